@@ -1,0 +1,132 @@
+"""The contract of a backbone: batch in, embeddings out."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from selfsup.config import Config
+from selfsup.types import Batch, Info
+
+
+class Encoded(NamedTuple):
+    """What a backbone makes of a batch (a named tuple, so that DDP and ``torch.export`` pass it through)."""
+
+    pooled: Tensor
+    """[B, D], one embedding a sample."""
+    tokens: Tensor | None = None
+    """[B, N, D], one embedding a token or place of the feature map, row-major over ``grid``; or None."""
+    grid: tuple[int, ...] | None = None
+    """The lattice that the N tokens lie on, for example (H, W); N is its product."""
+    padding: Tensor | None = None
+    """[B, N] bool, True where a token is padding; or None where there is none."""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A batch cut into tokens, before the network has mixed them. Special tokens (class, registers) are not among them."""
+
+    embeddings: Tensor
+    """[B, N, D], the content of each token without its position."""
+    positions: Tensor
+    """[B, N, D] or [1, N, D], added to the content by ``encode``; zeros where positions are handled inside the network."""
+    grid: tuple[int, ...]
+    """The lattice that the N tokens lie on: (T,), (H, W), (T, H, W) or (columns,)."""
+    padding: Tensor | None = None
+    """[B, N] bool, True where a token is padding; such tokens are never masked, kept or predicted."""
+
+    def masked(self, mask: Tensor, token: Tensor) -> Tokens:
+        """Put ``token`` ([D]) in the place of the content wherever ``mask`` ([B, N] bool) is True; positions stay."""
+        embeddings = torch.where(mask.unsqueeze(-1), token.to(self.embeddings.dtype), self.embeddings)
+        return replace(self, embeddings=embeddings)
+
+
+class Backbone(nn.Module, ABC):
+    """The network whose representation we want.
+
+    It takes the batches of its modality both as the processor gives them and as the views do, and normalises them itself, so
+    that no caller can forget to. It draws nothing at random in evaluation mode, and ignores keys that it does not know.
+    """
+
+    modality: ClassVar[str]
+    embed_dim: int
+    """D, of the pooled embedding and of the tokens."""
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> Encoded:
+        """Encode a batch."""
+
+
+class TokenBackbone(Backbone):
+    """A backbone that sees its input as tokens: what masked modelling and latent prediction need.
+
+    ``forward(batch)`` equals pooling over ``encode(tokenize(batch))``. The mask token belongs to the task, not to the backbone:
+    see :meth:`Tokens.masked`.
+    """
+
+    target_kind: ClassVar[Literal["continuous", "categorical"]]
+    """Whether :meth:`targets` gives real vectors [B, N, P] (float) or class ids [B, N] (long)."""
+    target_dim: int
+    """P, or the number of classes."""
+
+    @abstractmethod
+    def tokenize(self, batch: Batch) -> Tokens:
+        """Cut a batch into tokens."""
+
+    @abstractmethod
+    def encode(self, tokens: Tokens, *, keep: Tensor | None = None) -> Tensor:
+        """Mix the tokens.
+
+        Args:
+            tokens: from :meth:`tokenize`, perhaps with mask tokens put in.
+            keep: [B, K] long, indices of the only tokens that the network may see, in the order wanted; None: all N.
+
+        Returns:
+            [B, K, D] or [B, N, D], the normalised output of the last layer, without the special tokens.
+        """
+
+    @abstractmethod
+    def targets(self, batch: Batch) -> Tensor:
+        """What there is to predict for each token: [B, N, P] float or [B, N] long, never requiring a gradient."""
+
+    def target_head(self, dim: int) -> nn.Module:
+        """A head from a decoder's width to what :meth:`target_loss` takes: [B, K, dim] to [B, K, target_dim].
+
+        Override where tokens have targets of several kinds (the cells of a table).
+        """
+        return nn.Linear(dim, self.target_dim)
+
+    def target_loss(self, prediction: Tensor, target: Tensor, index: Tensor) -> Tensor:
+        """The loss of each predicted token, [B, K].
+
+        Args:
+            prediction: [B, K, ...] from :meth:`target_head`.
+            target: [B, K, P] or [B, K], the targets of the same tokens.
+            index: [B, K] long, which tokens they are.
+        """
+        if self.target_kind == "continuous":
+            return (prediction.float() - target.float()).square().mean(dim=-1)
+        return F.cross_entropy(prediction.float().transpose(1, 2), target, reduction="none")
+
+
+@dataclass(frozen=True)
+class BackboneRecipe:
+    """How a :class:`~selfsup.specs.BackboneSpec` becomes a backbone: validated options, and the function that takes them.
+
+    ``build(config, info)`` gets the options and what the fitted processor says of its batches.
+    """
+
+    config: type[Config]
+    build: Callable[[Any, Info], Backbone]
+
+
+def grid_size(grid: tuple[int, ...]) -> int:
+    """Number of tokens on a lattice."""
+    return math.prod(grid)

@@ -1,0 +1,108 @@
+"""The contract of a processor: rows in, a batch out; fitted once, saved beside the encoder."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from selfsup.config import Config
+from selfsup.errors import BadRowError
+from selfsup.types import Batch, Info, Row
+
+Sample = dict[str, np.ndarray[Any, Any]]
+"""One processed row: key to array. Where shapes differ between rows, they differ in the first dimension only."""
+
+
+class Processor(ABC):
+    """Turns rows into a batch, deterministically: decodes, tokenizes, resamples, scales.
+
+    ``encode`` does the costly work, once a row, and its result is kept on disk; ``collate`` joins kept samples into a batch at
+    every step and must be cheap. Augmentation belongs to the views.
+    """
+
+    modality: ClassVar[str]
+    Config: ClassVar[type[Config]]
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    @abstractmethod
+    def fit(self, rows: Iterable[Row]) -> Self:
+        """Learn from training rows what must be learned (vocabulary, category codes, means, the image size) and return self.
+
+        Rows that cannot be read are passed over here; they are counted when they are encoded.
+        """
+
+    @abstractmethod
+    def info(self) -> Info:
+        """What a backbone has to know of the batches, as plain JSON values. Only after :meth:`fit`."""
+
+    @abstractmethod
+    def encode(self, row: Row) -> Sample:
+        """Process one row.
+
+        Raises:
+            BadRowError: the row cannot be used; the message says why (not which: the caller knows).
+        """
+
+    def encode_rows(self, rows: Sequence[Row]) -> list[Sample | BadRowError]:
+        """Process many rows; override where that is faster together than one by one."""
+        results: list[Sample | BadRowError] = []
+        for row in rows:
+            try:
+                results.append(self.encode(row))
+            except BadRowError as error:
+                results.append(error)
+        return results
+
+    def collate(self, samples: Mapping[str, Tensor | Sequence[Tensor]]) -> Batch:
+        """Join samples, given by key: a stacked tensor [B, ...] where shapes agree, else a list of B tensors.
+
+        The default pads ragged keys with zeros at the end of their first dimension and adds ``padding`` ([B, N] bool).
+        """
+        batch: Batch = {}
+        for key, value in samples.items():
+            if isinstance(value, Tensor):
+                batch[key] = value
+                continue
+            batch[key] = torch.nn.utils.rnn.pad_sequence(list(value), batch_first=True)
+            lengths = torch.tensor([len(item) for item in value])
+            batch["padding"] = torch.arange(batch[key].shape[1]).unsqueeze(0) >= lengths.unsqueeze(1)
+        return batch
+
+    def __call__(self, rows: Sequence[Row]) -> Batch:
+        """Process rows into a batch at once; the first bad row raises."""
+        encoded = self.encode_rows(rows)
+        samples: list[Sample] = []
+        for item in encoded:
+            if isinstance(item, BadRowError):
+                raise item
+            samples.append(item)
+        return self.collate(stack_samples(samples))
+
+    @abstractmethod
+    def save(self, directory: Path) -> None:
+        """Write config and fitted state as JSON (or another format that executes nothing) into ``directory``."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, directory: Path) -> Self:
+        """Read what :meth:`save` wrote."""
+
+
+def stack_samples(samples: Sequence[Sample]) -> dict[str, Tensor | list[Tensor]]:
+    """By key: one tensor [B, ...] where all shapes agree, else the list of tensors."""
+    columns: dict[str, Tensor | list[Tensor]] = {}
+    for key in samples[0] if samples else ():
+        arrays = [np.asarray(sample[key]) for sample in samples]
+        if len({array.shape for array in arrays}) == 1:
+            columns[key] = torch.from_numpy(np.stack(arrays))
+        else:
+            columns[key] = [torch.from_numpy(array) for array in arrays]
+    return columns

@@ -1,0 +1,117 @@
+"""Every exception that selfsup raises on purpose.
+
+::
+
+    SelfsupError
+    ├── UsageError                the call itself is wrong (exit status 2 on the command line)
+    │   ├── UnknownIdError        no task, backbone, evaluator, ... of that name
+    │   ├── MissingPluginError    the name belongs to a modality that is not installed
+    │   └── ConfigError           a config key or value that is not allowed
+    ├── SpecError                 a spec is malformed
+    ├── PluginError               a plugin cannot be used
+    │   ├── PluginVersionError    it was made for another hook API or another selfsup
+    │   └── DuplicateIdError      two plugins claim one id
+    ├── DataError                 the data cannot be used
+    │   ├── SourceError           nothing, or nothing usable, at that source
+    │   ├── ColumnError           a column is missing or has the wrong type
+    │   ├── BadRowError           one row cannot be processed; skipped and counted
+    │   └── TooManyBadRowsError   more rows were bad than ``max_bad_rows`` allows
+    ├── RunError                  a run cannot start or go on
+    │   ├── RunDirectoryError     the output folder holds something else
+    │   ├── CheckpointError       a checkpoint is damaged or of another run
+    │   ├── NonFiniteLossError    the loss became NaN or infinite
+    │   └── StorageError          the disk is full or cannot be written
+    ├── ArtifactError             an encoder cannot be saved or loaded
+    └── BenchmarkError            a suite or cell cannot be run
+"""
+
+from __future__ import annotations
+
+
+class SelfsupError(Exception):
+    """Base of all errors of selfsup. The message says what is wrong, why, and what to do."""
+
+    exit_status = 1
+    """What the command line exits with when this error ends it."""
+
+
+class UsageError(SelfsupError):
+    """The call itself is wrong; nothing was started."""
+
+    exit_status = 2
+
+
+class UnknownIdError(UsageError):
+    """No registered object has this id; the message names what is close."""
+
+
+class MissingPluginError(UsageError):
+    """The id belongs to a modality whose plugin is not installed; the message names the command."""
+
+
+class ConfigError(UsageError):
+    """A config key is unknown or its value is not allowed."""
+
+
+class SpecError(SelfsupError):
+    """A spec is malformed: a bad id, an empty summary, a target that is not ``module:attribute``."""
+
+
+class PluginError(SelfsupError):
+    """A plugin cannot be used."""
+
+
+class PluginVersionError(PluginError):
+    """A plugin was made for another version of the hook API or of selfsup."""
+
+
+class DuplicateIdError(PluginError):
+    """Two plugins claim one id; the message names both."""
+
+
+class DataError(SelfsupError):
+    """The data cannot be used."""
+
+
+class SourceError(DataError):
+    """A data source does not exist or holds nothing usable."""
+
+
+class ColumnError(DataError):
+    """A column is missing, ambiguous, or has the wrong type."""
+
+
+class BadRowError(DataError):
+    """One row cannot be processed. It is counted and skipped within ``max_bad_rows``."""
+
+
+class TooManyBadRowsError(DataError):
+    """More rows were bad than ``max_bad_rows`` allows."""
+
+
+class RunError(SelfsupError):
+    """A run cannot start or cannot go on."""
+
+
+class RunDirectoryError(RunError):
+    """The output folder holds another run, or something that is no run."""
+
+
+class CheckpointError(RunError):
+    """A checkpoint is damaged, or belongs to another task or config."""
+
+
+class NonFiniteLossError(RunError):
+    """The loss became NaN or infinite; the last good checkpoint is kept."""
+
+
+class StorageError(RunError):
+    """The disk is full, or a file cannot be written."""
+
+
+class ArtifactError(SelfsupError):
+    """An encoder cannot be saved or loaded."""
+
+
+class BenchmarkError(SelfsupError):
+    """A benchmark suite or one of its cells cannot be run."""

@@ -1,0 +1,60 @@
+"""The contract of an evaluator, and the labelled data that evaluators share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from selfsup.config import Config
+
+if TYPE_CHECKING:
+    from selfsup.artifacts import Encoder
+    from selfsup.data import Store
+
+
+@dataclass
+class Split:
+    """Processed rows with their labels. Embeddings are computed at the first use and shared by all evaluators."""
+
+    store: Store
+    """The processed rows, without labels."""
+    labels: np.ndarray[Any, np.dtype[np.int64]] | None
+    """[N] class ids, aligned with ``store``; None where there are no labels."""
+    class_names: tuple[str, ...] = ()
+    fingerprint: str = ""
+    """Hash of the data source."""
+    _embeddings: dict[str, Tensor] = field(default_factory=dict, repr=False)
+
+    def embeddings(self, encoder: Encoder) -> Tensor:
+        """[N, D] float32 on the CPU, computed once for each encoder."""
+        key = encoder.digest()
+        if key not in self._embeddings:
+            self._embeddings[key] = encoder.embed_store(self.store)
+        return self._embeddings[key]
+
+    def targets(self) -> Tensor:
+        """[N] long class ids."""
+        if self.labels is None:
+            raise ValueError("this split has no labels")
+        return torch.from_numpy(self.labels)
+
+
+class Evaluator(Protocol):
+    """Measures an encoder. ``train`` is what a probe may be fitted on; numbers are always of ``test``."""
+
+    def evaluate(self, encoder: Encoder, train: Split, test: Split, *, seed: int) -> dict[str, float]:
+        """Metric name to value; the first is the headline."""
+        ...
+
+
+@dataclass(frozen=True)
+class EvaluatorRecipe:
+    """How an :class:`~selfsup.specs.EvaluatorSpec` becomes an evaluator: validated options, and the class that takes them."""
+
+    config: type[Config]
+    build: Callable[[Any], Evaluator]

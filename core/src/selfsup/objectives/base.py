@@ -1,0 +1,87 @@
+"""The contract of an objective: the loss on embeddings, with its state in buffers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, NamedTuple
+
+from torch import Tensor, nn
+
+from selfsup.config import Config
+
+
+class LossOutput(NamedTuple):
+    """A loss and what else is worth logging; all of it stays on the device."""
+
+    loss: Tensor
+    """Scalar."""
+    metrics: dict[str, Tensor]
+    """Name to detached scalar."""
+
+
+@dataclass(frozen=True)
+class ViewEmbeddings:
+    """What a joint-embedding objective sees. Views come in a fixed order: the global ones, then the local ones."""
+
+    online: list[Tensor]
+    """Per view [B, P]: the projection, or the prediction where the objective has a predictor. With gradient."""
+    target: list[Tensor]
+    """Per global view [B, P]: the target network's projection, without gradient; empty where ``target`` is "none"."""
+    n_global: int
+    online_tokens: list[Tensor] = field(default_factory=list)
+    """Per global view [B, N, P]: projected tokens; only for objectives with ``uses_tokens``."""
+    locations: list[Tensor] | None = None
+    """Per global view [B, N, d]: where each token's centre lies in the source, in 0..1; None if the views do not say."""
+
+
+class Objective(nn.Module, ABC):
+    """A loss of the core. Its state (queue, centre, prototypes) lies in buffers and parameters, so that checkpoints hold it."""
+
+    Config: ClassVar[type[Config]]
+
+    def after_step(self, progress: float) -> None:
+        """Move schedules on after an optimizer step; ``progress`` is the finished part of the run, 0..1."""
+
+    def after_backward(self, progress: float) -> None:
+        """Change gradients before the optimizer step (DINO freezes its last layer at first)."""
+
+
+class JointEmbeddingObjective(Objective):
+    """An objective that compares the embeddings of several views of each sample."""
+
+    target: ClassVar[Literal["none", "stop-gradient", "momentum"]] = "none"
+    """Which network gives ``ViewEmbeddings.target``: none, the online one without gradient, or its moving average."""
+    uses_tokens: ClassVar[bool] = False
+    """Whether it wants the projected tokens too (VICRegL)."""
+    uses_local_views: ClassVar[bool] = False
+    """Whether views beyond the first two are of use to it (SwAV, DINO, LeJEPA)."""
+
+    @abstractmethod
+    def forward(self, embeddings: ViewEmbeddings) -> LossOutput:
+        """The loss of one batch."""
+
+    @abstractmethod
+    def build_projector(self, embed_dim: int) -> nn.Module:
+        """The head from the backbone's D to what the loss compares: [B, D] to [B, P]."""
+
+    def build_predictor(self) -> nn.Module | None:
+        """The head behind the online projector only, [B, P] to [B, P]; None where the method has none."""
+        return None
+
+
+@dataclass(frozen=True)
+class ObjectiveRecipe:
+    """How an :class:`~selfsup.specs.ObjectiveSpec` becomes what its family needs: validated options and a builder.
+
+    For the joint-embedding family ``build(config)`` gives a :class:`JointEmbeddingObjective`. For the other families the recipe
+    is that of the family itself: ``build(config, backbone, info)`` gives the pretext task, as in ``TaskRecipe``.
+    """
+
+    config: type[Config]
+    build: Callable[..., Any]
+    optimization: dict[str, Any] = field(default_factory=dict)
+    """The paper's optimizer settings: overrides of ``OptimizationConfig`` fields."""
+    momentum: tuple[float, float] | None = None
+    """For ``target = "momentum"``: the paper's start and end of the moving average's momentum."""

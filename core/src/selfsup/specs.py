@@ -1,0 +1,213 @@
+"""Light, frozen descriptions of everything that can be registered.
+
+A spec names its object by a lazy ``target`` ("package.module:attribute") and is imported on use, so that listing
+all tasks costs no import of torch. What each target resolves to is said in the docstring of its spec.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from selfsup.errors import SpecError
+
+_ID = re.compile(r"[a-z0-9][a-z0-9._-]*(/([a-z0-9][A-Za-z0-9._-]*|\*))?")
+_TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+Family = Literal[
+    "joint-embedding", "masked-modeling", "latent-prediction", "reconstruction", "autoregressive", "transformation", "reference"
+]
+"""The task families; ``reference`` holds random-init and supervised, which are what the others are compared with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """What every registered object says of itself."""
+
+    id: str
+    """Lower-case name, unique among its kind; ``modality/name`` for tasks."""
+    summary: str
+    """One line for ``selfsup list``."""
+
+    def __post_init__(self) -> None:
+        if not _ID.fullmatch(self.id):
+            raise SpecError(
+                f"{type(self).__name__} id {self.id!r} is not allowed: use lower-case letters, digits, '-', '_' and '.', "
+                "with at most one '/'."
+            )
+        if not self.summary.strip() or "\n" in self.summary:
+            raise SpecError(f"{type(self).__name__} {self.id!r} needs a summary of one line.")
+        for name in self._targets():
+            value = getattr(self, name)
+            if value and not _TARGET.fullmatch(value):
+                raise SpecError(
+                    f"{type(self).__name__} {self.id!r}: {name}={value!r} is not of the form 'package.module:attribute'."
+                )
+
+    def _targets(self) -> tuple[str, ...]:
+        return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetSpec(Spec):
+    """A spec whose object is imported on use."""
+
+    target: str
+    """Where the object is: ``package.module:attribute``."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.target:
+            raise SpecError(f"{type(self).__name__} {self.id!r} needs a target.")
+
+    def _targets(self) -> tuple[str, ...]:
+        return ("target",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModalitySpec(TargetSpec):
+    """A kind of data. ``target`` is its :class:`selfsup.data.Processor` class.
+
+    A modality with ``views`` has every joint-embedding objective; one with ``token_backbone`` has every masked and latent
+    objective too; one with ``corruption`` has the denoising ones.
+    """
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Role to ``datasets`` feature type, for example ``{"image": "Image"}``; empty: the row is all columns but the label."""
+    suffixes: tuple[str, ...] = ()
+    """File suffixes (with the dot, lower case) that make a folder a source of this modality."""
+    backbone: str
+    """Id of the default backbone."""
+    token_backbone: str = ""
+    """Id of the default :class:`selfsup.backbones.TokenBackbone`, or empty."""
+    views: str = ""
+    """Target of the default :class:`selfsup.tasks.ViewsRecipe`."""
+    corruption: str = ""
+    """Target of the default :class:`selfsup.tasks.CorruptionRecipe` (denoising)."""
+    supervised_views: str = ""
+    """Target of the :class:`selfsup.tasks.ViewsRecipe` with the light augmentation of supervised training (one view)."""
+    raw_features: str = ""
+    """Target of ``(batch) -> Tensor [B, F]``: the raw-feature baseline (pixels, TF-IDF, mel statistics, columns)."""
+    mock_rows: str = ""
+    """Target of ``(n, seed) -> list[Row]``: small learnable made-up rows for the conformance checks."""
+
+    def _targets(self) -> tuple[str, ...]:
+        return ("target", "views", "corruption", "supervised_views", "raw_features", "mock_rows")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSpec(TargetSpec):
+    """A pretext task. ``target`` is a :class:`selfsup.tasks.TaskRecipe`."""
+
+    modality: str
+    family: Family
+    paper: str
+    """Authors, year and arXiv id or venue."""
+    backbone: str = ""
+    """Id of the default backbone where it is not the modality's."""
+    needs_tokens: bool = False
+    """Whether only a :class:`selfsup.backbones.TokenBackbone` will do."""
+    needs_labels: bool = False
+    """Whether the batch carries ``label`` (the supervised reference only)."""
+    objective: str = ""
+    """Id of the core objective it uses, if any."""
+    composed: bool = False
+    """Whether the registry joined it from an objective and a modality, without a recipe of the plugin's own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveSpec(TargetSpec):
+    """A loss. ``target`` is a :class:`selfsup.objectives.ObjectiveRecipe`; the id is the method's usual name (``simclr``)."""
+
+    family: Family
+    paper: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneSpec(TargetSpec):
+    """A network. ``target`` is a :class:`selfsup.backbones.BackboneRecipe`.
+
+    An id that ends in ``/*`` (``timm/*``) stands for a family; what replaces the star becomes the config's ``name``.
+    """
+
+    modality: str
+    tokens: bool = False
+    """Whether it is a :class:`selfsup.backbones.TokenBackbone` (for a family: whether some of it are)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluatorSpec(TargetSpec):
+    """A measurement of an encoder. ``target`` is a :class:`selfsup.evaluation.EvaluatorRecipe`."""
+
+    modality: str = ""
+    """The one modality it is for; empty for all."""
+    needs_labels: bool = True
+    paper: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSpec(TargetSpec):
+    """A named data set. ``target`` is ``(split: str) -> datasets.Dataset``."""
+
+    modality: str
+    splits: tuple[str, ...] = ("train", "test")
+    label: str = "label"
+    """The label column, or empty."""
+    licence: str
+    homepage: str = ""
+    embedded: bool = False
+    """Whether it comes with an installed package and needs no network."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkSpec(Spec):
+    """One line of a benchmark suite: a task, a data set and how they are measured."""
+
+    task: str
+    dataset: str
+    suites: tuple[str, ...]
+    """Suites that hold it: ``quick``, ``standard``, ..."""
+    backbone: str = ""
+    """Id of the backbone, of every reference too; empty: the task's default."""
+    evaluators: tuple[str, ...] = ("knn", "linear")
+    headline: str = "knn.accuracy"
+    """``evaluator.metric`` that the leaderboard ranks by."""
+    steps: int = 0
+    """Pretraining budget in optimizer steps; 0 takes ``epochs``."""
+    epochs: int = 0
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    """Dotted config keys, as for ``--set``."""
+    train_rows: int = 0
+    """Pretrain on at most so many rows, drawn with the seed (0: all)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if bool(self.steps) == bool(self.epochs):
+            raise SpecError(f"BenchmarkSpec {self.id!r} needs either steps or epochs, and not both.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandSpec(TargetSpec):
+    """A command of the CLI. ``target`` is a ``click.Command``, imported when it is called or its help is asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoggerSpec(TargetSpec):
+    """Where metrics go. ``target`` is a class with ``log(metrics, step)`` and ``close()``."""
+
+    requires: tuple[str, ...] = ()
+    """Import names it needs, checked before it is chosen."""
+    install: str = ""
+    """The command that installs them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutorSpec(TargetSpec):
+    """Runs the cells of a benchmark. ``target`` is a class with ``run(cells)`` that yields each cell's outcome as it ends."""
+
+    requires: tuple[str, ...] = ()
+    """Import names it needs, checked before it is chosen."""
+    install: str = ""
+    """The command that installs them."""

@@ -1,0 +1,27 @@
+"""The task families: recipes that join a backbone, heads and an objective."""
+
+from selfsup.tasks.base import (
+    Corrupted,
+    Corruption,
+    CorruptionRecipe,
+    PretextTask,
+    StepOutput,
+    TaskRecipe,
+    Transformation,
+    Transformed,
+    Views,
+    ViewsRecipe,
+)
+
+__all__ = [
+    "Corrupted",
+    "Corruption",
+    "CorruptionRecipe",
+    "PretextTask",
+    "StepOutput",
+    "TaskRecipe",
+    "Transformation",
+    "Transformed",
+    "Views",
+    "ViewsRecipe",
+]

@@ -1,0 +1,141 @@
+"""The contract of a pretext task, and of what a recipe needs to build one."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from selfsup.backbones import Backbone
+from selfsup.config import Config
+from selfsup.types import Batch, Info
+
+
+class StepOutput(NamedTuple):
+    """What a task gives for one batch; all of it stays on the device."""
+
+    loss: Tensor
+    """Scalar, with gradient."""
+    metrics: dict[str, Tensor]
+    """Name to detached scalar."""
+
+
+class PretextTask(nn.Module, ABC):
+    """Views or masks or a transformation, heads and an objective around a backbone.
+
+    It never sees a label. Every random draw is made with ``generator`` on the batch's device
+    (``torch.rand(n, generator=generator, device=x.device)``); ``generator`` may be None, which stands for torch's global one.
+    There is no host sync in ``forward``: no ``.item()``, no ``.cpu()``, no boolean indexing, no data-dependent shape.
+    """
+
+    backbone: Backbone
+
+    @abstractmethod
+    def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
+        """The loss of one batch."""
+
+    def after_backward(self, progress: float) -> None:
+        """Change gradients before the optimizer step; ``progress`` is the finished part of the run, 0..1."""
+
+    def after_step(self, progress: float) -> None:
+        """Update what is not trained by gradient (moving averages, schedules) after an optimizer step."""
+
+    def encoder_backbone(self) -> Backbone:
+        """The backbone to keep after pretraining: the trained one, or its moving average where the paper keeps that."""
+        return self.backbone
+
+
+@dataclass(frozen=True)
+class TaskRecipe:
+    """How a :class:`~selfsup.specs.TaskSpec` becomes a task: validated options, and the function that takes them."""
+
+    config: type[Config]
+    build: Callable[[Any, Backbone, Info], PretextTask]
+    optimization: dict[str, Any] = field(default_factory=dict)
+    """The paper's optimizer settings: overrides of ``selfsup.training.OptimizationConfig`` fields."""
+
+
+class Views(nn.Module, ABC):
+    """Makes augmented batches on the device, in one batched call, each sample with its own random parameters.
+
+    A view is a batch of the modality. It may carry ``crop`` ([B, d, 2] float: origin and extent along each of the d axes of the
+    token lattice, in source coordinates 0..1; a flipped axis has its origin at the far edge and a negative extent), from which
+    objectives on tokens learn where each token lies.
+    """
+
+    n_global: int
+    n_local: int
+
+    @abstractmethod
+    def forward(self, batch: Batch, generator: torch.Generator | None) -> list[Batch]:
+        """``n_global`` global views, then ``n_local`` local ones."""
+
+
+@dataclass(frozen=True)
+class ViewsRecipe:
+    """How a modality's views are made; ``config`` has at least ``n_global`` and ``n_local``."""
+
+    config: type[Config]
+    build: Callable[[Any, Info], Views]
+
+
+class Corrupted(NamedTuple):
+    """A corrupted batch and what was there before."""
+
+    batch: Batch
+    """What the backbone sees."""
+    target: Tensor
+    """[B, ...] float (regression) or long class ids (classification), what the decoder shall give back."""
+    weight: Tensor | None = None
+    """Broadcastable to the element-wise loss; None: every element counts alike."""
+
+
+class Corruption(nn.Module, ABC):
+    """Spoils a batch and keeps the answer, and says which decoder fits (denoising, inpainting, colorization)."""
+
+    @abstractmethod
+    def forward(self, batch: Batch, generator: torch.Generator | None) -> Corrupted:
+        """Corrupt a batch."""
+
+    @abstractmethod
+    def build_decoder(self, backbone: Backbone) -> nn.Module:
+        """A module from :class:`~selfsup.backbones.Encoded` to a prediction that :meth:`loss` takes."""
+
+    @abstractmethod
+    def loss(self, prediction: Tensor, corrupted: Corrupted) -> Tensor:
+        """Scalar loss."""
+
+
+@dataclass(frozen=True)
+class CorruptionRecipe:
+    """How a modality's corruption is made."""
+
+    config: type[Config]
+    build: Callable[[Any, Info], Corruption]
+
+
+class Transformed(NamedTuple):
+    """A transformed batch and the answer."""
+
+    batch: Batch
+    """What the backbone sees: ``parts`` inputs for each of M answers, those of one answer next to each other ([M*parts, ...])."""
+    label: Tensor
+    """[M] long for classes; [M, items] long for a permutation per item; [M, ...] float for coordinates."""
+
+
+class Transformation(nn.Module, ABC):
+    """Changes the input in a way whose kind is the label (rotation, jigsaw order, frame order, playback speed)."""
+
+    kind: str
+    """``class`` (cross-entropy over ``n_outputs``) or ``coordinates`` (squared error on ``n_outputs`` numbers)."""
+    n_outputs: int
+    parts: int = 1
+    """Inputs that are encoded apart and joined before the head (the tiles of a jigsaw)."""
+
+    @abstractmethod
+    def forward(self, batch: Batch, generator: torch.Generator | None) -> Transformed:
+        """Transform a batch."""

@@ -1,0 +1,21 @@
+"""The words that all packages share: row, batch, info."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Row = dict[str, Any]
+"""One sample as the source gives it: role or column name to raw value."""
+
+Info = Mapping[str, Any]
+"""What a processor tells a backbone about its batches (image size, vocabulary size, ...); plain JSON values."""
+
+if TYPE_CHECKING:
+    Batch = dict[str, Tensor]
+    """Key to tensor; the first dimension of each is the batch size B. The modality fixes the keys."""
+else:
+    Batch = dict

@@ -1,0 +1,73 @@
+"""Self-supervised learning for every kind of data.
+
+::
+
+    import selfsup
+
+    run = selfsup.pretrain("vision/simclr", data="photos/", epochs=20)
+    encoder = selfsup.load(run.dir)  # or a path or hub id
+    scores = selfsup.evaluate(encoder, data="labelled/", evaluators=["knn", "linear"])
+
+Names are imported on first use, so that ``import selfsup`` costs no import of torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from selfsup import registry
+    from selfsup.artifacts import Encoder, export, load
+    from selfsup.config import Config
+    from selfsup.errors import SelfsupError
+    from selfsup.evaluating import embed, evaluate, finetune
+    from selfsup.plugins import hookimpl
+    from selfsup.pretraining import Run, pretrain
+
+__all__ = [
+    "Config",
+    "Encoder",
+    "Run",
+    "SelfsupError",
+    "__version__",
+    "embed",
+    "evaluate",
+    "export",
+    "finetune",
+    "hookimpl",
+    "load",
+    "pretrain",
+    "registry",
+]
+
+_HOMES = {
+    "Config": "selfsup.config",
+    "Encoder": "selfsup.artifacts",
+    "Run": "selfsup.pretraining",
+    "SelfsupError": "selfsup.errors",
+    "embed": "selfsup.evaluating",
+    "evaluate": "selfsup.evaluating",
+    "export": "selfsup.artifacts",
+    "finetune": "selfsup.evaluating",
+    "hookimpl": "selfsup.plugins",
+    "load": "selfsup.artifacts",
+    "pretrain": "selfsup.pretraining",
+}
+"""Public name to the module that defines it."""
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("selfsup")
+    if name == "registry":
+        return importlib.import_module("selfsup.registry")
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'selfsup' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from selfsup import specs
 
 API_VERSION = 1
-"""Version of these hooks. A plugin module states the one it was made for as ``SELFSUP_API = 1``; raised on a breaking change."""
+"""Version of these hooks, raised on a breaking change. A plugin module states the one it was made for: ``SELFSUP_API = 1``."""
 
 PROJECT = "selfsup"
 hookspec = pluggy.HookspecMarker(PROJECT)

@@ -1,0 +1,5 @@
+"""``python -m selfsup``."""
+
+from selfsup.cli.main import main
+
+main()

@@ -1,0 +1,47 @@
+"""The options by which commands name labelled or unlabelled data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def data_options(function: F) -> F:
+    """Add ``--data``, ``--label``, ``--column`` and ``--max-bad-rows``."""
+    for option in (
+        click.option(
+            "--max-bad-rows",
+            default=0.01,
+            show_default=True,
+            type=click.FloatRange(0, 1),
+            help="Part of the rows that may be unreadable.",
+        ),
+        click.option(
+            "--column", multiple=True, metavar="ROLE=NAME", help="Which column is the image, ... where its type does not tell."
+        ),
+        click.option("--label", metavar="COL", help="The label column, where it cannot be found."),
+        click.option(
+            "--data", required=True, metavar="SRC", help="A registered data set, a file or folder, or hf://owner/name."
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def columns_of(assignments: Sequence[str]) -> dict[str, str]:
+    """``image=photo`` as a dict.
+
+    Raises:
+        BadParameter: an assignment has no ``=``.
+    """
+    columns = {}
+    for text in assignments:
+        role, sign, name = text.partition("=")
+        if not (sign and role and name):
+            raise click.BadParameter(f"{text!r} is not of the form ROLE=NAME, such as image=photo.", param_hint="--column")
+        columns[role] = name
+    return columns

@@ -1,0 +1,56 @@
+"""``selfsup embed``: write the embedding of every row to a file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from selfsup.cli.data_options import columns_of, data_options
+from selfsup.cli.output import emit, json_option
+
+
+@click.command()
+@click.argument("encoder", metavar="RUN|ENCODER")
+@data_options
+@click.option("--out", required=True, metavar="FILE", help="FILE.parquet (row, embedding and label columns) or FILE.npy.")
+@click.option("--split", metavar="NAME", help="Which split of the source [default: train where it has one].")
+@click.option("--batch-size", default=256, show_default=True, type=click.IntRange(min=1), help="Rows at a time.")
+@click.option(
+    "--precision", default="32", show_default=True, type=click.Choice(["auto", "32", "bf16", "16"]), help="Of the computation."
+)
+@json_option
+def command(
+    encoder: str,
+    data: str,
+    label: str | None,
+    column: tuple[str, ...],
+    max_bad_rows: float,
+    out: str,
+    split: str | None,
+    batch_size: int,
+    precision: Any,
+    as_json: bool,
+) -> None:
+    """Write the embedding of every row to a file, in full or not at all."""
+    from selfsup.evaluating import embed
+
+    result = embed(
+        encoder,
+        data,
+        out,
+        split=split,
+        label=label,
+        columns=columns_of(column),
+        batch_size=batch_size,
+        precision=precision,
+        max_bad_rows=max_bad_rows,
+        progress=True,
+    )
+    document = {"path": result.path, "rows": result.rows, "dim": result.dim, "bad_rows": result.bad_rows}
+    left_out = f" ({result.bad_rows} rows could not be read)" if result.bad_rows else ""
+    emit(
+        document,
+        as_json=as_json,
+        text=lambda: click.echo(f"{result.path}: {result.rows} embeddings of {result.dim} numbers{left_out}"),
+    )

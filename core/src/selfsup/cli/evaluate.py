@@ -1,0 +1,118 @@
+"""``selfsup evaluate``: measure an encoder."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from selfsup.cli.data_options import columns_of, data_options
+from selfsup.cli.output import emit, json_option, print_table, result_console
+
+if TYPE_CHECKING:
+    from selfsup.artifacts import ResultRecord
+
+
+@click.command()
+@click.argument("encoder", metavar="RUN|ENCODER")
+@data_options
+@click.option(
+    "--test", metavar="SRC", help="Rows that the numbers are of [default: the source's test split, or a part held out]."
+)
+@click.option("--evaluators", default="knn,linear", show_default=True, metavar="IDS", help="Separated by commas.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Seed of every random choice.")
+@click.option(
+    "--precision", default="32", show_default=True, type=click.Choice(["auto", "32", "bf16", "16"]), help="Of the embeddings."
+)
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="An evaluator's option, such as knn.k=200.")
+@click.option("--out", metavar="DIR", help="Folder of the result records [default: RUN/results].")
+@json_option
+def command(
+    encoder: str,
+    data: str,
+    label: str | None,
+    column: tuple[str, ...],
+    max_bad_rows: float,
+    test: str | None,
+    evaluators: str,
+    seed: int,
+    precision: Any,
+    settings: tuple[str, ...],
+    out: str | None,
+    as_json: bool,
+) -> None:
+    """Measure an encoder on data, by evaluators of which most need labels.
+
+    RUN is the folder of a pretraining, ENCODER the folder of an encoder or hf://owner/name. Records are written to RUN/results.
+    """
+    from selfsup.evaluating import evaluate
+
+    ids = [id.strip() for id in evaluators.split(",") if id.strip()]
+    records = evaluate(
+        encoder,
+        data,
+        test,
+        evaluators=ids,
+        options=evaluator_options(ids, settings),
+        label=label,
+        columns=columns_of(column),
+        seed=seed,
+        precision=precision,
+        max_bad_rows=max_bad_rows,
+        out=out,
+        progress=True,
+    )
+    print_records(records, as_json=as_json)
+
+
+def evaluator_options(ids: Sequence[str], settings: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """``--set`` as options by evaluator.
+
+    Raises:
+        ConfigError: a key belongs to none of the evaluators, or to several.
+        UnknownIdError: there is no such evaluator.
+    """
+    from selfsup.evaluation.choice import evaluator_configs
+    from selfsup.training.overrides import apply, parse_assignment, resolve_key
+
+    configs = evaluator_configs(ids)
+    options: dict[str, dict[str, Any]] = defaultdict(dict)
+    for text in settings:
+        key, value = parse_assignment(text)
+        apply(options, resolve_key(key, configs), value)
+    return dict(options)
+
+
+def print_records(records: Sequence[ResultRecord], *, as_json: bool) -> None:
+    """Print records on stdout: a table for people, or a JSON list."""
+    emit([record.model_dump(mode="json") for record in records], as_json=as_json, text=lambda: _print(records))
+
+
+def _print(records: Sequence[ResultRecord]) -> None:
+    rows = [
+        (record.evaluator if i == 0 else "", name, shown(name, value), f"{record.seconds:.1f} s" if i == 0 else "")
+        for record in records
+        for i, (name, value) in enumerate(record.metrics.items())
+    ]
+    console = result_console()
+    if console.is_terminal and records:
+        first = records[0]
+        about = f"{first.task or 'encoder'} · {first.backbone} · {first.dataset}: {first.n_train:,} training rows, "
+        console.print(f"{about}{first.n_test:,} test rows ({first.details.get('test_rows', '')})", markup=False)
+        print_table(("EVALUATOR", "METRIC", "VALUE", "TIME"), rows)
+        return
+    # Each line of a pipe stands alone.
+    print_table(
+        ("EVALUATOR", "METRIC", "VALUE"),
+        [(r.evaluator, name, f"{value:.6g}") for r in records for name, value in r.metrics.items()],
+    )
+
+
+_SHARES = ("accuracy", "macro_f1", "recall", "map", "auroc", "nmi", "ari")
+
+
+def shown(name: str, value: float) -> str:
+    """A number for people: shares in per cent."""
+    return f"{100 * value:.2f} %" if name.startswith(_SHARES) else f"{value:.4g}"

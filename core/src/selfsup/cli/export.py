@@ -1,0 +1,26 @@
+"""``selfsup export``: write an encoder in another format."""
+
+from __future__ import annotations
+
+import click
+
+from selfsup.cli.output import emit, json_option
+
+
+@click.command()
+@click.argument("encoder", metavar="RUN|ENCODER")
+@click.option(
+    "--format",
+    "format_",
+    required=True,
+    metavar="FORMAT",
+    help="safetensors (the encoder's folder), torch-export, onnx, or one of the backbone's own, such as timm.",
+)
+@click.option("--out", required=True, metavar="PATH", help="A folder for safetensors, else a file.")
+@json_option
+def command(encoder: str, format_: str, out: str, as_json: bool) -> None:
+    """Write an encoder for use elsewhere."""
+    from selfsup.artifacts import export, load
+
+    path = export(load(encoder), format_, out)
+    emit({"path": path, "format": format_}, as_json=as_json, text=lambda: click.echo(f"{path} ({format_})"))

@@ -1,0 +1,64 @@
+"""``selfsup finetune``: train all weights of an encoder on labelled data."""
+
+from __future__ import annotations
+
+import click
+
+from selfsup.cli.data_options import columns_of, data_options
+from selfsup.cli.output import json_option, progress_console
+
+
+@click.command()
+@click.argument("encoder", metavar="RUN|ENCODER")
+@data_options
+@click.option(
+    "--test", metavar="SRC", help="Rows that the numbers are of [default: the source's test split, or a part held out]."
+)
+@click.option(
+    "--fraction",
+    default=1.0,
+    show_default=True,
+    type=float,
+    help="Share of the labels that is used, as many of each class as of every other.",
+)
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Seed of every random choice.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="An option of fine-tuning, such as epochs=10.")
+@click.option("--out", metavar="DIR", help="Folder for the fine-tuned encoder and its head.")
+@json_option
+def command(
+    encoder: str,
+    data: str,
+    label: str | None,
+    column: tuple[str, ...],
+    max_bad_rows: float,
+    test: str | None,
+    fraction: float,
+    seed: int,
+    settings: tuple[str, ...],
+    out: str | None,
+    as_json: bool,
+) -> None:
+    """Train all weights of a copy of an encoder, and a linear head, on (a share of) the labels.
+
+    The score on the test rows is printed and, for a RUN, written to RUN/results. The encoder itself is left as it is.
+    """
+    from selfsup.cli.evaluate import evaluator_options, print_records
+    from selfsup.evaluating import finetune
+
+    options = evaluator_options(["finetune"], settings).get("finetune", {})
+    result = finetune(
+        encoder,
+        data,
+        test,
+        fraction=options.pop("fraction", fraction),
+        options=options,
+        label=label,
+        columns=columns_of(column),
+        seed=seed,
+        max_bad_rows=max_bad_rows,
+        out=out,
+        progress=True,
+    )
+    if out is not None:
+        progress_console().print(f"The fine-tuned encoder and its head are in {out}.", markup=False, soft_wrap=True)
+    print_records([result.record], as_json=as_json)

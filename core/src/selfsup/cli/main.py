@@ -1,0 +1,99 @@
+"""The program ``selfsup``: finds its commands among the plugins, and turns errors into messages and an exit status.
+
+Nothing heavy is imported before a command is called, so that ``selfsup --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+from selfsup.errors import SelfsupError
+
+
+class Commands(click.Group):
+    """A group of the commands that the plugins register, each imported when it is called or its help is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of all commands."""
+        from selfsup.registry import registry
+
+        return sorted(registry().commands)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
+        """Import a command.
+
+        Raises:
+            UsageError: there is none of that name.
+            PluginError: it cannot be imported, or is no ``click.Command``.
+        """
+        from selfsup.errors import PluginError
+        from selfsup.registry import registry
+
+        found = registry()
+        spec = found.get("command", cmd_name)
+        command = found.load(spec)
+        if not isinstance(command, click.Command):
+            raise PluginError(
+                f"command {cmd_name!r}: its target {spec.target!r} is a {type(command).__name__}, not a click.Command."
+            )
+        command.name = cmd_name
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that the arguments name; what is no name (``--opt``) is click's to refuse."""
+        name = args[0]
+        if name.startswith("-"):
+            return super().resolve_command(ctx, args)
+        return name, self.get_command(ctx, name), args[1:]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands from their specs, without importing any."""
+        from selfsup.registry import registry
+
+        commands = registry().commands
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, commands[name].summary) for name in sorted(commands)])
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="selfsup", prog_name="selfsup")
+def program() -> None:
+    """Self-supervised learning for every kind of data.
+
+    Pretrain an encoder on data without labels, then measure, fine-tune, share and compare it.
+    """
+
+
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    """Run the program and exit.
+
+    Exit status: 0 done, 1 the run failed, 2 wrong usage, 130 interrupted. ``SELFSUP_DEBUG=1`` shows the traceback of an error.
+    """
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    debug = os.environ.get("SELFSUP_DEBUG", "") not in ("", "0")
+    try:
+        result = program.main(args=None if args is None else list(args), prog_name="selfsup", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted.", err=True)
+        status = 130
+    except SelfsupError as error:
+        if debug:
+            raise
+        click.echo(f"Error: {error}", err=True)
+        status = error.exit_status
+    except BrokenPipeError:
+        # The reader of our output went away (`selfsup list tasks | head`); there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    else:
+        status = result if isinstance(result, int) else 0
+    sys.exit(status)

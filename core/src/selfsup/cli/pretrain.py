@@ -1,0 +1,85 @@
+"""``selfsup pretrain``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from selfsup.cli.output import emit, json_option
+from selfsup.errors import ConfigError
+
+
+@click.command("pretrain", no_args_is_help=True)
+@click.argument("task", required=False)
+@click.option("--data", metavar="SRC", help="Rows to learn from: a data set's name, a file or folder, hf://owner/name.")
+@click.option("--out", metavar="DIR", type=click.Path(path_type=Path), help="The run's folder [default: runs/<task>-<time>].")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out, or begin it if there is none.")
+@click.option("--config", metavar="FILE", type=click.Path(path_type=Path), help="Options as JSON; a run.json repeats that run.")
+@click.option("--backbone", metavar="ID", help="The network to train [default: the task's].")
+@click.option("--epochs", type=int, metavar="N", help="Budget in passes over the data.")
+@click.option("--steps", type=int, metavar="N", help="Budget in optimizer steps.")
+@click.option("--max-steps", type=int, metavar="N", help="Upper limit of the budget in steps, whatever the epochs come to.")
+@click.option("--batch-size", type=int, metavar="N", help="Samples of an optimizer step, over all devices.")
+@click.option("--lr", type=float, metavar="X", help="Peak learning rate.")
+@click.option("--precision", type=click.Choice(["auto", "32", "bf16", "16"]), help="Arithmetic [default: auto, the fastest].")
+@click.option("--devices", type=int, metavar="N", help="Processes on this machine, one a GPU.")
+@click.option("--nodes", type=int, metavar="N", help="Machines; start the command on each with srun or torchrun.")
+@click.option("--strategy", type=click.Choice(["auto", "ddp", "fsdp"]), help="How several devices share the work.")
+@click.option("--seed", type=int, metavar="N", help="Seed of weights, order and views [default: 0].")
+@click.option("--val", metavar="SRC", help="Labelled rows for a probe that is shown while the run goes on.")
+@click.option("--label", metavar="COLUMN", help="The label column (never seen by the task).")
+@click.option("--column", "columns", metavar="ROLE=NAME", multiple=True, help="Which column holds what: image=photo.")
+@click.option("--max-bad-rows", type=float, metavar="X", help="Part of the rows that may be unreadable [default: 0.01].")
+@click.option(
+    "--logger", "loggers", metavar="ID", multiple=True, help="tensorboard, wandb, trackio, or a plugin's; repeatable."
+)
+@click.option(
+    "--set", "assignments", metavar="KEY=VALUE", multiple=True, help="Any config key: --set objective.temperature=0.2."
+)
+@json_option
+def command(
+    task: str | None,
+    out: Path | None,
+    resume: bool,
+    config: Path | None,
+    columns: tuple[str, ...],
+    loggers: tuple[str, ...],
+    assignments: tuple[str, ...],
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Pretrain an encoder on data without labels.
+
+    TASK is a pretext task such as vision/simclr (see: selfsup list tasks).
+
+    \b
+    selfsup pretrain vision/simclr --data photos/ --epochs 20
+    selfsup pretrain --resume --out runs/vision-simclr-20250101-120000
+
+    Ctrl-C and SIGTERM save a checkpoint; --resume goes on from it, bit by bit as if nothing had happened.
+    """
+    from selfsup.pretraining import pretrain
+    from selfsup.training.overrides import parse_assignment
+
+    overrides: dict[str, Any] = dict(parse_assignment(text) for text in assignments)
+    overrides |= {f"columns.{role}": name for role, name in map(_column, columns)}
+    if loggers:
+        overrides["loggers"] = [id for text in loggers for id in text.split(",") if id]
+    run = pretrain(task, out=out, resume=resume, config=config, overrides=overrides, **options)
+    last = run.metrics[-1] if run.metrics else {}
+    document = {"run": run.dir, "encoder": run.dir / "encoder", "task": run.config.task, "status": "done", "metrics": last}
+
+    def text() -> None:
+        click.echo(f"The encoder is in {run.dir / 'encoder'}.")
+        click.echo(f"Measure it: selfsup evaluate {run.dir} --data SRC")
+
+    emit(document, as_json=as_json, text=text)
+
+
+def _column(text: str) -> tuple[str, str]:
+    role, sign, name = text.partition("=")
+    if not (role and sign and name):
+        raise ConfigError(f"--column {text!r} is not of the form role=name; write for example --column image=photo.")
+    return role, name

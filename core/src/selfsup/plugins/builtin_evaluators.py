@@ -1,0 +1,57 @@
+"""Evaluators that need no modality."""
+
+from __future__ import annotations
+
+from selfsup.specs import EvaluatorSpec
+
+SPECS: list[EvaluatorSpec] = [
+    EvaluatorSpec(
+        id="knn",
+        summary="Weighted k-nearest-neighbour classification by cosine; nothing is trained.",
+        target="selfsup.evaluation.knn:RECIPE",
+        paper="Wu et al. 2018, arXiv 1805.01978",
+    ),
+    EvaluatorSpec(
+        id="linear",
+        summary="Linear probe on frozen embeddings, L2 chosen on held-out training rows.",
+        target="selfsup.evaluation.linear:RECIPE",
+        paper="Radford et al. 2021, arXiv 2103.00020, A.3",
+    ),
+    EvaluatorSpec(
+        id="finetune",
+        summary="All weights trained on (a share of) the labels.",
+        target="selfsup.evaluation.finetune:RECIPE",
+        paper="Chen et al. 2020, arXiv 2002.05709, B.5; Kumar et al. 2022, arXiv 2202.10054",
+    ),
+    EvaluatorSpec(
+        id="label-efficiency",
+        summary="Accuracy with 1 %, 5 %, 10 % and all of the labels, over several draws.",
+        target="selfsup.evaluation.label_efficiency:RECIPE",
+        paper="Chen et al. 2020, arXiv 2002.05709, B.5",
+    ),
+    EvaluatorSpec(
+        id="clustering",
+        summary="k-means on the test embeddings against their labels: Hungarian accuracy, NMI, ARI.",
+        target="selfsup.evaluation.clustering:RECIPE",
+        paper="Xie et al. 2016, arXiv 1511.06335",
+    ),
+    EvaluatorSpec(
+        id="anomaly",
+        summary="One class is normal, the others are found by kNN distance: AUROC.",
+        target="selfsup.evaluation.anomaly:RECIPE",
+        paper="Bergman, Cohen and Hoshen 2020, arXiv 2002.10445",
+    ),
+    EvaluatorSpec(
+        id="retrieval",
+        summary="Test rows look for their class among training rows: mAP and R@k.",
+        target="selfsup.evaluation.retrieval:RECIPE",
+        paper="Oh Song et al. 2016, arXiv 1511.06452",
+    ),
+    EvaluatorSpec(
+        id="geometry",
+        summary="Effective rank, dimension, alignment and uniformity of the embeddings, without labels.",
+        target="selfsup.evaluation.geometry:RECIPE",
+        needs_labels=False,
+        paper="Garrido et al. 2023, arXiv 2210.02885; Wang and Isola 2020, arXiv 2005.10242",
+    ),
+]

@@ -1,0 +1,91 @@
+"""Losses on embeddings."""
+
+from __future__ import annotations
+
+from selfsup.specs import ObjectiveSpec
+
+
+def _spec(id: str, target: str, summary: str, paper: str) -> ObjectiveSpec:
+    return ObjectiveSpec(id=id, target=f"selfsup.objectives.{target}", summary=summary, paper=paper, family="joint-embedding")
+
+
+SPECS: list[ObjectiveSpec] = [
+    _spec(
+        "simclr",
+        "nt_xent:RECIPE",
+        "Two views of a sample attract each other and repel all others of the batch (NT-Xent).",
+        "Chen et al. 2020, arXiv:2002.05709",
+    ),
+    _spec(
+        "dcl",
+        "dcl:RECIPE",
+        "NT-Xent without the positive in its denominator, for small batches.",
+        "Yeh et al. 2021, arXiv:2110.06848",
+    ),
+    _spec(
+        "mocov2",
+        "moco:MOCOV2",
+        "A query finds its key among a queue of former keys from a momentum network.",
+        "Chen et al. 2020, arXiv:2003.04297",
+    ),
+    _spec(
+        "mocov3",
+        "moco:MOCOV3",
+        "A prediction finds its key from a momentum network among those of the batch.",
+        "Chen et al. 2021, arXiv:2104.02057",
+    ),
+    _spec(
+        "byol",
+        "byol:RECIPE",
+        "Predict a momentum network's projection of the other view, without negatives.",
+        "Grill et al. 2020, arXiv:2006.07733",
+    ),
+    _spec(
+        "simsiam",
+        "simsiam:RECIPE",
+        "Predict the projection of the other view, through which no gradient flows.",
+        "Chen & He 2020, arXiv:2011.10566",
+    ),
+    _spec(
+        "barlow-twins",
+        "barlow_twins:RECIPE",
+        "Make the cross-correlation of two views the identity.",
+        "Zbontar et al. 2021, arXiv:2103.03230",
+    ),
+    _spec(
+        "vicreg",
+        "vicreg:RECIPE",
+        "Keep views close, each dimension's variance up and covariances down.",
+        "Bardes et al. 2021, arXiv:2105.04906",
+    ),
+    _spec(
+        "vicregl",
+        "vicregl:RECIPE",
+        "VICReg on whole embeddings and on tokens matched by feature and by place.",
+        "Bardes et al. 2022, arXiv:2210.01571",
+    ),
+    _spec(
+        "swav",
+        "swav:RECIPE",
+        "Predict one view's balanced assignment to prototypes from the other views.",
+        "Caron et al. 2020, arXiv:2006.09882",
+    ),
+    _spec(
+        "dino",
+        "dino:RECIPE",
+        "Match a centred and sharpened momentum network from global and local views.",
+        "Caron et al. 2021, arXiv:2104.14294",
+    ),
+    _spec(
+        "tico",
+        "tico:RECIPE",
+        "Keep views close and away from the main directions of past embeddings.",
+        "Zhu et al. 2022, arXiv:2206.10698",
+    ),
+    _spec(
+        "lejepa",
+        "lejepa:RECIPE",
+        "Keep views close and their embeddings an isotropic Gaussian (SIGReg), without a teacher.",
+        "Balestriero & LeCun 2025, arXiv:2511.08544",
+    ),
+]

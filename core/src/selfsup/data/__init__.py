@@ -1,0 +1,26 @@
+"""From a source string to batches: sources, rows, processors, stores, samplers, loaders."""
+
+from selfsup.data.cache import cache_root
+from selfsup.data.loader import Loader
+from selfsup.data.prepare import prepare, processor_digest
+from selfsup.data.processor import Processor, Sample, stack_samples
+from selfsup.data.rows import Rows
+from selfsup.data.sampler import EpochSampler, Sampler
+from selfsup.data.sources import available_splits, load_source
+from selfsup.data.store import Store
+
+__all__ = [
+    "EpochSampler",
+    "Loader",
+    "Processor",
+    "Rows",
+    "Sample",
+    "Sampler",
+    "Store",
+    "available_splits",
+    "cache_root",
+    "load_source",
+    "prepare",
+    "processor_digest",
+    "stack_samples",
+]

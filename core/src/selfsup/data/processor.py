@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfsup.config import Config
+from selfsup.config import Config as BaseConfig
 from selfsup.errors import BadRowError
 from selfsup.types import Batch, Info, Row
 
@@ -27,9 +27,9 @@ class Processor(ABC):
     """
 
     modality: ClassVar[str]
-    Config: ClassVar[type[Config]]
+    Config: ClassVar[type[BaseConfig]]
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: BaseConfig) -> None:
         self.config = config
 
     @abstractmethod

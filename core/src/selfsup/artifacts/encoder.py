@@ -1,0 +1,204 @@
+"""The encoder: what a pretraining gives, and what is evaluated, shared and used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from selfsup.backbones import Backbone
+from selfsup.config import Config
+from selfsup.data import EpochSampler, Loader, Processor, Rows, Sampler, Store, processor_digest
+from selfsup.data.sampler import IndexArray
+from selfsup.errors import ArtifactError, ConfigError
+from selfsup.types import Batch, Row
+
+Precision = Literal["32", "bf16", "16"]
+_AUTOCAST: Mapping[str, torch.dtype | None] = {"32": None, "bf16": torch.bfloat16, "16": torch.float16}
+
+
+class Encoder(nn.Module):
+    """A fitted processor and a backbone. Calling it gives the pooled embeddings of a batch.
+
+    Args:
+        processor: fitted.
+        backbone: the network.
+        backbone_id: what the registry builds it by.
+        backbone_options: its options in full, as plain JSON values or as the config itself.
+        task: id of the pretext task that trained it; empty for none.
+        metadata: what else to keep with it (data set, steps, seed, ...), as plain JSON values.
+    """
+
+    def __init__(
+        self,
+        processor: Processor,
+        backbone: Backbone,
+        *,
+        backbone_id: str,
+        backbone_options: Mapping[str, Any] | Config,
+        task: str = "",
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        if processor.modality != backbone.modality:
+            raise ArtifactError(f"A {processor.modality} processor does not go with a {backbone.modality} backbone.")
+        options = backbone_options.model_dump(mode="json") if isinstance(backbone_options, Config) else dict(backbone_options)
+        self.processor = processor
+        self.backbone = backbone
+        self.backbone_id = backbone_id
+        self.backbone_options: dict[str, Any] = options
+        self.task = task
+        self.metadata: dict[str, Any] = dict(metadata or {})
+
+    @property
+    def modality(self) -> str:
+        """The kind of data that it takes."""
+        return self.processor.modality
+
+    @property
+    def embed_dim(self) -> int:
+        """D, the size of an embedding."""
+        return self.backbone.embed_dim
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        tensor = next(iter(self.backbone.state_dict().values()), None)
+        return tensor.device if tensor is not None else torch.device("cpu")
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Pooled embeddings [B, D] of a batch of the processor, on the same device."""
+        pooled: Tensor = self.backbone(batch).pooled
+        return pooled
+
+    def embed(
+        self, rows: Iterable[Row], *, batch_size: int = 256, precision: Precision = "32"
+    ) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """Embeddings [N, D] of rows (dicts of roles, or :class:`~selfsup.data.Rows`), in evaluation mode.
+
+        For many rows that are used more than once, :func:`~selfsup.data.prepare` and :meth:`embed_store` are faster.
+
+        Raises:
+            BadRowError: a row cannot be processed; the message says which.
+        """
+        parts: list[Tensor] = []
+        with self._evaluating(precision):
+            for start, chunk in _chunks(rows, batch_size):
+                try:
+                    batch = self.processor(chunk)
+                except Exception as error:
+                    error.add_note(f"among rows {start} to {start + len(chunk) - 1}")
+                    raise
+                batch = {key: value.to(self.device) for key, value in batch.items()}
+                parts.append(self(batch).float().cpu())
+        return torch.cat(parts).numpy() if parts else np.empty((0, self.embed_dim), dtype=np.float32)
+
+    def embed_store(self, store: Store, *, batch_size: int = 256, precision: Precision = "32") -> Tensor:
+        """Embeddings [N, D] of a store's samples, float32 on the CPU, computed in evaluation mode without gradients.
+
+        Args:
+            store: from :func:`~selfsup.data.prepare` with this encoder's processor.
+            batch_size: samples at a time.
+            precision: of the computation: ``32``, ``bf16`` or ``16`` (automatic casting).
+        """
+        result = torch.empty((len(store), self.embed_dim), dtype=torch.float32)
+        sampler = _by_length(store, batch_size) or EpochSampler(len(store), batch_size, drop_last=False, shuffle=False)
+        loader = Loader(store, self.processor, sampler, self.device)
+        with self._evaluating(precision):
+            for indices, batch in zip(sampler.batches(0), loader.epoch(0), strict=True):
+                result[torch.from_numpy(indices)] = self(batch).float().cpu()
+        return result
+
+    def config(self) -> dict[str, Any]:
+        """What ``config.json`` says of it, save for the versions."""
+        return {
+            "modality": self.modality,
+            "task": self.task,
+            "backbone": {"id": self.backbone_id, "options": self.backbone_options},
+            "info": dict(self.processor.info()),
+            "embed_dim": self.embed_dim,
+            "metadata": self.metadata,
+        }
+
+    def digest(self) -> str:
+        """SHA-256 of weights, backbone and processor: the same for encoders that give the same embeddings."""
+        digest = hashlib.sha256(processor_digest(self.processor).encode())
+        described = {key: value for key, value in self.config().items() if key in ("modality", "backbone", "info")}
+        digest.update(json.dumps(described, sort_keys=True).encode())
+        for name, tensor in sorted(self.backbone.state_dict().items()):
+            values = tensor.detach().cpu().contiguous()
+            digest.update(f"\0{name}\0{values.dtype}\0{tuple(values.shape)}\0".encode())
+            digest.update(values.reshape(-1).view(torch.uint8).numpy())
+        return digest.hexdigest()
+
+    def save(self, directory: str | Path) -> Path:
+        """Write it into a folder that does not exist, is empty, or holds an encoder (which is replaced as a whole).
+
+        Raises:
+            ArtifactError: the folder holds something else.
+            StorageError: the disk is full or cannot be written.
+        """
+        from selfsup.artifacts.saving import save_encoder
+
+        return save_encoder(self, Path(directory))
+
+    @contextmanager
+    def _evaluating(self, precision: Precision) -> Iterator[None]:
+        """Evaluation mode, no gradients, and the precision; every module's training flag is as before afterwards."""
+        if precision not in _AUTOCAST:
+            raise ConfigError(f"precision={precision!r} is not allowed; it is one of {', '.join(_AUTOCAST)}.")
+        dtype = _AUTOCAST[precision]
+        flags = {module: module.training for module in self.modules()}
+        self.eval()
+        try:
+            with torch.inference_mode(), torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
+                yield
+        finally:
+            for module, flag in flags.items():
+                module.training = flag
+
+
+class _FixedOrder:
+    """The same batches in every epoch."""
+
+    def __init__(self, batches: list[IndexArray]) -> None:
+        self._batches = batches
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def batches(self, epoch: int) -> list[IndexArray]:
+        """The batches; ``epoch`` makes no difference."""
+        return self._batches
+
+
+def _by_length(store: Store, batch_size: int) -> Sampler | None:
+    """Batches of samples of like length, so that little is computed on padding; None where all are of one length."""
+    lengths = [length for key in store.fields if (length := store.lengths(key)) is not None]
+    if not lengths:
+        return None
+    order = np.argsort(np.sum(lengths, axis=0), kind="stable").astype(np.int64)
+    return _FixedOrder([order[start : start + batch_size] for start in range(0, len(order), batch_size)])
+
+
+def _chunks(rows: Iterable[Row], size: int) -> Iterator[tuple[int, list[Row]]]:
+    if isinstance(rows, Rows):
+        for start in range(0, len(rows), size):
+            yield start, rows.read(range(start, min(start + size, len(rows))))
+        return
+    chunk: list[Row] = []
+    start = 0
+    for row in rows:
+        chunk.append(row)
+        if len(chunk) == size:
+            yield start, chunk
+            start, chunk = start + size, []
+    if chunk:
+        yield start, chunk

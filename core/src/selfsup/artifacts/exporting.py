@@ -1,0 +1,133 @@
+"""Encoders in the formats of other programs."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from selfsup.artifacts.encoder import Encoder
+from selfsup.errors import ArtifactError, UsageError
+from selfsup.files import atomic_write, storage_errors
+from selfsup.types import Batch
+
+_OWN_FORMATS = ("safetensors", "torch-export", "onnx")
+
+
+def export_formats(encoder: Encoder) -> tuple[str, ...]:
+    """The formats that an encoder can be exported to: the core's, then those that its backbone names in ``export_formats``."""
+    return (*_OWN_FORMATS, *getattr(encoder.backbone, "export_formats", ()))
+
+
+def export(encoder: Encoder, format: str, out: str | Path, *, batch: Batch | None = None) -> Path:
+    """Write an encoder for use elsewhere.
+
+    Args:
+        encoder: to export; its weights are left as they are.
+        format: ``safetensors`` (the encoder's folder), ``torch-export`` (a ``.pt2`` program of ``batch -> embedding`` that
+            ``torch.export.load`` reads), ``onnx`` (an input a key of the batch, output ``pooled_embedding``), or one of
+            the backbone's own ``export_formats``: the tensors of its ``export_state(format)`` are written as safetensors.
+        out: a folder for ``safetensors``, else a file.
+        batch: an example batch of at least two samples for ``torch-export`` and ``onnx``; None: made-up rows of the modality.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        UsageError: the format is unknown for this encoder.
+        ArtifactError: what the format needs is not installed, or the network cannot be traced.
+        StorageError: the disk is full or cannot be written.
+    """
+    path = Path(out)
+    if format not in export_formats(encoder):
+        raise UsageError(f"Cannot export to {format!r}; this encoder can be exported to {', '.join(export_formats(encoder))}.")
+    if format == "safetensors":
+        return encoder.save(path)
+    if format == "torch-export":
+        return _export_program(encoder, path, batch)
+    if format == "onnx":
+        return _export_onnx(encoder, path, batch)
+    from safetensors.torch import save
+
+    state: dict[str, Tensor] = cast(Any, encoder.backbone).export_state(format)
+    content = save({key: value.detach().cpu().contiguous() for key, value in state.items()}, metadata={"format": "pt"})
+    return atomic_write(path, content)
+
+
+class _Embed(nn.Module):
+    """The backbone as a function from a batch to its pooled embeddings."""
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, batch: Batch) -> Tensor:
+        """[B, D]."""
+        pooled: Tensor = self.backbone(batch).pooled
+        return pooled
+
+
+def _export_program(encoder: Encoder, path: Path, batch: Batch | None) -> Path:
+    program, _ = _trace(encoder, batch)
+    return atomic_write(path, lambda file: torch.export.save(program, file))
+
+
+def _export_onnx(encoder: Encoder, path: Path, batch: Batch | None) -> Path:
+    missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ArtifactError(f"Export to ONNX needs {' and '.join(missing)}: pip install onnx onnxscript")
+    traced, keys = _trace(encoder, batch)
+    try:
+        program = torch.onnx.export(traced, dynamo=True, input_names=keys, output_names=["pooled_embedding"], verbose=False)
+    except Exception as error:  # the converter raises errors of many kinds
+        raise ArtifactError(f"The backbone {encoder.backbone_id!r} cannot be expressed in ONNX: {error}") from error
+    if program is None:
+        raise ArtifactError(f"The backbone {encoder.backbone_id!r} cannot be expressed in ONNX.")
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        program.save(str(path))
+    return path
+
+
+def _trace(encoder: Encoder, batch: Batch | None) -> tuple[torch.export.ExportedProgram, list[str]]:
+    """The backbone in evaluation mode as a program for any batch size, and the keys of its batch in order."""
+    example, free = _example(encoder, batch)
+    module = _Embed(encoder.backbone)
+    flags = {part: part.training for part in module.modules()}
+    try:
+        with torch.no_grad():
+            return torch.export.export(module.eval(), (example,), dynamic_shapes=(free,)), list(example)
+    except Exception as error:  # the tracer raises errors of many kinds
+        reason = f"{type(error).__name__}: {error}"
+        raise ArtifactError(f"The backbone {encoder.backbone_id!r} cannot be traced: {reason}") from error
+    finally:
+        for part, flag in flags.items():
+            part.training = flag
+
+
+def _example(encoder: Encoder, batch: Batch | None) -> tuple[Batch, dict[str, dict[int, Any]]]:
+    """A batch to trace with, keys sorted, and by key the dimensions that shall not be fixed to its sizes.
+
+    They are the batch size, and where the rows are made up every one that differs between two sets of them (a length).
+    """
+    examples = [batch] if batch is not None else _made_up(encoder)
+    keys = sorted(key for key in examples[0] if key != "label")
+    free: dict[str, dict[int, Any]] = {key: {0: torch.export.Dim.DYNAMIC} for key in keys}
+    for other in examples[1:]:
+        for key in set(keys) & set(other):
+            for place, (one, two) in enumerate(zip(examples[0][key].shape, other[key].shape, strict=True)):
+                if place and one != two:
+                    free[key][place] = torch.export.Dim.AUTO
+    return {key: examples[0][key].to(encoder.device) for key in keys}, free
+
+
+def _made_up(encoder: Encoder) -> list[Batch]:
+    from selfsup.registry import registry
+
+    rows = registry().modality_objects(encoder.modality).mock_rows
+    if rows is None:
+        raise ArtifactError(f"The {encoder.modality} plugin has no made-up rows; give an example as `batch`.")
+    return [encoder.processor(rows(4, seed)) for seed in range(3)]

@@ -1,0 +1,124 @@
+"""Reading an encoder from a folder, a run or the hub. Nothing that is read is executed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_model
+
+from selfsup.artifacts.encoder import Encoder
+from selfsup.artifacts.run_directory import RunDirectory
+from selfsup.artifacts.saving import CONFIG_FILE, FORMAT, FORMAT_VERSION, PROCESSOR_FOLDER, WEIGHTS_FILE
+from selfsup.errors import ArtifactError, SelfsupError
+
+_PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".joblib", ".tar")
+
+
+def load(source: str | Path, *, device: torch.device | str = "cpu") -> Encoder:
+    """Load an encoder.
+
+    Args:
+        source: an encoder's folder, a run's folder, or ``hf://owner/name[@revision]``.
+        device: where its weights go.
+
+    Returns:
+        The encoder, in evaluation mode.
+
+    Raises:
+        ArtifactError: there is no encoder, it is damaged, of a later selfsup, or a pickle.
+        MissingPluginError: the plugin of its modality is not installed.
+    """
+    text = os.fspath(source)
+    directory = _download(text) if text.startswith("hf://") else _locate(Path(text).expanduser())
+    config = _read_config(directory)
+    return _build(directory, config).to(device).eval()
+
+
+def _locate(path: Path) -> Path:
+    """The encoder's folder that a path stands for."""
+    if path.suffix.lower() in _PICKLES and not path.is_dir():
+        raise ArtifactError(
+            f"{path} looks like a pickle, and loading a pickle can run any code, so it is not loaded. An encoder is a "
+            f"folder with {CONFIG_FILE} and {WEIGHTS_FILE}: the run's folder, or its encoder/."
+        )
+    if not path.exists():
+        raise ArtifactError(f"{path} does not exist. Give a run's folder, an encoder's folder, or hf://owner/name.")
+    if path.is_file():
+        raise ArtifactError(f"{path} is a file. An encoder is a folder with {CONFIG_FILE} and {WEIGHTS_FILE}.")
+    if RunDirectory.is_run(path):
+        run = RunDirectory.open(path)
+        if not (run.encoder / CONFIG_FILE).exists():
+            raise ArtifactError(f"The run {path} has no encoder yet (status {run.status}). Finish it with --resume.")
+        return run.encoder
+    if not (path / CONFIG_FILE).exists():
+        pickles = sorted(file.name for file in path.iterdir() if file.suffix.lower() in _PICKLES)
+        held = f" It holds {pickles[0]}, a pickle: it could run any code and is not loaded." if pickles else ""
+        raise ArtifactError(f"{path} is no encoder and no run: it has neither {CONFIG_FILE} nor run.json.{held}")
+    return path
+
+
+def _read_config(directory: Path) -> dict[str, Any]:
+    path = directory / CONFIG_FILE
+    try:
+        config = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"Cannot read {path}: {error}") from error
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        raise ArtifactError(f"{path} is not of a selfsup encoder: its format is not {FORMAT!r}.")
+    if config["format_version"] > FORMAT_VERSION:
+        raise ArtifactError(
+            f"{directory} was written by a later selfsup (encoder format {config['format_version']}; this one reads up to "
+            f"{FORMAT_VERSION}). Update selfsup."
+        )
+    missing = [key for key in ("modality", "task", "backbone", "info", "metadata") if key not in config]
+    if missing:
+        raise ArtifactError(f"{path} is damaged: it lacks {', '.join(missing)}.")
+    return config
+
+
+def _build(directory: Path, config: dict[str, Any]) -> Encoder:
+    from selfsup.registry import registry
+
+    # The classes come from the registry by modality and backbone id: no name from the file is ever imported.
+    processor_class = registry().processor_class(config["modality"])
+    try:
+        processor = processor_class.load(directory / PROCESSOR_FOLDER)
+    except SelfsupError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(f"{directory / PROCESSOR_FOLDER} cannot be read: {type(error).__name__}: {error}") from error
+    id, options = config["backbone"]["id"], dict(config["backbone"]["options"])
+    wanted = {**options, "pretrained": False} if options.get("pretrained") else options
+    backbone, _ = registry().build_backbone(id, wanted, config["info"])
+    weights = directory / WEIGHTS_FILE
+    try:
+        load_model(backbone, str(weights))
+    except FileNotFoundError:
+        raise ArtifactError(f"{directory} is damaged: {WEIGHTS_FILE} is missing.") from None
+    except SafetensorError as error:
+        raise ArtifactError(f"{weights} is damaged: {error}.") from error
+    except RuntimeError as error:
+        raise ArtifactError(f"The weights in {weights} do not fit the backbone {id!r}: {error}") from error
+    return Encoder(
+        processor, backbone, backbone_id=id, backbone_options=options, task=config["task"], metadata=config["metadata"]
+    )
+
+
+def _download(source: str) -> Path:
+    """Fetch the files of an encoder from the hub, and nothing else of the repository."""
+    match = re.fullmatch(r"hf://([^/@]+/[^/@]+)(?:@(.+))?", source)
+    if match is None:
+        raise ArtifactError(f"{source!r} is not of the form hf://owner/name[@revision].")
+    from huggingface_hub import snapshot_download
+
+    patterns = [CONFIG_FILE, WEIGHTS_FILE, f"{PROCESSOR_FOLDER}/*"]
+    try:
+        return Path(snapshot_download(match[1], revision=match[2], allow_patterns=patterns))
+    except Exception as error:  # the hub's client has no common base for what it raises
+        raise ArtifactError(f"{source} cannot be fetched: {type(error).__name__}: {error}") from error

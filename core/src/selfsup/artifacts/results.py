@@ -1,0 +1,115 @@
+"""One record of one evaluation."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict, Field, ValidationError
+
+from selfsup.config import Config
+from selfsup.errors import ArtifactError
+from selfsup.files import atomic_write
+
+SCHEMA_VERSION = 1
+
+
+class ResultRecord(Config):
+    """What was measured, of what, on what, with what."""
+
+    model_config = ConfigDict(ser_json_inf_nan="strings")  # JSON has no NaN, and a null could not be told from a missing number
+
+    schema_version: int = SCHEMA_VERSION
+    """Version of this record's fields."""
+    task: str
+    """Id of the pretext task."""
+    backbone: str
+    """Id of the backbone."""
+    dataset: str
+    """The source that was evaluated on, as the user named it."""
+    dataset_fingerprint: str
+    """Hash of its content."""
+    evaluator: str
+    """Id of the evaluator."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """The evaluator's options, in full."""
+    metrics: dict[str, float]
+    """Name to value; the first one is the headline."""
+    n_train: int
+    """Rows that a probe could be fitted on."""
+    n_test: int
+    """Rows that the metrics are of."""
+    seed: int
+    """Of the evaluator's random choices."""
+    encoder: str
+    """Hash of the encoder's weights and config."""
+    versions: dict[str, str] = Field(default_factory=dict)
+    """Package to version."""
+    device: str = ""
+    """What it ran on."""
+    seconds: float
+    """Wall-clock time of the evaluation."""
+    peak_memory: int = 0
+    """Bytes at the most."""
+    created: str = Field(default_factory=lambda: datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))
+    """Time of the evaluation, ISO 8601, UTC."""
+    details: dict[str, Any] = Field(default_factory=dict)
+    """What else there is to say (class names, a note on how the test rows were chosen); plain JSON values."""
+
+    @property
+    def headline(self) -> tuple[str, float]:
+        """Name and value of the first metric."""
+        return next(iter(self.metrics.items()))
+
+    def file_name(self) -> str:
+        """A name that is the same for the same measurement of the same encoder: measuring again replaces the record."""
+        what = [
+            self.task,
+            self.backbone,
+            self.dataset,
+            self.dataset_fingerprint,
+            self.evaluator,
+            self.options,
+            self.seed,
+            self.encoder,
+        ]
+        digest = hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()[:12]
+        return f"{self.evaluator.replace('/', '-')}-{digest}.json"
+
+    def write(self, directory: str | Path) -> Path:
+        """Write the record into a folder, in full or not at all.
+
+        Raises:
+            StorageError: the disk is full or cannot be written.
+        """
+        return atomic_write(Path(directory) / self.file_name(), self.model_dump_json(indent=2) + "\n")
+
+    @classmethod
+    def read(cls, path: str | Path) -> ResultRecord:
+        """Read a record.
+
+        Raises:
+            ArtifactError: the file is not a record, or one of a later version.
+        """
+        try:
+            content = json.loads(Path(path).read_text())
+            version = content["schema_version"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ArtifactError(f"{path} is not a result record: {type(error).__name__}: {error}") from error
+        if version > SCHEMA_VERSION:
+            raise ArtifactError(
+                f"{path} was written by a later selfsup (record version {version}; this one reads up to "
+                f"{SCHEMA_VERSION}). Update selfsup."
+            )
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            raise ArtifactError(f"{path} is not a result record: {error.errors(include_url=False)[0]['msg']}") from error
+
+
+def read_results(directory: str | Path) -> list[ResultRecord]:
+    """All records of a folder, by file name; none where the folder does not exist."""
+    return [ResultRecord.read(path) for path in sorted(Path(directory).glob("*.json"))]

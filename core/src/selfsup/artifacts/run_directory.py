@@ -1,0 +1,191 @@
+"""The folder that a run leaves."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from selfsup.artifacts.environment import environment
+from selfsup.errors import RunDirectoryError
+from selfsup.files import atomic_write, storage_errors
+
+RUN_FILE = "run.json"
+FORMAT_VERSION = 1
+
+
+class RunDirectory:
+    """``run.json``, ``metrics.jsonl``, ``checkpoints/``, ``encoder/`` and ``results/`` of one pretraining."""
+
+    def __init__(self, path: str | Path) -> None:
+        """Point at a folder without looking at it; use :meth:`create` or :meth:`open`."""
+        self.path = Path(path)
+
+    def __repr__(self) -> str:
+        return f"RunDirectory({str(self.path)!r})"
+
+    @property
+    def run_file(self) -> Path:
+        """Config, versions, data and status."""
+        return self.path / RUN_FILE
+
+    @property
+    def metrics_file(self) -> Path:
+        """A JSON line per logged step."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def encoder(self) -> Path:
+        """Folder of the encoder, there once the run is done."""
+        return self.path / "encoder"
+
+    @property
+    def results(self) -> Path:
+        """Folder of the result records."""
+        return self.path / "results"
+
+    @classmethod
+    def create(cls, path: str | Path, *, task: str, config: Mapping[str, Any], **fields: Any) -> RunDirectory:
+        """Make the folder of a new run, with status ``running``.
+
+        Args:
+            path: a folder that does not exist or is empty.
+            task: id of the pretext task.
+            config: the resolved config, as JSON values.
+            fields: what else ``run.json`` shall hold (seed, data, fingerprint, device).
+
+        Raises:
+            RunDirectoryError: the folder holds a run, or something else.
+            StorageError: it cannot be written.
+        """
+        run = cls(path)
+        run.check_free()
+        with storage_errors(run.path):
+            run.path.mkdir(parents=True, exist_ok=True)
+        run._write(
+            {
+                "format_version": FORMAT_VERSION,
+                "task": task,
+                "status": "running",
+                "created": _now(),
+                "config": dict(config),
+                "environment": environment(),
+                **fields,
+            }
+        )
+        return run
+
+    def check_free(self) -> None:
+        """Make sure that a new run can have this folder, before hours are spent on its data.
+
+        Raises:
+            RunDirectoryError: it holds a run, or something else.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise RunDirectoryError(f"{self.path} is a file; a run needs a folder. Choose another with --out.")
+        if self.run_file.exists():
+            held = self.info()
+            raise RunDirectoryError(
+                f"{self.path} holds a run of {held.get('task')} (status {held.get('status')}). "
+                "Go on with it with --resume, or choose another folder with --out."
+            )
+        if self.path.is_dir() and (other := next((item.name for item in self.path.iterdir()), None)):
+            raise RunDirectoryError(f"{self.path} is no run and not empty (it holds {other!r}). Choose another with --out.")
+
+    @classmethod
+    def open(cls, path: str | Path, *, task: str | None = None) -> RunDirectory:
+        """Open the folder of a run that exists.
+
+        Args:
+            path: the folder.
+            task: id of the task that it must be a run of; None: any.
+
+        Raises:
+            RunDirectoryError: there is no run, it cannot be read, is of another task or of a later selfsup.
+        """
+        run = cls(path)
+        held = run.info()
+        if task is not None and held.get("task") != task:
+            raise RunDirectoryError(f"{run.path} holds a run of {held.get('task')}, not of {task}. Choose another with --out.")
+        return run
+
+    @classmethod
+    def is_run(cls, path: str | Path) -> bool:
+        """Whether a folder holds a run."""
+        return (Path(path) / RUN_FILE).is_file()
+
+    def info(self) -> dict[str, Any]:
+        """What ``run.json`` holds.
+
+        Raises:
+            RunDirectoryError: it does not exist, is damaged, or of a later selfsup.
+        """
+        try:
+            held = json.loads(self.run_file.read_text())
+        except FileNotFoundError:
+            raise RunDirectoryError(f"{self.path} holds no run: there is no {RUN_FILE} in it.") from None
+        except (OSError, ValueError) as error:
+            raise RunDirectoryError(f"Cannot read {self.run_file}: {error}") from error
+        if not isinstance(held, dict) or "format_version" not in held:
+            raise RunDirectoryError(f"{self.run_file} is not of selfsup: it has no format_version.")
+        if held["format_version"] > FORMAT_VERSION:
+            raise RunDirectoryError(
+                f"{self.path} was written by a later selfsup (run format {held['format_version']}; this one reads up to "
+                f"{FORMAT_VERSION}). Update selfsup."
+            )
+        return held
+
+    def update(self, **fields: Any) -> None:
+        """Set fields of ``run.json``, in one atomic write."""
+        self._write({**self.info(), **fields, "updated": _now()})
+
+    @property
+    def status(self) -> str:
+        """``running``, ``done``, ``stopped`` or ``failed``."""
+        return str(self.info()["status"])
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Append a line to ``metrics.jsonl``. What is not finite is written as null, for JSON has no word for it."""
+        line = {key: value if math.isfinite(value) else None for key, value in metrics.items()}
+        with storage_errors(self.metrics_file), self.metrics_file.open("a") as file:
+            file.write(json.dumps({"step": step, **line}) + "\n")
+
+    def metrics(self) -> Iterator[dict[str, Any]]:
+        """The logged lines. A last line that a crash cut short is passed over."""
+        if not self.metrics_file.exists():
+            return
+        with self.metrics_file.open() as file:
+            for text in file:
+                if not text.endswith("\n"):
+                    return
+                yield json.loads(text)
+
+    def truncate_metrics(self, step: int) -> None:
+        """Drop the lines after ``step``: those that a resumed run writes again."""
+        if self.metrics_file.exists():
+            kept = [line for line in self.metrics() if line["step"] <= step]
+            atomic_write(self.metrics_file, "".join(json.dumps(line) + "\n" for line in kept))
+
+    def _write(self, content: Mapping[str, Any]) -> None:
+        atomic_write(self.run_file, json.dumps(content, indent=2) + "\n")
+
+
+def default_run_path(task: str, base: str | Path = "runs") -> Path:
+    """``runs/<modality>-<task>-<time>``, with a number behind it where that exists already."""
+    stem = f"{task.replace('/', '-')}-{datetime.datetime.now().astimezone():%Y%m%d-%H%M%S}"
+    path, number = Path(base) / stem, 2
+    while path.exists():
+        path, number = Path(base) / f"{stem}-{number}", number + 1
+    return path
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

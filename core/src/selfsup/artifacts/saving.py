@@ -1,0 +1,88 @@
+"""Writing an encoder into a folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safetensors import SafetensorError
+from safetensors.torch import save_model
+
+from selfsup.artifacts.environment import package_versions
+from selfsup.artifacts.model_card import model_card
+from selfsup.errors import ArtifactError, StorageError
+from selfsup.files import storage_errors, sync_directory
+
+if TYPE_CHECKING:
+    from selfsup.artifacts.encoder import Encoder
+
+FORMAT = "selfsup-encoder"
+FORMAT_VERSION = 1
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+PROCESSOR_FOLDER = "processor"
+CARD_FILE = "README.md"
+
+
+def save_encoder(encoder: Encoder, directory: Path) -> Path:
+    """Write config, weights, processor and model card so that the folder is at no time half an encoder."""
+    if directory.exists() and not _may_replace(directory):
+        raise ArtifactError(f"{directory} exists and is no encoder; it is not overwritten. Choose another folder.")
+    mark = f"{os.getpid()}-{secrets.token_hex(4)}"
+    temporary = directory.with_name(f".{directory.name}.{mark}.tmp")
+    with storage_errors(directory):
+        try:
+            (temporary / PROCESSOR_FOLDER).mkdir(parents=True)
+            encoder.processor.save(temporary / PROCESSOR_FOLDER)
+            _save_weights(encoder, temporary / WEIGHTS_FILE)
+            (temporary / CARD_FILE).write_text(model_card(encoder))
+            config = {
+                "format": FORMAT,
+                "format_version": FORMAT_VERSION,
+                **encoder.config(),
+                "versions": dict(package_versions()),
+            }
+            (temporary / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
+            _sync_files(temporary)
+            if directory.exists():
+                old = directory.with_name(f".{directory.name}.{mark}.old")
+                directory.rename(old)
+                temporary.rename(directory)
+                shutil.rmtree(old)
+            else:
+                temporary.rename(directory)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        sync_directory(directory.parent)
+    return directory
+
+
+def is_encoder(directory: Path) -> bool:
+    """Whether a folder holds an encoder of selfsup."""
+    try:
+        config = json.loads((directory / CONFIG_FILE).read_text())
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and config.get("format") == FORMAT
+
+
+def _may_replace(directory: Path) -> bool:
+    return directory.is_dir() and (is_encoder(directory) or not any(directory.iterdir()))
+
+
+def _save_weights(encoder: Encoder, path: Path) -> None:
+    try:
+        save_model(encoder.backbone, str(path), metadata={"format": "pt"})
+    except SafetensorError as error:
+        raise StorageError(f"Cannot write {path.name}: {error}.") from error
+
+
+def _sync_files(directory: Path) -> None:
+    for file in directory.rglob("*"):
+        if file.is_file():
+            with file.open("rb") as stream:
+                os.fsync(stream.fileno())

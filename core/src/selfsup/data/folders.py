@@ -1,0 +1,161 @@
+"""Folders of media files as data sets."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from selfsup.data.cache import cache_root
+from selfsup.errors import SourceError
+from selfsup.files import storage_errors
+
+_BATCH = 4096
+_IGNORED = ("__MACOSX",)
+
+
+@dataclass(frozen=True)
+class FoundFile:
+    """One media file below a folder."""
+
+    relative: str
+    """Path below the folder, with ``/``."""
+    size: int
+    """Bytes."""
+    modified: int
+    """Nanoseconds."""
+
+    @property
+    def folder(self) -> str:
+        """The first-level folder it lies in, or empty."""
+        head, _, tail = self.relative.partition("/")
+        return head if tail else ""
+
+
+def walk_files(root: Path, suffixes: tuple[str, ...]) -> Iterator[FoundFile]:
+    """The files below ``root`` with one of the suffixes, in sorted order, a folder at a time.
+
+    Hidden files and folders are passed over; a link to a folder is followed, but no folder is entered twice.
+
+    Raises:
+        SourceError: a folder cannot be listed.
+    """
+    yield from _walk(root, "", suffixes, set())
+
+
+def _walk(folder: Path, prefix: str, suffixes: tuple[str, ...], entered: set[tuple[int, int]]) -> Iterator[FoundFile]:
+    try:
+        status = folder.stat()
+        with os.scandir(folder) as listing:
+            entries = sorted((entry for entry in listing if _is_wanted(entry)), key=lambda entry: entry.name)
+    except OSError as error:
+        raise SourceError(f"Cannot list {folder}: {error.strerror or error}.") from error
+    if (status.st_dev, status.st_ino) in entered:
+        return
+    entered.add((status.st_dev, status.st_ino))
+    for entry in entries:
+        if entry.is_dir():
+            yield from _walk(folder / entry.name, f"{prefix}{entry.name}/", suffixes, entered)
+        elif entry.name.lower().endswith(suffixes) and entry.is_file():
+            found = entry.stat()
+            yield FoundFile(prefix + entry.name, found.st_size, found.st_mtime_ns)
+
+
+def _is_wanted(entry: os.DirEntry[str]) -> bool:
+    return not entry.name.startswith(".") and entry.name not in _IGNORED
+
+
+def read_media_folder(root: Path, role: str, suffixes: tuple[str, ...], *, as_text: bool) -> tuple[Any, str, str] | None:
+    """The media files below a folder as a data set, or None where there are none.
+
+    First-level folders are the classes, if all files lie in one. The listing is streamed into an Arrow file of the cache, so
+    that memory does not grow with the number of files.
+
+    Args:
+        root: the folder.
+        role: the column to put the files in.
+        suffixes: which files count.
+        as_text: put in the content of the files (UTF-8) in the place of their paths.
+
+    Returns:
+        The data set (columns ``role`` and, with classes, ``label``), a hash over path, size and time of modification of each
+        file (with ``as_text``: over the content), and the name of a file that lies in no class folder, or empty.
+    """
+    import datasets
+    import pyarrow as pa
+
+    classes, outside = _classes(root, suffixes)
+    if not classes and not outside:
+        return None
+    file_feature = {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
+    features: dict[str, Any] = {role: datasets.Value("string") if as_text else file_feature}
+    if not outside:
+        features["label"] = datasets.ClassLabel(names=classes)
+    schema = datasets.Features(features).arrow_schema
+    place = {name: index for index, name in enumerate(classes)}
+    digest = hashlib.sha256()
+    cache = cache_root() / "folders"
+    temporary = cache / f".{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    with storage_errors(cache, hint="Listings are kept below the folder that SELFSUP_CACHE names."):
+        cache.mkdir(parents=True, exist_ok=True)
+        try:
+            with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
+                for files in _batched(walk_files(root, suffixes)):
+                    values: list[Any] = []
+                    for file in files:
+                        value, mark = _value(root, file, as_text)
+                        values.append(value)
+                        digest.update(mark)
+                    columns = [values] if outside else [values, [place.get(file.folder) for file in files]]
+                    arrays = [pa.array(column, kind) for column, kind in zip(columns, schema.types, strict=True)]
+                    writer.write_batch(pa.record_batch(arrays, schema=schema))
+            final = cache / f"{digest.hexdigest()[:32]}.arrow"
+            temporary.replace(final)
+        finally:
+            temporary.unlink(missing_ok=True)
+    return datasets.Dataset.from_file(str(final)), digest.hexdigest(), outside
+
+
+def _classes(root: Path, suffixes: tuple[str, ...]) -> tuple[list[str], str]:
+    """The first-level folders that hold media files, sorted, and the name of a media file beside them."""
+    classes, outside = [], ""
+    try:
+        with os.scandir(root) as listing:
+            entries = sorted((entry for entry in listing if _is_wanted(entry)), key=lambda entry: entry.name)
+    except OSError as error:
+        raise SourceError(f"Cannot list {root}: {error.strerror or error}.") from error
+    for entry in entries:
+        if entry.is_dir():
+            if next(walk_files(root / entry.name, suffixes), None) is not None:
+                classes.append(entry.name)
+        elif not outside and entry.name.lower().endswith(suffixes) and entry.is_file():
+            outside = entry.name
+    return classes, outside
+
+
+def _value(root: Path, file: FoundFile, as_text: bool) -> tuple[Any, bytes]:
+    """What the column holds for a file, and what of it goes into the hash."""
+    if not as_text:
+        mark = f"{file.relative}\0{file.size}\0{file.modified}\n".encode("utf-8", "surrogateescape")
+        return {"bytes": None, "path": file.relative}, mark
+    try:
+        content = (root / file.relative).read_bytes()
+    except OSError as error:
+        raise SourceError(f"Cannot read {root / file.relative}: {error.strerror or error}.") from error
+    mark = f"{file.relative}\0{len(content)}\n".encode("utf-8", "surrogateescape") + content
+    return content.decode("utf-8", "replace"), mark
+
+
+def _batched(files: Iterator[FoundFile]) -> Iterator[list[FoundFile]]:
+    batch: list[FoundFile] = []
+    for file in files:
+        batch.append(file)
+        if len(batch) == _BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -1,0 +1,109 @@
+"""Batches from a store, read ahead by a thread."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from selfsup.data.processor import Processor
+from selfsup.data.sampler import IndexArray, Sampler
+from selfsup.data.store import Store
+from selfsup.errors import DataError
+from selfsup.types import Batch
+
+
+class Loader:
+    """Reads, collates and moves the batches of an epoch while the device is busy with the one before.
+
+    The batches of ``epoch(e, start_batch=k)`` are those of ``epoch(e)`` from the k-th on: nothing depends on what was read
+    before.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        processor: Processor,
+        sampler: Sampler,
+        device: torch.device | str = "cpu",
+        labels: np.ndarray[Any, np.dtype[np.int64]] | None = None,
+        prefetch: int = 2,
+    ) -> None:
+        """Check that the labels fit.
+
+        Args:
+            store: processed rows.
+            processor: joins samples to a batch.
+            sampler: which samples make up which batch.
+            device: where the batches go; for a GPU they are pinned first and copied without waiting.
+            labels: [len(store)] int64, put into the batch as ``label``; None: the batch holds no label.
+            prefetch: batches that may lie ready.
+        """
+        if labels is not None and len(labels) != len(store):
+            raise DataError(f"There are {len(labels)} labels for {len(store)} samples.")
+        self.store, self.processor, self.sampler = store, processor, sampler
+        self.device = torch.device(device)
+        self.prefetch = prefetch
+        self._labels = None if labels is None else torch.from_numpy(np.ascontiguousarray(labels, dtype=np.int64))
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from ``start_batch`` on. Errors in reading are raised here; dropping it ends the thread."""
+        ready: queue.Queue[_Item] = queue.Queue(maxsize=self.prefetch)
+        stop = threading.Event()
+        wanted = self.sampler.batches(epoch)[start_batch:]
+        thread = threading.Thread(target=_produce, args=(wanted, self._make, ready, stop), name="selfsup-prefetch", daemon=True)
+        thread.start()
+        try:
+            while True:
+                batch, error = ready.get()
+                if error is not None:
+                    raise error
+                if batch is None:
+                    return
+                yield {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}
+        finally:
+            stop.set()
+            while thread.is_alive():  # it may be waiting for a free place
+                _drain(ready)
+                thread.join(timeout=0.01)
+
+    def _make(self, indices: IndexArray) -> Batch:
+        batch = self.processor.collate(self.store.read(indices))
+        if self._labels is not None:
+            batch["label"] = self._labels[torch.from_numpy(indices)]
+        if self.device.type == "cuda":
+            batch = {key: value.pin_memory() for key, value in batch.items()}
+        return batch
+
+
+_Item = tuple[Batch | None, BaseException | None]
+"""A batch, or an error, or neither at the end."""
+
+
+def _produce(
+    wanted: list[IndexArray], make: Callable[[IndexArray], Batch], ready: queue.Queue[_Item], stop: threading.Event
+) -> None:
+    """Fill the queue; a free function, so that the thread keeps no iterator alive."""
+    try:
+        for indices in wanted:
+            if stop.is_set():
+                return
+            ready.put((make(indices), None))
+        ready.put((None, None))
+    except BaseException as error:
+        ready.put((None, error))
+
+
+def _drain(ready: queue.Queue[_Item]) -> None:
+    while True:
+        try:
+            ready.get_nowait()
+        except queue.Empty:
+            return

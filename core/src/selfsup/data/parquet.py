@@ -1,0 +1,63 @@
+"""Parquet files as one Arrow file, converted in constant memory.
+
+The conversion of the ``datasets`` library reads far ahead: its memory grows with the size of the files. This one holds one page
+of each column and one batch of rows, whatever the size of the row groups.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+_BATCH_BYTES = 8 << 20
+_BATCH_ROWS = 1024
+_BUFFER_BYTES = 1 << 20
+
+
+def read_parquet(files: Sequence[Path], target: Path) -> Any:
+    """The rows of Parquet files, read from the Arrow file ``target``, which is made if it is not there.
+
+    The files have the same columns. Feature types that the ``datasets`` library wrote into their metadata are kept.
+
+    Raises:
+        OSError, pyarrow.ArrowException: a file cannot be read, is no Parquet, or ``target`` cannot be written.
+        ValueError: a file has other columns than the first one.
+    """
+    import datasets
+
+    if not target.exists():
+        temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+        try:
+            _convert(files, temporary)
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+    return datasets.Dataset.from_file(str(target))
+
+
+def _convert(files: Sequence[Path], target: Path) -> None:
+    import datasets
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from datasets.table import table_cast
+
+    with pq.ParquetFile(files[0]) as first:
+        schema = datasets.Features.from_arrow_schema(first.schema_arrow).arrow_schema
+    with pa.OSFile(str(target), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
+        for file in files:
+            with pq.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER_BYTES) as source:
+                if set(source.schema_arrow.names) != set(schema.names):
+                    raise ValueError(f"{file.name} has columns {source.schema_arrow.names}, but {files[0].name} {schema.names}")
+                for batch in source.iter_batches(_rows_at_a_time(source.metadata), columns=schema.names, use_threads=False):
+                    table = pa.Table.from_batches([batch]).select(schema.names)
+                    writer.write_table(table_cast(table, schema))
+
+
+def _rows_at_a_time(metadata: Any) -> int:
+    """So many rows that a batch of them takes about 8 MB."""
+    size = sum(metadata.row_group(index).total_byte_size for index in range(metadata.num_row_groups))
+    mean = size / max(metadata.num_rows, 1)
+    return int(min(max(_BATCH_BYTES / max(mean, 1), 1), _BATCH_ROWS))

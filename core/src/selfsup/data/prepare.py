@@ -1,0 +1,227 @@
+"""Processing every row once, into a store that later runs reuse."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import shutil
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from selfsup.data.cache import cache_root
+from selfsup.data.exclusion import alone, remove_remains, temporary_folder
+from selfsup.data.processor import Processor, Sample
+from selfsup.data.rows import Rows
+from selfsup.data.store import FORMAT_VERSION, Store
+from selfsup.data.store_writer import StoreWriter
+from selfsup.errors import BadRowError, DataError, StorageError, TooManyBadRowsError
+from selfsup.files import storage_error, storage_errors, sync_directory
+from selfsup.types import Row
+
+_TASK_ROWS = 32
+_HINT = "Samples are kept below the folder that SELFSUP_CACHE names."
+
+
+def prepare(
+    rows: Rows,
+    processor: Processor,
+    *,
+    max_bad_rows: float = 0.01,
+    cache_dir: str | Path | None = None,
+    workers: int | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> Store:
+    """Process all rows with a fitted processor, or open what was processed before.
+
+    The store is found by the content of the rows and the state of the processor. It appears in the cache as a whole or not at
+    all, whenever this is interrupted; a second process that wants the same waits for the first.
+
+    Args:
+        rows: the rows; their labels are not looked at.
+        processor: fitted.
+        max_bad_rows: part of the rows, 0 to 1, that may be bad; they are left out.
+        cache_dir: where stores are kept; None: ``stores`` below :func:`~selfsup.data.cache_root`.
+        workers: threads that process; None: one a CPU core of this process, 8 at most.
+        progress: called with the number of rows done and of all rows.
+
+    Raises:
+        TooManyBadRowsError: more rows were bad than allowed, or all; the message names the first ones.
+        StorageError: the disk is full or cannot be written.
+        DataError: there are no rows, or the processor's samples do not fit together.
+    """
+    if not 0 <= max_bad_rows <= 1:
+        raise DataError(f"max_bad_rows={max_bad_rows} is not a part of the rows; it lies between 0 and 1.")
+    if len(rows) == 0:
+        raise DataError(f"{rows.name} has no row to process.")
+    folder = Path(cache_dir) if cache_dir is not None else cache_root() / "stores"
+    processor_hash = processor_digest(processor)
+    key = hashlib.sha256(
+        json.dumps([FORMAT_VERSION, rows.fingerprint, processor_hash, _code_digest(processor)]).encode()
+    ).hexdigest()[:40]
+    final = folder / key
+    with storage_errors(folder, hint=_HINT):
+        folder.mkdir(parents=True, exist_ok=True)
+    if (store := _reuse(final, rows, max_bad_rows)) is not None:
+        return store
+    with alone(folder / f"{key}.lock"):
+        if (store := _reuse(final, rows, max_bad_rows)) is not None:  # made while this one waited
+            return store
+        remove_remains(folder, key)
+        temporary = temporary_folder(folder, key)
+        with storage_errors(folder, hint=_HINT):
+            temporary.mkdir()
+        try:
+            _process(rows, processor, temporary, max_bad_rows, workers or _cores(), progress, processor_hash)
+            _publish(temporary, final)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return Store(final)
+
+
+def processor_digest(processor: Processor) -> str:
+    """Hash of what a processor saves: the same for the same config and fitted state."""
+    digest = hashlib.sha256(processor.modality.encode())
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        processor.save(directory)
+        for file in sorted(path for path in directory.rglob("*") if path.is_file()):
+            digest.update(f"\0{file.relative_to(directory).as_posix()}\0".encode())
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _code_digest(processor: Processor) -> str:
+    """Hash of the module that defines the processor: samples of another version of it are not reused."""
+    kind = type(processor)
+    package = sys.modules.get(kind.__module__.partition(".")[0])
+    parts = [kind.__module__, kind.__qualname__, str(getattr(package, "__version__", ""))]
+    source = getattr(sys.modules.get(kind.__module__), "__file__", None)  # none for what was typed into a console
+    code = Path(source).read_bytes() if source and Path(source).is_file() else b""
+    return hashlib.sha256("\0".join(parts).encode() + code).hexdigest()
+
+
+def _process(
+    rows: Rows,
+    processor: Processor,
+    directory: Path,
+    max_bad_rows: float,
+    workers: int,
+    progress: Callable[[int, int], object] | None,
+    processor_hash: str,
+) -> None:
+    writer = StoreWriter(directory)
+    bad: list[tuple[int, str]] = []
+    done = 0
+    try:
+        with contextlib.closing(_encoded(rows, processor, workers)) as results:
+            for start, samples in results:
+                with storage_errors(directory.parent, hint=_HINT):
+                    bad += _write(writer, samples, start)
+                _check_bad(bad, rows, max_bad_rows)
+                done += len(samples)
+                if progress is not None:
+                    progress(done, len(rows))
+        named = [(index, f"{rows.describe(index)}: {reason}") for index, reason in bad]
+        if not len(writer):
+            raise TooManyBadRowsError(f"None of the {len(rows)} rows of {rows.name} could be processed. {_list_bad(named)}")
+        with storage_errors(directory.parent, hint=_HINT):
+            writer.finish(source_rows=len(rows), bad_rows=named, fingerprint=rows.fingerprint, processor=processor_hash)
+    finally:
+        writer.close()
+
+
+def _write(writer: StoreWriter, samples: list[Sample | BadRowError], start: int) -> list[tuple[int, str]]:
+    """Append the good samples; index and reason of the bad ones."""
+    bad = []
+    for index, sample in enumerate(samples, start):
+        if isinstance(sample, BadRowError):
+            bad.append((index, str(sample)))
+        else:
+            writer.add(index, sample)
+    return bad
+
+
+def _encoded(rows: Rows, processor: Processor, workers: int) -> Generator[tuple[int, list[Sample | BadRowError]]]:
+    """Processed rows in order, a bounded number of them at a time."""
+    pending: deque[tuple[int, Future[list[Sample | BadRowError]]]] = deque()
+    with ThreadPoolExecutor(workers, thread_name_prefix="selfsup-encode") as pool:
+        try:
+            for start, part in _parts(rows):
+                pending.append((start, pool.submit(_encode, processor, part, start)))
+                if len(pending) > 2 * workers:
+                    first, future = pending.popleft()
+                    yield first, future.result()
+            while pending:
+                first, future = pending.popleft()
+                yield first, future.result()
+        finally:
+            for _, future in pending:
+                future.cancel()
+
+
+def _parts(rows: Rows) -> Iterator[tuple[int, list[Row]]]:
+    for start, chunk in rows.chunks():
+        for offset in range(0, len(chunk), _TASK_ROWS):
+            yield start + offset, chunk[offset : offset + _TASK_ROWS]
+
+
+def _encode(processor: Processor, rows: list[Row], start: int) -> list[Sample | BadRowError]:
+    try:
+        samples = processor.encode_rows(rows)
+    except Exception as error:
+        error.add_note(f"while processing rows {start} to {start + len(rows) - 1}")
+        raise
+    if len(samples) != len(rows):
+        raise DataError(f"{type(processor).__name__}.encode_rows gave {len(samples)} results for {len(rows)} rows.")
+    return samples
+
+
+def _check_bad(bad: list[tuple[int, str]], rows: Rows, max_bad_rows: float, *, named: bool = False) -> None:
+    if len(bad) <= max_bad_rows * len(rows):
+        return
+    first = bad[:5] if named else [(index, f"{rows.describe(index)}: {reason}") for index, reason in bad[:5]]
+    allowed = math.floor(max_bad_rows * len(rows))
+    raise TooManyBadRowsError(
+        f"At least {len(bad)} of {len(rows)} rows of {rows.name} cannot be processed; at most {allowed} may be bad "
+        f"(max_bad_rows={max_bad_rows:g}). {_list_bad(first)} Repair or remove them, or allow more with --max-bad-rows."
+    )
+
+
+def _list_bad(named: list[tuple[int, str]]) -> str:
+    return "The first: " + "; ".join(text for _, text in named[:5]).rstrip(".") + "."
+
+
+def _reuse(final: Path, rows: Rows, max_bad_rows: float) -> Store | None:
+    """The finished store, or None where there is none; a damaged one is removed."""
+    if not final.exists():
+        return None
+    try:
+        store = Store(final)
+    except StorageError:
+        shutil.rmtree(final, ignore_errors=True)
+        return None
+    _check_bad(store.bad_rows, rows, max_bad_rows, named=True)
+    return store
+
+
+def _publish(temporary: Path, final: Path) -> None:
+    """Give the finished folder its name; if another process was faster, its store is as good."""
+    try:
+        temporary.rename(final)
+    except OSError as error:
+        if not final.exists():
+            raise storage_error(final, error, hint=_HINT) from error
+    sync_directory(final.parent)
+
+
+def _cores() -> int:
+    """CPU cores that this process may use, 8 at most: beyond that, reading the rows is what takes time."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(available, 8)

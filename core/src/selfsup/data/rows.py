@@ -1,0 +1,185 @@
+"""Rows of a data source: roles, with the labels kept apart."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from selfsup.data.labels import class_ids_of, class_names_of
+from selfsup.data.mapped import MappedPages
+from selfsup.errors import ColumnError, DataError
+from selfsup.types import Row
+
+_CHUNK_BYTES = 8 << 20
+_CHUNK_ROWS = 1024
+
+IndexArray = np.ndarray[Any, np.dtype[np.int64]]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of one split of a source, as roles. Iterating gives :data:`~selfsup.types.Row` dicts, which never hold the label.
+
+    A media value is a dict of ``bytes`` and ``path``, of which one may be None: files are decoded by the processor. Iterating
+    keeps no more than a few megabytes at a time.
+    """
+
+    dataset: Any
+    """The ``datasets.Dataset`` behind, with all its columns."""
+    columns: Mapping[str, str]
+    """Role to column."""
+    label: str | None = None
+    """The label column, or None."""
+    names: tuple[str, ...] | None = None
+    """Class names, where they are not those of the rows that are here (of a selection); see :attr:`class_names`."""
+    name: str = "rows"
+    """What the user calls the source."""
+    split: str = "train"
+    fingerprint: str = ""
+    """Hash of the content, of which column plays which role, and of the selection. Labels are not part of it."""
+    root: Path | None = None
+    """Where relative paths in the rows start."""
+    media: frozenset[str] = field(default=frozenset())
+    """Roles whose values are files."""
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __iter__(self) -> Iterator[Row]:
+        for _, chunk in self.chunks():
+            yield from chunk
+
+    def chunks(self) -> Iterator[tuple[int, list[Row]]]:
+        """Consecutive rows as (index of the first, rows), in pieces of about 8 MB at most."""
+        step = self._chunk_rows()
+        for start in range(0, len(self), step):
+            yield start, self.read(range(start, min(start + step, len(self))))
+
+    def read(self, indices: Sequence[int] | IndexArray | range) -> list[Row]:
+        """The rows at these places, in this order."""
+        view = self._view
+        if isinstance(indices, range) and indices.step == 1:
+            table = view[indices.start : indices.stop]
+        else:
+            table = view[[int(index) for index in indices]]
+        rows: list[Row] = []
+        for record in table.to_pylist():
+            row = {role: record[column] for role, column in self.columns.items()}
+            for role in self.media:
+                row[role] = self._file(row[role])
+            rows.append(row)
+        self._pages.release()
+        return rows
+
+    def describe(self, index: int) -> str:
+        """What to call one row in a message: its file where it has one, else its number."""
+        for role in sorted(self.media):
+            column = self._paths_only[index : index + 1].column(self.columns[role])
+            value = column.combine_chunks().to_pylist()[0]
+            path = value.get("path") if isinstance(value, dict) else value if isinstance(value, str) else None
+            if path:
+                return f"row {index} ({path})"
+        return f"row {index}"
+
+    @functools.cached_property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes in the order of their ids; empty where there is no label column."""
+        if self.label is None:
+            return ()
+        return self.names if self.names is not None else class_names_of(self.dataset, self.label)
+
+    def labels(self, class_names: Sequence[str] | None = None) -> IndexArray:
+        """[N] int64 class ids.
+
+        Args:
+            class_names: the classes to number by. Give the training rows' :attr:`class_names` for test rows, so that the ids of
+                both mean the same; None: the rows' own.
+
+        Raises:
+            ColumnError: there is no label column, a row has no label, or a class is not among ``class_names``.
+        """
+        if self.label is None:
+            columns = ", ".join(self.dataset.column_names)
+            raise ColumnError(f"{self.name} has no label column. Its columns are {columns}. Name one with --label.")
+        names = self.class_names if class_names is None else class_names
+        ids = class_ids_of(self.dataset, self.label, names)
+        self._pages.release()
+        return ids
+
+    def without_labels(self) -> Rows:
+        """The same rows with the label column cut off."""
+        if self.label is None:
+            return self
+        return replace(self, dataset=self.dataset.remove_columns(self.label), label=None, names=None)
+
+    def select(self, indices: Sequence[int] | IndexArray) -> Rows:
+        """The rows at these places, in this order. Classes keep their ids."""
+        places = np.asarray(indices, dtype=np.int64)
+        if places.size and (places.min() < 0 or places.max() >= len(self)):
+            raise DataError(f"Row {int(places.max())} is not there: {self.name} has {len(self)} rows.")
+        digest = hashlib.sha256(self.fingerprint.encode() + places.tobytes()).hexdigest()
+        dataset = self.dataset.select(places, keep_in_memory=True)
+        names = self.class_names if self.label is not None else None
+        return replace(self, dataset=dataset, names=names, fingerprint=digest)
+
+    def split_off(self, fraction: float, seed: int) -> tuple[Rows, Rows]:
+        """Part the rows in two: the rest, and a random ``fraction`` of each class (of all rows where there are no labels).
+
+        Each class with at least two rows gives at least one row and keeps at least one.
+
+        Raises:
+            DataError: ``fraction`` is not between 0 and 1, or there are fewer than two rows.
+        """
+        if not 0 < fraction < 1:
+            raise DataError(f"Cannot split off a fraction of {fraction}; it lies between 0 and 1.")
+        if len(self) < 2:
+            raise DataError(
+                f"Cannot split {self.name}: it has {len(self)} row{'' if len(self) == 1 else 's'}, and two are needed."
+            )
+        generator = np.random.default_rng(seed)
+        ids = self.labels() if self.label is not None else np.zeros(len(self), dtype=np.int64)
+        held = np.zeros(len(self), dtype=bool)
+        for class_id in np.unique(ids):
+            members = np.flatnonzero(ids == class_id)
+            if len(members) == 1:
+                continue
+            count = min(max(round(fraction * len(members)), 1), len(members) - 1)
+            held[generator.permutation(members)[:count]] = True
+        if not held.any():  # every class has a single row
+            held[generator.integers(len(self))] = True
+        return self.select(np.flatnonzero(~held)), self.select(np.flatnonzero(held))
+
+    @functools.cached_property
+    def _view(self) -> Any:
+        """The role columns only, read as Arrow: nothing is decoded."""
+        return self.dataset.select_columns(list(dict.fromkeys(self.columns.values()))).with_format("arrow")
+
+    @functools.cached_property
+    def _paths_only(self) -> Any:
+        return self.dataset.select_columns([self.columns[role] for role in sorted(self.media)]).with_format("arrow")
+
+    @functools.cached_property
+    def _pages(self) -> MappedPages:
+        return MappedPages(self.dataset)
+
+    def _chunk_rows(self) -> int:
+        """So many rows that they take about 8 MB."""
+        whole = self.dataset.data.num_rows
+        mean = self.dataset.data.nbytes / whole if whole else 0
+        return int(min(max(_CHUNK_BYTES / max(mean, 1), 1), _CHUNK_ROWS))
+
+    def _file(self, value: Any) -> Any:
+        """A media value as a dict of ``bytes`` and ``path``, the path absolute where it names a file to read."""
+        if isinstance(value, str):
+            value = {"bytes": None, "path": value}
+        elif isinstance(value, bytes):
+            value = {"bytes": value, "path": None}
+        if isinstance(value, dict) and value.get("bytes") is None and value.get("path") and self.root is not None:
+            value["path"] = str(self.root / value["path"])
+        return value

@@ -1,0 +1,223 @@
+"""Source strings: what the user writes after ``--data``, and the rows it stands for."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from selfsup.data.columns import MEDIA, find_columns, find_label
+from selfsup.data.folders import read_media_folder
+from selfsup.data.hub import content_fingerprint, load_from_hub, load_registered
+from selfsup.data.layout import SPLIT_NAMES, is_table, parts_of, table_suffixes
+from selfsup.data.rows import Rows
+from selfsup.data.tables import TABLE_SUFFIXES, read_tables
+from selfsup.errors import ColumnError, SourceError
+
+if TYPE_CHECKING:
+    from selfsup.specs import DatasetSpec, ModalitySpec
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A source before its columns are known."""
+
+    dataset: Any
+    name: str
+    split: str
+    fingerprint: str
+    outside: str = ""
+    """A media file that lies in no class folder."""
+    label: str | None = None
+    root: Path | None = None
+
+
+def load_source(
+    source: Any,
+    *,
+    modality: ModalitySpec,
+    split: str = "train",
+    columns: Mapping[str, str] | None = None,
+    label: str | None = None,
+    needs_label: bool = False,
+) -> Rows:
+    """The rows of one split of a source.
+
+    Args:
+        source: one of
+
+            - the name of a registered data set (``cifar10``, ``cifar10:test``); where ``SELFSUP_DATA`` names a folder,
+              ``<it>/<modality>/<name>/`` is taken first;
+            - a table file (csv, tsv, json, jsonl, parquet, arrow, txt: a row a line) or a folder of them;
+            - a folder of files of the modality, whose first-level folders are the classes; ``train``, ``test``, ... folders (or
+              files of these names) are its splits;
+            - ``hf://owner/name[/config][:split]``, the only form that uses the network;
+            - a ``datasets.Dataset``, or :class:`Rows`, which are given back.
+
+            A name is taken as a registered one first; ``./name`` is the file or folder.
+        modality: what kind of data is wanted.
+        split: ``train``, ``validation`` or ``test``; one that the source names after a colon goes before.
+        columns: role to column, where it cannot be found by type.
+        label: the label column, where it cannot be found.
+        needs_label: whether a source without labels is an error.
+
+    Raises:
+        SourceError: there is nothing, or nothing usable, at the source.
+        ColumnError: a column is missing, ambiguous or of the wrong type.
+    """
+    if isinstance(source, Rows):
+        if needs_label and source.label is None:
+            raise ColumnError(f"{source.name} has no labels, and they are needed.")
+        return source
+    found = _find(source, modality, split)
+    given = dict(columns or {})
+    features = found.dataset.features
+    if needs_label and label is None and found.outside:
+        raise ColumnError(
+            f"{found.name} has no labels, and they are needed: {found.outside} lies in no class folder (it should be "
+            f"{found.root}/CLASS/{found.outside})."
+        )
+    wants_label = label if label is not None else found.label if found.label in features else None
+    label_column = find_label(features, wants_label, needed=needs_label, name=found.name, taken=given.values())
+    roles = find_columns(features, modality.columns, given, label=label_column, name=found.name)
+    media = frozenset(role for role in roles if modality.columns.get(role, "").lower() in MEDIA)
+    key = json.dumps([found.fingerprint, sorted(roles.items())])
+    return Rows(
+        dataset=found.dataset,
+        columns=roles,
+        label=label_column,
+        name=found.name,
+        split=found.split,
+        fingerprint=hashlib.sha256(key.encode()).hexdigest(),
+        root=found.root,
+        media=media,
+    )
+
+
+def available_splits(source: Any, *, modality: ModalitySpec) -> tuple[str, ...]:
+    """The splits that a source has, as far as that can be said without the network; ``("train",)`` where it has no parts."""
+    if not isinstance(source, str | os.PathLike):
+        return ("train",)
+    text = os.fspath(source)
+    if text.startswith("hf://"):
+        return ("train",)
+    name, explicit = _cut_split(text)
+    if explicit:
+        return (explicit,)
+    local, spec = _by_name(name, modality) if isinstance(source, str) else (None, None)
+    if local is None and spec is not None:
+        return spec.splits
+    path = local or Path(text).expanduser()
+    return tuple(parts_of(path, modality)) or ("train",) if path.is_dir() else ("train",)
+
+
+def _find(source: Any, modality: ModalitySpec, split: str) -> _Found:
+    if not isinstance(source, str | os.PathLike):
+        if not hasattr(source, "features") or not hasattr(source, "select_columns"):
+            raise SourceError(f"A source is a text, a path or a datasets.Dataset, not {type(source).__name__}.")
+        if len(source) == 0:
+            raise SourceError("The data set holds no row.")
+        return _Found(source, "the data set", split, content_fingerprint(source))
+    text = os.fspath(source)
+    if not text:
+        raise SourceError("The data source is empty; give a data set name, a path or hf://owner/name.")
+    if text.startswith("hf://"):
+        dataset, part = load_from_hub(text, split)
+        return _Found(dataset, text, part, content_fingerprint(dataset))
+    name, explicit = _cut_split(text)
+    part = explicit or split
+    if isinstance(source, str):
+        local, spec = _by_name(name, modality)
+        label = spec.label if spec else None
+        if local is not None:
+            return _at_path(local, name, part, modality, label=label)
+        if spec is not None:
+            dataset = load_registered(spec, part)
+            return _Found(dataset, name, part, content_fingerprint(dataset), label=label)
+    path = Path(name).expanduser()
+    if not path.exists():
+        raise SourceError(_nothing_there(name, modality))
+    return _at_path(path, name, part, modality)
+
+
+def _cut_split(text: str) -> tuple[str, str]:
+    """``cifar10:test`` as ``("cifar10", "test")``; a path that exists as it stands has no split behind a colon."""
+    match = re.fullmatch(r"(.+):([A-Za-z_]+)", text)
+    if match is None or Path(text).expanduser().exists():
+        return text, ""
+    for split, names in SPLIT_NAMES.items():
+        if match[2] in names:
+            return match[1], split
+    return text, ""
+
+
+def _by_name(name: str, modality: ModalitySpec) -> tuple[Path | None, DatasetSpec | None]:
+    """The folder below ``SELFSUP_DATA`` and the registered spec that a name stands for, each None where there is none."""
+    from selfsup.registry import registry
+
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*(/[a-z0-9][A-Za-z0-9._-]*)?", name):
+        return None, None
+    spec: DatasetSpec | None = registry().datasets.get(name)
+    if spec is not None and spec.modality != modality.id:
+        raise SourceError(f"Data set {name!r} is of modality {spec.modality}, and {modality.id} is wanted.")
+    base = os.environ.get("SELFSUP_DATA")
+    folder = Path(base).expanduser() / modality.id / name if base else None
+    return (folder if folder is not None and folder.is_dir() else None), spec
+
+
+def _at_path(path: Path, name: str, split: str, modality: ModalitySpec, *, label: str | None = None) -> _Found:
+    """A file, or a folder of media files or tables."""
+    if path.is_file():
+        if not is_table(path, modality):
+            allowed = ", ".join(table_suffixes(modality))
+            raise SourceError(f"{path} is a single {path.suffix or 'nameless'} file. Give a folder, or a table ({allowed}).")
+        dataset, fingerprint = read_tables([path])
+        return _Found(dataset, name, split, fingerprint, label=label, root=path.parent)
+    parts = parts_of(path, modality)
+    if parts and split not in parts:
+        raise SourceError(f"{name} has no {split!r} split; it has {', '.join(parts)}.")
+    if not parts and split != "train":
+        raise SourceError(f"{name} has no {split!r} split: it is not parted into train and test folders or files.")
+    places = parts[split] if parts else [path]
+    if places[0].is_dir():
+        return _in_folder(places[0], name, split, modality, label)
+    dataset, fingerprint = read_tables(places)
+    return _Found(dataset, name, split, fingerprint, label=label, root=path)
+
+
+def _in_folder(folder: Path, name: str, split: str, modality: ModalitySpec, label: str | None) -> _Found:
+    role, suffixes = _media_role(modality)
+    kind = modality.columns.get(role, "").lower()
+    top_tables = sorted(file for file in folder.iterdir() if is_table(file, modality))
+    media_only = tuple(suffix for suffix in suffixes if suffix not in TABLE_SUFFIXES or not top_tables)
+    if media_only and (media := read_media_folder(folder, role, media_only, as_text=kind not in MEDIA)) is not None:
+        dataset, fingerprint, outside = media
+        return _Found(dataset, name, split, fingerprint, outside, root=folder)
+    if top_tables:
+        dataset, fingerprint = read_tables(top_tables)
+        return _Found(dataset, name, split, fingerprint, label=label, root=folder)
+    wanted = ", ".join((*suffixes, *(suffix for suffix in table_suffixes(modality) if suffix not in suffixes)))
+    raise SourceError(f"{folder} holds nothing usable for {modality.id}: no file that ends in {wanted}.")
+
+
+def _media_role(modality: ModalitySpec) -> tuple[str, tuple[str, ...]]:
+    """The role that files of the modality's suffixes play: its first one."""
+    return next(iter(modality.columns), ""), modality.suffixes if modality.columns else ()
+
+
+def _nothing_there(name: str, modality: ModalitySpec) -> str:
+    from selfsup.registry import registry
+
+    known = sorted(spec.id for spec in registry().datasets.values() if spec.modality == modality.id)
+    close = difflib.get_close_matches(name, known, n=1)
+    guess = f" Did you mean {close[0]!r}?" if close else ""
+    listed = f" Registered for {modality.id}: {', '.join(known)}." if known else ""
+    return (
+        f"{name!r} is no file, no folder and no registered data set.{guess}{listed} A data set of the hub is hf://owner/name."
+    )

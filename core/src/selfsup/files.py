@@ -1,0 +1,85 @@
+"""Writing files that are whole or not there, and disk errors that say what to do."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from selfsup.errors import StorageError
+
+_REASONS = {
+    errno.ENOSPC: "the disk is full; free some space or choose another disk",
+    errno.EDQUOT: "the disk quota is used up; free some space or choose another disk",
+    errno.EROFS: "the file system is read-only; choose another place",
+    errno.EACCES: "permission is denied; choose another place or change its permissions",
+    errno.EPERM: "permission is denied; choose another place or change its permissions",
+}
+
+
+@contextmanager
+def storage_errors(path: Path, *, hint: str = "") -> Iterator[None]:
+    """Turn an ``OSError`` inside into a :class:`StorageError` that names ``path``, the reason and ``hint``."""
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(path, error, hint=hint) from error
+
+
+def storage_error(path: Path, error: OSError, *, hint: str = "") -> StorageError:
+    """The :class:`StorageError` that says why ``path`` could not be written."""
+    reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
+    message = f"Cannot write {path}: {reason}."
+    return StorageError(f"{message} {hint}" if hint else message)
+
+
+def atomic_write(path: str | Path, content: bytes | str | Callable[[BinaryIO], object]) -> Path:
+    """Write a file so that a reader, or a crash at any moment, sees the old content or the new one and nothing between.
+
+    Args:
+        path: where to; the folder is made if it is missing.
+        content: the bytes, a text (UTF-8), or a function that writes into the open file.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        StorageError: the disk is full or cannot be written. What was there before stays.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as file:
+                if isinstance(content, str):
+                    file.write(content.encode())
+                elif isinstance(content, bytes):
+                    file.write(content)
+                else:
+                    content(file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        sync_directory(path.parent)
+    return path
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the names in a folder durable; a file system that cannot do it is left alone."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        pass
+    finally:
+        os.close(descriptor)

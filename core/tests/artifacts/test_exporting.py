@@ -1,0 +1,98 @@
+"""Exports: other programs get the same embeddings."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from selfsup.artifacts import export, export_formats, load
+from selfsup.errors import ArtifactError, UsageError
+from selfsup.registry import registry
+from selfsup.testing.sequences.rows import mock_rows
+
+
+@pytest.fixture
+def batch(encoder):
+    """Five sequences, a number that no made-up example has."""
+    return encoder.processor(mock_rows(5, 9))
+
+
+@pytest.fixture
+def expected(encoder, batch) -> torch.Tensor:
+    """Their embeddings."""
+    flags = {module: module.training for module in encoder.modules()}
+    with torch.no_grad():
+        embeddings = encoder.eval()(batch)
+    for module, flag in flags.items():
+        module.training = flag
+    return embeddings
+
+
+def test_safetensors(encoder, tmp_path):
+    assert load(export(encoder, "safetensors", tmp_path / "out")).digest() == encoder.digest()
+
+
+def test_torch_export(encoder, batch, expected, tmp_path):
+    encoder.train()
+    path = export(encoder, "torch-export", tmp_path / "encoder.pt2")
+    assert encoder.training, "exporting leaves the flag"
+    program = torch.export.load(path).module()
+    torch.testing.assert_close(program(batch), expected)
+    shorter = {key: value[:2, :7] for key, value in batch.items()}
+    assert not torch.allclose(program(shorter), expected[:2]), "lengths are free, too"
+
+
+def test_torch_export_of_a_given_batch(encoder, batch, expected, tmp_path):
+    path = export(encoder, "torch-export", tmp_path / "encoder.pt2", batch={**batch, "label": torch.zeros(5)})
+    program = torch.export.load(path).module()
+    part = {key: value[:3] for key, value in batch.items()}
+    torch.testing.assert_close(program(part), expected[:3])
+
+
+def test_onnx(encoder, batch, expected, tmp_path):
+    if importlib.util.find_spec("onnx") is None or importlib.util.find_spec("onnxscript") is None:
+        with pytest.raises(ArtifactError, match=r"Export to ONNX needs .*pip install onnx onnxscript"):
+            export(encoder, "onnx", tmp_path / "encoder.onnx")
+        return
+    export(encoder, "onnx", tmp_path / "encoder.onnx", batch=batch)
+    if importlib.util.find_spec("onnxruntime") is None:
+        pytest.skip("onnxruntime is not installed: the written file is not run")
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(tmp_path / "encoder.onnx")
+    (found,) = session.run(None, {key: value.numpy() for key, value in batch.items()})
+    torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_format_of_the_backbone(encoder, tmp_path):
+    encoder.backbone.export_formats = ("toy-program",)
+    encoder.backbone.export_state = lambda format: {"kind": torch.tensor([len(format)])}
+    assert "toy-program" in export_formats(encoder)
+    path = export(encoder, "toy-program", tmp_path / "toy.safetensors")
+    assert load_file(path)["kind"].tolist() == [11]
+
+
+def test_unknown_format(encoder, tmp_path):
+    with pytest.raises(
+        UsageError, match="Cannot export to 'gguf'; this encoder can be exported to safetensors, torch-export, onnx"
+    ):
+        export(encoder, "gguf", tmp_path / "out")
+
+
+def test_backbone_that_cannot_be_traced(encoder, tmp_path, monkeypatch):
+    def forward(batch):
+        raise RuntimeError("depends on the data")
+
+    monkeypatch.setattr(encoder.backbone, "forward", forward)
+    with pytest.raises(ArtifactError, match=r"'sequence/conv' cannot be traced: .*depends on the data"):
+        export(encoder, "torch-export", tmp_path / "encoder.pt2")
+    assert not (tmp_path / "encoder.pt2").exists()
+
+
+def test_modality_without_made_up_rows(encoder, tmp_path, monkeypatch):
+    monkeypatch.setattr(type(registry().modality_objects("sequence")), "mock_rows", None)
+    with pytest.raises(ArtifactError, match=r"no made-up rows; give an example"):
+        export(encoder, "torch-export", tmp_path / "encoder.pt2")

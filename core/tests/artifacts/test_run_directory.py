@@ -1,0 +1,103 @@
+"""The folder of a run: nobody else's is touched, and what is read back is whole."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from selfsup.artifacts import RunDirectory, default_run_path
+from selfsup.errors import RunDirectoryError
+
+
+def make(path) -> RunDirectory:
+    return RunDirectory.create(path, task="toy/simclr", config={"lr": 0.1}, seed=3)
+
+
+def test_run_file(tmp_path):
+    run = make(tmp_path / "runs" / "one")
+    info = json.loads((tmp_path / "runs" / "one" / "run.json").read_text())
+    assert info["task"] == "toy/simclr"
+    assert info["status"] == "running"
+    assert info["config"] == {"lr": 0.1}
+    assert info["seed"] == 3
+    assert {"packages", "device", "cpu", "python"} <= set(info["environment"])
+    run.update(status="done", note="x")
+    assert run.status == "done"
+    assert RunDirectory.open(run.path).info()["note"] == "x"
+    assert RunDirectory.open(run.path).info()["config"] == {"lr": 0.1}
+    assert [item.name for item in run.path.iterdir()] == ["run.json"], "nothing temporary stays"
+
+
+def test_folder_that_holds_a_run(tmp_path):
+    make(tmp_path / "run").update(status="stopped")
+    with pytest.raises(RunDirectoryError, match=r"run holds a run of toy/simclr \(status stopped\).*--resume.*--out"):
+        make(tmp_path / "run")
+
+
+def test_folder_that_holds_something_else(tmp_path):
+    (tmp_path / "thesis").mkdir()
+    make(tmp_path / "thesis" / "empty-is-fine")
+    with pytest.raises(RunDirectoryError, match="thesis is no run and not empty"):
+        make(tmp_path / "thesis")
+    (tmp_path / "file").touch()
+    with pytest.raises(RunDirectoryError, match="file is a file"):
+        make(tmp_path / "file")
+
+
+def test_opening_what_is_no_run(tmp_path):
+    assert not RunDirectory.is_run(tmp_path)
+    with pytest.raises(RunDirectoryError, match=r"holds no run: there is no run\.json"):
+        RunDirectory.open(tmp_path)
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(RunDirectoryError, match="Cannot read"):
+        RunDirectory.open(tmp_path)
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(RunDirectoryError, match="not of selfsup"):
+        RunDirectory.open(tmp_path)
+
+
+def test_run_of_another_task_or_version(tmp_path):
+    run = make(tmp_path / "run")
+    assert RunDirectory.open(run.path, task="toy/simclr").path == run.path
+    with pytest.raises(RunDirectoryError, match=r"holds a run of toy/simclr, not of toy/byol"):
+        RunDirectory.open(run.path, task="toy/byol")
+    info = json.loads(run.run_file.read_text())
+    run.run_file.write_text(json.dumps({**info, "format_version": 5}))
+    with pytest.raises(RunDirectoryError, match=r"later selfsup \(run format 5"):
+        RunDirectory.open(run.path)
+
+
+def test_metrics(tmp_path):
+    run = make(tmp_path / "run")
+    assert list(run.metrics()) == []
+    for step in (1, 2, 3):
+        run.log(step, {"loss": 1 / step})
+    run.log(4, {"loss": math.nan})
+    assert [line["step"] for line in run.metrics()] == [1, 2, 3, 4]
+    assert list(run.metrics())[-1] == {"step": 4, "loss": None}
+    run.truncate_metrics(2)
+    assert list(run.metrics()) == [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.5}]
+
+
+def test_metrics_line_that_a_crash_cut_short(tmp_path):
+    run = make(tmp_path / "run")
+    run.log(1, {"loss": 1.0})
+    with run.metrics_file.open("a") as file:
+        file.write('{"step": 2, "lo')
+    assert [line["step"] for line in run.metrics()] == [1]
+    run.truncate_metrics(5)
+    run.log(2, {"loss": 0.5})
+    assert [line["step"] for line in run.metrics()] == [1, 2]
+
+
+def test_default_path_is_free(tmp_path):
+    first = default_run_path("toy/simclr", tmp_path)
+    assert first.name.startswith("toy-simclr-20")
+    paths = set()
+    for _ in range(3):
+        path = default_run_path("toy/simclr", tmp_path)
+        path.mkdir()
+        paths.add(path)
+    assert len(paths) == 3

@@ -1,0 +1,79 @@
+"""The sampler: a function of (seed, epoch), the same data for one process as for several."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from selfsup.data import EpochSampler
+from selfsup.errors import ConfigError, DataError
+
+
+def flat(batches) -> list[int]:
+    return np.concatenate(batches).tolist()
+
+
+def test_order_follows_from_seed_and_epoch():
+    sampler = EpochSampler(100, 10, seed=7)
+    assert flat(sampler.batches(3)) == flat(EpochSampler(100, 10, seed=7).batches(3))
+    assert flat(sampler.batches(3)) != flat(sampler.batches(4))
+    assert flat(sampler.batches(3)) != flat(EpochSampler(100, 10, seed=8).batches(3))
+    assert sorted(flat(sampler.batches(3))) == list(range(100))
+
+
+def test_global_random_state_plays_no_part():
+    np.random.seed(0)  # noqa: NPY002  # the legacy state is what is tested
+    before = flat(EpochSampler(50, 5).batches(0))
+    np.random.seed(1)  # noqa: NPY002  # the same
+    assert flat(EpochSampler(50, 5).batches(0)) == before
+
+
+@pytest.mark.parametrize(("drop_last", "sizes"), [(True, [4, 4]), (False, [4, 4, 2])])
+def test_last_batch(drop_last, sizes):
+    sampler = EpochSampler(10, 4, drop_last=drop_last)
+    assert [len(batch) for batch in sampler.batches(0)] == sizes
+    assert len(sampler) == len(sizes)
+
+
+def test_order_without_shuffling():
+    assert [batch.tolist() for batch in EpochSampler(5, 2, drop_last=False, shuffle=False).batches(9)] == [[0, 1], [2, 3], [4]]
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_processes_share_each_global_batch(world_size):
+    one = EpochSampler(50, 4 * world_size, seed=1).batches(2)
+    several = [EpochSampler(50, 4, seed=1, rank=rank, world_size=world_size).batches(2) for rank in range(world_size)]
+    for number, batch in enumerate(one):
+        assert np.concatenate([parts[number] for parts in several]).tolist() == batch.tolist()
+
+
+def test_every_process_has_as_many_rows_in_a_last_batch():
+    parts = [EpochSampler(7, 2, drop_last=False, rank=rank, world_size=3, seed=1).batches(0) for rank in range(3)]
+    assert [[len(batch) for batch in part] for part in parts] == [[2, 1]] * 3
+    assert set(np.concatenate([flat(part) for part in parts]).tolist()) == set(range(7))
+
+
+def test_batch_larger_than_the_data():
+    with pytest.raises(
+        DataError, match=r"batch_size=64 is larger than the data, which has 24 rows\. Choose --batch-size 24 or"
+    ):
+        EpochSampler(24, 64)
+    with pytest.raises(DataError, match=r"batch_size=16 on each of 2 processes is larger.*--batch-size 12"):
+        EpochSampler(24, 16, world_size=2)
+    with pytest.raises(DataError, match="which has 1 row\\."):
+        EpochSampler(1, 2)
+    assert [len(batch) for batch in EpochSampler(24, 64, drop_last=False).batches(0)] == [24]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"n": 0, "batch_size": 1}, DataError, "no rows"),
+        ({"n": 5, "batch_size": 0}, ConfigError, "batch_size=0"),
+        ({"n": 5, "batch_size": 1, "seed": -1}, ConfigError, "seed=-1"),
+        ({"n": 5, "batch_size": 1, "rank": 2, "world_size": 2}, ConfigError, "rank=2"),
+    ],
+)
+def test_numbers_out_of_range(options, error, words):
+    with pytest.raises(error, match=words):
+        EpochSampler(**options)

@@ -1,0 +1,399 @@
+"""Source strings: what each form stands for, and the message where it stands for nothing."""
+
+from __future__ import annotations
+
+import io
+import os
+import socket
+import sys
+import types
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+
+from selfsup.data import Rows, available_splits, load_source
+from selfsup.errors import ColumnError, SourceError
+from selfsup.registry import registry
+from selfsup.specs import DatasetSpec, ModalitySpec
+
+PHOTOS = ModalitySpec(
+    id="photos", summary="Pictures.", target="a:b", columns={"image": "Image"}, suffixes=(".jpg", ".png"), backbone="none"
+)
+TEXTS = ModalitySpec(
+    id="texts", summary="Texts.", target="a:b", columns={"text": "string"}, suffixes=(".txt",), backbone="none"
+)
+CELLS = ModalitySpec(id="cells", summary="Tables.", target="a:b", backbone="none")
+
+REAL_DATA = os.environ.get("SELFSUP_DATA")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SELFSUP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("SELFSUP_DATA", raising=False)
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    def refuse(*_args, **_options):
+        raise AssertionError("the network was used")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+def picture(size: tuple[int, int] = (8, 8), format: str = "PNG") -> bytes:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.new("RGB", size, (200, 10, 10)).save(buffer, format)
+    return buffer.getvalue()
+
+
+def put(path: Path, content: bytes | str = b"x") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def picture_table(path: Path, labels: list, names: list[str] | None = None, column: str = "image") -> Path:
+    label = datasets.ClassLabel(names=names) if names else None
+    data = datasets.Dataset.from_dict(
+        {column: [{"bytes": picture(), "path": f"{i}.png"} for i in range(len(labels))], "label": labels}
+    ).cast_column(column, datasets.Image(decode=False))
+    if label:
+        data = data.cast_column("label", label)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data.to_parquet(path)
+    return path
+
+
+def test_photo_folder_with_classes_hidden_files_and_other_files(tmp_path, no_network):
+    root = tmp_path / "photos"
+    put(root / "dog" / "b.jpg", picture((9, 7)))
+    put(root / "cat" / "a.PNG", picture((16, 16)))
+    put(root / "cat" / "deep" / "c.png", picture())
+    put(root / "cat" / ".hidden.png", picture())
+    put(root / ".git" / "d.png", picture())
+    put(root / "__MACOSX" / "e.png", picture())
+    put(root / "empty" / "readme.txt", "no picture")
+    rows = load_source(str(root), modality=PHOTOS, needs_label=True)
+    assert rows.class_names == ("cat", "dog")
+    assert [Path(row["image"]["path"]).relative_to(root).as_posix() for row in rows] == [
+        "cat/a.PNG", "cat/deep/c.png", "dog/b.jpg",
+    ]  # fmt: skip
+    assert rows.labels().tolist() == [0, 0, 1]
+    assert all(set(row) == {"image"} for row in rows), "a row must not hold the label"
+    assert Path(rows.read([2])[0]["image"]["path"]).read_bytes() == picture((9, 7))
+    assert rows.describe(2) == "row 2 (dog/b.jpg)"
+
+
+def test_photo_folder_without_class_folders_has_no_labels(tmp_path):
+    put(tmp_path / "photos" / "a.jpg", picture())
+    put(tmp_path / "photos" / "cat" / "b.jpg", picture())
+    rows = load_source(tmp_path / "photos", modality=PHOTOS)
+    assert len(rows) == 2
+    assert rows.label is None
+    assert rows.class_names == ()
+    with pytest.raises(ColumnError, match="in no class folder"):
+        load_source(tmp_path / "photos", modality=PHOTOS, needs_label=True)
+
+
+def test_one_picture_and_one_class(tmp_path):
+    put(tmp_path / "photos" / "only" / "a.jpg", picture())
+    rows = load_source(tmp_path / "photos", modality=PHOTOS)
+    assert (len(rows), rows.class_names, rows.labels().tolist()) == (1, ("only",), [0])
+
+
+def test_empty_folder_names_what_was_looked_for(tmp_path):
+    put(tmp_path / "photos" / "notes.txt", "no picture")
+    with pytest.raises(SourceError, match=r"photos holds nothing usable for photos.*\.jpg, \.png, \.parquet"):
+        load_source(tmp_path / "photos", modality=PHOTOS)
+
+
+def test_split_folders_and_their_other_names(tmp_path):
+    put(tmp_path / "set" / "training" / "cat" / "a.jpg")
+    put(tmp_path / "set" / "val" / "cat" / "b.jpg")
+    put(tmp_path / "set" / "val" / "cat" / "c.jpg")
+    assert available_splits(tmp_path / "set", modality=PHOTOS) == ("train", "validation")
+    assert len(load_source(tmp_path / "set", modality=PHOTOS)) == 1
+    assert len(load_source(tmp_path / "set", modality=PHOTOS, split="validation")) == 2
+    assert len(load_source(f"{tmp_path}/set:val", modality=PHOTOS)) == 2
+    with pytest.raises(SourceError, match=r"no 'test' split; it has train, validation"):
+        load_source(f"{tmp_path}/set:test", modality=PHOTOS)
+
+
+def test_class_that_is_called_train(tmp_path):
+    put(tmp_path / "vehicles" / "train" / "a.jpg")
+    put(tmp_path / "vehicles" / "plane" / "b.jpg")
+    rows = load_source(tmp_path / "vehicles", modality=PHOTOS)
+    assert rows.class_names == ("plane", "train")
+
+
+def test_folder_without_parts_has_no_test_split(tmp_path):
+    put(tmp_path / "photos" / "cat" / "a.jpg")
+    assert available_splits(tmp_path / "photos", modality=PHOTOS) == ("train",)
+    with pytest.raises(SourceError, match="not parted into train and test"):
+        load_source(tmp_path / "photos", modality=PHOTOS, split="test")
+
+
+def test_folder_that_is_its_own_ancestor_is_entered_once(tmp_path):
+    put(tmp_path / "photos" / "cat" / "a.jpg")
+    (tmp_path / "photos" / "cat" / "loop").symlink_to(tmp_path / "photos" / "cat", target_is_directory=True)
+    assert len(load_source(tmp_path / "photos", modality=PHOTOS)) == 1
+
+
+def test_changed_photo_changes_the_fingerprint(tmp_path):
+    file = put(tmp_path / "photos" / "cat" / "a.jpg", picture())
+    before = load_source(tmp_path / "photos", modality=PHOTOS).fingerprint
+    assert load_source(tmp_path / "photos", modality=PHOTOS).fingerprint == before
+    put(file, picture((20, 20)))
+    assert load_source(tmp_path / "photos", modality=PHOTOS).fingerprint != before
+
+
+def test_parquet_with_feature_metadata(tmp_path, no_network):
+    path = picture_table(tmp_path / "t.parquet", [1, 0, 1], ["zebra", "ape"])
+    rows = load_source(path, modality=PHOTOS, needs_label=True)
+    assert rows.class_names == ("zebra", "ape"), "the order is that of the ClassLabel feature"
+    assert rows.labels().tolist() == [1, 0, 1]
+    assert rows.read([0])[0]["image"] == {"bytes": picture(), "path": "0.png"}
+
+
+def test_table_fingerprint_is_of_its_content(tmp_path):
+    first = picture_table(tmp_path / "a" / "t.parquet", [0, 1], ["x", "y"])
+    second = put(tmp_path / "b" / "other.parquet", first.read_bytes())
+    third = picture_table(tmp_path / "c" / "t.parquet", [0, 1, 1], ["x", "y"])
+    one, two, three = (load_source(path, modality=PHOTOS).fingerprint for path in (first, second, third))
+    assert one == two
+    assert one != three
+
+
+def test_column_is_part_of_the_fingerprint(tmp_path):
+    data = {"front": ["a", "b"], "back": ["c", "d"]}
+    path = tmp_path / "t.parquet"
+    datasets.Dataset.from_dict(data).to_parquet(path)
+    front = load_source(path, modality=TEXTS, columns={"text": "front"})
+    back = load_source(path, modality=TEXTS, columns={"text": "back"})
+    assert [row["text"] for row in back] == ["c", "d"]
+    assert front.fingerprint != back.fingerprint
+
+
+def test_column_override_and_unknown_names(tmp_path):
+    path = picture_table(tmp_path / "t.parquet", [0, 1], column="photo")
+    rows = load_source(path, modality=PHOTOS, columns={"image": "photo"})
+    assert set(next(iter(rows))) == {"image"}
+    with pytest.raises(ColumnError, match=r"no column 'foto'.*photo \(Image\), label \(int64\)"):
+        load_source(path, modality=PHOTOS, columns={"image": "foto"})
+    with pytest.raises(ColumnError, match=r"no role 'picture'.*image"):
+        load_source(path, modality=PHOTOS, columns={"picture": "photo"})
+    with pytest.raises(ColumnError, match=r"Column 'label' of .* is int64, but 'image' needs Image"):
+        load_source(path, modality=PHOTOS, columns={"image": "label"})
+
+
+def test_only_column_of_the_type_is_found_and_several_are_ambiguous(tmp_path):
+    put(tmp_path / "one.csv", "sentence,stars\ngood,3\nbad,1\n")
+    put(tmp_path / "two.csv", "a,b\ngood,x\nbad,y\n")
+    rows = load_source(tmp_path / "one.csv", modality=TEXTS)
+    assert rows.columns == {"text": "sentence"}
+    with pytest.raises(ColumnError, match=r"several columns that could be the 'text' \(a, b\).*--column text=NAME"):
+        load_source(tmp_path / "two.csv", modality=TEXTS)
+    with pytest.raises(ColumnError, match=r"no column of type Image for 'image'.*stars"):
+        load_source(tmp_path / "one.csv", modality=PHOTOS)
+
+
+def test_table_of_photo_paths(tmp_path):
+    put(tmp_path / "shots" / "a.jpg", picture())
+    put(tmp_path / "table.csv", "image,kind\nshots/a.jpg,cat\n")
+    rows = load_source(tmp_path / "table.csv", modality=PHOTOS, label="kind")
+    assert next(iter(rows))["image"] == {"bytes": None, "path": str(tmp_path / "shots" / "a.jpg")}
+
+
+def test_missing_label_names_the_columns(tmp_path):
+    put(tmp_path / "t.csv", "text,sort\ngood,a\nbad,b\n")
+    with pytest.raises(ColumnError, match=r"no label column 'kind'.*text \(string\), sort \(string\)"):
+        load_source(tmp_path / "t.csv", modality=TEXTS, label="kind")
+    with pytest.raises(ColumnError, match=r"no label column, and labels are needed.*sort.*--label"):
+        load_source(tmp_path / "t.csv", modality=TEXTS, columns={"text": "text"}, needs_label=True)
+
+
+def test_row_of_a_table_is_all_columns_but_the_label(tmp_path):
+    put(tmp_path / "t.csv", "age,job,income\n20,cook,low\n30,smith,high\n")
+    rows = load_source(tmp_path / "t.csv", modality=CELLS, label="income")
+    assert list(rows) == [{"age": 20, "job": "cook"}, {"age": 30, "job": "smith"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("t.csv", "text,label\ngood,a\nbad,b\n"),
+        ("t.tsv", "text\tlabel\ngood\ta\nbad\tb\n"),
+        ("t.jsonl", '{"text": "good", "label": "a"}\n{"text": "bad", "label": "b"}\n'),
+        ("t.json", '[{"text": "good", "label": "a"}, {"text": "bad", "label": "b"}]'),
+    ],
+)
+def test_table_formats(tmp_path, no_network, name, content):
+    rows = load_source(put(tmp_path / name, content), modality=TEXTS)
+    assert [row["text"] for row in rows] == ["good", "bad"]
+    assert rows.class_names == ("a", "b")
+
+
+def test_arrow_file(tmp_path):
+    import pyarrow as pa
+
+    with (
+        pa.OSFile(str(tmp_path / "t.arrow"), "wb") as sink,
+        pa.ipc.new_stream(sink, pa.schema({"text": pa.string()})) as writer,
+    ):
+        writer.write_table(pa.table({"text": ["good", "bad"]}))
+    assert [row["text"] for row in load_source(tmp_path / "t.arrow", modality=TEXTS)] == ["good", "bad"]
+
+
+def test_text_file_is_its_lines_without_blank_ones(tmp_path):
+    put(tmp_path / "t.txt", "first\n\n   \nsecond\n")
+    assert [row["text"] for row in load_source(tmp_path / "t.txt", modality=TEXTS)] == ["first", "second"]
+
+
+def test_folder_of_texts_by_class(tmp_path):
+    put(tmp_path / "reviews" / "neg" / "1.txt", "bad\nvery")
+    put(tmp_path / "reviews" / "pos" / "1.txt", "good")
+    rows = load_source(tmp_path / "reviews", modality=TEXTS)
+    assert [row["text"] for row in rows] == ["bad\nvery", "good"]
+    assert rows.class_names == ("neg", "pos")
+
+
+def test_folder_of_table_shards(tmp_path):
+    for split, number, text in [("train", 0, "a"), ("train", 1, "b"), ("test", 0, "c")]:
+        put(tmp_path / "set" / f"{split}-0000{number}-of-00002.csv", f"text\n{text}\n")
+    assert [row["text"] for row in load_source(tmp_path / "set", modality=TEXTS)] == ["a", "b"]
+    assert [row["text"] for row in load_source(f"{tmp_path / 'set'}:test", modality=TEXTS)] == ["c"]
+    for number, column in enumerate(("text", "words")):
+        datasets.Dataset.from_dict({column: ["x"]}).to_parquet(tmp_path / "unlike" / f"{number}.parquet")
+    with pytest.raises(SourceError, match=r"1\.parquet has columns \['words'\], but 0\.parquet \['text'\]"):
+        load_source(tmp_path / "unlike", modality=TEXTS)
+    put(tmp_path / "mixed" / "a.csv", "text\nx\n")
+    put(tmp_path / "mixed" / "b.jsonl", '{"text": "x"}\n')
+    with pytest.raises(SourceError, match=r"several kinds \(\.csv, \.jsonl\)"):
+        load_source(tmp_path / "mixed", modality=TEXTS)
+    put(tmp_path / "set" / "train.jsonl", '{"text": "x"}\n')
+    with pytest.raises(SourceError, match=r"several kinds \(\.csv, \.jsonl\)"):
+        load_source(tmp_path / "set", modality=TEXTS)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("t.parquet", "no parquet"), ("t.json", "{no json"), ("t.csv", ""), ("t.arrow", "no arrow")]
+)
+def test_table_that_is_not_what_its_suffix_says(tmp_path, name, content):
+    with pytest.raises(SourceError, match=rf"Cannot read .*{name}"):
+        load_source(put(tmp_path / name, content), modality=TEXTS)
+
+
+def test_table_without_a_row(tmp_path):
+    datasets.Dataset.from_dict({"text": []}, features=datasets.Features({"text": datasets.Value("string")})).to_parquet(
+        tmp_path / "t.parquet"
+    )
+    with pytest.raises(SourceError, match="holds no row"):
+        load_source(tmp_path / "t.parquet", modality=TEXTS)
+
+
+def test_single_media_file_is_no_source(tmp_path):
+    with pytest.raises(SourceError, match=r"single \.jpg file.*Give a folder"):
+        load_source(put(tmp_path / "a.jpg"), modality=PHOTOS)
+
+
+def test_data_set_object_and_rows(tmp_path):
+    data = datasets.Dataset.from_dict({"text": ["a", "b"], "label": ["x", "y"]})
+    rows = load_source(data, modality=TEXTS)
+    assert rows.fingerprint == load_source(datasets.Dataset.from_dict(data.to_dict()), modality=TEXTS).fingerprint
+    assert load_source(rows, modality=TEXTS) is rows
+    with pytest.raises(ColumnError, match="has no labels"):
+        load_source(rows.without_labels(), modality=TEXTS, needs_label=True)
+    with pytest.raises(SourceError, match="not int"):
+        load_source(3, modality=TEXTS)
+
+
+@pytest.fixture
+def toy_set(monkeypatch):
+    """A registered data set ``toy-set`` of two splits."""
+
+    def load(split: str) -> datasets.Dataset:
+        return datasets.Dataset.from_dict({"text": [split] * 3, "sort": ["a", "b", "a"]})
+
+    module = types.ModuleType("toy_set_module")
+    module.load = load
+    monkeypatch.setitem(sys.modules, "toy_set_module", module)
+    spec = DatasetSpec(
+        id="toy-set", summary="Toy.", target="toy_set_module:load", modality="texts", label="sort", licence="none"
+    )
+    monkeypatch.setitem(registry().datasets, "toy-set", spec)
+    return module
+
+
+def test_registered_name(toy_set, no_network):
+    assert available_splits("toy-set", modality=TEXTS) == ("train", "test")
+    rows = load_source("toy-set:test", modality=TEXTS)
+    assert (rows.read([0]), rows.label, rows.split, rows.name) == ([{"text": "test"}], "sort", "test", "toy-set")
+    with pytest.raises(SourceError, match="no 'validation' split; it has train, test"):
+        load_source("toy-set", modality=TEXTS, split="validation")
+    with pytest.raises(SourceError, match="is of modality texts, and photos is wanted"):
+        load_source("toy-set", modality=PHOTOS)
+    with pytest.raises(SourceError, match=r"'toy-sat' is no file.*Did you mean 'toy-set'"):
+        load_source("toy-sat", modality=TEXTS)
+
+
+def test_selfsup_data_goes_before_the_registered_loader(toy_set, tmp_path, monkeypatch):
+    put(tmp_path / "base" / "texts" / "toy-set" / "train.csv", "text,sort\nlocal,z\n")
+    monkeypatch.setenv("SELFSUP_DATA", str(tmp_path / "base"))
+    rows = load_source("toy-set", modality=TEXTS)
+    assert list(rows) == [{"text": "local"}]
+    assert rows.label == "sort"
+    assert available_splits("toy-set", modality=TEXTS) == ("train",)
+
+
+def test_registered_data_set_that_needs_the_network(toy_set):
+    def load(split: str):
+        raise ConnectionError("no route to host")
+
+    toy_set.load = load
+    with pytest.raises(SourceError, match=r"fetched from the network.*no route to host.*SELFSUP_DATA"):
+        load_source("toy-set", modality=TEXTS)
+
+
+def test_hub_source_offline(monkeypatch):
+    def load_dataset(name, config, split):
+        assert (name, config, split) == ("owner/name", "plain", "test")
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    with pytest.raises(SourceError, match=r"hf://owner/name/plain:test has to be fetched from the network"):
+        load_source("hf://owner/name/plain:test", modality=TEXTS)
+    with pytest.raises(SourceError, match="not of the form hf://owner/name"):
+        load_source("hf://name", modality=TEXTS)
+
+
+def test_hub_source_gives_its_rows(monkeypatch):
+    monkeypatch.setattr(
+        datasets, "load_dataset", lambda name, config, split: datasets.Dataset.from_dict({"text": [f"{name} {config} {split}"]})
+    )
+    rows = load_source("hf://owner/name", modality=TEXTS)
+    assert list(rows) == [{"text": "owner/name None train"}]
+
+
+@pytest.mark.parametrize("name", ["cifar10", "blood_cells", "tiny_imagenet50"])
+def test_real_parquet_sets(name, tmp_path):
+    base = REAL_DATA
+    if not base or not (Path(base) / "vision" / name).is_dir():
+        pytest.skip("SELFSUP_DATA names no folder with vision data sets")
+    train, test = (load_source(Path(base) / "vision" / name, modality=PHOTOS, split=split) for split in ("train", "test"))
+    assert isinstance(train, Rows)
+    counts = np.bincount(test.labels(train.class_names), minlength=len(train.class_names))
+    assert (counts > 0).all()
+
+
+@pytest.mark.parametrize(("role", "kind", "suffix"), [("audio", "Audio", ".wav"), ("video", "Video", ".mp4")])
+def test_folders_of_other_media(tmp_path, role, kind, suffix):
+    modality = ModalitySpec(id=role, summary="Media.", target="a:b", columns={role: kind}, suffixes=(suffix,), backbone="none")
+    put(tmp_path / "clips" / "dog" / f"a{suffix}")
+    rows = load_source(tmp_path / "clips", modality=modality)
+    assert list(rows) == [{role: {"bytes": None, "path": str(tmp_path / "clips" / "dog" / f"a{suffix}")}}]

@@ -1,0 +1,129 @@
+"""Stores: what was processed comes back, and what is damaged is not read."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from selfsup.data.store import Store
+from selfsup.data.store_writer import StoreWriter
+from selfsup.errors import DataError, StorageError
+
+
+def write(path: Path, samples: list) -> Store:
+    path.mkdir()
+    writer = StoreWriter(path)
+    for row, sample in enumerate(samples):
+        writer.add(row, sample)
+    writer.finish(source_rows=len(samples), bad_rows=[], fingerprint="f", processor="p")
+    return Store(path)
+
+
+@pytest.fixture
+def samples():
+    generator = np.random.default_rng(0)
+    return [
+        {
+            "image": generator.integers(0, 255, (3, 4, 5), dtype=np.uint8),
+            "tokens": generator.integers(0, 99, (length, 2)).astype(np.int64),
+            "flag": np.asarray(length > 3),
+            "weight": np.asarray(length, dtype=np.float32),
+        }
+        for length in (3, 1, 0, 7, 3, 2)
+    ]
+
+
+@pytest.mark.parametrize("indices", [[0, 1, 2, 3, 4, 5], [5, 0, 0, 3], [4, 5, 1, 2], [2], []])
+def test_samples_come_back_in_the_order_asked_for(tmp_path, samples, indices):
+    store = write(tmp_path / "store", samples)
+    read = store.read(indices)
+    assert set(read) == {"image", "tokens", "flag", "weight"}
+    assert read["image"].shape == (len(indices), 3, 4, 5)
+    assert read["image"].dtype == torch.uint8
+    assert read["flag"].dtype == torch.bool
+    for place, index in enumerate(indices):
+        for key, value in samples[index].items():
+            assert np.array_equal(read[key][place].numpy(), value), (key, index)
+    assert len(read["tokens"]) == len(indices)
+
+
+def test_lengths_and_sizes(tmp_path, samples):
+    store = write(tmp_path / "store", samples)
+    assert store.lengths("tokens").tolist() == [3, 1, 0, 7, 3, 2]
+    assert store.lengths("image") is None
+    assert len(store) == 6
+    assert store.kept.tolist() == list(range(6))
+    assert store.nbytes == 6 * 60 + 16 * 16 + 6 + 24
+
+
+def test_wrong_numbers_are_refused(tmp_path, samples):
+    store = write(tmp_path / "store", samples)
+    for wrong in ([6], [-1]):
+        with pytest.raises(DataError, match="of a store of 6"):
+            store.read(wrong)
+
+
+@pytest.mark.parametrize("change", ["shorter", "longer", "missing"])
+@pytest.mark.parametrize("file", ["0.values", "1.values.starts", "kept.int64"])
+def test_damaged_file_is_found_when_it_is_opened(tmp_path, samples, file, change):
+    write(tmp_path / "store", samples)
+    path = tmp_path / "store" / file
+    if change == "missing":
+        path.unlink()
+    else:
+        size = path.stat().st_size + (1 if change == "longer" else -1)
+        os.truncate(path, size)
+    with pytest.raises(StorageError, match=f"The store is damaged: .*{file}"):
+        Store(tmp_path / "store")
+
+
+def test_file_that_shrinks_while_open(tmp_path, samples):
+    store = write(tmp_path / "store", samples)
+    os.truncate(tmp_path / "store" / "0.values", 70)
+    with pytest.raises(StorageError, match="ends too early"):
+        store.read([0, 1])
+
+
+def test_later_version_and_other_folders(tmp_path, samples):
+    write(tmp_path / "store", samples)
+    header = json.loads((tmp_path / "store" / "header.json").read_text())
+    (tmp_path / "store" / "header.json").write_text(json.dumps({**header, "version": 99}))
+    with pytest.raises(StorageError, match=r"later selfsup \(store format 99; this one reads up to 1\)"):
+        Store(tmp_path / "store")
+    (tmp_path / "store" / "header.json").write_text("{}")
+    with pytest.raises(StorageError, match="is not a store"):
+        Store(tmp_path / "store")
+    with pytest.raises(StorageError, match=r"is not a store: it has no header\.json"):
+        Store(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("second", "words"),
+    [
+        ({"y": np.zeros(2)}, r"keys \['y'\] for row 1"),
+        ({"x": np.zeros((2, 3), np.float32)}, "float32"),
+        ({"x": np.zeros((2, 4))}, "Only the first dimension may differ"),
+    ],
+)
+def test_samples_that_do_not_fit_together(tmp_path, second, words):
+    writer = StoreWriter(tmp_path)
+    writer.add(0, {"x": np.zeros((2, 3))})
+    with pytest.raises(DataError, match=words):
+        writer.add(1, second)
+    writer.close()
+
+
+def test_files_are_closed_with_the_store(tmp_path, samples):
+    store = write(tmp_path / "store", samples)
+    (descriptor, *_) = store._files.values()
+    os.fstat(descriptor)
+    del store
+    gc.collect()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)

@@ -1,0 +1,75 @@
+"""Losses on embeddings, one a file: the maths in functions, and an objective with its config, heads and state around each."""
+
+from selfsup.objectives.barlow_twins import BarlowTwins, BarlowTwinsConfig, barlow_twins
+from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, Objective, ObjectiveRecipe, ViewEmbeddings
+from selfsup.objectives.byol import BYOL, BYOLConfig, normalized_mse
+from selfsup.objectives.dcl import DCL, DCLConfig, dcl
+from selfsup.objectives.dino import DINO, DINOConfig, dino_loss
+from selfsup.objectives.distributed import SynchronizedBatchNorm, convert_sync_batchnorm
+from selfsup.objectives.heads import CosineLinear, TokenHead, mlp
+from selfsup.objectives.lejepa import LeJEPA, LeJEPAConfig, random_directions, sigreg
+from selfsup.objectives.moco import MoCoV2, MoCoV2Config, MoCoV3, MoCoV3Config, batch_contrast, queue_contrast
+from selfsup.objectives.nt_xent import SimCLR, SimCLRConfig, nt_xent
+from selfsup.objectives.queue import EmbeddingQueue
+from selfsup.objectives.simsiam import SimSiam, SimSiamConfig, negative_cosine
+from selfsup.objectives.swav import SwAV, SwAVConfig, sinkhorn, swapped_prediction
+from selfsup.objectives.tico import TiCo, TiCoConfig, tico
+from selfsup.objectives.vicreg import VICReg, VICRegConfig, variance_covariance, vicreg, vicreg_terms
+from selfsup.objectives.vicregl import VICRegL, VICRegLConfig, match_tokens
+
+__all__ = [
+    "BYOL",
+    "DCL",
+    "DINO",
+    "BYOLConfig",
+    "BarlowTwins",
+    "BarlowTwinsConfig",
+    "CosineLinear",
+    "DCLConfig",
+    "DINOConfig",
+    "EmbeddingQueue",
+    "JointEmbeddingObjective",
+    "LeJEPA",
+    "LeJEPAConfig",
+    "LossOutput",
+    "MoCoV2",
+    "MoCoV2Config",
+    "MoCoV3",
+    "MoCoV3Config",
+    "Objective",
+    "ObjectiveRecipe",
+    "SimCLR",
+    "SimCLRConfig",
+    "SimSiam",
+    "SimSiamConfig",
+    "SwAV",
+    "SwAVConfig",
+    "SynchronizedBatchNorm",
+    "TiCo",
+    "TiCoConfig",
+    "TokenHead",
+    "VICReg",
+    "VICRegConfig",
+    "VICRegL",
+    "VICRegLConfig",
+    "ViewEmbeddings",
+    "barlow_twins",
+    "batch_contrast",
+    "convert_sync_batchnorm",
+    "dcl",
+    "dino_loss",
+    "match_tokens",
+    "mlp",
+    "negative_cosine",
+    "normalized_mse",
+    "nt_xent",
+    "queue_contrast",
+    "random_directions",
+    "sigreg",
+    "sinkhorn",
+    "swapped_prediction",
+    "tico",
+    "variance_covariance",
+    "vicreg",
+    "vicreg_terms",
+]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from selfsup.config import Config
@@ -26,14 +27,24 @@ class ViewEmbeddings:
     """What a joint-embedding objective sees. Views come in a fixed order: the global ones, then the local ones."""
 
     online: list[Tensor]
-    """Per view [B, P]: the projection, or the prediction where the objective has a predictor. With gradient."""
+    """Per view [B, P]: the projection, or the prediction where the objective has a predictor. With gradient.
+
+    Of the first view only, where the objective is ``one_way``.
+    """
     target: list[Tensor]
-    """Per global view [B, P]: the target network's projection, without gradient; empty where ``target`` is "none"."""
+    """Per global view [B, P]: the target network's projection, without gradient; empty where ``target`` is "none".
+
+    Of the second view only, where the objective is ``one_way``.
+    """
     n_global: int
     online_tokens: list[Tensor] = field(default_factory=list)
     """Per global view [B, N, P]: projected tokens; only for objectives with ``uses_tokens``."""
     locations: list[Tensor] | None = None
     """Per global view [B, N, d]: where each token's centre lies in the source, in 0..1; None if the views do not say."""
+    token_padding: list[Tensor] | None = None
+    """Per global view [B, N] bool, True where a token is padding; None where there is none."""
+    generator: torch.Generator | None = None
+    """What an objective that draws at random (LeJEPA's directions) must draw with; None: torch's global one."""
 
 
 class Objective(nn.Module, ABC):
@@ -57,6 +68,10 @@ class JointEmbeddingObjective(Objective):
     """Whether it wants the projected tokens too (VICRegL)."""
     uses_local_views: ClassVar[bool] = False
     """Whether views beyond the first two are of use to it (SwAV, DINO, LeJEPA)."""
+    one_way: bool = False
+    """Whether only the first view goes through the online network and only the second through the target (MoCo v2, TiCo)."""
+    keeps_target: ClassVar[bool] = False
+    """Whether the paper evaluates the target network's backbone and not the trained one (DINO)."""
 
     @abstractmethod
     def forward(self, embeddings: ViewEmbeddings) -> LossOutput:
@@ -68,6 +83,10 @@ class JointEmbeddingObjective(Objective):
 
     def build_predictor(self) -> nn.Module | None:
         """The head behind the online projector only, [B, P] to [B, P]; None where the method has none."""
+        return None
+
+    def build_token_projector(self, embed_dim: int) -> nn.Module | None:
+        """The head for tokens, [B, N, D] to [B, N, P], of an objective with ``uses_tokens``; None for the others."""
         return None
 
 
@@ -85,3 +104,5 @@ class ObjectiveRecipe:
     """The paper's optimizer settings: overrides of ``OptimizationConfig`` fields."""
     momentum: tuple[float, float] | None = None
     """For ``target = "momentum"``: the paper's start and end of the moving average's momentum."""
+    views: dict[str, Any] = field(default_factory=dict)
+    """The paper's number of views (``n_global``, ``n_local``), for modalities whose views can be made in such numbers."""

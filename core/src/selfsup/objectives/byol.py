@@ -1,0 +1,68 @@
+"""BYOL's loss: predict the momentum network's projection of another view."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from selfsup.config import Config
+from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, ViewEmbeddings
+from selfsup.objectives.heads import mlp
+
+
+def normalized_mse(prediction: Tensor, target: Tensor) -> Tensor:
+    """Squared distance of the two scaled to unit length, 2 - 2 cos (Grill et al. 2020, arXiv:2006.07733, equation 2).
+
+    Args:
+        prediction: [B, P], with gradient.
+        target: [B, P], without.
+
+    Returns:
+        Scalar, the mean over the batch, in 0..4.
+    """
+    return 2 - 2 * F.cosine_similarity(prediction, target.detach(), dim=1).mean()
+
+
+class BYOLConfig(Config):
+    """BYOL (Grill et al. 2020, arXiv:2006.07733)."""
+
+    hidden_dim: int = Field(default=4096, ge=1)
+    """Width of the hidden layer of projector and predictor (paper: 4096)."""
+    output_dim: int = Field(default=256, ge=1)
+    """Width of the projection (paper: 256)."""
+
+
+class BYOL(JointEmbeddingObjective):
+    """The distance between each view's prediction and the other's target, both ways added (equation 2 and below).
+
+    lightly and solo-learn take the mean of both ways and drop the constant, which changes the gradient by a factor only.
+    """
+
+    Config = BYOLConfig
+    target = "momentum"
+
+    def __init__(self, config: BYOLConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    def build_projector(self, embed_dim: int) -> nn.Module:
+        """Two layers."""
+        return mlp([embed_dim, self.config.hidden_dim, self.config.output_dim])
+
+    def build_predictor(self) -> nn.Module:
+        """Two layers."""
+        return mlp([self.config.output_dim, self.config.hidden_dim, self.config.output_dim])
+
+    def forward(self, embeddings: ViewEmbeddings) -> LossOutput:
+        """The loss of one batch."""
+        (a, b), (target_a, target_b) = embeddings.online, embeddings.target
+        return LossOutput(normalized_mse(a, target_b) + normalized_mse(b, target_a), {})
+
+
+RECIPE = ObjectiveRecipe(
+    config=BYOLConfig,
+    build=BYOL,
+    optimization={"optimizer": "lars", "base_lr": 0.2, "weight_decay": 1.5e-6, "warmup_epochs": 10},
+    momentum=(0.996, 1.0),
+)

@@ -1,0 +1,74 @@
+"""SimCLR's loss: the normalised temperature-scaled cross-entropy (NT-Xent)."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from selfsup.config import Config
+from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, ViewEmbeddings
+from selfsup.objectives.distributed import gather, rank
+from selfsup.objectives.heads import mlp
+
+
+def nt_xent(a: Tensor, b: Tensor, temperature: float) -> Tensor:
+    """NT-Xent (Chen et al. 2020, arXiv:2002.05709, equation 1), the mean over both views of all samples.
+
+    Each embedding has its other view as positive, and the 2N - 2 embeddings of the global batch's other samples as negatives.
+
+    Args:
+        a: [B, P], embeddings of one view of each sample; scaled to unit length here.
+        b: [B, P], of another view.
+        temperature: divides the cosines.
+
+    Returns:
+        Scalar.
+    """
+    a, b = F.normalize(a, dim=1), F.normalize(b, dim=1)
+    everything = torch.cat([gather(a), gather(b)])
+    n = len(everything) // 2
+    mine = torch.arange(len(a), device=a.device) + rank() * len(a)
+    itself, positive = torch.cat([mine, mine + n]), torch.cat([mine + n, mine])
+    logits = torch.cat([a, b]) @ everything.T / temperature
+    logits = logits.masked_fill(itself[:, None] == torch.arange(2 * n, device=a.device), float("-inf"))
+    return F.cross_entropy(logits, positive)
+
+
+class SimCLRConfig(Config):
+    """SimCLR (Chen et al. 2020, arXiv:2002.05709)."""
+
+    temperature: float = Field(default=0.1, gt=0)
+    """Divides the cosines (paper: 0.1 on ImageNet, 0.5 on CIFAR-10)."""
+    hidden_dim: int = Field(default=2048, ge=1)
+    """Width of the projector's hidden layer (paper: that of ResNet-50's embedding, 2048)."""
+    output_dim: int = Field(default=128, ge=1)
+    """Width of the projection (paper: 128)."""
+
+
+class SimCLR(JointEmbeddingObjective):
+    """NT-Xent behind a projector of two layers with batch norm, as in the authors' code."""
+
+    Config = SimCLRConfig
+
+    def __init__(self, config: SimCLRConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    def build_projector(self, embed_dim: int) -> nn.Module:
+        """Two layers."""
+        return mlp([embed_dim, self.config.hidden_dim, self.config.output_dim], last_norm="affine")
+
+    def forward(self, embeddings: ViewEmbeddings) -> LossOutput:
+        """The loss of one batch."""
+        a, b = embeddings.online
+        similarity = F.cosine_similarity(a.detach(), b.detach()).mean()
+        return LossOutput(nt_xent(a, b, self.config.temperature), {"positive_similarity": similarity})
+
+
+RECIPE = ObjectiveRecipe(
+    config=SimCLRConfig,
+    build=SimCLR,
+    optimization={"optimizer": "lars", "base_lr": 0.3, "weight_decay": 1e-6, "warmup_epochs": 10},
+)

@@ -1,0 +1,73 @@
+"""SimSiam's loss: predict the projection of another view, through which no gradient flows."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from selfsup.config import Config
+from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, ViewEmbeddings
+from selfsup.objectives.heads import mlp
+
+
+def negative_cosine(prediction: Tensor, target: Tensor) -> Tensor:
+    """Negative cosine similarity (Chen & He 2020, arXiv:2011.10566, equation 1).
+
+    Args:
+        prediction: [B, P], with gradient.
+        target: [B, P]; no gradient flows into it (equation 3).
+
+    Returns:
+        Scalar, the mean over the batch, in -1..1.
+    """
+    return -F.cosine_similarity(prediction, target.detach(), dim=1).mean()
+
+
+class SimSiamConfig(Config):
+    """SimSiam (Chen & He 2020, arXiv:2011.10566)."""
+
+    hidden_dim: int = Field(default=2048, ge=1)
+    """Width of the projector's hidden layers (paper: 2048)."""
+    output_dim: int = Field(default=2048, ge=1)
+    """Width of the projection (paper: 2048)."""
+    bottleneck_dim: int = Field(default=512, ge=1)
+    """Width of the predictor's hidden layer (paper: a quarter of the output, 512)."""
+
+
+class SimSiam(JointEmbeddingObjective):
+    """The mean negative cosine of both ways (equation 4).
+
+    The predictor's learning rate follows the schedule of all others; the paper's code keeps it constant.
+    """
+
+    Config = SimSiamConfig
+    target = "stop-gradient"
+
+    def __init__(self, config: SimSiamConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    def build_projector(self, embed_dim: int) -> nn.Module:
+        """Three layers, the last batch norm without learned scale."""
+        hidden = self.config.hidden_dim
+        return mlp([embed_dim, hidden, hidden, self.config.output_dim], last_norm="plain")
+
+    def build_predictor(self) -> nn.Module:
+        """A bottleneck."""
+        return mlp([self.config.output_dim, self.config.bottleneck_dim, self.config.output_dim])
+
+    def forward(self, embeddings: ViewEmbeddings) -> LossOutput:
+        """The loss of one batch."""
+        (a, b), (target_a, target_b) = embeddings.online, embeddings.target
+        loss = (negative_cosine(a, target_b) + negative_cosine(b, target_a)) / 2
+        # 1 / sqrt(P) where unit vectors point everywhere, 0 where they have collapsed (section 4.1 of the paper).
+        std = F.normalize(target_a, dim=1).std(dim=0).mean()
+        return LossOutput(loss, {"target_std": std})
+
+
+RECIPE = ObjectiveRecipe(
+    config=SimSiamConfig,
+    build=SimSiam,
+    optimization={"optimizer": "sgd", "base_lr": 0.05, "weight_decay": 1e-4, "warmup_epochs": 0},
+)

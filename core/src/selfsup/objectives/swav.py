@@ -1,0 +1,152 @@
+"""SwAV's loss: predict one view's assignment to prototypes from another's embedding."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from selfsup.config import Config
+from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, ViewEmbeddings
+from selfsup.objectives.distributed import max_over_ranks, sum_over_ranks, world_size
+from selfsup.objectives.heads import mlp
+from selfsup.objectives.queue import EmbeddingQueue
+
+
+@torch.no_grad()
+def sinkhorn(scores: Tensor, epsilon: float, iterations: int, weights: Tensor | None = None) -> Tensor:
+    """Soft assignments that use all prototypes equally (Caron et al. 2020, arXiv:2006.09882, equations 3 to 5).
+
+    Args:
+        scores: [B, K], similarity of each embedding with each prototype.
+        epsilon: smoothness.
+        iterations: of normalising prototypes, then samples.
+        weights: [B], how much each sample counts in the prototypes' shares; None: 1 each.
+
+    Returns:
+        [B, K], rows that sum to 1, without gradient. Prototypes are balanced over the global batch.
+    """
+    # A constant shift cancels, and keeps the exponentials in range.
+    codes = ((scores - max_over_ranks(scores.max())) / epsilon).exp()
+    tiny = torch.finfo(codes.dtype).tiny
+    for _ in range(iterations):
+        shares = codes.sum(dim=0) if weights is None else weights @ codes
+        codes = codes / sum_over_ranks(shares).clamp_min(tiny)
+        codes = codes / codes.sum(dim=1, keepdim=True).clamp_min(tiny)
+    return codes
+
+
+def swapped_prediction(scores: list[Tensor], codes: list[Tensor], temperature: float) -> Tensor:
+    """Cross-entropy of each view's scores with the codes of every other global view (equation 2, multi-crop as in equation 6).
+
+    Args:
+        scores: per view [B, K], the global ones first.
+        codes: per global view [B, K].
+        temperature: divides the scores.
+
+    Returns:
+        Scalar, the mean over the pairs.
+    """
+    losses = []
+    for i, code in enumerate(codes):
+        for v, score in enumerate(scores):
+            if v != i:
+                losses.append(-(code * F.log_softmax(score / temperature, dim=1)).sum(dim=1).mean())
+    return torch.stack(losses).mean()
+
+
+class SwAVConfig(Config):
+    """SwAV (Caron et al. 2020, arXiv:2006.09882)."""
+
+    temperature: float = Field(default=0.1, gt=0)
+    """Divides the scores (paper: 0.1)."""
+    epsilon: float = Field(default=0.05, gt=0)
+    """Smoothness of the assignments (paper: 0.05)."""
+    sinkhorn_iterations: int = Field(default=3, ge=1)
+    """Iterations of the assignment (paper: 3)."""
+    n_prototypes: int = Field(default=3000, ge=2)
+    """Number of prototypes (paper: 3000)."""
+    queue_size: int = Field(default=3840, ge=0)
+    """Former embeddings of each global view that help to balance the assignments (paper: 3840 for a batch of 256); 0: none."""
+    queue_start: float = Field(default=0.075, ge=0, le=1)
+    """Finished part of the run from which the queue is used (paper: epoch 15 of 200)."""
+    freeze_prototypes: float = Field(default=0.005, ge=0, le=1)
+    """Part of the run for which the prototypes stay as they are drawn (paper: the first epoch of 200)."""
+    hidden_dim: int = Field(default=2048, ge=1)
+    """Width of the projector's hidden layer (paper: 2048)."""
+    output_dim: int = Field(default=128, ge=1)
+    """Width of the projection (paper: 128)."""
+
+
+class SwAV(JointEmbeddingObjective):
+    """Swapped prediction of online cluster assignments."""
+
+    Config = SwAVConfig
+    uses_local_views = True
+    queue_on: Tensor
+
+    def __init__(self, config: SwAVConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.prototypes = nn.Linear(config.output_dim, config.n_prototypes, bias=False)
+        self._normalize_prototypes()
+        queues = [EmbeddingQueue(config.queue_size, config.output_dim) for _ in range(2 if config.queue_size else 0)]
+        self.queues = nn.ModuleList(queues)
+        self.register_buffer("queue_on", torch.tensor(float(config.queue_start == 0)))
+
+    def build_projector(self, embed_dim: int) -> nn.Module:
+        """Two layers."""
+        return mlp([embed_dim, self.config.hidden_dim, self.config.output_dim])
+
+    def forward(self, embeddings: ViewEmbeddings) -> LossOutput:
+        """The loss of one batch; its embeddings then enter the queues."""
+        views = [F.normalize(view, dim=1) for view in embeddings.online]
+        scores = list(self.prototypes(torch.cat(views)).split([len(view) for view in views]))
+        codes = [self._codes(index, scores[index].detach()) for index in range(embeddings.n_global)]
+        if self.training and self.queues:
+            for queue, view in zip(self.queues, views, strict=False):
+                assert isinstance(queue, EmbeddingQueue)
+                queue.push(view)
+        return LossOutput(swapped_prediction(scores, codes, self.config.temperature), {})
+
+    @torch.no_grad()
+    def _codes(self, index: int, scores: Tensor) -> Tensor:
+        weights = None
+        n = len(scores)
+        if self.queues:
+            queue = self.queues[index % 2]
+            assert isinstance(queue, EmbeddingQueue)
+            # Places that hold nothing yet weigh nothing. Every rank holds the whole queue, so that each counts its part of it.
+            former = queue.filled * self.queue_on / world_size()
+            weights = torch.cat([former.new_ones(n), former]).to(scores.dtype)
+            scores = torch.cat([scores, self.prototypes(queue.embeddings.to(self.prototypes.weight.dtype)).to(scores.dtype)])
+        return sinkhorn(scores, self.config.epsilon, self.config.sinkhorn_iterations, weights)[:n]
+
+    def after_backward(self, progress: float) -> None:
+        """Leave the prototypes alone at first."""
+        if progress < self.config.freeze_prototypes:
+            self.prototypes.weight.grad = None
+
+    def after_step(self, progress: float) -> None:
+        """Scale the prototypes to unit length again, and switch the queues on in time."""
+        self._normalize_prototypes()
+        self.queue_on.fill_(float(progress >= self.config.queue_start))
+
+    @torch.no_grad()
+    def _normalize_prototypes(self) -> None:
+        self.prototypes.weight.copy_(F.normalize(self.prototypes.weight, dim=1))
+
+
+RECIPE = ObjectiveRecipe(
+    config=SwAVConfig,
+    build=SwAV,
+    optimization={
+        "optimizer": "lars",
+        "base_lr": 0.6,
+        "weight_decay": 1e-6,
+        "warmup_epochs": 0,
+        "final_lr_fraction": 0.001,
+    },
+    views={"n_global": 2, "n_local": 6},
+)

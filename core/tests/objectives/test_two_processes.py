@@ -1,0 +1,36 @@
+"""Two gloo processes train as one process on the joined batch does: the same weights, queues, centres and statistics."""
+
+from __future__ import annotations
+
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+SCRIPT = Path(__file__).with_name("two_processes.py")
+RUN = runpy.run_path(str(SCRIPT))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("gloo")
+    done = subprocess.run([sys.executable, str(SCRIPT), str(path)], capture_output=True, text=True, timeout=180, check=False)
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+@pytest.mark.parametrize("name", RUN["OPTIONS"])
+def test_two_processes_train_as_one(name, folder):
+    expected = RUN["train"](name)
+    start = RUN["build"](name).state_dict()
+    assert any(not torch.equal(value, start[key]) for key, value in expected.items() if key.startswith("backbone")), (
+        "nothing was trained"
+    )
+    for rank in range(2):
+        found = torch.load(folder / f"{name}.{rank}.pt", weights_only=True)
+        assert found.keys() == expected.keys()
+        for key, value in expected.items():
+            assert torch.allclose(found[key].double(), value.double(), rtol=1e-9, atol=1e-9), f"{key} on rank {rank}"

@@ -40,7 +40,7 @@ class Tokens:
     grid: tuple[int, ...]
     """The lattice that the N tokens lie on: (T,), (H, W), (T, H, W) or (columns,)."""
     padding: Tensor | None = None
-    """[B, N] bool, True where a token is padding; such tokens are never masked, kept or predicted."""
+    """[B, N] bool, True where a token is padding; nothing looks at such tokens, and they are never hidden or predicted."""
 
     def masked(self, mask: Tensor, token: Tensor) -> Tokens:
         """Put ``token`` ([D]) in the place of the content wherever ``mask`` ([B, N] bool) is True; positions stay."""
@@ -86,11 +86,19 @@ class TokenBackbone(Backbone):
 
         Args:
             tokens: from :meth:`tokenize`, perhaps with mask tokens put in.
-            keep: [B, K] long, indices of the only tokens that the network may see, in the order wanted; None: all N.
+            keep: [B, K] long, indices of the only tokens that the network may see, in the order wanted; None: all N. A sample
+                with padding may fill its K up with padding tokens; their output means nothing.
 
         Returns:
             [B, K, D] or [B, N, D], the normalised output of the last layer, without the special tokens.
         """
+
+    def layer_outputs(self, tokens: Tokens) -> list[Tensor]:
+        """What data2vec averages: the output of each layer from the first to the last, [B, N, D] each.
+
+        Override where there is more than one layer; this gives the last layer's alone.
+        """
+        return [self.encode(tokens)]
 
     @abstractmethod
     def targets(self, batch: Batch) -> Tensor:
@@ -103,17 +111,22 @@ class TokenBackbone(Backbone):
         """
         return nn.Linear(dim, self.target_dim)
 
-    def target_loss(self, prediction: Tensor, target: Tensor, index: Tensor) -> Tensor:
-        """The loss of each predicted token, [B, K].
+    def target_loss(
+        self, prediction: Tensor, target: Tensor, index: Tensor, *, distance: Literal["squared", "absolute"] = "squared"
+    ) -> Tensor:
+        """The loss of each predicted token, [B, K], computed in float32 at least.
 
         Args:
             prediction: [B, K, ...] from :meth:`target_head`.
             target: [B, K, P] or [B, K], the targets of the same tokens.
             index: [B, K] long, which tokens they are.
+            distance: how the method compares real vectors (mean over P); class ids have cross-entropy either way.
         """
-        if self.target_kind == "continuous":
-            return (prediction.float() - target.float()).square().mean(dim=-1)
-        return F.cross_entropy(prediction.float().transpose(1, 2), target, reduction="none")
+        prediction = prediction if prediction.dtype == torch.float64 else prediction.float()
+        if self.target_kind == "categorical":
+            return F.cross_entropy(prediction.transpose(1, 2), target, reduction="none")
+        difference = prediction - target
+        return (difference.square() if distance == "squared" else difference.abs()).mean(dim=-1)
 
 
 @dataclass(frozen=True)

@@ -122,7 +122,7 @@ class Transformed(NamedTuple):
     """A transformed batch and the answer."""
 
     batch: Batch
-    """What the backbone sees: ``parts`` inputs for each of M answers, those of one answer next to each other ([M*parts, ...])."""
+    """What the backbone sees: ``parts`` inputs for each of M answers, those of one side by side ([M*parts, ...])."""
     label: Tensor
     """[M] long for classes; [M, items] long for a permutation per item; [M, ...] float for coordinates."""
 
@@ -133,6 +133,8 @@ class Transformation(nn.Module, ABC):
     kind: str
     """``class`` (cross-entropy over ``n_outputs``) or ``coordinates`` (squared error on ``n_outputs`` numbers)."""
     n_outputs: int
+    items: int = 1
+    """Classes to name for each answer: columns of a ``label`` [M, items], with ``n_outputs`` classes each."""
     parts: int = 1
     """Inputs that are encoded apart and joined before the head (the tiles of a jigsaw)."""
 

@@ -1,0 +1,46 @@
+"""Composed tasks of the families that hide tokens or corrupt the input."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from selfsup.errors import SpecError
+from selfsup.objectives.base import ObjectiveRecipe
+from selfsup.specs import ObjectiveSpec, TaskSpec
+from selfsup.tasks.base import CorruptionRecipe, TaskRecipe
+from selfsup.tasks.reconstruction import reconstruction_recipe
+
+TOKEN_FAMILIES = ("masked-modeling", "latent-prediction", "reconstruction")
+"""The families that :func:`compose_tokens` joins."""
+
+
+class HasCorruption(Protocol):
+    """What is asked of a modality; the registry's ``ModalityObjects`` has it, imported on use."""
+
+    @property
+    def corruption(self) -> CorruptionRecipe | None:
+        """Its default corruption, or None."""
+        ...
+
+
+def compose_tokens(spec: TaskSpec | ObjectiveSpec, recipe: ObjectiveRecipe, modality: HasCorruption) -> TaskRecipe:
+    """Join an objective of these families with a modality.
+
+    Masked and latent families need nothing of the modality but its token backbone, which the task gets when it is built.
+
+    Args:
+        spec: of the task, or of the objective; its family decides.
+        recipe: the objective.
+        modality: what the registry has of it; read for reconstruction only.
+
+    Raises:
+        SpecError: the family is not one of these, or there is no corruption.
+    """
+    if spec.family not in TOKEN_FAMILIES:
+        raise SpecError(f"{spec.id!r} is of family {spec.family!r}; here are composed: {', '.join(TOKEN_FAMILIES)}.")
+    if spec.family != "reconstruction":
+        return TaskRecipe(config=recipe.config, build=recipe.build, optimization=dict(recipe.optimization))
+    corruption = modality.corruption
+    if corruption is None:
+        raise SpecError(f"{spec.id!r} needs a corruption, and the modality registers none (ModalitySpec.corruption).")
+    return reconstruction_recipe(corruption, objective=recipe)

@@ -1,0 +1,194 @@
+"""I-JEPA: predict a teacher's representation of hidden blocks from the representation of a context."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from selfsup.backbones import Backbone, TokenBackbone
+from selfsup.config import Config
+from selfsup.objectives.base import ObjectiveRecipe
+from selfsup.tasks.base import PretextTask, StepOutput, TaskRecipe
+from selfsup.tasks.block_masking import multi_block_mask
+from selfsup.tasks.masked_modeling import mask_token, token_backbone
+from selfsup.tasks.masking import gather_tokens, weighted_mean
+from selfsup.tasks.sections import with_defaults
+from selfsup.tasks.teacher import Teacher, TeacherConfig
+from selfsup.tasks.transformer import Transformer, head_width, lattice_positions
+from selfsup.types import Batch, Info
+
+
+class IJEPAConfig(Config):
+    """Options of I-JEPA."""
+
+    n_targets: int = Field(default=4, ge=1)
+    """Blocks that are predicted, each apart; 4 in the paper."""
+    target_scale: tuple[float, float] = (0.15, 0.2)
+    """Least and largest share of the lattice of a target block; 0.15 to 0.2 in the paper."""
+    target_aspect: tuple[float, float] = (0.75, 1.5)
+    """Least and largest height / width of a target block; 0.75 to 1.5 in the paper."""
+    context_scale: tuple[float, float] = (0.85, 1.0)
+    """Least and largest share of the lattice of the context block, before targets are cut out; 0.85 to 1 in the paper."""
+    context_share: float = Field(default=0.25, gt=0, le=1)
+    """Most of the N tokens that the context keeps; the authors' code: a batch's least, about 0.26 of 14 x 14 at B = 128."""
+    min_context: int = Field(default=4, ge=1)
+    """Least tokens of context, for lattices so small that the targets can cover it all; 10 of 14 x 14 in the authors' code."""
+    predictor_dim: int | None = Field(default=None, ge=4)
+    """Width of the predictor; None: half the backbone's, which is the paper's 384 for ViT-B."""
+    predictor_depth: int = Field(default=6, ge=1)
+    """Blocks of the predictor; 6 for ViT-B in the paper, 12 for larger ones."""
+    predictor_heads: int | None = Field(default=None, ge=1)
+    """Attention heads of the predictor; None: one per 32 channels, which is the paper's 12 for 384."""
+    teacher: TeacherConfig = TeacherConfig()
+    """The moving average that gives the targets; 0.996 to 1 along a line in the paper."""
+
+
+class Predictor(nn.Module):
+    """A narrow transformer that sees the context and, at the places of one target block, mask tokens."""
+
+    def __init__(self, embed_dim: int, dim: int, depth: int, heads: int | None) -> None:
+        super().__init__()
+        self.dim = dim
+        self.embed = nn.Linear(embed_dim, dim)
+        self.transformer = Transformer(dim, depth, heads)
+        self.mask_token = mask_token(dim)
+        self.out = nn.Linear(dim, embed_dim)
+
+    def forward(
+        self, context: Tensor, context_index: Tensor, target_index: Tensor, weight: Tensor, positions: Tensor
+    ) -> Tensor:
+        """Predict every block apart.
+
+        Args:
+            context: [B, K, D], the encoded context.
+            context_index: [B, K] long, which tokens those are.
+            target_index: [B, n, T] long, which tokens are wanted.
+            weight: [B, n, T] bool, False for fillers, which nothing looks at.
+            positions: [N, dim].
+
+        Returns:
+            [B, n, T, D].
+        """
+        B, n, T = target_index.shape
+        known = self.embed(context) + positions[context_index]
+        asked = self.mask_token + positions[target_index]
+        known = known.unsqueeze(1).expand(-1, n, -1, -1)
+        x = torch.cat([known, asked.to(known.dtype)], dim=2).flatten(0, 1)
+        filler = torch.cat([torch.zeros_like(context_index, dtype=torch.bool).unsqueeze(1).expand(-1, n, -1), ~weight], dim=2)
+        x = self.transformer(x, filler.flatten(0, 1))[:, -T:]
+        out: Tensor = self.out(x).view(B, n, T, -1)
+        return out
+
+
+class IJEPA(PretextTask):
+    """Image-based joint-embedding predictive architecture (Assran et al. 2023, arXiv 2301.08243), for any tokens.
+
+    The backbone encodes the context tokens only; the teacher, its moving average, encodes all; the predictor gives the
+    teacher's layer-normalised output at each target block, compared by smooth L1 as in the authors' code (the paper writes
+    squared L2). The teacher is what is kept after pretraining, as the paper evaluates it.
+    """
+
+    backbone: TokenBackbone
+
+    def __init__(self, config: IJEPAConfig, backbone: TokenBackbone) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = backbone
+        self.teacher = Teacher(backbone, config.teacher)
+        dim = head_width(config.predictor_dim, backbone.embed_dim)
+        self.predictor = Predictor(backbone.embed_dim, dim, config.predictor_depth, config.predictor_heads)
+
+    def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
+        """Draw blocks, encode the context, predict the teacher's view of the targets."""
+        tokens = self.backbone.tokenize(batch)
+        config = self.config
+        mask = multi_block_mask(
+            tokens.embeddings.shape[0], tokens.grid,
+            n_targets=config.n_targets, target_scale=config.target_scale, target_aspect=config.target_aspect,
+            context_scale=config.context_scale, context_share=config.context_share, min_context=config.min_context,
+            padding=tokens.padding, generator=generator, device=tokens.embeddings.device,
+        )  # fmt: skip
+        context = self.backbone.encode(tokens, keep=mask.context)
+        positions = lattice_positions(tokens.grid, self.predictor.dim, context.device)
+        prediction = self.predictor(context, mask.context, mask.targets, mask.weight, positions)
+        target = gather_tokens(self.targets(batch), mask.targets.flatten(1)).view_as(prediction)
+        return jepa_loss(prediction, target, mask.weight)
+
+    @torch.no_grad()
+    def targets(self, batch: Batch) -> Tensor:
+        """[B, N, D], the teacher's output with each token normalised over its channels."""
+        teacher = self.teacher.module
+        return layer_normalize(teacher.encode(teacher.tokenize(batch)))
+
+    def after_step(self, progress: float) -> None:
+        """Move the teacher on."""
+        self.teacher.update(self.backbone, progress)
+
+    def encoder_backbone(self) -> Backbone:
+        """The teacher."""
+        return self.teacher.module
+
+
+def jepa_loss(prediction: Tensor, target: Tensor, weight: Tensor | None, beta: float = 1.0) -> StepOutput:
+    """Smooth L1 between representations, averaged over channels and then over tokens, in float32 at least.
+
+    Args:
+        prediction: [..., D].
+        target: [..., D], without gradient.
+        weight: [...] bool or float, which tokens count; None: all.
+        beta: where the squared error goes over into the absolute one.
+
+    Returns:
+        The loss, and ``target_std``: the targets' standard deviation over all tokens, averaged over channels; it falls in a
+        collapse.
+    """
+    if prediction.dtype != torch.float64:
+        prediction, target = prediction.float(), target.float()
+    loss = F.smooth_l1_loss(prediction, target, reduction="none", beta=beta).mean(dim=-1)
+    spread = target.flatten(0, -2).std(dim=0).mean()
+    return StepOutput(weighted_mean(loss, weight), {"target_std": spread})
+
+
+def layer_normalize(x: Tensor) -> Tensor:
+    """Layer norm over the last dimension without weights, in float32 at least."""
+    return F.layer_norm(x if x.dtype == torch.float64 else x.float(), x.shape[-1:])
+
+
+def build_ijepa(config: IJEPAConfig, backbone: Backbone, info: Info) -> IJEPA:
+    """Build I-JEPA around a token backbone."""
+    return IJEPA(config, token_backbone(backbone, "I-JEPA"))
+
+
+IJEPA_OBJECTIVE = ObjectiveRecipe(
+    config=IJEPAConfig,
+    build=build_ijepa,
+    optimization={
+        "optimizer": "adamw",
+        "base_lr": 1.25e-4,
+        "weight_decay": 0.04,
+        "weight_decay_end": 0.4,
+        "warmup_fraction": 0.05,
+    },
+)
+"""I-JEPA with the paper's settings (1e-3 at a batch of 2048, 15 of 300 epochs of warm-up)."""
+
+
+def ijepa_recipe(*, optimization: dict[str, Any] | None = None, **defaults: Any) -> TaskRecipe:
+    """An I-JEPA task for any token backbone.
+
+    Args:
+        optimization: changes to the paper's optimizer settings.
+        defaults: other defaults for fields of :class:`IJEPAConfig`; a mapping for ``teacher``.
+
+    Raises:
+        ConfigError: a default is of no field, or breaks its limits.
+    """
+    return TaskRecipe(
+        config=with_defaults(IJEPAConfig, defaults),
+        build=build_ijepa,
+        optimization={**IJEPA_OBJECTIVE.optimization, **(optimization or {})},
+    )

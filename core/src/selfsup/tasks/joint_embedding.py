@@ -1,0 +1,183 @@
+"""The joint-embedding family: views, backbone, projector, predictor, objective."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from selfsup.backbones import Backbone, Encoded
+from selfsup.config import Config
+from selfsup.errors import ConfigError
+from selfsup.objectives.base import JointEmbeddingObjective, ObjectiveRecipe, ViewEmbeddings
+from selfsup.tasks.base import PretextTask, StepOutput, TaskRecipe, Views, ViewsRecipe
+from selfsup.tasks.momentum import MomentumConfig, MomentumEncoder
+from selfsup.tasks.sections import accepts, join_sections, with_defaults
+from selfsup.tasks.view_embedding import Branch, embed_views, token_locations
+from selfsup.types import Batch, Info
+
+
+class JointEmbedding(PretextTask):
+    """Embeds several views of each sample and lets an objective compare them.
+
+    The loss is computed in float32 (or the backbone's float64) whatever the precision of the networks.
+
+    Args:
+        backbone: the network to train.
+        views: makes the views.
+        objective: the loss, which also says what heads there are.
+        momentum: start and end of the moving average's momentum, for objectives with ``target = "momentum"``.
+
+    Raises:
+        ConfigError: the number of views does not suit the objective.
+    """
+
+    def __init__(
+        self, backbone: Backbone, views: Views, objective: JointEmbeddingObjective, momentum: MomentumConfig | None = None
+    ) -> None:
+        super().__init__()
+        _check_views(views, objective)
+        self.views = views
+        self.objective = objective
+        token_projector = objective.build_token_projector(backbone.embed_dim) if objective.uses_tokens else None
+        self.backbone = backbone
+        self.projector = objective.build_projector(backbone.embed_dim)
+        self.token_projector = token_projector
+        self.predictor = objective.build_predictor()
+        self.momentum: MomentumEncoder[Branch] | None = None
+        if objective.target == "momentum":
+            momentum = momentum or MomentumConfig()
+            self.momentum = MomentumEncoder(self._online(), momentum.start, momentum.end)
+
+    def _online(self) -> Branch:
+        # Made when it is needed: kept, it would hold the backbone a second time in the state dict.
+        return Branch(self.backbone, self.projector, self.token_projector)
+
+    def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
+        """The loss of one batch."""
+        views = self.views(batch, generator)
+        n_global = self.views.n_global
+        online_views, target_views = (views[:1], views[1:2]) if self.objective.one_way else (views, views[:n_global])
+        n_tokens = n_global if self.objective.uses_tokens else 0
+        projections, tokens = embed_views(self.backbone, self.projector, self.token_projector, online_views, n_tokens)
+        online = projections
+        if self.predictor is not None:
+            online = list(self.predictor(torch.cat(projections)).split([len(view) for view in projections]))
+        embeddings = ViewEmbeddings(
+            online=_full_precision(online),
+            target=_full_precision(self._target(target_views, projections[:n_global])),
+            n_global=n_global,
+            online_tokens=_full_precision([view.tokens for view in tokens if view.tokens is not None]),
+            locations=_locations(views, tokens),
+            token_padding=[view.padding for view in tokens if view.padding is not None] or None,
+            generator=generator,
+        )
+        device = embeddings.online[0].device.type
+        if torch.is_autocast_enabled(device):
+            with torch.autocast(device, enabled=False):
+                output = self.objective(embeddings)
+        else:
+            output = self.objective(embeddings)
+        return StepOutput(output.loss, output.metrics)
+
+    def _target(self, views: Sequence[Batch], projections: list[Tensor]) -> list[Tensor]:
+        if self.momentum is not None:
+            targets: list[Tensor] = self.momentum(views)[0]
+            return targets
+        if self.objective.target == "stop-gradient":
+            return [projection.detach() for projection in projections]
+        return []
+
+    def after_backward(self, progress: float) -> None:
+        """Let the objective change gradients."""
+        self.objective.after_backward(progress)
+
+    def after_step(self, progress: float) -> None:
+        """Move the target network and the objective's schedules on."""
+        if self.momentum is not None:
+            self.momentum.update(self._online(), progress)
+        self.objective.after_step(progress)
+
+    def encoder_backbone(self) -> Backbone:
+        """The trained backbone, or the target network's where the paper evaluates that (DINO)."""
+        if self.momentum is not None and self.objective.keeps_target:
+            return self.momentum.module.backbone
+        return self.backbone
+
+
+def _check_views(views: Views, objective: JointEmbeddingObjective) -> None:
+    name = type(objective).__name__
+    if views.n_global < 2:
+        raise ConfigError(
+            f"views.n_global={views.n_global} is too few: {name} compares views of one sample, so make at least 2."
+        )
+    if not objective.uses_local_views and views.n_global + views.n_local > 2:
+        raise ConfigError(
+            f"{name} compares two views, but there are {views.n_global} global and {views.n_local} local ones: "
+            "set views.n_global=2 and views.n_local=0."
+        )
+
+
+def _full_precision(tensors: Sequence[Tensor]) -> list[Tensor]:
+    return [tensor if tensor.dtype == torch.float64 else tensor.float() for tensor in tensors]
+
+
+def _locations(views: Sequence[Batch], tokens: Sequence[Encoded]) -> list[Tensor] | None:
+    located = [
+        token_locations(view["crop"], encoded.grid)
+        for view, encoded in zip(views, tokens, strict=False)
+        if "crop" in view and encoded.grid
+    ]
+    return located if tokens and len(located) == len(tokens) else None
+
+
+def joint_embedding_recipe(
+    objective: ObjectiveRecipe,
+    views: ViewsRecipe,
+    *,
+    view_defaults: Mapping[str, Any] | None = None,
+    objective_defaults: Mapping[str, Any] | None = None,
+    optimization: Mapping[str, Any] | None = None,
+    momentum: tuple[float, float] | None = None,
+) -> TaskRecipe:
+    """Join an objective and a modality's views into a task.
+
+    Its config has the sections ``objective``, ``views`` and, where the target is a moving average, ``momentum``, so that
+    ``--set objective.temperature=0.2`` and ``--set views.n_local=6`` work.
+
+    Args:
+        objective: the objective's recipe.
+        views: the modality's views.
+        view_defaults: defaults of the views section that differ from the views' own and from the objective's number of views.
+        objective_defaults: defaults of the objective section (head sizes, temperature) that differ from the paper's.
+        optimization: overrides of ``OptimizationConfig`` on top of the objective's own.
+        momentum: start and end of the moving average's momentum where they differ from the objective's own.
+
+    Raises:
+        ConfigError: a default is no option, or is not allowed.
+    """
+    wanted = {"n_global": 2, "n_local": 0, **objective.views}
+    numbers = {key: value for key, value in wanted.items() if accepts(views.config, {key: value})}
+    sections: dict[str, tuple[type[Config], str]] = {
+        "objective": (with_defaults(objective.config, objective_defaults or {}), "The loss and the heads."),
+        "views": (with_defaults(views.config, {**numbers, **(view_defaults or {})}), "How the views are made."),
+    }
+    schedule = momentum or objective.momentum
+    if schedule is not None:
+        defaults = {"start": schedule[0], "end": schedule[1]}
+        sections["momentum"] = (
+            with_defaults(MomentumConfig, defaults),
+            "How slowly the target network follows the trained one.",
+        )
+
+    def build(config: Any, backbone: Backbone, info: Info) -> JointEmbedding:
+        made_views = views.build(config.views, info)
+        return JointEmbedding(backbone, made_views, objective.build(config.objective), getattr(config, "momentum", None))
+
+    return TaskRecipe(
+        config=join_sections("JointEmbeddingConfig", sections),
+        build=build,
+        optimization={**objective.optimization, **(optimization or {})},
+    )

@@ -1,0 +1,139 @@
+"""Prediction of an applied transformation: its class, a permutation, or coordinates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from selfsup.backbones import Backbone
+from selfsup.config import Config
+from selfsup.errors import ConfigError
+from selfsup.tasks.base import PretextTask, StepOutput, TaskRecipe, Transformation
+from selfsup.tasks.sections import with_defaults, with_section
+from selfsup.types import Batch, Info
+
+_KINDS = ("class", "coordinates")
+
+
+class TransformationConfig(Config):
+    """Options of the head; those of the transformation itself come in a section ``transformation``."""
+
+    head_dims: tuple[int, ...] = ()
+    """Widths of the head's hidden layers (ReLU); none: a linear head, as in RotNet."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the head's hidden units dropped in training; 0 in RotNet, 0.5 in the jigsaw paper."""
+
+
+class TransformationPrediction(PretextTask):
+    """Transform the input, encode it, and predict what was done to it from the pooled embedding.
+
+    Rotations: Gidaris et al. 2018 (arXiv 1803.07728). Jigsaw: Noroozi & Favaro 2016 (arXiv 1603.09246). Where an answer has
+    several ``parts``, each is encoded apart and the head sees them joined, in order.
+
+    Classes are compared by cross-entropy, coordinates by squared error, both in float32 or better.
+    """
+
+    def __init__(self, config: TransformationConfig, backbone: Backbone, transformation: Transformation) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.transformation = transformation
+        if transformation.kind not in _KINDS:
+            raise ConfigError(
+                f"{type(transformation).__name__}.kind is {transformation.kind!r}: a transformation is predicted as one of "
+                f"{', '.join(map(repr, _KINDS))}."
+            )
+        outputs = transformation.n_outputs * (transformation.items if transformation.kind == "class" else 1)
+        widths = [transformation.parts * backbone.embed_dim, *config.head_dims]
+        layers: list[nn.Module] = []
+        for before, after in pairwise(widths):
+            layers += [nn.Linear(before, after), nn.ReLU(), GeneratorDropout(config.dropout)]
+        self.hidden = nn.ModuleList(layers)
+        self.out = nn.Linear(widths[-1], outputs)
+
+    def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
+        """Transform, encode, predict."""
+        transformed = self.transformation(batch, generator)
+        pooled = self.backbone(transformed.batch).pooled
+        x = pooled.reshape(-1, self.transformation.parts * pooled.shape[-1])
+        for layer in self.hidden:
+            x = layer(x, generator) if isinstance(layer, GeneratorDropout) else layer(x)
+        prediction = self.out(x)
+        if self.transformation.kind == "class":
+            return class_loss(prediction, transformed.label)
+        return coordinate_loss(prediction, transformed.label)
+
+
+class GeneratorDropout(nn.Module):
+    """Dropout whose draws come from the run's generator, so that a resumed run repeats them."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Drop in training only."""
+        if not self.training or self.rate == 0:
+            return x
+        kept = torch.rand(x.shape, generator=generator, device=x.device) >= self.rate
+        return x * kept / (1 - self.rate)
+
+
+def class_loss(prediction: Tensor, label: Tensor) -> StepOutput:
+    """Cross-entropy and accuracy.
+
+    Args:
+        prediction: [M, items * classes] logits.
+        label: [M] or [M, items] long.
+    """
+    logits = _full(prediction).view(label.numel(), -1)
+    answers = label.flatten()
+    accuracy = (logits.detach().argmax(dim=1) == answers).float().mean()
+    return StepOutput(F.cross_entropy(logits, answers), {"accuracy": accuracy})
+
+
+def coordinate_loss(prediction: Tensor, label: Tensor) -> StepOutput:
+    """Mean squared error, and the mean absolute one as a metric.
+
+    Args:
+        prediction: [M, n_outputs].
+        label: [M, ...] float with as many numbers a row.
+    """
+    difference = _full(prediction) - _full(label).flatten(1)
+    return StepOutput(difference.square().mean(), {"absolute_error": difference.detach().abs().mean()})
+
+
+def _full(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def transformation_recipe(
+    config: type[Config],
+    build: Callable[[Any, Info], Transformation],
+    *,
+    optimization: dict[str, Any] | None = None,
+    **defaults: Any,
+) -> TaskRecipe:
+    """A task that predicts a modality's transformation, whose options are the config's section ``transformation``.
+
+    Args:
+        config: the transformation's options.
+        build: makes the transformation from them and the processor's info.
+        optimization: the paper's optimizer settings.
+        defaults: other defaults for fields of :class:`TransformationConfig` (the head).
+
+    Raises:
+        ConfigError: a default is of no field, or breaks its limits.
+    """
+    head = with_defaults(TransformationConfig, defaults)
+    whole = with_section(head, "transformation", config, "What is done to the input.")
+
+    def build_task(options: Any, backbone: Backbone, info: Info) -> TransformationPrediction:
+        return TransformationPrediction(options, backbone, build(options.transformation, info))
+
+    return TaskRecipe(config=whole, build=build_task, optimization=dict(optimization or {}))

@@ -1,0 +1,108 @@
+"""Embedding several views of a batch: one call of the backbone for each size of view, one of each head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from selfsup.backbones import Backbone, Encoded
+from selfsup.errors import ConfigError
+from selfsup.types import Batch
+
+
+class Branch(nn.Module):
+    """Backbone and heads that turn views into embeddings: what a momentum network is a copy of."""
+
+    def __init__(self, backbone: Backbone, projector: nn.Module, token_projector: nn.Module | None = None) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.projector = projector
+        self.token_projector = token_projector
+
+    def forward(self, views: Sequence[Batch], n_tokens: int = 0) -> tuple[list[Tensor], list[Encoded]]:
+        """As :func:`embed_views`."""
+        return embed_views(self.backbone, self.projector, self.token_projector, views, n_tokens)
+
+
+def embed_views(
+    backbone: Backbone, projector: nn.Module, token_projector: nn.Module | None, views: Sequence[Batch], n_tokens: int = 0
+) -> tuple[list[Tensor], list[Encoded]]:
+    """Embed views, those of equal shapes in one call of the backbone, all of them in one call of the projector.
+
+    Args:
+        backbone: encodes batches.
+        projector: from pooled embeddings [B, D] to [B, P].
+        token_projector: from tokens [B, N, D] to [B, N, P], where tokens are wanted.
+        views: the augmented batches, all of B samples.
+        n_tokens: project the tokens of so many of the first views.
+
+    Returns:
+        Per view its projection [B, P], and per view for which tokens are wanted its projected tokens.
+
+    Raises:
+        ConfigError: tokens are wanted and the backbone gives none.
+    """
+    encoded = encode_views(backbone, views)
+    sizes = [view.pooled.shape[0] for view in encoded]
+    projections = list(projector(torch.cat([view.pooled for view in encoded])).split(sizes))
+    projected: list[Encoded] = []
+    for view in encoded[:n_tokens]:
+        if token_projector is None or view.tokens is None:
+            raise ConfigError(
+                f"the objective compares tokens, but {type(backbone).__name__} gives none: choose a backbone with tokens "
+                "or a feature map (`selfsup list backbones`)."
+            )
+        projected.append(view._replace(tokens=token_projector(view.tokens)))
+    return projections, projected
+
+
+def encode_views(backbone: Backbone, views: Sequence[Batch]) -> list[Encoded]:
+    """Encode views, those whose tensors agree in shape in one call, and give the results in the views' order.
+
+    Batch norm hence sees all views of one size together, as in the authors' code of SimCLR, SwAV and DINO; that of BYOL, Barlow
+    Twins, VICReg and SimSiam encodes each view apart.
+    """
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for index, view in enumerate(views):
+        groups.setdefault(tuple((key, tuple(value.shape), value.dtype) for key, value in sorted(view.items())), []).append(
+            index
+        )
+    results: dict[int, Encoded] = {}
+    for members in groups.values():
+        joined = (
+            {key: torch.cat([views[i][key] for i in members]) for key in views[members[0]]}
+            if members[1:]
+            else views[members[0]]
+        )
+        encoded = backbone(joined)
+        n = len(members)
+        tokens: Sequence[Tensor | None] = encoded.tokens.chunk(n) if encoded.tokens is not None else [None] * n
+        padding: Sequence[Tensor | None] = encoded.padding.chunk(n) if encoded.padding is not None else [None] * n
+        for i, pooled, tokens_i, padding_i in zip(members, encoded.pooled.chunk(n), tokens, padding, strict=True):
+            results[i] = Encoded(pooled, tokens_i, encoded.grid, padding_i)
+    return [results[i] for i in range(len(views))]
+
+
+def token_locations(crop: Tensor, grid: tuple[int, ...]) -> Tensor:
+    """Where the centre of each token of a view lies in the source.
+
+    Args:
+        crop: [B, d, 2], origin and extent along each axis in source coordinates 0..1 (negative extent: flipped).
+        grid: the lattice of the tokens, one length for each of the d axes.
+
+    Returns:
+        [B, N, d] with N the product of ``grid``, row-major.
+
+    Raises:
+        ConfigError: the crop has another number of axes than the lattice.
+    """
+    if crop.shape[1] != len(grid):
+        raise ConfigError(
+            f"the views say where they lie along {crop.shape[1]} axes, but the backbone's tokens lie on a lattice {grid}."
+        )
+    axes = [(torch.arange(n, device=crop.device, dtype=crop.dtype) + 0.5) / n for n in grid]
+    centres = torch.stack([axis.flatten() for axis in torch.meshgrid(*axes, indexing="ij")], dim=-1)
+    return crop[:, None, :, 0] + crop[:, None, :, 1] * centres

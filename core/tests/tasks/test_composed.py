@@ -1,0 +1,59 @@
+"""Tasks composed of an objective and a modality."""
+
+from __future__ import annotations
+
+import importlib
+from types import SimpleNamespace
+
+import pytest
+from pydantic import Field
+
+from selfsup.config import Config
+from selfsup.errors import SpecError
+from selfsup.plugins.builtin_objectives import SPECS
+from selfsup.specs import ObjectiveSpec
+from selfsup.tasks import ViewsRecipe
+from selfsup.tasks.composed import compose
+
+
+class TwoViewsConfig(Config):
+    """Options of the views."""
+
+    n_global: int = Field(default=2, ge=1)
+    """Number of global views."""
+    n_local: int = Field(default=0, ge=0)
+    """Number of local views."""
+
+
+def load(spec):
+    module, _, name = spec.target.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def modality(**parts):
+    return SimpleNamespace(**{"views": None, "corruption": None, **parts})
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.id)
+def test_every_joint_embedding_objective_composes(spec):
+    views = ViewsRecipe(config=TwoViewsConfig, build=lambda config, info: None)
+    recipe = load(spec)
+    task = compose(spec, recipe, modality(views=views))
+    assert set(task.config.model_fields) >= {"objective", "views"}
+    assert task.config.model_validate({"objective": {"hidden_dim": 7}}).objective.hidden_dim == 7
+    assert task.optimization == recipe.optimization
+
+
+def test_composed_optimization_is_what_the_trainer_knows():
+    from selfsup.training.config import OptimizationConfig
+
+    for spec in SPECS:
+        OptimizationConfig(**load(spec).optimization)
+
+
+def test_missing_views_and_other_families_are_clear_errors():
+    with pytest.raises(SpecError, match="'simclr' needs views, and the modality registers none"):
+        compose(SPECS[0], load(SPECS[0]), modality())
+    spec = ObjectiveSpec(id="rotate", summary="x", target="a:b", family="transformation", paper="x")
+    with pytest.raises(SpecError, match="'transformation', which cannot be composed"):
+        compose(spec, load(SPECS[0]), modality())

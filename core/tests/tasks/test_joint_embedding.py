@@ -1,0 +1,396 @@
+"""The joint-embedding family on a toy modality of number series."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from pydantic import Field, ValidationError
+from torch import nn
+
+from selfsup.backbones import Backbone, Encoded
+from selfsup.config import Config
+from selfsup.errors import ConfigError
+from selfsup.objectives import DINO, VICRegL, VICRegLConfig
+from selfsup.plugins.builtin_objectives import SPECS
+from selfsup.tasks import Views, ViewsRecipe
+from selfsup.tasks.joint_embedding import JointEmbedding, joint_embedding_recipe
+from selfsup.tasks.view_embedding import encode_views, token_locations
+from selfsup.testing.fake_device import fake_cuda
+
+IDS = [spec.id for spec in SPECS]
+SMALL = {
+    "queue_size": 32,
+    "n_prototypes": 12,
+    "hidden_dim": 16,
+    "bottleneck_dim": 8,
+    "output_dim": 16,
+    "token_dim": 8,
+    "n_slices": 8,
+}
+BATCH, STEPS, CHANNELS = 16, 8, 4
+
+
+class SeriesBackbone(Backbone):
+    """Embeds each step of a series; works for any length."""
+
+    modality = "series"
+    embed_dim = 12
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(CHANNELS, 24), nn.GELU(), nn.Linear(24, self.embed_dim))
+        self.calls: list[tuple[int, ...]] = []
+
+    def forward(self, batch):
+        self.calls.append(tuple(batch["x"].shape))
+        tokens = self.layers(batch["x"])
+        return Encoded(tokens.mean(dim=1), tokens, (batch["x"].shape[1],))
+
+
+class WithoutTokens(SeriesBackbone):
+    def forward(self, batch):
+        return Encoded(super().forward(batch).pooled)
+
+
+class SeriesViewsConfig(Config):
+    """Noise, and shorter local views."""
+
+    n_global: int = Field(default=2, ge=1)
+    """Number of global views."""
+    n_local: int = Field(default=0, ge=0)
+    """Number of local views."""
+    noise: float = 0.3
+    """Standard deviation."""
+
+
+class GlobalOnlyConfig(Config):
+    """Views of which there are two."""
+
+    n_global: int = Field(default=2, ge=2, le=2)
+    """Number of global views."""
+    n_local: int = Field(default=0, ge=0, le=0)
+    """Number of local views."""
+
+
+class SeriesViews(Views):
+    def __init__(self, config, info):
+        super().__init__()
+        self.n_global, self.n_local = config.n_global, config.n_local
+        self.noise = getattr(config, "noise", 0.3)
+
+    def forward(self, batch, generator):
+        x = batch["x"]
+        views = []
+        for index in range(self.n_global + self.n_local):
+            noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+            origin = torch.rand(len(x), 1, 1, generator=generator, device=x.device)
+            view = x + self.noise * noise
+            part = view if index < self.n_global else view[:, : x.shape[1] // 2]
+            views.append({"x": part, "crop": torch.cat([origin, torch.ones_like(origin) / 2], dim=2)})
+        return views
+
+
+VIEWS = ViewsRecipe(config=SeriesViewsConfig, build=SeriesViews)
+
+
+def objective_recipe(id):
+    spec = next(spec for spec in SPECS if spec.id == id)
+    module, _, name = spec.target.partition(":")
+    return getattr(__import__(module, fromlist=[name]), name)
+
+
+def small_task(id, backbone=None, **views):
+    recipe = objective_recipe(id)
+    sizes = {key: value for key, value in SMALL.items() if key in recipe.config.model_fields}
+    task = joint_embedding_recipe(recipe, VIEWS, objective_defaults=sizes, view_defaults=views)
+    torch.manual_seed(0)
+    return task.build(task.config(), backbone or SeriesBackbone(), {})
+
+
+def series(seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    kinds = torch.randn(BATCH, 1, CHANNELS, generator=generator)
+    return {"x": kinds + 0.1 * torch.randn(BATCH, STEPS, CHANNELS, generator=generator)}
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def train(task, n, lr=1e-2):
+    optimizer = torch.optim.Adam([p for p in task.parameters() if p.requires_grad], lr=lr)
+    losses = []
+    for step in range(n):
+        optimizer.zero_grad()
+        loss = task(series(), seeded(step)).loss
+        loss.backward()
+        task.after_backward((step + 1) / n)
+        optimizer.step()
+        task.after_step((step + 1) / n)
+        losses.append(float(loss.detach()))
+    return losses
+
+
+@pytest.mark.parametrize("id", IDS)
+def test_every_objective_gives_gradients_everywhere_and_leaves_global_randomness_alone(id):
+    task = small_task(id)
+    before = torch.get_rng_state()
+    output = task(series(), seeded())
+    assert torch.equal(before, torch.get_rng_state())
+    assert output.loss.shape == ()
+    assert all(value.shape == () and not value.requires_grad for value in output.metrics.values())
+    output.loss.backward()
+    missing = [
+        name for name, p in task.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.isfinite().all())
+    ]
+    assert not missing
+
+
+@pytest.mark.parametrize("id", IDS)
+def test_no_objective_collapses_the_toy_embedding(id):
+    # What is compared is one batch with one set of views, since the queue and the teacher change the scale of the loss.
+    task = small_task(id)
+    backbone = task.encoder_backbone
+    batch = series()
+
+    def agreement():
+        """How much closer the views of one sample are than those of two."""
+        with torch.no_grad():
+            a, b = (nn.functional.normalize(backbone()(view).pooled, dim=1) for view in task.views(batch, seeded(99))[:2])
+        similarity = a @ b.T
+        return float(similarity.diagonal().mean() - similarity.mean())
+
+    before = agreement()
+    train(task, 80, lr=3e-3)
+    assert agreement() > 0.6 * before, "the embedding has collapsed"
+    assert all(parameter.isfinite().all() for parameter in task.parameters())
+
+
+@pytest.mark.parametrize("id", IDS)
+def test_every_objective_runs_on_a_fake_gpu_without_sync_or_generator(id):
+    task = copy.deepcopy(small_task(id))
+    with fake_cuda(task, series()) as batch:
+        assert task(batch, None).loss.device.type == "cuda"
+
+
+@pytest.mark.parametrize("id", IDS)
+def test_state_dict_holds_all_state(id):
+    task = small_task(id)
+    train(task, 3)
+    other = small_task(id, noise=0.3)
+    other.load_state_dict(task.state_dict())
+    assert torch.equal(task(series(5), seeded(5)).loss, other(series(5), seeded(5)).loss)
+
+
+@pytest.mark.parametrize("id", IDS)
+def test_loss_is_computed_in_full_precision_under_autocast(id):
+    task = small_task(id)
+    seen = []
+    task.objective.register_forward_pre_hook(lambda module, args: seen.append((args[0], torch.is_autocast_enabled("cpu"))))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = task(series(), seeded())
+    embeddings, autocast = seen[0]
+    assert {tensor.dtype for tensor in embeddings.online + embeddings.target + embeddings.online_tokens} == {torch.float32}
+    assert not autocast
+    assert output.loss.dtype == torch.float32
+    output.loss.backward()
+
+
+def test_views_of_one_size_share_a_backbone_call_and_keep_their_order():
+    backbone = SeriesBackbone()
+    views = SeriesViews(SeriesViewsConfig(n_local=3), {})(series(), seeded())
+    together = encode_views(backbone, views)
+    assert backbone.calls == [(2 * BATCH, STEPS, CHANNELS), (3 * BATCH, STEPS // 2, CHANNELS)]
+    for view, encoded in zip(views, together, strict=True):
+        apart = backbone(view)
+        assert torch.allclose(encoded.pooled, apart.pooled, atol=1e-6)
+        assert torch.allclose(encoded.tokens, apart.tokens, atol=1e-6)
+        assert encoded.grid == apart.grid
+
+
+def test_one_way_objectives_encode_each_view_once():
+    for id, expected in (("mocov2", BATCH), ("tico", BATCH), ("byol", 2 * BATCH)):
+        task = small_task(id)
+        task(series(), seeded())
+        assert task.backbone.calls == [(expected, STEPS, CHANNELS)]
+        assert task.momentum.module.backbone.calls == [(expected, STEPS, CHANNELS)]
+
+
+def test_teacher_sees_global_views_only():
+    task = small_task("dino", n_local=3)
+    task(series(), seeded())
+    assert task.momentum.module.backbone.calls == [(2 * BATCH, STEPS, CHANNELS)]
+
+
+def test_state_dict_names_the_backbone_once():
+    names = small_task("byol").state_dict()
+    assert sum(name.endswith("backbone.layers.0.weight") for name in names) == 2
+    assert "backbone.layers.0.weight" in names
+    assert "momentum.module.backbone.layers.0.weight" in names
+
+
+def test_only_dino_keeps_the_teacher():
+    for id in ("dino", "byol", "simclr"):
+        task = small_task(id)
+        kept = task.encoder_backbone()
+        assert (kept is task.backbone) == (id != "dino")
+
+
+def test_gradient_flows_through_neither_teacher_nor_stopped_branch():
+    for id in ("simsiam", "byol"):
+        task = small_task(id)
+        seen = []
+        task.objective.register_forward_pre_hook(lambda module, args, seen=seen: seen.append(args[0]))
+        task(series(), seeded())
+        assert all(view.requires_grad for view in seen[0].online)
+        assert len(seen[0].target) == 2
+        assert not any(view.requires_grad for view in seen[0].target)
+
+
+def test_token_locations_follow_crop_and_flip():
+    crop = torch.tensor([[[0.0, 1.0], [0.5, 0.5]], [[1.0, -1.0], [0.0, 1.0]]])
+    places = token_locations(crop, (2, 4))
+    assert places.shape == (2, 8, 2)
+    assert torch.allclose(places[0, :, 0], torch.tensor([0.25] * 4 + [0.75] * 4))
+    assert torch.allclose(places[0, :4, 1], torch.tensor([0.5625, 0.6875, 0.8125, 0.9375]))
+    assert torch.allclose(places[1, :, 0], torch.tensor([0.75] * 4 + [0.25] * 4))
+
+
+def test_vicregl_gets_places_and_padding():
+    class Padded(SeriesBackbone):
+        def forward(self, batch):
+            encoded = super().forward(batch)
+            padding = torch.zeros(encoded.tokens.shape[:2], dtype=torch.bool)
+            padding[:, -2:] = True
+            return encoded._replace(padding=padding)
+
+    task = small_task("vicregl", backbone=Padded())
+    seen = []
+    task.objective.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    task(series(), seeded()).loss.backward()
+    assert [place.shape for place in seen[0].locations] == [(BATCH, STEPS, 1)] * 2
+    assert bool(seen[0].token_padding[1][:, -2:].all())
+
+
+def test_vicregl_matches_by_place_only_where_views_say_where_they_are():
+    class Placeless(SeriesViews):
+        def forward(self, batch, generator):
+            return [{"x": view["x"]} for view in super().forward(batch, generator)]
+
+    objective = VICRegL(VICRegLConfig(hidden_dim=8, output_dim=8, token_dim=8, n_matches=(3, 2)))
+    losses = []
+    for views in (SeriesViews, Placeless):
+        torch.manual_seed(0)
+        task = JointEmbedding(SeriesBackbone(), views(SeriesViewsConfig(), {}), objective)
+        losses.append(float(task(series(), seeded()).loss.detach()))
+    assert losses[0] > losses[1]
+
+
+def test_vicregl_without_tokens_is_a_clear_error():
+    with pytest.raises(ConfigError, match=r"WithoutTokens gives none: choose a backbone with tokens"):
+        small_task("vicregl", backbone=WithoutTokens())(series(), seeded())
+
+
+def test_crop_and_lattice_of_other_dimension_are_a_clear_error():
+    with pytest.raises(ConfigError, match="along 1 axes"):
+        token_locations(torch.zeros(2, 1, 2), (3, 3))
+
+
+def test_number_of_views_must_suit_the_objective():
+    recipe = joint_embedding_recipe(objective_recipe("simclr"), VIEWS)
+    with pytest.raises(ConfigError, match=r"set views.n_global=2 and views.n_local=0"):
+        recipe.build(recipe.config(views={"n_local": 4}), SeriesBackbone(), {})
+    with pytest.raises(ConfigError, match=r"views.n_global=1 is too few"):
+        recipe.build(recipe.config(views={"n_global": 1}), SeriesBackbone(), {})
+
+
+def test_recipe_has_the_papers_numbers_where_the_views_allow_them():
+    assert {id: joint_embedding_recipe(objective_recipe(id), VIEWS).config().views.n_local for id in IDS} == {
+        **dict.fromkeys(IDS, 0),
+        "swav": 6,
+        "dino": 8,
+        "lejepa": 6,
+    }
+    narrow = ViewsRecipe(config=GlobalOnlyConfig, build=SeriesViews)
+    recipe = joint_embedding_recipe(objective_recipe("dino"), narrow)
+    assert recipe.config().views.n_local == 0
+    with pytest.raises(ValidationError):
+        recipe.config(views={"n_local": 1})
+
+
+def test_recipe_defaults_survive_a_partial_override():
+    recipe = joint_embedding_recipe(
+        objective_recipe("byol"),
+        VIEWS,
+        view_defaults={"noise": 0.7},
+        objective_defaults={"hidden_dim": 32},
+        optimization={"base_lr": 0.4},
+        momentum=(0.9, 0.95),
+    )
+    config = recipe.config.model_validate(
+        {"objective": {"output_dim": 8}, "views": {"n_global": 2}, "momentum": {"start": 0.92}}
+    )
+    assert config.objective.model_dump() == {"hidden_dim": 32, "output_dim": 8}
+    assert config.views.noise == 0.7
+    assert config.momentum.model_dump() == {"start": 0.92, "end": 0.95}
+    assert recipe.optimization["base_lr"] == 0.4
+    assert recipe.optimization["optimizer"] == "lars"
+    assert recipe.config.model_validate(config.model_dump(mode="json")) == config
+
+
+def test_momentum_section_is_there_only_with_a_teacher():
+    with_section = {id for id in IDS if "momentum" in joint_embedding_recipe(objective_recipe(id), VIEWS).config.model_fields}
+    assert with_section == {"mocov2", "mocov3", "byol", "dino", "tico"}
+
+
+@pytest.mark.parametrize("id", IDS)
+def test_every_option_is_described_with_the_papers_value(id):
+    recipe = objective_recipe(id)
+    for name, field in recipe.config.model_fields.items():
+        assert field.description, name
+        assert "\n" not in field.description
+    assert recipe.config.__doc__
+    assert "arXiv" in recipe.config.__doc__
+
+
+def test_dino_schedules_freeze_and_warm_up():
+    task = copy.deepcopy(small_task("dino", n_local=2))
+    objective = task.objective
+    assert isinstance(objective, DINO)
+    assert float(objective.teacher_temperature) == pytest.approx(0.04)
+    task(series(), seeded()).loss.backward()
+    last = task.projector[-1].weight
+    assert last.grad is not None
+    task.after_backward(0.001)
+    assert last.grad is None
+    assert task.backbone.layers[0].weight.grad is not None
+    task.after_step(0.05)
+    assert float(objective.teacher_temperature) == pytest.approx(0.055)
+    task.after_step(0.9)
+    assert float(objective.teacher_temperature) == pytest.approx(0.07)
+
+
+def test_swav_prototypes_stay_frozen_then_normalised_and_the_queue_waits():
+    task = small_task("swav")
+    prototypes = task.objective.prototypes.weight
+    task(series(), seeded()).loss.backward()
+    task.after_backward(0.001)
+    assert prototypes.grad is None
+    with torch.no_grad():
+        prototypes.mul_(3)
+    task.after_step(0.01)
+    assert torch.allclose(prototypes.norm(dim=1), torch.ones(len(prototypes)))
+    assert float(task.objective.queue_on) == 0
+    assert float(task.objective.queues[0].filled.sum()) == BATCH
+    task.after_step(0.5)
+    assert float(task.objective.queue_on) == 1
+
+
+def test_objective_state_stays_in_evaluation_mode():
+    for id in ("mocov2", "swav", "dino", "tico"):
+        task = small_task(id).eval()
+        before = {key: value.clone() for key, value in task.state_dict().items()}
+        task(series(), seeded())
+        assert all(torch.equal(value, before[key]) for key, value in task.state_dict().items())

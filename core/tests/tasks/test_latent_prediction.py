@@ -1,0 +1,257 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from selfsup.backbones import Tokens
+from selfsup.errors import ConfigError
+from selfsup.tasks.block_masking import block_mask, multi_block_mask
+from selfsup.tasks.data2vec import average_top_layers
+from selfsup.tasks.ijepa import jepa_loss
+from selfsup.tasks.latent_prediction import IJEPA, Data2Vec, Data2VecConfig, IJEPAConfig, data2vec_recipe, ijepa_recipe
+from selfsup.tasks.masking import random_mask
+from selfsup.tasks.transformer import lattice_positions
+from selfsup.testing.fake_device import fake_cuda
+from selfsup.testing.sequences.backbones import SequenceConv, SequenceConvConfig
+from selfsup.testing.sequences.shortcuts import Kind, toy_backbone, toy_batch, toy_info
+from selfsup.types import Batch
+
+KINDS: tuple[Kind, ...] = ("ids", "frames")
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def ijepa(kind: Kind, **options: Any) -> IJEPA:
+    torch.manual_seed(0)
+    return IJEPA(IJEPAConfig(**{"predictor_depth": 2, **options}), toy_backbone(kind))
+
+
+def data2vec(kind: Kind, **options: Any) -> Data2Vec:
+    torch.manual_seed(0)
+    return Data2Vec(Data2VecConfig(**options), toy_backbone(kind))
+
+
+def smooth_l1(p: np.ndarray[Any, Any], t: np.ndarray[Any, Any], beta: float) -> float:
+    error = np.abs(p - t)
+    return float(np.where(error < beta, error**2 / (2 * beta), error - beta / 2).mean())
+
+
+def norm(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return np.asarray((x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5))
+
+
+def sample_of(batch: Batch, i: int) -> tuple[Batch, int]:
+    length = int((~batch["padding"][i]).sum()) if "padding" in batch else batch["sequence"].shape[1]
+    return {"sequence": batch["sequence"][i : i + 1, :length]}, length
+
+
+def shifted(task: Any) -> Any:
+    """The task in float64 with a teacher that is not the student, so that taking one for the other shows."""
+    task = task.double()
+    with torch.no_grad():
+        for parameter in task.teacher.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, dtype=torch.float64, generator=generator(7)))
+    return task
+
+
+@pytest.mark.parametrize("beta", [0.5, 1.0, 2.0])
+def test_smooth_l1_of_representations_by_hand(beta: float) -> None:
+    p, t = (torch.randn(3, 5, 4, dtype=torch.float64, generator=generator(seed)) for seed in (1, 2))
+    weight = torch.tensor([[1.0, 1, 0, 1, 0]] * 3)
+    errors = [smooth_l1(p[i, j].numpy(), t[i, j].numpy(), beta) for i in range(3) for j in (0, 1, 3)]
+    assert jepa_loss(p, t, weight.double(), beta).loss.item() == pytest.approx(np.mean(errors), abs=1e-12)
+    everything = [smooth_l1(p[i, j].numpy(), t[i, j].numpy(), beta) for i in range(3) for j in range(5)]
+    output = jepa_loss(p, t, None, beta)
+    assert output.loss.item() == pytest.approx(np.mean(everything), abs=1e-12)
+    assert output.metrics["target_std"].item() == pytest.approx(t.reshape(15, 4).numpy().std(0, ddof=1).mean(), abs=1e-12)
+    assert jepa_loss(p.bfloat16(), t.bfloat16(), None).loss.dtype == torch.float32
+
+
+def test_average_of_top_layers_by_hand() -> None:
+    layers = [torch.randn(2, 3, 8, dtype=torch.float64, generator=generator(seed)) for seed in range(4)]
+    wanted = (norm(layers[2].numpy()) + norm(layers[3].numpy())) / 2
+    np.testing.assert_allclose(average_top_layers(layers, 2).numpy(), wanted, atol=1e-12)
+    np.testing.assert_allclose(
+        average_top_layers(layers, 9).numpy(), np.mean([norm(x.numpy()) for x in layers], axis=0), atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_ijepa_loss_by_hand_in_float64(kind: Kind) -> None:
+    task, batch = shifted(ijepa(kind)), toy_batch(kind)
+    B, N = batch["sequence"].shape[:2]
+    config = task.config
+    mask = multi_block_mask(
+        B, (N,), n_targets=4, target_scale=config.target_scale, target_aspect=config.target_aspect,
+        context_scale=config.context_scale, context_share=config.context_share, min_context=config.min_context,
+        padding=batch.get("padding"), generator=generator(3),
+    )  # fmt: skip
+    positions = lattice_positions((N,), task.predictor.dim, torch.device("cpu"))
+    errors = []
+    for i in range(B):
+        sample, _ = sample_of(batch, i)
+        teacher = task.teacher.module
+        target = norm(teacher.encode(teacher.tokenize(sample))[0].detach().numpy())
+        index = mask.context[i : i + 1]
+        context = task.predictor.embed(task.backbone.encode(task.backbone.tokenize(sample), keep=index)) + positions[index]
+        for j in range(4):
+            wanted = mask.targets[i, j][mask.weight[i, j]]
+            asked = (task.predictor.mask_token + positions[wanted]).unsqueeze(0)
+            mixed = task.predictor.transformer(torch.cat([context, asked], dim=1))[:, context.shape[1] :]
+            prediction = task.predictor.out(mixed)[0].detach().numpy()
+            errors += [smooth_l1(p, target[int(k)], 1.0) for p, k in zip(prediction, wanted, strict=True)]
+    loss = task(batch, generator(3)).loss
+    assert loss.dtype == torch.float64
+    assert loss.item() == pytest.approx(math.fsum(errors) / len(errors), abs=1e-6, rel=0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("masking", ["blocks", "random"])
+def test_data2vec_loss_by_hand_in_float64(kind: Kind, masking: str) -> None:
+    task, batch = shifted(data2vec(kind, masking=masking, top_layers=2, head_layers=2)), toy_batch(kind)
+    B, N = batch["sequence"].shape[:2]
+    padding = batch.get("padding")
+    if masking == "blocks":
+        mask = block_mask(B, (N,), 0.6, (0.08, 0.3), (0.3, 1 / 0.3), padding=padding, generator=generator(3)).mask
+    else:
+        mask = random_mask(B, (N,), 0.6, padding=padding, generator=generator(3)).mask
+    errors = []
+    for i in range(B):
+        sample, length = sample_of(batch, i)
+        where = mask[i, :length]
+        teacher = task.teacher.module
+        layers = teacher.layer_outputs(teacher.tokenize(sample))
+        target = np.mean([norm(layer[0].detach().numpy()) for layer in layers], axis=0)
+        student = task.backbone.encode(task.backbone.tokenize(sample).masked(where.unsqueeze(0), task.mask_token))
+        prediction = task.head(student)[0].detach().numpy()
+        errors += [smooth_l1(prediction[k], target[k], 2.0) for k in range(length) if where[k]]
+    loss = task(batch, generator(3)).loss
+    assert loss.item() == pytest.approx(math.fsum(errors) / len(errors), abs=1e-6, rel=0)
+
+
+def test_a_backbone_without_layers_gives_its_output_as_the_only_one() -> None:
+    backbone = toy_backbone("ids", depth=1)
+    tokens: Tokens = backbone.tokenize(toy_batch("ids"))
+    only = super(type(backbone).__mro__[1], backbone).layer_outputs(tokens)
+    assert len(only) == 1
+    torch.testing.assert_close(only[0], backbone.layer_outputs(tokens)[0])
+
+
+@pytest.mark.parametrize("make", [ijepa, data2vec])
+def test_targets_send_no_gradient_and_the_teacher_follows(make: Any) -> None:
+    task, batch = make("frames"), toy_batch("frames")
+    task.train()
+    loss = task(batch, generator()).loss
+    loss.backward()
+    assert all(p.grad is None for p in task.teacher.parameters())
+    assert all(p.grad is not None for p in task.parameters() if p.requires_grad)
+    assert not any(module.training for module in task.teacher.modules())
+    with torch.no_grad():
+        for parameter in task.backbone.parameters():
+            parameter.add_(1.0)
+    before = [p.clone() for p in task.teacher.parameters()]
+    momentum = task.teacher.momentum(0.0)
+    assert momentum == task.config.teacher.start
+    task.after_step(0.0)
+    for old, new in zip(before, task.teacher.parameters(), strict=True):
+        torch.testing.assert_close(new, old + (1 - momentum), atol=1e-6, rtol=1e-5)
+
+
+def test_ijepa_keeps_the_teacher_and_data2vec_the_student() -> None:
+    first, second = ijepa("ids"), data2vec("ids")
+    assert first.encoder_backbone() is first.teacher.module
+    assert second.encoder_backbone() is second.backbone
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_ijepa_context_encoder_sees_no_target_content(kind: Kind) -> None:
+    task, batch = ijepa(kind), toy_batch(kind)
+    seen: list[tuple[Tokens, torch.Tensor]] = []
+    encode = task.backbone.encode
+
+    def spy(tokens: Tokens, *, keep: torch.Tensor | None = None) -> torch.Tensor:
+        assert keep is not None
+        seen.append((tokens, keep))
+        return encode(tokens, keep=keep)
+
+    task.backbone.encode = spy  # type: ignore[method-assign]
+    task(batch, generator(3))
+    keep = seen[0][1]
+    assert keep.shape == (8, max(round(0.25 * batch["sequence"].shape[1]), 4))
+    other = {**batch, "sequence": batch["sequence"].clone()}
+    for i in range(8):
+        hidden = torch.ones(batch["sequence"].shape[1], dtype=torch.bool)
+        hidden[keep[i]] = False
+        other["sequence"][i, hidden] = other["sequence"][i, hidden] * 0
+    a = encode(task.backbone.tokenize(batch), keep=keep)
+    b = encode(task.backbone.tokenize(other), keep=keep)
+    assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("make", [ijepa, data2vec])
+def test_latent_forward_on_fake_cuda(kind: Kind, make: Any) -> None:
+    task = make(kind)
+    with fake_cuda(task, toy_batch(kind)) as batch:
+        output = task(batch, None)
+        assert output.loss.device.type == "cuda"
+        assert output.metrics["target_std"].device.type == "cuda"
+
+
+@pytest.mark.parametrize("make", [ijepa, data2vec])
+def test_latent_loss_is_float32_under_bf16(make: Any) -> None:
+    task, batch = make("ids"), toy_batch("ids")
+    exact = task(batch, generator()).loss
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = task(batch, generator()).loss
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(exact.item(), rel=0.05)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("make", [ijepa, data2vec])
+def test_latent_loss_falls_without_collapse(kind: Kind, make: Any) -> None:
+    task, batch = make(kind), toy_batch(kind, n=32)
+    optimizer = torch.optim.AdamW([p for p in task.parameters() if p.requires_grad], lr=3e-3)
+    losses, spread = [], []
+    for step in range(60):
+        output = task(batch, generator(step))
+        optimizer.zero_grad()
+        output.loss.backward()
+        optimizer.step()
+        task.after_step((step + 1) / 60)
+        losses.append(output.loss.item())
+        spread.append(output.metrics["target_std"].item())
+    assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
+    assert spread[-1] > 0.5 * spread[0]
+
+
+def test_latent_recipes_have_the_papers_defaults_and_take_others() -> None:
+    config = ijepa_recipe().config()
+    assert isinstance(config, IJEPAConfig)
+    assert (config.n_targets, config.target_scale, config.target_aspect) == (4, (0.15, 0.2), (0.75, 1.5))
+    assert config.context_scale == (0.85, 1.0)
+    changed = ijepa_recipe(predictor_depth=1, teacher={"start": 0.9}, optimization={"weight_decay": 0.0})
+    assert changed.optimization["weight_decay"] == 0.0
+    task = changed.build(changed.config(), toy_backbone("ids"), toy_info("ids"))
+    assert isinstance(task, IJEPA)
+    assert task.teacher.momentum(0.5) == pytest.approx(0.95)
+    other = data2vec_recipe(teacher={"end": 0.9999, "start": 0.9}, mask_ratio=0.15, masking="random")
+    assert isinstance(other.build(other.config(), toy_backbone("ids"), toy_info("ids")), Data2Vec)
+    with pytest.raises(ConfigError, match="top_layers"):
+        data2vec_recipe(top_layers=0)
+    with pytest.raises(ConfigError, match="nonsense"):
+        ijepa_recipe(nonsense=1)
+
+
+@pytest.mark.parametrize("recipe", [ijepa_recipe(), data2vec_recipe()])
+def test_latent_tasks_refuse_a_backbone_without_tokens(recipe: Any) -> None:
+    info = toy_info("ids")
+    with pytest.raises(ConfigError, match="SequenceConv has none"):
+        recipe.build(recipe.config(), SequenceConv(SequenceConvConfig(), info), info)

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from selfsup.backbones import Backbone
+from selfsup.errors import ConfigError, SpecError
+from selfsup.specs import TaskSpec
+from selfsup.tasks.composed_tokens import compose_tokens
+from selfsup.tasks.masked_modeling import MAE, MAE_OBJECTIVE
+from selfsup.tasks.reconstruction import DENOISING_OBJECTIVE, Reconstruction, reconstruction_recipe
+from selfsup.testing.fake_device import fake_cuda
+from selfsup.testing.sequences.backbones import SequenceConv, SequenceConvConfig
+from selfsup.testing.sequences.corruption import CORRUPTION
+from selfsup.testing.sequences.shortcuts import Kind, toy_backbone, toy_batch, toy_info
+
+KINDS: tuple[Kind, ...] = ("ids", "frames")
+
+
+class Modality:
+    corruption = CORRUPTION
+
+
+class Bare:
+    corruption = None
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def task_of(kind: Kind, backbone: Backbone | None = None, **defaults: float) -> Reconstruction:
+    recipe = reconstruction_recipe(CORRUPTION, **defaults)
+    torch.manual_seed(0)
+    task = recipe.build(recipe.config(), backbone or toy_backbone(kind), toy_info(kind))
+    assert isinstance(task, Reconstruction)
+    return task
+
+
+def spec(family: str) -> TaskSpec:
+    return TaskSpec(
+        id="sequence/x", summary="x", target="a:b", modality="sequence", family=family, paper="none", composed=True  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_reconstruction_loss_by_hand_in_float64(kind: Kind) -> None:
+    task, batch = task_of(kind).double(), toy_batch(kind)
+    corrupted = task.corruption(batch, generator(2))
+    prediction = task.decoder(task.backbone(corrupted.batch)).detach().numpy()
+    target = corrupted.target.numpy()
+    errors = []
+    for i, j in np.ndindex(*prediction.shape[:2]):
+        if "padding" in batch and batch["padding"][i, j]:
+            continue
+        p, t = prediction[i, j], target[i, j]
+        errors.append(np.log(np.exp(p).sum()) - p[t] if target.ndim == 2 else ((p - t) ** 2).mean())
+    assert task(batch, generator(2)).loss.item() == pytest.approx(math.fsum(errors) / len(errors), abs=1e-6)
+
+
+def test_target_is_what_was_there_and_the_backbone_sees_the_corrupted() -> None:
+    task, batch = task_of("ids", noise=0.5), toy_batch("ids")
+    corrupted = task.corruption(batch, generator())
+    assert torch.equal(corrupted.target, batch["sequence"])
+    changed = (corrupted.batch["sequence"] != batch["sequence"]).float().mean()
+    assert 0.3 < changed < 0.6
+    seen = []
+    task.backbone.register_forward_pre_hook(lambda module, args: seen.append(args[0]["sequence"]))
+    task(batch, generator())
+    assert torch.equal(seen[0], corrupted.batch["sequence"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_reconstruction_takes_any_backbone_with_a_map(kind: Kind) -> None:
+    task = task_of(kind, SequenceConv(SequenceConvConfig(), toy_info(kind)))
+    task(toy_batch(kind), generator()).loss.backward()
+    assert all(p.grad is not None for p in task.parameters())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_reconstruction_on_fake_cuda(kind: Kind) -> None:
+    task = task_of(kind)
+    with fake_cuda(task, toy_batch(kind)) as batch:
+        assert task(batch, None).loss.device.type == "cuda"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_reconstruction_loss_falls_and_is_float32_under_bf16(kind: Kind) -> None:
+    task, batch = task_of(kind), toy_batch(kind, n=32)
+    optimizer = torch.optim.AdamW(task.parameters(), lr=3e-3)
+    losses = []
+    for step in range(40):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss = task(batch, generator(step)).loss
+        assert loss.dtype == torch.float32
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
+
+
+def test_reconstruction_config_has_the_corruptions_section() -> None:
+    recipe = reconstruction_recipe(CORRUPTION, optimization={"lr": 0.1}, noise=0.7)
+    assert recipe.config().model_dump() == {"corruption": {"noise": 0.7}}
+    assert recipe.config(corruption={"noise": 0.2}).model_dump() == {"corruption": {"noise": 0.2}}
+    assert recipe.optimization["lr"] == 0.1
+    with pytest.raises(ConfigError, match="nois"):
+        reconstruction_recipe(CORRUPTION, nois=0.7)
+
+
+def test_compose_joins_objectives_with_what_they_need() -> None:
+    masked = compose_tokens(spec("masked-modeling"), MAE_OBJECTIVE, Bare())
+    assert isinstance(masked.build(masked.config(), toy_backbone("ids"), toy_info("ids")), MAE)
+    assert masked.optimization == MAE_OBJECTIVE.optimization
+    denoising = compose_tokens(spec("reconstruction"), DENOISING_OBJECTIVE, Modality())
+    assert isinstance(denoising.build(denoising.config(), toy_backbone("ids"), toy_info("ids")), Reconstruction)
+    with pytest.raises(SpecError, match="registers none"):
+        compose_tokens(spec("reconstruction"), DENOISING_OBJECTIVE, Bare())
+    with pytest.raises(SpecError, match="of family 'transformation'"):
+        compose_tokens(spec("transformation"), DENOISING_OBJECTIVE, Modality())

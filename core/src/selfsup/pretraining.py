@@ -1,0 +1,141 @@
+"""``selfsup.pretrain``: from rows without labels to an encoder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from selfsup.artifacts import Encoder, RunDirectory, default_run_path, load
+from selfsup.errors import ConfigError, RunDirectoryError
+from selfsup.training.config import RunConfig
+from selfsup.training.devices import check_world, choose_accelerator, launched_outside
+from selfsup.training.execution import execute
+from selfsup.training.launch import run_processes
+from selfsup.training.loggers import check_loggers
+from selfsup.training.precision import resolve_precision
+from selfsup.training.progress import make_reporter
+from selfsup.training.resolve import read_config_file, resolve_config, resume_config
+from selfsup.training.setup import prepare_data
+from selfsup.training.signals import StopRequest
+
+_STOPPED_BY_SIGNAL = 128
+"""What shells add to a signal's number."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished pretraining."""
+
+    dir: Path
+    """Its folder."""
+    config: RunConfig
+    """Its config in full."""
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The encoder that it left, in evaluation mode on the CPU."""
+        return load(self.dir)
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of ``metrics.jsonl``: ``step``, ``loss``, ``lr``, ``samples_per_second``, ..."""
+        return list(RunDirectory(self.dir).metrics())
+
+
+def pretrain(
+    task: str | None = None,
+    data: Any = None,
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    config: str | Path | Mapping[str, Any] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    progress: bool = True,
+    **options: Any,
+) -> Run:
+    """Pretrain an encoder.
+
+    ::
+
+        run = selfsup.pretrain("vision/simclr", data="photos/", epochs=20)
+        run = selfsup.pretrain("vision/simclr", data="photos/", steps=500, overrides={"objective.temperature": 0.2})
+        run = selfsup.pretrain(out="runs/photos", resume=True)
+
+    Args:
+        task: id of the pretext task.
+        data: a source (a data set's name, a path, ``hf://owner/name``), or a ``datasets.Dataset``, or ``selfsup.data.Rows``.
+        out: the run's folder; None makes ``runs/<modality>-<task>-<time>``.
+        resume: go on with the run in ``out`` from its last checkpoint, or begin it if there is none yet.
+        config: a config file, a run's ``run.json``, or options as nested dictionaries; the other arguments go before it.
+        overrides: config keys to values, as for ``--set``.
+        progress: show the course of the run on stderr.
+        **options: fields of :class:`~selfsup.training.RunConfig` (``backbone``, ``val``, ``seed``, ``devices``, ...), and
+            ``epochs``, ``steps``, ``max_steps``, ``batch_size`` and ``lr``.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        SelfsupError: the run cannot start or go on; the message says why.
+        SystemExit: a SIGTERM came; a checkpoint was saved, and ``resume`` goes on from it.
+        KeyboardInterrupt: a SIGINT came; likewise.
+    """
+    source = None if data is None or isinstance(data, str | os.PathLike) else data
+    given = {key: value for key, value in {**(overrides or {}), **options, "task": task}.items() if value is not None}
+    if data is not None:
+        given["data"] = os.fspath(data) if source is None else f"<{type(data).__name__}>"
+    directory = RunDirectory(out) if out is not None else None
+    resolved, finished = _resolve(given, config, directory, resume)
+    if directory is None:
+        directory = RunDirectory(default_run_path(resolved.task))
+    if finished:
+        return Run(directory.path, resolved)
+    check_loggers(resolved.loggers)
+    check_world(resolved)
+    accelerator = choose_accelerator(resolved)
+    resolved = resolved.model_copy(update={"precision": resolve_precision(resolved.precision, accelerator)})
+    if resolved.devices * resolved.nodes > 1 and not launched_outside():
+        stop = _run_processes(resolved, directory, resume, progress, source)
+    else:
+        stop = execute(resolved, directory.path, resume=resume, progress=progress, source=source)
+    if stop.signal is not None and directory.status == "stopped":
+        raise KeyboardInterrupt if stop.interrupted else SystemExit(_STOPPED_BY_SIGNAL + stop.signal)
+    return Run(directory.path, resolved)
+
+
+def _resolve(
+    given: Mapping[str, Any], config: str | Path | Mapping[str, Any] | None, directory: RunDirectory | None, resume: bool
+) -> tuple[RunConfig, bool]:
+    """The config of the run, and whether it is finished already."""
+    if resume:
+        if directory is None:
+            raise ConfigError("a run to resume is named by its folder: give --out DIR beside --resume.")
+        if RunDirectory.is_run(directory.path):
+            if config is not None:
+                raise ConfigError("--resume goes on with the config in the run's folder; leave --config out.")
+            info = directory.info()
+            return resume_config(info["config"], given, directory.path), info["status"] == "done"
+        if not given.get("task") and config is None:
+            raise RunDirectoryError(f"{directory.path} holds no run to resume. Check --out, or name a task and data.")
+    if directory is not None:
+        directory.check_free()
+    base = read_config_file(Path(config)) if isinstance(config, str | os.PathLike) else config
+    return resolve_config(given, base), False
+
+
+def _run_processes(config: RunConfig, directory: RunDirectory, resume: bool, progress: bool, source: Any) -> StopRequest:
+    if config.nodes > 1:
+        raise ConfigError(
+            f"nodes={config.nodes} needs a launcher that starts this command on each machine: srun, or "
+            f"torchrun --nnodes {config.nodes} --nproc-per-node {config.devices} -m selfsup pretrain ..."
+        )
+    if source is not None:
+        raise ConfigError("several devices read the data for themselves: give its name or path and not the rows.")
+    with make_reporter(progress) as reporter:
+        prepare_data(config, reporter)  # bad input ends here, before any process is started
+    plan = {"config": config.model_dump(mode="json"), "out": str(directory.path), "resume": resume, "progress": progress}
+    return run_processes(plan, config.devices * config.nodes)

@@ -1,0 +1,237 @@
+"""One process of a run, from its config to its encoder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from lightning_fabric import Fabric
+
+from selfsup.artifacts import Encoder, RunDirectory, device_name, peak_memory
+from selfsup.backbones import Backbone
+from selfsup.data import EpochSampler, Loader
+from selfsup.errors import SelfsupError
+from selfsup.objectives.distributed import convert_sync_batchnorm
+from selfsup.tasks import PretextTask
+from selfsup.training import randomness, setup, sharding
+from selfsup.training.checkpoint import LAST
+from selfsup.training.config import RunConfig
+from selfsup.training.devices import make_fabric
+from selfsup.training.journal import Journal
+from selfsup.training.loggers import Loggers
+from selfsup.training.look import Looks
+from selfsup.training.progress import Reporter, make_reporter
+from selfsup.training.setup import Data
+from selfsup.training.signals import StopRequest
+from selfsup.training.stepper import Stepper
+from selfsup.training.trainer import Pace, Trainer
+
+_LOOKS = 20
+"""Looks at the embeddings in a run, where the config does not say."""
+
+Status = Literal["done", "stopped"]
+
+
+def execute(config: RunConfig, out: Path, *, resume: bool, progress: bool = True, source: Any = None) -> StopRequest:
+    """Pretrain in this process, which may be one of several.
+
+    Args:
+        config: resolved in full.
+        out: the run's folder.
+        resume: go on with the run in ``out``, from its last checkpoint if it has one.
+        progress: show the course of the run on stderr.
+        source: rows to take in place of ``config.data``.
+
+    Returns:
+        The request to stop: it holds a signal if one ended the run early.
+
+    Raises:
+        SelfsupError: the run cannot start or go on.
+    """
+    stop = StopRequest()
+    with randomness.preserved():
+        fabric = make_fabric(config)
+        main = fabric.global_rank == 0
+        with make_reporter(progress and main) as reporter:
+            # The first process makes the store; the others then find it.
+            with fabric.rank_zero_first():
+                data = setup.prepare_data(config, reporter, source)
+            share = setup.check_batch(config.optimization, len(data.store), fabric.world_size)
+            sampler = EpochSampler(
+                len(data.store), share, seed=config.seed, rank=fabric.global_rank, world_size=fabric.world_size
+            )
+            task, backbone_options = setup.build_task(config, data.info)
+            task = _place(task, config, fabric)
+            directory = _open(config, out, resume, data, fabric)
+            with _status(directory, fabric) as outcome:
+                total = config.optimization.total_steps(len(sampler))
+                backbone, step = task.encoder_backbone(), 0
+                if total:
+                    loader = Loader(data.store, data.processor, sampler, fabric.device, labels=data.labels)
+                    stepper = _stepper(task, config, fabric, total, len(sampler))
+                    outcome["status"] = _fit(stepper, loader, config, data, directory, resume, reporter, stop)
+                    backbone, step = kept_backbone(stepper), stepper.step
+                backbone = sharding.whole_part(backbone, task, lambda: setup.build_task(config, data.info)[0].backbone)
+                if main:
+                    encoder = Encoder(
+                        data.processor,
+                        backbone,
+                        backbone_id=config.backbone,
+                        backbone_options=backbone_options,
+                        task=config.task,
+                        metadata=_metadata(config, data, step, total),
+                    )
+                    encoder.save(directory.encoder)
+    return stop
+
+
+def kept_backbone(stepper: Stepper) -> Backbone:
+    """The backbone that a run leaves: the moving average of its weights, if it keeps one."""
+    if stepper.average is not None:
+        return cast(Backbone, stepper.average.module)
+    return stepper.task.encoder_backbone()
+
+
+def _metadata(config: RunConfig, data: Data, step: int, total: int) -> dict[str, Any]:
+    """What an encoder says of how it was made."""
+    return {
+        "data": data.name,
+        "fingerprint": data.fingerprint,
+        "rows": len(data.store),
+        "steps": step,
+        "of_steps": total,
+        "batch_size": config.optimization.batch_size,
+        "seed": config.seed,
+    }
+
+
+def _place(task: PretextTask, config: RunConfig, fabric: Fabric) -> PretextTask:
+    """Put a task on its device, in the memory order and with the norms that the run wants."""
+    if fabric.world_size > 1:
+        convert_sync_batchnorm(task)
+    task.to(fabric.device)
+    if setup.wants_channels_last(task.backbone, config.optimization.channels_last):
+        task.to(memory_format=torch.channels_last)
+    return task
+
+
+def _open(config: RunConfig, out: Path, resume: bool, data: Data, fabric: Fabric) -> RunDirectory:
+    """The run's folder; the first process makes it or marks it as running again."""
+    if fabric.global_rank == 0:
+        if resume and RunDirectory.is_run(out):
+            RunDirectory.open(out, task=config.task).update(status="running")
+        else:
+            RunDirectory.create(
+                out,
+                task=config.task,
+                config=config.model_dump(mode="json"),
+                device=device_name(fabric.device),
+                processes=fabric.world_size,
+                seed=config.seed,
+                data={"name": data.name, "fingerprint": data.fingerprint, "rows": len(data.store)},
+            )
+    fabric.barrier()
+    return RunDirectory(out)
+
+
+@contextmanager
+def _status(directory: RunDirectory, fabric: Fabric) -> Iterator[dict[str, str]]:
+    """Write into ``run.json`` how it ended."""
+    outcome = {"status": "done"}
+    main = fabric.global_rank == 0
+    began = time.monotonic()
+    try:
+        yield outcome
+    except BaseException as error:
+        if main:
+            reason = str(error) if isinstance(error, SelfsupError) else f"{type(error).__name__}: {error}"
+            with suppress(SelfsupError):  # where the disk is full, the error on its way says so
+                directory.update(status="failed", error=reason)
+        raise
+    if main:
+        directory.update(
+            status=outcome["status"],
+            error=None,
+            seconds=round(time.monotonic() - began, 3),
+            peak_memory=peak_memory(fabric.device),
+        )
+    fabric.barrier()
+
+
+def _stepper(task: PretextTask, config: RunConfig, fabric: Fabric, total: int, steps_per_epoch: int) -> Stepper:
+    generator = torch.Generator(fabric.device)
+    seed = randomness.seed_of_rank(config.seed, fabric.global_rank)
+    generator.manual_seed(seed)
+    torch.manual_seed(seed)
+    stepper = Stepper(
+        fabric,
+        task,
+        config.optimization,
+        total_steps=total,
+        warmup_steps=config.optimization.warmup_steps(steps_per_epoch),
+        generator=generator,
+    )
+    if config.optimization.compile != "off":
+        setup.compile_backbones(task, config.optimization.compile)
+    return stepper
+
+
+def _fit(
+    stepper: Stepper,
+    loader: Loader,
+    config: RunConfig,
+    data: Data,
+    directory: RunDirectory,
+    resume: bool,
+    reporter: Reporter,
+    stop: StopRequest,
+) -> Status:
+    fabric, total = stepper.fabric, stepper.total_steps
+    main = fabric.global_rank == 0
+    looks = Looks(
+        fabric,
+        lambda: kept_backbone(stepper),
+        data.processor,
+        data.store,
+        total_steps=total,
+        warn=reporter.message,
+        probe=setup.prepare_probe(config, data.processor, reporter) if main else None,
+    )
+    trainer = Trainer(
+        fabric=fabric,
+        stepper=stepper,
+        loader=loader,
+        pace=Pace(
+            steps_per_epoch=len(loader),
+            batch_size=config.optimization.batch_size,
+            log_every=config.log_every,
+            look_every=config.probe_every or max(total // _LOOKS, 1),
+            checkpoint_every=config.checkpoint_every,
+            checkpoint_seconds=60 * config.checkpoint_minutes,
+        ),
+        checkpoints=directory.checkpoints,
+        identity=setup.identity(config, data.fingerprint, fabric.world_size),
+        reporter=reporter,
+        look=looks,
+    )
+    if resume and (directory.checkpoints / LAST).exists():
+        trainer.restore()
+    if not main:
+        with stop:
+            return trainer.fit(stop)
+    directory.truncate_metrics(stepper.step if stepper.step else -1)
+    resolved = config.model_dump(mode="json")
+    loggers = Loggers(config.loggers, directory.path, resolved, stepper.step, reporter.message)
+    trainer.journal = journal = Journal(directory.path, directory.log, loggers, reporter)
+    status: Literal["done", "stopped", "failed"] = "failed"
+    journal.started(resolved)
+    try:
+        with stop:
+            status = trainer.fit(stop)
+    finally:
+        journal.ended(status)
+    return status

@@ -1,0 +1,72 @@
+"""What is looked at while a run goes on: collapse, and how well a probe does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from selfsup.backbones import Backbone
+from selfsup.data import Processor, Store
+from selfsup.data.sampler import IndexArray
+from selfsup.training.monitors import describe_collapse, effective_rank, embedding_std
+from selfsup.training.probe import MONITORED_ROWS, OnlineProbe, batches_of, embed
+from selfsup.types import Batch
+
+_EARLY = 0.1
+"""Part of the run in which a small spread is no news: many networks start with one."""
+_BATCH = 256
+
+
+class Looks:
+    """Metrics of the encoder at a step; one call a look.
+
+    Args:
+        fabric: the devices and the precision.
+        backbone: gives the backbone that would be kept now.
+        processor: joins samples to batches.
+        store: training rows, of which a fixed few are looked at.
+        total_steps: of the run.
+        warn: takes a line for the user.
+        probe: the probe and its rows, or None.
+    """
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        backbone: Callable[[], Backbone],
+        processor: Processor,
+        store: Store,
+        *,
+        total_steps: int,
+        warn: Callable[[str], None],
+        probe: tuple[OnlineProbe, Store] | None = None,
+    ) -> None:
+        self._fabric, self._backbone, self._processor, self._store = fabric, backbone, processor, store
+        self._total, self._warn, self._probe = total_steps, warn, probe
+        self._rows = np.unique(np.linspace(0, len(store) - 1, min(MONITORED_ROWS, len(store))).astype(np.int64))
+        self._warned = False
+
+    def __call__(self, step: int) -> dict[str, float]:
+        """``embedding_std`` (1 is healthy, 0 is collapse), ``effective_rank``, and with a probe ``probe_accuracy``."""
+        embeddings = self._embed(self._store, self._rows)
+        metrics = {"embedding_std": embedding_std(embeddings), "effective_rank": effective_rank(embeddings)}
+        warning = describe_collapse(metrics["embedding_std"], metrics["effective_rank"])
+        if warning and step >= _EARLY * self._total and not self._warned:
+            self._warned = True
+            self._warn(f"{warning} (step {step})")
+        if self._probe is not None:
+            probe, store = self._probe
+            metrics["probe_accuracy"] = probe.accuracy(self._embed(store, probe.indices))
+        return metrics
+
+    def _embed(self, store: Store, indices: IndexArray) -> Tensor:
+        with self._fabric.autocast():
+            return embed(self._backbone(), self._batches(store, indices))
+
+    def _batches(self, store: Store, indices: IndexArray) -> Iterator[Batch]:
+        for part in batches_of(indices, _BATCH):
+            batch = self._processor.collate(store.read(part))
+            yield {key: value.to(self._fabric.device) for key, value in batch.items()}

@@ -1,0 +1,141 @@
+"""``--set key=value``: where a key belongs, and what to say where it belongs nowhere."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Union, get_args, get_origin
+
+from pydantic import BaseModel
+
+from selfsup.config import Config
+from selfsup.errors import ConfigError
+
+Sections = Mapping[str, type[Config]]
+"""Name of a section to its config class. The section ``""`` is the run itself."""
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """Split ``key=value``; the value is read as JSON where it is JSON, else as text.
+
+    Raises:
+        ConfigError: there is no ``=``, or nothing before it.
+    """
+    key, sign, value = text.partition("=")
+    if not sign or not key.strip():
+        raise ConfigError(f"--set {text!r} is not of the form key=value; write for example --set optimization.lr=0.001.")
+    return key.strip(), _parse_value(value.strip())
+
+
+def resolve_key(key: str, sections: Sections) -> tuple[str, ...]:
+    """The full path of a key: its section, then field names.
+
+    A key may be written in full (``optimization.lr``), without its section where that is clear (``objective.temperature``), or
+    as a bare field name that only one place has (``temperature``).
+
+    Raises:
+        ConfigError: no place has that key, or several have.
+    """
+    parts = tuple(key.split("."))
+    mounted = {f"{name}_options" for name in sections if name}
+    paths = [
+        path
+        for name, config in sections.items()
+        for path in _leaves(config, (name,))
+        if name or path[1] not in mounted  # these are the sections themselves
+    ]
+    exact = [path for path in paths if _shown(path) == parts]
+    found = exact or [path for path in paths if path[-len(parts) :] == parts]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        places = ", ".join(".".join(_shown(path)) for path in found)
+        raise ConfigError(f"config key {key!r} is ambiguous: it may be {places}. Write it in full.")
+    free = _inside_dict(parts, paths, sections)
+    if free is not None:
+        return free
+    raise ConfigError(_unknown_key(key, paths))
+
+
+def apply(options: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    """Set a value deep in nested dictionaries, making those that are missing."""
+    for part in path[:-1]:
+        options = options.setdefault(part, {})
+    options[path[-1]] = value
+
+
+def merge_layers(*layers: Mapping[str, Any], exclusive: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
+    """Join layers of options, later ones winning.
+
+    Of a pair of ``exclusive`` fields, a layer that sets one takes the other of the layers before away.
+    """
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for first, second in exclusive:
+            if layer.get(first) is not None:
+                merged.pop(second, None)
+            if layer.get(second) is not None:
+                merged.pop(first, None)
+        for key, value in layer.items():
+            old = merged.get(key)
+            both = isinstance(old, Mapping) and isinstance(value, Mapping)
+            merged[key] = merge_layers(old, value, exclusive=exclusive) if both else value
+    return merged
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return {"True": True, "False": False, "None": None, "none": None}.get(text, text)
+
+
+def _shown(path: tuple[str, ...]) -> tuple[str, ...]:
+    """A path as it is written: the run's own fields have no section."""
+    return path[1:] if path[0] == "" else path
+
+
+def _nested(annotation: Any) -> type[BaseModel] | None:
+    """The model in an annotation: ``X`` and ``X | None``."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if get_origin(annotation) in (Union, types.UnionType):
+        models = [model for argument in get_args(annotation) if (model := _nested(argument)) is not None]
+        return models[0] if len(models) == 1 else None
+    return None
+
+
+def _leaves(config: type[BaseModel], prefix: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    for name, field in config.model_fields.items():
+        model = _nested(field.annotation)
+        if model is None:
+            yield (*prefix, name)
+        else:
+            yield from _leaves(model, (*prefix, name))
+
+
+def _inside_dict(parts: tuple[str, ...], paths: list[tuple[str, ...]], sections: Sections) -> tuple[str, ...] | None:
+    """A path into a field that is itself a dictionary (``columns.image``): its keys are free."""
+    for path in paths:
+        shown = _shown(path)
+        if parts[: len(shown)] == shown and len(parts) > len(shown):
+            model: type[BaseModel] = sections[path[0]]
+            for name in path[1:-1]:
+                model = _nested(model.model_fields[name].annotation) or model
+            if get_origin(model.model_fields[path[-1]].annotation) is dict:
+                return (path[0], *path[1:], *parts[len(shown) :])
+    return None
+
+
+def _unknown_key(key: str, paths: list[tuple[str, ...]]) -> str:
+    full = [".".join(_shown(path)) for path in paths]
+    close = difflib.get_close_matches(key, full, n=3, cutoff=0.6)
+    if not close:
+        leaf = key.rpartition(".")[2]
+        names = difflib.get_close_matches(leaf, {path[-1] for path in paths}, n=3, cutoff=0.6)
+        close = [path for path in full if path.rpartition(".")[2] in names][:3]
+    if close:
+        return f"unknown config key {key!r}. Did you mean {' or '.join(close)}?"
+    return f"unknown config key {key!r}. The keys are: {', '.join(sorted(full))}."

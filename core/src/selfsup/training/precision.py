@@ -1,0 +1,62 @@
+"""Which arithmetic a run uses: as told, or measured."""
+
+from __future__ import annotations
+
+import functools
+import time
+from typing import Literal
+
+import torch
+
+from selfsup.errors import ConfigError
+
+Precision = Literal["32", "bf16", "16"]
+
+FABRIC_NAMES: dict[Precision, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
+    "32": "32-true",
+    "bf16": "bf16-mixed",
+    "16": "16-mixed",
+}
+"""What Lightning Fabric calls each; weights stay in float32 in all of them."""
+
+_SIZE = 512
+_REPEATS = 5
+_WORTH_IT = 1.5
+"""bf16 must beat float32 by this factor: autocast's casts cost something, too."""
+
+
+def resolve_precision(precision: Literal["auto", "32", "bf16", "16"], device_type: str) -> Precision:
+    """Turn ``auto`` into a precision, and refuse one that the device lacks.
+
+    Raises:
+        ConfigError: fp16 without a GPU.
+    """
+    if precision == "16" and device_type != "cuda":
+        raise ConfigError(f"precision 16 needs a CUDA GPU, and this run is on {device_type!r}; use bf16, 32 or auto.")
+    if precision != "auto":
+        return precision
+    if device_type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "32"
+    if device_type == "cpu":
+        return "bf16" if cpu_bf16_speedup() >= _WORTH_IT else "32"
+    return "32"
+
+
+@functools.cache
+def cpu_bf16_speedup() -> float:
+    """How many times faster this CPU multiplies bf16 matrices than float32 ones, measured once a process (milliseconds).
+
+    The fastest of a few tries counts, so that a busy machine does not decide it. Global random state is not touched.
+    """
+    single = torch.ones(_SIZE, _SIZE)
+    return _seconds(single) / _seconds(single.to(torch.bfloat16))
+
+
+def _seconds(matrix: torch.Tensor) -> float:
+    torch.mm(matrix, matrix)  # the first call sets kernels up
+    fastest = float("inf")
+    for _ in range(_REPEATS):
+        start = time.perf_counter()
+        torch.mm(matrix, matrix)
+        fastest = min(fastest, time.perf_counter() - start)
+    return fastest

@@ -1,0 +1,48 @@
+"""Random state of a run: taken, kept, given back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+_RANK_STRIDE = 1_000_003
+"""Distance of the seeds of two devices: far from the seeds that people choose next to each other."""
+
+
+def seed_of_rank(seed: int, rank: int) -> int:
+    """The seed of one device's views; the first device has the run's own."""
+    return seed + rank * _RANK_STRIDE
+
+
+def get_state(generator: torch.Generator) -> dict[str, Any]:
+    """State of the run's generator, and of torch's global ones that dropout draws with."""
+    device = generator.device
+    return {
+        "generator": generator.get_state(),
+        "cpu": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+    }
+
+
+def set_state(state: dict[str, Any], generator: torch.Generator) -> None:
+    """Go back to what :func:`get_state` gave."""
+    generator.set_state(state["generator"])
+    torch.set_rng_state(state["cpu"])
+    if state["cuda"] is not None and generator.device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"], generator.device)
+
+
+@contextmanager
+def preserved() -> Iterator[None]:
+    """Give torch's global random state back as it was, so that a run or a look at it changes no one else's numbers."""
+    cpu = torch.get_rng_state()
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]  # torch's own
+    try:
+        yield
+    finally:
+        torch.set_rng_state(cpu)
+        if cuda:
+            torch.cuda.set_rng_state_all(cuda)

@@ -1,0 +1,165 @@
+"""From what a caller says to the full config of a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from selfsup.config import Config
+from selfsup.errors import CheckpointError, ConfigError
+from selfsup.registry import registry
+from selfsup.specs import BackboneSpec, ModalitySpec, TaskSpec
+from selfsup.training import overrides
+from selfsup.training.config import EXCLUSIVE, RunConfig
+from selfsup.validation import validated
+
+_OF_THE_TASK = ("task_options", "optimization", "backbone", "backbone_options")
+"""Parts of a config that another task has its own values for."""
+_SHORT = {
+    "epochs": "optimization.epochs",
+    "steps": "optimization.steps",
+    "max_steps": "optimization.max_steps",
+    "batch_size": "optimization.batch_size",
+    "lr": "optimization.lr",
+}
+"""Names that always mean these, whatever a task calls its own options."""
+
+
+def resolve_config(options: Mapping[str, Any], base: Mapping[str, Any] | None = None) -> RunConfig:
+    """The full config of a run: the paper's values, under those of a file, under those of the caller.
+
+    Args:
+        options: key to value, in any form that ``--set`` takes; ``task`` and ``data`` among them, unless ``base`` has them.
+        base: the config of an earlier run or of a file.
+
+    Raises:
+        UsageError: a key, a value or an id is not allowed; the message says what is.
+    """
+    base = dict(base or {})
+    task = str(options.get("task") or base.get("task") or "")
+    if not task:
+        raise ConfigError("no task was given, such as vision/simclr; `selfsup list tasks` shows all of them.")
+    spec = registry().get("task", task)
+    modality = registry().get("modality", spec.modality)
+    recipe = registry().task_recipe(spec)
+    if base.get("task", task) != task:
+        base = {
+            key: value
+            for key, value in base.items()
+            if key not in ("task_options", "optimization", "backbone", "backbone_options")
+        }
+    backbone = str(options.get("backbone") or base.get("backbone") or default_backbone(spec, modality))
+    if base.get("backbone", backbone) != backbone:
+        base.pop("backbone_options", None)
+    backbone_spec = check_backbone(backbone, spec)
+    classes: dict[str, type[Config]] = {
+        "processor": registry().processor_class(modality.id).Config,
+        "backbone": registry().backbone_recipe(backbone).config,
+        "task": recipe.config,
+    }
+    given = _place(options, classes)
+    merged = overrides.merge_layers({"optimization": recipe.optimization}, base, given, exclusive=EXCLUSIVE)
+    merged |= {"task": task, "backbone": backbone}
+    if not merged.get("data"):
+        raise ConfigError("no data was given; name a data set, a folder, a file or hf://owner/name (--data SRC).")
+    if backbone_spec.id != backbone:
+        merged["backbone_options"] = {**merged.get("backbone_options", {}), "name": backbone.partition("/")[2]}
+    for section, config in classes.items():
+        values = validated(config, merged.get(f"{section}_options", {}), what=f"the {section}'s options")
+        merged[f"{section}_options"] = values.model_dump(mode="json")
+    return validated(RunConfig, merged, what="the run's options")
+
+
+def resume_config(stored: Mapping[str, Any], options: Mapping[str, Any], run_dir: Path) -> RunConfig:
+    """The config of a run that goes on: the stored one. Options that are given again must say the same.
+
+    Raises:
+        CheckpointError: the folder holds a run of another task.
+        ConfigError: an option differs from the stored one.
+    """
+    task = options.get("task")
+    if task and task != stored.get("task"):
+        raise CheckpointError(
+            f"{run_dir} holds a run of {stored.get('task')}, whose checkpoints are of no use to {task}: choose another folder "
+            "(--out)."
+        )
+    again = {key: value for key, value in options.items() if not (key == "precision" and value == "auto")}
+    config = resolve_config(again, stored)
+    old = resolve_config({}, stored)
+    changed = [_difference(key, before, after) for key, before, after in _differences(old.model_dump(), config.model_dump())]
+    if changed:
+        raise ConfigError(
+            f"--resume goes on with the run as it was started, and it was not started with {'; '.join(changed)}. "
+            "Leave these options out, or start a new run in another folder (--out)."
+        )
+    return old
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """The config in a JSON file: of a run (``run.json``), or the options themselves.
+
+    Raises:
+        ConfigError: it cannot be read or holds no object.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"the config file {path} cannot be read: {error}.") from None
+    if isinstance(content, dict) and "format_version" in content:
+        content = content.get("config")
+    if not isinstance(content, dict):
+        raise ConfigError(f"the config file {path} holds no options: it should be a JSON object, or a run's run.json.")
+    return content
+
+
+def default_backbone(spec: TaskSpec, modality: ModalitySpec) -> str:
+    """The backbone of a task where the caller names none."""
+    return spec.backbone or (modality.token_backbone if spec.needs_tokens else modality.backbone)
+
+
+def check_backbone(backbone: str, spec: TaskSpec) -> BackboneSpec:
+    """The spec of a backbone that fits a task.
+
+    Raises:
+        UnknownIdError: there is none of that id.
+        ConfigError: it is of another modality, or has no tokens where the task masks tokens.
+    """
+    found = registry().get("backbone", backbone)
+    if found.modality != spec.modality:
+        raise ConfigError(
+            f"the backbone {backbone!r} is for {found.modality}, and the task {spec.id!r} is for {spec.modality}; "
+            f"`selfsup list backbones --modality {spec.modality}` shows those that fit."
+        )
+    if spec.needs_tokens and not found.tokens:
+        fitting = [item.id for item in registry().backbones.values() if item.modality == spec.modality and item.tokens]
+        raise ConfigError(
+            f"the task {spec.id!r} hides tokens of its input, and the backbone {backbone!r} has none. "
+            f"Take {' or '.join(fitting)}."
+        )
+    return found
+
+
+def _place(options: Mapping[str, Any], classes: Mapping[str, type[Config]]) -> dict[str, Any]:
+    """Options under their full paths in the run's config."""
+    sections: overrides.Sections = {"": RunConfig, **classes}
+    placed: dict[str, Any] = {}
+    for key, value in options.items():
+        if value is None and key in ("task", "data"):
+            continue
+        path = overrides.resolve_key(_SHORT.get(key, key), sections)
+        full = path[1:] if path[0] == "" else (f"{path[0]}_options", *path[1:])
+        overrides.apply(placed, full, value)
+    return placed
+
+
+def _differences(old: Any, new: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        keys = list(dict.fromkeys([*old, *new]))
+        return [item for key in keys for item in _differences(old.get(key), new.get(key), f"{prefix}.{key}" if prefix else key)]
+    return [] if old == new else [(prefix, old, new)]
+
+
+def _difference(key: str, before: Any, after: Any) -> str:
+    return f"{key} = {after!r} (but {before!r})"

@@ -1,0 +1,210 @@
+"""What a run needs before its first step: rows, a processor, a store, a task."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from selfsup.backbones import Backbone, TokenBackbone
+from selfsup.config import Config
+from selfsup.data import Processor, Rows, Store, available_splits, load_source, prepare
+from selfsup.data.sampler import IndexArray
+from selfsup.errors import ConfigError, DataError
+from selfsup.registry import registry
+from selfsup.tasks import PretextTask
+from selfsup.training.config import OptimizationConfig, RunConfig
+from selfsup.training.probe import OnlineProbe
+from selfsup.training.progress import Reporter
+from selfsup.types import Info
+from selfsup.validation import validated
+
+_DECISIVE = {
+    "seed",
+    "rows",
+    "precision",
+    "backbone",
+    "optimization",
+    "processor_options",
+    "backbone_options",
+    "task_options",
+}
+"""Fields of a run's config that decide its weights, beside task, data and number of devices."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """Processed training rows."""
+
+    processor: Processor
+    store: Store
+    labels: IndexArray | None
+    """[len(store)] class ids; for tasks that need labels only."""
+    info: Info
+    """What backbone and task are told of the batches."""
+    name: str
+    fingerprint: str
+
+
+def prepare_data(config: RunConfig, reporter: Reporter, source: Any = None) -> Data:
+    """Find the rows, cut their labels off, fit the processor and process every row once.
+
+    Args:
+        config: of the run.
+        reporter: shows how far the processing is.
+        source: rows to take in place of ``config.data``.
+
+    Raises:
+        DataError: the source is missing, has unusable rows or columns, or fewer than two rows.
+    """
+    spec = registry().get("task", config.task)
+    modality = registry().get("modality", spec.modality)
+    found = load_source(
+        config.data if source is None else source,
+        modality=modality,
+        columns=config.columns,
+        label=config.label,
+        needs_label=spec.needs_labels,
+    )
+    if 0 < config.rows < len(found):
+        chosen = np.random.default_rng(config.seed).permutation(len(found))[: config.rows]
+        found = found.select(np.sort(chosen))
+    names = found.class_names if spec.needs_labels else ()
+    if spec.needs_labels and len(names) < 2:
+        raise DataError(f"{found.name} has {len(names)} class, and {spec.id} needs at least two to tell apart.")
+    rows = found.without_labels()
+    kind = registry().processor_class(modality.id)
+    processor = kind(validated(kind.Config, config.processor_options, what="the processor's options")).fit(rows)
+    store = process(rows, processor, config, reporter)
+    if len(store) < 2:
+        raise DataError(f"{rows.name} has {len(store)} usable row, and pretraining needs at least two.")
+    info = {**processor.info(), "n_classes": len(names)} if spec.needs_labels else processor.info()
+    labels = found.labels()[store.kept] if spec.needs_labels else None
+    return Data(processor, store, labels, info, rows.name, rows.fingerprint)
+
+
+def process(rows: Rows, processor: Processor, config: RunConfig, reporter: Reporter) -> Store:
+    """Process rows once, or find what was processed before, and say which rows were left out."""
+    started = False
+
+    def show(done: int, total: int) -> None:
+        nonlocal started
+        if not started:
+            reporter.start("decoding", total, unit="rows")
+            started = True
+        reporter.advance(done)
+
+    store = prepare(rows, processor, max_bad_rows=config.max_bad_rows, workers=config.workers or None, progress=show)
+    if store.bad_rows:
+        named = "; ".join(reason for _, reason in store.bad_rows[:3])
+        more = f"; and {len(store.bad_rows) - 3} more" if len(store.bad_rows) > 3 else ""
+        reporter.message(f"Warning: {len(store.bad_rows)} of the {len(rows)} rows of {rows.name} are left out: {named}{more}.")
+    return store
+
+
+def prepare_probe(config: RunConfig, processor: Processor, reporter: Reporter) -> tuple[OnlineProbe, Store] | None:
+    """The online probe and its processed rows; None where the config names no validation rows.
+
+    Raises:
+        DataError: the source is missing, or its labels are.
+    """
+    if config.val is None:
+        return None
+    modality = registry().get("modality", registry().get("task", config.task).modality)
+    splits = available_splits(config.val, modality=modality)
+    split = next((name for name in ("validation", "test") if name in splits), "train")
+    found = load_source(
+        config.val, modality=modality, split=split, columns=config.columns, label=config.label, needs_label=True
+    )
+    store = process(found.without_labels(), processor, config, reporter)
+    return OnlineProbe(found.labels()[store.kept], config.seed), store
+
+
+def check_batch(config: OptimizationConfig, n: int, processes: int) -> int:
+    """Samples of one device's share of a batch.
+
+    Args:
+        config: has the batch size.
+        n: number of training rows.
+        processes: number of devices.
+
+    Raises:
+        ConfigError: the batch is larger than the data, or cannot be parted evenly.
+    """
+    size, parts = config.batch_size, processes * config.accumulate
+    if size > n:
+        raise ConfigError(
+            f"batch_size={size} is larger than the data, which has {n} usable rows. Use --batch-size {n} or less, or give more "
+            "data."
+        )
+    if size % parts or size // parts < 2:
+        raise ConfigError(
+            f"batch_size={size} cannot be parted over {processes} device(s) with accumulate={config.accumulate}: it must be a "
+            f"multiple of {parts}, with at least 2 samples a part. Use --batch-size {max(size // parts, 2) * parts}."
+        )
+    return size // processes
+
+
+def build_task(config: RunConfig, info: Info) -> tuple[PretextTask, Config]:
+    """The pretext task with fresh weights drawn with the run's seed, and the backbone's options in full.
+
+    Raises:
+        ConfigError: the backbone has no tokens where the task needs them.
+    """
+    torch.manual_seed(config.seed)
+    spec = registry().get("task", config.task)
+    recipe = registry().task_recipe(spec)
+    backbone, options = registry().build_backbone(config.backbone, config.backbone_options, info)
+    if spec.needs_tokens and not isinstance(backbone, TokenBackbone):
+        raise ConfigError(f"the task {spec.id!r} hides tokens of its input, and the backbone {config.backbone!r} has none.")
+    return recipe.build(validated(recipe.config, config.task_options, what="the task's options"), backbone, info), options
+
+
+def wants_channels_last(backbone: nn.Module, choice: bool | None) -> bool:
+    """Whether convolution weights shall be in channels-last order; their outputs then are, too, whatever the input is."""
+    return any(isinstance(part, nn.Conv2d) for part in backbone.modules()) if choice is None else choice
+
+
+def compile_backbones(task: nn.Module, backend: str) -> None:
+    """Compile the forward passes of every backbone in a task (the trained one and its moving averages) in place.
+
+    A token backbone is used through ``tokenize`` and ``encode``, so these are compiled. The weights keep their names.
+
+    Raises:
+        ConfigError: torch has no such backend.
+    """
+    known = torch._dynamo.list_backends(exclude_tags=())
+    if backend not in known:
+        raise ConfigError(f"compile={backend!r} is no backend of torch.compile; it is one of off, {', '.join(known)}.")
+    for part in task.modules():
+        if isinstance(part, Backbone):
+            part.compile(backend=backend)
+        if isinstance(part, TokenBackbone):
+            wrap: Callable[..., Any] = torch.compile(backend=backend)
+            for name in ("tokenize", "encode"):
+                setattr(part, name, wrap(getattr(part, name)))
+
+
+def identity(config: RunConfig, fingerprint: str, processes: int) -> dict[str, Any]:
+    """What a checkpoint must agree on to be of this run."""
+    decides = config.model_dump(
+        mode="json",
+        include={
+            "seed",
+            "backbone",
+            "optimization",
+            "processor_options",
+            "backbone_options",
+            "task_options",
+            "precision",
+            "rows",
+        },
+    )
+    digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
+    return {"task": config.task, "data": fingerprint, "devices": processes, "config": digest}

@@ -1,0 +1,96 @@
+"""Weights that are spread over devices (FSDP2): gathered to look at them, whole in checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor
+from torch.optim import Optimizer
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def shard(module: nn.Module, mesh: DeviceMesh) -> nn.Module:
+    """Spread every parameter over the devices, in place; a network and its moving average are then cut alike."""
+    fully_shard(module, mesh=mesh["data_parallel"])
+    return module
+
+
+@contextmanager
+def gathered(module: nn.Module) -> Iterator[None]:
+    """While entered, the weights are plain and whole on every device; all devices must enter together."""
+    if not isinstance(module, FSDPModule):
+        yield
+        return
+    module.unshard()
+    try:
+        yield
+    finally:
+        module.reshard()
+
+
+def get_states(module: nn.Module, optimizer: Optimizer) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Whole states of a module and its optimizer; all devices must call together, and the first one gets them."""
+    if not isinstance(module, FSDPModule):
+        return module.state_dict(), optimizer.state_dict()
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    return get_model_state_dict(module, options=options), get_optimizer_state_dict(module, optimizer, options=options)
+
+
+def set_states(module: nn.Module, optimizer: Optimizer, states: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    """Go back to what :func:`get_states` gave, each device taking its part."""
+    if not isinstance(module, FSDPModule):
+        module.load_state_dict(states[0])
+        optimizer.load_state_dict(states[1])
+        return
+    options = StateDictOptions(full_state_dict=True)
+    set_model_state_dict(module, states[0], options=options)
+    set_optimizer_state_dict(module, optimizer, states[1], options=options)
+
+
+def whole_part(module: M, root: nn.Module, build: Callable[[], M]) -> M:
+    """A part of a network with whole weights: itself, or where they are spread over devices a new one that is filled with them.
+
+    All devices must call together where weights are spread; the first one then gets the weights.
+
+    Args:
+        module: the part.
+        root: what was given to :func:`shard`.
+        build: makes a new part of the same kind.
+    """
+    if not isinstance(root, FSDPModule):
+        return module
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    prefix = next(name for name, part in root.named_modules() if part is module) + "."
+    state = get_model_state_dict(root, options=options)
+    part = build()
+    if state:
+        part.load_state_dict({key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)})
+    return part
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor that is not spread over devices; all devices must call together where it is."""
+    if isinstance(tensor, DTensor):
+        full: Tensor = tensor.full_tensor()
+        return full
+    return tensor
+
+
+def all_finite(module: nn.Module) -> bool:
+    """Whether every weight is finite; one wait for the device. All devices must call together where weights are spread."""
+    norms = torch._foreach_norm([parameter.detach() for parameter in module.parameters()])
+    return not norms or bool(torch.isfinite(torch.stack([whole(norm).float() for norm in norms])).all())

@@ -1,0 +1,181 @@
+"""One optimizer step, and nothing else: no file, no print, no wait for the device."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from typing import Any, cast
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from torch.optim import Optimizer
+
+from selfsup.errors import NonFiniteLossError
+from selfsup.tasks import PretextTask
+from selfsup.training import schedule, sharding
+from selfsup.training.config import OptimizationConfig
+from selfsup.training.ema import WeightAverage
+from selfsup.training.optimizers import build_optimizer, set_hyperparameters
+from selfsup.types import Batch
+
+
+class Stepper:
+    """A task with its optimizer, schedules and moving average.
+
+    Args:
+        fabric: the devices and the precision.
+        task: what is trained; it must be on the device already.
+        config: optimizer and schedule.
+        total_steps: of the whole run.
+        warmup_steps: of them.
+        generator: what the task draws with, on the device.
+    """
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        task: PretextTask,
+        config: OptimizationConfig,
+        *,
+        total_steps: int,
+        warmup_steps: int,
+        generator: torch.Generator,
+    ) -> None:
+        self.fabric = fabric
+        self.task = task
+        self.config = config
+        self.total_steps = total_steps
+        self.warmup_steps = warmup_steps
+        self.generator = generator
+        self.average = WeightAverage(task.encoder_backbone(), config.ema) if config.ema else None
+        scaled = getattr(fabric.strategy.precision, "scaler", None) is not None
+        # The wrapped module runs forward under autocast and, with several devices, averages gradients.
+        self.module = fabric.setup_module(task, move_to_device=False)
+        self._plain = build_optimizer(task, config, allow_fused=not scaled)
+        self.optimizer = cast(Optimizer, fabric.setup_optimizers(self._plain))
+        self.step = 0
+        self.last_lr, self.last_weight_decay = 0.0, 0.0
+        self.metrics: dict[str, Tensor] = {}
+        self._losses: list[Tensor] = []
+
+    @property
+    def lr(self) -> float:
+        """Learning rate of the next step."""
+        return schedule.learning_rate(
+            self.step,
+            self.total_steps,
+            peak=self.config.peak_lr(),
+            warmup=self.warmup_steps,
+            final_fraction=self.config.final_lr_fraction,
+            schedule=self.config.schedule,
+        )
+
+    @property
+    def weight_decay(self) -> float:
+        """Weight decay of the next step."""
+        return schedule.weight_decay(
+            self.step, self.total_steps, start=self.config.weight_decay, end=self.config.weight_decay_end
+        )
+
+    def take(self, batch: Batch) -> None:
+        """Train on one batch (this device's share of it)."""
+        config, task, optimizer = self.config, self.task, self.optimizer
+        progress = self.step / self.total_steps
+        self.last_lr, self.last_weight_decay = self.lr, self.weight_decay
+        set_hyperparameters(self._plain, lr=self.last_lr, weight_decay=self.last_weight_decay)
+        if config.accumulate == 1:
+            output = self.module(batch, self.generator)
+            self.fabric.backward(output.loss)
+            loss = output.loss.detach()
+        else:
+            output, loss = self._accumulate(batch)
+        self.metrics = output.metrics
+        task.after_backward(progress)
+        if config.clip is not None:
+            norm = self.fabric.clip_gradients(self.module, optimizer, max_norm=config.clip, error_if_nonfinite=False)
+            if norm is not None:
+                self.metrics = {**self.metrics, "grad_norm": sharding.whole(norm)}
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        task.after_step((self.step + 1) / self.total_steps)
+        if self.average is not None:
+            self.average.update(task.encoder_backbone(), self.step)
+        self._losses.append(loss)
+        self.step += 1
+
+    def _accumulate(self, batch: Batch) -> tuple[Any, Tensor]:
+        """Gradient of the mean over the parts of a batch; gradients cross devices with the last part only."""
+        parts = list(split_batch(batch, self.config.accumulate))
+        losses = []
+        for index, part in enumerate(parts):
+            last = index == len(parts) - 1
+            waiting = contextlib.nullcontext() if last else self.fabric.no_backward_sync(self.module)
+            with waiting:
+                output = self.module(part, self.generator)
+                self.fabric.backward(output.loss / len(parts))
+            losses.append(output.loss.detach())
+        return output, torch.stack(losses).mean()
+
+    def drain(self) -> list[float]:
+        """The loss of each step since the last call, the mean over all devices. This waits for the device.
+
+        Raises:
+            NonFiniteLossError: one of the losses was NaN or infinite; the message names the first such step.
+        """
+        if not self._losses:
+            return []
+        losses = torch.stack(self._losses).float()
+        if self.fabric.world_size > 1:
+            losses = self.fabric.all_reduce(losses, reduce_op="mean")  # type: ignore[assignment]  # a tensor gives a tensor
+        values: list[float] = losses.tolist()
+        self._losses.clear()
+        for step, value in enumerate(values, start=self.step - len(values) + 1):
+            if not math.isfinite(value):
+                raise NonFiniteLossError(
+                    f"the loss became {value} at step {step} of {self.total_steps}. Lower the learning rate (--lr; its peak "
+                    f"was {self.config.peak_lr():.3g}), clip the gradient (--set optimization.clip=1), or use --precision 32."
+                )
+        return values
+
+    def check_weights(self) -> None:
+        """Make sure that the weights are fit to be kept: the loss of a step says nothing of what the step did to them.
+
+        Raises:
+            NonFiniteLossError: a weight is NaN or infinite.
+        """
+        if not sharding.all_finite(self.task):
+            raise NonFiniteLossError(
+                f"a weight became NaN or infinite by step {self.step} of {self.total_steps}. Lower the learning rate (--lr), "
+                "clip the gradient (--set optimization.clip=1), or use --precision 32."
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that decides the steps to come, but for random state; tensors and primitives only."""
+        scaler = getattr(self.fabric.strategy.precision, "scaler", None)
+        task, optimizer = sharding.get_states(self.task, self._plain)
+        return {
+            "step": self.step,
+            "task": task,
+            "optimizer": optimizer,
+            "average": None if self.average is None else self.average.module.state_dict(),
+            "scaler": None if scaler is None else scaler.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` gave."""
+        self.step = state["step"]
+        sharding.set_states(self.task, self._plain, (state["task"], state["optimizer"]))
+        if self.average is not None:
+            self.average.module.load_state_dict(state["average"])
+        scaler = getattr(self.fabric.strategy.precision, "scaler", None)
+        if scaler is not None:
+            scaler.load_state_dict(state["scaler"])
+
+
+def split_batch(batch: Batch, parts: int) -> Iterator[Batch]:
+    """Cut a batch into ``parts`` equal batches along the first dimension of each tensor."""
+    chunks = {key: value.chunk(parts) for key, value in batch.items()}
+    for index in range(parts):
+        yield {key: value[index] for key, value in chunks.items()}

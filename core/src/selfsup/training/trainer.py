@@ -1,0 +1,241 @@
+"""The course of a run: epochs, logs, looks, checkpoints, and a way out at any step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning_fabric import Fabric
+
+from selfsup.data.loader import Loader
+from selfsup.errors import NonFiniteLossError
+from selfsup.training import randomness, sharding
+from selfsup.training.checkpoint import BEST, LAST, keep_as, load_checkpoint, save_checkpoint
+from selfsup.training.journal import Journal
+from selfsup.training.progress import Reporter
+from selfsup.training.signals import StopRequest
+from selfsup.training.stepper import Stepper
+
+Look = Callable[[int], Mapping[str, float]]
+"""Looks at the embeddings at a step and gives metrics; it must leave model and random state as they were."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """When what happens, in optimizer steps."""
+
+    steps_per_epoch: int
+    batch_size: int
+    """Samples of a step over all devices."""
+    log_every: int
+    look_every: int
+    checkpoint_every: int
+    """0: by time alone."""
+    checkpoint_seconds: float
+
+    def logs_at(self, step: int, total: int) -> bool:
+        """Whether a line of metrics is due after this step."""
+        return step in (1, total) or step % self.log_every == 0 or self.looks_at(step, total)
+
+    def looks_at(self, step: int, total: int) -> bool:
+        """Whether a look at the embeddings is due after this step."""
+        return step == total or step % self.look_every == 0
+
+
+class Trainer:
+    """Runs a stepper over a loader.
+
+    Args:
+        fabric: the devices.
+        stepper: what a step is.
+        loader: batches by epoch; each gives this device's share.
+        pace: when what happens.
+        checkpoints: folder of the checkpoints.
+        identity: what a checkpoint must agree on to be of this run.
+        reporter: what a person sees.
+        look: looks at the embeddings, on the first process only.
+    """
+
+    def __init__(
+        self,
+        *,
+        fabric: Fabric,
+        stepper: Stepper,
+        loader: Loader,
+        pace: Pace,
+        checkpoints: Path,
+        identity: Mapping[str, Any],
+        reporter: Reporter,
+        look: Look,
+    ) -> None:
+        self.fabric, self.stepper, self.loader, self.pace = fabric, stepper, loader, pace
+        self.checkpoints, self.identity = checkpoints, identity
+        self.reporter, self.look = reporter, look
+        self.journal: Journal | None = None
+        """Set on the first process: what it writes down."""
+        self._unlogged: list[float] = []
+        self._since_checkpoint: list[float] = []
+        self._best: float | None = None
+        self._probe: float | None = None
+        self._saved_at = -1
+
+    def restore(self) -> int:
+        """Go on from the last checkpoint; returns its step.
+
+        Raises:
+            CheckpointError: it is damaged or of another run.
+        """
+        state = load_checkpoint(self.checkpoints / LAST, self.identity)
+        self.stepper.load_state_dict(state["stepper"])
+        self._unlogged, self._best, self._probe = state["unlogged"], state["best"], state["probe"]
+        randomness.set_state(state["random"][self.fabric.global_rank], self.stepper.generator)
+        self._saved_at = self.stepper.step
+        return self.stepper.step
+
+    def fit(self, stop: StopRequest) -> Literal["done", "stopped"]:
+        """Train to the end, or until asked to stop; both leave a checkpoint.
+
+        Raises:
+            NonFiniteLossError: the loss became NaN or infinite. Checkpoints from before are kept, and none is written.
+            StorageError: the disk is full. The checkpoint from before is kept.
+        """
+        stepper, total = self.stepper, self.stepper.total_steps
+        self.reporter.start("pretraining", total, stepper.step)
+        if stepper.step == 0:
+            self._record(self._looked(0))
+        self._mark_time()
+        self._checkpoint_time = time.monotonic()
+        try:
+            while stepper.step < total:
+                epoch, start = divmod(stepper.step, self.pace.steps_per_epoch)
+                if self._epoch(epoch, start, stop):
+                    self._save()
+                    return "stopped"
+            if self._saved_at != stepper.step:
+                self._save()
+        except NonFiniteLossError as error:
+            kept = self.checkpoints / LAST
+            hint = (
+                f"The last good checkpoint is kept: {kept}." if kept.exists() else "No checkpoint had been written before it."
+            )
+            raise NonFiniteLossError(f"{error} {hint}") from None
+        return "done"
+
+    def _epoch(self, epoch: int, start: int, stop: StopRequest) -> bool:
+        """Train on what is left of an epoch; True if asked to stop."""
+        stepper, pace, total = self.stepper, self.pace, self.stepper.total_steps
+        alone = self.fabric.world_size == 1
+        with closing(self.loader.epoch(epoch, start)) as batches:  # type: ignore[type-var]  # it is a generator
+            for batch in batches:
+                stepper.take(batch)
+                step = stepper.step
+                asked = alone and stop.signal is not None
+                due = pace.checkpoint_every > 0 and step % pace.checkpoint_every == 0
+                if pace.logs_at(step, total):
+                    self._log(epoch)
+                    late = time.monotonic() - self._checkpoint_time > pace.checkpoint_seconds
+                    asked, late = self._agree(stop.signal is not None, late)
+                    due = due or late
+                self.reporter.advance(step)
+                if asked:
+                    return True
+                if due and step < total:
+                    self._save()
+                if step == total:
+                    return False
+        return False
+
+    def _log(self, epoch: int) -> None:
+        stepper = self.stepper
+        self._drain()
+        seconds = time.perf_counter() - self._began
+        metrics = {name: value.detach() for name, value in stepper.metrics.items()}
+        record = {
+            "epoch": epoch + 1,
+            "loss": sum(self._unlogged) / len(self._unlogged),
+            "lr": stepper.last_lr,
+            "samples_per_second": (stepper.step - self._began_at) * self.pace.batch_size / max(seconds, 1e-9),
+            **{name: float(value) for name, value in metrics.items()},
+        }
+        if stepper.config.weight_decay_end is not None:
+            record["weight_decay"] = stepper.last_weight_decay
+        self._unlogged = []
+        if self.pace.looks_at(stepper.step, stepper.total_steps):
+            record |= self._looked(stepper.step)
+        self._record(record)
+        self._mark_time()
+
+    def _looked(self, step: int) -> dict[str, float]:
+        """Metrics of a look at the embeddings; the first process alone looks."""
+        with sharding.gathered(self.stepper.task):
+            metrics = dict(self.look(step)) if self.journal is not None else {}
+        self._probe = metrics.get("probe_accuracy", self._probe)
+        return metrics
+
+    def _record(self, metrics: Mapping[str, float]) -> None:
+        if self.journal is not None and metrics:
+            self.journal.record(self.stepper.step, metrics)
+
+    def _drain(self) -> None:
+        losses = self.stepper.drain()
+        self._unlogged += losses
+        self._since_checkpoint += losses
+
+    def _mark_time(self) -> None:
+        """Speed is measured from here on: looks and checkpoints are no part of it."""
+        self._began, self._began_at = time.perf_counter(), self.stepper.step
+
+    def _agree(self, asked: bool, late: bool) -> tuple[bool, bool]:
+        """What any process wants, all do, at the same step."""
+        if self.fabric.world_size == 1:
+            return asked, late
+        wishes = torch.tensor([asked, late], dtype=torch.float32, device=self.fabric.device)
+        torch.distributed.all_reduce(wishes, op=torch.distributed.ReduceOp.MAX)
+        first, second = wishes.tolist()
+        return bool(first), bool(second)
+
+    def _save(self) -> None:
+        """Write the last checkpoint, and keep it as the best if it is."""
+        self._drain()
+        self.stepper.check_weights()
+        better = self._is_best()
+        self._since_checkpoint = []
+        state = {
+            "stepper": self.stepper.state_dict(),
+            "random": self._random_states(),
+            "unlogged": self._unlogged,
+            "best": self._best,
+            "probe": self._probe,
+        }
+        if self.journal is not None:
+            path = self.checkpoints / LAST
+            save_checkpoint(path, state, self.identity)
+            if better:
+                keep_as(path, self.checkpoints / BEST)
+            self.journal.checkpoint_saved(path, self.stepper.step)
+        self._saved_at = self.stepper.step
+        self._checkpoint_time = time.monotonic()
+        self._mark_time()
+
+    def _is_best(self) -> bool:
+        """Whether this checkpoint has the highest probe accuracy so far, or without a probe the lowest mean loss."""
+        losses = self._since_checkpoint
+        score = self._probe if self._probe is not None else -sum(losses) / len(losses) if losses else None
+        if score is None or (self._best is not None and score <= self._best):
+            return False
+        self._best = score
+        return True
+
+    def _random_states(self) -> list[dict[str, Any]]:
+        """Random state of every process, by rank."""
+        own = randomness.get_state(self.stepper.generator)
+        if self.fabric.world_size == 1:
+            return [own]
+        states: list[dict[str, Any]] = [{}] * self.fabric.world_size
+        torch.distributed.all_gather_object(states, own)
+        return states

@@ -1,0 +1,98 @@
+"""Runs in two processes on the CPU."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import selfsup
+from selfsup.errors import ConfigError, NonFiniteLossError, RunError
+from selfsup.training import devices, launch
+from selfsup.training.config import RunConfig
+
+OPTIONS: dict[str, Any] = {
+    "data": "toy-sequences",
+    "steps": 4,
+    "batch_size": 32,
+    "precision": "32",
+    "backbone": "sequence/conv",
+    "accelerator": "cpu",
+    "overrides": {"objective.hidden_dim": 16, "objective.output_dim": 8, "views.mask": 0.0, "views.noise": 0.0, "clip": 1.0},
+}
+
+
+@pytest.fixture
+def path(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(toy))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+def _close(first: selfsup.Run, second: selfsup.Run) -> None:
+    other = second.encoder.backbone.state_dict()
+    for key, value in first.encoder.backbone.state_dict().items():
+        torch.testing.assert_close(value, other[key], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.usefixtures("path")
+def test_two_processes_train_with_ddp_and_with_sharded_weights_alike(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    ddp = selfsup.pretrain("sequence/byol", out=tmp_path / "ddp", devices=2, val="toy-sequences:test", **OPTIONS)
+    assert "pretraining 4/4 steps" in capfd.readouterr().err
+    fsdp = selfsup.pretrain("sequence/byol", out=tmp_path / "fsdp", devices=2, strategy="fsdp", progress=False, **OPTIONS)
+    _close(ddp, fsdp)
+    assert ddp.metrics[-1]["loss"] == pytest.approx(fsdp.metrics[-1]["loss"], rel=1e-4)
+    assert "probe_accuracy" in ddp.metrics[-1]
+    states = [torch.load(run.dir / "checkpoints" / "last.pt", weights_only=True)["state"] for run in (ddp, fsdp)]
+    assert [len(state["random"]) for state in states] == [2, 2]
+    assert states[0]["stepper"]["task"].keys() == states[1]["stepper"]["task"].keys()
+
+
+def test_an_error_of_a_process_comes_out_as_it_was(tmp_path: Path) -> None:
+    launch.write_failure(tmp_path, 1, ConnectionError("peer went away"))
+    launch.write_failure(tmp_path, 0, NonFiniteLossError("the loss became nan at step 3"))
+    error = launch._failure(tmp_path, [(0, 1), (1, 1)])
+    assert isinstance(error, NonFiniteLossError)
+    assert str(error) == "the loss became nan at step 3"
+
+
+def test_a_process_that_dies_without_a_word_is_named(tmp_path: Path) -> None:
+    (tmp_path / "log-1.txt").write_text("Killed")
+    error = launch._failure(tmp_path, [(1, -signal.SIGKILL)])
+    assert type(error) is RunError
+    assert "process 1 of the run was killed by signal 9" in str(error)
+    assert "Killed" in str(error)
+    launch.write_failure(tmp_path, 0, ZeroDivisionError("by zero"))
+    assert str(launch._failure(tmp_path, [(0, 1)])) == "a process of the run failed: ZeroDivisionError: by zero"
+
+
+@pytest.mark.usefixtures("path")
+def test_a_process_that_fails_ends_the_others(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="ema needs whole weights on each device"):
+        selfsup.pretrain(
+            "sequence/byol",
+            out=tmp_path / "run",
+            devices=2,
+            strategy="fsdp",
+            progress=False,
+            **{**OPTIONS, "overrides": {"ema": 0.9}},
+        )
+    assert not (tmp_path / "run").exists()
+
+
+def test_more_devices_than_there_are_and_a_world_that_differs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = RunConfig(task="sequence/byol", data="toy-sequences", devices=4)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ConfigError, match="devices=4 was asked for, and this machine has 2 GPUs"):
+        devices.choose_accelerator(config)
+    assert devices.choose_accelerator(config.model_copy(update={"accelerator": "cpu"})) == "cpu"
+    assert devices.choose_accelerator(config.model_copy(update={"devices": 2})) == "cuda"
+    monkeypatch.setitem(os.environ, "WORLD_SIZE", "3")
+    monkeypatch.setitem(os.environ, "TORCHELASTIC_RUN_ID", "1")
+    with pytest.raises(ConfigError, match="3 process.es. were started, but devices=4 times nodes=1 is 4"):
+        devices.check_world(config)
+    devices.check_world(config.model_copy(update={"devices": 3}))

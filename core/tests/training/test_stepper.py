@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from selfsup.backbones import Backbone, Encoded
+from selfsup.errors import NonFiniteLossError
+from selfsup.tasks import PretextTask, StepOutput
+from selfsup.training.config import OptimizationConfig
+from selfsup.training.stepper import Stepper, split_batch
+from selfsup.types import Batch
+
+
+class Linear(Backbone):
+    modality = "sequence"
+    embed_dim = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 2)
+        self.register_buffer("seen", torch.zeros((), dtype=torch.long))
+
+    def forward(self, batch: Batch) -> Encoded:
+        self.seen += 1
+        return Encoded(self.layer(batch["x"]))
+
+
+class Regression(PretextTask):
+    """The loss is a mean over samples, so that parts of a batch add up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = Linear()
+        self.calls: list[tuple[str, float]] = []
+
+    def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
+        loss = (self.backbone(batch).pooled - batch["y"]).square().mean()
+        return StepOutput(loss, {"error": loss.detach()})
+
+    def after_backward(self, progress: float) -> None:
+        assert self.backbone.layer.weight.grad is not None
+        self.calls.append(("backward", progress))
+
+    def after_step(self, progress: float) -> None:
+        self.calls.append(("step", progress))
+
+
+def make(total: int = 4, **options: Any) -> Stepper:
+    torch.manual_seed(0)
+    config = OptimizationConfig(**{"optimizer": "sgd", "lr": 0.1, "momentum": 0.0, "weight_decay": 0.0, **options})
+    fabric = Fabric(accelerator="cpu", devices=1)
+    return Stepper(fabric, Regression(), config, total_steps=total, warmup_steps=0, generator=torch.Generator())
+
+
+def batch(seed: int = 0, n: int = 12) -> Batch:
+    g = torch.Generator().manual_seed(seed)
+    return {"x": torch.randn(n, 3, generator=g), "y": torch.randn(n, 2, generator=g)}
+
+
+def weights(stepper: Stepper) -> torch.Tensor:
+    return stepper.task.backbone.layer.weight.detach().clone()
+
+
+def test_a_step_is_that_of_a_loop_written_by_hand() -> None:
+    stepper = make(optimizer="adamw", lr=0.01, weight_decay=0.1, schedule="constant")
+    torch.manual_seed(0)
+    task = Regression()
+    optimizer = torch.optim.AdamW(
+        [{"params": [task.backbone.layer.weight]}, {"params": [task.backbone.layer.bias], "weight_decay": 0.0}],
+        lr=0.01,
+        weight_decay=0.1,
+    )
+    for seed in range(3):
+        stepper.take(batch(seed))
+        optimizer.zero_grad()
+        task(batch(seed), None).loss.backward()
+        optimizer.step()
+    torch.testing.assert_close(weights(stepper), task.backbone.layer.weight.detach())
+
+
+def test_hooks_of_the_task_are_called_in_order_with_the_progress() -> None:
+    stepper = make(total=2)
+    stepper.take(batch())
+    stepper.take(batch())
+    assert stepper.task.calls == [("backward", 0.0), ("step", 0.5), ("backward", 0.5), ("step", 1.0)]
+
+
+@pytest.mark.parametrize("parts", [2, 3, 6])
+def test_accumulated_parts_give_the_gradient_of_the_whole_batch(parts: int) -> None:
+    whole, cut = make(), make(accumulate=parts)
+    whole.take(batch())
+    cut.take(batch())
+    torch.testing.assert_close(weights(cut), weights(whole))
+    assert cut.drain() == pytest.approx(whole.drain())
+    assert int(cut.task.backbone.seen) == parts
+
+
+def test_batches_are_cut_into_equal_parts() -> None:
+    parts = list(split_batch({"x": torch.arange(6), "y": torch.arange(12).reshape(6, 2)}, 3))
+    assert [part["x"].tolist() for part in parts] == [[0, 1], [2, 3], [4, 5]]
+    assert parts[1]["y"].tolist() == [[4, 5], [6, 7]]
+
+
+def test_the_gradient_is_clipped_to_its_norm() -> None:
+    stepper = make(clip=0.01, lr=1.0, schedule="constant")
+    before = torch.cat([parameter.detach().flatten().clone() for parameter in stepper.task.parameters()])
+    stepper.take(batch())
+    after = torch.cat([parameter.detach().flatten() for parameter in stepper.task.parameters()])
+    assert float((after - before).norm()) == pytest.approx(0.01, rel=1e-3)
+    assert float(stepper.metrics["grad_norm"]) > 0.01
+
+
+def test_the_moving_average_follows_by_its_formula() -> None:
+    stepper = make(ema=0.5)
+    expected = weights(stepper)
+    for step in range(3):
+        stepper.take(batch(step))
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * weights(stepper)
+    assert stepper.average is not None
+    torch.testing.assert_close(stepper.average.module.layer.weight, expected)
+    assert int(stepper.average.module.seen) == int(stepper.task.backbone.seen) == 3
+    assert not any(parameter.requires_grad for parameter in stepper.average.module.parameters())
+
+
+def test_rates_follow_their_schedules() -> None:
+    stepper = make(total=4, weight_decay=0.1, weight_decay_end=0.3, final_lr_fraction=0.0)
+    seen = []
+    for _ in range(4):
+        stepper.take(batch())
+        groups = stepper.optimizer.param_groups
+        seen.append((groups[0]["lr"], groups[0]["weight_decay"], groups[1]["weight_decay"]))
+    half = [0.5 * (1 + math.cos(math.pi * step / 4)) for step in range(4)]
+    assert [rate for rate, _, _ in seen] == pytest.approx([0.1 * value for value in half])
+    assert [decay for _, decay, _ in seen] == pytest.approx([0.3 - 0.2 * value for value in half])
+    assert {rest for _, _, rest in seen} == {0.0}
+
+
+def test_a_loss_that_is_not_finite_is_named_by_its_step() -> None:
+    stepper = make(total=9)
+    for step in range(1, 6):
+        stepper.take({**batch(step), "y": torch.full((12, 2), math.nan if step == 3 else 0.0)})
+    with pytest.raises(NonFiniteLossError, match="the loss became nan at step 3 of 9"):
+        stepper.drain()
+
+
+def test_weights_that_are_not_finite_are_not_kept() -> None:
+    stepper = make()
+    stepper.check_weights()
+    with torch.no_grad():
+        stepper.task.backbone.layer.weight[0, 0] = math.inf
+    with pytest.raises(NonFiniteLossError, match="a weight became NaN or infinite by step 0"):
+        stepper.check_weights()
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd", "lars"])
+def test_a_restored_stepper_goes_on_bit_by_bit(optimizer: str) -> None:
+    options = {"optimizer": optimizer, "momentum": 0.9, "weight_decay": 0.1, "ema": 0.9}
+    straight, first, second = make(total=6, **options), make(total=6, **options), make(total=6, **options)
+    for seed in range(6):
+        straight.take(batch(seed))
+    for seed in range(3):
+        first.take(batch(seed))
+    second.load_state_dict(first.state_dict())
+    for seed in range(3, 6):
+        second.take(batch(seed))
+    assert torch.equal(weights(second), weights(straight))
+    assert straight.average is not None
+    assert second.average is not None
+    assert torch.equal(second.average.module.layer.weight, straight.average.module.layer.weight)
+
+
+def test_losses_are_handed_over_once() -> None:
+    stepper = make()
+    assert stepper.drain() == []
+    stepper.take(batch())
+    stepper.take(batch())
+    assert len(stepper.drain()) == 2
+    assert stepper.drain() == []

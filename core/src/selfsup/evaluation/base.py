@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from selfsup.config import Config
+from selfsup.errors import ColumnError
 
 if TYPE_CHECKING:
     from selfsup.artifacts import Encoder
@@ -28,19 +29,25 @@ class Split:
     class_names: tuple[str, ...] = ()
     fingerprint: str = ""
     """Hash of the data source."""
+    precision: Literal["32", "bf16", "16"] = "32"
+    """Arithmetic of the embeddings' computation."""
     _embeddings: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     def embeddings(self, encoder: Encoder) -> Tensor:
         """[N, D] float32 on the CPU, computed once for each encoder."""
         key = encoder.digest()
         if key not in self._embeddings:
-            self._embeddings[key] = encoder.embed_store(self.store)
+            self._embeddings[key] = encoder.embed_store(self.store, precision=self.precision)
         return self._embeddings[key]
 
     def targets(self) -> Tensor:
-        """[N] long class ids."""
+        """[N] long class ids.
+
+        Raises:
+            ColumnError: there are no labels.
+        """
         if self.labels is None:
-            raise ValueError("this split has no labels")
+            raise ColumnError("These rows have no labels, and they are needed here. Name the label column with --label.")
         return torch.from_numpy(self.labels)
 
 

@@ -1,0 +1,265 @@
+"""``selfsup.evaluate``, ``selfsup.finetune`` and ``selfsup.embed``: from an encoder and a data source to numbers and files."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from selfsup.artifacts import Encoder, ResultRecord, RunDirectory, load
+from selfsup.data import Rows, available_splits, load_source, prepare
+from selfsup.errors import ColumnError, ConfigError
+from selfsup.evaluation.choice import choose
+from selfsup.evaluation.classifier import Classifier
+from selfsup.evaluation.embedding_files import check_suffix, write_embeddings
+from selfsup.evaluation.finetune import FinetuneConfig, finetune_classifier, score
+from selfsup.evaluation.recording import record_of
+from selfsup.evaluation.splits import load_splits
+from selfsup.registry import registry
+from selfsup.training.precision import resolve_precision
+from selfsup.training.progress import make_reporter
+from selfsup.validation import validated
+
+DEFAULT_EVALUATORS = ("knn", "linear")
+Source = Any
+"""What :func:`selfsup.data.load_source` takes: a name, a path, ``hf://owner/name``, a ``datasets.Dataset`` or ``Rows``."""
+EncoderLike = Encoder | str | Path
+"""An encoder, or what :func:`selfsup.load` takes."""
+
+
+def evaluate(
+    encoder: EncoderLike,
+    data: Source,
+    test: Source = None,
+    *,
+    evaluators: Sequence[str] = DEFAULT_EVALUATORS,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    label: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    seed: int = 0,
+    precision: Literal["auto", "32", "bf16", "16"] = "32",
+    max_bad_rows: float = 0.01,
+    out: str | Path | None = None,
+    progress: bool = False,
+) -> list[ResultRecord]:
+    """Measure an encoder.
+
+    Args:
+        encoder: an encoder, or what :func:`selfsup.load` takes; from a path it goes to the GPU where there is one.
+        data: source of the rows that probes are fitted on.
+        test: source of the rows that the numbers are of; None: the source's own test split, else its validation split, else a
+            fifth of each class is held out (the record says which).
+        evaluators: ids, see ``selfsup list evaluators``.
+        options: evaluator id to its options, for example ``{"knn": {"k": 200}}``.
+        label: the label column, where it cannot be found.
+        columns: role to column, where it cannot be found.
+        seed: of every random choice; the same seed gives the same numbers on the same machine.
+        precision: of the embeddings' computation.
+        max_bad_rows: part of the rows that may be unreadable.
+        out: folder of the records; None: the ``results/`` of the run where ``encoder`` is a run's folder, else none is written.
+        progress: show progress on stderr.
+
+    Returns:
+        One record an evaluator, in the order given.
+
+    Raises:
+        UnknownIdError: there is no such evaluator.
+        ConfigError: an option is not allowed, or an evaluator is for another modality.
+        DataError: the rows cannot be used.
+    """
+    chosen = choose(evaluators, options or {})
+    results = _results_folder(encoder, out)
+    encoder = _loaded(encoder)
+    for spec, _, _ in chosen:
+        if spec.modality not in ("", encoder.modality):
+            raise ConfigError(f"The evaluator {spec.id!r} is for {spec.modality}, and this encoder is for {encoder.modality}.")
+    records = []
+    with make_reporter(progress) as reporter:
+        splits = load_splits(
+            encoder,
+            data,
+            test,
+            label=label,
+            needs_label=any(spec.needs_labels for spec, _, _ in chosen),
+            columns=columns,
+            seed=seed,
+            max_bad_rows=max_bad_rows,
+            precision=resolve_precision(precision, encoder.device.type),
+            reporter=reporter,
+        )
+        reporter.start("evaluating", len(chosen), unit="evaluators")
+        for done, (spec, config, evaluator) in enumerate(chosen, start=1):
+            began = time.perf_counter()
+            metrics = evaluator.evaluate(encoder, splits.train, splits.test, seed=seed)
+            record = record_of(encoder, splits, spec.id, config, metrics, seed, time.perf_counter() - began)
+            if results is not None:
+                record.write(results)
+            records.append(record)
+            reporter.advance(done)
+    return records
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """What fine-tuning gives."""
+
+    classifier: Classifier
+    """The fine-tuned encoder and its head."""
+    record: ResultRecord
+    """Its score on the test rows."""
+
+
+def finetune(
+    encoder: EncoderLike,
+    data: Source,
+    test: Source = None,
+    *,
+    fraction: float = 1.0,
+    options: Mapping[str, Any] | None = None,
+    label: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    seed: int = 0,
+    max_bad_rows: float = 0.01,
+    out: str | Path | None = None,
+    progress: bool = False,
+) -> Finetuned:
+    """Train all weights of a copy of an encoder, and a linear head, on labelled rows.
+
+    Args:
+        encoder: an encoder, or what :func:`selfsup.load` takes; it is left as it is.
+        data: source of the labelled training rows.
+        test: source of the test rows, as for :func:`evaluate`.
+        fraction: share of the labels that is used, as many of each class as of every other.
+        options: of :class:`~selfsup.evaluation.finetune.FinetuneConfig`, for example ``{"epochs": 10}``.
+        label: the label column, where it cannot be found.
+        columns: role to column, where it cannot be found.
+        seed: of every random choice.
+        max_bad_rows: part of the rows that may be unreadable.
+        out: folder for the fine-tuned encoder and its head; None: nothing is written.
+        progress: show progress on stderr.
+
+    Raises:
+        ConfigError: an option is not allowed, or ``fraction`` leaves a class without a row.
+        DataError: the rows cannot be used.
+        NonFiniteLossError: the loss became NaN or infinite.
+    """
+    config = validated(FinetuneConfig, {**(options or {}), "fraction": fraction}, what="finetune")
+    results = _results_folder(encoder, None)
+    encoder = _loaded(encoder)
+    with make_reporter(progress) as reporter:
+        splits = load_splits(
+            encoder,
+            data,
+            test,
+            label=label,
+            needs_label=True,
+            columns=columns,
+            seed=seed,
+            max_bad_rows=max_bad_rows,
+            precision="32",
+            reporter=reporter,
+        )
+        began = time.perf_counter()
+        classifier = finetune_classifier(encoder, splits.train, config, seed=seed, reporter=reporter)
+        metrics = score(classifier, splits.test)
+        record = record_of(encoder, splits, "finetune", config, metrics, seed, time.perf_counter() - began)
+    classifier.encoder.metadata = {**encoder.metadata, "finetuned_on": splits.name, "finetuned_fraction": fraction}
+    if results is not None:
+        record.write(results)
+    if out is not None:
+        classifier.save(out)
+    return Finetuned(classifier, record)
+
+
+@dataclass(frozen=True)
+class EmbeddingFile:
+    """What :func:`embed` wrote."""
+
+    path: Path
+    rows: int
+    """N, rows that were embedded."""
+    dim: int
+    """D."""
+    bad_rows: int
+    """Rows that could not be read and are not in the file."""
+
+
+def embed(
+    encoder: EncoderLike,
+    data: Source,
+    out: str | Path,
+    *,
+    split: str | None = None,
+    label: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    batch_size: int = 256,
+    precision: Literal["auto", "32", "bf16", "16"] = "32",
+    max_bad_rows: float = 0.01,
+    progress: bool = False,
+) -> EmbeddingFile:
+    """Write the embedding of every row of a source to a file; memory does not grow with the number of rows.
+
+    For embeddings in memory, see :meth:`selfsup.Encoder.embed`.
+
+    Args:
+        encoder: an encoder, or what :func:`selfsup.load` takes.
+        data: source of the rows.
+        out: ``FILE.npy``, [N, D] float32; or ``FILE.parquet`` with the columns ``row``, ``embedding`` and, where there are
+            labels, ``label``.
+        split: which split of the source; None: ``train`` where it has one, else its first.
+        label: the label column, where it cannot be found.
+        columns: role to column, where it cannot be found.
+        batch_size: rows at a time.
+        precision: of the computation.
+        max_bad_rows: part of the rows that may be unreadable; they are left out of the file.
+        progress: show progress on stderr.
+
+    Raises:
+        ConfigError: the name of the file says no format.
+        DataError: the rows cannot be used.
+        StorageError: the disk is full or cannot be written.
+    """
+    check_suffix(Path(out))
+    encoder = _loaded(encoder)
+    modality = registry().get("modality", encoder.modality)
+    if split is None:
+        splits = available_splits(data, modality=modality)
+        split = "train" if "train" in splits else splits[0]
+    rows = load_source(data, modality=modality, split=split, columns=columns, label=label)
+    if label is None and not _has_classes(rows):
+        rows = rows.without_labels()
+    arithmetic = resolve_precision(precision, encoder.device.type)
+    autocast = {"32": None, "bf16": torch.bfloat16, "16": torch.float16}[arithmetic]
+    with make_reporter(progress) as reporter:
+        reporter.start("reading rows", len(rows), unit="rows")
+        store = prepare(rows, encoder.processor, max_bad_rows=max_bad_rows, progress=lambda done, _: reporter.advance(done))
+        path = write_embeddings(encoder, store, rows, Path(out), batch_size=batch_size, autocast=autocast, reporter=reporter)
+    return EmbeddingFile(path, len(store), encoder.embed_dim, len(store.bad_rows))
+
+
+def _has_classes(rows: Rows) -> bool:
+    """Whether the column that was taken for the labels gives every row a class."""
+    try:
+        rows.labels()
+    except ColumnError:
+        return False
+    return True
+
+
+def _loaded(encoder: EncoderLike) -> Encoder:
+    if isinstance(encoder, Encoder):
+        return encoder
+    return load(encoder, device="cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _results_folder(encoder: EncoderLike, out: str | Path | None) -> Path | None:
+    """Where records go: as told, or into the run that the encoder is of."""
+    if out is not None:
+        return Path(out)
+    if isinstance(encoder, Encoder) or not RunDirectory.is_run(encoder):
+        return None
+    return RunDirectory.open(encoder).results

@@ -1,0 +1,92 @@
+"""How many labels does the encoder save? Accuracy by the share of the labels that is used."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from selfsup.config import Config
+from selfsup.errors import ConfigError
+from selfsup.evaluation.base import EvaluatorRecipe, Split
+from selfsup.evaluation.checks import class_count
+from selfsup.evaluation.finetune import FinetuneConfig, finetune_classifier, score
+from selfsup.evaluation.linear import LinearConfig, fit_probe
+from selfsup.evaluation.metrics import classification_metrics
+from selfsup.evaluation.subsets import balanced_subset
+
+if TYPE_CHECKING:
+    from selfsup.artifacts import Encoder
+
+_log = logging.getLogger(__name__)
+
+Fraction = Annotated[float, Field(gt=0, le=1)]
+
+
+class LabelEfficiencyConfig(Config):
+    """Options of the label-efficiency evaluator."""
+
+    fractions: tuple[Fraction, ...] = Field(default=(0.01, 0.05, 0.1, 1.0), min_length=1)
+    """Shares of the training labels (SimCLR: 0.01, 0.1, 1)."""
+    repeats: int = Field(default=3, ge=1)
+    """Draws of the labelled rows for each share; the mean and the standard deviation over them are reported."""
+    method: Literal["linear", "finetune"] = "linear"
+    """What is trained: a linear probe, or all weights."""
+    linear: LinearConfig = LinearConfig()
+    """Options of the linear probe."""
+    finetune: FinetuneConfig = FinetuneConfig()
+    """Options of fine-tuning; its ``fraction`` is set by ``fractions``."""
+
+
+@dataclass(frozen=True)
+class LabelEfficiency:
+    """Trains on class-balanced shares of the training labels."""
+
+    config: LabelEfficiencyConfig
+
+    def evaluate(self, encoder: Encoder, train: Split, test: Split, *, seed: int) -> dict[str, float]:
+        """``accuracy_1pct``, ``accuracy_1pct_std``, ``macro_f1_1pct``, and so on, on ``test``; the smallest share comes first.
+
+        A share that holds fewer rows than there are classes is left out with a warning.
+
+        Raises:
+            ConfigError: every share does.
+        """
+        n_classes = class_count("label-efficiency", train, test)
+        labels = train.targets().numpy()
+        metrics: dict[str, float] = {}
+        problem: ConfigError | None = None
+        for fraction in sorted(set(self.config.fractions)):
+            try:
+                balanced_subset(labels, fraction, seed=seed)
+            except ConfigError as error:
+                problem = error
+                _log.warning("label-efficiency leaves out %g %% of the labels: %s", 100 * fraction, error)
+                continue
+            runs = [self._once(encoder, train, test, n_classes, fraction, seed=seed + i) for i in range(self.config.repeats)]
+            name = f"{100 * fraction:g}pct"
+            accuracy = [run["accuracy"] for run in runs]
+            metrics[f"accuracy_{name}"] = float(np.mean(accuracy))
+            if len(runs) > 1:
+                metrics[f"accuracy_{name}_std"] = float(np.std(accuracy, ddof=1))
+            metrics[f"macro_f1_{name}"] = float(np.mean([run["macro_f1"] for run in runs]))
+        if problem is not None and not metrics:
+            raise problem
+        return metrics
+
+    def _once(
+        self, encoder: Encoder, train: Split, test: Split, n_classes: int, fraction: float, *, seed: int
+    ) -> dict[str, float]:
+        if self.config.method == "finetune":
+            config = self.config.finetune.model_copy(update={"fraction": fraction})
+            return score(finetune_classifier(encoder, train, config, seed=seed), test)
+        rows = torch.from_numpy(balanced_subset(train.targets().numpy(), fraction, seed=seed))
+        probe = fit_probe(train.embeddings(encoder)[rows], train.targets()[rows], n_classes, self.config.linear, seed=seed)
+        return classification_metrics(probe.log_probabilities(test.embeddings(encoder)), test.targets())
+
+
+RECIPE = EvaluatorRecipe(LabelEfficiencyConfig, LabelEfficiency)

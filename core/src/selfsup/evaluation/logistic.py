@@ -1,0 +1,185 @@
+"""Multinomial logistic regression by preconditioned, full-batch L-BFGS."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+_MEMORY = 10
+"""Pairs of steps and gradient changes that approximate the curvature."""
+_CHUNK_NUMBERS = 16_000_000
+"""Logits that are held at once (64 MB in float32)."""
+_MAX_EIGEN = 4_096
+"""Features beyond which the eigenbasis (cubic in their number) costs more than it saves."""
+
+
+@dataclass(frozen=True)
+class Standardizer:
+    """Shifts and scales features to mean 0 and variance 1; features that do not vary become 0."""
+
+    mean: Tensor
+    """[D]."""
+    scale: Tensor
+    """[D], 1 / standard deviation, or 0."""
+
+    @classmethod
+    def fit(cls, features: Tensor) -> Standardizer:
+        """From [N, D] features."""
+        variance, mean = torch.var_mean(features, dim=0, correction=0)
+        std = variance.sqrt()
+        # Rounding alone leaves a constant column some spread; blown up to variance 1 it would be noise.
+        varies = std > 1e-6 * features.abs().amax(dim=0).clamp_min(torch.finfo(features.dtype).tiny)
+        return cls(mean, torch.where(varies, 1 / std, 0))
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """[N, D] to [N, D]."""
+        return (features - self.mean).mul_(self.scale)
+
+
+@dataclass(frozen=True)
+class Logistic:
+    """A fitted classifier on standardised features."""
+
+    weight: Tensor
+    """[K, D]."""
+    bias: Tensor
+    """[K]."""
+    iterations: int
+    """Steps that the fit took."""
+
+    def log_probabilities(self, features: Tensor) -> Tensor:
+        """[N, D] features to [N, K]."""
+        return F.linear(features, self.weight, self.bias).log_softmax(dim=1)
+
+
+@torch.no_grad()
+def fit_path(
+    features: Tensor,
+    targets: Tensor,
+    n_classes: int,
+    l2: Iterable[float],
+    *,
+    start: Logistic | None = None,
+    tolerance: float = 1e-5,
+    max_iterations: int = 200,
+) -> Iterator[Logistic]:
+    """Fit one classifier for each penalty, each starting from the one before.
+
+    Minimises mean cross-entropy + l2/2 |W|² over W [K, D] and the unpenalised bias. This is what
+    ``sklearn.linear_model.LogisticRegression(C=1 / (N l2))`` minimises; for two classes, for which it keeps one vector in place
+    of two opposite ones, with ``C=2 / (N l2)``. L-BFGS (Nocedal 1980) runs in the eigenbasis of the
+    features' covariance, where the Hessian is close to diagonal: at W = 0 the first step is Newton's. That saves most of the
+    iterations on correlated features.
+
+    Args:
+        features: [N, D], centred; float32 or float64.
+        targets: [N] long, in 0..n_classes-1.
+        n_classes: K.
+        l2: penalties, above 0. From strong to weak is the quick order.
+        start: where to begin; None: zeros.
+        tolerance: stop when the quadratic model promises less than this, in nats.
+        max_iterations: stop at the latest then.
+    """
+    problem = _Problem(features, targets, n_classes)
+    parameters = features.new_zeros(n_classes, features.shape[1] + 1)
+    if start is not None:
+        parameters = torch.cat([problem.into_basis(start.weight), start.bias.unsqueeze(1)], dim=1)
+    for penalty in l2:
+        parameters, iterations = _minimise(problem, parameters, penalty, tolerance, max_iterations)
+        yield Logistic(problem.out_of_basis(parameters[:, :-1]), parameters[:, -1].clone(), iterations)
+
+
+class _Problem:
+    """The loss and its gradient in the eigenbasis. Parameters are [K, D + 1], the bias last."""
+
+    def __init__(self, features: Tensor, targets: Tensor, n_classes: int) -> None:
+        self.features, self.targets, self.n_classes = features, targets, n_classes
+        self.basis: Tensor | None = None
+        if features.shape[1] <= _MAX_EIGEN:
+            variances, self.basis = torch.linalg.eigh(features.T @ features / len(features))
+        else:
+            variances = features.square().mean(dim=0)
+        self.variances = torch.cat([variances.clamp_min(0), variances.new_ones(1)])
+        self.rows = max(1, _CHUNK_NUMBERS // n_classes)
+
+    def into_basis(self, weight: Tensor) -> Tensor:
+        return weight if self.basis is None else weight @ self.basis
+
+    def out_of_basis(self, weight: Tensor) -> Tensor:
+        return weight if self.basis is None else weight @ self.basis.T
+
+    def curvature(self, penalty: float) -> Tensor:
+        """[D + 1], the diagonal of the Hessian at W = 0, within the classes' zero-sum space."""
+        diagonal = self.variances / self.n_classes
+        diagonal[:-1] += penalty
+        return diagonal.clamp_min(1e-12)
+
+    def loss_and_gradient(self, parameters: Tensor, penalty: float) -> tuple[float, Tensor]:
+        weight, bias = parameters[:, :-1], parameters[:, -1]
+        plain = self.out_of_basis(weight)
+        gradient = torch.zeros_like(parameters)
+        loss = torch.zeros((), dtype=torch.float64, device=plain.device)
+        for first in range(0, len(self.features), self.rows):
+            x, y = self.features[first : first + self.rows], self.targets[first : first + self.rows]
+            log_p = torch.addmm(bias, x, plain.T).log_softmax(dim=1)
+            chosen = y.unsqueeze(1)
+            loss -= log_p.gather(1, chosen).double().sum()
+            residual = log_p.exp_().scatter_add_(1, chosen, log_p.new_full((len(y), 1), -1.0))
+            gradient[:, :-1] += residual.T @ x
+            gradient[:, -1] += residual.sum(dim=0)
+        n = len(self.features)
+        gradient /= n
+        gradient[:, :-1] = self.into_basis(gradient[:, :-1]) + penalty * weight
+        return float(loss) / n + 0.5 * penalty * float(weight.square().sum()), gradient
+
+
+def _minimise(
+    problem: _Problem, parameters: Tensor, penalty: float, tolerance: float, max_iterations: int
+) -> tuple[Tensor, int]:
+    """L-BFGS with backtracking (Armijo)."""
+    curvature = problem.curvature(penalty)
+    steps: list[Tensor] = []
+    changes: list[Tensor] = []
+    loss, gradient = problem.loss_and_gradient(parameters, penalty)
+    for iteration in range(max_iterations):
+        direction = -_inverse_hessian_times(gradient, steps, changes, curvature)
+        slope = float((direction * gradient).sum())
+        if -slope / 2 < tolerance:
+            return parameters, iteration
+        rate = 1.0
+        while True:
+            candidate = parameters + rate * direction
+            new_loss, new_gradient = problem.loss_and_gradient(candidate, penalty)
+            if new_loss <= loss + 1e-4 * rate * slope:
+                break
+            # The minimum of the parabola through both losses and the slope, kept away from no step at all.
+            rate *= min(0.5, max(0.1, -slope * rate / (2 * (new_loss - loss - slope * rate))))
+            if rate < 1e-6:  # rounding hides any decrease that is left
+                return parameters, iteration
+        step, change = candidate - parameters, new_gradient - gradient
+        if float((step * change).sum()) > 0:
+            steps, changes = [*steps[1 - _MEMORY :], step], [*changes[1 - _MEMORY :], change]
+        parameters, loss, gradient = candidate, new_loss, new_gradient
+    return parameters, max_iterations
+
+
+def _inverse_hessian_times(gradient: Tensor, steps: list[Tensor], changes: list[Tensor], curvature: Tensor) -> Tensor:
+    """The two-loop recursion (Nocedal and Wright 2006, algorithm 7.4), begun with the diagonal preconditioner."""
+    result = gradient.clone()
+    factors: list[tuple[float, float]] = []
+    for step, change in zip(reversed(steps), reversed(changes), strict=True):
+        inverse = 1 / float((step * change).sum())
+        alpha = inverse * float((step * result).sum())
+        result -= alpha * change
+        factors.append((inverse, alpha))
+    if steps:
+        step, change = steps[-1], changes[-1]
+        result *= float((step * change).sum()) / float((change.square() / curvature).sum())
+    result /= curvature
+    for step, change, (inverse, alpha) in zip(steps, changes, reversed(factors), strict=True):
+        result += (alpha - inverse * float((change * result).sum())) * step
+    return result

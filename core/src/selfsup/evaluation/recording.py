@@ -1,0 +1,48 @@
+"""From an evaluation to its record."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from selfsup.artifacts import Encoder, ResultRecord, device_name, package_versions, peak_memory
+from selfsup.config import Config
+from selfsup.evaluation.splits import Splits
+
+
+def record_of(
+    encoder: Encoder, splits: Splits, evaluator: str, config: Config, metrics: dict[str, float], seed: int, seconds: float
+) -> ResultRecord:
+    """The record of one evaluation.
+
+    Args:
+        encoder: what was measured.
+        splits: on what.
+        evaluator: by what.
+        config: its options.
+        metrics: its numbers, the headline first.
+        seed: of its random choices.
+        seconds: it took.
+    """
+    both = f"{splits.train.fingerprint}\n{splits.test.fingerprint}"
+    details: dict[str, Any] = {"test_rows": splits.test_rows, "bad_rows": splits.bad_rows, "precision": splits.test.precision}
+    if splits.train.class_names:
+        details["class_names"] = list(splits.train.class_names)
+    return ResultRecord(
+        task=encoder.task,
+        backbone=encoder.backbone_id,
+        dataset=splits.name,
+        dataset_fingerprint=hashlib.sha256(both.encode()).hexdigest(),
+        evaluator=evaluator,
+        options=config.model_dump(mode="json"),
+        metrics=metrics,
+        n_train=len(splits.train.store),
+        n_test=len(splits.test.store),
+        seed=seed,
+        encoder=encoder.digest(),
+        versions=dict(package_versions()),
+        device=device_name(encoder.device),
+        seconds=seconds,
+        peak_memory=peak_memory(encoder.device),
+        details=details,
+    )

@@ -1,0 +1,63 @@
+"""Augmented views of processed rows, for what is measured with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from selfsup.data.sampler import IndexArray
+
+if TYPE_CHECKING:
+    from selfsup.artifacts import Encoder
+    from selfsup.data import Store
+
+_BATCH = 256
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; every training flag is as before afterwards."""
+    flags = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for part, flag in flags.items():
+            part.training = flag
+
+
+def two_views(encoder: Encoder, store: Store, indices: IndexArray, *, seed: int) -> tuple[Tensor, Tensor] | None:
+    """Embeddings of two augmentations of some rows, by the modality's default views.
+
+    Args:
+        encoder: embeds them.
+        store: the rows.
+        indices: [N], which of them.
+        seed: of the augmentation.
+
+    Returns:
+        Two of [N, D] float32 on the CPU; None where the modality has no views, or makes but one.
+    """
+    from selfsup.registry import registry
+
+    recipe = registry().modality_objects(encoder.modality).views
+    if recipe is None:
+        return None
+    views = recipe.build(recipe.config(), encoder.processor.info()).to(encoder.device)
+    if views.n_global < 2:
+        return None
+    generator = torch.Generator(encoder.device).manual_seed(seed)
+    first: list[Tensor] = []
+    second: list[Tensor] = []
+    with frozen(encoder):
+        for start in range(0, len(indices), _BATCH):
+            batch = encoder.processor.collate(store.read(indices[start : start + _BATCH]))
+            made = views({key: value.to(encoder.device) for key, value in batch.items()}, generator)
+            first.append(encoder(made[0]).float().cpu())
+            second.append(encoder(made[1]).float().cpu())
+    return torch.cat(first), torch.cat(second)

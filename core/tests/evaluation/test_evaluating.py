@@ -1,0 +1,254 @@
+"""The Python face: ``selfsup.evaluate``, ``selfsup.finetune``, ``selfsup.embed``."""
+
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from datasets import Dataset
+
+import selfsup
+from selfsup.artifacts import ResultRecord, RunDirectory
+from selfsup.errors import ColumnError, ConfigError, DataError, StorageError, TooManyBadRowsError, UnknownIdError
+from selfsup.evaluating import embed, evaluate, finetune
+from selfsup.testing.sequences.rows import frame_rows
+
+TUNE = {"epochs": 1, "min_steps": 0, "precision": "32"}
+
+
+@pytest.fixture
+def run(encoder, tmp_path):
+    run = RunDirectory.create(tmp_path / "run", task="sequence/random-init", config={})
+    encoder.save(run.encoder)
+    run.update(status="done")
+    return run
+
+
+def _dataset(n=60, seed=0):
+    return Dataset.from_list(frame_rows(n, seed))
+
+
+def test_a_registered_data_set_is_measured_on_its_test_split(encoder):
+    records = evaluate(encoder, "toy-frames", evaluators=["knn", "geometry"], options={"knn": {"k": 3}})
+    assert [record.evaluator for record in records] == ["knn", "geometry"]
+    knn = records[0]
+    assert (knn.n_train, knn.n_test, knn.dataset) == (256, 128, "toy-frames")
+    assert knn.options == {"k": 3, "tau": 0.07}
+    assert knn.details["test_rows"] == "toy-frames (test)"
+    assert knn.details["class_names"] == ["class 0", "class 1", "class 2"]
+    assert knn.encoder == encoder.digest()
+    assert knn.headline[0] == "accuracy"
+    assert knn.metrics["accuracy"] > 0.4
+
+
+def test_the_same_seed_gives_the_same_records(encoder):
+    first, second = (
+        [record.metrics for record in evaluate(encoder, _dataset(), evaluators=["knn", "linear", "clustering"], seed=4)]
+        for _ in range(2)
+    )
+    assert first == second
+
+
+def test_rows_without_a_test_split_are_parted_with_the_seed(encoder):
+    (record,) = evaluate(encoder, _dataset(60), evaluators=["knn"], seed=7)
+    assert (record.n_train, record.n_test) == (48, 12)
+    assert "held out with seed 7" in record.details["test_rows"]
+
+
+def test_test_rows_may_come_from_another_source(encoder, tmp_path):
+    _dataset(30, seed=5).to_parquet(tmp_path / "other.parquet")
+    (record,) = evaluate(encoder, _dataset(60), tmp_path / "other.parquet", evaluators=["knn"])
+    assert (record.n_train, record.n_test) == (60, 30)
+    (same_test,) = evaluate(encoder, _dataset(60), _dataset(30, seed=5), evaluators=["knn"])
+    assert same_test.metrics == record.metrics
+
+
+def test_class_ids_of_test_rows_are_those_of_the_training_rows(encoder):
+    # The test rows hold two of three classes, which would be numbered 0 and 1 by themselves.
+    rows = frame_rows(120, 0)
+    for row in rows:
+        row["label"] = ["slow", "medium", "fast"][row["label"]]
+    train, test = rows[:90], [row for row in rows[90:] if row["label"] != "fast"]
+    (record,) = evaluate(encoder, Dataset.from_list(train), Dataset.from_list(test), evaluators=["linear"])
+    assert record.details["class_names"] == ["fast", "medium", "slow"]
+    assert record.metrics["accuracy"] > 0.5
+
+
+def test_a_class_that_training_rows_lack_is_refused(encoder):
+    with pytest.raises(ColumnError, match=r"Class '2'.*not among the known classes"):
+        evaluate(encoder, _dataset(60).filter(lambda row: row["label"] < 2), _dataset(30, seed=1), evaluators=["knn"])
+
+
+def test_the_training_rows_are_no_test_rows(encoder):
+    with pytest.raises(DataError, match="are the training rows"):
+        evaluate(encoder, "toy-frames:train", "toy-frames:train", evaluators=["knn"])
+
+
+def test_a_run_gets_its_records(run):
+    records = evaluate(run.path, "toy-frames", evaluators=["knn"])
+    (file,) = run.results.glob("*.json")
+    assert ResultRecord.read(file) == records[0]
+    evaluate(str(run.path), "toy-frames", evaluators=["knn"])
+    assert len(list(run.results.glob("*.json"))) == 1
+    evaluate(run.path, "toy-frames", evaluators=["knn"], seed=1)
+    assert len(list(run.results.glob("*.json"))) == 2
+
+
+def test_records_go_where_they_are_told_to(run, tmp_path):
+    evaluate(run.path, "toy-frames", evaluators=["knn"], out=tmp_path / "here")
+    assert len(list((tmp_path / "here").glob("knn-*.json"))) == 1
+    assert not run.results.exists()
+
+
+def test_unlabelled_rows_have_a_geometry_and_no_accuracy(encoder):
+    unlabelled = _dataset().remove_columns("label")
+    (record,) = evaluate(encoder, unlabelled, evaluators=["geometry"])
+    assert record.metrics["rankme"] > 1
+    assert "class_names" not in record.details
+    with pytest.raises(ColumnError, match="label"):
+        evaluate(encoder, unlabelled, evaluators=["geometry", "knn"])
+
+
+def test_a_label_column_of_real_numbers_is_no_label(encoder, tmp_path):
+    real = _dataset().map(lambda row: {"label": row["label"] + 0.5})
+    (record,) = evaluate(encoder, real, evaluators=["geometry"])
+    assert record.metrics["rankme"] > 1
+    embed(encoder, real, tmp_path / "e.parquet")
+    assert pq.read_table(tmp_path / "e.parquet").column_names == ["row", "embedding"]
+    for call in (lambda: evaluate(encoder, real), lambda: embed(encoder, real, tmp_path / "e.parquet", label="label")):
+        with pytest.raises(ColumnError, match="classes are whole numbers"):
+            call()
+
+
+def test_a_label_column_that_is_missing_is_named(encoder):
+    with pytest.raises(ColumnError, match="'species'"):
+        evaluate(encoder, _dataset(), evaluators=["knn"], label="species")
+
+
+def test_bad_rows_are_left_out_within_the_limit(encoder):
+    rows = frame_rows(60, 0)
+    rows[4]["sequence"] = []
+    (record,) = evaluate(encoder, Dataset.from_list(rows), _dataset(30, seed=1), evaluators=["knn"], max_bad_rows=0.02)
+    assert (record.n_train, record.n_test, record.details["bad_rows"]) == (59, 30, 1)
+    with pytest.raises(TooManyBadRowsError):
+        evaluate(encoder, Dataset.from_list(rows), _dataset(30, seed=1), evaluators=["knn"], max_bad_rows=0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"evaluators": ["knm"]}, UnknownIdError, "knn"),
+        ({"evaluators": []}, ConfigError, "give a list of ids"),
+        ({"evaluators": "knn"}, ConfigError, "give a list of ids"),
+        ({"evaluators": ["knn", "knn"]}, ConfigError, "knn more than once"),
+        ({"evaluators": ["knn"], "options": {"linear": {}}}, ConfigError, "options for linear, and the evaluators are knn"),
+        ({"evaluators": ["knn"], "options": {"knn": {"kk": 1}}}, ConfigError, "no option 'kk'.*'k'"),
+        ({"evaluators": ["knn"], "options": {"knn": {"k": 0}}}, ConfigError, "k = 0 is not allowed"),
+    ],
+)
+def test_wrong_calls_are_refused(encoder, arguments, error, message):
+    with pytest.raises(error, match=message):
+        evaluate(encoder, "toy-frames", **arguments)
+
+
+def test_finetune_gives_a_classifier_and_a_record(run, tmp_path):
+    result = finetune(run.path, "toy-frames", fraction=0.1, options=TUNE, out=tmp_path / "tuned")
+    assert result.record.evaluator == "finetune"
+    assert result.record.options["fraction"] == 0.1
+    assert 0 <= result.record.metrics["accuracy"] <= 1
+    assert result.record.encoder == selfsup.load(run.path).digest()
+    assert [file.name.split("-")[0] for file in run.results.glob("*.json")] == ["finetune"]
+    tuned = selfsup.load(tmp_path / "tuned")
+    assert tuned.metadata["finetuned_on"] == "toy-frames"
+    assert tuned.digest() == result.classifier.encoder.digest() != result.record.encoder
+
+
+def test_finetune_is_the_evaluator_of_that_name(encoder):
+    (record,) = evaluate(
+        encoder, "toy-frames", evaluators=["finetune"], options={"finetune": {**TUNE, "fraction": 0.2}}, seed=2
+    )
+    assert finetune(encoder, "toy-frames", fraction=0.2, options=TUNE, seed=2).record.metrics == record.metrics
+
+
+def test_progress_goes_to_stderr_and_only_if_asked_for(encoder, capsys):
+    finetune(encoder, _dataset(), options=TUNE, progress=True)
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    for words in ("reading training rows", "held out with seed 0", "fine-tuning", "loss"):
+        assert words in shown.err
+    finetune(encoder, _dataset(), options=TUNE)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_finetune_refuses_wrong_options(encoder):
+    with pytest.raises(ConfigError, match=r"'epoch'.*'epochs'"):
+        finetune(encoder, "toy-frames", options={"epoch": 3})
+    with pytest.raises(ConfigError, match="fraction"):
+        finetune(encoder, "toy-frames", fraction=2.0)
+
+
+@pytest.mark.parametrize("batch_size", [7, 1000])
+def test_embed_to_npy(encoder, tmp_path, batch_size):
+    result = embed(encoder, "toy-frames", tmp_path / "e.npy", batch_size=batch_size)
+    stored = np.load(tmp_path / "e.npy")
+    assert (result.rows, result.dim, result.bad_rows) == (256, 32, 0)
+    assert stored.dtype == np.float32
+    np.testing.assert_allclose(stored, encoder.embed(frame_rows(256, 0)), atol=1e-5)
+
+
+def test_embed_to_parquet(encoder, tmp_path, monkeypatch):
+    monkeypatch.setattr("selfsup.evaluation.embedding_files._GROUP", 100)
+    embed(encoder, "toy-frames", tmp_path / "e.parquet", split="test", batch_size=50)
+    table = pq.read_table(tmp_path / "e.parquet")
+    rows = frame_rows(128, 1)
+    assert table.column_names == ["row", "embedding", "label"]
+    assert table["row"].to_pylist() == list(range(128))
+    assert table["label"].to_pylist() == [f"class {row['label']}" for row in rows]
+    np.testing.assert_allclose(np.array(table["embedding"].to_pylist()), encoder.embed(rows), atol=1e-5)
+    assert pq.ParquetFile(tmp_path / "e.parquet").num_row_groups == 2
+
+
+def test_embed_of_ragged_rows_keeps_their_order(id_encoder, tmp_path):
+    embed(id_encoder, "toy-sequences", tmp_path / "e.npy", batch_size=16)
+    rows = load_rows("toy-sequences")
+    np.testing.assert_allclose(np.load(tmp_path / "e.npy"), id_encoder.embed(rows), atol=1e-5)
+
+
+def load_rows(name):
+    modality = selfsup.registry.registry().get("modality", "sequence")
+    from selfsup.data import load_source
+
+    return load_source(name, modality=modality)
+
+
+def test_embed_leaves_out_bad_rows_and_says_which_are_there(encoder, tmp_path):
+    rows = [{"sequence": row["sequence"]} for row in frame_rows(20, 0)]
+    rows[3]["sequence"] = []
+    result = embed(encoder, Dataset.from_list(rows), tmp_path / "e.parquet", max_bad_rows=0.1)
+    table = pq.read_table(tmp_path / "e.parquet")
+    assert (result.rows, result.bad_rows) == (19, 1)
+    assert table.column_names == ["row", "embedding"]
+    assert table["row"].to_pylist() == [*range(3), *range(4, 20)]
+
+
+def test_embed_refuses_an_unknown_format_before_it_does_anything(tmp_path):
+    with pytest.raises(ConfigError, match=r"e\.txt: its name has to end in \.parquet or \.npy"):
+        embed(tmp_path / "nothing", "nowhere", tmp_path / "e.txt")
+
+
+def test_an_interrupted_embed_leaves_no_file(encoder, tmp_path, monkeypatch):
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("selfsup.evaluation.embedding_files._write_npy", full)
+    with pytest.raises(StorageError, match="the disk is full"):
+        embed(encoder, "toy-frames", tmp_path / "out" / "e.npy")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_records_are_json(encoder, tmp_path):
+    evaluate(encoder, "toy-frames", evaluators=["knn"], out=tmp_path)
+    (file,) = tmp_path.glob("*.json")
+    content = json.loads(file.read_text())
+    assert content["schema_version"] == 1
+    assert content["metrics"].keys() == {"accuracy", "macro_f1", "cross_entropy"}

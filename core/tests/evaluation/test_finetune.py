@@ -1,0 +1,126 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+import selfsup
+from selfsup.errors import ArtifactError, ConfigError, NonFiniteLossError
+from selfsup.evaluation import Classifier
+from selfsup.evaluation import finetune as module
+from selfsup.evaluation.finetune import Finetune, FinetuneConfig, finetune_classifier
+from selfsup.evaluation.linear import LinearConfig, fit_probe
+
+CONFIG = FinetuneConfig(epochs=10, min_steps=0, batch_size=64, lr=3e-3, precision="32")
+
+
+def _digest(module):
+    return {key: value.clone() for key, value in module.state_dict().items()}
+
+
+def test_all_weights_move_and_accuracy_rises_above_the_probe(encoder, splits):
+    train, test = splits
+    before = _digest(encoder)
+    probe = fit_probe(train.embeddings(encoder), train.targets(), 3, LinearConfig(), seed=0)
+    probe_accuracy = float((probe.log_probabilities(test.embeddings(encoder)).argmax(dim=1) == test.targets()).double().mean())
+    classifier = finetune_classifier(encoder, train, CONFIG, seed=0)
+    moved = {
+        name for name, p in classifier.encoder.backbone.named_parameters() if not torch.equal(p, before[f"backbone.{name}"])
+    }
+    assert moved == {name for name, _ in encoder.backbone.named_parameters()}
+    assert all(torch.equal(value, before[key]) for key, value in encoder.state_dict().items())
+    assert Finetune(CONFIG).evaluate(encoder, train, test, seed=0)["accuracy"] > probe_accuracy + 0.05
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(encoder, splits):
+    config = FinetuneConfig(epochs=1, min_steps=0, precision="32")
+    a, b, c = (_digest(finetune_classifier(encoder, splits[0], config, seed=seed)) for seed in (1, 1, 2))
+    assert all(torch.equal(a[key], b[key]) for key in a)
+    assert any(not torch.equal(a[key], c[key]) for key in a)
+
+
+def test_a_head_from_the_probe_starts_with_the_probes_answers(encoder, splits, monkeypatch):
+    monkeypatch.setattr(module, "_train", lambda *args: None)
+    train, test = splits
+    embeddings = test.embeddings(encoder)
+    probe = fit_probe(train.embeddings(encoder), train.targets(), 3, LinearConfig(), seed=0)
+    started = finetune_classifier(encoder, train, CONFIG, seed=0)
+    assert torch.allclose(started.log_probabilities(embeddings).exp(), probe.log_probabilities(embeddings).exp(), atol=1e-3)
+    zeros = finetune_classifier(encoder, train, CONFIG.model_copy(update={"head": "zeros"}), seed=0)
+    assert torch.allclose(zeros.log_probabilities(embeddings).exp(), torch.full((len(embeddings), 3), 1 / 3))
+
+
+@pytest.mark.parametrize(("fraction", "epochs", "min_steps", "expected"), [(1.0, 2, 0, 8), (0.05, 1, 7, 7), (0.05, 1, 0, 1)])
+def test_steps_and_rows_are_those_that_were_asked_for(encoder, splits, monkeypatch, fraction, epochs, min_steps, expected):
+    seen, steps = set(), []
+    real = splits[0].store.read
+    monkeypatch.setattr(splits[0].store, "read", lambda rows: seen.update(np.asarray(rows).tolist()) or real(rows))
+    original = module.set_hyperparameters
+    monkeypatch.setattr(module, "set_hyperparameters", lambda *args, **kw: steps.append(kw["lr"]) or original(*args, **kw))
+    config = FinetuneConfig(fraction=fraction, epochs=epochs, min_steps=min_steps, batch_size=64, head="zeros", precision="32")
+    finetune_classifier(encoder, splits[0], config, seed=0)
+    assert len(steps) == expected
+    counts = np.bincount(splits[0].labels[sorted(seen)])
+    assert (len(seen) == 256) if fraction == 1 else (counts.max() - counts.min() <= 1 and len(seen) == 13)
+
+
+def test_learning_rate_rises_and_falls(encoder, splits, monkeypatch):
+    rates = []
+    original = module.set_hyperparameters
+    monkeypatch.setattr(module, "set_hyperparameters", lambda *args, **kw: rates.append(kw["lr"]) or original(*args, **kw))
+    finetune_classifier(encoder, splits[0], FinetuneConfig(epochs=10, min_steps=0, batch_size=64, lr=1e-3), seed=0)
+    assert rates[3] == max(rates) == 1e-3
+    assert rates[0] == pytest.approx(1e-3 / 4)
+    assert rates[-1] < 1e-4
+
+
+def test_augmentation_can_be_left_out(encoder, splits, monkeypatch):
+    plain = CONFIG.model_copy(update={"augment": False, "epochs": 1})
+    with_views = _digest(finetune_classifier(encoder, splits[0], plain.model_copy(update={"augment": True}), seed=0))
+    without = _digest(finetune_classifier(encoder, splits[0], plain, seed=0))
+    assert any(not torch.equal(with_views[key], without[key]) for key in without)
+    monkeypatch.setattr(module, "_augmentation", lambda encoder: None)
+    no_views = _digest(finetune_classifier(encoder, splits[0], plain.model_copy(update={"augment": True}), seed=0))
+    assert all(torch.equal(no_views[key], without[key]) for key in without)
+
+
+def test_embeddings_of_another_scale_in_training_do_no_harm(encoder, splits):
+    # Batch norm whose running statistics are far from the batch's, as in a network with random weights.
+    shifted = copy.deepcopy(encoder)
+    with torch.no_grad():
+        for norm in shifted.backbone.norms:
+            norm.running_var.mul_(1e4)
+    config = CONFIG.model_copy(update={"min_steps": 200})
+    assert Finetune(config).evaluate(shifted, *splits, seed=0)["cross_entropy"] < 0.5
+
+
+def test_too_few_labels_for_all_classes_are_refused(encoder, splits):
+    with pytest.raises(ConfigError, match=r"fraction=0.005 of 256 labelled rows is 1, and there are 3 classes"):
+        finetune_classifier(encoder, splits[0], FinetuneConfig(fraction=0.005), seed=0)
+
+
+def test_a_loss_that_is_no_number_stops_it(encoder, splits):
+    broken = copy.deepcopy(encoder)
+    with torch.no_grad():
+        broken.backbone.norms[0].weight.fill_(float("nan"))
+    with pytest.raises(NonFiniteLossError, match=r"the loss became nan at step 1 of 40.*finetune.lr"):
+        finetune_classifier(broken, splits[0], CONFIG.model_copy(update={"head": "zeros"}), seed=0)
+
+
+def test_a_saved_classifier_predicts_the_same_and_holds_an_encoder(encoder, splits, tmp_path):
+    classifier = finetune_classifier(encoder, splits[0], CONFIG.model_copy(update={"epochs": 1}), seed=0)
+    folder = classifier.save(tmp_path / "tuned")
+    rows = [{"sequence": np.random.default_rng(i).standard_normal((16, 4)).tolist()} for i in range(5)]
+    loaded = Classifier.load(folder)
+    assert loaded.predict(rows) == classifier.predict(rows)
+    assert set(loaded.predict(rows)) <= {"class 0", "class 1", "class 2"}
+    batch = loaded.encoder.processor(rows)
+    assert torch.allclose(loaded(batch), classifier(batch))
+    assert np.allclose(selfsup.load(folder).embed(rows), classifier.encoder.embed(rows))
+    assert not list(folder.rglob("*.pt"))
+
+
+def test_an_encoder_without_a_head_is_no_classifier(encoder, tmp_path):
+    encoder.save(tmp_path / "encoder")
+    with pytest.raises(ArtifactError, match=r"holds an encoder, but no classifier.*classes.json"):
+        Classifier.load(tmp_path / "encoder")

@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import average_precision_score
+from sklearn.metrics.pairwise import cosine_similarity
+
+from selfsup.evaluation import retrieval
+from selfsup.evaluation.retrieval import mean_average_precision, recall_at
+
+
+def _data(seed=0):
+    g = torch.Generator().manual_seed(seed)
+    centres = torch.randn(5, 8, generator=g)
+    labels = torch.randint(5, (360,), generator=g)
+    x = centres[labels] + 1.5 * torch.randn(360, 8, generator=g)
+    return x[:60], labels[:60], x[60:], labels[60:]
+
+
+def test_map_agrees_with_scikit_learn(monkeypatch):
+    queries, query_labels, gallery, gallery_labels = _data()
+    scores = cosine_similarity(queries.double().numpy(), gallery.double().numpy())
+    expected = np.mean(
+        [average_precision_score(gallery_labels.numpy() == int(y), row) for y, row in zip(query_labels, scores, strict=True)]
+    )
+    assert mean_average_precision(queries, query_labels, gallery, gallery_labels) == pytest.approx(expected, abs=1e-6)
+    monkeypatch.setattr(retrieval, "_CHUNK_NUMBERS", 7 * len(gallery))
+    assert mean_average_precision(queries, query_labels, gallery, gallery_labels) == pytest.approx(expected, abs=1e-6)
+
+
+def test_map_of_equal_scores_ranks_other_classes_first():
+    gallery, labels = torch.ones(4, 2), torch.tensor([0, 1, 1, 1])
+    assert mean_average_precision(torch.ones(1, 2), torch.tensor([0]), gallery, labels) == pytest.approx(1 / 4)
+
+
+def test_map_leaves_embeddings_as_they_are():
+    queries, query_labels, gallery, gallery_labels = _data()
+    before = queries.clone(), gallery.clone()
+    mean_average_precision(queries, query_labels, gallery, gallery_labels)
+    assert torch.equal(queries, before[0])
+    assert torch.equal(gallery, before[1])
+
+
+def test_recall_is_the_share_of_queries_with_a_hit():
+    queries, query_labels, gallery, gallery_labels = _data()
+    order = np.argsort(-cosine_similarity(queries.double().numpy(), gallery.double().numpy()), axis=1, kind="stable")
+    hits = gallery_labels.numpy()[order] == query_labels.numpy()[:, None]
+    ks = [1, 5, 10, 10_000]
+    expected = [hits[:, :k].any(axis=1).mean() for k in ks]
+    assert recall_at(queries, query_labels, gallery, gallery_labels, ks) == pytest.approx(expected, abs=1e-12)

@@ -1,0 +1,49 @@
+"""The conformance kit that plugin authors run, and a toy modality to test against.
+
+Names are imported on first use, so that the toy modality's entry module stays as light as any plugin's.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from selfsup.testing.cases import TaskCase
+    from selfsup.testing.distributed_checks import check_two_processes
+    from selfsup.testing.kit import CheckResult, check_plugin, parametrize_specs, parametrize_tasks, task_cases
+    from selfsup.testing.spec_checks import check_entry_module_is_light, check_spec
+    from selfsup.testing.task_checks import TASK_CHECKS
+
+__all__ = [
+    "TASK_CHECKS",
+    "CheckResult",
+    "TaskCase",
+    "check_entry_module_is_light",
+    "check_plugin",
+    "check_spec",
+    "check_two_processes",
+    "parametrize_specs",
+    "parametrize_tasks",
+    "task_cases",
+]
+
+_HOMES = {
+    "TASK_CHECKS": "task_checks",
+    "CheckResult": "kit",
+    "TaskCase": "cases",
+    "check_entry_module_is_light": "spec_checks",
+    "check_plugin": "kit",
+    "check_spec": "spec_checks",
+    "check_two_processes": "distributed_checks",
+    "parametrize_specs": "kit",
+    "parametrize_tasks": "kit",
+    "task_cases": "kit",
+}
+"""Public name to the module here that defines it."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

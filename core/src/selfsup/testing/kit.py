@@ -1,0 +1,110 @@
+"""The conformance kit: every check on everything that is registered, as pytest parameters or as a plain report.
+
+In a plugin's own tests::
+
+    from selfsup.testing import parametrize_specs, parametrize_tasks
+
+    @parametrize_tasks(modality="vision")
+    def test_task(case, check):
+        check(case)
+
+A check that a task cannot meet is not left out but expected to fail, with a reason, and the test fails once it passes::
+
+    @parametrize_tasks(modality="vision", expected_failures={("vision/x", "check_learning"): "why"})
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from selfsup import specs
+from selfsup.registry import registry
+from selfsup.testing.cases import TaskCase
+from selfsup.testing.spec_checks import check_entry_module_is_light, check_spec
+from selfsup.testing.task_checks import TASK_CHECKS
+
+Check = Callable[[TaskCase], None]
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """The outcome of one check on one registered object."""
+
+    id: str
+    check: str
+    error: str
+    """Why it failed; empty where it passed."""
+
+
+def task_cases(modality: str = "", provider: str = "") -> list[TaskCase]:
+    """Every registered task, composed ones and the supervised reference included, that has something to train.
+
+    Args:
+        modality: only this one's.
+        provider: only those that this distribution brings, those composed of its modality or objective among them.
+    """
+    house = registry()
+    cases = []
+    for spec in house.tasks.values():
+        if spec.id.endswith("/random-init") or (modality and spec.modality != modality):
+            continue
+        if provider and house.provider(spec)[0] != provider:
+            continue
+        cases.append(TaskCase(spec))
+    return cases
+
+
+def all_specs(provider: str = "") -> list[specs.Spec]:
+    """Every registered spec, of one distribution or of all."""
+    house = registry()
+    kinds = (
+        house.modalities, house.tasks, house.objectives, house.backbones, house.evaluators, house.datasets, house.benchmarks,
+        house.commands, house.loggers, house.executors,
+    )  # fmt: skip
+    found: list[specs.Spec] = [spec for kind in kinds for spec in kind.values()]
+    return [spec for spec in found if not provider or house.provider(spec)[0] == provider]
+
+
+def parametrize_tasks(
+    *, modality: str = "", provider: str = "", expected_failures: Mapping[tuple[str, str], str] | None = None
+) -> Any:
+    """A pytest decorator for ``test(case, check)`` over all checks of all tasks."""
+    import pytest
+
+    expected = dict(expected_failures or {})
+    params = []
+    for case in task_cases(modality, provider):
+        for check in TASK_CHECKS:
+            reason = expected.pop((case.spec.id, check.__name__), "")
+            marks = [pytest.mark.xfail(reason=reason, strict=True)] if reason else []
+            params.append(pytest.param(case, check, id=f"{case}-{check.__name__}", marks=marks))
+    if expected:
+        raise ValueError(f"expected_failures names checks that are not run: {sorted(expected)}")
+    return pytest.mark.parametrize(("case", "check"), params)
+
+
+def parametrize_specs(*, provider: str = "") -> Any:
+    """A pytest decorator for ``test(spec)`` over all registered specs."""
+    import pytest
+
+    return pytest.mark.parametrize(
+        "spec", [pytest.param(spec, id=f"{type(spec).__name__}-{spec.id}") for spec in all_specs(provider)]
+    )
+
+
+def check_plugin(distribution: str, entry_module: str) -> list[CheckResult]:
+    """Run every check on what a distribution registers; the results in the order they were made."""
+    results = [_run("plugin", check_entry_module_is_light, entry_module)]
+    results += [_run(spec.id, check_spec, spec) for spec in all_specs(distribution)]
+    results += [_run(case.spec.id, check, case) for case in task_cases(provider=distribution) for check in TASK_CHECKS]
+    return results
+
+
+def _run(id_: str, check: Callable[..., None], argument: object) -> CheckResult:
+    try:
+        check(argument)
+    except Exception as error:
+        return CheckResult(id_, check.__name__, f"{type(error).__name__}: {error}")
+    return CheckResult(id_, check.__name__, "")

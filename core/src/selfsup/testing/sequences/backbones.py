@@ -1,0 +1,182 @@
+"""Two backbones: a transformer, whose tokens can be masked, and a small convolutional network with batch norm."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from selfsup.backbones import Backbone, BackboneRecipe, Encoded, TokenBackbone, Tokens
+from selfsup.config import Config
+from selfsup.tasks.masking import gather_tokens
+from selfsup.tasks.transformer import Transformer, lattice_positions
+from selfsup.types import Batch, Info
+
+
+class SequenceTransformerConfig(Config):
+    """Options of the transformer."""
+
+    dim: int = Field(default=32, ge=2)
+    """Width D."""
+    depth: int = Field(default=2, ge=1)
+    """Number of blocks."""
+    heads: int = Field(default=2, ge=1)
+    """Attention heads."""
+
+
+class SequenceConvConfig(Config):
+    """Options of the convolutional network."""
+
+    dim: int = Field(default=32, ge=2)
+    """Width D."""
+
+
+class SequenceTransformer(TokenBackbone):
+    """A transformer over tokens; what a token is, the two subclasses say."""
+
+    modality: ClassVar[str] = "sequence"
+
+    def __init__(self, config: SequenceTransformerConfig) -> None:
+        super().__init__()
+        self.embed_dim = config.dim
+        self.transformer = Transformer(config.dim, config.depth, config.heads)
+
+    @abstractmethod
+    def embed(self, batch: Batch) -> Tensor:
+        """[B, N, D], the content of each token."""
+
+    def tokenize(self, batch: Batch) -> Tokens:
+        """One token an id or frame."""
+        embeddings = self.embed(batch)
+        N = embeddings.shape[1]
+        positions = lattice_positions((N,), self.embed_dim, embeddings.device).unsqueeze(0)
+        return Tokens(embeddings, positions, (N,), batch.get("padding"))
+
+    def encode(self, tokens: Tokens, *, keep: Tensor | None = None) -> Tensor:
+        """Mix the tokens, or only those of ``keep``."""
+        return self.transformer(*_visible(tokens, keep))  # type: ignore[no-any-return]  # modules are callable as Any
+
+    def layer_outputs(self, tokens: Tokens) -> list[Tensor]:
+        """The output of each block."""
+        return self.transformer.layers(*_visible(tokens, None))
+
+    def forward(self, batch: Batch) -> Encoded:
+        """Pool over the real tokens."""
+        tokens = self.tokenize(batch)
+        encoded = self.encode(tokens)
+        return Encoded(mean_of_real(encoded, tokens.padding), encoded, tokens.grid, tokens.padding)
+
+
+class IdTransformer(SequenceTransformer):
+    """Tokens are ids, and the ids are what there is to predict."""
+
+    target_kind: ClassVar[Literal["continuous", "categorical"]] = "categorical"
+
+    def __init__(self, config: SequenceTransformerConfig, info: Info) -> None:
+        super().__init__(config)
+        self.embedding = nn.Embedding(info["vocabulary"], config.dim)
+        self.target_dim = info["vocabulary"]
+
+    def embed(self, batch: Batch) -> Tensor:
+        """Look ids up."""
+        out: Tensor = self.embedding(batch["sequence"])
+        return out
+
+    def targets(self, batch: Batch) -> Tensor:
+        """[B, N] long."""
+        return batch["sequence"]
+
+
+class FrameTransformer(SequenceTransformer):
+    """Tokens are frames, and the standardised frames are what there is to predict."""
+
+    target_kind: ClassVar[Literal["continuous", "categorical"]] = "continuous"
+
+    def __init__(self, config: SequenceTransformerConfig, info: Info) -> None:
+        super().__init__(config)
+        self.standardize = Standardize(info)
+        self.embedding = nn.Linear(info["channels"], config.dim)
+        self.target_dim = info["channels"]
+
+    def embed(self, batch: Batch) -> Tensor:
+        """Project frames."""
+        out: Tensor = self.embedding(self.standardize(batch["sequence"]))
+        return out
+
+    def targets(self, batch: Batch) -> Tensor:
+        """[B, N, C] float."""
+        out: Tensor = self.standardize(batch["sequence"])
+        return out
+
+
+class Standardize(nn.Module):
+    """Frames with zero mean and unit variance in each channel, as fitted on the training rows."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, info: Info) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(info["mean"], dtype=torch.float32))
+        self.register_buffer("std", torch.tensor(info["std"], dtype=torch.float32))
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """[B, N, C] to the same."""
+        return (frames - self.mean) / self.std
+
+
+class SequenceConv(Backbone):
+    """Embedding, then twice convolution, batch norm, ReLU; the map is averaged over the real tokens."""
+
+    modality: ClassVar[str] = "sequence"
+
+    def __init__(self, config: SequenceConvConfig, info: Info) -> None:
+        super().__init__()
+        self.embed_dim = config.dim
+        self.embedding = (
+            nn.Embedding(info["vocabulary"], config.dim)
+            if info["kind"] == "ids"
+            else nn.Sequential(Standardize(info), nn.Linear(info["channels"], config.dim))
+        )
+        self.convolutions = nn.ModuleList(nn.Conv1d(config.dim, config.dim, 3, padding=1, bias=False) for _ in range(2))
+        self.norms = nn.ModuleList(nn.BatchNorm1d(config.dim) for _ in range(2))
+
+    def forward(self, batch: Batch) -> Encoded:
+        """Encode; padding is set to zero before each convolution, so that it changes nothing but batch statistics."""
+        padding = batch.get("padding")
+        x = self.embedding(batch["sequence"]).transpose(1, 2)
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            x = x if padding is None else x.masked_fill(padding.unsqueeze(1), 0)
+            x = F.relu(norm(convolution(x)))
+        tokens = x.transpose(1, 2)
+        return Encoded(mean_of_real(tokens, padding), tokens, (tokens.shape[1],), padding)
+
+
+def mean_of_real(tokens: Tensor, padding: Tensor | None) -> Tensor:
+    """[B, D], the mean of [B, N, D] over all tokens that are not padding."""
+    if padding is None:
+        return tokens.mean(dim=1)
+    real = ~padding.unsqueeze(-1)
+    return (tokens * real).sum(dim=1) / real.sum(dim=1).clamp(min=1)
+
+
+def _visible(tokens: Tokens, keep: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Content plus position, and padding, of the tokens that the network may see."""
+    x = tokens.embeddings + tokens.positions
+    if keep is None:
+        return x, tokens.padding
+    padding = None if tokens.padding is None else gather_tokens(tokens.padding, keep)
+    return gather_tokens(x, keep), padding
+
+
+def build_transformer(config: SequenceTransformerConfig, info: Info) -> SequenceTransformer:
+    """The transformer for ids or for frames."""
+    return IdTransformer(config, info) if info["kind"] == "ids" else FrameTransformer(config, info)
+
+
+TRANSFORMER = BackboneRecipe(SequenceTransformerConfig, build_transformer)
+CONV = BackboneRecipe(SequenceConvConfig, SequenceConv)

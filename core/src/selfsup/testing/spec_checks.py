@@ -1,0 +1,75 @@
+"""What every registered spec must do: stay light, say what it is, and lead to something that fits it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+from pydantic import BaseModel
+
+from selfsup import specs
+from selfsup.backbones import BackboneRecipe, TokenBackbone
+from selfsup.evaluation.base import EvaluatorRecipe
+from selfsup.objectives.base import ObjectiveRecipe
+from selfsup.registry import registry
+from selfsup.testing.cases import fitted_processor
+
+HEAVY = ("torch", "torchvision", "torchaudio", "transformers", "timm", "sklearn", "datasets")
+"""What importing an entry module must not import."""
+
+
+def check_entry_module_is_light(module: str) -> None:
+    """Importing a plugin's entry module, in a fresh interpreter, imports nothing heavy."""
+    code = f"import sys, {module}; print(*(name for name in {HEAVY!r} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{module} does not import: {done.stderr.strip().splitlines()[-1:]}"
+    assert not done.stdout.strip(), f"importing {module} imports {done.stdout.strip()}"
+
+
+def check_spec(spec: specs.Spec) -> None:
+    """The spec is documented, its target imports, and what it leads to is of the right kind."""
+    assert len(spec.summary) <= 120, f"the summary has {len(spec.summary)} characters; 120 fit a line of `selfsup list`"
+    if isinstance(spec, specs.TaskSpec | specs.ObjectiveSpec) and spec.family != "reference":
+        assert spec.paper, "no paper is named"
+    if isinstance(spec, specs.DatasetSpec):
+        assert spec.licence, "no licence is named"
+    if isinstance(spec, specs.TaskSpec):
+        _check_config(registry().task_recipe(spec).config)
+    elif isinstance(spec, specs.TargetSpec) and not _missing_extra(spec):
+        _check_target(spec, registry().load(spec))
+
+
+def _check_target(spec: specs.Spec, target: Any) -> None:
+    if isinstance(spec, specs.ObjectiveSpec):
+        assert isinstance(target, ObjectiveRecipe), f"the target is {type(target).__name__}, not ObjectiveRecipe"
+        _check_config(target.config)
+    elif isinstance(spec, specs.EvaluatorSpec):
+        assert isinstance(target, EvaluatorRecipe), f"the target is {type(target).__name__}, not EvaluatorRecipe"
+        _check_config(target.config)
+    elif isinstance(spec, specs.BackboneSpec):
+        assert isinstance(target, BackboneRecipe), f"the target is {type(target).__name__}, not BackboneRecipe"
+        _check_config(target.config)
+        if not spec.id.endswith("/*"):
+            backbone, _ = registry().build_backbone(spec.id, {}, fitted_processor(spec.modality).info())
+            assert backbone.modality == spec.modality
+            assert isinstance(backbone, TokenBackbone) == spec.tokens, "`tokens` does not say what the backbone is"
+
+
+def _missing_extra(spec: specs.TargetSpec) -> bool:
+    """Loggers and executors may need a package that is not installed; they say so in ``requires``."""
+    from importlib.util import find_spec
+
+    return any(find_spec(name) is None for name in getattr(spec, "requires", ()))
+
+
+def _check_config(config: type[BaseModel]) -> None:
+    """Every option is described, has a default, and unknown keys are refused."""
+    assert config.model_config.get("extra") == "forbid", f"{config.__name__} lets unknown keys pass"
+    for name, field in config.model_fields.items():
+        where = f"{config.__name__}.{name}"
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            _check_config(field.annotation)
+        else:
+            assert field.description, f"{where} has no description (a docstring under the field)"
+        assert not field.is_required() or name == "name", f"{where} has no default"

@@ -1,0 +1,123 @@
+"""One augmented view of a batch: crop, flip, colour jitter, greyscale, blur, solarize, in this order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from selfsup_vision.augmentations.blur import gaussian_blur, gaussian_kernels, kernel_size_for
+from selfsup_vision.augmentations.color import Jitter, greyscale_, jitter_, random_jitter, solarize
+from selfsup_vision.augmentations.crop import random_boxes, resized_crop
+from selfsup_vision.augmentations.draws import random_subset, uniform
+
+_CPU_NUMBERS = 2**18
+"""Numbers worked on at once on a CPU: 1 MiB of float32, so that the passes over them stay in its cache."""
+_DEVICE_NUMBERS = 2**28
+"""Elsewhere: 1 GiB of float32, which bounds what is needed besides the views themselves."""
+
+
+@dataclass(frozen=True)
+class ViewOptions:
+    """What is done to one view. Probabilities are for each sample; amounts as in torchvision's ``ColorJitter``."""
+
+    size: int
+    scale: tuple[float, float]
+    ratio: tuple[float, float]
+    flip_p: float
+    jitter_p: float
+    jitter: tuple[float, float, float, float]
+    """Of brightness, contrast, saturation and hue."""
+    grey_p: float
+    blur_p: float
+    blur_sigma: tuple[float, float]
+    """Smallest and largest standard deviation in pixels."""
+    solarize_p: float
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The random numbers of one view, for the whole batch, so that working in parts changes nothing."""
+
+    boxes: Tensor
+    """[B, 4], see :func:`random_boxes`."""
+    flip: Tensor
+    """[B] bool."""
+    jitter: Jitter
+    grey: Tensor
+    """[B] bool."""
+    blur: tuple[Tensor, Tensor, Tensor]
+    """Which samples [k], whether they are [k] bool, and by how much [k]."""
+    solarize: tuple[Tensor, Tensor]
+    """Which samples [k], and whether they are [k] bool."""
+
+
+def draw(
+    options: ViewOptions, n: int, image: tuple[int, int], generator: torch.Generator | None, device: torch.device
+) -> Drawn:
+    """Draw what one view of n images of a height and width needs."""
+    boxes = random_boxes(n, image, options.scale, options.ratio, generator=generator, device=device)
+    flip = torch.rand(n, generator=generator, device=device) < options.flip_p
+    jitter = random_jitter(n, options.jitter, options.jitter_p, generator=generator, device=device)
+    grey = torch.rand(n, generator=generator, device=device) < options.grey_p
+    blurred, really = random_subset(n, options.blur_p, generator=generator, device=device)
+    sigma = uniform((blurred.shape[0],), *options.blur_sigma, generator=generator, device=device)
+    solarized = random_subset(n, options.solarize_p, generator=generator, device=device)
+    return Drawn(boxes, flip, jitter, grey, (blurred, really, sigma), solarized)
+
+
+def make_view(image: Tensor, options: ViewOptions, drawn: Drawn) -> Tensor:
+    """Apply what was drawn.
+
+    Args:
+        image: [B, 3, H, W], uint8 or float in 0..1; left as it is.
+        options: what is done.
+        drawn: with which parameters.
+
+    Returns:
+        [B, 3, size, size] float32 in 0..1.
+    """
+    n, channels, height, width = image.shape
+    size = options.size
+    view = torch.empty((n, channels, size, size), device=image.device)
+    # Samples that are treated alike come into the same part, where steps that none of them takes are left out.
+    order = (drawn.jitter.used * (8 + 2 * drawn.jitter.hue_step()) + drawn.grey).argsort()
+    for start, stop in parts(n, channels * max(height * width, size * size), image.device):
+        index = order[start:stop]
+        part = resized_crop(to_float(image[index]), drawn.boxes[index], size, drawn.flip[index]).contiguous()
+        if options.jitter_p > 0:
+            jitter_(part, drawn.jitter.take(index), hue=options.jitter[3] > 0)
+        if options.grey_p > 0:
+            greyscale_(part, drawn.grey[index])
+        view.index_copy_(0, index, part)
+    blurred, really, sigma = drawn.blur
+    kernels = _kernels(sigma, really, kernel_size_for(size)) if blurred.shape[0] else sigma
+    for start, stop in parts(blurred.shape[0], channels * size * size, image.device):
+        index = blurred[start:stop]
+        view.index_copy_(0, index, gaussian_blur(view.index_select(0, index), kernels[start:stop]))
+    solarized, really = drawn.solarize
+    for start, stop in parts(solarized.shape[0], channels * size * size, image.device):
+        index = solarized[start:stop]
+        view.index_copy_(0, index, solarize(view.index_select(0, index), really[start:stop]))
+    return view
+
+
+def to_float(image: Tensor) -> Tensor:
+    """uint8 to float32 in 0..1; float32 as it is."""
+    return image.float().mul_(1.0 / 255.0) if image.dtype == torch.uint8 else image.float()
+
+
+def parts(n: int, numbers_each: int, device: torch.device) -> Iterator[tuple[int, int]]:
+    """Consecutive ranges that cover n samples, each of a size that suits the device's memory."""
+    budget = _CPU_NUMBERS if device.type == "cpu" else _DEVICE_NUMBERS
+    step = max(1, budget // numbers_each)
+    for start in range(0, n, step):
+        yield start, min(start + step, n)
+
+
+def _kernels(sigma: Tensor, used: Tensor, kernel_size: int) -> Tensor:
+    """[k, kernel_size]: Gaussian weights, or those that change nothing."""
+    identity = (torch.arange(kernel_size, device=sigma.device) == kernel_size // 2).to(sigma.dtype)
+    return torch.where(used.unsqueeze(1), gaussian_kernels(sigma, kernel_size), identity)

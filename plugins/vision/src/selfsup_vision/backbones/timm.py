@@ -1,0 +1,182 @@
+"""Any timm model as a backbone."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import timm
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from selfsup.backbones import Backbone, BackboneRecipe, Encoded
+from selfsup.config import Config
+from selfsup.errors import ArtifactError, ConfigError, UnknownIdError
+from selfsup.types import Batch, Info
+from selfsup_vision.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Construction, ImageBackbone
+from selfsup_vision.backbones.vit import ViTBackbone, is_plain_vit
+from selfsup_vision.sizes import patch_size_for
+
+_FEWEST_TOKENS = 7
+"""Along one side: 224 / 32. A vision transformer with fewer gets smaller patches."""
+
+
+class TimmConfig(Config):
+    """Options of a timm model."""
+
+    name: str
+    """A name of timm (``timm.list_models()``), perhaps with a tag of weights: ``resnet50``, ``vit_small_patch16_224.dino``."""
+    pretrained: bool = False
+    """Whether to start from the weights that timm has for this name; they are fetched from the network."""
+    checkpoint: str | None = None
+    """Path of a state dict with timm's names to start from (``.safetensors``, or ``.pth`` with tensors only)."""
+    patch_size: int | None = Field(None, ge=1)
+    """Side of a patch in pixels, for vision transformers; None: the model's own, or a smaller one for small images."""
+    pool: Literal["avg", "timm"] = "avg"
+    """How a plain vision transformer is pooled: mean of the patch tokens, or timm's own way (for most the class token)."""
+
+
+class TimmBackbone(ImageBackbone):
+    """A timm model that is no plain vision transformer: its feature map becomes the tokens."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        construction: Construction,
+        mean: tuple[float, ...] = IMAGENET_MEAN,
+        std: tuple[float, ...] = IMAGENET_STD,
+    ) -> None:
+        super().__init__(model, construction, mean, std)
+        self.embed_dim = int(getattr(model, "head_hidden_size", model.num_features))  # type: ignore[arg-type]  # timm: an int
+        # Some heads widen the features (MobileNetV3), and then tokens and pooled embedding have no width in common.
+        self._has_tokens = self.embed_dim == model.num_features
+        self._channels_last = str(getattr(model, "output_fmt", "NCHW")).endswith("NHWC")
+
+    def forward(self, batch: Batch) -> Encoded:
+        """Pool as timm's head does."""
+        features: Tensor = self.model.forward_features(self.normalized(batch))  # type: ignore[operator]  # timm: a method
+        pooled: Tensor = self.model.forward_head(features, pre_logits=True)  # type: ignore[operator]  # timm: a method
+        if not self._has_tokens:
+            return Encoded(pooled)
+        if features.ndim == 3:
+            prefix = int(getattr(self.model, "num_prefix_tokens", 0))
+            tokens = features[:, prefix:]
+            return Encoded(pooled, tokens, self._grid(tokens.shape[1]))
+        if self._channels_last:
+            return Encoded(pooled, features.flatten(1, 2), (features.shape[1], features.shape[2]))
+        return Encoded(pooled, features.flatten(2).transpose(1, 2), (features.shape[2], features.shape[3]))
+
+    def _grid(self, n_tokens: int) -> tuple[int, ...]:
+        """The lattice of a transformer's tokens, or a line where timm does not say."""
+        grid = getattr(getattr(self.model, "patch_embed", None), "grid_size", None)
+        return tuple(grid) if grid and grid[0] * grid[1] == n_tokens else (n_tokens,)
+
+
+def build_timm(config: TimmConfig, info: Info) -> Backbone:
+    """Build a timm model for the processor's image size.
+
+    Raises:
+        UnknownIdError: timm has no such model.
+        ConfigError: an option does not suit the model, or its weights cannot be fetched.
+        ArtifactError: the checkpoint cannot be read, or does not fit.
+    """
+    if not timm.is_model(config.name):
+        close = difflib.get_close_matches(config.name.split(".")[0], timm.list_models(), n=3)
+        hint = f" Close: {', '.join(close)}." if close else ""
+        raise UnknownIdError(f"timm {timm.__version__} has no model {config.name!r}.{hint} `timm.list_models()` names all.")
+    model, kwargs = _create(config, int(info["image_size"]))
+    if config.checkpoint is not None:
+        load_checkpoint(model, Path(config.checkpoint))
+    known = getattr(model, "pretrained_cfg", None) or {}
+    mean, std = tuple(known.get("mean", IMAGENET_MEAN)), tuple(known.get("std", IMAGENET_STD))
+    construction = Construction(config.name, {k: v for k, v in kwargs.items() if k != "dynamic_img_size"})
+    if is_plain_vit(model):
+        return ViTBackbone(model, construction, mean, std)
+    if config.patch_size is not None:
+        raise ConfigError(f"backbone.patch_size={config.patch_size}: timm/{config.name} is no plain vision transformer.")
+    return TimmBackbone(model, construction, mean, std)
+
+
+def _create(config: TimmConfig, image_size: int) -> tuple[Any, dict[str, Any]]:
+    """The model, and the arguments that it took: timm's models differ in which they have."""
+    attempts = list(_arguments(config, image_size))
+    for kwargs in attempts:
+        try:
+            model = timm.create_model(config.name, pretrained=config.pretrained, num_classes=0, **kwargs)
+        except TypeError:
+            if kwargs is attempts[-1]:
+                raise
+        except (OSError, RuntimeError) as error:
+            if not config.pretrained:
+                raise
+            raise ConfigError(
+                f"backbone.pretrained=true: the weights of timm/{config.name} cannot be had ({error}). "
+                "Without a network, give a file: backbone.checkpoint=PATH; weights with a norm behind the pooling need "
+                "backbone.pool=timm."
+            ) from error
+        else:
+            return model, kwargs
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _arguments(config: TimmConfig, image_size: int) -> Iterator[dict[str, Any]]:
+    """From what a plain vision transformer takes to what every model takes (nothing)."""
+    patch = config.patch_size or _patch_size(config.name, image_size)
+    if image_size % patch:
+        raise ConfigError(
+            f"backbone.patch_size={patch} does not divide the image size {image_size}: choose another, or processor.image_size."
+        )
+    size: dict[str, Any] = {"img_size": image_size}
+    transformer = {**size, "patch_size": patch, "dynamic_img_size": True}
+    if config.pool == "avg":
+        # fc_norm=False keeps the last norm in front of the pooling, where the tokens see it too.
+        yield {**transformer, "global_pool": "avg", "fc_norm": False}
+    yield transformer
+    yield size
+    yield {}
+
+
+def _patch_size(name: str, image_size: int) -> int:
+    """The model's own patch size (timm's names tell it) where it suits the image, else the default for the image."""
+    told = re.search(r"patch(\d+)", name)
+    own = int(told.group(1)) if told else 16
+    return own if image_size % own == 0 and image_size // own >= _FEWEST_TOKENS else patch_size_for(image_size)
+
+
+def load_checkpoint(model: nn.Module, path: Path) -> None:
+    """Load a state dict with timm's names; a classifier in it is passed over. Nothing in the file is executed.
+
+    Raises:
+        ArtifactError: the file cannot be read, or does not fit the model.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state: dict[str, Any] = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ArtifactError(
+            f"backbone.checkpoint={path} cannot be read as tensors ({error}); give a .safetensors file, or a .pth of tensors."
+        ) from error
+    state = state.get("model", state.get("state_dict", state))
+    own = model.state_dict()
+    classifier = getattr(model, "pretrained_cfg", {}).get("classifier") or "head"
+    names = (classifier,) if isinstance(classifier, str) else tuple(classifier)
+    state = {k: v for k, v in state.items() if k in own or not any(k.startswith(f"{name}.") for name in names)}
+    wrong = sorted(own.keys() ^ state.keys()) or sorted(k for k in own if own[k].shape != state[k].shape)
+    if wrong:
+        raise ArtifactError(
+            f"backbone.checkpoint={path} does not fit the model: {len(wrong)} entries are missing, unknown or of another "
+            f"shape, the first of them {wrong[:3]}."
+        )
+    model.load_state_dict(state)
+
+
+RECIPE = BackboneRecipe(config=TimmConfig, build=build_timm)
+"""``timm/*``."""

@@ -1,0 +1,131 @@
+"""timm's plain vision transformers as token backbones: tokens in, tokens out, with any of them left out."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import torch
+from timm.layers.pos_embed import resample_abs_pos_embed
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor
+
+from selfsup.backbones import Encoded, TokenBackbone, Tokens
+from selfsup.errors import ConfigError
+from selfsup.types import Batch
+from selfsup_vision.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Construction, ImageBackbone
+
+
+class ViTBackbone(ImageBackbone, TokenBackbone):
+    """A ``timm.models.vision_transformer.VisionTransformer`` (Dosovitskiy et al. 2020, arXiv:2010.11929).
+
+    Images of another size than it was built for are taken too, with resampled position embeddings, if the patch size divides
+    them. The targets of masked modelling are the normalised pixels of each patch, P = patch * patch * 3.
+    """
+
+    target_kind: ClassVar[Literal["continuous", "categorical"]] = "continuous"
+    model: VisionTransformer
+
+    def __init__(
+        self,
+        model: VisionTransformer,
+        construction: Construction,
+        mean: tuple[float, ...] = IMAGENET_MEAN,
+        std: tuple[float, ...] = IMAGENET_STD,
+    ) -> None:
+        super().__init__(model, construction, mean, std)
+        self.embed_dim = int(model.embed_dim)
+        self.patch_size = int(model.patch_embed.patch_size[0])
+        self.target_dim = self.patch_size**2 * 3
+
+    def forward(self, batch: Batch) -> Encoded:
+        """Pool as timm's head does (the mean of the tokens, the class token, or attention)."""
+        tokens = self.tokenize(batch)
+        sequence = self._mix(tokens.embeddings + tokens.positions)
+        pooled = self.model.forward_head(sequence, pre_logits=True)
+        return Encoded(pooled, sequence[:, self.model.num_prefix_tokens :], tokens.grid)
+
+    def tokenize(self, batch: Batch) -> Tokens:
+        """Embed the patches, and resample the learned positions to their lattice."""
+        image = self.normalized(batch)
+        if image.shape[2] % self.patch_size or image.shape[3] % self.patch_size:
+            raise ConfigError(
+                f"images of {image.shape[2]}x{image.shape[3]} pixels cannot be cut into patches of {self.patch_size}: choose "
+                f"sizes (processor.image_size, views.local_size) that {self.patch_size} divides, or another "
+                "backbone.patch_size."
+            )
+        content = self.model.patch_embed(image)
+        grid = (int(content.shape[1]), int(content.shape[2]))
+        content = content.flatten(1, 2)
+        positions = self._positions(grid)
+        if positions is None:
+            return Tokens(content, torch.zeros_like(content[:1]), grid)
+        return Tokens(content, positions[:, self._positioned_prefix :], grid)
+
+    def encode(self, tokens: Tokens, *, keep: Tensor | None = None) -> Tensor:
+        """Equal to the patch tokens of timm's ``forward_features`` where all are kept."""
+        return self._mix(self._placed(tokens, keep))[:, self.model.num_prefix_tokens :]
+
+    def layer_outputs(self, tokens: Tokens) -> list[Tensor]:
+        """The patch tokens behind each block; the last is normalised, as :meth:`encode` gives it."""
+        sequence = self._with_prefix(self._placed(tokens, None))
+        outputs = []
+        for block in self.model.blocks:
+            sequence = block(sequence)
+            outputs.append(sequence)
+        outputs[-1] = self.model.norm(sequence)
+        return [output[:, self.model.num_prefix_tokens :] for output in outputs]
+
+    def targets(self, batch: Batch) -> Tensor:
+        """[B, N, P]: each patch's normalised pixels, row by row, the three channels of a pixel next to each other."""
+        with torch.no_grad():
+            return patches(self.normalized(batch), self.patch_size)
+
+    @property
+    def _positioned_prefix(self) -> int:
+        """Special tokens that have an entry in the position embedding."""
+        return 0 if self.model.no_embed_class else int(self.model.num_prefix_tokens)
+
+    def _positions(self, grid: tuple[int, int]) -> Tensor | None:
+        if self.model.pos_embed is None:
+            return None
+        positions: Tensor = resample_abs_pos_embed(
+            self.model.pos_embed,
+            new_size=list(grid),
+            old_size=list(self.model.patch_embed.grid_size),
+            num_prefix_tokens=self._positioned_prefix,
+        )
+        return positions
+
+    def _placed(self, tokens: Tokens, keep: Tensor | None) -> Tensor:
+        content = tokens.embeddings + tokens.positions
+        if keep is None:
+            return content
+        return content.gather(1, keep.unsqueeze(-1).expand(-1, -1, content.shape[-1]))
+
+    def _with_prefix(self, content: Tensor) -> Tensor:
+        """Put the special tokens, with their positions, in front; then what timm does before the first block."""
+        model = self.model
+        special: list[Tensor] = [token for token in (model.cls_token, model.reg_token) if token is not None]
+        if special:
+            prefix = torch.cat(special, dim=1)
+            if self._positioned_prefix and model.pos_embed is not None:
+                prefix = prefix + model.pos_embed[:, : self._positioned_prefix]
+            content = torch.cat([prefix.expand(content.shape[0], -1, -1).to(content.dtype), content], dim=1)
+        placed: Tensor = model.norm_pre(model.pos_drop(content))
+        return placed
+
+    def _mix(self, content: Tensor) -> Tensor:
+        mixed: Tensor = self.model.norm(self.model.blocks(self._with_prefix(content)))
+        return mixed
+
+
+def patches(image: Tensor, size: int) -> Tensor:
+    """[B, C, H, W] to [B, N, size * size * C], row-major over the lattice, each patch as (row, column, channel)."""
+    n, channels, height, width = image.shape
+    lattice = image.view(n, channels, height // size, size, width // size, size)
+    return lattice.permute(0, 2, 4, 3, 5, 1).reshape(n, -1, size * size * channels)
+
+
+def is_plain_vit(model: Any) -> bool:
+    """Whether the model's forward pass is the one that :class:`ViTBackbone` takes apart (subclasses change it)."""
+    return type(model) is VisionTransformer and hasattr(model.patch_embed, "patch_size")

@@ -1,0 +1,7 @@
+"""Ways to spoil an image such that to mend it something must be understood."""
+
+from selfsup_vision.corruptions.colorization import Colorization, ColorizationConfig
+from selfsup_vision.corruptions.inpainting import Inpainting, InpaintingConfig
+from selfsup_vision.corruptions.noise import Noise, NoiseConfig
+
+__all__ = ["Colorization", "ColorizationConfig", "Inpainting", "InpaintingConfig", "Noise", "NoiseConfig"]

@@ -1,0 +1,119 @@
+"""Colorization: the colours are taken away, and asked for."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from selfsup.backbones import Backbone
+from selfsup.config import Config
+from selfsup.objectives.distributed import mean_over_ranks
+from selfsup.tasks import Corrupted, Corruption, CorruptionRecipe
+from selfsup.types import Batch, Info
+from selfsup_vision.augmentations.pipeline import to_float
+from selfsup_vision.corruptions.decoder import FeatureMapDecoder
+from selfsup_vision.corruptions.lab import ab_cells, rgb_to_lab
+
+_AB_SCALE = 110.0
+"""What regression divides a and b by, so that they lie in about -1..1."""
+
+
+class ColorizationConfig(Config):
+    """Options of :class:`Colorization`."""
+
+    target: Literal["classes", "regression"] = "classes"
+    """Predict which cell of the ab plane a colour lies in, or a and b themselves with squared error; classes in the paper."""
+    cell: float = Field(10.0, ge=2, le=50)
+    """Side of a cell of the ab plane; 10 in the paper."""
+    rebalancing: float = Field(0.5, ge=0, le=1)
+    """Lambda: how much rare colours gain, from 0 (weight 1 / frequency) to 1 (all alike); 0.5 in the paper."""
+    smoothing: float = Field(5.0, gt=0)
+    """Standard deviation in the ab plane by which frequencies are smoothed; 5 in the paper."""
+    frequency_momentum: float = Field(0.99, ge=0, lt=1)
+    """What is kept of the running frequencies at each step; the paper counts them over ImageNet beforehand."""
+    stride: int = Field(4, ge=1)
+    """The image is this many times larger than the predicted colours along each side; 4 in the paper."""
+    decoder_width: int = Field(128, ge=8)
+    """Channels of the decoder at the feature map's size."""
+
+
+class Colorization(Corruption):
+    """Colorful image colorization (Zhang et al. 2016, arXiv:1603.08511): from lightness to the colour of each place.
+
+    The network sees the lightness L in all three channels. The colours are those of the image shrunk by ``stride``.
+    Differences from the paper: a colour counts for its own cell only, not softly for the five nearest; cells are all that sRGB
+    reaches; their frequencies are a running estimate over the training batches, so that any data will do; the decoder is small.
+    """
+
+    table: Tensor
+    smoother: Tensor
+    frequency: Tensor
+
+    def __init__(self, config: ColorizationConfig, image_size: int) -> None:
+        super().__init__()
+        self.config = config
+        self.image_size = image_size
+        self.out_size = max(image_size // config.stride, 1)
+        if config.target == "classes":
+            centres, table = ab_cells(config.cell)
+            near = torch.exp(-0.5 * (torch.cdist(centres, centres) / config.smoothing).square())
+            self.n_classes = len(centres)
+            self.register_buffer("table", table.clone(), persistent=False)
+            self.register_buffer("smoother", near / near.sum(dim=1, keepdim=True), persistent=False)
+            self.register_buffer("frequency", torch.full((self.n_classes,), 1.0 / self.n_classes))
+
+    def forward(self, batch: Batch, generator: torch.Generator | None) -> Corrupted:
+        """Draws nothing. The target is [B, s, s] long with a weight of the same shape, or [B, 2, s, s] float."""
+        lab = rgb_to_lab(to_float(batch["image"]))
+        grey = (lab[:, :1] / 100.0).expand(-1, 3, -1, -1)
+        ab = F.adaptive_avg_pool2d(lab[:, 1:], self.out_size)
+        if self.config.target == "regression":
+            return Corrupted({"image": grey}, ab / _AB_SCALE)
+        middle = self.table.shape[0] // 2
+        place = (ab / self.config.cell).round().long().clamp(-middle, middle) + middle
+        target = self.table[place[:, 0], place[:, 1]]
+        weight = self.class_weights()[target]
+        if self.training:
+            self._count(target)
+        return Corrupted({"image": grey}, target, weight)
+
+    def class_weights(self) -> Tensor:
+        """[Q], the weight of each class (equation 4).
+
+        1 / ((1 - lambda) * smoothed frequency + lambda / Q), scaled to a mean of 1 over pixels.
+        """
+        mixed = (1 - self.config.rebalancing) * (self.smoother @ self.frequency) + self.config.rebalancing / self.n_classes
+        weight = 1.0 / mixed.clamp(min=1e-6)
+        return weight / (weight * self.frequency).sum()
+
+    @torch.no_grad()
+    def _count(self, target: Tensor) -> None:
+        places = target.flatten()
+        share = torch.full(places.shape, 1.0 / places.numel(), device=places.device)
+        seen = torch.zeros_like(self.frequency).scatter_add_(0, places, share)
+        self.frequency.lerp_(mean_over_ranks(seen), 1.0 - self.config.frequency_momentum)
+
+    def build_decoder(self, backbone: Backbone) -> nn.Module:
+        """From the feature map to logits of the classes, or to a and b."""
+        channels = self.n_classes if self.config.target == "classes" else 2
+        return FeatureMapDecoder(backbone, self.image_size, channels, self.out_size, self.config.decoder_width)
+
+    def loss(self, prediction: Tensor, corrupted: Corrupted) -> Tensor:
+        """Weighted cross-entropy, or mean squared error, in float32."""
+        prediction = prediction.float()
+        if corrupted.weight is None:
+            return (prediction - corrupted.target).square().mean()
+        return (F.cross_entropy(prediction, corrupted.target, reduction="none") * corrupted.weight).mean()
+
+
+def build_colorization(config: ColorizationConfig, info: Info) -> Colorization:
+    """Make the corruption."""
+    return Colorization(config, int(info["image_size"]))
+
+
+RECIPE = CorruptionRecipe(config=ColorizationConfig, build=build_colorization)
+"""Colorization of images."""

@@ -1,0 +1,78 @@
+"""Inpainting: holes are cut into the image, and what was there is asked for."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from selfsup.backbones import Backbone
+from selfsup.config import Config
+from selfsup.tasks import Corrupted, Corruption, CorruptionRecipe
+from selfsup.types import Batch, Info
+from selfsup_vision.augmentations.pipeline import to_float
+from selfsup_vision.corruptions.decoder import FeatureMapDecoder
+
+_FILL = (0.485, 0.456, 0.406)
+"""ImageNet's mean colour, which backbones normalise to zero."""
+
+
+class InpaintingConfig(Config):
+    """Options of :class:`Inpainting`."""
+
+    n_holes: int = Field(5, ge=1)
+    """Square holes in each image, which may overlap; the paper drops random regions of up to a quarter of the image."""
+    hole_size: float = Field(0.25, gt=0, lt=1)
+    """Side of a hole as a fraction of the image's; five of 0.25 cover about a quarter."""
+    decoder_width: int = Field(128, ge=8)
+    """Channels of the decoder at the feature map's size."""
+
+
+class Inpainting(Corruption):
+    """Context encoders (Pathak et al. 2016, arXiv:1604.07379): fill holes from what is around them.
+
+    The loss is the paper's reconstruction loss, squared error inside of the holes alone. There is no adversarial loss: it
+    sharpens the picture and has a weight of 0.001 to 0.999 in the paper. The holes are squares at random places.
+    """
+
+    fill: Tensor
+
+    def __init__(self, config: InpaintingConfig, image_size: int) -> None:
+        super().__init__()
+        self.config = config
+        self.image_size = image_size
+        self.register_buffer("fill", torch.tensor(_FILL).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, batch: Batch, generator: torch.Generator | None) -> Corrupted:
+        """The target is the whole image [B, 3, S, S] in 0..1, the weight [B, 1, S, S] is 1 inside of holes."""
+        clean = to_float(batch["image"])
+        hole = self.holes(clean.shape[0], generator, clean.device)
+        return Corrupted({"image": torch.where(hole, self.fill, clean)}, clean, hole.float())
+
+    def holes(self, n: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
+        """[n, 1, S, S] bool, True inside of a hole."""
+        size = self.image_size
+        side = max(round(size * self.config.hole_size), 1)
+        corner = torch.randint(size - side + 1, (n, self.config.n_holes, 2), generator=generator, device=device)
+        offset = torch.arange(size, device=device) - corner.unsqueeze(-1)
+        inside = (offset >= 0) & (offset < side)
+        return (inside[:, :, 0, :, None] & inside[:, :, 1, None, :]).any(dim=1, keepdim=True)
+
+    def build_decoder(self, backbone: Backbone) -> nn.Module:
+        """From the feature map to an image."""
+        return FeatureMapDecoder(backbone, self.image_size, 3, self.image_size, self.config.decoder_width)
+
+    def loss(self, prediction: Tensor, corrupted: Corrupted) -> Tensor:
+        """Mean squared error of the pixels in holes, in float32."""
+        assert corrupted.weight is not None
+        error = (prediction.float() - corrupted.target).square().mean(dim=1, keepdim=True)
+        return (error * corrupted.weight).sum() / corrupted.weight.sum()
+
+
+def build_inpainting(config: InpaintingConfig, info: Info) -> Inpainting:
+    """Make the corruption."""
+    return Inpainting(config, int(info["image_size"]))
+
+
+RECIPE = CorruptionRecipe(config=InpaintingConfig, build=build_inpainting)
+"""Inpainting of images."""

@@ -1,0 +1,67 @@
+"""Denoising: noise is put on the image, and the clean one is asked for."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from selfsup.backbones import Backbone
+from selfsup.config import Config
+from selfsup.tasks import Corrupted, Corruption, CorruptionRecipe
+from selfsup.types import Batch, Info
+from selfsup_vision.augmentations.pipeline import to_float
+from selfsup_vision.corruptions.decoder import FeatureMapDecoder
+
+
+class NoiseConfig(Config):
+    """Options of :class:`Noise`."""
+
+    kind: Literal["masking", "gaussian", "salt-and-pepper"] = "masking"
+    """What is put on pixels: black, Gaussian noise, or black and white; masking in Vincent et al. 2008, all three in 2010."""
+    amount: float = Field(0.25, gt=0, le=1)
+    """Share of pixels spoiled, or for Gaussian noise its standard deviation in 0..1; 0.25 in Vincent et al."""
+    decoder_width: int = Field(128, ge=8)
+    """Channels of the decoder at the feature map's size; the paper's decoder is one layer."""
+
+
+class Noise(Corruption):
+    """Denoising (Vincent et al. 2008, ICML; 2010, JMLR 11), with squared error over all pixels."""
+
+    def __init__(self, config: NoiseConfig, image_size: int) -> None:
+        super().__init__()
+        self.config = config
+        self.image_size = image_size
+
+    def forward(self, batch: Batch, generator: torch.Generator | None) -> Corrupted:
+        """The target is the clean image [B, 3, S, S] in 0..1. Pixels are spoiled in all their channels at once."""
+        clean = to_float(batch["image"])
+        device, amount = clean.device, self.config.amount
+        if self.config.kind == "gaussian":
+            noise = torch.randn(clean.shape, generator=generator, device=device)
+            return Corrupted({"image": clean + amount * noise}, clean)
+        shape = (clean.shape[0], 1, *clean.shape[2:])
+        spoiled = torch.rand(shape, generator=generator, device=device) < amount
+        value = torch.zeros(shape, device=device)
+        if self.config.kind == "salt-and-pepper":
+            value = (torch.rand(shape, generator=generator, device=device) < 0.5).float()
+        return Corrupted({"image": torch.where(spoiled, value, clean)}, clean)
+
+    def build_decoder(self, backbone: Backbone) -> nn.Module:
+        """From the feature map to an image."""
+        return FeatureMapDecoder(backbone, self.image_size, 3, self.image_size, self.config.decoder_width)
+
+    def loss(self, prediction: Tensor, corrupted: Corrupted) -> Tensor:
+        """Mean squared error, in float32."""
+        return (prediction.float() - corrupted.target).square().mean()
+
+
+def build_noise(config: NoiseConfig, info: Info) -> Noise:
+    """Make the corruption."""
+    return Noise(config, int(info["image_size"]))
+
+
+RECIPE = CorruptionRecipe(config=NoiseConfig, build=build_noise)
+"""Denoising of images."""

@@ -1,0 +1,34 @@
+"""Made-up images with something to learn for every kind of task."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from selfsup.types import Row
+
+_SIZE = 24
+"""Pixels: small, and divisible by the default patch (4) and by the 3x3 tiles."""
+
+
+def mock_rows(n: int, seed: int) -> list[Row]:
+    """``n`` images [24, 24, 3] uint8, without labels.
+
+    Each is bright above and reddish to the right (so rotations and places can be told), under a texture that gets finer
+    downwards and to the right (so can tiles), with a tint and a disc or square of random colours.
+    """
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:_SIZE, 0:_SIZE] / _SIZE
+    rows: list[Row] = []
+    for index in range(n):
+        red = 0.2 + 0.5 * x
+        green = 0.7 - 0.5 * y
+        blue = 0.8 - 0.3 * y - 0.3 * x
+        texture = 0.12 * np.sin(2 * np.pi * (1 + 4 * y) * x + rng.uniform(0, 6)) * np.cos(2 * np.pi * (1 + 4 * x) * y)
+        image = np.stack([red, green, blue], axis=-1) + texture[..., None] + rng.uniform(-0.2, 0.2, size=3)
+        cy, cx = rng.uniform(0.25, 0.75, size=2)
+        reach = rng.uniform(0.12, 0.25)
+        distance = np.hypot(y - cy, x - cx) if index % 2 else np.maximum(abs(y - cy), abs(x - cx))
+        image[distance < reach] = rng.uniform(0, 1, size=3)
+        image += rng.normal(0, 0.03, size=image.shape)
+        rows.append({"image": (np.clip(image, 0, 1) * 255).astype(np.uint8)})
+    return rows

@@ -1,0 +1,85 @@
+"""The recipes of vision tasks: what the papers do otherwise than the objective and the default views do by themselves.
+
+Blur and the halved jitter follow the image size as in :class:`selfsup_vision.augmentations.ImageViewsConfig`, in every recipe.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from selfsup.objectives.barlow_twins import RECIPE as BARLOW_TWINS_OBJECTIVE
+from selfsup.objectives.byol import RECIPE as BYOL_OBJECTIVE
+from selfsup.objectives.dino import RECIPE as DINO_OBJECTIVE
+from selfsup.objectives.lejepa import RECIPE as LEJEPA_OBJECTIVE
+from selfsup.objectives.moco import MOCOV2 as MOCOV2_OBJECTIVE
+from selfsup.objectives.moco import MOCOV3 as MOCOV3_OBJECTIVE
+from selfsup.objectives.nt_xent import RECIPE as SIMCLR_OBJECTIVE
+from selfsup.objectives.simsiam import RECIPE as SIMSIAM_OBJECTIVE
+from selfsup.objectives.swav import RECIPE as SWAV_OBJECTIVE
+from selfsup.objectives.vicreg import RECIPE as VICREG_OBJECTIVE
+from selfsup.objectives.vicregl import RECIPE as VICREGL_OBJECTIVE
+from selfsup.tasks.joint_embedding import joint_embedding_recipe
+from selfsup.tasks.latent_prediction import ijepa_recipe
+from selfsup.tasks.masked_modeling import masked_recipe
+from selfsup.tasks.reconstruction import reconstruction_recipe
+from selfsup.tasks.transformation import transformation_recipe
+from selfsup_vision.augmentations.views import RECIPE as VIEWS
+from selfsup_vision.corruptions.colorization import RECIPE as COLORIZATION_CORRUPTION
+from selfsup_vision.corruptions.inpainting import RECIPE as INPAINTING_CORRUPTION
+from selfsup_vision.corruptions.noise import RECIPE as NOISE_CORRUPTION
+from selfsup_vision.transformations.jigsaw import JigsawConfig, build_jigsaw
+from selfsup_vision.transformations.patch_position import PatchPositionConfig, build_patch_position
+from selfsup_vision.transformations.rotation import RotationConfig, build_rotation
+
+_BYOL_COLORS: dict[str, Any] = {
+    "jitter_strength": 1.0, "brightness": 0.4, "contrast": 0.4, "saturation": 0.2, "hue": 0.1,
+}  # fmt: skip
+_ASYMMETRIC: dict[str, Any] = {**_BYOL_COLORS, "blur_p": (1.0, 0.1), "solarize_p": (0.0, 0.2)}
+"""The two unlike augmentations of BYOL (arXiv:2006.07733, table 6), which Barlow Twins, MoCo v3 and DINO took over."""
+_MOCOV2: dict[str, Any] = {
+    "global_scale": (0.2, 1.0),
+    "jitter_strength": 1.0, "brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1,
+}  # fmt: skip
+"""MoCo v2's augmentations (arXiv:2003.04297), which SimSiam took over."""
+
+SIMCLR = joint_embedding_recipe(SIMCLR_OBJECTIVE, VIEWS)
+MOCOV2 = joint_embedding_recipe(MOCOV2_OBJECTIVE, VIEWS, view_defaults=_MOCOV2)
+MOCOV3 = joint_embedding_recipe(MOCOV3_OBJECTIVE, VIEWS, view_defaults=_ASYMMETRIC)
+BYOL = joint_embedding_recipe(BYOL_OBJECTIVE, VIEWS, view_defaults=_ASYMMETRIC)
+SIMSIAM = joint_embedding_recipe(SIMSIAM_OBJECTIVE, VIEWS, view_defaults=_MOCOV2)
+BARLOW_TWINS = joint_embedding_recipe(BARLOW_TWINS_OBJECTIVE, VIEWS, view_defaults=_ASYMMETRIC)
+VICREG = joint_embedding_recipe(VICREG_OBJECTIVE, VIEWS, view_defaults={**_BYOL_COLORS, "solarize_p": (0.1,)})
+VICREGL = joint_embedding_recipe(VICREGL_OBJECTIVE, VIEWS, view_defaults=_ASYMMETRIC)
+SWAV = joint_embedding_recipe(SWAV_OBJECTIVE, VIEWS, view_defaults={"global_scale": (0.14, 1.0), "local_scale": (0.05, 0.14)})
+DINO = joint_embedding_recipe(
+    DINO_OBJECTIVE, VIEWS, view_defaults={**_ASYMMETRIC, "global_scale": (0.4, 1.0), "local_scale": (0.05, 0.4)}
+)
+LEJEPA = joint_embedding_recipe(
+    LEJEPA_OBJECTIVE,
+    VIEWS,
+    view_defaults={"global_scale": (0.3, 1.0), "local_scale": (0.05, 0.3), "solarize_p": (0.2,)},
+)
+
+MAE = masked_recipe("mae")
+SIMMIM = masked_recipe("simmim")
+IJEPA = ijepa_recipe()
+
+DENOISING_AUTOENCODER = reconstruction_recipe(NOISE_CORRUPTION)
+INPAINTING = reconstruction_recipe(INPAINTING_CORRUPTION)
+COLORIZATION = reconstruction_recipe(COLORIZATION_CORRUPTION)
+
+ROTATION = transformation_recipe(
+    RotationConfig,
+    build_rotation,
+    optimization={"optimizer": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4, "batch_size": 128},
+)
+PATCH_POSITION = transformation_recipe(
+    PatchPositionConfig, build_patch_position, optimization={"optimizer": "adam", "lr": 1e-3, "weight_decay": 0.0}
+)
+JIGSAW = transformation_recipe(
+    JigsawConfig,
+    build_jigsaw,
+    optimization={"optimizer": "sgd", "lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4},
+    head_dims=(4096,),
+    dropout=0.5,
+)

@@ -1,0 +1,67 @@
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+
+from selfsup.backbones import Backbone
+from selfsup.testing.cases import small_config
+from selfsup_vision import plugin, tasks
+from selfsup_vision.backbones.small import NarrowResNetConfig, TinyViTConfig, build_narrow_resnet, build_tiny_vit
+
+INFO = {"image_size": 32, "channels": 3}
+NARROW = {
+    "queue_size": 32, "n_prototypes": 16, "hidden_dim": 32, "bottleneck_dim": 16, "output_dim": 32, "token_dim": 16,
+    "n_slices": 16, "decoder_width": 16, "decoder_depth": 1, "predictor_depth": 1, "head_dims": (32,),
+}  # fmt: skip
+"""Sizes of heads that need not be the paper's here."""
+
+
+def _backbone(id: str) -> Backbone:
+    if id == "vit-tiny":
+        return build_tiny_vit(TinyViTConfig(embed_dim=32, depth=2, heads=2), INFO)
+    return build_narrow_resnet(NarrowResNetConfig(width=8), INFO)
+
+
+def _narrow(values: dict[str, Any], prefix: str = "") -> Mapping[str, Any]:
+    found = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            found |= _narrow(value, f"{prefix}{name}.")
+        elif name in NARROW:
+            found[f"{prefix}{name}"] = NARROW[name]
+    return found
+
+
+@pytest.mark.parametrize("spec", plugin.selfsup_tasks(), ids=lambda spec: spec.id)
+def test_every_recipe_builds_and_trains_one_step(spec: Any) -> None:
+    recipe = getattr(tasks, spec.target.split(":")[1])
+    torch.manual_seed(0)
+    config = small_config(recipe.config, _narrow(recipe.config().model_dump()))
+    task = recipe.build(config, _backbone(spec.backbone), INFO).train()
+    generator = torch.Generator().manual_seed(0)
+    batch = {"image": torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8, generator=generator)}
+    output = task(batch, generator)
+    output.loss.backward()
+    task.after_backward(0.5)
+    task.after_step(0.5)
+    assert torch.isfinite(output.loss)
+    missing = [name for name, p in task.named_parameters() if p.requires_grad and p.grad is None]
+    assert not missing
+
+
+def test_recipes_carry_their_papers_views() -> None:
+    byol, swav, dino, lejepa = (r.config().views for r in (tasks.BYOL, tasks.SWAV, tasks.DINO, tasks.LEJEPA))  # type: ignore[attr-defined]
+    assert (byol.blur_p, byol.solarize_p, byol.saturation, byol.hue) == ((1.0, 0.1), (0.0, 0.2), 0.2, 0.1)
+    assert (swav.n_local, swav.global_scale, swav.local_scale) == (6, (0.14, 1.0), (0.05, 0.14))
+    assert (dino.n_local, dino.global_scale, dino.local_scale, dino.local_blur_p) == (8, (0.4, 1.0), (0.05, 0.4), 0.5)
+    assert (lejepa.n_local, lejepa.global_scale, lejepa.local_scale) == (6, (0.3, 1.0), (0.05, 0.3))
+    assert tasks.SIMSIAM.config().views.global_scale == (0.2, 1.0)  # type: ignore[attr-defined]
+
+
+def test_a_recipe_takes_options_by_section() -> None:
+    config = tasks.PATCH_POSITION.config(transformation={"n": 2})
+    task = tasks.PATCH_POSITION.build(config, _backbone("resnet-narrow"), INFO)
+    assert task.transformation.n_outputs == 8  # type: ignore[union-attr]
+    assert tasks.PATCH_POSITION.optimization["optimizer"] == "adam"
+    assert tasks.PATCH_POSITION.optimization["lr"] == 1e-3

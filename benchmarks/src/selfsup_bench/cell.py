@@ -1,0 +1,213 @@
+"""Runs one cell, in the cell's own process: ``python -m selfsup_bench.cell JOB.json``.
+
+Whatever goes wrong becomes a record; only a death of the process itself (a signal, no memory) leaves none.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from selfsup.errors import SelfsupError
+from selfsup_bench.cells import Cell
+from selfsup_bench.executors.base import Job
+from selfsup_bench.records import Projection, Record, RecordStore, read_json
+
+if TYPE_CHECKING:
+    from selfsup import Encoder
+
+CURVE_POINTS = 200
+"""Points of a loss curve that are kept at most."""
+EVALUATOR_PREFIX = "evaluators."
+
+
+@dataclass
+class Trained:
+    """An encoder and how it came about."""
+
+    encoder: Encoder
+    curve: tuple[tuple[int, float], ...] = ()
+    samples_per_second: float | None = None
+    seconds: float = 0.0
+
+
+def work(values: Mapping[str, Any]) -> None:
+    """Run a cell and write its record.
+
+    Args:
+        values: ``Job.as_dict()``.
+    """
+    job = Job.from_dict(values)
+    try:
+        record = measure(job)
+    except Exception as error:
+        traceback.print_exc()
+        reason = str(error) if isinstance(error, SelfsupError) else f"{type(error).__name__}: {error}"
+        record = Record(key=job.key, cell=job.cell, status="failed", error=reason, circumstances=job.circumstances)
+    RecordStore(job.out).write(record)
+
+
+def measure(job: Job) -> Record:
+    """Train and evaluate.
+
+    Raises:
+        SelfsupError: the run or an evaluation cannot be done.
+    """
+    import torch
+
+    import selfsup
+    from selfsup.artifacts import device_name, peak_memory
+
+    began = time.perf_counter()
+    limit_threads(job.threads)
+    cell = job.cell
+    device = _device(job.device)
+    trained = _raw(cell) if cell.kind == "raw" else _pretrained(job)
+    encoder = trained.encoder.to(device)
+    evaluation_began = time.perf_counter()
+    results = selfsup.evaluate(
+        encoder,
+        cell.dataset,
+        evaluators=cell.evaluators,
+        options=_evaluator_options(cell),
+        seed=cell.seed,
+        out=job.folder / "results",
+    )
+    evaluated = time.perf_counter()
+    memory = peak_memory(device)
+    projection = _projection(encoder, cell) if job.draw else None
+    return Record(
+        key=job.key,
+        cell=cell,
+        status="done",
+        metrics={f"{result.evaluator}.{name}": value for result in results for name, value in result.metrics.items()},
+        curve=trained.curve,
+        samples_per_second=trained.samples_per_second,
+        peak_memory=memory,
+        device=device_name(torch.device(device)),
+        seconds={
+            "pretrain": round(trained.seconds, 3),
+            "evaluate": round(evaluated - evaluation_began, 3),
+            "total": round(time.perf_counter() - began, 3),
+        },
+        projection=projection,
+        circumstances=job.circumstances,
+        results=tuple(result.model_dump(mode="json") for result in results),
+    )
+
+
+def limit_threads(threads: int) -> None:
+    """Use so many CPU threads, in torch and in the libraries below numpy and scikit-learn."""
+    import torch
+
+    torch.set_num_threads(threads)
+    importlib.import_module("threadpoolctl").threadpool_limits(threads)
+
+
+def run_options(cell: Cell) -> dict[str, Any]:
+    """What the cell's pretraining is told, as ``selfsup.pretrain`` takes it."""
+    overrides = {key: value for key, value in cell.overrides.items() if not key.startswith(EVALUATOR_PREFIX)}
+    budget = {"epochs": cell.epochs} if cell.epochs else {"steps": cell.steps}
+    return {
+        "task": cell.task,
+        "data": cell.dataset,
+        "backbone": cell.backbone,
+        "seed": cell.seed,
+        "rows": cell.train_rows,
+        "overrides": overrides,
+        **budget,
+    }
+
+
+def _evaluator_options(cell: Cell) -> dict[str, dict[str, Any]]:
+    """``evaluators.knn.k = 10`` as ``{"knn": {"k": 10}}``."""
+    options: dict[str, dict[str, Any]] = {}
+    for key, value in cell.overrides.items():
+        if key.startswith(EVALUATOR_PREFIX):
+            evaluator, _, name = key.removeprefix(EVALUATOR_PREFIX).partition(".")
+            options.setdefault(evaluator, {})[name] = value
+    return options
+
+
+def _pretrained(job: Job) -> Trained:
+    import selfsup
+
+    began = time.perf_counter()
+    out = job.folder / "run"
+    # An attempt that was cut short left a folder that is in the way. It goes on from its last checkpoint.
+    run = selfsup.pretrain(**run_options(job.cell), accelerator=job.device, out=out, resume=True, progress=False)
+    lines = [line for line in run.metrics if "loss" in line]
+    speeds = sorted(line["samples_per_second"] for line in lines[1:] or lines if "samples_per_second" in line)
+    return Trained(
+        selfsup.load(run.dir),
+        curve=thin([(int(line["step"]), float(line["loss"])) for line in lines]),
+        # The median over the logged stretches; the first one holds what happens only once.
+        samples_per_second=speeds[len(speeds) // 2] if speeds else None,
+        seconds=time.perf_counter() - began,
+    )
+
+
+def thin(curve: list[tuple[int, float]]) -> tuple[tuple[int, float], ...]:
+    """At most :data:`CURVE_POINTS` points of a curve, the first and the last among them."""
+    if len(curve) <= CURVE_POINTS:
+        return tuple(curve)
+    places = {round(i * (len(curve) - 1) / (CURVE_POINTS - 1)) for i in range(CURVE_POINTS)}
+    return tuple(curve[place] for place in sorted(places))
+
+
+def _raw(cell: Cell) -> Trained:
+    from selfsup.data import load_source
+    from selfsup.errors import BenchmarkError
+    from selfsup.registry import registry
+    from selfsup.validation import validated
+    from selfsup_bench.raw import raw_encoder
+
+    found = registry()
+    modality = found.get("modality", cell.modality)
+    features = found.modality_objects(cell.modality).raw_features
+    if features is None:
+        raise BenchmarkError(f"the modality {cell.modality!r} registers no raw features, so there is nothing to compare with.")
+    rows = load_source(cell.dataset, modality=modality, split="train").without_labels()
+    kind = found.processor_class(cell.modality)
+    given = {key.removeprefix("processor."): value for key, value in cell.overrides.items() if key.startswith("processor.")}
+    processor = kind(validated(kind.Config, given, what="the processor's options")).fit(rows)
+    return Trained(raw_encoder(processor, features, processor(rows.read(range(1)))))
+
+
+def _projection(encoder: Encoder, cell: Cell) -> Projection:
+    from selfsup.data import load_source, prepare
+    from selfsup.registry import registry
+    from selfsup_bench.projection import project
+
+    modality = registry().get("modality", cell.modality)
+    rows = load_source(cell.dataset, modality=modality, split="test", needs_label=True)
+    store = prepare(rows, encoder.processor)
+    embeddings = encoder.embed_store(store).numpy()
+    return project(embeddings, rows.labels()[store.kept], class_names=rows.class_names)
+
+
+def _device(choice: str) -> str:
+    import torch
+
+    if choice == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return "cuda" if choice == "gpu" else choice
+
+
+def main() -> int:
+    """Run the job in the file that the only argument names."""
+    if len(sys.argv) != 2:
+        sys.stderr.write("usage: python -m selfsup_bench.cell JOB.json\n")
+        return 2
+    work(read_json(Path(sys.argv[1])))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

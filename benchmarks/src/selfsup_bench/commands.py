@@ -1,0 +1,158 @@
+"""``selfsup benchmark`` and ``selfsup report``."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import click
+
+from selfsup.cli.output import emit, json_option, result_console
+from selfsup.errors import BenchmarkError, ConfigError
+
+if TYPE_CHECKING:
+    from selfsup.registry import Registry
+    from selfsup.specs import BenchmarkSpec
+    from selfsup_bench.executors import Executor, Job
+    from selfsup_bench.leaderboard import Leaderboard
+    from selfsup_bench.planning import Planned
+
+RESULTS = Path("benchmark-results")
+
+
+@click.command()
+@click.option("--suite", default="quick", show_default=True, help="Suite of benchmarks: quick, standard, ...")
+@click.option("--modality", "modalities", multiple=True, metavar="M", help="Only tasks of this modality; repeatable.")
+@click.option(
+    "--only", multiple=True, metavar="PATTERN", help="Only benchmarks or tasks of this name (* for anything); repeatable."
+)
+@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Seeds 0, 1, ... of every cell.")
+@click.option("--executor", default="local", show_default=True, help="Where cells run: local, submitit, ray, ...")
+@click.option("--executor-option", "pairs", multiple=True, metavar="KEY=VALUE", help="Option of the executor; repeatable.")
+@click.option(
+    "--jobs", type=click.IntRange(0), default=0, help="Cells at a time. [default: as many as there are free cores; 1 on a GPU]"
+)
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads of a cell.")
+@click.option(
+    "--device", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True, help="What cells run on."
+)
+@click.option("--resume", is_flag=True, help="Skip the cells that --out (or the newest folder of the suite) holds finished.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder for records and report. [default: benchmark-results/SUITE-TIME]"
+)
+@json_option
+def benchmark(
+    suite: str,
+    modalities: tuple[str, ...],
+    only: tuple[str, ...],
+    seeds: int,
+    executor: str,
+    pairs: tuple[str, ...],
+    jobs: int,
+    threads: int,
+    device: str,
+    resume: bool,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Compare pretext tasks with each other, with supervised training and with no training.
+
+    Prints the leaderboard and writes records and report.html. The exit status is 1 if a cell failed.
+    """
+    from selfsup.registry import registry
+    from selfsup_bench.planning import choose
+    from selfsup_bench.runner import REPORT, run
+
+    found = registry()
+    specs = choose(found.benchmarks.values(), suite=suite, modalities=modalities, only=only)
+    make_executor = executor_factory(found, executor, jobs=jobs, options=parse_pairs(pairs), device=device)
+    folder = out or results_folder(suite, resume=resume)
+    planned = plan_on_device(specs, suite=suite, seeds=seeds, found=found, device=device, threads=threads)
+    board = run(planned, folder, make_executor=make_executor, resume=resume, threads=threads, device=device)
+    show(board, folder / REPORT, as_json=as_json)
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@json_option
+def report(folder: Path, as_json: bool) -> None:
+    """Print the leaderboard of a benchmark's folder and write its report.html anew."""
+    from selfsup_bench.runner import REPORT, write_report
+
+    show(write_report(folder), folder / REPORT, as_json=as_json)
+
+
+def show(board: Leaderboard, page: Path, *, as_json: bool) -> None:
+    """Print the leaderboard; exit status 1 if a cell has no result."""
+    from selfsup_bench.tables import print_leaderboard
+
+    emit({**board.as_dict(), "report": str(page)}, as_json=as_json, text=lambda: print_leaderboard(board, result_console()))
+    click.echo(f"report: {page.resolve().as_uri()}", err=True)
+    if board.failures:
+        click.echo(f"{len(board.failures)} cells have no result; `--resume` tries them again.", err=True)
+        sys.exit(1)
+
+
+def results_folder(suite: str, *, resume: bool) -> Path:
+    """A new folder named after the suite and the time; to resume, the newest one of the suite if there is any."""
+    if resume:
+        earlier = sorted(path for path in RESULTS.glob(f"{suite}-*") if path.is_dir())
+        if earlier:
+            return earlier[-1]
+    return RESULTS / f"{suite}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def parse_pairs(pairs: tuple[str, ...]) -> dict[str, str]:
+    """``("a=1", "b=x")`` as a dict.
+
+    Raises:
+        ConfigError: one has no ``=``.
+    """
+    for pair in pairs:
+        if "=" not in pair:
+            raise ConfigError(f"--executor-option {pair!r} is not of the form KEY=VALUE.")
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
+def plan_on_device(
+    specs: Sequence[BenchmarkSpec], *, suite: str, seeds: int, found: Registry, device: str, threads: int
+) -> Planned:
+    """The plan, and on stderr what is left out of it."""
+    from selfsup_bench.planning import make_plan
+
+    planned = make_plan(specs, suite=suite, seeds=range(seeds), registry=found, device=device_kind(device), threads=threads)
+    for line in planned.left_out:
+        click.echo(f"left out: {line}", err=True)
+    return planned
+
+
+def device_kind(device: str) -> str:
+    """``cpu`` or ``cuda``, as the cells of this machine will find it."""
+    if device == "cpu":
+        return "cpu"
+    import torch
+
+    return "cuda" if device == "gpu" or torch.cuda.is_available() else "cpu"
+
+
+def executor_factory(
+    found: Registry, name: str, *, jobs: int, options: dict[str, str], device: str
+) -> Callable[[Callable[[Job], None]], Executor]:
+    """How to make the executor, once what to call as a job starts is known.
+
+    Raises:
+        UnknownIdError: there is no such executor.
+        BenchmarkError: it needs a package that is not installed.
+    """
+    spec = found.get("executor", name)
+    lacking = [module for module in spec.requires if importlib.util.find_spec(module) is None]
+    if lacking:
+        raise BenchmarkError(f"the executor {name!r} needs {', '.join(lacking)}, which is not installed: {spec.install}")
+    kind = found.load(spec)
+    # Cells that share one GPU would be out of its memory together.
+    parallel = jobs or (1 if name == "local" and device_kind(device) != "cpu" else 0)
+    return lambda on_start: cast("Executor", kind(parallel=parallel, on_start=on_start, options=options))

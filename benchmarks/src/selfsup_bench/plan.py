@@ -1,0 +1,88 @@
+"""The plan of a benchmark: its lines, their cells, and the key of each. Kept on disk, so that a report needs no registry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from selfsup.errors import BenchmarkError
+from selfsup.specs import BenchmarkSpec
+from selfsup_bench.cells import Cell, Line, distinct
+from selfsup_bench.records import SCHEMA, read_json, write_json
+
+FILE = "benchmark.json"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a benchmark consists of."""
+
+    suite: str
+    seeds: tuple[int, ...]
+    lines: tuple[Line, ...]
+    keys: Mapping[str, str]
+    """``Cell.key({})`` to the key under the circumstances, which names the record."""
+
+    def key(self, cell: Cell) -> str:
+        """The key of a cell's record."""
+        return self.keys[cell.key({})]
+
+    def cells(self) -> list[Cell]:
+        """Every cell once, in the order in which they shall run."""
+        return distinct(self.lines)
+
+    def write(self, folder: Path) -> None:
+        """Keep the plan in a folder.
+
+        Raises:
+            StorageError: the disk is full or cannot be written.
+        """
+        lines = [
+            {
+                "spec": asdict(line.spec),
+                "modality": line.modality,
+                "backbone": line.backbone,
+                "cells": {kind: [cell.as_dict() for cell in cells] for kind, cells in line.cells.items()},
+            }
+            for line in self.lines
+        ]
+        values = {"schema": SCHEMA, "suite": self.suite, "seeds": list(self.seeds), "lines": lines, "keys": dict(self.keys)}
+        write_json(folder / FILE, values)
+
+    @classmethod
+    def read(cls, folder: Path) -> Plan:
+        """Read the plan of a benchmark's folder.
+
+        Raises:
+            BenchmarkError: there is none, or it is damaged or of another version.
+        """
+        path = folder / FILE
+        if not path.is_file():
+            raise BenchmarkError(
+                f"{folder} holds no benchmark: there is no {FILE} in it. Give the folder that `selfsup benchmark --out` wrote."
+            )
+        values = read_json(path)
+        if values.get("schema") != SCHEMA:
+            raise BenchmarkError(
+                f"{path} is of schema {values.get('schema')!r}, this version reads schema {SCHEMA}. Run the benchmark again "
+                "into another folder."
+            )
+        try:
+            lines = tuple(_line(line) for line in values["lines"])
+            return cls(str(values["suite"]), tuple(values["seeds"]), lines, dict(values["keys"]))
+        except (KeyError, TypeError) as error:
+            raise BenchmarkError(f"{path} is damaged: {error!r}. Run the benchmark again into another folder.") from error
+
+
+def _line(values: Mapping[str, Any]) -> Line:
+    spec = dict(values["spec"])
+    for name in ("suites", "evaluators"):
+        spec[name] = tuple(spec[name])
+    cells = {kind: _cells(members) for kind, members in values["cells"].items()}
+    return Line(BenchmarkSpec(**spec), values["modality"], values["backbone"], cells)
+
+
+def _cells(members: Sequence[Mapping[str, Any]]) -> tuple[Cell, ...]:
+    return tuple(Cell.from_dict(member) for member in members)

@@ -1,0 +1,185 @@
+"""From the registered benchmarks to a plan: which lines, which seeds, and the key of each cell."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from typing import TYPE_CHECKING, Any
+
+from selfsup.errors import MissingPluginError, SelfsupError, UnknownIdError
+from selfsup.specs import BenchmarkSpec, TargetSpec
+from selfsup_bench.cells import Cell, distinct, lines
+from selfsup_bench.plan import Plan
+from selfsup_bench.provenance import circumstances
+from selfsup_bench.records import SCHEMA
+
+if TYPE_CHECKING:
+    from selfsup.registry import Registry
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A plan, and what each cell's key was made of."""
+
+    plan: Plan
+    circumstances: dict[str, dict[str, Any]]
+    """Key of a cell to its circumstances."""
+    unavailable: dict[str, str] = field(default_factory=dict)
+    """Key of a cell to why its data cannot be had."""
+    left_out: tuple[str, ...] = ()
+    """Benchmarks of modalities that are not installed, each with the reason."""
+
+
+def choose(
+    specs: Iterable[BenchmarkSpec], *, suite: str, modalities: Sequence[str] = (), only: Sequence[str] = ()
+) -> list[BenchmarkSpec]:
+    """The benchmarks of a suite.
+
+    Args:
+        specs: all that are registered.
+        suite: its name.
+        modalities: only tasks of these; empty: all.
+        only: only those whose id or task matches one of these patterns (``*`` for anything); empty: all.
+
+    Raises:
+        UnknownIdError: there is no such suite, or a modality or pattern fits nothing in it.
+    """
+    every = list(specs)
+    suites = sorted({name for spec in every for name in spec.suites})
+    if suite not in suites:
+        raise UnknownIdError(f"there is no benchmark suite {suite!r}; registered are {', '.join(suites) or 'none'}.")
+    chosen = [spec for spec in every if suite in spec.suites]
+    for modality in modalities:
+        if not any(_modality(spec) == modality for spec in chosen):
+            known = ", ".join(sorted({_modality(spec) for spec in chosen}))
+            raise UnknownIdError(f"suite {suite!r} has no benchmark of modality {modality!r}; it has {known}.")
+    for pattern in only:
+        if not any(_matches(spec, pattern) for spec in chosen):
+            known = ", ".join(spec.id for spec in chosen)
+            raise UnknownIdError(f"suite {suite!r} has no benchmark or task {pattern!r}; its benchmarks are {known}.")
+    if modalities:
+        chosen = [spec for spec in chosen if _modality(spec) in modalities]
+    if only:
+        chosen = [spec for spec in chosen if any(_matches(spec, pattern) for pattern in only)]
+    if not chosen:
+        raise UnknownIdError("no benchmark is left: no one fits --modality and --only together.")
+    return chosen
+
+
+def _modality(spec: BenchmarkSpec) -> str:
+    return spec.task.partition("/")[0]
+
+
+def _matches(spec: BenchmarkSpec, pattern: str) -> bool:
+    return any(fnmatch(name, pattern) for name in (spec.id, spec.task, spec.task.partition("/")[2]))
+
+
+def make_plan(
+    specs: Sequence[BenchmarkSpec], *, suite: str, seeds: Sequence[int], registry: Registry, device: str, threads: int
+) -> Planned:
+    """Resolve every benchmark against what is installed.
+
+    Args:
+        specs: from :func:`choose`.
+        suite: name for the report.
+        seeds: of each benchmark.
+        registry: what is installed.
+        device: kind of device that the cells will run on; part of the keys.
+        threads: CPU threads a cell.
+
+    Raises:
+        MissingPluginError: no benchmark is of an installed modality.
+        UnknownIdError: a benchmark names a task, backbone, evaluator or data set that is not there.
+    """
+    kept: list[BenchmarkSpec] = []
+    left_out: list[str] = []
+    missing: MissingPluginError | None = None
+    resolve: dict[str, tuple[str, str]] = {}
+    for spec in specs:
+        try:
+            task = registry.get("task", spec.task)
+        except MissingPluginError as error:
+            missing = error
+            left_out.append(f"{spec.id}: {error}")
+            continue
+        kept.append(spec)
+        backbone = spec.backbone or task.backbone or _default_backbone(registry, task.modality, tokens=task.needs_tokens)
+        resolve[spec.id] = (task.modality, backbone)
+    if not kept and missing is not None:
+        raise missing
+    draft = lines(kept, seeds, resolve)
+    data = _Data(registry)
+    keys: dict[str, str] = {}
+    made: dict[str, dict[str, Any]] = {}
+    unavailable: dict[str, str] = {}
+    for cell in distinct(draft):
+        providers = _providers(registry, cell)
+        fingerprint, trouble = data.fingerprint(cell.modality, cell.dataset)
+        around = circumstances(
+            schema=SCHEMA,
+            distributions={distribution for distribution, _ in providers},
+            packages={package for _, package in providers},
+            data=fingerprint,
+            device=device,
+            threads=threads,
+        )
+        key = cell.key(around)
+        keys[cell.key({})] = key
+        made[key] = around
+        if trouble:
+            unavailable[key] = trouble
+    return Planned(Plan(suite, tuple(seeds), tuple(draft), keys), made, unavailable, tuple(left_out))
+
+
+def _default_backbone(registry: Registry, modality: str, *, tokens: bool) -> str:
+    spec = registry.get("modality", modality)
+    return spec.token_backbone if tokens else spec.backbone
+
+
+def _specs(registry: Registry, cell: Cell) -> list[TargetSpec]:
+    specs: list[TargetSpec] = [registry.get("task", cell.task)] if cell.kind != "raw" else []
+    specs.append(registry.get("modality", cell.modality))
+    if cell.backbone:
+        specs.append(registry.get("backbone", cell.backbone))
+    specs.extend(registry.get("evaluator", name) for name in cell.evaluators)
+    return specs
+
+
+def _providers(registry: Registry, cell: Cell) -> set[tuple[str, str]]:
+    """(distribution, import package) of the core and of whatever gives the cell's task, backbone and evaluators."""
+    specs = _specs(registry, cell)
+    return {("selfsup", "selfsup"), *((registry.provider(spec)[0], package(spec)) for spec in specs)}
+
+
+def package(spec: TargetSpec) -> str:
+    """The import package of a spec's target."""
+    return re.split(r"[.:]", spec.target, maxsplit=1)[0]
+
+
+def target_modules(registry: Registry, cells: Iterable[Cell]) -> tuple[str, ...]:
+    """Modules that cells will import: those of their tasks, backbones and evaluators."""
+    return tuple(sorted({spec.target.partition(":")[0] for cell in cells for spec in _specs(registry, cell)}))
+
+
+class _Data:
+    """Fingerprints of data sets, each looked up once."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+        self.known: dict[tuple[str, str], tuple[str, str]] = {}
+
+    def fingerprint(self, modality: str, dataset: str) -> tuple[str, str]:
+        """Hash of both splits, and why they cannot be had (empty if they can)."""
+        place = (modality, dataset)
+        if place not in self.known:
+            from selfsup.data import load_source
+
+            spec = self.registry.get("modality", modality)
+            try:
+                parts = [load_source(dataset, modality=spec, split=split).fingerprint for split in ("train", "test")]
+                self.known[place] = ("-".join(part[:24] for part in parts), "")
+            except SelfsupError as error:
+                self.known[place] = ("unavailable", str(error))
+        return self.known[place]

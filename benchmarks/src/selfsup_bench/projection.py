@@ -1,0 +1,63 @@
+"""Test embeddings in two dimensions, for the report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from selfsup_bench.records import Projection
+
+MOST_ROWS = 1000
+"""Rows that are drawn at most."""
+_FEWEST_FOR_TSNE = 50
+
+
+def project(
+    embeddings: np.ndarray[Any, np.dtype[np.float32]],
+    labels: np.ndarray[Any, np.dtype[np.int64]],
+    *,
+    class_names: Sequence[str] = (),
+    seed: int = 0,
+) -> Projection:
+    """Draw embeddings in two dimensions: t-SNE (van der Maaten and Hinton 2008), or PCA where there are too few.
+
+    The same rows are drawn for every encoder, so that pictures can be compared.
+
+    Args:
+        embeddings: [N, D].
+        labels: [N] class ids.
+        class_names: by class id.
+        seed: of the choice of rows and of t-SNE.
+    """
+    rows = np.sort(np.random.default_rng(seed).permutation(len(embeddings))[:MOST_ROWS])
+    points = np.asarray(embeddings[rows], dtype=np.float32)
+    # Directions are what kNN by cosine and contrastive objectives compare.
+    points = points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12)
+    points = np.nan_to_num(points)
+    if len(points) >= _FEWEST_FOR_TSNE and points.std(axis=0).max() > 1e-6:
+        from sklearn.manifold import TSNE
+
+        places = TSNE(2, perplexity=30, init="pca", random_state=seed, max_iter=500).fit_transform(points)
+        method = "t-SNE"
+    else:
+        places = _pca(points)
+        method = "PCA"
+    return Projection(
+        method=method,
+        x=tuple(round(float(value), 3) for value in places[:, 0]),
+        y=tuple(round(float(value), 3) for value in places[:, 1]),
+        labels=tuple(int(value) for value in labels[rows]),
+        class_names=tuple(class_names),
+    )
+
+
+def _pca(points: np.ndarray[Any, np.dtype[np.float32]]) -> np.ndarray[Any, Any]:
+    """The two directions of most variance; zeros where there is no second one."""
+    centred = points - points.mean(axis=0)
+    _, _, directions = np.linalg.svd(centred, full_matrices=False)
+    places = np.zeros((len(points), 2))
+    found = centred @ directions[:2].T
+    places[:, : found.shape[1]] = found
+    return places

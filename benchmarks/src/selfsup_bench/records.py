@@ -1,0 +1,180 @@
+"""The record of a cell: what was measured, under which circumstances. One JSON file a cell, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from selfsup.errors import BenchmarkError, StorageError
+from selfsup_bench.cells import Cell
+
+SCHEMA = 1
+"""Version of the record; part of a cell's key, so that old records are not taken for new ones."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Projection:
+    """Test embeddings drawn in two dimensions."""
+
+    method: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    labels: tuple[int, ...]
+    """Class ids, one a point."""
+    class_names: tuple[str, ...] = ()
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """From plain JSON values."""
+        taken: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+        return cls(**taken)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What one cell gave."""
+
+    key: str
+    cell: Cell
+    status: Literal["done", "failed"]
+    error: str = ""
+    """Why it failed, for people."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """``evaluator.metric`` to value."""
+    curve: tuple[tuple[int, float], ...] = ()
+    """(step, pretraining loss)."""
+    samples_per_second: float | None = None
+    """Of pretraining, without what comes before and after it; None where nothing was trained."""
+    peak_memory: int | None = None
+    """Bytes: of the device where it is an accelerator, else resident memory of the process."""
+    device: str = ""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Where the time went: ``pretrain``, ``evaluate``, ``total``."""
+    projection: Projection | None = None
+    circumstances: Mapping[str, Any] = field(default_factory=dict)
+    """Versions, data fingerprint and device class that the key was made of."""
+    results: tuple[Mapping[str, Any], ...] = ()
+    """The evaluators' own result records, as JSON values."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        values["cell"] = self.cell.as_dict()
+        values["projection"] = None if self.projection is None else vars(self.projection)
+        return {"schema": SCHEMA, **values}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of :meth:`as_dict`.
+
+        Raises:
+            BenchmarkError: the record is of another schema.
+        """
+        known = {f.name for f in fields(cls)}
+        if values.get("schema") != SCHEMA or not known >= values.keys() - {"schema"}:
+            raise BenchmarkError(
+                f"a benchmark record of schema {values.get('schema')!r} cannot be read, this version reads schema {SCHEMA}. "
+                "Run the benchmark again into another folder."
+            )
+        taken = {key: value for key, value in values.items() if key in known}
+        taken["cell"] = Cell.from_dict(taken["cell"])
+        taken["curve"] = tuple((int(step), float(loss)) for step, loss in taken.get("curve", ()))
+        taken["results"] = tuple(taken.get("results", ()))
+        if taken.get("projection") is not None:
+            taken["projection"] = Projection.from_dict(taken["projection"])
+        return cls(**taken)
+
+
+class RecordStore:
+    """The records of one benchmark, by key, in ``<folder>/records``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "records"
+
+    def path(self, key: str) -> Path:
+        """Where the record of a key is or will be."""
+        return self.folder / f"{key}.json"
+
+    def write(self, record: Record) -> Path:
+        """Write a record whole, in place of an older one of its key.
+
+        Raises:
+            StorageError: the disk is full or cannot be written.
+        """
+        path = self.path(record.key)
+        write_json(path, record.as_dict())
+        return path
+
+    def read(self, key: str) -> Record | None:
+        """The record of a key, or None if there is none.
+
+        Raises:
+            BenchmarkError: the file is damaged or of another schema.
+        """
+        path = self.path(key)
+        if not path.is_file():
+            return None
+        return Record.from_dict(read_json(path))
+
+    def all(self) -> dict[str, Record]:
+        """Every record, by key.
+
+        Raises:
+            BenchmarkError: a file is damaged or of another schema.
+        """
+        paths = sorted(self.folder.glob("*.json")) if self.folder.is_dir() else []
+        return {path.stem: Record.from_dict(read_json(path)) for path in paths}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        BenchmarkError: the file cannot be read or holds something else.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BenchmarkError(f"{path} cannot be read: {error}. Delete it and run the benchmark again with --resume.") from error
+    if not isinstance(values, dict):
+        raise BenchmarkError(f"{path} holds no JSON object. Delete it and run the benchmark again with --resume.")
+    return values
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write a JSON object by way of a temporary file beside it, so that no reader ever sees half of it.
+
+    Raises:
+        StorageError: the disk is full or cannot be written.
+    """
+    write_text(path, json.dumps(values, indent=1, sort_keys=True, allow_nan=True) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all.
+
+    Raises:
+        StorageError: the disk is full or cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}-", encoding="utf-8", delete=False) as file:
+            temporary = Path(file.name)
+            try:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        raise StorageError(
+            f"{path} cannot be written: {error}. Free some space or choose another folder with --out."
+        ) from error

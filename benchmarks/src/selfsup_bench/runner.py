@@ -1,0 +1,135 @@
+"""Runs a plan: hands its cells to an executor, sees to it that each leaves a record, and writes the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+from selfsup.errors import BenchmarkError, RunDirectoryError
+from selfsup_bench.executors import Executor, Job, Outcome
+from selfsup_bench.leaderboard import Leaderboard, build
+from selfsup_bench.plan import FILE, Plan
+from selfsup_bench.planning import Planned
+from selfsup_bench.progress import Progress
+from selfsup_bench.records import Record, RecordStore, write_text
+from selfsup_bench.report import render
+
+REPORT = "report.html"
+LOG_LINES = 15
+"""Last lines of a dead cell's log that go into its record."""
+
+
+def open_folder(out: Path, *, resume: bool) -> RecordStore:
+    """The records of a benchmark's folder.
+
+    Raises:
+        RunDirectoryError: it holds a benchmark and this one does not resume, or something that is no benchmark.
+    """
+    if out.exists() and not out.is_dir():
+        raise RunDirectoryError(f"{out} is a file; give a folder with --out.")
+    if (out / FILE).is_file():
+        if not resume:
+            raise RunDirectoryError(f"{out} holds a benchmark already. Go on with it by --resume, or give another --out.")
+    elif out.is_dir() and any(out.iterdir()):
+        raise RunDirectoryError(f"{out} holds something that is no benchmark. Give an empty or a new folder with --out.")
+    return RecordStore(out)
+
+
+def run(
+    planned: Planned,
+    out: Path,
+    *,
+    make_executor: Callable[[Callable[[Job], None]], Executor],
+    resume: bool = False,
+    threads: int = 1,
+    device: str = "auto",
+) -> Leaderboard:
+    """Run every cell that has no finished record yet, and write the report after the last.
+
+    Args:
+        planned: what to run.
+        out: folder for records, runs and report.
+        make_executor: makes the executor, given what it shall call as a job starts.
+        resume: take finished records of the folder as they are.
+        threads: CPU threads a cell.
+        device: ``auto``, ``cpu`` or ``gpu``.
+
+    Raises:
+        RunDirectoryError: the folder holds something else.
+        StorageError: the disk is full or cannot be written.
+    """
+    store = open_folder(out, resume=resume)
+    plan = planned.plan
+    plan.write(out)
+    jobs = [
+        Job(
+            key=plan.key(cell),
+            cell=cell,
+            out=out,
+            circumstances=planned.circumstances[plan.key(cell)],
+            threads=threads,
+            device=device,
+            draw=cell.seed == plan.seeds[0],
+        )
+        for cell in plan.cells()
+    ]
+    todo = [job for job in jobs if not _finished(store, job.key)]
+    headline = plan.lines[0].spec.headline
+    progress = Progress([job.cell for job in todo], reused=len(jobs) - len(todo), headline=headline)
+    for job in todo:
+        # What an earlier attempt left shall not be taken for this one's result.
+        store.path(job.key).unlink(missing_ok=True)
+        if job.key in planned.unavailable:
+            progress.ended(job.cell, _fail(store, job, planned.unavailable[job.key]))
+    todo = [job for job in todo if job.key not in planned.unavailable]
+    executor = make_executor(lambda job: progress.started(job.cell))
+    with closing(executor.run(todo)) as outcomes:
+        for outcome in outcomes:
+            progress.ended(outcome.job.cell, _record_of(store, outcome))
+    return write_report(out, plan, store)
+
+
+def write_report(out: Path, plan: Plan | None = None, store: RecordStore | None = None) -> Leaderboard:
+    """Make the leaderboard of a folder and write ``report.html`` into it.
+
+    Raises:
+        BenchmarkError: the folder holds no benchmark, or a record is damaged.
+        StorageError: the report cannot be written.
+    """
+    plan = plan or Plan.read(out)
+    wanted = {plan.key(cell) for cell in plan.cells()}
+    records = {key: record for key, record in (store or RecordStore(out)).all().items() if key in wanted}
+    board = build(plan, records)
+    write_text(out / REPORT, render(board, plan, records))
+    return board
+
+
+def _finished(store: RecordStore, key: str) -> bool:
+    try:
+        record = store.read(key)
+    except BenchmarkError:
+        return False
+    return record is not None and record.status == "done"
+
+
+def _record_of(store: RecordStore, outcome: Outcome) -> Record:
+    """The record that the cell wrote, or one that says how its process died."""
+    record = store.read(outcome.job.key)
+    if record is not None:
+        return record
+    reason = outcome.error or "it ended without a record"
+    return _fail(store, outcome.job, "\n".join([reason, *_log_tail(outcome.job)]))
+
+
+def _fail(store: RecordStore, job: Job, error: str) -> Record:
+    record = Record(key=job.key, cell=job.cell, status="failed", error=error, circumstances=job.circumstances)
+    store.write(record)
+    return record
+
+
+def _log_tail(job: Job) -> list[str]:
+    if not job.log.is_file():
+        return []
+    text = job.log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:]
+    return [line for line in text if line.strip()]

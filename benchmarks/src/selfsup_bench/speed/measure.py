@@ -1,0 +1,100 @@
+"""Measuring two programs against each other."""
+
+from __future__ import annotations
+
+import importlib
+import operator
+import statistics
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from types import ModuleType
+from typing import Any, Literal
+
+from selfsup.errors import BenchmarkError
+
+Comparison = Literal[">=", "<="]
+_COMPARE: dict[Comparison, Callable[[float, float], bool]] = {">=": operator.ge, "<=": operator.le}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """One figure: what was measured, of both sides, and what it shall be."""
+
+    name: str
+    what: str
+    ours: float
+    """Median of our side."""
+    theirs: float | None
+    """Median of the other side; None where the figure is absolute."""
+    unit: str
+    """Of both sides."""
+    value: float
+    """The ratio, or the absolute figure."""
+    compare: Comparison
+    goal: float
+    spread: str = ""
+    """Range of the single measurements of both sides."""
+    note: str = ""
+
+    @property
+    def reached(self) -> bool:
+        """Whether the goal is reached."""
+        return _COMPARE[self.compare](self.value, self.goal)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {**asdict(self), "reached": self.reached}
+
+
+def in_turn(ours: Callable[[], float], theirs: Callable[[], float], *, repeats: int) -> tuple[list[float], list[float]]:
+    """Call both sides in turn, who begins changing each time, so that a slow minute of the machine hits both alike."""
+    mine: list[float] = []
+    other: list[float] = []
+    for i in range(repeats):
+        for side, into in ((ours, mine), (theirs, other)) if i % 2 == 0 else ((theirs, other), (ours, mine)):
+            into.append(side())
+    return mine, other
+
+
+def ratio_figure(
+    name: str,
+    what: str,
+    ours: list[float],
+    theirs: list[float],
+    *,
+    unit: str,
+    compare: Comparison,
+    goal: float,
+    note: str = "",
+) -> Figure:
+    """A figure of measurements of both sides: the ratio of their medians, ours over theirs."""
+    mine, other = statistics.median(ours), statistics.median(theirs)
+    spread = f"{min(ours):.4g}..{max(ours):.4g} against {min(theirs):.4g}..{max(theirs):.4g}"
+    return Figure(
+        name=name,
+        what=what,
+        ours=mine,
+        theirs=other,
+        unit=unit,
+        value=mine / other,
+        compare=compare,
+        goal=goal,
+        spread=spread,
+        note=note,
+    )
+
+
+def peer(module: str, distribution: str = "") -> ModuleType:
+    """Import a program that we are compared with.
+
+    Raises:
+        BenchmarkError: it is not installed; the message says how to install it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        name = distribution or module.partition(".")[0]
+        raise BenchmarkError(
+            f"this figure compares with {name}, which cannot be imported ({error}). Install it: pip install {name}; or choose "
+            "other figures with --only."
+        ) from error

@@ -1,0 +1,147 @@
+"""The time of a pretraining step, and of pretraining from end to end."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import selfsup
+from selfsup_bench.executors.local import cpu_count
+from selfsup_bench.speed.images import as_dataset, images
+from selfsup_bench.speed.measure import Figure, in_turn, peer, ratio_figure
+from selfsup_bench.speed.views import peer_loader
+
+SIZE = 32
+
+
+def our_speed(data: Any, *, backbone: str, batch: int, steps: int, overrides: Mapping[str, Any]) -> tuple[float, Any]:
+    """Samples a second of SimCLR by ``selfsup.pretrain`` (median of the logged stretches but the first); the run's config."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = selfsup.pretrain(
+            "vision/simclr",
+            data,
+            out=Path(folder) / "run",
+            backbone=backbone,
+            steps=steps,
+            batch_size=batch,
+            log_every=max(1, steps // 4),
+            probe_every=10 * steps,
+            progress=False,
+            overrides=dict(overrides),
+        )
+        speeds = [line["samples_per_second"] for line in run.metrics if "samples_per_second" in line]
+    return statistics.median(speeds[1:] or speeds), run.config
+
+
+def step_figure(*, repeats: int, steps: int = 24, batch: int = 128) -> Figure:
+    """A step of the trainer against a loop by hand with the same task (views, network, loss), optimizer and precision."""
+    torch.set_num_threads(cpu_count())
+    made = images(2048, SIZE)
+    data = as_dataset(made)
+    measure = partial(our_speed, data, backbone="resnet-narrow", batch=batch, steps=steps, overrides={})
+    _, config = measure()
+    store = torch.from_numpy(made).permute(0, 3, 1, 2).contiguous()
+
+    def ours() -> float:
+        return batch / measure()[0]
+
+    def theirs() -> float:
+        return _hand_written(config, store, steps=steps, batch=batch)
+
+    theirs()
+    mine, other = in_turn(ours, theirs, repeats=repeats)
+    return ratio_figure(
+        "step",
+        f"one SimCLR step (resnet-narrow, batch {batch}, {config.precision}) against a loop by hand with the same parts",
+        [1000 * seconds for seconds in mine],
+        [1000 * seconds for seconds in other],
+        unit="ms/step",
+        compare="<=",
+        goal=1.05,
+    )
+
+
+def _hand_written(config: Any, store: torch.Tensor, *, steps: int, batch: int) -> float:
+    """Median seconds of a step of the plainest loop: index, forward, backward, optimizer."""
+    from selfsup.training.optimizers import build_optimizer
+    from selfsup.training.setup import build_task
+
+    info = {"image_size": SIZE}
+    task, _ = build_task(config, info)
+    task = task.to(memory_format=torch.channels_last)
+    task.train()
+    optimizer = build_optimizer(task, config.optimization)
+    generator = torch.Generator().manual_seed(0)
+    took: list[float] = []
+    for _ in range(steps):
+        began = time.perf_counter()
+        images_ = store[torch.randint(0, len(store), (batch,))]
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
+            loss = task({"image": images_}, generator).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        took.append(time.perf_counter() - began)
+    return statistics.median(took[1:])
+
+
+def end_to_end_figure(*, cifar_stem: bool, goal: float, repeats: int, steps: int = 5, batch: int = 256) -> Figure:
+    """SimCLR from images to weights against lightly as its documentation writes it, on the same network."""
+    torch.set_num_threads(cpu_count())
+    made = images(batch * (steps + 1), SIZE)
+    data = as_dataset(made)
+    backbone = "resnet18-cifar" if cifar_stem else "timm/resnet18"
+    stem = "a 3x3 stem without pooling" if cifar_stem else "its ImageNet stem, as lightly's example has it"
+
+    def ours() -> float:
+        return our_speed(data, backbone=backbone, batch=batch, steps=steps, overrides={})[0]
+
+    loader = peer_loader(made, SIZE)
+
+    def theirs() -> float:
+        return _lightly(loader, cifar_stem=cifar_stem, batch=batch)
+
+    theirs()  # starts the workers, which live on
+    mine, other = in_turn(ours, theirs, repeats=repeats)
+    return ratio_figure(
+        "end-to-end-cifar-stem" if cifar_stem else "end-to-end",
+        f"SimCLR, ResNet-18 with {stem}, {SIZE}x{SIZE}, batch {batch}, against lightly's documented example",
+        mine,
+        other,
+        unit="images/s",
+        compare=">=",
+        goal=goal,
+        note="ours with its automatic precision and memory order, lightly's as documented (float32, two workers on these cores)",
+    )
+
+
+def _lightly(loader: Any, *, cifar_stem: bool, batch: int) -> float:
+    """Images a second of lightly's SimCLR example: torchvision's ResNet-18, its head and NT-Xent, SGD at 0.06."""
+    torchvision, losses = peer("torchvision"), peer("lightly.loss", "lightly")
+    heads = peer("lightly.models.modules", "lightly")
+    network = torchvision.models.resnet18()
+    if cifar_stem:
+        network.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+        network.maxpool = nn.Identity()
+    network.fc = nn.Identity()
+    head = heads.SimCLRProjectionHead(512, 512, 128)
+    criterion = losses.NTXentLoss()
+    optimizer = torch.optim.SGD([*network.parameters(), *head.parameters()], lr=0.06)
+    took: list[float] = []
+    began = time.perf_counter()
+    for (first, second), _ in loader:
+        loss = criterion(head(network(first)), head(network(second)))
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        took.append(time.perf_counter() - began)
+        began = time.perf_counter()
+    return batch / statistics.median(took[1:])

@@ -1,0 +1,114 @@
+"""The benchmarks that come with the harness. They name tasks, backbones and data sets by id, and import none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from selfsup.specs import BenchmarkSpec
+
+EVALUATORS = ("knn", "linear", "label-efficiency")
+
+QUICK_STEPS = 150
+QUICK_BATCH = 128
+
+_QUICK: Mapping[str, Any] = {
+    "optimization.batch_size": QUICK_BATCH,
+    # The papers' optimizers (LARS, ...) are for long schedules; in so few steps one for all is fairer.
+    "optimization.optimizer": "adamw",
+    "optimization.lr": 2e-3,
+    "optimization.weight_decay": 1e-4,
+    "optimization.warmup_fraction": 0.1,
+    # One precision for all, so that records of different machines can be compared.
+    "precision": "32",
+    "log_every": 10,
+    "evaluators.label-efficiency.repeats": 1,
+}
+_NARROW: Mapping[str, Any] = {"backbone.width": 16}
+_SMALL_VIT: Mapping[str, Any] = {"backbone.embed_dim": 96, "backbone.depth": 3}
+
+
+def _quick(task: str, backbone: str, options: Mapping[str, Any]) -> BenchmarkSpec:
+    return BenchmarkSpec(
+        id=f"mnist-5k-{task}",
+        summary=f"{task} on 4,000 MNIST digits, {QUICK_STEPS} steps of {QUICK_BATCH}.",
+        task=f"vision/{task}",
+        dataset="mnist-5k",
+        suites=("quick",),
+        backbone=backbone,
+        evaluators=EVALUATORS,
+        steps=QUICK_STEPS,
+        overrides={**_QUICK, **options},
+    )
+
+
+QUICK: tuple[BenchmarkSpec, ...] = (
+    *(_quick(task, "resnet-narrow", _NARROW) for task in ("simclr", "byol", "vicreg", "rotation", "patch-position")),
+    _quick("mae", "vit-tiny", _SMALL_VIT),
+)
+"""Minutes on two CPU cores, without a network."""
+
+STANDARD_TASKS = ("simclr", "mocov3", "byol", "vicreg", "barlow-twins", "dino", "rotation", "patch-position", "mae")
+
+
+def _standard(dataset: str, task: str, epochs: int) -> BenchmarkSpec:
+    vit = task == "mae"
+    return BenchmarkSpec(
+        id=f"{dataset}-{task}",
+        summary=f"{task} on {dataset}, {epochs} epochs.",
+        task=f"vision/{task}",
+        dataset=dataset,
+        suites=("standard",),
+        backbone="vit-tiny" if vit else "resnet18-cifar" if dataset.startswith("cifar") else "timm/resnet18",
+        evaluators=(*EVALUATORS, "clustering", "geometry"),
+        epochs=epochs,
+        overrides={"optimization.batch_size": 256},
+    )
+
+
+CASE_STUDIES: tuple[BenchmarkSpec, ...] = (
+    BenchmarkSpec(
+        id="case-patch-position-finetune",
+        summary="Patch positions (3x3, ResNet-18, Adam 1e-3, 100 epochs), then fine-tuning on CIFAR-10 against from scratch.",
+        task="vision/patch-position",
+        dataset="cifar10",
+        suites=("standard", "case-studies"),
+        backbone="resnet18-cifar",
+        evaluators=("finetune", "linear"),
+        headline="finetune.accuracy",
+        epochs=100,
+        overrides={
+            "optimization.optimizer": "adam",
+            "optimization.lr": 1e-3,
+            "optimization.weight_decay": 0.0,
+            "optimization.schedule": "constant",
+            "optimization.warmup_fraction": 0.0,
+            "optimization.batch_size": 256,
+        },
+    ),
+    BenchmarkSpec(
+        id="case-kmeans-features",
+        summary="k-means on pretrained CIFAR-10 features against k-means on raw pixels.",
+        task="vision/simclr",
+        dataset="cifar10",
+        suites=("standard", "case-studies"),
+        backbone="resnet18-cifar",
+        evaluators=("clustering",),
+        headline="clustering.accuracy",
+        epochs=100,
+        overrides={"optimization.batch_size": 256},
+    ),
+)
+"""Two classic studies. From-scratch training is the row of the untrained network (all of its weights are fine-tuned, too)."""
+
+STANDARD: tuple[BenchmarkSpec, ...] = (
+    *(
+        _standard(dataset, task, epochs)
+        for dataset, epochs in (("cifar10", 100), ("cifar100", 100), ("stl10", 50), ("imagenette", 100))
+        for task in STANDARD_TASKS
+    ),
+    *CASE_STUDIES,
+)
+"""For an accelerator: hours."""
+
+BENCHMARKS: list[BenchmarkSpec] = [*QUICK, *STANDARD]

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import pytest
+
+from selfsup.specs import BenchmarkSpec
+from selfsup_bench.cells import Cell, distinct, lines, reference
+
+CELL = Cell(
+    kind="task",
+    modality="toy",
+    task="toy/alpha",
+    dataset="toyset",
+    backbone="net",
+    evaluators=("knn",),
+    steps=10,
+    overrides={
+        "objective.temperature": 0.2,
+        "backbone.width": 8,
+        "optimization.lr": 0.1,
+        "optimization.batch_size": 64,
+        "evaluators.knn.k": 5,
+    },
+    seed=1,
+)
+
+
+def test_key_is_stable_and_survives_json() -> None:
+    assert CELL.key({"data": "x"}) == Cell.from_dict(CELL.as_dict()).key({"data": "x"})
+
+
+@pytest.mark.parametrize("name", [f.name for f in fields(Cell)])
+def test_key_depends_on_every_field(name: str) -> None:
+    other = {"evaluators": ("linear",), "overrides": {}, "steps": 11, "epochs": 1, "train_rows": 9, "seed": 2}.get(name, "raw")
+    assert replace(CELL, **{name: other}).key({}) != CELL.key({})
+
+
+def test_key_depends_on_the_circumstances() -> None:
+    assert CELL.key({"data": "x"}) != CELL.key({"data": "y"})
+
+
+def test_references_keep_what_bears_on_them_only() -> None:
+    shared = {"backbone.width": 8, "evaluators.knn.k": 5}
+    untrained, supervised, raw = (reference(CELL, kind) for kind in ("random-init", "supervised", "raw"))
+    assert dict(untrained.overrides) == shared
+    assert (untrained.task, untrained.steps, untrained.seed) == ("toy/random-init", 0, 1)
+    assert dict(supervised.overrides) == {**shared, "optimization.batch_size": 64}
+    assert (supervised.task, supervised.steps) == ("toy/supervised", 10)
+    assert dict(raw.overrides) == {"evaluators.knn.k": 5}
+    assert raw.backbone == ""
+
+
+def test_tasks_on_one_backbone_share_their_references() -> None:
+    specs = [
+        BenchmarkSpec(
+            id=name,
+            summary="x",
+            task=f"toy/{name}",
+            dataset="toyset",
+            suites=("quick",),
+            steps=5,
+            overrides={"optimization.lr": 0.1 * i},
+        )
+        for i, name in enumerate(("a", "b", "c"), 1)
+    ]
+    made = lines(specs, (0, 1), {spec.id: ("toy", "net") for spec in specs})
+    cells = distinct(made)
+    kinds = [cell.kind for cell in cells]
+    assert {kind: kinds.count(kind) for kind in set(kinds)} == {"task": 6, "random-init": 2, "supervised": 2, "raw": 2}
+    assert [cell.seed for cell in cells] == sorted(cell.seed for cell in cells)

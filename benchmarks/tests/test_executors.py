@@ -1,0 +1,262 @@
+"""Executors run made-up work: processes that finish, raise, die and hang; and fakes of submitit and ray."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import signal
+import sys
+import time
+import types
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from selfsup.errors import BenchmarkError
+from selfsup_bench.cells import Cell
+from selfsup_bench.executors import Job, Outcome
+from selfsup_bench.executors.local import LocalExecutor, describe_exit
+from selfsup_bench.executors.ray import RayExecutor
+from selfsup_bench.executors.slurm import SubmititExecutor
+
+Work = Callable[[dict[str, Any]], Any]
+
+
+def jobs(out: Path, *tasks: str) -> list[Job]:
+    made = []
+    for seed, task in enumerate(tasks):
+        cell = Cell(kind="raw", modality="vision", task=task, dataset="digits", evaluators=(), seed=seed)
+        made.append(Job(key=cell.key({}), cell=cell, out=out, circumstances={"data": "x"}))
+    return made
+
+
+SCRIPT = """
+import os, pathlib, signal, time
+
+task = cell["task"]
+print("cell", task, flush=True)
+if task == "killed":
+    os.kill(os.getpid(), signal.SIGKILL)
+if task == "raises":
+    raise RuntimeError("no good")
+pathlib.Path(out, task + ".pid").write_text(str(os.getpid()))
+if task == "hangs":
+    time.sleep(600)
+"""
+"""Does what the name of the cell's task says; the job's values are its globals. A child process finds it by its path."""
+
+
+@pytest.fixture
+def pretend(tmp_path: Path) -> Work:
+    script = tmp_path / "pretend.py"
+    script.write_text(SCRIPT)
+    return partial(runpy.run_path, str(script))
+
+
+def test_job_survives_json(tmp_path: Path) -> None:
+    job = jobs(tmp_path, "one")[0]
+    assert Job.from_dict(job.as_dict()) == job
+
+
+def test_a_cell_that_dies_takes_no_other_with_it(tmp_path: Path, pretend: Work) -> None:
+    started: list[str] = []
+    executor = LocalExecutor(parallel=2, on_start=lambda job: started.append(job.cell.task), work=pretend)
+    outcomes = {outcome.job.cell.task: outcome for outcome in executor.run(jobs(tmp_path, "one", "killed", "raises", "two"))}
+    assert started == ["one", "killed", "raises", "two"]
+    assert {task: outcome.error for task, outcome in outcomes.items()} == {
+        "one": "",
+        "two": "",
+        "killed": "its process was ended by SIGKILL, as the kernel does when memory runs out",
+        "raises": "its process ended with exit status 1",
+    }
+    pids = {(tmp_path / f"{task}.pid").read_text() for task in ("one", "two")}
+    assert len(pids | {str(os.getpid())}) == 3
+    assert "cell killed" in outcomes["killed"].job.log.read_text()
+    assert "RuntimeError: no good" in outcomes["raises"].job.log.read_text()
+
+
+def test_closing_ends_what_still_runs(tmp_path: Path, pretend: Work) -> None:
+    executor = LocalExecutor(parallel=2, work=pretend)
+    running = executor.run(jobs(tmp_path, "hangs", "one"))
+    assert next(running).job.cell.task == "one"
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "hangs.pid").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    time.sleep(0.1)
+    pid = int((tmp_path / "hangs.pid").read_text())
+    running.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_local_executor_has_no_options() -> None:
+    with pytest.raises(BenchmarkError, match="no option 'gpus'"):
+        LocalExecutor(options={"gpus": "1"})
+
+
+@pytest.mark.parametrize(("code", "text"), [(0, ""), (3, "exit status 3"), (-signal.SIGSEGV, "SIGSEGV"), (-63, "signal 63")])
+def test_exit_codes_in_words(code: int, text: str) -> None:
+    assert describe_exit(code).endswith(text)
+
+
+class FakeSlurmJob:
+    """A handle as ``submitit.Job`` is; it runs its function when it is asked for the third time."""
+
+    def __init__(self, function: Callable[..., None], values: dict[str, Any]) -> None:
+        self.job_id = str(values["cell"]["seed"])
+        self.function, self.values, self.asked, self.cancelled = function, values, 0, False
+        self.error: Exception | None = None
+
+    def done(self) -> bool:
+        self.asked += 1
+        if self.asked == 3:
+            try:
+                self.function(self.values)
+            except Exception as error:
+                self.error = error
+        return self.asked >= 3
+
+    def exception(self) -> Exception | None:
+        return self.error
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class FakeSubmitit(types.ModuleType):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__("submitit")
+        self.parameters: dict[str, Any] = {}
+        self.handles: list[FakeSlurmJob] = []
+        outer = self
+
+        class AutoExecutor:
+            def __init__(self, folder: str, cluster: str | None) -> None:
+                outer.parameters["folder"], outer.parameters["cluster"] = folder, cluster
+
+            def update_parameters(self, **options: Any) -> None:
+                if "unknown" in options:
+                    raise NameError("unknown")
+                outer.parameters |= options
+
+            def map_array(self, function: Callable[..., None], values: list[dict[str, Any]]) -> list[FakeSlurmJob]:
+                outer.handles = [FakeSlurmJob(function, value) for value in values]
+                return outer.handles
+
+        self.AutoExecutor = AutoExecutor
+
+
+@pytest.fixture
+def slurm(monkeypatch: pytest.MonkeyPatch, pretend: Work) -> FakeSubmitit:
+    fake = FakeSubmitit()
+    monkeypatch.setitem(sys.modules, "submitit", fake)
+    monkeypatch.setattr("selfsup_bench.executors.slurm.work", pretend)
+    return fake
+
+
+def test_submitit_runs_every_cell_as_a_job(tmp_path: Path, slurm: FakeSubmitit) -> None:
+    executor = SubmititExecutor(parallel=4, options={"timeout_min": "60", "slurm_partition": "gpu"}, poll_seconds=0)
+    outcomes: list[Outcome] = list(executor.run(jobs(tmp_path, "one", "raises")))
+    assert [outcome.error for outcome in outcomes] == ["", "its Slurm job 1 failed: no good"]
+    assert (tmp_path / "one.pid").exists()
+    assert slurm.parameters["timeout_min"] == 60
+    assert slurm.parameters["slurm_partition"] == "gpu"
+    assert slurm.parameters["slurm_array_parallelism"] == 4
+    assert slurm.parameters["folder"] == str(tmp_path / "slurm")
+
+
+def test_submitit_cancels_what_is_left(tmp_path: Path, slurm: FakeSubmitit) -> None:
+    running = SubmititExecutor(poll_seconds=0).run(jobs(tmp_path, "one", "two"))
+    next(running)
+    slurm.handles[1].asked = -100
+    running.close()
+    assert [handle.cancelled for handle in slurm.handles] == [False, True]
+
+
+def test_submitit_option_that_it_does_not_know(tmp_path: Path, slurm: FakeSubmitit) -> None:
+    with pytest.raises(BenchmarkError, match="does not accept these options: unknown"):
+        list(SubmititExecutor(options={"unknown": "1"}).run(jobs(tmp_path, "one")))
+
+
+class FakeRay(types.ModuleType):
+    """Runs a task when it is waited for."""
+
+    def __init__(self) -> None:
+        super().__init__("ray")
+        self.limits: list[dict[str, Any]] = []
+        self.results: dict[int, Exception | None] = {}
+        self.tasks: dict[int, Callable[[], None]] = {}
+        self.cancelled: list[int] = []
+        self.address: str | None = None
+        self.most = 0
+
+    def init(self, address: str | None, ignore_reinit_error: bool, log_to_driver: bool) -> None:
+        self.address = address
+
+    def remote(self, **limits: Any) -> Callable[[Callable[..., None]], Any]:
+        self.limits.append(limits)
+
+        def wrap(function: Callable[..., None]) -> Any:
+            def submit(values: dict[str, Any]) -> int:
+                handle = len(self.limits)
+                self.tasks[handle] = lambda: function(values)
+                return handle
+
+            return types.SimpleNamespace(remote=submit)
+
+        return wrap
+
+    def wait(self, handles: list[int], num_returns: int) -> tuple[list[int], list[int]]:
+        self.most = max(self.most, len(handles))
+        first, *rest = handles
+        try:
+            self.tasks[first]()
+            self.results[first] = None
+        except Exception as error:
+            self.results[first] = error
+        return [first], rest
+
+    def get(self, handle: int) -> None:
+        error = self.results[handle]
+        if error is not None:
+            raise error
+
+    def cancel(self, handle: int, force: bool) -> None:
+        self.cancelled.append(handle)
+
+
+@pytest.fixture
+def ray(monkeypatch: pytest.MonkeyPatch, pretend: Work) -> FakeRay:
+    fake = FakeRay()
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    monkeypatch.setattr("selfsup_bench.executors.ray.work", pretend)
+    return fake
+
+
+def test_ray_runs_every_cell_in_a_worker_of_its_own(tmp_path: Path, ray: FakeRay) -> None:
+    executor = RayExecutor(parallel=2, options={"address": "auto", "num_gpus": "0.5"})
+    outcomes = list(executor.run(jobs(tmp_path, "one", "raises", "two")))
+    assert [outcome.error for outcome in outcomes] == ["", "its Ray task failed: no good", ""]
+    assert (tmp_path / "two.pid").exists()
+    assert ray.address == "auto"
+    assert ray.most == 2
+    assert ray.limits[0] == {"max_calls": 1, "max_retries": 0, "num_cpus": 1, "num_gpus": 0.5}
+
+
+def test_ray_cancels_what_is_left(tmp_path: Path, ray: FakeRay) -> None:
+    running = RayExecutor().run(jobs(tmp_path, "one", "two"))
+    next(running)
+    running.close()
+    assert ray.cancelled == [2]
+
+
+@pytest.mark.parametrize(("options", "message"), [({"gpus": "1"}, "no option 'gpus'"), ({"num_gpus": "two"}, "are numbers")])
+def test_ray_option_that_is_wrong(options: dict[str, str], message: str) -> None:
+    with pytest.raises(BenchmarkError, match=message):
+        RayExecutor(options=options)

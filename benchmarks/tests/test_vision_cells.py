@@ -1,0 +1,89 @@
+"""Cells of every kind, on real digits with the real vision plugin, for a few steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from selfsup.registry import registry
+from selfsup.specs import BenchmarkSpec
+from selfsup_bench.executors.local import LocalExecutor
+from selfsup_bench.planning import Planned, choose, make_plan
+from selfsup_bench.records import RecordStore
+from selfsup_bench.runner import run
+from selfsup_bench.suites import BENCHMARKS
+
+pytest.importorskip("selfsup_vision", reason="needs the vision plugin")
+
+
+def spec(task: str = "vision/rotation", **options: object) -> BenchmarkSpec:
+    overrides = {"backbone.width": 4, "optimization.batch_size": 32, "precision": "32", "log_every": 1}
+    given = {"dataset": "digits", "backbone": "resnet-narrow", "steps": 3, "overrides": overrides, **options}
+    return BenchmarkSpec(id="tiny", summary="x", task=task, suites=("tiny",), evaluators=("knn",), **given)  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SELFSUP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("SELFSUP_DATA", raising=False)
+
+
+def plan_of(*specs: BenchmarkSpec) -> Planned:
+    return make_plan(specs, suite="tiny", seeds=(0,), registry=registry(), device="cpu", threads=1)
+
+
+def test_a_benchmark_from_plan_to_report(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    board = run(plan_of(spec()), out, make_executor=lambda start: LocalExecutor(on_start=start), device="cpu")
+    assert board.failures == ()
+    assert {row.kind for row in board.tables[0].rows} == {"task", "random-init", "supervised", "raw"}
+    records = {record.cell.kind: record for record in RecordStore(out).all().values()}
+    assert [step for step, _ in records["task"].curve] == [1, 2, 3]
+    assert records["raw"].metrics["knn.accuracy"] > 0.9
+    assert records["supervised"].samples_per_second
+    assert records["random-init"].curve == ()
+    assert records["task"].projection is not None
+    assert len(records["task"].projection.x) == 355
+    assert "Embeddings: digits" in (out / "report.html").read_text()
+    before = {path: path.stat().st_mtime_ns for path in (out / "records").iterdir()}
+    again = run(plan_of(spec()), out, make_executor=lambda start: LocalExecutor(on_start=start), device="cpu", resume=True)
+    assert again == board
+    assert {path: path.stat().st_mtime_ns for path in (out / "records").iterdir()} == before
+
+
+def test_a_cell_that_cannot_run_says_why(tmp_path: Path) -> None:
+    planned = plan_of(spec(overrides={"backbone.width": 4, "optimization.batch_size": 100_000}))
+    board = run(planned, tmp_path / "out", make_executor=lambda start: LocalExecutor(on_start=start), device="cpu")
+    errors = dict(board.failures)
+    assert set(errors) == {"vision-rotation.digits.resnet-narrow.seed0", "vision-supervised.digits.resnet-narrow.seed0"}
+    assert all("batch_size=100000 is larger than the data" in error for error in errors.values())
+
+
+def test_every_benchmark_that_is_registered_can_be_planned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("selfsup_bench.planning._Data.fingerprint", lambda self, modality, dataset: ("x", ""))
+    from selfsup.training.resolve import resolve_config
+    from selfsup_bench.cell import run_options
+
+    for suite in ("quick", "standard", "case-studies"):
+        planned = plan_of(*choose(BENCHMARKS, suite=suite))
+        assert planned.left_out == ()
+        for cell in planned.plan.cells():
+            if cell.kind != "raw":
+                options = run_options(cell)
+                overrides = options.pop("overrides")
+                resolve_config({**overrides, **{key: value for key, value in options.items() if value != ""}})
+
+
+def test_key_follows_the_data(tmp_path: Path) -> None:
+    first, second = plan_of(spec()), plan_of(spec(dataset="mnist-5k"))
+    assert not set(first.circumstances) & set(second.circumstances)
+    assert next(iter(first.circumstances.values()))["versions"]["selfsup"]
+
+
+def test_data_that_cannot_be_had_is_said_cell_by_cell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SELFSUP_DATA", str(tmp_path))
+    (tmp_path / "vision" / "digits").mkdir(parents=True)
+    planned = plan_of(spec())
+    assert len(planned.unavailable) == len(planned.plan.cells())
+    assert all("digits" in reason for reason in planned.unavailable.values())

@@ -1,0 +1,42 @@
+import subprocess
+import sys
+
+import selfsup
+
+PUBLIC = [
+    "Config",
+    "Encoder",
+    "Run",
+    "SelfsupError",
+    "__version__",
+    "embed",
+    "evaluate",
+    "export",
+    "finetune",
+    "hookimpl",
+    "load",
+    "pretrain",
+    "registry",
+]
+
+
+def test_the_public_names_are_pinned():
+    assert selfsup.__all__ == PUBLIC
+
+
+def test_every_public_name_is_there():
+    assert [name for name in PUBLIC if getattr(selfsup, name, None) is None] == []
+    assert set(PUBLIC) <= set(dir(selfsup))
+
+
+def test_the_version_is_that_of_the_distribution():
+    from importlib.metadata import version
+
+    assert selfsup.__version__ == version("selfsup")
+
+
+def test_importing_selfsup_and_its_specs_imports_nothing_heavy():
+    heavy = {"torch", "numpy", "datasets", "sklearn", "lightning_fabric", "pydantic", "rich", "PIL"}
+    code = "import selfsup.registry, selfsup.cli.main, sys; selfsup.registry.registry().tasks; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"SELFSUP_PLUGINS": ""})
+    assert heavy.isdisjoint(done.stdout.split())

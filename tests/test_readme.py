@@ -1,0 +1,69 @@
+"""The commands and the code of the README do what they say, in its order, on pictures made for the test."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+README = Path(__file__).parents[1] / "README.md"
+INSTALLS = ("pip ", "pytest", "uv ")
+"""Commands of the README that the CI runs itself before it comes here."""
+LONG = "selfsup benchmark"
+"""Takes minutes; a cell of it runs in the benchmark's own tests."""
+
+
+def blocks(language: str) -> list[str]:
+    """The README's fenced blocks of a language."""
+    return re.findall(rf"```{language}\n(.*?)```", README.read_text(), flags=re.DOTALL)
+
+
+def test_the_first_commands_are_the_ones_that_ci_runs():
+    assert blocks("console")[0].splitlines() == ["pip install .", "selfsup benchmark"]
+    assert blocks("console")[1].splitlines() == ['pip install ".[test]"', "pytest"]
+    ci = (README.parent / ".ci" / "run").read_text()
+    assert """readme 'pip install ".[test]"'""" in ci
+    assert "readme 'pytest'" in ci
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """``photos/`` and ``labelled/`` of the README: 288 small pictures of two kinds."""
+    generator = np.random.default_rng(0)
+    for name in ("photos", "labelled"):
+        for number in range(288):
+            kind = number % 2
+            pixels = generator.integers(0, 120, (16, 16, 3), dtype=np.uint8)
+            pixels[(slice(None, None, 4), slice(None))[:: 1 if kind else -1]] += 120
+            folder = tmp_path / name / ("horizontal", "vertical")[kind]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(folder / f"{number:03}.png")
+    (tmp_path / "photos" / "one.jpg").write_bytes(next((tmp_path / "photos").rglob("*.png")).read_bytes())
+
+
+@pytest.mark.usefixtures("folders")
+def test_commands(cli):
+    commands = [
+        line for block in blocks("console") for line in block.splitlines() if line.startswith("selfsup") and line != LONG
+    ]
+    assert len(commands) >= 8
+    for command in commands:
+        outcome = cli(*shlex.split(command)[1:])
+        assert outcome.status == 0, f"{command}: {outcome.err}"
+    for left in ("runs/photos/encoder/model.safetensors", "embeddings.parquet", "backbone.safetensors"):
+        assert Path(left).is_file(), left
+
+
+@pytest.mark.usefixtures("folders")
+def test_python(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SELFSUP_CACHE", str(tmp_path / "cache"))
+    (code,) = blocks("python")
+    names: dict[str, object] = {}
+    exec(code, names)
+    assert np.shape(names["embeddings"])[0] == 1
+    assert {score.evaluator for score in names["scores"]} == {"knn", "linear"}

@@ -52,7 +52,7 @@ def test_one_image(cli, photos, tmp_path, tiny):
 
 
 def test_batch_larger_than_the_data(cli, photos, tiny):
-    refused(cli("pretrain", "vision/simclr", "--data", photos, *tiny, "--batch-size", "64"), "64", "24", "--batch-size", status=2)
+    refused(cli("pretrain", "vision/simclr", "--data", photos, *tiny, "--batch-size", 64), "64", "24", "--batch-size", status=2)
 
 
 def test_one_class(cli, pretrained, photos):

@@ -42,10 +42,13 @@ def test_key_depends_on_the_circumstances() -> None:
 
 def test_references_keep_what_bears_on_them_only() -> None:
     shared = {"backbone.width": 8, "evaluators.knn.k": 5}
-    untrained, supervised, raw = (reference(CELL, kind) for kind in ("random-init", "supervised", "raw"))
+    untrained, supervised, raw = (
+        reference(CELL, kind, {**CELL.overrides, "supervised.optimization.lr": 0.3})
+        for kind in ("random-init", "supervised", "raw")
+    )
     assert dict(untrained.overrides) == shared
     assert (untrained.task, untrained.steps, untrained.seed) == ("toy/random-init", 0, 1)
-    assert dict(supervised.overrides) == {**shared, "optimization.batch_size": 64}
+    assert dict(supervised.overrides) == {**shared, "optimization.batch_size": 64, "optimization.lr": 0.3}
     assert (supervised.task, supervised.steps) == ("toy/supervised", 10)
     assert dict(raw.overrides) == {"evaluators.knn.k": 5}
     assert raw.backbone == ""
@@ -60,12 +63,13 @@ def test_tasks_on_one_backbone_share_their_references() -> None:
             dataset="toyset",
             suites=("quick",),
             steps=5,
-            overrides={"optimization.lr": 0.1 * i},
+            overrides={"optimization.lr": 0.1 * i, "supervised.optimization.lr": 0.3},
         )
         for i, name in enumerate(("a", "b", "c"), 1)
     ]
     made = lines(specs, (0, 1), {spec.id: ("toy", "net") for spec in specs})
     cells = distinct(made)
+    assert all(dict(cell.overrides).keys() == {"optimization.lr"} for cell in cells if cell.kind in ("task", "supervised"))
     kinds = [cell.kind for cell in cells]
     assert {kind: kinds.count(kind) for kind in set(kinds)} == {"task": 6, "random-init": 2, "supervised": 2, "raw": 2}
     assert [cell.seed for cell in cells] == sorted(cell.seed for cell in cells)

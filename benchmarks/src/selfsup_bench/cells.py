@@ -18,6 +18,9 @@ REFERENCES: tuple[Kind, ...] = ("random-init", "supervised", "raw")
 SHARED_PREFIXES = ("backbone.", "processor.", "evaluators.", "optimization.batch_size", "precision")
 """Overrides of a benchmark that hold for its references too; the others belong to its task."""
 
+SUPERVISED_PREFIX = "supervised."
+"""``supervised.optimization.lr`` is the supervised reference's learning rate, and is nothing to the task."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
@@ -104,25 +107,38 @@ def _cells(spec: BenchmarkSpec, seeds: Sequence[int], modality: str, backbone: s
             steps=spec.steps,
             epochs=spec.epochs,
             train_rows=spec.train_rows,
-            overrides=dict(spec.overrides),
+            overrides=_without(spec.overrides, SUPERVISED_PREFIX),
             seed=seed,
         )
         for seed in seeds
     ]
-    return {"task": tuple(task), **{kind: tuple(reference(cell, kind) for cell in task) for kind in REFERENCES}}
+    references = {kind: tuple(reference(cell, kind, spec.overrides) for cell in task) for kind in REFERENCES}
+    return {"task": tuple(task), **references}
 
 
-def reference(cell: Cell, kind: Kind) -> Cell:
+def _without(overrides: Mapping[str, Any], *prefixes: str) -> dict[str, Any]:
+    return {key: value for key, value in overrides.items() if not key.startswith(prefixes)}
+
+
+def reference(cell: Cell, kind: Kind, overrides: Mapping[str, Any]) -> Cell:
     """The reference that a task's cell is compared with: same data, backbone, evaluators and seed; supervised: same budget.
 
     What does not bear on a reference is dropped, so that all tasks on one backbone share it.
+
+    Args:
+        cell: of the task.
+        kind: of the reference.
+        overrides: of the benchmark.
     """
-    shared = {key: value for key, value in cell.overrides.items() if key.startswith(SHARED_PREFIXES)}
+    shared = {key: value for key, value in overrides.items() if key.startswith(SHARED_PREFIXES)}
     if kind == "supervised":
-        return replace(cell, kind=kind, task=f"{cell.modality}/supervised", overrides=shared)
-    shared = {key: value for key, value in shared.items() if not key.startswith(("optimization.", "precision"))}
+        own = {
+            key.removeprefix(SUPERVISED_PREFIX): value for key, value in overrides.items() if key.startswith(SUPERVISED_PREFIX)
+        }
+        return replace(cell, kind=kind, task=f"{cell.modality}/supervised", overrides={**shared, **own})
+    shared = _without(shared, "optimization.", "precision")
     if kind == "raw":
-        shared = {key: value for key, value in shared.items() if not key.startswith("backbone.")}
+        shared = _without(shared, "backbone.")
     return replace(
         cell,
         kind=kind,

@@ -195,7 +195,7 @@ class CommandSpec(TargetSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class LoggerSpec(TargetSpec):
-    """Where metrics go. ``target`` is a class with ``log(metrics, step)`` and ``close()``."""
+    """Where metrics go. ``target(run_dir, config, start_step)`` makes a :class:`selfsup.training.loggers.Logger`."""
 
     requires: tuple[str, ...] = ()
     """Import names it needs, checked before it is chosen."""

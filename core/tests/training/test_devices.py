@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import selfsup
+from selfsup.artifacts import RunDirectory
 from selfsup.errors import ConfigError, NonFiniteLossError, RunError
 from selfsup.training import devices, launch
 from selfsup.training.config import RunConfig
@@ -22,7 +23,7 @@ OPTIONS: dict[str, Any] = {
     "precision": "32",
     "backbone": "sequence/conv",
     "accelerator": "cpu",
-    "overrides": {"objective.hidden_dim": 16, "objective.output_dim": 8, "views.mask": 0.0, "views.noise": 0.0, "clip": 1.0},
+    "overrides": {"objective.hidden_dim": 16, "objective.output_dim": 8, "clip": 1.0},
 }
 
 
@@ -71,16 +72,16 @@ def test_a_process_that_dies_without_a_word_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("path")
 def test_a_process_that_fails_ends_the_others(tmp_path: Path) -> None:
+    options = {**OPTIONS, "overrides": {"optimizer": "sgd", "lr": 1e38, "schedule": "constant", "warmup_fraction": 0.0}}
+    with pytest.raises(NonFiniteLossError, match=r"by step 1 of 4|at step \d of 4"):
+        selfsup.pretrain("sequence/simclr", out=tmp_path / "run", devices=2, progress=False, **options)
+    assert RunDirectory(tmp_path / "run").status == "failed"
+
+
+@pytest.mark.usefixtures("toy")
+def test_a_moving_average_of_sharded_weights_is_refused() -> None:
     with pytest.raises(ConfigError, match="ema needs whole weights on each device"):
-        selfsup.pretrain(
-            "sequence/byol",
-            out=tmp_path / "run",
-            devices=2,
-            strategy="fsdp",
-            progress=False,
-            **{**OPTIONS, "overrides": {"ema": 0.9}},
-        )
-    assert not (tmp_path / "run").exists()
+        selfsup.pretrain("sequence/byol", devices=2, strategy="fsdp", **{**OPTIONS, "overrides": {"ema": 0.9}})
 
 
 def test_more_devices_than_there_are_and_a_world_that_differs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,6 +94,6 @@ def test_more_devices_than_there_are_and_a_world_that_differs_are_refused(monkey
     assert devices.choose_accelerator(config.model_copy(update={"devices": 2})) == "cuda"
     monkeypatch.setitem(os.environ, "WORLD_SIZE", "3")
     monkeypatch.setitem(os.environ, "TORCHELASTIC_RUN_ID", "1")
-    with pytest.raises(ConfigError, match="3 process.es. were started, but devices=4 times nodes=1 is 4"):
+    with pytest.raises(ConfigError, match=r"3 process\(es\) were started, but devices=4 times nodes=1 is 4"):
         devices.check_world(config)
     devices.check_world(config.model_copy(update={"devices": 3}))

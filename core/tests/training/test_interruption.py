@@ -8,14 +8,16 @@ import random
 import signal
 import subprocess
 import sys
-import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+import selfsup
 from selfsup.artifacts import RunDirectory
+from selfsup.training.stepper import Stepper
 
 STEPS = 40
 OPTIONS: dict[str, Any] = {
@@ -43,58 +45,73 @@ OPTIONS: dict[str, Any] = {
 }
 
 CHILD = """
-import json, os, random, signal, sys, time
+import json, os, signal, sys, time, traceback
 import selfsup.pretraining
 from selfsup.training import checkpoint
 from selfsup.training.stepper import Stepper
 
-options, kills = json.loads(sys.argv[1]), json.loads(sys.argv[2])
-die = lambda: os.kill(os.getpid(), signal.SIGKILL)
-
-def attempt(kill):
+def attempt(options, stop):
     # A fork costs nothing, where a process that imports torch anew costs seconds.
     child = os.fork()
     if child:
-        if "seconds" in kill:
-            time.sleep(kill["seconds"])
+        if "after" in stop:
+            time.sleep(stop["after"])
             os.kill(child, signal.SIGKILL)
-        return os.waitpid(child, 0)[1]
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    take, replace = Stepper.take, checkpoint.atomic_write
+    def counted(self, batch):
+        take(self, batch)
+        if self.step == stop.get("at"):
+            os.kill(os.getpid(), stop["signal"])
+    def cut_short(path, write):
+        def half(file):
+            write(file)
+            file.truncate(file.tell() // 2)
+            file.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+        replace(path, half if stop.get("write") else write)
+    Stepper.take, checkpoint.atomic_write = counted, cut_short
     try:
-        take, replace = Stepper.take, checkpoint.atomic_write
-        def counted(self, batch):
-            take(self, batch)
-            if self.step == kill.get("step"):
-                die()
-        def cut_short(path, write):
-            def half(file):
-                write(file)
-                file.truncate(file.tell() // 2)
-                file.flush()
-                die()
-            replace(path, half if kill.get("write") else write)
-        Stepper.take, checkpoint.atomic_write = counted, cut_short
         selfsup.pretraining.pretrain("sequence/mocov3", **options)
+    except SystemExit as ended:
+        os._exit(ended.code)
     except BaseException:
-        import traceback
         traceback.print_exc()
         os._exit(1)
     os._exit(0)
 
-for kill in kills:
-    if attempt(kill) == 256:
-        sys.exit("a run failed")
-sys.exit(attempt({}))
+print(json.dumps([attempt(options, stop) for options, stop in json.loads(sys.argv[1])]))
 """
 
 
-def _environment(toy: Path) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(toy), "OMP_NUM_THREADS": "1"}
+@dataclass(frozen=True)
+class Story:
+    """The folders of one run that was left alone and of two that were not, and how each process ended."""
+
+    straight: Path
+    killed: Path
+    terminated: Path
+    codes: list[int]
 
 
-def _run(toy: Path, out: Path, kills: list[dict[str, Any]]) -> None:
-    command = [sys.executable, "-c", CHILD, json.dumps({**OPTIONS, "out": str(out)}), json.dumps(kills)]
-    ended = subprocess.run(command, env=_environment(toy), capture_output=True, text=True, timeout=120)
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory, toy: Path) -> Story:
+    folder, rng = tmp_path_factory.mktemp("runs"), random.Random()
+    first, second, third = sorted(rng.sample(range(1, STEPS), 3))
+    kills = [{"at": first}, {"write": True}, {"at": second}, {"at": third}]
+    stops = [{"signal": signal.SIGKILL, **kill} for kill in kills] + [{"after": rng.uniform(0.05, 0.5)}, {}]
+    attempts = [("straight", {})]
+    attempts += [("killed", stop) for stop in stops]
+    attempts += [("terminated", {"signal": signal.SIGTERM, "at": rng.randrange(1, STEPS)}), ("terminated", {})]
+    plan = [({**OPTIONS, "out": str(folder / name)}, stop) for name, stop in attempts]
+    environment = {**os.environ, "PYTHONPATH": str(toy), "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(
+        [sys.executable, "-c", CHILD, json.dumps(plan)], env=environment, capture_output=True, text=True, timeout=120
+    )
     assert ended.returncode == 0, ended.stderr
+    codes = json.loads(ended.stdout)
+    assert 1 not in codes, ended.stderr
+    return Story(folder / "straight", folder / "killed", folder / "terminated", codes)
 
 
 def _lines(out: Path) -> list[dict[str, Any]]:
@@ -123,58 +140,34 @@ def _assert_same(first: Path, second: Path) -> None:
     assert _lines(first) == _lines(second)
 
 
-def test_a_run_killed_at_random_steps_ends_bit_by_bit_as_one_that_was_not(tmp_path: Path, toy: Path) -> None:
-    rng = random.Random()
-    steps = sorted(rng.sample(range(1, STEPS), 3))
-    kills: list[dict[str, Any]] = [{"step": step} for step in steps]
-    kills.insert(1, {"write": True})
-    kills.append({"seconds": rng.uniform(0.05, 0.6)})
-    _run(toy, tmp_path / "straight", [])
-    _run(toy, tmp_path / "killed", kills)
-    _assert_same(tmp_path / "straight", tmp_path / "killed")
+def test_a_run_killed_at_random_steps_ends_bit_by_bit_as_one_that_was_not(story: Story) -> None:
+    killed = story.codes[1:7]
+    assert killed[:2] == [-signal.SIGKILL] * 2
+    assert killed[-1] == 0
+    _assert_same(story.straight, story.killed)
 
 
-def test_sigterm_saves_a_checkpoint_and_the_run_can_go_on(tmp_path: Path, toy: Path) -> None:
-    out = tmp_path / "run"
-    options = {**OPTIONS, "steps": 400, "checkpoint_every": 0, "probe_every": 400}
-    child = "import json, sys, selfsup; selfsup.pretrain('sequence/mocov3', **json.loads(sys.argv[1]))"
-    stopped = json.dumps({**options, "out": str(out)})
-    process = subprocess.Popen(
-        [sys.executable, "-c", child, stopped], env=_environment(toy), stderr=subprocess.PIPE, text=True
-    )
-    metrics, deadline = out / "metrics.jsonl", time.monotonic() + 60
-    while process.poll() is None and time.monotonic() < deadline and not (metrics.exists() and '"step": 10,' in metrics.read_text()):
-        time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 128 + signal.SIGTERM, errors
-    run = RunDirectory(out)
-    assert run.status == "stopped"
-    step = torch.load(run.checkpoints / "last.pt", weights_only=True)["state"]["stepper"]["step"]
-    assert 10 <= step < 400
-    assert (run.encoder / "model.safetensors").exists()
-    again = subprocess.run([sys.executable, "-c", child, stopped], env=_environment(toy), capture_output=True, text=True, timeout=120)
-    assert again.returncode == 0, again.stderr
-    assert run.status == "done"
-    straight = json.dumps({**options, "out": str(tmp_path / "straight")})
-    assert subprocess.run([sys.executable, "-c", child, straight], env=_environment(toy), timeout=120).returncode == 0
-    _assert_same(tmp_path / "straight", out)
+def test_a_run_that_got_a_sigterm_exits_and_goes_on_bit_by_bit(story: Story) -> None:
+    assert story.codes[-2:] == [128 + signal.SIGTERM, 0]
+    _assert_same(story.straight, story.terminated)
 
 
-def test_ctrl_c_saves_a_checkpoint_and_interrupts(tmp_path: Path, toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from selfsup.pretraining import pretrain
-    from selfsup.training.stepper import Stepper
-
-    take, before = Stepper.take, signal.getsignal(signal.SIGINT)
+@pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+def test_a_signal_saves_a_checkpoint_and_an_encoder_and_ends_the_call(
+    number: signal.Signals, error: type[BaseException], tmp_path: Path, toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take, before = Stepper.take, signal.getsignal(number)
 
     def pressed(self: Stepper, batch: Any) -> None:
         take(self, batch)
         if self.step == 3:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
 
     monkeypatch.setattr(Stepper, "take", pressed)
-    with pytest.raises(KeyboardInterrupt):
-        pretrain("sequence/mocov3", **{**OPTIONS, "out": tmp_path / "run"})
-    assert signal.getsignal(signal.SIGINT) is before
-    assert RunDirectory(tmp_path / "run").status == "stopped"
-    assert torch.load(tmp_path / "run" / "checkpoints" / "last.pt", weights_only=True)["state"]["stepper"]["step"] == 3
+    with pytest.raises(error):
+        selfsup.pretrain("sequence/mocov3", **{**OPTIONS, "out": tmp_path / "run"})
+    assert signal.getsignal(number) is before
+    run = RunDirectory(tmp_path / "run")
+    assert run.status == "stopped"
+    assert torch.load(run.checkpoints / "last.pt", weights_only=True)["state"]["stepper"]["step"] == 3
+    assert (run.encoder / "model.safetensors").exists()

@@ -45,7 +45,9 @@ def test_tensorboard_writes_event_files_and_hides_what_a_resumed_run_repeats(tmp
     assert [(event.step, event.value) for event in accumulator.Scalars("loss")] == [(1, 1.0), (2, 20.0)]
 
 
-@pytest.mark.parametrize(("kind", "name", "variable"), [(WandbLogger, "wandb", "WANDB_PROJECT"), (TrackioLogger, "trackio", "TRACKIO_PROJECT")])
+@pytest.mark.parametrize(
+    ("kind", "name", "variable"), [(WandbLogger, "wandb", "WANDB_PROJECT"), (TrackioLogger, "trackio", "TRACKIO_PROJECT")]
+)
 def test_services_get_config_metrics_and_an_end(
     kind: Any, name: str, variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

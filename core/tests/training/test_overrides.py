@@ -41,7 +41,7 @@ def test_values_are_json_or_text(text: str, value: Any) -> None:
 
 
 def test_what_is_no_assignment_is_refused() -> None:
-    with pytest.raises(ConfigError, match="'optimization.lr' is not of the form key=value"):
+    with pytest.raises(ConfigError, match=r"'optimization\.lr' is not of the form key=value"):
         parse_assignment("optimization.lr")
 
 
@@ -71,7 +71,12 @@ def test_an_ambiguous_leaf_names_both_places() -> None:
 
 @pytest.mark.parametrize(
     ("key", "close"),
-    [("objective.temprature", "task.objective.temperature"), ("optimisation.lr", "optimization.lr"), ("widht", "backbone.width")],
+    [
+        ("objective.temprature", "task.objective.temperature"),
+        ("optimisation.lr", "optimization.lr"),
+        ("widht", "backbone.width"),
+        ("views.zzz", "task.views.n_local"),
+    ],
 )
 def test_an_unknown_key_is_answered_with_what_is_close(key: str, close: str) -> None:
     with pytest.raises(ConfigError, match=f"unknown config key '{key}'. Did you mean .*{close}"):

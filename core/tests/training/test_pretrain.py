@@ -30,7 +30,13 @@ from selfsup.training.stepper import Stepper
 
 pytestmark = pytest.mark.usefixtures("toy")
 
-SMALL: dict[str, Any] = {"data": "toy-sequences", "batch_size": 64, "precision": "32", "progress": False, "backbone": "sequence/conv"}
+SMALL: dict[str, Any] = {
+    "data": "toy-sequences",
+    "batch_size": 64,
+    "precision": "32",
+    "progress": False,
+    "backbone": "sequence/conv",
+}
 
 
 HEADS = {"objective.hidden_dim": 16, "objective.output_dim": 8}
@@ -82,7 +88,9 @@ def test_the_probe_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_training_teaches_something(tmp_path: Path) -> None:
-    run = pretrain(tmp_path / "run", steps=60, lr=0.01, val="toy-sequences:test", probe_every=60, overrides={"optimizer": "adamw"})
+    run = pretrain(
+        tmp_path / "run", steps=60, lr=0.01, val="toy-sequences:test", probe_every=60, overrides={"optimizer": "adamw"}
+    )
     first, last = run.metrics[0], run.metrics[-1]
     assert last["loss"] < run.metrics[1]["loss"]
     assert last["probe_accuracy"] > first["probe_accuracy"]
@@ -145,7 +153,9 @@ def test_the_moving_average_is_what_is_saved(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("32", None), ("bf16", torch.bfloat16)])
-def test_precision_is_honoured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str, dtype: torch.dtype | None) -> None:
+def test_precision_is_honoured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str, dtype: torch.dtype | None
+) -> None:
     seen = set()
 
     def spy(self: Any, batch: Any, generator: Any) -> StepOutput:
@@ -177,6 +187,7 @@ def test_compile_is_honoured_and_gives_the_same_weights(tmp_path: Path, monkeypa
         pretrain(tmp_path / "c", steps=2, overrides={"compile": "fast"})
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # dynamo looks at it itself
 def test_tokenize_and_encode_of_a_token_backbone_are_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wrapped: list[str] = []
     compile_function = torch.compile
@@ -243,7 +254,9 @@ def test_observers_and_loggers_are_told(tmp_path: Path, capsys: pytest.CaptureFi
     assert "an observer of selfsup_run_ended failed: RuntimeError: observers may be broken" in capsys.readouterr().err
 
 
-def test_a_nan_loss_stops_names_its_step_and_keeps_the_last_good_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_nan_loss_stops_names_its_step_and_keeps_the_last_good_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     take = Stepper.take
 
     def poisoned(self: Stepper, batch: Any) -> None:
@@ -305,7 +318,9 @@ def test_resuming_begins_a_run_that_is_not_there_yet(tmp_path: Path) -> None:
     assert pretrain(tmp_path / "run", resume=True).encoder.metadata["steps"] == 6
 
 
-def test_a_collapsed_embedding_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_collapsed_embedding_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(probe, "MONITORED_ROWS", 64)
     monkeypatch.setattr("selfsup.training.look.embed", lambda backbone, batches: torch.ones(64, 8))
     pretrain(tmp_path / "run", steps=5, probe_every=1, progress=True)
@@ -372,7 +387,9 @@ def test_a_folder_of_something_else_and_of_another_run_are_refused(tmp_path: Pat
 def test_resuming_refuses_another_task_other_options_and_other_data(tmp_path: Path) -> None:
     run = pretrain(tmp_path / "run", checkpoint_every=2)
     RunDirectory(run.dir).update(status="stopped")
-    with pytest.raises(CheckpointError, match="holds a run of sequence/vicreg, whose checkpoints are of no use to sequence/simclr"):
+    with pytest.raises(
+        CheckpointError, match="holds a run of sequence/vicreg, whose checkpoints are of no use to sequence/simclr"
+    ):
         pretrain(run.dir, task="sequence/simclr", resume=True)
     with pytest.raises(ConfigError, match=r"it was not started with seed = 5 \(but 0\)"):
         pretrain(run.dir, checkpoint_every=2, seed=5, resume=True)

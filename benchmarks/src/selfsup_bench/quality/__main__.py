@@ -105,7 +105,7 @@ def _show(scores: dict[str, list[float]], result: dict[str, Any]) -> None:
 )
 @json_option
 def tasks(dataset: str, steps: int, batch: int, seeds: int, out: Path, as_json: bool) -> None:
-    """Every vision task at one budget: the same steps, images a step and optimizer, and one backbone (a ViT for token tasks)."""
+    """Every vision task at one budget: the same steps, batch and optimizer, and one backbone (a ViT for token tasks)."""
     from selfsup.registry import registry
     from selfsup_bench.executors.local import LocalExecutor
     from selfsup_bench.planning import make_plan

@@ -119,12 +119,12 @@ def end_to_end_figure(*, cifar_stem: bool, goal: float, repeats: int, steps: int
         unit="images/s",
         compare=">=",
         goal=goal,
-        note="ours with its automatic precision and memory order, lightly's as documented (float32, two workers on these cores)",
+        note="ours with its automatic precision and memory order, lightly's as documented (float32) with two workers",
     )
 
 
 def _lightly(loader: Any, *, cifar_stem: bool, batch: int) -> float:
-    """Images a second of lightly's SimCLR example: torchvision's ResNet-18, its head and NT-Xent, SGD at 0.06."""
+    """Images a second of lightly's SimCLR example: ResNet-18, its head and loss, SGD at 0.06."""
     torchvision, losses = peer("torchvision"), peer("lightly.loss", "lightly")
     heads = peer("lightly.models.modules", "lightly")
     network = torchvision.models.resnet18()

@@ -13,7 +13,7 @@ _MEMORY = 10
 """Pairs of steps and gradient changes that approximate the curvature."""
 _CHUNK_NUMBERS = 16_000_000
 """Logits that are held at once (64 MB in float32)."""
-_MAX_EIGEN = 4_096
+_MAX_EIGEN = 1024
 """Features beyond which the eigenbasis (cubic in their number) costs more than it saves."""
 
 
@@ -100,7 +100,7 @@ class _Problem:
         self.features, self.targets, self.n_classes = features, targets, n_classes
         self.basis: Tensor | None = None
         if features.shape[1] <= _MAX_EIGEN:
-            variances, self.basis = torch.linalg.eigh(features.T @ features / len(features))
+            variances, self.basis = _eigenbasis(features.T @ features / len(features))
         else:
             variances = features.square().mean(dim=0)
         self.variances = torch.cat([variances.clamp_min(0), variances.new_ones(1)])
@@ -135,6 +135,15 @@ class _Problem:
         gradient /= n
         gradient[:, :-1] = self.into_basis(gradient[:, :-1]) + penalty * weight
         return float(loss) / n + 0.5 * penalty * float(weight.square().sum()), gradient
+
+
+def _eigenbasis(covariance: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues and eigenvectors. LAPACK may fail to converge in float32 where columns repeat each other; not in float64."""
+    try:
+        values, vectors = torch.linalg.eigh(covariance)
+    except torch.linalg.LinAlgError:
+        values, vectors = torch.linalg.eigh(covariance.double())
+    return values.to(covariance.dtype), vectors.to(covariance.dtype)
 
 
 def _minimise(

@@ -137,3 +137,9 @@ class RunConfig(Config):
     """Options of the backbone (``--set backbone.KEY=VALUE``)."""
     task_options: dict[str, Any] = Field(default_factory=dict)
     """Options of the task (``--set objective.KEY=VALUE``, ``--set views.KEY=VALUE``, ...)."""
+
+    @model_validator(mode="after")
+    def _average_of_whole_weights(self) -> Self:
+        if self.strategy == "fsdp" and self.optimization.ema:
+            raise ValueError("optimization.ema needs whole weights on each device, which strategy=fsdp does not keep; use ddp")
+        return self

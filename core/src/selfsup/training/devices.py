@@ -30,8 +30,6 @@ def make_fabric(config: RunConfig) -> Fabric:
     accelerator = choose_accelerator(config)
     check_world(config)
     processes = config.devices * config.nodes
-    if config.strategy == "fsdp" and config.optimization.ema:
-        raise ConfigError("optimization.ema needs whole weights on each device, which strategy=fsdp does not keep; use ddp.")
     strategy: Any = "auto"
     if config.strategy == "fsdp":
         strategy = ModelParallelStrategy(shard, data_parallel_size=processes, tensor_parallel_size=1)

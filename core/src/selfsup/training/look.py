@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import numpy as np
+import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
@@ -52,15 +53,22 @@ class Looks:
     def __call__(self, step: int) -> dict[str, float]:
         """``embedding_std`` (1 is healthy, 0 is collapse), ``effective_rank``, and with a probe ``probe_accuracy``."""
         embeddings = self._embed(self._store, self._rows)
+        if not bool(torch.isfinite(embeddings).all()):
+            self._say_once(f"Warning: some embeddings are NaN or infinite (step {step}); a smaller learning rate may help.")
+            return {}
         metrics = {"embedding_std": embedding_std(embeddings), "effective_rank": effective_rank(embeddings)}
         warning = describe_collapse(metrics["embedding_std"], metrics["effective_rank"])
-        if warning and step >= _EARLY * self._total and not self._warned:
-            self._warned = True
-            self._warn(f"{warning} (step {step})")
+        if warning and step >= _EARLY * self._total:
+            self._say_once(f"{warning} (step {step})")
         if self._probe is not None:
             probe, store = self._probe
             metrics["probe_accuracy"] = probe.accuracy(self._embed(store, probe.indices))
         return metrics
+
+    def _say_once(self, text: str) -> None:
+        if not self._warned:
+            self._warned = True
+            self._warn(text)
 
     def _embed(self, store: Store, indices: IndexArray) -> Tensor:
         with self._fabric.autocast():

@@ -80,8 +80,9 @@ def merge_layers(*layers: Mapping[str, Any], exclusive: Sequence[tuple[str, str]
                 merged.pop(first, None)
         for key, value in layer.items():
             old = merged.get(key)
-            both = isinstance(old, Mapping) and isinstance(value, Mapping)
-            merged[key] = merge_layers(old, value, exclusive=exclusive) if both else value
+            if isinstance(old, Mapping) and isinstance(value, Mapping):
+                value = merge_layers(old, value, exclusive=exclusive)
+            merged[key] = value
     return merged
 
 
@@ -131,11 +132,12 @@ def _inside_dict(parts: tuple[str, ...], paths: list[tuple[str, ...]], sections:
 
 def _unknown_key(key: str, paths: list[tuple[str, ...]]) -> str:
     full = [".".join(_shown(path)) for path in paths]
+    parent, _, leaf = key.rpartition(".")
     close = difflib.get_close_matches(key, full, n=3, cutoff=0.6)
     if not close:
-        leaf = key.rpartition(".")[2]
-        names = difflib.get_close_matches(leaf, {path[-1] for path in paths}, n=3, cutoff=0.6)
-        close = [path for path in full if path.rpartition(".")[2] in names][:3]
+        beside = [path for path in full if parent and f".{path}".rpartition(".")[0].endswith(f".{parent}")]
+        names = difflib.get_close_matches(leaf, {path.rpartition(".")[2] for path in full}, n=3, cutoff=0.6)
+        close = beside or [path for path in full if path.rpartition(".")[2] in names][:3]
     if close:
         return f"unknown config key {key!r}. Did you mean {' or '.join(close)}?"
     return f"unknown config key {key!r}. The keys are: {', '.join(sorted(full))}."

@@ -20,7 +20,7 @@ from selfsup.errors import ConfigError, DataError
 from selfsup.registry import registry
 from selfsup.tasks import PretextTask
 from selfsup.training.config import OptimizationConfig, RunConfig
-from selfsup.training.probe import OnlineProbe
+from selfsup.training.probe import MAX_ROWS, OnlineProbe
 from selfsup.training.progress import Reporter
 from selfsup.types import Info
 from selfsup.validation import validated
@@ -122,6 +122,9 @@ def prepare_probe(config: RunConfig, processor: Processor, reporter: Reporter) -
     found = load_source(
         config.val, modality=modality, split=split, columns=config.columns, label=config.label, needs_label=True
     )
+    if len(found) > MAX_ROWS:
+        chosen = np.random.default_rng(config.seed).permutation(len(found))[:MAX_ROWS]
+        found = found.select(np.sort(chosen))
     store = process(found.without_labels(), processor, config, reporter)
     return OnlineProbe(found.labels()[store.kept], config.seed), store
 

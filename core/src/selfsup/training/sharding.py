@@ -1,61 +1,71 @@
-"""Weights that are spread over devices (FSDP2): gathered to look at them, whole in checkpoints."""
+"""Weights that are spread over devices (FSDP2): gathered to look at them, whole in checkpoints.
+
+torch's modules for it take a second to import, so they are imported by runs that use them only.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_model_state_dict,
-    get_optimizer_state_dict,
-    set_model_state_dict,
-    set_optimizer_state_dict,
-)
-from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
+
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
+    from torch.distributed.fsdp import FSDPModule
 
 M = TypeVar("M", bound=nn.Module)
 
 
 def shard(module: nn.Module, mesh: DeviceMesh) -> nn.Module:
     """Spread every parameter over the devices, in place; a network and its moving average are then cut alike."""
+    from torch.distributed.fsdp import fully_shard
+
     fully_shard(module, mesh=mesh["data_parallel"])
     return module
+
+
+def _is_sharded(module: nn.Module) -> bool:
+    fsdp = sys.modules.get("torch.distributed.fsdp")
+    return fsdp is not None and isinstance(module, fsdp.FSDPModule)
 
 
 @contextmanager
 def gathered(module: nn.Module) -> Iterator[None]:
     """While entered, the weights are plain and whole on every device; all devices must enter together."""
-    if not isinstance(module, FSDPModule):
+    if not _is_sharded(module):
         yield
         return
-    module.unshard()
+    sharded = cast("FSDPModule", module)
+    sharded.unshard()
     try:
         yield
     finally:
-        module.reshard()
+        sharded.reshard()
 
 
 def get_states(module: nn.Module, optimizer: Optimizer) -> tuple[dict[str, Any], dict[str, Any]]:
     """Whole states of a module and its optimizer; all devices must call together, and the first one gets them."""
-    if not isinstance(module, FSDPModule):
+    if not _is_sharded(module):
         return module.state_dict(), optimizer.state_dict()
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, get_optimizer_state_dict
+
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
     return get_model_state_dict(module, options=options), get_optimizer_state_dict(module, optimizer, options=options)
 
 
 def set_states(module: nn.Module, optimizer: Optimizer, states: tuple[dict[str, Any], dict[str, Any]]) -> None:
     """Go back to what :func:`get_states` gave, each device taking its part."""
-    if not isinstance(module, FSDPModule):
+    if not _is_sharded(module):
         module.load_state_dict(states[0])
         optimizer.load_state_dict(states[1])
         return
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict, set_optimizer_state_dict
+
     options = StateDictOptions(full_state_dict=True)
     set_model_state_dict(module, states[0], options=options)
     set_optimizer_state_dict(module, optimizer, states[1], options=options)
@@ -71,8 +81,10 @@ def whole_part(module: M, root: nn.Module, build: Callable[[], M]) -> M:
         root: what was given to :func:`shard`.
         build: makes a new part of the same kind.
     """
-    if not isinstance(root, FSDPModule):
+    if not _is_sharded(root):
         return module
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
     prefix = next(name for name, part in root.named_modules() if part is module) + "."
     state = get_model_state_dict(root, options=options)
@@ -84,10 +96,10 @@ def whole_part(module: M, root: nn.Module, build: Callable[[], M]) -> M:
 
 def whole(tensor: Tensor) -> Tensor:
     """A tensor that is not spread over devices; all devices must call together where it is."""
-    if isinstance(tensor, DTensor):
-        full: Tensor = tensor.full_tensor()
-        return full
-    return tensor
+    distributed = sys.modules.get("torch.distributed.tensor")
+    if distributed is None or not isinstance(tensor, distributed.DTensor):
+        return tensor
+    return cast(Tensor, tensor.full_tensor())
 
 
 def all_finite(module: nn.Module) -> bool:

@@ -166,6 +166,7 @@ class Trainer:
             record["weight_decay"] = stepper.last_weight_decay
         self._unlogged = []
         if self.pace.looks_at(stepper.step, stepper.total_steps):
+            stepper.check_weights()
             record |= self._looked(stepper.step)
         self._record(record)
         self._mark_time()

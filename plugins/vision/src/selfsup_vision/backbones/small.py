@@ -62,16 +62,18 @@ def _resnet(width: int, blocks: int, *, stride: int, pool: bool) -> TimmBackbone
     # stem_width is asked for with stem_type="deep" alone, and makes the first stage take ``width`` channels.
     channels = tuple(width * 2**i for i in range(4))
     layers = (blocks,) * 4
-    model: Any = ResNet(
-        cast(Any, BasicBlock), layers, num_classes=0, channels=channels, stem_type="deep", stem_width=width // 2
-    )
+    # Residual branches that start at zero would leave so shallow a network a stack of 1x1 shortcuts, which sees next to
+    # nothing and hardly learns in its first hundred steps.
+    kwargs: dict[str, Any] = {
+        "layers": layers, "channels": channels, "stem_type": "deep", "stem_width": width // 2, "zero_init_last": False,
+    }  # fmt: skip
+    model: Any = ResNet(cast(Any, BasicBlock), num_classes=0, **kwargs)
     model.conv1 = nn.Conv2d(3, width, kernel_size=3, stride=stride, padding=1, bias=False)
     nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
     changes = [f"model.conv1 = torch.nn.Conv2d(3, {width}, 3, stride={stride}, padding=1, bias=False)"]
     if not pool:
         model.maxpool = nn.Identity()
         changes.append("model.maxpool = torch.nn.Identity()")
-    kwargs = {"layers": layers, "channels": channels, "stem_type": "deep", "stem_width": width // 2}
     return TimmBackbone(model, Construction("resnet18", kwargs, tuple(changes)))
 
 

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from selfsup.backbones import Backbone, Encoded
+from selfsup.errors import ConfigError
+from selfsup.objectives import SynchronizedBatchNorm
+from selfsup.tasks import PretextTask, StepOutput
+from selfsup.training import execution, randomness, setup
+from selfsup.training.config import OptimizationConfig, RunConfig
+from selfsup.types import Batch
+
+
+class Convolution(Backbone):
+    modality = "sequence"
+    embed_dim = 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 4, 3)
+        self.norm = nn.BatchNorm2d(4)
+
+    def forward(self, batch: Batch) -> Encoded:
+        return Encoded(self.norm(self.convolution(batch["image"])).mean(dim=(2, 3)))
+
+
+class Task(PretextTask):
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = Convolution()
+
+    def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
+        return StepOutput(self.backbone(batch).pooled.sum(), {})
+
+
+def run_config(**optimization: Any) -> RunConfig:
+    return RunConfig(task="sequence/simclr", data="rows", optimization=OptimizationConfig(**optimization))
+
+
+@pytest.mark.parametrize(("choice", "ordered"), [(None, True), (True, True), (False, False)])
+def test_convolution_weights_and_activations_are_channels_last_if_wanted(choice: bool | None, ordered: bool) -> None:
+    fabric = Fabric(accelerator="cpu", devices=1)
+    task = execution._place(Task(), run_config(channels_last=choice), fabric)
+    weight = task.backbone.convolution.weight
+    assert weight.is_contiguous(memory_format=torch.channels_last) is ordered
+    image = torch.rand(2, 3, 8, 8)
+    assert task.backbone.convolution(image).is_contiguous(memory_format=torch.channels_last) is ordered
+
+
+def test_networks_without_images_are_left_in_their_order() -> None:
+    assert not setup.wants_channels_last(nn.Linear(3, 3), None)
+
+
+def test_norms_are_synchronised_on_several_devices_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    fabric = Fabric(accelerator="cpu", devices=1)
+    assert type(execution._place(Task(), run_config(), fabric).backbone.norm) is nn.BatchNorm2d
+    monkeypatch.setattr(type(fabric), "world_size", 2)
+    assert type(execution._place(Task(), run_config(), fabric).backbone.norm) is SynchronizedBatchNorm
+
+
+def test_a_batch_is_shared_evenly() -> None:
+    assert setup.check_batch(OptimizationConfig(batch_size=64), 64, 4) == 16
+    assert setup.check_batch(OptimizationConfig(batch_size=64, accumulate=8), 100, 4) == 16
+    with pytest.raises(ConfigError, match=r"batch_size=64 is larger than the data, which has 63 usable rows"):
+        setup.check_batch(OptimizationConfig(batch_size=64), 63, 1)
+    with pytest.raises(ConfigError, match=r"with at least 2 samples a part. Use --batch-size 8"):
+        setup.check_batch(OptimizationConfig(batch_size=4, accumulate=4), 100, 1)
+    with pytest.raises(ConfigError, match=r"over 3 device\(s\).*a multiple of 3.*Use --batch-size 63"):
+        setup.check_batch(OptimizationConfig(batch_size=64), 100, 3)
+
+
+def test_a_checkpoint_is_bound_to_what_decides_the_weights() -> None:
+    base = setup.identity(run_config(), "f", 1)
+    assert base == setup.identity(run_config().model_copy(update={"log_every": 3, "loggers": ("wandb",), "workers": 2}), "f", 1)
+    others = [
+        setup.identity(run_config(lr=0.1), "f", 1),
+        setup.identity(run_config().model_copy(update={"seed": 1}), "f", 1),
+        setup.identity(run_config().model_copy(update={"task_options": {"a": 1}}), "f", 1),
+        setup.identity(run_config(), "g", 1),
+        setup.identity(run_config(), "f", 2),
+    ]
+    assert all(other != base for other in others)
+
+
+def test_random_state_goes_back_and_is_lent_only() -> None:
+    generator = torch.Generator().manual_seed(randomness.seed_of_rank(3, 0))
+    state = randomness.get_state(generator)
+    drawn = (torch.rand(2, generator=generator), torch.rand(2))
+    randomness.set_state(state, generator)
+    assert torch.equal(torch.rand(2, generator=generator), drawn[0])
+    assert torch.equal(torch.rand(2), drawn[1])
+    before = torch.get_rng_state()
+    with randomness.preserved():
+        torch.manual_seed(99)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_devices_draw_differently() -> None:
+    seeds = {randomness.seed_of_rank(seed, rank) for seed in range(50) for rank in range(50)}
+    assert len(seeds) == 2500
+    assert randomness.seed_of_rank(7, 0) == 7

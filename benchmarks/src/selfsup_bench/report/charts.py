@@ -114,7 +114,7 @@ def line_chart(
         return element("p", "No values were logged.", class_="empty")
     xs, ys = [point[0] for point in everything], [point[1] for point in everything]
     pad = (max(ys) - min(ys)) * 0.06 or abs(ys[0]) * 0.05 or 0.05
-    left, right, top, bottom = 40.0, width - (200.0 if names else 10.0), 22.0, height - 32.0
+    left, right, top, bottom = 40.0, width - (200.0 if names else 10.0), 28.0, height - 32.0
     x = Scale(min(xs), max(xs), left, right, log=log_x)
     y = Scale(min(ys) - pad, max(ys) + pad, bottom, top)
     parts: list[str] = []

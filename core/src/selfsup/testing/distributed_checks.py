@@ -18,8 +18,9 @@ from selfsup.testing.task_checks import generator
 from selfsup.types import Batch
 
 WORLD = 2
-TOLERANCE = 2e-3
-"""Largest relative difference of all gradients together: float32 sums in another order."""
+TOLERANCE = 1e-2
+"""Largest relative difference of all gradients together: float32 sums in another order, through batch norms. A gather without
+gradients, or statistics that are not shared, change tens of per cent."""
 
 
 class _HalvesApart(Views):
@@ -82,7 +83,7 @@ def _process(rank: int, cases: Sequence[TaskCase], folder: str) -> None:
                 task = case.build()
                 if compares_samples(task):
                     task = convert_sync_batchnorm(task)
-                wrapped = DistributedDataParallel(task, broadcast_buffers=False)
+                wrapped = DistributedDataParallel(task)
                 wrapped(split(case.batch())[rank], generator(rank)).loss.backward()
             except Exception as error:  # a broken task must not end the check of the others; it fails on both ranks alike
                 (Path(folder) / f"{number}.error").write_text(f"{type(error).__name__}: {error}")

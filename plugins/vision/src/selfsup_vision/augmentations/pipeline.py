@@ -13,8 +13,10 @@ from selfsup_vision.augmentations.color import Jitter, greyscale_, jitter_, rand
 from selfsup_vision.augmentations.crop import random_boxes, resized_crop
 from selfsup_vision.augmentations.draws import random_subset, uniform
 
-_CPU_NUMBERS = 2**18
-"""Numbers worked on at once on a CPU: 1 MiB of float32, so that the passes over them stay in its cache."""
+_CPU_NUMBERS = (2**18, 2**20)
+"""Numbers worked on at once on a CPU, least and most: 1 to 4 MiB of float32, so that the passes over them stay near its cache."""
+_CPU_SAMPLES = 32
+"""Samples worked on at once on a CPU, within those bounds: with fewer, calling the operators takes longer than their work."""
 _DEVICE_NUMBERS = 2**28
 """Elsewhere: 1 GiB of float32, which bounds what is needed besides the views themselves."""
 
@@ -111,7 +113,8 @@ def to_float(image: Tensor) -> Tensor:
 
 def parts(n: int, numbers_each: int, device: torch.device) -> Iterator[tuple[int, int]]:
     """Consecutive ranges that cover n samples, each of a size that suits the device's memory."""
-    budget = _CPU_NUMBERS if device.type == "cpu" else _DEVICE_NUMBERS
+    least, most = _CPU_NUMBERS if device.type == "cpu" else (_DEVICE_NUMBERS, _DEVICE_NUMBERS)
+    budget = min(max(_CPU_SAMPLES * numbers_each, least), most)
     step = max(1, budget // numbers_each)
     for start in range(0, n, step):
         yield start, min(start + step, n)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -13,6 +13,7 @@ from selfsup.objectives import SynchronizedBatchNorm
 from selfsup.tasks import PretextTask, StepOutput
 from selfsup.training import execution, randomness, setup
 from selfsup.training.config import OptimizationConfig, RunConfig
+from selfsup.training.memory_order import wants_channels_last
 from selfsup.types import Batch
 
 
@@ -42,10 +43,15 @@ def run_config(**optimization: Any) -> RunConfig:
     return RunConfig(task="sequence/simclr", data="rows", optimization=OptimizationConfig(**optimization))
 
 
-@pytest.mark.parametrize(("choice", "ordered"), [(None, True), (True, True), (False, False)])
-def test_convolution_weights_and_activations_are_channels_last_if_wanted(choice: bool | None, ordered: bool) -> None:
+@pytest.mark.parametrize(
+    ("choice", "precision", "ordered"), [(None, "bf16", True), (None, "32", False), (True, "32", True), (False, "bf16", False)]
+)
+def test_convolution_weights_and_activations_are_channels_last_if_wanted(
+    choice: bool | None, precision: Literal["32", "bf16"], ordered: bool
+) -> None:
     fabric = Fabric(accelerator="cpu", devices=1)
-    task = execution._place(Task(), run_config(channels_last=choice), fabric)
+    config = run_config(channels_last=choice).model_copy(update={"precision": precision})
+    task = execution._place(Task(), config, fabric)
     weight = task.backbone.convolution.weight
     assert weight.is_contiguous(memory_format=torch.channels_last) is ordered
     image = torch.rand(2, 3, 8, 8)
@@ -53,7 +59,7 @@ def test_convolution_weights_and_activations_are_channels_last_if_wanted(choice:
 
 
 def test_networks_without_images_are_left_in_their_order() -> None:
-    assert not setup.wants_channels_last(nn.Linear(3, 3), None)
+    assert not wants_channels_last(nn.Linear(3, 3), None, device_type="cpu", precision="bf16")
 
 
 def test_norms_are_synchronised_on_several_devices_only(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ from selfsup.evaluation.metrics import classification_metrics
 from selfsup.evaluation.subsets import balanced_subset
 from selfsup.tasks import Views
 from selfsup.training.config import OptimizationConfig
+from selfsup.training.memory_order import wants_channels_last
 from selfsup.training.optimizers import build_optimizer, set_hyperparameters
 from selfsup.training.precision import resolve_precision
 from selfsup.training.progress import Reporter, Silent
@@ -99,7 +100,8 @@ def finetune_classifier(
     classifier = Classifier(copy.deepcopy(encoder), head, names).to(device)
     for parameter in classifier.parameters():
         parameter.requires_grad_(True)  # a task may have frozen some
-    if any(isinstance(part, nn.Conv2d) for part in classifier.modules()):
+    precision = resolve_precision(config.precision, device.type)
+    if wants_channels_last(classifier, None, device_type=device.type, precision=precision):
         classifier.to(memory_format=torch.channels_last)
     sampler = _Subset(rows, EpochSampler(len(rows), min(config.batch_size, len(rows)), seed))
     loader = Loader(train.store, encoder.processor, sampler, device, labels=labels)

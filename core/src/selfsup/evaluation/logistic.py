@@ -141,7 +141,7 @@ def _eigenbasis(covariance: Tensor) -> tuple[Tensor, Tensor]:
     """Eigenvalues and eigenvectors. LAPACK may fail to converge in float32 where columns repeat each other; not in float64."""
     try:
         values, vectors = torch.linalg.eigh(covariance)
-    except torch.linalg.LinAlgError:
+    except RuntimeError:  # torch.linalg.LinAlgError is one, under a name that is not exported
         values, vectors = torch.linalg.eigh(covariance.double())
     return values.to(covariance.dtype), vectors.to(covariance.dtype)
 

@@ -61,7 +61,7 @@ class OptimizationConfig(Config):
     compile: str = "off"
     """Backend of ``torch.compile`` for the backbone (``inductor``, ...); ``off`` does not compile."""
     channels_last: bool | None = None
-    """Keep convolution weights in channels-last order; None does so where the backbone has 2-d convolutions."""
+    """Keep convolution weights in channels-last order; None does so for 2-d convolutions, but not in float32 on a CPU."""
 
     @model_validator(mode="after")
     def _one_budget(self) -> Self:

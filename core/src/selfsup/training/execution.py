@@ -24,6 +24,8 @@ from selfsup.training.devices import make_fabric
 from selfsup.training.journal import Journal
 from selfsup.training.loggers import Loggers
 from selfsup.training.look import Looks
+from selfsup.training.memory_order import wants_channels_last
+from selfsup.training.precision import resolve_precision
 from selfsup.training.progress import Reporter, make_reporter
 from selfsup.training.setup import Data
 from selfsup.training.signals import StopRequest
@@ -114,7 +116,10 @@ def _place(task: PretextTask, config: RunConfig, fabric: Fabric) -> PretextTask:
     if fabric.world_size > 1:
         convert_sync_batchnorm(task)
     task.to(fabric.device)
-    if setup.wants_channels_last(task.backbone, config.optimization.channels_last):
+    precision = resolve_precision(config.precision, fabric.device.type)
+    if wants_channels_last(
+        task.backbone, config.optimization.channels_last, device_type=fabric.device.type, precision=precision
+    ):
         task.to(memory_format=torch.channels_last)
     return task
 

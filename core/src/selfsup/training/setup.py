@@ -169,11 +169,6 @@ def build_task(config: RunConfig, info: Info) -> tuple[PretextTask, Config]:
     return recipe.build(validated(recipe.config, config.task_options, what="the task's options"), backbone, info), options
 
 
-def wants_channels_last(backbone: nn.Module, choice: bool | None) -> bool:
-    """Whether convolution weights shall be in channels-last order; their outputs then are, too, whatever the input is."""
-    return any(isinstance(part, nn.Conv2d) for part in backbone.modules()) if choice is None else choice
-
-
 def compile_backbones(task: nn.Module, backend: str) -> None:
     """Compile the forward passes of every backbone in a task (the trained one and its moving averages) in place.
 

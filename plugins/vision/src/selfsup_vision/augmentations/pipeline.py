@@ -14,7 +14,7 @@ from selfsup_vision.augmentations.crop import random_boxes, resized_crop
 from selfsup_vision.augmentations.draws import random_subset, uniform
 
 _CPU_NUMBERS = (2**18, 2**20)
-"""Numbers worked on at once on a CPU, least and most: 1 to 4 MiB of float32, so that the passes over them stay near its cache."""
+"""Numbers worked on at once on a CPU, least and most: 1 to 4 MiB of float32, which stay near its cache."""
 _CPU_SAMPLES = 32
 """Samples worked on at once on a CPU, within those bounds: with fewer, calling the operators takes longer than their work."""
 _DEVICE_NUMBERS = 2**28

@@ -15,6 +15,7 @@ from selfsup.data import load_source
 from selfsup.registry import registry
 from selfsup.training.config import OptimizationConfig
 from selfsup.training.optimizers import build_optimizer, set_hyperparameters
+from selfsup.training.precision import resolve_precision
 from selfsup.training.schedule import learning_rate
 from selfsup_bench.quality.recipe import HIDDEN, OUTPUT, TEMPERATURE, Recipe
 from selfsup_bench.speed.measure import peer
@@ -45,13 +46,17 @@ def train_with_lightly(recipe: Recipe, seed: int) -> Encoder:
     model = torch.nn.ModuleDict({"backbone": backbone, "head": head})
     optimization = OptimizationConfig(lr=recipe.lr, weight_decay=recipe.weight_decay, batch_size=recipe.batch)
     optimizer = build_optimizer(model, optimization)
+    bf16 = resolve_precision("auto", "cpu") == "bf16"  # as on our side
+    if bf16:
+        backbone.to(memory_format=torch.channels_last)
     step = 0
     while step < recipe.steps:
         for (first, second), _ in loader:
             rate = learning_rate(step, recipe.steps, peak=recipe.lr, warmup=recipe.steps // 10)
             set_hyperparameters(optimizer, lr=rate, weight_decay=recipe.weight_decay)
-            embedded = [head(backbone({"image": view}).pooled) for view in (first, second)]
-            loss = criterion(*embedded)
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+                embedded = [head(backbone({"image": view}).pooled) for view in (first, second)]
+            loss = criterion(*(each.float() for each in embedded))
             loss.backward()
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)

@@ -22,6 +22,16 @@ from selfsup_bench.speed.views import peer_loader
 SIZE = 32
 
 
+_LIGHTLY_EXAMPLE = {
+    "objective.hidden_dim": 512,
+    "objective.output_dim": 128,
+    "optimization.optimizer": "sgd",
+    "optimization.lr": 0.06,
+    "optimization.weight_decay": 0.0,
+}
+"""Head and optimizer of lightly's SimCLR example, so that both sides train the same."""
+
+
 def our_speed(data: Any, *, backbone: str, batch: int, steps: int, overrides: Mapping[str, Any]) -> tuple[float, Any]:
     """Samples a second of SimCLR by ``selfsup.pretrain`` (median of the logged stretches but the first); the run's config."""
     with tempfile.TemporaryDirectory() as folder:
@@ -102,7 +112,7 @@ def end_to_end_figure(*, cifar_stem: bool, goal: float, repeats: int, steps: int
     stem = "a 3x3 stem without pooling" if cifar_stem else "its ImageNet stem, as lightly's example has it"
 
     def ours() -> float:
-        return our_speed(data, backbone=backbone, batch=batch, steps=steps, overrides={})[0]
+        return our_speed(data, backbone=backbone, batch=batch, steps=steps, overrides=_LIGHTLY_EXAMPLE)[0]
 
     loader = peer_loader(made, SIZE)
 

@@ -52,8 +52,12 @@ def export(encoder: Encoder, format: str, out: str | Path, *, batch: Batch | Non
         return _export_onnx(encoder, path, batch)
     from safetensors.torch import save
 
-    state: dict[str, Tensor] = cast(Any, encoder.backbone).export_state(format)
-    content = save({key: value.detach().cpu().contiguous() for key, value in state.items()}, metadata={"format": "pt"})
+    backbone = cast(Any, encoder.backbone)
+    state: dict[str, Tensor] = backbone.export_state(format)
+    # What the other library needs besides weights (architecture, normalisation of inputs) travels in the header.
+    described = backbone.export_metadata(format) if hasattr(backbone, "export_metadata") else {}
+    tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
+    content = save(tensors, metadata={"format": "pt", **described})
     return atomic_write(path, content)
 
 

@@ -94,7 +94,8 @@ def _build(directory: Path, config: dict[str, Any]) -> Encoder:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"{directory / PROCESSOR_FOLDER} cannot be read: {type(error).__name__}: {error}") from error
     id, options = config["backbone"]["id"], dict(config["backbone"]["options"])
-    wanted = {**options, "pretrained": False} if options.get("pretrained") else options
+    # Where the first weights came from is of no use here, and may no longer be there.
+    wanted = {name: value for name, value in options.items() if name not in ("pretrained", "checkpoint")}
     backbone, _ = registry().build_backbone(id, wanted, config["info"])
     weights = directory / WEIGHTS_FILE
     try:

@@ -60,9 +60,11 @@ def simclr(dataset: str, steps: int, width: int, seeds: int, without_lightly: bo
 
 def _measured(into: list[float], name: str, seed: int, encoder: Any, recipe: Any) -> None:
     import selfsup
+    from selfsup.training.precision import resolve_precision
 
     began = time.perf_counter()
-    record = selfsup.evaluate(encoder, recipe.dataset, evaluators=["knn"])[0]
+    precision = resolve_precision("auto", "cpu")  # neighbours are the same in bf16, and embedding 60,000 images is not
+    record = selfsup.evaluate(encoder, recipe.dataset, evaluators=["knn"], precision=precision)[0]
     into.append(record.metrics["accuracy"])
     click.echo(f"{name}, seed {seed}: kNN {100 * into[-1]:.2f} % ({time.perf_counter() - began:.0f} s to evaluate)", err=True)
 

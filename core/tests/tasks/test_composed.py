@@ -48,7 +48,9 @@ def test_composed_optimization_is_what_the_trainer_knows():
     from selfsup.training.config import OptimizationConfig
 
     for spec in SPECS:
-        OptimizationConfig(**load(spec).optimization)
+        wanted = load(spec).optimization
+        config = OptimizationConfig(**wanted)
+        assert wanted.keys() <= config.model_fields_set, spec.id
 
 
 def test_missing_views_and_other_families_are_clear_errors():

@@ -15,6 +15,7 @@ from torch import nn
 
 import selfsup
 from selfsup_bench.executors.local import cpu_count
+from selfsup_bench.speed.apart import apart
 from selfsup_bench.speed.images import as_dataset, images
 from selfsup_bench.speed.measure import Figure, in_turn, peer, ratio_figure
 from selfsup_bench.speed.views import peer_loader
@@ -114,13 +115,10 @@ def end_to_end_figure(*, cifar_stem: bool, goal: float, repeats: int, steps: int
     def ours() -> float:
         return our_speed(data, backbone=backbone, batch=batch, steps=steps, overrides=_LIGHTLY_EXAMPLE)[0]
 
-    loader = peer_loader(made, SIZE)
-
-    def theirs() -> float:
-        return _lightly(loader, cifar_stem=cifar_stem, batch=batch)
-
-    theirs()  # starts the workers, which live on
-    mine, other = in_turn(ours, theirs, repeats=repeats)
+    with apart() as there:
+        theirs = partial(there(_lightly), n=len(made), cifar_stem=cifar_stem, batch=batch)
+        theirs()  # starts the workers, which live on
+        mine, other = in_turn(ours, theirs, repeats=repeats)
     return ratio_figure(
         "end-to-end-cifar-stem" if cifar_stem else "end-to-end",
         f"SimCLR, ResNet-18 with {stem}, {SIZE}x{SIZE}, batch {batch}, against lightly's documented example",
@@ -133,8 +131,9 @@ def end_to_end_figure(*, cifar_stem: bool, goal: float, repeats: int, steps: int
     )
 
 
-def _lightly(loader: Any, *, cifar_stem: bool, batch: int) -> float:
+def _lightly(*, n: int, cifar_stem: bool, batch: int) -> float:
     """Images a second of lightly's SimCLR example: ResNet-18, its head and loss, SGD at 0.06."""
+    torch.set_num_threads(cpu_count())
     torchvision, losses = peer("torchvision"), peer("lightly.loss", "lightly")
     heads = peer("lightly.models.modules", "lightly")
     network = torchvision.models.resnet18()
@@ -147,7 +146,7 @@ def _lightly(loader: Any, *, cifar_stem: bool, batch: int) -> float:
     optimizer = torch.optim.SGD([*network.parameters(), *head.parameters()], lr=0.06)
     took: list[float] = []
     began = time.perf_counter()
-    for (first, second), _ in loader:
+    for (first, second), _ in peer_loader(n, SIZE):
         loss = criterion(head(network(first)), head(network(second)))
         loss.backward()
         optimizer.step()

@@ -88,7 +88,7 @@ def make_view(image: Tensor, options: ViewOptions, drawn: Drawn) -> Tensor:
     order = (drawn.jitter.used * (8 + 2 * drawn.jitter.hue_step()) + drawn.grey).argsort()
     for start, stop in parts(n, channels * max(height * width, size * size), image.device):
         index = order[start:stop]
-        part = resized_crop(to_float(image[index]), drawn.boxes[index], size, drawn.flip[index]).contiguous()
+        part = resized_crop(to_float(image.index_select(0, index)), drawn.boxes[index], size, drawn.flip[index]).contiguous()
         if options.jitter_p > 0:
             jitter_(part, drawn.jitter.take(index), hue=options.jitter[3] > 0)
         if options.grey_p > 0:

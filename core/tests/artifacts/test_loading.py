@@ -40,6 +40,7 @@ def test_files_of_an_encoder(encoder, tmp_path):
     assert sorted(item.relative_to(path).as_posix() for item in path.rglob("*") if item.is_file()) == [
         "README.md", "config.json", "model.safetensors", "processor/processor.json",
     ]  # fmt: skip
+    assert (path / "model.safetensors").stat().st_mode == (path / "config.json").stat().st_mode, "others may read it, too"
     config = json.loads((path / "config.json").read_text())
     assert config["format_version"] == 1
     assert config["backbone"] == {"id": "sequence/conv", "options": {"dim": 8}}

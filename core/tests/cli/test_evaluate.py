@@ -15,6 +15,7 @@ from selfsup.data import load_source
 from selfsup.errors import ArtifactError, ConfigError, UnknownIdError
 from selfsup.registry import registry
 from selfsup.testing.sequences.installed import installed
+from selfsup.testing.sequences.rows import frame_rows
 
 
 @pytest.fixture
@@ -67,6 +68,20 @@ def test_evaluate_in_a_pipe_prints_a_line_a_metric(run):
     assert lines[0] == ["EVALUATOR", "METRIC", "VALUE"]
     assert {(name, metric) for name, metric, _ in lines[1:]} >= {("knn", "accuracy"), ("linear", "accuracy"), ("linear", "l2")}
     assert all(np.isfinite(float(value)) for *_, value in lines[1:])
+
+
+def test_a_bad_row_is_named_once(run, tmp_path):
+    table = tmp_path / "rows.jsonl"
+    rows = [
+        {"sequence": [] if i == 4 else row["sequence"], "label": f"class {row['label']}"}
+        for i, row in enumerate(frame_rows(200, 0))
+    ]
+    table.write_text("\n".join(json.dumps(row) for row in rows))
+    result = call("evaluate", run.path, "--data", table, "--test", "toy-frames", "--evaluators", "knn")
+    assert result.exit_code == 0, result.output
+    (line,) = [line for line in result.stderr.splitlines() if "left out" in line]
+    assert line.startswith("1 of 200 training rows")
+    assert line.count("row 4") == 1
 
 
 @pytest.mark.parametrize(

@@ -38,8 +38,10 @@ def save_encoder(encoder: Encoder, directory: Path) -> Path:
         try:
             (temporary / PROCESSOR_FOLDER).mkdir(parents=True)
             encoder.processor.save(temporary / PROCESSOR_FOLDER)
-            _save_weights(encoder, temporary / WEIGHTS_FILE)
             (temporary / CARD_FILE).write_text(model_card(encoder))
+            _save_weights(encoder, temporary / WEIGHTS_FILE)
+            # safetensors lets nobody but the owner read its files; whoever may read the others may read this one.
+            shutil.copymode(temporary / CARD_FILE, temporary / WEIGHTS_FILE)
             config = {
                 "format": FORMAT,
                 "format_version": FORMAT_VERSION,

@@ -94,11 +94,10 @@ def load_splits(
         store = prepare(rows, encoder.processor, max_bad_rows=max_bad_rows, progress=lambda done, _: reporter.advance(done))
         if store.bad_rows:
             bad += len(store.bad_rows)
-            index, reason = store.bad_rows[0]
             share = f"{len(store.bad_rows)} of {len(rows)} {what} rows"
-            reporter.message(f"{share} cannot be read and are left out; {rows.describe(index)}: {reason}")
+            reporter.message(f"{share} cannot be read and are left out; {store.bad_rows[0][1]}")
         kept = None if labels is None else labels[store.kept]
-        parts.append(Split(store, kept, names, rows.fingerprint, precision))
+        parts.append(Split(store, kept, names, rows.fingerprint, precision, rows))
     return Splits(parts[0], parts[1], train_rows.name, note, bad)
 
 

@@ -18,7 +18,7 @@ _NEEDS: dict[Family, tuple[str, str]] = {
     "joint-embedding": ("views", "default views"),
     "masked-modeling": ("token_backbone", "a default token backbone"),
     "latent-prediction": ("token_backbone", "a default token backbone"),
-    "autoregressive": ("token_backbone", "a default token backbone"),
+    "autoregressive": ("causal_backbone", "a default causal backbone"),
     "reconstruction": ("corruption", "a default corruption"),
 }
 """Family to the field of the modality that it needs, and how messages call that."""
@@ -42,7 +42,11 @@ def composed_tasks(modality: ModalitySpec, objectives: Iterable[ObjectiveSpec]) 
 
 
 def _task(modality: ModalitySpec, objective: ObjectiveSpec) -> TaskSpec:
-    tokens = _NEEDS[objective.family][0] == "token_backbone"
+    part = _NEEDS[objective.family][0]
+    tokens = part in ("token_backbone", "causal_backbone")
+    backbone = getattr(modality, part) if tokens else modality.backbone
+    if objective.compares_tokens and modality.token_backbone:
+        backbone = modality.token_backbone
     return TaskSpec(
         id=f"{modality.id}/{objective.id}",
         summary=objective.summary,
@@ -50,7 +54,7 @@ def _task(modality: ModalitySpec, objective: ObjectiveSpec) -> TaskSpec:
         modality=modality.id,
         family=objective.family,
         paper=objective.paper,
-        backbone=modality.token_backbone if tokens else modality.backbone,
+        backbone=backbone,
         needs_tokens=tokens,
         objective=objective.id,
         composed=True,

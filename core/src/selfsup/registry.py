@@ -234,7 +234,7 @@ class ModalityObjects:
 
     @property
     def raw_features(self) -> Any:
-        """``(batch) -> Tensor [B, F]``."""
+        """``(batch, info) -> Tensor [B, F]``."""
         return self.registry.resolve(self.spec, "raw_features")
 
     @property

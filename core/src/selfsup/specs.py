@@ -67,11 +67,32 @@ class TargetSpec(Spec):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Flag:
+    """A flag that ``selfsup pretrain`` takes for the tasks of one modality: a short way to write ``--set option=VALUE``."""
+
+    name: str
+    """Without the dashes: ``categorical``."""
+    option: str
+    """The config key that it sets, in full: ``processor.categorical``."""
+    summary: str
+    """One line for ``selfsup pretrain --help``."""
+    metavar: str = "VALUE"
+    """What the help calls its value."""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z][a-z0-9-]*", self.name) or "." not in self.option or not self.summary.strip():
+            raise SpecError(
+                f"The flag {self.name!r} is not allowed: it needs a name of lower-case letters, a config key with its section "
+                f"(processor.KEY; given: {self.option!r}) and a summary."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModalitySpec(TargetSpec):
     """A kind of data. ``target`` is its :class:`selfsup.data.Processor` class.
 
     A modality with ``views`` has every joint-embedding objective; one with ``token_backbone`` has every masked and latent
-    objective too; one with ``corruption`` has the denoising ones.
+    objective too; one with ``causal_backbone`` the autoregressive ones; one with ``corruption`` the denoising ones.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -82,6 +103,8 @@ class ModalitySpec(TargetSpec):
     """Id of the default backbone."""
     token_backbone: str = ""
     """Id of the default :class:`selfsup.backbones.TokenBackbone`, or empty."""
+    causal_backbone: str = ""
+    """Id of the default token backbone that is causal (a decoder), or empty."""
     views: str = ""
     """Target of the default :class:`selfsup.tasks.ViewsRecipe`."""
     corruption: str = ""
@@ -89,9 +112,11 @@ class ModalitySpec(TargetSpec):
     supervised_views: str = ""
     """Target of the :class:`selfsup.tasks.ViewsRecipe` with the light augmentation of supervised training (one view)."""
     raw_features: str = ""
-    """Target of ``(batch) -> Tensor [B, F]``: the raw-feature baseline (pixels, TF-IDF, mel statistics, columns)."""
+    """Target of ``(batch, info) -> Tensor [B, F]``: the raw-feature baseline (pixels, TF-IDF, mel statistics, columns)."""
     mock_rows: str = ""
     """Target of ``(n, seed) -> list[Row]``: small learnable made-up rows for the conformance checks."""
+    flags: tuple[Flag, ...] = ()
+    """Flags that ``selfsup pretrain`` takes for this modality's tasks."""
 
     def _targets(self) -> tuple[str, ...]:
         return ("target", "views", "corruption", "supervised_views", "raw_features", "mock_rows")
@@ -110,7 +135,7 @@ class TaskSpec(TargetSpec):
     needs_tokens: bool = False
     """Whether only a :class:`selfsup.backbones.TokenBackbone` will do."""
     needs_labels: bool = False
-    """Whether the batch carries ``label`` (the supervised reference only)."""
+    """Whether the batch carries ``label`` (supervised training only)."""
     objective: str = ""
     """Id of the core objective it uses, if any."""
     composed: bool = False
@@ -123,6 +148,8 @@ class ObjectiveSpec(TargetSpec):
 
     family: Family
     paper: str
+    compares_tokens: bool = False
+    """Whether it compares tokens as well as whole samples: a composed task then has the modality's token backbone, if any."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,6 +208,8 @@ class BenchmarkSpec(Spec):
     """Dotted config keys, as for ``--set``."""
     train_rows: int = 0
     """Pretrain on at most so many rows, drawn with the seed (0: all)."""
+    references: tuple[str, ...] = ()
+    """References beside random-init, supervised and raw: ``boosting`` (gradient-boosted trees on the raw features)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

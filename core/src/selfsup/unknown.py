@@ -22,10 +22,14 @@ KNOWN_MODALITIES: dict[str, str] = {
 }
 """Modality to the distribution that brings it."""
 
-KNOWN_PREFIXES: dict[str, str] = {"timm": "vision"}
+KNOWN_PREFIXES: dict[str, str] = {"timm": "vision", "transformers": "text"}
 """First part of a backbone id to the modality whose plugin registers it."""
 
-KNOWN_COMMANDS: dict[str, tuple[str, str]] = {"benchmark": ("bench", "selfsup-bench"), "report": ("bench", "selfsup-bench")}
+KNOWN_COMMANDS: dict[str, tuple[str, str]] = {
+    "benchmark": ("bench", "selfsup-bench"),
+    "report": ("bench", "selfsup-bench"),
+    "transfer": ("tabular", "selfsup-tabular"),
+}
 """Command to the plugin and the distribution that bring it."""
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from selfsup.config import Config
-from selfsup.data import Processor, Rows, load_source, prepare
+from selfsup.data import Processor, Rows, cache_in, cache_root, load_source, prepare
 from selfsup.errors import BadRowError, DataError, StorageError, TooManyBadRowsError
 from selfsup.specs import ModalitySpec
 
@@ -329,3 +329,18 @@ def test_memory_does_not_grow_with_the_rows(tmp_path):
     # Threads keep some tens of megabytes of their own; a stage that held all rows would take 100 more.
     grown = int(run.stdout.split()[-1]) / 1024
     assert grown < 60, f"{grown:.0f} MB more for 100 MB more of data"
+
+
+def test_a_chosen_cache_holds_for_its_block_and_thread_only(tmp_path, monkeypatch):
+    monkeypatch.setenv("SELFSUP_CACHE", str(tmp_path / "usual"))
+    seen = []
+    with cache_in(tmp_path / "chosen"):
+        assert cache_root() == tmp_path / "chosen"
+        thread = threading.Thread(target=lambda: seen.append(cache_root()))
+        thread.start()
+        thread.join()
+        with cache_in(tmp_path / "inner"):
+            assert cache_root() == tmp_path / "inner"
+        assert cache_root() == tmp_path / "chosen"
+    assert cache_root() == tmp_path / "usual"
+    assert seen == [tmp_path / "usual"]

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from selfsup.errors import ColumnError, ConfigError, DataError
+from selfsup.evaluation.subsets import flipped_labels
 from selfsup.plugins.builtin_evaluators import SPECS
 from selfsup.registry import registry
 
@@ -156,3 +157,22 @@ def test_label_efficiency_can_train_all_weights(encoder, splits):
     direct = build("finetune", fraction=0.1).evaluate(encoder, *splits, seed=0)
     assert tuned["accuracy_10pct"] == direct["accuracy"]
     assert set(tuned) == set(probe)
+
+
+@pytest.mark.parametrize("method", ["linear", "finetune"])
+def test_label_efficiency_with_wrong_labels_trains_on_them_and_tests_on_the_right_ones(method, encoder, splits):
+    train, test = splits
+    options = {"fractions": [0.25], "repeats": 1, "method": method, "finetune": QUICK["finetune"]}
+    clean = build("label-efficiency", **options).evaluate(encoder, train, test, seed=0)
+    noisy = build("label-efficiency", **options, label_noise=0.3).evaluate(encoder, train, test, seed=0)
+    assert noisy != clean
+    by_hand = replace(train, labels=flipped_labels(train.labels, 0.3, seed=0))
+    assert noisy == build("label-efficiency", **options).evaluate(encoder, by_hand, test, seed=0)
+
+
+def test_label_noise_costs_accuracy(encoder, splits):
+    options = {"fractions": [1.0], "repeats": 3}
+    clean, noisy = (build("label-efficiency", **options, label_noise=n).evaluate(encoder, *splits, seed=0) for n in (0.0, 0.6))
+    assert noisy["accuracy_100pct"] < clean["accuracy_100pct"]
+    with pytest.raises(ValueError, match="label_noise"):
+        build("label-efficiency", label_noise=1.0)

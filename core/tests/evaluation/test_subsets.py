@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from selfsup.errors import ConfigError
-from selfsup.evaluation.subsets import balanced_subset, stratified_folds
+from selfsup.evaluation.subsets import balanced_subset, flipped_labels, stratified_folds
 
 LABELS = np.repeat(np.arange(10), 100)
 
@@ -58,3 +58,34 @@ def test_folds_are_stratified_and_single_rows_are_never_held_out():
     assert folds[labels == 3].tolist() == [-1]
     assert folds.tolist() == stratified_folds(labels, 5, seed=0).tolist()
     assert folds.tolist() != stratified_folds(labels, 5, seed=1).tolist()
+
+
+def test_flipped_labels_are_wrong_in_exactly_the_wanted_share():
+    labels = np.arange(1000) % 4
+    noisy = flipped_labels(labels, 0.3, seed=0)
+    wrong = noisy != labels
+    assert wrong.sum() == 300
+    assert not np.shares_memory(noisy, labels)
+    np.testing.assert_array_equal(noisy, flipped_labels(labels, 0.3, seed=0))
+    assert (noisy != flipped_labels(labels, 0.3, seed=1)).any()
+    assert (flipped_labels(labels, 0.0, seed=0) == labels).all()
+    assert ((flipped_labels(labels, 0.1, seed=0) != labels) <= wrong).all()
+    # Of 300 wrong labels each of the three other classes has about 100 (deviation 8).
+    step = np.bincount((noisy - labels)[wrong] % 4, minlength=4)
+    assert step[0] == 0
+    assert (abs(step[1:] - 100) < 40).all()
+
+
+def test_flipped_labels_keep_to_the_classes_that_are_there():
+    labels = np.array([2, 7] * 50)
+    noisy = flipped_labels(labels, 0.5, seed=0)
+    assert set(noisy) == {2, 7}
+    assert (noisy != labels).sum() == 50
+
+
+def test_wrong_labels_are_not_the_first_ones_of_a_subset():
+    labels = np.arange(2000) % 2
+    noisy = flipped_labels(labels, 0.3, seed=0)
+    rows = balanced_subset(noisy, 0.2, seed=0)
+    # 400 rows, 120 of them wrong in expectation, deviation 9: drawn in one order with the subset, all would be.
+    assert abs((noisy != labels)[rows].sum() - 120) < 45

@@ -8,6 +8,7 @@ from selfsup.composition import composed_tasks
 from selfsup.errors import ConfigError, DuplicateIdError, MissingPluginError, PluginError, UnknownIdError
 from selfsup.registry import Registry
 from selfsup.specs import ModalitySpec, ObjectiveSpec
+from selfsup.unknown import KNOWN_MODALITIES
 
 SIGNAL = """
 from pydantic import Field
@@ -80,14 +81,21 @@ def test_a_modality_has_the_objectives_that_it_has_the_parts_for(found):
 
 def test_tokens_and_corruption_bring_the_other_families():
     modality = ModalitySpec(
-        id="m", summary="s", target="a:b", backbone="net", token_backbone="token-net", corruption="a:c", views="a:v"
+        id="m",
+        summary="s",
+        target="a:b",
+        backbone="net",
+        token_backbone="token-net",
+        causal_backbone="causal-net",
+        corruption="a:c",
+        views="a:v",
     )
     families = ["joint-embedding", "masked-modeling", "latent-prediction", "autoregressive", "reconstruction"]
     objectives = [ObjectiveSpec(id=f"o{i}", summary="s", target="a:b", family=f, paper="p") for i, f in enumerate(families)]
     tasks = {task.id: task for task in composed_tasks(modality, objectives)}
     assert list(tasks) == ["m/o0", "m/o1", "m/o2", "m/o3", "m/o4", "m/random-init", "m/supervised"]
     assert [task.needs_tokens for task in tasks.values()] == [False, True, True, True, False, False, False]
-    assert [task.backbone for task in tasks.values()] == ["net", "token-net", "token-net", "token-net", "net", "net", "net"]
+    assert [task.backbone for task in tasks.values()] == ["net", "token-net", "token-net", "causal-net", "net", "net", "net"]
     assert [task.needs_labels for task in tasks.values()] == [False] * 6 + [True]
 
 
@@ -178,12 +186,13 @@ def test_an_unknown_id_says_what_is_close_or_why(found, kind, id, message):
 @pytest.mark.parametrize(
     ("kind", "id", "message"),
     [
-        ("task", "audio/simclr", "audio/simclr needs the audio plugin: pip install selfsup-audio"),
-        ("modality", "text", "text needs the text plugin: pip install selfsup-text"),
+        ("task", "smell/simclr", "smell/simclr needs the smell plugin: pip install selfsup-smell"),
+        ("modality", "smell", "smell needs the smell plugin: pip install selfsup-smell"),
         ("command", "no-such", None),
     ],
 )
-def test_a_known_modality_that_is_not_installed_says_how_to_install_it(found, kind, id, message):
+def test_a_known_modality_that_is_not_installed_says_how_to_install_it(found, kind, id, message, monkeypatch):
+    monkeypatch.setitem(KNOWN_MODALITIES, "smell", "selfsup-smell")  # one that no one has installed
     error = MissingPluginError if message else UnknownIdError
     with pytest.raises(error) as caught:
         found.get(kind, id)

@@ -9,7 +9,7 @@ import torch
 
 from selfsup.backbones import Tokens
 from selfsup.errors import ConfigError
-from selfsup.tasks.block_masking import block_mask, multi_block_mask
+from selfsup.tasks.block_masking import block_mask, multi_block_mask, shuffled
 from selfsup.tasks.data2vec import average_top_layers
 from selfsup.tasks.ijepa import jepa_loss
 from selfsup.tasks.latent_prediction import IJEPA, Data2Vec, Data2VecConfig, IJEPAConfig, data2vec_recipe, ijepa_recipe
@@ -255,3 +255,41 @@ def test_latent_tasks_refuse_a_backbone_without_tokens(recipe: Any) -> None:
     info = toy_info("ids")
     with pytest.raises(ConfigError, match="SequenceConv has none"):
         recipe.build(recipe.config(), SequenceConv(SequenceConvConfig(), info), info)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_random_masking_of_ijepa_hides_scattered_tokens_and_no_padding(kind: Kind) -> None:
+    batch, grid_task = toy_batch(kind), ijepa(kind, target_scale=(0.3, 0.4), min_context=2)
+    task = ijepa(kind, masking="random", target_scale=(0.3, 0.4), min_context=2)
+    tokens = task.backbone.tokenize(batch)
+    padding = tokens.padding if tokens.padding is not None else torch.zeros(tokens.embeddings.shape[:2], dtype=torch.bool)
+
+    def gaps(mask: Any) -> float:
+        """Mean distance from a target to the nearest other one of its block."""
+        found = []
+        for i in range(len(mask.targets)):
+            for index, weight in zip(mask.targets[i], mask.weight[i], strict=True):
+                places = index[weight].sort().values
+                found += (places[1:] - places[:-1]).tolist()
+                assert not padding[i][index[weight]].any()
+                assert not set(index[weight].tolist()) & set(mask.context[i].tolist())
+                assert len(set(places.tolist())) == len(places)
+            assert not padding[i][mask.context[i]].any()
+        return float(np.mean(found))
+
+    assert gaps(grid_task.draw_mask(tokens, generator(1))) < 1.5
+    assert gaps(task.draw_mask(tokens, generator(1))) > 1.7
+    assert torch.isfinite(task(batch, generator(1)).loss)
+
+
+def test_shuffled_mask_names_the_tokens_that_stand_at_its_places() -> None:
+    mask = multi_block_mask(
+        2, (8,), n_targets=2, target_scale=(0.2, 0.4), target_aspect=(1.0, 1.0), context_scale=(0.9, 1.0), context_share=0.5,
+        min_context=1, generator=generator(),
+    )  # fmt: skip
+    order = torch.stack([torch.arange(7, -1, -1), torch.tensor([3, 1, 4, 0, 5, 2, 6, 7])])
+    moved = shuffled(mask, order)
+    for i in range(2):
+        assert moved.context[i].tolist() == [order[i][k].item() for k in mask.context[i]]
+        assert moved.targets[i].flatten().tolist() == [order[i][k].item() for k in mask.targets[i].flatten()]
+    assert torch.equal(moved.weight, mask.weight)

@@ -22,7 +22,17 @@ from selfsup.testing.sequences.shortcuts import Kind, toy_backbone, toy_batch, t
 from selfsup.testing.sequences.views import SUPERVISED_VIEWS, VIEWS
 
 KINDS: tuple[Kind, ...] = ("ids", "frames")
-OBJECTIVES = {"mae", "simmim", "ijepa", "data2vec", "denoising-autoencoder", "segment-order", "random-init", "supervised"}
+OBJECTIVES = {
+    "mae",
+    "simmim",
+    "ijepa",
+    "data2vec",
+    "next-token",
+    "denoising-autoencoder",
+    "segment-order",
+    "random-init",
+    "supervised",
+}
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -169,10 +179,10 @@ def test_noise_is_of_the_stated_amount() -> None:
 
 def test_raw_features_by_hand() -> None:
     batch = {"sequence": torch.tensor([[1, 2, 2, 0]]), "padding": torch.tensor([[False, False, False, True]])}
-    features = raw_features(batch)
+    features = raw_features(batch, {})
     assert features[0, :4].tolist() == pytest.approx([0, 1 / 3, 2 / 3, 0])
     frames = torch.tensor([[[1.0], [3.0]]])
-    assert raw_features({"sequence": frames}).tolist() == [[2.0, 1.0]]
+    assert raw_features({"sequence": frames}, {}).tolist() == [[2.0, 1.0]]
 
 
 def test_data_sets_have_learnable_classes() -> None:

@@ -50,10 +50,10 @@ def test_data_sets_ask_the_hub_for_a_split(
 
 def test_raw_features_are_pixels_of_at_most_32_a_side() -> None:
     small = torch.randint(0, 256, (2, 3, 16, 16), dtype=torch.uint8)
-    torch.testing.assert_close(pixels({"image": small}), (small / 255).flatten(1))
+    torch.testing.assert_close(pixels({"image": small}, {}), (small / 255).flatten(1))
     large = torch.rand(2, 3, 64, 64)
     means = large.view(2, 3, 32, 2, 32, 2).mean(dim=(3, 5)).flatten(1)
-    torch.testing.assert_close(pixels({"image": large}), means, atol=1e-6, rtol=0)
+    torch.testing.assert_close(pixels({"image": large}, {}), means, atol=1e-6, rtol=0)
 
 
 def test_mock_rows_follow_their_seed() -> None:

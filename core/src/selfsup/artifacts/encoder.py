@@ -65,7 +65,7 @@ class Encoder(nn.Module):
     @property
     def embed_dim(self) -> int:
         """D, the size of an embedding."""
-        return self.backbone.embed_dim
+        return self.backbone.pooled_dim
 
     @property
     def device(self) -> torch.device:
@@ -181,10 +181,10 @@ class _FixedOrder:
 
 def _by_length(store: Store, batch_size: int) -> Sampler | None:
     """Batches of samples of like length, so that little is computed on padding; None where all are of one length."""
-    lengths = [length for key in store.fields if (length := store.lengths(key)) is not None]
-    if not lengths:
+    lengths = store.total_lengths()
+    if lengths is None:
         return None
-    order = np.argsort(np.sum(lengths, axis=0), kind="stable").astype(np.int64)
+    order = np.argsort(lengths, kind="stable").astype(np.int64)
     return _FixedOrder([order[start : start + batch_size] for start in range(0, len(order), batch_size)])
 
 

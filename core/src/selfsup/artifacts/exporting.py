@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import secrets
+import shutil
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,7 +14,7 @@ from torch import Tensor, nn
 
 from selfsup.artifacts.encoder import Encoder
 from selfsup.errors import ArtifactError, UsageError
-from selfsup.files import atomic_write, storage_errors
+from selfsup.files import atomic_write, storage_errors, sync_directory
 from selfsup.types import Batch
 
 _OWN_FORMATS = ("safetensors", "torch-export", "onnx")
@@ -29,8 +32,9 @@ def export(encoder: Encoder, format: str, out: str | Path, *, batch: Batch | Non
         encoder: to export; its weights are left as they are.
         format: ``safetensors`` (the encoder's folder), ``torch-export`` (a ``.pt2`` program of ``batch -> embedding`` that
             ``torch.export.load`` reads), ``onnx`` (an input a key of the batch, output ``pooled_embedding``), or one of
-            the backbone's own ``export_formats``: the tensors of its ``export_state(format)`` are written as safetensors.
-        out: a folder for ``safetensors``, else a file.
+            the backbone's own ``export_formats``: the tensors of its ``export_state(format)`` are written as safetensors, or
+            its ``export_folder(format, processor, folder)`` fills a folder.
+        out: a folder for ``safetensors`` and for formats that fill one, else a file.
         batch: an example batch of at least two samples for ``torch-export`` and ``onnx``; None: made-up rows of the modality.
 
     Returns:
@@ -38,7 +42,7 @@ def export(encoder: Encoder, format: str, out: str | Path, *, batch: Batch | Non
 
     Raises:
         UsageError: the format is unknown for this encoder.
-        ArtifactError: what the format needs is not installed, or the network cannot be traced.
+        ArtifactError: what the format needs is not installed, the network cannot be traced, or the folder holds something.
         StorageError: the disk is full or cannot be written.
     """
     path = Path(out)
@@ -50,15 +54,33 @@ def export(encoder: Encoder, format: str, out: str | Path, *, batch: Batch | Non
         return _export_program(encoder, path, batch)
     if format == "onnx":
         return _export_onnx(encoder, path, batch)
+    backbone = cast(Any, encoder.backbone)
+    if hasattr(backbone, "export_folder"):
+        return _export_folder(encoder, format, path)
     from safetensors.torch import save
 
-    backbone = cast(Any, encoder.backbone)
     state: dict[str, Tensor] = backbone.export_state(format)
     # What the other library needs besides weights (architecture, normalisation of inputs) travels in the header.
     described = backbone.export_metadata(format) if hasattr(backbone, "export_metadata") else {}
     tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     content = save(tensors, metadata={"format": "pt", **described})
     return atomic_write(path, content)
+
+
+def _export_folder(encoder: Encoder, format: str, path: Path) -> Path:
+    """A folder that is there as a whole or not at all."""
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise ArtifactError(f"{path} exists and is not an empty folder; it is not overwritten. Choose another.")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    with storage_errors(path):
+        try:
+            temporary.mkdir(parents=True)
+            cast(Any, encoder.backbone).export_folder(format, encoder.processor, temporary)
+            temporary.replace(path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        sync_directory(path.parent)
+    return path
 
 
 class _Embed(nn.Module):
@@ -131,6 +153,8 @@ def _example(encoder: Encoder, batch: Batch | None) -> tuple[Batch, dict[str, di
 def _made_up(encoder: Encoder) -> list[Batch]:
     from selfsup.registry import registry
 
+    if own := encoder.processor.example_rows():
+        return [encoder.processor(own)]
     rows = registry().modality_objects(encoder.modality).mock_rows
     if rows is None:
         raise ArtifactError(f"The {encoder.modality} plugin has no made-up rows; give an example as `batch`.")

@@ -20,7 +20,7 @@ class Encoded(NamedTuple):
     """What a backbone makes of a batch (a named tuple, so that DDP and ``torch.export`` pass it through)."""
 
     pooled: Tensor
-    """[B, D], one embedding a sample."""
+    """[B, D], one embedding a sample (D is the backbone's ``pooled_dim`` here)."""
     tokens: Tensor | None = None
     """[B, N, D], one embedding a token or place of the feature map, row-major over ``grid``; or None."""
     grid: tuple[int, ...] | None = None
@@ -57,7 +57,12 @@ class Backbone(nn.Module, ABC):
 
     modality: ClassVar[str]
     embed_dim: int
-    """D, of the pooled embedding and of the tokens."""
+    """D, of the tokens, and of the pooled embedding unless :attr:`pooled_dim` says otherwise."""
+
+    @property
+    def pooled_dim(self) -> int:
+        """Width of the pooled embedding; override where several poolings are joined."""
+        return self.embed_dim
 
     @abstractmethod
     def forward(self, batch: Batch) -> Encoded:
@@ -75,6 +80,8 @@ class TokenBackbone(Backbone):
     """Whether :meth:`targets` gives real vectors [B, N, P] (float) or class ids [B, N] (long)."""
     target_dim: int
     """P, or the number of classes."""
+    causal: bool = False
+    """Whether a token sees only itself and those before it on the lattice (row-major): what autoregressive tasks need."""
 
     @abstractmethod
     def tokenize(self, batch: Batch) -> Tokens:
@@ -124,7 +131,8 @@ class TokenBackbone(Backbone):
         """
         prediction = prediction if prediction.dtype == torch.float64 else prediction.float()
         if self.target_kind == "categorical":
-            return F.cross_entropy(prediction.transpose(1, 2), target, reduction="none")
+            # Flat, so that the classes lie side by side: on a CPU log-softmax along another axis is several times slower.
+            return F.cross_entropy(prediction.flatten(0, 1), target.flatten(), reduction="none").view(target.shape)
         difference = prediction - target
         return (difference.square() if distance == "squared" else difference.abs()).mean(dim=-1)
 

@@ -14,9 +14,9 @@ from selfsup.cli.output import emit, json_option
     "format_",
     required=True,
     metavar="FORMAT",
-    help="safetensors (the encoder's folder), torch-export, onnx, or one of the backbone's own, such as timm.",
+    help="safetensors (the encoder's folder), torch-export, onnx, or one of the backbone's own: timm, transformers.",
 )
-@click.option("--out", required=True, metavar="PATH", help="A folder for safetensors, else a file.")
+@click.option("--out", required=True, metavar="PATH", help="A folder for safetensors and transformers, else a file.")
 @json_option
 def command(encoder: str, format_: str, out: str, as_json: bool) -> None:
     """Write an encoder for use elsewhere."""

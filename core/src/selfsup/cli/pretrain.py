@@ -7,11 +7,12 @@ from typing import Any
 
 import click
 
+from selfsup.cli.flags import FlaggedCommand, take_flags
 from selfsup.cli.output import emit, json_option
 from selfsup.errors import ConfigError
 
 
-@click.command("pretrain", no_args_is_help=True)
+@click.command("pretrain", cls=FlaggedCommand, no_args_is_help=True)
 @click.argument("task", required=False)
 @click.option("--data", metavar="SRC", help="Rows to learn from: a data set's name, a file or folder, hf://owner/name.")
 @click.option("--out", metavar="DIR", type=click.Path(path_type=Path), help="The run's folder [default: runs/<task>-<time>].")
@@ -64,6 +65,7 @@ def command(
     from selfsup.training.overrides import parse_assignment
 
     overrides: dict[str, Any] = dict(parse_assignment(text) for text in assignments)
+    overrides |= take_flags(options, task)
     overrides |= {f"columns.{role}": name for role, name in map(_column, columns)}
     if loggers:
         overrides["loggers"] = [id for text in loggers for id in text.split(",") if id]

@@ -1,6 +1,7 @@
 """From a source string to batches: sources, rows, processors, stores, samplers, loaders."""
 
-from selfsup.data.cache import cache_root
+from selfsup.data.blocks import BlockStore
+from selfsup.data.cache import cache_in, cache_root
 from selfsup.data.loader import Loader
 from selfsup.data.prepare import prepare, processor_digest
 from selfsup.data.processor import Processor, Sample, stack_samples
@@ -10,6 +11,7 @@ from selfsup.data.sources import available_splits, load_source
 from selfsup.data.store import Store
 
 __all__ = [
+    "BlockStore",
     "EpochSampler",
     "Loader",
     "Processor",
@@ -18,6 +20,7 @@ __all__ = [
     "Sampler",
     "Store",
     "available_splits",
+    "cache_in",
     "cache_root",
     "load_source",
     "prepare",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 _BATCH_BYTES = 8 << 20
-_BATCH_ROWS = 1024
+_BATCH_ROWS = 16_384
 _BUFFER_BYTES = 1 << 20
 
 

@@ -10,14 +10,16 @@ import os
 import shutil
 import sys
 import tempfile
-from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from selfsup.data.cache import cache_root
 from selfsup.data.exclusion import alone, remove_remains, temporary_folder
-from selfsup.data.processor import Processor, Sample
+from selfsup.data.parallel import in_order
+from selfsup.data.processor import EncodedTable, Processor, Sample
 from selfsup.data.rows import Rows
 from selfsup.data.store import FORMAT_VERSION, Store
 from selfsup.data.store_writer import StoreWriter
@@ -121,11 +123,11 @@ def _process(
     done = 0
     try:
         with contextlib.closing(_encoded(rows, processor, workers)) as results:
-            for start, samples in results:
+            for start, count, samples in results:
                 with storage_errors(directory.parent, hint=_HINT):
-                    bad += _write(writer, samples, start)
+                    bad += _write(writer, samples, start, count)
                 _check_bad(bad, rows, max_bad_rows)
-                done += len(samples)
+                done += count
                 if progress is not None:
                     progress(done, len(rows))
         named = [(index, f"{rows.describe(index)}: {reason}") for index, reason in bad]
@@ -137,8 +139,16 @@ def _process(
         writer.close()
 
 
-def _write(writer: StoreWriter, samples: list[Sample | BadRowError], start: int) -> list[tuple[int, str]]:
+_Results = list[Sample | BadRowError] | EncodedTable
+
+
+def _write(writer: StoreWriter, samples: _Results, start: int, count: int) -> list[tuple[int, str]]:
     """Append the good samples; index and reason of the bad ones."""
+    if isinstance(samples, EncodedTable):
+        good = np.setdiff1d(np.arange(count), list(samples.bad))
+        part = samples.samples if len(good) == count else {key: values[good] for key, values in samples.samples.items()}
+        writer.add_many(start + good, part)
+        return [(start + place, reason) for place, reason in sorted(samples.bad.items())]
     bad = []
     for index, sample in enumerate(samples, start):
         if isinstance(sample, BadRowError):
@@ -148,22 +158,15 @@ def _write(writer: StoreWriter, samples: list[Sample | BadRowError], start: int)
     return bad
 
 
-def _encoded(rows: Rows, processor: Processor, workers: int) -> Generator[tuple[int, list[Sample | BadRowError]]]:
-    """Processed rows in order, a bounded number of them at a time."""
-    pending: deque[tuple[int, Future[list[Sample | BadRowError]]]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="selfsup-encode") as pool:
-        try:
-            for start, part in _parts(rows):
-                pending.append((start, pool.submit(_encode, processor, part, start)))
-                if len(pending) > 2 * workers:
-                    first, future = pending.popleft()
-                    yield first, future.result()
-            while pending:
-                first, future = pending.popleft()
-                yield first, future.result()
-        finally:
-            for _, future in pending:
-                future.cancel()
+def _encoded(rows: Rows, processor: Processor, workers: int) -> Generator[tuple[int, int, _Results]]:
+    """Processed rows in order, as (index of the first, their number, what they became)."""
+    parts: Iterator[tuple[int, Any]] = rows.tables() if processor.columnar else _parts(rows)
+
+    def work(part: tuple[int, Any]) -> tuple[int, int, _Results]:
+        start, some = part
+        return start, len(some), _encode(processor, some, start)
+
+    return in_order(work, parts, workers)
 
 
 def _parts(rows: Rows) -> Iterator[tuple[int, list[Row]]]:
@@ -172,8 +175,11 @@ def _parts(rows: Rows) -> Iterator[tuple[int, list[Row]]]:
             yield start + offset, chunk[offset : offset + _TASK_ROWS]
 
 
-def _encode(processor: Processor, rows: list[Row], start: int) -> list[Sample | BadRowError]:
+def _encode(processor: Processor, rows: Any, start: int) -> _Results:
+    """Process a list of rows, or a table of them."""
     try:
+        if processor.columnar:
+            return processor.encode_table(rows)
         samples = processor.encode_rows(rows)
     except Exception as error:
         error.add_note(f"while processing rows {start} to {start + len(rows) - 1}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -19,6 +19,15 @@ Sample = dict[str, np.ndarray[Any, Any]]
 """One processed row: key to array. Where shapes differ between rows, they differ in the first dimension only."""
 
 
+class EncodedTable(NamedTuple):
+    """Many rows processed at once."""
+
+    samples: dict[str, np.ndarray[Any, Any]]
+    """Key to [n, ...], one entry a row; what stands in the place of a bad row means nothing."""
+    bad: dict[int, str]
+    """Place of each row that cannot be used, 0 to n - 1, and why."""
+
+
 class Processor(ABC):
     """Turns rows into a batch, deterministically: decodes, tokenizes, resamples, scales.
 
@@ -28,6 +37,14 @@ class Processor(ABC):
 
     modality: ClassVar[str]
     Config: ClassVar[type[BaseConfig]]
+
+    block_length: int = 0
+    """Where it is not 0, the rows of pretraining are joined, one behind the other, and cut into samples of so many steps.
+
+    Every key of a sample then has as many steps as every other, and :meth:`unpacked` encodes for everything but pretraining.
+    """
+    columnar: ClassVar[bool] = False
+    """Whether rows of plain values are processed column by column: then :meth:`encode_table` is used for many rows."""
 
     def __init__(self, config: BaseConfig) -> None:
         self.config = config
@@ -39,9 +56,20 @@ class Processor(ABC):
         Rows that cannot be read are passed over here; they are counted when they are encoded.
         """
 
+    def unpacked(self) -> Processor:
+        """The processor of the same batches that makes each row a sample: this one, unless it has a ``block_length``."""
+        return self
+
     @abstractmethod
     def info(self) -> Info:
         """What a backbone has to know of the batches, as plain JSON values. Only after :meth:`fit`."""
+
+    def example_rows(self) -> Sequence[Row]:
+        """Rows to try a network with, where what the processor was fitted on decides what a row must hold (a table's columns).
+
+        Empty: any rows of the modality will do.
+        """
+        return []
 
     @abstractmethod
     def encode(self, row: Row) -> Sample:
@@ -60,6 +88,17 @@ class Processor(ABC):
             except BadRowError as error:
                 results.append(error)
         return results
+
+    def encode_table(self, table: Any) -> EncodedTable:
+        """Process the rows of a ``pyarrow.Table``, whose columns are the roles; for a :attr:`columnar` processor.
+
+        The default goes row by row; override it where that is slow.
+        """
+        results = self.encode_rows(table.to_pylist())
+        bad = {place: str(item) for place, item in enumerate(results) if isinstance(item, BadRowError)}
+        good = next((item for item in results if not isinstance(item, BadRowError)), {})
+        filled = [good if isinstance(item, BadRowError) else item for item in results]
+        return EncodedTable({key: np.stack([np.asarray(item[key]) for item in filled]) for key in good}, bad)
 
     def collate(self, samples: Mapping[str, Tensor | Sequence[Tensor]]) -> Batch:
         """Join samples, given by key: a stacked tensor [B, ...] where shapes agree, else a list of B tensors.

@@ -18,6 +18,7 @@ from selfsup.types import Row
 
 _CHUNK_BYTES = 8 << 20
 _CHUNK_ROWS = 1024
+_TABLE_ROWS = 65_536
 
 IndexArray = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -60,6 +61,17 @@ class Rows:
         step = self._chunk_rows()
         for start in range(0, len(self), step):
             yield start, self.read(range(start, min(start + step, len(self))))
+
+    def tables(self) -> Iterator[tuple[int, Any]]:
+        """Consecutive rows as (index of the first, ``pyarrow.Table`` with a column a role), in pieces of about 8 MB at most.
+
+        Files of media roles are left as the source has them.
+        """
+        step = self._chunk_rows(_TABLE_ROWS)
+        for start in range(0, len(self), step):
+            table = self._view[start : min(start + step, len(self))]
+            yield start, table.select(list(self.columns.values())).rename_columns(list(self.columns))
+            self._pages.release()
 
     def read(self, indices: Sequence[int] | IndexArray | range) -> list[Row]:
         """The rows at these places, in this order."""
@@ -168,11 +180,14 @@ class Rows:
     def _pages(self) -> MappedPages:
         return MappedPages(self.dataset)
 
-    def _chunk_rows(self) -> int:
-        """So many rows that they take about 8 MB."""
-        whole = self.dataset.data.num_rows
-        mean = self.dataset.data.nbytes / whole if whole else 0
-        return int(min(max(_CHUNK_BYTES / max(mean, 1), 1), _CHUNK_ROWS))
+    def _chunk_rows(self, most: int = _CHUNK_ROWS) -> int:
+        """So many rows that they take about 8 MB, ``most`` at most."""
+        # Of a few stretches: the size of all would be found by looking at a part of every page.
+        data = self.dataset.data
+        starts = np.unique(np.linspace(0, max(data.num_rows - 1, 0), 16).astype(int)).tolist()
+        parts = [data.fast_slice(start, 64) for start in starts]
+        mean = sum(part.nbytes for part in parts) / max(sum(part.num_rows for part in parts), 1)
+        return int(min(max(_CHUNK_BYTES / max(mean, 1), 1), most))
 
     def _file(self, value: Any) -> Any:
         """A media value as a dict of ``bytes`` and ``path``, the path absolute where it names a file to read."""

@@ -9,6 +9,8 @@ import numpy as np
 from selfsup.errors import ConfigError, DataError
 
 IndexArray = np.ndarray[Any, np.dtype[np.int64]]
+_SORTED_BATCHES = 64
+"""Batches among which samples are sorted by length: the padding that is left is a few per cent, the batches still vary."""
 
 
 class Sampler(Protocol):
@@ -39,6 +41,7 @@ class EpochSampler:
         rank: int = 0,
         world_size: int = 1,
         shuffle: bool = True,
+        lengths: IndexArray | None = None,
     ) -> None:
         """Check the sizes.
 
@@ -51,6 +54,8 @@ class EpochSampler:
             rank: number of this process.
             world_size: number of processes.
             shuffle: whether the order changes by epoch; False: the order of the samples.
+            lengths: [n] int64, how long each sample is. With ``shuffle``, samples of like length then come together, so that
+                little is computed on padding: every 64 batches are sorted by length, and the batches shuffled.
 
         Raises:
             DataError: there are no samples, or fewer than a batch holds.
@@ -72,6 +77,9 @@ class EpochSampler:
             )
         self.n, self.batch_size, self.seed, self.drop_last = n, batch_size, seed, drop_last
         self.rank, self.world_size, self.shuffle = rank, world_size, shuffle
+        if lengths is not None and len(lengths) != n:
+            raise DataError(f"There are {len(lengths)} lengths for {n} samples.")
+        self._lengths = lengths if shuffle else None
 
     def __len__(self) -> int:
         whole, rest = divmod(self.n, self.batch_size * self.world_size)
@@ -93,4 +101,23 @@ class EpochSampler:
     def _order(self, epoch: int) -> IndexArray:
         if not self.shuffle:
             return np.arange(self.n, dtype=np.int64)
-        return np.random.default_rng((self.seed, epoch)).permutation(self.n).astype(np.int64, copy=False)
+        generator = np.random.default_rng((self.seed, epoch))
+        order = generator.permutation(self.n).astype(np.int64, copy=False)
+        if self._lengths is not None:
+            _sort_by_length(order, self._lengths, self.batch_size * self.world_size, generator)
+        return order
+
+
+def _sort_by_length(order: IndexArray, lengths: IndexArray, step: int, generator: np.random.Generator) -> None:
+    """Bring samples of like length together, in place, within whole batches of ``step`` samples.
+
+    What is left over behind the last whole batch stays: which samples an epoch leaves out does not depend on their length.
+    """
+    whole = len(order) // step * step
+    for start in range(0, whole, _SORTED_BATCHES * step):
+        part = order[start : min(start + _SORTED_BATCHES * step, whole)]
+        part[:] = part[np.argsort(lengths[part], kind="stable")]
+    batches = order[:whole].reshape(-1, step)
+    batches[:] = batches[generator.permutation(len(batches))]
+    # Each process takes a part of a batch, and none shall always have the longest samples.
+    batches[:] = generator.permuted(batches, axis=1)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from selfsup.data.columns import MEDIA, find_columns, find_label
 from selfsup.data.folders import read_media_folder
+from selfsup.data.frames import arrow_table, is_frame
 from selfsup.data.hub import content_fingerprint, load_from_hub, load_registered
 from selfsup.data.layout import SPLIT_NAMES, is_table, parts_of, table_suffixes
 from selfsup.data.rows import Rows
@@ -58,7 +59,8 @@ def load_source(
             - a folder of files of the modality, whose first-level folders are the classes; ``train``, ``test``, ... folders (or
               files of these names) are its splits;
             - ``hf://owner/name[/config][:split]``, the only form that uses the network;
-            - a ``datasets.Dataset``, or :class:`Rows`, which are given back.
+            - a ``datasets.Dataset``, or a table in memory (pandas, polars, Arrow);
+            - :class:`Rows`, which are given back.
 
             A name is taken as a registered one first; ``./name`` is the file or folder.
         modality: what kind of data is wanted.
@@ -120,7 +122,12 @@ def available_splits(source: Any, *, modality: ModalitySpec) -> tuple[str, ...]:
 def _find(source: Any, modality: ModalitySpec, split: str) -> _Found:
     if not isinstance(source, str | os.PathLike):
         if not hasattr(source, "features") or not hasattr(source, "select_columns"):
-            raise SourceError(f"A source is a text, a path or a datasets.Dataset, not {type(source).__name__}.")
+            if not is_frame(source):
+                raise SourceError(
+                    f"A source is a text, a path, a datasets.Dataset or a table (pandas, polars, Arrow), not "
+                    f"{type(source).__name__}."
+                )
+            source = _dataset_of(source)
         if len(source) == 0:
             raise SourceError("The data set holds no row.")
         return _Found(source, "the data set", split, content_fingerprint(source))
@@ -144,6 +151,16 @@ def _find(source: Any, modality: ModalitySpec, split: str) -> _Found:
     if not path.exists():
         raise SourceError(_nothing_there(name, modality))
     return _at_path(path, name, part, modality)
+
+
+def _dataset_of(frame: Any) -> Any:
+    """A table in memory as a ``datasets.Dataset``."""
+    import datasets
+
+    try:
+        return datasets.Dataset(arrow_table(frame))
+    except (ValueError, NotImplementedError) as error:
+        raise SourceError(f"The {type(frame).__name__} cannot be used: {error}") from error
 
 
 def _cut_split(text: str) -> tuple[str, str]:

@@ -26,6 +26,8 @@ FORMAT = "selfsup-store"
 FORMAT_VERSION = 1
 HEADER = "header.json"
 KEPT = "kept.int64"
+_RESIDENT_BYTES = 64 << 20
+_RESIDENT_ITEM = 1024
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,10 @@ class Store:
         self.bad_rows: list[tuple[int, str]] = [(index, reason) for index, reason in self._header["bad_rows"]]
         """Index and reason of each source row that could not be processed."""
         self._n: int = self._header["n"]
-        self.kept: IndexArray = self._load(KEPT, self._n)
+        self.kept: IndexArray = self._map(KEPT, self._n)
         """[N] int64, the source row of each sample."""
         self._starts = {key: self._load(field.starts, self._n + 1) for key, field in self.fields.items() if field.starts}
+        self._resident: dict[str, Tensor] = {}
         self._files: dict[str, int] = {}
         self._finalizer = weakref.finalize(self, _close, self._files)
         for key, field in self.fields.items():
@@ -87,6 +90,11 @@ class Store:
     def nbytes(self) -> int:
         """Bytes of all samples on disk."""
         return sum(os.fstat(descriptor).st_size for descriptor in self._files.values())
+
+    def total_lengths(self) -> IndexArray | None:
+        """[N] int64, the steps of each sample over all keys that differ between samples; None where all are of one shape."""
+        lengths = [np.diff(starts) for starts in self._starts.values()]
+        return np.sum(lengths, axis=0, dtype=np.int64) if lengths else None
 
     def lengths(self, key: str) -> IndexArray | None:
         """[N] int64, the first dimension of each sample, or None where all samples have one shape."""
@@ -112,6 +120,15 @@ class Store:
         self._finalizer()
 
     def _read_fixed(self, key: str, wanted: IndexArray) -> Tensor:
+        """Where all samples of a key are small and few, they are read once and kept: a read of each would take longer."""
+        field = self.fields[key]
+        if field.item_bytes <= _RESIDENT_ITEM and self._n * field.item_bytes <= _RESIDENT_BYTES:
+            if key not in self._resident:
+                self._resident[key] = self._read_runs(key, np.arange(self._n))
+            return self._resident[key][torch.from_numpy(wanted)]
+        return self._read_runs(key, wanted)
+
+    def _read_runs(self, key: str, wanted: IndexArray) -> Tensor:
         field = self.fields[key]
         values = torch.empty((len(wanted), *field.shape), dtype=_torch_dtype(field.dtype))
         buffer, size = _bytes_of(values), field.item_bytes
@@ -142,6 +159,12 @@ class Store:
     def _load(self, name: str, count: int) -> IndexArray:
         self._check_size(name, 8 * count)
         return np.fromfile(self.path / name, dtype=np.int64)
+
+    def _map(self, name: str, count: int) -> IndexArray:
+        """As :meth:`_load`, left on the disk until it is looked at."""
+        self._check_size(name, 8 * count)
+        mapped: IndexArray = np.memmap(self.path / name, dtype=np.int64, mode="r")
+        return mapped
 
     def _check_size(self, name: str, expected: int) -> None:
         file = self.path / name

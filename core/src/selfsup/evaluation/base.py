@@ -15,7 +15,7 @@ from selfsup.errors import ColumnError
 
 if TYPE_CHECKING:
     from selfsup.artifacts import Encoder
-    from selfsup.data import Store
+    from selfsup.data import Rows, Store
 
 
 @dataclass
@@ -31,6 +31,11 @@ class Split:
     """Hash of the data source."""
     precision: Literal["32", "bf16", "16"] = "32"
     """Arithmetic of the embeddings' computation."""
+    rows: Rows | None = None
+    """The rows themselves, for evaluators that read further columns of them (sentence pairs, tags).
+
+    Sample i of ``store`` is row ``store.kept[i]``.
+    """
     _embeddings: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     def embeddings(self, encoder: Encoder) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
@@ -17,7 +17,7 @@ from selfsup.evaluation.checks import class_count
 from selfsup.evaluation.finetune import FinetuneConfig, finetune_classifier, score
 from selfsup.evaluation.linear import LinearConfig, fit_probe
 from selfsup.evaluation.metrics import classification_metrics
-from selfsup.evaluation.subsets import balanced_subset
+from selfsup.evaluation.subsets import balanced_subset, flipped_labels
 
 if TYPE_CHECKING:
     from selfsup.artifacts import Encoder
@@ -31,7 +31,9 @@ class LabelEfficiencyConfig(Config):
     """Options of the label-efficiency evaluator."""
 
     fractions: tuple[Fraction, ...] = Field(default=(0.01, 0.05, 0.1, 1.0), min_length=1)
-    """Shares of the training labels (SimCLR: 0.01, 0.1, 1)."""
+    """Shares of the training labels (SimCLR: 0.01, 0.1, 1; SCARF: 0.25)."""
+    label_noise: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the training labels that is wrong, each another class drawn evenly; those of the test are right (SCARF: 0.3)."""
     repeats: int = Field(default=3, ge=1)
     """Draws of the labelled rows for each share; the mean and the standard deviation over them are reported."""
     method: Literal["linear", "finetune"] = "linear"
@@ -44,7 +46,7 @@ class LabelEfficiencyConfig(Config):
 
 @dataclass(frozen=True)
 class LabelEfficiency:
-    """Trains on class-balanced shares of the training labels."""
+    """Trains on class-balanced shares of the training labels, as they are with the wrong ones of ``label_noise``."""
 
     config: LabelEfficiencyConfig
 
@@ -81,6 +83,9 @@ class LabelEfficiency:
     def _once(
         self, encoder: Encoder, train: Split, test: Split, n_classes: int, fraction: float, *, seed: int
     ) -> dict[str, float]:
+        if self.config.label_noise:
+            wrong = flipped_labels(train.targets().numpy(), self.config.label_noise, seed=seed)
+            train = replace(train, labels=wrong)  # it shares the embeddings
         if self.config.method == "finetune":
             config = self.config.finetune.model_copy(update={"fraction": fraction})
             return score(finetune_classifier(encoder, train, config, seed=seed), test)

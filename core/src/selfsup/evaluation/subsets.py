@@ -9,6 +9,7 @@ import numpy as np
 from selfsup.errors import ConfigError
 
 Int64 = np.ndarray[Any, np.dtype[np.int64]]
+_FLIPS = 1
 
 
 def balanced_subset(labels: Int64, fraction: float, *, seed: int) -> Int64:
@@ -60,6 +61,30 @@ def stratified_folds(labels: Int64, n_folds: int, *, seed: int) -> Int64:
         if len(rows) > 1:
             folds[rows] = np.arange(len(rows)) % n_folds
     return folds
+
+
+def flipped_labels(labels: Int64, rate: float, *, seed: int) -> Int64:
+    """Give exactly the share ``rate`` of the rows, rounded, another label than theirs: each other class is as likely.
+
+    The noisy-label setting of Bahri et al. 2021 (SCARF, arXiv:2106.15147, section 4), with a rate of 0.3.
+
+    Args:
+        labels: [N] class ids, of at least two classes.
+        rate: 0 to 1.
+        seed: of the rows and of their new labels; with one seed, the rows of a lower rate are among those of a higher.
+
+    Returns:
+        [N], a copy.
+    """
+    # A stream of its own: the order of :func:`balanced_subset` would put wrong labels first into every subset.
+    generator = np.random.default_rng((seed, _FLIPS))
+    rows = generator.permutation(len(labels))
+    classes, place = np.unique(labels, return_inverse=True)
+    other = (place + generator.integers(1, len(classes), size=len(labels))) % len(classes)
+    flipped = labels.copy()
+    wrong = rows[: round(rate * len(labels))]
+    flipped[wrong] = classes[other[wrong]]
+    return flipped
 
 
 def _share_out(sizes: Int64, total: int) -> Int64:

@@ -34,6 +34,13 @@ SPECS: list[ObjectiveSpec] = [
         paper="Baevski et al. 2022, arXiv 2202.03555",
     ),
     ObjectiveSpec(
+        id="next-token",
+        summary="Predict each token, or the one some steps on, from those before it.",
+        target="selfsup.tasks.autoregressive:NEXT_TOKEN_OBJECTIVE",
+        family="autoregressive",
+        paper="Radford et al. 2018 (GPT); Chung et al. 2019, arXiv 1904.03240 (APC)",
+    ),
+    ObjectiveSpec(
         id="denoising-autoencoder",
         summary="Give back what a corruption of the input has spoiled.",
         target="selfsup.tasks.reconstruction:DENOISING_OBJECTIVE",
@@ -41,4 +48,4 @@ SPECS: list[ObjectiveSpec] = [
         paper="Vincent et al. 2008, ICML",
     ),
 ]
-"""Each becomes ``<modality>/<id>`` in every modality that has a token backbone, or a corruption."""
+"""Each becomes ``<modality>/<id>`` in every modality that has a token backbone, a causal one, or a corruption."""

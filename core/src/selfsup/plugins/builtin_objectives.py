@@ -5,8 +5,15 @@ from __future__ import annotations
 from selfsup.specs import ObjectiveSpec
 
 
-def _spec(id: str, target: str, summary: str, paper: str) -> ObjectiveSpec:
-    return ObjectiveSpec(id=id, target=f"selfsup.objectives.{target}", summary=summary, paper=paper, family="joint-embedding")
+def _spec(id: str, target: str, summary: str, paper: str, *, compares_tokens: bool = False) -> ObjectiveSpec:
+    return ObjectiveSpec(
+        id=id,
+        target=f"selfsup.objectives.{target}",
+        summary=summary,
+        paper=paper,
+        family="joint-embedding",
+        compares_tokens=compares_tokens,
+    )
 
 
 SPECS: list[ObjectiveSpec] = [
@@ -63,6 +70,7 @@ SPECS: list[ObjectiveSpec] = [
         "vicregl:RECIPE",
         "VICReg on whole embeddings and on tokens matched by feature and by place.",
         "Bardes et al. 2022, arXiv:2210.01571",
+        compares_tokens=True,
     ),
     _spec(
         "swav",

@@ -57,6 +57,8 @@ class TaskRecipe:
     build: Callable[[Any, Backbone, Info], PretextTask]
     optimization: dict[str, Any] = field(default_factory=dict)
     """The paper's optimizer settings: overrides of ``selfsup.training.OptimizationConfig`` fields."""
+    processor: dict[str, Any] = field(default_factory=dict)
+    """Options of the modality's processor that suit the task (packed blocks for language modelling); the user's go before."""
 
 
 class Views(nn.Module, ABC):

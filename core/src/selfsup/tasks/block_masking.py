@@ -136,6 +136,12 @@ def multi_block_mask(
     return MultiBlockMask(context=context, targets=first, weight=hidden.gather(2, first))
 
 
+def shuffled(mask: MultiBlockMask, order: Tensor) -> MultiBlockMask:
+    """The same mask of other tokens: place i of the lattice stands for token ``order[:, i]`` ([B, N] long)."""
+    targets = order.gather(1, mask.targets.flatten(1)).view_as(mask.targets)
+    return MultiBlockMask(context=order.gather(1, mask.context), targets=targets, weight=mask.weight)
+
+
 def block_mask(
     batch_size: int,
     grid: tuple[int, ...],

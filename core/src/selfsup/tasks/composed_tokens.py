@@ -1,4 +1,4 @@
-"""Composed tasks of the families that hide tokens or corrupt the input."""
+"""Composed tasks of the families that hide or foretell tokens, or corrupt the input."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from selfsup.specs import ObjectiveSpec, TaskSpec
 from selfsup.tasks.base import CorruptionRecipe, TaskRecipe
 from selfsup.tasks.reconstruction import reconstruction_recipe
 
-TOKEN_FAMILIES = ("masked-modeling", "latent-prediction", "reconstruction")
+TOKEN_FAMILIES = ("masked-modeling", "latent-prediction", "autoregressive", "reconstruction")
 """The families that :func:`compose_tokens` joins."""
 
 
@@ -26,7 +26,7 @@ class HasCorruption(Protocol):
 def compose_tokens(spec: TaskSpec | ObjectiveSpec, recipe: ObjectiveRecipe, modality: HasCorruption) -> TaskRecipe:
     """Join an objective of these families with a modality.
 
-    Masked and latent families need nothing of the modality but its token backbone, which the task gets when it is built.
+    The other three need nothing of the modality but its token backbone, which the task gets when it is built.
 
     Args:
         spec: of the task, or of the objective; its family decides.

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from selfsup.backbones import Backbone, TokenBackbone
+from selfsup.backbones import Backbone, TokenBackbone, Tokens, grid_size
 from selfsup.config import Config
 from selfsup.objectives.base import ObjectiveRecipe
 from selfsup.tasks.base import PretextTask, StepOutput, TaskRecipe
-from selfsup.tasks.block_masking import multi_block_mask
+from selfsup.tasks.block_masking import MultiBlockMask, multi_block_mask, shuffled
 from selfsup.tasks.masked_modeling import mask_token, token_backbone
 from selfsup.tasks.masking import gather_tokens, weighted_mean
 from selfsup.tasks.sections import with_defaults
@@ -25,6 +25,8 @@ from selfsup.types import Batch, Info
 class IJEPAConfig(Config):
     """Options of I-JEPA."""
 
+    masking: Literal["blocks", "random"] = "blocks"
+    """Context and targets are blocks of the lattice, as in the paper, or sets of random tokens of the same sizes (T-JEPA)."""
     n_targets: int = Field(default=4, ge=1)
     """Blocks that are predicted, each apart; 4 in the paper."""
     target_scale: tuple[float, float] = (0.15, 0.2)
@@ -105,18 +107,29 @@ class IJEPA(PretextTask):
     def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
         """Draw blocks, encode the context, predict the teacher's view of the targets."""
         tokens = self.backbone.tokenize(batch)
-        config = self.config
-        mask = multi_block_mask(
-            tokens.embeddings.shape[0], tokens.grid,
-            n_targets=config.n_targets, target_scale=config.target_scale, target_aspect=config.target_aspect,
-            context_scale=config.context_scale, context_share=config.context_share, min_context=config.min_context,
-            padding=tokens.padding, generator=generator, device=tokens.embeddings.device,
-        )  # fmt: skip
+        mask = self.draw_mask(tokens, generator)
         context = self.backbone.encode(tokens, keep=mask.context)
         positions = lattice_positions(tokens.grid, self.predictor.dim, context.device)
         prediction = self.predictor(context, mask.context, mask.targets, mask.weight, positions)
         target = gather_tokens(self.targets(batch), mask.targets.flatten(1)).view_as(prediction)
         return jepa_loss(prediction, target, mask.weight)
+
+    def draw_mask(self, tokens: Tokens, generator: torch.Generator | None) -> MultiBlockMask:
+        """The context and what is predicted from it."""
+        config, B, device = self.config, tokens.embeddings.shape[0], tokens.embeddings.device
+        grid, padding, order = tokens.grid, tokens.padding, None
+        if config.masking == "random":
+            # Where neighbours are no neighbours (the columns of a table), blocks lie on a row of tokens in random order.
+            grid = (grid_size(grid),)
+            order = torch.rand(B, *grid, generator=generator, device=device).argsort(dim=1)
+            padding = None if padding is None else padding.gather(1, order)
+        mask = multi_block_mask(
+            B, grid,
+            n_targets=config.n_targets, target_scale=config.target_scale, target_aspect=config.target_aspect,
+            context_scale=config.context_scale, context_share=config.context_share, min_context=config.min_context,
+            padding=padding, generator=generator, device=device,
+        )  # fmt: skip
+        return mask if order is None else shuffled(mask, order)
 
     @torch.no_grad()
     def targets(self, batch: Batch) -> Tensor:

@@ -43,7 +43,7 @@ class JointEmbedding(PretextTask):
         self.objective = objective
         token_projector = objective.build_token_projector(backbone.embed_dim) if objective.uses_tokens else None
         self.backbone = backbone
-        self.projector = objective.build_projector(backbone.embed_dim)
+        self.projector = objective.build_projector(backbone.pooled_dim)
         self.token_projector = token_projector
         self.predictor = objective.build_predictor()
         self.momentum: MomentumEncoder[Branch] | None = None

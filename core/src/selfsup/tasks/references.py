@@ -69,7 +69,7 @@ class Supervised(PretextTask):
         self.backbone = backbone
         self.views = views
         self.label_smoothing = label_smoothing
-        self.head = nn.Linear(backbone.embed_dim, n_classes)
+        self.head = nn.Linear(backbone.pooled_dim, n_classes)
 
     def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
         """The loss of one batch, which carries ``label`` ([B] long)."""

@@ -49,7 +49,7 @@ class TransformationPrediction(PretextTask):
                 f"{', '.join(map(repr, _KINDS))}."
             )
         outputs = transformation.n_outputs * (transformation.items if transformation.kind == "class" else 1)
-        widths = [transformation.parts * backbone.embed_dim, *config.head_dims]
+        widths = [transformation.parts * backbone.pooled_dim, *config.head_dims]
         layers: list[nn.Module] = []
         for before, after in pairwise(widths):
             layers += [nn.Linear(before, after), nn.ReLU(), GeneratorDropout(config.dropout)]

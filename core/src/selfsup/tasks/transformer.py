@@ -26,7 +26,7 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
 
     def forward(self, x: Tensor, visible: Tensor | None) -> Tensor:
-        """Mix [B, N, D]; ``visible`` ([B, 1, 1, N] bool) says which tokens may be looked at."""
+        """Mix [B, N, D]; ``visible`` ([B, 1, 1 or N, N] bool) says which tokens may be looked at (by which)."""
         B, N, D = x.shape
         q, k, v = self.qkv(self.norm1(x)).view(B, N, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=visible)
@@ -59,18 +59,39 @@ class Transformer(nn.Module):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
 
-    def forward(self, x: Tensor, padding: Tensor | None = None) -> Tensor:
-        """Mix [B, N, D]; tokens where ``padding`` ([B, N] bool) is True are looked at by none."""
-        return self.layers(x, padding)[-1]
+    def forward(self, x: Tensor, padding: Tensor | None = None, order: Tensor | None = None) -> Tensor:
+        """Mix [B, N, D].
 
-    def layers(self, x: Tensor, padding: Tensor | None = None) -> list[Tensor]:
+        Args:
+            x: the tokens.
+            padding: [B, N] bool; tokens where it is True are looked at by none.
+            order: [B or 1, N] long; a token looks at none of a higher number (causal attention). None: at all.
+        """
+        return self.layers(x, padding, order)[-1]
+
+    def layers(self, x: Tensor, padding: Tensor | None = None, order: Tensor | None = None) -> list[Tensor]:
         """The output of every block, [B, N, D] each; the last with the final norm."""
-        visible = None if padding is None else ~padding[:, None, None, :]
+        visible = visibility(padding, order)
         outputs: list[Tensor] = []
         for block in self.blocks:
             x = block(x, visible)
             outputs.append(x)
         return [*outputs[:-1], self.norm(x)]
+
+
+def visibility(padding: Tensor | None, order: Tensor | None) -> Tensor | None:
+    """[B or 1, 1, 1 or N, N] bool, which token (last axis) may be looked at by which; None: all by all.
+
+    Args:
+        padding: [B, N] bool, True where a token is looked at by none; or None.
+        order: [B or 1, N] long, where each token stands in the order in which they may look back; or None.
+    """
+    real = None if padding is None else ~padding[:, None, None, :]
+    if order is None:
+        return real
+    behind = order[:, None, :, None] >= order[:, None, None, :]
+    # Padding looks at itself: a softmax over nothing would be NaN.
+    return behind if real is None else (behind & real) | torch.eye(order.shape[1], dtype=torch.bool, device=order.device)
 
 
 def lattice_positions(grid: tuple[int, ...], dim: int, device: torch.device) -> Tensor:

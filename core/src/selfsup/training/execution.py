@@ -29,6 +29,7 @@ from selfsup.training.precision import resolve_precision
 from selfsup.training.progress import Reporter, make_reporter
 from selfsup.training.setup import Data
 from selfsup.training.signals import StopRequest
+from selfsup.training.small_maps import speed_up_small_maps
 from selfsup.training.stepper import Stepper
 from selfsup.training.trainer import Pace, Trainer
 
@@ -64,7 +65,12 @@ def execute(config: RunConfig, out: Path, *, resume: bool, progress: bool = True
                 data = setup.prepare_data(config, reporter, source)
             share = setup.check_batch(config.optimization, len(data.store), fabric.world_size)
             sampler = EpochSampler(
-                len(data.store), share, seed=config.seed, rank=fabric.global_rank, world_size=fabric.world_size
+                len(data.store),
+                share,
+                seed=config.seed,
+                rank=fabric.global_rank,
+                world_size=fabric.world_size,
+                lengths=data.store.total_lengths(),
             )
             task, backbone_options = setup.build_task(config, data.info)
             task = _place(task, config, fabric)
@@ -80,7 +86,7 @@ def execute(config: RunConfig, out: Path, *, resume: bool, progress: bool = True
                 backbone = sharding.whole_part(backbone, task, lambda: setup.build_task(config, data.info)[0].backbone)
                 if main:
                     encoder = Encoder(
-                        data.processor,
+                        data.processor.unpacked(),
                         backbone,
                         backbone_id=config.backbone,
                         backbone_options=backbone_options,
@@ -121,6 +127,7 @@ def _place(task: PretextTask, config: RunConfig, fabric: Fabric) -> PretextTask:
         task.backbone, config.optimization.channels_last, device_type=fabric.device.type, precision=precision
     ):
         task.to(memory_format=torch.channels_last)
+    speed_up_small_maps(task, device_type=fabric.device.type)
     return task
 
 

@@ -45,11 +45,7 @@ def resolve_config(options: Mapping[str, Any], base: Mapping[str, Any] | None = 
     modality = registry().get("modality", spec.modality)
     recipe = registry().task_recipe(spec)
     if base.get("task", task) != task:
-        base = {
-            key: value
-            for key, value in base.items()
-            if key not in ("task_options", "optimization", "backbone", "backbone_options")
-        }
+        base = _for_another_task(base)
     backbone = str(options.get("backbone") or base.get("backbone") or default_backbone(spec, modality))
     if base.get("backbone", backbone) != backbone:
         base.pop("backbone_options", None)
@@ -60,7 +56,8 @@ def resolve_config(options: Mapping[str, Any], base: Mapping[str, Any] | None = 
         "task": recipe.config,
     }
     given = _place(options, classes)
-    merged = overrides.merge_layers({"optimization": recipe.optimization}, base, given, exclusive=EXCLUSIVE)
+    paper = {"optimization": recipe.optimization, "processor_options": recipe.processor}
+    merged = overrides.merge_layers(paper, base, given, exclusive=EXCLUSIVE)
     merged |= {"task": task, "backbone": backbone}
     if not merged.get("data"):
         raise ConfigError("no data was given; name a data set, a folder, a file or hf://owner/name (--data SRC).")
@@ -139,6 +136,17 @@ def check_backbone(backbone: str, spec: TaskSpec) -> BackboneSpec:
             f"Take {' or '.join(fitting)}."
         )
     return found
+
+
+def _for_another_task(base: Mapping[str, Any]) -> dict[str, Any]:
+    """A config without what its task brought with it."""
+    kept = {key: value for key, value in base.items() if key not in _OF_THE_TASK}
+    former = registry().tasks.get(str(base.get("task")))
+    brought = registry().task_recipe(former).processor if former is not None else {}
+    options = kept.get("processor_options")
+    if brought and options:
+        kept["processor_options"] = {key: value for key, value in options.items() if key not in brought}
+    return kept
 
 
 def _place(options: Mapping[str, Any], classes: Mapping[str, type[Config]]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from torch import nn
 
 from selfsup.backbones import Backbone, TokenBackbone
 from selfsup.config import Config
-from selfsup.data import Processor, Rows, Store, available_splits, load_source, prepare
+from selfsup.data import BlockStore, Processor, Rows, Store, available_splits, load_source, prepare
 from selfsup.data.sampler import IndexArray
 from selfsup.errors import ConfigError, DataError
 from selfsup.registry import registry
@@ -62,6 +62,7 @@ def prepare_data(config: RunConfig, reporter: Reporter, source: Any = None) -> D
 
     Raises:
         DataError: the source is missing, has unusable rows or columns, or fewer than two rows.
+        ConfigError: the processor joins rows, and the task needs the label of each.
     """
     spec = registry().get("task", config.task)
     modality = registry().get("modality", spec.modality)
@@ -82,6 +83,10 @@ def prepare_data(config: RunConfig, reporter: Reporter, source: Any = None) -> D
     kind = registry().processor_class(modality.id)
     processor = kind(validated(kind.Config, config.processor_options, what="the processor's options")).fit(rows)
     store = process(rows, processor, config, reporter)
+    if processor.block_length:
+        if spec.needs_labels:
+            raise ConfigError(f"{spec.id} needs a label for each row, and the processor joins rows into blocks: turn that off.")
+        store = BlockStore(store.path, processor.block_length)
     if len(store) < 2:
         raise DataError(f"{rows.name} has {len(store)} usable row, and pretraining needs at least two.")
     info = {**processor.info(), "n_classes": len(names)} if spec.needs_labels else processor.info()
@@ -125,7 +130,7 @@ def prepare_probe(config: RunConfig, processor: Processor, reporter: Reporter) -
     if len(found) > MAX_ROWS:
         chosen = np.random.default_rng(config.seed).permutation(len(found))[:MAX_ROWS]
         found = found.select(np.sort(chosen))
-    store = process(found.without_labels(), processor, config, reporter)
+    store = process(found.without_labels(), processor.unpacked(), config, reporter)
     return OnlineProbe(found.labels()[store.kept], config.seed), store
 
 

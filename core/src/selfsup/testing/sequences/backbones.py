@@ -26,6 +26,15 @@ class SequenceTransformerConfig(Config):
     """Number of blocks."""
     heads: int = Field(default=2, ge=1)
     """Attention heads."""
+    causal: bool = False
+    """Whether a token sees only those before it."""
+
+
+class CausalTransformerConfig(SequenceTransformerConfig):
+    """Options of the causal transformer."""
+
+    causal: bool = True
+    """Whether a token sees only those before it."""
 
 
 class SequenceConvConfig(Config):
@@ -42,7 +51,7 @@ class SequenceTransformer(TokenBackbone):
 
     def __init__(self, config: SequenceTransformerConfig) -> None:
         super().__init__()
-        self.embed_dim = config.dim
+        self.embed_dim, self.causal = config.dim, config.causal
         self.transformer = Transformer(config.dim, config.depth, config.heads)
 
     @abstractmethod
@@ -58,17 +67,25 @@ class SequenceTransformer(TokenBackbone):
 
     def encode(self, tokens: Tokens, *, keep: Tensor | None = None) -> Tensor:
         """Mix the tokens, or only those of ``keep``."""
-        return self.transformer(*_visible(tokens, keep))  # type: ignore[no-any-return]  # modules are callable as Any
+        return self.transformer(*self._visible(tokens, keep))  # type: ignore[no-any-return]  # modules are callable as Any
 
     def layer_outputs(self, tokens: Tokens) -> list[Tensor]:
         """The output of each block."""
-        return self.transformer.layers(*_visible(tokens, None))
+        return self.transformer.layers(*self._visible(tokens, None))
 
     def forward(self, batch: Batch) -> Encoded:
         """Pool over the real tokens."""
         tokens = self.tokenize(batch)
         encoded = self.encode(tokens)
         return Encoded(mean_of_real(encoded, tokens.padding), encoded, tokens.grid, tokens.padding)
+
+    def _visible(self, tokens: Tokens, keep: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Content plus position, padding and, for causal attention, order of the tokens that the network may see."""
+        x, padding = tokens.embeddings + tokens.positions, tokens.padding
+        order = torch.arange(x.shape[1], device=x.device).unsqueeze(0) if keep is None else keep
+        if keep is not None:
+            x, padding = gather_tokens(x, keep), None if padding is None else gather_tokens(padding, keep)
+        return x, padding, order if self.causal else None
 
 
 class IdTransformer(SequenceTransformer):
@@ -164,19 +181,11 @@ def mean_of_real(tokens: Tensor, padding: Tensor | None) -> Tensor:
     return (tokens * real).sum(dim=1) / real.sum(dim=1).clamp(min=1)
 
 
-def _visible(tokens: Tokens, keep: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Content plus position, and padding, of the tokens that the network may see."""
-    x = tokens.embeddings + tokens.positions
-    if keep is None:
-        return x, tokens.padding
-    padding = None if tokens.padding is None else gather_tokens(tokens.padding, keep)
-    return gather_tokens(x, keep), padding
-
-
 def build_transformer(config: SequenceTransformerConfig, info: Info) -> SequenceTransformer:
     """The transformer for ids or for frames."""
     return IdTransformer(config, info) if info["kind"] == "ids" else FrameTransformer(config, info)
 
 
 TRANSFORMER = BackboneRecipe(SequenceTransformerConfig, build_transformer)
+CAUSAL = BackboneRecipe(CausalTransformerConfig, build_transformer)
 CONV = BackboneRecipe(SequenceConvConfig, SequenceConv)

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from selfsup.types import Batch
+from selfsup.types import Batch, Info
 
 _BUCKETS = 64
 
 
-def raw_features(batch: Batch) -> Tensor:
+def raw_features(batch: Batch, info: Info) -> Tensor:
     """[B, F] float: how often each id occurs (ids modulo 64), or the mean and deviation of each channel over time."""
     sequence = batch["sequence"]
     padding = batch.get("padding", torch.zeros(sequence.shape[:2], dtype=torch.bool, device=sequence.device))

@@ -21,6 +21,7 @@ def selfsup_modalities() -> list[ModalitySpec]:
             columns={"sequence": "List"},
             backbone="sequence/transformer",
             token_backbone="sequence/transformer",
+            causal_backbone="sequence/causal",
             views=f"{_HERE}.views:VIEWS",
             corruption=f"{_HERE}.corruption:CORRUPTION",
             supervised_views=f"{_HERE}.views:SUPERVISED_VIEWS",
@@ -32,7 +33,7 @@ def selfsup_modalities() -> list[ModalitySpec]:
 
 @hookimpl
 def selfsup_backbones() -> list[BackboneSpec]:
-    """One with tokens, one without."""
+    """One with tokens, one without, one with tokens that look back only."""
     return [
         BackboneSpec(
             id="sequence/transformer",
@@ -46,6 +47,13 @@ def selfsup_backbones() -> list[BackboneSpec]:
             summary="Two convolutions with batch norm over ids or frames.",
             target=f"{_HERE}.backbones:CONV",
             modality="sequence",
+        ),
+        BackboneSpec(
+            id="sequence/causal",
+            summary="Two-layer transformer over ids or frames, in which a token sees only those before it.",
+            target=f"{_HERE}.backbones:CAUSAL",
+            modality="sequence",
+            tokens=True,
         ),
     ]
 

@@ -1,0 +1,77 @@
+"""Tables in memory: pandas, polars and Arrow, and whatever else speaks the Arrow PyCapsule interface."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from selfsup.errors import ColumnError
+
+
+def is_frame(value: Any) -> bool:
+    """Whether ``value`` is a table in memory: it can be handed over as a stream of Arrow batches."""
+    return hasattr(value, "__arrow_c_stream__")
+
+
+def arrow_table(frame: Any) -> Any:
+    """A table in memory as a ``pyarrow.Table`` of plain columns.
+
+    Dictionaries (pandas' and polars' categoricals) are decoded. The index of a pandas frame is left out, its column names
+    become texts, and a column of several types becomes texts, as :func:`arrow_column` says.
+
+    Raises:
+        ColumnError: two columns have one name.
+    """
+    import pyarrow as pa
+
+    if type(frame).__module__.partition(".")[0] == "pandas":
+        names = [str(name) for name in frame.columns]
+        columns = [_of_series(frame.iloc[:, place]) for place in range(len(names))]
+    else:
+        table = frame if isinstance(frame, pa.Table) else pa.table(frame)
+        names, columns = table.column_names, table.columns
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ColumnError(f"Two columns of the table have one name: {', '.join(twice)}. Rename one.")
+    return pa.table([_plain(column) for column in columns], names=names)
+
+
+def table_of_rows(rows: Sequence[Mapping[str, Any]]) -> Any:
+    """Rows (dicts of column to value) as a ``pyarrow.Table``; what a row does not hold is null."""
+    import pyarrow as pa
+
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return pa.table([arrow_column([row.get(name) for row in rows]) for name in names], names=names)
+
+
+def arrow_column(values: Iterable[Any]) -> Any:
+    """Python values as an Arrow array, NaN as null. Where they are of several types, all become texts."""
+    import pyarrow as pa
+
+    values = list(values)
+    try:
+        return pa.array(values, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+        texts = [None if value is None or value != value else str(value) for value in values]  # NaN is not itself
+        return pa.array(texts, type=pa.large_string())
+
+
+def _of_series(series: Any) -> Any:
+    import pyarrow as pa
+
+    try:
+        return pa.chunked_array([pa.Array.from_pandas(series)])
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+        return pa.chunked_array([arrow_column(series.tolist())])
+    except TypeError:  # an extension type that gives chunks
+        return pa.chunked_array(pa.array(series).chunks)
+
+
+def _plain(column: Any) -> Any:
+    """The column without dictionaries and views, which ``datasets`` does not know."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(column.type):
+        kind = pa.large_string() if pa.types.is_string_view(column.type.value_type) else column.type.value_type
+        parts = [chunk.dictionary.cast(kind).take(chunk.indices) for chunk in column.chunks]
+        return pa.chunked_array(parts, type=kind)
+    return column.cast(pa.large_string()) if pa.types.is_string_view(column.type) else column

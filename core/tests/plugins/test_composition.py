@@ -1,0 +1,24 @@
+"""Which backbone a composed task has."""
+
+from __future__ import annotations
+
+import pytest
+
+from selfsup.composition import composed_tasks
+from selfsup.specs import ModalitySpec, ObjectiveSpec
+
+LOSS = {"summary": "A loss.", "target": "a:b", "family": "joint-embedding", "paper": "none"}
+
+
+@pytest.mark.parametrize(("compares", "token_backbone", "backbone"), [
+    (True, "tokens", "tokens"),
+    (True, "", "whole"),
+    (False, "tokens", "whole"),
+])  # fmt: skip
+def test_an_objective_that_compares_tokens_has_the_token_backbone(compares: bool, token_backbone: str, backbone: str) -> None:
+    modality = ModalitySpec(
+        id="m", summary="A modality.", target="a:b", backbone="whole", token_backbone=token_backbone, views="a:b"
+    )
+    objective = ObjectiveSpec(id="loss", compares_tokens=compares, **LOSS)
+    (task,) = [spec for spec in composed_tasks(modality, [objective]) if spec.id == "m/loss"]
+    assert (task.backbone, task.needs_tokens) == (backbone, False)

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from selfsup.backbones import TokenBackbone
+from selfsup.composition import missing_part
+from selfsup.errors import ConfigError
+from selfsup.plugins.builtin_families import SPECS
+from selfsup.specs import ModalitySpec
+from selfsup.tasks.autoregressive import NextToken, autoregressive_recipe, build_next_token
+from selfsup.tasks.composed import compose
+from selfsup.tasks.transformer import visibility
+from selfsup.testing.fake_device import fake_cuda
+from selfsup.testing.sequences.backbones import SequenceConv, SequenceConvConfig
+from selfsup.testing.sequences.shortcuts import Kind, toy_backbone, toy_batch, toy_info
+
+KINDS: tuple[Kind, ...] = ("ids", "frames")
+
+
+class Bare:
+    views = None
+    corruption = None
+
+
+def task_of(kind: Kind, **options: Any) -> NextToken:
+    recipe = autoregressive_recipe(**options)
+    torch.manual_seed(0)
+    task = recipe.build(recipe.config(), toy_backbone(kind, causal=True), toy_info(kind))
+    assert isinstance(task, NextToken)
+    return task
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_causal_backbone_sees_nothing_of_what_comes(kind: Kind) -> None:
+    backbone, batch = toy_backbone(kind, causal=True), toy_batch(kind)
+    changed = batch["sequence"].clone()
+    changed[:, 8:] = (changed[:, 8:] + 1) % 16 if kind == "ids" else changed[:, 8:] + 1
+    before = backbone.encode(backbone.tokenize(batch))
+    after = backbone.encode(backbone.tokenize({**batch, "sequence": changed}))
+    assert torch.equal(before[:, :8], after[:, :8])
+    assert not torch.allclose(before[:, 8:], after[:, 8:])
+    assert torch.isfinite(after).all()
+    other = toy_backbone(kind)
+    both_ways = [other.encode(other.tokenize({**batch, "sequence": s})) for s in (batch["sequence"], changed)]
+    assert not torch.allclose(both_ways[0][:, :8], both_ways[1][:, :8])
+
+
+def test_a_causal_backbone_orders_kept_tokens_by_their_place() -> None:
+    backbone, batch = toy_backbone("frames", causal=True), toy_batch("frames")
+    tokens = backbone.tokenize(batch)
+    everything = torch.arange(16).expand(8, -1)
+    shuffled = everything[:, torch.randperm(16, generator=torch.Generator().manual_seed(0))]
+    back = backbone.encode(tokens, keep=shuffled)[:, shuffled[0].argsort()]
+    torch.testing.assert_close(back, backbone.encode(tokens))
+
+
+def test_visibility_by_hand() -> None:
+    assert visibility(None, None) is None
+    padding = torch.tensor([[False, False, True]])
+    only_padding = visibility(padding, None)
+    assert only_padding is not None
+    assert only_padding.tolist() == [[[[True, True, False]]]]
+    behind = visibility(padding, torch.tensor([[1, 0, 2]]))
+    assert behind is not None
+    assert behind[0, 0].tolist() == [[True, True, False], [False, True, False], [True, True, True]]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("steps_ahead", [1, 3])
+def test_next_token_loss_by_hand_in_float64(kind: Kind, steps_ahead: int) -> None:
+    task, batch = task_of(kind, steps_ahead=steps_ahead).double(), toy_batch(kind)
+    errors: list[float] = []
+    for i in range(len(batch["sequence"])):
+        length = int((~batch["padding"][i]).sum()) if "padding" in batch else batch["sequence"].shape[1]
+        for t in range(steps_ahead, length):
+            seen = {"sequence": batch["sequence"][i : i + 1, : t - steps_ahead + 1]}
+            p = task.head(task.backbone.encode(task.backbone.tokenize(seen)))[0, -1].detach().numpy()
+            target = task.backbone.targets({"sequence": batch["sequence"][i : i + 1]})[0, t].numpy()
+            errors.append(float(np.log(np.exp(p).sum()) - p[target]) if kind == "ids" else float(np.abs(p - target).mean()))
+    output = task(batch, None)
+    assert output.loss.dtype == torch.float64
+    wanted = math.fsum(errors) / len(errors)
+    assert output.loss.item() == pytest.approx(wanted, abs=1e-6)
+    if kind == "ids":
+        assert output.metrics["perplexity"].item() == pytest.approx(math.exp(wanted), rel=1e-6)
+    else:
+        assert output.metrics == {}
+
+
+def test_samples_too_short_for_a_prediction_cost_nothing() -> None:
+    task = task_of("ids", steps_ahead=2)
+    short = {"sequence": torch.tensor([[3, 4], [5, 0]]), "padding": torch.tensor([[False, False], [False, True]])}
+    loss = task(short, None).loss
+    loss.backward()
+    assert loss.item() == 0
+    assert all(p.grad is None or torch.isfinite(p.grad).all() for p in task.parameters())
+    longer = {"sequence": torch.tensor([[3, 4, 5]]), "padding": torch.zeros(1, 3, dtype=torch.bool)}
+    beside = {
+        "sequence": torch.tensor([[3, 4, 5], [7, 0, 0]]),
+        "padding": torch.tensor([[False] * 3, [False, True, True]]),
+    }
+    torch.testing.assert_close(task(longer, None).loss, task(beside, None).loss)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_next_token_loss_falls_and_is_float32_under_bf16(kind: Kind) -> None:
+    task, batch = task_of(kind), toy_batch(kind, n=32)
+    optimizer = torch.optim.AdamW(task.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(50):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss = task(batch, None).loss
+        assert loss.dtype == torch.float32
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert all(p.grad is not None for p in task.parameters())
+    assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_next_token_on_fake_cuda(kind: Kind) -> None:
+    task = task_of(kind)
+    with fake_cuda(task, toy_batch(kind)) as batch:
+        assert task(batch, None).loss.device.type == "cuda"
+
+
+def test_backbones_that_would_copy_the_answer_are_refused() -> None:
+    recipe = autoregressive_recipe()
+    with pytest.raises(ConfigError, match="IdTransformer lets each token look at those behind it"):
+        recipe.build(recipe.config(), toy_backbone("ids"), toy_info("ids"))
+    with pytest.raises(ConfigError, match="SequenceConv has none"):
+        build_next_token(recipe.config(), SequenceConv(SequenceConvConfig(), toy_info("ids")), toy_info("ids"))
+
+
+def test_autoregressive_recipe_takes_other_defaults() -> None:
+    recipe = autoregressive_recipe(optimization={"lr": 0.1}, processor={"length": 5}, steps_ahead=4)
+    assert recipe.config().model_dump() == {"steps_ahead": 4}
+    assert recipe.optimization["lr"] == 0.1
+    assert recipe.optimization["betas"] == (0.9, 0.95)
+    assert recipe.processor == {"length": 5}
+    with pytest.raises(ConfigError, match="steps"):
+        autoregressive_recipe(steps=1)
+
+
+def test_next_token_composes_with_modalities_that_have_a_causal_backbone() -> None:
+    spec = next(spec for spec in SPECS if spec.family == "autoregressive")
+    modality = {"id": "m", "summary": "s", "target": "a:b", "backbone": "net", "token_backbone": "token-net"}
+    assert missing_part(ModalitySpec(**modality), spec) == "a default causal backbone"
+    assert missing_part(ModalitySpec(**modality, causal_backbone="causal-net"), spec) is None
+    recipe = compose(spec, autoregressive_objective(), Bare())
+    assert isinstance(recipe.build(recipe.config(), toy_backbone("ids", causal=True), toy_info("ids")), NextToken)
+
+
+def autoregressive_objective() -> Any:
+    from selfsup.tasks.autoregressive import NEXT_TOKEN_OBJECTIVE
+
+    return NEXT_TOKEN_OBJECTIVE
+
+
+def test_class_losses_are_the_same_flat() -> None:
+    backbone: TokenBackbone = toy_backbone("ids")
+    logits = torch.randn(2, 3, 17, generator=torch.Generator().manual_seed(0))
+    target = torch.tensor([[1, 2, 3], [4, 5, 16]])
+    loss = backbone.target_loss(logits, target, torch.zeros(2, 3, dtype=torch.long))
+    wanted = torch.nn.functional.cross_entropy(logits.transpose(1, 2), target, reduction="none")
+    torch.testing.assert_close(loss, wanted)

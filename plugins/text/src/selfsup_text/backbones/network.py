@@ -1,0 +1,170 @@
+"""A model of the transformers library as a text backbone."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.utils import logging
+
+from selfsup.errors import ArtifactError, ConfigError
+from selfsup.types import Info
+from selfsup_text.backbones.base import TextBackbone
+from selfsup_text.backbones.dropout import seed_dropout
+from selfsup_text.backbones.layout import Framed
+from selfsup_text.backbones.pooling import Pooling
+
+MaskStyle = Literal["ready", "windows", "plain"]
+"""How a model wants to be told of padding: a finished mask [B, 1, ., L], one for each kind of layer, or [B, L] as usual."""
+
+
+class TransformersBackbone(TextBackbone):
+    """Any encoder or decoder of the transformers library that takes embeddings and gives the output of each layer.
+
+    The state dict is the library's own, but for a prefix. Masks are made here, so that no step has to wait for the device to
+    say whether there is padding; a decoder needs none, since padding lies behind the text.
+
+    Args:
+        model: without a head.
+        info: of the processor.
+        causal: whether it is a decoder.
+        pooling: how the tokens become one embedding.
+
+    Raises:
+        ConfigError: the model has both an encoder and a decoder, embeddings narrower than its layers, or too few positions.
+    """
+
+    export_formats: ClassVar[tuple[str, ...]] = ("transformers",)
+
+    def __init__(self, model: PreTrainedModel, info: Info, *, causal: bool, pooling: Pooling) -> None:
+        config: Any = model.config
+        if config.is_encoder_decoder:
+            raise ConfigError(
+                f"transformers/{config.model_type} has an encoder and a decoder; a model with one of them is wanted."
+            )
+        super().__init__(info, int(config.hidden_size), causal=causal, pooling=pooling)
+        self.model = model
+        embeddings = model.get_input_embeddings()
+        if not isinstance(embeddings, nn.Embedding) or embeddings.embedding_dim != self.embed_dim:
+            raise ConfigError(
+                f"transformers/{config.model_type} embeds words in another width than the {self.embed_dim} of its layers, "
+                "which masked tasks cannot mix: set backbone.architecture.embedding_size to that width."
+            )
+        self.target_dim = embeddings.num_embeddings
+        self._parameters_taken = frozenset(inspect.signature(model.forward).parameters)
+        self._first_place = _first_place(model)
+        self._check_positions(config)
+        if seed_dropout(model, self.noise):
+            self.input_dropout = nn.Identity()
+        self._masks = mask_style(model, causal)
+
+    def _check_positions(self, config: Any) -> None:
+        have = getattr(config, "max_position_embeddings", None)
+        need = self.max_length + 2 + self._first_place
+        if have is not None and have < need:
+            raise ConfigError(
+                f"transformers/{config.model_type} has {have} positions, and texts of {self.max_length} tokens need {need}: "
+                f"choose processor.max_length={have - 2 - self._first_place} or less."
+            )
+
+    @property
+    def word_embeddings(self) -> nn.Embedding:
+        """[V, D]."""
+        found = self.model.get_input_embeddings()
+        assert isinstance(found, nn.Embedding)
+        return found
+
+    def mix(self, framed: Framed, *, every_layer: bool = False) -> list[Tensor]:
+        """Run the model."""
+        arguments: dict[str, Any] = {"inputs_embeds": framed.embeddings, "return_dict": True}
+        arguments["attention_mask"] = self._mask(framed)
+        if every_layer:
+            arguments["output_hidden_states"] = True
+        if "use_cache" in self._parameters_taken:
+            arguments["use_cache"] = False
+        if framed.places is not None and "position_ids" in self._parameters_taken:
+            arguments["position_ids"] = framed.places + self._first_place
+        output = self.model(**arguments)
+        layers = output.hidden_states[1:-1] if every_layer else ()
+        return [*layers, output.last_hidden_state]
+
+    def _mask(self, framed: Framed) -> Any:
+        if self._masks == "plain":
+            return (~framed.padding).long()
+        if self.causal:
+            # Padding lies behind all that is looked at, so that only an order of their own (keep) asks for a mask.
+            return None if framed.places is None else _causal(framed)
+        visible = None if _surely_whole(framed.padding) else ~framed.padding[:, None, None, :]
+        if self._masks == "ready":
+            return visible
+        return {"full_attention": visible, "sliding_attention": self._window(framed, visible)}
+
+    def _window(self, framed: Framed, visible: Tensor | None) -> Tensor:
+        """[B, 1, L, L] bool: what is no farther away than half of the model's window."""
+        places = framed.places
+        if places is None:
+            places = torch.arange(framed.padding.shape[1], device=framed.padding.device).unsqueeze(0)
+        near = (places.unsqueeze(2) - places.unsqueeze(1)).abs() <= int(self.model.config.sliding_window)
+        return near.unsqueeze(1) if visible is None else near.unsqueeze(1) & visible
+
+    def export_folder(self, format: str, processor: Any, folder: Path) -> None:
+        """Write the model and its tokenizer into an empty folder, as ``AutoModel`` and ``AutoTokenizer`` read them.
+
+        Args:
+            format: ``transformers``.
+            processor: the encoder's :class:`~selfsup_text.processor.TextProcessor`.
+            folder: exists and is empty.
+
+        Raises:
+            ArtifactError: another format was asked for.
+        """
+        if format not in self.export_formats:
+            raise ArtifactError(f"a text backbone has no export format {format!r}; it has: {', '.join(self.export_formats)}.")
+        shown = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # not typed there; the folder is small, and standard error belongs to the command
+        try:
+            self.model.save_pretrained(folder)
+        finally:
+            if shown:
+                logging.enable_progress_bar()  # type: ignore[no-untyped-call]  # not typed there
+        processor.pretrained_tokenizer().save_pretrained(folder)
+
+
+def mask_style(model: PreTrainedModel, causal: bool) -> MaskStyle:
+    """How a model takes its mask."""
+    config: Any = model.config
+    kinds = set(getattr(config, "layer_types", None) or ())
+    if config.model_type == "modernbert":
+        return "windows"
+    windows = kinds - {"full_attention"} or (getattr(config, "sliding_window", None) and not kinds)
+    if config._attn_implementation != "sdpa" or windows:
+        return "plain"
+    return "ready"
+
+
+def _causal(framed: Framed) -> Tensor:
+    """[B, 1, L, L] bool: what stands at or in front of one's own place."""
+    assert framed.places is not None
+    before = framed.places.unsqueeze(1) <= framed.places.unsqueeze(2)
+    own = torch.eye(before.shape[1], dtype=torch.bool, device=before.device)
+    # Every row sees something (itself): a softmax over nothing would be NaN.
+    return ((before & ~framed.padding.unsqueeze(1)) | own).unsqueeze(1)
+
+
+def _surely_whole(padding: Tensor) -> bool:
+    """Whether there is no padding, as far as that is known without waiting for the device."""
+    if padding.device.type != "cpu" or torch.compiler.is_compiling():
+        return False
+    return not bool(padding.any())
+
+
+def _first_place(model: PreTrainedModel) -> int:
+    """The position id of the first token: 0, or behind the padding's own position (RoBERTa)."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Embedding) and "position" in name and module.padding_idx is not None:
+            return int(module.padding_idx) + 1
+    return 0

@@ -1,0 +1,50 @@
+"""From the tokens of a text to one embedding."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+Pooling = Literal["mean", "cls", "max", "mean+max", "last"]
+"""``cls`` is the class token's output (not for causal networks), ``last`` that of the last real token (for them alone)."""
+POOLINGS: tuple[str, ...] = get_args(Pooling)
+
+
+def pool(kind: Pooling, tokens: Tensor, padding: Tensor, first: Tensor) -> Tensor:
+    """One embedding a sample, in float32 at least.
+
+    Args:
+        kind: how.
+        tokens: [B, N, D], the content.
+        padding: [B, N] bool; every sample has a real token.
+        first: [B, D], the class token's output.
+
+    Returns:
+        [B, D], or [B, 2 D] for ``mean+max``.
+    """
+    if kind == "cls":
+        return _full(first)
+    if kind == "last":
+        index = ((~padding).sum(dim=1) - 1).clamp(min=0)
+        return _full(tokens.gather(1, index.view(-1, 1, 1).expand(-1, 1, tokens.shape[-1])).squeeze(1))
+    tokens = _full(tokens)
+    parts = []
+    if kind != "max":
+        parts.append(mean_of_real(tokens, padding))
+    if kind != "mean":
+        lowest = torch.finfo(tokens.dtype).min
+        parts.append(tokens.masked_fill(padding.unsqueeze(-1), lowest).amax(dim=1))
+    return torch.cat(parts, dim=1) if parts[1:] else parts[0]
+
+
+def mean_of_real(tokens: Tensor, padding: Tensor) -> Tensor:
+    """[B, D], the mean of [B, N, D] over what is not padding."""
+    weight = (~padding).to(tokens.dtype)
+    weight = weight / weight.sum(dim=1, keepdim=True).clamp(min=1)
+    return torch.einsum("bnd,bn->bd", tokens, weight)
+
+
+def _full(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()

@@ -1,0 +1,71 @@
+"""Small text backbones for CPUs."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from selfsup.backbones import BackboneRecipe
+from selfsup.config import Config
+from selfsup.errors import ConfigError
+from selfsup.types import Info
+from selfsup_text.backbones.architecture import make_config
+from selfsup_text.backbones.network import TransformersBackbone
+from selfsup_text.backbones.pooling import Pooling
+from selfsup_text.backbones.transformers import build_model
+
+
+class SmallEncoderConfig(Config):
+    """Options of ``text-encoder-small``: BERT's layers (Devlin et al. 2018, arXiv:1810.04805), few and narrow."""
+
+    hidden_size: int = Field(128, ge=4, le=4096)
+    """Width D; 768 in BERT-base, 128 in its smallest (Turc et al. 2019, arXiv:1908.08962)."""
+    layers: int = Field(2, ge=1, le=48)
+    """Layers; 12 in BERT-base, 2 in its smallest."""
+    heads: int = Field(2, ge=1)
+    """Attention heads, a divisor of the width; 12 in BERT-base, 2 in its smallest."""
+    pooling: Pooling = "mean"
+    """How tokens become an embedding: ``mean``, ``cls``, ``max`` or ``mean+max``; the class token's output in BERT."""
+
+
+class SmallDecoderConfig(Config):
+    """Options of ``text-decoder-small``: GPT-2's layers (Radford et al. 2019), few and narrow."""
+
+    hidden_size: int = Field(128, ge=4, le=4096)
+    """Width D; 768 in the smallest GPT-2."""
+    layers: int = Field(2, ge=1, le=48)
+    """Layers; 12 in the smallest GPT-2."""
+    heads: int = Field(2, ge=1)
+    """Attention heads, a divisor of the width; 12 in the smallest GPT-2."""
+    pooling: Pooling = "mean"
+    """How tokens become an embedding: ``mean``, ``last``, ``max`` or ``mean+max``; the last token's output in GPT."""
+
+
+def build_encoder(config: SmallEncoderConfig, info: Info) -> TransformersBackbone:
+    """A small BERT without a pooler.
+
+    Raises:
+        ConfigError: the heads do not divide the width.
+    """
+    return _build("bert", config, info)
+
+
+def build_decoder(config: SmallDecoderConfig, info: Info) -> TransformersBackbone:
+    """A small GPT-2.
+
+    Raises:
+        ConfigError: the heads do not divide the width.
+    """
+    return _build("gpt2", config, info)
+
+
+def _build(name: str, config: SmallEncoderConfig | SmallDecoderConfig, info: Info) -> TransformersBackbone:
+    if config.hidden_size % config.heads:
+        raise ConfigError(f"backbone.heads={config.heads} does not divide backbone.hidden_size={config.hidden_size}.")
+    sizes = make_config(name, info, {}, hidden_size=config.hidden_size, layers=config.layers, heads=config.heads)
+    return TransformersBackbone(build_model(sizes), info, causal=name == "gpt2", pooling=config.pooling)
+
+
+ENCODER = BackboneRecipe(config=SmallEncoderConfig, build=build_encoder)
+"""``text-encoder-small``."""
+DECODER = BackboneRecipe(config=SmallDecoderConfig, build=build_decoder)
+"""``text-decoder-small``."""

@@ -1,0 +1,98 @@
+"""Corruption: most words of a text go, and the embedding of what is left shall say which words there were."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from selfsup.backbones import Backbone, Encoded
+from selfsup.config import Config
+from selfsup.tasks import Corrupted, Corruption, CorruptionRecipe
+from selfsup.types import Batch, Info
+from selfsup_text.augmentations.tokens import compact, thin_out
+from selfsup_text.backbones.base import TextBackbone
+
+
+class TextCorruptionConfig(Config):
+    """Options of :class:`TextCorruption`."""
+
+    kind: Literal["deletion", "mask"] = "deletion"
+    """Whether tokens are left out or masked; leaving out is best in TSDAE (Wang et al. 2021, arXiv:2104.06979)."""
+    rate: float = Field(0.6, gt=0, lt=1)
+    """Share of the tokens that goes; 0.6 in TSDAE. At least one token of each text stays."""
+
+
+class TextCorruption(Corruption):
+    """Deletes or masks tokens; the answer is the bag of words of the whole text, by cross-entropy from the pooled embedding.
+
+    Unlike TSDAE the order of the words is not asked for, so that any pooled embedding will do and the vocabulary is passed once
+    a text. Special tokens do not count as words.
+    """
+
+    counted: Tensor
+
+    def __init__(self, config: TextCorruptionConfig, info: Info) -> None:
+        super().__init__()
+        self.config = config
+        self.pad_id, self.mask_id = int(info["pad_id"]), int(info["mask_id"])
+        counted = torch.ones(int(info["vocab_size"]))
+        counted[[id for id in info["special_ids"] if id != info["unk_id"]]] = 0
+        self.register_buffer("counted", counted, persistent=False)
+
+    def forward(self, batch: Batch, generator: torch.Generator | None) -> Corrupted:
+        """The target [B, V] is the share that each word has of its text."""
+        ids, padding = batch["ids"], batch["padding"]
+        stays = thin_out(~padding, self.config.rate, generator)
+        if self.config.kind == "deletion":
+            spoiled = compact(batch, stays, ids.shape[1], self.pad_id)
+        else:
+            spoiled = {**batch, "ids": torch.where(stays | padding, ids, self.mask_id)}
+        return Corrupted(spoiled, bag_of_words(ids, padding, self.counted))
+
+    def build_decoder(self, backbone: Backbone) -> nn.Module:
+        """From the pooled embedding to a logit for each word."""
+        return BagDecoder(backbone, self.counted.shape[0])
+
+    def loss(self, prediction: Tensor, corrupted: Corrupted) -> Tensor:
+        """Cross-entropy with the words of the text, in float32."""
+        return -(corrupted.target * F.log_softmax(prediction.float()[:, : corrupted.target.shape[1]], dim=1)).sum(dim=1).mean()
+
+
+class BagDecoder(nn.Module):
+    """The backbone's own head, or a linear layer, on the pooled embedding."""
+
+    def __init__(self, backbone: Backbone, vocab_size: int) -> None:
+        super().__init__()
+        dim = backbone.pooled_dim
+        self.head = backbone.target_head(dim) if isinstance(backbone, TextBackbone) else nn.Linear(dim, vocab_size)
+
+    def forward(self, encoded: Encoded) -> Tensor:
+        """[B, V]."""
+        logits: Tensor = self.head(encoded.pooled)
+        return logits
+
+
+def bag_of_words(ids: Tensor, padding: Tensor, counted: Tensor) -> Tensor:
+    """[B, V] float, the share of each word among the words of its text; 0 where there is none.
+
+    Args:
+        ids: [B, N] long.
+        padding: [B, N] bool.
+        counted: [V] float, 0 for ids that are no words.
+    """
+    weight = counted[ids].masked_fill(padding, 0)
+    counts = torch.zeros(ids.shape[0], counted.shape[0], device=ids.device).scatter_add(1, ids, weight)
+    return counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
+
+
+def build_corruption(config: TextCorruptionConfig, info: Info) -> TextCorruption:
+    """Make the corruption."""
+    return TextCorruption(config, info)
+
+
+RECIPE = CorruptionRecipe(config=TextCorruptionConfig, build=build_corruption)
+"""Denoising of texts."""

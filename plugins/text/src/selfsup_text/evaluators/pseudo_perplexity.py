@@ -1,0 +1,92 @@
+"""Pseudo-perplexity: how well the frozen tokens of an encoder tell each token that is hidden by itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from selfsup.evaluation import EvaluatorRecipe, Split
+from selfsup.evaluation.views import frozen
+from selfsup.types import Batch
+from selfsup_text.backbones.base import TextBackbone
+from selfsup_text.evaluators.perplexity import drawn_batches, figures
+from selfsup_text.evaluators.vocabulary_probe import Examples, HeadConfig, fit_head, score_head, text_backbone_of
+
+if TYPE_CHECKING:
+    from selfsup.artifacts import Encoder
+
+_COPIES = 128
+"""Copies of one text, each with another token hidden, that are encoded at once."""
+
+
+class PseudoPerplexityConfig(HeadConfig):
+    """Options of the pseudo-perplexity evaluator."""
+
+    rate: float = Field(default=0.15, gt=0, lt=1)
+    """Share of the tokens that is hidden while the head is fitted; when it is measured, one token at a time is."""
+    max_rows: int = Field(default=200, ge=1)
+    """Test texts at most, drawn with the seed: each is encoded as often as it has tokens."""
+
+
+@dataclass(frozen=True)
+class PseudoPerplexity:
+    """exp of the mean of -log p(token | all others) over test texts (Salazar et al. 2020, arXiv 1910.14659, equation 4).
+
+    As for ``perplexity`` the vocabulary head is fitted on frozen tokens of the training rows, with ``rate`` of their tokens
+    behind the mask token. Special tokens are never hidden. Texts of one token have nothing to tell it from, and do not count.
+    """
+
+    config: PseudoPerplexityConfig
+
+    def evaluate(self, encoder: Encoder, train: Split, test: Split, *, seed: int) -> dict[str, float]:
+        """``pseudo_perplexity``, ``cross_entropy`` (nats a token), ``accuracy`` and the number of ``tokens``, of ``test``.
+
+        Raises:
+            ConfigError: the backbone is no encoder.
+            DataError: no text has two tokens.
+        """
+        backbone = text_backbone_of(encoder, "pseudo-perplexity", causal=False)
+        info = encoder.processor.info()
+        mask_id, special = int(info["mask_id"]), torch.tensor(list(info["special_ids"]), device=encoder.device)
+        make = partial(hidden_tokens, rate=self.config.rate, mask_id=mask_id, special=special)
+        head = fit_head(encoder, backbone, train.store, make, self.config, seed)
+        nats, hits, tokens = 0.0, 0, 0
+        for text in drawn_batches(encoder, test, self.config.max_rows, 1, seed):
+            with frozen(encoder):
+                examples = one_by_one(backbone, text, mask_id=mask_id, special=special)
+            said = score_head(head, examples)
+            nats, hits, tokens = nats + said.nats, hits + said.hits, tokens + said.tokens
+        return figures("pseudo_perplexity", nats, hits, tokens)
+
+
+def hidden_tokens(
+    backbone: TextBackbone, batch: Batch, generator: torch.Generator, *, rate: float, mask_id: int, special: Tensor
+) -> Examples:
+    """Ordinary tokens behind the mask token, each with probability ``rate``, and their ids."""
+    ids = batch["ids"]
+    free = ~batch["padding"] & ~torch.isin(ids, special)
+    hidden = free & (torch.rand(ids.shape, generator=generator, device=ids.device) < rate)
+    encoded = backbone.encode(backbone.tokenize({**batch, "ids": ids.masked_fill(hidden, mask_id)}))
+    return Examples(encoded[hidden], ids[hidden])
+
+
+def one_by_one(backbone: TextBackbone, text: Batch, *, mask_id: int, special: Tensor) -> Examples:
+    """Each ordinary token of one text ([1, N]) from a copy of the text in which it alone is hidden."""
+    ids = text["ids"]
+    free = (~text["padding"] & ~torch.isin(ids, special))[0]
+    places = free.nonzero().flatten() if int((~text["padding"]).sum()) > 1 else free.new_zeros(0).long()
+    features: list[Tensor] = [torch.zeros(0, backbone.embed_dim, device=ids.device)]
+    for part in torch.split(places, _COPIES) if len(places) else ():
+        copies = {key: value.expand(len(part), *value.shape[1:]) for key, value in text.items()}
+        hidden = ids.expand(len(part), -1).scatter(1, part.unsqueeze(1), mask_id)
+        encoded = backbone.encode(backbone.tokenize({**copies, "ids": hidden}))
+        features.append(encoded[torch.arange(len(part), device=ids.device), part].float())
+    return Examples(torch.cat(features), ids[0, places])
+
+
+RECIPE = EvaluatorRecipe(PseudoPerplexityConfig, PseudoPerplexity)

@@ -1,0 +1,165 @@
+"""Tagged words: from rows of texts and tags to token batches that keep to the words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from selfsup.data.processor import stack_samples
+from selfsup.errors import BadRowError, ConfigError, DataError
+from selfsup.evaluation import Split
+from selfsup.evaluation.views import frozen
+from selfsup_text.evaluators.columns import choose_column, is_list, is_text, rows_of, values_of
+
+if TYPE_CHECKING:
+    from selfsup.artifacts import Encoder
+    from selfsup.data import Processor
+
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One text as words, each with its tag."""
+
+    words: tuple[str, ...]
+    tags: tuple[str, ...]
+
+
+def read_sentences(split: Split, *, words: str, tags: str) -> list[Sentence]:
+    """The tagged sentences of a split.
+
+    Args:
+        split: its rows hold tags, as a list or as a string with white space between them.
+        words: the column of the words as lists; empty: the text, cut at white space.
+        tags: the column of the tags; empty: by its usual name, or the only list.
+
+    Raises:
+        ColumnError: a column cannot be found.
+        DataError: a sentence has not as many tags as words, or there is none with any.
+    """
+    rows = rows_of(split, "token-classification")
+    column = choose_column(
+        rows,
+        tags,
+        fits=lambda feature: is_list(feature) or (bool(tags) and is_text(feature)),
+        names=("tags", "ner_tags", "pos_tags", "upos"),
+        what="the tags",
+        option="token-classification.tags",
+    )
+    source = words or rows.columns["text"]
+    if source not in rows.dataset.features:
+        choose_column(rows, source, fits=is_list, names=(), what="the words", option="token-classification.words")
+    names = _tag_names(rows.dataset.features[column])
+    sentences: list[Sentence] = []
+    pairs = zip(values_of(split, source), values_of(split, column), strict=True)
+    for place, (said, named) in zip(split.store.kept, pairs, strict=True):
+        parts, marks = _parts(said), [names[m] if names and isinstance(m, int) else str(m) for m in _parts(named)]
+        if len(parts) != len(marks):
+            raise DataError(
+                f"{rows.describe(int(place))} of {rows.name} has {len(parts)} words ({source!r}, cut at white space) and "
+                f"{len(marks)} tags ({column!r}); each word needs one. Give the words as lists with --set "
+                "token-classification.words=COLUMN."
+            )
+        if parts:
+            sentences.append(Sentence(tuple(map(str, parts)), tuple(marks)))
+    if not sentences:
+        raise DataError(f"{rows.name} has no tagged word in column {column!r}.")
+    return sentences
+
+
+def _parts(value: Any) -> list[Any]:
+    return value.split() if isinstance(value, str) else list(value or ())
+
+
+def _tag_names(feature: Any) -> Sequence[str]:
+    """Names of a list's ``ClassLabel`` ids; none where the tags stand for themselves."""
+    inner = getattr(feature, "feature", None)
+    return getattr(inner, "names", None) or ()
+
+
+class Words(NamedTuple):
+    """Words of sentences, one after the other, as an encoder sees them."""
+
+    vectors: Tensor
+    """[M, D] float32 on the CPU."""
+    tags: list[str]
+    """M tags."""
+    ends: list[int]
+    """Behind which words a sentence ends."""
+
+
+def word_vectors(encoder: Encoder, sentences: Sequence[Sentence], *, pooling: str) -> Words:
+    """A vector for each word, and its tag; words behind the longest text that the encoder takes are left out.
+
+    Each word is tokenized by itself, so that no token ever belongs to two.
+
+    Args:
+        encoder: its backbone gives tokens.
+        sentences: to encode.
+        pooling: ``first`` token of the word (Devlin et al. 2018), or the ``mean`` of its tokens.
+
+    Raises:
+        ConfigError: the backbone gives no tokens.
+    """
+    vectors: list[Tensor] = []
+    tags: list[str] = []
+    ends: list[int] = []
+    order = sorted(sentences, key=lambda sentence: len(sentence.words))
+    with frozen(encoder):
+        for joined, part in _batches(encoder.processor, order):
+            batch = encoder.processor.collate(stack_samples([{"ids": text.ids} for text in joined]))
+            encoded = encoder.backbone({key: value.to(encoder.device) for key, value in batch.items()})
+            if encoded.tokens is None:
+                raise ConfigError(
+                    "The evaluator 'token-classification' needs a vector for each token, and the backbone "
+                    f"{encoder.backbone_id!r} gives none. Take one with tokens: `selfsup list backbones --modality text`."
+                )
+            tokens = encoded.tokens.float().cpu()
+            for row, (text, sentence) in enumerate(zip(joined, part, strict=True)):
+                vectors.append(_by_word(tokens[row, : len(text.ids)], text.sizes, pooling))
+                tags.extend(sentence.tags[: len(text.sizes)])
+                ends.append(len(tags))
+    return Words(torch.cat(vectors), tags, ends)
+
+
+def _by_word(tokens: Tensor, sizes: list[int], pooling: str) -> Tensor:
+    """[W, D] from tokens [N, D] and the number of tokens of each of W words."""
+    counts = torch.tensor(sizes)
+    if pooling == "first":
+        return tokens[counts.cumsum(0) - counts]
+    number = torch.repeat_interleave(torch.arange(len(sizes)), counts)
+    return torch.zeros(len(sizes), tokens.shape[1]).index_add_(0, number, tokens) / counts.unsqueeze(1)
+
+
+class _Joined(NamedTuple):
+    """Words as one text."""
+
+    ids: np.ndarray[Any, Any]
+    """[N]."""
+    sizes: list[int]
+    """Tokens of each word; their sum is N."""
+
+
+def _batches(processor: Processor, sentences: Sequence[Sentence]) -> Iterator[tuple[list[_Joined], list[Sentence]]]:
+    longest, unknown = int(processor.info()["max_length"]), int(processor.info()["unk_id"])
+    known: dict[str, np.ndarray[Any, Any]] = {}
+    for start in range(0, len(sentences), _BATCH):
+        part = list(sentences[start : start + _BATCH])
+        new = sorted({word for sentence in part for word in sentence.words} - known.keys())
+        for word, sample in zip(new, processor.encode_rows([{"text": word} for word in new]), strict=True):
+            # The unknown token stands for a word that the tokenizer makes nothing of.
+            known[word] = np.array([unknown]) if isinstance(sample, BadRowError) else sample["ids"][:longest]
+        yield [_join([known[word] for word in sentence.words], longest) for sentence in part], part
+
+
+def _join(words: list[np.ndarray[Any, Any]], longest: int) -> _Joined:
+    """The ids of single words as one text of at most ``longest`` tokens, cut between words."""
+    ends = np.cumsum([len(word) for word in words])
+    fitting = words[: int((ends <= longest).sum())]
+    return _Joined(np.concatenate(fitting).astype(np.int32), [len(word) for word in fitting])

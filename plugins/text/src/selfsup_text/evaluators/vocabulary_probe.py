@@ -1,0 +1,146 @@
+"""A vocabulary head on frozen tokens. An encoder is kept without the heads of its pretraining, so one is fitted anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from selfsup.config import Config
+from selfsup.data import EpochSampler, Loader, Store
+from selfsup.errors import ConfigError, DataError
+from selfsup.evaluation.views import frozen
+from selfsup.training.config import OptimizationConfig
+from selfsup.training.optimizers import build_optimizer, set_hyperparameters
+from selfsup.training.schedule import learning_rate
+from selfsup.types import Batch
+from selfsup_text.backbones.base import TextBackbone
+
+if TYPE_CHECKING:
+    from selfsup.artifacts import Encoder
+
+_TOKENS_A_STEP = 1024
+"""Tokens of a batch that the head is fitted on at most."""
+_LOGITS = 16_000_000
+"""Logits that are held at once (64 MB in float32)."""
+
+
+class HeadConfig(Config):
+    """How the vocabulary head is fitted."""
+
+    steps: int = Field(default=300, ge=1)
+    """Optimizer steps."""
+    batch_size: int = Field(default=32, ge=1)
+    """Texts of a step."""
+    lr: float = Field(default=3e-3, gt=0)
+    """Peak learning rate of AdamW, along a cosine to 0."""
+
+
+class Examples(NamedTuple):
+    """Frozen tokens, and the ids that they shall tell."""
+
+    features: Tensor
+    """[M, D]."""
+    targets: Tensor
+    """[M] long."""
+
+
+MakeExamples = Callable[[TextBackbone, Batch, torch.Generator], Examples]
+
+
+class Score(NamedTuple):
+    """How well a head tells ids."""
+
+    nats: float
+    """Sum of -log p(id)."""
+    hits: int
+    """How often the likeliest id is the right one."""
+    tokens: int
+
+
+def text_backbone_of(encoder: Encoder, evaluator: str, *, causal: bool) -> TextBackbone:
+    """The encoder's backbone, if it is a text backbone that is causal or not as wanted.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    backbone = encoder.backbone
+    if not isinstance(backbone, TextBackbone) or backbone.causal != causal:
+        kind = "a decoder (each token sees those before it alone)" if causal else "an encoder (each token sees all others)"
+        other = "pseudo-perplexity" if causal else "perplexity"
+        raise ConfigError(
+            f"The evaluator {evaluator!r} is for {kind}, and the backbone {encoder.backbone_id!r} is none. Try {other!r}."
+        )
+    return backbone
+
+
+def fit_head(
+    encoder: Encoder, backbone: TextBackbone, store: Store, make: MakeExamples, config: HeadConfig, seed: int
+) -> nn.Module:
+    """Fit the backbone's vocabulary head on frozen tokens; the backbone, word embeddings included, stays as it is.
+
+    Args:
+        encoder: with its processor, in whatever mode; it is left so.
+        backbone: of the encoder.
+        store: training texts.
+        make: tokens and targets of a batch.
+        config: options.
+        seed: of the head, the order and what ``make`` draws.
+
+    Raises:
+        DataError: no batch has anything to learn from.
+    """
+    device = encoder.device
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        head = backbone.target_head(backbone.embed_dim).to(device)
+    own = {id(parameter) for parameter in backbone.parameters()}
+    parameters = [parameter for parameter in head.parameters() if id(parameter) not in own]
+    optimizer = build_optimizer(head, OptimizationConfig(lr=config.lr, weight_decay=0.0))
+    generator = torch.Generator(device).manual_seed(seed)
+    told = 0
+    for step, batch in zip(range(config.steps), _endless(encoder, store, config, seed), strict=False):
+        with frozen(encoder):
+            features, targets = make(backbone, batch, generator)
+        if len(targets):
+            chosen = torch.randperm(len(targets), generator=generator, device=device)[:_TOKENS_A_STEP]
+            loss = F.cross_entropy(head(features[chosen].float()).float(), targets[chosen])
+            for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+                parameter.grad = gradient
+            rate = learning_rate(step, config.steps, peak=config.lr, warmup=config.steps // 20)
+            set_hyperparameters(optimizer, lr=rate, weight_decay=0.0)
+            optimizer.step()
+            told += len(chosen)
+    if not told:
+        raise DataError("The training texts are too short: no token of them has another one to be told from.")
+    return head.eval()
+
+
+def score_head(head: nn.Module, examples: Examples) -> Score:
+    """What the head says of the targets, a few tokens at a time."""
+    nats, hits, tokens = 0.0, 0, len(examples.targets)
+    size = 256
+    with torch.no_grad():
+        start = 0
+        while start < tokens:
+            logits = head(examples.features[start : start + size].float()).float()
+            targets = examples.targets[start : start + size]
+            nats += float(F.cross_entropy(logits, targets, reduction="sum"))
+            hits += int((logits.argmax(dim=1) == targets).sum())
+            start += size
+            size = max(1, _LOGITS // logits.shape[1])
+    return Score(nats, hits, tokens)
+
+
+def _endless(encoder: Encoder, store: Store, config: HeadConfig, seed: int) -> Iterator[Batch]:
+    """Shuffled batches, epoch after epoch."""
+    sampler = EpochSampler(len(store), min(config.batch_size, len(store)), seed)
+    loader = Loader(store, encoder.processor, sampler, encoder.device)
+    epoch = 0
+    while True:
+        yield from loader.epoch(epoch)
+        epoch += 1

@@ -1,0 +1,30 @@
+"""Made-up texts with something to learn for every kind of task."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from selfsup.types import Row
+
+_TOPICS = (
+    (["cat", "dog", "horse", "bird"], ["sleeps", "runs", "eats", "hides"], ["garden", "field", "forest", "house"]),
+    (["engine", "wheel", "brake", "pump"], ["turns", "stops", "breaks", "leaks"], ["car", "train", "ship", "plane"]),
+)
+_WORDS = ("small", "old", "quiet", "red", "strange")
+
+
+def mock_rows(n: int, seed: int) -> list[Row]:
+    """``n`` texts of two to four sentences on one of two topics, without labels.
+
+    A sentence is "the <word> <subject> <verb> in the <place> .", so that order, words and topic can all be foretold in part.
+    """
+    rng = np.random.default_rng(seed)
+    rows: list[Row] = []
+    for index in range(n):
+        subjects, verbs, places = _TOPICS[index % 2]
+        sentences = [
+            f"The {rng.choice(_WORDS)} {rng.choice(subjects)} {rng.choice(verbs)} in the {rng.choice(places)} ."
+            for _ in range(int(rng.integers(2, 5)))
+        ]
+        rows.append({"text": " ".join(sentences)})
+    return rows

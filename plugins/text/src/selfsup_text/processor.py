@@ -1,0 +1,226 @@
+"""The text processor: rows to token ids."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from selfsup.config import Config
+from selfsup.data.processor import Processor, Sample
+from selfsup.errors import ArtifactError, BadRowError, SourceError
+from selfsup.types import Batch, Info, Row
+from selfsup_text.corpus import inverse_frequencies, sample_texts
+from selfsup_text.tokenization import Vocabulary, load_vocabulary, trained
+from selfsup_text.tokenizer_training import SPECIAL, train_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+_FILE = "text_processor.json"
+_KINDS = ("wordpiece", "bpe", "unigram")
+_IDF_ROWS = 20_000
+_LONGEST_TOKEN = 32
+"""Characters of a token on average at most; what lies beyond so many for each token kept is not looked at."""
+_LEAST_WIDTH = 8
+"""Tokens a batch is padded to at least: below, there is nothing to part into what is hidden and what is shown."""
+
+
+class TextProcessorConfig(Config):
+    """Options of :class:`TextProcessor`."""
+
+    tokenizer: str = "wordpiece"
+    """A kind to train on the rows (``wordpiece``, ``bpe``, ``unigram``), or a folder or ``hf://owner/name`` to load from."""
+    vocab_size: int = Field(8192, ge=32, le=1_000_000)
+    """Entries at most of a tokenizer that is trained; 30,522 in BERT, for corpora of billions of words."""
+    min_frequency: int = Field(2, ge=1)
+    """How often a pair of pieces must occur in the rows to become a piece; 2 in the tokenizers library's BERT."""
+    lowercase: bool = True
+    """Whether a tokenizer that is trained reads capitals as small letters, as BERT's uncased models."""
+    max_length: int = Field(128, ge=4, le=65_536)
+    """Tokens of a sample at most, the class token and the separator not counted; 510 in BERT. The rest is cut off."""
+    packing: Literal["none", "blocks"] = "none"
+    """``none``: a row is a sample; ``blocks``: pretraining joins rows, parted by a separator, in blocks of ``max_length``."""
+
+
+class TextProcessor(Processor):
+    """Trains a tokenizer on the rows, or loads one, and turns ``text`` into ids.
+
+    A batch holds ``ids`` ([B, N] long, the content alone: the backbone puts class token and separator around it), ``padding``
+    ([B, N] bool, at the end of each sample) and ``words`` ([B, N] long, which word of its sample a token belongs to, -1 for
+    padding). N is the longest sample of the batch.
+
+    With ``packing="blocks"`` the rows of pretraining are joined, each with a separator behind it, and cut into blocks of
+    ``max_length`` tokens without any padding; evaluation has a row a sample all the same.
+    """
+
+    modality: ClassVar[str] = "text"
+    Config: ClassVar[type[Config]] = TextProcessorConfig
+    config: TextProcessorConfig
+
+    def __init__(self, config: TextProcessorConfig | None = None) -> None:
+        super().__init__(config or TextProcessorConfig())
+        self.block_length = self.config.max_length if self.config.packing == "blocks" else 0
+        self._vocabulary: Vocabulary | None = None
+        self._begins = torch.zeros(0, dtype=torch.bool)
+        self._idf: list[float] = []
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The tokenizer and its special tokens; only after :meth:`fit`."""
+        if self._vocabulary is None:
+            raise ValueError("the tokenizer is neither trained nor loaded: call fit(rows) first")
+        return self._vocabulary
+
+    def _take(self, vocabulary: Vocabulary) -> Self:
+        self._vocabulary = vocabulary
+        self._begins = torch.from_numpy(vocabulary.begins_word())
+        return self
+
+    def fit(self, rows: Iterable[Row]) -> Self:
+        """Load the tokenizer, or train it on at most 200,000 rows and 10 million characters, spread evenly over the rows.
+
+        How rare each token is (for TF-IDF) is counted on at most 20,000 of them.
+
+        Raises:
+            ConfigError: the tokenizer to load cannot be read.
+            SourceError: there is no text to train one on.
+        """
+        texts = sample_texts(rows)
+        if self.config.tokenizer not in _KINDS:
+            return self._take(load_vocabulary(self.config.tokenizer))._weigh(texts)
+        if not texts:
+            raise SourceError("A tokenizer cannot be trained: there is no row with text in it.")
+        kind: Any = self.config.tokenizer
+        tokenizer = train_tokenizer(
+            kind,
+            texts,
+            vocab_size=self.config.vocab_size,
+            min_frequency=self.config.min_frequency,
+            lowercase=self.config.lowercase,
+        )
+        return self._take(trained(tokenizer))._weigh(texts)
+
+    def _weigh(self, texts: Sequence[str]) -> Self:
+        step = max(-(-len(texts) // _IDF_ROWS), 1)
+        self._idf = inverse_frequencies(self.vocabulary, texts[::step])
+        return self
+
+    def info(self) -> Info:
+        """``vocab_size``, ``max_length``, ids of special tokens, all in ``special_ids``, ``tokenizer``, and ``idf`` ([V])."""
+        vocabulary = self.vocabulary
+        ids = {f"{role}_id": vocabulary.id(role) for role in SPECIAL}
+        return {
+            "vocab_size": len(vocabulary),
+            "max_length": self.config.max_length,
+            **ids,
+            "special_ids": vocabulary.special_ids(),
+            "tokenizer": self.config.tokenizer if self.config.tokenizer in _KINDS else "loaded",
+            "idf": self._idf,
+        }
+
+    def unpacked(self) -> TextProcessor:
+        """The same tokenizer with a row a sample."""
+        if not self.block_length:
+            return self
+        twin = copy.copy(self)
+        twin.config = self.config.model_copy(update={"packing": "none"})
+        twin.block_length = 0
+        return twin
+
+    def encode(self, row: Row) -> Sample:
+        """One row to ``{"ids": int32 [n]}``."""
+        (result,) = self.encode_rows([row])
+        if isinstance(result, BadRowError):
+            raise result
+        return result
+
+    def encode_rows(self, rows: Sequence[Row]) -> list[Sample | BadRowError]:
+        """Rows to ids, all in one call of the tokenizer, which uses every core."""
+        results: list[Any] = [self._readable(row) for row in rows]
+        places = [place for place, result in enumerate(results) if isinstance(result, str)]
+        texts = [results[place] for place in places]
+        encodings = self.vocabulary.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        for place, encoding in zip(places, encodings, strict=True):
+            results[place] = self._sample_of(encoding.ids)
+        return results
+
+    def _readable(self, row: Row) -> str | BadRowError:
+        text = row.get("text")
+        if not isinstance(text, str):
+            return BadRowError("it holds no text" if text is None else f"its text is of type {type(text).__name__}")
+        if not text or text.isspace():
+            return BadRowError("its text is empty")
+        if not self.block_length and len(text) > _LONGEST_TOKEN * self.config.max_length:
+            text = text[: _LONGEST_TOKEN * self.config.max_length]
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return BadRowError("its text holds half of a surrogate pair, which is no character")
+        return text
+
+    def _sample_of(self, ids: list[int]) -> Sample | BadRowError:
+        if not ids:
+            return BadRowError("its text holds nothing that the tokenizer knows")
+        ids = [*ids, self.vocabulary.id("sep")] if self.block_length else ids[: self.config.max_length]
+        return {"ids": np.asarray(ids, dtype=np.int32)}
+
+    def collate(self, samples: Mapping[str, Tensor | Sequence[Tensor]]) -> Batch:
+        """Pad to the longest sample, and count the words."""
+        values = samples["ids"]
+        lengths = torch.tensor([len(item) for item in values])
+        width = max(int(lengths.max()), _LEAST_WIDTH)
+        padding = torch.arange(width).unsqueeze(0) >= lengths.unsqueeze(1)
+        ids = torch.full((len(lengths), width), self.vocabulary.id("pad"), dtype=torch.long)
+        if isinstance(values, Tensor):
+            ids[:, : values.shape[1]] = values
+        else:
+            ids[~padding] = torch.cat(list(values)).long()
+        begins = self._begins[ids]
+        # A block may begin within a word, which is then its word 0.
+        words = (begins.cumsum(dim=1) - begins[:, :1].long()).masked_fill(padding, -1)
+        return {"ids": ids, "padding": padding, "words": words}
+
+    def pretrained_tokenizer(self) -> PreTrainedTokenizerFast:
+        """The tokenizer as the transformers library has it: it puts class token and separator in, and cuts like this one."""
+        from transformers import PreTrainedTokenizerFast
+
+        vocabulary = self.vocabulary
+        tokens = {f"{role}_token": token for role, token in vocabulary.special.items()}
+        return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # not typed there
+            tokenizer_object=vocabulary.tokenizer,
+            model_max_length=self.config.max_length + 2,
+            padding_side="right",
+            model_input_names=["input_ids", "attention_mask"],
+            **tokens,
+        )
+
+    def save(self, directory: Path) -> None:
+        """Write the config and the tokenizer as JSON."""
+        directory = Path(directory)
+        self.vocabulary.save(directory)
+        state = {"config": self.config.model_dump(mode="json"), "idf": self._idf}
+        (directory / _FILE).write_text(json.dumps(state) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            ArtifactError: a file is missing or damaged.
+        """
+        path = Path(directory) / _FILE
+        try:
+            state = json.loads(path.read_text(encoding="utf-8"))
+            processor = cls(TextProcessorConfig(**state["config"]))
+            processor._idf = [float(value) for value in state["idf"]]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ArtifactError(f"{path} is not a saved text processor ({error}); save the encoder again.") from error
+        return processor._take(Vocabulary.load(Path(directory)))

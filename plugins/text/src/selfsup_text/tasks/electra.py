@@ -1,0 +1,145 @@
+"""ELECTRA: a small generator fills hidden tokens in, and the encoder tells which tokens are not the text's own."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from selfsup.backbones import Backbone
+from selfsup.config import Config
+from selfsup.tasks import PretextTask, StepOutput, TaskRecipe
+from selfsup.tasks.masking import TokenMask, gather_tokens, weighted_mean
+from selfsup.tasks.transformer import HEAD_WIDTH, Transformer, lattice_positions
+from selfsup.types import Batch, Info
+from selfsup_text.backbones.base import TextBackbone
+from selfsup_text.tasks.masking import hide_tokens, put
+from selfsup_text.tasks.vocabulary import Vocabulary, text_backbone
+
+
+class ElectraConfig(Config):
+    """Options of ELECTRA."""
+
+    rate: float = Field(default=0.15, gt=0, lt=1)
+    """Share of the tokens that the generator fills in; 0.15 in the paper, 0.25 for its large model."""
+    generator_dim: int | None = Field(default=None, ge=4)
+    """Width of the generator; None: a quarter of the encoder's, as for the paper's small and large models."""
+    generator_depth: int = Field(default=2, ge=1)
+    """Blocks of the generator; as many as the encoder's in the paper."""
+    generator_heads: int | None = Field(default=None, ge=1)
+    """Attention heads of the generator; None: one per 32 channels."""
+    discriminator_weight: float = Field(default=50.0, gt=0)
+    """Weight of the encoder's loss against the generator's; 50 in the paper."""
+
+
+class Generator(nn.Module):
+    """A small masked language model over the encoder's own word embeddings, which it is lent at each call.
+
+    Args:
+        embedding_dim: of the word embeddings.
+        dim: width.
+        depth: number of blocks.
+        heads: attention heads.
+        vocab_size: number of ids.
+    """
+
+    def __init__(self, embedding_dim: int, dim: int, depth: int, heads: int | None, vocab_size: int) -> None:
+        super().__init__()
+        self.enter = nn.Linear(embedding_dim, dim)
+        self.transformer = Transformer(dim, depth, heads)
+        self.leave = nn.Linear(dim, embedding_dim)
+        self.norm = nn.LayerNorm(embedding_dim)
+        self.bias = nn.Parameter(torch.zeros(vocab_size))
+
+    def forward(self, embedded: Tensor, padding: Tensor, hidden: Tensor, words: Tensor) -> Tensor:
+        """[B, M, V], the logits of hidden tokens.
+
+        Args:
+            embedded: [B, N, E], the embeddings of the tokens, the mask token's among them.
+            padding: [B, N] bool.
+            hidden: [B, M] long, where to tell.
+            words: [V, E], the word embeddings.
+        """
+        x = self.enter(embedded)
+        x = self.transformer(x + lattice_positions((x.shape[1],), x.shape[-1], x.device), padding)
+        x = self.norm(F.gelu(self.leave(gather_tokens(x, hidden))))
+        return F.linear(x, words, self.bias)
+
+
+class Electra(PretextTask):
+    """Replaced token detection (Clark et al. 2020, arXiv 2003.10555).
+
+    The generator is trained by maximum likelihood, not against the encoder; no gradient passes through what it has drawn. It
+    shares the word embeddings, but not the positions. A token that it draws right counts as the text's own.
+    """
+
+    backbone: TextBackbone
+
+    def __init__(self, config: ElectraConfig, backbone: TextBackbone, info: Info) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = backbone
+        self.vocabulary = Vocabulary(info)
+        width = backbone.embed_dim
+        dim = config.generator_dim or max(width // 4 // HEAD_WIDTH * HEAD_WIDTH, HEAD_WIDTH)
+        embedding_dim = backbone.word_embeddings.embedding_dim
+        self.generator = Generator(
+            embedding_dim, dim, config.generator_depth, config.generator_heads, backbone.word_embeddings.num_embeddings
+        )
+        self.head = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 1))
+
+    def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
+        """Hide, fill in, tell apart."""
+        ids = batch["ids"]
+        mask = hide_tokens(self.vocabulary.maskable(batch), self.config.rate, generator)
+        logits = self.fill_in(batch, mask)
+        filled = put(ids, mask, draw(logits.detach(), generator))
+        told = F.cross_entropy(logits.flatten(0, 1), ids.gather(1, mask.hidden).flatten(), reduction="none")
+        generator_loss = weighted_mean(told.view(mask.hidden.shape), mask.weight)
+        encoded = self.backbone.encode(self.backbone.tokenize({**batch, "ids": filled}))
+        replaced = self.head(encoded).squeeze(-1).float()
+        wrong = F.binary_cross_entropy_with_logits(replaced, (filled != ids).float(), reduction="none")
+        loss = weighted_mean(wrong, (~batch["padding"]).float())
+        return StepOutput(
+            generator_loss + self.config.discriminator_weight * loss,
+            {"generator_loss": generator_loss.detach(), "discriminator_loss": loss.detach()},
+        )
+
+    def fill_in(self, batch: Batch, mask: TokenMask) -> Tensor:
+        """[B, M, V], the generator's logits of the hidden tokens, in float32 or better."""
+        words = self.backbone.word_embeddings
+        embedded = words(batch["ids"].masked_fill(mask.mask, self.vocabulary.mask_id))
+        logits: Tensor = self.generator(embedded, batch["padding"], mask.hidden, words.weight)
+        return logits if logits.dtype == torch.float64 else logits.float()
+
+
+def draw(logits: Tensor, generator: torch.Generator | None) -> Tensor:
+    """One id from each of the distributions [..., V], by its cumulated probabilities: [...] long.
+
+    ``torch.multinomial`` looks at its input on the host.
+    """
+    cumulated = logits.softmax(dim=-1).cumsum(dim=-1)
+    chance = torch.rand(logits.shape[:-1], generator=generator, device=logits.device).unsqueeze(-1)
+    return (cumulated < chance * cumulated[..., -1:]).sum(dim=-1).clamp(max=logits.shape[-1] - 1)
+
+
+def build_electra(config: ElectraConfig, backbone: Backbone, info: Info) -> Electra:
+    """Build ELECTRA around an encoder."""
+    return Electra(config, text_backbone(backbone, "ELECTRA", causal=False), info)
+
+
+RECIPE = TaskRecipe(
+    config=ElectraConfig,
+    build=build_electra,
+    optimization={
+        "optimizer": "adamw",
+        "base_lr": 1e-3,
+        "weight_decay": 0.01,
+        "eps": 1e-6,
+        "warmup_fraction": 0.01,
+        "clip": 1.0,
+    },
+    processor={"packing": "blocks"},
+)
+"""ELECTRA-small's settings (5e-4 at a batch of 128, 10k of 1M steps of warm-up; linear decay there, a cosine here)."""

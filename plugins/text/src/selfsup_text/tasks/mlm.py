@@ -1,0 +1,89 @@
+"""Masked language modelling: hide tokens among their neighbours, and tell them from these."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import torch
+from pydantic import Field, model_validator
+
+from selfsup.backbones import Backbone
+from selfsup.config import Config
+from selfsup.tasks import StepOutput, TaskRecipe
+from selfsup.tasks.masked_modeling import MaskedModeling
+from selfsup.tasks.masking import TokenMask, gather_tokens
+from selfsup.types import Batch, Info
+from selfsup_text.backbones.base import TextBackbone
+from selfsup_text.tasks.masking import hide_tokens, hide_words, replace_ids
+from selfsup_text.tasks.vocabulary import Vocabulary, text_backbone
+
+
+class MLMConfig(Config):
+    """Options of masked language modelling."""
+
+    rate: float = Field(default=0.15, gt=0, lt=1)
+    """Share of the tokens that is hidden; 0.15 in BERT, 0.3 to 0.4 serve small and large models better (arXiv 2202.08005)."""
+    mask_share: float = Field(default=0.8, ge=0, le=1)
+    """Share of the hidden tokens that is replaced by the mask token; 0.8 in BERT."""
+    random_share: float = Field(default=0.1, ge=0, le=1)
+    """Share of the hidden tokens that is replaced by a random token; 0.1 in BERT. The others stay as they are."""
+    whole_words: bool = False
+    """Hide whole words in place of single tokens; so in BERT's later release."""
+
+    @model_validator(mode="after")
+    def _shares(self) -> Self:
+        if self.mask_share + self.random_share > 1:
+            raise ValueError(f"mask_share={self.mask_share} and random_share={self.random_share} are more than 1 together")
+        return self
+
+
+class MaskedLanguageModeling(MaskedModeling):
+    """BERT's first task (Devlin et al. 2018, arXiv 1810.04805, section 3.1), without its second.
+
+    Every ordinary token is hidden with probability ``rate``; special tokens and padding never are. A text has always the same
+    number of hidden tokens but for rounding, so that a fixed number of places, and these alone, pass the vocabulary head.
+    """
+
+    backbone: TextBackbone
+    distance = "squared"
+
+    def __init__(self, config: MLMConfig, backbone: TextBackbone, info: Info) -> None:
+        super().__init__(backbone, backbone.embed_dim, normalize_targets=False)
+        self.config = config
+        self.vocabulary = Vocabulary(info)
+
+    def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
+        """Hide, encode, tell."""
+        mask = self.draw_mask(batch, generator)
+        ids = replace_ids(
+            batch["ids"],
+            mask,
+            mask_id=self.vocabulary.mask_id,
+            ordinary=self.vocabulary.ordinary,
+            mask_share=self.config.mask_share,
+            random_share=self.config.random_share,
+            generator=generator,
+        )
+        encoded = self.backbone.encode(self.backbone.tokenize({**batch, "ids": ids}))
+        return self.loss(gather_tokens(encoded, mask.hidden), batch, mask)
+
+    def draw_mask(self, batch: Batch, generator: torch.Generator | None) -> TokenMask:
+        """The tokens to hide."""
+        maskable = self.vocabulary.maskable(batch)
+        if self.config.whole_words:
+            return hide_words(maskable, batch["words"], self.config.rate, generator)
+        return hide_tokens(maskable, self.config.rate, generator)
+
+
+def build_mlm(config: MLMConfig, backbone: Backbone, info: Info) -> MaskedLanguageModeling:
+    """Build masked language modelling around an encoder."""
+    return MaskedLanguageModeling(config, text_backbone(backbone, "Masked language modelling", causal=False), info)
+
+
+RECIPE = TaskRecipe(
+    config=MLMConfig,
+    build=build_mlm,
+    optimization={"optimizer": "adamw", "lr": 1e-3, "betas": (0.9, 0.98), "weight_decay": 0.01, "warmup_fraction": 0.05},
+    processor={"packing": "blocks"},
+)
+"""Optimized as RoBERTa (Liu et al. 2019, arXiv 1907.11692), with a learning rate for small encoders (BERT-base: 1e-4)."""

@@ -1,0 +1,104 @@
+"""Sentence order: were the two halves of a text swapped?"""
+
+from __future__ import annotations
+
+from typing import Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+from torch.nn import functional as F
+
+from selfsup.config import Config
+from selfsup.tasks import Transformation, Transformed
+from selfsup.tasks.transformation import transformation_recipe
+from selfsup.types import Batch, Info
+from selfsup_text.tasks.vocabulary import Vocabulary
+
+
+class SentenceOrderConfig(Config):
+    """Options of :class:`SentenceOrder`."""
+
+    least_share: float = Field(default=0.25, gt=0, le=0.5)
+    """Least share of the tokens in either segment; in the paper segments are sentences of any length."""
+    most_share: float = Field(default=0.75, ge=0.5, lt=1)
+    """Most share of the tokens in either segment."""
+
+    @model_validator(mode="after")
+    def _symmetric(self) -> Self:
+        if abs(self.least_share + self.most_share - 1) > 1e-9:
+            raise ValueError(
+                f"least_share={self.least_share} and most_share={self.most_share} do not add up to 1: the length of a segment "
+                "would tell whether it is the first"
+            )
+        return self
+
+
+class SentenceOrder(Transformation):
+    """ALBERT's sentence-order prediction (Lan et al. 2019, arXiv 1909.11942, section 3.1).
+
+    Two consecutive segments stand in their order or swapped, a separator between them. The batch does not say where sentences
+    end, so that a text is cut in front of a random word. Its first and last token are left out: a capital or a full stop would
+    tell on which side of the separator the text begins or ends.
+    """
+
+    kind = "class"
+    n_outputs = 2
+
+    def __init__(self, config: SentenceOrderConfig, info: Info) -> None:
+        super().__init__()
+        self.config = config
+        self.vocabulary = Vocabulary(info)
+
+    def forward(self, batch: Batch, generator: torch.Generator | None) -> Transformed:
+        """Label 1 is for swapped segments."""
+        ids = batch["ids"]
+        B, N = ids.shape
+        total = ((~batch["padding"]).sum(dim=1, keepdim=True) - 2).clamp(min=0)
+        cut = self.cut(batch["words"], total, generator)
+        # Half of every batch: a batch that leans to one answer would only teach the head's bias.
+        order = torch.rand(B, generator=generator, device=ids.device).argsort()
+        label = (order % 2).unsqueeze(1)
+        swapped = label == 1
+        first = torch.where(swapped, total - cut, cut)
+        place = torch.arange(N, device=ids.device).unsqueeze(0)
+        behind = place > first
+        source = place - behind.long() + torch.where(behind, -1, 1) * torch.where(swapped, torch.where(behind, first, cut), 0)
+        valid = place <= total
+        moved = self.vocabulary.take(batch, (source + 1).clamp(min=0, max=N - 1), valid)
+        between = place == first
+        moved["ids"] = moved["ids"].masked_fill(between, self.vocabulary.end_id)
+        # No word of the text has this number, and the tokens before and behind it then belong to different words.
+        moved["words"] = moved["words"].masked_fill(between, N)
+        return Transformed(moved, label.squeeze(1))
+
+    def cut(self, words: Tensor, total: Tensor, generator: torch.Generator | None) -> Tensor:
+        """[B, 1] long, the tokens of the first segment: a share of all at random, and on to where the next word begins.
+
+        Args:
+            words: [B, N] long, of the whole text.
+            total: [B, 1] long, tokens of both segments, which begin with the text's second token.
+            generator: source of the draws.
+        """
+        N = words.shape[1]
+        least, most = round(self.config.least_share * 1000), round(self.config.most_share * 1000)
+        share = torch.randint(least, most + 1, total.shape, generator=generator, device=words.device)
+        earliest = torch.maximum((total * share + 500) // 1000, total.clamp(max=1))
+        place = torch.arange(N, device=words.device).unsqueeze(0)
+        begins = F.pad(words[:, 1:] != words[:, :-1], (0, 1))
+        candidate = begins & (place >= earliest) & (place < total)
+        found = torch.where(candidate, place, N).amin(dim=1, keepdim=True)
+        return torch.where(found < N, found, torch.minimum(earliest, (total - 1).clamp(min=0)))
+
+
+def build_sentence_order(config: SentenceOrderConfig, info: Info) -> SentenceOrder:
+    """Make the transformation."""
+    return SentenceOrder(config, info)
+
+
+RECIPE = transformation_recipe(
+    SentenceOrderConfig,
+    build_sentence_order,
+    optimization={"optimizer": "adamw", "lr": 5e-4, "weight_decay": 0.01, "warmup_fraction": 0.05, "clip": 1.0},
+)
+"""AdamW in the place of the paper's LAMB at a batch of 4096."""

@@ -1,0 +1,54 @@
+"""SimCSE: a sentence seen through two dropout masks, against the others of its batch."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from torch import nn
+from torch.nn import functional as F
+
+from selfsup.config import Config
+from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, ViewEmbeddings
+from selfsup.objectives.nt_xent import nt_xent
+from selfsup.tasks.joint_embedding import joint_embedding_recipe
+from selfsup_text.augmentations import RECIPE as VIEWS
+
+
+class SimCSEConfig(Config):
+    """Options of SimCSE's loss and head."""
+
+    temperature: float = Field(default=0.05, gt=0)
+    """Divides the cosines (paper: 0.05)."""
+    output_dim: int = Field(default=128, ge=1)
+    """Width of the head, which is thrown away (paper: that of the encoder)."""
+
+
+class SimCSE(JointEmbeddingObjective):
+    """The core's NT-Xent behind SimCSE's head (Gao et al. 2021, arXiv 2104.08821).
+
+    The paper contrasts with the other sentences' second views alone; here their first views are negatives too.
+    """
+
+    Config = SimCSEConfig
+
+    def __init__(self, config: SimCSEConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    def build_projector(self, embed_dim: int) -> nn.Module:
+        """One layer with tanh, in training only."""
+        return nn.Sequential(nn.Linear(embed_dim, self.config.output_dim), nn.Tanh())
+
+    def forward(self, embeddings: ViewEmbeddings) -> LossOutput:
+        """The loss of one batch."""
+        a, b = embeddings.online
+        similarity = F.cosine_similarity(a.detach(), b.detach()).mean()
+        return LossOutput(nt_xent(a, b, self.config.temperature), {"positive_similarity": similarity})
+
+
+RECIPE = joint_embedding_recipe(
+    ObjectiveRecipe(config=SimCSEConfig, build=SimCSE),
+    VIEWS,
+    view_defaults={"global_share": (1.0, 1.0), "deletion": 0.0, "dropout": 0.1},
+    optimization={"optimizer": "adamw", "lr": 5e-4, "weight_decay": 0.0, "warmup_fraction": 0.0, "clip": 1.0},
+)
+"""Dropout alone makes the views. The paper's 3e-5 at a batch of 64 is for a pretrained BERT."""

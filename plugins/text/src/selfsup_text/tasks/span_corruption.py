@@ -1,0 +1,99 @@
+"""Span corruption: cut spans out of a text, leave a sentinel for each, and let a decoder say what they were."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from selfsup.backbones import Backbone
+from selfsup.config import Config
+from selfsup.tasks import PretextTask, StepOutput, TaskRecipe
+from selfsup.tasks.masking import weighted_mean
+from selfsup.types import Batch, Info
+from selfsup_text.backbones.base import TextBackbone
+from selfsup_text.tasks.decoder import TextDecoder
+from selfsup_text.tasks.spans import Answer, answer, draw_spans, most_spans, shorten
+from selfsup_text.tasks.vocabulary import Vocabulary, text_backbone
+
+
+class SpanCorruptionConfig(Config):
+    """Options of span corruption."""
+
+    rate: float = Field(default=0.15, gt=0, lt=1)
+    """Share of the tokens that is cut out; 0.15 in the paper."""
+    mean_span: float = Field(default=3.0, ge=1)
+    """Tokens of a span on average; 3 in the paper."""
+    decoder_depth: int = Field(default=2, ge=1)
+    """Blocks of the decoder, which is thrown away; as many as the encoder's in the paper."""
+    decoder_heads: int | None = Field(default=None, ge=1)
+    """Attention heads of the decoder; None: one per 32 channels."""
+
+
+class SpanCorruption(PretextTask):
+    """T5's task (Raffel et al. 2019, arXiv 1910.10683, section 3.1.4) for any encoder.
+
+    The encoder sees the text with one sentinel in the place of each span, and is the shorter for it. The decoder, small and as
+    wide as the word embeddings that it shares, is T5's but for its depth and positions. Sentinels are vectors of the task that
+    are added to the mask token's, not words of the vocabulary; the end of every span is one id, the separator's.
+    """
+
+    backbone: TextBackbone
+
+    def __init__(self, config: SpanCorruptionConfig, backbone: TextBackbone, info: Info) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = backbone
+        self.vocabulary = Vocabulary(info)
+        self.slots = most_spans(int(info["max_length"]), config.rate, config.mean_span)
+        dim = backbone.word_embeddings.embedding_dim
+        self.sentinels = nn.Embedding(self.slots, backbone.embed_dim)
+        self.decoder_sentinels = nn.Embedding(self.slots, dim)
+        for sentinels in (self.sentinels, self.decoder_sentinels):
+            nn.init.normal_(sentinels.weight, std=0.02)
+        self.decoder = TextDecoder(dim, backbone.embed_dim, config.decoder_depth, config.decoder_heads)
+        self.head = backbone.target_head(dim)
+
+    def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
+        """Cut out, encode what is left, say what was cut out."""
+        rate, mean_span = self.config.rate, self.config.mean_span
+        real = ~batch["padding"]
+        spans = draw_spans(real, rate, mean_span, generator)
+        short = shorten(spans, real, rate, mean_span)
+        rest = self.vocabulary.take(batch, short.source, short.valid)
+        rest["ids"] = rest["ids"].masked_fill(short.stands, self.vocabulary.mask_id)
+        tokens = self.backbone.tokenize(rest)
+        marked = tokens.embeddings + self._marks(self.sentinels, short.stands, short.number)
+        memory = self.backbone.encode(replace(tokens, embeddings=marked))
+        wanted = answer(spans, batch["ids"], self.vocabulary.end_id, most_spans(real.shape[1], rate, mean_span))
+        decoded = self.decoder(self._given(wanted), memory, rest["padding"])
+        index = torch.arange(decoded.shape[1], device=decoded.device).expand(decoded.shape[:2])
+        loss = self.backbone.target_loss(self.head(decoded), wanted.target, index)
+        return StepOutput(weighted_mean(loss, wanted.valid.to(loss.dtype)), {})
+
+    def _given(self, wanted: Answer) -> Tensor:
+        """[B, L, dim], the decoder's input; a sentinel is the mask token's embedding and the sentinel's own vector."""
+        ids = wanted.given.masked_fill(wanted.sentinel, self.vocabulary.mask_id)
+        words: Tensor = self.backbone.word_embeddings(ids)
+        return words + self._marks(self.decoder_sentinels, wanted.sentinel, wanted.number)
+
+    def _marks(self, sentinels: nn.Embedding, where: Tensor, number: Tensor) -> Tensor:
+        """[B, K, D], the vectors of sentinels where they stand, zero elsewhere."""
+        vectors: Tensor = sentinels(number.clamp(max=self.slots - 1))
+        return vectors * where.unsqueeze(-1)
+
+
+def build_span_corruption(config: SpanCorruptionConfig, backbone: Backbone, info: Info) -> SpanCorruption:
+    """Build span corruption around an encoder."""
+    return SpanCorruption(config, text_backbone(backbone, "Span corruption", causal=False), info)
+
+
+RECIPE = TaskRecipe(
+    config=SpanCorruptionConfig,
+    build=build_span_corruption,
+    optimization={"optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.01, "warmup_fraction": 0.05, "clip": 1.0},
+    processor={"packing": "blocks"},
+)
+"""AdamW in the place of the paper's Adafactor (inverse square root schedule from 0.01)."""

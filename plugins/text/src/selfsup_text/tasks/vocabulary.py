@@ -1,0 +1,68 @@
+"""What the tasks have to know of the vocabulary, and the check that a backbone is one of text."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from selfsup.backbones import Backbone
+from selfsup.errors import ConfigError
+from selfsup.types import Batch, Info
+from selfsup_text.backbones.base import TextBackbone
+
+
+class Vocabulary(nn.Module):
+    """Which ids are special, on the device of the task.
+
+    Args:
+        info: of the fitted processor.
+    """
+
+    is_special: Tensor
+    ordinary: Tensor
+
+    def __init__(self, info: Info) -> None:
+        super().__init__()
+        self.size = int(info["vocab_size"])
+        self.mask_id, self.pad_id = int(info["mask_id"]), int(info["pad_id"])
+        self.start_id, self.end_id = int(info["cls_id"]), int(info["sep_id"])
+        special = torch.zeros(self.size, dtype=torch.bool)
+        special[torch.tensor(list(info["special_ids"]), dtype=torch.long)] = True
+        self.register_buffer("is_special", special, persistent=False)
+        self.register_buffer("ordinary", torch.nonzero(~special).flatten(), persistent=False)
+
+    def real(self, batch: Batch) -> Tensor:
+        """[B, N] bool, the tokens that are not padding."""
+        return ~batch["padding"]
+
+    def maskable(self, batch: Batch) -> Tensor:
+        """[B, N] bool, the tokens that are neither padding nor special."""
+        return ~(batch["padding"] | self.is_special[batch["ids"]])
+
+    def take(self, batch: Batch, index: Tensor, valid: Tensor) -> Batch:
+        """The batch of other tokens: those at ``index`` ([B, K] long) where ``valid`` ([B, K] bool), padding elsewhere."""
+        return {
+            "ids": batch["ids"].gather(1, index).masked_fill(~valid, self.pad_id),
+            "padding": ~valid,
+            "words": batch["words"].gather(1, index).masked_fill(~valid, -1),
+        }
+
+
+def text_backbone(backbone: Backbone, method: str, *, causal: bool | None = None) -> TextBackbone:
+    """``backbone``, if it is one of text with tokens, and causal or not as wanted (None: either).
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if not isinstance(backbone, TextBackbone):
+        raise ConfigError(
+            f"{method} works on the tokens of a text, and {type(backbone).__name__} has none. Choose a backbone with tokens: "
+            "`selfsup list backbones --modality text` says which have."
+        )
+    if causal is not None and backbone.causal != causal:
+        kind, wanted = ("a decoder", "an encoder") if backbone.causal else ("an encoder", "a decoder")
+        raise ConfigError(
+            f"{method} needs {wanted}, and {type(backbone).__name__} is {kind} here. Choose another backbone, for example "
+            f"{'text-decoder-small' if causal else 'text-encoder-small'}."
+        )
+    return backbone

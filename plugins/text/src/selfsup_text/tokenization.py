@@ -1,0 +1,152 @@
+"""A tokenizer, its special tokens, and which tokens begin a word."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tokenizers import Tokenizer, processors
+
+from selfsup.errors import ArtifactError, ConfigError
+from selfsup_text.tokenizer_training import CONTINUES, SPECIAL
+
+_HUB = "hf://"
+_ROLES = ("pad", "unk", "cls", "sep", "mask")
+_MARKS = ("\u2581", "\u0120")
+"""What a token of SentencePiece or of byte-level BPE begins with where a space was in front of it."""
+_INSTEAD = {"cls": ("bos_token", "eos_token"), "sep": ("eos_token", "bos_token")}
+"""Tokens of decoders that can do the work."""
+_TOKENIZER_FILE = "tokenizer.json"
+_SPECIAL_FILE = "special_tokens.json"
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """A tokenizer with a class token, a separator, padding and a mask token."""
+
+    tokenizer: Tokenizer
+    special: dict[str, str]
+    """``pad``, ``cls``, ``sep``, ``mask``, and ``unk`` where there is one, to the token."""
+
+    def __len__(self) -> int:
+        return self.tokenizer.get_vocab_size(with_added_tokens=True)
+
+    def id(self, role: str) -> int:
+        """The id of a special token; -1 where there is none (``unk`` of byte-level tokenizers)."""
+        token = self.special.get(role)
+        id = None if token is None else self.tokenizer.token_to_id(token)
+        return -1 if id is None else id
+
+    def special_ids(self) -> list[int]:
+        """The ids of all special tokens, sorted."""
+        added = self.tokenizer.get_added_tokens_decoder()
+        found = {id for id, token in added.items() if token.special} | {self.id(role) for role in self.special}
+        return sorted(found)
+
+    def begins_word(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """[V], whether a token begins a word, by its mark or by its first character.
+
+        A Chinese, Japanese or Korean character, punctuation and a special token begin one in any place.
+        """
+        tokens = self.tokenizer.get_vocab(with_added_tokens=True)
+        begins = np.zeros(len(self), dtype=np.bool_)
+        pieces = any(token.startswith(CONTINUES) for token in tokens)
+        special = set(self.special_ids())
+        for token, id in tokens.items():
+            if id >= len(begins):
+                continue
+            if pieces:
+                begins[id] = not token.startswith(CONTINUES) or id in special
+            else:
+                text = self.tokenizer.decode([id], skip_special_tokens=False).strip()
+                begins[id] = id in special or token.startswith(_MARKS) or _stands_alone(text)
+        return begins
+
+    def save(self, directory: Path) -> None:
+        """Write two JSON files."""
+        self.tokenizer.save(str(directory / _TOKENIZER_FILE))
+        (directory / _SPECIAL_FILE).write_text(json.dumps(self.special, indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, directory: Path) -> Vocabulary:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            ArtifactError: a file is missing or damaged.
+        """
+        try:
+            special = json.loads((directory / _SPECIAL_FILE).read_text(encoding="utf-8"))
+            return cls(Tokenizer.from_file(str(directory / _TOKENIZER_FILE)), {str(k): str(v) for k, v in special.items()})
+        except Exception as error:  # the tokenizers library raises plain Exception
+            raise ArtifactError(f"{directory} holds no saved tokenizer ({error}); save the encoder again.") from error
+
+
+def trained(tokenizer: Tokenizer) -> Vocabulary:
+    """The vocabulary of a tokenizer that was trained here."""
+    return _framing(Vocabulary(tokenizer, dict(SPECIAL)))
+
+
+def load_vocabulary(source: str) -> Vocabulary:
+    """A tokenizer that is there already, with what it lacks of special tokens added behind its own.
+
+    A decoder's beginning and end of a text serve as class token and separator.
+
+    Args:
+        source: a folder with ``tokenizer.json``, or ``hf://owner/name``. No code of it is run.
+
+    Raises:
+        ConfigError: there is no such tokenizer, or it is none of the tokenizers library.
+    """
+    from transformers import AutoTokenizer
+
+    local = not source.startswith(_HUB)
+    where = str(Path(source).expanduser()) if local else source.removeprefix(_HUB)
+    if local and not Path(where).is_dir():
+        raise ConfigError(
+            f"processor.tokenizer={source} is no folder. Give one with a {_TOKENIZER_FILE}, hf://owner/name, or a kind to "
+            "train: wordpiece, bpe, unigram."
+        )
+    try:
+        found = AutoTokenizer.from_pretrained(where, local_files_only=local, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"processor.tokenizer={source} cannot be read: {error}") from error
+    backend = getattr(found, "backend_tokenizer", None)
+    if backend is None:
+        raise ConfigError(f"processor.tokenizer={source} has no {_TOKENIZER_FILE}: only tokenizers of that library are read.")
+    tokenizer = Tokenizer.from_str(backend.to_str())
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    special = {}
+    for role in _ROLES:
+        names = (f"{role}_token", *_INSTEAD.get(role, ()))
+        token = next((str(value) for name in names if (value := getattr(found, name, None))), None)
+        if token is None and role != "unk":
+            token = SPECIAL[role]
+            tokenizer.add_special_tokens([token])
+        if token is not None:
+            special[role] = token
+    return _framing(Vocabulary(tokenizer, special))
+
+
+def _framing(vocabulary: Vocabulary) -> Vocabulary:
+    """Let the tokenizer itself put the class token in front and the separator behind, for those who use it without selfsup."""
+    begin, end = vocabulary.special["cls"], vocabulary.special["sep"]
+    pairs = sorted({(begin, vocabulary.id("cls")), (end, vocabulary.id("sep"))})
+    vocabulary.tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{begin} $A {end}", pair=f"{begin} $A {end} $B:1 {end}:1", special_tokens=pairs
+    )
+    return vocabulary
+
+
+def _stands_alone(text: str) -> bool:
+    """Whether a token of this text begins a word in any place: by a character that is no part of a spaced word."""
+    if not text:
+        return False
+    first = text[0]
+    if first == "\ufffd":  # a part of a character
+        return False
+    return not first.isalnum() or unicodedata.east_asian_width(first) in "WF"

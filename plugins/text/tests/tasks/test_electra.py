@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from selfsup.testing.fake_device import fake_cuda
+from selfsup_text.tasks.electra import RECIPE, Electra, ElectraConfig, build_electra, draw
+from selfsup_text.tasks.masking import hide_tokens
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def task_of(encoder: Any, info: Any, **options: Any) -> Electra:
+    backbone = encoder()
+    torch.manual_seed(1)
+    return build_electra(ElectraConfig(**options), backbone, info)
+
+
+def test_draws_follow_the_distribution() -> None:
+    logits = torch.tensor([[0.0, 1.0, -1.0, 2.0], [-50.0, 50.0, -50.0, -50.0]]).expand(20000, 2, 4)
+    drawn = draw(logits, generator())
+    counts = Counter(drawn[:, 0].tolist())
+    for index, probability in enumerate(logits[0, 0].softmax(dim=0).tolist()):
+        assert counts[index] / 20000 == pytest.approx(probability, abs=0.01)
+    assert (drawn[:, 1] == 1).all()
+    assert draw(torch.zeros(5, 3), generator()).max() <= 2
+
+
+def test_electra_loss_by_hand(encoder: Any, texts: Any, info: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    task, batch = task_of(encoder, info, rate=0.3).double(), texts()
+    ids, real = batch["ids"], ~batch["padding"]
+    # The generator draws the right token or id 11, by turns, so that both answers occur.
+    mask = hide_tokens(task.vocabulary.maskable(batch), 0.3, generator(2))
+    turns = torch.arange(mask.hidden.numel()).view(mask.hidden.shape) % 2 == 0
+    drawn = torch.where(turns, ids.gather(1, mask.hidden), 11)
+    monkeypatch.setattr("selfsup_text.tasks.electra.draw", lambda logits, generator: drawn)
+    seen: list[Any] = []
+    tokenize = task.backbone.tokenize
+    task.backbone.tokenize = lambda batch: seen.append(batch["ids"]) or tokenize(batch)  # type: ignore[method-assign]
+    output = task(batch, generator(2))
+    filled = ids.clone()
+    generator_losses = []
+    for i, slot in torch.nonzero(mask.weight).tolist():
+        place = int(mask.hidden[i, slot])
+        filled[i, place] = drawn[i, slot]
+        logits = task.fill_in({key: value[i : i + 1] for key, value in batch.items()}, mask_of(mask, i))[0, slot]
+        generator_losses.append(F.cross_entropy(logits, ids[i, place]))
+    assert torch.equal(seen[0], filled)
+    assert (filled != ids).any()
+    told = task.head(task.backbone.encode(tokenize({**batch, "ids": filled}))).squeeze(-1).float()
+    wrong = F.binary_cross_entropy_with_logits(told, (filled != ids).float(), reduction="none")[real].mean()
+    wanted = torch.stack(generator_losses).mean() + 50 * wrong
+    assert output.loss.item() == pytest.approx(wanted.item(), rel=1e-6)
+    assert output.metrics["discriminator_loss"].item() == pytest.approx(wrong.item(), rel=1e-6)
+    assert output.metrics["generator_loss"].item() == pytest.approx(torch.stack(generator_losses).mean().item(), rel=1e-6)
+
+
+def mask_of(mask: Any, i: int) -> Any:
+    return type(mask)(*(None if part is None else part[i : i + 1] for part in mask))
+
+
+def test_the_generator_sees_no_hidden_content(encoder: Any, texts: Any, info: Any) -> None:
+    task, batch = task_of(encoder, info, rate=0.3), texts()
+    mask = hide_tokens(task.vocabulary.maskable(batch), 0.3, generator())
+    other = {**batch, "ids": torch.where(mask.mask, 5 + (batch["ids"] + 3) % 55, batch["ids"])}
+    assert torch.equal(task.fill_in(batch, mask), task.fill_in(other, mask))
+    elsewhere = {**batch, "ids": torch.where(mask.mask | batch["padding"], batch["ids"], 5 + (batch["ids"] + 3) % 55)}
+    assert not torch.equal(task.fill_in(batch, mask), task.fill_in(elsewhere, mask))
+
+
+def test_the_generator_learns_by_likelihood_alone(encoder: Any, texts: Any, info: Any) -> None:
+    task, batch = task_of(encoder, info), texts()
+    task.head.requires_grad_(False)
+    plain, weighted = task_of(encoder, info, discriminator_weight=1.0), task_of(encoder, info, discriminator_weight=9.0)
+    for each in (plain, weighted):
+        each(batch, generator()).loss.backward()
+    for a, b in zip(plain.generator.parameters(), weighted.generator.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad)
+    grads = [each.head[0].weight.grad for each in (plain, weighted)]
+    torch.testing.assert_close(9 * grads[0], grads[1])
+
+
+def test_word_embeddings_are_shared_and_stored_once(encoder: Any, info: Any) -> None:
+    task = task_of(encoder, info)
+    sizes = [name for name, value in task.state_dict().items() if tuple(value.shape) == (60, 32)]
+    assert len(sizes) == 1
+    task.generator.requires_grad_(True)
+    assert task.generator.enter.weight.shape == (32, 32)
+    assert build_electra(ElectraConfig(generator_dim=8), encoder(), info).generator.enter.weight.shape == (8, 32)
+
+
+def test_electra_learns_and_every_parameter_has_a_gradient(encoder: Any, texts: Any, info: Any) -> None:
+    task, batch = task_of(encoder, info), texts(n=32)
+    optimizer = torch.optim.AdamW(task.parameters(), lr=2e-3)
+    losses = []
+    for step in range(40):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss = task(batch, generator(step)).loss
+        assert loss.dtype == torch.float32
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert sum(losses[-5:]) < 0.95 * sum(losses[:5])
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in task.parameters())
+
+
+def test_electra_on_fake_cuda(encoder: Any, texts: Any, info: Any) -> None:
+    task = task_of(encoder, info)
+    with fake_cuda(task, texts()) as batch:
+        assert task(batch, None).loss.device.type == "cuda"
+
+
+def test_electra_has_the_papers_defaults() -> None:
+    config = RECIPE.config()
+    assert (config.rate, config.discriminator_weight) == (0.15, 50.0)
+    assert RECIPE.processor == {"packing": "blocks"}

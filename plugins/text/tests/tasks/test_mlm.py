@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from selfsup.errors import ConfigError
+from selfsup.testing.fake_device import fake_cuda
+from selfsup_text.backbones.word_vectors import WordVectors, WordVectorsConfig
+from selfsup_text.tasks.mlm import RECIPE, MaskedLanguageModeling, MLMConfig, build_mlm
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def task_of(encoder: Any, info: Any, **options: Any) -> MaskedLanguageModeling:
+    backbone = encoder()
+    torch.manual_seed(1)
+    return build_mlm(MLMConfig(**options), backbone, info)
+
+
+def test_mlm_loss_by_hand_in_float64(encoder: Any, texts: Any, info: Any) -> None:
+    task, batch = task_of(encoder, info, mask_share=1.0, random_share=0.0, rate=0.3).double(), texts()
+    mask = task.draw_mask(batch, generator(3))
+    hidden_ids = batch["ids"].masked_fill(mask.mask, info["mask_id"])
+    errors: list[float] = []
+    for i in range(len(hidden_ids)):
+        length = int((~batch["padding"][i]).sum())
+        alone = {"ids": hidden_ids[i : i + 1, :length], "padding": torch.zeros(1, length, dtype=torch.bool)}
+        logits = task.head(task.backbone.encode(task.backbone.tokenize(alone)))[0].detach().numpy()
+        hidden = torch.nonzero(mask.mask[i, :length]).flatten().tolist()
+        errors += [float(np.log(np.exp(logits[t]).sum()) - logits[t][batch["ids"][i, t]]) for t in hidden]
+    assert len(errors) > 10
+    loss = task(batch, generator(3)).loss
+    assert loss.dtype == torch.float64
+    assert loss.item() == pytest.approx(math.fsum(errors) / len(errors), abs=1e-6)
+
+
+def test_the_encoder_sees_the_replaced_ids_and_no_hidden_content(encoder: Any, texts: Any, info: Any) -> None:
+    task, batch = task_of(encoder, info, mask_share=1.0, random_share=0.0), texts()
+    seen: list[Any] = []
+    tokenize = task.backbone.tokenize
+    task.backbone.tokenize = lambda batch: seen.append(batch["ids"]) or tokenize(batch)  # type: ignore[method-assign]
+    before = batch["ids"].clone()
+    task(batch, generator())
+    mask = task.draw_mask(batch, generator()).mask
+    assert torch.equal(seen[0], before.masked_fill(mask, info["mask_id"]))
+    assert torch.equal(batch["ids"], before)
+
+
+def test_special_tokens_and_padding_are_never_hidden(encoder: Any, texts: Any, info: Any) -> None:
+    task, batch = task_of(encoder, info, rate=0.9), texts()
+    batch["ids"][:, 3] = info["sep_id"]
+    batch["ids"][:, 5] = info["unk_id"]
+    for seed in range(20):
+        mask = task.draw_mask(batch, generator(seed)).mask
+        assert not (mask & (batch["padding"] | (batch["ids"] < 5))).any()
+        assert mask.any()
+
+
+def test_only_hidden_places_pass_the_vocabulary_head(encoder: Any, texts: Any, info: Any) -> None:
+    task = task_of(encoder, info)
+    shapes = []
+    task.head.register_forward_pre_hook(lambda module, args: shapes.append(tuple(args[0].shape)))
+    task(texts(longest=20, whole=True), generator())
+    assert shapes == [(8, 3, 32)]
+
+
+def test_whole_words_are_hidden_together(encoder: Any, texts: Any, info: Any) -> None:
+    task, batch = task_of(encoder, info, whole_words=True, rate=0.4), texts(n=40)
+    mask, words = task.draw_mask(batch, generator()).mask, batch["words"]
+    single = task_of(encoder, info, rate=0.4).draw_mask(batch, generator()).mask
+
+    def torn(hidden: Any) -> int:
+        pairs = (words[:, 1:] == words[:, :-1]) & ~batch["padding"][:, 1:]
+        return int((pairs & (hidden[:, 1:] != hidden[:, :-1])).sum())
+
+    assert mask.any()
+    assert torn(mask) == 0
+    assert torn(single) > 0
+
+
+def test_a_text_of_one_token_does_not_stop_mlm(encoder: Any, info: Any) -> None:
+    task = task_of(encoder, info)
+    batch = {"ids": torch.tensor([[9]]), "padding": torch.tensor([[False]]), "words": torch.tensor([[0]])}
+    losses = [task(batch, generator(seed)).loss for seed in range(30)]
+    assert all(torch.isfinite(loss) for loss in losses)
+    assert any(loss > 0 for loss in losses)
+    assert any(loss == 0 for loss in losses)
+
+
+def test_mlm_learns_and_is_float32_under_bf16(encoder: Any, texts: Any, info: Any) -> None:
+    task, batch = task_of(encoder, info), texts(n=32)
+    optimizer = torch.optim.AdamW(task.parameters(), lr=3e-3)
+    losses = []
+    for step in range(60):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss = task(batch, generator(step)).loss
+        assert loss.dtype == torch.float32
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert sum(losses[-5:]) < 0.85 * sum(losses[:5])
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in task.parameters())
+
+
+def test_mlm_on_fake_cuda(encoder: Any, texts: Any, info: Any) -> None:
+    for whole_words in (False, True):
+        task = task_of(encoder, info, whole_words=whole_words)
+        with fake_cuda(task, texts()) as batch:
+            assert task(batch, None).loss.device.type == "cuda"
+
+
+def test_mlm_has_the_papers_defaults_and_packs() -> None:
+    assert RECIPE.config().model_dump() == {"rate": 0.15, "mask_share": 0.8, "random_share": 0.1, "whole_words": False}
+    assert RECIPE.processor == {"packing": "blocks"}
+    with pytest.raises(ValueError, match="more than 1 together"):
+        RECIPE.config(mask_share=0.9, random_share=0.2)
+
+
+def test_mlm_refuses_decoders_and_backbones_without_tokens(decoder: Any, info: Any) -> None:
+    with pytest.raises(ConfigError, match="needs an encoder, and TransformersBackbone is a decoder"):
+        build_mlm(MLMConfig(), decoder(), info)
+    with pytest.raises(ConfigError, match="WordVectors has none"):
+        build_mlm(MLMConfig(), WordVectors(WordVectorsConfig(), info), info)

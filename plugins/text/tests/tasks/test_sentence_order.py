@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from selfsup.testing.fake_device import fake_cuda
+from selfsup_text.tasks.sentence_order import RECIPE, SentenceOrder, SentenceOrderConfig
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_segments_stand_in_order_or_swapped_with_a_separator_between(texts: Any, info: Any) -> None:
+    made = SentenceOrder(SentenceOrderConfig(), info)
+    batch = texts(n=300)
+    moved = made(batch, generator())
+    assert moved.label.sum() == 150, "half of a batch is swapped"
+    assert not torch.equal(moved.label, made(batch, generator(1)).label)
+    shares = []
+    for i in range(300):
+        text = batch["ids"][i][~batch["padding"][i]].tolist()[1:-1]
+        out = moved.batch["ids"][i][~moved.batch["padding"][i]].tolist()
+        at = out.index(info["sep_id"])
+        first, second = out[:at], out[at + 1 :]
+        assert (second + first if moved.label[i] else first + second) == text
+        assert (moved.batch["ids"][i][moved.batch["padding"][i]] == info["pad_id"]).all()
+        assert (moved.batch["words"][i][moved.batch["padding"][i]] == -1).all()
+        if len(text) >= 8:
+            cut = len(second) if moved.label[i] else len(first)
+            words = batch["words"][i].tolist()
+            begins = [j for j in range(1, len(text)) if words[j + 1] != words[j]]
+            assert cut in begins or not any(j >= cut for j in begins)
+            shares.append(cut / len(text))
+    assert 0.2 < min(shares) < 0.4
+    assert 0.6 < max(shares) < 1
+
+
+def test_very_short_texts_are_taken(info: Any) -> None:
+    made = SentenceOrder(SentenceOrderConfig(), info)
+    padding = torch.arange(3) >= torch.tensor([[1], [2], [3]])
+    batch = {
+        "ids": torch.tensor([[5, 6, 7]]).repeat(3, 1).masked_fill(padding, 0),
+        "padding": padding,
+        "words": torch.tensor([[0, 1, 2]]).repeat(3, 1).masked_fill(padding, -1),
+    }
+    moved = made(batch, generator()).batch
+    assert (~moved["padding"]).sum(dim=1).tolist() == [1, 1, 2]
+    one = made({key: value[:1, :1] for key, value in batch.items()}, generator()).batch
+    assert one["ids"].tolist() == [[info["sep_id"]]]
+
+
+def test_the_length_of_a_segment_does_not_tell_the_answer(info: Any) -> None:
+    with pytest.raises(ValueError, match="do not add up to 1"):
+        SentenceOrderConfig(least_share=0.2, most_share=0.7)
+    assert SentenceOrderConfig(least_share=0.2, most_share=0.8).least_share == 0.2
+
+
+def test_sentence_order_is_learned(encoder: Any, texts: Any, info: Any) -> None:
+    torch.manual_seed(0)
+    task = RECIPE.build(RECIPE.config(), encoder(hidden_size=32, layers=2), info)
+    optimizer = torch.optim.AdamW(task.parameters(), lr=5e-3)
+    losses = []
+    for step in range(200):
+        loss, _ = task(texts(n=64, longest=8, seed=step, whole=True), generator(step))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert sum(losses[-10:]) < 0.7 * sum(losses[:10])
+    assert all(p.grad is not None for p in task.parameters())
+
+
+def test_sentence_order_on_fake_cuda(encoder: Any, texts: Any, info: Any) -> None:
+    task = RECIPE.build(RECIPE.config(), encoder(), info)
+    with fake_cuda(task, texts()) as batch:
+        assert task(batch, None).loss.device.type == "cuda"
+    assert RECIPE.processor == {}

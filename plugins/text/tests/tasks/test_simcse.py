@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from selfsup.objectives.nt_xent import nt_xent
+from selfsup.testing.fake_device import fake_cuda
+from selfsup_text.tasks.simcse import RECIPE
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def task_of(encoder: Any, info: Any, **options: Any) -> Any:
+    backbone = encoder(layers=2)
+    torch.manual_seed(1)
+    return RECIPE.build(RECIPE.config(**options), backbone, info)
+
+
+def test_the_views_are_the_same_text_under_other_dropout(encoder: Any, texts: Any, info: Any) -> None:
+    task, batch = task_of(encoder, info), texts()
+    views = task.views(batch, generator())
+    assert len(views) == 2
+    for view in views:
+        assert all(torch.equal(view[key], batch[key]) for key in ("ids", "padding", "words"))
+    pooled = [task.backbone(view).pooled for view in views]
+    assert not torch.allclose(pooled[0], pooled[1])
+    assert torch.equal(pooled[0], task.backbone(views[0]).pooled)
+    plain = task_of(encoder, info, views={"dropout": 0.0})
+    same = [plain.backbone(view).pooled for view in plain.views(batch, generator())]
+    torch.testing.assert_close(same[0], same[1])
+
+
+def test_simcse_loss_is_nt_xent_behind_one_layer_of_tanh(encoder: Any, texts: Any, info: Any) -> None:
+    task, batch = task_of(encoder, info), texts()
+    first, second = (task.projector(task.backbone(view).pooled) for view in task.views(batch, generator(3)))
+    assert [type(layer).__name__ for layer in task.projector] == ["Linear", "Tanh"]
+    assert task(batch, generator(3)).loss.item() == pytest.approx(nt_xent(first, second, 0.05).item(), rel=1e-4)
+
+
+def test_simcse_has_the_papers_defaults() -> None:
+    config = RECIPE.config()
+    assert config.objective.temperature == 0.05
+    assert "hidden_dim" not in config.objective.model_dump()
+    assert (config.views.dropout, config.views.deletion, config.views.global_share) == (0.1, 0.0, (1.0, 1.0))
+    assert RECIPE.processor == {}
+
+
+def test_simcse_learns(encoder: Any, texts: Any, info: Any) -> None:
+    task, batch = task_of(encoder, info), texts(n=32)
+    optimizer = torch.optim.AdamW(task.parameters(), lr=2e-3)
+    losses = []
+    for step in range(25):
+        loss = task(batch, generator(step)).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
+    assert all(p.grad is not None for p in task.parameters())
+
+
+def test_simcse_on_fake_cuda(encoder: Any, texts: Any, info: Any) -> None:
+    task = task_of(encoder, info)
+    with fake_cuda(task, texts()) as batch:
+        assert task(batch, None).loss.device.type == "cuda"

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import pytest
+import torch
+
+from selfsup.specs import TaskSpec
+from selfsup.tasks import TaskRecipe
+from selfsup.training.config import OptimizationConfig
+from selfsup_text.task_specs import BACKBONES, SPECS
+
+TASKS = {
+    "mlm", "clm", "span-corruption", "electra", "data2vec", "simcse", "tsdae", "sentence-order", "word2vec",
+}  # fmt: skip
+
+
+def recipe_of(spec: TaskSpec) -> TaskRecipe:
+    module, _, name = spec.target.partition(":")
+    recipe = getattr(importlib.import_module(module), name)
+    assert isinstance(recipe, TaskRecipe)
+    return recipe
+
+
+def build(name: str, backbone: Any, info: Any, **options: Any) -> Any:
+    recipe = recipe_of(next(spec for spec in SPECS if spec.id == f"text/{name}"))
+    torch.manual_seed(1)
+    return recipe.build(recipe.config(**options), backbone, info)
+
+
+def test_every_task_of_the_plugin_has_a_spec() -> None:
+    assert {spec.id for spec in SPECS} == {f"text/{name}" for name in TASKS}
+    assert [spec.id for spec in BACKBONES] == ["word-vectors"]
+    assert {spec.backbone for spec in SPECS} == {"text-encoder-small", "text-decoder-small", "word-vectors"}
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.id)
+def test_recipes_are_optimized_by_what_the_trainer_knows(spec: TaskSpec) -> None:
+    recipe = recipe_of(spec)
+    config = OptimizationConfig(**recipe.optimization)
+    assert recipe.optimization.keys() <= config.model_fields_set
+    assert recipe.optimization
+
+
+def test_language_models_are_packed_and_sentences_are_not() -> None:
+    packed = {spec.id.partition("/")[2] for spec in SPECS if recipe_of(spec).processor.get("packing") == "blocks"}
+    assert packed == {"mlm", "clm", "span-corruption", "electra", "data2vec"}
+
+
+def test_clm_is_the_cores_next_token_prediction(decoder: Any, texts: Any, info: Any) -> None:
+    task, batch = build("clm", decoder(), info).double(), texts()
+    logits = task.head(task.backbone.encode(task.backbone.tokenize(batch)))
+    real = ~batch["padding"][:, 1:]
+    wanted = torch.nn.functional.cross_entropy(logits[:, :-1][real], batch["ids"][:, 1:][real])
+    assert task(batch, None).loss.item() == pytest.approx(wanted.item(), rel=1e-6)
+
+
+def test_clm_learns(decoder: Any, texts: Any, info: Any) -> None:
+    task, batch = build("clm", decoder(), info), texts(n=32)
+    optimizer = torch.optim.AdamW(task.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(40):
+        loss = task(batch, None).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_data2vec_hides_tokens_as_the_paper_for_text(encoder: Any, texts: Any, info: Any) -> None:
+    task = build("data2vec", encoder(), info)
+    assert (task.config.masking, task.config.mask_ratio, task.config.beta, task.config.head_layers) == ("random", 0.15, 4.0, 2)
+    assert len(task.head) == 3
+    batch = texts(n=200, whole=True)
+    mask = task.draw_mask(task.backbone.tokenize(batch), torch.Generator().manual_seed(0)).mask
+    assert mask.float().mean().item() == pytest.approx(0.15, abs=0.01)
+    loss = task(batch, torch.Generator().manual_seed(0)).loss
+    loss.backward()
+    assert torch.isfinite(loss)

@@ -1,0 +1,50 @@
+"""The default views of tables: SCARF's, a row as it is and a row with cells of other rows."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+
+from selfsup.config import Config
+from selfsup.tasks import Views, ViewsRecipe
+from selfsup.types import Batch, Info
+from selfsup_tabular.corruptions.swap import marginal_swap
+
+
+class SwapViewsConfig(Config):
+    """Options of :class:`SwapViews`; the defaults are SCARF's (Bahri et al. 2021, arXiv:2106.15147)."""
+
+    n_global: int = Field(default=2, ge=1)
+    """Views with cells swapped at ``rate``; 2 in the paper."""
+    n_local: int = Field(default=0, ge=0)
+    """Views with cells swapped at ``local_rate``; none in the paper."""
+    rate: float = Field(default=0.6, ge=0, le=1)
+    """Share of the cells of a view that come from other rows; 0.6 in the paper."""
+    local_rate: float = Field(default=0.8, ge=0, le=1)
+    """Share of the cells of a local view that come from other rows."""
+    corrupt_first: bool = False
+    """Whether the first view is corrupted like the others; in the paper it is the row as it is."""
+
+
+class SwapViews(Views):
+    """Copies of a batch in which random cells have the value of the same column in another row of the batch."""
+
+    def __init__(self, config: SwapViewsConfig, info: Info) -> None:
+        super().__init__()
+        self.config = config
+        self.n_global, self.n_local = config.n_global, config.n_local
+
+    @torch.no_grad()
+    def forward(self, batch: Batch, generator: torch.Generator | None) -> list[Batch]:
+        """The global views, of which the first is the batch itself unless told otherwise, then the local ones."""
+        config = self.config
+        cells = {key: batch[key] for key in ("numeric", "missing", "category")}
+        rates = [config.rate] * config.n_global + [config.local_rate] * config.n_local
+        return [
+            cells if place == 0 and not config.corrupt_first else marginal_swap(cells, rate, generator).batch
+            for place, rate in enumerate(rates)
+        ]
+
+
+RECIPE = ViewsRecipe(config=SwapViewsConfig, build=SwapViews)
+"""The default views of tables."""

@@ -1,0 +1,123 @@
+"""FT-Transformer (Gorishniy et al. 2021, arXiv:2106.11959, section 3.3): every cell is a token."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from selfsup.backbones import BackboneRecipe, Encoded, TokenBackbone, Tokens
+from selfsup.config import Config
+from selfsup.tasks.masking import gather_tokens
+from selfsup.tasks.transformer import Transformer
+from selfsup.types import Batch, Info
+from selfsup_tabular.layout import CellLayout
+
+
+class FTTransformerConfig(Config):
+    """Options of ``ft-transformer``."""
+
+    dim: int = Field(default=96, ge=4)
+    """Width D of the tokens; 192 in the paper."""
+    depth: int = Field(default=3, ge=1)
+    """Blocks; 3 in the paper."""
+    heads: int = Field(default=4, ge=1)
+    """Attention heads, a divisor of the width; 8 in the paper."""
+
+
+class CellEmbedding(nn.Module):
+    """The content of each cell as a vector, and a vector for its column.
+
+    A number x of column j is x · w_j, a category its own vector, a missing number a vector of its own; the bias b_j of the
+    paper is the column's position, so that a mask hides the value and not which column it is of. Starts uniform in ±1/√D, as
+    in the paper's code.
+
+    Args:
+        dim: D.
+        layout: the cells.
+    """
+
+    offsets: Tensor
+
+    def __init__(self, dim: int, layout: CellLayout) -> None:
+        super().__init__()
+        self.n_numeric, self.n_categories = layout.n_numeric, layout.n_categories
+        if layout.n_numeric:
+            self.weight = nn.Parameter(torch.empty(layout.n_numeric, dim))
+            self.missing = nn.Parameter(torch.empty(layout.n_numeric, dim))
+        if layout.n_categories:
+            self.category = nn.Embedding(sum(layout.cardinalities), dim)
+        self.column = nn.Parameter(torch.empty(1, layout.n_cells, dim))
+        starts = [sum(layout.cardinalities[:place]) for place in range(layout.n_categories)]
+        self.register_buffer("offsets", torch.tensor(starts, dtype=torch.long), persistent=False)
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -1 / math.sqrt(dim), 1 / math.sqrt(dim))
+
+    def forward(self, batch: Batch) -> Tensor:
+        """[B, n_cells, D], without the columns' vectors."""
+        parts = []
+        if self.n_numeric:
+            values = batch["numeric"].unsqueeze(2) * self.weight
+            parts.append(torch.where(batch["missing"].unsqueeze(2), self.missing, values))
+        if self.n_categories:
+            parts.append(self.category(batch["category"] + self.offsets))
+        return torch.cat(parts, dim=1)
+
+
+class FTTransformerBackbone(TokenBackbone):
+    """A transformer over the cells of a row; the embedding is the mean of its outputs.
+
+    The paper reads a [CLS] token, which masked tasks would leave untrained; its ReGLU, feed-forward width of 4/3 and dropout
+    are the core's GELU, width of 4 and none here. What there is to predict is the number or the code of each cell.
+    """
+
+    modality: ClassVar[str] = "tabular"
+    target_kind: ClassVar[Literal["continuous", "categorical"]] = "continuous"
+
+    def __init__(self, config: FTTransformerConfig, info: Info) -> None:
+        super().__init__()
+        self.embed_dim = config.dim
+        self.layout = CellLayout(info)
+        self.target_dim = self.layout.width
+        self.cells = CellEmbedding(config.dim, self.layout)
+        self.transformer = Transformer(config.dim, config.depth, config.heads)
+
+    def tokenize(self, batch: Batch) -> Tokens:
+        """One token a cell."""
+        return Tokens(self.cells(batch), self.cells.column, (self.layout.n_cells,))
+
+    def encode(self, tokens: Tokens, *, keep: Tensor | None = None) -> Tensor:
+        """Mix the tokens, or only those of ``keep``."""
+        content = tokens.embeddings + tokens.positions
+        out: Tensor = self.transformer(content if keep is None else gather_tokens(content, keep))
+        return out
+
+    def layer_outputs(self, tokens: Tokens) -> list[Tensor]:
+        """The output of each block."""
+        return self.transformer.layers(tokens.embeddings + tokens.positions)
+
+    def targets(self, batch: Batch) -> Tensor:
+        """[B, n_cells, 1] float: numbers, NaN where one is missing, and codes."""
+        return self.layout.values(batch).unsqueeze(2)
+
+    def target_head(self, dim: int) -> nn.Module:
+        """A linear layer with an output for each number and each code; a cell reads its own."""
+        return nn.Linear(dim, self.layout.width)
+
+    def target_loss(
+        self, prediction: Tensor, target: Tensor, index: Tensor, *, distance: Literal["squared", "absolute"] = "squared"
+    ) -> Tensor:
+        """[B, K]: the error of numbers, the cross-entropy of codes, 0 where a number is missing."""
+        return self.layout.losses(prediction, target.squeeze(-1), index, distance)
+
+    def forward(self, batch: Batch) -> Encoded:
+        """Tokenize, encode, average."""
+        tokens = self.tokenize(batch)
+        encoded = self.encode(tokens)
+        return Encoded(encoded.mean(dim=1), encoded, tokens.grid)
+
+
+FT_TRANSFORMER = BackboneRecipe(FTTransformerConfig, FTTransformerBackbone)

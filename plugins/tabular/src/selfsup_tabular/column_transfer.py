@@ -1,0 +1,124 @@
+"""Carrying an encoder over to a table with partly other columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from selfsup.artifacts import Encoder
+from selfsup.data import load_source
+from selfsup.errors import ColumnError, ConfigError
+from selfsup.evaluating import EncoderLike
+from selfsup.registry import registry
+from selfsup.training.randomness import preserved
+from selfsup_tabular.carry_over import carry_over, match_cells
+from selfsup_tabular.columns.plan import CategoryColumn, DateColumn, NumericColumn, Plan
+from selfsup_tabular.processor import TableProcessor
+
+
+@dataclass(frozen=True)
+class Transferred:
+    """An encoder for a new table."""
+
+    encoder: Encoder
+    shared: tuple[str, ...]
+    """Columns of both tables, which keep their scales, codes and weights."""
+    new: tuple[str, ...]
+    """Columns of the new table only; their weights are fresh."""
+    gone: tuple[str, ...]
+    """Columns of the old table only."""
+
+
+def transfer(
+    encoder: EncoderLike, data: Any, *, label: str | None = None, columns: Mapping[str, str] | None = None, seed: int = 0
+) -> Transferred:
+    """Make an encoder for a table with partly other columns from one that was trained on another table.
+
+    The downstream half of Levin et al. 2022 (arXiv:2206.15306): pretrain upstream, with labels
+    (``tabular/supervised-transfer``) or without (any other task), transfer, and fine-tune on the few labels of the new table::
+
+        run = selfsup.pretrain("tabular/supervised-transfer", data="hospital_a.csv", label="outcome")
+        moved = transfer(run.encoder, "hospital_b.csv", label="outcome")
+        result = selfsup.finetune(moved.encoder, "hospital_b.csv", label="outcome")
+
+    A column is shared where both tables have one of that name and kind. It keeps the scale and the codes of the old table,
+    since a value means the same in both; new categories get codes beyond. The rows of ``data`` give scales and codes to the new
+    columns. The paper predicts columns that are missing downstream with a model of the old table; here the encoder goes
+    without.
+
+    Args:
+        encoder: of tables, or what :func:`selfsup.load` takes; it is left as it is.
+        data: source of the new table's training rows.
+        label: its label column, which is left out.
+        columns: role to column, as for :func:`selfsup.pretrain`.
+        seed: of the new weights.
+
+    Raises:
+        ConfigError: the encoder is of another modality.
+        ColumnError: no column is in both tables.
+    """
+    from selfsup.artifacts import load
+
+    source = encoder if isinstance(encoder, Encoder) else load(encoder)
+    if not isinstance(source.processor, TableProcessor):
+        raise ConfigError(
+            f"Only encoders of tables can be carried over to other columns, and this one is for {source.modality}."
+        )
+    rows = load_source(data, modality=registry().get("modality", "tabular"), columns=columns, label=label).without_labels()
+    processor, shared = _processor(source.processor, rows)
+    old, new = source.processor.plan, processor.plan
+    with preserved():
+        torch.manual_seed(seed)
+        backbone, _ = registry().build_backbone(source.backbone_id, source.backbone_options, processor.info())
+    carry_over(source.backbone, backbone.to(source.device), match_cells(old, new))
+    made = Encoder(
+        processor,
+        backbone,
+        backbone_id=source.backbone_id,
+        backbone_options=source.backbone_options,
+        task=source.task,
+        metadata={**source.metadata, "transferred_to": rows.name, "shared_columns": list(shared)},
+    )
+    return Transferred(
+        encoder=made.eval(),
+        shared=shared,
+        new=tuple(name for name in new.columns if name not in shared),
+        gone=tuple(name for name in old.columns if name not in shared),
+    )
+
+
+def _processor(old: TableProcessor, rows: Any) -> tuple[TableProcessor, tuple[str, ...]]:
+    """A processor of the new table, and the columns that it shares with the old one."""
+    present = set(rows.columns)
+    kept = {
+        key: tuple(name for name in getattr(old.config, key) if name in present)
+        for key in ("numeric", "categorical", "dates", "drop")
+    }
+    fresh = TableProcessor(old.config.model_copy(update=kept)).fit(rows)
+    plan, before = fresh.plan, {column.name: column for column in (*old.plan.numbers, *old.plan.categories)}
+    shared: list[str] = []
+
+    def settled(column: Any) -> Any:
+        """The column as it was in the old table, where it is of the same kind."""
+        known: Any = before.get(column.name)
+        if type(known) is not type(column) or getattr(known, "has_times", None) != getattr(column, "has_times", None):
+            return column
+        shared.append(column.name)
+        if isinstance(known, CategoryColumn):
+            more = tuple(value for value in column.values if value not in set(known.values))
+            return known.model_copy(update={"values": known.values + more})
+        return known
+
+    numbers: tuple[NumericColumn | DateColumn, ...] = tuple(settled(column) for column in plan.numbers)
+    categories: tuple[CategoryColumn, ...] = tuple(settled(column) for column in plan.categories)
+    if not shared:
+        raise ColumnError(
+            f"No column of {rows.name} ({', '.join(plan.columns)}) is one of the encoder's table ({', '.join(before)}), so "
+            "nothing can be carried over. Name columns alike, or pretrain on the new table."
+        )
+    processor = TableProcessor(fresh.config)
+    processor._plan = Plan(numbers=numbers, categories=categories, dropped=plan.dropped)
+    return processor, tuple(shared)

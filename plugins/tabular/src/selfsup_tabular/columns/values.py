@@ -1,0 +1,198 @@
+"""Raw Arrow columns as numbers, points in time or category keys, whatever type they arrive in.
+
+A text is read once for each distinct value, so that a column of a million rows and ten values costs ten readings.
+"""
+
+from __future__ import annotations
+
+import datetime
+import math
+from collections.abc import Callable, Collection
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from selfsup.errors import ColumnError
+
+FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+IntArray = np.ndarray[Any, np.dtype[np.int64]]
+SECONDS_A_DAY = 86_400.0
+
+
+class BadCells:
+    """Rows that hold a cell which cannot be read, each with the first reason."""
+
+    def __init__(self) -> None:
+        self.reasons: dict[int, str] = {}
+
+    def add(self, rows: Collection[int], reason: str) -> None:
+        """Note that these rows cannot be used."""
+        for row in rows:
+            self.reasons.setdefault(int(row), reason)
+
+
+def one_array(column: pa.ChunkedArray) -> pa.Array:
+    """A column in one piece."""
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if isinstance(array, pa.ChunkedArray):  # some versions keep the chunks of a single one
+        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
+    return array
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds texts."""
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def is_number(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds numbers, durations or times of day (booleans are none)."""
+    tests = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_duration, pa.types.is_time)
+    return any(test(kind) for test in tests)
+
+
+def is_date(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds points in time."""
+    return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
+
+
+def numbers_of(name: str, array: pa.Array, markers: Collection[str], bad: BadCells) -> FloatArray:
+    """[n] float64, NaN where a value is missing.
+
+    Args:
+        name: of the column, for messages.
+        array: of numbers, booleans, or texts that are numbers; durations and times of day count in seconds.
+        markers: texts that stand for a missing value.
+        bad: takes the rows whose text is no number.
+
+    Raises:
+        ColumnError: the column holds something else altogether.
+    """
+    kind = array.type
+    if pa.types.is_null(kind):
+        return np.full(len(array), np.nan)
+    if is_text(kind):
+        return _parsed(name, array, markers, bad, float, "a number")
+    if pa.types.is_duration(kind):
+        return _float64(array.cast(pa.duration("us"), safe=False).cast(pa.int64())) / 1e6
+    if pa.types.is_time(kind):
+        return _float64(array.cast(pa.time64("us"), safe=False).cast(pa.int64())) / 1e6
+    if is_number(kind) or pa.types.is_boolean(kind):
+        return _float64(array)
+    raise ColumnError(f"Column {name!r} holds {kind}, but it is a column of numbers here. Convert it, or drop it with --drop.")
+
+
+def days_of(name: str, array: pa.Array, markers: Collection[str], bad: BadCells) -> FloatArray:
+    """[n] float64, days since 1970-01-01 in UTC, NaN where a value is missing.
+
+    Args:
+        name: of the column, for messages.
+        array: of dates, timestamps (those without a zone are taken for UTC), or texts in the ISO 8601 form.
+        markers: texts that stand for a missing value.
+        bad: takes the rows whose text is no date.
+
+    Raises:
+        ColumnError: the column holds something else altogether.
+    """
+    kind = array.type
+    if pa.types.is_null(kind):
+        return np.full(len(array), np.nan)
+    if is_text(kind):
+        return _parsed(name, array, markers, bad, _days_of_text, "a date of the form YYYY-MM-DD or YYYY-MM-DD HH:MM:SS")
+    if is_date(kind):
+        return _float64(array.cast(pa.timestamp("us", getattr(kind, "tz", None)), safe=False).cast(pa.int64())) / (
+            1e6 * SECONDS_A_DAY
+        )
+    raise ColumnError(f"Column {name!r} holds {kind}, but it is a column of dates here. Convert it, or drop it with --drop.")
+
+
+def keys_of(name: str, array: pa.Array, markers: Collection[str]) -> tuple[IntArray, list[str | None]]:
+    """The category of each row.
+
+    Returns:
+        [n] int64 places in the list of keys; keys, one a distinct raw value, None for a missing one (the last is always None;
+        two raw values may have one key: 3, 3.0 and "3").
+
+    Raises:
+        ColumnError: the column holds lists, structs or bytes.
+    """
+    kind = array.type
+    if pa.types.is_null(kind):
+        return np.zeros(len(array), dtype=np.int64), [None]
+    if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        raise ColumnError(f"Column {name!r} holds {kind}, but it is a column of categories here. Drop it with --drop.")
+    encoded = array.dictionary_encode()
+    keys = [category_key(value, markers) for value in encoded.dictionary.to_pylist()]
+    places = encoded.indices.fill_null(len(keys)).to_numpy(zero_copy_only=False).astype(np.int64)
+    return places, [*keys, None]
+
+
+def category_key(value: Any, markers: Collection[str]) -> str | None:
+    """What a raw value is called among the categories; None where it is missing.
+
+    Numbers without a fraction are called alike whatever their type, since a column of whole numbers becomes one of real numbers
+    where a value is missing. White space around texts is cut off.
+    """
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    key = str(value).strip()
+    return None if key in markers else key
+
+
+def distinct_texts(array: pa.Array, markers: Collection[str]) -> list[str]:
+    """The distinct texts of a column that stand for a value."""
+    texts = (value.strip() for value in pc.unique(array).to_pylist() if value is not None)
+    return sorted({text for text in texts if text not in markers})
+
+
+def as_number(text: str) -> float | None:
+    """The number that a text is, or None."""
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def as_day(text: str) -> float | None:
+    """Days since 1970-01-01 of an ISO 8601 text, or None. A bare year or number is no date."""
+    if len(text) < 8 or not text[:4].isdigit() or text[4] != "-":
+        return None
+    try:
+        return _days_of_text(text)
+    except ValueError:
+        return None
+
+
+def _days_of_text(text: str) -> float:
+    moment = datetime.datetime.fromisoformat(text)
+    moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=datetime.UTC)
+    return moment.timestamp() / SECONDS_A_DAY
+
+
+def _parsed(
+    name: str, array: pa.Array, markers: Collection[str], bad: BadCells, parse: Callable[[str], float], what: str
+) -> FloatArray:
+    """Texts read by ``parse``, one call for each distinct one."""
+    encoded = array.dictionary_encode()
+    places = encoded.indices.fill_null(len(encoded.dictionary)).to_numpy(zero_copy_only=False)
+    values = np.full(len(encoded.dictionary) + 1, np.nan)
+    for place, raw in enumerate(encoded.dictionary.to_pylist()):
+        text = raw.strip()
+        if text in markers:
+            continue
+        try:
+            values[place] = parse(text)
+        except ValueError:
+            bad.add(np.flatnonzero(places == place).tolist(), f"column {name!r} holds {raw!r}, which is not {what}")
+    result: FloatArray = values[places]
+    return result
+
+
+def _float64(array: pa.Array) -> FloatArray:
+    values: FloatArray = array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    return values

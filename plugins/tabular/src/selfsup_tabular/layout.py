@@ -1,0 +1,84 @@
+"""Which cells a row has, how predictions of all of them lie side by side, and how far they are from the truth."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from selfsup.types import Batch, Info
+
+Distance = Literal["squared", "absolute"]
+
+
+class CellLayout(nn.Module):
+    """The cells of a table: numeric ones first, then categories.
+
+    A prediction of all cells has ``width`` numbers: one for each numeric cell, then for each category as many logits as it has
+    codes. The loss of a cell is the squared (or absolute) error of its number, or the cross-entropy of its code; a missing
+    number has none, and a missing category is a code like any other.
+
+    Args:
+        info: of the processor.
+    """
+
+    first: Tensor
+    """[n_cells] long, where the first number of each cell lies in a prediction."""
+    widths: Tensor
+    """[n_cells] long, how many numbers each cell has."""
+
+    def __init__(self, info: Info) -> None:
+        super().__init__()
+        self.n_numeric = len(info["numeric_columns"])
+        self.cardinalities = tuple(int(count) for count in info["cardinalities"])
+        self.n_categories = len(self.cardinalities)
+        self.n_cells = self.n_numeric + self.n_categories
+        self.width = self.n_numeric + sum(self.cardinalities)
+        self.widest = max(self.cardinalities, default=1)
+        widths = torch.tensor([1] * self.n_numeric + list(self.cardinalities), dtype=torch.long)
+        self.register_buffer("widths", widths, persistent=False)
+        self.register_buffer("first", widths.cumsum(0) - widths, persistent=False)
+
+    def values(self, batch: Batch) -> Tensor:
+        """[B, n_cells] float32: the number of each numeric cell, NaN where it is missing, and the code of each category."""
+        numeric = batch["numeric"].float().masked_fill(batch["missing"], torch.nan)
+        return torch.cat([numeric, batch["category"].float()], dim=1)
+
+    def losses(self, prediction: Tensor, values: Tensor, index: Tensor | None = None, distance: Distance = "squared") -> Tensor:
+        """The loss of each cell, in float32; 0 for a missing number.
+
+        Args:
+            prediction: [B, width] of the whole row, or [B, K, width], of which each cell reads its own part.
+            values: [B, n_cells] from :meth:`values`; with ``index`` [B, K], those of the cells that it names.
+            index: [B, K] long, which cells are predicted, where these are not all in order.
+            distance: of numbers.
+
+        Returns:
+            [B, n_cells] or [B, K].
+        """
+        prediction = prediction.float()
+        if index is None:
+            numeric = _distance(prediction[:, : self.n_numeric], values[:, : self.n_numeric], distance)
+            parts = torch.split(prediction[:, self.n_numeric :], list(self.cardinalities), dim=1)
+            codes = values[:, self.n_numeric :].long()
+            entropies = [F.cross_entropy(part, codes[:, place], reduction="none") for place, part in enumerate(parts)]
+            return torch.cat([numeric, torch.stack(entropies, dim=1)], dim=1) if entropies else numeric
+        first, width = self.first[index], self.widths[index]
+        if not self.n_categories:
+            return _distance(prediction.gather(2, first.unsqueeze(2)).squeeze(2), values, distance)
+        place = torch.arange(self.widest, device=prediction.device)
+        slots = (first.unsqueeze(2) + place).clamp(max=self.width - 1)
+        own = prediction.gather(2, slots)
+        logits = own.masked_fill(place >= width.unsqueeze(2), -torch.inf)
+        is_number = index < self.n_numeric
+        codes = values.nan_to_num().masked_fill(is_number, 0).long()
+        entropy = F.cross_entropy(logits.flatten(0, 1), codes.flatten(), reduction="none").view(codes.shape)
+        return torch.where(is_number, _distance(own[..., 0], values, distance), entropy)
+
+
+def _distance(prediction: Tensor, values: Tensor, distance: Distance) -> Tensor:
+    """Element-wise, 0 where the value is NaN; no NaN reaches the gradient."""
+    difference = torch.where(values.isnan(), 0.0, prediction - values.nan_to_num())
+    return difference.square() if distance == "squared" else difference.abs()

@@ -1,0 +1,65 @@
+"""The entry point of the tabular plugin: hooks that return specs. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from selfsup.plugins import hookimpl
+from selfsup.specs import BackboneSpec, CommandSpec, Flag, ModalitySpec, TaskSpec
+from selfsup_tabular.task_specs import COMMANDS, SPECS
+
+SELFSUP_API = 1
+
+
+@hookimpl
+def selfsup_modalities() -> list[ModalitySpec]:
+    """Tables."""
+
+    def flag(name: str, summary: str) -> Flag:
+        return Flag(name=name, option=f"processor.{name}", summary=summary, metavar="COL,COL")
+
+    return [
+        ModalitySpec(
+            id="tabular",
+            summary="Tables of numbers, categories and dates: csv, parquet, pandas, polars, Arrow.",
+            target="selfsup_tabular.processor:TableProcessor",
+            suffixes=(".csv", ".tsv", ".parquet", ".json", ".jsonl", ".arrow"),
+            backbone="mlp",
+            token_backbone="ft-transformer",
+            views="selfsup_tabular.augmentations:RECIPE",
+            corruption="selfsup_tabular.corruptions.denoising:RECIPE",
+            raw_features="selfsup_tabular.features:columns",
+            mock_rows="selfsup_tabular.mock:mock_rows",
+            flags=(
+                flag("categorical", "Columns to take as categories."),
+                flag("numeric", "Columns to take as numbers."),
+                flag("dates", "Columns to take as dates."),
+                flag("drop", "Columns to leave out."),
+            ),
+        )
+    ]
+
+
+@hookimpl
+def selfsup_backbones() -> list[BackboneSpec]:
+    """Three networks, one of which sees every cell as a token."""
+
+    def spec(id: str, target: str, summary: str, *, tokens: bool = False) -> BackboneSpec:
+        where = f"selfsup_tabular.backbones.{target}"
+        return BackboneSpec(id=id, target=where, summary=summary, modality="tabular", tokens=tokens)
+
+    return [
+        spec("mlp", "mlp:MLP", "A perceptron over all cells of a row; by default SCARF's, four layers of 256."),
+        spec("tabular-resnet", "resnet:RESNET", "Residual blocks of two layers with batch norm, over all cells of a row."),
+        spec("ft-transformer", "ft_transformer:FT_TRANSFORMER", "A transformer in which every cell is a token.", tokens=True),
+    ]
+
+
+@hookimpl
+def selfsup_tasks() -> list[TaskSpec]:
+    """The tasks with a recipe of their own; what the core composes (dcl, tico, data2vec, ...) is not among them."""
+    return list(SPECS)
+
+
+@hookimpl
+def selfsup_commands() -> list[CommandSpec]:
+    """Transfer to other columns."""
+    return list(COMMANDS)

@@ -1,0 +1,198 @@
+"""The table processor: rows to scaled numbers and category codes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from selfsup.config import Config
+from selfsup.data import Processor, Sample
+from selfsup.data.frames import arrow_table, is_frame, table_of_rows
+from selfsup.data.processor import EncodedTable
+from selfsup.errors import ArtifactError, BadRowError, ColumnError, DataError
+from selfsup.types import Batch, Info, Row
+from selfsup_tabular.columns.plan import MISSING, Plan, fit_plan
+from selfsup_tabular.columns.sampling import sample_rows
+from selfsup_tabular.columns.values import BadCells, one_array
+from selfsup_tabular.config import TableProcessorConfig
+
+_FILE = "table_processor.json"
+_SEED = 0
+
+
+class TableProcessor(Processor):
+    """Learns the kind of each column from training rows, the scale of its numbers and the codes of its categories.
+
+    A batch holds ``numeric`` [B, Cn] float32 (scaled, 0 where missing), ``missing`` [B, Cn] bool and ``category`` [B, Cc] long
+    (0: not among the training rows; 1: missing; 2 and up: by frequency). All three are there whatever the table is.
+
+    Beside rows, :meth:`fit` and calling take a whole table (pandas, polars, Arrow). Columns are found by name, in any order;
+    those that were not there in training are passed over.
+    """
+
+    modality: ClassVar[str] = "tabular"
+    Config: ClassVar[type[Config]] = TableProcessorConfig
+    columnar: ClassVar[bool] = True
+    config: TableProcessorConfig
+
+    def __init__(self, config: TableProcessorConfig | None = None) -> None:
+        super().__init__(config or TableProcessorConfig())
+        self._plan: Plan | None = None
+
+    @property
+    def plan(self) -> Plan:
+        """What was learned.
+
+        Raises:
+            DataError: nothing yet.
+        """
+        if self._plan is None:
+            raise DataError("The table processor has not been fitted: call fit(rows) with training rows first.")
+        return self._plan
+
+    def fit(self, rows: Iterable[Row] | Any) -> Self:
+        """Learn from training rows: from at most ``fit_rows`` of them, drawn evenly.
+
+        Args:
+            rows: :class:`~selfsup.data.Rows`, dicts, or a whole table.
+
+        Raises:
+            ColumnError: an option names a column that is not there, or no column is of use.
+            SourceError: there is no row.
+        """
+        config = self.config
+        table = sample_rows(rows, config.fit_rows, _SEED)
+        self.__dict__.pop("_codes", None)
+        self._plan = fit_plan(
+            table,
+            config.kinds(),
+            markers=config.missing_values,
+            scaling=config.scaling,
+            knots=config.quantiles,
+            max_categories=config.max_categories,
+            min_count=config.min_count,
+        )
+        return self
+
+    def info(self) -> Info:
+        """``numeric_columns``, ``category_columns`` (names of cells), ``cardinalities``, ``n_cells`` and ``dropped``."""
+        numeric = [name for column in self.plan.numbers for name in column.cell_names()]
+        categories = self.plan.categories
+        return {
+            "numeric_columns": numeric,
+            "category_columns": [column.name for column in categories],
+            "cardinalities": [column.cardinality for column in categories],
+            "n_cells": len(numeric) + len(categories),
+            "dropped": dict(self.plan.dropped),
+        }
+
+    def example_rows(self) -> Sequence[Row]:
+        """Rows of the fitted columns in which every value is missing."""
+        return [dict.fromkeys(self.plan.columns) for _ in range(4)]
+
+    def encode(self, row: Row) -> Sample:
+        """One row to ``numeric`` ([Cn] float32, NaN where missing) and ``category`` ([Cc])."""
+        (result,) = self.encode_rows([row])
+        if isinstance(result, BadRowError):
+            raise result
+        return result
+
+    def encode_rows(self, rows: Sequence[Row]) -> list[Sample | BadRowError]:
+        """Many rows, column by column."""
+        samples, bad = self.encode_table(table_of_rows(rows))
+        return [
+            BadRowError(bad[place]) if place in bad else {key: values[place] for key, values in samples.items()}
+            for place in range(len(rows))
+        ]
+
+    def encode_table(self, table: Any) -> EncodedTable:
+        """The rows of a ``pyarrow.Table``.
+
+        Raises:
+            ColumnError: a column is missing, or holds something else than in training.
+        """
+        plan, markers = self.plan, self.config.missing_values
+        self._check_columns(table.column_names)
+        present = set(table.column_names)
+        bad = BadCells()
+        numeric: list[np.ndarray[Any, Any]] = []
+        for column in plan.numbers:
+            if column.name in present:
+                numeric += column.cells(one_array(table.column(column.name)), markers, bad)
+            else:
+                numeric += [np.full(table.num_rows, np.nan)] * len(column.cell_names())
+        category = np.full((table.num_rows, len(plan.categories)), MISSING, dtype=self._code_type)
+        for place, (of_column, codes) in enumerate(zip(plan.categories, self._codes, strict=True)):
+            if of_column.name in present:
+                category[:, place] = of_column.codes(one_array(table.column(of_column.name)), markers, codes)
+        empty = np.empty((table.num_rows, 0), dtype=np.float32)
+        stacked = np.stack(numeric, axis=1).astype(np.float32) if numeric else empty
+        return EncodedTable({"numeric": stacked, "category": category}, bad.reasons)
+
+    def collate(self, samples: Mapping[str, Tensor | Sequence[Tensor]]) -> Batch:
+        """Put the mark of missing numbers into a key of its own."""
+        numeric, category = samples["numeric"], samples["category"]
+        if not (isinstance(numeric, Tensor) and isinstance(category, Tensor)):
+            raise DataError("The samples of a table have one shape, and these differ; process the rows again.")
+        missing = numeric.isnan()
+        return {"numeric": numeric.masked_fill(missing, 0.0), "missing": missing, "category": category.long()}
+
+    def __call__(self, rows: Sequence[Row] | Any) -> Batch:
+        """Rows, or a whole table, to a batch at once; the first bad row raises."""
+        table = arrow_table(rows) if is_frame(rows) else table_of_rows(rows)
+        samples, bad = self.encode_table(table)
+        for place in sorted(bad):
+            raise BadRowError(f"row {place}: {bad[place]}")
+        return self.collate({key: torch.from_numpy(values) for key, values in samples.items()})
+
+    @cached_property
+    def _codes(self) -> list[dict[str, int]]:
+        return [column.table() for column in self.plan.categories]
+
+    @property
+    def _code_type(self) -> type[np.signedinteger[Any]]:
+        """The smaller of two types that hold every code: it is what lies on the disk."""
+        return np.int16 if max(self.info()["cardinalities"], default=0) < 2**15 else np.int32
+
+    def _check_columns(self, names: Sequence[str]) -> None:
+        absent = [name for name in self.plan.columns if name not in set(names)]
+        if absent and self.config.absent_columns == "error":
+            raise ColumnError(
+                f"The table has no column {', '.join(map(repr, absent))}, which the processor was fitted with; it has "
+                f"{', '.join(names) or 'none'}. If that is the label, pretrain again and name it with --label; where a column "
+                "is really gone, pretrain without it (--drop), or with --set processor.absent_columns=missing."
+            )
+
+    def save(self, directory: Path) -> None:
+        """Write config and plan as JSON."""
+        text = f'{{"config": {self.config.model_dump_json()},\n "plan": {self.plan.model_dump_json()}}}\n'
+        (Path(directory) / _FILE).write_text(text, encoding="utf-8")
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            ArtifactError: the file is missing or damaged.
+        """
+        path = Path(directory) / _FILE
+        try:
+            state = _Saved.model_validate_json(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ArtifactError(f"{path} is not a saved table processor ({error}); save the encoder again.") from error
+        processor = cls(state.config)
+        processor._plan = state.plan
+        return processor
+
+
+class _Saved(Config):
+    """The file."""
+
+    config: TableProcessorConfig
+    plan: Plan

@@ -1,0 +1,200 @@
+"""Self-supervised features for scikit-learn: a transformer for pipelines and grid searches."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import torch
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+
+from selfsup.artifacts import Encoder
+from selfsup.data import Rows, cache_in
+from selfsup.data.frames import arrow_column, arrow_table, is_frame
+from selfsup.data.hub import content_fingerprint
+from selfsup.pretraining import pretrain
+from selfsup.registry import registry
+from selfsup.training.resolve import resolve_config
+
+FloatArray = np.ndarray[Any, np.dtype[np.float32]]
+_ROWS = 1024
+"""Rows that are embedded at a time."""
+
+
+class SelfSupervisedFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyped
+    """Pretrains an encoder on the rows of a table, and embeds rows with it.
+
+    ::
+
+        features = SelfSupervisedFeatures(task="tabular/vime", epochs=50, random_state=0)
+        model = make_pipeline(features, LogisticRegression(max_iter=1000))
+        model.fit(X_train, y_train)
+
+    ``X`` is a DataFrame (pandas, polars), whose columns may hold numbers, texts, categories, booleans and dates, with missing
+    values; or a two-dimensional array. Columns are taken by the processor of the modality ``tabular``. Nothing is left on disk.
+
+    Args:
+        task: id of the pretext task, as of ``selfsup list tasks --modality tabular``.
+        backbone: id of the backbone; None: the task's own.
+        epochs: passes over the rows; None: the task's own, unless ``steps`` is given.
+        steps: optimizer steps instead of ``epochs``.
+        batch_size: rows of a step; None: the task's own. Never more than there are rows.
+        lr: peak learning rate; None: the task's own.
+        options: further options by dotted key, as of ``--set``: ``{"views.rate": 0.4, "processor.scaling": "standard"}``.
+        precision: arithmetic of the training: ``32``, ``bf16``, ``16`` or ``auto``.
+        random_state: of the weights, the order of the rows and all corruption.
+        progress: show the course of the training on stderr.
+
+    Attributes:
+        encoder_: the :class:`selfsup.Encoder`; save it with ``encoder_.save(folder)``.
+        n_features_in_: columns seen in :meth:`fit`.
+        feature_names_in_: their names, where they are all texts.
+        classes_: the labels, for a task that needs them.
+    """
+
+    encoder_: Encoder
+    n_features_in_: int
+
+    def __init__(
+        self,
+        task: str = "tabular/scarf",
+        *,
+        backbone: str | None = None,
+        epochs: int | None = None,
+        steps: int | None = None,
+        batch_size: int | None = None,
+        lr: float | None = None,
+        options: Mapping[str, Any] | None = None,
+        precision: str = "32",
+        random_state: int | np.random.RandomState | None = None,
+        progress: bool = False,
+    ) -> None:
+        self.task = task
+        self.backbone = backbone
+        self.epochs = epochs
+        self.steps = steps
+        self.batch_size = batch_size
+        self.lr = lr
+        self.options = options
+        self.precision = precision
+        self.random_state = random_state
+        self.progress = progress
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Pretrain on the rows of ``X``.
+
+        Args:
+            X: [n, columns], at least two rows.
+            y: [n] labels; only the tasks with labels look at them (``tabular/supervised``).
+
+        Raises:
+            ValueError: ``X`` is not a table, or labels are needed and missing.
+            SelfsupError: an option is not allowed, or the rows cannot be used.
+        """
+        rows = self._rows(X, reset=True)
+        if registry().get("task", self.task).needs_labels:
+            if y is None:
+                raise ValueError(f"The task {self.task!r} needs labels, and y is None: give fit(X, y).")
+            self.classes_, codes = np.unique(column_or_1d(y, warn=True), return_inverse=True)
+            rows = _with_labels(rows, codes)
+        given = {
+            **dict(self.options or {}),
+            "backbone": self.backbone,
+            "epochs": self.epochs,
+            "steps": self.steps,
+            "batch_size": self.batch_size,
+            "lr": self.lr,
+            "precision": self.precision,
+            "seed": int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max)),
+        }
+        given = {key: value for key, value in given.items() if value is not None}
+        wanted = resolve_config({**given, "task": self.task, "data": rows.name}).optimization.batch_size
+        given["batch_size"] = min(wanted, len(rows))
+        with tempfile.TemporaryDirectory(prefix="selfsup-") as folder, cache_in(Path(folder) / "cache"):
+            run = pretrain(self.task, rows, out=Path(folder) / "run", overrides=given, progress=self.progress)
+            self.encoder_ = run.encoder
+        return self
+
+    def transform(self, X: Any) -> FloatArray:
+        """[n, D] float32, the embedding of each row.
+
+        Args:
+            X: [n, columns], the columns of :meth:`fit`.
+
+        Raises:
+            ValueError: ``X`` has other columns.
+            BadRowError: a row cannot be processed.
+        """
+        check_is_fitted(self, "encoder_")
+        rows = self._rows(X, reset=False)
+        # In float64 a row's embedding does not depend on how many rows stand beside it, which decides how float32 is rounded.
+        backbone = copy.deepcopy(self.encoder_.backbone).double().eval()
+        parts = []
+        with torch.inference_mode():
+            for _, table in rows.tables():
+                for start in range(0, len(table), _ROWS):
+                    batch = self.encoder_.processor(table.slice(start, _ROWS))
+                    moved = {key: value.to(self.encoder_.device) for key, value in batch.items()}
+                    exact = {key: value.double() if value.is_floating_point() else value for key, value in moved.items()}
+                    parts.append(backbone(exact).pooled.float().cpu())
+        embeddings: FloatArray = torch.cat(parts).numpy()
+        return embeddings
+
+    @property
+    def _n_features_out(self) -> int:
+        """D; for the names of the features."""
+        return self.encoder_.embed_dim
+
+    def _rows(self, X: Any, *, reset: bool) -> Rows:
+        """Check ``X`` as scikit-learn does, and read its columns."""
+        if is_frame(X):
+            validate_data(self, X, reset=reset, skip_check_array=True)
+            if reset and len(X) < 2:
+                raise ValueError(f"X has n_samples={len(X)}, and pretraining needs at least two rows.")
+            return _rows_of(arrow_table(X))
+        array = validate_data(
+            self, X, reset=reset, dtype=None, ensure_all_finite="allow-nan", ensure_min_samples=2 if reset else 1
+        )
+        return _rows_of(pa.table({f"x{i}": _column(array[:, i]) for i in range(array.shape[1])}))
+
+    def __sklearn_tags__(self) -> Any:
+        """What scikit-learn may ask of it: missing values, texts and categories are fine; its output is float32 always."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.categorical = True
+        tags.input_tags.string = True
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+
+def _rows_of(table: pa.Table) -> Rows:
+    """The rows of an Arrow table; every column is its own role, and none is a label, whatever it is called."""
+    from datasets import Dataset
+
+    dataset = Dataset(table)
+    columns = {name: name for name in table.column_names}
+    return Rows(dataset=dataset, columns=columns, name="X", fingerprint=content_fingerprint(dataset))
+
+
+def _column(values: Any) -> pa.Array:
+    """A column of an array as Arrow; Python objects become numbers where all of them are, else texts."""
+    return arrow_column(values.tolist()) if values.dtype.kind in "OUS" else pa.array(np.ascontiguousarray(values))
+
+
+def _with_labels(rows: Rows, codes: Any) -> Rows:
+    """The rows with one more column, the labels."""
+    name = "label"
+    while name in rows.columns:
+        name += "_"
+    labels = np.asarray(codes, dtype=np.int64)
+    if len(labels) != len(rows):
+        raise ValueError(f"X has {len(rows)} rows, and y has {len(labels)}.")
+    return replace(rows, dataset=rows.dataset.add_column(name, labels.tolist()), label=name)

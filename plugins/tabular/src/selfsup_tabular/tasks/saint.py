@@ -1,0 +1,123 @@
+"""SAINT: contrast and denoising of rows that are mixed with others, in cells and in embeddings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from selfsup.backbones import Backbone, TokenBackbone
+from selfsup.config import Config
+from selfsup.objectives import mlp, nt_xent
+from selfsup.tasks import PretextTask, StepOutput, TaskRecipe, Views
+from selfsup.tasks.masked_modeling import token_backbone
+from selfsup.types import Batch, Info
+from selfsup_tabular.corruptions import marginal_swap
+
+
+class SAINTConfig(Config):
+    """Options of SAINT's pretraining (Somepalli et al. 2021, arXiv:2106.01342)."""
+
+    cutmix: float = Field(default=0.3, ge=0, lt=1)
+    """Share of the cells that is replaced by the same column's cell of another row (paper: 0.3)."""
+    mixup: float = Field(default=0.2, ge=0, lt=1)
+    """Share of another row's embedding that is mixed in (paper: alpha = 0.2)."""
+    temperature: float = Field(default=0.7, gt=0)
+    """Divides the cosines of the contrastive loss (paper: 0.7)."""
+    denoising_weight: float = Field(default=10.0, ge=0)
+    """Lambda, the weight of giving the cells back against the contrast (paper: 10)."""
+    hidden_dim: int = Field(default=256, ge=1)
+    """Width of the hidden layer of both projectors (authors' code: 6/5 of all cells' embeddings together)."""
+    output_dim: int = Field(default=128, ge=1)
+    """Width of the projections (authors' code: half of all cells' embeddings together)."""
+
+
+class MixedViews(Views):
+    """Three views of each row: as it is, with cells of others (CutMix), and the row that is to be mixed into the second."""
+
+    def __init__(self, cutmix: float) -> None:
+        super().__init__()
+        self.cutmix = cutmix
+        self.n_global, self.n_local = 3, 0
+
+    def forward(self, batch: Batch, generator: torch.Generator | None) -> list[Batch]:
+        """The clean rows, those with CutMix, and of these another one for each row."""
+        cut = marginal_swap(batch, self.cutmix, generator).batch
+        rows = batch["numeric"].shape[0]
+        device = batch["numeric"].device
+        step = torch.randint(1, max(rows, 2), (rows,), generator=generator, device=device)
+        other = (torch.arange(rows, device=device) + step) % rows
+        return [batch, cut, {key: cut[key][other] for key in ("numeric", "missing", "category")}]
+
+
+class SAINT(PretextTask):
+    """Pretraining of SAINT (Somepalli et al. 2021, arXiv:2106.01342, section 4 and equation 5), for any cells as tokens.
+
+    One view is the row; the other takes cells of other rows (CutMix) and is then mixed with another row's embedding (mixup).
+    Their projections attract each other and repel those of other rows; from the mixed view the cells are given back.
+
+    Unlike the paper: equation 4 gives the row itself the weight alpha = 0.2, here the *other* row has it, since a positive that
+    is four fifths of another row is none. Projections start from the mean over the cells, which is what is evaluated, and not
+    from all cells side by side. The contrast is the core's NT-Xent, whose negatives come from both views.
+
+    Args:
+        config: options.
+        backbone: the network to train; its tokens are cells.
+    """
+
+    backbone: TokenBackbone
+
+    def __init__(self, config: SAINTConfig, backbone: TokenBackbone) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = backbone
+        self.views = MixedViews(config.cutmix)
+        dims = [backbone.embed_dim, config.hidden_dim, config.output_dim]
+        self.projector = mlp(dims, norm=False)
+        self.mixed_projector = mlp(dims, norm=False)
+        self.head = backbone.target_head(backbone.embed_dim)
+
+    def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
+        """Mix, encode both views in one call, contrast, denoise."""
+        clean, cut, other = (self.backbone.tokenize(view) for view in self.views(batch, generator))
+        mixed = torch.lerp(cut.embeddings, other.embeddings, self.config.mixup)
+        both = replace(
+            clean,
+            embeddings=torch.cat([clean.embeddings, mixed]),
+            positions=_twice(clean.positions),
+            padding=None if clean.padding is None else torch.cat([clean.padding, clean.padding]),
+        )
+        rows = len(mixed)
+        encoded = self.backbone.encode(both)
+        pooled = encoded.mean(dim=1)
+        a, b = self.projector(pooled[:rows]), self.mixed_projector(pooled[rows:])
+        if a.dtype != torch.float64:
+            a, b = a.float(), b.float()
+        contrastive = nt_xent(a, b, self.config.temperature)
+        every = torch.arange(encoded.shape[1], device=encoded.device).expand(rows, -1)
+        cells = self.backbone.target_loss(self.head(encoded[rows:]), self.backbone.targets(batch), every, distance="squared")
+        denoising = cells.mean()
+        return StepOutput(
+            contrastive + self.config.denoising_weight * denoising,
+            {"contrastive_loss": contrastive.detach(), "denoising_loss": denoising.detach()},
+        )
+
+
+def _twice(positions: Tensor) -> Tensor:
+    """Positions of both views' tokens: [1, N, D] fits as it is."""
+    return positions if len(positions) == 1 else torch.cat([positions, positions])
+
+
+def build_saint(config: SAINTConfig, backbone: Backbone, info: Info) -> SAINT:
+    """Build SAINT's pretraining around a token backbone."""
+    return SAINT(config, token_backbone(backbone, "SAINT"))
+
+
+RECIPE = TaskRecipe(
+    config=SAINTConfig,
+    build=build_saint,
+    optimization={"optimizer": "adamw", "lr": 1e-4, "weight_decay": 0.01, "batch_size": 256},
+)
+"""SAINT; the paper takes AdamW (1e-4, weight decay 0.01) at a batch of 256."""

@@ -1,0 +1,147 @@
+"""SubTab: rows seen through overlapping subsets of their columns."""
+
+from __future__ import annotations
+
+from itertools import combinations, pairwise
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from selfsup.backbones import Backbone
+from selfsup.config import Config
+from selfsup.errors import ConfigError
+from selfsup.objectives import mlp, nt_xent
+from selfsup.tasks import PretextTask, StepOutput, TaskRecipe, Views
+from selfsup.tasks.view_embedding import encode_views
+from selfsup.types import Batch, Info
+from selfsup_tabular.corruptions import marginal_swap
+from selfsup_tabular.decoder import CellDecoder
+from selfsup_tabular.layout import CellLayout
+from selfsup_tabular.tasks.hiding import hide_cells
+
+
+class SubTabConfig(Config):
+    """Options of SubTab (Ucar et al. 2021, arXiv:2110.04361)."""
+
+    n_subsets: int = Field(default=4, ge=2)
+    """Subsets K of the columns, at most as many as there are columns (paper: 4 for MNIST, tuned for each table)."""
+    overlap: float = Field(default=0.75, ge=0, le=1)
+    """Columns that a subset shares with its neighbour, as a share of those it does not share (paper: 0.75)."""
+    whole_row: bool = True
+    """Whether the whole row is one more view, as the encoder is given whole rows afterwards; the paper averages subsets."""
+    noise: float = Field(default=0.15, ge=0, lt=1)
+    """Share of the cells that is replaced by another row's (swap noise; authors' code: 0.15 to 0.3)."""
+    temperature: float = Field(default=0.1, gt=0)
+    """Divides the cosines of the contrastive loss (paper: 0.1)."""
+    contrastive_weight: float = Field(default=1.0, ge=0)
+    """Weight of NT-Xent between the subsets' projections (paper: 1)."""
+    distance_weight: float = Field(default=1.0, ge=0)
+    """Weight of the squared distance between the subsets' projections (paper: 1)."""
+    hidden_dim: int = Field(default=256, ge=1)
+    """Width of the hidden layers of projector and decoder (authors' code: as wide as the encoder's)."""
+    output_dim: int = Field(default=128, ge=1)
+    """Width of the projection (authors' code: as wide as the embedding)."""
+    decoder_depth: int = Field(default=1, ge=0)
+    """Hidden layers of the decoder (authors' code: as many as the encoder has)."""
+
+
+def column_subsets(n_cells: int, n_subsets: int, overlap: float) -> Tensor:
+    """[K, n_cells] bool, which columns each subset holds.
+
+    Neighbouring columns are parted into K blocks of as equal size as can be, and each block is made longer by the share
+    ``overlap`` of its size, to the left (the first to the right), as in the authors' code.
+
+    Args:
+        n_cells: columns.
+        n_subsets: K; at most ``n_cells`` are made.
+        overlap: 0 to 1.
+
+    Raises:
+        ConfigError: there are fewer than two columns.
+    """
+    if n_cells < 2:
+        raise ConfigError(f"SubTab parts the columns into subsets, and this table has {n_cells}: it needs at least two.")
+    n_subsets = min(n_subsets, n_cells)
+    bounds = [round(k * n_cells / n_subsets) for k in range(n_subsets + 1)]
+    held = torch.zeros(n_subsets, n_cells, dtype=torch.bool)
+    for k, (start, end) in enumerate(pairwise(bounds)):
+        more = round(overlap * (end - start))
+        held[k, max(start - more, 0) : end + (more if k == 0 else 0)] = True
+    return held
+
+
+class SubsetViews(Views):
+    """K views of each row, each through its own subset of the columns; cells out of the subset are missing."""
+
+    hidden: Tensor
+
+    def __init__(self, config: SubTabConfig, n_cells: int) -> None:
+        super().__init__()
+        hidden = ~column_subsets(n_cells, config.n_subsets, config.overlap)
+        if config.whole_row:
+            hidden = torch.cat([hidden, torch.zeros(1, n_cells, dtype=torch.bool)])
+        self.register_buffer("hidden", hidden, persistent=False)
+        self.noise = config.noise
+        self.n_global, self.n_local = len(hidden), 0
+
+    def forward(self, batch: Batch, generator: torch.Generator | None) -> list[Batch]:
+        """One view a subset, with swap noise of its own."""
+        views = []
+        for place in range(self.n_global):
+            noisy = marginal_swap(batch, self.noise, generator).batch if self.noise else batch
+            views.append(hide_cells(noisy, self.hidden[place : place + 1]))
+        return views
+
+
+class SubTab(PretextTask):
+    """Subsetting features of tabular data (Ucar et al. 2021, arXiv:2110.04361, equations 1 to 4).
+
+    Each subset of the columns is encoded by itself; from each the whole row is given back, and all pairs of subsets attract
+    each other (NT-Xent and squared distance of their projections). In the paper a subset is the encoder's whole input, and
+    embeddings of new rows are means over subsets. Here columns out of the subset are missing values, and the whole row is one
+    more view by default, so that the encoder takes whole rows as any other does.
+
+    Args:
+        config: options.
+        backbone: the network to train.
+        info: of the processor.
+    """
+
+    def __init__(self, config: SubTabConfig, backbone: Backbone, info: Info) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = backbone
+        self.layout = CellLayout(info)
+        self.views = SubsetViews(config, self.layout.n_cells)
+        self.projector = mlp([backbone.pooled_dim, config.hidden_dim, config.output_dim], norm=False, activation=nn.LeakyReLU)
+        self.decoder = CellDecoder(backbone.pooled_dim, self.layout.width, config.hidden_dim, config.decoder_depth)
+
+    def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
+        """Cut subsets, encode, give rows back, compare all pairs."""
+        views = self.views(batch, generator)
+        encoded = encode_views(self.backbone, views)
+        values = self.layout.values(batch)
+        reconstruction = torch.stack([self.layout.losses(self.decoder(view), values).mean() for view in encoded]).mean()
+        projected = self.projector(torch.cat([view.pooled for view in encoded]))
+        projected = projected if projected.dtype == torch.float64 else projected.float()
+        pairs = list(combinations(projected.chunk(len(encoded)), 2))
+        contrastive = torch.stack([nt_xent(a, b, self.config.temperature) for a, b in pairs]).mean()
+        distance = torch.stack([(a - b).square().mean() for a, b in pairs]).mean()
+        loss = reconstruction + self.config.contrastive_weight * contrastive + self.config.distance_weight * distance
+        return StepOutput(
+            loss,
+            {
+                "reconstruction_loss": reconstruction.detach(),
+                "contrastive_loss": contrastive.detach(),
+                "distance_loss": distance.detach(),
+            },
+        )
+
+
+RECIPE = TaskRecipe(
+    config=SubTabConfig,
+    build=SubTab,
+    optimization={"optimizer": "adamw", "lr": 1e-3, "weight_decay": 1e-5, "batch_size": 256, "clip": 1.0},
+)
+"""SubTab; the authors' code takes AdamW (1e-3) at a batch of 256."""

@@ -1,0 +1,25 @@
+"""``selfsup transfer``: carry an encoder over to a table with partly other columns."""
+
+from __future__ import annotations
+
+import click
+
+from selfsup.cli.output import emit, json_option
+
+
+@click.command()
+@click.argument("encoder", metavar="RUN|ENCODER")
+@click.option("--data", required=True, metavar="SRC", help="The new table: a file, a folder, a registered data set.")
+@click.option("--label", metavar="COL", help="Its label column, which is left out.")
+@click.option("--out", required=True, metavar="DIR", help="Where the encoder for the new table goes.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of the new columns' weights.")
+@json_option
+def command(encoder: str, data: str, label: str | None, out: str, seed: int, as_json: bool) -> None:
+    """Carry an encoder of tables over to a table with partly other columns."""
+    from selfsup_tabular.column_transfer import transfer
+
+    moved = transfer(encoder, data, label=label, seed=seed)
+    path = moved.encoder.save(out)
+    document = {"path": path, "shared": list(moved.shared), "new": list(moved.new), "gone": list(moved.gone)}
+    text = f"{path}: {len(moved.shared)} columns carried over, {len(moved.new)} new, {len(moved.gone)} gone"
+    emit(document, as_json=as_json, text=lambda: click.echo(text))

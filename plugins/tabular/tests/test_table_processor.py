@@ -1,0 +1,247 @@
+import datetime
+import json
+import tracemalloc
+
+import datasets
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from selfsup.data import load_source, prepare, processor_digest
+from selfsup.errors import ArtifactError, BadRowError, ColumnError, ConfigError, DataError, SourceError, TooManyBadRowsError
+from selfsup.specs import ModalitySpec
+from selfsup.validation import validated
+from selfsup_tabular.plugin import selfsup_modalities
+from selfsup_tabular.processor import TableProcessor, TableProcessorConfig
+
+(TABULAR,) = selfsup_modalities()
+
+ROWS = [
+    {"age": 20, "job": "cook", "paid": 1.5, "member": True, "since": datetime.date(2020, 1, 1)},
+    {"age": 40, "job": "smith", "paid": None, "member": False, "since": datetime.date(2020, 7, 1)},
+    {"age": 60, "job": "cook", "paid": 2.5, "member": None, "since": None},
+    {"age": None, "job": None, "paid": 2.0, "member": True, "since": datetime.date(2021, 1, 1)},
+]
+
+
+def fitted(rows=ROWS, **options) -> TableProcessor:
+    return TableProcessor(TableProcessorConfig(**options)).fit(rows)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SELFSUP_CACHE", str(tmp_path / "cache"))
+
+
+def equal(one, other) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_a_batch_by_hand():
+    processor = fitted(scaling="standard")
+    info = processor.info()
+    assert info["numeric_columns"] == [
+        "age", "paid", "since.time", "since.year_sin", "since.year_cos", "since.week_sin", "since.week_cos",
+    ]  # fmt: skip
+    assert info["category_columns"] == ["job", "member"]
+    assert info["cardinalities"] == [4, 4]
+    assert info["n_cells"] == 9
+    assert json.loads(json.dumps(info)) == info
+    batch = processor(ROWS)
+    assert {key: (tuple(value.shape), value.dtype) for key, value in batch.items()} == {
+        "numeric": ((4, 7), torch.float32),
+        "missing": ((4, 7), torch.bool),
+        "category": ((4, 2), torch.int64),
+    }
+    torch.testing.assert_close(batch["numeric"][:, 0], torch.tensor([-(1.5**0.5), 0, 1.5**0.5, 0]))
+    assert batch["missing"][:, :3].tolist() == [[False] * 3, [False, True, False], [False, False, True], [True, False, False]]
+    assert batch["category"].tolist() == [[2, 2], [3, 3], [2, 1], [1, 2]]
+    assert not batch["numeric"][batch["missing"]].any()
+
+
+def test_new_tables_may_have_other_columns_order_and_values():
+    processor = fitted()
+    row = {**ROWS[0], "job": "pilot", "extra": [1, 2]}
+    turned = dict(reversed(row.items()))
+    assert equal(processor([row]), processor([turned]))
+    assert processor([row])["category"].tolist() == [[0, 2]]
+    assert processor([{**row, "age": None, "job": None, "member": None}])["category"].tolist() == [[1, 1]]
+
+
+def test_a_missing_column_is_an_error_unless_it_may_be_absent():
+    row = {key: value for key, value in ROWS[0].items() if key not in ("age", "job", "since")}
+    with pytest.raises(
+        ColumnError, match=r"no column 'age', 'since', 'job'.*it has paid, member.*--label.*absent_columns=missing"
+    ):
+        fitted()([row])
+    batch = fitted(absent_columns="missing")([row])
+    assert batch["missing"].tolist() == [[True, False, True, True, True, True, True]]
+    assert batch["category"].tolist() == [[1, 2]]
+
+
+def test_tables_in_memory_and_rows_give_the_same():
+    pl = pytest.importorskip("polars")
+    frame = pd.DataFrame(ROWS, index=[9, 8, 7, 6]).astype({"job": "category"})
+    processor = fitted()
+    for table in (frame, pa.Table.from_pylist(ROWS), pl.DataFrame(ROWS).with_columns(pl.col("job").cast(pl.Categorical))):
+        assert equal(processor(table), processor(ROWS)), type(table)
+        again = fitted(table)
+        assert processor_digest(again) == processor_digest(processor), type(table)
+
+
+def test_a_data_frame_is_a_source():
+    rows = load_source(pd.DataFrame({"x": [1.0, 2.0], "label": ["a", "b"]}), modality=TABULAR)
+    assert rows.class_names == ("a", "b")
+    assert fitted(rows.without_labels()).info()["numeric_columns"] == ["x"]
+
+
+def test_kinds_can_be_overridden():
+    rows = [{"code": 1, "text": "5", "day": "2020-01-01", "id": n} for n in range(3)]
+    info = fitted(rows).info()
+    assert (info["numeric_columns"][:2], info["category_columns"]) == (["code", "id"], ["text"])
+    info = fitted(rows, categorical="code, day", numeric=["text"], drop="id").info()
+    assert (info["numeric_columns"], info["category_columns"]) == (["text"], ["code", "day"])
+    assert info["dropped"] == {"id": "as told"}
+    assert fitted(rows, dates="day", drop="code,id,text").info()["numeric_columns"][0] == "day.time"
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"categorical": "a,b", "drop": "b"}, "column 'b' is named by 'categorical' and by 'drop'"),
+    ({"scaling": "minmax"}, "scaling = 'minmax' is not allowed"),
+])  # fmt: skip
+def test_options_that_contradict_each_other_are_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        validated(TableProcessorConfig, options, what="processor")
+
+
+def test_tables_that_teach_nothing_are_refused():
+    with pytest.raises(ColumnError, match=r"no column 'wage' to take as numeric\. The columns are age,"):
+        fitted(numeric="wage")
+    with pytest.raises(ColumnError, match=r"No column of the table is of use \(x: it holds no value\)"):
+        fitted([{"x": None}])
+    with pytest.raises(SourceError, match="no row"):
+        fitted([])
+    with pytest.raises(DataError, match=r"call fit\(rows\)"):
+        TableProcessor()(ROWS)
+
+
+def test_one_row_and_all_null_columns_are_handled():
+    processor = fitted([{"x": 3.0, "c": "a", "empty": None}])
+    assert processor.info()["dropped"] == {"empty": "it holds no value"}
+    assert processor([{"x": 3.0, "c": "a", "empty": "now"}])["category"].tolist() == [[2]]
+    empty = fitted()([dict.fromkeys(ROWS[0])])
+    assert empty["missing"].all()
+    assert empty["category"].tolist() == [[1, 1]]
+
+
+def test_rare_categories_share_the_unknown_code():
+    rows = [{"c": value} for value in "aaabbc"]
+    assert fitted(rows, min_count=2)(rows)["category"][:, 0].tolist() == [2, 2, 2, 3, 3, 0]
+    assert fitted(rows, max_categories=1)(rows)["category"][:, 0].tolist() == [2, 2, 2, 0, 0, 0]
+
+
+def test_categories_beyond_a_small_integer_are_kept_apart():
+    rows = [{"c": n} for n in range(40_000)]
+    processor = fitted(rows, categorical="c", max_categories=40_000)
+    codes = processor(rows)["category"][:, 0]
+    assert codes.unique().numel() == 40_000
+    assert int(codes.min()) == 2
+
+
+def test_a_saved_processor_gives_the_same(tmp_path):
+    processor = fitted(drop="member")
+    processor.save(tmp_path)
+    loaded = TableProcessor.load(tmp_path)
+    assert equal(loaded(ROWS), processor(ROWS))
+    assert loaded.info() == processor.info()
+    assert processor_digest(loaded) == processor_digest(processor)
+    (tmp_path / "table_processor.json").write_text("{}")
+    with pytest.raises(ArtifactError, match="is not a saved table processor"):
+        TableProcessor.load(tmp_path)
+
+
+def test_an_unreadable_cell_makes_a_bad_row():
+    rows = [{"x": value} for value in ("1.5", "2.5", "much")]
+    processor = fitted(rows[:2])
+    results = processor.encode_rows(rows)
+    assert [isinstance(item, BadRowError) for item in results] == [False, False, True]
+    with pytest.raises(BadRowError, match="row 2: column 'x' holds 'much', which is not a number"):
+        processor(rows)
+    with pytest.raises(BadRowError, match="'much'"):
+        processor.encode(rows[2])
+    source = load_source(pd.DataFrame(rows), modality=TABULAR)
+    with pytest.raises(TooManyBadRowsError, match="row 2: column 'x' holds 'much'"):
+        prepare(source, processor)
+    store = prepare(source, processor, max_bad_rows=0.5)
+    assert store.kept.tolist() == [0, 1]
+    assert equal(processor.collate(store.read([1])), processor(rows[1:2]))
+
+
+def test_rows_go_to_the_store_as_they_are_processed_at_once():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": rng.normal(size=3000), "c": rng.choice(list("abc"), 3000)})
+    frame.loc[::5, "x"] = np.nan
+    source = load_source(frame, modality=TABULAR)
+    processor = fitted(source)
+    store = prepare(source, processor)
+    assert len(store) == 3000
+    order = rng.permutation(3000)
+    assert equal(processor.collate(store.read(order)), processor(frame.iloc[order]))
+
+
+def test_scales_are_learned_from_a_sample_of_many_rows():
+    frame = pd.DataFrame({"x": np.arange(20_000.0)})
+    source = load_source(frame, modality=TABULAR)
+    whole, part = fitted(source, scaling="standard"), fitted(source, scaling="standard", fit_rows=2000)
+    assert processor_digest(fitted(source, scaling="standard", fit_rows=2000)) == processor_digest(part)
+    assert processor_digest(whole) != processor_digest(part)
+    assert abs(float(part(frame)["numeric"].mean())) < 0.1
+    assert fitted(frame, fit_rows=2000, scaling="standard").plan.numbers[0].scale.center == pytest.approx(1e4, rel=0.05)
+
+
+def test_csv_and_parquet_files_give_the_same(tmp_path):
+    frame = pd.DataFrame({"n": [1, 2, 3], "c": ["a", "b", None], "d": ["2020-01-01", "2020-01-02", "2020-01-03"]})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    frame.to_parquet(tmp_path / "t.parquet")
+    sources = [load_source(tmp_path / f"t.{kind}", modality=TABULAR) for kind in ("csv", "parquet")]
+    batches = [fitted(rows)(rows.read(range(3))) for rows in sources]
+    assert equal(*batches)
+    assert batches[0]["numeric"].shape == (3, 6)
+
+
+def test_memory_does_not_grow_with_the_rows(tmp_path):
+    def peak(n: int) -> int:
+        file = tmp_path / f"{n}.parquet"
+        with pq.ParquetWriter(file, pa.schema({"x": pa.float64(), "c": pa.string()})) as writer:
+            for start in range(0, n, 20_000):
+                x = np.arange(start, start + 20_000, dtype=np.float64)
+                writer.write_table(pa.table({"x": x, "c": pa.array((x % 7).astype(int).astype(str))}))
+        rows = load_source(file, modality=TABULAR)
+        pool = pa.default_memory_pool()
+        tracemalloc.start()
+        before = pool.bytes_allocated()
+        store = prepare(rows, fitted(rows, fit_rows=5000), workers=1)
+        used = tracemalloc.get_traced_memory()[1] + pool.bytes_allocated() - before
+        tracemalloc.stop()
+        assert len(store) == n
+        return used
+
+    peak(20_000)  # imports
+    small, large = peak(300_000), peak(900_000)
+    assert large < 1.1 * small
+
+
+def test_lists_are_dropped_and_named(tmp_path):
+    rows = load_source(datasets.Dataset.from_dict({"x": [1, 2], "pixels": [[1], [2]]}), modality=TABULAR)
+    assert "list" in fitted(rows).info()["dropped"]["pixels"]
+    with pytest.raises(ColumnError, match="'pixels' holds list"):
+        fitted(rows, categorical="pixels")
+
+
+def test_the_plugin_is_a_modality_of_whole_rows():
+    assert isinstance(TABULAR, ModalitySpec)
+    assert TABULAR.columns == {}
+    assert [flag.name for flag in TABULAR.flags] == ["categorical", "numeric", "dates", "drop"]

@@ -9,7 +9,13 @@ from selfsup.testing import (
     task_cases,
 )
 
-ENTRY_MODULES = ("selfsup.plugins.builtin", "selfsup_vision.plugin", "selfsup_bench.plugin")
+ENTRY_MODULES = (
+    "selfsup.plugins.builtin",
+    "selfsup_tabular.plugin",
+    "selfsup_text.plugin",
+    "selfsup_vision.plugin",
+    "selfsup_bench.plugin",
+)
 
 
 def test_entry_modules_are_light():

@@ -1,4 +1,4 @@
-"""The commands and the code of the README do what they say, in its order, on pictures made for the test."""
+"""The commands and the code of the README do what they say, in its order, on pictures, texts and a table made for the test."""
 
 from __future__ import annotations
 
@@ -45,7 +45,24 @@ def folders(tmp_path):
     (tmp_path / "photos" / "one.jpg").write_bytes(next((tmp_path / "photos").rglob("*.png")).read_bytes())
 
 
-@pytest.mark.usefixtures("folders")
+@pytest.fixture
+def tables(tmp_path):
+    """``corpus.txt``, ``reviews.csv`` and ``table.csv`` of the README: made-up sentences of two kinds, and made-up people."""
+    generator = np.random.default_rng(0)
+    words = {"good": ["fine", "warm", "bright", "kind"], "bad": ["dull", "cold", "grey", "harsh"]}
+    common = ["the", "film", "was", "a", "day", "and", "so", "very", "story", "of"]
+    reviews = []
+    for number in range(3000):
+        kind = ("good", "bad")[number % 2]
+        reviews.append((" ".join(generator.choice([*common, *words[kind]], 20)), kind))
+    (tmp_path / "corpus.txt").write_text("\n".join(text for text, _ in reviews))
+    (tmp_path / "reviews.csv").write_text("text,label\n" + "\n".join(f"{text},{kind}" for text, kind in reviews[:200]))
+    ages, jobs = generator.integers(18, 80, 600), generator.choice(["nurse", "smith", "clerk"], 600)
+    people = [f"{age},{job},{'high' if age > 40 and job != 'clerk' else 'low'}" for age, job in zip(ages, jobs, strict=True)]
+    (tmp_path / "table.csv").write_text("age,job,income\n" + "\n".join(people))
+
+
+@pytest.mark.usefixtures("folders", "tables")
 def test_commands(cli):
     commands = [
         line for block in blocks("console") for line in block.splitlines() if line.startswith("selfsup") and line != LONG
@@ -54,7 +71,8 @@ def test_commands(cli):
     for command in commands:
         outcome = cli(*shlex.split(command)[1:])
         assert outcome.status == 0, f"{command}: {outcome.err}"
-    for left in ("runs/photos/encoder/model.safetensors", "embeddings.parquet", "backbone.safetensors"):
+    runs = [f"runs/{name}/encoder/model.safetensors" for name in ("photos", "texts", "table")]
+    for left in (*runs, "embeddings.parquet", "backbone.safetensors", "encoder/tokenizer.json"):
         assert Path(left).is_file(), left
 
 

@@ -48,6 +48,15 @@ def test_nothing_that_the_core_requires_belongs_to_a_modality():
     assert found.isdisjoint(MODALITY_PACKAGES)
 
 
+def test_a_plugin_brings_no_package_of_another_modality():
+    text = requirements("selfsup-text", set())
+    assert {"selfsup", "transformers", "tokenizers"} <= text
+    assert text.isdisjoint({"torchvision", "torchaudio", "timm"})
+    tabular = requirements("selfsup-tabular", set())
+    assert {"selfsup", "scikit-learn"} <= tabular
+    assert tabular.isdisjoint(MODALITY_PACKAGES | {"tokenizers"})
+
+
 def test_the_benchmark_requires_no_plugin():
     found = requirements("selfsup-bench", set())
     assert "selfsup" in found
@@ -56,7 +65,7 @@ def test_the_benchmark_requires_no_plugin():
 
 
 def test_every_module_of_the_core_imports_without_them():
-    absent = MODALITY_PACKAGES | {"PIL", "selfsup_vision", "selfsup_bench"}
+    absent = MODALITY_PACKAGES | {"PIL", "selfsup_tabular", "selfsup_text", "selfsup_vision", "selfsup_bench"}
     env = {**os.environ, "SELFSUP_PLUGINS": "", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "-c", IMPORT_ALL.format(absent=absent)], capture_output=True, text=True, check=False, env=env

@@ -1,0 +1,51 @@
+"""Each of these plugins imports, to its last module, where the packages of other modalities are not installed."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+IMPORT_ALL = """
+import importlib, importlib.util, pkgutil, sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {absent!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+found = importlib.util.find_spec
+# Libraries ask in this way what is installed, and expect None.
+importlib.util.find_spec = lambda name, package=None: None if name.partition(".")[0] in {absent!r} else found(name, package)
+sys.meta_path.insert(0, Absent())
+package = importlib.import_module({package!r})
+names = [m.name for m in pkgutil.walk_packages(package.__path__, package.__name__ + ".")]
+for name in names:
+    importlib.import_module(name)
+from selfsup.registry import registry
+modality = {package!r}.removeprefix("selfsup_")
+house = registry()
+rows = house.modality_objects(modality).mock_rows(16, 0)
+processor = house.processor_class(modality)(house.processor_class(modality).Config()).fit(rows)
+backbone, _ = house.build_backbone(house.modalities[modality].backbone, {{}}, processor.info())
+print(len(names), tuple(backbone(processor(rows)).pooled.shape)[0])
+"""
+PICTURES_AND_SOUNDS = {"torchvision", "torchaudio", "timm", "PIL"}
+OTHERS = {"selfsup_vision", "selfsup_bench"}
+
+
+@pytest.mark.parametrize(
+    ("package", "absent"),
+    [
+        ("selfsup_text", PICTURES_AND_SOUNDS | OTHERS | {"selfsup_tabular"}),
+        ("selfsup_tabular", PICTURES_AND_SOUNDS | OTHERS | {"selfsup_text", "transformers", "tokenizers"}),
+    ],
+)
+def test_a_plugin_works_alone(package, absent):
+    env = {**os.environ, "SELFSUP_PLUGINS": package.removeprefix("selfsup_"), "OMP_NUM_THREADS": "1"}
+    code = IMPORT_ALL.format(absent=absent, package=package)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=env)
+    assert done.returncode == 0, done.stderr
+    modules, rows = map(int, done.stdout.split())
+    assert modules > 5
+    assert rows == 16

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,8 +11,11 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from selfsup.errors import SourceError, StorageError
-from selfsup_bench import datasets as embedded
-from selfsup_bench.datasets import digits, mnist_5k, split_rows
+from selfsup_bench.datasets import images as embedded
+from selfsup_bench.datasets.cache import split_rows
+from selfsup_bench.datasets.images import digits, mnist_5k
+from selfsup_bench.datasets.tables import breast_cancer, digits_table, wine
+from selfsup_bench.datasets.texts import PARTS, labelled_paragraphs, pydoc_topics
 
 
 @pytest.fixture(autouse=True)
@@ -56,3 +61,44 @@ def test_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("SELFSUP_CACHE", str(tmp_path / "file"))
     with pytest.raises(StorageError, match="SELFSUP_CACHE"):
         digits("test")
+
+
+def test_paragraphs_have_the_part_that_their_page_is_of() -> None:
+    said = "A sentence that is long enough to be taken as a paragraph."
+    both = "A sentence on pages of two parts, which says nothing of either of them."
+    pages = {
+        "assert": f"The title\n*****\n\n{said}\n\n{both}",
+        "compound": f"{said}\n\nshort",
+        "types": f"{both}\n\n   Another sentence\n   that goes on, in the   next line.",
+        "new-topic": "A page of another Python that no part is known of, as long as you like.",
+    }
+    names = list(PARTS)
+    assert labelled_paragraphs(pages) == [
+        (said, names.index("statements")),
+        ("Another sentence that goes on, in the next line.", names.index("data model")),
+    ]
+
+
+def test_text_is_pythons_own_reference() -> None:
+    train, test = pydoc_topics("train"), pydoc_topics("test")
+    assert train.features["label"].names == list(PARTS)
+    assert len(train) > 900
+    assert min(np.bincount(train["label"])) > 60
+    assert not set(train["text"]) & set(test["text"])
+    assert any("expression" in text for text in test["text"])
+
+
+@pytest.mark.parametrize(("read", "columns", "rows"), [(breast_cancer, 30, 569), (wine, 13, 178), (digits_table, 64, 1797)])
+def test_tables_are_scikit_learns(read: Callable[[str], Any], columns: int, rows: int) -> None:
+    train, test = read("train"), read("test")
+    assert len(train.features) == columns + 1
+    assert len(train) + len(test) == rows
+    classes = len(train.features["label"].names)
+    assert set(train["label"]) == set(test["label"]) == set(range(classes))
+
+
+def test_digits_of_the_table_are_those_of_the_images() -> None:
+    image = np.asarray(Image.open(io.BytesIO(digits("test").data.column("image").to_pylist()[7]["bytes"])))
+    row = digits_table("test")[7]
+    del row["label"]
+    assert (np.round(np.array(list(row.values())) * 255 / 16) == image.ravel()).all()

@@ -25,7 +25,7 @@ def test_time_left_follows_each_kind_and_how_many_run_at_a_time() -> None:
 
 def test_lines_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     cells = [cell("task", 0), cell("task", 1)]
-    progress = Progress(cells, reused=3, headline="knn.accuracy")
+    progress = Progress(cells, reused=3, headlines={"toy": "knn.accuracy"})
     for item, status in zip(cells, ("done", "failed"), strict=True):
         progress.started(item)
         error = "boom\nmore" if status == "failed" else ""

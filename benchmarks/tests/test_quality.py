@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from selfsup.registry import registry
-from selfsup_bench.quality.__main__ import equal_budget, summarise
+from selfsup.training.resolve import resolve_config
 from selfsup_bench.quality.recipe import Recipe, train_here
+from selfsup_bench.quality.vision import equal_budget, summarise
 
 vision = pytest.importorskip("selfsup_vision", reason="needs the vision plugin")
 
@@ -20,6 +23,11 @@ def test_goals_are_differences_paired_by_seed() -> None:
     assert not summarise({"untrained": [0.2], "selfsup": [0.4], "lightly": [0.42]})["reached"]
 
 
+def usual(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The overrides that are not for the references."""
+    return {key: value for key, value in overrides.items() if not key.startswith("supervised.")}
+
+
 def test_one_budget_for_every_task_of_vision() -> None:
     specs = equal_budget(registry().tasks.values(), dataset="digits", steps=7, batch=32)
     names = {spec.task.partition("/")[2] for spec in specs}
@@ -27,6 +35,8 @@ def test_one_budget_for_every_task_of_vision() -> None:
     assert not names & {"supervised", "random-init"}
     assert {spec.steps for spec in specs} == {7}
     assert {spec.backbone for spec in specs} == {"resnet-narrow", "vit-tiny"}
+    for spec in specs:  # every option is one of its task
+        resolve_config({"task": spec.task, "data": "digits", "backbone": spec.backbone, **usual(spec.overrides)})
 
 
 def test_both_sides_train_the_same_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,9 +11,11 @@ from click.testing import CliRunner
 
 from selfsup.errors import BenchmarkError
 from selfsup_bench.speed import __main__ as program
+from selfsup_bench.speed.figures import NAMES, measurements
 from selfsup_bench.speed.images import images, write_folder
 from selfsup_bench.speed.measure import Figure, in_turn, peer, ratio_figure
 from selfsup_bench.speed.probes import embeddings
+from selfsup_bench.speed.settings import Settings
 
 
 def test_both_sides_are_measured_in_turn() -> None:
@@ -57,8 +59,9 @@ def test_made_up_embeddings_have_common_classes() -> None:
     assert (labels[torch.cdist(test, train).argmin(dim=1)] == wanted).all()
 
 
-def test_names_are_those_of_the_figures() -> None:
-    assert tuple(program.vision_figures()) == program.NAMES
+@pytest.mark.parametrize("modality", list(NAMES))
+def test_names_are_those_of_the_figures(modality: str) -> None:
+    assert tuple(measurements(modality)) == NAMES[modality]
 
 
 def _figure(reached: bool) -> Figure:
@@ -69,17 +72,17 @@ def _figure(reached: bool) -> Figure:
 
 @pytest.mark.parametrize("reached", [True, False])
 def test_exit_status_says_whether_the_goals_are_reached(monkeypatch: pytest.MonkeyPatch, reached: bool) -> None:
-    monkeypatch.setattr(program, "vision_figures", lambda: {"help": lambda repeats: _figure(reached)})
+    monkeypatch.setattr(program, "measurements", lambda modality: {"help": lambda settings: _figure(reached)})
     result = CliRunner().invoke(program.main, ["vision", "--only", "help", "--here", "--json"])
     assert result.exit_code == (0 if reached else 1)
     assert json.loads(result.stdout)[0]["reached"] is reached
 
 
 def test_a_figure_that_cannot_be_measured_is_a_line_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(repeats: int) -> Figure:
+    def missing(settings: Settings) -> Figure:
         raise BenchmarkError("install it")
 
-    monkeypatch.setattr(program, "vision_figures", lambda: {"knn": missing})
+    monkeypatch.setattr(program, "measurements", lambda modality: {"knn": missing})
     result = CliRunner().invoke(program.main, ["vision", "--only", "knn", "--here"])
     assert result.exit_code == 1
     assert "| knn | – | – | – | – | install it |" in result.stdout
@@ -91,3 +94,97 @@ def test_help_figure_from_the_command_line() -> None:
     figure = json.loads(done.stdout)[0]
     assert figure["name"] == "help"
     assert 0.01 < figure["ours"] < 30
+
+
+def test_a_name_of_another_modality_is_refused() -> None:
+    result = CliRunner().invoke(program.main, ["text", "--only", "knn"])
+    assert result.exit_code == 2
+    assert "'knn' is none of mlm, text-memory" in result.output
+
+
+def test_options_reach_the_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Settings] = []
+
+    def measure(settings: Settings) -> Figure:
+        seen.append(settings)
+        return _figure(True)
+
+    monkeypatch.setattr(program, "measurements", lambda modality: {"mlm": measure})
+    arguments = [
+        "text",
+        "--only",
+        "mlm",
+        "--here",
+        "--json",
+        "--repeats",
+        "2",
+        "--data",
+        "x.txt",
+        "--rows",
+        "9",
+        "--steps",
+        "4",
+    ]
+    assert CliRunner().invoke(program.main, arguments).exit_code == 0
+    assert seen == [Settings(repeats=2, data="x.txt", rows=9, steps=4)]
+
+
+def test_made_up_tables_and_lines(tmp_path: Path) -> None:
+    import pyarrow.parquet as parquet
+
+    from selfsup_bench.speed.memory import write_lines, write_table
+
+    write_table(tmp_path / "a.parquet", 500)
+    table = parquet.read_table(tmp_path / "a.parquet")
+    assert (table.num_rows, table.num_columns) == (500, 14)
+    assert table.column("number0").null_count > 0
+    assert len(set(table.column("kind2").to_pylist())) > 5
+    write_lines(tmp_path / "a.txt", 300)
+    lines = (tmp_path / "a.txt").read_text().splitlines()
+    assert len(lines) == 300
+    assert {len(line.split()) for line in lines} == {10}
+
+
+def test_memory_of_a_small_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("selfsup_tabular", reason="needs the tabular plugin")
+    from selfsup_bench.speed.memory import table_memory_figure
+
+    figure = table_memory_figure(Settings(rows=3000))
+    assert figure.what.endswith("3,000 rows against 300")
+    assert 0.8 < figure.value < 1.3
+    assert figure.ours > 50
+
+
+def test_both_sides_of_mlm_have_the_same_blocks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("selfsup_text", reason="needs the text plugin")
+    monkeypatch.setenv("SELFSUP_CACHE", str(tmp_path))
+    from selfsup.data import load_source, prepare
+    from selfsup.data.blocks import BlockStore
+    from selfsup.registry import registry
+    from selfsup_bench.speed import mlm
+
+    blocks, info = mlm.packed_blocks("pydoc-topics")
+    found = registry()
+    rows = load_source("pydoc-topics", modality=found.get("modality", "text")).without_labels()
+    kind = found.processor_class("text")
+    processor = kind(kind.Config(vocab_size=mlm.VOCABULARY, max_length=mlm.LENGTH, packing="blocks")).fit(rows)
+    store = BlockStore(prepare(rows, processor).path, mlm.LENGTH)
+    assert len(store) == len(blocks)
+    assert np.array_equal(store.read(range(len(store)))["ids"], blocks)
+    assert info["vocab_size"] == processor.info()["vocab_size"]
+
+
+def test_peers_train(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("accelerate", reason="needs accelerate")
+    pytest.importorskip("transformers", reason="needs transformers")
+    from selfsup_bench.speed import mlm
+
+    for name, value in (("LENGTH", 14), ("BATCH", 4), ("HIDDEN", 8), ("LAYERS", 1), ("HEADS", 2)):
+        monkeypatch.setattr(mlm, name, value)
+    monkeypatch.setattr(mlm, "cpu_count", lambda: 1)
+    info = {"vocab_size": 50, "pad_id": 0, "unk_id": 1, "cls_id": 2, "sep_id": 3, "mask_id": 4}
+    blocks = (np.arange(20 * 14).reshape(20, 14) % 45 + 5).astype(np.int32)
+    curve = mlm.their_training(blocks, info, steps=10, bf16=False)
+    assert len(curve.losses) == 10
+    assert curve.losses[0] == pytest.approx(np.log(50), rel=0.1)
+    assert curve.tokens_per_second > 10

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfsup.errors import SelfsupError
-from selfsup_bench.cells import Cell
+from selfsup_bench.cells import RAW_KINDS, Cell
 from selfsup_bench.executors.base import Job
 from selfsup_bench.records import Projection, Record, RecordStore, read_json
 
@@ -68,7 +68,7 @@ def measure(job: Job) -> Record:
     limit_threads(job.threads)
     cell = job.cell
     device = _device(job.device)
-    trained = _raw(cell) if cell.kind == "raw" else _pretrained(job)
+    trained = _raw(cell) if cell.kind in RAW_KINDS else _pretrained(job)
     encoder = trained.encoder.to(device)
     evaluation_began = time.perf_counter()
     results = selfsup.evaluate(
@@ -77,11 +77,12 @@ def measure(job: Job) -> Record:
         evaluators=cell.evaluators,
         options=_evaluator_options(cell),
         seed=cell.seed,
+        precision="auto",
         out=job.folder / "results",
     )
     evaluated = time.perf_counter()
     memory = peak_memory(device)
-    projection = _projection(encoder, cell) if job.draw else None
+    projection = _projection(encoder, cell) if job.draw and cell.kind != "boosting" else None
     return Record(
         key=job.key,
         cell=cell,
@@ -113,6 +114,9 @@ def limit_threads(threads: int) -> None:
 def run_options(cell: Cell) -> dict[str, Any]:
     """What the cell's pretraining is told, as ``selfsup.pretrain`` takes it."""
     overrides = {key: value for key, value in cell.overrides.items() if not key.startswith(EVALUATOR_PREFIX)}
+    if cell.kind == "random-init":
+        # Nothing is trained, but a batch that is larger than the data would be refused.
+        overrides["optimization.batch_size"] = 2
     budget = {"epochs": cell.epochs} if cell.epochs else {"steps": cell.steps}
     return {
         "task": cell.task,

@@ -8,15 +8,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
+from selfsup.errors import SpecError
 from selfsup.specs import BenchmarkSpec
 
-Kind = Literal["task", "random-init", "supervised", "raw"]
-"""A pretext task, or one of the three references: the untrained network, training with all labels, the raw features."""
+Kind = Literal["task", "random-init", "supervised", "raw", "boosting"]
+"""A pretext task, or a reference: the untrained network, training with all labels, the raw features, boosted trees on these."""
 
 REFERENCES: tuple[Kind, ...] = ("random-init", "supervised", "raw")
+"""Those that every benchmark has."""
+OPTIONAL: tuple[Kind, ...] = ("boosting",)
+"""Those that a benchmark may ask for."""
+RAW_KINDS: tuple[Kind, ...] = ("raw", "boosting")
+"""Those that need no network."""
 
 SHARED_PREFIXES = ("backbone.", "processor.", "evaluators.", "optimization.batch_size", "precision")
 """Overrides of a benchmark that hold for its references too; the others belong to its task."""
+
+BOOSTING = "boosting"
+"""The evaluator of the reference of that name, and of no other cell."""
 
 SUPERVISED_PREFIX = "supervised."
 """``supervised.optimization.lr`` is the supervised reference's learning rate, and is nothing to the task."""
@@ -107,13 +116,21 @@ def _cells(spec: BenchmarkSpec, seeds: Sequence[int], modality: str, backbone: s
             steps=spec.steps,
             epochs=spec.epochs,
             train_rows=spec.train_rows,
-            overrides=_without(spec.overrides, SUPERVISED_PREFIX),
+            overrides=_without(spec.overrides, SUPERVISED_PREFIX, f"evaluators.{BOOSTING}."),
             seed=seed,
         )
         for seed in seeds
     ]
-    references = {kind: tuple(reference(cell, kind, spec.overrides) for cell in task) for kind in REFERENCES}
+    kinds = (*REFERENCES, *_asked_for(spec))
+    references = {kind: tuple(reference(cell, kind, spec.overrides) for cell in task) for kind in kinds}
     return {"task": tuple(task), **references}
+
+
+def _asked_for(spec: BenchmarkSpec) -> list[Kind]:
+    unknown = sorted(set(spec.references) - set(OPTIONAL))
+    if unknown:
+        raise SpecError(f"BenchmarkSpec {spec.id!r} names the reference {unknown[0]!r}; there is {', '.join(OPTIONAL)}.")
+    return [kind for kind in OPTIONAL if kind in spec.references]
 
 
 def _without(overrides: Mapping[str, Any], *prefixes: str) -> dict[str, Any]:
@@ -131,19 +148,25 @@ def reference(cell: Cell, kind: Kind, overrides: Mapping[str, Any]) -> Cell:
         overrides: of the benchmark.
     """
     shared = {key: value for key, value in overrides.items() if key.startswith(SHARED_PREFIXES)}
+    trees = f"evaluators.{BOOSTING}."
+    if kind == "boosting":
+        shared = {key: value for key, value in shared.items() if key.startswith(("processor.", trees))}
+    else:
+        shared = _without(shared, trees)
     if kind == "supervised":
         own = {
             key.removeprefix(SUPERVISED_PREFIX): value for key, value in overrides.items() if key.startswith(SUPERVISED_PREFIX)
         }
         return replace(cell, kind=kind, task=f"{cell.modality}/supervised", overrides={**shared, **own})
     shared = _without(shared, "optimization.", "precision")
-    if kind == "raw":
+    if kind in RAW_KINDS:
         shared = _without(shared, "backbone.")
     return replace(
         cell,
         kind=kind,
         task=f"{cell.modality}/{kind}",
-        backbone="" if kind == "raw" else cell.backbone,
+        backbone="" if kind in RAW_KINDS else cell.backbone,
+        evaluators=(BOOSTING,) if kind == "boosting" else cell.evaluators,
         steps=0,
         epochs=0,
         overrides=shared,
@@ -152,7 +175,7 @@ def reference(cell: Cell, kind: Kind, overrides: Mapping[str, Any]) -> Cell:
 
 def distinct(all_lines: Iterable[Line]) -> list[Cell]:
     """Every cell once: cheap references first, then in turn by seed, so that a whole seed is done early."""
-    order = {"raw": 0, "random-init": 1, "supervised": 2, "task": 3}
+    order = {"raw": 0, "boosting": 0, "random-init": 1, "supervised": 2, "task": 3}
     seen: dict[str, Cell] = {}
     for line in all_lines:
         for cells in line.cells.values():

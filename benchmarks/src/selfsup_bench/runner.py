@@ -75,8 +75,8 @@ def run(
         for cell in plan.cells()
     ]
     todo = [job for job in jobs if not _finished(store, job.key)]
-    headline = plan.lines[0].spec.headline
-    progress = Progress([job.cell for job in todo], reused=len(jobs) - len(todo), headline=headline)
+    headlines = {line.modality: line.spec.headline for line in plan.lines}
+    progress = Progress([job.cell for job in todo], reused=len(jobs) - len(todo), headlines=headlines)
     for job in todo:
         # What an earlier attempt left shall not be taken for this one's result.
         store.path(job.key).unlink(missing_ok=True)

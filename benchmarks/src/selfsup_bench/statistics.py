@@ -18,7 +18,7 @@ CONFIDENCE = 0.95
 FEW_SEEDS = 10
 """Below this many seeds an interval is Student's t, from here on a bootstrap."""
 
-LOWER_IS_BETTER = frozenset({"cross_entropy", "loss", "error", "alignment", "uniformity"})
+LOWER_IS_BETTER = frozenset({"cross_entropy", "loss", "error", "alignment", "uniformity", "perplexity", "pseudo_perplexity"})
 """Metric names where less is better; of all others more is better."""
 
 # Two-sided 95 % quantiles of Student's t for 1..8 degrees of freedom (2..9 seeds), as scipy.stats.t.ppf(.975, df) gives them.

@@ -10,7 +10,12 @@ from selfsup_bench.statistics import FEW_SEEDS, Estimate
 if TYPE_CHECKING:
     from rich.console import Console
 
-REFERENCE_NAMES = {"random-init": "random init", "supervised": "supervised", "raw": "raw input"}
+REFERENCE_NAMES = {
+    "random-init": "random init",
+    "supervised": "supervised",
+    "raw": "raw input",
+    "boosting": "raw input, boosted trees",
+}
 PERCENT = ("accuracy", "f1", "nmi", "ari", "auroc", "map", "recall", "r@", "hit")
 
 

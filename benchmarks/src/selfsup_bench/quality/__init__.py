@@ -1,1 +1,1 @@
-"""How good it is on real images: SimCLR against no training and against lightly, and all tasks at one budget."""
+"""How good it is on real data: against no training, against raw features, against peers, task by task."""

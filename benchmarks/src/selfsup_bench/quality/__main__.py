@@ -1,160 +1,21 @@
-"""``python -m selfsup_bench.quality simclr`` and ``... tasks``."""
+"""``python -m selfsup_bench.quality simclr``, ``... tasks`` (vision), ``... text`` and ``... tabular``."""
 
 from __future__ import annotations
 
-import sys
-import tempfile
-import time
-from pathlib import Path
-from typing import Any
-
 import click
 
-from selfsup.cli.output import emit, json_option
-from selfsup.specs import BenchmarkSpec
-from selfsup_bench.statistics import Estimate, estimate
-
-GOAL_OVER_RANDOM = 0.15
-"""kNN accuracy that SimCLR shall gain over the untrained network."""
-GOAL_AGAINST_LIGHTLY = 0.01
-"""Largest difference of the mean kNN accuracies."""
+from selfsup_bench.quality.tabular import tabular
+from selfsup_bench.quality.text import text
+from selfsup_bench.quality.vision import simclr, tasks
 
 
 @click.group()
 def main() -> None:
-    """Comparisons on real images. SELFSUP_DATA=DIR names the folder with DIR/vision/cifar10/{train,test}.parquet."""
+    """Comparisons on real data. SELFSUP_DATA=DIR names the folder with DIR/<modality>/<name>/{train,test}.parquet."""
 
 
-@main.command()
-@click.option("--dataset", default="cifar10", show_default=True)
-@click.option("--steps", type=click.IntRange(1), default=1500, show_default=True, help="Optimizer steps of each training.")
-@click.option("--width", type=click.IntRange(4), default=32, show_default=True, help="Width of the narrow ResNet.")
-@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True)
-@click.option("--without-lightly", is_flag=True, help="Compare with the untrained network only.")
-@json_option
-def simclr(dataset: str, steps: int, width: int, seeds: int, without_lightly: bool, as_json: bool) -> None:
-    """SimCLR by kNN accuracy: against its own initialisation, and against lightly's parts in the same recipe.
-
-    The exit status is 1 if SimCLR gains less than 15 points, or differs by more than 1 point from lightly.
-    """
-    from selfsup_bench.quality.recipe import Recipe, train_here
-
-    recipe = Recipe(dataset=dataset, steps=steps, width=width)
-    scores: dict[str, list[float]] = {"untrained": [], "selfsup": []}
-    for seed in range(seeds):
-        with tempfile.TemporaryDirectory() as folder:
-            _measured(
-                scores["untrained"], "untrained", seed, train_here(recipe, seed, Path(folder) / "a", trained=False), recipe
-            )
-            _measured(scores["selfsup"], "selfsup", seed, train_here(recipe, seed, Path(folder) / "b"), recipe)
-        if not without_lightly:
-            from selfsup_bench.quality.lightly_side import train_with_lightly
-
-            _measured(scores.setdefault("lightly", []), "lightly", seed, train_with_lightly(recipe, seed), recipe)
-    result = summarise(scores)
-    document = {"recipe": recipe.model_dump(mode="json"), "knn_accuracy": scores, **result}
-    emit(document, as_json=as_json, text=lambda: _show(scores, result))
-    if not result["reached"]:
-        sys.exit(1)
-
-
-def _measured(into: list[float], name: str, seed: int, encoder: Any, recipe: Any) -> None:
-    import selfsup
-    from selfsup.training.precision import resolve_precision
-
-    began = time.perf_counter()
-    precision = resolve_precision("auto", "cpu")  # neighbours are the same in bf16, and embedding 60,000 images is not
-    record = selfsup.evaluate(encoder, recipe.dataset, evaluators=["knn"], precision=precision)[0]
-    into.append(record.metrics["accuracy"])
-    click.echo(f"{name}, seed {seed}: kNN {100 * into[-1]:.2f} % ({time.perf_counter() - began:.0f} s to evaluate)", err=True)
-
-
-def summarise(scores: dict[str, list[float]]) -> dict[str, Any]:
-    """Differences paired by seed, with intervals, and whether the goals are reached."""
-    gain = estimate([a - b for a, b in zip(scores["selfsup"], scores["untrained"], strict=True)])
-    result: dict[str, Any] = {"over_untrained": gain.mean, "over_untrained_interval": _bounds(gain)}
-    reached = gain.mean >= GOAL_OVER_RANDOM
-    if "lightly" in scores:
-        difference = estimate([a - b for a, b in zip(scores["selfsup"], scores["lightly"], strict=True)])
-        result |= {"over_lightly": difference.mean, "over_lightly_interval": _bounds(difference)}
-        # To be better by more than a point is no fault; to be worse is.
-        reached = reached and difference.mean >= -GOAL_AGAINST_LIGHTLY
-    return {**result, "reached": reached}
-
-
-def _bounds(value: Estimate) -> list[float] | None:
-    return None if value.interval is None else [value.interval.low, value.interval.high]
-
-
-def _show(scores: dict[str, list[float]], result: dict[str, Any]) -> None:
-    click.echo("| encoder | kNN accuracy % (mean ± half of the 95 % interval) | seeds |\n| --- | --- | --- |")
-    for name, values in scores.items():
-        made = estimate(values)
-        half = "" if made.interval is None else f" ± {100 * made.interval.half_width:.2f}"
-        click.echo(f"| {name} | {100 * made.mean:.2f}{half} | {', '.join(f'{100 * v:.2f}' for v in values)} |")
-    click.echo(f"\nover the untrained network: {100 * result['over_untrained']:+.2f} points (goal: +15)")
-    if "over_lightly" in result:
-        click.echo(f"over lightly: {100 * result['over_lightly']:+.2f} points (goal: not below -1)")
-
-
-@main.command()
-@click.option("--dataset", default="cifar10", show_default=True)
-@click.option("--steps", type=click.IntRange(1), default=400, show_default=True, help="Optimizer steps of every task.")
-@click.option("--batch", type=click.IntRange(2), default=128, show_default=True, help="Images of a step.")
-@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True)
-@click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="Folder for records and report; goes on where it ended."
-)
-@json_option
-def tasks(dataset: str, steps: int, batch: int, seeds: int, out: Path, as_json: bool) -> None:
-    """Every vision task at one budget: the same steps, batch and optimizer, and one backbone (a ViT for token tasks)."""
-    from selfsup.registry import registry
-    from selfsup_bench.executors.local import LocalExecutor
-    from selfsup_bench.planning import make_plan
-    from selfsup_bench.runner import run
-    from selfsup_bench.tables import interval_note, markdown
-
-    found = registry()
-    specs = equal_budget(found.tasks.values(), dataset=dataset, steps=steps, batch=batch)
-    planned = make_plan(specs, suite="equal-budget", seeds=range(seeds), registry=found, device="cpu", threads=1)
-    board = run(planned, out, make_executor=lambda start: LocalExecutor(on_start=start), resume=True, device="cpu")
-
-    def show() -> None:
-        for table in board.tables:
-            click.echo(markdown(table))
-        click.echo(f"\n{interval_note(board)}")
-        for cell, error in board.failures:
-            click.echo(f"failed: {cell}: {error}", err=True)
-
-    emit(board.as_dict(), as_json=as_json, text=show)
-    if board.failures:
-        sys.exit(1)
-
-
-def equal_budget(registered: Any, *, dataset: str, steps: int, batch: int) -> list[BenchmarkSpec]:
-    """A benchmark for every task of vision but the references, all with one optimizer."""
-    shared = {
-        "optimization.batch_size": batch,
-        "optimization.optimizer": "adamw",
-        "optimization.lr": 1e-3,
-        "optimization.weight_decay": 1e-4,
-        "optimization.warmup_fraction": 0.1,
-    }
-    return [
-        BenchmarkSpec(
-            id=f"equal-{task.id.partition('/')[2]}",
-            summary=f"{task.id} at the one budget.",
-            task=task.id,
-            dataset=dataset,
-            suites=("equal-budget",),
-            backbone="vit-tiny" if task.needs_tokens else "resnet-narrow",
-            steps=steps,
-            overrides=shared,
-        )
-        for task in registered
-        if task.modality == "vision" and task.family != "reference"
-    ]
-
+for command in (simclr, tasks, text, tabular):
+    main.add_command(command)
 
 if __name__ == "__main__":
     main()

@@ -57,7 +57,7 @@ def label_section(table: Table) -> str:
 def _name(row: Row) -> str:
     if row.kind == "task":
         return row_name(row)
-    short = {"random-init": "untrained", "supervised": "supervised", "raw": "raw input"}[row.kind]
+    short = {"random-init": "untrained", "supervised": "supervised", "raw": "raw input", "boosting": "boosted trees"}[row.kind]
     return f"{short} {backbone_name(row)}" if row.backbone else short
 
 

@@ -1,84 +1,65 @@
-"""``python -m selfsup_bench.speed vision``: every figure, each in a process of its own."""
+"""``python -m selfsup_bench.speed MODALITY``: every figure, each in a process of its own."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import click
 
 from selfsup.cli.output import emit, progress_console
 from selfsup.errors import SelfsupError
-from selfsup_bench.speed.measure import Figure
-
-
-def vision_figures() -> dict[str, Callable[[int], Figure]]:
-    """Name to how it is measured, given the number of repeats."""
-    from selfsup_bench.speed import probes, program, training, views
-
-    return {
-        "views-32": lambda repeats: views.views_figure(32, goal=5, n=4096, repeats=repeats),
-        "views-96": lambda repeats: views.views_figure(96, goal=3, n=1536, repeats=repeats),
-        "step": lambda repeats: training.step_figure(repeats=repeats),
-        "end-to-end": lambda repeats: training.end_to_end_figure(cifar_stem=False, goal=3, repeats=repeats),
-        "end-to-end-cifar-stem": lambda repeats: training.end_to_end_figure(cifar_stem=True, goal=3, repeats=min(repeats, 3)),
-        "knn": lambda repeats: probes.knn_figure(repeats=repeats),
-        "knn-memory": lambda repeats: probes.knn_memory_figure(repeats=repeats),
-        "linear": lambda repeats: probes.linear_figure(repeats=repeats),
-        "help": lambda repeats: program.help_figure(repeats=repeats),
-        "memory": lambda repeats: program.memory_figure(repeats=repeats),
-    }
-
-
-NAMES = ("views-32", "views-96", "step", "end-to-end", "end-to-end-cifar-stem", "knn", "knn-memory", "linear", "help", "memory")
-"""Names of the figures, known without importing torch."""
+from selfsup_bench.speed.figures import NAMES, measurements
+from selfsup_bench.speed.settings import Settings
 
 
 @click.command()
-@click.argument("modality", type=click.Choice(["vision"]))
-@click.option("--only", multiple=True, type=click.Choice(NAMES), help="Only this figure; repeatable.")
+@click.argument("modality", type=click.Choice(list(NAMES)))
+@click.option("--only", multiple=True, metavar="NAME", help="Only this figure; repeatable.")
 @click.option("--repeats", type=click.IntRange(1), default=5, show_default=True, help="Measurements of each side.")
+@click.option("--data", default="", metavar="SRC", help="Rows to train on, for figures of training on real text or tables.")
+@click.option(
+    "--rows", type=click.IntRange(0), default=0, help="Rows of the file of a memory figure. [default: the figure's own]"
+)
+@click.option("--steps", type=click.IntRange(0), default=0, help="Steps of a training. [default: the figure's own]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 @click.option("--here", is_flag=True, hidden=True, help="Measure in this process.")
-def main(modality: str, only: tuple[str, ...], repeats: int, as_json: bool, here: bool) -> None:
+def main(
+    modality: str, only: tuple[str, ...], repeats: int, data: str, rows: int, steps: int, as_json: bool, here: bool
+) -> None:
     """Measure how fast the program is, against its peers where there are any.
 
     Run it on a machine that does nothing else. The exit status is 1 if a figure cannot be measured or misses its goal.
     """
+    unknown = sorted(set(only) - set(NAMES[modality]))
+    if unknown:
+        raise click.BadParameter(f"{unknown[0]!r} is none of {', '.join(NAMES[modality])}.", param_hint="--only")
+    settings = Settings(repeats=repeats, data=data, rows=rows, steps=steps)
     results: list[dict[str, Any]] = []
-    for name in only or NAMES:
+    for name in only or NAMES[modality]:
         if not as_json:
             click.echo(f"measuring {name} ...", err=True)
-        results.append(_here(name, repeats) if here else _apart(modality, name, repeats))
+        results.append(_here(modality, name, settings) if here else _apart(modality, name, settings))
     emit(results, as_json=as_json, text=lambda: show(results))
     if not all(result.get("reached") for result in results):
         sys.exit(1)
 
 
-def _here(name: str, repeats: int) -> dict[str, Any]:
+def _here(modality: str, name: str, settings: Settings) -> dict[str, Any]:
     try:
-        return vision_figures()[name](repeats).as_dict()
+        return measurements(modality)[name](settings).as_dict()
     except SelfsupError as error:
         return {"name": name, "error": str(error)}
 
 
-def _apart(modality: str, name: str, repeats: int) -> dict[str, Any]:
+def _apart(modality: str, name: str, settings: Settings) -> dict[str, Any]:
     """Measure one figure in a process of its own, so that the memory and threads of one do not weigh on the next."""
-    command = [
-        sys.executable,
-        "-m",
-        "selfsup_bench.speed",
-        modality,
-        "--only",
-        name,
-        "--repeats",
-        str(repeats),
-        "--json",
-        "--here",
-    ]
+    command = [sys.executable, "-m", "selfsup_bench.speed", modality, "--only", name, "--json", "--here"]
+    for option, value in asdict(settings).items():
+        command += [f"--{option}", str(value)]
     done = subprocess.run(command, capture_output=True, text=True)
     try:
         result: dict[str, Any] = json.loads(done.stdout)[0]

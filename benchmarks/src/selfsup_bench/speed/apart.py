@@ -17,6 +17,11 @@ _OUR_SETTINGS = {"THP_MEM_ALLOC_ENABLE": "0"}
 """What ``import selfsup`` changes for its process, and what it is without."""
 
 
+def _talk_on_stderr() -> None:
+    """What the other side prints belongs not into our results on standard output."""
+    os.dup2(2, 1)
+
+
 @contextmanager
 def apart() -> Iterator[Callable[[Callable[_P, _R]], Callable[_P, _R]]]:
     """Start a fresh process that lives until the end of the block.
@@ -26,7 +31,7 @@ def apart() -> Iterator[Callable[[Callable[_P, _R]], Callable[_P, _R]]]:
     """
     before = {name: os.environ.get(name) for name in _OUR_SETTINGS}
     os.environ.update(_OUR_SETTINGS)
-    pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+    pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_talk_on_stderr)
     try:
         pool.submit(int).result()  # starts the process while these settings hold
 

@@ -1,4 +1,4 @@
-"""The benchmarks that come with the harness. They name tasks, backbones and data sets by id, and import none."""
+"""Benchmarks of vision: MNIST digits in minutes, CIFAR and its like on an accelerator, and two classic studies."""
 
 from __future__ import annotations
 
@@ -6,16 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from selfsup.specs import BenchmarkSpec
-
-EVALUATORS = ("knn", "linear", "label-efficiency")
+from selfsup_bench.suites.shared import EVALUATORS, one_optimizer
 
 _QUICK: Mapping[str, Any] = {
-    # The papers' optimizers (LARS, ...) are for schedules hundreds of times as long; in so few steps one for all is fairer.
-    **{
-        f"{who}optimization.{key}": value
-        for who in ("", "supervised.")
-        for key, value in {"optimizer": "adamw", "lr": 4e-3, "weight_decay": 1e-4, "warmup_fraction": 0.1}.items()
-    },
+    **one_optimizer(lr=4e-3),
     # A mirrored digit is another sign.
     "supervised.views.flip_p": 0.0,
     "evaluators.label-efficiency.repeats": 1,
@@ -121,4 +115,4 @@ STANDARD: tuple[BenchmarkSpec, ...] = (
 )
 """For an accelerator: hours."""
 
-BENCHMARKS: list[BenchmarkSpec] = [*QUICK, *STANDARD]
+BENCHMARKS: tuple[BenchmarkSpec, ...] = (*QUICK, *STANDARD)

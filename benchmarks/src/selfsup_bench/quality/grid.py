@@ -1,0 +1,151 @@
+"""A grid of methods, data sets and seeds: each cell is one training, scored with few and with many labels."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+from selfsup.config import Config
+from selfsup.errors import SelfsupError
+from selfsup_bench.executors.local import cpu_count
+from selfsup_bench.provenance import code_digest, versions
+from selfsup_bench.records import read_json, write_json
+
+REFERENCES = ("random-init", "scratch", "raw", "boosting", "tf-idf")
+"""Methods that are no pretext task: the untrained network, the same trained with the labels alone (all of its weights), the
+modality's raw features, boosted trees on these, and word counts weighed by rarity (text)."""
+
+Scores = Mapping[str, Mapping[str, float]]
+"""Setting of the labels to metrics."""
+
+
+class GridCell(Config):
+    """One training and its scores. Every field determines the result."""
+
+    modality: str
+    """Of the data."""
+    dataset: str
+    """Name of the data set, registered or below SELFSUP_DATA."""
+    label: str
+    """Its label column; empty: it is found."""
+    method: str
+    """Name of a task without its modality, or one of :data:`REFERENCES`."""
+    backbone: str
+    """Id of the backbone; empty for raw features."""
+    seed: int
+    """Of weights, order, views and labelled rows."""
+    labels: tuple[str, ...]
+    """How many labels are used: ``100``, ``5%``, ``all``."""
+    label_noise: float = 0.0
+    """Share of the training labels that is wrong."""
+    repeats: int = 3
+    """Draws of the labelled rows, where not all are used; the mean is taken."""
+    steps: int
+    """Optimizer steps of pretraining."""
+    finetune_epochs: int
+    """Passes of ``scratch`` over the labelled rows."""
+    finetune: bool = False
+    """Whether a pretrained encoder is scored by training all of its weights in place of a linear probe."""
+    overrides: tuple[tuple[str, Any], ...]
+    """Config keys of the pretraining."""
+
+    @property
+    def trained(self) -> bool:
+        """Whether there is something to pretrain."""
+        return self.method not in REFERENCES
+
+    def name(self) -> str:
+        """A name for its file: readable, and another one whenever a field is another."""
+        digest = hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:10]
+        return f"{self.dataset}.{self.method}.{self.backbone.replace('/', '-') or 'raw'}.seed{self.seed}.{digest}".replace(
+            "/", "-"
+        )
+
+
+def run_grid(
+    cells: Sequence[GridCell],
+    out: Path,
+    *,
+    jobs: int = 0,
+    done: Callable[[GridCell, int, int, str], None] = lambda cell, ended, total, error: None,
+) -> tuple[dict[GridCell, Scores], dict[GridCell, str]]:
+    """Measure every cell that the folder holds no result of, several at a time, one thread each.
+
+    Args:
+        cells: what to measure.
+        out: folder of the results, one JSON file a cell; what an earlier call with the same code left there is taken as it is.
+        jobs: processes; 0: one a core.
+        done: called as each cell ends, with how many have, of how many, and what went wrong (empty: nothing).
+
+    Returns:
+        Scores by cell, and errors by cell.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    code = _code(cells)
+    found: dict[GridCell, Scores] = {}
+    failed: dict[GridCell, str] = {}
+    for cell in cells:
+        path = out / f"{cell.name()}.json"
+        if path.is_file() and (kept := read_json(path)).get("code") == code:
+            found[cell] = kept["scores"]
+    waiting = [cell for cell in cells if cell not in found]
+    for ended, (cell, scores, error) in enumerate(_measured(waiting, jobs), start=len(found) + 1):
+        if scores is None:
+            failed[cell] = error
+        else:
+            found[cell] = scores
+            write_json(out / f"{cell.name()}.json", {"cell": cell.model_dump(mode="json"), "code": code, "scores": scores})
+        done(cell, ended, len(cells), error)
+    return found, failed
+
+
+def _code(cells: Sequence[GridCell]) -> dict[str, Any]:
+    """Versions and sources that the results depend on."""
+    packages = {"selfsup", "selfsup_bench", *(f"selfsup_{cell.modality}" for cell in cells)}
+    names = sorted(package.replace("_", "-") for package in packages)
+    return {"versions": versions(names), "sources": code_digest(sorted(packages - {"selfsup_bench"}))}
+
+
+def _measured(cells: Sequence[GridCell], jobs: int) -> Iterator[tuple[GridCell, Scores | None, str]]:
+    if not cells:
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs or cpu_count(), mp_context=context, initializer=_one_thread) as pool:
+        futures: dict[Future[Scores], GridCell] = {pool.submit(_measure, cell): cell for cell in cells}
+        try:
+            for future in as_completed(futures):
+                error = future.exception()
+                if error is None:
+                    yield futures[future], future.result(), ""
+                else:
+                    yield futures[future], None, str(error) or type(error).__name__
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _one_thread() -> None:
+    from selfsup_bench.cell import limit_threads
+
+    limit_threads(1)
+
+
+def _measure(cell: GridCell) -> Scores:
+    from selfsup_bench.quality.measure import measure
+
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            return measure(cell, Path(folder))
+    except SelfsupError as error:
+        raise RuntimeError(str(error)) from None
+    except Exception as error:
+        # The other process shows the message alone.
+        raise RuntimeError("".join(traceback.format_exception_only(error)).strip()) from error

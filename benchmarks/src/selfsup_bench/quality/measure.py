@@ -1,0 +1,161 @@
+"""One cell of a grid: train, then score with so many labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import selfsup
+from selfsup.artifacts import Encoder
+from selfsup.data import Rows, load_source
+from selfsup.errors import ConfigError
+from selfsup.evaluation import Split
+from selfsup.evaluation.finetune import FinetuneConfig, finetune_classifier
+from selfsup.evaluation.linear import LinearConfig, fit_probe
+from selfsup.evaluation.metrics import auroc, classification_metrics
+from selfsup.evaluation.splits import load_splits
+from selfsup.evaluation.subsets import balanced_subset, flipped_labels
+from selfsup.registry import registry
+from selfsup.training.precision import resolve_precision
+from selfsup.training.progress import Silent
+from selfsup.validation import validated
+from selfsup_bench.boosting import BoostingConfig, boosted_log_probabilities
+from selfsup_bench.quality.grid import GridCell, Scores
+from selfsup_bench.quality.tfidf import tfidf_log_probabilities
+from selfsup_bench.raw import raw_encoder
+
+Predict = Callable[[Split, np.ndarray[tuple[int], np.dtype[np.int64]], int], Tensor]
+"""Training rows with their labels, the rows to use, and a seed to log-probabilities [M, K] of all test rows."""
+
+
+def measure(cell: GridCell, folder: Path) -> Scores:
+    """Scores of a cell by setting of the labels: accuracy, macro-F1, cross-entropy, and AUROC where there are two classes.
+
+    Labelled rows are drawn as many of each class as of every other; wrong labels (``label_noise``) are in training rows alone.
+
+    Raises:
+        SelfsupError: the training or the data fails.
+    """
+    encoder = _encoder(cell, folder)
+    splits = load_splits(
+        encoder,
+        cell.dataset,
+        label=cell.label or None,
+        needs_label=True,
+        seed=0,
+        max_bad_rows=0.01,
+        precision=resolve_precision("auto", "cpu"),
+        reporter=Silent(),
+    )
+    train, test = splits.train, splits.test
+    predict = _predictor(cell, encoder, test)
+    scores: dict[str, dict[str, float]] = {}
+    for setting in cell.labels:
+        count = label_count(setting, len(train.store))
+        draws = cell.repeats if count < len(train.store) else 1
+        metrics: list[dict[str, float]] = []
+        for draw in range(draws):
+            seed = 1000 * cell.seed + draw
+            labels = train.targets().numpy()
+            noisy = flipped_labels(labels, cell.label_noise, seed=seed) if cell.label_noise else labels
+            known = replace(train, labels=noisy)
+            rows = balanced_subset(noisy, count / len(labels), seed=seed)
+            metrics.append(scored(predict(known, rows, seed), test.targets()))
+        scores[setting] = {name: float(np.mean([each[name] for each in metrics])) for name in metrics[0]}
+    return scores
+
+
+def label_count(setting: str, n: int) -> int:
+    """How many of ``n`` labels a setting means: ``all``, ``5%`` or a number, which is at most ``n``.
+
+    Raises:
+        ConfigError: it is none of these.
+    """
+    if setting == "all":
+        return n
+    try:
+        count = round(float(setting[:-1]) / 100 * n) if setting.endswith("%") else int(setting)
+    except ValueError:
+        count = 0
+    if count < 1:
+        raise ConfigError(f"labels={setting!r} is not allowed: give a number of labels, a share such as 5%, or all.")
+    return min(count, n)
+
+
+def scored(log_probabilities: Tensor, targets: Tensor) -> dict[str, float]:
+    """Metrics of [M, K] log-probabilities against [M] class ids."""
+    metrics = classification_metrics(log_probabilities, targets)
+    if log_probabilities.shape[1] == 2:
+        metrics["auroc"] = auroc(log_probabilities[:, 1] - log_probabilities[:, 0], targets == 1)
+    return metrics
+
+
+def _encoder(cell: GridCell, folder: Path) -> Encoder:
+    if not cell.backbone:
+        return _raw(cell)
+    untrained = not cell.trained
+    shared = ("backbone.", "processor.")
+    overrides = {key: value for key, value in cell.overrides if not untrained or key.startswith(shared)}
+    if untrained:
+        overrides["optimization.batch_size"] = 2  # of no use, but checked against the number of rows
+    run = selfsup.pretrain(
+        f"{cell.modality}/{'random-init' if untrained else cell.method}",
+        cell.dataset,
+        out=folder / "run",
+        label=cell.label or None,
+        backbone=cell.backbone,
+        seed=cell.seed,
+        steps=0 if untrained else cell.steps,
+        probe_every=cell.steps + 1,
+        progress=False,
+        overrides=overrides,
+    )
+    return run.encoder
+
+
+def _raw(cell: GridCell) -> Encoder:
+    found = registry()
+    rows = _training_rows(cell).without_labels()
+    kind = found.processor_class(cell.modality)
+    given = {key.removeprefix("processor."): value for key, value in cell.overrides if key.startswith("processor.")}
+    processor = kind(validated(kind.Config, given, what="the processor's options")).fit(rows)
+    features = found.modality_objects(cell.modality).raw_features
+    return raw_encoder(processor, features, processor(rows.read(range(1))))
+
+
+def _training_rows(cell: GridCell) -> Rows:
+    modality = registry().get("modality", cell.modality)
+    return load_source(cell.dataset, modality=modality, split="train", label=cell.label or None)
+
+
+def _predictor(cell: GridCell, encoder: Encoder, test: Split) -> Predict:
+    def probe(train: Split, rows: np.ndarray[tuple[int], np.dtype[np.int64]], seed: int) -> Tensor:
+        chosen, targets = torch.from_numpy(rows), train.targets()
+        n_classes = len(train.class_names)
+        fitted = fit_probe(train.embeddings(encoder)[chosen], targets[chosen], n_classes, LinearConfig(), seed=seed)
+        return fitted.log_probabilities(test.embeddings(encoder))
+
+    def boosting(train: Split, rows: np.ndarray[tuple[int], np.dtype[np.int64]], seed: int) -> Tensor:
+        chosen, n_classes = torch.from_numpy(rows), len(train.class_names)
+        known, new = train.embeddings(encoder)[chosen], test.embeddings(encoder)
+        # At scikit-learn's 20 rows a leaf, few rows make no tree at all.
+        config = BoostingConfig(leaf=max(1, min(20, len(rows) // 20)))
+        return boosted_log_probabilities(known, train.targets()[chosen], new, n_classes, config, seed=seed)
+
+    def whole(train: Split, rows: np.ndarray[tuple[int], np.dtype[np.int64]], seed: int) -> Tensor:
+        # The same rows as the others': the draw depends on labels, share and seed alone.
+        config = FinetuneConfig(fraction=len(rows) / len(train.store), epochs=cell.finetune_epochs)
+        classifier = finetune_classifier(encoder, train, config, seed=seed)
+        return classifier.log_probabilities(classifier.encoder.embed_store(test.store, precision=test.precision))
+
+    def tfidf(train: Split, rows: np.ndarray[tuple[int], np.dtype[np.int64]], seed: int) -> Tensor:
+        return tfidf_log_probabilities(train, rows, test, seed=seed)
+
+    if cell.method == "scratch" or cell.finetune:
+        return whole
+    return {"boosting": boosting, "tf-idf": tfidf}.get(cell.method, probe)

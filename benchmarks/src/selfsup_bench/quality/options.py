@@ -1,0 +1,133 @@
+"""Options that the quality commands of text and tables share, and what they do with the cells."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from selfsup.cli.output import emit, json_option
+from selfsup.errors import UnknownIdError
+from selfsup.registry import Registry
+from selfsup.specs import TaskSpec
+from selfsup_bench.quality.grid import GridCell, run_grid
+from selfsup_bench.quality.grid_report import LEGEND, markdown, surely_better, tables
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def grid_options(*, seeds: int, steps: int) -> Callable[[F], F]:
+    """The options, with these defaults."""
+
+    def add(function: F) -> F:
+        for option in reversed(
+            [
+                click.option(
+                    "--dataset",
+                    "datasets",
+                    multiple=True,
+                    metavar="NAME",
+                    help="Only this data set; repeatable. [default: all]",
+                ),
+                click.option(
+                    "--method",
+                    "methods",
+                    multiple=True,
+                    metavar="NAME",
+                    help="Only this task or reference; repeatable. [default: all]",
+                ),
+                click.option(
+                    "--labels", default="", metavar="LIST", help="Numbers of labels: 100,5%,all. [default: by data set]"
+                ),
+                click.option(
+                    "--steps", type=click.IntRange(1), default=steps, show_default=True, help="Optimizer steps of every task."
+                ),
+                click.option("--seeds", type=click.IntRange(1), default=seeds, show_default=True),
+                click.option("--finetune", is_flag=True, help="Score tasks by training all weights, not by a linear probe."),
+                click.option(
+                    "--jobs", type=click.IntRange(0), default=0, help="Cells at a time, one thread each. [default: one a core]"
+                ),
+                click.option(
+                    "--out",
+                    type=click.Path(path_type=Path),
+                    required=True,
+                    help="Folder for results; goes on where it ended.",
+                ),
+                json_option,
+            ]
+        ):
+            function = option(function)
+        return function
+
+    return add
+
+
+def chosen_tasks(
+    found: Registry, modality: str, methods: Sequence[str], *, usual: Sequence[str], references: Sequence[str]
+) -> list[TaskSpec]:
+    """The tasks that were named, else the usual ones.
+
+    Args:
+        found: what is installed.
+        modality: of the tasks.
+        methods: tasks and references that were named; empty: all of ``usual`` and ``references``.
+        usual: names of tasks.
+        references: names of references.
+
+    Raises:
+        UnknownIdError: a name is of no task that learns without labels, and of no reference.
+    """
+    tasks = {
+        task.id.partition("/")[2]: task
+        for task in found.tasks.values()
+        if task.modality == modality and task.family != "reference" and not task.needs_labels
+    }
+    unknown = sorted(set(methods) - set(tasks) - set(references))
+    if unknown:
+        listed = ", ".join([*references, *sorted(tasks)])
+        raise UnknownIdError(f"there is no method {unknown[0]!r} for {modality}; there are {listed}.")
+    return [tasks[name] for name in methods or usual if name in tasks]
+
+
+def chosen_references(methods: Sequence[str], references: Sequence[str]) -> list[str]:
+    """The references that were named, all where nothing was; the untrained network always, since gains are over it."""
+    return [name for name in references if not methods or name in methods or name == "random-init"]
+
+
+def split_labels(text: str, usual: tuple[str, ...]) -> tuple[str, ...]:
+    """``100,5%,all`` as a tuple, else the usual settings."""
+    return tuple(part.strip() for part in text.split(",") if part.strip()) or usual
+
+
+def run_and_show(cells: Sequence[GridCell], metrics: Mapping[str, str], out: Path, *, jobs: int, as_json: bool) -> None:
+    """Measure, print the tables, and end with status 1 if a cell failed."""
+
+    def done(cell: GridCell, ended: int, total: int, error: str) -> None:
+        text = f"failed: {error}" if error else "done"
+        click.echo(f"[{ended}/{total}] {cell.dataset} {cell.method} seed {cell.seed}: {text}", err=True)
+
+    found, failed = run_grid(cells, out, jobs=jobs, done=done)
+    made = tables({cell: found[cell] for cell in cells if cell in found}, metrics)
+    better = surely_better(made)
+    document = {
+        "tables": [table.as_dict() for table in made],
+        "surely_better": better,
+        "failed": {f"{cell.dataset}.{cell.method}.seed{cell.seed}": error for cell, error in failed.items()},
+    }
+
+    def show() -> None:
+        for table in made:
+            click.echo(f"{markdown(table)}\n")
+        click.echo(LEGEND)
+        for method, count in sorted(better.items()):
+            click.echo(
+                f"{method}: surely above random init on {count['somewhere']} of {count['tables']} data sets, at every number "
+                f"of labels on {count['everywhere']}."
+            )
+
+    emit(document, as_json=as_json, text=show)
+    if failed:
+        sys.exit(1)

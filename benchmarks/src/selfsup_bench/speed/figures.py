@@ -1,0 +1,60 @@
+"""Which figures there are, and how each is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from selfsup_bench.speed.measure import Figure
+from selfsup_bench.speed.settings import Settings
+
+NAMES: Mapping[str, tuple[str, ...]] = {
+    "vision": (
+        "views-32",
+        "views-96",
+        "step",
+        "end-to-end",
+        "end-to-end-cifar-stem",
+        "knn",
+        "knn-memory",
+        "linear",
+        "help",
+        "memory",
+    ),
+    "text": ("mlm", "text-memory"),
+    "tabular": ("scarf", "table-memory"),
+}
+"""Names of the figures of each modality, known without importing torch."""
+
+
+def measurements(modality: str) -> dict[str, Callable[[Settings], Figure]]:
+    """Name to how it is measured."""
+    return {"vision": _vision, "text": _text, "tabular": _tabular}[modality]()
+
+
+def _vision() -> dict[str, Callable[[Settings], Figure]]:
+    from selfsup_bench.speed import probes, program, training, views
+
+    return {
+        "views-32": lambda s: views.views_figure(32, goal=5, n=4096, repeats=s.repeats),
+        "views-96": lambda s: views.views_figure(96, goal=3, n=1536, repeats=s.repeats),
+        "step": lambda s: training.step_figure(repeats=s.repeats),
+        "end-to-end": lambda s: training.end_to_end_figure(cifar_stem=False, goal=3, repeats=s.repeats),
+        "end-to-end-cifar-stem": lambda s: training.end_to_end_figure(cifar_stem=True, goal=3, repeats=min(s.repeats, 3)),
+        "knn": lambda s: probes.knn_figure(repeats=s.repeats),
+        "knn-memory": lambda s: probes.knn_memory_figure(repeats=s.repeats),
+        "linear": lambda s: probes.linear_figure(repeats=s.repeats),
+        "help": lambda s: program.help_figure(repeats=s.repeats),
+        "memory": lambda s: program.memory_figure(repeats=s.repeats),
+    }
+
+
+def _text() -> dict[str, Callable[[Settings], Figure]]:
+    from selfsup_bench.speed import memory, mlm
+
+    return {"mlm": mlm.mlm_figure, "text-memory": memory.text_memory_figure}
+
+
+def _tabular() -> dict[str, Callable[[Settings], Figure]]:
+    from selfsup_bench.speed import memory, scarf
+
+    return {"scarf": scarf.scarf_figure, "table-memory": memory.table_memory_figure}

@@ -1,0 +1,150 @@
+"""Rows a second of SCARF, against TabularS3L on the same table, network and batch."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import selfsup
+from selfsup.data import load_source
+from selfsup.registry import registry
+from selfsup_bench.executors.local import cpu_count
+from selfsup_bench.speed.apart import apart
+from selfsup_bench.speed.measure import Figure, in_turn, peer, ratio_figure
+from selfsup_bench.speed.settings import Settings
+
+WIDTH, DEPTH, BATCH = 256, 4, 128
+"""SCARF's encoder and batch."""
+_LABELS = {"adult": "income"}
+
+
+def scarf_figure(settings: Settings) -> Figure:
+    """SCARF on adult (or ``--data``): an MLP of four layers of 256 on one-hot categories, batch 128."""
+    torch.set_num_threads(cpu_count())
+    data = settings.data or "adult"
+    steps = settings.steps or 400
+    cells = one_hot(data)
+
+    def ours() -> float:
+        return our_rows(data, steps=steps)
+
+    with apart() as there:
+        measure = partial(there(ts3l_rows), cells, steps=max(20, steps // 4))
+        ours()
+        workers = max((0, 2), key=lambda count: measure(workers=count))
+        theirs = partial(measure, workers=workers)
+        mine, other = in_turn(ours, theirs, repeats=settings.repeats)
+    return ratio_figure(
+        "scarf",
+        f"SCARF on {data} ({cells.shape[1]} inputs), MLP {DEPTH} x {WIDTH}, batch {BATCH}, against TabularS3L 0.70",
+        mine,
+        other,
+        unit="rows/s",
+        compare=">=",
+        goal=5.0,
+        note=f"both in float32; TabularS3L in Lightning's trainer, rows encoded beforehand, {workers} loader workers (best)",
+    )
+
+
+def our_rows(data: str, *, steps: int) -> float:
+    """Rows a second by ``selfsup.pretrain`` (median of the logged stretches but the first)."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = selfsup.pretrain(
+            "tabular/scarf",
+            data,
+            out=Path(folder) / "run",
+            label=_LABELS.get(data),
+            backbone="mlp",
+            steps=steps,
+            precision="32",
+            log_every=max(1, steps // 8),
+            probe_every=10 * steps,
+            progress=False,
+            overrides={"optimization.batch_size": BATCH, "backbone.dim": WIDTH, "backbone.depth": DEPTH},
+        )
+        speeds = [line["samples_per_second"] for line in run.metrics if "samples_per_second" in line]
+    return float(statistics.median(speeds[1:] or speeds))
+
+
+def one_hot(data: str) -> Any:
+    """[N, F] float32: the training rows as our network sees them, so that the other side has the same inputs."""
+    found = registry()
+    rows = load_source(data, modality=found.get("modality", "tabular"), label=_LABELS.get(data)).without_labels()
+    kind = found.processor_class("tabular")
+    processor = kind(kind.Config()).fit(rows)
+    features = found.modality_objects("tabular").raw_features
+    parts = [features(processor(chunk), processor.info()).numpy() for _, chunk in rows.chunks()]
+    return np.concatenate(parts).astype(np.float32)
+
+
+def ts3l_rows(cells: Any, *, steps: int, workers: int) -> float:
+    """Rows a second of TabularS3L's documented SCARF: its data set and module in Lightning's trainer."""
+    import logging
+
+    torch.set_num_threads(cpu_count())
+    lightning = peer("pytorch_lightning", "pytorch-lightning")
+    modules, scarf = peer("ts3l.pl_modules", "ts3l==0.70"), peer("ts3l.utils.scarf_utils", "ts3l==0.70")
+    embeddings, backbones = peer("ts3l.utils.embedding_utils"), peer("ts3l.utils.backbone_utils")
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    frame = peer("pandas").DataFrame(cells, columns=[f"c{i}" for i in range(cells.shape[1])])
+    config = scarf.SCARFConfig(
+        task="classification",
+        loss_fn="CrossEntropyLoss",
+        embedding_config=embeddings.IdentityEmbeddingConfig(input_dim=cells.shape[1]),
+        # Their count of hidden layers leaves the output layer out.
+        backbone_config=backbones.MLPBackboneConfig(
+            input_dim=cells.shape[1],
+            hidden_dims=[WIDTH] * (DEPTH - 1),
+            output_dim=WIDTH,
+            n_hiddens=DEPTH,
+            dropout_rate=0.0,
+            use_batch_norm=False,
+        ),
+        pretraining_head_dim=WIDTH,
+        output_dim=2,
+        head_depth=2,
+        dropout_rate=0.0,
+        tau=1.0,
+        corruption_rate=0.6,
+        optim="Adam",
+        optim_hparams={"lr": 1e-3},
+    )
+    made = scarf.SCARFDataset(frame, config=config, continuous_cols=list(frame.columns), category_cols=[])
+    loader = torch.utils.data.DataLoader(made, BATCH, shuffle=True, drop_last=True, num_workers=workers)
+    clock = _Clock(lightning)
+    trainer = lightning.Trainer(
+        accelerator="cpu",
+        max_steps=steps,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[clock.callback],
+    )
+    trainer.fit(modules.SCARFLightning(config), loader)
+    return BATCH / statistics.median(clock.took[1:])
+
+
+class _Clock:
+    """Seconds from the end of each step to the end of the next."""
+
+    def __init__(self, lightning: Any) -> None:
+        self.took: list[float] = []
+        self.last = 0.0
+        clock = self
+
+        class Callback(lightning.Callback):  # type: ignore[misc]  # its base is known at run time only
+            def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
+                now = time.perf_counter()
+                if clock.last:
+                    clock.took.append(now - clock.last)
+                clock.last = now
+
+        self.callback = Callback()

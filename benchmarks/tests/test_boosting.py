@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from selfsup.errors import SpecError
+from selfsup.specs import BenchmarkSpec
+from selfsup_bench.boosting import BoostingConfig, boosted_log_probabilities
+from selfsup_bench.cells import lines
+from selfsup_bench.leaderboard import headline_of
+
+
+def test_trees_learn_what_no_line_can() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(600, 2, generator=generator)
+    y = ((x[:, 0] > 0.5) ^ (x[:, 1] > 0.5)).long()
+    log_p = boosted_log_probabilities(x[:400], y[:400], x[400:], 3, BoostingConfig(iterations=30), seed=0)
+    assert log_p.shape == (200, 3)
+    assert (log_p.argmax(dim=1) == y[400:]).float().mean() > 0.9
+    assert (log_p[:, 2] < -100).all()
+
+
+def spec(**options: object) -> BenchmarkSpec:
+    overrides = {"evaluators.boosting.iterations": 5, "evaluators.knn.k": 3, "processor.scaling": "none", "backbone.dim": 8}
+    return BenchmarkSpec(
+        id="x", summary="x", task="tabular/vime", dataset="wine", suites=("quick",), steps=2, overrides=overrides, **options
+    )  # type: ignore[arg-type]
+
+
+def test_boosting_is_a_reference_of_those_who_ask() -> None:
+    resolve = {"x": ("tabular", "mlp")}
+    (without,), (line,) = lines([spec()], (0,), resolve), lines([spec(references=("boosting",))], (0,), resolve)
+    assert "boosting" not in without.cells
+    (made,) = line.cells["boosting"]
+    assert (made.task, made.backbone, made.evaluators, made.steps) == ("tabular/boosting", "", ("boosting",), 0)
+    assert dict(made.overrides) == {"evaluators.boosting.iterations": 5, "processor.scaling": "none"}
+    for kind in ("task", "raw", "random-init", "supervised"):
+        assert "evaluators.boosting.iterations" not in line.cells[kind][0].overrides
+    assert headline_of("boosting", "linear.accuracy") == "boosting.accuracy"
+    assert headline_of("raw", "linear.accuracy") == "linear.accuracy"
+    with pytest.raises(SpecError, match="names the reference 'forest'; there is boosting"):
+        lines([spec(references=("forest",))], (0,), resolve)

@@ -1,0 +1,191 @@
+"""The grid of methods, data sets and seeds: labels, draws, tables; and real cells of a few steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from datasets import Dataset
+
+from selfsup.data import Rows
+from selfsup.errors import ConfigError, UnknownIdError
+from selfsup.evaluation import Split
+from selfsup.registry import registry
+from selfsup_bench.quality import grid
+from selfsup_bench.quality.grid import GridCell, run_grid
+from selfsup_bench.quality.grid_report import markdown, surely_better, tables
+from selfsup_bench.quality.measure import label_count, measure, scored
+from selfsup_bench.quality.options import chosen_references, chosen_tasks, split_labels
+from selfsup_bench.quality.tabular import TABLES, tabular
+from selfsup_bench.quality.tfidf import ideographic, tfidf_log_probabilities
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SELFSUP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("SELFSUP_DATA", raising=False)
+
+
+def cell(method: str = "vime", **options: Any) -> GridCell:
+    given = {"backbone": "mlp", "seed": 0, "dataset": "wine", "labels": ("9", "all"), "steps": 3, **options}
+    if method in ("raw", "boosting"):
+        given["backbone"] = ""
+    small = (("backbone.dim", 8), ("backbone.depth", 2), ("optimization.batch_size", 16))
+    return GridCell(modality="tabular", label="", method=method, finetune_epochs=1, overrides=small, **given)
+
+
+@pytest.mark.parametrize(("setting", "count"), [("all", 200), ("5%", 10), ("20", 20), ("1000", 200), ("0.5%", 1)])
+def test_numbers_of_labels(setting: str, count: int) -> None:
+    assert label_count(setting, 200) == count
+
+
+@pytest.mark.parametrize("setting", ["", "none", "0", "0%", "-3"])
+def test_numbers_of_labels_that_are_none(setting: str) -> None:
+    with pytest.raises(ConfigError, match="give a number of labels, a share such as 5%, or all"):
+        label_count(setting, 200)
+
+
+def test_auroc_is_of_two_classes_alone() -> None:
+    log_p = torch.tensor([[0.9, 0.1], [0.6, 0.4], [0.7, 0.3], [0.2, 0.8]]).log()
+    assert scored(log_p, torch.tensor([0, 0, 1, 1]))["auroc"] == pytest.approx(0.75)
+    assert "auroc" not in scored(torch.randn(4, 3).log_softmax(dim=1), torch.tensor([0, 1, 2, 0]))
+
+
+def test_cells_of_every_kind(tmp_path: Path) -> None:
+    pytest.importorskip("selfsup_tabular", reason="needs the tabular plugin")
+    methods = ("raw", "boosting", "random-init", "scratch", "vime")
+    made = {method: measure(cell(method, repeats=1), tmp_path / method) for method in methods}
+    for method in methods:
+        assert set(made[method]) == {"9", "all"}
+        assert set(made[method]["all"]) == {"accuracy", "macro_f1", "cross_entropy"}
+    assert made["raw"]["all"]["accuracy"] > 0.9
+    assert made["boosting"]["all"]["accuracy"] > 0.9
+    assert made["random-init"]["all"] != made["vime"]["all"]
+
+
+def test_wrong_labels_hurt(tmp_path: Path) -> None:
+    pytest.importorskip("selfsup_tabular", reason="needs the tabular plugin")
+    clean, noisy = (measure(cell("boosting", label_noise=share, dataset="breast-cancer"), tmp_path) for share in (0.0, 0.45))
+    assert noisy["all"]["accuracy"] < clean["all"]["accuracy"] - 0.1
+    assert noisy["all"]["auroc"] < clean["all"]["auroc"]
+
+
+def test_a_grid_goes_on_where_it_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[GridCell] = []
+
+    def measured(cells: Any, jobs: int) -> Any:
+        for each in cells:
+            asked.append(each)
+            failed = each.method == "bad"
+            yield each, None if failed else {"all": {"accuracy": 0.5}}, "it broke" if failed else ""
+
+    monkeypatch.setattr(grid, "_measured", measured)
+    cells = [cell("vime"), cell("bad"), cell("vime", seed=1)]
+    told: list[tuple[int, int, str]] = []
+    found, failed = run_grid(cells, tmp_path / "out", done=lambda c, ended, total, error: told.append((ended, total, error)))
+    assert set(found) == {cells[0], cells[2]}
+    assert failed == {cells[1]: "it broke"}
+    assert told == [(1, 3, ""), (2, 3, "it broke"), (3, 3, "")]
+    asked.clear()
+    again, _ = run_grid(cells, tmp_path / "out")
+    assert asked == [cells[1]]
+    assert again == found
+    assert cells[0].name() != cell("vime", steps=4).name()
+    monkeypatch.setattr(grid, "_code", lambda cells: {"versions": "other"})
+    run_grid(cells[:1], tmp_path / "out")
+    assert asked[-1] == cells[0]
+
+
+def test_an_error_of_a_cell_is_said(tmp_path: Path) -> None:
+    pytest.importorskip("selfsup_tabular", reason="needs the tabular plugin")
+    _, failed = run_grid([cell("raw", dataset="no-such-data")], tmp_path / "out", jobs=1)
+    (error,) = failed.values()
+    assert "'no-such-data' is no file" in error
+
+
+def test_tables_pair_by_seed() -> None:
+    values = {
+        ("random-init", 0): 0.5,
+        ("random-init", 1): 0.7,
+        ("vime", 0): 0.6,
+        ("vime", 1): 0.8,
+        ("raw", 0): 0.9,
+        ("raw", 1): 0.9,
+    }
+    found = {
+        cell(method, seed=seed): {"9": {"accuracy": value}, "all": {"accuracy": value / 2}}
+        for (method, seed), value in values.items()
+    }
+    found[cell("scarf", seed=0)] = {"9": {"accuracy": 1.0}, "all": {"accuracy": 1.0}}
+    (table,) = tables(found, {"wine": "accuracy"})
+    assert [row.method for row in table.rows] == ["raw", "random-init", "vime"]
+    gain = table.rows[2].gains["9"]
+    assert gain.mean == pytest.approx(0.1)
+    assert gain.interval is not None
+    assert gain.interval.half_width < 1e-6
+    text = markdown(table)
+    assert "| *raw features + logistic regression* | – | 90.0 ± 0.0 |" in text
+    assert "(**+10.0 ± 0.0**)" in text
+    assert surely_better([table]) == {"vime": {"tables": 1, "somewhere": 1, "everywhere": 1}}
+    assert table.as_dict()["rows"][2]["over_random_init"]["9"]["values"] == pytest.approx([0.1, 0.1])
+
+
+def test_tasks_and_references_are_chosen_by_name() -> None:
+    pytest.importorskip("selfsup_tabular", reason="needs the tabular plugin")
+    found = registry()
+    named = chosen_tasks(found, "tabular", ("vime", "raw"), usual=("scarf",), references=("raw",))
+    assert [task.id for task in named] == ["tabular/vime"]
+    usual = chosen_tasks(found, "tabular", (), usual=("scarf", "vime"), references=("raw",))
+    assert [task.id for task in usual] == ["tabular/scarf", "tabular/vime"]
+    with pytest.raises(UnknownIdError, match="no method 'scrf' for tabular; there are raw, "):
+        chosen_tasks(found, "tabular", ("scrf",), usual=(), references=("raw",))
+    assert chosen_references(("raw",), ("random-init", "scratch", "raw")) == ["random-init", "raw"]
+    assert split_labels("5, all", ("1",)) == ("5", "all")
+    assert split_labels("", ("1",)) == ("1",)
+
+
+def test_tabular_from_the_command_line(tmp_path: Path) -> None:
+    pytest.importorskip("selfsup_tabular", reason="needs the tabular plugin")
+    assert set(TABLES) >= {"adult", "letter", "digits-table"}
+    arguments = ["--dataset", "wine", "--method", "raw", "--method", "vime", "--seeds", "2", "--steps", "2", "--jobs", "1"]
+    result = CliRunner().invoke(tabular, [*arguments, "--labels", "50%", "--out", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    assert "wine, accuracy % by labels:" in result.stdout
+    assert "| vime | mlp |" in result.stdout
+
+
+def texts_split(texts: list[str], labels: list[int]) -> Split:
+    rows = Rows(Dataset.from_dict({"text": texts}), {"text": "text"})
+
+    class Kept:
+        kept = np.arange(len(texts))
+
+        def __len__(self) -> int:
+            return len(texts)
+
+    return Split(Kept(), np.array(labels), ("a", "b"), rows=rows)  # type: ignore[arg-type]
+
+
+def test_tfidf_learns_words() -> None:
+    made = [
+        ("a good film about a dog", 1),
+        ("a bad film about a cat", 0),
+        ("bad music and bad light", 0),
+        ("good music, good light", 1),
+    ]
+    train = texts_split([text for text, _ in made] * 5, [label for _, label in made] * 5)
+    test = texts_split(["a good cat", "the light is bad"], [1, 0])
+    log_p = tfidf_log_probabilities(train, np.arange(20), test, seed=0)
+    assert log_p.argmax(dim=1).tolist() == [1, 0]
+    assert log_p.exp().sum(dim=1).tolist() == pytest.approx([1.0, 1.0])
+
+
+def test_characters_are_counted_where_there_is_no_white_space() -> None:
+    assert ideographic(["酒店很好，早餐不错", "WiFi 太慢"])
+    assert not ideographic(["The hotel 酒店 was fine and the breakfast good"])
+    train = texts_split(["酒店很好", "酒店不好", "很好很好", "不好不好"] * 5, [1, 0, 1, 0] * 5)
+    assert tfidf_log_probabilities(train, np.arange(20), texts_split(["早餐很好"], [1]), seed=0).argmax() == 1

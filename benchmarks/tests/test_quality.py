@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from selfsup.registry import registry
 from selfsup.training.resolve import resolve_config
+from selfsup_bench.quality.__main__ import main
 from selfsup_bench.quality.recipe import Recipe, train_here
 from selfsup_bench.quality.vision import equal_budget, summarise
 
@@ -50,3 +53,25 @@ def test_both_sides_train_the_same_network(tmp_path: Path, monkeypatch: pytest.M
     assert ours.backbone_options == theirs.backbone_options
     shapes = [{name: tuple(t.shape) for name, t in e.backbone.state_dict().items()} for e in (ours, theirs)]
     assert shapes[0] == shapes[1]
+
+
+def test_some_tasks_at_one_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SELFSUP_CACHE", str(tmp_path / "cache"))
+    arguments = [
+        "tasks",
+        "--dataset",
+        "digits",
+        "--task",
+        "rotation",
+        "--steps",
+        "2",
+        "--batch",
+        "32",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    result = CliRunner().invoke(main, [*arguments, "--json"])
+    assert result.exit_code == 0, result.output
+    (table,) = json.loads(result.stdout)["tables"]
+    assert {row["task"] for row in table["rows"]} >= {"vision/rotation", "vision/random-init", "vision/supervised"}
+    assert not {row["task"] for row in table["rows"]} & {"vision/simclr", "vision/mae"}

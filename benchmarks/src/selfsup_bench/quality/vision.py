@@ -95,6 +95,7 @@ def _show(scores: dict[str, list[float]], result: dict[str, Any]) -> None:
 
 @click.command()
 @click.option("--dataset", default="cifar10", show_default=True)
+@click.option("--task", "chosen", multiple=True, metavar="NAME", help="Only this task; repeatable. [default: all]")
 @click.option("--steps", type=click.IntRange(1), default=400, show_default=True, help="Optimizer steps of every task.")
 @click.option("--batch", type=click.IntRange(2), default=128, show_default=True, help="Images of a step.")
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True)
@@ -102,7 +103,7 @@ def _show(scores: dict[str, list[float]], result: dict[str, Any]) -> None:
     "--out", type=click.Path(path_type=Path), required=True, help="Folder for records and report; goes on where it ended."
 )
 @json_option
-def tasks(dataset: str, steps: int, batch: int, seeds: int, out: Path, as_json: bool) -> None:
+def tasks(dataset: str, chosen: tuple[str, ...], steps: int, batch: int, seeds: int, out: Path, as_json: bool) -> None:
     """Every vision task at one budget: the same steps, batch and optimizer, and one backbone (a ViT for token tasks)."""
     from selfsup.registry import registry
     from selfsup_bench.executors.local import LocalExecutor
@@ -111,7 +112,8 @@ def tasks(dataset: str, steps: int, batch: int, seeds: int, out: Path, as_json: 
     from selfsup_bench.tables import interval_note, markdown
 
     found = registry()
-    specs = equal_budget(found.tasks.values(), dataset=dataset, steps=steps, batch=batch)
+    wanted = [found.get("task", f"vision/{name}") for name in chosen] or found.tasks.values()
+    specs = equal_budget(wanted, dataset=dataset, steps=steps, batch=batch)
     planned = make_plan(specs, suite="equal-budget", seeds=range(seeds), registry=found, device="cpu", threads=1)
     board = run(planned, out, make_executor=lambda start: LocalExecutor(on_start=start), resume=True, device="cpu")
 

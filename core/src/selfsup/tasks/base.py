@@ -61,7 +61,16 @@ class TaskRecipe:
     """Options of the modality's processor that suit the task (packed blocks for language modelling); the user's go before."""
 
 
-class Views(nn.Module, ABC):
+class InputChange(nn.Module, ABC):
+    """Makes the network's input and no part of the network: it computes in the precision of its numbers, whatever the run's."""
+
+    def __call__(self, batch: Batch, generator: torch.Generator | None) -> Any:
+        """Call ``forward`` with autocast off."""
+        with torch.autocast(next(iter(batch.values())).device.type, enabled=False):
+            return super().__call__(batch, generator)
+
+
+class Views(InputChange):
     """Makes augmented batches on the device, in one batched call, each sample with its own random parameters.
 
     A view is a batch of the modality. It may carry ``crop`` ([B, d, 2] float: origin and extent along each of the d axes of the
@@ -96,7 +105,7 @@ class Corrupted(NamedTuple):
     """Broadcastable to the element-wise loss; None: every element counts alike."""
 
 
-class Corruption(nn.Module, ABC):
+class Corruption(InputChange):
     """Spoils a batch and keeps the answer, and says which decoder fits (denoising, inpainting, colorization)."""
 
     @abstractmethod
@@ -129,7 +138,7 @@ class Transformed(NamedTuple):
     """[M] long for classes; [M, items] long for a permutation per item; [M, ...] float for coordinates."""
 
 
-class Transformation(nn.Module, ABC):
+class Transformation(InputChange):
     """Changes the input in a way whose kind is the label (rotation, jigsaw order, frame order, playback speed)."""
 
     kind: str

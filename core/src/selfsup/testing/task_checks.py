@@ -79,6 +79,21 @@ def check_fake_cuda(case: TaskCase) -> None:
         assert loss.device.type == "cuda", f"the loss is on {loss.device}"
 
 
+def check_half_precision(case: TaskCase) -> None:
+    """Under bfloat16 autocast, which many devices train in, a step works and its loss is finite and of full precision."""
+    task = case.build()
+    optimizer = torch.optim.SGD(trainable(task), lr=1e-3)
+    for step in range(2):
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = task(case.batch(step), generator(step)).loss
+        assert loss.dtype == torch.float32, f"under bfloat16 autocast the loss is {loss.dtype}"
+        assert torch.isfinite(loss), f"under bfloat16 autocast the loss is {loss.detach()}"
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        optimizer.step()
+        task.after_step((step + 1) / 10)
+
+
 def check_labels_unseen(case: TaskCase) -> None:
     """A label in the batch changes nothing (the trainer cuts labels off; a task must not look for them either)."""
     if case.spec.needs_labels:
@@ -159,6 +174,7 @@ TASK_CHECKS = (
     check_determinism,
     check_global_random_state,
     check_fake_cuda,
+    check_half_precision,
     check_labels_unseen,
     check_state_round_trip,
     check_learning,

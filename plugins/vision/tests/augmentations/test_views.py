@@ -144,3 +144,12 @@ def test_shift_views_move_by_whole_pixels_and_mirror_half() -> None:
     assert sorted(set(shift.tolist())) == [-2.0, -1.0, 0.0, 1.0, 2.0]
     plain = ~mirrored & (shift == 2)
     assert row[plain][0].tolist() == [*range(2, 16), 14, 13]
+
+
+def test_views_are_the_same_in_a_run_of_half_precision() -> None:
+    views = _views(64, n_local=2, blur_p=(1.0,))
+    wanted = views(_batch(size=64), _seed(0))
+    with torch.autocast("cpu", torch.bfloat16):
+        made = views(_batch(size=64), _seed(0))
+    for one, other in zip(made, wanted, strict=True):
+        torch.testing.assert_close(one["image"], other["image"], rtol=0, atol=0)

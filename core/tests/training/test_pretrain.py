@@ -26,6 +26,7 @@ from selfsup.plugins import get_plugin_manager, hookimpl
 from selfsup.tasks import StepOutput
 from selfsup.testing.sequences.rows import id_rows
 from selfsup.training import checkpoint, probe
+from selfsup.training.monitors import COLLAPSED_STD
 from selfsup.training.stepper import Stepper
 
 pytestmark = pytest.mark.usefixtures("toy")
@@ -325,6 +326,18 @@ def test_a_collapsed_embedding_is_reported(
     monkeypatch.setattr("selfsup.training.look.embed", lambda backbone, batches: torch.ones(64, 8))
     pretrain(tmp_path / "run", steps=5, probe_every=1, progress=True)
     assert capsys.readouterr().err.count("the embedding has collapsed") == 1
+
+
+def test_a_small_spread_that_grows_is_no_collapse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    noise, spreads = torch.randn(64, 8), iter([0.001, 0.002, 0.004, 0.016, 0.03, 1.0])
+    monkeypatch.setattr(probe, "MONITORED_ROWS", 64)
+    monkeypatch.setattr("selfsup.training.look.embed", lambda backbone, batches: torch.ones(64, 8) + next(spreads) * noise)
+    run = pretrain(tmp_path / "run", steps=5, probe_every=1, progress=True)
+    seen = [line["embedding_std"] for line in run.metrics if "embedding_std" in line]
+    assert sum(std < COLLAPSED_STD for std in seen) >= 3
+    assert "collapsed" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

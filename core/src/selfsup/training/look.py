@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -49,6 +50,7 @@ class Looks:
         self._total, self._warn, self._probe = total_steps, warn, probe
         self._rows = np.unique(np.linspace(0, len(store) - 1, min(MONITORED_ROWS, len(store))).astype(np.int64))
         self._warned = False
+        self._last_std = math.inf
 
     def __call__(self, step: int) -> dict[str, float]:
         """``embedding_std`` (1 is healthy, 0 is collapse), ``effective_rank``, and with a probe ``probe_accuracy``."""
@@ -58,8 +60,11 @@ class Looks:
             return {}
         metrics = {"embedding_std": embedding_std(embeddings), "effective_rank": effective_rank(embeddings)}
         warning = describe_collapse(metrics["embedding_std"], metrics["effective_rank"])
-        if warning and step >= _EARLY * self._total:
+        # Some networks begin with a small spread, which then grows: no news while it does.
+        growing = metrics["embedding_std"] > 1.1 * self._last_std
+        if warning and step >= _EARLY * self._total and not growing and math.isfinite(self._last_std):
             self._say_once(f"{warning} (step {step})")
+        self._last_std = metrics["embedding_std"]
         if self._probe is not None:
             probe, store = self._probe
             metrics["probe_accuracy"] = probe.accuracy(self._embed(store, probe.indices))

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from selfsup.pretraining import Run, pretrain
 
 # Linux gives large tensors huge pages where torch asks for them, which it does if this is set before its first allocation. On a
-# CPU a convolutional step takes a quarter less time; who sets it to 0 keeps small pages.
+# CPU a convolutional step spends much of its time on page faults otherwise; who sets it to 0 keeps small pages.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 __all__ = [

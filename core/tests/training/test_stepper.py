@@ -7,6 +7,7 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 from torch import nn
+from torch.nn import functional as F
 
 from selfsup.backbones import Backbone, Encoded
 from selfsup.errors import NonFiniteLossError
@@ -182,3 +183,20 @@ def test_losses_are_handed_over_once() -> None:
     stepper.take(batch())
     assert len(stepper.drain()) == 2
     assert stepper.drain() == []
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_cpus_step_has_its_attention_in_float32(monkeypatch: pytest.MonkeyPatch, accumulate: int) -> None:
+    stepper = make(accumulate=accumulate)
+    seen: list[bool] = []
+    torchs = F.scaled_dot_product_attention
+    forward = Regression.forward
+
+    def spied(task: Regression, batch: Batch, generator: torch.Generator | None) -> StepOutput:
+        seen.append(F.scaled_dot_product_attention is not torchs)
+        return forward(task, batch, generator)
+
+    monkeypatch.setattr(Regression, "forward", spied)
+    stepper.take(batch())
+    assert seen == [True] * accumulate
+    assert F.scaled_dot_product_attention is torchs

@@ -24,6 +24,7 @@ from selfsup.evaluation.linear import LinearConfig, fit_probe
 from selfsup.evaluation.metrics import classification_metrics
 from selfsup.evaluation.subsets import balanced_subset
 from selfsup.tasks import Views
+from selfsup.training.attention import float32_attention
 from selfsup.training.config import OptimizationConfig
 from selfsup.training.memory_order import wants_channels_last
 from selfsup.training.optimizers import build_optimizer, set_hyperparameters
@@ -134,7 +135,7 @@ def _train(
                 optimizer, lr=learning_rate(step, total, peak=config.lr, warmup=total // 10), weight_decay=config.weight_decay
             )
             target = batch.pop("label")
-            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16), float32_attention(device.type):
                 logits = classifier(batch if views is None else views(batch, generator)[0])
             loss = F.cross_entropy(logits, target, label_smoothing=config.label_smoothing)
             torch.autograd.backward(loss)

@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from selfsup.errors import NonFiniteLossError
-from selfsup.tasks import PretextTask
+from selfsup.tasks import PretextTask, StepOutput
 from selfsup.training import schedule, sharding
+from selfsup.training.attention import float32_attention
 from selfsup.training.config import OptimizationConfig
 from selfsup.training.ema import WeightAverage
 from selfsup.training.optimizers import build_optimizer, set_hyperparameters
@@ -86,7 +87,7 @@ class Stepper:
         self.last_lr, self.last_weight_decay = self.lr, self.weight_decay
         set_hyperparameters(self._plain, lr=self.last_lr, weight_decay=self.last_weight_decay)
         if config.accumulate == 1:
-            output = self.module(batch, self.generator)
+            output = self._forward(batch)
             self.fabric.backward(output.loss)
             loss = output.loss.detach()
         else:
@@ -105,6 +106,10 @@ class Stepper:
         self._losses.append(loss)
         self.step += 1
 
+    def _forward(self, batch: Batch) -> StepOutput:
+        with float32_attention(self.fabric.device.type):
+            return cast(StepOutput, self.module(batch, self.generator))
+
     def _accumulate(self, batch: Batch) -> tuple[Any, Tensor]:
         """Gradient of the mean over the parts of a batch; gradients cross devices with the last part only."""
         parts = list(split_batch(batch, self.config.accumulate))
@@ -113,7 +118,7 @@ class Stepper:
             last = index == len(parts) - 1
             waiting = contextlib.nullcontext() if last else self.fabric.no_backward_sync(self.module)
             with waiting:
-                output = self.module(part, self.generator)
+                output = self._forward(part)
                 self.fabric.backward(output.loss / len(parts))
             losses.append(output.loss.detach())
         return output, torch.stack(losses).mean()

@@ -12,24 +12,19 @@ import selfsup
 from selfsup.artifacts import Encoder
 from selfsup.errors import ColumnError, DataError
 from selfsup.evaluation import Split
-from selfsup_text.evaluators.correlation import pearson, ranks, spearman
+from selfsup_text.evaluators.correlation import pearson, spearman
 from selfsup_text.evaluators.sts import STS, STSConfig
 
 FIRST = ["the cat sleeps in the house", "the old train stops", "a quiet river", "the dog eats in the garden .", "red car"]
 SECOND = ["the cat sleeps in the house", "the dog hides", "strange wheel breaks", "the dog eats in the forest", "a pump leaks"]
 
 
-def test_ranks_share_ties() -> None:
-    assert ranks(torch.tensor([3.0, 1.0, 3.0, 0.5])).tolist() == [3.5, 2.0, 3.5, 1.0]
-
-
-def test_spearman_is_scipys() -> None:
-    stats = pytest.importorskip("scipy.stats", reason="scipy comes with scikit-learn")
-    generator = torch.Generator().manual_seed(0)
-    x, y = torch.randint(5, (40,), generator=generator), torch.randn(40, generator=generator)
-    assert spearman(x, y) == pytest.approx(stats.spearmanr(x, y).statistic)
-    assert pearson(x, y) == pytest.approx(stats.pearsonr(x, y).statistic)
-    assert spearman(torch.ones(3), torch.arange(3)) == 0.0
+def test_correlations_of_ties_and_of_what_does_not_vary() -> None:
+    x, y = torch.tensor([3.0, 1.0, 3.0, 0.5]), torch.tensor([9.0, 2.0, 4.0, 1.0])
+    # Ranks 3.5 2 3.5 1 against 4 2 3 1: 4.5 / sqrt(4.5 * 5).
+    assert spearman(x, y) == pytest.approx(4.5 / math.sqrt(4.5 * 5))
+    assert pearson(x, 2 * x + 1) == pytest.approx(1.0)
+    assert spearman(torch.ones(3), torch.arange(3)) == pearson(torch.ones(3), torch.arange(3)) == 0.0
 
 
 def cosines(encoder: Encoder) -> list[float]:

@@ -129,7 +129,7 @@ class Registry:
         Raises:
             PluginError: it cannot be imported.
         """
-        target: str = getattr(spec, field)
+        target = spec.target_of(field)
         if not target:
             return None
         module, _, attribute = target.partition(":")
@@ -236,6 +236,20 @@ class ModalityObjects:
     def raw_features(self) -> Any:
         """``(batch, info) -> Tensor [B, F]``."""
         return self.registry.resolve(self.spec, "raw_features")
+
+    def other_raw_features(self, name: str) -> Any:
+        """A further raw-feature baseline by its name: ``(batch, info) -> Tensor [B, F]``.
+
+        Raises:
+            UnknownIdError: the modality has none of that name.
+        """
+        others = self.spec.other_raw_features
+        if name not in others:
+            raise UnknownIdError(
+                f"the modality {self.spec.id!r} has no raw features {name!r}; beside its usual ones it has "
+                f"{', '.join(sorted(others)) or 'none'}."
+            )
+        return self.registry.resolve(self.spec, f"other_raw_features.{name}")
 
     @property
     def mock_rows(self) -> Any:

@@ -40,11 +40,18 @@ class Spec:
         if not self.summary.strip() or "\n" in self.summary:
             raise SpecError(f"{type(self).__name__} {self.id!r} needs a summary of one line.")
         for name in self._targets():
-            value = getattr(self, name)
+            value = self.target_of(name)
             if value and not _TARGET.fullmatch(value):
                 raise SpecError(
                     f"{type(self).__name__} {self.id!r}: {name}={value!r} is not of the form 'package.module:attribute'."
                 )
+
+    def target_of(self, field: str) -> str:
+        """The target that a field names; of a field that is a mapping, the one under a key: ``field.key``."""
+        name, _, key = field.partition(".")
+        value = getattr(self, name)
+        target: str = value[key] if key else value
+        return target
 
     def _targets(self) -> tuple[str, ...]:
         return ()
@@ -99,6 +106,8 @@ class ModalitySpec(TargetSpec):
     """Role to ``datasets`` feature type, for example ``{"image": "Image"}``; empty: the row is all columns but the label."""
     suffixes: tuple[str, ...] = ()
     """File suffixes (with the dot, lower case) that make a folder a source of this modality."""
+    frame_suffixes: tuple[str, ...] = ()
+    """Suffixes of still frames: a folder that holds such files, and neither folders nor files of ``suffixes``, is one row."""
     backbone: str
     """Id of the default backbone."""
     token_backbone: str = ""
@@ -113,13 +122,25 @@ class ModalitySpec(TargetSpec):
     """Target of the :class:`selfsup.tasks.ViewsRecipe` with the light augmentation of supervised training (one view)."""
     raw_features: str = ""
     """Target of ``(batch, info) -> Tensor [B, F]``: the raw-feature baseline (pixels, TF-IDF, mel statistics, columns)."""
+    other_raw_features: Mapping[str, str] = field(default_factory=dict)
+    """Name to the target of a further raw-feature baseline: ``{"mfcc": "package.module:attribute"}``."""
     mock_rows: str = ""
     """Target of ``(n, seed) -> list[Row]``: small learnable made-up rows for the conformance checks."""
     flags: tuple[Flag, ...] = ()
     """Flags that ``selfsup pretrain`` takes for this modality's tasks."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in self.other_raw_features:
+            if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
+                raise SpecError(
+                    f"ModalitySpec {self.id!r}: other_raw_features has the name {name!r}; it is of lower-case letters, digits "
+                    "and '-'."
+                )
+
     def _targets(self) -> tuple[str, ...]:
-        return ("target", "views", "corruption", "supervised_views", "raw_features", "mock_rows")
+        others = (f"other_raw_features.{name}" for name in self.other_raw_features)
+        return ("target", "views", "corruption", "supervised_views", "raw_features", "mock_rows", *others)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,7 +230,9 @@ class BenchmarkSpec(Spec):
     train_rows: int = 0
     """Pretrain on at most so many rows, drawn with the seed (0: all)."""
     references: tuple[str, ...] = ()
-    """References beside random-init, supervised and raw: ``boosting`` (gradient-boosted trees on the raw features)."""
+    """References beside random-init, supervised and raw: ``boosting`` (gradient-boosted trees on raw features), ``raw-NAME``
+    (the modality's :attr:`ModalitySpec.other_raw_features`), ``supervised-BACKBONE`` (another network, trained with all
+    labels; overrides that begin with the reference's name and a dot are its own)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -22,7 +22,13 @@ KNOWN_MODALITIES: dict[str, str] = {
 }
 """Modality to the distribution that brings it."""
 
-KNOWN_PREFIXES: dict[str, str] = {"timm": "vision", "transformers": "text"}
+KNOWN_PREFIXES: dict[str, str] = {
+    "timm": "vision",
+    "timm-frames": "video",
+    "torchvision": "video",
+    "transformers": "text",
+    "transformers-audio": "audio",
+}
 """First part of a backbone id to the modality whose plugin registers it."""
 
 KNOWN_COMMANDS: dict[str, tuple[str, str]] = {

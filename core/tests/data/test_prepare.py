@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from pathlib import Path
 
 import datasets
@@ -110,6 +111,29 @@ def test_store_is_reused_for_the_same_rows_and_processor(cache):
     prepare(numbers([3, 4], fingerprint="g"), other := Numbers())
     assert other.encoded == 2, "other rows"
     assert len(stores(cache)) == 3
+
+
+def test_store_of_other_code_is_not_reused(tmp_path, monkeypatch):
+    package = tmp_path / "example_numbers"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    neighbour = package / "decoding.py"
+    neighbour.write_text("ADD = 0\n")
+    for name in ("example_numbers", "example_numbers.processor"):
+        module = types.ModuleType(name)
+        module.__file__ = str(package / ("__init__.py" if name == "example_numbers" else "processor.py"))
+        monkeypatch.setitem(sys.modules, name, module)
+
+    class Elsewhere(Numbers):
+        """Defined in a package, whose other modules it may call."""
+
+    monkeypatch.setattr(Elsewhere, "__module__", "example_numbers.processor")
+    counts = []
+    for text in ("ADD = 0\n", "ADD = 0\n", "ADD = 1\n"):
+        neighbour.write_text(text)
+        prepare(numbers([1, 2]), processor := Elsewhere())
+        counts.append(processor.encoded)
+    assert counts == [2, 0, 2]
 
 
 def test_damaged_store_is_made_again(cache):

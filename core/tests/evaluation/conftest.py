@@ -36,6 +36,12 @@ def encoder(toy):
 
 
 @pytest.fixture(scope="module")
+def token_encoder(toy):
+    """Random weights, for frames, with tokens."""
+    return make_encoder("toy-frames", "sequence/transformer")
+
+
+@pytest.fixture(scope="module")
 def id_encoder(toy):
     """Random weights, for ids of ragged length."""
     return make_encoder("toy-sequences", "sequence/transformer")

@@ -5,7 +5,7 @@ import pytest
 
 from selfsup import registry as registry_module
 from selfsup.composition import composed_tasks
-from selfsup.errors import ConfigError, DuplicateIdError, MissingPluginError, PluginError, UnknownIdError
+from selfsup.errors import ConfigError, DuplicateIdError, MissingPluginError, PluginError, SpecError, UnknownIdError
 from selfsup.registry import Registry
 from selfsup.specs import ModalitySpec, ObjectiveSpec
 from selfsup.unknown import KNOWN_MODALITIES
@@ -69,6 +69,24 @@ def found(install, only):
 
 def composed_by_plugins(found):
     return {id: task for id, task in found.tasks.items() if task.objective in ("contrast", "replaced", "hide", "denoise")}
+
+
+def test_further_raw_features_have_names(install, only):
+    text = SIGNAL.replace('backbone="signal-net",', 'backbone="signal-net", other_raw_features={"tones": "{module}:OWN"},')
+    install("tones", text.replace("{module}", "example_tones.plugin"))
+    objects = Registry(only("tones")).modality_objects("signal")
+    assert objects.raw_features is None
+    assert objects.other_raw_features("tones") == "own"
+    with pytest.raises(UnknownIdError, match=r"has no raw features 'tune'; beside its usual ones it has tones"):
+        objects.other_raw_features("tune")
+
+
+@pytest.mark.parametrize(
+    ("given", "wrong"), [({"Tones": "a.b:c"}, "has the name 'Tones'"), ({"tones": "a.b"}, "other_raw_features.tones='a.b'")]
+)
+def test_further_raw_features_need_a_name_and_a_target(given, wrong):
+    with pytest.raises(SpecError, match=wrong):
+        ModalitySpec(id="signal", summary="s", target="a:b", backbone="net", other_raw_features=given)
 
 
 def test_a_modality_has_the_objectives_that_it_has_the_parts_for(found):

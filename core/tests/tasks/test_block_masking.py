@@ -123,6 +123,64 @@ def test_context_is_rarely_filled_up_on_the_papers_lattice() -> None:
     assert (mask.weight.sum(dim=2) >= 24).all()
 
 
+@pytest.mark.parametrize(
+    ("grid", "n_blocks", "scale"), [((4, 8, 8), 8, 0.15), ((4, 8, 8), 2, 0.7), ((2, 14, 14), 2, 0.7), ((20,), 2, 0.4)]
+)
+def test_the_union_of_blocks_is_one_target_and_the_context_what_it_leaves(
+    grid: tuple[int, ...], n_blocks: int, scale: float
+) -> None:
+    n = math.prod(grid)
+    mask = paper_mask(
+        300,
+        grid,
+        n_targets=n_blocks,
+        target_scale=(scale, scale),
+        context_scale=None,
+        context_share=1.0,
+        min_context=1,
+        union_share=1.0,
+    )
+    blocks = random_blocks(300, n_blocks, grid, (scale, scale), ASPECT, generator=generator())
+    wanted = blocks.any(dim=1)
+    assert mask.targets.shape == (300, 1, min(n_blocks * largest_block(grid, scale, ASPECT), n))
+    hidden = torch.zeros(300, n, dtype=torch.long).scatter_add(1, mask.targets[:, 0], mask.weight[:, 0].long())
+    assert hidden.max() == 1
+    seen = torch.zeros(300, n, dtype=torch.bool).scatter(1, mask.context, True)
+    covered = wanted.all(dim=1)
+    assert torch.equal(hidden[~covered].bool(), wanted[~covered])
+    assert torch.equal(seen[~covered], ~wanted[~covered])
+    assert (seen[covered].sum(dim=1) == 1).all(), "one token stays where the blocks cover all"
+    assert torch.equal(hidden[covered].bool(), ~seen[covered])
+
+
+def test_of_a_large_union_random_tokens_are_predicted() -> None:
+    def mask(share: float) -> MultiBlockMask:
+        options = {"n_targets": 2, "target_scale": (0.5, 0.5), "context_scale": None, "union_share": share}
+        return paper_mask(2000, (2, 6, 6), **options)
+
+    whole, part = mask(1.0), mask(0.25)
+    assert part.targets.shape == (2000, 1, 18)
+    assert part.weight.all()
+    assert torch.equal(part.context, whole.context)
+    union = torch.zeros(2000, 72, dtype=torch.bool).scatter(1, whole.targets[:, 0], whole.weight[:, 0])
+    assert union.gather(1, part.targets[:, 0]).all()
+    predicted = torch.zeros(2000, 72).scatter(1, part.targets[:, 0], 1.0)
+    rate = predicted.sum(dim=0) / union.sum(dim=0)
+    times = rate.view(2, 36).mean(dim=1)
+    assert abs(float(times[0] - times[1])) < 0.02, "early tokens of the union are predicted more often"
+
+
+def test_a_context_without_a_block_leaves_padding_out() -> None:
+    padding = torch.arange(24).unsqueeze(0) >= torch.tensor([24, 13, 5]).unsqueeze(1)
+    mask = paper_mask(
+        3, (24,), padding=padding, context_scale=None, context_share=1.0, union_share=1.0, target_scale=(0.3, 0.3)
+    )
+    assert not padding.gather(1, mask.context).any()
+    seen = torch.zeros(3, 24, dtype=torch.bool).scatter(1, mask.context, True)
+    hidden = torch.zeros(3, 24, dtype=torch.long).scatter_add(1, mask.targets[:, 0], mask.weight[:, 0].long()) > 0
+    assert torch.equal(seen | hidden, ~padding)
+
+
 def test_context_lies_in_its_block() -> None:
     mask = paper_mask(300, (10, 10), context_scale=(0.3, 0.3), n_targets=1, context_share=1.0, min_context=1)
     seen = torch.zeros(300, 100, dtype=torch.bool).scatter(1, mask.context, True).view(300, 10, 10)

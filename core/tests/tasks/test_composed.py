@@ -40,7 +40,8 @@ def test_every_joint_embedding_objective_composes(spec):
     recipe = load(spec)
     task = compose(spec, recipe, modality(views=views))
     assert set(task.config.model_fields) >= {"objective", "views"}
-    assert task.config.model_validate({"objective": {"hidden_dim": 7}}).objective.hidden_dim == 7
+    width = "output_dim" if spec.id == "cola" else "hidden_dim"  # its projector is one layer
+    assert getattr(task.config.model_validate({"objective": {width: 7}}).objective, width) == 7
     assert task.optimization == recipe.optimization
 
 

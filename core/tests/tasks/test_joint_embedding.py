@@ -293,9 +293,14 @@ def test_vicregl_without_tokens_is_a_clear_error():
         small_task("vicregl", backbone=WithoutTokens())(series(), seeded())
 
 
-def test_crop_and_lattice_of_other_dimension_are_a_clear_error():
-    with pytest.raises(ConfigError, match="along 1 axes"):
-        token_locations(torch.zeros(2, 1, 2), (3, 3))
+def test_crop_along_more_axes_than_the_lattice_is_a_clear_error():
+    with pytest.raises(ConfigError, match="along 3 axes"):
+        token_locations(torch.zeros(2, 3, 2), (3, 3))
+
+
+def test_axes_that_a_crop_does_not_name_are_whole():
+    located = token_locations(torch.tensor([[[0.5, 0.5]]]), (2, 2))
+    assert located.tolist() == [[[0.625, 0.25], [0.625, 0.75], [0.875, 0.25], [0.875, 0.75]]]
 
 
 def test_number_of_views_must_suit_the_objective():

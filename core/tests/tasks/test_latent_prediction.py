@@ -14,6 +14,7 @@ from selfsup.tasks.data2vec import average_top_layers
 from selfsup.tasks.ijepa import jepa_loss
 from selfsup.tasks.latent_prediction import IJEPA, Data2Vec, Data2VecConfig, IJEPAConfig, data2vec_recipe, ijepa_recipe
 from selfsup.tasks.masking import random_mask
+from selfsup.tasks.span_masking import span_mask
 from selfsup.tasks.transformer import lattice_positions
 from selfsup.testing.fake_device import fake_cuda
 from selfsup.testing.sequences.backbones import SequenceConv, SequenceConvConfig
@@ -133,6 +134,15 @@ def test_data2vec_loss_by_hand_in_float64(kind: Kind, masking: str) -> None:
         errors += [smooth_l1(prediction[k], target[k], 2.0) for k in range(length) if where[k]]
     loss = task(batch, generator(3)).loss
     assert loss.item() == pytest.approx(math.fsum(errors) / len(errors), abs=1e-6, rel=0)
+
+
+def test_data2vec_hides_spans_as_for_speech() -> None:
+    task, batch = data2vec("ids", masking="spans", start_share=0.1, span=3), toy_batch("ids")
+    tokens = task.backbone.tokenize(batch)
+    found = task.draw_mask(tokens, generator(2))
+    wanted = span_mask(8, tokens.grid, 0.1, 3, padding=tokens.padding, generator=generator(2))
+    assert torch.equal(found.mask, wanted.mask)
+    assert torch.isfinite(task(batch, generator()).loss)
 
 
 def test_a_backbone_without_layers_gives_its_output_as_the_only_one() -> None:

@@ -222,7 +222,8 @@ def test_masked_loss_falls(kind: Kind, make: Any) -> None:
 
 def test_recipe_has_the_papers_defaults_and_takes_others() -> None:
     assert masked_recipe().config().model_dump() == {
-        "mask_ratio": 0.75, "decoder_dim": None, "decoder_depth": 8, "decoder_heads": None, "normalize_targets": True,
+        "mask_ratio": 0.75, "tube": False, "decoder_dim": None, "decoder_depth": 8, "decoder_heads": None,
+        "normalize_targets": True,
     }  # fmt: skip
     assert masked_recipe("simmim").config().model_dump() == {"mask_ratio": 0.6, "block": 2, "normalize_targets": False}
     recipe = masked_recipe("mae", optimization={"base_lr": 1e-3}, decoder_depth=1, mask_ratio=0.5)

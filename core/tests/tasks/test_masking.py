@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from selfsup.errors import ConfigError
-from selfsup.tasks.masking import gather_tokens, hidden_count, random_mask, weighted_mean
+from selfsup.tasks.masking import gather_tokens, hidden_count, random_mask, tube, weighted_mean
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -68,6 +68,33 @@ def test_coarse_blocks_are_whole(grid: tuple[int, ...], block: int) -> None:
     assert torch.equal(blocks.any(dim=2), blocks.all(dim=2)), "a block is hidden in part"
     count = math.prod(size // block for size in grid)
     assert blocks.all(dim=2).sum(dim=1).tolist() == [math.ceil(0.6 * count)] * 5
+
+
+@pytest.mark.parametrize("grid", [(8, 4, 4), (4, 14, 14), (5, 7)])
+@pytest.mark.parametrize("ratio", [0.5, 0.9])
+def test_tubes_hide_a_place_at_all_times_or_at_none(grid: tuple[int, ...], ratio: float) -> None:
+    split = random_mask(2000, grid, ratio, block=tube(grid), generator=generator())
+    cells = split.mask.view(2000, grid[0], -1)
+    assert (cells == cells[:, :1]).all()
+    places = math.prod(grid[1:])
+    assert cells[:, 0].sum(dim=1).tolist() == [hidden_count(places, ratio)] * 2000
+    share = cells[:, 0].float().mean(dim=0)
+    wanted = hidden_count(places, ratio) / places
+    assert (share - wanted).abs().max() < 5 * math.sqrt(wanted * (1 - wanted) / 2000), "some places are hidden more often"
+
+
+def test_tubes_of_padded_samples_have_the_exact_count_of_tokens() -> None:
+    padding = (torch.arange(4) >= torch.tensor([4, 2]).unsqueeze(1)).repeat_interleave(6, dim=1)
+    split = random_mask(2, (4, 6), 0.5, block=tube((4, 6)), padding=padding, generator=generator())
+    assert not (split.mask & padding).any()
+    assert split.mask.sum(dim=1).tolist() == [12, 6]
+    for times, row in zip((4, 2), split.mask.view(2, 4, 6), strict=True):
+        assert (row[:times] == row[0]).all()
+
+
+def test_a_tube_needs_a_second_axis() -> None:
+    with pytest.raises(ConfigError, match=r"one axis only \(9 of them\)"):
+        tube((9,))
 
 
 def test_blocks_that_do_not_fit_are_cut_to_the_exact_count() -> None:

@@ -14,6 +14,7 @@ from selfsup.tasks.transformation import (
     GeneratorDropout,
     TransformationConfig,
     TransformationPrediction,
+    balanced_labels,
     class_loss,
     coordinate_loss,
     transformation_recipe,
@@ -146,6 +147,15 @@ def test_dropout_draws_from_the_generator_in_training_only() -> None:
     assert set(out.unique().tolist()) == {0.0, 2.0}
     assert abs(out.mean().item() - 1) < 0.2
     assert torch.equal(dropout.eval()(x, generator(1)), x)
+
+
+def test_balanced_labels_have_every_class_alike_in_every_batch_and_place() -> None:
+    cpu, drawing = torch.device("cpu"), generator()
+    drawn = torch.stack([balanced_labels(16, 6, drawing, cpu) for _ in range(3000)])
+    counts = torch.stack([(drawn == label).sum(dim=1) for label in range(6)], dim=1)
+    assert set(counts.flatten().tolist()) == {2, 3}
+    share = torch.stack([(drawn == label).float().mean(dim=0) for label in range(6)])
+    assert (share - 1 / 6).abs().max() < 5 * math.sqrt(5 / 36 / 3000), "some class is drawn more often, or at some places"
 
 
 def test_segments_are_put_in_the_order_that_the_label_names() -> None:

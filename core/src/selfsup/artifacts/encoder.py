@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from selfsup.backbones import Backbone
+from selfsup.backbones import Backbone, TokenBackbone, mean_over_tokens
 from selfsup.config import Config
 from selfsup.data import EpochSampler, Loader, Processor, Rows, Sampler, Store, processor_digest
 from selfsup.data.sampler import IndexArray
@@ -109,12 +109,47 @@ class Encoder(nn.Module):
             precision: of the computation: ``32``, ``bf16`` or ``16`` (automatic casting).
         """
         result = torch.empty((len(store), self.embed_dim), dtype=torch.float32)
+        with self._evaluating(precision):
+            for indices, batch in self._batches(store, batch_size):
+                result[indices] = self(batch).float().cpu()
+        return result
+
+    def embed_layers(self, store: Store, *, batch_size: int = 256, precision: Precision = "32") -> Tensor:
+        """The mean over the real tokens of what each layer puts out: [N, L, D], float32 on the CPU.
+
+        The first of the L are the tokens before the first layer, without their positions.
+
+        Args:
+            store: from :func:`~selfsup.data.prepare` with this encoder's processor.
+            batch_size: samples at a time.
+            precision: of the computation: ``32``, ``bf16`` or ``16`` (automatic casting).
+
+        Raises:
+            ArtifactError: the backbone has no tokens.
+        """
+        backbone = self.backbone
+        if not isinstance(backbone, TokenBackbone):
+            raise ArtifactError(
+                f"The backbone {self.backbone_id!r} gives no outputs of its layers: it has no tokens. `selfsup list backbones` "
+                "shows those that have."
+            )
+        parts: list[Tensor] = []
+        order: list[Tensor] = []
+        with self._evaluating(precision):
+            for indices, batch in self._batches(store, batch_size):
+                tokens = backbone.tokenize(batch)
+                layers = [tokens.embeddings, *backbone.layer_outputs(tokens)]
+                pooled = [mean_over_tokens(layer.float(), tokens.padding) for layer in layers]
+                parts.append(torch.stack(pooled, dim=1).cpu())
+                order.append(indices)
+        return torch.cat(parts)[torch.cat(order).argsort()]
+
+    def _batches(self, store: Store, batch_size: int) -> Iterator[tuple[Tensor, Batch]]:
+        """Every sample of a store once: places in it, and the batch of them."""
         sampler = _by_length(store, batch_size) or EpochSampler(len(store), batch_size, drop_last=False, shuffle=False)
         loader = Loader(store, self.processor, sampler, self.device)
-        with self._evaluating(precision):
-            for indices, batch in zip(sampler.batches(0), loader.epoch(0), strict=True):
-                result[torch.from_numpy(indices)] = self(batch).float().cpu()
-        return result
+        for indices, batch in zip(sampler.batches(0), loader.epoch(0), strict=True):
+            yield torch.from_numpy(indices), batch
 
     def config(self) -> dict[str, Any]:
         """What ``config.json`` says of it, save for the versions."""

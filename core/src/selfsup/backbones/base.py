@@ -152,3 +152,14 @@ class BackboneRecipe:
 def grid_size(grid: tuple[int, ...]) -> int:
     """Number of tokens on a lattice."""
     return math.prod(grid)
+
+
+def mean_over_tokens(tokens: Tensor, padding: Tensor | None) -> Tensor:
+    """[B, N, D] tokens to their mean [B, D], those of ``padding`` ([B, N] bool, True where padding; or None) left out.
+
+    A sample without a real token has zeros.
+    """
+    if padding is None:
+        return tokens.mean(dim=1)
+    real = (~padding).unsqueeze(-1).to(tokens.dtype)
+    return (tokens * real).sum(dim=1) / real.sum(dim=1).clamp_min(1)

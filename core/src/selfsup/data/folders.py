@@ -20,14 +20,14 @@ _IGNORED = ("__MACOSX",)
 
 @dataclass(frozen=True)
 class FoundFile:
-    """One media file below a folder."""
+    """One media file below a folder, or a folder of frames."""
 
     relative: str
     """Path below the folder, with ``/``."""
     size: int
-    """Bytes."""
+    """Bytes; of frames: of all of them."""
     modified: int
-    """Nanoseconds."""
+    """Nanoseconds; of frames: a number that follows from the name, size and time of each of them."""
 
     @property
     def folder(self) -> str:
@@ -36,40 +36,62 @@ class FoundFile:
         return head if tail else ""
 
 
-def walk_files(root: Path, suffixes: tuple[str, ...]) -> Iterator[FoundFile]:
+def walk_files(root: Path, suffixes: tuple[str, ...], frame_suffixes: tuple[str, ...] = ()) -> Iterator[FoundFile]:
     """The files below ``root`` with one of the suffixes, in sorted order, a folder at a time.
 
-    Hidden files and folders are passed over; a link to a folder is followed, but no folder is entered twice.
+    Hidden files and folders are passed over; a link to a folder is followed, but no folder is entered twice. A folder below
+    ``root`` that holds files of ``frame_suffixes``, and neither folders nor files of ``suffixes``, is found as a whole.
 
     Raises:
         SourceError: a folder cannot be listed.
     """
-    yield from _walk(root, "", suffixes, set())
+    yield from _walk(root, "", suffixes, frame_suffixes, set())
 
 
-def _walk(folder: Path, prefix: str, suffixes: tuple[str, ...], entered: set[tuple[int, int]]) -> Iterator[FoundFile]:
+def _walk(
+    folder: Path, prefix: str, suffixes: tuple[str, ...], frame_suffixes: tuple[str, ...], entered: set[tuple[int, int]]
+) -> Iterator[FoundFile]:
+    entries = _listed(folder)
     try:
         status = folder.stat()
-        with os.scandir(folder) as listing:
-            entries = sorted((entry for entry in listing if _is_wanted(entry)), key=lambda entry: entry.name)
     except OSError as error:
-        raise SourceError(f"Cannot list {folder}: {error.strerror or error}.") from error
+        raise SourceError(f"Cannot read {folder}: {error.strerror or error}.") from error
     if (status.st_dev, status.st_ino) in entered:
         return
     entered.add((status.st_dev, status.st_ino))
+    if prefix and frame_suffixes and (frames := _frames(entries, suffixes, frame_suffixes)) is not None:
+        yield FoundFile(prefix.removesuffix("/"), *frames)
+        return
     for entry in entries:
         if entry.is_dir():
-            yield from _walk(folder / entry.name, f"{prefix}{entry.name}/", suffixes, entered)
+            yield from _walk(folder / entry.name, f"{prefix}{entry.name}/", suffixes, frame_suffixes, entered)
         elif entry.name.lower().endswith(suffixes) and entry.is_file():
             found = entry.stat()
             yield FoundFile(prefix + entry.name, found.st_size, found.st_mtime_ns)
+
+
+def _frames(
+    entries: list[os.DirEntry[str]], suffixes: tuple[str, ...], frame_suffixes: tuple[str, ...]
+) -> tuple[int, int] | None:
+    """Size and mark of the frames that a folder consists of; None where it is no folder of frames."""
+    if any(entry.is_dir() or entry.name.lower().endswith(suffixes) for entry in entries):
+        return None
+    files = (entry for entry in entries if entry.name.lower().endswith(frame_suffixes) and entry.is_file())
+    frames = [(entry.name, entry.stat()) for entry in files]
+    if not frames:
+        return None
+    text = "\n".join(f"{name}\0{status.st_size}\0{status.st_mtime_ns}" for name, status in frames)
+    mark = hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
+    return sum(status.st_size for _, status in frames), int.from_bytes(mark[:8])
 
 
 def _is_wanted(entry: os.DirEntry[str]) -> bool:
     return not entry.name.startswith(".") and entry.name not in _IGNORED
 
 
-def read_media_folder(root: Path, role: str, suffixes: tuple[str, ...], *, as_text: bool) -> tuple[Any, str, str] | None:
+def read_media_folder(
+    root: Path, role: str, suffixes: tuple[str, ...], *, as_text: bool, frame_suffixes: tuple[str, ...] = ()
+) -> tuple[Any, str, str] | None:
     """The media files below a folder as a data set, or None where there are none.
 
     First-level folders are the classes, if all files lie in one. The listing is streamed into an Arrow file of the cache, so
@@ -80,6 +102,7 @@ def read_media_folder(root: Path, role: str, suffixes: tuple[str, ...], *, as_te
         role: the column to put the files in.
         suffixes: which files count.
         as_text: put in the content of the files (UTF-8) in the place of their paths.
+        frame_suffixes: which files are frames; see :func:`walk_files`.
 
     Returns:
         The data set (columns ``role`` and, with classes, ``label``), a hash over path, size and time of modification of each
@@ -88,7 +111,7 @@ def read_media_folder(root: Path, role: str, suffixes: tuple[str, ...], *, as_te
     import datasets
     import pyarrow as pa
 
-    classes, outside = _classes(root, suffixes)
+    classes, outside = _classes(root, suffixes, frame_suffixes)
     if not classes and not outside:
         return None
     file_feature = {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
@@ -104,7 +127,7 @@ def read_media_folder(root: Path, role: str, suffixes: tuple[str, ...], *, as_te
         cache.mkdir(parents=True, exist_ok=True)
         try:
             with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
-                for files in _batched(walk_files(root, suffixes)):
+                for files in _batched(walk_files(root, suffixes, frame_suffixes)):
                     values: list[Any] = []
                     for file in files:
                         value, mark = _value(root, file, as_text)
@@ -120,21 +143,27 @@ def read_media_folder(root: Path, role: str, suffixes: tuple[str, ...], *, as_te
     return datasets.Dataset.from_file(str(final)), digest.hexdigest(), outside
 
 
-def _classes(root: Path, suffixes: tuple[str, ...]) -> tuple[list[str], str]:
-    """The first-level folders that hold media files, sorted, and the name of a media file beside them."""
+def _classes(root: Path, suffixes: tuple[str, ...], frame_suffixes: tuple[str, ...]) -> tuple[list[str], str]:
+    """The first-level folders that hold media files, sorted, and the name of a media file (or folder of frames) beside them."""
     classes, outside = [], ""
-    try:
-        with os.scandir(root) as listing:
-            entries = sorted((entry for entry in listing if _is_wanted(entry)), key=lambda entry: entry.name)
-    except OSError as error:
-        raise SourceError(f"Cannot list {root}: {error.strerror or error}.") from error
-    for entry in entries:
+    for entry in _listed(root):
         if entry.is_dir():
-            if next(walk_files(root / entry.name, suffixes), None) is not None:
+            if next(walk_files(root / entry.name, suffixes, frame_suffixes), None) is not None:
                 classes.append(entry.name)
+            elif not outside and frame_suffixes and _frames(_listed(root / entry.name), suffixes, frame_suffixes) is not None:
+                outside = entry.name
         elif not outside and entry.name.lower().endswith(suffixes) and entry.is_file():
             outside = entry.name
     return classes, outside
+
+
+def _listed(folder: Path) -> list[os.DirEntry[str]]:
+    """The entries of a folder that count, by name."""
+    try:
+        with os.scandir(folder) as listing:
+            return sorted((entry for entry in listing if _is_wanted(entry)), key=lambda entry: entry.name)
+    except OSError as error:
+        raise SourceError(f"Cannot list {folder}: {error.strerror or error}.") from error
 
 
 def _value(root: Path, file: FoundFile, as_text: bool) -> tuple[Any, bytes]:

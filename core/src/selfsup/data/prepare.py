@@ -100,13 +100,27 @@ def processor_digest(processor: Processor) -> str:
 
 
 def _code_digest(processor: Processor) -> str:
-    """Hash of the module that defines the processor: samples of another version of it are not reused."""
+    """Hash of the sources of the processor's package: samples that other code made are not reused."""
     kind = type(processor)
-    package = sys.modules.get(kind.__module__.partition(".")[0])
-    parts = [kind.__module__, kind.__qualname__, str(getattr(package, "__version__", ""))]
-    source = getattr(sys.modules.get(kind.__module__), "__file__", None)  # none for what was typed into a console
-    code = Path(source).read_bytes() if source and Path(source).is_file() else b""
-    return hashlib.sha256("\0".join(parts).encode() + code).hexdigest()
+    digest = hashlib.sha256(f"{kind.__module__}\0{kind.__qualname__}".encode())
+    for file in _sources(kind.__module__):
+        digest.update(b"\0" + hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _sources(module: str) -> list[Path]:
+    """All Python files of the package that a module is in, in a fixed order; of a module in no package its own file.
+
+    A processor calls on its neighbours (decoding, tokenization, columns), so its own file says too little.
+    """
+    parts = module.split(".")
+    for count in range(1, len(parts) + 1):
+        file = getattr(sys.modules.get(".".join(parts[:count])), "__file__", None)
+        if file is None:  # a namespace, or what was typed into a console
+            continue
+        path = Path(file)
+        return sorted(path.parent.rglob("*.py")) if path.name == "__init__.py" else [path] * path.is_file()
+    return []
 
 
 def _process(

@@ -213,14 +213,19 @@ def _in_folder(folder: Path, name: str, split: str, modality: ModalitySpec, labe
     kind = modality.columns.get(role, "").lower()
     top_tables = sorted(file for file in folder.iterdir() if is_table(file, modality))
     media_only = tuple(suffix for suffix in suffixes if suffix not in TABLE_SUFFIXES or not top_tables)
-    if media_only and (media := read_media_folder(folder, role, media_only, as_text=kind not in MEDIA)) is not None:
+    frames = modality.frame_suffixes
+    media = (
+        read_media_folder(folder, role, media_only, as_text=kind not in MEDIA, frame_suffixes=frames) if media_only else None
+    )
+    if media is not None:
         dataset, fingerprint, outside = media
         return _Found(dataset, name, split, fingerprint, outside, root=folder)
     if top_tables:
         dataset, fingerprint = read_tables(top_tables)
         return _Found(dataset, name, split, fingerprint, label=label, root=folder)
     wanted = ", ".join((*suffixes, *(suffix for suffix in table_suffixes(modality) if suffix not in suffixes)))
-    raise SourceError(f"{folder} holds nothing usable for {modality.id}: no file that ends in {wanted}.")
+    still = f", and no folder of frames ({', '.join(frames)})" if frames else ""
+    raise SourceError(f"{folder} holds nothing usable for {modality.id}: no file that ends in {wanted}{still}.")
 
 
 def _media_role(modality: ModalitySpec) -> tuple[str, tuple[str, ...]]:

@@ -32,6 +32,7 @@ from selfsup.training.precision import resolve_precision
 from selfsup.training.progress import Reporter, Silent
 from selfsup.training.randomness import preserved
 from selfsup.training.schedule import learning_rate
+from selfsup.training.short_clips import mend_short_clips
 from selfsup.training.small_maps import speed_up_small_maps
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ def finetune_classifier(
     if wants_channels_last(classifier, None, device_type=device.type, precision=precision):
         classifier.to(memory_format=torch.channels_last)
     speed_up_small_maps(classifier, device_type=device.type)
+    mend_short_clips(classifier, device_type=device.type)
     sampler = _Subset(rows, EpochSampler(len(rows), min(config.batch_size, len(rows)), seed))
     loader = Loader(train.store, encoder.processor, sampler, device, labels=labels)
     with preserved():

@@ -3,13 +3,18 @@
 from selfsup.objectives.barlow_twins import BarlowTwins, BarlowTwinsConfig, barlow_twins
 from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, Objective, ObjectiveRecipe, ViewEmbeddings
 from selfsup.objectives.byol import BYOL, BYOLConfig, normalized_mse
+from selfsup.objectives.chance import chance_loss
+from selfsup.objectives.cola import COLA, COLAConfig, bilinear_contrast
 from selfsup.objectives.dcl import DCL, DCLConfig, dcl
 from selfsup.objectives.dino import DINO, DINOConfig, dino_loss
 from selfsup.objectives.distributed import SynchronizedBatchNorm, convert_sync_batchnorm
 from selfsup.objectives.heads import CosineLinear, TokenHead, mlp
+from selfsup.objectives.kmeans import StreamingKMeans
 from selfsup.objectives.lejepa import LeJEPA, LeJEPAConfig, random_directions, sigreg
+from selfsup.objectives.masked_contrast import Contrast, masked_contrast, sample_negatives
 from selfsup.objectives.moco import MoCoV2, MoCoV2Config, MoCoV3, MoCoV3Config, batch_contrast, queue_contrast
 from selfsup.objectives.nt_xent import SimCLR, SimCLRConfig, nt_xent
+from selfsup.objectives.quantizer import ProductQuantizer, Quantized, QuantizerConfig
 from selfsup.objectives.queue import EmbeddingQueue
 from selfsup.objectives.simsiam import SimSiam, SimSiamConfig, negative_cosine
 from selfsup.objectives.swav import SwAV, SwAVConfig, sinkhorn, swapped_prediction
@@ -19,11 +24,14 @@ from selfsup.objectives.vicregl import VICRegL, VICRegLConfig, match_tokens
 
 __all__ = [
     "BYOL",
+    "COLA",
     "DCL",
     "DINO",
     "BYOLConfig",
     "BarlowTwins",
     "BarlowTwinsConfig",
+    "COLAConfig",
+    "Contrast",
     "CosineLinear",
     "DCLConfig",
     "DINOConfig",
@@ -38,10 +46,14 @@ __all__ = [
     "MoCoV3Config",
     "Objective",
     "ObjectiveRecipe",
+    "ProductQuantizer",
+    "Quantized",
+    "QuantizerConfig",
     "SimCLR",
     "SimCLRConfig",
     "SimSiam",
     "SimSiamConfig",
+    "StreamingKMeans",
     "SwAV",
     "SwAVConfig",
     "SynchronizedBatchNorm",
@@ -55,9 +67,12 @@ __all__ = [
     "ViewEmbeddings",
     "barlow_twins",
     "batch_contrast",
+    "bilinear_contrast",
+    "chance_loss",
     "convert_sync_batchnorm",
     "dcl",
     "dino_loss",
+    "masked_contrast",
     "match_tokens",
     "mlp",
     "negative_cosine",
@@ -65,6 +80,7 @@ __all__ = [
     "nt_xent",
     "queue_contrast",
     "random_directions",
+    "sample_negatives",
     "sigreg",
     "sinkhorn",
     "swapped_prediction",

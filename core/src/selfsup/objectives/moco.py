@@ -9,7 +9,8 @@ from torch.nn import functional as F
 
 from selfsup.config import Config
 from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, ViewEmbeddings
-from selfsup.objectives.distributed import gather, rank
+from selfsup.objectives.chance import chance_loss
+from selfsup.objectives.distributed import gather, rank, world_size
 from selfsup.objectives.heads import mlp
 from selfsup.objectives.queue import EmbeddingQueue
 
@@ -92,7 +93,9 @@ class MoCoV2(JointEmbeddingObjective):
             for _, key in pairs:
                 self.queue.push(F.normalize(key, dim=1))
         similarity = F.cosine_similarity(pairs[0][0].detach(), pairs[0][1]).mean()
-        return LossOutput(torch.stack(losses).mean(), {"positive_similarity": similarity})
+        loss = torch.stack(losses).mean()
+        metrics = {"positive_similarity": similarity, "chance_loss": chance_loss(1 + self.config.queue_size, loss)}
+        return LossOutput(loss, metrics)
 
 
 class MoCoV3Config(Config):
@@ -131,7 +134,10 @@ class MoCoV3(JointEmbeddingObjective):
         """The loss of one batch."""
         (a, b), (key_a, key_b) = embeddings.online, embeddings.target
         loss = batch_contrast(a, key_b, self.config.temperature) + batch_contrast(b, key_a, self.config.temperature)
-        return LossOutput(loss, {"positive_similarity": F.cosine_similarity(a.detach(), key_b).mean()})
+        similarity = F.cosine_similarity(a.detach(), key_b).mean()
+        # Both directions, each times 2 * temperature as in batch_contrast.
+        chance = 4 * self.config.temperature * chance_loss(len(a) * world_size(), loss)
+        return LossOutput(loss, {"positive_similarity": similarity, "chance_loss": chance})
 
 
 MOCOV2 = ObjectiveRecipe(

@@ -9,7 +9,8 @@ from torch.nn import functional as F
 
 from selfsup.config import Config
 from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, ViewEmbeddings
-from selfsup.objectives.distributed import gather, rank
+from selfsup.objectives.chance import chance_loss
+from selfsup.objectives.distributed import gather, rank, world_size
 from selfsup.objectives.heads import mlp
 
 
@@ -64,7 +65,9 @@ class SimCLR(JointEmbeddingObjective):
         """The loss of one batch."""
         a, b = embeddings.online
         similarity = F.cosine_similarity(a.detach(), b.detach()).mean()
-        return LossOutput(nt_xent(a, b, self.config.temperature), {"positive_similarity": similarity})
+        loss = nt_xent(a, b, self.config.temperature)
+        metrics = {"positive_similarity": similarity, "chance_loss": chance_loss(2 * len(a) * world_size() - 1, loss)}
+        return LossOutput(loss, metrics)
 
 
 RECIPE = ObjectiveRecipe(

@@ -18,6 +18,12 @@ SPECS: list[EvaluatorSpec] = [
         paper="Radford et al. 2021, arXiv 2103.00020, A.3",
     ),
     EvaluatorSpec(
+        id="weighted-layers",
+        summary="Linear probe on a learned mixture of the outputs of all layers; for backbones with tokens.",
+        target="selfsup.evaluation.weighted_layers:RECIPE",
+        paper="Yang et al. 2021, arXiv 2105.01051 (SUPERB)",
+    ),
+    EvaluatorSpec(
         id="finetune",
         summary="All weights trained on (a share of) the labels.",
         target="selfsup.evaluation.finetune:RECIPE",

@@ -20,6 +20,20 @@ SPECS: list[ObjectiveSpec] = [
         paper="Xie et al. 2021, arXiv 2111.09886",
     ),
     ObjectiveSpec(
+        id="cluster-prediction",
+        summary="Name the k-means cluster of hidden tokens, at first of the input, later of the network's own outputs.",
+        target="selfsup.tasks.cluster_prediction:CLUSTER_PREDICTION_OBJECTIVE",
+        family="masked-modeling",
+        paper="Hsu et al. 2021, arXiv 2106.07447 (HuBERT)",
+    ),
+    ObjectiveSpec(
+        id="wav2vec2",
+        summary="Tell the quantized content of hidden tokens from that of the sample's other hidden tokens.",
+        target="selfsup.tasks.wav2vec2:WAV2VEC2_OBJECTIVE",
+        family="latent-prediction",
+        paper="Baevski et al. 2020, arXiv 2006.11477",
+    ),
+    ObjectiveSpec(
         id="ijepa",
         summary="Predict a teacher's representation of blocks from a context.",
         target="selfsup.tasks.ijepa:IJEPA_OBJECTIVE",
@@ -39,6 +53,13 @@ SPECS: list[ObjectiveSpec] = [
         target="selfsup.tasks.autoregressive:NEXT_TOKEN_OBJECTIVE",
         family="autoregressive",
         paper="Radford et al. 2018 (GPT); Chung et al. 2019, arXiv 1904.03240 (APC)",
+    ),
+    ObjectiveSpec(
+        id="cpc",
+        summary="Tell the content of tokens some steps on from that of random ones, by those before.",
+        target="selfsup.tasks.cpc:CPC_OBJECTIVE",
+        family="autoregressive",
+        paper="van den Oord et al. 2018, arXiv 1807.03748",
     ),
     ObjectiveSpec(
         id="denoising-autoencoder",

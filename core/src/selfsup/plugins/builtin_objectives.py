@@ -30,6 +30,12 @@ SPECS: list[ObjectiveSpec] = [
         "Yeh et al. 2021, arXiv:2110.06848",
     ),
     _spec(
+        "cola",
+        "cola:RECIPE",
+        "Find a sample's other view in the batch by a learned bilinear similarity.",
+        "Saeed et al. 2020, arXiv:2010.10915",
+    ),
+    _spec(
         "mocov2",
         "moco:MOCOV2",
         "A query finds its key among a queue of former keys from a momentum network.",

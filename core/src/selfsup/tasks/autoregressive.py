@@ -43,12 +43,7 @@ class NextToken(PretextTask):
 
     def __init__(self, config: NextTokenConfig, backbone: TokenBackbone) -> None:
         super().__init__()
-        if not backbone.causal:
-            raise ConfigError(
-                f"{type(backbone).__name__} lets each token look at those behind it, and could copy what it is to predict from "
-                "there. Take a causal backbone (a decoder), or a task that hides tokens."
-            )
-        self.backbone = backbone
+        self.backbone = causal_backbone(backbone)
         self.steps_ahead = config.steps_ahead
         self.head = backbone.target_head(backbone.embed_dim)
 
@@ -69,6 +64,20 @@ class NextToken(PretextTask):
         if padding is None:
             return torch.ones_like(loss)
         return (~padding[:, self.steps_ahead :]).to(loss.dtype)
+
+
+def causal_backbone(backbone: TokenBackbone) -> TokenBackbone:
+    """``backbone``, if its tokens look back only.
+
+    Raises:
+        ConfigError: they see later ones, too.
+    """
+    if not backbone.causal:
+        raise ConfigError(
+            f"{type(backbone).__name__} lets each token look at those behind it, and could copy what it is to predict from "
+            "there. Take a causal backbone (a decoder), or a task that hides tokens."
+        )
+    return backbone
 
 
 def build_next_token(config: NextTokenConfig, backbone: Backbone, info: Info) -> NextToken:

@@ -73,9 +73,9 @@ class InputChange(nn.Module, ABC):
 class Views(InputChange):
     """Makes augmented batches on the device, in one batched call, each sample with its own random parameters.
 
-    A view is a batch of the modality. It may carry ``crop`` ([B, d, 2] float: origin and extent along each of the d axes of the
-    token lattice, in source coordinates 0..1; a flipped axis has its origin at the far edge and a negative extent), from which
-    objectives on tokens learn where each token lies.
+    A view is a batch of the modality. It may carry ``crop`` ([B, d, 2] float: origin and extent along each of the first d axes
+    of the token lattice, in source coordinates 0..1; a flipped axis has its origin at the far edge and a negative extent; along
+    further axes the view is whole), from which objectives on tokens learn where each token lies.
     """
 
     n_global: int

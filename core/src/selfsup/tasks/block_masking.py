@@ -1,4 +1,4 @@
-"""Masks of rectangular blocks: I-JEPA's targets and context, and block-wise masks with an exact count.
+"""Masks of rectangular blocks: targets and contexts of I-JEPA and V-JEPA, and block-wise masks with an exact count.
 
 Every sample has blocks of its own sizes, shapes and places. Peers draw one size for a batch on the host and cut every
 sample down to the smallest; here all is drawn on the device, index lists have a length that the lattice fixes, and weights
@@ -20,7 +20,7 @@ Range = tuple[float, float]
 
 
 class MultiBlockMask(NamedTuple):
-    """I-JEPA's split: n blocks to predict, and a context that shares no token with them."""
+    """I-JEPA's split: n blocks (or unions of blocks) to predict, and a context that shares no token with them."""
 
     context: Tensor
     """[B, K] long, tokens that the encoder sees. A sample with fewer than K repeats its own, so that none is ever a target."""
@@ -84,9 +84,10 @@ def multi_block_mask(
     n_targets: int,
     target_scale: Range,
     target_aspect: Range,
-    context_scale: Range,
+    context_scale: Range | None,
     context_share: float,
     min_context: int,
+    union_share: float | None = None,
     padding: Tensor | None = None,
     generator: torch.Generator | None = None,
     device: torch.device | None = None,
@@ -97,15 +98,19 @@ def multi_block_mask(
     stay. Where fewer than ``min_context`` would be left, target tokens make up for them and are then no targets. Unlike the
     authors' code, scale and aspect are drawn apart (theirs come from one number) and sizes differ between samples.
 
+    With ``union_share`` and no context block these are V-JEPA's masks (Bardes et al. 2024, arXiv 2404.08471, section 3.2): all
+    blocks together are one target, and the context is what none of them covers.
+
     Args:
         batch_size: B.
         grid: the lattice of the N tokens.
         n_targets: target blocks a sample.
         target_scale: least and largest share of the lattice of a target block.
         target_aspect: least and largest height / width of a target block.
-        context_scale: least and largest share of the lattice of the context block.
+        context_scale: least and largest share of the lattice of the context block; None: the context may lie anywhere.
         context_share: K / N.
         min_context: least tokens of context.
+        union_share: make one target of all target blocks, with at most this share of the N tokens, random ones; None: do not.
         padding: [B, N] bool; padding is neither context nor target.
         generator: source of the draws; None: torch's global one.
         device: where to draw; ``padding``'s by default.
@@ -115,9 +120,16 @@ def multi_block_mask(
     targets = random_blocks(
         batch_size, n_targets, grid, target_scale, target_aspect, padding=padding, generator=generator, device=device
     )
-    block = random_blocks(batch_size, 1, grid, context_scale, (1.0, 1.0), padding=padding, generator=generator, device=device)
+    T = largest_block(grid, target_scale[1], target_aspect)
+    if union_share is not None:
+        targets, T = targets.any(dim=1, keepdim=True), min(n_targets * T, max(round(union_share * N), 1))
+    is_target = targets.any(dim=1)
+    in_block = torch.ones_like(is_target) if padding is None else ~padding
+    if context_scale is not None:
+        in_block = random_blocks(
+            batch_size, 1, grid, context_scale, (1.0, 1.0), padding=padding, generator=generator, device=device
+        ).squeeze(1)
     score = torch.rand(batch_size, N, generator=generator, device=device)
-    in_block, is_target = block.squeeze(1), targets.any(dim=1)
     score = score + 2 * is_target + 4 * ~in_block
     real = torch.full((batch_size, 1), N, device=device)
     if padding is not None:
@@ -131,8 +143,11 @@ def multi_block_mask(
     seen = torch.zeros_like(is_target).scatter(1, order, place < count)
     context = order.gather(1, place[:, :K] % count)
     hidden = targets & ~seen.unsqueeze(1)
-    T = min(largest_block(grid, target_scale[1], target_aspect), N)
-    first = hidden.to(torch.int8).argsort(dim=2, descending=True, stable=True)[..., :T]
+    if union_share is None:
+        first = hidden.to(torch.int8).argsort(dim=2, descending=True, stable=True)
+    else:
+        first = score.unsqueeze(1).masked_fill(~hidden, math.inf).argsort(dim=2)
+    first = first[..., : min(T, N)]
     return MultiBlockMask(context=context, targets=first, weight=hidden.gather(2, first))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -11,12 +12,14 @@ from torch import Tensor, nn
 from selfsup.backbones import Backbone, TokenBackbone, Tokens
 from selfsup.config import Config
 from selfsup.objectives.base import ObjectiveRecipe
-from selfsup.tasks.base import PretextTask, StepOutput, TaskRecipe
+from selfsup.tasks.augmented import augmented
+from selfsup.tasks.base import PretextTask, StepOutput, TaskRecipe, ViewsRecipe
 from selfsup.tasks.block_masking import block_mask
 from selfsup.tasks.ijepa import jepa_loss, layer_normalize
 from selfsup.tasks.masked_modeling import mask_token, token_backbone
 from selfsup.tasks.masking import TokenMask, gather_tokens, random_mask
 from selfsup.tasks.sections import with_defaults
+from selfsup.tasks.span_masking import span_mask
 from selfsup.tasks.teacher import Teacher, TeacherConfig
 from selfsup.types import Batch, Info
 
@@ -24,10 +27,14 @@ from selfsup.types import Batch, Info
 class Data2VecConfig(Config):
     """Options of data2vec; the defaults are the paper's for images where they differ between kinds of data."""
 
-    masking: Literal["blocks", "random"] = "blocks"
-    """Hide rectangles (spans on one axis), as for images and speech in the paper, or random tokens, as for text."""
+    masking: Literal["blocks", "spans", "random"] = "blocks"
+    """Hide rectangles, as for images in the paper, spans that begin at random, as for speech, or random tokens, as for text."""
     mask_ratio: float = Field(default=0.6, gt=0, lt=1)
-    """Share of the tokens that is hidden; 0.6 for images in the paper, 0.49 for speech, 0.15 for text."""
+    """Share of the tokens that blocks or random tokens hide; 0.6 for images in the paper, 0.15 for text."""
+    start_share: float = Field(default=0.065, gt=0, lt=1)
+    """Share of the tokens at which a span begins; 0.065 for speech in the paper, which hides about 0.49 of the tokens."""
+    span: int = Field(default=10, ge=1)
+    """Tokens of a span; 10 for speech in the paper."""
     block_scale: tuple[float, float] = (0.08, 0.3)
     """Least and largest share of the lattice of a masked block; BEiT: from 16 of 196 patches to all that is left to hide."""
     block_aspect: tuple[float, float] = (0.3, 1 / 0.3)
@@ -77,6 +84,10 @@ class Data2Vec(PretextTask):
         config, B, device = self.config, tokens.embeddings.shape[0], tokens.embeddings.device
         if config.masking == "random":
             return random_mask(B, tokens.grid, config.mask_ratio, padding=tokens.padding, generator=generator, device=device)
+        if config.masking == "spans":
+            return span_mask(
+                B, tokens.grid, config.start_share, config.span, padding=tokens.padding, generator=generator, device=device
+            )
         return block_mask(
             B, tokens.grid, config.mask_ratio, config.block_scale, config.block_aspect,
             padding=tokens.padding, generator=generator, device=device,
@@ -112,18 +123,27 @@ DATA2VEC_OBJECTIVE = ObjectiveRecipe(
 """data2vec with the paper's settings for images (ViT-B: 2e-3 at a batch of 2048, 40 of 800 epochs of warm-up)."""
 
 
-def data2vec_recipe(*, optimization: dict[str, Any] | None = None, **defaults: Any) -> TaskRecipe:
+def data2vec_recipe(
+    *,
+    optimization: dict[str, Any] | None = None,
+    views: ViewsRecipe | None = None,
+    view_defaults: Mapping[str, Any] | None = None,
+    **defaults: Any,
+) -> TaskRecipe:
     """A data2vec task for any token backbone.
 
     Args:
         optimization: changes to the paper's optimizer settings.
+        views: draw one such view of each sample before it is masked; None: mask the sample as it is.
+        view_defaults: defaults of the views' section that differ from their own.
         defaults: other defaults for fields of :class:`Data2VecConfig`; a mapping for ``teacher``.
 
     Raises:
         ConfigError: a default is of no field, or breaks its limits.
     """
-    return TaskRecipe(
+    recipe = TaskRecipe(
         config=with_defaults(Data2VecConfig, defaults),
         build=build_data2vec,
         optimization={**DATA2VEC_OBJECTIVE.optimization, **(optimization or {})},
     )
+    return augmented(recipe, views, view_defaults)

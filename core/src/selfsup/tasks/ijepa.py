@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -12,7 +14,8 @@ from torch.nn import functional as F
 from selfsup.backbones import Backbone, TokenBackbone, Tokens, grid_size
 from selfsup.config import Config
 from selfsup.objectives.base import ObjectiveRecipe
-from selfsup.tasks.base import PretextTask, StepOutput, TaskRecipe
+from selfsup.tasks.augmented import augmented
+from selfsup.tasks.base import PretextTask, StepOutput, TaskRecipe, ViewsRecipe
 from selfsup.tasks.block_masking import MultiBlockMask, multi_block_mask, shuffled
 from selfsup.tasks.masked_modeling import mask_token, token_backbone
 from selfsup.tasks.masking import gather_tokens, weighted_mean
@@ -39,6 +42,8 @@ class IJEPAConfig(Config):
     """Most of the N tokens that the context keeps; the authors' code: a batch's least, about 0.26 of 14 x 14 at B = 128."""
     min_context: int = Field(default=4, ge=1)
     """Least tokens of context, for lattices so small that the targets can cover it all; 10 of 14 x 14 in the authors' code."""
+    beta: float = Field(default=1.0, ge=0)
+    """Where smooth L1 goes from squared to absolute error; 1 in the authors' code; 0: the absolute error throughout."""
     predictor_dim: int | None = Field(default=None, ge=4)
     """Width of the predictor; None: half the backbone's, which is the paper's 384 for ViT-B."""
     predictor_depth: int = Field(default=6, ge=1)
@@ -86,33 +91,76 @@ class Predictor(nn.Module):
         return out
 
 
-class IJEPA(PretextTask):
-    """Image-based joint-embedding predictive architecture (Assran et al. 2023, arXiv 2301.08243), for any tokens.
+class JointEmbeddingPrediction(PretextTask):
+    """What the predictive architectures share: a context, a teacher, a predictor, and masks that a subclass draws.
 
     The backbone encodes the context tokens only; the teacher, its moving average, encodes all; the predictor gives the
-    teacher's layer-normalised output at each target block, compared by smooth L1 as in the authors' code (the paper writes
-    squared L2). The teacher is what is kept after pretraining, as the paper evaluates it.
+    teacher's layer-normalised output at the targets, compared by smooth L1. The teacher is what is kept after pretraining.
+
+    Args:
+        backbone: the network to train.
+        predictor: from context to targets.
+        teacher: how slowly the moving average follows.
+        beta: where smooth L1 goes from squared to absolute error.
     """
 
     backbone: TokenBackbone
 
-    def __init__(self, config: IJEPAConfig, backbone: TokenBackbone) -> None:
+    def __init__(self, backbone: TokenBackbone, predictor: Predictor, teacher: TeacherConfig, beta: float) -> None:
         super().__init__()
-        self.config = config
         self.backbone = backbone
-        self.teacher = Teacher(backbone, config.teacher)
-        dim = head_width(config.predictor_dim, backbone.embed_dim)
-        self.predictor = Predictor(backbone.embed_dim, dim, config.predictor_depth, config.predictor_heads)
+        self.teacher = Teacher(backbone, teacher)
+        self.predictor = predictor
+        self.beta = beta
+
+    @abstractmethod
+    def draw_masks(self, tokens: Tokens, generator: torch.Generator | None) -> list[MultiBlockMask]:
+        """The contexts, and what is predicted from each."""
 
     def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
-        """Draw blocks, encode the context, predict the teacher's view of the targets."""
+        """Draw masks, encode each context, predict the teacher's view of its targets; the mean loss of all masks."""
         tokens = self.backbone.tokenize(batch)
-        mask = self.draw_mask(tokens, generator)
-        context = self.backbone.encode(tokens, keep=mask.context)
-        positions = lattice_positions(tokens.grid, self.predictor.dim, context.device)
-        prediction = self.predictor(context, mask.context, mask.targets, mask.weight, positions)
-        target = gather_tokens(self.targets(batch), mask.targets.flatten(1)).view_as(prediction)
-        return jepa_loss(prediction, target, mask.weight)
+        positions = lattice_positions(tokens.grid, self.predictor.dim, tokens.embeddings.device)
+        targets, outputs = self.targets(batch), []
+        for mask in self.draw_masks(tokens, generator):
+            context = self.backbone.encode(tokens, keep=mask.context)
+            prediction = self.predictor(context, mask.context, mask.targets, mask.weight, positions)
+            target = gather_tokens(targets, mask.targets.flatten(1)).view_as(prediction)
+            outputs.append(jepa_loss(prediction, target, mask.weight, self.beta))
+        metrics = {name: torch.stack([each.metrics[name] for each in outputs]).mean() for name in outputs[0].metrics}
+        return StepOutput(torch.stack([each.loss for each in outputs]).mean(), metrics)
+
+    @torch.no_grad()
+    def targets(self, batch: Batch) -> Tensor:
+        """[B, N, D], the teacher's output with each token normalised over its channels."""
+        teacher = self.teacher.module
+        return layer_normalize(teacher.encode(teacher.tokenize(batch)))
+
+    def after_step(self, progress: float) -> None:
+        """Move the teacher on."""
+        self.teacher.update(self.backbone, progress)
+
+    def encoder_backbone(self) -> Backbone:
+        """The teacher."""
+        return self.teacher.module
+
+
+class IJEPA(JointEmbeddingPrediction):
+    """Image-based joint-embedding predictive architecture (Assran et al. 2023, arXiv 2301.08243), for any tokens.
+
+    Each target block is predicted apart, and compared by smooth L1 as in the authors' code (the paper writes squared L2). The
+    paper evaluates the teacher, too.
+    """
+
+    def __init__(self, config: IJEPAConfig, backbone: TokenBackbone) -> None:
+        dim = head_width(config.predictor_dim, backbone.embed_dim)
+        predictor = Predictor(backbone.embed_dim, dim, config.predictor_depth, config.predictor_heads)
+        super().__init__(backbone, predictor, config.teacher, config.beta)
+        self.config = config
+
+    def draw_masks(self, tokens: Tokens, generator: torch.Generator | None) -> list[MultiBlockMask]:
+        """One."""
+        return [self.draw_mask(tokens, generator)]
 
     def draw_mask(self, tokens: Tokens, generator: torch.Generator | None) -> MultiBlockMask:
         """The context and what is predicted from it."""
@@ -131,20 +179,6 @@ class IJEPA(PretextTask):
         )  # fmt: skip
         return mask if order is None else shuffled(mask, order)
 
-    @torch.no_grad()
-    def targets(self, batch: Batch) -> Tensor:
-        """[B, N, D], the teacher's output with each token normalised over its channels."""
-        teacher = self.teacher.module
-        return layer_normalize(teacher.encode(teacher.tokenize(batch)))
-
-    def after_step(self, progress: float) -> None:
-        """Move the teacher on."""
-        self.teacher.update(self.backbone, progress)
-
-    def encoder_backbone(self) -> Backbone:
-        """The teacher."""
-        return self.teacher.module
-
 
 def jepa_loss(prediction: Tensor, target: Tensor, weight: Tensor | None, beta: float = 1.0) -> StepOutput:
     """Smooth L1 between representations, averaged over channels and then over tokens, in float32 at least.
@@ -153,7 +187,7 @@ def jepa_loss(prediction: Tensor, target: Tensor, weight: Tensor | None, beta: f
         prediction: [..., D].
         target: [..., D], without gradient.
         weight: [...] bool or float, which tokens count; None: all.
-        beta: where the squared error goes over into the absolute one.
+        beta: where the squared error goes over into the absolute one; 0: absolute throughout.
 
     Returns:
         The loss, and ``target_std``: the targets' standard deviation over all tokens, averaged over channels; it falls in a
@@ -190,18 +224,27 @@ IJEPA_OBJECTIVE = ObjectiveRecipe(
 """I-JEPA with the paper's settings (1e-3 at a batch of 2048, 15 of 300 epochs of warm-up)."""
 
 
-def ijepa_recipe(*, optimization: dict[str, Any] | None = None, **defaults: Any) -> TaskRecipe:
+def ijepa_recipe(
+    *,
+    optimization: dict[str, Any] | None = None,
+    views: ViewsRecipe | None = None,
+    view_defaults: Mapping[str, Any] | None = None,
+    **defaults: Any,
+) -> TaskRecipe:
     """An I-JEPA task for any token backbone.
 
     Args:
         optimization: changes to the paper's optimizer settings.
+        views: draw one such view of each sample before it is masked; None: mask the sample as it is.
+        view_defaults: defaults of the views' section that differ from their own.
         defaults: other defaults for fields of :class:`IJEPAConfig`; a mapping for ``teacher``.
 
     Raises:
         ConfigError: a default is of no field, or breaks its limits.
     """
-    return TaskRecipe(
+    recipe = TaskRecipe(
         config=with_defaults(IJEPAConfig, defaults),
         build=build_ijepa,
         optimization={**IJEPA_OBJECTIVE.optimization, **(optimization or {})},
     )
+    return augmented(recipe, views, view_defaults)

@@ -1,6 +1,17 @@
-"""Masked latent prediction: the targets are a teacher's representations. I-JEPA and data2vec."""
+"""Masked latent prediction: the targets are a teacher's representations. I-JEPA, V-JEPA and data2vec."""
 
 from selfsup.tasks.data2vec import Data2Vec, Data2VecConfig, data2vec_recipe
 from selfsup.tasks.ijepa import IJEPA, IJEPAConfig, ijepa_recipe
+from selfsup.tasks.vjepa import VJEPA, VJEPAConfig, vjepa_recipe
 
-__all__ = ["IJEPA", "Data2Vec", "Data2VecConfig", "IJEPAConfig", "data2vec_recipe", "ijepa_recipe"]
+__all__ = [
+    "IJEPA",
+    "VJEPA",
+    "Data2Vec",
+    "Data2VecConfig",
+    "IJEPAConfig",
+    "VJEPAConfig",
+    "data2vec_recipe",
+    "ijepa_recipe",
+    "vjepa_recipe",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -12,8 +13,9 @@ from selfsup.backbones import Backbone, TokenBackbone
 from selfsup.config import Config
 from selfsup.errors import ConfigError
 from selfsup.objectives.base import ObjectiveRecipe
-from selfsup.tasks.base import PretextTask, StepOutput, TaskRecipe
-from selfsup.tasks.masking import TokenMask, gather_tokens, random_mask, weighted_mean
+from selfsup.tasks.augmented import augmented
+from selfsup.tasks.base import PretextTask, StepOutput, TaskRecipe, ViewsRecipe
+from selfsup.tasks.masking import TokenMask, gather_tokens, random_mask, tube, weighted_mean
 from selfsup.tasks.sections import with_defaults
 from selfsup.tasks.transformer import Transformer, head_width, lattice_positions
 from selfsup.types import Batch, Info
@@ -24,6 +26,8 @@ class MAEConfig(Config):
 
     mask_ratio: float = Field(default=0.75, gt=0, lt=1)
     """Share of the tokens that is hidden from the encoder; 0.75 in the paper."""
+    tube: bool = False
+    """Hide a place at all times (along the lattice's first axis) or at none, as VideoMAE does; not so in the paper."""
     decoder_dim: int | None = Field(default=None, ge=4)
     """Width of the decoder; None: half the backbone's, which is the paper's 512 for ViT-L."""
     decoder_depth: int = Field(default=8, ge=0)
@@ -85,7 +89,7 @@ class MAE(MaskedModeling):
     def __init__(self, config: MAEConfig, backbone: TokenBackbone) -> None:
         dim = head_width(config.decoder_dim, backbone.embed_dim)
         super().__init__(backbone, dim, config.normalize_targets)
-        self.mask_ratio = config.mask_ratio
+        self.mask_ratio, self.tube = config.mask_ratio, config.tube
         self.embed = nn.Linear(backbone.embed_dim, dim)
         self.decoder = Transformer(dim, config.decoder_depth, config.decoder_heads)
         self.mask_token = mask_token(dim)
@@ -95,8 +99,10 @@ class MAE(MaskedModeling):
         tokens = self.backbone.tokenize(batch)
         B, N, _ = tokens.embeddings.shape
         mask = random_mask(
-            B, tokens.grid, self.mask_ratio, padding=tokens.padding, generator=generator, device=tokens.embeddings.device
-        )
+            B, tokens.grid, self.mask_ratio,
+            block=tube(tokens.grid) if self.tube else 1,
+            padding=tokens.padding, generator=generator, device=tokens.embeddings.device,
+        )  # fmt: skip
         kept = self.embed(self.backbone.encode(tokens, keep=mask.keep))
         places = mask.keep.unsqueeze(-1).expand_as(kept)
         full = self.mask_token.to(kept.dtype).expand(B, N, -1).scatter(1, places, kept)
@@ -189,21 +195,29 @@ _OBJECTIVES = {"mae": MAE_OBJECTIVE, "simmim": SIMMIM_OBJECTIVE}
 
 
 def masked_recipe(
-    method: Literal["mae", "simmim"] = "mae", *, optimization: dict[str, Any] | None = None, **defaults: Any
+    method: Literal["mae", "simmim"] = "mae",
+    *,
+    optimization: dict[str, Any] | None = None,
+    views: ViewsRecipe | None = None,
+    view_defaults: Mapping[str, Any] | None = None,
+    **defaults: Any,
 ) -> TaskRecipe:
     """A masked-modelling task for any token backbone.
 
     Args:
         method: ``mae`` or ``simmim``.
         optimization: changes to the paper's optimizer settings.
+        views: draw one such view of each sample before it is masked; None: mask the sample as it is.
+        view_defaults: defaults of the views' section that differ from their own.
         defaults: other defaults for fields of :class:`MAEConfig` or :class:`SimMIMConfig`.
 
     Raises:
         ConfigError: a default is of no field, or breaks its limits.
     """
     objective = _OBJECTIVES[method]
-    return TaskRecipe(
+    recipe = TaskRecipe(
         config=with_defaults(objective.config, defaults),
         build=objective.build,
         optimization={**objective.optimization, **(optimization or {})},
     )
+    return augmented(recipe, views, view_defaults)

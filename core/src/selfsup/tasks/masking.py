@@ -41,7 +41,7 @@ def random_mask(
     grid: tuple[int, ...],
     ratio: float,
     *,
-    block: int = 1,
+    block: int | tuple[int, ...] = 1,
     padding: Tensor | None = None,
     generator: torch.Generator | None = None,
     device: torch.device | None = None,
@@ -56,7 +56,7 @@ def random_mask(
         batch_size: B.
         grid: the lattice of the N tokens.
         ratio: share hidden, in (0, 1).
-        block: tokens a side, along every axis of the lattice.
+        block: tokens a side, along every axis of the lattice or along each; see :func:`tube` for video.
         padding: [B, N] bool; padding is never hidden, and the ratio is of the real tokens.
         generator: source of the draws; None: torch's global one.
         device: where to draw; ``padding``'s by default.
@@ -68,13 +68,30 @@ def random_mask(
     N = math.prod(grid)
     score = torch.rand(batch_size, N, generator=generator, device=device)
     count = hidden_count(N, ratio)
-    if block > 1:
-        coarse = tuple(-(-size // block) for size in grid)
+    sides = (block,) * len(grid) if isinstance(block, int) else block
+    if max(sides) > 1:
+        coarse = tuple(-(-size // side) for size, side in zip(grid, sides, strict=True))
         order = torch.rand(batch_size, math.prod(coarse), generator=generator, device=device).argsort(dim=1)
-        score = score + order.argsort(dim=1)[:, _coarse_index(grid, coarse, block, device)]
-        if padding is None and all(size % block == 0 for size in grid):
-            count = hidden_count(math.prod(coarse), ratio) * block ** len(grid)
+        score = score + order.argsort(dim=1)[:, _coarse_index(grid, coarse, sides, device)]
+        if padding is None and all(size % side == 0 for size, side in zip(grid, sides, strict=True)):
+            count = hidden_count(math.prod(coarse), ratio) * math.prod(sides)
     return split_by_score(score, count, ratio, padding)
+
+
+def tube(grid: tuple[int, ...]) -> tuple[int, ...]:
+    """The block of :func:`random_mask` that hides a place at all times, the first axis of the lattice, or at none.
+
+    VideoMAE's tubes (Tong et al. 2022, arXiv 2203.12602, section 3.3): what is hidden at one time cannot be copied off another.
+
+    Raises:
+        ConfigError: the lattice has one axis, so that hiding a tube would hide everything.
+    """
+    if len(grid) < 2:
+        raise ConfigError(
+            f"Tubes run along the first axis of a lattice, and the tokens lie on one axis only ({grid[0]} of them): take "
+            "another masking."
+        )
+    return (grid[0], *(1 for _ in grid[1:]))
 
 
 def split_by_score(score: Tensor, count: int, ratio: float, padding: Tensor | None) -> TokenMask:
@@ -128,12 +145,12 @@ def lattice_coordinates(grid: tuple[int, ...], device: torch.device) -> Tensor:
     return torch.stack(axes, dim=-1).flatten(0, -2)
 
 
-def _coarse_index(grid: tuple[int, ...], coarse: tuple[int, ...], block: int, device: torch.device) -> Tensor:
+def _coarse_index(grid: tuple[int, ...], coarse: tuple[int, ...], sides: tuple[int, ...], device: torch.device) -> Tensor:
     """[N] long, the coarse block that each token lies in."""
-    cells = lattice_coordinates(grid, device) // block
-    index = cells[:, 0]
+    places = lattice_coordinates(grid, device)
+    index = places[:, 0] // sides[0]
     for axis in range(1, len(grid)):
-        index = index * coarse[axis] + cells[:, axis]
+        index = index * coarse[axis] + places[:, axis] // sides[axis]
     return index
 
 

@@ -108,6 +108,23 @@ def coordinate_loss(prediction: Tensor, label: Tensor) -> StepOutput:
     return StepOutput(difference.square().mean(), {"absolute_error": difference.detach().abs().mean()})
 
 
+def balanced_labels(n: int, classes: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
+    """[n] long in random order, each class as often as any other as far as n allows: no batch leans to one answer.
+
+    Each single label is uniform over the classes.
+
+    Args:
+        n: number of labels.
+        classes: number of classes.
+        generator: source of the draws; None: torch's global one.
+        device: where to draw.
+    """
+    order = torch.rand(n, generator=generator, device=device).argsort()
+    # Which classes have one more label than the others is drawn, too.
+    first = torch.randint(classes, (), generator=generator, device=device)
+    return (order + first) % classes
+
+
 def _full(x: Tensor) -> Tensor:
     return x if x.dtype == torch.float64 else x.float()
 

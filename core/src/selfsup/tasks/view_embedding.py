@@ -91,18 +91,22 @@ def token_locations(crop: Tensor, grid: tuple[int, ...]) -> Tensor:
 
     Args:
         crop: [B, d, 2], origin and extent along each axis in source coordinates 0..1 (negative extent: flipped).
-        grid: the lattice of the tokens, one length for each of the d axes.
+        grid: the lattice of the tokens, one length for each of the d axes; along axes beyond them a view is whole (the bands of
+            a spectrogram that was cut in time).
 
     Returns:
-        [B, N, d] with N the product of ``grid``, row-major.
+        [B, N, len(grid)] with N the product of ``grid``, row-major.
 
     Raises:
-        ConfigError: the crop has another number of axes than the lattice.
+        ConfigError: the crop has more axes than the lattice.
     """
-    if crop.shape[1] != len(grid):
+    if crop.shape[1] > len(grid):
         raise ConfigError(
             f"the views say where they lie along {crop.shape[1]} axes, but the backbone's tokens lie on a lattice {grid}."
         )
+    if crop.shape[1] < len(grid):
+        whole = torch.stack([torch.zeros_like(crop[:, :1, 0]), torch.ones_like(crop[:, :1, 0])], dim=-1)
+        crop = torch.cat([crop, whole.expand(-1, len(grid) - crop.shape[1], -1)], dim=1)
     axes = [(torch.arange(n, device=crop.device, dtype=crop.dtype) + 0.5) / n for n in grid]
     centres = torch.stack([axis.flatten() for axis in torch.meshgrid(*axes, indexing="ij")], dim=-1)
     return crop[:, None, :, 0] + crop[:, None, :, 1] * centres

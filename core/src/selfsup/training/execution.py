@@ -28,10 +28,12 @@ from selfsup.training.memory_order import wants_channels_last
 from selfsup.training.precision import resolve_precision
 from selfsup.training.progress import Reporter, make_reporter
 from selfsup.training.setup import Data
+from selfsup.training.short_clips import mend_short_clips
 from selfsup.training.signals import StopRequest
 from selfsup.training.small_maps import speed_up_small_maps
 from selfsup.training.stepper import Stepper
 from selfsup.training.trainer import Pace, Trainer
+from selfsup.training.watch import MetricWatch
 
 _LOOKS = 20
 """Looks at the embeddings in a run, where the config does not say."""
@@ -128,6 +130,7 @@ def _place(task: PretextTask, config: RunConfig, fabric: Fabric) -> PretextTask:
     ):
         task.to(memory_format=torch.channels_last)
     speed_up_small_maps(task, device_type=fabric.device.type)
+    mend_short_clips(task, device_type=fabric.device.type)
     return task
 
 
@@ -229,6 +232,7 @@ def _fit(
         identity=setup.identity(config, data.fingerprint, fabric.world_size),
         reporter=reporter,
         look=looks,
+        watch=MetricWatch(total, reporter.message),
     )
     if resume and (directory.checkpoints / LAST).exists():
         trainer.restore()

@@ -1,4 +1,4 @@
-"""Does the embedding collapse? Two numbers that need no label."""
+"""Does the embedding collapse, or does nothing get learned? Numbers that need no label."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ COLLAPSED_STD = 0.05
 """Below this relative spread all embeddings are practically one point (a healthy embedding has about 1, a collapsed one 0)."""
 COLLAPSED_RANK = 1.5
 """Below this effective rank the embeddings lie on one line."""
+
+COLLAPSED_CODEBOOK = 1.5
+"""Below this perplexity practically one entry of a codebook (one cluster) is in use."""
+CHANCE = 0.01
+"""A loss that is within this part of what guessing gives is one of guessing."""
 
 
 def embedding_std(embeddings: Tensor) -> float:
@@ -61,5 +66,35 @@ def describe_collapse(std: float, rank: float) -> str:
         return (
             f"Warning: the embedding has collapsed to a line: its effective rank is {rank:.2f}. "
             "Lower the learning rate, or change the task's options."
+        )
+    return ""
+
+
+def describe_codebook(perplexity: float) -> str:
+    """A warning if a codebook has collapsed to one entry, else an empty text.
+
+    Args:
+        perplexity: how many entries (or clusters) are in use: the exponential of the entropy of their shares.
+    """
+    if perplexity < COLLAPSED_CODEBOOK:
+        return (
+            f"Warning: the codebook has collapsed: its perplexity is {perplexity:.2f}, practically all tokens are given to one "
+            "entry, and nothing is left to tell apart. Lower the learning rate, raise the weight of the diversity loss, or "
+            "take fewer entries."
+        )
+    return ""
+
+
+def describe_chance(loss: float, chance: float) -> str:
+    """A warning if a loss is what guessing gives, else an empty text.
+
+    Args:
+        loss: the contrastive loss.
+        chance: ln(number of candidates), or what that comes to in the loss's own scale.
+    """
+    if abs(loss - chance) < CHANCE * chance:
+        return (
+            f"Warning: the loss stays at {loss:.3f}, which is what guessing among the candidates gives ({chance:.3f}): nothing "
+            "is told apart. The embedding has collapsed or the learning rate does not fit; change it, or the task's options."
         )
     return ""

@@ -59,6 +59,7 @@ class Trainer:
         identity: what a checkpoint must agree on to be of this run.
         reporter: what a person sees.
         look: looks at the embeddings, on the first process only.
+        watch: looks at each line of metrics, on the first process only.
     """
 
     def __init__(
@@ -72,10 +73,11 @@ class Trainer:
         identity: Mapping[str, Any],
         reporter: Reporter,
         look: Look,
+        watch: Callable[[int, Mapping[str, float]], None],
     ) -> None:
         self.fabric, self.stepper, self.loader, self.pace = fabric, stepper, loader, pace
         self.checkpoints, self.identity = checkpoints, identity
-        self.reporter, self.look = reporter, look
+        self.reporter, self.look, self.watch = reporter, look, watch
         self.journal: Journal | None = None
         """Set on the first process: what it writes down."""
         self._unlogged: list[float] = []
@@ -181,6 +183,7 @@ class Trainer:
     def _record(self, metrics: Mapping[str, float]) -> None:
         if self.journal is not None and metrics:
             self.journal.record(self.stepper.step, metrics)
+            self.watch(self.stepper.step, metrics)
 
     def _drain(self) -> None:
         losses = self.stepper.drain()

@@ -3,9 +3,10 @@ import torch
 import torchvision.transforms.v2.functional as TF
 from pydantic import ValidationError
 
+from selfsup.images import pipeline
+from selfsup.images.blur import kernel_size_for
 from selfsup.testing.fake_device import fake_cuda
-from selfsup_vision.augmentations import ImageViews, ImageViewsConfig, ShiftViews, ShiftViewsConfig, pipeline
-from selfsup_vision.augmentations.blur import kernel_size_for
+from selfsup_vision.augmentations import ImageViews, ImageViewsConfig, ShiftViews, ShiftViewsConfig
 
 
 def _batch(n: int = 12, size: int = 32) -> dict[str, torch.Tensor]:

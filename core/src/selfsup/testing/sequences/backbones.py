@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from selfsup.backbones import Backbone, BackboneRecipe, Encoded, TokenBackbone, Tokens
+from selfsup.backbones import Backbone, BackboneRecipe, Encoded, TokenBackbone, Tokens, mean_over_tokens
 from selfsup.config import Config
 from selfsup.tasks.masking import gather_tokens
 from selfsup.tasks.transformer import Transformer, lattice_positions
@@ -77,7 +77,7 @@ class SequenceTransformer(TokenBackbone):
         """Pool over the real tokens."""
         tokens = self.tokenize(batch)
         encoded = self.encode(tokens)
-        return Encoded(mean_of_real(encoded, tokens.padding), encoded, tokens.grid, tokens.padding)
+        return Encoded(mean_over_tokens(encoded, tokens.padding), encoded, tokens.grid, tokens.padding)
 
     def _visible(self, tokens: Tokens, keep: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Content plus position, padding and, for causal attention, order of the tokens that the network may see."""
@@ -170,15 +170,7 @@ class SequenceConv(Backbone):
             x = x if padding is None else x.masked_fill(padding.unsqueeze(1), 0)
             x = F.relu(norm(convolution(x)))
         tokens = x.transpose(1, 2)
-        return Encoded(mean_of_real(tokens, padding), tokens, (tokens.shape[1],), padding)
-
-
-def mean_of_real(tokens: Tensor, padding: Tensor | None) -> Tensor:
-    """[B, D], the mean of [B, N, D] over all tokens that are not padding."""
-    if padding is None:
-        return tokens.mean(dim=1)
-    real = ~padding.unsqueeze(-1)
-    return (tokens * real).sum(dim=1) / real.sum(dim=1).clamp(min=1)
+        return Encoded(mean_over_tokens(tokens, padding), tokens, (tokens.shape[1],), padding)
 
 
 def build_transformer(config: SequenceTransformerConfig, info: Info) -> SequenceTransformer:

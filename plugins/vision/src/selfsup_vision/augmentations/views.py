@@ -9,10 +9,10 @@ import torch
 from pydantic import Field, model_validator
 
 from selfsup.config import Config
+from selfsup.images.crop import box_locations
+from selfsup.images.pipeline import ViewOptions, draw, make_view
 from selfsup.tasks import Views, ViewsRecipe
 from selfsup.types import Batch, Info
-from selfsup_vision.augmentations.crop import box_locations
-from selfsup_vision.augmentations.pipeline import ViewOptions, draw, make_view
 from selfsup_vision.sizes import local_size_for
 
 Probability = Annotated[float, Field(ge=0, le=1)]

@@ -11,10 +11,10 @@ from torch.nn import functional as F
 
 from selfsup.backbones import Backbone
 from selfsup.config import Config
+from selfsup.images.pipeline import to_float
 from selfsup.objectives.distributed import mean_over_ranks
 from selfsup.tasks import Corrupted, Corruption, CorruptionRecipe
 from selfsup.types import Batch, Info
-from selfsup_vision.augmentations.pipeline import to_float
 from selfsup_vision.corruptions.decoder import FeatureMapDecoder
 from selfsup_vision.corruptions.lab import ab_cells, rgb_to_lab
 

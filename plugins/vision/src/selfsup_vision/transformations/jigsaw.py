@@ -12,9 +12,9 @@ from torch import Tensor
 
 from selfsup.config import Config
 from selfsup.errors import ConfigError
+from selfsup.images.pipeline import to_float
 from selfsup.tasks import Transformation, Transformed
 from selfsup.types import Batch, Info
-from selfsup_vision.augmentations.pipeline import to_float
 from selfsup_vision.sizes import patch_size_for
 from selfsup_vision.transformations.tiles import cut, take
 

@@ -1,4 +1,8 @@
-"""One augmented view of a batch: crop, flip, colour jitter, greyscale, blur, solarize, in this order."""
+"""One augmented view of a batch: crop, flip, colour jitter, greyscale, blur, solarize, in this order.
+
+A video is changed alike in all its frames: to a crop and a blur its frames are further channels, to the colours they are one
+tall image.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from selfsup_vision.augmentations.blur import gaussian_blur, gaussian_kernels, kernel_size_for
-from selfsup_vision.augmentations.color import Jitter, greyscale_, jitter_, random_jitter, solarize
-from selfsup_vision.augmentations.crop import random_boxes, resized_crop
-from selfsup_vision.augmentations.draws import random_subset, uniform
+from selfsup.images.blur import gaussian_blur, gaussian_kernels, kernel_size_for
+from selfsup.images.color import Jitter, greyscale_, jitter_, random_jitter, solarize
+from selfsup.images.crop import random_boxes, resized_crop
+from selfsup.images.draws import random_subset, uniform
 
 _CPU_NUMBERS = (2**18, 2**20)
 """Numbers worked on at once on a CPU, least and most: 1 to 4 MiB of float32, which stay near its cache."""
@@ -74,25 +78,28 @@ def make_view(image: Tensor, options: ViewOptions, drawn: Drawn) -> Tensor:
     """Apply what was drawn.
 
     Args:
-        image: [B, 3, H, W], uint8 or float in 0..1; left as it is.
+        image: [B, 3, H, W], or a video [B, 3, T, H, W], uint8 or float in 0..1; left as it is.
         options: what is done.
         drawn: with which parameters.
 
     Returns:
-        [B, 3, size, size] float32 in 0..1.
+        [B, 3, size, size] or [B, 3, T, size, size], float32 in 0..1. The mean grey that a change of contrast keeps is that of
+        the whole video.
     """
+    shape, size = image.shape[1:-2], options.size
+    image = image.flatten(1, -3)
     n, channels, height, width = image.shape
-    size = options.size
     view = torch.empty((n, channels, size, size), device=image.device)
     # Samples that are treated alike come into the same part, where steps that none of them takes are left out.
     order = (drawn.jitter.used * (8 + 2 * drawn.jitter.hue_step()) + drawn.grey).argsort()
     for start, stop in parts(n, channels * max(height * width, size * size), image.device):
         index = order[start:stop]
         part = resized_crop(to_float(image.index_select(0, index)), drawn.boxes[index], size, drawn.flip[index]).contiguous()
+        colors = part.view(part.shape[0], 3, -1, size)
         if options.jitter_p > 0:
-            jitter_(part, drawn.jitter.take(index), hue=options.jitter[3] > 0)
+            jitter_(colors, drawn.jitter.take(index), hue=options.jitter[3] > 0)
         if options.grey_p > 0:
-            greyscale_(part, drawn.grey[index])
+            greyscale_(colors, drawn.grey[index])
         view.index_copy_(0, index, part)
     blurred, really, sigma = drawn.blur
     kernels = _kernels(sigma, really, kernel_size_for(size)) if blurred.shape[0] else sigma
@@ -103,7 +110,7 @@ def make_view(image: Tensor, options: ViewOptions, drawn: Drawn) -> Tensor:
     for start, stop in parts(solarized.shape[0], channels * size * size, image.device):
         index = solarized[start:stop]
         view.index_copy_(0, index, solarize(view.index_select(0, index), really[start:stop]))
-    return view
+    return view.view(n, *shape, size, size)
 
 
 def to_float(image: Tensor) -> Tensor:

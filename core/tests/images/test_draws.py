@@ -1,6 +1,6 @@
 import torch
 
-from selfsup_vision.augmentations.draws import random_subset
+from selfsup.images.draws import random_subset
 
 CPU = torch.device("cpu")
 

@@ -1,0 +1,16 @@
+"""What a contrastive loss comes to where nothing is told apart."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def chance_loss(candidates: int, like: Tensor) -> Tensor:
+    """Scalar ln(candidates) on the device of ``like``: the loss where all candidates look alike, as they do in a collapse.
+
+    Tasks report it as the metric ``chance_loss`` beside their loss, and a run that stays there is warned about.
+    """
+    return torch.full((), math.log(candidates), device=like.device)

@@ -1,0 +1,115 @@
+"""k-means of a stream: centroids that batches move one after the other, with all state in buffers."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from selfsup.objectives.distributed import from_first_rank, sum_over_ranks
+from selfsup.objectives.precision import full, no_autocast
+
+RARE = 0.01
+"""A centroid that gets less than this part of the commonest one's tokens starts anew."""
+MEMORY = 0.9
+"""What gets how many tokens is an average over about 1 / (1 - MEMORY) batches."""
+
+
+class StreamingKMeans(nn.Module):
+    """Mini-batch k-means (Sculley 2010, "Web-scale k-means clustering"), without a host sync.
+
+    Each batch moves a centroid to the mean of all tokens that it was ever given. Centroids that hardly any token is given to of
+    late, and at the beginning all, go to random tokens of the batch. Distances are Euclidean after each channel was divided by
+    its standard deviation over all tokens seen. All devices keep the same centroids.
+
+    Args:
+        k: number of clusters.
+        dim: width P of the tokens.
+    """
+
+    centroids: Tensor
+    counts: Tensor
+    recent: Tensor
+    seen: Tensor
+    mean: Tensor
+    deviation: Tensor
+    fitting: Tensor
+
+    def __init__(self, k: int, dim: int) -> None:
+        super().__init__()
+        self.k = k
+        self.register_buffer("centroids", torch.randn(k, dim))
+        self.register_buffer("counts", torch.zeros(k))
+        self.register_buffer("recent", torch.zeros(k))
+        self.register_buffer("seen", torch.zeros(()))
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("deviation", torch.zeros(dim))
+        self.register_buffer("fitting", torch.ones(()))
+
+    @torch.no_grad()
+    def assign(self, tokens: Tensor) -> Tensor:
+        """[...] long, the nearest centroid of each of [..., P]."""
+        with no_autocast(tokens):
+            scale = self._scale().to(full(tokens).dtype)
+            centroids = self.centroids.to(scale.dtype) * scale
+            x = (full(tokens) * scale).flatten(0, -2)
+            # |x - c|^2 less |x|^2, which is the same for all c.
+            distance = torch.addmm(centroids.square().sum(dim=1), x, centroids.T, alpha=-2)
+            return distance.argmin(dim=1).view(tokens.shape[:-1])
+
+    @torch.no_grad()
+    def update(self, tokens: Tensor, assigned: Tensor, weight: Tensor | None, generator: torch.Generator | None) -> None:
+        """Learn from a batch; nothing changes unless ``fitting`` is 1.
+
+        Args:
+            tokens: [..., P].
+            assigned: [...] long, from :meth:`assign`.
+            weight: [...] bool or float, which tokens count; None: all.
+            generator: draws the tokens that rare centroids go to.
+        """
+        x = full(tokens).to(self.centroids.dtype).flatten(0, -2)
+        real = torch.ones(len(x), dtype=x.dtype, device=x.device) if weight is None else weight.flatten().to(x.dtype)
+        index = assigned.flatten()
+        counts = sum_over_ranks(torch.zeros_like(self.counts).index_add(0, index, real))
+        sums = sum_over_ranks(torch.zeros_like(self.centroids).index_add(0, index, x * real.unsqueeze(1)))
+        drawn = from_first_rank(self._draw(x, real, generator))
+        self._observe(x, real)
+        total = self.counts + counts
+        moved = self.centroids + (sums - counts.unsqueeze(1) * self.centroids) / total.clamp(min=1).unsqueeze(1)
+        recent = MEMORY * self.recent + (1 - MEMORY) * counts
+        rare = (recent <= RARE * recent.max()) | (self.counts.sum() == 0)
+        self._keep(self.centroids, torch.where(rare.unsqueeze(1), drawn, moved))
+        self._keep(self.counts, torch.where(rare, 1.0, total))
+        # So that a new place is not rare at once.
+        self._keep(self.recent, torch.where(rare, recent.mean() / 10, recent))
+
+    def reset(self) -> None:
+        """Forget everything: the next batches are clustered from the start."""
+        for buffer in (self.counts, self.recent, self.seen, self.mean, self.deviation):
+            buffer.zero_()
+        self.fitting.fill_(1.0)
+
+    def _draw(self, x: Tensor, real: Tensor, generator: torch.Generator | None) -> Tensor:
+        """[k, P], random tokens that count, each at most once as far as there are enough."""
+        score = torch.rand(len(x), generator=generator, device=x.device).masked_fill(real == 0, torch.inf)
+        number = (real > 0).sum().clamp(min=1)
+        return x[score.argsort()[torch.arange(self.k, device=x.device) % number]]
+
+    def _observe(self, x: Tensor, real: Tensor) -> None:
+        """Mean and summed squared deviation of all tokens so far (Chan et al. 1979)."""
+        number = sum_over_ranks(real.sum())
+        mean = sum_over_ranks((x * real.unsqueeze(1)).sum(dim=0)) / number.clamp(min=1)
+        squares = sum_over_ranks(((x - mean).square() * real.unsqueeze(1)).sum(dim=0))
+        total = self.seen + number
+        shift = mean - self.mean
+        share = number / total.clamp(min=1)
+        self._keep(self.deviation, self.deviation + squares + shift.square() * self.seen * share)
+        self._keep(self.mean, self.mean + shift * share)
+        self._keep(self.seen, total)
+
+    def _scale(self) -> Tensor:
+        """[P], one over the standard deviation; 1 where nothing was seen or nothing varies."""
+        variance = self.deviation / self.seen.clamp(min=1)
+        return torch.where(variance > 1e-12, variance, 1.0).rsqrt()
+
+    def _keep(self, buffer: Tensor, value: Tensor) -> None:
+        buffer.copy_(torch.where(self.fitting > 0, value, buffer))

@@ -1,0 +1,128 @@
+"""Contrastive predictive coding: tell the content of tokens some steps on from that of other tokens."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from selfsup.backbones import Backbone, TokenBackbone
+from selfsup.config import Config
+from selfsup.objectives.base import ObjectiveRecipe
+from selfsup.objectives.chance import chance_loss
+from selfsup.objectives.precision import full, no_autocast
+from selfsup.tasks.autoregressive import causal_backbone
+from selfsup.tasks.base import PretextTask, StepOutput, TaskRecipe
+from selfsup.tasks.masked_modeling import token_backbone
+from selfsup.tasks.masking import weighted_mean
+from selfsup.tasks.sections import with_defaults
+from selfsup.types import Batch, Info
+
+
+class CPCConfig(Config):
+    """Options of contrastive predictive coding."""
+
+    steps: int = Field(default=12, ge=1)
+    """How many tokens on, from 1 to this, is predicted, each with a map of its own; 12 in the paper (10 ms each)."""
+    negatives: int = Field(default=128, ge=1)
+    """Tokens that the right one is told from, the same ones for all predictions of a sample; 128 in Riviere et al. 2020."""
+    negatives_from: Literal["batch", "sample"] = "batch"
+    """Draw them from the whole batch or from the sample itself; the paper's table 2 compares both (64.6 and 65.5 %)."""
+
+
+class CPC(PretextTask):
+    """Contrastive predictive coding (van den Oord et al. 2018, arXiv 1807.03748, equations 3 and 4), for a causal backbone.
+
+    The network's output at token t, through a linear map for each k, is to score the content of token t + k above that of
+    random tokens (InfoNCE; the mean over k). The content is what the backbone's ``tokenize`` gives, and learns, too. Scores
+    are divided by the square root of the width, which the maps could as well. Negatives are drawn from all real tokens, with
+    replacement; where one is the very token that is to be found, it is left out.
+
+    Raises:
+        ConfigError: the backbone sees later tokens, from which it could copy the answer.
+    """
+
+    backbone: TokenBackbone
+
+    def __init__(self, config: CPCConfig, backbone: TokenBackbone) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = causal_backbone(backbone)
+        self.predict = nn.Linear(backbone.embed_dim, config.steps * backbone.embed_dim, bias=False)
+
+    def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
+        """Encode, predict, contrast."""
+        K = self.config.steps
+        tokens = self.backbone.tokenize(batch)
+        content, padding = tokens.embeddings, tokens.padding
+        encoded = self.backbone.encode(tokens)
+        B, N, D = content.shape
+        real = torch.ones(B, N, dtype=torch.bool, device=content.device) if padding is None else ~padding
+        future = torch.arange(N, device=content.device).unsqueeze(1) + torch.arange(1, K + 1, device=content.device)
+        target = future.clamp(max=N - 1)
+        weight = (future < N) & real.unsqueeze(2) & real[:, target]
+        with no_autocast(content):
+            z = full(content)
+            prediction = self.predict(full(encoded)).view(B, N * K, D) / math.sqrt(D)
+            positive = (prediction * z[:, target.flatten()]).sum(dim=-1)
+            drawn = self._draw(real, generator)
+            own = torch.arange(B, device=z.device).unsqueeze(1) * N + target.flatten()
+            if self.config.negatives_from == "batch":
+                negative = prediction @ z.flatten(0, 1)[drawn].T
+            else:
+                negative = prediction @ z.flatten(0, 1)[drawn].transpose(1, 2)
+            drawn = drawn.expand(B, -1) if drawn.ndim == 1 else drawn
+            negative = negative.masked_fill(own.unsqueeze(2) == drawn.unsqueeze(1), -math.inf)
+            loss = torch.cat([positive.unsqueeze(2), negative], dim=2).logsumexp(dim=2) - positive
+        weights = weight.view(B, N * K).to(loss.dtype)
+        hit = (positive.detach().unsqueeze(2) > negative.detach()).all(dim=2)
+        metrics = {
+            "accuracy": weighted_mean(hit.to(loss.dtype), weights),
+            "chance_loss": chance_loss(1 + self.config.negatives, loss),
+        }
+        return StepOutput(weighted_mean(loss, weights), metrics)
+
+    def _draw(self, real: Tensor, generator: torch.Generator | None) -> Tensor:
+        """[n] or [B, n] long, random real tokens of the batch or of each sample, counted through the whole batch."""
+        B, N = real.shape
+        rows = real.view(1, B * N) if self.config.negatives_from == "batch" else real
+        below = rows.cumsum(dim=1)
+        u = torch.rand(len(rows), self.config.negatives, generator=generator, device=real.device)
+        rank = torch.minimum((u * below[:, -1:]).long(), below[:, -1:] - 1)
+        place = torch.searchsorted(below, rank, right=True).clamp(max=rows.shape[1] - 1)
+        place = place + torch.arange(len(rows), device=real.device).unsqueeze(1) * rows.shape[1]
+        return place.squeeze(0) if self.config.negatives_from == "batch" else place
+
+
+def build_cpc(config: CPCConfig, backbone: Backbone, info: Info) -> CPC:
+    """Build contrastive predictive coding around a causal token backbone."""
+    return CPC(config, token_backbone(backbone, "Contrastive predictive coding"))
+
+
+CPC_OBJECTIVE = ObjectiveRecipe(
+    config=CPCConfig,
+    build=build_cpc,
+    optimization={"optimizer": "adam", "lr": 2e-4, "weight_decay": 0.0, "warmup_fraction": 0.0, "schedule": "constant"},
+)
+"""CPC with the paper's settings for speech (Adam at 2e-4, batches of 8 x 8 windows of 1.28 s)."""
+
+
+def cpc_recipe(*, optimization: Mapping[str, Any] | None = None, **defaults: Any) -> TaskRecipe:
+    """A CPC task for any causal token backbone.
+
+    Args:
+        optimization: changes to the paper's optimizer settings.
+        defaults: other defaults for fields of :class:`CPCConfig`.
+
+    Raises:
+        ConfigError: a default is of no field, or breaks its limits.
+    """
+    return TaskRecipe(
+        config=with_defaults(CPCConfig, defaults),
+        build=build_cpc,
+        optimization={**CPC_OBJECTIVE.optimization, **(optimization or {})},
+    )

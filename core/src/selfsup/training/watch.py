@@ -1,0 +1,47 @@
+"""Watches the logged metrics of a run for what says that nothing is learned, and says so once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from selfsup.training.monitors import describe_chance, describe_codebook
+
+_EARLY = 0.2
+"""Part of the run in which it is no news that little has been learned."""
+_IN_A_ROW = 3
+"""Logged lines that must say the same before it is believed."""
+
+
+class MetricWatch:
+    """One call a logged line.
+
+    It looks at ``codebook_perplexity``, and at ``chance_loss`` (what guessing gives) beside ``contrastive_loss``, or beside
+    ``loss`` where a task has no other part in it.
+
+    Args:
+        total_steps: of the run.
+        warn: takes a line for the user.
+    """
+
+    def __init__(self, total_steps: int, warn: Callable[[str], None]) -> None:
+        self._total, self._warn = total_steps, warn
+        self._seen: dict[str, int] = {}
+
+    def __call__(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Look at one line of metrics."""
+        if step < _EARLY * self._total:
+            return
+        if "codebook_perplexity" in metrics:
+            self._note("codebook", describe_codebook(metrics["codebook_perplexity"]), step)
+        loss = metrics.get("contrastive_loss", metrics.get("loss"))
+        if "chance_loss" in metrics and loss is not None:
+            self._note("chance", describe_chance(loss, metrics["chance_loss"]), step)
+
+    def _note(self, kind: str, warning: str, step: int) -> None:
+        """Count what is said in a row; a warning that has been given is not given again."""
+        count = self._seen.get(kind, 0)
+        if count >= _IN_A_ROW:
+            return
+        self._seen[kind] = count + 1 if warning else 0
+        if warning and count + 1 == _IN_A_ROW:
+            self._warn(f"{warning} (step {step})")

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+import selfsup
+from selfsup.training.monitors import describe_chance, describe_codebook
+from selfsup.training.watch import MetricWatch
+
+
+def warnings(lines: list[tuple[int, dict[str, float]]], total: int = 100) -> list[str]:
+    told: list[str] = []
+    watch = MetricWatch(total, told.append)
+    for step, metrics in lines:
+        watch(step, metrics)
+    return told
+
+
+def test_a_collapsed_codebook_is_told_once() -> None:
+    told = warnings([(step, {"loss": 1.0, "codebook_perplexity": 1.02}) for step in range(10, 100, 10)])
+    assert len(told) == 1
+    assert "codebook has collapsed: its perplexity is 1.02" in told[0]
+    assert told[0].endswith("(step 40)")
+
+
+@pytest.mark.parametrize("perplexity", [1.6, 30.0])
+def test_a_codebook_in_use_is_fine(perplexity: float) -> None:
+    assert warnings([(step, {"codebook_perplexity": perplexity}) for step in range(10, 100, 10)]) == []
+    assert describe_codebook(perplexity) == ""
+
+
+def test_a_loss_pinned_at_chance_is_told_once() -> None:
+    chance = math.log(101)
+    told = warnings([(step, {"loss": chance * 1.005, "chance_loss": chance}) for step in range(10, 100, 10)])
+    assert len(told) == 1
+    assert "stays at 4.638, which is what guessing among the candidates gives (4.615)" in told[0]
+
+
+def test_the_contrastive_part_of_a_loss_is_what_is_compared() -> None:
+    chance = math.log(101)
+    pinned = {"loss": chance + 0.5, "contrastive_loss": chance, "chance_loss": chance}
+    assert len(warnings([(step, pinned) for step in range(10, 100, 10)])) == 1
+    learning = {"loss": chance, "contrastive_loss": chance - 0.5, "chance_loss": chance}
+    assert warnings([(step, learning) for step in range(10, 100, 10)]) == []
+    assert describe_chance(chance - 0.5, chance) == ""
+
+
+def test_a_begin_at_chance_and_a_single_line_are_no_news() -> None:
+    chance = math.log(101)
+    pinned, learning = ({"loss": value, "chance_loss": chance} for value in (chance, chance - 1))
+    assert warnings([(5, pinned), (10, pinned), (15, pinned), (19, pinned), (50, learning)]) == []
+    assert warnings([(30, pinned), (40, pinned), (50, learning), (60, pinned), (70, pinned)]) == []
+
+
+def test_tasks_without_these_metrics_are_left_alone() -> None:
+    assert warnings([(step, {"loss": 0.0, "embedding_std": 1.0}) for step in range(10, 100, 10)]) == []
+
+
+@pytest.mark.usefixtures("toy")
+def test_a_run_says_that_nothing_is_told_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = {"objective.hidden_dim": 16, "objective.output_dim": 8, "objective.temperature": 1e4}
+    for temperature, count in ((1e4, 1), (0.5, 0)):
+        run = selfsup.pretrain(
+            "sequence/simclr", data="toy-sequences", backbone="sequence/conv", steps=20, batch_size=64, precision="32",
+            out=tmp_path / str(count), log_every=1, overrides={**options, "objective.temperature": temperature},
+        )  # fmt: skip
+        assert run.metrics[-1]["chance_loss"] == pytest.approx(math.log(127))
+        assert capsys.readouterr().err.count("which is what guessing among the candidates gives") == count

@@ -192,6 +192,20 @@ def test_rows_go_to_the_store_as_they_are_processed_at_once():
     assert equal(processor.collate(store.read(order)), processor(frame.iloc[order]))
 
 
+def test_class_labels_are_categories():
+    features = datasets.Features({
+        "colour": datasets.ClassLabel(names=["red", "green", "blue"]),
+        "count": datasets.Value("int64"),
+        "label": datasets.ClassLabel(names=["a", "b"]),
+    })  # fmt: skip
+    columns = {"colour": [0, 2, 2, 1], "count": [0, 2, 2, 1], "label": [0, 1, 0, 1]}
+    source = load_source(datasets.Dataset.from_dict(columns, features=features), modality=TABULAR).without_labels()
+    info = fitted(source).info()
+    assert (info["category_columns"], info["numeric_columns"]) == (["colour"], ["count"])
+    assert fitted(source)(source.read([1]))["category"].tolist() == [[2]]
+    assert fitted(source, numeric="colour").info()["numeric_columns"] == ["colour", "count"]
+
+
 def test_scales_are_learned_from_a_sample_of_many_rows():
     frame = pd.DataFrame({"x": np.arange(20_000.0)})
     source = load_source(frame, modality=TABULAR)

@@ -119,6 +119,22 @@ def test_a_value_means_the_same_in_both_tables() -> None:
     assert 5 in west[0].tolist()
 
 
+def test_dates_keep_their_scale_when_times_of_day_come_or_go() -> None:
+    data = frame()
+    with_times = data.assign(day=data["day"] + pd.to_timedelta(np.arange(80), unit="h") + pd.Timedelta(days=900))
+    for above, below in ((data, with_times), (with_times, data)):
+        old = encoder("mlp", above, absent_columns="missing")
+        moved = transfer(old, below)
+        assert "day" in moved.shared
+        for name in ("day.time", "day.week_sin"):
+            mine, theirs = (
+                each.processor(below)["numeric"][:, list(each.processor.info()["numeric_columns"]).index(name)]  # type: ignore[arg-type]
+                for each in (moved.encoder, old)
+            )
+            assert torch.equal(mine, theirs)
+    assert "day.day_sin" in transfer(encoder("mlp", data), with_times).encoder.processor.info()["numeric_columns"]
+
+
 def test_a_column_of_another_kind_is_a_new_one() -> None:
     data = frame()
     moved = transfer(encoder("mlp", data), data.assign(size=np.arange(80.0)))

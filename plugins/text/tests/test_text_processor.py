@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerFast
 
 from selfsup.data.processor import stack_samples
 from selfsup.errors import ArtifactError, BadRowError, ConfigError, SourceError
+from selfsup_text.backbones.small import SmallEncoderConfig, build_encoder
 from selfsup_text.processor import TextProcessor, TextProcessorConfig
 
 ENGLISH = [
@@ -94,9 +95,24 @@ def test_the_same_texts_give_the_same_tokenizer_in_another_process():
 def test_long_texts_are_cut_and_short_ones_padded():
     processor = fitted(max_length=5)
     batch = processor(rows(["dog", ENGLISH[0], ENGLISH[1] * 100]))
-    assert batch["ids"].shape == (3, 8)
+    assert batch["ids"].shape == (3, 5)
     assert (~batch["padding"]).sum(dim=1).tolist() == [1, 5, 5]
     assert (batch["ids"][batch["padding"]] == processor.info()["pad_id"]).all()
+
+
+def test_a_batch_is_at_least_eight_wide_but_never_wider_than_the_longest_sample_allowed():
+    assert fitted()(rows(["dog"]))["ids"].shape == (1, 8)
+    processor = fitted(max_length=4)
+    batch = processor(rows(["dog", ENGLISH[0]]))
+    assert batch["ids"].shape == (2, 4)
+    backbone = build_encoder(SmallEncoderConfig(hidden_size=8, layers=1), processor.info())
+    assert torch.isfinite(backbone(batch).pooled).all()
+
+
+def test_byte_pairs_need_room_for_every_byte():
+    with pytest.raises(ValueError, match=r"vocab_size=260 is too small for tokenizer='bpe'.*261 or more"):
+        TextProcessorConfig(tokenizer="bpe", vocab_size=260)
+    assert fitted(tokenizer="bpe", vocab_size=261).info()["vocab_size"] == 261
 
 
 def test_collate_pads_to_the_longest_of_the_batch():

@@ -104,12 +104,14 @@ def _processor(old: TableProcessor, rows: Any) -> tuple[TableProcessor, tuple[st
     def settled(column: Any) -> Any:
         """The column as it was in the old table, where it is of the same kind."""
         known: Any = before.get(column.name)
-        if type(known) is not type(column) or getattr(known, "has_times", None) != getattr(column, "has_times", None):
+        if type(known) is not type(column):
             return column
         shared.append(column.name)
         if isinstance(known, CategoryColumn):
             more = tuple(value for value in column.values if value not in set(known.values))
             return known.model_copy(update={"values": known.values + more})
+        if isinstance(known, DateColumn):  # the time of day comes or goes, all other parts of a date mean the same
+            return known.model_copy(update={"has_times": column.has_times})
         return known
 
     numbers: tuple[NumericColumn | DateColumn, ...] = tuple(settled(column) for column in plan.numbers)

@@ -17,6 +17,7 @@ from selfsup.data.frames import arrow_table, is_frame, table_of_rows
 from selfsup.data.processor import EncodedTable
 from selfsup.errors import ArtifactError, BadRowError, ColumnError, DataError
 from selfsup.types import Batch, Info, Row
+from selfsup_tabular.columns.kinds import class_columns
 from selfsup_tabular.columns.plan import MISSING, Plan, fit_plan
 from selfsup_tabular.columns.sampling import sample_rows
 from selfsup_tabular.columns.values import BadCells, one_array
@@ -71,7 +72,7 @@ class TableProcessor(Processor):
         self.__dict__.pop("_codes", None)
         self._plan = fit_plan(
             table,
-            config.kinds(),
+            {**class_columns(rows, table.column_names), **config.kinds()},
             markers=config.missing_values,
             scaling=config.scaling,
             knots=config.quantiles,

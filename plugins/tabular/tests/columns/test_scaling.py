@@ -42,6 +42,30 @@ def test_what_is_missing_stays_so_and_infinity_is_the_largest_value(scaling):
 
 
 @pytest.mark.parametrize("scaling", ["quantile", "standard"])
+@pytest.mark.parametrize("unit", [1e-15, 1e15])
+def test_the_unit_does_not_matter(scaling, unit):
+    values = np.random.default_rng(0).normal(3, 1, size=500)
+    np.testing.assert_allclose(fit_scale(values * unit, scaling, 50)(values * unit), fit_scale(values, scaling, 50)(values))
+
+
+def test_rounding_of_a_large_value_is_no_spread():
+    values = np.full(100_003, 1e9 + 1 / 3)
+    assert values.std() > 0
+    assert np.abs(fit_scale(values, "standard", 10)(values)).max() < 1e-5
+
+
+@pytest.mark.parametrize("scaling", ["quantile", "standard", "none"])
+def test_what_float32_does_not_hold_is_the_largest_value(scaling):
+    values = np.array([1.0, 2.0, 4.0, 1.7e308, -1e39])
+    scale = fit_scale(values, scaling, 10)
+    assert scale == fit_scale(np.array([1.0, 2.0, 4.0, np.inf, -np.inf]), scaling, 10)
+    scaled = scale(values)
+    assert (scaled[3], scaled[4]) == (scaled[2], scaled[0])
+    small = fit_scale(np.array([0.0, 1e-9, 2e-9]), scaling, 10)
+    assert np.isfinite(small(np.array([3e38, 1e308])).astype(np.float32)).all()
+
+
+@pytest.mark.parametrize("scaling", ["quantile", "standard"])
 def test_one_value_and_none_at_all_become_zero(scaling):
     assert fit_scale(np.array([7.0, 7.0]), scaling, 10)(np.array([7.0])).tolist() == [0]
     assert fit_scale(np.array([np.nan]), scaling, 10) == Scale()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from selfsup.config import Config
@@ -27,10 +27,11 @@ if TYPE_CHECKING:
 _FILE = "text_processor.json"
 _KINDS = ("wordpiece", "bpe", "unigram")
 _IDF_ROWS = 20_000
+_LEAST_BPE = 256 + len(SPECIAL)
 _LONGEST_TOKEN = 32
 """Characters of a token on average at most; what lies beyond so many for each token kept is not looked at."""
 _LEAST_WIDTH = 8
-"""Tokens a batch is padded to at least: below, there is nothing to part into what is hidden and what is shown."""
+"""Tokens a batch is padded to at least where a sample may have so many: below, there is little to hide and to show."""
 
 
 class TextProcessorConfig(Config):
@@ -39,7 +40,7 @@ class TextProcessorConfig(Config):
     tokenizer: str = "wordpiece"
     """A kind to train on the rows (``wordpiece``, ``bpe``, ``unigram``), or a folder or ``hf://owner/name`` to load from."""
     vocab_size: int = Field(8192, ge=32, le=1_000_000)
-    """Entries at most of a tokenizer that is trained; 30,522 in BERT, for corpora of billions of words."""
+    """Entries at most of a tokenizer that is trained, 261 or more for bpe; 30,522 in BERT, for billions of words."""
     min_frequency: int = Field(2, ge=1)
     """How often a pair of pieces must occur in the rows to become a piece; 2 in the tokenizers library's BERT."""
     lowercase: bool = True
@@ -48,6 +49,15 @@ class TextProcessorConfig(Config):
     """Tokens of a sample at most, the class token and the separator not counted; 510 in BERT. The rest is cut off."""
     packing: Literal["none", "blocks"] = "none"
     """``none``: a row is a sample; ``blocks``: pretraining joins rows, parted by a separator, in blocks of ``max_length``."""
+
+    @model_validator(mode="after")
+    def _room_for_bytes(self) -> Self:
+        if self.tokenizer == "bpe" and self.vocab_size < _LEAST_BPE:
+            raise ValueError(
+                f"vocab_size={self.vocab_size} is too small for tokenizer='bpe', which has an entry for each of 256 bytes and "
+                f"{len(SPECIAL)} special tokens: choose {_LEAST_BPE} or more, or another kind"
+            )
+        return self
 
 
 class TextProcessor(Processor):
@@ -176,7 +186,7 @@ class TextProcessor(Processor):
         """Pad to the longest sample, and count the words."""
         values = samples["ids"]
         lengths = torch.tensor([len(item) for item in values])
-        width = max(int(lengths.max()), _LEAST_WIDTH)
+        width = max(int(lengths.max()), min(_LEAST_WIDTH, self.config.max_length))
         padding = torch.arange(width).unsqueeze(0) >= lengths.unsqueeze(1)
         ids = torch.full((len(lengths), width), self.vocabulary.id("pad"), dtype=torch.long)
         if isinstance(values, Tensor):

@@ -199,6 +199,9 @@ def test_a_pretrained_folder_is_taken_and_its_shape_kept(tmp_path):
         build_transformers(TransformersConfig(name="roberta", pretrained=str(tmp_path / "model")), INFO)
     with pytest.raises(ConfigError, match="beside"):
         build_transformers(config.model_copy(update={"layers": 1}), INFO)
+    own = TransformersConfig(name="bert", pretrained=str(tmp_path / "model"), architecture={"layer_norm_eps": 1e-9})
+    with pytest.raises(ConfigError, match=r"backbone\.architecture cannot be chosen beside"):
+        build_transformers(own, INFO)
     with pytest.raises(ConfigError, match="tokenizer"):
         build_transformers(config, {**INFO, "vocab_size": 60 - 1025})
     wider = build_transformers(config, {**INFO, "vocab_size": 64})

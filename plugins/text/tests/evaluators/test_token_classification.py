@@ -56,8 +56,17 @@ def test_words_keep_their_own_tokens(text_encoder: Encoder) -> None:
     assert len(pieces[2]) > 1
     mean = word_vectors(text_encoder, sentences, pooling="mean")
     same = (first.vectors - mean.vectors).abs().amax(dim=1) < 1e-6
-    assert same[1:3].tolist() == [True, True] if len(pieces[1]) == 1 else True
-    assert not same[3]
+    assert same[1:5].tolist() == [len(piece) == 1 for piece in pieces]
+    assert {len(piece) == 1 for piece in pieces} == {True, False}
+
+
+def test_a_tag_that_is_no_class_is_refused(processor: TextProcessor, text_encoder: Encoder, tmp_path: Any) -> None:
+    features = Features({"text": Value("string"), "tags": List(ClassLabel(names=["O", "NOUN"]))})
+    columns = {"text": ["the cat sleeps", "a dog runs"], "tags": [[0, 1, 0], [0, 1, -1]]}
+    rows = Rows(Dataset.from_dict(columns, features=features), {"text": "text"}, name="conll", fingerprint="no class")
+    split = Split(prepare(rows, processor, cache_dir=tmp_path), None, rows=rows)
+    with pytest.raises(DataError, match=r"row 1 .* a word without a tag in column 'tags'"):
+        TokenClassification(TokenClassificationConfig()).evaluate(text_encoder, split, split, seed=0)
 
 
 def test_long_sentences_are_cut_between_words(text_encoder: Encoder) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -39,6 +40,11 @@ def test_simcse_loss_is_nt_xent_behind_one_layer_of_tanh(encoder: Any, texts: An
     first, second = (task.projector(task.backbone(view).pooled) for view in task.views(batch, generator(3)))
     assert [type(layer).__name__ for layer in task.projector] == ["Linear", "Tanh"]
     assert task(batch, generator(3)).loss.item() == pytest.approx(nt_xent(first, second, 0.05).item(), rel=1e-4)
+
+
+def test_simcse_says_what_guessing_would_give(encoder: Any, texts: Any, info: Any) -> None:
+    metrics = task_of(encoder, info)(texts(), generator()).metrics
+    assert metrics["chance_loss"].item() == pytest.approx(math.log(15))
 
 
 def test_simcse_has_the_papers_defaults() -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from selfsup.errors import ConfigError
 from selfsup.testing.fake_device import fake_cuda
 from selfsup_text.tasks.tsdae import RECIPE, TSDAE, TSDAEConfig, build_tsdae, delete
 
@@ -109,6 +110,11 @@ def test_tsdae_takes_decoders_and_texts_of_one_token(decoder: Any, info: Any) ->
     task = task_of(decoder(), info)
     one = {"ids": torch.tensor([[9]]), "padding": torch.tensor([[False]]), "words": torch.tensor([[0]])}
     assert torch.isfinite(task(one, generator()).loss)
+
+
+def test_heads_that_do_not_divide_the_decoders_width_are_refused(encoder: Any, info: Any) -> None:
+    with pytest.raises(ConfigError, match="A decoder of width 32 cannot have decoder_heads=3"):
+        task_of(encoder(), info, decoder_heads=3)
 
 
 def test_tsdae_on_fake_cuda(encoder: Any, texts: Any, info: Any) -> None:

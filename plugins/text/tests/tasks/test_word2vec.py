@@ -91,6 +91,25 @@ def test_negatives_follow_the_smoothed_frequencies(info: Any, texts: Any) -> Non
     assert task.counts.sum().item() == sum(counts.values())
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.75])
+def test_only_tokens_that_were_seen_are_negatives(
+    smoothing: float, info: Any, texts: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights: list[Any] = []
+
+    def noted(weight: Any, n: int, generator: Any) -> Any:
+        weights.append(weight)
+        return draw_by(weight, n, generator)
+
+    monkeypatch.setattr("selfsup_text.tasks.word2vec.draw_by", noted)
+    batch = texts(n=2)
+    task_of(info, smoothing=smoothing)(batch, generator())
+    seen = batch["ids"][~batch["padding"]].unique()
+    assert weights[0].nonzero().flatten().tolist() == seen.tolist()
+    if smoothing == 0:
+        assert (weights[0][seen] == 1).all()
+
+
 def test_special_tokens_are_no_neighbours_and_frequent_ones_are_left_out(info: Any) -> None:
     ids = torch.tensor([[10, 3, 11, 10, 10, 10, 10, 10, 12, 10]]).repeat(400, 1)
     batch = {"ids": ids, "padding": torch.zeros_like(ids, dtype=torch.bool), "words": ids}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from selfsup.data import Rows
 from selfsup.errors import ColumnError
 from selfsup_tabular.columns.values import as_day, as_number, distinct_texts, is_date, is_number, is_text
 
@@ -27,6 +28,20 @@ class Found(NamedTuple):
     kind: Kind
     reason: str = ""
     """Why it is dropped."""
+
+
+def class_columns(rows: Any, names: Collection[str]) -> dict[str, Kind]:
+    """Columns of ``datasets``' ``ClassLabel`` type: their whole numbers are codes, however many there are.
+
+    Args:
+        rows: :class:`~selfsup.data.Rows`, whose data set tells the types; of anything else none is known.
+        names: columns that are there.
+    """
+    if not isinstance(rows, Rows):
+        return {}
+    features = rows.dataset.features
+    kinds = {role: type(features[column]).__name__ for role, column in rows.columns.items()}
+    return {role: "category" for role, kind in kinds.items() if kind == "ClassLabel" and role in names}
 
 
 def find_kinds(table: pa.Table, wanted: Mapping[str, Kind], markers: Collection[str]) -> dict[str, Found]:

@@ -11,6 +11,9 @@ from selfsup.config import Config
 from selfsup_tabular.columns.values import FloatArray
 
 Scaling = Literal["quantile", "standard", "none"]
+_LARGEST = float(np.finfo(np.float32).max)
+_ROUNDING = 1e-13
+"""A spread below this share of the values is one of rounding: float64 has 16 digits, and a sum of many loses some."""
 
 
 class Scale(Config):
@@ -25,22 +28,24 @@ class Scale(Config):
     to: tuple[float, ...] = ()
     """Knots: the scaled value at each; beyond the first and the last it stays as it is there."""
     low: float = 0.0
-    """Smallest finite value of the training rows, taken in the place of minus infinity."""
+    """Smallest finite value of the training rows, taken in the place of minus infinity and of what float32 does not hold."""
     high: float = 0.0
-    """Largest finite value of the training rows, taken in the place of infinity."""
+    """Largest finite value of the training rows, taken in the place of infinity and of what float32 does not hold."""
 
     def __call__(self, values: FloatArray) -> FloatArray:
-        """[n] to [n]; NaN stays NaN."""
-        values = np.where(np.isinf(values), np.where(values > 0, self.high, self.low), values)
+        """[n] to [n]; NaN stays NaN, and all else becomes a number that float32 holds."""
         if self.at:
             scaled = np.interp(values, self.at, self.to)
             return np.where(np.isnan(values), np.nan, scaled)
-        result: FloatArray = (values - self.center) / self.spread
+        with np.errstate(over="ignore"):
+            scaled = (values - self.center) / self.spread
+        low, high = ((limit - self.center) / self.spread for limit in (self.low, self.high))
+        result: FloatArray = np.where(np.abs(scaled) > _LARGEST, np.where(scaled > 0, high, low), scaled)
         return result
 
 
 def fit_scale(values: FloatArray, scaling: Scaling, knots: int) -> Scale:
-    """Learn the scaling of one column; missing and infinite values are passed over.
+    """Learn the scaling of one column; missing and infinite values, and those that float32 does not hold, are passed over.
 
     ``standard`` gives zero mean and unit variance. ``quantile`` gives the normal score of the mid-rank: a value x becomes the
     normal quantile of P(X < x) + P(X = x) / 2, then brought to zero mean and unit variance over the training rows too. So a
@@ -52,14 +57,14 @@ def fit_scale(values: FloatArray, scaling: Scaling, knots: int) -> Scale:
         scaling: which.
         knots: most knots of the quantile scaling.
     """
-    finite = values[np.isfinite(values)]
+    finite = values[np.abs(values) <= _LARGEST]
     if not len(finite):
         return Scale()
     limits: dict[str, Any] = {"low": float(finite.min()), "high": float(finite.max())}
     if scaling == "none":
         return Scale(**limits)
     if scaling == "standard":
-        return Scale(center=float(finite.mean()), spread=_positive(float(finite.std())), **limits)
+        return Scale(center=float(finite.mean()), spread=_positive(float(finite.std()), finite), **limits)
     distinct, counts = np.unique(finite, return_counts=True)
     if len(distinct) == 1:
         return Scale(center=float(distinct[0]), **limits)
@@ -70,10 +75,10 @@ def fit_scale(values: FloatArray, scaling: Scaling, knots: int) -> Scale:
     normal = NormalDist()
     scores = np.array([normal.inv_cdf(rank) for rank in ranks.tolist()])
     scaled = np.interp(finite, distinct, scores)
-    scores = (scores - scaled.mean()) / _positive(float(scaled.std()))
+    scores = (scores - scaled.mean()) / _positive(float(scaled.std()), scaled)
     return Scale(at=tuple(distinct.tolist()), to=tuple(scores.tolist()), **limits)
 
 
-def _positive(spread: float) -> float:
-    """``spread``, or 1 where it is so small that dividing by it would make noise of rounding."""
-    return spread if spread > 1e-12 else 1.0
+def _positive(spread: float, values: FloatArray) -> float:
+    """``spread``, or 1 where it is so small beside the values that dividing by it would make noise of rounding."""
+    return spread if spread > _ROUNDING * float(np.abs(values).max()) else 1.0

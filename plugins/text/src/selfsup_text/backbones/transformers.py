@@ -97,6 +97,10 @@ def _pretrained(config: TransformersConfig, source: str, info: Info) -> PreTrain
         raise ConfigError(
             f"{source} holds a model of type {found.model_type}: take the backbone transformers/{found.model_type}."
         )
+    if "model_type" not in config.architecture:  # what is filled in from the model names its type
+        raise ConfigError(
+            f"backbone.architecture cannot be chosen beside backbone.pretrained: {source} has its own. Leave it out."
+        )
     where, local = place(source)
     kind = _model_class(found)
     arguments = {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(kind.__init__).parameters else {}

@@ -41,7 +41,7 @@ def read_sentences(split: Split, *, words: str, tags: str) -> list[Sentence]:
 
     Raises:
         ColumnError: a column cannot be found.
-        DataError: a sentence has not as many tags as words, or there is none with any.
+        DataError: a sentence has not as many tags as words, or a tag that is no class, or there is none with any.
     """
     rows = rows_of(split, "token-classification")
     column = choose_column(
@@ -59,7 +59,13 @@ def read_sentences(split: Split, *, words: str, tags: str) -> list[Sentence]:
     sentences: list[Sentence] = []
     pairs = zip(values_of(split, source), values_of(split, column), strict=True)
     for place, (said, named) in zip(split.store.kept, pairs, strict=True):
-        parts, marks = _parts(said), [names[m] if names and isinstance(m, int) else str(m) for m in _parts(named)]
+        parts = _parts(said)
+        if names and any(isinstance(m, int) and not 0 <= m < len(names) for m in _parts(named)):
+            raise DataError(
+                f"{rows.describe(int(place))} of {rows.name} has a word without a tag in column {column!r} (its number is none "
+                f"of the {len(names)} classes); leave such rows out."
+            )
+        marks = [names[m] if names and isinstance(m, int) else str(m) for m in _parts(named)]
         if len(parts) != len(marks):
             raise DataError(
                 f"{rows.describe(int(place))} of {rows.name} has {len(parts)} words ({source!r}, cut at white space) and "

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from selfsup.errors import ConfigError
 from selfsup.tasks.transformer import HEAD_WIDTH, Block, lattice_positions, visibility
 
 
@@ -40,11 +41,16 @@ class TextDecoder(nn.Module):
         memory_dim: width of the memory.
         depth: number of blocks.
         heads: attention heads; None: as near to one per 32 channels as divides ``dim``.
+
+    Raises:
+        ConfigError: ``heads`` does not divide ``dim``.
     """
 
     def __init__(self, dim: int, memory_dim: int, depth: int, heads: int | None = None) -> None:
         super().__init__()
         heads = heads or next(h for h in range(max(1, dim // HEAD_WIDTH), 0, -1) if dim % h == 0)
+        if dim % heads:
+            raise ConfigError(f"A decoder of width {dim} cannot have decoder_heads={heads}: they must divide the width.")
         self.cross = nn.ModuleList(CrossAttention(dim, memory_dim, heads) for _ in range(depth))
         self.blocks = nn.ModuleList(Block(dim, heads) for _ in range(depth))
         self.norm = nn.LayerNorm(dim)

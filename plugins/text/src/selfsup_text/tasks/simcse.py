@@ -8,6 +8,8 @@ from torch.nn import functional as F
 
 from selfsup.config import Config
 from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, ViewEmbeddings
+from selfsup.objectives.chance import chance_loss
+from selfsup.objectives.distributed import world_size
 from selfsup.objectives.nt_xent import nt_xent
 from selfsup.tasks.joint_embedding import joint_embedding_recipe
 from selfsup_text.augmentations import RECIPE as VIEWS
@@ -42,7 +44,10 @@ class SimCSE(JointEmbeddingObjective):
         """The loss of one batch."""
         a, b = embeddings.online
         similarity = F.cosine_similarity(a.detach(), b.detach()).mean()
-        return LossOutput(nt_xent(a, b, self.config.temperature), {"positive_similarity": similarity})
+        loss = nt_xent(a, b, self.config.temperature)
+        return LossOutput(
+            loss, {"positive_similarity": similarity, "chance_loss": chance_loss(2 * len(a) * world_size() - 1, loss)}
+        )
 
 
 RECIPE = joint_embedding_recipe(

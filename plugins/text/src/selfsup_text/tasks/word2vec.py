@@ -63,7 +63,9 @@ class Word2Vec(PretextTask):
         reach = torch.randint(1, self.config.window + 1, ids.shape, generator=generator, device=ids.device)
         centre = full(self.backbone.word_embeddings(ids))
         near, pairs = neighbour_loss(centre, full(self.neighbours(ids)), kept, reach, self.config.window)
-        drawn = draw_by(frequency**self.config.smoothing, self.config.shared_negatives, generator)
+        # Tokens that were never seen, special ones among them, are no negatives: 0 to the power of 0 would be 1.
+        weight = (frequency**self.config.smoothing).masked_fill(frequency == 0, 0)
+        drawn = draw_by(weight, self.config.shared_negatives, generator)
         scores = centre @ full(self.neighbours(drawn)).T
         far = (F.softplus(scores).mean(dim=-1) * pairs).sum()
         total = pairs.sum().clamp(min=1)

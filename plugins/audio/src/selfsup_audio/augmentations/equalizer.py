@@ -1,0 +1,41 @@
+"""A random equaliser: another microphone, another room, another voice."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from selfsup_audio.augmentations.draws import uniform
+from selfsup_audio.augmentations.mixing import decibels_to_factor
+from selfsup_audio.waveforms import real_samples
+
+_POINTS = 8
+"""Frequencies at which the change is drawn, evenly spaced on a scale that is linear at the bottom and then logarithmic."""
+
+
+def equalize(waveform: Tensor, length: Tensor, most: float, *, generator: torch.Generator | None) -> Tensor:
+    """Raise or lower eight frequencies, evenly spaced to the ear, by up to ``most`` decibels each, and those between smoothly.
+
+    Phases stay as they are, and so does the end of each recording.
+
+    Args:
+        waveform: [B, T] float, zero where it is not real.
+        length: [B] long, real samples.
+        most: largest change in decibels.
+        generator: source of randomness.
+    """
+    n, samples = waveform.shape
+    size = 1 << max(samples - 1, 1).bit_length()
+    drawn = uniform((n, _POINTS), -most, most, generator=generator, device=waveform.device)
+    decibels = drawn @ _hats(size // 2 + 1, waveform.device)
+    filtered = torch.fft.irfft(torch.fft.rfft(waveform, n=size) * decibels_to_factor(decibels), n=size)[:, :samples]
+    kept: Tensor = filtered * real_samples(length, samples)
+    return kept
+
+
+def _hats(n_bins: int, device: torch.device) -> Tensor:
+    """[points, n_bins]: how much each point counts at each frequency; columns add up to one."""
+    frequency = torch.linspace(0, 1, n_bins, device=device)
+    place = torch.log1p(frequency * 10) / torch.log1p(torch.full((), 10.0, device=device)) * (_POINTS - 1)
+    points = torch.arange(_POINTS, device=device, dtype=place.dtype).unsqueeze(1)
+    return (1 - (place.unsqueeze(0) - points).abs()).clamp(min=0)

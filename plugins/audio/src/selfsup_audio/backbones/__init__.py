@@ -1,0 +1,1 @@
+"""Networks for recordings: on log-mel spectrograms, and on the waveform itself."""

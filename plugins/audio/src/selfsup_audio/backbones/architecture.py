@@ -1,0 +1,117 @@
+"""Configs of speech models of the transformers library: made from sizes, or read from a folder or the hub."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
+
+from selfsup.errors import ConfigError, UnknownIdError
+
+MODEL_TYPES = ("wav2vec2", "hubert", "wavlm", "data2vec-audio")
+"""Models of wav2vec 2.0's shape: convolutions on the waveform, a convolution for positions, a transformer."""
+_HUB = "hf://"
+_NOT_ARCHITECTURE = ("transformers_version", "dtype", "torch_dtype", "architectures", "_name_or_path")
+
+
+def make_config(
+    name: str, architecture: Mapping[str, Any], *, hidden_size: int | None, layers: int | None, heads: int | None
+) -> PreTrainedConfig:
+    """A config of a model type, without dropout: pretraining draws nothing at random but from the run's generator.
+
+    Args:
+        name: one of :data:`MODEL_TYPES`.
+        architecture: fields of the config under the library's names; they go before the sizes that follow from others.
+        hidden_size: width; None: the type's own. The feed-forward layer keeps its proportion to it.
+        layers: None: the type's own.
+        heads: None: the type's own.
+
+    Raises:
+        UnknownIdError: it is none of these types.
+        ConfigError: a field is not allowed, or the sizes do not fit each other.
+    """
+    kind = config_class(name)
+    default: Any = kind()
+    values: dict[str, Any] = {}
+    if hidden_size is not None:
+        values |= {
+            "hidden_size": hidden_size,
+            "intermediate_size": round(default.intermediate_size / default.hidden_size * hidden_size),
+        }
+    if layers is not None:
+        values["num_hidden_layers"] = layers
+    if heads is not None:
+        values["num_attention_heads"] = heads
+    values |= {key: value for key, value in architecture.items() if key != "model_type"}
+    try:
+        config: Any = kind(**{**values, **no_dropout(default)})
+    except Exception as error:  # the library's strict configs raise errors of their own
+        raise ConfigError(f"transformers-audio/{name} does not take these sizes: {error}") from error
+    groups = ("heads", config.num_attention_heads), ("num_conv_pos_embedding_groups", config.num_conv_pos_embedding_groups)
+    for field, divisor in groups:
+        if config.hidden_size % divisor:
+            raise ConfigError(f"transformers-audio/{name}: {field}={divisor} does not divide the width {config.hidden_size}.")
+    made: PreTrainedConfig = config
+    return made
+
+
+def config_class(name: str) -> type[PreTrainedConfig]:
+    """The config class of a model type.
+
+    Raises:
+        UnknownIdError: it is none of :data:`MODEL_TYPES`.
+    """
+    if name not in MODEL_TYPES:
+        raise UnknownIdError(f"there is no backbone transformers-audio/{name}; what follows the slash is one of "
+                             f"{', '.join(MODEL_TYPES)}.")  # fmt: skip
+    found: type[PreTrainedConfig] = CONFIG_MAPPING[name]
+    return found
+
+
+def no_dropout(config: PreTrainedConfig) -> dict[str, Any]:
+    """The fields of a config that drop or hide something at random, switched off."""
+    rates = {name: 0.0 for name, value in config.to_dict().items() if isinstance(value, float) and "drop" in name}
+    return {**rates, "apply_spec_augment": False}
+
+
+def read_architecture(source: str) -> dict[str, Any]:
+    """The fields of the config at a source that differ from its class's defaults, ``model_type`` among them.
+
+    Raises:
+        ConfigError: there is no such config.
+    """
+    config = read_config(source)
+    described = json.loads(config.to_json_string(use_diff=True))
+    dropped = {*_NOT_ARCHITECTURE, *no_dropout(config)}
+    return {key: value for key, value in described.items() if key not in dropped}
+
+
+def read_config(source: str) -> PreTrainedConfig:
+    """The config in a folder, or of a model of the hub (``hf://owner/name``). No code of the model's is run.
+
+    Raises:
+        ConfigError: there is none, or it cannot be fetched.
+    """
+    where, local = place(source)
+    try:
+        config: PreTrainedConfig = AutoConfig.from_pretrained(where, local_files_only=local, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(f"backbone.pretrained={source} cannot be read: {error}") from error
+    return config
+
+
+def place(source: str) -> tuple[str, bool]:
+    """What the library is asked for, and whether it is a folder of this machine.
+
+    Raises:
+        ConfigError: it is neither a folder nor ``hf://owner/name``.
+    """
+    if source.startswith(_HUB):
+        return source.removeprefix(_HUB), False
+    folder = Path(source).expanduser()
+    if not folder.is_dir():
+        raise ConfigError(f"backbone.pretrained={source} is no folder with a model in it; hf://owner/name is the hub.")
+    return str(folder), True

@@ -1,0 +1,42 @@
+"""What the backbones share: frames in whole pieces, and pooling over what is real."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def whole_pieces(frames: Tensor, padding: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Fill frames up with zeros at the end, so that they can be cut into pieces of ``size``.
+
+    Args:
+        frames: [B, F, P].
+        padding: [B, F] bool, at the end of each sample.
+        size: frames of a piece.
+
+    Returns:
+        [B, N * size, P], and the padding of the pieces [B, N] bool: a piece is none if it has no real frame.
+    """
+    missing = -frames.shape[1] % size
+    if missing:
+        frames, padding = F.pad(frames, (0, 0, 0, missing)), F.pad(padding, (0, missing), value=True)
+    return frames, padding[:, ::size]
+
+
+def mean_of_real(tokens: Tensor, padding: Tensor) -> Tensor:
+    """[B, D], the mean of [B, N, D] over all tokens that are not padding ([B, N] bool)."""
+    real = (~padding).unsqueeze(-1).to(tokens.dtype)
+    return (tokens * real).sum(dim=1) / real.sum(dim=1).clamp(min=1)
+
+
+def max_of_real(tokens: Tensor, padding: Tensor) -> Tensor:
+    """[B, D], the maximum over all tokens that are not padding; each sample has one that is not."""
+    return tokens.masked_fill(padding.unsqueeze(-1), torch.finfo(tokens.dtype).min).amax(dim=1)
+
+
+def gathered(x: Tensor, index: Tensor | None) -> Tensor:
+    """The tokens ([B, N, ...]) at ``index`` ([B, K] long); all of them where it is None."""
+    if index is None:
+        return x
+    return x.gather(1, index.view(*index.shape, *(1 for _ in x.shape[2:])).expand(*index.shape, *x.shape[2:]))

@@ -1,0 +1,49 @@
+"""One gated recurrent layer, by torch's fused kernels where there are any."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class GRULayer(nn.Module):
+    """A gated recurrent unit over [B, N, D] (Cho et al. 2014, arXiv:1406.1078), with the weights and the maths of ``nn.GRU``.
+
+    ``nn.GRU`` itself keeps a list of its weights beside its parameters, which escapes whoever exchanges these.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.input = nn.Linear(dim, 3 * dim)
+        self.state = nn.Linear(dim, 3 * dim)
+        bound = dim**-0.5
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -bound, bound)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, N, D] to the same, first to last."""
+        if has_fused_kernel(x.device):
+            weights = [self.input.weight, self.state.weight, self.input.bias, self.state.bias]
+            start = x.new_zeros(1, x.shape[0], x.shape[2])
+            output: Tensor = torch.gru(x, start, weights, True, 1, 0.0, self.training, False, True)[0]
+            return output
+        return self.stepwise(x)
+
+    def stepwise(self, x: Tensor) -> Tensor:
+        """The same in plain operators, token by token."""
+        given = self.input(x)
+        h = x.new_zeros(x.shape[0], x.shape[2])
+        outputs: list[Tensor] = []
+        for step in range(x.shape[1]):
+            reset, update, new = given[:, step].chunk(3, dim=1)
+            from_reset, from_update, from_new = self.state(h).chunk(3, dim=1)
+            gate = torch.sigmoid(update + from_update)
+            candidate = torch.tanh(new + torch.sigmoid(reset + from_reset) * from_new)
+            h = torch.lerp(candidate, h, gate)
+            outputs.append(h)
+        return torch.stack(outputs, dim=1)
+
+
+def has_fused_kernel(device: torch.device) -> bool:
+    """Whether torch runs all steps in one call there: on CPUs and on CUDA devices that are really there."""
+    return device.type == "cpu" or (device.type == "cuda" and torch.cuda.is_available())

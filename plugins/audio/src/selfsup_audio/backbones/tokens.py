@@ -1,0 +1,90 @@
+"""What the small token backbones share: a transformer, positions on the lattice, pooling over real tokens."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from selfsup.backbones import Encoded, TokenBackbone, Tokens
+from selfsup.errors import ConfigError
+from selfsup.tasks.transformer import Block, Transformer, lattice_positions
+from selfsup.types import Batch
+from selfsup_audio.backbones.frames import gathered, mean_of_real
+
+
+class AudioTokenBackbone(TokenBackbone):
+    """A transformer over tokens of a recording: what a token is, and what there is to predict, subclasses say.
+
+    Positions are fixed sines and cosines on the lattice, so that recordings of any length are taken. The embedding is the mean
+    of the real tokens. What a block adds to its input starts smaller by the root of twice the depth, as in GPT-2 (Radford et
+    al. 2019, section 2.3): otherwise the first steps of masked tasks make all embeddings alike, for a while.
+
+    Args:
+        embed_dim: width D.
+        depth: blocks.
+        heads: attention heads; None: one for every 32 channels.
+
+    Raises:
+        ConfigError: the heads do not divide the width.
+    """
+
+    modality: ClassVar[str] = "audio"
+    target_kind: ClassVar[Literal["continuous", "categorical"]] = "continuous"
+
+    def __init__(self, embed_dim: int, depth: int, heads: int | None) -> None:
+        super().__init__()
+        if heads is not None and embed_dim % heads:
+            raise ConfigError(f"backbone.heads={heads} does not divide backbone.embed_dim={embed_dim}.")
+        self.embed_dim = embed_dim
+        self.transformer = Transformer(embed_dim, depth, heads)
+        _shrink_residuals(self.transformer, depth)
+
+    @abstractmethod
+    def content(self, batch: Batch) -> tuple[Tensor, tuple[int, ...], Tensor]:
+        """Embeddings [B, N, D] without positions, the lattice of the N tokens, and their padding [B, N] bool."""
+
+    def forward(self, batch: Batch) -> Encoded:
+        """Pool over the real tokens."""
+        tokens = self.tokenize(batch)
+        encoded = self.encode(tokens)
+        assert tokens.padding is not None
+        return Encoded(mean_of_real(encoded, tokens.padding), encoded, tokens.grid, tokens.padding)
+
+    def tokenize(self, batch: Batch) -> Tokens:
+        """Embed."""
+        embeddings, grid, padding = self.content(batch)
+        positions = lattice_positions(grid, self.embed_dim, embeddings.device).unsqueeze(0)
+        return Tokens(embeddings, positions, grid, padding)
+
+    def encode(self, tokens: Tokens, *, keep: Tensor | None = None) -> Tensor:
+        """Mix the tokens, or only those of ``keep``."""
+        return self._layers(tokens, keep)[-1]
+
+    def layer_outputs(self, tokens: Tokens) -> list[Tensor]:
+        """The output of each block; the last is normalised."""
+        return self._layers(tokens, None)
+
+    def _layers(self, tokens: Tokens, keep: Tensor | None) -> list[Tensor]:
+        x = gathered(tokens.embeddings + tokens.positions, keep)
+        padding = None if tokens.padding is None else gathered(tokens.padding, keep)
+        if padding is not None and surely_whole(padding):
+            padding = None
+        return self.transformer.layers(x, padding)
+
+
+@torch.no_grad()
+def _shrink_residuals(transformer: Transformer, depth: int) -> None:
+    for module in transformer.modules():
+        if isinstance(module, Block):
+            for part in (module.projection, module.mlp[2]):
+                part.get_parameter("weight").mul_((2 * depth) ** -0.5)
+
+
+def surely_whole(padding: Tensor) -> bool:
+    """Whether there is no padding, as far as that is known without waiting for the device: attention then needs no mask."""
+    if padding.device.type != "cpu" or torch.compiler.is_compiling():
+        return False
+    return not bool(padding.any())

@@ -1,0 +1,121 @@
+"""Denoising: noise is put on the waveform, and the clean spectrogram is asked for."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from selfsup.backbones import Backbone, Encoded
+from selfsup.config import Config
+from selfsup.errors import ConfigError
+from selfsup.tasks import Corrupted, Corruption, CorruptionRecipe
+from selfsup.tasks.masking import weighted_mean
+from selfsup.types import Batch, Info
+from selfsup_audio.augmentations.mixing import add_noise
+from selfsup_audio.spectra import LogMel, LogMelConfig
+from selfsup_audio.waveforms import to_float
+
+
+class NoiseConfig(Config):
+    """Options of :class:`Noise`."""
+
+    kind: Literal["gaussian", "masking"] = "gaussian"
+    """White noise on all of the waveform, or silence in random pieces of it; masking in Vincent et al. 2008, both in 2010."""
+    snr: tuple[float, float] = (-5.0, 15.0)
+    """Least and greatest ratio of recording to white noise in decibels."""
+    amount: float = Field(0.25, gt=0, lt=1)
+    """Share of pieces that is silenced; 0.25 in Vincent et al."""
+    piece_seconds: float = Field(0.05, gt=0, le=10)
+    """Length of a piece in seconds; single inputs in the paper."""
+
+
+class Noise(Corruption):
+    """Denoising (Vincent et al. 2008, ICML; 2010, JMLR 11), with squared error on log-mel energies, each clip standardised."""
+
+    def __init__(self, config: NoiseConfig, info: Info) -> None:
+        super().__init__()
+        self.config = config
+        self.info = dict(info)
+        self.piece = max(round(config.piece_seconds * int(info["sample_rate"])), 1)
+        self.mel = LogMel(LogMelConfig(), int(info["sample_rate"]))
+
+    def forward(self, batch: Batch, generator: torch.Generator | None) -> Corrupted:
+        """The target is the clean spectrogram [B, F, 64]; frames behind the end of a recording do not count."""
+        clean, length = to_float(batch["waveform"]), batch["length"]
+        target, padding = self.mel(clean, length)
+        if self.config.kind == "gaussian":
+            spoiled = add_noise(clean, length, self.config.snr, 1.0, generator=generator)
+        else:
+            pieces = -(-clean.shape[1] // self.piece)
+            heard = torch.rand((clean.shape[0], pieces), generator=generator, device=clean.device) >= self.config.amount
+            spoiled = clean * heard.repeat_interleave(self.piece, dim=1)[:, : clean.shape[1]]
+        return Corrupted({**batch, "waveform": spoiled}, target, (~padding).float())
+
+    def build_decoder(self, backbone: Backbone) -> nn.Module:
+        """A linear layer from the tokens of each time to the frames that they stand for."""
+        n_samples = int(self.info["n_samples"])
+        return FrameDecoder(backbone, n_samples, self.mel.n_frames(n_samples), self.mel.config.n_mels)
+
+    def loss(self, prediction: Tensor, corrupted: Corrupted) -> Tensor:
+        """Mean squared error over the real frames, in float32."""
+        error = (prediction.float() - corrupted.target).square().mean(dim=-1)
+        return weighted_mean(error, corrupted.weight)
+
+
+class FrameDecoder(nn.Module):
+    """From tokens on (time,) or (time, mel) back to frames: all tokens of a time give its frames together.
+
+    Args:
+        backbone: what gives the tokens.
+        n_samples: of the clips that it will see.
+        n_frames: F, of the spectrogram of such a clip.
+        n_mels: bands of a frame.
+
+    Raises:
+        ConfigError: the backbone gives no tokens on a lattice that begins with time.
+    """
+
+    def __init__(self, backbone: Backbone, n_samples: int, n_frames: int, n_mels: int) -> None:
+        super().__init__()
+        times, tokens_each = _time_lattice(backbone, n_samples)
+        self.n_frames, self.n_mels = n_frames, n_mels
+        self.times = times
+        self.frames_each = -(-n_frames // times)
+        self.out = nn.Linear(tokens_each * backbone.embed_dim, self.frames_each * n_mels)
+
+    def forward(self, encoded: Encoded) -> Tensor:
+        """[B, F, n_mels]."""
+        if encoded.tokens is None:
+            raise ConfigError("the decoder needs tokens, and this batch was encoded without any.")
+        together = encoded.tokens.reshape(encoded.tokens.shape[0], self.times, -1)
+        frames: Tensor = self.out(together).view(together.shape[0], -1, self.n_mels)
+        return frames[:, : self.n_frames]
+
+
+def _time_lattice(backbone: Backbone, n_samples: int) -> tuple[int, int]:
+    """Times, and tokens of each, seen by encoding a clip of silence; the backbone is left as it was."""
+    training = {module: module.training for module in backbone.modules()}
+    device = next(backbone.parameters()).device
+    silence = {
+        "waveform": torch.zeros(1, n_samples, device=device),
+        "length": torch.full((1,), n_samples, dtype=torch.long, device=device),
+    }
+    try:
+        with torch.no_grad():
+            encoded = backbone.eval()(silence)
+    finally:
+        for module, mode in training.items():
+            module.training = mode
+    if encoded.tokens is None or encoded.grid is None:
+        raise ConfigError(
+            f"denoising gives frames back from tokens, and {type(backbone).__name__} has none: choose another backbone, for "
+            "example mel-cnn or mel-vit."
+        )
+    return int(encoded.grid[0]), int(encoded.tokens.shape[1]) // int(encoded.grid[0])
+
+
+RECIPE = CorruptionRecipe(config=NoiseConfig, build=Noise)
+"""Denoising of recordings."""

@@ -1,0 +1,152 @@
+"""The audio processor: rows to ``{"waveform": int16 [B, T], "length": int64 [B]}``."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+from typing import ClassVar, Literal, Self
+
+import numpy as np
+from pydantic import Field
+
+from selfsup.config import Config
+from selfsup.data.processor import Processor, Sample
+from selfsup.errors import ArtifactError, BadRowError, SourceError
+from selfsup.types import Info, Row
+from selfsup_audio.decoding import Header, decode, read_header
+
+_FIT_ROWS = 256
+_HIGHEST_AUTO = 16000
+_SHORTEST_AUTO, _LONGEST_AUTO = 0.25, 10.0
+_PERCENTILE = 95
+_FILE = "audio_processor.json"
+
+
+class AudioProcessorConfig(Config):
+    """Options of :class:`AudioProcessor`."""
+
+    sample_rate: int | Literal["auto"] = Field("auto", union_mode="left_to_right")
+    """Samples a second; "auto": the commonest rate of 256 rows, at most 16000 Hz (what speech models are made for)."""
+    clip_seconds: float | Literal["auto"] = Field("auto", union_mode="left_to_right")
+    """Length of every clip in seconds; "auto": what holds 95 % of 256 rows whole, at least 0.25 s and at most 10 s."""
+    cut: Literal["center", "start"] = "center"
+    """What is kept of a longer recording: its middle or its beginning."""
+
+    def model_post_init(self, context: object, /) -> None:
+        """Refuse rates and lengths that no backbone can use."""
+        if self.sample_rate != "auto" and not 1000 <= self.sample_rate <= 192_000:
+            raise ValueError(f"sample_rate must lie in 1000..192000 Hz; {self.sample_rate} does not")
+        if self.clip_seconds != "auto" and not 0.05 <= self.clip_seconds <= 3600:
+            raise ValueError(f"clip_seconds must lie in 0.05..3600 seconds; {self.clip_seconds} does not")
+
+
+class AudioProcessor(Processor):
+    """Decodes recordings, mixes them down to one channel, resamples them, and cuts or fills them up to one length.
+
+    A row's ``audio`` may be ``{"bytes", "path"}``, encoded bytes, a path, or ``{"array", "sampling_rate"}``
+    (:func:`selfsup_audio.decoding.decode`). A batch tells by ``length`` how many samples of each clip are real; the rest is
+    zero. Loudness is left as it is. A silent clip is kept; one without a sample is a bad row.
+    """
+
+    modality: ClassVar[str] = "audio"
+    Config: ClassVar[type[Config]] = AudioProcessorConfig
+    config: AudioProcessorConfig
+
+    def __init__(self, config: AudioProcessorConfig | None = None) -> None:
+        super().__init__(config or AudioProcessorConfig())
+        rate, seconds = self.config.sample_rate, self.config.clip_seconds
+        self._sample_rate: int | None = None if rate == "auto" else rate
+        self._seconds: float | None = None if seconds == "auto" else seconds
+
+    @property
+    def sample_rate(self) -> int:
+        """In Hz; with "auto" only after :meth:`fit`."""
+        if self._sample_rate is None:
+            raise ValueError("sample_rate is 'auto' and the processor has not been fitted: call fit(rows) first")
+        return self._sample_rate
+
+    @property
+    def n_samples(self) -> int:
+        """T; with "auto" only after :meth:`fit`."""
+        if self._seconds is None:
+            raise ValueError("clip_seconds is 'auto' and the processor has not been fitted: call fit(rows) first")
+        return round(self._seconds * self.sample_rate)
+
+    def fit(self, rows: Iterable[Row]) -> Self:
+        """Choose what is "auto" from at most 256 rows, of which only the headers are read.
+
+        Raises:
+            SourceError: none of these rows holds a readable recording.
+        """
+        if self._sample_rate is not None and self._seconds is not None:
+            return self
+        headers: list[Header] = []
+        reason = "there are no rows"
+        for row in islice(rows, _FIT_ROWS):
+            try:
+                headers.append(read_header(row.get("audio")))
+            except BadRowError as error:
+                reason = str(error)
+        if not headers:
+            raise SourceError(
+                "The sample rate and the length of clips cannot be chosen: there is no readable recording among the first rows "
+                f"({reason})."
+            )
+        if self._sample_rate is None:
+            self._sample_rate = auto_rate([header.sample_rate for header in headers])
+        if self._seconds is None:
+            self._seconds = auto_seconds([header.seconds for header in headers if header.seconds is not None])
+        return self
+
+    def info(self) -> Info:
+        """``sample_rate`` in Hz and ``n_samples`` of a clip."""
+        return {"sample_rate": self.sample_rate, "n_samples": self.n_samples}
+
+    def encode(self, row: Row) -> Sample:
+        """One row to ``{"waveform": int16 [T], "length": int64 []}``."""
+        waveform = decode(row.get("audio"), self.sample_rate, self.n_samples, self.config.cut)
+        filled = np.zeros(self.n_samples, dtype=np.int16)
+        filled[: len(waveform)] = waveform
+        return {"waveform": filled, "length": np.asarray(len(waveform), dtype=np.int64)}
+
+    def save(self, directory: Path) -> None:
+        """Write the config and what was chosen as JSON."""
+        state = {
+            "config": self.config.model_dump(mode="json"),
+            "sample_rate": self.sample_rate,
+            "n_samples": self.n_samples,
+        }
+        (Path(directory) / _FILE).write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            ArtifactError: the file is missing or damaged.
+        """
+        path = Path(directory) / _FILE
+        try:
+            state = json.loads(path.read_text(encoding="utf-8"))
+            processor = cls(AudioProcessorConfig(**state["config"]))
+            processor._sample_rate = int(state["sample_rate"])
+            processor._seconds = int(state["n_samples"]) / processor._sample_rate
+        except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
+            raise ArtifactError(f"{path} is not a saved audio processor ({error}); save the encoder again.") from error
+        return processor
+
+
+def auto_rate(rates: list[int]) -> int:
+    """The sample rate for recordings of these: the commonest, of several the highest, in 1000..16000 Hz."""
+    counts = Counter(rates)
+    commonest = max(counts, key=lambda rate: (counts[rate], rate))
+    return min(max(commonest, 1000), _HIGHEST_AUTO)
+
+
+def auto_seconds(durations: list[float]) -> float:
+    """The clip length for recordings of these durations in seconds: their 95th percentile, in 0.25..10; 10 if none is known."""
+    seconds = float(np.percentile(durations, _PERCENTILE)) if durations else _LONGEST_AUTO
+    return min(max(seconds, _SHORTEST_AUTO), _LONGEST_AUTO)

@@ -1,0 +1,1 @@
+"""The pretext tasks of this plugin."""

@@ -1,0 +1,38 @@
+"""HuBERT: cluster prediction that begins with clusters of MFCC."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from selfsup.tasks.cluster_prediction import ClusterFeatures, cluster_prediction_recipe
+from selfsup.types import Batch, Info
+from selfsup_audio.spectra import MFCC, MFCCConfig
+
+
+class TokenMFCC(ClusterFeatures):
+    """13 mel-frequency cepstral coefficients with their first and second differences, averaged over the frames of a token.
+
+    HuBERT's first features (Hsu et al. 2021, arXiv 2106.07447, section IV-B), there one a frame of 10 ms. Tokens share the clip
+    evenly along the first axis of their lattice; those of one time are given the same.
+
+    Args:
+        info: of the processor.
+    """
+
+    def __init__(self, info: Info) -> None:
+        super().__init__()
+        self.mfcc = MFCC(MFCCConfig(deltas=True), int(info["sample_rate"]))
+        self.dim = self.mfcc.n_features
+
+    def forward(self, batch: Batch, grid: tuple[int, ...]) -> Tensor:
+        """[B, N, 39]."""
+        frames: Tensor = self.mfcc(batch["waveform"], batch["length"])[0]
+        with torch.autocast(frames.device.type, enabled=False):
+            times = F.adaptive_avg_pool1d(frames.transpose(1, 2), grid[0]).transpose(1, 2)
+        return times.repeat_interleave(torch.Size(grid[1:]).numel(), dim=1)
+
+
+RECIPE = cluster_prediction_recipe(features=TokenMFCC)
+"""HuBERT's BASE (Hsu et al. 2021, arXiv 2106.07447): 100 clusters of MFCC, then 500 of the network's middle layer."""

@@ -1,0 +1,1 @@
+"""Changes of a recording whose kind is the label."""

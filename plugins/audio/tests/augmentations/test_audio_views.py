@@ -1,0 +1,114 @@
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from selfsup_audio.augmentations import AudioViews, AudioViewsConfig, SupervisedAudioViewsConfig
+from selfsup_audio.mock import mock_rows
+from selfsup_audio.processor import AudioProcessor, AudioProcessorConfig
+
+INFO = {"sample_rate": 8000, "n_samples": 4000}
+PLAIN: dict[str, Any] = {"mixup": 0.0, "equalizer_db": 0.0, "noise_p": 0.0, "gain_db": 0.0, "speed": (1.0, 1.0)}
+
+
+def batch(n: int = 6) -> dict[str, torch.Tensor]:
+    return AudioProcessor(AudioProcessorConfig(sample_rate=8000, clip_seconds=0.5))(mock_rows(n, 0))
+
+
+def views(recordings: dict[str, torch.Tensor], seed: int = 0, **options: Any) -> list[dict[str, torch.Tensor]]:
+    return AudioViews(AudioViewsConfig(**options), INFO)(recordings, torch.Generator().manual_seed(seed))
+
+
+def test_shapes_and_types() -> None:
+    recordings = batch()
+    made = views(recordings, n_global=2, n_local=3)
+    assert [tuple(view["waveform"].shape) for view in made] == [(6, 4000)] * 2 + [(6, 2000)] * 3
+    for view in made:
+        assert view.keys() == {"waveform", "length", "crop"}
+        assert view["waveform"].dtype == torch.float32
+        assert view["length"].dtype == torch.long
+        assert view["crop"].shape == (6, 1, 2)
+        behind = torch.arange(view["waveform"].shape[1]) >= view["length"].unsqueeze(1)
+        assert view["waveform"][behind].count_nonzero() == 0
+        assert (view["length"] >= 1).all()
+        assert (view["length"] <= view["waveform"].shape[1]).all()
+
+
+def test_plain_views_are_windows_of_the_recording() -> None:
+    recordings = batch()
+    (view,) = views(recordings, n_global=1, **PLAIN)
+    source = recordings["waveform"].float() / 32768
+    for row, crop, each, length in zip(view["waveform"], view["crop"], source, view["length"], strict=True):
+        start = round(float(crop[0, 0]) * 4000)
+        assert torch.equal(row[:length], each[start : start + length])
+    shares = view["length"] / recordings["length"]
+    assert (shares >= 0.59).all()
+    assert (shares <= 1).all()
+    assert (view["crop"][:, 0, 1] == 1).all()
+
+
+def test_every_option_changes_the_view() -> None:
+    recordings = batch()
+    (plain,) = views(recordings, n_global=1, **PLAIN)
+    changes = {
+        "mixup": 0.4,
+        "equalizer_db": 6.0,
+        "noise_p": 1.0,
+        "gain_db": 6.0,
+        "speed": (0.9, 1.1),
+        "global_share": (0.3, 0.5),
+    }
+    for name, value in changes.items():
+        (changed,) = views(recordings, n_global=1, **{**PLAIN, name: value})
+        assert changed["waveform"].shape != plain["waveform"].shape or not torch.equal(changed["waveform"], plain["waveform"])
+    loud, soft = (views(recordings, n_global=1, **{**PLAIN, "noise_p": 1.0, "noise_snr": (snr, snr)})[0] for snr in (0.0, 40.0))
+    errors = [float((view["waveform"] - plain["waveform"]).std()) for view in (loud, soft)]
+    assert errors[0] > 50 * errors[1]
+
+
+def test_the_same_seed_gives_the_same_views_and_another_gives_others() -> None:
+    recordings = batch()
+    first, second, other = views(recordings, 1), views(recordings, 1), views(recordings, 2)
+    assert torch.equal(first[0]["waveform"], second[0]["waveform"])
+    assert not torch.equal(first[0]["waveform"], other[0]["waveform"])
+    assert not torch.equal(first[0]["waveform"], first[1]["waveform"])
+
+
+def test_silence_stays_finite_and_a_sample_is_enough() -> None:
+    recordings = {"waveform": torch.zeros(4, 4000, dtype=torch.int16), "length": torch.tensor([4000, 1, 2, 100])}
+    for view in views(recordings, n_local=1):
+        assert torch.isfinite(view["waveform"]).all()
+        assert (view["length"] >= 1).all()
+
+
+def test_one_recording_alone_is_enough() -> None:
+    made = views(batch(1))
+    assert made[0]["waveform"].shape == (1, 4000)
+
+
+def test_views_of_views_can_be_made() -> None:
+    recordings = batch()
+    (view,) = views(recordings, n_global=1)
+    (again,) = views(view, n_global=1)
+    assert again["waveform"].shape == (6, 4000)
+
+
+def test_supervised_views_are_light() -> None:
+    recordings = batch()
+    config = SupervisedAudioViewsConfig()
+    (view,) = AudioViews(config, INFO)(recordings, torch.Generator().manual_seed(0))
+    assert (config.n_global, config.mixup, config.noise_p, config.equalizer_db) == (1, 0.0, 0.0, 0.0)
+    assert (view["length"] >= 0.85 / 1.05 * recordings["length"] - 2).all()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"global_share": (0.0, 1.0)}, {"global_share": (0.5, 1.1)}, {"speed": (1.2, 0.8)}, {"speed": (0.2, 1.0)},
+        {"speed": (1.0, 5.0)}, {"noise_snr": (20.0, 10.0)}, {"mixup": 1.5}, {"n_global": 0},
+    ],
+)  # fmt: skip
+def test_options_that_cannot_be_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        AudioViewsConfig(**options)

@@ -1,0 +1,129 @@
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoFeatureExtractor, AutoModel
+
+from selfsup.backbones import TokenBackbone
+from selfsup.errors import ArtifactError, ConfigError, UnknownIdError
+from selfsup.registry import registry
+from selfsup.testing.fake_device import fake_cuda
+from selfsup_audio.backbones.transformers import TransformersAudio
+from selfsup_audio.mock import mock_rows
+from selfsup_audio.processor import AudioProcessor, AudioProcessorConfig
+from selfsup_audio.waveforms import standardized
+
+INFO = {"sample_rate": 16000, "n_samples": 8000}
+CONVOLUTIONS = {"conv_dim": [8] * 7}
+STABLE = {"do_stable_layer_norm": True, "feat_extract_norm": "layer"}
+KINDS = [("wav2vec2", {}), ("wav2vec2", STABLE), ("hubert", {}), ("hubert", STABLE), ("wavlm", {}), ("wavlm", STABLE),
+         ("data2vec-audio", {})]  # fmt: skip
+
+
+def made(name: str, architecture: dict[str, Any] | None = None, **options: Any) -> TransformersAudio:
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "layers": 2, "heads": 2, "architecture": {**CONVOLUTIONS, **(architecture or {})}, **options}
+    backbone, _ = registry().build_backbone(f"transformers-audio/{name}", sizes, INFO)
+    assert isinstance(backbone, TransformersAudio)
+    return backbone.eval()
+
+
+def batch(n: int = 3) -> dict[str, torch.Tensor]:
+    return AudioProcessor(AudioProcessorConfig(sample_rate=16000, clip_seconds=0.5))(mock_rows(n, 0))
+
+
+@pytest.mark.parametrize(("name", "architecture"), KINDS)
+@torch.no_grad()
+def test_it_equals_the_library(name: str, architecture: dict[str, Any]) -> None:
+    backbone = made(name, architecture)
+    waveform, length = torch.randn(2, 400 + 9 * 320) * 0.1, torch.full((2,), 400 + 9 * 320)
+    theirs = backbone.model(standardized(waveform, length), output_hidden_states=True)
+    tokens = backbone.tokenize({"waveform": waveform, "length": length})
+    torch.testing.assert_close(backbone.encode(tokens), theirs.last_hidden_state)
+    layers = backbone.layer_outputs(tokens)
+    assert len(layers) == 2
+    torch.testing.assert_close(layers[0], theirs.hidden_states[1])
+
+
+@pytest.mark.parametrize(("name", "architecture"), KINDS)
+def test_only_kept_tokens_are_seen_and_padding_by_none(name: str, architecture: dict[str, Any]) -> None:
+    backbone = made(name, architecture)
+    tokens = backbone.tokenize(batch())
+    N = tokens.embeddings.shape[1]
+    keep = torch.tensor([[1, 4, 7], [0, 2, 9], [3, 1, 0]])
+    hidden = torch.ones(3, N, dtype=torch.bool).scatter(1, keep, False)
+    changed = replace(tokens, embeddings=torch.where(hidden.unsqueeze(-1), 9.0, tokens.embeddings))
+    kept = backbone.encode(tokens, keep=keep)
+    assert kept.shape == (3, 3, 32)
+    assert torch.equal(backbone.encode(changed, keep=keep), kept)
+    padding = tokens.padding
+    assert padding is not None
+    assert padding.any()
+    filled = replace(tokens, embeddings=torch.where(padding.unsqueeze(-1), 9.0, tokens.embeddings))
+    assert torch.equal(backbone.encode(filled)[~padding], backbone.encode(tokens)[~padding])
+
+
+@pytest.mark.parametrize("name", ["wav2vec2", "wavlm"])
+def test_a_training_step_reaches_all_weights_and_draws_nothing(name: str) -> None:
+    backbone = made(name, STABLE).train()
+    before = torch.get_rng_state()
+    backbone(batch()).pooled.square().sum().backward()
+    assert torch.equal(before, torch.get_rng_state())
+    assert [key for key, value in backbone.named_parameters() if value.requires_grad and value.grad is None] == []
+    with fake_cuda(backbone, batch()) as fake:
+        assert backbone(fake).pooled.device.type == "cuda"
+
+
+def test_targets_are_as_many_as_tokens() -> None:
+    backbone = made("hubert", n_mels=20)
+    assert isinstance(backbone, TokenBackbone)
+    assert backbone.targets(batch()).shape == (*backbone.tokenize(batch()).embeddings.shape[:2], 20)
+
+
+def test_normalize_says_whether_the_waveform_is_standardized() -> None:
+    recordings = batch()
+    softer = {**recordings, "waveform": recordings["waveform"] // 8}
+    for normalize in (True, False):
+        backbone = made("wavlm", STABLE, normalize=normalize)
+        change = (backbone.tokenize(softer).embeddings - backbone.tokenize(recordings).embeddings).norm()
+        assert bool(change < 0.1 * backbone.tokenize(recordings).embeddings.norm()) == normalize
+
+
+def test_exported_and_pretrained_it_is_the_same(tmp_path: Path) -> None:
+    backbone, recordings = made("wav2vec2", STABLE), batch()
+    backbone.export_folder("transformers", None, tmp_path)
+    plain = AutoModel.from_pretrained(tmp_path).eval()
+    assert AutoFeatureExtractor.from_pretrained(tmp_path).sampling_rate == 16000
+    waveform = standardized(recordings["waveform"], recordings["length"])[:1, : 400 + 320 * 10]
+    once = {"waveform": waveform, "length": torch.tensor([waveform.shape[1]])}
+    torch.testing.assert_close(plain(standardized(**once)).last_hidden_state, backbone(once).tokens)
+    again, options = registry().build_backbone("transformers-audio/wav2vec2", {"pretrained": str(tmp_path)}, INFO)
+    torch.testing.assert_close(again.eval()(recordings).pooled, backbone(recordings).pooled)
+    # Where the folder is gone, what it described still builds the same network.
+    rest = {key: value for key, value in options.model_dump().items() if key not in ("pretrained", "name")}
+    rebuilt, _ = registry().build_backbone("transformers-audio/wav2vec2", rest, INFO)
+    rebuilt.load_state_dict(again.state_dict())
+    torch.testing.assert_close(rebuilt.eval()(recordings).pooled, backbone(recordings).pooled)
+    with pytest.raises(ArtifactError, match="no export format 'timm'"):
+        backbone.export_folder("timm", None, tmp_path)
+
+
+def test_what_does_not_fit_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(UnknownIdError, match="one of wav2vec2, hubert"):
+        made("whisper")
+    with pytest.raises(ConfigError, match="does not divide the width 32"):
+        made("wav2vec2", heads=3)
+    with pytest.raises(ConfigError, match="does not take these sizes"):
+        made("wav2vec2", {"conv_dim": [8]})
+    made("hubert").export_folder("transformers", None, tmp_path)
+    build = registry().build_backbone
+    with pytest.raises(ConfigError, match="is no folder"):
+        build("transformers-audio/hubert", {"pretrained": "nowhere"}, INFO)
+    with pytest.raises(ConfigError, match="of type hubert, and wavlm is wanted"):
+        build("transformers-audio/wavlm", {"pretrained": str(tmp_path)}, INFO)
+    with pytest.raises(ConfigError, match="cannot be chosen beside"):
+        build("transformers-audio/hubert", {"pretrained": str(tmp_path), "layers": 3}, INFO)
+    with pytest.raises(ConfigError, match=r"processor\.sample_rate=16000"):
+        build("transformers-audio/hubert", {"pretrained": str(tmp_path)}, {"sample_rate": 8000, "n_samples": 4000})

@@ -1,0 +1,44 @@
+from importlib import import_module
+
+import numpy as np
+import pytest
+import soundfile
+
+from selfsup import specs
+from selfsup.registry import registry
+from selfsup.testing import check_entry_module_is_light
+from selfsup_audio import plugin
+from selfsup_audio.decoding import decode, read_header
+from selfsup_audio.mock import mock_rows
+
+
+@pytest.mark.parametrize("spec", [*plugin.selfsup_modalities(), *plugin.selfsup_backbones()], ids=lambda spec: spec.id)
+def test_every_target_is_there(spec: specs.TargetSpec) -> None:
+    module, attribute = spec.target.split(":")
+    assert hasattr(import_module(module), attribute)
+
+
+def test_importing_the_entry_module_imports_nothing_heavy() -> None:
+    check_entry_module_is_light("selfsup_audio.plugin")
+
+
+def test_every_suffix_is_one_that_soundfile_reads() -> None:
+    (modality,) = plugin.selfsup_modalities()
+    assert {suffix.removeprefix(".").upper() for suffix in modality.suffixes} <= set(soundfile.available_formats())
+
+
+def test_there_are_two_kinds_of_raw_features() -> None:
+    parts = registry().modality_objects("audio")
+    assert parts.raw_features.__name__ == "mel_statistics"
+    assert parts.other_raw_features("mfcc").__name__ == "mfcc_statistics"
+
+
+def test_mock_rows_are_reproducible_and_unlike() -> None:
+    rows = mock_rows(6, 3)
+    assert rows == mock_rows(6, 3)
+    assert rows != mock_rows(6, 4)
+    assert all(row.keys() == {"audio"} for row in rows)
+    lengths = {read_header(row["audio"]).frames for row in rows}
+    assert len(lengths) == 6
+    first = decode(rows[0]["audio"], 8000, 4000).astype(float)
+    assert 0.05 < np.abs(first).max() / 32768 <= 1

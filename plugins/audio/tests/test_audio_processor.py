@@ -1,0 +1,215 @@
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from pydantic import ValidationError
+
+from selfsup.errors import ArtifactError, BadRowError, SourceError
+from selfsup_audio.decoding import decode, read_header
+from selfsup_audio.processor import AudioProcessor, AudioProcessorConfig, auto_rate, auto_seconds
+
+
+def tone(seconds: float = 0.5, rate: int = 8000, hertz: float = 440.0, level: float = 0.5) -> np.ndarray[Any, Any]:
+    return level * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)
+
+
+def encoded(samples: np.ndarray[Any, Any], rate: int = 8000, format: str = "WAV", subtype: str | None = None) -> bytes:
+    stream = io.BytesIO()
+    soundfile.write(stream, samples, rate, format=format, subtype=subtype)
+    return stream.getvalue()
+
+
+def processor(rate: int = 8000, seconds: float = 0.5, **options: Any) -> AudioProcessor:
+    return AudioProcessor(AudioProcessorConfig(sample_rate=rate, clip_seconds=seconds, **options))
+
+
+def test_every_kind_of_value_gives_the_same_waveform(tmp_path: Path) -> None:
+    samples = np.round(tone() * 32767).astype(np.int16)
+    content = encoded(samples)
+    path = tmp_path / "tone.wav"
+    path.write_bytes(content)
+    values = [
+        {"bytes": content, "path": None}, {"bytes": None, "path": str(path)}, content, str(path), path,
+        {"array": samples, "sampling_rate": 8000}, {"array": samples.astype(np.int32) * 2**16, "sampling_rate": 8000},
+        {"array": samples / 2**15, "sampling_rate": 8000.0}, encoded(samples, format="FLAC"),
+        encoded(np.stack([samples, samples], axis=1)),
+    ]  # fmt: skip
+    batch = processor()([{"audio": value} for value in values])
+    assert batch["waveform"].shape == (10, 4000)
+    assert batch["waveform"].dtype == torch.int16
+    assert batch["length"].tolist() == [4000] * 10
+    assert all(torch.equal(each, torch.from_numpy(samples)) for each in batch["waveform"])
+
+
+@pytest.mark.parametrize(
+    ("format", "subtype"), [("OGG", "VORBIS"), ("MP3", "MPEG_LAYER_III"), ("WAV", "PCM_24"), ("WAV", "FLOAT")]
+)
+def test_files_of_all_formats_are_read(format: str, subtype: str) -> None:
+    content = encoded(tone(1.0, 16000), 16000, format, subtype)
+    (waveform,) = processor(16000, 0.5)([{"audio": content}])["waveform"].numpy().astype(float)
+    spectrum = np.abs(np.fft.rfft(waveform))
+    assert spectrum.argmax() == 220  # bins of 2 Hz
+    assert np.abs(waveform).max() == pytest.approx(2**14, rel=0.05)
+
+
+def test_channels_are_averaged() -> None:
+    left = tone()
+    silent = np.zeros_like(left)
+    mixed = decode(encoded(np.stack([left, silent], axis=1), subtype="FLOAT"), 8000, 4000)
+    np.testing.assert_allclose(mixed, left / 2 * 32768, atol=1)
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 22050, 44100, 48000])
+def test_rates_are_changed_and_pitch_stays(rate: int) -> None:
+    waveform = decode(encoded(tone(0.5, rate), rate), 16000, 8000).astype(float)
+    assert abs(len(waveform) - 8000) <= 1
+    spectrum = np.abs(np.fft.rfft(waveform, n=8000))
+    assert spectrum.argmax() == 220
+    inner = waveform[500:7500] - 2**14 * np.sin(2 * np.pi * 440 * np.arange(500, 7500) / 16000)
+    assert np.abs(inner).max() < 0.02 * 2**14
+
+
+def test_what_is_too_high_for_the_new_rate_is_gone_and_not_folded() -> None:
+    waveform = decode(encoded(tone(0.5, 44100, hertz=6000), 44100), 8000, 4000)
+    assert np.abs(waveform[200:-200]).max() < 0.01 * 2**14
+
+
+@pytest.mark.parametrize(("cut", "start"), [("center", 500), ("start", 0)])
+@pytest.mark.parametrize("form", ["file", "array"])
+def test_long_recordings_are_cut(cut: str, start: int, form: str) -> None:
+    samples = np.arange(2000, dtype=np.int16)
+    value = encoded(samples) if form == "file" else {"array": samples, "sampling_rate": 8000}
+    (waveform,) = processor(8000, 0.125, cut=cut)([{"audio": value}])["waveform"]
+    assert waveform.tolist() == list(range(start, start + 1000))
+
+
+def test_short_recordings_are_filled_up_with_zeros() -> None:
+    batch = processor()([{"audio": encoded(np.full(100, 7, dtype=np.int16))}])
+    assert batch["length"].tolist() == [100]
+    assert batch["waveform"][0, :100].tolist() == [7] * 100
+    assert batch["waveform"][0, 100:].count_nonzero() == 0
+
+
+def test_only_the_kept_part_of_a_long_file_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    content, asked = encoded(np.zeros(800_000, dtype=np.int16)), []
+    read = soundfile.SoundFile.read
+
+    def counted(self: Any, frames: int = -1, *rest: Any, **options: Any) -> Any:
+        asked.append(frames)
+        return read(self, frames, *rest, **options)
+
+    monkeypatch.setattr(soundfile.SoundFile, "read", counted)
+    assert len(decode(content, 4000, 500)) == 500
+    assert asked == [1000]
+
+
+def test_silence_is_kept() -> None:
+    batch = processor()([{"audio": encoded(np.zeros(4000, dtype=np.int16))}])
+    assert batch["length"].tolist() == [4000]
+    assert batch["waveform"].count_nonzero() == 0
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (None, "neither bytes nor a path"),
+        ({"bytes": None, "path": None}, "neither bytes nor a path"),
+        (b"", r"empty \(0 bytes\)"),
+        (encoded(np.zeros(0)), r"empty \(0 samples\)"),
+        (b"no sound at all", "not an audio file"),
+        (encoded(tone())[:30], "not an audio file"),
+        ("nowhere.wav", "no such file"),
+        (3, "type int is no recording"),
+        (np.zeros(10), "no sample rate"),
+        ({"array": np.zeros(10), "sampling_rate": None}, "sampling_rate=None"),
+        ({"array": np.zeros(0), "sampling_rate": 8000}, r"empty \(0 samples\)"),
+        ({"array": np.zeros((2, 3, 4)), "sampling_rate": 8000}, "shape"),
+        ({"array": np.zeros((2, 800)), "sampling_rate": 8000}, "shape"),
+        ({"array": np.array(["a"]), "sampling_rate": 8000}, "type <U1"),
+        ({"array": np.array([0.0, np.nan]), "sampling_rate": 8000}, "not finite"),
+        (encoded(np.array([0.0, np.inf]), subtype="FLOAT"), "not finite"),
+    ],
+)
+def test_what_cannot_be_used_says_why(value: Any, reason: str) -> None:
+    with pytest.raises(BadRowError, match=reason):
+        processor()([{"audio": value}])
+
+
+def test_a_wrong_suffix_does_not_matter_but_another_kind_of_file_does(tmp_path: Path) -> None:
+    named = tmp_path / "tone.mp3"
+    named.write_bytes(encoded(tone()))
+    assert read_header(str(named)).frames == 4000
+    (tmp_path / "picture.wav").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+    with pytest.raises(BadRowError, match="not an audio file"):
+        decode(str(tmp_path / "picture.wav"), 8000, 4000)
+    (tmp_path / "empty.wav").touch()
+    with pytest.raises(BadRowError, match=r"empty \(0 bytes\)"):
+        decode(str(tmp_path / "empty.wav"), 8000, 4000)
+
+
+def test_a_truncated_file_gives_what_is_left_of_it() -> None:
+    content = encoded(np.full(4000, 9, dtype=np.int16))
+    assert decode(content[: 44 + 2 * 1000], 8000, 4000).tolist() == [9] * 1000
+
+
+def test_the_rate_is_the_commonest_and_at_most_16000() -> None:
+    assert auto_rate([8000, 8000, 44100]) == 8000
+    assert auto_rate([8000, 11025]) == 11025
+    assert auto_rate([44100]) == 16000
+    assert auto_rate([100]) == 1000
+
+
+def test_the_length_holds_nearly_all_and_at_most_ten_seconds() -> None:
+    assert auto_seconds([float(second) for second in range(101)][:6]) == pytest.approx(4.75)
+    assert auto_seconds([0.01]) == 0.25
+    assert auto_seconds([60.0]) == 10.0
+    assert auto_seconds([]) == 10.0
+
+
+def test_fitting_reads_headers_and_passes_bad_rows_over() -> None:
+    rows = [{"audio": encoded(tone(0.5))}, {"audio": b"broken"}, {"audio": encoded(tone(1.0))}]
+    fitted = AudioProcessor().fit(rows)
+    assert fitted.info() == {"sample_rate": 8000, "n_samples": 7800}
+    with pytest.raises(SourceError, match="no readable recording"):
+        AudioProcessor().fit([{"audio": b"broken"}])
+    with pytest.raises(SourceError, match="there are no rows"):
+        AudioProcessor().fit([])
+
+
+def test_what_is_given_is_not_chosen() -> None:
+    assert processor(4000, 2.0).fit([]).info() == {"sample_rate": 4000, "n_samples": 8000}
+    half = AudioProcessor(AudioProcessorConfig(sample_rate=4000)).fit([{"audio": encoded(tone(0.5))}])
+    assert half.info() == {"sample_rate": 4000, "n_samples": 2000}
+
+
+def test_before_fitting_there_is_a_clear_error() -> None:
+    with pytest.raises(ValueError, match="call fit"):
+        AudioProcessor().info()
+
+
+def test_saved_and_loaded_it_is_the_same(tmp_path: Path) -> None:
+    rows = [{"audio": encoded(tone(0.3))}, {"audio": encoded(tone(0.437))}]
+    fitted = AudioProcessor(AudioProcessorConfig(cut="start")).fit(rows)
+    fitted.save(tmp_path)
+    loaded = AudioProcessor.load(tmp_path)
+    assert loaded.info() == fitted.info()
+    assert loaded.config == fitted.config
+    assert torch.equal(loaded(rows)["waveform"], fitted(rows)["waveform"])
+
+
+def test_a_damaged_file_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="not a saved audio processor"):
+        AudioProcessor.load(tmp_path)
+    (tmp_path / "audio_processor.json").write_text('{"config": {}, "sample_rate": 0, "n_samples": 1}')
+    with pytest.raises(ArtifactError, match="not a saved audio processor"):
+        AudioProcessor.load(tmp_path)
+
+
+@pytest.mark.parametrize("options", [{"sample_rate": 10}, {"clip_seconds": 0.0}, {"cut": "end"}, {"rate": 8000}])
+def test_options_that_cannot_be_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        AudioProcessorConfig(**options)

@@ -1,0 +1,125 @@
+"""A network for images on each frame, pooled over time."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from selfsup.backbones import BackboneRecipe, Encoded
+from selfsup.config import Config
+from selfsup.errors import ConfigError, UnknownIdError
+from selfsup.types import Batch, Info
+from selfsup_video.backbones.base import IMAGENET_MEAN, IMAGENET_STD, VideoBackbone
+from selfsup_video.backbones.weights import load_checkpoint
+from selfsup_video.clips import clip_shape
+
+
+class FramesConfig(Config):
+    """Options of a timm model on frames."""
+
+    name: str
+    """A name of timm (``timm.list_models()``), perhaps with a tag of weights: ``resnet18``, ``resnet50.a1_in1k``."""
+    pretrained: bool = False
+    """Whether to start from the weights that timm has for this name; they are fetched from the network."""
+    checkpoint: str | None = None
+    """Path of a state dict with timm's names to start from (``.safetensors``, or ``.pth`` with tensors only)."""
+    seen: Literal["all", "middle"] = "all"
+    """Every frame, or the middle one of the middle clip alone: what the same network knows without motion."""
+    pool: Literal["mean", "mean-difference"] = "mean"
+    """Over time: the mean, or beside it the mean absolute difference of consecutive frames' embeddings (twice the width)."""
+
+
+class FramesBackbone(VideoBackbone):
+    """A timm model that sees frame by frame. Only ``pool="mean-difference"`` knows of time, and of its direction nothing does.
+
+    The tokens are the places of the feature maps of all frames, where the model has such maps.
+    """
+
+    def __init__(
+        self, model: nn.Module, config: FramesConfig, info: Info, mean: tuple[float, ...], std: tuple[float, ...]
+    ) -> None:
+        super().__init__(info, mean, std)
+        self.model = model
+        self.seen, self.pool = config.seen, config.pool
+        self.embed_dim = int(getattr(model, "head_hidden_size", model.num_features))  # type: ignore[arg-type]  # timm: an int
+        self._has_tokens = self.embed_dim == model.num_features
+        self._channels_last = str(getattr(model, "output_fmt", "NCHW")).endswith("NHWC")
+
+    @property
+    def pooled_dim(self) -> int:
+        """Twice the width with differences."""
+        return self.embed_dim * (2 if self.pool == "mean-difference" else 1)
+
+    def forward(self, batch: Batch) -> Encoded:
+        """Encode the frames, pool each as timm's head does, then over time."""
+        video = batch["video"]
+        if self.seen == "middle":
+            clips, frames = clip_shape(video, self.info)
+            middle = clips // 2 * frames + frames // 2
+            video = video[:, middle : middle + 1]
+        B, T = video.shape[:2]
+        features: Tensor = self.model.forward_features(self.normalized(video.flatten(0, 1)))  # type: ignore[operator]  # timm
+        each: Tensor = self.model.forward_head(features, pre_logits=True)  # type: ignore[operator]  # timm: a method
+        each = each.view(B, T, -1)
+        pooled = each.mean(dim=1)
+        if self.pool == "mean-difference":
+            change = (each[:, 1:] - each[:, :-1]).abs().mean(dim=1) if T > 1 else torch.zeros_like(pooled)
+            pooled = torch.cat([pooled, change], dim=1)
+        if not self._has_tokens:
+            return Encoded(pooled)
+        places, grid = self._places(features)
+        return Encoded(pooled, places.reshape(B, T * places.shape[1], -1), (T, *grid))
+
+    def _places(self, features: Tensor) -> tuple[Tensor, tuple[int, ...]]:
+        """The feature maps of single frames as [b, places, D], and their lattice."""
+        if features.ndim == 3:
+            tokens = features[:, int(getattr(self.model, "num_prefix_tokens", 0)) :]
+            grid = getattr(getattr(self.model, "patch_embed", None), "grid_size", None)
+            return tokens, tuple(grid) if grid and grid[0] * grid[1] == tokens.shape[1] else (tokens.shape[1],)
+        if self._channels_last:
+            return features.flatten(1, 2), (features.shape[1], features.shape[2])
+        return features.flatten(2).transpose(1, 2), (features.shape[2], features.shape[3])
+
+
+def build_frames(config: FramesConfig, info: Info) -> FramesBackbone:
+    """Build a timm model for single frames of the processor's size.
+
+    Raises:
+        UnknownIdError: timm has no such model.
+        ConfigError: the model does not take this size, or its weights cannot be fetched.
+        ArtifactError: the checkpoint cannot be read, or does not fit.
+    """
+    if not timm.is_model(config.name):
+        close = difflib.get_close_matches(config.name.split(".")[0], timm.list_models(), n=3)
+        hint = f" Close: {', '.join(close)}." if close else ""
+        raise UnknownIdError(f"timm {timm.__version__} has no model {config.name!r}.{hint} `timm.list_models()` names all.")
+    model = _create(config, int(info["image_size"]))
+    known = getattr(model, "pretrained_cfg", None) or {}
+    if config.checkpoint is not None:
+        classifier = known.get("classifier") or "head"
+        load_checkpoint(model, Path(config.checkpoint), (classifier,) if isinstance(classifier, str) else tuple(classifier))
+    mean, std = tuple(known.get("mean", IMAGENET_MEAN)), tuple(known.get("std", IMAGENET_STD))
+    return FramesBackbone(model, config, info, mean, std)
+
+
+def _create(config: FramesConfig, image_size: int) -> Any:
+    """The model; those that are built for one image size are told it, others have no such argument."""
+    reasons = []
+    attempts: tuple[dict[str, Any], ...] = ({"img_size": image_size}, {})
+    for kwargs in attempts:
+        try:
+            return timm.create_model(config.name, pretrained=config.pretrained, num_classes=0, **kwargs)
+        except TypeError as error:
+            reasons.append(str(error))
+        except Exception as error:
+            raise ConfigError(f"timm/{config.name} cannot be built for {image_size} pixels: {error}") from error
+    raise ConfigError(f"timm/{config.name} cannot be built: {reasons[-1]}")
+
+
+RECIPE = BackboneRecipe(config=FramesConfig, build=build_frames)
+"""``timm-frames/*``."""

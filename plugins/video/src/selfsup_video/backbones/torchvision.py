@@ -1,0 +1,101 @@
+"""Video networks of torchvision as backbones."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+import torchvision.models.video as library
+from torch import Tensor, nn
+from torchvision.models import get_model, get_model_weights, list_models
+
+from selfsup.backbones import BackboneRecipe
+from selfsup.config import Config
+from selfsup.errors import ConfigError, UnknownIdError
+from selfsup.types import Info
+from selfsup_video.backbones.base import ConvBackbone
+from selfsup_video.backbones.weights import load_checkpoint
+
+KINETICS_MEAN = (0.43216, 0.394666, 0.37645)
+"""What torchvision's own weights were trained with."""
+KINETICS_STD = (0.22803, 0.22145, 0.216989)
+
+
+class TorchvisionConfig(Config):
+    """Options of a video network of torchvision."""
+
+    name: str
+    """A name of torchvision (``torchvision.models.list_models(torchvision.models.video)``): ``r2plus1d_18``, ``s3d``."""
+    pretrained: bool = False
+    """Whether to start from torchvision's default weights (Kinetics-400, with labels); they are fetched from the network."""
+    checkpoint: str | None = None
+    """Path of a state dict with torchvision's names to start from (``.safetensors``, or ``.pth`` with tensors only)."""
+
+
+class TorchvisionBackbone(ConvBackbone):
+    """A video network of torchvision without its classifier; any number of frames and any size that its strides allow."""
+
+    def __init__(self, model: nn.Module, embed_dim: int, info: Info) -> None:
+        super().__init__(info, KINETICS_MEAN, KINETICS_STD)
+        self.model = model
+        self.embed_dim = embed_dim
+
+    def features(self, video: Tensor) -> Tensor:
+        """[b, D, t, h, w]."""
+        model: Any = self.model
+        if isinstance(model, library.VideoResNet):
+            x = model.stem(video)
+            for layer in (model.layer1, model.layer2, model.layer3, model.layer4):
+                x = layer(x)
+            resnet: Tensor = x
+            return resnet
+        if isinstance(model, library.S3D):
+            s3d: Tensor = model.features(video)
+            return s3d
+        swin: Tensor = model.norm(model.features(model.pos_drop(model.patch_embed(video))))
+        return swin.permute(0, 4, 1, 2, 3)
+
+
+def build_torchvision(config: TorchvisionConfig, info: Info) -> TorchvisionBackbone:
+    """Build a video network of torchvision.
+
+    Raises:
+        UnknownIdError: torchvision has no such video network.
+        ConfigError: it takes one size only (MViT), or its weights cannot be fetched.
+        ArtifactError: the checkpoint cannot be read, or does not fit.
+    """
+    known = list_models(library)
+    if config.name not in known:
+        close = difflib.get_close_matches(config.name, known, n=1)
+        guess = f" Did you mean {close[0]!r}?" if close else ""
+        raise UnknownIdError(f"torchvision has no video network {config.name!r}.{guess} It has {', '.join(known)}.")
+    if config.name.startswith("mvit"):
+        raise ConfigError(
+            f"torchvision/{config.name} takes clips of one length and size only; choose r2plus1d_18, s3d or swin3d_t."
+        )
+    try:
+        weights = get_model_weights(config.name)["DEFAULT"] if config.pretrained else None
+        model = get_model(config.name, weights=weights)
+    except OSError as error:
+        raise ConfigError(f"the weights of torchvision/{config.name} cannot be fetched: {error}.") from error
+    embed_dim, classifier = _cut_classifier(model)
+    if config.checkpoint is not None:
+        load_checkpoint(model, Path(config.checkpoint), (classifier,))
+    return TorchvisionBackbone(model, embed_dim, info)
+
+
+def _cut_classifier(model: Any) -> tuple[int, str]:
+    """Take the classifier off; the width before it, and what it was called."""
+    if isinstance(model, library.VideoResNet):
+        width, model.fc = int(model.fc.in_features), nn.Identity()
+        return width, "fc"
+    if isinstance(model, library.S3D):
+        width, model.classifier = int(model.classifier[1].in_channels), nn.Identity()
+        return width, "classifier"
+    width, model.head = int(model.head.in_features), nn.Identity()
+    return width, "head"
+
+
+RECIPE = BackboneRecipe(config=TorchvisionConfig, build=build_torchvision)
+"""``torchvision/*``."""

@@ -1,0 +1,45 @@
+"""First weights from a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from selfsup.errors import ArtifactError
+
+
+def load_checkpoint(model: nn.Module, path: Path, classifier: tuple[str, ...]) -> None:
+    """Load a state dict with the library's own names; a classifier in it is passed over. Nothing in the file is executed.
+
+    Args:
+        model: without classifier.
+        path: ``.safetensors``, or ``.pth`` of tensors.
+        classifier: names of the modules that are the classifier.
+
+    Raises:
+        ArtifactError: the file cannot be read, or does not fit the model.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state: dict[str, Any] = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ArtifactError(
+            f"backbone.checkpoint={path} cannot be read as tensors ({error}); give a .safetensors file, or a .pth of tensors."
+        ) from error
+    state = state.get("model", state.get("state_dict", state))
+    own = model.state_dict()
+    state = {k: v for k, v in state.items() if k in own or not any(k.startswith(f"{name}.") for name in classifier)}
+    wrong = sorted(own.keys() ^ state.keys()) or sorted(k for k in own if own[k].shape != state[k].shape)
+    if wrong:
+        raise ArtifactError(
+            f"backbone.checkpoint={path} does not fit the model: {len(wrong)} entries are missing, unknown or of another "
+            f"shape, the first of them {wrong[:3]}."
+        )
+    model.load_state_dict(state)

@@ -1,0 +1,63 @@
+"""Denoising: noise is put on the video, and the clean one is asked for."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from selfsup.backbones import Backbone
+from selfsup.config import Config
+from selfsup.images.pipeline import to_float
+from selfsup.tasks import Corrupted, Corruption, CorruptionRecipe
+from selfsup.types import Batch, Info
+from selfsup_video.corruptions.decoder import VideoDecoder
+
+
+class NoiseConfig(Config):
+    """Options of :class:`Noise`."""
+
+    kind: Literal["masking", "gaussian", "frames"] = "masking"
+    """Black pixels, drawn for every frame anew (masking in Vincent et al. 2008); Gaussian noise; or whole black frames."""
+    amount: float = Field(0.25, gt=0, lt=1)
+    """Share of pixels or frames spoiled, or for Gaussian noise its standard deviation in 0..1; 0.25 in Vincent et al."""
+    decoder_width: int = Field(64, ge=8)
+    """Channels of the decoder at the feature map's size; the paper's decoder is one layer."""
+
+
+class Noise(Corruption):
+    """Denoising (Vincent et al. 2008, ICML; 2010, JMLR 11), with squared error over all pixels of all frames."""
+
+    def __init__(self, config: NoiseConfig, info: Info) -> None:
+        super().__init__()
+        self.config, self.info = config, dict(info)
+
+    def forward(self, batch: Batch, generator: torch.Generator | None) -> Corrupted:
+        """The target is the clean video [B, T, 3, S, S] in 0..1. Pixels are spoiled in all their channels at once."""
+        clean = to_float(batch["video"])
+        device, amount = clean.device, self.config.amount
+        if self.config.kind == "gaussian":
+            return Corrupted({"video": clean + amount * torch.randn(clean.shape, generator=generator, device=device)}, clean)
+        B, T, _, height, width = clean.shape
+        shape = (B, T, 1, height, width) if self.config.kind == "masking" else (B, T, 1, 1, 1)
+        spoiled = torch.rand(shape, generator=generator, device=device) < amount
+        return Corrupted({"video": clean.masked_fill(spoiled, 0.0)}, clean)
+
+    def build_decoder(self, backbone: Backbone) -> nn.Module:
+        """From the feature map to a video."""
+        return VideoDecoder(backbone, self.info, self.config.decoder_width)
+
+    def loss(self, prediction: Tensor, corrupted: Corrupted) -> Tensor:
+        """Mean squared error, in float32."""
+        return (prediction.float() - corrupted.target).square().mean()
+
+
+def build_noise(config: NoiseConfig, info: Info) -> Noise:
+    """Make the corruption."""
+    return Noise(config, info)
+
+
+RECIPE = CorruptionRecipe(config=NoiseConfig, build=build_noise)
+"""Denoising of videos."""

@@ -1,0 +1,164 @@
+"""Video files, decoded by FFmpeg (PyAV): only the frames that are wanted are converted, and far gaps are jumped over."""
+
+from __future__ import annotations
+
+import io
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
+
+from selfsup.errors import BadRowError
+
+_UNTIMED = ("avi",)
+"""Containers that do not know when a frame is shown, only in which order frames are decoded."""
+_WORTH_A_SEEK = 16
+"""Frames to be decoded in vain from which on jumping to a key frame is the faster way."""
+
+
+class _Timeline:
+    """When each frame of a stream is shown, and which of them can be decoded without another."""
+
+    def __init__(self, packets: list[tuple[int | None, bool]], timed: bool) -> None:
+        times = [time for time, _ in packets if time is not None]
+        self.by_time = timed and len(times) == len(packets) and len(set(times)) == len(times)
+        """Whether frames are told by their time; else they are counted, and nothing is jumped over."""
+        self.marks = sorted(times) if self.by_time else list(range(len(packets)))
+        """Of each frame in the order in which they are shown: its time, or its number."""
+        self.places = {mark: place for place, mark in enumerate(self.marks)}
+        self._keys = sorted(time for time, is_key in packets if is_key and time is not None) if self.by_time else []
+
+    def jump(self, mark: int, reached: int) -> int | None:
+        """The time of the key frame to go on from towards a mark, or None where that saves too little.
+
+        Args:
+            mark: what is wanted next.
+            reached: place of the frame that was decoded last, -1 before the first.
+        """
+        last = bisect_right(self._keys, mark) - 1
+        if last < 0 or self.places[self._keys[last]] - (reached + 1) < _WORTH_A_SEEK:
+            return None
+        return self._keys[last]
+
+
+def decode_file(
+    source: str | io.BytesIO, size: int, choose: Callable[[int], np.ndarray[Any, np.dtype[np.int64]]]
+) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """The wanted frames of a video file, [n, 3, size, size]; see :func:`selfsup_video.decoding.decode`.
+
+    Rotation and pixels that are not square, as the file states them, are made good. The frames are counted by reading the
+    packets once without decoding them, since headers do not always tell.
+
+    Raises:
+        BadRowError: it cannot be opened or decoded, or holds no frame.
+    """
+    with _opened(source) as (container, stream):
+        timeline = _Timeline(
+            [(packet.pts, packet.is_keyframe) for packet in container.demux(stream) if packet.size],
+            timed=container.format.name not in _UNTIMED,
+        )
+    if not timeline.marks:
+        raise BadRowError("the video holds no frame")
+    wanted = choose(len(timeline.marks))
+    video = np.empty((len(wanted), 3, size, size), dtype=np.uint8)
+    done, reformatter = 0, VideoReformatter()
+    with _opened(source) as (container, stream):
+        for mark, frame in _frames(container, stream, timeline, [timeline.marks[index] for index in wanted]):
+            first = done
+            while done < len(wanted) and timeline.marks[wanted[done]] <= mark:
+                done += 1
+            if done > first:
+                video[first:done] = _square(frame, stream, size, reformatter)
+            if done == len(wanted):
+                break
+    if not done:
+        raise BadRowError("the video holds no frame that can be decoded")
+    video[done:] = video[done - 1]  # the decoder kept some of the last frames back
+    return video
+
+
+def file_shorter_side(source: str | io.BytesIO) -> int:
+    """The shorter side in pixels that the header states, pixels made square.
+
+    Raises:
+        BadRowError: it cannot be opened, or says nothing of the kind.
+    """
+    with _opened(source) as (_, stream):
+        side = min(_shown_size(stream.codec_context.width, stream.codec_context.height, stream))
+    if side < 1:
+        raise BadRowError("the video does not say how large it is")
+    return side
+
+
+@contextmanager
+def _opened(source: str | io.BytesIO) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """The container and its first video stream; whatever FFmpeg raises within becomes a :class:`BadRowError`."""
+    try:
+        if isinstance(source, io.BytesIO):
+            source.seek(0)
+        with av.open(source, mode="r", metadata_errors="ignore") as container:
+            if not container.streams.video:
+                raise BadRowError("the file holds no video stream")
+            stream = container.streams.video[0]
+            # Rows are decoded side by side in threads: a decoder's own threads would only get in their way.
+            stream.codec_context.thread_count = 1
+            yield container, stream
+    except (av.error.FFmpegError, OSError, ValueError, EOFError) as error:
+        text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise BadRowError(f"the video cannot be read: {text}") from error
+
+
+def _frames(
+    container: InputContainer, stream: VideoStream, timeline: _Timeline, wanted: list[int]
+) -> Iterator[tuple[int, VideoFrame]]:
+    """Decoded frames with their marks, in order, up to the last wanted one; far gaps between wanted marks are jumped over."""
+    todo = deque(dict.fromkeys(wanted))
+    reached = -1
+    while todo:
+        key = timeline.jump(todo[0], reached)
+        if key is not None:
+            with suppress(av.error.FFmpegError):
+                container.seek(key, stream=stream)
+            # Where the file cannot be searched it goes on, or back to its beginning; the same jump is then not made again.
+            reached = timeline.places[key] - 1
+        for count, frame in enumerate(container.decode(stream)):
+            mark = count
+            if timeline.by_time:
+                mark = frame.pts if frame.pts is not None else timeline.marks[min(reached + 1, len(timeline.marks) - 1)]
+            reached = max(reached, timeline.places.get(mark, reached))
+            yield mark, frame
+            while todo and todo[0] <= mark:
+                todo.popleft()
+            if todo and timeline.jump(todo[0], reached) is not None:
+                break
+        else:
+            return
+
+
+def _square(
+    frame: VideoFrame, stream: VideoStream, size: int, reformatter: VideoReformatter
+) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """A frame upright, with its shorter side at ``size``, the centre cut out: [3, size, size]."""
+    width, height = _shown_size(frame.width, frame.height, stream)
+    scale = size / min(width, height)
+    width, height = max(round(width * scale), size), max(round(height * scale), size)
+    scaled = reformatter.reformat(frame, width=width, height=height, format="rgb24", interpolation="BILINEAR")
+    pixels = np.asarray(scaled.to_ndarray(), dtype=np.uint8)
+    top, left = (height - size) // 2, (width - size) // 2
+    centre = pixels[top : top + size, left : left + size]
+    turns = round(frame.rotation / 90) % 4
+    return np.rot90(centre, turns).transpose(2, 0, 1)
+
+
+def _shown_size(width: int, height: int, stream: VideoStream) -> tuple[int, int]:
+    """Width and height in square pixels."""
+    ratio = stream.sample_aspect_ratio
+    return (max(round(width * float(ratio)), 1), height) if ratio else (width, height)

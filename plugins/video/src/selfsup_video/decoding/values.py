@@ -1,0 +1,74 @@
+"""What a row may hold, and which reader it goes to."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from selfsup.errors import BadRowError
+from selfsup_video.decoding.files import decode_file, file_shorter_side
+from selfsup_video.decoding.frames import decode_frames, frame_paths, frames_shorter_side, from_array
+
+Choose = Callable[[int], np.ndarray[Any, np.dtype[np.int64]]]
+"""From the number of frames of a video to those that are wanted, in ascending order (some perhaps several times)."""
+
+
+def decode(value: Any, size: int, choose: Choose) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Decode the wanted frames to RGB, resize the shorter side to ``size`` (antialiased), and cut the centre.
+
+    No more than the wanted frames is ever held in memory, but for an array that the row itself holds.
+
+    Args:
+        value: ``{"bytes": ..., "path": ...}`` (either may be None), an encoded file, its path or that of a folder of frames, an
+            array [T, H, W] or [T, H, W, 3] of uint8, or of float in 0..1, or a list of images, files or paths of frames.
+        size: S in pixels.
+        choose: says which frames.
+
+    Returns:
+        [n, 3, S, S] uint8.
+
+    Raises:
+        BadRowError: the video cannot be read or decoded; the message says why.
+    """
+    source = _opened(value)
+    if isinstance(source, list):
+        return decode_frames(source, size, choose)
+    return decode_file(source, size, choose)
+
+
+def shorter_side(value: Any) -> int:
+    """The shorter side of a video in pixels, from its header or its first frame.
+
+    Raises:
+        BadRowError: it cannot be read.
+    """
+    source = _opened(value)
+    return frames_shorter_side(source) if isinstance(source, list) else file_shorter_side(source)
+
+
+def _opened(value: Any) -> list[Any] | str | io.BytesIO:
+    """A list of frames, or a file."""
+    if isinstance(value, dict):
+        value = value.get("bytes") if value.get("bytes") is not None else value.get("path")
+    if value is None:
+        raise BadRowError("there is no video (neither bytes nor a path)")
+    if isinstance(value, np.ndarray):
+        return from_array(value)
+    if isinstance(value, bytes | bytearray | memoryview):
+        if not len(value):
+            raise BadRowError("the video is empty (0 bytes)")
+        return io.BytesIO(value)
+    if isinstance(value, str | Path):
+        return frame_paths(Path(value)) if Path(value).is_dir() else str(value)
+    if isinstance(value, Sequence):
+        if not len(value):
+            raise BadRowError("the list of frames is empty")
+        return list(value)
+    raise BadRowError(
+        f"a value of type {type(value).__name__} is no video: give encoded bytes, a path, a folder of frames, or an array "
+        "[T, H, W, 3]"
+    )

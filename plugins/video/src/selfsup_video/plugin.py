@@ -1,0 +1,56 @@
+"""The entry point of the video plugin: hooks that return specs. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from selfsup.plugins import hookimpl
+from selfsup.specs import BackboneSpec, ModalitySpec, TaskSpec
+from selfsup_video.task_specs import SPECS
+
+SELFSUP_API = 1
+
+_BACKBONES = "selfsup_video.backbones"
+_VIEWS = "selfsup_video.augmentations"
+
+
+@hookimpl
+def selfsup_modalities() -> list[ModalitySpec]:
+    """Videos."""
+    return [
+        ModalitySpec(
+            id="video",
+            summary="Videos: files that FFmpeg reads, folders of frames, arrays; any size, length or rate.",
+            target="selfsup_video.processor:VideoProcessor",
+            columns={"video": "Video"},
+            suffixes=(".mp4", ".avi", ".webm", ".mov", ".mkv", ".gif"),
+            frame_suffixes=(".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"),
+            backbone="conv3d-small",
+            token_backbone="video-vit-small",
+            views=f"{_VIEWS}:RECIPE",
+            supervised_views=f"{_VIEWS}:SUPERVISED_RECIPE",
+            corruption="selfsup_video.corruptions:RECIPE",
+            raw_features="selfsup_video.features:frame_pixels",
+            mock_rows="selfsup_video.mock:mock_rows",
+        )
+    ]
+
+
+@hookimpl
+def selfsup_backbones() -> list[BackboneSpec]:
+    """Small networks for CPUs, and those of torchvision and timm."""
+
+    def spec(id: str, target: str, summary: str, *, tokens: bool = False) -> BackboneSpec:
+        return BackboneSpec(id=id, target=f"{_BACKBONES}.{target}", summary=summary, modality="video", tokens=tokens)
+
+    return [
+        spec("conv3d-small", "conv3d:SMALL", "A narrow (2+1)-D ResNet for CPUs; its stem follows the image size."),
+        spec("single-frame", "conv3d:SINGLE_FRAME", "conv3d-small on the middle frame alone: what is known without motion."),
+        spec("video-vit-small", "vit:SMALL", "A small vision transformer on tubelets, any length or size.", tokens=True),
+        spec("torchvision/*", "torchvision:RECIPE", "A video network of torchvision: r2plus1d_18, s3d, swin3d_t, ..."),
+        spec("timm-frames/*", "frames:RECIPE", "Any model of timm on each frame, pooled over time."),
+    ]  # fmt: skip
+
+
+@hookimpl
+def selfsup_tasks() -> list[TaskSpec]:
+    """The tasks with a recipe of their own; what the core composes is not among them."""
+    return SPECS

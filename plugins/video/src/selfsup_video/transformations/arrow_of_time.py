@@ -1,0 +1,43 @@
+"""Does a video run forwards or backwards?"""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+
+from selfsup.config import Config
+from selfsup.tasks import Transformation, Transformed
+from selfsup.tasks.transformation import balanced_labels
+from selfsup.types import Batch, Info
+from selfsup_video.clips import clip_shape, random_window
+
+
+class ArrowOfTimeConfig(Config):
+    """Options of :class:`ArrowOfTime`."""
+
+    length: int | None = Field(None, ge=2)
+    """Frames that are seen; None: a whole clip; ten pairs of frames of optical flow in the paper."""
+
+
+class ArrowOfTime(Transformation):
+    """The arrow of time (Wei et al. 2018, CVPR, "Learning and using the arrow of time").
+
+    A window runs forwards (label 0) or backwards (1), each in one half of a batch. The paper sees optical flow, with black
+    borders cut off and camera motion taken out, which give the direction of some films away; here pixels are seen as they are.
+    """
+
+    kind = "class"
+    n_outputs = 2
+
+    def __init__(self, config: ArrowOfTimeConfig, info: Info) -> None:
+        super().__init__()
+        self.length, self.info = config.length, info
+
+    def forward(self, batch: Batch, generator: torch.Generator | None) -> Transformed:
+        """[B, T, 3, S, S] to [B, length, 3, S, S]."""
+        video = batch["video"]
+        length = self.length or clip_shape(video, self.info)[1]
+        window = random_window(video, self.info, length, generator)
+        label = balanced_labels(video.shape[0], 2, generator, video.device)
+        backwards = (label == 1).view(-1, 1, 1, 1, 1)
+        return Transformed({"video": torch.where(backwards, window.flip(1), window)}, label)

@@ -1,0 +1,84 @@
+"""In which order were the clips of a video put?"""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from selfsup.config import Config
+from selfsup.errors import ConfigError
+from selfsup.tasks import Transformation, Transformed
+from selfsup.tasks.transformation import balanced_labels
+from selfsup.types import Batch, Info
+from selfsup_video.clips import clip_shape, take_frames, window_index
+from selfsup_video.transformations.orders import all_orders
+
+
+class ClipOrderConfig(Config):
+    """Options of :class:`ClipOrder`."""
+
+    clips: int = Field(3, ge=2, le=5)
+    """Clips that are put in order, with clips! orders to tell apart; 3 in the paper."""
+    length: int | None = Field(None, ge=1)
+    """Frames of a clip; None: as many as fit, of gaps of half as many; 16 in the paper."""
+    gap: int | None = Field(None, ge=0)
+    """Frames left out between two clips, so that no edge tells which follows; None: half of the length; 8 in the paper."""
+
+
+class ClipOrder(Transformation):
+    """Video clip order prediction, VCOP (Xu et al. 2019, CVPR, pages 10334-10343).
+
+    Consecutive clips of one length with gaps between them are shuffled, encoded apart, and their order is told from all
+    embeddings together. The label is the number of the order in :attr:`orders`. The paper's head compares the embeddings in
+    pairs first; here they are joined.
+
+    Raises:
+        ConfigError: the clips do not fit into those of the processor.
+    """
+
+    kind = "class"
+    orders: Tensor
+
+    def __init__(self, config: ClipOrderConfig, info: Info) -> None:
+        super().__init__()
+        self.config, self.info = config, info
+        self.parts = config.clips
+        orders = all_orders(config.clips)
+        self.n_outputs = len(orders)
+        self.register_buffer("orders", orders, persistent=False)
+        self.sizes(int(info["frames"]))
+
+    def forward(self, batch: Batch, generator: torch.Generator | None) -> Transformed:
+        """[B, T, 3, S, S] to [B * clips, length, 3, S, S], the clips of a sample side by side, shuffled."""
+        video = batch["video"]
+        B, device, n = video.shape[0], video.device, self.parts
+        clips, frames = clip_shape(video, self.info)
+        length, gap = self.sizes(frames)
+        span = n * length + (n - 1) * gap
+        window = window_index(B, clips, frames, span, generator, device=device)
+        label = balanced_labels(B, self.n_outputs, generator, device)
+        start = self.orders[label] * (length + gap)
+        place = start.unsqueeze(2) + torch.arange(length, device=device)
+        index = window.gather(1, place.flatten(1))
+        return Transformed({"video": take_frames(video, index).reshape(B * n, length, *video.shape[2:])}, label)
+
+    def sizes(self, frames: int) -> tuple[int, int]:
+        """Frames of a clip and of a gap, where the processor's clips have ``frames``.
+
+        Raises:
+            ConfigError: they do not fit.
+        """
+        n = self.config.clips
+        length = self.config.length or next((size for size in range(frames, 0, -1) if self._span(n, size) <= frames), 1)
+        gap = length // 2 if self.config.gap is None else self.config.gap
+        if self._span(n, length) > frames:
+            raise ConfigError(
+                f"{n} clips of {length} frames with gaps of {gap} do not fit into {frames} frames: lower transformation.clips, "
+                "length or gap, or set processor.frames higher."
+            )
+        return length, gap
+
+    def _span(self, n: int, length: int) -> int:
+        gap = length // 2 if self.config.gap is None else self.config.gap
+        return n * length + (n - 1) * gap

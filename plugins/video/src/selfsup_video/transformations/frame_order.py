@@ -1,0 +1,109 @@
+"""In which order do the frames of a video stand, or do they stand in order at all?"""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from selfsup.config import Config
+from selfsup.errors import ConfigError
+from selfsup.tasks import Transformation, Transformed
+from selfsup.tasks.transformation import balanced_labels
+from selfsup.types import Batch, Info
+from selfsup_video.clips import clip_shape, take_frames, window_index
+from selfsup_video.transformations.orders import all_orders
+
+
+class FrameOrderConfig(Config):
+    """Options of :class:`FrameOrder`."""
+
+    mode: Literal["permutation", "verification"] = "permutation"
+    """Name the order of shuffled frames (Lee et al.), or tell frames in order from others (Misra et al.)."""
+    frames: int = Field(4, ge=2, le=6)
+    """Frames that are seen; 4 in Lee et al., 3 in Misra et al."""
+    spacing: tuple[int, int] | None = None
+    """Least and largest distance of neighbours, in kept frames; None: from half of the largest that fits to that."""
+    symmetric: bool = True
+    """Whether an order and its reverse are one, as in both papers: many motions could go either way."""
+    apart: bool = False
+    """Encode each frame apart and join the embeddings, as both papers do, or all frames as one short clip."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.spacing is not None and not 1 <= self.spacing[0] <= self.spacing[1]:
+            raise ValueError(f"spacing={self.spacing} is no range: 1 <= least <= largest")
+        if self.mode == "verification" and self.frames < 3:
+            raise ValueError("frames=2 cannot be verified: a frame between two others is changed; take 3 or more")
+        if self.mode == "permutation" and self.frames == 2 and self.symmetric:
+            raise ValueError("frames=2 have one order where its reverse is the same: set symmetric=false, or take more frames")
+        return self
+
+
+class FrameOrder(Transformation):
+    """Order of frames as one of all permutations (Lee et al. 2017, arXiv:1708.01246), or verified (Misra et al. 2016,
+    arXiv:1603.08561).
+
+    In ``permutation`` mode the frames are shuffled and the label is the number of the order in :attr:`orders`. In
+    ``verification`` mode two frames more are drawn, one before and one behind; label 1 is for frames in order, and label 0 for
+    those of which an inner one has been replaced by one of these two. With ``symmetric`` half of the samples run backwards. The
+    papers choose frames of much motion by optical flow and crop them apart; here any frames are taken, as they are.
+
+    Raises:
+        ConfigError: the frames do not fit into a clip.
+    """
+
+    kind = "class"
+    orders: Tensor
+
+    def __init__(self, config: FrameOrderConfig, info: Info) -> None:
+        super().__init__()
+        self.config, self.info = config, info
+        self.verifies = config.mode == "verification"
+        orders = all_orders(config.frames, symmetric=config.symmetric)
+        self.register_buffer("orders", orders, persistent=False)
+        self.n_outputs = 2 if self.verifies else len(orders)
+        self.parts = config.frames if config.apart else 1
+        self.drawn = config.frames + 2 if self.verifies else config.frames
+        self.spacings(int(info["frames"]))
+
+    def forward(self, batch: Batch, generator: torch.Generator | None) -> Transformed:
+        """[B, T, 3, S, S] to [B, frames, 3, S, S], or to [B * frames, 1, 3, S, S] if they are encoded apart."""
+        video = batch["video"]
+        B, device = video.shape[0], video.device
+        clips, frames = clip_shape(video, self.info)
+        least, largest = self.spacings(frames)
+        spacing = torch.randint(least, largest + 1, (B,), generator=generator, device=device)
+        window = window_index(B, clips, frames, self.drawn, generator, spacing=spacing, device=device)
+        label = balanced_labels(B, self.n_outputs, generator, device)
+        order = self._verified(label, generator) if self.verifies else self.orders[label]
+        if self.config.symmetric:
+            backwards = torch.rand((B, 1), generator=generator, device=device) < 0.5
+            order = torch.where(backwards, order.flip(1), order)
+        seen = take_frames(video, window.gather(1, order))
+        return Transformed({"video": seen.flatten(0, 1).unsqueeze(1) if self.config.apart else seen}, label)
+
+    def _verified(self, label: Tensor, generator: torch.Generator | None) -> Tensor:
+        """[B, frames] long: which of the drawn frames are seen."""
+        n, shape, device = self.config.frames, (len(label), 1), label.device
+        place = torch.arange(n, device=device)
+        changed = torch.randint(1, n - 1, shape, generator=generator, device=device)
+        outside = torch.randint(2, shape, generator=generator, device=device) * (n + 1)
+        return torch.where((place == changed) & (label == 0).unsqueeze(1), outside, place + 1)
+
+    def spacings(self, frames: int) -> tuple[int, int]:
+        """Least and largest distance of neighbours, where a clip has ``frames``.
+
+        Raises:
+            ConfigError: the frames do not fit at this distance.
+        """
+        fits = (frames - 1) // (self.drawn - 1)
+        least, largest = self.config.spacing or ((fits + 1) // 2, fits)
+        if not 1 <= largest <= fits:
+            raise ConfigError(
+                f"{self.drawn} frames, {max(largest, 1)} apart, do not fit into a clip of {frames}: lower "
+                "transformation.frames or transformation.spacing, or set processor.frames higher."
+            )
+        return least, largest

@@ -1,0 +1,147 @@
+"""The recipes of the plugin's tasks: what they see, and that they train."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import pytest
+import torch
+
+from selfsup.backbones import Backbone
+from selfsup.tasks import PretextTask, TaskRecipe
+from selfsup.tasks.augmented import AugmentedTask
+from selfsup.tasks.ijepa import JointEmbeddingPrediction
+from selfsup.tasks.masked_modeling import MAE
+from selfsup.tasks.transformation import TransformationPrediction
+from selfsup.testing.cases import small_config
+from selfsup_video.backbones.conv3d import SMALL as CONV
+from selfsup_video.backbones.vit import SMALL as VIT
+from selfsup_video.task_specs import SPECS
+from selfsup_video.tasks import contrast, masked, transformations
+
+INFO = {"frames": 16, "clips": 1, "image_size": 16, "channels": 3}
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def videos(n: int = 4, frames: int = 16) -> torch.Tensor:
+    return torch.randint(0, 256, (n, frames, 3, 16, 16), dtype=torch.uint8, generator=generator())
+
+
+def backbone(tokens: bool, info: dict[str, int] | None = None) -> Backbone:
+    torch.manual_seed(0)
+    if tokens:
+        return VIT.build(VIT.config(embed_dim=32, depth=2, heads=2), info or INFO)  # type: ignore[call-arg]  # of the subclass
+    return CONV.build(CONV.config(width=4), info or INFO)  # type: ignore[call-arg]  # of the subclass
+
+
+def build(recipe: TaskRecipe, tokens: bool, info: dict[str, int] | None = None, **overrides: Any) -> PretextTask:
+    config = small_config(recipe.config, overrides)
+    return recipe.build(config, backbone(tokens, info), info or INFO).train()
+
+
+def load(target: str) -> TaskRecipe:
+    module, name = target.split(":")
+    recipe = getattr(import_module(module), name)
+    assert isinstance(recipe, TaskRecipe)
+    return recipe
+
+
+@pytest.mark.parametrize("clips", [1, 2])
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.id)
+def test_every_video_task_trains_one_step(spec: Any, clips: int) -> None:
+    info = {**INFO, "clips": clips}
+    depth = {"predictor_depth": 1} if spec.id == "video/vjepa" else {}
+    task = build(load(spec.target), spec.needs_tokens, info, **depth)
+    drawing = generator()
+    output = task({"video": videos(frames=16 * clips)}, drawing)
+    output.loss.backward()
+    task.after_backward(0.5)
+    task.after_step(0.5)
+    assert torch.isfinite(output.loss)
+    assert not [name for name, p in task.named_parameters() if p.requires_grad and p.grad is None]
+
+
+def test_the_registered_tasks_are_those_of_video() -> None:
+    names = ["frame-order", "clip-order", "arrow-of-time", "playback-speed", "cvrl", "videomae", "vjepa"]
+    assert [spec.id for spec in SPECS] == [f"video/{name}" for name in names]
+
+
+def test_videomae_hides_tubes_of_a_crop_of_the_whole_clip() -> None:
+    task: Any = build(masked.VIDEOMAE, True)
+    mae = task.task
+    assert isinstance(task, AugmentedTask)
+    assert isinstance(mae, MAE)
+    assert (mae.mask_ratio, mae.tube, len(mae.decoder.blocks), mae.normalize_targets) == (0.9, True, 4, True)
+    config: Any = masked.VIDEOMAE.config()
+    assert (config.views.scale, config.views.flip_p, config.views.frames) == ((0.44, 1.0), 0.0, None)
+    seen: list[torch.Tensor] = []
+    encode = mae.backbone.encode
+
+    def spy(tokens: Any, *, keep: Any = None) -> torch.Tensor:
+        assert tokens.grid == (8, 4, 4)
+        seen.append(keep)
+        out: torch.Tensor = encode(tokens, keep=keep)
+        return out
+
+    mae.backbone.encode = spy
+    task({"video": videos()}, generator())
+    # One of 16 places stays, at each of 8 times.
+    assert seen[0].shape == (4, 8)
+    assert torch.equal(seen[0].sort(dim=1).values, (seen[0] % 16)[:, :1] + 16 * torch.arange(8))
+
+
+def test_vjepa_has_its_papers_masks_and_crops() -> None:
+    config: Any = masked.VJEPA.config()
+    assert [(m.n_blocks, m.scale) for m in (config.short_range, config.long_range)] == [(8, 0.15), (2, 0.7)]
+    assert (config.beta, config.views.scale, config.views.ratio, config.views.flip_p) == (0.0, (0.3, 1.0), (0.75, 1.35), 0.5)
+    task: Any = build(masked.VJEPA, True, predictor_depth=1)
+    assert isinstance(task.task, JointEmbeddingPrediction)
+    assert task.encoder_backbone() is task.task.teacher.module
+
+
+def test_cvrl_draws_near_windows_more_often_than_far_ones() -> None:
+    config: Any = contrast.CVRL.config()
+    assert config.views.interval == "decreasing"
+    assert (config.objective.temperature, contrast.CVRL.optimization["base_lr"]) == (0.1, 0.08)
+    task: Any = build(contrast.CVRL, False)
+    frames = (torch.arange(16) * 10).to(torch.uint8).view(1, 16, 1, 1, 1).expand(2000, -1, 3, 16, 16)
+    made = build(contrast.CVRL, False, **{
+        "views.jitter_p": 0.0, "views.grey_p": 0.0, "views.blur_p": 0.0
+    }).views({"video": frames}, generator())  # type: ignore[operator]  # fmt: skip
+    first, second = ((view["video"][:, 0, 0, 0, 0] * 25.5).round() for view in made)
+    assert task.views.n_global == len(made) == 2
+    counts = torch.bincount((first - second).abs().long(), minlength=9)
+    assert (counts[1:].diff() <= 30).all(), "the share of a distance does not fall with it"
+    assert counts[1:4].sum() > 1.7 * counts[5:8].sum()
+
+
+@pytest.mark.parametrize("recipe", [
+    transformations.FRAME_ORDER, transformations.CLIP_ORDER, transformations.ARROW_OF_TIME, transformations.PLAYBACK_SPEED
+])  # fmt: skip
+def test_orders_are_told_from_a_crop_that_is_alike_in_all_frames(recipe: TaskRecipe) -> None:
+    task: Any = build(recipe, False, **{"views.scale": (0.3, 0.5)})
+    assert isinstance(task.task, TransformationPrediction)
+    still = videos()[:, :1].expand(-1, 16, -1, -1, -1)
+    view = task.augmentation({"video": still}, generator())[0]["video"]
+    torch.testing.assert_close(view, view[:, :1].expand_as(view))
+    assert not torch.allclose(view[:, 0], still[:, 0] / 255)
+    assert task.task.transformation({"video": view}, generator()).batch["video"].shape[2:] == (3, 16, 16)
+
+
+@pytest.mark.parametrize("tokens", [False, True])
+@pytest.mark.parametrize("overrides", [
+    {"transformation.apart": True}, {"transformation.mode": "verification"},
+    {"transformation.apart": True, "transformation.mode": "verification"},
+])  # fmt: skip
+def test_frame_order_trains_in_all_its_modes(tokens: bool, overrides: dict[str, Any]) -> None:
+    task: Any = build(transformations.FRAME_ORDER, tokens, **overrides)
+    output = task({"video": videos()}, generator())
+    output.loss.backward()
+    outputs, parts = task.task.out.out_features, task.task.out.in_features // task.backbone.pooled_dim
+    assert (outputs, parts) == (
+        2 if "transformation.mode" in overrides else 12, 4 if "transformation.apart" in overrides else 1,
+    )  # fmt: skip

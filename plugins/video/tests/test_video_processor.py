@@ -1,0 +1,121 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pydantic import ValidationError
+
+from selfsup.data import load_source, prepare
+from selfsup.errors import ArtifactError, BadRowError, SourceError, TooManyBadRowsError
+from selfsup.registry import registry
+from selfsup_video.processor import VideoProcessor, VideoProcessorConfig, auto_size
+
+
+def array(n: int = 40, side: int = 24) -> np.ndarray:
+    return np.arange(n, dtype=np.uint8)[:, None, None, None].repeat(side, 1).repeat(side + 8, 2).repeat(3, 3) * 6
+
+
+def processor(**options) -> VideoProcessor:
+    return VideoProcessor(VideoProcessorConfig(**{"frames": 4, "image_size": 16, **options}))
+
+
+def test_a_batch_holds_clips_joined_along_time() -> None:
+    batch = processor(clips=2)([{"video": array()}, {"video": array(5)}])
+    assert batch["video"].shape == (2, 8, 3, 16, 16)
+    assert batch["video"].dtype == torch.uint8
+    assert (batch["video"][:, :, 0, 0, 0] // 6).tolist() == [[0, 2, 4, 6, 33, 35, 37, 39], [0, 1, 2, 3, 1, 2, 3, 4]]
+    assert set(batch) == {"video"}
+
+
+def test_one_frame_is_a_video() -> None:
+    assert processor()([{"video": array(1)}])["video"].shape == (1, 4, 3, 16, 16)
+
+
+def test_info_and_the_size_that_is_found() -> None:
+    fitted = VideoProcessor().fit([{"video": array(3, side)} for side in (20, 40, 400)] + [{"video": b"no"}])
+    assert fitted.info() == {"frames": 16, "clips": 1, "image_size": 40, "channels": 3}
+    assert [auto_size([side]) for side in (3, 16, 64, 65, 79, 80, 111, 112, 4000)] == [16, 16, 64, 64, 64, 80, 96, 112, 112]
+
+
+def test_fit_reads_at_most_64_rows_and_needs_one(make_video) -> None:
+    seen = 0
+
+    def rows():
+        nonlocal seen
+        while True:
+            seen += 1
+            yield {"video": b"bad" if seen % 2 else make_video(frames=2)}
+
+    assert VideoProcessor().fit(rows()).info()["image_size"] == 48
+    assert seen == 64
+    with pytest.raises(SourceError, match=r"no readable video among the first rows .*Invalid data"):
+        VideoProcessor().fit([{"video": b"bad"}])
+    with pytest.raises(ValueError, match="has not been fitted"):
+        VideoProcessor().info()
+
+
+def test_processor_is_saved_and_loaded(tmp_path) -> None:
+    fitted = VideoProcessor(VideoProcessorConfig(frames=8, clips=3)).fit([{"video": array()}])
+    fitted.save(tmp_path)
+    again = VideoProcessor.load(tmp_path)
+    assert again.info() == fitted.info()
+    assert again.config == fitted.config
+    next(tmp_path.iterdir()).write_text("{}")
+    with pytest.raises(ArtifactError, match="not a saved video processor"):
+        VideoProcessor.load(tmp_path)
+
+
+def test_sizes_out_of_range_are_refused() -> None:
+    with pytest.raises(ValidationError, match=r"16\.\.1024"):
+        VideoProcessorConfig(image_size=8)
+    with pytest.raises(ValidationError):
+        VideoProcessorConfig(frames=0)
+
+
+def test_a_bad_row_does_not_stop_the_others() -> None:
+    results = processor().encode_rows([{"video": array()}, {"video": b"no"}, {"video": None}])
+    assert [isinstance(result, BadRowError) for result in results] == [False, True, True]
+
+
+@pytest.fixture
+def clips(tmp_path, make_video) -> Path:
+    """Videos and folders of frames in two classes, with one broken file."""
+    for number in range(3):
+        (tmp_path / "clips/still").mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"clips/still/{number}.mp4").write_bytes(make_video(frames=6))
+        frames = tmp_path / f"clips/moving/take{number}"
+        frames.mkdir(parents=True)
+        for frame in range(6):
+            Image.new("RGB", (30, 20), (40 * frame, 0, 0)).save(frames / f"{frame}.png")
+    (tmp_path / "clips/still/broken.avi").write_bytes(b"RIFF....")
+    return tmp_path / "clips"
+
+
+def test_a_folder_of_videos_and_of_frames_is_prepared_and_the_broken_file_named(clips, tmp_path) -> None:
+    rows = load_source(str(clips), modality=registry().modalities["video"])
+    assert len(rows) == 7
+    assert rows.class_names == ("moving", "still")
+    store = prepare(rows.without_labels(), processor(), max_bad_rows=0.2, cache_dir=tmp_path / "cache")
+    assert len(store) == 6
+    video = store.read(np.arange(6))["video"]
+    assert video.shape == (6, 4, 3, 16, 16)
+    assert video[0, :, 0, 0, 0].tolist() == [40, 80, 120, 160]
+    with pytest.raises(TooManyBadRowsError, match=r"still/broken\.avi.*cannot be read"):
+        prepare(rows.without_labels(), processor(), cache_dir=tmp_path / "other")
+
+
+def test_real_videos_are_read() -> None:
+    base = Path(os.environ.get("SELFSUP_DATA", "/nonexistent")) / "video" / "surveillance_fight"
+    if not base.is_dir():
+        pytest.skip("SELFSUP_DATA names no folder with video data sets")
+    rows = load_source(str(base), modality=registry().modalities["video"], split="test", needs_label=True)
+    some = rows.read(range(8))
+    fitted = VideoProcessor().fit(some)
+    assert fitted.info()["image_size"] == 112
+    video = fitted(some)["video"].float()
+    assert video.shape == (8, 16, 3, 112, 112)
+    change = (video[:, 1:] - video[:, :-1]).abs().mean(dim=(1, 2, 3, 4))
+    assert bool((change > 0.02).all())
+    assert bool((video.std(dim=(1, 2, 3, 4)) > 10).all())

@@ -11,8 +11,10 @@ from selfsup.testing import (
 
 ENTRY_MODULES = (
     "selfsup.plugins.builtin",
+    "selfsup_audio.plugin",
     "selfsup_tabular.plugin",
     "selfsup_text.plugin",
+    "selfsup_video.plugin",
     "selfsup_vision.plugin",
     "selfsup_bench.plugin",
 )

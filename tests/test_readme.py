@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from PIL import Image
 
 README = Path(__file__).parents[1] / "README.md"
@@ -62,7 +63,40 @@ def tables(tmp_path):
     (tmp_path / "table.csv").write_text("age,job,income\n" + "\n".join(people))
 
 
-@pytest.mark.usefixtures("folders", "tables")
+@pytest.fixture
+def clips(tmp_path):
+    """``clips/`` of the README: short films of a bar that moves up or down, as files and as folders of frames."""
+    for number in range(48):
+        frames = []
+        for step in range(8):
+            pixels = np.zeros((16, 16), dtype=np.uint8)
+            pixels[(number - step if number % 2 else number + step) % 16] = 255
+            frames.append(Image.fromarray(pixels))
+        folder = tmp_path / "clips" / ("up", "down")[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        if number % 3:
+            frames[0].save(folder / f"{number}.gif", save_all=True, append_images=frames[1:], duration=40)
+            continue
+        (folder / str(number)).mkdir()
+        for place, frame in enumerate(frames):
+            frame.save(folder / str(number) / f"{place}.png")
+
+
+@pytest.fixture
+def recordings(tmp_path):
+    """``recordings/`` of the README: low and high tones in noise, of two rates."""
+    generator = np.random.default_rng(0)
+    for number in range(288):
+        name, hertz = (("low", 300), ("high", 1200))[number % 2]
+        rate = 8000 if number % 3 else 16000
+        times = np.arange(int(generator.uniform(0.1, 0.3) * rate)) / rate
+        tone = 0.3 * np.sin(2 * np.pi * hertz * generator.uniform(0.8, 1.2) * times) + generator.normal(0, 0.01, len(times))
+        folder = tmp_path / "recordings" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        soundfile.write(folder / f"{number:03}.wav", tone, rate)
+
+
+@pytest.mark.usefixtures("folders", "tables", "recordings", "clips")
 def test_commands(cli):
     commands = [
         line for block in blocks("console") for line in block.splitlines() if line.startswith("selfsup") and line != LONG
@@ -71,7 +105,7 @@ def test_commands(cli):
     for command in commands:
         outcome = cli(*shlex.split(command)[1:])
         assert outcome.status == 0, f"{command}: {outcome.err}"
-    runs = [f"runs/{name}/encoder/model.safetensors" for name in ("photos", "texts", "table")]
+    runs = [f"runs/{name}/encoder/model.safetensors" for name in ("photos", "texts", "table", "recordings", "clips")]
     for left in (*runs, "embeddings.parquet", "backbone.safetensors", "encoder/tokenizer.json"):
         assert Path(left).is_file(), left
 

@@ -8,7 +8,7 @@ from importlib import metadata
 
 from packaging.requirements import Requirement
 
-MODALITY_PACKAGES = {"torchvision", "torchaudio", "transformers", "timm"}
+MODALITY_PACKAGES = {"torchvision", "torchaudio", "soundfile", "soxr", "av", "transformers", "timm"}
 
 IMPORT_ALL = """
 import importlib, pkgutil, sys
@@ -51,10 +51,16 @@ def test_nothing_that_the_core_requires_belongs_to_a_modality():
 def test_a_plugin_brings_no_package_of_another_modality():
     text = requirements("selfsup-text", set())
     assert {"selfsup", "transformers", "tokenizers"} <= text
-    assert text.isdisjoint({"torchvision", "torchaudio", "timm"})
+    assert text.isdisjoint(MODALITY_PACKAGES - {"transformers"})
     tabular = requirements("selfsup-tabular", set())
     assert {"selfsup", "scikit-learn"} <= tabular
     assert tabular.isdisjoint(MODALITY_PACKAGES | {"tokenizers"})
+    audio = requirements("selfsup-audio", set())
+    assert {"selfsup", "torchaudio", "soundfile", "soxr", "transformers"} <= audio
+    assert audio.isdisjoint({"torchvision", "timm", "av"})
+    video = requirements("selfsup-video", set())
+    assert {"selfsup", "torchvision", "timm", "av"} <= video
+    assert video.isdisjoint({"torchaudio", "soundfile", "soxr", "transformers", "tokenizers"})
 
 
 def test_the_benchmark_requires_no_plugin():
@@ -65,7 +71,8 @@ def test_the_benchmark_requires_no_plugin():
 
 
 def test_every_module_of_the_core_imports_without_them():
-    absent = MODALITY_PACKAGES | {"PIL", "selfsup_tabular", "selfsup_text", "selfsup_vision", "selfsup_bench"}
+    siblings = {"selfsup_audio", "selfsup_tabular", "selfsup_text", "selfsup_video", "selfsup_vision", "selfsup_bench"}
+    absent = MODALITY_PACKAGES | siblings | {"PIL"}
     env = {**os.environ, "SELFSUP_PLUGINS": "", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "-c", IMPORT_ALL.format(absent=absent)], capture_output=True, text=True, check=False, env=env

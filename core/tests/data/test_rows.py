@@ -81,6 +81,12 @@ def test_select_keeps_order_and_class_ids():
         rows.select([3])
 
 
+def test_rows_of_a_selection_are_called_by_their_number_in_the_source():
+    part = rows_of(["a", "b", "a", "b"]).select([3, 1, 2])
+    assert [part.describe(place) for place in range(3)] == ["row 3", "row 1", "row 2"]
+    assert part.select([2, 0]).describe(1) == "row 3"
+
+
 def test_split_off_is_stratified_and_complete():
     rows = rows_of(["a"] * 90 + ["b"] * 10)
     rest, part = rows.split_off(0.2, seed=3)

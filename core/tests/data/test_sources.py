@@ -282,7 +282,7 @@ def test_folder_of_table_shards(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "content"), [("t.parquet", "no parquet"), ("t.json", "{no json"), ("t.csv", ""), ("t.arrow", "no arrow")]
+    ("name", "content"), [("t.parquet", "no parquet"), ("t.json", "{no json"), ("t.csv", 'a,b\n"1'), ("t.arrow", "no arrow")]
 )
 def test_table_that_is_not_what_its_suffix_says(tmp_path, name, content):
     with pytest.raises(SourceError, match=rf"Cannot read .*{name}"):
@@ -295,6 +295,20 @@ def test_table_without_a_row(tmp_path):
     )
     with pytest.raises(SourceError, match="holds no row"):
         load_source(tmp_path / "t.parquet", modality=TEXTS)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("t.csv", ""), ("t.csv", "text,label\n\n"), ("t.tsv", "text"), ("t.txt", " \n\n"), ("t.jsonl", "")]
+)
+def test_text_file_without_a_row(tmp_path, name, content):
+    with pytest.raises(SourceError, match=rf"{name} holds no row"):
+        load_source(put(tmp_path / name, content), modality=TEXTS)
+
+
+def test_label_column_without_a_label_is_named(tmp_path):
+    put(tmp_path / "t.csv", "text,kind\ngood,\nbad,\n")
+    with pytest.raises(ColumnError, match=r"'kind' holds no label.*--label"):
+        load_source(tmp_path / "t.csv", modality=TEXTS, label="kind").class_names  # noqa: B018
 
 
 def test_single_media_file_is_no_source(tmp_path):

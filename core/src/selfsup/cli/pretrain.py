@@ -30,7 +30,7 @@ from selfsup.errors import ConfigError
 @click.option("--strategy", type=click.Choice(["auto", "ddp", "fsdp"]), help="How several devices share the work.")
 @click.option("--seed", type=int, metavar="N", help="Seed of weights, order and views [default: 0].")
 @click.option("--val", metavar="SRC", help="Labelled rows for a probe that is shown while the run goes on.")
-@click.option("--label", metavar="COLUMN", help="The label column (never seen by the task).")
+@click.option("--label", metavar="COLUMN", help="The label column; seen by no task but supervised ones.")
 @click.option("--column", "columns", metavar="ROLE=NAME", multiple=True, help="Which column holds what: image=photo.")
 @click.option("--max-bad-rows", type=float, metavar="X", help="Part of the rows that may be unreadable [default: 0.01].")
 @click.option(

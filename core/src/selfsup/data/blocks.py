@@ -41,7 +41,10 @@ class BlockStore(Store):
             raise DataError(f"The keys {', '.join(ends)} differ in their steps: samples cannot be joined into blocks.")
         total = int(first[-1])
         if total < length:
-            raise DataError(f"All rows together have {total} steps, too few for one block of {length}: choose shorter blocks.")
+            raise DataError(
+                f"All rows together have {total} steps, too few for one block of {length}. Give more rows, or change the "
+                "processor's options (for text: --set processor.max_length=N, or --set processor.packing=none)."
+            )
         for key, field in self.fields.items():
             trailing = field.shape if key in self._starts else field.shape[1:]
             self.fields[key] = replace(field, shape=(length, *trailing), starts="")

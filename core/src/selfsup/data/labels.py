@@ -25,6 +25,10 @@ def class_names_of(dataset: Any, column: str) -> tuple[str, ...]:
     if feature_name(feature) == "ClassLabel":
         return tuple(feature.names)
     kind = feature_name(feature)
+    if kind == "null" or (
+        kind.startswith("float") and all(chunk.null_count == len(chunk) for chunk in _chunks(dataset, column))
+    ):
+        raise ColumnError(f"Label column {column!r} holds no label. Choose another column with --label.")
     if kind != "string" and not kind.startswith(("int", "uint", "bool")):
         raise ColumnError(
             f"Label column {column!r} is of type {kind}; classes are whole numbers, strings or booleans. "

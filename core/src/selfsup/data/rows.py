@@ -48,6 +48,8 @@ class Rows:
     """Where relative paths in the rows start."""
     media: frozenset[str] = field(default=frozenset())
     """Roles whose values are files."""
+    places: IndexArray | None = field(default=None, repr=False, compare=False)
+    """[N], where each row lies in the source, where these are a selection of its rows."""
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -90,14 +92,15 @@ class Rows:
         return rows
 
     def describe(self, index: int) -> str:
-        """What to call one row in a message: its file where it has one, else its number."""
+        """What to call one row in a message: its file where it has one, and its number in the source."""
+        number = index if self.places is None else int(self.places[index])
         for role in sorted(self.media):
             column = self._paths_only[index : index + 1].column(self.columns[role])
             value = column.combine_chunks().to_pylist()[0]
             path = value.get("path") if isinstance(value, dict) else value if isinstance(value, str) else None
             if path:
-                return f"row {index} ({path})"
-        return f"row {index}"
+                return f"row {number} ({path})"
+        return f"row {number}"
 
     @functools.cached_property
     def class_names(self) -> tuple[str, ...]:
@@ -138,7 +141,8 @@ class Rows:
         digest = hashlib.sha256(self.fingerprint.encode() + places.tobytes()).hexdigest()
         dataset = self.dataset.select(places, keep_in_memory=True)
         names = self.class_names if self.label is not None else None
-        return replace(self, dataset=dataset, names=names, fingerprint=digest)
+        known = places if self.places is None else self.places[places]
+        return replace(self, dataset=dataset, names=names, fingerprint=digest, places=known)
 
     def split_off(self, fraction: float, seed: int) -> tuple[Rows, Rows]:
         """Part the rows in two: the rest, and a random ``fraction`` of each class (of all rows where there are no labels).

@@ -17,6 +17,7 @@ from selfsup.errors import SourceError
 from selfsup.files import storage_error, storage_errors
 
 TABLE_SUFFIXES = (".parquet", ".csv", ".tsv", ".json", ".jsonl", ".arrow", ".txt")
+_PLAIN = (".csv", ".tsv", ".json", ".jsonl", ".txt")
 _BLOCK = 1 << 20
 _BLOCK_ROWS = 65_536
 _HINT = "Tables are converted below the folder that SELFSUP_CACHE names."
@@ -57,6 +58,8 @@ def read_tables(files: Sequence[Path]) -> tuple[Any, str]:
     with storage_errors(cache, hint=_HINT):
         cache.mkdir(parents=True, exist_ok=True)
     shown = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+    if suffix in _PLAIN and not any(_has_rows(file, header=suffix in (".csv", ".tsv")) for file in files):
+        raise SourceError(f"{shown} holds no row.")
     with quiet_datasets():
         try:
             if suffix == ".parquet":
@@ -79,6 +82,13 @@ def read_tables(files: Sequence[Path]) -> tuple[Any, str]:
     if len(dataset) == 0:
         raise SourceError(f"{shown} holds no row.")
     return dataset, fingerprint
+
+
+def _has_rows(file: Path, *, header: bool) -> bool:
+    """Whether a text file holds a line that is not blank (beside its first): the readers' words for that are of no help."""
+    with file.open("rb") as stream:
+        filled = (line for line in stream if line.strip())
+        return next(filled, None) is not None and (not header or next(filled, None) is not None)
 
 
 def _without_empty_lines(dataset: Any) -> Any:

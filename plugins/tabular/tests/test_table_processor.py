@@ -259,3 +259,9 @@ def test_the_plugin_is_a_modality_of_whole_rows():
     assert isinstance(TABULAR, ModalitySpec)
     assert TABULAR.columns == {}
     assert [flag.name for flag in TABULAR.flags] == ["categorical", "numeric", "dates", "drop"]
+
+
+def test_so_few_rows_that_none_might_be_drawn_are_refused():
+    with pytest.raises(ValueError, match="fit_rows"):
+        TableProcessor.Config(fit_rows=99)
+    assert TableProcessor.Config(fit_rows=100)

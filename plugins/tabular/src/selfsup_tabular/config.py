@@ -42,8 +42,8 @@ class TableProcessorConfig(Config):
     """Texts that stand for a missing value, once white space is cut off."""
     absent_columns: Literal["error", "missing"] = "error"
     """Whether a table without one of the columns is refused, or taken as if all values of it were missing."""
-    fit_rows: int = Field(default=100_000, ge=1)
-    """Most rows that scales and categories are learned from; more are sampled evenly."""
+    fit_rows: int = Field(default=100_000, ge=100)
+    """About so many rows, sampled evenly, are what scales and categories are learned from; at least 100."""
 
     @model_validator(mode="after")
     def _check_kinds(self) -> Self:

@@ -58,7 +58,7 @@ class TableProcessor(Processor):
         return self._plan
 
     def fit(self, rows: Iterable[Row] | Any) -> Self:
-        """Learn from training rows: from at most ``fit_rows`` of them, drawn evenly.
+        """Learn from training rows: from about ``fit_rows`` of them, drawn evenly.
 
         Args:
             rows: :class:`~selfsup.data.Rows`, dicts, or a whole table.

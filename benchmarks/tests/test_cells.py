@@ -4,6 +4,7 @@ from dataclasses import fields, replace
 
 import pytest
 
+from selfsup.errors import SpecError
 from selfsup.specs import BenchmarkSpec
 from selfsup_bench.cells import Cell, distinct, lines, reference
 
@@ -73,3 +74,28 @@ def test_tasks_on_one_backbone_share_their_references() -> None:
     kinds = [cell.kind for cell in cells]
     assert {kind: kinds.count(kind) for kind in set(kinds)} == {"task": 6, "random-init": 2, "supervised": 2, "raw": 2}
     assert [cell.seed for cell in cells] == sorted(cell.seed for cell in cells)
+
+
+def test_further_raw_features_and_another_network_are_references() -> None:
+    kinds = ("raw-tones", "supervised-other/net")
+    overrides = {**CELL.overrides, "supervised.optimization.lr": 0.3, f"{kinds[1]}.backbone.depth": 2}
+    spec = BenchmarkSpec(
+        id="a", summary="x", task="toy/a", dataset="toyset", suites=("quick",), steps=5, overrides=overrides, references=kinds
+    )
+    (line,) = lines([spec], (0,), {"a": ("toy", "net")})
+    assert list(line.cells) == ["task", "random-init", "supervised", "raw", *kinds]
+    assert not any(key.startswith("supervised") for key in line.cells["task"][0].overrides)
+    raw, other = (line.cells[kind][0] for kind in kinds)
+    assert (raw.task, raw.backbone, raw.steps) == ("toy/raw-tones", "", 0)
+    assert dict(raw.overrides) == dict(line.cells["raw"][0].overrides)
+    assert (other.task, other.backbone, other.steps) == ("toy/supervised", "other/net", 5)
+    own = {"optimization.batch_size": 64, "optimization.lr": 0.3, "backbone.depth": 2, "evaluators.knn.k": 5}
+    assert dict(other.overrides) == own
+    assert [cell.kind for cell in distinct([line])] == ["raw", "raw-tones", "random-init", "supervised", kinds[1], "task"]
+
+
+@pytest.mark.parametrize("kind", ["trees", "raw-", "supervised-"])
+def test_references_that_there_are_not(kind: str) -> None:
+    spec = BenchmarkSpec(id="a", summary="x", task="toy/a", dataset="d", suites=("quick",), steps=5, references=(kind,))
+    with pytest.raises(SpecError, match=f"names the reference '{kind}'; there is boosting, raw-NAME, supervised-BACKBONE"):
+        lines([spec], (0,), {"a": ("toy", "net")})

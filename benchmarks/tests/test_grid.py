@@ -16,11 +16,11 @@ from selfsup.errors import ConfigError, UnknownIdError
 from selfsup.evaluation import Split
 from selfsup.registry import registry
 from selfsup_bench.quality import grid
+from selfsup_bench.quality.cells import Chosen, Grid, GridData, cells_of, chosen_references, chosen_tasks, split_labels
 from selfsup_bench.quality.grid import GridCell, run_grid
-from selfsup_bench.quality.grid_report import markdown, surely_better, tables
+from selfsup_bench.quality.grid_report import markdown, recalls, surely_better, tables
 from selfsup_bench.quality.measure import label_count, measure, scored
-from selfsup_bench.quality.options import chosen_references, chosen_tasks, split_labels
-from selfsup_bench.quality.tabular import TABLES, tabular
+from selfsup_bench.quality.tabular import GRID, tabular
 from selfsup_bench.quality.tfidf import ideographic, tfidf_log_probabilities
 
 
@@ -148,9 +148,80 @@ def test_tasks_and_references_are_chosen_by_name() -> None:
     assert split_labels("", ("1",)) == ("1",)
 
 
+def test_cells_of_a_grid() -> None:
+    pytest.importorskip("selfsup_tabular", reason="needs the tabular plugin")
+    few = GridData(labels=("5", "all"), overrides={"a": 1}, own={"vime": {"b": 2, "c": 3}})
+    made = Grid(
+        modality="tabular",
+        data={"wine": few, "digits-table": GridData(label="label", metric="macro_f1", labels=("all",))},
+        other=GridData(labels=("7",)),
+        tasks=("vime", "masked-cells"),
+        references=("random-init", "scratch", "raw"),
+        backbone="mlp",
+        single="tabular-resnet",
+        shared={"c": 0},
+        of_backbone={"ft-transformer": {"d": 4}},
+    )
+    cells = cells_of(made, Chosen(steps=9, seeds=2), registry())
+    assert [(each.dataset, each.seed) for each in cells[::8]] == [(n, s) for n in made.data for s in (0, 1)]
+    pairs = [(each.method, each.backbone) for each in cells[:8]]
+    assert pairs == [
+        ("vime", "mlp"),
+        ("masked-cells", "ft-transformer"),
+        ("random-init", "ft-transformer"),
+        ("random-init", "mlp"),
+        ("scratch", "mlp"),
+        ("raw", ""),
+        ("random-init", "tabular-resnet"),
+        ("scratch", "tabular-resnet"),
+    ]
+    assert dict(cells[0].overrides) == {"c": 3, "a": 1, "b": 2}  # options of one method on one data set
+    assert dict(cells[1].overrides) == {"c": 0, "d": 4, "a": 1}
+    assert dict(cells[16].overrides) == {"c": 0}
+    assert [each.repeats for each in cells[:8]] == [3, 3, 3, 3, 1, 3, 3, 1]
+    assert {(each.label, each.labels, each.steps) for each in cells[:8]} == {("", ("5", "all"), 9)}
+    chosen = Chosen(datasets=("other",), methods=("vime", "raw"), labels="3", steps=9, seeds=1, finetune=True, noise=0.1)
+    named = cells_of(made, chosen, registry())
+    assert [each.method for each in named] == ["vime", "random-init", "raw"]
+    assert [each.finetune for each in named] == [True, False, False]
+    assert {(each.dataset, each.labels, each.label_noise) for each in named} == {("other", ("3",), 0.1)}
+    assert [each.backbone for each in cells_of(made, Chosen(methods=("single-frame",), steps=1, seeds=1), registry())[:3]] == [
+        "mlp",
+        "tabular-resnet",
+        "tabular-resnet",
+    ]
+
+
+def test_digits_as_columns_have_options_of_their_own_for_scarf() -> None:
+    pytest.importorskip("selfsup_tabular", reason="needs the tabular plugin")
+    cells = cells_of(GRID, Chosen(steps=1, seeds=1), registry())
+    rates = {(each.dataset, each.method): dict(each.overrides).get("views.rate") for each in cells}
+    assert {place for place, rate in rates.items() if rate is not None} == {("digits-table", "scarf")}
+    assert rates["digits-table", "scarf"] == 0.4
+
+
+def test_names_of_results_stay_what_they_were() -> None:
+    """Results that earlier calls left are found again by these names."""
+    assert cell("vime", seed=1).name() == "wine.vime.mlp.seed1.ad3096bdfc"
+
+
+def test_retrieval_is_a_table_of_its_own() -> None:
+    scores = {"5": {"accuracy": 0.5, "recall_at_1": 0.3, "recall_at_5": 0.4}, "all": {"recall_at_1": 0.6, "recall_at_5": 0.8}}
+    found = {
+        cell("vime", labels=("5", "all")): scores,
+        cell("scratch", labels=("5", "all")): {"5": {}, "all": {"accuracy": 1.0}},
+    }
+    (table,) = tables(recalls(found), {"wine": "recall"})
+    assert [row.method for row in table.rows] == ["vime"]
+    text = markdown(table)
+    assert text.startswith("wine, recall %:")
+    assert "| method | backbone | R@1 | R@5 |" in text
+    assert "| vime | mlp | 60.0 | 80.0 |" in text
+
+
 def test_tabular_from_the_command_line(tmp_path: Path) -> None:
     pytest.importorskip("selfsup_tabular", reason="needs the tabular plugin")
-    assert set(TABLES) >= {"adult", "letter", "digits-table"}
+    assert set(GRID.data) >= {"adult", "letter", "digits-table"}
     arguments = ["--dataset", "wine", "--method", "raw", "--method", "vime", "--seeds", "2", "--steps", "2", "--jobs", "1"]
     result = CliRunner().invoke(tabular, [*arguments, "--labels", "50%", "--out", str(tmp_path / "out")])
     assert result.exit_code == 0, result.output

@@ -90,3 +90,25 @@ def test_table_as_markdown(plan: Plan, records: dict[str, Record]) -> None:
     table = markdown(build(plan, records).tables[0])
     assert "| alpha | net | 90.0 ± 2.5 | 83.3 ± 0.0 | 92.0 ± 2.5 | 1,501 |" in table
     assert "| *random init* | net |" in table
+
+
+def test_references_of_a_benchmark_have_names(records: dict[str, Record]) -> None:
+    kinds = ("raw-tones", "supervised-still")
+    spec = BenchmarkSpec(
+        id="alpha", summary="x", task="toy/alpha", dataset="toyset", suites=("quick",), steps=40, references=kinds
+    )
+    made = tuple(lines([spec], (0,), {"alpha": ("toy", "net")}))
+    keys = {cell.key({}): cell.key({}) for cell in Plan("quick", (0,), made, {}).cells()}
+    plan = Plan("quick", (0,), made, keys)
+    some = next(record for record in records.values() if record.status == "done")
+    level = {"task": 0.7, "random-init": 0.5, "supervised": 0.9, "raw": 0.6, "raw-tones": 0.8, "supervised-still": 0.75}
+    found = {
+        plan.key(cell): replace(some, key=plan.key(cell), cell=cell, metrics={"knn.accuracy": level[cell.kind]})
+        for cell in plan.cells()
+    }
+    table = build(plan, found).tables[0]
+    note = next(row.note for row in table.rows if row.kind == "task")
+    assert note == "the raw input (tones) is better; supervised still is better"
+    text = markdown(table)
+    assert "| *raw input, tones* | – |" in text
+    assert "| *supervised* | still |" in text

@@ -1,4 +1,4 @@
-"""Cells of every kind on the embedded text and tables, for a few steps."""
+"""Cells of every kind on the embedded text, tables, sounds and videos, for a few steps."""
 
 from __future__ import annotations
 
@@ -76,9 +76,71 @@ def test_text_has_counted_words_as_a_reference(tmp_path: Path) -> None:
     assert "*raw input*" in table
 
 
-def test_the_quick_suite_covers_three_modalities() -> None:
+def test_sounds_have_two_kinds_of_raw_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("selfsup_audio", reason="needs the audio plugin")
+    few_rows(tmp_path, monkeypatch, "audio", "synthetic-sounds")
+    overrides = {
+        "optimization.batch_size": 8,
+        "backbone.channels": 4,
+        "backbone.embed_dim": 8,
+        "backbone.mel.n_mels": 16,
+        "backbone.mel.hop_seconds": 0.02,
+    }
+    records, table = records_of(
+        tmp_path / "out",
+        overrides,
+        task="audio/simclr",
+        dataset="synthetic-sounds",
+        evaluators=("linear",),
+        references=("raw-mfcc",),
+    )
+    assert set(records) == {"task", "random-init", "supervised", "raw", "raw-mfcc"}
+    assert records["raw"].metrics["linear.accuracy"] > 0.3
+    assert records["raw-mfcc"].metrics["linear.accuracy"] > 0.3
+    assert records["raw"].metrics != records["raw-mfcc"].metrics
+    assert "*raw input, mfcc*" in table
+
+
+def test_videos_have_a_single_frame_as_a_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("selfsup_video", reason="needs the video plugin")
+    few_rows(tmp_path, monkeypatch, "video", "moving-digits")
+    kind = "supervised-single-frame"
+    overrides = {
+        "optimization.batch_size": 8,
+        "backbone.width": 4,
+        "backbone.stages": 2,
+        f"{kind}.backbone.width": 4,
+        f"{kind}.backbone.stages": 2,
+        "processor.frames": 4,
+        "objective.hidden_dim": 16,
+    }
+    records, table = records_of(
+        tmp_path / "out",
+        overrides,
+        task="video/cvrl",
+        dataset="moving-digits",
+        evaluators=("retrieval", "linear"),
+        references=(kind,),
+    )
+    assert set(records) == {"task", "random-init", "supervised", "raw", kind}
+    assert records[kind].cell.backbone == "single-frame"
+    assert {"retrieval.recall_at_1", "retrieval.recall_at_5", "retrieval.recall_at_10"} <= set(records["task"].metrics)
+    assert "| *supervised* | single-frame |" in table
+
+
+def few_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, modality: str, name: str) -> None:
+    """Put every 21st row of an embedded data set in its place: rows of eight classes take turns."""
+    folder = tmp_path / "data" / modality / name
+    folder.mkdir(parents=True)
+    for split in ("train", "test"):
+        rows = registry().load(registry().get("dataset", name))(split)
+        rows.select(range(0, len(rows), 21)).to_parquet(str(folder / f"{split}.parquet"))
+    monkeypatch.setenv("SELFSUP_DATA", str(tmp_path / "data"))
+
+
+def test_the_quick_suite_covers_five_modalities() -> None:
     quick = [spec for spec in BENCHMARKS if "quick" in spec.suites]
-    assert {spec.task.partition("/")[0] for spec in quick} == {"vision", "text", "tabular"}
+    assert {spec.task.partition("/")[0] for spec in quick} == {"vision", "text", "tabular", "audio", "video"}
     found = registry()
     for spec in quick:
         assert found.get("dataset", spec.dataset).embedded

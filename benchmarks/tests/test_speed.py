@@ -4,9 +4,11 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
 from selfsup.errors import BenchmarkError
@@ -54,8 +56,6 @@ def test_made_up_images_are_the_same_for_the_same_seed(tmp_path: Path) -> None:
 def test_made_up_embeddings_have_common_classes() -> None:
     train, labels = embeddings(200, 0, spread=0.1)
     test, wanted = embeddings(50, 1, spread=0.1)
-    import torch
-
     assert (labels[torch.cdist(test, train).argmin(dim=1)] == wanted).all()
 
 
@@ -188,3 +188,58 @@ def test_peers_train(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(curve.losses) == 10
     assert curve.losses[0] == pytest.approx(np.log(50), rel=0.1)
     assert curve.tokens_per_second > 10
+
+
+def test_memory_of_a_few_recordings() -> None:
+    pytest.importorskip("selfsup_audio", reason="needs the audio plugin")
+    from selfsup_bench.speed.memory import audio_memory_figure
+
+    figure = audio_memory_figure(Settings(rows=200))
+    assert figure.what.endswith("200 rows against 40")
+    assert (figure.goal, figure.compare) == (1.05, "<=")
+    assert "the files have 3 and 1 MB" in figure.note
+    assert 0.8 < figure.value < 1.3
+
+
+def test_made_up_videos_and_recordings(tmp_path: Path) -> None:
+    pytest.importorskip("av", reason="needs PyAV")
+    import av
+
+    from selfsup_bench.speed.media import write_sounds, write_videos
+
+    write_sounds(tmp_path / "sounds", 3)
+    sizes = [path.stat().st_size for path in sorted((tmp_path / "sounds").iterdir())]
+    assert sizes == [16_044] * 3
+    write_videos(tmp_path / "videos", 2, size=32, frames=20)
+    first, second = sorted((tmp_path / "videos").iterdir())
+    assert first.read_bytes() != second.read_bytes()
+    with av.open(str(first)) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert len(frames) == 20
+    assert frames[0].shape == (32, 32, 3)
+    assert np.abs(frames[0].astype(int) - frames[1]).mean() > 1
+
+
+def test_both_sides_of_decoding_see_every_video_in_every_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("selfsup_video", reason="needs the video plugin")
+    from selfsup_bench.speed import decoding
+    from selfsup_bench.speed.media import write_videos
+
+    monkeypatch.setattr(decoding, "WORKERS", 0)
+    monkeypatch.setattr(decoding.torch.utils.data, "DataLoader", _without_workers)
+    write_videos(tmp_path / "videos", 5, size=32, frames=64)
+    asked: list[int] = []
+    real = decoding.PeerClips.__getitem__
+    monkeypatch.setattr(decoding.PeerClips, "__getitem__", lambda self, i: asked.append(i) or real(self, i))
+    assert decoding.decoded_clips(tmp_path / "videos") > 0
+    assert sorted(asked) == sorted(list(range(5)) * 3)
+    clip = decoding.PeerClips(tmp_path / "videos")[0]
+    assert clip.shape == (8, 3, 64, 64)
+    assert len({frame.numpy().tobytes() for frame in clip}) == 8
+    assert decoding.cached_clips(tmp_path / "videos") > 0
+
+
+def _without_workers(data: Any, **options: Any) -> Any:
+    """A loader in this process."""
+    options.pop("persistent_workers")
+    return torch.utils.data.dataloader.DataLoader(data, **options)

@@ -8,7 +8,7 @@ import pytest
 
 from selfsup.registry import registry
 from selfsup.specs import BenchmarkSpec
-from selfsup_bench.cells import RAW_KINDS
+from selfsup_bench.cells import is_raw
 from selfsup_bench.executors.local import LocalExecutor
 from selfsup_bench.planning import Planned, choose, make_plan
 from selfsup_bench.records import RecordStore
@@ -70,7 +70,7 @@ def test_every_benchmark_that_is_registered_can_be_planned(monkeypatch: pytest.M
         planned = plan_of(*choose(BENCHMARKS, suite=suite))
         assert planned.left_out == ()
         for cell in planned.plan.cells():
-            if cell.kind not in RAW_KINDS:
+            if not is_raw(cell.kind):
                 options = run_options(cell)
                 overrides = options.pop("overrides")
                 resolve_config({**overrides, **{key: value for key, value in options.items() if value != ""}})

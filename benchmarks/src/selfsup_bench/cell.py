@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfsup.errors import SelfsupError
-from selfsup_bench.cells import RAW_KINDS, Cell
+from selfsup_bench.cells import Cell, is_raw
 from selfsup_bench.executors.base import Job
 from selfsup_bench.records import Projection, Record, RecordStore, read_json
 
@@ -68,7 +68,7 @@ def measure(job: Job) -> Record:
     limit_threads(job.threads)
     cell = job.cell
     device = _device(job.device)
-    trained = _raw(cell) if cell.kind in RAW_KINDS else _pretrained(job)
+    trained = _raw(cell) if is_raw(cell.kind) else _pretrained(job)
     encoder = trained.encoder.to(device)
     evaluation_began = time.perf_counter()
     results = selfsup.evaluate(
@@ -166,22 +166,9 @@ def thin(curve: list[tuple[int, float]]) -> tuple[tuple[int, float], ...]:
 
 
 def _raw(cell: Cell) -> Trained:
-    from selfsup.data import load_source
-    from selfsup.errors import BenchmarkError
-    from selfsup.registry import registry
-    from selfsup.validation import validated
-    from selfsup_bench.raw import raw_encoder
+    from selfsup_bench.raw import fitted_raw_encoder
 
-    found = registry()
-    modality = found.get("modality", cell.modality)
-    features = found.modality_objects(cell.modality).raw_features
-    if features is None:
-        raise BenchmarkError(f"the modality {cell.modality!r} registers no raw features, so there is nothing to compare with.")
-    rows = load_source(cell.dataset, modality=modality, split="train").without_labels()
-    kind = found.processor_class(cell.modality)
-    given = {key.removeprefix("processor."): value for key, value in cell.overrides.items() if key.startswith("processor.")}
-    processor = kind(validated(kind.Config, given, what="the processor's options")).fit(rows)
-    return Trained(raw_encoder(processor, features, processor(rows.read(range(1)))))
+    return Trained(fitted_raw_encoder(cell.modality, cell.dataset, kind=cell.kind, overrides=cell.overrides))
 
 
 def _projection(encoder: Encoder, cell: Cell) -> Projection:

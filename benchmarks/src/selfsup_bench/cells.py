@@ -6,20 +6,36 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 from selfsup.errors import SpecError
 from selfsup.specs import BenchmarkSpec
 
-Kind = Literal["task", "random-init", "supervised", "raw", "boosting"]
-"""A pretext task, or a reference: the untrained network, training with all labels, the raw features, boosted trees on these."""
+Kind = str
+"""``task``, or a reference: ``random-init`` (the untrained network), ``supervised`` (training with all labels), ``raw`` (raw
+features), ``boosting`` (boosted trees on these), ``raw-NAME`` (further raw features of the modality), ``supervised-BACKBONE``
+(training another network with all labels)."""
 
 REFERENCES: tuple[Kind, ...] = ("random-init", "supervised", "raw")
 """Those that every benchmark has."""
-OPTIONAL: tuple[Kind, ...] = ("boosting",)
+OPTIONAL = ("boosting", "raw-NAME", "supervised-BACKBONE")
 """Those that a benchmark may ask for."""
-RAW_KINDS: tuple[Kind, ...] = ("raw", "boosting")
-"""Those that need no network."""
+
+
+def is_raw(kind: Kind) -> bool:
+    """Whether it needs no network."""
+    return kind in ("raw", "boosting") or kind.startswith("raw-")
+
+
+def is_supervised(kind: Kind) -> bool:
+    """Whether it is trained with the labels."""
+    return kind == "supervised" or kind.startswith("supervised-")
+
+
+def other_backbone(kind: Kind) -> str:
+    """The backbone of a reference ``supervised-BACKBONE``; empty for all others."""
+    return kind.removeprefix("supervised-") if kind.startswith("supervised-") else ""
+
 
 SHARED_PREFIXES = ("backbone.", "processor.", "evaluators.", "optimization.batch_size", "precision")
 """Overrides of a benchmark that hold for its references too; the others belong to its task."""
@@ -28,7 +44,7 @@ BOOSTING = "boosting"
 """The evaluator of the reference of that name, and of no other cell."""
 
 SUPERVISED_PREFIX = "supervised."
-"""``supervised.optimization.lr`` is the supervised reference's learning rate, and is nothing to the task."""
+"""``supervised.optimization.lr`` is the supervised references' learning rate, and is nothing to the task."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +132,9 @@ def _cells(spec: BenchmarkSpec, seeds: Sequence[int], modality: str, backbone: s
             steps=spec.steps,
             epochs=spec.epochs,
             train_rows=spec.train_rows,
-            overrides=_without(spec.overrides, SUPERVISED_PREFIX, f"evaluators.{BOOSTING}."),
+            overrides=_without(
+                spec.overrides, SUPERVISED_PREFIX, f"evaluators.{BOOSTING}.", *(f"{kind}." for kind in spec.references)
+            ),
             seed=seed,
         )
         for seed in seeds
@@ -127,10 +145,11 @@ def _cells(spec: BenchmarkSpec, seeds: Sequence[int], modality: str, backbone: s
 
 
 def _asked_for(spec: BenchmarkSpec) -> list[Kind]:
-    unknown = sorted(set(spec.references) - set(OPTIONAL))
-    if unknown:
-        raise SpecError(f"BenchmarkSpec {spec.id!r} names the reference {unknown[0]!r}; there is {', '.join(OPTIONAL)}.")
-    return [kind for kind in OPTIONAL if kind in spec.references]
+    known = ("raw-", "supervised-")
+    for kind in spec.references:
+        if kind != BOOSTING and not (kind.startswith(known) and kind not in known):
+            raise SpecError(f"BenchmarkSpec {spec.id!r} names the reference {kind!r}; there is {', '.join(OPTIONAL)}.")
+    return list(spec.references)
 
 
 def _without(overrides: Mapping[str, Any], *prefixes: str) -> dict[str, Any]:
@@ -153,19 +172,26 @@ def reference(cell: Cell, kind: Kind, overrides: Mapping[str, Any]) -> Cell:
         shared = {key: value for key, value in shared.items() if key.startswith(("processor.", trees))}
     else:
         shared = _without(shared, trees)
-    if kind == "supervised":
-        own = {
-            key.removeprefix(SUPERVISED_PREFIX): value for key, value in overrides.items() if key.startswith(SUPERVISED_PREFIX)
-        }
-        return replace(cell, kind=kind, task=f"{cell.modality}/supervised", overrides={**shared, **own})
+    if is_supervised(kind):
+        # Another network has other options.
+        backbone = other_backbone(kind)
+        kept = _without(shared, "backbone.") if backbone else shared
+        own = {**_own(overrides, SUPERVISED_PREFIX), **_own(overrides, f"{kind}.")}
+        return replace(
+            cell,
+            kind=kind,
+            task=f"{cell.modality}/supervised",
+            backbone=backbone or cell.backbone,
+            overrides={**kept, **own},
+        )
     shared = _without(shared, "optimization.", "precision")
-    if kind in RAW_KINDS:
+    if is_raw(kind):
         shared = _without(shared, "backbone.")
     return replace(
         cell,
         kind=kind,
         task=f"{cell.modality}/{kind}",
-        backbone="" if kind in RAW_KINDS else cell.backbone,
+        backbone="" if is_raw(kind) else cell.backbone,
         evaluators=(BOOSTING,) if kind == "boosting" else cell.evaluators,
         steps=0,
         epochs=0,
@@ -173,12 +199,19 @@ def reference(cell: Cell, kind: Kind, overrides: Mapping[str, Any]) -> Cell:
     )
 
 
+def _own(overrides: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    return {key.removeprefix(prefix): value for key, value in overrides.items() if key.startswith(prefix)}
+
+
 def distinct(all_lines: Iterable[Line]) -> list[Cell]:
     """Every cell once: cheap references first, then in turn by seed, so that a whole seed is done early."""
-    order = {"raw": 0, "boosting": 0, "random-init": 1, "supervised": 2, "task": 3}
+
+    def cost(kind: Kind) -> int:
+        return 0 if is_raw(kind) else 2 if is_supervised(kind) else 3 if kind == "task" else 1
+
     seen: dict[str, Cell] = {}
     for line in all_lines:
         for cells in line.cells.values():
             for cell in cells:
                 seen.setdefault(cell.key({}), cell)
-    return sorted(seen.values(), key=lambda cell: (cell.seed, order[cell.kind]))
+    return sorted(seen.values(), key=lambda cell: (cell.seed, cost(cell.kind)))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from selfsup_bench.cells import BOOSTING, Cell, Kind, Line
+from selfsup_bench.cells import BOOSTING, Cell, Kind, Line, other_backbone
 from selfsup_bench.plan import Plan
 from selfsup_bench.records import Record
 from selfsup_bench.statistics import Estimate, aggregate, direction, estimate, paired_gains
@@ -112,7 +112,15 @@ _WORTHY: Mapping[Kind, str] = {
     "raw": "the raw input",
     "boosting": "boosted trees on the raw input",
 }
-"""References that a task ought to beat, and what notes call them."""
+
+
+def worthy(kind: Kind) -> str:
+    """What notes call a reference that a task ought to beat; empty for those that it need not (``supervised``)."""
+    if kind.startswith("raw-"):
+        return f"the raw input ({kind.removeprefix('raw-')})"
+    if backbone := other_backbone(kind):
+        return f"supervised {backbone}"
+    return _WORTHY.get(kind, "")
 
 
 class _Found:
@@ -173,9 +181,7 @@ def _gain(scores: Mapping[Kind, list[float] | None], sign: int) -> tuple[Estimat
         return None, "a cell is missing"
     notes: list[str] = []
     mean = {kind: sum(values) / len(values) for kind, values in scores.items() if values}
-    notes.extend(
-        f"{name} is better" for kind, name in _WORTHY.items() if kind in mean and sign * mean["task"] < sign * mean[kind]
-    )
+    notes.extend(f"{name} is better" for kind in mean if (name := worthy(kind)) and sign * mean["task"] < sign * mean[kind])
     gains = paired_gains(task, random, supervised, sign=sign)
     if gains is None:
         return None, "; ".join(["labels give no advantage over the untrained network, so there is no scale", *notes])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from selfsup.errors import MissingPluginError, SelfsupError, UnknownIdError
 from selfsup.specs import BenchmarkSpec, TargetSpec
-from selfsup_bench.cells import RAW_KINDS, Cell, distinct, lines
+from selfsup_bench.cells import Cell, distinct, is_raw, lines
 from selfsup_bench.plan import Plan
 from selfsup_bench.provenance import circumstances
 from selfsup_bench.records import SCHEMA
@@ -139,7 +139,7 @@ def _default_backbone(registry: Registry, modality: str, *, tokens: bool) -> str
 
 
 def _specs(registry: Registry, cell: Cell) -> list[TargetSpec]:
-    specs: list[TargetSpec] = [registry.get("task", cell.task)] if cell.kind not in RAW_KINDS else []
+    specs: list[TargetSpec] = [registry.get("task", cell.task)] if not is_raw(cell.kind) else []
     specs.append(registry.get("modality", cell.modality))
     if cell.backbone:
         specs.append(registry.get("backbone", cell.backbone))

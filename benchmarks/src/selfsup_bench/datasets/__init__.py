@@ -1,1 +1,1 @@
-"""Real data that comes inside installed packages, so that a benchmark runs without a network."""
+"""Data that comes inside installed packages or is made of it (one set of sounds is synthetic): no network is needed."""

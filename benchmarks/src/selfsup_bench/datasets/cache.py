@@ -25,6 +25,13 @@ Columns = Mapping[str, list[Any]]
 """Column to values; ``label`` among them."""
 
 
+def file_feature() -> Features:
+    """The feature of a column of encoded files: what ``datasets`` keeps of sounds and videos, without asking for a decoder."""
+    from datasets import Features, Value
+
+    return Features({"bytes": Value("binary"), "path": Value("string")})
+
+
 def split_rows(labels: Labels, split: str) -> Labels:
     """Row numbers of a stratified split that depends on nothing but the order of the rows, classes in turn.
 

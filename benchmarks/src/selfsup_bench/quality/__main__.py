@@ -1,11 +1,13 @@
-"""``python -m selfsup_bench.quality simclr``, ``... tasks`` (vision), ``... text`` and ``... tabular``."""
+"""``python -m selfsup_bench.quality simclr`` and ``tasks`` (both vision), ``text``, ``tabular``, ``audio`` and ``video``."""
 
 from __future__ import annotations
 
 import click
 
+from selfsup_bench.quality.audio import audio
 from selfsup_bench.quality.tabular import tabular
 from selfsup_bench.quality.text import text
+from selfsup_bench.quality.video import video
 from selfsup_bench.quality.vision import simclr, tasks
 
 
@@ -14,7 +16,7 @@ def main() -> None:
     """Comparisons on real data. SELFSUP_DATA=DIR names the folder with DIR/<modality>/<name>/{train,test}.parquet."""
 
 
-for command in (simclr, tasks, text, tabular):
+for command in (simclr, tasks, text, tabular, audio, video):
     main.add_command(command)
 
 if __name__ == "__main__":

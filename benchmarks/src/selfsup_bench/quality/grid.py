@@ -17,9 +17,9 @@ from selfsup_bench.executors.local import cpu_count
 from selfsup_bench.provenance import code_digest, versions
 from selfsup_bench.records import read_json, write_json
 
-REFERENCES = ("random-init", "scratch", "raw", "boosting", "tf-idf")
+REFERENCES = ("random-init", "scratch", "raw", "boosting", "tf-idf", "raw-mfcc")
 """Methods that are no pretext task: the untrained network, the same trained with the labels alone (all of its weights), the
-modality's raw features, boosted trees on these, and word counts weighed by rarity (text)."""
+modality's raw features, boosted trees on these, word counts weighed by rarity (text), and statistics of the MFCCs (audio)."""
 
 Scores = Mapping[str, Mapping[str, float]]
 """Setting of the labels to metrics."""
@@ -53,7 +53,7 @@ class GridCell(Config):
     finetune: bool = False
     """Whether a pretrained encoder is scored by training all of its weights in place of a linear probe."""
     overrides: tuple[tuple[str, Any], ...]
-    """Config keys of the pretraining."""
+    """Config keys of the pretraining; those that begin with ``finetune.`` are of training all weights with the labels."""
 
     @property
     def trained(self) -> bool:

@@ -15,7 +15,10 @@ NAMES = {
     "raw": "raw features + logistic regression",
     "boosting": "raw features + boosted trees",
     "tf-idf": "TF-IDF + logistic regression",
+    "raw-mfcc": "MFCC statistics + logistic regression",
 }
+RECALL = "recall_at_"
+"""What the names of retrieval's metrics begin with; they are there where a cell was measured by retrieval, too."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,24 @@ def tables(found: Mapping[GridCell, Scores], metrics: Mapping[str, str]) -> list
     return [_table(dataset, metrics[dataset], labels[dataset], methods) for dataset, methods in by_dataset.items()]
 
 
+def recalls(found: Mapping[GridCell, Scores]) -> dict[GridCell, Scores]:
+    """Retrieval in the form of a grid: R@1, R@5, ... in the place of the settings of the labels.
+
+    Of the setting with the most labels (the last), and of the cells that were measured by retrieval; those whose weights are
+    trained with the labels are not.
+    """
+    made: dict[GridCell, Scores] = {}
+    for cell, scores in found.items():
+        at = {
+            f"R@{name.removeprefix(RECALL)}": {"recall": value}
+            for name, value in scores[cell.labels[-1]].items()
+            if name.startswith(RECALL)
+        }
+        if at:
+            made[cell.model_copy(update={"labels": tuple(at)})] = at
+    return made
+
+
 def _table(
     dataset: str, metric: str, labels: tuple[str, ...], methods: Mapping[tuple[str, str], Mapping[int, Scores]]
 ) -> GridTable:
@@ -102,7 +123,7 @@ def _table(
 def markdown(table: GridTable) -> str:
     """A table as Markdown, in per cent: mean ± half of the 95 % interval, and in brackets what pretraining adds."""
     lines = [
-        f"{table.dataset}, {table.metric.replace('_', ' ')} % by labels:",
+        f"{table.dataset}, {table.metric.replace('_', ' ')} %{' by labels' * (table.metric != 'recall')}:",
         "",
         "| method | backbone | " + " | ".join(table.labels) + " |",
         "|" + " --- |" * (2 + len(table.labels)),

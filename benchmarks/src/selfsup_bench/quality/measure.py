@@ -12,24 +12,24 @@ from torch import Tensor
 
 import selfsup
 from selfsup.artifacts import Encoder
-from selfsup.data import Rows, load_source
 from selfsup.errors import ConfigError
 from selfsup.evaluation import Split
 from selfsup.evaluation.finetune import FinetuneConfig, finetune_classifier
 from selfsup.evaluation.linear import LinearConfig, fit_probe
 from selfsup.evaluation.metrics import auroc, classification_metrics
+from selfsup.evaluation.retrieval import recall_at
 from selfsup.evaluation.splits import load_splits
 from selfsup.evaluation.subsets import balanced_subset, flipped_labels
-from selfsup.registry import registry
 from selfsup.training.precision import resolve_precision
 from selfsup.training.progress import Silent
-from selfsup.validation import validated
 from selfsup_bench.boosting import BoostingConfig, boosted_log_probabilities
 from selfsup_bench.quality.grid import GridCell, Scores
+from selfsup_bench.quality.grid_report import RECALL
 from selfsup_bench.quality.tfidf import tfidf_log_probabilities
-from selfsup_bench.raw import raw_encoder
+from selfsup_bench.raw import fitted_raw_encoder
 
-Predict = Callable[[Split, np.ndarray[tuple[int], np.dtype[np.int64]], int], Tensor]
+IntArray = np.ndarray[tuple[int], np.dtype[np.int64]]
+Predict = Callable[[Split, IntArray, int], Tensor]
 """Training rows with their labels, the rows to use, and a seed to log-probabilities [M, K] of all test rows."""
 
 
@@ -66,8 +66,30 @@ def measure(cell: GridCell, folder: Path) -> Scores:
             known = replace(train, labels=noisy)
             rows = balanced_subset(noisy, count / len(labels), seed=seed)
             metrics.append(scored(predict(known, rows, seed), test.targets()))
+            if cell.modality in RETRIEVED and not _trains_all(cell):
+                metrics[-1] |= recalled(known, rows, test, encoder)
         scores[setting] = {name: float(np.mean([each[name] for each in metrics])) for name in metrics[0]}
     return scores
+
+
+FINETUNE_PREFIX = "finetune."
+"""Overrides of a cell that are options of the training of all weights with the labels, and not of pretraining."""
+RETRIEVED = ("video",)
+"""Modalities whose literature reports retrieval."""
+
+
+def recalled(train: Split, rows: IntArray, test: Split, encoder: Encoder) -> dict[str, float]:
+    """R@1, R@5 and R@10 of test rows among the labelled training rows (Xu et al. 2019, CVPR, VCOP)."""
+    chosen = torch.from_numpy(rows)
+    gallery, labels = train.embeddings(encoder)[chosen], train.targets()[chosen]
+    ks = (1, 5, 10)
+    values = recall_at(test.embeddings(encoder), test.targets(), gallery, labels, ks)
+    return {f"{RECALL}{k}": value for k, value in zip(ks, values, strict=True)}
+
+
+def _trains_all(cell: GridCell) -> bool:
+    """Whether the labels train all weights, so that the encoder's own embeddings are not what is scored."""
+    return cell.method == "scratch" or cell.finetune
 
 
 def label_count(setting: str, n: int) -> int:
@@ -97,10 +119,14 @@ def scored(log_probabilities: Tensor, targets: Tensor) -> dict[str, float]:
 
 def _encoder(cell: GridCell, folder: Path) -> Encoder:
     if not cell.backbone:
-        return _raw(cell)
+        kind = cell.method if cell.method.startswith("raw-") else "raw"
+        return fitted_raw_encoder(
+            cell.modality, cell.dataset, kind=kind, overrides=dict(cell.overrides), label=cell.label or None
+        )
     untrained = not cell.trained
     shared = ("backbone.", "processor.")
-    overrides = {key: value for key, value in cell.overrides if not untrained or key.startswith(shared)}
+    given = {key: value for key, value in cell.overrides if not key.startswith(FINETUNE_PREFIX)}
+    overrides = {key: value for key, value in given.items() if not untrained or key.startswith(shared)}
     if untrained:
         overrides["optimization.batch_size"] = 2  # of no use, but checked against the number of rows
     run = selfsup.pretrain(
@@ -118,44 +144,30 @@ def _encoder(cell: GridCell, folder: Path) -> Encoder:
     return run.encoder
 
 
-def _raw(cell: GridCell) -> Encoder:
-    found = registry()
-    rows = _training_rows(cell).without_labels()
-    kind = found.processor_class(cell.modality)
-    given = {key.removeprefix("processor."): value for key, value in cell.overrides if key.startswith("processor.")}
-    processor = kind(validated(kind.Config, given, what="the processor's options")).fit(rows)
-    features = found.modality_objects(cell.modality).raw_features
-    return raw_encoder(processor, features, processor(rows.read(range(1))))
-
-
-def _training_rows(cell: GridCell) -> Rows:
-    modality = registry().get("modality", cell.modality)
-    return load_source(cell.dataset, modality=modality, split="train", label=cell.label or None)
-
-
 def _predictor(cell: GridCell, encoder: Encoder, test: Split) -> Predict:
-    def probe(train: Split, rows: np.ndarray[tuple[int], np.dtype[np.int64]], seed: int) -> Tensor:
+    def probe(train: Split, rows: IntArray, seed: int) -> Tensor:
         chosen, targets = torch.from_numpy(rows), train.targets()
         n_classes = len(train.class_names)
         fitted = fit_probe(train.embeddings(encoder)[chosen], targets[chosen], n_classes, LinearConfig(), seed=seed)
         return fitted.log_probabilities(test.embeddings(encoder))
 
-    def boosting(train: Split, rows: np.ndarray[tuple[int], np.dtype[np.int64]], seed: int) -> Tensor:
+    def boosting(train: Split, rows: IntArray, seed: int) -> Tensor:
         chosen, n_classes = torch.from_numpy(rows), len(train.class_names)
         known, new = train.embeddings(encoder)[chosen], test.embeddings(encoder)
         # At scikit-learn's 20 rows a leaf, few rows make no tree at all.
         config = BoostingConfig(leaf=max(1, min(20, len(rows) // 20)))
         return boosted_log_probabilities(known, train.targets()[chosen], new, n_classes, config, seed=seed)
 
-    def whole(train: Split, rows: np.ndarray[tuple[int], np.dtype[np.int64]], seed: int) -> Tensor:
+    def whole(train: Split, rows: IntArray, seed: int) -> Tensor:
         # The same rows as the others': the draw depends on labels, share and seed alone.
-        config = FinetuneConfig(fraction=len(rows) / len(train.store), epochs=cell.finetune_epochs)
+        options = {key.removeprefix(FINETUNE_PREFIX): value for key, value in cell.overrides if key.startswith(FINETUNE_PREFIX)}
+        config = FinetuneConfig(fraction=len(rows) / len(train.store), epochs=cell.finetune_epochs, **options)
         classifier = finetune_classifier(encoder, train, config, seed=seed)
         return classifier.log_probabilities(classifier.encoder.embed_store(test.store, precision=test.precision))
 
-    def tfidf(train: Split, rows: np.ndarray[tuple[int], np.dtype[np.int64]], seed: int) -> Tensor:
+    def tfidf(train: Split, rows: IntArray, seed: int) -> Tensor:
         return tfidf_log_probabilities(train, rows, test, seed=seed)
 
-    if cell.method == "scratch" or cell.finetune:
+    if _trains_all(cell):
         return whole
     return {"boosting": boosting, "tf-idf": tfidf}.get(cell.method, probe)

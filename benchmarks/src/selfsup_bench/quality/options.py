@@ -1,4 +1,4 @@
-"""Options that the quality commands of text and tables share, and what they do with the cells."""
+"""Options that the quality commands of texts, tables, sounds and videos share, and what they do with the cells."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from typing import Any, TypeVar
 import click
 
 from selfsup.cli.output import emit, json_option
-from selfsup.errors import UnknownIdError
-from selfsup.registry import Registry
-from selfsup.specs import TaskSpec
+from selfsup_bench.quality.cells import Chosen, Grid, cells_of, data_of
 from selfsup_bench.quality.grid import GridCell, run_grid
-from selfsup_bench.quality.grid_report import LEGEND, markdown, surely_better, tables
+from selfsup_bench.quality.grid_report import LEGEND, markdown, recalls, surely_better, tables
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -65,41 +63,12 @@ def grid_options(*, seeds: int, steps: int) -> Callable[[F], F]:
     return add
 
 
-def chosen_tasks(
-    found: Registry, modality: str, methods: Sequence[str], *, usual: Sequence[str], references: Sequence[str]
-) -> list[TaskSpec]:
-    """The tasks that were named, else the usual ones.
+def measure_grid(grid: Grid, chosen: Chosen, out: Path, *, jobs: int, as_json: bool) -> None:
+    """Measure the cells that were chosen, print the tables, and end with status 1 if a cell failed."""
+    from selfsup.registry import registry
 
-    Args:
-        found: what is installed.
-        modality: of the tasks.
-        methods: tasks and references that were named; empty: all of ``usual`` and ``references``.
-        usual: names of tasks.
-        references: names of references.
-
-    Raises:
-        UnknownIdError: a name is of no task that learns without labels, and of no reference.
-    """
-    tasks = {
-        task.id.partition("/")[2]: task
-        for task in found.tasks.values()
-        if task.modality == modality and task.family != "reference" and not task.needs_labels
-    }
-    unknown = sorted(set(methods) - set(tasks) - set(references))
-    if unknown:
-        listed = ", ".join([*references, *sorted(tasks)])
-        raise UnknownIdError(f"there is no method {unknown[0]!r} for {modality}; there are {listed}.")
-    return [tasks[name] for name in methods or usual if name in tasks]
-
-
-def chosen_references(methods: Sequence[str], references: Sequence[str]) -> list[str]:
-    """The references that were named, all where nothing was; the untrained network always, since gains are over it."""
-    return [name for name in references if not methods or name in methods or name == "random-init"]
-
-
-def split_labels(text: str, usual: tuple[str, ...]) -> tuple[str, ...]:
-    """``100,5%,all`` as a tuple, else the usual settings."""
-    return tuple(part.strip() for part in text.split(",") if part.strip()) or usual
+    metrics = {name: data.metric for name, data in data_of(grid, chosen).items()}
+    run_and_show(cells_of(grid, chosen, registry()), metrics, out, jobs=jobs, as_json=as_json)
 
 
 def run_and_show(cells: Sequence[GridCell], metrics: Mapping[str, str], out: Path, *, jobs: int, as_json: bool) -> None:
@@ -112,14 +81,17 @@ def run_and_show(cells: Sequence[GridCell], metrics: Mapping[str, str], out: Pat
     found, failed = run_grid(cells, out, jobs=jobs, done=done)
     made = tables({cell: found[cell] for cell in cells if cell in found}, metrics)
     better = surely_better(made)
+    by_neighbours = recalls({cell: found[cell] for cell in cells if cell in found})
+    retrieval = tables(by_neighbours, dict.fromkeys(metrics, "recall"))
     document = {
         "tables": [table.as_dict() for table in made],
+        "retrieval": [table.as_dict() for table in retrieval],
         "surely_better": better,
         "failed": {f"{cell.dataset}.{cell.method}.seed{cell.seed}": error for cell, error in failed.items()},
     }
 
     def show() -> None:
-        for table in made:
+        for table in [*made, *retrieval]:
             click.echo(f"{markdown(table)}\n")
         click.echo(LEGEND)
         for method, count in sorted(better.items()):

@@ -132,6 +132,8 @@ def tasks(dataset: str, chosen: tuple[str, ...], steps: int, batch: int, seeds: 
 _HEAD = 512
 """Width of every joint-embedding head, inside, and at its end where the paper's is wider: those are for networks of 2,048."""
 _WIDE = ("barlow-twins", "vicreg", "vicregl", "simsiam", "dino")
+_ONE_LAYER = ("cola",)
+"""Heads of one layer have no hidden width; COLA's output has 512 numbers in the paper."""
 _RESNET = {"backbone.width": 16}
 _VIT = {"backbone.embed_dim": 96, "backbone.depth": 4, "backbone.heads": 3}
 
@@ -142,7 +144,7 @@ def equal_budget(registered: Any, *, dataset: str, steps: int, batch: int) -> li
 
     def spec(task: Any) -> BenchmarkSpec:
         name = task.id.partition("/")[2]
-        heads = {"objective.hidden_dim": _HEAD} if task.family == "joint-embedding" else {}
+        heads = {"objective.hidden_dim": _HEAD} if task.family == "joint-embedding" and name not in _ONE_LAYER else {}
         if name in _WIDE:
             heads["objective.output_dim"] = _HEAD
         return BenchmarkSpec(

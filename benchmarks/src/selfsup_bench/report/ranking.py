@@ -17,27 +17,29 @@ def colours(table: Table) -> dict[str, str]:
 
 
 def tiles(board: Leaderboard) -> str:
-    """The best task of each data set and its gain."""
-    parts: list[str] = []
-    for table in board.tables:
-        best = next((row for row in table.rows if row.kind == "task" and row.score is not None), None)
-        if best is None or best.score is None:
-            continue
-        factor = 100 if is_share(table.headline) else 1
-        unit = " %" if is_share(table.headline) else ""
-        parts.append(_tile(row_name(best), f"best on {table.dataset}"))
-        parts.append(_tile(f"{best.score.mean * factor:.1f}{unit}", metric_title(table.headline)))
-        if best.gain is not None:
-            parts.append(_tile(f"{best.gain.mean * 100:.0f} %", "of the way from untrained to supervised"))
-        untrained = next((row for row in table.rows if row.kind == "random-init" and row.backbone == best.backbone), None)
-        if untrained is not None and untrained.score is not None:
-            difference = (best.score.mean - untrained.score.mean) * factor
-            parts.append(_tile(f"{difference:+.1f}", f"{'points' if unit else ''} over the untrained network".strip()))
-    return f'<div class="tiles">{"".join(parts)}</div>' if parts else ""
+    """A tile a data set: its best task, that one's score and its gain."""
+    parts = [_tile(table) for table in board.tables]
+    return f'<div class="tiles">{"".join(parts)}</div>' if any(parts) else ""
 
 
-def _tile(value: str, label: str) -> str:
-    return f'<div class="tile"><b>{escape(value)}</b><span>{escape(label)}</span></div>'
+def _tile(table: Table) -> str:
+    """Empty where no task has a score."""
+    best = next((row for row in table.rows if row.kind == "task" and row.score is not None), None)
+    if best is None or best.score is None:
+        return ""
+    share = is_share(table.headline)
+    factor, unit = (100, " %") if share else (1, "")
+    facts = [(f"{best.score.mean * factor:.1f}{unit}", metric_title(table.headline))]
+    if best.gain is not None:
+        facts.append((f"{best.gain.mean * 100:.0f} %", "of the way to supervised"))
+    untrained = next((row for row in table.rows if row.kind == "random-init" and row.backbone == best.backbone), None)
+    if untrained is not None and untrained.score is not None:
+        difference = (best.score.mean - untrained.score.mean) * factor
+        facts.append((f"{difference:+.1f}", f"{'points ' * share}over untrained"))
+    lines = "".join(f"<dt>{escape(value)}</dt><dd>{escape(label)}</dd>" for value, label in facts)
+    return (
+        f'<div class="tile"><span>best on {escape(table.dataset)}</span><b>{escape(row_name(best))}</b><dl>{lines}</dl></div>'
+    )
 
 
 def ranking_section(table: Table) -> str:

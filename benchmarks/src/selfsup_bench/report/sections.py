@@ -11,7 +11,7 @@ from selfsup_bench.plan import Plan
 from selfsup_bench.records import Projection, Record
 from selfsup_bench.report.charts import Series, line_chart, scatter
 from selfsup_bench.report.ranking import colours
-from selfsup_bench.tables import backbone_name, row_name
+from selfsup_bench.tables import backbone_name, reference_name, row_name
 
 LABEL_METRIC = re.compile(r"label-efficiency\.accuracy_([\d.]+)pct")
 """Metrics of label efficiency, with the share of labels in per cent."""
@@ -57,7 +57,7 @@ def label_section(table: Table) -> str:
 def _name(row: Row) -> str:
     if row.kind == "task":
         return row_name(row)
-    short = {"random-init": "untrained", "supervised": "supervised", "raw": "raw input", "boosting": "boosted trees"}[row.kind]
+    short = {"random-init": "untrained", "boosting": "boosted trees"}.get(row.kind) or reference_name(row.kind)
     return f"{short} {backbone_name(row)}" if row.backbone else short
 
 

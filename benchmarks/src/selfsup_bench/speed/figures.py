@@ -22,13 +22,15 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     ),
     "text": ("mlm", "text-memory"),
     "tabular": ("scarf", "table-memory"),
+    "audio": ("audio-memory",),
+    "video": ("decoding", "video-memory"),
 }
 """Names of the figures of each modality, known without importing torch."""
 
 
 def measurements(modality: str) -> dict[str, Callable[[Settings], Figure]]:
     """Name to how it is measured."""
-    return {"vision": _vision, "text": _text, "tabular": _tabular}[modality]()
+    return {"vision": _vision, "text": _text, "tabular": _tabular, "audio": _audio, "video": _video}[modality]()
 
 
 def _vision() -> dict[str, Callable[[Settings], Figure]]:
@@ -58,3 +60,15 @@ def _tabular() -> dict[str, Callable[[Settings], Figure]]:
     from selfsup_bench.speed import memory, scarf
 
     return {"scarf": scarf.scarf_figure, "table-memory": memory.table_memory_figure}
+
+
+def _audio() -> dict[str, Callable[[Settings], Figure]]:
+    from selfsup_bench.speed import memory
+
+    return {"audio-memory": memory.audio_memory_figure}
+
+
+def _video() -> dict[str, Callable[[Settings], Figure]]:
+    from selfsup_bench.speed import decoding, memory
+
+    return {"decoding": decoding.decoding_figure, "video-memory": memory.video_memory_figure}

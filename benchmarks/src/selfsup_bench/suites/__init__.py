@@ -1,8 +1,14 @@
 """The benchmarks that come with the harness. They name tasks, backbones and data sets by id, and import none."""
 
 from selfsup.specs import BenchmarkSpec
-from selfsup_bench.suites import tabular, text, vision
+from selfsup_bench.suites import audio, tabular, text, video, vision
 
-BENCHMARKS: list[BenchmarkSpec] = [*vision.BENCHMARKS, *text.BENCHMARKS, *tabular.BENCHMARKS]
+BENCHMARKS: list[BenchmarkSpec] = [
+    *vision.BENCHMARKS,
+    *text.BENCHMARKS,
+    *tabular.BENCHMARKS,
+    *audio.BENCHMARKS,
+    *video.BENCHMARKS,
+]
 
 __all__ = ["BENCHMARKS"]

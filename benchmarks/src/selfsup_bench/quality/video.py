@@ -1,0 +1,59 @@
+"""``python -m selfsup_bench.quality video``: every video task against no training, from scratch, pixels and a single frame."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from selfsup_bench.quality.cells import Chosen, Grid, GridData
+from selfsup_bench.quality.options import grid_options, measure_grid
+
+_SMALL = {"processor.image_size": 64}
+_UNMIRRORED = ("cvrl", "simclr", "vicreg", "byol")
+"""Tasks whose views may be mirrored, which makes another motion of a motion."""
+_HEADS = {"vicreg": {"objective.hidden_dim": 512, "objective.output_dim": 512}}
+"""Heads for small networks, in the place of those for networks of 2,048."""
+GRID = Grid(
+    modality="video",
+    data={
+        "lung_ultrasound": GridData(metric="macro_f1", labels=("15", "all"), overrides=_SMALL, own=_HEADS),
+        "surveillance_fight": GridData(labels=("10", "40", "all"), overrides=_SMALL, own=_HEADS),
+        "moving-digits": GridData(
+            labels=("40", "160", "all"),
+            overrides={"processor.stride": 1, "finetune.augment": False},
+            own={name: {**_HEADS.get(name, {}), "views.flip_p": 0.0} for name in _UNMIRRORED},
+        ),
+    },
+    other=GridData(labels=("5%", "all"), overrides=_SMALL, own=_HEADS),
+    tasks=(
+        "frame-order",
+        "clip-order",
+        "arrow-of-time",
+        "playback-speed",
+        "cvrl",
+        "videomae",
+        "vjepa",
+        "simclr",
+        "vicreg",
+        "byol",
+    ),
+    references=("random-init", "scratch", "raw"),
+    backbone="conv3d-small",
+    single="single-frame",
+    shared={"optimization.batch_size": 32},
+    # Networks that a CPU trains in minutes.
+    of_backbone={
+        "conv3d-small": {"backbone.width": 16},
+        "single-frame": {"backbone.width": 16},
+        "video-vit-small": {"backbone.embed_dim": 96, "backbone.depth": 4},
+    },
+)
+
+
+@click.command()
+@grid_options(seeds=3, steps=600)
+def video(out: Path, jobs: int, as_json: bool, **chosen: Any) -> None:
+    """Scores and retrieval: untrained, from scratch, pixels, a single frame, and every task at one budget."""
+    measure_grid(GRID, Chosen(**chosen), out, jobs=jobs, as_json=as_json)

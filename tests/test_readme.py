@@ -25,10 +25,10 @@ def blocks(language: str) -> list[str]:
 
 def test_the_first_commands_are_the_ones_that_ci_runs():
     assert blocks("console")[0].splitlines() == ["pip install .", "selfsup benchmark"]
-    assert blocks("console")[1].splitlines() == ['pip install ".[test]"', "pytest"]
+    assert blocks("console")[1].splitlines() == ['pip install ".[test]"', "pytest -n auto"]
     ci = (README.parent / ".ci" / "run").read_text()
     assert """readme 'pip install ".[test]"'""" in ci
-    assert "readme 'pytest'" in ci
+    assert "readme 'pytest -n auto'" in ci
 
 
 @pytest.fixture

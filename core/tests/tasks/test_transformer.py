@@ -32,6 +32,18 @@ def test_layers_end_with_the_output() -> None:
     assert not torch.allclose(layers[0], layers[1])
 
 
+def test_residuals_start_smaller_where_that_is_asked_for() -> None:
+    torch.manual_seed(0)
+    usual = Transformer(8, 2, 2)
+    torch.manual_seed(0)
+    small = Transformer(8, 2, 2, shrink_residuals=True)
+    for before, after in zip(usual.blocks, small.blocks, strict=True):
+        torch.testing.assert_close(after.projection.weight, before.projection.weight / 2)
+        torch.testing.assert_close(after.mlp[2].weight, before.mlp[2].weight / 2)
+        assert torch.equal(after.qkv.weight, before.qkv.weight)
+        assert torch.equal(after.mlp[0].weight, before.mlp[0].weight)
+
+
 def test_heads_default_to_one_per_32_channels_and_must_divide_the_width() -> None:
     assert Transformer(512, 1).blocks[0].heads == 16
     assert Transformer(384, 1).blocks[0].heads == 12

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -25,6 +27,12 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
 
+    @torch.no_grad()
+    def scale_residuals(self, factor: float) -> None:
+        """Multiply the weights of what is added to the input."""
+        for added in (self.projection, self.mlp[2]):
+            added.get_parameter("weight").mul_(factor)
+
     def forward(self, x: Tensor, visible: Tensor | None) -> Tensor:
         """Mix [B, N, D]; ``visible`` ([B, 1, 1 or N, N] bool) says which tokens may be looked at (by which)."""
         B, N, D = x.shape
@@ -42,12 +50,14 @@ class Transformer(nn.Module):
         dim: width D.
         depth: number of blocks.
         heads: attention heads; None: as near to one per 32 channels as divides ``dim``.
+        shrink_residuals: start the weights of what each block adds smaller by sqrt(2 * depth), as GPT-2 has it (Radford et al.
+            2019, section 2.3): with Xavier's alone the first steps of a backbone can drown what tells its inputs apart.
 
     Raises:
         ConfigError: ``heads`` does not divide ``dim``.
     """
 
-    def __init__(self, dim: int, depth: int, heads: int | None = None) -> None:
+    def __init__(self, dim: int, depth: int, heads: int | None = None, *, shrink_residuals: bool = False) -> None:
         super().__init__()
         heads = heads or next(h for h in range(max(1, dim // HEAD_WIDTH), 0, -1) if dim % h == 0)
         if dim % heads:
@@ -58,6 +68,9 @@ class Transformer(nn.Module):
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
+        if shrink_residuals:
+            for block in self.blocks:
+                cast(Block, block).scale_residuals((2 * depth) ** -0.5)
 
     def forward(self, x: Tensor, padding: Tensor | None = None, order: Tensor | None = None) -> Tensor:
         """Mix [B, N, D].

@@ -29,7 +29,7 @@ def mock_rows(n: int, seed: int) -> list[Row]:
         distance = np.hypot(apart[:, 0], apart[:, 1]) if index % 2 else apart.max(axis=1)
         light = 0.15 + 0.4 * time / _FRAMES
         video = np.empty((_FRAMES, _SIZE, _SIZE, 3))
-        video[:] = light[:, None, None, None] + rng.uniform(-0.1, 0.1, size=3) + 0.1 * (x / _SIZE)[None, :, :, None]
+        video[:] = light[:, None, None, None] + rng.uniform(-0.15, 0.45, size=3) + 0.1 * (x / _SIZE)[None, :, :, None]
         video[distance < rng.uniform(2.5, 4)] = rng.uniform(0.2, 1, size=3)
         video += rng.normal(0, 0.02, size=video.shape)
         rows.append({"video": (np.clip(video, 0, 1) * 255).astype(np.uint8)})

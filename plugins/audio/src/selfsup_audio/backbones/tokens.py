@@ -10,7 +10,7 @@ from torch import Tensor
 
 from selfsup.backbones import Encoded, TokenBackbone, Tokens
 from selfsup.errors import ConfigError
-from selfsup.tasks.transformer import Block, Transformer, lattice_positions
+from selfsup.tasks.transformer import Transformer, lattice_positions
 from selfsup.types import Batch
 from selfsup_audio.backbones.frames import gathered, mean_of_real
 
@@ -39,8 +39,7 @@ class AudioTokenBackbone(TokenBackbone):
         if heads is not None and embed_dim % heads:
             raise ConfigError(f"backbone.heads={heads} does not divide backbone.embed_dim={embed_dim}.")
         self.embed_dim = embed_dim
-        self.transformer = Transformer(embed_dim, depth, heads)
-        _shrink_residuals(self.transformer, depth)
+        self.transformer = Transformer(embed_dim, depth, heads, shrink_residuals=True)
 
     @abstractmethod
     def content(self, batch: Batch) -> tuple[Tensor, tuple[int, ...], Tensor]:
@@ -73,14 +72,6 @@ class AudioTokenBackbone(TokenBackbone):
         if padding is not None and surely_whole(padding):
             padding = None
         return self.transformer.layers(x, padding)
-
-
-@torch.no_grad()
-def _shrink_residuals(transformer: Transformer, depth: int) -> None:
-    for module in transformer.modules():
-        if isinstance(module, Block):
-            for part in (module.projection, module.mlp[2]):
-                part.get_parameter("weight").mul_((2 * depth) ** -0.5)
 
 
 def surely_whole(padding: Tensor) -> bool:

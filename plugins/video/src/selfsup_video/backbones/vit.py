@@ -55,7 +55,7 @@ class VideoViT(VideoBackbone, TokenBackbone):
         self.embed_dim = config.embed_dim
         self.target_dim = self.tubelet * self.patch_size**2 * 3
         self.embedding = nn.Linear(self.target_dim, config.embed_dim)
-        self.transformer = Transformer(config.embed_dim, config.depth, config.heads)
+        self.transformer = Transformer(config.embed_dim, config.depth, config.heads, shrink_residuals=True)
         nn.init.xavier_uniform_(self.embedding.weight)
         nn.init.zeros_(self.embedding.bias)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +101,38 @@ def test_a_grid_goes_on_where_it_ended(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(grid, "_code", lambda cells: {"versions": "other"})
     run_grid(cells[:1], tmp_path / "out")
     assert asked[-1] == cells[0]
+
+
+POOL = """
+import multiprocessing, os, time
+from concurrent.futures import ProcessPoolExecutor
+from selfsup_bench.quality.grid import _start_worker
+
+if __name__ == "__main__":
+    pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
+    print(pool.submit(os.getpid).result(), flush=True)
+    pool.submit(time.sleep, 600).result()
+"""
+
+
+def test_workers_end_when_the_command_is_killed(tmp_path: Path) -> None:
+    if not Path("/proc/self/stat").exists():
+        pytest.skip("the state of a process is read from /proc")
+    script = tmp_path / "pool.py"
+    script.write_text(POOL)
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        worker = Path(f"/proc/{int(parent.stdout.readline())}/stat")
+        parent.kill()
+
+    def runs() -> bool:
+        return worker.exists() and worker.read_text().rpartition(")")[2].split()[0] != "Z"
+
+    for _ in range(200):
+        if not runs():
+            break
+        time.sleep(0.05)
+    assert not runs()
 
 
 def test_an_error_of_a_cell_is_said(tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
+import os
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -119,7 +121,7 @@ def _measured(cells: Sequence[GridCell], jobs: int) -> Iterator[tuple[GridCell, 
     if not cells:
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs or cpu_count(), mp_context=context, initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(jobs or cpu_count(), mp_context=context, initializer=_start_worker) as pool:
         futures: dict[Future[Scores], GridCell] = {pool.submit(_measure, cell): cell for cell in cells}
         try:
             for future in as_completed(futures):
@@ -132,10 +134,19 @@ def _measured(cells: Sequence[GridCell], jobs: int) -> Iterator[tuple[GridCell, 
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _one_thread() -> None:
+def _start_worker() -> None:
     from selfsup_bench.cell import limit_threads
 
     limit_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would go on with what is waiting, and nobody would take the result."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _measure(cell: GridCell) -> Scores:

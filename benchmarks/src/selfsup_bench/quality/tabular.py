@@ -58,7 +58,7 @@ GRID = Grid(
 
 
 @click.command()
-@grid_options(seeds=5, steps=1500)
+@grid_options(seeds=5, steps=500)
 @click.option(
     "--noise",
     type=click.FloatRange(0, 1, max_open=True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from selfsup_bench.quality.options import grid_options, measure_grid
 
 _HEADS = {"objective.hidden_dim": 512, "objective.output_dim": 512}
 """Of methods whose papers have heads of thousands behind networks of 2,048."""
-_OWN = {
+_OWN: Mapping[str, Mapping[str, Any]] = {
     # Small models learn more where more is hidden (Wettig et al. 2022, arXiv 2202.08005).
     "mlm": {"task.rate": 0.3},
     **dict.fromkeys(("vicreg", "barlow-twins", "byol"), _HEADS),

@@ -13,7 +13,7 @@ from selfsup.objectives import SynchronizedBatchNorm
 from selfsup.tasks import PretextTask, StepOutput
 from selfsup.training import execution, randomness, setup
 from selfsup.training.config import OptimizationConfig, RunConfig
-from selfsup.training.memory_order import wants_channels_last
+from selfsup.training.memory_order import put_channels_last, wants_channels_last
 from selfsup.types import Batch
 
 
@@ -56,6 +56,18 @@ def test_convolution_weights_and_activations_are_channels_last_if_wanted(
     assert weight.is_contiguous(memory_format=torch.channels_last) is ordered
     image = torch.rand(2, 3, 8, 8)
     assert task.backbone.convolution(image).is_contiguous(memory_format=torch.channels_last) is ordered
+
+
+def test_images_and_videos_in_one_network_have_each_their_order() -> None:
+    network = nn.ModuleList([nn.Conv2d(3, 4, 3), nn.Conv3d(3, 4, 3), nn.Linear(3, 3)])
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    parameters = list(network.parameters())
+    put_channels_last(network)
+    assert network[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert network[1].weight.is_contiguous(memory_format=torch.channels_last_3d)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert all(a is b for a, b in zip(network.parameters(), parameters, strict=True))
+    assert wants_channels_last(nn.Conv3d(1, 1, 1), None, device_type="cpu", precision="bf16")
 
 
 def test_networks_without_images_are_left_in_their_order() -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from selfsup.training.memory_order import put_channels_last
 from selfsup.training.short_clips import ShortClipConv3d, mend_short_clips
 
 GEOMETRIES = [
@@ -38,13 +39,16 @@ def test_same_as_the_convolution(options, time):
         torch.testing.assert_close(mine.grad, theirs.grad)
 
 
+@pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("time", [2, 3])
 @pytest.mark.parametrize("options", GEOMETRIES)
-def test_gradients_in_bfloat16_are_those_of_float32(options, time):
+def test_gradients_in_bfloat16_are_those_of_float32(options, time, channels_last):
     torch.manual_seed(0)
     for _ in range(4):
         part = nn.Conv3d(16, 16, **{**options, "groups": 1})
         mend_short_clips(part, device_type="cpu")
+        if channels_last:
+            put_channels_last(part)
         clips = torch.randn(8, 16, time, 8, 8)
         gradient = torch.randn_like(part(clips))
         found = []

@@ -12,6 +12,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
         "views-32",
         "views-96",
         "step",
+        "attention",
         "end-to-end",
         "end-to-end-cifar-stem",
         "knn",
@@ -34,12 +35,13 @@ def measurements(modality: str) -> dict[str, Callable[[Settings], Figure]]:
 
 
 def _vision() -> dict[str, Callable[[Settings], Figure]]:
-    from selfsup_bench.speed import probes, program, training, views
+    from selfsup_bench.speed import attention, probes, program, training, views
 
     return {
         "views-32": lambda s: views.views_figure(32, goal=5, n=4096, repeats=s.repeats),
         "views-96": lambda s: views.views_figure(96, goal=3, n=1536, repeats=s.repeats),
         "step": lambda s: training.step_figure(repeats=s.repeats),
+        "attention": lambda s: attention.attention_figure(repeats=s.repeats),
         "end-to-end": lambda s: training.end_to_end_figure(cifar_stem=False, goal=3, repeats=s.repeats),
         "end-to-end-cifar-stem": lambda s: training.end_to_end_figure(cifar_stem=True, goal=3, repeats=min(s.repeats, 3)),
         "knn": lambda s: probes.knn_figure(repeats=s.repeats),

@@ -26,7 +26,7 @@ from selfsup.evaluation.subsets import balanced_subset
 from selfsup.tasks import Views
 from selfsup.training.attention import float32_attention
 from selfsup.training.config import OptimizationConfig
-from selfsup.training.memory_order import wants_channels_last
+from selfsup.training.memory_order import put_channels_last, wants_channels_last
 from selfsup.training.optimizers import build_optimizer, set_hyperparameters
 from selfsup.training.precision import resolve_precision
 from selfsup.training.progress import Reporter, Silent
@@ -105,7 +105,7 @@ def finetune_classifier(
         parameter.requires_grad_(True)  # a task may have frozen some
     precision = resolve_precision(config.precision, device.type)
     if wants_channels_last(classifier, None, device_type=device.type, precision=precision):
-        classifier.to(memory_format=torch.channels_last)
+        put_channels_last(classifier)
     speed_up_small_maps(classifier, device_type=device.type)
     mend_short_clips(classifier, device_type=device.type)
     sampler = _Subset(rows, EpochSampler(len(rows), min(config.batch_size, len(rows)), seed))

@@ -24,7 +24,7 @@ from selfsup.training.devices import make_fabric
 from selfsup.training.journal import Journal
 from selfsup.training.loggers import Loggers
 from selfsup.training.look import Looks
-from selfsup.training.memory_order import wants_channels_last
+from selfsup.training.memory_order import put_channels_last, wants_channels_last
 from selfsup.training.precision import resolve_precision
 from selfsup.training.progress import Reporter, make_reporter
 from selfsup.training.setup import Data
@@ -128,7 +128,7 @@ def _place(task: PretextTask, config: RunConfig, fabric: Fabric) -> PretextTask:
     if wants_channels_last(
         task.backbone, config.optimization.channels_last, device_type=fabric.device.type, precision=precision
     ):
-        task.to(memory_format=torch.channels_last)
+        put_channels_last(task)
     speed_up_small_maps(task, device_type=fabric.device.type)
     mend_short_clips(task, device_type=fabric.device.type)
     return task

@@ -100,5 +100,5 @@ def test_the_metapackage_requires_the_folders_of_its_own_checkout(tmp_path):
 def test_the_ci_uses_the_commands_of_the_readme():
     script, readme = (ROOT / ".ci/run").read_text(), (ROOT / "README.md").read_text().splitlines()
     commands = [line.partition("'")[2].rstrip("'") for line in script.splitlines() if line.startswith("readme '")]
-    assert commands == ['pip install ".[test]"', "pytest"]
+    assert commands == ['pip install ".[test]"', "pytest -n auto"]
     assert [command for command in commands if command not in readme] == []

@@ -139,10 +139,10 @@ def test_encoder_of_a_later_version(encoder, tmp_path):
 
 def test_modality_that_is_not_installed(encoder, tmp_path):
     path = encoder.save(tmp_path / "encoder")
-    change_config(path, modality="audio")
-    if "audio" in registry().modalities:
-        pytest.skip("the audio plugin is installed")
-    with pytest.raises(MissingPluginError, match="selfsup-audio"):
+    change_config(path, modality="multimodal")
+    if "multimodal" in registry().modalities:
+        pytest.skip("the multimodal plugin is installed")
+    with pytest.raises(MissingPluginError, match="selfsup-multimodal"):
         load(path)
 
 

@@ -7,8 +7,8 @@ from typing import Any
 EVALUATORS = ("knn", "linear", "label-efficiency")
 
 
-def one_optimizer(*, lr: float) -> dict[str, Any]:
-    """AdamW for the tasks and for the supervised reference alike.
+def adamw(*, lr: float) -> dict[str, Any]:
+    """One optimizer for all tasks of a short budget.
 
     The papers' optimizers (LARS, ...) are for schedules hundreds of times as long; in so few steps one for all is fairer.
 
@@ -16,4 +16,10 @@ def one_optimizer(*, lr: float) -> dict[str, Any]:
         lr: its peak learning rate.
     """
     settings = {"optimizer": "adamw", "lr": lr, "weight_decay": 1e-4, "warmup_fraction": 0.1}
-    return {f"{who}optimization.{key}": value for who in ("", "supervised.") for key, value in settings.items()}
+    return {f"optimization.{key}": value for key, value in settings.items()}
+
+
+def one_optimizer(*, lr: float) -> dict[str, Any]:
+    """:func:`adamw` for the tasks and for the supervised reference alike."""
+    settings = adamw(lr=lr)
+    return {**settings, **{f"supervised.{key}": value for key, value in settings.items()}}

@@ -9,12 +9,19 @@ import click
 
 from selfsup_bench.quality.cells import Chosen, Grid, GridData
 from selfsup_bench.quality.options import grid_options, measure_grid
+from selfsup_bench.suites.shared import adamw
 
 _LABELS = ("50", "200", "all")
 """Of ten classes: 5 and 20 of each, and all."""
 _HEAD = {"objective.hidden_dim": 512, "objective.output_dim": 512}
-_OWN = {"vicreg": _HEAD, "barlow-twins": _HEAD}
-"""Heads for small networks, in the place of those for networks of 2,048."""
+_OWN = {
+    # Heads for small networks, in the place of those for networks of 2,048.
+    "vicreg": _HEAD,
+    "barlow-twins": _HEAD,
+    # HuBERT's 500 clusters are for 960 hours of speech, and Audio-MAE's decoder is for twelve layers of 768.
+    "hubert": {"task.n_latent_clusters": 100},
+    "masked-spectrogram": {"task.decoder_depth": 2},
+}
 GRID = Grid(
     modality="audio",
     data={
@@ -42,14 +49,14 @@ GRID = Grid(
     ),
     references=("random-init", "scratch", "raw", "raw-mfcc"),
     backbone="mel-cnn",
-    shared={"optimization.batch_size": 128},
+    shared={**adamw(lr=1e-3), "optimization.batch_size": 64},
     # Networks that a CPU trains in minutes.
     of_backbone={"mel-cnn": {"backbone.channels": 32, "backbone.embed_dim": 256}},
 )
 
 
 @click.command()
-@grid_options(seeds=3, steps=600)
+@grid_options(seeds=3, steps=300)
 def audio(out: Path, jobs: int, as_json: bool, **chosen: Any) -> None:
     """Accuracy with 5, 20 and all labels a class: untrained, from scratch, statistics of spectra, every task at one budget."""
     measure_grid(GRID, Chosen(**chosen), out, jobs=jobs, as_json=as_json)

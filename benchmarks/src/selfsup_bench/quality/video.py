@@ -9,12 +9,18 @@ import click
 
 from selfsup_bench.quality.cells import Chosen, Grid, GridData
 from selfsup_bench.quality.options import grid_options, measure_grid
+from selfsup_bench.suites.shared import adamw
 
 _SMALL = {"processor.image_size": 64}
 _UNMIRRORED = ("cvrl", "simclr", "vicreg", "byol")
 """Tasks whose views may be mirrored, which makes another motion of a motion."""
-_HEADS = {"vicreg": {"objective.hidden_dim": 512, "objective.output_dim": 512}}
-"""Heads for small networks, in the place of those for networks of 2,048."""
+_HEADS = {
+    # Heads for small networks, in the place of those for networks of 2,048.
+    "vicreg": {"objective.hidden_dim": 512, "objective.output_dim": 512},
+    # The papers' decoder of four layers and predictor of twelve are for encoders of twelve and more.
+    "videomae": {"task.decoder_depth": 2},
+    "vjepa": {"task.predictor_depth": 2},
+}
 GRID = Grid(
     modality="video",
     data={
@@ -42,7 +48,7 @@ GRID = Grid(
     references=("random-init", "scratch", "raw"),
     backbone="conv3d-small",
     single="single-frame",
-    shared={"optimization.batch_size": 32},
+    shared={**adamw(lr=1e-3), "optimization.batch_size": 32},
     # Networks that a CPU trains in minutes.
     of_backbone={
         "conv3d-small": {"backbone.width": 16},
@@ -53,7 +59,7 @@ GRID = Grid(
 
 
 @click.command()
-@grid_options(seeds=3, steps=600)
+@grid_options(seeds=3, steps=300)
 def video(out: Path, jobs: int, as_json: bool, **chosen: Any) -> None:
     """Scores and retrieval: untrained, from scratch, pixels, a single frame, and every task at one budget."""
     measure_grid(GRID, Chosen(**chosen), out, jobs=jobs, as_json=as_json)

@@ -1,5 +1,23 @@
 """The backbone contract; the networks themselves live in the plugins."""
 
-from selfsup.backbones.base import Backbone, BackboneRecipe, Encoded, TokenBackbone, Tokens, grid_size, mean_over_tokens
+from selfsup.backbones.base import (
+    Backbone,
+    BackboneRecipe,
+    Encoded,
+    TokenBackbone,
+    Tokens,
+    grid_size,
+    max_over_tokens,
+    mean_over_tokens,
+)
 
-__all__ = ["Backbone", "BackboneRecipe", "Encoded", "TokenBackbone", "Tokens", "grid_size", "mean_over_tokens"]
+__all__ = [
+    "Backbone",
+    "BackboneRecipe",
+    "Encoded",
+    "TokenBackbone",
+    "Tokens",
+    "grid_size",
+    "max_over_tokens",
+    "mean_over_tokens",
+]

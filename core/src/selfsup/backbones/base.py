@@ -163,3 +163,8 @@ def mean_over_tokens(tokens: Tensor, padding: Tensor | None) -> Tensor:
         return tokens.mean(dim=1)
     real = (~padding).unsqueeze(-1).to(tokens.dtype)
     return (tokens * real).sum(dim=1) / real.sum(dim=1).clamp_min(1)
+
+
+def max_over_tokens(tokens: Tensor, padding: Tensor) -> Tensor:
+    """[B, N, D] tokens to their maximum [B, D], those of ``padding`` ([B, N] bool) left out; each sample has a real token."""
+    return tokens.masked_fill(padding.unsqueeze(-1), torch.finfo(tokens.dtype).min).amax(dim=1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable
 from itertools import islice
@@ -14,7 +13,8 @@ from pydantic import Field
 
 from selfsup.config import Config
 from selfsup.data.processor import Processor, Sample
-from selfsup.errors import ArtifactError, BadRowError, SourceError
+from selfsup.data.processor_state import reading_state, write_state
+from selfsup.errors import BadRowError, SourceError
 from selfsup.types import Info, Row
 from selfsup_audio.decoding import Header, decode, read_header
 
@@ -114,12 +114,7 @@ class AudioProcessor(Processor):
 
     def save(self, directory: Path) -> None:
         """Write the config and what was chosen as JSON."""
-        state = {
-            "config": self.config.model_dump(mode="json"),
-            "sample_rate": self.sample_rate,
-            "n_samples": self.n_samples,
-        }
-        (Path(directory) / _FILE).write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
+        write_state(Path(directory) / _FILE, self.config, sample_rate=self.sample_rate, n_samples=self.n_samples)
 
     @classmethod
     def load(cls, directory: Path) -> Self:
@@ -128,14 +123,10 @@ class AudioProcessor(Processor):
         Raises:
             ArtifactError: the file is missing or damaged.
         """
-        path = Path(directory) / _FILE
-        try:
-            state = json.loads(path.read_text(encoding="utf-8"))
-            processor = cls(AudioProcessorConfig(**state["config"]))
+        with reading_state(Path(directory) / _FILE, "audio", AudioProcessorConfig) as (config, state):
+            processor = cls(config)
             processor._sample_rate = int(state["sample_rate"])
             processor._seconds = int(state["n_samples"]) / processor._sample_rate
-        except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
-            raise ArtifactError(f"{path} is not a saved audio processor ({error}); save the encoder again.") from error
         return processor
 
 

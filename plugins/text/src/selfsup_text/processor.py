@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -15,7 +14,8 @@ from torch import Tensor
 
 from selfsup.config import Config
 from selfsup.data.processor import Processor, Sample
-from selfsup.errors import ArtifactError, BadRowError, SourceError
+from selfsup.data.processor_state import reading_state, write_state
+from selfsup.errors import BadRowError, SourceError
 from selfsup.types import Batch, Info, Row
 from selfsup_text.corpus import inverse_frequencies, sample_texts
 from selfsup_text.tokenization import Vocabulary, load_vocabulary, trained
@@ -216,8 +216,7 @@ class TextProcessor(Processor):
         """Write the config and the tokenizer as JSON."""
         directory = Path(directory)
         self.vocabulary.save(directory)
-        state = {"config": self.config.model_dump(mode="json"), "idf": self._idf}
-        (directory / _FILE).write_text(json.dumps(state) + "\n", encoding="utf-8")
+        write_state(directory / _FILE, self.config, idf=self._idf)
 
     @classmethod
     def load(cls, directory: Path) -> Self:
@@ -226,11 +225,7 @@ class TextProcessor(Processor):
         Raises:
             ArtifactError: a file is missing or damaged.
         """
-        path = Path(directory) / _FILE
-        try:
-            state = json.loads(path.read_text(encoding="utf-8"))
-            processor = cls(TextProcessorConfig(**state["config"]))
+        with reading_state(Path(directory) / _FILE, "text", TextProcessorConfig) as (config, state):
+            processor = cls(config)
             processor._idf = [float(value) for value in state["idf"]]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ArtifactError(f"{path} is not a saved text processor ({error}); save the encoder again.") from error
         return processor._take(Vocabulary.load(Path(directory)))

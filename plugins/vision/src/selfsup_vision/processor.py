@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
@@ -13,7 +12,8 @@ from pydantic import Field
 
 from selfsup.config import Config
 from selfsup.data.processor import Processor, Sample
-from selfsup.errors import ArtifactError, BadRowError, SourceError
+from selfsup.data.processor_state import reading_state, write_state
+from selfsup.errors import BadRowError, SourceError
 from selfsup.types import Info, Row
 from selfsup_vision.decoding import decode, open_image
 
@@ -89,8 +89,7 @@ class ImageProcessor(Processor):
 
     def save(self, directory: Path) -> None:
         """Write the config and the chosen size as JSON."""
-        state = {"config": self.config.model_dump(mode="json"), "image_size": self.image_size}
-        (Path(directory) / _FILE).write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
+        write_state(Path(directory) / _FILE, self.config, image_size=self.image_size)
 
     @classmethod
     def load(cls, directory: Path) -> Self:
@@ -99,13 +98,9 @@ class ImageProcessor(Processor):
         Raises:
             ArtifactError: the file is missing or damaged.
         """
-        path = Path(directory) / _FILE
-        try:
-            state = json.loads(path.read_text(encoding="utf-8"))
-            processor = cls(ImageProcessorConfig(**state["config"]))
+        with reading_state(Path(directory) / _FILE, "image", ImageProcessorConfig) as (config, state):
+            processor = cls(config)
             processor._image_size = int(state["image_size"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ArtifactError(f"{path} is not a saved image processor ({error}); save the encoder again.") from error
         return processor
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -12,6 +11,7 @@ from pydantic import Field
 
 from selfsup.config import Config
 from selfsup.data.processor import Processor, Sample
+from selfsup.data.processor_state import reading_state, write_state
 from selfsup.errors import BadRowError, DataError
 from selfsup.types import Info, Row
 
@@ -98,13 +98,12 @@ class SequenceProcessor(Processor):
 
     def save(self, directory: Path) -> None:
         """Write ``processor.json``."""
-        state = {"config": self.config.model_dump(), "fitted": self.fitted}
-        (directory / _FILE).write_text(json.dumps(state, indent=2), encoding="utf-8")
+        write_state(directory / _FILE, self.config, fitted=self.fitted)
 
     @classmethod
     def load(cls, directory: Path) -> Self:
         """Read ``processor.json``."""
-        state = json.loads((directory / _FILE).read_text(encoding="utf-8"))
-        processor = cls(SequenceProcessorConfig(**state["config"]))
-        processor.fitted = state["fitted"]
+        with reading_state(directory / _FILE, "sequence", SequenceProcessorConfig) as (config, state):
+            processor = cls(config)
+            processor.fitted = state["fitted"]
         return processor

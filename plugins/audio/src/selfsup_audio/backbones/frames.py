@@ -1,8 +1,7 @@
-"""What the backbones share: frames in whole pieces, and pooling over what is real."""
+"""What the backbones share: frames in whole pieces, and tokens at some places."""
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -22,17 +21,6 @@ def whole_pieces(frames: Tensor, padding: Tensor, size: int) -> tuple[Tensor, Te
     if missing:
         frames, padding = F.pad(frames, (0, 0, 0, missing)), F.pad(padding, (0, missing), value=True)
     return frames, padding[:, ::size]
-
-
-def mean_of_real(tokens: Tensor, padding: Tensor) -> Tensor:
-    """[B, D], the mean of [B, N, D] over all tokens that are not padding ([B, N] bool)."""
-    real = (~padding).unsqueeze(-1).to(tokens.dtype)
-    return (tokens * real).sum(dim=1) / real.sum(dim=1).clamp(min=1)
-
-
-def max_of_real(tokens: Tensor, padding: Tensor) -> Tensor:
-    """[B, D], the maximum over all tokens that are not padding; each sample has one that is not."""
-    return tokens.masked_fill(padding.unsqueeze(-1), torch.finfo(tokens.dtype).min).amax(dim=1)
 
 
 def gathered(x: Tensor, index: Tensor | None) -> Tensor:

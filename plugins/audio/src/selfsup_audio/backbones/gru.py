@@ -8,10 +8,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from selfsup.backbones import BackboneRecipe, Encoded, TokenBackbone, Tokens
+from selfsup.backbones import BackboneRecipe, Encoded, TokenBackbone, Tokens, mean_over_tokens
 from selfsup.config import Config
 from selfsup.types import Batch, Info
-from selfsup_audio.backbones.frames import gathered, mean_of_real, whole_pieces
+from selfsup_audio.backbones.frames import gathered, whole_pieces
 from selfsup_audio.backbones.recurrence import GRULayer
 from selfsup_audio.spectra import LogMel, LogMelConfig
 
@@ -56,7 +56,7 @@ class GRUBackbone(TokenBackbone):
         tokens = self.tokenize(batch)
         encoded = self.encode(tokens)
         assert tokens.padding is not None
-        return Encoded(mean_of_real(encoded, tokens.padding), encoded, tokens.grid, tokens.padding)
+        return Encoded(mean_over_tokens(encoded, tokens.padding), encoded, tokens.grid, tokens.padding)
 
     def tokenize(self, batch: Batch) -> Tokens:
         """Embed the stacked frames; their place is told by the order in which they are read."""

@@ -9,10 +9,10 @@ from pydantic import Field
 from torch import nn
 from torch.nn import functional as F
 
-from selfsup.backbones import Backbone, BackboneRecipe, Encoded
+from selfsup.backbones import Backbone, BackboneRecipe, Encoded, max_over_tokens, mean_over_tokens
 from selfsup.config import Config
 from selfsup.types import Batch, Info
-from selfsup_audio.backbones.frames import max_of_real, mean_of_real, whole_pieces
+from selfsup_audio.backbones.frames import whole_pieces
 from selfsup_audio.spectra import LogMel, LogMelConfig
 
 _BLOCKS = 3
@@ -76,7 +76,7 @@ class MelCNN(Backbone):
             x = x * real.repeat_interleave(_STRIDE >> block, dim=2).to(x.dtype)
             x = F.max_pool2d(F.relu(norm(convolution(x))), 2)
         tokens = self.layers(x.permute(0, 2, 3, 1).flatten(2))
-        pooled = mean_of_real(tokens, padding) + max_of_real(tokens, padding)
+        pooled = mean_over_tokens(tokens, padding) + max_over_tokens(tokens, padding)
         return Encoded(pooled, tokens, (tokens.shape[1],), padding)
 
 

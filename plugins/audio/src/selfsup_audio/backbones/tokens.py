@@ -8,11 +8,11 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from selfsup.backbones import Encoded, TokenBackbone, Tokens
+from selfsup.backbones import Encoded, TokenBackbone, Tokens, mean_over_tokens
 from selfsup.errors import ConfigError
 from selfsup.tasks.transformer import Transformer, lattice_positions
 from selfsup.types import Batch
-from selfsup_audio.backbones.frames import gathered, mean_of_real
+from selfsup_audio.backbones.frames import gathered
 
 
 class AudioTokenBackbone(TokenBackbone):
@@ -50,7 +50,7 @@ class AudioTokenBackbone(TokenBackbone):
         tokens = self.tokenize(batch)
         encoded = self.encode(tokens)
         assert tokens.padding is not None
-        return Encoded(mean_of_real(encoded, tokens.padding), encoded, tokens.grid, tokens.padding)
+        return Encoded(mean_over_tokens(encoded, tokens.padding), encoded, tokens.grid, tokens.padding)
 
     def tokenize(self, batch: Batch) -> Tokens:
         """Embed."""

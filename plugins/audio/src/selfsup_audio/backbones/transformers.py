@@ -13,12 +13,12 @@ from torch.nn import functional as F
 from transformers import AutoModel, PreTrainedModel, Wav2Vec2FeatureExtractor
 from transformers.utils import logging
 
-from selfsup.backbones import BackboneRecipe, Encoded, TokenBackbone, Tokens
+from selfsup.backbones import BackboneRecipe, Encoded, TokenBackbone, Tokens, mean_over_tokens
 from selfsup.config import Config
 from selfsup.errors import ArtifactError, ConfigError, SelfsupError
 from selfsup.types import Batch, Info
 from selfsup_audio.backbones.architecture import make_config, no_dropout, place, read_architecture, read_config
-from selfsup_audio.backbones.frames import gathered, mean_of_real
+from selfsup_audio.backbones.frames import gathered
 from selfsup_audio.spectra import LogMel, LogMelConfig
 from selfsup_audio.waveforms import standardized, to_float
 
@@ -101,7 +101,7 @@ class TransformersAudio(TokenBackbone):
         tokens = self.tokenize(batch)
         encoded = self.encode(tokens)
         assert tokens.padding is not None
-        return Encoded(mean_of_real(encoded, tokens.padding), encoded, tokens.grid, tokens.padding)
+        return Encoded(mean_over_tokens(encoded, tokens.padding), encoded, tokens.grid, tokens.padding)
 
     def tokenize(self, batch: Batch) -> Tokens:
         """Convolve and project."""

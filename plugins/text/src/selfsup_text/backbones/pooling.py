@@ -7,6 +7,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from selfsup.backbones import max_over_tokens, mean_over_tokens
+
 Pooling = Literal["mean", "cls", "max", "mean+max", "last"]
 """``cls`` is the class token's output (not for causal networks), ``last`` that of the last real token (for them alone)."""
 POOLINGS: tuple[str, ...] = get_args(Pooling)
@@ -32,18 +34,10 @@ def pool(kind: Pooling, tokens: Tensor, padding: Tensor, first: Tensor) -> Tenso
     tokens = _full(tokens)
     parts = []
     if kind != "max":
-        parts.append(mean_of_real(tokens, padding))
+        parts.append(mean_over_tokens(tokens, padding))
     if kind != "mean":
-        lowest = torch.finfo(tokens.dtype).min
-        parts.append(tokens.masked_fill(padding.unsqueeze(-1), lowest).amax(dim=1))
+        parts.append(max_over_tokens(tokens, padding))
     return torch.cat(parts, dim=1) if parts[1:] else parts[0]
-
-
-def mean_of_real(tokens: Tensor, padding: Tensor) -> Tensor:
-    """[B, D], the mean of [B, N, D] over what is not padding."""
-    weight = (~padding).to(tokens.dtype)
-    weight = weight / weight.sum(dim=1, keepdim=True).clamp(min=1)
-    return torch.einsum("bnd,bn->bd", tokens, weight)
 
 
 def _full(x: Tensor) -> Tensor:

@@ -8,10 +8,9 @@ from typing import ClassVar
 from pydantic import Field
 from torch import nn
 
-from selfsup.backbones import Backbone, BackboneRecipe, Encoded
+from selfsup.backbones import Backbone, BackboneRecipe, Encoded, mean_over_tokens
 from selfsup.config import Config
 from selfsup.types import Batch, Info
-from selfsup_text.backbones.pooling import mean_of_real
 
 
 class WordVectorsConfig(Config):
@@ -35,7 +34,7 @@ class WordVectors(Backbone):
     def forward(self, batch: Batch) -> Encoded:
         """Look the ids up, and take the mean over those that are not padding."""
         tokens = self.word_embeddings(batch["ids"])
-        return Encoded(mean_of_real(tokens, batch["padding"]), tokens, (tokens.shape[1],), batch["padding"])
+        return Encoded(mean_over_tokens(tokens, batch["padding"]), tokens, (tokens.shape[1],), batch["padding"])
 
 
 RECIPE = BackboneRecipe(config=WordVectorsConfig, build=WordVectors)

@@ -1,0 +1,46 @@
+"""A processor's file beside the encoder: its config and what it was fitted to, as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from selfsup.config import Config
+from selfsup.errors import ArtifactError, ConfigError
+from selfsup.validation import validated
+
+C = TypeVar("C", bound=Config)
+
+
+def write_state(path: Path, config: Config, **fitted: Any) -> None:
+    """Write a config and what was fitted.
+
+    Args:
+        path: of the file.
+        config: of the processor; under the key ``config``.
+        fitted: plain JSON values by key.
+    """
+    state = {"config": config.model_dump(mode="json"), **fitted}
+    path.write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def reading_state(path: Path, kind: str, config: type[C]) -> Iterator[tuple[C, dict[str, Any]]]:
+    """Config and keys that :func:`write_state` wrote, to be made into a processor inside the ``with`` block.
+
+    Args:
+        path: of the file.
+        kind: of processor, for the message (``image``).
+        config: class of the config.
+
+    Raises:
+        ArtifactError: the file is missing, or the block finds a key missing or a value that will not do.
+    """
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+        yield validated(config, state["config"], what="its config"), state
+    except (ConfigError, OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
+        raise ArtifactError(f"{path} is not a saved {kind} processor ({error}); save the encoder again.") from error

@@ -1,0 +1,46 @@
+"""A processor's file: what was written is read, and whatever is wrong with it is said with the file's name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from selfsup.config import Config
+from selfsup.data.processor_state import reading_state, write_state
+from selfsup.errors import ArtifactError
+
+
+class Options(Config):
+    """Of some processor."""
+
+    size: int = 3
+    """Anything."""
+
+
+def test_what_was_written_is_read(tmp_path: Path) -> None:
+    write_state(tmp_path / "p.json", Options(size=5), words=["a", "é"])
+    with reading_state(tmp_path / "p.json", "word", Options) as (config, state):
+        assert config == Options(size=5)
+        assert state["words"] == ["a", "é"]
+
+
+def read(path: Path) -> float:
+    with reading_state(path, "word", Options) as (config, state):
+        found = config.size / state["step"]
+    return float(found)
+
+
+DAMAGED = ["{", "[]", '{"config": {}}', '{"config": {"size": "many"}, "step": 1}', '{"config": {}, "step": 0}']
+
+
+@pytest.mark.parametrize("text", DAMAGED)
+def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "p.json").write_text(text)
+    with pytest.raises(ArtifactError, match=r"p\.json is not a saved word processor \(.+\); save the encoder again"):
+        read(tmp_path / "p.json")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"p\.json is not a saved word processor"):
+        read(tmp_path / "p.json")

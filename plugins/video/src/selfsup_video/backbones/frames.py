@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from selfsup.backbones import BackboneRecipe, Encoded
+from selfsup.backbones.weights import load_weights
 from selfsup.config import Config
 from selfsup.errors import ConfigError, UnknownIdError
 from selfsup.types import Batch, Info
 from selfsup_video.backbones.base import IMAGENET_MEAN, IMAGENET_STD, VideoBackbone
-from selfsup_video.backbones.weights import load_checkpoint
 from selfsup_video.clips import clip_shape
 
 
@@ -101,8 +101,7 @@ def build_frames(config: FramesConfig, info: Info) -> FramesBackbone:
     model = _create(config, int(info["image_size"]))
     known = getattr(model, "pretrained_cfg", None) or {}
     if config.checkpoint is not None:
-        classifier = known.get("classifier") or "head"
-        load_checkpoint(model, Path(config.checkpoint), (classifier,) if isinstance(classifier, str) else tuple(classifier))
+        load_weights(model, Path(config.checkpoint), known.get("classifier") or "head")
     mean, std = tuple(known.get("mean", IMAGENET_MEAN)), tuple(known.get("std", IMAGENET_STD))
     return FramesBackbone(model, config, info, mean, std)
 

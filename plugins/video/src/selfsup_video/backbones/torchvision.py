@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights, list_models
 
 from selfsup.backbones import BackboneRecipe
+from selfsup.backbones.weights import load_weights
 from selfsup.config import Config
 from selfsup.errors import ConfigError, UnknownIdError
 from selfsup.types import Info
 from selfsup_video.backbones.base import ConvBackbone
-from selfsup_video.backbones.weights import load_checkpoint
 
 KINETICS_MEAN = (0.43216, 0.394666, 0.37645)
 """What torchvision's own weights were trained with."""
@@ -81,7 +81,7 @@ def build_torchvision(config: TorchvisionConfig, info: Info) -> TorchvisionBackb
         raise ConfigError(f"the weights of torchvision/{config.name} cannot be fetched: {error}.") from error
     embed_dim, classifier = _cut_classifier(model)
     if config.checkpoint is not None:
-        load_checkpoint(model, Path(config.checkpoint), (classifier,))
+        load_weights(model, Path(config.checkpoint), classifier)
     return TorchvisionBackbone(model, embed_dim, info)
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import timm
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from selfsup.backbones import Backbone, BackboneRecipe, Encoded
+from selfsup.backbones.weights import load_weights
 from selfsup.config import Config
-from selfsup.errors import ArtifactError, ConfigError, UnknownIdError
+from selfsup.errors import ConfigError, UnknownIdError
 from selfsup.types import Batch, Info
 from selfsup_vision.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Construction, ImageBackbone
 from selfsup_vision.backbones.vit import ViTBackbone, is_plain_vit
@@ -89,9 +89,9 @@ def build_timm(config: TimmConfig, info: Info) -> Backbone:
         hint = f" Close: {', '.join(close)}." if close else ""
         raise UnknownIdError(f"timm {timm.__version__} has no model {config.name!r}.{hint} `timm.list_models()` names all.")
     model, kwargs = _create(config, int(info["image_size"]))
-    if config.checkpoint is not None:
-        load_checkpoint(model, Path(config.checkpoint))
     known = getattr(model, "pretrained_cfg", None) or {}
+    if config.checkpoint is not None:
+        load_weights(model, Path(config.checkpoint), known.get("classifier") or "head")
     mean, std = tuple(known.get("mean", IMAGENET_MEAN)), tuple(known.get("std", IMAGENET_STD))
     construction = Construction(config.name, {k: v for k, v in kwargs.items() if k != "dynamic_img_size"})
     if is_plain_vit(model):
@@ -145,37 +145,6 @@ def _patch_size(name: str, image_size: int) -> int:
     told = re.search(r"patch(\d+)", name)
     own = int(told.group(1)) if told else 16
     return own if image_size % own == 0 and image_size // own >= _FEWEST_TOKENS else patch_size_for(image_size)
-
-
-def load_checkpoint(model: nn.Module, path: Path) -> None:
-    """Load a state dict with timm's names; a classifier in it is passed over. Nothing in the file is executed.
-
-    Raises:
-        ArtifactError: the file cannot be read, or does not fit the model.
-    """
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state: dict[str, Any] = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ArtifactError(
-            f"backbone.checkpoint={path} cannot be read as tensors ({error}); give a .safetensors file, or a .pth of tensors."
-        ) from error
-    state = state.get("model", state.get("state_dict", state))
-    own = model.state_dict()
-    classifier = getattr(model, "pretrained_cfg", {}).get("classifier") or "head"
-    names = (classifier,) if isinstance(classifier, str) else tuple(classifier)
-    state = {k: v for k, v in state.items() if k in own or not any(k.startswith(f"{name}.") for name in names)}
-    wrong = sorted(own.keys() ^ state.keys()) or sorted(k for k in own if own[k].shape != state[k].shape)
-    if wrong:
-        raise ArtifactError(
-            f"backbone.checkpoint={path} does not fit the model: {len(wrong)} entries are missing, unknown or of another "
-            f"shape, the first of them {wrong[:3]}."
-        )
-    model.load_state_dict(state)
 
 
 RECIPE = BackboneRecipe(config=TimmConfig, build=build_timm)

@@ -1,7 +1,8 @@
-"""First weights from a file."""
+"""First weights of a library's model from a file."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,13 @@ from torch import nn
 from selfsup.errors import ArtifactError
 
 
-def load_checkpoint(model: nn.Module, path: Path, classifier: tuple[str, ...]) -> None:
+def load_weights(model: nn.Module, path: Path, classifier: str | Sequence[str]) -> None:
     """Load a state dict with the library's own names; a classifier in it is passed over. Nothing in the file is executed.
 
     Args:
         model: without classifier.
         path: ``.safetensors``, or ``.pth`` of tensors.
-        classifier: names of the modules that are the classifier.
+        classifier: name or names of the modules that are the classifier.
 
     Raises:
         ArtifactError: the file cannot be read, or does not fit the model.
@@ -35,7 +36,8 @@ def load_checkpoint(model: nn.Module, path: Path, classifier: tuple[str, ...]) -
         ) from error
     state = state.get("model", state.get("state_dict", state))
     own = model.state_dict()
-    state = {k: v for k, v in state.items() if k in own or not any(k.startswith(f"{name}.") for name in classifier)}
+    names = (classifier,) if isinstance(classifier, str) else classifier
+    state = {k: v for k, v in state.items() if k in own or not any(k.startswith(f"{name}.") for name in names)}
     wrong = sorted(own.keys() ^ state.keys()) or sorted(k for k in own if own[k].shape != state[k].shape)
     if wrong:
         raise ArtifactError(

@@ -18,9 +18,8 @@ _OWN = {
     # Heads for small networks, in the place of those for networks of 2,048.
     "vicreg": _HEAD,
     "barlow-twins": _HEAD,
-    # HuBERT's 500 clusters are for 960 hours of speech, and Audio-MAE's decoder is for twelve layers of 768.
+    # HuBERT's 500 clusters are for 960 hours of speech.
     "hubert": {"task.n_latent_clusters": 100},
-    "masked-spectrogram": {"task.decoder_depth": 2},
 }
 GRID = Grid(
     modality="audio",

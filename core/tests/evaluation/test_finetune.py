@@ -8,6 +8,7 @@ import selfsup
 from selfsup.errors import ArtifactError, ConfigError, NonFiniteLossError
 from selfsup.evaluation import Classifier
 from selfsup.evaluation import finetune as module
+from selfsup.evaluation.classifier import Head
 from selfsup.evaluation.finetune import Finetune, FinetuneConfig, finetune_classifier
 from selfsup.evaluation.linear import LinearConfig, fit_probe
 
@@ -48,6 +49,22 @@ def test_a_head_from_the_probe_starts_with_the_probes_answers(encoder, splits, m
     assert torch.allclose(started.log_probabilities(embeddings).exp(), probe.log_probabilities(embeddings).exp(), atol=1e-3)
     zeros = finetune_classifier(encoder, train, CONFIG.model_copy(update={"head": "zeros"}), seed=0)
     assert torch.allclose(zeros.log_probabilities(embeddings).exp(), torch.full((len(embeddings), 3), 1 / 3))
+
+
+def test_a_feature_that_was_silent_in_training_does_not_decide_alone():
+    torch.manual_seed(0)
+    head = Head(3, 2)
+    torch.nn.init.normal_(head.linear.weight)
+    known = torch.randn(64, 3) * torch.tensor([1.0, 100.0, 0.0])  # the third never wakes
+    for _ in range(300):
+        head(known)
+    head.eval()
+    plain = head.linear((known - head.norm.running_mean) / head.norm.running_var.clamp_min(1e-12).sqrt())
+    assert torch.allclose(head(known), plain, atol=1e-4)
+    awake = known.clone()
+    awake[:, 2] = 0.5
+    moved = (head(awake) - head(known)).abs().amax(dim=0)
+    assert torch.allclose(moved, 10 * head.linear.weight[:, 2].abs(), rtol=1e-3)
 
 
 @pytest.mark.parametrize(("fraction", "epochs", "min_steps", "expected"), [(1.0, 2, 0, 8), (0.05, 1, 7, 7), (0.05, 1, 0, 1)])

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 HEAD_FILE = "head.safetensors"
 CLASSES_FILE = "classes.json"
+_FARTHEST = 10.0
+"""Standard deviations from its mean beyond which no feature counts: of a batch of 100 rows none is farther away."""
 
 
 class Head(nn.Module):
@@ -27,6 +29,9 @@ class Head(nn.Module):
 
     Embeddings have any scale, and in a network with batch norm another one in training than in evaluation; batch norm without
     weights of its own takes both away (He et al. 2022, MAE, arXiv 2111.06377, A.1).
+
+    A feature that was silent in all training rows has no spread to speak of, and a new row that wakes it would be thousands of
+    standard deviations away: the answer would then be of that feature alone. So what is beyond 10 counts as 10.
     """
 
     def __init__(self, embed_dim: int, n_classes: int) -> None:
@@ -40,7 +45,7 @@ class Head(nn.Module):
     def forward(self, embeddings: Tensor) -> Tensor:
         """Logits [B, K]."""
         with torch.autocast(embeddings.device.type, enabled=False):
-            logits: Tensor = self.linear(self.norm(embeddings.float()))
+            logits: Tensor = self.linear(self.norm(embeddings.float()).clamp(-_FARTHEST, _FARTHEST))
         return logits
 
 

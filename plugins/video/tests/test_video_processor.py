@@ -9,8 +9,9 @@ from pydantic import ValidationError
 
 from selfsup.data import load_source, prepare
 from selfsup.errors import ArtifactError, BadRowError, SourceError, TooManyBadRowsError
+from selfsup.images.processor import auto_size
 from selfsup.registry import registry
-from selfsup_video.processor import VideoProcessor, VideoProcessorConfig, auto_size
+from selfsup_video.processor import VideoProcessor, VideoProcessorConfig
 
 
 def array(n: int = 40, side: int = 24) -> np.ndarray:
@@ -36,7 +37,18 @@ def test_one_frame_is_a_video() -> None:
 def test_info_and_the_size_that_is_found() -> None:
     fitted = VideoProcessor().fit([{"video": array(3, side)} for side in (20, 40, 400)] + [{"video": b"no"}])
     assert fitted.info() == {"frames": 16, "clips": 1, "image_size": 40, "channels": 3}
-    assert [auto_size([side]) for side in (3, 16, 64, 65, 79, 80, 111, 112, 4000)] == [16, 16, 64, 64, 64, 80, 96, 112, 112]
+    sides = (3, 16, 64, 65, 79, 80, 111, 112, 4000)
+    assert [auto_size([side], *VideoProcessor.auto_sizes) for side in sides] == [
+        16,
+        16,
+        64,
+        64,
+        64,
+        80,
+        96,
+        112,
+        112,
+    ]
 
 
 def test_fit_reads_at_most_64_rows_and_needs_one(make_video) -> None:

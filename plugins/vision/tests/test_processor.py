@@ -9,8 +9,9 @@ from PIL import Image
 from pydantic import ValidationError
 
 from selfsup.errors import ArtifactError, BadRowError, SourceError
+from selfsup.images.processor import auto_size
 from selfsup_vision.decoding import decode
-from selfsup_vision.processor import ImageProcessor, ImageProcessorConfig, auto_size
+from selfsup_vision.processor import ImageProcessor, ImageProcessorConfig
 
 
 def _pixels(height: int = 40, width: int = 40) -> np.ndarray[Any, Any]:
@@ -119,8 +120,16 @@ def test_a_bad_row_does_not_stop_the_others() -> None:
 
 
 def test_auto_size_is_the_median_shorter_side() -> None:
-    assert [auto_size([s]) for s in (4, 28, 64, 65, 100, 224, 4000)] == [8, 28, 64, 64, 96, 224, 224]
-    assert auto_size([32, 500, 32]) == 32
+    assert [auto_size([s], *ImageProcessor.auto_sizes) for s in (4, 28, 64, 65, 100, 224, 4000)] == [
+        8,
+        28,
+        64,
+        64,
+        96,
+        224,
+        224,
+    ]
+    assert auto_size([32, 500, 32], 8, 224) == 32
 
 
 def test_fit_reads_at_most_256_rows_and_passes_over_bad_ones() -> None:

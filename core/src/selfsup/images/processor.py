@@ -1,0 +1,98 @@
+"""What processors of images and of videos share: square frames whose side is given, or chosen from the first rows."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import ClassVar, Self
+
+import numpy as np
+
+from selfsup.config import Config
+from selfsup.data.processor import Processor
+from selfsup.data.processor_state import reading_state, write_state
+from selfsup.errors import BadRowError, SourceError
+from selfsup.types import Row
+
+
+class SquareProcessor(Processor):
+    """A processor whose frames are squares of S pixels a side.
+
+    Args:
+        config: with the field ``image_size``, S in pixels or "auto".
+    """
+
+    noun: ClassVar[str]
+    """What a row holds, for messages and for the name of its file: ``image``, ``video``."""
+    fit_rows: ClassVar[int]
+    """Rows of which S is chosen; only their headers are read."""
+    auto_sizes: ClassVar[tuple[int, int]]
+    """Least and largest S that is chosen."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        size = config.model_dump()["image_size"]
+        self._image_size: int | None = None if size == "auto" else int(size)
+
+    @abstractmethod
+    def shorter_side(self, row: Row) -> int:
+        """Of what a row holds, in pixels.
+
+        Raises:
+            BadRowError: it cannot be read.
+        """
+
+    @property
+    def image_size(self) -> int:
+        """S in pixels; with "auto" only after :meth:`fit`."""
+        if self._image_size is None:
+            raise ValueError("image_size is 'auto' and the processor has not been fitted: call fit(rows) first")
+        return self._image_size
+
+    def fit(self, rows: Iterable[Row]) -> Self:
+        """With ``image_size="auto"``, choose the size from the first :attr:`fit_rows` rows.
+
+        Raises:
+            SourceError: none of these rows can be read.
+        """
+        if self._image_size is not None:
+            return self
+        sides: list[int] = []
+        reason = "there are no rows"
+        for row in islice(rows, self.fit_rows):
+            try:
+                sides.append(self.shorter_side(row))
+            except BadRowError as error:
+                reason = str(error)
+        if not sides:
+            raise SourceError(f"The image size cannot be chosen: no readable {self.noun} among the first rows ({reason}).")
+        self._image_size = auto_size(sides, *self.auto_sizes)
+        return self
+
+    def save(self, directory: Path) -> None:
+        """Write the config and the chosen size as JSON."""
+        write_state(self._file(directory), self.config, image_size=self.image_size)
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            ArtifactError: the file is missing or damaged.
+        """
+        with reading_state(cls._file(directory), cls.noun, cls.Config) as (config, state):
+            processor = cls(config)
+            processor._image_size = int(state["image_size"])
+        return processor
+
+    @classmethod
+    def _file(cls, directory: Path) -> Path:
+        return Path(directory) / f"{cls.noun}_processor.json"
+
+
+def auto_size(sides: Sequence[int], smallest: int, largest: int) -> int:
+    """The size for these shorter sides: their median, within the limits; above 64 rounded down to a multiple of 16."""
+    size = min(max(int(np.median(sides)), smallest), largest)
+    return size if size <= 64 else size - size % 16

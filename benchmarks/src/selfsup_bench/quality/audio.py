@@ -55,7 +55,7 @@ GRID = Grid(
 
 
 @click.command()
-@grid_options(seeds=3, steps=300)
+@grid_options(seeds=3, steps=200)
 def audio(out: Path, jobs: int, as_json: bool, **chosen: Any) -> None:
     """Accuracy with 5, 20 and all labels a class: untrained, from scratch, statistics of spectra, every task at one budget."""
     measure_grid(GRID, Chosen(**chosen), out, jobs=jobs, as_json=as_json)

@@ -59,7 +59,7 @@ GRID = Grid(
 
 
 @click.command()
-@grid_options(seeds=3, steps=300)
+@grid_options(seeds=3, steps=200)
 def video(out: Path, jobs: int, as_json: bool, **chosen: Any) -> None:
     """Scores and retrieval: untrained, from scratch, pixels, a single frame, and every task at one budget."""
     measure_grid(GRID, Chosen(**chosen), out, jobs=jobs, as_json=as_json)

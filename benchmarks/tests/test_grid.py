@@ -20,7 +20,8 @@ from selfsup.evaluation import Split
 from selfsup.registry import registry
 from selfsup_bench.quality import grid
 from selfsup_bench.quality.cells import Chosen, Grid, GridData, cells_of, chosen_references, chosen_tasks, split_labels
-from selfsup_bench.quality.grid import GridCell, run_grid
+from selfsup_bench.quality.grid import run_grid
+from selfsup_bench.quality.grid_cell import GridCell
 from selfsup_bench.quality.grid_report import markdown, recalls, surely_better, tables
 from selfsup_bench.quality.measure import label_count, measure, scored
 from selfsup_bench.quality.tabular import GRID, tabular

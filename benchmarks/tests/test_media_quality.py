@@ -19,7 +19,7 @@ from selfsup_bench.datasets.videos import gif, moving
 from selfsup_bench.quality import audio, measure, video
 from selfsup_bench.quality.__main__ import main
 from selfsup_bench.quality.cells import Chosen, cells_of
-from selfsup_bench.quality.grid import GridCell
+from selfsup_bench.quality.grid_cell import GridCell
 
 
 @pytest.fixture(autouse=True)

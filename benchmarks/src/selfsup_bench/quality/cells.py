@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from selfsup.errors import UnknownIdError
-from selfsup_bench.quality.grid import GridCell
+from selfsup_bench.quality.grid_cell import GridCell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +44,7 @@ class Grid:
     tasks: tuple[str, ...]
     """Names of tasks, without their modality."""
     references: tuple[str, ...]
-    """Names of references, see :data:`selfsup_bench.quality.grid.REFERENCES`; ``random-init`` is measured always."""
+    """Names of references, see :data:`selfsup_bench.quality.grid_cell.REFERENCES`; ``random-init`` is measured always."""
     backbone: str
     """Of ``scratch``, and of an untrained network that is there whatever the tasks' backbones are."""
     single: str = ""

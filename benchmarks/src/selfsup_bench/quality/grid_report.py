@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from selfsup_bench.quality.grid import REFERENCES, GridCell, Scores
+from selfsup_bench.quality.grid_cell import RECALL, REFERENCES, GridCell, Scores
 from selfsup_bench.statistics import Estimate, estimate
 
 NAMES = {
@@ -17,8 +17,6 @@ NAMES = {
     "tf-idf": "TF-IDF + logistic regression",
     "raw-mfcc": "MFCC statistics + logistic regression",
 }
-RECALL = "recall_at_"
-"""What the names of retrieval's metrics begin with; they are there where a cell was measured by retrieval, too."""
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,7 @@ from selfsup.evaluation.subsets import balanced_subset, flipped_labels
 from selfsup.training.precision import resolve_precision
 from selfsup.training.progress import Silent
 from selfsup_bench.boosting import BoostingConfig, boosted_log_probabilities
-from selfsup_bench.quality.grid import GridCell, Scores
-from selfsup_bench.quality.grid_report import RECALL
+from selfsup_bench.quality.grid_cell import RECALL, GridCell, Scores
 from selfsup_bench.quality.tfidf import tfidf_log_probabilities
 from selfsup_bench.raw import fitted_raw_encoder
 

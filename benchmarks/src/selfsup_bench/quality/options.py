@@ -11,7 +11,8 @@ import click
 
 from selfsup.cli.output import emit, json_option
 from selfsup_bench.quality.cells import Chosen, Grid, cells_of, data_of
-from selfsup_bench.quality.grid import GridCell, run_grid
+from selfsup_bench.quality.grid import run_grid
+from selfsup_bench.quality.grid_cell import GridCell
 from selfsup_bench.quality.grid_report import LEGEND, markdown, recalls, surely_better, tables
 
 F = TypeVar("F", bound=Callable[..., Any])

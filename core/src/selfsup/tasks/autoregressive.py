@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,9 +15,9 @@ from selfsup.config import Config
 from selfsup.errors import ConfigError
 from selfsup.objectives.base import ObjectiveRecipe
 from selfsup.tasks.base import PretextTask, StepOutput, TaskRecipe
+from selfsup.tasks.from_objective import recipe_from_objective
 from selfsup.tasks.masked_modeling import token_backbone
 from selfsup.tasks.masking import weighted_mean
-from selfsup.tasks.sections import with_defaults
 from selfsup.types import Batch, Info
 
 
@@ -115,9 +116,6 @@ def autoregressive_recipe(
     Raises:
         ConfigError: a default is of no field, or breaks its limits.
     """
-    return TaskRecipe(
-        config=with_defaults(NextTokenConfig, defaults),
-        build=build_next_token,
-        optimization={**NEXT_TOKEN_OBJECTIVE.optimization, **(optimization or {})},
-        processor=dict(processor or {}),
+    return replace(
+        recipe_from_objective(NEXT_TOKEN_OBJECTIVE, optimization=optimization, **defaults), processor=dict(processor or {})
     )

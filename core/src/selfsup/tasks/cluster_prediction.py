@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Self
 
 import torch
@@ -20,10 +21,10 @@ from selfsup.objectives.kmeans import StreamingKMeans
 from selfsup.objectives.precision import full, no_autocast
 from selfsup.objectives.quantizer import code_perplexity
 from selfsup.tasks.base import PretextTask, StepOutput, TaskRecipe
+from selfsup.tasks.from_objective import recipe_from_objective
 from selfsup.tasks.masked_modeling import mask_token, token_backbone
 from selfsup.tasks.masking import gather_tokens, weighted_mean
 from selfsup.tasks.momentum import MomentumEncoder
-from selfsup.tasks.sections import with_defaults
 from selfsup.tasks.span_masking import span_mask
 from selfsup.types import Batch, Info
 
@@ -229,8 +230,4 @@ def cluster_prediction_recipe(
     def build(config: Any, backbone: Backbone, info: Info) -> ClusterPrediction:
         return build_cluster_prediction(config, backbone, info, None if features is None else features(info))
 
-    return TaskRecipe(
-        config=with_defaults(ClusterPredictionConfig, defaults),
-        build=build,
-        optimization={**CLUSTER_PREDICTION_OBJECTIVE.optimization, **(optimization or {})},
-    )
+    return replace(recipe_from_objective(CLUSTER_PREDICTION_OBJECTIVE, optimization=optimization, **defaults), build=build)

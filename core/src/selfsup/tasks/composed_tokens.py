@@ -8,6 +8,7 @@ from selfsup.errors import SpecError
 from selfsup.objectives.base import ObjectiveRecipe
 from selfsup.specs import ObjectiveSpec, TaskSpec
 from selfsup.tasks.base import CorruptionRecipe, TaskRecipe
+from selfsup.tasks.from_objective import recipe_from_objective
 from selfsup.tasks.reconstruction import reconstruction_recipe
 
 TOKEN_FAMILIES = ("masked-modeling", "latent-prediction", "autoregressive", "reconstruction")
@@ -39,7 +40,7 @@ def compose_tokens(spec: TaskSpec | ObjectiveSpec, recipe: ObjectiveRecipe, moda
     if spec.family not in TOKEN_FAMILIES:
         raise SpecError(f"{spec.id!r} is of family {spec.family!r}; here are composed: {', '.join(TOKEN_FAMILIES)}.")
     if spec.family != "reconstruction":
-        return TaskRecipe(config=recipe.config, build=recipe.build, optimization=dict(recipe.optimization))
+        return recipe_from_objective(recipe)
     corruption = modality.corruption
     if corruption is None:
         raise SpecError(f"{spec.id!r} needs a corruption, and the modality registers none (ModalitySpec.corruption).")

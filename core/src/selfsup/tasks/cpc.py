@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any, Literal
+from functools import partial
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -16,10 +16,10 @@ from selfsup.objectives.base import ObjectiveRecipe
 from selfsup.objectives.chance import chance_loss
 from selfsup.objectives.precision import full, no_autocast
 from selfsup.tasks.autoregressive import causal_backbone
-from selfsup.tasks.base import PretextTask, StepOutput, TaskRecipe
+from selfsup.tasks.base import PretextTask, StepOutput
+from selfsup.tasks.from_objective import recipe_from_objective
 from selfsup.tasks.masked_modeling import token_backbone
 from selfsup.tasks.masking import weighted_mean
-from selfsup.tasks.sections import with_defaults
 from selfsup.types import Batch, Info
 
 
@@ -110,19 +110,5 @@ CPC_OBJECTIVE = ObjectiveRecipe(
 )
 """CPC with the paper's settings for speech (Adam at 2e-4, batches of 8 x 8 windows of 1.28 s)."""
 
-
-def cpc_recipe(*, optimization: Mapping[str, Any] | None = None, **defaults: Any) -> TaskRecipe:
-    """A CPC task for any causal token backbone.
-
-    Args:
-        optimization: changes to the paper's optimizer settings.
-        defaults: other defaults for fields of :class:`CPCConfig`.
-
-    Raises:
-        ConfigError: a default is of no field, or breaks its limits.
-    """
-    return TaskRecipe(
-        config=with_defaults(CPCConfig, defaults),
-        build=build_cpc,
-        optimization={**CPC_OBJECTIVE.optimization, **(optimization or {})},
-    )
+cpc_recipe = partial(recipe_from_objective, CPC_OBJECTIVE)
+"""A CPC task for any causal token backbone: see :func:`~selfsup.tasks.from_objective.recipe_from_objective`."""

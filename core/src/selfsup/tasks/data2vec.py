@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from functools import partial
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -12,13 +12,12 @@ from torch import Tensor, nn
 from selfsup.backbones import Backbone, TokenBackbone, Tokens
 from selfsup.config import Config
 from selfsup.objectives.base import ObjectiveRecipe
-from selfsup.tasks.augmented import augmented
-from selfsup.tasks.base import PretextTask, StepOutput, TaskRecipe, ViewsRecipe
+from selfsup.tasks.base import PretextTask, StepOutput
 from selfsup.tasks.block_masking import block_mask
+from selfsup.tasks.from_objective import recipe_from_objective
 from selfsup.tasks.ijepa import jepa_loss, layer_normalize
 from selfsup.tasks.masked_modeling import mask_token, token_backbone
 from selfsup.tasks.masking import TokenMask, gather_tokens, random_mask
-from selfsup.tasks.sections import with_defaults
 from selfsup.tasks.span_masking import span_mask
 from selfsup.tasks.teacher import Teacher, TeacherConfig
 from selfsup.types import Batch, Info
@@ -122,28 +121,5 @@ DATA2VEC_OBJECTIVE = ObjectiveRecipe(
 )
 """data2vec with the paper's settings for images (ViT-B: 2e-3 at a batch of 2048, 40 of 800 epochs of warm-up)."""
 
-
-def data2vec_recipe(
-    *,
-    optimization: dict[str, Any] | None = None,
-    views: ViewsRecipe | None = None,
-    view_defaults: Mapping[str, Any] | None = None,
-    **defaults: Any,
-) -> TaskRecipe:
-    """A data2vec task for any token backbone.
-
-    Args:
-        optimization: changes to the paper's optimizer settings.
-        views: draw one such view of each sample before it is masked; None: mask the sample as it is.
-        view_defaults: defaults of the views' section that differ from their own.
-        defaults: other defaults for fields of :class:`Data2VecConfig`; a mapping for ``teacher``.
-
-    Raises:
-        ConfigError: a default is of no field, or breaks its limits.
-    """
-    recipe = TaskRecipe(
-        config=with_defaults(Data2VecConfig, defaults),
-        build=build_data2vec,
-        optimization={**DATA2VEC_OBJECTIVE.optimization, **(optimization or {})},
-    )
-    return augmented(recipe, views, view_defaults)
+data2vec_recipe = partial(recipe_from_objective, DATA2VEC_OBJECTIVE)
+"""A data2vec task for any token backbone: see :func:`~selfsup.tasks.from_objective.recipe_from_objective`."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
-from typing import Any, Literal
+from functools import partial
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -14,12 +14,11 @@ from torch.nn import functional as F
 from selfsup.backbones import Backbone, TokenBackbone, Tokens, grid_size
 from selfsup.config import Config
 from selfsup.objectives.base import ObjectiveRecipe
-from selfsup.tasks.augmented import augmented
-from selfsup.tasks.base import PretextTask, StepOutput, TaskRecipe, ViewsRecipe
+from selfsup.tasks.base import PretextTask, StepOutput
 from selfsup.tasks.block_masking import MultiBlockMask, multi_block_mask, shuffled
+from selfsup.tasks.from_objective import recipe_from_objective
 from selfsup.tasks.masked_modeling import mask_token, token_backbone
 from selfsup.tasks.masking import gather_tokens, weighted_mean
-from selfsup.tasks.sections import with_defaults
 from selfsup.tasks.teacher import Teacher, TeacherConfig
 from selfsup.tasks.transformer import Transformer, head_width, lattice_positions
 from selfsup.types import Batch, Info
@@ -223,28 +222,5 @@ IJEPA_OBJECTIVE = ObjectiveRecipe(
 )
 """I-JEPA with the paper's settings (1e-3 at a batch of 2048, 15 of 300 epochs of warm-up)."""
 
-
-def ijepa_recipe(
-    *,
-    optimization: dict[str, Any] | None = None,
-    views: ViewsRecipe | None = None,
-    view_defaults: Mapping[str, Any] | None = None,
-    **defaults: Any,
-) -> TaskRecipe:
-    """An I-JEPA task for any token backbone.
-
-    Args:
-        optimization: changes to the paper's optimizer settings.
-        views: draw one such view of each sample before it is masked; None: mask the sample as it is.
-        view_defaults: defaults of the views' section that differ from their own.
-        defaults: other defaults for fields of :class:`IJEPAConfig`; a mapping for ``teacher``.
-
-    Raises:
-        ConfigError: a default is of no field, or breaks its limits.
-    """
-    recipe = TaskRecipe(
-        config=with_defaults(IJEPAConfig, defaults),
-        build=build_ijepa,
-        optimization={**IJEPA_OBJECTIVE.optimization, **(optimization or {})},
-    )
-    return augmented(recipe, views, view_defaults)
+ijepa_recipe = partial(recipe_from_objective, IJEPA_OBJECTIVE)
+"""An I-JEPA task for any token backbone: see :func:`~selfsup.tasks.from_objective.recipe_from_objective`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -13,10 +12,9 @@ from selfsup.backbones import Backbone, TokenBackbone
 from selfsup.config import Config
 from selfsup.errors import ConfigError
 from selfsup.objectives.base import ObjectiveRecipe
-from selfsup.tasks.augmented import augmented
-from selfsup.tasks.base import PretextTask, StepOutput, TaskRecipe, ViewsRecipe
+from selfsup.tasks.base import PretextTask, StepOutput, TaskRecipe
+from selfsup.tasks.from_objective import recipe_from_objective
 from selfsup.tasks.masking import TokenMask, gather_tokens, random_mask, tube, weighted_mean
-from selfsup.tasks.sections import with_defaults
 from selfsup.tasks.transformer import Transformer, head_width, lattice_positions
 from selfsup.types import Batch, Info
 
@@ -194,30 +192,14 @@ SIMMIM_OBJECTIVE = ObjectiveRecipe(
 _OBJECTIVES = {"mae": MAE_OBJECTIVE, "simmim": SIMMIM_OBJECTIVE}
 
 
-def masked_recipe(
-    method: Literal["mae", "simmim"] = "mae",
-    *,
-    optimization: dict[str, Any] | None = None,
-    views: ViewsRecipe | None = None,
-    view_defaults: Mapping[str, Any] | None = None,
-    **defaults: Any,
-) -> TaskRecipe:
+def masked_recipe(method: Literal["mae", "simmim"] = "mae", **options: Any) -> TaskRecipe:
     """A masked-modelling task for any token backbone.
 
     Args:
         method: ``mae`` or ``simmim``.
-        optimization: changes to the paper's optimizer settings.
-        views: draw one such view of each sample before it is masked; None: mask the sample as it is.
-        view_defaults: defaults of the views' section that differ from their own.
-        defaults: other defaults for fields of :class:`MAEConfig` or :class:`SimMIMConfig`.
+        options: the arguments of :func:`~selfsup.tasks.from_objective.recipe_from_objective`.
 
     Raises:
         ConfigError: a default is of no field, or breaks its limits.
     """
-    objective = _OBJECTIVES[method]
-    recipe = TaskRecipe(
-        config=with_defaults(objective.config, defaults),
-        build=objective.build,
-        optimization={**objective.optimization, **(optimization or {})},
-    )
-    return augmented(recipe, views, view_defaults)
+    return recipe_from_objective(_OBJECTIVES[method], **options)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from functools import partial
 
 import torch
 from pydantic import Field
 
 from selfsup.backbones import Backbone, TokenBackbone, Tokens
 from selfsup.config import Config
-from selfsup.tasks.augmented import augmented
-from selfsup.tasks.base import TaskRecipe, ViewsRecipe
+from selfsup.objectives.base import ObjectiveRecipe
 from selfsup.tasks.block_masking import MultiBlockMask, multi_block_mask
+from selfsup.tasks.from_objective import recipe_from_objective
 from selfsup.tasks.ijepa import JointEmbeddingPrediction, Predictor
 from selfsup.tasks.masked_modeling import token_backbone
-from selfsup.tasks.sections import with_defaults
 from selfsup.tasks.teacher import TeacherConfig
 from selfsup.tasks.transformer import head_width
 from selfsup.types import Info
@@ -112,36 +110,19 @@ def build_vjepa(config: VJEPAConfig, backbone: Backbone, info: Info) -> VJEPA:
     return VJEPA(config, token_backbone(backbone, "V-JEPA"))
 
 
-OPTIMIZATION: dict[str, Any] = {
-    "optimizer": "adamw",
-    "base_lr": 5.2e-5,
-    "weight_decay": 0.04,
-    "weight_decay_end": 0.4,
-    "warmup_fraction": 0.13,
-    "clip": 10.0,
-}
-"""The authors' for ViT-H: 6.25e-4 at a batch of 3072, 40 of 300 epochs of warm-up."""
+VJEPA_OBJECTIVE = ObjectiveRecipe(
+    config=VJEPAConfig,
+    build=build_vjepa,
+    optimization={
+        "optimizer": "adamw",
+        "base_lr": 5.2e-5,
+        "weight_decay": 0.04,
+        "weight_decay_end": 0.4,
+        "warmup_fraction": 0.13,
+        "clip": 10.0,
+    },
+)
+"""V-JEPA with the authors' settings for ViT-H (6.25e-4 at a batch of 3072, 40 of 300 epochs of warm-up)."""
 
-
-def vjepa_recipe(
-    *,
-    optimization: dict[str, Any] | None = None,
-    views: ViewsRecipe | None = None,
-    view_defaults: Mapping[str, Any] | None = None,
-    **defaults: Any,
-) -> TaskRecipe:
-    """A V-JEPA task for any token backbone.
-
-    Args:
-        optimization: changes to the paper's optimizer settings.
-        views: draw one such view of each sample before it is masked; None: mask the sample as it is.
-        view_defaults: defaults of the views' section that differ from their own.
-        defaults: other defaults for fields of :class:`VJEPAConfig`; mappings for its sections.
-
-    Raises:
-        ConfigError: a default is of no field, or breaks its limits.
-    """
-    recipe = TaskRecipe(
-        config=with_defaults(VJEPAConfig, defaults), build=build_vjepa, optimization={**OPTIMIZATION, **(optimization or {})}
-    )
-    return augmented(recipe, views, view_defaults)
+vjepa_recipe = partial(recipe_from_objective, VJEPA_OBJECTIVE)
+"""A V-JEPA task for any token backbone: see :func:`~selfsup.tasks.from_objective.recipe_from_objective`."""

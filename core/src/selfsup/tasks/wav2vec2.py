@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Self, cast
+from functools import partial
+from typing import Self, cast
 
 import torch
 from pydantic import Field, model_validator
@@ -16,10 +17,10 @@ from selfsup.objectives.chance import chance_loss
 from selfsup.objectives.masked_contrast import masked_contrast, sample_negatives
 from selfsup.objectives.precision import full, no_autocast
 from selfsup.objectives.quantizer import ProductQuantizer, QuantizerConfig, code_perplexity, diversity_loss, usage
-from selfsup.tasks.base import PretextTask, StepOutput, TaskRecipe
+from selfsup.tasks.base import PretextTask, StepOutput
+from selfsup.tasks.from_objective import recipe_from_objective
 from selfsup.tasks.masked_modeling import mask_token, token_backbone
 from selfsup.tasks.masking import gather_tokens, weighted_mean
-from selfsup.tasks.sections import with_defaults
 from selfsup.tasks.span_masking import span_mask
 from selfsup.types import Batch, Info
 
@@ -123,19 +124,5 @@ WAV2VEC2_OBJECTIVE = ObjectiveRecipe(
 )  # fmt: skip
 """The paper's BASE (5e-4 at batches of 1.6 hours, 32k of 400k updates of warm-up), with a cosine where it has a line."""
 
-
-def wav2vec2_recipe(*, optimization: dict[str, Any] | None = None, **defaults: Any) -> TaskRecipe:
-    """A wav2vec 2.0 task for any token backbone.
-
-    Args:
-        optimization: changes to the paper's optimizer settings.
-        defaults: other defaults for fields of :class:`Wav2Vec2Config`; a mapping for ``quantizer``.
-
-    Raises:
-        ConfigError: a default is of no field, or breaks its limits.
-    """
-    return TaskRecipe(
-        config=with_defaults(Wav2Vec2Config, defaults),
-        build=build_wav2vec2,
-        optimization={**WAV2VEC2_OBJECTIVE.optimization, **(optimization or {})},
-    )
+wav2vec2_recipe = partial(recipe_from_objective, WAV2VEC2_OBJECTIVE)
+"""A wav2vec 2.0 task for any token backbone: see :func:`~selfsup.tasks.from_objective.recipe_from_objective`."""

@@ -196,7 +196,7 @@ def embed(
     split: str | None = None,
     label: str | None = None,
     columns: Mapping[str, str] | None = None,
-    batch_size: int = 256,
+    batch_size: int | None = None,
     precision: Literal["auto", "32", "bf16", "16"] = "32",
     max_bad_rows: float = 0.01,
     progress: bool = False,
@@ -213,7 +213,7 @@ def embed(
         split: which split of the source; None: ``train`` where it has one, else its first.
         label: the label column, where it cannot be found.
         columns: role to column, where it cannot be found.
-        batch_size: rows at a time.
+        batch_size: rows at a time; None: what suits the modality.
         precision: of the computation.
         max_bad_rows: part of the rows that may be unreadable; they are left out of the file.
         progress: show progress on stderr.
@@ -237,7 +237,8 @@ def embed(
     with make_reporter(progress) as reporter:
         reporter.start("reading rows", len(rows), unit="rows")
         store = prepare(rows, encoder.processor, max_bad_rows=max_bad_rows, progress=lambda done, _: reporter.advance(done))
-        path = write_embeddings(encoder, store, rows, Path(out), batch_size=batch_size, autocast=autocast, reporter=reporter)
+        size = batch_size or encoder.processor.batch_size
+        path = write_embeddings(encoder, store, rows, Path(out), batch_size=size, autocast=autocast, reporter=reporter)
     return EmbeddingFile(path, len(store), encoder.embed_dim, len(store.bad_rows))
 
 

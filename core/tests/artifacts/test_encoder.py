@@ -47,6 +47,19 @@ def test_embeddings_of_rows(encoder, reference, kind):
     assert encoder.embed([]).shape == (0, 8)
 
 
+def test_the_modality_says_how_many_at_a_time(encoder, monkeypatch):
+    monkeypatch.setattr(type(encoder.processor), "batch_size", 30)
+    seen: list[int] = []
+    encoder.register_forward_hook(lambda _, __, pooled: seen.append(len(pooled)))
+    encoder.embed(list(rows_of(70)))
+    store = prepare(rows_of(70), encoder.processor)
+    encoder.embed_store(store)
+    assert seen == [30, 30, 10] * 2
+    seen.clear()
+    encoder.embed_store(store, batch_size=64)
+    assert seen == [64, 6]
+
+
 def test_store_without_ragged_keys(encoder):
     same = [{"sequence": [1, 2, 3, number % 5]} for number in range(20)]
     rows = Rows(dataset=datasets.Dataset.from_list(same), columns={"sequence": "sequence"}, fingerprint="same length")

@@ -79,7 +79,7 @@ class Encoder(nn.Module):
         return pooled
 
     def embed(
-        self, rows: Iterable[Row], *, batch_size: int = 256, precision: Precision = "32"
+        self, rows: Iterable[Row], *, batch_size: int | None = None, precision: Precision = "32"
     ) -> np.ndarray[Any, np.dtype[np.float32]]:
         """Embeddings [N, D] of rows (dicts of roles, or :class:`~selfsup.data.Rows`), in evaluation mode.
 
@@ -90,7 +90,7 @@ class Encoder(nn.Module):
         """
         parts: list[Tensor] = []
         with self._evaluating(precision):
-            for start, chunk in _chunks(rows, batch_size):
+            for start, chunk in _chunks(rows, batch_size or self.processor.batch_size):
                 try:
                     batch = self.processor(chunk)
                 except Exception as error:
@@ -100,12 +100,12 @@ class Encoder(nn.Module):
                 parts.append(self(batch).float().cpu())
         return torch.cat(parts).numpy() if parts else np.empty((0, self.embed_dim), dtype=np.float32)
 
-    def embed_store(self, store: Store, *, batch_size: int = 256, precision: Precision = "32") -> Tensor:
+    def embed_store(self, store: Store, *, batch_size: int | None = None, precision: Precision = "32") -> Tensor:
         """Embeddings [N, D] of a store's samples, float32 on the CPU, computed in evaluation mode without gradients.
 
         Args:
             store: from :func:`~selfsup.data.prepare` with this encoder's processor.
-            batch_size: samples at a time.
+            batch_size: samples at a time; None: what suits the modality.
             precision: of the computation: ``32``, ``bf16`` or ``16`` (automatic casting).
         """
         result = torch.empty((len(store), self.embed_dim), dtype=torch.float32)
@@ -114,14 +114,14 @@ class Encoder(nn.Module):
                 result[indices] = self(batch).float().cpu()
         return result
 
-    def embed_layers(self, store: Store, *, batch_size: int = 256, precision: Precision = "32") -> Tensor:
+    def embed_layers(self, store: Store, *, batch_size: int | None = None, precision: Precision = "32") -> Tensor:
         """The mean over the real tokens of what each layer puts out: [N, L, D], float32 on the CPU.
 
         The first of the L are the tokens before the first layer, without their positions.
 
         Args:
             store: from :func:`~selfsup.data.prepare` with this encoder's processor.
-            batch_size: samples at a time.
+            batch_size: samples at a time; None: what suits the modality.
             precision: of the computation: ``32``, ``bf16`` or ``16`` (automatic casting).
 
         Raises:
@@ -144,8 +144,9 @@ class Encoder(nn.Module):
                 order.append(indices)
         return torch.cat(parts)[torch.cat(order).argsort()]
 
-    def _batches(self, store: Store, batch_size: int) -> Iterator[tuple[Tensor, Batch]]:
+    def _batches(self, store: Store, batch_size: int | None) -> Iterator[tuple[Tensor, Batch]]:
         """Every sample of a store once: places in it, and the batch of them."""
+        batch_size = batch_size or self.processor.batch_size
         sampler = _by_length(store, batch_size) or EpochSampler(len(store), batch_size, drop_last=False, shuffle=False)
         loader = Loader(store, self.processor, sampler, self.device)
         for indices, batch in zip(sampler.batches(0), loader.epoch(0), strict=True):

@@ -15,7 +15,7 @@ from selfsup.cli.output import emit, json_option
 @data_options
 @click.option("--out", required=True, metavar="FILE", help="FILE.parquet (row, embedding and label columns) or FILE.npy.")
 @click.option("--split", metavar="NAME", help="Which split of the source [default: train where it has one].")
-@click.option("--batch-size", default=256, show_default=True, type=click.IntRange(min=1), help="Rows at a time.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Rows at a time [default: what suits the modality].")
 @click.option(
     "--precision", default="32", show_default=True, type=click.Choice(["auto", "32", "bf16", "16"]), help="Of the computation."
 )
@@ -28,7 +28,7 @@ def command(
     max_bad_rows: float,
     out: str,
     split: str | None,
-    batch_size: int,
+    batch_size: int | None,
     precision: Any,
     as_json: bool,
 ) -> None:

@@ -22,7 +22,9 @@ from selfsup.errors import ConfigError
 @click.option("--epochs", type=int, metavar="N", help="Budget in passes over the data.")
 @click.option("--steps", type=int, metavar="N", help="Budget in optimizer steps.")
 @click.option("--max-steps", type=int, metavar="N", help="Upper limit of the budget in steps, whatever the epochs come to.")
-@click.option("--batch-size", type=int, metavar="N", help="Samples of an optimizer step, over all devices.")
+@click.option(
+    "--batch-size", type=int, metavar="N", help="Samples of an optimizer step, over all devices [default: the task's]."
+)
 @click.option("--lr", type=float, metavar="X", help="Peak learning rate.")
 @click.option("--precision", type=click.Choice(["auto", "32", "bf16", "16"]), help="Arithmetic [default: auto, the fastest].")
 @click.option("--devices", type=int, metavar="N", help="Processes on this machine, one a GPU.")

@@ -43,6 +43,8 @@ class Processor(ABC):
 
     Every key of a sample then has as many steps as every other, and :meth:`unpacked` encodes for everything but pretraining.
     """
+    batch_size: ClassVar[int] = 256
+    """Samples that are embedded at a time, and those of a training step, where nobody says otherwise; fewer large ones."""
     columnar: ClassVar[bool] = False
     """Whether rows of plain values are processed column by column: then :meth:`encode_table` is used for many rows."""
 

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from selfsup.artifacts import Encoder
     from selfsup.data import Store
 
-_BATCH = 256
-
 
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
@@ -55,8 +53,8 @@ def two_views(encoder: Encoder, store: Store, indices: IndexArray, *, seed: int)
     first: list[Tensor] = []
     second: list[Tensor] = []
     with frozen(encoder):
-        for start in range(0, len(indices), _BATCH):
-            batch = encoder.processor.collate(store.read(indices[start : start + _BATCH]))
+        for start in range(0, len(indices), size := encoder.processor.batch_size):
+            batch = encoder.processor.collate(store.read(indices[start : start + size]))
             made = views({key: value.to(encoder.device) for key, value in batch.items()}, generator)
             first.append(encoder(made[0]).float().cpu())
             second.append(encoder(made[1]).float().cpu())

@@ -47,7 +47,7 @@ class OptimizationConfig(Config):
     clip: float | None = Field(default=None, gt=0)
     """Largest 2-norm of the whole gradient; None does not clip."""
     batch_size: int = Field(default=256, ge=2)
-    """Samples of one optimizer step, over all devices and accumulated parts together."""
+    """Samples of one optimizer step, over all devices and accumulated parts together; tasks and modalities may have others."""
     accumulate: int = Field(default=1, ge=1)
     """Parts that each device's share of a batch is cut into, one after the other, to need less memory."""
     epochs: int | None = Field(default=None, ge=1)

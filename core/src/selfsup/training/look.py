@@ -19,7 +19,6 @@ from selfsup.types import Batch
 
 _EARLY = 0.1
 """Part of the run in which a small spread is no news: many networks start with one."""
-_BATCH = 256
 
 
 class Looks:
@@ -80,6 +79,6 @@ class Looks:
             return embed(self._backbone(), self._batches(store, indices))
 
     def _batches(self, store: Store, indices: IndexArray) -> Iterator[Batch]:
-        for part in batches_of(indices, _BATCH):
+        for part in batches_of(indices, self._processor.batch_size):
             batch = self._processor.collate(store.read(part))
             yield {key: value.to(self._fabric.device) for key, value in batch.items()}

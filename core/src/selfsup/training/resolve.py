@@ -50,13 +50,15 @@ def resolve_config(options: Mapping[str, Any], base: Mapping[str, Any] | None = 
     if base.get("backbone", backbone) != backbone:
         base.pop("backbone_options", None)
     backbone_spec = check_backbone(backbone, spec)
+    processor = registry().processor_class(modality.id)
     classes: dict[str, type[Config]] = {
-        "processor": registry().processor_class(modality.id).Config,
+        "processor": processor.Config,
         "backbone": registry().backbone_recipe(backbone).config,
         "task": recipe.config,
     }
     given = _place(options, classes)
-    paper = {"optimization": recipe.optimization, "processor_options": recipe.processor}
+    optimization = {"batch_size": processor.batch_size, **recipe.optimization}
+    paper = {"optimization": optimization, "processor_options": recipe.processor}
     merged = overrides.merge_layers(paper, base, given, exclusive=EXCLUSIVE)
     merged |= {"task": task, "backbone": backbone}
     if not merged.get("data"):

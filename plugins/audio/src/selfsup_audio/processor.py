@@ -52,6 +52,7 @@ class AudioProcessor(Processor):
     """
 
     modality: ClassVar[str] = "audio"
+    batch_size: ClassVar[int] = 64
     Config: ClassVar[type[Config]] = AudioProcessorConfig
     config: AudioProcessorConfig
 

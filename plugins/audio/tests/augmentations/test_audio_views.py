@@ -94,6 +94,24 @@ def test_views_of_views_can_be_made() -> None:
     assert again["waveform"].shape == (6, 4000)
 
 
+def test_views_of_long_recordings_are_short() -> None:
+    info = {"sample_rate": 8000, "n_samples": 40_000}
+    recordings = {"waveform": torch.ones(3, 40_000, dtype=torch.int16), "length": torch.tensor([40_000, 40_000, 4000])}
+    shapes = {}
+    for seconds in (1.0, 2.5, None, 60.0):
+        config = AudioViewsConfig(longest_seconds=seconds, n_local=1)
+        made = AudioViews(config, info)(recordings, torch.Generator().manual_seed(0))
+        shapes[seconds] = [view["waveform"].shape[1] for view in made]
+        assert (made[0]["length"][2] <= 4000 / 0.85 + 1).all()
+        assert (made[0]["crop"][:, 0].sum(dim=1) <= 1 + 1.2 * shapes[seconds][0] / 40_000).all()
+    assert shapes == {
+        1.0: [8000, 8000, 4000],
+        2.5: [20_000, 20_000, 10_000],
+        None: [40_000, 40_000, 20_000],
+        60.0: [40_000, 40_000, 20_000],
+    }
+
+
 def test_supervised_views_are_light() -> None:
     recordings = batch()
     config = SupervisedAudioViewsConfig()
@@ -107,6 +125,7 @@ def test_supervised_views_are_light() -> None:
     [
         {"global_share": (0.0, 1.0)}, {"global_share": (0.5, 1.1)}, {"speed": (1.2, 0.8)}, {"speed": (0.2, 1.0)},
         {"speed": (1.0, 5.0)}, {"noise_snr": (20.0, 10.0)}, {"mixup": 1.5}, {"n_global": 0},
+        {"longest_seconds": 0.0},
     ],
 )  # fmt: skip
 def test_options_that_cannot_be_are_refused(options: dict[str, Any]) -> None:

@@ -40,6 +40,16 @@ def test_windows_lie_within_what_is_real() -> None:
     assert (drawn.start + drawn.extent <= length.unsqueeze(1)).all()
 
 
+def test_the_share_is_of_the_longest_where_a_recording_is_longer() -> None:
+    length = torch.tensor([1000, 40]).repeat_interleave(5000)
+    drawn = random_windows(length, (0.5, 0.9), (1.0, 1.0), longest=100, generator=seeded())
+    long, short = drawn.extent.squeeze(1).view(2, 5000)
+    assert (int(long.min()), int(long.max())) == (50, 89)
+    assert (int(short.min()), int(short.max())) == (20, 35)
+    place = drawn.start.squeeze(1)[:5000] / (1000 - long)
+    assert (float(place.min()), float(place.max())) == pytest.approx((0, 1), abs=0.01)
+
+
 def test_a_window_at_its_own_speed_is_a_slice() -> None:
     waveform = torch.randn(1, 100)
     for resampled in (False, True):

@@ -58,7 +58,8 @@ def test_alterations_are_the_papers() -> None:
 
 def test_views_of_byol_a_and_cola() -> None:
     byol, cola = (options(f"audio/{name}") for name in ("byol-a", "cola"))
-    assert byol["views"]["mixup"] == 0.4
+    assert (byol["views"]["mixup"], byol["views"]["longest_seconds"]) == (0.4, 0.96)
+    assert cola["views"]["longest_seconds"] * cola["views"]["global_share"][0] == pytest.approx(0.96)
     assert byol["momentum"] == {"start": 0.99, "end": 0.99}
     assert [cola["views"][key] for key in ("mixup", "noise_p", "gain_db", "equalizer_db")] == [0, 0, 0, 0]
     assert cola["views"]["speed"] == (1.0, 1.0)

@@ -44,6 +44,7 @@ class VideoProcessor(SquareProcessor):
     """
 
     modality: ClassVar[str] = "video"
+    batch_size: ClassVar[int] = 32
     Config: ClassVar[type[Config]] = VideoProcessorConfig
     config: VideoProcessorConfig
 

@@ -28,8 +28,10 @@ class AudioViewsConfig(Config):
     """Global views of each recording; 2 in the paper."""
     n_local: int = Field(0, ge=0)
     """Local views: short windows; 0 in the paper."""
+    longest_seconds: float | None = Field(1.0, gt=0)
+    """Shares are of so many seconds where a recording is longer: 0.96 in the paper; None: always of the whole recording."""
     global_share: Range = (0.6, 1.0)
-    """Smallest and largest part of a recording that a global view is of; the paper takes about one second of ten."""
+    """Smallest and largest part of a recording that a global view is of; all of its 0.96 seconds in the paper."""
     local_share: Range = (0.2, 0.5)
     """Smallest and largest part of a recording that a local view is of; not in the paper."""
     speed: Range = (0.85, 1.2)
@@ -60,6 +62,8 @@ class AudioViewsConfig(Config):
 class SupervisedAudioViewsConfig(AudioViewsConfig):
     """Light augmentation of supervised training: one view, nearly the whole recording."""
 
+    longest_seconds: float | None = Field(None, gt=0)
+    """Shares are of so many seconds where a recording is longer; None: always of the whole recording."""
     n_global: int = Field(1, ge=1)
     """Global views of each recording; supervised training takes one."""
     global_share: Range = (0.85, 1.0)
@@ -78,7 +82,8 @@ class AudioViews(Views):
     """Random views of a batch of recordings, on its device, each sample with its own parameters.
 
     A view holds ``waveform`` (float32 [B, T'], zero behind the end), ``length`` and ``crop`` (see :class:`selfsup.tasks.Views`;
-    one axis, time). T' is the clip's length times the largest share: all global views have one shape, and all local ones.
+    one axis, time). T' is the clip's length, or ``longest_seconds`` of it, times the largest share: all global views have one
+    shape, and all local ones.
 
     Everything happens to the waveform, so that every backbone can have these views. BYOL-A, after whose augmentations they are
     made, stretches spectrograms in time and in frequency, each on its own; here both change together, as with a faster tape.
@@ -88,6 +93,8 @@ class AudioViews(Views):
         super().__init__()
         self.config = config
         self.n_global, self.n_local = config.n_global, config.n_local
+        seconds, whole = config.longest_seconds, int(info["n_samples"])
+        self._longest = whole if seconds is None else min(max(round(seconds * info["sample_rate"]), 1), whole)
 
     @torch.no_grad()
     def forward(self, batch: Batch, generator: torch.Generator | None) -> list[Batch]:
@@ -98,8 +105,8 @@ class AudioViews(Views):
 
     def _view(self, waveform: Tensor, length: Tensor, share: Range, generator: torch.Generator | None) -> Batch:
         config, source_samples = self.config, waveform.shape[1]
-        samples = max(round(source_samples * share[1]), 1)
-        windows = random_windows(length, share, config.speed, generator=generator)
+        samples = max(round(min(source_samples, self._longest) * share[1]), 1)
+        windows = random_windows(length, share, config.speed, longest=self._longest, generator=generator)
         x, real = read_windows(waveform, windows, samples, resampled=config.speed != (1.0, 1.0))
         if config.mixup > 0:
             x = mix_with_others(x, real, config.mixup, generator=generator)

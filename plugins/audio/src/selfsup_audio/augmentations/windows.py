@@ -27,7 +27,12 @@ class Windows(NamedTuple):
 
 
 def random_windows(
-    length: Tensor, share: tuple[float, float], speed: tuple[float, float], *, generator: torch.Generator | None
+    length: Tensor,
+    share: tuple[float, float],
+    speed: tuple[float, float],
+    *,
+    longest: int | None = None,
+    generator: torch.Generator | None,
 ) -> Windows:
     """Draw a window for each recording, wholly within what is real of it.
 
@@ -35,12 +40,14 @@ def random_windows(
         length: [B] long, real samples.
         share: smallest and largest part of the recording that is read.
         speed: slowest and fastest; uniform in its logarithm. 2 is an octave up in half of the time.
+        longest: samples that the share is of where a recording has more; None: always of all.
         generator: source of randomness.
     """
     n, device = length.shape[0], length.device
     total = length.unsqueeze(1)
     part = uniform((n, 1), *share, generator=generator, device=device)
-    extent = torch.minimum((part * total).floor().long().clamp(min=1), total)
+    whole = total if longest is None else total.clamp(max=longest)
+    extent = torch.minimum((part * whole).floor().long().clamp(min=1), whole)
     room = total - extent
     start = torch.minimum((torch.rand((n, 1), generator=generator, device=device) * (room + 1)).floor().long(), room)
     octaves = uniform((n, 1), math.log(speed[0]), math.log(speed[1]), generator=generator, device=device)

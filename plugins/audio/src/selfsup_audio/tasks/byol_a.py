@@ -9,7 +9,14 @@ from selfsup_audio.augmentations import RECIPE as VIEWS
 RECIPE = joint_embedding_recipe(
     BYOL,
     VIEWS,
-    view_defaults={"speed": (0.6, 1.5), "mixup": 0.4, "equalizer_db": 0.0, "noise_p": 0.0, "gain_db": 0.0},
+    view_defaults={
+        "longest_seconds": 0.96,
+        "speed": (0.6, 1.5),
+        "mixup": 0.4,
+        "equalizer_db": 0.0,
+        "noise_p": 0.0,
+        "gain_db": 0.0,
+    },
     optimization={"optimizer": "adam", "lr": 3e-4, "weight_decay": 0.0, "warmup_fraction": 0.0, "schedule": "constant"},
     momentum=(0.99, 0.99),
 )

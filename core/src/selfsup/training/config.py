@@ -126,7 +126,10 @@ class RunConfig(Config):
     checkpoint_minutes: float = Field(default=10.0, gt=0)
     """Longest time between two checkpoints."""
     probe_every: int = Field(default=0, ge=0)
-    """Optimizer steps between two looks at the embeddings (probe and collapse monitor); 0 takes a twentieth of the run."""
+    """Optimizer steps between two looks at the embeddings (probe and collapse monitor).
+
+    0: a twentieth of the run, but no fewer than train on as many rows as a look is at.
+    """
     loggers: tuple[str, ...] = ()
     """Where metrics go besides ``metrics.jsonl``: ``tensorboard``, ``wandb``, ``trackio``, or a plugin's."""
     optimization: OptimizationConfig = Field(default_factory=OptimizationConfig)

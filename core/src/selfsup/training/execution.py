@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -36,7 +37,7 @@ from selfsup.training.trainer import Pace, Trainer
 from selfsup.training.watch import MetricWatch
 
 _LOOKS = 20
-"""Looks at the embeddings in a run, where the config does not say."""
+"""Most looks at the embeddings in a run, where the config does not say."""
 
 Status = Literal["done", "stopped"]
 
@@ -195,6 +196,11 @@ def _stepper(task: PretextTask, config: RunConfig, fabric: Fabric, total: int, s
     return stepper
 
 
+def look_every(total: int, rows: int, batch_size: int) -> int:
+    """Steps between looks: so many that a look is at no more rows than were trained on since the last one."""
+    return max(total // _LOOKS, math.ceil(rows / batch_size))
+
+
 def _fit(
     stepper: Stepper,
     loader: Loader,
@@ -224,7 +230,7 @@ def _fit(
             steps_per_epoch=len(loader),
             batch_size=config.optimization.batch_size,
             log_every=config.log_every,
-            look_every=config.probe_every or max(total // _LOOKS, 1),
+            look_every=config.probe_every or look_every(total, looks.n_rows, config.optimization.batch_size),
             checkpoint_every=config.checkpoint_every,
             checkpoint_seconds=60 * config.checkpoint_minutes,
         ),

@@ -51,6 +51,11 @@ class Looks:
         self._warned = False
         self._last_std = math.inf
 
+    @property
+    def n_rows(self) -> int:
+        """Training rows of a look."""
+        return len(self._rows)
+
     def __call__(self, step: int) -> dict[str, float]:
         """``embedding_std`` (1 is healthy, 0 is collapse), ``effective_rank``, and with a probe ``probe_accuracy``."""
         embeddings = self._embed(self._store, self._rows)

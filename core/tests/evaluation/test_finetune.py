@@ -67,6 +67,28 @@ def test_a_feature_that_was_silent_in_training_does_not_decide_alone():
     assert torch.allclose(moved, 10 * head.linear.weight[:, 2].abs(), rtol=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("epochs", "min_steps", "expected"),
+    [(None, None, 200), (None, 0, 120), (3, None, 12), (3, 0, 12), (3, 50, 50), (60, None, 240), (None, 300, 300)],
+)
+def test_steps_of_four_an_epoch(epochs, min_steps, expected):
+    assert module.total_steps(FinetuneConfig(epochs=epochs, min_steps=min_steps), 4) == expected
+
+
+def test_the_modality_says_how_many_rows_a_step_has(encoder, splits, monkeypatch):
+    sizes = []
+    original = module.Loader
+    monkeypatch.setattr(
+        module, "Loader", lambda store, processor, sampler, *args, **kw: sizes.append(len(sampler.batches(0)[0]))
+        or original(store, processor, sampler, *args, **kw)
+    )  # fmt: skip
+    for batch_size, modality, expected in ((None, 256, 128), (None, 32, 32), (50, 32, 50)):
+        monkeypatch.setattr(type(encoder.processor), "batch_size", modality)
+        config = FinetuneConfig(epochs=1, batch_size=batch_size, head="zeros", precision="32")
+        finetune_classifier(encoder, splits[0], config, seed=0)
+        assert sizes.pop() == expected
+
+
 @pytest.mark.parametrize(("fraction", "epochs", "min_steps", "expected"), [(1.0, 2, 0, 8), (0.05, 1, 7, 7), (0.05, 1, 0, 1)])
 def test_steps_and_rows_are_those_that_were_asked_for(encoder, splits, monkeypatch, fraction, epochs, min_steps, expected):
     seen, steps = set(), []

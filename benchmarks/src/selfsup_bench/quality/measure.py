@@ -71,6 +71,8 @@ def measure(cell: GridCell, folder: Path) -> Scores:
     return scores
 
 
+FINETUNE_STEPS = 200
+"""Least optimizer steps of a training with the labels, where few of them make short epochs."""
 FINETUNE_PREFIX = "finetune."
 """Overrides of a cell that are options of the training of all weights with the labels, and not of pretraining."""
 RETRIEVED = ("video",)
@@ -160,7 +162,8 @@ def _predictor(cell: GridCell, encoder: Encoder, test: Split) -> Predict:
     def whole(train: Split, rows: IntArray, seed: int) -> Tensor:
         # The same rows as the others': the draw depends on labels, share and seed alone.
         options = {key.removeprefix(FINETUNE_PREFIX): value for key, value in cell.overrides if key.startswith(FINETUNE_PREFIX)}
-        config = FinetuneConfig(fraction=len(rows) / len(train.store), epochs=cell.finetune_epochs, **options)
+        least = {"min_steps": FINETUNE_STEPS, **options}
+        config = FinetuneConfig(fraction=len(rows) / len(train.store), epochs=cell.finetune_epochs, **least)
         classifier = finetune_classifier(encoder, train, config, seed=seed)
         return classifier.log_probabilities(classifier.encoder.embed_store(test.store, precision=test.precision))
 

@@ -38,18 +38,20 @@ from selfsup.training.small_maps import speed_up_small_maps
 if TYPE_CHECKING:
     from selfsup.artifacts import Encoder
 
+_EPOCHS, _MIN_STEPS, _BATCH_SIZE = 30, 200, 128
+
 
 class FinetuneConfig(Config):
     """Options of fine-tuning."""
 
     fraction: float = Field(default=1.0, gt=0, le=1)
     """Share of the training labels that is used, as many of each class as of every other (SimCLR: 0.01, 0.1, 1)."""
-    epochs: int = Field(default=30, ge=1)
-    """Passes over the labelled rows (SimCLR: 30 for 10 % of the labels, 60 for 1 %)."""
-    min_steps: int = Field(default=200, ge=0)
-    """At least so many optimizer steps: where labels are few, passes are short."""
-    batch_size: int = Field(default=128, ge=2)
-    """Rows of a step, at most as many as there are."""
+    epochs: int | None = Field(default=None, ge=1)
+    """Passes over the labelled rows; None: 30 (SimCLR: 30 for 10 % of the labels, 60 for 1 %)."""
+    min_steps: int | None = Field(default=None, ge=0)
+    """At least so many optimizer steps; None: 200 (where labels are few, passes are short), or 0 where ``epochs`` is given."""
+    batch_size: int | None = Field(default=None, ge=2)
+    """Rows of a step, at most as many as there are; None: 128, or what suits the modality where that is less."""
     lr: float = Field(default=1e-3, gt=0)
     """Peak learning rate of AdamW; it rises over the first tenth of the steps and falls along a cosine to 0."""
     weight_decay: float = Field(default=0.05, ge=0)
@@ -108,7 +110,8 @@ def finetune_classifier(
         put_channels_last(classifier)
     speed_up_small_maps(classifier, device_type=device.type)
     mend_short_clips(classifier, device_type=device.type)
-    sampler = _Subset(rows, EpochSampler(len(rows), min(config.batch_size, len(rows)), seed))
+    batch_size = config.batch_size or min(_BATCH_SIZE, encoder.processor.batch_size)
+    sampler = _Subset(rows, EpochSampler(len(rows), min(batch_size, len(rows)), seed))
     loader = Loader(train.store, encoder.processor, sampler, device, labels=labels)
     with preserved():
         torch.manual_seed(seed)
@@ -116,11 +119,17 @@ def finetune_classifier(
     return classifier.eval()
 
 
+def total_steps(config: FinetuneConfig, steps_per_epoch: int) -> int:
+    """Optimizer steps of a fine-tuning."""
+    default = 0 if config.epochs else _MIN_STEPS
+    return max((config.epochs or _EPOCHS) * steps_per_epoch, default if config.min_steps is None else config.min_steps)
+
+
 def _train(
     classifier: Classifier, loader: Loader, views: Views | None, config: FinetuneConfig, seed: int, reporter: Reporter
 ) -> None:
     device = classifier.encoder.device
-    total = max(config.epochs * len(loader), config.min_steps)
+    total = total_steps(config, len(loader))
     optimization = OptimizationConfig(lr=config.lr, weight_decay=config.weight_decay)
     optimizer = build_optimizer(classifier, optimization)
     generator = torch.Generator(device).manual_seed(seed)

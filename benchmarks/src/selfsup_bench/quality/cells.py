@@ -28,6 +28,8 @@ class GridData:
     """How many labels are used: ``100``, ``5%``, ``all``."""
     overrides: Mapping[str, Any] = field(default_factory=dict)
     """Config keys for every method."""
+    of_backbone: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Backbone to config keys of every method with it, on this data set."""
     own: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Method to config keys of its own, on this data set."""
 
@@ -131,7 +133,8 @@ def _references(grid: Grid, methods: Sequence[str], backbones: Mapping[str, str]
 
 
 def _overrides(grid: Grid, data: GridData, method: str, backbone: str) -> dict[str, Any]:
-    return {**grid.shared, **grid.of_backbone.get(backbone, {}), **data.overrides, **data.own.get(method, {})}
+    of_backbone = {**grid.of_backbone.get(backbone, {}), **data.of_backbone.get(backbone, {})}
+    return {**grid.shared, **of_backbone, **data.overrides, **data.own.get(method, {})}
 
 
 def chosen_tasks(

@@ -19,6 +19,7 @@ def test_every_cell_has_options_that_there_are(grid: Grid) -> None:
     cells = cells_of(grid, Chosen(steps=5, seeds=1), registry())
     assert {cell.dataset for cell in cells} == set(grid.data)
     assert set(grid.tasks) < {cell.method for cell in cells}
+    assert len(set(cells)) == len(cells), "results are kept by cell"
     for cell in cells:
         task = f"{cell.modality}/{cell.method if cell.trained else 'random-init'}"
         overrides = {key: value for key, value in cell.overrides if not key.startswith(FINETUNE_PREFIX)}

@@ -85,11 +85,9 @@ def recalls(found: Mapping[GridCell, Scores]) -> dict[GridCell, Scores]:
     """
     made: dict[GridCell, Scores] = {}
     for cell, scores in found.items():
-        at = {
-            f"R@{name.removeprefix(RECALL)}": {"recall": value}
-            for name, value in scores[cell.labels[-1]].items()
-            if name.startswith(RECALL)
-        }
+        last = scores[cell.labels[-1]]
+        numbers = sorted(int(name.removeprefix(RECALL)) for name in last if name.startswith(RECALL))
+        at = {f"R@{k}": {"recall": last[f"{RECALL}{k}"]} for k in numbers}
         if at:
             made[cell.model_copy(update={"labels": tuple(at)})] = at
     return made

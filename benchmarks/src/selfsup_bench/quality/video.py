@@ -43,7 +43,7 @@ GRID = Grid(
                 **_HEADS,
                 **{name: {**_HEADS.get(name, {}), "views.flip_p": 0.0} for name in _UNMIRRORED},
                 # With the paper's four paces, two of the eight frames would be left to see.
-                "playback-speed": {"transformation.paces": [1, 2]},
+                "playback-speed": {"transformation.paces": (1, 2)},
             },
         ),
     },

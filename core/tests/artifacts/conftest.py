@@ -14,8 +14,9 @@ from selfsup.testing.sequences.installed import installed
 from selfsup.testing.sequences.rows import mock_rows
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def toy_modality(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    # Per module: folders without __init__.py are no packages to pytest, so a fixture of a package would last all session.
     with installed(tmp_path_factory.mktemp("plugin")):
         yield
 

@@ -17,12 +17,12 @@ from selfsup_text.mock import mock_rows
 from selfsup_text.processor import TextProcessor, TextProcessorConfig
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def processor() -> TextProcessor:
     return TextProcessor(TextProcessorConfig(vocab_size=300, max_length=48)).fit(mock_rows(200, 0))
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def text_encoder(processor: TextProcessor) -> Encoder:
     """Random weights."""
     config = ENCODER.config(hidden_size=32, layers=1)
@@ -32,7 +32,7 @@ def text_encoder(processor: TextProcessor) -> Encoder:
     return Encoder(processor, backbone, backbone_id="text-encoder-small", backbone_options=config).eval()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def text_decoder(processor: TextProcessor) -> Encoder:
     """Random weights, each token sees those before it alone."""
     config = DECODER.config(hidden_size=32, layers=1)

@@ -116,7 +116,10 @@ def test_span_corruption_loss_by_hand_in_float64(encoder: Any, texts: Any, info:
         memory = task.backbone.encode(replace(tokens, embeddings=tokens.embeddings + sentinels))
         words = task.backbone.word_embeddings
         vectors = [words.weight[token] + (task.decoder_sentinels.weight[n] if n >= 0 else 0) for n, token in given]
-        logits = task.head(task.decoder(torch.stack(vectors).unsqueeze(0), memory))[0].detach().numpy()
+        given_words = torch.stack(vectors).unsqueeze(0)
+        spread = given_words.var(dim=-1, keepdim=True, correction=0)
+        level = (given_words - given_words.mean(dim=-1, keepdim=True)) / (spread + task.enter.eps).sqrt()
+        logits = task.head(task.decoder(level, memory))[0].detach().numpy()
         errors += [float(np.log(np.exp(row).sum()) - row[target]) for row, target in zip(logits, told, strict=True)]
     assert task(batch, generator(2)).loss.item() == pytest.approx(math.fsum(errors) / len(errors), abs=1e-6)
 

@@ -36,8 +36,9 @@ class SpanCorruption(PretextTask):
     """T5's task (Raffel et al. 2019, arXiv 1910.10683, section 3.1.4) for any encoder.
 
     The encoder sees the text with one sentinel in the place of each span, and is the shorter for it. The decoder, small and as
-    wide as the word embeddings that it shares, is T5's but for its depth and positions. Sentinels are vectors of the task that
-    are added to the mask token's, not words of the vocabulary; the end of every span is one id, the separator's.
+    wide as the word embeddings that it shares, is T5's but for its depth, its positions and a layer norm of its words.
+    Sentinels are vectors of the task that are added to the mask token's, not words of the vocabulary; the end of every span is
+    one id, the separator's.
     """
 
     backbone: TextBackbone
@@ -53,6 +54,8 @@ class SpanCorruption(PretextTask):
         self.decoder_sentinels = nn.Embedding(self.slots, dim)
         for sentinels in (self.sentinels, self.decoder_sentinels):
             nn.init.normal_(sentinels.weight, std=0.02)
+        # Words as far apart as the positions that the decoder adds: with BERT's 0.02 to begin with they would drown in them.
+        self.enter = nn.LayerNorm(dim)
         self.decoder = TextDecoder(dim, backbone.embed_dim, config.decoder_depth, config.decoder_heads)
         self.head = backbone.target_head(dim)
 
@@ -68,7 +71,7 @@ class SpanCorruption(PretextTask):
         marked = tokens.embeddings + self._marks(self.sentinels, short.stands, short.number)
         memory = self.backbone.encode(replace(tokens, embeddings=marked))
         wanted = answer(spans, batch["ids"], self.vocabulary.end_id, most_spans(real.shape[1], rate, mean_span))
-        decoded = self.decoder(self._given(wanted), memory, rest["padding"])
+        decoded = self.decoder(self.enter(self._given(wanted)), memory, rest["padding"])
         index = torch.arange(decoded.shape[1], device=decoded.device).expand(decoded.shape[:2])
         loss = self.backbone.target_loss(self.head(decoded), wanted.target, index)
         return StepOutput(weighted_mean(loss, wanted.valid.to(loss.dtype)), {})

@@ -36,6 +36,9 @@ class TSDAE(PretextTask):
     The decoder looks at nothing of the sentence but its pooled embedding and the tokens before the one it tells. It is tied to
     the encoder by its word embeddings, those it reads and those it tells; the paper ties all layers, which only a network
     that is run both ways could have.
+
+    Unlike span corruption's, the words that the decoder reads pass no layer norm: they start faint beside its positions, so
+    that it has to lean on the embedding.
     """
 
     backbone: TextBackbone

@@ -1,19 +1,24 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from lightning_fabric import Fabric
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import Shard, distribute_tensor
 from torch.nn import functional as F
 
 from selfsup.backbones import Backbone, Encoded
 from selfsup.errors import NonFiniteLossError
+from selfsup.objectives.dino import RECIPE as DINO
 from selfsup.tasks import PretextTask, StepOutput
 from selfsup.training.config import OptimizationConfig
-from selfsup.training.stepper import Stepper, split_batch
+from selfsup.training.stepper import Stepper, clip_each, split_batch
 from selfsup.types import Batch
 
 
@@ -114,6 +119,43 @@ def test_the_gradient_is_clipped_to_its_norm() -> None:
     after = torch.cat([parameter.detach().flatten() for parameter in stepper.task.parameters()])
     assert float((after - before).norm()) == pytest.approx(0.01, rel=1e-3)
     assert float(stepper.metrics["grad_norm"]) > 0.01
+
+
+def test_each_parameter_is_clipped_to_the_norm_by_itself_where_asked() -> None:
+    """As in DINO's code: a parameter with a small gradient keeps it, whatever the others have."""
+    task = make().task
+    data = {**batch(), "y": batch()["y"] + torch.tensor([0.0, 3.0])}
+    task(data, None).loss.backward()
+    gradients = {name: parameter.grad for name, parameter in task.named_parameters()}
+    norms = {name: float(gradient.norm()) for name, gradient in gradients.items()}
+    scale = 0.5 * (min(norms.values()) + max(norms.values()))
+    stepper = make(clip=scale, clip_per_parameter=True, lr=1.0, schedule="constant")
+    before = {name: parameter.detach().clone() for name, parameter in stepper.task.named_parameters()}
+    stepper.take(data)
+    for name, parameter in stepper.task.named_parameters():
+        expected = gradients[name] * min(1.0, scale / norms[name])
+        torch.testing.assert_close(before[name] - parameter.detach(), expected, rtol=1e-4, atol=1e-6)
+    assert float(stepper.metrics["grad_norm"]) == pytest.approx(math.hypot(*norms.values()), rel=1e-5)
+
+
+def test_dino_clips_each_parameter() -> None:
+    assert DINO.optimization["clip"] == 3.0
+    assert OptimizationConfig(**DINO.optimization).clip_per_parameter
+
+
+def test_gradients_that_are_spread_over_devices_are_clipped_by_their_whole_norm(tmp_path: Path) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1)
+    try:
+        mesh = init_device_mesh("cpu", (1,))
+        values = [torch.tensor([3.0, 4.0]), torch.tensor([0.3, 0.4])]
+        gradients = [distribute_tensor(value, mesh, [Shard(0)]) for value in values]
+        norm = clip_each(gradients, 1.0)
+        torch.testing.assert_close(gradients[0].full_tensor(), torch.tensor([0.6, 0.8]))
+        torch.testing.assert_close(gradients[1].full_tensor(), values[1])
+        assert norm is not None
+        assert float(norm) == pytest.approx(math.hypot(5.0, 0.5))
+    finally:
+        dist.destroy_process_group()
 
 
 def test_the_moving_average_follows_by_its_formula() -> None:

@@ -141,6 +141,7 @@ RECIPE = ObjectiveRecipe(
         "weight_decay_end": 0.4,
         "warmup_epochs": 10,
         "clip": 3.0,
+        "clip_per_parameter": True,
     },
     momentum=(0.996, 1.0),
     views={"n_global": 2, "n_local": 8},

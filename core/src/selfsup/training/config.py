@@ -45,7 +45,9 @@ class OptimizationConfig(Config):
     trust_coefficient: float = Field(default=1e-3, gt=0)
     """LARS's eta, the size of a layer's step against the size of its weights (paper: 0.001)."""
     clip: float | None = Field(default=None, gt=0)
-    """Largest 2-norm of the whole gradient; None does not clip."""
+    """Largest 2-norm of the gradient; None does not clip."""
+    clip_per_parameter: bool = False
+    """Clip the gradient of each parameter on its own, as the authors of DINO do, and not all of them together."""
     batch_size: int = Field(default=256, ge=2)
     """Samples of one optimizer step, over all devices and accumulated parts together; tasks and modalities may have others."""
     accumulate: int = Field(default=1, ge=1)

@@ -102,6 +102,14 @@ def whole(tensor: Tensor) -> Tensor:
     return cast(Tensor, tensor.full_tensor())
 
 
+def own_part(tensor: Tensor) -> Tensor:
+    """The part of a tensor that lies on this device, in the same memory: all of it where it is not spread over devices."""
+    distributed = sys.modules.get("torch.distributed.tensor")
+    if distributed is None or not isinstance(tensor, distributed.DTensor):
+        return tensor
+    return cast(Tensor, tensor.to_local())
+
+
 def all_finite(module: nn.Module) -> bool:
     """Whether every weight is finite; one wait for the device. All devices must call together where weights are spread."""
     norms = torch._foreach_norm([parameter.detach() for parameter in module.parameters()])

@@ -95,7 +95,7 @@ class Stepper:
         self.metrics = output.metrics
         task.after_backward(progress)
         if config.clip is not None:
-            norm = self.fabric.clip_gradients(self.module, optimizer, max_norm=config.clip, error_if_nonfinite=False)
+            norm = self._clip(config.clip)
             if norm is not None:
                 self.metrics = {**self.metrics, "grad_norm": sharding.whole(norm)}
         optimizer.step()
@@ -105,6 +105,14 @@ class Stepper:
             self.average.update(task.encoder_backbone(), self.step)
         self._losses.append(loss)
         self.step += 1
+
+    def _clip(self, max_norm: float) -> Tensor | None:
+        """Clip the gradient; gives its 2-norm before."""
+        if not self.config.clip_per_parameter:
+            return self.fabric.clip_gradients(self.module, self.optimizer, max_norm=max_norm, error_if_nonfinite=False)
+        # With a loss scale (fp16) the gradients are true to size only after this.
+        self.fabric.strategy.precision.unscale_gradients(self._plain)
+        return clip_each([parameter.grad for parameter in self.task.parameters() if parameter.grad is not None], max_norm)
 
     def _forward(self, batch: Batch) -> StepOutput:
         with float32_attention(self.fabric.device.type):
@@ -177,6 +185,23 @@ class Stepper:
         scaler = getattr(self.fabric.strategy.precision, "scaler", None)
         if scaler is not None:
             scaler.load_state_dict(state["scaler"])
+
+
+@torch.no_grad()
+def clip_each(gradients: list[Tensor], max_norm: float) -> Tensor | None:
+    """Scale each gradient down, in place, to a 2-norm of at most ``max_norm``.
+
+    As in the authors' code of DINO (Caron et al. 2021, arXiv:2104.14294, ``utils.clip_gradients``).
+
+    Returns:
+        The 2-norm of all gradients together before; None where there are no gradients.
+    """
+    if not gradients:
+        return None
+    norms = torch.stack([sharding.whole(norm) for norm in torch._foreach_norm(gradients)])
+    factors = (max_norm / (norms + 1e-6)).clamp(max=1.0)
+    torch._foreach_mul_([sharding.own_part(gradient) for gradient in gradients], list(factors.unbind()))
+    return norms.norm()
 
 
 def split_batch(batch: Batch, parts: int) -> Iterator[Batch]:

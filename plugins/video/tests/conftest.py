@@ -18,12 +18,13 @@ QUALITY = {"libx264": {"crf": "10"}, "libvpx": {"crf": "4", "b": "2M"}}
 
 def encode(
     format: str = "mp4", codec: str = "libx264", frames: int = 40, size: tuple[int, int] = (64, 48), key_every: int = 12,
-    pixel_format: str = "yuv420p", aspect: Fraction | None = None,
+    pixel_format: str = "yuv420p", aspect: Fraction | None = None, title: str = "",
 ) -> bytes:  # fmt: skip
     """A video whose frames tell their number: greys of the lower half, sixteens left and ones right. Red corner above left."""
     width, height = size
     out = io.BytesIO()
     with av.open(out, "w", format=format) as container:
+        container.metadata["title"] = title
         stream = container.add_stream(codec, rate=10, options={"g": str(key_every), **QUALITY.get(codec, {})})
         stream.width, stream.height, stream.pix_fmt = width, height, pixel_format
         stream.codec_context.thread_count = 1

@@ -166,6 +166,12 @@ def test_a_broken_file_says_why(make_video):
             decode(value, 32, fixed(0))
 
 
+def test_a_title_that_is_not_utf8_does_no_harm(make_video):
+    content = make_video(frames=2, title="XXXXXXXX").replace(b"XXXXXXXX", b"caf\xe9\xff\xfe\xe9X")
+    assert b"caf\xe9" in content
+    assert len(decode(content, 16, fixed(0, 1))) == 2
+
+
 def test_damage_within_the_stream_is_found(make_video):
     content = bytearray(make_video(codec="mjpeg", format="avi", pixel_format="yuvj420p"))
     start = content.index(b"\xff\xd8\xff", len(content) // 2)

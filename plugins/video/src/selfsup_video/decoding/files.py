@@ -22,6 +22,8 @@ _UNTIMED = ("avi",)
 """Containers that do not know when a frame is shown, only in which order frames are decoded."""
 _WORTH_A_SEEK = 16
 """Frames to be decoded in vain from which on jumping to a key frame is the faster way."""
+_KEEP_BAD_METADATA: dict[str, Any] = {"metadata_errors": "ignore"} if int(av.__version__.partition(".")[0]) < 19 else {}
+"""Options of ``av.open`` that read a file whose title is not UTF-8. PyAV 19 does so by itself and has no option for it."""
 
 
 class _Timeline:
@@ -104,7 +106,7 @@ def _opened(source: str | io.BytesIO) -> Iterator[tuple[InputContainer, VideoStr
     try:
         if isinstance(source, io.BytesIO):
             source.seek(0)
-        with av.open(source, mode="r", metadata_errors="ignore") as container:
+        with av.open(source, mode="r", **_KEEP_BAD_METADATA) as container:
             if not container.streams.video:
                 raise BadRowError("the file holds no video stream")
             stream = container.streams.video[0]

@@ -223,6 +223,11 @@ class ModalityObjects:
         return cast("ViewsRecipe | None", self.registry.resolve(self.spec, "views"))
 
     @property
+    def single_views(self) -> ViewsRecipe | None:
+        """The one view that composed tasks see which make none by themselves."""
+        return cast("ViewsRecipe | None", self.registry.resolve(self.spec, "single_views"))
+
+    @property
     def supervised_views(self) -> ViewsRecipe | None:
         """Light augmentation of supervised training."""
         return cast("ViewsRecipe | None", self.registry.resolve(self.spec, "supervised_views"))

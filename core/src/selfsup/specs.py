@@ -116,6 +116,9 @@ class ModalitySpec(TargetSpec):
     """Id of the default token backbone that is causal (a decoder), or empty."""
     views: str = ""
     """Target of the default :class:`selfsup.tasks.ViewsRecipe`."""
+    single_views: str = ""
+    """Target of the :class:`selfsup.tasks.ViewsRecipe` that draws the one view (a random crop or window) which composed masked,
+    latent, autoregressive and denoising tasks see; empty: they see the sample as it is."""
     corruption: str = ""
     """Target of the default :class:`selfsup.tasks.CorruptionRecipe` (denoising)."""
     supervised_views: str = ""
@@ -140,7 +143,7 @@ class ModalitySpec(TargetSpec):
 
     def _targets(self) -> tuple[str, ...]:
         others = (f"other_raw_features.{name}" for name in self.other_raw_features)
-        return ("target", "views", "corruption", "supervised_views", "raw_features", "mock_rows", *others)
+        return ("target", "views", "single_views", "corruption", "supervised_views", "raw_features", "mock_rows", *others)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,6 +25,7 @@ KINDS: tuple[Kind, ...] = ("ids", "frames")
 class Bare:
     views = None
     corruption = None
+    single_views = None
 
 
 def task_of(kind: Kind, **options: Any) -> NextToken:

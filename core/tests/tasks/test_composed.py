@@ -10,10 +10,15 @@ from pydantic import Field
 
 from selfsup.config import Config
 from selfsup.errors import SpecError
+from selfsup.plugins.builtin_families import SPECS as FAMILY_SPECS
 from selfsup.plugins.builtin_objectives import SPECS
 from selfsup.specs import ObjectiveSpec
 from selfsup.tasks import ViewsRecipe
+from selfsup.tasks.augmented import AugmentedTask
 from selfsup.tasks.composed import compose
+from selfsup.testing.sequences.corruption import CORRUPTION
+from selfsup.testing.sequences.shortcuts import toy_backbone, toy_info
+from selfsup.testing.sequences.views import VIEWS
 
 
 class TwoViewsConfig(Config):
@@ -31,7 +36,7 @@ def load(spec):
 
 
 def modality(**parts):
-    return SimpleNamespace(**{"views": None, "corruption": None, **parts})
+    return SimpleNamespace(**{"views": None, "corruption": None, "single_views": None, **parts})
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.id)
@@ -43,6 +48,16 @@ def test_every_joint_embedding_objective_composes(spec):
     width = "output_dim" if spec.id == "cola" else "hidden_dim"  # its projector is one layer
     assert getattr(task.config.model_validate({"objective": {width: 7}}).objective, width) == 7
     assert task.optimization == recipe.optimization
+
+
+@pytest.mark.parametrize("spec", FAMILY_SPECS, ids=lambda spec: spec.id)
+def test_the_other_objectives_see_the_one_view_that_the_modality_draws(spec):
+    parts = modality(single_views=VIEWS, corruption=CORRUPTION)
+    recipe = compose(spec, load(spec), parts)
+    kind = "ids" if spec.family == "autoregressive" else "frames"
+    task = recipe.build(recipe.config(), toy_backbone(kind, causal=spec.family == "autoregressive"), toy_info(kind))
+    assert isinstance(task, AugmentedTask)
+    assert (task.augmentation.n_global, task.augmentation.n_local) == (1, 0)
 
 
 def test_composed_optimization_is_what_the_trainer_knows():

@@ -22,10 +22,12 @@ KINDS: tuple[Kind, ...] = ("ids", "frames")
 
 class Modality:
     corruption = CORRUPTION
+    single_views = None
 
 
 class Bare:
     corruption = None
+    single_views = None
 
 
 def generator(seed: int = 0) -> torch.Generator:

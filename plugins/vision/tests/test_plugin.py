@@ -15,6 +15,7 @@ from selfsup_vision.processor import ImageProcessor
 TASKS = [
     "rotation", "patch-position", "jigsaw", "colorization", "simclr", "mocov2", "mocov3", "byol", "simsiam", "barlow-twins",
     "vicreg", "vicregl", "swav", "dino", "lejepa", "denoising-autoencoder", "inpainting", "mae", "simmim", "ijepa",
+    "data2vec",
 ]  # fmt: skip
 
 

@@ -5,6 +5,10 @@ import pytest
 import torch
 
 from selfsup.backbones import Backbone
+from selfsup.registry import registry
+from selfsup.specs import ObjectiveSpec
+from selfsup.tasks.composed import compose
+from selfsup.tasks.masked_modeling import MAE_OBJECTIVE
 from selfsup.testing.cases import small_config
 from selfsup_vision import plugin, tasks
 from selfsup_vision.backbones.small import NarrowResNetConfig, TinyViTConfig, build_narrow_resnet, build_tiny_vit
@@ -57,6 +61,37 @@ def test_recipes_carry_their_papers_views() -> None:
     assert (dino.n_local, dino.global_scale, dino.local_scale, dino.local_blur_p) == (8, (0.4, 1.0), (0.05, 0.4), 0.5)
     assert (lejepa.n_local, lejepa.global_scale, lejepa.local_scale) == (6, (0.3, 1.0), (0.05, 0.3))
     assert tasks.SIMSIAM.config().views.global_scale == (0.2, 1.0)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("name", "scale", "flip", "jitter"),
+    [("MAE", (0.2, 1.0), 0.5, 0.0), ("SIMMIM", (0.67, 1.0), 0.5, 0.0), ("IJEPA", (0.3, 1.0), 0.0, 0.0),
+     ("DATA2VEC", (0.08, 1.0), 0.5, 1.0)],
+)  # fmt: skip
+def test_masked_and_latent_tasks_see_their_papers_crop(
+    name: str, scale: tuple[float, float], flip: float, jitter: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = getattr(tasks, name)
+    views = recipe.config().views
+    assert (views.global_scale, views.ratio, views.flip_p, views.jitter_p) == (scale, (3 / 4, 4 / 3), flip, jitter)
+    assert (views.grey_p, views.blur_p, views.solarize_p) == (0.0, (0.0,), (0.0,))
+    seen: list[torch.Tensor] = []
+    backbone = _backbone("vit-tiny")
+    tokenize = backbone.tokenize  # type: ignore[operator]
+    monkeypatch.setattr(backbone, "tokenize", lambda batch: seen.append(batch["image"]) or tokenize(batch))
+    batch = {"image": torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)}
+    whole = batch["image"] / 255
+    recipe.build(recipe.config(), backbone, INFO)(batch, torch.Generator().manual_seed(0))
+    off = recipe.config(views={"global_scale": (1, 1), "flip_p": 0, "jitter_p": 0})
+    recipe.build(off, backbone, INFO)(batch, torch.Generator().manual_seed(0))
+    assert float((seen[0] - whole).abs().mean()) > 0.05
+    torch.testing.assert_close(seen[-1], whole, atol=1e-5, rtol=0)
+
+
+def test_a_composed_masked_task_sees_a_crop_too() -> None:
+    spec = ObjectiveSpec(id="mae", summary="x", target="a:b", family="masked-modeling", paper="x")
+    recipe = compose(spec, MAE_OBJECTIVE, registry().modality_objects("vision"))
+    assert recipe.config().views.global_scale == (0.2, 1.0)  # type: ignore[attr-defined]
 
 
 def test_a_recipe_takes_options_by_section() -> None:

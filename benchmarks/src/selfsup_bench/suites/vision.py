@@ -23,7 +23,13 @@ _VIT: Mapping[str, Any] = {
     "backbone.heads": 2,
 }
 # Sixteen patches hold less that can be left out than the 196 of the paper's images.
-_MAE: Mapping[str, Any] = {"task.decoder_depth": 1, "task.decoder_dim": 64, "task.mask_ratio": 0.5, "optimization.lr": 2e-3}
+_MAE: Mapping[str, Any] = {
+    "task.decoder_depth": 1,
+    "task.decoder_dim": 64,
+    "task.mask_ratio": 0.5,
+    "views.flip_p": 0.0,
+    "optimization.lr": 2e-3,
+}
 _VIEWS: Mapping[str, Any] = {"views.flip_p": 0.0, "objective.hidden_dim": 256}
 
 

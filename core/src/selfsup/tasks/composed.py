@@ -21,6 +21,11 @@ class ModalityParts(Protocol):
         ...
 
     @property
+    def single_views(self) -> ViewsRecipe | None:
+        """The one view that tasks see which make none by themselves, or None."""
+        ...
+
+    @property
     def corruption(self) -> CorruptionRecipe | None:
         """Its default corruption, or None."""
         ...

@@ -7,7 +7,8 @@ from typing import Protocol
 from selfsup.errors import SpecError
 from selfsup.objectives.base import ObjectiveRecipe
 from selfsup.specs import ObjectiveSpec, TaskSpec
-from selfsup.tasks.base import CorruptionRecipe, TaskRecipe
+from selfsup.tasks.augmented import augmented
+from selfsup.tasks.base import CorruptionRecipe, TaskRecipe, ViewsRecipe
 from selfsup.tasks.from_objective import recipe_from_objective
 from selfsup.tasks.reconstruction import reconstruction_recipe
 
@@ -15,8 +16,13 @@ TOKEN_FAMILIES = ("masked-modeling", "latent-prediction", "autoregressive", "rec
 """The families that :func:`compose_tokens` joins."""
 
 
-class HasCorruption(Protocol):
+class TokenParts(Protocol):
     """What is asked of a modality; the registry's ``ModalityObjects`` has it, imported on use."""
+
+    @property
+    def single_views(self) -> ViewsRecipe | None:
+        """The one view that such a task sees, or None."""
+        ...
 
     @property
     def corruption(self) -> CorruptionRecipe | None:
@@ -24,15 +30,16 @@ class HasCorruption(Protocol):
         ...
 
 
-def compose_tokens(spec: TaskSpec | ObjectiveSpec, recipe: ObjectiveRecipe, modality: HasCorruption) -> TaskRecipe:
+def compose_tokens(spec: TaskSpec | ObjectiveSpec, recipe: ObjectiveRecipe, modality: TokenParts) -> TaskRecipe:
     """Join an objective of these families with a modality.
 
-    The other three need nothing of the modality but its token backbone, which the task gets when it is built.
+    The task sees one random view of each sample where the modality says how to draw it. Beside that only reconstruction needs
+    something of the modality; the others get its token backbone when they are built.
 
     Args:
         spec: of the task, or of the objective; its family decides.
         recipe: the objective.
-        modality: what the registry has of it; read for reconstruction only.
+        modality: what the registry has of it.
 
     Raises:
         SpecError: the family is not one of these, or there is no corruption.
@@ -40,8 +47,8 @@ def compose_tokens(spec: TaskSpec | ObjectiveSpec, recipe: ObjectiveRecipe, moda
     if spec.family not in TOKEN_FAMILIES:
         raise SpecError(f"{spec.id!r} is of family {spec.family!r}; here are composed: {', '.join(TOKEN_FAMILIES)}.")
     if spec.family != "reconstruction":
-        return recipe_from_objective(recipe)
+        return recipe_from_objective(recipe, views=modality.single_views)
     corruption = modality.corruption
     if corruption is None:
         raise SpecError(f"{spec.id!r} needs a corruption, and the modality registers none (ModalitySpec.corruption).")
-    return reconstruction_recipe(corruption, objective=recipe)
+    return augmented(reconstruction_recipe(corruption, objective=recipe), modality.single_views)

@@ -25,6 +25,7 @@ def selfsup_modalities() -> list[ModalitySpec]:
             backbone=_BACKBONE,
             token_backbone="vit-tiny",
             views=f"{_VIEWS}:RECIPE",
+            single_views="selfsup_vision.augmentations.single:SINGLE_RECIPE",
             supervised_views=f"{_VIEWS}:SUPERVISED_RECIPE",
             corruption="selfsup_vision.corruptions.noise:RECIPE",
             raw_features="selfsup_vision.features:pixels",
@@ -50,7 +51,7 @@ def selfsup_backbones() -> list[BackboneSpec]:
 
 @hookimpl
 def selfsup_tasks() -> list[TaskSpec]:
-    """The tasks with a recipe of their own; what the core composes (dcl, tico, data2vec) is not among them."""
+    """The tasks with a recipe of their own; what the core composes (dcl, tico) is not among them."""
 
     def spec(
         name: str,
@@ -121,6 +122,8 @@ def selfsup_tasks() -> list[TaskSpec]:
                "Xie et al. 2021, arXiv:2111.09886"),
         masked("ijepa", "latent-prediction", "Predict a teacher's representation of blocks from a context.",
                "Assran et al. 2023, arXiv:2301.08243"),
+        masked("data2vec", "latent-prediction", "Predict a teacher's averaged layers at the masked patches.",
+               "Baevski et al. 2022, arXiv:2202.03555"),
     ]  # fmt: skip
 
 

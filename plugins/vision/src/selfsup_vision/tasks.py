@@ -19,10 +19,11 @@ from selfsup.objectives.swav import RECIPE as SWAV_OBJECTIVE
 from selfsup.objectives.vicreg import RECIPE as VICREG_OBJECTIVE
 from selfsup.objectives.vicregl import RECIPE as VICREGL_OBJECTIVE
 from selfsup.tasks.joint_embedding import joint_embedding_recipe
-from selfsup.tasks.latent_prediction import ijepa_recipe
+from selfsup.tasks.latent_prediction import data2vec_recipe, ijepa_recipe
 from selfsup.tasks.masked_modeling import masked_recipe
 from selfsup.tasks.reconstruction import reconstruction_recipe
 from selfsup.tasks.transformation import transformation_recipe
+from selfsup_vision.augmentations.single import SINGLE_RECIPE as SINGLE_VIEW
 from selfsup_vision.augmentations.views import RECIPE as VIEWS
 from selfsup_vision.corruptions.colorization import RECIPE as COLORIZATION_CORRUPTION
 from selfsup_vision.corruptions.inpainting import RECIPE as INPAINTING_CORRUPTION
@@ -60,9 +61,20 @@ LEJEPA = joint_embedding_recipe(
     view_defaults={"global_scale": (0.3, 1.0), "local_scale": (0.05, 0.3), "solarize_p": (0.2,)},
 )
 
-MAE = masked_recipe("mae")
-SIMMIM = masked_recipe("simmim")
-IJEPA = ijepa_recipe()
+MAE = masked_recipe("mae", views=SINGLE_VIEW)
+SIMMIM = masked_recipe("simmim", views=SINGLE_VIEW, view_defaults={"global_scale": (0.67, 1.0)})
+"""SimMIM crops 67 to 100 % of the area (arXiv:2111.09886, section 4.1)."""
+IJEPA = ijepa_recipe(views=SINGLE_VIEW, view_defaults={"global_scale": (0.3, 1.0), "flip_p": 0.0})
+"""I-JEPA crops 30 to 100 % of the area and does not mirror (the authors' configuration for ImageNet)."""
+DATA2VEC = data2vec_recipe(
+    views=SINGLE_VIEW,
+    view_defaults={
+        "global_scale": (0.08, 1.0),
+        "jitter_p": 1.0, "jitter_strength": 1.0, "brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.0,
+    },
+)  # fmt: skip
+"""data2vec crops, mirrors and jitters colours as BEiT does (arXiv:2202.03555, section 4.1; amounts in BEiT's code). Teacher and
+student see the same view."""
 
 DENOISING_AUTOENCODER = reconstruction_recipe(NOISE_CORRUPTION)
 INPAINTING = reconstruction_recipe(INPAINTING_CORRUPTION)

@@ -36,17 +36,24 @@ def test_a_lonely_token_has_no_negatives() -> None:
     assert torch.isfinite(vectors.grad).all()  # type: ignore[arg-type]  # not None
 
 
-def test_the_loss_by_hand_in_float64() -> None:
-    a, b = (torch.randn(2, 4, 6, generator=generator(s), dtype=torch.float64) for s in (0, 1))
+def test_the_loss_and_its_gradients_by_hand_in_float64() -> None:
+    a, b = (torch.randn(2, 4, 6, generator=generator(s), dtype=torch.float64, requires_grad=True) for s in (0, 1))
     codes = torch.arange(8).view(2, 4, 1)
     negatives = torch.tensor([[[1, 2], [0, 0], [3, 1], [2, 0]]] * 2)
     found = masked_contrast(a, b, codes, negatives, 0.1)
+    total = torch.zeros((), dtype=torch.float64)
     for i in range(2):
         for m in range(4):
             scores = [F.cosine_similarity(a[i, m], b[i, j], dim=0) / 0.1 for j in [m, *negatives[i, m].tolist()]]
             logits = torch.stack(scores)
-            assert found.loss[i, m].item() == pytest.approx((logits.logsumexp(0) - logits[0]).item(), abs=1e-9)
+            loss = logits.logsumexp(0) - logits[0]
+            total = total + (i + m + 1) * loss
+            assert found.loss[i, m].item() == pytest.approx(loss.item(), abs=1e-9)
             assert found.hit[i, m].item() == bool((logits[0] > logits[1:]).all())
+    weight = torch.arange(2).view(2, 1) + torch.arange(4) + 1
+    gradients = torch.autograd.grad((found.loss * weight).sum(), (a, b))
+    for mine, by_hand in zip(gradients, torch.autograd.grad(total, (a, b)), strict=True):
+        torch.testing.assert_close(mine, by_hand, rtol=0, atol=1e-9)
 
 
 def test_negatives_of_the_same_entries_are_left_out() -> None:

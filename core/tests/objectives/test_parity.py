@@ -1,8 +1,8 @@
-"""Losses against the numbers of lightly 1.6.0, lightly itself on other inputs, and the papers' formulas written out by hand."""
+"""Losses and their gradients against lightly 1.6.0, and against the papers' formulas written out by hand."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -31,6 +31,31 @@ def close(ours: Tensor, theirs: Tensor | float) -> bool:
     return abs(float(ours.detach()) - float(theirs.detach() if isinstance(theirs, Tensor) else theirs)) < TOLERANCE
 
 
+def same(ours: Callable[..., Tensor], theirs: Callable[..., Tensor], *inputs: Tensor) -> bool:
+    """Whether two losses agree, and the gradients of every input too; an input that neither looks at has none."""
+    found = []
+    for loss in (ours, theirs):
+        leaves = [tensor.detach().clone().requires_grad_() for tensor in inputs]
+        value = loss(*leaves)
+        gradients = torch.autograd.grad(value, leaves, allow_unused=True, materialize_grads=True)
+        found.append((value, gradients))
+    (value, gradients), (other, others) = found
+    assert max(float(gradient.abs().max()) for gradient in others) > 1e-4, "no gradient to compare"
+    scales = [float(its.abs().max()) or 1.0 for its in others]
+    apart = [float((mine - its).abs().max()) / scale for mine, its, scale in zip(gradients, others, scales, strict=True)]
+    return close(value, other) and max(apart) < TOLERANCE
+
+
+def given(objective: objectives.JointEmbeddingObjective, n_target: int, **fields: object) -> Callable[..., Tensor]:
+    """The loss of an objective as a function of the views, those of the target network last (they arrive without gradient)."""
+
+    def loss(*views: Tensor) -> Tensor:
+        online, target = views[: len(views) - n_target], [view.detach() for view in views[len(views) - n_target :]]
+        return objective(ViewEmbeddings(online=list(online), target=target, n_global=2, **fields)).loss
+
+    return loss
+
+
 def zeros(dim: int) -> Tensor:
     return torch.zeros(dim, dim, dtype=torch.float64)
 
@@ -54,35 +79,58 @@ def test_losses_give_the_published_numbers(loss, expected):
 @pytest.mark.parametrize("shape", [(24, 12), (12, 12), (7, 30)])
 def test_pairwise_losses_equal_lightly_on_other_inputs(shape):
     lightly = pytest.importorskip("lightly.loss")
-    a, b = random_views(2, *shape, seed=sum(shape))
-    assert close(objectives.nt_xent(a, b, 0.2), lightly.NTXentLoss(temperature=0.2)(a, b))
-    assert close(objectives.barlow_twins(a, b, 0.02), lightly.BarlowTwinsLoss(lambda_param=0.02)(a, b))
-    assert close(objectives.vicreg(a, b, 10.0, 5.0, 2.0), lightly.VICRegLoss(10.0, 5.0, 2.0)(a, b))
-    assert close(objectives.negative_cosine(a, b), lightly.NegativeCosineSimilarity()(a, b))
-    assert close(objectives.dcl(a, b, 0.3), lightly.DCLLoss(temperature=0.3)(a, b))
+    views = random_views(2, *shape, seed=sum(shape))
+    assert same(lambda a, b: objectives.nt_xent(a, b, 0.2), lightly.NTXentLoss(temperature=0.2), *views)
+    assert same(lambda a, b: objectives.barlow_twins(a, b, 0.02), lightly.BarlowTwinsLoss(lambda_param=0.02), *views)
+    assert same(lambda a, b: objectives.vicreg(a, b, 10.0, 5.0, 2.0), lightly.VICRegLoss(10.0, 5.0, 2.0), *views)
+    cosine = lightly.NegativeCosineSimilarity()
+    assert same(objectives.negative_cosine, lambda prediction, target: cosine(prediction, target.detach()), *views)
+    assert same(lambda a, b: objectives.dcl(a, b, 0.3), lightly.DCLLoss(temperature=0.3), *views)
+
+
+def test_whole_objectives_equal_lightly():
+    lightly = pytest.importorskip("lightly.loss")
+    views, targets = random_views(2), random_views(2, seed=8)
+    ntxent = lightly.NTXentLoss(temperature=0.1)
+    assert same(given(objectives.SimCLR(objectives.SimCLRConfig()), 0), ntxent, *views)
+    assert same(given(objectives.DCL(objectives.DCLConfig()), 0), lightly.DCLLoss(temperature=0.1), *views)
+    assert same(given(objectives.BarlowTwins(objectives.BarlowTwinsConfig()), 0), lightly.BarlowTwinsLoss(), *views)
+    assert same(given(objectives.VICReg(objectives.VICRegConfig()), 0), lightly.VICRegLoss(), *views)
+    cosine = lightly.NegativeCosineSimilarity()
+    assert same(
+        given(objectives.SimSiam(objectives.SimSiamConfig()), 2),
+        lambda p, q, x, y: (cosine(p, y.detach()) + cosine(q, x.detach())) / 2,
+        *views,
+        *targets,
+    )
 
 
 def test_dcl_with_weighted_positives_is_equation_7():
-    a, b = (F.normalize(view, dim=1) for view in random_views(2))
-    n, tau, sigma = len(a), 0.1, 0.5
-    total = 0.0
-    for mine, other in ((a, b), (b, a)):
-        for i in range(n):
-            positive = float(mine[i] @ other[i])
-            weight = 2 - n * math.exp(positive / sigma) / sum(math.exp(float(mine[j] @ other[j]) / sigma) for j in range(n))
-            negatives = sum(math.exp(float(mine[i] @ x[j]) / tau) for x in (a, b) for j in range(n) if j != i)
-            total += -weight * positive / tau + math.log(negatives)
-    assert close(objectives.dcl(a, b, tau, sigma), total / (2 * n))
+    tau, sigma = 0.1, 0.5
+
+    def by_hand(*views: Tensor) -> Tensor:
+        a, b = (F.normalize(view, dim=1) for view in views)
+        n, total = len(a), torch.zeros((), dtype=torch.float64)
+        for mine, other in ((a, b), (b, a)):
+            # The weights are constants: as in the authors' code and in lightly, no gradient flows through them.
+            shares = torch.stack([(mine[j] @ other[j]).detach() / sigma for j in range(n)]).exp()
+            for i in range(n):
+                weight = 2 - n * shares[i] / shares.sum()
+                negatives = torch.stack([mine[i] @ x[j] / tau for x in (a, b) for j in range(n) if j != i])
+                total = total - weight * (mine[i] @ other[i]) / tau + negatives.exp().sum().log()
+        return total / (2 * n)
+
+    assert same(lambda a, b: objectives.dcl(a, b, tau, sigma), by_hand, *random_views(2))
 
 
 def test_tico_equals_lightly_over_several_batches():
+    """The second moment that a batch is contrasted with holds the batch's own, and no gradient flows through it."""
     lightly = pytest.importorskip("lightly.loss")
     theirs = lightly.TiCoLoss(beta=0.8, rho=5.0)
-    moment = zeros(12)
+    ours = objectives.TiCo(objectives.TiCoConfig(beta=0.8, rho=5.0, output_dim=12)).double()
     for seed in range(3):
-        a, b = random_views(2, seed=seed)
-        loss, moment = tico(a, b, moment, 0.8, 5.0)
-        assert close(loss, theirs(a, b))
+        assert same(given(ours, 1), lambda a, b: theirs(a, b.detach()), *random_views(2, seed=seed))
+    assert torch.allclose(ours.covariance, theirs.C)
 
 
 def test_queue_contrast_equals_lightly_while_the_ring_goes_round():
@@ -91,25 +139,30 @@ def test_queue_contrast_equals_lightly_while_the_ring_goes_round():
     ours = objectives.MoCoV2(objectives.MoCoV2Config(queue_size=48, output_dim=12)).double()
     ours.queue.embeddings.copy_(theirs.memory_bank.bank)
     for seed in range(5):
-        query, key = random_views(2, seed=seed)
-        query.requires_grad_()
-        loss = ours(ViewEmbeddings(online=[query], target=[key], n_global=2)).loss
-        assert close(loss, theirs(query, key))
+        assert same(given(ours, 1), lambda query, key: theirs(query, key.detach()), *random_views(2, seed=seed))
     assert torch.allclose(ours.queue.embeddings, theirs.memory_bank.bank)
 
 
 def test_moco_v3_is_scaled_cross_entropy_over_the_keys():
-    query, key = random_views(2)
-    q, k = F.normalize(query, dim=1), F.normalize(key, dim=1)
     tau = 0.3
-    expected = -2 * tau * sum(F.log_softmax(q[i] @ k.T / tau, dim=0)[i] for i in range(len(q))) / len(q)
-    assert close(objectives.batch_contrast(query, key, tau), expected)
+
+    def by_hand(query: Tensor, key: Tensor) -> Tensor:
+        q, k = F.normalize(query, dim=1), F.normalize(key, dim=1)
+        return -2 * tau * sum(F.log_softmax(q[i] @ k.T / tau, dim=0)[i] for i in range(len(q))) / len(q)
+
+    assert same(lambda query, key: objectives.batch_contrast(query, key, tau), by_hand, *random_views(2))
+    ours = given(objectives.MoCoV3(objectives.MoCoV3Config(temperature=tau)), 2)
+    both = lambda q1, q2, k1, k2: by_hand(q1, k2.detach()) + by_hand(q2, k1.detach())  # noqa: E731
+    assert same(ours, both, *random_views(4))
 
 
 def test_byol_is_the_squared_distance_of_unit_vectors():
-    prediction, target = random_views(2)
-    distance = (F.normalize(prediction, dim=1) - F.normalize(target, dim=1)).square().sum(dim=1).mean()
-    assert close(objectives.normalized_mse(prediction, target), distance)
+    def by_hand(prediction: Tensor, target: Tensor) -> Tensor:
+        return (F.normalize(prediction, dim=1) - F.normalize(target, dim=1)).square().sum(dim=1).mean()
+
+    ours = given(objectives.BYOL(objectives.BYOLConfig()), 2)
+    both = lambda p, q, x, y: by_hand(p, y.detach()) + by_hand(q, x.detach())  # noqa: E731
+    assert same(ours, both, *random_views(4))
 
 
 @pytest.mark.parametrize("n_local", [0, 3])
@@ -119,9 +172,8 @@ def test_dino_equals_lightly_and_moves_its_center_alike(n_local):
     config = objectives.DINOConfig(output_dim=12, warmup_fraction=0.0, teacher_temperature=0.04)
     ours = objectives.DINO(config).double()
     for seed in range(3):
-        student, teacher = random_views(2 + n_local, seed=seed), random_views(2, seed=seed + 100)
-        loss = ours(ViewEmbeddings(online=student, target=teacher, n_global=2)).loss
-        assert close(loss, theirs(teacher, student))
+        views = [*random_views(2 + n_local, seed=seed), *random_views(2, seed=seed + 100)]
+        assert same(given(ours, 2), lambda *views: theirs([view.detach() for view in views[-2:]], list(views[:-2])), *views)
     assert torch.allclose(ours.center, theirs.center.flatten())
     assert float(ours.center.abs().max()) > 0.01
 
@@ -130,18 +182,26 @@ def test_dino_equals_lightly_and_moves_its_center_alike(n_local):
 def test_swav_loss_equals_lightly(n_local):
     lightly = pytest.importorskip("lightly.loss")
     scores = [view.tanh() for view in random_views(2 + n_local)]
-    codes = [objectives.sinkhorn(score, 0.05, 3) for score in scores[:2]]
-    expected = lightly.SwaVLoss(temperature=0.1)(scores[:2], scores[2:])
-    assert close(objectives.swapped_prediction(scores, codes, 0.1), expected)
+    theirs = lightly.SwaVLoss(temperature=0.1)
+
+    def ours(*scores: Tensor) -> Tensor:
+        codes = [objectives.sinkhorn(score.detach(), 0.05, 3) for score in scores[:2]]
+        return objectives.swapped_prediction(list(scores), codes, 0.1)
+
+    assert same(ours, lambda *scores: theirs(list(scores[:2]), list(scores[2:])), *scores)
 
 
 def test_swav_queue_balances_codes_as_in_lightly():
     lightly = pytest.importorskip("lightly.loss")
-    scores = [view.tanh() for view in random_views(2)]
     former = [view.tanh() for view in random_views(2, batch=40, seed=8)]
-    codes = [objectives.sinkhorn(torch.cat([now, past]), 0.05, 3)[: len(now)] for now, past in zip(scores, former, strict=True)]
-    expected = lightly.SwaVLoss(temperature=0.1)(scores, [], former)
-    assert close(objectives.swapped_prediction(scores, codes, 0.1), expected)
+    theirs = lightly.SwaVLoss(temperature=0.1)
+
+    def ours(*scores: Tensor) -> Tensor:
+        balanced = [torch.cat([now.detach(), past]) for now, past in zip(scores, former, strict=True)]
+        codes = [objectives.sinkhorn(both, 0.05, 3)[: len(scores[0])] for both in balanced]
+        return objectives.swapped_prediction(list(scores), codes, 0.1)
+
+    assert same(ours, lambda *scores: theirs(list(scores), [], former), *[view.tanh() for view in random_views(2)])
 
 
 def test_sinkhorn_weights_count_samples_several_times():
@@ -161,13 +221,17 @@ def test_sigreg_is_the_epps_pulley_statistic():
     x = torch.randn(20, 5, generator=generator, dtype=torch.float64).exp()
     directions = objectives.random_directions(5, 4, x, generator)
     t = torch.linspace(-3, 3, 33, dtype=torch.float64)
-    statistics = []
-    for direction in directions.T:
-        sketch = x @ direction
-        empirical = torch.stack([torch.polar(torch.ones_like(sketch), s * sketch).mean() for s in t])
-        gaussian = (-t.square() / 2).exp()
-        statistics.append(len(x) * torch.trapezoid(gaussian * (empirical - gaussian).abs().square(), t))
-    assert close(objectives.sigreg(x, directions), torch.stack(statistics).mean())
+
+    def by_hand(x: Tensor) -> Tensor:
+        statistics = []
+        for direction in directions.T:
+            sketch = x @ direction
+            empirical = torch.stack([torch.polar(torch.ones_like(sketch), s * sketch).mean() for s in t])
+            gaussian = (-t.square() / 2).exp()
+            statistics.append(len(x) * torch.trapezoid(gaussian * (empirical - gaussian).abs().square(), t))
+        return torch.stack(statistics).mean()
+
+    assert same(lambda x: objectives.sigreg(x, directions), by_hand, x)
 
 
 def test_sigreg_statistic_is_small_for_a_gaussian_only():
@@ -182,15 +246,18 @@ def test_sigreg_statistic_is_small_for_a_gaussian_only():
 
 def test_lejepa_equals_lightly():
     loss_class = pytest.importorskip("lightly.loss.lejepa_loss").LeJEPALoss
-    views = random_views(5)
-    config = objectives.LeJEPAConfig(n_slices=16)
-    generator = torch.Generator().manual_seed(4)
-    ours = objectives.LeJEPA(config)(ViewEmbeddings(online=views, target=[], n_global=2, generator=generator))
+    objective = objectives.LeJEPA(objectives.LeJEPAConfig(n_slices=16))
     theirs = loss_class(lambda_param=0.05, sigreg_num_vectors=16).double()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(4)
-        expected = theirs(local_proj=torch.stack(views[2:]), global_proj=torch.stack(views[:2]))
-    assert close(ours.loss, expected)
+
+    def ours(*views: Tensor) -> Tensor:
+        return given(objective, 0, generator=torch.Generator().manual_seed(4))(*views)
+
+    def seeded(*views: Tensor) -> Tensor:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(4)
+            return theirs(local_proj=torch.stack(views[2:]), global_proj=torch.stack(views[:2]))
+
+    assert same(ours, seeded, *random_views(5))
 
 
 def test_directions_come_from_the_generator_and_have_unit_length():
@@ -211,12 +278,17 @@ def test_vicregl_equals_lightly(alpha, batch):
     whole = random_views(2, batch=batch)
     tokens = [torch.randn(batch, side * side, 6, generator=generator, dtype=torch.float64) for _ in range(2)]
     places = [torch.rand(batch, side * side, 2, generator=generator, dtype=torch.float64) for _ in range(2)]
-    ours = objectives.VICRegL(objectives.VICRegLConfig(alpha=alpha))(
-        ViewEmbeddings(online=whole, target=[], n_global=2, online_tokens=tokens, locations=places)
-    )
-    features = [(w, t.view(batch, side, side, -1)) for w, t in zip(whole, tokens, strict=True)]
+    objective, theirs = objectives.VICRegL(objectives.VICRegLConfig(alpha=alpha)), loss_class(alpha=alpha)
     grids = [place.view(batch, side, side, 2) for place in places]
-    assert close(ours.loss, loss_class(alpha=alpha)(features, grids))
+
+    def ours(*tensors: Tensor) -> Tensor:
+        return given(objective, 0, online_tokens=list(tensors[2:]), locations=places)(*tensors[:2])
+
+    def its(*tensors: Tensor) -> Tensor:
+        features = [(w, t.view(batch, side, side, -1)) for w, t in zip(tensors[:2], tensors[2:], strict=True)]
+        return theirs(features, grids)
+
+    assert same(ours, its, *whole, *tokens)
 
 
 def test_matches_are_mutually_nearest_first_and_skip_padding():

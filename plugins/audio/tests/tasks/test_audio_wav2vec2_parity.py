@@ -52,10 +52,13 @@ def test_quantizer_in_evaluation_mode() -> None:
 
 
 def test_quantizer_in_training_with_its_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
-    ours, theirs = quantizers()
+    ours, theirs = (module.double() for module in quantizers())
     x, mask = tokens()
+    x = x.double()
 
     def gumbel_softmax(logits: torch.Tensor, tau: float, hard: bool) -> torch.Tensor:
+        # Theirs comes in float32 whatever the module is in.
+        logits = logits.double()
         noise = gumbel_noise(logits.view(3, FRAMES, 2, 12), torch.Generator().manual_seed(5)).view_as(logits)
         soft = ((logits + noise) / tau).softmax(dim=-1)
         return torch.nn.functional.one_hot(soft.argmax(dim=-1), 12) - soft.detach() + soft
@@ -63,14 +66,17 @@ def test_quantizer_in_training_with_its_gradient(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(modeling_wav2vec2.nn.functional, "gumbel_softmax", gumbel_softmax)
     found = ours(x, torch.Generator().manual_seed(5))
     vectors, total = theirs(x, mask)
-    torch.testing.assert_close(found.vectors, vectors, atol=1e-4, rtol=1e-4)
-    distribution = usage(found.logits.softmax(dim=-1), mask.float())
-    torch.testing.assert_close(perplexity(distribution).sum(), total, rtol=1e-4, atol=1e-4)
-    weight = torch.randn(vectors.shape, generator=torch.Generator().manual_seed(2))
+    torch.testing.assert_close(found.vectors, vectors.double(), atol=1e-6, rtol=0)
+    distribution = usage(found.logits.softmax(dim=-1), mask.double())
+    # Theirs adds 1e-7 inside of the logarithm.
+    torch.testing.assert_close(perplexity(distribution).sum(), total.double(), rtol=0, atol=1e-5)
+    weight = torch.randn(vectors.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     ((found.vectors * weight).sum() + diversity_loss(distribution)).backward()
     ((vectors * weight).sum() + (24 - total) / 24).backward()
-    torch.testing.assert_close(ours.choose.weight.grad, theirs.weight_proj.weight.grad, atol=1e-3, rtol=1e-3)
-    torch.testing.assert_close(ours.codebooks.grad.flatten(0, 1), theirs.codevectors.grad[0], atol=1e-3, rtol=1e-3)
+    # Theirs takes the softmax in float32.
+    torch.testing.assert_close(ours.choose.weight.grad, theirs.weight_proj.weight.grad, atol=1e-5, rtol=0)
+    torch.testing.assert_close(ours.choose.bias.grad, theirs.weight_proj.bias.grad, atol=1e-5, rtol=0)
+    torch.testing.assert_close(ours.codebooks.grad.flatten(0, 1), theirs.codevectors.grad[0], atol=1e-6, rtol=1e-6)
 
 
 def test_contrastive_and_diversity_loss_of_a_whole_model() -> None:
@@ -81,10 +87,8 @@ def test_contrastive_and_diversity_loss_of_a_whole_model() -> None:
     mask = np.zeros((1, length), dtype=bool)
     mask[0, 5:15] = mask[0, 30:42] = True
     negatives = modeling_wav2vec2._sample_negative_indices((1, length), 7, mask)
+    out = model(waveform, mask_time_indices=torch.from_numpy(mask), sampled_negative_indices=torch.from_numpy(negatives).long())
     with torch.no_grad():
-        out = model(
-            waveform, mask_time_indices=torch.from_numpy(mask), sampled_negative_indices=torch.from_numpy(negatives).long()
-        )
         features = model.wav2vec2(waveform).extract_features
         logits = model.quantizer.weight_proj(features).view(1, length, 2, 12)
     hidden = torch.from_numpy(mask[0]).nonzero().squeeze(1)
@@ -96,6 +100,11 @@ def test_contrastive_and_diversity_loss_of_a_whole_model() -> None:
         out.projected_states[:, hidden], out.projected_quantized_states[:, hidden], codes, own_negatives, temperature=0.1
     )
     # Theirs is a sum over the hidden frames.
-    torch.testing.assert_close(contrast.loss.sum(), out.contrastive_loss, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(contrast.loss.sum(), out.contrastive_loss, rtol=1e-6, atol=0)
+    inputs = (out.projected_states, out.projected_quantized_states)
+    found = torch.autograd.grad(contrast.loss.sum(), inputs, retain_graph=True)
+    for ours, theirs in zip(found, torch.autograd.grad(out.contrastive_loss, inputs, retain_graph=True), strict=True):
+        assert float(theirs.abs().max()) > 0.1
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
     hard = torch.nn.functional.one_hot(codes, 12).float()
     torch.testing.assert_close(diversity_loss(usage(hard, None)) * len(hidden), out.diversity_loss, rtol=1e-4, atol=1e-4)

@@ -36,6 +36,8 @@ OPTIONS: dict[str, Any] = {
     "overrides": {
         "objective.hidden_dim": 16,
         "objective.output_dim": 8,
+        "processor.max_length": 8,  # rows have 12 to 20 tokens: every epoch draws other windows of them
+        "processor.keep": 2,
         "optimizer": "adamw",
         "lr": 0.01,
         "accumulate": 2,
@@ -104,7 +106,8 @@ def story(tmp_path_factory: pytest.TempPathFactory, toy: Path) -> Story:
     attempts += [("killed", stop) for stop in stops]
     attempts += [("terminated", {"signal": signal.SIGTERM, "at": rng.randrange(1, STEPS)}), ("terminated", {})]
     plan = [({**OPTIONS, "out": str(folder / name)}, stop) for name, stop in attempts]
-    environment = {**os.environ, "PYTHONPATH": str(toy), "OMP_NUM_THREADS": "1"}
+    paths = filter(None, [str(toy), os.environ.get("PYTHONPATH")])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
     ended = subprocess.run(
         [sys.executable, "-c", CHILD, json.dumps(plan)], env=environment, capture_output=True, text=True, timeout=120
     )

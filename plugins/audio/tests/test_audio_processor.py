@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from datasets import Dataset
 from pydantic import ValidationError
 
+from selfsup.data import EpochSampler, Loader, Rows, prepare
 from selfsup.errors import ArtifactError, BadRowError, SourceError
 from selfsup_audio.decoding import decode, read_header
 from selfsup_audio.processor import AudioProcessor, AudioProcessorConfig, auto_rate, auto_seconds
@@ -214,3 +216,56 @@ def test_a_damaged_file_is_a_clear_error(tmp_path: Path) -> None:
 def test_options_that_cannot_be_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         AudioProcessorConfig(**options)
+
+
+@pytest.mark.parametrize("cut", ["center", "start"])
+@pytest.mark.parametrize("form", ["file", "array"])
+@pytest.mark.parametrize("samples", [1000, 1001, 1777, 3999, 9000])
+def test_the_embedded_clip_is_the_same_however_much_is_kept(cut: str, form: str, samples: int) -> None:
+    ramp = np.arange(samples, dtype=np.int16)
+    value = encoded(ramp) if form == "file" else {"array": ramp, "sampling_rate": 8000}
+    kept, alone = processor(8000, 0.125, cut=cut), processor(8000, 0.125, cut=cut, keep=1)
+    stored = kept.encode({"audio": value})
+    assert len(stored["waveform"]) == stored["length"] in (min(samples, 4000), min(samples, 4000) - 1)
+    assert len(alone.encode({"audio": value})["waveform"]) == 1000
+    whole, clip = kept([{"audio": value}]), alone([{"audio": value}])
+    assert torch.equal(whole["waveform"], clip["waveform"])
+    assert torch.equal(whole["length"], clip["length"])
+
+
+@pytest.mark.parametrize(("rate", "sample_rate"), [(44100, 16000), (48000, 16000), (8000, 16000), (22050, 8000)])
+def test_the_embedded_clip_of_a_resampled_recording_is_the_same_but_for_its_ends(rate: int, sample_rate: int) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, 3 * rate)
+    whole, clip = (processor(sample_rate, 0.5, keep=keep)([{"audio": encoded(noise, rate)}])["waveform"] for keep in (4, 1))
+    np.testing.assert_allclose(whole[0, 200:-200], clip[0, 200:-200], atol=1)
+
+
+def test_short_recordings_are_stored_as_before() -> None:
+    rows = [{"audio": encoded(np.full(n, 7, dtype=np.int16))} for n in (100, 4000)]
+    for kept, alone in zip(processor().encode_rows(rows), processor(keep=1).encode_rows(rows), strict=True):
+        assert kept["waveform"].shape == alone["waveform"].shape == (4000,)
+        assert np.array_equal(kept["waveform"], alone["waveform"])
+        assert kept["length"] == alone["length"]
+
+
+def test_training_draws_a_clip_of_a_long_recording_in_every_epoch(tmp_path: Path) -> None:
+    lengths = (3000, 1000, 600, 9000)
+    listed = [{"audio": {"bytes": encoded(np.arange(n, dtype=np.int16))}} for n in lengths]
+    rows = Rows(Dataset.from_list(listed), {"audio": "audio"})
+    made = processor(8000, 0.125)
+    store = prepare(rows, made, cache_dir=tmp_path)
+    starts: list[set[int]] = [set() for _ in lengths]
+    for epoch in range(30):
+        loader = Loader(store, made, EpochSampler(4, 4, shuffle=False), window_seed=0)
+        (batch,) = loader.epoch(epoch)
+        assert batch["waveform"].shape == (4, 1000)
+        assert batch["length"].tolist() == [1000, 1000, 600, 1000]
+        for place, waveform in enumerate(batch["waveform"].tolist()):
+            length = min(lengths[place], 1000)
+            assert waveform == [*range(waveform[0], waveform[0] + length), *[0] * (1000 - length)]
+            starts[place].add(waveform[0])
+    assert [len(each) for each in starts[1:3]] == [1, 1]
+    assert len(starts[0]) > 25
+    assert len(starts[3]) > 25
+    assert 2500 <= min(starts[3]) < 3200, "four clips around the middle of 9,000 samples are kept"
+    assert 4800 < max(starts[3]) <= 5500

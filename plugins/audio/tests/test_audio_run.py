@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
 import selfsup
+from selfsup.artifacts import Encoder
 from selfsup.errors import TooManyBadRowsError
+from selfsup_audio.processor import AudioProcessor, AudioProcessorConfig
 
 SMALL = {"backbone.embed_dim": 16, "backbone.channels": 8, "objective.hidden_dim": 32, "objective.output_dim": 16}
 BUDGET = {"steps": 3, "batch_size": 16, "seed": 0, "precision": "32"}
@@ -62,3 +65,35 @@ def test_spoken_digits_of_unseen_speakers(tmp_path: Path) -> None:
     run = selfsup.pretrain("audio/random-init", data="fsdd", out=tmp_path / "run", seed=0)
     (record,) = selfsup.evaluate(run.encoder, data="fsdd", evaluators=["knn"])
     assert record.metrics["accuracy"] > 0.3
+
+
+def test_long_recordings_are_embedded_alike_and_trained_on_in_new_windows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = np.random.default_rng(0)
+    sounds = tmp_path / "sounds"
+    sounds.mkdir()
+    for number in range(16):
+        soundfile.write(sounds / f"{number:02}.wav", generator.normal(0, 0.1, 8000), 8000)
+    shown: set[bytes] = set()
+    collate = AudioProcessor.collate
+
+    def watched(self: AudioProcessor, samples: Any) -> Any:
+        batch = collate(self, samples)
+        shown.update(bytes(waveform.numpy()) for waveform in batch["waveform"])
+        return batch
+
+    monkeypatch.setattr(AudioProcessor, "collate", watched)
+    options = {**SMALL, "processor.clip_seconds": 0.25}
+    budget = {**BUDGET, "epochs": 3, "steps": None}
+    run = selfsup.pretrain("audio/simclr", data=str(sounds), out=tmp_path / "run", overrides=options, **budget)
+    assert len(shown) == 16 * (3 + 1), "three epochs, and the looks at the embeddings"
+    shown.clear()
+    fixed = {**options, "processor.keep": 1}
+    selfsup.pretrain("audio/simclr", data=str(sounds), out=tmp_path / "fixed", overrides=fixed, **budget)
+    assert len(shown) == 16
+    monkeypatch.undo()
+    rows = [{"audio": str(path)} for path in sorted(sounds.iterdir())]
+    fewer = AudioProcessor(AudioProcessorConfig(sample_rate=8000, clip_seconds=0.25, keep=1))
+    alone = Encoder(fewer, run.encoder.backbone, backbone_id=run.encoder.backbone_id, backbone_options={})
+    assert np.array_equal(run.encoder.embed(rows), alone.embed(rows))

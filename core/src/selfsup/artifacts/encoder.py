@@ -17,6 +17,7 @@ from selfsup.backbones import Backbone, TokenBackbone, mean_over_tokens
 from selfsup.config import Config
 from selfsup.data import EpochSampler, Loader, Processor, Rows, Sampler, Store, processor_digest
 from selfsup.data.sampler import IndexArray
+from selfsup.data.windows import shown_lengths
 from selfsup.errors import ArtifactError, ConfigError
 from selfsup.types import Batch, Row
 
@@ -147,7 +148,9 @@ class Encoder(nn.Module):
     def _batches(self, store: Store, batch_size: int | None) -> Iterator[tuple[Tensor, Batch]]:
         """Every sample of a store once: places in it, and the batch of them."""
         batch_size = batch_size or self.processor.batch_size
-        sampler = _by_length(store, batch_size) or EpochSampler(len(store), batch_size, drop_last=False, shuffle=False)
+        sampler: Sampler | None = _by_length(shown_lengths(store, self.processor), batch_size)
+        if sampler is None:
+            sampler = EpochSampler(len(store), batch_size, drop_last=False, shuffle=False)
         loader = Loader(store, self.processor, sampler, self.device)
         for indices, batch in zip(sampler.batches(0), loader.epoch(0), strict=True):
             yield torch.from_numpy(indices), batch
@@ -215,9 +218,8 @@ class _FixedOrder:
         return self._batches
 
 
-def _by_length(store: Store, batch_size: int) -> Sampler | None:
+def _by_length(lengths: IndexArray | None, batch_size: int) -> Sampler | None:
     """Batches of samples of like length, so that little is computed on padding; None where all are of one length."""
-    lengths = store.total_lengths()
     if lengths is None:
         return None
     order = np.argsort(lengths, kind="stable").astype(np.int64)

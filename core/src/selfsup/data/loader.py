@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from selfsup.data.processor import Processor
 from selfsup.data.sampler import IndexArray, Sampler
 from selfsup.data.store import Store
+from selfsup.data.windows import Draw, read_windows
 from selfsup.errors import DataError
 from selfsup.types import Batch
 
@@ -32,6 +34,7 @@ class Loader:
         device: torch.device | str = "cpu",
         labels: np.ndarray[Any, np.dtype[np.int64]] | None = None,
         prefetch: int = 2,
+        window_seed: int | None = None,
     ) -> None:
         """Check that the labels fit.
 
@@ -42,12 +45,14 @@ class Loader:
             device: where the batches go; for a GPU they are pinned first and copied without waiting.
             labels: [len(store)] int64, put into the batch as ``label``; None: the batch holds no label.
             prefetch: batches that may lie ready.
+            window_seed: of the windows that are drawn in each epoch of samples that are longer than a batch shows
+                (:attr:`Processor.window_key`); None: the windows of evaluation.
         """
         if labels is not None and len(labels) != len(store):
             raise DataError(f"There are {len(labels)} labels for {len(store)} samples.")
         self.store, self.processor, self.sampler = store, processor, sampler
         self.device = torch.device(device)
-        self.prefetch = prefetch
+        self.prefetch, self.window_seed = prefetch, window_seed
         self._labels = None if labels is None else torch.from_numpy(np.ascontiguousarray(labels, dtype=np.int64))
 
     def __len__(self) -> int:
@@ -58,7 +63,8 @@ class Loader:
         ready: queue.Queue[_Item] = queue.Queue(maxsize=self.prefetch)
         stop = threading.Event()
         wanted = self.sampler.batches(epoch)[start_batch:]
-        thread = threading.Thread(target=_produce, args=(wanted, self._make, ready, stop), name="selfsup-prefetch", daemon=True)
+        make = partial(self._make, None if self.window_seed is None else (self.window_seed, epoch))
+        thread = threading.Thread(target=_produce, args=(wanted, make, ready, stop), name="selfsup-prefetch", daemon=True)
         thread.start()
         try:
             while True:
@@ -74,8 +80,8 @@ class Loader:
                 _drain(ready)
                 thread.join(timeout=0.01)
 
-    def _make(self, indices: IndexArray) -> Batch:
-        batch = self.processor.collate(self.store.read(indices))
+    def _make(self, draw: Draw | None, indices: IndexArray) -> Batch:
+        batch = self.processor.collate(read_windows(self.store, self.processor, indices, draw))
         if self._labels is not None:
             batch["label"] = self._labels[torch.from_numpy(indices)]
         if self.device.type == "cuda":

@@ -43,6 +43,19 @@ class Processor(ABC):
 
     Every key of a sample then has as many steps as every other, and :meth:`unpacked` encodes for everything but pretraining.
     """
+    window_key: ClassVar[str] = ""
+    """Key of a sample of which a batch shows at most :attr:`window_steps` along the first dimension; empty: whole samples.
+
+    For rows that are longer than a batch can show (recordings, videos). ``encode`` keeps more than a window of them, a bounded
+    part. In training the loader draws a new window in every epoch (:meth:`window_start`) and reads only that from the store;
+    evaluation always takes the same window.
+
+    How a processor gets it: set this key, define ``window_steps``, and let ``encode`` return ``[t, ...]`` under the key. Fill
+    rows shorter than a window up as before, so that they are all of one shape. If the batch says how many steps are real, store
+    that number under another key and clip it to ``window_steps`` in ``collate``. Place the stored part so that
+    ``window_start(t, None)``, by default the middle, gives the window of evaluation. An override of ``collate`` starts with
+    :meth:`cut`, since samples that come from :meth:`encode` are whole. The key must not be joined into blocks.
+    """
     batch_size: ClassVar[int] = 256
     """Samples that are embedded at a time, and those of a training step, where nobody says otherwise; fewer large ones."""
     columnar: ClassVar[bool] = False
@@ -61,6 +74,21 @@ class Processor(ABC):
     def unpacked(self) -> Processor:
         """The processor of the same batches that makes each row a sample: this one, unless it has a ``block_length``."""
         return self
+
+    @property
+    def window_steps(self) -> int:
+        """Steps of ``window_key`` that a batch shows; only asked where that is not empty, and after :meth:`fit`."""
+        raise NotImplementedError(f"{type(self).__name__} has a window_key and no window_steps.")
+
+    def window_start(self, steps: int, generator: np.random.Generator | None) -> int:
+        """First step of the window of a sample that is longer than it.
+
+        Args:
+            steps: of the stored sample, more than ``window_steps``.
+            generator: of this sample in this epoch; None: the window that evaluation takes, by default the middle.
+        """
+        room = steps - self.window_steps
+        return room // 2 if generator is None else int(generator.integers(room + 1))
 
     @abstractmethod
     def info(self) -> Info:
@@ -105,10 +133,11 @@ class Processor(ABC):
     def collate(self, samples: Mapping[str, Tensor | Sequence[Tensor]]) -> Batch:
         """Join samples, given by key: a stacked tensor [B, ...] where shapes agree, else a list of B tensors.
 
-        The default pads ragged keys with zeros at the end of their first dimension and adds ``padding`` ([B, N] bool).
+        The default cuts samples to the window of evaluation (:meth:`cut`), pads ragged keys with zeros at the end of their
+        first dimension and adds ``padding`` ([B, N] bool).
         """
         batch: Batch = {}
-        for key, value in samples.items():
+        for key, value in self.cut(samples).items():
             if isinstance(value, Tensor):
                 batch[key] = value
                 continue
@@ -116,6 +145,21 @@ class Processor(ABC):
             lengths = torch.tensor([len(item) for item in value])
             batch["padding"] = torch.arange(batch[key].shape[1]).unsqueeze(0) >= lengths.unsqueeze(1)
         return batch
+
+    def cut(self, samples: Mapping[str, Tensor | Sequence[Tensor]]) -> Mapping[str, Tensor | Sequence[Tensor]]:
+        """Samples with what is longer than a window under :attr:`window_key` cut to the window of evaluation."""
+        key = self.window_key
+        if not key:
+            return samples
+        values, parts = samples[key], []
+        lengths = {values.shape[1]} if isinstance(values, Tensor) else {len(value) for value in values}
+        if all(length <= self.window_steps for length in lengths):
+            return samples
+        for value in values:
+            start = self.window_start(len(value), None) if len(value) > self.window_steps else 0
+            parts.append(value[start : start + self.window_steps])
+        alike = len({len(part) for part in parts}) == 1
+        return {**samples, key: torch.stack(parts) if alike else parts}
 
     def __call__(self, rows: Sequence[Row]) -> Batch:
         """Process rows into a batch at once; the first bad row raises."""

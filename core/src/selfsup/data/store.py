@@ -11,6 +11,7 @@ import itertools
 import json
 import os
 import weakref
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,12 +97,26 @@ class Store:
         lengths = [np.diff(starts) for starts in self._starts.values()]
         return np.sum(lengths, axis=0, dtype=np.int64) if lengths else None
 
+    def steps(self, key: str, indices: IndexArray) -> IndexArray:
+        """[B] int64, the size of the key's first dimension in each of the samples ``indices``."""
+        if key in self._starts:
+            starts = self._starts[key]
+            return starts[indices + 1] - starts[indices]
+        return np.full(len(indices), self.fields[key].shape[0], dtype=np.int64)
+
     def lengths(self, key: str) -> IndexArray | None:
         """[N] int64, the first dimension of each sample, or None where all samples have one shape."""
         return np.diff(self._starts[key]) if key in self._starts else None
 
-    def read(self, indices: Any) -> dict[str, Tensor | list[Tensor]]:
+    def read(
+        self, indices: Any, windows: Mapping[str, tuple[IndexArray, IndexArray]] | None = None
+    ) -> dict[str, Tensor | list[Tensor]]:
         """Samples by number, in the order given: by key a tensor [B, ...], or a list of B tensors where shapes differ.
+
+        Args:
+            indices: [B] numbers of samples.
+            windows: key to ([B] first step, [B] number of steps): the part along the first dimension to read of each sample,
+                for keys that are not read as a whole. Nothing else of them is read.
 
         Raises:
             DataError: a number is out of range.
@@ -110,10 +125,13 @@ class Store:
         wanted = np.asarray(indices, dtype=np.int64).reshape(-1)
         if wanted.size and (wanted.min() < 0 or wanted.max() >= self._n):
             raise DataError(f"Samples {int(wanted.min())} to {int(wanted.max())} were asked of a store of {self._n}.")
-        return {
-            key: self._read_ragged(key, wanted) if field.starts else self._read_fixed(key, wanted)
-            for key, field in self.fields.items()
-        }
+        samples: dict[str, Tensor | list[Tensor]] = {}
+        for key, field in self.fields.items():
+            if windows is not None and key in windows:
+                samples[key] = self._read_windows(key, wanted, *windows[key])
+            else:
+                samples[key] = self._read_ragged(key, wanted) if field.starts else self._read_fixed(key, wanted)
+        return samples
 
     def close(self) -> None:
         """Close the files; done by itself when the store is no longer used."""
@@ -145,6 +163,21 @@ class Store:
         for first, last in _runs(wanted):
             self._fill(key, buffer[int(places[first]) * size : int(places[last]) * size], int(starts[wanted[first]]) * size)
         return list(torch.split(values, lengths.tolist()))
+
+    def _read_windows(self, key: str, wanted: IndexArray, first: IndexArray, count: IndexArray) -> Tensor | list[Tensor]:
+        field, steps = self.fields[key], self.steps(key, wanted)
+        if wanted.size and (first.min() < 0 or count.min() < 0 or (first + count > steps).any()):
+            raise DataError(f"A window of {key!r} reaches beyond its sample.")
+        trailing = field.shape if field.starts else field.shape[1:]
+        size = field.item_bytes if field.starts else field.item_bytes // max(field.shape[0], 1)
+        begins = self._starts[key][wanted] if field.starts else wanted * field.shape[0]
+        values = torch.empty((int(count.sum()), *trailing), dtype=_torch_dtype(field.dtype))
+        buffer, place = _bytes_of(values), 0
+        for offset, length in zip(((begins + first) * size).tolist(), (count * size).tolist(), strict=True):
+            self._fill(key, buffer[place : place + length], offset)
+            place += length
+        parts = list(torch.split(values, count.tolist()))
+        return values.view(len(parts), -1, *trailing) if parts and len(set(count.tolist())) == 1 else parts
 
     def _fill(self, key: str, buffer: memoryview, offset: int) -> None:
         """Fill the buffer from the key's file; one call may read less than was asked for."""

@@ -61,7 +61,7 @@ class FinetuneConfig(Config):
     clip: float | None = Field(default=1.0, gt=0)
     """Largest 2-norm of the gradient; None does not clip."""
     augment: bool = True
-    """Whether the modality's light supervised augmentation is applied, where it has one."""
+    """Whether the modality's light supervised augmentation is applied, where it has one, and long rows get random windows."""
     head: Literal["probe", "zeros"] = "probe"
     """Where the head starts: from a linear probe (Kumar et al. 2022, LP-FT, arXiv 2202.10054), or from zeros."""
     precision: Literal["auto", "32", "bf16"] = "auto"
@@ -112,7 +112,9 @@ def finetune_classifier(
     mend_short_clips(classifier, device_type=device.type)
     batch_size = config.batch_size or min(_BATCH_SIZE, encoder.processor.batch_size)
     sampler = _Subset(rows, EpochSampler(len(rows), min(batch_size, len(rows)), seed))
-    loader = Loader(train.store, encoder.processor, sampler, device, labels=labels)
+    loader = Loader(
+        train.store, encoder.processor, sampler, device, labels=labels, window_seed=seed if config.augment else None
+    )
     with preserved():
         torch.manual_seed(seed)
         _train(classifier, loader, _augmentation(encoder) if config.augment else None, config, seed, reporter)

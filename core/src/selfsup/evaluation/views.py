@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from selfsup.data.sampler import IndexArray
+from selfsup.data.windows import read_windows
 
 if TYPE_CHECKING:
     from selfsup.artifacts import Encoder
@@ -54,7 +55,7 @@ def two_views(encoder: Encoder, store: Store, indices: IndexArray, *, seed: int)
     second: list[Tensor] = []
     with frozen(encoder):
         for start in range(0, len(indices), size := encoder.processor.batch_size):
-            batch = encoder.processor.collate(store.read(indices[start : start + size]))
+            batch = encoder.processor.collate(read_windows(store, encoder.processor, indices[start : start + size]))
             made = views({key: value.to(encoder.device) for key, value in batch.items()}, generator)
             first.append(encoder(made[0]).float().cpu())
             second.append(encoder(made[1]).float().cpu())

@@ -15,6 +15,7 @@ from lightning_fabric import Fabric
 from selfsup.artifacts import Encoder, RunDirectory, device_name, peak_memory
 from selfsup.backbones import Backbone
 from selfsup.data import EpochSampler, Loader
+from selfsup.data.windows import shown_lengths
 from selfsup.errors import SelfsupError
 from selfsup.objectives.distributed import convert_sync_batchnorm
 from selfsup.tasks import PretextTask
@@ -73,7 +74,7 @@ def execute(config: RunConfig, out: Path, *, resume: bool, progress: bool = True
                 seed=config.seed,
                 rank=fabric.global_rank,
                 world_size=fabric.world_size,
-                lengths=data.store.total_lengths(),
+                lengths=shown_lengths(data.store, data.processor),
             )
             task, backbone_options = setup.build_task(config, data.info)
             task = _place(task, config, fabric)
@@ -82,7 +83,9 @@ def execute(config: RunConfig, out: Path, *, resume: bool, progress: bool = True
                 total = config.optimization.total_steps(len(sampler))
                 backbone, step = task.encoder_backbone(), 0
                 if total:
-                    loader = Loader(data.store, data.processor, sampler, fabric.device, labels=data.labels)
+                    loader = Loader(
+                        data.store, data.processor, sampler, fabric.device, labels=data.labels, window_seed=config.seed
+                    )
                     stepper = _stepper(task, config, fabric, total, len(sampler))
                     outcome["status"] = _fit(stepper, loader, config, data, directory, resume, reporter, stop)
                     backbone, step = kept_backbone(stepper), stepper.step

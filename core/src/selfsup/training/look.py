@@ -13,6 +13,7 @@ from torch import Tensor
 from selfsup.backbones import Backbone
 from selfsup.data import Processor, Store
 from selfsup.data.sampler import IndexArray
+from selfsup.data.windows import read_windows
 from selfsup.training.monitors import describe_collapse, effective_rank, embedding_std
 from selfsup.training.probe import MONITORED_ROWS, OnlineProbe, batches_of, embed
 from selfsup.types import Batch
@@ -85,5 +86,5 @@ class Looks:
 
     def _batches(self, store: Store, indices: IndexArray) -> Iterator[Batch]:
         for part in batches_of(indices, self._processor.batch_size):
-            batch = self._processor.collate(store.read(part))
+            batch = self._processor.collate(read_windows(store, self._processor, part))
             yield {key: value.to(self._fabric.device) for key, value in batch.items()}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import soundfile
@@ -57,33 +58,41 @@ def read_header(value: Any) -> Header:
         return Header(int(file.samplerate), _frames(file))
 
 
-def decode(value: Any, sample_rate: int, n_samples: int, cut: Cut = "center") -> np.ndarray[Any, np.dtype[np.int16]]:
+def decode(
+    value: Any, sample_rate: int, n_samples: int, cut: Cut = "center", keep: float = 1.0
+) -> np.ndarray[Any, np.dtype[np.int16]]:
     """Decode, mix the channels down to their mean, resample, and cut what is too long.
 
     Of a long file only the part that is kept is read, so that memory does not grow with its length.
+
+    With ``keep`` more than 1 and ``cut="center"``, as much is kept on the left of the middle ``n_samples`` as on their right,
+    and these are the samples that ``keep=1`` gives: to the bit where the rate is not changed, and otherwise but for the
+    few at both ends that the resampler makes of samples that it could not see.
 
     Args:
         value: ``{"bytes": ..., "path": ...}`` (either may be None), encoded bytes, a path, or decoded samples
             ``{"array": ..., "sampling_rate": ...}`` with an array [T] or [T, channels] of int16, int32, or float in -1..1.
         sample_rate: in Hz, of the result.
-        n_samples: most samples of the result.
+        n_samples: samples of a clip.
         cut: which part of a longer recording is kept: its middle or its beginning.
+        keep: most samples of the result, as a multiple of ``n_samples``. A stream may not tell its length: the first
+            ``n_samples`` of it are kept.
 
     Returns:
-        [t] int16 with 1 <= t <= ``n_samples``.
+        [t] int16 with 1 <= t <= ``keep * n_samples``.
 
     Raises:
         BadRowError: it cannot be read or decoded, or has no sample; the message says why.
     """
     if (array := _array_of(value)) is not None:
         waveform, rate = array
-        wanted = _source_samples(n_samples, rate, sample_rate)
-        start = max(len(waveform) - wanted, 0) // 2 if cut == "center" else 0
-        part = waveform[start : start + wanted]
+        kept = _kept_part(len(waveform), rate, sample_rate, n_samples, cut, keep)
+        part = waveform[kept.start : kept.start + kept.extent]
     else:
         with _opened(value) as file:
             rate = int(file.samplerate)
-            part = _read_part(file, _source_samples(n_samples, rate, sample_rate), cut)
+            kept = _kept_part(_frames(file) if file.seekable() else None, rate, sample_rate, n_samples, cut, keep)
+            part = _read_part(file, kept)
     if not len(part):
         raise BadRowError("the recording is empty (0 samples)")
     if not np.isfinite(part).all():
@@ -92,8 +101,37 @@ def decode(value: Any, sample_rate: int, n_samples: int, cut: Cut = "center") ->
         # A recording so short that nothing would be left keeps a sample of its own.
         resampled = soxr.resample(part, rate, sample_rate, quality="HQ")
         part = resampled if len(resampled) else part[:1]
-    samples: np.ndarray[Any, np.dtype[np.int16]] = np.clip(np.rint(part[:n_samples] * 32768.0), -32768, 32767).astype(np.int16)
+    scaled = np.clip(np.rint(part[: kept.n_samples] * 32768.0), -32768, 32767)
+    samples: np.ndarray[Any, np.dtype[np.int16]] = scaled.astype(np.int16)
     return samples
+
+
+class _Part(NamedTuple):
+    """What is kept of a recording."""
+
+    start: int
+    """First sample, at the recording's own rate."""
+    extent: int
+    """Most samples, at the recording's own rate."""
+    n_samples: int
+    """Most samples at the rate of the result."""
+
+
+def _kept_part(frames: int | None, rate: int, sample_rate: int, n_samples: int, cut: Cut, keep: float) -> _Part:
+    """Which part of a recording of ``frames`` samples (None: not known) is kept."""
+    clip = _source_samples(n_samples, rate, sample_rate)
+    if frames is None or frames <= clip:
+        return _Part(0, clip, n_samples)
+    if cut == "start":
+        kept = round(keep * n_samples)
+        return _Part(0, _source_samples(kept, rate, sample_rate), kept)
+    start = (frames - clip) // 2
+    # Both sides in steps that are whole samples at either rate, so that the clip in the middle is where it is without them.
+    divisor = math.gcd(rate, sample_rate)
+    step, source_step = sample_rate // divisor, rate // divisor
+    steps = min(start // source_step, int((keep - 1) * n_samples / 2) // step)
+    kept = n_samples + 2 * steps * step
+    return _Part(start - steps * source_step, _source_samples(kept, rate, sample_rate), kept)
 
 
 def _source_samples(n_samples: int, rate: int, sample_rate: int) -> int:
@@ -101,16 +139,14 @@ def _source_samples(n_samples: int, rate: int, sample_rate: int) -> int:
     return -(-n_samples * rate // sample_rate)
 
 
-def _read_part(file: soundfile.SoundFile, wanted: int, cut: Cut) -> Waveform:
+def _read_part(file: soundfile.SoundFile, kept: _Part) -> Waveform:
     """The kept part of a file, as mono."""
     try:
-        frames = _frames(file)
-        if cut == "center" and frames is not None and frames > wanted and file.seekable():
-            start = (frames - wanted) // 2
-            before = min(start, _RUN_UP) if file.format == "MP3" else 0
-            file.seek(start - before)
-            return _mono(file.read(before + wanted, dtype="float32", always_2d=True)[before:])
-        return _mono(file.read(wanted, dtype="float32", always_2d=True))
+        if kept.start:
+            before = min(kept.start, _RUN_UP) if file.format == "MP3" else 0
+            file.seek(kept.start - before)
+            return _mono(file.read(before + kept.extent, dtype="float32", always_2d=True)[before:])
+        return _mono(file.read(kept.extent, dtype="float32", always_2d=True))
     except _READ_ERRORS as error:
         raise BadRowError(f"the recording cannot be decoded: {error}") from error
 

@@ -22,13 +22,16 @@ class SequenceProcessorConfig(Config):
     """Options of the processor."""
 
     max_length: int = Field(default=64, ge=2)
-    """Tokens kept of a longer sequence; its end is cut off."""
+    """Tokens of a longer sequence that a batch shows."""
+    keep: float = Field(default=1.0, ge=1)
+    """Tokens stored of a longer sequence, as a multiple of ``max_length``; training draws its windows from them."""
 
 
 class SequenceProcessor(Processor):
     """Learns whether rows are ids or frames, and the number of ids, or the mean and deviation of each channel."""
 
     modality: ClassVar[str] = "sequence"
+    window_key: ClassVar[str] = "sequence"
     Config = SequenceProcessorConfig
     config: SequenceProcessorConfig
 
@@ -62,6 +65,15 @@ class SequenceProcessor(Processor):
         }
         return self
 
+    @property
+    def window_steps(self) -> int:
+        """``max_length``."""
+        return self.config.max_length
+
+    def window_start(self, steps: int, generator: np.random.Generator | None) -> int:
+        """Evaluation takes the beginning."""
+        return 0 if generator is None else super().window_start(steps, generator)
+
     def info(self) -> Info:
         """``kind``, ``length`` (of the longest sequence), and ``vocabulary``, or ``channels``, ``mean`` and ``std``."""
         return dict(self.fitted)
@@ -87,7 +99,7 @@ class SequenceProcessor(Processor):
             raise BadRowError(f"no sequence can be read from it ({error})") from error
         if array.ndim not in (1, 2) or array.size == 0 or array.dtype.kind not in "iuf":
             raise BadRowError("a sequence is a list of ids or a list of frames, and not empty")
-        array = array[: self.config.max_length]
+        array = array[: round(self.config.keep * self.config.max_length)]
         if array.ndim == 1:
             if array.dtype.kind == "f" or array.min() < 0:
                 raise BadRowError("ids are whole numbers from 0 on")

@@ -16,7 +16,8 @@ from torch.nn import functional as F
 from selfsup.backbones import Backbone, Encoded
 from selfsup.errors import NonFiniteLossError
 from selfsup.objectives.dino import RECIPE as DINO
-from selfsup.tasks import PretextTask, StepOutput
+from selfsup.tasks import PretextTask, StepOutput, Term
+from selfsup.tasks.masking import mean_term
 from selfsup.training.config import OptimizationConfig
 from selfsup.training.stepper import Stepper, clip_each, split_batch
 from selfsup.types import Batch
@@ -56,11 +57,19 @@ class Regression(PretextTask):
         self.calls.append(("step", progress))
 
 
-def make(total: int = 4, **options: Any) -> Stepper:
+def make(task: PretextTask | None = None, total: int = 4, **options: Any) -> Stepper:
     torch.manual_seed(0)
     config = OptimizationConfig(**{"optimizer": "sgd", "lr": 0.1, "momentum": 0.0, "weight_decay": 0.0, **options})
     fabric = Fabric(accelerator="cpu", devices=1)
-    return Stepper(fabric, Regression(), config, total_steps=total, warmup_steps=0, generator=torch.Generator())
+    task = Regression() if task is None else seeded(task)
+    return Stepper(fabric, task, config, total_steps=total, warmup_steps=0, generator=torch.Generator())
+
+
+def seeded(task: PretextTask) -> PretextTask:
+    """With the weights that a task has that is made from the seed."""
+    torch.manual_seed(0)
+    task.load_state_dict(Regression().state_dict())
+    return task
 
 
 def batch(seed: int = 0, n: int = 12) -> Batch:
@@ -106,7 +115,68 @@ def test_accumulated_parts_give_the_gradient_of_the_whole_batch(parts: int) -> N
     assert int(cut.task.backbone.seen) == parts
 
 
+class UnevenTokens(Regression):
+    """Means over the tokens that are no padding, and with ``terms`` over all samples and over hidden tokens too."""
+
+    def __init__(self, terms: bool) -> None:
+        super().__init__()
+        self.terms = terms
+
+    def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
+        error = (self.backbone(batch).pooled - batch["y"]).square()
+        real = mean_term(error, batch["real"])
+        if not self.terms:
+            return StepOutput.of(real)
+        return StepOutput.of(real, mean_term(error.abs().sqrt(), batch["hidden"]).scaled(3.0), Term(error.sum(dim=1).mean()))
+
+
+def uneven(n: int = 12, real: float = 0.5) -> Batch:
+    """Half of the tokens of the first samples are real, and fewer and fewer of the later ones."""
+    g = torch.Generator().manual_seed(1)
+    fewer = torch.linspace(1, 0, n).unsqueeze(1)
+    made = batch(n=n)
+    chance = torch.rand(2, n, 2, generator=g)
+    return {**made, "real": (chance[0] < real * fewer).float(), "hidden": (chance[1] < 1 - fewer).float()}
+
+
+@pytest.mark.parametrize("terms", [False, True])
+@pytest.mark.parametrize("parts", [2, 3, 5])
+def test_parts_count_by_their_tokens(parts: int, terms: bool) -> None:
+    whole, cut = make(UnevenTokens(terms)), make(UnevenTokens(terms), accumulate=parts)
+    for _ in range(2):
+        whole.take(uneven())
+        cut.take(uneven())
+    torch.testing.assert_close(weights(cut), weights(whole))
+    assert cut.drain() == pytest.approx(whole.drain())
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+@pytest.mark.parametrize("terms", [False, True])
+def test_a_batch_without_a_token_changes_nothing(parts: int, terms: bool) -> None:
+    stepper = make(UnevenTokens(terms), accumulate=parts)
+    before = weights(stepper)
+    empty = {**uneven(), "real": torch.zeros(12, 2), "hidden": torch.zeros(12, 2)}
+    stepper.take(empty)
+    (loss,) = stepper.drain()
+    assert math.isfinite(loss)
+    if not terms:
+        assert loss == 0
+        assert torch.equal(weights(stepper), before)
+    stepper.check_weights()
+
+
+def test_gradients_are_clipped_as_one_mean() -> None:
+    whole = make(UnevenTokens(True), clip=0.1)
+    cut = make(UnevenTokens(True), accumulate=3, clip=0.1)
+    whole.take(uneven())
+    cut.take(uneven())
+    torch.testing.assert_close(cut.metrics["grad_norm"], whole.metrics["grad_norm"])
+    torch.testing.assert_close(weights(cut), weights(whole))
+
+
 def test_batches_are_cut_into_equal_parts() -> None:
+    sizes = [len(part["x"]) for part in split_batch({"x": torch.arange(10)}, 4)]
+    assert sizes == [3, 3, 2, 2]
     parts = list(split_batch({"x": torch.arange(6), "y": torch.arange(12).reshape(6, 2)}, 3))
     assert [part["x"].tolist() for part in parts] == [[0, 1], [2, 3], [4, 5]]
     assert parts[1]["y"].tolist() == [[4, 5], [6, 7]]

@@ -38,7 +38,7 @@ def test_the_target_is_the_clean_spectrogram_and_padding_does_not_count() -> Non
     ratio = clean.square().sum(1) / added.square().sum(1)
     torch.testing.assert_close(ratio, torch.ones(4), atol=0.2, rtol=0)
     prediction = frames + padding.unsqueeze(-1) * 100
-    assert float(noise.loss(prediction, corrupted)) == 0
+    assert float(noise.loss(prediction, corrupted).loss) == 0
 
 
 def test_masking_silences_the_wanted_share_in_pieces() -> None:
@@ -58,7 +58,7 @@ def test_every_backbone_has_a_decoder_to_frames(id: str) -> None:
     corrupted = noise(batch(), seeded())
     prediction = decoder(backbone(corrupted.batch))
     assert prediction.shape == corrupted.target.shape
-    assert torch.isfinite(noise.loss(prediction, corrupted))
+    assert torch.isfinite(noise.loss(prediction, corrupted).loss)
 
 
 def test_a_backbone_without_tokens_is_a_clear_error() -> None:

@@ -48,7 +48,7 @@ def test_the_loss_is_least_at_the_true_bag():
     corrupted = corruption(batch(), torch.Generator().manual_seed(0))
     truth = corrupted.target.clamp(min=1e-9).log()
     entropy = -(corrupted.target * truth).sum(dim=1).mean()
-    torch.testing.assert_close(corruption.loss(truth, corrupted), entropy, atol=1e-4, rtol=1e-4)
-    assert corruption.loss(torch.zeros(400, 30), corrupted) > entropy
+    torch.testing.assert_close(corruption.loss(truth, corrupted).loss, entropy, atol=1e-4, rtol=1e-4)
+    assert corruption.loss(torch.zeros(400, 30), corrupted).loss > entropy
     backbone = build_encoder(SmallEncoderConfig(hidden_size=16, pooling="mean+max"), INFO)
     assert corruption.build_decoder(backbone)(backbone(batch())).shape == (400, 30)

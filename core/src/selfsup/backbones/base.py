@@ -111,6 +111,13 @@ class TokenBackbone(Backbone):
     def targets(self, batch: Batch) -> Tensor:
         """What there is to predict for each token: [B, N, P] float or [B, N] long, never requiring a gradient."""
 
+    def target_weight(self, batch: Batch) -> Tensor | None:
+        """[B, N] float, 0 where a token has no target (a missing cell of a table) and 1 elsewhere; None: all have one.
+
+        Padding is another matter: it is no token, and no mask hides it.
+        """
+        return None
+
     def target_head(self, dim: int) -> nn.Module:
         """A head from a decoder's width to what :meth:`target_loss` takes: [B, K, dim] to [B, K, target_dim].
 

@@ -39,6 +39,7 @@ class AugmentedTask(PretextTask):
             )
         self.task = task
         self.augmentation = views
+        self.couples_samples = task.couples_samples
 
     @property
     def backbone(self) -> Backbone:  # type: ignore[override]  # a second reference would put its weights into checkpoints twice

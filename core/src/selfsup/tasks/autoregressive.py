@@ -17,7 +17,7 @@ from selfsup.objectives.base import ObjectiveRecipe
 from selfsup.tasks.base import PretextTask, StepOutput, TaskRecipe
 from selfsup.tasks.from_objective import recipe_from_objective
 from selfsup.tasks.masked_modeling import token_backbone
-from selfsup.tasks.masking import weighted_mean
+from selfsup.tasks.masking import mean_term
 from selfsup.types import Batch, Info
 
 
@@ -57,14 +57,14 @@ class NextToken(PretextTask):
         encoded = self.backbone.encode(tokens)[:, :M]
         index = torch.arange(N - M, N, device=encoded.device).expand(B, M)
         loss = self.backbone.target_loss(self.head(encoded), target, index, distance="absolute")
-        mean = weighted_mean(loss, self._weight(loss, tokens.padding))
-        return StepOutput(mean, {"perplexity": mean.detach().exp()} if self.backbone.target_kind == "categorical" else {})
+        mean = mean_term(loss, self._weight(loss, tokens.padding, self.backbone.target_weight(batch)))
+        metrics = {"perplexity": mean.loss.detach().exp()} if self.backbone.target_kind == "categorical" else {}
+        return StepOutput.of(mean, metrics=metrics)
 
-    def _weight(self, loss: Tensor, padding: Tensor | None) -> Tensor:
+    def _weight(self, loss: Tensor, padding: Tensor | None, known: Tensor | None) -> Tensor:
         """1 where there is something to predict; with weights the loss of samples that are all too short is 0, and not NaN."""
-        if padding is None:
-            return torch.ones_like(loss)
-        return (~padding[:, self.steps_ahead :]).to(loss.dtype)
+        weight = torch.ones_like(loss) if padding is None else (~padding[:, self.steps_ahead :]).to(loss.dtype)
+        return weight if known is None else weight * known[:, self.steps_ahead :]
 
 
 def causal_backbone(backbone: TokenBackbone) -> TokenBackbone:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -15,13 +15,45 @@ from selfsup.config import Config
 from selfsup.types import Batch, Info
 
 
+class Term(NamedTuple):
+    """A mean, and what it is over."""
+
+    loss: Tensor
+    """Scalar, with gradient: a mean over the batch's samples, or over some of its tokens."""
+    weight: Tensor | None = None
+    """Detached scalar: how many tokens or samples the mean is over; None: all samples of the batch, and each counts alike."""
+
+    def scaled(self, factor: float) -> Term:
+        """The mean times ``factor``, over the same tokens."""
+        return Term(self.loss * factor, self.weight)
+
+
 class StepOutput(NamedTuple):
-    """What a task gives for one batch; all of it stays on the device."""
+    """What a task gives for one batch; all of it stays on the device.
+
+    An optimizer step may see its batch in several parts, on several devices and one after the other. The loss of the step is
+    one mean over the whole batch: parts count by their ``weight``. Where the loss is a sum of means over different things
+    (hidden tokens and all tokens) each of the ``terms`` counts by its own. :meth:`of` makes an output from terms.
+    """
 
     loss: Tensor
     """Scalar, with gradient."""
     metrics: dict[str, Tensor]
     """Name to detached scalar."""
+    weight: Tensor | None = None
+    """Of what the loss is a mean over; see :class:`Term`."""
+    terms: tuple[Term, ...] = ()
+    """The means that add up to the loss, where they have different weights; ``weight`` is then of no account."""
+
+    @classmethod
+    def of(cls, *terms: Term, metrics: dict[str, Tensor] | None = None) -> Self:
+        """The sum of means, each with what it is over."""
+        if len(terms) == 1:
+            return cls(terms[0].loss, metrics or {}, terms[0].weight)
+        loss = terms[0].loss
+        for term in terms[1:]:
+            loss = loss + term.loss
+        return cls(loss, metrics or {}, None, terms)
 
 
 class PretextTask(nn.Module, ABC):
@@ -30,9 +62,14 @@ class PretextTask(nn.Module, ABC):
     It never sees a label. Every random draw is made with ``generator`` on the batch's device
     (``torch.rand(n, generator=generator, device=x.device)``); ``generator`` may be None, which stands for torch's global one.
     There is no host sync in ``forward``: no ``.item()``, no ``.cpu()``, no boolean indexing, no data-dependent shape.
+    The loss is a mean over samples or tokens, and the output says over how many (:class:`StepOutput`).
     """
 
     backbone: Backbone
+    couples_samples: bool = False
+    """Whether a sample's loss depends on the other samples of the batch (as negatives, through their statistics, through what
+    the forward pass writes into buffers), so that the parts of an accumulated batch give another loss than the whole batch.
+    On several devices the samples of all devices must count."""
 
     @abstractmethod
     def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
@@ -117,8 +154,11 @@ class Corruption(InputChange):
         """A module from :class:`~selfsup.backbones.Encoded` to a prediction that :meth:`loss` takes."""
 
     @abstractmethod
-    def loss(self, prediction: Tensor, corrupted: Corrupted) -> Tensor:
-        """Scalar loss."""
+    def loss(self, prediction: Tensor, corrupted: Corrupted) -> Term:
+        """How far the prediction is from the answer, and how many samples or elements that is a mean over."""
+
+    def after_step(self, progress: float) -> None:
+        """Update what is learnt of the data (frequencies of colours) after an optimizer step; ``progress`` as for a task."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from selfsup.objectives.quantizer import code_perplexity
 from selfsup.tasks.base import PretextTask, StepOutput, TaskRecipe
 from selfsup.tasks.from_objective import recipe_from_objective
 from selfsup.tasks.masked_modeling import mask_token, token_backbone
-from selfsup.tasks.masking import gather_tokens, weighted_mean
+from selfsup.tasks.masking import gather_tokens, mean_term, weighted_mean
 from selfsup.tasks.momentum import MomentumEncoder
 from selfsup.tasks.span_masking import span_mask
 from selfsup.types import Batch, Info
@@ -131,18 +131,17 @@ class ClusterPrediction(PretextTask):
         )  # fmt: skip
         encoded = self.backbone.encode(tokens.masked(mask.mask, self.mask_token))
         loss, hit = self._named(gather_tokens(encoded, mask.hidden), gather_tokens(labels, mask.hidden), k)
-        total = weighted_mean(loss, mask.weight)
+        terms = [mean_term(loss, mask.weight).scaled(config.masked_weight)]
         if config.masked_weight < 1:
             seen = ~mask.mask if tokens.padding is None else ~mask.mask & ~tokens.padding
-            other = weighted_mean(self._named(encoded, labels, k)[0], seen.to(loss.dtype))
-            total = config.masked_weight * total + (1 - config.masked_weight) * other
+            terms.append(mean_term(self._named(encoded, labels, k)[0], seen.to(loss.dtype)).scaled(1 - config.masked_weight))
         real = None if tokens.padding is None else (~tokens.padding).float()
         metrics = {
             "accuracy": weighted_mean(hit.float(), mask.weight),
             "chance_loss": chance_loss(k, labels),
             "codebook_perplexity": code_perplexity(labels.unsqueeze(-1), k, real),
         }
-        return StepOutput(total, metrics)
+        return StepOutput.of(*terms, metrics=metrics)
 
     def _named(self, encoded: Tensor, labels: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Loss and correctness of each token of [B, K, D] with clusters [B, K]."""

@@ -19,7 +19,7 @@ from selfsup.tasks.autoregressive import causal_backbone
 from selfsup.tasks.base import PretextTask, StepOutput
 from selfsup.tasks.from_objective import recipe_from_objective
 from selfsup.tasks.masked_modeling import token_backbone
-from selfsup.tasks.masking import weighted_mean
+from selfsup.tasks.masking import mean_term, weighted_mean
 from selfsup.types import Batch, Info
 
 
@@ -84,7 +84,7 @@ class CPC(PretextTask):
             "accuracy": weighted_mean(hit.to(loss.dtype), weights),
             "chance_loss": chance_loss(1 + self.config.negatives, loss),
         }
-        return StepOutput(weighted_mean(loss, weights), metrics)
+        return StepOutput.of(mean_term(loss, weights), metrics=metrics)
 
     def _draw(self, real: Tensor, generator: torch.Generator | None) -> Tensor:
         """[n] or [B, n] long, random real tokens of the batch or of each sample, counted through the whole batch."""

@@ -14,11 +14,11 @@ from torch.nn import functional as F
 from selfsup.backbones import Backbone, TokenBackbone, Tokens, grid_size
 from selfsup.config import Config
 from selfsup.objectives.base import ObjectiveRecipe
-from selfsup.tasks.base import PretextTask, StepOutput
+from selfsup.tasks.base import PretextTask, StepOutput, Term
 from selfsup.tasks.block_masking import MultiBlockMask, multi_block_mask, shuffled
 from selfsup.tasks.from_objective import recipe_from_objective
 from selfsup.tasks.masked_modeling import mask_token, token_backbone
-from selfsup.tasks.masking import gather_tokens, weighted_mean
+from selfsup.tasks.masking import gather_tokens, mean_term
 from selfsup.tasks.teacher import Teacher, TeacherConfig
 from selfsup.tasks.transformer import Transformer, head_width, lattice_positions
 from selfsup.types import Batch, Info
@@ -127,7 +127,7 @@ class JointEmbeddingPrediction(PretextTask):
             target = gather_tokens(targets, mask.targets.flatten(1)).view_as(prediction)
             outputs.append(jepa_loss(prediction, target, mask.weight, self.beta))
         metrics = {name: torch.stack([each.metrics[name] for each in outputs]).mean() for name in outputs[0].metrics}
-        return StepOutput(torch.stack([each.loss for each in outputs]).mean(), metrics)
+        return StepOutput.of(*(Term(each.loss / len(outputs), each.weight) for each in outputs), metrics=metrics)
 
     @torch.no_grad()
     def targets(self, batch: Batch) -> Tensor:
@@ -196,7 +196,7 @@ def jepa_loss(prediction: Tensor, target: Tensor, weight: Tensor | None, beta: f
         prediction, target = prediction.float(), target.float()
     loss = F.smooth_l1_loss(prediction, target, reduction="none", beta=beta).mean(dim=-1)
     spread = target.flatten(0, -2).std(dim=0).mean()
-    return StepOutput(weighted_mean(loss, weight), {"target_std": spread})
+    return StepOutput.of(mean_term(loss, weight), metrics={"target_std": spread})
 
 
 def layer_normalize(x: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from selfsup.errors import ConfigError
 from selfsup.objectives.base import ObjectiveRecipe
 from selfsup.tasks.base import PretextTask, StepOutput, TaskRecipe
 from selfsup.tasks.from_objective import recipe_from_objective
-from selfsup.tasks.masking import TokenMask, gather_tokens, random_mask, tube, weighted_mean
+from selfsup.tasks.masking import TokenMask, gather_tokens, mean_term, random_mask, tube
 from selfsup.tasks.transformer import Transformer, head_width, lattice_positions
 from selfsup.types import Batch, Info
 
@@ -71,7 +71,7 @@ class MaskedModeling(PretextTask):
         if self.normalize_targets:
             target = normalize(target)
         loss = self.backbone.target_loss(self.head(hidden), target, mask.hidden, distance=self.distance)
-        return StepOutput(weighted_mean(loss, mask.weight), {})
+        return StepOutput.of(mean_term(loss, joined_weight(mask.weight, self.backbone.target_weight(batch), mask.hidden)))
 
 
 class MAE(MaskedModeling):
@@ -132,6 +132,14 @@ class SimMIM(MaskedModeling):
         )  # fmt: skip
         encoded = self.backbone.encode(tokens.masked(mask.mask, self.mask_token))
         return self.loss(gather_tokens(encoded, mask.hidden), batch, mask)
+
+
+def joined_weight(weight: Tensor | None, known: Tensor | None, index: Tensor) -> Tensor | None:
+    """[B, M] float or None, which tokens at ``index`` ([B, M]) count by ``weight`` ([B, M]) and ``known`` ([B, N])."""
+    if known is None:
+        return weight
+    known = gather_tokens(known, index)
+    return known if weight is None else weight * known
 
 
 def normalize(target: Tensor) -> Tensor:

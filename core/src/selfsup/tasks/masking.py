@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from selfsup.errors import ConfigError
+from selfsup.tasks.base import Term
 
 _UNIT = 1_000_000
 """Ratios are counted in millionths, in integers: host and device then agree on every count."""
@@ -137,6 +138,14 @@ def weighted_mean(loss: Tensor, weight: Tensor | None) -> Tensor:
     if weight is None:
         return loss.mean()
     return (loss * weight).sum() / weight.sum().clamp(min=1)
+
+
+def mean_term(loss: Tensor, weight: Tensor | None) -> Term:
+    """The mean of ``loss``, by ``weight`` of its shape if given, and how many tokens it is over.
+
+    Without weights every sample has equally many tokens, so that the mean is one over samples.
+    """
+    return Term(weighted_mean(loss, weight), None if weight is None else weight.detach().sum())
 
 
 def lattice_coordinates(grid: tuple[int, ...], device: torch.device) -> Tensor:

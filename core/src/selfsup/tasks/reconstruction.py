@@ -35,7 +35,11 @@ class Reconstruction(PretextTask):
         """Corrupt, encode, decode, compare."""
         corrupted = self.corruption(batch, generator)
         prediction = self.decoder(self.backbone(corrupted.batch))
-        return StepOutput(self.corruption.loss(prediction, corrupted), {})
+        return StepOutput.of(self.corruption.loss(prediction, corrupted))
+
+    def after_step(self, progress: float) -> None:
+        """Tell the corruption."""
+        self.corruption.after_step(progress)
 
 
 def build_reconstruction(

@@ -17,10 +17,10 @@ from selfsup.objectives.chance import chance_loss
 from selfsup.objectives.masked_contrast import masked_contrast, sample_negatives
 from selfsup.objectives.precision import full, no_autocast
 from selfsup.objectives.quantizer import ProductQuantizer, QuantizerConfig, code_perplexity, diversity_loss, usage
-from selfsup.tasks.base import PretextTask, StepOutput
+from selfsup.tasks.base import PretextTask, StepOutput, Term
 from selfsup.tasks.from_objective import recipe_from_objective
 from selfsup.tasks.masked_modeling import mask_token, token_backbone
-from selfsup.tasks.masking import gather_tokens, weighted_mean
+from selfsup.tasks.masking import gather_tokens, mean_term, weighted_mean
 from selfsup.tasks.span_masking import span_mask
 from selfsup.types import Batch, Info
 
@@ -89,16 +89,16 @@ class Wav2Vec2(PretextTask):
         with no_autocast(content):
             prediction, target = self.predict(full(encoded)), self.project(quantized.vectors)
             contrast = masked_contrast(prediction, target, quantized.codes, negatives, config.temperature)
-            contrastive = weighted_mean(contrast.loss, weight)
+            contrastive = mean_term(contrast.loss, weight)
             diversity = diversity_loss(usage(quantized.logits.softmax(dim=-1), weight))
         metrics = {
-            "contrastive_loss": contrastive.detach(),
+            "contrastive_loss": contrastive.loss.detach(),
             "chance_loss": chance_loss(1 + config.negatives, content),
             "diversity_loss": diversity.detach(),
             "accuracy": weighted_mean(contrast.hit.float(), weight),
             "codebook_perplexity": code_perplexity(quantized.logits.detach().argmax(dim=-1), config.quantizer.entries, weight),
         }
-        return StepOutput(contrastive + config.diversity * diversity, metrics)
+        return StepOutput.of(contrastive, Term(config.diversity * diversity), metrics=metrics)
 
     def after_step(self, progress: float) -> None:
         """Lower the quantizer's temperature."""

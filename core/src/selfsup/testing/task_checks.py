@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from selfsup.tasks import PretextTask, StepOutput
+from selfsup.tasks import PretextTask, StepOutput, Term
 from selfsup.testing.cases import TaskCase
 from selfsup.testing.fake_device import fake_cuda
 from selfsup.types import Batch
@@ -20,12 +20,23 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def check_loss(case: TaskCase) -> None:
-    """The loss is one finite number with a gradient, and metrics are detached numbers."""
+    """The loss is one finite number with a gradient, what it is a mean over is told, and metrics are detached numbers."""
     output = case.build()(case.batch(), generator())
     assert isinstance(output, StepOutput), f"forward gives {type(output).__name__}, not StepOutput"
     assert output.loss.shape == (), f"the loss has shape {tuple(output.loss.shape)}; it must be a scalar"
     assert torch.isfinite(output.loss), f"the loss is {output.loss.detach()}"
     assert output.loss.requires_grad, "the loss has no gradient"
+    for term in output.terms or (Term(output.loss, output.weight),):
+        assert term.loss.shape == (), f"a term of the loss has shape {tuple(term.loss.shape)}; it must be a scalar"
+        if term.weight is not None:
+            assert term.weight.shape == (), f"the weight has shape {tuple(term.weight.shape)}; it must be a scalar"
+            assert not term.weight.requires_grad, "the weight has a gradient"
+            assert term.weight > 0, "the weight of a batch of mock rows is 0"
+    if output.terms:
+        total = torch.stack([term.loss for term in output.terms]).sum()
+        assert torch.allclose(output.loss, total), (
+            f"the loss is {output.loss.detach()}, and its terms add up to {total.detach()}"
+        )
     for name, value in output.metrics.items():
         assert isinstance(value, Tensor), f"metric {name!r} is {type(value).__name__}, not a tensor"
         assert value.shape == (), f"metric {name!r} is no scalar"

@@ -29,7 +29,8 @@ def shard(module: nn.Module, mesh: DeviceMesh) -> nn.Module:
     return module
 
 
-def _is_sharded(module: nn.Module) -> bool:
+def is_sharded(module: nn.Module) -> bool:
+    """Whether :func:`shard` spread its parameters."""
     fsdp = sys.modules.get("torch.distributed.fsdp")
     return fsdp is not None and isinstance(module, fsdp.FSDPModule)
 
@@ -37,7 +38,7 @@ def _is_sharded(module: nn.Module) -> bool:
 @contextmanager
 def gathered(module: nn.Module) -> Iterator[None]:
     """While entered, the weights are plain and whole on every device; all devices must enter together."""
-    if not _is_sharded(module):
+    if not is_sharded(module):
         yield
         return
     sharded = cast("FSDPModule", module)
@@ -50,7 +51,7 @@ def gathered(module: nn.Module) -> Iterator[None]:
 
 def get_states(module: nn.Module, optimizer: Optimizer) -> tuple[dict[str, Any], dict[str, Any]]:
     """Whole states of a module and its optimizer; all devices must call together, and the first one gets them."""
-    if not _is_sharded(module):
+    if not is_sharded(module):
         return module.state_dict(), optimizer.state_dict()
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, get_optimizer_state_dict
 
@@ -60,7 +61,7 @@ def get_states(module: nn.Module, optimizer: Optimizer) -> tuple[dict[str, Any],
 
 def set_states(module: nn.Module, optimizer: Optimizer, states: tuple[dict[str, Any], dict[str, Any]]) -> None:
     """Go back to what :func:`get_states` gave, each device taking its part."""
-    if not _is_sharded(module):
+    if not is_sharded(module):
         module.load_state_dict(states[0])
         optimizer.load_state_dict(states[1])
         return
@@ -81,7 +82,7 @@ def whole_part(module: M, root: nn.Module, build: Callable[[], M]) -> M:
         root: what was given to :func:`shard`.
         build: makes a new part of the same kind.
     """
-    if not _is_sharded(root):
+    if not is_sharded(root):
         return module
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Iterator
 from typing import Any, cast
@@ -19,6 +18,7 @@ from selfsup.training.attention import float32_attention
 from selfsup.training.config import OptimizationConfig
 from selfsup.training.ema import WeightAverage
 from selfsup.training.optimizers import build_optimizer, set_hyperparameters
+from selfsup.training.step_mean import StepMean
 from selfsup.types import Batch
 
 
@@ -56,6 +56,8 @@ class Stepper:
         self.module = fabric.setup_module(task, move_to_device=False)
         self._plain = build_optimizer(task, config, allow_fused=not scaled)
         self.optimizer = cast(Optimizer, fabric.setup_optimizers(self._plain))
+        trained = [parameter for group in self._plain.param_groups for parameter in group["params"]]
+        self._mean = StepMean(fabric, self.module, trained)
         self.step = 0
         self.last_lr, self.last_weight_decay = 0.0, 0.0
         self.metrics: dict[str, Tensor] = {}
@@ -86,12 +88,8 @@ class Stepper:
         progress = self.step / self.total_steps
         self.last_lr, self.last_weight_decay = self.lr, self.weight_decay
         set_hyperparameters(self._plain, lr=self.last_lr, weight_decay=self.last_weight_decay)
-        if config.accumulate == 1:
-            output = self._forward(batch)
-            self.fabric.backward(output.loss)
-            loss = output.loss.detach()
-        else:
-            output, loss = self._accumulate(batch)
+        parts = [batch] if config.accumulate == 1 else list(split_batch(batch, config.accumulate))
+        output, loss = self._mean.backward(self._forward, parts)
         self.metrics = output.metrics
         task.after_backward(progress)
         if config.clip is not None:
@@ -117,19 +115,6 @@ class Stepper:
     def _forward(self, batch: Batch) -> StepOutput:
         with float32_attention(self.fabric.device.type):
             return cast(StepOutput, self.module(batch, self.generator))
-
-    def _accumulate(self, batch: Batch) -> tuple[Any, Tensor]:
-        """Gradient of the mean over the parts of a batch; gradients cross devices with the last part only."""
-        parts = list(split_batch(batch, self.config.accumulate))
-        losses = []
-        for index, part in enumerate(parts):
-            last = index == len(parts) - 1
-            waiting = contextlib.nullcontext() if last else self.fabric.no_backward_sync(self.module)
-            with waiting:
-                output = self._forward(part)
-                self.fabric.backward(output.loss / len(parts))
-            losses.append(output.loss.detach())
-        return output, torch.stack(losses).mean()
 
     def drain(self) -> list[float]:
         """The loss of each step since the last call, the mean over all devices. This waits for the device.
@@ -205,7 +190,7 @@ def clip_each(gradients: list[Tensor], max_norm: float) -> Tensor | None:
 
 
 def split_batch(batch: Batch, parts: int) -> Iterator[Batch]:
-    """Cut a batch into ``parts`` equal batches along the first dimension of each tensor."""
-    chunks = {key: value.chunk(parts) for key, value in batch.items()}
+    """Cut a batch into ``parts`` batches along the first dimension of each tensor, of equal size or with one sample more."""
+    cut = {key: value.tensor_split(parts) for key, value in batch.items()}
     for index in range(parts):
-        yield {key: value[index] for key, value in chunks.items()}
+        yield {key: value[index] for key, value in cut.items()}

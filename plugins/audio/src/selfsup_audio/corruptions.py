@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from selfsup.backbones import Backbone, Encoded
 from selfsup.config import Config
 from selfsup.errors import ConfigError
-from selfsup.tasks import Corrupted, Corruption, CorruptionRecipe
-from selfsup.tasks.masking import weighted_mean
+from selfsup.tasks import Corrupted, Corruption, CorruptionRecipe, Term
+from selfsup.tasks.masking import mean_term
 from selfsup.types import Batch, Info
 from selfsup_audio.augmentations.mixing import add_noise
 from selfsup_audio.spectra import LogMel, LogMelConfig
@@ -59,10 +59,10 @@ class Noise(Corruption):
         n_samples = int(self.info["n_samples"])
         return FrameDecoder(backbone, n_samples, self.mel.n_frames(n_samples), self.mel.config.n_mels)
 
-    def loss(self, prediction: Tensor, corrupted: Corrupted) -> Tensor:
+    def loss(self, prediction: Tensor, corrupted: Corrupted) -> Term:
         """Mean squared error over the real frames, in float32."""
         error = (prediction.float() - corrupted.target).square().mean(dim=-1)
-        return weighted_mean(error, corrupted.weight)
+        return mean_term(error, corrupted.weight)
 
 
 class FrameDecoder(nn.Module):

@@ -8,7 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from selfsup.tasks import Term
+from selfsup.tasks.masking import mean_term
 from selfsup.types import Batch, Info
+from selfsup_tabular.columns.plan import MISSING
 
 Distance = Literal["squared", "absolute"]
 
@@ -17,8 +20,8 @@ class CellLayout(nn.Module):
     """The cells of a table: numeric ones first, then categories.
 
     A prediction of all cells has ``width`` numbers: one for each numeric cell, then for each category as many logits as it has
-    codes. The loss of a cell is the squared (or absolute) error of its number, or the cross-entropy of its code; a missing
-    number has none, and a missing category is a code like any other.
+    codes. The loss of a cell is the squared (or absolute) error of its number, or the cross-entropy of its code. A missing cell
+    has none: there is nothing to tell, and a mean over cells must not count it (:meth:`known`).
 
     Args:
         info: of the processor.
@@ -46,8 +49,17 @@ class CellLayout(nn.Module):
         numeric = batch["numeric"].float().masked_fill(batch["missing"], torch.nan)
         return torch.cat([numeric, batch["category"].float()], dim=1)
 
+    def known(self, values: Tensor) -> Tensor:
+        """[B, n_cells] bool, the cells of :meth:`values` that hold something."""
+        numeric, category = values[:, : self.n_numeric], values[:, self.n_numeric :]
+        return torch.cat([~numeric.isnan(), category != MISSING], dim=1)
+
+    def mean_loss(self, prediction: Tensor, values: Tensor) -> Term:
+        """The mean of :meth:`losses` of whole rows over the cells that hold something, and how many these are."""
+        return mean_term(self.losses(prediction, values), self.known(values).float())
+
     def losses(self, prediction: Tensor, values: Tensor, index: Tensor | None = None, distance: Distance = "squared") -> Tensor:
-        """The loss of each cell, in float32; 0 for a missing number.
+        """The loss of each cell, in float32; 0 for a missing one.
 
         Args:
             prediction: [B, width] of the whole row, or [B, K, width], of which each cell reads its own part.
@@ -64,7 +76,9 @@ class CellLayout(nn.Module):
             parts = torch.split(prediction[:, self.n_numeric :], list(self.cardinalities), dim=1)
             codes = values[:, self.n_numeric :].long()
             entropies = [F.cross_entropy(part, codes[:, place], reduction="none") for place, part in enumerate(parts)]
-            return torch.cat([numeric, torch.stack(entropies, dim=1)], dim=1) if entropies else numeric
+            if not entropies:
+                return numeric
+            return torch.cat([numeric, torch.stack(entropies, dim=1).masked_fill(codes == MISSING, 0.0)], dim=1)
         first, width = self.first[index], self.widths[index]
         if not self.n_categories:
             return _distance(prediction.gather(2, first.unsqueeze(2)).squeeze(2), values, distance)
@@ -74,7 +88,11 @@ class CellLayout(nn.Module):
         logits = own.masked_fill(place >= width.unsqueeze(2), -torch.inf)
         is_number = index < self.n_numeric
         codes = values.nan_to_num().masked_fill(is_number, 0).long()
-        entropy = F.cross_entropy(logits.flatten(0, 1), codes.flatten(), reduction="none").view(codes.shape)
+        entropy = (
+            F.cross_entropy(logits.flatten(0, 1), codes.flatten(), reduction="none")
+            .view(codes.shape)
+            .masked_fill(codes == MISSING, 0.0)
+        )
         return torch.where(is_number, _distance(own[..., 0], values, distance), entropy)
 
 

@@ -25,7 +25,8 @@ def expected_losses(batch, prediction, distance="squared") -> torch.Tensor:
     numeric = (error.square() if distance == "squared" else error.abs()).masked_fill(batch["missing"], 0)
     first = F.cross_entropy(prediction[:, 2:5], batch["category"][:, 0], reduction="none")
     second = F.cross_entropy(prediction[:, 5:], batch["category"][:, 1], reduction="none")
-    return torch.cat([numeric, first[:, None], second[:, None]], dim=1)
+    codes = torch.stack([first, second], dim=1).masked_fill(batch["category"] == 1, 0)  # 1 is the code of a missing category
+    return torch.cat([numeric, codes], dim=1)
 
 
 @pytest.mark.parametrize("distance", ["squared", "absolute"])
@@ -69,7 +70,10 @@ def test_the_row_is_asked_for_as_it_was():
     changed = (corrupted.batch["numeric"] != batch["numeric"]) | (corrupted.batch["missing"] != batch["missing"])
     assert abs(float(changed.float().mean()) - 0.15 * (1 - 0.2**2)) < 0.02
     prediction = torch.randn(2000, 10)
-    assert corruption.loss(prediction, corrupted).item() == pytest.approx(expected_losses(batch, prediction).mean().item())
+    there = int((~batch["missing"]).sum() + (batch["category"] != 1).sum())
+    loss = corruption.loss(prediction, corrupted)
+    assert loss.loss.item() == pytest.approx(expected_losses(batch, prediction).sum().item() / there)
+    assert int(loss.weight) == there < 2000 * 4
 
 
 @pytest.mark.parametrize("depth", [0, 2])

@@ -51,11 +51,17 @@ def transformer() -> FTTransformerBackbone:
 
 
 def cell_loss(prediction: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """[B, 5]: squared error of numbers that are there, cross-entropy of codes; predictions are 3 numbers, 4 and 6 logits."""
-    numbers = (prediction[:, :3] - batch["numeric"]).square() * ~batch["missing"]
+    """Squared error of numbers, cross-entropy of codes, the mean over cells that are there; 3 numbers, 4 and 6 logits a row."""
+    numbers = (prediction[:, :3] - batch["numeric"]).square()
     first = F.cross_entropy(prediction[:, 3:7], batch["category"][:, 0], reduction="none")
     second = F.cross_entropy(prediction[:, 7:], batch["category"][:, 1], reduction="none")
-    return torch.cat([numbers, first[:, None], second[:, None]], dim=1)
+    losses = torch.cat([numbers, first[:, None], second[:, None]], dim=1)
+    return losses[present(batch)].mean()
+
+
+def present(batch: Batch) -> torch.Tensor:
+    """[B, 5] bool, the cells that hold something; code 1 is a missing category."""
+    return torch.cat([~batch["missing"], batch["category"] != 1], dim=1)
 
 
 def test_vime_finds_cells_whose_value_changed_and_gives_all_cells_back() -> None:
@@ -64,13 +70,37 @@ def test_vime_finds_cells_whose_value_changed_and_gives_all_cells_back() -> None
     swapped = marginal_swap(batch, 0.5, generator(4))
     assert (swapped.drawn & ~swapped.replaced).any()  # a cell that met its like counts as unchanged
     pooled = task.backbone(swapped.batch).pooled
-    mask = F.binary_cross_entropy(task.mask_head(pooled).sigmoid(), swapped.replaced.float())
-    cells = cell_loss(task.decoder(pooled), batch).mean()
+    asked = present(batch) & present(swapped.batch)
+    assert 0 < asked.sum() < present(batch).sum() < asked.numel()
+    mask = F.binary_cross_entropy(task.mask_head(pooled).sigmoid()[asked], swapped.replaced.float()[asked])
+    cells = cell_loss(task.decoder(pooled), batch)
     output = task(batch, generator(4))
     assert output.loss.item() == pytest.approx((mask + 3 * cells).item(), rel=1e-5)
     assert output.metrics["mask_loss"].item() == pytest.approx(mask.item(), rel=1e-5)
     assert output.metrics["feature_loss"].item() == pytest.approx(cells.item(), rel=1e-5)
+    assert [int(term.weight) for term in output.terms] == [int(asked.sum()), int(present(batch).sum())]
     assert VIMEConfig().feature_weight == 2.0
+
+
+@pytest.mark.parametrize("task", ["vime", "subtab", "saint", "denoising-autoencoder", "masked-cells", "mae", "simmim"])
+def test_a_column_that_is_missing_throughout_changes_no_loss(task: str) -> None:
+    """What is told of missing cells has no gradient, and they do not thin out the mean."""
+    recipe = registry().task_recipe(registry().get("task", f"tabular/{task}"))
+    batch = table()
+    batch["missing"][:, 0], batch["category"][:, 1] = True, 1
+    batch["numeric"][:, 0] = 0.0
+    torch.manual_seed(0)
+    built = recipe.build(recipe.config(), transformer(), INFO)
+    output = built(batch, generator(3))
+    output.loss.backward()
+    heads = {"vime": "decoder.", "subtab": "decoder.", "saint": "head.", "denoising-autoencoder": "decoder."}
+    prefix = heads.get(task, "head.")
+    last = [p for name, p in built.named_parameters() if name.startswith(prefix) and len(p) == 13 and p.ndim == 2][-1]
+    assert (last.grad.abs().sum(dim=1) > 0).tolist() == [False, True, True] + [True] * 4 + [False] * 6
+    weights = [term.weight for term in output.terms] or [output.weight]
+    counted = [int(weight) for weight in weights if weight is not None]
+    assert counted
+    assert all(0 < count <= int(present(batch).sum()) for count in counted)
 
 
 def test_subsets_of_the_columns_overlap_with_their_neighbours() -> None:
@@ -115,7 +145,7 @@ def test_subtab_loss_by_hand() -> None:
     views = task.views(batch, generator(5))
     encoded = [task.backbone(view) for view in views]
     z = [task.projector(view.pooled) for view in encoded]
-    cells = torch.stack([cell_loss(task.decoder(view), batch).mean() for view in encoded]).mean()
+    cells = torch.stack([cell_loss(task.decoder(view), batch) for view in encoded]).mean()
     pairs = [(0, 1), (0, 2), (1, 2)]
     contrast = torch.stack([nt_xent(z[i], z[j], 0.3) for i, j in pairs]).mean()
     distance = torch.stack([(z[i] - z[j]).square().mean() for i, j in pairs]).mean()
@@ -149,7 +179,7 @@ def test_saint_loss_by_hand() -> None:
     contrast = nt_xent(task.projector(r.mean(dim=1)), task.mixed_projector(r_mixed.mean(dim=1)), 0.7)
     logits = task.head(r_mixed)
     own = torch.cat([logits[:, i, i : i + 1] for i in range(3)] + [logits[:, 3, 3:7], logits[:, 4, 7:]], dim=1)
-    wanted = contrast + 3 * cell_loss(own, batch).mean()
+    wanted = contrast + 3 * cell_loss(own, batch)
     assert task(batch, generator(6)).loss.item() == pytest.approx(wanted.item(), rel=1e-5)
 
 

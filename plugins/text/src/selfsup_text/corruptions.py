@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from selfsup.backbones import Backbone, Encoded
 from selfsup.config import Config
-from selfsup.tasks import Corrupted, Corruption, CorruptionRecipe
+from selfsup.tasks import Corrupted, Corruption, CorruptionRecipe, Term
+from selfsup.tasks.masking import mean_term
 from selfsup.types import Batch, Info
 from selfsup_text.augmentations.tokens import compact, thin_out
 from selfsup_text.backbones.base import TextBackbone
@@ -57,9 +58,11 @@ class TextCorruption(Corruption):
         """From the pooled embedding to a logit for each word."""
         return BagDecoder(backbone, self.counted.shape[0])
 
-    def loss(self, prediction: Tensor, corrupted: Corrupted) -> Tensor:
-        """Cross-entropy with the words of the text, in float32."""
-        return -(corrupted.target * F.log_softmax(prediction.float()[:, : corrupted.target.shape[1]], dim=1)).sum(dim=1).mean()
+    def loss(self, prediction: Tensor, corrupted: Corrupted) -> Term:
+        """Cross-entropy with the words of the text, in float32; the mean over texts that have any."""
+        target = corrupted.target
+        entropy = -(target * F.log_softmax(prediction.float()[:, : target.shape[1]], dim=1)).sum(dim=1)
+        return mean_term(entropy, (target.sum(dim=1) > 0).to(entropy.dtype))
 
 
 class BagDecoder(nn.Module):

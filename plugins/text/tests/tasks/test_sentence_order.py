@@ -64,7 +64,7 @@ def test_sentence_order_is_learned(encoder: Any, texts: Any, info: Any) -> None:
     optimizer = torch.optim.AdamW(task.parameters(), lr=5e-3)
     losses = []
     for step in range(200):
-        loss, _ = task(texts(n=64, longest=8, seed=step, whole=True), generator(step))
+        loss = task(texts(n=64, longest=8, seed=step, whole=True), generator(step)).loss
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

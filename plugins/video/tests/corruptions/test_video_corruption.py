@@ -43,7 +43,7 @@ def test_gaussian_noise_has_the_stated_deviation():
 def test_the_loss_is_the_squared_error():
     noise = Noise(NoiseConfig(), INFO)
     target = torch.rand(2, 4, 3, 16, 16)
-    assert float(noise.loss((target + 0.5).double(), Corrupted({}, target))) == pytest.approx(0.25)
+    assert float(noise.loss((target + 0.5).double(), Corrupted({}, target)).loss) == pytest.approx(0.25)
 
 
 @pytest.mark.parametrize("name", ["conv3d-small", "video-vit-small", "timm-frames/test_resnet"])

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 from selfsup.backbones import Backbone, Encoded
 from selfsup.config import Config
 from selfsup.errors import ConfigError
-from selfsup.tasks.base import Corrupted, Corruption, CorruptionRecipe
-from selfsup.tasks.masking import weighted_mean
+from selfsup.tasks.base import Corrupted, Corruption, CorruptionRecipe, Term
+from selfsup.tasks.masking import mean_term
 from selfsup.testing.sequences.backbones import Standardize
 from selfsup.testing.sequences.noise import Noise
 from selfsup.types import Batch, Info
@@ -63,13 +63,13 @@ class SequenceCorruption(Corruption):
         """Linear."""
         return TokenDecoder(backbone.embed_dim, self.outputs)
 
-    def loss(self, prediction: Tensor, corrupted: Corrupted) -> Tensor:
+    def loss(self, prediction: Tensor, corrupted: Corrupted) -> Term:
         """Cross-entropy of ids, squared error of frames, over real tokens."""
         if self.standardize is None:
             loss = F.cross_entropy(prediction.float().transpose(1, 2), corrupted.target, reduction="none")
         else:
             loss = (prediction.float() - corrupted.target).square().mean(dim=-1)
-        return weighted_mean(loss, corrupted.weight)
+        return mean_term(loss, corrupted.weight)
 
 
 CORRUPTION = CorruptionRecipe(SequenceCorruptionConfig, SequenceCorruption)

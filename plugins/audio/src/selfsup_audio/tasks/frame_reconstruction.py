@@ -13,7 +13,7 @@ from selfsup.config import Config
 from selfsup.errors import ConfigError
 from selfsup.tasks import StepOutput, TaskRecipe
 from selfsup.tasks.masked_modeling import MaskedModeling
-from selfsup.tasks.masking import gather_tokens, weighted_mean
+from selfsup.tasks.masking import gather_tokens, mean_term
 from selfsup.tasks.sections import with_defaults
 from selfsup.types import Batch, Info
 from selfsup_audio.backbones.mel_vit import MelViT
@@ -62,7 +62,7 @@ class FrameReconstruction(MaskedModeling):
             prediction, target, weight = self.head(self.hidden(encoded)), frames, (~padding).to(frames.dtype)
             hidden = torch.arange(frames.shape[1], device=frames.device).expand(frames.shape[:2])
         loss = backbone.target_loss(prediction, target, hidden, distance=self.distance)
-        return StepOutput(weighted_mean(loss, weight), {})
+        return StepOutput.of(mean_term(loss, weight))
 
 
 def padding_of(padding: Tensor | None, frames: Tensor) -> Tensor:

@@ -71,7 +71,8 @@ class FTTransformerBackbone(TokenBackbone):
     """A transformer over the cells of a row; the embedding is the mean of its outputs.
 
     The paper reads a [CLS] token, which masked tasks would leave untrained; its ReGLU, feed-forward width of 4/3 and dropout
-    are the core's GELU, width of 4 and none here. What there is to predict is the number or the code of each cell.
+    are the core's GELU, width of 4 and none here. What there is to predict is the number or the code of each cell that is not
+    missing.
     """
 
     modality: ClassVar[str] = "tabular"
@@ -103,6 +104,10 @@ class FTTransformerBackbone(TokenBackbone):
         """[B, n_cells, 1] float: numbers, NaN where one is missing, and codes."""
         return self.layout.values(batch).unsqueeze(2)
 
+    def target_weight(self, batch: Batch) -> Tensor:
+        """[B, n_cells] float, 0 for missing cells."""
+        return self.layout.known(self.layout.values(batch)).float()
+
     def target_head(self, dim: int) -> nn.Module:
         """A linear layer with an output for each number and each code; a cell reads its own."""
         return nn.Linear(dim, self.layout.width)
@@ -110,7 +115,7 @@ class FTTransformerBackbone(TokenBackbone):
     def target_loss(
         self, prediction: Tensor, target: Tensor, index: Tensor, *, distance: Literal["squared", "absolute"] = "squared"
     ) -> Tensor:
-        """[B, K]: the error of numbers, the cross-entropy of codes, 0 where a number is missing."""
+        """[B, K]: the error of numbers, the cross-entropy of codes, 0 where a cell is missing."""
         return self.layout.losses(prediction, target.squeeze(-1), index, distance)
 
     def forward(self, batch: Batch) -> Encoded:

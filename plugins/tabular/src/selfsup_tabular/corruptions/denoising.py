@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from selfsup.backbones import Backbone
 from selfsup.config import Config
-from selfsup.tasks import Corrupted, Corruption, CorruptionRecipe
+from selfsup.tasks import Corrupted, Corruption, CorruptionRecipe, Term
 from selfsup.types import Batch, Info
 from selfsup_tabular.corruptions.swap import marginal_swap
 from selfsup_tabular.decoder import CellDecoder
@@ -46,9 +46,9 @@ class SwapNoise(Corruption):
         """From the pooled embedding to all cells."""
         return CellDecoder(backbone.pooled_dim, self.layout.width, self.config.decoder_dim, self.config.decoder_depth)
 
-    def loss(self, prediction: Tensor, corrupted: Corrupted) -> Tensor:
-        """Mean over all cells, in float32."""
-        return self.layout.losses(prediction, corrupted.target).mean()
+    def loss(self, prediction: Tensor, corrupted: Corrupted) -> Term:
+        """Mean over all cells that hold something, in float32."""
+        return self.layout.mean_loss(prediction, corrupted.target)
 
 
 RECIPE = CorruptionRecipe(config=SwapNoiseConfig, build=SwapNoise)

@@ -11,8 +11,9 @@ from torch import Tensor
 from selfsup.backbones import Backbone, TokenBackbone
 from selfsup.config import Config
 from selfsup.objectives import mlp, nt_xent
-from selfsup.tasks import PretextTask, StepOutput, TaskRecipe, Views
+from selfsup.tasks import PretextTask, StepOutput, TaskRecipe, Term, Views
 from selfsup.tasks.masked_modeling import token_backbone
+from selfsup.tasks.masking import mean_term
 from selfsup.types import Batch, Info
 from selfsup_tabular.corruptions import marginal_swap
 
@@ -68,6 +69,7 @@ class SAINT(PretextTask):
     """
 
     backbone: TokenBackbone
+    couples_samples = True
 
     def __init__(self, config: SAINTConfig, backbone: TokenBackbone) -> None:
         super().__init__()
@@ -98,10 +100,11 @@ class SAINT(PretextTask):
         contrastive = nt_xent(a, b, self.config.temperature)
         every = torch.arange(encoded.shape[1], device=encoded.device).expand(rows, -1)
         cells = self.backbone.target_loss(self.head(encoded[rows:]), self.backbone.targets(batch), every, distance="squared")
-        denoising = cells.mean()
-        return StepOutput(
-            contrastive + self.config.denoising_weight * denoising,
-            {"contrastive_loss": contrastive.detach(), "denoising_loss": denoising.detach()},
+        denoising = mean_term(cells, self.backbone.target_weight(batch))
+        return StepOutput.of(
+            Term(contrastive),
+            denoising.scaled(self.config.denoising_weight),
+            metrics={"contrastive_loss": contrastive.detach(), "denoising_loss": denoising.loss.detach()},
         )
 
 

@@ -12,7 +12,8 @@ from selfsup.backbones import Backbone
 from selfsup.config import Config
 from selfsup.errors import ConfigError
 from selfsup.objectives import mlp, nt_xent
-from selfsup.tasks import PretextTask, StepOutput, TaskRecipe, Views
+from selfsup.tasks import PretextTask, StepOutput, TaskRecipe, Term, Views
+from selfsup.tasks.masking import mean_term
 from selfsup.tasks.view_embedding import encode_views
 from selfsup.types import Batch, Info
 from selfsup_tabular.corruptions import marginal_swap
@@ -108,6 +109,8 @@ class SubTab(PretextTask):
         info: of the processor.
     """
 
+    couples_samples = True
+
     def __init__(self, config: SubTabConfig, backbone: Backbone, info: Info) -> None:
         super().__init__()
         self.config = config
@@ -122,17 +125,19 @@ class SubTab(PretextTask):
         views = self.views(batch, generator)
         encoded = encode_views(self.backbone, views)
         values = self.layout.values(batch)
-        reconstruction = torch.stack([self.layout.losses(self.decoder(view), values).mean() for view in encoded]).mean()
+        # Each view gives back the same cells, so that the mean over views is one over these.
+        losses = torch.stack([self.layout.losses(self.decoder(view), values) for view in encoded]).mean(dim=0)
+        reconstruction = mean_term(losses, self.layout.known(values).float())
         projected = self.projector(torch.cat([view.pooled for view in encoded]))
         projected = projected if projected.dtype == torch.float64 else projected.float()
         pairs = list(combinations(projected.chunk(len(encoded)), 2))
         contrastive = torch.stack([nt_xent(a, b, self.config.temperature) for a, b in pairs]).mean()
         distance = torch.stack([(a - b).square().mean() for a, b in pairs]).mean()
-        loss = reconstruction + self.config.contrastive_weight * contrastive + self.config.distance_weight * distance
-        return StepOutput(
-            loss,
-            {
-                "reconstruction_loss": reconstruction.detach(),
+        return StepOutput.of(
+            reconstruction,
+            Term(self.config.contrastive_weight * contrastive + self.config.distance_weight * distance),
+            metrics={
+                "reconstruction_loss": reconstruction.loss.detach(),
                 "contrastive_loss": contrastive.detach(),
                 "distance_loss": distance.detach(),
             },

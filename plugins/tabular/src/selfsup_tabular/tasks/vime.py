@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from selfsup.backbones import Backbone
 from selfsup.config import Config
 from selfsup.tasks import PretextTask, StepOutput, TaskRecipe
+from selfsup.tasks.masking import mean_term
 from selfsup.types import Batch, Info
 from selfsup_tabular.corruptions import marginal_swap
 from selfsup_tabular.layout import CellLayout
@@ -30,7 +31,8 @@ class VIME(PretextTask):
     Cells are replaced by values of their column's empirical marginal; from the embedding one linear layer estimates which cells
     differ from what they were (binary cross-entropy; a cell that met an equal value counts as unchanged, as in the authors'
     code), and another gives the row back. Numbers are compared by squared error as in the paper, which has min-max scaled ones
-    only; categories, one-hot in the paper, by cross-entropy.
+    only; categories, one-hot in the paper, by cross-entropy. The paper has no missing values. Here a cell that is missing
+    in the row is not asked for, and whether a cell was changed is asked only where it holds something before and after.
 
     Args:
         config: options.
@@ -52,11 +54,15 @@ class VIME(PretextTask):
         pooled = self.backbone(swapped.batch).pooled
         logits = self.mask_head(pooled)
         logits = logits if logits.dtype == torch.float64 else logits.float()
-        mask_loss = F.binary_cross_entropy_with_logits(logits, swapped.replaced.to(logits.dtype))
-        feature_loss = self.layout.losses(self.decoder(pooled), self.layout.values(batch)).mean()
-        return StepOutput(
-            mask_loss + self.config.feature_weight * feature_loss,
-            {"mask_loss": mask_loss.detach(), "feature_loss": feature_loss.detach()},
+        wrong = F.binary_cross_entropy_with_logits(logits, swapped.replaced.to(logits.dtype), reduction="none")
+        values = self.layout.values(batch)
+        known = self.layout.known(values) & self.layout.known(self.layout.values(swapped.batch))
+        mask_loss = mean_term(wrong, known.to(wrong.dtype))
+        feature_loss = self.layout.mean_loss(self.decoder(pooled), values)
+        return StepOutput.of(
+            mask_loss,
+            feature_loss.scaled(self.config.feature_weight),
+            metrics={"mask_loss": mask_loss.loss.detach(), "feature_loss": feature_loss.loss.detach()},
         )
 
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from selfsup.backbones import Backbone
 from selfsup.config import Config
 from selfsup.tasks import PretextTask, StepOutput, TaskRecipe
-from selfsup.tasks.masking import TokenMask, gather_tokens, weighted_mean
+from selfsup.tasks.masking import TokenMask, gather_tokens, mean_term
 from selfsup.tasks.transformer import HEAD_WIDTH, Transformer, lattice_positions
 from selfsup.types import Batch, Info
 from selfsup_text.backbones.base import TextBackbone
@@ -96,14 +96,15 @@ class Electra(PretextTask):
         logits = self.fill_in(batch, mask)
         filled = put(ids, mask, draw(logits.detach(), generator))
         told = F.cross_entropy(logits.flatten(0, 1), ids.gather(1, mask.hidden).flatten(), reduction="none")
-        generator_loss = weighted_mean(told.view(mask.hidden.shape), mask.weight)
+        generator_loss = mean_term(told.view(mask.hidden.shape), mask.weight)
         encoded = self.backbone.encode(self.backbone.tokenize({**batch, "ids": filled}))
         replaced = self.head(encoded).squeeze(-1).float()
         wrong = F.binary_cross_entropy_with_logits(replaced, (filled != ids).float(), reduction="none")
-        loss = weighted_mean(wrong, (~batch["padding"]).float())
-        return StepOutput(
-            generator_loss + self.config.discriminator_weight * loss,
-            {"generator_loss": generator_loss.detach(), "discriminator_loss": loss.detach()},
+        loss = mean_term(wrong, (~batch["padding"]).float())
+        return StepOutput.of(
+            generator_loss,
+            loss.scaled(self.config.discriminator_weight),
+            metrics={"generator_loss": generator_loss.loss.detach(), "discriminator_loss": loss.loss.detach()},
         )
 
     def fill_in(self, batch: Batch, mask: TokenMask) -> Tensor:

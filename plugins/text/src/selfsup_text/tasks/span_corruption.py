@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from selfsup.backbones import Backbone
 from selfsup.config import Config
 from selfsup.tasks import PretextTask, StepOutput, TaskRecipe
-from selfsup.tasks.masking import weighted_mean
+from selfsup.tasks.masking import mean_term
 from selfsup.types import Batch, Info
 from selfsup_text.backbones.base import TextBackbone
 from selfsup_text.tasks.decoder import TextDecoder
@@ -74,7 +74,7 @@ class SpanCorruption(PretextTask):
         decoded = self.decoder(self.enter(self._given(wanted)), memory, rest["padding"])
         index = torch.arange(decoded.shape[1], device=decoded.device).expand(decoded.shape[:2])
         loss = self.backbone.target_loss(self.head(decoded), wanted.target, index)
-        return StepOutput(weighted_mean(loss, wanted.valid.to(loss.dtype)), {})
+        return StepOutput.of(mean_term(loss, wanted.valid.to(loss.dtype)))
 
     def _given(self, wanted: Answer) -> Tensor:
         """[B, L, dim], the decoder's input; a sentinel is the mask token's embedding and the sentinel's own vector."""

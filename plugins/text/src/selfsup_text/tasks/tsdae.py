@@ -11,7 +11,7 @@ from torch import Tensor
 from selfsup.backbones import Backbone
 from selfsup.config import Config
 from selfsup.tasks import PretextTask, StepOutput, TaskRecipe
-from selfsup.tasks.masking import weighted_mean
+from selfsup.tasks.masking import mean_term
 from selfsup.types import Batch, Info
 from selfsup_text.backbones.base import TextBackbone
 from selfsup_text.tasks.decoder import TextDecoder
@@ -62,7 +62,7 @@ class TSDAE(PretextTask):
         decoded = self.decoder(given, memory)
         index = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
         loss = self.backbone.target_loss(self.head(decoded), ids, index)
-        return StepOutput(weighted_mean(loss, (~batch["padding"]).to(loss.dtype)), {})
+        return StepOutput.of(mean_term(loss, (~batch["padding"]).to(loss.dtype)))
 
 
 def delete(real: Tensor, share: float, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:

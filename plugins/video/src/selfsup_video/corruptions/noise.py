@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from selfsup.backbones import Backbone
 from selfsup.config import Config
 from selfsup.images.pipeline import to_float
-from selfsup.tasks import Corrupted, Corruption, CorruptionRecipe
+from selfsup.tasks import Corrupted, Corruption, CorruptionRecipe, Term
 from selfsup.types import Batch, Info
 from selfsup_video.corruptions.decoder import VideoDecoder
 
@@ -49,9 +49,9 @@ class Noise(Corruption):
         """From the feature map to a video."""
         return VideoDecoder(backbone, self.info, self.config.decoder_width)
 
-    def loss(self, prediction: Tensor, corrupted: Corrupted) -> Tensor:
+    def loss(self, prediction: Tensor, corrupted: Corrupted) -> Term:
         """Mean squared error, in float32."""
-        return (prediction.float() - corrupted.target).square().mean()
+        return Term((prediction.float() - corrupted.target).square().mean())
 
 
 def build_noise(config: NoiseConfig, info: Info) -> Noise:

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from selfsup.backbones import Backbone
 from selfsup.config import Config
 from selfsup.images.pipeline import to_float
-from selfsup.objectives.distributed import mean_over_ranks
-from selfsup.tasks import Corrupted, Corruption, CorruptionRecipe
+from selfsup.objectives.distributed import sum_over_ranks
+from selfsup.tasks import Corrupted, Corruption, CorruptionRecipe, Term
 from selfsup.types import Batch, Info
 from selfsup_vision.corruptions.decoder import FeatureMapDecoder
 from selfsup_vision.corruptions.lab import ab_cells, rgb_to_lab
@@ -52,6 +52,7 @@ class Colorization(Corruption):
     table: Tensor
     smoother: Tensor
     frequency: Tensor
+    seen: Tensor
 
     def __init__(self, config: ColorizationConfig, image_size: int) -> None:
         super().__init__()
@@ -65,6 +66,7 @@ class Colorization(Corruption):
             self.register_buffer("table", table.clone(), persistent=False)
             self.register_buffer("smoother", near / near.sum(dim=1, keepdim=True), persistent=False)
             self.register_buffer("frequency", torch.full((self.n_classes,), 1.0 / self.n_classes))
+            self.register_buffer("seen", torch.zeros(self.n_classes), persistent=False)
 
     def forward(self, batch: Batch, generator: torch.Generator | None) -> Corrupted:
         """Draws nothing. The target is [B, s, s] long with a weight of the same shape, or [B, 2, s, s] float."""
@@ -78,7 +80,7 @@ class Colorization(Corruption):
         target = self.table[place[:, 0], place[:, 1]]
         weight = self.class_weights()[target]
         if self.training:
-            self._count(target)
+            self.seen.scatter_add_(0, target.flatten(), torch.ones_like(target, dtype=self.seen.dtype).flatten())
         return Corrupted({"image": grey}, target, weight)
 
     def class_weights(self) -> Tensor:
@@ -91,23 +93,25 @@ class Colorization(Corruption):
         return weight / (weight * self.frequency).sum()
 
     @torch.no_grad()
-    def _count(self, target: Tensor) -> None:
-        places = target.flatten()
-        share = torch.full(places.shape, 1.0 / places.numel(), device=places.device)
-        seen = torch.zeros_like(self.frequency).scatter_add_(0, places, share)
-        self.frequency.lerp_(mean_over_ranks(seen), 1.0 - self.config.frequency_momentum)
+    def after_step(self, progress: float) -> None:
+        """Learn how frequent colours are from what all devices saw in the step, however the batch was cut."""
+        if self.config.target == "classes":
+            seen = sum_over_ranks(self.seen)
+            share = torch.where(seen.sum() > 0, seen / seen.sum(), self.frequency)
+            self.frequency.lerp_(share, 1.0 - self.config.frequency_momentum)
+            self.seen.zero_()
 
     def build_decoder(self, backbone: Backbone) -> nn.Module:
         """From the feature map to logits of the classes, or to a and b."""
         channels = self.n_classes if self.config.target == "classes" else 2
         return FeatureMapDecoder(backbone, self.image_size, channels, self.out_size, self.config.decoder_width)
 
-    def loss(self, prediction: Tensor, corrupted: Corrupted) -> Tensor:
+    def loss(self, prediction: Tensor, corrupted: Corrupted) -> Term:
         """Weighted cross-entropy, or mean squared error, in float32."""
         prediction = prediction.float()
         if corrupted.weight is None:
-            return (prediction - corrupted.target).square().mean()
-        return (F.cross_entropy(prediction, corrupted.target, reduction="none") * corrupted.weight).mean()
+            return Term((prediction - corrupted.target).square().mean())
+        return Term((F.cross_entropy(prediction, corrupted.target, reduction="none") * corrupted.weight).mean())
 
 
 def build_colorization(config: ColorizationConfig, info: Info) -> Colorization:

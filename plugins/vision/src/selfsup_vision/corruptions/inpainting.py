@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from selfsup.backbones import Backbone
 from selfsup.config import Config
 from selfsup.images.pipeline import to_float
-from selfsup.tasks import Corrupted, Corruption, CorruptionRecipe
+from selfsup.tasks import Corrupted, Corruption, CorruptionRecipe, Term
+from selfsup.tasks.masking import mean_term
 from selfsup.types import Batch, Info
 from selfsup_vision.corruptions.decoder import FeatureMapDecoder
 
@@ -62,11 +63,11 @@ class Inpainting(Corruption):
         """From the feature map to an image."""
         return FeatureMapDecoder(backbone, self.image_size, 3, self.image_size, self.config.decoder_width)
 
-    def loss(self, prediction: Tensor, corrupted: Corrupted) -> Tensor:
+    def loss(self, prediction: Tensor, corrupted: Corrupted) -> Term:
         """Mean squared error of the pixels in holes, in float32."""
         assert corrupted.weight is not None
         error = (prediction.float() - corrupted.target).square().mean(dim=1, keepdim=True)
-        return (error * corrupted.weight).sum() / corrupted.weight.sum()
+        return mean_term(error, corrupted.weight)
 
 
 def build_inpainting(config: InpaintingConfig, info: Info) -> Inpainting:

@@ -52,7 +52,7 @@ QUICK: tuple[BenchmarkSpec, ...] = (
     _quick("simclr", "resnet-narrow", 150, {**_RESNET, **_VIEWS}),
     _quick("byol", "resnet-narrow", 150, {**_RESNET, **_VIEWS, "objective.hidden_dim": 1024, "momentum.start": 0.9}),
     _quick("vicreg", "resnet-narrow", 150, {**_RESNET, **_VIEWS, "objective.output_dim": 256}),
-    _quick("rotation", "resnet-narrow", 150, _RESNET),
+    _quick("rotation", "resnet-narrow", 150, {**_RESNET, "views.flip_p": 0.0}),
     _quick("patch-position", "resnet-narrow", 150, _RESNET),
     _quick("mae", "vit-tiny", 150, {**_VIT, **_MAE}),
 )

@@ -18,6 +18,7 @@ from selfsup.objectives.simsiam import RECIPE as SIMSIAM_OBJECTIVE
 from selfsup.objectives.swav import RECIPE as SWAV_OBJECTIVE
 from selfsup.objectives.vicreg import RECIPE as VICREG_OBJECTIVE
 from selfsup.objectives.vicregl import RECIPE as VICREGL_OBJECTIVE
+from selfsup.tasks.augmented import augmented
 from selfsup.tasks.joint_embedding import joint_embedding_recipe
 from selfsup.tasks.latent_prediction import data2vec_recipe, ijepa_recipe
 from selfsup.tasks.masked_modeling import masked_recipe
@@ -25,6 +26,7 @@ from selfsup.tasks.reconstruction import reconstruction_recipe
 from selfsup.tasks.transformation import transformation_recipe
 from selfsup_vision.augmentations.single import SINGLE_RECIPE as SINGLE_VIEW
 from selfsup_vision.augmentations.views import RECIPE as VIEWS
+from selfsup_vision.augmentations.views import SUPERVISED_RECIPE as SHIFT_VIEW
 from selfsup_vision.corruptions.colorization import RECIPE as COLORIZATION_CORRUPTION
 from selfsup_vision.corruptions.inpainting import RECIPE as INPAINTING_CORRUPTION
 from selfsup_vision.corruptions.noise import RECIPE as NOISE_CORRUPTION
@@ -80,11 +82,15 @@ DENOISING_AUTOENCODER = reconstruction_recipe(NOISE_CORRUPTION)
 INPAINTING = reconstruction_recipe(INPAINTING_CORRUPTION)
 COLORIZATION = reconstruction_recipe(COLORIZATION_CORRUPTION)
 
-ROTATION = transformation_recipe(
-    RotationConfig,
-    build_rotation,
-    optimization={"optimizer": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4, "batch_size": 128},
+ROTATION = augmented(
+    transformation_recipe(
+        RotationConfig,
+        build_rotation,
+        optimization={"optimizer": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4, "batch_size": 128},
+    ),
+    SHIFT_VIEW,
 )
+"""RotNet shifts each image by up to an eighth of its side and mirrors half of them before it turns them (the authors' code)."""
 PATCH_POSITION = transformation_recipe(
     PatchPositionConfig, build_patch_position, optimization={"optimizer": "adam", "lr": 1e-3, "weight_decay": 0.0}
 )

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from selfsup.config import Config
 from selfsup.errors import ConfigError
+from selfsup.images.color import grey as luma
 from selfsup.images.pipeline import to_float
 from selfsup.tasks import Transformation, Transformed
 from selfsup.types import Batch, Info
 from selfsup_vision.sizes import patch_size_for
-from selfsup_vision.transformations.tiles import cut, take
+from selfsup_vision.transformations.tiles import cut, take, windows
 
 _MEAN, _STD = 0.45, 0.225
 """Of ImageNet's pixels in 0..1; what normalised tiles are brought to."""
@@ -31,6 +32,11 @@ class JigsawConfig(Config):
     """Orders that are told apart; 1000 in the paper; 100, as in Kolesnikov et al. 2019 (arXiv:1901.09005), suit small data."""
     tile_size: int | None = Field(None, ge=4)
     """Side of a tile in pixels; None: 64/75 of its cell as in the paper, in whole tokens (8 at 32, 64 at 224)."""
+    grey_p: float = Field(0.3, ge=0, le=1)
+    """Share of the images whose tiles are grey, against chromatic aberration; 0.3 in the paper."""
+    channel_shift: float = Field(2 / 64, ge=0, le=0.5)
+    """Largest shift of each colour channel of a tile, as a fraction of the tile's side, in whole pixels; 2 of 64 in the paper;
+    none for tiles below 16."""
     normalize_tiles: bool = True
     """Bring each tile to one mean and deviation, so that light and contrast do not give neighbours away; so in the paper."""
 
@@ -38,8 +44,9 @@ class JigsawConfig(Config):
 class Jigsaw(Transformation):
     """Jigsaw puzzles (Noroozi & Favaro 2016, arXiv:1603.09246).
 
-    Each tile is cut at a random place of its cell, encoded apart, and the order is told from all of them together. The set of
-    orders is chosen greedily so that any two differ at as many places as possible.
+    Each tile is cut at a random place of its cell, encoded apart, and the order is told from all of them together. The paper's
+    guards against shortcuts are kept: tiles do not lie at fixed distances, each is normalised by itself, some images are grey,
+    and the colour channels of the others are shifted against each other.
     """
 
     kind = "class"
@@ -58,44 +65,50 @@ class Jigsaw(Transformation):
         """[B, 3, S, S] to [B * n * n, 3, tile, tile] float; the label is which order they are in."""
         image = batch["image"]
         B, device = image.shape[0], image.device
-        tiles = self._jittered(cut(image, self.config.n), generator)
+        grey = torch.rand((B, 1, 1, 1, 1), generator=generator, device=device) < self.config.grey_p
+        tiles = to_float(self._jittered(cut(image, self.config.n), grey, generator))
+        tiles = torch.where(grey, luma(tiles.flatten(0, 1)).unflatten(0, (B, -1)), tiles)
         label = torch.randint(self.n_outputs, (B,), generator=generator, device=device)
-        tiles = to_float(take(tiles, self.orders[label])).flatten(0, 1)
+        tiles = take(tiles, self.orders[label]).flatten(0, 1)
         if self.config.normalize_tiles:
             std, mean = torch.std_mean(tiles, dim=(2, 3), keepdim=True)
             tiles = (tiles - mean) / (std + 1e-3) * _STD + _MEAN
         return Transformed({"image": tiles}, label)
 
-    def _jittered(self, cells: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Cut [B, N, C, tile, tile] out of the cells [B, N, C, h, w], each at a random place."""
-        B, N, _, h, w = cells.shape
-        size = self.tile_size
-        steps = torch.arange(size, device=cells.device)
-        rows = torch.randint(h - size + 1, (B, N, 1), generator=generator, device=cells.device) + steps
-        columns = torch.randint(w - size + 1, (B, N, 1), generator=generator, device=cells.device) + steps
-        sample = torch.arange(B, device=cells.device).view(-1, 1, 1, 1)
-        place = torch.arange(N, device=cells.device).view(1, -1, 1, 1)
-        picked = cells.permute(0, 1, 3, 4, 2)[sample, place, rows.unsqueeze(3), columns.unsqueeze(2)]
-        return picked.permute(0, 1, 4, 2, 3)
+    def _jittered(self, cells: Tensor, grey: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Cut [B, N, C, tile, tile] out of the cells [B, N, C, h, w], each at a random place.
+
+        The channels of images that are not to be grey ([B, 1, 1, 1, 1] bool) lie a little apart.
+        """
+        B, N, C, h, w = cells.shape
+        size, device = self.tile_size, cells.device
+        top = torch.randint(h - size + 1, (B, N, 1), generator=generator, device=device)
+        left = torch.randint(w - size + 1, (B, N, 1), generator=generator, device=device)
+        most = round(size * self.config.channel_shift)
+        if most and self.config.grey_p < 1:
+            apart = torch.randint(-most, most + 1, (2, B, N, C), generator=generator, device=device)
+            apart = apart * ~grey.view(B, 1, 1)
+            top, left = (top + apart[0]).clamp(0, h - size), (left + apart[1]).clamp(0, w - size)
+        return windows(cells, size, top, left)
 
 
 @lru_cache(maxsize=8)
 def permutation_set(n: int, count: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """At most ``count`` orders of n things [count, n], chosen greedily for the largest least Hamming distance (algorithm 1).
+    """At most ``count`` orders of n things [count, n]: the paper's algorithm 1.
 
-    The paper draws the first order at random and breaks ties so; here both are the first in lexicographic order, so that every
-    run has the same set.
+    The first is drawn (here always the same, so that every run has the same set). Each further one has the largest sum of
+    Hamming distances to all that were chosen before; of equals the first in lexicographic order is taken.
     """
     every = np.array(list(permutations(range(n))), dtype=np.uint8)
     columns = np.ascontiguousarray(every.T)
-    chosen = [0]
-    nearest = np.full(len(every), n + 1, dtype=np.uint8)
+    chosen = [int(np.random.default_rng(0).integers(len(every)))]
+    total = np.zeros(len(every), dtype=np.int32)
     while len(chosen) < min(count, len(every)):
-        distance = np.zeros(len(every), dtype=np.uint8)
         for column, value in zip(columns, every[chosen[-1]], strict=True):
-            distance += column != value
-        np.minimum(nearest, distance, out=nearest)
-        chosen.append(int(nearest.argmax()))
+            total += column != value
+        # Never again: below all that any order can reach.
+        total[chosen[-1]] = -n * len(every)
+        chosen.append(int(total.argmax()))
     return every[chosen]
 
 

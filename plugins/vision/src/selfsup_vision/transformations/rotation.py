@@ -14,7 +14,10 @@ class RotationConfig(Config):
 
 
 class Rotation(Transformation):
-    """Rotations by 0, 90, 180 and 270 degrees, all four of each image (Gidaris et al. 2018, arXiv:1803.07728)."""
+    """Rotations by 0, 90, 180 and 270 degrees, all four of each image (Gidaris et al. 2018, arXiv:1803.07728).
+
+    Pixels are moved and never interpolated, so no artefact tells the angle (section 3.1 of the paper).
+    """
 
     kind = "class"
     n_outputs = 4

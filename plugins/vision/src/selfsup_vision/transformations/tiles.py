@@ -29,3 +29,22 @@ def take(tiles: Tensor, order: Tensor) -> Tensor:
     """Reorder [B, N, C, h, w] by [B, N] long: tile ``order[b, i]`` comes to place i."""
     sample = torch.arange(tiles.shape[0], device=tiles.device).unsqueeze(1)
     return tiles[sample, order]
+
+
+def windows(cells: Tensor, size: int, top: Tensor, left: Tensor) -> Tensor:
+    """Cut a window out of each cell: [B, N, C, h, w] to [B, N, C, size, size].
+
+    Args:
+        cells: [B, N, C, h, w].
+        size: side of a window in pixels.
+        top: [B, N, 1] long, or [B, N, C] for channels that are cut apart.
+        left: likewise.
+    """
+    B, N, C = cells.shape[:3]
+    steps = torch.arange(size, device=cells.device)
+    rows = top.view(B, N, -1, 1, 1) + steps.view(-1, 1)
+    columns = left.view(B, N, -1, 1, 1) + steps
+    sample = torch.arange(B, device=cells.device).view(-1, 1, 1, 1, 1)
+    place = torch.arange(N, device=cells.device).view(-1, 1, 1, 1)
+    channel = torch.arange(C, device=cells.device).view(-1, 1, 1)
+    return cells[sample, place, channel, rows, columns]

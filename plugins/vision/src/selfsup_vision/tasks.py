@@ -79,8 +79,14 @@ DATA2VEC = data2vec_recipe(
 student see the same view."""
 
 DENOISING_AUTOENCODER = reconstruction_recipe(NOISE_CORRUPTION)
-INPAINTING = reconstruction_recipe(INPAINTING_CORRUPTION)
-COLORIZATION = reconstruction_recipe(COLORIZATION_CORRUPTION)
+"""Without crops, as in the paper."""
+INPAINTING = augmented(reconstruction_recipe(INPAINTING_CORRUPTION), SINGLE_VIEW)
+"""Context encoders are trained on random crops, mirrored half of the time (the authors' code)."""
+COLORIZATION = augmented(
+    reconstruction_recipe(COLORIZATION_CORRUPTION), SINGLE_VIEW, {"global_scale": (0.47, 1.0), "ratio": (1.0, 1.0)}
+)
+"""Colourful colorization is trained on crops of 176 of 256 pixels, 47 % of the area, mirrored half of the time (the authors'
+code); here crops of that size up to the whole image, which is what is evaluated."""
 
 ROTATION = augmented(
     transformation_recipe(

@@ -55,11 +55,28 @@ def test_denoising_loss_is_the_mean_squared_error() -> None:
     torch.testing.assert_close(noise.loss(corrupted.target + 0.5, corrupted).loss, torch.tensor(0.25))
 
 
-def test_holes_are_squares_that_cover_about_a_quarter() -> None:
-    inpainting = Inpainting(InpaintingConfig(), 32)
+def test_holes_are_regions_of_any_shape_on_a_quarter_of_each_image() -> None:
+    holes = Inpainting(InpaintingConfig(), 32).holes(300, _seed(), torch.device("cpu"))
+    assert torch.equal(holes.sum(dim=(1, 2, 3)), torch.full((300,), 256))
+    # All places alike, and no border straight for long: few holes are as wide in a row as in the row below it.
+    assert float((holes.float().mean(dim=0) - 0.25).abs().max()) < 0.15
+    border = (holes[:, :, :, 1:] != holes[:, :, :, :-1]).float()
+    straight = (border[:, :, 1:] * border[:, :, :-1]).sum() / border.sum()
+    squares = Inpainting(InpaintingConfig(holes="blocks"), 32).holes(300, _seed(), torch.device("cpu"))
+    edges = (squares[:, :, :, 1:] != squares[:, :, :, :-1]).float()
+    assert float(straight) < 0.5 < float((edges[:, :, 1:] * edges[:, :, :-1]).sum() / edges.sum())
+    # In one piece more or less: a pixel of a hole has neighbours in it.
+    inside = torch.nn.functional.avg_pool2d(holes.float(), 3, stride=1, padding=1)[holes]
+    assert float(inside.mean()) > 0.7
+    small = Inpainting(InpaintingConfig(share=0.1), 32).holes(4, _seed(), torch.device("cpu"))
+    assert torch.equal(small.sum(dim=(1, 2, 3)), torch.full((4,), 102))
+
+
+def test_blocks_are_squares_that_cover_about_a_quarter() -> None:
+    inpainting = Inpainting(InpaintingConfig(holes="blocks"), 32)
     holes = inpainting.holes(500, _seed(), torch.device("cpu"))
     assert 0.2 < float(holes.float().mean()) < 0.3
-    one = Inpainting(InpaintingConfig(n_holes=1, hole_size=0.5), 32).holes(200, _seed(), torch.device("cpu"))
+    one = Inpainting(InpaintingConfig(holes="blocks", n_holes=1, hole_size=0.5), 32).holes(200, _seed(), torch.device("cpu"))
     assert torch.equal(one.sum(dim=(1, 2, 3)), torch.full((200,), 256))
     rows = one.any(dim=3).squeeze(1).int().argmax(dim=1)
     assert (int(rows.min()), int(rows.max())) == (0, 16)

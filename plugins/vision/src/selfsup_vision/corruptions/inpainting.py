@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from selfsup.backbones import Backbone
 from selfsup.config import Config
@@ -21,10 +24,17 @@ _FILL = (0.485, 0.456, 0.406)
 class InpaintingConfig(Config):
     """Options of :class:`Inpainting`."""
 
+    holes: Literal["regions", "blocks"] = "regions"
+    """What is cut out: regions of any shape, with which the paper learns its features, or squares (its "random block")."""
+    share: float = Field(0.25, gt=0, lt=1)
+    """Part of the image that regions cover; a quarter in the paper."""
+    region_size: float = Field(0.25, gt=0, le=1)
+    """How coarse regions are: distance between the points of the random field that bounds them, as a fraction of the image's
+    side; the paper takes the outlines of objects."""
     n_holes: int = Field(5, ge=1)
-    """Square holes in each image, which may overlap; the paper drops random regions of up to a quarter of the image."""
+    """Squares in each image, which may overlap."""
     hole_size: float = Field(0.25, gt=0, lt=1)
-    """Side of a hole as a fraction of the image's; five of 0.25 cover about a quarter."""
+    """Side of a square as a fraction of the image's; five of 0.25 cover about a quarter."""
     decoder_width: int = Field(128, ge=8)
     """Channels of the decoder at the feature map's size."""
 
@@ -33,7 +43,8 @@ class Inpainting(Corruption):
     """Context encoders (Pathak et al. 2016, arXiv:1604.07379): fill holes from what is around them.
 
     The loss is the paper's reconstruction loss, squared error inside of the holes alone. There is no adversarial loss: it
-    sharpens the picture and has a weight of 0.001 to 0.999 in the paper. The holes are squares at random places.
+    sharpens the picture and has a weight of 0.001 to 0.999 in the paper. By default the holes are regions of any shape at
+    random places: with straight borders a network learns to look for the border (section 3.2).
     """
 
     fill: Tensor
@@ -52,6 +63,20 @@ class Inpainting(Corruption):
 
     def holes(self, n: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
         """[n, 1, S, S] bool, True inside of a hole."""
+        blocks = self.config.holes == "blocks"
+        return self._blocks(n, generator, device) if blocks else self._regions(n, generator, device)
+
+    def _regions(self, n: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
+        """Where a smooth random field is highest, on the stated share of each image."""
+        size = self.image_size
+        points = max(round(1 / self.config.region_size), 1) + 1
+        noise = torch.randn((n, 1, points, points), generator=generator, device=device)
+        field = F.interpolate(noise, size=(size, size), mode="bicubic", align_corners=True)
+        covered = min(max(round(self.config.share * size**2), 1), size**2 - 1)
+        lowest = field.flatten(1).topk(covered, dim=1).values[:, -1]
+        return field >= lowest.view(-1, 1, 1, 1)
+
+    def _blocks(self, n: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
         size = self.image_size
         side = max(round(size * self.config.hole_size), 1)
         corner = torch.randint(size - side + 1, (n, self.config.n_holes, 2), generator=generator, device=device)

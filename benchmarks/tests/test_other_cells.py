@@ -52,6 +52,8 @@ def test_tables_have_boosted_trees_as_a_reference(tmp_path: Path) -> None:
     assert records["boosting"].metrics["boosting.accuracy"] > 0.9
     assert records["boosting"].projection is None
     assert "*raw input, boosted trees*" in table
+    shares = {kind: {result["pretrained_share"] for result in record.results} for kind, record in records.items()}
+    assert shares == {kind: {0.0} for kind in records}, "cells are tested on rows that none of them was trained on"
 
 
 def test_text_has_counted_words_as_a_reference(tmp_path: Path) -> None:

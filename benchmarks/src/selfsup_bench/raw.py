@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from selfsup.artifacts import Encoder
+from selfsup.artifacts import Encoder, PretrainingRows
 from selfsup.backbones import Backbone, Encoded
 from selfsup.data import Processor, load_source
 from selfsup.errors import BenchmarkError
@@ -47,7 +48,9 @@ def raw_encoder(processor: Processor, features: RawFeatures, example: Batch) -> 
     with torch.inference_mode():
         width = features(example, info).shape[1]
     backbone = RawBackbone(processor.modality, features, info, width)
-    return Encoder(processor, backbone, backbone_id="raw", backbone_options={}, task=f"{processor.modality}/raw")
+    none = PretrainingRows.of(np.zeros(0, dtype=np.uint64), ())
+    task = f"{processor.modality}/raw"
+    return Encoder(processor, backbone, backbone_id="raw", backbone_options={}, task=task, pretraining_rows=none)
 
 
 def fitted_raw_encoder(

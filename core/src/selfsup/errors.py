@@ -115,3 +115,7 @@ class ArtifactError(SelfsupError):
 
 class BenchmarkError(SelfsupError):
     """A benchmark suite or one of its cells cannot be run."""
+
+
+class PretrainedRowsWarning(UserWarning):
+    """An evaluation tests on rows that the encoder has learned from; its record says which share (``pretrained_share``)."""

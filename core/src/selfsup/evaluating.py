@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
 from selfsup.artifacts import Encoder, ResultRecord, RunDirectory, load
-from selfsup.data import Rows, available_splits, load_source, prepare
+from selfsup.data import Rows, available_splits, load_source, prepare, row_hashes
 from selfsup.errors import ColumnError, ConfigError
 from selfsup.evaluation.choice import choose
 from selfsup.evaluation.classifier import Classifier
@@ -51,8 +52,9 @@ def evaluate(
     Args:
         encoder: an encoder, or what :func:`selfsup.load` takes; from a path it goes to the GPU where there is one.
         data: source of the rows that probes are fitted on.
-        test: source of the rows that the numbers are of; None: the source's own test split, else its validation split, else a
-            fifth of each class is held out (the record says which).
+        test: source of the rows that the numbers are of; None: the rows that the pretraining held out (``holdout``) where this
+            is its data, else the source's own test split, else its validation split, else a fifth of each class is held out.
+            The record says which, and as ``pretrained_share`` which share of them was pretrained on.
         evaluators: ids, see ``selfsup list evaluators``.
         options: evaluator id to its options, for example ``{"knn": {"k": 200}}``.
         label: the label column, where it cannot be found.
@@ -167,6 +169,9 @@ def finetune(
         classifier = finetune_classifier(encoder, splits.train, config, seed=seed, reporter=reporter)
         metrics = score(classifier, splits.test)
         record = record_of(encoder, splits, "finetune", config, metrics, seed, time.perf_counter() - began)
+    if (learned := classifier.encoder.pretraining_rows) is not None:
+        labelled = row_hashes(splits.train.rows, learned.roles) if splits.train.rows is not None else np.zeros(0, np.uint64)
+        classifier.encoder.pretraining_rows = learned.together(labelled)
     classifier.encoder.metadata = {**encoder.metadata, "finetuned_on": splits.name, "finetuned_fraction": fraction}
     if results is not None:
         record.write(results)

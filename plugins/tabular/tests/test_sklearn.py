@@ -14,8 +14,9 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+import selfsup
 import selfsup_tabular
-from selfsup.errors import ConfigError
+from selfsup.errors import ConfigError, PretrainedRowsWarning
 from selfsup_tabular import SelfSupervisedFeatures
 
 QUICK = {"steps": 3, "random_state": 0, "options": {"backbone.dim": 16, "backbone.depth": 1}}
@@ -146,3 +147,18 @@ def test_mistakes_are_named():
         fitted.transform(frame.rename(columns={"day": "night"}))
     with pytest.raises(AttributeError, match="no attribute 'Features'"):
         selfsup_tabular.Features  # noqa: B018  # looked up, and not there
+
+
+def test_the_encoder_knows_the_rows_of_fit_and_leaves_out_what_it_is_told(tmp_path):
+    frame = mixed(200).drop(columns="label")
+    table = frame.assign(target=np.where(frame["flag"], "yes", "no"))
+    features = SelfSupervisedFeatures("tabular/vime", **QUICK).fit(frame[:100])
+    with pytest.warns(PretrainedRowsWarning, match="were pretrained on"):
+        (seen,) = selfsup.evaluate(features.encoder_, table[100:], table[50:150].iloc[::-1], label="target", evaluators=["knn"])
+    (new,) = selfsup.evaluate(features.encoder_, table[:100], table[100:], label="target", evaluators=["knn"])
+    assert (seen.pretrained_share, new.pretrained_share) == (0.5, 0.0)
+    options = {**QUICK["options"], "holdout": 0.3}
+    part = SelfSupervisedFeatures("tabular/vime", batch_size=256, **{**QUICK, "options": options}).fit(frame)
+    (record,) = selfsup.evaluate(part.encoder_, table, label="target", evaluators=["knn"])
+    assert record.n_test == part.encoder_.metadata["held_out"] == 200 - record.n_train
+    assert record.pretrained_share == 0.0

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from selfsup.artifacts.pretraining_rows import PretrainingRows
 from selfsup.backbones import Backbone, TokenBackbone, mean_over_tokens
 from selfsup.config import Config
 from selfsup.data import EpochSampler, Loader, Processor, Rows, Sampler, Store, processor_digest
@@ -35,6 +36,7 @@ class Encoder(nn.Module):
         backbone_options: its options in full, as plain JSON values or as the config itself.
         task: id of the pretext task that trained it; empty for none.
         metadata: what else to keep with it (data set, steps, seed, ...), as plain JSON values.
+        pretraining_rows: hashes of the rows that its weights have learned from; None where they are not known.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Encoder(nn.Module):
         backbone_options: Mapping[str, Any] | Config,
         task: str = "",
         metadata: Mapping[str, Any] | None = None,
+        pretraining_rows: PretrainingRows | None = None,
     ) -> None:
         super().__init__()
         if processor.modality != backbone.modality:
@@ -57,6 +60,7 @@ class Encoder(nn.Module):
         self.backbone_options: dict[str, Any] = options
         self.task = task
         self.metadata: dict[str, Any] = dict(metadata or {})
+        self.pretraining_rows = pretraining_rows
 
     @property
     def modality(self) -> str:
@@ -164,6 +168,7 @@ class Encoder(nn.Module):
             "info": dict(self.processor.info()),
             "embed_dim": self.embed_dim,
             "metadata": self.metadata,
+            "pretraining_rows": None if self.pretraining_rows is None else self.pretraining_rows.as_dict(),
         }
 
     def digest(self) -> str:

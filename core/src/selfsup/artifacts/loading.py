@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model
 
 from selfsup.artifacts.encoder import Encoder
+from selfsup.artifacts.pretraining_rows import PRETRAINING_ROWS_FILE, PretrainingRows
 from selfsup.artifacts.run_directory import RunDirectory
 from selfsup.artifacts.saving import CONFIG_FILE, FORMAT, FORMAT_VERSION, PROCESSOR_FOLDER, WEIGHTS_FILE
 from selfsup.errors import ArtifactError, SelfsupError
@@ -107,7 +108,13 @@ def _build(directory: Path, config: dict[str, Any]) -> Encoder:
     except RuntimeError as error:
         raise ArtifactError(f"The weights in {weights} do not fit the backbone {id!r}: {error}") from error
     return Encoder(
-        processor, backbone, backbone_id=id, backbone_options=options, task=config["task"], metadata=config["metadata"]
+        processor,
+        backbone,
+        backbone_id=id,
+        backbone_options=options,
+        task=config["task"],
+        metadata=config["metadata"],
+        pretraining_rows=PretrainingRows.load(directory, config.get("pretraining_rows")),
     )
 
 
@@ -118,7 +125,7 @@ def _download(source: str) -> Path:
         raise ArtifactError(f"{source!r} is not of the form hf://owner/name[@revision].")
     from huggingface_hub import snapshot_download
 
-    patterns = [CONFIG_FILE, WEIGHTS_FILE, f"{PROCESSOR_FOLDER}/*"]
+    patterns = [CONFIG_FILE, WEIGHTS_FILE, PRETRAINING_ROWS_FILE, f"{PROCESSOR_FOLDER}/*"]
     try:
         return Path(snapshot_download(match[1], revision=match[2], allow_patterns=patterns))
     except Exception as error:  # the hub's client has no common base for what it raises

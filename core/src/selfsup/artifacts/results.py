@@ -42,6 +42,8 @@ class ResultRecord(Config):
     """Rows that a probe could be fitted on."""
     n_test: int
     """Rows that the metrics are of."""
+    pretrained_share: float | None = None
+    """Share of the test rows that the encoder has learned from, 0 to 1; None where that is not known."""
     seed: int
     """Of the evaluator's random choices."""
     encoder: str

@@ -38,6 +38,8 @@ def save_encoder(encoder: Encoder, directory: Path) -> Path:
         try:
             (temporary / PROCESSOR_FOLDER).mkdir(parents=True)
             encoder.processor.save(temporary / PROCESSOR_FOLDER)
+            if encoder.pretraining_rows is not None:
+                encoder.pretraining_rows.save(temporary)
             (temporary / CARD_FILE).write_text(model_card(encoder))
             _save_weights(encoder, temporary / WEIGHTS_FILE)
             # safetensors lets nobody but the owner read its files; whoever may read the others may read this one.

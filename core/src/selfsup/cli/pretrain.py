@@ -31,6 +31,12 @@ from selfsup.errors import ConfigError
 @click.option("--nodes", type=int, metavar="N", help="Machines; start the command on each with srun or torchrun.")
 @click.option("--strategy", type=click.Choice(["auto", "ddp", "fsdp"]), help="How several devices share the work.")
 @click.option("--seed", type=int, metavar="N", help="Seed of weights, order and views [default: 0].")
+@click.option(
+    "--holdout",
+    type=float,
+    metavar="X",
+    help="Share of the rows to leave out, which evaluate and finetune then test on [default: 0].",
+)
 @click.option("--val", metavar="SRC", help="Labelled rows for a probe that is shown while the run goes on.")
 @click.option("--label", metavar="COLUMN", help="The label column; seen by no task but supervised ones.")
 @click.option("--column", "columns", metavar="ROLE=NAME", multiple=True, help="Which column holds what: image=photo.")

@@ -2,6 +2,7 @@
 
 from selfsup.data.blocks import BlockStore
 from selfsup.data.cache import cache_in, cache_root
+from selfsup.data.content_hash import hold_out, row_hashes
 from selfsup.data.loader import Loader
 from selfsup.data.prepare import prepare, processor_digest
 from selfsup.data.processor import Processor, Sample, stack_samples
@@ -22,8 +23,10 @@ __all__ = [
     "available_splits",
     "cache_in",
     "cache_root",
+    "hold_out",
     "load_source",
     "prepare",
     "processor_digest",
+    "row_hashes",
     "stack_samples",
 ]

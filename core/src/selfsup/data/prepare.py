@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from selfsup.data.cache import cache_root
+from selfsup.data.content_hash import HashArray, hashes_of, remember_hashes
 from selfsup.data.exclusion import alone, remove_remains, temporary_folder
 from selfsup.data.parallel import in_order
 from selfsup.data.processor import EncodedTable, Processor, Sample
@@ -80,7 +81,9 @@ def prepare(
         with storage_errors(folder, hint=_HINT):
             temporary.mkdir()
         try:
-            _process(rows, processor, temporary, max_bad_rows, workers or _cores(), progress, processor_hash)
+            hashes = _process(rows, processor, temporary, max_bad_rows, workers or _cores(), progress, processor_hash)
+            if cache_dir is None:
+                remember_hashes(rows, hashes)
             _publish(temporary, final)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -131,13 +134,17 @@ def _process(
     workers: int,
     progress: Callable[[int, int], object] | None,
     processor_hash: str,
-) -> None:
+) -> HashArray:
+    """Write the samples; gives the hash of each row."""
     writer = StoreWriter(directory)
+    hashes = np.zeros(len(rows), dtype=np.uint64)
     bad: list[tuple[int, str]] = []
     done = 0
     try:
         with contextlib.closing(_encoded(rows, processor, workers)) as results:
-            for start, count, samples in results:
+            for start, samples, some in results:
+                count = len(some)
+                hashes[start : start + count] = some
                 with storage_errors(directory.parent, hint=_HINT):
                     bad += _write(writer, samples, start, count)
                 _check_bad(bad, rows, max_bad_rows)
@@ -151,6 +158,7 @@ def _process(
             writer.finish(source_rows=len(rows), bad_rows=named, fingerprint=rows.fingerprint, processor=processor_hash)
     finally:
         writer.close()
+    return hashes
 
 
 _Results = list[Sample | BadRowError] | EncodedTable
@@ -172,13 +180,14 @@ def _write(writer: StoreWriter, samples: _Results, start: int, count: int) -> li
     return bad
 
 
-def _encoded(rows: Rows, processor: Processor, workers: int) -> Generator[tuple[int, int, _Results]]:
-    """Processed rows in order, as (index of the first, their number, what they became)."""
+def _encoded(rows: Rows, processor: Processor, workers: int) -> Generator[tuple[int, _Results, HashArray]]:
+    """Processed rows in order, as (index of the first, what they became, their hashes)."""
     parts: Iterator[tuple[int, Any]] = rows.tables() if processor.columnar else _parts(rows)
 
-    def work(part: tuple[int, Any]) -> tuple[int, int, _Results]:
+    def work(part: tuple[int, Any]) -> tuple[int, _Results, HashArray]:
         start, some = part
-        return start, len(some), _encode(processor, some, start)
+        hashes = hashes_of(some)  # first: a processor may change what it is given
+        return start, _encode(processor, some, start), hashes
 
     return in_order(work, parts, workers)
 

@@ -144,13 +144,21 @@ class Rows:
         known = places if self.places is None else self.places[places]
         return replace(self, dataset=dataset, names=names, fingerprint=digest, places=known)
 
-    def split_off(self, fraction: float, seed: int) -> tuple[Rows, Rows]:
+    def split_off(
+        self, fraction: float, seed: int, *, kinds: np.ndarray[Any, np.dtype[np.uint64]] | None = None
+    ) -> tuple[Rows, Rows]:
         """Part the rows in two: the rest, and a random ``fraction`` of each class (of all rows where there are no labels).
 
         Each class with at least two rows gives at least one row and keeps at least one.
 
+        Args:
+            fraction: between 0 and 1.
+            seed: of the draw.
+            kinds: [N], rows of one number stay together, on the side of the first of them, so that no row has its double on
+                the other side; ``fraction`` is then one of the different rows. From :func:`~selfsup.data.row_hashes`.
+
         Raises:
-            DataError: ``fraction`` is not between 0 and 1, or there are fewer than two rows.
+            DataError: ``fraction`` is not between 0 and 1, or there are fewer than two (different) rows.
         """
         if not 0 < fraction < 1:
             raise DataError(f"Cannot split off a fraction of {fraction}; it lies between 0 and 1.")
@@ -160,15 +168,23 @@ class Rows:
             )
         generator = np.random.default_rng(seed)
         ids = self.labels() if self.label is not None else np.zeros(len(self), dtype=np.int64)
+        first, kind = np.arange(len(self)), np.arange(len(self))
+        if kinds is not None:
+            _, first, kind = np.unique(kinds, return_index=True, return_inverse=True)
+            if len(first) < 2:
+                raise DataError(f"Cannot split {self.name}: its {len(self)} rows are alike, and two different ones are needed.")
         held = np.zeros(len(self), dtype=bool)
-        for class_id in np.unique(ids):
-            members = np.flatnonzero(ids == class_id)
+        first = np.sort(first)
+        for class_id in np.unique(ids[first]):
+            members = first[ids[first] == class_id]
             if len(members) == 1:
                 continue
             count = min(max(round(fraction * len(members)), 1), len(members) - 1)
             held[generator.permutation(members)[:count]] = True
         if not held.any():  # every class has a single row
-            held[generator.integers(len(self))] = True
+            held[first[generator.integers(len(first))]] = True
+        if kinds is not None:
+            held = np.isin(kind, kind[held])
         return self.select(np.flatnonzero(~held)), self.select(np.flatnonzero(held))
 
     @functools.cached_property

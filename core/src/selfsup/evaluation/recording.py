@@ -25,7 +25,12 @@ def record_of(
         seconds: it took.
     """
     both = f"{splits.train.fingerprint}\n{splits.test.fingerprint}"
-    details: dict[str, Any] = {"test_rows": splits.test_rows, "bad_rows": splits.bad_rows, "precision": splits.test.precision}
+    details: dict[str, Any] = {
+        "test_rows": splits.test_rows,
+        "repeated_share": splits.repeated_share,
+        "bad_rows": splits.bad_rows,
+        "precision": splits.test.precision,
+    }
     if splits.train.class_names:
         details["class_names"] = list(splits.train.class_names)
     return ResultRecord(
@@ -38,6 +43,7 @@ def record_of(
         metrics=metrics,
         n_train=len(splits.train.store),
         n_test=len(splits.test.store),
+        pretrained_share=splits.pretrained_share,
         seed=seed,
         encoder=encoder.digest(),
         versions=dict(package_versions()),

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from selfsup.data import Rows, available_splits, load_source, prepare
-from selfsup.errors import DataError, SourceError
+import numpy as np
+
+from selfsup.data import Rows, available_splits, hold_out, load_source, prepare, row_hashes
+from selfsup.data.content_hash import HashArray, held_out
+from selfsup.errors import DataError, PretrainedRowsWarning, SourceError
 from selfsup.evaluation.base import Split
 from selfsup.registry import registry
-from selfsup.training.progress import Reporter
+from selfsup.training.progress import Reporter, Silent
 
 if TYPE_CHECKING:
     from selfsup.artifacts import Encoder
     from selfsup.specs import ModalitySpec
 
+_SAME_DATA = 0.5
+"""Share of the rows outside the held-out ones that were pretrained on, from which on a source counts as the same data."""
+_MANY = 0.01
+"""Share of test rows with a double among the training rows from which on it is said."""
 HELD_OUT = 0.2
 """Part of the rows that is held out for testing where a source has no test split."""
 
@@ -33,6 +41,10 @@ class Splits:
     """One line that says which rows the numbers are of."""
     bad_rows: int
     """Rows that could not be read, in both."""
+    pretrained_share: float | None
+    """Share of the test rows that the encoder has learned from, 0 to 1; None where that is not known."""
+    repeated_share: float
+    """Share of the test rows that are alike to a training row, 0 to 1."""
 
 
 def load_splits(
@@ -50,8 +62,10 @@ def load_splits(
 ) -> Splits:
     """Find, read and process the rows of an evaluation.
 
-    The test rows are those of ``test``; without it the source's own test split, else its validation split, else a fifth of each
-    class, drawn with ``seed``.
+    The test rows are those of ``test``. Without it they are the rows that the pretraining held out, where it had a ``holdout``
+    and this is its data; else the source's own test split, else its validation split, else a fifth of each class, drawn with
+    ``seed``. Rows that are alike are then on one side. Where test rows were pretrained on, a line says so; without anyone to
+    show lines to, a :class:`~selfsup.errors.PretrainedRowsWarning`.
 
     Raises:
         SourceError: there is nothing usable at a source.
@@ -76,11 +90,16 @@ def load_splits(
                 f"The test rows ({test_rows.name}) are the training rows, so the numbers would be of rows that were learned by "
                 "heart. Give other rows with --test, or leave it out: then a part is held out."
             )
+    elif (parted := _held_out_rows(encoder, train_rows)) is not None:
+        train_rows, test_rows = parted
+        share = f"{100 * _holdout(encoder):g} %"
+        note = f"the {len(test_rows)} rows ({share}) of {train_rows.name} that pretraining held out"
+        reporter.message(f"Numbers are of {note}.")
     elif (found := _own_test_rows(data, splits, modality, load)) is not None:
         test_rows = found
         note = f"{test_rows.name} ({test_rows.split})"
     else:
-        train_rows, test_rows = train_rows.split_off(HELD_OUT, seed)
+        train_rows, test_rows = train_rows.split_off(HELD_OUT, seed, kinds=row_hashes(train_rows))
         part = f"{len(test_rows)} rows ({100 * HELD_OUT:g} %)"
         note = f"{part} of {train_rows.name}, held out with seed {seed}: it has no test split"
         reporter.message(f"Numbers are of {note}.")
@@ -98,7 +117,66 @@ def load_splits(
             reporter.message(f"{share} cannot be read and are left out; {store.bad_rows[0][1]}")
         kept = None if labels is None else labels[store.kept]
         parts.append(Split(store, kept, names, rows.fingerprint, precision, rows))
-    return Splits(parts[0], parts[1], train_rows.name, note, bad)
+    pretrained = _pretrained_share(encoder, test_rows, parts[1].store.kept)
+    _tell(pretrained, encoder, reporter)
+    repeated = _repeated_share(train_rows, test_rows, parts[0].store.kept, parts[1].store.kept)
+    if repeated > _MANY:
+        reporter.message(
+            f"Warning: {100 * repeated:.1f} % of the test rows are alike to a training row, so a probe may know them by heart."
+        )
+    return Splits(parts[0], parts[1], train_rows.name, note, bad, pretrained, repeated)
+
+
+def _holdout(encoder: Encoder) -> float:
+    return encoder.pretraining_rows.holdout if encoder.pretraining_rows is not None else 0.0
+
+
+def _held_out_rows(encoder: Encoder, rows: Rows) -> tuple[Rows, Rows] | None:
+    """The rest and the rows that the pretraining held out; None where it held out none, or where these are other data."""
+    learned = encoder.pretraining_rows
+    if learned is None or not learned.holdout or not _comparable(encoder, rows):
+        return None
+    if rows.fingerprint != learned.source:
+        # The same rows in another file, another order or with fewer of them are the same data.
+        hashes = row_hashes(rows, learned.roles)
+        share = learned.share(hashes[~held_out(hashes, learned.holdout)])
+        if not share or share < _SAME_DATA:
+            return None
+    return hold_out(rows, learned.holdout, learned.roles)
+
+
+def _comparable(encoder: Encoder, rows: Rows) -> bool:
+    """Whether the rows have all that the pretraining rows were hashed by."""
+    learned = encoder.pretraining_rows
+    return learned is not None and set(learned.roles) <= {*rows.columns, *([rows.label] if rows.label else [])}
+
+
+def _pretrained_share(encoder: Encoder, test: Rows, kept: HashArray) -> float | None:
+    learned = encoder.pretraining_rows
+    if learned is None or not (learned.different == 0 or _comparable(encoder, test)):
+        return None
+    return 0.0 if learned.different == 0 else learned.share(row_hashes(test, learned.roles)[kept])
+
+
+def _repeated_share(train: Rows, test: Rows, kept_train: Any, kept_test: Any) -> float:
+    known = row_hashes(train)[kept_train]
+    return float(np.isin(row_hashes(test)[kept_test], known).mean())
+
+
+def _tell(share: float | None, encoder: Encoder, reporter: Reporter) -> None:
+    """Say which part of the test rows was pretrained on."""
+    if share is None:
+        reporter.message("It is not known whether the test rows were pretrained on: the encoder has no list of its rows.")
+    elif share:
+        labels = registry().tasks.get(encoder.task)
+        seen = "with their labels" if labels is not None and labels.needs_labels else "without their labels"
+        text = (
+            f"{100 * share:.3g} % of the test rows were pretrained on ({seen}), so the numbers may be better than on new rows. "
+            "Pretrain with --holdout 0.2, which leaves out rows to test on, or give other rows with --test."
+        )
+        if isinstance(reporter, Silent):
+            warnings.warn(text, PretrainedRowsWarning, stacklevel=2)
+        reporter.message(f"Warning: {text}")
 
 
 def _own_test_rows(data: Any, splits: tuple[str, ...], modality: ModalitySpec, load: Any) -> Rows | None:

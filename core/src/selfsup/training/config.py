@@ -103,8 +103,14 @@ class RunConfig(Config):
     """Label column; cut off before the task, but for the supervised reference."""
     rows: int = Field(default=0, ge=0)
     """Train on so many rows, drawn with the seed; 0 takes all."""
+    holdout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the rows to leave out, by a hash of what they hold; ``evaluate`` and ``finetune`` then test on them."""
     val: str | None = None
-    """Source of labelled rows for the online probe; None runs none."""
+    """Source of labelled rows for the online probe; None runs none.
+
+    Its validation split, else its training split without the rows of ``holdout``; test rows only where the source names them
+    (``SRC:test``), since the probe chooses the checkpoint that is kept as the best.
+    """
     seed: int = Field(default=0, ge=0)
     """Seed of the weights, the order of the rows and the views."""
     precision: Literal["auto", "32", "bf16", "16"] = "auto"

@@ -98,6 +98,8 @@ def execute(config: RunConfig, out: Path, *, resume: bool, progress: bool = True
                         backbone_options=backbone_options,
                         task=config.task,
                         metadata=_metadata(config, data, step, total),
+                        # An untrained network has learned from no row.
+                        pretraining_rows=data.pretraining_rows if step else data.pretraining_rows.none(),
                     )
                     encoder.save(directory.encoder)
     return stop
@@ -116,6 +118,8 @@ def _metadata(config: RunConfig, data: Data, step: int, total: int) -> dict[str,
         "data": data.name,
         "fingerprint": data.fingerprint,
         "rows": len(data.store),
+        "holdout": config.holdout,
+        "held_out": data.held_out,
         "steps": step,
         "of_steps": total,
         "batch_size": config.optimization.batch_size,
@@ -151,7 +155,12 @@ def _open(config: RunConfig, out: Path, resume: bool, data: Data, fabric: Fabric
                 device=device_name(fabric.device),
                 processes=fabric.world_size,
                 seed=config.seed,
-                data={"name": data.name, "fingerprint": data.fingerprint, "rows": len(data.store)},
+                data={
+                    "name": data.name,
+                    "fingerprint": data.fingerprint,
+                    "rows": len(data.store),
+                    "held_out": data.held_out,
+                },
             )
     fabric.barrier()
     return RunDirectory(out)

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from selfsup.artifacts.pretraining_rows import PretrainingRows
 from selfsup.backbones import Backbone, TokenBackbone
 from selfsup.config import Config
-from selfsup.data import BlockStore, Processor, Rows, Store, available_splits, load_source, prepare
+from selfsup.data import BlockStore, Processor, Rows, Store, available_splits, hold_out, load_source, prepare, row_hashes
 from selfsup.data.sampler import IndexArray
 from selfsup.errors import ConfigError, DataError
 from selfsup.registry import registry
@@ -50,6 +51,10 @@ class Data:
     """What backbone and task are told of the batches."""
     name: str
     fingerprint: str
+    held_out: int
+    """Rows that were left out for testing."""
+    pretraining_rows: PretrainingRows
+    """Hashes of the rows that are trained on."""
 
 
 def prepare_data(config: RunConfig, reporter: Reporter, source: Any = None) -> Data:
@@ -61,7 +66,8 @@ def prepare_data(config: RunConfig, reporter: Reporter, source: Any = None) -> D
         source: rows to take in place of ``config.data``.
 
     Raises:
-        DataError: the source is missing, has unusable rows or columns, or fewer than two rows.
+        DataError: the source is missing, has unusable rows or columns, or fewer than two rows, or ``holdout`` leaves all rows
+            on one side.
         ConfigError: the processor joins rows, and the task needs the label of each.
     """
     spec = registry().get("task", config.task)
@@ -73,6 +79,11 @@ def prepare_data(config: RunConfig, reporter: Reporter, source: Any = None) -> D
         label=config.label,
         needs_label=spec.needs_labels,
     )
+    whole, held = found, 0
+    if config.holdout:
+        found, out = hold_out(found, config.holdout)
+        held = len(out)
+        reporter.message(f"{held} of the {len(whole)} rows of {found.name} are held out for testing.")
     if 0 < config.rows < len(found):
         chosen = np.random.default_rng(config.seed).permutation(len(found))[: config.rows]
         found = found.select(np.sort(chosen))
@@ -83,6 +94,7 @@ def prepare_data(config: RunConfig, reporter: Reporter, source: Any = None) -> D
     kind = registry().processor_class(modality.id)
     processor = kind(validated(kind.Config, config.processor_options, what="the processor's options")).fit(rows)
     store = process(rows, processor, config, reporter)
+    hashes = row_hashes(rows)[store.kept]
     if processor.block_length:
         if spec.needs_labels:
             raise ConfigError(f"{spec.id} needs a label for each row, and the processor joins rows into blocks: turn that off.")
@@ -91,7 +103,8 @@ def prepare_data(config: RunConfig, reporter: Reporter, source: Any = None) -> D
         raise DataError(f"{rows.name} has {len(store)} usable row, and pretraining needs at least two.")
     info = {**processor.info(), "n_classes": len(names)} if spec.needs_labels else processor.info()
     labels = found.labels()[store.kept] if spec.needs_labels else None
-    return Data(processor, store, labels, info, rows.name, rows.fingerprint)
+    learned = PretrainingRows.of(hashes, rows.columns, holdout=config.holdout, source=whole.fingerprint)
+    return Data(processor, store, labels, info, rows.name, rows.fingerprint, held, learned)
 
 
 def process(rows: Rows, processor: Processor, config: RunConfig, reporter: Reporter) -> Store:
@@ -117,16 +130,19 @@ def prepare_probe(config: RunConfig, processor: Processor, reporter: Reporter) -
     """The online probe and its processed rows; None where the config names no validation rows.
 
     Raises:
-        DataError: the source is missing, or its labels are.
+        DataError: the source is missing, or its labels are; or all of its rows are held out for testing.
     """
     if config.val is None:
         return None
     modality = registry().get("modality", registry().get("task", config.task).modality)
     splits = available_splits(config.val, modality=modality)
-    split = next((name for name in ("validation", "test") if name in splits), "train")
+    # Not the test split unless it is named: the probe chooses the best checkpoint, which is then tested on those rows.
+    split = next((name for name in ("validation", "train") if name in splits), splits[0])
     found = load_source(
         config.val, modality=modality, split=split, columns=config.columns, label=config.label, needs_label=True
     )
+    if config.holdout:
+        found, _ = hold_out(found, config.holdout)  # for the same reason
     if len(found) > MAX_ROWS:
         chosen = np.random.default_rng(config.seed).permutation(len(found))[:MAX_ROWS]
         found = found.select(np.sort(chosen))

@@ -81,6 +81,7 @@ def transfer(
         backbone_options=source.backbone_options,
         task=source.task,
         metadata={**source.metadata, "transferred_to": rows.name, "shared_columns": list(shared)},
+        pretraining_rows=source.pretraining_rows,
     )
     return Transferred(
         encoder=made.eval(),

@@ -17,7 +17,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from selfsup.artifacts import Encoder
-from selfsup.data import Rows, cache_in
+from selfsup.data import Rows, cache_in, hold_out
 from selfsup.data.frames import arrow_column, arrow_table, is_frame
 from selfsup.data.hub import content_fingerprint
 from selfsup.pretraining import pretrain
@@ -48,13 +48,15 @@ class SelfSupervisedFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         steps: optimizer steps instead of ``epochs``.
         batch_size: rows of a step; None: the task's own. Never more than there are rows.
         lr: peak learning rate; None: the task's own.
-        options: further options by dotted key, as of ``--set``: ``{"views.rate": 0.4, "processor.scaling": "standard"}``.
+        options: further options by dotted key, as of ``--set``: ``{"views.rate": 0.4, "processor.scaling": "standard"}``. In a
+            pipeline the rows of :meth:`fit` are training rows already; with ``{"holdout": 0.2}`` a part of them is left out.
         precision: arithmetic of the training: ``32``, ``bf16``, ``16`` or ``auto``.
         random_state: of the weights, the order of the rows and all corruption.
         progress: show the course of the training on stderr.
 
     Attributes:
-        encoder_: the :class:`selfsup.Encoder`; save it with ``encoder_.save(folder)``.
+        encoder_: the :class:`selfsup.Encoder`; save it with ``encoder_.save(folder)``. It knows the rows of :meth:`fit` by
+            their hashes, so that :func:`selfsup.evaluate` warns where it is tested on them.
         n_features_in_: columns seen in :meth:`fit`.
         feature_names_in_: their names, where they are all texts.
         classes_: the labels, for a task that needs them.
@@ -116,8 +118,9 @@ class SelfSupervisedFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             "seed": int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max)),
         }
         given = {key: value for key, value in given.items() if value is not None}
-        wanted = resolve_config({**given, "task": self.task, "data": rows.name}).optimization.batch_size
-        given["batch_size"] = min(wanted, len(rows))
+        config = resolve_config({**given, "task": self.task, "data": rows.name})
+        trained = hold_out(rows, config.holdout)[0] if config.holdout else rows
+        given["batch_size"] = min(config.optimization.batch_size, len(trained))
         with tempfile.TemporaryDirectory(prefix="selfsup-") as folder, cache_in(Path(folder) / "cache"):
             run = pretrain(self.task, rows, out=Path(folder) / "run", overrides=given, progress=self.progress)
             self.encoder_ = run.encoder

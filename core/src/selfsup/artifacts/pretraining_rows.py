@@ -1,0 +1,113 @@
+"""Which rows an encoder was pretrained on, so that an evaluation can tell whether it tests on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from selfsup.data.content_hash import HASH_VERSION, HashArray, mixed
+from selfsup.errors import ArtifactError
+from selfsup.files import atomic_write
+
+PRETRAINING_ROWS_FILE = "pretraining_rows.npy"
+MAX_HASHES = 1 << 20
+"""Different rows whose hashes are kept (8 MB). Of more rows a fixed sample is kept, which gives shares as an estimate."""
+
+
+@dataclass(frozen=True)
+class PretrainingRows:
+    """Hashes of the rows that weights have learned from (see :func:`~selfsup.data.row_hashes`); nothing else of the rows."""
+
+    hashes: HashArray = field(repr=False)
+    """[n] uint64, sorted, each once: of all different rows, or of those with the smallest hashes of hashes."""
+    different: int
+    """Different rows in all."""
+    roles: tuple[str, ...]
+    """What of a row was hashed."""
+    holdout: float = 0.0
+    """Share of the rows that was held out, by their hashes."""
+    source: str = ""
+    """Fingerprint of the rows before a part was held out."""
+
+    @classmethod
+    def of(cls, hashes: HashArray, roles: Iterable[str], *, holdout: float = 0.0, source: str = "") -> Self:
+        """From the hash of each row, [N] uint64."""
+        kept = np.unique(hashes)
+        different = len(kept)
+        if different > MAX_HASHES:
+            kept = np.sort(kept[np.argsort(mixed(kept), kind="stable")[:MAX_HASHES]])
+        return cls(kept, different, tuple(sorted(roles)), holdout, source)
+
+    def none(self) -> PretrainingRows:
+        """The same without any row, for weights that have learned from none."""
+        return replace(self, hashes=self.hashes[:0], different=0)
+
+    def together(self, hashes: HashArray) -> PretrainingRows:
+        """These rows and further ones, as after training on both."""
+        if len(self.hashes) < self.different:  # a sample: the number of different rows is an upper bound
+            new = hashes[~np.isin(hashes, self.hashes)]
+            joined = self.of(np.concatenate([self.hashes, new]), self.roles)
+            return replace(self, hashes=joined.hashes, different=self.different + len(np.unique(new)))
+        joined = self.of(np.concatenate([self.hashes, hashes]), self.roles)
+        return replace(self, hashes=joined.hashes, different=joined.different)
+
+    def seen(self, hashes: HashArray) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """[M] bool, whether each of these rows is among those that are kept."""
+        return np.isin(hashes, self.hashes)
+
+    def share(self, hashes: HashArray) -> float | None:
+        """Share of rows that were learned from, 0 to 1: an estimate where a sample is kept, None where none can be made."""
+        if not len(hashes) or not self.different:
+            return 0.0
+        if len(self.hashes) < self.different:
+            hashes = hashes[mixed(hashes) <= mixed(self.hashes).max()]
+            if not len(hashes):
+                return None
+        return float(self.seen(hashes).mean())
+
+    def as_dict(self) -> dict[str, Any]:
+        """All but the hashes, as plain JSON values."""
+        return {
+            "version": HASH_VERSION,
+            "different": self.different,
+            "kept": len(self.hashes),
+            "roles": list(self.roles),
+            "holdout": self.holdout,
+            "source": self.source,
+        }
+
+    def save(self, directory: Path) -> None:
+        """Write the hashes into a folder.
+
+        Raises:
+            StorageError: the disk is full or cannot be written.
+        """
+        atomic_write(directory / PRETRAINING_ROWS_FILE, lambda file: np.save(file, self.hashes, allow_pickle=False))
+
+    @classmethod
+    def load(cls, directory: Path, described: Mapping[str, Any] | None) -> PretrainingRows | None:
+        """Read what :meth:`save` wrote; None where the folder has no hashes, or such as another selfsup computes.
+
+        Args:
+            directory: of the encoder.
+            described: what :meth:`as_dict` gave.
+
+        Raises:
+            ArtifactError: the file is damaged.
+        """
+        path = directory / PRETRAINING_ROWS_FILE
+        if described is None or described.get("version") != HASH_VERSION or not path.is_file():
+            return None
+        try:
+            hashes = np.load(path, allow_pickle=False)
+            if hashes.dtype != np.uint64 or hashes.shape != (described["kept"],):
+                raise ValueError(f"it holds {hashes.dtype} {hashes.shape}")
+            return cls(hashes, described["different"], tuple(described["roles"]), described["holdout"], described["source"])
+        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+            raise ArtifactError(
+                f"{path} is damaged: {error}. Delete it; it is then not known which rows were learned from."
+            ) from error

@@ -93,6 +93,52 @@ def test_schedules_reach_the_groups_and_spare_those_without_decay() -> None:
     assert [(group["lr"], group["weight_decay"]) for group in optimizer.param_groups] == [(0.7, 0.2), (0.7, 0.0)]
 
 
+def test_biases_and_norms_have_a_rate_of_their_own() -> None:
+    module = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    optimizer = build_optimizer(module, OptimizationConfig(optimizer="lars", lr=0.5, bias_lr_scale=0.024, weight_decay=0.1))
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.5, 0.012])
+    set_hyperparameters(optimizer, lr=0.25, weight_decay=0.2)
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.25, 0.006])
+    before = [parameter.detach().clone() for parameter in module[1].parameters()]
+    module(torch.randn(8, 3)).square().sum().backward()
+    expected = [old - 0.006 * parameter.grad for old, parameter in zip(before, module[1].parameters(), strict=True)]
+    optimizer.step()
+    for new, wanted in zip(module[1].parameters(), expected, strict=True):
+        torch.testing.assert_close(new.detach(), wanted)
+
+
+def test_the_rates_of_groups_are_kept_by_a_checkpoint() -> None:
+    config = OptimizationConfig(optimizer="lars", lr=0.5, bias_lr_scale=0.1)
+    state = build_optimizer(nn.Linear(2, 2), config).state_dict()
+    resumed = build_optimizer(nn.Linear(2, 2), config.model_copy(update={"bias_lr_scale": 1.0}))
+    resumed.load_state_dict(state)
+    set_hyperparameters(resumed, lr=0.2, weight_decay=0.0)
+    assert [group["lr"] for group in resumed.param_groups] == pytest.approx([0.2, 0.02])
+
+
+def test_parameters_with_other_factors_are_in_other_groups() -> None:
+    module = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    factors = {"0": 0.25, "1": 1.0}
+    groups = parameter_groups(module, 0.1, bias_scale=0.5, scale_of=lambda name: factors[name.partition(".")[0]])
+    assert [(group["decays"], group["scale"], [tuple(p.shape) for p in group["params"]]) for group in groups] == [
+        (True, 0.25, [(4, 3)]), (True, 1.0, [(2, 4)]), (False, 0.125, [(4,)]), (False, 0.5, [(2,)]),
+    ]  # fmt: skip
+    optimizer = build_optimizer(module, OptimizationConfig(lr=1.0, bias_lr_scale=0.5), scale_of=lambda name: 0.25)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.25, 0.125]
+
+
+@pytest.mark.parametrize(("adapted", "bias"), [(False, -1.0), (True, 1.0 - 0.1)])
+def test_lars_adapts_biases_where_it_is_told_to(adapted: bool, bias: float) -> None:
+    module = nn.Linear(1, 1)
+    nn.init.ones_(module.bias)
+    config = OptimizationConfig(optimizer="lars", lr=1.0, weight_decay=0.0, trust_coefficient=0.1, adapt_biases=adapted)
+    optimizer = build_optimizer(module, config)
+    for parameter in module.parameters():
+        parameter.grad = torch.full_like(parameter, 2.0)
+    optimizer.step()
+    assert module.bias.item() == pytest.approx(bias)
+
+
 def test_a_task_without_parameters_cannot_be_trained() -> None:
     with pytest.raises(ConfigError, match="no trainable parameter"):
         build_optimizer(nn.Identity(), OptimizationConfig())

@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn import BatchNorm1d, BatchNorm2d
 
 from selfsup.backbones import Backbone
 from selfsup.registry import registry
@@ -10,8 +11,12 @@ from selfsup.specs import ObjectiveSpec
 from selfsup.tasks.composed import compose
 from selfsup.tasks.masked_modeling import MAE_OBJECTIVE
 from selfsup.testing.cases import small_config
+from selfsup.training.config import OptimizationConfig
+from selfsup.training.optimizers import build_optimizer, set_hyperparameters
+from selfsup.training.schedule import learning_rate
 from selfsup_vision import plugin, tasks
 from selfsup_vision.backbones.small import NarrowResNetConfig, TinyViTConfig, build_narrow_resnet, build_tiny_vit
+from selfsup_vision.mock import mock_rows
 
 INFO = {"image_size": 32, "channels": 3}
 NARROW = {
@@ -100,3 +105,25 @@ def test_a_recipe_takes_options_by_section() -> None:
     assert task.transformation.n_outputs == 8  # type: ignore[union-attr]
     assert tasks.PATCH_POSITION.optimization["optimizer"] == "adam"
     assert tasks.PATCH_POSITION.optimization["lr"] == 1e-3
+
+
+def test_batch_norms_stay_near_one_under_the_optimizer_of_barlow_twins() -> None:
+    """With the rate of the weights, norms ran to scales of -2 and 5 within 16 steps, and beyond with wider heads."""
+    recipe, steps, batch = tasks.BARLOW_TWINS, 12, 64
+    config = recipe.config(objective={"hidden_dim": 128, "output_dim": 128}, views={"global_size": 16})
+    torch.manual_seed(0)
+    task = recipe.build(config, _backbone("resnet-narrow"), INFO).train()
+    optimization = OptimizationConfig(**recipe.optimization, batch_size=batch)
+    optimizer = build_optimizer(task, optimization)
+    images = torch.stack([torch.from_numpy(row["image"]).permute(2, 0, 1) for row in mock_rows(batch, seed=0)])
+    generator = torch.Generator().manual_seed(0)
+    for step in range(steps):
+        rate = learning_rate(step, steps, peak=optimization.peak_lr(), warmup=optimization.warmup_steps(1))
+        set_hyperparameters(optimizer, lr=rate, weight_decay=optimization.weight_decay)
+        task({"image": images}, generator).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    norms = [module for module in task.modules() if isinstance(module, BatchNorm1d | BatchNorm2d) and module.affine]
+    scales = torch.cat([norm.weight.detach() for norm in norms])
+    assert 0.5 < float(scales.min()) < float(scales.max()) < 2
+    assert not torch.equal(scales, torch.ones_like(scales))

@@ -82,5 +82,13 @@ class BarlowTwins(JointEmbeddingObjective):
 RECIPE = ObjectiveRecipe(
     config=BarlowTwinsConfig,
     build=BarlowTwins,
-    optimization={"optimizer": "lars", "base_lr": 0.2, "weight_decay": 1.5e-6, "warmup_epochs": 10},
+    optimization={
+        "optimizer": "lars",
+        "base_lr": 0.2,
+        "bias_lr_scale": 0.0048 / 0.2,
+        "weight_decay": 1.5e-6,
+        "warmup_epochs": 10,
+        "final_lr_fraction": 0.001,
+    },
 )
+"""Barlow Twins with the paper's settings (section 2.3): rates of 0.2 for weights, 0.0048 for biases and norms."""

@@ -144,6 +144,7 @@ RECIPE = ObjectiveRecipe(
     optimization={
         "optimizer": "lars",
         "base_lr": 0.6,
+        "adapt_biases": True,
         "weight_decay": 1e-6,
         "warmup_epochs": 0,
         "final_lr_fraction": 0.001,

@@ -136,5 +136,11 @@ class VICReg(JointEmbeddingObjective):
 RECIPE = ObjectiveRecipe(
     config=VICRegConfig,
     build=VICReg,
-    optimization={"optimizer": "lars", "base_lr": 0.2, "weight_decay": 1e-6, "warmup_epochs": 10},
+    optimization={
+        "optimizer": "lars",
+        "base_lr": 0.2,
+        "weight_decay": 1e-6,
+        "warmup_epochs": 10,
+        "final_lr_fraction": 0.001,
+    },
 )

@@ -133,5 +133,11 @@ class VICRegL(JointEmbeddingObjective):
 RECIPE = ObjectiveRecipe(
     config=VICRegLConfig,
     build=VICRegL,
-    optimization={"optimizer": "lars", "base_lr": 0.2, "weight_decay": 1e-6, "warmup_epochs": 10},
+    optimization={
+        "optimizer": "lars",
+        "base_lr": 0.2,
+        "weight_decay": 1e-6,
+        "warmup_epochs": 10,
+        "final_lr_fraction": 0.001,
+    },
 )

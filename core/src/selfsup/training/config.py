@@ -44,6 +44,10 @@ class OptimizationConfig(Config):
     """Momentum of ``sgd`` and ``lars``."""
     trust_coefficient: float = Field(default=1e-3, gt=0)
     """LARS's eta, the size of a layer's step against the size of its weights (paper: 0.001)."""
+    bias_lr_scale: float = Field(default=1.0, ge=0)
+    """Learning rate of biases and norms as a fraction of that of the weights (Barlow Twins' authors: 0.0048 / 0.2)."""
+    adapt_biases: bool = False
+    """Whether LARS adapts the rate of biases and norms, too (LARS's paper, SwAV: yes; SimCLR, BYOL and Barlow Twins: no)."""
     clip: float | None = Field(default=None, gt=0)
     """Largest 2-norm of the gradient; None does not clip."""
     clip_per_parameter: bool = False

@@ -21,8 +21,9 @@ class LARS(Optimizer):
         w     = w - v
 
     Groups with ``adapt=False`` (biases and norms) take ``local = 1``, as large-batch self-supervised papers do since SimCLR;
-    the paper itself scales every layer. The rate is inside of the velocity as in the paper, where ``torch.optim.SGD`` has it
-    outside. Nothing here waits for the device.
+    the paper itself scales every layer. Their step is the raw gradient at the rate of their group, however small they are, so
+    that short runs need a smaller rate for them. The rate is inside of the velocity as in the paper, where ``torch.optim.SGD``
+    has it outside. Nothing here waits for the device.
 
     Args:
         params: parameters or groups of them.

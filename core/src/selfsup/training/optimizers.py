@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,39 +16,59 @@ from selfsup.training.lars import LARS
 _FUSED_DEVICES = ("cpu", "cuda")
 
 
-def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Trainable parameters in two groups: those with weight decay, and those without (biases, norms, all of one dimension).
+def parameter_groups(
+    module: nn.Module, weight_decay: float, *, bias_scale: float = 1.0, scale_of: Callable[[str], float] | None = None
+) -> list[dict[str, Any]]:
+    """Trainable parameters in groups, each with a weight decay and a learning rate of its own.
 
-    A group that would be empty is left out. ``decays`` says which of the two it is.
+    Biases, norms and all other parameters of one dimension have no weight decay (``decays`` is False). ``scale`` is a group's
+    learning rate as a fraction of the optimizer's; :func:`set_hyperparameters` keeps to it, and checkpoints hold it.
+
+    Args:
+        module: its parameters that need a gradient are taken.
+        weight_decay: of the groups with weight decay.
+        bias_scale: fraction for the parameters without weight decay.
+        scale_of: from the name of a parameter to a further factor (layer-wise rates); None: 1 for all.
+
+    Returns:
+        One group for each pair of ``decays`` and ``scale`` that occurs, those with weight decay first.
     """
-    decay: list[nn.Parameter] = []
-    rest: list[nn.Parameter] = []
+    members: dict[tuple[bool, float], list[nn.Parameter]] = {}
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
-            (rest if parameter.ndim <= 1 or name.endswith("bias") else decay).append(parameter)
-    groups: list[dict[str, Any]] = []
-    if decay:
-        groups.append({"params": decay, "weight_decay": weight_decay, "decays": True})
-    if rest:
-        groups.append({"params": rest, "weight_decay": 0.0, "decays": False})
-    return groups
+            decays = parameter.ndim > 1 and not name.endswith("bias")
+            scale = (1.0 if decays else bias_scale) * (1.0 if scale_of is None else scale_of(name))
+            members.setdefault((decays, scale), []).append(parameter)
+    return [
+        {"params": parameters, "weight_decay": weight_decay if decays else 0.0, "decays": decays, "scale": scale}
+        for (decays, scale), parameters in sorted(members.items(), key=lambda item: not item[0][0])
+    ]
 
 
-def build_optimizer(module: nn.Module, config: OptimizationConfig, *, allow_fused: bool = True) -> Optimizer:
+def build_optimizer(
+    module: nn.Module,
+    config: OptimizationConfig,
+    *,
+    allow_fused: bool = True,
+    scale_of: Callable[[str], float] | None = None,
+) -> Optimizer:
     """The optimizer of a config over a module's trainable parameters.
 
     Args:
         module: a pretext task.
         config: says which optimizer.
+        scale_of: see :func:`parameter_groups`.
         allow_fused: False where gradients must be unscaled from outside first (fp16 with a loss scale).
 
     Raises:
         ConfigError: the module has nothing to train.
     """
-    groups = parameter_groups(module, config.weight_decay)
+    groups = parameter_groups(module, config.weight_decay, bias_scale=config.bias_lr_scale, scale_of=scale_of)
     if not groups:
         raise ConfigError("this task has no trainable parameter, so it cannot be trained: use 0 steps (--steps 0).")
     lr = config.peak_lr()
+    for group in groups:
+        group["lr"] = lr * group["scale"]
     device = groups[0]["params"][0].device.type
     kernels: dict[str, Any] = {"fused": True} if allow_fused and device in _FUSED_DEVICES else {"foreach": True}
     match config.optimizer:
@@ -59,13 +80,13 @@ def build_optimizer(module: nn.Module, config: OptimizationConfig, *, allow_fuse
             return torch.optim.SGD(groups, lr=lr, momentum=config.momentum, **kernels)
         case "lars":
             for group in groups:
-                group["adapt"] = group["decays"]
+                group["adapt"] = group["decays"] or config.adapt_biases
             return LARS(groups, lr=lr, momentum=config.momentum, trust_coefficient=config.trust_coefficient)
 
 
 def set_hyperparameters(optimizer: Optimizer, *, lr: float, weight_decay: float) -> None:
-    """Set what schedules move. Groups without decay keep none."""
+    """Set what schedules move: each group takes ``scale`` times the rate, and groups without weight decay keep none."""
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group["scale"]
         if group["decays"]:
             group["weight_decay"] = weight_decay

@@ -6,8 +6,8 @@ import pytest
 
 from selfsup.config import Config
 from selfsup.errors import ConfigError
-from selfsup.training.config import EXCLUSIVE, RunConfig
-from selfsup.training.overrides import apply, merge_layers, parse_assignment, resolve_key
+from selfsup.training.config import RunConfig
+from selfsup.training.overrides import apply, parse_assignment, resolve_key
 
 
 class Loss(Config):
@@ -86,14 +86,6 @@ def test_an_unknown_key_is_answered_with_what_is_close(key: str, close: str) -> 
 def test_a_key_that_is_like_nothing_lists_all() -> None:
     with pytest.raises(ConfigError, match=r"The keys are: .*backbone\.width.*optimization\.lr"):
         resolve_key("qqqqqq", SECTIONS)
-
-
-def test_layers_join_deeply_and_a_later_choice_takes_its_counterpart_away() -> None:
-    paper = {"optimization": {"lr": 0.1, "epochs": 100, "momentum": 0.9}}
-    user = {"optimization": {"base_lr": 0.3, "steps": 5}, "seed": 1}
-    merged = merge_layers(paper, user, exclusive=EXCLUSIVE)
-    assert merged == {"optimization": {"momentum": 0.9, "base_lr": 0.3, "steps": 5}, "seed": 1}
-    assert paper["optimization"]["lr"] == 0.1
 
 
 def test_values_are_placed_deeply() -> None:

@@ -8,14 +8,26 @@ EVALUATORS = ("knn", "linear", "label-efficiency")
 
 
 def adamw(*, lr: float) -> dict[str, Any]:
-    """One optimizer for all tasks of a short budget.
+    """One optimizer for all tasks of a short budget: its constants, and the whole course of rate and weight decay.
 
     The papers' optimizers (LARS, ...) are for schedules hundreds of times as long; in so few steps one for all is fairer.
+    Clipping of the gradient stays each task's own: it guards single networks (recurrent ones) and is no part of a schedule.
 
     Args:
         lr: its peak learning rate.
     """
-    settings = {"optimizer": "adamw", "lr": lr, "weight_decay": 1e-4, "warmup_fraction": 0.1}
+    settings = {
+        "optimizer": "adamw",
+        "lr": lr,
+        "schedule": "cosine",
+        "warmup_fraction": 0.1,
+        "final_lr_fraction": 0.0,
+        "weight_decay": 1e-4,
+        "weight_decay_end": None,
+        "betas": (0.9, 0.999),
+        "eps": 1e-8,
+        "bias_lr_scale": 1.0,
+    }
     return {f"optimization.{key}": value for key, value in settings.items()}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from selfsup.layers import merge_layers
 from selfsup.objectives.base import ObjectiveRecipe
 from selfsup.tasks.augmented import augmented
 from selfsup.tasks.base import TaskRecipe, ViewsRecipe
@@ -34,6 +35,6 @@ def recipe_from_objective(
     recipe = TaskRecipe(
         config=with_defaults(objective.config, defaults),
         build=objective.build,
-        optimization={**objective.optimization, **(optimization or {})},
+        optimization=merge_layers(objective.optimization, optimization or {}),
     )
     return augmented(recipe, views, view_defaults)

@@ -11,6 +11,7 @@ from torch import Tensor
 from selfsup.backbones import Backbone, Encoded
 from selfsup.config import Config
 from selfsup.errors import ConfigError
+from selfsup.layers import merge_layers
 from selfsup.objectives.base import JointEmbeddingObjective, ObjectiveRecipe, ViewEmbeddings
 from selfsup.tasks.base import PretextTask, StepOutput, TaskRecipe, Views, ViewsRecipe
 from selfsup.tasks.momentum import MomentumConfig, MomentumEncoder
@@ -179,5 +180,5 @@ def joint_embedding_recipe(
     return TaskRecipe(
         config=join_sections("JointEmbeddingConfig", sections),
         build=build,
-        optimization={**objective.optimization, **(optimization or {})},
+        optimization=merge_layers(objective.optimization, optimization or {}),
     )

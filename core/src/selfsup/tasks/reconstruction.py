@@ -9,6 +9,7 @@ import torch
 
 from selfsup.backbones import Backbone
 from selfsup.config import Config
+from selfsup.layers import merge_layers
 from selfsup.objectives.base import ObjectiveRecipe
 from selfsup.tasks.base import Corruption, CorruptionRecipe, PretextTask, StepOutput, TaskRecipe
 from selfsup.tasks.sections import with_defaults, with_section
@@ -80,7 +81,7 @@ def reconstruction_recipe(
     return TaskRecipe(
         config=config,
         build=_builder(objective, corruption),
-        optimization={**objective.optimization, **(optimization or {})},
+        optimization=merge_layers(objective.optimization, optimization or {}),
     )
 
 

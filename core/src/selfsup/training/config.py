@@ -11,29 +11,33 @@ from selfsup.config import Config
 LR_BATCH = 256
 """The batch size that ``base_lr`` is given for (Goyal et al. 2017, arXiv:1706.02677)."""
 
-EXCLUSIVE = (("lr", "base_lr"), ("epochs", "steps"), ("warmup_epochs", "warmup_fraction"))
-"""Fields of which a later layer of options replaces the other one of an earlier layer."""
-
 
 class OptimizationConfig(Config):
-    """Optimizer, schedule and budget. Each paper's values are in its task's recipe; these are the defaults without one."""
+    """Optimizer, schedule and budget. Each paper's values are in its task's recipe; these are the defaults without one.
+
+    A setting of the caller replaces what belongs to it in the recipe (:mod:`selfsup.layers`): the descriptions below say what.
+    """
 
     optimizer: Literal["adamw", "adam", "sgd", "lars"] = "adamw"
-    """``adamw``, ``adam`` (its weight decay is L2), ``sgd`` (Nesterov off) or ``lars`` (You et al. 2017)."""
+    """``adamw``, ``adam`` (its weight decay is L2), ``sgd`` (Nesterov off) or ``lars`` (You et al. 2017).
+
+    Another one than the recipe's drops the recipe's rates, weight decay, betas, eps, momentum and settings of LARS, which
+    were made for the recipe's: ``adam`` then has no weight decay, ``sgd`` base_lr 0.05 and 1e-4, ``lars`` base_lr 0.3 and 1e-6.
+    """
     lr: float | None = Field(default=None, gt=0)
-    """Peak learning rate as it is; None takes ``base_lr * batch_size / 256``."""
+    """Peak learning rate as it is; None takes ``base_lr * batch_size / 256``. The course and the warm-up stay."""
     base_lr: float = Field(default=1e-3, gt=0)
     """Peak learning rate for a batch of 256, scaled linearly with the batch size."""
     final_lr_fraction: float = Field(default=0.0, ge=0, le=1)
-    """Where the cosine ends, as a fraction of the peak."""
+    """Where the cosine ends, as a fraction of the peak; to set it replaces a recipe's constant schedule by the cosine."""
     schedule: Literal["cosine", "constant"] = "cosine"
-    """Course of the learning rate after the warm-up."""
+    """Course of the learning rate after the warm-up; to set it drops the recipe's warm-up and end."""
     warmup_fraction: float = Field(default=0.05, ge=0, lt=1)
     """Part of all steps in which the learning rate rises linearly from 0 to its peak."""
     warmup_epochs: float | None = Field(default=None, ge=0)
     """Length of the warm-up in epochs, at most half of the run; None takes ``warmup_fraction``."""
     weight_decay: float = Field(default=0.05, ge=0)
-    """Weight decay; biases, norms and every other parameter of one dimension are left out."""
+    """Weight decay; biases, norms and all other parameters of one dimension have none. To set it drops ``weight_decay_end``."""
     weight_decay_end: float | None = Field(default=None, ge=0)
     """Weight decay at the end, reached along a cosine (DINO: .04 to .4); None keeps it constant."""
     betas: tuple[float, float] = (0.9, 0.999)

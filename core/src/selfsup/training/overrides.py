@@ -66,26 +66,6 @@ def apply(options: dict[str, Any], path: Sequence[str], value: Any) -> None:
     options[path[-1]] = value
 
 
-def merge_layers(*layers: Mapping[str, Any], exclusive: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
-    """Join layers of options, later ones winning.
-
-    Of a pair of ``exclusive`` fields, a layer that sets one takes the other of the layers before away.
-    """
-    merged: dict[str, Any] = {}
-    for layer in layers:
-        for first, second in exclusive:
-            if layer.get(first) is not None:
-                merged.pop(second, None)
-            if layer.get(second) is not None:
-                merged.pop(first, None)
-        for key, value in layer.items():
-            old = merged.get(key)
-            if isinstance(old, Mapping) and isinstance(value, Mapping):
-                value = merge_layers(old, value, exclusive=exclusive)
-            merged[key] = value
-    return merged
-
-
 def _parse_value(text: str) -> Any:
     try:
         return json.loads(text)

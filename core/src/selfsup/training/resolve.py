@@ -9,10 +9,11 @@ from typing import Any
 
 from selfsup.config import Config
 from selfsup.errors import CheckpointError, ConfigError
+from selfsup.layers import merge_layers
 from selfsup.registry import registry
 from selfsup.specs import BackboneSpec, ModalitySpec, TaskSpec
 from selfsup.training import overrides
-from selfsup.training.config import EXCLUSIVE, RunConfig
+from selfsup.training.config import RunConfig
 from selfsup.validation import validated
 
 _OF_THE_TASK = ("task_options", "optimization", "backbone", "backbone_options")
@@ -37,6 +38,10 @@ def resolve_config(options: Mapping[str, Any], base: Mapping[str, Any] | None = 
     Raises:
         UsageError: a key, a value or an id is not allowed; the message says what is.
     """
+    return _resolve(options, base, replace=True)
+
+
+def _resolve(options: Mapping[str, Any], base: Mapping[str, Any] | None, *, replace: bool) -> RunConfig:
     base = dict(base or {})
     task = str(options.get("task") or base.get("task") or "")
     if not task:
@@ -59,7 +64,7 @@ def resolve_config(options: Mapping[str, Any], base: Mapping[str, Any] | None = 
     given = _place(options, classes)
     optimization = {"batch_size": processor.batch_size, **recipe.optimization}
     paper = {"optimization": optimization, "processor_options": recipe.processor}
-    merged = overrides.merge_layers(paper, base, given, exclusive=EXCLUSIVE)
+    merged = merge_layers(merge_layers(paper, base), given, replace=replace)
     merged |= {"task": task, "backbone": backbone}
     if not merged.get("data"):
         raise ConfigError("no data was given; name a data set, a folder, a file or hf://owner/name (--data SRC).")
@@ -85,7 +90,7 @@ def resume_config(stored: Mapping[str, Any], options: Mapping[str, Any], run_dir
             "(--out)."
         )
     again = {key: value for key, value in options.items() if not (key == "precision" and value == "auto")}
-    config = resolve_config(again, stored)
+    config = _resolve(again, stored, replace=False)
     old = resolve_config({}, stored)
     changed = [_difference(key, before, after) for key, before, after in _differences(old.model_dump(), config.model_dump())]
     if changed:

@@ -10,7 +10,7 @@ MASKED_CELLS = masked_recipe(
     mask_ratio=0.5,
     decoder_depth=1,
     normalize_targets=False,
-    optimization={"lr": 1e-3, "base_lr": 1e-3, "weight_decay": 0.01, "batch_size": 256},
+    optimization={"lr": 1e-3, "weight_decay": 0.01, "batch_size": 256},
 )
 """Masked encoding of tables after MET (Majmundar et al. 2022, arXiv:2206.08564).
 
@@ -26,6 +26,6 @@ JEPA = ijepa_recipe(
     context_share=0.5,
     min_context=2,
     predictor_depth=2,
-    optimization={"lr": 1e-3, "base_lr": 1e-3, "weight_decay": 0.01, "weight_decay_end": 0.01, "batch_size": 256},
+    optimization={"lr": 1e-3, "weight_decay": 0.01, "batch_size": 256},
 )
 """Latent prediction for tables after T-JEPA (Thimonier et al. 2024, arXiv:2410.05016): sets of random cells for blocks."""

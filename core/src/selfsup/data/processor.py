@@ -56,6 +56,12 @@ class Processor(ABC):
     ``window_start(t, None)``, by default the middle, gives the window of evaluation. An override of ``collate`` starts with
     :meth:`cut`, since samples that come from :meth:`encode` are whole. The key must not be joined into blocks.
     """
+    padded_key: ClassVar[str] = ""
+    """Key of a batch whose samples are filled up with zeros along time, and whose real steps ``length`` ([B] long) counts.
+
+    Empty where batches have no padding, or mark it by ``padding`` ([B, N] bool). No backbone may see padding; the conformance
+    kit checks it.
+    """
     batch_size: ClassVar[int] = 256
     """Samples that are embedded at a time, and those of a training step, where nobody says otherwise; fewer large ones."""
     columnar: ClassVar[bool] = False

@@ -9,26 +9,41 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from selfsup.testing.backbone_checks import BACKBONE_CHECKS, BackboneCase
     from selfsup.testing.cases import TaskCase
     from selfsup.testing.distributed_checks import check_two_processes
-    from selfsup.testing.kit import CheckResult, check_plugin, parametrize_specs, parametrize_tasks, task_cases
+    from selfsup.testing.kit import (
+        CheckResult,
+        backbone_cases,
+        check_plugin,
+        parametrize_backbones,
+        parametrize_specs,
+        parametrize_tasks,
+        task_cases,
+    )
     from selfsup.testing.spec_checks import check_entry_module_is_light, check_spec
     from selfsup.testing.task_checks import TASK_CHECKS
 
 __all__ = [
+    "BACKBONE_CHECKS",
     "TASK_CHECKS",
+    "BackboneCase",
     "CheckResult",
     "TaskCase",
+    "backbone_cases",
     "check_entry_module_is_light",
     "check_plugin",
     "check_spec",
     "check_two_processes",
+    "parametrize_backbones",
     "parametrize_specs",
     "parametrize_tasks",
     "task_cases",
 ]
 
 _HOMES = {
+    "BACKBONE_CHECKS": "backbone_checks",
+    "BackboneCase": "backbone_checks",
     "TASK_CHECKS": "task_checks",
     "CheckResult": "kit",
     "TaskCase": "cases",
@@ -36,6 +51,8 @@ _HOMES = {
     "check_plugin": "kit",
     "check_spec": "spec_checks",
     "check_two_processes": "distributed_checks",
+    "backbone_cases": "kit",
+    "parametrize_backbones": "kit",
     "parametrize_specs": "kit",
     "parametrize_tasks": "kit",
     "task_cases": "kit",

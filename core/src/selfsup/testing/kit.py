@@ -8,6 +8,10 @@ In a plugin's own tests::
     def test_task(case, check):
         check(case)
 
+    @parametrize_backbones(modality="vision")
+    def test_backbone(case, check):
+        check(case)
+
 A check that a task cannot meet is not left out but expected to fail, with a reason, and the test fails once it passes::
 
     @parametrize_tasks(modality="vision", expected_failures={("vision/x", "check_learning"): "why"})
@@ -21,11 +25,10 @@ from typing import Any
 
 from selfsup import specs
 from selfsup.registry import registry
+from selfsup.testing.backbone_checks import BACKBONE_CHECKS, BackboneCase
 from selfsup.testing.cases import TaskCase
 from selfsup.testing.spec_checks import check_entry_module_is_light, check_spec
 from selfsup.testing.task_checks import TASK_CHECKS
-
-Check = Callable[[TaskCase], None]
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,52 @@ def parametrize_tasks(
     return pytest.mark.parametrize(("case", "check"), params)
 
 
+def backbone_cases(
+    modality: str = "", provider: str = "", members: Mapping[str, Mapping[str, Any]] | None = None
+) -> list[BackboneCase]:
+    """Every registered backbone of its own name, and members of families.
+
+    Args:
+        modality: only this one's.
+        provider: only those that this distribution brings.
+        members: id of a member of a family (``transformers/bert`` of ``transformers/*``) to its options, small ones.
+    """
+    house = registry()
+    found = [
+        BackboneCase(spec.id, spec.modality)
+        for spec in house.backbones.values()
+        if not spec.id.endswith("/*")
+        and (not modality or spec.modality == modality)
+        and (not provider or house.provider(spec)[0] == provider)
+    ]
+    for id_, options in (members or {}).items():
+        found.append(BackboneCase(id_, house.get("backbone", id_).modality, options))
+    return found
+
+
+def parametrize_backbones(
+    *, modality: str = "", provider: str = "", members: Mapping[str, Mapping[str, Any]] | None = None
+) -> Any:
+    """A pytest decorator for ``test(case, check)`` over all checks of all backbones.
+
+    For the arguments see :func:`backbone_cases`. Each family of backbones needs a member.
+    """
+    import pytest
+
+    house = registry()
+    found = {id_.split("/")[0] for id_ in members or {}}
+    for spec in house.backbones.values():
+        chosen = (not modality or spec.modality == modality) and (not provider or house.provider(spec)[0] == provider)
+        if chosen and spec.id.endswith("/*") and spec.id.removesuffix("/*") not in found:
+            raise ValueError(f"no member of the family of backbones {spec.id} is named: members={{'{spec.id[:-1]}...': {{}}}}")
+    params = [
+        pytest.param(case, check, id=f"{case}-{check.__name__}")
+        for case in backbone_cases(modality, provider, members)
+        for check in BACKBONE_CHECKS
+    ]
+    return pytest.mark.parametrize(("case", "check"), params)
+
+
 def parametrize_specs(*, provider: str = "") -> Any:
     """A pytest decorator for ``test(spec)`` over all registered specs."""
     import pytest
@@ -98,6 +147,7 @@ def check_plugin(distribution: str, entry_module: str) -> list[CheckResult]:
     """Run every check on what a distribution registers; the results in the order they were made."""
     results = [_run("plugin", check_entry_module_is_light, entry_module)]
     results += [_run(spec.id, check_spec, spec) for spec in all_specs(distribution)]
+    results += [_run(case.id, check, case) for case in backbone_cases(provider=distribution) for check in BACKBONE_CHECKS]
     results += [_run(case.spec.id, check, case) for case in task_cases(provider=distribution) for check in TASK_CHECKS]
     return results
 

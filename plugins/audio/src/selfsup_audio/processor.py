@@ -62,6 +62,7 @@ class AudioProcessor(Processor):
 
     modality: ClassVar[str] = "audio"
     window_key: ClassVar[str] = "waveform"
+    padded_key: ClassVar[str] = "waveform"
     batch_size: ClassVar[int] = 64
     Config: ClassVar[type[Config]] = AudioProcessorConfig
     config: AudioProcessorConfig

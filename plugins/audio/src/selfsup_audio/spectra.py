@@ -101,7 +101,7 @@ class LogMel(nn.Module):
             length: [B] long, the samples that are real; the rest is zero.
 
         Returns:
-            [B, F, n_mels] float32, zero where it is padding (if standardised), and [B, F] bool, True where it is padding.
+            [B, F, n_mels] float32, zero where it is padding, and [B, F] bool, True where it is padding.
         """
         with torch.autocast(waveform.device.type, enabled=False):
             x = to_float(waveform)
@@ -115,7 +115,7 @@ class LogMel(nn.Module):
 
     def _standardized(self, x: Tensor, padding: Tensor) -> Tensor:
         if self.config.standardize == "none":
-            return x
+            return x.masked_fill(padding.unsqueeze(-1), 0.0)
         real = (~padding).unsqueeze(-1).to(x.dtype)
         if self.config.standardize == "fixed":
             return (x - FIXED_MEAN) / FIXED_STD * real
@@ -167,12 +167,17 @@ class MFCC(nn.Module):
         """As :meth:`LogMel.forward`: [B, F, n_features] float32, zero at padding, and [B, F] bool."""
         with torch.autocast(waveform.device.type, enabled=False):
             logarithm, padding = self.mel(waveform, length)
-            coefficients = (logarithm @ self.transform).masked_fill(padding.unsqueeze(-1), 0.0)
-            if not self.deltas:
-                return coefficients, padding
-            first = compute_deltas(coefficients.transpose(1, 2))
-            joined = torch.cat([coefficients, first.transpose(1, 2), compute_deltas(first).transpose(1, 2)], dim=-1)
-            return joined.masked_fill(padding.unsqueeze(-1), 0.0), padding
+            parts = [logarithm @ self.transform]
+            for _ in range(2 * self.deltas):
+                parts.append(compute_deltas(_last_repeated(parts[-1], padding).transpose(1, 2)).transpose(1, 2))
+            return torch.cat(parts, dim=-1).masked_fill(padding.unsqueeze(-1), 0.0), padding
+
+
+def _last_repeated(frames: Tensor, padding: Tensor) -> Tensor:
+    """[B, F, P] with each recording's last real frame in the place of those behind it, as differences are taken at an end."""
+    last = (~padding).sum(dim=1, keepdim=True) - 1
+    index = torch.minimum(torch.arange(frames.shape[1], device=frames.device).unsqueeze(0), last)
+    return frames.gather(1, index.unsqueeze(-1).expand(-1, -1, frames.shape[2]))
 
 
 def _fft_size(win: int, sample_rate: int, n_mels: int, fmin: float, fmax: float) -> int:

@@ -18,6 +18,7 @@ from selfsup.config import Config
 from selfsup.errors import ArtifactError, ConfigError, SelfsupError
 from selfsup.types import Batch, Info
 from selfsup_audio.backbones.architecture import make_config, no_dropout, place, read_architecture, read_config
+from selfsup_audio.backbones.convolutions import convolved, positions
 from selfsup_audio.backbones.frames import gathered
 from selfsup_audio.spectra import LogMel, LogMelConfig
 from selfsup_audio.waveforms import standardized, to_float
@@ -61,7 +62,9 @@ class TransformersAudioConfig(Config):
 class TransformersAudio(TokenBackbone):
     """A model of wav2vec 2.0's shape (Baevski et al. 2020, arXiv:2006.11477) of the transformers library.
 
-    The state dict is the library's own, but for a prefix. Positions come from a convolution over the tokens inside; with
+    The state dict is the library's own, but for a prefix. A recording gets the output that the library gives for it alone and
+    without padding, whatever its padding: the group norm of the base models takes its statistics over real samples only, where
+    the library's takes them over the padding as well. Positions come from a convolution over the tokens inside; with
     ``keep`` the other tokens are zero there and looked at by none, but are computed with, so that this saves no time. Tokens
     count as frames of :class:`~selfsup_audio.spectra.LogMel` do. Targets are the standardised log-mel energies of
     these windows. The embedding is the mean of the last layer at real tokens.
@@ -108,8 +111,10 @@ class TransformersAudio(TokenBackbone):
         length = batch["length"]
         x = standardized(batch["waveform"], length) if self.normalize else to_float(batch["waveform"])
         count = self.mel.n_frames(x.shape[1])
-        x = F.pad(x, (0, (count - 1) * self.hop + self.reach - x.shape[1]))
-        projected = self.model.feature_projection(self.model.feature_extractor(x).transpose(1, 2))
+        x = F.pad(x, (0, max(self.reach - x.shape[1], 0)))
+        # A recording that is shorter than a token's window has one token, of as much silence as is wanting.
+        features = convolved(self.model.feature_extractor, x, length.clamp(min=self.reach))
+        projected = self.model.feature_projection(features.transpose(1, 2))
         embeddings = projected[0] if isinstance(projected, tuple) else projected
         padding = torch.arange(count, device=length.device).unsqueeze(0) >= self.mel.frame_counts(length).unsqueeze(1)
         return Tokens(embeddings, torch.zeros_like(embeddings[:1]), (count,), padding)
@@ -135,7 +140,7 @@ class TransformersAudio(TokenBackbone):
             seen = seen & torch.zeros_like(seen).scatter(1, keep, True)
         # Before the convolution for positions, so that nothing of an unseen token comes through it.
         x = x * seen.unsqueeze(-1)
-        x = x + encoder.pos_conv_embed(x)
+        x = x + positions(encoder.pos_conv_embed, x, seen)
         if not self.norm_last:
             x = encoder.layer_norm(x)
         outputs: list[Tensor] = []

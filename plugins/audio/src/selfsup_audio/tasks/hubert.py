@@ -15,7 +15,8 @@ class TokenMFCC(ClusterFeatures):
     """13 mel-frequency cepstral coefficients with their first and second differences, averaged over the frames of a token.
 
     HuBERT's first features (Hsu et al. 2021, arXiv 2106.07447, section IV-B), there one a frame of 10 ms. Tokens share the clip
-    evenly along the first axis of their lattice; those of one time are given the same.
+    evenly along the first axis of their lattice; those of one time are given the same. Frames behind the end are left out of
+    the mean.
 
     Args:
         info: of the processor.
@@ -28,9 +29,12 @@ class TokenMFCC(ClusterFeatures):
 
     def forward(self, batch: Batch, grid: tuple[int, ...]) -> Tensor:
         """[B, N, 39]."""
-        frames: Tensor = self.mfcc(batch["waveform"], batch["length"])[0]
+        frames, padding = self.mfcc(batch["waveform"], batch["length"])
         with torch.autocast(frames.device.type, enabled=False):
             times = F.adaptive_avg_pool1d(frames.transpose(1, 2), grid[0]).transpose(1, 2)
+            # The frames of padding are zero: they are in the mean's number alone.
+            real = F.adaptive_avg_pool1d((~padding).to(frames.dtype).unsqueeze(1), grid[0]).transpose(1, 2)
+            times = times / real.clamp(min=1e-6)
         return times.repeat_interleave(torch.Size(grid[1:]).numel(), dim=1)
 
 

@@ -1,0 +1,77 @@
+"""The convolutions of the transformers library's speech models, so that they see nothing behind the end of a recording."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from selfsup_audio.backbones.tokens import surely_whole
+from selfsup_audio.waveforms import real_samples
+
+
+def convolved(extractor: Any, waveform: Tensor, length: Tensor) -> Tensor:
+    """The feature extractor's output, its group norm over what is real of each recording.
+
+    Args:
+        extractor: of a model of wav2vec 2.0's shape; has ``conv_layers``, of which one with a group norm is the first.
+        waveform: [B, T] float.
+        length: [B] long, real samples, at least as many as a frame of the last layer sees.
+
+    Returns:
+        [B, C, N].
+    """
+    x = waveform.unsqueeze(1)
+    for layer in extractor.conv_layers:
+        norm = getattr(layer, "layer_norm", None)
+        if not isinstance(norm, nn.GroupNorm):
+            x = layer(x)
+            continue
+        x = layer.conv(x)
+        kernel, stride = layer.conv.kernel_size[0], layer.conv.stride[0]
+        real = real_samples((length - kernel).div(stride, rounding_mode="floor") + 1, x.shape[-1])
+        x = layer.activation(norm(x) if surely_whole(~real) else norm_of_real(norm, x, real))
+    return x
+
+
+def norm_of_real(norm: nn.GroupNorm, x: Tensor, real: Tensor) -> Tensor:
+    """A group norm whose mean and variance are taken over the real frames of each sample.
+
+    Args:
+        norm: of as many groups as channels, as in wav2vec 2.0.
+        x: [B, C, F].
+        real: [B, F] bool; each sample has a real frame.
+
+    Returns:
+        [B, C, F] float32; what stands at other frames means nothing.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        weight = real.unsqueeze(2).float()
+        weight = weight / weight.sum(dim=1, keepdim=True)
+        centred = x.float() - x.float() @ weight
+        deviation = (centred.square() @ weight + norm.eps).sqrt()
+        return torch.addcmul(norm.bias.unsqueeze(1), centred, norm.weight.unsqueeze(1) / deviation)
+
+
+def positions(embedding: Any, x: Tensor, seen: Tensor) -> Tensor:
+    """What a convolution over the tokens says of their places, with zeros around the seen ones in every one of its layers.
+
+    Args:
+        embedding: the model's ``pos_conv_embed``: one convolution, perhaps behind a batch norm (HuBERT), or several layers
+            (data2vec).
+        x: [B, N, D], zero where a token is not seen.
+        seen: [B, N] bool.
+
+    Returns:
+        [B, N, D].
+    """
+    x, real = x.transpose(1, 2), seen.unsqueeze(1)
+    if layers := getattr(embedding, "layers", None):
+        for layer in layers:
+            x = layer(x * real)
+        return x.transpose(1, 2)
+    if getattr(embedding, "batch_norm", None) is not None:
+        x = embedding.batch_norm(x) * real
+    placed: Tensor = embedding.activation(embedding.padding(embedding.conv(x)))
+    return placed.transpose(1, 2)

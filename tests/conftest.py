@@ -18,6 +18,15 @@ TINY = [
 """Options of a pretraining that takes a second."""
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the kit's trainings as slow; the kit itself cannot, since a mark must be known where it is used."""
+    for item in items:
+        if isinstance(item, pytest.Function) and getattr(item, "callspec", None) is not None:
+            check = item.callspec.params.get("check")
+            if getattr(check, "__name__", "") == "check_learning":
+                item.add_marker(pytest.mark.slow)
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a command left: exit status and both outputs."""

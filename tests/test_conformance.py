@@ -1,5 +1,7 @@
 """Everything that is registered, composed tasks included, meets the conformance kit."""
 
+import pytest
+
 from selfsup.testing import (
     check_entry_module_is_light,
     check_spec,
@@ -35,5 +37,6 @@ def test_task(case, check):
     check(case)
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_gradients_of_one():
     assert check_two_processes(task_cases()) == {}

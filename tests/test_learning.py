@@ -14,6 +14,8 @@ import pytest
 
 import selfsup
 
+pytestmark = pytest.mark.slow
+
 _NETWORK = ("backbone", "processor")
 
 

@@ -27,6 +27,8 @@ from selfsup_bench.quality.measure import label_count, measure, scored
 from selfsup_bench.quality.tabular import GRID, tabular
 from selfsup_bench.quality.tfidf import ideographic, tfidf_log_probabilities
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

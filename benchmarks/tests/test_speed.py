@@ -19,6 +19,8 @@ from selfsup_bench.speed.measure import Figure, in_turn, peer, ratio_figure
 from selfsup_bench.speed.probes import embeddings
 from selfsup_bench.speed.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 
 def test_both_sides_are_measured_in_turn() -> None:
     order: list[str] = []

@@ -16,6 +16,8 @@ from selfsup.errors import ConfigError, NonFiniteLossError, RunError
 from selfsup.training import devices, launch
 from selfsup.training.config import RunConfig
 
+pytestmark = pytest.mark.slow
+
 OPTIONS: dict[str, Any] = {
     "data": "toy-sequences",
     "steps": 4,

@@ -19,6 +19,8 @@ import selfsup
 from selfsup.artifacts import RunDirectory
 from selfsup.training.stepper import Stepper
 
+pytestmark = pytest.mark.slow
+
 STEPS = 40
 OPTIONS: dict[str, Any] = {
     "data": "toy-sequences",

@@ -72,6 +72,20 @@ def _plain(column: Any) -> Any:
 
     if pa.types.is_dictionary(column.type):
         kind = pa.large_string() if pa.types.is_string_view(column.type.value_type) else column.type.value_type
-        parts = [chunk.dictionary.cast(kind).take(chunk.indices) for chunk in column.chunks]
+        parts = [_without_view(chunk.dictionary).take(chunk.indices) for chunk in column.chunks]
         return pa.chunked_array(parts, type=kind)
-    return column.cast(pa.large_string()) if pa.types.is_string_view(column.type) else column
+    if pa.types.is_string_view(column.type):
+        return pa.chunked_array([_without_view(chunk) for chunk in column.chunks], type=pa.large_string())
+    return column
+
+
+def _without_view(array: Any) -> Any:
+    """The array itself, or large strings in the place of string views."""
+    import pyarrow as pa
+
+    if not pa.types.is_string_view(array.type):
+        return array
+    try:
+        return array.cast(pa.large_string())
+    except pa.ArrowNotImplementedError:  # before Arrow 18
+        return pa.array(array.to_pylist(), type=pa.large_string())

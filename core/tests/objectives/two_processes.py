@@ -31,14 +31,15 @@ from selfsup.tasks.joint_embedding import JointEmbedding
 from selfsup.tasks.momentum import MomentumConfig
 from selfsup.types import Batch
 
-WORLD, BATCH, VIEWS, TOKENS, WIDTH = 2, 12, 4, 4, 6
+WORLD, BATCH, VIEWS, TOKENS, WIDTH = 2, 32, 4, 4, 6
 WIDTHS = {"hidden_dim": 10, "output_dim": 8, "bottleneck_dim": 5, "token_dim": 7, "n_prototypes": 9, "n_slices": 11}
 OPTIONS = {
     "simclr": (SIMCLR, {}),
     "dcl": (DCL, {}),
     "dclw": (DCL, {"sigma": 0.5}),
-    "mocov2": (MOCOV2, {"queue_size": 20}),
-    "mocov2-symmetric": (MOCOV2, {"queue_size": 20, "symmetric": True}),
+    "mocov2": (MOCOV2, {"queue_size": 50, "batch_norm_splits": 1}),
+    "mocov2-split": (MOCOV2, {"queue_size": 50}),
+    "mocov2-symmetric": (MOCOV2, {"queue_size": 50, "symmetric": True}),
     "mocov3": (MOCOV3, {}),
     "byol": (BYOL, {}),
     "simsiam": (SIMSIAM, {}),
@@ -48,7 +49,7 @@ OPTIONS = {
     "vicreg-wide": (VICREG, {"output_dim": 40}),
     "vicregl-wide": (VICREGL, {"n_matches": (3, 2), "output_dim": 40, "token_dim": 40}),
     "vicregl": (VICREGL, {"n_matches": (3, 2)}),
-    "swav": (SWAV, {"queue_size": 18, "queue_start": 0.0, "freeze_prototypes": 0.0}),
+    "swav": (SWAV, {"queue_size": 50, "queue_start": 0.0, "freeze_prototypes": 0.0}),
     "swav-without-queue": (SWAV, {"queue_size": 0, "freeze_prototypes": 0.0}),
     "dino": (DINO, {"freeze_last_layer": 0.0}),
     "tico": (TICO, {}),
@@ -115,6 +116,7 @@ def train(name: str, rank: int = 0, world: int = 1) -> dict[str, Tensor]:
     if world > 1:
         convert_sync_batchnorm(task)
     optimizer = torch.optim.SGD([p for p in task.parameters() if p.requires_grad], lr=0.5)
+    # What all processes share is drawn with the first one's, so that one process draws it, too.
     generator = torch.Generator().manual_seed(rank)
     rows = slice(rank * BATCH // world, (rank + 1) * BATCH // world)
     for step in range(2):

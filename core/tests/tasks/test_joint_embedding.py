@@ -15,6 +15,7 @@ from selfsup.errors import ConfigError
 from selfsup.objectives import DINO, VICRegL, VICRegLConfig
 from selfsup.plugins.builtin_objectives import SPECS
 from selfsup.tasks import Views, ViewsRecipe
+from selfsup.tasks.augmented import AugmentedTask
 from selfsup.tasks.joint_embedding import JointEmbedding, joint_embedding_recipe
 from selfsup.tasks.view_embedding import encode_views, token_locations
 from selfsup.testing.fake_device import fake_cuda
@@ -399,3 +400,49 @@ def test_objective_state_stays_in_evaluation_mode():
         before = {key: value.clone() for key, value in task.state_dict().items()}
         task(series(), seeded())
         assert all(torch.equal(value, before[key]) for key, value in task.state_dict().items())
+
+
+class NormBackbone(Backbone):
+    modality = "series"
+    embed_dim = 12
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(CHANNELS, self.embed_dim)
+        self.norm = nn.BatchNorm1d(self.embed_dim)
+
+    def forward(self, batch):
+        return Encoded(self.norm(self.layer(batch["x"].mean(dim=1))))
+
+
+@pytest.mark.parametrize("splits", [1, 2])
+def test_moco_splits_batch_norm_and_shuffles_its_keys(splits):
+    recipe = objective_recipe("mocov2")
+    defaults = {"queue_size": 32, "hidden_dim": 16, "output_dim": 16, "batch_norm_splits": splits}
+    task = joint_embedding_recipe(recipe, VIEWS, objective_defaults=defaults)
+    torch.manual_seed(0)
+    task = task.build(task.config(), NormBackbone(), {})
+    seen = []
+    task.objective.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    task(series(), seeded())
+    generator = seeded()
+    query_view, key_view = task.views(series(), generator)
+    order = torch.rand(BATCH, generator=generator).argsort() if splits == 2 else torch.arange(BATCH)
+
+    def groups(x):
+        linear = [task.backbone.layer(part.mean(dim=1)) for part in x.chunk(splits)]
+        return torch.cat([nn.functional.batch_norm(part, None, None, training=True) for part in linear])
+
+    with torch.no_grad():
+        torch.testing.assert_close(seen[0].online[0], task.projector(groups(query_view["x"])))
+        keys = task.projector(groups(key_view["x"][order]))
+        torch.testing.assert_close(seen[0].target[0][order], keys)
+    assert list(task.state_dict()) == list(task.eval().state_dict())
+    assert task.backbone.norm.running_mean.abs().max() > 0
+
+
+def test_a_queue_is_fitted_through_a_task_and_its_view():
+    task = small_task("mocov2")
+    assert "holds 20" in AugmentedTask(task, SeriesViews(SeriesViewsConfig(n_global=1), {})).fit_to_data(36, 16)
+    assert task.objective.queue.size == 20
+    assert small_task("byol").fit_to_data(36, 16) == ""

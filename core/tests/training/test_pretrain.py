@@ -433,3 +433,34 @@ def test_a_loop_of_ours_may_be_given_rows(tmp_path: Path) -> None:
     assert run.config.data == "<Dataset>"
     with pytest.raises(ConfigError, match="several devices read the data for themselves"):
         pretrain(tmp_path / "two", steps=1, data=rows, devices=2)
+
+
+def test_a_queue_that_is_longer_than_the_data_is_shortened_once_and_resumes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {"task": "sequence/mocov2", "overrides": {**HEADS, "queue_size": 5000}, "progress": True, "steps": 4}
+    straight = pretrain(tmp_path / "straight", **options)
+    said = [line for line in capsys.readouterr().err.splitlines() if "queue_size=5000" in line]
+    rows = RunDirectory(straight.dir).info()["data"]["rows"]
+    assert len(said) == 1
+    assert f"the queue holds {rows - 64}" in said[0]
+    state = torch.load(straight.dir / "checkpoints" / "last.pt", weights_only=True)["state"]["stepper"]["task"]
+    assert state["objective.queue.embeddings"].shape == (rows - 64, 8)
+    assert float(state["objective.queue.filled"].sum()) == rows - 64
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Stepper, "take", _stop_after(2))
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(tmp_path / "run", **options, checkpoint_every=1)
+    resumed = selfsup.pretrain(out=tmp_path / "run", resume=True, progress=False)
+    assert same(weights(resumed), weights(straight))
+
+
+def _stop_after(steps: int) -> Any:
+    take = Stepper.take
+
+    def taken(stepper: Stepper, batch: Any) -> None:
+        if stepper.step == steps:
+            raise KeyboardInterrupt
+        take(stepper, batch)
+
+    return taken

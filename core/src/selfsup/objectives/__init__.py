@@ -7,7 +7,7 @@ from selfsup.objectives.chance import chance_loss
 from selfsup.objectives.cola import COLA, COLAConfig, bilinear_contrast
 from selfsup.objectives.dcl import DCL, DCLConfig, dcl
 from selfsup.objectives.dino import DINO, DINOConfig, dino_loss
-from selfsup.objectives.distributed import SynchronizedBatchNorm, convert_sync_batchnorm
+from selfsup.objectives.distributed import SynchronizedBatchNorm, convert_split_batchnorm, convert_sync_batchnorm
 from selfsup.objectives.heads import CosineLinear, TokenHead, mlp
 from selfsup.objectives.kmeans import StreamingKMeans
 from selfsup.objectives.lejepa import LeJEPA, LeJEPAConfig, random_directions, sigreg
@@ -69,6 +69,7 @@ __all__ = [
     "batch_contrast",
     "bilinear_contrast",
     "chance_loss",
+    "convert_split_batchnorm",
     "convert_sync_batchnorm",
     "dcl",
     "dino_loss",

@@ -52,6 +52,18 @@ class Objective(nn.Module, ABC):
 
     Config: ClassVar[type[Config]]
 
+    def fit_to_data(self, rows: int, batch_size: int) -> str:
+        """Make what is kept of former batches fit the data, before the first step; called once, before anything is restored.
+
+        Args:
+            rows: training rows.
+            batch_size: samples of a step over all devices.
+
+        Returns:
+            A sentence that says what was changed; empty if nothing was.
+        """
+        return ""
+
     def after_step(self, progress: float) -> None:
         """Move schedules on after an optimizer step; ``progress`` is the finished part of the run, 0..1."""
 
@@ -70,6 +82,8 @@ class JointEmbeddingObjective(Objective):
     """Whether views beyond the first two are of use to it (SwAV, DINO, LeJEPA)."""
     one_way: bool = False
     """Whether only the first view goes through the online network and only the second through the target (MoCo v2, TiCo)."""
+    batch_norm_splits: int = 1
+    """Groups of a batch that batch norm looks at apart; above 1 the target network's batch is shuffled, too (MoCo v2)."""
     keeps_target: ClassVar[bool] = False
     """Whether the paper evaluates the target network's backbone and not the trained one (DINO)."""
 

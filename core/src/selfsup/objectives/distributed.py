@@ -7,14 +7,20 @@ the gradients that one process would give on the joined batch. In one process ev
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 M = TypeVar("M", bound=nn.Module)
+
+SMALLEST_GROUP = 8
+"""Least samples that :class:`SplitBatchNorm` takes statistics of; 32 in MoCo's paper (256 images on 8 GPUs)."""
 
 
 def world_size() -> int:
@@ -124,10 +130,14 @@ class SynchronizedBatchNorm(_BatchNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise [B, C, ...]."""
-        output = self._normalize(input) if self.training and world_size() > 1 else super().forward(input)
+        output = self._normalize(input) if self._is_split(input) else super().forward(input)
         for child in self.children():
             output = child(output)
         return output
+
+    def _is_split(self, input: Tensor) -> bool:
+        """Whether the statistics are not those of the rows at hand."""
+        return self.training and world_size() > 1
 
     def _normalize(self, x: Tensor) -> Tensor:
         full = x if x.dtype == torch.float64 else x.float()
@@ -147,15 +157,69 @@ class SynchronizedBatchNorm(_BatchNorm):
             output = output + self.bias.view(shape)
         return output.to(x.dtype)
 
-    @torch.no_grad()
     def _track(self, mean: Tensor, var: Tensor, count: int) -> None:
+        self._move_statistics(mean, var * (count / max(count - 1, 1)))
+
+    @torch.no_grad()
+    def _move_statistics(self, mean: Tensor, unbiased: Tensor) -> None:
         if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
             return
         self.num_batches_tracked.add_(1)
         share: float | Tensor = self.momentum if self.momentum is not None else 1 / self.num_batches_tracked.float()
-        unbiased = var * (count / max(count - 1, 1))
         self.running_mean.add_((mean.to(self.running_mean.dtype) - self.running_mean) * share)
         self.running_var.add_((unbiased.to(self.running_var.dtype) - self.running_var) * share)
+
+
+class SplitBatchNorm(SynchronizedBatchNorm):
+    """Batch norm over groups of neighbouring samples of the global batch, each by itself, as devices without synced norm do.
+
+    Where the batch norm is over the whole batch, a query can find its key by the statistics that both share (He et al. 2019,
+    arXiv:1911.05722, section 3.3). Groups are halved in number until each has at least 8 samples, as many as every other, and
+    lies on one device; a single group is the whole batch. The running statistics are those of all groups, averaged.
+
+    Args:
+        num_features: C.
+        eps: added to the variance.
+        momentum: of the running statistics.
+        affine: whether there are a scale and a shift.
+        track_running_stats: whether there are running statistics.
+        splits: most groups of a global batch.
+    """
+
+    def __init__(
+        self, num_features: int, eps: float, momentum: float | None, affine: bool, track_running_stats: bool, *, splits: int
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats)
+        self.splits = splits
+
+    def groups(self, rows: int) -> int:
+        """Number of groups of a global batch of ``rows`` samples."""
+        count = self.splits
+        while count > 1 and (rows % count or rows // count < SMALLEST_GROUP or count % world_size()):
+            count //= 2
+        return max(count, 1)
+
+    def _is_split(self, input: Tensor) -> bool:
+        return self.training and self.groups(len(input) * world_size()) > 1
+
+    def _normalize(self, x: Tensor) -> Tensor:
+        groups = self.groups(len(x) * world_size())
+        if groups == 1:
+            return super()._normalize(x)
+        parts = x.chunk(groups // world_size())
+        shape = (len(parts), x.shape[1])
+        full = torch.float64 if x.dtype == torch.float64 else torch.float32
+        means, variances = torch.zeros(shape, dtype=full, device=x.device), torch.zeros(shape, dtype=full, device=x.device)
+        # With a momentum of 1 the "running" statistics are those of the group.
+        output = torch.cat(
+            [
+                F.batch_norm(part, means[k], variances[k], self.weight, self.bias, True, 1.0, self.eps)
+                for k, part in enumerate(parts)
+            ]
+        )
+        mean, var = mean_over_ranks(torch.stack([means.mean(dim=0), variances.mean(dim=0)]))
+        self._move_statistics(mean, var)
+        return output
 
 
 def convert_sync_batchnorm(module: M) -> M:
@@ -164,14 +228,29 @@ def convert_sync_batchnorm(module: M) -> M:
     Returns:
         ``module`` itself, or its replacement where it is a batch norm.
     """
+    return _convert(module, SynchronizedBatchNorm)
+
+
+def convert_split_batchnorm(module: M, splits: int) -> M:
+    """Replace every batch norm in ``module`` by a :class:`SplitBatchNorm`; weights, statistics and their names stay.
+
+    Args:
+        module: a network.
+        splits: most groups of a global batch.
+
+    Returns:
+        ``module`` itself, or its replacement where it is a batch norm.
+    """
+    return _convert(module, partial(SplitBatchNorm, splits=splits))
+
+
+def _convert(module: M, kind: Callable[[int, float, float | None, bool, bool], _BatchNorm]) -> M:
     if isinstance(module, _BatchNorm) and not isinstance(module, SynchronizedBatchNorm):
-        norm = SynchronizedBatchNorm(
-            module.num_features, module.eps, module.momentum, module.affine, module.track_running_stats
-        )
+        norm = kind(module.num_features, module.eps, module.momentum, module.affine, module.track_running_stats)
         norm._parameters = module._parameters
         norm._buffers = module._buffers
         norm._modules = module._modules
         return cast(M, norm.train(module.training))
     for name, child in module.named_children():
-        setattr(module, name, convert_sync_batchnorm(child))
+        setattr(module, name, _convert(child, kind))
     return module

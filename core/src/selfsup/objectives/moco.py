@@ -12,10 +12,10 @@ from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, Objecti
 from selfsup.objectives.chance import chance_loss
 from selfsup.objectives.distributed import gather, rank, world_size
 from selfsup.objectives.heads import mlp
-from selfsup.objectives.queue import EmbeddingQueue
+from selfsup.objectives.queue import EmbeddingQueue, fitting_size, queue_note
 
 
-def queue_contrast(query: Tensor, key: Tensor, queue: Tensor, temperature: float) -> Tensor:
+def queue_contrast(query: Tensor, key: Tensor, queue: Tensor, temperature: float, filled: Tensor | None = None) -> Tensor:
     """InfoNCE against a queue of negatives (He et al. 2019, arXiv:1911.05722, equation 1).
 
     Args:
@@ -23,12 +23,21 @@ def queue_contrast(query: Tensor, key: Tensor, queue: Tensor, temperature: float
         key: [B, P], the positives, without gradient.
         queue: [Q, P], negatives of unit length.
         temperature: divides the cosines.
+        filled: [Q], 0 where a place of the queue holds nothing yet and is no negative; None: all hold something. While none
+            does, the keys of the batch's other samples are the negatives: a first step without any would teach nothing.
 
     Returns:
         Scalar.
     """
     query, key = F.normalize(query, dim=1), F.normalize(key, dim=1)
-    logits = torch.cat([(query * key).sum(dim=1, keepdim=True), query @ queue.to(query.dtype).T], dim=1) / temperature
+    positive, negative = (query * key).sum(dim=1, keepdim=True), query @ queue.to(query.dtype).T
+    if filled is not None:
+        keys = gather(key)
+        own = torch.arange(len(query), device=query.device) + rank() * len(query)
+        itself = own[:, None] == torch.arange(len(keys), device=query.device)
+        stand_ins = (query @ keys.T).masked_fill(itself | filled.any(), float("-inf"))
+        negative = torch.cat([negative.masked_fill(filled == 0, float("-inf")), stand_ins], dim=1)
+    logits = torch.cat([positive, negative], dim=1) / temperature
     return F.cross_entropy(logits, torch.zeros(len(query), dtype=torch.long, device=query.device))
 
 
@@ -54,7 +63,9 @@ class MoCoV2Config(Config):
     temperature: float = Field(default=0.2, gt=0)
     """Divides the cosines (paper: 0.2)."""
     queue_size: int = Field(default=65536, ge=1)
-    """Number of negatives (paper: 65536); more than a few passes over a small data set are stale."""
+    """Number of negatives (paper: 65536); a run takes no more than its rows less a batch."""
+    batch_norm_splits: int = Field(default=8, ge=1)
+    """Groups of a batch that batch norm looks at apart, with shuffled keys (paper: 8, one a GPU); 1: the whole batch."""
     symmetric: bool = False
     """Let both views be query and key, at twice the cost (paper: no)."""
     hidden_dim: int = Field(default=2048, ge=1)
@@ -66,8 +77,10 @@ class MoCoV2Config(Config):
 class MoCoV2(JointEmbeddingObjective):
     """InfoNCE between a query and its key from the momentum network, with a queue of former keys as negatives.
 
-    The keys' batch is not shuffled over the devices (the paper's shuffling BN): statistics are those of the global batch, or of
-    one process.
+    Places of the queue that hold nothing yet are no negatives; while it fills, the loss rises with their number, as
+    ``chance_loss`` does. Where the backbone has batch norm, the paper's shuffling BN
+    (He et al. 2019, arXiv:1911.05722, section 3.3) keeps a query from finding its key by their statistics: these are taken
+    over groups of the batch, and the keys' batch is shuffled, on one device as on several.
     """
 
     Config = MoCoV2Config
@@ -77,7 +90,18 @@ class MoCoV2(JointEmbeddingObjective):
         super().__init__()
         self.config = config
         self.one_way = not config.symmetric
+        self.batch_norm_splits = config.batch_norm_splits
         self.queue = EmbeddingQueue(config.queue_size, config.output_dim)
+
+    def fit_to_data(self, rows: int, batch_size: int) -> str:
+        """Make the queue no longer than the data allow."""
+        # Both views of a sample enter the queue where both are keys.
+        views = 2 if self.config.symmetric else 1
+        size = fitting_size(self.config.queue_size, views * rows, views * batch_size)
+        if size == self.queue.size:
+            return ""
+        self.queue = EmbeddingQueue(size, self.config.output_dim)
+        return queue_note(self.config.queue_size, size, rows)
 
     def build_projector(self, embed_dim: int) -> nn.Module:
         """Two layers without batch norm."""
@@ -85,17 +109,18 @@ class MoCoV2(JointEmbeddingObjective):
 
     def forward(self, embeddings: ViewEmbeddings) -> LossOutput:
         """The loss of one batch; its keys then enter the queue."""
-        # A copy, for the queue changes before the backward pass reads it.
-        negatives = self.queue.embeddings.clone()
+        # Copies, for the queue changes before the backward pass reads them.
+        negatives, filled = self.queue.embeddings.clone(), self.queue.filled.clone()
         pairs = list(zip(embeddings.online, reversed(embeddings.target), strict=True))
-        losses = [queue_contrast(query, key, negatives, self.config.temperature) for query, key in pairs]
+        losses = [queue_contrast(query, key, negatives, self.config.temperature, filled) for query, key in pairs]
         if self.training:
             for _, key in pairs:
                 self.queue.push(F.normalize(key, dim=1))
         similarity = F.cosine_similarity(pairs[0][0].detach(), pairs[0][1]).mean()
         loss = torch.stack(losses).mean()
-        metrics = {"positive_similarity": similarity, "chance_loss": chance_loss(1 + self.config.queue_size, loss)}
-        return LossOutput(loss, metrics)
+        held = filled.sum()
+        candidates = torch.where(held > 0, 1 + held, float(len(pairs[0][1]) * world_size()))
+        return LossOutput(loss, {"positive_similarity": similarity, "chance_loss": chance_loss(candidates, loss)})
 
 
 class MoCoV3Config(Config):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from selfsup.objectives.distributed import gather
 
@@ -18,13 +17,16 @@ class EmbeddingQueue(nn.Module):
     """
 
     embeddings: Tensor
+    """[size, dim], zeros where nothing is stored yet."""
     position: Tensor
+    """Where the next embedding goes."""
     filled: Tensor
+    """[size] float, 1 where an embedding is stored and 0 where none is yet: those places must not count."""
 
     def __init__(self, size: int, dim: int) -> None:
         super().__init__()
         self.size = size
-        self.register_buffer("embeddings", F.normalize(torch.randn(size, dim), dim=1))
+        self.register_buffer("embeddings", torch.zeros(size, dim))
         self.register_buffer("position", torch.zeros((), dtype=torch.long))
         self.register_buffer("filled", torch.zeros(size))
 
@@ -37,3 +39,25 @@ class EmbeddingQueue(nn.Module):
         self.embeddings.index_copy_(0, index, rows.to(self.embeddings.dtype))
         self.filled.index_fill_(0, index, 1.0)
         self.position.add_(len(rows)).remainder_(self.size)
+
+
+def fitting_size(size: int, rows: int, batch_size: int) -> int:
+    """``size``, or as many embeddings as a data set has for a queue.
+
+    A queue of more than ``rows - batch_size`` holds older embeddings of the very samples of the batch, which are then their own
+    negatives. It is never made smaller than half of the rows, so that a batch of nearly all of them finds something in it.
+
+    Args:
+        size: the wanted number of embeddings.
+        rows: training rows.
+        batch_size: samples of a step over all devices.
+    """
+    return min(size, max(rows - batch_size, rows // 2, 1))
+
+
+def queue_note(wanted: int, size: int, rows: int) -> str:
+    """What a run says where :func:`fitting_size` made a queue shorter."""
+    return (
+        f"objective.queue_size={wanted} is more than {rows} rows fill without a row meeting its own older embeddings: "
+        f"the queue holds {size}."
+    )

@@ -11,7 +11,7 @@ from selfsup.config import Config
 from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, ViewEmbeddings
 from selfsup.objectives.distributed import max_over_ranks, sum_over_ranks, world_size
 from selfsup.objectives.heads import mlp
-from selfsup.objectives.queue import EmbeddingQueue
+from selfsup.objectives.queue import EmbeddingQueue, fitting_size, queue_note
 
 
 @torch.no_grad()
@@ -91,9 +91,19 @@ class SwAV(JointEmbeddingObjective):
         self.config = config
         self.prototypes = nn.Linear(config.output_dim, config.n_prototypes, bias=False)
         self._normalize_prototypes()
-        queues = [EmbeddingQueue(config.queue_size, config.output_dim) for _ in range(2 if config.queue_size else 0)]
-        self.queues = nn.ModuleList(queues)
+        self.queues = self._make_queues(config.queue_size)
         self.register_buffer("queue_on", torch.tensor(float(config.queue_start == 0)))
+
+    def _make_queues(self, size: int) -> nn.ModuleList:
+        return nn.ModuleList(EmbeddingQueue(size, self.config.output_dim) for _ in range(2 if size else 0))
+
+    def fit_to_data(self, rows: int, batch_size: int) -> str:
+        """Make the queues no longer than the data allow."""
+        size = fitting_size(self.config.queue_size, rows, batch_size)
+        if size == self.config.queue_size:
+            return ""
+        self.queues = self._make_queues(size)
+        return queue_note(self.config.queue_size, size, rows)
 
     def build_projector(self, embed_dim: int) -> nn.Module:
         """Two layers."""

@@ -51,6 +51,10 @@ class AugmentedTask(PretextTask):
         output: StepOutput = self.task(self.augmentation(batch, generator)[0], generator)
         return output
 
+    def fit_to_data(self, rows: int, batch_size: int) -> str:
+        """Hand on."""
+        return self.task.fit_to_data(rows, batch_size)
+
     def after_backward(self, progress: float) -> None:
         """Hand on."""
         self.task.after_backward(progress)

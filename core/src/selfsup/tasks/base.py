@@ -75,6 +75,18 @@ class PretextTask(nn.Module, ABC):
     def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
         """The loss of one batch."""
 
+    def fit_to_data(self, rows: int, batch_size: int) -> str:
+        """Make what is kept of former batches fit the data, before the first step; called once, before anything is restored.
+
+        Args:
+            rows: training rows.
+            batch_size: samples of a step over all devices.
+
+        Returns:
+            A sentence that says what was changed; empty if nothing was.
+        """
+        return ""
+
     def after_backward(self, progress: float) -> None:
         """Change gradients before the optimizer step; ``progress`` is the finished part of the run, 0..1."""
 

@@ -13,10 +13,11 @@ from selfsup.config import Config
 from selfsup.errors import ConfigError
 from selfsup.layers import merge_layers
 from selfsup.objectives.base import JointEmbeddingObjective, ObjectiveRecipe, ViewEmbeddings
+from selfsup.objectives.distributed import SplitBatchNorm, convert_split_batchnorm
 from selfsup.tasks.base import PretextTask, StepOutput, TaskRecipe, Views, ViewsRecipe
 from selfsup.tasks.momentum import MomentumConfig, MomentumEncoder
 from selfsup.tasks.sections import accepts, join_sections, with_defaults
-from selfsup.tasks.view_embedding import Branch, embed_views, token_locations
+from selfsup.tasks.view_embedding import Branch, embed_shuffled, embed_views, token_locations
 from selfsup.types import Batch, Info
 
 
@@ -43,6 +44,8 @@ class JointEmbedding(PretextTask):
         self.views = views
         self.objective = objective
         token_projector = objective.build_token_projector(backbone.embed_dim) if objective.uses_tokens else None
+        if objective.batch_norm_splits > 1:
+            backbone = convert_split_batchnorm(backbone, objective.batch_norm_splits)
         self.backbone = backbone
         self.projector = objective.build_projector(backbone.pooled_dim)
         self.token_projector = token_projector
@@ -68,7 +71,7 @@ class JointEmbedding(PretextTask):
             online = list(self.predictor(torch.cat(projections)).split([len(view) for view in projections]))
         embeddings = ViewEmbeddings(
             online=_full_precision(online),
-            target=_full_precision(self._target(target_views, projections[:n_global])),
+            target=_full_precision(self._target(target_views, projections[:n_global], generator)),
             n_global=n_global,
             online_tokens=_full_precision([view.tokens for view in tokens if view.tokens is not None]),
             locations=_locations(views, tokens),
@@ -83,13 +86,19 @@ class JointEmbedding(PretextTask):
             output = self.objective(embeddings)
         return StepOutput(output.loss, output.metrics)
 
-    def _target(self, views: Sequence[Batch], projections: list[Tensor]) -> list[Tensor]:
+    def _target(self, views: Sequence[Batch], projections: list[Tensor], generator: torch.Generator | None) -> list[Tensor]:
         if self.momentum is not None:
+            if self.momentum.training and any(isinstance(part, SplitBatchNorm) for part in self.momentum.modules()):
+                return embed_shuffled(self.momentum, views, generator)
             targets: list[Tensor] = self.momentum(views)[0]
             return targets
         if self.objective.target == "stop-gradient":
             return [projection.detach() for projection in projections]
         return []
+
+    def fit_to_data(self, rows: int, batch_size: int) -> str:
+        """Let the objective fit what it keeps to the data."""
+        return self.objective.fit_to_data(rows, batch_size)
 
     def after_backward(self, progress: float) -> None:
         """Let the objective change gradients."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from selfsup.backbones import Backbone, Encoded
 from selfsup.errors import ConfigError
+from selfsup.objectives.distributed import from_first_rank, gather, rank, world_size
 from selfsup.types import Batch
 
 
@@ -57,6 +58,30 @@ def embed_views(
             )
         projected.append(view._replace(tokens=token_projector(view.tokens)))
     return projections, projected
+
+
+@torch.no_grad()
+def embed_shuffled(branch: nn.Module, views: Sequence[Batch], generator: torch.Generator | None) -> list[Tensor]:
+    """Embed views with the samples of the global batch in random order, and give them back in their own.
+
+    This is MoCo's shuffling BN (He et al. 2019, arXiv:1911.05722, section 3.3): statistics of batch norm that are taken over
+    a part of the batch then come from other samples than those of the queries.
+
+    Args:
+        branch: a :class:`Branch`, perhaps in a wrapper.
+        views: the augmented batches, all of B samples.
+        generator: source of the order, of which all processes take the first one's; None: torch's global one.
+
+    Returns:
+        Per view its projection [B, P].
+    """
+    first = next(iter(views[0].values()))
+    rows, device = len(first), first.device
+    order = from_first_rank(torch.rand(rows * world_size(), generator=generator, device=device).argsort())
+    own = slice(rank() * rows, (rank() + 1) * rows)
+    mixed = [{key: gather(value)[order[own]] for key, value in view.items()} for view in views]
+    inverse = order.argsort()[own]
+    return [gather(projection)[inverse] for projection in branch(mixed)[0]]
 
 
 def encode_views(backbone: Backbone, views: Sequence[Batch]) -> list[Encoded]:

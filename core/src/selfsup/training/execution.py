@@ -77,6 +77,9 @@ def execute(config: RunConfig, out: Path, *, resume: bool, progress: bool = True
                 lengths=shown_lengths(data.store, data.processor),
             )
             task, backbone_options = setup.build_task(config, data.info)
+            note = task.fit_to_data(len(data.store), config.optimization.batch_size)
+            if note and main:
+                reporter.message(note)
             task = _place(task, config, fabric)
             directory = _open(config, out, resume, data, fabric)
             with _status(directory, fabric) as outcome:

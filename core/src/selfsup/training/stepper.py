@@ -186,7 +186,8 @@ def clip_each(gradients: list[Tensor], max_norm: float) -> Tensor | None:
     norms = torch.stack([sharding.whole(norm) for norm in torch._foreach_norm(gradients)])
     factors = (max_norm / (norms + 1e-6)).clamp(max=1.0)
     torch._foreach_mul_([sharding.own_part(gradient) for gradient in gradients], list(factors.unbind()))
-    return norms.norm()
+    whole: Tensor = torch.linalg.vector_norm(norms)
+    return whole
 
 
 def split_batch(batch: Batch, parts: int) -> Iterator[Batch]:

@@ -74,6 +74,15 @@ def test_smooth_l1_of_representations_by_hand(beta: float) -> None:
     assert jepa_loss(p.bfloat16(), t.bfloat16(), None).loss.dtype == torch.float32
 
 
+def test_the_squared_error_of_representations_by_hand() -> None:
+    p, t = torch.randn(3, 5, 4, dtype=torch.float64), torch.randn(3, 5, 4, dtype=torch.float64)
+    p.requires_grad_()
+    output = jepa_loss(p, t, None, None)
+    assert output.loss.item() == pytest.approx(float((p - t).detach().square().mean()), abs=1e-12)
+    (gradient,) = torch.autograd.grad(output.loss, p)
+    torch.testing.assert_close(gradient, 2 * (p - t).detach() / p.numel(), atol=1e-12, rtol=0)
+
+
 def test_average_of_top_layers_by_hand() -> None:
     layers = [torch.randn(2, 3, 8, dtype=torch.float64, generator=generator(seed)) for seed in range(4)]
     wanted = (norm(layers[2].numpy()) + norm(layers[3].numpy())) / 2

@@ -40,8 +40,8 @@ class Data2VecConfig(Config):
     """Least and largest height / width of a masked block; 0.3 to 1/0.3 in BEiT."""
     top_layers: int = Field(default=6, ge=1)
     """Last layers of the teacher that are averaged, all if it has fewer; the paper: 6 for images, 8 for speech, 10 for text."""
-    beta: float = Field(default=2.0, gt=0)
-    """Where smooth L1 goes from squared to absolute error; 2 for images in the paper, 4 for text (speech: squared error)."""
+    beta: float | None = Field(default=2.0, gt=0)
+    """Where smooth L1 goes from squared to absolute error; 2 for images in the paper, 4 for text; None: squared (speech)."""
     head_layers: Literal[1, 2] = 1
     """Linear layers of the head, with GELU between; 1 for images and speech in the paper, 2 for text."""
     teacher: TeacherConfig = TeacherConfig(start=0.999, end=0.9999, ramp=0.075)

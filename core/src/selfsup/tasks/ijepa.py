@@ -179,14 +179,14 @@ class IJEPA(JointEmbeddingPrediction):
         return mask if order is None else shuffled(mask, order)
 
 
-def jepa_loss(prediction: Tensor, target: Tensor, weight: Tensor | None, beta: float = 1.0) -> StepOutput:
-    """Smooth L1 between representations, averaged over channels and then over tokens, in float32 at least.
+def jepa_loss(prediction: Tensor, target: Tensor, weight: Tensor | None, beta: float | None = 1.0) -> StepOutput:
+    """Smooth L1 (or squared error) between representations, averaged over channels, then over tokens, in float32 at least.
 
     Args:
         prediction: [..., D].
         target: [..., D], without gradient.
         weight: [...] bool or float, which tokens count; None: all.
-        beta: where the squared error goes over into the absolute one; 0: absolute throughout.
+        beta: where the squared error goes over into the absolute one; 0: absolute throughout; None: squared throughout.
 
     Returns:
         The loss, and ``target_std``: the targets' standard deviation over all tokens, averaged over channels; it falls in a
@@ -194,7 +194,10 @@ def jepa_loss(prediction: Tensor, target: Tensor, weight: Tensor | None, beta: f
     """
     if prediction.dtype != torch.float64:
         prediction, target = prediction.float(), target.float()
-    loss = F.smooth_l1_loss(prediction, target, reduction="none", beta=beta).mean(dim=-1)
+    if beta is None:
+        loss = F.mse_loss(prediction, target, reduction="none").mean(dim=-1)
+    else:
+        loss = F.smooth_l1_loss(prediction, target, reduction="none", beta=beta).mean(dim=-1)
     spread = target.flatten(0, -2).std(dim=0).mean()
     return StepOutput.of(mean_term(loss, weight), metrics={"target_std": spread})
 

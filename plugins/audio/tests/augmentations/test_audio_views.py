@@ -4,6 +4,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from selfsup.registry import registry
 from selfsup_audio.augmentations import AudioViews, AudioViewsConfig, SupervisedAudioViewsConfig
 from selfsup_audio.mock import mock_rows
 from selfsup_audio.processor import AudioProcessor, AudioProcessorConfig
@@ -131,3 +132,32 @@ def test_supervised_views_are_light() -> None:
 def test_options_that_cannot_be_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         AudioViewsConfig(**options)
+
+
+def test_views_of_one_segment_overlap_and_lie_in_it() -> None:
+    length = torch.tensor([4000, 4000, 2500, 900] * 50)
+    recordings = {"waveform": torch.ones(200, 4000), "length": length}
+    options = {**PLAIN, "longest_seconds": 0.125, "n_global": 2}
+    starts: list[torch.Tensor] = []
+    for same in (True, False):
+        first, second = views(recordings, same_segment=same, **options)
+        begin = torch.stack([(view["crop"][:, 0, 0] * 4000).round() for view in (first, second)])
+        end = begin + torch.stack([first["length"], second["length"]])
+        assert (begin >= 0).all()
+        assert (end <= length).all()
+        apart = (begin.amax(dim=0) >= end.amin(dim=0))[length > 1000]
+        if same:
+            assert not apart.any()
+            assert (end.amax(dim=0) - begin.amin(dim=0) <= 1000).all()
+            starts += [begin[0, length == 4000]]
+        else:
+            assert apart.double().mean() > 0.3
+    assert starts[0].min() < 300
+    assert starts[0].max() > 2700
+
+
+def test_byol_a_takes_both_views_from_one_segment_of_a_recording() -> None:
+    recipe = registry().task_recipe(registry().get("task", "audio/byol-a"))
+    config: Any = recipe.config()
+    assert config.views.same_segment
+    assert config.views.longest_seconds == 0.96

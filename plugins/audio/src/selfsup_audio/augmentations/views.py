@@ -13,7 +13,7 @@ from selfsup.tasks import Views, ViewsRecipe
 from selfsup.types import Batch, Info
 from selfsup_audio.augmentations.equalizer import equalize
 from selfsup_audio.augmentations.mixing import add_noise, change_gain, mix_with_others
-from selfsup_audio.augmentations.windows import locations, random_windows, read_windows
+from selfsup_audio.augmentations.windows import locations, random_segments, random_windows, read_windows
 from selfsup_audio.waveforms import to_float
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -30,6 +30,8 @@ class AudioViewsConfig(Config):
     """Local views: short windows; 0 in the paper."""
     longest_seconds: float | None = Field(1.0, gt=0)
     """Shares are of so many seconds where a recording is longer: 0.96 in the paper; None: always of the whole recording."""
+    same_segment: bool = False
+    """Take all views of a recording from one random segment of ``longest_seconds``, as the paper does; else from anywhere."""
     global_share: Range = (0.6, 1.0)
     """Smallest and largest part of a recording that a global view is of; all of its 0.96 seconds in the paper."""
     local_share: Range = (0.2, 0.5)
@@ -100,13 +102,16 @@ class AudioViews(Views):
     def forward(self, batch: Batch, generator: torch.Generator | None) -> list[Batch]:
         """``n_global`` views of ``waveform`` ([B, T], int16 or float in -1..1), then ``n_local`` shorter ones."""
         waveform, length = to_float(batch["waveform"]), batch["length"]
+        within = random_segments(length, self._longest, generator=generator) if self.config.same_segment else None
         shares = [self.config.global_share] * self.n_global + [self.config.local_share] * self.n_local
-        return [self._view(waveform, length, share, generator) for share in shares]
+        return [self._view(waveform, length, within, share, generator) for share in shares]
 
-    def _view(self, waveform: Tensor, length: Tensor, share: Range, generator: torch.Generator | None) -> Batch:
+    def _view(
+        self, waveform: Tensor, length: Tensor, within: Tensor | None, share: Range, generator: torch.Generator | None
+    ) -> Batch:
         config, source_samples = self.config, waveform.shape[1]
         samples = max(round(min(source_samples, self._longest) * share[1]), 1)
-        windows = random_windows(length, share, config.speed, longest=self._longest, generator=generator)
+        windows = random_windows(length, share, config.speed, longest=self._longest, within=within, generator=generator)
         x, real = read_windows(waveform, windows, samples, resampled=config.speed != (1.0, 1.0))
         if config.mixup > 0:
             x = mix_with_others(x, real, config.mixup, generator=generator)

@@ -32,6 +32,7 @@ def random_windows(
     speed: tuple[float, float],
     *,
     longest: int | None = None,
+    within: Tensor | None = None,
     generator: torch.Generator | None,
 ) -> Windows:
     """Draw a window for each recording, wholly within what is real of it.
@@ -41,6 +42,8 @@ def random_windows(
         share: smallest and largest part of the recording that is read.
         speed: slowest and fastest; uniform in its logarithm. 2 is an octave up in half of the time.
         longest: samples that the share is of where a recording has more; None: always of all.
+        within: [B, 1] long, where segments of ``longest`` samples begin (:func:`random_segments`); windows lie in these. None:
+            anywhere in the recording.
         generator: source of randomness.
     """
     n, device = length.shape[0], length.device
@@ -48,10 +51,18 @@ def random_windows(
     part = uniform((n, 1), *share, generator=generator, device=device)
     whole = total if longest is None else total.clamp(max=longest)
     extent = torch.minimum((part * whole).floor().long().clamp(min=1), whole)
-    room = total - extent
+    room = (total if within is None else whole) - extent
     start = torch.minimum((torch.rand((n, 1), generator=generator, device=device) * (room + 1)).floor().long(), room)
+    start = start if within is None else start + within
     octaves = uniform((n, 1), math.log(speed[0]), math.log(speed[1]), generator=generator, device=device)
     return Windows(start, extent, (octaves.exp() * _ONE).round().long())
+
+
+def random_segments(length: Tensor, longest: int, *, generator: torch.Generator | None) -> Tensor:
+    """[B, 1] long, where a random segment of ``longest`` samples begins in each recording; 0 in one that is not longer."""
+    room = (length.unsqueeze(1) - longest).clamp(min=0)
+    drawn = torch.rand((length.shape[0], 1), generator=generator, device=length.device)
+    return torch.minimum((drawn * (room + 1)).floor().long(), room)
 
 
 def read_windows(waveform: Tensor, windows: Windows, n_samples: int, *, resampled: bool) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ RECIPE = joint_embedding_recipe(
     VIEWS,
     view_defaults={
         "longest_seconds": 0.96,
+        "same_segment": True,
         "speed": (0.6, 1.5),
         "mixup": 0.4,
         "equalizer_db": 0.0,

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import selfsup
+from selfsup.backbones import Finetuning
 from selfsup.errors import ArtifactError, ConfigError, NonFiniteLossError
 from selfsup.evaluation import Classifier
 from selfsup.evaluation import finetune as module
@@ -163,3 +164,55 @@ def test_an_encoder_without_a_head_is_no_classifier(encoder, tmp_path):
     encoder.save(tmp_path / "encoder")
     with pytest.raises(ArtifactError, match=r"holds an encoder, but no classifier.*classes.json"):
         Classifier.load(tmp_path / "encoder")
+
+
+def _rates(encoder, train, monkeypatch, **options):
+    """Peak learning rate of each parameter of a fine-tuning, by its name."""
+    seen = {}
+    original = module.build_optimizer
+
+    def build(classifier, *args, **kwargs):
+        optimizer = original(classifier, *args, **kwargs)
+        rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+        seen.update({name: rates[id(p)] for name, p in classifier.named_parameters()})
+        return optimizer
+
+    monkeypatch.setattr(module, "build_optimizer", build)
+    finetune_classifier(encoder, train, FinetuneConfig(epochs=1, head="zeros", precision="32", **options), seed=0)
+    return seen
+
+
+def _pretrained(encoder, monkeypatch, own):
+    """A copy that a task has trained, whose network says that ``own`` suits it."""
+    encoder = copy.deepcopy(encoder)
+    encoder.task = "sequence/mae"
+    monkeypatch.setattr(type(encoder.backbone), "finetuning", own)
+    return encoder
+
+
+def test_a_pretrained_network_is_finetuned_at_its_own_rates(token_encoder, splits, monkeypatch):
+    encoder = _pretrained(token_encoder, monkeypatch, Finetuning(lr=4e-4, layer_decay=0.5))
+    rates = _rates(encoder, splits[0], monkeypatch)
+    depth = len(encoder.backbone.blocks())
+    expected = {f"encoder.backbone.transformer.blocks.{i}.": 4e-4 * 0.5 ** (depth - i) for i in range(depth)}
+    expected |= {"head.": 4e-4, "": 4e-4 * 0.5 ** (depth + 1)}
+    for name, rate in rates.items():
+        longest = max((prefix for prefix in expected if name.startswith(prefix)), key=len)
+        assert rate == pytest.approx(expected[longest]), name
+    assert len(set(rates.values())) == depth + 2
+
+
+def test_what_the_user_says_of_the_rates_goes_before(token_encoder, splits, monkeypatch):
+    encoder = _pretrained(token_encoder, monkeypatch, Finetuning(lr=4e-4, layer_decay=0.5))
+    assert set(_rates(encoder, splits[0], monkeypatch, lr=2e-3, layer_decay=1.0).values()) == {2e-3}
+
+
+def test_an_untrained_network_is_not_trained_at_the_low_rates_of_a_pretrained_one(token_encoder, splits, monkeypatch):
+    encoder = _pretrained(token_encoder, monkeypatch, Finetuning(lr=1e-6, layer_decay=0.1))
+    encoder.task = "sequence/random-init"
+    assert set(_rates(encoder, splits[0], monkeypatch).values()) == {1e-3}
+
+
+def test_layerwise_rates_of_a_network_without_blocks_are_refused(encoder, splits):
+    with pytest.raises(ConfigError, match=r"layer_decay=0.5: sequence/conv has no blocks"):
+        finetune_classifier(encoder, splits[0], FinetuneConfig(layer_decay=0.5), seed=0)

@@ -4,20 +4,24 @@ from selfsup.backbones.base import (
     Backbone,
     BackboneRecipe,
     Encoded,
+    Finetuning,
     TokenBackbone,
     Tokens,
     grid_size,
     max_over_tokens,
     mean_over_tokens,
+    vision_transformer_finetuning,
 )
 
 __all__ = [
     "Backbone",
     "BackboneRecipe",
     "Encoded",
+    "Finetuning",
     "TokenBackbone",
     "Tokens",
     "grid_size",
     "max_over_tokens",
     "mean_over_tokens",
+    "vision_transformer_finetuning",
 ]

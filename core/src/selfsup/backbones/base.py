@@ -48,6 +48,15 @@ class Tokens:
         return replace(self, embeddings=embeddings)
 
 
+class Finetuning(NamedTuple):
+    """How a pretrained network is best fine-tuned; ``--set finetune.lr`` and ``finetune.layer_decay`` go before."""
+
+    lr: float = 1e-3
+    """Peak learning rate of AdamW at the last block and the head, for batches of about 128."""
+    layer_decay: float = 1.0
+    """Factor of the learning rate from each block to the one before it; 1: one rate for all."""
+
+
 class Backbone(nn.Module, ABC):
     """The network whose representation we want.
 
@@ -67,6 +76,27 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def forward(self, batch: Batch) -> Encoded:
         """Encode a batch."""
+
+    def blocks(self) -> list[nn.Module]:
+        """The repeated layers, from the input to the output; empty where the network is not made of such.
+
+        Layer-wise learning rates count them. All parameters outside of them count as the input's.
+        """
+        return []
+
+    @property
+    def finetuning(self) -> Finetuning:
+        """What suits fine-tuning this network where the user says nothing."""
+        return Finetuning()
+
+
+def vision_transformer_finetuning(dim: int) -> Finetuning:
+    """The settings of MAE for a ViT of width ``dim``, whatever its patches are cut from.
+
+    He et al. 2022 (arXiv 2111.06377, table 9) decay the rate by 0.75 a block. Their code fine-tunes ViT-B at 5e-4 for a batch
+    of 256, so 2.5e-4 for 128; a narrower network takes a higher rate, in proportion to 768 / ``dim``, up to 1e-3.
+    """
+    return Finetuning(lr=min(2.5e-4 * 768 / dim, 1e-3), layer_decay=0.75)
 
 
 class TokenBackbone(Backbone):

@@ -13,10 +13,11 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from selfsup.backbones import Finetuning
 from selfsup.config import Config
 from selfsup.data import EpochSampler, Loader
 from selfsup.data.sampler import IndexArray
-from selfsup.errors import NonFiniteLossError
+from selfsup.errors import ConfigError, NonFiniteLossError
 from selfsup.evaluation.base import EvaluatorRecipe, Split
 from selfsup.evaluation.checks import class_count
 from selfsup.evaluation.classifier import Classifier, Head
@@ -27,7 +28,7 @@ from selfsup.tasks import Views
 from selfsup.training.attention import float32_attention
 from selfsup.training.config import OptimizationConfig
 from selfsup.training.memory_order import put_channels_last, wants_channels_last
-from selfsup.training.optimizers import build_optimizer, set_hyperparameters
+from selfsup.training.optimizers import build_optimizer, layer_scales, set_hyperparameters
 from selfsup.training.precision import resolve_precision
 from selfsup.training.progress import Reporter, Silent
 from selfsup.training.randomness import preserved
@@ -52,8 +53,17 @@ class FinetuneConfig(Config):
     """At least so many optimizer steps; None: 200 (where labels are few, passes are short), or 0 where ``epochs`` is given."""
     batch_size: int | None = Field(default=None, ge=2)
     """Rows of a step, at most as many as there are; None: 128, or what suits the modality where that is less."""
-    lr: float = Field(default=1e-3, gt=0)
-    """Peak learning rate of AdamW; it rises over the first tenth of the steps and falls along a cosine to 0."""
+    lr: float | None = Field(default=None, gt=0)
+    """Peak learning rate of AdamW; it rises over the first tenth of the steps and falls along a cosine to 0.
+
+    None: what the backbone says suits it (BERT 3e-5, ViT-B 2.5e-4, most small networks 1e-3), and 1e-3 for untrained networks.
+    """
+    layer_decay: float | None = Field(default=None, gt=0, le=1)
+    """Factor of the learning rate from each block to the one before it; what lies before the first block has the lowest rate.
+
+    None: what the backbone says suits it (vision transformers 0.75, all others 1), and 1 for an untrained network. Clark et al.
+    2020 (ELECTRA, arXiv 2003.10555, section 3.1) and Bao et al. 2021 (BEiT, arXiv 2106.08254) fine-tune in this way.
+    """
     weight_decay: float = Field(default=0.05, ge=0)
     """Weight decay of all but biases and norms."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
@@ -89,10 +99,11 @@ def finetune_classifier(
         reporter: is told of the progress.
 
     Raises:
-        ConfigError: ``fraction`` leaves a class without a row.
+        ConfigError: ``fraction`` leaves a class without a row, or ``layer_decay`` is asked of a network without blocks.
         NonFiniteLossError: the loss became NaN or infinite.
     """
     n_classes = class_count("finetune", train, train)
+    config = _with_rates(config, encoder)
     reporter = reporter or Silent()
     labels = train.targets().numpy()
     rows = balanced_subset(labels, config.fraction, seed=seed)
@@ -121,6 +132,18 @@ def finetune_classifier(
     return classifier.eval()
 
 
+def _with_rates(config: FinetuneConfig, encoder: Encoder) -> FinetuneConfig:
+    """The config with the rates that are left to the network filled in."""
+    if config.layer_decay not in (None, 1.0) and not encoder.backbone.blocks():
+        raise ConfigError(
+            f"finetune.layer_decay={config.layer_decay}: {encoder.backbone_id} has no blocks whose learning rates could "
+            "differ. Leave the option out."
+        )
+    # Low rates keep what was learned; a network that has learned nothing is trained from scratch.
+    own = Finetuning() if encoder.task.endswith("/random-init") else encoder.backbone.finetuning
+    return config.model_copy(update={"lr": config.lr or own.lr, "layer_decay": config.layer_decay or own.layer_decay})
+
+
 def total_steps(config: FinetuneConfig, steps_per_epoch: int) -> int:
     """Optimizer steps of a fine-tuning."""
     default = 0 if config.epochs else _MIN_STEPS
@@ -132,8 +155,10 @@ def _train(
 ) -> None:
     device = classifier.encoder.device
     total = total_steps(config, len(loader))
+    assert config.lr is not None
     optimization = OptimizationConfig(lr=config.lr, weight_decay=config.weight_decay)
-    optimizer = build_optimizer(classifier, optimization)
+    scales = layer_scales(classifier, classifier.encoder.backbone.blocks(), config.layer_decay or 1.0, head=classifier.head)
+    optimizer = build_optimizer(classifier, optimization, scale_of=scales.__getitem__)
     generator = torch.Generator(device).manual_seed(seed)
     bf16 = resolve_precision(config.precision, device.type) == "bf16"
     classifier.train()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -43,6 +43,25 @@ def parameter_groups(
         {"params": parameters, "weight_decay": weight_decay if decays else 0.0, "decays": decays, "scale": scale}
         for (decays, scale), parameters in sorted(members.items(), key=lambda item: not item[0][0])
     ]
+
+
+def layer_scales(module: nn.Module, blocks: Sequence[nn.Module], decay: float, *, head: nn.Module) -> dict[str, float]:
+    """Layer-wise learning rates: name of each parameter to the fraction of the optimizer's rate that it is trained with.
+
+    With L blocks, block i (from 0) has ``decay ** (L - i)``, the head 1, and all others, which feed the first block,
+    ``decay ** (L + 1)`` (Bao et al. 2021, BEiT, arXiv 2106.08254, as in the authors' code). Without blocks all have 1.
+
+    Args:
+        module: holds the blocks and the head.
+        blocks: from the input to the output.
+        decay: factor from each block to the one before it.
+        head: what is trained anew.
+    """
+    if not blocks:
+        return {name: 1.0 for name, _ in module.named_parameters()}
+    scale = {id(parameter): decay ** (len(blocks) - i) for i, block in enumerate(blocks) for parameter in block.parameters()}
+    scale |= {id(parameter): 1.0 for parameter in head.parameters()}
+    return {name: scale.get(id(parameter), decay ** (len(blocks) + 1)) for name, parameter in module.named_parameters()}
 
 
 def build_optimizer(

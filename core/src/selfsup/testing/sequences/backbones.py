@@ -69,6 +69,10 @@ class SequenceTransformer(TokenBackbone):
         """Mix the tokens, or only those of ``keep``."""
         return self.transformer(*self._visible(tokens, keep))  # type: ignore[no-any-return]  # modules are callable as Any
 
+    def blocks(self) -> list[nn.Module]:
+        """Those of the transformer."""
+        return list(self.transformer.blocks)
+
     def layer_outputs(self, tokens: Tokens) -> list[Tensor]:
         """The output of each block."""
         return self.transformer.layers(*self._visible(tokens, None))

@@ -6,9 +6,9 @@ from abc import abstractmethod
 from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from selfsup.backbones import Encoded, TokenBackbone, Tokens, mean_over_tokens
+from selfsup.backbones import Encoded, Finetuning, TokenBackbone, Tokens, mean_over_tokens, vision_transformer_finetuning
 from selfsup.errors import ConfigError
 from selfsup.tasks.transformer import Transformer, lattice_positions
 from selfsup.types import Batch
@@ -61,6 +61,15 @@ class AudioTokenBackbone(TokenBackbone):
     def encode(self, tokens: Tokens, *, keep: Tensor | None = None) -> Tensor:
         """Mix the tokens, or only those of ``keep``."""
         return self._layers(tokens, keep)[-1]
+
+    def blocks(self) -> list[nn.Module]:
+        """Those of the transformer."""
+        return list(self.transformer.blocks)
+
+    @property
+    def finetuning(self) -> Finetuning:
+        """As MAE's."""
+        return vision_transformer_finetuning(self.embed_dim)
 
     def layer_outputs(self, tokens: Tokens) -> list[Tensor]:
         """The output of each block; the last is normalised."""

@@ -8,12 +8,12 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoModel, PreTrainedModel, Wav2Vec2FeatureExtractor
 from transformers.utils import logging
 
-from selfsup.backbones import BackboneRecipe, Encoded, TokenBackbone, Tokens, mean_over_tokens
+from selfsup.backbones import BackboneRecipe, Encoded, Finetuning, TokenBackbone, Tokens, mean_over_tokens
 from selfsup.config import Config
 from selfsup.errors import ArtifactError, ConfigError, SelfsupError
 from selfsup.types import Batch, Info
@@ -122,6 +122,15 @@ class TransformersAudio(TokenBackbone):
     def encode(self, tokens: Tokens, *, keep: Tensor | None = None) -> Tensor:
         """The output of the last layer, or that at the kept tokens."""
         return gathered(self._run(tokens, keep)[-1], keep)
+
+    def blocks(self) -> list[nn.Module]:
+        """The layers behind the convolutions."""
+        return list(self.model.encoder.layers)
+
+    @property
+    def finetuning(self) -> Finetuning:
+        """3e-5 for a width of 768, as transformers' own example of audio classification has it; higher where narrower."""
+        return Finetuning(lr=min(3e-5 * 768 / self.embed_dim, 1e-3))
 
     def layer_outputs(self, tokens: Tokens) -> list[Tensor]:
         """The output of each layer."""

@@ -96,6 +96,10 @@ class FTTransformerBackbone(TokenBackbone):
         out: Tensor = self.transformer(content if keep is None else gather_tokens(content, keep))
         return out
 
+    def blocks(self) -> list[nn.Module]:
+        """Those of the transformer."""
+        return list(self.transformer.blocks)
+
     def layer_outputs(self, tokens: Tokens) -> list[Tensor]:
         """The output of each block."""
         return self.transformer.layers(tokens.embeddings + tokens.positions)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils import logging
 
+from selfsup.backbones import Finetuning
 from selfsup.errors import ArtifactError, ConfigError
 from selfsup.types import Info
 from selfsup_text.backbones.base import TextBackbone
@@ -77,6 +78,17 @@ class TransformersBackbone(TextBackbone):
         found = self.model.get_input_embeddings()
         assert isinstance(found, nn.Embedding)
         return found
+
+    def blocks(self) -> list[nn.Module]:
+        """The layers; none where they share their weights (ALBERT)."""
+        depth = getattr(self.model.config, "num_hidden_layers", 0)
+        lists = (module for module in self.model.modules() if isinstance(module, nn.ModuleList) and len(module) == depth)
+        return list(next(lists, ()))
+
+    @property
+    def finetuning(self) -> Finetuning:
+        """BERT's middle rate of 3e-5 for a width of 768 (Devlin et al. 2018, arXiv 1810.04805, A.3), higher where narrower."""
+        return Finetuning(lr=min(3e-5 * 768 / self.embed_dim, 1e-3))
 
     def mix(self, framed: Framed, *, every_layer: bool = False) -> list[Tensor]:
         """Run the model."""

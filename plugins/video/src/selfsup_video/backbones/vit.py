@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from selfsup.backbones import BackboneRecipe, Encoded, TokenBackbone, Tokens
+from selfsup.backbones import BackboneRecipe, Encoded, Finetuning, TokenBackbone, Tokens, vision_transformer_finetuning
 from selfsup.config import Config
 from selfsup.errors import ConfigError
 from selfsup.tasks.masking import gather_tokens
@@ -81,6 +81,15 @@ class VideoViT(VideoBackbone, TokenBackbone):
         x = tokens.embeddings + tokens.positions
         out: Tensor = self.transformer(x if keep is None else gather_tokens(x, keep))
         return out
+
+    def blocks(self) -> list[nn.Module]:
+        """Those of the transformer."""
+        return list(self.transformer.blocks)
+
+    @property
+    def finetuning(self) -> Finetuning:
+        """As MAE's."""
+        return vision_transformer_finetuning(self.embed_dim)
 
     def layer_outputs(self, tokens: Tokens) -> list[Tensor]:
         """The output of each block, the last one normalised."""

@@ -12,7 +12,7 @@ import timm
 from pydantic import Field
 from torch import Tensor, nn
 
-from selfsup.backbones import Backbone, BackboneRecipe, Encoded
+from selfsup.backbones import Backbone, BackboneRecipe, Encoded, Finetuning, vision_transformer_finetuning
 from selfsup.backbones.weights import load_weights
 from selfsup.config import Config
 from selfsup.errors import ConfigError, UnknownIdError
@@ -69,6 +69,16 @@ class TimmBackbone(ImageBackbone):
         if self._channels_last:
             return Encoded(pooled, features.flatten(1, 2), (features.shape[1], features.shape[2]))
         return Encoded(pooled, features.flatten(2).transpose(1, 2), (features.shape[2], features.shape[3]))
+
+    def blocks(self) -> list[nn.Module]:
+        """Those of a transformer (DeiT, BEiT, EVA, ...); a network of stages has none."""
+        blocks = getattr(self.model, "blocks", None)
+        return list(blocks) if isinstance(blocks, (nn.ModuleList, nn.Sequential)) and hasattr(self.model, "patch_embed") else []
+
+    @property
+    def finetuning(self) -> Finetuning:
+        """As MAE's for a transformer."""
+        return vision_transformer_finetuning(self.embed_dim) if self.blocks() else Finetuning()
 
     def _grid(self, n_tokens: int) -> tuple[int, ...]:
         """The lattice of a transformer's tokens, or a line where timm does not say."""

@@ -7,9 +7,9 @@ from typing import Any, ClassVar, Literal
 import torch
 from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor
+from torch import Tensor, nn
 
-from selfsup.backbones import Encoded, TokenBackbone, Tokens
+from selfsup.backbones import Encoded, Finetuning, TokenBackbone, Tokens, vision_transformer_finetuning
 from selfsup.errors import ConfigError
 from selfsup.types import Batch
 from selfsup_vision.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Construction, ImageBackbone
@@ -64,6 +64,15 @@ class ViTBackbone(ImageBackbone, TokenBackbone):
     def encode(self, tokens: Tokens, *, keep: Tensor | None = None) -> Tensor:
         """Equal to the patch tokens of timm's ``forward_features`` where all are kept."""
         return self._mix(self._placed(tokens, keep))[:, self.model.num_prefix_tokens :]
+
+    def blocks(self) -> list[nn.Module]:
+        """Those of the transformer."""
+        return list(self.model.blocks)
+
+    @property
+    def finetuning(self) -> Finetuning:
+        """As MAE's."""
+        return vision_transformer_finetuning(self.embed_dim)
 
     def layer_outputs(self, tokens: Tokens) -> list[Tensor]:
         """The patch tokens behind each block; the last is normalised, as :meth:`encode` gives it."""

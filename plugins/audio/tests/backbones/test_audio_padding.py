@@ -144,3 +144,11 @@ def test_the_equalizer_does_the_same_to_a_padded_recording() -> None:
     short = equalize(waveform[:1, :8000], length[:1], 12.0, generator=torch.Generator().manual_seed(0))
     long = equalize(waveform[:1], length[:1], 12.0, generator=torch.Generator().manual_seed(0))
     assert (long[:, :8000] - short).norm() < 0.01 * short.norm()
+
+
+@pytest.mark.parametrize("samples", [4096, 8192, 8000])
+def test_the_equalizer_lets_nothing_of_the_beginning_out_at_the_end(samples: int) -> None:
+    click = torch.zeros(8, samples)
+    click[:, 0] = 1
+    heard = equalize(click, torch.full((8,), samples), 12.0, generator=torch.Generator().manual_seed(0))
+    assert (heard[:, samples // 2 :].norm(dim=1) < 0.01 * heard.norm(dim=1)).all()

@@ -13,6 +13,12 @@ _POINTS = 8
 """Frequencies at which the change is drawn, evenly spaced on a scale that is linear at the bottom and then logarithmic."""
 
 
+_REACH = 256
+"""Zeros behind the recording, so that what the filter puts in front of its beginning does not come out at its end: less than
+0.3 % of the amplitude reaches farther, at 12 decibels."""
+_FACTORS = (8, 9, 10, 12, 15)
+
+
 def equalize(waveform: Tensor, length: Tensor, most: float, *, generator: torch.Generator | None) -> Tensor:
     """Raise or lower eight frequencies, evenly spaced to the ear, by up to ``most`` decibels each, and those between smoothly.
 
@@ -25,12 +31,17 @@ def equalize(waveform: Tensor, length: Tensor, most: float, *, generator: torch.
         generator: source of randomness.
     """
     n, samples = waveform.shape
-    size = 1 << max(samples - 1, 1).bit_length()
+    size = _fft_size(samples + _REACH)
     drawn = uniform((n, _POINTS), -most, most, generator=generator, device=waveform.device)
     decibels = drawn @ _hats(size // 2 + 1, waveform.device)
     filtered = torch.fft.irfft(torch.fft.rfft(waveform, n=size) * decibels_to_factor(decibels), n=size)[:, :samples]
     kept: Tensor = filtered * real_samples(length, samples)
     return kept
+
+
+def _fft_size(least: int) -> int:
+    """The smallest even number from ``least`` on that is a power of two times one of 8, 9, 10, 12, 15: fast, and near by."""
+    return min(factor << max(-(-least // factor) - 1, 1).bit_length() for factor in _FACTORS)
 
 
 def _hats(n_bins: int, device: torch.device) -> Tensor:

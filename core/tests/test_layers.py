@@ -85,6 +85,14 @@ def test_the_same_optimizer_keeps_its_settings() -> None:
     assert joined({"lr": 0.5}, {"optimizer": "adamw"}).lr == 0.5
 
 
+def test_momenta_of_ones_own_are_not_fitted_to_the_run() -> None:
+    stored = {"teacher": {"start": 0.996, "end": 1.0, "ramp": 1.0, "initial_share": 0.02}}
+    for name, value in (("start", 0.9), ("end", 0.999), ("ramp", 0.5)):
+        assert merge_layers(stored, {"teacher": {name: value}}) == {
+            "teacher": {"start": 0.996, "end": 1.0, "ramp": 1.0, name: value}
+        }
+
+
 def test_what_is_said_again_takes_nothing_away() -> None:
     again = {"optimization": {"weight_decay": 0.04, "optimizer": "adamw"}}
     assert merge_layers({"optimization": JEPA}, again, replace=False) == {"optimization": JEPA}

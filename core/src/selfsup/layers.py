@@ -12,11 +12,15 @@ REPLACES: Mapping[str, tuple[str, ...]] = {
     "weight_decay": ("weight_decay_end",),
     "schedule": ("warmup_epochs", "warmup_fraction", "final_lr_fraction"),
     "final_lr_fraction": ("schedule",),
+    "start": ("initial_share",),
+    "end": ("initial_share",),
+    "ramp": ("initial_share",),
 }
 """Field to further fields of the same schedule: a layer that sets it takes those of the layers before away.
 
-A constant weight decay does not end where a paper's rising one does, and another course of the learning rate has no paper's
-warm-up. The peak (``lr``, ``base_lr``) and the length of the warm-up are no part of each other: each can be changed alone.
+A constant weight decay does not end where a paper's rising one does, another course of the learning rate has no paper's
+warm-up, and momenta of one's own (``start``, ``end``, ``ramp``) are not fitted to the length of the run as a paper's are. The
+peak (``lr``, ``base_lr``) and the length of the warm-up are no part of each other: each can be changed alone.
 """
 
 OPTIMIZER_DEFAULTS: Mapping[str, Mapping[str, Any]] = {

@@ -340,7 +340,7 @@ def test_recipe_defaults_survive_a_partial_override():
     )
     assert config.objective.model_dump() == {"hidden_dim": 32, "output_dim": 8}
     assert config.views.noise == 0.7
-    assert config.momentum.model_dump() == {"start": 0.92, "end": 0.95}
+    assert config.momentum.model_dump() == {"start": 0.92, "end": 0.95, "initial_share": None}
     assert recipe.optimization["base_lr"] == 0.4
     assert recipe.optimization["optimizer"] == "lars"
     assert recipe.config.model_validate(config.model_dump(mode="json")) == config

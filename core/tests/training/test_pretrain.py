@@ -296,6 +296,18 @@ def test_a_full_disk_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path: 
     assert state["step"] == 2
 
 
+@pytest.mark.parametrize(("overrides", "warned"), [({}, False), ({"teacher.start": 0.9}, True)])
+def test_a_run_that_keeps_mostly_its_random_start_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], overrides: dict[str, Any], warned: bool
+) -> None:
+    selfsup.pretrain(
+        "sequence/ijepa", "toy-sequences", out=tmp_path / "run", steps=3, batch_size=16, precision="32", probe_every=9,
+        overrides={"task.predictor_depth": 1, **overrides},
+    )  # fmt: skip
+    said = "after 3 steps 90 % of the network that is kept will still be its random start" in capsys.readouterr().err
+    assert said is warned
+
+
 def test_a_failed_run_can_be_resumed_once_the_cause_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(path: Path, state: Any, identity: Any) -> None:
         raise StorageError("full")

@@ -55,6 +55,10 @@ class AugmentedTask(PretextTask):
         """Hand on."""
         return self.task.fit_to_data(rows, batch_size)
 
+    def fit_to_run(self, total_steps: int) -> None:
+        """Hand on."""
+        self.task.fit_to_run(total_steps)
+
     def after_backward(self, progress: float) -> None:
         """Hand on."""
         self.task.after_backward(progress)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from selfsup.backbones import Backbone
 from selfsup.config import Config
+from selfsup.tasks.momentum import MomentumEncoder
 from selfsup.types import Batch, Info
 
 
@@ -86,6 +87,15 @@ class PretextTask(nn.Module, ABC):
             A sentence that says what was changed; empty if nothing was.
         """
         return ""
+
+    def fit_to_run(self, total_steps: int) -> None:
+        """Fit the schedules to a run of so many optimizer steps, before the first one and again where a run goes on.
+
+        Here the moving averages are told; a task whose other schedules depend on the number of steps does more.
+        """
+        for module in self.modules():
+            if isinstance(module, MomentumEncoder):
+                module.fit_to_run(total_steps)
 
     def after_backward(self, progress: float) -> None:
         """Change gradients before the optimizer step; ``progress`` is the finished part of the run, 0..1."""

@@ -23,6 +23,17 @@ from selfsup.tasks.teacher import Teacher, TeacherConfig
 from selfsup.types import Batch, Info
 
 
+class Data2VecTeacherConfig(TeacherConfig):
+    """How slowly data2vec's teacher follows: from ``start`` to ``end`` along a line over ``ramp`` of the run."""
+
+    start: float = Field(default=0.999, ge=0, le=1)
+    """Share of the old weights that an update keeps, at the beginning of the run; 0.999 for speech, 0.9998 for images."""
+    end: float = Field(default=0.9999, ge=0, le=1)
+    """The same once the ramp is done; 0.9999 for speech in the paper, 0.9998 for images."""
+    ramp: float = Field(default=0.075, gt=0, le=1)
+    """Part of the run after which ``end`` is reached; 30k of 400k updates for speech in the paper."""
+
+
 class Data2VecConfig(Config):
     """Options of data2vec; the defaults are the paper's for images where they differ between kinds of data."""
 
@@ -44,7 +55,7 @@ class Data2VecConfig(Config):
     """Where smooth L1 goes from squared to absolute error; 2 for images in the paper, 4 for text; None: squared (speech)."""
     head_layers: Literal[1, 2] = 1
     """Linear layers of the head, with GELU between; 1 for images and speech in the paper, 2 for text."""
-    teacher: TeacherConfig = TeacherConfig(start=0.999, end=0.9999, ramp=0.075)
+    teacher: Data2VecTeacherConfig = Data2VecTeacherConfig()
     """The moving average that gives the targets; speech: 0.999 to 0.9999 in 30k of 400k updates, images: 0.9998 throughout."""
 
 

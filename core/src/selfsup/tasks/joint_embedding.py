@@ -30,7 +30,7 @@ class JointEmbedding(PretextTask):
         backbone: the network to train.
         views: makes the views.
         objective: the loss, which also says what heads there are.
-        momentum: start and end of the moving average's momentum, for objectives with ``target = "momentum"``.
+        momentum: how slowly the moving average follows, for objectives with ``target = "momentum"``.
 
     Raises:
         ConfigError: the number of views does not suit the objective.
@@ -53,7 +53,7 @@ class JointEmbedding(PretextTask):
         self.momentum: MomentumEncoder[Branch] | None = None
         if objective.target == "momentum":
             momentum = momentum or MomentumConfig()
-            self.momentum = MomentumEncoder(self._online(), momentum.start, momentum.end)
+            self.momentum = MomentumEncoder(self._online(), momentum.start, momentum.end, momentum.initial_share)
 
     def _online(self) -> Branch:
         # Made when it is needed: kept, it would hold the backbone a second time in the state dict.

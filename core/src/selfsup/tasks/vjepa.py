@@ -49,7 +49,7 @@ class VJEPATeacherConfig(TeacherConfig):
     """How slowly V-JEPA's teacher follows."""
 
     start: float = Field(default=0.998, ge=0, le=1)
-    """Share of the old weights that an update keeps, at the beginning of the run; 0.998 in the paper."""
+    """Share of the old weights that an update keeps, at the beginning of the run; 0.998 in the paper, for 90,000 updates."""
 
 
 class VJEPAConfig(Config):

@@ -19,6 +19,7 @@ from selfsup.data.windows import shown_lengths
 from selfsup.errors import SelfsupError
 from selfsup.objectives.distributed import convert_sync_batchnorm
 from selfsup.tasks import PretextTask
+from selfsup.tasks.momentum import kept_initial_share
 from selfsup.training import randomness, setup, sharding
 from selfsup.training.checkpoint import LAST
 from selfsup.training.config import RunConfig
@@ -27,6 +28,7 @@ from selfsup.training.journal import Journal
 from selfsup.training.loggers import Loggers
 from selfsup.training.look import Looks
 from selfsup.training.memory_order import put_channels_last, wants_channels_last
+from selfsup.training.monitors import describe_initial_share
 from selfsup.training.precision import resolve_precision
 from selfsup.training.progress import Reporter, make_reporter
 from selfsup.training.setup import Data
@@ -255,6 +257,9 @@ def _fit(
         look=looks,
         watch=MetricWatch(total, reporter.message),
     )
+    warning = describe_initial_share(kept_initial_share(stepper.task, stepper.task.encoder_backbone(), total), total)
+    if warning and main:
+        reporter.message(warning)
     if resume and (directory.checkpoints / LAST).exists():
         trainer.restore()
     if not main:

@@ -17,6 +17,8 @@ COLLAPSED_CODEBOOK = 1.5
 """Below this perplexity practically one entry of a codebook (one cluster) is in use."""
 CHANCE = 0.01
 """A loss that is within this part of what guessing gives is one of guessing."""
+INITIAL_SHARE = 1 / 3
+"""Above this share of its random start, what a run keeps is not what it learned."""
 
 
 def embedding_std(embeddings: Tensor) -> float:
@@ -66,6 +68,22 @@ def describe_collapse(std: float, rank: float) -> str:
         return (
             f"Warning: the embedding has collapsed to a line: its effective rank is {rank:.2f}. "
             "Lower the learning rate, or change the task's options."
+        )
+    return ""
+
+
+def describe_initial_share(share: float, steps: int) -> str:
+    """A warning if too much of the network that is kept will be its random start, else an empty text.
+
+    Args:
+        share: of the kept network.
+        steps: of the run.
+    """
+    if share > INITIAL_SHARE:
+        return (
+            f"Warning: after {steps} steps {100 * share:.0f} % of the network that is kept will still be its random start: it "
+            "is a moving average, and its momentum is too high for so few steps. Train longer, lower the momentum (start), or "
+            "leave start and end out: they then follow the length of the run."
         )
     return ""
 

@@ -58,6 +58,7 @@ class Stepper:
         self.optimizer = cast(Optimizer, fabric.setup_optimizers(self._plain))
         trained = [parameter for group in self._plain.param_groups for parameter in group["params"]]
         self._mean = StepMean(fabric, self.module, trained)
+        task.fit_to_run(total_steps)
         self.step = 0
         self.last_lr, self.last_weight_decay = 0.0, 0.0
         self.metrics: dict[str, Tensor] = {}

@@ -65,9 +65,11 @@ def test_only_kept_tokens_are_seen_and_padding_by_none(name: str, architecture: 
     assert torch.equal(backbone.encode(filled)[~padding], backbone.encode(tokens)[~padding])
 
 
-@pytest.mark.parametrize("name", ["wav2vec2", "wavlm"])
-def test_a_training_step_reaches_all_weights_and_draws_nothing(name: str) -> None:
-    backbone = made(name, STABLE).train()
+@pytest.mark.parametrize(
+    ("name", "architecture"), [("wav2vec2", {}), ("wav2vec2", STABLE), ("wavlm", STABLE), ("data2vec-audio", {})]
+)
+def test_a_training_step_reaches_all_weights_and_draws_nothing(name: str, architecture: dict[str, Any]) -> None:
+    backbone = made(name, architecture).train()
     before = torch.get_rng_state()
     backbone(batch()).pooled.square().sum().backward()
     assert torch.equal(before, torch.get_rng_state())

@@ -6,6 +6,7 @@ from selfsup.testing import (
     check_entry_module_is_light,
     check_spec,
     check_two_processes,
+    parametrize_leaks,
     parametrize_specs,
     parametrize_tasks,
     task_cases,
@@ -34,6 +35,27 @@ def test_spec(spec):
 
 @parametrize_tasks()
 def test_task(case, check):
+    check(case)
+
+
+_FEW_FRAMES = "a clip with fewer frames than processor.frames repeats its last one unmarked"
+_HALF_PIXEL = "the centre of an image whose sides differ by an odd number is cut half a pixel off, which smooths one axis"
+LEAKS = {
+    ("video/arrow-of-time-8 frames", "check_linear_leak"): _FEW_FRAMES,
+    ("video/arrow-of-time-8 frames", "check_trained_leak"): _FEW_FRAMES,
+    ("video/arrow-of-time-1 to 70 frames", "check_linear_leak"): _FEW_FRAMES,
+    ("video/clip-order-8 frames", "check_linear_leak"): _FEW_FRAMES,
+    ("video/clip-order-8 frames", "check_trained_leak"): _FEW_FRAMES,
+    ("video/frame-order-8 frames", "check_linear_leak"): _FEW_FRAMES,
+    ("vision/rotation-32 by 45 pixels", "check_linear_leak"): _HALF_PIXEL,
+    ("vision/rotation-32 by 45 pixels", "check_trained_leak"): _HALF_PIXEL,
+    ("video/playback-speed-8 frames", "check_linear_leak"): _FEW_FRAMES,
+    ("video/playback-speed-8 frames", "check_trained_leak"): _FEW_FRAMES,
+}
+
+
+@parametrize_leaks(expected_failures=LEAKS)
+def test_leak(case, check):
     check(case)
 
 

@@ -261,6 +261,11 @@ class ModalityObjects:
         """``(n, seed) -> list[Row]``."""
         return self.registry.resolve(self.spec, "mock_rows")
 
+    @property
+    def noise_rows(self) -> Any:
+        """Name to ``(n, seed) -> list[Row]``, or None."""
+        return self.registry.resolve(self.spec, "noise_rows")
+
 
 _cached: Registry | None = None
 

@@ -129,6 +129,9 @@ class ModalitySpec(TargetSpec):
     """Name to the target of a further raw-feature baseline: ``{"mfcc": "package.module:attribute"}``."""
     mock_rows: str = ""
     """Target of ``(n, seed) -> list[Row]``: small learnable made-up rows for the conformance checks."""
+    noise_rows: str = ""
+    """Target of a mapping from a name (``"8 frames"``) to ``(n, seed) -> list[Row]``: rows of independent noise of several
+    lengths and sizes, shorter than the processor's own among them. On these no transformation may be told (leak checks)."""
     flags: tuple[Flag, ...] = ()
     """Flags that ``selfsup pretrain`` takes for this modality's tasks."""
 
@@ -143,7 +146,8 @@ class ModalitySpec(TargetSpec):
 
     def _targets(self) -> tuple[str, ...]:
         others = (f"other_raw_features.{name}" for name in self.other_raw_features)
-        return ("target", "views", "single_views", "corruption", "supervised_views", "raw_features", "mock_rows", *others)
+        objects = ("views", "single_views", "corruption", "supervised_views", "raw_features", "mock_rows", "noise_rows")
+        return ("target", *objects, *others)
 
 
 @dataclass(frozen=True, kw_only=True)

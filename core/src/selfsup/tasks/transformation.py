@@ -59,14 +59,19 @@ class TransformationPrediction(PretextTask):
     def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
         """Transform, encode, predict."""
         transformed = self.transformation(batch, generator)
-        pooled = self.backbone(transformed.batch).pooled
-        x = pooled.reshape(-1, self.transformation.parts * pooled.shape[-1])
-        for layer in self.hidden:
-            x = layer(x, generator) if isinstance(layer, GeneratorDropout) else layer(x)
-        prediction = self.out(x)
+        prediction = self.predict(transformed.batch, generator)
         if self.transformation.kind == "class":
             return class_loss(prediction, transformed.label)
         return coordinate_loss(prediction, transformed.label)
+
+    def predict(self, batch: Batch, generator: torch.Generator | None) -> Tensor:
+        """[M, outputs], what the head makes of a transformed batch of M answers ([M*parts, ...])."""
+        pooled = self.backbone(batch).pooled
+        x = pooled.reshape(-1, self.transformation.parts * pooled.shape[-1])
+        for layer in self.hidden:
+            x = layer(x, generator) if isinstance(layer, GeneratorDropout) else layer(x)
+        out: Tensor = self.out(x)
+        return out
 
 
 class GeneratorDropout(nn.Module):

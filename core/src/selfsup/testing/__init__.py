@@ -16,26 +16,33 @@ if TYPE_CHECKING:
         CheckResult,
         backbone_cases,
         check_plugin,
+        leak_cases,
         parametrize_backbones,
+        parametrize_leaks,
         parametrize_specs,
         parametrize_tasks,
         task_cases,
     )
+    from selfsup.testing.leak_checks import LEAK_CHECKS, LeakCase
     from selfsup.testing.spec_checks import check_entry_module_is_light, check_spec
     from selfsup.testing.task_checks import TASK_CHECKS
 
 __all__ = [
     "BACKBONE_CHECKS",
+    "LEAK_CHECKS",
     "TASK_CHECKS",
     "BackboneCase",
     "CheckResult",
+    "LeakCase",
     "TaskCase",
     "backbone_cases",
     "check_entry_module_is_light",
     "check_plugin",
     "check_spec",
     "check_two_processes",
+    "leak_cases",
     "parametrize_backbones",
+    "parametrize_leaks",
     "parametrize_specs",
     "parametrize_tasks",
     "task_cases",
@@ -44,8 +51,10 @@ __all__ = [
 _HOMES = {
     "BACKBONE_CHECKS": "backbone_checks",
     "BackboneCase": "backbone_checks",
+    "LEAK_CHECKS": "leak_checks",
     "TASK_CHECKS": "task_checks",
     "CheckResult": "kit",
+    "LeakCase": "leak_checks",
     "TaskCase": "cases",
     "check_entry_module_is_light": "spec_checks",
     "check_plugin": "kit",
@@ -53,6 +62,8 @@ _HOMES = {
     "check_two_processes": "distributed_checks",
     "backbone_cases": "kit",
     "parametrize_backbones": "kit",
+    "leak_cases": "kit",
+    "parametrize_leaks": "kit",
     "parametrize_specs": "kit",
     "parametrize_tasks": "kit",
     "task_cases": "kit",

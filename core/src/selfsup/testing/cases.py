@@ -46,21 +46,28 @@ class TaskCase:
     def build(self, seed: int = 0) -> PretextTask:
         """The task with weights drawn from ``seed``; the global random state stays as it was."""
         house = registry()
-        processor = fitted_processor(self.spec.modality)
-        info = dict(processor.info())
+        info = dict(self.processor().info())
         if self.spec.needs_labels:
             info["n_classes"] = 2
         recipe = house.task_recipe(self.spec)
         config = small_config(recipe.config, self.overrides)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            backbone, _ = house.build_backbone(self.backbone_id(), {}, info)
+            backbone, _ = house.build_backbone(self.backbone_id(), self.backbone_options(), info)
             task = recipe.build(config, backbone, info)
         return task.train()
 
     def backbone_id(self) -> str:
         """The task's default backbone."""
         return self.spec.backbone or registry().modalities[self.spec.modality].backbone
+
+    def backbone_options(self) -> dict[str, Any]:
+        """Of the backbone; none, so that its defaults are checked."""
+        return {}
+
+    def processor(self) -> Processor:
+        """The modality's, fitted on mock rows."""
+        return fitted_processor(self.spec.modality)
 
     def batch(self, part: int = 0) -> Batch:
         """``rows`` processed mock rows; another ``part`` gives other rows."""

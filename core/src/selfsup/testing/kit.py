@@ -15,11 +15,17 @@ In a plugin's own tests::
 A check that a task cannot meet is not left out but expected to fail, with a reason, and the test fails once it passes::
 
     @parametrize_tasks(modality="vision", expected_failures={("vision/x", "check_learning"): "why"})
+
+Tasks that predict a transformation are held to chance on noise, too::
+
+    @parametrize_leaks(modality="vision")
+    def test_leak(case, check):
+        check(case)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +33,7 @@ from selfsup import specs
 from selfsup.registry import registry
 from selfsup.testing.backbone_checks import BACKBONE_CHECKS, BackboneCase
 from selfsup.testing.cases import TaskCase
+from selfsup.testing.leak_checks import LEAK_CHECKS, LeakCase, noise_kinds
 from selfsup.testing.spec_checks import check_entry_module_is_light, check_spec
 from selfsup.testing.task_checks import TASK_CHECKS
 
@@ -59,6 +66,15 @@ def task_cases(modality: str = "", provider: str = "") -> list[TaskCase]:
     return cases
 
 
+def leak_cases(modality: str = "", provider: str = "") -> list[LeakCase]:
+    """Every transformation task on each kind of its modality's noise rows; arguments as in :func:`task_cases`.
+
+    A modality that registers none has one case with no name, which fails.
+    """
+    transformations = [case.spec for case in task_cases(modality, provider) if case.spec.family == "transformation"]
+    return [LeakCase(spec, noise=noise) for spec in transformations for noise in (noise_kinds(spec.modality) or [""])]
+
+
 def all_specs(provider: str = "") -> list[specs.Spec]:
     """Every registered spec, of one distribution or of all."""
     house = registry()
@@ -74,13 +90,29 @@ def parametrize_tasks(
     *, modality: str = "", provider: str = "", expected_failures: Mapping[tuple[str, str], str] | None = None
 ) -> Any:
     """A pytest decorator for ``test(case, check)`` over all checks of all tasks."""
+    return _parametrize(task_cases(modality, provider), TASK_CHECKS, expected_failures)
+
+
+def parametrize_leaks(
+    *, modality: str = "", provider: str = "", expected_failures: Mapping[tuple[str, str], str] | None = None
+) -> Any:
+    """A pytest decorator for ``test(case, check)`` over both leak checks of all transformation tasks, on each kind of noise.
+
+    ``expected_failures`` goes by the case's name (``"video/frame-order-8 frames"``) and the check's.
+    """
+    return _parametrize(leak_cases(modality, provider), LEAK_CHECKS, expected_failures)
+
+
+def _parametrize(
+    cases: Sequence[TaskCase], checks: Sequence[Callable[..., None]], failures: Mapping[tuple[str, str], str] | None
+) -> Any:
     import pytest
 
-    expected = dict(expected_failures or {})
+    expected = dict(failures or {})
     params = []
-    for case in task_cases(modality, provider):
-        for check in TASK_CHECKS:
-            reason = expected.pop((case.spec.id, check.__name__), "")
+    for case in cases:
+        for check in checks:
+            reason = expected.pop((str(case), check.__name__), "")
             marks = [pytest.mark.xfail(reason=reason, strict=True)] if reason else []
             params.append(pytest.param(case, check, id=f"{case}-{check.__name__}", marks=marks))
     if expected:
@@ -149,6 +181,7 @@ def check_plugin(distribution: str, entry_module: str) -> list[CheckResult]:
     results += [_run(spec.id, check_spec, spec) for spec in all_specs(distribution)]
     results += [_run(case.id, check, case) for case in backbone_cases(provider=distribution) for check in BACKBONE_CHECKS]
     results += [_run(case.spec.id, check, case) for case in task_cases(provider=distribution) for check in TASK_CHECKS]
+    results += [_run(str(case), check, case) for case in leak_cases(provider=distribution) for check in LEAK_CHECKS]
     return results
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import partial
 
 import numpy as np
 import soundfile
@@ -35,3 +36,23 @@ def mock_rows(n: int, seed: int) -> list[Row]:
         soundfile.write(file, waveform, _RATE, format="WAV", subtype="PCM_16")
         rows.append({"audio": {"bytes": file.getvalue(), "path": None}})
     return rows
+
+
+def noise_rows(n: int, seed: int, seconds: tuple[float, float]) -> list[Row]:
+    """``n`` wav files of white noise at 8 kHz, alike in loudness, as long as ``seconds`` from the least to the most."""
+    rng = np.random.default_rng(seed)
+    rows: list[Row] = []
+    for _ in range(n):
+        file = io.BytesIO()
+        waveform = np.clip(0.2 * rng.normal(size=int(rng.uniform(*seconds) * _RATE)), -1, 1)
+        soundfile.write(file, waveform, _RATE, format="WAV", subtype="PCM_16")
+        rows.append({"audio": {"bytes": file.getvalue(), "path": None}})
+    return rows
+
+
+NOISE_ROWS = {
+    "0.1 s": partial(noise_rows, seconds=(0.1, 0.1)),
+    "0.3 s": partial(noise_rows, seconds=(0.3, 0.3)),
+    "0.05 to 0.6 s": partial(noise_rows, seconds=(0.05, 0.6)),
+}
+"""Independent noise for the leak checks: shorter than any clip, as long as one, of all lengths."""

@@ -31,6 +31,7 @@ def selfsup_modalities() -> list[ModalitySpec]:
             raw_features="selfsup_audio.features:mel_statistics",
             other_raw_features={"mfcc": "selfsup_audio.features:mfcc_statistics"},
             mock_rows="selfsup_audio.mock:mock_rows",
+            noise_rows="selfsup_audio.mock:NOISE_ROWS",
         )
     ]
 

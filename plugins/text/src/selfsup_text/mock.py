@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from selfsup.types import Row
@@ -28,3 +30,19 @@ def mock_rows(n: int, seed: int) -> list[Row]:
         ]
         rows.append({"text": " ".join(sentences)})
     return rows
+
+
+def noise_rows(n: int, seed: int, words: tuple[int, int]) -> list[Row]:
+    """``n`` texts of ``words`` words (the fewest and the most), each word drawn for itself from those of the mock rows."""
+    rng = np.random.default_rng(seed)
+    known = [*_WORDS, *(word for topic in _TOPICS for kind in topic for word in kind)]
+    lengths = rng.integers(words[0], words[1] + 1, size=n)
+    return [{"text": " ".join(rng.choice(known, size=length))} for length in lengths]
+
+
+NOISE_ROWS = {
+    "4 words": partial(noise_rows, words=(4, 4)),
+    "30 words": partial(noise_rows, words=(30, 30)),
+    "1 to 200 words": partial(noise_rows, words=(1, 200)),
+}
+"""Independent noise for the leak checks: hardly to be cut in two, of middle length, of all lengths up to beyond a sample's."""

@@ -30,6 +30,7 @@ def selfsup_modalities() -> list[ModalitySpec]:
             corruption="selfsup_text.corruptions:RECIPE",
             raw_features="selfsup_text.features:tfidf",
             mock_rows="selfsup_text.mock:mock_rows",
+            noise_rows="selfsup_text.mock:NOISE_ROWS",
         )
     ]
 

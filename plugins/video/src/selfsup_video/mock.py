@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from selfsup.types import Row
@@ -34,3 +36,18 @@ def mock_rows(n: int, seed: int) -> list[Row]:
         video += rng.normal(0, 0.02, size=video.shape)
         rows.append({"video": (np.clip(video, 0, 1) * 255).astype(np.uint8)})
     return rows
+
+
+def noise_rows(n: int, seed: int, frames: tuple[int, int], height: int, width: int) -> list[Row]:
+    """``n`` videos [T, height, width, 3] uint8, each number drawn for itself, T from the first to the last of ``frames``."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(frames[0], frames[1] + 1, size=n)
+    return [{"video": rng.integers(0, 256, (length, height, width, 3), dtype=np.uint8)} for length in lengths]
+
+
+NOISE_ROWS = {
+    "8 frames": partial(noise_rows, frames=(8, 8), height=16, width=16),
+    "31 frames": partial(noise_rows, frames=(31, 31), height=20, width=28),
+    "1 to 70 frames": partial(noise_rows, frames=(1, 70), height=16, width=16),
+}
+"""Independent noise for the leak checks: shorter than a clip, as long as one, of all lengths."""

@@ -30,6 +30,7 @@ def selfsup_modalities() -> list[ModalitySpec]:
             corruption="selfsup_video.corruptions:RECIPE",
             raw_features="selfsup_video.features:frame_pixels",
             mock_rows="selfsup_video.mock:mock_rows",
+            noise_rows="selfsup_video.mock:NOISE_ROWS",
         )
     ]
 

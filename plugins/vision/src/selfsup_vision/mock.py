@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from selfsup.types import Row
@@ -32,3 +34,27 @@ def mock_rows(n: int, seed: int) -> list[Row]:
         image += rng.normal(0, 0.03, size=image.shape)
         rows.append({"image": (np.clip(image, 0, 1) * 255).astype(np.uint8)})
     return rows
+
+
+def noise_rows(n: int, seed: int, height: int, width: int, smooth: bool = False) -> list[Row]:
+    """``n`` images [height, width, 3] uint8 of noise: each number drawn for itself, or smoothed over 3x3 pixels.
+
+    Smooth noise goes on from one pixel to the next, as images do, so that seams between tiles can be told from what fits. It
+    looks alike under rotation, and pixels that are 3 or more apart are independent.
+    """
+    rng = np.random.default_rng(seed)
+    rows: list[Row] = []
+    for _ in range(n):
+        image = rng.uniform(0, 255, (height + 2 * smooth, width + 2 * smooth, 3))
+        if smooth:
+            image = sum(image[i : i + height, j : j + width] for i in range(3) for j in range(3)) / 9
+        rows.append({"image": image.astype(np.uint8)})
+    return rows
+
+
+NOISE_ROWS = {
+    "24 pixels": partial(noise_rows, height=24, width=24),
+    "32 by 45 pixels": partial(noise_rows, height=32, width=45),
+    "smooth": partial(noise_rows, height=33, width=33, smooth=True),
+}
+"""Noise for the leak checks: independent, of two sizes; and smooth, where what lies side by side fits together."""

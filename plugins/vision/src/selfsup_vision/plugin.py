@@ -30,6 +30,7 @@ def selfsup_modalities() -> list[ModalitySpec]:
             corruption="selfsup_vision.corruptions.noise:RECIPE",
             raw_features="selfsup_vision.features:pixels",
             mock_rows="selfsup_vision.mock:mock_rows",
+            noise_rows="selfsup_vision.mock:NOISE_ROWS",
         )
     ]
 

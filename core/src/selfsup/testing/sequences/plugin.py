@@ -27,6 +27,7 @@ def selfsup_modalities() -> list[ModalitySpec]:
             supervised_views=f"{_HERE}.views:SUPERVISED_VIEWS",
             raw_features=f"{_HERE}.features:raw_features",
             mock_rows=f"{_HERE}.rows:mock_rows",
+            noise_rows=f"{_HERE}.rows:NOISE_ROWS",
         )
     ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -77,3 +78,17 @@ def _dataset(rows: list[Row], options: dict[str, Any]) -> Dataset:
         token = List(token)
     classes = ClassLabel(names=[f"class {number}" for number in range(N_CLASSES)])
     return Dataset.from_list(rows, features=Features({"sequence": List(token), "label": classes}))
+
+
+def noise_rows(n: int, seed: int, tokens: tuple[int, int]) -> list[Row]:
+    """``n`` rows of ids, each drawn for itself, of ``tokens`` tokens (the fewest and the most)."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(tokens[0], tokens[1] + 1, size=n)
+    return [{"sequence": rng.integers(N_IDS, size=length).tolist()} for length in lengths]
+
+
+NOISE_ROWS = {
+    "6 ids": partial(noise_rows, tokens=(6, 6)),
+    "2 to 90 ids": partial(noise_rows, tokens=(2, 90)),
+}
+"""Independent noise for the leak checks."""

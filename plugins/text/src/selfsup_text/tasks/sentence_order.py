@@ -68,8 +68,10 @@ class SentenceOrder(Transformation):
         moved = self.vocabulary.take(batch, (source + 1).clamp(min=0, max=N - 1), valid)
         between = place == first
         moved["ids"] = moved["ids"].masked_fill(between, self.vocabulary.end_id)
-        # No word of the text has this number, and the tokens before and behind it then belong to different words.
-        moved["words"] = moved["words"].masked_fill(between, N)
+        # The separator is a word of its own. All are counted as they now stand: their old numbers would tell the order.
+        words = moved["words"].masked_fill(between, N)
+        begins = F.pad(words[:, 1:] != words[:, :-1], (1, 0))
+        moved["words"] = begins.cumsum(dim=1).masked_fill(moved["padding"] & ~between, -1)
         return Transformed(moved, label.squeeze(1))
 
     def cut(self, words: Tensor, total: Tensor, generator: torch.Generator | None) -> Tensor:

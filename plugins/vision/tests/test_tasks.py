@@ -13,6 +13,7 @@ from selfsup.tasks.masked_modeling import MAE_OBJECTIVE
 from selfsup.testing.cases import small_config
 from selfsup.training.config import OptimizationConfig
 from selfsup.training.optimizers import build_optimizer, set_hyperparameters
+from selfsup.training.resolve import resolve_config
 from selfsup.training.schedule import learning_rate
 from selfsup_vision import plugin, tasks
 from selfsup_vision.backbones.small import NarrowResNetConfig, TinyViTConfig, build_narrow_resnet, build_tiny_vit
@@ -127,3 +128,42 @@ def test_batch_norms_stay_near_one_under_the_optimizer_of_barlow_twins() -> None
     scales = torch.cat([norm.weight.detach() for norm in norms])
     assert 0.5 < float(scales.min()) < float(scales.max()) < 2
     assert not torch.equal(scales, torch.ones_like(scales))
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_mocov3_leaves_a_transformers_patch_projection_as_it_is_drawn(frozen: bool) -> None:
+    torch.manual_seed(0)
+    overrides = {**_narrow(tasks.MOCOV3.config().model_dump()), "objective.freeze_patch_projection": frozen}
+    config = small_config(tasks.MOCOV3.config, overrides)
+    backbone = build_tiny_vit(TinyViTConfig(embed_dim=32, depth=1, heads=2, positions="sin-cos"), INFO)
+    task: Any = tasks.MOCOV3.build(config, backbone, INFO).train()
+    before = {name: value.clone() for name, value in task.state_dict().items()}
+    optimizer = build_optimizer(task, OptimizationConfig(lr=1e-2, weight_decay=0.5))
+    for step in range(3):
+        generator = torch.Generator().manual_seed(step)
+        batch = {"image": torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8, generator=generator)}
+        optimizer.zero_grad()
+        task(batch, generator).loss.backward()
+        optimizer.step()
+        task.after_step((step + 1) / 3)
+    changed = {name for name, value in task.state_dict().items() if not torch.equal(value, before[name])}
+    names = {"backbone.model.patch_embed.proj.weight", "backbone.model.patch_embed.proj.bias"}
+    assert bool(names & changed) is not frozen
+    assert ("momentum.module.backbone.model.patch_embed.proj.weight" in changed) is not frozen
+    assert not any("pos_embed" in name for name in changed)
+    assert "backbone.model.blocks.0.attn.qkv.weight" in changed
+
+
+def test_mocov3_trains_convolutional_networks_as_a_whole() -> None:
+    task = tasks.MOCOV3.build(tasks.MOCOV3.config(), build_narrow_resnet(NarrowResNetConfig(width=8), INFO), INFO)
+    assert all(parameter.requires_grad for parameter in task.backbone.parameters())
+
+
+def test_mocov3_takes_fixed_positions_where_the_backbone_has_them() -> None:
+    def options(task: str, **given: Any) -> dict[str, Any]:
+        return resolve_config({"task": task, "data": "somewhere", **given}).backbone_options
+
+    assert options("vision/mocov3")["positions"] == "sin-cos"
+    assert options("vision/mocov3", **{"backbone.positions": "learned"})["positions"] == "learned"
+    assert options("vision/dino")["positions"] == "learned"
+    assert "positions" not in options("vision/mocov3", backbone="resnet-narrow")

@@ -84,6 +84,13 @@ class Backbone(nn.Module, ABC):
         """
         return []
 
+    def input_projection(self) -> list[nn.Parameter]:
+        """Parameters of the linear layer that makes tokens of patches of the input; MoCo v3 leaves them as they are drawn.
+
+        Override in transformers on patches; this gives none, as convolutional networks and word embeddings have no such layer.
+        """
+        return []
+
     @property
     def finetuning(self) -> Finetuning:
         """What suits fine-tuning this network where the user says nothing."""

@@ -84,6 +84,8 @@ class JointEmbeddingObjective(Objective):
     """Whether only the first view goes through the online network and only the second through the target (MoCo v2, TiCo)."""
     batch_norm_splits: int = 1
     """Groups of a batch that batch norm looks at apart; above 1 the target network's batch is shuffled, too (MoCo v2)."""
+    freezes_input: bool = False
+    """Whether the backbone's ``input_projection`` stays as it is drawn (MoCo v3)."""
     keeps_target: ClassVar[bool] = False
     """Whether the paper evaluates the target network's backbone and not the trained one (DINO)."""
 
@@ -118,5 +120,7 @@ class ObjectiveRecipe:
     """The paper's optimizer settings: overrides of ``OptimizationConfig`` fields."""
     momentum: tuple[float, float] | None = None
     """For ``target = "momentum"``: the paper's start and end of the moving average's momentum."""
+    backbone: dict[str, Any] = field(default_factory=dict)
+    """Options of the backbone that the paper has, as in ``TaskRecipe``."""
     views: dict[str, Any] = field(default_factory=dict)
     """The paper's number of views (``n_global``, ``n_local``), for modalities whose views can be made in such numbers."""

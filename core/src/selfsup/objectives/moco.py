@@ -134,10 +134,17 @@ class MoCoV3Config(Config):
     """Width of the hidden layers of projector and predictor (paper: 4096)."""
     output_dim: int = Field(default=256, ge=1)
     """Width of the projection (paper: 256)."""
+    freeze_patch_projection: bool = True
+    """Whether a transformer's patch projection stays as it is drawn (paper: yes, section 4.1); other networks have none."""
 
 
 class MoCoV3(JointEmbeddingObjective):
-    """InfoNCE between predictions and the momentum network's projections of the other view, both ways."""
+    """InfoNCE between predictions and the momentum network's projections of the other view, both ways.
+
+    The patch projection of a transformer is not trained, which keeps the training stable (Chen et al. 2021, arXiv:2104.02057,
+    section 4.1), and its positions are fixed sines and cosines where the backbone has the option ``positions`` (section 4.2).
+    Convolutional networks are trained as a whole.
+    """
 
     Config = MoCoV3Config
     target = "momentum"
@@ -145,6 +152,7 @@ class MoCoV3(JointEmbeddingObjective):
     def __init__(self, config: MoCoV3Config) -> None:
         super().__init__()
         self.config = config
+        self.freezes_input = config.freeze_patch_projection
 
     def build_projector(self, embed_dim: int) -> nn.Module:
         """Layers with batch norm, the last without learned scale."""
@@ -175,5 +183,6 @@ MOCOV3 = ObjectiveRecipe(
     config=MoCoV3Config,
     build=MoCoV3,
     optimization={"optimizer": "adamw", "base_lr": 1.5e-4, "weight_decay": 0.1, "warmup_epochs": 40},
+    backbone={"positions": "sin-cos"},
     momentum=(0.99, 1.0),
 )

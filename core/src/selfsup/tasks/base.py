@@ -118,6 +118,8 @@ class TaskRecipe:
     """The paper's optimizer settings: overrides of ``selfsup.training.OptimizationConfig`` fields."""
     processor: dict[str, Any] = field(default_factory=dict)
     """Options of the modality's processor that suit the task (packed blocks for language modelling); the user's go before."""
+    backbone: dict[str, Any] = field(default_factory=dict)
+    """Options of the backbone that suit the task (fixed positions for MoCo v3), those that it has; the user's go before."""
 
 
 class InputChange(nn.Module, ABC):

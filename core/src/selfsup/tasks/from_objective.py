@@ -18,6 +18,7 @@ def recipe_from_objective(
     optimization: Mapping[str, Any] | None = None,
     views: ViewsRecipe | None = None,
     view_defaults: Mapping[str, Any] | None = None,
+    backbone: Mapping[str, Any] | None = None,
     **defaults: Any,
 ) -> TaskRecipe:
     """The task that ``objective.build(config, backbone, info)`` gives: masked, latent and autoregressive prediction.
@@ -27,6 +28,7 @@ def recipe_from_objective(
         optimization: changes to the paper's optimizer settings.
         views: draw one such view of each sample first; None: the task sees the sample as it is.
         view_defaults: defaults of the views' section that differ from their own.
+        backbone: options of the backbone that suit the task, where it has them.
         defaults: other defaults for fields of the objective's config; a mapping for a section.
 
     Raises:
@@ -36,5 +38,6 @@ def recipe_from_objective(
         config=with_defaults(objective.config, defaults),
         build=objective.build,
         optimization=merge_layers(objective.optimization, optimization or {}),
+        backbone={**objective.backbone, **(backbone or {})},
     )
     return augmented(recipe, views, view_defaults)

@@ -44,6 +44,9 @@ class JointEmbedding(PretextTask):
         self.views = views
         self.objective = objective
         token_projector = objective.build_token_projector(backbone.embed_dim) if objective.uses_tokens else None
+        if objective.freezes_input:
+            for parameter in backbone.input_projection():
+                parameter.requires_grad_(False)
         if objective.batch_norm_splits > 1:
             backbone = convert_split_batchnorm(backbone, objective.batch_norm_splits)
         self.backbone = backbone
@@ -190,4 +193,5 @@ def joint_embedding_recipe(
         config=join_sections("JointEmbeddingConfig", sections),
         build=build,
         optimization=merge_layers(objective.optimization, optimization or {}),
+        backbone=objective.backbone,
     )

@@ -63,7 +63,9 @@ def _resolve(options: Mapping[str, Any], base: Mapping[str, Any] | None, *, repl
     }
     given = _place(options, classes)
     optimization = {"batch_size": processor.batch_size, **recipe.optimization}
-    paper = {"optimization": optimization, "processor_options": recipe.processor}
+    fields = classes["backbone"].model_fields
+    suited = {key: value for key, value in recipe.backbone.items() if key in fields}
+    paper = {"optimization": optimization, "processor_options": recipe.processor, "backbone_options": suited}
     merged = merge_layers(merge_layers(paper, base), given, replace=replace)
     merged |= {"task": task, "backbone": backbone}
     if not merged.get("data"):

@@ -1,4 +1,5 @@
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from safetensors.torch import save_file
 
 from selfsup.backbones import Backbone, TokenBackbone
 from selfsup.errors import ArtifactError, ConfigError, UnknownIdError
+from selfsup.tasks.transformer import lattice_positions
 from selfsup_vision.backbones import ViTBackbone
 from selfsup_vision.backbones.small import (
     CifarResNetConfig,
@@ -234,3 +236,28 @@ def test_missing_network_names_the_way_out(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(timm, "create_model", offline)
     with pytest.raises(ConfigError, match=r"no route to host.*backbone.checkpoint=PATH"):
         _timm("test_resnet", pretrained=True)
+
+
+def test_fixed_positions_are_sines_and_cosines_of_the_lattice() -> None:
+    tiny = build_tiny_vit(TinyViTConfig(embed_dim=16, depth=1, heads=1, patch_size=8, positions="sin-cos"), {"image_size": 32})
+    positions = tiny.model.pos_embed
+    assert positions is not None
+    assert not positions.requires_grad
+    for y in range(4):
+        for x in range(4):
+            rates = [10000 ** (-i / 4) for i in range(4)]
+            expected = [f(place * rate) for place in (y, x) for f in (math.sin, math.cos) for rate in rates]
+            assert positions[0, 4 * y + x].tolist() == pytest.approx(expected, abs=1e-6)
+    learned = build_tiny_vit(TinyViTConfig(embed_dim=16, depth=1, heads=1, patch_size=8), {"image_size": 32})
+    assert learned.model.pos_embed is not None
+    assert learned.model.pos_embed.requires_grad
+    with_class: Any = _timm("test_vit", positions="sin-cos")
+    assert not with_class.model.pos_embed.requires_grad
+    assert torch.count_nonzero(with_class.model.pos_embed[:, :1]) == 0
+    assert torch.equal(with_class.model.pos_embed[0, 1:], lattice_positions(
+        with_class.model.patch_embed.grid_size, with_class.embed_dim, torch.device("cpu")
+    ))  # fmt: skip
+    assert {name for name, p in tiny.named_parameters() if any(p is q for q in tiny.input_projection())} == {
+        "model.patch_embed.proj.weight", "model.patch_embed.proj.bias",
+    }  # fmt: skip
+    assert build_narrow_resnet(NarrowResNetConfig(width=8), {"image_size": 32}).input_projection() == []

@@ -61,6 +61,10 @@ class MelViT(AudioTokenBackbone):
         patches, times, padding = self._patches(batch)
         return self.embed(patches), (times,) if self.by_frames else (times, self.rows), padding
 
+    def input_projection(self) -> list[nn.Parameter]:
+        """Of the patches."""
+        return list(self.embed.parameters())
+
     def targets(self, batch: Batch) -> Tensor:
         """[B, N, P]: the standardised log-mel energies of each patch."""
         with torch.no_grad():

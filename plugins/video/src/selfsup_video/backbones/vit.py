@@ -65,6 +65,10 @@ class VideoViT(VideoBackbone, TokenBackbone):
         encoded = self.encode(tokens)
         return Encoded(encoded.mean(dim=1), encoded, tokens.grid)
 
+    def input_projection(self) -> list[nn.Parameter]:
+        """Of the tubelets."""
+        return list(self.embedding.parameters())
+
     def tokenize(self, batch: Batch) -> Tokens:
         """Embed the tubelets.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import timm
 from pydantic import Field
@@ -43,6 +43,8 @@ class TinyViTConfig(Config):
     """Blocks; 12 in DeiT-Ti."""
     heads: int = Field(3, ge=1)
     """Attention heads, a divisor of the width; 3 in DeiT-Ti."""
+    positions: Literal["learned", "sin-cos"] = "learned"
+    """Position embeddings: learned, as in DeiT, or fixed sines and cosines, as in MoCo v3 and MAE."""
 
 
 def build_cifar_resnet(config: CifarResNetConfig, info: Info) -> TimmBackbone:
@@ -97,7 +99,10 @@ def build_tiny_vit(config: TinyViTConfig, info: Info) -> ViTBackbone:
     }  # fmt: skip
     name = "vit_tiny_patch16_224"
     model = timm.create_model(name, num_classes=0, dynamic_img_size=True, **kwargs)
-    return ViTBackbone(cast(Any, model), Construction(name, kwargs))
+    backbone = ViTBackbone(cast(Any, model), Construction(name, kwargs))
+    if config.positions == "sin-cos":
+        backbone.fix_positions()
+    return backbone
 
 
 CIFAR_RESNET = BackboneRecipe(config=CifarResNetConfig, build=build_cifar_resnet)

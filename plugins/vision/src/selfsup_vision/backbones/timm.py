@@ -38,6 +38,8 @@ class TimmConfig(Config):
     """Side of a patch in pixels, for vision transformers; None: the model's own, or a smaller one for small images."""
     pool: Literal["avg", "timm"] = "avg"
     """How a plain vision transformer is pooled: mean of the patch tokens, or timm's own way (for most the class token)."""
+    positions: Literal["learned", "sin-cos"] = "learned"
+    """Positions of a plain vision transformer: learned, or fixed sines and cosines; weights from elsewhere keep their own."""
 
 
 class TimmBackbone(ImageBackbone):
@@ -105,7 +107,11 @@ def build_timm(config: TimmConfig, info: Info) -> Backbone:
     mean, std = tuple(known.get("mean", IMAGENET_MEAN)), tuple(known.get("std", IMAGENET_STD))
     construction = Construction(config.name, {k: v for k, v in kwargs.items() if k != "dynamic_img_size"})
     if is_plain_vit(model):
-        return ViTBackbone(model, construction, mean, std)
+        backbone = ViTBackbone(model, construction, mean, std)
+        # Positions that came with weights are part of what was learned.
+        if config.positions == "sin-cos" and not config.pretrained and config.checkpoint is None:
+            backbone.fix_positions()
+        return backbone
     if config.patch_size is not None:
         raise ConfigError(f"backbone.patch_size={config.patch_size}: timm/{config.name} is no plain vision transformer.")
     return TimmBackbone(model, construction, mean, std)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from selfsup.backbones import Encoded, Finetuning, TokenBackbone, Tokens, vision_transformer_finetuning
 from selfsup.errors import ConfigError
+from selfsup.tasks.transformer import lattice_positions
 from selfsup.types import Batch
 from selfsup_vision.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Construction, ImageBackbone
 
@@ -43,6 +44,26 @@ class ViTBackbone(ImageBackbone, TokenBackbone):
         sequence = self._mix(tokens.embeddings + tokens.positions)
         pooled = self.model.forward_head(sequence, pre_logits=True)
         return Encoded(pooled, sequence[:, self.model.num_prefix_tokens :], tokens.grid)
+
+    def input_projection(self) -> list[nn.Parameter]:
+        """Of the patches."""
+        return list(self.model.patch_embed.parameters())
+
+    def fix_positions(self) -> None:
+        """Put fixed sines and cosines of the lattice in the place of learned positions; special tokens have zeros.
+
+        As MAE (He et al. 2021, arXiv:2111.06377) and MoCo v3 (Chen et al. 2021, arXiv:2104.02057) have them. A network without
+        absolute positions stays as it is.
+        """
+        positions = self.model.pos_embed
+        if positions is None:
+            return
+        with torch.no_grad():
+            positions.zero_()
+            grid = tuple(self.model.patch_embed.grid_size)
+            fixed = lattice_positions(grid, self.embed_dim, positions.device)
+            positions[0, self._positioned_prefix :] = fixed.to(positions.dtype)
+        positions.requires_grad_(False)
 
     def tokenize(self, batch: Batch) -> Tokens:
         """Embed the patches, and resample the learned positions to their lattice."""

@@ -45,8 +45,8 @@ class Loader:
             device: where the batches go; for a GPU they are pinned first and copied without waiting.
             labels: [len(store)] int64, put into the batch as ``label``; None: the batch holds no label.
             prefetch: batches that may lie ready.
-            window_seed: of the windows that are drawn in each epoch of samples that are longer than a batch shows
-                (:attr:`Processor.window_key`); None: the windows of evaluation.
+            window_seed: of what training draws in each epoch: the windows of samples that are longer than a batch shows
+                (:attr:`Processor.window_key`), and :meth:`Processor.training_batch`; None: batches as evaluation takes them.
         """
         if labels is not None and len(labels) != len(store):
             raise DataError(f"There are {len(labels)} labels for {len(store)} samples.")
@@ -82,6 +82,9 @@ class Loader:
 
     def _make(self, draw: Draw | None, indices: IndexArray) -> Batch:
         batch = self.processor.collate(read_windows(self.store, self.processor, indices, draw))
+        if draw is not None:
+            seed = np.random.default_rng((*draw, int(indices[0]))).integers(2**63)
+            batch = self.processor.training_batch(batch, torch.Generator().manual_seed(int(seed)))
         if self._labels is not None:
             batch["label"] = self._labels[torch.from_numpy(indices)]
         if self.device.type == "cuda":

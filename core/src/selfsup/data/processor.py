@@ -96,6 +96,18 @@ class Processor(ABC):
         room = steps - self.window_steps
         return room // 2 if generator is None else int(generator.integers(room + 1))
 
+    def training_batch(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """A batch as training sees it: this one, unless values must be shown to be learned (a table's unknown category).
+
+        The loader calls it for pretraining, the supervised reference and fine-tuning, and never for evaluation. What helps a
+        method to learn is a view and does not belong here.
+
+        Args:
+            batch: of :meth:`collate`, on the CPU; not to be changed in place.
+            generator: of this batch: a function of the run's seed, the epoch and the batch's first sample.
+        """
+        return batch
+
     @abstractmethod
     def info(self) -> Info:
         """What a backbone has to know of the batches, as plain JSON values. Only after :meth:`fit`."""

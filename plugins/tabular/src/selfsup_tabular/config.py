@@ -45,6 +45,11 @@ class TableProcessorConfig(Config):
     fit_rows: int = Field(default=100_000, ge=100)
     """About so many rows, sampled evenly, are what scales and categories are learned from; at least 100."""
 
+    unknown_rate: float = Field(default=0.01, ge=0, lt=1)
+    """Share of the categories (0 to 1) that training shows as unknown, others in each epoch, so that these are learned."""
+    missing_rate: float = Field(default=0.01, ge=0, lt=1)
+    """Share of the cells (0 to 1) that training shows as missing, others in each epoch, so that these are learned."""
+
     @model_validator(mode="after")
     def _check_kinds(self) -> Self:
         seen: dict[str, str] = {}

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from selfsup.tasks import Term
 from selfsup.tasks.masking import mean_term
 from selfsup.types import Batch, Info
-from selfsup_tabular.columns.plan import MISSING
+from selfsup_tabular.columns.plan import FIRST
 
 Distance = Literal["squared", "absolute"]
 
@@ -20,8 +20,9 @@ class CellLayout(nn.Module):
     """The cells of a table: numeric ones first, then categories.
 
     A prediction of all cells has ``width`` numbers: one for each numeric cell, then for each category as many logits as it has
-    codes. The loss of a cell is the squared (or absolute) error of its number, or the cross-entropy of its code. A missing cell
-    has none: there is nothing to tell, and a mean over cells must not count it (:meth:`known`).
+    codes. The loss of a cell is the squared (or absolute) error of its number, or the cross-entropy of its code. A cell that
+    is missing, or whose category is unknown, has none: there is nothing to tell, and a mean over cells must not count it
+    (:meth:`known`).
 
     Args:
         info: of the processor.
@@ -50,16 +51,16 @@ class CellLayout(nn.Module):
         return torch.cat([numeric, batch["category"].float()], dim=1)
 
     def known(self, values: Tensor) -> Tensor:
-        """[B, n_cells] bool, the cells of :meth:`values` that hold something."""
+        """[B, n_cells] bool, the cells of :meth:`values` that hold something, where no value is missing or unknown."""
         numeric, category = values[:, : self.n_numeric], values[:, self.n_numeric :]
-        return torch.cat([~numeric.isnan(), category != MISSING], dim=1)
+        return torch.cat([~numeric.isnan(), category >= FIRST], dim=1)
 
     def mean_loss(self, prediction: Tensor, values: Tensor) -> Term:
         """The mean of :meth:`losses` of whole rows over the cells that hold something, and how many these are."""
         return mean_term(self.losses(prediction, values), self.known(values).float())
 
     def losses(self, prediction: Tensor, values: Tensor, index: Tensor | None = None, distance: Distance = "squared") -> Tensor:
-        """The loss of each cell, in float32; 0 for a missing one.
+        """The loss of each cell, in float32; 0 where it is missing or unknown.
 
         Args:
             prediction: [B, width] of the whole row, or [B, K, width], of which each cell reads its own part.
@@ -78,7 +79,7 @@ class CellLayout(nn.Module):
             entropies = [F.cross_entropy(part, codes[:, place], reduction="none") for place, part in enumerate(parts)]
             if not entropies:
                 return numeric
-            return torch.cat([numeric, torch.stack(entropies, dim=1).masked_fill(codes == MISSING, 0.0)], dim=1)
+            return torch.cat([numeric, torch.stack(entropies, dim=1).masked_fill(codes < FIRST, 0.0)], dim=1)
         first, width = self.first[index], self.widths[index]
         if not self.n_categories:
             return _distance(prediction.gather(2, first.unsqueeze(2)).squeeze(2), values, distance)
@@ -91,7 +92,7 @@ class CellLayout(nn.Module):
         entropy = (
             F.cross_entropy(logits.flatten(0, 1), codes.flatten(), reduction="none")
             .view(codes.shape)
-            .masked_fill(codes == MISSING, 0.0)
+            .masked_fill(codes < FIRST, 0.0)
         )
         return torch.where(is_number, _distance(own[..., 0], values, distance), entropy)
 

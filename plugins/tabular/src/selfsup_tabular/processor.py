@@ -18,10 +18,11 @@ from selfsup.data.processor import EncodedTable
 from selfsup.errors import ArtifactError, BadRowError, ColumnError, DataError
 from selfsup.types import Batch, Info, Row
 from selfsup_tabular.columns.kinds import class_columns
-from selfsup_tabular.columns.plan import MISSING, Plan, fit_plan
+from selfsup_tabular.columns.plan import MISSING, UNKNOWN, Plan, fit_plan
 from selfsup_tabular.columns.sampling import sample_rows
 from selfsup_tabular.columns.values import BadCells, one_array
 from selfsup_tabular.config import TableProcessorConfig
+from selfsup_tabular.hiding import hidden_at_random, hide_cells
 
 _FILE = "table_processor.json"
 _SEED = 0
@@ -135,6 +136,21 @@ class TableProcessor(Processor):
         empty = np.empty((table.num_rows, 0), dtype=np.float32)
         stacked = np.stack(numeric, axis=1).astype(np.float32) if numeric else empty
         return EncodedTable({"numeric": stacked, "category": category}, bad.reasons)
+
+    def training_batch(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """Show some cells as missing and some categories as unknown, as ``missing_rate`` and ``unknown_rate`` say.
+
+        A code that never occurs in training gets no gradient: its vector would stay as it is drawn, and a new category or the
+        first missing value would be noise to the encoder.
+        """
+        missing, unknown = self.config.missing_rate, self.config.unknown_rate
+        if missing:
+            batch = hide_cells(batch, hidden_at_random(batch, missing, generator))
+        category = batch["category"]
+        if unknown and category.shape[1]:
+            drawn = torch.rand(category.shape, generator=generator) < unknown
+            batch = {**batch, "category": category.masked_fill(drawn, UNKNOWN)}
+        return batch
 
     def collate(self, samples: Mapping[str, Tensor | Sequence[Tensor]]) -> Batch:
         """Put the mark of missing numbers into a key of its own."""

@@ -4,6 +4,7 @@ import torch
 from selfsup.backbones import TokenBackbone
 from selfsup.registry import registry
 from selfsup.tasks.masking import gather_tokens
+from selfsup.training.resolve import resolve_config
 from selfsup_tabular.backbones.inputs import RowInput, RowInputConfig
 from selfsup_tabular.mock import mock_rows
 from selfsup_tabular.processor import TableProcessor
@@ -132,3 +133,36 @@ def test_bf16_autocast_works(id_):
     backbone = built(id_)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.isfinite(backbone(fitted()(ROWS)).pooled).all()
+
+
+def test_regularization_tokens_take_part_and_are_dropped():
+    batch, backbone = fitted()(ROWS), built("ft-transformer", reg_tokens=2)
+    assert built("ft-transformer").reg_tokens is None
+    tokens = backbone.tokenize(batch)
+    content = tokens.embeddings + tokens.positions
+    whole = torch.cat([backbone.reg_tokens.expand(32, -1, -1), content], dim=1)
+    expected = [layer[:, 2:] for layer in backbone.transformer.layers(whole)]
+    torch.testing.assert_close(backbone.encode(tokens), expected[-1])
+    torch.testing.assert_close(backbone.layer_outputs(tokens), expected)
+    torch.testing.assert_close(backbone(batch).pooled, expected[-1].mean(dim=1))
+    assert not torch.allclose(backbone.transformer(content), expected[-1], atol=1e-3)
+    keep = torch.stack([torch.randperm(13)[:5] for _ in range(32)])
+    kept = backbone.transformer(torch.cat([whole[:, :2], gather_tokens(content, keep)], dim=1))[:, 2:]
+    torch.testing.assert_close(backbone.encode(tokens, keep=keep), kept)
+
+
+def test_t_jepa_has_a_regularization_token_unless_told_otherwise():
+    def reg_tokens(task, **given):
+        return resolve_config({"task": task, "data": "somewhere", **given}).backbone_options.get("reg_tokens")
+
+    assert reg_tokens("tabular/jepa") == 1
+    assert reg_tokens("tabular/jepa", **{"backbone.reg_tokens": 0}) == 0
+    assert reg_tokens("tabular/masked-cells") == 0
+    assert reg_tokens("tabular/vime") is None
+    torch.manual_seed(0)
+    recipe = registry().task_recipe(registry().get("task", "tabular/jepa"))
+    backbone = built("ft-transformer", reg_tokens=1)
+    task = recipe.build(recipe.config(), backbone, fitted().info()).train()
+    task(fitted()(ROWS), torch.Generator().manual_seed(0)).loss.backward()
+    assert float(backbone.reg_tokens.grad.abs().max()) > 0
+    assert task.targets(fitted()(ROWS)).shape == (32, 13, 96)

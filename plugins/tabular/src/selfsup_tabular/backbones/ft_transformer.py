@@ -26,6 +26,8 @@ class FTTransformerConfig(Config):
     """Blocks; 3 in the paper."""
     heads: int = Field(default=4, ge=1)
     """Attention heads, a divisor of the width; 8 in the paper."""
+    reg_tokens: int = Field(default=0, ge=0)
+    """Learned tokens beside the cells whose outputs nothing reads; T-JEPA's [REG] against collapse is 1, the paper has none."""
 
 
 class CellEmbedding(nn.Module):
@@ -71,8 +73,9 @@ class FTTransformerBackbone(TokenBackbone):
     """A transformer over the cells of a row; the embedding is the mean of its outputs.
 
     The paper reads a [CLS] token, which masked tasks would leave untrained; its ReGLU, feed-forward width of 4/3 and dropout
-    are the core's GELU, width of 4 and none here. What there is to predict is the number or the code of each cell that is not
-    missing.
+    are the core's GELU, width of 4 and none here. With ``reg_tokens`` the sequence holds T-JEPA's regularization tokens, too
+    (Thimonier et al. 2024, arXiv:2410.05016): they take part in the attention, and what becomes of them is dropped. What there
+    is to predict is the number or the code of each cell that is neither missing nor unknown.
     """
 
     modality: ClassVar[str] = "tabular"
@@ -85,6 +88,10 @@ class FTTransformerBackbone(TokenBackbone):
         self.target_dim = self.layout.width
         self.cells = CellEmbedding(config.dim, self.layout)
         self.transformer = Transformer(config.dim, config.depth, config.heads)
+        self.reg_tokens: nn.Parameter | None = None
+        if config.reg_tokens:
+            self.reg_tokens = nn.Parameter(torch.empty(config.reg_tokens, config.dim))
+            nn.init.uniform_(self.reg_tokens, -1 / math.sqrt(config.dim), 1 / math.sqrt(config.dim))
 
     def tokenize(self, batch: Batch) -> Tokens:
         """One token a cell."""
@@ -93,8 +100,7 @@ class FTTransformerBackbone(TokenBackbone):
     def encode(self, tokens: Tokens, *, keep: Tensor | None = None) -> Tensor:
         """Mix the tokens, or only those of ``keep``."""
         content = tokens.embeddings + tokens.positions
-        out: Tensor = self.transformer(content if keep is None else gather_tokens(content, keep))
-        return out
+        return self._mix(content if keep is None else gather_tokens(content, keep))[-1]
 
     def blocks(self) -> list[nn.Module]:
         """Those of the transformer."""
@@ -102,7 +108,15 @@ class FTTransformerBackbone(TokenBackbone):
 
     def layer_outputs(self, tokens: Tokens) -> list[Tensor]:
         """The output of each block."""
-        return self.transformer.layers(tokens.embeddings + tokens.positions)
+        return self._mix(tokens.embeddings + tokens.positions)
+
+    def _mix(self, content: Tensor) -> list[Tensor]:
+        """The output of each block, [B, K, D]; the learned tokens come along in front and are left out again."""
+        if self.reg_tokens is None:
+            return self.transformer.layers(content)
+        extra = self.reg_tokens.to(content.dtype).expand(len(content), -1, -1)
+        outputs = self.transformer.layers(torch.cat([extra, content], dim=1))
+        return [output[:, extra.shape[1] :] for output in outputs]
 
     def targets(self, batch: Batch) -> Tensor:
         """[B, n_cells, 1] float: numbers, NaN where one is missing, and codes."""

@@ -59,7 +59,8 @@ class SAINT(PretextTask):
     One view is the row; the other takes cells of other rows (CutMix) and is then mixed with another row's embedding (mixup).
     Their projections attract each other and repel those of other rows; from the mixed view the cells are given back.
 
-    Unlike the paper: equation 4 gives the row itself the weight alpha = 0.2, here the *other* row has it, since a positive that
+    Unlike the paper: no row attends to another (the intersample attention of section 3.1 belongs to its network, not to the
+    task). Equation 4 gives the row itself the weight alpha = 0.2, here the *other* row has it, since a positive that
     is four fifths of another row is none. Projections start from the mean over the cells, which is what is evaluated, and not
     from all cells side by side. The contrast is the core's NT-Xent, whose negatives come from both views.
 

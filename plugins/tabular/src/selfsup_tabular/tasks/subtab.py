@@ -18,8 +18,8 @@ from selfsup.tasks.view_embedding import encode_views
 from selfsup.types import Batch, Info
 from selfsup_tabular.corruptions import marginal_swap
 from selfsup_tabular.decoder import CellDecoder
+from selfsup_tabular.hiding import hide_cells
 from selfsup_tabular.layout import CellLayout
-from selfsup_tabular.tasks.hiding import hide_cells
 
 
 class SubTabConfig(Config):

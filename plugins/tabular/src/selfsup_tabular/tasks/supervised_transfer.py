@@ -9,7 +9,7 @@ from selfsup.config import Config
 from selfsup.tasks import Views, ViewsRecipe
 from selfsup.tasks.references import supervised
 from selfsup.types import Batch, Info
-from selfsup_tabular.tasks.hiding import hidden_at_random, hide_cells
+from selfsup_tabular.hiding import hidden_at_random, hide_cells
 
 
 class HiddenCellsConfig(Config):

@@ -26,6 +26,12 @@ JEPA = ijepa_recipe(
     context_share=0.5,
     min_context=2,
     predictor_depth=2,
+    backbone={"reg_tokens": 1},
     optimization={"lr": 1e-3, "weight_decay": 0.01, "batch_size": 256},
 )
-"""Latent prediction for tables after T-JEPA (Thimonier et al. 2024, arXiv:2410.05016): sets of random cells for blocks."""
+"""Latent prediction for tables after T-JEPA (Thimonier et al. 2024, arXiv:2410.05016): sets of random cells for blocks.
+
+A regularization token, without which the paper sees collapse, is part of the sequence in both encoders (``reg_tokens`` of
+``ft-transformer``; ``--set backbone.reg_tokens=0`` leaves it out). It is never predicted, and its output is dropped. Unlike the
+authors' code, targets are layer-normalised and compared by smooth L1, as in I-JEPA, and not as they are by squared error.
+"""

@@ -37,7 +37,8 @@ class SegmentOrder(Transformation):
 
     The real part of each recording is cut into places of equal length, of each a piece is taken, and the pieces are put in
     one of all possible orders, each as likely as the others. A shorter recording has shorter pieces, and ``length`` says how
-    long they are.
+    long they are. Where a place has no room for two fades and two samples, all pieces are silence: the zeros behind the end of
+    a recording of a few samples would tell the order.
     """
 
     kind = "class"
@@ -49,6 +50,7 @@ class SegmentOrder(Transformation):
         self.n_outputs = math.factorial(config.segments)
         self.parts = config.segments if config.apart else 1
         self.fade = round(config.fade_seconds * sample_rate)
+        self.least = 2 * self.fade + 2
         self.register_buffer("orders", torch.tensor(list(permutations(range(config.segments)))), persistent=False)
 
     def forward(self, batch: Batch, generator: torch.Generator | None) -> Transformed:
@@ -66,7 +68,8 @@ class SegmentOrder(Transformation):
         longest = waveform.shape[1] // n
         step = torch.arange(max(piece(longest, self.config.gap), 1), device=device)
         source = (start.unsqueeze(2) + step).clamp(max=waveform.shape[1] - 1)
-        pieces = to_float(waveform).unsqueeze(1).expand(-1, n, -1).gather(2, source) * self._envelope(step, width).unsqueeze(1)
+        envelope = self._envelope(step, width) * (length // n >= self.least).unsqueeze(1)
+        pieces = to_float(waveform).unsqueeze(1).expand(-1, n, -1).gather(2, source) * envelope.unsqueeze(1)
         if self.config.apart:
             return Transformed({"waveform": pieces.flatten(0, 1), "length": width.expand(-1, n).flatten()}, label)
         # Pieces of shorter recordings follow each other without a pause: what is behind each is at the end of all.
@@ -93,9 +96,10 @@ def build_segment_order(config: SegmentOrderConfig, info: Info) -> SegmentOrder:
         ConfigError: the clips are too short for so many segments.
     """
     rate, n_samples = int(info["sample_rate"]), int(info["n_samples"])
-    if n_samples // config.segments < 2 * round(config.fade_seconds * rate) + 2:
+    made = SegmentOrder(config, rate)
+    if n_samples // config.segments < made.least:
         raise ConfigError(
             f"transformation.segments={config.segments} is too many for clips of {n_samples / rate:.3g} s, with "
             f"transformation.fade_seconds={config.fade_seconds}: choose fewer, or a longer processor.clip_seconds."
         )
-    return SegmentOrder(config, rate)
+    return made

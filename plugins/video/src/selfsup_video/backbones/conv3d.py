@@ -51,7 +51,7 @@ class SmallConv(ConvBackbone):
                 first = number == 0
                 blocks.append(Residual(width, wide, 2 if first and stage > 0 else 1, 2 if first and stage > 1 else 1))
                 width = wide
-        self.blocks = nn.Sequential(*blocks)
+        self.stages = nn.Sequential(*blocks)
         self.embed_dim = width
         for module in self.modules():
             if isinstance(module, nn.Conv3d):
@@ -59,7 +59,7 @@ class SmallConv(ConvBackbone):
 
     def features(self, video: Tensor) -> Tensor:
         """[b, D, t, h, w]."""
-        out: Tensor = self.blocks(self.stem(video.contiguous()))
+        out: Tensor = self.stages(self.stem(video.contiguous()))
         return out
 
 

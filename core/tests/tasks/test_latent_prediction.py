@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from selfsup.backbones import Tokens
 from selfsup.errors import ConfigError
@@ -38,13 +38,13 @@ def data2vec(kind: Kind, **options: Any) -> Data2Vec:
     return Data2Vec(Data2VecConfig(**options), toy_backbone(kind))
 
 
-def smooth_l1(p: np.ndarray[Any, Any], t: np.ndarray[Any, Any], beta: float) -> float:
-    error = np.abs(p - t)
-    return float(np.where(error < beta, error**2 / (2 * beta), error - beta / 2).mean())
+def smooth_l1(p: Tensor, t: Tensor, beta: float) -> Tensor:
+    error = (p - t).abs()
+    return torch.where(error < beta, error**2 / (2 * beta), error - beta / 2).mean()
 
 
-def norm(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    return np.asarray((x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5))
+def norm(x: Tensor) -> Tensor:
+    return (x - x.mean(-1, keepdim=True)) / (x.var(-1, correction=0, keepdim=True) + 1e-5).sqrt()
 
 
 def sample_of(batch: Batch, i: int) -> tuple[Batch, int]:
@@ -65,11 +65,13 @@ def shifted(task: Any) -> Any:
 def test_smooth_l1_of_representations_by_hand(beta: float) -> None:
     p, t = (torch.randn(3, 5, 4, dtype=torch.float64, generator=generator(seed)) for seed in (1, 2))
     weight = torch.tensor([[1.0, 1, 0, 1, 0]] * 3)
-    errors = [smooth_l1(p[i, j].numpy(), t[i, j].numpy(), beta) for i in range(3) for j in (0, 1, 3)]
-    assert jepa_loss(p, t, weight.double(), beta).loss.item() == pytest.approx(np.mean(errors), abs=1e-12)
-    everything = [smooth_l1(p[i, j].numpy(), t[i, j].numpy(), beta) for i in range(3) for j in range(5)]
-    output = jepa_loss(p, t, None, beta)
-    assert output.loss.item() == pytest.approx(np.mean(everything), abs=1e-12)
+    p.requires_grad_()
+    everything = torch.stack([smooth_l1(p[i, j], t[i, j], beta) for i in range(3) for j in range(5)])
+    for mask, wanted in ((weight.double(), everything[weight.flatten() > 0].mean()), (None, everything.mean())):
+        output = jepa_loss(p, t, mask, beta)
+        assert output.loss.item() == pytest.approx(wanted.item(), abs=1e-12)
+        (gradient,) = torch.autograd.grad(output.loss, p)
+        torch.testing.assert_close(gradient, torch.autograd.grad(wanted, p, retain_graph=True)[0], atol=1e-12, rtol=0)
     assert output.metrics["target_std"].item() == pytest.approx(t.reshape(15, 4).numpy().std(0, ddof=1).mean(), abs=1e-12)
     assert jepa_loss(p.bfloat16(), t.bfloat16(), None).loss.dtype == torch.float32
 
@@ -85,15 +87,14 @@ def test_the_squared_error_of_representations_by_hand() -> None:
 
 def test_average_of_top_layers_by_hand() -> None:
     layers = [torch.randn(2, 3, 8, dtype=torch.float64, generator=generator(seed)) for seed in range(4)]
-    wanted = (norm(layers[2].numpy()) + norm(layers[3].numpy())) / 2
-    np.testing.assert_allclose(average_top_layers(layers, 2).numpy(), wanted, atol=1e-12)
-    np.testing.assert_allclose(
-        average_top_layers(layers, 9).numpy(), np.mean([norm(x.numpy()) for x in layers], axis=0), atol=1e-12
-    )
+    wanted = (norm(layers[2]) + norm(layers[3])) / 2
+    torch.testing.assert_close(average_top_layers(layers, 2), wanted, atol=1e-12, rtol=0)
+    everything = torch.stack([norm(layer) for layer in layers]).mean(dim=0)
+    torch.testing.assert_close(average_top_layers(layers, 9), everything, atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_ijepa_loss_by_hand_in_float64(kind: Kind) -> None:
+def test_ijepa_loss_by_hand_in_float64(kind: Kind, agree: Any) -> None:
     task, batch = shifted(ijepa(kind)), toy_batch(kind)
     B, N = batch["sequence"].shape[:2]
     config = task.config
@@ -107,23 +108,23 @@ def test_ijepa_loss_by_hand_in_float64(kind: Kind) -> None:
     for i in range(B):
         sample, _ = sample_of(batch, i)
         teacher = task.teacher.module
-        target = norm(teacher.encode(teacher.tokenize(sample))[0].detach().numpy())
+        target = norm(teacher.encode(teacher.tokenize(sample))[0].detach())
         index = mask.context[i : i + 1]
         context = task.predictor.embed(task.backbone.encode(task.backbone.tokenize(sample), keep=index)) + positions[index]
         for j in range(4):
             wanted = mask.targets[i, j][mask.weight[i, j]]
             asked = (task.predictor.mask_token + positions[wanted]).unsqueeze(0)
             mixed = task.predictor.transformer(torch.cat([context, asked], dim=1))[:, context.shape[1] :]
-            prediction = task.predictor.out(mixed)[0].detach().numpy()
+            prediction = task.predictor.out(mixed)[0]
             errors += [smooth_l1(p, target[int(k)], 1.0) for p, k in zip(prediction, wanted, strict=True)]
     loss = task(batch, generator(3)).loss
     assert loss.dtype == torch.float64
-    assert loss.item() == pytest.approx(math.fsum(errors) / len(errors), abs=1e-6, rel=0)
+    assert agree(task, loss, torch.stack(errors).mean())
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("masking", ["blocks", "random"])
-def test_data2vec_loss_by_hand_in_float64(kind: Kind, masking: str) -> None:
+def test_data2vec_loss_by_hand_in_float64(kind: Kind, masking: str, agree: Any) -> None:
     task, batch = shifted(data2vec(kind, masking=masking, top_layers=2, head_layers=2)), toy_batch(kind)
     B, N = batch["sequence"].shape[:2]
     padding = batch.get("padding")
@@ -137,12 +138,11 @@ def test_data2vec_loss_by_hand_in_float64(kind: Kind, masking: str) -> None:
         where = mask[i, :length]
         teacher = task.teacher.module
         layers = teacher.layer_outputs(teacher.tokenize(sample))
-        target = np.mean([norm(layer[0].detach().numpy()) for layer in layers], axis=0)
+        target = torch.stack([norm(layer[0].detach()) for layer in layers]).mean(dim=0)
         student = task.backbone.encode(task.backbone.tokenize(sample).masked(where.unsqueeze(0), task.mask_token))
-        prediction = task.head(student)[0].detach().numpy()
+        prediction = task.head(student)[0]
         errors += [smooth_l1(prediction[k], target[k], 2.0) for k in range(length) if where[k]]
-    loss = task(batch, generator(3)).loss
-    assert loss.item() == pytest.approx(math.fsum(errors) / len(errors), abs=1e-6, rel=0)
+    assert agree(task, task(batch, generator(3)).loss, torch.stack(errors).mean())
 
 
 def test_data2vec_hides_spans_as_for_speech() -> None:

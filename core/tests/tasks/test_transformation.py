@@ -81,8 +81,13 @@ def test_class_loss_by_hand_in_float64() -> None:
     rows = logits.view(8, 3).numpy()
     answers = label.flatten().tolist()
     wanted = np.mean([np.log(np.exp(row).sum()) - row[answer] for row, answer in zip(rows, answers, strict=True)])
+    logits.requires_grad_()
     output = class_loss(logits, label)
     assert output.loss.item() == pytest.approx(wanted, abs=1e-12)
+    (gradient,) = torch.autograd.grad(output.loss, logits)
+    one_hot = torch.nn.functional.one_hot(label.flatten(), 3)
+    torch.testing.assert_close(gradient.view(8, 3), (logits.view(8, 3).softmax(dim=1) - one_hot) / 8, rtol=0, atol=1e-12)
+    logits.requires_grad_(False)
     assert output.metrics["accuracy"].item() == pytest.approx(np.mean(rows.argmax(1) == answers))
     assert class_loss(logits[:, :3], label[:, 0]).loss.item() == pytest.approx(
         np.mean(
@@ -96,6 +101,9 @@ def test_coordinate_loss_by_hand_in_float64() -> None:
     label = torch.tensor([[[0.0, 2], [5, 4.5]]], dtype=torch.float64)
     output = coordinate_loss(prediction, label)
     assert output.loss.item() == pytest.approx((1 + 0 + 4 + 0.25) / 4, abs=1e-12)
+    prediction.requires_grad_()
+    (gradient,) = torch.autograd.grad(coordinate_loss(prediction, label).loss, prediction)
+    torch.testing.assert_close(gradient, 2 * (prediction.detach() - label.flatten(1)) / 4, rtol=0, atol=1e-12)
     assert output.metrics["absolute_error"].item() == pytest.approx((1 + 2 + 0.5) / 4, abs=1e-12)
     assert coordinate_loss(prediction.bfloat16(), label.bfloat16()).loss.dtype == torch.float32
 

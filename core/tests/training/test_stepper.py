@@ -19,6 +19,7 @@ from selfsup.objectives.dino import RECIPE as DINO
 from selfsup.tasks import PretextTask, StepOutput, Term
 from selfsup.tasks.masking import mean_term
 from selfsup.training.config import OptimizationConfig
+from selfsup.training.ema import WeightAverage
 from selfsup.training.stepper import Stepper, clip_each, split_batch
 from selfsup.types import Batch
 
@@ -312,3 +313,14 @@ def test_a_cpus_step_has_its_attention_in_float32(monkeypatch: pytest.MonkeyPatc
     stepper.take(batch())
     assert seen == [True] * accumulate
     assert F.scaled_dot_product_attention is torchs
+
+
+def test_an_average_of_the_weights_forgets_its_start_at_once() -> None:
+    online = torch.nn.Linear(1, 1, bias=False)
+    average = WeightAverage(online, 0.9999)
+    start = average.module.weight.item()
+    with torch.no_grad():
+        online.weight.add_(1.0)
+    for step in range(10):
+        average.update(online, step)
+    assert 1 - (average.module.weight.item() - start) == pytest.approx(1.08e-5, abs=1e-6)

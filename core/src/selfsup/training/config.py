@@ -67,7 +67,10 @@ class OptimizationConfig(Config):
     max_steps: int | None = Field(default=None, ge=1)
     """Upper limit of the budget in optimizer steps, whatever ``epochs`` comes to."""
     ema: float = Field(default=0.0, ge=0, lt=1)
-    """Decay per step of a moving average of the encoder's weights, which is then what is saved; 0 keeps none."""
+    """Decay per step of a moving average of the encoder's weights, which is then what is saved; 0 keeps none.
+
+    It begins lower and rises over the first steps, so that short runs do not keep their random start.
+    """
     compile: str = "off"
     """Backend of ``torch.compile`` for the backbone (``inductor``, ...); ``off`` does not compile."""
     channels_last: bool | None = None

@@ -13,7 +13,7 @@ class WeightAverage:
 
     Floating-point buffers (a norm's statistics) are averaged as the weights are; others are copied. To keep the first steps
     from weighing on short runs, the decay is at most ``(1 + step) / (10 + step)`` (the ramp of TensorFlow's
-    ``ExponentialMovingAverage``).
+    ``ExponentialMovingAverage``): after ten steps a hundred-thousandth of the average is still its start.
 
     Args:
         module: what to follow; ``self.module`` is its averaged copy.

@@ -68,7 +68,7 @@ class SwAVConfig(Config):
     n_prototypes: int = Field(default=3000, ge=2)
     """Number of prototypes (paper: 3000)."""
     queue_size: int = Field(default=3840, ge=0)
-    """Former embeddings of each global view that help to balance the assignments (paper: 3840 for a batch of 256); 0: none."""
+    """Former embeddings a view that help to balance assignments (paper: 3840), at most the rows less a batch; 0: none."""
     queue_start: float = Field(default=0.075, ge=0, le=1)
     """Finished part of the run from which the queue is used (paper: epoch 15 of 200)."""
     freeze_prototypes: float = Field(default=0.005, ge=0, le=1)

@@ -187,6 +187,10 @@ def test_what_a_decoders_tokenizer_lacks_is_added(tmp_path):
     plain.save_pretrained(tmp_path)
     info = TextProcessor(TextProcessorConfig(tokenizer=str(tmp_path))).fit(rows(["the dog"])).info()
     assert (info["cls_id"], info["sep_id"], info["unk_id"]) == (0, 0, 3)
+    # The vocabulary stays the model's: the end of a text is its padding, too, and there is no mask.
+    assert (info["pad_id"], info["mask_id"], info["vocab_size"], info["begins"]) == (0, -1, 4, False)
+    info = TextProcessor(TextProcessorConfig(tokenizer=str(tmp_path), add_special=True)).fit(rows(["the dog"])).info()
+    assert (info["cls_id"], info["sep_id"], info["unk_id"]) == (0, 0, 3)
     assert (info["pad_id"], info["mask_id"], info["vocab_size"]) == (4, 5, 6)
 
 

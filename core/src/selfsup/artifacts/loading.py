@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model
 
 from selfsup.artifacts.encoder import Encoder
@@ -100,6 +100,8 @@ def _build(directory: Path, config: dict[str, Any]) -> Encoder:
     backbone, _ = registry().build_backbone(id, wanted, config["info"])
     weights = directory / WEIGHTS_FILE
     try:
+        with safe_open(str(weights), "pt") as file:
+            backbone.expect_weights(frozenset(file.keys()))
         load_model(backbone, str(weights))
     except FileNotFoundError:
         raise ArtifactError(f"{directory} is damaged: {WEIGHTS_FILE} is missing.") from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -96,6 +96,13 @@ class Backbone(nn.Module, ABC):
         """What suits fine-tuning this network where the user says nothing."""
         return Finetuning()
 
+    def expect_weights(self, names: Collection[str]) -> None:
+        """Make the parts that only some saved encoders have, before weights of these names are loaded.
+
+        Heads are thrown away after pretraining, but for one that the backbone keeps as a part of its own: the vocabulary head
+        of a language model (see :meth:`TokenBackbone.output_head`). Here there are no such parts.
+        """
+
 
 def vision_transformer_finetuning(dim: int) -> Finetuning:
     """The settings of MAE for a ViT of width ``dim``, whatever its patches are cut from.
@@ -161,6 +168,14 @@ class TokenBackbone(Backbone):
         Override where tokens have targets of several kinds (the cells of a table).
         """
         return nn.Linear(dim, self.target_dim)
+
+    def output_head(self) -> nn.Module:
+        """The head of tasks that predict targets from what :meth:`encode` gives, without a decoder: language models.
+
+        Override where the network has such a head of its own, which then is saved with it; this one belongs to the task, and is
+        thrown away.
+        """
+        return self.target_head(self.embed_dim)
 
     def target_loss(
         self, prediction: Tensor, target: Tensor, index: Tensor, *, distance: Literal["squared", "absolute"] = "squared"

@@ -46,7 +46,8 @@ class NextToken(PretextTask):
         super().__init__()
         self.backbone = causal_backbone(backbone)
         self.steps_ahead = config.steps_ahead
-        self.head = backbone.target_head(backbone.embed_dim)
+        # A language model's head tells the next token; for one further on the task has a head of its own.
+        self.head = backbone.output_head() if config.steps_ahead == 1 else backbone.target_head(backbone.embed_dim)
 
     def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
         """Encode, predict, compare; nothing is drawn at random."""

@@ -53,11 +53,11 @@ class MaskedModeling(PretextTask):
     backbone: TokenBackbone
     distance: Literal["squared", "absolute"]
 
-    def __init__(self, backbone: TokenBackbone, dim: int, normalize_targets: bool) -> None:
+    def __init__(self, backbone: TokenBackbone, dim: int, normalize_targets: bool, head: nn.Module | None = None) -> None:
         super().__init__()
         self.backbone = backbone
         self.normalize_targets = normalize_targets and backbone.target_kind == "continuous"
-        self.head = backbone.target_head(dim)
+        self.head = backbone.target_head(dim) if head is None else head
 
     def loss(self, hidden: Tensor, batch: Batch, mask: TokenMask) -> StepOutput:
         """The loss of predicting the hidden tokens' targets.

@@ -16,6 +16,8 @@ from selfsup.tasks.masking import mean_term
 from selfsup.types import Batch, Info
 from selfsup_text.augmentations.tokens import compact, thin_out
 from selfsup_text.backbones.base import TextBackbone
+from selfsup_text.backbones.heads import VocabularyHead
+from selfsup_text.tasks.vocabulary import mask_id_of
 
 
 class TextCorruptionConfig(Config):
@@ -39,7 +41,8 @@ class TextCorruption(Corruption):
     def __init__(self, config: TextCorruptionConfig, info: Info) -> None:
         super().__init__()
         self.config = config
-        self.pad_id, self.mask_id = int(info["pad_id"]), int(info["mask_id"])
+        self.pad_id = int(info["pad_id"])
+        self.mask_id = mask_id_of(info, "Masking words") if config.kind == "mask" else -1
         counted = torch.ones(int(info["vocab_size"]))
         counted[[id for id in info["special_ids"] if id != info["unk_id"]]] = 0
         self.register_buffer("counted", counted, persistent=False)
@@ -66,12 +69,14 @@ class TextCorruption(Corruption):
 
 
 class BagDecoder(nn.Module):
-    """The backbone's own head, or a linear layer, on the pooled embedding."""
+    """BERT's vocabulary head, or a linear layer, on the pooled embedding."""
 
     def __init__(self, backbone: Backbone, vocab_size: int) -> None:
         super().__init__()
         dim = backbone.pooled_dim
-        self.head = backbone.target_head(dim) if isinstance(backbone, TextBackbone) else nn.Linear(dim, vocab_size)
+        self.head: nn.Module = nn.Linear(dim, vocab_size)
+        if isinstance(backbone, TextBackbone):
+            self.head = VocabularyHead(dim, backbone.word_embeddings)
 
     def forward(self, encoded: Encoded) -> Tensor:
         """[B, V]."""

@@ -25,7 +25,7 @@ SPECS: list[EvaluatorSpec] = [
     ),
     EvaluatorSpec(
         id="perplexity",
-        summary="How well a decoder's frozen tokens foretell the next one, by a vocabulary head fitted on training rows.",
+        summary="How well a decoder predicts the next token: by its own vocabulary head, or one fitted on training rows.",
         target=f"{_HERE}.perplexity:RECIPE",
         modality="text",
         needs_labels=False,
@@ -33,7 +33,7 @@ SPECS: list[EvaluatorSpec] = [
     ),
     EvaluatorSpec(
         id="pseudo-perplexity",
-        summary="How well an encoder tells each token, hidden by itself, by a vocabulary head fitted on training rows.",
+        summary="How well an encoder predicts each token, hidden by itself: by its own head, or one fitted on training rows.",
         target=f"{_HERE}.pseudo_perplexity:RECIPE",
         modality="text",
         needs_labels=False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from selfsup.plugins import hookimpl
-from selfsup.specs import BackboneSpec, EvaluatorSpec, ModalitySpec, TaskSpec
+from selfsup.specs import BackboneSpec, CommandSpec, EvaluatorSpec, ModalitySpec, TaskSpec
 from selfsup_text import evaluator_specs, task_specs
 
 SELFSUP_API = 1
@@ -60,3 +60,15 @@ def selfsup_tasks() -> list[TaskSpec]:
 def selfsup_evaluators() -> list[EvaluatorSpec]:
     """Measurements that need texts."""
     return list(evaluator_specs.SPECS)
+
+
+@hookimpl
+def selfsup_commands() -> list[CommandSpec]:
+    """Writing texts."""
+    return [
+        CommandSpec(
+            id="generate",
+            target="selfsup_text.generate:command",
+            summary="Let a decoder go on behind a text.",
+        )
+    ]

@@ -49,6 +49,9 @@ class TextProcessorConfig(Config):
     """Tokens of a sample at most, the class token and the separator not counted; 510 in BERT. The rest is cut off."""
     packing: Literal["none", "blocks"] = "none"
     """``none``: a row is a sample; ``blocks``: pretraining joins rows, parted by a separator, in blocks of ``max_length``."""
+    add_special: bool = False
+    """Whether a loaded tokenizer that has no mask token (as decoders' have none) gets one, and one for padding. Masked language
+    modelling, ELECTRA and span corruption switch it on."""
 
     @model_validator(mode="after")
     def _room_for_bytes(self) -> Self:
@@ -105,7 +108,7 @@ class TextProcessor(Processor):
         """
         texts = sample_texts(rows)
         if self.config.tokenizer not in _KINDS:
-            return self._take(load_vocabulary(self.config.tokenizer))._weigh(texts)
+            return self._take(load_vocabulary(self.config.tokenizer, add_special=self.config.add_special))._weigh(texts)
         if not texts:
             raise SourceError("A tokenizer cannot be trained: there is no row with text in it.")
         kind: Any = self.config.tokenizer
@@ -124,7 +127,12 @@ class TextProcessor(Processor):
         return self
 
     def info(self) -> Info:
-        """``vocab_size``, ``max_length``, ids of special tokens, all in ``special_ids``, ``tokenizer``, and ``idf`` ([V])."""
+        """``vocab_size``, ``max_length``, ids of special tokens, all in ``special_ids``, ``begins``, ``tokenizer``, ``idf``
+        ([V]).
+
+        ``begins`` says whether the tokenizer puts a token in front of a text, which a decoder then sees too. The id of a
+        special token that is not there is -1.
+        """
         vocabulary = self.vocabulary
         ids = {f"{role}_id": vocabulary.id(role) for role in SPECIAL}
         return {
@@ -132,6 +140,7 @@ class TextProcessor(Processor):
             "max_length": self.config.max_length,
             **ids,
             "special_ids": vocabulary.special_ids(),
+            "begins": vocabulary.begins,
             "tokenizer": self.config.tokenizer if self.config.tokenizer in _KINDS else "loaded",
             "idf": self._idf,
         }
@@ -182,6 +191,28 @@ class TextProcessor(Processor):
         ids = [*ids, self.vocabulary.id("sep")] if self.block_length else ids[: self.config.max_length]
         return {"ids": np.asarray(ids, dtype=np.int32)}
 
+    def encode_words(self, sentences: Sequence[Sequence[str]]) -> list[list[list[int]]]:
+        """The ids of each word of each sentence, as they are in the sentence: its words joined by spaces.
+
+        Byte-level tokenizers and SentencePiece write the space in front of a word into its first token, so that a word has
+        other ids alone than behind another one. A token that reaches over several words belongs to the first of them. A word
+        that the tokenizer makes nothing of is the unknown token (or mask token or separator).
+        """
+        texts = [" ".join(words) for words in sentences]
+        vocabulary = self.vocabulary
+        unknown = next((id for role in ("unk", "mask") if (id := vocabulary.id(role)) >= 0), vocabulary.id("sep"))
+        found: list[list[list[int]]] = []
+        encodings = vocabulary.tokenizer.encode_batch(texts, add_special_tokens=False)
+        for words, text, encoding in zip(sentences, texts, encodings, strict=True):
+            lengths = np.array([len(word) + 1 for word in words])
+            owner = np.repeat(np.arange(len(words)), lengths)  # which word each character is of, or stands in front of
+            owner[np.cumsum(lengths)[:-1] - 1] += 1
+            ids: list[list[int]] = [[] for _ in words]
+            for id, (start, _) in zip(encoding.ids, encoding.offsets, strict=True):
+                ids[int(owner[min(start, len(text))])].append(id)
+            found.append([word or [unknown] for word in ids])
+        return found
+
     def collate(self, samples: Mapping[str, Tensor | Sequence[Tensor]]) -> Batch:
         """Pad to the longest sample, and count the words."""
         values = samples["ids"]
@@ -198,14 +229,21 @@ class TextProcessor(Processor):
         words = (begins.cumsum(dim=1) - begins[:, :1].long()).masked_fill(padding, -1)
         return {"ids": ids, "padding": padding, "words": words}
 
-    def pretrained_tokenizer(self) -> PreTrainedTokenizerFast:
-        """The tokenizer as the transformers library has it: it puts class token and separator in, and cuts like this one."""
+    def pretrained_tokenizer(self, *, causal: bool = False) -> PreTrainedTokenizerFast:
+        """The tokenizer as the transformers library has it: it puts special tokens in, and cuts like this one.
+
+        Args:
+            causal: False puts a class token in front and a separator behind. True is for decoders, which go on behind a text:
+                nothing stands behind it, and the class token in front where the backbone has one (``begins``).
+        """
         from transformers import PreTrainedTokenizerFast
 
         vocabulary = self.vocabulary
         tokens = {f"{role}_token": token for role, token in vocabulary.special.items()}
+        if causal:
+            tokens |= {"bos_token": vocabulary.special["cls"], "eos_token": vocabulary.special["sep"]}
         return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # not typed there
-            tokenizer_object=vocabulary.tokenizer,
+            tokenizer_object=vocabulary.framing(causal=causal),
             model_max_length=self.config.max_length + 2,
             padding_side="right",
             model_input_names=["input_ids", "attention_mask"],

@@ -50,6 +50,8 @@ SPECS: list[TaskSpec] = [
           tokens=False),
     _spec("word2vec", "joint-embedding", "A token's vector tells which tokens stand near it (skip-gram, negative sampling).",
           "Mikolov et al. 2013, arXiv 1310.4546", backbone="word-vectors", tokens=False),
+    _spec("random-init", "reference", "Reference: the backbone as it is initialised, without any training.",
+          "none: the floor that pretraining has to beat", tokens=False),
 ]  # fmt: skip
 """Tasks of which the text differs from what the core composes; vicreg, barlow-twins, byol and others are composed."""
 

@@ -18,7 +18,7 @@ _HUB = "hf://"
 _ROLES = ("pad", "unk", "cls", "sep", "mask")
 _MARKS = ("\u2581", "\u0120")
 """What a token of SentencePiece or of byte-level BPE begins with where a space was in front of it."""
-_INSTEAD = {"cls": ("bos_token", "eos_token"), "sep": ("eos_token", "bos_token")}
+_INSTEAD = {"cls": ("bos_token", "eos_token"), "sep": ("eos_token", "bos_token"), "pad": ("eos_token",)}
 """Tokens of decoders that can do the work."""
 _TOKENIZER_FILE = "tokenizer.json"
 _SPECIAL_FILE = "special_tokens.json"
@@ -30,13 +30,15 @@ class Vocabulary:
 
     tokenizer: Tokenizer
     special: dict[str, str]
-    """``pad``, ``cls``, ``sep``, ``mask``, and ``unk`` where there is one, to the token."""
+    """``pad``, ``cls``, ``sep``, and ``unk`` and ``mask`` where there is one, to the token."""
+    begins: bool = True
+    """Whether the class token stands in front of a text for a decoder, too; GPT-2's tokenizer puts nothing there."""
 
     def __len__(self) -> int:
         return self.tokenizer.get_vocab_size(with_added_tokens=True)
 
     def id(self, role: str) -> int:
-        """The id of a special token; -1 where there is none (``unk`` of byte-level tokenizers)."""
+        """The id of a special token; -1 where there is none (``unk`` of byte-level tokenizers, ``mask`` of decoders')."""
         token = self.special.get(role)
         id = None if token is None else self.tokenizer.token_to_id(token)
         return -1 if id is None else id
@@ -45,6 +47,7 @@ class Vocabulary:
         """The ids of all special tokens, sorted."""
         added = self.tokenizer.get_added_tokens_decoder()
         found = {id for id, token in added.items() if token.special} | {self.id(role) for role in self.special}
+        found.discard(-1)
         return sorted(found)
 
     def begins_word(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -66,10 +69,26 @@ class Vocabulary:
                 begins[id] = id in special or token.startswith(_MARKS) or _stands_alone(text)
         return begins
 
+    def framing(self, *, causal: bool) -> Tokenizer:
+        """The tokenizer as it puts the special tokens in by itself, for those who use it without selfsup.
+
+        Args:
+            causal: whether it is for a decoder, which wants nothing behind a text.
+        """
+        begin, end = self.special["cls"], self.special["sep"]
+        pairs = sorted({(begin, self.id("cls")), (end, self.id("sep"))})
+        single, pair = f"{begin} $A {end}", f"{begin} $A {end} $B:1 {end}:1"
+        if causal:
+            single, pair = (f"{begin} $A", f"{begin} $A $B:1") if self.begins else ("$A", "$A $B:1")
+        tokenizer = Tokenizer.from_str(self.tokenizer.to_str())
+        tokenizer.post_processor = processors.TemplateProcessing(single=single, pair=pair, special_tokens=pairs)
+        return tokenizer
+
     def save(self, directory: Path) -> None:
         """Write two JSON files."""
         self.tokenizer.save(str(directory / _TOKENIZER_FILE))
-        (directory / _SPECIAL_FILE).write_text(json.dumps(self.special, indent=2) + "\n", encoding="utf-8")
+        described = {**self.special, "begins": self.begins}
+        (directory / _SPECIAL_FILE).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, directory: Path) -> Vocabulary:
@@ -80,23 +99,27 @@ class Vocabulary:
         """
         try:
             special = json.loads((directory / _SPECIAL_FILE).read_text(encoding="utf-8"))
-            return cls(Tokenizer.from_file(str(directory / _TOKENIZER_FILE)), {str(k): str(v) for k, v in special.items()})
+            begins = bool(special.pop("begins", True))
+            tokenizer = Tokenizer.from_file(str(directory / _TOKENIZER_FILE))
+            return cls(tokenizer, {str(k): str(v) for k, v in special.items()}, begins)
         except Exception as error:  # the tokenizers library raises plain Exception
             raise ArtifactError(f"{directory} holds no saved tokenizer ({error}); save the encoder again.") from error
 
 
 def trained(tokenizer: Tokenizer) -> Vocabulary:
     """The vocabulary of a tokenizer that was trained here."""
-    return _framing(Vocabulary(tokenizer, dict(SPECIAL)))
+    return Vocabulary(tokenizer, dict(SPECIAL))
 
 
-def load_vocabulary(source: str) -> Vocabulary:
+def load_vocabulary(source: str, *, add_special: bool = False) -> Vocabulary:
     """A tokenizer that is there already, with what it lacks of special tokens added behind its own.
 
-    A decoder's beginning and end of a text serve as class token and separator.
+    A decoder's beginning and end of a text serve as class token and separator, and its end as padding: so its vocabulary is the
+    one that its model was trained with.
 
     Args:
         source: a folder with ``tokenizer.json``, or ``hf://owner/name``. No code of it is run.
+        add_special: whether a mask token and padding are added where it has none of its own.
 
     Raises:
         ConfigError: there is no such tokenizer, or it is none of the tokenizers library.
@@ -120,26 +143,17 @@ def load_vocabulary(source: str) -> Vocabulary:
     tokenizer = Tokenizer.from_str(backend.to_str())
     tokenizer.no_padding()
     tokenizer.no_truncation()
+    framed, bare = (found("a", add_special_tokens=special)["input_ids"] for special in (True, False))
     special = {}
     for role in _ROLES:
-        names = (f"{role}_token", *_INSTEAD.get(role, ()))
-        token = next((str(value) for name in names if (value := getattr(found, name, None))), None)
-        if token is None and role != "unk":
+        instead = () if add_special and role == "pad" else _INSTEAD.get(role, ())
+        token = next((str(value) for name in (f"{role}_token", *instead) if (value := getattr(found, name, None))), None)
+        if token is None and (role in ("pad", "cls", "sep") or (role == "mask" and add_special)):
             token = SPECIAL[role]
             tokenizer.add_special_tokens([token])
         if token is not None:
             special[role] = token
-    return _framing(Vocabulary(tokenizer, special))
-
-
-def _framing(vocabulary: Vocabulary) -> Vocabulary:
-    """Let the tokenizer itself put the class token in front and the separator behind, for those who use it without selfsup."""
-    begin, end = vocabulary.special["cls"], vocabulary.special["sep"]
-    pairs = sorted({(begin, vocabulary.id("cls")), (end, vocabulary.id("sep"))})
-    vocabulary.tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{begin} $A {end}", pair=f"{begin} $A {end} $B:1 {end}:1", special_tokens=pairs
-    )
-    return vocabulary
+    return Vocabulary(tokenizer, special, begins=framed[:1] != bare[:1])
 
 
 def _stands_alone(text: str) -> bool:

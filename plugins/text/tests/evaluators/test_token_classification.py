@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from datasets import ClassLabel, Dataset, Features, List, Value
+from tokenizers import pre_tokenizers
 
 from selfsup.artifacts import Encoder
 from selfsup.data import Rows, prepare
@@ -15,7 +16,7 @@ from selfsup_text.evaluators.entities import entities, entity_f1, is_bio
 from selfsup_text.evaluators.tagged import Sentence, word_vectors
 from selfsup_text.evaluators.token_classification import TokenClassification, TokenClassificationConfig
 from selfsup_text.mock import mock_rows
-from selfsup_text.processor import TextProcessor
+from selfsup_text.processor import TextProcessor, TextProcessorConfig
 
 NOUNS = {"cat", "dog", "horse", "bird", "fish", "engine", "wheel", "brake", "pump", "valve"}
 
@@ -147,3 +148,27 @@ def test_entities_are_whole_spans() -> None:
     assert entity_f1(["O"], ["O"]) == 1.0
     assert is_bio(["O", "B-x", "I-x"])
     assert not is_bio(["O", "NN"])
+
+
+@pytest.mark.parametrize("prefix", [True, False])
+def test_words_keep_the_ids_that_they_have_in_their_sentence(prefix: bool) -> None:
+    """Byte-level tokens hold the space in front of a word; RoBERTa's and GPT-2's tokenizers put none before the first."""
+    rows = [{"text": "the old dog sleeps in the old house, and the dogs' owner sleeps too"}] * 3
+    processor = TextProcessor(TextProcessorConfig(tokenizer="bpe", vocab_size=320, max_length=40)).fit(rows)
+    processor.vocabulary.tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
+    sentences = [("the", "old", "dog", "sleeps"), ("dogs'", "owner,", "Zoë", "日本", "too")]
+    for words, encoded in zip(sentences, processor.encode_words(sentences), strict=True):
+        joined = processor.encode({"text": " ".join(words)})["ids"].tolist()
+        assert [id for ids in encoded for id in ids] == joined
+        for word, ids in zip(words, encoded, strict=True):
+            assert processor.vocabulary.tokenizer.decode(ids).strip() == word.lower()
+    # What a word alone gives is something else where no space is put in front of it.
+    alone = processor.encode({"text": "old"})["ids"].tolist()
+    assert (alone == processor.encode_words(sentences)[0][1]) == prefix
+
+
+def test_a_word_that_a_tokenizer_makes_nothing_of_is_the_unknown_token(text_encoder: Encoder) -> None:
+    processor: Any = text_encoder.processor
+    first, nothing, last = processor.encode_words([["the", "\u200b", "cat"]])[0]
+    assert nothing == [processor.info()["unk_id"]]
+    assert (first, last) == tuple(processor.encode_words([["the", "cat"]])[0])

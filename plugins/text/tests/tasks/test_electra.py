@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from selfsup.testing.fake_device import fake_cuda
+from selfsup_text.backbones.transformers import TransformersConfig, build_transformers
 from selfsup_text.tasks.electra import RECIPE, Electra, ElectraConfig, build_electra, draw
 from selfsup_text.tasks.masking import hide_tokens
 
@@ -90,9 +91,34 @@ def test_word_embeddings_are_shared_and_stored_once(encoder: Any, info: Any) -> 
     task = task_of(encoder, info)
     sizes = [name for name, value in task.state_dict().items() if tuple(value.shape) == (60, 32)]
     assert len(sizes) == 1
-    task.generator.requires_grad_(True)
-    assert task.generator.enter.weight.shape == (32, 32)
+    assert isinstance(task.generator.enter, torch.nn.Identity)
     assert build_electra(ElectraConfig(generator_dim=8), encoder(), info).generator.enter.weight.shape == (8, 32)
+
+
+def test_the_generator_adds_positions_before_it_normalises(encoder: Any, texts: Any, info: Any) -> None:
+    task, batch = task_of(encoder, info, generator_dim=8), texts()
+    mask = hide_tokens(task.vocabulary.maskable(batch), 0.3, generator())
+    seen: list[torch.Tensor] = []
+    task.generator.transformer.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    task.fill_in(batch, mask)
+    embeddings = task.backbone.model.embeddings
+    ids = batch["ids"].masked_fill(mask.mask, info["mask_id"])
+    # The class token, which the generator does not see, has the first position.
+    places = embeddings.position_embeddings.weight[1 : 1 + ids.shape[1]]
+    added = task.backbone.word_embeddings(ids) + places
+    wanted = task.generator.enter(F.layer_norm(added, added.shape[-1:]))
+    torch.testing.assert_close(seen[0], wanted)
+    assert task.own_positions is None
+    # Words and positions have the same scale, so that neither drowns the other.
+    assert 0.5 < float(places.detach().std() / task.backbone.word_embeddings.weight.detach().std()) < 2
+
+
+def test_the_generator_has_positions_of_its_own_beside_rotary_ones(texts: Any, info: Any) -> None:
+    options = TransformersConfig(name="modernbert", hidden_size=32, layers=1, heads=2)
+    task, batch = build_electra(ElectraConfig(), build_transformers(options, info), info), texts()
+    assert task.own_positions is not None
+    task(batch, generator()).loss.backward()
+    assert task.own_positions.weight.grad is not None
 
 
 def test_electra_learns_and_every_parameter_has_a_gradient(encoder: Any, texts: Any, info: Any) -> None:
@@ -120,4 +146,4 @@ def test_electra_on_fake_cuda(encoder: Any, texts: Any, info: Any) -> None:
 def test_electra_has_the_papers_defaults() -> None:
     config = RECIPE.config()
     assert (config.rate, config.discriminator_weight) == (0.15, 50.0)
-    assert RECIPE.processor == {"packing": "blocks"}
+    assert RECIPE.processor == {"packing": "blocks", "add_special": True}

@@ -118,7 +118,7 @@ def test_mlm_on_fake_cuda(encoder: Any, texts: Any, info: Any) -> None:
 
 def test_mlm_has_the_papers_defaults_and_packs() -> None:
     assert RECIPE.config().model_dump() == {"rate": 0.15, "mask_share": 0.8, "random_share": 0.1, "whole_words": False}
-    assert RECIPE.processor == {"packing": "blocks"}
+    assert RECIPE.processor == {"packing": "blocks", "add_special": True}
     with pytest.raises(ValueError, match="more than 1 together"):
         RECIPE.config(mask_share=0.9, random_share=0.2)
 

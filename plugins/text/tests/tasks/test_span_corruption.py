@@ -158,6 +158,6 @@ def test_span_corruption_on_fake_cuda(encoder: Any, texts: Any, info: Any) -> No
 def test_span_corruption_has_the_papers_defaults_and_refuses_decoders(decoder: Any, info: Any) -> None:
     config = RECIPE.config()
     assert (config.rate, config.mean_span) == (0.15, 3.0)
-    assert RECIPE.processor == {"packing": "blocks"}
+    assert RECIPE.processor == {"packing": "blocks", "add_special": True}
     with pytest.raises(ConfigError, match="needs an encoder"):
         build_span_corruption(SpanCorruptionConfig(), decoder(), info)

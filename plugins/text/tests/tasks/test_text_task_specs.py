@@ -12,6 +12,7 @@ from selfsup.training.config import OptimizationConfig
 from selfsup_text.task_specs import BACKBONES, SPECS
 
 TASKS = {
+    "random-init",
     "mlm", "clm", "span-corruption", "electra", "data2vec", "simcse", "tsdae", "sentence-order", "word2vec",
 }  # fmt: skip
 
@@ -50,10 +51,18 @@ def test_language_models_are_packed_and_sentences_are_not() -> None:
 
 def test_clm_is_the_cores_next_token_prediction(decoder: Any, texts: Any, info: Any) -> None:
     task, batch = build("clm", decoder(), info).double(), texts()
-    logits = task.head(task.backbone.encode(task.backbone.tokenize(batch)))
-    real = ~batch["padding"][:, 1:]
-    wanted = torch.nn.functional.cross_entropy(logits[:, :-1][real], batch["ids"][:, 1:][real])
+    # The class token tells the first token of each text.
+    logits = task.head(task.backbone.encode(task.backbone.tokenize(batch), first=True))
+    real = ~batch["padding"]
+    wanted = torch.nn.functional.cross_entropy(logits[:, :-1][real], batch["ids"][real])
     assert task(batch, None).loss.item() == pytest.approx(wanted.item(), rel=1e-6)
+    further = build("clm", decoder(), info, steps_ahead=2).double()
+    logits = further.head(further.backbone.encode(further.backbone.tokenize(batch)))
+    real = ~batch["padding"][:, 2:]
+    wanted = torch.nn.functional.cross_entropy(logits[:, :-2][real], batch["ids"][:, 2:][real])
+    assert further(batch, None).loss.item() == pytest.approx(wanted.item(), rel=1e-6)
+    assert task.backbone.language_head is not None
+    assert further.backbone.language_head is None
 
 
 def test_clm_learns(decoder: Any, texts: Any, info: Any) -> None:

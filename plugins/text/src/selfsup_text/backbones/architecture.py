@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as _CAUSAL
+from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES as _MASKED
 
 from selfsup.errors import ConfigError, UnknownIdError
 from selfsup.types import Info
@@ -21,6 +23,9 @@ _SPECIAL = (("pad_token_id", "pad_id"), ("bos_token_id", "cls_id"), ("cls_token_
             ("sep_token_id", "sep_id"))  # fmt: skip
 _FRAME = 2
 """Tokens around the content."""
+_SPREADS = ("initializer_range", "init_std")
+"""What configs call the standard deviation of their first weights."""
+_BERT_SPREAD, _BERT_WIDTH = 0.02, 768
 
 
 def config_class(name: str) -> type[PreTrainedConfig]:
@@ -37,8 +42,25 @@ def config_class(name: str) -> type[PreTrainedConfig]:
     return found
 
 
+def initial_spread(width: int) -> float:
+    """Standard deviation of the first weights of a network of ``width`` channels: 0.02 * sqrt(768 / width).
+
+    0.02 is right for the 768 of BERT-base and GPT-2 (Devlin et al. 2018; Radford et al. 2019), where a layer keeps about half
+    of its input's scale; with the same 0.02 a layer of 128 channels keeps a fifth. Scaled by the root of the width (as in
+    Glorot & Bengio 2010) all widths start like BERT-base.
+    """
+    return _BERT_SPREAD * math.sqrt(_BERT_WIDTH / width)
+
+
 def make_config(
-    name: str, info: Info, architecture: Mapping[str, Any], *, hidden_size: int | None, layers: int | None, heads: int | None
+    name: str,
+    info: Info,
+    architecture: Mapping[str, Any],
+    *,
+    hidden_size: int | None,
+    layers: int | None,
+    heads: int | None,
+    initializer_range: float | None = None,
 ) -> PreTrainedConfig:
     """A config for texts of this processor.
 
@@ -49,18 +71,27 @@ def make_config(
         hidden_size: width; None: the config's own. The feed-forward layer keeps its proportion to it.
         layers: None: the config's own.
         heads: None: the config's own.
+        initializer_range: standard deviation of the first weights; None: :func:`initial_spread`, or the model type's own where
+            that is another than BERT's 0.02.
 
     Raises:
         UnknownIdError: there is no such model type.
-        ConfigError: a field is not allowed.
+        ConfigError: a field is not allowed, or the type is none of texts.
     """
     kind = config_class(name)
-    default = kind()
+    if text := kind.sub_configs.get("text_config"):
+        inner = getattr(text, "model_type", "")
+        hint = f": take the one of texts, transformers/{inner}." if inner else "."
+        raise ConfigError(f"transformers/{name} is made of several models ({', '.join(kind.sub_configs)}){hint}")
+    try:
+        default = kind()
+    except Exception as error:  # the library's strict configs raise errors of their own
+        raise ConfigError(f"transformers/{name} has no config of texts that stands by itself: {error}") from error
+    if not isinstance(getattr(default, "hidden_size", None), int):
+        raise ConfigError(f"transformers/{name} is no model of texts: its config has no hidden_size.")
     names = kind.attribute_map
-    values: dict[str, Any] = {}
-    for field, value in (("hidden_size", hidden_size), ("num_hidden_layers", layers), ("num_attention_heads", heads)):
-        if value is not None:
-            values[names.get(field, field)] = value
+    sizes = {"hidden_size": hidden_size, "num_hidden_layers": layers, "num_attention_heads": heads}
+    values: dict[str, Any] = {names.get(field, field): value for field, value in sizes.items() if value is not None}
     width = next((field for field in _WIDTHS if isinstance(getattr(default, field, None), int)), None)
     if hidden_size is not None and width is not None:
         values[names.get(width, width)] = round(getattr(default, width) / default.hidden_size * hidden_size)
@@ -71,10 +102,20 @@ def make_config(
         values["num_key_value_heads"] = heads
     # RoBERTa counts positions from pad_id + 1 on, MPNet from 2; others have rows to spare then.
     positions = int(info["max_length"]) + _FRAME + max(int(info["pad_id"]), 1) + 1
-    if "max_position_embeddings" not in architecture:
+    if "max_position_embeddings" not in architecture and getattr(default, "max_position_embeddings", 1) != -1:  # XLNet
         values[names.get("max_position_embeddings", "max_position_embeddings")] = positions
+    spread = next((field for field in _SPREADS if isinstance(getattr(default, field, None), float)), None)
+    if spread is not None and initializer_range is not None:
+        values[names.get(spread, spread)] = initializer_range
+    elif spread is not None and getattr(default, spread) == _BERT_SPREAD:
+        channels = architecture.get(names.get("hidden_size", "hidden_size"), hidden_size or default.hidden_size)
+        if isinstance(channels, int):
+            values[names.get(spread, spread)] = initial_spread(channels)
+    if name in _CAUSAL and name not in _MASKED and getattr(default, "is_decoder", None) is False:
+        values["is_decoder"] = True  # bert-generation looks at later tokens unless told so
     values |= architecture
-    values |= {"vocab_size": int(info["vocab_size"])}
+    # A pretrained model may have more words than its tokenizer, for a round number.
+    values |= {"vocab_size": max(int(info["vocab_size"]), int(architecture.get("vocab_size", 0)))}
     values |= {field: int(info[key]) for field, key in _SPECIAL if hasattr(default, field)}
     values |= no_dropout(default)
     try:
@@ -106,11 +147,10 @@ def read_architecture(source: str) -> dict[str, Any]:
         "dtype",
         "torch_dtype",
         "architectures",
-        "vocab_size",
         "_name_or_path",
         *no_dropout(config),
     )
-    return {key: value for key, value in described.items() if key not in dropped}
+    return {"vocab_size": config.vocab_size} | {key: value for key, value in described.items() if key not in dropped}
 
 
 def read_config(source: str) -> PreTrainedConfig:
@@ -140,6 +180,19 @@ def place(source: str) -> tuple[str, bool]:
     return str(Path(source).expanduser()), True
 
 
-def is_causal(name: str) -> bool:
-    """Whether a model type is a decoder: it has a causal language model, and no masked one."""
-    return name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and name not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+def check_single(config: PreTrainedConfig) -> None:
+    """Check that a model is an encoder or a decoder.
+
+    Raises:
+        ConfigError: it is both.
+    """
+    if getattr(config, "is_encoder_decoder", False):
+        raise ConfigError(f"transformers/{config.model_type} has an encoder and a decoder; a model with one of them is wanted.")
+
+
+def language_model(config: PreTrainedConfig) -> Literal["masked", "causal"] | None:
+    """Which language model the library has for a config: of encoders and of decoders; None: neither."""
+    name = config.model_type
+    if name in _CAUSAL and (name not in _MASKED or getattr(config, "is_decoder", False)):
+        return "causal"
+    return "masked" if name in _MASKED else None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from selfsup.errors import ConfigError
 from selfsup.types import Batch, Info
 from selfsup_text.backbones.dropout import RATE_KEY, SEED_KEY, DropoutNoise, SeededDropout
 from selfsup_text.backbones.heads import VocabularyHead
+from selfsup_text.backbones.language_head import LanguageHead
 from selfsup_text.backbones.layout import Framed, content_of, frame
 from selfsup_text.backbones.pooling import Pooling, pool
 
@@ -30,21 +32,39 @@ class TextTokens(Tokens):
     """[B] float, share that is dropped."""
 
 
+class Ahead(NamedTuple):
+    """What a decoder knows in front of each token that has something in front of it."""
+
+    states: Tensor
+    """[B, M, D], the last layer's output at the token before."""
+    targets: Tensor
+    """[B, M] long, the ids to tell."""
+    index: Tensor
+    """[B, M] long, where in their text they stand."""
+    valid: Tensor
+    """[B, M] bool, False for padding."""
+
+
 class TextBackbone(TokenBackbone):
     """A network for batches ``{"ids": [B, N] long, "padding": [B, N] bool}`` of content tokens, padding at the end.
 
-    A class token and a separator are put around the content inside, and taken out again. Positions are the network's own
-    affair: ``Tokens.positions`` is zero, and with ``keep`` each token has the position it had in the whole text.
+    A class token and a separator are put around the content inside, and taken out again. A decoder whose tokenizer puts nothing
+    in front of a text by itself (GPT-2) sees none either. Positions are the network's own affair: ``Tokens.positions`` is zero,
+    and with ``keep`` each token has the position it had in the whole text.
 
     Dropout is not drawn from a random state but asked for by the batch (``dropout_seed`` and ``dropout_rate``, which the
     dropout views put in), so that pretraining can be repeated bit by bit. Other batches have none, in training mode too
     (as Geiping & Goldstein 2022, arXiv:2212.14034, train).
 
+    The network's own vocabulary head, :meth:`output_head`, is the one head that an encoder keeps: a language model is of no use
+    without it. Tasks that ask for it leave it in :attr:`language_head`.
+
     Args:
-        info: of the processor: ``vocab_size``, ``max_length``, ``cls_id``, ``sep_id``.
-        word_embeddings: [V, D].
+        info: of the processor: ``vocab_size``, ``max_length``, ``cls_id``, ``sep_id``, ``begins``.
+        embed_dim: D.
         causal: whether a token sees only those in front of it.
         pooling: how the tokens become one embedding.
+        head: the network's own vocabulary head; None: it has none.
 
     Raises:
         ConfigError: the pooling does not suit the network.
@@ -52,8 +72,10 @@ class TextBackbone(TokenBackbone):
 
     modality: ClassVar[str] = "text"
     target_kind: ClassVar[Literal["continuous", "categorical"]] = "categorical"
+    language_head: LanguageHead | None
+    """The network's own vocabulary head, if a task trains it or the pretrained model came with it; saved with the encoder."""
 
-    def __init__(self, info: Info, embed_dim: int, *, causal: bool, pooling: Pooling) -> None:
+    def __init__(self, info: Info, embed_dim: int, *, causal: bool, pooling: Pooling, head: LanguageHead | None = None) -> None:
         super().__init__()
         unfit = "cls" if causal else "last"
         if pooling == unfit:
@@ -63,12 +85,16 @@ class TextBackbone(TokenBackbone):
                 f"backbone.pooling={pooling!r} does not suit this network: its {token} token {why}. Take {other!r}."
             )
         self.causal = causal
+        self.begins = not causal or bool(info.get("begins", True))
         self.pooling = pooling
         self.embed_dim = embed_dim
         self.max_length = int(info["max_length"])
         self.noise = DropoutNoise()
         # Embeddings drop too where a network has no dropout of its own.
         self.input_dropout: nn.Module = SeededDropout(self.noise, -1)
+        self.language_head = None
+        # In a tuple, so that it is not registered (trained, saved) unless a task asks for it.
+        self._own_head: tuple[LanguageHead, ...] = () if head is None else (head,)
         special = torch.tensor([[info["cls_id"], info["sep_id"]]])
         self.register_buffer("special_pair", special, persistent=False)
 
@@ -83,6 +109,10 @@ class TextBackbone(TokenBackbone):
     def mix(self, framed: Framed, *, every_layer: bool = False) -> list[Tensor]:
         """The output of the last layer, [B, L, D], normalised as the network does; with ``every_layer`` all, in order."""
 
+    def position_embeddings(self, n: int) -> Tensor | None:
+        """[n, D], what the network adds to the first ``n`` words of a text; None: it has no table of positions."""
+        return None
+
     @property
     def pooled_dim(self) -> int:
         """Width of the pooled embedding: D, or 2 D for ``mean+max``."""
@@ -92,7 +122,7 @@ class TextBackbone(TokenBackbone):
         """Pool over the content."""
         tokens = self.tokenize(batch)
         sequence = self._run(tokens)[-1]
-        content = content_of(sequence)
+        content = content_of(sequence, begins=self.begins)
         assert tokens.padding is not None
         pooled = pool(self.pooling, content, tokens.padding, sequence[:, 0])
         return Encoded(pooled, content, tokens.grid, tokens.padding)
@@ -122,21 +152,63 @@ class TextBackbone(TokenBackbone):
             dropout_rate=batch.get(RATE_KEY),
         )
 
-    def encode(self, tokens: Tokens, *, keep: Tensor | None = None) -> Tensor:
-        """The output at the content, or at what is kept of it."""
-        return content_of(self._run(tokens, keep)[-1])
+    def encode(self, tokens: Tokens, *, keep: Tensor | None = None, first: bool = False) -> Tensor:
+        """The output at the content, or at what is kept of it; with ``first`` also at the class token, where there is one."""
+        return content_of(self._run(tokens, keep)[-1], begins=self.begins and not first)
 
     def layer_outputs(self, tokens: Tokens) -> list[Tensor]:
         """The output of each layer at the content."""
-        return [content_of(layer) for layer in self._run(tokens, every_layer=True)]
+        return [content_of(layer, begins=self.begins) for layer in self._run(tokens, every_layer=True)]
+
+    def ahead(self, batch: Batch) -> Ahead:
+        """What a language model predicts from: the state in front of every token, the first one's if a class token is there."""
+        ids = batch["ids"]
+        states = self.encode(self.tokenize(batch), first=True)[:, :-1]
+        given = ids.shape[1] - states.shape[1]
+        index = torch.arange(given, ids.shape[1], device=ids.device).expand(states.shape[:2])
+        return Ahead(states, ids[:, given:], index, ~batch["padding"][:, given:])
 
     def targets(self, batch: Batch) -> Tensor:
         """[B, N] long, the ids."""
         return batch["ids"]
 
     def target_head(self, dim: int) -> nn.Module:
-        """BERT's head, its decoder tied to the word embeddings."""
+        """A head of the task's own. Of the network's width it starts like the network's own one; else it is BERT's.
+
+        Both share the word embeddings where the network does.
+        """
+        if self._own_head and dim == self.embed_dim:
+            return self._own_head[0].duplicate(self.word_embeddings)
         return VocabularyHead(dim, self.word_embeddings)
+
+    def output_head(self) -> nn.Module:
+        """The network's own vocabulary head, which from then on is a part of it: trained, averaged and saved with it.
+
+        Of a pretrained model it is the head that came with it. Where the library has none for this network it is a head of the
+        task's own, as :meth:`target_head` gives.
+        """
+        if not self._own_head:
+            return self.target_head(self.embed_dim)
+        self.language_head = self._own_head[0]
+        return _OwnHead(self)
+
+    @property
+    def own_head(self) -> LanguageHead | None:
+        """The network's own vocabulary head, whether it is kept or not; None: the library has none for it."""
+        return self._own_head[0] if self._own_head else None
+
+    def freeze_head(self) -> None:
+        """Take the weights of the kept head out of training, but those that it shares with the network."""
+        own = {id(parameter) for name, parameter in self.named_parameters() if not name.startswith("language_head.")}
+        for parameter in self.language_head.parameters() if self.language_head is not None else ():
+            parameter.requires_grad_(id(parameter) in own)
+
+    def expect_weights(self, names: Collection[str]) -> None:
+        """Put the vocabulary head in place if the saved encoder has kept it, and let go of it if not."""
+        if any(name.startswith("language_head.") for name in names):
+            self.output_head()
+        else:
+            self._own_head = ()
 
     def _run(self, tokens: Tokens, keep: Tensor | None = None, *, every_layer: bool = False) -> list[Tensor]:
         content = tokens.embeddings
@@ -147,9 +219,24 @@ class TextBackbone(TokenBackbone):
         special = getattr(tokens, "special", None)
         if special is None:
             special = self.word_embeddings(self.special_pair).expand(B, -1, -1)
-        framed = frame(content, padding, special.to(content.dtype), keep)
+        framed = frame(content, padding, special.to(content.dtype), keep, begins=self.begins)
         self.noise.set(getattr(tokens, "dropout_seed", None), getattr(tokens, "dropout_rate", None))
         try:
             return self.mix(replace(framed, embeddings=self.input_dropout(framed.embeddings)), every_layer=every_layer)
         finally:
             self.noise.set(None, None)
+
+
+class _OwnHead(nn.Module):
+    """The head of a backbone as a task calls it; its weights are registered in the backbone alone."""
+
+    def __init__(self, backbone: TextBackbone) -> None:
+        super().__init__()
+        self._backbone = (backbone,)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """[..., D] to logits [..., V]."""
+        head = self._backbone[0].language_head
+        assert head is not None
+        logits: Tensor = head(hidden)
+        return logits

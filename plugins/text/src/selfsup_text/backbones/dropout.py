@@ -21,10 +21,12 @@ class DropoutNoise:
     def __init__(self) -> None:
         self.seed: Tensor | None = None
         self.rate: Tensor | None = None
+        self.used = False
+        """Whether a dropout has acted since :meth:`set` was called last."""
 
     def set(self, seed: Tensor | None, rate: Tensor | None) -> None:
         """Drop by these from now on ([B] long, [B] float); None: not at all."""
-        self.seed, self.rate = seed, rate
+        self.seed, self.rate, self.used = seed, rate, False
 
 
 class SeededDropout(nn.Dropout):
@@ -47,6 +49,7 @@ class SeededDropout(nn.Dropout):
         seed, rate = self.noise.seed, self.noise.rate
         if seed is None or rate is None or seed.shape[0] != input.shape[0]:
             return input
+        self.noise.used = True
         kept = keep_mask(seed, self.salt, rate, tuple(input.shape))
         scale = (1 / (1 - rate)).to(input.dtype).view(-1, *(1 for _ in input.shape[1:]))
         return input * kept * scale

@@ -12,17 +12,17 @@ from selfsup.tasks.masking import gather_tokens
 
 @dataclass(frozen=True)
 class Framed:
-    """A sequence as the network sees it: class token, content, separator."""
+    """A sequence as the network sees it: class token (if it has one), content, separator."""
 
     embeddings: Tensor
-    """[B, L, D] with L = K + 2."""
+    """[B, L, D] with L = K + 2, or K + 1 without a class token."""
     padding: Tensor
     """[B, L] bool, True where there is nothing."""
     places: Tensor | None
-    """[B, L] long, where each token stands in its text (the class token at 0); None: at its index."""
+    """[B, L] long, where each token stands in its text (the first at 0); None: at its index."""
 
 
-def frame(content: Tensor, padding: Tensor, special: Tensor, keep: Tensor | None = None) -> Framed:
+def frame(content: Tensor, padding: Tensor, special: Tensor, keep: Tensor | None = None, *, begins: bool = True) -> Framed:
     """Put the class token in front of the content and the separator right behind its last token.
 
     Args:
@@ -31,22 +31,24 @@ def frame(content: Tensor, padding: Tensor, special: Tensor, keep: Tensor | None
         special: [B, 2, D], the embeddings of the class token and of the separator.
         keep: [B, K] long, the only content that is seen, in this order; None: all of it. The separator then stands in the last
             column, and its place is still the one behind the whole text.
+        begins: False leaves the class token out.
     """
-    begin, end = special[:, :1], special[:, 1:]
+    first = int(begins)
+    begin, end = special[:, :first], special[:, 1:]
     length = (~padding).sum(dim=1, keepdim=True)
     if keep is not None:
         body = torch.cat([begin, gather_tokens(content, keep), end], dim=1)
         ends = torch.zeros_like(length, dtype=torch.bool)
-        hidden = torch.cat([ends, padding.gather(1, keep), ends], dim=1)
-        places = torch.cat([torch.zeros_like(length), keep + 1, length + 1], dim=1)
+        hidden = torch.cat([ends[:, :first], padding.gather(1, keep), ends], dim=1)
+        places = torch.cat([torch.zeros_like(length)[:, :first], keep + first, length + first], dim=1)
         return Framed(body, hidden, places)
     # The last column only makes room: where the text fills it, the separator goes there.
     body = torch.cat([begin, content, end], dim=1)
     index = torch.arange(body.shape[1], device=body.device).unsqueeze(0)
-    body = torch.where((index == length + 1).unsqueeze(-1), end, body)
-    return Framed(body, index > length + 1, None)
+    body = torch.where((index == length + first).unsqueeze(-1), end, body)
+    return Framed(body, index > length + first, None)
 
 
-def content_of(sequence: Tensor) -> Tensor:
-    """[B, K, D], the content of a framed sequence [B, K + 2, D]; of a shorter text the separator stands where padding was."""
-    return sequence[:, 1:-1]
+def content_of(sequence: Tensor, *, begins: bool = True) -> Tensor:
+    """[B, K, D], the content of a framed sequence [B, L, D]; of a shorter text the separator stands where padding was."""
+    return sequence[:, int(begins) : -1]

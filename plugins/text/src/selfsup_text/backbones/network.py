@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -16,6 +18,7 @@ from selfsup.errors import ArtifactError, ConfigError
 from selfsup.types import Info
 from selfsup_text.backbones.base import TextBackbone
 from selfsup_text.backbones.dropout import seed_dropout
+from selfsup_text.backbones.language_head import LanguageHead
 from selfsup_text.backbones.layout import Framed
 from selfsup_text.backbones.pooling import Pooling
 
@@ -34,21 +37,29 @@ class TransformersBackbone(TextBackbone):
         info: of the processor.
         causal: whether it is a decoder.
         pooling: how the tokens become one embedding.
+        head: the head of the language model that the model was a part of; None: there is none.
+        head_is_fresh: whether that head has never been trained.
 
     Raises:
-        ConfigError: the model has both an encoder and a decoder, embeddings narrower than its layers, or too few positions.
+        ConfigError: the model has embeddings narrower than its layers, or too few positions.
     """
 
     export_formats: ClassVar[tuple[str, ...]] = ("transformers",)
 
-    def __init__(self, model: PreTrainedModel, info: Info, *, causal: bool, pooling: Pooling) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        info: Info,
+        *,
+        causal: bool,
+        pooling: Pooling,
+        head: LanguageHead | None = None,
+        head_is_fresh: bool = True,
+    ) -> None:
         config: Any = model.config
-        if config.is_encoder_decoder:
-            raise ConfigError(
-                f"transformers/{config.model_type} has an encoder and a decoder; a model with one of them is wanted."
-            )
-        super().__init__(info, int(config.hidden_size), causal=causal, pooling=pooling)
+        super().__init__(info, int(config.hidden_size), causal=causal, pooling=pooling, head=head)
         self.model = model
+        self.head_is_fresh = head_is_fresh
         embeddings = model.get_input_embeddings()
         if not isinstance(embeddings, nn.Embedding) or embeddings.embedding_dim != self.embed_dim:
             raise ConfigError(
@@ -62,6 +73,7 @@ class TransformersBackbone(TextBackbone):
         if seed_dropout(model, self.noise):
             self.input_dropout = nn.Identity()
         self._masks = mask_style(model, causal)
+        self._has_windows = has_windows(config)
 
     def _check_positions(self, config: Any) -> None:
         have = getattr(config, "max_position_embeddings", None)
@@ -90,6 +102,14 @@ class TransformersBackbone(TextBackbone):
         """BERT's middle rate of 3e-5 for a width of 768 (Devlin et al. 2018, arXiv 1810.04805, A.3), higher where narrower."""
         return Finetuning(lr=min(3e-5 * 768 / self.embed_dim, 1e-3))
 
+    def position_embeddings(self, n: int) -> Tensor | None:
+        """[n, D], of the table of absolute positions, if the model has one; the class token stands before the first word."""
+        table = _position_table(self.model)
+        start = self._first_place + int(self.begins)
+        if table is None or table.embedding_dim != self.embed_dim or table.num_embeddings < start + n:
+            return None
+        return table.weight[start : start + n]
+
     def mix(self, framed: Framed, *, every_layer: bool = False) -> list[Tensor]:
         """Run the model."""
         arguments: dict[str, Any] = {"inputs_embeds": framed.embeddings, "return_dict": True}
@@ -98,11 +118,20 @@ class TransformersBackbone(TextBackbone):
             arguments["output_hidden_states"] = True
         if "use_cache" in self._parameters_taken:
             arguments["use_cache"] = False
-        if framed.places is not None and "position_ids" in self._parameters_taken:
+        if framed.places is not None:
+            self._check_places()
             arguments["position_ids"] = framed.places + self._first_place
         output = self.model(**arguments)
         layers = output.hidden_states[1:-1] if every_layer else ()
         return [*layers, output.last_hidden_state]
+
+    def _check_places(self) -> None:
+        """Whether tokens can be left out while the others keep their positions."""
+        if "position_ids" not in self._parameters_taken or (self._masks == "plain" and (self.causal or self._has_windows)):
+            raise ConfigError(
+                f"transformers/{self.model.config.model_type} cannot leave tokens out and keep the positions of the others, as "
+                "this task wants. Take another task, or a network such as bert, modernbert, gpt2 or llama."
+            )
 
     def _mask(self, framed: Framed) -> Any:
         if self._masks == "plain":
@@ -126,6 +155,9 @@ class TransformersBackbone(TextBackbone):
     def export_folder(self, format: str, processor: Any, folder: Path) -> None:
         """Write the model and its tokenizer into an empty folder, as ``AutoModel`` and ``AutoTokenizer`` read them.
 
+        A backbone that has kept its vocabulary head is written with it: ``AutoModelForMaskedLM`` reads it, or
+        ``AutoModelForCausalLM`` for a decoder.
+
         Args:
             format: ``transformers``.
             processor: the encoder's :class:`~selfsup_text.processor.TextProcessor`.
@@ -136,26 +168,39 @@ class TransformersBackbone(TextBackbone):
         """
         if format not in self.export_formats:
             raise ArtifactError(f"a text backbone has no export format {format!r}; it has: {', '.join(self.export_formats)}.")
-        shown = logging.is_progress_bar_enabled()
-        logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # not typed there; the folder is small, and standard error belongs to the command
-        try:
-            self.model.save_pretrained(folder)
-        finally:
-            if shown:
-                logging.enable_progress_bar()  # type: ignore[no-untyped-call]  # not typed there
-        processor.pretrained_tokenizer().save_pretrained(folder)
+        with without_progress():
+            if self.language_head is None:
+                self.model.save_pretrained(folder)
+            else:
+                with self.language_head.joined(self.model) as whole:
+                    whole.save_pretrained(folder)
+        processor.pretrained_tokenizer(causal=self.causal).save_pretrained(folder)
+
+
+@contextmanager
+def without_progress() -> Iterator[None]:
+    """Keep the library from drawing its progress: standard error belongs to the command."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # not typed there
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]  # not typed there
 
 
 def mask_style(model: PreTrainedModel, causal: bool) -> MaskStyle:
     """How a model takes its mask."""
     config: Any = model.config
-    kinds = set(getattr(config, "layer_types", None) or ())
     if config.model_type == "modernbert":
         return "windows"
-    windows = kinds - {"full_attention"} or (getattr(config, "sliding_window", None) and not kinds)
-    if config._attn_implementation != "sdpa" or windows:
-        return "plain"
-    return "ready"
+    return "plain" if config._attn_implementation != "sdpa" or has_windows(config) else "ready"
+
+
+def has_windows(config: Any) -> bool:
+    """Whether some layers look at near tokens alone, or mix them in another way than by attention."""
+    kinds = set(getattr(config, "layer_types", None) or ())
+    return bool(kinds - {"full_attention"}) or bool(getattr(config, "sliding_window", None) and not kinds)
 
 
 def _causal(framed: Framed) -> Tensor:
@@ -176,7 +221,13 @@ def _surely_whole(padding: Tensor) -> bool:
 
 def _first_place(model: PreTrainedModel) -> int:
     """The position id of the first token: 0, or behind the padding's own position (RoBERTa)."""
+    table = _position_table(model)
+    return 0 if table is None or table.padding_idx is None else int(table.padding_idx) + 1
+
+
+def _position_table(model: PreTrainedModel) -> nn.Embedding | None:
+    """The table of absolute positions: it lies beside the words. Tables of distances lie within the layers."""
     for name, module in model.named_modules():
-        if isinstance(module, nn.Embedding) and "position" in name and module.padding_idx is not None:
-            return int(module.padding_idx) + 1
-    return 0
+        if isinstance(module, nn.Embedding) and "position" in name and "layer" not in name:
+            return module
+    return None

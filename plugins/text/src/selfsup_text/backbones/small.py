@@ -11,7 +11,7 @@ from selfsup.types import Info
 from selfsup_text.backbones.architecture import make_config
 from selfsup_text.backbones.network import TransformersBackbone
 from selfsup_text.backbones.pooling import Pooling
-from selfsup_text.backbones.transformers import build_model
+from selfsup_text.backbones.transformers import assemble, build_model
 
 
 class SmallEncoderConfig(Config):
@@ -23,6 +23,9 @@ class SmallEncoderConfig(Config):
     """Layers; 12 in BERT-base, 2 in its smallest."""
     heads: int = Field(2, ge=1)
     """Attention heads, a divisor of the width; 12 in BERT-base, 2 in its smallest."""
+    initializer_range: float | None = Field(None, gt=0)
+    """Standard deviation of the first weights; None: 0.02 * sqrt(768 / width), 0.049 at 128; 0.02 in BERT, whose width is
+    768."""
     pooling: Pooling = "mean"
     """How tokens become an embedding: ``mean``, ``cls``, ``max`` or ``mean+max``; the class token's output in BERT."""
 
@@ -36,6 +39,9 @@ class SmallDecoderConfig(Config):
     """Layers; 12 in the smallest GPT-2."""
     heads: int = Field(2, ge=1)
     """Attention heads, a divisor of the width; 12 in the smallest GPT-2."""
+    initializer_range: float | None = Field(None, gt=0)
+    """Standard deviation of the first weights; None: 0.02 * sqrt(768 / width), 0.049 at 128; 0.02 in GPT-2, whose smallest
+    width is 768."""
     pooling: Pooling = "mean"
     """How tokens become an embedding: ``mean``, ``last``, ``max`` or ``mean+max``; the last token's output in GPT."""
 
@@ -61,8 +67,9 @@ def build_decoder(config: SmallDecoderConfig, info: Info) -> TransformersBackbon
 def _build(name: str, config: SmallEncoderConfig | SmallDecoderConfig, info: Info) -> TransformersBackbone:
     if config.hidden_size % config.heads:
         raise ConfigError(f"backbone.heads={config.heads} does not divide backbone.hidden_size={config.hidden_size}.")
-    sizes = make_config(name, info, {}, hidden_size=config.hidden_size, layers=config.layers, heads=config.heads)
-    return TransformersBackbone(build_model(sizes), info, causal=name == "gpt2", pooling=config.pooling)
+    sizes = {"hidden_size": config.hidden_size, "layers": config.layers, "heads": config.heads}
+    architecture = make_config(name, info, {}, **sizes, initializer_range=config.initializer_range)
+    return assemble(build_model(architecture), info, pooling=config.pooling, causal=name == "gpt2")
 
 
 ENCODER = BackboneRecipe(config=SmallEncoderConfig, build=build_encoder)

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import torch
 from pydantic import Field, model_validator
-from transformers import AutoModel, PreTrainedModel
+from torch import nn
+from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, PreTrainedModel
 
 from selfsup.backbones import BackboneRecipe
 from selfsup.config import Config
 from selfsup.errors import ConfigError, SelfsupError
 from selfsup.types import Info
-from selfsup_text.backbones.architecture import is_causal, make_config, no_dropout, place, read_architecture, read_config
-from selfsup_text.backbones.network import TransformersBackbone
+from selfsup_text.backbones.architecture import (
+    check_single,
+    language_model,
+    make_config,
+    no_dropout,
+    place,
+    read_architecture,
+    read_config,
+)
+from selfsup_text.backbones.checks import check_backbone, measured_causal
+from selfsup_text.backbones.language_head import split
+from selfsup_text.backbones.network import TransformersBackbone, without_progress
 from selfsup_text.backbones.pooling import Pooling
+
+_AUTO: dict[str, Any] = {"masked": AutoModelForMaskedLM, "causal": AutoModelForCausalLM}
 
 
 class TransformersConfig(Config):
@@ -29,6 +41,9 @@ class TransformersConfig(Config):
     """Number of layers; None: the model type's own (12 for BERT)."""
     heads: int | None = Field(None, ge=1)
     """Attention heads, a divisor of the width; None: the model type's own (12 for BERT)."""
+    initializer_range: float | None = Field(None, gt=0)
+    """Standard deviation of the first weights; None: 0.02 * sqrt(768 / width), which is 0.02 for BERT-base, or what the model
+    type has if it is another than 0.02."""
     pooling: Pooling | None = None
     """How tokens become an embedding: ``mean``, ``cls`` (``last`` for decoders), ``max``, ``mean+max``; None: the mean."""
     pretrained: str | None = None
@@ -50,47 +65,87 @@ class TransformersConfig(Config):
 
 
 def build_transformers(config: TransformersConfig, info: Info) -> TransformersBackbone:
-    """Build a model for the processor's vocabulary and length.
+    """Build a model for the processor's vocabulary and length, and check that it does what is asked of a text backbone.
 
     Raises:
         UnknownIdError: the library has no such model type.
-        ConfigError: an option does not suit the model, or the pretrained one cannot be read.
+        ConfigError: an option does not suit the model, the pretrained one cannot be read, or the model type fails a check.
     """
+    headless = True
     if config.pretrained is not None:
-        model = _pretrained(config, config.pretrained, info)
+        model, headless = _pretrained(config, config.pretrained, info)
     else:
         fields = {key: value for key, value in config.architecture.items() if key != "model_type"}
-        model = build_model(
-            make_config(config.name, info, fields, hidden_size=config.hidden_size, layers=config.layers, heads=config.heads)
-        )
-    return TransformersBackbone(model, info, causal=is_causal(config.name), pooling=config.pooling or "mean")
+        sizes = {"hidden_size": config.hidden_size, "layers": config.layers, "heads": config.heads}
+        model = build_model(make_config(config.name, info, fields, **sizes, initializer_range=config.initializer_range))
+    backbone = assemble(model, info, pooling=config.pooling or "mean", headless=headless)
+    check_backbone(backbone, info)
+    return backbone
+
+
+def assemble(
+    model: PreTrainedModel, info: Info, *, pooling: Pooling, causal: bool | None = None, headless: bool = True
+) -> TransformersBackbone:
+    """The backbone of a model.
+
+    Args:
+        model: with or without the head of a language model.
+        info: of the processor.
+        pooling: how the tokens become one embedding.
+        causal: whether it is a decoder; None: it is tried.
+        headless: whether the head, if there is one, has fresh weights.
+
+    Raises:
+        ConfigError: the model type does not fit.
+    """
+    parts = split(model)
+    network, head = parts or (model, None)
+    _free_padding(network, info)
+    if causal is None:
+        causal = measured_causal(network, wanted=language_model(network.config))
+    return TransformersBackbone(network, info, causal=causal, pooling=pooling, head=head, head_is_fresh=headless)
 
 
 def build_model(architecture: Any) -> PreTrainedModel:
-    """A model with fresh weights, without the pooler that nothing would train.
+    """A model with fresh weights: a language model, or where the library has none a plain one.
 
     Raises:
-        ConfigError: the library has no model without a head for this config, or it refuses the sizes.
+        ConfigError: the library has no model of texts for this config, or it refuses the sizes.
     """
-    kind = _model_class(architecture)
-    arguments = {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(kind.__init__).parameters else {}
+    check_single(architecture)
+    kind = language_model(architecture)
     try:
-        model: PreTrainedModel = kind._from_config(architecture, **arguments)
-    except (ValueError, TypeError) as error:
+        if kind is not None:
+            return _AUTO[kind].from_config(architecture)
+        return _without_pooler(AutoModel.from_config, architecture)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ConfigError(f"transformers/{architecture.model_type} cannot be built: {error}") from error
-    return model
 
 
-def _model_class(architecture: Any) -> Any:
+def _without_pooler(make: Any, *arguments: Any, **options: Any) -> Any:
+    """A plain model without the pooler that BERT's kin have, and that nothing would train."""
     try:
-        return AutoModel._model_mapping[type(architecture)]
-    except KeyError:
-        raise ConfigError(f"transformers/{architecture.model_type} has no plain model of texts.") from None
+        return make(*arguments, **options, add_pooling_layer=False)
+    except TypeError:  # it has none
+        return make(*arguments, **options)
 
 
-def _pretrained(config: TransformersConfig, source: str, info: Info) -> PreTrainedModel:
-    sizes = {"hidden_size": config.hidden_size, "layers": config.layers, "heads": config.heads}
-    if given := [name for name, value in sizes.items() if value is not None]:
+def _free_padding(network: PreTrainedModel, info: Info) -> None:
+    """Let the separator learn where it also stands for padding, as in decoders without a padding token."""
+    if info["pad_id"] not in (info["cls_id"], info["sep_id"]):
+        return
+    embeddings = network.get_input_embeddings()
+    if isinstance(embeddings, nn.Embedding):
+        if embeddings.padding_idx is not None and not bool(embeddings.weight[embeddings.padding_idx].any()):
+            with torch.no_grad():
+                embeddings.weight[embeddings.padding_idx].normal_(std=float(embeddings.weight.std()))
+        embeddings.padding_idx = None
+
+
+def _pretrained(config: TransformersConfig, source: str, info: Info) -> tuple[PreTrainedModel, bool]:
+    """A pretrained model, and whether it came without a head, so that the head is fresh."""
+    own = {name: getattr(config, name) for name in ("hidden_size", "layers", "heads", "initializer_range")}
+    if given := [name for name, value in own.items() if value is not None]:
         raise ConfigError(f"backbone.{given[0]} cannot be chosen beside backbone.pretrained, whose model has its own.")
     found = read_config(source)
     if found.model_type != config.name:
@@ -101,26 +156,35 @@ def _pretrained(config: TransformersConfig, source: str, info: Info) -> PreTrain
         raise ConfigError(
             f"backbone.architecture cannot be chosen beside backbone.pretrained: {source} has its own. Leave it out."
         )
-    where, local = place(source)
-    kind = _model_class(found)
-    arguments = {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(kind.__init__).parameters else {}
-    try:
-        model: PreTrainedModel = kind.from_pretrained(
-            where, local_files_only=local, use_safetensors=True, **no_dropout(found), **arguments
+    model, headless = _read_weights(found, source)
+    wanted, have = int(info["vocab_size"]), int(model.config.vocab_size)
+    if wanted < have - 1024:
+        raise ConfigError(
+            f"{source} has {have} words, and the processor's tokenizer {wanted}: their ids do not mean the same. "
+            f"Take the model's own tokenizer: processor.tokenizer={source}."
         )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"backbone.pretrained={source}: the weights cannot be had ({error}).") from error
-    wanted = int(info["vocab_size"])
-    if wanted != model.config.vocab_size:
-        have = int(model.config.vocab_size)
-        if wanted < have - 1024:
-            raise ConfigError(
-                f"{source} has {have} words, and the processor's tokenizer {wanted}: their ids do not mean the same. "
-                f"Take the model's own tokenizer: processor.tokenizer={source}."
-            )
+    if wanted > have:
         model.resize_token_embeddings(wanted)
     model.to(torch.float32)  # type: ignore[arg-type]  # typed there for devices alone
-    return model
+    return model, headless
+
+
+def _read_weights(found: Any, source: str) -> tuple[PreTrainedModel, bool]:
+    check_single(found)
+    where, local = place(source)
+    kind = language_model(found)
+    options = {"local_files_only": local, "use_safetensors": True, "output_loading_info": True, **no_dropout(found)}
+    try:
+        with without_progress():
+            if kind is None:
+                model, report = _without_pooler(AutoModel.from_pretrained, where, **options)
+            else:
+                model, report = _AUTO[kind].from_pretrained(where, **options)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"backbone.pretrained={source}: the weights cannot be read ({error}).") from error
+    prefix = f"{model.base_model_prefix}."
+    fresh = [name for name in report["missing_keys"] if not name.startswith(prefix)]
+    return model, bool(fresh)
 
 
 RECIPE = BackboneRecipe(config=TransformersConfig, build=build_transformers)

@@ -1,4 +1,4 @@
-"""Perplexity: how well the frozen tokens of a decoder foretell the next one."""
+"""Perplexity: how well a decoder predicts the next token."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from selfsup.evaluation import EvaluatorRecipe, Split
 from selfsup.evaluation.views import frozen
 from selfsup.types import Batch
 from selfsup_text.backbones.base import TextBackbone
-from selfsup_text.evaluators.vocabulary_probe import Examples, HeadConfig, fit_head, score_head, text_backbone_of
+from selfsup_text.evaluators.vocabulary_probe import Examples, HeadConfig, score_head, text_backbone_of, vocabulary_head
 
 if TYPE_CHECKING:
     from selfsup.artifacts import Encoder
@@ -34,9 +34,10 @@ class PerplexityConfig(HeadConfig):
 class Perplexity:
     """exp of the mean of -log p(token | those before it) over test texts.
 
-    A saved encoder has no vocabulary head. One is fitted on the frozen tokens of the training rows, so the number says what the
-    tokens know, and can be compared between all decoders of one tokenizer; with another tokenizer it is of other tokens. The
-    first token of a text is given.
+    A language model is scored with its own vocabulary head, and the number is what the transformers library computes for it.
+    For the encoder of another task a head is fitted on the frozen tokens of the training rows. Numbers of different tokenizers
+    are of different tokens. The first token of a text counts where a class token stands in front of it, and is given where not
+    (GPT-2).
     """
 
     config: PerplexityConfig
@@ -49,7 +50,7 @@ class Perplexity:
             DataError: no text has two tokens.
         """
         backbone = text_backbone_of(encoder, "perplexity", causal=True)
-        head = fit_head(encoder, backbone, train.store, next_tokens, self.config, seed)
+        head = vocabulary_head(encoder, backbone, train.store, next_tokens, self.config, seed)
         nats, hits, tokens = 0.0, 0, 0
         generator = torch.Generator(encoder.device).manual_seed(seed)
         for batch in drawn_batches(encoder, test, self.config.max_rows, _BATCH, seed):
@@ -61,10 +62,9 @@ class Perplexity:
 
 
 def next_tokens(backbone: TextBackbone, batch: Batch, generator: torch.Generator) -> Examples:
-    """Every real token but the first of each text, to be told from the one before it; nothing is drawn."""
-    encoded = backbone.encode(backbone.tokenize(batch))
-    real = ~batch["padding"][:, 1:]
-    return Examples(encoded[:, :-1][real], batch["ids"][:, 1:][real])
+    """Every real token that has one before it, to be told from that; nothing is drawn."""
+    ahead = backbone.ahead(batch)
+    return Examples(ahead.states[ahead.valid], ahead.targets[ahead.valid])
 
 
 def drawn_batches(encoder: Encoder, test: Split, limit: int, size: int, seed: int) -> list[Batch]:

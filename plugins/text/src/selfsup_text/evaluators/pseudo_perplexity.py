@@ -15,7 +15,8 @@ from selfsup.evaluation.views import frozen
 from selfsup.types import Batch
 from selfsup_text.backbones.base import TextBackbone
 from selfsup_text.evaluators.perplexity import drawn_batches, figures
-from selfsup_text.evaluators.vocabulary_probe import Examples, HeadConfig, fit_head, score_head, text_backbone_of
+from selfsup_text.evaluators.vocabulary_probe import Examples, HeadConfig, score_head, text_backbone_of, vocabulary_head
+from selfsup_text.tasks.vocabulary import mask_id_of
 
 if TYPE_CHECKING:
     from selfsup.artifacts import Encoder
@@ -37,8 +38,9 @@ class PseudoPerplexityConfig(HeadConfig):
 class PseudoPerplexity:
     """exp of the mean of -log p(token | all others) over test texts (Salazar et al. 2020, arXiv 1910.14659, equation 4).
 
-    As for ``perplexity`` the vocabulary head is fitted on frozen tokens of the training rows, with ``rate`` of their tokens
-    behind the mask token. Special tokens are never hidden. Texts of one token have nothing to tell it from, and do not count.
+    As for ``perplexity`` the vocabulary head is the masked language model's own, or else fitted on frozen tokens of the
+    training rows, with ``rate`` of their tokens behind the mask token. Special tokens are never hidden. Texts of one token have
+    nothing to tell it from, and do not count.
     """
 
     config: PseudoPerplexityConfig
@@ -52,9 +54,12 @@ class PseudoPerplexity:
         """
         backbone = text_backbone_of(encoder, "pseudo-perplexity", causal=False)
         info = encoder.processor.info()
-        mask_id, special = int(info["mask_id"]), torch.tensor(list(info["special_ids"]), device=encoder.device)
+        mask_id, special = (
+            mask_id_of(info, "The evaluator 'pseudo-perplexity'"),
+            torch.tensor(list(info["special_ids"]), device=encoder.device),
+        )
         make = partial(hidden_tokens, rate=self.config.rate, mask_id=mask_id, special=special)
-        head = fit_head(encoder, backbone, train.store, make, self.config, seed)
+        head = vocabulary_head(encoder, backbone, train.store, make, self.config, seed)
         nats, hits, tokens = 0.0, 0, 0
         for text in drawn_batches(encoder, test, self.config.max_rows, 1, seed):
             with frozen(encoder):

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from selfsup.data.processor import stack_samples
-from selfsup.errors import BadRowError, ConfigError, DataError
+from selfsup.errors import ConfigError, DataError
 from selfsup.evaluation import Split
 from selfsup.evaluation.views import frozen
 from selfsup_text.evaluators.columns import choose_column, is_list, is_text, rows_of, values_of
 
 if TYPE_CHECKING:
     from selfsup.artifacts import Encoder
-    from selfsup.data import Processor
+    from selfsup_text.processor import TextProcessor
 
 _BATCH = 64
 
@@ -103,7 +103,8 @@ class Words(NamedTuple):
 def word_vectors(encoder: Encoder, sentences: Sequence[Sentence], *, pooling: str) -> Words:
     """A vector for each word, and its tag; words behind the longest text that the encoder takes are left out.
 
-    Each word is tokenized by itself, so that no token ever belongs to two.
+    Tokens are those of the whole sentence (its words joined by spaces), as the encoder saw such texts in pretraining; each
+    belongs to one word.
 
     Args:
         encoder: its backbone gives tokens.
@@ -118,8 +119,9 @@ def word_vectors(encoder: Encoder, sentences: Sequence[Sentence], *, pooling: st
     ends: list[int] = []
     order = sorted(sentences, key=lambda sentence: len(sentence.words))
     with frozen(encoder):
-        for joined, part in _batches(encoder.processor, order):
-            batch = encoder.processor.collate(stack_samples([{"ids": text.ids} for text in joined]))
+        processor = cast("TextProcessor", encoder.processor)
+        for joined, part in _batches(processor, order):
+            batch = processor.collate(stack_samples([{"ids": text.ids} for text in joined]))
             encoded = encoder.backbone({key: value.to(encoder.device) for key, value in batch.items()})
             if encoded.tokens is None:
                 raise ConfigError(
@@ -152,20 +154,16 @@ class _Joined(NamedTuple):
     """Tokens of each word; their sum is N."""
 
 
-def _batches(processor: Processor, sentences: Sequence[Sentence]) -> Iterator[tuple[list[_Joined], list[Sentence]]]:
-    longest, unknown = int(processor.info()["max_length"]), int(processor.info()["unk_id"])
-    known: dict[str, np.ndarray[Any, Any]] = {}
+def _batches(processor: TextProcessor, sentences: Sequence[Sentence]) -> Iterator[tuple[list[_Joined], list[Sentence]]]:
+    longest = int(processor.info()["max_length"])
     for start in range(0, len(sentences), _BATCH):
         part = list(sentences[start : start + _BATCH])
-        new = sorted({word for sentence in part for word in sentence.words} - known.keys())
-        for word, sample in zip(new, processor.encode_rows([{"text": word} for word in new]), strict=True):
-            # The unknown token stands for a word that the tokenizer makes nothing of.
-            known[word] = np.array([unknown]) if isinstance(sample, BadRowError) else sample["ids"][:longest]
-        yield [_join([known[word] for word in sentence.words], longest) for sentence in part], part
+        encoded = processor.encode_words([sentence.words for sentence in part])
+        yield [_join(words, longest) for words in encoded], part
 
 
-def _join(words: list[np.ndarray[Any, Any]], longest: int) -> _Joined:
-    """The ids of single words as one text of at most ``longest`` tokens, cut between words."""
+def _join(words: list[list[int]], longest: int) -> _Joined:
+    """The ids of the words of a text, at most ``longest`` tokens of them, cut between words."""
     ends = np.cumsum([len(word) for word in words])
-    fitting = words[: int((ends <= longest).sum())]
+    fitting = words[: int((ends <= longest).sum())] or [words[0][:longest]]
     return _Joined(np.concatenate(fitting).astype(np.int32), [len(word) for word in fitting])

@@ -1,9 +1,9 @@
-"""A vocabulary head on frozen tokens. An encoder is kept without the heads of its pretraining, so one is fitted anew."""
+"""The vocabulary head that scores frozen tokens: the encoder's own, or one that is fitted on training rows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from pydantic import Field
@@ -19,6 +19,7 @@ from selfsup.training.optimizers import build_optimizer, set_hyperparameters
 from selfsup.training.schedule import learning_rate
 from selfsup.types import Batch
 from selfsup_text.backbones.base import TextBackbone
+from selfsup_text.backbones.heads import VocabularyHead
 
 if TYPE_CHECKING:
     from selfsup.artifacts import Encoder
@@ -30,8 +31,12 @@ _LOGITS = 16_000_000
 
 
 class HeadConfig(Config):
-    """How the vocabulary head is fitted."""
+    """Which vocabulary head is used, and how one is fitted."""
 
+    head: Literal["auto", "own", "fitted"] = "auto"
+    """``own``: the language model's, as mlm and clm leave it and pretrained models bring it; ``fitted``: one that is trained on
+    the frozen tokens of the training rows, which compares encoders of any task; ``auto``: its own if the encoder has kept
+    one."""
     steps: int = Field(default=300, ge=1)
     """Optimizer steps."""
     batch_size: int = Field(default=32, ge=1)
@@ -78,10 +83,29 @@ def text_backbone_of(encoder: Encoder, evaluator: str, *, causal: bool) -> TextB
     return backbone
 
 
+def vocabulary_head(
+    encoder: Encoder, backbone: TextBackbone, store: Store, make: MakeExamples, config: HeadConfig, seed: int
+) -> nn.Module:
+    """The head that the config asks for; the arguments are those of :func:`fit_head`.
+
+    Raises:
+        ConfigError: the encoder's own is asked for, and it has none.
+        DataError: no batch has anything to learn from.
+    """
+    if config.head == "own" and backbone.language_head is None:
+        raise ConfigError(
+            "head='own' needs an encoder that has kept its vocabulary head: one of text/mlm or text/clm, or text/random-init "
+            "with backbone.pretrained. Take head='fitted'."
+        )
+    if config.head != "fitted" and backbone.language_head is not None:
+        return backbone.language_head
+    return fit_head(encoder, backbone, store, make, config, seed)
+
+
 def fit_head(
     encoder: Encoder, backbone: TextBackbone, store: Store, make: MakeExamples, config: HeadConfig, seed: int
 ) -> nn.Module:
-    """Fit the backbone's vocabulary head on frozen tokens; the backbone, word embeddings included, stays as it is.
+    """Fit BERT's vocabulary head on frozen tokens; the backbone, word embeddings included, stays as it is.
 
     Args:
         encoder: with its processor, in whatever mode; it is left so.
@@ -97,7 +121,7 @@ def fit_head(
     device = encoder.device
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        head = backbone.target_head(backbone.embed_dim).to(device)
+        head = VocabularyHead(backbone.embed_dim, backbone.word_embeddings).to(device)
     own = {id(parameter) for parameter in backbone.parameters()}
     parameters = [parameter for parameter in head.parameters() if id(parameter) not in own]
     optimizer = build_optimizer(head, OptimizationConfig(lr=config.lr, weight_decay=0.0))

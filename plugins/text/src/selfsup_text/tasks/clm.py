@@ -1,8 +1,43 @@
-"""Causal language modelling: the core's next-token prediction on packed blocks."""
+"""Causal language modelling: each token from those before it, in packed blocks."""
 
 from __future__ import annotations
 
-from selfsup.tasks.autoregressive import autoregressive_recipe
+from dataclasses import replace
 
-RECIPE = autoregressive_recipe(processor={"packing": "blocks"})
-"""GPT's task (Radford et al. 2018)."""
+import torch
+
+from selfsup.backbones import Backbone
+from selfsup.tasks import StepOutput
+from selfsup.tasks.autoregressive import NextToken, NextTokenConfig, autoregressive_recipe
+from selfsup.tasks.masking import mean_term
+from selfsup.types import Batch, Info
+from selfsup_text.backbones.base import TextBackbone
+from selfsup_text.tasks.vocabulary import text_backbone
+
+
+class CausalLanguageModeling(NextToken):
+    """GPT's task (Radford et al. 2018): the core's next token, and the first one of each text from the class token before it.
+
+    Without a class token (GPT-2's tokenizer puts none) the first token is given. The vocabulary head is the network's own (a
+    pretrained model's goes on from where it was), and the encoder keeps it.
+    """
+
+    backbone: TextBackbone
+
+    def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
+        """Encode, predict, compare; nothing is drawn at random."""
+        if self.steps_ahead > 1:
+            return super().forward(batch, generator)
+        ahead = self.backbone.ahead(batch)
+        loss = self.backbone.target_loss(self.head(ahead.states), ahead.targets, ahead.index)
+        mean = mean_term(loss, ahead.valid.to(loss.dtype))
+        return StepOutput.of(mean, metrics={"perplexity": mean.loss.detach().exp()})
+
+
+def build_clm(config: NextTokenConfig, backbone: Backbone, info: Info) -> CausalLanguageModeling:
+    """Build causal language modelling around a decoder."""
+    return CausalLanguageModeling(config, text_backbone(backbone, "Causal language modelling", causal=True))
+
+
+RECIPE = replace(autoregressive_recipe(processor={"packing": "blocks"}), build=build_clm)
+"""Optimized as the core's next token."""

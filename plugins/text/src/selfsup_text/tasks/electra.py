@@ -11,11 +11,11 @@ from selfsup.backbones import Backbone
 from selfsup.config import Config
 from selfsup.tasks import PretextTask, StepOutput, TaskRecipe
 from selfsup.tasks.masking import TokenMask, gather_tokens, mean_term
-from selfsup.tasks.transformer import HEAD_WIDTH, Transformer, lattice_positions
+from selfsup.tasks.transformer import HEAD_WIDTH, Transformer
 from selfsup.types import Batch, Info
 from selfsup_text.backbones.base import TextBackbone
 from selfsup_text.tasks.masking import hide_tokens, put
-from selfsup_text.tasks.vocabulary import Vocabulary, text_backbone
+from selfsup_text.tasks.vocabulary import Vocabulary, mask_id_of, text_backbone
 
 
 class ElectraConfig(Config):
@@ -34,19 +34,23 @@ class ElectraConfig(Config):
 
 
 class Generator(nn.Module):
-    """A small masked language model over the encoder's own word embeddings, which it is lent at each call.
+    """A small masked language model over the encoder's own word and position embeddings, which it is lent at each call.
+
+    As in the paper's code the embeddings of words and positions are added, then normalised, then brought to the generator's
+    width.
 
     Args:
-        embedding_dim: of the word embeddings.
-        dim: width.
+        embedding_dim: E, of the word embeddings.
+        dim: width; of another than E a linear layer leads to it.
         depth: number of blocks.
         heads: attention heads.
-        vocab_size: number of ids.
+        vocab_size: V, number of ids that it draws from.
     """
 
     def __init__(self, embedding_dim: int, dim: int, depth: int, heads: int | None, vocab_size: int) -> None:
         super().__init__()
-        self.enter = nn.Linear(embedding_dim, dim)
+        self.embedded_norm = nn.LayerNorm(embedding_dim)
+        self.enter = nn.Linear(embedding_dim, dim) if dim != embedding_dim else nn.Identity()
         self.transformer = Transformer(dim, depth, heads)
         self.leave = nn.Linear(dim, embedding_dim)
         self.norm = nn.LayerNorm(embedding_dim)
@@ -56,22 +60,22 @@ class Generator(nn.Module):
         """[B, M, V], the logits of hidden tokens.
 
         Args:
-            embedded: [B, N, E], the embeddings of the tokens, the mask token's among them.
+            embedded: [B, N, E], words (the mask token among them) and positions, added.
             padding: [B, N] bool.
             hidden: [B, M] long, where to tell.
-            words: [V, E], the word embeddings.
+            words: [V or more, E], the word embeddings.
         """
-        x = self.enter(embedded)
-        x = self.transformer(x + lattice_positions((x.shape[1],), x.shape[-1], x.device), padding)
+        x = self.transformer(self.enter(self.embedded_norm(embedded)), padding)
         x = self.norm(F.gelu(self.leave(gather_tokens(x, hidden))))
-        return F.linear(x, words, self.bias)
+        return F.linear(x, words[: len(self.bias)], self.bias)
 
 
 class Electra(PretextTask):
     """Replaced token detection (Clark et al. 2020, arXiv 2003.10555).
 
     The generator is trained by maximum likelihood, not against the encoder; no gradient passes through what it has drawn. It
-    shares the word embeddings, but not the positions. A token that it draws right counts as the text's own.
+    shares the embeddings of words and positions (section 3.2; beside a network without a table of positions it has one of its
+    own). A token that it draws right counts as the text's own.
     """
 
     backbone: TextBackbone
@@ -81,12 +85,15 @@ class Electra(PretextTask):
         self.config = config
         self.backbone = backbone
         self.vocabulary = Vocabulary(info)
+        self.mask_id = mask_id_of(info, "ELECTRA")
         width = backbone.embed_dim
         dim = config.generator_dim or max(width // 4 // HEAD_WIDTH * HEAD_WIDTH, HEAD_WIDTH)
         embedding_dim = backbone.word_embeddings.embedding_dim
-        self.generator = Generator(
-            embedding_dim, dim, config.generator_depth, config.generator_heads, backbone.word_embeddings.num_embeddings
-        )
+        self.generator = Generator(embedding_dim, dim, config.generator_depth, config.generator_heads, self.vocabulary.size)
+        self.own_positions: nn.Embedding | None = None
+        if backbone.position_embeddings(int(info["max_length"])) is None:
+            self.own_positions = nn.Embedding(int(info["max_length"]), embedding_dim)
+            nn.init.normal_(self.own_positions.weight, std=float(backbone.word_embeddings.weight.detach().std()))
         self.head = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 1))
 
     def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
@@ -109,8 +116,10 @@ class Electra(PretextTask):
 
     def fill_in(self, batch: Batch, mask: TokenMask) -> Tensor:
         """[B, M, V], the generator's logits of the hidden tokens, in float32 or better."""
-        words = self.backbone.word_embeddings
-        embedded = words(batch["ids"].masked_fill(mask.mask, self.vocabulary.mask_id))
+        words, N = self.backbone.word_embeddings, batch["ids"].shape[1]
+        shared = self.backbone.position_embeddings(N)
+        positions = self.own_positions.weight[:N] if shared is None and self.own_positions is not None else shared
+        embedded = words(batch["ids"].masked_fill(mask.mask, self.mask_id)) + positions
         logits: Tensor = self.generator(embedded, batch["padding"], mask.hidden, words.weight)
         return logits if logits.dtype == torch.float64 else logits.float()
 
@@ -141,6 +150,6 @@ RECIPE = TaskRecipe(
         "warmup_fraction": 0.01,
         "clip": 1.0,
     },
-    processor={"packing": "blocks"},
+    processor={"packing": "blocks", "add_special": True},
 )
 """ELECTRA-small's settings (5e-4 at a batch of 128, 10k of 1M steps of warm-up; linear decay there, a cosine here)."""

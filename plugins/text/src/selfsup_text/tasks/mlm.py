@@ -15,7 +15,7 @@ from selfsup.tasks.masking import TokenMask, gather_tokens
 from selfsup.types import Batch, Info
 from selfsup_text.backbones.base import TextBackbone
 from selfsup_text.tasks.masking import hide_tokens, hide_words, replace_ids
-from selfsup_text.tasks.vocabulary import Vocabulary, text_backbone
+from selfsup_text.tasks.vocabulary import Vocabulary, mask_id_of, text_backbone
 
 
 class MLMConfig(Config):
@@ -41,16 +41,18 @@ class MaskedLanguageModeling(MaskedModeling):
     """BERT's first task (Devlin et al. 2018, arXiv 1810.04805, section 3.1), without its second.
 
     Every ordinary token is hidden with probability ``rate``; special tokens and padding never are. A text has always the same
-    number of hidden tokens but for rounding, so that a fixed number of places, and these alone, pass the vocabulary head.
+    number of hidden tokens but for rounding, so that a fixed number of places, and these alone, pass the vocabulary head. That
+    head is the network's own (a pretrained model's goes on from where it was), and the encoder keeps it.
     """
 
     backbone: TextBackbone
     distance = "squared"
 
     def __init__(self, config: MLMConfig, backbone: TextBackbone, info: Info) -> None:
-        super().__init__(backbone, backbone.embed_dim, normalize_targets=False)
+        super().__init__(backbone, backbone.embed_dim, normalize_targets=False, head=backbone.output_head())
         self.config = config
         self.vocabulary = Vocabulary(info)
+        self.mask_id = mask_id_of(info, "Masked language modelling")
 
     def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
         """Hide, encode, tell."""
@@ -58,7 +60,7 @@ class MaskedLanguageModeling(MaskedModeling):
         ids = replace_ids(
             batch["ids"],
             mask,
-            mask_id=self.vocabulary.mask_id,
+            mask_id=self.mask_id,
             ordinary=self.vocabulary.ordinary,
             mask_share=self.config.mask_share,
             random_share=self.config.random_share,
@@ -84,6 +86,6 @@ RECIPE = TaskRecipe(
     config=MLMConfig,
     build=build_mlm,
     optimization={"optimizer": "adamw", "lr": 1e-3, "betas": (0.9, 0.98), "weight_decay": 0.01, "warmup_fraction": 0.05},
-    processor={"packing": "blocks"},
+    processor={"packing": "blocks", "add_special": True},
 )
 """Optimized as RoBERTa (Liu et al. 2019, arXiv 1907.11692), with a learning rate for small encoders (BERT-base: 1e-4)."""

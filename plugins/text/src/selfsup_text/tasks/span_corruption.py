@@ -16,7 +16,7 @@ from selfsup.types import Batch, Info
 from selfsup_text.backbones.base import TextBackbone
 from selfsup_text.tasks.decoder import TextDecoder
 from selfsup_text.tasks.spans import Answer, answer, draw_spans, most_spans, shorten
-from selfsup_text.tasks.vocabulary import Vocabulary, text_backbone
+from selfsup_text.tasks.vocabulary import Vocabulary, mask_id_of, text_backbone
 
 
 class SpanCorruptionConfig(Config):
@@ -48,6 +48,7 @@ class SpanCorruption(PretextTask):
         self.config = config
         self.backbone = backbone
         self.vocabulary = Vocabulary(info)
+        self.mask_id = mask_id_of(info, "Span corruption")
         self.slots = most_spans(int(info["max_length"]), config.rate, config.mean_span)
         dim = backbone.word_embeddings.embedding_dim
         self.sentinels = nn.Embedding(self.slots, backbone.embed_dim)
@@ -66,7 +67,7 @@ class SpanCorruption(PretextTask):
         spans = draw_spans(real, rate, mean_span, generator)
         short = shorten(spans, real, rate, mean_span)
         rest = self.vocabulary.take(batch, short.source, short.valid)
-        rest["ids"] = rest["ids"].masked_fill(short.stands, self.vocabulary.mask_id)
+        rest["ids"] = rest["ids"].masked_fill(short.stands, self.mask_id)
         tokens = self.backbone.tokenize(rest)
         marked = tokens.embeddings + self._marks(self.sentinels, short.stands, short.number)
         memory = self.backbone.encode(replace(tokens, embeddings=marked))
@@ -78,7 +79,7 @@ class SpanCorruption(PretextTask):
 
     def _given(self, wanted: Answer) -> Tensor:
         """[B, L, dim], the decoder's input; a sentinel is the mask token's embedding and the sentinel's own vector."""
-        ids = wanted.given.masked_fill(wanted.sentinel, self.vocabulary.mask_id)
+        ids = wanted.given.masked_fill(wanted.sentinel, self.mask_id)
         words: Tensor = self.backbone.word_embeddings(ids)
         return words + self._marks(self.decoder_sentinels, wanted.sentinel, wanted.number)
 
@@ -97,6 +98,6 @@ RECIPE = TaskRecipe(
     config=SpanCorruptionConfig,
     build=build_span_corruption,
     optimization={"optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.01, "warmup_fraction": 0.05, "clip": 1.0},
-    processor={"packing": "blocks"},
+    processor={"packing": "blocks", "add_special": True},
 )
 """AdamW in the place of the paper's Adafactor (inverse square root schedule from 0.01)."""

@@ -24,7 +24,7 @@ class Vocabulary(nn.Module):
     def __init__(self, info: Info) -> None:
         super().__init__()
         self.size = int(info["vocab_size"])
-        self.mask_id, self.pad_id = int(info["mask_id"]), int(info["pad_id"])
+        self.pad_id = int(info["pad_id"])
         self.start_id, self.end_id = int(info["cls_id"]), int(info["sep_id"])
         special = torch.zeros(self.size, dtype=torch.bool)
         special[torch.tensor(list(info["special_ids"]), dtype=torch.long)] = True
@@ -46,6 +46,17 @@ class Vocabulary(nn.Module):
             "padding": ~valid,
             "words": batch["words"].gather(1, index).masked_fill(~valid, -1),
         }
+
+
+def mask_id_of(info: Info, method: str) -> int:
+    """The id of the mask token.
+
+    Raises:
+        ConfigError: the tokenizer has none.
+    """
+    if int(info["mask_id"]) < 0:
+        raise ConfigError(f"{method} needs a mask token, and the tokenizer has none: set processor.add_special=true.")
+    return int(info["mask_id"])
 
 
 def text_backbone(backbone: Backbone, method: str, *, causal: bool | None = None) -> TextBackbone:

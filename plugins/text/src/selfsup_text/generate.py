@@ -1,0 +1,138 @@
+"""``selfsup generate``: let a decoder go on behind a text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from selfsup.artifacts import Encoder, load
+from selfsup.cli.output import emit, json_option
+from selfsup.errors import ConfigError
+from selfsup.training.randomness import preserved
+from selfsup_text.backbones.base import TextBackbone
+from selfsup_text.backbones.network import TransformersBackbone
+from selfsup_text.processor import TextProcessor
+
+
+def generate(
+    encoder: Encoder | str | Path,
+    prompts: list[str],
+    *,
+    max_new_tokens: int = 50,
+    temperature: float | None = None,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int = 0,
+) -> list[str]:
+    """What a decoder writes behind each prompt, by transformers' ``generate``.
+
+    Without ``temperature``, ``top_k`` and ``top_p`` (or with a temperature of 0) each next token is the likeliest one;
+    otherwise it is drawn. It ends with the end of a text, or where the network has no further positions.
+
+    Args:
+        encoder: one with a vocabulary head (``text/clm``, or a pretrained decoder), or what :func:`selfsup.load` takes.
+        prompts: texts to go on with; an empty one begins a text, where the tokenizer has a token for that.
+        max_new_tokens: tokens at most.
+        temperature: divides the logits that are drawn from: 1 as they are, below 1 closer to the likeliest tokens.
+        top_k: draw from so many likeliest tokens; None: from all.
+        top_p: draw from the likeliest tokens that have this share of the probability (Holtzman et al. 2019, arXiv 1904.09751).
+        seed: of the draws; each prompt's are its own.
+
+    Returns:
+        The continuations, without the prompts and without special tokens.
+
+    Raises:
+        ConfigError: the encoder is no decoder with a vocabulary head, or a prompt is empty or too long for it.
+    """
+    model = encoder if isinstance(encoder, Encoder) else load(encoder)
+    backbone, processor = _decoder(model), model.processor
+    assert isinstance(processor, TextProcessor)
+    assert backbone.language_head is not None
+    tokenizer = processor.pretrained_tokenizer(causal=True)
+    options: dict[str, Any] = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    if temperature == 0 or (temperature, top_k, top_p) == (None, None, None):
+        options |= {"do_sample": False}
+    else:
+        # Without limits of its own the library draws from the 50 likeliest.
+        options |= {"do_sample": True, "temperature": temperature or 1.0, "top_k": top_k or 0, "top_p": top_p or 1.0}
+    flags = {module: module.training for module in model.modules()}
+    model.eval()
+    texts: list[str] = []
+    try:
+        with preserved(), torch.no_grad(), backbone.language_head.joined(backbone.model) as whole:
+            writer: Any = whole
+            for prompt in prompts:
+                ids = torch.tensor([tokenizer(prompt, truncation=False)["input_ids"]], dtype=torch.long, device=model.device)
+                room = _room(backbone, prompt, ids.shape[1])
+                torch.manual_seed(seed)
+                said = writer.generate(
+                    ids, attention_mask=torch.ones_like(ids), max_new_tokens=min(max_new_tokens, room), **options
+                )
+                # Decoded together, so that the space between them is not lost.
+                given, whole_text = (str(tokenizer.decode(part, skip_special_tokens=True)) for part in (ids[0], said[0]))
+                texts.append(whole_text.removeprefix(given))
+    finally:
+        for module, flag in flags.items():
+            module.training = flag
+    return texts
+
+
+def _decoder(encoder: Encoder) -> TransformersBackbone:
+    backbone = encoder.backbone
+    if not isinstance(backbone, TransformersBackbone) or not backbone.causal:
+        kind = (
+            "an encoder, whose tokens see those behind them" if isinstance(backbone, TextBackbone) else "no network of tokens"
+        )
+        raise ConfigError(
+            f"Text is written by a decoder, and the backbone {encoder.backbone_id!r} is {kind}. Train one with text/clm."
+        )
+    if backbone.language_head is None:
+        raise ConfigError(
+            f"This decoder has no vocabulary head: {encoder.task or 'its task'} throws it away. Train one with text/clm, or "
+            "take text/random-init with backbone.pretrained for a pretrained one."
+        )
+    return backbone
+
+
+def _room(backbone: TransformersBackbone, prompt: str, length: int) -> int:
+    """How many tokens the network can write behind a prompt."""
+    if not length:
+        raise ConfigError("A prompt is empty, and this tokenizer has no token that begins a text: give some words.")
+    positions = getattr(backbone.model.config, "max_position_embeddings", None)
+    room = int(positions) - length if positions and positions > 0 else 1_000_000
+    if room < 1:
+        shown = prompt if len(prompt) <= 30 else f"{prompt[:30]}..."
+        raise ConfigError(f"The prompt {shown!r} has {length} tokens, and this network {positions} positions: shorten it.")
+    return room
+
+
+@click.command()
+@click.argument("run", metavar="RUN|ENCODER")
+@click.option("--prompt", "prompts", multiple=True, required=True, metavar="TEXT", help="The text to go on with; repeatable.")
+@click.option("--max-new-tokens", type=click.IntRange(min=1), default=50, show_default=True, help="Tokens at most.")
+@click.option(
+    "--temperature", type=click.FloatRange(min=0), help="Draw tokens; below 1 closer to the likeliest, 0: the likeliest."
+)
+@click.option("--top-k", type=click.IntRange(min=1), help="Draw from so many likeliest tokens.")
+@click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), help="Draw from the likeliest with this share together.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the draws.")
+@json_option
+def command(
+    run: str,
+    prompts: tuple[str, ...],
+    max_new_tokens: int,
+    temperature: float | None,
+    top_k: int | None,
+    top_p: float | None,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Let a decoder go on behind a text. Without --temperature, --top-k and --top-p it takes the likeliest token each time."""
+    texts = generate(
+        run, list(prompts), max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
+    )
+    said = [{"prompt": prompt, "text": text} for prompt, text in zip(prompts, texts, strict=True)]
+    emit(said, as_json=as_json, text=lambda: [click.echo(each["prompt"] + each["text"]) for each in said])

@@ -1,0 +1,23 @@
+"""The reference ``text/random-init``: the core's, but a pretrained language model keeps its head."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from selfsup.backbones import Backbone
+from selfsup.tasks.references import RandomInit, random_init
+from selfsup.types import Info
+from selfsup_text.backbones.network import TransformersBackbone
+
+
+def build_random_init(config: Any, backbone: Backbone, info: Info) -> RandomInit:
+    """The backbone as it is; a vocabulary head that came with pretrained weights stays with it, and is not trained."""
+    if isinstance(backbone, TransformersBackbone) and not backbone.head_is_fresh:
+        backbone.output_head()
+        backbone.freeze_head()
+    return RandomInit(backbone)
+
+
+RECIPE = replace(random_init(), build=build_random_init)
+"""Evaluates a pretrained model as it is, its perplexity among the rest."""

@@ -135,4 +135,4 @@ def command(
         run, list(prompts), max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
     )
     said = [{"prompt": prompt, "text": text} for prompt, text in zip(prompts, texts, strict=True)]
-    emit(said, as_json=as_json, text=lambda: [click.echo(each["prompt"] + each["text"]) for each in said])
+    emit(said, as_json=as_json, text=lambda: click.echo("\n".join(each["prompt"] + each["text"] for each in said)))

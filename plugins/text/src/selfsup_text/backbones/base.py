@@ -39,7 +39,7 @@ class Ahead(NamedTuple):
     """[B, M, D], the last layer's output at the token before."""
     targets: Tensor
     """[B, M] long, the ids to tell."""
-    index: Tensor
+    places: Tensor
     """[B, M] long, where in their text they stand."""
     valid: Tensor
     """[B, M] bool, False for padding."""

@@ -41,7 +41,7 @@ def measured_causal(network: PreTrainedModel, wanted: Literal["masked", "causal"
     """
     name = network.config.model_type
     training = network.training
-    network.eval()
+    network.train(False)
     options: dict[str, Any] = {"return_dict": True}
     if "use_cache" in inspect.signature(network.forward).parameters:
         options["use_cache"] = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -115,11 +116,11 @@ def build_model(architecture: Any) -> PreTrainedModel:
     check_single(architecture)
     kind = language_model(architecture)
     try:
-        if kind is not None:
-            return _AUTO[kind].from_config(architecture)
-        return _without_pooler(AutoModel.from_config, architecture)
+        plain = partial(_without_pooler, AutoModel.from_config)
+        model: PreTrainedModel = (plain if kind is None else _AUTO[kind].from_config)(architecture)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ConfigError(f"transformers/{architecture.model_type} cannot be built: {error}") from error
+    return model
 
 
 def _without_pooler(make: Any, *arguments: Any, **options: Any) -> Any:

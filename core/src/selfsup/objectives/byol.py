@@ -66,3 +66,4 @@ RECIPE = ObjectiveRecipe(
     optimization={"optimizer": "lars", "base_lr": 0.2, "weight_decay": 1.5e-6, "warmup_epochs": 10},
     momentum=(0.996, 1.0),
 )
+"""BYOL with the paper's settings (section 3.2 and appendix): 1000 epochs of ImageNet at a batch of 4096, 312,785 updates."""

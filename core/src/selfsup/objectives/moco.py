@@ -179,6 +179,7 @@ MOCOV2 = ObjectiveRecipe(
     optimization={"optimizer": "sgd", "base_lr": 0.03, "weight_decay": 1e-4, "warmup_epochs": 0},
     momentum=(0.999, 0.999),
 )
+"""MoCo v2 with its paper's settings: 200 epochs of ImageNet at a batch of 256, 1,000,912 updates."""
 MOCOV3 = ObjectiveRecipe(
     config=MoCoV3Config,
     build=MoCoV3,
@@ -186,3 +187,4 @@ MOCOV3 = ObjectiveRecipe(
     backbone={"positions": "sin-cos"},
     momentum=(0.99, 1.0),
 )
+"""MoCo v3 with its paper's settings for vision transformers: 300 epochs of ImageNet at a batch of 4096, 93,836 updates."""

@@ -79,3 +79,4 @@ RECIPE = ObjectiveRecipe(
     optimization={"optimizer": "lars", "base_lr": 0.2, "weight_decay": 1.5e-6, "warmup_epochs": 10},
     momentum=(0.99, 1.0),
 )
+"""TiCo with the settings of its authors: 1000 epochs of ImageNet at a batch of 4096, 312,785 updates."""

@@ -72,7 +72,10 @@ class VJEPAConfig(Config):
     predictor_heads: int | None = Field(default=None, ge=1)
     """Attention heads of the predictor; None: one per 32 channels, which is the paper's 12 for 384."""
     teacher: VJEPATeacherConfig = VJEPATeacherConfig()
-    """The moving average that gives the targets; 0.998 to 1 along a line in the paper."""
+    """The moving average that gives the targets; 0.998 to 1 along a line in the paper.
+
+    The authors' configuration stretches its schedules by 1.25, so that their run ends at 0.9996.
+    """
 
 
 class VJEPA(JointEmbeddingPrediction):

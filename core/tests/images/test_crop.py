@@ -26,6 +26,43 @@ def test_resized_crop_equals_torchvision(size: int) -> None:
         torch.testing.assert_close(ours[i], theirs, atol=2e-5, rtol=0)
 
 
+@pytest.mark.parametrize("size", [64, 24], ids=["grow", "shrink"])
+def test_images_of_unlike_size_are_cropped_as_each_alone(size: int) -> None:
+    """Height and width of each image in a batch whose images are followed by something else, and some of which lie."""
+    generator = torch.Generator().manual_seed(1)
+    sides = torch.tensor([[40, 30], [30, 60], [30, 30], [30, 44]]).repeat(8, 1)
+    lying = sides[:, 1] > sides[:, 0]
+    image = torch.full((32, 3, 60, 30), 1e6)
+    upright = []
+    for place, (h, w) in enumerate(sides.tolist()):
+        upright.append(torch.rand(3, h, w, generator=generator))
+        image[place, :, : max(h, w)] = upright[-1].transpose(1, 2) if w > h else upright[-1]
+    boxes = random_boxes(32, sides, (0.08, 1.0), (3 / 4, 4 / 3), generator=generator, device=CPU)
+    assert bool((boxes[:, :2] >= 0).all())
+    assert bool((boxes[:, :2] + boxes[:, 2:] <= sides).all())
+    flip = torch.arange(32) % 3 == 0
+    ours = resized_crop(image, boxes, size, flip, lying)
+    located = box_locations(boxes, sides, flip)
+    for i in range(32):
+        top, left, h, w = (int(v) for v in boxes[i])
+        theirs = TF.resized_crop(upright[i], top, left, h, w, [size, size], antialias=True)
+        theirs = TF.horizontal_flip(theirs) if flip[i] else theirs
+        torch.testing.assert_close(ours[i], theirs, atol=2e-5, rtol=0)
+        shape = (int(sides[i, 0]), int(sides[i, 1]))
+        torch.testing.assert_close(located[i], box_locations(boxes[i : i + 1], shape, flip[i : i + 1])[0])
+
+
+def test_boxes_in_an_image_of_two_to_one_reach_its_ends() -> None:
+    generator = torch.Generator().manual_seed(0)
+    sides = torch.tensor([[32, 64]]).expand(4000, -1)
+    boxes = random_boxes(4000, sides, (0.08, 1.0), (3 / 4, 4 / 3), generator=generator, device=CPU)
+    assert float(boxes[:, 1].min()) == 0
+    assert float((boxes[:, 1] + boxes[:, 3]).max()) == 64
+    # A quarter of the width to each side lies beyond the centre square.
+    outside = (boxes[:, 1] < 16) | (boxes[:, 1] + boxes[:, 3] > 48)
+    assert float(outside.float().mean()) > 0.5
+
+
 def test_boxes_lie_inside_and_are_whole() -> None:
     boxes = _boxes(5000, (40, 30))
     top, left, h, w = boxes.unbind(1)

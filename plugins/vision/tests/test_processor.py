@@ -8,8 +8,16 @@ import torch
 from PIL import Image
 from pydantic import ValidationError
 
+import selfsup
+from selfsup.data.loader import Loader
+from selfsup.data.processor import stack_samples
+from selfsup.data.sampler import EpochSampler
+from selfsup.data.store import Store
+from selfsup.data.store_writer import StoreWriter
+from selfsup.data.windows import shown_lengths
 from selfsup.errors import ArtifactError, BadRowError, SourceError
 from selfsup.images.processor import auto_size
+from selfsup_vision.augmentations import ImageViews, ImageViewsConfig
 from selfsup_vision.decoding import decode
 from selfsup_vision.processor import ImageProcessor, ImageProcessorConfig
 
@@ -168,3 +176,121 @@ def test_image_sizes_out_of_range_are_refused() -> None:
     with pytest.raises(ValidationError, match=r"8\.\.4096"):
         ImageProcessorConfig(image_size=3)
     assert ImageProcessorConfig(image_size="32").image_size == 32  # type: ignore[arg-type]
+
+
+def _row(height: int, width: int) -> dict[str, Any]:
+    return {"image": _pixels(height, width)}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "options", "kept", "aspects"),
+    [
+        ([(500, 375)], {}, 256, True),
+        ([(300, 300)], {"image_size": 224}, 256, False),
+        ([(240, 240)], {"image_size": 224}, 240, False),
+        ([(100, 100)], {"image_size": 224}, 224, False),
+        ([(32, 32)], {}, 32, False),
+        ([(28, 28), (28, 30)], {}, 28, True),
+        ([(500, 375)], {"max_aspect": 1.0, "margin": 1.0}, 224, False),
+        ([(500, 375)], {"margin": 1.5}, 336, True),
+    ],
+)
+def test_what_is_kept_of_images(sizes: list[tuple[int, int]], options: dict[str, Any], kept: int, aspects: bool) -> None:
+    processor = ImageProcessor(ImageProcessorConfig(**options)).fit([_row(*size) for size in sizes])
+    assert (processor.kept_side, processor.keeps_aspects) == (kept, aspects)
+
+
+def test_square_images_of_the_size_wanted_cost_nothing() -> None:
+    rows = [_row(32, 32)] * 3
+    processor = ImageProcessor().fit(rows)
+    samples = stack_samples([processor.encode(row) for row in rows])
+    assert samples.keys() == {"image"}
+    batch = processor.collate(samples)
+    assert batch.keys() == processor.collate_whole(samples).keys() == {"image"}
+    assert batch["image"].data_ptr() == samples["image"].data_ptr()  # type: ignore[union-attr]  # one shape
+    assert np.array_equal(batch["image"][0].numpy().transpose(1, 2, 0), _pixels(32, 32))
+
+
+def test_images_are_kept_whole_and_their_centre_is_seen() -> None:
+    rows = [_row(70, 60), _row(60, 200), _row(300, 60), _row(60, 60)]
+    processor = ImageProcessor(ImageProcessorConfig(image_size=56)).fit(rows)
+    assert processor.kept_side == 60
+    samples = stack_samples([processor.encode(row) for row in rows])
+    whole = processor.collate_whole(samples)
+    assert whole["size"].tolist() == [[70, 60], [60, 120], [120, 60], [60, 60]]
+    assert whole["image"].shape == (4, 3, 120, 60)
+    for place, (row, (height, width)) in enumerate(zip(rows, whole["size"].tolist(), strict=True)):
+        stored = whole["image"][place, :, : max(height, width)]
+        shown = (stored.transpose(1, 2) if width > height else stored).permute(1, 2, 0).numpy()
+        full = row["image"]
+        top, left = (full.shape[0] - height) // 2, (full.shape[1] - width) // 2
+        assert np.array_equal(shown, full[top : top + height, left : left + width])
+        assert not whole["image"][place, :, max(height, width) :].any()
+        top, left = (height - 56) // 2, (width - 56) // 2
+        seen = processor(rows)["image"][place].numpy().transpose(1, 2, 0)
+        assert np.array_equal(seen, shown[top : top + 56, left : left + 56])
+
+
+def test_the_store_gives_training_whole_images_and_evaluation_their_centre(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [_row(70, 60), _row(60, 200), _row(300, 60), _row(60, 60)]
+    processor = ImageProcessor(ImageProcessorConfig(image_size=56)).fit(rows)
+    processor.save(tmp_path)
+    processor = ImageProcessor.load(tmp_path)
+    writer = StoreWriter(tmp_path)
+    for number, row in enumerate(rows):
+        writer.add(number, processor.encode(row))
+    writer.finish(source_rows=4, bad_rows=[], fingerprint="", processor="")
+    store = Store(tmp_path)
+    assert shown_lengths(store, processor) is None
+    sampler = EpochSampler(4, 4, shuffle=False)
+    seen = next(iter(Loader(store, processor, sampler).epoch(0)))
+    assert seen.keys() == {"image"}
+    assert torch.equal(seen["image"], processor(rows)["image"])
+    whole = next(iter(Loader(store, processor, sampler, whole=True, window_seed=0).epoch(0)))
+    expected = processor.collate_whole(stack_samples([processor.encode(row) for row in rows]))
+    assert all(torch.equal(whole[key], expected[key]) for key in ("image", "size"))
+
+
+def test_training_crops_from_beyond_the_centre_square() -> None:
+    """Wide images that are black but for their ends: in the centre square nothing can be seen."""
+    image = np.zeros((40, 80, 3), dtype=np.uint8)
+    image[:, :15] = image[:, 65:] = 255
+    processor = ImageProcessor(ImageProcessorConfig(image_size=32)).fit([{"image": image}])
+    samples = stack_samples([processor.encode({"image": image})] * 64)
+    views = ImageViews(ImageViewsConfig(jitter_p=0.0, grey_p=0.0), processor.info())
+    whole, centre = (
+        views(collate(samples), torch.Generator().manual_seed(0))[0]["image"].amax(dim=(1, 2, 3)) > 0.5
+        for collate in (processor.collate_whole, processor.collate)
+    )
+    assert float(whole.float().mean()) > 0.5
+    assert not bool(centre.any())
+
+
+def test_a_run_on_photos_of_unlike_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SELFSUP_CACHE", str(tmp_path / "cache"))
+    generator = np.random.default_rng(0)
+    for name, channel in (("red", 0), ("green", 1)):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(12):
+            height, width = generator.integers(30, 40), generator.integers(30, 80)
+            pixels = generator.integers(0, 100, (height, width, 3)).astype(np.uint8)
+            pixels[..., channel] += 120
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{number}.png")
+    seen: list[Any] = []
+    collate = ImageProcessor.collate_whole
+    monkeypatch.setattr(ImageProcessor, "collate_whole", lambda self, samples: seen.append(1) or collate(self, samples))
+    small = {"backbone.width": 8, "objective.hidden_dim": 16, "objective.output_dim": 8, "processor.image_size": 24}
+    run = selfsup.pretrain(
+        "vision/simclr", data=str(tmp_path / "photos"), out=tmp_path / "run", steps=2, batch_size=8, precision="32",
+        overrides=small,
+    )  # fmt: skip
+    trained = len(seen)
+    assert trained >= 2
+    (record,) = selfsup.evaluate(
+        selfsup.load(run.dir), data=str(tmp_path / "photos"), evaluators=["finetune"],
+        options={"finetune": {"min_steps": 2, "epochs": 1}},
+    )  # fmt: skip
+    assert record.metrics["accuracy"] > 0.8
+    assert len(seen) > trained

@@ -11,6 +11,7 @@ from selfsup.specs import ObjectiveSpec
 from selfsup.tasks.composed import compose
 from selfsup.tasks.masked_modeling import MAE_OBJECTIVE
 from selfsup.testing.cases import small_config
+from selfsup.testing.fake_device import fake_cuda
 from selfsup.training.config import OptimizationConfig
 from selfsup.training.optimizers import build_optimizer, set_hyperparameters
 from selfsup.training.resolve import resolve_config
@@ -60,6 +61,21 @@ def test_every_recipe_builds_and_trains_one_step(spec: Any) -> None:
     assert not missing
 
 
+@pytest.mark.parametrize("spec", plugin.selfsup_tasks(), ids=lambda spec: spec.id)
+def test_every_task_cuts_its_views_from_whole_images(spec: Any) -> None:
+    recipe = getattr(tasks, spec.target.split(":")[1])
+    torch.manual_seed(0)
+    config = small_config(recipe.config, _narrow(recipe.config().model_dump()))
+    task = recipe.build(config, _backbone(spec.backbone), INFO).train()
+    assert task.takes_whole
+    image = torch.randint(0, 256, (4, 3, 64, 36), dtype=torch.uint8)
+    size = torch.tensor([[36, 64], [64, 36], [40, 36], [36, 36]])
+    for place, longer in enumerate(size.amax(dim=1).tolist()):
+        image[place, :, longer:] = 0
+    with fake_cuda(task, {"image": image, "size": size}) as batch:
+        assert task(batch, None).loss.device.type == "cuda"
+
+
 def test_recipes_carry_their_papers_views() -> None:
     byol, swav, dino, lejepa = (r.config().views for r in (tasks.BYOL, tasks.SWAV, tasks.DINO, tasks.LEJEPA))  # type: ignore[attr-defined]
     assert (byol.blur_p, byol.solarize_p, byol.saturation, byol.hue) == ((1.0, 0.1), (0.0, 0.2), 0.2, 0.1)
@@ -103,7 +119,7 @@ def test_a_composed_masked_task_sees_a_crop_too() -> None:
 def test_a_recipe_takes_options_by_section() -> None:
     config = tasks.PATCH_POSITION.config(transformation={"n": 2})
     task = tasks.PATCH_POSITION.build(config, _backbone("resnet-narrow"), INFO)
-    assert task.transformation.n_outputs == 8  # type: ignore[union-attr]
+    assert task.task.transformation.n_outputs == 8  # type: ignore[union-attr]
     assert tasks.PATCH_POSITION.optimization["optimizer"] == "adam"
     assert tasks.PATCH_POSITION.optimization["lr"] == 1e-3
 

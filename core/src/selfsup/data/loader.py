@@ -35,6 +35,7 @@ class Loader:
         labels: np.ndarray[Any, np.dtype[np.int64]] | None = None,
         prefetch: int = 2,
         window_seed: int | None = None,
+        whole: bool = False,
     ) -> None:
         """Check that the labels fit.
 
@@ -47,12 +48,13 @@ class Loader:
             prefetch: batches that may lie ready.
             window_seed: of what training draws in each epoch: the windows of samples that are longer than a batch shows
                 (:attr:`Processor.window_key`), and :meth:`Processor.training_batch`; None: batches as evaluation takes them.
+            whole: give whole samples (:meth:`Processor.collate_whole`), for a task that cuts its views from them.
         """
         if labels is not None and len(labels) != len(store):
             raise DataError(f"There are {len(labels)} labels for {len(store)} samples.")
         self.store, self.processor, self.sampler = store, processor, sampler
         self.device = torch.device(device)
-        self.prefetch, self.window_seed = prefetch, window_seed
+        self.prefetch, self.window_seed, self.whole = prefetch, window_seed, whole
         self._labels = None if labels is None else torch.from_numpy(np.ascontiguousarray(labels, dtype=np.int64))
 
     def __len__(self) -> int:
@@ -81,7 +83,7 @@ class Loader:
                 thread.join(timeout=0.01)
 
     def _make(self, draw: Draw | None, indices: IndexArray) -> Batch:
-        batch = self.processor.collate(read_windows(self.store, self.processor, indices, draw))
+        batch = self._joined(draw, indices)
         if draw is not None:
             seed = np.random.default_rng((*draw, int(indices[0]))).integers(2**63)
             batch = self.processor.training_batch(batch, torch.Generator().manual_seed(int(seed)))
@@ -90,6 +92,11 @@ class Loader:
         if self.device.type == "cuda":
             batch = {key: value.pin_memory() for key, value in batch.items()}
         return batch
+
+    def _joined(self, draw: Draw | None, indices: IndexArray) -> Batch:
+        if self.whole and type(self.processor).collate_whole is not Processor.collate_whole:
+            return self.processor.collate_whole(self.store.read(indices))
+        return self.processor.collate(read_windows(self.store, self.processor, indices, draw))
 
 
 _Item = tuple[Batch | None, BaseException | None]

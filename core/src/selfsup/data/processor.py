@@ -164,6 +164,14 @@ class Processor(ABC):
             batch["padding"] = torch.arange(batch[key].shape[1]).unsqueeze(0) >= lengths.unsqueeze(1)
         return batch
 
+    def collate_whole(self, samples: Mapping[str, Tensor | Sequence[Tensor]]) -> Batch:
+        """Join samples for a task that cuts its views from whole ones (``Views.takes_whole``).
+
+        Override it where :meth:`collate` shows a part of a sample only, as the centre of an image. The default is
+        :meth:`collate`.
+        """
+        return self.collate(samples)
+
     def cut(self, samples: Mapping[str, Tensor | Sequence[Tensor]]) -> Mapping[str, Tensor | Sequence[Tensor]]:
         """Samples with what is longer than a window under :attr:`window_key` cut to the window of evaluation."""
         key = self.window_key

@@ -123,12 +123,19 @@ def finetune_classifier(
     mend_short_clips(classifier, device_type=device.type)
     batch_size = config.batch_size or min(_BATCH_SIZE, encoder.processor.batch_size)
     sampler = _Subset(rows, EpochSampler(len(rows), min(batch_size, len(rows)), seed))
+    views = _augmentation(encoder) if config.augment else None
     loader = Loader(
-        train.store, encoder.processor, sampler, device, labels=labels, window_seed=seed if config.augment else None
+        train.store,
+        encoder.processor,
+        sampler,
+        device,
+        labels=labels,
+        window_seed=seed if config.augment else None,
+        whole=views is not None and views.takes_whole,
     )
     with preserved():
         torch.manual_seed(seed)
-        _train(classifier, loader, _augmentation(encoder) if config.augment else None, config, seed, reporter)
+        _train(classifier, loader, views, config, seed, reporter)
     return classifier.eval()
 
 

@@ -61,9 +61,9 @@ class Drawn:
 
 
 def draw(
-    options: ViewOptions, n: int, image: tuple[int, int], generator: torch.Generator | None, device: torch.device
+    options: ViewOptions, n: int, image: tuple[int, int] | Tensor, generator: torch.Generator | None, device: torch.device
 ) -> Drawn:
-    """Draw what one view of n images of a height and width needs."""
+    """Draw what one view of n images of a height and width, or of one each ([n, 2]), needs."""
     boxes = random_boxes(n, image, options.scale, options.ratio, generator=generator, device=device)
     flip = torch.rand(n, generator=generator, device=device) < options.flip_p
     jitter = random_jitter(n, options.jitter, options.jitter_p, generator=generator, device=device)
@@ -74,13 +74,14 @@ def draw(
     return Drawn(boxes, flip, jitter, grey, (blurred, really, sigma), solarized)
 
 
-def make_view(image: Tensor, options: ViewOptions, drawn: Drawn) -> Tensor:
+def make_view(image: Tensor, options: ViewOptions, drawn: Drawn, lying: Tensor | None = None) -> Tensor:
     """Apply what was drawn.
 
     Args:
         image: [B, 3, H, W], or a video [B, 3, T, H, W], uint8 or float in 0..1; left as it is.
         options: what is done.
         drawn: with which parameters.
+        lying: [B] bool, which images are stored with rows and columns exchanged; None: none is.
 
     Returns:
         [B, 3, size, size] or [B, 3, T, size, size], float32 in 0..1. The mean grey that a change of contrast keeps is that of
@@ -94,7 +95,9 @@ def make_view(image: Tensor, options: ViewOptions, drawn: Drawn) -> Tensor:
     order = (drawn.jitter.used * (8 + 2 * drawn.jitter.hue_step()) + drawn.grey).argsort()
     for start, stop in parts(n, channels * max(height * width, size * size), image.device):
         index = order[start:stop]
-        part = resized_crop(to_float(image.index_select(0, index)), drawn.boxes[index], size, drawn.flip[index]).contiguous()
+        part = to_float(image.index_select(0, index))
+        lies = None if lying is None else lying[index]
+        part = resized_crop(part, drawn.boxes[index], size, drawn.flip[index], lies).contiguous()
         colors = part.view(part.shape[0], 3, -1, size)
         if options.jitter_p > 0:
             jitter_(colors, drawn.jitter.take(index), hue=options.jitter[3] > 0)

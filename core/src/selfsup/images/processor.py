@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from selfsup.data.processor import Processor
 from selfsup.data.processor_state import reading_state, write_state
 from selfsup.errors import BadRowError, SourceError
 from selfsup.types import Row
+
+T = TypeVar("T")
 
 
 class SquareProcessor(Processor):
@@ -57,23 +59,30 @@ class SquareProcessor(Processor):
         Raises:
             SourceError: none of these rows can be read.
         """
-        if self._image_size is not None:
-            return self
-        sides: list[int] = []
+        if self._image_size is None:
+            self._image_size = auto_size(self.first_rows(rows, self.shorter_side), *self.auto_sizes)
+        return self
+
+    def first_rows(self, rows: Iterable[Row], read: Callable[[Row], T]) -> list[T]:
+        """What ``read`` says of each of the first :attr:`fit_rows` rows that can be read.
+
+        Raises:
+            SourceError: none of these rows can be read.
+        """
+        found: list[T] = []
         reason = "there are no rows"
         for row in islice(rows, self.fit_rows):
             try:
-                sides.append(self.shorter_side(row))
+                found.append(read(row))
             except BadRowError as error:
                 reason = str(error)
-        if not sides:
+        if not found:
             raise SourceError(f"The image size cannot be chosen: no readable {self.noun} among the first rows ({reason}).")
-        self._image_size = auto_size(sides, *self.auto_sizes)
-        return self
+        return found
 
     def save(self, directory: Path) -> None:
-        """Write the config and the chosen size as JSON."""
-        write_state(self._file(directory), self.config, image_size=self.image_size)
+        """Write the config and what was chosen as JSON."""
+        write_state(self._file(directory), self.config, **self.fitted())
 
     @classmethod
     def load(cls, directory: Path) -> Self:
@@ -84,8 +93,16 @@ class SquareProcessor(Processor):
         """
         with reading_state(cls._file(directory), cls.noun, cls.Config) as (config, state):
             processor = cls(config)
-            processor._image_size = int(state["image_size"])
+            processor.restore(state)
         return processor
+
+    def fitted(self) -> dict[str, Any]:
+        """What was chosen, as JSON values."""
+        return {"image_size": self.image_size}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over what :meth:`fitted` gave."""
+        self._image_size = int(state["image_size"])
 
     @classmethod
     def _file(cls, directory: Path) -> Path:

@@ -46,6 +46,11 @@ class AugmentedTask(PretextTask):
         """The task's."""
         return self.task.backbone
 
+    @property
+    def takes_whole(self) -> bool:
+        """Whether its views are cut from whole samples."""
+        return self.augmentation.takes_whole
+
     def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
         """Draw a view, and hand it on."""
         output: StepOutput = self.task(self.augmentation(batch, generator)[0], generator)

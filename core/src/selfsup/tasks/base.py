@@ -103,6 +103,11 @@ class PretextTask(nn.Module, ABC):
     def after_step(self, progress: float) -> None:
         """Update what is not trained by gradient (moving averages, schedules) after an optimizer step."""
 
+    @property
+    def takes_whole(self) -> bool:
+        """Whether training gives it whole samples to cut views from (:meth:`selfsup.data.Processor.collate_whole`)."""
+        return False
+
     def encoder_backbone(self) -> Backbone:
         """The backbone to keep after pretraining: the trained one, or its moving average where the paper keeps that."""
         return self.backbone
@@ -141,6 +146,8 @@ class Views(InputChange):
 
     n_global: int
     n_local: int
+    takes_whole: bool = False
+    """Whether views can be cut from whole samples, too: the batches of :meth:`selfsup.data.Processor.collate_whole`."""
 
     @abstractmethod
     def forward(self, batch: Batch, generator: torch.Generator | None) -> list[Batch]:

@@ -62,6 +62,11 @@ class JointEmbedding(PretextTask):
         # Made when it is needed: kept, it would hold the backbone a second time in the state dict.
         return Branch(self.backbone, self.projector, self.token_projector)
 
+    @property
+    def takes_whole(self) -> bool:
+        """Whether its views are cut from whole samples."""
+        return self.views.takes_whole
+
     def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
         """The loss of one batch."""
         views = self.views(batch, generator)

@@ -71,6 +71,11 @@ class Supervised(PretextTask):
         self.label_smoothing = label_smoothing
         self.head = nn.Linear(backbone.pooled_dim, n_classes)
 
+    @property
+    def takes_whole(self) -> bool:
+        """Whether its views are cut from whole samples."""
+        return self.views is not None and self.views.takes_whole
+
     def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
         """The loss of one batch, which carries ``label`` ([B] long)."""
         if "label" not in batch:

@@ -89,7 +89,13 @@ def execute(config: RunConfig, out: Path, *, resume: bool, progress: bool = True
                 backbone, step = task.encoder_backbone(), 0
                 if total:
                     loader = Loader(
-                        data.store, data.processor, sampler, fabric.device, labels=data.labels, window_seed=config.seed
+                        data.store,
+                        data.processor,
+                        sampler,
+                        fabric.device,
+                        labels=data.labels,
+                        window_seed=config.seed,
+                        whole=task.takes_whole,
                     )
                     stepper = _stepper(task, config, fabric, total, len(sampler))
                     outcome["status"] = _fit(stepper, loader, config, data, directory, resume, reporter, stop)

@@ -69,6 +69,25 @@ def decode(value: Any, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     Raises:
         BadRowError: the image cannot be read or decoded; the message says why.
     """
+    return _pixels(value, size, 1.0).transpose(2, 0, 1).copy()
+
+
+def decode_whole(value: Any, size: int, max_aspect: float) -> tuple[np.ndarray[Any, np.dtype[np.uint8]], bool]:
+    """Decode to RGB and resize the shorter side to ``size`` (antialiased); beyond ``max_aspect`` to 1 the longer is cut.
+
+    Returns:
+        [L, 3, size] with the longer side first, and whether that is the width: rows and columns are then exchanged.
+
+    Raises:
+        BadRowError: the image cannot be read or decoded; the message says why.
+    """
+    pixels = _pixels(value, size, max_aspect)
+    lying = pixels.shape[1] > pixels.shape[0]
+    return np.ascontiguousarray(pixels.transpose((1, 2, 0) if lying else (0, 2, 1))), lying
+
+
+def _pixels(value: Any, size: int, max_aspect: float) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """[H, W, 3]: the central part of at most ``max_aspect`` to 1, its shorter side resized to ``size``."""
     image = open_image(value)
     try:
         if image.format == "JPEG":
@@ -78,12 +97,14 @@ def decode(value: Any, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
         image = to_rgb(_upright(image))
         width, height = image.size
         side = min(width, height)
-        if (width, height) != (size, size):
-            left, top = (width - side) / 2, (height - side) / 2
-            image = image.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
+        box_w, box_h = min(float(width), side * max_aspect), min(float(height), side * max_aspect)
+        wanted = (max(round(box_w * size / side), size), max(round(box_h * size / side), size))
+        if image.size != wanted:
+            left, top = (width - box_w) / 2, (height - box_h) / 2
+            image = image.resize(wanted, Image.Resampling.BILINEAR, box=(left, top, left + box_w, top + box_h))
     except _READ_ERRORS as error:
         raise BadRowError(f"the image cannot be decoded: {error}") from error
-    return np.ascontiguousarray(np.asarray(image, dtype=np.uint8).transpose(2, 0, 1))
+    return np.asarray(image, dtype=np.uint8)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, Self
 
+import numpy as np
+import torch
 from pydantic import Field
+from torch import Tensor
 
 from selfsup.config import Config
 from selfsup.data.processor import Sample
-from selfsup.images.processor import SquareProcessor
-from selfsup.types import Info, Row
-from selfsup_vision.decoding import decode, open_image
+from selfsup.errors import SourceError
+from selfsup.images.processor import SquareProcessor, auto_size
+from selfsup.types import Batch, Info, Row
+from selfsup_vision.decoding import decode, decode_whole, open_image
 
 
 class ImageProcessorConfig(Config):
@@ -18,6 +23,11 @@ class ImageProcessorConfig(Config):
 
     image_size: int | Literal["auto"] = Field("auto", union_mode="left_to_right")
     """Side S of the square images in pixels, at least 8; "auto": the median shorter side of 256 rows, at most 224."""
+    margin: float = Field(8 / 7, ge=1, le=4)
+    """Shorter side of what is kept of an image, in units of S, as far as images are so large: 8/7 is the usual 256 for 224.
+    Training crops from all that is kept; evaluation sees the central S x S of it."""
+    max_aspect: float = Field(2.0, ge=1, le=8)
+    """Longest that a kept image may be, in units of its shorter side; beyond that its centre is kept. 1: the central square."""
 
     def model_post_init(self, context: object, /) -> None:
         """Refuse sizes that no backbone can use."""
@@ -26,7 +36,11 @@ class ImageProcessorConfig(Config):
 
 
 class ImageProcessor(SquareProcessor):
-    """Decodes images, resizes the shorter side to S (antialiased) and cuts the centre square.
+    """Decodes images and keeps them whole: the shorter side is resized to ``margin`` x S (antialiased), the aspect stays.
+
+    Training cuts its views from the whole image (:meth:`collate_whole`); everything else sees the central S x S
+    (:meth:`collate`), 7/8 of the shorter side by default. Images that are no larger than S are not enlarged for a margin. Where
+    the rows that it is fitted on are all square, so is what is kept; with images of S pixels there is then nothing to cut.
 
     A row's ``image`` may be ``{"bytes", "path"}``, encoded bytes, a path, a PIL image or an array
     (:func:`selfsup_vision.decoding.open_image`). EXIF orientation is applied; palettes, transparency (on white), 16-bit and
@@ -37,22 +51,118 @@ class ImageProcessor(SquareProcessor):
     Config: ClassVar[type[Config]] = ImageProcessorConfig
     config: ImageProcessorConfig
 
+    window_key: ClassVar[str] = "image"
     noun: ClassVar[str] = "image"
     fit_rows: ClassVar[int] = 256
     auto_sizes: ClassVar[tuple[int, int]] = (8, 224)
 
     def __init__(self, config: ImageProcessorConfig | None = None) -> None:
         super().__init__(config or ImageProcessorConfig())
+        self._kept_side: int | None = None
+        self._aspects = False
+
+    @property
+    def window_steps(self) -> int:
+        """Rows (of a lying image: columns) that evaluation sees."""
+        return self.image_size
+
+    @property
+    def kept_side(self) -> int:
+        """Shorter side of what is kept of an image in pixels."""
+        return self._kept_side or self.image_size
+
+    @property
+    def keeps_aspects(self) -> bool:
+        """Whether images are kept with their aspect, and not as squares."""
+        return self._aspects
+
+    def fit(self, rows: Iterable[Row]) -> Self:
+        """Choose the size, where it is "auto", and what is kept, from the first rows; only their headers are read.
+
+        Raises:
+            SourceError: the size is "auto" and none of these rows can be read.
+        """
+        try:
+            sizes = self.first_rows(rows, self.size)
+        except SourceError:
+            if self._image_size is None:
+                raise
+            return self
+        sides = [min(size) for size in sizes]
+        if self._image_size is None:
+            self._image_size = auto_size(sides, *self.auto_sizes)
+        largest = round(self.image_size * self.config.margin)
+        self._kept_side = min(max(int(np.median(sides)), self.image_size), largest)
+        self._aspects = self.config.max_aspect > 1 and any(width != height for width, height in sizes)
+        return self
+
+    def size(self, row: Row) -> tuple[int, int]:
+        """Width and height of a row's image."""
+        with open_image(row.get("image")) as image:
+            return image.size
 
     def shorter_side(self, row: Row) -> int:
         """Of its image."""
-        with open_image(row.get("image")) as image:
-            return min(image.size)
+        return min(self.size(row))
+
+    def fitted(self) -> dict[str, Any]:
+        """The size, and what is kept."""
+        return {**super().fitted(), "kept_side": self.kept_side, "keeps_aspects": self.keeps_aspects}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over what :meth:`fitted` gave."""
+        super().restore(state)
+        self._kept_side, self._aspects = int(state["kept_side"]), bool(state["keeps_aspects"])
 
     def info(self) -> Info:
         """``image_size`` and ``channels``."""
         return {"image_size": self.image_size, "channels": 3}
 
     def encode(self, row: Row) -> Sample:
-        """One row to ``{"image": uint8 [3, S, S]}``."""
-        return {"image": decode(row.get("image"), self.image_size)}
+        """One row to ``{"image": uint8 [3, K, K]}``, K the kept side.
+
+        With aspects to ``{"image": uint8 [L, 3, K], "lying": bool}``, longer side first; ``lying`` where that is the width.
+        """
+        value = row.get("image")
+        if not self.keeps_aspects:
+            return {"image": decode(value, self.kept_side)}
+        image, lying = decode_whole(value, self.kept_side, self.config.max_aspect)
+        return {"image": image, "lying": np.asarray(lying)}
+
+    def collate(self, samples: Mapping[str, Tensor | Sequence[Tensor]]) -> Batch:
+        """The central S x S of each image: ``{"image": uint8 [B, 3, S, S]}``."""
+        if "lying" not in samples:
+            return {"image": _central(torch.as_tensor(samples["image"]), self.image_size)}
+        # The longer side is cut already where a window was read.
+        image, lying = self.cut(samples)["image"], samples["lying"]
+        assert isinstance(image, Tensor)
+        assert isinstance(lying, Tensor)
+        image = _central(image.transpose(1, 2), self.image_size)
+        image[lying] = image[lying].transpose(2, 3)
+        return {"image": image}
+
+    def collate_whole(self, samples: Mapping[str, Tensor | Sequence[Tensor]]) -> Batch:
+        """All that is kept of each image: ``{"image": uint8 [B, 3, K, K]}``.
+
+        With aspects the longer side comes first, and shorter images are followed by black: ``{"image": uint8 [B, 3, L, K],
+        "size": int64 [B, 2]}``, the true height and width. Where an image is wider than it is high, its rows and columns are
+        exchanged.
+        """
+        images = samples["image"]
+        if "lying" not in samples:
+            return {"image": torch.as_tensor(images)}
+        lying = samples["lying"]
+        assert isinstance(lying, Tensor)
+        longer = torch.tensor([len(image) for image in images])
+        whole = torch.zeros((len(images), 3, int(longer.max()), self.kept_side), dtype=torch.uint8)
+        for place, image in enumerate(images):
+            whole[place, :, : len(image)] = image.transpose(0, 1)
+        shorter = torch.full_like(longer, self.kept_side)
+        height, width = torch.where(lying, shorter, longer), torch.where(lying, longer, shorter)
+        return {"image": whole, "size": torch.stack([height, width], dim=1)}
+
+
+def _central(image: Tensor, size: int) -> Tensor:
+    """The central square of [..., H, W], copied where that is a part only."""
+    top, left = (image.shape[-2] - size) // 2, (image.shape[-1] - size) // 2
+    return image[..., top : top + size, left : left + size].contiguous()

@@ -78,8 +78,10 @@ DATA2VEC = data2vec_recipe(
 """data2vec crops, mirrors and jitters colours as BEiT does (arXiv:2202.03555, section 4.1; amounts in BEiT's code). Teacher and
 student see the same view."""
 
-DENOISING_AUTOENCODER = reconstruction_recipe(NOISE_CORRUPTION)
-"""Without crops, as in the paper."""
+_WINDOW: dict[str, Any] = {"padding": 0.0, "flip_p": 0.0}
+"""A window of a whole image at a random place: pixels as they are, and nothing beyond the image."""
+
+DENOISING_AUTOENCODER = augmented(reconstruction_recipe(NOISE_CORRUPTION), SHIFT_VIEW, _WINDOW)
 INPAINTING = augmented(reconstruction_recipe(INPAINTING_CORRUPTION), SINGLE_VIEW)
 """Context encoders are trained on random crops, mirrored half of the time (the authors' code)."""
 COLORIZATION = augmented(
@@ -97,13 +99,22 @@ ROTATION = augmented(
     SHIFT_VIEW,
 )
 """RotNet shifts each image by up to an eighth of its side and mirrors half of them before it turns them (the authors' code)."""
-PATCH_POSITION = transformation_recipe(
-    PatchPositionConfig, build_patch_position, optimization={"optimizer": "adam", "lr": 1e-3, "weight_decay": 0.0}
+PATCH_POSITION = augmented(
+    transformation_recipe(
+        PatchPositionConfig, build_patch_position, optimization={"optimizer": "adam", "lr": 1e-3, "weight_decay": 0.0}
+    ),
+    SHIFT_VIEW,
+    _WINDOW,
 )
-JIGSAW = transformation_recipe(
-    JigsawConfig,
-    build_jigsaw,
-    optimization={"optimizer": "sgd", "lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4},
-    head_dims=(4096,),
-    dropout=0.5,
+JIGSAW = augmented(
+    transformation_recipe(
+        JigsawConfig,
+        build_jigsaw,
+        optimization={"optimizer": "sgd", "lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4},
+        head_dims=(4096,),
+        dropout=0.5,
+    ),
+    SHIFT_VIEW,
+    _WINDOW,
 )
+"""The paper crops 225 pixels of 256 at a random place. Crops that are resized would show by their blur which tile is which."""

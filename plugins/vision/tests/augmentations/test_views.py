@@ -154,3 +154,48 @@ def test_views_are_the_same_in_a_run_of_half_precision() -> None:
         made = views(_batch(size=64), _seed(0))
     for one, other in zip(made, wanted, strict=True):
         torch.testing.assert_close(one["image"], other["image"], rtol=0, atol=0)
+
+
+def _whole(n: int = 400) -> dict[str, torch.Tensor]:
+    """Images of 16 x 32 that lie and say in each pixel in which row and column it is, followed by what must not be seen."""
+    y, x = torch.meshgrid(torch.arange(16.0), torch.arange(32.0), indexing="ij")
+    image = torch.stack([y / 16, x / 32, torch.ones_like(x)])
+    stored = torch.full((n, 3, 40, 16), 50.0)
+    stored[:, :, :32] = image.transpose(1, 2)
+    return {"image": stored, "size": torch.tensor([[16, 32]]).expand(n, -1)}
+
+
+def test_shifted_views_lie_anywhere_in_a_whole_image() -> None:
+    views = ShiftViews(ShiftViewsConfig(padding=0.0, flip_p=0.5), {"image_size": 14})
+    view = views(_whole(), _seed(0))[0]["image"]
+    assert view.shape == (400, 3, 14, 14)
+    assert float(view.max()) == 1
+    rows, columns = (view[:, 0] * 16).round(), (view[:, 1] * 32).round()
+    assert torch.equal(rows.diff(dim=1), torch.ones(400, 13, 14))
+    across = columns.diff(dim=2)
+    mirrored = across[:, 0, 0] < 0
+    assert torch.equal(across, torch.where(mirrored, -1.0, 1.0).view(-1, 1, 1).expand(-1, 14, 13))
+    assert abs(float(mirrored.float().mean()) - 0.5) < 0.1
+    assert sorted(set(rows[:, 0, 0].tolist())) == [0, 1, 2]
+    assert sorted(set(columns.amin(dim=(1, 2)).tolist())) == list(range(19))
+    padded = ShiftViews(ShiftViewsConfig(padding=0.25, flip_p=0.0), {"image_size": 14})(_whole(), _seed(0))[0]["image"]
+    top = (padded[:, 0, :, 0] * 16).round()
+    # Four pixels to each side of the centre (1), mirrored where the image ends.
+    assert sorted({tuple(row[:2]) for row in top.tolist()}) == [
+        (0, 1), (1, 0), (1, 2), (2, 1), (2, 3), (3, 2), (3, 4), (4, 5), (5, 6),
+    ]  # fmt: skip
+    assert float(padded.max()) == 1
+
+
+def test_views_are_cut_from_whole_images() -> None:
+    view = _views(14, jitter_p=0.0, grey_p=0.0, blur_p=(0.0,), flip_p=0.5)(_whole(), _seed(0))[0]
+    columns = view["image"][:, 1] * 32
+    assert float(view["image"].max()) <= 1 + 1e-6
+    assert float(columns.min()) < 2
+    assert float(columns.max()) > 29
+    # Where the view says that it was cut is where it was.
+    top, left = view["crop"][:, 0, 0] * 16, view["crop"][:, 1, 0] * 32
+    mirrored = view["crop"][:, 1, 1] < 0
+    assert float((view["image"][:, 0, 0, 0] * 16 - top).abs().max()) < 1
+    assert float((columns[~mirrored, 0, 0] - left[~mirrored]).abs().max()) < 1.5
+    assert float((columns[mirrored, 0, 0] - (left[mirrored] - 1)).abs().max()) < 1.5

@@ -7,9 +7,10 @@ from typing import Annotated, Self
 
 import torch
 from pydantic import Field, model_validator
+from torch import Tensor
 
 from selfsup.config import Config
-from selfsup.images.crop import box_locations
+from selfsup.images.crop import box_locations, sides
 from selfsup.images.pipeline import ViewOptions, draw, make_view
 from selfsup.tasks import Views, ViewsRecipe
 from selfsup.types import Batch, Info
@@ -77,8 +78,11 @@ class ImageViews(Views):
 
     A view holds ``image`` (float32 [B, 3, S, S] in 0..1) and ``crop`` (see :class:`selfsup.tasks.Views`). Every step equals
     torchvision's function of the same name on each sample. Blur and solarization hit a fixed number of samples in a batch (each
-    sample with the stated probability), so that the others cost nothing.
+    sample with the stated probability), so that the others cost nothing. In training, crops are cut from the whole image, not
+    from the centre that evaluation sees (:meth:`selfsup_vision.processor.ImageProcessor.collate_whole`).
     """
+
+    takes_whole = True
 
     def __init__(self, config: ImageViewsConfig, info: Info) -> None:
         super().__init__()
@@ -118,14 +122,26 @@ class ImageViews(Views):
 
     @torch.no_grad()
     def forward(self, batch: Batch, generator: torch.Generator | None) -> list[Batch]:
-        """``n_global`` views of ``batch["image"]`` ([B, 3, H, W], uint8 or float in 0..1), then ``n_local`` smaller ones."""
+        """``n_global`` views of ``batch["image"]`` ([B, 3, H, W], uint8 or float in 0..1), then ``n_local`` smaller ones.
+
+        ``batch["size"]`` ([B, 2]), if there is one, says how high and wide each image is; what is wider than high lies.
+        """
         image = batch["image"]
-        shape = (image.shape[2], image.shape[3])
+        shape, lying = size_of(batch)
         made = []
         for options in self.views:
             drawn = draw(options, image.shape[0], shape, generator, image.device)
-            made.append({"image": make_view(image, options, drawn), "crop": box_locations(drawn.boxes, shape, drawn.flip)})
+            made.append(
+                {"image": make_view(image, options, drawn, lying), "crop": box_locations(drawn.boxes, shape, drawn.flip)}
+            )
         return made
+
+
+def size_of(batch: Batch) -> tuple[tuple[int, int] | Tensor, Tensor | None]:
+    """Height and width of the images of a batch, or of each ([B, 2]), and which lie ([B] bool) if any can."""
+    if "size" in batch:
+        return batch["size"], batch["size"][:, 1] > batch["size"][:, 0]
+    return (batch["image"].shape[2], batch["image"].shape[3]), None
 
 
 def _nth(values: tuple[float, ...], index: int) -> float:
@@ -156,38 +172,54 @@ class ShiftViewsConfig(Config):
 
 
 class ShiftViews(Views):
-    """The light augmentation of supervised training: a random shift by some pixels (mirrored at the edges) and a random flip.
+    """The light augmentation of supervised training: a random place of the square that is seen, and a random flip.
 
-    He et al. 2015 pad with zeros; mirrored edges leave no dark bars, which a frozen or small network would take for content.
+    The square lies anywhere in a whole image (He et al. 2015 crop 224 pixels from 256 to 480), and at least ``padding`` to each
+    side of the centre, where the image ends before that mirrored at its edges. He et al. pad small images with zeros; mirrored
+    edges leave no dark bars, which a frozen or small network would take for content. Pixels are moved, never interpolated.
     """
+
+    takes_whole = True
 
     def __init__(self, config: ShiftViewsConfig, info: Info) -> None:
         super().__init__()
+        self.size = int(info["image_size"])
         self.n_global, self.n_local = config.n_global, 0
         self.config = config
 
     @torch.no_grad()
     def forward(self, batch: Batch, generator: torch.Generator | None) -> list[Batch]:
-        """``n_global`` views of ``batch["image"]``, of its type and size."""
-        return [{"image": self._shifted(batch["image"], generator)} for _ in range(self.n_global)]
+        """``n_global`` views [B, 3, S, S] of ``batch["image"]``, of its type."""
+        return [{"image": self._shifted(batch, generator)} for _ in range(self.n_global)]
 
-    def _shifted(self, image: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
-        n, _, height, width = image.shape
-        device = image.device
+    def _shifted(self, batch: Batch, generator: torch.Generator | None) -> Tensor:
+        image = batch["image"]
+        n, device = image.shape[0], image.device
+        shape, lying = size_of(batch)
+        height, width = sides(shape, n, device)
         flip = torch.rand((n, 1), generator=generator, device=device) < self.config.flip_p
-        rows = self._places(n, height, generator, device)
-        columns = self._places(n, width, generator, device)
+        rows = self._places(height, generator)
+        columns = self._places(width, generator)
         columns = torch.where(flip, columns.flip(1), columns)
+        y, x = rows.unsqueeze(2), columns.unsqueeze(1)
+        if lying is not None:
+            lies = lying.view(-1, 1, 1)
+            y, x = torch.where(lies, x, y), torch.where(lies, y, x)
         sample = torch.arange(n, device=device).view(-1, 1, 1)
-        picked: torch.Tensor = image.permute(0, 2, 3, 1)[sample, rows.unsqueeze(2), columns.unsqueeze(1)]
+        picked: Tensor = image.permute(0, 2, 3, 1)[sample, y, x]
         return picked.permute(0, 3, 1, 2).contiguous()
 
-    def _places(self, n: int, length: int, generator: torch.Generator | None, device: torch.device) -> torch.Tensor:
-        """[n, length] long: the source place of each pixel along one axis."""
-        most = min(math.floor(length * self.config.padding + 0.5), length - 1)
-        shift = torch.randint(-most, most + 1, (n, 1), generator=generator, device=device)
-        place = (torch.arange(length, device=device) + shift).abs()
-        return (length - 1) - ((length - 1) - place).abs()
+    def _places(self, length: Tensor, generator: torch.Generator | None) -> Tensor:
+        """[n, S] long: the source place of each pixel along one axis of images of a length ([n] float)."""
+        n, device = len(length), length.device
+        room = (length - self.size).unsqueeze(1)
+        most = min(math.floor(self.size * self.config.padding + 0.5), self.size - 1)
+        beyond = (most - (room / 2).floor()).clamp(min=0)
+        drawn = torch.rand((n, 1), generator=generator, device=device)
+        start = (drawn * (room + 2 * beyond + 1)).floor().minimum(room + 2 * beyond) - beyond
+        place = (torch.arange(self.size, device=device) + start).abs()
+        last = length.unsqueeze(1) - 1
+        return (last - (last - place).abs()).long()
 
 
 def build_shift_views(config: ShiftViewsConfig, info: Info) -> ShiftViews:

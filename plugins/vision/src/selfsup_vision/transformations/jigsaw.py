@@ -67,7 +67,7 @@ class Jigsaw(Transformation):
         B, device = image.shape[0], image.device
         grey = torch.rand((B, 1, 1, 1, 1), generator=generator, device=device) < self.config.grey_p
         tiles = to_float(self._jittered(cut(image, self.config.n), grey, generator))
-        tiles = torch.where(grey, luma(tiles.flatten(0, 1)).unflatten(0, (B, -1)), tiles)
+        tiles = torch.where(grey, luma(tiles.flatten(0, 1)).view(B, -1, 1, *tiles.shape[3:]), tiles)
         label = torch.randint(self.n_outputs, (B,), generator=generator, device=device)
         tiles = take(tiles, self.orders[label]).flatten(0, 1)
         if self.config.normalize_tiles:

@@ -44,6 +44,7 @@ def evaluate(
     seed: int = 0,
     precision: Literal["auto", "32", "bf16", "16"] = "32",
     max_bad_rows: float = 0.01,
+    checkpoint: str | None = None,
     out: str | Path | None = None,
     progress: bool = False,
 ) -> list[ResultRecord]:
@@ -62,6 +63,7 @@ def evaluate(
         seed: of every random choice; the same seed gives the same numbers on the same machine.
         precision: of the embeddings' computation.
         max_bad_rows: part of the rows that may be unreadable.
+        checkpoint: ``best`` takes the weights of a run with which its validation probe did best, see :func:`selfsup.load`.
         out: folder of the records; None: the ``results/`` of the run where ``encoder`` is a run's folder, else none is written.
         progress: show progress on stderr.
 
@@ -75,7 +77,7 @@ def evaluate(
     """
     chosen = choose(evaluators, options or {})
     results = _results_folder(encoder, out)
-    encoder = _loaded(encoder)
+    encoder = _loaded(encoder, checkpoint)
     for spec, _, _ in chosen:
         if spec.modality not in ("", encoder.modality):
             raise ConfigError(f"The evaluator {spec.id!r} is for {spec.modality}, and this encoder is for {encoder.modality}.")
@@ -126,6 +128,7 @@ def finetune(
     columns: Mapping[str, str] | None = None,
     seed: int = 0,
     max_bad_rows: float = 0.01,
+    checkpoint: str | None = None,
     out: str | Path | None = None,
     progress: bool = False,
 ) -> Finetuned:
@@ -141,6 +144,7 @@ def finetune(
         columns: role to column, where it cannot be found.
         seed: of every random choice.
         max_bad_rows: part of the rows that may be unreadable.
+        checkpoint: ``best`` takes the weights of a run with which its validation probe did best, see :func:`selfsup.load`.
         out: folder for the fine-tuned encoder and its head; None: nothing is written.
         progress: show progress on stderr.
 
@@ -151,7 +155,7 @@ def finetune(
     """
     config = validated(FinetuneConfig, {**(options or {}), "fraction": fraction}, what="finetune")
     results = _results_folder(encoder, None)
-    encoder = _loaded(encoder)
+    encoder = _loaded(encoder, checkpoint)
     with make_reporter(progress) as reporter:
         splits = load_splits(
             encoder,
@@ -204,6 +208,7 @@ def embed(
     batch_size: int | None = None,
     precision: Literal["auto", "32", "bf16", "16"] = "32",
     max_bad_rows: float = 0.01,
+    checkpoint: str | None = None,
     progress: bool = False,
 ) -> EmbeddingFile:
     """Write the embedding of every row of a source to a file; memory does not grow with the number of rows.
@@ -221,6 +226,7 @@ def embed(
         batch_size: rows at a time; None: what suits the modality.
         precision: of the computation.
         max_bad_rows: part of the rows that may be unreadable; they are left out of the file.
+        checkpoint: ``best`` takes the weights of a run with which its validation probe did best, see :func:`selfsup.load`.
         progress: show progress on stderr.
 
     Raises:
@@ -229,7 +235,7 @@ def embed(
         StorageError: the disk is full or cannot be written.
     """
     check_suffix(Path(out))
-    encoder = _loaded(encoder)
+    encoder = _loaded(encoder, checkpoint)
     modality = registry().get("modality", encoder.modality)
     if split is None:
         splits = available_splits(data, modality=modality)
@@ -256,10 +262,12 @@ def _has_classes(rows: Rows) -> bool:
     return True
 
 
-def _loaded(encoder: EncoderLike) -> Encoder:
+def _loaded(encoder: EncoderLike, checkpoint: str | None) -> Encoder:
     if isinstance(encoder, Encoder):
+        if checkpoint is not None:
+            raise ConfigError(f"checkpoint={checkpoint!r} needs the folder of a run, and an encoder was given.")
         return encoder
-    return load(encoder, device="cuda" if torch.cuda.is_available() else "cpu")
+    return load(encoder, checkpoint=checkpoint, device="cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _results_folder(encoder: EncoderLike, out: str | Path | None) -> Path | None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from selfsup.errors import CheckpointError, StorageError
-from selfsup.training.checkpoint import keep_as, load_checkpoint, save_checkpoint
+from selfsup.training.checkpoint import load_checkpoint, save_checkpoint
 
 IDENTITY = {"task": "vision/simclr", "devices": 1}
 
@@ -90,26 +90,3 @@ def test_a_full_disk_is_named_and_the_last_checkpoint_stays(tmp_path: Path, monk
     monkeypatch.undo()
     assert load_checkpoint(path, IDENTITY)["weights"].sum() == 5000
     assert [item.name for item in tmp_path.iterdir()] == ["last.pt"]
-
-
-def test_a_kept_checkpoint_outlives_its_replacement(tmp_path: Path) -> None:
-    last, best = tmp_path / "last.pt", tmp_path / "best.pt"
-    for step in (1, 2):
-        save_checkpoint(last, {"step": step}, IDENTITY)
-        if step == 1:
-            keep_as(last, best)
-    assert load_checkpoint(last, IDENTITY)["step"] == 2
-    assert load_checkpoint(best, IDENTITY)["step"] == 1
-    keep_as(last, best)
-    assert load_checkpoint(best, IDENTITY)["step"] == 2
-
-
-def test_a_checkpoint_is_copied_where_there_are_no_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    save_checkpoint(tmp_path / "last.pt", {"step": 3}, IDENTITY)
-
-    def no_links(*_: object) -> None:
-        raise OSError(errno.EPERM, "Operation not permitted")
-
-    monkeypatch.setattr("os.link", no_links)
-    keep_as(tmp_path / "last.pt", tmp_path / "best.pt")
-    assert load_checkpoint(tmp_path / "best.pt", IDENTITY)["step"] == 3

@@ -77,6 +77,7 @@ def test_a_run_leaves_all_that_the_design_says(tmp_path: Path) -> None:
     assert last["epoch"] == 3
     assert 0.2 <= last["probe_accuracy"] <= 1
     assert {path.name for path in (run.dir / "checkpoints").iterdir()} == {"last.pt", "best.pt"}
+    assert info["val"]["name"] == "toy-sequences"
     assert run.encoder.task == "sequence/vicreg"
     assert run.encoder.metadata["steps"] == 12
     content = torch.load(run.dir / "checkpoints" / "last.pt", weights_only=True)

@@ -16,29 +16,46 @@ from selfsup.artifacts.encoder import Encoder
 from selfsup.artifacts.pretraining_rows import PRETRAINING_ROWS_FILE, PretrainingRows
 from selfsup.artifacts.run_directory import RunDirectory
 from selfsup.artifacts.saving import CONFIG_FILE, FORMAT, FORMAT_VERSION, PROCESSOR_FOLDER, WEIGHTS_FILE
-from selfsup.errors import ArtifactError, SelfsupError
+from selfsup.errors import ArtifactError, ConfigError, SelfsupError
 
 _PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".joblib", ".tar")
 
 
-def load(source: str | Path, *, device: torch.device | str = "cpu") -> Encoder:
+def load(source: str | Path, *, checkpoint: str | None = None, device: torch.device | str = "cpu") -> Encoder:
     """Load an encoder.
 
     Args:
         source: an encoder's folder, a run's folder, or ``hf://owner/name[@revision]``.
+        checkpoint: of a run's folder: ``best`` takes the weights with which its validation probe (``val``) did best; None takes
+            those that the run left.
         device: where its weights go.
 
     Returns:
         The encoder, in evaluation mode.
 
     Raises:
-        ArtifactError: there is no encoder, it is damaged, of a later selfsup, or a pickle.
+        ArtifactError: there is no encoder, it is damaged, of a later selfsup, or a pickle; or the run kept no such checkpoint.
+        ConfigError: there is no checkpoint of that name, or ``source`` is no run.
         MissingPluginError: the plugin of its modality is not installed.
     """
     text = os.fspath(source)
+    if checkpoint is not None:
+        return _of_checkpoint(text, checkpoint).to(device)
     directory = _download(text) if text.startswith("hf://") else _locate(Path(text).expanduser())
     config = _read_config(directory)
     return _build(directory, config).to(device).eval()
+
+
+def _of_checkpoint(source: str, checkpoint: str) -> Encoder:
+    """The encoder of a run's checkpoint."""
+    if checkpoint != "best":
+        raise ConfigError(f"checkpoint={checkpoint!r} is not allowed; it is 'best', or left out for what the run left.")
+    path = Path(source).expanduser()
+    if source.startswith("hf://") or not RunDirectory.is_run(path):
+        raise ConfigError(f"checkpoint={checkpoint!r} needs the folder of a run, and {source} is none.")
+    from selfsup.training.checkpoint_encoder import load_best
+
+    return load_best(RunDirectory.open(path))
 
 
 def _locate(path: Path) -> Path:

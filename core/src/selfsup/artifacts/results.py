@@ -48,6 +48,8 @@ class ResultRecord(Config):
     """Of the evaluator's random choices."""
     encoder: str
     """Hash of the encoder's weights and config."""
+    checkpoint: str | None = None
+    """Which checkpoint of the run the weights are of (``best``); None: what the run left."""
     versions: dict[str, str] = Field(default_factory=dict)
     """Package to version."""
     device: str = ""

@@ -32,6 +32,13 @@ def data_options(function: F) -> F:
     return function
 
 
+checkpoint_option = click.option(
+    "--checkpoint",
+    type=click.Choice(["best"]),
+    help="Of a RUN with --val: the weights with which the probe did best [default: what the run left].",
+)
+
+
 def columns_of(assignments: Sequence[str]) -> dict[str, str]:
     """``image=photo`` as a dict.
 

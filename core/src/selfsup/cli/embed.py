@@ -6,13 +6,14 @@ from typing import Any
 
 import click
 
-from selfsup.cli.data_options import columns_of, data_options
+from selfsup.cli.data_options import checkpoint_option, columns_of, data_options
 from selfsup.cli.output import emit, json_option
 
 
 @click.command()
 @click.argument("encoder", metavar="RUN|ENCODER")
 @data_options
+@checkpoint_option
 @click.option("--out", required=True, metavar="FILE", help="FILE.parquet (row, embedding and label columns) or FILE.npy.")
 @click.option("--split", metavar="NAME", help="Which split of the source [default: train where it has one].")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Rows at a time [default: what suits the modality].")
@@ -30,6 +31,7 @@ def command(
     split: str | None,
     batch_size: int | None,
     precision: Any,
+    checkpoint: str | None,
     as_json: bool,
 ) -> None:
     """Write the embedding of every row to a file, in full or not at all."""
@@ -45,6 +47,7 @@ def command(
         batch_size=batch_size,
         precision=precision,
         max_bad_rows=max_bad_rows,
+        checkpoint=checkpoint,
         progress=True,
     )
     document = {"path": result.path, "rows": result.rows, "dim": result.dim, "bad_rows": result.bad_rows}

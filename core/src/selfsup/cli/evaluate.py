@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from selfsup.cli.data_options import columns_of, data_options
+from selfsup.cli.data_options import checkpoint_option, columns_of, data_options
 from selfsup.cli.output import emit, json_option, print_table, result_console
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("encoder", metavar="RUN|ENCODER")
 @data_options
+@checkpoint_option
 @click.option(
     "--test", metavar="SRC", help="Rows that the numbers are of [default: the source's test split, or a part held out]."
 )
@@ -41,6 +42,7 @@ def command(
     precision: Any,
     settings: tuple[str, ...],
     out: str | None,
+    checkpoint: str | None,
     as_json: bool,
 ) -> None:
     """Measure an encoder on data, by evaluators of which most need labels.
@@ -61,6 +63,7 @@ def command(
         seed=seed,
         precision=precision,
         max_bad_rows=max_bad_rows,
+        checkpoint=checkpoint,
         out=out,
         progress=True,
     )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import click
 
-from selfsup.cli.data_options import columns_of, data_options
+from selfsup.cli.data_options import checkpoint_option, columns_of, data_options
 from selfsup.cli.output import json_option, progress_console
 
 
 @click.command()
 @click.argument("encoder", metavar="RUN|ENCODER")
 @data_options
+@checkpoint_option
 @click.option(
     "--test", metavar="SRC", help="Rows that the numbers are of [default: the source's test split, or a part held out]."
 )
@@ -36,6 +37,7 @@ def command(
     seed: int,
     settings: tuple[str, ...],
     out: str | None,
+    checkpoint: str | None,
     as_json: bool,
 ) -> None:
     """Train all weights of a copy of an encoder, and a linear head, on (a share of) the labels.
@@ -56,6 +58,7 @@ def command(
         columns=columns_of(column),
         seed=seed,
         max_bad_rows=max_bad_rows,
+        checkpoint=checkpoint,
         out=out,
         progress=True,
     )

@@ -37,7 +37,11 @@ from selfsup.errors import ConfigError
     metavar="X",
     help="Share of the rows to leave out, which evaluate and finetune then test on [default: 0].",
 )
-@click.option("--val", metavar="SRC", help="Labelled rows for a probe that is shown while the run goes on.")
+@click.option(
+    "--val",
+    metavar="SRC",
+    help="Labelled rows for a probe that is shown while the run goes on, and that chooses the best checkpoint.",
+)
 @click.option("--label", metavar="COLUMN", help="The label column; seen by no task but supervised ones.")
 @click.option("--column", "columns", metavar="ROLE=NAME", multiple=True, help="Which column holds what: image=photo.")
 @click.option("--max-bad-rows", type=float, metavar="X", help="Part of the rows that may be unreadable [default: 0.01].")

@@ -31,6 +31,9 @@ def record_of(
         "bad_rows": splits.bad_rows,
         "precision": splits.test.precision,
     }
+    if encoder.metadata.get("checkpoint"):
+        details["checkpoint_step"] = encoder.metadata.get("checkpoint_step")
+        details["chosen_on_test_rows"] = splits.chosen_on_test_rows
     if splits.train.class_names:
         details["class_names"] = list(splits.train.class_names)
     return ResultRecord(
@@ -46,6 +49,7 @@ def record_of(
         pretrained_share=splits.pretrained_share,
         seed=seed,
         encoder=encoder.digest(),
+        checkpoint=encoder.metadata.get("checkpoint"),
         versions=dict(package_versions()),
         device=device_name(encoder.device),
         seconds=seconds,

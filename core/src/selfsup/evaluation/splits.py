@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from selfsup.data import Rows, available_splits, hold_out, load_source, prepare, row_hashes
-from selfsup.data.content_hash import HashArray, held_out
+from selfsup.data.content_hash import held_out
+from selfsup.data.sampler import IndexArray
 from selfsup.errors import DataError, PretrainedRowsWarning, SourceError
 from selfsup.evaluation.base import Split
 from selfsup.registry import registry
@@ -45,6 +46,8 @@ class Splits:
     """Share of the test rows that the encoder has learned from, 0 to 1; None where that is not known."""
     repeated_share: float
     """Share of the test rows that are alike to a training row, 0 to 1."""
+    chosen_on_test_rows: bool
+    """Whether the encoder's checkpoint was chosen by a probe on the source of the test rows."""
 
 
 def load_splits(
@@ -124,7 +127,10 @@ def load_splits(
         reporter.message(
             f"Warning: {100 * repeated:.1f} % of the test rows are alike to a training row, so a probe may know them by heart."
         )
-    return Splits(parts[0], parts[1], train_rows.name, note, bad, pretrained, repeated)
+    chosen = (encoder.metadata.get("chosen_on") or {}).get("fingerprint") == test_rows.fingerprint
+    if chosen:
+        reporter.message("Warning: the best checkpoint was chosen on these test rows (--val), so the numbers are too good.")
+    return Splits(parts[0], parts[1], train_rows.name, note, bad, pretrained, repeated, chosen)
 
 
 def _holdout(encoder: Encoder) -> float:
@@ -151,14 +157,14 @@ def _comparable(encoder: Encoder, rows: Rows) -> bool:
     return learned is not None and set(learned.roles) <= {*rows.columns, *([rows.label] if rows.label else [])}
 
 
-def _pretrained_share(encoder: Encoder, test: Rows, kept: HashArray) -> float | None:
+def _pretrained_share(encoder: Encoder, test: Rows, kept: IndexArray) -> float | None:
     learned = encoder.pretraining_rows
     if learned is None or not (learned.different == 0 or _comparable(encoder, test)):
         return None
     return 0.0 if learned.different == 0 else learned.share(row_hashes(test, learned.roles)[kept])
 
 
-def _repeated_share(train: Rows, test: Rows, kept_train: Any, kept_test: Any) -> float:
+def _repeated_share(train: Rows, test: Rows, kept_train: IndexArray, kept_test: IndexArray) -> float:
     known = row_hashes(train)[kept_train]
     return float(np.isin(row_hashes(test)[kept_test], known).mean())
 

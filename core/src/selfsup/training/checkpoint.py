@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import pickle
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,7 +10,7 @@ from typing import Any, BinaryIO
 import torch
 
 from selfsup.errors import CheckpointError
-from selfsup.files import atomic_write, storage_errors, sync_directory
+from selfsup.files import atomic_write
 
 FORMAT = 1
 """Version of the layout of a checkpoint."""
@@ -89,20 +87,3 @@ def load_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
                 "Resume with what it was started with, or choose another folder (--out)."
             )
     return dict(state)
-
-
-def keep_as(path: Path, other: Path) -> None:
-    """Keep a finished checkpoint under a second name, at no cost: the same file, since a checkpoint is replaced, never changed.
-
-    Raises:
-        StorageError: the file system has no links and is too full for a copy.
-    """
-    temporary = other.with_name(f".{other.name}.tmp")
-    with storage_errors(other):
-        temporary.unlink(missing_ok=True)
-        try:
-            os.link(path, temporary)
-        except OSError:
-            shutil.copyfile(path, temporary)
-        temporary.replace(other)
-        sync_directory(other.parent)

@@ -172,6 +172,7 @@ def _open(config: RunConfig, out: Path, resume: bool, data: Data, fabric: Fabric
                     "rows": len(data.store),
                     "held_out": data.held_out,
                 },
+                info=dict(data.info),
             )
     fabric.barrier()
     return RunDirectory(out)
@@ -236,6 +237,9 @@ def _fit(
 ) -> Status:
     fabric, total = stepper.fabric, stepper.total_steps
     main = fabric.global_rank == 0
+    probe = setup.prepare_probe(config, data.processor, reporter) if main else None
+    if probe is not None:
+        directory.update(val=probe[0].source)
     looks = Looks(
         fabric,
         lambda: kept_backbone(stepper),
@@ -243,7 +247,7 @@ def _fit(
         data.store,
         total_steps=total,
         warn=reporter.message,
-        probe=setup.prepare_probe(config, data.processor, reporter) if main else None,
+        probe=probe,
     )
     trainer = Trainer(
         fabric=fabric,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -29,12 +29,15 @@ class OnlineProbe:
     Args:
         labels: [N] class ids of the validation rows.
         seed: draws which rows are used (at most 2,000) and which half is which; of each class both halves get as much.
+        source: where the rows come from (name, split, fingerprint).
 
     Raises:
         DataError: fewer than two classes have two rows.
     """
 
-    def __init__(self, labels: IndexArray, seed: int) -> None:
+    def __init__(self, labels: IndexArray, seed: int, source: Mapping[str, str] | None = None) -> None:
+        self.source = dict(source or {})
+        """What ``run.json`` says of the rows."""
         rng = np.random.default_rng(seed)
         chosen = np.sort(rng.permutation(len(labels))[:MAX_ROWS])
         order = chosen[np.argsort(rng.permutation(len(chosen)))]

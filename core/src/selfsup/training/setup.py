@@ -141,13 +141,14 @@ def prepare_probe(config: RunConfig, processor: Processor, reporter: Reporter) -
     found = load_source(
         config.val, modality=modality, split=split, columns=config.columns, label=config.label, needs_label=True
     )
+    source = {"name": found.name, "split": found.split, "fingerprint": found.fingerprint}
     if config.holdout:
         found, _ = hold_out(found, config.holdout)  # for the same reason
     if len(found) > MAX_ROWS:
         chosen = np.random.default_rng(config.seed).permutation(len(found))[:MAX_ROWS]
         found = found.select(np.sort(chosen))
     store = process(found.without_labels(), processor.unpacked(), config, reporter)
-    return OnlineProbe(found.labels()[store.kept], config.seed), store
+    return OnlineProbe(found.labels()[store.kept], config.seed, source), store
 
 
 def check_batch(config: OptimizationConfig, n: int, processes: int) -> int:

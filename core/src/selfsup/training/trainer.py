@@ -15,7 +15,7 @@ from lightning_fabric import Fabric
 from selfsup.data.loader import Loader
 from selfsup.errors import NonFiniteLossError
 from selfsup.training import randomness, sharding
-from selfsup.training.checkpoint import BEST, LAST, keep_as, load_checkpoint, save_checkpoint
+from selfsup.training.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
 from selfsup.training.journal import Journal
 from selfsup.training.progress import Reporter
 from selfsup.training.signals import StopRequest
@@ -81,9 +81,7 @@ class Trainer:
         self.journal: Journal | None = None
         """Set on the first process: what it writes down."""
         self._unlogged: list[float] = []
-        self._since_checkpoint: list[float] = []
         self._best: float | None = None
-        self._probe: float | None = None
         self._saved_at = -1
 
     def restore(self) -> int:
@@ -94,7 +92,7 @@ class Trainer:
         """
         state = load_checkpoint(self.checkpoints / LAST, self.identity)
         self.stepper.load_state_dict(state["stepper"])
-        self._unlogged, self._best, self._probe = state["unlogged"], state["best"], state["probe"]
+        self._unlogged, self._best = state["unlogged"], state["best"]
         randomness.set_state(state["random"][self.fabric.global_rank], self.stepper.generator)
         self._saved_at = self.stepper.step
         return self.stepper.step
@@ -170,6 +168,7 @@ class Trainer:
         if self.pace.looks_at(stepper.step, stepper.total_steps):
             stepper.check_weights()
             record |= self._looked(stepper.step)
+            self._keep_if_best(record.get("probe_accuracy"))
         self._record(record)
         self._mark_time()
 
@@ -177,8 +176,23 @@ class Trainer:
         """Metrics of a look at the embeddings; the first process alone looks."""
         with sharding.gathered(self.stepper.task):
             metrics = dict(self.look(step)) if self.journal is not None else {}
-        self._probe = metrics.get("probe_accuracy", self._probe)
         return metrics
+
+    def _keep_if_best(self, probe: float | None) -> None:
+        """Keep the weights, and nothing else, where the validation probe does better than ever; no loss can say that.
+
+        Args:
+            probe: accuracy of the probe at this step, on the first process; None where there is none.
+        """
+        better = probe is not None and (self._best is None or probe > self._best)
+        (better,) = self._agree(better)
+        if not better:
+            return
+        state = self.stepper.state_dict()  # all processes together
+        if self.journal is not None:
+            self._best = probe
+            weights = {key: state[key] for key in ("step", "task", "average")}
+            save_checkpoint(self.checkpoints / BEST, {"stepper": weights, "probe": probe}, self.identity)
 
     def _record(self, metrics: Mapping[str, float]) -> None:
         if self.journal is not None and metrics:
@@ -186,54 +200,37 @@ class Trainer:
             self.watch(self.stepper.step, metrics)
 
     def _drain(self) -> None:
-        losses = self.stepper.drain()
-        self._unlogged += losses
-        self._since_checkpoint += losses
+        self._unlogged += self.stepper.drain()
 
     def _mark_time(self) -> None:
         """Speed is measured from here on: looks and checkpoints are no part of it."""
         self._began, self._began_at = time.perf_counter(), self.stepper.step
 
-    def _agree(self, asked: bool, late: bool) -> tuple[bool, bool]:
+    def _agree(self, *wanted: bool) -> tuple[bool, ...]:
         """What any process wants, all do, at the same step."""
         if self.fabric.world_size == 1:
-            return asked, late
-        wishes = torch.tensor([asked, late], dtype=torch.float32, device=self.fabric.device)
+            return wanted
+        wishes = torch.tensor(wanted, dtype=torch.float32, device=self.fabric.device)
         torch.distributed.all_reduce(wishes, op=torch.distributed.ReduceOp.MAX)
-        first, second = wishes.tolist()
-        return bool(first), bool(second)
+        return tuple(bool(wish) for wish in wishes.tolist())
 
     def _save(self) -> None:
-        """Write the last checkpoint, and keep it as the best if it is."""
+        """Write the last checkpoint."""
         self._drain()
         self.stepper.check_weights()
-        better = self._is_best()
-        self._since_checkpoint = []
         state = {
             "stepper": self.stepper.state_dict(),
             "random": self._random_states(),
             "unlogged": self._unlogged,
             "best": self._best,
-            "probe": self._probe,
         }
         if self.journal is not None:
             path = self.checkpoints / LAST
             save_checkpoint(path, state, self.identity)
-            if better:
-                keep_as(path, self.checkpoints / BEST)
             self.journal.checkpoint_saved(path, self.stepper.step)
         self._saved_at = self.stepper.step
         self._checkpoint_time = time.monotonic()
         self._mark_time()
-
-    def _is_best(self) -> bool:
-        """Whether this checkpoint has the highest probe accuracy so far, or without a probe the lowest mean loss."""
-        losses = self._since_checkpoint
-        score = self._probe if self._probe is not None else -sum(losses) / len(losses) if losses else None
-        if score is None or (self._best is not None and score <= self._best):
-            return False
-        self._best = score
-        return True
 
     def _random_states(self) -> list[dict[str, Any]]:
         """Random state of every process, by rank."""

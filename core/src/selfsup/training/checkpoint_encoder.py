@@ -1,0 +1,65 @@
+"""The encoder of a checkpoint: what the run would have left if it had ended there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from selfsup.artifacts import Encoder, RunDirectory, load
+from selfsup.errors import ArtifactError, CheckpointError, ConfigError
+from selfsup.training import setup
+from selfsup.training.checkpoint import BEST, load_checkpoint
+from selfsup.training.config import RunConfig
+from selfsup.training.resolve import resolve_config
+
+
+def load_best(run: RunDirectory) -> Encoder:
+    """The encoder of the checkpoint with the highest probe accuracy, in evaluation mode on the CPU.
+
+    Its network is the one that the run keeps: the task's own (a teacher, where the task keeps that), or with
+    ``optimization.ema`` the moving average. Its metadata say ``checkpoint`` and ``checkpoint_step``.
+
+    Raises:
+        ArtifactError: the run kept no best checkpoint, has no encoder yet, or the checkpoint is not of it.
+    """
+    path = run.checkpoints / BEST
+    if not path.exists():
+        raise ArtifactError(
+            f"The run {run.path} kept no best checkpoint: that needs a validation probe. Pretrain with --val SRC, or leave "
+            "the checkpoint out: then its encoder is what the run left."
+        )
+    last = load(run.path)  # for its processor, and its list of rows
+    held = run.info()
+    try:
+        state = load_checkpoint(path, {"task": held["task"], "data": held["data"]["fingerprint"]})
+        config = resolve_config({}, held["config"])
+        task, options = setup.build_task(_without_first_weights(config), {**last.processor.info(), **held.get("info", {})})
+        task.load_state_dict(state["stepper"]["task"])
+        backbone = task.encoder_backbone()
+        if state["stepper"]["average"] is not None:
+            backbone.load_state_dict(state["stepper"]["average"])
+    except (CheckpointError, ConfigError, KeyError, RuntimeError) as error:
+        raise ArtifactError(f"The best checkpoint of the run {run.path} cannot be loaded: {error}") from error
+    step = int(state["stepper"]["step"])
+    found: dict[str, Any] = {
+        **last.metadata,
+        "steps": step,
+        "checkpoint": "best",
+        "checkpoint_step": step,
+        "probe_accuracy": state["probe"],
+        "chosen_on": held.get("val"),
+    }
+    return Encoder(
+        last.processor,
+        backbone.requires_grad_(True),
+        backbone_id=config.backbone,
+        backbone_options=options,
+        task=config.task,
+        metadata=found,
+        pretraining_rows=last.pretraining_rows,
+    ).eval()
+
+
+def _without_first_weights(config: RunConfig) -> RunConfig:
+    """Where the first weights came from is of no use here, and may no longer be there."""
+    options = {key: value for key, value in config.backbone_options.items() if key not in ("pretrained", "checkpoint")}
+    return config.model_copy(update={"backbone_options": options})

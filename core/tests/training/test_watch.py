@@ -54,6 +54,39 @@ def test_a_begin_at_chance_and_a_single_line_are_no_news() -> None:
     assert warnings([(30, pinned), (40, pinned), (50, learning), (60, pinned), (70, pinned)]) == []
 
 
+def test_a_head_that_lost_its_spread_is_told_once_and_one_that_began_without_is_not() -> None:
+    fell = [
+        (step, {"target_std": 0.8 if step < 20 else 0.1, "output_std": 0.4 if step < 20 else 0.01})
+        for step in range(0, 100, 10)
+    ]
+    told = warnings(fell)
+    assert len(told) == 1
+    assert "their spread (target_std) is 0.100 and was 0.800 at first" in told[0]
+    assert told[0].endswith("(step 40)")
+    assert warnings([(step, {"target_std": 0.1}) for step in range(0, 100, 10)]) == []
+    assert warnings([(step, {"target_std": 0.3 if step else 0.9}) for step in range(0, 100, 10)]) == []
+    line = [(step, {"target_rank": 12.0 if step < 20 else 1.2}) for step in range(0, 100, 10)]
+    assert "collapsed to a line: their rank is 1.20 and was 12.00" in warnings(line)[0]
+    early = [(step, {"target_std": 0.8 if step in (0, 50) else 0.01}) for step in (0, 5, 10, 15, 30, 40, 50, 60, 70)]
+    assert warnings(early) == []
+
+
+@pytest.mark.parametrize(
+    ("entropy", "used", "words"),
+    [
+        (0.4, 20.0, ""),
+        (0.97, 120.0, ""),
+        (0.995, 127.0, "assignments are even: their entropy is 99.5 %"),
+        (0.1, 1.2, "1.20 of them are in use"),
+    ],
+)
+def test_assignments_that_say_nothing_are_told(entropy: float, used: float, words: str) -> None:
+    lines = [(step, {"teacher_entropy": entropy, "prototypes_used": used}) for step in range(0, 100, 10)]
+    told = warnings(lines)
+    assert len(told) == bool(words)
+    assert words in "".join(told)
+
+
 def test_tasks_without_these_metrics_are_left_alone() -> None:
     assert warnings([(step, {"loss": 0.0, "embedding_std": 1.0}) for step in range(10, 100, 10)]) == []
 

@@ -40,7 +40,7 @@ from selfsup.errors import ConfigError
 @click.option(
     "--val",
     metavar="SRC",
-    help="Labelled rows for a probe that is shown while the run goes on, and that chooses the best checkpoint.",
+    help="Labelled rows for a probe, which is shown while the run goes on and chooses the best checkpoint.",
 )
 @click.option("--label", metavar="COLUMN", help="The label column; seen by no task but supervised ones.")
 @click.option("--column", "columns", metavar="ROLE=NAME", multiple=True, help="Which column holds what: image=photo.")

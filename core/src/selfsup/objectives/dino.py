@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from selfsup.config import Config
 from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, ViewEmbeddings
+from selfsup.objectives.collapse import assignment_metrics
 from selfsup.objectives.distributed import mean_over_ranks
 from selfsup.objectives.heads import CosineLinear, mlp
 
@@ -104,9 +105,11 @@ class DINO(JointEmbeddingObjective):
         loss = dino_loss(
             embeddings.online, embeddings.target, center, self.teacher_temperature, self.config.student_temperature
         )
+        with torch.no_grad():
+            teacher = F.softmax((embeddings.target[0] - center) / self.teacher_temperature, dim=1)
         if self.training:
             self._move_center(embeddings.target)
-        return LossOutput(loss, {})
+        return LossOutput(loss, assignment_metrics(teacher))
 
     @torch.no_grad()
     def _move_center(self, teacher: list[Tensor]) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from selfsup.config import Config
 from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, ViewEmbeddings
+from selfsup.objectives.collapse import output_std
 from selfsup.objectives.distributed import from_first_rank, mean_over_ranks, world_size
 from selfsup.objectives.heads import mlp
 
@@ -85,7 +86,9 @@ class LeJEPA(JointEmbeddingObjective):
         directions = random_directions(views.shape[-1], config.n_slices, views, embeddings.generator)
         regularizer = sigreg(views, directions, config.n_points, config.t_max)
         loss = config.sigreg_weight * regularizer + (1 - config.sigreg_weight) * agreement
-        return LossOutput(loss, {"agreement": agreement.detach(), "sigreg": regularizer.detach()})
+        return LossOutput(
+            loss, {"agreement": agreement.detach(), "sigreg": regularizer.detach(), "output_std": output_std(views[0])}
+        )
 
 
 RECIPE = ObjectiveRecipe(

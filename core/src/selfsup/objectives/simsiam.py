@@ -61,9 +61,7 @@ class SimSiam(JointEmbeddingObjective):
         """The loss of one batch."""
         (a, b), (target_a, target_b) = embeddings.online, embeddings.target
         loss = (negative_cosine(a, target_b) + negative_cosine(b, target_a)) / 2
-        # 1 / sqrt(P) where unit vectors point everywhere, 0 where they have collapsed (section 4.1 of the paper).
-        std = F.normalize(target_a, dim=1).std(dim=0).mean()
-        return LossOutput(loss, {"target_std": std})
+        return LossOutput(loss, {})
 
 
 RECIPE = ObjectiveRecipe(

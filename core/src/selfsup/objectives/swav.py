@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from selfsup.config import Config
 from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, ViewEmbeddings
+from selfsup.objectives.collapse import assignment_metrics
 from selfsup.objectives.distributed import max_over_ranks, sum_over_ranks, world_size
 from selfsup.objectives.heads import mlp
 from selfsup.objectives.queue import EmbeddingQueue, fitting_size, queue_note
@@ -118,7 +119,9 @@ class SwAV(JointEmbeddingObjective):
             for queue, view in zip(self.queues, views, strict=False):
                 assert isinstance(queue, EmbeddingQueue)
                 queue.push(view)
-        return LossOutput(swapped_prediction(scores, codes, self.config.temperature), {})
+        # The codes use all prototypes by construction, so what is counted is which ones the embeddings are near to.
+        near = F.softmax(scores[0].detach() / self.config.temperature, dim=1)
+        return LossOutput(swapped_prediction(scores, codes, self.config.temperature), assignment_metrics(codes[0], near))
 
     @torch.no_grad()
     def _codes(self, index: int, scores: Tensor) -> Tensor:

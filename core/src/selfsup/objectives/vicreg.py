@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from selfsup.config import Config
 from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, ViewEmbeddings
+from selfsup.objectives.collapse import output_std
 from selfsup.objectives.distributed import gather, mean_over_ranks, world_size
 from selfsup.objectives.heads import mlp
 
@@ -130,7 +131,7 @@ class VICReg(JointEmbeddingObjective):
         config = self.config
         terms = vicreg_terms(*embeddings.online)
         loss = terms.weighted(config.invariance_weight, config.variance_weight, config.covariance_weight)
-        return LossOutput(loss, terms.metrics())
+        return LossOutput(loss, {**terms.metrics(), "output_std": output_std(embeddings.online[0])})
 
 
 RECIPE = ObjectiveRecipe(

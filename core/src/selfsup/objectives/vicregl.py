@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from selfsup.config import Config
 from selfsup.errors import ConfigError
 from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, ViewEmbeddings
+from selfsup.objectives.collapse import output_std
 from selfsup.objectives.heads import TokenHead, mlp
 from selfsup.objectives.vicreg import VICRegTerms, vicreg_terms
 
@@ -112,7 +113,8 @@ class VICRegL(JointEmbeddingObjective):
         if embeddings.locations is not None:
             tokens = tokens + self._matched(embeddings, embeddings.locations).weighted(*weights)
         loss = config.alpha * whole.weighted(*weights) + (1 - config.alpha) * tokens
-        metrics = {**whole.metrics(), "token_invariance": by_feature.invariance.detach()}
+        spread = {"output_std": output_std(embeddings.online[0])}
+        metrics = {**whole.metrics(), **spread, "token_invariance": by_feature.invariance.detach()}
         return LossOutput(loss, metrics)
 
     def _matched(self, embeddings: ViewEmbeddings, where: list[Tensor]) -> VICRegTerms:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from selfsup.backbones import Backbone, TokenBackbone, Tokens
 from selfsup.config import Config
 from selfsup.objectives.base import ObjectiveRecipe
+from selfsup.objectives.collapse import sample_std
 from selfsup.tasks.base import PretextTask, StepOutput
 from selfsup.tasks.block_masking import block_mask
 from selfsup.tasks.from_objective import recipe_from_objective
@@ -86,8 +87,9 @@ class Data2Vec(PretextTask):
         tokens = self.backbone.tokenize(batch)
         mask = self.draw_mask(tokens, generator)
         encoded = self.backbone.encode(tokens.masked(mask.mask, self.mask_token))
-        prediction = self.head(gather_tokens(encoded, mask.hidden))
-        return jepa_loss(prediction, gather_tokens(self.targets(batch), mask.hidden), mask.weight, self.config.beta)
+        prediction, targets = self.head(gather_tokens(encoded, mask.hidden)), self.targets(batch)
+        output = jepa_loss(prediction, gather_tokens(targets, mask.hidden), mask.weight, self.config.beta)
+        return output._replace(metrics={**output.metrics, "sample_std": sample_std(targets, tokens.padding)})
 
     def draw_mask(self, tokens: Tokens, generator: torch.Generator | None) -> TokenMask:
         """The tokens to hide."""

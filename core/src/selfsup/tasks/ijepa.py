@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from selfsup.backbones import Backbone, TokenBackbone, Tokens, grid_size
 from selfsup.config import Config
 from selfsup.objectives.base import ObjectiveRecipe
+from selfsup.objectives.collapse import sample_std
 from selfsup.tasks.base import PretextTask, StepOutput, Term
 from selfsup.tasks.block_masking import MultiBlockMask, multi_block_mask, shuffled
 from selfsup.tasks.from_objective import recipe_from_objective
@@ -131,6 +132,7 @@ class JointEmbeddingPrediction(PretextTask):
             target = gather_tokens(targets, mask.targets.flatten(1)).view_as(prediction)
             outputs.append(jepa_loss(prediction, target, mask.weight, self.beta))
         metrics = {name: torch.stack([each.metrics[name] for each in outputs]).mean() for name in outputs[0].metrics}
+        metrics["sample_std"] = sample_std(targets, tokens.padding)
         return StepOutput.of(*(Term(each.loss / len(outputs), each.weight) for each in outputs), metrics=metrics)
 
     @torch.no_grad()

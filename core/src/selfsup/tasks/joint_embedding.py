@@ -13,6 +13,7 @@ from selfsup.config import Config
 from selfsup.errors import ConfigError
 from selfsup.layers import merge_layers
 from selfsup.objectives.base import JointEmbeddingObjective, ObjectiveRecipe, ViewEmbeddings
+from selfsup.objectives.collapse import rank_of, relative_std
 from selfsup.objectives.distributed import SplitBatchNorm, convert_split_batchnorm
 from selfsup.tasks.base import PretextTask, StepOutput, TaskRecipe, Views, ViewsRecipe
 from selfsup.tasks.momentum import MomentumConfig, MomentumEncoder
@@ -24,7 +25,9 @@ from selfsup.types import Batch, Info
 class JointEmbedding(PretextTask):
     """Embeds several views of each sample and lets an objective compare them.
 
-    The loss is computed in float32 (or the backbone's float64) whatever the precision of the networks.
+    The loss is computed in float32 (or the backbone's float64) whatever the precision of the networks. Beside the objective's
+    metrics, ``target_std`` and ``target_rank`` say how much the target network's projections (else the online ones) differ, see
+    :func:`~selfsup.objectives.collapse.relative_std` and :func:`~selfsup.objectives.collapse.rank_of`.
 
     Args:
         backbone: the network to train.
@@ -92,7 +95,9 @@ class JointEmbedding(PretextTask):
                 output = self.objective(embeddings)
         else:
             output = self.objective(embeddings)
-        return StepOutput(output.loss, output.metrics)
+        compared = embeddings.target[0] if embeddings.target else embeddings.online[0].detach()
+        spread = {"target_std": relative_std(compared), "target_rank": rank_of(compared)}
+        return StepOutput(output.loss, {**spread, **output.metrics})
 
     def _target(self, views: Sequence[Batch], projections: list[Tensor], generator: torch.Generator | None) -> list[Tensor]:
         if self.momentum is not None:

@@ -15,6 +15,14 @@ COLLAPSED_RANK = 1.5
 
 COLLAPSED_CODEBOOK = 1.5
 """Below this perplexity practically one entry of a codebook (one cluster) is in use."""
+COLLAPSED_HEAD = 0.2
+"""Below this spread, where 1 is healthy, a head or its targets have collapsed, if they began with more than twice as much."""
+COLLAPSED_HEAD_RANK = 1.5
+"""Below this rank the outputs of a head lie on one line, if they began with more."""
+COLLAPSED_ASSIGNMENT = 1.5
+"""Below this perplexity practically all samples are given to one prototype."""
+EVEN_ASSIGNMENT = 0.99
+"""Above this part of ln K a teacher's assignments say nothing: they are even over all K prototypes for every sample."""
 CHANCE = 0.01
 """A loss that is within this part of what guessing gives is one of guessing."""
 INITIAL_SHARE = 1 / 3
@@ -99,6 +107,63 @@ def describe_codebook(perplexity: float) -> str:
             f"Warning: the codebook has collapsed: its perplexity is {perplexity:.2f}, practically all tokens are given to one "
             "entry, and nothing is left to tell apart. Lower the learning rate, raise the weight of the diversity loss, or "
             "take fewer entries."
+        )
+    return ""
+
+
+def describe_head(name: str, value: float, first: float) -> str:
+    """A warning if what a loss compares has collapsed, else an empty text.
+
+    Some networks begin with a small spread, which is no collapse: a value counts against the first one.
+
+    Args:
+        name: ``target_std``, ``output_std``, ``sample_std`` or ``target_rank``.
+        value: at this step.
+        first: at the first logged step.
+    """
+    what, hint = _HEADS[name]
+    if name == "target_rank":
+        if value < COLLAPSED_HEAD_RANK and value < 0.9 * first:
+            return f"Warning: {what} have collapsed to a line: their rank is {value:.2f} and was {first:.2f} at first. {hint}"
+        return ""
+    if value < COLLAPSED_HEAD and value < 0.5 * first:
+        return f"Warning: {what} have collapsed: their spread ({name}) is {value:.3f} and was {first:.3f} at first. {hint}"
+    return ""
+
+
+_TEACHER_HINT = (
+    "Nothing is left to tell samples apart. Lower the learning rate, let the target network follow more slowly (a higher "
+    "momentum), or look at the options that should prevent it (predictor, centre, weights of the loss)."
+)
+_HEADS = {
+    "target_std": ("the projections that the loss compares with", _TEACHER_HINT),
+    "target_rank": ("the projections that the loss compares with", _TEACHER_HINT),
+    "sample_std": ("the teacher's tokens, which hardly differ between samples,", _TEACHER_HINT),
+    "output_std": (
+        "the embeddings that the loss regularises",
+        "Raise the weight of the term that keeps them apart (variance, SIGReg), or lower the learning rate.",
+    ),
+}
+HEAD_METRICS = tuple(_HEADS)
+"""Metrics that :func:`describe_head` knows."""
+
+
+def describe_assignments(entropy: float, used: float) -> str:
+    """A warning if assignments to prototypes have collapsed, else an empty text.
+
+    Args:
+        entropy: mean entropy of a sample's assignment divided by ln K, 0..1.
+        used: perplexity of the mean assignment, 1..K.
+    """
+    if used < COLLAPSED_ASSIGNMENT:
+        return (
+            f"Warning: the prototypes have collapsed: {used:.2f} of them are in use, practically all samples are given to one. "
+            "Move the centre faster (DINO: a smaller center_momentum), raise the teacher's temperature, or lower the rate."
+        )
+    if entropy > EVEN_ASSIGNMENT:
+        return (
+            f"Warning: the teacher's assignments are even: their entropy is {100 * entropy:.1f} % of what no preference gives, "
+            "so there is nothing to learn from them. Lower the teacher's temperature (SwAV: epsilon), or the learning rate."
         )
     return ""
 

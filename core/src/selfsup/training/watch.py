@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from selfsup.training.monitors import describe_chance, describe_codebook
+from selfsup.training.monitors import HEAD_METRICS, describe_assignments, describe_chance, describe_codebook, describe_head
 
 _EARLY = 0.2
 """Part of the run in which it is no news that little has been learned."""
@@ -16,7 +16,8 @@ class MetricWatch:
     """One call a logged line.
 
     It looks at ``codebook_perplexity``, and at ``chance_loss`` (what guessing gives) beside ``contrastive_loss``, or beside
-    ``loss`` where a task has no other part in it.
+    ``loss`` where a task has no other part in it. For collapse in a head it looks at ``target_std``, ``target_rank``,
+    ``sample_std`` and ``output_std`` against their first values, and at ``teacher_entropy`` with ``prototypes_used``.
 
     Args:
         total_steps: of the run.
@@ -26,13 +27,22 @@ class MetricWatch:
     def __init__(self, total_steps: int, warn: Callable[[str], None]) -> None:
         self._total, self._warn = total_steps, warn
         self._seen: dict[str, int] = {}
+        self._first: dict[str, float] = {}
 
     def __call__(self, step: int, metrics: Mapping[str, float]) -> None:
         """Look at one line of metrics."""
+        for name in HEAD_METRICS:
+            if name in metrics:
+                self._first.setdefault(name, metrics[name])
         if step < _EARLY * self._total:
             return
         if "codebook_perplexity" in metrics:
             self._note("codebook", describe_codebook(metrics["codebook_perplexity"]), step)
+        heads = [describe_head(name, metrics[name], self._first[name]) for name in HEAD_METRICS if name in metrics]
+        if heads:  # a collapse shows in several of them, and is said once
+            self._note("head", next((text for text in heads if text), ""), step)
+        if {"teacher_entropy", "prototypes_used"} <= metrics.keys():
+            self._note("assignments", describe_assignments(metrics["teacher_entropy"], metrics["prototypes_used"]), step)
         loss = metrics.get("contrastive_loss", metrics.get("loss"))
         if "chance_loss" in metrics and loss is not None:
             self._note("chance", describe_chance(loss, metrics["chance_loss"]), step)

@@ -33,7 +33,8 @@ def test_the_loss_by_hand_in_float64(kind: Kind, source: str, agree: Any) -> Non
     z, c = tokens.embeddings, task.backbone.encode(tokens)
     B, N, D = z.shape
     real = torch.ones(B, N, dtype=torch.bool) if tokens.padding is None else ~tokens.padding
-    drawn = task._draw(real, generator(2))
+    drawn, vectors = task._draw(z, real, generator(2))
+    torch.testing.assert_close(vectors, z.flatten(0, 1)[drawn])
     flat, losses, hits = z.flatten(0, 1), [], []
     for b in range(B):
         for t in range(N):
@@ -57,9 +58,10 @@ def test_the_loss_by_hand_in_float64(kind: Kind, source: str, agree: Any) -> Non
 def test_negatives_are_real_tokens_all_alike() -> None:
     real = torch.tensor([[True, True, True, False], [True, False, False, False]])
     task = task_of("frames", negatives=30_000)
-    share = torch.bincount(task._draw(real, generator()), minlength=8) / 30_000
+    share = torch.bincount(task._draw(torch.zeros(2, 4, 3), real, generator())[0], minlength=8) / 30_000
     torch.testing.assert_close(share, real.flatten() / 4, atol=0.02, rtol=0)
-    within = task_of("frames", negatives=30_000, negatives_from="sample")._draw(real, generator())
+    sampled = task_of("frames", negatives=30_000, negatives_from="sample")
+    within = sampled._draw(torch.zeros(2, 4, 3), real, generator())[0]
     for sample, count in enumerate((3, 1)):
         share = torch.bincount(within[sample] - 4 * sample, minlength=4) / 30_000
         torch.testing.assert_close(share, real[sample] / count, atol=0.02, rtol=0)

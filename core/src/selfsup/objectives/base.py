@@ -86,6 +86,8 @@ class JointEmbeddingObjective(Objective):
     """Groups of a batch that batch norm looks at apart; above 1 the target network's batch is shuffled, too (MoCo v2)."""
     freezes_input: bool = False
     """Whether the backbone's ``input_projection`` stays as it is drawn (MoCo v3)."""
+    couples_samples: ClassVar[bool] = True
+    """Whether a sample's loss depends on the other samples (as negatives, through statistics, a queue or a centre)."""
     keeps_target: ClassVar[bool] = False
     """Whether the paper evaluates the target network's backbone and not the trained one (DINO)."""
 

@@ -40,6 +40,7 @@ class BYOL(JointEmbeddingObjective):
     """
 
     Config = BYOLConfig
+    couples_samples = False
     target = "momentum"
 
     def __init__(self, config: BYOLConfig) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from selfsup.config import Config
+from selfsup.objectives.distributed import mean_over_ranks, sum_over_ranks, world_size
 from selfsup.objectives.precision import full, no_autocast
 
 
@@ -101,12 +102,13 @@ def straight_through(logits: Tensor, temperature: Tensor) -> Tensor:
 
 
 def usage(distribution: Tensor, weight: Tensor | None) -> Tensor:
-    """[G, V], the mean of ``distribution`` ([..., G, V]) over tokens, by ``weight`` ([...]) if given."""
+    """[G, V], the mean of ``distribution`` ([..., G, V]) over the tokens of all devices, by ``weight`` ([...]) if given."""
     flat = distribution.flatten(0, -3)
     if weight is None:
-        return flat.mean(dim=0)
+        return mean_over_ranks(flat.mean(dim=0))
     share = weight.flatten().to(flat.dtype)
-    return torch.einsum("m,mgv->gv", share, flat) / share.sum().clamp(min=1)
+    number = sum_over_ranks(share.sum()).clamp(min=1) / world_size()
+    return mean_over_ranks(torch.einsum("m,mgv->gv", share, flat)) / number
 
 
 def perplexity(distribution: Tensor) -> Tensor:

@@ -42,6 +42,7 @@ class SimSiam(JointEmbeddingObjective):
     """
 
     Config = SimSiamConfig
+    couples_samples = False
     target = "stop-gradient"
 
     def __init__(self, config: SimSiamConfig) -> None:

@@ -153,12 +153,12 @@ class ClusterPrediction(PretextTask):
 
     @torch.no_grad()
     def _labels(self, batch: Batch, tokens: Tokens, generator: torch.Generator | None) -> tuple[Tensor, int]:
-        """[B, N] long, the cluster of each token, and how many clusters there are; k-means learns while it is to."""
+        """[B, N] long, the cluster of each token, and how many clusters there are; k-means learns of them after the step."""
         features = self._clustered(batch, tokens.grid)
-        kmeans = self.first if self._stage == 0 or self.latent is None else self.latent
+        kmeans = self._kmeans()
         labels = kmeans.assign(features)
         if self.training:
-            kmeans.update(features, labels, None if tokens.padding is None else ~tokens.padding, generator)
+            kmeans.collect(features, labels, None if tokens.padding is None else ~tokens.padding, generator)
         return labels, kmeans.k
 
     def _clustered(self, batch: Batch, grid: tuple[int, ...]) -> Tensor:
@@ -173,9 +173,14 @@ class ClusterPrediction(PretextTask):
         layers = network.layer_outputs(tokens)
         return layers[min(self.config.layer or (len(layers) + 1) // 2, len(layers)) - 1]
 
+    def _kmeans(self) -> StreamingKMeans:
+        """The clusters of this stage."""
+        return self.first if self._stage == 0 or self.latent is None else self.latent
+
     @torch.no_grad()
     def after_step(self, progress: float) -> None:
-        """Keep a copy of the network where its outputs are to be clustered, and fix clusters that are done."""
+        """Move clusters, keep a copy of the network where its outputs are to be clustered, and fix clusters that are done."""
+        self._kmeans().learn()
         due = sum(progress >= part for part in self.config.recluster)
         if due > self._stage and self.snapshot is not None and self.latent is not None:
             self.snapshot.update(self.backbone, progress)
@@ -183,8 +188,7 @@ class ClusterPrediction(PretextTask):
             self._stage = due
             self.stage.fill_(due)
         began = self.config.recluster[self._stage - 1] if self._stage else 0.0
-        kmeans = self.first if self._stage == 0 or self.latent is None else self.latent
-        kmeans.fitting.fill_(float(progress - began < self.config.fit))
+        self._kmeans().fitting.fill_(float(progress - began < self.config.fit))
 
     def _load_from_state_dict(self, *args: Any) -> None:
         super()._load_from_state_dict(*args)

@@ -14,6 +14,7 @@ from selfsup.backbones import Backbone, TokenBackbone
 from selfsup.config import Config
 from selfsup.objectives.base import ObjectiveRecipe
 from selfsup.objectives.chance import chance_loss
+from selfsup.objectives.distributed import from_first_rank, gather, mean_over_ranks, rank, world_size
 from selfsup.objectives.precision import full, no_autocast
 from selfsup.tasks.autoregressive import causal_backbone
 from selfsup.tasks.base import PretextTask, StepOutput
@@ -39,8 +40,8 @@ class CPC(PretextTask):
 
     The network's output at token t, through a linear map for each k, is to score the content of token t + k above that of
     random tokens (InfoNCE; the mean over k). The content is what the backbone's ``tokenize`` gives, and learns, too. Scores
-    are divided by the square root of the width, which the maps could as well. Negatives are drawn from all real tokens, with
-    replacement; where one is the very token that is to be found, it is left out.
+    are divided by the square root of the width, which the maps could as well. Negatives are drawn from all real tokens (of all
+    devices), with replacement; where one is the very token that is to be found, it is left out.
 
     Raises:
         ConfigError: the backbone sees later tokens, from which it could copy the answer.
@@ -52,6 +53,7 @@ class CPC(PretextTask):
         super().__init__()
         self.config = config
         self.backbone = causal_backbone(backbone)
+        self.couples_samples = config.negatives_from == "batch"
         self.predict = nn.Linear(backbone.embed_dim, config.steps * backbone.embed_dim, bias=False)
 
     def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
@@ -69,14 +71,10 @@ class CPC(PretextTask):
             z = full(content)
             prediction = self.predict(full(encoded)).view(B, N * K, D) / math.sqrt(D)
             positive = (prediction * z[:, target.flatten()]).sum(dim=-1)
-            drawn = self._draw(real, generator)
+            drawn, vectors = self._draw(z, real, generator)
             own = torch.arange(B, device=z.device).unsqueeze(1) * N + target.flatten()
-            if self.config.negatives_from == "batch":
-                negative = prediction @ z.flatten(0, 1)[drawn].T
-            else:
-                negative = prediction @ z.flatten(0, 1)[drawn].transpose(1, 2)
-            drawn = drawn.expand(B, -1) if drawn.ndim == 1 else drawn
-            negative = negative.masked_fill(own.unsqueeze(2) == drawn.unsqueeze(1), -math.inf)
+            negative = prediction @ vectors.mT
+            negative = negative.masked_fill(own.unsqueeze(2) == drawn.unsqueeze(-2), -math.inf)
             loss = torch.cat([positive.unsqueeze(2), negative], dim=2).logsumexp(dim=2) - positive
         weights = weight.view(B, N * K).to(loss.dtype)
         hit = (positive.detach().unsqueeze(2) > negative.detach()).all(dim=2)
@@ -86,16 +84,36 @@ class CPC(PretextTask):
         }
         return StepOutput.of(mean_term(loss, weights), metrics=metrics)
 
-    def _draw(self, real: Tensor, generator: torch.Generator | None) -> Tensor:
-        """[n] or [B, n] long, random real tokens of the batch or of each sample, counted through the whole batch."""
+    def _draw(self, z: Tensor, real: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """Random real tokens of the batch of all devices, or of each sample.
+
+        Args:
+            z: [B, N, D], the content.
+            real: [B, N] bool.
+            generator: source of the draws.
+
+        Returns:
+            place: [n] or [B, n] long, where they lie in this device's B * N tokens; -1 for those of other devices.
+            vectors: [n, D] or [B, n, D], their content.
+        """
         B, N = real.shape
-        rows = real.view(1, B * N) if self.config.negatives_from == "batch" else real
-        below = rows.cumsum(dim=1)
-        u = torch.rand(len(rows), self.config.negatives, generator=generator, device=real.device)
-        rank = torch.minimum((u * below[:, -1:]).long(), below[:, -1:] - 1)
-        place = torch.searchsorted(below, rank, right=True).clamp(max=rows.shape[1] - 1)
-        place = place + torch.arange(len(rows), device=real.device).unsqueeze(1) * rows.shape[1]
-        return place.squeeze(0) if self.config.negatives_from == "batch" else place
+        if self.config.negatives_from == "sample":
+            below = real.cumsum(dim=1)
+            u = torch.rand(B, self.config.negatives, generator=generator, device=real.device)
+            number = torch.minimum((u * below[:, -1:]).long(), below[:, -1:] - 1)
+            place = torch.searchsorted(below, number, right=True).clamp(max=N - 1)
+            place = place + torch.arange(B, device=real.device).unsqueeze(1) * N
+            return place, z.flatten(0, 1)[place]
+        below = real.flatten().cumsum(dim=0)
+        u = from_first_rank(torch.rand(self.config.negatives, generator=generator, device=real.device))
+        counts = gather(below[-1:])
+        total = counts.sum()
+        number = torch.minimum((u * total).long(), total - 1) - counts[: rank()].sum()
+        here = (number >= 0) & (number < below[-1])
+        place = torch.searchsorted(below, number.clamp(min=0), right=True).clamp(max=B * N - 1)
+        own = torch.where(here.unsqueeze(1), z.flatten(0, 1)[place], 0.0)
+        # A token lies on one device: summed up, its content is on all of them.
+        return torch.where(here, place, -1), mean_over_ranks(own) * world_size()
 
 
 def build_cpc(config: CPCConfig, backbone: Backbone, info: Info) -> CPC:

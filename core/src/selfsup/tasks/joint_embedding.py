@@ -46,6 +46,7 @@ class JointEmbedding(PretextTask):
         _check_views(views, objective)
         self.views = views
         self.objective = objective
+        self.couples_samples = objective.couples_samples
         token_projector = objective.build_token_projector(backbone.embed_dim) if objective.uses_tokens else None
         if objective.freezes_input:
             for parameter in backbone.input_projection():

@@ -56,9 +56,9 @@ class Wav2Vec2(PretextTask):
     """wav2vec 2.0 (Baevski et al. 2020, arXiv 2006.11477), for any tokens.
 
     Spans of the content are replaced by a learned vector; the network's output at a hidden token, projected, is to be nearer to
-    that token's quantized content than to that of other hidden tokens of the same sample. The usage of the codebooks that the
-    diversity loss sees is that of one device's batch, as in the authors' code. Their penalty on the size of the features is
-    left out: the quantizer normalises its input.
+    that token's quantized content than to that of other hidden tokens of the same sample. The diversity loss sees the usage of
+    the codebooks over the batch of all devices, where the authors' code has each device see its own. Their penalty on the size
+    of the features is left out: the quantizer normalises its input.
     """
 
     backbone: TokenBackbone
@@ -67,6 +67,7 @@ class Wav2Vec2(PretextTask):
         super().__init__()
         self.config = config
         self.backbone = backbone
+        self.couples_samples = config.diversity > 0
         self.mask_token = mask_token(backbone.embed_dim)
         self.quantizer = ProductQuantizer(backbone.embed_dim, config.quantizer)
         self.predict = nn.Linear(backbone.embed_dim, config.projection_dim)

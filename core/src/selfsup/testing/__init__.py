@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from selfsup.testing.backbone_checks import BACKBONE_CHECKS, BackboneCase
     from selfsup.testing.cases import TaskCase
-    from selfsup.testing.distributed_checks import check_two_processes
+    from selfsup.testing.distributed_checks import check_accumulated_parts, check_two_processes
     from selfsup.testing.kit import (
+        TASK_CHECKS,
         CheckResult,
         backbone_cases,
         check_plugin,
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     )
     from selfsup.testing.leak_checks import LEAK_CHECKS, LeakCase
     from selfsup.testing.spec_checks import check_entry_module_is_light, check_spec
-    from selfsup.testing.task_checks import TASK_CHECKS
 
 __all__ = [
     "BACKBONE_CHECKS",
@@ -36,6 +36,7 @@ __all__ = [
     "LeakCase",
     "TaskCase",
     "backbone_cases",
+    "check_accumulated_parts",
     "check_entry_module_is_light",
     "check_plugin",
     "check_spec",
@@ -52,10 +53,11 @@ _HOMES = {
     "BACKBONE_CHECKS": "backbone_checks",
     "BackboneCase": "backbone_checks",
     "LEAK_CHECKS": "leak_checks",
-    "TASK_CHECKS": "task_checks",
+    "TASK_CHECKS": "kit",
     "CheckResult": "kit",
     "LeakCase": "leak_checks",
     "TaskCase": "cases",
+    "check_accumulated_parts": "distributed_checks",
     "check_entry_module_is_light": "spec_checks",
     "check_plugin": "kit",
     "check_spec": "spec_checks",

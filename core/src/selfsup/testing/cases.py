@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from selfsup.config import Config
 from selfsup.registry import registry
@@ -37,8 +38,8 @@ class TaskCase:
     spec: TaskSpec
     overrides: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """Dotted config keys to values, on top of :data:`SMALL`."""
-    rows: int = 16
-    """Samples in a batch."""
+    rows: int = 14
+    """Samples in a batch, an even number that hardly any other axis has."""
 
     def __str__(self) -> str:
         return self.spec.id
@@ -75,6 +76,40 @@ class TaskCase:
         if self.spec.needs_labels:
             batch = {**batch, "label": torch.arange(self.rows) % 2}
         return batch
+
+    def uneven_batch(self) -> Batch:
+        """A batch whose first half keeps a third of its tokens, or half of its numbers; see :func:`shortened`."""
+        batch = self.batch()
+        kept = torch.arange(self.rows, device=next(iter(batch.values())).device) >= self.rows // 2
+        return shortened(batch, kept)
+
+
+def shortened(batch: Batch, kept: Tensor) -> Batch:
+    """Take real tokens or cells away from samples, in batches that know padding or missing values; others stay as they are.
+
+    Args:
+        batch: may have ``padding`` ([B, N] bool), ``length`` ([B] long, steps along the second axis of the others) or
+            ``missing`` ([B, Cn] bool, beside ``numeric`` of the same shape).
+        kept: [B] bool, the samples that stay as they are. The others keep a third of their tokens, but four at least, or every
+            second number.
+    """
+    changed = dict(batch)
+    if "padding" in batch:
+        real = ~batch["padding"]
+        most = (real.sum(dim=1, keepdim=True) // 3).clamp(min=4)
+        changed["padding"] = batch["padding"] | ((real.cumsum(dim=1) > most) & ~kept.unsqueeze(1))
+    if "length" in batch:
+        length = torch.where(kept, batch["length"], (batch["length"] // 3).clamp(min=4))
+        changed["length"] = length
+        for key, value in batch.items():
+            if value.ndim > 1 and value.shape[1] >= int(batch["length"].max()):
+                behind = torch.arange(value.shape[1]).unsqueeze(0) >= length.unsqueeze(1)
+                changed[key] = value.masked_fill(behind.view(*behind.shape, *[1] * (value.ndim - 2)), 0)
+    if "missing" in batch:
+        second = torch.arange(batch["missing"].shape[1]) % 2 == 1
+        changed["missing"] = batch["missing"] | (second & ~kept.unsqueeze(1))
+        changed["numeric"] = batch["numeric"].masked_fill(changed["missing"], 0.0)
+    return changed
 
 
 @lru_cache(maxsize=16)

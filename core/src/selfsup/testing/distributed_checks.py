@@ -1,72 +1,39 @@
-"""Two processes must give one process's gradients: contrastive losses gather, statistics are shared, batch norm syncs."""
+"""Processes, and parts one after the other, must give one process's gradients on the whole batch.
+
+Contrastive losses gather, statistics are shared, batch norm syncs, and means count by what they are over. The halves of the
+batch that is compared have clearly unequal numbers of tokens, so that a mean over a process's own tokens shows.
+"""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor, multiprocessing, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from selfsup.objectives.distributed import convert_sync_batchnorm
-from selfsup.tasks import PretextTask, Views
 from selfsup.testing.cases import TaskCase
+from selfsup.testing.joined_batch import PARTS, forward_joined, halves
 from selfsup.testing.task_checks import generator
-from selfsup.types import Batch
+from selfsup.training.config import OptimizationConfig
+from selfsup.training.step_mean import joined, weighted_by_share
+from selfsup.training.stepper import Stepper
 
-WORLD = 2
 TOLERANCE = 1e-2
 """Largest relative difference of all gradients together: float32 sums in another order, through batch norms. A gather without
-gradients, or statistics that are not shared, change tens of per cent."""
-
-
-class _HalvesApart(Views):
-    """Makes the views of each half of a batch with the generator of the process that would have had that half."""
-
-    def __init__(self, views: Views) -> None:
-        super().__init__()
-        self.views = views
-        self.n_global, self.n_local = views.n_global, views.n_local
-
-    def forward(self, batch: Batch, generator_: torch.Generator | None) -> list[Batch]:
-        # The first half's generator is the task's own: it goes on to draw what the processes share (LeJEPA's slices).
-        generators = [generator_, *(generator(rank) for rank in range(1, WORLD))]
-        halves = [self.views(half, drawn) for half, drawn in zip(split(batch), generators, strict=True)]
-        return [{key: torch.cat([first[key], second[key]]) for key in first} for first, second in zip(*halves, strict=True)]
-
-
-def split(batch: Batch) -> list[Batch]:
-    """The batch's two halves."""
-    rows = next(iter(batch.values())).shape[0] // WORLD
-    return [{key: value[rank * rows : (rank + 1) * rows] for key, value in batch.items()} for rank in range(WORLD)]
+gradients, statistics that are not shared, or a mean over a part's own tokens, change several per cent and more."""
 
 
 def one_process_gradients(case: TaskCase) -> dict[str, Tensor]:
-    """Gradients of one process that has the whole batch.
-
-    A task with views compares samples of the whole batch: its views are drawn for each half as its process would, and batch
-    norm is shared between the processes. Any other task's loss is a mean over samples: it is the mean of its halves', each with
-    its own batch norm, as it is in the processes then.
-    """
-    task, batch = case.build(), case.batch()
-    if compares_samples(task):
-        task.views = _HalvesApart(cast(Views, task.views))
-        task(batch, generator(0)).loss.backward()
-        return gradients(task)
-    halves = []
-    for rank, half in enumerate(split(batch)):
-        task = case.build()  # anew, since a process does not see the other one's buffers change during its step
-        (task(half, generator(rank)).loss / WORLD).backward()
-        halves.append(gradients(task))
-    return {name: sum((half[name] for half in halves[1:]), halves[0][name]) for name in halves[0]}
-
-
-def compares_samples(task: PretextTask) -> bool:
-    """Whether the task's loss couples the samples of a batch: it makes views."""
-    return isinstance(getattr(task, "views", None), Views)
+    """Gradients of one process that has the whole batch, each half with the draws that its process makes."""
+    task = case.build()
+    forward_joined(task, case.uneven_batch(), [generator(rank) for rank in range(PARTS)]).loss.backward()
+    return gradients(task)
 
 
 def gradients(task: nn.Module) -> dict[str, Tensor]:
@@ -76,15 +43,14 @@ def gradients(task: nn.Module) -> dict[str, Tensor]:
 
 def _process(rank: int, cases: Sequence[TaskCase], folder: str) -> None:
     torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=WORLD)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=PARTS)
     try:
         for number, case in enumerate(cases):
             try:
-                task = case.build()
-                if compares_samples(task):
-                    task = convert_sync_batchnorm(task)
+                task = convert_sync_batchnorm(case.build())
                 wrapped = DistributedDataParallel(task)
-                wrapped(split(case.batch())[rank], generator(rank)).loss.backward()
+                output = wrapped(halves(case.uneven_batch())[rank], generator(rank))
+                weighted_by_share(joined(output)).backward()
             except Exception as error:  # a broken task must not end the check of the others; it fails on both ranks alike
                 (Path(folder) / f"{number}.error").write_text(f"{type(error).__name__}: {error}")
                 continue
@@ -102,7 +68,7 @@ def check_two_processes(cases: Sequence[TaskCase]) -> dict[str, str]:
     failures: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder:
         multiprocessing.spawn(  # type: ignore[attr-defined, no-untyped-call]  # torch leaves it untyped
-            _process, args=(list(cases), folder), nprocs=WORLD
+            _process, args=(list(cases), folder), nprocs=PARTS
         )
         for number, case in enumerate(cases):
             error = Path(folder) / f"{number}.error"
@@ -125,3 +91,35 @@ def difference(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> str:
     worst = max(ours, key=lambda name: float((ours[name] - theirs[name]).norm()))
     relative = float(torch.stack([(ours[name] - theirs[name]).norm() for name in ours]).norm() / whole)
     return "" if relative < TOLERANCE else f"gradients differ by {relative:.2%} of their norm, most of all in {worst}"
+
+
+def check_accumulated_parts(case: TaskCase) -> None:
+    """A batch cut in two gives the gradient and the loss of the whole batch, unless the task says that it couples samples.
+
+    Batch norm sees the parts one by one, in the whole batch here as well.
+    """
+    task = case.build()
+    if task.couples_samples:
+        return
+    batch, drawn = case.uneven_batch(), generator()
+    states, found = [], {}
+
+    def note_state(module: nn.Module, arguments: Any) -> None:
+        states.append(drawn.get_state())
+
+    def note_gradients(progress: float) -> None:
+        found.update(gradients(task))
+
+    task.register_forward_pre_hook(note_state)
+    task.after_backward = note_gradients  # type: ignore[method-assign]
+    config = OptimizationConfig(optimizer="sgd", lr=1e-3, accumulate=PARTS)
+    stepper = Stepper(Fabric(accelerator="cpu", devices=1), task, config, total_steps=2, warmup_steps=0, generator=drawn)
+    stepper.take(batch)
+    (loss,) = stepper.drain()
+    whole = case.build()
+    output = forward_joined(whole, batch, [generator().set_state(state) for state in states], norms_apart=True)
+    output.loss.backward()
+    failure = difference(gradients(whole), found)
+    assert not failure, f"accumulate=2 against the whole batch: {failure}"
+    expected = float(output.loss.detach())
+    assert abs(loss - expected) <= 1e-4 * max(abs(expected), 1), f"accumulate=2 logs a loss of {loss}, not {expected}"

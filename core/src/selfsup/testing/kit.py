@@ -33,9 +33,36 @@ from selfsup import specs
 from selfsup.registry import registry
 from selfsup.testing.backbone_checks import BACKBONE_CHECKS, BackboneCase
 from selfsup.testing.cases import TaskCase
+from selfsup.testing.distributed_checks import check_accumulated_parts
 from selfsup.testing.leak_checks import LEAK_CHECKS, LeakCase, noise_kinds
 from selfsup.testing.spec_checks import check_entry_module_is_light, check_spec
-from selfsup.testing.task_checks import TASK_CHECKS
+from selfsup.testing.task_checks import (
+    check_determinism,
+    check_fake_cuda,
+    check_global_random_state,
+    check_gradients,
+    check_half_precision,
+    check_labels_unseen,
+    check_learning,
+    check_loss,
+    check_state_round_trip,
+)
+
+Check = Callable[[TaskCase], None]
+
+TASK_CHECKS: tuple[Check, ...] = (
+    check_loss,
+    check_gradients,
+    check_determinism,
+    check_global_random_state,
+    check_fake_cuda,
+    check_half_precision,
+    check_labels_unseen,
+    check_accumulated_parts,
+    check_state_round_trip,
+    check_learning,
+)
+"""Every check of a task, in the order from cheap to dear."""
 
 
 @dataclass(frozen=True)

@@ -177,17 +177,3 @@ def train_step(task: PretextTask, optimizer: torch.optim.Optimizer, batch: Batch
     optimizer.step()
     task.after_step(progress)
     return loss.item()
-
-
-TASK_CHECKS = (
-    check_loss,
-    check_gradients,
-    check_determinism,
-    check_global_random_state,
-    check_fake_cuda,
-    check_half_precision,
-    check_labels_unseen,
-    check_state_round_trip,
-    check_learning,
-)
-"""Every check of a task, in the order from cheap to dear."""

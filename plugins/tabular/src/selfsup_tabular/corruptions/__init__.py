@@ -1,5 +1,5 @@
 """How tables are spoiled: cells take the values that their column has in other rows."""
 
-from selfsup_tabular.corruptions.swap import Swapped, marginal_swap, swap_cells
+from selfsup_tabular.corruptions.swap import MarginalSwap, Swapped, marginal_swap, swap_cells
 
-__all__ = ["Swapped", "marginal_swap", "swap_cells"]
+__all__ = ["MarginalSwap", "Swapped", "marginal_swap", "swap_cells"]

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from selfsup.tasks.base import InputChange
 from selfsup.types import Batch
 
 
@@ -44,6 +45,18 @@ def marginal_swap(batch: Batch, rate: float, generator: torch.Generator | None) 
     step = torch.randint(1, max(B, 2), shape, generator=generator, device=device)
     donors = (torch.arange(B, device=device).unsqueeze(1) + step) % B
     return swap_cells(batch, donors, drawn)
+
+
+class MarginalSwap(InputChange):
+    """:func:`marginal_swap` with a fixed rate, as a part of a task."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, batch: Batch, generator: torch.Generator | None) -> Swapped:
+        """Swap cells."""
+        return marginal_swap(batch, self.rate, generator)
 
 
 def swap_cells(batch: Batch, donors: Tensor, drawn: Tensor) -> Swapped:

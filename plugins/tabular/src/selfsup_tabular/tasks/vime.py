@@ -12,7 +12,7 @@ from selfsup.config import Config
 from selfsup.tasks import PretextTask, StepOutput, TaskRecipe
 from selfsup.tasks.masking import mean_term
 from selfsup.types import Batch, Info
-from selfsup_tabular.corruptions import marginal_swap
+from selfsup_tabular.corruptions import MarginalSwap
 from selfsup_tabular.layout import CellLayout
 
 
@@ -45,12 +45,13 @@ class VIME(PretextTask):
         self.config = config
         self.backbone = backbone
         self.layout = CellLayout(info)
+        self.swap = MarginalSwap(config.rate)
         self.mask_head = nn.Linear(backbone.pooled_dim, self.layout.n_cells)
         self.decoder = nn.Linear(backbone.pooled_dim, self.layout.width)
 
     def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
         """Swap cells, encode, estimate mask and cells."""
-        swapped = marginal_swap(batch, self.config.rate, generator)
+        swapped = self.swap(batch, generator)
         pooled = self.backbone(swapped.batch).pooled
         logits = self.mask_head(pooled)
         logits = logits if logits.dtype == torch.float64 else logits.float()

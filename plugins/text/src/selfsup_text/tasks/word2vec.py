@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from selfsup.backbones import Backbone
 from selfsup.config import Config
 from selfsup.errors import ConfigError
+from selfsup.objectives.distributed import from_first_rank, sum_over_ranks
 from selfsup.tasks import PretextTask, StepOutput, TaskRecipe
 from selfsup.types import Batch, Info
 from selfsup_text.backbones.word_vectors import WordVectors
@@ -36,13 +37,15 @@ class Word2VecConfig(Config):
 class Word2Vec(PretextTask):
     """Skip-gram with negative sampling (Mikolov et al. 2013, arXiv 1310.4546, section 2.2).
 
-    Frequencies are counted on the way, in a buffer, since a batch says nothing of the corpus. A frequent token that is left out
-    (section 2.3: kept with probability sqrt(subsampling / frequency)) still takes its place in the window. Special tokens are
-    neither centre nor neighbour. Vectors start normal; in the paper's code those of neighbours start at zero.
+    Frequencies are counted on the way, over all devices, since a batch says nothing of the corpus; a step goes by those of the
+    steps before, and the first one takes all tokens as equally frequent. A frequent token that is left out (section 2.3: kept
+    with probability sqrt(subsampling / frequency)) still takes its place in the window. Special tokens are neither centre nor
+    neighbour. Vectors start normal; in the paper's code those of neighbours start at zero.
     """
 
     backbone: WordVectors
     counts: Tensor
+    counted: Tensor
 
     def __init__(self, config: Word2VecConfig, backbone: WordVectors, info: Info) -> None:
         super().__init__()
@@ -52,6 +55,9 @@ class Word2Vec(PretextTask):
         self.neighbours = nn.Embedding(self.vocabulary.size, backbone.embed_dim)
         nn.init.normal_(self.neighbours.weight, std=1 / math.sqrt(backbone.embed_dim))
         self.register_buffer("counts", torch.zeros(self.vocabulary.size, dtype=torch.float64))
+        # Of the step that is being taken; between steps there is nothing to keep.
+        self.register_buffer("counted", torch.zeros(self.vocabulary.size, dtype=torch.float64), persistent=False)
+        self._negatives: Tensor | None = None
 
     def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
         """Tell the neighbours of every token apart from tokens drawn by frequency."""
@@ -63,20 +69,35 @@ class Word2Vec(PretextTask):
         reach = torch.randint(1, self.config.window + 1, ids.shape, generator=generator, device=ids.device)
         centre = full(self.backbone.word_embeddings(ids))
         near, pairs = neighbour_loss(centre, full(self.neighbours(ids)), kept, reach, self.config.window)
-        # Tokens that were never seen, special ones among them, are no negatives: 0 to the power of 0 would be 1.
-        weight = (frequency**self.config.smoothing).masked_fill(frequency == 0, 0)
-        drawn = draw_by(weight, self.config.shared_negatives, generator)
-        scores = centre @ full(self.neighbours(drawn)).T
+        scores = centre @ full(self.neighbours(self._draw(frequency, generator))).T
         far = (F.softplus(scores).mean(dim=-1) * pairs).sum()
-        total = pairs.sum().clamp(min=1)
+        total = pairs.detach().sum()
         return StepOutput(
-            (near + self.config.negatives * far) / total, {"pairs": pairs.detach().sum() / kept.sum().clamp(min=1)}
+            (near + self.config.negatives * far) / total.clamp(min=1), {"pairs": total / kept.sum().clamp(min=1)}, weight=total
         )
+
+    @torch.no_grad()
+    def after_step(self, progress: float) -> None:
+        """Learn how frequent the tokens are that all devices saw in the step."""
+        self.counts.add_(sum_over_ranks(self.counted))
+        self.counted.zero_()
+        self._negatives = None
 
     @torch.no_grad()
     def _count(self, ids: Tensor, usable: Tensor) -> None:
         if self.training:
-            self.counts.scatter_add_(0, ids.flatten(), usable.flatten().to(self.counts.dtype))
+            self.counted.scatter_add_(0, ids.flatten(), usable.flatten().to(self.counted.dtype))
+
+    def _draw(self, frequency: Tensor, generator: torch.Generator | None) -> Tensor:
+        """[n] long, the negatives of the step, the same ones for all of its parts and devices."""
+        if self._negatives is not None and self.training:
+            return self._negatives
+        # Tokens that were never seen, special ones among them, are no negatives: 0 to the power of 0 would be 1.
+        weight = (frequency**self.config.smoothing).masked_fill(frequency == 0, 0)
+        ordinary = (~self.vocabulary.is_special).to(weight.dtype)
+        weight = torch.where(weight.sum() > 0, weight, ordinary)
+        self._negatives = from_first_rank(draw_by(weight, self.config.shared_negatives, generator))
+        return self._negatives
 
     def _subsample(self, ids: Tensor, usable: Tensor, frequency: Tensor, generator: torch.Generator | None) -> Tensor:
         """[B, N] bool, the tokens that are left in."""

@@ -32,7 +32,7 @@ gradients, statistics that are not shared, or a mean over a part's own tokens, c
 def one_process_gradients(case: TaskCase) -> dict[str, Tensor]:
     """Gradients of one process that has the whole batch, each half with the draws that its process makes."""
     task = case.build()
-    forward_joined(task, case.uneven_batch(), [generator(rank) for rank in range(PARTS)]).loss.backward()
+    torch.autograd.backward(forward_joined(task, case.uneven_batch(), [generator(rank) for rank in range(PARTS)]).loss)
     return gradients(task)
 
 
@@ -50,7 +50,7 @@ def _process(rank: int, cases: Sequence[TaskCase], folder: str) -> None:
                 task = convert_sync_batchnorm(case.build())
                 wrapped = DistributedDataParallel(task)
                 output = wrapped(halves(case.uneven_batch())[rank], generator(rank))
-                weighted_by_share(joined(output)).backward()
+                torch.autograd.backward(weighted_by_share(joined(output)))
             except Exception as error:  # a broken task must not end the check of the others; it fails on both ranks alike
                 (Path(folder) / f"{number}.error").write_text(f"{type(error).__name__}: {error}")
                 continue
@@ -118,7 +118,7 @@ def check_accumulated_parts(case: TaskCase) -> None:
     (loss,) = stepper.drain()
     whole = case.build()
     output = forward_joined(whole, batch, [generator().set_state(state) for state in states], norms_apart=True)
-    output.loss.backward()
+    torch.autograd.backward(output.loss)
     failure = difference(gradients(whole), found)
     assert not failure, f"accumulate=2 against the whole batch: {failure}"
     expected = float(output.loss.detach())

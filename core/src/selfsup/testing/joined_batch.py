@@ -42,7 +42,7 @@ def forward_joined(
     whole = torch.Generator()  # a mark: nothing is ever drawn with it
     for module in task.modules():
         if isinstance(module, InputChange):
-            module.forward = _on_halves(module.forward, whole, generators)  # type: ignore[method-assign]
+            module.forward = _on_halves(module.forward, whole, generators)
     if norms_apart:
         views = getattr(task, "views", None)
         _split_norms(task, views.n_global + views.n_local if isinstance(views, Views) else 1)
@@ -116,12 +116,13 @@ def _split_norms(module: nn.Module, views: int) -> None:
     """Let every batch norm normalise the halves apart; ``views`` of all samples lie one after the other."""
     for child in module.modules():
         if isinstance(child, _BatchNorm):
-            child.forward = _normalize_halves(child.forward, views)  # type: ignore[method-assign]
+            child.forward = _normalize_halves(child.forward, views)  # type: ignore[method-assign,assignment]
 
 
 def _normalize_halves(forward: Callable[[Tensor], Tensor], views: int) -> Callable[[Tensor], Tensor]:
     def apart(x: Tensor) -> Tensor:
-        parts = x.unflatten(0, (views, PARTS, -1)).unbind(1)
-        return torch.stack([forward(part.flatten(0, 1)).unflatten(0, (views, -1)) for part in parts], dim=1).flatten(0, 2)
+        parts = x.reshape(views, PARTS, -1, *x.shape[1:]).unbind(1)
+        normalized = [forward(part.flatten(0, 1)).reshape(part.shape) for part in parts]
+        return torch.stack(normalized, dim=1).reshape(x.shape)
 
     return apart

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from selfsup.errors import ConfigError
 from selfsup.objectives import nt_xent
 from selfsup.registry import registry
+from selfsup.testing.gradients import assert_same_loss
 from selfsup.types import Batch
 from selfsup_tabular.backbones.ft_transformer import FTTransformerBackbone, FTTransformerConfig
 from selfsup_tabular.backbones.mlp import MLPBackbone, MLPConfig
@@ -50,13 +51,6 @@ def transformer() -> FTTransformerBackbone:
     return FTTransformerBackbone(FTTransformerConfig(dim=16, depth=1, heads=2), INFO)
 
 
-def same(task: torch.nn.Module, loss: torch.Tensor, by_hand: torch.Tensor) -> bool:
-    """Whether two losses agree, and their gradients in all weights."""
-    weights = [parameter for parameter in task.parameters() if parameter.requires_grad]
-    found, wanted = (torch.cat([g.flatten() for g in torch.autograd.grad(value, weights)]) for value in (loss, by_hand))
-    return loss.item() == pytest.approx(by_hand.item(), rel=1e-5) and float((found - wanted).norm() / wanted.norm()) < 1e-5
-
-
 def cell_loss(prediction: torch.Tensor, batch: Batch) -> torch.Tensor:
     """Squared error of numbers, cross-entropy of codes, the mean over cells that are there; 3 numbers, 4 and 6 logits a row."""
     numbers = (prediction[:, :3] - batch["numeric"]).square()
@@ -82,7 +76,7 @@ def test_vime_finds_cells_whose_value_changed_and_gives_all_cells_back() -> None
     mask = F.binary_cross_entropy(task.mask_head(pooled).sigmoid()[asked], swapped.replaced.float()[asked])
     cells = cell_loss(task.decoder(pooled), batch)
     output = task(batch, generator(4))
-    assert same(task, output.loss, mask + 3 * cells)
+    assert_same_loss(task, output.loss, mask + 3 * cells, 1e-5)
     assert output.metrics["mask_loss"].item() == pytest.approx(mask.item(), rel=1e-5)
     assert output.metrics["feature_loss"].item() == pytest.approx(cells.item(), rel=1e-5)
     assert [int(term.weight) for term in output.terms] == [int(asked.sum()), int(present(batch).sum())]
@@ -157,7 +151,7 @@ def test_subtab_loss_by_hand() -> None:
     contrast = torch.stack([nt_xent(z[i], z[j], 0.3) for i, j in pairs]).mean()
     distance = torch.stack([(z[i] - z[j]).square().mean() for i, j in pairs]).mean()
     wanted = cells + 0.7 * contrast + 0.2 * distance
-    assert same(task, task(batch, generator(5)).loss, wanted)
+    assert_same_loss(task, task(batch, generator(5)).loss, wanted, 1e-5)
 
 
 def test_saint_views_are_the_row_a_cutmix_and_another_cutmix_row() -> None:
@@ -187,7 +181,7 @@ def test_saint_loss_by_hand() -> None:
     logits = task.head(r_mixed)
     own = torch.cat([logits[:, i, i : i + 1] for i in range(3)] + [logits[:, 3, 3:7], logits[:, 4, 7:]], dim=1)
     wanted = contrast + 3 * cell_loss(own, batch)
-    assert same(task, task(batch, generator(6)).loss, wanted)
+    assert_same_loss(task, task(batch, generator(6)).loss, wanted, 1e-5)
 
 
 def test_hidden_cells_are_drawn_at_their_rate_and_look_missing() -> None:
@@ -211,7 +205,7 @@ def test_supervised_transfer_trains_on_labels_through_hidden_cells() -> None:
     batch = {**table(), "label": torch.arange(12) % 3}
     hidden = hide_cells(table(), hidden_at_random(table(), 0.5, generator(3)))
     wanted = F.cross_entropy(task.head(task.backbone(hidden).pooled), batch["label"])  # type: ignore[operator]
-    assert same(task, task(batch, generator(3)).loss, wanted)
+    assert_same_loss(task, task(batch, generator(3)).loss, wanted, 1e-5)
 
 
 def test_recipes_carry_their_papers_values() -> None:

@@ -61,6 +61,13 @@ def test_the_shorter_side_is_resized_and_the_centre_cut() -> None:
     assert decode(_pixels(8, 8), 16).shape == (3, 16, 16)
 
 
+def test_the_centre_is_cut_in_whole_pixels() -> None:
+    """Half a pixel off, the longer axis would be smoothed: on noise that alone tells how an image was turned."""
+    noise = np.random.default_rng(0).integers(0, 256, (32, 45, 3)).astype(np.uint8)
+    assert np.array_equal(decode(noise, 32), noise[:, 6:38].transpose(2, 0, 1))
+    assert np.array_equal(_processor()([{"image": noise}])["image"][0], noise[:, 6:38].transpose(2, 0, 1))
+
+
 def test_shrinking_is_antialiased() -> None:
     stripes = np.zeros((64, 64, 3), dtype=np.uint8)
     stripes[:, ::2] = 255

@@ -97,10 +97,11 @@ def _pixels(value: Any, size: int, max_aspect: float) -> np.ndarray[Any, np.dtyp
         image = to_rgb(_upright(image))
         width, height = image.size
         side = min(width, height)
-        box_w, box_h = min(float(width), side * max_aspect), min(float(height), side * max_aspect)
+        # In whole pixels: half a pixel off, one axis would be smoother than the other, and tell how an image was turned.
+        box_w, box_h = min(width, int(side * max_aspect)), min(height, int(side * max_aspect))
         wanted = (max(round(box_w * size / side), size), max(round(box_h * size / side), size))
         if image.size != wanted:
-            left, top = (width - box_w) / 2, (height - box_h) / 2
+            left, top = (width - box_w) // 2, (height - box_h) // 2
             image = image.resize(wanted, Image.Resampling.BILINEAR, box=(left, top, left + box_w, top + box_h))
     except _READ_ERRORS as error:
         raise BadRowError(f"the image cannot be decoded: {error}") from error

@@ -61,11 +61,11 @@ def test_the_decoder_gives_back_a_video_from_every_lattice(name, clips):
 
 def test_the_backbone_is_left_as_it_was():
     backbone, _ = registry().build_backbone("conv3d-small", {"width": 8}, INFO)
-    backbone.blocks.eval()
+    backbone.stages.eval()
     before = {name: value.clone() for name, value in backbone.state_dict().items()}
     VideoDecoder(backbone, INFO, 16)
     assert backbone.training
-    assert not backbone.blocks.training
+    assert not backbone.stages.training
     assert all(torch.equal(value, before[name]) for name, value in backbone.state_dict().items())
 
 

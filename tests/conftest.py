@@ -18,13 +18,16 @@ TINY = [
 """Options of a pretraining that takes a second."""
 
 
+FAST_CHECKS = ("check_gradients", "check_fake_cuda")
+"""Checks of the kit that tell whether a task works with the installed releases at all; the others are slow together."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the kit's trainings as slow; the kit itself cannot, since a mark must be known where it is used."""
+    """Mark the kit's slow checks here; the kit itself cannot, since a mark must be known where it is used."""
     for item in items:
-        if isinstance(item, pytest.Function) and getattr(item, "callspec", None) is not None:
-            check = item.callspec.params.get("check")
-            if getattr(check, "__name__", "") == "check_learning":
-                item.add_marker(pytest.mark.slow)
+        check = getattr(item, "callspec", None) and item.callspec.params.get("check")
+        if check and getattr(check, "__name__", "") not in FAST_CHECKS:
+            item.add_marker(pytest.mark.slow)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from selfsup_bench.suites.shared import adamw
 _SMALL = {"processor.image_size": 64}
 _UNMIRRORED = ("cvrl", "simclr", "vicreg", "byol")
 """Tasks whose views may be mirrored, which makes another motion of a motion."""
-_HEADS = {
+_HEADS: Mapping[str, Mapping[str, Any]] = {
     # Heads for small networks, in the place of those for networks of 2,048.
     "vicreg": {"objective.hidden_dim": 512, "objective.output_dim": 512},
     # The papers' decoder of four layers and predictor of twelve are for encoders of twelve and more.

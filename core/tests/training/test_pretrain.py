@@ -343,6 +343,20 @@ def test_a_collapsed_embedding_is_reported(
     assert capsys.readouterr().err.count("the embedding has collapsed") == 1
 
 
+@pytest.mark.parametrize(
+    ("task", "parts", "warned"), [("sequence/simclr", 2, True), ("sequence/simclr", 1, False), ("sequence/simmim", 2, False)]
+)
+def test_parts_of_a_batch_that_change_a_contrast_are_warned_of_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], task: str, parts: int, warned: bool
+) -> None:
+    backbone = "sequence/conv" if task == "sequence/simclr" else "sequence/transformer"
+    pretrain(tmp_path / "run", task=task, steps=3, progress=True, backbone=backbone, overrides={"accumulate": parts})
+    shown = capsys.readouterr().err
+    assert shown.count(f"accumulate={parts} changes what {task} learns") == int(warned)
+    assert shown.count("Use accumulate=1 with as large a batch as fits, or more devices") == int(warned)
+    assert not warned or "each part of 32 samples sees its own alone" in shown
+
+
 def test_a_small_spread_that_grows_is_no_collapse(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -59,7 +59,8 @@ class OptimizationConfig(Config):
     batch_size: int = Field(default=256, ge=2)
     """Samples of one optimizer step, over all devices and accumulated parts together; tasks and modalities may have others."""
     accumulate: int = Field(default=1, ge=1)
-    """Parts that each device's share of a batch is cut into, one after the other, to need less memory."""
+    """Parts that each device's share of a batch is cut into, one after the other, to need less memory. The gradient is that of
+    the whole batch, except that batch norm sees part by part, and that tasks which compare samples compare those of a part."""
     epochs: int | None = Field(default=None, ge=1)
     """Budget in passes over the data; 100 if neither this nor ``steps`` is given."""
     steps: int | None = Field(default=None, ge=0)

@@ -82,6 +82,8 @@ def execute(config: RunConfig, out: Path, *, resume: bool, progress: bool = True
             note = task.fit_to_data(len(data.store), config.optimization.batch_size)
             if note and main:
                 reporter.message(note)
+            if main and (warning := setup.accumulation_warning(task, config, share)):
+                reporter.message(warning)
             task = _place(task, config, fabric)
             directory = _open(config, out, resume, data, fabric)
             with _status(directory, fabric) as outcome:

@@ -206,3 +206,17 @@ def test_hub_that_cannot_be_reached(monkeypatch):
         load("hf://owner/name")
     with pytest.raises(ArtifactError, match="not of the form hf://owner/name"):
         load("hf://name")
+
+
+def test_a_backbone_is_told_which_weights_were_saved(encoder, tmp_path, monkeypatch):
+    """A part that only some encoders have (a language model's head) can be made before its weights are loaded."""
+    kind = type(encoder.backbone)
+    monkeypatch.setattr(
+        kind, "expect_weights", lambda self, names: "extra.weight" in names and self.add_module("extra", torch.nn.Linear(2, 3))
+    )
+    plain = load(encoder.save(tmp_path / "plain"))
+    assert not hasattr(plain.backbone, "extra")
+    plain.backbone.add_module("extra", torch.nn.Linear(2, 3))
+    again = load(plain.save(tmp_path / "extra"))
+    assert torch.equal(again.backbone.extra.weight, plain.backbone.extra.weight)
+    assert again.digest() == plain.digest()

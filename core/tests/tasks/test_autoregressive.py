@@ -12,7 +12,7 @@ from selfsup.composition import missing_part
 from selfsup.errors import ConfigError
 from selfsup.plugins.builtin_families import SPECS
 from selfsup.specs import ModalitySpec
-from selfsup.tasks.autoregressive import NextToken, autoregressive_recipe, build_next_token
+from selfsup.tasks.autoregressive import NextToken, NextTokenConfig, autoregressive_recipe, build_next_token
 from selfsup.tasks.composed import compose
 from selfsup.tasks.transformer import visibility
 from selfsup.testing.fake_device import fake_cuda
@@ -173,3 +173,13 @@ def test_class_losses_are_the_same_flat() -> None:
     loss = backbone.target_loss(logits, target, torch.zeros(2, 3, dtype=torch.long))
     wanted = torch.nn.functional.cross_entropy(logits.transpose(1, 2), target, reduction="none")
     torch.testing.assert_close(loss, wanted)
+
+
+def test_a_backbones_own_output_head_tells_the_next_token_alone() -> None:
+    """A language model keeps its head; for a token further on the task has one of its own."""
+    backbone = toy_backbone("ids", causal=True)
+    own = backbone.target_head(backbone.embed_dim)
+    backbone.output_head = lambda: own  # type: ignore[method-assign]
+    near, far = (build_next_token(NextTokenConfig(steps_ahead=n), backbone, toy_info("ids")) for n in (1, 2))
+    assert near.head is own
+    assert far.head is not own

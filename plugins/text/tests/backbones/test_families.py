@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForMaskedLM
+from transformers import CONFIG_MAPPING, AutoModelForMaskedLM
 
 from selfsup.errors import ConfigError
 from selfsup_text.backbones import TransformersBackbone
@@ -40,7 +40,8 @@ def build(name: str, **options: Any) -> TransformersBackbone:
     return build_transformers(TransformersConfig(name=name, hidden_size=32, layers=2, heads=2, **options), INFO)
 
 
-@pytest.mark.parametrize("name", [*ENCODERS, *DECODERS])
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:FutureWarning")  # in early versions of the library
+@pytest.mark.parametrize("name", [name for name in (*ENCODERS, *DECODERS) if name in CONFIG_MAPPING])
 def test_a_model_type_passes_every_check(name: str) -> None:
     backbone = build(name)
     assert backbone.causal == (name in DECODERS)

@@ -52,6 +52,10 @@ def test_kept_tokens_keep_their_positions(name):
     backbone, texts = make(name), batch()
     tokens = backbone.tokenize(texts)
     keep = torch.rand(3, 16, generator=torch.Generator().manual_seed(3)).argsort(dim=1)
+    if name == "modernbert" and not hasattr(backbone.model.config, "sliding_window"):  # the library's first versions
+        with pytest.raises(ConfigError, match="cannot leave tokens out"):
+            backbone.encode(tokens, keep=keep)
+        return
     every = backbone.encode(tokens).gather(1, keep.unsqueeze(-1).expand(-1, -1, 16))
     real = ~texts["padding"].gather(1, keep)
     torch.testing.assert_close(backbone.encode(tokens, keep=keep)[real], every[real], atol=1e-5, rtol=1e-4)
@@ -179,7 +183,7 @@ def test_models_that_do_not_fit_are_refused(tmp_path):
             TransformersConfig(name="bert", hidden_size=16, heads=2, layers=1, architecture={"max_position_embeddings": 20}),
             {**INFO, "max_length": 40},
         )
-    with pytest.raises(ConfigError, match="does not take these sizes"):
+    with pytest.raises(ConfigError, match=r"does not take these sizes|cannot be built"):
         make("bert", architecture={"no_such_field_type": 1, "hidden_size": "wide"})
 
 

@@ -162,3 +162,13 @@ def test_span_corruption_has_the_papers_defaults_and_refuses_decoders(decoder: A
     assert RECIPE.processor == {"packing": "blocks", "add_special": True}
     with pytest.raises(ConfigError, match="needs an encoder"):
         build_span_corruption(SpanCorruptionConfig(), decoder(), info)
+
+
+def test_sentinels_start_as_far_apart_as_the_words(encoder: Any, info: Any) -> None:
+    """They are added to the mask token's embedding, in which they must not drown."""
+    backbone = encoder()
+    torch.manual_seed(0)
+    task = build_span_corruption(SpanCorruptionConfig(), backbone, {**info, "max_length": 2000})
+    spread = float(backbone.word_embeddings.weight.detach().std())
+    for sentinels in (task.sentinels, task.decoder_sentinels):
+        assert float(sentinels.weight.detach().std()) == pytest.approx(spread, rel=0.1)

@@ -116,7 +116,8 @@ def make_config(
     values |= architecture
     # A pretrained model may have more words than its tokenizer, for a round number.
     values |= {"vocab_size": max(int(info["vocab_size"]), int(architecture.get("vocab_size", 0)))}
-    values |= {field: int(info[key]) for field, key in _SPECIAL if hasattr(default, field)}
+    # Some configs of early versions of the library lack a padding id unless they are given one.
+    values |= {field: int(info[key]) for field, key in _SPECIAL if field == "pad_token_id" or hasattr(default, field)}
     values |= no_dropout(default)
     try:
         return kind(**values)

@@ -192,7 +192,7 @@ def without_progress() -> Iterator[None]:
 def mask_style(model: PreTrainedModel, causal: bool) -> MaskStyle:
     """How a model takes its mask."""
     config: Any = model.config
-    if config.model_type == "modernbert":
+    if config.model_type == "modernbert" and hasattr(config, "sliding_window"):  # the first versions of 5 take plain masks
         return "windows"
     return "plain" if config._attn_implementation != "sdpa" or has_windows(config) else "ready"
 
@@ -200,7 +200,8 @@ def mask_style(model: PreTrainedModel, causal: bool) -> MaskStyle:
 def has_windows(config: Any) -> bool:
     """Whether some layers look at near tokens alone, or mix them in another way than by attention."""
     kinds = set(getattr(config, "layer_types", None) or ())
-    return bool(kinds - {"full_attention"}) or bool(getattr(config, "sliding_window", None) and not kinds)
+    window = getattr(config, "sliding_window", None) or getattr(config, "local_attention", None)
+    return bool(kinds - {"full_attention"}) or bool(window and not kinds)
 
 
 def _causal(framed: Framed) -> Tensor:

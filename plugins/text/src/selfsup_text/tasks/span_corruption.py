@@ -54,7 +54,7 @@ class SpanCorruption(PretextTask):
         self.sentinels = nn.Embedding(self.slots, backbone.embed_dim)
         self.decoder_sentinels = nn.Embedding(self.slots, dim)
         for sentinels in (self.sentinels, self.decoder_sentinels):
-            nn.init.normal_(sentinels.weight, std=0.02)
+            nn.init.normal_(sentinels.weight, std=float(backbone.word_embeddings.weight.detach().std()))
         # Words as far apart as the positions that the decoder adds: with BERT's 0.02 to begin with they would drown in them.
         self.enter = nn.LayerNorm(dim)
         self.decoder = TextDecoder(dim, backbone.embed_dim, config.decoder_depth, config.decoder_heads)

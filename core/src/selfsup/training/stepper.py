@@ -54,7 +54,9 @@ class Stepper:
         scaled = getattr(fabric.strategy.precision, "scaler", None) is not None
         # The wrapped module runs forward under autocast and, with several devices, averages gradients.
         self.module = fabric.setup_module(task, move_to_device=False)
-        self._plain = build_optimizer(task, config, allow_fused=not scaled)
+        # torch has no fused SGD for weights that are spread over devices.
+        spread = config.optimizer == "sgd" and sharding.is_sharded(task)
+        self._plain = build_optimizer(task, config, allow_fused=not scaled and not spread)
         self.optimizer = cast(Optimizer, fabric.setup_optimizers(self._plain))
         trained = [parameter for group in self._plain.param_groups for parameter in group["params"]]
         self._mean = StepMean(fabric, self.module, trained)

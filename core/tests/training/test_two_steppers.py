@@ -1,0 +1,48 @@
+"""Two processes train as one where they have unequal numbers of tokens, by DDP and by FSDP, in parts or not."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+
+SCRIPT = Path(__file__).with_name("two_steppers.py")
+RUN = runpy.run_path(str(SCRIPT))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("steppers")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {
+        **os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
+        "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "test",
+    }  # fmt: skip
+    processes = [
+        subprocess.Popen(
+            [sys.executable, str(SCRIPT), str(path)], env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    outputs = [process.communicate(timeout=280)[0] for process in processes]
+    assert all(process.returncode == 0 for process in processes), outputs
+    return path
+
+
+@pytest.mark.parametrize(("strategy", "accumulate", "terms"), RUN["CASES"])
+def test_two_processes_train_as_one(strategy, accumulate, terms, folder):
+    expected = RUN["train"](Fabric(accelerator="cpu", devices=1), 1, terms)
+    found = torch.load(folder / f"{strategy}-{accumulate}-{terms}.pt", weights_only=True)
+    assert found["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+    for name, weight in expected["weights"].items():
+        torch.testing.assert_close(found["weights"][name], weight, rtol=1e-4, atol=1e-6)

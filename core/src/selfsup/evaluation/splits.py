@@ -180,8 +180,8 @@ def _tell(share: float | None, encoder: Encoder, reporter: Reporter) -> None:
             f"{100 * share:.3g} % of the test rows were pretrained on ({seen}), so the numbers may be better than on new rows. "
             "Pretrain with --holdout 0.2, which leaves out rows to test on, or give other rows with --test."
         )
-        if isinstance(reporter, Silent):
-            warnings.warn(text, PretrainedRowsWarning, stacklevel=2)
+        if type(reporter) is Silent:  # the reporter of plain lines is one of its kind
+            warnings.warn(text, PretrainedRowsWarning, stacklevel=4)  # the line that calls evaluate or finetune
         reporter.message(f"Warning: {text}")
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from selfsup.data.processor import stack_samples
 from selfsup.registry import registry
 from selfsup.tasks.augmented import AugmentedTask
 from selfsup.tasks.base import PretextTask, Transformed
@@ -61,8 +62,8 @@ class LeakCase(TaskCase):
         return _processor(self.spec.modality, self.noise)
 
     def batch(self, part: int = 0) -> Batch:
-        """``rows`` processed rows of noise."""
-        return _batch(self.spec.modality, self.noise, self.rows, part)
+        """``rows`` processed rows of noise, whole where the task cuts its views from whole ones."""
+        return _batch(self.spec.modality, self.noise, self.rows, part, _takes_whole(self))
 
     def backbone_options(self) -> dict[str, Any]:
         """:data:`SMALL_BACKBONE`, as far as the backbone has such options."""
@@ -83,8 +84,14 @@ def _processor(modality: str, noise: str) -> Processor:
 
 
 @lru_cache(maxsize=_PARTS + _TEST_PARTS)
-def _batch(modality: str, noise: str, n: int, part: int) -> Batch:
-    return _processor(modality, noise)(noise_kinds(modality)[noise](n, part))
+def _batch(modality: str, noise: str, n: int, part: int, whole: bool) -> Batch:
+    processor, rows = _processor(modality, noise), noise_kinds(modality)[noise](n, part)
+    return processor.collate_whole(stack_samples([processor.encode(row) for row in rows])) if whole else processor(rows)
+
+
+@lru_cache(maxsize=4)
+def _takes_whole(case: LeakCase) -> bool:
+    return case.build().takes_whole
 
 
 def check_linear_leak(case: LeakCase) -> None:

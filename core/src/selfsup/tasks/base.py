@@ -207,6 +207,8 @@ class Transformed(NamedTuple):
     """What the backbone sees: ``parts`` inputs for each of M answers, those of one side by side ([M*parts, ...])."""
     label: Tensor
     """[M] long for classes; [M, items] long for a permutation per item; [M, ...] float for coordinates."""
+    weight: Tensor | None = None
+    """[M] float, 0 for an answer that the sample is too short to be asked for, and 1 elsewhere; None: all are asked for."""
 
 
 class Transformation(InputChange):

@@ -15,6 +15,7 @@ from selfsup.backbones import Backbone
 from selfsup.config import Config
 from selfsup.errors import ConfigError
 from selfsup.tasks.base import PretextTask, StepOutput, TaskRecipe, Transformation
+from selfsup.tasks.masking import mean_term, weighted_mean
 from selfsup.tasks.sections import with_defaults, with_section
 from selfsup.types import Batch, Info
 
@@ -61,8 +62,8 @@ class TransformationPrediction(PretextTask):
         transformed = self.transformation(batch, generator)
         prediction = self.predict(transformed.batch, generator)
         if self.transformation.kind == "class":
-            return class_loss(prediction, transformed.label)
-        return coordinate_loss(prediction, transformed.label)
+            return class_loss(prediction, transformed.label, transformed.weight)
+        return coordinate_loss(prediction, transformed.label, transformed.weight)
 
     def predict(self, batch: Batch, generator: torch.Generator | None) -> Tensor:
         """[M, outputs], what the head makes of a transformed batch of M answers ([M*parts, ...])."""
@@ -89,28 +90,33 @@ class GeneratorDropout(nn.Module):
         return x * kept / (1 - self.rate)
 
 
-def class_loss(prediction: Tensor, label: Tensor) -> StepOutput:
-    """Cross-entropy and accuracy.
+def class_loss(prediction: Tensor, label: Tensor, weight: Tensor | None = None) -> StepOutput:
+    """Cross-entropy and accuracy, the mean over answers that are asked for.
 
     Args:
         prediction: [M, items * classes] logits.
         label: [M] or [M, items] long.
+        weight: [M] float, which answers count; None: all.
     """
     logits = _full(prediction).view(label.numel(), -1)
     answers = label.flatten()
-    accuracy = (logits.detach().argmax(dim=1) == answers).float().mean()
-    return StepOutput(F.cross_entropy(logits, answers), {"accuracy": accuracy})
+    hit = (logits.detach().argmax(dim=1) == answers).float()
+    counted = None if weight is None else weight.to(logits.dtype).repeat_interleave(label.numel() // len(label))
+    loss = mean_term(F.cross_entropy(logits, answers, reduction="none"), counted)
+    return StepOutput.of(loss, metrics={"accuracy": weighted_mean(hit, counted)})
 
 
-def coordinate_loss(prediction: Tensor, label: Tensor) -> StepOutput:
+def coordinate_loss(prediction: Tensor, label: Tensor, weight: Tensor | None = None) -> StepOutput:
     """Mean squared error, and the mean absolute one as a metric.
 
     Args:
         prediction: [M, n_outputs].
         label: [M, ...] float with as many numbers a row.
+        weight: [M] float, which answers count; None: all.
     """
     difference = _full(prediction) - _full(label).flatten(1)
-    return StepOutput(difference.square().mean(), {"absolute_error": difference.detach().abs().mean()})
+    absolute = weighted_mean(difference.detach().abs().mean(dim=1), weight)
+    return StepOutput.of(mean_term(difference.square().mean(dim=1), weight), metrics={"absolute_error": absolute})
 
 
 def balanced_labels(n: int, classes: int, generator: torch.Generator | None, device: torch.device) -> Tensor:

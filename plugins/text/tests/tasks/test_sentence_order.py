@@ -58,6 +58,21 @@ def test_the_length_of_a_segment_does_not_tell_the_answer(info: Any) -> None:
     assert SentenceOrderConfig(least_share=0.2, most_share=0.8).least_share == 0.2
 
 
+def test_texts_without_two_words_count_for_nothing(encoder: Any, texts: Any, info: Any) -> None:
+    torch.manual_seed(0)
+    task = RECIPE.build(RECIPE.config(), encoder(hidden_size=32, layers=1), info)
+    batch = texts(n=6, longest=8, whole=True)
+    place = torch.arange(batch["ids"].shape[1])
+    batch["padding"] = batch["padding"] | ((place > 2) & (torch.arange(6).unsqueeze(1) < 3))
+    seen = task.transformation(batch, generator(1))
+    assert seen.weight.tolist() == [0.0] * 3 + [1.0] * 3
+    output = task(batch, generator(1))
+    assert int(output.weight) == 3
+    logits = task.out(task.backbone(seen.batch).pooled)
+    expected = torch.nn.functional.cross_entropy(logits[3:], seen.label[3:])
+    torch.testing.assert_close(output.loss, expected)
+
+
 def test_sentence_order_is_learned(encoder: Any, texts: Any, info: Any) -> None:
     torch.manual_seed(0)
     task = RECIPE.build(RECIPE.config(), encoder(hidden_size=32, layers=2), info)

@@ -72,7 +72,8 @@ class SentenceOrder(Transformation):
         words = moved["words"].masked_fill(between, N)
         begins = F.pad(words[:, 1:] != words[:, :-1], (1, 0))
         moved["words"] = begins.cumsum(dim=1).masked_fill(moved["padding"] & ~between, -1)
-        return Transformed(moved, label.squeeze(1))
+        # A single token, or none, has no order.
+        return Transformed(moved, label.squeeze(1), (total.squeeze(1) > 1).float())
 
     def cut(self, words: Tensor, total: Tensor, generator: torch.Generator | None) -> Tensor:
         """[B, 1] long, the tokens of the first segment: a share of all at random, and on to where the next word begins.

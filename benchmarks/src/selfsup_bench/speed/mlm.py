@@ -101,6 +101,7 @@ def our_training(data: str, *, steps: int, precision: str) -> Curve:
                 "backbone.hidden_size": HIDDEN,
                 "backbone.layers": LAYERS,
                 "backbone.heads": HEADS,
+                "backbone.initializer_range": 0.02,  # as in the peer's config, so that both losses start alike
             },
         )
         lines = [line for line in run.metrics if "samples_per_second" in line]

@@ -156,7 +156,8 @@ def common_ids(batches: Sequence[Batch]) -> dict[str, Tensor]:
     found = {}
     for key, first in batches[0].items():
         if first.ndim > 1 and not first.is_floating_point() and first.dtype not in (torch.uint8, torch.bool):
-            values, counts = torch.cat([batch[key].flatten() for batch in batches]).unique(return_counts=True)
+            flat = torch.cat([batch[key].flatten() for batch in batches])
+            values, counts = flat.unique(return_counts=True)  # type: ignore[no-untyped-call]  # torch leaves it untyped
             found[key] = values[counts.argsort(descending=True, stable=True)[:8]]
     return found
 

@@ -47,7 +47,7 @@ def noise_rows(n: int, seed: int, height: int, width: int, smooth: bool = False)
     for _ in range(n):
         image = rng.uniform(0, 255, (height + 2 * smooth, width + 2 * smooth, 3))
         if smooth:
-            image = sum(image[i : i + height, j : j + width] for i in range(3) for j in range(3)) / 9
+            image = np.mean([image[i : i + height, j : j + width] for i in range(3) for j in range(3)], axis=0)
         rows.append({"image": image.astype(np.uint8)})
     return rows
 

@@ -118,7 +118,8 @@ def _build(directory: Path, config: dict[str, Any]) -> Encoder:
     weights = directory / WEIGHTS_FILE
     try:
         with safe_open(str(weights), "pt") as file:
-            backbone.expect_weights(frozenset(file.keys()))
+            # A weight that two parts share is stored once; its other names are in the header.
+            backbone.expect_weights(frozenset(file.keys()) | frozenset(file.metadata() or ()))
         load_model(backbone, str(weights))
     except FileNotFoundError:
         raise ArtifactError(f"{directory} is damaged: {WEIGHTS_FILE} is missing.") from None

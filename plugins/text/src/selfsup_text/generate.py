@@ -50,7 +50,7 @@ def generate(
     model = encoder if isinstance(encoder, Encoder) else load(encoder)
     backbone, processor = _decoder(model), model.processor
     assert isinstance(processor, TextProcessor)
-    assert backbone.language_head is not None
+    assert backbone.vocabulary_head is not None
     tokenizer = processor.pretrained_tokenizer(causal=True)
     options: dict[str, Any] = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
     if temperature == 0 or (temperature, top_k, top_p) == (None, None, None):
@@ -62,7 +62,7 @@ def generate(
     model.eval()
     texts: list[str] = []
     try:
-        with preserved(), torch.no_grad(), backbone.language_head.joined(backbone.model) as whole:
+        with preserved(), torch.no_grad(), backbone.vocabulary_head.joined(backbone.model) as whole:
             writer: Any = whole
             for prompt in prompts:
                 ids = torch.tensor([tokenizer(prompt, truncation=False)["input_ids"]], dtype=torch.long, device=model.device)
@@ -89,7 +89,7 @@ def _decoder(encoder: Encoder) -> TransformersBackbone:
         raise ConfigError(
             f"Text is written by a decoder, and the backbone {encoder.backbone_id!r} is {kind}. Train one with text/clm."
         )
-    if backbone.language_head is None:
+    if backbone.vocabulary_head is None:
         raise ConfigError(
             f"This decoder has no vocabulary head: {encoder.task or 'its task'} throws it away. Train one with text/clm, or "
             "take text/random-init with backbone.pretrained for a pretrained one."

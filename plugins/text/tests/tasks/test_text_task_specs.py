@@ -61,8 +61,8 @@ def test_clm_is_the_cores_next_token_prediction(decoder: Any, texts: Any, info: 
     real = ~batch["padding"][:, 2:]
     wanted = torch.nn.functional.cross_entropy(logits[:, :-2][real], batch["ids"][:, 2:][real])
     assert further(batch, None).loss.item() == pytest.approx(wanted.item(), rel=1e-6)
-    assert task.backbone.language_head is not None
-    assert further.backbone.language_head is None
+    assert task.backbone.vocabulary_head is not None
+    assert further.backbone.vocabulary_head is None
 
 
 def test_clm_learns(decoder: Any, texts: Any, info: Any) -> None:

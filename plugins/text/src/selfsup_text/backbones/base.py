@@ -57,7 +57,7 @@ class TextBackbone(TokenBackbone):
     (as Geiping & Goldstein 2022, arXiv:2212.14034, train).
 
     The network's own vocabulary head, :meth:`output_head`, is the one head that an encoder keeps: a language model is of no use
-    without it. Tasks that ask for it leave it in :attr:`language_head`.
+    without it. Tasks that ask for it leave it in :attr:`vocabulary_head`.
 
     Args:
         info: of the processor: ``vocab_size``, ``max_length``, ``cls_id``, ``sep_id``, ``begins``.
@@ -72,7 +72,7 @@ class TextBackbone(TokenBackbone):
 
     modality: ClassVar[str] = "text"
     target_kind: ClassVar[Literal["continuous", "categorical"]] = "categorical"
-    language_head: LanguageHead | None
+    vocabulary_head: LanguageHead | None
     """The network's own vocabulary head, if a task trains it or the pretrained model came with it; saved with the encoder."""
 
     def __init__(self, info: Info, embed_dim: int, *, causal: bool, pooling: Pooling, head: LanguageHead | None = None) -> None:
@@ -92,7 +92,7 @@ class TextBackbone(TokenBackbone):
         self.noise = DropoutNoise()
         # Embeddings drop too where a network has no dropout of its own.
         self.input_dropout: nn.Module = SeededDropout(self.noise, -1)
-        self.language_head = None
+        self.vocabulary_head = None
         # In a tuple, so that it is not registered (trained, saved) unless a task asks for it.
         self._own_head: tuple[LanguageHead, ...] = () if head is None else (head,)
         special = torch.tensor([[info["cls_id"], info["sep_id"]]])
@@ -189,7 +189,7 @@ class TextBackbone(TokenBackbone):
         """
         if not self._own_head:
             return self.target_head(self.embed_dim)
-        self.language_head = self._own_head[0]
+        self.vocabulary_head = self._own_head[0]
         return _OwnHead(self)
 
     @property
@@ -199,13 +199,13 @@ class TextBackbone(TokenBackbone):
 
     def freeze_head(self) -> None:
         """Take the weights of the kept head out of training, but those that it shares with the network."""
-        own = {id(parameter) for name, parameter in self.named_parameters() if not name.startswith("language_head.")}
-        for parameter in self.language_head.parameters() if self.language_head is not None else ():
+        own = {id(parameter) for name, parameter in self.named_parameters() if not name.startswith("vocabulary_head.")}
+        for parameter in self.vocabulary_head.parameters() if self.vocabulary_head is not None else ():
             parameter.requires_grad_(id(parameter) in own)
 
     def expect_weights(self, names: Collection[str]) -> None:
         """Put the vocabulary head in place if the saved encoder has kept it, and let go of it if not."""
-        if any(name.startswith("language_head.") for name in names):
+        if any(name.startswith("vocabulary_head.") for name in names):
             self.output_head()
         else:
             self._own_head = ()
@@ -236,7 +236,7 @@ class _OwnHead(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """[..., D] to logits [..., V]."""
-        head = self._backbone[0].language_head
+        head = self._backbone[0].vocabulary_head
         assert head is not None
         logits: Tensor = head(hidden)
         return logits

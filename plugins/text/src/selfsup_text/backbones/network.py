@@ -169,10 +169,10 @@ class TransformersBackbone(TextBackbone):
         if format not in self.export_formats:
             raise ArtifactError(f"a text backbone has no export format {format!r}; it has: {', '.join(self.export_formats)}.")
         with without_progress():
-            if self.language_head is None:
+            if self.vocabulary_head is None:
                 self.model.save_pretrained(folder)
             else:
-                with self.language_head.joined(self.model) as whole:
+                with self.vocabulary_head.joined(self.model) as whole:
                     whole.save_pretrained(folder)
         processor.pretrained_tokenizer(causal=self.causal).save_pretrained(folder)
 

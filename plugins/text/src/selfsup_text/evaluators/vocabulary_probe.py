@@ -92,13 +92,13 @@ def vocabulary_head(
         ConfigError: the encoder's own is asked for, and it has none.
         DataError: no batch has anything to learn from.
     """
-    if config.head == "own" and backbone.language_head is None:
+    if config.head == "own" and backbone.vocabulary_head is None:
         raise ConfigError(
             "head='own' needs an encoder that has kept its vocabulary head: one of text/mlm or text/clm, or text/random-init "
             "with backbone.pretrained. Take head='fitted'."
         )
-    if config.head != "fitted" and backbone.language_head is not None:
-        return backbone.language_head
+    if config.head != "fitted" and backbone.vocabulary_head is not None:
+        return backbone.vocabulary_head
     return fit_head(encoder, backbone, store, make, config, seed)
 
 

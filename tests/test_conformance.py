@@ -38,20 +38,7 @@ def test_task(case, check):
     check(case)
 
 
-_FEW_FRAMES = "a clip with fewer frames than processor.frames repeats its last one unmarked"
-LEAKS = {
-    ("video/arrow-of-time-8 frames", "check_linear_leak"): _FEW_FRAMES,
-    ("video/arrow-of-time-8 frames", "check_trained_leak"): _FEW_FRAMES,
-    ("video/arrow-of-time-1 to 70 frames", "check_linear_leak"): _FEW_FRAMES,
-    ("video/clip-order-8 frames", "check_linear_leak"): _FEW_FRAMES,
-    ("video/clip-order-8 frames", "check_trained_leak"): _FEW_FRAMES,
-    ("video/frame-order-8 frames", "check_linear_leak"): _FEW_FRAMES,
-    ("video/playback-speed-8 frames", "check_linear_leak"): _FEW_FRAMES,
-    ("video/playback-speed-8 frames", "check_trained_leak"): _FEW_FRAMES,
-}
-
-
-@parametrize_leaks(expected_failures=LEAKS)
+@parametrize_leaks()
 def test_leak(case, check):
     check(case)
 

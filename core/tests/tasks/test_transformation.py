@@ -195,3 +195,42 @@ def test_transformation_config_has_sections_and_refuses_what_is_unknown() -> Non
 
     with pytest.raises(ConfigError, match="'guess': a transformation is predicted as one of 'class', 'coordinates'"):
         TransformationPrediction(TransformationConfig(), toy_backbone("ids"), Odd())
+
+
+def test_answers_that_do_not_count_are_left_out_of_loss_weight_and_metrics() -> None:
+    logits = torch.randn(4, 6, dtype=torch.float64, generator=generator(), requires_grad=True)
+    label, counts = torch.tensor([[0, 2], [1, 1], [2, 0], [0, 0]]), torch.tensor([True, False, True, False])
+    some, chosen = class_loss(logits, label, counts.float()), class_loss(logits[counts], label[counts])
+    assert some.loss.item() == pytest.approx(chosen.loss.item(), abs=1e-12)
+    assert some.metrics["accuracy"].item() == pytest.approx(chosen.metrics["accuracy"].item())
+    assert some.weight is not None
+    assert some.weight.item() == 4, "two answers of two items each"
+    (gradient,) = torch.autograd.grad(some.loss, logits)
+    assert not gradient[~counts].any()
+    levels = torch.rand(4, 6, dtype=torch.float64, generator=generator())
+    half, whole = coordinate_loss(logits, levels, counts.float()), coordinate_loss(logits[counts], levels[counts])
+    assert half.loss.item() == pytest.approx(whole.loss.item(), abs=1e-12)
+    assert half.metrics["absolute_error"].item() == pytest.approx(whole.metrics["absolute_error"].item())
+    none = class_loss(logits, label, torch.zeros(4))
+    assert none.weight is not None
+    assert (none.loss.item(), none.weight.item()) == (0, 0)
+
+
+class OddOnesOut(Items):
+    """Leaves every second sample out."""
+
+    def forward(self, batch: Batch, generator: torch.Generator | None) -> Transformed:
+        made = super().forward(batch, generator)
+        return made._replace(weight=(torch.arange(len(made.label), device=made.label.device) % 2 == 0).float())
+
+
+def test_the_share_that_is_left_out_is_a_metric() -> None:
+    task = predicting(OddOnesOut)
+    assert task(toy_batch("frames", n=5), generator()).metrics["left_out"].item() == pytest.approx(2 / 5)
+    output = task(toy_batch("frames", n=4), generator())
+    assert output.metrics["left_out"].item() == pytest.approx(4 / 9)
+    assert output.weight is not None
+    assert output.weight.item() == 4
+    other = predicting(OddOnesOut)
+    with fake_cuda(other, toy_batch("frames")) as batch:
+        assert other(batch, None).metrics["left_out"].device.type == "cuda"

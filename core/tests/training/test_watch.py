@@ -101,3 +101,10 @@ def test_a_run_says_that_nothing_is_told_apart(tmp_path: Path, capsys: pytest.Ca
         )  # fmt: skip
         assert run.metrics[-1]["chance_loss"] == pytest.approx(math.log(127))
         assert capsys.readouterr().err.count("which is what guessing among the candidates gives") == count
+
+
+def test_samples_that_are_left_out_are_told_of_at_the_first_line_and_once() -> None:
+    told = warnings([(step, {"loss": 1.0, "left_out": share}) for step, share in ((1, 0.0), (2, 0.125), (3, 0.2), (50, 0.3))])
+    assert len(told) == 1
+    assert "12 % of the samples so far are left out of the loss: they are too short for this task" in told[0]
+    assert "processor.frames" in told[0]

@@ -47,7 +47,7 @@ def test_the_shape_of_clips_is_told_by_the_length() -> None:
 
 def test_windows_lie_in_one_clip_and_everywhere_in_it_alike() -> None:
     video = numbered(B=4000)
-    window = random_window(video, INFO, 3, seeded(), spacing=2)[:, :, 0, 0, 0]
+    window = random_window(video, INFO, 3, seeded(), spacing=2).of(video)["video"][:, :, 0, 0, 0]
     assert window.shape == (4000, 3)
     assert torch.equal(window // 100, torch.arange(4000.0).view(-1, 1).expand(-1, 3))
     places = window % 100
@@ -64,7 +64,7 @@ def test_place_clip_and_spacing_can_be_given_for_each_sample() -> None:
         4, 2, 8, 3, None, spacing=torch.tensor([1, 2, 3, 4]), place=torch.tensor([0.0, 1.0, 0.99, 1.0]),
         clip=torch.tensor([0, 1, 0, 1]), device=torch.device("cpu"),
     )  # fmt: skip
-    assert index.tolist() == [[0, 1, 2], [11, 13, 15], [1, 4, 7], [8, 12, 15]]
+    assert index.places.tolist() == [[0, 1, 2], [11, 13, 15], [1, 4, 7], [8, 12, 15]]
 
 
 def test_a_window_that_does_not_fit_is_refused() -> None:
@@ -76,7 +76,7 @@ def test_a_window_that_does_not_fit_is_refused() -> None:
 
 def test_windows_follow_their_seed_and_keep_the_type() -> None:
     video = numbered().to(torch.uint8)
-    a, b, c = (random_window(video, INFO, 2, seeded(seed)) for seed in (1, 1, 2))
+    a, b, c = (random_window(video, INFO, 2, seeded(seed)).of(video)["video"] for seed in (1, 1, 2))
     assert a.dtype == torch.uint8
     assert torch.equal(a, b)
     assert not torch.equal(a, c)
@@ -91,4 +91,4 @@ def test_frames_are_taken_in_any_order() -> None:
 def test_a_window_needs_no_host() -> None:
     with fake_cuda(torch.nn.Identity(), {"video": numbered()}) as batch:
         window = random_window(batch["video"], INFO, 3, None, spacing=torch.ones(3, dtype=torch.long, device="cuda"))
-        assert window.device.type == "cuda"
+        assert window.places.device.type == "cuda"

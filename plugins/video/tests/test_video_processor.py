@@ -8,6 +8,9 @@ from PIL import Image
 from pydantic import ValidationError
 
 from selfsup.data import load_source, prepare
+from selfsup.data.store import Store
+from selfsup.data.store_writer import StoreWriter
+from selfsup.data.windows import read_windows
 from selfsup.errors import ArtifactError, BadRowError, SourceError, TooManyBadRowsError
 from selfsup.images.processor import auto_size
 from selfsup.registry import registry
@@ -111,7 +114,7 @@ def test_a_folder_of_videos_and_of_frames_is_prepared_and_the_broken_file_named(
     assert rows.class_names == ("moving", "still")
     store = prepare(rows.without_labels(), processor(), max_bad_rows=0.2, cache_dir=tmp_path / "cache")
     assert len(store) == 6
-    video = store.read(np.arange(6))["video"]
+    video = processor().collate(store.read(np.arange(6)))["video"]
     assert video.shape == (6, 4, 3, 16, 16)
     assert video[0, :, 0, 0, 0].tolist() == [40, 80, 120, 160]
     with pytest.raises(TooManyBadRowsError, match=r"still/broken\.avi.*cannot be read"):
@@ -131,3 +134,34 @@ def test_real_videos_are_read() -> None:
     change = (video[:, 1:] - video[:, :-1]).abs().mean(dim=(1, 2, 3, 4))
     assert bool((change > 0.02).all())
     assert bool((video.std(dim=(1, 2, 3, 4)) > 10).all())
+
+
+def test_a_short_video_says_how_many_of_its_frames_are_real() -> None:
+    made = processor(frames=8)
+    batch = made([{"video": array(n)} for n in (3, 8, 40)])
+    assert batch["video"].shape == (3, 8, 3, 16, 16)
+    assert batch["length"].tolist() == [3, 8, 8]
+    assert made([{"video": array(n)} for n in (8, 40)]).keys() == {"video"}
+    assert processor(frames=8, clips=3)([{"video": array(3)}])["length"].tolist() == [3]
+
+
+def test_of_a_long_video_a_bounded_stretch_is_stored_and_its_middle_embedded(tmp_path: Path) -> None:
+    frames = np.arange(200, dtype=np.uint8)[:, None, None, None].repeat(16, 1).repeat(16, 2).repeat(3, 3)
+    made, once = processor(frames=8), processor(frames=8, keep=1)
+    stored = made.encode({"video": frames})["video"][:, 0, 0, 0]
+    assert stored.tolist() == list(range(68, 132, 2)), "four clips of 8 at a stride of 2, around the middle"
+    embedded = [each([{"video": frames}])["video"][0, :, 0, 0, 0].tolist() for each in (made, once)]
+    assert embedded == [list(range(92, 108, 2))] * 2
+    writer = StoreWriter(tmp_path)
+    for number in range(4):
+        writer.add(number, made.encode({"video": frames}))
+    writer.finish(source_rows=4, bad_rows=[], fingerprint="f", processor="p")
+    store = Store(tmp_path)
+    firsts = set()
+    for epoch in range(12):
+        video = made.collate(read_windows(store, made, np.arange(4), (0, epoch)))["video"][:, :, 0, 0, 0]
+        assert bool((video.long().diff(dim=1) == 2).all())
+        firsts |= set(video[:, 0].tolist())
+    assert len(firsts) > 12
+    assert min(firsts) >= 68
+    assert max(firsts) <= 116

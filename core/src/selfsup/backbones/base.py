@@ -124,6 +124,8 @@ class TokenBackbone(Backbone):
     """Whether :meth:`targets` gives real vectors [B, N, P] (float) or class ids [B, N] (long)."""
     target_dim: int
     """P, or the number of classes."""
+    target_channels: int = 1
+    """Where targets are normalised: the channels, last axis of P, of which each is for itself; 1: all P numbers together."""
     causal: bool = False
     """Whether a token sees only itself and those before it on the lattice (row-major): what autoregressive tasks need."""
 

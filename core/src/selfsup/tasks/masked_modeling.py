@@ -69,7 +69,7 @@ class MaskedModeling(PretextTask):
         """
         target = gather_tokens(self.backbone.targets(batch), mask.hidden)
         if self.normalize_targets:
-            target = normalize(target)
+            target = normalize(target, self.backbone.target_channels)
         loss = self.backbone.target_loss(self.head(hidden), target, mask.hidden, distance=self.distance)
         return StepOutput.of(mean_term(loss, joined_weight(mask.weight, self.backbone.target_weight(batch), mask.hidden)))
 
@@ -142,16 +142,18 @@ def joined_weight(weight: Tensor | None, known: Tensor | None, index: Tensor) ->
     return known if weight is None else weight * known
 
 
-def normalize(target: Tensor) -> Tensor:
+def normalize(target: Tensor, channels: int = 1) -> Tensor:
     """Each vector of [..., P] with zero mean and unit variance (unbiased, + 1e-6, as MAE's code); P = 1 is left as it is.
 
-    Computed in float32 at least.
+    Of several ``channels``, which are the last axis of P, each is normalised for itself. Computed in float32 at least.
     """
-    if target.shape[-1] == 1:
+    if target.shape[-1] == channels:
         return target
     target = target if target.dtype == torch.float64 else target.float()
-    variance, mean = torch.var_mean(target, dim=-1, keepdim=True)
-    return (target - mean) / (variance + 1e-6).sqrt()
+    split = target.reshape(*target.shape[:-1], -1, channels)
+    variance, mean = torch.var_mean(split, dim=-2, keepdim=True)
+    out: Tensor = (split - mean) / (variance + 1e-6).sqrt()
+    return out.flatten(-2)
 
 
 def mask_token(dim: int) -> nn.Parameter:

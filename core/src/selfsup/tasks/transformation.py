@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from selfsup.backbones import Backbone
 from selfsup.config import Config
 from selfsup.errors import ConfigError
-from selfsup.tasks.base import PretextTask, StepOutput, TaskRecipe, Transformation
+from selfsup.tasks.base import PretextTask, StepOutput, TaskRecipe, Transformation, Transformed
 from selfsup.tasks.masking import mean_term, weighted_mean
 from selfsup.tasks.sections import with_defaults, with_section
 from selfsup.types import Batch, Info
@@ -37,8 +37,11 @@ class TransformationPrediction(PretextTask):
     Rotations: Gidaris et al. 2018 (arXiv 1803.07728). Jigsaw: Noroozi & Favaro 2016 (arXiv 1603.09246). Where an answer has
     several ``parts``, each is encoded apart and the head sees them joined, in order.
 
-    Classes are compared by cross-entropy, coordinates by squared error, both in float32 or better.
+    Classes are compared by cross-entropy, coordinates by squared error, both in float32 or better. Samples that are too short
+    for the transformation are left out of the loss; the metric ``left_out`` is their share of all samples so far.
     """
+
+    _seen: Tensor
 
     def __init__(self, config: TransformationConfig, backbone: Backbone, transformation: Transformation) -> None:
         super().__init__()
@@ -56,14 +59,23 @@ class TransformationPrediction(PretextTask):
             layers += [nn.Linear(before, after), nn.ReLU(), GeneratorDropout(config.dropout)]
         self.hidden = nn.ModuleList(layers)
         self.out = nn.Linear(widths[-1], outputs)
+        self.register_buffer("_seen", torch.zeros(2), persistent=False)
 
     def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
         """Transform, encode, predict."""
         transformed = self.transformation(batch, generator)
         prediction = self.predict(transformed.batch, generator)
-        if self.transformation.kind == "class":
-            return class_loss(prediction, transformed.label, transformed.weight)
-        return coordinate_loss(prediction, transformed.label, transformed.weight)
+        loss = class_loss if self.transformation.kind == "class" else coordinate_loss
+        output = loss(prediction, transformed.label, transformed.weight)
+        return output._replace(metrics={**output.metrics, **self._left_out(transformed)})
+
+    def _left_out(self, transformed: Transformed) -> dict[str, Tensor]:
+        """The share of answers so far that were left out, as a metric; none as long as no batch said that there may be such."""
+        if transformed.weight is None:
+            return {}
+        out = (transformed.weight == 0).sum()
+        self._seen += torch.stack([out, torch.full_like(out, len(transformed.label))])
+        return {"left_out": self._seen[0] / self._seen[1]}
 
     def predict(self, batch: Batch, generator: torch.Generator | None) -> Tensor:
         """[M, outputs], what the head makes of a transformed batch of M answers ([M*parts, ...])."""

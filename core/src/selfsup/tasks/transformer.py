@@ -72,19 +72,24 @@ class Transformer(nn.Module):
             for block in self.blocks:
                 cast(Block, block).scale_residuals((2 * depth) ** -0.5)
 
-    def forward(self, x: Tensor, padding: Tensor | None = None, order: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, padding: Tensor | None = None, order: Tensor | None = None, group: Tensor | None = None
+    ) -> Tensor:
         """Mix [B, N, D].
 
         Args:
             x: the tokens.
             padding: [B, N] bool; tokens where it is True are looked at by none.
             order: [B or 1, N] long; a token looks at none of a higher number (causal attention). None: at all.
+            group: [B or 1, N] long; a token looks only at those of its own number (the clip that it is of). None: at all.
         """
-        return self.layers(x, padding, order)[-1]
+        return self.layers(x, padding, order, group)[-1]
 
-    def layers(self, x: Tensor, padding: Tensor | None = None, order: Tensor | None = None) -> list[Tensor]:
+    def layers(
+        self, x: Tensor, padding: Tensor | None = None, order: Tensor | None = None, group: Tensor | None = None
+    ) -> list[Tensor]:
         """The output of every block, [B, N, D] each; the last with the final norm."""
-        visible = visibility(padding, order)
+        visible = visibility(padding, order, group)
         outputs: list[Tensor] = []
         for block in self.blocks:
             x = block(x, visible)
@@ -92,19 +97,24 @@ class Transformer(nn.Module):
         return [*outputs[:-1], self.norm(x)]
 
 
-def visibility(padding: Tensor | None, order: Tensor | None) -> Tensor | None:
+def visibility(padding: Tensor | None, order: Tensor | None, group: Tensor | None = None) -> Tensor | None:
     """[B or 1, 1, 1 or N, N] bool, which token (last axis) may be looked at by which; None: all by all.
 
     Args:
         padding: [B, N] bool, True where a token is looked at by none; or None.
         order: [B or 1, N] long, where each token stands in the order in which they may look back; or None.
+        group: [B or 1, N] long, which token belongs with which; or None.
     """
     real = None if padding is None else ~padding[:, None, None, :]
-    if order is None:
+    if order is None and group is None:
         return real
-    behind = order[:, None, :, None] >= order[:, None, None, :]
+    visible = None if order is None else order[:, None, :, None] >= order[:, None, None, :]
+    if group is not None:
+        together = group[:, None, :, None] == group[:, None, None, :]
+        visible = together if visible is None else visible & together
+    assert visible is not None
     # Padding looks at itself: a softmax over nothing would be NaN.
-    return behind if real is None else (behind & real) | torch.eye(order.shape[1], dtype=torch.bool, device=order.device)
+    return visible if real is None else (visible & real) | torch.eye(visible.shape[3], dtype=torch.bool, device=visible.device)
 
 
 def lattice_positions(grid: tuple[int, ...], dim: int, device: torch.device) -> Tensor:

@@ -102,8 +102,9 @@ def check_linear_leak(case: LeakCase) -> None:
     counted = torch.cat([answers_that_count(each) for each in made])
     if counted.sum() < 8 * _FOLDS:
         return  # the rows are too short for the task, which leaves them out
-    common = common_ids([each.batch for each in made])
-    features = torch.cat([revealed(each.batch, len(each.label), common) for each in made])[counted]
+    batches = with_all_keys([each.batch for each in made])
+    common = common_ids(batches)
+    features = torch.cat([revealed(batch, len(each.label), common) for batch, each in zip(batches, made, strict=True)])[counted]
     label = torch.cat([each.label for each in made])
     answers_a_row = len(label) // (_PARTS * case.rows)
     prediction = _cross_validated(features, _targets(task, label[counted]))
@@ -147,8 +148,17 @@ def transformed(task: PretextTask, batch: Batch, drawing: torch.Generator) -> Tr
 
 def answers_that_count(made: Transformed) -> Tensor:
     """[M] bool: the answers that the task does not leave out."""
-    counts = getattr(made, "counts", None)
-    return torch.ones(len(made.label), dtype=torch.bool) if counts is None else counts
+    return torch.ones(len(made.label), dtype=torch.bool) if made.weight is None else made.weight > 0
+
+
+def with_all_keys(batches: Sequence[Batch]) -> list[Batch]:
+    """The batches, with zeros under keys that only others have (a length that is said where there is padding)."""
+    shapes = {key: value[:0] for batch in batches for key, value in batch.items()}
+    filled = []
+    for batch in batches:
+        n = len(next(iter(batch.values())))
+        filled.append({key: batch.get(key, none.new_zeros(n, *none.shape[1:])) for key, none in shapes.items()})
+    return filled
 
 
 def common_ids(batches: Sequence[Batch]) -> dict[str, Tensor]:
@@ -156,8 +166,7 @@ def common_ids(batches: Sequence[Batch]) -> dict[str, Tensor]:
     found = {}
     for key, first in batches[0].items():
         if first.ndim > 1 and not first.is_floating_point() and first.dtype not in (torch.uint8, torch.bool):
-            flat = torch.cat([batch[key].flatten() for batch in batches])
-            values, counts = flat.unique(return_counts=True)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            values, counts = torch.unique(torch.cat([batch[key].flatten() for batch in batches]), return_counts=True)
             found[key] = values[counts.argsort(descending=True, stable=True)[:8]]
     return found
 
@@ -190,12 +199,13 @@ def _numbers(x: Tensor) -> list[Tensor]:
         along = x.movedim(axis, 2)
         along = along.flatten(3) if x.ndim > 3 else along
         profiles = [along] if along.ndim == 3 else [along.mean(dim=3), along.std(dim=3, correction=0)]
-        if along.shape[2] > 1:
-            change = (along[:, :, 1:] - along[:, :, :-1]).abs()
-            change = change if change.ndim == 3 else change.mean(dim=3)
-            profiles.append(change)
-            found += [change[:, :, :1], change[:, :, -1:]]
-        found += [F.adaptive_avg_pool1d(each, min(each.shape[2], _BINS)) for each in profiles]
+        both = along if along.shape[2] > 1 else along.repeat_interleave(2, dim=2)
+        change = (both[:, :, 1:] - both[:, :, :-1]).abs()
+        change = change if change.ndim == 3 else change.mean(dim=3)
+        found += [change[:, :, :1], change[:, :, -1:]]
+        # Of one width whatever the length is, since batches differ in it; columns of zeros say nothing.
+        pooled = [F.adaptive_avg_pool1d(each, min(each.shape[2], _BINS)) for each in (*profiles, change)]
+        found += [F.pad(each, (0, _BINS - each.shape[2])) for each in pooled]
     return found
 
 

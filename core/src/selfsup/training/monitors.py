@@ -181,3 +181,15 @@ def describe_chance(loss: float, chance: float) -> str:
             "is told apart. The embedding has collapsed or the learning rate does not fit; change it, or the task's options."
         )
     return ""
+
+
+def describe_left_out(share: float) -> str:
+    """A warning that a task leaves out samples.
+
+    Args:
+        share: of all samples so far, above 0.
+    """
+    return (
+        f"Warning: {100 * share:.2g} % of the samples so far are left out of the loss: they are too short for this task. Ask "
+        "for less (of videos a lower processor.frames, or transformation.length, .clips, .frames), or choose another task."
+    )

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from selfsup.training.monitors import HEAD_METRICS, describe_assignments, describe_chance, describe_codebook, describe_head
+from selfsup.training.monitors import (
+    HEAD_METRICS,
+    describe_assignments,
+    describe_chance,
+    describe_codebook,
+    describe_head,
+    describe_left_out,
+)
 
 _EARLY = 0.2
 """Part of the run in which it is no news that little has been learned."""
@@ -15,9 +22,10 @@ _IN_A_ROW = 3
 class MetricWatch:
     """One call a logged line.
 
-    It looks at ``codebook_perplexity``, and at ``chance_loss`` (what guessing gives) beside ``contrastive_loss``, or beside
-    ``loss`` where a task has no other part in it. For collapse in a head it looks at ``target_std``, ``target_rank``,
-    ``sample_std`` and ``output_std`` against their first values, and at ``teacher_entropy`` with ``prototypes_used``.
+    It looks at ``left_out`` (the share of samples that a task leaves out), at ``codebook_perplexity``, and at ``chance_loss``
+    (what guessing gives) beside ``contrastive_loss``, or beside ``loss`` where a task has no other part in it. For collapse in
+    a head it looks at ``target_std``, ``target_rank``, ``sample_std`` and ``output_std`` against their first values, and at
+    ``teacher_entropy`` with ``prototypes_used``.
 
     Args:
         total_steps: of the run.
@@ -34,6 +42,9 @@ class MetricWatch:
         for name in HEAD_METRICS:
             if name in metrics:
                 self._first.setdefault(name, metrics[name])
+        if metrics.get("left_out", 0) > 0 and "left_out" not in self._seen:
+            self._seen["left_out"] = 1
+            self._warn(describe_left_out(metrics["left_out"]))
         if step < _EARLY * self._total:
             return
         if "codebook_perplexity" in metrics:

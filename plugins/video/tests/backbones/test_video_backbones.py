@@ -50,9 +50,46 @@ def test_short_and_small_views_are_taken(name, frames, side):
     assert bool(torch.isfinite(encoded.pooled).all())
 
 
-@pytest.mark.parametrize("name", ["conv3d-small", "torchvision/r3d_18"])
-def test_convolutions_see_clips_apart_and_average_them(name):
-    backbone = build(name)
+WITH_TIME = [
+    ("conv3d-small", {}), ("video-vit-small", {}), ("torchvision/r3d_18", {}), ("torchvision/r2plus1d_18", {}),
+    ("torchvision/s3d", {}), ("torchvision/swin3d_t", {}), ("timm-frames/test_resnet", {"pool": "mean-difference"}),
+    ("timm-frames/test_vit", {}),
+]  # fmt: skip
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("clips", [1, 2])
+@pytest.mark.parametrize(("name", "options"), [*WITH_TIME, ("single-frame", {})])
+def test_what_lies_behind_a_short_video_changes_nothing(name, options, clips):
+    """A video of few frames alone, and filled up with others in a batch with whole clips."""
+    side = 64 if name in ("torchvision/s3d", "torchvision/swin3d_t") else 32
+    info = {**INFO, "frames": 16, "clips": clips, "image_size": side}
+    backbone = build(name, info, **options)
+    for norm in (module for module in backbone.modules() if isinstance(module, torch.nn.BatchNorm3d)):
+        torch.nn.init.uniform_(norm.running_mean, -0.5, 0.5)
+        torch.nn.init.uniform_(norm.bias, -0.5, 0.5)
+    noise = videos(2, 16, side, seed=1)
+    whole = backbone({"video": noise[1:]})
+    for frames in (11,) if name == "torchvision/s3d" else (1, 3, 8):
+        short = videos(1, frames, side)
+        alone = build(name, {**info, "frames": frames, "clips": 1}, **options)
+        alone.load_state_dict(backbone.state_dict())
+        wanted = alone({"video": short})
+        filled = torch.cat([torch.cat([short, noise[:1, frames:]], dim=1), noise[1:]])
+        got = backbone({"video": filled.repeat(1, clips, 1, 1, 1), "length": torch.tensor([frames, 16])})
+        torch.testing.assert_close(got.pooled[:1], wanted.pooled, atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(got.pooled[1:], whole.pooled, atol=1e-4, rtol=1e-3)
+        if name != "single-frame":
+            assert not got.padding[1].any()
+            real = got.tokens[0][~got.padding[0]]
+            torch.testing.assert_close(real, wanted.tokens[0].repeat(clips, 1), atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [each for each in WITH_TIME if each[0] not in ("torchvision/s3d", "torchvision/swin3d_t")]
+)
+def test_clips_are_seen_apart_and_averaged(name, options):
+    backbone = build(name, **options)
     one, two = encode(backbone, videos(seed=1)), encode(backbone, videos(seed=2))
     both = encode(backbone, torch.cat([videos(seed=1), videos(seed=2)], dim=1))
     torch.testing.assert_close(both.pooled, (one.pooled + two.pooled) / 2, atol=1e-5, rtol=1e-4)
@@ -200,12 +237,26 @@ def test_the_vit_is_a_token_backbone():
     torch.testing.assert_close(targets, tubelets(backbone.normalized(videos()), 2, 4)[0])
 
 
-def test_the_vit_sees_all_clips_together():
+def test_the_vit_fills_each_clip_up_by_itself():
+    backbone = build("video-vit-small", {**INFO, "frames": 5})
+    first, second = videos(T=5, seed=1), videos(T=5, seed=2)
+    pixels = backbone.targets({"video": torch.cat([first, second], dim=1)})
+    assert backbone.tokenize({"video": torch.cat([first, second], dim=1)}).grid == (6, 8, 8)
+    torch.testing.assert_close(pixels, torch.cat([backbone.targets({"video": each}) for each in (first, second)], dim=1))
+
+
+@torch.no_grad()
+def test_kept_tokens_of_the_vit_see_those_of_their_own_clip_alone():
     backbone = build("video-vit-small")
-    encoded = encode(backbone, torch.cat([videos(seed=1), videos(seed=2)], dim=1))
-    assert encoded.grid == (8, 8, 8)
-    other = encode(backbone, torch.cat([videos(seed=1), videos(seed=3)], dim=1))
-    assert not torch.allclose(encoded.tokens[:, :256], other.tokens[:, :256], atol=1e-4)
+    first, second, other = (videos(seed=seed) for seed in (1, 2, 3))
+    keep = torch.tensor([[3, 300, 50, 511]] * len(first))
+    kept = [
+        backbone.encode(backbone.tokenize({"video": torch.cat([first, each], dim=1)}), keep=keep) for each in (second, other)
+    ]
+    torch.testing.assert_close(kept[0][:, [0, 2]], kept[1][:, [0, 2]])
+    assert not torch.allclose(kept[0][:, [1, 3]], kept[1][:, [1, 3]], atol=1e-3)
+    alone = backbone.encode(backbone.tokenize({"video": first}), keep=keep[:, [0, 2]])
+    torch.testing.assert_close(kept[0][:, [0, 2]], alone, atol=1e-5, rtol=1e-4)
 
 
 def test_sizes_that_do_not_fit_are_refused():

@@ -145,3 +145,44 @@ def test_frame_order_trains_in_all_its_modes(tokens: bool, overrides: dict[str, 
     assert (outputs, parts) == (
         2 if "transformation.mode" in overrides else 12, 4 if "transformation.apart" in overrides else 1,
     )  # fmt: skip
+
+
+def test_videomae_targets_of_grey_videos_hold_no_constant() -> None:
+    """Where ImageNet's offsets of channels are in the targets, most of their energy says which channel a number is of."""
+    task: Any = build(masked.VIDEOMAE, True)
+    noise = torch.randn(4, 16, 1, 16, 16, generator=generator())
+    seen: list[torch.Tensor] = []
+    loss = task.backbone.target_loss
+
+    def spy(prediction: Any, target: Any, index: Any, **options: Any) -> Any:
+        seen.append(target)
+        return loss(prediction, target, index, **options)
+
+    task.backbone.target_loss = spy
+    task({"video": (0.5 + 0.1 * noise).clamp(0, 1).expand(-1, -1, 3, -1, -1)}, generator())
+    (target,) = seen
+    constant = target.mean(dim=(0, 1))
+    assert float(constant.square().sum() / target.square().sum(dim=-1).mean()) < 0.02
+    channels = target.unflatten(-1, (-1, 3))
+    torch.testing.assert_close(channels.mean(dim=-2), torch.zeros_like(channels[..., 0, :]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(channels.var(dim=-2), torch.ones_like(channels[..., 0, :]), atol=1e-2, rtol=0)
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.id)
+def test_every_video_task_trains_on_short_videos_and_sees_nothing_behind_them(spec: Any) -> None:
+    depth = {"predictor_depth": 1} if spec.id == "video/vjepa" else {}
+    length = torch.tensor([3, 5, 16, 13, 1, 8])
+    behind = torch.arange(16) >= length.view(-1, 1)
+    losses = []
+    for fill in (0, 255):
+        task = build(load(spec.target), spec.needs_tokens, None, **depth).eval()
+        filled = videos(6).masked_fill(behind.view(6, 16, 1, 1, 1), fill)
+        output = task({"video": filled, "length": length}, generator(1))
+        output.loss.backward()
+        assert not [name for name, p in task.named_parameters() if p.requires_grad and (p.grad is None or p.grad.isnan().any())]
+        losses.append(output.loss)
+    torch.testing.assert_close(losses[0], losses[1], atol=1e-5, rtol=1e-4)
+    if spec.family == "transformation":
+        output = build(load(spec.target), False)({"video": videos(2), "length": torch.tensor([1, 1])}, generator())
+        assert output.weight is not None
+        assert (output.loss.item(), output.weight.item(), output.metrics["left_out"].item()) == (0, 0, 1)

@@ -191,10 +191,15 @@ def test_pace_is_the_distance_of_the_frames(paces: tuple[int, ...], length: int 
     assert seen.shape == (BATCH, wanted)
     steps = seen.diff(dim=1)
     assert torch.equal(steps, torch.tensor(paces)[label].unsqueeze(1).expand_as(steps))
-    first = seen[:, 0] % 100
-    for number, pace in enumerate(paces):
-        room = 16 - (wanted - 1) * pace
-        assert set(first[label == number].tolist()) == set(range(room)), "the window does not lie anywhere"
+    # Twice the middle: where the highest pace has room around it, and there alike at every pace.
+    middle = (seen[:, 0] + seen[:, -1]) - 2 * 100 * (seen[:, 0] // 100)
+    assert (seen // 100 == seen[:, :1] // 100).all(), "a window crosses from one clip into the next"
+    reach = (wanted - 1) * paces[-1]
+    for number in range(len(paces)):
+        near = middle[label == number]
+        assert near.min() >= reach - 1
+        assert near.max() <= 2 * 15 - reach + 1
+        assert abs(float(near.float().mean()) - 15) < 0.5
     assert torch.bincount(label).tolist() == [BATCH // len(paces)] * len(paces)
 
 
@@ -230,3 +235,55 @@ def test_what_does_not_fit_into_a_clip_is_refused(make: Any, message: str) -> No
 def test_inconsistent_options_are_refused(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def short(real: list[int], frames: int = 16) -> dict[str, torch.Tensor]:
+    """Videos whose frames are numbered, the last real one repeated as the processor does."""
+    length = torch.tensor(real)
+    number = torch.minimum(torch.arange(frames), length.unsqueeze(1) - 1)
+    return {"video": number.float().view(len(real), frames, 1, 1, 1).expand(-1, -1, 3, 2, 2), "length": length}
+
+
+@pytest.mark.parametrize(
+    ("name", "least"), [("arrow-of-time", 2), ("clip-order", 16), ("frame-order", 4), ("playback-speed", 13)]
+)
+def test_short_videos_show_real_frames_alone_or_are_left_out(name: str, least: int) -> None:
+    real = [length for length in range(1, 17) for _ in range(24)]
+    transformation = MAKE[name]({**INFO, "frames": 16})
+    made = transformation(short(real), generator())
+    assert made.weight is not None
+    assert made.weight.tolist() == [float(length >= least) for length in real]
+    shown = made.batch["video"][:, :, 0, 0, 0].reshape(len(real), -1)
+    inside = made.batch.get("length")
+    for number, length in enumerate(real):
+        if made.weight[number]:
+            seen = shown[number] if inside is None else shown[number, : int(inside[number])]
+            assert len(seen.unique()) == len(seen), "a frame comes twice"
+            assert seen.max() < length
+            assert inside is None or len(seen) == length
+
+
+def test_a_short_video_turns_around_within_its_frames() -> None:
+    made = ArrowOfTime(ArrowOfTimeConfig(), {**INFO, "frames": 8})(short([3] * 8 + [8] * 8, 8), generator())
+    seen = made.batch["video"][:, :, 0, 0, 0].long().tolist()
+    assert {tuple(row) for row in seen[:8]} == {(0, 1, 2, 2, 2, 2, 2, 2), (2, 1, 0, 0, 0, 0, 0, 0)}
+    assert {tuple(row) for row in seen[8:]} == {tuple(range(8)), tuple(range(7, -1, -1))}
+    assert made.batch["length"].tolist() == [3] * 8 + [8] * 8
+
+
+def test_the_pace_cannot_be_told_from_when_a_window_lies() -> None:
+    """With windows anywhere they fit, the mean time alone gives the right one of four paces in three cases of four."""
+    seen, label = run(PlaybackSpeed(PlaybackSpeedConfig(), {**INFO, "frames": 32}), clips=1, frames=32)
+    counts = torch.zeros(32, 4)
+    counts.index_put_((seen.float().mean(dim=1).long(), label), torch.tensor(1.0), accumulate=True)
+    assert float(counts.max(dim=1).values.sum()) / len(label) < 0.35
+
+
+def test_frames_lie_as_far_apart_as_a_short_video_allows() -> None:
+    made = FrameOrder(FrameOrderConfig(), {**INFO, "frames": 16})(short([7] * 400 + [16] * 400), generator())
+    steps = made.batch["video"][:, :, 0, 0, 0].sort(dim=1).values.diff(dim=1)[:, 0]
+    assert set(steps[:400].tolist()) == {1, 2}
+    assert set(steps[400:].tolist()) == {3, 4, 5}
+    fixed = FrameOrder(FrameOrderConfig(spacing=(2, 3)), {**INFO, "frames": 16})(short([4, 7, 8, 16]), generator())
+    assert fixed.weight is not None
+    assert fixed.weight.tolist() == [0, 1, 1, 1]

@@ -14,7 +14,7 @@ from selfsup.images.pipeline import ViewOptions, draw, make_view
 from selfsup.tasks import Views, ViewsRecipe
 from selfsup.types import Batch, Info
 from selfsup_video.augmentations.windows import Interval, draw_places
-from selfsup_video.clips import clip_shape, take_frames, window_index
+from selfsup_video.clips import Window, clip_shape, real_frames, take_frames, window_index
 from selfsup_video.sizes import local_size_for, window_for
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -81,8 +81,9 @@ class VideoViewsConfig(Config):
 class VideoViews(Views):
     """Random views of a batch of videos, on its device, each sample with its own parameters, all frames of a view alike.
 
-    A view holds ``video`` (float32 [B, L, 3, S, S] in 0..1) and ``crop`` (see :class:`selfsup.tasks.Views`; axes time, y, x).
-    Blur hits a fixed number of samples in a batch (each sample with the stated probability).
+    A window lies among the real frames of a clip. A view holds ``video`` (float32 [B, L, 3, S, S] in 0..1), ``crop`` (see
+    :class:`selfsup.tasks.Views`; axes time, y, x), and of videos shorter than a clip ``length`` ([B] long), the frames of the
+    view that are real. Blur hits a fixed number of samples in a batch (each sample with the stated probability).
     """
 
     def __init__(self, config: VideoViewsConfig, info: Info) -> None:
@@ -103,13 +104,14 @@ class VideoViews(Views):
         n, total = int(video.shape[0]), int(video.shape[1])
         clips, frames = clip_shape(video, self.info)
         clip, place = draw_places(n, len(self.views), clips, self.config.interval, generator, video.device)
-        made = []
+        made, real = [], real_frames(batch)
         for number, (length, options) in enumerate(self.views):
-            index = window_index(
+            window = window_index(
                 n, clips, frames, length, generator,
-                spacing=self.config.spacing, place=place[number], clip=clip[number], device=video.device,
+                spacing=self.config.spacing, place=place[number], clip=clip[number], real=real,
+                device=video.device,
             )  # fmt: skip
-            made.append(_view(video, index, length * self.config.spacing / total, options, generator))
+            made.append(_view(video, window, length * self.config.spacing / total, options, generator))
         return made
 
 
@@ -130,14 +132,17 @@ def _options(config: VideoViewsConfig, size: int, scale: Range, blurred: bool) -
     )
 
 
-def _view(video: Tensor, index: Tensor, duration: float, options: ViewOptions, generator: torch.Generator | None) -> Batch:
-    """One view of the frames at ``index`` ([B, L]), which last ``duration`` (1: all T frames)."""
+def _view(video: Tensor, window: Window, duration: float, options: ViewOptions, generator: torch.Generator | None) -> Batch:
+    """One view of the frames of a window, which last ``duration`` (1: all T frames)."""
+    index = window.places
     shape = (int(video.shape[3]), int(video.shape[4]))
     drawn = draw(options, video.shape[0], shape, generator, video.device)
     view = make_view(take_frames(video, index).transpose(1, 2), options, drawn)
     start = index[:, :1] / video.shape[1]
     time = torch.stack([start, torch.full_like(start, duration)], dim=2)
-    return {"video": view.transpose(1, 2), "crop": torch.cat([time, box_locations(drawn.boxes, shape, drawn.flip)], dim=1)}
+    crop = torch.cat([time, box_locations(drawn.boxes, shape, drawn.flip)], dim=1)
+    made = {"video": view.transpose(1, 2), "crop": crop}
+    return made if window.real is None else {**made, "length": window.real}
 
 
 def build_views(config: VideoViewsConfig, info: Info) -> VideoViews:

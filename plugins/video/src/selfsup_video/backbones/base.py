@@ -6,18 +6,21 @@ from abc import abstractmethod
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from selfsup.backbones import Backbone, Encoded
+from selfsup.backbones import Backbone, Encoded, mean_over_tokens
 from selfsup.types import Batch, Info
-from selfsup_video.clips import clip_shape
+from selfsup_video.clips import clip_shape, is_padding, real_frames, take_frames
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class VideoBackbone(Backbone):
-    """A network for batches ``{"video": [B, T, 3, H, W]}``, uint8 or float in 0..1.
+    """A network for batches ``{"video": [B, T, 3, H, W]}``, uint8 or float in 0..1, and ``length`` ([B] long) of short videos.
+
+    The embedding of several clips is the mean of theirs, and no clip sees another. What lies behind the ``length`` real frames
+    of each changes nothing in evaluation mode.
 
     Args:
         info: of the processor.
@@ -41,19 +44,69 @@ class VideoBackbone(Backbone):
             return (video.to(self._mean.dtype) - self._mean * 255.0).div_(self._std * 255.0)
         return (video.to(self._mean.dtype) - self._mean).div_(self._std)
 
+    def middle_frame(self, batch: Batch) -> Tensor:
+        """[B, 1, 3, H, W], the middle one of the real frames of the middle clip."""
+        video, real = batch["video"], real_frames(batch)
+        clips, frames = clip_shape(video, self.info)
+        first = clips // 2 * frames
+        if real is None:
+            middle = first + frames // 2
+            return video[:, middle : middle + 1]
+        return take_frames(video, (first + real.clamp(max=frames) // 2).unsqueeze(1))
+
 
 class ConvBackbone(VideoBackbone):
-    """A network whose feature map is pooled. It sees each clip apart; the embedding of a video is the mean over its clips."""
+    """A network whose feature map is pooled. It sees each clip apart; the embedding of a video is the mean over its clips.
+
+    Behind the real frames of a short clip every map is zero before whatever mixes times, as it is behind a whole one by the
+    padding of convolutions: so a short clip is seen as it is without anything behind it.
+    """
+
+    _real: dict[int, Tensor]
 
     def forward(self, batch: Batch) -> Encoded:
         """The tokens are the places of the feature maps, those of later clips behind those of earlier ones along time."""
-        video = batch["video"]
+        video, real = batch["video"], real_frames(batch)
         clips, frames = clip_shape(video, self.info)
-        features = self.features(self.normalized(video.reshape(-1, frames, *video.shape[2:])).transpose(1, 2))
+        real = None if real is None else real.clamp(max=frames).repeat_interleave(clips)
+        pixels = self.normalized(video.reshape(-1, frames, *video.shape[2:])).transpose(1, 2)
+        self._real = {} if real is None else {frames: real}
+        features = self.features(pixels)
         t, h, w = features.shape[2:]
         tokens = features.flatten(2).transpose(1, 2).reshape(video.shape[0], clips * t * h * w, -1)
-        return Encoded(tokens.mean(dim=1), tokens, (clips * t, h, w))
+        padding = None
+        if real is not None:
+            padding = is_padding(self._real[t], t).repeat_interleave(h * w, dim=1).view(video.shape[0], -1)
+        self._real = {}
+        return Encoded(mean_over_tokens(tokens, padding), tokens, (clips * t, h, w), padding)
+
+    def watch_time(self) -> None:
+        """Let all convolutions and maxima see zeros behind the real frames; called once, at the end of ``__init__``."""
+        self._real = {}
+        for module in self.modules():
+            if isinstance(module, nn.Conv3d | nn.MaxPool3d):
+                module.register_forward_pre_hook(self._hide)
+                module.register_forward_hook(self._follow)
+
+    def _hide(self, module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor] | None:
+        """Zeros behind the real frames of [b, C, t, h, w], which is what follows a ReLU at the least."""
+        (x,) = inputs
+        if x.shape[2] not in self._real:
+            return None
+        return (x.masked_fill(is_padding(self._real[x.shape[2]], x.shape[2])[:, None, :, None, None], 0),)
+
+    def _follow(self, module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        """Note how many of the times of an output are of real frames."""
+        before, after = inputs[0].shape[2], output.shape[2]
+        if before in self._real and before != after:
+            kernel, stride, padding = (_along_time(getattr(module, name)) for name in ("kernel_size", "stride", "padding"))
+            shown = (self._real[before] + 2 * padding - kernel).div(stride, rounding_mode="floor") + 1
+            self._real[after] = shown.clamp(min=1)
 
     @abstractmethod
     def features(self, video: Tensor) -> Tensor:
         """The feature map [b, D, t, h, w] of normalised clips [b, 3, n, H, W]."""
+
+
+def _along_time(value: int | tuple[int, ...]) -> int:
+    return value if isinstance(value, int) else value[0]

@@ -10,7 +10,6 @@ from selfsup.backbones import BackboneRecipe, Encoded
 from selfsup.config import Config
 from selfsup.types import Batch, Info
 from selfsup_video.backbones.base import ConvBackbone
-from selfsup_video.clips import clip_shape
 
 
 class SmallConvConfig(Config):
@@ -56,6 +55,7 @@ class SmallConv(ConvBackbone):
         for module in self.modules():
             if isinstance(module, nn.Conv3d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        self.watch_time()
 
     def features(self, video: Tensor) -> Tensor:
         """[b, D, t, h, w]."""
@@ -92,10 +92,7 @@ class SingleFrame(SmallConv):
 
     def forward(self, batch: Batch) -> Encoded:
         """Encode the middle frame."""
-        video = batch["video"]
-        clips, frames = clip_shape(video, self.info)
-        middle = clips // 2 * frames + frames // 2
-        return super().forward({"video": video[:, middle : middle + 1]})
+        return super().forward({"video": self.middle_frame(batch)})
 
 
 def build_small_conv(config: SmallConvConfig, info: Info) -> SmallConv:

@@ -10,13 +10,13 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from selfsup.backbones import BackboneRecipe, Encoded
+from selfsup.backbones import BackboneRecipe, Encoded, mean_over_tokens
 from selfsup.backbones.weights import load_weights
 from selfsup.config import Config
 from selfsup.errors import ConfigError, UnknownIdError
 from selfsup.types import Batch, Info
 from selfsup_video.backbones.base import IMAGENET_MEAN, IMAGENET_STD, VideoBackbone
-from selfsup_video.clips import clip_shape
+from selfsup_video.clips import changes, clip_shape, is_padding, real_frames
 
 
 class FramesConfig(Config):
@@ -57,23 +57,23 @@ class FramesBackbone(VideoBackbone):
 
     def forward(self, batch: Batch) -> Encoded:
         """Encode the frames, pool each as timm's head does, then over time."""
-        video = batch["video"]
+        video, real = batch["video"], real_frames(batch)
         if self.seen == "middle":
-            clips, frames = clip_shape(video, self.info)
-            middle = clips // 2 * frames + frames // 2
-            video = video[:, middle : middle + 1]
+            video, real = self.middle_frame(batch), None
         B, T = video.shape[:2]
+        clips, frames = clip_shape(video, self.info)
+        padding = None if real is None else is_padding(real.clamp(max=frames), frames).repeat(1, clips)
         features: Tensor = self.model.forward_features(self.normalized(video.flatten(0, 1)))  # type: ignore[operator]  # timm
         each: Tensor = self.model.forward_head(features, pre_logits=True)  # type: ignore[operator]  # timm: a method
         each = each.view(B, T, -1)
-        pooled = each.mean(dim=1)
+        pooled = mean_over_tokens(each, padding)
         if self.pool == "mean-difference":
-            change = (each[:, 1:] - each[:, :-1]).abs().mean(dim=1) if T > 1 else torch.zeros_like(pooled)
-            pooled = torch.cat([pooled, change], dim=1)
+            pooled = torch.cat([pooled, mean_over_tokens(*changes(each, clips, padding))], dim=1)
         if not self._has_tokens:
             return Encoded(pooled)
         places, grid = self._places(features)
-        return Encoded(pooled, places.reshape(B, T * places.shape[1], -1), (T, *grid))
+        padding = None if padding is None else padding.repeat_interleave(places.shape[1], dim=1)
+        return Encoded(pooled, places.reshape(B, T * places.shape[1], -1), (T, *grid), padding)
 
     def _places(self, features: Tensor) -> tuple[Tensor, tuple[int, ...]]:
         """The feature maps of single frames as [b, places, D], and their lattice."""

@@ -6,6 +6,7 @@ import difflib
 from pathlib import Path
 from typing import Any
 
+import torch
 import torchvision.models.video as library
 from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights, list_models
@@ -40,6 +41,7 @@ class TorchvisionBackbone(ConvBackbone):
         super().__init__(info, KINETICS_MEAN, KINETICS_STD)
         self.model = model
         self.embed_dim = embed_dim
+        self.watch_time()
 
     def features(self, video: Tensor) -> Tensor:
         """[b, D, t, h, w]."""
@@ -53,8 +55,26 @@ class TorchvisionBackbone(ConvBackbone):
         if isinstance(model, library.S3D):
             s3d: Tensor = model.features(video)
             return s3d
-        swin: Tensor = model.norm(model.features(model.pos_drop(model.patch_embed(video))))
-        return swin.permute(0, 4, 1, 2, 3)
+        return self._swin(model, video)
+
+    def _swin(self, model: Any, video: Tensor) -> Tensor:
+        """The windows of its attention have no mask: clips of each length are seen apart, which waits for the device once."""
+        real = self._real.get(video.shape[2])
+        if real is None:
+            swin: Tensor = model.norm(model.features(model.pos_drop(model.patch_embed(video))))
+            return swin.permute(0, 4, 1, 2, 3)
+        self._real = {}
+        shown = torch.zeros_like(real)
+        maps: Tensor | None = None
+        for length in sorted(set(real.tolist()), reverse=True):
+            chosen = real == length
+            seen = self._swin(model, video[chosen][:, :, :length])
+            shown[chosen] = seen.shape[2]
+            maps = seen.new_zeros(len(real), seen.shape[1], -(-video.shape[2] // 2), *seen.shape[3:]) if maps is None else maps
+            maps[chosen, :, : seen.shape[2]] = seen
+        assert maps is not None
+        self._real = {maps.shape[2]: shown}
+        return maps
 
 
 def build_torchvision(config: TorchvisionConfig, info: Info) -> TorchvisionBackbone:

@@ -8,13 +8,22 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from selfsup.backbones import BackboneRecipe, Encoded, Finetuning, TokenBackbone, Tokens, vision_transformer_finetuning
+from selfsup.backbones import (
+    BackboneRecipe,
+    Encoded,
+    Finetuning,
+    TokenBackbone,
+    Tokens,
+    mean_over_tokens,
+    vision_transformer_finetuning,
+)
 from selfsup.config import Config
 from selfsup.errors import ConfigError
 from selfsup.tasks.masking import gather_tokens
 from selfsup.tasks.transformer import Transformer, lattice_positions
 from selfsup.types import Batch, Info
 from selfsup_video.backbones.base import VideoBackbone
+from selfsup_video.clips import clip_shape, is_padding, real_frames, take_frames
 from selfsup_video.sizes import patch_size_for
 
 
@@ -37,11 +46,14 @@ class VideoViT(VideoBackbone, TokenBackbone):
     """Joint space-time attention over tubelets, mean pooled (ViT-S of VideoMAE, Tong et al. 2022, arXiv:2203.12602, smaller).
 
     Positions are fixed sines and cosines on the lattice (time, y, x), so that any length and size will do; a length that the
-    tubelet does not divide is filled up with its last frame. Of several clips all tubelets see each other. The targets of
-    masked modelling are the normalised pixels of each tubelet, P = tubelet * patch * patch * 3.
+    tubelet does not divide is filled up with its last frame. Each clip is seen apart and filled up by itself, and the embedding
+    is the mean over clips. Tubelets without a real frame are padding. The targets of masked modelling are the pixels of each
+    tubelet, P = tubelet * patch * patch * 3. Where a task normalises them, each channel is for itself, as in the authors' code
+    of VideoMAE: together, three channels of different offsets would for the most part tell which channel a number is of.
     """
 
     target_kind: ClassVar[Literal["continuous", "categorical"]] = "continuous"
+    target_channels = 3
 
     def __init__(self, config: VideoViTConfig, info: Info) -> None:
         super().__init__(info)
@@ -60,10 +72,10 @@ class VideoViT(VideoBackbone, TokenBackbone):
         nn.init.zeros_(self.embedding.bias)
 
     def forward(self, batch: Batch) -> Encoded:
-        """The mean of all tokens."""
+        """The mean of all real tokens."""
         tokens = self.tokenize(batch)
         encoded = self.encode(tokens)
-        return Encoded(encoded.mean(dim=1), encoded, tokens.grid)
+        return Encoded(mean_over_tokens(encoded, tokens.padding), encoded, tokens.grid, tokens.padding)
 
     def input_projection(self) -> list[nn.Parameter]:
         """Of the tubelets."""
@@ -77,13 +89,25 @@ class VideoViT(VideoBackbone, TokenBackbone):
         """
         pixels, grid = self._tubelets(batch)
         embeddings = self.embedding(pixels)
-        positions = lattice_positions(grid, self.embed_dim, embeddings.device).unsqueeze(0)
-        return Tokens(embeddings, positions, grid)
+        clips = self._clips(grid)
+        one = (grid[0] // clips, *grid[1:])
+        positions = lattice_positions(one, self.embed_dim, embeddings.device).repeat(clips, 1).unsqueeze(0)
+        real = real_frames(batch)
+        if real is None:
+            return Tokens(embeddings, positions, grid)
+        shown = -(real.clamp(max=one[0] * self.tubelet).neg().div(self.tubelet, rounding_mode="floor"))
+        padding = is_padding(shown, one[0]).repeat(1, clips).repeat_interleave(one[1] * one[2], dim=1)
+        return Tokens(embeddings, positions, grid, padding)
 
     def encode(self, tokens: Tokens, *, keep: Tensor | None = None) -> Tensor:
-        """Mix all tokens, or only those of ``keep``."""
-        x = tokens.embeddings + tokens.positions
-        out: Tensor = self.transformer(x if keep is None else gather_tokens(x, keep))
+        """Mix all tokens of each clip, or only those of ``keep``."""
+        if keep is None:
+            return self.layer_outputs(tokens)[-1]
+        x, padding = tokens.embeddings + tokens.positions, tokens.padding
+        clips = self._clips(tokens.grid)
+        padding = None if padding is None else gather_tokens(padding, keep)
+        group = None if clips == 1 else keep.div(x.shape[1] // clips, rounding_mode="floor")
+        out: Tensor = self.transformer(gather_tokens(x, keep), padding, None, group)
         return out
 
     def blocks(self) -> list[nn.Module]:
@@ -97,7 +121,16 @@ class VideoViT(VideoBackbone, TokenBackbone):
 
     def layer_outputs(self, tokens: Tokens) -> list[Tensor]:
         """The output of each block, the last one normalised."""
-        return self.transformer.layers(tokens.embeddings + tokens.positions)
+        clips = self._clips(tokens.grid)
+        x, padding = (tokens.embeddings + tokens.positions), tokens.padding
+        apart = x.reshape(x.shape[0] * clips, -1, x.shape[2])
+        padding = None if padding is None else padding.reshape(len(apart), -1)
+        return [each.view(x.shape) for each in self.transformer.layers(apart, padding)]
+
+    def _clips(self, grid: tuple[int, ...]) -> int:
+        """Clips that tokens on a lattice are of."""
+        one = -(-int(self.info["frames"]) // self.tubelet)
+        return grid[0] // one if grid[0] > one and grid[0] % one == 0 else 1
 
     def targets(self, batch: Batch) -> Tensor:
         """[B, N, P]: each tubelet's normalised pixels, as (frame, row, column, channel)."""
@@ -112,7 +145,16 @@ class VideoViT(VideoBackbone, TokenBackbone):
                 f"frames of {height}x{width} pixels cannot be cut into tubelets of {self.patch_size}: choose sizes "
                 "(processor.image_size, views.global_size, views.local_size) that it divides, or another backbone.patch_size."
             )
-        return tubelets(self.normalized(video), self.tubelet, self.patch_size)
+        clips, frames = clip_shape(video, self.info)
+        real = real_frames(batch)
+        apart = video.reshape(-1, frames, *video.shape[2:])
+        if real is not None:
+            # A tubelet that is real in part is filled up as the last one of any clip is.
+            last = real.clamp(max=frames).repeat_interleave(clips).unsqueeze(1) - 1
+            apart = take_frames(apart, torch.arange(frames, device=video.device).clamp(max=last))
+        apart = self.normalized(apart)
+        pixels, (t, y, x) = tubelets(apart, self.tubelet, self.patch_size)
+        return pixels.view(video.shape[0], -1, self.target_dim), (clips * t, y, x)
 
 
 def tubelets(video: Tensor, length: int, size: int) -> tuple[Tensor, tuple[int, int, int]]:

@@ -13,6 +13,7 @@ from selfsup.config import Config
 from selfsup.images.pipeline import to_float
 from selfsup.tasks import Corrupted, Corruption, CorruptionRecipe, Term
 from selfsup.types import Batch, Info
+from selfsup_video.clips import clip_shape, is_padding, real_frames
 from selfsup_video.corruptions.decoder import VideoDecoder
 
 
@@ -36,22 +37,29 @@ class Noise(Corruption):
 
     def forward(self, batch: Batch, generator: torch.Generator | None) -> Corrupted:
         """The target is the clean video [B, T, 3, S, S] in 0..1. Pixels are spoiled in all their channels at once."""
-        clean = to_float(batch["video"])
+        clean, real = to_float(batch["video"]), real_frames(batch)
+        clips, frames = clip_shape(clean, self.info)
+        weight = None if real is None else (~is_padding(real.clamp(max=frames), frames).repeat(1, clips)).float()
         device, amount = clean.device, self.config.amount
         if self.config.kind == "gaussian":
-            return Corrupted({"video": clean + amount * torch.randn(clean.shape, generator=generator, device=device)}, clean)
+            noisy = clean + amount * torch.randn(clean.shape, generator=generator, device=device)
+            return Corrupted({**batch, "video": noisy}, clean, weight)
         B, T, _, height, width = clean.shape
         shape = (B, T, 1, height, width) if self.config.kind == "masking" else (B, T, 1, 1, 1)
         spoiled = torch.rand(shape, generator=generator, device=device) < amount
-        return Corrupted({"video": clean.masked_fill(spoiled, 0.0)}, clean)
+        return Corrupted({**batch, "video": clean.masked_fill(spoiled, 0.0)}, clean, weight)
 
     def build_decoder(self, backbone: Backbone) -> nn.Module:
         """From the feature map to a video."""
         return VideoDecoder(backbone, self.info, self.config.decoder_width)
 
     def loss(self, prediction: Tensor, corrupted: Corrupted) -> Term:
-        """Mean squared error, in float32."""
-        return Term((prediction.float() - corrupted.target).square().mean())
+        """Mean squared error over the real frames, in float32."""
+        error = (prediction.float() - corrupted.target).square()
+        if corrupted.weight is None:
+            return Term(error.mean())
+        frames = corrupted.weight.sum()
+        return Term((error.mean(dim=(2, 3, 4)) * corrupted.weight).sum() / frames.clamp(min=1), frames)
 
 
 def build_noise(config: NoiseConfig, info: Info) -> Noise:

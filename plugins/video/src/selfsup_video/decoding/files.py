@@ -69,22 +69,33 @@ def decode_file(
         )
     if not timeline.marks:
         raise BadRowError("the video holds no frame")
-    wanted = choose(len(timeline.marks))
+    marks = timeline.marks
+    while True:
+        video, done, seen = _decoded(source, size, timeline, [marks[index] for index in choose(len(marks))])
+        if done == len(video):
+            return video
+        # The decoder kept frames back, or the file ends early: what there is of it is a shorter video.
+        if not 0 < seen < len(marks):
+            raise BadRowError("the video holds no frame that can be decoded")
+        marks = marks[:seen]
+
+
+def _decoded(
+    source: str | io.BytesIO, size: int, timeline: _Timeline, wanted: list[int]
+) -> tuple[np.ndarray[Any, np.dtype[np.uint8]], int, int]:
+    """The frames of the wanted marks, how many of these were found, and how many frames the video has up to the last seen."""
     video = np.empty((len(wanted), 3, size, size), dtype=np.uint8)
-    done, reformatter = 0, VideoReformatter()
+    done, seen, reformatter = 0, 0, VideoReformatter()
     with _opened(source) as (container, stream):
-        for mark, frame in _frames(container, stream, timeline, [timeline.marks[index] for index in wanted]):
-            first = done
-            while done < len(wanted) and timeline.marks[wanted[done]] <= mark:
+        for mark, frame in _frames(container, stream, timeline, wanted):
+            first, seen = done, max(seen, bisect_right(timeline.marks, mark))
+            while done < len(wanted) and wanted[done] <= mark:
                 done += 1
             if done > first:
                 video[first:done] = _square(frame, stream, size, reformatter)
             if done == len(wanted):
                 break
-    if not done:
-        raise BadRowError("the video holds no frame that can be decoded")
-    video[done:] = video[done - 1]  # the decoder kept some of the last frames back
-    return video
+    return video, done, seen
 
 
 def file_shorter_side(source: str | io.BytesIO) -> int:

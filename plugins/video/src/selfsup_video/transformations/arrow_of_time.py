@@ -9,7 +9,7 @@ from selfsup.config import Config
 from selfsup.tasks import Transformation, Transformed
 from selfsup.tasks.transformation import balanced_labels
 from selfsup.types import Batch, Info
-from selfsup_video.clips import clip_shape, random_window
+from selfsup_video.clips import clip_shape, random_window, real_frames
 
 
 class ArrowOfTimeConfig(Config):
@@ -24,6 +24,7 @@ class ArrowOfTime(Transformation):
 
     A window runs forwards (label 0) or backwards (1), each in one half of a batch. The paper sees optical flow, with black
     borders cut off and camera motion taken out, which give the direction of some films away; here pixels are seen as they are.
+    A video of fewer frames than ``length`` is seen whole; one of a single frame is left out.
     """
 
     kind = "class"
@@ -37,7 +38,14 @@ class ArrowOfTime(Transformation):
         """[B, T, 3, S, S] to [B, length, 3, S, S]."""
         video = batch["video"]
         length = self.length or clip_shape(video, self.info)[1]
-        window = random_window(video, self.info, length, generator)
+        window = random_window(video, self.info, length, generator, real=real_frames(batch))
         label = balanced_labels(video.shape[0], 2, generator, video.device)
-        backwards = (label == 1).view(-1, 1, 1, 1, 1)
-        return Transformed({"video": torch.where(backwards, window.flip(1), window)}, label)
+        backwards = (label == 1).unsqueeze(1)
+        if window.real is None:
+            index = torch.where(backwards, window.places.flip(1), window.places)
+            return Transformed(window._replace(places=index).of(video), label)
+        # The real frames turn around among themselves; what fills the window up stays behind them.
+        last = window.real.unsqueeze(1) - 1
+        place = torch.arange(length, device=video.device).clamp(max=last)
+        index = window.places.gather(1, torch.where(backwards, last - place, place))
+        return Transformed(window._replace(places=index).of(video), label, (window.real > 1).float())

@@ -11,7 +11,7 @@ from selfsup.errors import ConfigError
 from selfsup.tasks import Transformation, Transformed
 from selfsup.tasks.transformation import balanced_labels
 from selfsup.types import Batch, Info
-from selfsup_video.clips import clip_shape, take_frames, window_index
+from selfsup_video.clips import clip_shape, real_frames, take_frames, window_index
 from selfsup_video.transformations.orders import all_orders
 
 
@@ -31,7 +31,7 @@ class ClipOrder(Transformation):
 
     Consecutive clips of one length with gaps between them are shuffled, encoded apart, and their order is told from all
     embeddings together. The label is the number of the order in :attr:`orders`. The paper's head compares the embeddings in
-    pairs first; here they are joined.
+    pairs first; here they are joined. A video that all clips and gaps do not fit into is left out.
 
     Raises:
         ConfigError: the clips do not fit into those of the processor.
@@ -56,12 +56,14 @@ class ClipOrder(Transformation):
         clips, frames = clip_shape(video, self.info)
         length, gap = self.sizes(frames)
         span = n * length + (n - 1) * gap
-        window = window_index(B, clips, frames, span, generator, device=device)
+        real = real_frames(batch)
+        window = window_index(B, clips, frames, span, generator, real=real, device=device)
         label = balanced_labels(B, self.n_outputs, generator, device)
         start = self.orders[label] * (length + gap)
         place = start.unsqueeze(2) + torch.arange(length, device=device)
-        index = window.gather(1, place.flatten(1))
-        return Transformed({"video": take_frames(video, index).reshape(B * n, length, *video.shape[2:])}, label)
+        index = window.places.gather(1, place.flatten(1))
+        seen = take_frames(video, index).reshape(B * n, length, *video.shape[2:])
+        return Transformed({"video": seen}, label, None if real is None else (real >= span).float())
 
     def sizes(self, frames: int) -> tuple[int, int]:
         """Frames of a clip and of a gap, where the processor's clips have ``frames``.

@@ -13,7 +13,7 @@ from selfsup.errors import ConfigError
 from selfsup.tasks import Transformation, Transformed
 from selfsup.tasks.transformation import balanced_labels
 from selfsup.types import Batch, Info
-from selfsup_video.clips import clip_shape, take_frames, window_index
+from selfsup_video.clips import clip_shape, real_frames, take_frames, window_index
 from selfsup_video.transformations.orders import all_orders
 
 
@@ -25,7 +25,10 @@ class FrameOrderConfig(Config):
     frames: int = Field(4, ge=2, le=6)
     """Frames that are seen; 4 in Lee et al., 3 in Misra et al."""
     spacing: tuple[int, int] | None = None
-    """Least and largest distance of neighbours, in kept frames; None: from half of the largest that fits to that."""
+    """Least and largest distance of neighbours, in kept frames; None: from half of the largest that fits to that.
+
+    In a video of fewer frames than a clip, neighbours are as near as they must be; one that they do not fit into is left out.
+    """
     symmetric: bool = True
     """Whether an order and its reverse are one, as in both papers: many motions could go either way."""
     apart: bool = False
@@ -75,15 +78,24 @@ class FrameOrder(Transformation):
         B, device = video.shape[0], video.device
         clips, frames = clip_shape(video, self.info)
         least, largest = self.spacings(frames)
+        real = real_frames(batch)
         spacing = torch.randint(least, largest + 1, (B,), generator=generator, device=device)
-        window = window_index(B, clips, frames, self.drawn, generator, spacing=spacing, device=device)
+        if real is not None:
+            # As far apart as the frames allow, or within the shorter video's own range.
+            fits = (real - 1).div(self.drawn - 1, rounding_mode="floor")
+            nearest = least if self.config.spacing else (fits + 1).div(2, rounding_mode="floor")
+            weight = (fits >= (least if self.config.spacing else 1)).float()
+            own = torch.rand(B, generator=generator, device=device) * (fits - nearest + 1).clamp(min=1)
+            spacing = torch.where(fits < largest, (nearest + own.long()).clamp(min=1), spacing)
+        window = window_index(B, clips, frames, self.drawn, generator, spacing=spacing, real=real, device=device)
         label = balanced_labels(B, self.n_outputs, generator, device)
         order = self._verified(label, generator) if self.verifies else self.orders[label]
         if self.config.symmetric:
             backwards = torch.rand((B, 1), generator=generator, device=device) < 0.5
             order = torch.where(backwards, order.flip(1), order)
-        seen = take_frames(video, window.gather(1, order))
-        return Transformed({"video": seen.flatten(0, 1).unsqueeze(1) if self.config.apart else seen}, label)
+        seen = take_frames(video, window.places.gather(1, order))
+        seen = seen.flatten(0, 1).unsqueeze(1) if self.config.apart else seen
+        return Transformed({"video": seen}, label, None if real is None else weight)
 
     def _verified(self, label: Tensor, generator: torch.Generator | None) -> Tensor:
         """[B, frames] long: which of the drawn frames are seen."""

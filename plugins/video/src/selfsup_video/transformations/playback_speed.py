@@ -6,13 +6,14 @@ from typing import Annotated, Self
 
 import torch
 from pydantic import Field, model_validator
+from torch import Tensor
 
 from selfsup.config import Config
 from selfsup.errors import ConfigError
 from selfsup.tasks import Transformation, Transformed
 from selfsup.tasks.transformation import balanced_labels
 from selfsup.types import Batch, Info
-from selfsup_video.clips import clip_shape, random_window
+from selfsup_video.clips import clip_shape, real_frames, take_frames
 
 
 class PlaybackSpeedConfig(Config):
@@ -34,8 +35,10 @@ class PlaybackSpeed(Transformation):
     """Pace prediction (Wang et al. 2020, arXiv:2008.05861, section 3.1), and SpeedNet with two speeds (Benaim et al. 2020,
     arXiv:2004.06130).
 
-    Every sample is seen for the same number of frames, at one of the speeds. The first frame is anywhere in the clip that
-    leaves room for all. The paper adds a contrastive loss between paces of one video, which is not here.
+    Every sample is seen for the same number of frames, at one of the speeds. The middle of what is seen is drawn from where the
+    highest speed has room around it, whatever the speed is: a first frame that is anywhere a window fits would tell a slow one
+    by where it lies (the paper has videos of ten seconds, in which that tells little). A video that the highest speed has no
+    room in is left out. The paper adds a contrastive loss between paces of one video, which is not here.
 
     Raises:
         ConfigError: a clip is too short for the highest speed.
@@ -54,10 +57,32 @@ class PlaybackSpeed(Transformation):
     def forward(self, batch: Batch, generator: torch.Generator | None) -> Transformed:
         """[B, T, 3, S, S] to [B, length, 3, S, S]; the label is the place of the speed in ``paces``."""
         video = batch["video"]
-        length = self._frames_for(clip_shape(video, self.info)[1])
-        label = balanced_labels(video.shape[0], self.n_outputs, generator, video.device)
-        window = random_window(video, self.info, length, generator, spacing=self.paces[label])
-        return Transformed({"video": window}, label)
+        B, device = video.shape[0], video.device
+        clips, frames = clip_shape(video, self.info)
+        length = self._frames_for(frames)
+        label = balanced_labels(B, self.n_outputs, generator, device)
+        real = real_frames(batch)
+        index = self._windows(label, length, frames if real is None else real.clamp(max=frames), generator)
+        clip = torch.randint(clips, (B, 1), generator=generator, device=device)
+        seen = take_frames(video, clip * frames + index.clamp(0, frames - 1))
+        weight = None if real is None else (real > (length - 1) * self.highest).float()
+        return Transformed({"video": seen}, label, weight)
+
+    def _windows(self, label: Tensor, length: int, frames: int | Tensor, generator: torch.Generator | None) -> Tensor:
+        """[B, length] long, places in a clip of ``frames`` (of all, or [B] long), alike around one middle at every speed.
+
+        Where a window of odd width has no frame in its middle, it lies half a frame earlier or later, either as often.
+        """
+        B, device = len(label), label.device
+        # Twice the middle, in half frames, so that all is whole numbers.
+        reach = (length - 1) * self.highest
+        room = torch.as_tensor(frames, device=device) - 1 - reach
+        drawn = (torch.rand(B, generator=generator, device=device) * (room + 1)).long().clamp(min=0)
+        middle = 2 * torch.minimum(drawn, room.clamp(min=0)) + reach
+        pace = self.paces[label]
+        half = (torch.rand(B, generator=generator, device=device) < 0.5).long()
+        start = (middle - (length - 1) * pace + half).div(2, rounding_mode="floor")
+        return start.unsqueeze(1) + torch.arange(length, device=device) * pace.unsqueeze(1)
 
     def _frames_for(self, frames: int) -> int:
         """Frames that are seen of a clip of ``frames``."""

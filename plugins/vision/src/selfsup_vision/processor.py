@@ -112,7 +112,9 @@ class ImageProcessor(SquareProcessor):
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over what :meth:`fitted` gave."""
         super().restore(state)
-        self._kept_side, self._aspects = int(state["kept_side"]), bool(state["keeps_aspects"])
+        # Files from before images were kept whole do not have them: those encoders saw the centre square alone.
+        self._kept_side = int(state.get("kept_side", self.image_size))
+        self._aspects = bool(state.get("keeps_aspects", False))
 
     def info(self) -> Info:
         """``image_size`` and ``channels``."""

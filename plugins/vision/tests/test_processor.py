@@ -301,3 +301,11 @@ def test_a_run_on_photos_of_unlike_shape(tmp_path: Path, monkeypatch: pytest.Mon
     )  # fmt: skip
     assert record.metrics["accuracy"] > 0.8
     assert len(seen) > trained
+
+
+def test_a_file_from_before_images_were_kept_whole_is_read() -> None:
+    processor = ImageProcessor(ImageProcessorConfig(image_size=16)).fit([_row(20, 30)])
+    older = {key: value for key, value in processor.fitted().items() if key not in ("kept_side", "keeps_aspects")}
+    again = ImageProcessor(ImageProcessorConfig(image_size=16))
+    again.restore(older)
+    assert (again.kept_side, again.keeps_aspects) == (16, False)

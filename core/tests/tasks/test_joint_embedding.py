@@ -427,7 +427,7 @@ def test_moco_splits_batch_norm_and_shuffles_its_keys(splits):
     task(series(), seeded())
     generator = seeded()
     query_view, key_view = task.views(series(), generator)
-    order = torch.rand(BATCH, generator=generator).argsort() if splits == 2 else torch.arange(BATCH)
+    order = torch.randperm(BATCH, generator=generator) if splits == 2 else torch.arange(BATCH)
 
     def groups(x):
         linear = [task.backbone.layer(part.mean(dim=1)) for part in x.chunk(splits)]

@@ -77,7 +77,7 @@ def embed_shuffled(branch: nn.Module, views: Sequence[Batch], generator: torch.G
     """
     first = next(iter(views[0].values()))
     rows, device = len(first), first.device
-    order = from_first_rank(torch.rand(rows * world_size(), generator=generator, device=device).argsort())
+    order = from_first_rank(torch.randperm(rows * world_size(), generator=generator, device=device))
     own = slice(rank() * rows, (rank() + 1) * rows)
     mixed = [{key: gather(value)[order[own]] for key, value in view.items()} for view in views]
     inverse = order.argsort()[own]

@@ -87,9 +87,12 @@ class _HalvesDraw(TorchFunctionMode):
         if kwargs.get("generator") is not self.whole:
             return func(*args, **kwargs)
         name = func.__name__
+        if name == "randperm":  # an order of all samples is one that processes must share
+            orders = [func(*args, **{**kwargs, "generator": generator}) for generator in self.generators]
+            return orders[0]
         if name not in ("rand", "randn", "randint"):
             raise NotImplementedError(
-                f"torch.{name} draws with the run's generator, and the check knows rand, randn and randint."
+                f"torch.{name} draws with the run's generator, and the check knows rand, randn, randint, randperm."
             )
         bounds, size = self._size(name, args, kwargs)
         axis = self._samples(size)

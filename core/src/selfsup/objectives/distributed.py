@@ -200,7 +200,7 @@ class SplitBatchNorm(SynchronizedBatchNorm):
         return max(count, 1)
 
     def _is_split(self, input: Tensor) -> bool:
-        return self.training and self.groups(len(input) * world_size()) > 1
+        return super()._is_split(input) or (self.training and self.groups(len(input) * world_size()) > 1)
 
     def _normalize(self, x: Tensor) -> Tensor:
         groups = self.groups(len(x) * world_size())

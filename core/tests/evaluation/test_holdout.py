@@ -97,7 +97,7 @@ def test_testing_on_rows_that_were_pretrained_on_is_said_and_recorded(without, s
 def test_test_rows_of_ones_own_are_looked_at_too(without, with_holdout, sources, recwarn):
     (record,) = evaluate(without.dir, sources / "rows.parquet", sources / "other.parquet", evaluators=["knn"])
     assert (record.pretrained_share, record.n_test) == (0.0, 60)
-    # Other data has no rows that this pretraining held out, and is parted as ever.
+    # Other data has no rows that this pretraining held out, and is split as ever.
     (record,) = evaluate(with_holdout.dir, sources / "other.parquet", evaluators=["knn"])
     assert (record.pretrained_share, record.n_test) == (0.0, 12)
     assert "held out with seed" in record.details["test_rows"]

@@ -28,7 +28,7 @@ def test_resized_crop_equals_torchvision(size: int) -> None:
 
 @pytest.mark.parametrize("size", [64, 24], ids=["grow", "shrink"])
 def test_images_of_unlike_size_are_cropped_as_each_alone(size: int) -> None:
-    """Height and width of each image in a batch whose images are followed by something else, and some of which lie."""
+    """Height and width of each image in a batch that is padded, and where some images lie on their side."""
     generator = torch.Generator().manual_seed(1)
     sides = torch.tensor([[40, 30], [30, 60], [30, 30], [30, 44]]).repeat(8, 1)
     lying = sides[:, 1] > sides[:, 0]

@@ -125,7 +125,7 @@ class TokenBackbone(Backbone):
     target_dim: int
     """P, or the number of classes."""
     target_channels: int = 1
-    """Where targets are normalised: the channels, last axis of P, of which each is for itself; 1: all P numbers together."""
+    """How many channels (the last axis of P) are normalised each for itself where targets are; 1: all P numbers together."""
     causal: bool = False
     """Whether a token sees only itself and those before it on the lattice (row-major): what autoregressive tasks need."""
 

@@ -44,7 +44,7 @@ class Processor(ABC):
     Every key of a sample then has as many steps as every other, and :meth:`unpacked` encodes for everything but pretraining.
     """
     window_key: ClassVar[str] = ""
-    """Key of a sample of which a batch shows at most :attr:`window_steps` along the first dimension; empty: whole samples.
+    """Key of the tensor of a sample that batches show a window of (:attr:`window_steps` at most); empty: whole samples.
 
     For rows that are longer than a batch can show (recordings, videos). ``encode`` keeps more than a window of them, a bounded
     part. In training the loader draws a new window in every epoch (:meth:`window_start`) and reads only that from the store;

@@ -93,8 +93,8 @@ def load_splits(
                 f"The test rows ({test_rows.name}) are the training rows, so the numbers would be of rows that were learned by "
                 "heart. Give other rows with --test, or leave it out: then a part is held out."
             )
-    elif (parted := _held_out_rows(encoder, train_rows)) is not None:
-        train_rows, test_rows = parted
+    elif (sides := _held_out_rows(encoder, train_rows)) is not None:
+        train_rows, test_rows = sides
         share = f"{100 * _holdout(encoder):g} %"
         note = f"the {len(test_rows)} rows ({share}) of {train_rows.name} that pretraining held out"
         reporter.message(f"Numbers are of {note}.")

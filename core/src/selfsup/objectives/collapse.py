@@ -95,7 +95,7 @@ def assignment_metrics(probabilities: Tensor, used: Tensor | None = None) -> dic
 
     Args:
         probabilities: [B, K], the teacher's; rows sum to 1.
-        used: [B, K], of which the use is counted, where the teacher's are balanced by force; None: ``probabilities``.
+        used: [B, K], whose use is counted instead, where the teacher's are balanced by force; None: ``probabilities``.
 
     Returns:
         ``teacher_entropy``: the mean entropy of a row divided by ln K, 0..1; ``prototypes_used``: the exponential of the

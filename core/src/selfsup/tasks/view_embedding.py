@@ -70,7 +70,7 @@ def embed_shuffled(branch: nn.Module, views: Sequence[Batch], generator: torch.G
     Args:
         branch: a :class:`Branch`, perhaps in a wrapper.
         views: the augmented batches, all of B samples.
-        generator: source of the order, of which all processes take the first one's; None: torch's global one.
+        generator: source of the order; all processes take the first one's. None: torch's global one.
 
     Returns:
         Per view its projection [B, P].

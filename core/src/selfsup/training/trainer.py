@@ -182,7 +182,7 @@ class Trainer:
         """Keep the weights, and nothing else, where the validation probe does better than ever; no loss can say that.
 
         Args:
-            probe: accuracy of the probe at this step, on the first process; None where there is none.
+            probe: accuracy of the probe at this step, on the first process; None without a probe.
         """
         better = probe is not None and (self._best is None or probe > self._best)
         (better,) = self._agree(better)

@@ -15,7 +15,7 @@ def convolved(extractor: Any, waveform: Tensor, length: Tensor) -> Tensor:
     """The feature extractor's output, its group norm over what is real of each recording.
 
     Args:
-        extractor: of a model of wav2vec 2.0's shape; has ``conv_layers``, of which one with a group norm is the first.
+        extractor: of a model of wav2vec 2.0's shape; has ``conv_layers``; one with a group norm is the first.
         waveform: [B, T] float.
         length: [B] long, real samples, at least as many as a frame of the last layer sees.
 

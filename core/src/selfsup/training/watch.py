@@ -49,10 +49,13 @@ class MetricWatch:
             return
         if "codebook_perplexity" in metrics:
             self._note("codebook", describe_codebook(metrics["codebook_perplexity"]), step)
-        heads = [describe_head(name, metrics[name], self._first[name]) for name in HEAD_METRICS if name in metrics]
+        assigns = {"teacher_entropy", "prototypes_used"} <= metrics.keys()
+        # Where samples are assigned to prototypes, healthy projections draw together around them: the assignments tell.
+        watched = [name for name in HEAD_METRICS if name in metrics and not (assigns and name in ("target_std", "target_rank"))]
+        heads = [describe_head(name, metrics[name], self._first[name]) for name in watched]
         if heads:  # a collapse shows in several of them, and is said once
             self._note("head", next((text for text in heads if text), ""), step)
-        if {"teacher_entropy", "prototypes_used"} <= metrics.keys():
+        if assigns:
             self._note("assignments", describe_assignments(metrics["teacher_entropy"], metrics["prototypes_used"]), step)
         loss = metrics.get("contrastive_loss", metrics.get("loss"))
         if "chance_loss" in metrics and loss is not None:

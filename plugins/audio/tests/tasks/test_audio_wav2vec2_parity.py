@@ -69,7 +69,7 @@ def test_quantizer_in_training_with_its_gradient(monkeypatch: pytest.MonkeyPatch
     torch.testing.assert_close(found.vectors, vectors.double(), atol=1e-6, rtol=0)
     distribution = usage(found.logits.softmax(dim=-1), mask.double())
     # Theirs adds 1e-7 inside of the logarithm.
-    torch.testing.assert_close(perplexity(distribution).sum(), total.double(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(perplexity(distribution).sum(), total.double(), rtol=2e-6, atol=1e-5)
     weight = torch.randn(vectors.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     ((found.vectors * weight).sum() + diversity_loss(distribution)).backward()
     ((vectors * weight).sum() + (24 - total) / 24).backward()

@@ -157,7 +157,8 @@ class TransformersAudio(TokenBackbone):
             outputs = _wavlm_layers(encoder.layers, x, seen, indexed=not self.norm_last)
         else:
             for layer in encoder.layers:
-                x = layer(x, attention_mask=seen[:, None, None, :])
+                output = layer(x, attention_mask=seen[:, None, None, :])
+                x = output[0] if isinstance(output, tuple) else output  # older releases give a tuple
                 outputs.append(x)
         return [*outputs[:-1], encoder.layer_norm(outputs[-1])] if self.norm_last else outputs
 

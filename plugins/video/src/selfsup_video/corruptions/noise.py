@@ -23,7 +23,7 @@ class NoiseConfig(Config):
     kind: Literal["masking", "gaussian", "frames"] = "masking"
     """Black pixels, drawn for every frame anew (masking in Vincent et al. 2008); Gaussian noise; or whole black frames."""
     amount: float = Field(0.25, gt=0, lt=1)
-    """Share of pixels or frames spoiled, or for Gaussian noise its standard deviation in 0..1; 0.25 in Vincent et al."""
+    """Share of pixels or frames hidden, or for Gaussian noise its standard deviation in 0..1; 0.25 in Vincent et al."""
     decoder_width: int = Field(64, ge=8)
     """Channels of the decoder at the feature map's size; the paper's decoder is one layer."""
 
@@ -36,7 +36,7 @@ class Noise(Corruption):
         self.config, self.info = config, dict(info)
 
     def forward(self, batch: Batch, generator: torch.Generator | None) -> Corrupted:
-        """The target is the clean video [B, T, 3, S, S] in 0..1. Pixels are spoiled in all their channels at once."""
+        """The target is the clean video [B, T, 3, S, S] in 0..1. Pixels are hidden in all their channels at once."""
         clean, real = to_float(batch["video"]), real_frames(batch)
         clips, frames = clip_shape(clean, self.info)
         weight = None if real is None else (~is_padding(real.clamp(max=frames), frames).repeat(1, clips)).float()
@@ -46,8 +46,8 @@ class Noise(Corruption):
             return Corrupted({**batch, "video": noisy}, clean, weight)
         B, T, _, height, width = clean.shape
         shape = (B, T, 1, height, width) if self.config.kind == "masking" else (B, T, 1, 1, 1)
-        spoiled = torch.rand(shape, generator=generator, device=device) < amount
-        return Corrupted({**batch, "video": clean.masked_fill(spoiled, 0.0)}, clean, weight)
+        hidden = torch.rand(shape, generator=generator, device=device) < amount
+        return Corrupted({**batch, "video": clean.masked_fill(hidden, 0.0)}, clean, weight)
 
     def build_decoder(self, backbone: Backbone) -> nn.Module:
         """From the feature map to a video."""

@@ -91,7 +91,7 @@ def spoil(site, old, new, file="selfsup_example/plugin.py"):
          "it was made for version 2 of the hook API, and this selfsup has version 1: upgrade selfsup."),
         ("METADATA", "Requires-Dist: selfsup<1,>=0.1", "Requires-Dist: selfsup<9,>=8", "incompatible",
          "it requires selfsup<9,>=8, and selfsup "),
-        ("METADATA", "Requires-Dist: click>=8.1", "Requires-Dist: no-such-distribution-anywhere>=1", "incompatible",
+        ("METADATA", "Requires-Dist: click>=8.2", "Requires-Dist: no-such-distribution-anywhere>=1", "incompatible",
          "it requires no-such-distribution-anywhere>=1, which is not installed"),
         ("plugin.py", "example-greet", "list", "duplicate",
          "the command 'list' is claimed by both 'core' (selfsup "),

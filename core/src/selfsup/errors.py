@@ -117,5 +117,9 @@ class BenchmarkError(SelfsupError):
     """A benchmark suite or one of its cells cannot be run."""
 
 
+class DataWarning(UserWarning):
+    """Rows can be used, but not quite as they are: values were clipped, parts left out. The message counts them."""
+
+
 class PretrainedRowsWarning(UserWarning):
     """An evaluation tests on rows that the encoder has learned from; its record says which share (``pretrained_share``)."""

@@ -22,7 +22,7 @@ from selfsup.evaluation.recording import record_of
 from selfsup.evaluation.splits import load_splits
 from selfsup.registry import registry
 from selfsup.training.precision import resolve_precision
-from selfsup.training.progress import make_reporter
+from selfsup.training.progress import make_reporter, tell_remarks
 from selfsup.validation import validated
 
 DEFAULT_EVALUATORS = ("knn", "linear")
@@ -248,6 +248,7 @@ def embed(
     with make_reporter(progress) as reporter:
         reporter.start("reading rows", len(rows), unit="rows")
         store = prepare(rows, encoder.processor, max_bad_rows=max_bad_rows, progress=lambda done, _: reporter.advance(done))
+        tell_remarks(reporter, store.remarks, f"{len(rows)} rows of {rows.name}")
         size = batch_size or encoder.processor.batch_size
         path = write_embeddings(encoder, store, rows, Path(out), batch_size=size, autocast=autocast, reporter=reporter)
     return EmbeddingFile(path, len(store), encoder.embed_dim, len(store.bad_rows))

@@ -153,6 +153,24 @@ def test_bad_rows_are_left_out_and_named():
     assert len(store) == 3
 
 
+class Remarking(Numbers):
+    """Says of numbers from 3 on that they were clipped."""
+
+    def encode(self, row):
+        if row["x"] >= 3:
+            self.remark("numbers beyond 3 (clipped)")
+        return super().encode(row)
+
+
+def test_remarks_on_good_rows_are_counted_and_kept_beside_the_samples(cache):
+    processor = Remarking()
+    first = prepare(numbers([0, 2, 4, 6, 8]), processor)
+    assert first.remarks == {"numbers beyond 3 (clipped)": 3}
+    assert processor.take_remarks() == {}
+    assert prepare(numbers([0, 2, 4, 6, 8]), Remarking()).remarks == first.remarks  # from the store
+    assert prepare(numbers([0, 2], "g"), processor).remarks == {}
+
+
 def test_too_many_bad_rows(cache):
     message = r"At least 2 of 4 rows of some numbers .*1 may be .*row 1: -1 is negative; row 2: -2 .*--max-bad-rows"
     with pytest.raises(TooManyBadRowsError, match=message):

@@ -5,8 +5,9 @@ import io
 import pytest
 from rich.console import Console
 
+from selfsup.errors import DataWarning
 from selfsup.training import progress
-from selfsup.training.progress import Bar, Lines, Silent, make_reporter, shown_metrics, time_left
+from selfsup.training.progress import Bar, Lines, Silent, make_reporter, shown_metrics, tell_remarks, time_left
 
 
 def test_lines_show_the_first_numbers_and_the_last_and_little_between() -> None:
@@ -89,3 +90,11 @@ def test_numbers_and_times_are_written_for_people() -> None:
     assert time_left(10, 10, 125) == "2 min 05 s left"
     assert time_left(10, 10, 7300) == "2 h 01 min left"
     assert time_left(10, 0, 10) == time_left(10, 10, 0) == ""
+
+
+def test_remarks_are_lines_or_warnings_where_nobody_sees_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    with make_reporter(True) as reporter:
+        tell_remarks(reporter, {"values are clipped": 3}, "40 rows of photos")
+    assert "Warning: 3 of the 40 rows of photos: values are clipped." in capsys.readouterr().err
+    with pytest.warns(DataWarning, match=r"^3 of the 40 rows of photos: values are clipped\.$"):
+        tell_remarks(make_reporter(False), {"values are clipped": 3}, "40 rows of photos")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from selfsup.config import Config
 from selfsup.data import EpochSampler, Loader, Processor, Rows, Sampler, Store, processor_digest
 from selfsup.data.sampler import IndexArray
 from selfsup.data.windows import shown_lengths
-from selfsup.errors import ArtifactError, ConfigError
+from selfsup.errors import ArtifactError, ConfigError, DataWarning
 from selfsup.types import Batch, Row
 
 Precision = Literal["32", "bf16", "16"]
@@ -94,6 +95,7 @@ class Encoder(nn.Module):
             BadRowError: a row cannot be processed; the message says which.
         """
         parts: list[Tensor] = []
+        self.processor.take_remarks()  # of other rows
         with self._evaluating(precision):
             for start, chunk in _chunks(rows, batch_size or self.processor.batch_size):
                 try:
@@ -103,6 +105,8 @@ class Encoder(nn.Module):
                     raise
                 batch = {key: value.to(self.device) for key, value in batch.items()}
                 parts.append(self(batch).float().cpu())
+        for text, count in self.processor.take_remarks().items():
+            warnings.warn(f"{count} of the {sum(map(len, parts))} rows: {text}.", DataWarning, stacklevel=2)
         return torch.cat(parts).numpy() if parts else np.empty((0, self.embed_dim), dtype=np.float32)
 
     def embed_store(self, store: Store, *, batch_size: int | None = None, precision: Precision = "32") -> Tensor:

@@ -140,6 +140,7 @@ def _process(
     hashes = np.zeros(len(rows), dtype=np.uint64)
     bad: list[tuple[int, str]] = []
     done = 0
+    processor.take_remarks()  # of other rows
     try:
         with contextlib.closing(_encoded(rows, processor, workers)) as results:
             for start, samples, some in results:
@@ -155,7 +156,13 @@ def _process(
         if not len(writer):
             raise TooManyBadRowsError(f"None of the {len(rows)} rows of {rows.name} could be processed. {_list_bad(named)}")
         with storage_errors(directory.parent, hint=_HINT):
-            writer.finish(source_rows=len(rows), bad_rows=named, fingerprint=rows.fingerprint, processor=processor_hash)
+            writer.finish(
+                source_rows=len(rows),
+                bad_rows=named,
+                fingerprint=rows.fingerprint,
+                processor=processor_hash,
+                remarks=processor.take_remarks(),
+            )
     finally:
         writer.close()
     return hashes

@@ -69,6 +69,8 @@ class Store:
         """Number of rows it was made from, bad ones included."""
         self.bad_rows: list[tuple[int, str]] = [(index, reason) for index, reason in self._header["bad_rows"]]
         """Index and reason of each source row that could not be processed."""
+        self.remarks: dict[str, int] = self._header.get("remarks", {})
+        """What the processor said of rows that can be used, and of how many (:meth:`selfsup.data.Processor.remark`)."""
         self._n: int = self._header["n"]
         self.kept: IndexArray = self._map(KEPT, self._n)
         """[N] int64, the source row of each sample."""

@@ -92,7 +92,15 @@ class StoreWriter:
         kept.write(np.ascontiguousarray(rows, dtype=np.int64).data)
         self._count += len(rows)
 
-    def finish(self, *, source_rows: int, bad_rows: list[tuple[int, str]], fingerprint: str, processor: str) -> None:
+    def finish(
+        self,
+        *,
+        source_rows: int,
+        bad_rows: list[tuple[int, str]],
+        fingerprint: str,
+        processor: str,
+        remarks: Mapping[str, int] | None = None,
+    ) -> None:
         """Close the files and write the header, all of it on the disk when this returns."""
         fields = []
         for key, file in self._files.items():
@@ -121,6 +129,7 @@ class StoreWriter:
             "processor": processor,
             "fields": fields,
             "bad_rows": bad_rows,
+            "remarks": dict(remarks or {}),
         }
         with (self.path / HEADER).open("w") as file_:
             json.dump(header, file_, indent=1)

@@ -16,7 +16,7 @@ from selfsup.data.sampler import IndexArray
 from selfsup.errors import DataError, PretrainedRowsWarning, SourceError
 from selfsup.evaluation.base import Split
 from selfsup.registry import registry
-from selfsup.training.progress import Reporter, Silent
+from selfsup.training.progress import Reporter, Silent, tell_remarks
 
 if TYPE_CHECKING:
     from selfsup.artifacts import Encoder
@@ -118,6 +118,7 @@ def load_splits(
             bad += len(store.bad_rows)
             share = f"{len(store.bad_rows)} of {len(rows)} {what} rows"
             reporter.message(f"{share} cannot be read and are left out; {store.bad_rows[0][1]}")
+        tell_remarks(reporter, store.remarks, f"{len(rows)} {what} rows")
         kept = None if labels is None else labels[store.kept]
         parts.append(Split(store, kept, names, rows.fingerprint, precision, rows))
     pretrained = _pretrained_share(encoder, test_rows, parts[1].store.kept)

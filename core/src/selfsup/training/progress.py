@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Protocol, Self
@@ -11,6 +12,8 @@ from typing import Protocol, Self
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+
+from selfsup.errors import DataWarning
 
 _REFRESH_SECONDS = 0.5
 """A refresh costs milliseconds of the processor that trains, so there is no thread and no faster rate."""
@@ -176,6 +179,21 @@ def make_reporter(enabled: bool = True) -> Reporter:
         return Silent()
     console = Console(file=sys.stderr, highlight=False)
     return Bar(console) if console.is_terminal else Lines(console)
+
+
+def tell_remarks(reporter: Reporter, remarks: Mapping[str, int], of: str) -> None:
+    """Say what a processor remarked on rows that it could use.
+
+    Args:
+        reporter: shows it as lines; without anyone to show lines to, it becomes a :class:`~selfsup.errors.DataWarning`.
+        remarks: text to number of rows (:attr:`selfsup.data.Store.remarks`).
+        of: which rows: ``400 rows of photos``.
+    """
+    for text, count in remarks.items():
+        line = f"{count} of the {of}: {text}."
+        if type(reporter) is Silent:  # the reporter of plain lines is one of its kind
+            warnings.warn(line, DataWarning, stacklevel=4)
+        reporter.message(f"Warning: {line}")
 
 
 def shown_metrics(values: Mapping[str, float]) -> list[str]:

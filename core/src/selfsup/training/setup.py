@@ -22,7 +22,7 @@ from selfsup.registry import registry
 from selfsup.tasks import PretextTask
 from selfsup.training.config import OptimizationConfig, RunConfig
 from selfsup.training.probe import MAX_ROWS, OnlineProbe
-from selfsup.training.progress import Reporter
+from selfsup.training.progress import Reporter, tell_remarks
 from selfsup.types import Info
 from selfsup.validation import validated
 
@@ -123,6 +123,7 @@ def process(rows: Rows, processor: Processor, config: RunConfig, reporter: Repor
         named = "; ".join(reason for _, reason in store.bad_rows[:3])
         more = f"; and {len(store.bad_rows) - 3} more" if len(store.bad_rows) > 3 else ""
         reporter.message(f"Warning: {len(store.bad_rows)} of the {len(rows)} rows of {rows.name} are left out: {named}{more}.")
+    tell_remarks(reporter, store.remarks, f"{len(rows)} rows of {rows.name}")
     return store
 
 

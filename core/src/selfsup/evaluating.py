@@ -22,7 +22,7 @@ from selfsup.evaluation.recording import record_of
 from selfsup.evaluation.splits import load_splits
 from selfsup.registry import registry
 from selfsup.training.precision import resolve_precision
-from selfsup.training.progress import make_reporter, tell_remarks
+from selfsup.training.progress import make_reporter, show_findings, tell_remarks
 from selfsup.validation import validated
 
 DEFAULT_EVALUATORS = ("knn", "linear")
@@ -246,6 +246,8 @@ def embed(
     arithmetic = resolve_precision(precision, encoder.device.type)
     autocast = {"32": None, "bf16": torch.bfloat16, "16": torch.float16}[arithmetic]
     with make_reporter(progress) as reporter:
+        title = f"Data: {rows.name} ({rows.split}), {len(rows)} rows"
+        show_findings(reporter, title, rows.findings.joined(encoder.processor.findings()))
         reporter.start("reading rows", len(rows), unit="rows")
         store = prepare(rows, encoder.processor, max_bad_rows=max_bad_rows, progress=lambda done, _: reporter.advance(done))
         tell_remarks(reporter, store.remarks, f"{len(rows)} rows of {rows.name}")

@@ -43,6 +43,8 @@ def test_pretrain_leaves_an_encoder_and_says_where(tmp_path: Path, capsys: pytes
     shown = capsys.readouterr()
     assert shown.out.splitlines()[0] == f"The encoder is in {out / 'encoder'}."
     assert "pretraining 3/3 steps  loss" in shown.err
+    assert shown.err.count("Data: toy-sequences (train), ") == 1
+    assert RunDirectory(out).info()["found"]["facts"]["label"] == "column 'label'"
     config = RunDirectory(out).info()["config"]
     assert (config["seed"], config["optimization"]["lr"]) == (7, 0.01)
     assert config["task_options"]["objective"]["hidden_dim"] == 16

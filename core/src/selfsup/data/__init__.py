@@ -3,6 +3,7 @@
 from selfsup.data.blocks import BlockStore
 from selfsup.data.cache import cache_in, cache_root
 from selfsup.data.content_hash import hold_out, row_hashes
+from selfsup.data.findings import Findings
 from selfsup.data.loader import Loader
 from selfsup.data.prepare import prepare, processor_digest
 from selfsup.data.processor import Processor, Sample, stack_samples
@@ -14,6 +15,7 @@ from selfsup.data.store import Store
 __all__ = [
     "BlockStore",
     "EpochSampler",
+    "Findings",
     "Loader",
     "Processor",
     "Rows",

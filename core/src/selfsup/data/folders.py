@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from selfsup.data.cache import cache_root
+from selfsup.data.findings import Findings, suffix_counts
 from selfsup.errors import SourceError
 from selfsup.files import storage_errors
 
@@ -36,20 +38,31 @@ class FoundFile:
         return head if tail else ""
 
 
-def walk_files(root: Path, suffixes: tuple[str, ...], frame_suffixes: tuple[str, ...] = ()) -> Iterator[FoundFile]:
+def walk_files(
+    root: Path,
+    suffixes: tuple[str, ...],
+    frame_suffixes: tuple[str, ...] = (),
+    passed_over: Counter[str] | None = None,
+) -> Iterator[FoundFile]:
     """The files below ``root`` with one of the suffixes, in sorted order, a folder at a time.
 
     Hidden files and folders are passed over; a link to a folder is followed, but no folder is entered twice. A folder below
     ``root`` that holds files of ``frame_suffixes``, and neither folders nor files of ``suffixes``, is found as a whole.
+    ``passed_over`` counts the suffixes of the other files.
 
     Raises:
         SourceError: a folder cannot be listed.
     """
-    yield from _walk(root, "", suffixes, frame_suffixes, set())
+    yield from _walk(root, "", suffixes, frame_suffixes, set(), Counter() if passed_over is None else passed_over)
 
 
 def _walk(
-    folder: Path, prefix: str, suffixes: tuple[str, ...], frame_suffixes: tuple[str, ...], entered: set[tuple[int, int]]
+    folder: Path,
+    prefix: str,
+    suffixes: tuple[str, ...],
+    frame_suffixes: tuple[str, ...],
+    entered: set[tuple[int, int]],
+    passed_over: Counter[str],
 ) -> Iterator[FoundFile]:
     entries = _listed(folder)
     try:
@@ -64,10 +77,14 @@ def _walk(
         return
     for entry in entries:
         if entry.is_dir():
-            yield from _walk(folder / entry.name, f"{prefix}{entry.name}/", suffixes, frame_suffixes, entered)
-        elif entry.name.lower().endswith(suffixes) and entry.is_file():
+            yield from _walk(folder / entry.name, f"{prefix}{entry.name}/", suffixes, frame_suffixes, entered, passed_over)
+        elif not entry.is_file():
+            continue
+        elif entry.name.lower().endswith(suffixes):
             found = entry.stat()
             yield FoundFile(prefix + entry.name, found.st_size, found.st_mtime_ns)
+        else:
+            passed_over[Path(entry.name).suffix.lower()] += 1
 
 
 def _frames(
@@ -91,7 +108,7 @@ def _is_wanted(entry: os.DirEntry[str]) -> bool:
 
 def read_media_folder(
     root: Path, role: str, suffixes: tuple[str, ...], *, as_text: bool, frame_suffixes: tuple[str, ...] = ()
-) -> tuple[Any, str, str] | None:
+) -> tuple[Any, str, str, Findings] | None:
     """The media files below a folder as a data set, or None where there are none.
 
     First-level folders are the classes, if all files lie in one. The listing is streamed into an Arrow file of the cache, so
@@ -105,8 +122,8 @@ def read_media_folder(
         frame_suffixes: which files are frames; see :func:`walk_files`.
 
     Returns:
-        The data set (columns ``role`` and, with classes, ``label``), a hash over path, size and time of modification of each
-        file (with ``as_text``: over the content), and the name of a file that lies in no class folder, or empty.
+        The data set (columns ``role`` and, with classes, ``label``); a hash over path, size and time of modification of each
+        file (with ``as_text``: over the content); the name of a file that lies in no class folder, or empty; what was found.
     """
     import datasets
     import pyarrow as pa
@@ -121,17 +138,19 @@ def read_media_folder(
     schema = datasets.Features(features).arrow_schema
     place = {name: index for index, name in enumerate(classes)}
     digest = hashlib.sha256()
+    taken, passed_over = Counter[str](), Counter[str]()
     cache = cache_root() / "folders"
     temporary = cache / f".{os.getpid()}-{secrets.token_hex(4)}.tmp"
     with storage_errors(cache, hint="Listings are kept below the folder that SELFSUP_CACHE names."):
         cache.mkdir(parents=True, exist_ok=True)
         try:
             with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
-                for files in _batched(walk_files(root, suffixes, frame_suffixes)):
+                for files in _batched(walk_files(root, suffixes, frame_suffixes, passed_over)):
                     values: list[Any] = []
                     for file in files:
                         value, mark = _value(root, file, as_text)
                         values.append(value)
+                        taken[Path(file.relative).suffix.lower()] += 1
                         digest.update(mark)
                     columns = [values] if outside else [values, [place.get(file.folder) for file in files]]
                     arrays = [pa.array(column, kind) for column, kind in zip(columns, schema.types, strict=True)]
@@ -140,7 +159,11 @@ def read_media_folder(
             temporary.replace(final)
         finally:
             temporary.unlink(missing_ok=True)
-    return datasets.Dataset.from_file(str(final)), digest.hexdigest(), outside
+    findings = Findings()
+    findings.add("files", f"{taken.total()} taken ({suffix_counts(taken)})")
+    if passed_over:
+        findings.add("files", f"{passed_over.total()} passed over by suffix ({suffix_counts(passed_over)})")
+    return datasets.Dataset.from_file(str(final)), digest.hexdigest(), outside, findings
 
 
 def _classes(root: Path, suffixes: tuple[str, ...], frame_suffixes: tuple[str, ...]) -> tuple[list[str], str]:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from selfsup.config import Config as BaseConfig
+from selfsup.data.findings import Findings, of_info
 from selfsup.errors import BadRowError
 from selfsup.types import Batch, Info, Row
 
@@ -115,6 +116,14 @@ class Processor(ABC):
     @abstractmethod
     def info(self) -> Info:
         """What a backbone has to know of the batches, as plain JSON values. Only after :meth:`fit`."""
+
+    def findings(self) -> Findings:
+        """What was found and decided, for people: sizes, rates, ranges, lengths, kinds of columns. Only after :meth:`fit`.
+
+        Every run shows it once, and pretraining keeps it in ``run.json``. The default shows what :meth:`info` holds; override
+        it to say where a value comes from, how to set it (``--set processor.KEY=``), and what was left out.
+        """
+        return of_info(self.info(), self.config.model_dump())
 
     def example_rows(self) -> Sequence[Row]:
         """Rows to try a network with, where what the processor was fitted on decides what a row must hold (a table's columns).

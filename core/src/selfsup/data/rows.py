@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from selfsup.data.findings import Findings
 from selfsup.data.labels import class_ids_of, class_names_of
 from selfsup.data.mapped import MappedPages
 from selfsup.errors import ColumnError, DataError
@@ -48,6 +49,8 @@ class Rows:
     """Where relative paths in the rows start."""
     media: frozenset[str] = field(default=frozenset())
     """Roles whose values are files."""
+    findings: Findings = field(default_factory=Findings, repr=False, compare=False)
+    """How the source was read: files taken and passed over, format of a table, which column plays which role."""
     places: IndexArray | None = field(default=None, repr=False, compare=False)
     """[N], where each row lies in the source, where these are a selection of its rows."""
 

@@ -8,11 +8,12 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfsup.data.columns import MEDIA, find_columns, find_label
+from selfsup.data.findings import Findings, listed_names
 from selfsup.data.folders import read_media_folder
 from selfsup.data.frames import arrow_table, is_frame
 from selfsup.data.hub import content_fingerprint, load_from_hub, load_registered
@@ -37,6 +38,7 @@ class _Found:
     """A media file that lies in no class folder."""
     label: str | None = None
     root: Path | None = None
+    findings: Findings = field(default_factory=Findings)
 
 
 def load_source(
@@ -99,7 +101,24 @@ def load_source(
         fingerprint=hashlib.sha256(key.encode()).hexdigest(),
         root=found.root,
         media=media,
+        findings=found.findings.joined(_column_findings(features, modality.columns, roles, label_column)),
     )
+
+
+def _column_findings(
+    features: Mapping[str, Any], wanted: Mapping[str, str], roles: Mapping[str, str], label: str | None
+) -> Findings:
+    """Which column plays which role, and which none. Where every column is a role, the processor says what they are."""
+    found = Findings()
+    if wanted:
+        taken = [role if role == column else f"{role} is column {column!r}" for role, column in roles.items()]
+        found.add("columns", listed_names(taken))
+        idle = [column for column in features if column != label and column not in set(roles.values())]
+        if idle:
+            found.add("columns", f"not used: {listed_names(idle)} (--column ROLE=NAME chooses)")
+    if label is not None:
+        found.add("label", f"column {label!r}")
+    return found
 
 
 def available_splits(source: Any, *, modality: ModalitySpec) -> tuple[str, ...]:
@@ -202,10 +221,14 @@ def _at_path(path: Path, name: str, split: str, modality: ModalitySpec, *, label
     if not parts and split != "train":
         raise SourceError(f"{name} has no {split!r} split: it is not parted into train and test folders or files.")
     places = parts[split] if parts else [path]
+    findings = Findings()
+    if len(parts) > 1:
+        findings.add("split", f"{split}, of {listed_names(parts)}")
     if places[0].is_dir():
-        return _in_folder(places[0], name, split, modality, label)
+        found = _in_folder(places[0], name, split, modality, label)
+        return replace(found, findings=findings.joined(found.findings))
     dataset, fingerprint = read_tables(places)
-    return _Found(dataset, name, split, fingerprint, label=label, root=path)
+    return _Found(dataset, name, split, fingerprint, label=label, root=path, findings=findings)
 
 
 def _in_folder(folder: Path, name: str, split: str, modality: ModalitySpec, label: str | None) -> _Found:
@@ -218,8 +241,8 @@ def _in_folder(folder: Path, name: str, split: str, modality: ModalitySpec, labe
         read_media_folder(folder, role, media_only, as_text=kind not in MEDIA, frame_suffixes=frames) if media_only else None
     )
     if media is not None:
-        dataset, fingerprint, outside = media
-        return _Found(dataset, name, split, fingerprint, outside, root=folder)
+        dataset, fingerprint, outside, findings = media
+        return _Found(dataset, name, split, fingerprint, outside, root=folder, findings=findings)
     if top_tables:
         dataset, fingerprint = read_tables(top_tables)
         return _Found(dataset, name, split, fingerprint, label=label, root=folder)

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from selfsup.data import Rows, available_splits, hold_out, load_source, prepare, row_hashes
+from selfsup.data import Findings, Rows, available_splits, hold_out, load_source, prepare, row_hashes
 from selfsup.data.content_hash import held_out
 from selfsup.data.sampler import IndexArray
 from selfsup.errors import DataError, PretrainedRowsWarning, SourceError
 from selfsup.evaluation.base import Split
 from selfsup.registry import registry
-from selfsup.training.progress import Reporter, Silent, tell_remarks
+from selfsup.training.progress import Reporter, Silent, show_findings, tell_remarks
 
 if TYPE_CHECKING:
     from selfsup.artifacts import Encoder
@@ -106,6 +106,13 @@ def load_splits(
         part = f"{len(test_rows)} rows ({100 * HELD_OUT:g} %)"
         note = f"{part} of {train_rows.name}, held out with seed {seed}: it has no test split"
         reporter.message(f"Numbers are of {note}.")
+    show_findings(
+        reporter,
+        f"Training rows: {train_rows.name} ({train_rows.split}), {len(train_rows)} rows",
+        train_rows.findings.joined(encoder.processor.findings()),
+    )
+    of_test_rows = Findings() if test_rows.findings == train_rows.findings else test_rows.findings
+    show_findings(reporter, f"Test rows: {test_rows.name} ({test_rows.split}), {len(test_rows)} rows", of_test_rows)
     labelled = train_rows.label is not None and test_rows.label is not None
     names = train_rows.class_names if labelled else ()
     parts, bad = [], 0

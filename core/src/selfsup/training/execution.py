@@ -175,6 +175,7 @@ def _open(config: RunConfig, out: Path, resume: bool, data: Data, fabric: Fabric
                     "held_out": data.held_out,
                 },
                 info=dict(data.info),
+                found=data.findings.as_json(),
             )
     fabric.barrier()
     return RunDirectory(out)

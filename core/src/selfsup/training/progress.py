@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
+from selfsup.data.findings import Findings
 from selfsup.errors import DataWarning
 
 _REFRESH_SECONDS = 0.5
@@ -194,6 +195,18 @@ def tell_remarks(reporter: Reporter, remarks: Mapping[str, int], of: str) -> Non
         if type(reporter) is Silent:  # the reporter of plain lines is one of its kind
             warnings.warn(line, DataWarning, stacklevel=4)
         reporter.message(f"Warning: {line}")
+
+
+def show_findings(reporter: Reporter, title: str, findings: Findings) -> None:
+    """Show what was found in the data: a line a fact, then the warnings.
+
+    Without anyone to show lines to, each warning becomes a :class:`~selfsup.errors.DataWarning`.
+    """
+    for line in findings.lines(title):
+        reporter.message(line)
+    if type(reporter) is Silent:
+        for text in findings.warnings:
+            warnings.warn(text, DataWarning, stacklevel=4)
 
 
 def shown_metrics(values: Mapping[str, float]) -> list[str]:

@@ -15,14 +15,25 @@ from torch import nn
 from selfsup.artifacts.pretraining_rows import PretrainingRows
 from selfsup.backbones import Backbone, TokenBackbone
 from selfsup.config import Config
-from selfsup.data import BlockStore, Processor, Rows, Store, available_splits, hold_out, load_source, prepare, row_hashes
+from selfsup.data import (
+    BlockStore,
+    Findings,
+    Processor,
+    Rows,
+    Store,
+    available_splits,
+    hold_out,
+    load_source,
+    prepare,
+    row_hashes,
+)
 from selfsup.data.sampler import IndexArray
 from selfsup.errors import ConfigError, DataError
 from selfsup.registry import registry
 from selfsup.tasks import PretextTask
 from selfsup.training.config import OptimizationConfig, RunConfig
 from selfsup.training.probe import MAX_ROWS, OnlineProbe
-from selfsup.training.progress import Reporter, tell_remarks
+from selfsup.training.progress import Reporter, show_findings, tell_remarks
 from selfsup.types import Info
 from selfsup.validation import validated
 
@@ -55,6 +66,8 @@ class Data:
     """Rows that were left out for testing."""
     pretraining_rows: PretrainingRows
     """Hashes of the rows that are trained on."""
+    findings: Findings
+    """How the source was read, and what the processor decided."""
 
 
 def prepare_data(config: RunConfig, reporter: Reporter, source: Any = None) -> Data:
@@ -93,6 +106,8 @@ def prepare_data(config: RunConfig, reporter: Reporter, source: Any = None) -> D
     rows = found.without_labels()
     kind = registry().processor_class(modality.id)
     processor = kind(validated(kind.Config, config.processor_options, what="the processor's options")).fit(rows)
+    findings = found.findings.joined(processor.findings())
+    show_findings(reporter, f"Data: {rows.name} ({rows.split}), {len(rows)} rows", findings)
     store = process(rows, processor, config, reporter)
     hashes = row_hashes(rows)[store.kept]
     if processor.block_length:
@@ -104,7 +119,7 @@ def prepare_data(config: RunConfig, reporter: Reporter, source: Any = None) -> D
     info = {**processor.info(), "n_classes": len(names)} if spec.needs_labels else processor.info()
     labels = found.labels()[store.kept] if spec.needs_labels else None
     learned = PretrainingRows.of(hashes, rows.columns, holdout=config.holdout, source=whole.fingerprint)
-    return Data(processor, store, labels, info, rows.name, rows.fingerprint, held, learned)
+    return Data(processor, store, labels, info, rows.name, rows.fingerprint, held, learned, findings)
 
 
 def process(rows: Rows, processor: Processor, config: RunConfig, reporter: Reporter) -> Store:

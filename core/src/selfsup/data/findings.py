@@ -1,0 +1,95 @@
+"""What was found in the data: shown once by each run, and kept in ``run.json``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+SHOWN_NAMES = 8
+"""Names that a list shows in full."""
+
+
+@dataclass
+class Findings:
+    """Facts by topic and warnings, each a short text for people.
+
+    A source fills in how it was read (files, separator, encoding, columns), a processor what it decided (kinds of columns,
+    sizes, rates, ranges, lengths). A text that states a guess says how to set it: ``32 pixels (--set processor.image_size=)``.
+    """
+
+    facts: dict[str, str] = field(default_factory=dict)
+    """Topic (one or two words, such as ``image size``) to text."""
+    warnings: list[str] = field(default_factory=list)
+    """What probably needs the user's attention, as whole sentences."""
+
+    def add(self, topic: str, text: str) -> None:
+        """Note a fact. Two texts on one topic are joined by a semicolon."""
+        former = self.facts.get(topic)
+        self.facts[topic] = text if former is None or former == text else f"{former}; {text}"
+
+    def warn(self, text: str) -> None:
+        """Note a warning, once."""
+        if text not in self.warnings:
+            self.warnings.append(text)
+
+    def joined(self, *others: Findings) -> Findings:
+        """These findings and those of others, in this order."""
+        result = Findings(dict(self.facts), list(self.warnings))
+        for other in others:
+            for topic, text in other.facts.items():
+                result.add(topic, text)
+            for warning in other.warnings:
+                result.warn(warning)
+        return result
+
+    def as_json(self) -> dict[str, Any]:
+        """``facts`` and ``warnings`` as JSON values."""
+        return {"facts": dict(self.facts), "warnings": list(self.warnings)}
+
+    def lines(self, title: str) -> list[str]:
+        """The title, a line a fact, and a line a warning."""
+        facts = [f"  {topic}: {text}" for topic, text in self.facts.items()]
+        return [title, *facts, *(f"Warning: {text}" for text in self.warnings)]
+
+
+def of_info(info: Mapping[str, Any], config: Mapping[str, Any]) -> Findings:
+    """What a processor's ``info`` says, for processors that describe nothing themselves.
+
+    Numbers, texts and short lists are shown as they are, of longer lists how many entries they have. Where the config says
+    ``auto`` under the same key, the text says how to set it.
+    """
+    found = Findings()
+    for key, value in info.items():
+        text = _shown(value)
+        if text:
+            guessed = f" (found; --set processor.{key}=)" if config.get(key) == "auto" else ""
+            found.add(key.replace("_", " "), text + guessed)
+    return found
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, str | bool | int):
+        return str(value)
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list | tuple):
+        plain = all(isinstance(item, str | int | float) for item in value)
+        return (
+            listed_names(map(_shown, value)) if plain and len(value) <= SHOWN_NAMES else f"{len(value)} entries" * bool(value)
+        )
+    return ""
+
+
+def listed_names(items: Iterable[str], most: int = SHOWN_NAMES) -> str:
+    """``a, b, c and 12 more``."""
+    listed = list(items)
+    shown = ", ".join(listed[:most])
+    return shown if len(listed) <= most else f"{shown} and {len(listed) - most} more"
+
+
+def suffix_counts(counts: Counter[str]) -> str:
+    """``4 .xyz, 1 .pdf``: how many files have which suffix, the most frequent first."""
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return listed_names(f"{count} {suffix or 'without suffix'}" for suffix, count in ordered)

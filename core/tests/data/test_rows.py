@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 import datasets
 import numpy as np
 import pytest
 
-from selfsup.data import Rows
+from selfsup.data import Rows, spread_rows
 from selfsup.errors import ColumnError, DataError
 
 
@@ -117,3 +119,20 @@ def test_large_rows_are_read_in_small_pieces():
     rows = Rows(dataset=big, columns={"x": "x"})
     pieces = [(start, len(chunk)) for start, chunk in rows.chunks()]
     assert pieces == [(0, 2), (2, 2), (4, 2), (6, 1)]
+
+
+@pytest.mark.parametrize("kind", ["rows", "list"])
+def test_a_sample_of_rows_is_spread_over_all_of_them(kind):
+    values = [{"x": number} for number in range(1000)]
+    source = values if kind == "list" else Rows(dataset=datasets.Dataset.from_list(values), columns={"x": "x"})
+    drawn = [row["x"] for row in spread_rows(source, 20)]
+    assert [number // 50 for number in drawn] == list(range(20)), "one of each twentieth"
+    assert drawn == [row["x"] for row in spread_rows(source, 20)]
+    assert len({number % 50 for number in drawn}) > 5, "rows that repeat in a pattern are not missed"
+    assert [row["x"] for row in spread_rows(source, 2000)] == list(range(1000))
+
+
+def test_of_a_stream_the_first_rows_are_the_sample():
+    endless = ({"x": number} for number in itertools.count())
+    assert [row["x"] for row in spread_rows(endless, 3)] == [0, 1, 2]
+    assert list(spread_rows([], 3)) == []

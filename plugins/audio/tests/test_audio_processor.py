@@ -269,3 +269,11 @@ def test_training_draws_a_clip_of_a_long_recording_in_every_epoch(tmp_path: Path
     assert len(starts[3]) > 25
     assert 2500 <= min(starts[3]) < 3200, "four clips around the middle of 9,000 samples are kept"
     assert 4800 < max(starts[3]) <= 5500
+
+
+def test_what_is_auto_is_chosen_from_rows_of_all_classes_of_a_sorted_source() -> None:
+    short, long = {"audio": encoded(tone(0.5))}, {"audio": encoded(tone(2.0, 4000), 4000)}
+    rows = [short] * 300 + [long] * 900
+    fitted = AudioProcessor().fit(rows)
+    assert (fitted.sample_rate, fitted.n_samples) == (4000, 8000)
+    assert (AudioProcessor().fit(iter(rows)).sample_rate) == 8000, "a stream has no other rows than the first"

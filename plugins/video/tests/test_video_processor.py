@@ -65,7 +65,7 @@ def test_fit_reads_at_most_64_rows_and_needs_one(make_video) -> None:
 
     assert VideoProcessor().fit(rows()).info()["image_size"] == 48
     assert seen == 64
-    with pytest.raises(SourceError, match=r"no readable video among the first rows .*Invalid data"):
+    with pytest.raises(SourceError, match=r"no readable video among the 1 rows that were tried .*Invalid data"):
         VideoProcessor().fit([{"video": b"bad"}])
     with pytest.raises(ValueError, match="has not been fitted"):
         VideoProcessor().info()
@@ -165,3 +165,9 @@ def test_of_a_long_video_a_bounded_stretch_is_stored_and_its_middle_embedded(tmp
     assert len(firsts) > 12
     assert min(firsts) >= 68
     assert max(firsts) <= 116
+
+
+def test_the_size_is_chosen_from_rows_of_all_classes_of_a_sorted_source() -> None:
+    rows = [{"video": array(2, side=16)}] * 100 + [{"video": array(2, side=48)}] * 300
+    assert VideoProcessor().fit(rows).image_size == 48
+    assert VideoProcessor().fit(iter(rows)).image_size == 16, "a stream has no other rows than the first"

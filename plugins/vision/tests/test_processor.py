@@ -162,7 +162,7 @@ def test_fit_reads_at_most_256_rows_and_passes_over_bad_ones() -> None:
 
 
 def test_fit_without_a_readable_image_says_so() -> None:
-    with pytest.raises(SourceError, match=r"no readable image among the first rows .*not an image file"):
+    with pytest.raises(SourceError, match=r"no readable image among the 1 rows that were tried .*not an image file"):
         ImageProcessor().fit([{"image": b"bad"}])
     with pytest.raises(ValueError, match="has not been fitted"):
         ImageProcessor().info()

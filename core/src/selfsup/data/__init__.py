@@ -7,7 +7,7 @@ from selfsup.data.findings import Findings
 from selfsup.data.loader import Loader
 from selfsup.data.prepare import prepare, processor_digest
 from selfsup.data.processor import Processor, Sample, stack_samples
-from selfsup.data.rows import Rows
+from selfsup.data.rows import Rows, spread_rows
 from selfsup.data.sampler import EpochSampler, Sampler
 from selfsup.data.sources import available_splits, load_source
 from selfsup.data.store import Store
@@ -30,5 +30,6 @@ __all__ = [
     "prepare",
     "processor_digest",
     "row_hashes",
+    "spread_rows",
     "stack_samples",
 ]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -210,15 +213,29 @@ def _of_file(value: Mapping[str, Any]) -> int | None:
     if not value.get("path"):
         return None
     path = Path(value["path"])
-    digest = hashlib.sha256()
     try:
-        files = sorted(item for item in path.iterdir() if item.is_file()) if path.is_dir() else [path]
-        for file in files:
-            with file.open("rb") as stream:
-                while content := stream.read(_FILE_BYTES):
-                    digest.update(content)
-    except OSError:  # a bad row, which is named where it is decoded
-        return _of_bytes(str(path).encode())
+        status = path.stat()
+        if not stat.S_ISDIR(status.st_mode):
+            return _of_content(path, status.st_size, status.st_mtime_ns)
+        return _digest(sorted(item for item in path.iterdir() if item.is_file()))
+    except (OSError, ValueError):  # a bad row, which is named where it is decoded
+        return _of_bytes(os.fsencode(path))
+
+
+@functools.lru_cache(maxsize=1024)
+def _of_content(path: Path, size: int, modified: int) -> int:
+    """Of a file that many rows may name (segments of one recording): it is read once for all of them."""
+    if not path.is_file():
+        raise OSError(f"{path} is a device or a pipe, which may never end")
+    return _digest([path])
+
+
+def _digest(files: Sequence[Path]) -> int:
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            while content := stream.read(_FILE_BYTES):
+                digest.update(content)
     return int.from_bytes(digest.digest()[:8])
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from selfsup.data.cache import cache_root
 from selfsup.data.findings import Findings, suffix_counts
+from selfsup.data.media_files import readable_name
 from selfsup.errors import SourceError
 from selfsup.files import storage_errors
 
@@ -46,7 +47,8 @@ def walk_files(
 ) -> Iterator[FoundFile]:
     """The files below ``root`` with one of the suffixes, in sorted order, a folder at a time.
 
-    Hidden files and folders are passed over; a link to a folder is followed, but no folder is entered twice. A folder below
+    Hidden files and folders are passed over; what cannot be read (a link that leads nowhere) is found all the same, so that it
+    is told of where it is decoded. A link to a folder is followed, but no folder is entered twice. A folder below
     ``root`` that holds files of ``frame_suffixes``, and neither folders nor files of ``suffixes``, is found as a whole.
     ``passed_over`` counts the suffixes of the other files.
 
@@ -78,13 +80,19 @@ def _walk(
     for entry in entries:
         if entry.is_dir():
             yield from _walk(folder / entry.name, f"{prefix}{entry.name}/", suffixes, frame_suffixes, entered, passed_over)
-        elif not entry.is_file():
-            continue
         elif entry.name.lower().endswith(suffixes):
-            found = entry.stat()
-            yield FoundFile(prefix + entry.name, found.st_size, found.st_mtime_ns)
+            yield FoundFile(prefix + entry.name, *_size_and_time(entry))
         else:
-            passed_over[Path(entry.name).suffix.lower()] += 1
+            passed_over[readable_name(Path(entry.name).suffix.lower())] += 1
+
+
+def _size_and_time(entry: os.DirEntry[str]) -> tuple[int, int]:
+    """Of a file; zeros of a link that leads nowhere, which becomes a bad row."""
+    try:
+        found = entry.stat()
+    except OSError:
+        return 0, 0
+    return found.st_size, found.st_mtime_ns
 
 
 def _frames(
@@ -134,7 +142,7 @@ def read_media_folder(
     file_feature = {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
     features: dict[str, Any] = {role: datasets.Value("string") if as_text else file_feature}
     if not outside:
-        features["label"] = datasets.ClassLabel(names=classes)
+        features["label"] = datasets.ClassLabel(names=[readable_name(name) for name in classes])
     schema = datasets.Features(features).arrow_schema
     place = {name: index for index, name in enumerate(classes)}
     digest = hashlib.sha256()
@@ -145,7 +153,10 @@ def read_media_folder(
         cache.mkdir(parents=True, exist_ok=True)
         try:
             with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
-                for files in _batched(walk_files(root, suffixes, frame_suffixes, passed_over)):
+                found = walk_files(root, suffixes, frame_suffixes, passed_over)
+                if as_text:  # what cannot be read as a file is no text, and there is no later step to tell of it
+                    found = (file for file in found if (root / file.relative).is_file())
+                for files in _batched(found):
                     values: list[Any] = []
                     for file in files:
                         value, mark = _value(root, file, as_text)
@@ -175,7 +186,7 @@ def _classes(root: Path, suffixes: tuple[str, ...], frame_suffixes: tuple[str, .
                 classes.append(entry.name)
             elif not outside and frame_suffixes and _frames(_listed(root / entry.name), suffixes, frame_suffixes) is not None:
                 outside = entry.name
-        elif not outside and entry.name.lower().endswith(suffixes) and entry.is_file():
+        elif not outside and entry.name.lower().endswith(suffixes):
             outside = entry.name
     return classes, outside
 
@@ -193,7 +204,7 @@ def _value(root: Path, file: FoundFile, as_text: bool) -> tuple[Any, bytes]:
     """What the column holds for a file, and what of it goes into the hash."""
     if not as_text:
         mark = f"{file.relative}\0{file.size}\0{file.modified}\n".encode("utf-8", "surrogateescape")
-        return {"bytes": None, "path": file.relative}, mark
+        return {"bytes": None, "path": readable_name(file.relative)}, mark
     try:
         content = (root / file.relative).read_bytes()
     except OSError as error:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from selfsup.data.bad_rows import encode_arrow, encode_list
 from selfsup.data.cache import cache_root
 from selfsup.data.content_hash import HashArray, hashes_of, remember_hashes
 from selfsup.data.exclusion import alone, remove_remains, temporary_folder
@@ -209,8 +210,8 @@ def _encode(processor: Processor, rows: Any, start: int) -> _Results:
     """Process a list of rows, or a table of them."""
     try:
         if processor.columnar:
-            return processor.encode_table(rows)
-        samples = processor.encode_rows(rows)
+            return encode_arrow(processor, rows)
+        samples = encode_list(processor, rows)
     except Exception as error:
         error.add_note(f"while processing rows {start} to {start + len(rows) - 1}")
         raise

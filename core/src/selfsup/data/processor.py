@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from selfsup.config import Config as BaseConfig
+from selfsup.data.bad_rows import as_bad_row
 from selfsup.data.findings import Findings, of_info
 from selfsup.errors import BadRowError
 from selfsup.types import Batch, Info, Row
@@ -141,13 +142,16 @@ class Processor(ABC):
         """
 
     def encode_rows(self, rows: Sequence[Row]) -> list[Sample | BadRowError]:
-        """Process many rows; override where that is faster together than one by one."""
+        """Process many rows; override where that is faster together than one by one.
+
+        Whatever :meth:`encode` raises makes its row a bad one, full memory and errors about something else than a row excepted.
+        """
         results: list[Sample | BadRowError] = []
         for row in rows:
             try:
                 results.append(self.encode(row))
-            except BadRowError as error:
-                results.append(error)
+            except Exception as error:
+                results.append(as_bad_row(error))
         return results
 
     def encode_table(self, table: Any) -> EncodedTable:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import numpy as np
 from selfsup.data.findings import Findings
 from selfsup.data.labels import class_ids_of, class_names_of
 from selfsup.data.mapped import MappedPages
+from selfsup.data.media_files import real_path
 from selfsup.errors import ColumnError, DataError
 from selfsup.types import Row
 
@@ -219,5 +222,28 @@ class Rows:
         elif isinstance(value, bytes):
             value = {"bytes": value, "path": None}
         if isinstance(value, dict) and value.get("bytes") is None and value.get("path") and self.root is not None:
-            value["path"] = str(self.root / value["path"])
+            value["path"] = os.fspath(real_path(self.root / value["path"]))
         return value
+
+
+def spread_rows(rows: Iterable[Row], most: int) -> Iterator[Row]:
+    """At most ``most`` rows, spread evenly over all of them, in their order: what a processor looks at before it chooses.
+
+    Of each of ``most`` equal parts one row is drawn, always the same one. Of rows that can only be iterated (a generator, a
+    stream) the first ones are taken.
+
+    Args:
+        rows: :class:`Rows`, of which only the drawn ones are read; a sequence of rows; or any iterable of them.
+        most: how many.
+    """
+    if not isinstance(rows, Rows | Sequence):
+        yield from itertools.islice(rows, most)
+        return
+    edges = np.linspace(0, len(rows), min(most, len(rows)) + 1).astype(np.int64)
+    places = np.random.default_rng(0).integers(edges[:-1], edges[1:])
+    if not isinstance(rows, Rows):
+        yield from (rows[place] for place in places.tolist())
+        return
+    step = rows._chunk_rows()
+    for start in range(0, len(places), step):
+        yield from rows.read(places[start : start + step])

@@ -1,19 +1,20 @@
-"""What processors of images and of videos share: square frames whose side is given, or chosen from the first rows."""
+"""What processors of images and of videos share: square frames whose side is given, or chosen from a sample of the rows."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 
 from selfsup.config import Config
+from selfsup.data.bad_rows import as_bad_row
 from selfsup.data.processor import Processor
 from selfsup.data.processor_state import reading_state, write_state
-from selfsup.errors import BadRowError, SourceError
+from selfsup.data.rows import spread_rows
+from selfsup.errors import SourceError
 from selfsup.types import Row
 
 T = TypeVar("T")
@@ -54,30 +55,34 @@ class SquareProcessor(Processor):
         return self._image_size
 
     def fit(self, rows: Iterable[Row]) -> Self:
-        """With ``image_size="auto"``, choose the size from the first :attr:`fit_rows` rows.
+        """With ``image_size="auto"``, choose the size from :attr:`fit_rows` rows, spread over all of them.
 
         Raises:
             SourceError: none of these rows can be read.
         """
         if self._image_size is None:
-            self._image_size = auto_size(self.first_rows(rows, self.shorter_side), *self.auto_sizes)
+            self._image_size = auto_size(self.sampled(rows, self.shorter_side), *self.auto_sizes)
         return self
 
-    def first_rows(self, rows: Iterable[Row], read: Callable[[Row], T]) -> list[T]:
-        """What ``read`` says of each of the first :attr:`fit_rows` rows that can be read.
+    def sampled(self, rows: Iterable[Row], read: Callable[[Row], T]) -> list[T]:
+        """What ``read`` says of each of :attr:`fit_rows` rows that can be read, spread over all of them.
 
         Raises:
             SourceError: none of these rows can be read.
         """
         found: list[T] = []
         reason = "there are no rows"
-        for row in islice(rows, self.fit_rows):
+        tried = 0
+        for row in spread_rows(rows, self.fit_rows):
+            tried += 1
             try:
                 found.append(read(row))
-            except BadRowError as error:
-                reason = str(error)
+            except Exception as error:
+                reason = str(as_bad_row(error))
         if not found:
-            raise SourceError(f"The image size cannot be chosen: no readable {self.noun} among the first rows ({reason}).")
+            raise SourceError(
+                f"The image size cannot be chosen: no readable {self.noun} among the {tried} rows that were tried ({reason})."
+            )
         return found
 
     def save(self, directory: Path) -> None:

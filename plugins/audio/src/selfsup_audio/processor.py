@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
@@ -13,9 +12,11 @@ from pydantic import Field
 from torch import Tensor
 
 from selfsup.config import Config
+from selfsup.data.bad_rows import as_bad_row
 from selfsup.data.processor import Processor, Sample
 from selfsup.data.processor_state import reading_state, write_state
-from selfsup.errors import BadRowError, SourceError
+from selfsup.data.rows import spread_rows
+from selfsup.errors import SourceError
 from selfsup.types import Batch, Info, Row
 from selfsup_audio.decoding import Header, decode, read_header
 
@@ -99,7 +100,7 @@ class AudioProcessor(Processor):
         return super().window_start(steps, generator)
 
     def fit(self, rows: Iterable[Row]) -> Self:
-        """Choose what is "auto" from at most 256 rows, of which only the headers are read.
+        """Choose what is "auto" from at most 256 rows, spread over all of them, of which only the headers are read.
 
         Raises:
             SourceError: none of these rows holds a readable recording.
@@ -108,15 +109,17 @@ class AudioProcessor(Processor):
             return self
         headers: list[Header] = []
         reason = "there are no rows"
-        for row in islice(rows, _FIT_ROWS):
+        tried = 0
+        for row in spread_rows(rows, _FIT_ROWS):
+            tried += 1
             try:
                 headers.append(read_header(row.get("audio")))
-            except BadRowError as error:
-                reason = str(error)
+            except Exception as error:
+                reason = str(as_bad_row(error))
         if not headers:
             raise SourceError(
-                "The sample rate and the length of clips cannot be chosen: there is no readable recording among the first rows "
-                f"({reason})."
+                "The sample rate and the length of clips cannot be chosen: there is no readable recording among the "
+                f"{tried} rows that were tried ({reason})."
             )
         if self._sample_rate is None:
             self._sample_rate = auto_rate([header.sample_rate for header in headers])

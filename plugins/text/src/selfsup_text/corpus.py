@@ -7,15 +7,15 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
-import numpy as np
-
-from selfsup.data import Rows
+from selfsup.data import Rows, spread_rows
 from selfsup.types import Row
 from selfsup_text.tokenization import Vocabulary
 
 _FIT_ROWS = 200_000
 _FIT_CHARACTERS = 10_000_000
 _FIT_CHUNK = 1000
+_LENGTH_ROWS = 1000
+"""Rows by which the mean length of a text is judged."""
 
 
 def sample_texts(rows: Iterable[Row]) -> list[str]:
@@ -33,16 +33,12 @@ def sample_texts(rows: Iterable[Row]) -> list[str]:
 
 
 def _spread(rows: Iterable[Row]) -> Iterable[Row]:
-    """At most 200,000 rows, evenly over all of them where they can be picked."""
-    if not isinstance(rows, Rows):
-        yield from islice(rows, _FIT_ROWS)
-        return
-    head = rows.read(range(min(_FIT_CHUNK, len(rows))))
-    mean = max(sum(len(text) for row in head if isinstance(text := row.get("text"), str)) / len(head), 1.0)
-    wanted = int(min(len(rows), _FIT_ROWS, max(_FIT_CHARACTERS / mean, _FIT_CHUNK)))
-    places = np.linspace(0, len(rows) - 1, wanted).astype(np.int64)
-    for start in range(0, wanted, _FIT_CHUNK):
-        yield from rows.read(places[start : start + _FIT_CHUNK])
+    """At most 200,000 rows, evenly over all of them where they can be picked, so many that their texts are within the bound."""
+    if not isinstance(rows, Rows | Sequence):
+        return islice(rows, _FIT_ROWS)
+    lengths = [len(text) for row in spread_rows(rows, _LENGTH_ROWS) if isinstance(text := row.get("text"), str)]
+    mean = max(sum(lengths) / max(len(lengths), 1), 1.0)
+    return spread_rows(rows, int(min(_FIT_ROWS, max(_FIT_CHARACTERS / mean, _LENGTH_ROWS))))
 
 
 def inverse_frequencies(vocabulary: Vocabulary, texts: Sequence[str]) -> list[float]:

@@ -77,13 +77,13 @@ class ImageProcessor(SquareProcessor):
         return self._aspects
 
     def fit(self, rows: Iterable[Row]) -> Self:
-        """Choose the size, where it is "auto", and what is kept, from the first rows; only their headers are read.
+        """Choose the size, where it is "auto", and what is kept, from rows spread over all; only their headers are read.
 
         Raises:
             SourceError: the size is "auto" and none of these rows can be read.
         """
         try:
-            sizes = self.first_rows(rows, self.size)
+            sizes = self.sampled(rows, self.size)
         except SourceError:
             if self._image_size is None:
                 raise

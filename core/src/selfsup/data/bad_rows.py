@@ -1,0 +1,82 @@
+"""No row ends a run: whatever goes wrong while one is processed makes that row a bad one, with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from selfsup.errors import BadRowError, SelfsupError
+
+if TYPE_CHECKING:
+    from selfsup.data.processor import EncodedTable, Processor, Sample
+    from selfsup.types import Row
+
+_PROBES = 8
+"""Rows of a failing table that are tried one by one before it is searched for the bad ones."""
+
+
+def as_bad_row(error: Exception) -> BadRowError:
+    """What a processor raised for one row, as a bad row that says why.
+
+    Raises:
+        MemoryError: the memory is full, which is no fault of the row.
+        SelfsupError: an error that is raised on purpose and is not about a row (an option, a full disk).
+    """
+    if isinstance(error, BadRowError):
+        return error
+    if isinstance(error, MemoryError | SelfsupError):
+        raise error
+    bad = BadRowError(f"it cannot be processed ({type(error).__name__}: {str(error) or 'no reason given'})")
+    bad.__cause__ = error
+    return bad
+
+
+def encode_list(processor: Processor, rows: Sequence[Row]) -> list[Sample | BadRowError]:
+    """:meth:`Processor.encode_rows`; where it raises, row by row, so that only those at fault are bad."""
+    try:
+        return processor.encode_rows(rows)
+    except Exception as error:
+        bad = as_bad_row(error)
+    if len(rows) == 1:
+        return [bad]
+    return [result for row in rows for result in encode_list(processor, [row])]
+
+
+def encode_arrow(processor: Processor, table: Any) -> EncodedTable:
+    """:meth:`Processor.encode_table`; where it raises, of ever smaller parts, so that only the rows at fault are bad.
+
+    A table of which none of a few rows can be processed is bad as a whole.
+    """
+    from selfsup.data.processor import EncodedTable
+
+    try:
+        return processor.encode_table(table)
+    except Exception as error:
+        if not len(table):
+            raise
+        reason = str(as_bad_row(error))
+    places = np.unique(np.linspace(0, len(table) - 1, _PROBES).astype(int))
+    if all(_fails(processor, table.slice(place, 1)) for place in places.tolist()):
+        return EncodedTable({}, dict.fromkeys(range(len(table)), reason))
+    half = len(table) // 2
+    parts = [encode_arrow(processor, table.slice(0, half)), encode_arrow(processor, table.slice(half))]
+    bad = {**parts[0].bad, **{half + place: text for place, text in parts[1].bad.items()}}
+    known = parts[0].samples or parts[1].samples
+    samples = {}
+    for key, values in known.items():
+        filled = [
+            part.samples.get(key, np.zeros((count, *values.shape[1:]), dtype=values.dtype))
+            for part, count in zip(parts, (half, len(table) - half), strict=True)
+        ]
+        samples[key] = np.concatenate(filled)
+    return EncodedTable(samples, bad)
+
+
+def _fails(processor: Processor, table: Any) -> bool:
+    try:
+        processor.encode_table(table)
+    except Exception:
+        return True
+    return False

@@ -13,6 +13,7 @@ import torch
 
 from selfsup.artifacts import Encoder, ResultRecord, RunDirectory, load
 from selfsup.data import Rows, available_splits, load_source, prepare, row_hashes
+from selfsup.data.decoder_noise import caught_noise
 from selfsup.errors import ColumnError, ConfigError
 from selfsup.evaluation.choice import choose
 from selfsup.evaluation.classifier import Classifier
@@ -249,7 +250,8 @@ def embed(
         title = f"Data: {rows.name} ({rows.split}), {len(rows)} rows"
         show_findings(reporter, title, rows.findings.joined(encoder.processor.findings()))
         reporter.start("reading rows", len(rows), unit="rows")
-        store = prepare(rows, encoder.processor, max_bad_rows=max_bad_rows, progress=lambda done, _: reporter.advance(done))
+        with caught_noise(reporter.message):
+            store = prepare(rows, encoder.processor, max_bad_rows=max_bad_rows, progress=lambda done, _: reporter.advance(done))
         tell_remarks(reporter, store.remarks, f"{len(rows)} rows of {rows.name}")
         size = batch_size or encoder.processor.batch_size
         path = write_embeddings(encoder, store, rows, Path(out), batch_size=size, autocast=autocast, reporter=reporter)

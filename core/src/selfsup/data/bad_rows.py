@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from selfsup.errors import BadRowError, SelfsupError
+from selfsup.data.decoder_noise import decoding
+from selfsup.data.rows import spread_rows
+from selfsup.errors import BadRowError, SelfsupError, SourceError
 
 if TYPE_CHECKING:
     from selfsup.data.processor import EncodedTable, Processor, Sample
     from selfsup.types import Row
+
+T = TypeVar("T")
 
 _PROBES = 8
 """Rows of a failing table that are tried one by one before it is searched for the bad ones."""
@@ -31,6 +35,33 @@ def as_bad_row(error: Exception) -> BadRowError:
     bad = BadRowError(f"it cannot be processed ({type(error).__name__}: {str(error) or 'no reason given'})")
     bad.__cause__ = error
     return bad
+
+
+def read_sample(rows: Iterable[Row], most: int, read: Callable[[Row], T], *, noun: str, choice: str) -> list[T]:
+    """What ``read`` says of at most ``most`` rows, spread over all of them (:func:`~selfsup.data.spread_rows`).
+
+    Args:
+        rows: training rows.
+        most: how many are tried.
+        read: looks at one row; what it raises passes that row over.
+        noun: what a row holds, for the message: ``recording``.
+        choice: what is chosen from them, for the message: ``The sample rate``.
+
+    Raises:
+        SourceError: none of them can be read.
+    """
+    found: list[T] = []
+    reason, tried = "there are no rows", 0
+    for row in spread_rows(rows, most):
+        tried += 1
+        try:
+            with decoding():
+                found.append(read(row))
+        except Exception as error:
+            reason = str(as_bad_row(error))
+    if not found:
+        raise SourceError(f"{choice} cannot be chosen: no readable {noun} among the {tried} rows that were tried ({reason}).")
+    return found
 
 
 def encode_list(processor: Processor, rows: Sequence[Row]) -> list[Sample | BadRowError]:

@@ -19,6 +19,7 @@ import numpy as np
 from selfsup.data.bad_rows import encode_arrow, encode_list
 from selfsup.data.cache import cache_root
 from selfsup.data.content_hash import HashArray, hashes_of, remember_hashes
+from selfsup.data.decoder_noise import bound_log, decoding
 from selfsup.data.exclusion import alone, remove_remains, temporary_folder
 from selfsup.data.parallel import in_order
 from selfsup.data.processor import EncodedTable, Processor, Sample
@@ -151,6 +152,7 @@ def _process(
                     bad += _write(writer, samples, start, count)
                 _check_bad(bad, rows, max_bad_rows)
                 done += count
+                bound_log()
                 if progress is not None:
                     progress(done, len(rows))
         named = [(index, f"{rows.describe(index)}: {reason}") for index, reason in bad]
@@ -195,7 +197,8 @@ def _encoded(rows: Rows, processor: Processor, workers: int) -> Generator[tuple[
     def work(part: tuple[int, Any]) -> tuple[int, _Results, HashArray]:
         start, some = part
         hashes = hashes_of(some)  # first: a processor may change what it is given
-        return start, _encode(processor, some, start), hashes
+        with decoding():
+            return start, _encode(processor, some, start), hashes
 
     return in_order(work, parts, workers)
 

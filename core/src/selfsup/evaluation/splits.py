@@ -12,6 +12,7 @@ import numpy as np
 
 from selfsup.data import Findings, Rows, available_splits, hold_out, load_source, prepare, row_hashes
 from selfsup.data.content_hash import held_out
+from selfsup.data.decoder_noise import caught_noise
 from selfsup.data.sampler import IndexArray
 from selfsup.errors import DataError, PretrainedRowsWarning, SourceError
 from selfsup.evaluation.base import Split
@@ -120,7 +121,8 @@ def load_splits(
         # Labels first: a wrong label column is found before minutes of decoding.
         labels = rows.labels(names) if labelled else None
         reporter.start(f"reading {what} rows", len(rows), unit="rows")
-        store = prepare(rows, encoder.processor, max_bad_rows=max_bad_rows, progress=lambda done, _: reporter.advance(done))
+        with caught_noise(reporter.message):
+            store = prepare(rows, encoder.processor, max_bad_rows=max_bad_rows, progress=lambda done, _: reporter.advance(done))
         if store.bad_rows:
             bad += len(store.bad_rows)
             share = f"{len(store.bad_rows)} of {len(rows)} {what} rows"

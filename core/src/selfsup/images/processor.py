@@ -10,11 +10,9 @@ from typing import Any, ClassVar, Self, TypeVar
 import numpy as np
 
 from selfsup.config import Config
-from selfsup.data.bad_rows import as_bad_row
+from selfsup.data.bad_rows import read_sample
 from selfsup.data.processor import Processor
 from selfsup.data.processor_state import reading_state, write_state
-from selfsup.data.rows import spread_rows
-from selfsup.errors import SourceError
 from selfsup.types import Row
 
 T = TypeVar("T")
@@ -70,20 +68,7 @@ class SquareProcessor(Processor):
         Raises:
             SourceError: none of these rows can be read.
         """
-        found: list[T] = []
-        reason = "there are no rows"
-        tried = 0
-        for row in spread_rows(rows, self.fit_rows):
-            tried += 1
-            try:
-                found.append(read(row))
-            except Exception as error:
-                reason = str(as_bad_row(error))
-        if not found:
-            raise SourceError(
-                f"The image size cannot be chosen: no readable {self.noun} among the {tried} rows that were tried ({reason})."
-            )
-        return found
+        return read_sample(rows, self.fit_rows, read, noun=self.noun, choice="The image size")
 
     def save(self, directory: Path) -> None:
         """Write the config and what was chosen as JSON."""

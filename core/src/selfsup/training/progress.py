@@ -7,12 +7,13 @@ import time
 import warnings
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, TextIO, cast
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
+from selfsup.data.decoder_noise import Screen
 from selfsup.data.findings import Findings
 from selfsup.errors import DataWarning
 
@@ -178,7 +179,7 @@ def make_reporter(enabled: bool = True) -> Reporter:
     """The reporter that fits stderr: a bar on a terminal, lines elsewhere, nothing if not ``enabled``."""
     if not enabled:
         return Silent()
-    console = Console(file=sys.stderr, highlight=False)
+    console = Console(file=cast(TextIO, Screen(sys.stderr)), highlight=False)
     return Bar(console) if console.is_terminal else Lines(console)
 
 

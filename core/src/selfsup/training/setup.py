@@ -27,6 +27,7 @@ from selfsup.data import (
     prepare,
     row_hashes,
 )
+from selfsup.data.decoder_noise import caught_noise
 from selfsup.data.sampler import IndexArray
 from selfsup.errors import ConfigError, DataError
 from selfsup.registry import registry
@@ -105,10 +106,12 @@ def prepare_data(config: RunConfig, reporter: Reporter, source: Any = None) -> D
         raise DataError(f"{found.name} has {len(names)} class, and {spec.id} needs at least two to tell apart.")
     rows = found.without_labels()
     kind = registry().processor_class(modality.id)
-    processor = kind(validated(kind.Config, config.processor_options, what="the processor's options")).fit(rows)
-    findings = found.findings.joined(processor.findings())
-    show_findings(reporter, f"Data: {rows.name} ({rows.split}), {len(rows)} rows", findings)
-    store = process(rows, processor, config, reporter)
+    processor = kind(validated(kind.Config, config.processor_options, what="the processor's options"))
+    with caught_noise(reporter.message):
+        processor.fit(rows)
+        findings = found.findings.joined(processor.findings())
+        show_findings(reporter, f"Data: {rows.name} ({rows.split}), {len(rows)} rows", findings)
+        store = process(rows, processor, config, reporter)
     hashes = row_hashes(rows)[store.kept]
     if processor.block_length:
         if spec.needs_labels:
@@ -133,7 +136,8 @@ def process(rows: Rows, processor: Processor, config: RunConfig, reporter: Repor
             started = True
         reporter.advance(done)
 
-    store = prepare(rows, processor, max_bad_rows=config.max_bad_rows, workers=config.workers or None, progress=show)
+    with caught_noise(reporter.message):
+        store = prepare(rows, processor, max_bad_rows=config.max_bad_rows, workers=config.workers or None, progress=show)
     if store.bad_rows:
         named = "; ".join(reason for _, reason in store.bad_rows[:3])
         more = f"; and {len(store.bad_rows) - 3} more" if len(store.bad_rows) > 3 else ""

@@ -12,13 +12,11 @@ from pydantic import Field
 from torch import Tensor
 
 from selfsup.config import Config
-from selfsup.data.bad_rows import as_bad_row
+from selfsup.data.bad_rows import read_sample
 from selfsup.data.processor import Processor, Sample
 from selfsup.data.processor_state import reading_state, write_state
-from selfsup.data.rows import spread_rows
-from selfsup.errors import SourceError
 from selfsup.types import Batch, Info, Row
-from selfsup_audio.decoding import Header, decode, read_header
+from selfsup_audio.decoding import decode, read_header
 
 _FIT_ROWS = 256
 _HIGHEST_AUTO = 16000
@@ -107,20 +105,13 @@ class AudioProcessor(Processor):
         """
         if self._sample_rate is not None and self._seconds is not None:
             return self
-        headers: list[Header] = []
-        reason = "there are no rows"
-        tried = 0
-        for row in spread_rows(rows, _FIT_ROWS):
-            tried += 1
-            try:
-                headers.append(read_header(row.get("audio")))
-            except Exception as error:
-                reason = str(as_bad_row(error))
-        if not headers:
-            raise SourceError(
-                "The sample rate and the length of clips cannot be chosen: there is no readable recording among the "
-                f"{tried} rows that were tried ({reason})."
-            )
+        headers = read_sample(
+            rows,
+            _FIT_ROWS,
+            lambda row: read_header(row.get("audio")),
+            noun="recording",
+            choice="The sample rate and the length of clips",
+        )
         if self._sample_rate is None:
             self._sample_rate = auto_rate([header.sample_rate for header in headers])
         if self._seconds is None:

@@ -1,0 +1,106 @@
+"""What decoders write to standard error is caught and counted, and nothing of what the user writes is lost."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from selfsup.data import decoder_noise
+
+_SCRIPT = r"""
+import json, logging, os, sys, threading, time, warnings
+from pathlib import Path
+import datasets, numpy as np
+from selfsup.config import Config
+from selfsup.data import Processor, Rows, prepare
+from selfsup.data.decoder_noise import caught_noise
+from selfsup.training.progress import make_reporter
+
+logging.basicConfig(stream=sys.stderr, format="%(message)s")
+
+class Noisy(Processor):
+    modality = "numbers"
+    def __init__(self): super().__init__(Config())
+    def fit(self, rows): return self
+    def info(self): return {}
+    def save(self, directory): (directory / "x.json").write_text("{}")
+    @classmethod
+    def load(cls, directory): return cls()
+    def encode(self, row):
+        os.write(2, b"[libnoise] bad frame\n")              # as a C library does
+        warnings.warn(f"truncated {row['x']}")              # as Pillow does
+        logging.getLogger("pillow").error("odd tag")
+        return {"x": np.asarray([row["x"]])}
+
+rows = Rows(dataset=datasets.Dataset.from_dict({"x": range(200)}), columns={"x": "x"}, name="numbers")
+with make_reporter(True) as reporter:
+    reporter.start("decoding", 200, unit="rows")
+    def progress(done, total):
+        reporter.advance(done)
+        if done in (32, 200):
+            print("user: print", file=sys.stderr)
+            logging.getLogger("user").warning("user: log")
+            reporter.message(f"user: message {done}")
+    with caught_noise(reporter.message):
+        prepare(rows, Noisy(), workers=2, progress=progress)
+print("user: after", file=sys.stderr)
+os.write(2, b"user: descriptor\n")
+logging.getLogger("user").warning("user: log after")
+"""
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_noise_is_counted_and_the_users_own_lines_stay(tmp_path: Path, terminal: bool) -> None:
+    environment = {**os.environ, "SELFSUP_CACHE": str(tmp_path / "cache"), "PYTHONWARNINGS": "always", "COLUMNS": "300"}
+    if terminal:
+        environment |= {"FORCE_COLOR": "1", "TTY_COMPATIBLE": "1", "TERM": "xterm"}  # rich shows a live bar then
+    done = subprocess.run([sys.executable, "-c", _SCRIPT], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("user: print") == 2
+    assert done.stderr.count("user: log") == 3
+    for line in ("user: message 32", "user: message 200", "user: after", "user: descriptor", "200/200"):
+        assert line in done.stderr
+    assert "libnoise" not in done.stderr
+    assert "truncated" not in done.stderr
+    assert "odd tag" not in done.stderr
+    assert ("\x1b[" in done.stderr) == terminal, "there is a live bar on a terminal only"
+    (log,) = (tmp_path / "cache" / "logs").iterdir()
+    text = log.read_text()
+    assert text.count("[libnoise] bad frame") == 200
+    assert text.count("odd tag") == 200
+    assert text.count("truncated") >= 200
+    assert f"The decoders wrote {text.count(chr(10)):,} lines of warnings; see {log}" in done.stderr.replace("\n", "")
+
+
+def test_silence_leaves_no_log_and_a_flood_is_cut(tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("SELFSUP_CACHE", str(tmp_path))
+    told: list[str] = []
+    with decoder_noise.caught_noise(told.append):
+        time.sleep(0)
+    assert told == []
+    assert list((tmp_path / "logs").iterdir()) == []
+    monkeypatch.setattr(decoder_noise, "_MOST_BYTES", 1000)
+    monkeypatch.setattr(decoder_noise, "_KEPT_BYTES", 100)
+    with decoder_noise.caught_noise(told.append), decoder_noise.caught_noise(told.append):
+        for _ in range(3):
+            os.write(2, b"123456789\n" * 200)
+            decoder_noise.bound_log()
+    assert len(told) == 1, "the inner one leaves it to the outer"
+    assert "600 lines" in told[0]
+    (log,) = (tmp_path / "logs").iterdir()
+    assert log.stat().st_size == 100
+    os.write(2, b"back again\n")
+    assert "back again" in capfd.readouterr().err
+
+
+def test_nothing_is_caught_where_the_cache_cannot_be_written(tmp_path, monkeypatch, capfd):
+    (tmp_path / "logs").write_text("a file in the way")
+    monkeypatch.setenv("SELFSUP_CACHE", str(tmp_path))
+    with decoder_noise.caught_noise(lambda line: pytest.fail(line)):
+        os.write(2, b"still here\n")
+    assert "still here" in capfd.readouterr().err

@@ -222,14 +222,14 @@ def test_photos_of_mixed_sizes_truncated_and_fake(tmp_path):
         prepare(rows, Photos())
 
 
-def test_error_of_a_processor_passes_through_and_leaves_nothing(cache):
+def test_error_that_is_no_rows_fault_passes_through_and_leaves_nothing(cache):
     class Broken(Numbers):
         def encode(self, row):
             if row["x"] == 70:
-                raise FileNotFoundError("a fault of the processor")
+                raise MemoryError("the memory is full")
             return super().encode(row)
 
-    with pytest.raises(FileNotFoundError, match="a fault of the processor") as raised:
+    with pytest.raises(MemoryError, match="the memory is full") as raised:
         prepare(numbers(list(range(100))), Broken())
     assert raised.value.__notes__ == ["while processing rows 64 to 95"]
     assert stores(cache) == []

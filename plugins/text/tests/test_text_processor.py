@@ -176,7 +176,7 @@ def test_a_tokenizer_of_a_folder_is_loaded(tmp_path):
     assert {k: v for k, v in again.info().items() if k.endswith("_id")} == {
         k: v for k, v in processor.info().items() if k.endswith("_id")
     }
-    with pytest.raises(ConfigError, match="no folder"):
+    with pytest.raises(ConfigError, match="neither a folder nor a kind of tokenizer"):
         TextProcessor(TextProcessorConfig(tokenizer="wordpeace")).fit(rows(ENGLISH))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -95,6 +95,10 @@ class Backbone(nn.Module, ABC):
     def finetuning(self) -> Finetuning:
         """What suits fine-tuning this network where the user says nothing."""
         return Finetuning()
+
+    def describe_input(self) -> str:
+        """What it does to its input, in a few words, for the line that a run with pretrained weights shows; empty: nothing."""
+        return ""
 
     def expect_weights(self, names: Collection[str]) -> None:
         """Make the parts that only some saved encoders have, before weights of these names are loaded.
@@ -208,6 +212,12 @@ class BackboneRecipe:
 
     config: type[Config]
     build: Callable[[Any, Info], Backbone]
+    preprocessing: Callable[[Any], Mapping[str, Any]] | None = None
+    """The processor's options that the first weights were trained with (tokenizer, sampling rate, image size), by name.
+
+    It gets the validated options and reads no more than a config. A run takes these values over the task's own unless the user
+    sets others, and says so. Empty for fresh weights.
+    """
 
 
 def grid_size(grid: tuple[int, ...]) -> int:

@@ -79,6 +79,8 @@ def execute(config: RunConfig, out: Path, *, resume: bool, progress: bool = True
                 lengths=shown_lengths(data.store, data.processor),
             )
             task, backbone_options = setup.build_task(config, data.info)
+            if main and (pretrained := setup.pretrained_note(config, task.backbone)):
+                reporter.message(pretrained)
             note = task.fit_to_data(len(data.store), config.optimization.batch_size)
             if note and main:
                 reporter.message(note)

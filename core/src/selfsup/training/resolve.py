@@ -56,9 +56,10 @@ def _resolve(options: Mapping[str, Any], base: Mapping[str, Any] | None, *, repl
         base.pop("backbone_options", None)
     backbone_spec = check_backbone(backbone, spec)
     processor = registry().processor_class(modality.id)
+    backbone_recipe = registry().backbone_recipe(backbone)
     classes: dict[str, type[Config]] = {
         "processor": processor.Config,
-        "backbone": registry().backbone_recipe(backbone).config,
+        "backbone": backbone_recipe.config,
         "task": recipe.config,
     }
     given = _place(options, classes)
@@ -72,8 +73,15 @@ def _resolve(options: Mapping[str, Any], base: Mapping[str, Any] | None, *, repl
         raise ConfigError("no data was given; name a data set, a folder, a file or hf://owner/name (--data SRC).")
     if backbone_spec.id != backbone:
         merged["backbone_options"] = {**merged.get("backbone_options", {}), "name": backbone.partition("/")[2]}
-    for section, config in classes.items():
-        values = validated(config, merged.get(f"{section}_options", {}), what=f"the {section}'s options")
+    valid = {}
+    for section in ("backbone", "processor", "task"):
+        if section == "processor" and backbone_recipe.preprocessing is not None:
+            # What the first weights were trained with goes before the task's values, and after what a file or the caller says.
+            own = {"processor_options": backbone_recipe.preprocessing(valid["backbone"])}
+            again = merge_layers(merge_layers(paper, own, base), given, replace=replace)
+            merged["processor_options"] = again.get("processor_options", {})
+        values = validated(classes[section], merged.get(f"{section}_options", {}), what=f"the {section}'s options")
+        valid[section] = values
         merged[f"{section}_options"] = values.model_dump(mode="json")
     return validated(RunConfig, merged, what="the run's options")
 

@@ -230,6 +230,29 @@ def build_task(config: RunConfig, info: Info) -> tuple[PretextTask, Config]:
     return recipe.build(validated(recipe.config, config.task_options, what="the task's options"), backbone, info), options
 
 
+def pretrained_note(config: RunConfig, backbone: Backbone) -> str:
+    """What to say of the input that first weights were trained with; empty where the weights are fresh.
+
+    Args:
+        config: resolved in full.
+        backbone: built from it.
+    """
+    recipe = registry().backbone_recipe(config.backbone)
+    if recipe.preprocessing is None:
+        return ""
+    own = recipe.preprocessing(validated(recipe.config, config.backbone_options, what="the backbone's options"))
+    if not own:
+        return ""
+    have = config.processor_options
+    taken = [f"processor.{key}={value}" for key, value in own.items() if have.get(key) == value]
+    others = [f"processor.{key}={have.get(key)} (theirs: {value})" for key, value in own.items() if have.get(key) != value]
+    said = [*taken, *([text] if (text := backbone.describe_input()) else [])]
+    parts = [f"With the pretrained weights come {', '.join(said)}."] if said else []
+    if others:
+        parts.append(f"The weights were trained with other settings than these: {', '.join(others)}.")
+    return " ".join(parts)
+
+
 def compile_backbones(task: nn.Module, backend: str) -> None:
     """Compile the forward passes of every backbone in a task (the trained one and its moving averages) in place.
 

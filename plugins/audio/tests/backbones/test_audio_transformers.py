@@ -1,15 +1,19 @@
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile
 import torch
 from transformers import AutoFeatureExtractor, AutoModel
 
+import selfsup
 from selfsup.backbones import TokenBackbone
 from selfsup.errors import ArtifactError, ConfigError, UnknownIdError
 from selfsup.registry import registry
 from selfsup.testing.fake_device import fake_cuda
+from selfsup.training.resolve import resolve_config
 from selfsup_audio.backbones.transformers import TransformersAudio
 from selfsup_audio.mock import mock_rows
 from selfsup_audio.processor import AudioProcessor, AudioProcessorConfig
@@ -112,6 +116,39 @@ def test_exported_and_pretrained_it_is_the_same(tmp_path: Path) -> None:
         backbone.export_folder("timm", None, tmp_path)
 
 
+def test_its_rate_and_its_scaling_come_along(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    slow, plain = tmp_path / "slow", tmp_path / "plain"
+    made("wav2vec2").export_folder("transformers", None, plain)
+    (plain / "preprocessor_config.json").unlink()
+    made("wav2vec2", normalize=False).export_folder("transformers", None, slow)
+    described = json.loads((slow / "preprocessor_config.json").read_text())
+    assert described["do_normalize"] is False
+    (slow / "preprocessor_config.json").write_text(json.dumps({**described, "sampling_rate": 8000}))
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    for number in range(8):
+        soundfile.write(folder / f"{number}.wav", 0.1 * torch.randn(4000).numpy(), 11025)
+    options: dict[str, Any] = {"data": str(folder), "backbone": "transformers-audio/wav2vec2", "batch_size": 2}
+    overrides = {"backbone.pretrained": str(slow), "processor.clip_seconds": 0.3}
+    run = selfsup.pretrain("audio/random-init", **options, out=tmp_path / "run", overrides=overrides)
+    backbone: Any = run.encoder.backbone
+    assert (backbone.sample_rate, backbone.normalize) == (8000, False)
+    shown = " ".join(capfd.readouterr().err.split())
+    assert "With the pretrained weights come processor.sample_rate=8000, waveforms are taken as they are." in shown
+    # What is set goes before, where it can: waveforms of another rate are another thing to the network.
+    asked = resolve_config({"task": "audio/random-init", **options, **overrides, "backbone.normalize": True})
+    assert (asked.backbone_options["normalize"], asked.processor_options["sample_rate"]) == (True, 8000)
+    other = {**overrides, "processor.sample_rate": 16000}
+    with pytest.raises(ConfigError, match=r"at 8000 Hz, and these have 16000: leave processor\.sample_rate out"):
+        selfsup.pretrain("audio/random-init", **options, out=tmp_path / "other", overrides=other)
+    # A folder that says nothing is like the papers' models.
+    silent = resolve_config({"task": "audio/random-init", **options, "backbone.pretrained": str(plain)})
+    assert (silent.backbone_options["normalize"], silent.processor_options["sample_rate"]) == (True, 16000)
+    (plain / "preprocessor_config.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"preprocessor_config\.json cannot be read"):
+        resolve_config({"task": "audio/random-init", **options, "backbone.pretrained": str(plain)})
+
+
 def test_what_does_not_fit_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(UnknownIdError, match="one of wav2vec2, hubert"):
         made("whisper")
@@ -127,5 +164,5 @@ def test_what_does_not_fit_is_a_clear_error(tmp_path: Path) -> None:
         build("transformers-audio/wavlm", {"pretrained": str(tmp_path)}, INFO)
     with pytest.raises(ConfigError, match="cannot be chosen beside"):
         build("transformers-audio/hubert", {"pretrained": str(tmp_path), "layers": 3}, INFO)
-    with pytest.raises(ConfigError, match=r"processor\.sample_rate=16000"):
+    with pytest.raises(ConfigError, match=r"leave processor\.sample_rate out, or set it to 16000"):
         build("transformers-audio/hubert", {"pretrained": str(tmp_path)}, {"sample_rate": 8000, "n_samples": 4000})

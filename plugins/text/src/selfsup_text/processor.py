@@ -106,9 +106,10 @@ class TextProcessor(Processor):
             ConfigError: the tokenizer to load cannot be read.
             SourceError: there is no text to train one on.
         """
-        texts = sample_texts(rows)
         if self.config.tokenizer not in _KINDS:
-            return self._take(load_vocabulary(self.config.tokenizer, add_special=self.config.add_special))._weigh(texts)
+            loaded = load_vocabulary(self.config.tokenizer, add_special=self.config.add_special)
+            return self._take(loaded)._weigh(sample_texts(rows))
+        texts = sample_texts(rows)
         if not texts:
             raise SourceError("A tokenizer cannot be trained: there is no row with text in it.")
         kind: Any = self.config.tokenizer
@@ -127,8 +128,8 @@ class TextProcessor(Processor):
         return self
 
     def info(self) -> Info:
-        """``vocab_size``, ``max_length``, ids of special tokens, all in ``special_ids``, ``begins``, ``tokenizer``, ``idf``
-        ([V]).
+        """``vocab_size``, ``max_length``, ids of special tokens, all in ``special_ids``, ``begins``, ``tokenizer``,
+        ``vocabulary`` (a digest of its tokens), ``idf`` ([V]).
 
         ``begins`` says whether the tokenizer puts a token in front of a text, which a decoder then sees too. The id of a
         special token that is not there is -1.
@@ -142,6 +143,7 @@ class TextProcessor(Processor):
             "special_ids": vocabulary.special_ids(),
             "begins": vocabulary.begins,
             "tokenizer": self.config.tokenizer if self.config.tokenizer in _KINDS else "loaded",
+            "vocabulary": vocabulary.digest(),
             "idf": self._idf,
         }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import unicodedata
 from dataclasses import dataclass
@@ -22,6 +23,10 @@ _INSTEAD = {"cls": ("bos_token", "eos_token"), "sep": ("eos_token", "bos_token")
 """Tokens of decoders that can do the work."""
 _TOKENIZER_FILE = "tokenizer.json"
 _SPECIAL_FILE = "special_tokens.json"
+_WHAT_TO_GIVE = (
+    "Give the tokenizer that the model was trained with (--set processor.tokenizer=FOLDER, or hf://owner/name), or train one "
+    "on the rows (--set processor.tokenizer=wordpiece, bpe or unigram): the words of a pretrained model are then new."
+)
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,11 @@ class Vocabulary:
         described = {**self.special, "begins": self.begins}
         (directory / _SPECIAL_FILE).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
 
+    def digest(self) -> str:
+        """The same where all ids stand for the same tokens, but for tokens that were added to a vocabulary that was there."""
+        tokens = sorted((id, token) for token, id in self.tokenizer.get_vocab(with_added_tokens=False).items())
+        return hashlib.sha256(json.dumps(tokens).encode()).hexdigest()[:16]
+
     @classmethod
     def load(cls, directory: Path) -> Vocabulary:
         """Read what :meth:`save` wrote.
@@ -129,18 +139,18 @@ def load_vocabulary(source: str, *, add_special: bool = False) -> Vocabulary:
     local = not source.startswith(_HUB)
     where = str(Path(source).expanduser()) if local else source.removeprefix(_HUB)
     if local and not Path(where).is_dir():
-        raise ConfigError(
-            f"processor.tokenizer={source} is no folder. Give one with a {_TOKENIZER_FILE}, hf://owner/name, or a kind to "
-            "train: wordpiece, bpe, unigram."
-        )
+        raise ConfigError(f"processor.tokenizer={source} is neither a folder nor a kind of tokenizer. {_WHAT_TO_GIVE}")
     try:
         found = AutoTokenizer.from_pretrained(where, local_files_only=local, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"processor.tokenizer={source} cannot be read: {error}") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
+        raise ConfigError(f"{source} holds no tokenizer that can be read ({error}). {_WHAT_TO_GIVE}") from error
     backend = getattr(found, "backend_tokenizer", None)
     if backend is None:
-        raise ConfigError(f"processor.tokenizer={source} has no {_TOKENIZER_FILE}: only tokenizers of that library are read.")
+        raise ConfigError(f"{source} has no {_TOKENIZER_FILE}: only tokenizers of that library are read. {_WHAT_TO_GIVE}")
     tokenizer = Tokenizer.from_str(backend.to_str())
+    # Of a folder with a model alone the library makes a tokenizer that knows special tokens and no word.
+    if tokenizer.get_vocab_size(with_added_tokens=True) <= len(tokenizer.get_added_tokens_decoder()):
+        raise ConfigError(f"{source} holds a model and no tokenizer. {_WHAT_TO_GIVE}")
     tokenizer.no_padding()
     tokenizer.no_truncation()
     framed, bare = (found("a", add_special_tokens=special)["input_ids"] for special in (True, False))

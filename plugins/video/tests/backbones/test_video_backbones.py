@@ -6,6 +6,7 @@ from safetensors.torch import save_file
 
 from selfsup.errors import ArtifactError, ConfigError, UnknownIdError
 from selfsup.registry import registry
+from selfsup.training.resolve import resolve_config
 from selfsup_video.backbones.vit import VideoViT, tubelets
 
 INFO = {"frames": 8, "clips": 1, "image_size": 32}
@@ -157,6 +158,17 @@ def test_frames_of_other_models_of_timm(name, grid):
     assert encoded.pooled.shape[0] == 3
 
 
+@pytest.mark.parametrize(
+    ("backbone", "size"), [("torchvision/r3d_18", 112), ("torchvision/swin3d_t", 224), ("timm-frames/test_vit", 160)]
+)
+def test_the_size_of_pretrained_weights_comes_along(backbone, size):
+    options = {"task": "video/random-init", "data": "clips/", "backbone": backbone}
+    assert resolve_config(options).processor_options["image_size"] == "auto"
+    pretrained = {**options, "backbone.pretrained": True}
+    assert resolve_config(pretrained).processor_options["image_size"] == size
+    assert resolve_config({**pretrained, "processor.image_size": 32}).processor_options["image_size"] == 32
+
+
 @pytest.mark.parametrize("name", ["r3d_18", "s3d", "swin3d_t"])
 def test_torchvision_gives_the_same_features(name):
     backbone = build(f"torchvision/{name}", {"frames": 16, "clips": 1, "image_size": 224 if name == "s3d" else 32})
@@ -167,7 +179,8 @@ def test_torchvision_gives_the_same_features(name):
     full.load_state_dict(backbone.model.state_dict(), strict=False)
     head = {"s3d": "classifier", "swin3d_t": "head"}.get(name, "fc")
     getattr(full, head).register_forward_pre_hook(lambda module, given: features.append(given[0]))
-    mean, std = (torch.tensor(v).view(3, 1, 1) for v in ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)))
+    own = torchvision.models.get_model_weights(name)["DEFAULT"].transforms()  # Swin's were trained with ImageNet's mean
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (own.mean, own.std))
     with torch.no_grad():
         full(((video / 255 - mean) / std).transpose(1, 2))
     torch.testing.assert_close(encode(backbone, video).pooled, features[0].view(1, -1), atol=1e-4, rtol=1e-3)

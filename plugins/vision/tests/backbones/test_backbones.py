@@ -11,6 +11,8 @@ from safetensors.torch import save_file
 from selfsup.backbones import Backbone, TokenBackbone
 from selfsup.errors import ArtifactError, ConfigError, UnknownIdError
 from selfsup.tasks.transformer import lattice_positions
+from selfsup.training.resolve import resolve_config
+from selfsup.training.setup import pretrained_note
 from selfsup_vision.backbones import ViTBackbone
 from selfsup_vision.backbones.small import (
     CifarResNetConfig,
@@ -35,6 +37,34 @@ def _images(size: int, n: int = 2) -> torch.Tensor:
 def _timm(name: str, size: int = 32, **options: Any) -> Backbone:
     torch.manual_seed(0)
     return build_timm(TimmConfig(name=name, **options), {"image_size": size}).eval()
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "crop"),
+    [("resnet50.a1_in1k", 224, 0.95), ("test_vit.r160_in1k", 160, 0.95), ("tf_efficientnet_b3", 300, 0.904)],
+)
+def test_the_input_of_pretrained_weights_comes_along(name, size, crop):
+    options = {"task": "vision/simclr", "data": "photos/", "backbone": f"timm/{name}"}
+    assert resolve_config(options).processor_options["image_size"] == "auto"
+    pretrained = {**options, "backbone.pretrained": True}
+    own = resolve_config(pretrained).processor_options
+    assert own["image_size"] == size
+    assert own["margin"] == pytest.approx(1 / crop, abs=1e-4)  # evaluation sees as much of an image as theirs
+    assert resolve_config({**pretrained, "processor.image_size": 32}).processor_options["image_size"] == 32
+
+
+def test_what_comes_with_pretrained_weights_is_said():
+    options = {"task": "vision/simclr", "data": "photos/", "backbone": "timm/test_vit"}
+    backbone = _timm("test_vit", 160)
+    assert pretrained_note(resolve_config(options), backbone) == ""
+    pretrained = {**options, "backbone.pretrained": True}
+    said = pretrained_note(resolve_config(pretrained), backbone)
+    assert said == (
+        "With the pretrained weights come processor.image_size=160, processor.margin=1.0526, channels are scaled by mean "
+        "[0.5, 0.5, 0.5] and deviation [0.5, 0.5, 0.5]."
+    )
+    other = pretrained_note(resolve_config({**pretrained, "processor.image_size": 32}), backbone)
+    assert other.endswith("The weights were trained with other settings than these: processor.image_size=32 (theirs: 160).")
 
 
 def _plain(backbone: Any) -> tuple[Any, dict[str, str]]:

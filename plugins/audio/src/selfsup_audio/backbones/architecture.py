@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
+from transformers import CONFIG_MAPPING, AutoConfig, FeatureExtractionMixin, PreTrainedConfig
 
 from selfsup.errors import ConfigError, UnknownIdError
 
 MODEL_TYPES = ("wav2vec2", "hubert", "wavlm", "data2vec-audio")
 """Models of wav2vec 2.0's shape: convolutions on the waveform, a convolution for positions, a transformer."""
 _HUB = "hf://"
+_USUAL_RATE = 16000
 _NOT_ARCHITECTURE = ("transformers_version", "dtype", "torch_dtype", "architectures", "_name_or_path")
 
 
@@ -101,6 +102,25 @@ def read_config(source: str) -> PreTrainedConfig:
     except (OSError, ValueError, KeyError) as error:
         raise ConfigError(f"backbone.pretrained={source} cannot be read: {error}") from error
     return config
+
+
+def read_extractor(source: str) -> dict[str, Any]:
+    """``sample_rate`` in Hz and ``normalize`` of the recordings that a model was trained on, as far as its folder says so.
+
+    Files without a word of them (``preprocessor_config.json`` is missing) are taken to be like the papers' models: 16,000 Hz.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    where, local = place(source)
+    try:
+        described, _ = FeatureExtractionMixin.get_feature_extractor_dict(where, local_files_only=local)
+    except (OSError, ValueError) as error:
+        if local and (Path(where) / "preprocessor_config.json").exists():
+            raise ConfigError(f"backbone.pretrained={source}: its preprocessor_config.json cannot be read: {error}") from error
+        described = {}
+    found: dict[str, Any] = {"sample_rate": int(described.get("sampling_rate", _USUAL_RATE))}
+    return found | ({"normalize": bool(described["do_normalize"])} if "do_normalize" in described else {})
 
 
 def place(source: str) -> tuple[str, bool]:

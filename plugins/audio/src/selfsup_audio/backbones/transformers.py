@@ -17,13 +17,11 @@ from selfsup.backbones import BackboneRecipe, Encoded, Finetuning, TokenBackbone
 from selfsup.config import Config
 from selfsup.errors import ArtifactError, ConfigError, SelfsupError
 from selfsup.types import Batch, Info
-from selfsup_audio.backbones.architecture import make_config, no_dropout, place, read_architecture, read_config
+from selfsup_audio.backbones.architecture import make_config, no_dropout, place, read_architecture, read_config, read_extractor
 from selfsup_audio.backbones.convolutions import convolved, positions
 from selfsup_audio.backbones.frames import gathered
 from selfsup_audio.spectra import LogMel, LogMelConfig
 from selfsup_audio.waveforms import standardized, to_float
-
-_PRETRAINED_RATE = 16000
 
 
 class TransformersAudioConfig(Config):
@@ -38,11 +36,13 @@ class TransformersAudioConfig(Config):
     heads: int | None = Field(None, ge=1)
     """Attention heads, a divisor of the width; None: the model type's own (12)."""
     normalize: bool = True
-    """Give each waveform zero mean and unit variance, as most of these models want; WavLM base wants it as it is."""
+    """Give each waveform zero mean and unit variance, as most of these models want; WavLM base wants it as it is. A pretrained
+    model brings its own value along (``do_normalize`` of its ``preprocessor_config.json``)."""
     n_mels: int = Field(40, ge=4, le=512)
     """Mel bands of the targets of masked tasks that predict spectra; the papers have no such targets."""
     pretrained: str | None = None
-    """Folder, or ``hf://owner/name``, of a model of this type to start from; only safetensors are read."""
+    """Folder, or ``hf://owner/name``, of a model of this type to start from; only safetensors are read. Its sampling rate and
+    its scaling of waveforms come along."""
     architecture: dict[str, Any] = Field(default_factory=dict)
     """Other fields of the model's config (``conv_dim``, ...), under the library's names; filled in from ``pretrained``."""
 
@@ -54,9 +54,11 @@ class TransformersAudioConfig(Config):
             return values
         try:
             described = read_architecture(str(values["pretrained"]))
+            extractor = read_extractor(str(values["pretrained"]))
         except SelfsupError as error:
             raise ValueError(str(error)) from error
-        return {**values, "architecture": described}
+        own = {"normalize": extractor["normalize"]} if "normalize" in extractor else {}
+        return {**own, **values, "architecture": described}
 
 
 class TransformersAudio(TokenBackbone):
@@ -135,6 +137,10 @@ class TransformersAudio(TokenBackbone):
     def layer_outputs(self, tokens: Tokens) -> list[Tensor]:
         """The output of each layer."""
         return self._run(tokens, None)
+
+    def describe_input(self) -> str:
+        """Whether it scales waveforms."""
+        return "each waveform is given zero mean and unit variance" if self.normalize else "waveforms are taken as they are"
 
     def targets(self, batch: Batch) -> Tensor:
         """[B, N, n_mels]: the standardised log-mel energies of each token's window."""
@@ -227,10 +233,11 @@ def _pretrained(config: TransformersAudioConfig, source: str, info: Info) -> Pre
     found = read_config(source)
     if found.model_type != config.name:
         raise ConfigError(f"{source} holds a model of type {found.model_type}, and {config.name} is wanted.")
-    if int(info["sample_rate"]) != _PRETRAINED_RATE:
+    rate = read_extractor(source)["sample_rate"]
+    if int(info["sample_rate"]) != rate:
         raise ConfigError(
-            f"{source} was pretrained on recordings at {_PRETRAINED_RATE} Hz, and these have {info['sample_rate']}: "
-            f"set processor.sample_rate={_PRETRAINED_RATE}."
+            f"{source} was pretrained on recordings at {rate} Hz, and these have {info['sample_rate']}: "
+            f"leave processor.sample_rate out, or set it to {rate}."
         )
     where, local = place(source)
     try:
@@ -238,10 +245,15 @@ def _pretrained(config: TransformersAudioConfig, source: str, info: Info) -> Pre
             where, local_files_only=local, use_safetensors=True, trust_remote_code=False, **no_dropout(found)
         )
     except (OSError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"backbone.pretrained={source}: the weights cannot be had ({error}).") from error
+        raise ConfigError(f"backbone.pretrained={source}: the weights cannot be read ({error}).") from error
     model.to(torch.float32)  # type: ignore[arg-type]  # typed there for devices alone
     return model
 
 
-RECIPE = BackboneRecipe(config=TransformersAudioConfig, build=build_transformers)
+def preprocessing(config: TransformersAudioConfig) -> dict[str, Any]:
+    """The sampling rate of the recordings that a pretrained model was trained on."""
+    return {} if config.pretrained is None else {"sample_rate": read_extractor(config.pretrained)["sample_rate"]}
+
+
+RECIPE = BackboneRecipe(config=TransformersAudioConfig, build=build_transformers, preprocessing=preprocessing)
 """``transformers-audio/*``."""

@@ -176,9 +176,15 @@ def place(source: str) -> tuple[str, bool]:
     """
     if source.startswith(_HUB):
         return source.removeprefix(_HUB), False
-    if not Path(source).expanduser().is_dir():
+    folder = Path(source).expanduser()
+    if not folder.is_dir():
         raise ConfigError(f"{source} is no folder. Give one with a model of transformers in it, or hf://owner/name.")
-    return str(Path(source).expanduser()), True
+    if (folder / "run.json").exists() or (folder / "processor").is_dir():
+        raise ConfigError(
+            f"{source} is of selfsup itself. Write the model for transformers first: "
+            f"selfsup export {source} --format transformers --out FOLDER, then backbone.pretrained=FOLDER."
+        )
+    return str(folder), True
 
 
 def check_single(config: PreTrainedConfig) -> None:

@@ -60,6 +60,7 @@ class TransformersBackbone(TextBackbone):
         super().__init__(info, int(config.hidden_size), causal=causal, pooling=pooling, head=head)
         self.model = model
         self.head_is_fresh = head_is_fresh
+        self.words_are_new = False
         embeddings = model.get_input_embeddings()
         if not isinstance(embeddings, nn.Embedding) or embeddings.embedding_dim != self.embed_dim:
             raise ConfigError(
@@ -101,6 +102,10 @@ class TransformersBackbone(TextBackbone):
     def finetuning(self) -> Finetuning:
         """BERT's middle rate of 3e-5 for a width of 768 (Devlin et al. 2018, arXiv 1810.04805, A.3), higher where narrower."""
         return Finetuning(lr=min(3e-5 * 768 / self.embed_dim, 1e-3))
+
+    def describe_input(self) -> str:
+        """Whether pretrained weights had to take new words."""
+        return f"fresh vectors for all {self.target_dim} words of another tokenizer" if self.words_are_new else ""
 
     def position_embeddings(self, n: int) -> Tensor | None:
         """[n, D], of the table of absolute positions, if the model has one; the class token stands before the first word."""
@@ -179,12 +184,14 @@ class TransformersBackbone(TextBackbone):
 
 @contextmanager
 def without_progress() -> Iterator[None]:
-    """Keep the library from drawing its progress: standard error belongs to the command."""
-    shown = logging.is_progress_bar_enabled()
+    """Keep the library from drawing its progress and from giving advice: standard error belongs to the command."""
+    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # not typed there
+    logging.set_verbosity_error()
     try:
         yield
     finally:
+        logging.set_verbosity(level)
         if shown:
             logging.enable_progress_bar()  # type: ignore[no-untyped-call]  # not typed there
 

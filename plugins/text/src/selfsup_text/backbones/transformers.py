@@ -27,7 +27,11 @@ from selfsup_text.backbones.checks import check_backbone, measured_causal
 from selfsup_text.backbones.language_head import split
 from selfsup_text.backbones.network import TransformersBackbone, without_progress
 from selfsup_text.backbones.pooling import Pooling
+from selfsup_text.processor import TextProcessorConfig
+from selfsup_text.tokenization import load_vocabulary
 
+_ROUND, _ADDED = 1024, 64
+"""Words that a model may have more than its tokenizer, for a round number, and fewer, where some were added to that."""
 _AUTO: dict[str, Any] = {"masked": AutoModelForMaskedLM, "causal": AutoModelForCausalLM}
 
 
@@ -48,7 +52,8 @@ class TransformersConfig(Config):
     pooling: Pooling | None = None
     """How tokens become an embedding: ``mean``, ``cls`` (``last`` for decoders), ``max``, ``mean+max``; None: the mean."""
     pretrained: str | None = None
-    """Folder, or ``hf://owner/name``, of a model of this type to start from; only safetensors are read."""
+    """Folder, or ``hf://owner/name``, of a model of this type to start from; only safetensors are read. Its own tokenizer comes
+    along; ``processor.tokenizer`` names another, whose words have fresh vectors."""
     architecture: dict[str, Any] = Field(default_factory=dict)
     """Other fields of the model's config, under the library's names; filled in from ``pretrained``."""
 
@@ -72,14 +77,15 @@ def build_transformers(config: TransformersConfig, info: Info) -> TransformersBa
         UnknownIdError: the library has no such model type.
         ConfigError: an option does not suit the model, the pretrained one cannot be read, or the model type fails a check.
     """
-    headless = True
+    headless, new_words = True, False
     if config.pretrained is not None:
-        model, headless = _pretrained(config, config.pretrained, info)
+        model, headless, new_words = _pretrained(config, config.pretrained, info)
     else:
         fields = {key: value for key, value in config.architecture.items() if key != "model_type"}
         sizes = {"hidden_size": config.hidden_size, "layers": config.layers, "heads": config.heads}
         model = build_model(make_config(config.name, info, fields, **sizes, initializer_range=config.initializer_range))
     backbone = assemble(model, info, pooling=config.pooling or "mean", headless=headless)
+    backbone.words_are_new = new_words
     check_backbone(backbone, info)
     return backbone
 
@@ -143,8 +149,8 @@ def _free_padding(network: PreTrainedModel, info: Info) -> None:
         embeddings.padding_idx = None
 
 
-def _pretrained(config: TransformersConfig, source: str, info: Info) -> tuple[PreTrainedModel, bool]:
-    """A pretrained model, and whether it came without a head, so that the head is fresh."""
+def _pretrained(config: TransformersConfig, source: str, info: Info) -> tuple[PreTrainedModel, bool, bool]:
+    """A pretrained model, whether its head is fresh (it came without one, or its words are new), and whether its words are."""
     own = {name: getattr(config, name) for name in ("hidden_size", "layers", "heads", "initializer_range")}
     if given := [name for name, value in own.items() if value is not None]:
         raise ConfigError(f"backbone.{given[0]} cannot be chosen beside backbone.pretrained, whose model has its own.")
@@ -158,16 +164,75 @@ def _pretrained(config: TransformersConfig, source: str, info: Info) -> tuple[Pr
             f"backbone.architecture cannot be chosen beside backbone.pretrained: {source} has its own. Leave it out."
         )
     model, headless = _read_weights(found, source)
-    wanted, have = int(info["vocab_size"]), int(model.config.vocab_size)
-    if wanted < have - 1024:
-        raise ConfigError(
-            f"{source} has {have} words, and the processor's tokenizer {wanted}: their ids do not mean the same. "
-            f"Take the model's own tokenizer: processor.tokenizer={source}."
-        )
-    if wanted > have:
-        model.resize_token_embeddings(wanted)
     model.to(torch.float32)  # type: ignore[arg-type]  # typed there for devices alone
-    return model, headless
+    wanted, have = int(info["vocab_size"]), int(model.config.vocab_size)
+    other = _is_other_vocabulary(source, have, info)
+    if wanted > have:
+        with without_progress():
+            model.resize_token_embeddings(wanted, mean_resizing=not other)
+    if other:
+        _draw_words(model, source, info)
+    return model, headless or other, other
+
+
+def _is_other_vocabulary(source: str, have: int, info: Info) -> bool:
+    """Whether the processor's tokenizer is not the one that a model was trained with.
+
+    Raises:
+        ConfigError: the model came without a tokenizer, and the one that was given for it has another number of words.
+    """
+    given = info.get("vocabulary")
+    try:
+        own = load_vocabulary(source).digest()
+    except ConfigError:  # it came without one
+        wanted = int(info["vocab_size"])
+        if info.get("tokenizer", "loaded") != "loaded":
+            return True
+        if have - _ROUND <= wanted <= have + _ADDED:
+            return False
+        raise ConfigError(
+            f"{source} has {have} words and no tokenizer of its own, and the given one has {wanted}: their ids do not mean the "
+            "same. Give the tokenizer that it was trained with (--set processor.tokenizer=FOLDER), or train one on the rows "
+            "(--set processor.tokenizer=wordpiece): all words are then new."
+        ) from None
+    return given is not None and given != own
+
+
+def _draw_words(model: PreTrainedModel, source: str, info: Info) -> None:
+    """Give all words of a model fresh vectors, as widely spread as those that it had.
+
+    Raises:
+        ConfigError: it counts positions from the id of its padding, which another tokenizer has elsewhere.
+    """
+    embeddings = model.get_input_embeddings()
+    assert isinstance(embeddings, nn.Embedding)
+    own, pad = embeddings.padding_idx, int(info["pad_id"])
+    if own is not None and own != pad:
+        raise ConfigError(
+            f"{source} has its padding at the id {own}, and the given tokenizer at {pad}. Take the model's own tokenizer "
+            f"(--set processor.tokenizer={source})."
+        )
+    with torch.no_grad():
+        embeddings.weight.normal_(std=float(embeddings.weight.std()))
+        if own is not None:
+            embeddings.weight[own].zero_()
+
+
+def preprocessing(config: TransformersConfig) -> dict[str, Any]:
+    """The tokenizer that a pretrained model was trained with, and its length where that is less than a text's by default."""
+    if config.pretrained is None:
+        return {}
+    found: Any = read_config(config.pretrained)
+    options: dict[str, Any] = {"tokenizer": config.pretrained}
+    positions = getattr(found, "max_position_embeddings", None)
+    usual = TextProcessorConfig().max_length
+    # Two for class token and separator; some count from behind the id of their padding.
+    room = (
+        usual
+        if not isinstance(positions, int) or positions < 0
+        else positions - 3 - (getattr(found, "pad_token_id", None) or 0)
+    )
+    return options | ({"max_length": room} if room < usual else {})
 
 
 def _read_weights(found: Any, source: str) -> tuple[PreTrainedModel, bool]:
@@ -188,5 +253,5 @@ def _read_weights(found: Any, source: str) -> tuple[PreTrainedModel, bool]:
     return model, bool(fresh)
 
 
-RECIPE = BackboneRecipe(config=TransformersConfig, build=build_transformers)
+RECIPE = BackboneRecipe(config=TransformersConfig, build=build_transformers, preprocessing=preprocessing)
 """``transformers/*``."""

@@ -44,6 +44,11 @@ class VideoBackbone(Backbone):
             return (video.to(self._mean.dtype) - self._mean * 255.0).div_(self._std * 255.0)
         return (video.to(self._mean.dtype) - self._mean).div_(self._std)
 
+    def describe_input(self) -> str:
+        """The mean and the deviation of each channel."""
+        mean, std = ([round(float(value), 4) for value in buffer.flatten()] for buffer in (self._mean, self._std))
+        return f"channels are scaled by mean {mean} and deviation {std}"
+
     def middle_frame(self, batch: Batch) -> Tensor:
         """[B, 1, 3, H, W], the middle one of the real frames of the middle clip."""
         video, real = batch["video"], real_frames(batch)

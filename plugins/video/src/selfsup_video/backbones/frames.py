@@ -25,7 +25,8 @@ class FramesConfig(Config):
     name: str
     """A name of timm (``timm.list_models()``), perhaps with a tag of weights: ``resnet18``, ``resnet50.a1_in1k``."""
     pretrained: bool = False
-    """Whether to start from the weights that timm has for this name; they are fetched from the network."""
+    """Whether to start from the weights that timm has for this name; they are fetched from the network. The size of frames that
+    they were trained with comes along, and the mean and deviation of each channel."""
     checkpoint: str | None = None
     """Path of a state dict with timm's names to start from (``.safetensors``, or ``.pth`` with tensors only)."""
     seen: Literal["all", "middle"] = "all"
@@ -120,5 +121,11 @@ def _create(config: FramesConfig, image_size: int) -> Any:
     raise ConfigError(f"timm/{config.name} cannot be built: {reasons[-1]}")
 
 
-RECIPE = BackboneRecipe(config=FramesConfig, build=build_frames)
+def preprocessing(config: FramesConfig) -> dict[str, Any]:
+    """The size of the images that pretrained weights were made with."""
+    known = timm.get_pretrained_cfg(config.name) if config.pretrained and timm.is_model(config.name) else None
+    return {} if known is None else {"image_size": int(known.input_size[-1])}
+
+
+RECIPE = BackboneRecipe(config=FramesConfig, build=build_frames, preprocessing=preprocessing)
 """``timm-frames/*``."""

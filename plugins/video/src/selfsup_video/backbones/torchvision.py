@@ -18,10 +18,6 @@ from selfsup.errors import ConfigError, UnknownIdError
 from selfsup.types import Info
 from selfsup_video.backbones.base import ConvBackbone
 
-KINETICS_MEAN = (0.43216, 0.394666, 0.37645)
-"""What torchvision's own weights were trained with."""
-KINETICS_STD = (0.22803, 0.22145, 0.216989)
-
 
 class TorchvisionConfig(Config):
     """Options of a video network of torchvision."""
@@ -29,7 +25,8 @@ class TorchvisionConfig(Config):
     name: str
     """A name of torchvision (``torchvision.models.list_models(torchvision.models.video)``): ``r2plus1d_18``, ``s3d``."""
     pretrained: bool = False
-    """Whether to start from torchvision's default weights (Kinetics-400, with labels); they are fetched from the network."""
+    """Whether to start from torchvision's default weights (Kinetics-400, with labels); they are fetched from the network. The
+    size of frames that they were trained with comes along; channels are scaled as theirs with fresh weights, too."""
     checkpoint: str | None = None
     """Path of a state dict with torchvision's names to start from (``.safetensors``, or ``.pth`` with tensors only)."""
 
@@ -37,8 +34,8 @@ class TorchvisionConfig(Config):
 class TorchvisionBackbone(ConvBackbone):
     """A video network of torchvision without its classifier; any number of frames and any size that its strides allow."""
 
-    def __init__(self, model: nn.Module, embed_dim: int, info: Info) -> None:
-        super().__init__(info, KINETICS_MEAN, KINETICS_STD)
+    def __init__(self, model: nn.Module, embed_dim: int, info: Info, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__(info, mean, std)
         self.model = model
         self.embed_dim = embed_dim
         self.watch_time()
@@ -102,7 +99,13 @@ def build_torchvision(config: TorchvisionConfig, info: Info) -> TorchvisionBackb
     embed_dim, classifier = _cut_classifier(model)
     if config.checkpoint is not None:
         load_weights(model, Path(config.checkpoint), classifier)
-    return TorchvisionBackbone(model, embed_dim, info)
+    own = _own_transforms(config.name)
+    return TorchvisionBackbone(model, embed_dim, info, tuple(own.mean), tuple(own.std))
+
+
+def _own_transforms(name: str) -> Any:
+    """What torchvision does to the input of its own weights: ``mean``, ``std``, ``crop_size``."""
+    return get_model_weights(name)["DEFAULT"].transforms()
 
 
 def _cut_classifier(model: Any) -> tuple[int, str]:
@@ -117,5 +120,11 @@ def _cut_classifier(model: Any) -> tuple[int, str]:
     return width, "head"
 
 
-RECIPE = BackboneRecipe(config=TorchvisionConfig, build=build_torchvision)
+def preprocessing(config: TorchvisionConfig) -> dict[str, Any]:
+    """The size of the frames that torchvision's weights were made with."""
+    known = config.pretrained and config.name in list_models(library)
+    return {"image_size": int(_own_transforms(config.name).crop_size[0])} if known else {}
+
+
+RECIPE = BackboneRecipe(config=TorchvisionConfig, build=build_torchvision, preprocessing=preprocessing)
 """``torchvision/*``."""

@@ -71,6 +71,11 @@ class ImageBackbone(Backbone):
             return (image.to(self._mean.dtype) - self._mean * 255.0).div_(self._std * 255.0)
         return (image.to(self._mean.dtype) - self._mean).div_(self._std)
 
+    def describe_input(self) -> str:
+        """The mean and the deviation of each channel."""
+        mean, std = ([round(float(value), 4) for value in buffer.flatten()] for buffer in (self._mean, self._std))
+        return f"channels are scaled by mean {mean} and deviation {std}"
+
     def export_state(self, format: str) -> dict[str, Tensor]:
         """The weights under another library's names.
 

@@ -31,7 +31,8 @@ class TimmConfig(Config):
     name: str
     """A name of timm (``timm.list_models()``), perhaps with a tag of weights: ``resnet50``, ``vit_small_patch16_224.dino``."""
     pretrained: bool = False
-    """Whether to start from the weights that timm has for this name; they are fetched from the network."""
+    """Whether to start from the weights that timm has for this name; they are fetched from the network. The size of images that
+    they were trained with comes along, and the mean and deviation of each channel."""
     checkpoint: str | None = None
     """Path of a state dict with timm's names to start from (``.safetensors``, or ``.pth`` with tensors only)."""
     patch_size: int | None = Field(None, ge=1)
@@ -163,5 +164,13 @@ def _patch_size(name: str, image_size: int) -> int:
     return own if image_size % own == 0 and image_size // own >= _FEWEST_TOKENS else patch_size_for(image_size)
 
 
-RECIPE = BackboneRecipe(config=TimmConfig, build=build_timm)
+def preprocessing(config: TimmConfig) -> dict[str, Any]:
+    """The size of the images that pretrained weights were made with, and how much of an image their evaluation sees."""
+    known = timm.get_pretrained_cfg(config.name) if config.pretrained and timm.is_model(config.name) else None
+    if known is None:
+        return {}
+    return {"image_size": int(known.input_size[-1]), "margin": round(1 / known.crop_pct, 4)}
+
+
+RECIPE = BackboneRecipe(config=TimmConfig, build=build_timm, preprocessing=preprocessing)
 """``timm/*``."""

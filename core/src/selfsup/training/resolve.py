@@ -73,7 +73,7 @@ def _resolve(options: Mapping[str, Any], base: Mapping[str, Any] | None, *, repl
         raise ConfigError("no data was given; name a data set, a folder, a file or hf://owner/name (--data SRC).")
     if backbone_spec.id != backbone:
         merged["backbone_options"] = {**merged.get("backbone_options", {}), "name": backbone.partition("/")[2]}
-    valid = {}
+    valid: dict[str, Config] = {}
     for section in ("backbone", "processor", "task"):
         if section == "processor" and backbone_recipe.preprocessing is not None:
             # What the first weights were trained with goes before the task's values, and after what a file or the caller says.

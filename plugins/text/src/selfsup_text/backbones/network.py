@@ -187,7 +187,7 @@ def without_progress() -> Iterator[None]:
     """Keep the library from drawing its progress and from giving advice: standard error belongs to the command."""
     shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # not typed there
-    logging.set_verbosity_error()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # not typed there
     try:
         yield
     finally:

@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from selfsup.errors import BenchmarkError, RunDirectoryError
+from selfsup.file_lock import lock_folder
 from selfsup_bench.executors import Executor, Job, Outcome
 from selfsup_bench.leaderboard import Leaderboard, build
 from selfsup_bench.plan import FILE, Plan
@@ -57,8 +58,22 @@ def run(
 
     Raises:
         RunDirectoryError: the folder holds something else.
+        InUseError: another process runs a benchmark into it.
         StorageError: the disk is full or cannot be written.
     """
+    with lock_folder(out, f"benchmark {planned.plan.suite}"):
+        return _run(planned, out, make_executor=make_executor, resume=resume, threads=threads, device=device)
+
+
+def _run(
+    planned: Planned,
+    out: Path,
+    *,
+    make_executor: Callable[[Callable[[Job], None]], Executor],
+    resume: bool,
+    threads: int,
+    device: str,
+) -> Leaderboard:
     store = open_folder(out, resume=resume)
     plan = planned.plan
     plan.write(out)

@@ -18,6 +18,7 @@
     │   └── TooManyBadRowsError   more rows were bad than ``max_bad_rows`` allows
     ├── RunError                  a run cannot start or go on
     │   ├── RunDirectoryError     the output folder holds something else
+    │   ├── InUseError            another process writes into that folder
     │   ├── CheckpointError       a checkpoint is damaged or of another run
     │   ├── NonFiniteLossError    the loss became NaN or infinite
     │   └── StorageError          the disk is full or cannot be written
@@ -95,6 +96,10 @@ class RunError(SelfsupError):
 
 class RunDirectoryError(RunError):
     """The output folder holds another run, or something that is no run."""
+
+
+class InUseError(RunError):
+    """Another process writes into the same folder now; the message says which."""
 
 
 class CheckpointError(RunError):

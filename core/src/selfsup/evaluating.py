@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +22,7 @@ from selfsup.evaluation.embedding_files import check_suffix, write_embeddings
 from selfsup.evaluation.finetune import FinetuneConfig, finetune_classifier, score
 from selfsup.evaluation.recording import record_of
 from selfsup.evaluation.splits import load_splits
+from selfsup.file_lock import lock_folder
 from selfsup.registry import registry
 from selfsup.training.precision import resolve_precision
 from selfsup.training.progress import make_reporter, show_findings, tell_remarks
@@ -157,7 +159,7 @@ def finetune(
     config = validated(FinetuneConfig, {**(options or {}), "fraction": fraction}, what="finetune")
     results = _results_folder(encoder, None)
     encoder = _loaded(encoder, checkpoint)
-    with make_reporter(progress) as reporter:
+    with lock_folder(out, "fine-tuning") if out is not None else nullcontext(), make_reporter(progress) as reporter:
         splits = load_splits(
             encoder,
             data,
@@ -174,14 +176,14 @@ def finetune(
         classifier = finetune_classifier(encoder, splits.train, config, seed=seed, reporter=reporter)
         metrics = score(classifier, splits.test)
         record = record_of(encoder, splits, "finetune", config, metrics, seed, time.perf_counter() - began)
-    if (learned := classifier.encoder.pretraining_rows) is not None:
-        labelled = row_hashes(splits.train.rows, learned.roles) if splits.train.rows is not None else np.zeros(0, np.uint64)
-        classifier.encoder.pretraining_rows = learned.together(labelled)
-    classifier.encoder.metadata = {**encoder.metadata, "finetuned_on": splits.name, "finetuned_fraction": fraction}
-    if results is not None:
-        record.write(results)
-    if out is not None:
-        classifier.save(out)
+        if (learned := classifier.encoder.pretraining_rows) is not None:
+            labelled = row_hashes(splits.train.rows, learned.roles) if splits.train.rows is not None else np.zeros(0, np.uint64)
+            classifier.encoder.pretraining_rows = learned.together(labelled)
+        classifier.encoder.metadata = {**encoder.metadata, "finetuned_on": splits.name, "finetuned_fraction": fraction}
+        if results is not None:
+            record.write(results)
+        if out is not None:
+            classifier.save(out)
     return Finetuned(classifier, record)
 
 

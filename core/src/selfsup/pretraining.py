@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,11 +12,13 @@ from typing import Any
 
 from selfsup.artifacts import Encoder, RunDirectory, default_run_path, load
 from selfsup.errors import ConfigError, RunDirectoryError
+from selfsup.file_lock import check_not_in_use
 from selfsup.training.config import RunConfig
 from selfsup.training.devices import check_world, choose_accelerator, launched_outside
 from selfsup.training.execution import execute
 from selfsup.training.launch import run_processes
 from selfsup.training.loggers import check_loggers
+from selfsup.training.overrides import join
 from selfsup.training.precision import resolve_precision
 from selfsup.training.progress import make_reporter
 from selfsup.training.resolve import read_config_file, resolve_config, resume_config
@@ -71,10 +74,10 @@ def pretrain(
         out: the run's folder; None makes ``runs/<modality>-<task>-<time>``.
         resume: go on with the run in ``out`` from its last checkpoint, or begin it if there is none yet.
         config: a config file, a run's ``run.json``, or options as nested dictionaries; the other arguments go before it.
-        overrides: config keys to values, as for ``--set``.
+        overrides: config keys to values, as for ``--set``; None is null, for options that have it.
         progress: show the course of the run on stderr.
         **options: fields of :class:`~selfsup.training.RunConfig` (``backbone``, ``val``, ``seed``, ``devices``, ...), and
-            ``epochs``, ``steps``, ``max_steps``, ``batch_size`` and ``lr``.
+            ``epochs``, ``steps``, ``max_steps``, ``batch_size`` and ``lr``; None: not given.
 
     Returns:
         The finished run.
@@ -85,19 +88,31 @@ def pretrain(
         KeyboardInterrupt: a SIGINT came; likewise.
     """
     source = None if data is None or isinstance(data, str | os.PathLike) else data
-    given = {key: value for key, value in {**(overrides or {}), **options, "task": task}.items() if value is not None}
     if data is not None:
-        given["data"] = os.fspath(data) if source is None else f"<{type(data).__name__}>"
+        options["data"] = os.fspath(data) if source is None else f"<{type(data).__name__}>"
+    given = join(overrides or {}, {key: value for key, value in {**options, "task": task}.items() if value is not None})
     directory = RunDirectory(out) if out is not None else None
+    if directory is not None:
+        check_not_in_use(directory.path)
     resolved, finished = _resolve(given, config, directory, resume)
-    if directory is None:
-        directory = RunDirectory(default_run_path(resolved.task))
-    if finished:
+    if directory is not None and finished:
         return Run(directory.path, resolved)
     check_loggers(resolved.loggers)
     check_world(resolved)
     accelerator = choose_accelerator(resolved)
     resolved = resolved.model_copy(update={"precision": resolve_precision(resolved.precision, accelerator)})
+    claimed = directory is None and not launched_outside()
+    if directory is None:
+        directory = RunDirectory(default_run_path(resolved.task, claim=claimed))
+    try:
+        return _run(resolved, directory, resume=resume, progress=progress, source=source)
+    finally:
+        if claimed:
+            with suppress(OSError):  # it holds the run
+                directory.path.rmdir()
+
+
+def _run(resolved: RunConfig, directory: RunDirectory, *, resume: bool, progress: bool, source: Any) -> Run:
     if resolved.devices * resolved.nodes > 1 and not launched_outside():
         stop = _run_processes(resolved, directory, resume, progress, source)
     else:

@@ -17,6 +17,8 @@ import torch
 
 import selfsup
 from selfsup.artifacts import RunDirectory
+from selfsup.errors import InUseError
+from selfsup.file_lock import lock_of
 from selfsup.training.stepper import Stepper
 
 pytestmark = pytest.mark.slow
@@ -155,6 +157,30 @@ def test_a_run_killed_at_random_steps_ends_bit_by_bit_as_one_that_was_not(story:
 def test_a_run_that_got_a_sigterm_exits_and_goes_on_bit_by_bit(story: Story) -> None:
     assert story.codes[-2:] == [128 + signal.SIGTERM, 0]
     _assert_same(story.straight, story.terminated)
+
+
+def test_nobody_writes_into_the_folder_of_a_run_that_goes_on(
+    tmp_path: Path, toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take, refused = Stepper.take, []
+
+    def meanwhile(self: Stepper, batch: Any) -> None:
+        take(self, batch)
+        if self.step in (3, 17):
+            for again in ({}, {"resume": False}, {"steps": STEPS + 1}):
+                with pytest.raises(
+                    InUseError, match=f"run is in use by process {os.getpid()} on .*pretraining sequence/mocov3"
+                ):
+                    selfsup.pretrain("sequence/mocov3", **{**options, **again})
+                refused.append(again)
+
+    options = {**OPTIONS, "out": tmp_path / "run"}
+    monkeypatch.setattr(Stepper, "take", meanwhile)
+    selfsup.pretrain("sequence/mocov3", **options)
+    assert len(refused) == 6
+    steps = [line["step"] for line in _lines(tmp_path / "run")]
+    assert steps == sorted(set(steps))
+    assert not lock_of(tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])

@@ -84,7 +84,7 @@ class RunDirectory:
         return run
 
     def check_free(self) -> None:
-        """Make sure that a new run can have this folder, before hours are spent on its data.
+        """Make sure that a new run can have this folder, before hours are spent on its data. No process writes into it now.
 
         Raises:
             RunDirectoryError: it holds a run, or something else.
@@ -93,8 +93,9 @@ class RunDirectory:
             raise RunDirectoryError(f"{self.path} is a file; a run needs a folder. Choose another with --out.")
         if self.run_file.exists():
             held = self.info()
+            gone = ", but its process is gone" if held.get("status") == "running" else ""
             raise RunDirectoryError(
-                f"{self.path} holds a run of {held.get('task')} (status {held.get('status')}). "
+                f"{self.path} holds a run of {held.get('task')} (status {held.get('status')}{gone}). "
                 "Go on with it with --resume, or choose another folder with --out."
             )
         if self.path.is_dir() and (other := next((item.name for item in self.path.iterdir()), None)):
@@ -178,13 +179,33 @@ class RunDirectory:
         atomic_write(self.run_file, json.dumps(content, indent=2) + "\n")
 
 
-def default_run_path(task: str, base: str | Path = "runs") -> Path:
-    """``runs/<modality>-<task>-<time>``, with a number behind it where that exists already."""
+def default_run_path(task: str, base: str | Path = "runs", *, claim: bool = False) -> Path:
+    """``runs/<modality>-<task>-<time>``, with a number behind it where that exists already.
+
+    Args:
+        task: id of the task.
+        base: folder of all runs.
+        claim: make the folder, so that of two runs that start in one second each gets its own.
+
+    Raises:
+        StorageError: the folder cannot be made.
+    """
     stem = f"{task.replace('/', '-')}-{datetime.datetime.now().astimezone():%Y%m%d-%H%M%S}"
     path, number = Path(base) / stem, 2
-    while path.exists():
+    while path.exists() or (claim and not _made(path)):
         path, number = Path(base) / f"{stem}-{number}", number + 1
     return path
+
+
+def _made(path: Path) -> bool:
+    """Make a folder; False where another process was faster."""
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.mkdir()
+        except FileExistsError:
+            return False
+    return True
 
 
 def _now() -> str:

@@ -43,12 +43,13 @@ def columns_of(assignments: Sequence[str]) -> dict[str, str]:
     """``image=photo`` as a dict.
 
     Raises:
-        BadParameter: an assignment has no ``=``.
+        BadParameter: an assignment has no ``=``, or a role is given two columns.
     """
-    columns = {}
+    columns: dict[str, str] = {}
     for text in assignments:
         role, sign, name = text.partition("=")
         if not (sign and role and name):
             raise click.BadParameter(f"{text!r} is not of the form ROLE=NAME, such as image=photo.", param_hint="--column")
-        columns[role] = name
+        if columns.setdefault(role, name) != name:
+            raise click.BadParameter(f"{role} is given twice, as {columns[role]} and as {name}.", param_hint="--column")
     return columns

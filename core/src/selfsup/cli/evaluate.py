@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -78,14 +77,9 @@ def evaluator_options(ids: Sequence[str], settings: Sequence[str]) -> dict[str, 
         UnknownIdError: there is no such evaluator.
     """
     from selfsup.evaluation.choice import evaluator_configs
-    from selfsup.training.overrides import apply, parse_assignment, resolve_key
+    from selfsup.training.overrides import parse_assignments, place
 
-    configs = evaluator_configs(ids)
-    options: dict[str, dict[str, Any]] = defaultdict(dict)
-    for text in settings:
-        key, value = parse_assignment(text)
-        apply(options, resolve_key(key, configs), value)
-    return dict(options)
+    return place(parse_assignments(settings), evaluator_configs(ids))
 
 
 def print_records(records: Sequence[ResultRecord], *, as_json: bool) -> None:

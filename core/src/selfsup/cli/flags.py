@@ -39,6 +39,8 @@ def take_flags(options: dict[str, Any], task: str | None) -> dict[str, Any]:
     Raises:
         ConfigError: a flag was given that the task's modality does not have.
     """
+    from selfsup.training.setting_values import Unread
+
     given = {key.removeprefix(_PREFIX): options.pop(key) for key in list(options) if key.startswith(_PREFIX)}
     known = _flags()
     overrides = {}
@@ -51,7 +53,7 @@ def take_flags(options: dict[str, Any], task: str | None) -> dict[str, Any]:
         if modality not in flags:
             whose = f"and this is {task}" if task else "so name the task"
             raise ConfigError(f"--{name} is a flag of {' and '.join(flags)} tasks, {whose}.")
-        overrides[flags[modality].option] = value
+        overrides[flags[modality].option] = Unread(value)
     return overrides
 
 

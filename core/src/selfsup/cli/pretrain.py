@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
+from selfsup.cli.data_options import columns_of
 from selfsup.cli.flags import FlaggedCommand, take_flags
 from selfsup.cli.output import emit, json_option
-from selfsup.errors import ConfigError
 
 
 @click.command("pretrain", cls=FlaggedCommand, no_args_is_help=True)
@@ -74,13 +74,11 @@ def command(
     Ctrl-C and SIGTERM save a checkpoint; --resume goes on from it, bit by bit as if nothing had happened.
     """
     from selfsup.pretraining import pretrain
-    from selfsup.training.overrides import parse_assignment
+    from selfsup.training.overrides import join, parse_assignments
 
-    overrides: dict[str, Any] = dict(parse_assignment(text) for text in assignments)
-    overrides |= take_flags(options, task)
-    overrides |= {f"columns.{role}": name for role, name in map(_column, columns)}
-    if loggers:
-        overrides["loggers"] = [id for text in loggers for id in text.split(",") if id]
+    roles = {f"columns.{role}": name for role, name in columns_of(columns).items()}
+    ids = {"loggers": [id for text in loggers for id in text.split(",") if id]} if loggers else {}
+    overrides = join(parse_assignments(assignments), take_flags(options, task), roles, ids)
     run = pretrain(task, out=out, resume=resume, config=config, overrides=overrides, **options)
     last = run.metrics[-1] if run.metrics else {}
     document = {"run": run.dir, "encoder": run.dir / "encoder", "task": run.config.task, "status": "done", "metrics": last}
@@ -90,10 +88,3 @@ def command(
         click.echo(f"Measure it: selfsup evaluate {run.dir} --data SRC")
 
     emit(document, as_json=as_json, text=text)
-
-
-def _column(text: str) -> tuple[str, str]:
-    role, sign, name = text.partition("=")
-    if not (role and sign and name):
-        raise ConfigError(f"--column {text!r} is not of the form role=name; write for example --column image=photo.")
-    return role, name

@@ -20,13 +20,14 @@ from selfsup.data.bad_rows import encode_arrow, encode_list
 from selfsup.data.cache import cache_root
 from selfsup.data.content_hash import HashArray, hashes_of, remember_hashes
 from selfsup.data.decoder_noise import bound_log, decoding
-from selfsup.data.exclusion import alone, remove_remains, temporary_folder
 from selfsup.data.parallel import in_order
 from selfsup.data.processor import EncodedTable, Processor, Sample
 from selfsup.data.rows import Rows
 from selfsup.data.store import FORMAT_VERSION, Store
 from selfsup.data.store_writer import StoreWriter
+from selfsup.data.temporary_folders import remove_remains, temporary_folder
 from selfsup.errors import BadRowError, DataError, StorageError, TooManyBadRowsError
+from selfsup.file_lock import waiting_lock
 from selfsup.files import storage_error, storage_errors, sync_directory
 from selfsup.types import Row
 
@@ -75,7 +76,7 @@ def prepare(
         folder.mkdir(parents=True, exist_ok=True)
     if (store := _reuse(final, rows, max_bad_rows)) is not None:
         return store
-    with alone(folder / f"{key}.lock"):
+    with waiting_lock(folder / f"{key}.lock"):
         if (store := _reuse(final, rows, max_bad_rows)) is not None:  # made while this one waited
             return store
         remove_remains(folder, key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -17,6 +17,7 @@ from selfsup.backbones import Backbone
 from selfsup.data import EpochSampler, Loader
 from selfsup.data.windows import shown_lengths
 from selfsup.errors import SelfsupError
+from selfsup.file_lock import lock_folder
 from selfsup.objectives.distributed import convert_sync_batchnorm
 from selfsup.tasks import PretextTask
 from selfsup.tasks.momentum import kept_initial_share
@@ -59,13 +60,17 @@ def execute(config: RunConfig, out: Path, *, resume: bool, progress: bool = True
         The request to stop: it holds a signal if one ended the run early.
 
     Raises:
+        InUseError: another process writes into ``out``.
         SelfsupError: the run cannot start or go on.
     """
     stop = StopRequest()
     with randomness.preserved():
         fabric = make_fabric(config)
         main = fabric.global_rank == 0
-        with make_reporter(progress and main) as reporter:
+        with (
+            lock_folder(out, f"pretraining {config.task}") if main else nullcontext(),
+            make_reporter(progress and main) as reporter,
+        ):
             # The first process makes the store; the others then find it.
             with fabric.rank_zero_first():
                 data = setup.prepare_data(config, reporter, source)

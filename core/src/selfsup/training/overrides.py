@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import difflib
-import json
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
 from selfsup.config import Config
 from selfsup.errors import ConfigError
+from selfsup.training.setting_values import Unread, read_value
 
 Sections = Mapping[str, type[Config]]
 """Name of a section to its config class. The section ``""`` is the run itself."""
 
 
-def parse_assignment(text: str) -> tuple[str, Any]:
-    """Split ``key=value``; the value is read as JSON where it is JSON, else as text.
+def parse_assignment(text: str) -> tuple[str, Unread]:
+    """Split ``key=value``; the value stays a text until :func:`read` knows the type of the key.
 
     Raises:
         ConfigError: there is no ``=``, or nothing before it.
@@ -26,7 +26,74 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     key, sign, value = text.partition("=")
     if not sign or not key.strip():
         raise ConfigError(f"--set {text!r} is not of the form key=value; write for example --set optimization.lr=0.001.")
-    return key.strip(), _parse_value(value.strip())
+    return key.strip(), Unread(value.strip())
+
+
+def parse_assignments(texts: Iterable[str]) -> dict[str, Unread]:
+    """Split several ``key=value``.
+
+    Raises:
+        ConfigError: one is none, or a key is given two values.
+    """
+    values: dict[str, Unread] = {}
+    for text in texts:
+        key, value = parse_assignment(text)
+        if values.setdefault(key, value) != value:
+            raise ConfigError(f"{key} is given twice, as {values[key]} and as {value}: leave one of them out.")
+    return values
+
+
+def join(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Options that were given in several ways (flags, ``--set``, arguments) as one mapping.
+
+    Raises:
+        ConfigError: two of them give a key two values.
+    """
+    joined: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            if key in joined and joined[key] != value and str(joined[key]) != str(value):
+                raise ConfigError(f"{key} is given twice, as {joined[key]} and as {value}: leave one of them out.")
+            joined[key] = value
+    return joined
+
+
+def place(options: Mapping[str, Any], sections: Sections, *, short: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Options under their full paths, ``{section: {field: value}}``, their texts read by the types of their fields.
+
+    Args:
+        options: key (in any form that :func:`resolve_key` takes) to value.
+        sections: where keys may belong.
+        short: names that always stand for a certain key.
+
+    Raises:
+        ConfigError: a key belongs nowhere or to several places, has two values under two names, or is null where it cannot be.
+    """
+    placed: dict[str, Any] = {}
+    said: dict[tuple[str, ...], str] = {}
+    for key, value in options.items():
+        path = resolve_key((short or {}).get(key, key), sections)
+        if isinstance(value, Unread):
+            value = read_value(value, annotation_of(path, sections), key)
+        if path in said and _value_at(placed, path) != value:
+            raise ConfigError(
+                f"{said[path]} and {key} are the same option, and are given as {_value_at(placed, path)!r} and as {value!r}: "
+                "leave one of them out."
+            )
+        said[path] = key
+        apply(placed, path, value)
+    return placed
+
+
+def annotation_of(path: Sequence[str], sections: Sections) -> Any:
+    """The type of the field at the end of a full path; inside a dictionary that of its values."""
+    annotation: Any = sections[path[0]]
+    for name in path[1:]:
+        model = _nested(annotation)
+        if model is None:  # a free key of a dictionary
+            return get_args(annotation)[1] if len(get_args(annotation)) == 2 else Any
+        annotation = model.model_fields[name].annotation
+    return annotation
 
 
 def resolve_key(key: str, sections: Sections) -> tuple[str, ...]:
@@ -66,11 +133,10 @@ def apply(options: dict[str, Any], path: Sequence[str], value: Any) -> None:
     options[path[-1]] = value
 
 
-def _parse_value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return {"True": True, "False": False, "None": None, "none": None}.get(text, text)
+def _value_at(options: Mapping[str, Any], path: Sequence[str]) -> Any:
+    for part in path:
+        options = options[part]
+    return options
 
 
 def _shown(path: tuple[str, ...]) -> tuple[str, ...]:

@@ -168,15 +168,9 @@ def _for_another_task(base: Mapping[str, Any]) -> dict[str, Any]:
 
 def _place(options: Mapping[str, Any], classes: Mapping[str, type[Config]]) -> dict[str, Any]:
     """Options under their full paths in the run's config."""
-    sections: overrides.Sections = {"": RunConfig, **classes}
-    placed: dict[str, Any] = {}
-    for key, value in options.items():
-        if value is None and key in ("task", "data"):
-            continue
-        path = overrides.resolve_key(_SHORT.get(key, key), sections)
-        full = path[1:] if path[0] == "" else (f"{path[0]}_options", *path[1:])
-        overrides.apply(placed, full, value)
-    return placed
+    placed = overrides.place(options, {"": RunConfig, **classes}, short=_SHORT)
+    run = placed.pop("", {})
+    return {**run, **{f"{section}_options": values for section, values in placed.items()}}
 
 
 def _differences(old: Any, new: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import functools
+import importlib.util
 import json
 import os
 import socket
@@ -24,11 +25,8 @@ from typing import IO
 from selfsup.errors import InUseError
 from selfsup.files import storage_errors
 
-try:
-    import fcntl
-except ImportError:  # Windows: there the heartbeat and the process id decide
-    fcntl = None  # type: ignore[assignment]
-
+_LOCKS = importlib.util.find_spec("fcntl") is not None
+"""Whether the system can lock files (not Windows); else the heartbeat and the process id decide."""
 HEARTBEAT_SECONDS = 5.0
 """How often a holder shows that it lives."""
 SILENT_SECONDS = 60.0
@@ -184,9 +182,11 @@ def holder_of(path: str | Path) -> Holder | None:
 def waiting_lock(path: str | Path) -> Iterator[None]:
     """Wait until no other process holds a lock, and hold it. Where files cannot be locked, this does not wait."""
     path = Path(path)
-    if fcntl is None:
+    if not _LOCKS:
         yield
         return
+    import fcntl
+
     while True:
         with storage_errors(path):
             file = path.open("a+")
@@ -237,8 +237,10 @@ def _in_use(subject: str, holder: Holder | None, advice: str) -> str:
 
 def _try_lock(file: IO[str]) -> bool | None:
     """Whether the system gives this process the lock; None: it cannot lock files there."""
-    if fcntl is None:
+    if not _LOCKS:
         return None
+    import fcntl
+
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

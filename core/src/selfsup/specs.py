@@ -108,6 +108,8 @@ class ModalitySpec(TargetSpec):
     """File suffixes (with the dot, lower case) that make a folder a source of this modality."""
     frame_suffixes: tuple[str, ...] = ()
     """Suffixes of still frames: a folder that holds such files, and neither folders nor files of ``suffixes``, is one row."""
+    segments: bool = False
+    """Whether a row may be a part of a file: its table then may have columns of seconds (:mod:`selfsup.data.segments`)."""
     backbone: str
     """Id of the default backbone."""
     token_backbone: str = ""

@@ -40,7 +40,7 @@ checkpoint_option = click.option(
 
 
 def columns_of(assignments: Sequence[str]) -> dict[str, str]:
-    """``image=photo`` as a dict.
+    """``image=photo`` as a dict; an empty name (``start=``) says that no column has that role.
 
     Raises:
         BadParameter: an assignment has no ``=``, or a role is given two columns.
@@ -48,7 +48,7 @@ def columns_of(assignments: Sequence[str]) -> dict[str, str]:
     columns: dict[str, str] = {}
     for text in assignments:
         role, sign, name = text.partition("=")
-        if not (sign and role and name):
+        if not (sign and role):
             raise click.BadParameter(f"{text!r} is not of the form ROLE=NAME, such as image=photo.", param_hint="--column")
         if columns.setdefault(role, name) != name:
             raise click.BadParameter(f"{role} is given twice, as {columns[role]} and as {name}.", param_hint="--column")

@@ -46,7 +46,13 @@ def feature_fits(feature: Any, wanted: str) -> bool:
 
 
 def find_columns(
-    features: Mapping[str, Any], wanted: Mapping[str, str], given: Mapping[str, str], *, label: str | None, name: str
+    features: Mapping[str, Any],
+    wanted: Mapping[str, str],
+    given: Mapping[str, str],
+    *,
+    label: str | None,
+    name: str,
+    others: Iterable[str] = (),
 ) -> dict[str, str]:
     """Role to column.
 
@@ -59,13 +65,17 @@ def find_columns(
         given: role to column, from the user.
         label: the label column, which plays no role.
         name: the source, for messages.
+        others: roles that the user may give too, and that are found elsewhere (of segments).
 
     Raises:
         ColumnError: a column is missing, of a wrong type, or ambiguous.
     """
+    others = tuple(others)
+    given = {role: column for role, column in given.items() if role not in others}
     for role, column in given.items():
         if wanted and role not in wanted:
-            raise ColumnError(f"There is no role {role!r} to put column {column!r} in; the roles are {', '.join(wanted)}.")
+            roles = ", ".join((*wanted, *others))
+            raise ColumnError(f"There is no role {role!r} to put column {column!r} in; the roles are {roles}.")
         if column not in features:
             raise ColumnError(f"{name} has no column {column!r} (for {role!r}). Its columns are {describe_columns(features)}.")
     if not wanted:

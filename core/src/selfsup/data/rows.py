@@ -17,6 +17,7 @@ from selfsup.data.findings import Findings
 from selfsup.data.labels import class_ids_of, class_names_of
 from selfsup.data.mapped import MappedPages
 from selfsup.data.media_files import real_path
+from selfsup.data.segments import SEGMENT_ROLES
 from selfsup.errors import ColumnError, DataError
 from selfsup.types import Row
 
@@ -105,8 +106,16 @@ class Rows:
             value = column.combine_chunks().to_pylist()[0]
             path = value.get("path") if isinstance(value, dict) else value if isinstance(value, str) else None
             if path:
-                return f"row {number} ({path})"
+                return f"row {number} ({path}{self._describe_segment(index)})"
         return f"row {number}"
+
+    def _describe_segment(self, index: int) -> str:
+        """Which part of its file a row is: ``, start 2, end 3.5``; empty where it is all of it."""
+        roles = [role for role in SEGMENT_ROLES if role in self.columns]
+        if not roles:
+            return ""
+        record = self._view[index : index + 1].to_pylist()[0]
+        return "".join(f", {role} {record[self.columns[role]]}" for role in roles)
 
     @functools.cached_property
     def class_names(self) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from selfsup.data.frames import arrow_table, is_frame
 from selfsup.data.hub import content_fingerprint, load_from_hub, load_registered
 from selfsup.data.layout import SPLIT_NAMES, is_table, parts_of, table_suffixes
 from selfsup.data.rows import Rows
+from selfsup.data.segments import SEGMENT_ROLES, segment_columns
 from selfsup.data.tables import TABLE_SUFFIXES, read_tables
 from selfsup.errors import ColumnError, SourceError
 
@@ -89,7 +90,10 @@ def load_source(
         )
     wants_label = label if label is not None else found.label if found.label in features else None
     label_column = find_label(features, wants_label, needed=needs_label, name=found.name, taken=given.values())
-    roles = find_columns(features, modality.columns, given, label=label_column, name=found.name)
+    others = SEGMENT_ROLES if modality.segments else ()
+    roles = find_columns(features, modality.columns, given, label=label_column, name=found.name, others=others)
+    if modality.segments:
+        roles |= segment_columns(features, given, taken=roles, label=label_column, name=found.name)
     media = frozenset(role for role in roles if modality.columns.get(role, "").lower() in MEDIA)
     key = json.dumps([found.fingerprint, sorted(roles.items())])
     return Rows(
@@ -114,6 +118,9 @@ def _column_findings(
         taken = [role if role == column else f"{role} is column {column!r}" for role, column in roles.items()]
         found.add("columns", listed_names(taken))
         idle = [column for column in features if column != label and column not in set(roles.values())]
+        if segment := [role for role in SEGMENT_ROLES if role in roles]:
+            switch = " ".join(f"--column {role}=" for role in segment)
+            found.add("segments", f"rows are parts of files, by {listed_names(segment)} in seconds ({switch} turns that off)")
         if idle:
             found.add("columns", f"not used: {listed_names(idle)} (--column ROLE=NAME chooses)")
     if label is not None:

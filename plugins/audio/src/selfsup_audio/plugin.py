@@ -10,6 +10,16 @@ SELFSUP_API = 1
 
 _AUGMENTATIONS = "selfsup_audio.augmentations"
 _BACKBONES = "selfsup_audio.backbones"
+_SOUND_FILES = (
+    ".wav .wave .flac .ogg .oga .opus .mp3 .mp2 .aiff .aif .aifc .au .snd .caf .w64 .rf64 .bwf .voc .sph .nist .sf .ircam .paf "
+    ".pvf .avr .htk .svx .8svx .iff .xi .wve .mpc2k .sds"
+)
+"""What libsndfile reads."""
+_FFMPEG_FILES = (
+    ".m4a .m4b .m4r .aac .adts .ac3 .eac3 .wma .mka .weba .amr .ape .wv .tta .dsf .dff .spx .mpc .mpa .ra .dts .mp4 .mov .mkv "
+    ".webm .3gp .ogv"
+)
+"""What FFmpeg reads beside, the sound of videos too, where PyAV is installed."""
 
 
 @hookimpl
@@ -18,10 +28,11 @@ def selfsup_modalities() -> list[ModalitySpec]:
     return [
         ModalitySpec(
             id="audio",
-            summary="Recordings: speech, music, sounds; any rate and number of channels that libsndfile reads.",
+            summary="Recordings: speech, music, sounds; what libsndfile or FFmpeg reads, any rate and channels.",
             target="selfsup_audio.processor:AudioProcessor",
             columns={"audio": "Audio"},
-            suffixes=(".wav", ".flac", ".ogg", ".mp3"),
+            suffixes=tuple(f"{_SOUND_FILES} {_FFMPEG_FILES}".split()),
+            segments=True,
             backbone="mel-cnn",
             token_backbone="mel-vit",
             causal_backbone="gru",

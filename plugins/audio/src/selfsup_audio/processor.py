@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
@@ -13,10 +14,14 @@ from torch import Tensor
 
 from selfsup.config import Config
 from selfsup.data.bad_rows import read_sample
+from selfsup.data.findings import Findings, listed_names
 from selfsup.data.processor import Processor, Sample
 from selfsup.data.processor_state import reading_state, write_state
+from selfsup.data.segments import segment_of
+from selfsup.errors import SourceError
 from selfsup.types import Batch, Info, Row
-from selfsup_audio.decoding import decode, read_header
+from selfsup_audio.decoding import Header, decode, read_header
+from selfsup_audio.decoding.scale import learned_scale
 
 _FIT_ROWS = 256
 _HIGHEST_AUTO = 16000
@@ -40,12 +45,18 @@ class AudioProcessorConfig(Config):
     1 stores the embedded clip alone, which then serves the whole run. A stored second takes 2 bytes a sample.
     """
 
+    full_scale: float | Literal["auto"] = Field("auto", union_mode="left_to_right")
+    """What 1.0 is in floating-point files and arrays; "auto": 1, unless most of 256 rows reach beyond it (integers
+    written as floating-point numbers: 32768). Nothing is clipped: a recording that reaches beyond it is scaled down."""
+
     def model_post_init(self, context: object, /) -> None:
         """Refuse rates and lengths that no backbone can use."""
         if self.sample_rate != "auto" and not 1000 <= self.sample_rate <= 192_000:
             raise ValueError(f"sample_rate must lie in 1000..192000 Hz; {self.sample_rate} does not")
         if self.clip_seconds != "auto" and not 0.05 <= self.clip_seconds <= 3600:
             raise ValueError(f"clip_seconds must lie in 0.05..3600 seconds; {self.clip_seconds} does not")
+        if self.full_scale != "auto" and not 0 < self.full_scale < float("inf"):
+            raise ValueError(f"full_scale must be more than 0; {self.full_scale} is not")
 
 
 class AudioProcessor(Processor):
@@ -55,7 +66,8 @@ class AudioProcessor(Processor):
     (:attr:`~selfsup.data.Processor.window_key`); training draws a clip from it in every epoch.
 
     A row's ``audio`` may be ``{"bytes", "path"}``, encoded bytes, a path, or ``{"array", "sampling_rate"}``
-    (:func:`selfsup_audio.decoding.decode`). A batch tells by ``length`` how many samples of each clip are real; the rest is
+    (:func:`selfsup_audio.decoding.decode`); with ``start`` and ``end`` (or ``offset`` and ``duration``) in seconds it is that
+    part of the file. A batch tells by ``length`` how many samples of each clip are real; the rest is
     zero. Loudness is left as it is. A silent clip is kept; one without a sample is a bad row.
     """
 
@@ -68,9 +80,11 @@ class AudioProcessor(Processor):
 
     def __init__(self, config: AudioProcessorConfig | None = None) -> None:
         super().__init__(config or AudioProcessorConfig())
-        rate, seconds = self.config.sample_rate, self.config.clip_seconds
+        rate, seconds, scale = self.config.sample_rate, self.config.clip_seconds, self.config.full_scale
         self._sample_rate: int | None = None if rate == "auto" else rate
         self._seconds: float | None = None if seconds == "auto" else seconds
+        self._full_scale = 1.0 if scale == "auto" else scale
+        self._seen: list[Header] = []
 
     @property
     def sample_rate(self) -> int:
@@ -98,33 +112,69 @@ class AudioProcessor(Processor):
         return super().window_start(steps, generator)
 
     def fit(self, rows: Iterable[Row]) -> Self:
-        """Choose what is "auto" from at most 256 rows, spread over all of them, of which only the headers are read.
+        """Choose what is "auto" from at most 256 rows, spread over all of them, of which only the headers are read,
+        and of floating-point files some samples.
 
         Raises:
-            SourceError: none of these rows holds a readable recording.
+            SourceError: a rate or length must be chosen, and none of these rows holds a readable recording.
         """
-        if self._sample_rate is not None and self._seconds is not None:
+        try:
+            self._seen = read_sample(
+                rows,
+                _FIT_ROWS,
+                lambda row: read_header(row.get("audio"), segment_of(row), look=self.config.full_scale == "auto"),
+                noun="recording",
+                choice="The sample rate and the length of clips",
+            )
+        except SourceError:
+            if self._sample_rate is None or self._seconds is None:
+                raise
             return self
-        headers = read_sample(
-            rows,
-            _FIT_ROWS,
-            lambda row: read_header(row.get("audio")),
-            noun="recording",
-            choice="The sample rate and the length of clips",
-        )
         if self._sample_rate is None:
-            self._sample_rate = auto_rate([header.sample_rate for header in headers])
+            self._sample_rate = auto_rate([header.sample_rate for header in self._seen])
         if self._seconds is None:
-            self._seconds = auto_seconds([header.seconds for header in headers if header.seconds is not None])
+            self._seconds = auto_seconds([header.seconds for header in self._seen if header.seconds is not None])
+        if self.config.full_scale == "auto":
+            self._full_scale = learned_scale([header.samples for header in self._seen if header.samples is not None])
+        self._seen = [replace(header, samples=None) for header in self._seen]
         return self
 
     def info(self) -> Info:
         """``sample_rate`` in Hz and ``n_samples`` of a clip."""
         return {"sample_rate": self.sample_rate, "n_samples": self.n_samples}
 
+    def findings(self) -> Findings:
+        """Rate, length and scale, and what they were chosen from."""
+        found = Findings()
+        rates, channels = (
+            Counter(header.sample_rate for header in self._seen),
+            Counter(header.channels for header in self._seen),
+        )
+        seconds = sorted(header.seconds for header in self._seen if header.seconds is not None)
+        seen = listed_names(f"{rate} Hz in {count} of {len(self._seen)} recordings" for rate, count in rates.most_common())
+        found.add("sample rate", f"{self.sample_rate} Hz{f'; {seen}' if seen else ''} (--set processor.sample_rate=)")
+        span = f"; recordings last {seconds[0]:.3g} to {seconds[-1]:.3g} s" if seconds else ""
+        clip = self.n_samples / self.sample_rate
+        found.add("clips", f"{clip:.4g} s{span} (--set processor.clip_seconds=)")
+        if set(channels) - {1}:
+            several = listed_names(f"{count} of {number}" for number, count in sorted(channels.items()))
+            found.add("channels", f"their mean is taken (recordings of so many channels: {several})")
+        if self._full_scale != 1:
+            found.add("full scale", f"{self._full_scale:g} in floating-point recordings (--set processor.full_scale=)")
+        return found
+
     def encode(self, row: Row) -> Sample:
         """One row to ``{"waveform": int16 [t], "length": int64 []}`` with T <= t <= ``keep * T``; ``length`` are real."""
-        waveform = decode(row.get("audio"), self.sample_rate, self.n_samples, self.config.cut, self.config.keep)
+        waveform = decode(
+            row.get("audio"),
+            self.sample_rate,
+            self.n_samples,
+            self.config.cut,
+            self.config.keep,
+            segment=segment_of(row),
+            full_scale=self._full_scale,
+            remark=self.remark,
+        )
         filled = np.zeros(max(self.n_samples, len(waveform)), dtype=np.int16)
         filled[: len(waveform)] = waveform
         return {"waveform": filled, "length": np.asarray(len(waveform), dtype=np.int64)}
@@ -136,7 +186,13 @@ class AudioProcessor(Processor):
 
     def save(self, directory: Path) -> None:
         """Write the config and what was chosen as JSON."""
-        write_state(Path(directory) / _FILE, self.config, sample_rate=self.sample_rate, n_samples=self.n_samples)
+        write_state(
+            Path(directory) / _FILE,
+            self.config,
+            sample_rate=self.sample_rate,
+            n_samples=self.n_samples,
+            full_scale=self._full_scale,
+        )
 
     @classmethod
     def load(cls, directory: Path) -> Self:
@@ -149,6 +205,8 @@ class AudioProcessor(Processor):
             processor = cls(config)
             processor._sample_rate = int(state["sample_rate"])
             processor._seconds = int(state["n_samples"]) / processor._sample_rate
+            # Encoders from before there was a scale took floating-point numbers as they are.
+            processor._full_scale = float(state.get("full_scale", 1.0))
         return processor
 
 

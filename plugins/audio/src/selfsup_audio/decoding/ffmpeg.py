@@ -1,0 +1,110 @@
+"""Recordings that libsndfile does not read (m4a, aac, wma, the sound of videos), by FFmpeg where PyAV is installed."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from selfsup.errors import BadRowError
+from selfsup_audio.decoding.readers import Waveform, checked_rate, joined, mono, scaled
+
+HINT = "m4a, aac, wma and the sound of videos need PyAV: pip install 'selfsup-audio[av]'"
+"""What to do where it is not installed."""
+_RUN_UP_SECONDS = 1.0
+"""Decoded ahead of where a file is entered: frames build on those before them."""
+_WORTH_A_SEEK_SECONDS = 10.0
+
+
+def is_installed() -> bool:
+    """Whether PyAV can be imported."""
+    try:
+        import av  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+class FFmpegReader:
+    """The first audio stream of a file.
+
+    Samples are counted from the first that is decoded. Where timestamps count samples (mp4, m4a), a place far from the
+    beginning is sought; elsewhere the file is decoded from its beginning, so that every sample is at its place.
+
+    Raises:
+        BadRowError: the file cannot be opened, or holds no sound that can be decoded.
+    """
+
+    channels: int
+    unbounded = False
+
+    def __init__(self, source: str | io.BytesIO) -> None:
+        self._source = source
+        with self._opened() as (container, stream):
+            self.sample_rate = checked_rate(stream.codec_context.sample_rate or 0)
+            self.channels = max(int(stream.codec_context.channels), 1)
+            rate, base = self.sample_rate, stream.time_base or Fraction(1, self.sample_rate)
+            packets = [(packet.pts, packet.duration or 0) for packet in container.demux(stream) if packet.size]
+        if not packets:
+            raise BadRowError("the recording is empty (0 samples)")
+        times = [time for time, _ in packets if time is not None]
+        timed = len(times) == len(packets)
+        self._origin = max(min(times), 0) if timed else None
+        """Timestamp of the first sample that is decoded, what a decoder drops at the beginning being before 0."""
+        steps = max(time + steps for time, steps in packets) - max(min(times), 0) if timed else sum(last for _, last in packets)
+        self.frames: int | None = round(steps * base * rate) if steps > 0 else None
+        self._counts_samples = timed and base == Fraction(1, rate)
+
+    def read(self, first: int, count: int) -> Waveform:
+        """See :class:`~selfsup_audio.decoding.readers.Reader`."""
+        blocks: list[Waveform] = []
+        position = 0
+        with self._opened() as (container, stream):
+            seeks = self._counts_samples and first > _WORTH_A_SEEK_SECONDS * self.sample_rate
+            if seeks and self._origin is not None:
+                container.seek(self._origin + first - round(_RUN_UP_SECONDS * self.sample_rate), stream=stream)
+            for frame in container.decode(stream):
+                if frame.sample_rate != self.sample_rate:
+                    raise BadRowError(f"the recording changes from {self.sample_rate} to {frame.sample_rate} Hz")
+                if seeks and self._origin is not None and frame.pts is not None:
+                    position = frame.pts - self._origin
+                samples = _samples(frame)
+                begin, end = max(first - position, 0), min(first + count - position, len(samples))
+                if begin < end:
+                    blocks.append(mono(samples[begin:end]))
+                position += len(samples)
+                if position >= first + count:
+                    break
+        return joined(blocks)
+
+    @contextmanager
+    def _opened(self) -> Iterator[tuple[Any, Any]]:
+        """Container and stream; whatever FFmpeg raises within becomes a :class:`BadRowError`."""
+        import av
+
+        options: dict[str, Any] = {"metadata_errors": "ignore"} if int(av.__version__.partition(".")[0]) < 19 else {}
+        if isinstance(self._source, io.BytesIO):
+            self._source.seek(0)
+        try:
+            with av.open(self._source, mode="r", **options) as container:
+                if not container.streams.audio:
+                    raise BadRowError("the file holds no sound")
+                stream = container.streams.audio[0]
+                if stream.codec_context is None:
+                    raise BadRowError("the recording is in a coding that FFmpeg does not know")
+                stream.codec_context.thread_count = 1  # rows are decoded side by side in threads
+                yield container, stream
+        except (av.error.FFmpegError, OSError, ValueError, EOFError) as error:
+            text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise BadRowError(f"the recording cannot be decoded: {text}") from error
+
+
+def _samples(frame: Any) -> Waveform:
+    """[T, channels] of a decoded frame, float32 in -1..1."""
+    values = np.asarray(frame.to_ndarray())
+    channels = len(frame.layout.channels)
+    return scaled(values.T if frame.format.is_planar else values.reshape(-1, channels))

@@ -114,9 +114,6 @@ def limit_threads(threads: int) -> None:
 def run_options(cell: Cell) -> dict[str, Any]:
     """What the cell's pretraining is told, as ``selfsup.pretrain`` takes it."""
     overrides = {key: value for key, value in cell.overrides.items() if not key.startswith(EVALUATOR_PREFIX)}
-    if cell.kind == "random-init":
-        # Nothing is trained, but a batch that is larger than the data would be refused.
-        overrides["optimization.batch_size"] = 2
     budget = {"epochs": cell.epochs} if cell.epochs else {"steps": cell.steps}
     return {
         "task": cell.task,

@@ -128,3 +128,7 @@ class DataWarning(UserWarning):
 
 class PretrainedRowsWarning(UserWarning):
     """An evaluation tests on rows that the encoder has learned from; its record says which share (``pretrained_share``)."""
+
+
+class UnfinishedRunWarning(UserWarning):
+    """The encoder is of a run that has not taken all of its steps; the message says how many it has taken."""

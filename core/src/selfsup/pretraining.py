@@ -96,6 +96,8 @@ def pretrain(
         check_not_in_use(directory.path)
     resolved, finished = _resolve(given, config, directory, resume)
     if directory is not None and finished:
+        with make_reporter(progress) as reporter:
+            reporter.message(f"The run in {directory.path} is finished already; nothing is left to do.")
         return Run(directory.path, resolved)
     check_loggers(resolved.loggers)
     check_world(resolved)
@@ -118,7 +120,9 @@ def _run(resolved: RunConfig, directory: RunDirectory, *, resume: bool, progress
     else:
         stop = execute(resolved, directory.path, resume=resume, progress=progress, source=source)
     if stop.signal is not None and directory.status == "stopped":
-        raise KeyboardInterrupt if stop.interrupted else SystemExit(_STOPPED_BY_SIGNAL + stop.signal)
+        if stop.interrupted:
+            raise KeyboardInterrupt(f"The run stopped. Go on with: {directory.resume_command}")
+        raise SystemExit(_STOPPED_BY_SIGNAL + stop.signal)
     return Run(directory.path, resolved)
 
 

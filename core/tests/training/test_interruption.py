@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,9 @@ import torch
 
 import selfsup
 from selfsup.artifacts import RunDirectory
-from selfsup.errors import InUseError
+from selfsup.errors import InUseError, UnfinishedRunWarning
 from selfsup.file_lock import lock_of
+from selfsup.training.signals import StopRequest
 from selfsup.training.stepper import Stepper
 
 pytestmark = pytest.mark.slow
@@ -54,6 +57,7 @@ CHILD = """
 import json, os, signal, sys, time, traceback
 import selfsup.pretraining
 from selfsup.training import checkpoint
+from selfsup.training.signals import StopRequest
 from selfsup.training.stepper import Stepper
 
 def attempt(options, stop):
@@ -185,7 +189,12 @@ def test_nobody_writes_into_the_folder_of_a_run_that_goes_on(
 
 @pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
 def test_a_signal_saves_a_checkpoint_and_an_encoder_and_ends_the_call(
-    number: signal.Signals, error: type[BaseException], tmp_path: Path, toy: Path, monkeypatch: pytest.MonkeyPatch
+    number: signal.Signals,
+    error: type[BaseException],
+    tmp_path: Path,
+    toy: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     take, before = Stepper.take, signal.getsignal(number)
 
@@ -196,9 +205,76 @@ def test_a_signal_saves_a_checkpoint_and_an_encoder_and_ends_the_call(
 
     monkeypatch.setattr(Stepper, "take", pressed)
     with pytest.raises(error):
-        selfsup.pretrain("sequence/mocov3", **{**OPTIONS, "out": tmp_path / "run"})
+        selfsup.pretrain("sequence/mocov3", **{**OPTIONS, "out": tmp_path / "my run", "progress": True})
     assert signal.getsignal(number) is before
-    run = RunDirectory(tmp_path / "run")
+    run = RunDirectory(tmp_path / "my run")
     assert run.status == "stopped"
     assert torch.load(run.checkpoints / "last.pt", weights_only=True)["state"]["stepper"]["step"] == 3
-    assert (run.encoder / "model.safetensors").exists()
+    go_on = f"selfsup pretrain --resume --out '{run.path}'"
+    told = " ".join(capsys.readouterr().err.split())
+    assert f"Stopped at step 3 of {STEPS}. The checkpoint is {run.checkpoints / 'last.pt'}. Go on with: {go_on}" in told
+    with pytest.warns(UnfinishedRunWarning, match=rf"unfinished run: it has taken 3 of {STEPS} steps. Go on with: {go_on}"):
+        assert selfsup.load(run.path).metadata["steps"] == 3
+    for use in USES:
+        with pytest.warns(UnfinishedRunWarning, match=f"3 of {STEPS} steps"):
+            use(run.path, tmp_path)
+    record = json.loads(next(run.results.glob("knn-*.json")).read_text())
+    assert record["details"]["unfinished"] == {"steps": 3, "of_steps": STEPS}
+
+
+USES: list[Callable[[Path, Path], object]] = [
+    lambda run, out: selfsup.evaluate(run, "toy-sequences", evaluators=["knn"]),
+    lambda run, out: selfsup.finetune(run, "toy-sequences", options={"epochs": 1, "min_steps": 0}),
+    lambda run, out: selfsup.embed(run, "toy-sequences", out / "embeddings.npy"),
+    lambda run, out: selfsup.export(selfsup.load(run), "safetensors", out / "exported"),
+]
+
+
+def test_a_second_ctrl_c_says_what_there_is_to_go_on_with(
+    tmp_path: Path, toy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    take = Stepper.take
+    at: list[int] = []
+
+    def pressed(self: Stepper, batch: Any) -> None:
+        take(self, batch)
+        if self.step in at:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Stepper, "take", pressed)
+    for step, told in (
+        (3, "Interrupted before the first checkpoint. Begin again with"),
+        (12, "The last checkpoint is .*last.pt"),
+    ):
+        at[:] = [step]
+        with pytest.raises(KeyboardInterrupt):
+            selfsup.pretrain("sequence/mocov3", **{**OPTIONS, "out": tmp_path / "run", "progress": True})
+        assert re.search(f"{told}.*selfsup pretrain --resume --out", " ".join(capsys.readouterr().err.split()))
+        assert RunDirectory(tmp_path / "run").status == "stopped"
+        assert not lock_of(tmp_path / "run").exists()
+
+
+def test_ctrl_c_while_rows_are_decoded_says_that_nothing_is_left(
+    tmp_path: Path, toy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def pressed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("selfsup.training.setup.prepare", pressed)
+    with pytest.raises(KeyboardInterrupt):
+        selfsup.pretrain("sequence/mocov3", **{**OPTIONS, "out": tmp_path / "run", "progress": True})
+    assert "Interrupted before the first step" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_closed_terminal_stops_a_run_unless_nohup_ignores_it() -> None:
+    for handler, asked in ((signal.SIG_DFL, True), (signal.SIG_IGN, False)):
+        before = signal.signal(signal.SIGHUP, handler)
+        try:
+            with StopRequest() as stop:
+                os.kill(os.getpid(), signal.SIGHUP)
+                assert (stop.signal == signal.SIGHUP) is asked
+            assert signal.getsignal(signal.SIGHUP) == handler
+        finally:
+            signal.signal(signal.SIGHUP, before)

@@ -121,9 +121,19 @@ def test_rows_limits_the_data(tmp_path: Path) -> None:
     assert RunDirectory(run.dir).info()["data"]["rows"] == 70
 
 
-def test_random_init_takes_no_step_and_saves_the_fresh_network(tmp_path: Path) -> None:
-    run = pretrain(tmp_path / "run", task="sequence/random-init", steps=None)
+@pytest.mark.parametrize("budget", [{}, {"epochs": 20}, {"steps": 5}, {"max_steps": 3, "epochs": 2}])
+def test_random_init_takes_no_step_and_saves_the_fresh_network(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], budget: dict[str, Any]
+) -> None:
+    budget = {"steps": None, "batch_size": 100_000, "val": "toy-sequences:test", "progress": True, **budget}
+    run = pretrain(tmp_path / "run", task="sequence/random-init", **budget)
     assert run.metrics == []
+    told = " ".join(capsys.readouterr().err.split())
+    assert "The untrained encoder is saved at once: sequence/random-init trains nothing." in told
+    assert "val=toy-sequences:test" in told.partition("Without effect: ")[2]
+    assert all(f"{name}={budget[name]}" in told for name in ("steps", "epochs", "max_steps") if budget.get(name))
+    assert run.encoder.metadata["of_steps"] == 0
+    assert all(torch.equal(value, torch.zeros_like(value)) for name, value in weights(run).items() if "running_mean" in name)
     assert run.encoder.metadata["steps"] == 0
     assert not same(weights(run), weights(pretrain(tmp_path / "other", task="sequence/random-init", steps=None, seed=1)))
 
@@ -322,11 +332,12 @@ def test_a_failed_run_can_be_resumed_once_the_cause_is_gone(tmp_path: Path, monk
     assert same(weights(run), weights(pretrain(tmp_path / "straight", checkpoint_every=2)))
 
 
-def test_a_finished_run_that_is_resumed_is_left_as_it_is(tmp_path: Path) -> None:
+def test_a_finished_run_that_is_resumed_is_left_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = pretrain(tmp_path / "run")
     written = (run.dir / "run.json").stat().st_mtime_ns
-    again = selfsup.pretrain(out=run.dir, resume=True, progress=False)
+    again = selfsup.pretrain(out=run.dir, resume=True)
     assert again.config == run.config
+    assert f"The run in {run.dir} is finished already" in " ".join(capsys.readouterr().err.split())
     assert (run.dir / "run.json").stat().st_mtime_ns == written
 
 
@@ -334,13 +345,29 @@ def test_resuming_begins_a_run_that_is_not_there_yet(tmp_path: Path) -> None:
     assert pretrain(tmp_path / "run", resume=True).encoder.metadata["steps"] == 6
 
 
-def test_a_collapsed_embedding_is_reported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("spreads", "enough", "warned"),
+    [
+        ([1.0, 0.9, 0.001, 0.001, 0.001, 0.001], 100, 1),  # it falls
+        ([0.01, 0.01, 0.001, 0.001, 0.001, 0.001], 100, 1),
+        ([0.001] * 6, 100, 0),  # it begins like that, as transformers on texts do, and the run is short
+        ([0.001] * 6, 3, 1),  # it has had the time to grow
+    ],
+)
+def test_a_collapsed_embedding_is_reported_once_and_not_while_a_run_begins(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    spreads: list[float],
+    enough: int,
+    warned: int,
 ) -> None:
+    noise, left = torch.randn(64, 8), iter(spreads)
     monkeypatch.setattr(probe, "MONITORED_ROWS", 64)
-    monkeypatch.setattr("selfsup.training.look.embed", lambda backbone, batches: torch.ones(64, 8))
+    monkeypatch.setattr("selfsup.training.look._FIRST_STEPS", enough)
+    monkeypatch.setattr("selfsup.training.look.embed", lambda backbone, batches: torch.ones(64, 8) + next(left) * noise)
     pretrain(tmp_path / "run", steps=5, probe_every=1, progress=True)
-    assert capsys.readouterr().err.count("the embedding has collapsed") == 1
+    assert capsys.readouterr().err.count("the embedding has collapsed") == warned
 
 
 @pytest.mark.parametrize(

@@ -91,12 +91,18 @@ def test_tasks_without_these_metrics_are_left_alone() -> None:
     assert warnings([(step, {"loss": 0.0, "embedding_std": 1.0}) for step in range(10, 100, 10)]) == []
 
 
+def test_a_short_run_is_given_time() -> None:
+    guessing = [(step, {"loss": 4.0, "chance_loss": 4.0}) for step in range(1, 31)]
+    assert warnings(guessing[:19], total=19) == []
+    assert len(warnings(guessing, total=30)) == 1
+
+
 @pytest.mark.usefixtures("toy")
 def test_a_run_says_that_nothing_is_told_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = {"objective.hidden_dim": 16, "objective.output_dim": 8, "objective.temperature": 1e4}
     for temperature, count in ((1e4, 1), (0.5, 0)):
         run = selfsup.pretrain(
-            "sequence/simclr", data="toy-sequences", backbone="sequence/conv", steps=20, batch_size=64, precision="32",
+            "sequence/simclr", data="toy-sequences", backbone="sequence/conv", steps=23, batch_size=64, precision="32",
             out=tmp_path / str(count), log_every=1, overrides={**options, "objective.temperature": temperature},
         )  # fmt: skip
         assert run.metrics[-1]["chance_loss"] == pytest.approx(math.log(127))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from selfsup.artifacts.encoder import Encoder
 from selfsup.artifacts.pretraining_rows import PRETRAINING_ROWS_FILE, PretrainingRows
 from selfsup.artifacts.run_directory import RunDirectory
 from selfsup.artifacts.saving import CONFIG_FILE, FORMAT, FORMAT_VERSION, PROCESSOR_FOLDER, WEIGHTS_FILE
-from selfsup.errors import ArtifactError, ConfigError, SelfsupError
+from selfsup.errors import ArtifactError, ConfigError, SelfsupError, UnfinishedRunWarning
+from selfsup.file_lock import holder_of, lock_of
 
 _PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".joblib", ".tar")
 
@@ -37,13 +39,34 @@ def load(source: str | Path, *, checkpoint: str | None = None, device: torch.dev
         ArtifactError: there is no encoder, it is damaged, of a later selfsup, or a pickle; or the run kept no such checkpoint.
         ConfigError: there is no checkpoint of that name, or ``source`` is no run.
         MissingPluginError: the plugin of its modality is not installed.
+
+    Warns:
+        UnfinishedRunWarning: its run has not taken all of its steps.
     """
     text = os.fspath(source)
     if checkpoint is not None:
         return _of_checkpoint(text, checkpoint).to(device)
     directory = _download(text) if text.startswith("hf://") else _locate(Path(text).expanduser())
     config = _read_config(directory)
-    return _build(directory, config).to(device).eval()
+    encoder = _build(directory, config).to(device).eval()
+    if unfinished := _unfinished(encoder, Path(text).expanduser()):
+        warnings.warn(unfinished, UnfinishedRunWarning, stacklevel=2)
+    return encoder
+
+
+def _unfinished(encoder: Encoder, source: Path) -> str:
+    """What to say of an encoder whose run has not taken all of its steps; empty where it has."""
+    steps, total = encoder.metadata.get("steps"), encoder.metadata.get("of_steps")
+    chosen = bool(encoder.metadata.get("checkpoint"))  # the best step is rarely the last one
+    if chosen or not isinstance(steps, int) or not isinstance(total, int) or steps >= total:
+        return ""
+    text = f"this encoder is of an unfinished run: it has taken {steps} of {total} steps."
+    if not RunDirectory.is_run(source):
+        return text
+    run = RunDirectory.open(source)
+    if (holder := holder_of(lock_of(run.path))) is not None:
+        return f"{text} The run goes on now, in {holder}."
+    return f"{text} Go on with: {run.resume_command}"
 
 
 def _of_checkpoint(source: str, checkpoint: str) -> Encoder:
@@ -72,13 +95,22 @@ def _locate(path: Path) -> Path:
     if RunDirectory.is_run(path):
         run = RunDirectory.open(path)
         if not (run.encoder / CONFIG_FILE).exists():
-            raise ArtifactError(f"The run {path} has no encoder yet (status {run.status}). Finish it with --resume.")
+            if (holder := holder_of(lock_of(path))) is not None:
+                raise ArtifactError(f"The run {path} has no encoder yet: it goes on now, in {holder}.")
+            steps = f" (status {run.status}, {_progress(run)})"
+            raise ArtifactError(f"The run {path} has no encoder yet{steps}. Finish it with: {run.resume_command}")
         return run.encoder
     if not (path / CONFIG_FILE).exists():
         pickles = sorted(file.name for file in path.iterdir() if file.suffix.lower() in _PICKLES)
         held = f" It holds {pickles[0]}, a pickle: it could run any code and is not loaded." if pickles else ""
         raise ArtifactError(f"{path} is no encoder and no run: it has neither {CONFIG_FILE} nor run.json.{held}")
     return path
+
+
+def _progress(run: RunDirectory) -> str:
+    """How far a run has come, by its log."""
+    step = max((int(line["step"]) for line in run.metrics()), default=0)
+    return f"logged up to step {step}" if step else "no step logged"
 
 
 def _read_config(directory: Path) -> dict[str, Any]:

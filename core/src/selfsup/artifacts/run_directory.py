@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import math
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,15 @@ class RunDirectory:
     def results(self) -> Path:
         """Folder of the result records."""
         return self.path / "results"
+
+    @property
+    def resume_command(self) -> str:
+        """What a shell is told to go on with the run: its folder holds all of its options."""
+        config = self.info().get("config", {})
+        if str(config.get("data", "")).startswith("<"):
+            return f"selfsup.pretrain(data=ROWS, out={str(self.path)!r}, resume=True) with the same rows."
+        command = f"selfsup pretrain --resume --out {shlex.quote(str(self.path))}"
+        return command if config.get("nodes", 1) == 1 else f"{command} (started on each machine by srun or torchrun, as before)"
 
     @classmethod
     def create(cls, path: str | Path, *, task: str, config: Mapping[str, Any], **fields: Any) -> RunDirectory:

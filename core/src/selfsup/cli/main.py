@@ -8,8 +8,9 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -77,6 +78,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     """
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
     debug = os.environ.get("SELFSUP_DEBUG", "") not in ("", "0")
+    shown, warnings.showwarning = warnings.showwarning, _show_warning
     try:
         result = program.main(args=None if args is None else list(args), prog_name="selfsup", standalone_mode=False)
     except click.ClickException as error:
@@ -96,4 +98,14 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         status = 0
     else:
         status = result if isinstance(result, int) else 0
+    finally:
+        warnings.showwarning = shown
     sys.exit(status)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **options: Any) -> None:
+    """Our own warnings are one line for people; those of others are shown as Python does."""
+    if category.__module__ == "selfsup.errors":
+        click.echo(f"Warning: {message}", err=True)
+    else:
+        sys.stderr.write(warnings.formatwarning(message, category, *where[:2], *where[3:4]))

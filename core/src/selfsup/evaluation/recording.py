@@ -31,6 +31,9 @@ def record_of(
         "bad_rows": splits.bad_rows,
         "precision": splits.test.precision,
     }
+    steps, total = (encoder.metadata.get(key) for key in ("steps", "of_steps"))
+    if not encoder.metadata.get("checkpoint") and steps is not None and total is not None and steps < total:
+        details["unfinished"] = {"steps": steps, "of_steps": total}
     if encoder.metadata.get("checkpoint"):
         details["checkpoint_step"] = encoder.metadata.get("checkpoint_step")
         details["chosen_on_test_rows"] = splits.chosen_on_test_rows

@@ -67,6 +67,8 @@ class PretextTask(nn.Module, ABC):
     """
 
     backbone: Backbone
+    trains: bool = True
+    """Whether there is something to train. False: a run takes no step, whatever its budget, and saves the network as it is."""
     couples_samples: bool = False
     """Whether a sample's loss depends on the other samples of the batch (as negatives, through their statistics, through what
     the forward pass writes into buffers), so that the parts of an accumulated batch give another loss than the whole batch.

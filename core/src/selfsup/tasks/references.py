@@ -22,7 +22,9 @@ class RandomInitConfig(Config):
 
 
 class RandomInit(PretextTask):
-    """A backbone as it is initialised. Its budget is zero steps; its loss is zero, and so are its gradients."""
+    """A backbone as it is initialised. Runs never train it; its loss is zero, and so are its gradients."""
+
+    trains = False
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()

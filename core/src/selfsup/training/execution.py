@@ -21,13 +21,14 @@ from selfsup.file_lock import lock_folder
 from selfsup.objectives.distributed import convert_sync_batchnorm
 from selfsup.tasks import PretextTask
 from selfsup.tasks.momentum import kept_initial_share
-from selfsup.training import randomness, setup, sharding
+from selfsup.training import randomness, run_messages, setup, sharding
 from selfsup.training.checkpoint import LAST
 from selfsup.training.config import RunConfig
 from selfsup.training.devices import make_fabric
 from selfsup.training.journal import Journal
 from selfsup.training.loggers import Loggers
 from selfsup.training.look import Looks
+from selfsup.training.machine_load import LoadWatch
 from selfsup.training.memory_order import put_channels_last, wants_channels_last
 from selfsup.training.monitors import describe_initial_share
 from selfsup.training.precision import resolve_precision
@@ -70,33 +71,21 @@ def execute(config: RunConfig, out: Path, *, resume: bool, progress: bool = True
         with (
             lock_folder(out, f"pretraining {config.task}") if main else nullcontext(),
             make_reporter(progress and main) as reporter,
+            _told_if_interrupted(out, reporter),
         ):
             # The first process makes the store; the others then find it.
             with fabric.rank_zero_first():
                 data = setup.prepare_data(config, reporter, source)
-            share = setup.check_batch(config.optimization, len(data.store), fabric.world_size)
-            sampler = EpochSampler(
-                len(data.store),
-                share,
-                seed=config.seed,
-                rank=fabric.global_rank,
-                world_size=fabric.world_size,
-                lengths=shown_lengths(data.store, data.processor),
-            )
             task, backbone_options = setup.build_task(config, data.info)
             if main and (pretrained := setup.pretrained_note(config, task.backbone)):
                 reporter.message(pretrained)
-            note = task.fit_to_data(len(data.store), config.optimization.batch_size)
-            if note and main:
-                reporter.message(note)
-            if main and (warning := setup.accumulation_warning(task, config, share)):
-                reporter.message(warning)
+            sampler = _sampler(task, config, data, fabric, reporter) if task.trains else None
+            total = config.optimization.total_steps(len(sampler)) if sampler is not None else 0
             task = _place(task, config, fabric)
             directory = _open(config, out, resume, data, fabric)
             with _status(directory, fabric) as outcome:
-                total = config.optimization.total_steps(len(sampler))
                 backbone, step = task.encoder_backbone(), 0
-                if total:
+                if sampler is not None and total:
                     loader = Loader(
                         data.store,
                         data.processor,
@@ -109,6 +98,8 @@ def execute(config: RunConfig, out: Path, *, resume: bool, progress: bool = True
                     stepper = _stepper(task, config, fabric, total, len(sampler))
                     outcome["status"] = _fit(stepper, loader, config, data, directory, resume, reporter, stop)
                     backbone, step = kept_backbone(stepper), stepper.step
+                elif main:
+                    reporter.message(run_messages.untrained(config, trains=task.trains))
                 backbone = sharding.whole_part(backbone, task, lambda: setup.build_task(config, data.info)[0].backbone)
                 if main:
                     encoder = Encoder(
@@ -122,7 +113,38 @@ def execute(config: RunConfig, out: Path, *, resume: bool, progress: bool = True
                         pretraining_rows=data.pretraining_rows if step else data.pretraining_rows.none(),
                     )
                     encoder.save(directory.encoder)
+                    if outcome["status"] == "stopped":
+                        reporter.message(run_messages.stopped(directory, step, total))
     return stop
+
+
+@contextmanager
+def _told_if_interrupted(out: Path, reporter: Reporter) -> Iterator[None]:
+    """Say what there is to go on with where Ctrl-C ends a run at once."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        text = run_messages.interrupted(RunDirectory(out))
+        reporter.message(text)
+        raise KeyboardInterrupt(text) from None
+
+
+def _sampler(task: PretextTask, config: RunConfig, data: Data, fabric: Fabric, reporter: Reporter) -> EpochSampler:
+    """The batches of a task that trains, once its batch size is known to fit the data."""
+    share = setup.check_batch(config.optimization, len(data.store), fabric.world_size)
+    note = task.fit_to_data(len(data.store), config.optimization.batch_size)
+    warning = setup.accumulation_warning(task, config, share)
+    if fabric.global_rank == 0:
+        for text in filter(None, (note, warning)):
+            reporter.message(text)
+    return EpochSampler(
+        len(data.store),
+        share,
+        seed=config.seed,
+        rank=fabric.global_rank,
+        world_size=fabric.world_size,
+        lengths=shown_lengths(data.store, data.processor),
+    )
 
 
 def kept_backbone(stepper: Stepper) -> Backbone:
@@ -199,8 +221,9 @@ def _status(directory: RunDirectory, fabric: Fabric) -> Iterator[dict[str, str]]
     except BaseException as error:
         if main:
             reason = str(error) if isinstance(error, SelfsupError) else f"{type(error).__name__}: {error}"
+            status = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
             with suppress(SelfsupError):  # where the disk is full, the error on its way says so
-                directory.update(status="failed", error=reason)
+                directory.update(status=status, error=reason)
         raise
     if main:
         directory.update(
@@ -276,6 +299,7 @@ def _fit(
         reporter=reporter,
         look=looks,
         watch=MetricWatch(total, reporter.message),
+        load=LoadWatch(reporter.message) if fabric.device.type == "cpu" else None,
     )
     warning = describe_initial_share(kept_initial_share(stepper.task, stepper.task.encoder_backbone(), total), total)
     if warning and main:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -18,8 +18,10 @@ from selfsup.training.monitors import describe_collapse, effective_rank, embeddi
 from selfsup.training.probe import MONITORED_ROWS, OnlineProbe, batches_of, embed
 from selfsup.types import Batch
 
-_EARLY = 0.1
+_EARLY = 0.2
 """Part of the run in which a small spread is no news: many networks start with one."""
+_FIRST_STEPS = 100
+"""Steps that a small spread may last from the start: a network needs some to leave it. One that it falls to is told at once."""
 
 
 class Looks:
@@ -51,6 +53,7 @@ class Looks:
         self._rows = np.unique(np.linspace(0, len(store) - 1, min(MONITORED_ROWS, len(store))).astype(np.int64))
         self._warned = False
         self._last_std = math.inf
+        self._first: dict[str, float] = {}
 
     @property
     def n_rows(self) -> int:
@@ -65,15 +68,26 @@ class Looks:
             return {}
         metrics = {"embedding_std": embedding_std(embeddings), "effective_rank": effective_rank(embeddings)}
         warning = describe_collapse(metrics["embedding_std"], metrics["effective_rank"])
-        # Some networks begin with a small spread, which then grows: no news while it does.
-        growing = metrics["embedding_std"] > 1.1 * self._last_std
-        if warning and step >= _EARLY * self._total and not growing and math.isfinite(self._last_std):
+        if warning and self._is_news(step, metrics):
             self._say_once(f"{warning} (step {step})")
         self._last_std = metrics["embedding_std"]
+        if step == 0:
+            self._first = dict(metrics)
         if self._probe is not None:
             probe, store = self._probe
             metrics["probe_accuracy"] = probe.accuracy(self._embed(store, probe.indices))
         return metrics
+
+    def _is_news(self, step: int, metrics: Mapping[str, float]) -> bool:
+        """Whether a small spread is a collapse, and not the start that many networks (transformers on texts) have.
+
+        It is one where the spread or the rank fell to half of what it was, and where it has not grown after enough steps.
+        """
+        growing = metrics["embedding_std"] > 1.1 * self._last_std
+        if step < _EARLY * self._total or growing or not math.isfinite(self._last_std):
+            return False
+        fell = any(metrics[name] < 0.5 * value for name, value in self._first.items())
+        return fell or step >= _FIRST_STEPS
 
     def _say_once(self, text: str) -> None:
         if not self._warned:

@@ -9,7 +9,9 @@ from typing import Any, Self
 
 
 class StopRequest:
-    """While entered, SIGTERM and the first SIGINT (Ctrl-C) ask the run to stop; a second SIGINT interrupts at once.
+    """While entered, SIGTERM, SIGHUP (its terminal is closed) and the first SIGINT (Ctrl-C) ask the run to stop.
+
+    A second SIGINT interrupts at once. SIGHUP stays ignored where it was (``nohup``).
 
     Signals reach the main thread only; elsewhere this does nothing but hold the flag.
     """
@@ -21,7 +23,8 @@ class StopRequest:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
+            hangup = [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []
+            for number in (signal.SIGTERM, signal.SIGINT, *(n for n in hangup if signal.getsignal(n) == signal.SIG_DFL)):
                 self._before[number] = signal.signal(number, self._ask)
         return self
 

@@ -60,6 +60,7 @@ class Trainer:
         reporter: what a person sees.
         look: looks at the embeddings, on the first process only.
         watch: looks at each line of metrics, on the first process only.
+        load: looks at the machine at each line, on the first process only; None: nothing does.
     """
 
     def __init__(
@@ -74,10 +75,11 @@ class Trainer:
         reporter: Reporter,
         look: Look,
         watch: Callable[[int, Mapping[str, float]], None],
+        load: Callable[[], None] | None = None,
     ) -> None:
         self.fabric, self.stepper, self.loader, self.pace = fabric, stepper, loader, pace
         self.checkpoints, self.identity = checkpoints, identity
-        self.reporter, self.look, self.watch = reporter, look, watch
+        self.reporter, self.look, self.watch, self.load = reporter, look, watch, load
         self.journal: Journal | None = None
         """Set on the first process: what it writes down."""
         self._unlogged: list[float] = []
@@ -198,6 +200,8 @@ class Trainer:
         if self.journal is not None and metrics:
             self.journal.record(self.stepper.step, metrics)
             self.watch(self.stepper.step, metrics)
+            if self.load is not None:
+                self.load()
 
     def _drain(self) -> None:
         self._unlogged += self.stepper.drain()

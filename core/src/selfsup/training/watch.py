@@ -15,6 +15,8 @@ from selfsup.training.monitors import (
 
 _EARLY = 0.2
 """Part of the run in which it is no news that little has been learned."""
+_FIRST_STEPS = 20
+"""Steps in which it is no news either, however short the run is."""
 _IN_A_ROW = 3
 """Logged lines that must say the same before it is believed."""
 
@@ -45,7 +47,7 @@ class MetricWatch:
         if metrics.get("left_out", 0) > 0 and "left_out" not in self._seen:
             self._seen["left_out"] = 1
             self._warn(describe_left_out(metrics["left_out"]))
-        if step < _EARLY * self._total:
+        if step < max(_EARLY * self._total, _FIRST_STEPS):
             return
         if "codebook_perplexity" in metrics:
             self._note("codebook", describe_codebook(metrics["codebook_perplexity"]), step)

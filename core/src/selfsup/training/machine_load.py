@@ -1,0 +1,85 @@
+"""Notices a machine whose cores are wanted by more threads than there are, and names the cure."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+_AFTER_SECONDS = 10.0
+"""A shorter stretch says little of how busy a machine is."""
+_CROWDED = 1.5
+"""Threads that want to run for each core; from here on they wait for each other."""
+_SERVED = 0.75
+"""Below this part of the time that its threads could have had, a run is held up by others."""
+
+
+class LoadWatch:
+    """One call a logged line; warns once where a run on the CPU gets too little of it.
+
+    Threads of one operation wait for the slowest of them. Where more threads want to run than there are cores, each operation
+    waits for one that has no core, and a run becomes slower by far more than its share of the machine.
+
+    Args:
+        warn: takes a line for the user.
+    """
+
+    def __init__(self, warn: Callable[[str], None]) -> None:
+        self._warn = warn
+        self._told = False
+        self._began, self._used = time.monotonic(), time.process_time()
+
+    def __call__(self) -> None:
+        """Look at the machine, if that is due."""
+        seconds = time.monotonic() - self._began
+        if self._told or seconds < _AFTER_SECONDS:
+            return
+        used = time.process_time() - self._used
+        self._began, self._used = time.monotonic(), time.process_time()
+        text = describe_load(system_load(), os.cpu_count() or 1, allowed_cores(), torch.get_num_threads(), used / seconds)
+        if text:
+            self._told = True
+            self._warn(text)
+
+
+def describe_load(load: float, cores: int, allowed: float, threads: int, used: float) -> str:
+    """A warning if threads wait for each other, else an empty text.
+
+    Args:
+        load: threads of all processes that want to run, the mean over a minute.
+        cores: of the machine.
+        allowed: cores that this process may use (its affinity, its container's quota).
+        threads: that torch computes with in this process.
+        used: CPU seconds of this process in a second.
+    """
+    fewer = max(int(allowed), 1)
+    if threads >= _CROWDED * allowed and threads > 1:
+        return (
+            f"Warning: torch computes with {threads} threads, and this process may use {allowed:g} of {cores} cores: the "
+            f"threads wait for each other. Set OMP_NUM_THREADS={fewer}."
+        )
+    if load < _CROWDED * cores or used >= _SERVED * min(threads, allowed):
+        return ""
+    cure = "Set OMP_NUM_THREADS=1, so that its threads do not wait for each other, or run" if threads > 1 else "Run"
+    return (
+        f"Warning: this machine is busy: {load:.0f} threads want to run on {cores} cores, and this run gets "
+        f"{used:.1f} of the {threads} that it computes with. {cure} fewer programs at a time."
+    )
+
+
+def system_load() -> float:
+    """Threads that wanted to run in the last minute; 0 where the system does not tell."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+
+
+def allowed_cores() -> float:
+    """Cores that this process may use, by its affinity and by the quota of its container."""
+    cores = float(len(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else float(os.cpu_count() or 1)
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return min(cores, int(quota) / int(period))
+    except (OSError, ValueError):  # no such file, or no quota ("max")
+        return cores

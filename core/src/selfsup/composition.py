@@ -32,7 +32,17 @@ def missing_part(modality: ModalitySpec, objective: ObjectiveSpec) -> str | None
     if need is None:
         return ""
     field, words = need
-    return None if getattr(modality, field) else words
+    if not getattr(modality, field):
+        return words
+    if _wants_tokens(modality, objective) and not modality.token_backbone:
+        return _NEEDS["masked-modeling"][1]
+    return None
+
+
+def _wants_tokens(modality: ModalitySpec, objective: ObjectiveSpec) -> bool:
+    """Whether the task needs a token for each part of a sample beside the whole, though nothing is hidden from the network."""
+    spoils_tokens = objective.family == "reconstruction" and modality.corruption_needs_tokens
+    return objective.compares_tokens or spoils_tokens
 
 
 def composed_tasks(modality: ModalitySpec, objectives: Iterable[ObjectiveSpec]) -> list[TaskSpec]:
@@ -45,7 +55,7 @@ def _task(modality: ModalitySpec, objective: ObjectiveSpec) -> TaskSpec:
     part = _NEEDS[objective.family][0]
     tokens = part in ("token_backbone", "causal_backbone")
     backbone = getattr(modality, part) if tokens else modality.backbone
-    if objective.compares_tokens and modality.token_backbone:
+    if _wants_tokens(modality, objective):
         backbone = modality.token_backbone
     return TaskSpec(
         id=f"{modality.id}/{objective.id}",

@@ -99,7 +99,8 @@ class ModalitySpec(TargetSpec):
     """A kind of data. ``target`` is its :class:`selfsup.data.Processor` class.
 
     A modality with ``views`` has every joint-embedding objective; one with ``token_backbone`` has every masked and latent
-    objective too; one with ``causal_backbone`` the autoregressive ones; one with ``corruption`` the denoising ones.
+    objective too (and those that compare tokens, as VICRegL does); one with ``causal_backbone`` the autoregressive ones; one
+    with ``corruption`` the denoising ones.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -123,6 +124,8 @@ class ModalitySpec(TargetSpec):
     latent, autoregressive and denoising tasks see; empty: they see the sample as it is."""
     corruption: str = ""
     """Target of the default :class:`selfsup.tasks.CorruptionRecipe` (denoising)."""
+    corruption_needs_tokens: bool = False
+    """Whether its decoder works on tokens: composed tasks then have the token backbone, and there are none without one."""
     supervised_views: str = ""
     """Target of the :class:`selfsup.tasks.ViewsRecipe` with the light augmentation of supervised training (one view)."""
     raw_features: str = ""
@@ -179,7 +182,8 @@ class ObjectiveSpec(TargetSpec):
     family: Family
     paper: str
     compares_tokens: bool = False
-    """Whether it compares tokens as well as whole samples: a composed task then has the modality's token backbone, if any."""
+    """Whether it compares tokens as well as whole samples: a composed task then has the modality's token backbone, and a
+    modality without one does not have the task."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -62,6 +62,12 @@ class Processor(ABC):
     ``window_start(t, None)``, by default the middle, gives the window of evaluation. An override of ``collate`` starts with
     :meth:`cut`, since samples that come from :meth:`encode` are whole. The key must not be joined into blocks.
     """
+    ragged_keys: ClassVar[tuple[str, ...]] = ()
+    """Keys of samples that differ in their first dimension between rows, where there are several such keys.
+
+    Their padding is marked under a key for each (see :meth:`padding_key`); to name them makes that the same in every batch,
+    whichever of them happen to be even in it.
+    """
     padded_key: ClassVar[str] = ""
     """Key of a batch whose samples are filled up with zeros along time, and whose real steps ``length`` ([B] long) counts.
 
@@ -184,17 +190,29 @@ class Processor(ABC):
         """Join samples, given by key: a stacked tensor [B, ...] where shapes agree, else a list of B tensors.
 
         The default cuts samples to the window of evaluation (:meth:`cut`), pads ragged keys with zeros at the end of their
-        first dimension and adds ``padding`` ([B, N] bool).
+        first dimension and adds the ``padding`` of each ([B, N] bool, True where padding) under :meth:`padding_key`.
         """
         batch: Batch = {}
-        for key, value in self.cut(samples).items():
+        cut = self.cut(samples)
+        ragged = self.ragged_keys or tuple(key for key, value in cut.items() if not isinstance(value, Tensor))
+        for key, value in cut.items():
             if isinstance(value, Tensor):
                 batch[key] = value
                 continue
             batch[key] = torch.nn.utils.rnn.pad_sequence(list(value), batch_first=True)
             lengths = torch.tensor([len(item) for item in value])
-            batch["padding"] = torch.arange(batch[key].shape[1]).unsqueeze(0) >= lengths.unsqueeze(1)
+            batch[self.padding_key(key, ragged)] = torch.arange(batch[key].shape[1]).unsqueeze(0) >= lengths.unsqueeze(1)
         return batch
+
+    @staticmethod
+    def padding_key(key: str, ragged: Sequence[str]) -> str:
+        """Where a batch marks the padding of a key: ``padding`` for the first of its ragged keys, ``<key>_padding`` for others.
+
+        Args:
+            key: of the samples.
+            ragged: all keys whose first dimension differs between rows.
+        """
+        return f"{key}_padding" if key in ragged[1:] else "padding"
 
     def collate_whole(self, samples: Mapping[str, Tensor | Sequence[Tensor]]) -> Batch:
         """Join samples for a task that cuts its views from whole ones (``Views.takes_whole``).

@@ -24,6 +24,7 @@ def selfsup_modalities() -> list[ModalitySpec]:
             causal_backbone="sequence/causal",
             views=f"{_HERE}.views:VIEWS",
             corruption=f"{_HERE}.corruption:CORRUPTION",
+            corruption_needs_tokens=True,
             supervised_views=f"{_HERE}.views:SUPERVISED_VIEWS",
             raw_features=f"{_HERE}.features:raw_features",
             mock_rows=f"{_HERE}.rows:mock_rows",

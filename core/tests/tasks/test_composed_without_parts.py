@@ -1,0 +1,81 @@
+"""A composed task that a modality cannot have does not exist, and each one that exists can be built and trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from selfsup.composition import composed_tasks
+from selfsup.errors import UnknownIdError
+from selfsup.plugins import hookimpl, reset
+from selfsup.registry import registry
+from selfsup.testing.sequences import plugin
+from selfsup.testing.sequences.installed import installed
+from selfsup.testing.sequences.shortcuts import toy_batch, toy_info
+from selfsup.training import setup
+from selfsup.training.resolve import resolve_config
+
+(WHOLE,) = plugin.selfsup_modalities()
+BARE = replace(
+    WHOLE, backbone="sequence/conv", token_backbone="", causal_backbone="", views="", corruption="", supervised_views=""
+)
+HEADS = ("hidden_dim", "output_dim", "bottleneck_dim", "token_dim", "n_prototypes", "dim")
+VARIANTS: dict[str, tuple[dict[str, str], set[str], set[str]]] = {
+    "nothing": ({}, {"random-init", "supervised"}, {"simclr", "vicregl", "mae", "next-token", "denoising-autoencoder"}),
+    "views": ({"views": WHOLE.views}, {"simclr", "dino", "lejepa"}, {"vicregl", "mae", "cpc", "denoising-autoencoder"}),
+    "tokens": ({"token_backbone": WHOLE.token_backbone}, {"mae", "ijepa"}, {"simclr", "vicregl", "cpc"}),
+    "views and tokens": ({"views": WHOLE.views, "token_backbone": WHOLE.token_backbone}, {"vicregl", "simclr", "mae"}, {"cpc"}),
+    "single views and tokens": ({"single_views": WHOLE.views, "token_backbone": WHOLE.token_backbone}, {"mae"}, {"simclr"}),
+    "causal": ({"causal_backbone": WHOLE.causal_backbone}, {"cpc", "next-token"}, {"mae", "simclr"}),
+    "corruption": ({"corruption": WHOLE.corruption}, {"random-init"}, {"denoising-autoencoder"}),
+    "corruption and tokens": (
+        {"corruption": WHOLE.corruption, "token_backbone": WHOLE.token_backbone, "single_views": WHOLE.views},
+        {"denoising-autoencoder", "mae"},
+        {"simclr"},
+    ),
+}
+
+
+@pytest.fixture(params=VARIANTS)
+def variant(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    parts: dict[str, Any] = VARIANTS[request.param][0]
+    hook = hookimpl(lambda: [replace(BARE, **parts)])
+    monkeypatch.setattr(plugin, "selfsup_modalities", hook)
+    monkeypatch.setattr(plugin, "selfsup_tasks", hookimpl(lambda: []))
+    with installed(tmp_path):
+        yield request.param
+    monkeypatch.undo()
+    reset()
+
+
+def test_each_composed_task_of_a_modality_with_some_parts_can_be_trained(variant: str) -> None:
+    found = registry()
+    names = {task.partition("/")[2] for task in found.tasks if task.startswith("sequence/")}
+    _, there, lacking = VARIANTS[variant]
+    assert there <= names
+    assert not lacking & names
+    for name in lacking:
+        with pytest.raises(UnknownIdError, match=f"no task 'sequence/{name}': the objective '{name}' needs a?"):
+            found.get("task", f"sequence/{name}")
+    modality = found.get("modality", "sequence")
+    for task in composed_tasks(modality, found.objectives.values()):
+        config = resolve_config({"task": task.id, "data": "toy-sequences", **_small(task.id)})
+        info = {**toy_info("ids"), **({"n_classes": 2} if task.needs_labels else {})}
+        built, _ = setup.build_task(config, info)
+        batch = toy_batch("ids")
+        if task.needs_labels:
+            batch["label"] = torch.arange(8) % 2
+        loss = built(batch, torch.Generator().manual_seed(0)).loss
+        assert bool(torch.isfinite(loss)), task.id
+
+
+def _small(task: str) -> dict[str, Any]:
+    """The papers' heads are thousands wide."""
+    section = registry().task_recipe(registry().get("task", task)).config.model_fields.get("objective")
+    fields = getattr(section.annotation, "model_fields", {}) if section is not None else {}
+    return {f"objective.{name}": 16 for name in HEADS if name in fields}

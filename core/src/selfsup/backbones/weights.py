@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from selfsup.errors import ArtifactError
 
 
-def load_weights(model: nn.Module, path: Path, classifier: str | Sequence[str]) -> None:
+def load_weights(
+    model: nn.Module,
+    path: Path,
+    classifier: str | Sequence[str],
+    adapt: Callable[[str, Tensor], Tensor] = lambda name, weight: weight,
+) -> None:
     """Load a state dict with the library's own names; a classifier in it is passed over. Nothing in the file is executed.
 
     Args:
         model: without classifier.
         path: ``.safetensors``, or ``.pth`` of tensors.
         classifier: name or names of the modules that are the classifier.
+        adapt: makes each weight fit the model, given its name.
 
     Raises:
         ArtifactError: the file cannot be read, or does not fit the model.
@@ -38,6 +44,7 @@ def load_weights(model: nn.Module, path: Path, classifier: str | Sequence[str]) 
     own = model.state_dict()
     names = (classifier,) if isinstance(classifier, str) else classifier
     state = {k: v for k, v in state.items() if k in own or not any(k.startswith(f"{name}.") for name in names)}
+    state = {k: adapt(k, v) if isinstance(v, Tensor) else v for k, v in state.items()}
     wrong = sorted(own.keys() ^ state.keys()) or sorted(k for k in own if own[k].shape != state[k].shape)
     if wrong:
         raise ArtifactError(

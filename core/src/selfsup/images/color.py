@@ -71,7 +71,7 @@ def jitter_(image: Tensor, jitter: Jitter, *, hue: bool = True) -> Tensor:
     looking at a number costs nothing, steps that no sample of the batch is at are left out.
 
     Args:
-        image: [B, 3, H, W] float in 0..1, contiguous; changed.
+        image: [B, 3, H, W] float in 0..1, contiguous; changed. Other channels than colours take brightness and contrast alone.
         jitter: the parameters.
         hue: False where no sample's hue changes, which saves that step.
     """
@@ -117,7 +117,7 @@ def affine_color_(image: Tensor, scale: Tensor, blend: Tensor, level: Tensor) ->
     Brightness is (f, 0, 0), contrast (f, 0, 1 - f), saturation (f, 1 - f, 0), greyscale (0, 1, 0); (1, 0, 0) changes nothing.
 
     Args:
-        image: [B, 3, H, W] float in 0..1; changed.
+        image: [B, C, H, W] float in 0..1; changed.
         scale: [B].
         blend: [B], of the pixel's grey value.
         level: [B], of the mean grey value of the sample.
@@ -129,7 +129,9 @@ def affine_color_(image: Tensor, scale: Tensor, blend: Tensor, level: Tensor) ->
 
 
 def grey(image: Tensor) -> Tensor:
-    """[B, 3, H, W] to the luma [B, 1, H, W] (ITU-R 601, with torchvision's digits)."""
+    """[B, 3, H, W] to the luma [B, 1, H, W] (ITU-R 601, with torchvision's digits); of other channels their mean."""
+    if image.shape[1] != 3:
+        return image.mean(dim=1, keepdim=True)
     red, green, blue = image[:, 0:1], image[:, 1:2], image[:, 2:3]
     return (red * _RED).add_(green, alpha=_GREEN).add_(blue, alpha=_BLUE)
 

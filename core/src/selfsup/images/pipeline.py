@@ -78,16 +78,16 @@ def make_view(image: Tensor, options: ViewOptions, drawn: Drawn, lying: Tensor |
     """Apply what was drawn.
 
     Args:
-        image: [B, 3, H, W], or a video [B, 3, T, H, W], uint8 or float in 0..1; left as it is.
+        image: [B, C, H, W], or a video [B, 3, T, H, W], uint8 or float in 0..1; left as it is.
         options: what is done.
         drawn: with which parameters.
         lying: [B] bool, which images are stored with rows and columns exchanged; None: none is.
 
     Returns:
-        [B, 3, size, size] or [B, 3, T, size, size], float32 in 0..1. The mean grey that a change of contrast keeps is that of
+        [B, C, size, size] or [B, 3, T, size, size], float32 in 0..1. The mean grey that a change of contrast keeps is that of
         the whole video.
     """
-    shape, size = image.shape[1:-2], options.size
+    shape, size, bands = image.shape[1:-2], options.size, image.shape[1]
     image = image.flatten(1, -3)
     n, channels, height, width = image.shape
     view = torch.empty((n, channels, size, size), device=image.device)
@@ -98,7 +98,7 @@ def make_view(image: Tensor, options: ViewOptions, drawn: Drawn, lying: Tensor |
         part = to_float(image.index_select(0, index))
         lies = None if lying is None else lying[index]
         part = resized_crop(part, drawn.boxes[index], size, drawn.flip[index], lies).contiguous()
-        colors = part.view(part.shape[0], 3, -1, size)
+        colors = part.view(part.shape[0], bands, -1, size)
         if options.jitter_p > 0:
             jitter_(colors, drawn.jitter.take(index), hue=options.jitter[3] > 0)
         if options.grey_p > 0:

@@ -132,6 +132,9 @@ class TaskRecipe:
 class InputChange(nn.Module, ABC):
     """Makes the network's input and no part of the network: it computes in the precision of its numbers, whatever the run's."""
 
+    note: str = ""
+    """A sentence that every run says once: what of the options cannot be done with these data; empty: nothing."""
+
     def __call__(self, batch: Batch, generator: torch.Generator | None) -> Any:
         """Call ``forward`` with autocast off."""
         with torch.autocast(next(iter(batch.values())).device.type, enabled=False):

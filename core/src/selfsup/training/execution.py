@@ -20,6 +20,7 @@ from selfsup.errors import SelfsupError
 from selfsup.file_lock import lock_folder
 from selfsup.objectives.distributed import convert_sync_batchnorm
 from selfsup.tasks import PretextTask
+from selfsup.tasks.base import InputChange
 from selfsup.tasks.momentum import kept_initial_share
 from selfsup.training import randomness, run_messages, setup, sharding
 from selfsup.training.checkpoint import LAST
@@ -134,8 +135,9 @@ def _sampler(task: PretextTask, config: RunConfig, data: Data, fabric: Fabric, r
     share = setup.check_batch(config.optimization, len(data.store), fabric.world_size)
     note = task.fit_to_data(len(data.store), config.optimization.batch_size)
     warning = setup.accumulation_warning(task, config, share)
+    left_out = [part.note for part in task.modules() if isinstance(part, InputChange)]
     if fabric.global_rank == 0:
-        for text in filter(None, (note, warning)):
+        for text in dict.fromkeys(filter(None, (note, *left_out, warning))):
             reporter.message(text)
     return EpochSampler(
         len(data.store),

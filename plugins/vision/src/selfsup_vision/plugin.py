@@ -10,6 +10,10 @@ SELFSUP_API = 1
 _BACKBONE = "resnet-narrow"
 _VIEWS = "selfsup_vision.augmentations.views"
 _SMALL = "selfsup_vision.backbones.small"
+_SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".tga", ".avif",
+    ".heic", ".heif", ".jp2", ".j2k", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".npy",
+)  # fmt: skip
 
 
 @hookimpl
@@ -18,10 +22,10 @@ def selfsup_modalities() -> list[ModalitySpec]:
     return [
         ModalitySpec(
             id="vision",
-            summary="Images: photos, scans, drawings; any size, file or mode that Pillow reads.",
+            summary="Images: photos, scans, drawings, measurements; any size, number of channels, file or mode.",
             target="selfsup_vision.processor:ImageProcessor",
             columns={"image": "Image"},
-            suffixes=(".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".avif"),
+            suffixes=_SUFFIXES,
             backbone=_BACKBONE,
             token_backbone="vit-tiny",
             views=f"{_VIEWS}:RECIPE",

@@ -1,4 +1,4 @@
-"""The image processor: rows to ``{"image": uint8 [B, 3, S, S]}``."""
+"""The image processor: rows to ``{"image": uint8 [B, C, S, S]}``."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ from pydantic import Field
 from torch import Tensor
 
 from selfsup.config import Config
+from selfsup.data.findings import Findings
 from selfsup.data.processor import Sample
 from selfsup.errors import SourceError
 from selfsup.images.processor import SquareProcessor, auto_size
 from selfsup.types import Batch, Info, Row
-from selfsup_vision.decoding import decode, decode_whole, open_image
+from selfsup_vision.decoding import Reading, ValueRange, decode, decode_whole, opened
+from selfsup_vision.decoding.images import size_of
+from selfsup_vision.decoding.raster import Layout
+from selfsup_vision.seen import Seen
 
 
 class ImageProcessorConfig(Config):
@@ -28,11 +32,23 @@ class ImageProcessorConfig(Config):
     Training crops from all that is kept; evaluation sees the central S x S of it."""
     max_aspect: float = Field(2.0, ge=1, le=8)
     """Longest that a kept image may be, in units of its shorter side; beyond that its centre is kept. 1: the central square."""
+    channels: int | Literal["auto"] = Field("auto", union_mode="left_to_right")
+    """Channels C, at least 1; "auto": 3 (grey is repeated, transparency laid on white) unless most of 256 rows have another
+    number that is neither grey nor colour (2, 4 without opacity, 5, ...). Given, files of C pages have these as channels."""
+    value_range: ValueRange | Literal["auto"] = Field("auto", union_mode="left_to_right")
+    """Black and white, [low, high], of images of more than 8 bits a channel and of floats; "auto": learned from 256 rows.
+    Images of 8 bits always span 0..255."""
+    array_layout: Layout = "auto"
+    """Where arrays (npy files, too) of three axes have their channels; "auto": along the first or last axis, the shorter."""
 
     def model_post_init(self, context: object, /) -> None:
-        """Refuse sizes that no backbone can use."""
+        """Refuse sizes that no backbone can use, and ranges that are none."""
         if self.image_size != "auto" and not 8 <= self.image_size <= 4096:
             raise ValueError(f"image_size must lie in 8..4096 pixels; {self.image_size} does not")
+        if self.channels != "auto" and not 1 <= self.channels <= 1024:
+            raise ValueError(f"channels must lie in 1..1024; {self.channels} does not")
+        if self.value_range != "auto" and not self.value_range[0] < self.value_range[1]:
+            raise ValueError(f"value_range is [low, high] with low < high; {list(self.value_range)} is not")
 
 
 class ImageProcessor(SquareProcessor):
@@ -42,9 +58,11 @@ class ImageProcessor(SquareProcessor):
     (:meth:`collate`), 7/8 of the shorter side by default. Images that are no larger than S are not enlarged for a margin. Where
     the rows that it is fitted on are all square, so is what is kept; with images of S pixels there is then nothing to cut.
 
-    A row's ``image`` may be ``{"bytes", "path"}``, encoded bytes, a path, a PIL image or an array
-    (:func:`selfsup_vision.decoding.open_image`). EXIF orientation is applied; palettes, transparency (on white), 16-bit and
-    greyscale images become RGB; of an animation the first frame is taken.
+    A row's ``image`` may be ``{"bytes", "path"}``, an encoded file, an npy file, a path, a PIL image, an array or a tensor
+    (:func:`selfsup_vision.decoding.opened`). EXIF orientation is applied; palettes, transparency (on white) and greyscale
+    images become RGB; of several pages or frames the first is taken. Images of more than 8 bits a channel and floats are scaled
+    by one range for the whole data set, learned from the rows that it is fitted on, and kept in 8 bits. Images with other
+    channels than colours keep them.
     """
 
     modality: ClassVar[str] = "vision"
@@ -60,6 +78,9 @@ class ImageProcessor(SquareProcessor):
         super().__init__(config or ImageProcessorConfig())
         self._kept_side: int | None = None
         self._aspects = False
+        self._channels = 3 if self.config.channels == "auto" else self.config.channels
+        self._ranges: dict[str, ValueRange] = {}
+        self._seen = Seen()
 
     @property
     def window_steps(self) -> int:
@@ -77,17 +98,30 @@ class ImageProcessor(SquareProcessor):
         return self._aspects
 
     def fit(self, rows: Iterable[Row]) -> Self:
-        """Choose the size, where it is "auto", and what is kept, from rows spread over all; only their headers are read.
+        """Choose size (where it is "auto"), what is kept, channels and range of values from rows spread over all.
+
+        Of images of 8 bits only the headers are read.
 
         Raises:
             SourceError: the size is "auto" and none of these rows can be read.
         """
+        self._seen = seen = Seen()
+        reading = self._reading()
+
+        def look(row: Row) -> tuple[int, int]:
+            with opened(row.get("image"), reading) as image:
+                seen.add(image)
+                return size_of(image)
+
         try:
-            sizes = self.sampled(rows, self.size)
+            sizes = self.sampled(rows, look)
         except SourceError:
             if self._image_size is None:
                 raise
             return self
+        self._ranges = {kind: fit.range() for kind, fit in seen.ranges.items()}
+        if self.config.channels == "auto":
+            self._channels = seen.usual_channels()
         sides = [min(size) for size in sizes]
         if self._image_size is None:
             self._image_size = auto_size(sides, *self.auto_sizes)
@@ -98,16 +132,22 @@ class ImageProcessor(SquareProcessor):
 
     def size(self, row: Row) -> tuple[int, int]:
         """Width and height of a row's image."""
-        with open_image(row.get("image")) as image:
-            return image.size
+        with opened(row.get("image"), self._reading()) as image:
+            return size_of(image)
 
     def shorter_side(self, row: Row) -> int:
         """Of its image."""
         return min(self.size(row))
 
     def fitted(self) -> dict[str, Any]:
-        """The size, and what is kept."""
-        return {**super().fitted(), "kept_side": self.kept_side, "keeps_aspects": self.keeps_aspects}
+        """The size, what is kept, the channels, and the ranges of values."""
+        return {
+            **super().fitted(),
+            "kept_side": self.kept_side,
+            "keeps_aspects": self.keeps_aspects,
+            "channels": self._channels,
+            "value_ranges": {kind: list(found) for kind, found in self._ranges.items()},
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over what :meth:`fitted` gave."""
@@ -115,24 +155,50 @@ class ImageProcessor(SquareProcessor):
         # Files from before images were kept whole do not have them: those encoders saw the centre square alone.
         self._kept_side = int(state.get("kept_side", self.image_size))
         self._aspects = bool(state.get("keeps_aspects", False))
+        self._channels = int(state.get("channels", 3))
+        self._ranges = {kind: (float(low), float(high)) for kind, (low, high) in state.get("value_ranges", {}).items()}
+
+    def findings(self) -> Findings:
+        """Size, channels and range of values, and what is left of pages and transparency."""
+        config = self.config
+        return self._seen.findings(
+            size=self.image_size,
+            kept=self.kept_side,
+            channels=self._channels,
+            ranges=self._ranges,
+            set_size=config.image_size != "auto",
+            set_channels=config.channels != "auto",
+            set_range=None if config.value_range == "auto" else config.value_range,
+        )
 
     def info(self) -> Info:
         """``image_size`` and ``channels``."""
-        return {"image_size": self.image_size, "channels": 3}
+        return {"image_size": self.image_size, "channels": self._channels}
 
     def encode(self, row: Row) -> Sample:
-        """One row to ``{"image": uint8 [3, K, K]}``, K the kept side.
+        """One row to ``{"image": uint8 [C, K, K]}``, K the kept side.
 
-        With aspects to ``{"image": uint8 [L, 3, K], "lying": bool}``, longer side first; ``lying`` where that is the width.
+        With aspects to ``{"image": uint8 [L, C, K], "lying": bool}``, longer side first; ``lying`` where that is the width.
         """
         value = row.get("image")
         if not self.keeps_aspects:
-            return {"image": decode(value, self.kept_side)}
-        image, lying = decode_whole(value, self.kept_side, self.config.max_aspect)
+            return {"image": decode(value, self.kept_side, self._reading())}
+        image, lying = decode_whole(value, self.kept_side, self.config.max_aspect, self._reading())
         return {"image": image, "lying": np.asarray(lying)}
 
+    def _reading(self) -> Reading:
+        config = self.config
+        return Reading(
+            channels=self._channels,
+            given_channels=None if config.channels == "auto" else config.channels,
+            layout=config.array_layout,
+            value_range=None if config.value_range == "auto" else config.value_range,
+            learned=self._ranges,
+            remark=self.remark,
+        )
+
     def collate(self, samples: Mapping[str, Tensor | Sequence[Tensor]]) -> Batch:
-        """The central S x S of each image: ``{"image": uint8 [B, 3, S, S]}``."""
+        """The central S x S of each image: ``{"image": uint8 [B, C, S, S]}``."""
         if "lying" not in samples:
             return {"image": _central(torch.as_tensor(samples["image"]), self.image_size)}
         # The longer side is cut already where a window was read.
@@ -144,9 +210,9 @@ class ImageProcessor(SquareProcessor):
         return {"image": image}
 
     def collate_whole(self, samples: Mapping[str, Tensor | Sequence[Tensor]]) -> Batch:
-        """All that is kept of each image: ``{"image": uint8 [B, 3, K, K]}``.
+        """All that is kept of each image: ``{"image": uint8 [B, C, K, K]}``.
 
-        With aspects the longer side comes first, and shorter images are followed by black: ``{"image": uint8 [B, 3, L, K],
+        With aspects the longer side comes first, and shorter images are followed by black: ``{"image": uint8 [B, C, L, K],
         "size": int64 [B, 2]}``, the true height and width. Where an image is wider than it is high, its rows and columns are
         exchanged.
         """
@@ -156,7 +222,7 @@ class ImageProcessor(SquareProcessor):
         lying = samples["lying"]
         assert isinstance(lying, Tensor)
         longer = torch.tensor([len(image) for image in images])
-        whole = torch.zeros((len(images), 3, int(longer.max()), self.kept_side), dtype=torch.uint8)
+        whole = torch.zeros((len(images), images[0].shape[1], int(longer.max()), self.kept_side), dtype=torch.uint8)
         for place, image in enumerate(images):
             whole[place, :, : len(image)] = image.transpose(0, 1)
         shorter = torch.full_like(longer, self.kept_side)

@@ -76,10 +76,12 @@ class ImageViewsConfig(Config):
 class ImageViews(Views):
     """Random views of a batch of images, on its device, each sample with its own parameters.
 
-    A view holds ``image`` (float32 [B, 3, S, S] in 0..1) and ``crop`` (see :class:`selfsup.tasks.Views`). Every step equals
+    A view holds ``image`` (float32 [B, C, S, S] in 0..1) and ``crop`` (see :class:`selfsup.tasks.Views`). Every step equals
     torchvision's function of the same name on each sample. Blur and solarization hit a fixed number of samples in a batch (each
-    sample with the stated probability), so that the others cost nothing. In training, crops are cut from the whole image, not
-    from the centre that evaluation sees (:meth:`selfsup_vision.processor.ImageProcessor.collate_whole`).
+    sample with the stated probability), so that the others cost nothing. Images of other channels than red, green and blue have
+    no saturation, hue and greyscale; brightness and contrast change all their channels together. In training, crops are cut
+    from the whole image, not from the centre that evaluation sees
+    (:meth:`selfsup_vision.processor.ImageProcessor.collate_whole`).
     """
 
     takes_whole = True
@@ -88,6 +90,7 @@ class ImageViews(Views):
         super().__init__()
         self.n_global, self.n_local = config.n_global, config.n_local
         image_size = int(info["image_size"])
+        colors = int(info.get("channels", 3)) == 3
         strength = config.jitter_strength
         if strength is None:
             strength = 0.5 if image_size < 64 else 1.0
@@ -105,10 +108,10 @@ class ImageViews(Views):
                 jitter=(
                     config.brightness * strength,
                     config.contrast * strength,
-                    config.saturation * strength,
-                    min(config.hue * strength, 0.5),
+                    config.saturation * strength if colors else 0.0,
+                    min(config.hue * strength, 0.5) if colors else 0.0,
                 ),
-                grey_p=config.grey_p,
+                grey_p=config.grey_p if colors else 0.0,
                 blur_p=blur_p if global_size >= config.blur_min_size else 0.0,
                 blur_sigma=config.blur_sigma,
                 solarize_p=solarize_p,
@@ -118,11 +121,25 @@ class ImageViews(Views):
             options(global_size, config.global_scale, _nth(config.blur_p, i), _nth(config.solarize_p, i))
             for i in range(self.n_global)
         ]
+        left_out = [
+            name
+            for name, amount in (
+                ("saturation", config.jitter_p * config.saturation * strength),
+                ("hue", config.jitter_p * config.hue * strength),
+                ("greyscale", config.grey_p),
+            )
+            if amount and not colors
+        ]
+        if left_out:
+            self.note = (
+                f"Views change no {', '.join(left_out)}: images with {info['channels']} channels have no colours. Brightness "
+                "and contrast change all channels together; blur and solarization each."
+            )
         self.views += [options(local_size, config.local_scale, config.local_blur_p, 0.0) for _ in range(self.n_local)]
 
     @torch.no_grad()
     def forward(self, batch: Batch, generator: torch.Generator | None) -> list[Batch]:
-        """``n_global`` views of ``batch["image"]`` ([B, 3, H, W], uint8 or float in 0..1), then ``n_local`` smaller ones.
+        """``n_global`` views of ``batch["image"]`` ([B, C, H, W], uint8 or float in 0..1), then ``n_local`` smaller ones.
 
         ``batch["size"]`` ([B, 2]), if there is one, says how high and wide each image is; what is wider than high lies.
         """
@@ -189,7 +206,7 @@ class ShiftViews(Views):
 
     @torch.no_grad()
     def forward(self, batch: Batch, generator: torch.Generator | None) -> list[Batch]:
-        """``n_global`` views [B, 3, S, S] of ``batch["image"]``, of its type."""
+        """``n_global`` views [B, C, S, S] of ``batch["image"]``, of its type."""
         return [{"image": self._shifted(batch, generator)} for _ in range(self.n_global)]
 
     def _shifted(self, batch: Batch, generator: torch.Generator | None) -> Tensor:

@@ -11,10 +11,20 @@ from torch import Tensor, nn
 
 from selfsup.backbones import Backbone
 from selfsup.errors import ArtifactError
-from selfsup.types import Batch
+from selfsup.types import Batch, Info
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def statistics_for(channels: int, colors: tuple[float, ...]) -> tuple[float, ...]:
+    """A mean or deviation of each channel: that of red, green and blue, or for other channels their average for each."""
+    return colors if len(colors) == channels else (sum(colors) / len(colors),) * channels
+
+
+def channels_of(info: Info) -> int:
+    """Channels of the processor's images."""
+    return int(info.get("channels", 3))
 
 
 @dataclass(frozen=True)
@@ -36,7 +46,7 @@ class Construction:
 
 
 class ImageBackbone(Backbone):
-    """A network for batches ``{"image": [B, 3, H, W]}``, uint8 or float in 0..1.
+    """A network for batches ``{"image": [B, C, H, W]}``, uint8 or float in 0..1.
 
     Args:
         model: a timm model without classifier.
@@ -61,11 +71,16 @@ class ImageBackbone(Backbone):
         self.model = model
         self.construction = construction
         # Stated in the export and rebuilt by the constructor, so that the state dict is timm's own but for a prefix.
-        self.register_buffer("_mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("_std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("_mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("_std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+
+    @property
+    def channels(self) -> int:
+        """C of the images that it takes."""
+        return int(self._mean.shape[1])
 
     def normalized(self, batch: Batch) -> Tensor:
-        """[B, 3, H, W] float: the image with ``mean`` taken off, divided by ``std``."""
+        """[B, C, H, W] float: the image with ``mean`` taken off, divided by ``std``."""
         image = batch["image"]
         if image.dtype == torch.uint8:
             return (image.to(self._mean.dtype) - self._mean * 255.0).div_(self._std * 255.0)

@@ -13,7 +13,7 @@ from selfsup.backbones import BackboneRecipe
 from selfsup.config import Config
 from selfsup.errors import ConfigError
 from selfsup.types import Info
-from selfsup_vision.backbones.base import Construction
+from selfsup_vision.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Construction, channels_of, statistics_for
 from selfsup_vision.backbones.timm import TimmBackbone
 from selfsup_vision.backbones.vit import ViTBackbone
 from selfsup_vision.sizes import patch_size_for
@@ -49,17 +49,17 @@ class TinyViTConfig(Config):
 
 def build_cifar_resnet(config: CifarResNetConfig, info: Info) -> TimmBackbone:
     """ResNet-18 with a 3x3 stem of stride 1 and no max-pooling: SimCLR's for CIFAR-10 (arXiv:2002.05709, appendix B.9)."""
-    return _resnet(64, 2, stride=1, pool=False)
+    return _resnet(64, 2, channels_of(info), stride=1, pool=False)
 
 
 def build_narrow_resnet(config: NarrowResNetConfig, info: Info) -> TimmBackbone:
     """A ResNet of basic blocks whose stem suits the image: a 3x3 convolution that keeps images up to 64 pixels as they are,
     halves those up to 128, and quarters larger ones (with max-pooling)."""
     size = int(info["image_size"])
-    return _resnet(config.width, config.blocks, stride=1 if size <= 64 else 2, pool=size > 128)
+    return _resnet(config.width, config.blocks, channels_of(info), stride=1 if size <= 64 else 2, pool=size > 128)
 
 
-def _resnet(width: int, blocks: int, *, stride: int, pool: bool) -> TimmBackbone:
+def _resnet(width: int, blocks: int, image_channels: int, *, stride: int, pool: bool) -> TimmBackbone:
     """timm's ResNet with a stem of its own; all else (blocks, initialisation, names) is timm's."""
     # stem_width is asked for with stem_type="deep" alone, and makes the first stage take ``width`` channels.
     channels = tuple(width * 2**i for i in range(4))
@@ -69,14 +69,17 @@ def _resnet(width: int, blocks: int, *, stride: int, pool: bool) -> TimmBackbone
     kwargs: dict[str, Any] = {
         "layers": layers, "channels": channels, "stem_type": "deep", "stem_width": width // 2, "zero_init_last": False,
     }  # fmt: skip
+    if image_channels != 3:
+        kwargs["in_chans"] = image_channels
     model: Any = ResNet(cast(Any, BasicBlock), num_classes=0, **kwargs)
-    model.conv1 = nn.Conv2d(3, width, kernel_size=3, stride=stride, padding=1, bias=False)
+    model.conv1 = nn.Conv2d(image_channels, width, kernel_size=3, stride=stride, padding=1, bias=False)
     nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
-    changes = [f"model.conv1 = torch.nn.Conv2d(3, {width}, 3, stride={stride}, padding=1, bias=False)"]
+    changes = [f"model.conv1 = torch.nn.Conv2d({image_channels}, {width}, 3, stride={stride}, padding=1, bias=False)"]
     if not pool:
         model.maxpool = nn.Identity()
         changes.append("model.maxpool = torch.nn.Identity()")
-    return TimmBackbone(model, Construction("resnet18", kwargs, tuple(changes)))
+    mean, std = (statistics_for(image_channels, colors) for colors in (IMAGENET_MEAN, IMAGENET_STD))
+    return TimmBackbone(model, Construction("resnet18", kwargs, tuple(changes)), mean, std)
 
 
 def build_tiny_vit(config: TinyViTConfig, info: Info) -> ViTBackbone:
@@ -97,9 +100,12 @@ def build_tiny_vit(config: TinyViTConfig, info: Info) -> ViTBackbone:
         "img_size": size, "patch_size": patch, "embed_dim": config.embed_dim, "depth": config.depth, "num_heads": config.heads,
         "class_token": False, "global_pool": "avg", "fc_norm": False,
     }  # fmt: skip
+    if (channels := channels_of(info)) != 3:
+        kwargs["in_chans"] = channels
     name = "vit_tiny_patch16_224"
     model = timm.create_model(name, num_classes=0, dynamic_img_size=True, **kwargs)
-    backbone = ViTBackbone(cast(Any, model), Construction(name, kwargs))
+    mean, std = (statistics_for(channels, colors) for colors in (IMAGENET_MEAN, IMAGENET_STD))
+    backbone = ViTBackbone(cast(Any, model), Construction(name, kwargs), mean, std)
     if config.positions == "sin-cos":
         backbone.fix_positions()
     return backbone

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import timm
 from pydantic import Field
+from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from selfsup.backbones import Backbone, BackboneRecipe, Encoded, Finetuning, vision_transformer_finetuning
@@ -17,7 +18,7 @@ from selfsup.backbones.weights import load_weights
 from selfsup.config import Config
 from selfsup.errors import ConfigError, UnknownIdError
 from selfsup.types import Batch, Info
-from selfsup_vision.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Construction, ImageBackbone
+from selfsup_vision.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Construction, ImageBackbone, channels_of, statistics_for
 from selfsup_vision.backbones.vit import ViTBackbone, is_plain_vit
 from selfsup_vision.sizes import patch_size_for
 
@@ -90,7 +91,9 @@ class TimmBackbone(ImageBackbone):
 
 
 def build_timm(config: TimmConfig, info: Info) -> Backbone:
-    """Build a timm model for the processor's image size.
+    """Build a timm model for the processor's image size and channels.
+
+    Weights for RGB are adapted to other channels as timm does: summed for one channel, else repeated in turn and scaled down.
 
     Raises:
         UnknownIdError: timm has no such model.
@@ -101,11 +104,13 @@ def build_timm(config: TimmConfig, info: Info) -> Backbone:
         close = difflib.get_close_matches(config.name.split(".")[0], timm.list_models(), n=3)
         hint = f" Close: {', '.join(close)}." if close else ""
         raise UnknownIdError(f"timm {timm.__version__} has no model {config.name!r}.{hint} `timm.list_models()` names all.")
-    model, kwargs = _create(config, int(info["image_size"]))
+    channels = channels_of(info)
+    model, kwargs = _create(config, int(info["image_size"]), channels)
     known = getattr(model, "pretrained_cfg", None) or {}
     if config.checkpoint is not None:
-        load_weights(model, Path(config.checkpoint), known.get("classifier") or "head")
-    mean, std = tuple(known.get("mean", IMAGENET_MEAN)), tuple(known.get("std", IMAGENET_STD))
+        _load_checkpoint(model, config, channels, known)
+    mean = statistics_for(channels, tuple(known.get("mean", IMAGENET_MEAN)))
+    std = statistics_for(channels, tuple(known.get("std", IMAGENET_STD)))
     construction = Construction(config.name, {k: v for k, v in kwargs.items() if k != "dynamic_img_size"})
     if is_plain_vit(model):
         backbone = ViTBackbone(model, construction, mean, std)
@@ -118,15 +123,35 @@ def build_timm(config: TimmConfig, info: Info) -> Backbone:
     return TimmBackbone(model, construction, mean, std)
 
 
-def _create(config: TimmConfig, image_size: int) -> tuple[Any, dict[str, Any]]:
+def _load_checkpoint(model: Any, config: TimmConfig, channels: int, known: dict[str, Any]) -> None:
+    """Load a state dict of timm's names; one for RGB into a network for other channels as timm does with its own weights."""
+    path = Path(str(config.checkpoint))
+    stems = [stems] if isinstance(stems := known.get("first_conv", ()), str) else list(stems or ())
+    adapted = [f"{stem}.weight" for stem in stems] if channels != 3 else []
+
+    def fit(name: str, weight: Tensor) -> Tensor:
+        if name in adapted and weight.ndim == 4 and weight.shape[1] == 3:
+            return adapt_input_conv(channels, weight)
+        return weight
+
+    load_weights(model, path, known.get("classifier") or "head", fit)
+
+
+def _create(config: TimmConfig, image_size: int, channels: int) -> tuple[Any, dict[str, Any]]:
     """The model, and the arguments that it took: timm's models differ in which they have."""
-    attempts = list(_arguments(config, image_size))
+    common = {} if channels == 3 else {"in_chans": channels}
+    attempts = [{**arguments, **common} for arguments in _arguments(config, image_size)]
     for kwargs in attempts:
         try:
             model = timm.create_model(config.name, pretrained=config.pretrained, num_classes=0, **kwargs)
         except TypeError:
             if kwargs is attempts[-1]:
                 raise
+        except NotImplementedError as error:  # timm's word for a stem that it cannot adapt
+            raise ConfigError(
+                f"backbone.pretrained=true: the weights of timm/{config.name} are for 3 channels, and timm cannot adapt them "
+                f"to {channels} ({error}). Leave pretrained out, or set processor.channels=3."
+            ) from error
         except (OSError, RuntimeError) as error:
             if not config.pretrained:
                 raise

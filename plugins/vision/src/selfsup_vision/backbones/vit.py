@@ -20,7 +20,7 @@ class ViTBackbone(ImageBackbone, TokenBackbone):
     """A ``timm.models.vision_transformer.VisionTransformer`` (Dosovitskiy et al. 2020, arXiv:2010.11929).
 
     Images of another size than it was built for are taken too, with resampled position embeddings, if the patch size divides
-    them. The targets of masked modelling are the normalised pixels of each patch, P = patch * patch * 3.
+    them. The targets of masked modelling are the normalised pixels of each patch, P = patch * patch * C.
     """
 
     target_kind: ClassVar[Literal["continuous", "categorical"]] = "continuous"
@@ -36,7 +36,7 @@ class ViTBackbone(ImageBackbone, TokenBackbone):
         super().__init__(model, construction, mean, std)
         self.embed_dim = int(model.embed_dim)
         self.patch_size = int(model.patch_embed.patch_size[0])
-        self.target_dim = self.patch_size**2 * 3
+        self.target_dim = self.patch_size**2 * self.channels
 
     def forward(self, batch: Batch) -> Encoded:
         """Pool as timm's head does (the mean of the tokens, the class token, or attention)."""
@@ -106,7 +106,7 @@ class ViTBackbone(ImageBackbone, TokenBackbone):
         return [output[:, self.model.num_prefix_tokens :] for output in outputs]
 
     def targets(self, batch: Batch) -> Tensor:
-        """[B, N, P]: each patch's normalised pixels, row by row, the three channels of a pixel next to each other."""
+        """[B, N, P]: each patch's normalised pixels, row by row, the channels of a pixel next to each other."""
         with torch.no_grad():
             return patches(self.normalized(batch), self.patch_size)
 

@@ -11,10 +11,12 @@ from torch.nn import functional as F
 
 from selfsup.backbones import Backbone
 from selfsup.config import Config
+from selfsup.errors import ConfigError
 from selfsup.images.pipeline import to_float
 from selfsup.objectives.distributed import sum_over_ranks
 from selfsup.tasks import Corrupted, Corruption, CorruptionRecipe, Term
 from selfsup.types import Batch, Info
+from selfsup_vision.backbones.base import channels_of
 from selfsup_vision.corruptions.decoder import FeatureMapDecoder
 from selfsup_vision.corruptions.lab import ab_cells, rgb_to_lab
 
@@ -118,7 +120,16 @@ class Colorization(Corruption):
 
 
 def build_colorization(config: ColorizationConfig, info: Info) -> Colorization:
-    """Make the corruption."""
+    """Make the corruption.
+
+    Raises:
+        ConfigError: the images have other channels than red, green and blue.
+    """
+    if (channels := channels_of(info)) != 3:
+        raise ConfigError(
+            f"vision/colorization predicts colours from lightness, and these images have {channels} channels "
+            "(processor.channels): choose another task, such as vision/inpainting."
+        )
     return Colorization(config, int(info["image_size"]))
 
 

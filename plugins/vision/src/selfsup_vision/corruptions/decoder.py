@@ -65,9 +65,10 @@ def feature_map_side(backbone: Backbone, image_size: int) -> int:
     """
     training = {module: module.training for module in backbone.modules()}
     parameter = next(backbone.parameters())
+    channels = int(getattr(backbone, "channels", 3))
     try:
         with torch.no_grad():
-            encoded = backbone.eval()({"image": torch.zeros(1, 3, image_size, image_size, device=parameter.device)})
+            encoded = backbone.eval()({"image": torch.zeros(1, channels, image_size, image_size, device=parameter.device)})
     finally:
         for module, mode in training.items():
             module.training = mode

@@ -15,10 +15,8 @@ from selfsup.images.pipeline import to_float
 from selfsup.tasks import Corrupted, Corruption, CorruptionRecipe, Term
 from selfsup.tasks.masking import mean_term
 from selfsup.types import Batch, Info
+from selfsup_vision.backbones.base import IMAGENET_MEAN, channels_of, statistics_for
 from selfsup_vision.corruptions.decoder import FeatureMapDecoder
-
-_FILL = (0.485, 0.456, 0.406)
-"""ImageNet's mean colour, which backbones normalise to zero."""
 
 
 class InpaintingConfig(Config):
@@ -48,15 +46,18 @@ class Inpainting(Corruption):
     """
 
     fill: Tensor
+    """ImageNet's mean colour, which backbones normalise to zero."""
 
-    def __init__(self, config: InpaintingConfig, image_size: int) -> None:
+    def __init__(self, config: InpaintingConfig, image_size: int, channels: int = 3) -> None:
         super().__init__()
         self.config = config
-        self.image_size = image_size
-        self.register_buffer("fill", torch.tensor(_FILL).view(1, 3, 1, 1), persistent=False)
+        self.image_size, self.channels = image_size, channels
+        self.register_buffer(
+            "fill", torch.tensor(statistics_for(channels, IMAGENET_MEAN)).view(1, channels, 1, 1), persistent=False
+        )
 
     def forward(self, batch: Batch, generator: torch.Generator | None) -> Corrupted:
-        """The target is the whole image [B, 3, S, S] in 0..1, the weight [B, 1, S, S] is 1 inside of holes."""
+        """The target is the whole image [B, C, S, S] in 0..1, the weight [B, 1, S, S] is 1 inside of holes."""
         clean = to_float(batch["image"])
         hole = self.holes(clean.shape[0], generator, clean.device)
         return Corrupted({"image": torch.where(hole, self.fill, clean)}, clean, hole.float())
@@ -86,7 +87,7 @@ class Inpainting(Corruption):
 
     def build_decoder(self, backbone: Backbone) -> nn.Module:
         """From the feature map to an image."""
-        return FeatureMapDecoder(backbone, self.image_size, 3, self.image_size, self.config.decoder_width)
+        return FeatureMapDecoder(backbone, self.image_size, self.channels, self.image_size, self.config.decoder_width)
 
     def loss(self, prediction: Tensor, corrupted: Corrupted) -> Term:
         """Mean squared error of the pixels in holes, in float32."""
@@ -97,7 +98,7 @@ class Inpainting(Corruption):
 
 def build_inpainting(config: InpaintingConfig, info: Info) -> Inpainting:
     """Make the corruption."""
-    return Inpainting(config, int(info["image_size"]))
+    return Inpainting(config, int(info["image_size"]), channels_of(info))
 
 
 RECIPE = CorruptionRecipe(config=InpaintingConfig, build=build_inpainting)

@@ -13,6 +13,7 @@ from selfsup.config import Config
 from selfsup.images.pipeline import to_float
 from selfsup.tasks import Corrupted, Corruption, CorruptionRecipe, Term
 from selfsup.types import Batch, Info
+from selfsup_vision.backbones.base import channels_of
 from selfsup_vision.corruptions.decoder import FeatureMapDecoder
 
 
@@ -30,13 +31,13 @@ class NoiseConfig(Config):
 class Noise(Corruption):
     """Denoising (Vincent et al. 2008, ICML; 2010, JMLR 11), with squared error over all pixels."""
 
-    def __init__(self, config: NoiseConfig, image_size: int) -> None:
+    def __init__(self, config: NoiseConfig, image_size: int, channels: int = 3) -> None:
         super().__init__()
         self.config = config
-        self.image_size = image_size
+        self.image_size, self.channels = image_size, channels
 
     def forward(self, batch: Batch, generator: torch.Generator | None) -> Corrupted:
-        """The target is the clean image [B, 3, S, S] in 0..1. Pixels are spoiled in all their channels at once."""
+        """The target is the clean image [B, C, S, S] in 0..1. Pixels are spoiled in all their channels at once."""
         clean = to_float(batch["image"])
         device, amount = clean.device, self.config.amount
         if self.config.kind == "gaussian":
@@ -51,7 +52,7 @@ class Noise(Corruption):
 
     def build_decoder(self, backbone: Backbone) -> nn.Module:
         """From the feature map to an image."""
-        return FeatureMapDecoder(backbone, self.image_size, 3, self.image_size, self.config.decoder_width)
+        return FeatureMapDecoder(backbone, self.image_size, self.channels, self.image_size, self.config.decoder_width)
 
     def loss(self, prediction: Tensor, corrupted: Corrupted) -> Term:
         """Mean squared error, in float32."""
@@ -60,7 +61,7 @@ class Noise(Corruption):
 
 def build_noise(config: NoiseConfig, info: Info) -> Noise:
     """Make the corruption."""
-    return Noise(config, int(info["image_size"]))
+    return Noise(config, int(info["image_size"]), channels_of(info))
 
 
 RECIPE = CorruptionRecipe(config=NoiseConfig, build=build_noise)

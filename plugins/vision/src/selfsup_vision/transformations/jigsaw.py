@@ -52,9 +52,12 @@ class Jigsaw(Transformation):
     kind = "class"
     orders: Tensor
 
-    def __init__(self, config: JigsawConfig, tile_size: int) -> None:
+    def __init__(self, config: JigsawConfig, tile_size: int, channels: int = 3) -> None:
         super().__init__()
         self.config = config
+        self.grey_p = config.grey_p if channels == 3 else 0.0
+        if config.grey_p and not self.grey_p:
+            self.note = f"No tiles are made grey: images with {channels} channels have no colours."
         self.tile_size = tile_size
         self.parts = config.n**2
         orders = permutation_set(self.parts, config.n_permutations)
@@ -62,12 +65,13 @@ class Jigsaw(Transformation):
         self.register_buffer("orders", torch.from_numpy(orders.astype(np.int64)), persistent=False)
 
     def forward(self, batch: Batch, generator: torch.Generator | None) -> Transformed:
-        """[B, 3, S, S] to [B * n * n, 3, tile, tile] float; the label is which order they are in."""
+        """[B, C, S, S] to [B * n * n, C, tile, tile] float; the label is which order they are in."""
         image = batch["image"]
         B, device = image.shape[0], image.device
-        grey = torch.rand((B, 1, 1, 1, 1), generator=generator, device=device) < self.config.grey_p
+        grey = torch.rand((B, 1, 1, 1, 1), generator=generator, device=device) < self.grey_p
         tiles = to_float(self._jittered(cut(image, self.config.n), grey, generator))
-        tiles = torch.where(grey, luma(tiles.flatten(0, 1)).view(B, -1, 1, *tiles.shape[3:]), tiles)
+        if self.grey_p:
+            tiles = torch.where(grey, luma(tiles.flatten(0, 1)).view(B, -1, 1, *tiles.shape[3:]), tiles)
         label = torch.randint(self.n_outputs, (B,), generator=generator, device=device)
         tiles = take(tiles, self.orders[label]).flatten(0, 1)
         if self.config.normalize_tiles:
@@ -85,7 +89,7 @@ class Jigsaw(Transformation):
         top = torch.randint(h - size + 1, (B, N, 1), generator=generator, device=device)
         left = torch.randint(w - size + 1, (B, N, 1), generator=generator, device=device)
         most = round(size * self.config.channel_shift)
-        if most and self.config.grey_p < 1:
+        if most and self.grey_p < 1:
             apart = torch.randint(-most, most + 1, (2, B, N, C), generator=generator, device=device)
             apart = apart * ~grey.view(B, 1, 1)
             top, left = (top + apart[0]).clamp(0, h - size), (left + apart[1]).clamp(0, w - size)
@@ -128,4 +132,4 @@ def build_jigsaw(config: JigsawConfig, info: Info) -> Jigsaw:
             f"transformation.tile_size={size} does not suit images of {image_size} pixels: a tile has at least 4 and at most "
             f"{cell} pixels, {image_size} // {config.n}. Choose a larger processor.image_size, or another tile_size."
         )
-    return Jigsaw(config, size)
+    return Jigsaw(config, size, int(info.get("channels", 3)))

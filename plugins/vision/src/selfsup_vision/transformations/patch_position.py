@@ -49,6 +49,7 @@ class PatchPosition(Transformation):
     Args:
         config: the options.
         image_size: side of the images in pixels.
+        channels: of the images.
 
     Raises:
         ConfigError: the image is too small for so many patches and their gap.
@@ -57,11 +58,14 @@ class PatchPosition(Transformation):
     kind = "coordinates"
     axis: Tensor
 
-    def __init__(self, config: PatchPositionConfig, image_size: int) -> None:
+    def __init__(self, config: PatchPositionConfig, image_size: int, channels: int = 3) -> None:
         super().__init__()
         axis = torch.tensor(_GREEN_MAGENTA).view(3, 1, 1)
         self.register_buffer("axis", axis / axis.norm(), persistent=False)
         self.n, self.color_guard = config.n, config.color_guard
+        if channels != 3 and config.color_guard != "none":
+            self.color_guard = "none"
+            self.note = f"No guard against chromatic aberration: images with {channels} channels have no colours."
         self.n_outputs = 2 * config.n**2
         self.cell = image_size // config.n
         self.patch = min(round(self.cell / (1 + config.gap)), self.cell - 1 if config.gap > 0 else self.cell)
@@ -111,4 +115,4 @@ def build_patch_position(config: PatchPositionConfig, info: Info) -> PatchPositi
     Raises:
         ConfigError: the image is too small for so many patches.
     """
-    return PatchPosition(config, int(info["image_size"]))
+    return PatchPosition(config, int(info["image_size"]), int(info.get("channels", 3)))

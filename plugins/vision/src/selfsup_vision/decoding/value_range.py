@@ -1,0 +1,118 @@
+"""Which number is black and which is white, for images whose type does not say: more than 8 bits, and floats."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from selfsup_vision.decoding.raster import Array, Kind, Raster
+
+ValueRange = tuple[float, float]
+"""Black and white."""
+NOMINAL: Mapping[Kind, ValueRange] = {"8-bit": (0.0, 255.0), "integer": (0.0, 65535.0), "float": (0.0, 1.0)}
+"""What is taken where nothing was learned."""
+DEPTHS = (8, 10, 12, 14, 16)
+"""Bits of cameras and scanners."""
+_SAMPLE = 4096
+"""Pixels of each image that tell how the values are spread."""
+_POOR = 16
+"""How much of the range most pixels must span, as one part of so many, to be let alone."""
+
+
+@dataclass
+class RangeFit:
+    """What is seen of the values of one kind of numbers in the rows that a processor is fitted on."""
+
+    rows: int = 0
+    low: float = np.inf
+    high: float = -np.inf
+    whole: bool = True
+    """Whether all values are whole numbers."""
+    declared: int = 0
+    """Largest value that a file says it can hold."""
+    samples: list[Array] = field(default_factory=list, repr=False)
+
+    def add(self, raster: Raster) -> None:
+        """Look at one more image."""
+        values = raster.values[..., : raster.channels]
+        self.rows += 1
+        self.low, self.high = min(self.low, float(values.min())), max(self.high, float(values.max()))
+        self.declared = max(self.declared, raster.declared or 0)
+        part = values.reshape(-1)[:: max(values.size // _SAMPLE, 1)].astype(np.float32)
+        self.whole = self.whole and (raster.kind == "integer" or bool((part == np.rint(part)).all()))
+        self.samples.append(part)
+
+    def range(self) -> ValueRange:
+        """Black and white for all images of the kind.
+
+        Whole numbers from 0 on: 0 to the largest number of 8, 10, 12, 14 or 16 bits that holds them all. Reals in 0..1 or
+        -1..1: that. Everything else: from the smallest to the largest value seen.
+        """
+        top = max(self.high, float(self.declared))
+        if not self.whole or top <= 1:
+            if self.low >= -1 and top <= 1:
+                return (0.0 if self.low >= 0 else -1.0), 1.0
+            return (0.0, 255.0) if self.low >= 0 and 200 <= top <= 255 else (self.low, top)
+        if self.low < 0:
+            return self.low, top
+        return 0.0, next((float(2**bits - 1) for bits in DEPTHS if top < 2**bits), top)
+
+    def spread(self) -> ValueRange | None:
+        """Where 99.8 % of the pixels lie, if that is less than a sixteenth of the range: outliers then set it; else None."""
+        low, high = (float(value) for value in np.quantile(np.concatenate(self.samples), (0.001, 0.999)))
+        black, white = self.range()
+        return (low, high) if (white - black) > _POOR * max(high - low, 1e-12) and high > low else None
+
+
+def describe_range(kind: Kind, found: ValueRange) -> str:
+    """``0..4095 (12 bits)``."""
+    low, high = found
+    bits = next((bits for bits in DEPTHS if found == (0.0, float(2**bits - 1))), None)
+    return f"{low:g}..{high:g}" + (f" ({bits} bits)" if bits and kind == "integer" else "")
+
+
+def scaled(raster: Raster, given: ValueRange | None, learned: Mapping[str, ValueRange]) -> tuple[Array, str]:
+    """The colours of an image, black at 0 and white at 255, and what is to be remarked.
+
+    Args:
+        raster: the image.
+        given: black and white of images of more than 8 bits and of floats, from the user.
+        learned: those of each kind of numbers, from the rows that the processor was fitted on.
+
+    Returns:
+        [H, W, C] float32 in 0..255; transparent places are white. A remark where values lie beyond the range, or where none was
+        learned; else empty.
+    """
+    kind = raster.kind
+    values = raster.values[..., : raster.channels]
+    low, high = NOMINAL[kind] if kind == "8-bit" else given or learned.get(kind) or NOMINAL[kind]
+    if raster.values.dtype == np.bool_:
+        low, high = 0.0, 1.0
+    remark = ""
+    if kind != "8-bit":
+        slack = 1e-3 * (high - low) if kind == "float" else 0.0
+        if float(values.max()) > high + slack or float(values.min()) < low - slack:
+            remark = f"values beyond {low:g}..{high:g}, which are clipped (processor.value_range=[LOW,HIGH] sets the range)"
+        elif given is None and kind not in learned:
+            noun = "floats" if kind == "float" else "more than 8 bits"
+            remark = (
+                f"images of {noun}, and none of the rows that the processor was fitted on has them: "
+                f"{low:g}..{high:g} is taken (processor.value_range=[LOW,HIGH] sets the range)"
+            )
+    exact: Array = values.astype(np.float32 if values.dtype.itemsize <= 2 or values.dtype == np.float32 else np.float64)
+    numbers = np.clip(np.subtract(exact, low) * (255.0 / (high - low)), 0, 255).astype(np.float32)
+    return _on_white(numbers, raster), remark
+
+
+def _on_white(colors: Array, raster: Raster) -> Array:
+    """Colours in 0..255 laid on white where the image has an opacity."""
+    if not raster.alpha:
+        return colors
+    opacity = raster.values[..., -1:].astype(np.float32)
+    if raster.values.dtype.kind != "f":
+        opacity /= float(np.iinfo(raster.values.dtype).max)
+    opacity = np.clip(opacity, 0, 1)
+    result: Array = colors * opacity + 255.0 * (1 - opacity)
+    return result

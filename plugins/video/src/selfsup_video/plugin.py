@@ -10,6 +10,11 @@ SELFSUP_API = 1
 
 _BACKBONES = "selfsup_video.backbones"
 _VIEWS = "selfsup_video.augmentations"
+_FILES = (
+    ".mp4 .m4v .mov .qt .mkv .mk3d .webm .avi .divx .mpg .mpeg .mpe .m2v .ts .mts .m2ts .m2t .vob .flv .f4v .wmv .asf .3gp "
+    ".3g2 .ogv .ogm .gif .apng .mxf .dv .y4m .rm .rmvb .mjpeg .mjpg .nut .ivf .h264 .264 .h265 .265 .hevc .mj2 .wtv"
+)
+"""Suffixes of what FFmpeg reads."""
 
 
 @hookimpl
@@ -21,7 +26,8 @@ def selfsup_modalities() -> list[ModalitySpec]:
             summary="Videos: files that FFmpeg reads, folders of frames, arrays; any size, length or rate.",
             target="selfsup_video.processor:VideoProcessor",
             columns={"video": "Video"},
-            suffixes=(".mp4", ".avi", ".webm", ".mov", ".mkv", ".gif"),
+            suffixes=tuple(_FILES.split()),
+            segments=True,
             frame_suffixes=(".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"),
             backbone="conv3d-small",
             token_backbone="video-vit-small",

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from selfsup.config import Config
 from selfsup.data.processor import Sample
+from selfsup.data.segments import segment_of
 from selfsup.images.processor import SquareProcessor
 from selfsup.types import Batch, Info, Row
 from selfsup_video.clips import clip_indices, stretch_indices
@@ -49,7 +50,8 @@ class VideoProcessor(SquareProcessor):
     training draws a clip from that in every epoch, and the middle one is embedded.
 
     A row's ``video`` may be ``{"bytes", "path"}``, an encoded file, a path, a folder of frames or an array
-    (:func:`selfsup_video.decoding.decode`). Where a video is shorter than a clip, the stride is shrunk; where it has
+    (:func:`selfsup_video.decoding.decode`); with ``start`` and ``end`` (or ``offset`` and ``duration``) in seconds it is that
+    part of the file. Where a video is shorter than a clip, the stride is shrunk; where it has
     fewer than n frames, its last one is repeated, and the batch says by ``length`` ([B] long) how many frames of each clip are
     real. A batch of whole clips has no such key. Sound is left out.
     """
@@ -91,7 +93,7 @@ class VideoProcessor(SquareProcessor):
                 return clip_indices(n_source, frames, self.config.stride, self.config.clips)
             return stretch_indices(n_source, frames, self.config.stride, int(self.config.keep * frames))
 
-        video = decode(row.get("video"), self.image_size, choose)
+        video = decode(row.get("video"), self.image_size, choose, segment_of(row))
         return {"video": video, "length": np.asarray(real, dtype=np.int64)}
 
     def collate(self, samples: Mapping[str, Tensor | Sequence[Tensor]]) -> Batch:

@@ -157,7 +157,7 @@ def test_a_broken_file_says_why(make_video):
         "cannot be read": good[: len(good) // 2],
         "no video stream": sound_only(),
         "neither bytes nor a path": {"bytes": None, "path": None},
-        "No such file": "/nonexistent/video.mp4",
+        "no such file": "/nonexistent/video.mp4",
         "type float is no video": 3.5,
         "no frame": make_video("matroska")[:700],
     }

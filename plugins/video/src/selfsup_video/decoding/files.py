@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from fractions import Fraction
 from typing import Any
 
 import av
@@ -16,12 +17,21 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
+from selfsup.data.segments import Segment
 from selfsup.errors import BadRowError
 
 _UNTIMED = ("avi",)
 """Containers that do not know when a frame is shown, only in which order frames are decoded."""
 _WORTH_A_SEEK = 16
 """Frames to be decoded in vain from which on jumping to a key frame is the faster way."""
+_TRIES = 4
+"""How often a video that turns out shorter than its packets say is read anew."""
+_ROUNDING = 1e-3
+"""Seconds by which a frame may be shown before a segment begins: times are written down rounded."""
+_MOST_PIXELS = 1 << 28
+"""Of a frame: 16384 x 16384. A damaged header may ask for more than there is memory for."""
+_MOST_ASPECT = 32
+"""Longer side of a frame over the shorter one, pixels made square."""
 _KEEP_BAD_METADATA: dict[str, Any] = {"metadata_errors": "ignore"} if int(av.__version__.partition(".")[0]) < 19 else {}
 """Options of ``av.open`` that read a file whose title is not UTF-8. PyAV 19 does so by itself and has no option for it."""
 
@@ -29,14 +39,33 @@ _KEEP_BAD_METADATA: dict[str, Any] = {"metadata_errors": "ignore"} if int(av.__v
 class _Timeline:
     """When each frame of a stream is shown, and which of them can be decoded without another."""
 
-    def __init__(self, packets: list[tuple[int | None, bool]], timed: bool) -> None:
+    def __init__(
+        self, packets: list[tuple[int | None, bool]], timed: bool, base: Fraction | None, rate: Fraction | None
+    ) -> None:
         times = [time for time, _ in packets if time is not None]
         self.by_time = timed and len(times) == len(packets) and len(set(times)) == len(times)
         """Whether frames are told by their time; else they are counted, and nothing is jumped over."""
         self.marks = sorted(times) if self.by_time else list(range(len(packets)))
         """Of each frame in the order in which they are shown: its time, or its number."""
+        self._step = base if self.by_time else 1 / rate if rate else None
+        """Seconds from one mark to the next whole number; None where the file does not say."""
         self.places = {mark: place for place, mark in enumerate(self.marks)}
         self._keys = sorted(time for time, is_key in packets if is_key and time is not None) if self.by_time else []
+
+    def within(self, segment: Segment) -> tuple[int, int]:
+        """Places of the first frame that is shown in a segment and of the first behind it; times count from the first frame.
+
+        Raises:
+            BadRowError: the segment lies outside of the video, or the file does not say when its frames are shown.
+        """
+        if not self._step:
+            raise BadRowError("the video does not say when its frames are shown, so a part of it cannot be cut out by seconds")
+        times = [float((mark - self.marks[0]) * self._step) for mark in self.marks]
+        interval = times[-1] / (len(times) - 1) if len(times) > 1 else float(self._step)
+        start, end = segment.within(times[-1] + interval, "video")
+        slack = min(_ROUNDING, interval / 2)
+        first = min(bisect_left(times, start - slack), len(times) - 1)
+        return first, max(bisect_left(times, end - slack), first + 1)
 
     def jump(self, mark: int, reached: int) -> int | None:
         """The time of the key frame to go on from towards a mark, or None where that saves too little.
@@ -52,7 +81,10 @@ class _Timeline:
 
 
 def decode_file(
-    source: str | io.BytesIO, size: int, choose: Callable[[int], np.ndarray[Any, np.dtype[np.int64]]]
+    source: str | io.BytesIO,
+    size: int,
+    choose: Callable[[int], np.ndarray[Any, np.dtype[np.int64]]],
+    segment: Segment | None = None,
 ) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """The wanted frames of a video file, [n, 3, size, size]; see :func:`selfsup_video.decoding.decode`.
 
@@ -60,24 +92,28 @@ def decode_file(
     packets once without decoding them, since headers do not always tell.
 
     Raises:
-        BadRowError: it cannot be opened or decoded, or holds no frame.
+        BadRowError: it cannot be opened or decoded, holds no frame, or does not hold the segment.
     """
     with _opened(source) as (container, stream):
         timeline = _Timeline(
             [(packet.pts, packet.is_keyframe) for packet in container.demux(stream) if packet.size],
             timed=container.format.name not in _UNTIMED,
+            base=stream.time_base,
+            rate=stream.average_rate,
         )
     if not timeline.marks:
         raise BadRowError("the video holds no frame")
-    marks = timeline.marks
-    while True:
+    first, last = (0, len(timeline.marks)) if segment is None else timeline.within(segment)
+    for _ in range(_TRIES):
+        marks = timeline.marks[first:last]
         video, done, seen = _decoded(source, size, timeline, [marks[index] for index in choose(len(marks))])
         if done == len(video):
             return video
         # The decoder kept frames back, or the file ends early: what there is of it is a shorter video.
-        if not 0 < seen < len(marks):
-            raise BadRowError("the video holds no frame that can be decoded")
-        marks = marks[:seen]
+        if not first < seen < last:
+            break
+        last = seen
+    raise BadRowError("the video holds no frame that can be decoded")
 
 
 def _decoded(
@@ -121,8 +157,11 @@ def _opened(source: str | io.BytesIO) -> Iterator[tuple[InputContainer, VideoStr
             if not container.streams.video:
                 raise BadRowError("the file holds no video stream")
             stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise BadRowError("the video is in a coding that FFmpeg does not know")
             # Rows are decoded side by side in threads: a decoder's own threads would only get in their way.
             stream.codec_context.thread_count = 1
+            stream.codec_context.options = {"max_pixels": str(_MOST_PIXELS)}
             yield container, stream
     except (av.error.FFmpegError, OSError, ValueError, EOFError) as error:
         text = getattr(error, "strerror", None) or str(error) or type(error).__name__
@@ -161,6 +200,8 @@ def _square(
 ) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """A frame upright, with its shorter side at ``size``, the centre cut out: [3, size, size]."""
     width, height = _shown_size(frame.width, frame.height, stream)
+    if max(width, height) > _MOST_ASPECT * min(width, height):
+        raise BadRowError(f"the video is of {width} x {height} pixels, which is no picture")
     scale = size / min(width, height)
     width, height = max(round(width * scale), size), max(round(height * scale), size)
     scaled = reformatter.reformat(frame, width=width, height=height, format="rgb24", interpolation="BILINEAR")

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from selfsup.data.media_files import check_media_file
+from selfsup.data.segments import Segment
 from selfsup.errors import BadRowError
 from selfsup_video.decoding.files import decode_file, file_shorter_side
 from selfsup_video.decoding.frames import decode_frames, frame_paths, frames_shorter_side, from_array
@@ -17,7 +19,7 @@ Choose = Callable[[int], np.ndarray[Any, np.dtype[np.int64]]]
 """From the number of frames of a video to those that are wanted, in ascending order (some perhaps several times)."""
 
 
-def decode(value: Any, size: int, choose: Choose) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def decode(value: Any, size: int, choose: Choose, segment: Segment | None = None) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Decode the wanted frames to RGB, resize the shorter side to ``size`` (antialiased), and cut the centre.
 
     No more than the wanted frames is ever held in memory, but for an array that the row itself holds.
@@ -27,17 +29,20 @@ def decode(value: Any, size: int, choose: Choose) -> np.ndarray[Any, np.dtype[np
             array [T, H, W] or [T, H, W, 3] of uint8, or of float in 0..1, or a list of images, files or paths of frames.
         size: S in pixels.
         choose: says which frames.
+        segment: which part of a file is the video, counted from its first frame; None: all of it.
 
     Returns:
         [n, 3, S, S] uint8.
 
     Raises:
-        BadRowError: the video cannot be read or decoded; the message says why.
+        BadRowError: the video cannot be read or decoded, or does not hold the segment; the message says why.
     """
     source = _opened(value)
     if isinstance(source, list):
+        if segment is not None:
+            raise BadRowError("single frames have no times, so a part of them cannot be cut out by seconds")
         return decode_frames(source, size, choose)
-    return decode_file(source, size, choose)
+    return decode_file(source, size, choose, segment)
 
 
 def shorter_side(value: Any) -> int:
@@ -63,7 +68,7 @@ def _opened(value: Any) -> list[Any] | str | io.BytesIO:
             raise BadRowError("the video is empty (0 bytes)")
         return io.BytesIO(value)
     if isinstance(value, str | Path):
-        return frame_paths(Path(value)) if Path(value).is_dir() else str(value)
+        return frame_paths(Path(value)) if Path(value).is_dir() else check_media_file(value, "video")
     if isinstance(value, Sequence):
         if not len(value):
             raise BadRowError("the list of frames is empty")

@@ -277,3 +277,17 @@ def test_what_is_auto_is_chosen_from_rows_of_all_classes_of_a_sorted_source() ->
     fitted = AudioProcessor().fit(rows)
     assert (fitted.sample_rate, fitted.n_samples) == (4000, 8000)
     assert (AudioProcessor().fit(iter(rows)).sample_rate) == 8000, "a stream has no other rows than the first"
+
+
+def test_what_was_found_is_told_with_what_sets_it() -> None:
+    stereo = encoded(np.stack([tone(1.5), tone(1.5)], axis=1))
+    facts = (
+        AudioProcessor()
+        .fit([{"audio": encoded(tone(0.5))}, {"audio": stereo}, {"audio": encoded(tone(), 4000)}])
+        .findings()
+        .facts
+    )
+    assert facts["sample rate"].startswith("8000 Hz; 8000 Hz in 2 of 3 recordings, 4000 Hz in 1 of 3 recordings (--set")
+    assert facts["clips"] == "1.45 s; recordings last 0.5 to 1.5 s (--set processor.clip_seconds=)"
+    assert "1 in 2 recordings, 2 in 1" in facts["channels"]
+    assert "full scale" not in facts

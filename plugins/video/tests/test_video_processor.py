@@ -171,3 +171,12 @@ def test_the_size_is_chosen_from_rows_of_all_classes_of_a_sorted_source() -> Non
     rows = [{"video": array(2, side=16)}] * 100 + [{"video": array(2, side=48)}] * 300
     assert VideoProcessor().fit(rows).image_size == 48
     assert VideoProcessor().fit(iter(rows)).image_size == 16, "a stream has no other rows than the first"
+
+
+def test_what_was_found_is_told_with_what_sets_it(make_video) -> None:
+    fitted = VideoProcessor().fit([{"video": make_video(frames=20)}, {"video": array(50, side=32)}])
+    facts = fitted.findings().facts
+    assert facts["image size"] == "40 pixels; shorter sides of 32 to 48 (--set processor.image_size=)"
+    assert "files have 20 to 50 frames, 1 of 2 too few for the stride" in facts["clips"]
+    assert facts["frame rate"] == "10 to 10 a second; a clip lasts 3.1 to 3.1 s"
+    assert fitted.findings().warnings == []

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field
 from torch import Tensor
 
 from selfsup.config import Config
+from selfsup.data.findings import Findings
 from selfsup.data.processor import Sample
 from selfsup.data.segments import segment_of
-from selfsup.images.processor import SquareProcessor
+from selfsup.errors import SourceError
+from selfsup.images.processor import SquareProcessor, auto_size
 from selfsup.types import Batch, Info, Row
 from selfsup_video.clips import clip_indices, stretch_indices
-from selfsup_video.decoding import decode, shorter_side
+from selfsup_video.decoding import Header, decode, read_header
 
 _SMALLEST = 16
+_UNLIKE = 1.5
+"""Fastest frame rate over the slowest from which on a warning says so."""
 
 
 class VideoProcessorConfig(Config):
@@ -68,10 +72,52 @@ class VideoProcessor(SquareProcessor):
 
     def __init__(self, config: VideoProcessorConfig | None = None) -> None:
         super().__init__(config or VideoProcessorConfig())
+        self._seen: list[Header] = []
+
+    def fit(self, rows: Iterable[Row]) -> Self:
+        """With ``image_size="auto"``, choose the size from 64 rows, spread over all of them; only their headers are read.
+
+        Raises:
+            SourceError: the size is "auto" and none of these rows can be read.
+        """
+        try:
+            self._seen = self.sampled(rows, lambda row: read_header(row.get("video")))
+        except SourceError:
+            if self._image_size is None:
+                raise
+            return self
+        if self._image_size is None:
+            self._image_size = auto_size([header.shorter_side for header in self._seen], *self.auto_sizes)
+        return self
 
     def shorter_side(self, row: Row) -> int:
         """Of its frames."""
-        return shorter_side(row.get("video"))
+        return read_header(row.get("video")).shorter_side
+
+    def findings(self) -> Findings:
+        """Size, length and rate, and what was seen of the rows."""
+        config, found = self.config, Findings()
+        sides = sorted(header.shorter_side for header in self._seen)
+        rates = sorted(header.rate for header in self._seen if header.rate)
+        lengths = sorted(header.frames for header in self._seen if header.frames)
+        seen = f"; shorter sides of {sides[0]} to {sides[-1]}" if sides else ""
+        found.add("image size", f"{self.image_size} pixels{seen} (--set processor.image_size=)")
+        span = (config.frames - 1) * config.stride + 1
+        clip = f"{config.frames} frames, {config.stride} apart" + (f", {config.clips} of a video" if config.clips > 1 else "")
+        if lengths:
+            clip += f"; files have {lengths[0]} to {lengths[-1]} frames"
+            short = sum(length < span for length in lengths)
+            clip += f", {short} of {len(lengths)} too few for the stride, which is shrunk" if short else ""
+        found.add("clips", f"{clip} (--set processor.frames=, processor.stride=)")
+        if rates:
+            low, high = rates[0], rates[-1]
+            found.add("frame rate", f"{low:.4g} to {high:.4g} a second; a clip lasts {span / high:.3g} to {span / low:.3g} s")
+            if high > _UNLIKE * low:
+                found.warn(
+                    f"The videos have {low:.4g} to {high:.4g} frames a second, and the stride counts frames: one motion looks "
+                    "slower or faster in some than in others. Bring them to one rate if speed matters."
+                )
+        return found
 
     def info(self) -> Info:
         """``frames`` (n), ``clips`` (K), ``image_size`` and ``channels``."""

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from selfsup.errors import BadRowError
-from selfsup_video.decoding import decode, shorter_side
+from selfsup_video.decoding import decode, read_header
 from selfsup_video.decoding.frames import frame_paths
 from selfsup_video.plugin import selfsup_modalities
 
@@ -41,7 +41,7 @@ def test_folders_arrays_and_lists_give_the_same_frames(tmp_path) -> None:
         video = decode(value, 20, every)
         assert video.shape == (12, 3, 20, 20)
         assert video[:, 0, 5, 5].tolist() == [20 * number for number in range(12)]
-        assert shorter_side(value) == 40
+        assert read_header(value).shorter_side == 40
 
 
 def test_frames_are_in_the_order_of_their_numbers(tmp_path) -> None:
@@ -81,4 +81,4 @@ def test_bad_frames_say_why(tmp_path) -> None:
         with pytest.raises(BadRowError, match=message):
             decode(value, 16, every)
     with pytest.raises(BadRowError, match="frame 0 cannot be read"):
-        shorter_side([b"no image"])
+        read_header([b"no image"])

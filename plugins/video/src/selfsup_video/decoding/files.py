@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -34,6 +34,17 @@ _MOST_ASPECT = 32
 """Longer side of a frame over the shorter one, pixels made square."""
 _KEEP_BAD_METADATA: dict[str, Any] = {"metadata_errors": "ignore"} if int(av.__version__.partition(".")[0]) < 19 else {}
 """Options of ``av.open`` that read a file whose title is not UTF-8. PyAV 19 does so by itself and has no option for it."""
+
+
+class Header(NamedTuple):
+    """What is known of a video before it is decoded."""
+
+    shorter_side: int
+    """In pixels."""
+    frames: int | None
+    """How many, where that is told; not always right."""
+    rate: float | None
+    """Frames a second, where that is told."""
 
 
 class _Timeline:
@@ -134,17 +145,22 @@ def _decoded(
     return video, done, seen
 
 
-def file_shorter_side(source: str | io.BytesIO) -> int:
-    """The shorter side in pixels that the header states, pixels made square.
+def file_header(source: str | io.BytesIO) -> Header:
+    """What the header states, pixels made square.
 
     Raises:
-        BadRowError: it cannot be opened, or says nothing of the kind.
+        BadRowError: it cannot be opened, or does not say how large it is.
     """
-    with _opened(source) as (_, stream):
+    with _opened(source) as (container, stream):
         side = min(_shown_size(stream.codec_context.width, stream.codec_context.height, stream))
+        rate = float(stream.average_rate) if stream.average_rate else None
+        seconds = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else None
+        if seconds is None and container.duration:
+            seconds = container.duration / av.time_base
     if side < 1:
         raise BadRowError("the video does not say how large it is")
-    return side
+    frames = stream.frames or (round(seconds * rate) if seconds and rate else None)
+    return Header(side, frames, rate)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import numpy as np
 from selfsup.data.media_files import check_media_file
 from selfsup.data.segments import Segment
 from selfsup.errors import BadRowError
-from selfsup_video.decoding.files import decode_file, file_shorter_side
+from selfsup_video.decoding.files import Header, decode_file, file_header
 from selfsup_video.decoding.frames import decode_frames, frame_paths, frames_shorter_side, from_array
 
 Choose = Callable[[int], np.ndarray[Any, np.dtype[np.int64]]]
@@ -45,14 +45,14 @@ def decode(value: Any, size: int, choose: Choose, segment: Segment | None = None
     return decode_file(source, size, choose, segment)
 
 
-def shorter_side(value: Any) -> int:
-    """The shorter side of a video in pixels, from its header or its first frame.
+def read_header(value: Any) -> Header:
+    """Size, length and rate of a video, from its header or its first frame.
 
     Raises:
         BadRowError: it cannot be read.
     """
     source = _opened(value)
-    return frames_shorter_side(source) if isinstance(source, list) else file_shorter_side(source)
+    return Header(frames_shorter_side(source), len(source), None) if isinstance(source, list) else file_header(source)
 
 
 def _opened(value: Any) -> list[Any] | str | io.BytesIO:

@@ -5,7 +5,7 @@ import torch
 
 from selfsup.errors import SpecError
 from selfsup.specs import BenchmarkSpec
-from selfsup_bench.boosting import BoostingConfig, boosted_log_probabilities
+from selfsup_bench.boosting import BoostingConfig, boosted_outputs
 from selfsup_bench.cells import lines
 from selfsup_bench.leaderboard import headline_of
 
@@ -14,7 +14,7 @@ def test_trees_learn_what_no_line_can() -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(600, 2, generator=generator)
     y = ((x[:, 0] > 0.5) ^ (x[:, 1] > 0.5)).long()
-    log_p = boosted_log_probabilities(x[:400], y[:400], x[400:], 3, BoostingConfig(iterations=30), seed=0)
+    log_p = boosted_outputs(x[:400], y[:400], x[400:], 3, BoostingConfig(iterations=30), seed=0)
     assert log_p.shape == (200, 3)
     assert (log_p.argmax(dim=1) == y[400:]).float().mean() > 0.9
     assert (log_p[:, 2] < -100).all()

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner
 from datasets import Dataset
 
@@ -23,9 +22,9 @@ from selfsup_bench.quality.cells import Chosen, Grid, GridData, cells_of, chosen
 from selfsup_bench.quality.grid import run_grid
 from selfsup_bench.quality.grid_cell import GridCell
 from selfsup_bench.quality.grid_report import markdown, recalls, surely_better, tables
-from selfsup_bench.quality.measure import label_count, measure, scored
+from selfsup_bench.quality.measure import label_count, measure
 from selfsup_bench.quality.tabular import GRID, tabular
-from selfsup_bench.quality.tfidf import ideographic, tfidf_log_probabilities
+from selfsup_bench.quality.tfidf import ideographic, tfidf_outputs
 
 pytestmark = pytest.mark.slow
 
@@ -55,19 +54,13 @@ def test_numbers_of_labels_that_are_none(setting: str) -> None:
         label_count(setting, 200)
 
 
-def test_auroc_is_of_two_classes_alone() -> None:
-    log_p = torch.tensor([[0.9, 0.1], [0.6, 0.4], [0.7, 0.3], [0.2, 0.8]]).log()
-    assert scored(log_p, torch.tensor([0, 0, 1, 1]))["auroc"] == pytest.approx(0.75)
-    assert "auroc" not in scored(torch.randn(4, 3).log_softmax(dim=1), torch.tensor([0, 1, 2, 0]))
-
-
 def test_cells_of_every_kind(tmp_path: Path) -> None:
     pytest.importorskip("selfsup_tabular", reason="needs the tabular plugin")
     methods = ("raw", "boosting", "random-init", "scratch", "vime")
     made = {method: measure(cell(method, repeats=1), tmp_path / method) for method in methods}
     for method in methods:
         assert set(made[method]) == {"9", "all"}
-        assert set(made[method]["all"]) == {"accuracy", "macro_f1", "cross_entropy"}
+        assert set(made[method]["all"]) == {"accuracy", "macro_f1", "balanced_accuracy", "cross_entropy"}
     assert made["raw"]["all"]["accuracy"] > 0.9
     assert made["boosting"]["all"]["accuracy"] > 0.9
     assert made["random-init"]["all"] != made["vime"]["all"]
@@ -289,7 +282,7 @@ def test_tfidf_learns_words() -> None:
     ]
     train = texts_split([text for text, _ in made] * 5, [label for _, label in made] * 5)
     test = texts_split(["a good cat", "the light is bad"], [1, 0])
-    log_p = tfidf_log_probabilities(train, np.arange(20), test, seed=0)
+    log_p = tfidf_outputs(train, np.arange(20), test, seed=0)
     assert log_p.argmax(dim=1).tolist() == [1, 0]
     assert log_p.exp().sum(dim=1).tolist() == pytest.approx([1.0, 1.0])
 
@@ -298,4 +291,4 @@ def test_characters_are_counted_where_there_is_no_white_space() -> None:
     assert ideographic(["酒店很好，早餐不错", "WiFi 太慢"])
     assert not ideographic(["The hotel 酒店 was fine and the breakfast good"])
     train = texts_split(["酒店很好", "酒店不好", "很好很好", "不好不好"] * 5, [1, 0, 1, 0] * 5)
-    assert tfidf_log_probabilities(train, np.arange(20), texts_split(["早餐很好"], [1]), seed=0).argmax() == 1
+    assert tfidf_outputs(train, np.arange(20), texts_split(["早餐很好"], [1]), seed=0).argmax() == 1

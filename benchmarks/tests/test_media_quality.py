@@ -88,13 +88,13 @@ def test_weights_trained_with_labels_have_options_of_their_own(
 ) -> None:
     pytest.importorskip("selfsup_video", reason="needs the video plugin")
     seen: list[Any] = []
-    real = measure.finetune_classifier
+    real = measure.finetune_encoder
 
     def train(encoder: Any, split: Any, config: Any, *, seed: int) -> Any:
         seen.append(config)
         return real(encoder, split, config, seed=seed)
 
-    monkeypatch.setattr(measure, "finetune_classifier", train)
+    monkeypatch.setattr(measure, "finetune_encoder", train)
     scores = measure.measure(cell("scratch", **{"finetune.augment": False, "finetune.min_steps": 2}), tmp_path / "run")
     assert {(config.augment, config.min_steps, config.epochs) for config in seen} == {(False, 2, 1)}
     assert not any(name.startswith("recall") for name in scores["all"])

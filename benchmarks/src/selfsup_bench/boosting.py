@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,8 +12,8 @@ from torch import Tensor
 
 from selfsup.config import Config
 from selfsup.evaluation import EvaluatorRecipe, Split
-from selfsup.evaluation.checks import class_count
-from selfsup.evaluation.metrics import classification_metrics
+from selfsup.evaluation.checks import output_count
+from selfsup.evaluation.metrics import label_metrics
 
 if TYPE_CHECKING:
     from selfsup.artifacts import Encoder
@@ -23,7 +23,7 @@ class BoostingConfig(Config):
     """Options of boosted trees; the defaults are scikit-learn's."""
 
     iterations: int = Field(default=100, ge=1)
-    """Trees of each class at most."""
+    """Trees at most, of each class where there are more than two."""
     learning_rate: float = Field(default=0.1, gt=0)
     """Share of each tree's advice that is taken."""
     leaf: int = Field(default=20, ge=1)
@@ -32,33 +32,50 @@ class BoostingConfig(Config):
     """Hold a tenth of the training rows out, and stop when ten more trees do not help there."""
 
 
-def boosted_log_probabilities(
+def boosted_outputs(
     train: Tensor, targets: Tensor, test: Tensor, n_classes: int, config: BoostingConfig, *, seed: int
 ) -> Tensor:
-    """Log-probabilities [M, K] of test rows by boosted trees.
+    """What boosted trees say of test rows: log-probabilities [M, K], log-odds [M, K] of several classes, or numbers [M].
 
     Args:
         train: [N, F] float.
-        targets: [N] long.
+        targets: [N] long; [N, K] of 0 and 1, for which there is one model a class; or [N] float numbers.
         test: [M, F] float.
         n_classes: K; a class without a training row gets the smallest probability there is.
         config: options.
         seed: of what is held out.
     """
-    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-    model = HistGradientBoostingClassifier(
-        max_iter=config.iterations,
-        learning_rate=config.learning_rate,
-        min_samples_leaf=config.leaf,
-        early_stopping=config.early_stopping,
-        random_state=seed,
-    )
-    model.fit(train.numpy(), targets.numpy())
+    options: dict[str, Any] = {
+        "max_iter": config.iterations,
+        "learning_rate": config.learning_rate,
+        "min_samples_leaf": config.leaf,
+        "early_stopping": config.early_stopping,
+        "random_state": seed,
+    }
+    x, y, new = train.numpy(), targets.numpy(), test.numpy()
+    if y.ndim == 1 and targets.is_floating_point():
+        return torch.from_numpy(np.asarray(HistGradientBoostingRegressor(**options).fit(x, y).predict(new), dtype=np.float64))
+    if y.ndim == 1:
+        return torch.from_numpy(np.log(_probabilities(HistGradientBoostingClassifier(**options).fit(x, y), new, n_classes)))
+    odds = np.zeros((len(new), n_classes))
+    for k in range(n_classes):
+        has = y[:, k] > 0.5
+        if has.all() or not has.any():  # trees need both answers; all rows give the one there is
+            odds[:, k] = np.inf if has.all() else -np.inf
+            continue
+        probabilities = _probabilities(HistGradientBoostingClassifier(**options).fit(x, has.astype(np.int64)), new, 2)
+        odds[:, k] = np.log(probabilities[:, 1]) - np.log(probabilities[:, 0])
+    return torch.from_numpy(odds)
+
+
+def _probabilities(model: Any, test: Any, n_classes: int) -> Any:
+    """[M, K] above 0."""
     tiny = np.finfo(np.float64).tiny
-    probabilities = np.full((len(test), n_classes), tiny)
-    probabilities[:, model.classes_] = np.maximum(model.predict_proba(test.numpy()), tiny)
-    return torch.from_numpy(np.log(probabilities))
+    found = np.full((len(test), n_classes), tiny)
+    found[:, model.classes_] = np.maximum(model.predict_proba(test), tiny)
+    return found
 
 
 @dataclass(frozen=True)
@@ -68,12 +85,12 @@ class Boosting:
     config: BoostingConfig
 
     def evaluate(self, encoder: Encoder, train: Split, test: Split, *, seed: int) -> dict[str, float]:
-        """Accuracy, macro-F1 and cross-entropy on ``test``."""
-        n_classes = class_count("boosting", train, test)
-        log_p = boosted_log_probabilities(
+        """The metrics of the labels' kind on ``test``: accuracy, mAP or R² first."""
+        n_classes = output_count("boosting", train, test)
+        outputs = boosted_outputs(
             train.embeddings(encoder), train.targets(), test.embeddings(encoder), n_classes, self.config, seed=seed
         )
-        return classification_metrics(log_p, test.targets())
+        return label_metrics(train.label_kind, outputs, test.targets())
 
 
 RECIPE = EvaluatorRecipe(BoostingConfig, Boosting)

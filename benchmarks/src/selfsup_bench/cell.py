@@ -171,13 +171,14 @@ def _raw(cell: Cell) -> Trained:
 def _projection(encoder: Encoder, cell: Cell) -> Projection:
     from selfsup.data import load_source, prepare
     from selfsup.registry import registry
-    from selfsup_bench.projection import project
+    from selfsup_bench.projection import label_groups, project
 
     modality = registry().get("modality", cell.modality)
-    rows = load_source(cell.dataset, modality=modality, split="test", needs_label=True)
+    rows = load_source(cell.dataset, modality=modality, split="test", needs_label=True).labelled()
     store = prepare(rows, encoder.processor)
     embeddings = encoder.embed_store(store).numpy()
-    return project(embeddings, rows.labels()[store.kept], class_names=rows.class_names)
+    groups, names = label_groups(rows.labels()[store.kept], rows.class_names)
+    return project(embeddings, groups, class_names=names)
 
 
 def _device(choice: str) -> str:

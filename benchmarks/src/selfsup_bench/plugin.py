@@ -111,6 +111,7 @@ def selfsup_evaluators() -> list[EvaluatorSpec]:
             id="boosting",
             summary="Gradient-boosted trees (scikit-learn's HistGradientBoosting) on the embeddings, or on the raw features.",
             target="selfsup_bench.boosting:RECIPE",
+            label_kinds=("class", "classes", "number"),
             paper="Friedman 2001, Annals of Statistics 29; Ke et al. 2017, NeurIPS (LightGBM)",
         )
     ]

@@ -7,11 +7,33 @@ from typing import Any
 
 import numpy as np
 
+from selfsup.data.labels import LabelArray, strata
 from selfsup_bench.records import Projection
 
+IntArray = np.ndarray[Any, np.dtype[np.int64]]
 MOST_ROWS = 1000
 """Rows that are drawn at most."""
 _FEWEST_FOR_TSNE = 50
+
+
+def label_groups(labels: LabelArray, class_names: Sequence[str]) -> tuple[IntArray, tuple[str, ...]]:
+    """What points are coloured by: classes; of numbers their fifths; of several classes the first one that a row has.
+
+    Args:
+        labels: of the rows, as ``Rows.labels()`` gives them.
+        class_names: K.
+
+    Returns:
+        [N] ids of groups, and their names.
+    """
+    if labels.ndim == 2:
+        none = len(class_names)
+        return np.where(labels.any(axis=1), labels.argmax(axis=1), none).astype(np.int64), (*class_names, "none")
+    if labels.dtype.kind != "f":
+        return labels.astype(np.int64), tuple(class_names)
+    groups = strata(labels, 5)
+    names = [f"{labels[groups == group].min():.3g} to {labels[groups == group].max():.3g}" for group in np.unique(groups)]
+    return np.unique(groups, return_inverse=True)[1].astype(np.int64), tuple(names)
 
 
 def project(

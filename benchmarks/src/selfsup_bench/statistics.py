@@ -6,6 +6,7 @@ All functions are pure and take plain floats.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -18,7 +19,9 @@ CONFIDENCE = 0.95
 FEW_SEEDS = 10
 """Below this many seeds an interval is Student's t, from here on a bootstrap."""
 
-LOWER_IS_BETTER = frozenset({"cross_entropy", "loss", "error", "alignment", "uniformity", "perplexity", "pseudo_perplexity"})
+LOWER_IS_BETTER = frozenset(
+    {"cross_entropy", "loss", "error", "rmse", "mae", "alignment", "uniformity", "perplexity", "pseudo_perplexity"}
+)
 """Metric names where less is better; of all others more is better."""
 
 # Two-sided 95 % quantiles of Student's t for 1..8 degrees of freedom (2..9 seeds), as scipy.stats.t.ppf(.975, df) gives them.
@@ -102,8 +105,9 @@ def estimate(values: Sequence[float]) -> Estimate:
 
 
 def direction(metric: str) -> int:
-    """1 where more of a metric (``knn.accuracy``) is better, -1 where less is."""
-    return -1 if metric.rsplit(".", 1)[-1].split("@", 1)[0] in LOWER_IS_BETTER else 1
+    """1 where more of a metric (``knn.accuracy``, ``rmse``, ``label-efficiency.rmse_0.5pct``) is better, -1 where less is."""
+    name = re.sub(r"_[\d.]+pct$", "", metric.split("@", 1)[0]).rpartition(".")[2]
+    return -1 if name in LOWER_IS_BETTER else 1
 
 
 def normalised_gain(score: float, random: float, supervised: float, *, sign: int = 1) -> float | None:

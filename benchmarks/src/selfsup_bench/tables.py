@@ -17,7 +17,7 @@ REFERENCE_NAMES = {
     "raw": "raw input",
     "boosting": "raw input, boosted trees",
 }
-PERCENT = ("accuracy", "f1", "nmi", "ari", "auroc", "map", "recall", "r@", "hit")
+PERCENT = ("accuracy", "f1", "nmi", "ari", "auroc", "map", "precision", "recall", "r@", "hit")
 
 
 def metric_title(metric: str) -> str:
@@ -86,9 +86,10 @@ GAIN_NOTE = (
 
 
 def second_metric(table: Table) -> str:
-    """A second metric worth a column: the linear probe's accuracy where the headline is another one."""
+    """A second metric worth a column: the linear probe's accuracy, mAP or R² where the headline is another one."""
     names = {name for row in table.rows for name in row.metrics}
-    return "linear.accuracy" if "linear.accuracy" in names and table.headline != "linear.accuracy" else ""
+    usual = next((name for name in ("linear.accuracy", "linear.map", "linear.r2") if name in names), "")
+    return usual if table.headline != usual else ""
 
 
 def print_leaderboard(board: Leaderboard, console: Console) -> None:

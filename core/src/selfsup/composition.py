@@ -85,7 +85,7 @@ def _references(modality: ModalitySpec) -> list[TaskSpec]:
         ),
         TaskSpec(
             id=f"{modality.id}/supervised",
-            summary="Reference: trained with all labels by cross-entropy.",
+            summary="Reference: trained with all labels: cross-entropy of classes, squared error of numbers.",
             target=SUPERVISED,
             modality=modality.id,
             family="reference",

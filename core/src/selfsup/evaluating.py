@@ -15,11 +15,12 @@ import torch
 from selfsup.artifacts import Encoder, ResultRecord, RunDirectory, load
 from selfsup.data import Rows, available_splits, load_source, prepare, row_hashes
 from selfsup.data.decoder_noise import caught_noise
+from selfsup.data.labels import LabelKind
 from selfsup.errors import ColumnError, ConfigError
 from selfsup.evaluation.choice import choose
-from selfsup.evaluation.classifier import Classifier
 from selfsup.evaluation.embedding_files import check_suffix, write_embeddings
-from selfsup.evaluation.finetune import FinetuneConfig, finetune_classifier, score
+from selfsup.evaluation.finetune import FinetuneConfig, finetune_encoder, score
+from selfsup.evaluation.finetuned_model import FinetunedModel
 from selfsup.evaluation.recording import record_of
 from selfsup.evaluation.splits import load_splits
 from selfsup.file_lock import lock_folder
@@ -43,6 +44,8 @@ def evaluate(
     evaluators: Sequence[str] = DEFAULT_EVALUATORS,
     options: Mapping[str, Mapping[str, Any]] | None = None,
     label: str | None = None,
+    label_kind: LabelKind | None = None,
+    unlabelled: Sequence[str] = (),
     columns: Mapping[str, str] | None = None,
     seed: int = 0,
     precision: Literal["auto", "32", "bf16", "16"] = "32",
@@ -62,6 +65,9 @@ def evaluate(
         evaluators: ids, see ``selfsup list evaluators``.
         options: evaluator id to its options, for example ``{"knn": {"k": 200}}``.
         label: the label column, where it cannot be found.
+        label_kind: what it holds: ``class``, ``classes`` (several a row: a list, or a text with ``|``, ``;`` or ``,`` between
+            them) or ``number``; None: it is found.
+        unlabelled: labels that mean that a row has none, beside null, NaN and empty texts; such rows are left out.
         columns: role to column, where it cannot be found.
         seed: of every random choice; the same seed gives the same numbers on the same machine.
         precision: of the embeddings' computation.
@@ -92,6 +98,9 @@ def evaluate(
             test,
             label=label,
             needs_label=any(spec.needs_labels for spec, _, _ in chosen),
+            label_kind=label_kind,
+            unlabelled=unlabelled,
+            kinds={spec.id: spec.label_kinds for spec, _, _ in chosen if spec.needs_labels},
             columns=columns,
             seed=seed,
             max_bad_rows=max_bad_rows,
@@ -114,8 +123,8 @@ def evaluate(
 class Finetuned:
     """What fine-tuning gives."""
 
-    classifier: Classifier
-    """The fine-tuned encoder and its head."""
+    model: FinetunedModel
+    """The fine-tuned encoder and its head, which predict labels."""
     record: ResultRecord
     """Its score on the test rows."""
 
@@ -128,6 +137,8 @@ def finetune(
     fraction: float = 1.0,
     options: Mapping[str, Any] | None = None,
     label: str | None = None,
+    label_kind: LabelKind | None = None,
+    unlabelled: Sequence[str] = (),
     columns: Mapping[str, str] | None = None,
     seed: int = 0,
     max_bad_rows: float = 0.01,
@@ -141,9 +152,12 @@ def finetune(
         encoder: an encoder, or what :func:`selfsup.load` takes; it is left as it is.
         data: source of the labelled training rows.
         test: source of the test rows, as for :func:`evaluate`.
-        fraction: share of the labels that is used, as many of each class as of every other.
+        fraction: share of the labels that is used, as many of each class as of every other (of numbers, of each tenth).
         options: of :class:`~selfsup.evaluation.finetune.FinetuneConfig`, for example ``{"epochs": 10}``.
         label: the label column, where it cannot be found.
+        label_kind: what it holds: ``class``, ``classes`` (several a row: a list, or a text with ``|``, ``;`` or ``,`` between
+            them) or ``number``; None: it is found.
+        unlabelled: labels that mean that a row has none, beside null, NaN and empty texts; such rows are left out.
         columns: role to column, where it cannot be found.
         seed: of every random choice.
         max_bad_rows: part of the rows that may be unreadable.
@@ -166,6 +180,8 @@ def finetune(
             test,
             label=label,
             needs_label=True,
+            label_kind=label_kind,
+            unlabelled=unlabelled,
             columns=columns,
             seed=seed,
             max_bad_rows=max_bad_rows,
@@ -173,18 +189,18 @@ def finetune(
             reporter=reporter,
         )
         began = time.perf_counter()
-        classifier = finetune_classifier(encoder, splits.train, config, seed=seed, reporter=reporter)
-        metrics = score(classifier, splits.test)
+        model = finetune_encoder(encoder, splits.train, config, seed=seed, reporter=reporter)
+        metrics = score(model, splits.test)
         record = record_of(encoder, splits, "finetune", config, metrics, seed, time.perf_counter() - began)
-        if (learned := classifier.encoder.pretraining_rows) is not None:
+        if (learned := model.encoder.pretraining_rows) is not None:
             labelled = row_hashes(splits.train.rows, learned.roles) if splits.train.rows is not None else np.zeros(0, np.uint64)
-            classifier.encoder.pretraining_rows = learned.together(labelled)
-        classifier.encoder.metadata = {**encoder.metadata, "finetuned_on": splits.name, "finetuned_fraction": fraction}
+            model.encoder.pretraining_rows = learned.together(labelled)
+        model.encoder.metadata = {**encoder.metadata, "finetuned_on": splits.name, "finetuned_fraction": fraction}
         if results is not None:
             record.write(results)
         if out is not None:
-            classifier.save(out)
-    return Finetuned(classifier, record)
+            model.save(out)
+    return Finetuned(model, record)
 
 
 @dataclass(frozen=True)
@@ -207,6 +223,8 @@ def embed(
     *,
     split: str | None = None,
     label: str | None = None,
+    label_kind: LabelKind | None = None,
+    unlabelled: Sequence[str] = (),
     columns: Mapping[str, str] | None = None,
     batch_size: int | None = None,
     precision: Literal["auto", "32", "bf16", "16"] = "32",
@@ -225,6 +243,9 @@ def embed(
             labels, ``label``.
         split: which split of the source; None: ``train`` where it has one, else its first.
         label: the label column, where it cannot be found.
+        label_kind: what it holds: ``class``, ``classes`` (several a row: a list, or a text with ``|``, ``;`` or ``,`` between
+            them) or ``number``; None: it is found.
+        unlabelled: labels that mean that a row has none, beside null, NaN and empty texts; such rows are left out.
         columns: role to column, where it cannot be found.
         batch_size: rows at a time; None: what suits the modality.
         precision: of the computation.
@@ -243,8 +264,10 @@ def embed(
     if split is None:
         splits = available_splits(data, modality=modality)
         split = "train" if "train" in splits else splits[0]
-    rows = load_source(data, modality=modality, split=split, columns=columns, label=label)
-    if label is None and not _has_classes(rows):
+    rows = load_source(
+        data, modality=modality, split=split, columns=columns, label=label, label_kind=label_kind, unlabelled=unlabelled
+    )
+    if label is None and not _has_labels(rows):
         rows = rows.without_labels()
     arithmetic = resolve_precision(precision, encoder.device.type)
     autocast = {"32": None, "bf16": torch.bfloat16, "16": torch.float16}[arithmetic]
@@ -260,13 +283,12 @@ def embed(
     return EmbeddingFile(path, len(store), encoder.embed_dim, len(store.bad_rows))
 
 
-def _has_classes(rows: Rows) -> bool:
-    """Whether the column that was taken for the labels gives every row a class."""
+def _has_labels(rows: Rows) -> bool:
+    """Whether the column that was taken for the labels holds some."""
     try:
-        rows.labels()
+        return rows.label is not None and rows.label_reader is not None
     except ColumnError:
         return False
-    return True
 
 
 def _loaded(encoder: EncoderLike, checkpoint: str | None) -> Encoder:

@@ -205,6 +205,8 @@ class EvaluatorSpec(TargetSpec):
     modality: str = ""
     """The one modality it is for; empty for all."""
     needs_labels: bool = True
+    label_kinds: tuple[str, ...] = ("class",)
+    """Labels it can measure with: ``class`` (one a row), ``classes`` (several a row), ``number``."""
     paper: str = ""
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from selfsup.data import Rows, spread_rows
+from selfsup.data.labels import LabelReader
 from selfsup.errors import ColumnError, DataError
 
 
@@ -34,7 +35,7 @@ def test_classes_are_the_sorted_values(labels, names, ids):
 
 def test_test_labels_are_numbered_by_the_training_classes():
     train, test = rows_of(["b", "c", "a"]), rows_of(["c", "b"])
-    assert test.labels(train.class_names).tolist() == [2, 1]
+    assert test.read_by(train.label_reader).labels().tolist() == [2, 1]
     assert test.labels().tolist() == [1, 0], "left alone, they are numbered by their own"
 
 
@@ -43,12 +44,12 @@ def test_class_label_ids_are_mapped_by_name():
     test = Rows(
         dataset=test.dataset.cast_column("kind", datasets.ClassLabel(names=["dog", "cat"])), columns={"x": "x"}, label="kind"
     )
-    assert test.labels(("cat", "dog")).tolist() == [1, 0]
+    assert test.read_by(LabelReader("kind", "class", ("cat", "dog"))).labels().tolist() == [1, 0]
 
 
 def test_unknown_class_is_named():
     with pytest.raises(ColumnError, match=r"Class 'z' \(label column 'kind', row 1\) is not among the known classes: a, b"):
-        rows_of(["a", "z"]).labels(("a", "b"))
+        rows_of(["a", "z"]).read_by(LabelReader("kind", "class", ("a", "b"))).labels()
 
 
 def test_row_without_a_label_is_named():
@@ -57,11 +58,6 @@ def test_row_without_a_label_is_named():
     hidden = rows_of([0, -1]).dataset.cast_column("kind", datasets.ClassLabel(names=["a"]))
     with pytest.raises(ColumnError, match="Row 1 has no label"):
         Rows(dataset=hidden, columns={"x": "x"}, label="kind").labels()
-
-
-def test_real_numbers_are_no_classes():
-    with pytest.raises(ColumnError, match="of type float64; classes are"):
-        rows_of([0.5, 1.5]).labels()
 
 
 def test_rows_without_a_label_column():

@@ -7,10 +7,10 @@ import torch
 import selfsup
 from selfsup.backbones import Finetuning
 from selfsup.errors import ArtifactError, ConfigError, NonFiniteLossError
-from selfsup.evaluation import Classifier
+from selfsup.evaluation import FinetunedModel
 from selfsup.evaluation import finetune as module
-from selfsup.evaluation.classifier import Head
-from selfsup.evaluation.finetune import Finetune, FinetuneConfig, finetune_classifier
+from selfsup.evaluation.finetune import Finetune, FinetuneConfig, finetune_encoder
+from selfsup.evaluation.finetuned_model import Head
 from selfsup.evaluation.linear import LinearConfig, fit_probe
 
 CONFIG = FinetuneConfig(epochs=10, min_steps=0, batch_size=64, lr=3e-3, precision="32")
@@ -24,8 +24,8 @@ def test_all_weights_move_and_accuracy_rises_above_the_probe(encoder, splits):
     train, test = splits
     before = _digest(encoder)
     probe = fit_probe(train.embeddings(encoder), train.targets(), 3, LinearConfig(), seed=0)
-    probe_accuracy = float((probe.log_probabilities(test.embeddings(encoder)).argmax(dim=1) == test.targets()).double().mean())
-    classifier = finetune_classifier(encoder, train, CONFIG, seed=0)
+    probe_accuracy = float((probe.outputs(test.embeddings(encoder)).argmax(dim=1) == test.targets()).double().mean())
+    classifier = finetune_encoder(encoder, train, CONFIG, seed=0)
     moved = {
         name for name, p in classifier.encoder.backbone.named_parameters() if not torch.equal(p, before[f"backbone.{name}"])
     }
@@ -36,7 +36,7 @@ def test_all_weights_move_and_accuracy_rises_above_the_probe(encoder, splits):
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(encoder, splits):
     config = FinetuneConfig(epochs=1, min_steps=0, precision="32")
-    a, b, c = (_digest(finetune_classifier(encoder, splits[0], config, seed=seed)) for seed in (1, 1, 2))
+    a, b, c = (_digest(finetune_encoder(encoder, splits[0], config, seed=seed)) for seed in (1, 1, 2))
     assert all(torch.equal(a[key], b[key]) for key in a)
     assert any(not torch.equal(a[key], c[key]) for key in a)
 
@@ -46,10 +46,10 @@ def test_a_head_from_the_probe_starts_with_the_probes_answers(encoder, splits, m
     train, test = splits
     embeddings = test.embeddings(encoder)
     probe = fit_probe(train.embeddings(encoder), train.targets(), 3, LinearConfig(), seed=0)
-    started = finetune_classifier(encoder, train, CONFIG, seed=0)
-    assert torch.allclose(started.log_probabilities(embeddings).exp(), probe.log_probabilities(embeddings).exp(), atol=1e-3)
-    zeros = finetune_classifier(encoder, train, CONFIG.model_copy(update={"head": "zeros"}), seed=0)
-    assert torch.allclose(zeros.log_probabilities(embeddings).exp(), torch.full((len(embeddings), 3), 1 / 3))
+    started = finetune_encoder(encoder, train, CONFIG, seed=0)
+    assert torch.allclose(started.outputs(embeddings).exp(), probe.outputs(embeddings).exp(), atol=1e-3)
+    zeros = finetune_encoder(encoder, train, CONFIG.model_copy(update={"head": "zeros"}), seed=0)
+    assert torch.allclose(zeros.outputs(embeddings).exp(), torch.full((len(embeddings), 3), 1 / 3))
 
 
 def test_a_feature_that_was_silent_in_training_does_not_decide_alone():
@@ -86,7 +86,7 @@ def test_the_modality_says_how_many_rows_a_step_has(encoder, splits, monkeypatch
     for batch_size, modality, expected in ((None, 256, 128), (None, 32, 32), (50, 32, 50)):
         monkeypatch.setattr(type(encoder.processor), "batch_size", modality)
         config = FinetuneConfig(epochs=1, batch_size=batch_size, head="zeros", precision="32")
-        finetune_classifier(encoder, splits[0], config, seed=0)
+        finetune_encoder(encoder, splits[0], config, seed=0)
         assert sizes.pop() == expected
 
 
@@ -98,7 +98,7 @@ def test_steps_and_rows_are_those_that_were_asked_for(encoder, splits, monkeypat
     original = module.set_hyperparameters
     monkeypatch.setattr(module, "set_hyperparameters", lambda *args, **kw: steps.append(kw["lr"]) or original(*args, **kw))
     config = FinetuneConfig(fraction=fraction, epochs=epochs, min_steps=min_steps, batch_size=64, head="zeros", precision="32")
-    finetune_classifier(encoder, splits[0], config, seed=0)
+    finetune_encoder(encoder, splits[0], config, seed=0)
     assert len(steps) == expected
     counts = np.bincount(splits[0].labels[sorted(seen)])
     assert (len(seen) == 256) if fraction == 1 else (counts.max() - counts.min() <= 1 and len(seen) == 13)
@@ -108,7 +108,7 @@ def test_learning_rate_rises_and_falls(encoder, splits, monkeypatch):
     rates = []
     original = module.set_hyperparameters
     monkeypatch.setattr(module, "set_hyperparameters", lambda *args, **kw: rates.append(kw["lr"]) or original(*args, **kw))
-    finetune_classifier(encoder, splits[0], FinetuneConfig(epochs=10, min_steps=0, batch_size=64, lr=1e-3), seed=0)
+    finetune_encoder(encoder, splits[0], FinetuneConfig(epochs=10, min_steps=0, batch_size=64, lr=1e-3), seed=0)
     assert rates[3] == max(rates) == 1e-3
     assert rates[0] == pytest.approx(1e-3 / 4)
     assert rates[-1] < 1e-4
@@ -116,11 +116,11 @@ def test_learning_rate_rises_and_falls(encoder, splits, monkeypatch):
 
 def test_augmentation_can_be_left_out(encoder, splits, monkeypatch):
     plain = CONFIG.model_copy(update={"augment": False, "epochs": 1})
-    with_views = _digest(finetune_classifier(encoder, splits[0], plain.model_copy(update={"augment": True}), seed=0))
-    without = _digest(finetune_classifier(encoder, splits[0], plain, seed=0))
+    with_views = _digest(finetune_encoder(encoder, splits[0], plain.model_copy(update={"augment": True}), seed=0))
+    without = _digest(finetune_encoder(encoder, splits[0], plain, seed=0))
     assert any(not torch.equal(with_views[key], without[key]) for key in without)
     monkeypatch.setattr(module, "_augmentation", lambda encoder: None)
-    no_views = _digest(finetune_classifier(encoder, splits[0], plain.model_copy(update={"augment": True}), seed=0))
+    no_views = _digest(finetune_encoder(encoder, splits[0], plain.model_copy(update={"augment": True}), seed=0))
     assert all(torch.equal(no_views[key], without[key]) for key in without)
 
 
@@ -136,7 +136,7 @@ def test_embeddings_of_another_scale_in_training_do_no_harm(encoder, splits):
 
 def test_too_few_labels_for_all_classes_are_refused(encoder, splits):
     with pytest.raises(ConfigError, match=r"fraction=0.005 of 256 labelled rows is 1, and there are 3 classes"):
-        finetune_classifier(encoder, splits[0], FinetuneConfig(fraction=0.005), seed=0)
+        finetune_encoder(encoder, splits[0], FinetuneConfig(fraction=0.005), seed=0)
 
 
 def test_a_loss_that_is_no_number_stops_it(encoder, splits):
@@ -144,14 +144,14 @@ def test_a_loss_that_is_no_number_stops_it(encoder, splits):
     with torch.no_grad():
         broken.backbone.norms[0].weight.fill_(float("nan"))
     with pytest.raises(NonFiniteLossError, match=r"the loss became nan at step 1 of 40.*finetune.lr"):
-        finetune_classifier(broken, splits[0], CONFIG.model_copy(update={"head": "zeros"}), seed=0)
+        finetune_encoder(broken, splits[0], CONFIG.model_copy(update={"head": "zeros"}), seed=0)
 
 
 def test_a_saved_classifier_predicts_the_same_and_holds_an_encoder(encoder, splits, tmp_path):
-    classifier = finetune_classifier(encoder, splits[0], CONFIG.model_copy(update={"epochs": 1}), seed=0)
+    classifier = finetune_encoder(encoder, splits[0], CONFIG.model_copy(update={"epochs": 1}), seed=0)
     folder = classifier.save(tmp_path / "tuned")
     rows = [{"sequence": np.random.default_rng(i).standard_normal((16, 4)).tolist()} for i in range(5)]
-    loaded = Classifier.load(folder)
+    loaded = FinetunedModel.load(folder)
     assert loaded.predict(rows) == classifier.predict(rows)
     assert set(loaded.predict(rows)) <= {"class 0", "class 1", "class 2"}
     batch = loaded.encoder.processor(rows)
@@ -162,8 +162,8 @@ def test_a_saved_classifier_predicts_the_same_and_holds_an_encoder(encoder, spli
 
 def test_an_encoder_without_a_head_is_no_classifier(encoder, tmp_path):
     encoder.save(tmp_path / "encoder")
-    with pytest.raises(ArtifactError, match=r"holds an encoder, but no classifier.*classes.json"):
-        Classifier.load(tmp_path / "encoder")
+    with pytest.raises(ArtifactError, match=r"holds an encoder, but no head.*labels.json"):
+        FinetunedModel.load(tmp_path / "encoder")
 
 
 def _rates(encoder, train, monkeypatch, **options):
@@ -178,7 +178,7 @@ def _rates(encoder, train, monkeypatch, **options):
         return optimizer
 
     monkeypatch.setattr(module, "build_optimizer", build)
-    finetune_classifier(encoder, train, FinetuneConfig(epochs=1, head="zeros", precision="32", **options), seed=0)
+    finetune_encoder(encoder, train, FinetuneConfig(epochs=1, head="zeros", precision="32", **options), seed=0)
     return seen
 
 
@@ -215,4 +215,4 @@ def test_an_untrained_network_is_not_trained_at_the_low_rates_of_a_pretrained_on
 
 def test_layerwise_rates_of_a_network_without_blocks_are_refused(encoder, splits):
     with pytest.raises(ConfigError, match=r"layer_decay=0.5: sequence/conv has no blocks"):
-        finetune_classifier(encoder, splits[0], FinetuneConfig(layer_decay=0.5), seed=0)
+        finetune_encoder(encoder, splits[0], FinetuneConfig(layer_decay=0.5), seed=0)

@@ -143,7 +143,7 @@ def test_an_untrained_network_has_learned_from_no_row_and_is_tested_on_the_same_
 
 
 def test_a_fine_tuned_encoder_has_learned_from_its_labelled_rows(with_holdout, sources):
-    classifier = finetune(with_holdout.dir, sources / "other.parquet", options=TUNE).classifier
+    classifier = finetune(with_holdout.dir, sources / "other.parquet", options=TUNE).model
     with pytest.warns(PretrainedRowsWarning):
         (record,) = evaluate(classifier.encoder, sources / "rows.parquet", sources / "other.parquet", evaluators=["knn"])
     assert record.pretrained_share == 48 / 60

@@ -17,7 +17,7 @@ def _data(n, dim=20, n_classes=3, noise=1.5, seed=0):
 
 
 def _accuracy(probe, x, y):
-    return float((probe.log_probabilities(x).argmax(dim=1) == y).double().mean())
+    return float((probe.outputs(x).argmax(dim=1) == y).double().mean())
 
 
 def test_accuracy_is_that_of_scikit_learn_with_cross_validation():
@@ -70,11 +70,11 @@ def test_the_same_seed_gives_the_same_probe():
     x, y = _data(200)
     a, b = fit_probe(x, y, 3, LinearConfig(), seed=3), fit_probe(x, y, 3, LinearConfig(), seed=3)
     assert a.l2 == b.l2
-    assert torch.equal(a.classifier.weight, b.classifier.weight)
+    assert torch.equal(a.model.weight, b.model.weight)
 
 
 def test_features_of_any_scale_give_the_same_probe():
     x, y = _data(200)
     scale = torch.from_numpy(np.logspace(-3, 3, 20)).float()
     a, b = fit_probe(x, y, 3, LinearConfig(), seed=0), fit_probe(x * scale, y, 3, LinearConfig(), seed=0)
-    assert torch.allclose(a.log_probabilities(x), b.log_probabilities(x * scale), atol=1e-2)
+    assert torch.allclose(a.outputs(x), b.outputs(x * scale), atol=1e-2)

@@ -34,9 +34,9 @@ def test_the_layer_that_tells_the_classes_counts_most():
     torch.testing.assert_close(log_p.exp().sum(dim=1), torch.ones(300))
     right = float((log_p.argmax(dim=1) == wanted).float().mean())
     last = fit_probe(train[:, -1], targets, 3, LinearConfig(), seed=0)
-    of_last = float((last.log_probabilities(test[:, -1]).argmax(dim=1) == wanted).float().mean())
+    of_last = float((last.outputs(test[:, -1]).argmax(dim=1) == wanted).float().mean())
     alone = fit_probe(train[:, 2], targets, 3, LinearConfig(), seed=0)
-    best = float((alone.log_probabilities(test[:, 2]).argmax(dim=1) == wanted).float().mean())
+    best = float((alone.outputs(test[:, 2]).argmax(dim=1) == wanted).float().mean())
     assert right > of_last + 0.2
     assert right > best - 0.05
 
@@ -47,7 +47,7 @@ def test_one_layer_is_the_linear_probe():
     mine = fit_layer_probe(train[:, 2:3], targets, 3, WeightedLayersConfig(l2=(penalty,), iterations=200), seed=0)
     other = fit_probe(train[:, 2], targets, 3, LinearConfig(l2=(penalty,), tolerance=1e-9), seed=0)
     test, _ = layers(50, 1)
-    torch.testing.assert_close(mine.log_probabilities(test[:, 2:3]), other.log_probabilities(test[:, 2]), atol=2e-3, rtol=1e-3)
+    torch.testing.assert_close(mine.log_probabilities(test[:, 2:3]), other.outputs(test[:, 2]), atol=2e-3, rtol=1e-3)
 
 
 def test_a_penalty_is_chosen_that_holds_for_new_rows():

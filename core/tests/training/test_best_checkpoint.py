@@ -43,7 +43,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, Any]]:
         looks.append((embeddings, self.indices))
         return COURSE[len(looks) - 1]
 
-    monkeypatch.setattr(probe.OnlineProbe, "accuracy", accuracy)
+    monkeypatch.setattr(probe.OnlineProbe, "score", accuracy)
     return looks
 
 

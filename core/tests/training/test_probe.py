@@ -7,7 +7,7 @@ from torch import nn
 
 from selfsup.backbones import Backbone, Encoded
 from selfsup.errors import DataError
-from selfsup.training.probe import MAX_ROWS, OnlineProbe, batches_of, embed, ridge
+from selfsup.training.probe import MAX_ROWS, OnlineProbe, batches_of, embed
 from selfsup.types import Batch
 
 
@@ -23,7 +23,7 @@ def test_accuracy_is_high_where_classes_part_and_chance_where_not(dim: int) -> N
     for spread, low, high in ((3.0, 0.97, 1.0), (0.0, 0.1, 0.4)):
         embeddings, labels = _clusters(400, dim, spread)
         probe = OnlineProbe(labels, seed=0)
-        assert low <= probe.accuracy(embeddings[probe.indices]) <= high
+        assert low <= probe.score(embeddings[probe.indices]) <= high
 
 
 def test_the_rows_that_are_fitted_are_not_those_that_are_scored() -> None:
@@ -32,7 +32,7 @@ def test_the_rows_that_are_fitted_are_not_those_that_are_scored() -> None:
     probe = OnlineProbe(labels, seed=0)
     assert len(np.unique(probe.indices)) == 300
     # One-hot rows can be learned by heart, and tell nothing of other rows.
-    assert probe.accuracy(torch.eye(300)[probe.indices]) < 0.65
+    assert probe.score(torch.eye(300)[probe.indices]) < 0.65
 
 
 def test_at_most_two_thousand_rows_are_used_and_classes_are_parted_evenly() -> None:
@@ -49,14 +49,21 @@ def test_one_class_is_refused() -> None:
         OnlineProbe(np.zeros(10, dtype=np.int64), seed=0)
 
 
-def test_primal_and_dual_ridge_agree_with_the_normal_equations() -> None:
-    g = torch.Generator().manual_seed(0)
-    for n, d in ((20, 5), (5, 20)):
-        x = torch.randn(n, d, generator=g, dtype=torch.float64)
-        y = torch.randn(n, 2, generator=g, dtype=torch.float64)
-        penalty = 1e-2 * float(x.square().sum()) / min(n, d) + 1e-12
-        weights = torch.linalg.inv(x.T @ x + penalty * torch.eye(d, dtype=torch.float64)) @ x.T @ y
-        torch.testing.assert_close(ridge(x, y, x), x @ weights)
+def test_numbers_and_several_classes_have_probes_of_their_own() -> None:
+    rng = np.random.default_rng(0)
+    features = torch.from_numpy(rng.standard_normal((300, 6)))
+    numbers = (features @ torch.tensor([3.0, -1, 0, 0, 2, 0], dtype=torch.float64)).numpy() * 1e3 + 1e6
+    probe = OnlineProbe(numbers, seed=0)
+    assert probe.metric == "probe_r2"
+    assert probe.score(features[probe.indices]) > 0.99
+    assert probe.score(torch.from_numpy(rng.standard_normal((300, 6)))) < 0.1
+    several = (features[:, :3] > 0.5).numpy().astype(np.int8)
+    probe = OnlineProbe(several, seed=0)
+    assert probe.metric == "probe_map"
+    assert probe.score(features[probe.indices]) > 0.95
+    for labels in (np.full(20, 1.5), np.ones((20, 2), dtype=np.int8)):
+        with pytest.raises(DataError, match="all alike"):
+            OnlineProbe(labels, seed=0)
 
 
 class Noisy(Backbone):

@@ -22,8 +22,8 @@ class GridData:
 
     label: str = ""
     """Its label column; empty: it is found."""
-    metric: str = "accuracy"
-    """What is shown."""
+    metric: str = ""
+    """What is shown; empty: accuracy of classes, mAP where a row may have several, R² of numbers."""
     labels: tuple[str, ...]
     """How many labels are used: ``100``, ``5%``, ``all``."""
     overrides: Mapping[str, Any] = field(default_factory=dict)

@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from selfsup.evaluation.metrics import HEADLINES
 from selfsup_bench.quality.grid_cell import RECALL, REFERENCES, GridCell, Scores
-from selfsup_bench.statistics import Estimate, estimate
+from selfsup_bench.statistics import Estimate, direction, estimate
 
+REGRESSION = ("r2", "rmse", "mae")
+"""Metrics of labels that are numbers, for which the linear model is a ridge regression."""
 NAMES = {
     "random-init": "random init",
     "scratch": "scratch (all weights)",
@@ -67,14 +70,23 @@ def tables(found: Mapping[GridCell, Scores], metrics: Mapping[str, str]) -> list
 
     Args:
         found: scores by cell; a method that lacks a seed which another one has is left out of its table.
-        metrics: data set to the metric shown.
+        metrics: data set to the metric shown; empty: the headline of the labels' kind.
     """
     by_dataset: dict[str, dict[tuple[str, str], dict[int, Scores]]] = {}
     labels: dict[str, tuple[str, ...]] = {}
     for cell, scores in found.items():
         by_dataset.setdefault(cell.dataset, {}).setdefault((cell.method, cell.backbone), {})[cell.seed] = scores
         labels[cell.dataset] = cell.labels
-    return [_table(dataset, metrics[dataset], labels[dataset], methods) for dataset, methods in by_dataset.items()]
+    return [
+        _table(dataset, metrics[dataset] or _headline(methods), labels[dataset], methods)
+        for dataset, methods in by_dataset.items()
+    ]
+
+
+def _headline(methods: Mapping[tuple[str, str], Mapping[int, Scores]]) -> str:
+    """The metric that stands for labels of the kind that the scores are of."""
+    scores = next(iter(next(iter(next(iter(methods.values())).values())).values()))
+    return next(name for name in HEADLINES.values() if name in scores)
 
 
 def recalls(found: Mapping[GridCell, Scores]) -> dict[GridCell, Scores]:
@@ -112,41 +124,59 @@ def _table(
                 for setting in labels
             }
         rows.append(GridRow(method, backbone, {setting: estimate(value) for setting, value in values.items()}, gains))
-    rows.sort(key=lambda row: (row.method not in REFERENCES, -sum(value.mean for value in row.scores.values())))
+    sign = direction(metric)
+    rows.sort(key=lambda row: (row.method not in REFERENCES, -sign * sum(value.mean for value in row.scores.values())))
     return GridTable(dataset, metric, labels, tuple(rows))
 
 
 def markdown(table: GridTable) -> str:
-    """A table as Markdown, in per cent: mean ± half of the 95 % interval, and in brackets what pretraining adds."""
+    """A table as Markdown: mean ± half of the 95 % interval, and in brackets what pretraining adds.
+
+    In per cent, but for errors in the unit of the labels.
+    """
+    per_cent = direction(table.metric) > 0
     lines = [
-        f"{table.dataset}, {table.metric.replace('_', ' ')} %{' by labels' * (table.metric != 'recall')}:",
+        f"{table.dataset}, {table.metric.replace('_', ' ')}{' %' * per_cent}{' by labels' * (table.metric != 'recall')}:",
         "",
         "| method | backbone | " + " | ".join(table.labels) + " |",
         "|" + " --- |" * (2 + len(table.labels)),
     ]
     for row in table.rows:
         name = f"*{NAMES[row.method]}*" if row.method in NAMES else row.method
-        cells = [_cell(row.scores[setting], row.gains.get(setting)) for setting in table.labels]
+        if table.metric in REGRESSION:
+            name = name.replace("logistic", "ridge")
+        cells = [_cell(row.scores[setting], row.gains.get(setting), table.metric) for setting in table.labels]
         lines.append("| " + " | ".join([name, row.backbone or "–", *cells]) + " |")
     return "\n".join(lines)
 
 
-def _cell(score: Estimate, gain: Estimate | None) -> str:
-    text = _number(score)
+def _cell(score: Estimate, gain: Estimate | None, metric: str) -> str:
+    text = _number(score, metric)
     if gain is None:
         return text
-    sure = gain.interval is not None and gain.interval.low > 0
-    return f"{text} ({'**' if sure else ''}{_number(gain, sign=True)}{'**' if sure else ''})"
+    bold = "**" if surely_above(gain, metric) else ""
+    return f"{text} ({bold}{_number(gain, metric, sign=True)}{bold})"
 
 
-def _number(value: Estimate, *, sign: bool = False) -> str:
-    mean = f"{100 * value.mean:{'+' if sign else ''}.1f}"
-    return mean if value.interval is None else f"{mean} ± {100 * value.interval.half_width:.1f}"
+def surely_above(gain: Estimate, metric: str) -> bool:
+    """Whether the whole interval of a difference is on the better side of 0."""
+    if gain.interval is None:
+        return False
+    return gain.interval.low > 0 if direction(metric) > 0 else gain.interval.high < 0
+
+
+def _number(value: Estimate, metric: str, *, sign: bool = False) -> str:
+    plus = "+" if sign else ""
+    if direction(metric) > 0:
+        mean = f"{100 * value.mean:{plus}.1f}"
+        return mean if value.interval is None else f"{mean} ± {100 * value.interval.half_width:.1f}"
+    mean = f"{value.mean:{plus}.4g}"
+    return mean if value.interval is None else f"{mean} ± {value.interval.half_width:.2g}"
 
 
 LEGEND = (
     "± is half of the 95 % interval over seeds (Student's t below ten). In brackets: task − random init of the same backbone, "
-    "paired by seed; bold where the whole interval is above 0."
+    "paired by seed; bold where the whole interval is above 0 (below it, where less is better)."
 )
 
 
@@ -157,7 +187,7 @@ def surely_better(all_tables: Sequence[GridTable]) -> dict[str, dict[str, int]]:
         for row in table.rows:
             if not row.gains:
                 continue
-            above = [gain.interval is not None and gain.interval.low > 0 for gain in row.gains.values()]
+            above = [surely_above(gain, table.metric) for gain in row.gains.values()]
             count = counts.setdefault(row.method, {"tables": 0, "somewhere": 0, "everywhere": 0})
             count["tables"] += 1
             count["somewhere"] += any(above)

@@ -14,28 +14,30 @@ import selfsup
 from selfsup.artifacts import Encoder
 from selfsup.errors import ConfigError
 from selfsup.evaluation import Split
-from selfsup.evaluation.finetune import FinetuneConfig, finetune_classifier
+from selfsup.evaluation.finetune import FinetuneConfig, finetune_encoder
 from selfsup.evaluation.linear import LinearConfig, fit_probe
-from selfsup.evaluation.metrics import auroc, classification_metrics
+from selfsup.evaluation.metrics import label_metrics
 from selfsup.evaluation.retrieval import recall_at
 from selfsup.evaluation.splits import load_splits
-from selfsup.evaluation.subsets import balanced_subset, flipped_labels
+from selfsup.evaluation.subsets import flipped_labels, labelled_subset
 from selfsup.training.precision import resolve_precision
 from selfsup.training.progress import Silent
-from selfsup_bench.boosting import BoostingConfig, boosted_log_probabilities
+from selfsup_bench.boosting import BoostingConfig, boosted_outputs
 from selfsup_bench.quality.grid_cell import RECALL, GridCell, Scores
-from selfsup_bench.quality.tfidf import tfidf_log_probabilities
+from selfsup_bench.quality.tfidf import tfidf_outputs
 from selfsup_bench.raw import fitted_raw_encoder
 
 IntArray = np.ndarray[tuple[int], np.dtype[np.int64]]
 Predict = Callable[[Split, IntArray, int], Tensor]
-"""Training rows with their labels, the rows to use, and a seed to log-probabilities [M, K] of all test rows."""
+"""Training rows with their labels, the rows to use, and a seed to outputs for all test rows: log-probabilities [M, K] of
+classes, log-odds [M, K] of several, or numbers [M]."""
 
 
 def measure(cell: GridCell, folder: Path) -> Scores:
-    """Scores of a cell by setting of the labels: accuracy, macro-F1, cross-entropy, and AUROC where there are two classes.
+    """Scores of a cell by setting of the labels: the metrics of their kind, as of :mod:`selfsup.evaluation.metrics`.
 
-    Labelled rows are drawn as many of each class as of every other; wrong labels (``label_noise``) are in training rows alone.
+    Labelled rows are drawn as many of each class as of every other, or of each tenth of numbers; wrong labels
+    (``label_noise``) are in training rows alone.
 
     Raises:
         SelfsupError: the training or the data fails.
@@ -63,9 +65,9 @@ def measure(cell: GridCell, folder: Path) -> Scores:
             labels = train.targets().numpy()
             noisy = flipped_labels(labels, cell.label_noise, seed=seed) if cell.label_noise else labels
             known = replace(train, labels=noisy)
-            rows = balanced_subset(noisy, count / len(labels), seed=seed)
-            metrics.append(scored(predict(known, rows, seed), test.targets()))
-            if cell.modality in RETRIEVED and not _trains_all(cell):
+            rows = labelled_subset(noisy, count / len(labels), seed=seed)
+            metrics.append(label_metrics(train.label_kind, predict(known, rows, seed), test.targets()))
+            if cell.modality in RETRIEVED and train.label_kind == "class" and not _trains_all(cell):
                 metrics[-1] |= recalled(known, rows, test, encoder)
         scores[setting] = {name: float(np.mean([each[name] for each in metrics])) for name in metrics[0]}
     return scores
@@ -110,14 +112,6 @@ def label_count(setting: str, n: int) -> int:
     return min(count, n)
 
 
-def scored(log_probabilities: Tensor, targets: Tensor) -> dict[str, float]:
-    """Metrics of [M, K] log-probabilities against [M] class ids."""
-    metrics = classification_metrics(log_probabilities, targets)
-    if log_probabilities.shape[1] == 2:
-        metrics["auroc"] = auroc(log_probabilities[:, 1] - log_probabilities[:, 0], targets == 1)
-    return metrics
-
-
 def _encoder(cell: GridCell, folder: Path) -> Encoder:
     if not cell.backbone:
         kind = cell.method if cell.method.startswith("raw-") else "raw"
@@ -150,25 +144,25 @@ def _predictor(cell: GridCell, encoder: Encoder, test: Split) -> Predict:
         chosen, targets = torch.from_numpy(rows), train.targets()
         n_classes = len(train.class_names)
         fitted = fit_probe(train.embeddings(encoder)[chosen], targets[chosen], n_classes, LinearConfig(), seed=seed)
-        return fitted.log_probabilities(test.embeddings(encoder))
+        return fitted.outputs(test.embeddings(encoder))
 
     def boosting(train: Split, rows: IntArray, seed: int) -> Tensor:
         chosen, n_classes = torch.from_numpy(rows), len(train.class_names)
         known, new = train.embeddings(encoder)[chosen], test.embeddings(encoder)
         # At scikit-learn's 20 rows a leaf, few rows make no tree at all.
         config = BoostingConfig(leaf=max(1, min(20, len(rows) // 20)))
-        return boosted_log_probabilities(known, train.targets()[chosen], new, n_classes, config, seed=seed)
+        return boosted_outputs(known, train.targets()[chosen], new, n_classes, config, seed=seed)
 
     def whole(train: Split, rows: IntArray, seed: int) -> Tensor:
         # The same rows as the others': the draw depends on labels, share and seed alone.
         options = {key.removeprefix(FINETUNE_PREFIX): value for key, value in cell.overrides if key.startswith(FINETUNE_PREFIX)}
         least = {"min_steps": FINETUNE_STEPS, **options}
         config = FinetuneConfig(fraction=len(rows) / len(train.store), epochs=cell.finetune_epochs, **least)
-        classifier = finetune_classifier(encoder, train, config, seed=seed)
-        return classifier.log_probabilities(classifier.encoder.embed_store(test.store, precision=test.precision))
+        model = finetune_encoder(encoder, train, config, seed=seed)
+        return model.outputs(model.encoder.embed_store(test.store, precision=test.precision))
 
     def tfidf(train: Split, rows: IntArray, seed: int) -> Tensor:
-        return tfidf_log_probabilities(train, rows, test, seed=seed)
+        return tfidf_outputs(train, rows, test, seed=seed)
 
     if _trains_all(cell):
         return whole

@@ -13,23 +13,26 @@ from selfsup_bench.report.charts import Series, line_chart, scatter
 from selfsup_bench.report.ranking import colours
 from selfsup_bench.tables import backbone_name, reference_name, row_name
 
-LABEL_METRIC = re.compile(r"label-efficiency\.accuracy_([\d.]+)pct")
-"""Metrics of label efficiency, with the share of labels in per cent."""
+LABEL_METRIC = re.compile(r"label-efficiency\.(accuracy|map|r2)_([\d.]+)pct")
+"""Metrics of label efficiency, and the share of labels in per cent."""
+_TITLES = {"accuracy": "accuracy", "map": "mAP", "r2": "R²"}
 
 
 def label_section(table: Table) -> str:
-    """Accuracy over the share of labels, of every task and reference that has it."""
+    """Accuracy, mAP or R² over the share of labels, of every task and reference that has it."""
     palette = colours(table)
     shares: set[float] = set()
+    title = ""
     series: list[Series] = []
     for row in table.rows:
         points = sorted(
-            (float(match[1]), 100 * value.mean)
+            (float(match[2]), 100 * value.mean)
             for name, value in row.metrics.items()
             if (match := LABEL_METRIC.fullmatch(name))
         )
         if not points:
             continue
+        title = next(_TITLES[match[1]] for name in row.metrics if (match := LABEL_METRIC.fullmatch(name)))
         shares.update(share for share, _ in points)
         colour = palette.get(row.benchmark, "cn")
         series.append(Series(_name(row), points, colour, backbone_name(row), dashed=row.kind != "task"))
@@ -37,9 +40,9 @@ def label_section(table: Table) -> str:
         return ""
     chart = line_chart(
         series,
-        label=f"Accuracy over the share of labels on {table.dataset}",
+        label=f"{title} over the share of labels on {table.dataset}",
         x_title="labels used to fit the probe",
-        y_title="accuracy %",
+        y_title=f"{title} %",
         width=1100,
         height=max(340.0, 60.0 + 15 * len(series)),
         log_x=True,
@@ -49,7 +52,7 @@ def label_section(table: Table) -> str:
     )
     return (
         f"<section><h2>Label efficiency: {escape(table.dataset)}</h2>"
-        '<p class="soft">Accuracy of a probe on the frozen embedding, fitted on a part of the labels. Mean over seeds; '
+        f'<p class="soft">The {title} of a probe on the frozen embedding, fitted on a part of the labels. Mean over seeds; '
         f'references dashed.</p><div class="card scroll"><div class="wide">{chart}</div></div></section>'
     )
 

@@ -99,7 +99,7 @@ def linear_figure(*, repeats: int) -> Figure:
         began = time.perf_counter()
         probe = fit_probe(train, labels, CLASSES, LinearConfig(), seed=0)
         took = time.perf_counter() - began
-        accuracy["ours"] = float((probe.log_probabilities(test).argmax(dim=1) == wanted).float().mean())
+        accuracy["ours"] = float((probe.outputs(test).argmax(dim=1) == wanted).float().mean())
         return took
 
     def theirs() -> float:

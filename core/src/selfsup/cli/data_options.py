@@ -10,8 +10,22 @@ import click
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+label_kind_option = click.option(
+    "--label-kind",
+    type=click.Choice(["class", "classes", "number"]),
+    help="What it holds: one class a row, several (a list, or a text with | ; or , between them), or a number "
+    "[default: what its values look like].",
+)
+unlabelled_option = click.option(
+    "--unlabelled",
+    multiple=True,
+    metavar="VALUE",
+    help="A label that means that a row has none, such as -1; repeatable. Empty ones always do.",
+)
+
+
 def data_options(function: F) -> F:
-    """Add ``--data``, ``--label``, ``--column`` and ``--max-bad-rows``."""
+    """Add ``--data``, ``--label``, ``--label-kind``, ``--unlabelled``, ``--column`` and ``--max-bad-rows``."""
     for option in (
         click.option(
             "--max-bad-rows",
@@ -23,6 +37,8 @@ def data_options(function: F) -> F:
         click.option(
             "--column", multiple=True, metavar="ROLE=NAME", help="Which column is the image, ... where its type does not tell."
         ),
+        unlabelled_option,
+        label_kind_option,
         click.option("--label", metavar="COL", help="The label column, where it cannot be found."),
         click.option(
             "--data", required=True, metavar="SRC", help="A registered data set, a file or folder, or hf://owner/name."

@@ -33,6 +33,8 @@ def command(
     encoder: str,
     data: str,
     label: str | None,
+    label_kind: Any,
+    unlabelled: tuple[str, ...],
     column: tuple[str, ...],
     max_bad_rows: float,
     test: str | None,
@@ -58,6 +60,8 @@ def command(
         evaluators=ids,
         options=evaluator_options(ids, settings),
         label=label,
+        label_kind=label_kind,
+        unlabelled=unlabelled,
         columns=columns_of(column),
         seed=seed,
         precision=precision,
@@ -107,7 +111,7 @@ def _print(records: Sequence[ResultRecord]) -> None:
     )
 
 
-_SHARES = ("accuracy", "macro_f1", "recall", "map", "auroc", "nmi", "ari")
+_SHARES = ("accuracy", "balanced", "macro_f1", "micro_f1", "recall", "map", "auroc", "average_precision", "nmi", "ari")
 
 
 def shown(name: str, value: float) -> str:

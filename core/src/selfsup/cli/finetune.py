@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from selfsup.cli.data_options import checkpoint_option, columns_of, data_options
@@ -20,7 +22,7 @@ from selfsup.cli.output import json_option, progress_console
     default=1.0,
     show_default=True,
     type=float,
-    help="Share of the labels that is used, as many of each class as of every other.",
+    help="Share of the labels that is used, as many of each class as of every other (of numbers, of each tenth).",
 )
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Seed of every random choice.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="An option of fine-tuning, such as epochs=10.")
@@ -30,6 +32,8 @@ def command(
     encoder: str,
     data: str,
     label: str | None,
+    label_kind: Any,
+    unlabelled: tuple[str, ...],
     column: tuple[str, ...],
     max_bad_rows: float,
     test: str | None,
@@ -55,6 +59,8 @@ def command(
         fraction=options.pop("fraction", fraction),
         options=options,
         label=label,
+        label_kind=label_kind,
+        unlabelled=unlabelled,
         columns=columns_of(column),
         seed=seed,
         max_bad_rows=max_bad_rows,

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from selfsup.cli.data_options import columns_of
+from selfsup.cli.data_options import columns_of, label_kind_option, unlabelled_option
 from selfsup.cli.flags import FlaggedCommand, take_flags
 from selfsup.cli.output import emit, json_option
 
@@ -43,6 +43,8 @@ from selfsup.cli.output import emit, json_option
     help="Labelled rows for a probe, which is shown while the run goes on and chooses the best checkpoint.",
 )
 @click.option("--label", metavar="COLUMN", help="The label column; seen by no task but supervised ones.")
+@label_kind_option
+@unlabelled_option
 @click.option("--column", "columns", metavar="ROLE=NAME", multiple=True, help="Which column holds what: image=photo.")
 @click.option("--max-bad-rows", type=float, metavar="X", help="Part of the rows that may be unreadable [default: 0.01].")
 @click.option(
@@ -58,6 +60,7 @@ def command(
     resume: bool,
     config: Path | None,
     columns: tuple[str, ...],
+    unlabelled: tuple[str, ...],
     loggers: tuple[str, ...],
     assignments: tuple[str, ...],
     as_json: bool,
@@ -78,7 +81,8 @@ def command(
 
     roles = {f"columns.{role}": name for role, name in columns_of(columns).items()}
     ids = {"loggers": [id for text in loggers for id in text.split(",") if id]} if loggers else {}
-    overrides = join(parse_assignments(assignments), take_flags(options, task), roles, ids)
+    none = {"unlabelled": list(unlabelled)} if unlabelled else {}
+    overrides = join(parse_assignments(assignments), take_flags(options, task), roles, ids, none)
     run = pretrain(task, out=out, resume=resume, config=config, overrides=overrides, **options)
     last = run.metrics[-1] if run.metrics else {}
     document = {"run": run.dir, "encoder": run.dir / "encoder", "task": run.config.task, "status": "done", "metrics": last}

@@ -115,7 +115,7 @@ def _with_roles(rows: Rows, roles: Sequence[str]) -> Rows:
     columns = {role: rows.columns[role] for role in roles if role in rows.columns}
     if rows.label is not None and rows.label in roles and rows.label not in columns:
         columns[rows.label] = rows.label
-    return replace(rows, columns=columns, label=None, names=None)
+    return replace(rows, columns=columns, label=None, reader=None, whole=None)
 
 
 def _lists(rows: Rows) -> Iterator[tuple[int, list[Row]]]:

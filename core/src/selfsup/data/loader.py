@@ -6,11 +6,11 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
 
+from selfsup.data.labels import LabelArray
 from selfsup.data.processor import Processor
 from selfsup.data.sampler import IndexArray, Sampler
 from selfsup.data.store import Store
@@ -32,7 +32,7 @@ class Loader:
         processor: Processor,
         sampler: Sampler,
         device: torch.device | str = "cpu",
-        labels: np.ndarray[Any, np.dtype[np.int64]] | None = None,
+        labels: LabelArray | None = None,
         prefetch: int = 2,
         window_seed: int | None = None,
         whole: bool = False,
@@ -44,7 +44,8 @@ class Loader:
             processor: joins samples to a batch.
             sampler: which samples make up which batch.
             device: where the batches go; for a GPU they are pinned first and copied without waiting.
-            labels: [len(store)] int64, put into the batch as ``label``; None: the batch holds no label.
+            labels: [len(store)] class ids, [len(store), K] zeros and ones of several classes, or [len(store)] numbers; put into
+                the batch as ``label``, ids as int64 and all others as float32. None: the batch holds no label.
             prefetch: batches that may lie ready.
             window_seed: of what training draws in each epoch: the windows of samples that are longer than a batch shows
                 (:attr:`Processor.window_key`), and :meth:`Processor.training_batch`; None: batches as evaluation takes them.
@@ -55,7 +56,7 @@ class Loader:
         self.store, self.processor, self.sampler = store, processor, sampler
         self.device = torch.device(device)
         self.prefetch, self.window_seed, self.whole = prefetch, window_seed, whole
-        self._labels = None if labels is None else torch.from_numpy(np.ascontiguousarray(labels, dtype=np.int64))
+        self._labels = None if labels is None else _label_tensor(labels)
 
     def __len__(self) -> int:
         return len(self.sampler)
@@ -97,6 +98,11 @@ class Loader:
         if self.whole and type(self.processor).collate_whole is not Processor.collate_whole:
             return self.processor.collate_whole(self.store.read(indices))
         return self.processor.collate(read_windows(self.store, self.processor, indices, draw))
+
+
+def _label_tensor(labels: LabelArray) -> torch.Tensor:
+    ids = labels.ndim == 1 and labels.dtype.kind != "f"
+    return torch.from_numpy(np.ascontiguousarray(labels, dtype=np.int64 if ids else np.float32))
 
 
 _Item = tuple[Batch | None, BaseException | None]

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from selfsup.data.findings import Findings
-from selfsup.data.labels import class_ids_of, class_names_of
+from selfsup.data.labels import LabelArray, LabelKind, LabelReader, has_label, strata
 from selfsup.data.mapped import MappedPages
 from selfsup.data.media_files import real_path
 from selfsup.data.segments import SEGMENT_ROLES
@@ -42,8 +42,14 @@ class Rows:
     """Role to column."""
     label: str | None = None
     """The label column, or None."""
-    names: tuple[str, ...] | None = None
-    """Class names, where they are not those of the rows that are here (of a selection); see :attr:`class_names`."""
+    label_kind: LabelKind | None = None
+    """What the label column holds, as told; None: it is found."""
+    unlabelled: tuple[str, ...] = ()
+    """Labels that mean that a row has none, beside null, NaN and empty texts."""
+    reader: LabelReader | None = field(default=None, repr=False, compare=False)
+    """How labels are read, where that is not found from these rows alone; see :attr:`label_reader`."""
+    whole: Rows | None = field(default=None, repr=False, compare=False)
+    """The rows that these are a selection of, which say what labels there are."""
     name: str = "rows"
     """What the user calls the source."""
     split: str = "train"
@@ -117,36 +123,79 @@ class Rows:
         record = self._view[index : index + 1].to_pylist()[0]
         return "".join(f", {role} {record[self.columns[role]]}" for role in roles)
 
-    @functools.cached_property
+    @property
     def class_names(self) -> tuple[str, ...]:
-        """Names of the classes in the order of their ids; empty where there is no label column."""
-        if self.label is None:
-            return ()
-        return self.names if self.names is not None else class_names_of(self.dataset, self.label)
+        """Names of the classes in the order of their ids; empty where there is no label column, or where it holds numbers."""
+        return () if self.label is None else self.label_reader.names
 
-    def labels(self, class_names: Sequence[str] | None = None) -> IndexArray:
-        """[N] int64 class ids.
-
-        Args:
-            class_names: the classes to number by. Give the training rows' :attr:`class_names` for test rows, so that the ids of
-                both mean the same; None: the rows' own.
+    @functools.cached_property
+    def label_reader(self) -> LabelReader:
+        """How the labels are read: of which kind they are, and which classes there are. A selection's is that of all rows.
 
         Raises:
-            ColumnError: there is no label column, a row has no label, or a class is not among ``class_names``.
+            ColumnError: there is no label column, or it holds nothing that can be a label.
         """
         if self.label is None:
             columns = ", ".join(self.dataset.column_names)
             raise ColumnError(f"{self.name} has no label column. Its columns are {columns}. Name one with --label.")
-        names = self.class_names if class_names is None else class_names
-        ids = class_ids_of(self.dataset, self.label, names)
+        if self.reader is not None:
+            return self.reader
+        if self.whole is not None:
+            return self.whole.label_reader
+        found = LabelReader.find(self.dataset, self.label, self.label_kind, self.unlabelled)
         self._pages.release()
-        return ids
+        return found
+
+    def labels(self) -> LabelArray:
+        """The label of each row: [N] int64 class ids, [N, K] int8 zeros and ones for several classes, [N] float64 numbers.
+
+        Raises:
+            ColumnError: there is no label column, or a row has no label (:meth:`labelled` leaves such rows out).
+        """
+        labels = self._labels()
+        there = has_label(labels)
+        if not there.all():
+            row = int(np.argmin(there))
+            raise ColumnError(
+                f"Row {row} has no label in column {self.label!r}. Leave such rows out, or name another column with --label."
+            )
+        return labels
+
+    def labelled(self, say: Callable[[str], None] | None = None, *, what: str = "") -> Rows:
+        """The rows that have a label; these rows themselves where all have one.
+
+        Args:
+            say: takes a line on how many rows have none.
+            what: what to call the rows there (``training``, ``test``).
+
+        Raises:
+            ColumnError: there is no label column, or it holds nothing that can be a label.
+            DataError: no row has a label.
+        """
+        there = has_label(self._labels())
+        if there.all():
+            return self
+        rows = f"{len(self)} {what}{' ' * bool(what)}rows of {self.name}"
+        if not there.any():
+            raise DataError(f"None of the {rows} has a label in column {self.label!r}.")
+        if say is not None:
+            say(f"{int((~there).sum())} of the {rows} have no label and are left out.")
+        return self.select(np.flatnonzero(there))
+
+    def read_by(self, reader: LabelReader) -> Rows:
+        """The same rows with labels that are read as ``reader`` says, so that ids mean the same as elsewhere."""
+        return replace(self, reader=reader if reader.column == self.label else replace(reader, column=str(self.label)))
+
+    def _labels(self) -> LabelArray:
+        labels = self.label_reader.read(self.dataset)
+        self._pages.release()
+        return labels
 
     def without_labels(self) -> Rows:
         """The same rows with the label column cut off."""
         if self.label is None:
             return self
-        return replace(self, dataset=self.dataset.remove_columns(self.label), label=None, names=None)
+        return replace(self, dataset=self.dataset.remove_columns(self.label), label=None, reader=None, whole=None)
 
     def select(self, indices: Sequence[int] | IndexArray) -> Rows:
         """The rows at these places, in this order. Classes keep their ids."""
@@ -155,16 +204,17 @@ class Rows:
             raise DataError(f"Row {int(places.max())} is not there: {self.name} has {len(self)} rows.")
         digest = hashlib.sha256(self.fingerprint.encode() + places.tobytes()).hexdigest()
         dataset = self.dataset.select(places, keep_in_memory=True)
-        names = self.class_names if self.label is not None else None
         known = places if self.places is None else self.places[places]
-        return replace(self, dataset=dataset, names=names, fingerprint=digest, places=known)
+        whole = None if self.label is None else self.whole or self
+        return replace(self, dataset=dataset, whole=whole, fingerprint=digest, places=known)
 
     def split_off(
         self, fraction: float, seed: int, *, kinds: np.ndarray[Any, np.dtype[np.uint64]] | None = None
     ) -> tuple[Rows, Rows]:
         """Part the rows in two: the rest, and a random ``fraction`` of each class (of all rows where there are no labels).
 
-        Each class with at least two rows gives at least one row and keeps at least one.
+        Each class with at least two rows gives at least one row and keeps at least one. Of numbers each tenth of their range of
+        values gives its part, and where rows have several classes all rows are one.
 
         Args:
             fraction: between 0 and 1.
@@ -182,7 +232,7 @@ class Rows:
                 f"Cannot split {self.name}: it has {len(self)} row{'' if len(self) == 1 else 's'}, and two are needed."
             )
         generator = np.random.default_rng(seed)
-        ids = self.labels() if self.label is not None else np.zeros(len(self), dtype=np.int64)
+        ids = strata(self.labels()) if self.label is not None else np.zeros(len(self), dtype=np.int64)
         first, kind = np.arange(len(self)), np.arange(len(self))
         if kinds is not None:
             _, first, kind = np.unique(kinds, return_index=True, return_inverse=True)

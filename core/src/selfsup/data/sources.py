@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from selfsup.data.findings import Findings, listed_names
 from selfsup.data.folders import read_media_folder
 from selfsup.data.frames import arrow_table, is_frame
 from selfsup.data.hub import content_fingerprint, load_from_hub, load_registered
+from selfsup.data.labels import LabelKind
 from selfsup.data.layout import SPLIT_NAMES, is_table, parts_of, table_suffixes
 from selfsup.data.rows import Rows
 from selfsup.data.segments import SEGMENT_ROLES, segment_columns
@@ -50,6 +51,8 @@ def load_source(
     columns: Mapping[str, str] | None = None,
     label: str | None = None,
     needs_label: bool = False,
+    label_kind: LabelKind | None = None,
+    unlabelled: Collection[str] = (),
 ) -> Rows:
     """The rows of one split of a source.
 
@@ -71,6 +74,8 @@ def load_source(
         columns: role to column, where it cannot be found by type.
         label: the label column, where it cannot be found.
         needs_label: whether a source without labels is an error.
+        label_kind: what the label column holds; None: it is found where labels are read (:class:`LabelReader`).
+        unlabelled: labels that mean that a row has none, beside null, NaN and empty texts.
 
     Raises:
         SourceError: there is nothing, or nothing usable, at the source.
@@ -79,7 +84,10 @@ def load_source(
     if isinstance(source, Rows):
         if needs_label and source.label is None:
             raise ColumnError(f"{source.name} has no labels, and they are needed.")
-        return source
+        if label_kind is None and not unlabelled:
+            return source
+        kind, none = label_kind or source.label_kind, tuple(unlabelled) or source.unlabelled
+        return replace(source, label_kind=kind, unlabelled=none, reader=None, whole=None)
     found = _find(source, modality, split)
     given = dict(columns or {})
     features = found.dataset.features
@@ -100,6 +108,8 @@ def load_source(
         dataset=found.dataset,
         columns=roles,
         label=label_column,
+        label_kind=label_kind,
+        unlabelled=tuple(unlabelled),
         name=found.name,
         split=found.split,
         fingerprint=hashlib.sha256(key.encode()).hexdigest(),

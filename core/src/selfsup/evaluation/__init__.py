@@ -1,6 +1,6 @@
 """What an encoder is worth, measured: the evaluators that need no modality."""
 
 from selfsup.evaluation.base import Evaluator, EvaluatorRecipe, Split
-from selfsup.evaluation.classifier import Classifier
+from selfsup.evaluation.finetuned_model import FinetunedModel
 
-__all__ = ["Classifier", "Evaluator", "EvaluatorRecipe", "Split"]
+__all__ = ["Evaluator", "EvaluatorRecipe", "FinetunedModel", "Split"]

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from selfsup.config import Config
+from selfsup.data.labels import LabelArray, LabelKind
 from selfsup.errors import ColumnError
 
 if TYPE_CHECKING:
@@ -24,9 +24,10 @@ class Split:
 
     store: Store
     """The processed rows, without labels."""
-    labels: np.ndarray[Any, np.dtype[np.int64]] | None
-    """[N] class ids, aligned with ``store``; None where there are no labels."""
+    labels: LabelArray | None
+    """Aligned with ``store``: [N] class ids, [N, K] zeros and ones of several classes, or [N] numbers; None: there are none."""
     class_names: tuple[str, ...] = ()
+    """K names; empty where the labels are numbers."""
     fingerprint: str = ""
     """Hash of the data source."""
     precision: Literal["32", "bf16", "16"] = "32"
@@ -36,6 +37,8 @@ class Split:
 
     Sample i of ``store`` is row ``store.kept[i]``.
     """
+    label_kind: LabelKind = "class"
+    """What ``labels`` are."""
     _embeddings: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     def embeddings(self, encoder: Encoder) -> Tensor:
@@ -46,14 +49,15 @@ class Split:
         return self._embeddings[key]
 
     def targets(self) -> Tensor:
-        """[N] long class ids.
+        """[N] long class ids; [N, K] float32 zeros and ones of several classes; [N] float64 numbers.
 
         Raises:
             ColumnError: there are no labels.
         """
         if self.labels is None:
             raise ColumnError("These rows have no labels, and they are needed here. Name the label column with --label.")
-        return torch.from_numpy(self.labels)
+        targets = torch.from_numpy(self.labels)
+        return targets.float() if self.label_kind == "classes" else targets
 
 
 class Evaluator(Protocol):

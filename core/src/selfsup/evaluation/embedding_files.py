@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from selfsup.data import EpochSampler, Loader, Rows, Store
+from selfsup.data.labels import has_label
 from selfsup.errors import ConfigError
 from selfsup.evaluation.views import frozen
 from selfsup.files import atomic_write
@@ -40,7 +41,8 @@ def write_embeddings(
     """Write the embedding of each sample, in the order of the rows, in full or not at all.
 
     A ``.npy`` file is [N, D] float32. A ``.parquet`` file has the columns ``row`` (place in the source, which differs from the
-    line where rows could not be read), ``embedding`` (D float32), and ``label`` (class name) where the source has labels.
+    line where rows could not be read), ``embedding`` (D float32), and ``label`` where the source has labels: a class name, a
+    list of them, or a number; null where a row has none.
 
     Raises:
         ConfigError: the format is unknown.
@@ -50,8 +52,23 @@ def write_embeddings(
     parts = _embeddings(encoder, store, batch_size, autocast, reporter)
     if out.suffix.lower() == ".npy":
         return atomic_write(out, lambda file: _write_npy(file, parts, len(store), encoder.embed_dim))
-    names = None if rows.label is None else np.array(rows.class_names, dtype=object)[rows.labels()[store.kept]]
-    return atomic_write(out, lambda file: _write_parquet(file, parts, store, names, encoder.embed_dim))
+    labels = None if rows.label is None else _label_column(rows, store)
+    return atomic_write(out, lambda file: _write_parquet(file, parts, store, labels, encoder.embed_dim))
+
+
+def _label_column(rows: Rows, store: Store) -> Any:
+    """The labels of the samples of a store as an Arrow array."""
+    import pyarrow as pa
+
+    reader = rows.label_reader
+    labels = reader.read(rows.dataset)[store.kept]
+    there = has_label(labels)
+    if reader.kind == "number":
+        return pa.array(labels, mask=~there, type=pa.float64())
+    if reader.kind == "class":
+        return pa.array([reader.names[i] if i >= 0 else None for i in labels.tolist()], type=pa.string())
+    named = [[reader.names[k] for k in np.flatnonzero(row)] if ok else None for row, ok in zip(labels, there, strict=True)]
+    return pa.array(named, type=pa.list_(pa.string()))
 
 
 def _embeddings(
@@ -76,13 +93,13 @@ def _write_npy(file: BinaryIO, parts: Iterator[Tensor], n: int, dim: int) -> Non
         file.write(part.numpy().astype("<f4", copy=False).tobytes())
 
 
-def _write_parquet(file: BinaryIO, parts: Iterator[Tensor], store: Store, names: Any, dim: int) -> None:
+def _write_parquet(file: BinaryIO, parts: Iterator[Tensor], store: Store, labels: Any, dim: int) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     fields = [pa.field("row", pa.int64()), pa.field("embedding", pa.list_(pa.float32(), dim))]
-    if names is not None:
-        fields.append(pa.field("label", pa.string()))
+    if labels is not None:
+        fields.append(pa.field("label", labels.type))
     with pq.ParquetWriter(file, pa.schema(fields)) as writer:
         start = 0
         for group in _grouped(parts):
@@ -91,8 +108,8 @@ def _write_parquet(file: BinaryIO, parts: Iterator[Tensor], store: Store, names:
                 pa.array(store.kept[rows]),
                 pa.FixedSizeListArray.from_arrays(pa.array(group.reshape(-1)), dim),
             ]
-            if names is not None:
-                columns.append(pa.array(names[rows], type=pa.string()))
+            if labels is not None:
+                columns.append(labels[rows])
             writer.write_table(pa.table(columns, schema=pa.schema(fields)))
             start += len(group)
 

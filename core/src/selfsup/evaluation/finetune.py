@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,20 +12,22 @@ import numpy as np
 import torch
 from pydantic import Field, field_validator
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from selfsup.backbones import Finetuning
 from selfsup.config import Config
 from selfsup.data import EpochSampler, Loader
+from selfsup.data.labels import standard_scale
 from selfsup.data.sampler import IndexArray
 from selfsup.errors import ConfigError, NonFiniteLossError
 from selfsup.evaluation.base import EvaluatorRecipe, Split
-from selfsup.evaluation.checks import class_count
-from selfsup.evaluation.classifier import Classifier, Head
+from selfsup.evaluation.checks import output_count
+from selfsup.evaluation.class_weights import ClassWeight, row_weights, weight_table
+from selfsup.evaluation.finetuned_model import FinetunedModel, Head
 from selfsup.evaluation.linear import LinearConfig, fit_probe
-from selfsup.evaluation.metrics import classification_metrics
-from selfsup.evaluation.subsets import balanced_subset
+from selfsup.evaluation.metrics import label_metrics
+from selfsup.evaluation.subsets import labelled_subset
 from selfsup.tasks import Views
+from selfsup.tasks.label_loss import label_loss
 from selfsup.training.attention import float32_attention
 from selfsup.training.config import OptimizationConfig
 from selfsup.training.memory_order import put_channels_last, wants_channels_last
@@ -46,7 +49,10 @@ class FinetuneConfig(Config):
     """Options of fine-tuning."""
 
     fraction: float = Field(default=1.0, gt=0, le=1)
-    """Share of the training labels that is used, as many of each class as of every other (SimCLR: 0.01, 0.1, 1)."""
+    """Share of the training labels that is used, as many of each class as of every other (SimCLR: 0.01, 0.1, 1).
+
+    Where labels are numbers, as many of each tenth of them; where a row may have several classes, drawn evenly.
+    """
     epochs: int | None = Field(default=None, ge=1)
     """Passes over the labelled rows; None: 30 (SimCLR: 30 for 10 % of the labels, 60 for 1 %)."""
     min_steps: int | None = Field(default=None, ge=0)
@@ -67,7 +73,9 @@ class FinetuneConfig(Config):
     weight_decay: float = Field(default=0.05, ge=0)
     """Weight decay of all but biases and norms."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the target that is spread over all classes."""
+    """Share of the target that is spread over all classes; not for labels that are numbers."""
+    class_weight: ClassWeight = "none"
+    """How much rows count by their class: ``none`` alike, ``balanced`` each class alike, or a weight by name of the class."""
     clip: float | None = Field(default=1.0, gt=0)
     """Largest 2-norm of the gradient; None does not clip."""
     augment: bool = True
@@ -83,9 +91,9 @@ class FinetuneConfig(Config):
         return str(value) if value == 32 else value  # ``--set precision=32`` gives a number
 
 
-def finetune_classifier(
+def finetune_encoder(
     encoder: Encoder, train: Split, config: FinetuneConfig, *, seed: int, reporter: Reporter | None = None
-) -> Classifier:
+) -> FinetunedModel:
     """Train a copy of ``encoder`` and a linear head on labelled rows; ``encoder`` itself is left as it is.
 
     Differs from SimCLR's protocol (AdamW and a warm-up in place of SGD with Nesterov momentum), so that one setting fits
@@ -99,28 +107,40 @@ def finetune_classifier(
         reporter: is told of the progress.
 
     Raises:
-        ConfigError: ``fraction`` leaves a class without a row, or ``layer_decay`` is asked of a network without blocks.
+        ConfigError: ``fraction`` leaves a class without a row, ``layer_decay`` is asked of a network without blocks, or class
+            weights or label smoothing of labels that have no classes.
         NonFiniteLossError: the loss became NaN or infinite.
     """
-    n_classes = class_count("finetune", train, train)
+    n_outputs = output_count("finetune", train, train)
+    if train.label_kind == "number" and config.label_smoothing:
+        raise ConfigError(f"finetune.label_smoothing={config.label_smoothing} is not allowed: the labels are numbers.")
     config = _with_rates(config, encoder)
     reporter = reporter or Silent()
     labels = train.targets().numpy()
-    rows = balanced_subset(labels, config.fraction, seed=seed)
+    rows = labelled_subset(labels, config.fraction, seed=seed)
     device = encoder.device
+    names = train.class_names
+    if not names and train.label_kind != "number":
+        names = tuple(str(c) for c in range(n_outputs))
+    chosen = torch.from_numpy(labels[rows])
+    table = weight_table(config.class_weight, chosen, n_outputs, names, what="finetune")
+    mean, scale = 0.0, 1.0
+    if train.label_kind == "number":
+        mean, scale = standard_scale(labels[rows])
+        labels = (labels - mean) / scale
     with preserved():  # a linear layer draws its first weights, which are replaced
-        head = Head(encoder.embed_dim, n_classes)
+        head = Head(encoder.embed_dim, n_outputs)
     if config.head == "probe":
-        _start_from_probe(head, encoder, train, rows, n_classes, seed)
-    names = train.class_names or tuple(str(c) for c in range(n_classes))
-    classifier = Classifier(copy.deepcopy(encoder), head, names).to(device)
-    for parameter in classifier.parameters():
+        targets = torch.from_numpy(labels[rows])
+        _start_from_probe(head, train.embeddings(encoder)[torch.from_numpy(rows)], targets, n_outputs, names, config, seed)
+    model = FinetunedModel(copy.deepcopy(encoder), head, names, label_kind=train.label_kind, mean=mean, scale=scale).to(device)
+    for parameter in model.parameters():
         parameter.requires_grad_(True)  # a task may have frozen some
     precision = resolve_precision(config.precision, device.type)
-    if wants_channels_last(classifier, None, device_type=device.type, precision=precision):
-        put_channels_last(classifier)
-    speed_up_small_maps(classifier, device_type=device.type)
-    mend_short_clips(classifier, device_type=device.type)
+    if wants_channels_last(model, None, device_type=device.type, precision=precision):
+        put_channels_last(model)
+    speed_up_small_maps(model, device_type=device.type)
+    mend_short_clips(model, device_type=device.type)
     batch_size = config.batch_size or min(_BATCH_SIZE, encoder.processor.batch_size)
     sampler = _Subset(rows, EpochSampler(len(rows), min(batch_size, len(rows)), seed))
     views = _augmentation(encoder) if config.augment else None
@@ -135,8 +155,8 @@ def finetune_classifier(
     )
     with preserved():
         torch.manual_seed(seed)
-        _train(classifier, loader, views, config, seed, reporter)
-    return classifier.eval()
+        _train(model, loader, views, config, None if table is None else table.to(device), seed, reporter)
+    return model.eval()
 
 
 def _with_rates(config: FinetuneConfig, encoder: Encoder) -> FinetuneConfig:
@@ -158,17 +178,23 @@ def total_steps(config: FinetuneConfig, steps_per_epoch: int) -> int:
 
 
 def _train(
-    classifier: Classifier, loader: Loader, views: Views | None, config: FinetuneConfig, seed: int, reporter: Reporter
+    model: FinetunedModel,
+    loader: Loader,
+    views: Views | None,
+    config: FinetuneConfig,
+    table: Tensor | None,
+    seed: int,
+    reporter: Reporter,
 ) -> None:
-    device = classifier.encoder.device
+    device = model.encoder.device
     total = total_steps(config, len(loader))
     assert config.lr is not None
     optimization = OptimizationConfig(lr=config.lr, weight_decay=config.weight_decay)
-    scales = layer_scales(classifier, classifier.encoder.backbone.blocks(), config.layer_decay or 1.0, head=classifier.head)
-    optimizer = build_optimizer(classifier, optimization, scale_of=scales.__getitem__)
+    scales = layer_scales(model, model.encoder.backbone.blocks(), config.layer_decay or 1.0, head=model.head)
+    optimizer = build_optimizer(model, optimization, scale_of=scales.__getitem__)
     generator = torch.Generator(device).manual_seed(seed)
     bf16 = resolve_precision(config.precision, device.type) == "bf16"
-    classifier.train()
+    model.train()
     reporter.start("fine-tuning", total)
     step = 0
     for epoch in range(math.ceil(total / len(loader))):
@@ -181,11 +207,12 @@ def _train(
             )
             target = batch.pop("label")
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16), float32_attention(device.type):
-                logits = classifier(batch if views is None else views(batch, generator)[0])
-            loss = F.cross_entropy(logits, target, label_smoothing=config.label_smoothing)
+                outputs = model(batch if views is None else views(batch, generator)[0])
+            weights = None if table is None else row_weights(table, target)
+            loss = label_loss(model.label_kind, outputs, target, label_smoothing=config.label_smoothing, weights=weights)
             torch.autograd.backward(loss)
             if config.clip is not None:
-                nn.utils.clip_grad_norm_(classifier.parameters(), config.clip)
+                nn.utils.clip_grad_norm_(model.parameters(), config.clip)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             losses.append(loss.detach())
@@ -201,16 +228,24 @@ def _train(
         reporter.metrics(step, {"loss": values[-1]})
 
 
-def _start_from_probe(head: Head, encoder: Encoder, train: Split, rows: IndexArray, n_classes: int, seed: int) -> None:
-    chosen = torch.from_numpy(rows)
-    probe = fit_probe(train.embeddings(encoder)[chosen], train.targets()[chosen], n_classes, LinearConfig(), seed=seed)
+def _start_from_probe(
+    head: Head,
+    embeddings: Tensor,
+    targets: Tensor,
+    n_outputs: int,
+    names: Sequence[str],
+    config: FinetuneConfig,
+    seed: int,
+) -> None:
+    linear = LinearConfig(class_weight=config.class_weight)
+    probe = fit_probe(embeddings, targets, n_outputs, linear, seed=seed, names=names)
     scale = probe.standardizer.scale
     with torch.no_grad():
         head.norm.running_mean = probe.standardizer.mean.clone()
         # A feature that does not vary has no weight. Its variance is left at 1, since training may wake it up.
         head.norm.running_var = torch.where(scale > 0, scale.clamp_min(1e-30).pow(-2), 1.0)
-        head.linear.weight.copy_(probe.classifier.weight)
-        head.linear.bias.copy_(probe.classifier.bias)
+        head.linear.weight.copy_(probe.model.weight.view_as(head.linear.weight))
+        head.linear.bias.copy_(probe.model.bias.view_as(head.linear.bias))
 
 
 def _augmentation(encoder: Encoder) -> Views | None:
@@ -242,15 +277,15 @@ class Finetune:
     config: FinetuneConfig
 
     def evaluate(self, encoder: Encoder, train: Split, test: Split, *, seed: int) -> dict[str, float]:
-        """Accuracy, macro-F1 and cross-entropy on ``test``."""
-        class_count("finetune", train, test)
-        return score(finetune_classifier(encoder, train, self.config, seed=seed), test)
+        """The metrics of the labels' kind on ``test``: accuracy, mAP or R² first."""
+        output_count("finetune", train, test)
+        return score(finetune_encoder(encoder, train, self.config, seed=seed), test)
 
 
-def score(classifier: Classifier, test: Split) -> dict[str, float]:
-    """Accuracy, macro-F1 and cross-entropy of a classifier on labelled rows."""
-    embeddings = classifier.encoder.embed_store(test.store, precision=test.precision)
-    return classification_metrics(classifier.log_probabilities(embeddings), test.targets())
+def score(model: FinetunedModel, test: Split) -> dict[str, float]:
+    """The metrics of the labels' kind of a fine-tuned model on labelled rows."""
+    embeddings = model.encoder.embed_store(test.store, precision=test.precision)
+    return label_metrics(model.label_kind, model.outputs(embeddings), test.targets())
 
 
 RECIPE = EvaluatorRecipe(FinetuneConfig, Finetune)

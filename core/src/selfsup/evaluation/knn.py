@@ -1,4 +1,4 @@
-"""Weighted k-nearest-neighbour classification, the cheapest measure of an embedding: nothing is trained."""
+"""Weighted k-nearest-neighbour prediction, the cheapest measure of an embedding: nothing is trained."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from selfsup.config import Config
 from selfsup.evaluation.base import EvaluatorRecipe, Split
-from selfsup.evaluation.checks import class_count
-from selfsup.evaluation.metrics import classification_metrics
+from selfsup.evaluation.checks import output_count
+from selfsup.evaluation.metrics import label_metrics
 from selfsup.evaluation.neighbours import nearest
 
 if TYPE_CHECKING:
@@ -41,10 +41,35 @@ def knn_log_probabilities(
         [Q, K] float32.
     """
     k = min(k, len(database))
-    scores, indices = nearest(F.normalize(queries.float(), dim=1), F.normalize(database.float(), dim=1), k)
-    weights = (scores / tau).softmax(dim=1)
+    weights, indices = _votes(queries, database, k, tau)
     votes = torch.zeros(len(queries), n_classes, device=queries.device).scatter_add_(1, labels[indices], weights)
     return ((k * votes + 1 / n_classes) / (k + 1)).log()
+
+
+def knn_mean(queries: Tensor, database: Tensor, values: Tensor, *, k: int = 20, tau: float = 0.07) -> Tensor:
+    """Mean of the values of the ``k`` nearest rows, weighted as in :func:`knn_log_probabilities`.
+
+    For zeros and ones of several classes it is the share of the votes that each class has.
+
+    Args:
+        queries: [Q, D].
+        database: [N, D].
+        values: [N] or [N, K].
+        k: neighbours; where there are fewer rows, all of them.
+        tau: temperature.
+
+    Returns:
+        [Q] or [Q, K] float64.
+    """
+    weights, indices = _votes(queries, database, min(k, len(database)), tau)
+    found = values.double()[indices]  # [Q, k] or [Q, k, K]
+    return torch.einsum("qk,qk...->q...", weights.double(), found)
+
+
+def _votes(queries: Tensor, database: Tensor, k: int, tau: float) -> tuple[Tensor, Tensor]:
+    """[Q, k] weights that sum to 1, and the rows that they are of."""
+    scores, indices = nearest(F.normalize(queries.float(), dim=1), F.normalize(database.float(), dim=1), k)
+    return (scores / tau).softmax(dim=1), indices
 
 
 class KNNConfig(Config):
@@ -58,22 +83,26 @@ class KNNConfig(Config):
 
 @dataclass(frozen=True)
 class KNN:
-    """Classifies test rows by their nearest training rows."""
+    """Predicts the labels of test rows from their nearest training rows."""
 
     config: KNNConfig
 
     def evaluate(self, encoder: Encoder, train: Split, test: Split, *, seed: int) -> dict[str, float]:
-        """Accuracy, macro-F1 and cross-entropy (of the smoothed votes) on ``test``; nothing is drawn at random."""
-        n_classes = class_count("knn", train, test)
-        log_probabilities = knn_log_probabilities(
-            test.embeddings(encoder),
-            train.embeddings(encoder),
-            train.targets(),
-            n_classes,
-            k=self.config.k,
-            tau=self.config.tau,
-        )
-        return classification_metrics(log_probabilities, test.targets())
+        """The metrics of the labels' kind on ``test``; nothing is drawn at random.
+
+        Of classes the cross-entropy is of the smoothed votes; of several classes those with more than half of the votes are
+        predicted.
+        """
+        n_classes = output_count("knn", train, test)
+        queries, database, targets = test.embeddings(encoder), train.embeddings(encoder), train.targets()
+        k, tau = self.config.k, self.config.tau
+        if train.label_kind == "class":
+            outputs = knn_log_probabilities(queries, database, targets, n_classes, k=k, tau=tau)
+        else:
+            outputs = knn_mean(queries, database, targets, k=k, tau=tau)
+            if train.label_kind == "classes":
+                outputs = outputs - 0.5  # the ranking is that of the votes, and above 0 a class is predicted
+        return label_metrics(train.label_kind, outputs, test.targets())
 
 
 RECIPE = EvaluatorRecipe(KNNConfig, KNN)

@@ -1,4 +1,4 @@
-"""How many labels does the encoder save? Accuracy by the share of the labels that is used."""
+"""How many labels does the encoder save? Scores by the share of the labels that is used."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pydantic import Field
 from selfsup.config import Config
 from selfsup.errors import ConfigError
 from selfsup.evaluation.base import EvaluatorRecipe, Split
-from selfsup.evaluation.checks import class_count
-from selfsup.evaluation.finetune import FinetuneConfig, finetune_classifier, score
+from selfsup.evaluation.checks import output_count
+from selfsup.evaluation.finetune import FinetuneConfig, finetune_encoder, score
 from selfsup.evaluation.linear import LinearConfig, fit_probe
-from selfsup.evaluation.metrics import classification_metrics
-from selfsup.evaluation.subsets import balanced_subset, flipped_labels
+from selfsup.evaluation.metrics import HEADLINES, SECOND, label_metrics
+from selfsup.evaluation.subsets import flipped_labels, labelled_subset
 
 if TYPE_CHECKING:
     from selfsup.artifacts import Encoder
@@ -46,36 +46,43 @@ class LabelEfficiencyConfig(Config):
 
 @dataclass(frozen=True)
 class LabelEfficiency:
-    """Trains on class-balanced shares of the training labels, as they are with the wrong ones of ``label_noise``."""
+    """Trains on balanced shares of the training labels, as they are with the wrong ones of ``label_noise``."""
 
     config: LabelEfficiencyConfig
 
     def evaluate(self, encoder: Encoder, train: Split, test: Split, *, seed: int) -> dict[str, float]:
         """``accuracy_1pct``, ``accuracy_1pct_std``, ``macro_f1_1pct``, and so on, on ``test``; the smallest share comes first.
 
-        A share that holds fewer rows than there are classes is left out with a warning.
+        Of several classes ``map`` and ``macro_f1``, of numbers ``r2`` and ``rmse``. A share that holds fewer rows than there
+        are classes is left out with a warning.
 
         Raises:
-            ConfigError: every share does.
+            ConfigError: every share does, or ``label_noise`` is asked for where a row has no one class.
         """
-        n_classes = class_count("label-efficiency", train, test)
+        n_classes = output_count("label-efficiency", train, test)
+        if self.config.label_noise and train.label_kind != "class":
+            raise ConfigError(
+                f"label-efficiency.label_noise={self.config.label_noise} is not allowed: it gives rows another class, and "
+                "these labels are not one class a row."
+            )
+        first, second = HEADLINES[train.label_kind], SECOND[train.label_kind]
         labels = train.targets().numpy()
         metrics: dict[str, float] = {}
         problem: ConfigError | None = None
         for fraction in sorted(set(self.config.fractions)):
             try:
-                balanced_subset(labels, fraction, seed=seed)
+                labelled_subset(labels, fraction, seed=seed)
             except ConfigError as error:
                 problem = error
                 _log.warning("label-efficiency leaves out %g %% of the labels: %s", 100 * fraction, error)
                 continue
             runs = [self._once(encoder, train, test, n_classes, fraction, seed=seed + i) for i in range(self.config.repeats)]
             name = f"{100 * fraction:g}pct"
-            accuracy = [run["accuracy"] for run in runs]
-            metrics[f"accuracy_{name}"] = float(np.mean(accuracy))
+            scores = [run[first] for run in runs]
+            metrics[f"{first}_{name}"] = float(np.mean(scores))
             if len(runs) > 1:
-                metrics[f"accuracy_{name}_std"] = float(np.std(accuracy, ddof=1))
-            metrics[f"macro_f1_{name}"] = float(np.mean([run["macro_f1"] for run in runs]))
+                metrics[f"{first}_{name}_std"] = float(np.std(scores, ddof=1))
+            metrics[f"{second}_{name}"] = float(np.mean([run[second] for run in runs]))
         if problem is not None and not metrics:
             raise problem
         return metrics
@@ -88,10 +95,13 @@ class LabelEfficiency:
             train = replace(train, labels=wrong)  # it shares the embeddings
         if self.config.method == "finetune":
             config = self.config.finetune.model_copy(update={"fraction": fraction})
-            return score(finetune_classifier(encoder, train, config, seed=seed), test)
-        rows = torch.from_numpy(balanced_subset(train.targets().numpy(), fraction, seed=seed))
-        probe = fit_probe(train.embeddings(encoder)[rows], train.targets()[rows], n_classes, self.config.linear, seed=seed)
-        return classification_metrics(probe.log_probabilities(test.embeddings(encoder)), test.targets())
+            return score(finetune_encoder(encoder, train, config, seed=seed), test)
+        targets = train.targets()
+        rows = torch.from_numpy(labelled_subset(targets.numpy(), fraction, seed=seed))
+        probe = fit_probe(
+            train.embeddings(encoder)[rows], targets[rows], n_classes, self.config.linear, seed=seed, names=train.class_names
+        )
+        return label_metrics(train.label_kind, probe.outputs(test.embeddings(encoder)), test.targets())
 
 
 RECIPE = EvaluatorRecipe(LabelEfficiencyConfig, LabelEfficiency)

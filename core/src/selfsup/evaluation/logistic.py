@@ -1,4 +1,4 @@
-"""Multinomial logistic regression by preconditioned, full-batch L-BFGS."""
+"""Logistic regression, multinomial or one a class, by preconditioned, full-batch L-BFGS."""
 
 from __future__ import annotations
 
@@ -51,9 +51,13 @@ class Logistic:
     iterations: int
     """Steps that the fit took."""
 
+    def logits(self, features: Tensor) -> Tensor:
+        """[N, D] features to [N, K]; the log-odds of each class where there is one regression a class."""
+        return F.linear(features, self.weight, self.bias)
+
     def log_probabilities(self, features: Tensor) -> Tensor:
-        """[N, D] features to [N, K]."""
-        return F.linear(features, self.weight, self.bias).log_softmax(dim=1)
+        """[N, D] features to [N, K], of classes of which a row has one."""
+        return self.logits(features).log_softmax(dim=1)
 
 
 @torch.no_grad()
@@ -63,6 +67,7 @@ def fit_path(
     n_classes: int,
     l2: Iterable[float],
     *,
+    weights: Tensor | None = None,
     start: Logistic | None = None,
     tolerance: float = 1e-5,
     max_iterations: int = 200,
@@ -71,20 +76,22 @@ def fit_path(
 
     Minimises mean cross-entropy + l2/2 |W|² over W [K, D] and the unpenalised bias. This is what
     ``sklearn.linear_model.LogisticRegression(C=1 / (N l2))`` minimises; for two classes, for which it keeps one vector in place
-    of two opposite ones, with ``C=2 / (N l2)``. L-BFGS (Nocedal 1980) runs in the eigenbasis of the
+    of two opposite ones, with ``C=2 / (N l2)``. Where rows have several classes there is one binary regression a class, which
+    is ``LogisticRegression(C=1 / (N l2))`` for each. L-BFGS (Nocedal 1980) runs in the eigenbasis of the
     features' covariance, where the Hessian is close to diagonal: at W = 0 the first step is Newton's. That saves most of the
     iterations on correlated features.
 
     Args:
         features: [N, D], centred; float32 or float64.
-        targets: [N] long, in 0..n_classes-1.
+        targets: [N] long, in 0..n_classes-1; or [N, K] of 0 and 1, where a row may have several classes.
         n_classes: K.
         l2: penalties, above 0. From strong to weak is the quick order.
+        weights: how much each row counts, [N], or [N, K] for each of several classes; None: all alike.
         start: where to begin; None: zeros.
         tolerance: stop when the quadratic model promises less than this, in nats.
         max_iterations: stop at the latest then.
     """
-    problem = _Problem(features, targets, n_classes)
+    problem = _Problem(features, targets, n_classes, weights)
     parameters = features.new_zeros(n_classes, features.shape[1] + 1)
     if start is not None:
         parameters = torch.cat([problem.into_basis(start.weight), start.bias.unsqueeze(1)], dim=1)
@@ -96,8 +103,10 @@ def fit_path(
 class _Problem:
     """The loss and its gradient in the eigenbasis. Parameters are [K, D + 1], the bias last."""
 
-    def __init__(self, features: Tensor, targets: Tensor, n_classes: int) -> None:
+    def __init__(self, features: Tensor, targets: Tensor, n_classes: int, weights: Tensor | None) -> None:
         self.features, self.targets, self.n_classes = features, targets, n_classes
+        self.several = targets.dim() == 2
+        self.weights = weights if weights is None or weights.dim() == 2 else weights.unsqueeze(1)
         self.basis: Tensor | None = None
         if features.shape[1] <= _MAX_EIGEN:
             variances, self.basis = _eigenbasis(features.T @ features / len(features))
@@ -114,7 +123,7 @@ class _Problem:
 
     def curvature(self, penalty: float) -> Tensor:
         """[D + 1], the diagonal of the Hessian at W = 0, within the classes' zero-sum space."""
-        diagonal = self.variances / self.n_classes
+        diagonal = self.variances / (4 if self.several else self.n_classes)
         diagonal[:-1] += penalty
         return diagonal.clamp_min(1e-12)
 
@@ -125,16 +134,31 @@ class _Problem:
         loss = torch.zeros((), dtype=torch.float64, device=plain.device)
         for first in range(0, len(self.features), self.rows):
             x, y = self.features[first : first + self.rows], self.targets[first : first + self.rows]
-            log_p = torch.addmm(bias, x, plain.T).log_softmax(dim=1)
-            chosen = y.unsqueeze(1)
-            loss -= log_p.gather(1, chosen).double().sum()
-            residual = log_p.exp_().scatter_add_(1, chosen, log_p.new_full((len(y), 1), -1.0))
+            weights = None if self.weights is None else self.weights[first : first + self.rows]
+            losses, residual = (self._several if self.several else self._one)(torch.addmm(bias, x, plain.T), y)
+            if weights is not None:
+                losses, residual = losses * weights, residual * weights
+            loss += losses.double().sum()
             gradient[:, :-1] += residual.T @ x
             gradient[:, -1] += residual.sum(dim=0)
         n = len(self.features)
         gradient /= n
         gradient[:, :-1] = self.into_basis(gradient[:, :-1]) + penalty * weight
         return float(loss) / n + 0.5 * penalty * float(weight.square().sum()), gradient
+
+    @staticmethod
+    def _one(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """[n, 1] losses and [n, K] gradients by the logits, of one class a row."""
+        log_p = logits.log_softmax(dim=1)
+        chosen = y.unsqueeze(1)
+        losses = -log_p.gather(1, chosen)
+        return losses, log_p.exp_().scatter_add_(1, chosen, log_p.new_full((len(y), 1), -1.0))
+
+    @staticmethod
+    def _several(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """[n, K] losses and gradients by the logits, of several classes a row."""
+        y = y.to(logits.dtype)
+        return F.binary_cross_entropy_with_logits(logits, y, reduction="none"), logits.sigmoid() - y
 
 
 def _eigenbasis(covariance: Tensor) -> tuple[Tensor, Tensor]:

@@ -37,6 +37,9 @@ def record_of(
     if encoder.metadata.get("checkpoint"):
         details["checkpoint_step"] = encoder.metadata.get("checkpoint_step")
         details["chosen_on_test_rows"] = splits.chosen_on_test_rows
+    if splits.train.labels is not None:
+        details["label_kind"] = splits.train.label_kind
+        details["unlabelled_rows"] = splits.unlabelled_rows
     if splits.train.class_names:
         details["class_names"] = list(splits.train.class_names)
     return ResultRecord(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,9 +13,11 @@ import numpy as np
 from selfsup.data import Findings, Rows, available_splits, hold_out, load_source, prepare, row_hashes
 from selfsup.data.content_hash import held_out
 from selfsup.data.decoder_noise import caught_noise
+from selfsup.data.labels import LabelKind, LabelReader
 from selfsup.data.sampler import IndexArray
 from selfsup.errors import DataError, PretrainedRowsWarning, SourceError
 from selfsup.evaluation.base import Split
+from selfsup.evaluation.checks import check_kind
 from selfsup.registry import registry
 from selfsup.training.progress import Reporter, Silent, show_findings, tell_remarks
 
@@ -43,6 +45,8 @@ class Splits:
     """One line that says which rows the numbers are of."""
     bad_rows: int
     """Rows that could not be read, in both."""
+    unlabelled_rows: int
+    """Rows that have no label and were left out, in both."""
     pretrained_share: float | None
     """Share of the test rows that the encoder has learned from, 0 to 1; None where that is not known."""
     repeated_share: float
@@ -58,6 +62,9 @@ def load_splits(
     *,
     label: str | None,
     needs_label: bool,
+    label_kind: LabelKind | None = None,
+    unlabelled: Collection[str] = (),
+    kinds: Mapping[str, Sequence[str]] | None = None,
     columns: Mapping[str, str] | None = None,
     seed: int,
     max_bad_rows: float,
@@ -71,20 +78,40 @@ def load_splits(
     ``seed``. Rows that are alike are then on one side. Where test rows were pretrained on, a line says so; without anyone to
     show lines to, a :class:`~selfsup.errors.PretrainedRowsWarning`.
 
+    Rows without a label are left out, and a line says how many. Classes that only test rows have get ids behind all others;
+    nothing can be right about them, and a line says so.
+
+    Args:
+        kinds: evaluator to the kinds of labels that it can measure with.
+
     Raises:
         SourceError: there is nothing usable at a source.
-        ColumnError: a column is missing, or a test row is of a class that is not among the training rows.
-        DataError: training and test rows are the same.
+        ColumnError: a column is missing, or holds no labels.
+        ConfigError: an evaluator cannot measure with labels of this kind.
+        DataError: training and test rows are the same, or no row of one side has a label.
     """
     modality = registry().get("modality", encoder.modality)
 
     def load(source: Any, split: str) -> Rows:
-        rows = load_source(source, modality=modality, split=split, columns=columns, label=label, needs_label=needs_label)
-        # A column that only looks like labels (real numbers, rows without a class) shall not end what needs none.
+        rows = load_source(
+            source,
+            modality=modality,
+            split=split,
+            columns=columns,
+            label=label,
+            needs_label=needs_label,
+            label_kind=label_kind,
+            unlabelled=unlabelled,
+        )
+        # A column that only looks like labels (dates, images) does not end what needs none.
         return rows if needs_label or label is not None else rows.without_labels()
 
     splits = available_splits(data, modality=modality)
     train_rows = load(data, "train" if "train" in splits else splits[0])
+    labelled, without = train_rows.label is not None, 0
+    if labelled:
+        for evaluator, able in (kinds or {}).items():
+            check_kind(evaluator, train_rows.label_reader.kind, able)
     if test is not None:
         of_test = available_splits(test, modality=modality)
         test_rows = load(test, "test" if "test" in of_test else of_test[0])
@@ -103,23 +130,33 @@ def load_splits(
         test_rows = found
         note = f"{test_rows.name} ({test_rows.split})"
     else:
+        if labelled:
+            known = train_rows.labelled(reporter.message)
+            train_rows, without = known, len(train_rows) - len(known)
         train_rows, test_rows = train_rows.split_off(HELD_OUT, seed, kinds=row_hashes(train_rows))
         part = f"{len(test_rows)} rows ({100 * HELD_OUT:g} %)"
         note = f"{part} of {train_rows.name}, held out with seed {seed}: it has no test split"
         reporter.message(f"Numbers are of {note}.")
-    show_findings(
-        reporter,
-        f"Training rows: {train_rows.name} ({train_rows.split}), {len(train_rows)} rows",
-        train_rows.findings.joined(encoder.processor.findings()),
-    )
+    labelled = labelled and test_rows.label is not None
+    chosen = (encoder.metadata.get("chosen_on") or {}).get("fingerprint") == test_rows.fingerprint
+    if labelled:
+        train_rows, test_rows = _one_reader(train_rows, test_rows)
+        without += len(train_rows) + len(test_rows)
+        train_rows = train_rows.labelled(reporter.message, what="training")
+        test_rows = test_rows.labelled(reporter.message, what="test")
+        without -= len(train_rows) + len(test_rows)
+        _tell_new_classes(train_rows, test_rows, reporter)
+    findings = train_rows.findings.joined(encoder.processor.findings())
+    if labelled:
+        findings.add("label", train_rows.label_reader.describe())
+    show_findings(reporter, f"Training rows: {train_rows.name} ({train_rows.split}), {len(train_rows)} rows", findings)
     of_test_rows = Findings() if test_rows.findings == train_rows.findings else test_rows.findings
     show_findings(reporter, f"Test rows: {test_rows.name} ({test_rows.split}), {len(test_rows)} rows", of_test_rows)
-    labelled = train_rows.label is not None and test_rows.label is not None
     names = train_rows.class_names if labelled else ()
+    kind: LabelKind = train_rows.label_reader.kind if labelled else "class"
     parts, bad = [], 0
     for what, rows in (("training", train_rows), ("test", test_rows)):
-        # Labels first: a wrong label column is found before minutes of decoding.
-        labels = rows.labels(names) if labelled else None
+        labels = rows.labels() if labelled else None
         reporter.start(f"reading {what} rows", len(rows), unit="rows")
         with caught_noise(reporter.message):
             store = prepare(rows, encoder.processor, max_bad_rows=max_bad_rows, progress=lambda done, _: reporter.advance(done))
@@ -129,7 +166,7 @@ def load_splits(
             reporter.message(f"{share} cannot be read and are left out; {store.bad_rows[0][1]}")
         tell_remarks(reporter, store.remarks, f"{len(rows)} {what} rows")
         kept = None if labels is None else labels[store.kept]
-        parts.append(Split(store, kept, names, rows.fingerprint, precision, rows))
+        parts.append(Split(store, kept, names, rows.fingerprint, precision, rows, kind))
     pretrained = _pretrained_share(encoder, test_rows, parts[1].store.kept)
     _tell(pretrained, encoder, reporter)
     repeated = _repeated_share(train_rows, test_rows, parts[0].store.kept, parts[1].store.kept)
@@ -137,10 +174,37 @@ def load_splits(
         reporter.message(
             f"Warning: {100 * repeated:.1f} % of the test rows are alike to a training row, so a probe may know them by heart."
         )
-    chosen = (encoder.metadata.get("chosen_on") or {}).get("fingerprint") == test_rows.fingerprint
     if chosen:
         reporter.message("Warning: the best checkpoint was chosen on these test rows (--val), so the numbers are too good.")
-    return Splits(parts[0], parts[1], train_rows.name, note, bad, pretrained, repeated, chosen)
+    return Splits(parts[0], parts[1], train_rows.name, note, bad, without, pretrained, repeated, chosen)
+
+
+def _one_reader(train: Rows, test: Rows) -> tuple[Rows, Rows]:
+    """Both sides with one numbering of the classes: those of the training rows, and behind them what only test rows have."""
+    reader = train.label_reader
+    other = LabelReader.find(test.dataset, str(test.label), reader.kind, reader.unlabelled) if test.reader is None else reader
+    both = reader.together(other)
+    return train.read_by(both), test.read_by(both)
+
+
+def _tell_new_classes(train: Rows, test: Rows, reporter: Reporter) -> None:
+    """Say which classes test rows have and training rows lack."""
+    names, kind = train.class_names, train.label_reader.kind
+    if kind == "number":
+        return
+    known, asked = train.labels(), test.labels()
+    if kind == "class":
+        new = np.setdiff1d(asked, known)
+        rows = int(np.isin(asked, new).sum())
+    else:
+        new = np.flatnonzero((asked == 1).any(axis=0) & ~(known == 1).any(axis=0))
+        rows = int((asked[:, new] == 1).any(axis=1).sum())
+    if len(new):
+        shown = ", ".join(repr(names[i]) for i in new[:5]) + (", ..." if len(new) > 5 else "")
+        reporter.message(
+            f"Warning: {len(new)} class{'es' * (len(new) > 1)} of the test rows ({shown}; {rows} of {len(test)} rows) "
+            "are not among the training rows, so no model can name them: they count as wrong."
+        )
 
 
 def _holdout(encoder: Encoder) -> float:

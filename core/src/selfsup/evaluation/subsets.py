@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from selfsup.data.labels import LabelArray, strata
 from selfsup.errors import ConfigError
 
 Int64 = np.ndarray[Any, np.dtype[np.int64]]
@@ -48,12 +49,35 @@ def balanced_subset(labels: Int64, fraction: float, *, seed: int) -> Int64:
     return np.sort(np.concatenate(chosen)).astype(np.int64)
 
 
-def stratified_folds(labels: Int64, n_folds: int, *, seed: int) -> Int64:
-    """Deal the rows of each class out to ``n_folds`` folds in turn.
+def labelled_subset(labels: LabelArray, fraction: float, *, seed: int) -> Int64:
+    """:func:`balanced_subset` for labels of any kind: of numbers as many of each tenth, of several classes without regard.
+
+    Raises:
+        ConfigError: the fraction is out of range, or holds fewer rows than there are classes, or fewer than two.
+    """
+    if labels.ndim == 1 and labels.dtype.kind != "f":
+        return balanced_subset(labels, fraction, seed=seed)
+    total = round(fraction * len(labels))
+    if 0 < fraction <= 1 and total < 2:
+        raise ConfigError(
+            f"fraction={fraction} of {len(labels)} labelled rows is {total}, and two are needed. Use a fraction of at least "
+            f"{_round_up(2 / len(labels))}, or more data."
+        )
+    return balanced_subset(strata(labels, min(10, total)), fraction, seed=seed)
+
+
+def stratified_folds(labels: LabelArray, n_folds: int, *, seed: int) -> Int64:
+    """Deal the rows of each class out to ``n_folds`` folds in turn; of numbers those of each tenth.
+
+    Args:
+        labels: [N] class ids, [N] numbers, or [N, K] of several classes, which are dealt out without regard.
+        n_folds: folds.
+        seed: of the order.
 
     Returns:
         [N] the fold of each row, or -1 for the only row of a class, which is never held out.
     """
+    labels = strata(labels)
     order = np.random.default_rng(seed).permutation(len(labels))
     folds = np.full(len(labels), -1, dtype=np.int64)
     for c in np.unique(labels):

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from selfsup.specs import EvaluatorSpec
 
+_EVERY_KIND = ("class", "classes", "number")
+
 SPECS: list[EvaluatorSpec] = [
     EvaluatorSpec(
         id="knn",
-        summary="Weighted k-nearest-neighbour classification by cosine; nothing is trained.",
+        label_kinds=_EVERY_KIND,
+        summary="Weighted k nearest neighbours by cosine name classes or a number; nothing is trained.",
         target="selfsup.evaluation.knn:RECIPE",
         paper="Wu et al. 2018, arXiv 1805.01978",
     ),
     EvaluatorSpec(
         id="linear",
-        summary="Linear probe on frozen embeddings, L2 chosen on held-out training rows.",
+        label_kinds=_EVERY_KIND,
+        summary="Linear probe on frozen embeddings (logistic or ridge regression), L2 chosen on held-out training rows.",
         target="selfsup.evaluation.linear:RECIPE",
         paper="Radford et al. 2021, arXiv 2103.00020, A.3",
     ),
@@ -25,13 +29,15 @@ SPECS: list[EvaluatorSpec] = [
     ),
     EvaluatorSpec(
         id="finetune",
+        label_kinds=_EVERY_KIND,
         summary="All weights trained on (a share of) the labels.",
         target="selfsup.evaluation.finetune:RECIPE",
         paper="Chen et al. 2020, arXiv 2002.05709, B.5; Kumar et al. 2022, arXiv 2202.10054",
     ),
     EvaluatorSpec(
         id="label-efficiency",
-        summary="Accuracy with 1 %, 5 %, 10 % and all of the labels, over several draws.",
+        label_kinds=_EVERY_KIND,
+        summary="Scores with 1 %, 5 %, 10 % and all of the labels, over several draws.",
         target="selfsup.evaluation.label_efficiency:RECIPE",
         paper="Chen et al. 2020, arXiv 2002.05709, B.5",
     ),

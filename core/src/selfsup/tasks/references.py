@@ -7,12 +7,13 @@ from typing import Any
 import torch
 from pydantic import Field
 from torch import nn
-from torch.nn import functional as F
 
 from selfsup.backbones import Backbone
 from selfsup.config import Config
+from selfsup.data.labels import LabelKind
 from selfsup.errors import ConfigError
 from selfsup.tasks.base import PretextTask, StepOutput, TaskRecipe, Views, ViewsRecipe
+from selfsup.tasks.label_loss import label_loss
 from selfsup.tasks.sections import join_sections
 from selfsup.types import Batch, Info
 
@@ -48,30 +49,44 @@ class ClassifierConfig(Config):
     """The head and the loss of supervised training."""
 
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the target that is spread over all classes; 0: none."""
+    """Share of the target that is spread over all classes; 0: none. Not for labels that are numbers."""
 
 
 class Supervised(PretextTask):
-    """Cross-entropy of a linear head with the labels: the one task that sees them.
+    """A linear head predicts the labels: the one task that sees them.
+
+    The loss is the cross-entropy of classes, the mean binary cross-entropy where a row may have several, and the squared error
+    of standardised numbers.
 
     Args:
         backbone: the network to train.
-        n_classes: number of classes.
+        n_classes: number of classes; of no account where the labels are numbers.
         views: light augmentation, of which the first view is used; None: none.
         label_smoothing: share of the target that is spread over all classes.
+        label_kind: ``class``, ``classes`` (several a row) or ``number``.
 
     Raises:
-        ConfigError: there are fewer than two classes.
+        ConfigError: there are fewer than two classes, or numbers are to be smoothed.
     """
 
-    def __init__(self, backbone: Backbone, n_classes: int, views: Views | None = None, label_smoothing: float = 0.0) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        n_classes: int,
+        views: Views | None = None,
+        label_smoothing: float = 0.0,
+        label_kind: LabelKind = "class",
+    ) -> None:
         super().__init__()
-        if n_classes < 2:
+        if label_kind == "class" and n_classes < 2:
             raise ConfigError(f"supervised training needs at least two classes, and the data has {n_classes}.")
+        if label_kind == "number" and label_smoothing:
+            raise ConfigError(f"objective.label_smoothing={label_smoothing} is not allowed: the labels are numbers.")
         self.backbone = backbone
         self.views = views
         self.label_smoothing = label_smoothing
-        self.head = nn.Linear(backbone.pooled_dim, n_classes)
+        self.label_kind = label_kind
+        self.head = nn.Linear(backbone.pooled_dim, 1 if label_kind == "number" else n_classes)
 
     @property
     def takes_whole(self) -> bool:
@@ -79,16 +94,25 @@ class Supervised(PretextTask):
         return self.views is not None and self.views.takes_whole
 
     def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
-        """The loss of one batch, which carries ``label`` ([B] long)."""
+        """The loss of one batch, which carries ``label``: [B] long, [B, K] zeros and ones, or [B] standardised numbers.
+
+        Its metric is the accuracy, the micro-F1 of the batch, or R² (1 - the loss, since the labels have variance 1).
+        """
         if "label" not in batch:
             raise ConfigError("supervised training needs labels, and the batch has none: name the label column (--label).")
         inputs = {key: value for key, value in batch.items() if key != "label"}
         view = inputs if self.views is None else self.views(inputs, generator)[0]
         logits = self.head(self.backbone(view).pooled)
         logits = logits if logits.dtype == torch.float64 else logits.float()
-        loss = F.cross_entropy(logits, batch["label"], label_smoothing=self.label_smoothing)
-        accuracy = (logits.detach().argmax(dim=1) == batch["label"]).float().mean()
-        return StepOutput(loss, {"accuracy": accuracy})
+        target = batch["label"]
+        loss = label_loss(self.label_kind, logits, target, label_smoothing=self.label_smoothing)
+        if self.label_kind == "number":
+            return StepOutput(loss, {"r2": 1 - loss.detach()})
+        if self.label_kind == "classes":
+            predicted, truth = logits.detach() > 0, target > 0.5
+            sizes = (predicted.sum() + truth.sum()).clamp_min(1)
+            return StepOutput(loss, {"micro_f1": 2 * (predicted & truth).sum() / sizes})
+        return StepOutput(loss, {"accuracy": (logits.detach().argmax(dim=1) == target).float().mean()})
 
 
 def supervised(views: ViewsRecipe | None = None) -> TaskRecipe:
@@ -105,6 +129,7 @@ def supervised(views: ViewsRecipe | None = None) -> TaskRecipe:
         if "n_classes" not in info:
             raise ConfigError("supervised training needs labels, and the data has none: name the label column (--label).")
         made_views = views.build(config.views, info) if views is not None else None
-        return Supervised(backbone, int(info["n_classes"]), made_views, config.objective.label_smoothing)
+        kind = info.get("label_kind", "class")
+        return Supervised(backbone, int(info["n_classes"]), made_views, config.objective.label_smoothing, kind)
 
     return TaskRecipe(config=join_sections("SupervisedConfig", sections), build=build)

@@ -9,11 +9,12 @@ from selfsup.errors import ArtifactError, CheckpointError, ConfigError
 from selfsup.training import setup
 from selfsup.training.checkpoint import BEST, load_checkpoint
 from selfsup.training.config import RunConfig
+from selfsup.training.probe import PROBE_METRICS
 from selfsup.training.resolve import resolve_config
 
 
 def load_best(run: RunDirectory) -> Encoder:
-    """The encoder of the checkpoint with the highest probe accuracy, in evaluation mode on the CPU.
+    """The encoder of the checkpoint with the highest score of the probe, in evaluation mode on the CPU.
 
     Its network is the one that the run keeps: the task's own (a teacher, where the task keeps that), or with
     ``optimization.ema`` the moving average. Its metadata say ``checkpoint`` and ``checkpoint_step``.
@@ -45,7 +46,7 @@ def load_best(run: RunDirectory) -> Encoder:
         "steps": step,
         "checkpoint": "best",
         "checkpoint_step": step,
-        "probe_accuracy": state["probe"],
+        PROBE_METRICS[(held.get("val") or {}).get("label_kind", "class")]: state["probe"],
         "chosen_on": held.get("val"),
     }
     return Encoder(

@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from selfsup.config import Config
+from selfsup.data.labels import LabelKind
 
 LR_BATCH = 256
 """The batch size that ``base_lr`` is given for (Goyal et al. 2017, arXiv:1706.02677)."""
@@ -113,6 +114,10 @@ class RunConfig(Config):
     """Role to column name, where the feature types do not tell."""
     label: str | None = None
     """Label column; cut off before the task, but for the supervised reference."""
+    label_kind: LabelKind | None = None
+    """What it holds: ``class``, ``classes`` (several a row) or ``number``; None: what its values look like."""
+    unlabelled: tuple[str, ...] = ()
+    """Labels that mean that a row has none, beside empty ones; the supervised reference and the probe leave such rows out."""
     rows: int = Field(default=0, ge=0)
     """Train on so many rows, drawn with the seed; 0 takes all."""
     holdout: float = Field(default=0.0, ge=0, lt=1)

@@ -61,7 +61,7 @@ class Looks:
         return len(self._rows)
 
     def __call__(self, step: int) -> dict[str, float]:
-        """``embedding_std`` (1 is healthy, 0 is collapse), ``effective_rank``, and with a probe ``probe_accuracy``."""
+        """``embedding_std`` (1 is healthy, 0 is collapse), ``effective_rank``, and with a probe its score."""
         embeddings = self._embed(self._store, self._rows)
         if not bool(torch.isfinite(embeddings).all()):
             self._say_once(f"Warning: some embeddings are NaN or infinite (step {step}); a smaller learning rate may help.")
@@ -75,7 +75,7 @@ class Looks:
             self._first = dict(metrics)
         if self._probe is not None:
             probe, store = self._probe
-            metrics["probe_accuracy"] = probe.accuracy(self._embed(store, probe.indices))
+            metrics[probe.metric] = probe.score(self._embed(store, probe.indices))
         return metrics
 
     def _is_news(self, step: int, metrics: Mapping[str, float]) -> bool:

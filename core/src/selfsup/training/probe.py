@@ -8,10 +8,14 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from selfsup.backbones import Backbone
+from selfsup.data.labels import LabelArray, strata
 from selfsup.data.sampler import IndexArray
 from selfsup.errors import DataError
+from selfsup.evaluation.metrics import accuracy, regression_metrics, several_classes_metrics
+from selfsup.evaluation.ridge import fit_ridge
 from selfsup.training.randomness import preserved
 from selfsup.types import Batch
 
@@ -19,81 +23,77 @@ MAX_ROWS = 2000
 """More rows would make the look dearer than what it tells."""
 MONITORED_ROWS = 256
 """Rows whose embeddings the collapse monitor looks at."""
+PROBE_METRICS = {"class": "probe_accuracy", "classes": "probe_map", "number": "probe_r2"}
+"""What the probe's score is called, by the kind of the labels."""
 _RIDGE = 1e-2
 """L2 penalty as a fraction of the mean eigenvalue of the Gram matrix."""
 
 
 class OnlineProbe:
-    """Accuracy of a ridge regression on the frozen embeddings of labelled rows, half of them to fit it and half to score it.
+    """Scores of a ridge regression on the frozen embeddings of labelled rows, half of them to fit it and half to score it.
 
     Args:
-        labels: [N] class ids of the validation rows.
+        labels: of the validation rows: [N] class ids, [N, K] zeros and ones of several classes, or [N] numbers.
         seed: draws which rows are used (at most 2,000) and which half is which; of each class both halves get as much.
         source: where the rows come from (name, split, fingerprint).
 
     Raises:
-        DataError: fewer than two classes have two rows.
+        DataError: fewer than two classes have two rows, or the labels are all alike.
     """
 
-    def __init__(self, labels: IndexArray, seed: int, source: Mapping[str, str] | None = None) -> None:
+    def __init__(self, labels: LabelArray, seed: int, source: Mapping[str, str] | None = None) -> None:
         self.source = dict(source or {})
         """What ``run.json`` says of the rows."""
         rng = np.random.default_rng(seed)
         chosen = np.sort(rng.permutation(len(labels))[:MAX_ROWS])
         order = chosen[np.argsort(rng.permutation(len(chosen)))]
-        order = order[np.argsort(labels[order], kind="stable")]
+        groups = strata(labels)
+        order = order[np.argsort(groups[order], kind="stable")]
         fit, score = order[0::2], order[1::2]
-        kept = np.intersect1d(labels[fit], labels[score])
-        if len(kept) < 2:
+        several, numbers = labels.ndim == 2, labels.dtype.kind == "f"
+        if several or numbers:
+            if len(score) < 2 or any((part == part[:1]).all() for part in (labels[fit], labels[score])):
+                raise DataError(
+                    f"the {len(labels)} validation rows (--val) are too few for a probe, or have labels that are all alike. "
+                    "Choose other rows, or leave --val out."
+                )
+        elif len(np.intersect1d(labels[fit], labels[score])) < 2:
             raise DataError(
                 f"the validation rows (--val) have {len(np.unique(labels))} class(es), and a probe needs two classes with "
                 "at least two rows each. Choose other rows, or leave --val out."
             )
         self.indices = np.concatenate([fit, score])
         """Places in the validation store of the rows to embed: those to fit on, then those to score."""
+        self.metric = PROBE_METRICS["number" if numbers else "classes" if several else "class"]
+        """What it gives, the name in the metrics of the run: more is better."""
         self._n_fit = len(fit)
-        self._classes, ids = np.unique(labels[self.indices], return_inverse=True)
-        self._ids = torch.from_numpy(ids)
+        self._targets = torch.from_numpy(labels[self.indices] if several or numbers else self._ids(labels))
 
-    def accuracy(self, embeddings: Tensor) -> float:
-        """Accuracy on the scored half, 0..1.
+    def _ids(self, labels: LabelArray) -> LabelArray:
+        found: LabelArray = np.unique(labels[self.indices], return_inverse=True)[1]
+        return found
+
+    def score(self, embeddings: Tensor) -> float:
+        """Accuracy (0..1), mAP (0..1) or R² (1 at best) on the scored half.
 
         Args:
             embeddings: [N, D] of the rows ``indices``.
         """
         features = embeddings.double().cpu()
         fit, score = features[: self._n_fit], features[self._n_fit :]
-        mean = fit.mean(dim=0)
-        scale = fit.std(dim=0).clamp_min(1e-12)
-        prediction = ridge((fit - mean) / scale, self._targets(), (score - mean) / scale).argmax(dim=1)
-        return float((prediction == self._ids[self._n_fit :]).double().mean())
-
-    def _targets(self) -> Tensor:
-        """[N, classes], one-hot around zero."""
-        one_hot = torch.nn.functional.one_hot(self._ids[: self._n_fit], len(self._classes)).double()
-        return one_hot - one_hot.mean(dim=0)
-
-
-def ridge(train: Tensor, targets: Tensor, test: Tensor) -> Tensor:
-    """Predictions of a ridge regression, solved in the smaller of its primal and dual forms.
-
-    Args:
-        train: [N, D], centred.
-        targets: [N, C].
-        test: [M, D].
-
-    Returns:
-        [M, C].
-    """
-    n, d = train.shape
-    penalty = _RIDGE * float(train.square().sum()) / min(n, d) + 1e-12
-    if d <= n:
-        gram = train.T @ train + penalty * torch.eye(d, dtype=train.dtype)
-        solution: Tensor = torch.linalg.solve(gram, train.T @ targets)
-        return test @ solution
-    gram = train @ train.T + penalty * torch.eye(n, dtype=train.dtype)
-    solution = torch.linalg.solve(gram, targets)
-    return test @ (train.T @ solution)
+        known, wanted = self._targets[: self._n_fit], self._targets[self._n_fit :]
+        classes = not known.is_floating_point() and known.dim() == 1
+        targets = functional.one_hot(known, int(self._targets.max()) + 1).double() if classes else known.double()
+        mean, scale = fit.mean(dim=0), fit.std(dim=0).clamp_min(1e-12)
+        fit = (fit - mean) / scale
+        # A fraction of the mean eigenvalue of the Gram matrix.
+        penalty = _RIDGE * float(fit.square().mean(dim=0).sum()) / min(fit.shape) + 1e-12
+        prediction = fit_ridge(fit, targets, [penalty])[0].predict((score - mean) / scale)
+        if classes:
+            return accuracy(prediction.argmax(dim=1), wanted)
+        if known.dim() == 2:
+            return several_classes_metrics(prediction - 0.5, wanted)["map"]
+        return regression_metrics(prediction, wanted)["r2"]
 
 
 @torch.no_grad()

@@ -217,6 +217,10 @@ def shown_metrics(values: Mapping[str, float]) -> list[str]:
         parts.append(f"loss {values['loss']:.4g}")
     if "probe_accuracy" in values:
         parts.append(f"probe {100 * values['probe_accuracy']:.1f} %")
+    if "probe_map" in values:
+        parts.append(f"probe mAP {100 * values['probe_map']:.1f} %")
+    if "probe_r2" in values:
+        parts.append(f"probe R² {values['probe_r2']:.3f}")
     if "samples_per_second" in values:
         parts.append(f"{values['samples_per_second']:,.0f} samples/s")
     return parts

@@ -28,7 +28,7 @@ from selfsup.data import (
     row_hashes,
 )
 from selfsup.data.decoder_noise import caught_noise
-from selfsup.data.sampler import IndexArray
+from selfsup.data.labels import LabelArray, standard_scale
 from selfsup.errors import ConfigError, DataError
 from selfsup.registry import registry
 from selfsup.tasks import PretextTask
@@ -57,8 +57,9 @@ class Data:
 
     processor: Processor
     store: Store
-    labels: IndexArray | None
-    """[len(store)] class ids; for tasks that need labels only."""
+    labels: LabelArray | None
+    """[len(store)] class ids, [len(store), K] of several classes, or [len(store)] standardised numbers; for tasks that need
+    labels only."""
     info: Info
     """What backbone and task are told of the batches."""
     name: str
@@ -92,24 +93,30 @@ def prepare_data(config: RunConfig, reporter: Reporter, source: Any = None) -> D
         columns=config.columns,
         label=config.label,
         needs_label=spec.needs_labels,
+        label_kind=config.label_kind,
+        unlabelled=config.unlabelled,
     )
     whole, held = found, 0
     if config.holdout:
         found, out = hold_out(found, config.holdout)
         held = len(out)
         reporter.message(f"{held} of the {len(whole)} rows of {found.name} are held out for testing.")
+    if spec.needs_labels:
+        found = found.labelled(reporter.message)
     if 0 < config.rows < len(found):
         chosen = np.random.default_rng(config.seed).permutation(len(found))[: config.rows]
         found = found.select(np.sort(chosen))
-    names = found.class_names if spec.needs_labels else ()
-    if spec.needs_labels and len(names) < 2:
-        raise DataError(f"{found.name} has {len(names)} class, and {spec.id} needs at least two to tell apart.")
+    given = found.labels() if spec.needs_labels else None
+    if given is not None and (given == given[:1]).all():
+        raise DataError(f"All labels of {found.name} are alike, and {spec.id} needs at least two to tell apart.")
     rows = found.without_labels()
     kind = registry().processor_class(modality.id)
     processor = kind(validated(kind.Config, config.processor_options, what="the processor's options"))
     with caught_noise(reporter.message):
         processor.fit(rows)
         findings = found.findings.joined(processor.findings())
+        if spec.needs_labels:
+            findings.add("label", found.label_reader.describe())
         show_findings(reporter, f"Data: {rows.name} ({rows.split}), {len(rows)} rows", findings)
         store = process(rows, processor, config, reporter)
     hashes = row_hashes(rows)[store.kept]
@@ -119,8 +126,14 @@ def prepare_data(config: RunConfig, reporter: Reporter, source: Any = None) -> D
         store = BlockStore(store.path, processor.block_length)
     if len(store) < 2:
         raise DataError(f"{rows.name} has {len(store)} usable row, and pretraining needs at least two.")
-    info = {**processor.info(), "n_classes": len(names)} if spec.needs_labels else processor.info()
-    labels = found.labels()[store.kept] if spec.needs_labels else None
+    info, labels = processor.info(), None
+    if given is not None:
+        reader = found.label_reader
+        info = {**info, "label_kind": reader.kind, "n_classes": len(reader.names)}
+        labels = given[store.kept]
+        if reader.kind == "number":
+            mean, scale = standard_scale(labels)
+            labels = (labels - mean) / scale
     learned = PretrainingRows.of(hashes, rows.columns, holdout=config.holdout, source=whole.fingerprint)
     return Data(processor, store, labels, info, rows.name, rows.fingerprint, held, learned, findings)
 
@@ -159,11 +172,20 @@ def prepare_probe(config: RunConfig, processor: Processor, reporter: Reporter) -
     # Not the test split unless it is named: the probe chooses the best checkpoint, which is then tested on those rows.
     split = next((name for name in ("validation", "train") if name in splits), splits[0])
     found = load_source(
-        config.val, modality=modality, split=split, columns=config.columns, label=config.label, needs_label=True
+        config.val,
+        modality=modality,
+        split=split,
+        columns=config.columns,
+        label=config.label,
+        needs_label=True,
+        label_kind=config.label_kind,
+        unlabelled=config.unlabelled,
     )
     source = {"name": found.name, "split": found.split, "fingerprint": found.fingerprint}
     if config.holdout:
         found, _ = hold_out(found, config.holdout)  # for the same reason
+    source["label_kind"] = found.label_reader.kind
+    found = found.labelled(reporter.message, what="validation")
     if len(found) > MAX_ROWS:
         chosen = np.random.default_rng(config.seed).permutation(len(found))[:MAX_ROWS]
         found = found.select(np.sort(chosen))

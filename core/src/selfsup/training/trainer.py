@@ -17,6 +17,7 @@ from selfsup.errors import NonFiniteLossError
 from selfsup.training import randomness, sharding
 from selfsup.training.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
 from selfsup.training.journal import Journal
+from selfsup.training.probe import PROBE_METRICS
 from selfsup.training.progress import Reporter
 from selfsup.training.signals import StopRequest
 from selfsup.training.stepper import Stepper
@@ -170,7 +171,7 @@ class Trainer:
         if self.pace.looks_at(stepper.step, stepper.total_steps):
             stepper.check_weights()
             record |= self._looked(stepper.step)
-            self._keep_if_best(record.get("probe_accuracy"))
+            self._keep_if_best(next((record[name] for name in PROBE_METRICS.values() if name in record), None))
         self._record(record)
         self._mark_time()
 
@@ -184,7 +185,7 @@ class Trainer:
         """Keep the weights, and nothing else, where the validation probe does better than ever; no loss can say that.
 
         Args:
-            probe: accuracy of the probe at this step, on the first process; None without a probe.
+            probe: score of the probe at this step, on the first process; None without a probe.
         """
         better = probe is not None and (self._best is None or probe > self._best)
         (better,) = self._agree(better)

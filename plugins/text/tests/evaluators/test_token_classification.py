@@ -106,8 +106,7 @@ def test_words_and_tags_must_fit(text_encoder: Encoder, split_of: Callable[..., 
     with pytest.raises(DataError, match="All 3 training words have the tag 'O'"):
         evaluator.evaluate(text_encoder, alike, alike, seed=0)
     known, new = split_of(text=["the cat"] * 5, tags=[["O", "N"]] * 5), split_of(text=["a cat"], tags=[["O", "X"]])
-    with pytest.raises(DataError, match="tags that no training word has: X"):
-        evaluator.evaluate(text_encoder, known, new, seed=0)
+    assert evaluator.evaluate(text_encoder, known, new, seed=0)["accuracy"] <= 0.5, "a tag that is new counts as wrong"
     with pytest.raises(ColumnError, match=r"none holds the tags.*token-classification.tags"):
         evaluator.evaluate(text_encoder, split_of(text=["the cat"]), known, seed=0)
     with pytest.raises(ColumnError, match="no column 'tokens' with the words"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -19,6 +21,8 @@ from selfsup_text.evaluators.tagged import Sentence, read_sentences, word_vector
 
 if TYPE_CHECKING:
     from selfsup.artifacts import Encoder
+
+_log = logging.getLogger(__name__)
 
 
 class TokenClassificationConfig(Config):
@@ -48,7 +52,7 @@ class TokenClassification:
         Raises:
             ColumnError: the tags cannot be found.
             ConfigError: the backbone gives no tokens.
-            DataError: words and tags do not fit, all training words have one tag, or a test word's tag is in no training row.
+            DataError: words and tags do not fit, or all training words have one tag.
         """
         options = {"words": self.config.words, "tags": self.config.tags}
         known, wanted = read_sentences(train, **options), read_sentences(test, **options)
@@ -63,12 +67,14 @@ class TokenClassification:
         targets = torch.tensor([place[name] for name in seen.tags])
         probe = fit_probe(seen.vectors, targets, len(names), self.config.linear, seed=seed)
         new = word_vectors(encoder, wanted, pooling=self.config.pooling)
-        strange = sorted(set(new.tags) - place.keys())
+        if strange := sorted(set(new.tags) - place.keys()):
+            shown = ", ".join(strange)
+            _log.warning("token-classification: no training word has these tags, so they count as wrong: %s", shown)
+            place |= {tag: len(names) + i for i, tag in enumerate(strange)}
+        log_p = probe.outputs(new.vectors)
         if strange:
-            raise DataError(
-                f"Test words have tags that no training word has: {', '.join(strange)}. Give training rows with them."
-            )
-        log_p = probe.log_probabilities(new.vectors)
+            lowest = log_p.new_full((len(log_p), len(strange)), math.log(torch.finfo(log_p.dtype).tiny))
+            log_p = torch.cat([log_p, lowest], dim=1)
         metrics = classification_metrics(log_p, torch.tensor([place[name] for name in new.tags]))
         if is_bio(names):
             metrics["entity_f1"] = entity_f1([names[int(i)] for i in log_p.argmax(dim=1)], new.tags, new.ends)

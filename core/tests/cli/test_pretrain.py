@@ -103,6 +103,7 @@ def test_config_repeats_a_run_and_resume_finds_it_done(tmp_path: Path, capsys: p
         (["sequence/simcrl", *SMALL], 2, "Did you mean 'sequence/simclr'"),
         (["vision/simclr", *SMALL], 2, "Error: vision/simclr needs the"),
         (["sequence/simclr", *SMALL, "--set", "optimization.rl=1"], 2, "unknown config key 'optimization.rl'"),
+        (["sequence/simclr", *SMALL, "--set", "qqq=1"], 2, "`selfsup list options sequence/simclr --backbone sequence/conv`"),
         (["sequence/simclr", *SMALL, "--set", "lr"], 2, "'lr' is not of the form key=value"),
         (["sequence/simclr", *SMALL, "--column", "image"], 2, "'image' is not of the form ROLE=NAME"),
         (["sequence/simclr", *SMALL, "--column", "a=b", "--column", "a=c"], 2, "a is given twice, as b and as c"),

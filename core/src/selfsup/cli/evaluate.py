@@ -83,7 +83,7 @@ def evaluator_options(ids: Sequence[str], settings: Sequence[str]) -> dict[str, 
     from selfsup.evaluation.choice import evaluator_configs
     from selfsup.training.overrides import parse_assignments, place
 
-    return place(parse_assignments(settings), evaluator_configs(ids))
+    return place(parse_assignments(settings), evaluator_configs(ids), listing="selfsup list options EVALUATOR")
 
 
 def print_records(records: Sequence[ResultRecord], *, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -35,19 +36,55 @@ _COLUMNS: dict[str, dict[str, Callable[[Any], str]]] = {
 
 
 @click.command()
-@click.argument("kind", metavar="KIND", type=click.Choice(sorted(_PLURALS)))
+@click.argument("kind", metavar="KIND", type=click.Choice([*sorted(_PLURALS), "options"]))
+@click.argument("whose", metavar="[TASK|EVALUATOR]", required=False)
 @click.option("--modality", metavar="M", help="Only what is for this modality.")
+@click.option("--backbone", metavar="ID", help="Of options: those of this backbone [default: the task's].")
+@click.option("--filter", "words", metavar="TEXT", help="Only lines in which this text occurs.")
 @json_option
-def command(kind: str, modality: str | None, as_json: bool) -> None:
-    """List what is installed.
+def command(kind: str, whose: str | None, modality: str | None, backbone: str | None, words: str | None, as_json: bool) -> None:
+    """List what is installed, or the options of a task.
 
-    KIND is one of backbones, benchmarks, commands, datasets, evaluators, executors, loggers, modalities, objectives, tasks.
+    KIND is one of backbones, benchmarks, commands, datasets, evaluators, executors, loggers, modalities, objectives, tasks; or
+    options, with a TASK or an EVALUATOR.
+
+    \b
+    selfsup list tasks --modality vision
+    selfsup list options vision/simclr --backbone vit-tiny --filter views.
     """
+    if kind == "options":
+        if modality is not None:
+            raise click.UsageError("options are of a task, which has its modality: leave --modality out.")
+        _list_options(whose, backbone, words or "", as_json=as_json)
+        return
+    if whose is not None or backbone is not None:
+        raise click.UsageError(f"{'--backbone' if whose is None else repr(whose)} goes with `selfsup list options TASK` only.")
     found = registry()
     if modality is not None:
         found.get("modality", modality)
     specs = [spec for spec in found.all(_PLURALS[kind].name).values() if modality is None or _is_for(spec, modality, found)]
+    if words:
+        specs = [spec for spec in specs if words.lower() in f"{spec.id} {spec.summary}".lower()]
     emit([_document(spec, found) for spec in specs], as_json=as_json, text=lambda: _print(kind, specs))
+
+
+def _list_options(whose: str | None, backbone: str | None, words: str, *, as_json: bool) -> None:
+    if whose is None:
+        raise click.UsageError("name the task (or evaluator) whose options are meant: selfsup list options vision/simclr.")
+    from selfsup.training.options import Option, evaluator_options, task_options
+
+    evaluator = registry().evaluators.get(whose)
+    if evaluator is not None and backbone is not None:
+        raise click.UsageError(f"the evaluator {whose} has no backbone: leave --backbone out.")
+    options = task_options(whose, backbone or "") if evaluator is None else evaluator_options(evaluator)
+
+    def row(option: Option) -> list[str]:
+        default = option.default if isinstance(option.default, str) else json.dumps(option.default)
+        return [option.key, option.type, default, option.paper, option.meaning]
+
+    chosen = [option for option in options if words.lower() in " ".join(row(option)).lower()]
+    headers = ["KEY", "TYPE", "DEFAULT", "PAPER", "MEANING"]
+    emit([option.as_dict() for option in chosen], as_json=as_json, text=lambda: print_table(headers, map(row, chosen)))
 
 
 def _is_for(spec: Spec, modality: str, found: Registry) -> bool:

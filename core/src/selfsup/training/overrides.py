@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import types
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Union, get_args, get_origin
@@ -58,13 +59,16 @@ def join(*layers: Mapping[str, Any]) -> dict[str, Any]:
     return joined
 
 
-def place(options: Mapping[str, Any], sections: Sections, *, short: Mapping[str, str] | None = None) -> dict[str, Any]:
+def place(
+    options: Mapping[str, Any], sections: Sections, *, short: Mapping[str, str] | None = None, listing: str = ""
+) -> dict[str, Any]:
     """Options under their full paths, ``{section: {field: value}}``, their texts read by the types of their fields.
 
     Args:
         options: key (in any form that :func:`resolve_key` takes) to value.
         sections: where keys may belong.
         short: names that always stand for a certain key.
+        listing: the command that lists all keys, for messages.
 
     Raises:
         ConfigError: a key belongs nowhere or to several places, has two values under two names, or is null where it cannot be.
@@ -72,7 +76,7 @@ def place(options: Mapping[str, Any], sections: Sections, *, short: Mapping[str,
     placed: dict[str, Any] = {}
     said: dict[tuple[str, ...], str] = {}
     for key, value in options.items():
-        path = resolve_key((short or {}).get(key, key), sections)
+        path = resolve_key((short or {}).get(key, key), sections, listing=listing)
         if isinstance(value, Unread):
             value = read_value(value, annotation_of(path, sections), key)
         if path in said and _value_at(placed, path) != value:
@@ -89,30 +93,29 @@ def annotation_of(path: Sequence[str], sections: Sections) -> Any:
     """The type of the field at the end of a full path; inside a dictionary that of its values."""
     annotation: Any = sections[path[0]]
     for name in path[1:]:
-        model = _nested(annotation)
+        model = nested(annotation)
         if model is None:  # a free key of a dictionary
             return get_args(annotation)[1] if len(get_args(annotation)) == 2 else Any
         annotation = model.model_fields[name].annotation
     return annotation
 
 
-def resolve_key(key: str, sections: Sections) -> tuple[str, ...]:
+def resolve_key(key: str, sections: Sections, *, listing: str = "") -> tuple[str, ...]:
     """The full path of a key: its section, then field names.
 
     A key may be written in full (``optimization.lr``), without its section where that is clear (``objective.temperature``), or
     as a bare field name that only one place has (``temperature``).
 
+    Args:
+        key: as it was written.
+        sections: where it may belong.
+        listing: the command that lists all keys, for messages.
+
     Raises:
         ConfigError: no place has that key, or several have.
     """
     parts = tuple(key.split("."))
-    mounted = {f"{name}_options" for name in sections if name}
-    paths = [
-        path
-        for name, config in sections.items()
-        for path in _leaves(config, (name,))
-        if name or path[1] not in mounted  # these are the sections themselves
-    ]
+    paths = paths_of(sections)
     exact = [path for path in paths if _shown(path) == parts]
     found = exact or [path for path in paths if path[-len(parts) :] == parts]
     if len(found) == 1:
@@ -123,7 +126,23 @@ def resolve_key(key: str, sections: Sections) -> tuple[str, ...]:
     free = _inside_dict(parts, paths, sections)
     if free is not None:
         return free
-    raise ConfigError(_unknown_key(key, paths))
+    raise ConfigError(_unknown_key(key, paths, listing))
+
+
+def paths_of(sections: Sections) -> list[tuple[str, ...]]:
+    """The full paths of all options: section, then field names."""
+    return _paths(tuple(sections.items()))
+
+
+@functools.lru_cache(maxsize=32)
+def _paths(sections: tuple[tuple[str, type[Config]], ...]) -> list[tuple[str, ...]]:
+    mounted = {f"{name}_options" for name, _ in sections if name}
+    return [
+        path
+        for name, config in sections
+        for path in leaves(config, (name,))
+        if name or path[1] not in mounted  # these are the sections themselves
+    ]
 
 
 def apply(options: dict[str, Any], path: Sequence[str], value: Any) -> None:
@@ -144,23 +163,29 @@ def _shown(path: tuple[str, ...]) -> tuple[str, ...]:
     return path[1:] if path[0] == "" else path
 
 
-def _nested(annotation: Any) -> type[BaseModel] | None:
+def nested(annotation: Any) -> type[BaseModel] | None:
     """The model in an annotation: ``X`` and ``X | None``."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     if get_origin(annotation) in (Union, types.UnionType):
-        models = [model for argument in get_args(annotation) if (model := _nested(argument)) is not None]
+        models = [model for argument in get_args(annotation) if (model := nested(argument)) is not None]
         return models[0] if len(models) == 1 else None
     return None
 
 
-def _leaves(config: type[BaseModel], prefix: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+def leaves(config: type[BaseModel], prefix: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """The paths of all fields of a config that are no sections themselves, each behind ``prefix``."""
     for name, field in config.model_fields.items():
-        model = _nested(field.annotation)
+        model = nested(field.annotation)
         if model is None:
             yield (*prefix, name)
         else:
-            yield from _leaves(model, (*prefix, name))
+            yield from leaves(model, (*prefix, name))
+
+
+def shown_key(path: tuple[str, ...]) -> str:
+    """A full path as a key in full."""
+    return ".".join(_shown(path))
 
 
 def _inside_dict(parts: tuple[str, ...], paths: list[tuple[str, ...]], sections: Sections) -> tuple[str, ...] | None:
@@ -170,13 +195,13 @@ def _inside_dict(parts: tuple[str, ...], paths: list[tuple[str, ...]], sections:
         if parts[: len(shown)] == shown and len(parts) > len(shown):
             model: type[BaseModel] = sections[path[0]]
             for name in path[1:-1]:
-                model = _nested(model.model_fields[name].annotation) or model
+                model = nested(model.model_fields[name].annotation) or model
             if get_origin(model.model_fields[path[-1]].annotation) is dict:
                 return (path[0], *path[1:], *parts[len(shown) :])
     return None
 
 
-def _unknown_key(key: str, paths: list[tuple[str, ...]]) -> str:
+def _unknown_key(key: str, paths: list[tuple[str, ...]], listing: str) -> str:
     full = [".".join(_shown(path)) for path in paths]
     parent, _, leaf = key.rpartition(".")
     close = difflib.get_close_matches(key, full, n=3, cutoff=0.6)
@@ -184,6 +209,7 @@ def _unknown_key(key: str, paths: list[tuple[str, ...]]) -> str:
         beside = [path for path in full if parent and f".{path}".rpartition(".")[0].endswith(f".{parent}")]
         names = difflib.get_close_matches(leaf, {path.rpartition(".")[2] for path in full}, n=3, cutoff=0.6)
         close = beside or [path for path in full if path.rpartition(".")[2] in names][:3]
-    if close:
-        return f"unknown config key {key!r}. Did you mean {' or '.join(close)}?"
-    return f"unknown config key {key!r}. The keys are: {', '.join(sorted(full))}."
+    hint = f"Did you mean {' or '.join(close)}?" if close else f"The keys are: {', '.join(sorted(full))}."
+    if listing:
+        hint = f"{hint if close else ''} `{listing}` shows all keys.".strip()
+    return f"unknown config key {key!r}. {hint}"

@@ -57,12 +57,9 @@ def _resolve(options: Mapping[str, Any], base: Mapping[str, Any] | None, *, repl
     backbone_spec = check_backbone(backbone, spec)
     processor = registry().processor_class(modality.id)
     backbone_recipe = registry().backbone_recipe(backbone)
-    classes: dict[str, type[Config]] = {
-        "processor": processor.Config,
-        "backbone": backbone_recipe.config,
-        "task": recipe.config,
-    }
-    given = _place(options, classes)
+    classes = {section: config for section, config in sections_of(task, backbone).items() if section}
+    listing = f"selfsup list options {task}" + (f" --backbone {backbone}" if options.get("backbone") else "")
+    given = _place(options, classes, listing)
     optimization = {"batch_size": processor.batch_size, **recipe.optimization}
     fields = classes["backbone"].model_fields
     suited = {key: value for key, value in recipe.backbone.items() if key in fields}
@@ -109,6 +106,21 @@ def resume_config(stored: Mapping[str, Any], options: Mapping[str, Any], run_dir
             "Leave these options out, or start a new run in another folder (--out)."
         )
     return old
+
+
+def sections_of(task: str, backbone: str) -> dict[str, type[Config]]:
+    """Where the options of a run belong: ``""`` (the run itself), ``processor``, ``backbone`` and ``task``.
+
+    Raises:
+        UnknownIdError: there is no such task or backbone.
+    """
+    spec = registry().get("task", task)
+    return {
+        "": RunConfig,
+        "processor": registry().processor_class(spec.modality).Config,
+        "backbone": registry().backbone_recipe(backbone).config,
+        "task": registry().task_recipe(spec).config,
+    }
 
 
 def read_config_file(path: Path) -> dict[str, Any]:
@@ -166,9 +178,9 @@ def _for_another_task(base: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _place(options: Mapping[str, Any], classes: Mapping[str, type[Config]]) -> dict[str, Any]:
+def _place(options: Mapping[str, Any], classes: Mapping[str, type[Config]], listing: str) -> dict[str, Any]:
     """Options under their full paths in the run's config."""
-    placed = overrides.place(options, {"": RunConfig, **classes}, short=_SHORT)
+    placed = overrides.place(options, {"": RunConfig, **classes}, short=_SHORT, listing=listing)
     run = placed.pop("", {})
     return {**run, **{f"{section}_options": values for section, values in placed.items()}}
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from selfsup.artifacts import Encoder, ResultRecord, RunDirectory, load
-from selfsup.data import Rows, available_splits, load_source, prepare, row_hashes
+from selfsup.data import Rows, TableFormat, available_splits, load_source, prepare, row_hashes
 from selfsup.data.decoder_noise import caught_noise
 from selfsup.data.labels import LabelKind
 from selfsup.errors import ColumnError, ConfigError
@@ -47,6 +47,7 @@ def evaluate(
     label_kind: LabelKind | None = None,
     unlabelled: Sequence[str] = (),
     columns: Mapping[str, str] | None = None,
+    table: TableFormat | Mapping[str, Any] | None = None,
     seed: int = 0,
     precision: Literal["auto", "32", "bf16", "16"] = "32",
     max_bad_rows: float = 0.01,
@@ -69,6 +70,8 @@ def evaluate(
             them) or ``number``; None: it is found.
         unlabelled: labels that mean that a row has none, beside null, NaN and empty texts; such rows are left out.
         columns: role to column, where it cannot be found.
+        table: separator, decimal mark, encoding, ... of a text table, where they cannot be found: ``{"separator": ";"}``
+            (:class:`~selfsup.data.TableFormat`).
         seed: of every random choice; the same seed gives the same numbers on the same machine.
         precision: of the embeddings' computation.
         max_bad_rows: part of the rows that may be unreadable.
@@ -102,6 +105,7 @@ def evaluate(
             unlabelled=unlabelled,
             kinds={spec.id: spec.label_kinds for spec, _, _ in chosen if spec.needs_labels},
             columns=columns,
+            table=table,
             seed=seed,
             max_bad_rows=max_bad_rows,
             precision=resolve_precision(precision, encoder.device.type),
@@ -140,6 +144,7 @@ def finetune(
     label_kind: LabelKind | None = None,
     unlabelled: Sequence[str] = (),
     columns: Mapping[str, str] | None = None,
+    table: TableFormat | Mapping[str, Any] | None = None,
     seed: int = 0,
     max_bad_rows: float = 0.01,
     checkpoint: str | None = None,
@@ -159,6 +164,8 @@ def finetune(
             them) or ``number``; None: it is found.
         unlabelled: labels that mean that a row has none, beside null, NaN and empty texts; such rows are left out.
         columns: role to column, where it cannot be found.
+        table: separator, decimal mark, encoding, ... of a text table, where they cannot be found: ``{"separator": ";"}``
+            (:class:`~selfsup.data.TableFormat`).
         seed: of every random choice.
         max_bad_rows: part of the rows that may be unreadable.
         checkpoint: ``best`` takes the weights of a run with which its validation probe did best, see :func:`selfsup.load`.
@@ -183,6 +190,7 @@ def finetune(
             label_kind=label_kind,
             unlabelled=unlabelled,
             columns=columns,
+            table=table,
             seed=seed,
             max_bad_rows=max_bad_rows,
             precision="32",
@@ -226,6 +234,7 @@ def embed(
     label_kind: LabelKind | None = None,
     unlabelled: Sequence[str] = (),
     columns: Mapping[str, str] | None = None,
+    table: TableFormat | Mapping[str, Any] | None = None,
     batch_size: int | None = None,
     precision: Literal["auto", "32", "bf16", "16"] = "32",
     max_bad_rows: float = 0.01,
@@ -247,6 +256,8 @@ def embed(
             them) or ``number``; None: it is found.
         unlabelled: labels that mean that a row has none, beside null, NaN and empty texts; such rows are left out.
         columns: role to column, where it cannot be found.
+        table: separator, decimal mark, encoding, ... of a text table, where they cannot be found: ``{"separator": ";"}``
+            (:class:`~selfsup.data.TableFormat`).
         batch_size: rows at a time; None: what suits the modality.
         precision: of the computation.
         max_bad_rows: part of the rows that may be unreadable; they are left out of the file.
@@ -265,7 +276,14 @@ def embed(
         splits = available_splits(data, modality=modality)
         split = "train" if "train" in splits else splits[0]
     rows = load_source(
-        data, modality=modality, split=split, columns=columns, label=label, label_kind=label_kind, unlabelled=unlabelled
+        data,
+        modality=modality,
+        split=split,
+        columns=columns,
+        label=label,
+        label_kind=label_kind,
+        unlabelled=unlabelled,
+        table=table,
     )
     if label is None and not _has_labels(rows):
         rows = rows.without_labels()

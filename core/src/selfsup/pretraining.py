@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.artifacts import Encoder, RunDirectory, default_run_path, load
+from selfsup.data import TableFormat
 from selfsup.errors import ConfigError, RunDirectoryError
 from selfsup.file_lock import check_not_in_use
 from selfsup.training.config import RunConfig
@@ -90,6 +91,8 @@ def pretrain(
     source = None if data is None or isinstance(data, str | os.PathLike) else data
     if data is not None:
         options["data"] = os.fspath(data) if source is None else f"<{type(data).__name__}>"
+    if options.get("table") is not None:
+        options |= {f"table.{key}": value for key, value in TableFormat.of(options.pop("table")).given.items()}
     given = join(overrides or {}, {key: value for key, value in {**options, "task": task}.items() if value is not None})
     directory = RunDirectory(out) if out is not None else None
     if directory is not None:

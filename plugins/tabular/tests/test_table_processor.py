@@ -101,7 +101,9 @@ def test_a_data_frame_is_a_source():
 def test_kinds_can_be_overridden():
     rows = [{"code": 1, "text": "5", "day": "2020-01-01", "id": n} for n in range(3)]
     info = fitted(rows).info()
-    assert (info["numeric_columns"][:2], info["category_columns"]) == (["code", "id"], ["text"])
+    assert (info["numeric_columns"][:2], info["category_columns"]) == (["code", "day.time"], ["text"])
+    assert info["dropped"] == {"id": "it numbers the rows"}
+    assert fitted(rows, numeric="id").info()["numeric_columns"][:2] == ["code", "id"]
     info = fitted(rows, categorical="code, day", numeric=["text"], drop="id").info()
     assert (info["numeric_columns"], info["category_columns"]) == (["text"], ["code", "day"])
     assert info["dropped"] == {"id": "as told"}
@@ -267,3 +269,59 @@ def test_so_few_rows_that_none_might_be_drawn_are_refused():
     with pytest.raises(ValueError, match="fit_rows"):
         TableProcessor.Config(fit_rows=99)
     assert TableProcessor.Config(fit_rows=100)
+
+
+def test_a_category_of_whole_numbers_stays_one():
+    codes = [n % 7 for n in range(300)]
+    frame = pd.DataFrame({"code": pd.Categorical(codes), "x": np.arange(300) * 0.5})
+    for source in (frame, pa.table({"code": pa.array(codes).dictionary_encode(), "x": frame["x"]})):
+        assert TableProcessor().fit(source).info()["category_columns"] == ["code"]
+        rows = load_source(source, modality=TABULAR).select(range(200))
+        assert TableProcessor().fit(rows).info()["category_columns"] == ["code"]
+    many = pd.DataFrame({"code": pd.Categorical(np.arange(300) % 150), "x": np.arange(300) * 0.5})
+    assert TableProcessor().fit(many).info()["cardinalities"] == [152]
+    assert TableProcessor().fit(many.astype({"code": int})).info()["category_columns"] == []
+
+
+def test_texts_that_are_numbers_are_read_alike_in_training_and_later():
+    gaps = ["-" if n % 9 == 0 else f"${n},000" for n in range(120)]
+    frame = pd.DataFrame({"price": [f"{n},5 €" for n in range(120)], "gap": gaps})
+    processor = TableProcessor(validated(TableProcessorConfig, {"scaling": "none"}, what="processor")).fit(frame)
+    batch = processor(pd.DataFrame({"price": ["7,25", "n/a", "1.000,5 €"], "gap": ["$1,000", "-", "5"]}))
+    assert batch["numeric"].tolist() == [[7.25, 1000.0], [0.0, 0.0], [1000.5, 5.0]]
+    assert batch["missing"].tolist() == [[False, False], [True, True], [False, False]]
+
+
+def test_na_is_a_word_where_there_are_words_unless_told():
+    rows = [{"country": ("NA", "DE", "None")[n % 3], "x": ("1.5", "NA", "2")[n % 3]} for n in range(30)]
+    processor = fitted(rows)
+    assert set(processor.plan.categories[0].values) == {"NA", "DE", "None"}
+    assert "NA and None are words in country" in processor.findings().facts["missing"]
+    told = fitted(rows, missing_values="NA,None")
+    assert told.plan.categories[0].values == ("DE",)
+    assert "missing" not in told.findings().facts
+
+
+def test_what_was_found_names_every_column():
+    rows = [
+        {
+            "id": n,
+            "age": n % 50,
+            "price": "oops" if n == 3 else str(n),
+            "town": "ab"[n % 2],
+            "one": 1,
+            "day": f"2020-01-{1 + n % 28:02d}",
+        }
+        for n in range(120)
+    ]
+    found = fitted(rows).findings()
+    assert found.facts == {
+        "numbers": "1: age",
+        "categories": "1: town (2)",
+        "dates": "1: day",
+        "left out": "3: id (it numbers the rows), price (nearly every row has a text of its own (120 in 120 rows)), "
+        "one (every row holds 1)",
+        "set by": "--numeric, --categorical, --dates, --drop COL,COL",
+    }
+    assert found.warnings[0].startswith("Column 'price' holds numbers in 119 of 120 cells, and 'oops' (1).")
+    assert fitted(rows, missing_numbers="oops").info()["numeric_columns"][:2] == ["age", "price"]

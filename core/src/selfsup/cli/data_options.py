@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
@@ -24,8 +25,34 @@ unlabelled_option = click.option(
 )
 
 
+def table_options(function: F) -> F:
+    """Add the options of tables that are read as text or sheets; the command gets them as a dict, ``table``."""
+
+    @functools.wraps(function)
+    def command(*args: Any, **options: Any) -> Any:
+        given = {key: options.pop(key) for key in _TABLE_KEYS}
+        return function(*args, table={key: value for key, value in given.items() if value is not None}, **options)
+
+    decorated: Any = command
+    for option in (
+        click.option("--sheet", metavar="NAME", help="The sheet of a workbook [default: the first]."),
+        click.option("--no-header", "header", flag_value=False, type=bool, default=None, help="The first line holds data."),
+        click.option("--encoding", metavar="NAME", help="Of texts and text tables: cp1252, utf-16, ... [default: found]."),
+        click.option("--decimal", type=click.Choice([".", ","]), help="What begins the fraction of a number [default: found]."),
+        click.option("--separator", metavar="CHAR", help="Between the cells of a text table: ; , tab ... [default: found]."),
+    ):
+        decorated = option(decorated)
+    return cast(F, decorated)
+
+
+_TABLE_KEYS = ("separator", "decimal", "encoding", "header", "sheet")
+
+
 def data_options(function: F) -> F:
-    """Add ``--data``, ``--label``, ``--label-kind``, ``--unlabelled``, ``--column`` and ``--max-bad-rows``."""
+    """Add the options of :func:`table_options`, ``--data``, ``--label``, ``--label-kind``, ``--unlabelled``, ``--column`` and
+    ``--max-bad-rows``.
+    """
+    function = table_options(function)
     for option in (
         click.option(
             "--max-bad-rows",

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from selfsup.cli.data_options import columns_of, label_kind_option, unlabelled_option
+from selfsup.cli.data_options import columns_of, label_kind_option, table_options, unlabelled_option
 from selfsup.cli.flags import FlaggedCommand, take_flags
 from selfsup.cli.output import emit, json_option
 
@@ -46,6 +46,7 @@ from selfsup.cli.output import emit, json_option
 @label_kind_option
 @unlabelled_option
 @click.option("--column", "columns", metavar="ROLE=NAME", multiple=True, help="Which column holds what: image=photo.")
+@table_options
 @click.option("--max-bad-rows", type=float, metavar="X", help="Part of the rows that may be unreadable [default: 0.01].")
 @click.option(
     "--logger", "loggers", metavar="ID", multiple=True, help="tensorboard, wandb, trackio, or a plugin's; repeatable."

@@ -11,6 +11,7 @@ from selfsup.data.rows import Rows, spread_rows
 from selfsup.data.sampler import EpochSampler, Sampler
 from selfsup.data.sources import available_splits, load_source
 from selfsup.data.store import Store
+from selfsup.data.table_format import TableFormat
 
 __all__ = [
     "BlockStore",
@@ -22,6 +23,7 @@ __all__ = [
     "Sample",
     "Sampler",
     "Store",
+    "TableFormat",
     "available_splits",
     "cache_in",
     "cache_root",

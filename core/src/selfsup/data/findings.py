@@ -27,7 +27,10 @@ class Findings:
     def add(self, topic: str, text: str) -> None:
         """Note a fact. Two texts on one topic are joined by a semicolon."""
         former = self.facts.get(topic)
-        self.facts[topic] = text if former is None or former == text else f"{former}; {text}"
+        if former is None:
+            self.facts[topic] = text
+        elif text not in former.split("; "):
+            self.facts[topic] = f"{former}; {text}"
 
     def warn(self, text: str) -> None:
         """Note a warning, once."""

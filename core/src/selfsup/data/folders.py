@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.data.cache import cache_root
-from selfsup.data.findings import Findings, suffix_counts
+from selfsup.data.encodings import decode_text, shown_encoding
+from selfsup.data.findings import Findings, listed_names, suffix_counts
 from selfsup.data.media_files import readable_name
 from selfsup.errors import SourceError
 from selfsup.files import storage_errors
@@ -115,7 +116,7 @@ def _is_wanted(entry: os.DirEntry[str]) -> bool:
 
 
 def read_media_folder(
-    root: Path, role: str, suffixes: tuple[str, ...], *, as_text: bool, frame_suffixes: tuple[str, ...] = ()
+    root: Path, role: str, suffixes: tuple[str, ...], *, as_text: bool, frame_suffixes: tuple[str, ...] = (), encoding: str = ""
 ) -> tuple[Any, str, str, Findings] | None:
     """The media files below a folder as a data set, or None where there are none.
 
@@ -126,8 +127,9 @@ def read_media_folder(
         root: the folder.
         role: the column to put the files in.
         suffixes: which files count.
-        as_text: put in the content of the files (UTF-8) in the place of their paths.
+        as_text: put in the content of the files in the place of their paths.
         frame_suffixes: which files are frames; see :func:`walk_files`.
+        encoding: of texts; empty: that of each file is found.
 
     Returns:
         The data set (columns ``role`` and, with classes, ``label``); a hash over path, size and time of modification of each
@@ -146,7 +148,7 @@ def read_media_folder(
     schema = datasets.Features(features).arrow_schema
     place = {name: index for index, name in enumerate(classes)}
     digest = hashlib.sha256()
-    taken, passed_over = Counter[str](), Counter[str]()
+    taken, passed_over, encodings = Counter[str](), Counter[str](), _Encodings(encoding)
     cache = cache_root() / "folders"
     temporary = cache / f".{os.getpid()}-{secrets.token_hex(4)}.tmp"
     with storage_errors(cache, hint="Listings are kept below the folder that SELFSUP_CACHE names."):
@@ -159,7 +161,7 @@ def read_media_folder(
                 for files in _batched(found):
                     values: list[Any] = []
                     for file in files:
-                        value, mark = _value(root, file, as_text)
+                        value, mark = _value(root, file, encodings if as_text else None)
                         values.append(value)
                         taken[Path(file.relative).suffix.lower()] += 1
                         digest.update(mark)
@@ -174,7 +176,52 @@ def read_media_folder(
     findings.add("files", f"{taken.total()} taken ({suffix_counts(taken)})")
     if passed_over:
         findings.add("files", f"{passed_over.total()} passed over by suffix ({suffix_counts(passed_over)})")
+    if as_text:
+        encodings.tell(findings)
     return datasets.Dataset.from_file(str(final)), digest.hexdigest(), outside, findings
+
+
+class _Encodings:
+    """In which encodings the texts of a folder are."""
+
+    def __init__(self, given: str) -> None:
+        self.given = given
+        self.counts: Counter[str] = Counter()
+        self.examples: dict[str, str] = {}
+        self.damaged: list[str] = []
+        self.unread: list[str] = []
+
+    def text(self, content: bytes, name: str) -> str | None:
+        """The text of a file; None where it is none that can be read."""
+        try:
+            text, found = decode_text(content, name, self.given)
+        except SourceError as error:
+            self.unread.append(str(error))
+            return None
+        self.counts[found.name] += 1
+        if found.example:
+            self.examples.setdefault(found.name, shown_encoding(found))
+        if found.damaged:
+            self.damaged.append(name)
+        return text
+
+    def tell(self, findings: Findings) -> None:
+        """Note them.
+
+        Raises:
+            SourceError: no file can be read.
+        """
+        if not self.counts:
+            raise SourceError(f"None of the {len(self.unread)} files is a text that can be read. {self.unread[0]}")
+        if self.unread:
+            findings.warn(f"{len(self.unread)} files are no texts that can be read. The first: {self.unread[0]}")
+        shown = [f"{count} {self.examples.get(name, name)}" for name, count in self.counts.most_common()]
+        findings.add("encoding", listed_names(shown) if len(self.counts) > 1 else shown[0].split(" ", 1)[1])
+        if self.damaged:
+            findings.warn(
+                f"{len(self.damaged)} files hold bytes that are not right in their encoding and are read as \ufffd: "
+                f"{listed_names(self.damaged, 3)}. --encoding names another one."
+            )
 
 
 def _classes(root: Path, suffixes: tuple[str, ...], frame_suffixes: tuple[str, ...]) -> tuple[list[str], str]:
@@ -200,9 +247,9 @@ def _listed(folder: Path) -> list[os.DirEntry[str]]:
         raise SourceError(f"Cannot list {folder}: {error.strerror or error}.") from error
 
 
-def _value(root: Path, file: FoundFile, as_text: bool) -> tuple[Any, bytes]:
+def _value(root: Path, file: FoundFile, encodings: _Encodings | None) -> tuple[Any, bytes]:
     """What the column holds for a file, and what of it goes into the hash."""
-    if not as_text:
+    if encodings is None:
         mark = f"{file.relative}\0{file.size}\0{file.modified}\n".encode("utf-8", "surrogateescape")
         return {"bytes": None, "path": readable_name(file.relative)}, mark
     try:
@@ -210,7 +257,8 @@ def _value(root: Path, file: FoundFile, as_text: bool) -> tuple[Any, bytes]:
     except OSError as error:
         raise SourceError(f"Cannot read {root / file.relative}: {error.strerror or error}.") from error
     mark = f"{file.relative}\0{len(content)}\n".encode("utf-8", "surrogateescape") + content
-    return content.decode("utf-8", "replace"), mark
+    text = encodings.text(content, file.relative)
+    return text, mark + encodings.given.encode()
 
 
 def _batched(files: Iterator[FoundFile]) -> Iterator[list[FoundFile]]:

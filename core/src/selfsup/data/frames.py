@@ -35,6 +35,19 @@ def arrow_table(frame: Any) -> Any:
     return pa.table([_plain(column) for column in columns], names=names)
 
 
+def categorical_columns(frame: Any) -> tuple[str, ...]:
+    """Columns of a table in memory that it calls categories itself: pandas' and polars' categoricals, Arrow dictionaries."""
+    import pyarrow as pa
+
+    if type(frame).__module__.partition(".")[0] == "pandas":
+        kinds = ((str(name), str(kind)) for name, kind in frame.dtypes.items())
+        return tuple(name for name, kind in kinds if kind == "category")
+    if not is_frame(frame):
+        return ()
+    schema = pa.schema(frame.schema) if isinstance(frame, pa.Table) else pa.table(frame).schema
+    return tuple(column.name for column in schema if pa.types.is_dictionary(column.type))
+
+
 def table_of_rows(rows: Sequence[Mapping[str, Any]]) -> Any:
     """Rows (dicts of column to value) as a ``pyarrow.Table``; what a row does not hold is null."""
     import pyarrow as pa
@@ -53,6 +66,13 @@ def arrow_column(values: Iterable[Any]) -> Any:
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
         texts = [None if value is None or value != value else str(value) for value in values]  # NaN is not itself
         return pa.array(texts, type=pa.large_string())
+
+
+def plain_table(table: Any) -> Any:
+    """A ``pyarrow.Table`` without dictionaries and views."""
+    import pyarrow as pa
+
+    return pa.table([_plain(column) for column in table.columns], names=table.column_names)
 
 
 def _of_series(series: Any) -> Any:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from selfsup.data.tables import TABLE_SUFFIXES
+from selfsup.data.encodings import kind_suffix
+from selfsup.data.tables import CELL_TEXTS, TABLE_SUFFIXES
 from selfsup.errors import SourceError
 
 if TYPE_CHECKING:
@@ -22,14 +23,24 @@ SPLIT_NAMES: Mapping[str, tuple[str, ...]] = {
 
 
 def table_suffixes(modality: ModalitySpec) -> tuple[str, ...]:
-    """Suffixes of tables that can hold such rows: a text file has no column but text."""
-    texts = not modality.columns or "string" in modality.columns.values()
-    return tuple(suffix for suffix in TABLE_SUFFIXES if texts or suffix != ".txt")
+    """Suffixes of tables that can hold such rows: a text file has cells, or no column but text."""
+    unfit: tuple[str, ...] = ()
+    if modality.columns:
+        unfit = CELL_TEXTS if "string" not in modality.columns.values() else CELL_TEXTS[1:]
+    return tuple(suffix for suffix in TABLE_SUFFIXES if Path(suffix).stem not in unfit and suffix not in unfit)
 
 
 def is_table(file: Path, modality: ModalitySpec) -> bool:
     """Whether a file is a table of such rows, by its name."""
-    return file.suffix.lower() in table_suffixes(modality) and not file.name.startswith(".") and file.is_file()
+    return file.name.lower().endswith(table_suffixes(modality)) and not file.name.startswith(".") and file.is_file()
+
+
+def of_one_kind(files: list[Path]) -> tuple[list[Path], list[Path]]:
+    """The tables of a folder that are meant, and those passed over: notes (txt, json) beside tables of another kind."""
+    main = [file for file in files if kind_suffix(file) not in (".txt", ".json")]
+    if not main or len({kind_suffix(file) for file in main}) > 1:
+        return files, []
+    return main, [file for file in files if file not in main]
 
 
 def parts_of(folder: Path, modality: ModalitySpec) -> dict[str, list[Path]]:

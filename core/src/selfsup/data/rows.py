@@ -59,6 +59,8 @@ class Rows:
     """Where relative paths in the rows start."""
     media: frozenset[str] = field(default=frozenset())
     """Roles whose values are files."""
+    categories: frozenset[str] = field(default=frozenset())
+    """Columns that the source itself calls categories, though they may hold numbers (pandas' ``category``)."""
     findings: Findings = field(default_factory=Findings, repr=False, compare=False)
     """How the source was read: files taken and passed over, format of a table, which column plays which role."""
     places: IndexArray | None = field(default=None, repr=False, compare=False)

@@ -7,20 +7,22 @@ import hashlib
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfsup.data.columns import MEDIA, find_columns, find_label
-from selfsup.data.findings import Findings, listed_names
+from selfsup.data.findings import Findings, listed_names, suffix_counts
 from selfsup.data.folders import read_media_folder
-from selfsup.data.frames import arrow_table, is_frame
+from selfsup.data.frames import arrow_table, categorical_columns, is_frame
 from selfsup.data.hub import content_fingerprint, load_from_hub, load_registered
 from selfsup.data.labels import LabelKind
-from selfsup.data.layout import SPLIT_NAMES, is_table, parts_of, table_suffixes
+from selfsup.data.layout import SPLIT_NAMES, is_table, of_one_kind, parts_of, table_suffixes
 from selfsup.data.rows import Rows
 from selfsup.data.segments import SEGMENT_ROLES, segment_columns
+from selfsup.data.table_format import TableFormat
 from selfsup.data.tables import TABLE_SUFFIXES, read_tables
 from selfsup.errors import ColumnError, SourceError
 
@@ -41,6 +43,7 @@ class _Found:
     label: str | None = None
     root: Path | None = None
     findings: Findings = field(default_factory=Findings)
+    categories: tuple[str, ...] = ()
 
 
 def load_source(
@@ -53,6 +56,7 @@ def load_source(
     needs_label: bool = False,
     label_kind: LabelKind | None = None,
     unlabelled: Collection[str] = (),
+    table: TableFormat | Mapping[str, Any] | None = None,
 ) -> Rows:
     """The rows of one split of a source.
 
@@ -61,7 +65,8 @@ def load_source(
 
             - the name of a registered data set (``cifar10``, ``cifar10:test``); where ``SELFSUP_DATA`` names a folder,
               ``<it>/<modality>/<name>/`` is taken first;
-            - a table file (csv, tsv, json, jsonl, parquet, arrow, txt: a row a line) or a folder of them;
+            - a table file (csv, tsv, json, jsonl, txt, also compressed: gz, bz2, xz; parquet, arrow, feather, xlsx) or a folder
+              of them;
             - a folder of files of the modality, whose first-level folders are the classes; ``train``, ``test``, ... folders (or
               files of these names) are its splits;
             - ``hf://owner/name[/config][:split]``, the only form that uses the network;
@@ -76,9 +81,12 @@ def load_source(
         needs_label: whether a source without labels is an error.
         label_kind: what the label column holds; None: it is found where labels are read (:class:`LabelReader`).
         unlabelled: labels that mean that a row has none, beside null, NaN and empty texts.
+        table: separator, decimal mark, encoding, ... of a text table, where they cannot be found
+            (:class:`~selfsup.data.TableFormat`).
 
     Raises:
         SourceError: there is nothing, or nothing usable, at the source.
+        ConfigError: ``table`` says something that is of no use for this source.
         ColumnError: a column is missing, ambiguous or of the wrong type.
     """
     if isinstance(source, Rows):
@@ -88,7 +96,7 @@ def load_source(
             return source
         kind, none = label_kind or source.label_kind, tuple(unlabelled) or source.unlabelled
         return replace(source, label_kind=kind, unlabelled=none, reader=None, whole=None)
-    found = _find(source, modality, split)
+    found = _find(source, modality, split, TableFormat.of(table))
     given = dict(columns or {})
     features = found.dataset.features
     if needs_label and label is None and found.outside:
@@ -115,6 +123,7 @@ def load_source(
         fingerprint=hashlib.sha256(key.encode()).hexdigest(),
         root=found.root,
         media=media,
+        categories=frozenset(found.categories),
         findings=found.findings.joined(_column_findings(features, modality.columns, roles, label_column)),
     )
 
@@ -155,22 +164,26 @@ def available_splits(source: Any, *, modality: ModalitySpec) -> tuple[str, ...]:
     return tuple(parts_of(path, modality)) or ("train",) if path.is_dir() else ("train",)
 
 
-def _find(source: Any, modality: ModalitySpec, split: str) -> _Found:
+def _find(source: Any, modality: ModalitySpec, split: str, form: TableFormat) -> _Found:
     if not isinstance(source, str | os.PathLike):
+        form.refuse(f"a {type(source).__name__}")
+        categories: tuple[str, ...] = ()
         if not hasattr(source, "features") or not hasattr(source, "select_columns"):
             if not is_frame(source):
                 raise SourceError(
                     f"A source is a text, a path, a datasets.Dataset or a table (pandas, polars, Arrow), not "
                     f"{type(source).__name__}."
                 )
+            categories = categorical_columns(source)
             source = _dataset_of(source)
         if len(source) == 0:
             raise SourceError("The data set holds no row.")
-        return _Found(source, "the data set", split, content_fingerprint(source))
+        return _Found(source, "the data set", split, content_fingerprint(source), categories=categories)
     text = os.fspath(source)
     if not text:
         raise SourceError("The data source is empty; give a data set name, a path or hf://owner/name.")
     if text.startswith("hf://"):
+        form.refuse(text)
         dataset, part = load_from_hub(text, split)
         return _Found(dataset, text, part, content_fingerprint(dataset))
     name, explicit = _cut_split(text)
@@ -179,14 +192,15 @@ def _find(source: Any, modality: ModalitySpec, split: str) -> _Found:
         local, spec = _by_name(name, modality)
         label = spec.label if spec else None
         if local is not None:
-            return _at_path(local, name, part, modality, label=label)
+            return _at_path(local, name, part, modality, form, label=label)
         if spec is not None:
+            form.refuse(f"the data set {name}")
             dataset = load_registered(spec, part)
             return _Found(dataset, name, part, content_fingerprint(dataset), label=label)
     path = Path(name).expanduser()
     if not path.exists():
         raise SourceError(_nothing_there(name, modality))
-    return _at_path(path, name, part, modality)
+    return _at_path(path, name, part, modality, form)
 
 
 def _dataset_of(frame: Any) -> Any:
@@ -224,48 +238,69 @@ def _by_name(name: str, modality: ModalitySpec) -> tuple[Path | None, DatasetSpe
     return (folder if folder is not None and folder.is_dir() else None), spec
 
 
-def _at_path(path: Path, name: str, split: str, modality: ModalitySpec, *, label: str | None = None) -> _Found:
+def _at_path(
+    path: Path, name: str, split: str, modality: ModalitySpec, form: TableFormat, *, label: str | None = None
+) -> _Found:
     """A file, or a folder of media files or tables."""
     if path.is_file():
         if not is_table(path, modality):
             allowed = ", ".join(table_suffixes(modality))
             raise SourceError(f"{path} is a single {path.suffix or 'nameless'} file. Give a folder, or a table ({allowed}).")
-        dataset, fingerprint = read_tables([path])
-        return _Found(dataset, name, split, fingerprint, label=label, root=path.parent)
+        return _in_tables([path], name, split, modality, form, label, root=path.parent)
     parts = parts_of(path, modality)
     if parts and split not in parts:
         raise SourceError(f"{name} has no {split!r} split; it has {', '.join(parts)}.")
     if not parts and split != "train":
         raise SourceError(f"{name} has no {split!r} split: it is not parted into train and test folders or files.")
     places = parts[split] if parts else [path]
-    findings = Findings()
-    if len(parts) > 1:
-        findings.add("split", f"{split}, of {listed_names(parts)}")
-    if places[0].is_dir():
-        found = _in_folder(places[0], name, split, modality, label)
-        return replace(found, findings=findings.joined(found.findings))
-    dataset, fingerprint = read_tables(places)
-    return _Found(dataset, name, split, fingerprint, label=label, root=path, findings=findings)
+    in_folder = places[0].is_dir()
+    found = (
+        _in_folder(places[0], name, split, modality, form, label)
+        if in_folder
+        else _in_tables(places, name, split, modality, form, label, root=path)
+    )
+    if len(parts) < 2:
+        return found
+    of_splits = Findings({"split": f"{split}, of {listed_names(parts)}"})
+    return replace(found, findings=of_splits.joined(found.findings))
 
 
-def _in_folder(folder: Path, name: str, split: str, modality: ModalitySpec, label: str | None) -> _Found:
+def _in_tables(
+    files: list[Path], name: str, split: str, modality: ModalitySpec, form: TableFormat, label: str | None, *, root: Path
+) -> _Found:
+    taken, others = of_one_kind(files)
+    dataset, fingerprint, findings = read_tables(taken, form, cells=not modality.columns)
+    about = Findings()
+    if len(taken) > 1:
+        about.add("files", f"{len(taken)} taken ({listed_names(file.name for file in taken)})")
+    if others:
+        about.add("files", f"passed over beside the tables: {listed_names(file.name for file in others)}")
+    return _Found(dataset, name, split, fingerprint, label=label, root=root, findings=about.joined(findings))
+
+
+def _in_folder(folder: Path, name: str, split: str, modality: ModalitySpec, form: TableFormat, label: str | None) -> _Found:
     role, suffixes = _media_role(modality)
     kind = modality.columns.get(role, "").lower()
     top_tables = sorted(file for file in folder.iterdir() if is_table(file, modality))
     media_only = tuple(suffix for suffix in suffixes if suffix not in TABLE_SUFFIXES or not top_tables)
     frames = modality.frame_suffixes
+    as_text = kind not in MEDIA
     media = (
-        read_media_folder(folder, role, media_only, as_text=kind not in MEDIA, frame_suffixes=frames) if media_only else None
+        read_media_folder(folder, role, media_only, as_text=as_text, frame_suffixes=frames, encoding=form.encoding)
+        if media_only
+        else None
     )
     if media is not None:
+        form.refuse(f"the files of {folder}", but=("encoding",) if as_text else ())
         dataset, fingerprint, outside, findings = media
         return _Found(dataset, name, split, fingerprint, outside, root=folder, findings=findings)
     if top_tables:
-        dataset, fingerprint = read_tables(top_tables)
-        return _Found(dataset, name, split, fingerprint, label=label, root=folder)
+        return _in_tables(top_tables, name, split, modality, form, label, root=folder)
     wanted = ", ".join((*suffixes, *(suffix for suffix in table_suffixes(modality) if suffix not in suffixes)))
     still = f", and no folder of frames ({', '.join(frames)})" if frames else ""
-    raise SourceError(f"{folder} holds nothing usable for {modality.id}: no file that ends in {wanted}{still}.")
+    there = Counter(file.suffix.lower() for file in folder.rglob("*") if file.is_file() and not file.name.startswith("."))
+    held = f" It holds {suffix_counts(there)}." if there else " It is empty."
+    raise SourceError(f"{folder} holds nothing usable for {modality.id}: no file that ends in {wanted}{still}.{held}")
 
 
 def _media_role(modality: ModalitySpec) -> tuple[str, tuple[str, ...]]:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
+import os
+import secrets
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,12 +16,27 @@ from typing import Any
 import numpy as np
 
 from selfsup.data.cache import cache_root
+from selfsup.data.delimited import VERSION, read_delimited, read_sheets
+from selfsup.data.encodings import COMPRESSED, encoding_of_file, kind_suffix, open_text, shown_encoding
+from selfsup.data.findings import Findings
+from selfsup.data.frames import plain_table
 from selfsup.data.parquet import read_parquet
-from selfsup.errors import SourceError
+from selfsup.data.table_format import TableFormat
+from selfsup.data.workbooks import WORKBOOKS
+from selfsup.errors import SelfsupError, SourceError
 from selfsup.files import storage_error, storage_errors
 
-TABLE_SUFFIXES = (".parquet", ".csv", ".tsv", ".json", ".jsonl", ".arrow", ".txt")
-_PLAIN = (".csv", ".tsv", ".json", ".jsonl", ".txt")
+TEXT_TABLES = (".csv", ".tsv")
+"""Suffixes of texts whose cells are parted by a separator."""
+_LINES = (".json", ".jsonl", ".ndjson", ".txt")
+CELL_TEXTS = (".txt", ".tab", ".dat", ".data")
+"""Further suffixes of such texts, where a row is a table's; of other rows ``.txt`` holds one a line, and the rest nothing."""
+_TEXTS = (*TEXT_TABLES, *_LINES, *CELL_TEXTS[1:])
+TABLE_SUFFIXES = (
+    ".parquet", *_TEXTS, *(f"{text}{packed}" for text in _TEXTS for packed in COMPRESSED), ".arrow", ".feather", *WORKBOOKS,
+)  # fmt: skip
+_OF_CELLS = ("separator", "decimal", "encoding", "header")
+_OF_SHEETS = ("decimal", "header", "sheet")
 _BLOCK = 1 << 20
 _BLOCK_ROWS = 65_536
 _HINT = "Tables are converted below the folder that SELFSUP_CACHE names."
@@ -37,58 +56,112 @@ def hash_files(files: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
-def read_tables(files: Sequence[Path]) -> tuple[Any, str]:
-    """The rows of table files of one kind as a ``datasets.Dataset``, and the hash of their content.
+def read_tables(files: Sequence[Path], form: TableFormat | None = None, *, cells: bool = False) -> tuple[Any, str, Findings]:
+    """The rows of table files of one kind as a ``datasets.Dataset``, the hash of their content, and how they were read.
 
     They are converted to an Arrow file in the cache, once for each content, and read from there.
 
+    Args:
+        files: the tables.
+        form: of tables that are text or sheets, as far as it is given.
+        cells: whether a ``txt`` file is a table of cells, and not one of lines.
+
     Raises:
         SourceError: a file cannot be read or is not what its suffix says, the files are of several kinds, or hold no row.
+        ConfigError: an option of ``form`` is of no use for such files.
         StorageError: the cache cannot be written.
     """
     import datasets
 
-    kinds = sorted({file.suffix.lower() for file in files})
+    form = form or TableFormat()
+    kinds = sorted({kind_suffix(file) for file in files})
     if len(kinds) > 1:
         raise SourceError(f"{files[0].parent} holds tables of several kinds ({', '.join(kinds)}). Name the file that is meant.")
+    names, suffix = [str(file) for file in files], kinds[0]
+    shown = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+    parted = suffix in TEXT_TABLES or (cells and suffix in CELL_TEXTS)
+    of_kind = _OF_CELLS if parted else _OF_SHEETS if suffix in WORKBOOKS else ("encoding",) if suffix in _LINES else ()
+    form.refuse(shown, but=of_kind)
     fingerprint = hash_files(files)
-    names, suffix = [str(file) for file in files], files[0].suffix.lower()
+    if parted or suffix in WORKBOOKS:
+        key = json.dumps([fingerprint, VERSION, form.given])
+        fingerprint = hashlib.sha256(key.encode()).hexdigest()
     cache = cache_root() / "tables" / fingerprint[:32]
-    options: dict[str, Any] = {"cache_dir": str(cache)}
     with storage_errors(cache, hint=_HINT):
         cache.mkdir(parents=True, exist_ok=True)
-    shown = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
-    if suffix in _PLAIN and not any(_has_rows(file, header=suffix in (".csv", ".tsv")) for file in files):
-        raise SourceError(f"{shown} holds no row.")
+    findings = Findings()
     with quiet_datasets():
         try:
             if suffix == ".parquet":
                 dataset = read_parquet(files, cache / "rows.arrow")
-            elif suffix in (".csv", ".tsv"):
-                dataset = datasets.Dataset.from_csv(names, sep="\t" if suffix == ".tsv" else ",", **options)
-            elif suffix in (".json", ".jsonl"):
-                dataset = datasets.Dataset.from_json(names, **options)
-            elif suffix == ".txt":
-                dataset = datasets.Dataset.from_text(names, **options)
+            elif parted:
+                preferred = "\t" if suffix == ".tsv" else "," if suffix == ".csv" else " "
+                dataset, findings = read_delimited(files, cache / "rows.arrow", form, preferred=preferred)
+            elif suffix in WORKBOOKS:
+                dataset, findings = read_sheets(files, cache / "rows.arrow", form)
+            elif suffix in _LINES:
+                plain, findings = _as_utf8(files, cache, form.encoding)
+                read = datasets.Dataset.from_text if suffix == ".txt" else datasets.Dataset.from_json
+                dataset = read([str(file) for file in plain], cache_dir=str(cache))
             else:
-                dataset = datasets.concatenate_datasets([datasets.Dataset.from_file(name) for name in names])
+                dataset = datasets.concatenate_datasets([_read_arrow(file, cache) for file in files])
+        except SelfsupError:
+            raise
         except Exception as error:  # the readers raise whatever the parser below them raises
             cause = root_cause(error)
             if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
                 raise storage_error(cache, cause, hint=_HINT) from error
             raise SourceError(f"Cannot read {shown} as {suffix[1:]}: {type(cause).__name__}: {cause}") from error
-    if suffix == ".txt":
+    if suffix == ".txt" and not parted:
         dataset = _without_empty_lines(dataset)
     if len(dataset) == 0:
         raise SourceError(f"{shown} holds no row.")
-    return dataset, fingerprint
+    return dataset, fingerprint, findings
 
 
-def _has_rows(file: Path, *, header: bool) -> bool:
-    """Whether a text file holds a line that is not blank (beside its first): the readers' words for that are of no help."""
+def _as_utf8(files: Sequence[Path], cache: Path, encoding: str) -> tuple[list[Path], Findings]:
+    """Texts that are UTF-8 and not compressed: the files themselves, or copies in the cache."""
+    plain, findings = [], Findings()
+    for number, file in enumerate(files):
+        found = encoding_of_file(file, encoding)
+        with open_text(file, found) as stream:
+            if not any(line.strip() for line in stream):
+                raise SourceError(f"{file} holds no row.")
+        findings.add("format", shown_encoding(found))
+        if found.damaged:
+            findings.warn(f"{file} holds bytes that are no {found.name}; they are read as \ufffd (--encoding).")
+        if found.name == "utf-8" and not found.damaged and file.suffix.lower() not in COMPRESSED:
+            plain.append(file)
+            continue
+        copy = cache / f"{number}-{found.name}{kind_suffix(file)}"
+        if not copy.exists():
+            temporary = copy.with_name(f".{copy.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+            with open_text(file, found) as source, temporary.open("w", encoding="utf-8", newline="") as target:
+                shutil.copyfileobj(source, target, _BLOCK)
+            temporary.replace(copy)
+        plain.append(copy)
+    return plain, findings
+
+
+def _read_arrow(file: Path, cache: Path) -> Any:
+    """The rows of an Arrow stream, as ``datasets`` writes them, or of an Arrow file (feather), which is converted."""
+    import datasets
+    import pyarrow as pa
+
     with file.open("rb") as stream:
-        filled = (line for line in stream if line.strip())
-        return next(filled, None) is not None and (not header or next(filled, None) is not None)
+        if stream.read(6) != b"ARROW1":
+            return datasets.Dataset.from_file(str(file))
+    copy = cache / f"{hashlib.sha256(str(file).encode()).hexdigest()[:16]}.arrow"
+    if not copy.exists():
+        temporary = copy.with_name(f".{copy.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+        with pa.memory_map(str(file)) as source, pa.ipc.open_file(source) as reader:
+            parts = [plain_table(pa.Table.from_batches([reader.get_batch(n)])) for n in range(reader.num_record_batches)]
+            schema = datasets.Features.from_arrow_schema(parts[0].schema if parts else reader.schema).arrow_schema
+            with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
+                for part in parts:
+                    writer.write_table(part.cast(schema))
+        temporary.replace(copy)
+    return datasets.Dataset.from_file(str(copy))
 
 
 def _without_empty_lines(dataset: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from selfsup.data import Findings, Rows, available_splits, hold_out, load_source, prepare, row_hashes
+from selfsup.data import Findings, Rows, TableFormat, available_splits, hold_out, load_source, prepare, row_hashes
 from selfsup.data.content_hash import held_out
 from selfsup.data.decoder_noise import caught_noise
 from selfsup.data.labels import LabelKind, LabelReader
@@ -66,6 +66,7 @@ def load_splits(
     unlabelled: Collection[str] = (),
     kinds: Mapping[str, Sequence[str]] | None = None,
     columns: Mapping[str, str] | None = None,
+    table: TableFormat | Mapping[str, Any] | None = None,
     seed: int,
     max_bad_rows: float,
     precision: Literal["32", "bf16", "16"],
@@ -92,6 +93,8 @@ def load_splits(
     """
     modality = registry().get("modality", encoder.modality)
 
+    form = TableFormat.of(table)
+
     def load(source: Any, split: str) -> Rows:
         rows = load_source(
             source,
@@ -102,6 +105,7 @@ def load_splits(
             needs_label=needs_label,
             label_kind=label_kind,
             unlabelled=unlabelled,
+            table=form if source is data else form.where_of_use(),
         )
         # A column that only looks like labels (dates, images) does not end what needs none.
         return rows if needs_label or label is not None else rows.without_labels()

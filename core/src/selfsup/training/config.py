@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from selfsup.config import Config
+from selfsup.data import TableFormat
 from selfsup.data.labels import LabelKind
 
 LR_BATCH = 256
@@ -112,6 +113,8 @@ class RunConfig(Config):
     """Id of the backbone; empty takes the task's own, then the modality's."""
     columns: dict[str, str] = Field(default_factory=dict)
     """Role to column name, where the feature types do not tell."""
+    table: TableFormat = Field(default_factory=TableFormat)
+    """Separator, decimal mark, encoding, ... of text tables, where they cannot be found."""
     label: str | None = None
     """Label column; cut off before the task, but for the supervised reference."""
     label_kind: LabelKind | None = None

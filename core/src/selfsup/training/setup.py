@@ -95,6 +95,7 @@ def prepare_data(config: RunConfig, reporter: Reporter, source: Any = None) -> D
         needs_label=spec.needs_labels,
         label_kind=config.label_kind,
         unlabelled=config.unlabelled,
+        table=config.table,
     )
     whole, held = found, 0
     if config.holdout:
@@ -180,6 +181,7 @@ def prepare_probe(config: RunConfig, processor: Processor, reporter: Reporter) -
         needs_label=True,
         label_kind=config.label_kind,
         unlabelled=config.unlabelled,
+        table=config.table.where_of_use(),
     )
     source = {"name": found.name, "split": found.split, "fingerprint": found.fingerprint}
     if config.holdout:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from selfsup.artifacts import Encoder
-from selfsup.data import load_source
+from selfsup.data import TableFormat, load_source
 from selfsup.errors import ColumnError, ConfigError
 from selfsup.evaluating import EncoderLike
 from selfsup.registry import registry
@@ -17,6 +17,8 @@ from selfsup.training.randomness import preserved
 from selfsup_tabular.carry_over import carry_over, match_cells
 from selfsup_tabular.columns.plan import CategoryColumn, DateColumn, NumericColumn, Plan
 from selfsup_tabular.processor import TableProcessor
+
+_OPTIONS = {NumericColumn: "numeric", CategoryColumn: "categorical", DateColumn: "dates"}
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,13 @@ class Transferred:
 
 
 def transfer(
-    encoder: EncoderLike, data: Any, *, label: str | None = None, columns: Mapping[str, str] | None = None, seed: int = 0
+    encoder: EncoderLike,
+    data: Any,
+    *,
+    label: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    table: TableFormat | Mapping[str, Any] | None = None,
+    seed: int = 0,
 ) -> Transferred:
     """Make an encoder for a table with partly other columns from one that was trained on another table.
 
@@ -54,6 +62,7 @@ def transfer(
         data: source of the new table's training rows.
         label: its label column, which is left out.
         columns: role to column, as for :func:`selfsup.pretrain`.
+        table: separator, decimal mark, encoding, ... of a text table, where they cannot be found.
         seed: of the new weights.
 
     Raises:
@@ -67,7 +76,8 @@ def transfer(
         raise ConfigError(
             f"Only encoders of tables can be carried over to other columns, and this one is for {source.modality}."
         )
-    rows = load_source(data, modality=registry().get("modality", "tabular"), columns=columns, label=label).without_labels()
+    modality = registry().get("modality", "tabular")
+    rows = load_source(data, modality=modality, columns=columns, label=label, table=table).without_labels()
     processor, shared = _processor(source.processor, rows)
     old, new = source.processor.plan, processor.plan
     with preserved():
@@ -99,7 +109,14 @@ def _processor(old: TableProcessor, rows: Any) -> tuple[TableProcessor, tuple[st
         for key in ("numeric", "categorical", "dates", "drop")
     }
     fresh = TableProcessor(old.config.model_copy(update=kept)).fit(rows)
-    plan, before = fresh.plan, {column.name: column for column in (*old.plan.numbers, *old.plan.categories)}
+    before = {column.name: column for column in (*old.plan.numbers, *old.plan.categories)}
+    # What is dropped for what its values are here (all alike, row numbers) says something to the old encoder.
+    told = set(old.config.drop)
+    for name in fresh.plan.dropped:
+        if name in before and name not in told:
+            kept[_OPTIONS[type(before[name])]] += (name,)
+    fresh = TableProcessor(old.config.model_copy(update=kept)).fit(rows)
+    plan = fresh.plan
     shared: list[str] = []
 
     def settled(column: Any) -> Any:
@@ -123,5 +140,5 @@ def _processor(old: TableProcessor, rows: Any) -> tuple[TableProcessor, tuple[st
             "nothing can be carried over. Name columns alike, or pretrain on the new table."
         )
     processor = TableProcessor(fresh.config)
-    processor._plan = Plan(numbers=numbers, categories=categories, dropped=plan.dropped)
+    processor._plan = Plan(numbers=numbers, categories=categories, dropped=plan.dropped, warnings=plan.warnings)
     return processor, tuple(shared)

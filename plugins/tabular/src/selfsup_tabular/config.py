@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from selfsup.config import Config
+from selfsup.data.numbers import MISSING_NUMBERS
 from selfsup_tabular.columns.kinds import Kind
 from selfsup_tabular.columns.scaling import Scaling
 
@@ -38,8 +39,12 @@ class TableProcessorConfig(Config):
     """Most categories of a column with a code of their own; the rarer ones share the code of unknown ones."""
     min_count: int = Field(default=1, ge=1)
     """Rows in which a category must occur to have a code of its own."""
-    missing_values: Names = ("", "?", "NA", "N/A", "NaN", "nan", "null", "NULL")
-    """Texts that stand for a missing value, once white space is cut off."""
+    missing_values: Names = ("", "?", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "null", "NULL")
+    """Texts that stand for a missing value in every column, once white space is cut off. ``NA`` and ``None`` may be words."""
+    missing_numbers: Names = ()
+    """Texts that do in columns of numbers and dates, beside the usual ones: ``-``, ``?``, ``NA``, ``None``, ..."""
+    decimal: Literal["", ".", ","] = ""
+    """What begins the fraction of numbers that are texts; empty: found, column by column."""
     absent_columns: Literal["error", "missing"] = "error"
     """Whether a table without one of the columns is refused, or taken as if all values of it were missing."""
     fit_rows: int = Field(default=100_000, ge=100)
@@ -59,6 +64,11 @@ class TableProcessorConfig(Config):
                     raise ValueError(f"column {name!r} is named by {seen[name]!r} and by {option!r}; one of them must go")
                 seen[name] = option
         return self
+
+    @property
+    def number_markers(self) -> frozenset[str]:
+        """Texts that stand for a missing number or date."""
+        return frozenset((*MISSING_NUMBERS, *self.missing_values, *self.missing_numbers))
 
     def kinds(self) -> dict[str, Kind]:
         """Column to the kind that it shall be of."""

@@ -13,12 +13,13 @@ from torch import Tensor
 
 from selfsup.config import Config
 from selfsup.data import Processor, Sample
+from selfsup.data.findings import Findings, listed_names
 from selfsup.data.frames import arrow_table, is_frame, table_of_rows
 from selfsup.data.processor import EncodedTable
 from selfsup.errors import ArtifactError, BadRowError, ColumnError, DataError
 from selfsup.types import Batch, Info, Row
-from selfsup_tabular.columns.kinds import class_columns
-from selfsup_tabular.columns.plan import MISSING, UNKNOWN, Plan, fit_plan
+from selfsup_tabular.columns.kinds import Markers, class_columns
+from selfsup_tabular.columns.plan import MISSING, UNKNOWN, DateColumn, Plan, fit_plan
 from selfsup_tabular.columns.sampling import sample_rows
 from selfsup_tabular.columns.values import BadCells, one_array
 from selfsup_tabular.config import TableProcessorConfig
@@ -74,7 +75,8 @@ class TableProcessor(Processor):
         self._plan = fit_plan(
             table,
             {**class_columns(rows, table.column_names), **config.kinds()},
-            markers=config.missing_values,
+            markers=Markers(frozenset(config.missing_values), config.number_markers),
+            decimal=config.decimal,
             scaling=config.scaling,
             knots=config.quantiles,
             max_categories=config.max_categories,
@@ -93,6 +95,30 @@ class TableProcessor(Processor):
             "n_cells": len(numeric) + len(categories),
             "dropped": dict(self.plan.dropped),
         }
+
+    def findings(self) -> Findings:
+        """Columns by kind, those left out and why, and columns of numbers with words among them."""
+        plan, found = self.plan, Findings()
+        dates = [column.name for column in plan.numbers if isinstance(column, DateColumn)]
+        numbers = [column for column in plan.numbers if not isinstance(column, DateColumn)]
+        if numbers:
+            names = (f"{column.name}{' (decimal comma)' if column.decimal == ',' else ''}" for column in numbers)
+            found.add("numbers", f"{len(numbers)}: {listed_names(names)}")
+        if plan.categories:
+            sizes = (f"{column.name} ({len(column.values)})" for column in plan.categories)
+            found.add("categories", f"{len(plan.categories)}: {listed_names(sizes)}")
+        if dates:
+            found.add("dates", f"{len(dates)}: {listed_names(dates)}")
+        if plan.dropped:
+            reasons = (f"{name} ({reason})" for name, reason in plan.dropped.items())
+            found.add("left out", f"{len(plan.dropped)}: {listed_names(reasons)}")
+        words = [column.name for column in plan.categories if set(column.values) & {"NA", "None"}]
+        if words:
+            found.add("missing", f"NA and None are words in {listed_names(words)} (--set processor.missing_values=)")
+        found.add("set by", "--numeric, --categorical, --dates, --drop COL,COL")
+        for text in plan.warnings:
+            found.warn(text)
+        return found
 
     def example_rows(self) -> Sequence[Row]:
         """Rows of the fitted columns in which every value is missing."""
@@ -119,20 +145,20 @@ class TableProcessor(Processor):
         Raises:
             ColumnError: a column is missing, or holds something else than in training.
         """
-        plan, markers = self.plan, self.config.missing_values
+        plan, words, numbers = self.plan, self.config.missing_values, self.config.number_markers
         self._check_columns(table.column_names)
         present = set(table.column_names)
         bad = BadCells()
         numeric: list[np.ndarray[Any, Any]] = []
         for column in plan.numbers:
             if column.name in present:
-                numeric += column.cells(one_array(table.column(column.name)), markers, bad)
+                numeric += column.cells(one_array(table.column(column.name)), numbers, bad)
             else:
                 numeric += [np.full(table.num_rows, np.nan)] * len(column.cell_names())
         category = np.full((table.num_rows, len(plan.categories)), MISSING, dtype=self._code_type)
         for place, (of_column, codes) in enumerate(zip(plan.categories, self._codes, strict=True)):
             if of_column.name in present:
-                category[:, place] = of_column.codes(one_array(table.column(of_column.name)), markers, codes)
+                category[:, place] = of_column.codes(one_array(table.column(of_column.name)), words, codes)
         empty = np.empty((table.num_rows, 0), dtype=np.float32)
         stacked = np.stack(numeric, axis=1).astype(np.float32) if numeric else empty
         return EncodedTable({"numeric": stacked, "category": category}, bad.reasons)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
+from selfsup.cli.data_options import table_options
 from selfsup.cli.output import emit, json_option
 
 
@@ -11,14 +14,15 @@ from selfsup.cli.output import emit, json_option
 @click.argument("encoder", metavar="RUN|ENCODER")
 @click.option("--data", required=True, metavar="SRC", help="The new table: a file, a folder, a registered data set.")
 @click.option("--label", metavar="COL", help="Its label column, which is left out.")
+@table_options
 @click.option("--out", required=True, metavar="DIR", help="Where the encoder for the new table goes.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of the new columns' weights.")
 @json_option
-def command(encoder: str, data: str, label: str | None, out: str, seed: int, as_json: bool) -> None:
+def command(encoder: str, data: str, label: str | None, table: dict[str, Any], out: str, seed: int, as_json: bool) -> None:
     """Carry an encoder of tables over to a table with partly other columns."""
     from selfsup_tabular.column_transfer import transfer
 
-    moved = transfer(encoder, data, label=label, seed=seed)
+    moved = transfer(encoder, data, label=label, table=table, seed=seed)
     path = moved.encoder.save(out)
     document = {"path": path, "shared": list(moved.shared), "new": list(moved.new), "gone": list(moved.gone)}
     text = f"{path}: {len(moved.shared)} columns carried over, {len(moved.new)} new, {len(moved.gone)} gone"

@@ -3,9 +3,9 @@ import datetime
 import pyarrow as pa
 import pytest
 
-from selfsup_tabular.columns.kinds import find_kind
+from selfsup_tabular.columns.kinds import Markers, find_kind
 
-MARKERS = ("", "?")
+MARKERS = Markers(frozenset(("", "?")), frozenset(("", "?", "-", "NA")))
 
 
 @pytest.mark.parametrize(("values", "kind"), [
@@ -19,6 +19,14 @@ MARKERS = ("", "?")
     (["1.5", "2", "?"], "numeric"),
     ([str(number) for number in range(101)], "numeric"),
     (["1994", "2001"], "category"),
+    (["$1,000.50", "(2.5)", "-", "NA"], "numeric"),
+    (["1.234,5", "2,25", "12 %"], "numeric"),
+    (["NA", "DE", "None"], "category"),
+    ([f"0{number}" for number in range(1000, 1200)] * 2, "category"),
+    ([7] * 20, "dropped"),
+    ([7] * 20 + [None], "numeric"),
+    (["one"] * 20, "dropped"),
+    ([False] * 20, "dropped"),
     ([float("nan")] * 3, "dropped"),
     (["?", ""], "dropped"),
     ([[1], [2]], "dropped"),
@@ -27,6 +35,25 @@ MARKERS = ("", "?")
     ([f"kind {number % 50}" for number in range(100)], "category"),
 ])  # fmt: skip
 def test_the_kind_of_a_column_is_found(values, kind):
-    found = find_kind(pa.chunked_array([pa.array(values)]), MARKERS)
+    found = find_kind("x", pa.chunked_array([pa.array(values)]), MARKERS)
     assert found.kind == kind
     assert bool(found.reason) == (kind == "dropped")
+
+
+@pytest.mark.parametrize(("name", "kind"), [
+    ("Unnamed: 0", "dropped"), ("", "dropped"), ("index", "dropped"), ("ID", "dropped"), ("PassengerId", "dropped"),
+    ("customer_id", "dropped"), ("row number", "dropped"), ("paid", "numeric"), ("humid", "numeric"), ("year", "numeric"),
+])  # fmt: skip
+def test_columns_that_number_the_rows_are_told_by_their_names(name, kind):
+    numbers = pa.chunked_array([pa.array([3, 1, 2, 4])])
+    assert find_kind(name, numbers, MARKERS).kind == kind
+    assert find_kind(name, pa.chunked_array([pa.array([3, 1, 2, 2])]), MARKERS).kind == "numeric"
+
+
+def test_a_column_of_numbers_with_some_words_is_warned_of():
+    values = [str(number) for number in range(98)] + ["n.d.", "broken"]
+    found = find_kind("price", pa.chunked_array([pa.array(values)]), MARKERS)
+    assert found.kind == "dropped"
+    assert "Column 'price' holds numbers in 98 of 100 cells, and 'broken' (1), 'n.d.' (1)." in found.warning
+    assert found.warning.endswith("It is left out.")
+    assert find_kind("grade", pa.chunked_array([pa.array(["A", "B", "1"])]), MARKERS).warning == ""

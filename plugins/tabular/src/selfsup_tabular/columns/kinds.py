@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -9,8 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from selfsup.data import Rows
+from selfsup.data.findings import listed_names
+from selfsup.data.frames import categorical_columns
+from selfsup.data.numbers import as_number, decimal_of
 from selfsup.errors import ColumnError
-from selfsup_tabular.columns.values import as_day, as_number, distinct_texts, is_date, is_number, is_text
+from selfsup_tabular.columns.values import as_day, distinct_texts, has_missing, is_date, is_number, is_text
 
 Kind = Literal["numeric", "category", "date", "dropped"]
 
@@ -22,35 +26,59 @@ _FEW_ROWS = 100
 """Below so many rows nothing can be said of that."""
 
 
+_OFTEN = 10
+"""Rows that must hold one value for a column of it to be left out."""
+_ROW_NAMES = re.compile(
+    r"|Unnamed: ?\d+|index|level_\d+|row|row[ _.]?(number|num|no|nr|id|index|names?)|nr|no|ids?|uuid|guid"
+    r"|\w*[ _.-](id|uuid|guid)|\w*[a-z](Id|ID)",
+)
+"""Names of columns that number or name the rows."""
+
+
+class Markers(NamedTuple):
+    """Texts that stand for a missing value."""
+
+    words: frozenset[str]
+    """In every column."""
+    numbers: frozenset[str]
+    """In columns of numbers and dates; those of words among them."""
+
+
 class Found(NamedTuple):
     """What a column is taken for."""
 
     kind: Kind
     reason: str = ""
     """Why it is dropped."""
+    warning: str = ""
+    """What should be looked at."""
+    decimal: str = "."
+    """What begins the fraction of numbers that are texts."""
 
 
 def class_columns(rows: Any, names: Collection[str]) -> dict[str, Kind]:
-    """Columns of ``datasets``' ``ClassLabel`` type: their whole numbers are codes, however many there are.
+    """Columns that the source calls categories (``ClassLabel``, pandas' ``category``, Arrow dictionaries), whatever they hold.
 
     Args:
-        rows: :class:`~selfsup.data.Rows`, whose data set tells the types; of anything else none is known.
+        rows: :class:`~selfsup.data.Rows`, or a whole table; of anything else none is known.
         names: columns that are there.
     """
     if not isinstance(rows, Rows):
-        return {}
+        return {name: "category" for name in categorical_columns(rows) if name in names}
     features = rows.dataset.features
     kinds = {role: type(features[column]).__name__ for role, column in rows.columns.items()}
-    return {role: "category" for role, kind in kinds.items() if kind == "ClassLabel" and role in names}
+    coded = {role for role, column in rows.columns.items() if kinds[role] == "ClassLabel" or column in rows.categories}
+    return {role: "category" for role in rows.columns if role in coded and role in names}
 
 
-def find_kinds(table: pa.Table, wanted: Mapping[str, Kind], markers: Collection[str]) -> dict[str, Found]:
+def find_kinds(table: pa.Table, wanted: Mapping[str, Kind], markers: Markers, decimal: str = "") -> dict[str, Found]:
     """The kind of every column, in the table's order.
 
     Args:
         table: training rows, with dictionaries decoded.
         wanted: column to kind, as the user said; goes before what is found.
         markers: texts that stand for a missing value.
+        decimal: what begins the fraction of numbers that are texts; empty: found.
 
     Raises:
         ColumnError: a column that the user named is not there.
@@ -67,23 +95,33 @@ def find_kinds(table: pa.Table, wanted: Mapping[str, Kind], markers: Collection[
             found[name] = Found("dropped", "as told")
         elif column.null_count == len(column):
             found[name] = Found("dropped", "it holds no value")
+        elif kind == "numeric" and is_text(column.type):
+            texts = distinct_texts(column, markers.numbers)
+            found[name] = Found(kind, decimal=decimal or likely_decimal(texts))
         elif kind is not None:
             found[name] = Found(kind)
         else:
-            found[name] = find_kind(column, markers)
+            found[name] = find_kind(name, column, markers, decimal)
     return found
 
 
-def find_kind(column: pa.ChunkedArray, markers: Collection[str]) -> Found:
+def find_kind(name: str, column: pa.ChunkedArray, markers: Markers, decimal: str = "") -> Found:
     """The kind of one column, by its type, and for texts by its values.
 
     Numbers are numeric, booleans are categories, dates and timestamps are dates. Texts are dates or numbers where all of them
-    are such (whole numbers are taken for codes of categories up to :data:`MANY_CODES` distinct ones), else categories, unless
-    nearly every row has its own.
+    are such (whole numbers are taken for codes of categories up to :data:`MANY_CODES` distinct ones, and always where some
+    begin with a zero), else categories, unless nearly every row has its own. Dropped are columns of a single value, and whole
+    numbers that are another one in each row, under a name such as ``id``, ``Unnamed: 0`` or none.
     """
     kind = column.type
     if is_date(kind):
         return Found("date")
+    if pa.types.is_integer(kind) and _numbers_rows(column, name):
+        return Found("dropped", "it numbers the rows")
+    if len(column) >= _OFTEN and not column.null_count and (is_number(kind) or pa.types.is_boolean(kind)):
+        values = pc.unique(column)
+        if len(values) == 1 and not (pa.types.is_floating(kind) and pc.is_nan(values)[0].as_py()):
+            return Found("dropped", f"every row holds {values[0].as_py()}")
     if is_number(kind):
         values = pc.drop_null(column.cast(pa.float64(), safe=False)) if pa.types.is_floating(kind) else None
         if values is not None and pc.all(pc.is_nan(values)).as_py():
@@ -93,15 +131,61 @@ def find_kind(column: pa.ChunkedArray, markers: Collection[str]) -> Found:
         return Found("category")
     if not is_text(kind):
         return Found("dropped", f"it holds {kind}")
-    texts = distinct_texts(column, markers)
+    return _kind_of_texts(column, markers, decimal, name)
+
+
+def _kind_of_texts(column: pa.ChunkedArray, markers: Markers, decimal: str, name: str) -> Found:
+    texts = distinct_texts(column, markers.words)
+    values = [text for text in texts if text not in markers.numbers]
     if not texts:
         return Found("dropped", "it holds no value")
-    if all(as_day(text) is not None for text in texts):
+    if len(texts) == 1 and len(column) >= _OFTEN and not has_missing(column, markers.words):
+        return Found("dropped", f"every row holds {texts[0]!r}")
+    if values and all(as_day(text) is not None for text in values):
         return Found("date")
-    numbers = [as_number(text) for text in texts]
-    if None not in numbers and (len(texts) > MANY_CODES or not all(text.lstrip("+-").isdigit() for text in texts)):
-        return Found("numeric")
+    mark = decimal_of(values, decimal) if values else ""
+    if decimal and mark != decimal:
+        mark = ""
+    whole = all(text.lstrip("+-").isdigit() for text in values)
+    coded = any(text[0] == "0" and text.isdigit() and len(text) > 1 for text in values)
+    if mark and not coded and (len(values) > MANY_CODES or not whole):
+        return Found("numeric", decimal=mark)
     filled = len(column) - column.null_count
+    warning = "" if mark or coded else _mostly_numbers(column, markers, decimal or likely_decimal(values), name)
     if filled >= _FEW_ROWS and len(texts) > _NAMES_OF_ROWS * filled:
-        return Found("dropped", f"nearly every row has a text of its own ({len(texts)} in {filled} rows)")
-    return Found("category")
+        reason = f"nearly every row has a text of its own ({len(texts)} in {filled} rows)"
+        return Found("dropped", reason, warning and f"{warning} It is left out.")
+    return Found("category", warning=warning and f"{warning} It is taken for categories.")
+
+
+def likely_decimal(texts: Collection[str]) -> str:
+    """What begins a fraction in most of the texts that are numbers."""
+    return max((".", ","), key=lambda mark: sum(as_number(text, mark) is not None for text in texts))
+
+
+def _mostly_numbers(column: pa.ChunkedArray, markers: Markers, decimal: str, name: str) -> str:
+    """A warning where more than half of the cells are numbers and some are not; else empty."""
+    counts = pc.value_counts(pc.utf8_trim_whitespace(pc.drop_null(column)))
+    numbers, odd = 0, []
+    for item in counts.to_pylist():
+        if item["values"] in markers.numbers:
+            continue
+        if as_number(item["values"], decimal) is None:
+            odd.append((item["counts"], item["values"]))
+        else:
+            numbers += item["counts"]
+    others = sum(count for count, _ in odd)
+    if not odd or numbers <= others:
+        return ""
+    shown = listed_names((f"{text[:30]!r} ({count})" for count, text in sorted(odd, key=lambda pair: (-pair[0], pair[1]))), 5)
+    return (
+        f"Column {name!r} holds numbers in {numbers} of {numbers + others} cells, and {shown}. To take it for numbers, name "
+        f"these texts as missing (--set processor.missing_numbers=...) or its rows as bad (--numeric {name})."
+    )
+
+
+def _numbers_rows(column: pa.ChunkedArray, name: str) -> bool:
+    """Whether a column of whole numbers has another one in each row, and a name that says so."""
+    if _ROW_NAMES.fullmatch(name.strip()) is None and _ROW_NAMES.fullmatch(name.strip().lower()) is None:
+        return False
+    return len(column) > 1 and not column.null_count and len(pc.unique(column)) == len(column)

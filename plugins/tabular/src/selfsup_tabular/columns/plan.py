@@ -11,7 +11,7 @@ from pydantic import Field
 from selfsup.config import Config
 from selfsup.errors import ColumnError
 from selfsup_tabular.columns.dates import date_parts, has_times_of_day, split_date
-from selfsup_tabular.columns.kinds import Kind, find_kinds
+from selfsup_tabular.columns.kinds import Kind, Markers, find_kinds
 from selfsup_tabular.columns.scaling import Scale, Scaling, fit_scale
 from selfsup_tabular.columns.values import BadCells, FloatArray, IntArray, days_of, keys_of, numbers_of, one_array
 
@@ -30,10 +30,12 @@ class NumericColumn(Config):
     """Of the column."""
     scale: Scale
     """How its values are scaled."""
+    decimal: str = "."
+    """What begins the fraction of values that are texts."""
 
     def cells(self, array: pa.Array, markers: Collection[str], bad: BadCells) -> list[FloatArray]:
         """The one cell of each row, [n]."""
-        return [self.scale(numbers_of(self.name, array, markers, bad))]
+        return [self.scale(numbers_of(self.name, array, markers, bad, self.decimal))]
 
     def cell_names(self) -> tuple[str, ...]:
         """What the cell is called."""
@@ -94,6 +96,8 @@ class Plan(Config):
     """Columns of categories."""
     dropped: dict[str, str] = Field(default_factory=dict)
     """Columns of the training rows that are not used, and why."""
+    warnings: tuple[str, ...] = ()
+    """What should be looked at: columns of numbers with words among them."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -105,7 +109,8 @@ def fit_plan(
     table: pa.Table,
     wanted: Mapping[str, Kind],
     *,
-    markers: Collection[str],
+    markers: Markers,
+    decimal: str = "",
     scaling: Scaling,
     knots: int,
     max_categories: int,
@@ -117,6 +122,7 @@ def fit_plan(
         table: the rows.
         wanted: column to kind, where the user said so.
         markers: texts that stand for a missing value.
+        decimal: what begins the fraction of numbers that are texts; empty: found.
         scaling: of numbers.
         knots: of the quantile scaling.
         max_categories: most categories of a column that have a code of their own.
@@ -127,7 +133,7 @@ def fit_plan(
     """
     arrays = {name: one_array(table.column(name)) for name in table.column_names}
     decoded = pa.table({name: pa.chunked_array([array]) for name, array in arrays.items()})
-    found = find_kinds(decoded, wanted, markers)
+    found = find_kinds(decoded, wanted, markers, decimal)
     numbers: list[NumericColumn] = []
     dates: list[DateColumn] = []
     categories: list[CategoryColumn] = []
@@ -136,21 +142,24 @@ def fit_plan(
     bad = BadCells()
     for name, item in found.items():
         if item.kind == "category":
-            categories.append(_fit_categories(name, arrays[name], markers, max_categories, min_count))
+            categories.append(_fit_categories(name, arrays[name], markers.words, max_categories, min_count))
         elif item.kind != "dropped":
-            read = numbers_of if item.kind == "numeric" else days_of
-            values = read(name, arrays[name], markers, bad)
+            if item.kind == "numeric":
+                values = numbers_of(name, arrays[name], markers.numbers, bad, item.decimal)
+            else:
+                values = days_of(name, arrays[name], markers.numbers, bad)
             if np.isnan(values).all():
                 dropped[name] = "it holds no value"
             elif item.kind == "numeric":
-                numbers.append(NumericColumn(name=name, scale=fit_scale(values, scaling, knots)))
+                numbers.append(NumericColumn(name=name, scale=fit_scale(values, scaling, knots), decimal=item.decimal))
             else:
                 has_times = has_times_of_day(values)
                 dates.append(DateColumn(name=name, scale=fit_scale(values, scaling, knots), has_times=has_times))
     if not (numbers or dates or categories):
         reasons = "; ".join(f"{name}: {reason}" for name, reason in dropped.items()) or "there is none"
         raise ColumnError(f"No column of the table is of use ({reasons}).")
-    return Plan(numbers=(*numbers, *dates), categories=tuple(categories), dropped=dropped)
+    warnings = tuple(item.warning for item in found.values() if item.warning)
+    return Plan(numbers=(*numbers, *dates), categories=tuple(categories), dropped=dropped, warnings=warnings)
 
 
 def _fit_categories(

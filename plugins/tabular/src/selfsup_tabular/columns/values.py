@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from selfsup.data.numbers import as_number
 from selfsup.errors import ColumnError
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
@@ -57,7 +58,7 @@ def is_date(kind: pa.DataType) -> bool:
     return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
 
 
-def numbers_of(name: str, array: pa.Array, markers: Collection[str], bad: BadCells) -> FloatArray:
+def numbers_of(name: str, array: pa.Array, markers: Collection[str], bad: BadCells, decimal: str = ".") -> FloatArray:
     """[n] float64, NaN where a value is missing.
 
     Args:
@@ -65,6 +66,7 @@ def numbers_of(name: str, array: pa.Array, markers: Collection[str], bad: BadCel
         array: of numbers, booleans, or texts that are numbers; durations and times of day count in seconds.
         markers: texts that stand for a missing value.
         bad: takes the rows whose text is no number.
+        decimal: what begins the fraction of a text that is a number; see :func:`selfsup.data.numbers.as_number`.
 
     Raises:
         ColumnError: the column holds something else altogether.
@@ -73,7 +75,7 @@ def numbers_of(name: str, array: pa.Array, markers: Collection[str], bad: BadCel
     if pa.types.is_null(kind):
         return np.full(len(array), np.nan)
     if is_text(kind):
-        return _parsed(name, array, markers, bad, float, "a number")
+        return _parsed(name, array, markers, bad, lambda text: _number(text, decimal), "a number")
     if pa.types.is_duration(kind):
         return _float64(array.cast(pa.duration("us"), safe=False).cast(pa.int64())) / 1e6
     if pa.types.is_time(kind):
@@ -150,12 +152,9 @@ def distinct_texts(array: pa.Array, markers: Collection[str]) -> list[str]:
     return sorted({text for text in texts if text not in markers})
 
 
-def as_number(text: str) -> float | None:
-    """The number that a text is, or None."""
-    try:
-        return float(text)
-    except ValueError:
-        return None
+def has_missing(array: pa.Array, markers: Collection[str]) -> bool:
+    """Whether a value of a column of texts is missing."""
+    return bool(array.null_count) or any(value.strip() in markers for value in pc.unique(array).to_pylist())
 
 
 def as_day(text: str) -> float | None:
@@ -166,6 +165,13 @@ def as_day(text: str) -> float | None:
         return _days_of_text(text)
     except ValueError:
         return None
+
+
+def _number(text: str, decimal: str) -> float:
+    value = as_number(text, decimal)
+    if value is None:
+        raise ValueError(text)
+    return value
 
 
 def _days_of_text(text: str) -> float:

@@ -1,0 +1,297 @@
+"""Tables that are written as text (csv, tsv) or as sheets, as one Arrow file: separator, header and types are found."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import secrets
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from selfsup.data.column_types import ColumnType
+from selfsup.data.encodings import FoundEncoding, encoding_of_file, open_text, shown_encoding
+from selfsup.data.findings import Findings, listed_names
+from selfsup.data.numbers import as_number
+from selfsup.data.separators import Layout, find_layout, long_cells
+from selfsup.data.table_format import TableFormat
+from selfsup.errors import SourceError
+
+_CHUNK_ROWS = 8192
+_MOST_RAGGED = 0.01
+"""Share of rows with more cells than the header from which on the table is refused."""
+_YEARS = range(1800, 2101)
+_END = "\x1d(end of the table)\x1d"
+"""A line behind the last one: where it lands in a cell, a quotation mark is open."""
+VERSION = 1
+"""Of what this module makes of a file; part of the name under which it is kept."""
+
+Record = list[str]
+
+
+@dataclass
+class _Ragged:
+    """Rows whose number of cells is not that of the header."""
+
+    short: list[str] = field(default_factory=list)
+    long: list[str] = field(default_factory=list)
+    rows: int = 0
+    n_short: int = 0
+    n_long: int = 0
+
+
+def read_delimited(files: Sequence[Path], target: Path, form: TableFormat, *, preferred: str) -> tuple[Any, Findings]:
+    """The rows of text tables as a data set, read from the Arrow file ``target``, which is made if it is not there.
+
+    Args:
+        files: with the same columns, in any order.
+        target: of the conversion; what was found is kept beside it.
+        form: of the files, as far as it is given.
+        preferred: the separator that the suffix stands for.
+
+    Raises:
+        SourceError: a file cannot be read, or is no table.
+    """
+    tables = [_TextTable(file, form, preferred) for file in files]
+    return _converted(tables, target, form)
+
+
+def read_sheets(files: Sequence[Path], target: Path, form: TableFormat) -> tuple[Any, Findings]:
+    """The rows of a sheet of each workbook, as :func:`read_delimited` gives those of texts."""
+    from selfsup.data.workbooks import SheetTable
+
+    return _converted([SheetTable(file, form) for file in files], target, form)
+
+
+class _TextTable:
+    """The records of a text table."""
+
+    def __init__(self, file: Path, form: TableFormat, preferred: str) -> None:
+        self.name, self._file = str(file), file
+        self.encoding: FoundEncoding = encoding_of_file(file, form.encoding)
+        with open_text(file, self.encoding) as stream:
+            self.layout: Layout = find_layout(stream, form.separator, preferred)
+
+    def records(self) -> Iterator[tuple[int, Record]]:
+        """Number of the line that a record ends on, and its cells."""
+        with open_text(self._file, self.encoding) as stream:
+            reader = self.layout.reader(itertools.chain(stream, [_END]))
+            line = 0
+            for record in reader:
+                if _END in record[-1:]:
+                    return
+                if any(cell.endswith(_END) for cell in record[-1:]):
+                    raise SourceError(
+                        f"Cannot read {self.name} as a table: a quotation mark on or after line {line + 1} is never closed."
+                    )
+                line = reader.line_num
+                yield line, record
+
+    def findings(self) -> Findings:
+        """Encoding and separator."""
+        found = Findings()
+        found.add("format", f"{shown_encoding(self.encoding)}, separator {self.layout.shown()}")
+        if self.encoding.damaged:
+            found.warn(f"{self.name} holds bytes that are no {self.encoding.name}; they are read as \ufffd (--encoding).")
+        return found
+
+
+def _converted(tables: Sequence[Any], target: Path, form: TableFormat) -> tuple[Any, Findings]:
+    import datasets
+
+    notes = target.with_suffix(".json")
+    if not (target.exists() and notes.exists()):
+        temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+        try:
+            findings = _convert(tables, temporary, form)
+            notes.write_text(json.dumps(findings.as_json()), encoding="utf-8")
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+            Path(f"{temporary}.texts").unlink(missing_ok=True)
+    kept = json.loads(notes.read_text(encoding="utf-8"))
+    return datasets.Dataset.from_file(str(target)), Findings(kept["facts"], kept["warnings"])
+
+
+def _convert(tables: Sequence[Any], target: Path, form: TableFormat) -> Findings:
+    """Write all cells as texts and learn what each column holds; then write the columns in their types."""
+    import pyarrow as pa
+
+    findings, ragged = Findings(), _Ragged()
+    columns: list[str] = []
+    types: list[ColumnType] = []
+    texts = Path(f"{target}.texts")
+    with long_cells(), pa.OSFile(str(texts), "wb") as sink:
+        writer = None
+        for table in tables:
+            own = table.findings()
+            findings = findings.joined(own)
+            records = table.records()
+            names, records = _header(records, table, form, findings)
+            if writer is None:
+                columns, types = names, [ColumnType() for _ in names]
+                writer = pa.ipc.new_stream(sink, pa.schema([(name, pa.large_string()) for name in names]))
+            elif sorted(names) != sorted(columns):
+                raise SourceError(
+                    f"{table.name} has the columns {listed_names(names)}, but {tables[0].name} {listed_names(columns)}. Tables "
+                    "of one folder have the same columns; name the one that is meant."
+                )
+            order = [names.index(name) for name in columns]
+            for chunk in _chunks(_even(records, len(names), ragged, table.name)):
+                cells = list(zip(*chunk, strict=True))
+                arrays = [pa.array(cells[place], pa.large_string()) for place in order]
+                for kind, array in zip(types, arrays, strict=True):
+                    kind.feed(array)
+                writer.write_batch(pa.record_batch(arrays, names=columns))
+        if writer is None:
+            raise SourceError("There is no table to read.")
+        writer.close()
+    _tell_ragged(ragged, findings)
+    _write_typed(texts, target, columns, types, form, findings)
+    return findings
+
+
+def _write_typed(
+    texts: Path, target: Path, columns: Sequence[str], types: Sequence[ColumnType], form: TableFormat, findings: Findings
+) -> None:
+    import datasets
+    import pyarrow as pa
+
+    marks = {kind.evidence.decimal() for kind in types if kind.evidence.sure and kind.is_number()}
+    preferred = form.decimal or ("," if "," in marks and "." not in marks else "")
+    plans = [kind.plan(form.decimal, preferred) for kind in types]
+    kept = [place for place, (name, plan) in enumerate(zip(columns, plans, strict=True)) if not (plan.empty and _unnamed(name))]
+    if not kept:
+        raise SourceError(f"The table holds no value (its columns are {listed_names(columns)}).")
+    if empty := [name or "the one without a name" for place, name in enumerate(columns) if place not in set(kept)]:
+        findings.add("columns", f"left out: {listed_names(empty)} (empty and without a name)")
+    if commas := [name for name, plan in zip(columns, plans, strict=True) if plan.decimal == ","]:
+        findings.add("decimal", f"',' in {listed_names(commas)} (--decimal sets it)")
+    marked = {name: kind.marks for name, kind, plan in zip(columns, types, plans, strict=True) if plan.numeric and kind.marks}
+    if marked:
+        shown = (f"{name} ({', '.join(map(repr, sorted(marks)))})" for name, marks in marked.items())
+        findings.add("missing", f"marks for it in {listed_names(shown)}")
+    if written := [name for name, plan in zip(columns, plans, strict=True) if plan.written]:
+        findings.add("numbers", f"with signs or separators in {listed_names(written)}")
+    names = [columns[place] for place in kept]
+    features = datasets.Features({name: datasets.Value(plans[place].feature) for name, place in zip(names, kept, strict=True)})
+    schema = features.arrow_schema
+    with (
+        pa.memory_map(str(texts)) as source,
+        pa.OSFile(str(target), "wb") as sink,
+        pa.ipc.open_stream(source) as reader,
+        pa.ipc.new_stream(sink, schema) as writer,
+    ):
+        for batch in reader:
+            typed = [plans[place].typed(batch.column(place)) for place in kept]
+            arrays = [array.cast(field.type) for array, field in zip(typed, schema, strict=True)]
+            writer.write_batch(pa.record_batch(arrays, schema=schema))
+
+
+def _header(
+    records: Iterator[tuple[int, Record]], table: Any, form: TableFormat, findings: Findings
+) -> tuple[list[str], Iterator[tuple[int, Record]]]:
+    """The names of the columns, and the records below them."""
+    layout = table.layout
+    filled = ((line, record) for line, record in records if any(cell.strip() for cell in record))
+    for _ in range(layout.skipped):
+        next(filled, None)
+    if layout.skipped:
+        above = "the line" if layout.skipped == 1 else f"{layout.skipped} lines"
+        findings.add("header", f"{above} above it passed over")
+    first = next(filled, None)
+    if first is None:
+        raise SourceError(f"{table.name} holds no row.")
+    _, header = first
+    if not form.header:
+        return [f"column_{place}" for place in range(max(len(header), layout.width))], itertools.chain([first], filled)
+    second = next(filled, None)
+    if second is None:
+        raise SourceError(f"{table.name} holds no row beside its header ({listed_names(header)}). Without one: --no-header.")
+    header = [name.strip().removeprefix("\ufeff") for name in header]
+    if len(header) == layout.width - 1:  # as R writes them: the names of rows have no name
+        header = ["", *header]
+    if numbers := _data_in_header(header, second[1]):
+        findings.warn(
+            f"The first line of {table.name} looks like data, and is taken for the names of the columns "
+            f"({listed_names(numbers)}). If it is data: --no-header."
+        )
+    return _unique(header, findings), itertools.chain([second], filled)
+
+
+def _data_in_header(header: Sequence[str], below: Sequence[str]) -> list[str]:
+    """Names that are numbers above numbers; years and counted columns (0, 1, 2) are names."""
+    pairs = zip(header, below, strict=False)
+    found = [name for name, cell in pairs if name and as_number(name) is not None and as_number(cell) is not None]
+    whole = [int(name) for name in found if name.isdigit()]
+    years = len(whole) == len(found) and all(number in _YEARS for number in whole)
+    counted = bool(whole) and whole == list(range(whole[0], whole[0] + len(found)))
+    return [] if (years or counted) and len(header) > 1 else found
+
+
+def _unnamed(name: str) -> bool:
+    return name.startswith("Unnamed: ")
+
+
+def _unique(header: Sequence[str], findings: Findings) -> list[str]:
+    """Names of which no two are alike: a nameless column is ``Unnamed: 3``, a second ``a`` is ``a.1``."""
+    taken = Counter(header)
+    names: list[str] = []
+    renamed = []
+    for place, name in enumerate(header):
+        chosen = name or f"Unnamed: {place}"
+        number = 0
+        while chosen in names or (number and chosen in taken):
+            number += 1
+            chosen = f"{name}.{number}"
+        if number:
+            renamed.append(f"the second {name!r} is {chosen!r}")
+        names.append(chosen)
+    if renamed:
+        findings.add("columns", f"of one name: {listed_names(renamed)}")
+    return names
+
+
+def _even(records: Iterable[tuple[int, Record]], width: int, ragged: _Ragged, name: str) -> Iterator[Record]:
+    """Records of one width: short ones filled up, long ones passed over unless what is too much is empty."""
+    for line, record in records:
+        ragged.rows += 1
+        if len(record) < width:
+            ragged.n_short += 1
+            if len(ragged.short) < 3:
+                ragged.short.append(f"line {line} has {len(record)}")
+            record = [*record, *[""] * (width - len(record))]
+        elif len(record) > width:
+            if any(cell.strip() for cell in record[width:]):
+                ragged.n_long += 1
+                if len(ragged.long) < 3:
+                    ragged.long.append(f"line {line} of {name} has {len(record)}")
+                continue
+            record = record[:width]
+        yield record
+    if ragged.n_long > max(_MOST_RAGGED * ragged.rows, 1) or (ragged.rows and ragged.n_long == ragged.rows):
+        raise SourceError(
+            f"{ragged.n_long} of {ragged.rows} rows have more cells than the header has columns ({width}): "
+            f"{', '.join(ragged.long)}. Name the separator with --separator, or repair the file."
+        )
+
+
+def _tell_ragged(ragged: _Ragged, findings: Findings) -> None:
+    if ragged.n_short:
+        findings.warn(
+            f"{ragged.n_short} of {ragged.rows} rows have fewer cells than the header ({', '.join(ragged.short)}); the rest of "
+            "them counts as missing."
+        )
+    if ragged.n_long:
+        findings.warn(
+            f"{ragged.n_long} of {ragged.rows} rows are left out, for they have more cells than the header "
+            f"({', '.join(ragged.long)})."
+        )
+
+
+def _chunks(records: Iterator[Record]) -> Iterator[list[Record]]:
+    while chunk := list(itertools.islice(records, _CHUNK_ROWS)):
+        yield chunk

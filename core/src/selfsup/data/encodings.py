@@ -1,0 +1,171 @@
+"""In which encoding a text file is written.
+
+UTF-8 is told by its rules, UTF-16 by its mark or its zeros. What is neither is taken for Western European text (cp1252) where
+the bytes beyond ASCII stand alone between letters, as accents do. Where they stand in rows they are letters of another script,
+and several encodings would read them: these have to be named.
+"""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import gzip
+import io
+import lzma
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from selfsup.errors import SourceError
+
+COMPRESSED: dict[str, Callable[[Any], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+"""Suffix of a compressed file to what opens it."""
+_BLOCK = 1 << 20
+_MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
+          (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))  # fmt: skip
+_SAMPLE = 1 << 16
+_AROUND = 24
+_HIGH = re.compile(rb"[\x80-\xff]+")
+_MULTIBYTE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
+_MOSTLY_UTF8 = 0.9
+"""Share of the letters beyond ASCII that are right in UTF-8 from which on the others are damage."""
+_IN_ROWS = 0.5
+"""Share of the bytes beyond ASCII that have such a neighbour from which on they are of another script."""
+
+
+class FoundEncoding(NamedTuple):
+    """The encoding of a file and how sure it is."""
+
+    name: str
+    """As Python calls it."""
+    example: str = ""
+    """A word that shows how a guess reads; empty where it is no guess."""
+    damaged: int = 0
+    """Bytes that are not right in it; they are read as U+FFFD."""
+
+
+def kind_suffix(path: Path) -> str:
+    """The suffix of a file in lower case, without the one of its compression: ``.csv`` of ``rows.CSV.gz``."""
+    suffix = path.suffix.lower()
+    return Path(path.stem).suffix.lower() if suffix in COMPRESSED else suffix
+
+
+def open_bytes(path: Path) -> IO[bytes]:
+    """The bytes of a file, decompressed where its suffix says so."""
+    stream: IO[bytes] = COMPRESSED.get(path.suffix.lower(), open)(path, "rb")
+    return stream
+
+
+def open_text(path: Path, encoding: FoundEncoding) -> io.TextIOWrapper:
+    """The text of a file, with its line ends as they are."""
+    return io.TextIOWrapper(open_bytes(path), encoding=encoding.name, errors="replace", newline="")
+
+
+def encoding_of_file(path: Path, given: str = "") -> FoundEncoding:
+    """The encoding of a file, which is read through for it.
+
+    Args:
+        path: of the file; it may be compressed.
+        given: encoding to take; empty: it is found.
+
+    Raises:
+        SourceError: the file cannot be read, is not text, or its encoding cannot be told.
+    """
+    try:
+        with open_bytes(path) as stream:
+            return find_encoding(iter(lambda: stream.read(_BLOCK), b""), str(path), given)
+    except (OSError, EOFError, lzma.LZMAError) as error:
+        raise SourceError(f"Cannot read {path}: {getattr(error, 'strerror', None) or error}.") from error
+
+
+def find_encoding(blocks: Iterable[bytes], name: str, given: str = "") -> FoundEncoding:
+    """The encoding of a text that comes in blocks; ``name`` is for messages. See :func:`encoding_of_file`."""
+    decoder = codecs.getincrementaldecoder(given or "utf-8")("strict")
+    first, sample, valid, damaged = b"", b"", True, 0
+    for number, block in enumerate(blocks):
+        if not number:
+            first = block[:4096]
+            mark = next((encoding for mark, encoding in _MARKS if first.startswith(mark)), "")
+            if mark and not given:
+                return FoundEncoding(mark)
+            if not given and (wide := _wide(first)):
+                return FoundEncoding(wide)
+        if len(sample) < _SAMPLE:
+            sample += b" ".join(_around_high(block, _SAMPLE - len(sample)))
+        try:
+            decoder.decode(block)
+        except UnicodeDecodeError:
+            valid = False
+            damaged += 1
+            decoder.reset()
+    if valid:
+        try:
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:  # the last letter is cut off
+            valid, damaged = False, 1
+    if given:
+        return FoundEncoding(given, damaged=damaged)
+    if b"\0" in first:
+        raise SourceError(f"{name} is not text: it holds zero bytes. If it is, name its encoding with --encoding.")
+    if valid:
+        return FoundEncoding("utf-8")
+    return _guess(sample, name)
+
+
+def decode_text(content: bytes, name: str, given: str = "") -> tuple[str, FoundEncoding]:
+    """A whole text and its encoding, without a byte-order mark."""
+    found = find_encoding([content], name, given)
+    return content.decode(found.name, "replace").removeprefix("\ufeff"), found
+
+
+def _wide(first: bytes) -> str:
+    """``utf-16-le`` or ``utf-16-be`` where nearly every second byte is zero; else empty."""
+    if len(first) < 8:
+        return ""
+    even, odd = first[::2].count(0) / len(first[::2]), first[1::2].count(0) / len(first[1::2])
+    if odd > 0.7 and even < 0.1:
+        return "utf-16-le"
+    return "utf-16-be" if even > 0.7 and odd < 0.1 else ""
+
+
+def _around_high(block: bytes, most: int) -> Iterator[bytes]:
+    """Stretches around bytes beyond ASCII, ``most`` bytes in all."""
+    start = end = taken = 0
+    for match in _HIGH.finditer(block):
+        if match.start() - _AROUND > end:
+            if end:
+                yield block[start:end]
+            taken += end - start
+            start = max(match.start() - _AROUND, 0)
+            if taken >= most:
+                return
+        end = match.end() + _AROUND
+    if end:
+        yield block[start : start + min(end - start, most)]
+
+
+def _guess(sample: bytes, name: str) -> FoundEncoding:
+    """The encoding of a text that is not UTF-8 throughout."""
+    multibyte = len(_MULTIBYTE.findall(sample))
+    rest = _MULTIBYTE.sub(b"", sample)
+    wrong = sum(len(run) for run in _HIGH.findall(rest))
+    if multibyte >= _MOSTLY_UTF8 * (multibyte + wrong):
+        return FoundEncoding("utf-8", damaged=max(wrong, 1))
+    runs = _HIGH.findall(sample)
+    total = sum(len(run) for run in runs)
+    in_rows = sum(len(run) for run in runs if len(run) > 2)
+    if in_rows > _IN_ROWS * total:
+        raise SourceError(
+            f"{name} is not UTF-8, and its letters are of no Western European script. Name its encoding with --encoding: "
+            "gb18030 or big5 (Chinese), shift_jis (Japanese), euc_kr (Korean), cp1251 (Cyrillic), cp1253 (Greek), ..."
+        )
+    encoding = "latin-1" if re.search(rb"[\x81\x8d\x8f\x90\x9d]", sample) else "cp1252"
+    text = sample.decode(encoding)
+    words = re.findall(r"[^\s,;|\"']*[^\x00-\x7f][^\s,;|\"']*", text)
+    return FoundEncoding(encoding, example=next(iter(sorted(words[:50], key=len, reverse=True)), "")[:24])
+
+
+def shown_encoding(found: FoundEncoding) -> str:
+    """``cp1252 (a guess, it reads 'café'; --encoding sets it)``."""
+    return f"{found.name} (a guess, it reads {found.example!r}; --encoding sets it)" if found.example else found.name

@@ -18,7 +18,7 @@ from selfsup.data.decoder_noise import caught_noise
 from selfsup.data.labels import LabelKind
 from selfsup.errors import ColumnError, ConfigError
 from selfsup.evaluation.choice import choose
-from selfsup.evaluation.embedding_files import check_suffix, write_embeddings
+from selfsup.evaluation.embedding_files import check_suffix, id_column_of, write_embeddings
 from selfsup.evaluation.finetune import FinetuneConfig, finetune_encoder, score
 from selfsup.evaluation.finetuned_model import FinetunedModel
 from selfsup.evaluation.recording import record_of
@@ -26,7 +26,7 @@ from selfsup.evaluation.splits import load_splits
 from selfsup.file_lock import lock_folder
 from selfsup.registry import registry
 from selfsup.training.precision import resolve_precision
-from selfsup.training.progress import make_reporter, show_findings, tell_remarks
+from selfsup.training.progress import make_reporter, show_findings, tell_bad_rows, tell_remarks
 from selfsup.validation import validated
 
 DEFAULT_EVALUATORS = ("knn", "linear")
@@ -222,6 +222,8 @@ class EmbeddingFile:
     """D."""
     bad_rows: int
     """Rows that could not be read and are not in the file."""
+    left_out: tuple[tuple[int, str], ...] = ()
+    """Place in the source of each of them, and why."""
 
 
 def embed(
@@ -235,6 +237,7 @@ def embed(
     unlabelled: Sequence[str] = (),
     columns: Mapping[str, str] | None = None,
     table: TableFormat | Mapping[str, Any] | None = None,
+    id_column: str | None = None,
     batch_size: int | None = None,
     precision: Literal["auto", "32", "bf16", "16"] = "32",
     max_bad_rows: float = 0.01,
@@ -248,8 +251,9 @@ def embed(
     Args:
         encoder: an encoder, or what :func:`selfsup.load` takes.
         data: source of the rows.
-        out: ``FILE.npy``, [N, D] float32; or ``FILE.parquet`` with the columns ``row``, ``embedding`` and, where there are
-            labels, ``label``.
+        out: ``FILE.parquet`` or ``FILE.csv`` with the columns ``row``, ``path`` (of rows that are files), ``id`` (where the
+            source names its rows), the embedding and, where there are labels, ``label``; or ``FILE.npy``, [N, D] float32, with
+            ``FILE.rows.csv`` beside it, which holds the other columns.
         split: which split of the source; None: ``train`` where it has one, else its first.
         label: the label column, where it cannot be found.
         label_kind: what it holds: ``class``, ``classes`` (several a row: a list, or a text with ``|``, ``;`` or ``,`` between
@@ -258,6 +262,7 @@ def embed(
         columns: role to column, where it cannot be found.
         table: separator, decimal mark, encoding, ... of a text table, where they cannot be found: ``{"separator": ";"}``
             (:class:`~selfsup.data.TableFormat`).
+        id_column: the column that names the rows, where it is not called ``id``, ``key``, ``file_name``, ...
         batch_size: rows at a time; None: what suits the modality.
         precision: of the computation.
         max_bad_rows: part of the rows that may be unreadable; they are left out of the file.
@@ -287,6 +292,7 @@ def embed(
     )
     if label is None and not _has_labels(rows):
         rows = rows.without_labels()
+    id_column_of(rows, id_column)  # a wrong name is found before minutes of decoding
     arithmetic = resolve_precision(precision, encoder.device.type)
     autocast = {"32": None, "bf16": torch.bfloat16, "16": torch.float16}[arithmetic]
     with make_reporter(progress) as reporter:
@@ -295,10 +301,20 @@ def embed(
         reporter.start("reading rows", len(rows), unit="rows")
         with caught_noise(reporter.message):
             store = prepare(rows, encoder.processor, max_bad_rows=max_bad_rows, progress=lambda done, _: reporter.advance(done))
+        tell_bad_rows(reporter, store.bad_rows, f"{len(rows)} rows of {rows.name}")
         tell_remarks(reporter, store.remarks, f"{len(rows)} rows of {rows.name}")
         size = batch_size or encoder.processor.batch_size
-        path = write_embeddings(encoder, store, rows, Path(out), batch_size=size, autocast=autocast, reporter=reporter)
-    return EmbeddingFile(path, len(store), encoder.embed_dim, len(store.bad_rows))
+        path = write_embeddings(
+            encoder,
+            store,
+            rows,
+            Path(out),
+            batch_size=size,
+            autocast=autocast,
+            reporter=reporter,
+            id_column=id_column,
+        )
+    return EmbeddingFile(path, len(store), encoder.embed_dim, len(store.bad_rows), tuple(store.bad_rows))
 
 
 def _has_labels(rows: Rows) -> bool:

@@ -107,9 +107,8 @@ def test_precision(encoder, reference):
 
 def test_bad_row_says_where(encoder):
     rows = [*rows_of(20), {"sequence": []}]
-    with pytest.raises(BadRowError) as raised:
+    with pytest.raises(BadRowError, match=r"^Row 20 cannot be embedded: "):
         encoder.embed(rows, batch_size=8)
-    assert raised.value.__notes__ == ["among rows 16 to 20"]
 
 
 def test_digest_follows_weights_and_processor(encoder):

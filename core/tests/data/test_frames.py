@@ -76,7 +76,7 @@ def test_a_frame_is_a_source_known_by_its_content():
 
 
 @pytest.mark.parametrize(("source", "message"), [
-    (3, "a table .pandas, polars, Arrow., not int"),
+    (3, "an array, a list or a generator, not int: for tables give a DataFrame"),
     (pd.DataFrame({"x": []}), "holds no row"),
 ])  # fmt: skip
 def test_what_is_no_table_or_an_empty_one_is_refused(source, message):

@@ -1,5 +1,6 @@
 """The Python face: ``selfsup.evaluate``, ``selfsup.finetune``, ``selfsup.embed``."""
 
+import csv
 import datetime
 import json
 
@@ -228,8 +229,40 @@ def test_embed_leaves_out_bad_rows_and_says_which_are_there(encoder, tmp_path):
     assert table["row"].to_pylist() == [*range(3), *range(4, 20)]
 
 
+def test_embedded_rows_are_named_by_the_column_that_names_them(encoder, tmp_path):
+    rows = [
+        {"sequence": row["sequence"], "id": f"n{number}", "label": row["label"]} for number, row in enumerate(frame_rows(20, 0))
+    ]
+    rows[3]["sequence"] = []
+    data = Dataset.from_list(rows)
+    result = embed(encoder, data, tmp_path / "e.parquet", max_bad_rows=0.1)
+    table = pq.read_table(tmp_path / "e.parquet")
+    assert table.column_names == ["row", "id", "embedding", "label"]
+    assert table["id"].to_pylist() == [f"n{number}" for number in range(20) if number != 3]
+    assert [place for place, _ in result.left_out] == [3]
+    embed(encoder, data, tmp_path / "e.npy", max_bad_rows=0.1)
+    with (tmp_path / "e.rows.csv").open(newline="") as file:
+        lines = list(csv.reader(file))
+    assert lines[0] == ["row", "id", "label"]
+    assert lines[4] == ["4", "n4", str(rows[4]["label"])]
+    assert len(lines) == len(np.load(tmp_path / "e.npy")) + 1
+    embed(encoder, data, tmp_path / "e.csv", max_bad_rows=0.1)
+    with (tmp_path / "e.csv").open(newline="") as file:
+        read = list(csv.DictReader(file))
+    numbers = np.array([[float(line[f"e{place}"]) for place in range(32)] for line in read], dtype=np.float32)
+    np.testing.assert_array_equal(numbers, np.load(tmp_path / "e.npy"))
+    assert [line["id"] for line in read] == table["id"].to_pylist()
+    named = data.rename_column("id", "code")
+    embed(encoder, named, tmp_path / "e.parquet", max_bad_rows=0.1)
+    assert pq.read_table(tmp_path / "e.parquet").column_names == ["row", "embedding", "label"]
+    embed(encoder, named, tmp_path / "e.parquet", max_bad_rows=0.1, id_column="code")
+    assert pq.read_table(tmp_path / "e.parquet")["id"].to_pylist()[:2] == ["n0", "n1"]
+    with pytest.raises(ColumnError, match=r"no column 'nothing' to name its rows by \(--id\). Its columns are sequence, code"):
+        embed(encoder, named, tmp_path / "e.parquet", id_column="nothing")
+
+
 def test_embed_refuses_an_unknown_format_before_it_does_anything(tmp_path):
-    with pytest.raises(ConfigError, match=r"e\.txt: its name has to end in \.parquet or \.npy"):
+    with pytest.raises(ConfigError, match=r"e\.txt: its name has to end in \.parquet, \.csv or \.npy"):
         embed(tmp_path / "nothing", "nowhere", tmp_path / "e.txt")
 
 

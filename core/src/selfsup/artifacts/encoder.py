@@ -17,10 +17,12 @@ from torch import Tensor, nn
 from selfsup.artifacts.pretraining_rows import PretrainingRows
 from selfsup.backbones import Backbone, TokenBackbone, mean_over_tokens
 from selfsup.config import Config
-from selfsup.data import EpochSampler, Loader, Processor, Rows, Sampler, Store, processor_digest
+from selfsup.data import EpochSampler, Loader, Processor, Rows, Sample, Sampler, Store, processor_digest, stack_samples
+from selfsup.data.bad_rows import encode_list
+from selfsup.data.row_values import rows_to_embed
 from selfsup.data.sampler import IndexArray
 from selfsup.data.windows import shown_lengths
-from selfsup.errors import ArtifactError, ConfigError, DataWarning
+from selfsup.errors import ArtifactError, BadRowError, ConfigError, DataWarning
 from selfsup.types import Batch, Row
 
 Precision = Literal["32", "bf16", "16"]
@@ -85,25 +87,41 @@ class Encoder(nn.Module):
         return pooled
 
     def embed(
-        self, rows: Iterable[Row], *, batch_size: int | None = None, precision: Precision = "32"
+        self, rows: Any, *, batch_size: int | None = None, precision: Precision = "32"
     ) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """Embeddings [N, D] of rows (dicts of roles, or :class:`~selfsup.data.Rows`), in evaluation mode.
+        """Embeddings [N, D] of rows, in evaluation mode.
 
-        For many rows that are used more than once, :func:`~selfsup.data.prepare` and :meth:`embed_store` are faster.
+        ::
+
+            encoder.embed(["a text", "another"])          # paths of files, for other modalities
+            encoder.embed([image, image])                 # PIL images, arrays [H, W, C], tensors
+            encoder.embed(array)                          # [N, H, W, C] or [N, C, H, W]; of a table [N, columns]
+            encoder.embed([{"array": samples, "sampling_rate": 16000}])
+            encoder.embed(frame)                          # a DataFrame, a datasets.Dataset, Rows
+
+        For files and folders that are named by a text, see :func:`selfsup.embed`. For many rows that are used more than once,
+        :func:`~selfsup.data.prepare` and :meth:`embed_store` are faster.
+
+        Args:
+            rows: N rows: what :func:`selfsup.data.load_source` takes in memory, or dicts of roles.
+            batch_size: rows at a time; None: what suits the modality.
+            precision: of the computation: ``32``, ``bf16`` or ``16`` (automatic casting).
 
         Raises:
             BadRowError: a row cannot be processed; the message says which.
+            SourceError: it is a single row, or nothing that rows can be taken from.
         """
+        rows = rows_to_embed(rows, self.modality)
         parts: list[Tensor] = []
         self.processor.take_remarks()  # of other rows
         with self._evaluating(precision):
             for start, chunk in _chunks(rows, batch_size or self.processor.batch_size):
-                try:
-                    batch = self.processor(chunk)
-                except Exception as error:
-                    error.add_note(f"among rows {start} to {start + len(chunk) - 1}")
-                    raise
-                batch = {key: value.to(self.device) for key, value in batch.items()}
+                samples: list[Sample] = []
+                for place, sample in enumerate(encode_list(self.processor, chunk), start):
+                    if isinstance(sample, BadRowError):
+                        raise BadRowError(f"Row {place} cannot be embedded: {sample}") from sample
+                    samples.append(sample)
+                batch = {key: value.to(self.device) for key, value in self.processor.collate(stack_samples(samples)).items()}
                 parts.append(self(batch).float().cpu())
         for text, count in self.processor.take_remarks().items():
             warnings.warn(f"{count} of the {sum(map(len, parts))} rows: {text}.", DataWarning, stacklevel=2)

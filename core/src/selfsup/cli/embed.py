@@ -14,7 +14,13 @@ from selfsup.cli.output import emit, json_option
 @click.argument("encoder", metavar="RUN|ENCODER")
 @data_options
 @checkpoint_option
-@click.option("--out", required=True, metavar="FILE", help="FILE.parquet (row, embedding and label columns) or FILE.npy.")
+@click.option(
+    "--out",
+    required=True,
+    metavar="FILE",
+    help="FILE.parquet or FILE.csv (rows with their names), or FILE.npy and FILE.rows.csv.",
+)
+@click.option("--id", "id_column", metavar="COL", help="The column that names rows [default: id, key, file_name, ...].")
 @click.option("--split", metavar="NAME", help="Which split of the source [default: train where it has one].")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Rows at a time [default: what suits the modality].")
 @click.option(
@@ -31,6 +37,7 @@ def command(
     table: dict[str, Any],
     max_bad_rows: float,
     out: str,
+    id_column: str | None,
     split: str | None,
     batch_size: int | None,
     precision: Any,
@@ -50,13 +57,20 @@ def command(
         unlabelled=unlabelled,
         columns=columns_of(column),
         table=table,
+        id_column=id_column,
         batch_size=batch_size,
         precision=precision,
         max_bad_rows=max_bad_rows,
         checkpoint=checkpoint,
         progress=True,
     )
-    document = {"path": result.path, "rows": result.rows, "dim": result.dim, "bad_rows": result.bad_rows}
+    document = {
+        "path": result.path,
+        "rows": result.rows,
+        "dim": result.dim,
+        "bad_rows": result.bad_rows,
+        "left_out": result.left_out,
+    }
     left_out = f" ({result.bad_rows} rows could not be read)" if result.bad_rows else ""
     emit(
         document,

@@ -19,6 +19,8 @@ from selfsup.errors import SourceError
 from selfsup.files import storage_errors
 
 _BATCH = 4096
+NAME_COLUMN = "path"
+"""Column that names the files of a folder of texts."""
 _IGNORED = ("__MACOSX",)
 
 
@@ -132,8 +134,9 @@ def read_media_folder(
         encoding: of texts; empty: that of each file is found.
 
     Returns:
-        The data set (columns ``role`` and, with classes, ``label``); a hash over path, size and time of modification of each
-        file (with ``as_text``: over the content); the name of a file that lies in no class folder, or empty; what was found.
+        The data set (columns ``role``, with ``as_text`` ``path``, and with classes ``label``); a hash over path, size and time
+        of modification of each file (with ``as_text``: over the content); the name of a file that lies in no class folder, or
+        empty; what was found.
     """
     import datasets
     import pyarrow as pa
@@ -143,6 +146,8 @@ def read_media_folder(
         return None
     file_feature = {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
     features: dict[str, Any] = {role: datasets.Value("string") if as_text else file_feature}
+    if as_text:
+        features[NAME_COLUMN] = datasets.Value("string")
     if not outside:
         features["label"] = datasets.ClassLabel(names=[readable_name(name) for name in classes])
     schema = datasets.Features(features).arrow_schema
@@ -165,7 +170,11 @@ def read_media_folder(
                         values.append(value)
                         taken[Path(file.relative).suffix.lower()] += 1
                         digest.update(mark)
-                    columns = [values] if outside else [values, [place.get(file.folder) for file in files]]
+                    columns = [values]
+                    if as_text:
+                        columns.append([readable_name(file.relative) for file in files])
+                    if not outside:
+                        columns.append([place.get(file.folder) for file in files])
                     arrays = [pa.array(column, kind) for column, kind in zip(columns, schema.types, strict=True)]
                     writer.write_batch(pa.record_batch(arrays, schema=schema))
             final = cache / f"{digest.hexdigest()[:32]}.arrow"

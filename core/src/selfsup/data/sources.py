@@ -13,13 +13,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from selfsup.data.array_files import ARRAY_SUFFIXES, read_arrays, splits_of_file
 from selfsup.data.columns import MEDIA, find_columns, find_label
 from selfsup.data.findings import Findings, listed_names, suffix_counts
-from selfsup.data.folders import read_media_folder
-from selfsup.data.frames import arrow_table, categorical_columns, is_frame
+from selfsup.data.folders import NAME_COLUMN, read_media_folder
+from selfsup.data.frames import arrow_table, categorical_columns
 from selfsup.data.hub import content_fingerprint, load_from_hub, load_registered
+from selfsup.data.in_memory import is_table_in_memory, records, split_of, splits_in
 from selfsup.data.labels import LabelKind
 from selfsup.data.layout import SPLIT_NAMES, is_table, of_one_kind, parts_of, table_suffixes
+from selfsup.data.path_lists import find_path_columns, is_path_list, read_path_list
+from selfsup.data.record_writer import write_records
 from selfsup.data.rows import Rows
 from selfsup.data.segments import SEGMENT_ROLES, segment_columns
 from selfsup.data.table_format import TableFormat
@@ -28,6 +32,9 @@ from selfsup.errors import ColumnError, SourceError
 
 if TYPE_CHECKING:
     from selfsup.specs import DatasetSpec, ModalitySpec
+
+_SAID = 3
+"""Items that cannot be read and are named."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,8 @@ class _Found:
     root: Path | None = None
     findings: Findings = field(default_factory=Findings)
     categories: tuple[str, ...] = ()
+    named_by: str = ""
+    """A column that was made to name the rows."""
 
 
 def load_source(
@@ -69,8 +78,12 @@ def load_source(
               of them;
             - a folder of files of the modality, whose first-level folders are the classes; ``train``, ``test``, ... folders (or
               files of these names) are its splits;
+            - a list of files, relative to its folder: a txt with a path and perhaps a label a line, a table with paths;
+            - an ``.npy`` file of N rows, or an ``.npz`` file of arrays (``images``, ``labels``; ``x_train``, ``y_test``, ...);
             - ``hf://owner/name[/config][:split]``, the only form that uses the network;
-            - a ``datasets.Dataset``, or a table in memory (pandas, polars, Arrow);
+            - a ``datasets.Dataset`` or ``IterableDataset``, or a table in memory (pandas, polars, Arrow);
+            - an array or tensor [N, ...], a dict of columns, a data set of torch, a list or generator of rows
+              (:func:`selfsup.data.in_memory.records`); a ``DatasetDict`` or a dict of splits;
             - :class:`Rows`, which are given back.
 
             A name is taken as a registered one first; ``./name`` is the file or folder.
@@ -106,6 +119,7 @@ def load_source(
         )
     wants_label = label if label is not None else found.label if found.label in features else None
     label_column = find_label(features, wants_label, needed=needs_label, name=found.name, taken=given.values())
+    given |= find_path_columns(found.dataset, modality, given, label_column, found.name)
     others = SEGMENT_ROLES if modality.segments else ()
     roles = find_columns(features, modality.columns, given, label=label_column, name=found.name, others=others)
     if modality.segments:
@@ -124,19 +138,19 @@ def load_source(
         root=found.root,
         media=media,
         categories=frozenset(found.categories),
-        findings=found.findings.joined(_column_findings(features, modality.columns, roles, label_column)),
+        findings=found.findings.joined(_column_findings(features, modality.columns, roles, label_column, found.named_by)),
     )
 
 
 def _column_findings(
-    features: Mapping[str, Any], wanted: Mapping[str, str], roles: Mapping[str, str], label: str | None
+    features: Mapping[str, Any], wanted: Mapping[str, str], roles: Mapping[str, str], label: str | None, named_by: str
 ) -> Findings:
     """Which column plays which role, and which none. Where every column is a role, the processor says what they are."""
     found = Findings()
     if wanted:
         taken = [role if role == column else f"{role} is column {column!r}" for role, column in roles.items()]
         found.add("columns", listed_names(taken))
-        idle = [column for column in features if column != label and column not in set(roles.values())]
+        idle = [column for column in features if column not in {label, named_by, *roles.values()}]
         if segment := [role for role in SEGMENT_ROLES if role in roles]:
             switch = " ".join(f"--column {role}=" for role in segment)
             found.add("segments", f"rows are parts of files, by {listed_names(segment)} in seconds ({switch} turns that off)")
@@ -150,7 +164,7 @@ def _column_findings(
 def available_splits(source: Any, *, modality: ModalitySpec) -> tuple[str, ...]:
     """The splits that a source has, as far as that can be said without the network; ``("train",)`` where it has no parts."""
     if not isinstance(source, str | os.PathLike):
-        return ("train",)
+        return tuple(splits_in(source)) or ("train",)
     text = os.fspath(source)
     if text.startswith("hf://"):
         return ("train",)
@@ -161,6 +175,8 @@ def available_splits(source: Any, *, modality: ModalitySpec) -> tuple[str, ...]:
     if local is None and spec is not None:
         return spec.splits
     path = local or Path(text).expanduser()
+    if path.suffix.lower() in ARRAY_SUFFIXES and path.is_file():
+        return splits_of_file(path) or ("train",)
     return tuple(parts_of(path, modality)) or ("train",) if path.is_dir() else ("train",)
 
 
@@ -168,12 +184,12 @@ def _find(source: Any, modality: ModalitySpec, split: str, form: TableFormat) ->
     if not isinstance(source, str | os.PathLike):
         form.refuse(f"a {type(source).__name__}")
         categories: tuple[str, ...] = ()
-        if not hasattr(source, "features") or not hasattr(source, "select_columns"):
-            if not is_frame(source):
-                raise SourceError(
-                    f"A source is a text, a path, a datasets.Dataset or a table (pandas, polars, Arrow), not "
-                    f"{type(source).__name__}."
-                )
+        if parts := splits_in(source):
+            found = _find(split_of(source, split), modality, split, form)
+            return replace(found, findings=Findings({"split": f"{split}, of {listed_names(parts)}"}).joined(found.findings))
+        if not is_whole_source(source, modality):
+            return _in_memory(source, split, modality)
+        if not hasattr(source, "features"):
             categories = categorical_columns(source)
             source = _dataset_of(source)
         if len(source) == 0:
@@ -201,6 +217,24 @@ def _find(source: Any, modality: ModalitySpec, split: str, form: TableFormat) ->
     if not path.exists():
         raise SourceError(_nothing_there(name, modality))
     return _at_path(path, name, part, modality, form)
+
+
+def is_whole_source(source: Any, modality: ModalitySpec) -> bool:
+    """Whether an object is a ``datasets.Dataset``, or a table that Arrow takes as it is."""
+    of_datasets = hasattr(source, "features") and hasattr(source, "select_columns") and hasattr(source, "__len__")
+    return of_datasets or is_table_in_memory(source, modality)
+
+
+def _in_memory(source: Any, split: str, modality: ModalitySpec, name: str = "") -> _Found:
+    """Rows of an array, a list, a mapping of columns, a data set of torch, a generator."""
+    found = records(source, modality)
+    dataset, fingerprint = write_records(found, modality)
+    findings = Findings({"source": found.described})
+    for text in found.unreadable[:_SAID]:
+        findings.warn(text)
+    if len(found.unreadable) > _SAID:
+        findings.warn(f"{len(found.unreadable) - _SAID} more items cannot be read.")
+    return _Found(dataset, name or found.name, split, fingerprint, findings=findings)
 
 
 def _dataset_of(frame: Any) -> Any:
@@ -243,6 +277,16 @@ def _at_path(
 ) -> _Found:
     """A file, or a folder of media files or tables."""
     if path.is_file():
+        if path.suffix.lower() in ARRAY_SUFFIXES:
+            form.refuse(f"the arrays of {path}")
+            arrays = read_arrays(path)
+            if isinstance(arrays, dict) and not splits_in(arrays) and split != "train":
+                raise SourceError(f"{name} has no {split!r} split: none of its arrays ({', '.join(arrays)}) names one.")
+            return _in_memory(split_of(arrays, split), split, modality, name)
+        if is_path_list(path, modality):
+            form.refuse(f"the list {path}", but=("encoding",))
+            dataset, fingerprint = read_path_list(path, modality, form.encoding)
+            return _Found(dataset, name, split, fingerprint, label=label, root=path.parent)
         if not is_table(path, modality):
             allowed = ", ".join(table_suffixes(modality))
             raise SourceError(f"{path} is a single {path.suffix or 'nameless'} file. Give a folder, or a table ({allowed}).")
@@ -293,7 +337,8 @@ def _in_folder(folder: Path, name: str, split: str, modality: ModalitySpec, form
     if media is not None:
         form.refuse(f"the files of {folder}", but=("encoding",) if as_text else ())
         dataset, fingerprint, outside, findings = media
-        return _Found(dataset, name, split, fingerprint, outside, root=folder, findings=findings)
+        named_by = NAME_COLUMN if as_text else ""
+        return _Found(dataset, name, split, fingerprint, outside, root=folder, findings=findings, named_by=named_by)
     if top_tables:
         return _in_tables(top_tables, name, split, modality, form, label, root=folder)
     wanted = ", ".join((*suffixes, *(suffix for suffix in table_suffixes(modality) if suffix not in suffixes)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -12,7 +14,7 @@ from torch import Tensor
 
 from selfsup.data import EpochSampler, Loader, Rows, Store
 from selfsup.data.labels import has_label
-from selfsup.errors import ConfigError
+from selfsup.errors import ColumnError, ConfigError
 from selfsup.evaluation.views import frozen
 from selfsup.files import atomic_write
 from selfsup.training.progress import Reporter
@@ -20,7 +22,7 @@ from selfsup.training.progress import Reporter
 if TYPE_CHECKING:
     from selfsup.artifacts import Encoder
 
-SUFFIXES = (".parquet", ".npy")
+SUFFIXES = (".parquet", ".csv", ".npy")
 _GROUP = 4_096
 """Rows of a parquet row group."""
 
@@ -29,31 +31,145 @@ def check_suffix(out: Path) -> None:
     """Refuse a file name whose ending says no format.
 
     Raises:
-        ConfigError: it ends in neither ``.parquet`` nor ``.npy``.
+        ConfigError: it ends in none of ``.parquet``, ``.csv`` and ``.npy``.
     """
     if out.suffix.lower() not in SUFFIXES:
-        raise ConfigError(f"Cannot tell the format of {out}: its name has to end in {' or '.join(SUFFIXES)}.")
+        raise ConfigError(
+            f"Cannot tell the format of {out}: its name has to end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}."
+        )
+
+
+def names_file(out: Path) -> Path:
+    """Where the rows of an ``.npy`` file are named: ``e.rows.csv`` beside ``e.npy``."""
+    return out.with_name(f"{out.stem}.rows.csv")
 
 
 def write_embeddings(
-    encoder: Encoder, store: Store, rows: Rows, out: Path, *, batch_size: int, autocast: torch.dtype | None, reporter: Reporter
+    encoder: Encoder,
+    store: Store,
+    rows: Rows,
+    out: Path,
+    *,
+    batch_size: int,
+    autocast: torch.dtype | None,
+    reporter: Reporter,
+    id_column: str | None = None,
 ) -> Path:
     """Write the embedding of each sample, in the order of the rows, in full or not at all.
 
-    A ``.npy`` file is [N, D] float32. A ``.parquet`` file has the columns ``row`` (place in the source, which differs from the
-    line where rows could not be read), ``embedding`` (D float32), and ``label`` where the source has labels: a class name, a
-    list of them, or a number; null where a row has none.
+    The columns of a ``.parquet`` file are ``row`` (place in the source, which differs from the line where rows could not be
+    read), ``path`` where the rows are files, ``id`` where the source has a column of that kind (:func:`id_column_of`),
+    ``embedding`` (D float32), and ``label`` where the source has labels: a class name, a list of them, or a number; null where
+    a row has none. A ``.csv`` file has the same, with ``e0``, ``e1``, ... for the embedding. A ``.npy`` file is [N, D] float32,
+    and :func:`names_file` beside it has the other columns, a line a row.
 
     Raises:
         ConfigError: the format is unknown.
+        ColumnError: there is no column ``id_column``.
         StorageError: the disk is full or cannot be written.
     """
     check_suffix(out)
+    about = _About(rows, store, id_column)
     parts = _embeddings(encoder, store, batch_size, autocast, reporter)
     if out.suffix.lower() == ".npy":
-        return atomic_write(out, lambda file: _write_npy(file, parts, len(store), encoder.embed_dim))
-    labels = None if rows.label is None else _label_column(rows, store)
-    return atomic_write(out, lambda file: _write_parquet(file, parts, store, labels, encoder.embed_dim))
+        path = atomic_write(out, lambda file: _write_npy(file, parts, len(store), encoder.embed_dim))
+        atomic_write(names_file(out), lambda file: _write_csv(file, ((about.table(part), None) for part in about.groups())))
+        return path
+    if out.suffix.lower() == ".csv":
+        return atomic_write(out, lambda file: _write_csv(file, about.joined(_grouped(parts))))
+    return atomic_write(out, lambda file: _write_parquet(file, about.joined(_grouped(parts)), encoder.embed_dim))
+
+
+_ID_NAMES = ("id", "key", "uid", "uuid", "guid", "sample_id", "row_id", "image_id", "file_name", "filename", "file", "path")
+"""Columns that name rows, the first that a source has."""
+
+
+def id_column_of(rows: Rows, given: str | None) -> str | None:
+    """The column that names rows, or None: the given one, else one that is called ``id``, ``key``, ``uuid``, ``file_name``, ...
+
+    Of a table it may be among the values; elsewhere it plays no role.
+
+    Raises:
+        ColumnError: the given column does not exist.
+    """
+    names = list(rows.dataset.column_names)
+    if given is not None:
+        if given not in names:
+            raise ColumnError(
+                f"{rows.name} has no column {given!r} to name its rows by (--id). Its columns are {', '.join(names)}."
+            )
+        return given
+    taken = {rows.label, *rows.columns.values()}
+    free = {name.lower(): name for name in names if name not in taken or name.lower() in _ID_NAMES[:5]}
+    return next((free[name] for name in _ID_NAMES if name in free and free[name] != rows.label), None)
+
+
+class _About:
+    """What is said of each embedded row beside its embedding."""
+
+    def __init__(self, rows: Rows, store: Store, id_column: str | None) -> None:
+        self.kept = store.kept
+        self.labels = None if rows.label is None else _label_column(rows, store)
+        columns = {}
+        role = next(iter(sorted(rows.media)), None)
+        if role is not None:
+            columns["path"] = rows.columns[role]
+        if (found := id_column_of(rows, id_column)) is not None and found not in columns.values():
+            columns["id"] = found
+        view: Any = rows.dataset.select_columns(list(columns.values())).with_format("arrow") if columns else None
+        self.columns = {name: column for name, column in columns.items() if name != "path" or _has_paths(view, column)}
+        self.view = view
+
+    def groups(self) -> Iterator[slice]:
+        """Consecutive samples."""
+        for start in range(0, len(self.kept), _GROUP):
+            yield slice(start, min(start + _GROUP, len(self.kept)))
+
+    def table(self, part: slice) -> Any:
+        """Row number, names and label of some samples as a ``pyarrow.Table``."""
+        import pyarrow as pa
+
+        columns = {"row": pa.array(self.kept[part])}
+        if self.columns:
+            shown = self.view[self.kept[part].tolist()]
+            for name, column in self.columns.items():
+                columns[name] = _texts(shown.column(column))
+        if self.labels is not None:
+            columns["label"] = self.labels[part]
+        return pa.table(columns)
+
+    def joined(self, groups: Iterator[np.ndarray[Any, np.dtype[np.float32]]]) -> Iterator[tuple[Any, Any]]:
+        """Groups of embeddings with what is said of their rows."""
+        start = 0
+        for group in groups:
+            yield self.table(slice(start, start + len(group))), group
+            start += len(group)
+
+
+def _has_paths(view: Any, column: str) -> bool:
+    """Whether the first rows of a column of files have paths."""
+    values = view[: min(len(view), 64)].column(column).to_pylist()
+    return any(value.get("path") if isinstance(value, dict) else isinstance(value, str) and value for value in values)
+
+
+def _texts(column: Any) -> Any:
+    """A column of files as their paths; numbers and texts as they are; everything else as text."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    column = column.combine_chunks()
+    if pa.types.is_struct(column.type):
+        return pc.struct_field(column, "path")
+    plain = (pa.types.is_integer, pa.types.is_string, pa.types.is_large_string)
+    return (
+        column
+        if any(is_kind(column.type) for is_kind in plain)
+        else pa.array([_text(v) for v in column.to_pylist()], pa.string())
+    )
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
 
 
 def _label_column(rows: Rows, store: Store) -> Any:
@@ -93,25 +209,43 @@ def _write_npy(file: BinaryIO, parts: Iterator[Tensor], n: int, dim: int) -> Non
         file.write(part.numpy().astype("<f4", copy=False).tobytes())
 
 
-def _write_parquet(file: BinaryIO, parts: Iterator[Tensor], store: Store, labels: Any, dim: int) -> None:
+def _write_parquet(file: BinaryIO, groups: Iterator[tuple[Any, Any]], dim: int) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    fields = [pa.field("row", pa.int64()), pa.field("embedding", pa.list_(pa.float32(), dim))]
-    if labels is not None:
-        fields.append(pa.field("label", labels.type))
-    with pq.ParquetWriter(file, pa.schema(fields)) as writer:
-        start = 0
-        for group in _grouped(parts):
-            rows = slice(start, start + len(group))
-            columns = [
-                pa.array(store.kept[rows]),
-                pa.FixedSizeListArray.from_arrays(pa.array(group.reshape(-1)), dim),
-            ]
-            if labels is not None:
-                columns.append(labels[rows])
-            writer.write_table(pa.table(columns, schema=pa.schema(fields)))
-            start += len(group)
+    writer = None
+    try:
+        for table, group in groups:
+            values = pa.FixedSizeListArray.from_arrays(pa.array(group.reshape(-1)), dim)
+            place = table.column_names.index("label") if "label" in table.column_names else table.num_columns
+            table = table.add_column(place, "embedding", values)
+            if writer is None:
+                writer = pq.ParquetWriter(file, table.schema)
+            writer.write_table(table.cast(writer.schema))
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+def _write_csv(file: BinaryIO, groups: Iterator[tuple[Any, Any]]) -> None:
+    """A line a row; the labels of a row that has several are joined by semicolons."""
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+    writer = csv.writer(text, lineterminator="\n")
+    began = False
+    for table, group in groups:
+        names = [name for name in table.column_names if name != "label"]
+        with_label = "label" in table.column_names
+        if not began:
+            places = [f"e{place}" for place in range(0 if group is None else group.shape[1])]
+            writer.writerow([*names, *(["label"] if with_label else []), *places])
+            began = True
+        columns = [table.column(name).to_pylist() for name in names]
+        if with_label:
+            columns.append([";".join(item) if isinstance(item, list) else item for item in table.column("label").to_pylist()])
+        for place, values in enumerate(zip(*columns, strict=True)):
+            writer.writerow([*values, *(() if group is None else (f"{number:.9g}" for number in group[place].tolist()))])
+    text.flush()
+    text.detach()
 
 
 def _grouped(parts: Iterator[Tensor]) -> Iterator[np.ndarray[Any, np.dtype[np.float32]]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Protocol, Self, TextIO, cast
 
@@ -181,6 +181,20 @@ def make_reporter(enabled: bool = True) -> Reporter:
         return Silent()
     console = Console(file=cast(TextIO, Screen(sys.stderr)), highlight=False)
     return Bar(console) if console.is_terminal else Lines(console)
+
+
+def tell_bad_rows(reporter: Reporter, bad_rows: Sequence[tuple[int, str]], of: str) -> None:
+    """Say which rows are left out, and why: the first three of them.
+
+    Args:
+        reporter: shows it.
+        bad_rows: index and reason (:attr:`selfsup.data.Store.bad_rows`).
+        of: which rows: ``400 rows of photos``.
+    """
+    if bad_rows:
+        named = "; ".join(reason for _, reason in bad_rows[:3])
+        more = f"; and {len(bad_rows) - 3} more" if len(bad_rows) > 3 else ""
+        reporter.message(f"Warning: {len(bad_rows)} of the {of} are left out: {named}{more}.")
 
 
 def tell_remarks(reporter: Reporter, remarks: Mapping[str, int], of: str) -> None:

@@ -34,7 +34,7 @@ from selfsup.registry import registry
 from selfsup.tasks import PretextTask
 from selfsup.training.config import OptimizationConfig, RunConfig
 from selfsup.training.probe import MAX_ROWS, OnlineProbe
-from selfsup.training.progress import Reporter, show_findings, tell_remarks
+from selfsup.training.progress import Reporter, show_findings, tell_bad_rows, tell_remarks
 from selfsup.types import Info
 from selfsup.validation import validated
 
@@ -152,10 +152,7 @@ def process(rows: Rows, processor: Processor, config: RunConfig, reporter: Repor
 
     with caught_noise(reporter.message):
         store = prepare(rows, processor, max_bad_rows=config.max_bad_rows, workers=config.workers or None, progress=show)
-    if store.bad_rows:
-        named = "; ".join(reason for _, reason in store.bad_rows[:3])
-        more = f"; and {len(store.bad_rows) - 3} more" if len(store.bad_rows) > 3 else ""
-        reporter.message(f"Warning: {len(store.bad_rows)} of the {len(rows)} rows of {rows.name} are left out: {named}{more}.")
+    tell_bad_rows(reporter, store.bad_rows, f"{len(rows)} rows of {rows.name}")
     tell_remarks(reporter, store.remarks, f"{len(rows)} rows of {rows.name}")
     return store
 

@@ -12,9 +12,9 @@ _BACKBONES = "selfsup_video.backbones"
 _VIEWS = "selfsup_video.augmentations"
 _FILES = (
     ".mp4 .m4v .mov .qt .mkv .mk3d .webm .avi .divx .mpg .mpeg .mpe .m2v .ts .mts .m2ts .m2t .vob .flv .f4v .wmv .asf .3gp "
-    ".3g2 .ogv .ogm .gif .apng .mxf .dv .y4m .rm .rmvb .mjpeg .mjpg .nut .ivf .h264 .264 .h265 .265 .hevc .mj2 .wtv"
+    ".3g2 .ogv .ogm .gif .apng .mxf .dv .y4m .rm .rmvb .mjpeg .mjpg .nut .ivf .h264 .264 .h265 .265 .hevc .mj2 .wtv .npy"
 )
-"""Suffixes of what FFmpeg reads."""
+"""Suffixes of what FFmpeg reads, and of clips as arrays."""
 
 
 @hookimpl

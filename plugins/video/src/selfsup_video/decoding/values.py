@@ -15,6 +15,8 @@ from selfsup.errors import BadRowError
 from selfsup_video.decoding.files import Header, decode_file, file_header
 from selfsup_video.decoding.frames import decode_frames, frame_paths, frames_shorter_side, from_array
 
+_NPY = b"\x93NUMPY"
+"""How npy files begin."""
 Choose = Callable[[int], np.ndarray[Any, np.dtype[np.int64]]]
 """From the number of frames of a video to those that are wanted, in ascending order (some perhaps several times)."""
 
@@ -26,7 +28,8 @@ def decode(value: Any, size: int, choose: Choose, segment: Segment | None = None
 
     Args:
         value: ``{"bytes": ..., "path": ...}`` (either may be None), an encoded file, its path or that of a folder of frames, an
-            array [T, H, W] or [T, H, W, 3] of uint8, or of float in 0..1, or a list of images, files or paths of frames.
+            array [T, H, W] or [T, H, W, 3] of uint8, or of float in 0..1, an npy file of one, or a list of images, files or
+            paths of frames.
         size: S in pixels.
         choose: says which frames.
         segment: which part of a file is the video, counted from its first frame; None: all of it.
@@ -55,6 +58,18 @@ def read_header(value: Any) -> Header:
     return Header(frames_shorter_side(source), len(source), None) if isinstance(source, list) else file_header(source)
 
 
+def _read_npy(source: Any) -> np.ndarray[Any, Any]:
+    """The array of an npy file; of one on disk only what is used is read. Nothing in it is executed."""
+    try:
+        if isinstance(source, str):
+            array: np.ndarray[Any, Any] = np.load(source, mmap_mode="r", allow_pickle=False)
+        else:
+            array = np.lib.format.read_array(source, allow_pickle=False)
+    except (ValueError, EOFError, OSError, SyntaxError) as error:
+        raise BadRowError(f"the npy file cannot be read: {error}") from error
+    return array
+
+
 def _opened(value: Any) -> list[Any] | str | io.BytesIO:
     """A list of frames, or a file."""
     if isinstance(value, dict):
@@ -66,9 +81,14 @@ def _opened(value: Any) -> list[Any] | str | io.BytesIO:
     if isinstance(value, bytes | bytearray | memoryview):
         if not len(value):
             raise BadRowError("the video is empty (0 bytes)")
+        if bytes(value[:6]) == _NPY:
+            return from_array(_read_npy(io.BytesIO(value)))
         return io.BytesIO(value)
     if isinstance(value, str | Path):
-        return frame_paths(Path(value)) if Path(value).is_dir() else check_media_file(value, "video")
+        if Path(value).is_dir():
+            return frame_paths(Path(value))
+        file = check_media_file(value, "video")
+        return from_array(_read_npy(file)) if file.lower().endswith(".npy") else file
     if isinstance(value, Sequence):
         if not len(value):
             raise BadRowError("the list of frames is empty")

@@ -1,0 +1,68 @@
+"""Rows to embed: whatever a program holds them in, as dicts of roles."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from selfsup.data.in_memory import MEDIA_KINDS, is_medium, records, role_of, splits_in
+from selfsup.data.media_values import media_file
+from selfsup.data.rows import Rows
+from selfsup.errors import SelfsupError, SourceError
+from selfsup.types import Row
+
+
+def rows_to_embed(source: Any, modality: str) -> Rows | Iterable[Row]:
+    """Rows of any kind as dicts of roles.
+
+    Args:
+        source: :class:`Rows`, a table or data set in memory, or what :func:`selfsup.data.in_memory.records` takes. Dicts of
+            roles are given back as they are.
+        modality: id of the modality.
+
+    Raises:
+        SourceError: it is a single row, or nothing that rows can be taken from.
+    """
+    if isinstance(source, Rows):
+        return source
+    if isinstance(source, list | tuple | Iterator):
+        first, items = _peeked(source)
+        if first is None or (isinstance(first, Mapping) and not is_medium(first)):
+            return items
+        source = items
+    from selfsup.data.sources import is_whole_source, load_source
+    from selfsup.registry import registry
+
+    spec = registry().get("modality", modality)
+    if isinstance(source, str | os.PathLike):
+        shown = f"{os.fspath(source)[:60]!r}"
+        raise SourceError(
+            f"{shown} is one row, and rows are wanted: give [{shown}] for one. The rows of a file or folder are embedded by "
+            "selfsup.embed(encoder, source, out)."
+        )
+    if splits_in(source) or is_whole_source(source, spec):
+        return load_source(source, modality=spec).without_labels()
+    role, kind = role_of(spec)
+    return _of_records(records(source, spec).rows, role, kind)
+
+
+def _of_records(rows: Iterator[dict[str, Any]], role: str, kind: str) -> Iterator[Row]:
+    """Rows without what is no role; media as the processor knows them from files."""
+    for place, record in enumerate(rows):
+        if kind not in MEDIA_KINDS:
+            yield {role: record[role]} if role else {name: value for name, value in record.items() if name != "label"}
+            continue
+        try:
+            yield {role: media_file(record.get(role), kind)}
+        except SelfsupError as error:
+            raise SourceError(f"Item {place}: {error}") from error
+
+
+def _peeked(source: list[Any] | tuple[Any, ...] | Iterator[Any]) -> tuple[Any, Iterable[Any]]:
+    """The first item (None where there is none), and all of them."""
+    if isinstance(source, list | tuple):
+        return (source[0] if source else None), source
+    first = next(source, None)
+    return first, (iter(()) if first is None else itertools.chain([first], source))

@@ -11,7 +11,8 @@ import pytest
 from pydantic import BaseModel
 
 from selfsup.config import Config
-from selfsup.errors import ConfigError
+from selfsup.errors import ConfigError, LeftOutOptionsWarning
+from selfsup.evaluation.choice import choose
 from selfsup.registry import registry
 from selfsup.training.config import RunConfig
 from selfsup.training.options import task_options
@@ -141,3 +142,110 @@ def test_a_word_of_a_field_is_that_word_and_not_null(task: str, setting: str, va
     for name in names:
         found = found[name]
     assert found == value
+
+
+IDLE = {
+    "vision/simclr": [
+        ("optimizer=lars", "optimization.betas=0.8,0.9", "the optimizer is lars"),
+        ("optimizer=adamw", "optimization.momentum=0.5", "the optimizer is adamw"),
+        ("optimizer=sgd", "optimization.trust_coefficient=0.1", "the optimizer is sgd"),
+        ("optimizer=sgd", "adapt_biases=true", "the optimizer is sgd"),
+        ("seed=0", "clip_per_parameter=true", "optimization.clip is null"),
+        ("schedule=constant", "final_lr_fraction=0.1", "the schedule is constant"),
+        ("views.n_local=0", "views.local_scale=0.1,0.2", "views.n_local is 0"),
+        ("views.jitter_p=0", "views.hue=0.3", "views.jitter_p is 0"),
+        ("views.blur_p=0", "views.blur_sigma=1,2", "nothing is blurred"),
+    ],
+    "vision/dino": [("warmup_teacher_temperature=0.03", "objective.warmup_fraction=0", "warmup_fraction is 0")],
+    "vision/swav": [("objective.queue_size=0", "objective.queue_start=0.5", "queue_size is 0")],
+    "vision/vicregl": [("objective.alpha=1", "objective.n_matches=3,3", "alpha is 1")],
+    "vision/data2vec": [
+        ("task.masking=blocks", "task.span=3", "masking is blocks"),
+        ("task.masking=spans", "task.mask_ratio=0.3", "masking is spans"),
+        ("task.masking=random", "task.block_scale=0.1,0.2", "masking is random"),
+    ],
+    "vision/ijepa": [("task.masking=random", "task.target_aspect=1,1", "masking is random")],
+    "vision/colorization": [("corruption.target=regression", "corruption.cell=20", "corruption.target is regression")],
+    "vision/inpainting": [
+        ("corruption.holes=blocks", "corruption.share=0.5", "corruption.holes is blocks"),
+        ("corruption.holes=regions", "corruption.n_holes=2", "corruption.holes is regions"),
+    ],
+    "audio/simclr": [
+        ("views.noise_p=0", "views.noise_snr=1,2", "views.noise_p is 0"),
+        ("views.longest_seconds=null", "views.same_segment=true", "views.longest_seconds is null"),
+    ],
+    "audio/denoising-autoencoder": [("corruption.kind=masking", "corruption.snr=1,2", "corruption.kind is masking")],
+    "audio/hubert": [("task.recluster=[]", "task.layer=1", "recluster is empty")],
+    "text/mlm": [("processor.tokenizer=bpe", "views.local_share=0.1,0.2", "")],
+    "text/simclr": [
+        ("processor.tokenizer=some/folder", "processor.vocab_size=500", "processor.tokenizer is loaded"),
+        ("processor.tokenizer=bpe", "processor.add_special=true", "processor.tokenizer is trained"),
+        ("views.n_local=0", "views.local_share=0.1,0.2", "views.n_local is 0"),
+    ],
+    "tabular/scarf": [
+        ("processor.scaling=none", "processor.quantiles=9", "processor.scaling is none"),
+        ("backbone.categories=one-hot", "backbone.category_dim=9", "backbone.categories is one-hot"),
+    ],
+    "video/cvrl": [
+        ("views.n_local=0", "views.local_frames=4", "views.n_local is 0"),
+        ("views.blur_p=0", "views.blur_min_size=8", "views.blur_p is 0"),
+    ],
+}
+
+
+@pytest.mark.parametrize(("task", "other", "setting", "why"), [(task, *case) for task, cases in IDLE.items() for case in cases])
+def test_an_option_without_effect_is_refused_with_the_reason(task: str, other: str, setting: str, why: str) -> None:
+    with pytest.raises(ConfigError, match=f"has no effect: {why}" if why else "unknown config key"):
+        resolve_config({"task": task, "data": "somewhere", **parse_assignments([other, setting])})
+
+
+@pytest.mark.parametrize(
+    ("backbone", "settings", "message"),
+    [
+        ("timm/resnet18", ["backbone.name=resnet50"], "backbone.name=resnet50 has no effect: the backbone is timm/resnet18"),
+        ("timm/resnet18", ["backbone.checkpoint=x.pth", "backbone.pretrained=true"], "pretrained has no effect"),
+        ("timm/vit_tiny_patch16_224", ["backbone.checkpoint=x.pth", "backbone.positions=sin-cos"], "positions has no effect"),
+        ("resnet-narrow", ["lr=0.1", "base_lr=0.2"], r"lr and optimization\.base_lr say the same in two ways"),
+        ("resnet-narrow", ["warmup_epochs=1", "warmup_fraction=0.2"], "say the same in two ways"),
+        ("resnet-narrow", ["epochs=1", "steps=2"], "epochs and steps are both set"),
+    ],
+)
+def test_options_that_exclude_each_other_are_refused(backbone: str, settings: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        resolve_config({"task": "vision/simclr", "data": "somewhere", "backbone": backbone, **parse_assignments(settings)})
+
+
+@pytest.mark.parametrize(
+    ("evaluator", "options", "message"),
+    [
+        ("label-efficiency", {"method": "linear", "finetune": {"epochs": 3}}, "finetune has no effect: the method is linear"),
+        ("label-efficiency", {"method": "finetune", "linear": {"l2": [1.0]}}, "linear has no effect: the method is finetune"),
+        ("perplexity", {"head": "own", "steps": 7}, "steps has no effect: head is own"),
+    ],
+)
+def test_options_of_evaluators_without_effect_are_refused(evaluator: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        choose([evaluator], {evaluator: options})
+
+
+def test_what_a_config_says_of_another_task_or_backbone_is_told() -> None:
+    stored = resolve_config({"task": "vision/simclr", "data": "somewhere", "lr": 0.5, "backbone.width": 8}).model_dump()
+    with pytest.warns(LeftOutOptionsWarning, match=r"optimization \(of vision/simclr\).* are left out, as vision/byol on"):
+        assert resolve_config({"task": "vision/byol"}, stored).optimization.lr is None
+    with pytest.warns(LeftOutOptionsWarning, match=r"backbone_options \(of resnet-narrow\)"):
+        assert "width" not in resolve_config({"backbone": "vit-tiny"}, stored).backbone_options
+    assert resolve_config({}, stored).optimization.lr == 0.5
+
+
+@pytest.mark.parametrize("whose", CONFIGS)
+def test_only_options_that_exist_are_said_to_have_no_effect(whose: str) -> None:
+    for config in nested_configs(CONFIGS[whose]):
+        if "name" not in config.model_fields and not any(field.is_required() for field in config.model_fields.values()):
+            assert config().without_effect().keys() <= config.model_fields.keys()
+
+
+def nested_configs(config: type[Config]) -> Iterator[type[Config]]:
+    yield config
+    for field in config.model_fields.values():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Config):
+            yield from nested_configs(field.annotation)

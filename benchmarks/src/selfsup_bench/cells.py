@@ -149,6 +149,9 @@ def _asked_for(spec: BenchmarkSpec) -> list[Kind]:
     for kind in spec.references:
         if kind != BOOSTING and not (kind.startswith(known) and kind not in known):
             raise SpecError(f"BenchmarkSpec {spec.id!r} names the reference {kind!r}; there is {', '.join(OPTIONAL)}.")
+    trees = [key for key in spec.overrides if key.startswith(f"evaluators.{BOOSTING}.")]
+    if trees and BOOSTING not in spec.references:
+        raise SpecError(f"BenchmarkSpec {spec.id!r}: {trees[0]} has no effect, as its references do not name {BOOSTING!r}.")
     return list(spec.references)
 
 

@@ -132,3 +132,7 @@ class PretrainedRowsWarning(UserWarning):
 
 class UnfinishedRunWarning(UserWarning):
     """The encoder is of a run that has not taken all of its steps; the message says how many it has taken."""
+
+
+class LeftOutOptionsWarning(UserWarning):
+    """A config of another task or backbone was given, and what it says of those does not count."""

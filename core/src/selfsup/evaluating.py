@@ -27,7 +27,7 @@ from selfsup.file_lock import lock_folder
 from selfsup.registry import registry
 from selfsup.training.precision import resolve_precision
 from selfsup.training.progress import make_reporter, show_findings, tell_bad_rows, tell_remarks
-from selfsup.validation import validated
+from selfsup.validation import check_effect, validated
 
 DEFAULT_EVALUATORS = ("knn", "linear")
 Source = Any
@@ -178,6 +178,7 @@ def finetune(
         NonFiniteLossError: the loss became NaN or infinite.
     """
     config = validated(FinetuneConfig, {**(options or {}), "fraction": fraction}, what="finetune")
+    check_effect(config, options or {}, prefix="finetune.")
     results = _results_folder(encoder, None)
     encoder = _loaded(encoder, checkpoint)
     with lock_folder(out, "fine-tuning") if out is not None else nullcontext(), make_reporter(progress) as reporter:

@@ -36,6 +36,30 @@ def validated(config: type[C], options: Mapping[str, Any], *, what: str) -> C:
         raise ConfigError(f"{what}: {reasons}") from error
 
 
+def check_effect(values: Config, given: Mapping[str, Any], *, prefix: str = "") -> None:
+    """Make sure that each option that a caller gave does something beside the others.
+
+    Args:
+        values: the whole config.
+        given: what of it the caller said, by section.
+        prefix: of the keys, for the message (``objective.``).
+
+    Raises:
+        ConfigError: an option has no effect; the message says why.
+    """
+    unused = values.without_effect()
+    for name, value in given.items():
+        if name not in type(values).model_fields:
+            continue
+        actual = getattr(values, name)
+        if isinstance(value, Mapping) and hasattr(actual, "without_effect"):
+            check_effect(actual, value, prefix=f"{prefix}{name}.")
+            if name not in unused:
+                continue
+        if name in unused and actual != type(values).model_fields[name].get_default(call_default_factory=True):
+            raise ConfigError(f"{prefix}{name} has no effect: {unused[name]}. Leave it out, or change that.")
+
+
 def _reason(config: type[Config], item: ErrorDetails) -> str:
     path = ".".join(str(part) for part in item["loc"])
     if item["type"] == "extra_forbidden":

@@ -431,7 +431,7 @@ def test_one_row_one_class_and_no_task_are_answered(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has 1 usable row, and pretraining needs at least two"):
         pretrain(tmp_path / "run", data=str(rows), label="label")
     rows.write_text("".join(json.dumps({**row, "label": 0}) + "\n" for row in id_rows(80, 0)))
-    with pytest.raises(DataError, match="has 1 class, and sequence/supervised needs at least two"):
+    with pytest.raises(DataError, match="are alike, and sequence/supervised needs at least two"):
         pretrain(tmp_path / "run", task="sequence/supervised", data=str(rows), label="label")
     with pytest.raises(ConfigError, match="no task was given"):
         selfsup.pretrain(data="toy-sequences")

@@ -19,10 +19,8 @@ from selfsup.cli.output import json_option, progress_console
 )
 @click.option(
     "--fraction",
-    default=1.0,
-    show_default=True,
     type=float,
-    help="Share of the labels that is used, as many of each class as of every other (of numbers, of each tenth).",
+    help="Share of the labels that is used, as many of each class as of every other (of numbers, of each tenth) [default: 1].",
 )
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Seed of every random choice.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="An option of fine-tuning, such as epochs=10.")
@@ -38,7 +36,7 @@ def command(
     table: dict[str, Any],
     max_bad_rows: float,
     test: str | None,
-    fraction: float,
+    fraction: float | None,
     seed: int,
     settings: tuple[str, ...],
     out: str | None,
@@ -53,11 +51,15 @@ def command(
     from selfsup.evaluating import finetune
 
     options = evaluator_options(["finetune"], settings).get("finetune", {})
+    set_there = options.pop("fraction", None)
+    if None not in (fraction, set_there) and fraction != set_there:
+        raise click.UsageError(f"the fraction is given twice, as {fraction} and as {set_there}: leave one of them out.")
+    fraction = set_there if fraction is None else fraction
     result = finetune(
         encoder,
         data,
         test,
-        fraction=options.pop("fraction", fraction),
+        fraction=1.0 if fraction is None else fraction,
         options=options,
         label=label,
         label_kind=label_kind,

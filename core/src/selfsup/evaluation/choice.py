@@ -10,7 +10,7 @@ from selfsup.errors import ConfigError
 from selfsup.evaluation.base import Evaluator, EvaluatorRecipe
 from selfsup.registry import registry
 from selfsup.specs import EvaluatorSpec
-from selfsup.validation import validated
+from selfsup.validation import check_effect, validated
 
 
 def evaluator_configs(ids: Sequence[str]) -> dict[str, type[Config]]:
@@ -45,5 +45,6 @@ def choose(ids: Sequence[str], options: Mapping[str, Mapping[str, Any]]) -> list
         spec = registry().get("evaluator", id)
         recipe = _recipe(spec)
         config = validated(recipe.config, options.get(id, {}), what=f"evaluator {id!r}")
+        check_effect(config, options.get(id, {}), prefix=f"{id}.")
         chosen.append((spec, config, recipe.build(config)))
     return chosen

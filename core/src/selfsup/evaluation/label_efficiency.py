@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from selfsup.config import Config
+from selfsup.config import Config, idle
 from selfsup.errors import ConfigError
 from selfsup.evaluation.base import EvaluatorRecipe, Split
 from selfsup.evaluation.checks import output_count
@@ -42,6 +42,10 @@ class LabelEfficiencyConfig(Config):
     """Options of the linear probe."""
     finetune: FinetuneConfig = FinetuneConfig()
     """Options of fine-tuning; its ``fraction`` is set by ``fractions``."""
+
+    def without_effect(self) -> dict[str, str]:
+        """See :meth:`selfsup.config.Config.without_effect`."""
+        return idle(f"the method is {self.method}", True, "finetune" if self.method == "linear" else "linear")
 
 
 @dataclass(frozen=True)

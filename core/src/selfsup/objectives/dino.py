@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from selfsup.config import Config
+from selfsup.config import Config, idle
 from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, ViewEmbeddings
 from selfsup.objectives.collapse import assignment_metrics
 from selfsup.objectives.distributed import mean_over_ranks
@@ -66,6 +66,10 @@ class DINOConfig(Config):
     """Width before the last layer (paper: 256)."""
     output_dim: int = Field(default=65536, ge=2)
     """K, the number of outputs (paper: 65536; 4096 lost half a point on ImageNet)."""
+
+    def without_effect(self) -> dict[str, str]:
+        """See :meth:`selfsup.config.Config.without_effect`."""
+        return idle("warmup_fraction is 0", self.warmup_fraction == 0, "warmup_teacher_temperature")
 
 
 class DINO(JointEmbeddingObjective):

@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from selfsup.config import Config
+from selfsup.config import Config, idle
 from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, ViewEmbeddings
 from selfsup.objectives.collapse import assignment_metrics
 from selfsup.objectives.distributed import max_over_ranks, sum_over_ranks, world_size
@@ -78,6 +78,10 @@ class SwAVConfig(Config):
     """Width of the projector's hidden layer (paper: 2048)."""
     output_dim: int = Field(default=128, ge=1)
     """Width of the projection (paper: 128)."""
+
+    def without_effect(self) -> dict[str, str]:
+        """See :meth:`selfsup.config.Config.without_effect`."""
+        return idle("queue_size is 0", self.queue_size == 0, "queue_start")
 
 
 class SwAV(JointEmbeddingObjective):

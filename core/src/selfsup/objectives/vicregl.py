@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from selfsup.config import Config
+from selfsup.config import Config, idle
 from selfsup.errors import ConfigError
 from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, ViewEmbeddings
 from selfsup.objectives.collapse import output_std
@@ -74,6 +74,10 @@ class VICRegLConfig(Config):
     """Width of the whole embedding that is regularised (paper: 8192)."""
     token_dim: int = Field(default=512, ge=1)
     """Width of all three layers of the expander for tokens (paper: 512)."""
+
+    def without_effect(self) -> dict[str, str]:
+        """See :meth:`selfsup.config.Config.without_effect`."""
+        return idle("alpha is 1", self.alpha == 1, "token_dim", "n_matches")
 
 
 class VICRegL(JointEmbeddingObjective):

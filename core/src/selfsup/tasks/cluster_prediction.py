@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from selfsup.backbones import Backbone, TokenBackbone, Tokens
-from selfsup.config import Config
+from selfsup.config import Config, idle
 from selfsup.objectives.base import ObjectiveRecipe
 from selfsup.objectives.chance import chance_loss
 from selfsup.objectives.heads import CosineLinear
@@ -59,6 +59,10 @@ class ClusterPredictionConfig(Config):
         if any(not 0 < part < 1 for part in value) or list(value) != sorted(set(value)):
             raise ValueError(f"recluster={value} must rise between 0 and 1")
         return value
+
+    def without_effect(self) -> dict[str, str]:
+        """See :meth:`selfsup.config.Config.without_effect`."""
+        return idle("recluster is empty", not self.recluster, "layer", "n_latent_clusters")
 
 
 class ClusterFeatures(nn.Module, ABC):

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from selfsup.backbones import Backbone, TokenBackbone, Tokens
-from selfsup.config import Config
+from selfsup.config import Config, idle
 from selfsup.objectives.base import ObjectiveRecipe
 from selfsup.objectives.collapse import sample_std
 from selfsup.tasks.base import PretextTask, StepOutput
@@ -58,6 +58,15 @@ class Data2VecConfig(Config):
     """Linear layers of the head, with GELU between; 1 for images and speech in the paper, 2 for text."""
     teacher: Data2VecTeacherConfig = Data2VecTeacherConfig()
     """The moving average that gives the targets; speech: 0.999 to 0.9999 in 30k of 400k updates, images: 0.9998 throughout."""
+
+    def without_effect(self) -> dict[str, str]:
+        """See :meth:`selfsup.config.Config.without_effect`."""
+        why = f"masking is {self.masking}"
+        return {
+            **idle(why, self.masking == "spans", "mask_ratio"),
+            **idle(why, self.masking != "spans", "start_share", "span"),
+            **idle(why, self.masking != "blocks", "block_scale", "block_aspect"),
+        }
 
 
 class Data2Vec(PretextTask):

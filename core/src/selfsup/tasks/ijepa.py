@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from selfsup.backbones import Backbone, TokenBackbone, Tokens, grid_size
-from selfsup.config import Config
+from selfsup.config import Config, idle
 from selfsup.objectives.base import ObjectiveRecipe
 from selfsup.objectives.collapse import sample_std
 from selfsup.tasks.base import PretextTask, StepOutput, Term
@@ -52,6 +52,10 @@ class IJEPAConfig(Config):
     """Attention heads of the predictor; None: one per 32 channels, which is the paper's 12 for 384."""
     teacher: TeacherConfig = TeacherConfig()
     """The moving average that gives the targets; 0.996 to 1 along a line in the paper."""
+
+    def without_effect(self) -> dict[str, str]:
+        """See :meth:`selfsup.config.Config.without_effect`."""
+        return idle("masking is random", self.masking == "random", "target_aspect")
 
 
 class Predictor(nn.Module):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from selfsup.backbones import Backbone
-from selfsup.config import Config
+from selfsup.config import Config, idle
 from selfsup.errors import ConfigError
 from selfsup.tasks.base import PretextTask, StepOutput, TaskRecipe, Transformation, Transformed
 from selfsup.tasks.masking import mean_term, weighted_mean
@@ -29,6 +29,10 @@ class TransformationConfig(Config):
     """Widths of the head's hidden layers (ReLU); none: a linear head, as in RotNet."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of the head's hidden units dropped in training; 0 in RotNet, 0.5 in the jigsaw paper."""
+
+    def without_effect(self) -> dict[str, str]:
+        """See :meth:`selfsup.config.Config.without_effect`."""
+        return idle("head_dims is empty", not self.head_dims, "dropout")
 
 
 class TransformationPrediction(PretextTask):

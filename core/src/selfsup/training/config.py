@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from selfsup.config import Config
+from selfsup.config import Config, idle
 from selfsup.data import TableFormat
 from selfsup.data.labels import LabelKind
 
@@ -100,6 +100,17 @@ class OptimizationConfig(Config):
         if self.warmup_epochs is None:
             return int(self.warmup_fraction * total)
         return min(int(self.warmup_epochs * steps_per_epoch), total // 2)
+
+    def without_effect(self) -> dict[str, str]:
+        """See :meth:`selfsup.config.Config.without_effect`."""
+        adam = self.optimizer in ("adam", "adamw")
+        return {
+            **idle(f"the optimizer is {self.optimizer}", not adam, "betas", "eps"),
+            **idle(f"the optimizer is {self.optimizer}", adam, "momentum"),
+            **idle(f"the optimizer is {self.optimizer}", self.optimizer != "lars", "trust_coefficient", "adapt_biases"),
+            **idle("optimization.clip is null", self.clip is None, "clip_per_parameter"),
+            **idle("the schedule is constant", self.schedule == "constant", "final_lr_fraction"),
+        }
 
 
 class RunConfig(Config):

@@ -16,7 +16,7 @@ from selfsup.artifacts import Encoder, RunDirectory, device_name, peak_memory
 from selfsup.backbones import Backbone
 from selfsup.data import EpochSampler, Loader
 from selfsup.data.windows import shown_lengths
-from selfsup.errors import SelfsupError
+from selfsup.errors import ConfigError, SelfsupError
 from selfsup.file_lock import lock_folder
 from selfsup.objectives.distributed import convert_sync_batchnorm
 from selfsup.tasks import PretextTask
@@ -30,7 +30,7 @@ from selfsup.training.journal import Journal
 from selfsup.training.loggers import Loggers
 from selfsup.training.look import Looks
 from selfsup.training.machine_load import LoadWatch
-from selfsup.training.memory_order import put_channels_last, wants_channels_last
+from selfsup.training.memory_order import has_convolutions, put_channels_last, wants_channels_last
 from selfsup.training.monitors import describe_initial_share
 from selfsup.training.precision import resolve_precision
 from selfsup.training.progress import Reporter, make_reporter
@@ -177,6 +177,10 @@ def _place(task: PretextTask, config: RunConfig, fabric: Fabric) -> PretextTask:
         convert_sync_batchnorm(task)
     task.to(fabric.device)
     precision = resolve_precision(config.precision, fabric.device.type)
+    if config.optimization.channels_last and not has_convolutions(task.backbone):
+        raise ConfigError(
+            f"optimization.channels_last has no effect: {config.backbone} has no 2-d or 3-d convolution. Leave it out."
+        )
     if wants_channels_last(
         task.backbone, config.optimization.channels_last, device_type=fabric.device.type, precision=precision
     ):

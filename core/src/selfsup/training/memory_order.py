@@ -19,6 +19,11 @@ def wants_channels_last(module: nn.Module, choice: bool | None, *, device_type: 
         return choice
     if device_type == "cpu" and precision == "32":
         return False
+    return has_convolutions(module)
+
+
+def has_convolutions(module: nn.Module) -> bool:
+    """Whether there are 2-d or 3-d convolutions, whose weights have an order to choose."""
     return any(isinstance(part, nn.Conv2d | nn.Conv3d) for part in module.modules())
 
 

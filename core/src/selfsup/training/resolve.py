@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from selfsup.config import Config
-from selfsup.errors import CheckpointError, ConfigError
-from selfsup.layers import merge_layers
+from selfsup.errors import CheckpointError, ConfigError, LeftOutOptionsWarning
+from selfsup.layers import EXCLUSIVE, merge_layers
 from selfsup.registry import registry
 from selfsup.specs import BackboneSpec, ModalitySpec, TaskSpec
 from selfsup.training import overrides
 from selfsup.training.config import RunConfig
-from selfsup.validation import validated
+from selfsup.validation import check_effect, validated
 
 _OF_THE_TASK = ("task_options", "optimization", "backbone", "backbone_options")
 """Parts of a config that another task has its own values for."""
@@ -49,11 +50,16 @@ def _resolve(options: Mapping[str, Any], base: Mapping[str, Any] | None, *, repl
     spec = registry().get("task", task)
     modality = registry().get("modality", spec.modality)
     recipe = registry().task_recipe(spec)
+    left_out: list[str] = []
     if base.get("task", task) != task:
+        left_out = [f"{name} (of {base['task']})" for name in _OF_THE_TASK if base.get(name)]
         base = _for_another_task(base)
     backbone = str(options.get("backbone") or base.get("backbone") or default_backbone(spec, modality))
-    if base.get("backbone", backbone) != backbone:
-        base.pop("backbone_options", None)
+    if base.get("backbone", backbone) != backbone and base.pop("backbone_options", None):
+        left_out.append(f"backbone_options (of {base['backbone']})")
+    if left_out:
+        text = f"the config's {', '.join(left_out)} are left out, as {task} on {backbone} has its own."
+        warnings.warn(f"{text} Give again what should stay.", LeftOutOptionsWarning, stacklevel=4)
     backbone_spec = check_backbone(backbone, spec)
     processor = registry().processor_class(modality.id)
     backbone_recipe = registry().backbone_recipe(backbone)
@@ -80,7 +86,9 @@ def _resolve(options: Mapping[str, Any], base: Mapping[str, Any] | None, *, repl
         values = validated(classes[section], merged.get(f"{section}_options", {}), what=f"the {section}'s options")
         valid[section] = values
         merged[f"{section}_options"] = values.model_dump(mode="json")
-    return validated(RunConfig, merged, what="the run's options")
+    resolved = validated(RunConfig, merged, what="the run's options")
+    _check_given(resolved, valid, given)
+    return resolved
 
 
 def resume_config(stored: Mapping[str, Any], options: Mapping[str, Any], run_dir: Path) -> RunConfig:
@@ -176,6 +184,26 @@ def _for_another_task(base: Mapping[str, Any]) -> dict[str, Any]:
     if brought and options:
         kept["processor_options"] = {key: value for key, value in options.items() if key not in brought}
     return kept
+
+
+def _check_given(resolved: RunConfig, valid: Mapping[str, Config], given: Mapping[str, Any]) -> None:
+    """Make sure that what the caller said is what runs.
+
+    Raises:
+        ConfigError: two options say the same in two ways, or one has no effect.
+    """
+    optimization = given.get("optimization", {})
+    for pair in EXCLUSIVE:
+        if pair != ("epochs", "steps") and all(optimization.get(name) is not None for name in pair):
+            raise ConfigError(f"optimization.{pair[0]} and optimization.{pair[1]} say the same in two ways: give one of them.")
+    named = given.get("backbone_options", {}).get("name")
+    if named is not None and named != resolved.backbone_options["name"]:
+        raise ConfigError(
+            f"backbone.name={named} has no effect: the backbone is {resolved.backbone}. Name the other one with --backbone."
+        )
+    check_effect(resolved, given)
+    for section, values in valid.items():
+        check_effect(values, given.get(f"{section}_options", {}), prefix="" if section == "task" else f"{section}.")
 
 
 def _place(options: Mapping[str, Any], classes: Mapping[str, type[Config]], listing: str) -> dict[str, Any]:

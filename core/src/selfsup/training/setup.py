@@ -104,6 +104,8 @@ def prepare_data(config: RunConfig, reporter: Reporter, source: Any = None) -> D
         reporter.message(f"{held} of the {len(whole)} rows of {found.name} are held out for testing.")
     if spec.needs_labels:
         found = found.labelled(reporter.message)
+    if config.rows > len(found):
+        reporter.message(f"rows={config.rows} has no effect: there are {len(found)} rows, and all are taken.")
     if 0 < config.rows < len(found):
         chosen = np.random.default_rng(config.seed).permutation(len(found))[: config.rows]
         found = found.select(np.sort(chosen))

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from selfsup.backbones import Backbone, Encoded
-from selfsup.config import Config
+from selfsup.config import Config, idle
 from selfsup.errors import ConfigError
 from selfsup.tasks import Corrupted, Corruption, CorruptionRecipe, Term
 from selfsup.tasks.masking import mean_term
@@ -30,6 +30,14 @@ class NoiseConfig(Config):
     """Share of pieces that is silenced; 0.25 in Vincent et al."""
     piece_seconds: float = Field(0.05, gt=0, le=10)
     """Length of a piece in seconds; single inputs in the paper."""
+
+    def without_effect(self) -> dict[str, str]:
+        """See :meth:`selfsup.config.Config.without_effect`."""
+        why = f"corruption.kind is {self.kind}"
+        return {
+            **idle(why, self.kind != "gaussian", "snr"),
+            **idle(why, self.kind != "masking", "amount", "piece_seconds"),
+        }
 
 
 class Noise(Corruption):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from pydantic import Field
 
-from selfsup.config import Config
+from selfsup.config import Config, idle
 from selfsup.tasks import Views, ViewsRecipe
 from selfsup.types import Batch, Info
 from selfsup_tabular.corruptions.swap import marginal_swap
@@ -24,6 +24,10 @@ class SwapViewsConfig(Config):
     """Share of the cells of a local view that come from other rows."""
     corrupt_first: bool = False
     """Whether the first view is corrupted like the others; in the paper it is the row as it is."""
+
+    def without_effect(self) -> dict[str, str]:
+        """See :meth:`selfsup.config.Config.without_effect`."""
+        return idle("views.n_local is 0", self.n_local == 0, "local_rate")
 
 
 class SwapViews(Views):

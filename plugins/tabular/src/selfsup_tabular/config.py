@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from selfsup.config import Config
+from selfsup.config import Config, idle
 from selfsup.data.numbers import MISSING_NUMBERS
 from selfsup_tabular.columns.kinds import Kind
 from selfsup_tabular.columns.scaling import Scaling
@@ -79,3 +79,7 @@ class TableProcessorConfig(Config):
             "dropped": self.drop,
         }
         return {name: kind for kind, names in options.items() for name in names}
+
+    def without_effect(self) -> dict[str, str]:
+        """See :meth:`selfsup.config.Config.without_effect`."""
+        return idle(f"processor.scaling is {self.scaling}", self.scaling != "quantile", "quantiles")

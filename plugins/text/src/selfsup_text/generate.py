@@ -25,7 +25,7 @@ def generate(
     temperature: float | None = None,
     top_k: int | None = None,
     top_p: float | None = None,
-    seed: int = 0,
+    seed: int | None = None,
 ) -> list[str]:
     """What a decoder writes behind each prompt, by transformers' ``generate``.
 
@@ -39,7 +39,7 @@ def generate(
         temperature: divides the logits that are drawn from: 1 as they are, below 1 closer to the likeliest tokens.
         top_k: draw from so many likeliest tokens; None: from all.
         top_p: draw from the likeliest tokens that have this share of the probability (Holtzman et al. 2019, arXiv 1904.09751).
-        seed: of the draws; each prompt's are its own.
+        seed: of the draws; each prompt's are its own. None: 0.
 
     Returns:
         The continuations, without the prompts and without special tokens.
@@ -47,13 +47,21 @@ def generate(
     Raises:
         ConfigError: the encoder is no decoder with a vocabulary head, or a prompt is empty or too long for it.
     """
+    greedy = temperature == 0 or (temperature, top_k, top_p) == (None, None, None)
+    idle = {name: value for name, value in (("top_k", top_k), ("top_p", top_p), ("seed", seed)) if value is not None}
+    if greedy and idle:
+        name, value = next(iter(idle.items()))
+        raise ConfigError(
+            f"{name}={value} has no effect: the likeliest token is taken each time, and nothing is drawn. Leave it out, or "
+            "give a temperature above 0."
+        )
     model = encoder if isinstance(encoder, Encoder) else load(encoder)
     backbone, processor = _decoder(model), model.processor
     assert isinstance(processor, TextProcessor)
     assert backbone.vocabulary_head is not None
     tokenizer = processor.pretrained_tokenizer(causal=True)
     options: dict[str, Any] = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    if temperature == 0 or (temperature, top_k, top_p) == (None, None, None):
+    if greedy:
         options |= {"do_sample": False}
     else:
         # Without limits of its own the library draws from the 50 likeliest.
@@ -67,7 +75,7 @@ def generate(
             for prompt in prompts:
                 ids = torch.tensor([tokenizer(prompt, truncation=False)["input_ids"]], dtype=torch.long, device=model.device)
                 room = _room(backbone, prompt, ids.shape[1])
-                torch.manual_seed(seed)
+                torch.manual_seed(seed or 0)
                 said = writer.generate(
                     ids, attention_mask=torch.ones_like(ids), max_new_tokens=min(max_new_tokens, room), **options
                 )
@@ -118,7 +126,7 @@ def _room(backbone: TransformersBackbone, prompt: str, length: int) -> int:
 )
 @click.option("--top-k", type=click.IntRange(min=1), help="Draw from so many likeliest tokens.")
 @click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), help="Draw from the likeliest with this share together.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the draws.")
+@click.option("--seed", type=int, help="Of the draws [default: 0].")
 @json_option
 def command(
     run: str,
@@ -127,7 +135,7 @@ def command(
     temperature: float | None,
     top_k: int | None,
     top_p: float | None,
-    seed: int,
+    seed: int | None,
     as_json: bool,
 ) -> None:
     """Let a decoder go on behind a text. Without --temperature, --top-k and --top-p it takes the likeliest token each time."""

@@ -12,7 +12,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from selfsup.config import Config
+from selfsup.config import Config, idle
 from selfsup.data.processor import Processor, Sample
 from selfsup.data.processor_state import reading_state, write_state
 from selfsup.errors import BadRowError, SourceError
@@ -52,6 +52,14 @@ class TextProcessorConfig(Config):
     add_special: bool = False
     """Whether a loaded tokenizer that has no mask token (as decoders' have none) gets one, and one for padding. Masked language
     modelling, ELECTRA and span corruption switch it on."""
+
+    def without_effect(self) -> dict[str, str]:
+        """See :meth:`selfsup.config.Config.without_effect`."""
+        trained = self.tokenizer in _KINDS
+        return {
+            **idle("processor.tokenizer is loaded", not trained, "vocab_size", "min_frequency", "lowercase"),
+            **idle("processor.tokenizer is trained, with all special tokens", trained, "add_special"),
+        }
 
     @model_validator(mode="after")
     def _room_for_bytes(self) -> Self:

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from selfsup.config import Config
+from selfsup.config import Config, idle
 from selfsup.tasks import Views, ViewsRecipe
 from selfsup.types import Batch, Info
 from selfsup_audio.augmentations.equalizer import equalize
@@ -59,6 +59,14 @@ class AudioViewsConfig(Config):
         if self.noise_snr[0] > self.noise_snr[1]:
             raise ValueError(f"noise_snr={self.noise_snr} is no range: low <= high is wanted")
         return self
+
+    def without_effect(self) -> dict[str, str]:
+        """See :meth:`selfsup.config.Config.without_effect`."""
+        return {
+            **idle("views.n_local is 0", self.n_local == 0, "local_share"),
+            **idle("views.noise_p is 0", self.noise_p == 0, "noise_snr"),
+            **idle("views.longest_seconds is null", self.longest_seconds is None, "same_segment"),
+        }
 
 
 class SupervisedAudioViewsConfig(AudioViewsConfig):

@@ -46,6 +46,11 @@ def make_config(
         values["num_hidden_layers"] = layers
     if heads is not None:
         values["num_attention_heads"] = heads
+    for field, value in values.items():
+        if field != "intermediate_size" and architecture.get(field, value) != value:
+            raise ConfigError(
+                f"backbone.architecture has {field}={architecture[field]}, and the option for it says {value}: give one."
+            )
     values |= {key: value for key, value in architecture.items() if key != "model_type"}
     try:
         config: Any = kind(**{**values, **no_dropout(default)})

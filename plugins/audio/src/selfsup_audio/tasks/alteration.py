@@ -8,7 +8,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from selfsup.config import Config
+from selfsup.config import Config, idle
 from selfsup.tasks.masking import TokenMask, gather_tokens
 from selfsup.tasks.span_masking import span_mask
 
@@ -36,6 +36,10 @@ class AlterationConfig(Config):
         if self.zero_share + self.random_share > 1:
             raise ValueError(f"zero_share={self.zero_share} and random_share={self.random_share} are more than 1 together")
         return self
+
+    def without_effect(self) -> dict[str, str]:
+        """See :meth:`selfsup.config.Config.without_effect`."""
+        return idle("alteration.noise_probability is 0", self.noise_probability == 0, "noise_std")
 
 
 class Altered(NamedTuple):

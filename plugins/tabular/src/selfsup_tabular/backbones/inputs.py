@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from selfsup.config import Config
+from selfsup.config import Config, idle
 from selfsup.types import Batch, Info
 
 
@@ -19,6 +19,10 @@ class RowInputConfig(Config):
     """Categories as one-hot vectors (as in SCARF and VIME), or as learned vectors."""
     category_dim: int | None = Field(default=None, ge=1)
     """Width of the learned vectors; None: the smaller of 32 and half the number of codes, rounded up."""
+
+    def without_effect(self) -> dict[str, str]:
+        """See :meth:`selfsup.config.Config.without_effect`."""
+        return idle("backbone.categories is one-hot", self.categories == "one-hot", "category_dim")
 
 
 class RowInput(nn.Module):

@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from selfsup.backbones import Backbone
-from selfsup.config import Config
+from selfsup.config import Config, idle
 from selfsup.tasks import Corrupted, Corruption, CorruptionRecipe, Term
 from selfsup.types import Batch, Info
 from selfsup_tabular.corruptions.swap import marginal_swap
@@ -24,6 +24,10 @@ class SwapNoiseConfig(Config):
     """Width of the decoder's hidden layers."""
     decoder_depth: int = Field(default=1, ge=0)
     """Hidden layers of the decoder."""
+
+    def without_effect(self) -> dict[str, str]:
+        """See :meth:`selfsup.config.Config.without_effect`."""
+        return idle("corruption.decoder_depth is 0", self.decoder_depth == 0, "decoder_dim")
 
 
 class SwapNoise(Corruption):

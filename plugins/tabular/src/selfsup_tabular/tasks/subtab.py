@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from selfsup.backbones import Backbone
-from selfsup.config import Config
+from selfsup.config import Config, idle
 from selfsup.errors import ConfigError
 from selfsup.objectives import mlp, nt_xent
 from selfsup.tasks import PretextTask, StepOutput, TaskRecipe, Term, Views
@@ -45,6 +45,10 @@ class SubTabConfig(Config):
     """Width of the projection (authors' code: as wide as the embedding)."""
     decoder_depth: int = Field(default=1, ge=0)
     """Hidden layers of the decoder (authors' code: as many as the encoder has)."""
+
+    def without_effect(self) -> dict[str, str]:
+        """See :meth:`selfsup.config.Config.without_effect`."""
+        return idle("contrastive_weight is 0", self.contrastive_weight == 0, "temperature")
 
 
 def column_subsets(n_cells: int, n_subsets: int, overlap: float) -> Tensor:

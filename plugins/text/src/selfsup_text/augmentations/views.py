@@ -9,7 +9,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from selfsup.config import Config
+from selfsup.config import Config, idle
 from selfsup.tasks import Views, ViewsRecipe
 from selfsup.types import Batch, Info
 from selfsup_text.augmentations.tokens import compact, thin_out, window_mask
@@ -42,6 +42,10 @@ class TextViewsConfig(Config):
             if not 0 < low <= high <= 1:
                 raise ValueError(f"{name}=({low}, {high}) is no range: 0 < low <= high <= 1")
         return self
+
+    def without_effect(self) -> dict[str, str]:
+        """See :meth:`selfsup.config.Config.without_effect`."""
+        return idle("views.n_local is 0", self.n_local == 0, "local_share")
 
 
 class SupervisedTextViewsConfig(TextViewsConfig):

@@ -42,6 +42,19 @@ def config_class(name: str) -> type[PreTrainedConfig]:
     return found
 
 
+def check_sizes(sizes: Mapping[str, Any], architecture: Mapping[str, Any]) -> None:
+    """Make sure that a size is not told in two ways.
+
+    Raises:
+        ConfigError: the fields of the config say something else than the options.
+    """
+    for field, value in sizes.items():
+        if architecture.get(field, value) != value:
+            raise ConfigError(
+                f"backbone.architecture has {field}={architecture[field]}, and the option for it says {value}: give one."
+            )
+
+
 def initial_spread(width: int) -> float:
     """Standard deviation of the first weights of a network of ``width`` channels: 0.02 * sqrt(768 / width).
 
@@ -92,6 +105,7 @@ def make_config(
     names = kind.attribute_map
     sizes = {"hidden_size": hidden_size, "num_hidden_layers": layers, "num_attention_heads": heads}
     values: dict[str, Any] = {names.get(field, field): value for field, value in sizes.items() if value is not None}
+    check_sizes(values, architecture)
     width = next((field for field in _WIDTHS if isinstance(getattr(default, field, None), int)), None)
     if hidden_size is not None and width is not None:
         values[names.get(width, width)] = round(getattr(default, width) / default.hidden_size * hidden_size)

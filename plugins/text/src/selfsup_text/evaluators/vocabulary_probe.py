@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from selfsup.config import Config
+from selfsup.config import Config, idle
 from selfsup.data import EpochSampler, Loader, Store
 from selfsup.errors import ConfigError, DataError
 from selfsup.evaluation.views import frozen
@@ -43,6 +43,10 @@ class HeadConfig(Config):
     """Texts of a step."""
     lr: float = Field(default=3e-3, gt=0)
     """Peak learning rate of AdamW, along a cosine to 0."""
+
+    def without_effect(self) -> dict[str, str]:
+        """See :meth:`selfsup.config.Config.without_effect`."""
+        return idle("head is own, and nothing is fitted", self.head == "own", "steps", "batch_size", "lr")
 
 
 class Examples(NamedTuple):

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from selfsup.config import Config
+from selfsup.config import Config, idle
 from selfsup.images.crop import box_locations
 from selfsup.images.pipeline import ViewOptions, draw, make_view
 from selfsup.tasks import Views, ViewsRecipe
@@ -76,6 +76,15 @@ class VideoViewsConfig(Config):
             if not (0 < low <= high) or (name.endswith("scale") and high > 1):
                 raise ValueError(f"{name}=({low}, {high}) is no range: 0 < low <= high" + (" <= 1" * name.endswith("scale")))
         return self
+
+    def without_effect(self) -> dict[str, str]:
+        """See :meth:`selfsup.config.Config.without_effect`."""
+        jitter = ("jitter_strength", "brightness", "contrast", "saturation", "hue")
+        return {
+            **idle("views.n_local is 0", self.n_local == 0, "local_frames", "local_size", "local_scale"),
+            **idle("views.jitter_p is 0", self.jitter_p == 0, *jitter),
+            **idle("views.blur_p is 0", self.blur_p == 0, "blur_sigma", "blur_min_size"),
+        }
 
 
 class VideoViews(Views):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from selfsup.backbones import BackboneRecipe, Encoded, mean_over_tokens
 from selfsup.backbones.weights import load_weights
-from selfsup.config import Config
+from selfsup.config import Config, idle
 from selfsup.errors import ConfigError, UnknownIdError
 from selfsup.types import Batch, Info
 from selfsup_video.backbones.base import IMAGENET_MEAN, IMAGENET_STD, VideoBackbone
@@ -33,6 +33,10 @@ class FramesConfig(Config):
     """Every frame, or the middle one of the middle clip alone: what the same network knows without motion."""
     pool: Literal["mean", "mean-difference"] = "mean"
     """Over time: the mean, or beside it the mean absolute difference of consecutive frames' embeddings (twice the width)."""
+
+    def without_effect(self) -> dict[str, str]:
+        """See :meth:`selfsup.config.Config.without_effect`."""
+        return idle("backbone.checkpoint takes the place of the library's weights", self.checkpoint is not None, "pretrained")
 
 
 class FramesBackbone(VideoBackbone):

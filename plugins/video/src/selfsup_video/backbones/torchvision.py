@@ -13,7 +13,7 @@ from torchvision.models import get_model, get_model_weights, list_models
 
 from selfsup.backbones import BackboneRecipe
 from selfsup.backbones.weights import load_weights
-from selfsup.config import Config
+from selfsup.config import Config, idle
 from selfsup.errors import ConfigError, UnknownIdError
 from selfsup.types import Info
 from selfsup_video.backbones.base import ConvBackbone
@@ -29,6 +29,10 @@ class TorchvisionConfig(Config):
     size of frames that they were trained with comes along; channels are scaled as theirs with fresh weights, too."""
     checkpoint: str | None = None
     """Path of a state dict with torchvision's names to start from (``.safetensors``, or ``.pth`` with tensors only)."""
+
+    def without_effect(self) -> dict[str, str]:
+        """See :meth:`selfsup.config.Config.without_effect`."""
+        return idle("backbone.checkpoint takes the place of the library's weights", self.checkpoint is not None, "pretrained")
 
 
 class TorchvisionBackbone(ConvBackbone):

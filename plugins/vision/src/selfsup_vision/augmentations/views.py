@@ -9,7 +9,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from selfsup.config import Config
+from selfsup.config import Config, idle
 from selfsup.images.crop import box_locations, sides
 from selfsup.images.pipeline import ViewOptions, draw, make_view
 from selfsup.tasks import Views, ViewsRecipe
@@ -71,6 +71,16 @@ class ImageViewsConfig(Config):
             if not (0 < low <= high) or (name.endswith("scale") and high > 1):
                 raise ValueError(f"{name}=({low}, {high}) is no range: 0 < low <= high" + (" <= 1" * name.endswith("scale")))
         return self
+
+    def without_effect(self) -> dict[str, str]:
+        """See :meth:`selfsup.config.Config.without_effect`."""
+        blurs = max(self.blur_p) > 0 or (self.n_local > 0 and self.local_blur_p > 0)
+        jitter = ("jitter_strength", "brightness", "contrast", "saturation", "hue")
+        return {
+            **idle("views.n_local is 0", self.n_local == 0, "local_size", "local_scale", "local_blur_p"),
+            **idle("views.jitter_p is 0", self.jitter_p == 0, *jitter),
+            **idle("nothing is blurred", not blurs, "blur_sigma", "blur_min_size"),
+        }
 
 
 class ImageViews(Views):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from selfsup.backbones import Backbone, BackboneRecipe, Encoded, Finetuning, vision_transformer_finetuning
 from selfsup.backbones.weights import load_weights
-from selfsup.config import Config
+from selfsup.config import Config, idle
 from selfsup.errors import ConfigError, UnknownIdError
 from selfsup.types import Batch, Info
 from selfsup_vision.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Construction, ImageBackbone, channels_of, statistics_for
@@ -42,6 +42,14 @@ class TimmConfig(Config):
     """How a plain vision transformer is pooled: mean of the patch tokens, or timm's own way (for most the class token)."""
     positions: Literal["learned", "sin-cos"] = "learned"
     """Positions of a plain vision transformer: learned, or fixed sines and cosines; weights from elsewhere keep their own."""
+
+    def without_effect(self) -> dict[str, str]:
+        """See :meth:`selfsup.config.Config.without_effect`."""
+        elsewhere = self.pretrained or self.checkpoint is not None
+        return {
+            **idle("backbone.checkpoint takes the place of timm's weights", self.checkpoint is not None, "pretrained"),
+            **idle("weights from elsewhere keep their own positions", elsewhere, "positions"),
+        }
 
 
 class TimmBackbone(ImageBackbone):
@@ -120,6 +128,8 @@ def build_timm(config: TimmConfig, info: Info) -> Backbone:
         return backbone
     if config.patch_size is not None:
         raise ConfigError(f"backbone.patch_size={config.patch_size}: timm/{config.name} is no plain vision transformer.")
+    if config.pool != "avg":
+        raise ConfigError(f"backbone.pool={config.pool}: timm/{config.name} is no plain vision transformer and pools its way.")
     return TimmBackbone(model, construction, mean, std)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from selfsup.backbones import Backbone
-from selfsup.config import Config
+from selfsup.config import Config, idle
 from selfsup.errors import ConfigError
 from selfsup.images.pipeline import to_float
 from selfsup.objectives.distributed import sum_over_ranks
@@ -41,6 +41,11 @@ class ColorizationConfig(Config):
     """The image is this many times larger than the predicted colours along each side; 4 in the paper."""
     decoder_width: int = Field(128, ge=8)
     """Channels of the decoder at the feature map's size."""
+
+    def without_effect(self) -> dict[str, str]:
+        """See :meth:`selfsup.config.Config.without_effect`."""
+        regression = self.target == "regression"
+        return idle("corruption.target is regression", regression, "cell", "rebalancing", "smoothing", "frequency_momentum")
 
 
 class Colorization(Corruption):

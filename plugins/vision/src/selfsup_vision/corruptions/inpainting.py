@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from selfsup.backbones import Backbone
-from selfsup.config import Config
+from selfsup.config import Config, idle
 from selfsup.images.pipeline import to_float
 from selfsup.tasks import Corrupted, Corruption, CorruptionRecipe, Term
 from selfsup.tasks.masking import mean_term
@@ -35,6 +35,14 @@ class InpaintingConfig(Config):
     """Side of a square as a fraction of the image's; five of 0.25 cover about a quarter."""
     decoder_width: int = Field(128, ge=8)
     """Channels of the decoder at the feature map's size."""
+
+    def without_effect(self) -> dict[str, str]:
+        """See :meth:`selfsup.config.Config.without_effect`."""
+        why = f"corruption.holes is {self.holes}"
+        return {
+            **idle(why, self.holes != "regions", "share", "region_size"),
+            **idle(why, self.holes != "blocks", "n_holes", "hole_size"),
+        }
 
 
 class Inpainting(Corruption):

@@ -199,6 +199,41 @@ def waiting_lock(path: str | Path) -> Iterator[None]:
         yield
 
 
+def hold_shared(path: str | Path) -> int | None:
+    """A descriptor; while it is open, :func:`is_shared` is true of the file. None: nobody can be told."""
+    if not _LOCKS:
+        return None
+    import fcntl
+
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def is_shared(path: str | Path) -> bool:
+    """Whether a process holds a file, by :func:`hold_shared` or alone."""
+    with try_lock(path) as free:
+        return not free
+
+
+@contextlib.contextmanager
+def try_lock(path: str | Path | None) -> Iterator[bool]:
+    """Hold a file alone, if nobody else holds it: gives whether that is so. What is not there, nobody holds."""
+    with contextlib.ExitStack() as stack:
+        free = True
+        if path is not None and Path(path).exists():
+            with contextlib.suppress(OSError):
+                free = _try_lock(stack.enter_context(Path(path).open("r+"))) is not False
+        yield free
+
+
 def alive(pid: int) -> bool:
     """Whether a process of this machine runs."""
     try:

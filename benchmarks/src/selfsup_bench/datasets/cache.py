@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from selfsup.data import cache_root
 from selfsup.errors import SourceError, StorageError
 
 if TYPE_CHECKING:
@@ -64,8 +64,7 @@ def cached(name: str, source: str, split: str, read: Callable[[], tuple[Columns,
     """
     from datasets import load_from_disk
 
-    cache = Path(os.environ.get("SELFSUP_CACHE") or Path.home() / ".cache" / "selfsup")
-    folder = cache / "embedded" / f"{name}-{source}"
+    folder = cache_root() / "embedded" / f"{name}-{source}"
     if split not in SPLITS:
         raise SourceError(f"the data set {name} has no split {split!r}: choose {' or '.join(SPLITS)}.")
     if not (folder / split).is_dir():

@@ -23,7 +23,7 @@ from selfsup.data.decoder_noise import bound_log, decoding
 from selfsup.data.parallel import in_order
 from selfsup.data.processor import EncodedTable, Processor, Sample
 from selfsup.data.rows import Rows
-from selfsup.data.store import FORMAT_VERSION, Store
+from selfsup.data.store import FORMAT_VERSION, HEADER, Store
 from selfsup.data.store_writer import StoreWriter
 from selfsup.data.temporary_folders import remove_remains, temporary_folder
 from selfsup.errors import BadRowError, DataError, StorageError, TooManyBadRowsError
@@ -90,7 +90,7 @@ def prepare(
             _publish(temporary, final)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-    return Store(final)
+        return Store(final)
 
 
 def processor_digest(processor: Processor) -> str:
@@ -165,6 +165,7 @@ def _process(
                 bad_rows=named,
                 fingerprint=rows.fingerprint,
                 processor=processor_hash,
+                source=f"{rows.name} ({rows.split})" if rows.split else rows.name,
                 remarks=processor.take_remarks(),
             )
     finally:
@@ -249,6 +250,8 @@ def _reuse(final: Path, rows: Rows, max_bad_rows: float) -> Store | None:
         shutil.rmtree(final, ignore_errors=True)
         return None
     _check_bad(store.bad_rows, rows, max_bad_rows, named=True)
+    with contextlib.suppress(OSError):  # it may be another user's
+        os.utime(final / HEADER)
     return store
 
 

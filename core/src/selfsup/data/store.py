@@ -22,6 +22,7 @@ from torch import Tensor
 
 from selfsup.data.sampler import IndexArray
 from selfsup.errors import DataError, StorageError
+from selfsup.file_lock import hold_shared
 
 FORMAT = "selfsup-store"
 FORMAT_VERSION = 1
@@ -77,7 +78,8 @@ class Store:
         self._starts = {key: self._load(field.starts, self._n + 1) for key, field in self.fields.items() if field.starts}
         self._resident: dict[str, Tensor] = {}
         self._files: dict[str, int] = {}
-        self._finalizer = weakref.finalize(self, _close, self._files)
+        self._held = [] if (held := hold_shared(self.path / HEADER)) is None else [held]
+        self._finalizer = weakref.finalize(self, _close, self._files, self._held)
         for key, field in self.fields.items():
             steps = int(self._starts[key][-1]) if key in self._starts else self._n
             self._check_size(field.file, steps * field.item_bytes)
@@ -244,7 +246,8 @@ def _bytes_of(values: Tensor) -> memoryview:
     return values.view(-1).numpy().view(np.uint8).data
 
 
-def _close(files: dict[str, int]) -> None:
-    for descriptor in files.values():
+def _close(files: dict[str, int], held: list[int]) -> None:
+    for descriptor in (*files.values(), *held):
         os.close(descriptor)
     files.clear()
+    held.clear()

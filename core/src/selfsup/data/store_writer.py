@@ -100,6 +100,7 @@ class StoreWriter:
         fingerprint: str,
         processor: str,
         remarks: Mapping[str, int] | None = None,
+        source: str = "",
     ) -> None:
         """Close the files and write the header, all of it on the disk when this returns."""
         fields = []
@@ -126,6 +127,7 @@ class StoreWriter:
             "n": self._count,
             "source_rows": source_rows,
             "fingerprint": fingerprint,
+            "source": source,
             "processor": processor,
             "fields": fields,
             "bad_rows": bad_rows,

@@ -10,6 +10,7 @@ SPECS: list[CommandSpec] = [
     CommandSpec(id="finetune", summary="Train all weights of an encoder with labels.", target="selfsup.cli.finetune:command"),
     CommandSpec(id="embed", summary="Write the embedding of every row to a file.", target="selfsup.cli.embed:command"),
     CommandSpec(id="export", summary="Write an encoder in another format.", target="selfsup.cli.export:command"),
+    CommandSpec(id="cache", summary="List or clear what is kept between runs.", target="selfsup.cli.cache:command"),
     CommandSpec(id="list", summary="List what is installed: tasks, backbones, ...", target="selfsup.cli.list:command"),
     CommandSpec(id="plugins", summary="List, check and create plugins.", target="selfsup.cli.plugins:command"),
 ]

@@ -15,6 +15,7 @@ from lightning_fabric import Fabric
 from selfsup.artifacts import Encoder, RunDirectory, device_name, peak_memory
 from selfsup.backbones import Backbone
 from selfsup.data import EpochSampler, Loader
+from selfsup.data.cache_entries import note_use
 from selfsup.data.windows import shown_lengths
 from selfsup.errors import ConfigError, SelfsupError
 from selfsup.file_lock import lock_folder
@@ -84,6 +85,8 @@ def execute(config: RunConfig, out: Path, *, resume: bool, progress: bool = True
             total = config.optimization.total_steps(len(sampler)) if sampler is not None else 0
             task = _place(task, config, fabric)
             directory = _open(config, out, resume, data, fabric)
+            if main:
+                note_use(data.store.path, out)
             with _status(directory, fabric) as outcome:
                 backbone, step = task.encoder_backbone(), 0
                 if sampler is not None and total:

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from selfsup.artifacts import Encoder
 
 _EPOCHS, _MIN_STEPS, _BATCH_SIZE = 30, 200, 128
+_SETTLED = 100
+"""From so many steps on, running means (of a tenth of each new batch) have caught up with the network."""
 
 
 class FinetuneConfig(Config):
@@ -156,6 +158,8 @@ def finetune_encoder(
     with preserved():
         torch.manual_seed(seed)
         _train(model, loader, views, config, None if table is None else table.to(device), seed, reporter)
+    if total_steps(config, len(loader)) < _SETTLED:
+        _settle(model.eval(), train, rows)
     return model.eval()
 
 
@@ -246,6 +250,22 @@ def _start_from_probe(
         head.norm.running_var = torch.where(scale > 0, scale.clamp_min(1e-30).pow(-2), 1.0)
         head.linear.weight.copy_(probe.model.weight.view_as(head.linear.weight))
         head.linear.bias.copy_(probe.model.bias.view_as(head.linear.bias))
+
+
+@torch.no_grad()
+def _settle(model: FinetunedModel, train: Split, rows: IndexArray) -> None:
+    """Give the head the means and variances of the embeddings as they are after training.
+
+    After a few steps its running means are still those of the start, and every output is shifted: numbers are wrong by many
+    standard deviations, and classes of which a row may have several fall on one side.
+    """
+    embeddings = model.encoder.embed_store(train.store, precision=train.precision)[torch.from_numpy(rows)]
+    variance, mean = torch.var_mean(embeddings, dim=0, correction=0)
+    norm = model.head.norm
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    norm.running_mean.copy_(mean)
+    norm.running_var.copy_(torch.where(variance > 0, variance, norm.running_var.cpu()))
 
 
 def _augmentation(encoder: Encoder) -> Views | None:

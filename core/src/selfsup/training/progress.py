@@ -212,6 +212,24 @@ def tell_remarks(reporter: Reporter, remarks: Mapping[str, int], of: str) -> Non
         reporter.message(f"Warning: {line}")
 
 
+def tell_bad_rows(reporter: Reporter, bad_rows: Sequence[tuple[int, str]], of: str) -> None:
+    """Say which rows could not be processed and are left out: the first three by name, and how many more.
+
+    Args:
+        reporter: shows it as a line; without anyone to show lines to, it becomes a :class:`~selfsup.errors.DataWarning`.
+        bad_rows: index, and name with reason (:attr:`selfsup.data.Store.bad_rows`).
+        of: which rows: ``400 rows of photos``.
+    """
+    if not bad_rows:
+        return
+    named = "; ".join(reason.rstrip(".") for _, reason in bad_rows[:3])
+    more = f"; and {len(bad_rows) - 3} more" if len(bad_rows) > 3 else ""
+    line = f"{len(bad_rows)} of the {of} are left out: {named}{more}."
+    if type(reporter) is Silent:
+        warnings.warn(line, DataWarning, stacklevel=4)
+    reporter.message(f"Warning: {line}")
+
+
 def show_findings(reporter: Reporter, title: str, findings: Findings) -> None:
     """Show what was found in the data: a line a fact, then the warnings.
 

@@ -57,7 +57,7 @@ def test_bad_files_are_named_and_skipped(tmp_path: Path, capsys: pytest.CaptureF
         selfsup.pretrain("audio/simclr", data=str(sounds), out=tmp_path / "run", overrides=SMALL, **BUDGET)
     selfsup.pretrain("audio/simclr", data=str(sounds), out=tmp_path / "other", overrides=SMALL, max_bad_rows=0.1, **BUDGET)
     told = capsys.readouterr().err
-    assert "Warning: 2 of the 26 rows of " in told
+    assert "Warning: 2 of the 50 rows of " in told
     assert "(high/empty.flac): " in told
     assert "low/broken.wav" in told
 

@@ -9,7 +9,6 @@ import selfsup
 PUBLIC = [
     "Config",
     "Encoder",
-    "Inspection",
     "Run",
     "SelfsupError",
     "__version__",
@@ -18,7 +17,6 @@ PUBLIC = [
     "export",
     "finetune",
     "hookimpl",
-    "inspect",
     "load",
     "pretrain",
     "registry",

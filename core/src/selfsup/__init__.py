@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from selfsup.config import Config
     from selfsup.errors import SelfsupError
     from selfsup.evaluating import embed, evaluate, finetune
-    from selfsup.inspecting import Inspection, inspect
     from selfsup.plugins import hookimpl
     from selfsup.pretraining import Run, pretrain
 
@@ -34,7 +33,6 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 __all__ = [
     "Config",
     "Encoder",
-    "Inspection",
     "Run",
     "SelfsupError",
     "__version__",
@@ -43,7 +41,6 @@ __all__ = [
     "export",
     "finetune",
     "hookimpl",
-    "inspect",
     "load",
     "pretrain",
     "registry",
@@ -52,7 +49,6 @@ __all__ = [
 _HOMES = {
     "Config": "selfsup.config",
     "Encoder": "selfsup.artifacts",
-    "Inspection": "selfsup.inspecting",
     "Run": "selfsup.pretraining",
     "SelfsupError": "selfsup.errors",
     "embed": "selfsup.evaluating",
@@ -60,7 +56,6 @@ _HOMES = {
     "export": "selfsup.artifacts",
     "finetune": "selfsup.evaluating",
     "hookimpl": "selfsup.plugins",
-    "inspect": "selfsup.inspecting",
     "load": "selfsup.artifacts",
     "pretrain": "selfsup.pretraining",
 }

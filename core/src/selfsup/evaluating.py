@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -12,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from selfsup.artifacts import Encoder, ResultRecord, RunDirectory, load
+from selfsup.artifacts import Encoder, EncoderLike, ResultRecord, RunDirectory, load
 from selfsup.data import Rows, TableFormat, available_splits, load_source, prepare, row_hashes
 from selfsup.data.decoder_noise import caught_noise
 from selfsup.data.labels import LabelKind
@@ -32,8 +33,6 @@ from selfsup.validation import check_effect, validated
 DEFAULT_EVALUATORS = ("knn", "linear")
 Source = Any
 """What :func:`selfsup.data.load_source` takes: a name, a path, ``hf://owner/name``, a ``datasets.Dataset`` or ``Rows``."""
-EncoderLike = Encoder | str | Path
-"""An encoder, or what :func:`selfsup.load` takes."""
 
 
 def evaluate(
@@ -41,7 +40,7 @@ def evaluate(
     data: Source,
     test: Source = None,
     *,
-    evaluators: Sequence[str] = DEFAULT_EVALUATORS,
+    evaluators: str | Sequence[str] = DEFAULT_EVALUATORS,
     options: Mapping[str, Mapping[str, Any]] | None = None,
     label: str | None = None,
     label_kind: LabelKind | None = None,
@@ -63,7 +62,7 @@ def evaluate(
         test: source of the rows that the numbers are of; None: the rows that the pretraining held out (``holdout``) where this
             is its data, else the source's own test split, else its validation split, else a fifth of each class is held out.
             The record says which, and as ``pretrained_share`` which share of them was pretrained on.
-        evaluators: ids, see ``selfsup list evaluators``.
+        evaluators: an id or several, see ``selfsup list evaluators``.
         options: evaluator id to its options, for example ``{"knn": {"k": 200}}``.
         label: the label column, where it cannot be found.
         label_kind: what it holds: ``class``, ``classes`` (several a row: a list, or a text with ``|``, ``;`` or ``,`` between
@@ -87,7 +86,7 @@ def evaluate(
         ConfigError: an option is not allowed, or an evaluator is for another modality.
         DataError: the rows cannot be used.
     """
-    chosen = choose(evaluators, options or {})
+    chosen = choose([evaluators] if isinstance(evaluators, str) else evaluators, options or {})
     results = _results_folder(encoder, out)
     encoder = _loaded(encoder, checkpoint)
     for spec, _, _ in chosen:
@@ -327,17 +326,16 @@ def _has_labels(rows: Rows) -> bool:
 
 
 def _loaded(encoder: EncoderLike, checkpoint: str | None) -> Encoder:
-    if isinstance(encoder, Encoder):
-        if checkpoint is not None:
-            raise ConfigError(f"checkpoint={checkpoint!r} needs the folder of a run, and an encoder was given.")
-        return encoder
-    return load(encoder, checkpoint=checkpoint, device="cuda" if torch.cuda.is_available() else "cpu")
+    """On the GPU where there is one, unless it is loaded already."""
+    usual = None if isinstance(encoder, Encoder) else "cuda" if torch.cuda.is_available() else "cpu"
+    return load(encoder, checkpoint=checkpoint, device=usual)
 
 
 def _results_folder(encoder: EncoderLike, out: str | Path | None) -> Path | None:
     """Where records go: as told, or into the run that the encoder is of."""
     if out is not None:
         return Path(out)
-    if isinstance(encoder, Encoder) or not RunDirectory.is_run(encoder):
+    if isinstance(encoder, Encoder) or not isinstance(encoder, str | os.PathLike):
         return None
-    return RunDirectory.open(encoder).results
+    folder = Path(encoder).expanduser()
+    return RunDirectory.open(folder).results if RunDirectory.is_run(folder) else None

@@ -39,6 +39,10 @@ class Run:
     config: RunConfig
     """Its config in full."""
 
+    def __fspath__(self) -> str:
+        """Its folder, so that whatever takes a path takes a run."""
+        return os.fspath(self.dir)
+
     @cached_property
     def encoder(self) -> Encoder:
         """The encoder that it left, in evaluation mode on the CPU."""

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from selfsup.artifacts import export, export_formats, load
-from selfsup.errors import ArtifactError, UsageError
+from selfsup.errors import ArtifactError, ConfigError, UsageError
 from selfsup.registry import registry
 from selfsup.testing.sequences.rows import mock_rows
 
@@ -96,3 +96,31 @@ def test_modality_without_made_up_rows(encoder, tmp_path, monkeypatch):
     monkeypatch.setattr(type(registry().modality_objects("sequence")), "mock_rows", None)
     with pytest.raises(ArtifactError, match=r"no made-up rows; give an example"):
         export(encoder, "torch-export", tmp_path / "encoder.pt2")
+
+
+def test_a_path_is_as_good_as_an_encoder(encoder, batch, expected, tmp_path):
+    folder = encoder.save(tmp_path / "encoder")
+    for source in (folder, str(folder)):
+        written = export(source, "safetensors", tmp_path / f"copy-{type(source).__name__}")
+        assert load(written).digest() == encoder.digest()
+    program = torch.export.load(export(folder, "torch-export", tmp_path / "encoder.pt2")).module()
+    torch.testing.assert_close(program(batch), expected)
+    with pytest.raises(ConfigError, match="an encoder was given"):
+        export(encoder, "safetensors", tmp_path / "out", checkpoint="best")
+    with pytest.raises(UsageError, match=r"the path of one .* and not a dict"):
+        export({}, "safetensors", tmp_path / "out")
+
+
+def test_what_the_processor_says_is_free_stays_free(encoder, tmp_path, monkeypatch):
+    monkeypatch.setattr(type(encoder.processor), "free_axes", {"sequence": (1,), "padding": (1,)})
+    alike = encoder.processor(mock_rows(5, 9))
+    path = export(encoder, "torch-export", tmp_path / "encoder.pt2", batch=alike)
+    program = torch.export.load(path).module()
+    shorter = {key: value[:2, :7] for key, value in alike.items()}
+    with torch.no_grad():
+        torch.testing.assert_close(program(shorter), encoder.eval()(shorter))
+
+
+def test_one_sample_says_nothing_of_other_numbers(encoder, tmp_path):
+    with pytest.raises(UsageError, match="at least two samples, and this one has 1"):
+        export(encoder, "torch-export", tmp_path / "encoder.pt2", batch=encoder.processor(mock_rows(1, 9)))

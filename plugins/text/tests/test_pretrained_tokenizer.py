@@ -10,7 +10,7 @@ import torch
 from transformers import AutoTokenizer, BertConfig, BertForMaskedLM, RobertaConfig, RobertaForMaskedLM
 
 import selfsup
-from selfsup.errors import ConfigError
+from selfsup.errors import ConfigError, UsageError
 from selfsup.training.resolve import resolve_config
 from selfsup_text.mock import mock_rows
 from selfsup_text.processor import TextProcessor, TextProcessorConfig
@@ -130,6 +130,22 @@ def test_a_folder_of_selfsup_says_how_to_export_it(corpus: str, tmp_path: Path) 
     for folder in (run.dir, run.dir / "encoder"):
         with pytest.raises(ConfigError, match=r"is of selfsup itself.*selfsup export .* --format transformers"):
             pretrain(corpus, tmp_path / "other", pretrained=str(folder))
+
+
+def test_a_run_and_its_path_are_as_good_as_its_encoder(corpus: str, tmp_path: Path) -> None:
+    small = {"processor.vocab_size": 64}
+    run = selfsup.pretrain("text/random-init", corpus, out=tmp_path / "run", batch_size=8, overrides=small)
+    table = tmp_path / "labelled.csv"
+    table.write_text("text,label\n" + "".join(f"{text},{i % 2}\n" for i, text in enumerate(TEXTS)))
+    scores = []
+    for source in (run.encoder, run, run.dir, str(run.dir), str(run.dir / "encoder")):
+        assert selfsup.load(source).digest() == run.encoder.digest()
+        (record,) = selfsup.evaluate(source, str(table), evaluators="knn")  # an id as well as a list of them
+        scores.append(record.metrics["accuracy"])
+    assert len(set(scores)) == 1
+    assert selfsup.export(run, "safetensors", tmp_path / "copy").is_dir()
+    with pytest.raises(UsageError, match=r"the path of one .* and not a int"):
+        selfsup.embed(3, str(table), tmp_path / "out.npy")  # type: ignore[arg-type]
 
 
 def test_a_digest_tells_vocabularies_apart(tmp_path: Path) -> None:

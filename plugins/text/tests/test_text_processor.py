@@ -168,6 +168,15 @@ def test_a_saved_processor_gives_the_same_ids(tmp_path):
         TextProcessor.load(tmp_path)
 
 
+@pytest.mark.parametrize("kind", ["wordpiece", "bpe"])
+@pytest.mark.parametrize(("character", "most"), [("x", 256), ("=", 256), ("q\u0301", 512)])
+def test_a_run_of_characters_without_spaces_is_no_word(kind, character, most):
+    # Merging takes a time that grows with the square of a word's length: hours for a line of base64.
+    processor = fitted([*ENGLISH, character * 3000], tokenizer=kind)
+    assert max(map(len, processor.vocabulary.tokenizer.get_vocab())) <= 2 * most + 2  # a mark in front, bytes written as two
+    assert 1 <= len(processor([{"text": character * 3000}])["ids"][0]) <= 128
+
+
 def test_a_tokenizer_of_a_folder_is_loaded(tmp_path):
     processor = fitted()
     processor.pretrained_tokenizer().save_pretrained(tmp_path / "own")

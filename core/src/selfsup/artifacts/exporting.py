@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from selfsup.artifacts.encoder import Encoder
+from selfsup.artifacts.loading import EncoderLike, load
 from selfsup.errors import ArtifactError, UsageError
 from selfsup.files import atomic_write, storage_errors, sync_directory
 from selfsup.types import Batch
@@ -25,27 +26,38 @@ def export_formats(encoder: Encoder) -> tuple[str, ...]:
     return (*_OWN_FORMATS, *getattr(encoder.backbone, "export_formats", ()))
 
 
-def export(encoder: Encoder, format: str, out: str | Path, *, batch: Batch | None = None) -> Path:
+def export(
+    encoder: EncoderLike,
+    format: str,
+    out: str | Path,
+    *,
+    batch: Batch | None = None,
+    checkpoint: str | None = None,
+) -> Path:
     """Write an encoder for use elsewhere.
 
     Args:
-        encoder: to export; its weights are left as they are.
+        encoder: an encoder, or what :func:`selfsup.load` takes; its weights are left as they are.
         format: ``safetensors`` (the encoder's folder), ``torch-export`` (a ``.pt2`` program of ``batch -> embedding`` that
             ``torch.export.load`` reads), ``onnx`` (an input a key of the batch, output ``pooled_embedding``), or one of
             the backbone's own ``export_formats``: the tensors of its ``export_state(format)`` are written as safetensors, or
             its ``export_folder(format, processor, folder)`` fills a folder.
         out: a folder for ``safetensors`` and for formats that fill one, else a file.
         batch: an example batch of at least two samples for ``torch-export`` and ``onnx``; None: made-up rows of the modality.
+            Either way the program takes any number of samples, and any length where the modality's rows have many (texts).
+        checkpoint: ``best`` takes the weights of a run with which its validation probe did best, see :func:`selfsup.load`.
 
     Returns:
         ``out``.
 
     Raises:
         UsageError: the format is unknown for this encoder.
+        ConfigError: ``checkpoint`` does not go with ``encoder``.
         ArtifactError: what the format needs is not installed, the network cannot be traced, or the folder holds something.
         StorageError: the disk is full or cannot be written.
     """
     path = Path(out)
+    encoder = load(encoder, checkpoint=checkpoint)
     if format not in export_formats(encoder):
         raise UsageError(f"Cannot export to {format!r}; this encoder can be exported to {', '.join(export_formats(encoder))}.")
     if format == "safetensors":
@@ -135,19 +147,28 @@ def _trace(encoder: Encoder, batch: Batch | None) -> tuple[torch.export.Exported
 
 
 def _example(encoder: Encoder, batch: Batch | None) -> tuple[Batch, dict[str, dict[int, Any]]]:
-    """A batch to trace with, keys sorted, and by key the dimensions that shall not be fixed to its sizes.
+    """A batch to trace with, keys sorted, and by key the axes that stay free of its sizes.
 
-    They are the batch size, and where the rows are made up every one that differs between two sets of them (a length).
+    They are the first (the batch), those that the processor says differ from batch to batch, and where the rows are made up
+    every one that differs between two sets of them.
     """
     examples = [batch] if batch is not None else _made_up(encoder)
-    keys = sorted(key for key in examples[0] if key != "label")
-    free: dict[str, dict[int, Any]] = {key: {0: torch.export.Dim.DYNAMIC} for key in keys}
-    for other in examples[1:]:
+    example = max(examples, key=len)  # some keys are only there where a sample needs them
+    keys = sorted(key for key in example if key != "label")
+    if batch is not None and (given := len(example[keys[0]])) < 2:
+        raise UsageError(
+            f"`batch` needs at least two samples, and this one has {given}: with one, no other number could follow."
+        )
+    dynamic, automatic = torch.export.Dim.DYNAMIC, torch.export.Dim.AUTO
+    free: dict[str, dict[int, Any]] = {key: {0: dynamic} for key in keys}
+    for key in set(keys) & set(encoder.processor.free_axes):
+        free[key] |= dict.fromkeys(encoder.processor.free_axes[key], dynamic)
+    for other in examples:
         for key in set(keys) & set(other):
-            for place, (one, two) in enumerate(zip(examples[0][key].shape, other[key].shape, strict=True)):
-                if place and one != two:
-                    free[key][place] = torch.export.Dim.AUTO
-    return {key: examples[0][key].to(encoder.device) for key in keys}, free
+            for place, (one, two) in enumerate(zip(example[key].shape, other[key].shape, strict=True)):
+                if one != two:
+                    free[key].setdefault(place, automatic)
+    return {key: example[key].to(encoder.device) for key in keys}, free
 
 
 def _made_up(encoder: Encoder) -> list[Batch]:

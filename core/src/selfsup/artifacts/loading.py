@@ -17,33 +17,48 @@ from selfsup.artifacts.encoder import Encoder
 from selfsup.artifacts.pretraining_rows import PRETRAINING_ROWS_FILE, PretrainingRows
 from selfsup.artifacts.run_directory import RunDirectory
 from selfsup.artifacts.saving import CONFIG_FILE, FORMAT, FORMAT_VERSION, PROCESSOR_FOLDER, WEIGHTS_FILE
-from selfsup.errors import ArtifactError, ConfigError, SelfsupError, UnfinishedRunWarning
+from selfsup.errors import ArtifactError, ConfigError, SelfsupError, UnfinishedRunWarning, UsageError
 from selfsup.file_lock import holder_of, lock_of
 
 _PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".joblib", ".tar")
 
 
-def load(source: str | Path, *, checkpoint: str | None = None, device: torch.device | str = "cpu") -> Encoder:
+EncoderLike = Encoder | str | os.PathLike[str]
+"""An encoder, or what :func:`load` reads one from: a path, ``hf://owner/name``, or a :class:`selfsup.Run`."""
+
+
+def load(source: EncoderLike, *, checkpoint: str | None = None, device: torch.device | str | None = None) -> Encoder:
     """Load an encoder.
 
     Args:
-        source: an encoder's folder, a run's folder, or ``hf://owner/name[@revision]``.
+        source: an encoder's folder, a run's folder, a :class:`selfsup.Run`, or ``hf://owner/name[@revision]``. An encoder is
+            returned as it is, so that a caller need not ask what it was given.
         checkpoint: of a run's folder: ``best`` takes the weights with which its validation probe (``val``) did best; None takes
             those that the run left.
-        device: where its weights go.
+        device: where its weights go; None: the CPU, or where the encoder is already.
 
     Returns:
-        The encoder, in evaluation mode.
+        The encoder; one that was read is in evaluation mode.
 
     Raises:
         ArtifactError: there is no encoder, it is damaged, of a later selfsup, or a pickle; or the run kept no such checkpoint.
         ConfigError: there is no checkpoint of that name, or ``source`` is no run.
+        UsageError: ``source`` is nothing of all this.
         MissingPluginError: the plugin of its modality is not installed.
 
     Warns:
         UnfinishedRunWarning: its run has not taken all of its steps.
     """
-    text = os.fspath(source)
+    if isinstance(source, Encoder):
+        if checkpoint is not None:
+            raise ConfigError(f"checkpoint={checkpoint!r} needs the folder of a run, and an encoder was given.")
+        return source if device is None else source.to(device)
+    if not isinstance(source, str | os.PathLike):
+        raise UsageError(
+            f"An encoder is wanted, or the path of one (a run's folder, an encoder's folder, hf://owner/name), and not a "
+            f"{type(source).__name__}."
+        )
+    text, device = os.fspath(source), device or "cpu"
     if checkpoint is not None:
         return _of_checkpoint(text, checkpoint).to(device)
     directory = _download(text) if text.startswith("hf://") else _locate(Path(text).expanduser())

@@ -68,6 +68,11 @@ class Processor(ABC):
     Their padding is marked under a key for each (see :meth:`padding_key`); to name them makes that the same in every batch,
     whichever of them happen to be even in it.
     """
+    free_axes: ClassVar[Mapping[str, tuple[int, ...]]] = {}
+    """Key of a batch to those of its axes, beside the first, that are as long as the batch's longest sample.
+
+    Exported programs (ONNX, ``torch.export``) then take every length.
+    """
     padded_key: ClassVar[str] = ""
     """Key of a batch whose samples are filled up with zeros along time, and whose real steps ``length`` ([B] long) counts.
 
@@ -131,13 +136,6 @@ class Processor(ABC):
         it to say where a value comes from, how to set it (``--set processor.KEY=``), and what was left out.
         """
         return of_info(self.info(), self.config.model_dump())
-
-    def column_kinds(self) -> dict[str, str]:
-        """Role to what it is used as (``number``, ``category``, ``left out: ...``), where the processor decides that.
-
-        For modalities without fixed roles; empty elsewhere. Only after :meth:`fit`.
-        """
-        return {}
 
     def example_rows(self) -> Sequence[Row]:
         """Rows to try a network with, where what the processor was fitted on decides what a row must hold (a table's columns).

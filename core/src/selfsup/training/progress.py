@@ -187,17 +187,14 @@ def tell_bad_rows(reporter: Reporter, bad_rows: Sequence[tuple[int, str]], of: s
     """Say which rows are left out, and why: the first three of them.
 
     Args:
-        reporter: shows it as a line; without anyone to show lines to, it becomes a :class:`~selfsup.errors.DataWarning`.
+        reporter: shows it.
         bad_rows: index and reason (:attr:`selfsup.data.Store.bad_rows`).
         of: which rows: ``400 rows of photos``.
     """
     if bad_rows:
-        named = "; ".join(reason.rstrip(".") for _, reason in bad_rows[:3])
+        named = "; ".join(reason for _, reason in bad_rows[:3])
         more = f"; and {len(bad_rows) - 3} more" if len(bad_rows) > 3 else ""
-        line = f"{len(bad_rows)} of the {of} are left out: {named}{more}."
-        if type(reporter) is Silent:  # the reporter of plain lines is one of its kind
-            warnings.warn(line, DataWarning, stacklevel=4)
-        reporter.message(f"Warning: {line}")
+        reporter.message(f"Warning: {len(bad_rows)} of the {of} are left out: {named}{more}.")
 
 
 def tell_remarks(reporter: Reporter, remarks: Mapping[str, int], of: str) -> None:

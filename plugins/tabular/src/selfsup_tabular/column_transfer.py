@@ -8,10 +8,9 @@ from typing import Any
 
 import torch
 
-from selfsup.artifacts import Encoder
+from selfsup.artifacts import Encoder, EncoderLike
 from selfsup.data import TableFormat, load_source
 from selfsup.errors import ColumnError, ConfigError
-from selfsup.evaluating import EncoderLike
 from selfsup.registry import registry
 from selfsup.training.randomness import preserved
 from selfsup_tabular.carry_over import carry_over, match_cells
@@ -71,7 +70,7 @@ def transfer(
     """
     from selfsup.artifacts import load
 
-    source = encoder if isinstance(encoder, Encoder) else load(encoder)
+    source = load(encoder)
     if not isinstance(source.processor, TableProcessor):
         raise ConfigError(
             f"Only encoders of tables can be carried over to other columns, and this one is for {source.modality}."

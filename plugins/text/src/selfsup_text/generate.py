@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import click
 import torch
 
-from selfsup.artifacts import Encoder, load
+from selfsup.artifacts import Encoder, EncoderLike, load
 from selfsup.cli.output import emit, json_option
 from selfsup.errors import ConfigError
 from selfsup.training.randomness import preserved
@@ -18,8 +18,8 @@ from selfsup_text.processor import TextProcessor
 
 
 def generate(
-    encoder: Encoder | str | Path,
-    prompts: list[str],
+    encoder: EncoderLike,
+    prompts: str | Sequence[str],
     *,
     max_new_tokens: int = 50,
     temperature: float | None = None,
@@ -34,7 +34,7 @@ def generate(
 
     Args:
         encoder: one with a vocabulary head (``text/clm``, or a pretrained decoder), or what :func:`selfsup.load` takes.
-        prompts: texts to go on with; an empty one begins a text, where the tokenizer has a token for that.
+        prompts: a text to go on with, or several; an empty one begins a text, where the tokenizer has a token for that.
         max_new_tokens: tokens at most.
         temperature: divides the logits that are drawn from: 1 as they are, below 1 closer to the likeliest tokens.
         top_k: draw from so many likeliest tokens; None: from all.
@@ -55,7 +55,8 @@ def generate(
             f"{name}={value} has no effect: the likeliest token is taken each time, and nothing is drawn. Leave it out, or "
             "give a temperature above 0."
         )
-    model = encoder if isinstance(encoder, Encoder) else load(encoder)
+    prompts = [prompts] if isinstance(prompts, str) else prompts
+    model = load(encoder)
     backbone, processor = _decoder(model), model.processor
     assert isinstance(processor, TextProcessor)
     assert backbone.vocabulary_head is not None

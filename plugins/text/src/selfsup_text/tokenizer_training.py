@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
+_GIANT = re.compile(r"(\w{256}(?=\w)|[^\w\s]{256}(?=[^\w\s])|\S{512}(?=\S))")
+"""A run of characters that is no word; merging pairs takes a time that grows with the square of a word's length."""
 Kind = Literal["wordpiece", "bpe", "unigram"]
 SPECIAL = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
 """The special tokens of trained tokenizers, whose ids are 0 to 4."""
@@ -31,7 +34,10 @@ def train_tokenizer(kind: Kind, texts: Sequence[str], *, vocab_size: int, min_fr
         vocab_size: entries at most, the five special tokens among them.
         min_frequency: how often a pair must occur to be merged.
         lowercase: whether upper case and accents (WordPiece) are dropped.
+
+    Runs of more than 256 characters without a space (base64, one line of a script) are cut, or they would take hours.
     """
+    texts = [_GIANT.sub(r"\1 ", text) for text in texts]
     if kind == "wordpiece":
         return _wordpiece(texts, vocab_size, min_frequency, lowercase)
     if kind == "bpe":

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from selfsup.data import EpochSampler, Loader, Rows, Store
+from selfsup.data.folders import NAME_COLUMN
 from selfsup.data.labels import has_label
 from selfsup.errors import ColumnError, ConfigError
 from selfsup.evaluation.views import frozen
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 SUFFIXES = (".parquet", ".csv", ".npy")
 _GROUP = 4_096
 """Rows of a parquet row group."""
+_NAMED = 64
+"""Rows whose names are read at a time."""
 
 
 def check_suffix(out: Path) -> None:
@@ -115,7 +118,7 @@ class _About:
         if role is not None:
             columns["path"] = rows.columns[role]
         if (found := id_column_of(rows, id_column)) is not None and found not in columns.values():
-            columns["id"] = found
+            columns["path" if found == NAME_COLUMN and "path" not in columns else "id"] = found
         view: Any = rows.dataset.select_columns(list(columns.values())).with_format("arrow") if columns else None
         self.columns = {name: column for name, column in columns.items() if name != "path" or _has_paths(view, column)}
         self.view = view
@@ -129,11 +132,14 @@ class _About:
         """Row number, names and label of some samples as a ``pyarrow.Table``."""
         import pyarrow as pa
 
-        columns = {"row": pa.array(self.kept[part])}
-        if self.columns:
-            shown = self.view[self.kept[part].tolist()]
+        places = self.kept[part]
+        columns = {"row": pa.array(places)}
+        texts: dict[str, list[Any]] = {name: [] for name in self.columns}
+        for start in range(0, len(places) if texts else 0, _NAMED):  # a column of files may hold the files themselves
+            step = self.view[places[start : start + _NAMED].tolist()]
             for name, column in self.columns.items():
-                columns[name] = _texts(shown.column(column))
+                texts[name].append(_texts(step.column(column)))
+        columns |= {name: pa.chunked_array(parts) for name, parts in texts.items()}
         if self.labels is not None:
             columns["label"] = self.labels[part]
         return pa.table(columns)

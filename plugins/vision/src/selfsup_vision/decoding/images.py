@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from selfsup.data.media_files import check_media_file
 from selfsup.errors import BadRowError
 from selfsup_vision.decoding.raster import NUMPY_MAGIC, Array, Layout, Raster, array_of_npy, raster_of_array
 from selfsup_vision.decoding.value_range import ValueRange, scaled
@@ -87,7 +88,7 @@ def opened(value: Any, reading: Reading = Reading()) -> Iterator[Opened]:
         with _file(Content(bytes(value)), reading) as image:
             yield image
     elif isinstance(value, (str, Path)):
-        with _file(Content(Path(value)), reading) as image:
+        with _file(Content(Path(check_media_file(value, "image"))), reading) as image:
             yield image
     elif isinstance(value, Image.Image):
         wide = value.mode in ("F", "I") or value.mode.startswith("I;16")

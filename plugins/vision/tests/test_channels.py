@@ -285,5 +285,7 @@ def test_every_kind_of_task_trains_on_them(name: str, channels: int, tmp_path: P
         overrides={**SMALL[name], "processor.channels": channels}, progress=False,
     )  # fmt: skip
     assert np.isfinite(run.metrics[-1]["loss"])
+    if name == "simclr":
+        assert selfsup.export(run.encoder, "torch-export", tmp_path / "model.pt2").exists()
     embedded = run.encoder.embed([{"image": np.zeros((24, 24, channels), dtype=np.uint16)}])
     assert embedded.shape == (1, run.encoder.embed_dim)

@@ -114,7 +114,8 @@ def test_one_range_for_all_images_by_the_bits_that_hold_them(bits: int, top: int
         ([0.25, 251.5], (0, 255)),
         ([0.0, 4000.0], (0, 4095)),
         ([-1024.0, 3071.0], (-1024, 3071)),
-        ([0.5, 40.25], (0.5, 40.25)),
+        ([0.5, 40.25], (0, 40.25)),
+        ([30.5, 40.25], (30.5, 40.25)),
         ([0.0, 1e9], (0, 1e9)),
     ],
 )
@@ -186,6 +187,14 @@ def test_outliers_that_set_the_range_are_told() -> None:
     (warning,) = _fitted(hot).findings().warnings
     assert "99.8 % of the values lie in" in warning
     assert "--set processor.value_range=[" in warning
+
+
+def test_images_of_another_scale_are_told() -> None:
+    """Values of 8 bits in files of 16 beside files that use them: one range makes the former black, and says so."""
+    images = [_grey(60000 if number % 4 else 200) for number in range(20)]
+    (warning,) = _fitted(*images).findings().warnings
+    assert warning.startswith("5 of 20 images of more than 8 bits stay in the lowest 64th of the range 0..65535")
+    assert not _fitted(*images[1:4], *images[5:8]).findings().warnings
 
 
 def test_transparency_of_16_bits_is_laid_on_white() -> None:

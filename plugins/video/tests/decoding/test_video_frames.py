@@ -32,7 +32,9 @@ def every(n):
 def test_folders_arrays_and_lists_give_the_same_frames(tmp_path) -> None:
     frames = clip()
     folder = folder_of(frames, tmp_path / "clip")
+    np.save(tmp_path / "clip.npy", frames)
     values = [
+        tmp_path / "clip.npy", {"bytes": (tmp_path / "clip.npy").read_bytes(), "path": None},
         frames, frames[..., :1], frames[..., 0], frames.astype(np.float32) / 255, folder, str(folder), list(frames),
         {"bytes": None, "path": folder}, [Image.fromarray(frame) for frame in frames], frame_paths(folder),
         [path.read_bytes() for path in frame_paths(folder)],
@@ -66,8 +68,14 @@ def test_the_frame_suffixes_are_those_of_the_modality() -> None:
 
 def test_bad_frames_say_why(tmp_path) -> None:
     (tmp_path / "empty").mkdir()
+    deep = tmp_path / "deep"
+    deep.mkdir()
+    Image.fromarray(np.full((8, 8), 4000, dtype=np.uint16)).save(deep / "0.png")
+    (tmp_path / "damaged.npy").write_bytes(b"\x93NUMPY\x01\x00 and no more")
     bad = {
         "holds no frames": tmp_path / "empty",
+        r"more than 8 bits a channel \(Pillow's mode I.*convert the frames to 8 bits": deep,
+        "the npy file cannot be read": tmp_path / "damaged.npy",
         r"shape \(4, 4\) is no video": np.zeros((4, 4), dtype=np.uint8),
         r"shape \(2, 4, 4, 7\) is no video": np.zeros((2, 4, 4, 7), dtype=np.uint8),
         r"shape \(0, 4, 4, 3\) is no video": np.zeros((0, 4, 4, 3), dtype=np.uint8),

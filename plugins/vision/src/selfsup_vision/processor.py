@@ -175,6 +175,13 @@ class ImageProcessor(SquareProcessor):
         """``image_size`` and ``channels``."""
         return {"image_size": self.image_size, "channels": self._channels}
 
+    def example_rows(self) -> Sequence[Row]:
+        """Arrays of as many channels, where these are no colours; made-up photos do for all others."""
+        if self._channels in (1, 3):
+            return []
+        shape = (self.image_size, self.image_size, self._channels)
+        return [{"image": np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)} for seed in range(4)]
+
     def encode(self, row: Row) -> Sample:
         """One row to ``{"image": uint8 [C, K, K]}``, K the kept side.
 

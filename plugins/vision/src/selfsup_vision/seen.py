@@ -11,6 +11,8 @@ from selfsup_vision.decoding.images import is_transparent
 from selfsup_vision.decoding.raster import Kind
 from selfsup_vision.decoding.value_range import describe_range
 
+_FEW = 0.05
+"""Part of the images that may be dark without a word."""
 _NOUNS = {"integer": "more than 8 bits", "float": "floats"}
 
 
@@ -100,6 +102,12 @@ class Seen:
                 found.add(topic, f"{low:g}..{high:g} ({seen})")
                 continue
             found.add(topic, f"{describe_range(kind, (low, high))} ({seen}; --set processor.value_range=[LOW,HIGH])")
+            dim = fit.dim()
+            if dim > 1 and dim > _FEW * fit.rows:
+                found.warn(
+                    f"{dim} of {fit.rows} images of {_NOUNS[kind]} stay in the lowest 64th of the range {low:g}..{high:g} "
+                    "and are almost black: are they of another scale? Convert them, or set processor.value_range."
+                )
             if (spread := fit.spread()) is not None:
                 black, white = spread
                 found.warn(

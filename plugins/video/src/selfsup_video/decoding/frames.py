@@ -15,7 +15,9 @@ from PIL import Image
 
 from selfsup.errors import BadRowError
 
-FRAME_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
+FRAME_SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".tga", ".avif", ".jp2", ".ppm", ".pgm",
+)  # fmt: skip
 """Files of a folder that are frames."""
 
 _READ_ERRORS = (OSError, ValueError, TypeError, SyntaxError, EOFError, IndexError, struct.error, zlib.error)
@@ -94,14 +96,32 @@ def frames_shorter_side(frames: list[Any]) -> int:
 
 
 def open_frame(value: Any) -> Image.Image:
-    """One frame: a PIL image, an array [H, W], [H, W, 1] or [H, W, 3], encoded bytes, or a path."""
+    """One frame: a PIL image, an array [H, W], [H, W, 1] or [H, W, 3], encoded bytes, or a path.
+
+    Raises:
+        BadRowError: it has more than 8 bits a channel: which of its numbers is white is not known.
+    """
     if isinstance(value, Image.Image):
-        return value
+        return _of_8_bits(value)
     if isinstance(value, np.ndarray):
         if np.issubdtype(value.dtype, np.floating):
             value = (value * 255.0 + 0.5).astype(np.uint8)
         return Image.fromarray(np.ascontiguousarray(value[..., 0] if value.shape[2:] == (1,) else value))
-    return Image.open(io.BytesIO(value) if isinstance(value, bytes | bytearray) else value)
+    image = Image.open(io.BytesIO(value) if isinstance(value, bytes | bytearray) else value)
+    try:
+        return _of_8_bits(image)
+    except BadRowError:
+        image.close()
+        raise
+
+
+def _of_8_bits(image: Image.Image) -> Image.Image:
+    if image.mode in ("F", "I") or image.mode.startswith("I;16"):
+        raise BadRowError(
+            f"a frame has more than 8 bits a channel (Pillow's mode {image.mode}), and its black and white are not "
+            "known: convert the frames to 8 bits, all by one scale"
+        )
+    return image
 
 
 def square(image: Image.Image, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:

@@ -17,6 +17,7 @@ DEPTHS = (8, 10, 12, 14, 16)
 """Bits of cameras and scanners."""
 _SAMPLE = 4096
 """Pixels of each image that tell how the values are spread."""
+_DIM = 64
 _POOR = 16
 """How much of the range most pixels must span, as one part of so many, to be let alone."""
 
@@ -33,12 +34,15 @@ class RangeFit:
     declared: int = 0
     """Largest value that a file says it can hold."""
     samples: list[Array] = field(default_factory=list, repr=False)
+    highs: list[float] = field(default_factory=list, repr=False)
+    """The largest value of each image."""
 
     def add(self, raster: Raster) -> None:
         """Look at one more image."""
         values = raster.values[..., : raster.channels]
         self.rows += 1
         self.low, self.high = min(self.low, float(values.min())), max(self.high, float(values.max()))
+        self.highs.append(float(values.max()))
         self.declared = max(self.declared, raster.declared or 0)
         part = values.reshape(-1)[:: max(values.size // _SAMPLE, 1)].astype(np.float32)
         self.whole = self.whole and (raster.kind == "integer" or bool((part == np.rint(part)).all()))
@@ -48,13 +52,15 @@ class RangeFit:
         """Black and white for all images of the kind.
 
         Whole numbers from 0 on: 0 to the largest number of 8, 10, 12, 14 or 16 bits that holds them all. Reals in 0..1 or
-        -1..1: that. Everything else: from the smallest to the largest value seen.
+        -1..1: that. Everything else: from the smallest value seen (0, where that is near) to the largest.
         """
         top = max(self.high, float(self.declared))
         if not self.whole or top <= 1:
             if self.low >= -1 and top <= 1:
                 return (0.0 if self.low >= 0 else -1.0), 1.0
-            return (0.0, 255.0) if self.low >= 0 and 200 <= top <= 255 else (self.low, top)
+            if self.low >= 0 and 200 <= top <= 255:
+                return 0.0, 255.0
+            return (0.0 if 0 <= self.low < top / 10 else self.low), top
         if self.low < 0:
             return self.low, top
         return 0.0, next((float(2**bits - 1) for bits in DEPTHS if top < 2**bits), top)
@@ -64,6 +70,11 @@ class RangeFit:
         low, high = (float(value) for value in np.quantile(np.concatenate(self.samples), (0.001, 0.999)))
         black, white = self.range()
         return (low, high) if (white - black) > _POOR * max(high - low, 1e-12) and high > low else None
+
+    def dim(self) -> int:
+        """How many images stay in the lowest 64th of the range: with another scale than the others they are almost black."""
+        black, white = self.range()
+        return sum(high - black < (white - black) / _DIM for high in self.highs)
 
 
 def describe_range(kind: Kind, found: ValueRange) -> str:

@@ -301,7 +301,8 @@ def embed(
         reporter.start("reading rows", len(rows), unit="rows")
         with caught_noise(reporter.message):
             store = prepare(rows, encoder.processor, max_bad_rows=max_bad_rows, progress=lambda done, _: reporter.advance(done))
-        tell_bad_rows(reporter, store.bad_rows, f"{len(rows)} rows of {rows.name}")
+        if progress:  # the result holds them
+            tell_bad_rows(reporter, store.bad_rows, f"{len(rows)} rows of {rows.name}")
         tell_remarks(reporter, store.remarks, f"{len(rows)} rows of {rows.name}")
         size = batch_size or encoder.processor.batch_size
         path = write_embeddings(

@@ -124,7 +124,8 @@ def test_embed_writes_a_file_and_says_so(run, tmp_path):
     assert result.stdout.strip() == f"{tmp_path / 'e.npy'}: 128 embeddings of 32 numbers"
     assert np.load(tmp_path / "e.npy").shape == (128, 32)
     result = call("embed", run.path, "--data", "toy-frames", "--out", tmp_path / "e.parquet", "--json")
-    assert json.loads(result.stdout) == {"path": str(tmp_path / "e.parquet"), "rows": 256, "dim": 32, "bad_rows": 0}
+    path = str(tmp_path / "e.parquet")
+    assert json.loads(result.stdout) == {"path": path, "rows": 256, "dim": 32, "bad_rows": 0, "left_out": []}
 
 
 def test_export_writes_an_encoder(run, tmp_path):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
 from selfsup.errors import SpecError
 from selfsup.specs import BenchmarkSpec
@@ -18,6 +19,22 @@ def test_trees_learn_what_no_line_can() -> None:
     assert log_p.shape == (200, 3)
     assert (log_p.argmax(dim=1) == y[400:]).float().mean() > 0.9
     assert (log_p[:, 2] < -100).all()
+
+
+def test_trees_learn_numbers_and_several_classes_as_scikit_learn_does() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(400, 3, generator=generator)
+    y = (10 * (x[:, 0] > 0.5).double() + x[:, 1]).double()
+    config = BoostingConfig(iterations=20)
+    same = {"max_iter": 20, "early_stopping": False, "random_state": 0}
+    found = boosted_outputs(x[:300], y[:300], x[300:], 1, config, seed=0)
+    wanted = HistGradientBoostingRegressor(**same).fit(x[:300].numpy(), y[:300].numpy()).predict(x[300:].numpy())
+    assert found.numpy() == pytest.approx(wanted)
+    several = torch.stack([x[:, 0] > 0.5, x[:, 1] > 0.7, x[:, 2] > 2], dim=1).float()
+    odds = boosted_outputs(x[:300], several[:300], x[300:], 3, config, seed=0)
+    model = HistGradientBoostingClassifier(**same).fit(x[:300].numpy(), several[:300, 1].numpy())
+    assert odds[:, 1].sigmoid().numpy() == pytest.approx(model.predict_proba(x[300:].numpy())[:, 1])
+    assert (odds[:, 2] == -float("inf")).all(), "no training row has this class"
 
 
 def spec(**options: object) -> BenchmarkSpec:

@@ -14,7 +14,7 @@ from selfsup.errors import SourceError, StorageError
 from selfsup_bench.datasets import images as embedded
 from selfsup_bench.datasets.cache import split_rows
 from selfsup_bench.datasets.images import digits, mnist_5k
-from selfsup_bench.datasets.tables import breast_cancer, digits_table, wine
+from selfsup_bench.datasets.tables import breast_cancer, diabetes, digits_table, wine
 from selfsup_bench.datasets.texts import PARTS, labelled_paragraphs, pydoc_topics
 
 
@@ -95,6 +95,13 @@ def test_tables_are_scikit_learns(read: Callable[[str], Any], columns: int, rows
     assert len(train) + len(test) == rows
     classes = len(train.features["label"].names)
     assert set(train["label"]) == set(test["label"]) == set(range(classes))
+
+
+def test_a_table_of_numbers_has_them_all_over_its_range_in_both_splits() -> None:
+    train, test = diabetes("train"), diabetes("test")
+    assert (len(train), len(test)) == (358, 84)
+    assert abs(np.mean(train["label"]) - np.mean(test["label"])) < 5
+    assert "float" in str(train.features["label"].dtype)
 
 
 def test_digits_of_the_table_are_those_of_the_images() -> None:

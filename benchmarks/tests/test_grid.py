@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from datasets import Dataset
 
@@ -64,6 +65,55 @@ def test_cells_of_every_kind(tmp_path: Path) -> None:
     assert made["raw"]["all"]["accuracy"] > 0.9
     assert made["boosting"]["all"]["accuracy"] > 0.9
     assert made["random-init"]["all"] != made["vime"]["all"]
+
+
+def test_cells_of_numbers(tmp_path: Path) -> None:
+    pytest.importorskip("selfsup_tabular", reason="needs the tabular plugin")
+    given = {"dataset": "diabetes", "labels": ("50", "all"), "repeats": 1}
+    made = {method: measure(cell(method, **given), tmp_path / method) for method in ("raw", "boosting", "scratch", "vime")}
+    for scores in made.values():
+        assert list(scores["all"]) == ["r2", "rmse", "mae"]
+    assert made["raw"]["all"]["r2"] > 0.3
+    assert made["boosting"]["all"]["r2"] > 0.2
+    found = {cell(method, **given): scores for method, scores in made.items()}
+    (table,) = tables(found, {"diabetes": ""})
+    assert table.metric == "r2"
+    assert "raw features + ridge regression" in markdown(table)
+    (errors,) = tables(found, {"diabetes": "rmse"})
+    means = [row.scores["all"].mean + row.scores["50"].mean for row in errors.rows if row.method != "vime"]
+    assert means == sorted(means), "the least error first"
+    assert "rmse by labels" in markdown(errors)
+    assert f"{made['raw']['all']['rmse']:.4g}" in markdown(errors), "in the unit of the labels, not in per cent"
+
+
+def test_cells_of_several_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("selfsup_tabular", reason="needs the tabular plugin")
+    rng = np.random.default_rng(0)
+    for split, n in (("train", 200), ("test", 80)):
+        x = rng.standard_normal((n, 3))
+        label = [[name for name, there in zip("ab", (row[0] > 0, row[1] > 0.8), strict=True) if there] for row in x]
+        folder = tmp_path / "data" / "tabular" / "tags"
+        folder.mkdir(parents=True, exist_ok=True)
+        columns = {**{f"x{i}": x[:, i].tolist() for i in range(3)}, "label": label}
+        Dataset.from_dict(columns).to_parquet(folder / f"{split}.parquet")
+    monkeypatch.setenv("SELFSUP_DATA", str(tmp_path / "data"))
+    for method in ("raw", "boosting"):
+        scores = measure(cell(method, dataset="tags", labels=("100", "all"), repeats=1), tmp_path / method)
+        assert list(scores["all"]) == ["map", "micro_f1", "macro_f1"]
+        assert scores["all"]["map"] > 0.9
+
+
+def test_words_tell_numbers_and_several_classes() -> None:
+    texts = [f"{'good' if i % 2 else 'bad'} {'dog' if i % 3 else 'cat'} number {i}" for i in range(60)]
+    train, test = texts_split(texts[:50], [0] * 50), texts_split(texts[50:], [0] * 10)
+    numbers = np.array([3.0 * (i % 2) + 0.01 * i for i in range(60)])
+    train.labels, train.label_kind = numbers[:50], "number"
+    guess = tfidf_outputs(train, np.arange(50), test, seed=0)
+    assert (guess - torch.from_numpy(numbers[50:])).abs().mean() < 0.8
+    several = np.array([[i % 2, i % 3 > 0, 1] for i in range(60)], dtype=np.int8)
+    train.labels, train.label_kind, train.class_names = several[:50], "classes", ("good", "dog", "text")
+    odds = tfidf_outputs(train, np.arange(50), test, seed=0)
+    assert ((odds > 0).numpy() == several[50:].astype(bool)).mean() > 0.9
 
 
 def test_wrong_labels_hurt(tmp_path: Path) -> None:

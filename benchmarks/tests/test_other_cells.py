@@ -28,7 +28,7 @@ def records_of(out: Path, overrides: Mapping[str, Any], **options: Any) -> tuple
     """Records by kind, and the table, of one benchmark of three steps."""
     settings = {"precision": "32", "log_every": 1, **overrides}
     spec = BenchmarkSpec(
-        id="tiny", summary="x", suites=("tiny",), steps=3, headline="linear.accuracy", overrides=settings, **options
+        id="tiny", summary="x", suites=("tiny",), steps=3, overrides=settings, **{"headline": "linear.accuracy", **options}
     )
     planned = make_plan([spec], suite="tiny", seeds=(0,), registry=registry(), device="cpu", threads=1)
     board = run(planned, out, make_executor=lambda start: LocalExecutor(on_start=start), device="cpu")
@@ -48,12 +48,34 @@ def test_tables_have_boosted_trees_as_a_reference(tmp_path: Path) -> None:
     )
     assert set(records) == {"task", "random-init", "supervised", "raw", "boosting"}
     assert records["raw"].metrics["linear.accuracy"] > 0.9
-    assert set(records["boosting"].metrics) == {"boosting.accuracy", "boosting.macro_f1", "boosting.cross_entropy"}
+    names = ("accuracy", "macro_f1", "balanced_accuracy", "cross_entropy")
+    assert set(records["boosting"].metrics) == {f"boosting.{name}" for name in names}
     assert records["boosting"].metrics["boosting.accuracy"] > 0.9
     assert records["boosting"].projection is None
     assert "*raw input, boosted trees*" in table
     shares = {kind: {result["pretrained_share"] for result in record.results} for kind, record in records.items()}
     assert shares == {kind: {0.0} for kind in records}, "cells are tested on rows that none of them was trained on"
+
+
+@pytest.mark.slow
+def test_numbers_have_references_and_are_ranked_by_r2(tmp_path: Path) -> None:
+    pytest.importorskip("selfsup_tabular", reason="needs the tabular plugin")
+    records, table = records_of(
+        tmp_path / "out",
+        {"optimization.batch_size": 32, "backbone.dim": 8, "evaluators.boosting.iterations": 20},
+        task="tabular/vime",
+        dataset="diabetes",
+        evaluators=("linear", "label-efficiency"),
+        headline="linear.r2",
+        references=("boosting",),
+    )
+    assert records["raw"].metrics["linear.r2"] > 0.3
+    assert set(records["boosting"].metrics) == {"boosting.r2", "boosting.rmse", "boosting.mae"}
+    assert records["boosting"].metrics["boosting.r2"] > 0.2
+    assert "label-efficiency.r2_10pct" in records["task"].metrics
+    assert records["task"].projection is not None
+    assert len(records["task"].projection.class_names) == 5, "points are coloured by fifths of the numbers"
+    assert "linear r2" in table
 
 
 def test_text_has_counted_words_as_a_reference(tmp_path: Path) -> None:

@@ -85,3 +85,17 @@ def test_aggregate_weighs_every_modality_the_same() -> None:
 )
 def test_a_missing_cell_gives_no_aggregate(gains: dict[str, list[list[float] | None]]) -> None:
     assert aggregate(gains) is None
+
+
+@pytest.mark.parametrize(
+    ("metric", "better"),
+    [
+        ("linear.r2", 1),
+        ("linear.rmse", -1),
+        ("mae", -1),
+        ("label-efficiency.rmse_0.5pct", -1),
+        ("label-efficiency.map_10pct", 1),
+    ],
+)
+def test_errors_are_better_where_they_are_less(metric: str, better: int) -> None:
+    assert direction(metric) == better

@@ -9,6 +9,7 @@ import selfsup
 PUBLIC = [
     "Config",
     "Encoder",
+    "Inspection",
     "Run",
     "SelfsupError",
     "__version__",
@@ -17,6 +18,7 @@ PUBLIC = [
     "export",
     "finetune",
     "hookimpl",
+    "inspect",
     "load",
     "pretrain",
     "registry",

@@ -79,6 +79,14 @@ def selfsup_datasets() -> list[DatasetSpec]:
             "https://archive.ics.uci.edu/dataset/109/wine",
         ),
         spec(
+            "diabetes",
+            "tabular",
+            "tables:diabetes",
+            "442 patients, 10 columns, a number (how far the disease went in a year); shipped in scikit-learn.",
+            "none stated; from Efron et al. 2004, Annals of Statistics 32",
+            "https://www4.stat.ncsu.edu/~boos/var.select/diabetes.html",
+        ),
+        spec(
             "synthetic-sounds",
             "audio",
             "sounds:synthetic_sounds",

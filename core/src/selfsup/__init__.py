@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from selfsup.config import Config
     from selfsup.errors import SelfsupError
     from selfsup.evaluating import embed, evaluate, finetune
+    from selfsup.inspecting import Inspection, inspect
     from selfsup.plugins import hookimpl
     from selfsup.pretraining import Run, pretrain
 
@@ -33,6 +34,7 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 __all__ = [
     "Config",
     "Encoder",
+    "Inspection",
     "Run",
     "SelfsupError",
     "__version__",
@@ -41,6 +43,7 @@ __all__ = [
     "export",
     "finetune",
     "hookimpl",
+    "inspect",
     "load",
     "pretrain",
     "registry",
@@ -49,6 +52,7 @@ __all__ = [
 _HOMES = {
     "Config": "selfsup.config",
     "Encoder": "selfsup.artifacts",
+    "Inspection": "selfsup.inspecting",
     "Run": "selfsup.pretraining",
     "SelfsupError": "selfsup.errors",
     "embed": "selfsup.evaluating",
@@ -56,6 +60,7 @@ _HOMES = {
     "export": "selfsup.artifacts",
     "finetune": "selfsup.evaluating",
     "hookimpl": "selfsup.plugins",
+    "inspect": "selfsup.inspecting",
     "load": "selfsup.artifacts",
     "pretrain": "selfsup.pretraining",
 }

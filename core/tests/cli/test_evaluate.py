@@ -80,7 +80,7 @@ def test_a_bad_row_is_named_once(run, tmp_path):
     result = call("evaluate", run.path, "--data", table, "--test", "toy-frames", "--evaluators", "knn")
     assert result.exit_code == 0, result.output
     (line,) = [line for line in result.stderr.splitlines() if "left out" in line]
-    assert line.startswith("1 of 200 training rows")
+    assert line.startswith("Warning: 1 of the 200 training rows are left out: row ")
     assert line.count("row 4") == 1
 
 

@@ -11,7 +11,7 @@ from datasets import Dataset
 
 import selfsup
 from selfsup.artifacts import ResultRecord, RunDirectory
-from selfsup.errors import ColumnError, ConfigError, DataError, StorageError, TooManyBadRowsError, UnknownIdError
+from selfsup.errors import ColumnError, ConfigError, DataError, DataWarning, StorageError, TooManyBadRowsError, UnknownIdError
 from selfsup.evaluating import embed, evaluate, finetune
 from selfsup.testing.sequences.rows import frame_rows
 
@@ -126,7 +126,8 @@ def test_a_label_column_that_is_missing_is_named(encoder):
 def test_bad_rows_are_left_out_within_the_limit(encoder):
     rows = frame_rows(60, 0)
     rows[4]["sequence"] = []
-    (record,) = evaluate(encoder, Dataset.from_list(rows), _dataset(30, seed=1), evaluators=["knn"], max_bad_rows=0.02)
+    with pytest.warns(DataWarning, match="1 of the 60 training rows are left out: row 4: "):
+        (record,) = evaluate(encoder, Dataset.from_list(rows), _dataset(30, seed=1), evaluators=["knn"], max_bad_rows=0.02)
     assert (record.n_train, record.n_test, record.details["bad_rows"]) == (59, 30, 1)
     with pytest.raises(TooManyBadRowsError):
         evaluate(encoder, Dataset.from_list(rows), _dataset(30, seed=1), evaluators=["knn"], max_bad_rows=0)
@@ -222,7 +223,8 @@ def load_rows(name):
 def test_embed_leaves_out_bad_rows_and_says_which_are_there(encoder, tmp_path):
     rows = [{"sequence": row["sequence"]} for row in frame_rows(20, 0)]
     rows[3]["sequence"] = []
-    result = embed(encoder, Dataset.from_list(rows), tmp_path / "e.parquet", max_bad_rows=0.1)
+    with pytest.warns(DataWarning, match="1 of the 20 rows of the data set are left out: row 3: "):
+        result = embed(encoder, Dataset.from_list(rows), tmp_path / "e.parquet", max_bad_rows=0.1)
     table = pq.read_table(tmp_path / "e.parquet")
     assert (result.rows, result.bad_rows) == (19, 1)
     assert table.column_names == ["row", "embedding"]

@@ -111,6 +111,15 @@ def test_a_fine_tuned_model_predicts_what_it_learned(encoder, tmp_path, rows, fi
         FinetunedModel.load(tmp_path / "tuned")
 
 
+def test_a_few_steps_of_fine_tuning_do_not_shift_numbers(encoder):
+    train = {"epochs": 1, "min_steps": 3, "lr": 0.02, "precision": "32", "batch_size": 40}
+    result = finetune(encoder, Dataset.from_list(numbers()), Dataset.from_list(numbers(60, 1)), options=train)
+    rows = [{"sequence": row["sequence"]} for row in numbers()]
+    spread = np.std([row["label"] for row in numbers()])
+    bias = np.mean(result.model.predict(rows)) - np.mean([row["label"] for row in numbers()])
+    assert abs(bias) < 0.15 * spread, "the head's running means are those of the network that it leaves"
+
+
 @pytest.mark.parametrize("rows", [numbers, several])
 def test_few_labels_are_enough_to_fine_tune(encoder, rows):
     few = {**TUNE, "fraction": 0.1, "epochs": 1, "batch_size": 4}

@@ -49,13 +49,17 @@ def test_a_run_on_a_folder_of_recordings(tmp_path: Path) -> None:
     assert record.metrics["accuracy"] > 0.8
 
 
-def test_bad_files_are_named_and_skipped(tmp_path: Path) -> None:
+def test_bad_files_are_named_and_skipped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sounds = write_folder(tmp_path / "sounds")
     (sounds / "low" / "broken.wav").write_bytes(b"RIFF, but no more of it")
     (sounds / "high" / "empty.flac").touch()
     with pytest.raises(TooManyBadRowsError, match=r"high/empty.flac\): the recording is empty"):
         selfsup.pretrain("audio/simclr", data=str(sounds), out=tmp_path / "run", overrides=SMALL, **BUDGET)
     selfsup.pretrain("audio/simclr", data=str(sounds), out=tmp_path / "other", overrides=SMALL, max_bad_rows=0.1, **BUDGET)
+    told = capsys.readouterr().err
+    assert "Warning: 2 of the 50 rows of " in told
+    assert "(high/empty.flac): " in told
+    assert "low/broken.wav" in told
 
 
 def test_spoken_digits_of_unseen_speakers(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_iris
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -134,6 +134,22 @@ def test_tasks_with_labels_take_them_from_y():
         SelfSupervisedFeatures("tabular/supervised", **options).fit(frame)
     with pytest.raises(ValueError, match="X has 60 rows, and y has 59"):
         SelfSupervisedFeatures("tabular/supervised", **options).fit(frame, y[1:])
+
+
+@pytest.mark.parametrize("kind", ["number", "classes"])
+def test_y_may_be_numbers_or_several_classes(kind):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((120, 4))
+    y = 100 + 5 * x[:, 0] - 3 * x[:, 1] if kind == "number" else np.stack([x[:, 0] > 0, x[:, 1] > 0.5], axis=1).astype(int)
+    features = SelfSupervisedFeatures("tabular/supervised", steps=60, lr=1e-2, random_state=0).fit(x, y)
+    embedded = features.transform(x)
+    if kind == "number":
+        assert not hasattr(features, "classes_")
+        assert LinearRegression().fit(embedded[:80], y[:80]).score(embedded[80:], y[80:]) > 0.7
+    else:
+        assert list(features.classes_) == [0, 1]
+        for k in range(2):
+            assert LogisticRegression(max_iter=500).fit(embedded[:80], y[:80, k]).score(embedded[80:], y[80:, k]) > 0.8
 
 
 def test_mistakes_are_named():

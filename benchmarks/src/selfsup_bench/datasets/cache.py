@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selfsup.data import cache_root
+from selfsup.data.labels import strata
 from selfsup.errors import SourceError, StorageError
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def _write(folder: Path, read: Callable[[], tuple[Columns, Features]]) -> None:
 
     columns, features = read()
     whole = Dataset.from_dict(dict(columns), features=features)
-    labels = np.asarray(columns["label"], dtype=np.int64)
+    labels = strata(np.asarray(columns["label"]))  # numbers by their tenths
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         # Written beside the goal and renamed, so that no other process ever sees half of it.

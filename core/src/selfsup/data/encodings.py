@@ -121,7 +121,7 @@ def decode_text(content: bytes, name: str, given: str = "") -> tuple[str, FoundE
 
 def _wide(first: bytes) -> str:
     """``utf-16-le`` or ``utf-16-be`` where nearly every second byte is zero; else empty."""
-    if len(first) < 8:
+    if len(first) < 8 or any(byte < 32 and byte not in b"\t\n\r\0" for byte in first):
         return ""
     even, odd = first[::2].count(0) / len(first[::2]), first[1::2].count(0) / len(first[1::2])
     if odd > 0.7 and even < 0.1:

@@ -81,12 +81,20 @@ def _walk(
         yield FoundFile(prefix.removesuffix("/"), *frames)
         return
     for entry in entries:
-        if entry.is_dir():
+        if _is_folder(entry):
             yield from _walk(folder / entry.name, f"{prefix}{entry.name}/", suffixes, frame_suffixes, entered, passed_over)
         elif entry.name.lower().endswith(suffixes):
             yield FoundFile(prefix + entry.name, *_size_and_time(entry))
         else:
             passed_over[readable_name(Path(entry.name).suffix.lower())] += 1
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder or a link to one; a link that leads to itself is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _size_and_time(entry: os.DirEntry[str]) -> tuple[int, int]:
@@ -102,9 +110,9 @@ def _frames(
     entries: list[os.DirEntry[str]], suffixes: tuple[str, ...], frame_suffixes: tuple[str, ...]
 ) -> tuple[int, int] | None:
     """Size and mark of the frames that a folder consists of; None where it is no folder of frames."""
-    if any(entry.is_dir() or entry.name.lower().endswith(suffixes) for entry in entries):
+    if any(_is_folder(entry) or entry.name.lower().endswith(suffixes) for entry in entries):
         return None
-    files = (entry for entry in entries if entry.name.lower().endswith(frame_suffixes) and entry.is_file())
+    files = (entry for entry in entries if entry.name.lower().endswith(frame_suffixes) and Path(entry.path).is_file())
     frames = [(entry.name, entry.stat()) for entry in files]
     if not frames:
         return None
@@ -237,7 +245,7 @@ def _classes(root: Path, suffixes: tuple[str, ...], frame_suffixes: tuple[str, .
     """The first-level folders that hold media files, sorted, and the name of a media file (or folder of frames) beside them."""
     classes, outside = [], ""
     for entry in _listed(root):
-        if entry.is_dir():
+        if _is_folder(entry):
             if next(walk_files(root / entry.name, suffixes, frame_suffixes), None) is not None:
                 classes.append(entry.name)
             elif not outside and frame_suffixes and _frames(_listed(root / entry.name), suffixes, frame_suffixes) is not None:

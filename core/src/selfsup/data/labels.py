@@ -131,7 +131,7 @@ class LabelReader:
                 row = start + int(np.argmax(codes == code))
                 raise ColumnError(
                     f"The label {value!r} of row {row} (column {self.column!r}) is no number. If it means that there is no "
-                    f"label, say --unlabelled {value!s}; if the labels are classes, say --label-kind class."
+                    f"label, say --unlabelled {str(value)!r}; if the labels are classes, say --label-kind class."
                 )
             table[code] = number
         found: LabelArray = table[codes]

@@ -237,7 +237,7 @@ def _check_bad(bad: list[tuple[int, str]], rows: Rows, max_bad_rows: float, *, n
 
 
 def _list_bad(named: list[tuple[int, str]]) -> str:
-    return "The first: " + "; ".join(text for _, text in named[:5]).rstrip(".") + "."
+    return "The first: " + "; ".join(text.rstrip(".") for _, text in named[:5]) + "."
 
 
 def _reuse(final: Path, rows: Rows, max_bad_rows: float) -> Store | None:

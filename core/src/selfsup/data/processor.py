@@ -137,6 +137,13 @@ class Processor(ABC):
         """
         return of_info(self.info(), self.config.model_dump())
 
+    def column_kinds(self) -> dict[str, str]:
+        """Role to what it is used as (``number``, ``category``, ``left out: ...``), where the processor decides that.
+
+        For modalities without fixed roles; empty elsewhere. Only after :meth:`fit`.
+        """
+        return {}
+
     def example_rows(self) -> Sequence[Row]:
         """Rows to try a network with, where what the processor was fitted on decides what a row must hold (a table's columns).
 

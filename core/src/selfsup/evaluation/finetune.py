@@ -18,6 +18,7 @@ from selfsup.config import Config
 from selfsup.data import EpochSampler, Loader
 from selfsup.data.labels import standard_scale
 from selfsup.data.sampler import IndexArray
+from selfsup.data.windows import read_windows
 from selfsup.errors import ConfigError, NonFiniteLossError
 from selfsup.evaluation.base import EvaluatorRecipe, Split
 from selfsup.evaluation.checks import output_count
@@ -26,6 +27,7 @@ from selfsup.evaluation.finetuned_model import FinetunedModel, Head
 from selfsup.evaluation.linear import LinearConfig, fit_probe
 from selfsup.evaluation.metrics import label_metrics
 from selfsup.evaluation.subsets import labelled_subset
+from selfsup.evaluation.views import frozen
 from selfsup.tasks import Views
 from selfsup.tasks.label_loss import label_loss
 from selfsup.training.attention import float32_attention
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
     from selfsup.artifacts import Encoder
 
 _EPOCHS, _MIN_STEPS, _BATCH_SIZE = 30, 200, 128
+_SETTLED = 100
+"""From so many steps on, running means (of a tenth of each new batch) have caught up with the network."""
 
 
 class FinetuneConfig(Config):
@@ -156,6 +160,8 @@ def finetune_encoder(
     with preserved():
         torch.manual_seed(seed)
         _train(model, loader, views, config, None if table is None else table.to(device), seed, reporter)
+    if total_steps(config, len(loader)) < _SETTLED:
+        _settle(model.eval(), train, rows)
     return model.eval()
 
 
@@ -246,6 +252,27 @@ def _start_from_probe(
         head.norm.running_var = torch.where(scale > 0, scale.clamp_min(1e-30).pow(-2), 1.0)
         head.linear.weight.copy_(probe.model.weight.view_as(head.linear.weight))
         head.linear.bias.copy_(probe.model.bias.view_as(head.linear.bias))
+
+
+def _settle(model: FinetunedModel, train: Split, rows: IndexArray) -> None:
+    """Give the head the means and variances of the embeddings as they are after training.
+
+    After a few steps its running means are still those of the start, and every output is shifted: numbers are wrong by many
+    standard deviations, and classes of which a row may have several fall on one side.
+    """
+    encoder = model.encoder
+    parts = []
+    with frozen(model):
+        for start in range(0, len(rows), size := encoder.processor.batch_size):
+            batch = encoder.processor.collate(read_windows(train.store, encoder.processor, rows[start : start + size]))
+            parts.append(encoder({key: value.to(encoder.device) for key, value in batch.items()}).float())
+    embeddings = torch.cat(parts)
+    variance, mean = torch.var_mean(embeddings, dim=0, correction=0)
+    norm = model.head.norm
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    norm.running_mean.copy_(mean)
+    norm.running_var.copy_(torch.where(variance > 0, variance, norm.running_var))
 
 
 def _augmentation(encoder: Encoder) -> Views | None:

@@ -37,7 +37,8 @@ class LinearConfig(Config):
     l2: tuple[float, ...] = Field(default=(1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5), min_length=1)
     """Penalties to choose from, on mean cross-entropy and standardised features (CLIP: 96 values over 12 decades)."""
     ridge: tuple[float, ...] = Field(
-        default=(100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4, 1e-5, 1e-6), min_length=1
+        default=(100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8),
+        min_length=1,
     )
     """Penalties to choose from where labels are numbers, on half the mean squared error and standardised features."""
     tolerance: float = Field(default=1e-5, gt=0)

@@ -19,7 +19,7 @@ from selfsup.errors import DataError, PretrainedRowsWarning, SourceError
 from selfsup.evaluation.base import Split
 from selfsup.evaluation.checks import check_kind
 from selfsup.registry import registry
-from selfsup.training.progress import Reporter, Silent, show_findings, tell_remarks
+from selfsup.training.progress import Reporter, Silent, show_findings, tell_bad_rows, tell_remarks
 
 if TYPE_CHECKING:
     from selfsup.artifacts import Encoder
@@ -164,10 +164,8 @@ def load_splits(
         reporter.start(f"reading {what} rows", len(rows), unit="rows")
         with caught_noise(reporter.message):
             store = prepare(rows, encoder.processor, max_bad_rows=max_bad_rows, progress=lambda done, _: reporter.advance(done))
-        if store.bad_rows:
-            bad += len(store.bad_rows)
-            share = f"{len(store.bad_rows)} of {len(rows)} {what} rows"
-            reporter.message(f"{share} cannot be read and are left out; {store.bad_rows[0][1]}")
+        bad += len(store.bad_rows)
+        tell_bad_rows(reporter, store.bad_rows, f"{len(rows)} {what} rows")
         tell_remarks(reporter, store.remarks, f"{len(rows)} {what} rows")
         kept = None if labels is None else labels[store.kept]
         parts.append(Split(store, kept, names, rows.fingerprint, precision, rows, kind))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from selfsup.specs import CommandSpec
 
 SPECS: list[CommandSpec] = [
+    CommandSpec(id="inspect", summary="Show what a run would find in a source.", target="selfsup.cli.inspect:command"),
     CommandSpec(id="pretrain", summary="Pretrain an encoder on data without labels.", target="selfsup.cli.pretrain:command"),
     CommandSpec(id="evaluate", summary="Measure an encoder on labelled data.", target="selfsup.cli.evaluate:command"),
     CommandSpec(id="finetune", summary="Train all weights of an encoder with labels.", target="selfsup.cli.finetune:command"),

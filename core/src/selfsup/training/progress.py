@@ -187,14 +187,17 @@ def tell_bad_rows(reporter: Reporter, bad_rows: Sequence[tuple[int, str]], of: s
     """Say which rows are left out, and why: the first three of them.
 
     Args:
-        reporter: shows it.
+        reporter: shows it as a line; without anyone to show lines to, it becomes a :class:`~selfsup.errors.DataWarning`.
         bad_rows: index and reason (:attr:`selfsup.data.Store.bad_rows`).
         of: which rows: ``400 rows of photos``.
     """
     if bad_rows:
-        named = "; ".join(reason for _, reason in bad_rows[:3])
+        named = "; ".join(reason.rstrip(".") for _, reason in bad_rows[:3])
         more = f"; and {len(bad_rows) - 3} more" if len(bad_rows) > 3 else ""
-        reporter.message(f"Warning: {len(bad_rows)} of the {of} are left out: {named}{more}.")
+        line = f"{len(bad_rows)} of the {of} are left out: {named}{more}."
+        if type(reporter) is Silent:  # the reporter of plain lines is one of its kind
+            warnings.warn(line, DataWarning, stacklevel=4)
+        reporter.message(f"Warning: {line}")
 
 
 def tell_remarks(reporter: Reporter, remarks: Mapping[str, int], of: str) -> None:

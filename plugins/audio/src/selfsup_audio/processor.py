@@ -151,8 +151,9 @@ class AudioProcessor(Processor):
             Counter(header.channels for header in self._seen),
         )
         seconds = sorted(header.seconds for header in self._seen if header.seconds is not None)
-        seen = listed_names(f"{rate} Hz in {count} of {len(self._seen)} recordings" for rate, count in rates.most_common())
-        found.add("sample rate", f"{self.sample_rate} Hz{f'; {seen}' if seen else ''} (--set processor.sample_rate=)")
+        seen = listed_names(f"{rate} Hz in {count}" for rate, count in rates.most_common())
+        seen = f"; {seen} of {len(self._seen)} recordings" if seen else ""
+        found.add("sample rate", f"{self.sample_rate} Hz{seen} (--set processor.sample_rate=)")
         span = f"; recordings last {seconds[0]:.3g} to {seconds[-1]:.3g} s" if seconds else ""
         clip = self.n_samples / self.sample_rate
         found.add("clips", f"{clip:.4g} s{span} (--set processor.clip_seconds=)")

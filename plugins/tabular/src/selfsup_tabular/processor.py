@@ -120,6 +120,12 @@ class TableProcessor(Processor):
             found.warn(text)
         return found
 
+    def column_kinds(self) -> dict[str, str]:
+        """Column to ``number``, ``date``, ``category`` or why it is left out."""
+        numbers = {column.name: "date" if isinstance(column, DateColumn) else "number" for column in self.plan.numbers}
+        categories = {column.name: "category" for column in self.plan.categories}
+        return {**numbers, **categories, **{name: f"left out: {reason}" for name, reason in self.plan.dropped.items()}}
+
     def example_rows(self) -> Sequence[Row]:
         """Rows of the fitted columns in which every value is missing."""
         return [dict.fromkeys(self.plan.columns) for _ in range(4)]

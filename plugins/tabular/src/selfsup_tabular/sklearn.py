@@ -14,12 +14,14 @@ import pyarrow as pa
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from selfsup.artifacts import Encoder
 from selfsup.data import Rows, cache_in, hold_out
 from selfsup.data.frames import arrow_column, arrow_table, is_frame
 from selfsup.data.hub import content_fingerprint
+from selfsup.data.labels import LabelKind
 from selfsup.pretraining import pretrain
 from selfsup.registry import registry
 from selfsup.training.resolve import resolve_config
@@ -59,7 +61,7 @@ class SelfSupervisedFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             their hashes, so that :func:`selfsup.evaluate` warns where it is tested on them.
         n_features_in_: columns seen in :meth:`fit`.
         feature_names_in_: their names, where they are all texts.
-        classes_: the labels, for a task that needs them.
+        classes_: the labels, for a task that needs them, where ``y`` holds classes; columns of ``y`` where a row has several.
     """
 
     encoder_: Encoder
@@ -95,7 +97,9 @@ class SelfSupervisedFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
         Args:
             X: [n, columns], at least two rows.
-            y: [n] labels; only the tasks with labels look at them (``tabular/supervised``).
+            y: [n] classes or numbers (floats with a fraction), or [n, K] zeros and ones where a row may have several classes;
+                only the tasks with labels look at them (``tabular/supervised``). What they are is told by scikit-learn's
+                ``type_of_target``.
 
         Raises:
             ValueError: ``X`` is not a table, or labels are needed and missing.
@@ -105,8 +109,7 @@ class SelfSupervisedFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         if registry().get("task", self.task).needs_labels:
             if y is None:
                 raise ValueError(f"The task {self.task!r} needs labels, and y is None: give fit(X, y).")
-            self.classes_, codes = np.unique(column_or_1d(y, warn=True), return_inverse=True)
-            rows = _with_labels(rows, codes)
+            rows = self._labelled(rows, y)
         given = {
             **dict(self.options or {}),
             "backbone": self.backbone,
@@ -125,6 +128,19 @@ class SelfSupervisedFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             run = pretrain(self.task, rows, out=Path(folder) / "run", overrides=given, progress=self.progress)
             self.encoder_ = run.encoder
         return self
+
+    def _labelled(self, rows: Rows, y: Any) -> Rows:
+        """The rows with one more column, the labels."""
+        target = type_of_target(y, input_name="y", raise_unknown=True)
+        if target == "multilabel-indicator":
+            hot = np.asarray(y.toarray() if hasattr(y, "toarray") else y) > 0
+            self.classes_ = np.arange(hot.shape[1])
+            return _with_labels(rows, [np.flatnonzero(row).tolist() for row in hot], "classes")
+        values = column_or_1d(y, warn=True)
+        if target == "continuous":
+            return _with_labels(rows, np.asarray(values, dtype=np.float64).tolist(), "number")
+        self.classes_, codes = np.unique(values, return_inverse=True)
+        return _with_labels(rows, codes.tolist(), "class")
 
     def transform(self, X: Any) -> FloatArray:
         """[n, D] float32, the embedding of each row.
@@ -192,12 +208,11 @@ def _column(values: Any) -> pa.Array:
     return arrow_column(values.tolist()) if values.dtype.kind in "OUS" else pa.array(np.ascontiguousarray(values))
 
 
-def _with_labels(rows: Rows, codes: Any) -> Rows:
+def _with_labels(rows: Rows, labels: list[Any], kind: LabelKind) -> Rows:
     """The rows with one more column, the labels."""
     name = "label"
     while name in rows.columns:
         name += "_"
-    labels = np.asarray(codes, dtype=np.int64)
     if len(labels) != len(rows):
         raise ValueError(f"X has {len(rows)} rows, and y has {len(labels)}.")
-    return replace(rows, dataset=rows.dataset.add_column(name, labels.tolist()), label=name)
+    return replace(rows, dataset=rows.dataset.add_column(name, labels), label=name, label_kind=kind)

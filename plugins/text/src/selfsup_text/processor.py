@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from selfsup.config import Config, idle
+from selfsup.data.findings import Findings
 from selfsup.data.processor import Processor, Sample
 from selfsup.data.processor_state import reading_state, write_state
 from selfsup.errors import BadRowError, SourceError
@@ -155,6 +156,18 @@ class TextProcessor(Processor):
             "vocabulary": vocabulary.digest(),
             "idf": self._idf,
         }
+
+    def findings(self) -> Findings:
+        """The tokenizer, its size, and how rows become samples."""
+        config, found = self.config, Findings()
+        trained = config.tokenizer in _KINDS
+        how = f"{config.tokenizer}, trained on these rows" if trained else f"loaded from {config.tokenizer}"
+        found.add("tokenizer", f"{how}, {len(self.vocabulary):,} entries (--set processor.tokenizer=)")
+        joined = "rows joined into blocks" if self.block_length else "the rest of a row is cut off"
+        found.add("length", f"at most {config.max_length} tokens, {joined} (--set processor.max_length=, processor.packing=)")
+        if trained and config.lowercase:
+            found.add("letters", "capitals are read as small ones (--set processor.lowercase=)")
+        return found
 
     def unpacked(self) -> TextProcessor:
         """The same tokenizer with a row a sample."""

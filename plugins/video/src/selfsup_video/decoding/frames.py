@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from selfsup.data.media_files import check_media_file
 from selfsup.errors import BadRowError
 
 FRAME_SUFFIXES = (
@@ -20,7 +21,7 @@ FRAME_SUFFIXES = (
 )  # fmt: skip
 """Files of a folder that are frames."""
 
-_READ_ERRORS = (OSError, ValueError, TypeError, SyntaxError, EOFError, IndexError, struct.error, zlib.error)
+_READ_ERRORS = (OSError, RuntimeError, ValueError, TypeError, SyntaxError, EOFError, IndexError, struct.error, zlib.error)
 """What Pillow's file plugins raise on damaged files (most are ``OSError``, but not all)."""
 
 
@@ -77,7 +78,7 @@ def decode_frames(
                     # Twice the size wanted: this reduction aliases a little, and the resize after it smooths that out.
                     image.draft("RGB", (2 * size, 2 * size))
                 video[place] = square(image.convert("RGB"), size)
-        except _READ_ERRORS as error:
+        except (*_READ_ERRORS, BadRowError) as error:
             raise BadRowError(f"frame {index} cannot be read: {error}") from error
     return video
 
@@ -91,7 +92,7 @@ def frames_shorter_side(frames: list[Any]) -> int:
     try:
         with open_frame(frames[0]) as image:
             return int(min(image.size))
-    except _READ_ERRORS as error:
+    except (*_READ_ERRORS, BadRowError) as error:
         raise BadRowError(f"frame 0 cannot be read: {error}") from error
 
 
@@ -107,7 +108,7 @@ def open_frame(value: Any) -> Image.Image:
         if np.issubdtype(value.dtype, np.floating):
             value = (value * 255.0 + 0.5).astype(np.uint8)
         return Image.fromarray(np.ascontiguousarray(value[..., 0] if value.shape[2:] == (1,) else value))
-    image = Image.open(io.BytesIO(value) if isinstance(value, bytes | bytearray) else value)
+    image = Image.open(io.BytesIO(value) if isinstance(value, bytes | bytearray) else check_media_file(value, "frame"))
     try:
         return _of_8_bits(image)
     except BadRowError:

@@ -23,6 +23,7 @@ from selfsup_vision.decoding.wide import Content, open_tiff_without_pillow, wide
 
 _READ_ERRORS = (
     OSError,
+    RuntimeError,
     ValueError,
     TypeError,
     SyntaxError,

@@ -271,6 +271,8 @@ def tiff_raster(content: Content, channels: int | None) -> Raster:
         raise
     except Exception as error:  # a parser of files that anyone may have damaged: it raises errors of many kinds
         raise BadRowError(f"the TIFF file cannot be decoded: {str(error) or type(error).__name__}") from error
+    if pixels.ndim != len(axes):
+        raise BadRowError("the TIFF file cannot be decoded: it holds less than its header says")
     pixels = _channels_last(pixels, axes)
     alpha = bool(extra) and int(extra[0]) in _OPACITY and pixels.shape[2] == (4 if rgb else 2) and channels in (None, 1, 3)
     declared = (1 << bits) - 1 if 8 < bits < 16 else None

@@ -63,7 +63,7 @@ def test_what_libsndfile_writes_is_read(tmp_path: Path, format: str, subtype: st
 @pytest.mark.parametrize(
     ("format", "codec", "lag"),
     [
-        ("ipod", "aac", 0), ("adts", "aac", 1024), ("matroska", "aac", 0), ("webm", "libopus", 0), ("mp4", "alac", 0),
+        ("ipod", "aac", 0), ("adts", "aac", 1024), ("matroska", "flac", 0), ("webm", "libopus", 0), ("mp4", "alac", 0),
         ("wv", "wavpack", 0),
     ],
 )  # fmt: skip

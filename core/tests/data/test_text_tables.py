@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import lzma
 import sys
 import zipfile
@@ -91,7 +92,16 @@ def test_a_few_damaged_letters_do_not_change_the_encoding(read: Callable[..., Ro
     assert "bytes that are no utf-8" in rows.findings.warnings[0]
 
 
-@pytest.mark.parametrize(("packed", "suffix"), [(gzip.compress, "gz"), (bz2.compress, "bz2"), (lzma.compress, "xz")])
+def zipped(content: bytes) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("t", content)
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("packed", "suffix"), [(gzip.compress, "gz"), (bz2.compress, "bz2"), (lzma.compress, "xz"), (zipped, "zip")]
+)
 @pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl"])
 def test_compressed_tables_are_read(
     read: Callable[..., Rows], packed: Callable[[bytes], bytes], suffix: str, kind: str
@@ -113,7 +123,7 @@ def test_numbers_with_signs_and_marks_are_numbers(read: Callable[..., Rows]) -> 
     assert rows.dataset[7] == {"price": 1007.5, "part": 7, "result": -7.5, "gap": 7}
     assert rows.dataset[1]["gap"] is None
     assert rows.findings.facts["missing"] == "marks for it in gap ('-', '?', 'NA')"
-    assert rows.findings.facts["numbers"] == "with signs or separators in price, part, result"
+    assert rows.findings.facts["signs"] == "numbers with currency, per cents or thousands in price, part, result"
 
 
 def test_words_that_look_like_marks_stay_words(read: Callable[..., Rows]) -> None:
@@ -171,6 +181,7 @@ def test_cells_in_quotation_marks_hold_anything(read: Callable[..., Rows]) -> No
     assert rows.dataset[1]["b"].startswith('one, two\nand "three" long long')
     with pytest.raises(SourceError, match="a quotation mark on or after line 3 is never closed"):
         read('a,b\n1,x\n2,"y\n3,z\n')
+    assert read(lines("'a','b'", lambda n: f"'{n}','x, y'")).dataset[1] == {"a": 1, "b": "x, y"}
     assert read(lines("text\tlabel", lambda n: f'"so it began\t{n % 2}'), "t.tsv").dataset[0]["text"] == '"so it began'
 
 

@@ -271,12 +271,16 @@ def test_so_few_rows_that_none_might_be_drawn_are_refused():
     assert TableProcessor.Config(fit_rows=100)
 
 
-def test_a_category_of_whole_numbers_stays_one():
+def test_a_category_of_whole_numbers_stays_one(tmp_path):
     codes = [n % 7 for n in range(300)]
     frame = pd.DataFrame({"code": pd.Categorical(codes), "x": np.arange(300) * 0.5})
     for source in (frame, pa.table({"code": pa.array(codes).dictionary_encode(), "x": frame["x"]})):
         assert TableProcessor().fit(source).info()["category_columns"] == ["code"]
         rows = load_source(source, modality=TABULAR).select(range(200))
+        assert TableProcessor().fit(rows).info()["category_columns"] == ["code"]
+    for name, write in (("t.parquet", frame.to_parquet), ("t.feather", frame.to_feather)):
+        write(tmp_path / name)
+        rows = load_source(str(tmp_path / name), modality=TABULAR)
         assert TableProcessor().fit(rows).info()["category_columns"] == ["code"]
     many = pd.DataFrame({"code": pd.Categorical(np.arange(300) % 150), "x": np.arange(300) * 0.5})
     assert TableProcessor().fit(many).info()["cardinalities"] == [152]

@@ -81,9 +81,9 @@ class _TextTable:
             reader = self.layout.reader(itertools.chain(stream, [_END]))
             line = 0
             for record in reader:
-                if _END in record[-1:]:
-                    return
-                if any(cell.endswith(_END) for cell in record[-1:]):
+                if record and record[-1].endswith(_END):
+                    if record[-1] == _END:
+                        return
                     raise SourceError(
                         f"Cannot read {self.name} as a table: a quotation mark on or after line {line + 1} is never closed."
                     )
@@ -175,7 +175,7 @@ def _write_typed(
         shown = (f"{name} ({', '.join(map(repr, sorted(marks)))})" for name, marks in marked.items())
         findings.add("missing", f"marks for it in {listed_names(shown)}")
     if written := [name for name, plan in zip(columns, plans, strict=True) if plan.written]:
-        findings.add("numbers", f"with signs or separators in {listed_names(written)}")
+        findings.add("signs", f"numbers with currency, per cents or thousands in {listed_names(written)}")
     names = [columns[place] for place in kept]
     features = datasets.Features({name: datasets.Value(plans[place].feature) for name, place in zip(names, kept, strict=True)})
     schema = features.arrow_schema
@@ -196,7 +196,7 @@ def _header(
 ) -> tuple[list[str], Iterator[tuple[int, Record]]]:
     """The names of the columns, and the records below them."""
     layout = table.layout
-    filled = ((line, record) for line, record in records if any(cell.strip() for cell in record))
+    filled = ((line, record) for line, record in records if any(map(str.strip, record)))
     for _ in range(layout.skipped):
         next(filled, None)
     if layout.skipped:

@@ -13,13 +13,28 @@ import gzip
 import io
 import lzma
 import re
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from selfsup.errors import SourceError
 
-COMPRESSED: dict[str, Callable[[Any], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+
+def _open_zip(path: Path, _: str) -> IO[bytes]:
+    """The one file of an archive."""
+    archive = zipfile.ZipFile(path)
+    names = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX")]
+    if len(names) != 1:
+        archive.close()
+        raise SourceError(
+            f"{path} holds {len(names)} files, and a packed table is a single one: unpack it, and name the folder."
+        )
+    return archive.open(names[0])
+
+
+COMPRESSED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open, ".zip": _open_zip}
 """Suffix of a compressed file to what opens it."""
 _BLOCK = 1 << 20
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
@@ -75,7 +90,7 @@ def encoding_of_file(path: Path, given: str = "") -> FoundEncoding:
     try:
         with open_bytes(path) as stream:
             return find_encoding(iter(lambda: stream.read(_BLOCK), b""), str(path), given)
-    except (OSError, EOFError, lzma.LZMAError) as error:
+    except (OSError, EOFError, lzma.LZMAError, zipfile.BadZipFile, zlib.error) as error:
         raise SourceError(f"Cannot read {path}: {getattr(error, 'strerror', None) or error}.") from error
 
 
@@ -132,6 +147,8 @@ def _wide(first: bytes) -> str:
 def _around_high(block: bytes, most: int) -> Iterator[bytes]:
     """Stretches around bytes beyond ASCII, ``most`` bytes in all."""
     start = end = taken = 0
+    if block.isascii():
+        return
     for match in _HIGH.finditer(block):
         if match.start() - _AROUND > end:
             if end:

@@ -40,12 +40,15 @@ class Layout:
     """Whether spaces behind a separator do not belong to the cell."""
     quoted: bool = True
     """Whether quotation marks hold cells together."""
+    quote: str = '"'
+    """The mark."""
 
     def reader(self, lines: Iterable[str]) -> Any:
         """A ``csv.reader`` of the records."""
         return csv.reader(
             lines,
             delimiter=self.separator,
+            quotechar=self.quote,
             skipinitialspace=self.spaced or self.separator == " ",
             quoting=csv.QUOTE_MINIMAL if self.quoted else csv.QUOTE_NONE,
         )
@@ -107,7 +110,9 @@ def _layout(text: str, separator: str, whole: bool, *, guessed: bool) -> tuple[L
     """The layout with a separator, and the share of records that have as many cells as the header; 0 without a header."""
     spaced = separator not in " \t" and text.count(f"{separator} ") >= _SPACED * text.count(separator) > 0
     spaced = spaced or (separator not in " \t" and f'{separator} "' in text)
-    layout = Layout(separator, 1, 0, guessed, spaced)
+    lines = text.split("\n", 20)[:20]
+    single = '"' not in text and all(line.startswith("'") and f"'{separator}'" in line for line in lines if line.strip())
+    layout = Layout(separator, 1, 0, guessed, spaced, quote="'" if single else '"')
     records = _records(text, layout, whole)
     if separator == "\t" and any("\t" in cell and "\n" in cell for record in records for cell in record):
         layout = replace(layout, quoted=False)  # a quotation mark that is none swallows lines

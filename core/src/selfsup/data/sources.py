@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from selfsup.data.array_files import ARRAY_SUFFIXES, read_arrays, splits_of_file
 from selfsup.data.columns import MEDIA, find_columns, find_label
+from selfsup.data.encodings import COMPRESSED
 from selfsup.data.findings import Findings, listed_names, suffix_counts
 from selfsup.data.folders import NAME_COLUMN, read_media_folder
 from selfsup.data.frames import arrow_table, categorical_columns
@@ -288,8 +289,11 @@ def _at_path(
             dataset, fingerprint = read_path_list(path, modality, form.encoding)
             return _Found(dataset, name, split, fingerprint, label=label, root=path.parent)
         if not is_table(path, modality):
-            allowed = ", ".join(table_suffixes(modality))
-            raise SourceError(f"{path} is a single {path.suffix or 'nameless'} file. Give a folder, or a table ({allowed}).")
+            allowed = ", ".join(suffix for suffix in table_suffixes(modality) if suffix.count(".") == 1)
+            raise SourceError(
+                f"{path} is a single {path.suffix or 'nameless'} file. Give a folder, or a table ({allowed}; texts also "
+                f"packed: {', '.join(COMPRESSED)})."
+            )
         return _in_tables([path], name, split, modality, form, label, root=path.parent)
     parts = parts_of(path, modality)
     if parts and split not in parts:
@@ -313,13 +317,22 @@ def _in_tables(
     files: list[Path], name: str, split: str, modality: ModalitySpec, form: TableFormat, label: str | None, *, root: Path
 ) -> _Found:
     taken, others = of_one_kind(files)
-    dataset, fingerprint, findings = read_tables(taken, form, cells=not modality.columns)
+    read = read_tables(taken, form, cells=not modality.columns)
     about = Findings()
     if len(taken) > 1:
         about.add("files", f"{len(taken)} taken ({listed_names(file.name for file in taken)})")
     if others:
         about.add("files", f"passed over beside the tables: {listed_names(file.name for file in others)}")
-    return _Found(dataset, name, split, fingerprint, label=label, root=root, findings=about.joined(findings))
+    return _Found(
+        read.dataset,
+        name,
+        split,
+        read.fingerprint,
+        label=label,
+        root=root,
+        findings=about.joined(read.findings),
+        categories=read.categories,
+    )
 
 
 def _in_folder(folder: Path, name: str, split: str, modality: ModalitySpec, form: TableFormat, label: str | None) -> _Found:

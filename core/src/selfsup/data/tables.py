@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -42,6 +42,18 @@ _BLOCK_ROWS = 65_536
 _HINT = "Tables are converted below the folder that SELFSUP_CACHE names."
 
 
+class ReadTables(NamedTuple):
+    """What :func:`read_tables` gives."""
+
+    dataset: Any
+    """The rows, a ``datasets.Dataset``."""
+    fingerprint: str
+    """Hash of their content, and of how it was read."""
+    findings: Findings
+    categories: tuple[str, ...]
+    """Columns that the files call categories (Arrow dictionaries, as pandas writes its own)."""
+
+
 def hash_files(files: Sequence[Path]) -> str:
     """SHA-256 over the bytes of the files, in the order given; where they lie does not count."""
     digest = hashlib.sha256()
@@ -56,8 +68,8 @@ def hash_files(files: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
-def read_tables(files: Sequence[Path], form: TableFormat | None = None, *, cells: bool = False) -> tuple[Any, str, Findings]:
-    """The rows of table files of one kind as a ``datasets.Dataset``, the hash of their content, and how they were read.
+def read_tables(files: Sequence[Path], form: TableFormat | None = None, *, cells: bool = False) -> ReadTables:
+    """The rows of table files of one kind.
 
     They are converted to an Arrow file in the cache, once for each content, and read from there.
 
@@ -116,7 +128,26 @@ def read_tables(files: Sequence[Path], form: TableFormat | None = None, *, cells
         dataset = _without_empty_lines(dataset)
     if len(dataset) == 0:
         raise SourceError(f"{shown} holds no row.")
-    return dataset, fingerprint, findings
+    return ReadTables(dataset, fingerprint, findings, _dictionaries(files[0], suffix))
+
+
+def _dictionaries(file: Path, suffix: str) -> tuple[str, ...]:
+    """Columns of dictionary type in a Parquet or Arrow file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if suffix == ".parquet":
+        schema = pq.read_schema(file)
+    elif suffix in (".arrow", ".feather"):
+        with pa.memory_map(str(file)) as source:
+            kind = pa.ipc.open_file if source.read(6) == b"ARROW1" else pa.ipc.open_stream
+            source.seek(0)
+            schema = kind(source).schema
+    else:
+        return ()
+    # Parquet gives back dictionaries of texts alone; pandas notes the others.
+    noted = {item["name"] for item in (schema.pandas_metadata or {}).get("columns", []) if item["pandas_type"] == "categorical"}
+    return tuple(column.name for column in schema if pa.types.is_dictionary(column.type) or column.name in noted)
 
 
 def _as_utf8(files: Sequence[Path], cache: Path, encoding: str) -> tuple[list[Path], Findings]:

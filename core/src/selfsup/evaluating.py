@@ -87,6 +87,9 @@ def evaluate(
         DataError: the rows cannot be used.
     """
     chosen = choose([evaluators] if isinstance(evaluators, str) else evaluators, options or {})
+    needs_label = any(spec.needs_labels for spec, _, _ in chosen)
+    if (label_kind is not None or unlabelled) and not needs_label and label is None:
+        raise ConfigError("--label-kind and --unlabelled have no effect: none of the evaluators needs labels. Leave them out.")
     results = _results_folder(encoder, out)
     encoder = _loaded(encoder, checkpoint)
     for spec, _, _ in chosen:
@@ -99,7 +102,7 @@ def evaluate(
             data,
             test,
             label=label,
-            needs_label=any(spec.needs_labels for spec, _, _ in chosen),
+            needs_label=needs_label,
             label_kind=label_kind,
             unlabelled=unlabelled,
             kinds={spec.id: spec.label_kinds for spec, _, _ in chosen if spec.needs_labels},

@@ -49,6 +49,9 @@ def cache(tmp_path, monkeypatch):
         ([Decimal("1.50"), Decimal("2.00")], "number", ()),
         (["0.5", "1"], "number", ()),
         (["1", "2", "10"], "class", ("1", "10", "2")),
+        (["1", "2", "NA", "-"], "class", ("1", "2")),
+        (["NA", "a"], "class", ("NA", "a")),
+        (["$1,000.50", "$20", "?"], "number", ()),
         (list(range(1000, 4000, 7)), "number", ()),
         ([float(i) for i in range(1000, 4000, 7)], "number", ()),
         (list(range(60)) * 2, "class", None),
@@ -77,7 +80,9 @@ def test_the_kind_is_found_by_what_the_column_holds(labels, kind, names):
         (["?", "a", ""], {"unlabelled": ("?",)}, [-1, 0, -1]),
         ([1.5, None, 2.0], {}, [1.5, np.nan, 2.0]),
         ([1.5, -999.0], {"unlabelled": ("-999",)}, [1.5, np.nan]),
-        (["1.5", "n/a"], {"kind": "number", "unlabelled": ("n/a",)}, [1.5, np.nan]),
+        (["1.5", "lost"], {"kind": "number", "unlabelled": ("lost",)}, [1.5, np.nan]),
+        (["1.5", "n/a", "$1,000"], {}, [1.5, np.nan, 1000.0]),
+        (["1,25", "2,5"], {}, [1.25, 2.5]),
         ([1, 2], {"kind": "number"}, [1.0, 2.0]),
         ([1.5, 2.0], {"kind": "class"}, [0, 1]),
         ([["a"], ["b", "a"], [], None], {}, [[1, 0], [1, 1], [0, 0], [-1, -1]]),
@@ -127,8 +132,8 @@ def test_what_is_no_label_is_refused():
     with pytest.raises(ColumnError, match=r"120 different texts in 120 rows.*--label-kind class"):
         find([f"word {i}" for i in range(120)])
     assert find([f"word {i}" for i in range(120)], kind="class").kind == "class"
-    with pytest.raises(ColumnError, match=r"numbers but for '-'.*--label-kind number --unlabelled '-'"):
-        find([*(f"{i}.5" for i in range(40)), "-"])
+    with pytest.raises(ColumnError, match=r"numbers but for 'lost'.*--label-kind number --unlabelled 'lost'"):
+        find([*(f"{i}.5" for i in range(40)), "lost"])
     with pytest.raises(ColumnError, match=r"'x' of row 1.*is no number"):
         find(["1", "x"], kind="number").read(dataset(["1", "x"]))
     with pytest.raises(ColumnError, match="holds lists"):
@@ -146,6 +151,7 @@ def test_what_was_found_is_said_with_what_else_it_could_be():
     assert "If" not in find([-1, 1]).describe(), "-1 and 1 are two classes"
     assert "No row has the label '7' (--unlabelled)" in find([0, 1], unlabelled=("7",)).describe()
     assert find([["a"]]).describe() == "1 class (a), several a row"
+    assert find(["0.5", "NA"]).describe() == "numbers. 'NA' means that there is no label"
     assert find([0.5, 1.5]).describe() == "numbers"
 
 

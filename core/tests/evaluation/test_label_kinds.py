@@ -162,6 +162,21 @@ def test_options_that_numbers_have_no_use_for_are_refused(encoder):
         evaluate(encoder, alike, evaluators=["knn"])
 
 
+def test_options_without_effect_are_refused(encoder, tmp_path, toy):
+    data, classes = Dataset.from_list(numbers()), Dataset.from_list(frame_rows(120, 0))
+    with pytest.raises(ConfigError, match=r"linear\.l2 has no effect: the labels are numbers"):
+        evaluate(encoder, data, evaluators=["linear"], options={"linear": {"l2": [0.1]}})
+    with pytest.raises(ConfigError, match=r"linear\.ridge has no effect: the labels are classes"):
+        evaluate(encoder, classes, evaluators=["linear"], options={"linear": {"ridge": [0.1]}})
+    with pytest.raises(ConfigError, match="none of the evaluators needs labels"):
+        evaluate(encoder, classes, evaluators=["geometry"], unlabelled=["0"])
+    classes.remove_columns("label").to_parquet(tmp_path / "none.parquet")
+    with pytest.raises(ColumnError, match="no label column, so that --label-kind"):
+        embed(encoder, tmp_path / "none.parquet", tmp_path / "e.npy", label_kind="class")
+    with pytest.raises(ConfigError, match="sequence/random-init sees no label"):
+        selfsup.pretrain("sequence/random-init", classes, out=tmp_path / "run", unlabelled=["0"], progress=False)
+
+
 def test_geometry_needs_no_labels_whatever_they_are(encoder):
     (record,) = evaluate(encoder, Dataset.from_list(numbers()), evaluators=["geometry"])
     assert record.metrics["rankme"] > 1

@@ -8,6 +8,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from selfsup.data.numbers import as_number
+
 _FEW, _MANY = 20, 100
 """So many different whole numbers are classes in any case; or with two rows each."""
 _ROWS_A_CLASS, _ROWS_A_CODE = 2, 5
@@ -40,8 +42,10 @@ def class_name(value: Any, own: Sequence[str] | None = None) -> str | None:
     return str(int(number)) if number.is_integer() else str(value)
 
 
-def as_float(value: Any) -> float | None:
-    """A number, or a text that is one; None for all others."""
+def as_float(value: Any, decimal: str = ".") -> float | None:
+    """A number, or a text that is one (also ``$1,000``; ``decimal`` begins its fraction); None for all others."""
+    if isinstance(value, str):
+        return as_number(value, decimal)
     try:
         return float(value)
     except (TypeError, ValueError):

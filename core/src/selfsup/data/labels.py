@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
 
 from selfsup.data.columns import feature_name
+from selfsup.data.label_columns import can_be_label, chunks, distinct, encoded, is_list, own_names
 from selfsup.data.label_values import (
     as_float,
     class_name,
@@ -18,6 +19,7 @@ from selfsup.data.label_values import (
     same_value,
     separator_of,
 )
+from selfsup.data.numbers import MISSING_NUMBERS, decimal_of
 from selfsup.errors import ColumnError
 
 LabelKind = Literal["class", "classes", "number"]
@@ -27,8 +29,6 @@ LabelArray = np.ndarray[Any, np.dtype[Any]]
 """``class``: [N] int64 ids, -1 where a row has no label. ``classes``: [N, K] int8 of 0 and 1, -1 in all places of a row without
 labels. ``number``: [N] float64, NaN where a row has none."""
 
-_CHUNK = 65_536
-_LISTS = ("List", "LargeList", "Sequence")
 _NAMES_OF_ROWS, _FEW_ROWS = 0.5, 100
 """Texts of which more than half are different, in at least so many rows, are names of rows and no classes."""
 _MANY_HINTS = 10
@@ -46,6 +46,8 @@ class LabelReader:
     """Values that mean that a row has no label; null, NaN and empty texts always do."""
     separator: str = ""
     """What parts the classes within one text; empty: nothing does."""
+    decimal: str = "."
+    """What begins the fraction of numbers that are texts."""
     hot: bool = False
     """Whether lists of 0 and 1 say for each class whether it is there, in place of naming those that are."""
     hints: tuple[str, ...] = field(default=(), compare=False)
@@ -94,7 +96,7 @@ class LabelReader:
         parts: list[LabelArray] = []
         start = 0
         feature = dataset.features[self.column]
-        for chunk in _chunks(dataset, self.column):
+        for chunk in chunks(dataset, self.column):
             read = {"class": self._classes, "classes": self._several, "number": self._numbers}[self.kind]
             parts.append(read(chunk, feature, start))
             start += len(chunk)
@@ -105,8 +107,8 @@ class LabelReader:
 
     def _classes(self, chunk: Any, feature: Any, start: int) -> LabelArray:
         place = {name: index for index, name in enumerate(self.names)}
-        own, known = _own_names(feature), frozenset(self.names)
-        codes, values = _encoded(chunk)
+        own, known = own_names(feature), frozenset(self.names)
+        codes, values = encoded(chunk)
         table = np.full(len(values) + 1, -1, dtype=np.int64)  # the last is what code -1, a null, is looked up as
         for code, value in enumerate(values):
             name = class_name(value, own)
@@ -119,14 +121,14 @@ class LabelReader:
         return found
 
     def _numbers(self, chunk: Any, feature: Any, start: int) -> LabelArray:
-        codes, values = _encoded(chunk)
+        codes, values = encoded(chunk)
         table = np.full(len(values) + 1, np.nan)
-        own = _own_names(feature)
+        own = own_names(feature)
         for code, value in enumerate(values):
             name = class_name(value, own)
             if self._is_unlabelled(value, name):
                 continue
-            number = as_float(name if own is not None else value)
+            number = as_float(name if own is not None else value, self.decimal)
             if number is None or not np.isfinite(number):
                 row = start + int(np.argmax(codes == code))
                 raise ColumnError(
@@ -140,9 +142,9 @@ class LabelReader:
     def _several(self, chunk: Any, feature: Any, start: int) -> LabelArray:
         place = {name: index for index, name in enumerate(self.names)}
         found = np.zeros((len(chunk), len(self.names)), dtype=np.int8)
-        own = _own_names(feature)
+        own = own_names(feature)
         rows = chunk.to_pylist()
-        if not _is_list(feature):
+        if not is_list(feature):
             whole = [(value, class_name(value, own)) for value in rows]
             rows = [None if self._is_unlabelled(*pair) else label_parts(str(pair[1]), self.separator) for pair in whole]
             own = None
@@ -210,21 +212,23 @@ def _find(reader: LabelReader, dataset: Any, kind: LabelKind | None) -> LabelRea
     column, feature = reader.column, dataset.features[reader.column]
     if kind is not None and kind not in LABEL_KINDS:
         raise ColumnError(f"label_kind={kind!r} is not allowed: it is one of {', '.join(LABEL_KINDS)}.")
-    if _is_list(feature):
+    if is_list(feature):
         return _find_lists(reader, dataset, kind)
-    own, kind_name = _own_names(feature), feature_name(feature)
-    if own is None and kind_name != "null" and not _can_be_label(kind_name):
+    own, kind_name = own_names(feature), feature_name(feature)
+    if own is None and kind_name != "null" and not can_be_label(kind_name):
         raise ColumnError(
             f"Label column {column!r} is of type {kind_name}; labels are texts, numbers, truths or lists of these. "
             "Choose another column with --label."
         )
-    values = _distinct(dataset, column)
+    values = distinct(dataset, column)
     named = [(value, class_name(value, own)) for value in values]
     reader = _with_unused(reader, named)
     named = [(value, name) for value, name in named if not reader._is_unlabelled(value, name)]
     if not named:
         raise ColumnError(f"Label column {column!r} holds no label. Choose another column with --label.")
     texts = own is None and kind_name == "string"
+    if texts and kind in (None, "number"):
+        reader, named = _as_numbers(reader, named)
     if kind is None and own is None and kind_name != "bool":
         kind, hints = _kind_of_texts(reader, named, len(dataset)) if texts else _kind_of_numbers(reader, named, len(dataset))
         reader = replace(reader, kind=kind, hints=(*reader.hints, *hints))
@@ -254,7 +258,7 @@ def _find_lists(reader: LabelReader, dataset: Any, kind: LabelKind | None) -> La
 
     column, feature = reader.column, dataset.features[reader.column]
     inner = feature.feature if hasattr(feature, "feature") else feature[0]
-    own, inner_name = _own_names(inner), feature_name(inner)
+    own, inner_name = own_names(inner), feature_name(inner)
     if kind not in (None, "classes"):
         raise ColumnError(f"Label column {column!r} holds lists, which are several classes a row, and not label_kind={kind!r}.")
     if own is None and not (inner_name in ("string", "bool", "null") or inner_name.startswith(("int", "uint"))):
@@ -264,7 +268,7 @@ def _find_lists(reader: LabelReader, dataset: Any, kind: LabelKind | None) -> La
         )
     values: set[Any] = set()
     lengths: set[int] = set()
-    for chunk in _chunks(dataset, column):
+    for chunk in chunks(dataset, column):
         values.update(pc.list_flatten(chunk).unique().to_pylist())
         lengths.update(pc.list_value_length(chunk).unique().to_pylist())
     lengths.discard(None)
@@ -281,13 +285,27 @@ def _find_lists(reader: LabelReader, dataset: Any, kind: LabelKind | None) -> La
     return replace(reader, names=_sorted_names(named))
 
 
+def _as_numbers(
+    reader: LabelReader, named: Sequence[tuple[Any, str | None]]
+) -> tuple[LabelReader, list[tuple[Any, str | None]]]:
+    """The reader with the decimal mark of texts that are numbers, and with marks such as ``NA`` among them as no label."""
+    marks = sorted({str(name) for _, name in named if str(name).strip() in MISSING_NUMBERS})
+    kept = [(value, name) for value, name in named if str(name) not in marks]
+    decimal = decimal_of(str(name) for _, name in kept)
+    if not kept or not decimal:
+        return reader, list(named)
+    hints = (f"{', '.join(map(repr, marks))} means that there is no label",) if marks else ()
+    unlabelled = (*reader.unlabelled, *marks)
+    return replace(reader, decimal=decimal, unlabelled=unlabelled, hints=(*reader.hints, *hints)), kept
+
+
 def _kind_of_texts(
     reader: LabelReader, named: Sequence[tuple[Any, str | None]], rows: int
 ) -> tuple[LabelKind, tuple[str, ...]]:
     texts = [str(name) for _, name in named]
     if all(text.startswith("[") and text.endswith("]") for text in texts) and any(label_parts(text, "") for text in texts):
         return "classes", ()
-    numbers = [as_float(text) for text in texts]
+    numbers = [as_float(text, reader.decimal) for text in texts]
     if None not in numbers:
         amounts = codes_or_amounts([number for number in numbers if number is not None], rows) == "amounts"
         return ("number" if amounts else "class"), ()
@@ -326,39 +344,3 @@ def _kind_of_numbers(
 
 def _sorted_names(named: Sequence[tuple[Any, str | None]]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(name) for _, name in sorted(named, key=lambda pair: pair[0])))
-
-
-def _can_be_label(kind: str) -> bool:
-    return kind in ("string", "bool") or kind.startswith(("int", "uint", "float", "double", "decimal"))
-
-
-def _is_list(feature: Any) -> bool:
-    return feature_name(feature) in _LISTS
-
-
-def _own_names(feature: Any) -> tuple[str, ...] | None:
-    """Names of a ``ClassLabel``, or of the ``ClassLabel`` in a list; None where values name themselves."""
-    if _is_list(feature):
-        feature = feature.feature if hasattr(feature, "feature") else feature[0]
-    return tuple(feature.names) if feature_name(feature) == "ClassLabel" else None
-
-
-def _distinct(dataset: Any, column: str) -> list[Any]:
-    seen: set[Any] = set()
-    for chunk in _chunks(dataset, column):
-        seen.update(chunk.unique().to_pylist())
-    return [value for value in seen if value is not None and value == value]  # NaN is not itself
-
-
-def _encoded(chunk: Any) -> tuple[np.ndarray[Any, np.dtype[np.int64]], list[Any]]:
-    """[n] places in the list of distinct values, -1 for null; and these values."""
-    encoded = chunk.dictionary_encode()
-    codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-    return codes, encoded.dictionary.to_pylist()
-
-
-def _chunks(dataset: Any, column: str) -> Iterator[Any]:
-    """The column as Arrow arrays of at most 65,536 values."""
-    view = dataset.select_columns([column]).with_format("arrow")
-    for start in range(0, len(view), _CHUNK):
-        yield view[start : start + _CHUNK].column(column).combine_chunks()

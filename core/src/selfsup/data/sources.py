@@ -122,6 +122,10 @@ def load_source(
     label_column = find_label(features, wants_label, needed=needs_label, name=found.name, taken=given.values())
     given |= find_path_columns(found.dataset, modality, given, label_column, found.name)
     others = SEGMENT_ROLES if modality.segments else ()
+    if label_column is None and (label_kind is not None or unlabelled):
+        raise ColumnError(
+            f"{found.name} has no label column, so that --label-kind and --unlabelled have no effect. Name one with --label."
+        )
     roles = find_columns(features, modality.columns, given, label=label_column, name=found.name, others=others)
     if modality.segments:
         roles |= segment_columns(features, given, taken=roles, label=label_column, name=found.name)

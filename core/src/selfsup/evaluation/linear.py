@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from selfsup.config import Config
+from selfsup.errors import ConfigError
 from selfsup.evaluation.base import EvaluatorRecipe, Split
 from selfsup.evaluation.checks import output_count
 from selfsup.evaluation.class_weights import ClassWeight, row_weights, weight_table
@@ -87,13 +88,18 @@ def fit_probe(
         names: K, of the classes, where ``config.class_weight`` names some.
 
     Raises:
-        ConfigError: the class weights do not fit the labels.
+        ConfigError: the class weights or the penalties that were asked for do not fit the labels.
     """
+    numbers = targets.dim() == 1 and targets.is_floating_point()
+    for name in ("l2", "tolerance") if numbers else ("ridge",):
+        if name in config.model_fields_set:
+            other = "numbers, whose penalties are linear.ridge" if numbers else "classes, whose penalties are linear.l2"
+            raise ConfigError(f"linear.{name} has no effect: the labels are {other}. Leave it out.")
     table = weight_table(config.class_weight, targets, n_classes, names, what="linear")
     weights = None if table is None else row_weights(table, targets).to(embeddings.dtype)
     standardizer = Standardizer.fit(embeddings)
     features = standardizer(embeddings)
-    if targets.dim() == 1 and targets.is_floating_point():
+    if numbers:
         path = sorted(config.ridge, reverse=True)
         best = _choose_ridge(features, targets, path, seed) if len(path) > 1 else 0
         return Probe(standardizer, fit_ridge(features, targets, [path[best]])[0], path[best])

@@ -87,14 +87,19 @@ def prepare_data(config: RunConfig, reporter: Reporter, source: Any = None) -> D
     """
     spec = registry().get("task", config.task)
     modality = registry().get("modality", spec.modality)
+    if (config.label_kind is not None or config.unlabelled) and not spec.needs_labels and config.val is None:
+        raise ConfigError(
+            f"label_kind and unlabelled have no effect: {config.task} sees no label, and there is no probe (--val). "
+            "Leave them out; evaluate and finetune take them."
+        )
     found = load_source(
         config.data if source is None else source,
         modality=modality,
         columns=config.columns,
         label=config.label,
         needs_label=spec.needs_labels,
-        label_kind=config.label_kind,
-        unlabelled=config.unlabelled,
+        label_kind=config.label_kind if spec.needs_labels else None,
+        unlabelled=config.unlabelled if spec.needs_labels else (),
         table=config.table,
     )
     whole, held = found, 0

@@ -134,13 +134,18 @@ def test_modes_of_pil_images_keep_what_they_show():
     turned.getexif()[0x0112] = 6
     images = [Image.new("L", (4, 3), 7), Image.new("1", (4, 3), 1), Image.new("F", (4, 3), 0.5), Image.new("CMYK", (4, 3)),
               clear, Image.new("LA", (4, 3)), Image.fromarray(np.full((3, 4), 4000, dtype=np.uint16)), turned]  # fmt: skip
-    rows = load_source(images, modality=PHOTOS)
+    stream = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(IMAGES[0]).save(stream, "TIFF", exif=exif)
+    rows = load_source([*images, Image.open(stream)], modality=PHOTOS)
     found = [np.load(io.BytesIO(row["image"]["bytes"])) for row in rows]
     assert [(array.shape, array.dtype.name) for array in found] == [
         ((3, 4), "uint8"), ((3, 4), "bool"), ((3, 4), "float32"), ((3, 4, 3), "uint8"),
-        ((3, 4, 4), "uint8"), ((3, 4, 4), "uint8"), ((3, 4), "uint16"), ((8, 9, 3), "uint8"),
+        ((3, 4, 4), "uint8"), ((3, 4, 4), "uint8"), ((3, 4), "uint16"), ((8, 9, 3), "uint8"), ((8, 9, 3), "uint8"),
     ]  # fmt: skip
-    np.testing.assert_array_equal(found[-1], np.rot90(IMAGES[0], k=-1))
+    for array in found[-2:]:
+        np.testing.assert_array_equal(array, np.rot90(IMAGES[0], k=-1))
 
 
 def test_paths_and_bytes(tmp_path, monkeypatch):

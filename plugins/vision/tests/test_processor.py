@@ -321,3 +321,12 @@ def test_a_file_from_before_images_were_kept_whole_is_read() -> None:
     again = ImageProcessor(ImageProcessorConfig(image_size=16))
     again.restore(older)
     assert (again.kept_side, again.keeps_aspects) == (16, False)
+
+
+def test_a_tiff_is_turned_once() -> None:
+    """Pillow turns it while it loads it; some of its releases keep the mark, and it was turned back."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = _encoded(Image.fromarray(_pixels()), "TIFF", exif=exif)
+    for value in (content, Image.open(io.BytesIO(content))):
+        assert np.array_equal(decode(value, 40), np.rot90(_pixels(), k=-1).transpose(2, 0, 1))

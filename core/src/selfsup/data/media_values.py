@@ -97,7 +97,8 @@ def npy_bytes(array: Array) -> bytes:
 
 def pixels_of(image: Any) -> Array:
     """A PIL image as an array, upright, without palette: transparency becomes a fourth channel."""
-    orientation = image.getexif().get(0x0112, 1)
+    image.load()
+    orientation = 1 if image.format == "TIFF" else image.getexif().get(0x0112, 1)  # a TIFF is turned while it is loaded
     if image.mode in ("P", "PA", "LA", "La", "RGBa") or (image.mode == "RGB" and "transparency" in image.info):
         clear = image.mode != "P" or "transparency" in image.info
         image = image.convert("RGBA" if clear else "RGB")

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from selfsup.data.media_files import check_media_file
 from selfsup.errors import BadRowError
 from selfsup_vision.decoding.raster import NUMPY_MAGIC, Array, Layout, Raster, array_of_npy, raster_of_array
 from selfsup_vision.decoding.value_range import ValueRange, scaled
-from selfsup_vision.decoding.wide import Content, open_tiff_without_pillow, wide_raster
+from selfsup_vision.decoding.wide import Content, open_tiff_without_pillow, upright, wide_raster
 
 _READ_ERRORS = (
     OSError,
@@ -93,7 +93,7 @@ def opened(value: Any, reading: Reading = Reading()) -> Iterator[Opened]:
             yield image
     elif isinstance(value, Image.Image):
         wide = value.mode in ("F", "I") or value.mode.startswith("I;16")
-        yield _of_array(np.asarray(ImageOps.exif_transpose(value)), reading) if wide else value
+        yield _of_array(np.asarray(upright(value)), reading) if wide else value
     elif isinstance(value, np.ndarray):
         yield _of_array(value, reading)
     elif hasattr(value, "detach") and hasattr(value, "numpy"):  # a tensor
@@ -231,11 +231,7 @@ def _loaded(image: Image.Image, size: int) -> Image.Image:
     if image.format == "JPEG":
         # Twice the size wanted: the DCT-domain reduction aliases a little, and the resize after it smooths that out.
         image.draft(image.mode, (2 * size, 2 * size))
-    image.load()
-    try:
-        return ImageOps.exif_transpose(image)
-    except _READ_ERRORS:  # a damaged EXIF block costs the orientation, not the image
-        return image
+    return upright(image)
 
 
 def _resized(image: Image.Image, size: int, max_aspect: float) -> Image.Image:

@@ -108,9 +108,20 @@ def _turned(pixels: Array, orientation: int) -> Array:
     return pixels
 
 
+def upright(image: Image.Image) -> Image.Image:
+    """An image as EXIF says that it is to be seen; a damaged EXIF block costs the orientation, not the image."""
+    image.load()
+    if image.format == "TIFF":  # Pillow turns it while it loads it, and some releases keep the mark
+        return image
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # Pillow's parser raises errors of many kinds
+        return image
+
+
 def _wide_pixels(image: Image.Image) -> Array:
     """[H, W, 1] of an image of one wide channel."""
-    return _checked(np.asarray(ImageOps.exif_transpose(image))[:, :, None])
+    return _checked(np.asarray(upright(image))[:, :, None])
 
 
 def _checked(pixels: Array) -> Array:
@@ -161,7 +172,7 @@ def _decoded_as(content: Content, raw: str) -> Array:
             tiles[place] = tile._replace(args=arguments) if hasattr(tile, "_replace") else (*tile[:3], arguments)
         image.tile = tiles
         image.load()
-        pixels: Array = np.asarray(ImageOps.exif_transpose(image) if image.format == "TIFF" else image)
+        pixels: Array = np.asarray(image)
         return pixels
 
 
@@ -204,7 +215,7 @@ def _tiff(image: Any, content: Content, channels: int | None) -> Raster | None:
     bits = max(_numbers(tags.get(_BITS, 1)))
     declared = (1 << bits) - 1 if 8 < bits < 16 else None
     if samples == 1 and _pages_are_channels(str(tags.get(_DESCRIPTION, "")), pages, channels):
-        stack = [np.asarray(ImageOps.exif_transpose(page)) for page in ImageSequence.Iterator(image)]
+        stack = [np.asarray(upright(page)) for page in ImageSequence.Iterator(image)]
         if len({page.shape for page in stack}) > 1 or stack[0].ndim != 2:
             raise BadRowError(f"its {pages} pages cannot be channels of one image: they are of several sizes or have colours")
         return Raster(_checked(np.stack(stack, axis=2)), declared=declared, pages=pages)

@@ -99,3 +99,20 @@ def test_references_that_there_are_not(kind: str) -> None:
     spec = BenchmarkSpec(id="a", summary="x", task="toy/a", dataset="d", suites=("quick",), steps=5, references=(kind,))
     with pytest.raises(SpecError, match=f"names the reference '{kind}'; there is boosting, raw-NAME, supervised-BACKBONE"):
         lines([spec], (0,), {"a": ("toy", "net")})
+
+
+def test_overrides_of_a_reference_that_is_not_asked_for_are_refused() -> None:
+    overrides = {"evaluators.boosting.iterations": 5}
+    spec = BenchmarkSpec(
+        id="a",
+        summary="x",
+        task="toy/a",
+        dataset="d",
+        suites=("quick",),
+        steps=5,
+        overrides=overrides,
+        references=("boosting",),
+    )
+    assert lines([spec], (0,), {"a": ("toy", "net")})
+    with pytest.raises(SpecError, match=r"'a': evaluators\.boosting\.iterations has no effect, as its references do not name"):
+        lines([replace(spec, references=())], (0,), {"a": ("toy", "net")})

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from selfsup.errors import BenchmarkError, RunDirectoryError
+from selfsup.errors import BenchmarkError, InUseError, RunDirectoryError
+from selfsup.file_lock import lock_folder
 from selfsup_bench.executors import Job, Outcome
 from selfsup_bench.leaderboard import Leaderboard
 from selfsup_bench.plan import Plan
@@ -54,6 +55,14 @@ def test_a_whole_benchmark_leaves_records_and_report(plan: Plan, records: dict[s
     assert {job.cell.seed for job in ran if job.draw} == {0}
     assert "Leaderboard: toyset" in (tmp_path / "out" / "report.html").read_text()
     assert len(list((tmp_path / "out" / "records").glob("*.json"))) == 15
+
+
+def test_one_process_runs_a_benchmark_into_a_folder(plan: Plan, records: dict[str, Record], tmp_path: Path) -> None:
+    for resume in (False, True):
+        with lock_folder(tmp_path / "out", "benchmark toyset"), pytest.raises(InUseError, match=r"out is in use by .*toyset"):
+            go(plan, records, tmp_path / "out", resume=resume)
+    go(plan, records, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_a_cell_that_died_is_shown_with_its_log(plan: Plan, records: dict[str, Record], tmp_path: Path) -> None:

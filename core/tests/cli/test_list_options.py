@@ -78,6 +78,7 @@ def test_the_filter_and_the_table(capsys: pytest.CaptureFixture[str]) -> None:
         (["options", "sequence/simclr", "--modality", "sequence"], "leave --modality out"),
         (["options", "knn", "--backbone", "sequence/conv"], "leave --backbone out"),
         (["tasks", "sequence/simclr"], "goes with `selfsup list options TASK` only"),
+        (["loggers", "--modality", "sequence"], "loggers are of no modality"),
         (["tasks", "--backbone", "sequence/conv"], "goes with `selfsup list options TASK` only"),
     ],
 )

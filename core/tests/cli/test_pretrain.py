@@ -113,6 +113,9 @@ def test_config_repeats_a_run_and_resume_finds_it_done(tmp_path: Path, capsys: p
         (["sequence/simclr", *SMALL, "--set", "seed=1", "--set", "seed=2"], 2, "seed is given twice, as 1 and as 2"),
         (["sequence/simclr", *SMALL, "--set", "seed=none"], 2, "seed=none is not allowed: this option is int and has no null"),
         (["sequence/simclr", *SMALL, "--set", "data=other"], 2, "data is given twice"),
+        (["sequence/simclr", *SMALL, "--label-kind", "number"], 2, "label_kind has no effect: sequence/simclr sees no labels"),
+        (["sequence/simclr", *SMALL, "--unlabelled", "7"], 2, "unlabelled has no effect"),
+        (["sequence/simclr", *SMALL, "--set", "optimization.channels_last=true"], 2, "channels_last has no effect"),
         (["sequence/simclr", *SMALL[2:], "--data", "nothing-there"], 1, "'nothing-there' is no file"),
     ],
 )

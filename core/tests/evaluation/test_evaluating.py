@@ -11,8 +11,18 @@ from datasets import Dataset
 
 import selfsup
 from selfsup.artifacts import ResultRecord, RunDirectory
-from selfsup.errors import ColumnError, ConfigError, DataError, DataWarning, StorageError, TooManyBadRowsError, UnknownIdError
+from selfsup.errors import (
+    ColumnError,
+    ConfigError,
+    DataError,
+    DataWarning,
+    InUseError,
+    StorageError,
+    TooManyBadRowsError,
+    UnknownIdError,
+)
 from selfsup.evaluating import embed, evaluate, finetune
+from selfsup.file_lock import lock_folder
 from selfsup.testing.sequences.rows import frame_rows
 
 TUNE = {"epochs": 1, "min_steps": 0, "precision": "32"}
@@ -49,6 +59,14 @@ def test_the_same_seed_gives_the_same_records(encoder):
         for _ in range(2)
     )
     assert first == second
+
+
+def test_nobody_fine_tunes_into_a_folder_that_another_process_writes(encoder, tmp_path):
+    with lock_folder(tmp_path / "tuned", "fine-tuning"), pytest.raises(InUseError, match=r"tuned is in use by .*fine-tuning"):
+        finetune(encoder, "toy-frames", out=tmp_path / "tuned")
+    options = {"epochs": 1, "min_steps": 0}
+    finetune(encoder, "toy-frames", fraction=0.2, options=options, out=tmp_path / "tuned")
+    assert [path.name for path in tmp_path.iterdir()] == ["tuned"]
 
 
 def test_rows_without_a_test_split_are_parted_with_the_seed(encoder):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,8 @@ import torch
 
 import selfsup
 from selfsup.artifacts import RunDirectory
-from selfsup.errors import ConfigError, NonFiniteLossError, RunError
+from selfsup.errors import ConfigError, InUseError, NonFiniteLossError, RunError
+from selfsup.file_lock import holder_of, lock_folder, lock_of
 from selfsup.training import devices, launch
 from selfsup.training.config import RunConfig
 
@@ -41,9 +45,39 @@ def _close(first: selfsup.Run, second: selfsup.Run) -> None:
         torch.testing.assert_close(value, other[key], atol=1e-5, rtol=1e-4)
 
 
+@contextmanager
+def _holders(out: Path) -> Iterator[set[int]]:
+    """The processes that are seen to hold the lock of a folder meanwhile."""
+    found: set[int] = set()
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.02):
+            if (holder := holder_of(lock_of(out))) is not None and holder.pid:
+                found.add(holder.pid)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield found
+    finally:
+        over.set()
+        thread.join()
+
+
+@pytest.mark.usefixtures("path")
+def test_two_processes_do_not_start_into_a_folder_that_is_in_use(tmp_path: Path) -> None:
+    with lock_folder(tmp_path / "run", "pretraining"), pytest.raises(InUseError, match="run is in use by"):
+        selfsup.pretrain("sequence/byol", out=tmp_path / "run", devices=2, **OPTIONS)
+
+
 @pytest.mark.usefixtures("path")
 def test_two_processes_train_with_ddp_and_with_sharded_weights_alike(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    ddp = selfsup.pretrain("sequence/byol", out=tmp_path / "ddp", devices=2, val="toy-sequences:test", **OPTIONS)
+    with _holders(tmp_path / "ddp") as holders:
+        ddp = selfsup.pretrain("sequence/byol", out=tmp_path / "ddp", devices=2, val="toy-sequences:test", **OPTIONS)
+    assert len(holders) == 1  # the first of the two processes that train
+    assert os.getpid() not in holders
+    assert not lock_of(tmp_path / "ddp").exists()
     assert "pretraining 4/4 steps" in capfd.readouterr().err
     fsdp = selfsup.pretrain("sequence/byol", out=tmp_path / "fsdp", devices=2, strategy="fsdp", progress=False, **OPTIONS)
     _close(ddp, fsdp)

@@ -67,6 +67,12 @@ def test_draws_follow_from_the_seed(run: Any) -> None:
     assert generate(run.encoder, PROMPTS, max_new_tokens=5, top_p=1e-6) == generate(run.encoder, PROMPTS, max_new_tokens=5)
 
 
+@pytest.mark.parametrize("idle", [{"seed": 3}, {"temperature": 0.0, "top_k": 5}, {"temperature": 0.0, "top_p": 0.5}])
+def test_what_would_have_no_effect_is_refused(run: Any, idle: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=f"{list(idle)[-1]}=.* has no effect: the likeliest token is taken"):
+        generate(run.dir, PROMPTS, **idle)
+
+
 def test_the_command(run: Any, other: list[Path]) -> None:
     arguments = ["generate", str(run.dir), "--prompt", PROMPTS[0], "--prompt", PROMPTS[1], "--max-new-tokens", "6"]
     said = generate(run.dir, PROMPTS, max_new_tokens=6)

@@ -16,6 +16,9 @@ from selfsup.specs import Spec
 _PLURALS = {kind.plural: kind for kind in KINDS.values()}
 
 
+_OF_NO_MODALITY = ("commands", "executors", "loggers")
+
+
 def _suites(spec: Any) -> str:
     return ", ".join(spec.suites)
 
@@ -59,6 +62,8 @@ def command(kind: str, whose: str | None, modality: str | None, backbone: str | 
         return
     if whose is not None or backbone is not None:
         raise click.UsageError(f"{'--backbone' if whose is None else repr(whose)} goes with `selfsup list options TASK` only.")
+    if modality is not None and kind in _OF_NO_MODALITY:
+        raise click.UsageError(f"{kind} are of no modality: leave --modality out.")
     found = registry()
     if modality is not None:
         found.get("modality", modality)

@@ -201,6 +201,10 @@ def _check_given(resolved: RunConfig, valid: Mapping[str, Config], given: Mappin
         raise ConfigError(
             f"backbone.name={named} has no effect: the backbone is {resolved.backbone}. Name the other one with --backbone."
         )
+    if not (registry().get("task", resolved.task).needs_labels or resolved.val):
+        for name in ("label_kind", "unlabelled"):
+            if given.get(name):
+                raise ConfigError(f"{name} has no effect: {resolved.task} sees no labels, and no --val names rows with labels.")
     check_effect(resolved, given)
     for section, values in valid.items():
         check_effect(values, given.get(f"{section}_options", {}), prefix="" if section == "task" else f"{section}.")

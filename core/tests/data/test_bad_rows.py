@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from selfsup.config import Config
-from selfsup.data import Processor, Rows, prepare, row_hashes
+from selfsup.data import Processor, Rows, content_hash, prepare, row_hashes
 from selfsup.data.folders import read_media_folder
 from selfsup.data.media_files import check_media_file, readable_name
 from selfsup.data.processor import EncodedTable
@@ -146,3 +146,23 @@ def test_names_that_are_not_utf8_are_read(tmp_path):
     assert Path(row["audio"]["path"]).read_bytes() == b"sound"
     assert rows.describe(0) == r"row 0 (caf\udce9/\udcfc.wav)"
     assert readable_name("caf\u00e9") == "caf\u00e9"
+
+
+def test_a_file_of_many_rows_is_hashed_once(tmp_path, monkeypatch):
+    (tmp_path / "long.wav").write_bytes(b"sound")
+    file = {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
+    features = datasets.Features({"a": file, "start": datasets.Value("int64")})
+    table = {"a": [{"bytes": None, "path": "long.wav"}] * 5, "start": range(5)}
+    rows = Rows(
+        dataset=datasets.Dataset.from_dict(table, features),
+        columns={"a": "a", "start": "start"},
+        media=frozenset("a"),
+        root=tmp_path,
+    )
+    read, digest = [], content_hash._digest
+    monkeypatch.setattr(content_hash, "_digest", lambda files: read.append(files) or digest(files))
+    assert len(set(row_hashes(rows, workers=1).tolist())) == 5
+    assert len(read) == 1
+    (tmp_path / "long.wav").write_bytes(b"another")
+    row_hashes(rows, workers=1)
+    assert len(read) == 2

@@ -145,3 +145,14 @@ def test_a_header_that_promises_more_than_there_is_takes_no_memory() -> None:
     content[24:28] = (0x7FFFFFFF).to_bytes(4, "little")
     with pytest.raises(BadRowError, match="2147483647"):
         decode(bytes(content), RATE, RATE)
+
+
+def test_a_file_of_many_rows_is_looked_through_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    av = pytest.importorskip("av")
+    path = tmp_path / "long.m4a"
+    path.write_bytes(encoded_by_ffmpeg("ipod", "aac", SWEEP[: 4 * RATE]))
+    opened, before = [], av.open
+    monkeypatch.setattr(av, "open", lambda *given, **options: opened.append(1) or before(*given, **options))
+    for start in range(3):
+        decode(str(path), RATE, RATE, segment=Segment(start, start + 0.5))
+    assert len(opened) == 1 + 3

@@ -289,5 +289,5 @@ def test_what_was_found_is_told_with_what_sets_it() -> None:
     )
     assert facts["sample rate"].startswith("8000 Hz; 8000 Hz in 2, 4000 Hz in 1 of 3 recordings (--set")
     assert facts["clips"] == "1.45 s; recordings last 0.5 to 1.5 s (--set processor.clip_seconds=)"
-    assert "1 in 2 recordings, 2 in 1" in facts["channels"]
+    assert "1 in 2, 2 in 1 of 3 recordings" in facts["channels"]
     assert "full scale" not in facts

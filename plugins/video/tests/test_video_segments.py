@@ -119,3 +119,12 @@ def test_files_are_taken_by_their_suffix(tmp_path: Path, suffix: str, monkeypatc
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / f"a{suffix}").write_bytes(b"x")
     assert len(rows_of(tmp_path / "data")) == 1
+
+
+def test_a_file_of_many_rows_is_looked_through_once(long: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened, before = [], av.open
+    monkeypatch.setattr(av, "open", lambda *given, **options: opened.append(1) or before(*given, **options))
+    processor = VideoProcessor(VideoProcessorConfig(image_size=16, frames=4))
+    for start in range(3):
+        processor.encode({"video": str(long / "long.mkv"), "start": start, "end": start + 1})
+    assert len(opened) == 1 + 3

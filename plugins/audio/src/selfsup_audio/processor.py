@@ -158,8 +158,8 @@ class AudioProcessor(Processor):
         clip = self.n_samples / self.sample_rate
         found.add("clips", f"{clip:.4g} s{span} (--set processor.clip_seconds=)")
         if set(channels) - {1}:
-            several = listed_names(f"{number} in {count} recordings" for number, count in sorted(channels.items()))
-            found.add("channels", f"their mean is taken; {several}")
+            several = listed_names(f"{number} in {count}" for number, count in sorted(channels.items()))
+            found.add("channels", f"their mean is taken; {several} of {len(self._seen)} recordings")
         if self._full_scale != 1:
             found.add("full scale", f"{self._full_scale:g} in floating-point recordings (--set processor.full_scale=)")
         return found

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,23 @@ def is_installed() -> bool:
     except ImportError:
         return False
     return True
+
+
+def open_by_ffmpeg(source: str | io.BytesIO) -> FFmpegReader:
+    """The reader of a file. One that many rows are parts of is looked through once for all of them.
+
+    Raises:
+        BadRowError: as :class:`FFmpegReader`.
+    """
+    if not isinstance(source, str):
+        return FFmpegReader(source)
+    status = Path(source).stat()
+    return _known_reader(source, status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=256)
+def _known_reader(path: str, size: int, modified: int) -> FFmpegReader:
+    return FFmpegReader(path)  # it keeps no file open
 
 
 class FFmpegReader:

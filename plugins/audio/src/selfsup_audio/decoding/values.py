@@ -198,7 +198,7 @@ def _opened(value: Any) -> Iterator[Reader]:
             f"not an audio file that libsndfile can read (wav, flac, ogg, opus, mp3, aiff, ...): {file} {ffmpeg.HINT}"
         )
     try:
-        reader = ffmpeg.FFmpegReader(source)
+        reader = ffmpeg.open_by_ffmpeg(source)
     except BadRowError as error:
         raise BadRowError(
             f"not an audio file that libsndfile or FFmpeg can read (wav, flac, ogg, mp3, m4a, ...): {file} FFmpeg: {error}"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import av
@@ -105,13 +107,7 @@ def decode_file(
     Raises:
         BadRowError: it cannot be opened or decoded, holds no frame, or does not hold the segment.
     """
-    with _opened(source) as (container, stream):
-        timeline = _Timeline(
-            [(packet.pts, packet.is_keyframe) for packet in container.demux(stream) if packet.size],
-            timed=container.format.name not in _UNTIMED,
-            base=stream.time_base,
-            rate=stream.average_rate,
-        )
+    timeline = _read_timeline(source) if segment is None or not isinstance(source, str) else _known_timeline(*_state_of(source))
     if not timeline.marks:
         raise BadRowError("the video holds no frame")
     first, last = (0, len(timeline.marks)) if segment is None else timeline.within(segment)
@@ -125,6 +121,28 @@ def decode_file(
             break
         last = seen
     raise BadRowError("the video holds no frame that can be decoded")
+
+
+def _read_timeline(source: str | io.BytesIO) -> _Timeline:
+    """The timeline of a file, of whose packets none is decoded."""
+    with _opened(source) as (container, stream):
+        return _Timeline(
+            [(packet.pts, packet.is_keyframe) for packet in container.demux(stream) if packet.size],
+            timed=container.format.name not in _UNTIMED,
+            base=stream.time_base,
+            rate=stream.average_rate,
+        )
+
+
+def _state_of(path: str) -> tuple[str, int, int]:
+    status = Path(path).stat()
+    return path, status.st_size, status.st_mtime_ns
+
+
+@functools.lru_cache(maxsize=8)
+def _known_timeline(path: str, size: int, modified: int) -> _Timeline:
+    """Of a long file that many rows are parts of: its packets are read once for all of them."""
+    return _read_timeline(path)
 
 
 def _decoded(

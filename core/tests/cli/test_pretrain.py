@@ -127,3 +127,19 @@ def test_wrong_usage_is_one_line_without_a_traceback(
     assert message in shown.err
     assert "Traceback" not in shown.err
     assert shown.out == ""
+
+
+def test_the_format_of_a_table_is_passed_on_by_every_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "rows.csv").write_text("a;b\n1;2\n")
+    table = ["--data", tmp_path / "rows.csv", "--separator", ";", "--decimal", ",", "--encoding", "cp1252", "--no-header"]
+    assert run("sequence/simclr", *table, "--sheet", "May", "--out", tmp_path / "none") == 2
+    assert "--sheet says nothing of" in capsys.readouterr().err
+    assert run("sequence/simclr", *table, "--out", tmp_path / "none") == 1
+    assert "Its columns are column_0 (string), column_1 (string)" in capsys.readouterr().err
+    out = tmp_path / "run"
+    assert run("sequence/simclr", *SMALL, *HEADS, "--steps", 1, "--out", out) == 0
+    for command, *more in (("evaluate",), ("finetune",), ("embed", "--out", tmp_path / "e.npy")):
+        with pytest.raises(SystemExit) as ended:
+            main([command, str(out), *map(str, [*table, *more])])
+        assert ended.value.code == 1
+        assert "column_0 (string), column_1 (string)" in capsys.readouterr().err

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from selfsup.data import Rows, TableFormat, load_source
+from selfsup.data import Rows, TableFormat, delimited, load_source
 from selfsup.errors import ConfigError, SourceError
 from selfsup.specs import ModalitySpec
 
@@ -200,6 +200,24 @@ def test_uneven_rows_are_counted_and_named(read: Callable[..., Rows]) -> None:
 def test_texts_of_one_column_may_hold_commas(read: Callable[..., Rows]) -> None:
     rows = read("text\nHello, world\nwell; well\nend\n")
     assert [row["text"] for row in rows.dataset] == ["Hello, world", "well; well", "end"]
+
+
+@pytest.mark.parametrize("content", [
+    lines("a,b", lambda n: f'{n},"x\ny, {n}"', 9000), "\n\na;b\n1;x\n\n;\n3;\n", "a,b\r1,x\r2,y\r", "a,b\r\n1,x\r\n\r\n2,y\r\n",
+    'Title\n\na,b,c\n1,"say ""no""",3\n,,\n4,x"y,6\n',
+    '"a\nb",c\n1,2\n3,4\n', "a,b\n1,x\n2,y,\n", " a ,b\n 1 ,x \n", '"x"\n"1",2\n"2",3\n',
+    "a,b\n1,x\n2,'y\n", "a\tb\n1\t'\n2\t\n",
+])  # fmt: skip
+def test_both_parsers_read_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str) -> None:
+    (tmp_path / "t.csv").write_bytes(content.encode())
+    found = []
+    for place in ("quick", "slow"):
+        monkeypatch.setenv("SELFSUP_CACHE", str(tmp_path / place))
+        if place == "slow":
+            monkeypatch.setattr(delimited._TextTable, "is_regular", lambda *_: False)
+        rows = load_source(str(tmp_path / "t.csv"), modality=TABLES)
+        found.append((types(rows), rows.dataset.to_dict(), rows.findings))
+    assert found[0] == found[1]
 
 
 def test_what_is_given_goes_before_what_is_found(read: Callable[..., Rows]) -> None:

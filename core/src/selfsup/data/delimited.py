@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.data.column_types import ColumnType
-from selfsup.data.encodings import FoundEncoding, encoding_of_file, open_text, shown_encoding
+from selfsup.data.encodings import FoundEncoding, encoding_of_file, open_bytes, open_text, shown_encoding
 from selfsup.data.findings import Findings, listed_names
 from selfsup.data.numbers import as_number
 from selfsup.data.separators import Layout, find_layout, long_cells
@@ -21,6 +21,7 @@ from selfsup.data.table_format import TableFormat
 from selfsup.errors import SourceError
 
 _CHUNK_ROWS = 8192
+_BLOCK_BYTES = 4 << 20
 _MOST_RAGGED = 0.01
 """Share of rows with more cells than the header from which on the table is refused."""
 _YEARS = range(1800, 2101)
@@ -70,14 +71,14 @@ class _TextTable:
     """The records of a text table."""
 
     def __init__(self, file: Path, form: TableFormat, preferred: str) -> None:
-        self.name, self._file = str(file), file
+        self.name, self.file = str(file), file
         self.encoding: FoundEncoding = encoding_of_file(file, form.encoding)
         with open_text(file, self.encoding) as stream:
             self.layout: Layout = find_layout(stream, form.separator, preferred)
 
     def records(self) -> Iterator[tuple[int, Record]]:
         """Number of the line that a record ends on, and its cells."""
-        with open_text(self._file, self.encoding) as stream:
+        with open_text(self.file, self.encoding) as stream:
             reader = self.layout.reader(itertools.chain(stream, [_END]))
             line = 0
             for record in reader:
@@ -90,6 +91,29 @@ class _TextTable:
                 line = reader.line_num
                 yield line, record
 
+    def is_regular(self, width: int) -> bool:
+        """Whether Arrow's parser reads a table of so many columns as this class does, as far as its first rows tell."""
+        plain = self.encoding.name == "utf-8" and not self.encoding.damaged and width > 1 and width == self.layout.width
+        return plain and self.layout.quoted and not self.layout.spaced and self.layout.separator != " "
+
+    def quick_batches(self, stream: Any, names: Sequence[str], above: int) -> Any:
+        """A reader of Arrow batches in which every cell is a text."""
+        import pyarrow as pa
+        from pyarrow import csv as arrow_csv
+
+        return arrow_csv.open_csv(
+            stream,
+            read_options=arrow_csv.ReadOptions(
+                column_names=list(names), skip_rows=above, block_size=_BLOCK_BYTES, use_threads=False
+            ),
+            parse_options=arrow_csv.ParseOptions(
+                delimiter=self.layout.separator, quote_char=self.layout.quote, newlines_in_values=True
+            ),
+            convert_options=arrow_csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.large_string()), null_values=[], strings_can_be_null=False
+            ),
+        )
+
     def findings(self) -> Findings:
         """Encoding and separator."""
         found = Findings()
@@ -101,12 +125,16 @@ class _TextTable:
 
 def _converted(tables: Sequence[Any], target: Path, form: TableFormat) -> tuple[Any, Findings]:
     import datasets
+    import pyarrow as pa
 
     notes = target.with_suffix(".json")
     if not (target.exists() and notes.exists()):
         temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
         try:
-            findings = _convert(tables, temporary, form)
+            try:
+                findings = _convert(tables, temporary, form, quick=True)
+            except (NotQuickError, pa.ArrowInvalid):  # uneven rows, marks that are never closed: they are looked at one by one
+                findings = _convert(tables, temporary, form, quick=False)
             notes.write_text(json.dumps(findings.as_json()), encoding="utf-8")
             temporary.replace(target)
         finally:
@@ -116,8 +144,15 @@ def _converted(tables: Sequence[Any], target: Path, form: TableFormat) -> tuple[
     return datasets.Dataset.from_file(str(target)), Findings(kept["facts"], kept["warnings"])
 
 
-def _convert(tables: Sequence[Any], target: Path, form: TableFormat) -> Findings:
-    """Write all cells as texts and learn what each column holds; then write the columns in their types."""
+def _convert(tables: Sequence[Any], target: Path, form: TableFormat, *, quick: bool) -> Findings:
+    """Write all cells as texts and learn what each column holds; then write the columns in their types.
+
+    Args:
+        tables: to join.
+        target: the Arrow file.
+        form: as given.
+        quick: read regular tables by Arrow's parser, many times faster; what it does not bear raises.
+    """
     import pyarrow as pa
 
     findings, ragged = Findings(), _Ragged()
@@ -130,7 +165,7 @@ def _convert(tables: Sequence[Any], target: Path, form: TableFormat) -> Findings
             own = table.findings()
             findings = findings.joined(own)
             records = table.records()
-            names, records = _header(records, table, form, findings)
+            names, records, above = _header(records, table, form, findings)
             if writer is None:
                 columns, types = names, [ColumnType() for _ in names]
                 writer = pa.ipc.new_stream(sink, pa.schema([(name, pa.large_string()) for name in names]))
@@ -140,8 +175,8 @@ def _convert(tables: Sequence[Any], target: Path, form: TableFormat) -> Findings
                     "of one folder have the same columns; name the one that is meant."
                 )
             order = [names.index(name) for name in columns]
-            for chunk in _chunks(_even(records, len(names), ragged, table.name)):
-                cells = list(zip(*chunk, strict=True))
+            parts = _quick_parts(table, names, above, records, ragged) if quick and table.is_regular(len(names)) else None
+            for cells in parts or _parts(records, len(names), ragged, table.name):
                 arrays = [pa.array(cells[place], pa.large_string()) for place in order]
                 for kind, array in zip(types, arrays, strict=True):
                     kind.feed(array)
@@ -193,21 +228,23 @@ def _write_typed(
 
 def _header(
     records: Iterator[tuple[int, Record]], table: Any, form: TableFormat, findings: Findings
-) -> tuple[list[str], Iterator[tuple[int, Record]]]:
-    """The names of the columns, and the records below them."""
+) -> tuple[list[str], Iterator[tuple[int, Record]], int]:
+    """The names of the columns, the records below them, and the number of lines above those."""
     layout = table.layout
+    above = 0
     filled = ((line, record) for line, record in records if any(map(str.strip, record)))
     for _ in range(layout.skipped):
-        next(filled, None)
+        above, _ = next(filled, (0, []))
     if layout.skipped:
-        above = "the line" if layout.skipped == 1 else f"{layout.skipped} lines"
-        findings.add("header", f"{above} above it passed over")
+        passed = "the line" if layout.skipped == 1 else f"{layout.skipped} lines"
+        findings.add("header", f"{passed} above it passed over")
     first = next(filled, None)
     if first is None:
         raise SourceError(f"{table.name} holds no row.")
-    _, header = first
+    line, header = first
     if not form.header:
-        return [f"column_{place}" for place in range(max(len(header), layout.width))], itertools.chain([first], filled)
+        names = [f"column_{place}" for place in range(max(len(header), layout.width))]
+        return names, itertools.chain([first], filled), above
     second = next(filled, None)
     if second is None:
         raise SourceError(f"{table.name} holds no row beside its header ({listed_names(header)}). Without one: --no-header.")
@@ -219,7 +256,7 @@ def _header(
             f"The first line of {table.name} looks like data, and is taken for the names of the columns "
             f"({listed_names(numbers)}). If it is data: --no-header."
         )
-    return _unique(header, findings), itertools.chain([second], filled)
+    return _unique(header, findings), itertools.chain([second], filled), line
 
 
 def _data_in_header(header: Sequence[str], below: Sequence[str]) -> list[str]:
@@ -292,6 +329,41 @@ def _tell_ragged(ragged: _Ragged, findings: Findings) -> None:
         )
 
 
-def _chunks(records: Iterator[Record]) -> Iterator[list[Record]]:
-    while chunk := list(itertools.islice(records, _CHUNK_ROWS)):
-        yield chunk
+def _parts(records: Iterator[tuple[int, Record]], width: int, ragged: _Ragged, name: str) -> Iterator[list[Any]]:
+    """The cells of some thousand rows at a time, column by column."""
+    even = _even(records, width, ragged, name)
+    while chunk := list(itertools.islice(even, _CHUNK_ROWS)):
+        yield list(zip(*chunk, strict=True))
+
+
+class NotQuickError(Exception):
+    """Arrow's parser may have read a table otherwise than it is meant."""
+
+
+def _quick_parts(
+    table: _TextTable, names: Sequence[str], above: int, records: Iterator[tuple[int, Record]], ragged: _Ragged
+) -> Iterator[list[Any]]:
+    """The same by Arrow's parser.
+
+    Raises:
+        NotQuickError: its first row is another one, or its last one has a line end in a cell: a quotation mark may be open.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    last: list[Any] = []
+    with open_bytes(table.file) as stream:
+        for number, batch in enumerate(table.quick_batches(stream, names, above)):
+            columns = batch.columns
+            if not number and [column[0].as_py() for column in columns] != next(records)[1]:
+                raise NotQuickError
+            last = [column[-1].as_py() for column in columns]
+            blank = pc.equal(pc.utf8_trim_whitespace(columns[0]), "")
+            if pc.any(blank).as_py():  # rows without any value are none
+                for column in columns[1:]:
+                    blank = pc.and_(blank, pc.equal(pc.utf8_trim_whitespace(column), ""))
+                columns = pa.record_batch(columns, names=list(names)).filter(pc.invert(blank)).columns
+            ragged.rows += len(columns[0])
+            yield columns
+    if any("\n" in cell for cell in last):
+        raise NotQuickError

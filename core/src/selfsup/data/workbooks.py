@@ -33,6 +33,10 @@ class SheetTable:
         """Number of a row, counted from the first that holds something, and its cells."""
         yield from enumerate(self._records, 1)
 
+    def is_regular(self, _: int) -> bool:
+        """No: its cells are here already."""
+        return False
+
     def findings(self) -> Findings:
         """Which sheet."""
         found = Findings()

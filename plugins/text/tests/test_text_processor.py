@@ -168,6 +168,32 @@ def test_a_saved_processor_gives_the_same_ids(tmp_path):
         TextProcessor.load(tmp_path)
 
 
+def test_what_was_found_is_told():
+    texts = [*ENGLISH, ENGLISH[0] * 3]
+    found = fitted(texts, max_length=20).findings()
+    size = len(fitted(texts).vocabulary)
+    assert found.facts["tokenizer"] == (
+        f"wordpiece, trained on these rows, {size} entries (--set processor.tokenizer=, processor.vocab_size=)"
+    )
+    assert "at most 20 tokens, the rest of a row is cut off, which 20 % of the texts have" in found.facts["length"]
+    longest = len(fitted(texts, max_length=128)([{"text": texts[-1]}])["ids"][0])
+    assert f" to {longest} tokens, half of them at most " in found.facts["texts"]
+    assert found.facts["texts"].endswith("(15 seen)")
+    assert "which" not in fitted(texts, max_length=64).findings().facts["length"]
+    assert "joined into blocks" in fitted(texts, max_length=20, packing="blocks").findings().facts["length"]
+    assert not found.warnings
+
+
+def test_a_tokenizer_that_does_not_know_the_texts_is_warned_of(tmp_path):
+    fitted(ENGLISH).pretrained_tokenizer().save_pretrained(tmp_path)
+    processor = fitted(CHINESE, tokenizer=str(tmp_path))
+    assert processor.findings().facts["tokenizer"].startswith(f"loaded from {tmp_path}, ")
+    (warning,) = processor.findings().warnings
+    assert "% of the tokens are unknown to the tokenizer" in warning
+    processor.encode_rows([{"text": text} for text in [*CHINESE, ENGLISH[0]]])
+    assert processor.take_remarks() == {"most of the text's tokens are unknown to the tokenizer": len(CHINESE)}
+
+
 @pytest.mark.parametrize("kind", ["wordpiece", "bpe"])
 @pytest.mark.parametrize(("character", "most"), [("x", 256), ("=", 256), ("q\u0301", 512)])
 def test_a_run_of_characters_without_spaces_is_no_word(kind, character, most):

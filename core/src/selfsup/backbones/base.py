@@ -117,6 +117,24 @@ def vision_transformer_finetuning(dim: int) -> Finetuning:
     return Finetuning(lr=min(2.5e-4 * 768 / dim, 1e-3), layer_decay=0.75)
 
 
+def language_transformer_finetuning(dim: int) -> Finetuning:
+    """The settings of BERT for a transformer of width ``dim`` on texts or speech.
+
+    3e-5 for a width of 768 is the middle of what BERT is fine-tuned with (Devlin et al. 2018, arXiv:1810.04805, A.3), and what
+    transformers' example of audio classification takes. A narrower network takes a higher rate, with the square of
+    768 / ``dim``, up to 1e-3. In proportion to 768 / ``dim`` it would be too low: an encoder of width 128 after 300 steps of
+    ``text/vicreg`` on 10,000 Chinese headlines reaches an accuracy, in % of ten classes, one number a draw of the labels, of
+
+    ========= ================ ================ ================
+    labels    1e-3 (square)    5e-4             1.8e-4 (linear)
+    ========= ================ ================ ================
+    100       48.3, 45.4       47.4, 44.4       46.3, 43.8
+    1,000     68.2, 68.2       67.5, 67.6       67.2
+    ========= ================ ================ ================
+    """
+    return Finetuning(lr=min(3e-5 * (768 / dim) ** 2, 1e-3))
+
+
 class TokenBackbone(Backbone):
     """A backbone that sees its input as tokens: what masked modelling and latent prediction need.
 

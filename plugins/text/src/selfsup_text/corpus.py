@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import islice
+from typing import NamedTuple
 
 from selfsup.data import Rows, spread_rows
 from selfsup.types import Row
@@ -41,13 +42,30 @@ def _spread(rows: Iterable[Row]) -> Iterable[Row]:
     return spread_rows(rows, int(min(_FIT_ROWS, max(_FIT_CHARACTERS / mean, _LENGTH_ROWS))))
 
 
-def inverse_frequencies(vocabulary: Vocabulary, texts: Sequence[str]) -> list[float]:
+class Survey(NamedTuple):
+    """What texts look like to a tokenizer."""
+
+    idf: list[float]
     """[V], log((1 + n) / (1 + texts with the token)) + 1 (scikit-learn's smooth idf), to four places; 0 for special tokens."""
+    lengths: list[int]
+    """Tokens of each text."""
+    unknown: float
+    """Share of all tokens that the tokenizer does not know."""
+
+
+def survey(vocabulary: Vocabulary, texts: Sequence[str]) -> Survey:
+    """Tokenize texts and count."""
     found: Counter[int] = Counter()
+    lengths: list[int] = []
+    unknown, unknown_id = 0, vocabulary.id("unk")
     for start in range(0, len(texts), _FIT_CHUNK):
         part = list(texts[start : start + _FIT_CHUNK])
         for encoding in vocabulary.tokenizer.encode_batch_fast(part, add_special_tokens=False):
-            found.update(set(encoding.ids))
+            ids = encoding.ids
+            found.update(set(ids))
+            lengths.append(len(ids))
+            unknown += ids.count(unknown_id)
     special = set(vocabulary.special_ids()) - {vocabulary.id("unk")}
     n = 1 + len(texts)
-    return [0.0 if id in special else round(math.log(n / (1 + found[id])) + 1, 4) for id in range(len(vocabulary))]
+    idf = [0.0 if id in special else round(math.log(n / (1 + found[id])) + 1, 4) for id in range(len(vocabulary))]
+    return Survey(idf, lengths, unknown / max(sum(lengths), 1))

@@ -18,7 +18,7 @@ from selfsup.data.processor import Processor, Sample
 from selfsup.data.processor_state import reading_state, write_state
 from selfsup.errors import BadRowError, SourceError
 from selfsup.types import Batch, Info, Row
-from selfsup_text.corpus import inverse_frequencies, sample_texts
+from selfsup_text.corpus import Survey, sample_texts, survey
 from selfsup_text.tokenization import Vocabulary, load_vocabulary, trained
 from selfsup_text.tokenizer_training import SPECIAL, train_tokenizer
 
@@ -31,6 +31,8 @@ _IDF_ROWS = 20_000
 _LEAST_BPE = 256 + len(SPECIAL)
 _LONGEST_TOKEN = 32
 """Characters of a token on average at most; what lies beyond so many for each token kept is not looked at."""
+_MANY_UNKNOWN = 0.1
+"""Share of unknown tokens above which there is a warning; a tokenizer that is trained on texts leaves out rare characters."""
 _LEAST_WIDTH = 8
 """Tokens a batch is padded to at least where a sample may have so many: below, there is little to hide and to show."""
 
@@ -94,6 +96,7 @@ class TextProcessor(Processor):
         self._vocabulary: Vocabulary | None = None
         self._begins = torch.zeros(0, dtype=torch.bool)
         self._idf: list[float] = []
+        self._survey: Survey | None = None
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -134,7 +137,8 @@ class TextProcessor(Processor):
 
     def _weigh(self, texts: Sequence[str]) -> Self:
         step = max(-(-len(texts) // _IDF_ROWS), 1)
-        self._idf = inverse_frequencies(self.vocabulary, texts[::step])
+        self._survey = survey(self.vocabulary, texts[::step])
+        self._idf = self._survey.idf
         return self
 
     def info(self) -> Info:
@@ -158,15 +162,27 @@ class TextProcessor(Processor):
         }
 
     def findings(self) -> Findings:
-        """The tokenizer, its size, and how rows become samples."""
-        config, found = self.config, Findings()
+        """The tokenizer and its size, how long the texts are and how many are cut, and how rows become samples."""
+        config, found, seen = self.config, Findings(), self._survey
         trained = config.tokenizer in _KINDS
         how = f"{config.tokenizer}, trained on these rows" if trained else f"loaded from {config.tokenizer}"
-        found.add("tokenizer", f"{how}, {len(self.vocabulary):,} entries (--set processor.tokenizer=)")
-        joined = "rows joined into blocks" if self.block_length else "the rest of a row is cut off"
+        more = ", processor.vocab_size=" if trained else ""
+        found.add("tokenizer", f"{how}, {len(self.vocabulary):,} entries (--set processor.tokenizer={more})")
+        lengths = np.sort(seen.lengths) if seen is not None else np.zeros(0)
+        if len(lengths):
+            half = lengths[(len(lengths) - 1) // 2]
+            found.add("texts", f"of {lengths[0]} to {lengths[-1]} tokens, half of them at most {half} ({len(lengths):,} seen)")
+        longer = float(np.mean(lengths > config.max_length)) if len(lengths) else 0.0
+        cut = "the rest of a row is cut off" + (f", which {100 * longer:.3g} % of the texts have" if longer else "")
+        joined = "rows joined into blocks" if self.block_length else cut
         found.add("length", f"at most {config.max_length} tokens, {joined} (--set processor.max_length=, processor.packing=)")
         if trained and config.lowercase:
             found.add("letters", "capitals are read as small ones (--set processor.lowercase=)")
+        if seen is not None and seen.unknown > _MANY_UNKNOWN:
+            found.warn(
+                f"{100 * seen.unknown:.3g} % of the tokens are unknown to the tokenizer, so much of the texts is not seen. "
+                "Take another one: --set processor.tokenizer=bpe knows every character."
+            )
         return found
 
     def unpacked(self) -> TextProcessor:
@@ -212,6 +228,8 @@ class TextProcessor(Processor):
     def _sample_of(self, ids: list[int]) -> Sample | BadRowError:
         if not ids:
             return BadRowError("its text holds nothing that the tokenizer knows")
+        if 2 * ids.count(self.vocabulary.id("unk")) > len(ids):
+            self.remark("most of the text's tokens are unknown to the tokenizer")
         ids = [*ids, self.vocabulary.id("sep")] if self.block_length else ids[: self.config.max_length]
         return {"ids": np.asarray(ids, dtype=np.int32)}
 

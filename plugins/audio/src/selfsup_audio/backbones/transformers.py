@@ -13,7 +13,15 @@ from torch.nn import functional as F
 from transformers import AutoModel, PreTrainedModel, Wav2Vec2FeatureExtractor
 from transformers.utils import logging
 
-from selfsup.backbones import BackboneRecipe, Encoded, Finetuning, TokenBackbone, Tokens, mean_over_tokens
+from selfsup.backbones import (
+    BackboneRecipe,
+    Encoded,
+    Finetuning,
+    TokenBackbone,
+    Tokens,
+    language_transformer_finetuning,
+    mean_over_tokens,
+)
 from selfsup.config import Config
 from selfsup.errors import ArtifactError, ConfigError, SelfsupError
 from selfsup.types import Batch, Info
@@ -131,8 +139,8 @@ class TransformersAudio(TokenBackbone):
 
     @property
     def finetuning(self) -> Finetuning:
-        """3e-5 for a width of 768, as transformers' own example of audio classification has it; higher where narrower."""
-        return Finetuning(lr=min(3e-5 * 768 / self.embed_dim, 1e-3))
+        """That of transformers' own example of audio classification, and a higher rate where narrower."""
+        return language_transformer_finetuning(self.embed_dim)
 
     def layer_outputs(self, tokens: Tokens) -> list[Tensor]:
         """The output of each layer."""

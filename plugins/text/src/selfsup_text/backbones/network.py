@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils import logging
 
-from selfsup.backbones import Finetuning
+from selfsup.backbones import Finetuning, language_transformer_finetuning
 from selfsup.errors import ArtifactError, ConfigError
 from selfsup.types import Info
 from selfsup_text.backbones.base import TextBackbone
@@ -100,8 +100,8 @@ class TransformersBackbone(TextBackbone):
 
     @property
     def finetuning(self) -> Finetuning:
-        """BERT's middle rate of 3e-5 for a width of 768 (Devlin et al. 2018, arXiv 1810.04805, A.3), higher where narrower."""
-        return Finetuning(lr=min(3e-5 * 768 / self.embed_dim, 1e-3))
+        """BERT's, and a higher rate where narrower."""
+        return language_transformer_finetuning(self.embed_dim)
 
     def describe_input(self) -> str:
         """Whether pretrained weights had to take new words."""

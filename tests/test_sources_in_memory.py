@@ -13,7 +13,7 @@ from datasets import Dataset, DatasetDict
 from PIL import Image
 
 import selfsup
-from selfsup.errors import SourceError
+from selfsup.errors import ConfigError, SourceError
 
 RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.integers(0, 256, (16, 12, 12, 3)).astype(np.uint8)
@@ -94,9 +94,10 @@ def test_a_single_row_says_how_to_give_it(encoder):
     for row in ("a.png", IMAGES[0], Image.fromarray(IMAGES[0]), {"image": "a.png"}):
         with pytest.raises(SourceError, match=r"rows are wanted: (give|put it into a list, )\W*\["):
             encoder.embed(row)
+    assert encoder.embed(IMAGES[:0]).shape == encoder.embed([]).shape == (0, encoder.embed_dim)
     with pytest.raises(SourceError, match=r"embedded by selfsup.embed\(encoder, source, out\)"):
         encoder.embed("folder/")
-    with pytest.raises(SourceError, match="Item 1: A value of type int is none: a row's image is a path"):
+    with pytest.raises(SourceError, match="Item 1: A value of type int is no image: a row's image is a path"):
         encoder.embed([IMAGES[0], 5])
 
 
@@ -108,6 +109,11 @@ def test_labels_in_memory_are_evaluated(encoder):
     for data, held_out in ((dataset, test), (parts, None)):
         (record,) = selfsup.evaluate(encoder, data, held_out, evaluators=["knn"], options={"knn": {"k": 3}})
         assert record.metrics["accuracy"] == 1.0
+
+
+def test_rows_for_the_probe_are_named(tmp_path):
+    with pytest.raises(ConfigError, match="val is the name or path of a source, not a ndarray: write the rows to a file"):
+        selfsup.pretrain("vision/vicreg", IMAGES, val=IMAGES, out=tmp_path / "run", steps=1, progress=False)
 
 
 def test_embedded_files_and_lists_are_named_by_their_paths(encoder, tmp_path):

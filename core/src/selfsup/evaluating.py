@@ -32,7 +32,7 @@ from selfsup.validation import check_effect, validated
 
 DEFAULT_EVALUATORS = ("knn", "linear")
 Source = Any
-"""What :func:`selfsup.data.load_source` takes: a name, a path, ``hf://owner/name``, a ``datasets.Dataset`` or ``Rows``."""
+"""What :func:`selfsup.data.load_source` takes: a name, a path, ``hf://owner/name``, or an object that holds rows."""
 
 
 def evaluate(

@@ -75,7 +75,8 @@ def pretrain(
 
     Args:
         task: id of the pretext task.
-        data: a source (a data set's name, a path, ``hf://owner/name``), or a ``datasets.Dataset``, or ``selfsup.data.Rows``.
+        data: a source: a data set's name, a path, ``hf://owner/name``, or an object that holds rows (an array, a list, a data
+            frame, a data set of torch or of the hub; see :func:`selfsup.data.load_source`).
         out: the run's folder; None makes ``runs/<modality>-<task>-<time>``.
         resume: go on with the run in ``out`` from its last checkpoint, or begin it if there is none yet.
         config: a config file, a run's ``run.json``, or options as nested dictionaries; the other arguments go before it.
@@ -92,6 +93,11 @@ def pretrain(
         SystemExit: a SIGTERM came; a checkpoint was saved, and ``resume`` goes on from it.
         KeyboardInterrupt: a SIGINT came; likewise.
     """
+    if not isinstance(options.get("val"), str | os.PathLike | None):
+        raise ConfigError(
+            f"val is the name or path of a source, not a {type(options['val']).__name__}: write the rows to a file, "
+            "or evaluate the run."
+        )
     source = None if data is None or isinstance(data, str | os.PathLike) else data
     if data is not None:
         options["data"] = os.fspath(data) if source is None else f"<{type(data).__name__}>"

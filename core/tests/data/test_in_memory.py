@@ -150,6 +150,8 @@ def test_modes_of_pil_images_keep_what_they_show():
 
 def test_paths_and_bytes(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    assert [row["image"]["path"] for row in load_source(np.array(["a.png"]), modality=PHOTOS)] == [str(tmp_path / "a.png")]
+    assert [row["audio"]["path"] for row in load_source(np.array(["a.wav"]), modality=SOUNDS)] == [str(tmp_path / "a.wav")]
     rows = load_source(["a.png", tmp_path / "b" / "c.png", b"encoded", {"bytes": None, "path": "x.png"}], modality=PHOTOS)
     assert [row["image"] for row in rows] == [
         {"bytes": None, "path": str(tmp_path / "a.png")}, {"bytes": None, "path": str(tmp_path / "b" / "c.png")},
@@ -261,12 +263,13 @@ REFUSED = {
     "one dict": (PHOTOS, {"image": "a.png"}, "is one row, and rows are wanted"),
     "uneven columns": (PHOTOS, {"image": IMAGES, "label": [1]}, "several lengths: image 6, label 1"),
     "columns without images": (PHOTOS, {"z": IMAGES}, "None of the columns z is the 'image'"),
-    "number among images": (PHOTOS, [IMAGES[0], 5], "Item 1: A value of type int is none: a row's image is a path"),
+    "number among images": (PHOTOS, [IMAGES[0], 5], "Item 1: A value of type int is no image: a row's image is a path"),
     "spent generator": (PHOTOS, iter(()), "holds no row. A generator can be read once: give a list"),
     "nothing": (PHOTOS, None, "is one row"),
     "waves without a rate": (SOUNDS, WAVES, r'has no sampling rate: give \{"audio": array, "sampling_rate": Hz\}'),
     "list of waves": (SOUNDS, list(WAVES), "An array alone has no sampling rate"),
     "rate of zero": (SOUNDS, {"audio": WAVES, "sampling_rate": 0}, "sampling_rate=0 is no sampling rate in Hz"),
+    "batches": (PHOTOS, torch.utils.data.DataLoader(Pictures()), "gives batches, and rows are wanted: give its data set"),
     "one clip": (CLIPS, VIDEOS[0], "looks like one video"),
     "uneven frames": (CLIPS, [[IMAGES[0], IMAGES[0][:4]]], "several shapes"),
     "odd clips": (CLIPS, [np.zeros((5, 7, 7, 7))], "cannot be told where the channels of a clip .* are"),

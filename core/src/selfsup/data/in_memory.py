@@ -91,6 +91,8 @@ def records(source: Any, modality: ModalitySpec) -> Records:
         described = f"{'tensor' if is_tensor(source) else 'array'} {list(array.shape)} of {array.dtype}"
         return Records(_rows_of_array(array, role, kind, modality), "the array", described)
     _rows_or_raise(source)
+    if name == "DataLoader" and hasattr(source, "dataset"):
+        raise SourceError("A DataLoader gives batches, and rows are wanted: give its data set, loader.dataset.")
     if isinstance(source, Mapping):
         return Records(_rows_of_columns(source, role, kind, modality), "the columns", f"dict of {', '.join(map(str, source))}")
     if hasattr(source, "features") and not hasattr(source, "__len__"):  # a stream of the datasets library
@@ -169,14 +171,14 @@ def _rows_of_array(array: Array, role: str, kind: str, modality: ModalitySpec) -
         if array.ndim != 2:
             raise SourceError(f"{wrong} is no table: {_say_rows(modality)}.")
         return (dict(zip((f"x{place}" for place in range(shape[1])), row.tolist(), strict=True)) for row in array)
+    if array.dtype.kind in "OUT" and array.ndim == 1:  # of arrays of several sizes, of paths
+        return (_record(item, place, role, kind) for place, item in enumerate(array))
     if kind == "audio":
         raise SourceError(
             f'{wrong} has no sampling rate: give {{"audio": array, "sampling_rate": Hz}}, with rows [samples] or [channels, '
             "samples]."
         )
     least = 3 if kind == "image" else 4
-    if array.dtype == object and array.ndim == 1:  # of arrays of several sizes
-        return (_record(item, place, role, kind) for place, item in enumerate(array))
     if array.ndim not in (least, least + 1):
         raise SourceError(f"{wrong} is no set of {kind}s: {_say_rows(modality)}. One {kind} goes into a list, [{kind}].")
     colors = (3, 4)

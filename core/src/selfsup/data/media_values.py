@@ -68,7 +68,9 @@ def media_file(value: Any, kind: str) -> dict[str, Any]:
         return {"bytes": npy_bytes(_clip_of_frames(value)), "path": None}
     array = pixels_of(value) if is_pil(value) else array_of(value)
     if array is None or kind == "audio":
-        what = "An array alone has no sampling rate" if array is not None else f"A value of type {type(value).__name__} is none"
+        kinds = {"image": "no image", "audio": "no recording", "video": "no video"}
+        none = f"A value of type {type(value).__name__} is {kinds[kind]}"
+        what = "An array alone has no sampling rate" if array is not None else none
         raise SourceError(f"{what}: {_wanted(kind)}.")
     return {"bytes": npy_bytes(_frames_first(array) if kind == "video" else array), "path": None}
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from selfsup.data.in_memory import MEDIA_KINDS, is_medium, records, role_of, splits_in
-from selfsup.data.media_values import media_file
+from selfsup.data.media_values import array_of, media_file
 from selfsup.data.rows import Rows
 from selfsup.errors import SelfsupError, SourceError
 from selfsup.types import Row
@@ -44,6 +44,8 @@ def rows_to_embed(source: Any, modality: str) -> Rows | Iterable[Row]:
         )
     if splits_in(source) or is_whole_source(source, spec):
         return load_source(source, modality=spec).without_labels()
+    if (array := array_of(source)) is not None and array.ndim and not len(array):
+        return iter(())
     role, kind = role_of(spec)
     return _of_records(records(source, spec).rows, role, kind)
 

@@ -80,6 +80,7 @@ IMAGE_SOURCES = {
     "dict with usual names": lambda: {"x": IMAGES, "y": KINDS},
     "pairs": lambda: list(zip(IMAGES, KINDS, strict=True)),
     "generator of pairs": pairs,
+    "values and labels": lambda: (IMAGES, np.array(KINDS)),
     "dicts": lambda: [{"image": image, "label": kind} for image, kind in zip(IMAGES, KINDS, strict=True)],
     "dicts with another name": lambda: [{"photo": image, "label": kind} for image, kind in zip(IMAGES, KINDS, strict=True)],
     "torch data set": Pictures,
@@ -181,6 +182,12 @@ def test_recordings_in_memory_are_wav_files(name):
     assert (rows.label == "label") == (name == "as torchaudio has it")
 
 
+def test_decoded_recordings_of_a_data_set_are_found():
+    decoded = [{"array": wave[0].tolist(), "sampling_rate": 8000} for wave in WAVES]
+    rows = load_source(datasets.Dataset.from_dict({"sound": decoded, "id": [1, 2, 3, 4]}), modality=SOUNDS)
+    assert (rows.columns, rows.read([2])[0]["audio"]) == ({"audio": "sound"}, decoded[2])
+
+
 def test_wav_of_whole_numbers_is_read_by_python():
     samples = np.arange(-50, 50, dtype=np.int16)
     with wave.open(io.BytesIO(wav_bytes(samples, 16000))) as file:
@@ -234,6 +241,8 @@ def test_tables_in_memory():
     pairs = torch.utils.data.TensorDataset(torch.from_numpy(table), torch.tensor([0, 1, 1]))
     rows = load_source(pairs, modality=CELLS)
     assert (rows.label, list(rows)[2]) == ("label", {"x0": 4.0, "x1": 5.0})
+    both = load_source((table, np.array([0, 1, 1])), modality=CELLS)
+    assert (both.label, list(both)[2]) == ("label", {"x0": 4.0, "x1": 5.0})
     mixed = [{"age": 1, "job": "cook"}, {"age": 2.5, "job": None}, {"age": 3}]
     assert list(load_source(mixed, modality=CELLS)) == [{"job": None, **row} for row in mixed]
     named = np.array([(1, "a"), (2, "b")], dtype=[("n", "i4"), ("s", "U1")])

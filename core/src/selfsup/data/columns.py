@@ -27,12 +27,15 @@ def feature_name(feature: Any) -> str:
 def feature_fits(feature: Any, wanted: str) -> bool:
     """Whether a column of this feature can play a role of the wanted type.
 
-    ``Image``, ``Audio`` and ``Video`` also fit encoded files (a struct of ``bytes`` and ``path``, or plain bytes); ``string``
-    fits any text, ``int``/``float``/``number`` any such numbers, ``List``/``Sequence``/``Array`` any list of any depth.
+    ``Image``, ``Audio`` and ``Video`` also fit encoded files (a struct of ``bytes`` and ``path``, or plain bytes), and
+    ``Audio`` decoded ones (a struct with ``array`` and ``sampling_rate``); ``string`` fits any text,
+    ``int``/``float``/``number`` any such numbers, ``List``/``Sequence``/``Array`` any list of any depth.
     """
     name, wanted = feature_name(feature), wanted.lower()
     if wanted in MEDIA:
         is_file = isinstance(feature, dict) and set(feature) == {"bytes", "path"}
+        if wanted == "audio" and isinstance(feature, dict) and {"array", "sampling_rate"} <= set(feature):
+            return True
         return name.lower() == wanted or is_file or name == "binary"
     if wanted == "string":
         return name == "string"

@@ -76,8 +76,9 @@ def records(source: Any, modality: ModalitySpec) -> Records:
     """The rows of an object that is neither a text nor a table.
 
     Args:
-        source: an array or tensor of N rows; a mapping of columns; a list, tuple, generator or any other iterable of rows; a
-            data set of torch. A row is a value (path, text, PIL image, array), a pair of a value and a label, or a dict.
+        source: an array or tensor of N rows, or a pair of these and their labels; a mapping of columns; a list, tuple,
+            generator or any other iterable of rows; a data set of torch. A row is a value (path, text, PIL image, array), a
+            pair of a value and a label, or a dict.
         modality: what kind of data is wanted.
 
     Raises:
@@ -90,6 +91,10 @@ def records(source: Any, modality: ModalitySpec) -> Records:
     if (array := array_of(source)) is not None:
         described = f"{'tensor' if is_tensor(source) else 'array'} {list(array.shape)} of {array.dtype}"
         return Records(_rows_of_array(array, role, kind, modality), "the array", described)
+    if _are_values_and_labels(source):
+        values = source[0]
+        columns = {role: values} if role else {f"x{place}": values[:, place] for place in range(values.shape[1])}
+        return records({**columns, LABEL: source[1]}, modality)
     _rows_or_raise(source)
     if name == "DataLoader" and hasattr(source, "dataset"):
         raise SourceError("A DataLoader gives batches, and rows are wanted: give its data set, loader.dataset.")
@@ -133,6 +138,14 @@ def _say_rows(modality: ModalitySpec) -> str:
         "string": "for texts give a list of strings",
         "": "for tables give a DataFrame, a list of dicts, or an array [rows, columns]",
     }.get(role_of(modality)[1], "give a list of rows")
+
+
+def _are_values_and_labels(source: Any) -> bool:
+    """Whether a tuple is ``(X, y)``: an array of N rows, and a label for each."""
+    if not isinstance(source, tuple) or len(source) != 2 or hasattr(source, "_asdict"):
+        return False
+    values, labels = (array_of(part) for part in source)
+    return values is not None and labels is not None and values.ndim > 1 and labels.ndim == 1 and len(values) == len(labels)
 
 
 def _rows_or_raise(source: Any) -> None:

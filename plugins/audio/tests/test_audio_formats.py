@@ -156,3 +156,16 @@ def test_a_file_of_many_rows_is_looked_through_once(tmp_path: Path, monkeypatch:
     for start in range(3):
         decode(str(path), RATE, RATE, segment=Segment(start, start + 0.5))
     assert len(opened) == 1 + 3
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(192_000, 1), (44_100, 6), (8000, 2), (96_000, 8), (100, 1)])
+def test_every_rate_and_number_of_channels(rate: int, channels: int) -> None:
+    """The first channel holds a tone, the others nothing, so that their mean is the tone at a part of its level."""
+    stream = io.BytesIO()
+    samples = np.zeros((2 * rate, channels))
+    samples[:, 0] = 0.5 * np.sin(2 * np.pi * 20 * np.arange(2 * rate) / rate)
+    soundfile.write(stream, samples, rate, format="WAV", subtype="FLOAT")
+    waveform = decode(stream.getvalue(), 16000, 32000) / 32768
+    assert len(waveform) == pytest.approx(32000, abs=2)
+    wanted = 0.5 / channels * np.sin(2 * np.pi * 20 * np.arange(len(waveform)) / 16000)
+    np.testing.assert_allclose(waveform[8000:24000], wanted[8000:24000], atol=0.01)

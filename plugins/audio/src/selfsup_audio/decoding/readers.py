@@ -127,6 +127,8 @@ def open_sound_file(source: str | io.BytesIO) -> soundfile.SoundFile | str:
     """The file, open, or why libsndfile cannot read it."""
     try:
         return soundfile.SoundFile(source)
+    except soundfile.LibsndfileError as error:
+        return str(error.error_string)  # its text names the file again
     except READ_ERRORS as error:
         return str(error)
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from selfsup.data import Rows, TableFormat, delimited, load_source
-from selfsup.errors import ConfigError, SourceError
+from selfsup.errors import ColumnError, ConfigError, SourceError
 from selfsup.specs import ModalitySpec
 
 TABLES = ModalitySpec(id="tables", summary="x", target="x:y", backbone="none")
@@ -172,6 +172,9 @@ def test_a_first_line_of_numbers_is_warned_of(read: Callable[..., Rows], header:
     rows = read(lines(header, lambda n: row))
     assert (len(rows.findings.warnings) == 1) == warned
     assert all("--no-header" in text for text in rows.findings.warnings)
+    if warned:
+        with pytest.raises(ColumnError, match=r"no label column 'y'\..* If it is data: --no-header\."):
+            load_source(rows.name, modality=TABLES, label="y")
     rows = read(lines(header, lambda n: row), header=False)
     assert (len(rows), list(types(rows)), rows.findings.warnings) == (N + 1, ["column_0", "column_1", "column_2"], [])
 

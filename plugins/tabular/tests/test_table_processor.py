@@ -329,3 +329,14 @@ def test_what_was_found_names_every_column():
     }
     assert found.warnings[0].startswith("Column 'price' holds numbers in 119 of 120 cells, and 'oops' (1).")
     assert fitted(rows, missing_numbers="oops").info()["numeric_columns"][:2] == ["age", "price"]
+
+
+def test_dates_of_one_day_are_alike_in_every_form():
+    days = [datetime.date(2024, 1, 1) + datetime.timedelta(days=n) for n in range(60)]
+    batches = []
+    for form in ("%Y-%m-%d", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%b %d, %Y"):
+        frame = pd.DataFrame({"day": [day.strftime(form) for day in days]})
+        processor = TableProcessor().fit(frame)
+        batches.append(processor(frame)["numeric"])
+        assert torch.equal(batches[0], batches[-1])
+    assert processor.findings().facts["dates"] == "1: day (%b %d, %Y)"

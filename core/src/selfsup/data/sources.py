@@ -111,6 +111,24 @@ def load_source(
         kind, none = label_kind or source.label_kind, tuple(unlabelled) or source.unlabelled
         return replace(source, label_kind=kind, unlabelled=none, reader=None, whole=None)
     found = _find(source, modality, split, TableFormat.of(table))
+    try:
+        return _as_rows(found, modality, columns, label, needs_label, label_kind, unlabelled)
+    except ColumnError as error:
+        if not found.findings.warnings:
+            raise
+        raise ColumnError(" ".join([str(error), *found.findings.warnings])) from error
+
+
+def _as_rows(
+    found: _Found,
+    modality: ModalitySpec,
+    columns: Mapping[str, str] | None,
+    label: str | None,
+    needs_label: bool,
+    label_kind: LabelKind | None,
+    unlabelled: Collection[str],
+) -> Rows:
+    """The rows with their columns in their roles; the arguments of :func:`load_source`."""
     given = dict(columns or {})
     features = found.dataset.features
     if needs_label and label is None and found.outside:

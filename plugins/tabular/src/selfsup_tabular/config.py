@@ -28,7 +28,7 @@ class TableProcessorConfig(Config):
     categorical: Names = ()
     """Columns to take as categories, whatever they look like."""
     dates: Names = ()
-    """Columns to take as points in time: dates, timestamps or ISO 8601 texts."""
+    """Columns to take as points in time: dates, timestamps or texts (ISO 8601, 31/12/2024, ...)."""
     drop: Names = ()
     """Columns to leave out."""
     scaling: Scaling = "standard"
@@ -45,6 +45,8 @@ class TableProcessorConfig(Config):
     """Texts that do in columns of numbers and dates, beside the usual ones: ``-``, ``?``, ``NA``, ``None``, ..."""
     decimal: Literal["", ".", ","] = ""
     """What begins the fraction of numbers that are texts; empty: found, column by column."""
+    date_format: str = ""
+    """Form of dates that are texts, such as ``%m/%d/%Y``, without a time of day; empty: found, column by column."""
     absent_columns: Literal["error", "missing"] = "error"
     """Whether a table without one of the columns is refused, or taken as if all values of it were missing."""
     fit_rows: int = Field(default=100_000, ge=100)

@@ -77,6 +77,7 @@ class TableProcessor(Processor):
             {**class_columns(rows, table.column_names), **config.kinds()},
             markers=Markers(frozenset(config.missing_values), config.number_markers),
             decimal=config.decimal,
+            date_format=config.date_format,
             scaling=config.scaling,
             knots=config.quantiles,
             max_categories=config.max_categories,
@@ -99,7 +100,7 @@ class TableProcessor(Processor):
     def findings(self) -> Findings:
         """Columns by kind, those left out and why, and columns of numbers with words among them."""
         plan, found = self.plan, Findings()
-        dates = [column.name for column in plan.numbers if isinstance(column, DateColumn)]
+        dates = [column for column in plan.numbers if isinstance(column, DateColumn)]
         numbers = [column for column in plan.numbers if not isinstance(column, DateColumn)]
         if numbers:
             names = (f"{column.name}{' (decimal comma)' if column.decimal == ',' else ''}" for column in numbers)
@@ -108,7 +109,8 @@ class TableProcessor(Processor):
             sizes = (f"{column.name} ({len(column.values)})" for column in plan.categories)
             found.add("categories", f"{len(plan.categories)}: {listed_names(sizes)}")
         if dates:
-            found.add("dates", f"{len(dates)}: {listed_names(dates)}")
+            shown = (f"{column.name}{f' ({column.form})' if column.form else ''}" for column in dates)
+            found.add("dates", f"{len(dates)}: {listed_names(shown)}")
         if plan.dropped:
             reasons = (f"{name} ({reason})" for name, reason in plan.dropped.items())
             found.add("left out", f"{len(plan.dropped)}: {listed_names(reasons)}")

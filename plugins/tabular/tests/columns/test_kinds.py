@@ -57,3 +57,22 @@ def test_a_column_of_numbers_with_some_words_is_warned_of():
     assert "Column 'price' holds numbers in 98 of 100 cells, and 'broken' (1), 'n.d.' (1)." in found.warning
     assert found.warning.endswith("It is left out.")
     assert find_kind("grade", pa.chunked_array([pa.array(["A", "B", "1"])]), MARKERS).warning == ""
+
+
+@pytest.mark.parametrize(("texts", "form"), [
+    (["31/12/2024", "01/02/2024"], "%d/%m/%Y"), (["12/31/2024", "01/02/2024"], "%m/%d/%Y"),
+    (["31.12.2024", "1.2.2024"], "%d.%m.%Y"), (["2024/12/31", "?"], "%Y/%m/%d"), (["3 Mar 2024", "12 Dec 2023"], "%d %b %Y"),
+    (["31/12/2024 13:45", "01/02/2024 00:00:10"], "%d/%m/%Y"),
+    (["2024-12-31 13:45", "2024-01-01"], ""),
+])  # fmt: skip
+def test_dates_in_other_forms_are_found(texts, form):
+    found = find_kind("day", pa.chunked_array([pa.array(texts)]), MARKERS)
+    assert (found.kind, found.form, found.warning) == ("date", form, "")
+
+
+def test_a_day_that_could_be_a_month_is_warned_of():
+    column = pa.chunked_array([pa.array(["01/02/2024", "03/04/2024"])])
+    found = find_kind("day", column, MARKERS)
+    assert (found.form, "--set processor.date_format=%m/%d/%Y" in found.warning) == ("%d/%m/%Y", True)
+    told = find_kind("day", column, MARKERS, date_format="%m/%d/%Y")
+    assert (told.kind, told.form, told.warning) == ("date", "%m/%d/%Y", "")

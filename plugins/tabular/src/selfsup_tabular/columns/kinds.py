@@ -14,7 +14,7 @@ from selfsup.data.findings import listed_names
 from selfsup.data.frames import categorical_columns
 from selfsup.data.numbers import as_number, decimal_of
 from selfsup.errors import ColumnError
-from selfsup_tabular.columns.values import as_day, distinct_texts, has_missing, is_date, is_number, is_text
+from selfsup_tabular.columns.values import date_forms, distinct_texts, has_missing, is_date, is_number, is_text
 
 Kind = Literal["numeric", "category", "date", "dropped"]
 
@@ -28,6 +28,13 @@ _FEW_ROWS = 100
 
 _OFTEN = 10
 """Rows that must hold one value for a column of it to be left out."""
+DATE_FORMS = (
+    "", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y.%m.%d", "%d %b %Y", "%d-%b-%Y", "%b %d, %Y",
+    "%d %B %Y", "%B %d, %Y",
+)  # fmt: skip
+"""Forms of dates that are looked for, the first that fits is taken; empty: ISO 8601."""
+_DAY_FIRST = {"%d/%m/%Y": "%m/%d/%Y", "%d-%m-%Y": "%m-%d-%Y"}
+"""Forms with the day first, and those that read the same texts with the month first."""
 _ROW_NAMES = re.compile(
     r"|Unnamed: ?\d+|index|level_\d+|row|row[ _.]?(number|num|no|nr|id|index|names?)|nr|no|ids?|uuid|guid"
     r"|\w*[ _.-](id|uuid|guid)|\w*[a-z](Id|ID)",
@@ -54,6 +61,8 @@ class Found(NamedTuple):
     """What should be looked at."""
     decimal: str = "."
     """What begins the fraction of numbers that are texts."""
+    form: str = ""
+    """Of dates that are texts; empty: ISO 8601."""
 
 
 def class_columns(rows: Any, names: Collection[str]) -> dict[str, Kind]:
@@ -71,7 +80,9 @@ def class_columns(rows: Any, names: Collection[str]) -> dict[str, Kind]:
     return {role: "category" for role in rows.columns if role in coded and role in names}
 
 
-def find_kinds(table: pa.Table, wanted: Mapping[str, Kind], markers: Markers, decimal: str = "") -> dict[str, Found]:
+def find_kinds(
+    table: pa.Table, wanted: Mapping[str, Kind], markers: Markers, decimal: str = "", date_format: str = ""
+) -> dict[str, Found]:
     """The kind of every column, in the table's order.
 
     Args:
@@ -79,6 +90,7 @@ def find_kinds(table: pa.Table, wanted: Mapping[str, Kind], markers: Markers, de
         wanted: column to kind, as the user said; goes before what is found.
         markers: texts that stand for a missing value.
         decimal: what begins the fraction of numbers that are texts; empty: found.
+        date_format: of dates that are texts; empty: found.
 
     Raises:
         ColumnError: a column that the user named is not there.
@@ -98,14 +110,16 @@ def find_kinds(table: pa.Table, wanted: Mapping[str, Kind], markers: Markers, de
         elif kind == "numeric" and is_text(column.type):
             texts = distinct_texts(column, markers.numbers)
             found[name] = Found(kind, decimal=decimal or likely_decimal(texts))
+        elif kind == "date" and is_text(column.type):
+            found[name] = _dates(name, distinct_texts(column, markers.numbers), date_format) or Found(kind, form=date_format)
         elif kind is not None:
             found[name] = Found(kind)
         else:
-            found[name] = find_kind(name, column, markers, decimal)
+            found[name] = find_kind(name, column, markers, decimal, date_format)
     return found
 
 
-def find_kind(name: str, column: pa.ChunkedArray, markers: Markers, decimal: str = "") -> Found:
+def find_kind(name: str, column: pa.ChunkedArray, markers: Markers, decimal: str = "", date_format: str = "") -> Found:
     """The kind of one column, by its type, and for texts by its values.
 
     Numbers are numeric, booleans are categories, dates and timestamps are dates. Texts are dates or numbers where all of them
@@ -131,18 +145,33 @@ def find_kind(name: str, column: pa.ChunkedArray, markers: Markers, decimal: str
         return Found("category")
     if not is_text(kind):
         return Found("dropped", f"it holds {kind}")
-    return _kind_of_texts(column, markers, decimal, name)
+    return _kind_of_texts(column, markers, decimal, date_format, name)
 
 
-def _kind_of_texts(column: pa.ChunkedArray, markers: Markers, decimal: str, name: str) -> Found:
+def _dates(name: str, texts: Collection[str], form: str) -> Found | None:
+    """Dates in one form, ``form`` if it fits; None where the texts are none."""
+    fitting = date_forms(texts, (form, *DATE_FORMS) if form else DATE_FORMS) if texts else []
+    if not fitting:
+        return None
+    chosen, warning = fitting[0], ""
+    other = next((item for item in fitting if chosen in _DAY_FIRST and item == _DAY_FIRST[chosen] and not form), "")
+    if other:
+        warning = (
+            f"The dates of column {name!r} could have the day or the month first ({next(iter(texts))!r}): the day is taken to "
+            f"be. If it is the month: --set processor.date_format={other}."
+        )
+    return Found("date", warning=warning, form=chosen)
+
+
+def _kind_of_texts(column: pa.ChunkedArray, markers: Markers, decimal: str, date_format: str, name: str) -> Found:
     texts = distinct_texts(column, markers.words)
     values = [text for text in texts if text not in markers.numbers]
     if not texts:
         return Found("dropped", "it holds no value")
     if len(texts) == 1 and len(column) >= _OFTEN and not has_missing(column, markers.words):
         return Found("dropped", f"every row holds {texts[0]!r}")
-    if values and all(as_day(text) is not None for text in values):
-        return Found("date")
+    if (dates := _dates(name, values, date_format)) is not None:
+        return dates
     mark = decimal_of(values, decimal) if values else ""
     if decimal and mark != decimal:
         mark = ""

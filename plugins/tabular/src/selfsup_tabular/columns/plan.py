@@ -51,10 +51,12 @@ class DateColumn(Config):
     """How the days since 1970 are scaled."""
     has_times: bool
     """Whether the time of day is a part."""
+    form: str = ""
+    """Of values that are texts; empty: ISO 8601."""
 
     def cells(self, array: pa.Array, markers: Collection[str], bad: BadCells) -> list[FloatArray]:
         """The cells of each row, [n] for each part."""
-        time, *cycles = split_date(days_of(self.name, array, markers, bad), self.has_times)
+        time, *cycles = split_date(days_of(self.name, array, markers, bad, self.form), self.has_times)
         return [self.scale(time), *cycles]
 
     def cell_names(self) -> tuple[str, ...]:
@@ -111,6 +113,7 @@ def fit_plan(
     *,
     markers: Markers,
     decimal: str = "",
+    date_format: str = "",
     scaling: Scaling,
     knots: int,
     max_categories: int,
@@ -123,6 +126,7 @@ def fit_plan(
         wanted: column to kind, where the user said so.
         markers: texts that stand for a missing value.
         decimal: what begins the fraction of numbers that are texts; empty: found.
+        date_format: of dates that are texts; empty: found.
         scaling: of numbers.
         knots: of the quantile scaling.
         max_categories: most categories of a column that have a code of their own.
@@ -133,7 +137,7 @@ def fit_plan(
     """
     arrays = {name: one_array(table.column(name)) for name in table.column_names}
     decoded = pa.table({name: pa.chunked_array([array]) for name, array in arrays.items()})
-    found = find_kinds(decoded, wanted, markers, decimal)
+    found = find_kinds(decoded, wanted, markers, decimal, date_format)
     numbers: list[NumericColumn] = []
     dates: list[DateColumn] = []
     categories: list[CategoryColumn] = []
@@ -147,14 +151,16 @@ def fit_plan(
             if item.kind == "numeric":
                 values = numbers_of(name, arrays[name], markers.numbers, bad, item.decimal)
             else:
-                values = days_of(name, arrays[name], markers.numbers, bad)
+                values = days_of(name, arrays[name], markers.numbers, bad, item.form)
             if np.isnan(values).all():
                 dropped[name] = "it holds no value"
             elif item.kind == "numeric":
                 numbers.append(NumericColumn(name=name, scale=fit_scale(values, scaling, knots), decimal=item.decimal))
             else:
                 has_times = has_times_of_day(values)
-                dates.append(DateColumn(name=name, scale=fit_scale(values, scaling, knots), has_times=has_times))
+                dates.append(
+                    DateColumn(name=name, scale=fit_scale(values, scaling, knots), has_times=has_times, form=item.form)
+                )
     if not (numbers or dates or categories):
         reasons = "; ".join(f"{name}: {reason}" for name, reason in dropped.items()) or "there is none"
         raise ColumnError(f"No column of the table is of use ({reasons}).")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -85,14 +85,15 @@ def numbers_of(name: str, array: pa.Array, markers: Collection[str], bad: BadCel
     raise ColumnError(f"Column {name!r} holds {kind}, but it is a column of numbers here. Convert it, or drop it with --drop.")
 
 
-def days_of(name: str, array: pa.Array, markers: Collection[str], bad: BadCells) -> FloatArray:
+def days_of(name: str, array: pa.Array, markers: Collection[str], bad: BadCells, form: str = "") -> FloatArray:
     """[n] float64, days since 1970-01-01 in UTC, NaN where a value is missing.
 
     Args:
         name: of the column, for messages.
-        array: of dates, timestamps (those without a zone are taken for UTC), or texts in the ISO 8601 form.
+        array: of dates, timestamps (those without a zone are taken for UTC), or texts.
         markers: texts that stand for a missing value.
         bad: takes the rows whose text is no date.
+        form: of texts, as :meth:`datetime.datetime.strptime` takes it, a time of day apart; empty: ISO 8601.
 
     Raises:
         ColumnError: the column holds something else altogether.
@@ -101,7 +102,8 @@ def days_of(name: str, array: pa.Array, markers: Collection[str], bad: BadCells)
     if pa.types.is_null(kind):
         return np.full(len(array), np.nan)
     if is_text(kind):
-        return _parsed(name, array, markers, bad, _days_of_text, "a date of the form YYYY-MM-DD or YYYY-MM-DD HH:MM:SS")
+        what = f"a date of the form {form or 'YYYY-MM-DD or YYYY-MM-DD HH:MM:SS'}"
+        return _parsed(name, array, markers, bad, lambda text: _days_of_text(text, form), what)
     if is_date(kind):
         return _float64(array.cast(pa.timestamp("us", getattr(kind, "tz", None)), safe=False).cast(pa.int64())) / (
             1e6 * SECONDS_A_DAY
@@ -157,14 +159,24 @@ def has_missing(array: pa.Array, markers: Collection[str]) -> bool:
     return bool(array.null_count) or any(value.strip() in markers for value in pc.unique(array).to_pylist())
 
 
-def as_day(text: str) -> float | None:
-    """Days since 1970-01-01 of an ISO 8601 text, or None. A bare year or number is no date."""
-    if len(text) < 8 or not text[:4].isdigit() or text[4] != "-":
+def as_day(text: str, form: str = "") -> float | None:
+    """Days since 1970-01-01 of a text in a form, or of an ISO 8601 text, or None. A bare year or number is no date."""
+    if len(text) < 8 or (not form and (not text[:4].isdigit() or text[4] != "-")):
         return None
     try:
-        return _days_of_text(text)
+        return _days_of_text(text, form)
     except ValueError:
         return None
+
+
+def date_forms(texts: Iterable[str], forms: Sequence[str]) -> list[str]:
+    """Those of ``forms`` in which all texts are dates."""
+    left = list(forms)
+    for text in texts:
+        left = [form for form in left if as_day(text, form) is not None]
+        if not left:
+            break
+    return left
 
 
 def _number(text: str, decimal: str) -> float:
@@ -174,8 +186,16 @@ def _number(text: str, decimal: str) -> float:
     return value
 
 
-def _days_of_text(text: str) -> float:
-    moment = datetime.datetime.fromisoformat(text)
+def _days_of_text(text: str, form: str = "") -> float:
+    if form:
+        date, time = text, ""
+        if ":" in text:
+            date, _, time = text.rpartition(" ")
+        moment = datetime.datetime.strptime(date, form)
+        if time:
+            moment = datetime.datetime.combine(moment.date(), datetime.time.fromisoformat(time))
+    else:
+        moment = datetime.datetime.fromisoformat(text)
     moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=datetime.UTC)
     return moment.timestamp() / SECONDS_A_DAY
 

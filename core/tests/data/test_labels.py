@@ -61,6 +61,7 @@ def cache(tmp_path, monkeypatch):
         ([["a", "b"], [], None, ["b"]], "classes", ("a", "b")),
         ([[2, 10], [2]], "classes", ("2", "10")),
         ([[0, 1, 1], [1, 0, 0]], "classes", ("0", "1", "2")),
+        ([[0.0, 1.0], [1.0, 1.0]], "classes", ("0", "1")),
         (['["b", "a"]', "['c']", None], "classes", ("a", "b", "c")),
     ],
 )
@@ -91,6 +92,7 @@ def test_the_kind_is_found_by_what_the_column_holds(labels, kind, names):
         (["a; b", " b"], {"kind": "classes"}, [[1, 1], [0, 1]]),
         (["a,b", "b"], {"kind": "classes"}, [[1, 1], [0, 1]]),
         ([[0, 1], [1, 1]], {}, [[0, 1], [1, 1]]),
+        ([[0.0, 1.0], None], {}, [[0, 1], [-1, -1]]),
     ],
 )
 def test_labels_are_read(labels, told, read):
@@ -123,7 +125,7 @@ def test_one_class_has_one_name_as_integer_float_text_or_truth():
 def test_what_is_no_label_is_refused():
     with pytest.raises(ColumnError, match=r"of type date32.*labels are texts, numbers.*--label"):
         find([datetime.date(2024, 1, 1)])
-    with pytest.raises(ColumnError, match="lists of float64"):
+    with pytest.raises(ColumnError, match=r"lists of float64 that are not all zeros and ones.*several numbers a row"):
         find([[0.5]])
     with pytest.raises(ColumnError, match="holds no label"):
         find([None, None])

@@ -261,7 +261,8 @@ def _find_lists(reader: LabelReader, dataset: Any, kind: LabelKind | None) -> La
     own, inner_name = own_names(inner), feature_name(inner)
     if kind not in (None, "classes"):
         raise ColumnError(f"Label column {column!r} holds lists, which are several classes a row, and not label_kind={kind!r}.")
-    if own is None and not (inner_name in ("string", "bool", "null") or inner_name.startswith(("int", "uint"))):
+    whole = inner_name in ("string", "bool", "null") or inner_name.startswith(("int", "uint"))
+    if own is None and not whole and not inner_name.startswith(("float", "double")):
         raise ColumnError(
             f"Label column {column!r} holds lists of {inner_name}; lists of classes hold texts or whole numbers. "
             "Choose another column with --label."
@@ -275,6 +276,11 @@ def _find_lists(reader: LabelReader, dataset: Any, kind: LabelKind | None) -> La
     reader = replace(reader, kind="classes")
     if own is None and inner_name != "string" and values <= {0, 1} and len(lengths) == 1 and (width := lengths.pop()) > 1:
         return replace(reader, hot=True, names=tuple(str(i) for i in range(width)))
+    if own is None and not whole:
+        raise ColumnError(
+            f"Label column {column!r} holds lists of {inner_name} that are not all zeros and ones, one for each class. Lists "
+            "name classes (texts or whole numbers); several numbers a row are not predicted. Choose another with --label."
+        )
     named = [(value, class_name(value, own)) for value in values]
     reader = _with_unused(reader, named)
     named = [(value, name) for value, name in named if not reader._is_unlabelled(value, name)]

@@ -215,7 +215,7 @@ def test_classes_that_only_test_rows_have_are_told_and_count_as_wrong(encoder, t
     )
     result = call("evaluate", tmp_path / "encoder", *arguments, "--set", "finetune.epochs=1", "--json")
     assert result.exit_code == 0, result.output
-    assert "1 class of the test rows ('2'; 20 of 60 rows) are not among the training rows" in " ".join(result.stderr.split())
+    assert "1 class of the test rows ('2'; 20 of 60 rows) is not among the training rows" in " ".join(result.stderr.split())
     for record in json.loads(result.stdout):
         assert 0.3 < record["metrics"]["accuracy"] <= 40 / 60
         assert math.isfinite(record["metrics"]["cross_entropy"])

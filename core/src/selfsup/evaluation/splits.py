@@ -205,7 +205,7 @@ def _tell_new_classes(train: Rows, test: Rows, reporter: Reporter) -> None:
         shown = ", ".join(repr(names[i]) for i in new[:5]) + (", ..." if len(new) > 5 else "")
         reporter.message(
             f"Warning: {len(new)} class{'es' * (len(new) > 1)} of the test rows ({shown}; {rows} of {len(test)} rows) "
-            "are not among the training rows, so no model can name them: they count as wrong."
+            f"{'is' if len(new) == 1 else 'are'} not among the training rows, so no model can name them: they count as wrong."
         )
 
 

@@ -87,11 +87,6 @@ def prepare_data(config: RunConfig, reporter: Reporter, source: Any = None) -> D
     """
     spec = registry().get("task", config.task)
     modality = registry().get("modality", spec.modality)
-    if (config.label_kind is not None or config.unlabelled) and not spec.needs_labels and config.val is None:
-        raise ConfigError(
-            f"label_kind and unlabelled have no effect: {config.task} sees no label, and there is no probe (--val). "
-            "Leave them out; evaluate and finetune take them."
-        )
     found = load_source(
         config.data if source is None else source,
         modality=modality,

@@ -101,6 +101,17 @@ def test_photo_folder_without_class_folders_has_no_labels(tmp_path):
         load_source(tmp_path / "photos", modality=PHOTOS, needs_label=True)
 
 
+def test_a_table_beside_media_files_is_named_where_labels_are_asked_for(tmp_path):
+    put(tmp_path / "photos" / "a.jpg", picture())
+    put(tmp_path / "photos" / "labels.csv", "image,tags\na.jpg,cat|dog\n")
+    with pytest.raises(ColumnError, match=r"folder of files, which have no column 'tags'. If .*labels\.csv lists the files"):
+        load_source(tmp_path / "photos", modality=PHOTOS, label="tags")
+    with pytest.raises(ColumnError, match=r"in no class folder.*labels\.csv lists the files"):
+        load_source(tmp_path / "photos", modality=PHOTOS, needs_label=True)
+    rows = load_source(tmp_path / "photos" / "labels.csv", modality=PHOTOS, label="tags", label_kind="classes")
+    assert (rows.class_names, rows.labels().tolist()) == (("cat", "dog"), [[1, 1]])
+
+
 def test_one_picture_and_one_class(tmp_path):
     put(tmp_path / "photos" / "only" / "a.jpg", picture())
     rows = load_source(tmp_path / "photos", modality=PHOTOS)

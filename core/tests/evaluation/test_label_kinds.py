@@ -257,6 +257,7 @@ def test_embedding_files_hold_labels_of_every_kind(encoder, tmp_path):
         assert column == wanted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rows", "metric"), [(numbers, "r2"), (several, "micro_f1")])
 def test_the_supervised_reference_learns_every_kind(toy, tmp_path, rows, metric):
     made = rows()

@@ -54,6 +54,8 @@ class _Found:
     categories: tuple[str, ...] = ()
     named_by: str = ""
     """A column that was made to name the rows."""
+    tables: tuple[str, ...] = ()
+    """Tables that lie beside media files."""
 
 
 def load_source(
@@ -134,8 +136,10 @@ def _as_rows(
     if needs_label and label is None and found.outside:
         raise ColumnError(
             f"{found.name} has no labels, and they are needed: {found.outside} lies in no class folder (it should be "
-            f"{found.root}/CLASS/{found.outside})."
+            f"{found.root}/CLASS/{found.outside}).{_beside(found)}"
         )
+    if label is not None and label not in features and found.tables:
+        raise ColumnError(f"{found.name} is a folder of files, which have no column {label!r}.{_beside(found)}")
     wants_label = label if label is not None else found.label if found.label in features else None
     label_column = find_label(features, wants_label, needed=needs_label, name=found.name, taken=given.values())
     given |= find_path_columns(found.dataset, modality, given, label_column, found.name)
@@ -163,6 +167,11 @@ def _as_rows(
         categories=frozenset(found.categories),
         findings=found.findings.joined(_column_findings(features, modality.columns, roles, label_column, found.named_by)),
     )
+
+
+def _beside(found: _Found) -> str:
+    """What to do with tables that lie beside media files, as a sentence; empty where there are none."""
+    return f" If {found.tables[0]} lists the files with their labels, give it as the source." if found.tables else ""
 
 
 def _column_findings(
@@ -373,7 +382,10 @@ def _in_folder(folder: Path, name: str, split: str, modality: ModalitySpec, form
         form.refuse(f"the files of {folder}", but=("encoding",) if as_text else ())
         dataset, fingerprint, outside, findings = media
         named_by = NAME_COLUMN if as_text else ""
-        return _Found(dataset, name, split, fingerprint, outside, root=folder, findings=findings, named_by=named_by)
+        tables = tuple(map(str, top_tables))
+        return _Found(
+            dataset, name, split, fingerprint, outside, root=folder, findings=findings, named_by=named_by, tables=tables
+        )
     if top_tables:
         return _in_tables(top_tables, name, split, modality, form, label, root=folder)
     wanted = ", ".join((*suffixes, *(suffix for suffix in table_suffixes(modality) if suffix not in suffixes)))

@@ -177,6 +177,8 @@ def test_the_range_can_be_set_and_is_saved(tmp_path: Path) -> None:
     assert "none of 1 images is one, so it changes nothing" in unused.warnings[0]
     with pytest.raises(ValueError, match=r"value_range is \[low, high\] with low < high"):
         ImageProcessorConfig(value_range=[5, 5])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"value_range is \[low, high\], such as \[0,4095\] for 12 bits; 12 is not"):
+        ImageProcessorConfig(value_range="12")  # type: ignore[arg-type]
 
 
 def test_outliers_that_set_the_range_are_told() -> None:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
 
 from selfsup.config import Config
@@ -40,6 +40,13 @@ class ImageProcessorConfig(Config):
     Images of 8 bits always span 0..255."""
     array_layout: Layout = "auto"
     """Where arrays (npy files, too) of three axes have their channels; "auto": along the first or last axis, the shorter."""
+
+    @field_validator("value_range", mode="before")
+    @classmethod
+    def _two_numbers(cls, value: Any) -> Any:
+        if value != "auto" and not (isinstance(value, list | tuple) and len(value) == 2):
+            raise ValueError(f"value_range is [low, high], such as [0,4095] for 12 bits; {value} is not")
+        return value
 
     def model_post_init(self, context: object, /) -> None:
         """Refuse sizes that no backbone can use, and ranges that are none."""

@@ -14,7 +14,7 @@ CORE = Path(__file__).parents[2]
 README = (CORE / "README.md").read_text()
 BROUGHT = {"pyarrow": "datasets", "huggingface_hub": "datasets", "scipy": "scikit-learn", "pydantic_core": "pydantic"}
 """Imported, and installed by one of our dependencies whose own interface it is part of."""
-OPTIONAL = {"pytest", "tensorboard", "wandb", "trackio", "onnx", "onnxscript", "psutil"}
+OPTIONAL = {"python_calamine", "pytest", "tensorboard", "wandb", "trackio", "onnx", "onnxscript", "psutil"}
 IMPORT_NAMES = {"sklearn": "scikit-learn", "lightning_fabric": "lightning-fabric"}
 
 HOOKS = [name for name in dir(hookspecs) if name.startswith("selfsup_")]

@@ -52,7 +52,11 @@ from selfsup.cli.output import emit, json_option
     "--logger", "loggers", metavar="ID", multiple=True, help="tensorboard, wandb, trackio, or a plugin's; repeatable."
 )
 @click.option(
-    "--set", "assignments", metavar="KEY=VALUE", multiple=True, help="Any config key: --set objective.temperature=0.2."
+    "--set",
+    "assignments",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Any config key: --set objective.temperature=0.2 (selfsup list options TASK shows all).",
 )
 @json_option
 def command(
@@ -75,7 +79,8 @@ def command(
     selfsup pretrain vision/simclr --data photos/ --epochs 20
     selfsup pretrain --resume --out runs/vision-simclr-20250101-120000
 
-    Ctrl-C and SIGTERM save a checkpoint; --resume goes on from it, bit by bit as if nothing had happened.
+    Ctrl-C and SIGTERM save a checkpoint and say how to go on; --resume then does, bit by bit as if nothing had happened.
+    While a run goes on, no other process writes into its folder.
     """
     from selfsup.pretraining import pretrain
     from selfsup.training.overrides import join, parse_assignments

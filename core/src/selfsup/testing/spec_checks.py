@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from selfsup import specs
 from selfsup.backbones import BackboneRecipe, TokenBackbone
+from selfsup.data import Processor
 from selfsup.evaluation.base import EvaluatorRecipe
 from selfsup.objectives.base import ObjectiveRecipe
 from selfsup.registry import registry
@@ -47,6 +48,8 @@ def _check_target(spec: specs.Spec, target: Any) -> None:
     elif isinstance(spec, specs.EvaluatorSpec):
         assert isinstance(target, EvaluatorRecipe), f"the target is {type(target).__name__}, not EvaluatorRecipe"
         _check_config(target.config)
+    elif isinstance(spec, specs.ModalitySpec):
+        _check_findings(fitted_processor(spec.id))
     elif isinstance(spec, specs.BackboneSpec):
         assert isinstance(target, BackboneRecipe), f"the target is {type(target).__name__}, not BackboneRecipe"
         _check_config(target.config)
@@ -54,6 +57,17 @@ def _check_target(spec: specs.Spec, target: Any) -> None:
             backbone, _ = registry().build_backbone(spec.id, {}, fitted_processor(spec.modality).info())
             assert backbone.modality == spec.modality
             assert isinstance(backbone, TokenBackbone) == spec.tokens, "`tokens` does not say what the backbone is"
+
+
+def _check_findings(processor: Processor) -> None:
+    """Every run shows what the processor found: something, as short lines."""
+    facts = processor.findings().facts
+    assert facts, "findings() says nothing of what the processor decided"
+    for topic, text in facts.items():
+        assert text.strip(), f"the finding {topic!r} is empty"
+        assert len((topic + text).splitlines()) == 1, f"the finding {topic!r} is more than a line: {text!r}"
+    kinds = processor.column_kinds()
+    assert all(isinstance(kind, str) and kind for kind in kinds.values()), f"column_kinds() holds what is no text: {kinds}"
 
 
 def _missing_extra(spec: specs.TargetSpec) -> bool:

@@ -6,7 +6,6 @@ import itertools
 import json
 import os
 import secrets
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,22 +14,19 @@ from typing import Any
 from selfsup.data.column_types import ColumnType
 from selfsup.data.encodings import FoundEncoding, encoding_of_file, open_bytes, open_text, shown_encoding
 from selfsup.data.findings import Findings, listed_names
-from selfsup.data.numbers import as_number
 from selfsup.data.separators import Layout, find_layout, long_cells
 from selfsup.data.table_format import TableFormat
+from selfsup.data.table_header import Record, is_unnamed, read_header
 from selfsup.errors import SourceError
 
 _CHUNK_ROWS = 8192
 _BLOCK_BYTES = 4 << 20
 _MOST_RAGGED = 0.01
 """Share of rows with more cells than the header from which on the table is refused."""
-_YEARS = range(1800, 2101)
 _END = "\x1d(end of the table)\x1d"
 """A line behind the last one: where it lands in a cell, a quotation mark is open."""
 VERSION = 1
 """Of what this module makes of a file; part of the name under which it is kept."""
-
-Record = list[str]
 
 
 @dataclass
@@ -165,7 +161,7 @@ def _convert(tables: Sequence[Any], target: Path, form: TableFormat, *, quick: b
             own = table.findings()
             findings = findings.joined(own)
             records = table.records()
-            names, records, above = _header(records, table, form, findings)
+            names, records, above = read_header(records, table, form, findings)
             if writer is None:
                 columns, types = names, [ColumnType() for _ in names]
                 writer = pa.ipc.new_stream(sink, pa.schema([(name, pa.large_string()) for name in names]))
@@ -198,11 +194,14 @@ def _write_typed(
     marks = {kind.evidence.decimal() for kind in types if kind.evidence.sure and kind.is_number()}
     preferred = form.decimal or ("," if "," in marks and "." not in marks else "")
     plans = [kind.plan(form.decimal, preferred) for kind in types]
-    kept = [place for place, (name, plan) in enumerate(zip(columns, plans, strict=True)) if not (plan.empty and _unnamed(name))]
+    empty = {name for name, plan in zip(columns, plans, strict=True) if plan.empty and is_unnamed(name)}
+    kept = [place for place, name in enumerate(columns) if name not in empty]
     if not kept:
         raise SourceError(f"The table holds no value (its columns are {listed_names(columns)}).")
-    if empty := [name or "the one without a name" for place, name in enumerate(columns) if place not in set(kept)]:
-        findings.add("columns", f"left out: {listed_names(empty)} (empty and without a name)")
+    if empty:
+        findings.add(
+            "columns", f"left out: {listed_names(name for name in columns if name in empty)} (empty and without a name)"
+        )
     if commas := [name for name, plan in zip(columns, plans, strict=True) if plan.decimal == ","]:
         findings.add("decimal", f"',' in {listed_names(commas)} (--decimal sets it)")
     marked = {name: kind.marks for name, kind, plan in zip(columns, types, plans, strict=True) if plan.numeric and kind.marks}
@@ -224,72 +223,6 @@ def _write_typed(
             typed = [plans[place].typed(batch.column(place)) for place in kept]
             arrays = [array.cast(field.type) for array, field in zip(typed, schema, strict=True)]
             writer.write_batch(pa.record_batch(arrays, schema=schema))
-
-
-def _header(
-    records: Iterator[tuple[int, Record]], table: Any, form: TableFormat, findings: Findings
-) -> tuple[list[str], Iterator[tuple[int, Record]], int]:
-    """The names of the columns, the records below them, and the number of lines above those."""
-    layout = table.layout
-    above = 0
-    filled = ((line, record) for line, record in records if any(map(str.strip, record)))
-    for _ in range(layout.skipped):
-        above, _ = next(filled, (0, []))
-    if layout.skipped:
-        passed = "the line" if layout.skipped == 1 else f"{layout.skipped} lines"
-        findings.add("header", f"{passed} above it passed over")
-    first = next(filled, None)
-    if first is None:
-        raise SourceError(f"{table.name} holds no row.")
-    line, header = first
-    if not form.header:
-        names = [f"column_{place}" for place in range(max(len(header), layout.width))]
-        return names, itertools.chain([first], filled), above
-    second = next(filled, None)
-    if second is None:
-        raise SourceError(f"{table.name} holds no row beside its header ({listed_names(header)}). Without one: --no-header.")
-    header = [name.strip().removeprefix("\ufeff") for name in header]
-    if len(header) == layout.width - 1:  # as R writes them: the names of rows have no name
-        header = ["", *header]
-    if numbers := _data_in_header(header, second[1]):
-        findings.warn(
-            f"The first line of {table.name} looks like data, and is taken for the names of the columns "
-            f"({listed_names(numbers)}). If it is data: --no-header."
-        )
-    return _unique(header, findings), itertools.chain([second], filled), line
-
-
-def _data_in_header(header: Sequence[str], below: Sequence[str]) -> list[str]:
-    """Names that are numbers above numbers; years and counted columns (0, 1, 2) are names."""
-    pairs = zip(header, below, strict=False)
-    found = [name for name, cell in pairs if name and as_number(name) is not None and as_number(cell) is not None]
-    whole = [int(name) for name in found if name.isdigit()]
-    years = len(whole) == len(found) and all(number in _YEARS for number in whole)
-    counted = bool(whole) and whole == list(range(whole[0], whole[0] + len(found)))
-    return [] if (years or counted) and len(header) > 1 else found
-
-
-def _unnamed(name: str) -> bool:
-    return name.startswith("Unnamed: ")
-
-
-def _unique(header: Sequence[str], findings: Findings) -> list[str]:
-    """Names of which no two are alike: a nameless column is ``Unnamed: 3``, a second ``a`` is ``a.1``."""
-    taken = Counter(header)
-    names: list[str] = []
-    renamed = []
-    for place, name in enumerate(header):
-        chosen = name or f"Unnamed: {place}"
-        number = 0
-        while chosen in names or (number and chosen in taken):
-            number += 1
-            chosen = f"{name}.{number}"
-        if number:
-            renamed.append(f"the second {name!r} is {chosen!r}")
-        names.append(chosen)
-    if renamed:
-        findings.add("columns", f"of one name: {listed_names(renamed)}")
-    return names
 
 
 def _even(records: Iterable[tuple[int, Record]], width: int, ragged: _Ragged, name: str) -> Iterator[Record]:

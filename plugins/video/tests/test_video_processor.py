@@ -177,6 +177,6 @@ def test_what_was_found_is_told_with_what_sets_it(make_video) -> None:
     fitted = VideoProcessor().fit([{"video": make_video(frames=20)}, {"video": array(50, side=32)}])
     facts = fitted.findings().facts
     assert facts["image size"] == "40 pixels; shorter sides of 32 to 48 (--set processor.image_size=)"
-    assert "files have 20 to 50 frames, 1 of 2 too few for the stride" in facts["clips"]
+    assert "videos have 20 to 50 frames, 1 of 2 too few for the stride" in facts["clips"]
     assert facts["frame rate"] == "10 to 10 a second; a clip lasts 3.1 to 3.1 s"
     assert fitted.findings().warnings == []

@@ -59,6 +59,7 @@ def test_segments_give_what_the_cut_files_give(long: Path, options: dict[str, in
     processor = VideoProcessor(VideoProcessorConfig(image_size=16, **options))
     rows = rows_of(long / "manifest.csv")
     assert set(rows.columns) == {"video", "offset", "duration"}
+    assert "videos have 1 to 30 frames" in VideoProcessor().fit(rows).findings().facts["clips"]
     for row, file in zip(rows, rows_of(long / "cut"), strict=True):
         cut, whole = processor.encode(row), processor.encode(file)
         np.testing.assert_array_equal(cut["video"], whole["video"])

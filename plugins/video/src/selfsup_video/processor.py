@@ -81,7 +81,7 @@ class VideoProcessor(SquareProcessor):
             SourceError: the size is "auto" and none of these rows can be read.
         """
         try:
-            self._seen = self.sampled(rows, lambda row: read_header(row.get("video")))
+            self._seen = self.sampled(rows, _header)
         except SourceError:
             if self._image_size is None:
                 raise
@@ -105,7 +105,7 @@ class VideoProcessor(SquareProcessor):
         span = (config.frames - 1) * config.stride + 1
         clip = f"{config.frames} frames, {config.stride} apart" + (f", {config.clips} of a video" if config.clips > 1 else "")
         if lengths:
-            clip += f"; files have {lengths[0]} to {lengths[-1]} frames"
+            clip += f"; videos have {lengths[0]} to {lengths[-1]} frames"
             short = sum(length < span for length in lengths)
             clip += f", {short} of {len(lengths)} too few for the stride, which is shrunk" if short else ""
         found.add("clips", f"{clip} (--set processor.frames=, processor.stride=)")
@@ -147,3 +147,12 @@ class VideoProcessor(SquareProcessor):
         batch = super().collate(samples)
         whole = bool((batch["length"] >= self.config.frames).all())
         return {key: value for key, value in batch.items() if key != "length" or not whole}
+
+
+def _header(row: Row) -> Header:
+    """Of a row's video, or of the part of a file that it is."""
+    header, segment = read_header(row.get("video")), segment_of(row)
+    if segment is None or not header.rate or not header.frames:
+        return header
+    start, end = segment.within(header.frames / header.rate, "video")
+    return header._replace(frames=max(round((end - start) * header.rate), 1))

@@ -48,7 +48,7 @@ def folders(tmp_path):
 
 @pytest.fixture
 def tables(tmp_path):
-    """``corpus.txt``, ``reviews.csv`` and ``table.csv`` of the README: made-up sentences of two kinds, and made-up people."""
+    """``corpus.txt``, ``headlines.csv`` and ``table.csv`` of the README: made-up sentences of two kinds, and made-up people."""
     generator = np.random.default_rng(0)
     words = {"good": ["fine", "warm", "bright", "kind"], "bad": ["dull", "cold", "grey", "harsh"]}
     common = ["the", "film", "was", "a", "day", "and", "so", "very", "story", "of"]
@@ -57,7 +57,7 @@ def tables(tmp_path):
         kind = ("good", "bad")[number % 2]
         reviews.append((" ".join(generator.choice([*common, *words[kind]], 20)), kind))
     (tmp_path / "corpus.txt").write_text("\n".join(text for text, _ in reviews[200:]))
-    (tmp_path / "reviews.csv").write_text("text,label\n" + "\n".join(f"{text},{kind}" for text, kind in reviews[:200]))
+    (tmp_path / "headlines.csv").write_text("text,label\n" + "\n".join(f"{text},{kind}" for text, kind in reviews[:200]))
     ages, jobs = generator.integers(18, 80, 600), generator.choice(["nurse", "smith", "clerk"], 600)
     people = [f"{age},{job},{'high' if age > 40 and job != 'clerk' else 'low'}" for age, job in zip(ages, jobs, strict=True)]
     (tmp_path / "table.csv").write_text("age,job,income\n" + "\n".join(people))
@@ -106,7 +106,9 @@ def test_commands(cli):
         outcome = cli(*shlex.split(command)[1:])
         assert outcome.status == 0, f"{command}: {outcome.err}"
         assert "were pretrained on" not in " ".join(outcome.err.split()), f"{command} tests on rows that were pretrained on"
-    runs = [f"runs/{name}/encoder/model.safetensors" for name in ("photos", "texts", "table", "recordings", "clips")]
+    runs = [
+        f"runs/{name}/encoder/model.safetensors" for name in ("photos", "texts", "transformer", "table", "recordings", "clips")
+    ]
     for left in (*runs, "embeddings.parquet", "backbone.safetensors", "encoder/tokenizer.json"):
         assert Path(left).is_file(), left
 

@@ -126,6 +126,7 @@ def test_a_holder_shows_that_it_lives(tmp_path: Path, monkeypatch: pytest.Monkey
             time.sleep(0.01)
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # the heartbeat is a thread
 def test_a_forked_child_does_not_keep_the_lock_of_its_parent(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     lock = lock_folder(tmp_path / "run", "writing")

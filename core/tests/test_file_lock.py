@@ -103,7 +103,7 @@ def test_a_container_of_this_machine_that_was_killed_holds_nothing(tmp_path: Pat
     lock_folder(tmp_path / "run", "writing").release()
 
 
-@pytest.mark.parametrize(("pid", "free"), [(os.getpid(), False), (2**22 + 1, True)])
+@pytest.mark.parametrize(("pid", "free"), [(os.getpid(), False), (2**22 + 1, True)], ids=["living", "dead"])
 def test_where_files_cannot_be_locked_the_process_and_its_heartbeat_decide(
     pid: int, free: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

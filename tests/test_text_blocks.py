@@ -8,7 +8,7 @@ import json
 import pytest
 
 from selfsup.data import BlockStore, load_source
-from selfsup.errors import ConfigError, UsageError
+from selfsup.errors import ConfigError, LeftOutOptionsWarning, UsageError
 from selfsup.registry import registry
 from selfsup.training import setup
 from selfsup.training.progress import Silent
@@ -48,7 +48,8 @@ def test_the_users_option_goes_before_the_tasks(corpus):
 @pytest.mark.usefixtures("packing")
 def test_what_a_task_asked_for_does_not_pass_to_another(corpus):
     packed = resolve_config({"task": "text/vicreg", "data": corpus, "processor.max_length": 99}).model_dump(mode="json")
-    other = resolve_config({"task": "text/byol"}, packed)
+    with pytest.warns(LeftOutOptionsWarning, match=r"of text/vicreg"):
+        other = resolve_config({"task": "text/byol"}, packed)
     assert other.processor_options["packing"] == "none"
     assert other.processor_options["max_length"] == 99
     assert resolve_config({}, packed).processor_options["packing"] == "blocks"

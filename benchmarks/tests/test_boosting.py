@@ -37,8 +37,10 @@ def test_trees_learn_numbers_and_several_classes_as_scikit_learn_does() -> None:
     assert (odds[:, 2] == -float("inf")).all(), "no training row has this class"
 
 
-def spec(**options: object) -> BenchmarkSpec:
-    overrides = {"evaluators.boosting.iterations": 5, "evaluators.knn.k": 3, "processor.scaling": "none", "backbone.dim": 8}
+def spec(iterations: int | None = 5, **options: object) -> BenchmarkSpec:
+    overrides: dict[str, object] = {"evaluators.knn.k": 3, "processor.scaling": "none", "backbone.dim": 8}
+    if iterations is not None:
+        overrides["evaluators.boosting.iterations"] = iterations
     return BenchmarkSpec(
         id="x", summary="x", task="tabular/vime", dataset="wine", suites=("quick",), steps=2, overrides=overrides, **options
     )  # type: ignore[arg-type]
@@ -46,8 +48,10 @@ def spec(**options: object) -> BenchmarkSpec:
 
 def test_boosting_is_a_reference_of_those_who_ask() -> None:
     resolve = {"x": ("tabular", "mlp")}
-    (without,), (line,) = lines([spec()], (0,), resolve), lines([spec(references=("boosting",))], (0,), resolve)
+    (without,), (line,) = lines([spec(None)], (0,), resolve), lines([spec(references=("boosting",))], (0,), resolve)
     assert "boosting" not in without.cells
+    with pytest.raises(SpecError, match=r"iterations has no effect, as its references do not name 'boosting'"):
+        lines([spec()], (0,), resolve)
     (made,) = line.cells["boosting"]
     assert (made.task, made.backbone, made.evaluators, made.steps) == ("tabular/boosting", "", ("boosting",), 0)
     assert dict(made.overrides) == {"evaluators.boosting.iterations": 5, "processor.scaling": "none"}

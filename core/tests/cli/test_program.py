@@ -118,7 +118,7 @@ def test_debug_shows_the_traceback():
 def test_plugins_list_shows_the_broken_one_and_why(broken_plugin):
     done = run("plugins", "list", "--json", PYTHONPATH=broken_plugin, SELFSUP_PLUGINS="broken")
     core, broken = [item for item in json.loads(done.stdout) if item["status"] != "disabled"]
-    assert core["registers"]["commands"] == 7
+    assert core["registers"]["commands"] == 9
     assert (broken["name"], broken["distribution"], broken["status"], broken["registers"]) == (
         "broken",
         "broken-example",

@@ -184,7 +184,9 @@ def test_models_that_do_not_fit_are_refused(tmp_path):
             {**INFO, "max_length": 40},
         )
     with pytest.raises(ConfigError, match=r"does not take these sizes|cannot be built"):
-        make("bert", architecture={"no_such_field_type": 1, "hidden_size": "wide"})
+        make("bert", architecture={"no_such_field_type": 1, "intermediate_size": "wide"})
+    with pytest.raises(ConfigError, match="has hidden_size=wide, and the option for it says 16"):
+        make("bert", architecture={"hidden_size": "wide"})
 
 
 def test_a_pretrained_folder_is_taken_and_its_shape_kept(tmp_path):

@@ -175,9 +175,9 @@ def file_header(source: str | io.BytesIO) -> Header:
         seconds = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else None
         if seconds is None and container.duration:
             seconds = container.duration / av.time_base
+        frames = stream.frames or (round(seconds * rate) if seconds and rate else None)
     if side < 1:
         raise BadRowError("the video does not say how large it is")
-    frames = stream.frames or (round(seconds * rate) if seconds and rate else None)
     return Header(side, frames, rate)
 
 

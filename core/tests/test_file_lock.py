@@ -99,8 +99,10 @@ def test_a_holder_on_another_machine_holds_while_it_is_heard_of(tmp_path: Path) 
 def test_a_container_of_this_machine_that_was_killed_holds_nothing(tmp_path: Path) -> None:
     if not file_lock._boot_id():
         pytest.skip("this kernel has no id")
-    _left_by(lock_of(tmp_path / "run"), seconds_ago=2, boot=file_lock._boot_id())
-    lock_folder(tmp_path / "run", "writing").release()
+    lock = lock_of(tmp_path / "run")
+    _left_by(lock, seconds_ago=2, boot=file_lock._boot_id())
+    with lock_folder(tmp_path / "run", "writing"):
+        assert str(os.getpid()) in lock.read_text()
 
 
 @pytest.mark.parametrize(("pid", "free"), [(os.getpid(), False), (2**22 + 1, True)], ids=["living", "dead"])
@@ -137,7 +139,8 @@ def test_a_forked_child_does_not_keep_the_lock_of_its_parent(tmp_path: Path) -> 
         os._exit(0)
     lock.release()
     try:
-        lock_folder(tmp_path / "run", "writing").release()
+        with lock_folder(tmp_path / "run", "writing"):
+            assert str(os.getpid()) in lock_of(tmp_path / "run").read_text()
     finally:
         os.close(reader)
         os.close(writer)

@@ -27,7 +27,7 @@ def toy_modality(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """40 rows, of which two are bad, a label, an idle column, and a test split."""
+    """40 rows (two of them bad), a label, an idle column, and a test split."""
     rows = id_rows(40, seed=0)
     for number, row in enumerate(rows):
         row |= {"label": "ab"[number % 2], "stars": number % 5, "name": f"row {number}"}

@@ -78,7 +78,7 @@ def encode_list(processor: Processor, rows: Sequence[Row]) -> list[Sample | BadR
 def encode_arrow(processor: Processor, table: Any) -> EncodedTable:
     """:meth:`Processor.encode_table`; where it raises, of ever smaller parts, so that only the rows at fault are bad.
 
-    A table of which none of a few rows can be processed is bad as a whole.
+    A table is bad as a whole if none of a few rows can be processed.
     """
     from selfsup.data.processor import EncodedTable
 

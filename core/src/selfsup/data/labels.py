@@ -30,13 +30,13 @@ LabelArray = np.ndarray[Any, np.dtype[Any]]
 labels. ``number``: [N] float64, NaN where a row has none."""
 
 _NAMES_OF_ROWS, _FEW_ROWS = 0.5, 100
-"""Texts of which more than half are different, in at least so many rows, are names of rows and no classes."""
+"""Texts are names of rows, not classes, if more than half of them differ in at least this many rows."""
 _MANY_HINTS = 10
 
 
 @dataclass(frozen=True)
 class LabelReader:
-    """How the labels of a column are read: of which kind they are, which classes there are, and what stands for none."""
+    """How the labels of a column are read: their kind, their classes, and what stands for no label."""
 
     column: str
     kind: LabelKind

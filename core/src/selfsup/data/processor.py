@@ -184,7 +184,7 @@ class Processor(ABC):
         return EncodedTable({key: np.stack([np.asarray(item[key]) for item in filled]) for key in good}, bad)
 
     def remark(self, text: str) -> None:
-        """Count a row that can be used, but of which something must be said: values that were clipped, a part that was cut off.
+        """Count a usable row that the user should know about: its values were clipped, or a part was cut off.
 
         To be called from :meth:`encode`, once for each such row and text. :func:`~selfsup.data.prepare` keeps the counts beside
         the samples, and every command says them: ``12 of the 400 rows of photos: <text>``. Safe from several threads.

@@ -63,7 +63,7 @@ def _of_records(rows: Iterator[dict[str, Any]], role: str, kind: str) -> Iterato
 
 
 def _peeked(source: list[Any] | tuple[Any, ...] | Iterator[Any]) -> tuple[Any, Iterable[Any]]:
-    """The first item (None where there is none), and all of them."""
+    """The first item (None if there is none), and all of them."""
     if isinstance(source, list | tuple):
         return (source[0] if source else None), source
     first = next(source, None)

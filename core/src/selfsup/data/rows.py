@@ -132,7 +132,7 @@ class Rows:
 
     @functools.cached_property
     def label_reader(self) -> LabelReader:
-        """How the labels are read: of which kind they are, and which classes there are. A selection's is that of all rows.
+        """How the labels are read: their kind and their classes. A selection has that of all rows.
 
         Raises:
             ColumnError: there is no label column, or it holds nothing that can be a label.
@@ -294,7 +294,7 @@ def spread_rows(rows: Iterable[Row], most: int) -> Iterator[Row]:
     stream) the first ones are taken.
 
     Args:
-        rows: :class:`Rows`, of which only the drawn ones are read; a sequence of rows; or any iterable of them.
+        rows: :class:`Rows` (only the drawn ones are read), a sequence of rows, or any iterable of them.
         most: how many.
     """
     if not isinstance(rows, Rows | Sequence):

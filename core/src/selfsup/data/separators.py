@@ -28,7 +28,7 @@ NONE = "\x1f"
 
 @dataclass(frozen=True)
 class Layout:
-    """How the records of a text table are parted."""
+    """How the records of a text table are separated."""
 
     separator: str
     width: int
@@ -121,7 +121,7 @@ def _layout(text: str, separator: str, whole: bool, *, guessed: bool) -> tuple[L
 
 
 def layout_of_records(records: list[list[str]]) -> Layout:
-    """The layout of what is parted into cells already (a sheet); records without anything are left out before."""
+    """The layout of records that are split into cells already (a sheet). Leave out empty records first."""
     return _shape(Layout("", 1, 0, guessed=False), records[:_SAMPLE_RECORDS])[0]
 
 

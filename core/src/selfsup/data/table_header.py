@@ -65,7 +65,7 @@ def is_unnamed(name: str) -> bool:
 
 
 def _unique(header: Sequence[str], findings: Findings) -> list[str]:
-    """Names of which no two are alike: a nameless column is ``Unnamed: 3``, a second ``a`` is ``a.1``."""
+    """Unique names: a nameless column is ``Unnamed: 3``, a second ``a`` is ``a.1``."""
     taken = Counter(header)
     names: list[str] = []
     renamed = []

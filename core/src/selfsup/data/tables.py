@@ -27,7 +27,7 @@ from selfsup.errors import SelfsupError, SourceError
 from selfsup.files import storage_error, storage_errors
 
 TEXT_TABLES = (".csv", ".tsv")
-"""Suffixes of texts whose cells are parted by a separator."""
+"""Suffixes of texts whose cells have a separator."""
 _LINES = (".json", ".jsonl", ".ndjson", ".txt")
 CELL_TEXTS = (".txt", ".tab", ".dat", ".data")
 """Further suffixes of such texts, where a row is a table's; of other rows ``.txt`` holds one a line, and the rest nothing."""

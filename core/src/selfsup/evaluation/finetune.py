@@ -258,7 +258,7 @@ def _settle(model: FinetunedModel, train: Split, rows: IndexArray) -> None:
     """Give the head the means and variances of the embeddings as they are after training.
 
     After a few steps its running means are still those of the start, and every output is shifted: numbers are wrong by many
-    standard deviations, and classes of which a row may have several fall on one side.
+    standard deviations, and a row's several classes fall on one side.
     """
     encoder = model.encoder
     parts = []

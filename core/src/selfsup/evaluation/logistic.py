@@ -56,7 +56,7 @@ class Logistic:
         return F.linear(features, self.weight, self.bias)
 
     def log_probabilities(self, features: Tensor) -> Tensor:
-        """[N, D] features to [N, K], of classes of which a row has one."""
+        """[N, D] features to [N, K], for one class a row."""
         return self.logits(features).log_softmax(dim=1)
 
 

@@ -112,7 +112,7 @@ class AudioProcessor(Processor):
         return super().window_start(steps, generator)
 
     def fit(self, rows: Iterable[Row]) -> Self:
-        """Choose what is "auto" from at most 256 rows, spread over all of them, of which only the headers are read,
+        """Choose what is "auto" from at most 256 rows, spread over all of them (only their headers are read),
         and of floating-point files some samples.
 
         Raises:

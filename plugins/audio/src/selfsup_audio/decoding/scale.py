@@ -20,7 +20,7 @@ _OPTION = "set what full scale is with processor.full_scale"
 
 
 def learned_scale(samples: Sequence[Waveform]) -> float:
-    """The full scale of recordings of which these are parts.
+    """The full scale of the recordings that these are parts of.
 
     1.0 unless most of them reach beyond it; then that of the smallest integers that hold them where all are whole numbers, else
     the smallest power of 2 that does.

@@ -31,7 +31,7 @@ class Raster:
     declared: int | None = None
     """Largest value that the file says it can hold, where it says less than its numbers could."""
     pages: int = 1
-    """Pages of the file, of which this is the first, or all as channels."""
+    """The first page of the file, or all pages as channels."""
 
     @property
     def channels(self) -> int:

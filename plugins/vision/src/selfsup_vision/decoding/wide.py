@@ -149,7 +149,7 @@ def _png(content: Content, image: Any) -> Raster:
 
 
 def _both_halves(content: Content, mode: str, *, big: bool) -> Array:
-    """[H, W, 3 or 4] uint16 of colours of 16 bits, of which Pillow keeps one half: the file is decoded for each half.
+    """[H, W, 3 or 4] uint16 of colours of 16 bits. Pillow keeps one half of each value, so the file is decoded once a half.
 
     Args:
         content: the file.

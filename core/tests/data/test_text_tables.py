@@ -281,7 +281,8 @@ def workbook(path: Path, sheets: dict[str, list[list[Any]]]) -> None:
     kind = "application/vnd.openxmlformats-officedocument.spreadsheetml"
     numbers = range(1, len(sheets) + 1)
     with zipfile.ZipFile(path, "w") as file:
-        parts = "".join(f'<Override PartName="/xl/s{n}.xml" ContentType="{kind}.worksheet+xml"/>' for n in numbers)
+        part = '<Override PartName="/xl/worksheets/sheet{}.xml" ContentType="{}.worksheet+xml"/>'
+        parts = "".join(part.format(n, kind) for n in numbers)
         file.writestr(
             "[Content_Types].xml",
             f'<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types"><Default Extension="rels" '
@@ -292,7 +293,7 @@ def workbook(path: Path, sheets: dict[str, list[list[Any]]]) -> None:
         relations = '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">{}</Relationships>'
         to_book = relation.format(n=1, office=office, what="officeDocument", target="xl/workbook.xml")
         file.writestr("_rels/.rels", relations.format(to_book))
-        to_sheets = (relation.format(n=n, office=office, what="worksheet", target=f"s{n}.xml") for n in numbers)
+        to_sheets = (relation.format(n=n, office=office, what="worksheet", target=f"worksheets/sheet{n}.xml") for n in numbers)
         file.writestr("xl/_rels/workbook.xml.rels", relations.format("".join(to_sheets)))
         named = "".join(f'<sheet name="{name}" sheetId="{n}" r:id="r{n}"/>' for n, name in enumerate(sheets, 1))
         file.writestr(
@@ -312,7 +313,7 @@ def workbook(path: Path, sheets: dict[str, list[list[Any]]]) -> None:
                 + "</row>"
                 for r, row in enumerate(rows, 1)
             )
-            file.writestr(f"xl/s{n}.xml", _SHEET.format(cells))
+            file.writestr(f"xl/worksheets/sheet{n}.xml", _SHEET.format(cells))
 
 
 def test_a_sheet_of_a_workbook_is_a_table(tmp_path: Path) -> None:

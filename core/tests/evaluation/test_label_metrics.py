@@ -97,9 +97,9 @@ def test_regression_metrics_are_those_of_scikit_learn():
         "mae": reference.mean_absolute_error(y, guess),
     }
     assert found == pytest.approx(wanted, rel=1e-9)
-    flat = torch.ones(3)
-    assert regression_metrics(flat, flat)["r2"] == reference.r2_score(flat, flat) == 1.0
-    assert regression_metrics(flat + 1, flat)["r2"] == reference.r2_score(flat, flat + 1) == 0.0
+    flat, same = torch.ones(3), np.ones(3)
+    assert regression_metrics(flat, flat)["r2"] == reference.r2_score(same, same) == 1.0
+    assert regression_metrics(flat + 1, flat)["r2"] == reference.r2_score(same, same + 1) == 0.0
     assert math.isnan(regression_metrics(flat[:1], flat[:1])["r2"])
 
 

@@ -146,7 +146,7 @@ def test_class_that_is_called_train(tmp_path):
 def test_folder_without_parts_has_no_test_split(tmp_path):
     put(tmp_path / "photos" / "cat" / "a.jpg")
     assert available_splits(tmp_path / "photos", modality=PHOTOS) == ("train",)
-    with pytest.raises(SourceError, match="not parted into train and test"):
+    with pytest.raises(SourceError, match="not split into train and test"):
         load_source(tmp_path / "photos", modality=PHOTOS, split="test")
 
 

@@ -406,7 +406,7 @@ def test_a_small_spread_that_grows_is_no_collapse(
         ({"overrides": {"optimization.lrr": 1}}, ConfigError, r"Did you mean optimization.lr"),
         ({"lr": -1.0}, ConfigError, r"optimization.lr = -1.0 is not allowed"),
         ({"batch_size": 300}, ConfigError, "batch_size=300 is larger than the data, which has 256 usable rows"),
-        ({"overrides": {"accumulate": 7}}, ConfigError, "cannot be parted over 1 device.s. with accumulate=7.*--batch-size 63"),
+        ({"overrides": {"accumulate": 7}}, ConfigError, "be divided over 1 device.s. with accumulate=7.*--batch-size 63"),
         ({"data": "nowhere"}, SourceError, "'nowhere' is no file"),
         ({"label": "klass"}, ColumnError, "'klass'"),
         ({"loggers": ["nolog"]}, UnknownIdError, "unknown logger 'nolog'"),

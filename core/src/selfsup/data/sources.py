@@ -330,7 +330,7 @@ def _at_path(
     if parts and split not in parts:
         raise SourceError(f"{name} has no {split!r} split; it has {', '.join(parts)}.")
     if not parts and split != "train":
-        raise SourceError(f"{name} has no {split!r} split: it is not parted into train and test folders or files.")
+        raise SourceError(f"{name} has no {split!r} split: it is not split into train and test folders or files.")
     places = parts[split] if parts else [path]
     in_folder = places[0].is_dir()
     found = (

@@ -91,11 +91,11 @@ def read_tables(files: Sequence[Path], form: TableFormat | None = None, *, cells
         raise SourceError(f"{files[0].parent} holds tables of several kinds ({', '.join(kinds)}). Name the file that is meant.")
     names, suffix = [str(file) for file in files], kinds[0]
     shown = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
-    parted = suffix in TEXT_TABLES or (cells and suffix in CELL_TEXTS)
-    of_kind = _OF_CELLS if parted else _OF_SHEETS if suffix in WORKBOOKS else ("encoding",) if suffix in _LINES else ()
+    has_separator = suffix in TEXT_TABLES or (cells and suffix in CELL_TEXTS)
+    of_kind = _OF_CELLS if has_separator else _OF_SHEETS if suffix in WORKBOOKS else ("encoding",) if suffix in _LINES else ()
     form.refuse(shown, but=of_kind)
     fingerprint = hash_files(files)
-    if parted or suffix in WORKBOOKS:
+    if has_separator or suffix in WORKBOOKS:
         key = json.dumps([fingerprint, VERSION, form.given])
         fingerprint = hashlib.sha256(key.encode()).hexdigest()
     cache = cache_root() / "tables" / fingerprint[:32]
@@ -106,7 +106,7 @@ def read_tables(files: Sequence[Path], form: TableFormat | None = None, *, cells
         try:
             if suffix == ".parquet":
                 dataset = read_parquet(files, cache / "rows.arrow")
-            elif parted:
+            elif has_separator:
                 preferred = "\t" if suffix == ".tsv" else "," if suffix == ".csv" else " "
                 dataset, findings = read_delimited(files, cache / "rows.arrow", form, preferred=preferred)
             elif suffix in WORKBOOKS:
@@ -124,7 +124,7 @@ def read_tables(files: Sequence[Path], form: TableFormat | None = None, *, cells
             if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
                 raise storage_error(cache, cause, hint=_HINT) from error
             raise SourceError(f"Cannot read {shown} as {suffix[1:]}: {type(cause).__name__}: {cause}") from error
-    if suffix == ".txt" and not parted:
+    if suffix == ".txt" and not has_separator:
         dataset = _without_empty_lines(dataset)
     if len(dataset) == 0:
         raise SourceError(f"{shown} holds no row.")

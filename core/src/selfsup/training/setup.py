@@ -203,7 +203,7 @@ def check_batch(config: OptimizationConfig, n: int, processes: int) -> int:
         processes: number of devices.
 
     Raises:
-        ConfigError: the batch is larger than the data, or cannot be parted evenly.
+        ConfigError: the batch is larger than the data, or cannot be divided evenly.
     """
     size, parts = config.batch_size, processes * config.accumulate
     if size > n:
@@ -213,7 +213,7 @@ def check_batch(config: OptimizationConfig, n: int, processes: int) -> int:
         )
     if size % parts or size // parts < 2:
         raise ConfigError(
-            f"batch_size={size} cannot be parted over {processes} device(s) with accumulate={config.accumulate}: it must be a "
+            f"batch_size={size} cannot be divided over {processes} device(s) with accumulate={config.accumulate}: it must be a "
             f"multiple of {parts}, with at least 2 samples a part. Use --batch-size {max(size // parts, 2) * parts}."
         )
     return size // processes

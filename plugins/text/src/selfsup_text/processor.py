@@ -51,7 +51,7 @@ class TextProcessorConfig(Config):
     max_length: int = Field(128, ge=4, le=65_536)
     """Tokens of a sample at most, the class token and the separator not counted; 510 in BERT. The rest is cut off."""
     packing: Literal["none", "blocks"] = "none"
-    """``none``: a row is a sample; ``blocks``: pretraining joins rows, parted by a separator, in blocks of ``max_length``."""
+    """``none``: a row is a sample; ``blocks``: pretraining joins rows, with a separator, in blocks of ``max_length``."""
     add_special: bool = False
     """Whether a loaded tokenizer that has no mask token (as decoders' have none) gets one, and one for padding. Masked language
     modelling, ELECTRA and span corruption switch it on."""

@@ -37,7 +37,7 @@ class Noise(Corruption):
         self.image_size, self.channels = image_size, channels
 
     def forward(self, batch: Batch, generator: torch.Generator | None) -> Corrupted:
-        """The target is the clean image [B, C, S, S] in 0..1. Pixels are spoiled in all their channels at once."""
+        """The target is the clean image [B, C, S, S] in 0..1. Pixels are replaced in all their channels at once."""
         clean = to_float(batch["image"])
         device, amount = clean.device, self.config.amount
         if self.config.kind == "gaussian":

@@ -15,6 +15,7 @@ from selfsup.testing import (
 ENTRY_MODULES = (
     "selfsup.plugins.builtin",
     "selfsup_audio.plugin",
+    "selfsup_multimodal.plugin",
     "selfsup_tabular.plugin",
     "selfsup_text.plugin",
     "selfsup_video.plugin",

@@ -55,6 +55,9 @@ def test_a_plugin_brings_no_package_of_another_modality():
     tabular = requirements("selfsup-tabular", set())
     assert {"selfsup", "scikit-learn"} <= tabular
     assert tabular.isdisjoint(MODALITY_PACKAGES | {"tokenizers"})
+    multimodal = requirements("selfsup-multimodal", set())
+    assert {"selfsup", "torch"} <= multimodal
+    assert multimodal.isdisjoint(MODALITY_PACKAGES | {"tokenizers"})
     audio = requirements("selfsup-audio", set())
     assert {"selfsup", "torchaudio", "soundfile", "soxr", "transformers"} <= audio
     assert audio.isdisjoint({"torchvision", "timm", "av"})
@@ -71,8 +74,8 @@ def test_the_benchmark_requires_no_plugin():
 
 
 def test_every_module_of_the_core_imports_without_them():
-    siblings = {"selfsup_audio", "selfsup_tabular", "selfsup_text", "selfsup_video", "selfsup_vision", "selfsup_bench"}
-    absent = MODALITY_PACKAGES | siblings | {"PIL"}
+    plugins = {f"selfsup_{name}" for name in ("audio", "multimodal", "tabular", "text", "video", "vision")}
+    absent = MODALITY_PACKAGES | plugins | {"selfsup_bench", "PIL"}
     env = {**os.environ, "SELFSUP_PLUGINS": "", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "-c", IMPORT_ALL.format(absent=absent)], capture_output=True, text=True, check=False, env=env

@@ -1,0 +1,1 @@
+"""What the plugin registers, one module a kind. Imports nothing heavy."""

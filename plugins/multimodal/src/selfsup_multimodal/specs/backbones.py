@@ -1,0 +1,7 @@
+"""Networks for rows of several parts."""
+
+from __future__ import annotations
+
+from selfsup.specs import BackboneSpec
+
+BACKBONES: tuple[BackboneSpec, ...] = ()

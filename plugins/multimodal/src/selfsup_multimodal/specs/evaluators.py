@@ -1,0 +1,7 @@
+"""Measurements across parts."""
+
+from __future__ import annotations
+
+from selfsup.specs import EvaluatorSpec
+
+EVALUATORS: tuple[EvaluatorSpec, ...] = ()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from selfsup.config import Config
+from selfsup.errors import ConfigError
 from selfsup.types import Batch, Info
 
 
@@ -27,6 +28,13 @@ class Encoded(NamedTuple):
     """The lattice that the N tokens lie on, for example (H, W); N is its product."""
     padding: Tensor | None = None
     """[B, N] bool, True where a token is padding; or None where there is none."""
+    parts: dict[str, Encoded] | None = None
+    """Of rows that join several parts (a picture and its caption): what each part gives, by its name; None: there are no parts.
+
+    ``pooled`` of the whole is then the mean of the parts that a row has.
+    """
+    valid: Tensor | None = None
+    """[B] bool, False where a row lacks this part and what stands there means nothing; None: no row lacks it."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,38 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def forward(self, batch: Batch) -> Encoded:
         """Encode a batch."""
+
+    @property
+    def part_dims(self) -> Mapping[str, int]:
+        """Name of each part of a row to the width of its pooled embedding; empty where rows are of one kind of data."""
+        return {}
+
+    @property
+    def shares_space(self) -> bool:
+        """Whether the embeddings of all parts lie in one space, so that they can be compared and heads be shared."""
+        return False
+
+    def part(self, name: str) -> Backbone:
+        """The network of one part, a backbone of that part's own modality.
+
+        Raises:
+            ConfigError: there is no such part, or it has no network of its own.
+        """
+        known = ", ".join(self.part_dims) or "none"
+        raise ConfigError(f"{type(self).__name__} has no network of its own for the part {name!r}; its parts are {known}.")
+
+    def part_options(self, name: str) -> tuple[str, dict[str, Any]]:
+        """The id and the options in full (plain JSON values) that the registry builds :meth:`part` by.
+
+        Raises:
+            ConfigError: as for :meth:`part`.
+        """
+        self.part(name)
+        raise NotImplementedError(f"{type(self).__name__} has a part {name!r} and does not say how it is built.")
+
+    def lr_scales(self) -> list[tuple[nn.Module, float]]:
+        """Modules whose learning rate is another than the run's, and the share of it that they take; inner ones last."""
+        return []
 
     def blocks(self) -> list[nn.Module]:
         """The repeated layers, from the input to the output; empty where the network is not made of such.

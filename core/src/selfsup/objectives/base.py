@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from selfsup.config import Config
+
+
+class Term(NamedTuple):
+    """A mean, and what it is over."""
+
+    loss: Tensor
+    """Scalar, with gradient: a mean over the batch's samples, or over some of its tokens."""
+    weight: Tensor | None = None
+    """Detached scalar: how many tokens or samples the mean is over; None: all samples of the batch, and each counts alike."""
+
+    def scaled(self, factor: float) -> Term:
+        """The mean times ``factor``, over the same tokens."""
+        return Term(self.loss * factor, self.weight)
 
 
 class LossOutput(NamedTuple):
@@ -20,6 +33,10 @@ class LossOutput(NamedTuple):
     """Scalar."""
     metrics: dict[str, Tensor]
     """Name to detached scalar."""
+    weight: Tensor | None = None
+    """Detached scalar: how many rows of this device the loss is a mean over; None: all, or the same mean on every device."""
+    terms: tuple[Term, ...] = ()
+    """The means that add up to the loss, where they have different weights; ``weight`` is then of no account."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +60,55 @@ class ViewEmbeddings:
     """Per global view [B, N, d]: where each token's centre lies in the source, in 0..1; None if the views do not say."""
     token_padding: list[Tensor] | None = None
     """Per global view [B, N] bool, True where a token is padding; None where there is none."""
+    valid: list[Tensor] | None = None
+    """Per view [B] bool, False where a row lacks what the view is of (a caption); None: every row has all.
+
+    Such a row is no positive, no negative, and in no statistic. A pair counts where both of its views are valid.
+    """
     generator: torch.Generator | None = None
     """What an objective that draws at random (LeJEPA's directions) must draw with; None: torch's global one."""
+
+    @classmethod
+    def join(cls, chunks: Sequence[ViewEmbeddings]) -> ViewEmbeddings:
+        """The views of a batch from those of its chunks, in their order; the draws are the first chunk's."""
+        first = chunks[0]
+        if len(chunks) == 1:
+            return first
+        return replace(
+            first,
+            online=_join([chunk.online for chunk in chunks]),
+            target=_join([chunk.target for chunk in chunks]),
+            online_tokens=_join([chunk.online_tokens for chunk in chunks]),
+            locations=_join_if_there([chunk.locations for chunk in chunks]),
+            token_padding=_join_if_there([chunk.token_padding for chunk in chunks]),
+            valid=_join_if_there([chunk.valid for chunk in chunks]),
+        )
+
+    def chosen(self, online: Sequence[int], target: Sequence[int]) -> ViewEmbeddings:
+        """Some of the views: the places of those that have ``online``, and of those that have ``target``.
+
+        ``valid`` is then of the views in ``online``, followed by those that are in ``target`` alone. Tokens are left out.
+        """
+        places = [*online, *(place for place in target if place not in online)]
+        return replace(
+            self,
+            online=[self.online[place] for place in online],
+            target=[self.target[place] for place in target] if self.target else [],
+            n_global=len(places),
+            online_tokens=[],
+            locations=None,
+            token_padding=None,
+            valid=None if self.valid is None else [self.valid[place] for place in places],
+        )
+
+
+def _join(chunks: Sequence[list[Tensor]]) -> list[Tensor]:
+    return [torch.cat(list(views)) for views in zip(*chunks, strict=True)]
+
+
+def _join_if_there(chunks: Sequence[list[Tensor] | None]) -> list[Tensor] | None:
+    there = [chunk for chunk in chunks if chunk is not None]
+    return _join(there) if there else None
 
 
 class Objective(nn.Module, ABC):

@@ -100,7 +100,7 @@ class DINO(JointEmbeddingObjective):
                 nn.init.zeros_(layer.bias)
         last = CosineLinear(config.bottleneck_dim, config.output_dim)
         # In a list, which does not register it: its owner is the projector.
-        self._last_layers = [last]
+        self._last_layers.append(last)
         return nn.Sequential(*body, last)
 
     def forward(self, embeddings: ViewEmbeddings) -> LossOutput:

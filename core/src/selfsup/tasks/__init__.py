@@ -1,5 +1,6 @@
 """The task families: recipes that join a backbone, heads and an objective."""
 
+from selfsup.objectives.base import Term
 from selfsup.tasks.base import (
     Corrupted,
     Corruption,
@@ -7,7 +8,6 @@ from selfsup.tasks.base import (
     PretextTask,
     StepOutput,
     TaskRecipe,
-    Term,
     Transformation,
     Transformed,
     Views,

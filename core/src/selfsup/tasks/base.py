@@ -12,21 +12,9 @@ from torch import Tensor, nn
 
 from selfsup.backbones import Backbone
 from selfsup.config import Config
+from selfsup.objectives.base import Term
 from selfsup.tasks.momentum import MomentumEncoder
 from selfsup.types import Batch, Info
-
-
-class Term(NamedTuple):
-    """A mean, and what it is over."""
-
-    loss: Tensor
-    """Scalar, with gradient: a mean over the batch's samples, or over some of its tokens."""
-    weight: Tensor | None = None
-    """Detached scalar: how many tokens or samples the mean is over; None: all samples of the batch, and each counts alike."""
-
-    def scaled(self, factor: float) -> Term:
-        """The mean times ``factor``, over the same tokens."""
-        return Term(self.loss * factor, self.weight)
 
 
 class StepOutput(NamedTuple):

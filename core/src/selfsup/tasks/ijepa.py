@@ -13,9 +13,9 @@ from torch.nn import functional as F
 
 from selfsup.backbones import Backbone, TokenBackbone, Tokens, grid_size
 from selfsup.config import Config, idle
-from selfsup.objectives.base import ObjectiveRecipe
+from selfsup.objectives.base import ObjectiveRecipe, Term
 from selfsup.objectives.collapse import sample_std
-from selfsup.tasks.base import PretextTask, StepOutput, Term
+from selfsup.tasks.base import PretextTask, StepOutput
 from selfsup.tasks.block_masking import MultiBlockMask, multi_block_mask, shuffled
 from selfsup.tasks.from_objective import recipe_from_objective
 from selfsup.tasks.masked_modeling import mask_token, token_backbone

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from selfsup.backbones import Backbone, Encoded
 from selfsup.config import Config
@@ -15,10 +15,21 @@ from selfsup.layers import merge_layers
 from selfsup.objectives.base import JointEmbeddingObjective, ObjectiveRecipe, ViewEmbeddings
 from selfsup.objectives.collapse import rank_of, relative_std
 from selfsup.objectives.distributed import SplitBatchNorm, convert_split_batchnorm
+from selfsup.objectives.pairwise import Pairwise
+from selfsup.parts import presence
 from selfsup.tasks.base import PretextTask, StepOutput, TaskRecipe, Views, ViewsRecipe
 from selfsup.tasks.momentum import MomentumConfig, MomentumEncoder
 from selfsup.tasks.sections import accepts, join_sections, with_defaults
-from selfsup.tasks.view_embedding import Branch, embed_shuffled, embed_views, token_locations
+from selfsup.tasks.view_embedding import (
+    Branch,
+    Heads,
+    apply_head,
+    build_heads,
+    embed_shuffled,
+    embed_views,
+    token_locations,
+    view_parts,
+)
 from selfsup.types import Batch, Info
 
 
@@ -43,6 +54,8 @@ class JointEmbedding(PretextTask):
         self, backbone: Backbone, views: Views, objective: JointEmbeddingObjective, momentum: MomentumConfig | None = None
     ) -> None:
         super().__init__()
+        if backbone.part_dims and not objective.uses_local_views and (objective.one_way or views.n_global > 2):
+            objective = Pairwise(objective, views.n_global)
         _check_views(views, objective)
         self.views = views
         self.objective = objective
@@ -54,9 +67,11 @@ class JointEmbedding(PretextTask):
         if objective.batch_norm_splits > 1:
             backbone = convert_split_batchnorm(backbone, objective.batch_norm_splits)
         self.backbone = backbone
-        self.projector = objective.build_projector(backbone.pooled_dim)
+        self.projector = build_heads(backbone, objective.build_projector)
         self.token_projector = token_projector
         self.predictor = objective.build_predictor()
+        if self.predictor is not None and isinstance(self.projector, Heads):
+            self.predictor = build_heads(backbone, lambda _: cast(nn.Module, objective.build_predictor()))
         self.momentum: MomentumEncoder[Branch] | None = None
         if objective.target == "momentum":
             momentum = momentum or MomentumConfig()
@@ -73,6 +88,13 @@ class JointEmbedding(PretextTask):
 
     def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
         """The loss of one batch."""
+        return self.compare(self.embed(batch, generator))
+
+    def embed(self, batch: Batch, generator: torch.Generator | None) -> ViewEmbeddings:
+        """Make the views of a batch and embed them: all that is done row by row, but for batch norm.
+
+        The views are drawn first, then what the networks draw (dropout), then what the target does.
+        """
         views = self.views(batch, generator)
         n_global = self.views.n_global
         online_views, target_views = (views[:1], views[1:2]) if self.objective.one_way else (views, views[:n_global])
@@ -80,16 +102,20 @@ class JointEmbedding(PretextTask):
         projections, tokens = embed_views(self.backbone, self.projector, self.token_projector, online_views, n_tokens)
         online = projections
         if self.predictor is not None:
-            online = list(self.predictor(torch.cat(projections)).split([len(view) for view in projections]))
-        embeddings = ViewEmbeddings(
+            online = apply_head(self.predictor, projections, view_parts(online_views))
+        return ViewEmbeddings(
             online=_full_precision(online),
             target=_full_precision(self._target(target_views, projections[:n_global], generator)),
             n_global=n_global,
             online_tokens=_full_precision([view.tokens for view in tokens if view.tokens is not None]),
             locations=_locations(views, tokens),
             token_padding=[view.padding for view in tokens if view.padding is not None] or None,
+            valid=_valid(views),
             generator=generator,
         )
+
+    def compare(self, embeddings: ViewEmbeddings) -> StepOutput:
+        """The loss of embedded views, in full precision."""
         device = embeddings.online[0].device.type
         if torch.is_autocast_enabled(device):
             with torch.autocast(device, enabled=False):
@@ -98,7 +124,7 @@ class JointEmbedding(PretextTask):
             output = self.objective(embeddings)
         compared = embeddings.target[0] if embeddings.target else embeddings.online[0].detach()
         spread = {"target_std": relative_std(compared), "target_rank": rank_of(compared)}
-        return StepOutput(output.loss, {**spread, **output.metrics})
+        return StepOutput(output.loss, {**spread, **output.metrics}, output.weight, output.terms)
 
     def _target(self, views: Sequence[Batch], projections: list[Tensor], generator: torch.Generator | None) -> list[Tensor]:
         if self.momentum is not None:
@@ -146,6 +172,13 @@ def _check_views(views: Views, objective: JointEmbeddingObjective) -> None:
 
 def _full_precision(tensors: Sequence[Tensor]) -> list[Tensor]:
     return [tensor if tensor.dtype == torch.float64 else tensor.float() for tensor in tensors]
+
+
+def _valid(views: Sequence[Batch]) -> list[Tensor] | None:
+    """Per view which rows have what it is of; None for data of one kind."""
+    found = [presence(view, part) for view, part in zip(views, view_parts(views), strict=True)]
+    valid = [each for each in found if each is not None]
+    return valid if valid and len(valid) == len(found) else None
 
 
 def _locations(views: Sequence[Batch], tokens: Sequence[Encoded]) -> list[Tensor] | None:

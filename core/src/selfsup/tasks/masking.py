@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from selfsup.errors import ConfigError
-from selfsup.tasks.base import Term
+from selfsup.objectives.base import Term
 
 _UNIT = 1_000_000
 """Ratios are counted in millionths, in integers: host and device then agree on every count."""

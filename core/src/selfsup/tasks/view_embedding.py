@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -11,7 +11,55 @@ from torch import Tensor, nn
 from selfsup.backbones import Backbone, Encoded
 from selfsup.errors import ConfigError
 from selfsup.objectives.distributed import from_first_rank, gather, rank, world_size
+from selfsup.parts import part_names
 from selfsup.types import Batch
+
+
+class Heads(nn.ModuleDict):
+    """A head for each part of a row, where the parts' embeddings differ in width or in what their axes mean."""
+
+    def of(self, part: str) -> nn.Module:
+        """The head of a part."""
+        return self[part]
+
+
+def build_heads(backbone: Backbone, build: Callable[[int], nn.Module]) -> nn.Module:
+    """The head of a backbone's pooled embeddings: one, or where its parts lie in spaces of their own :class:`Heads`.
+
+    Args:
+        backbone: says how wide its embeddings are.
+        build: makes a head from a width.
+    """
+    if not backbone.part_dims or backbone.shares_space:
+        return build(backbone.pooled_dim)
+    return Heads({part: build(dim) for part, dim in backbone.part_dims.items()})
+
+
+def apply_head(head: nn.Module, embeddings: Sequence[Tensor], parts: Sequence[str]) -> list[Tensor]:
+    """Put the embeddings of views through a head, those of one part together, so that batch norm sees one part at a time.
+
+    Args:
+        head: a module from [B, D] to [B, P], or :class:`Heads`.
+        embeddings: per view [B, D].
+        parts: per view the part that it is of; empty texts for data of one kind.
+
+    Returns:
+        Per view [B, P].
+    """
+    results: dict[int, Tensor] = {}
+    for part in dict.fromkeys(parts):
+        members = [index for index, own in enumerate(parts) if own == part]
+        module = head.of(part) if isinstance(head, Heads) else head
+        joined = torch.cat([embeddings[index] for index in members]) if members[1:] else embeddings[members[0]]
+        split = module(joined).split([len(embeddings[index]) for index in members])
+        results.update(zip(members, split, strict=True))
+    return [results[index] for index in range(len(embeddings))]
+
+
+def view_parts(views: Sequence[Batch]) -> list[str]:
+    """The part of a row that each view is of; an empty text for views of one kind of data or of several parts together."""
+    names = [part_names(view) for view in views]
+    return [own[0] if len(own) == 1 else "" for own in names]
 
 
 class Branch(nn.Module):
@@ -31,11 +79,11 @@ class Branch(nn.Module):
 def embed_views(
     backbone: Backbone, projector: nn.Module, token_projector: nn.Module | None, views: Sequence[Batch], n_tokens: int = 0
 ) -> tuple[list[Tensor], list[Encoded]]:
-    """Embed views, those of equal shapes in one call of the backbone, all of them in one call of the projector.
+    """Embed views, those of equal shapes in one call of the backbone, all of one part in one call of the projector.
 
     Args:
         backbone: encodes batches.
-        projector: from pooled embeddings [B, D] to [B, P].
+        projector: from pooled embeddings [B, D] to [B, P], or :class:`Heads`.
         token_projector: from tokens [B, N, D] to [B, N, P], where tokens are wanted.
         views: the augmented batches, all of B samples.
         n_tokens: project the tokens of so many of the first views.
@@ -47,8 +95,7 @@ def embed_views(
         ConfigError: tokens are wanted and the backbone gives none.
     """
     encoded = encode_views(backbone, views)
-    sizes = [view.pooled.shape[0] for view in encoded]
-    projections = list(projector(torch.cat([view.pooled for view in encoded])).split(sizes))
+    projections = apply_head(projector, [view.pooled for view in encoded], view_parts(views))
     projected: list[Encoded] = []
     for view in encoded[:n_tokens]:
         if token_projector is None or view.tokens is None:

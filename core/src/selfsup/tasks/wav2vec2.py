@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from selfsup.backbones import Backbone, TokenBackbone
 from selfsup.config import Config
-from selfsup.objectives.base import ObjectiveRecipe
+from selfsup.objectives.base import ObjectiveRecipe, Term
 from selfsup.objectives.chance import chance_loss
 from selfsup.objectives.masked_contrast import masked_contrast, sample_negatives
 from selfsup.objectives.precision import full, no_autocast
 from selfsup.objectives.quantizer import ProductQuantizer, QuantizerConfig, code_perplexity, diversity_loss, usage
-from selfsup.tasks.base import PretextTask, StepOutput, Term
+from selfsup.tasks.base import PretextTask, StepOutput
 from selfsup.tasks.from_objective import recipe_from_objective
 from selfsup.tasks.masked_modeling import mask_token, token_backbone
 from selfsup.tasks.masking import gather_tokens, mean_term, weighted_mean

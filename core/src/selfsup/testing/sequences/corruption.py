@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from selfsup.backbones import Backbone, Encoded
 from selfsup.config import Config
 from selfsup.errors import ConfigError
-from selfsup.tasks.base import Corrupted, Corruption, CorruptionRecipe, Term
+from selfsup.objectives.base import Term
+from selfsup.tasks.base import Corrupted, Corruption, CorruptionRecipe
 from selfsup.tasks.masking import mean_term
 from selfsup.testing.sequences.backbones import Standardize
 from selfsup.testing.sequences.noise import Noise

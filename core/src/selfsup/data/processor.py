@@ -99,6 +99,14 @@ class Processor(ABC):
         return self
 
     @property
+    def parts(self) -> Mapping[str, Processor]:
+        """Of rows that join several parts (a picture and its caption): the processor of each part, by its name; else empty.
+
+        Each is a processor of the part's own modality, and knows nothing of the others. Only after :meth:`fit`.
+        """
+        return {}
+
+    @property
     def window_steps(self) -> int:
         """Steps of ``window_key`` that a batch shows; only asked where that is not empty, and after :meth:`fit`."""
         raise NotImplementedError(f"{type(self).__name__} has a window_key and no window_steps.")

@@ -48,6 +48,15 @@ def test_chosen_views_carry_their_validity() -> None:
     assert [own is wanted for own, wanted in zip(chosen.valid, (valid[2], valid[0]), strict=True)] == [True, True]
 
 
+def test_chosen_views_carry_their_groups() -> None:
+    groups = torch.arange(18).view(6, 3)
+    embeddings = ViewEmbeddings(views(3), [], 3, groups=groups)
+    chosen = embeddings.chosen([2, 0], [])
+    assert torch.equal(chosen.groups, groups[:, [2, 0]])
+    halves = [ViewEmbeddings([view[rows] for view in views(3)], [], 3, groups=groups[rows]) for rows in (slice(4), slice(4, 6))]
+    assert torch.equal(ViewEmbeddings.join(halves).groups, groups)
+
+
 def test_chunks_are_joined_in_their_order() -> None:
     whole = views(2)
     halves = [[view[:3] for view in whole], [view[3:] for view in whole]]

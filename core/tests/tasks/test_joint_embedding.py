@@ -14,7 +14,7 @@ from selfsup.config import Config
 from selfsup.errors import ConfigError
 from selfsup.objectives import DINO, VICRegL, VICRegLConfig
 from selfsup.plugins.builtin_objectives import SPECS
-from selfsup.tasks import Views, ViewsRecipe
+from selfsup.tasks import Views, ViewsRecipe, joint_embedding
 from selfsup.tasks.augmented import AugmentedTask
 from selfsup.tasks.joint_embedding import JointEmbedding, joint_embedding_recipe
 from selfsup.tasks.view_embedding import encode_views, token_locations
@@ -446,3 +446,13 @@ def test_a_queue_is_fitted_through_a_task_and_its_view():
     assert "holds 20" in AugmentedTask(task, SeriesViews(SeriesViewsConfig(n_global=1), {})).fit_to_data(36, 16)
     assert task.objective.queue.size == 20
     assert small_task("byol").fit_to_data(36, 16) == ""
+
+
+def test_views_say_which_rows_show_the_same():
+    there = torch.tensor([True, True, False, True])
+    left = {"left/x": torch.zeros(4), "left/present": ~there | there, "left/content": torch.tensor([1, 2, 3, 1])}
+    right = {"right/x": torch.zeros(4), "right/present": there, "right/content": torch.tensor([7, 7, 0, 9])}
+    silent = {"silent/x": torch.zeros(4), "silent/present": there}
+    assert joint_embedding._groups([silent, {"x": torch.zeros(4)}]) is None
+    groups = joint_embedding._groups([left, silent, right])
+    assert groups.tolist() == [[1, -1, 7], [2, -1, 7], [3, -1, -1], [1, -1, 9]]

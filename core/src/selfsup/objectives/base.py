@@ -65,6 +65,11 @@ class ViewEmbeddings:
 
     Such a row is no positive, no negative, and in no statistic. A pair counts where both of its views are valid.
     """
+    groups: Tensor | None = None
+    """[B, V] long, a column a view: a number for what the view shows of each row, -1 where there is none; None: all differ.
+
+    Two rows with the same number in a column (the same caption twice) are duplicates, and no negatives of each other.
+    """
     generator: torch.Generator | None = None
     """What an objective that draws at random (LeJEPA's directions) must draw with; None: torch's global one."""
 
@@ -82,12 +87,14 @@ class ViewEmbeddings:
             locations=_join_if_there([chunk.locations for chunk in chunks]),
             token_padding=_join_if_there([chunk.token_padding for chunk in chunks]),
             valid=_join_if_there([chunk.valid for chunk in chunks]),
+            groups=None if first.groups is None else torch.cat([_groups_of(chunk) for chunk in chunks]),
         )
 
     def chosen(self, online: Sequence[int], target: Sequence[int]) -> ViewEmbeddings:
         """Some of the views: the places of those that have ``online``, and of those that have ``target``.
 
-        ``valid`` is then of the views in ``online``, followed by those that are in ``target`` alone. Tokens are left out.
+        ``valid`` and ``groups`` are then of the views in ``online``, followed by those that are in ``target`` alone. Tokens are
+        left out.
         """
         places = [*online, *(place for place in target if place not in online)]
         return replace(
@@ -99,6 +106,7 @@ class ViewEmbeddings:
             locations=None,
             token_padding=None,
             valid=None if self.valid is None else [self.valid[place] for place in places],
+            groups=None if self.groups is None else torch.stack([self.groups[:, place] for place in places], dim=1),
         )
 
 
@@ -109,6 +117,11 @@ def _join(chunks: Sequence[list[Tensor]]) -> list[Tensor]:
 def _join_if_there(chunks: Sequence[list[Tensor] | None]) -> list[Tensor] | None:
     there = [chunk for chunk in chunks if chunk is not None]
     return _join(there) if there else None
+
+
+def _groups_of(chunk: ViewEmbeddings) -> Tensor:
+    assert chunk.groups is not None, "some chunks have groups and others have none"
+    return chunk.groups
 
 
 class Objective(nn.Module, ABC):
@@ -162,6 +175,13 @@ class JointEmbeddingObjective(Objective):
     @abstractmethod
     def build_projector(self, embed_dim: int) -> nn.Module:
         """The head from the backbone's D to what the loss compares: [B, D] to [B, P]."""
+
+    def build_joint_projector(self, joint_dim: int) -> nn.Module:
+        """The head where the parts of a row lie in one space (``Backbone.shares_space``): as elsewhere, unless overridden.
+
+        An objective that compares that space itself, as CLIP does, gives an identity.
+        """
+        return self.build_projector(joint_dim)
 
     def build_predictor(self) -> nn.Module | None:
         """The head behind the online projector only, [B, P] to [B, P]; None where the method has none."""

@@ -47,6 +47,11 @@ class Pairwise(JointEmbeddingObjective):
         """The objective's."""
         return self.first.build_projector(embed_dim)
 
+    def build_joint_projector(self, joint_dim: int) -> nn.Module:
+        """The objective's; each copy learns of the width."""
+        heads = [objective.build_joint_projector(joint_dim) for objective in self._all()]
+        return heads[0]
+
     def build_predictor(self) -> nn.Module | None:
         """The objective's."""
         return self.first.build_predictor()

@@ -16,7 +16,7 @@ from selfsup.objectives.base import JointEmbeddingObjective, ObjectiveRecipe, Vi
 from selfsup.objectives.collapse import rank_of, relative_std
 from selfsup.objectives.distributed import SplitBatchNorm, convert_split_batchnorm
 from selfsup.objectives.pairwise import Pairwise
-from selfsup.parts import presence
+from selfsup.parts import CONTENT, MARK, presence
 from selfsup.tasks.base import PretextTask, StepOutput, TaskRecipe, Views, ViewsRecipe
 from selfsup.tasks.momentum import MomentumConfig, MomentumEncoder
 from selfsup.tasks.sections import accepts, join_sections, with_defaults
@@ -67,7 +67,9 @@ class JointEmbedding(PretextTask):
         if objective.batch_norm_splits > 1:
             backbone = convert_split_batchnorm(backbone, objective.batch_norm_splits)
         self.backbone = backbone
-        self.projector = build_heads(backbone, objective.build_projector)
+        shares_space = bool(backbone.part_dims) and backbone.shares_space
+        build_projector = objective.build_joint_projector if shares_space else objective.build_projector
+        self.projector = build_heads(backbone, build_projector)
         self.token_projector = token_projector
         self.predictor = objective.build_predictor()
         if self.predictor is not None and isinstance(self.projector, Heads):
@@ -111,6 +113,7 @@ class JointEmbedding(PretextTask):
             locations=_locations(views, tokens),
             token_padding=[view.padding for view in tokens if view.padding is not None] or None,
             valid=_valid(views),
+            groups=_groups(views),
             generator=generator,
         )
 
@@ -179,6 +182,23 @@ def _valid(views: Sequence[Batch]) -> list[Tensor] | None:
     found = [presence(view, part) for view, part in zip(views, view_parts(views), strict=True)]
     valid = [each for each in found if each is not None]
     return valid if valid and len(valid) == len(found) else None
+
+
+def _groups(views: Sequence[Batch]) -> Tensor | None:
+    """[B, V], per view what it shows of each row as a number, -1 where it does not say; None where no view says."""
+    columns = [
+        (view.get(f"{part}{MARK}{CONTENT}") if part else None, presence(view, part))
+        for view, part in zip(views, view_parts(views), strict=True)
+    ]
+    known = [content for content, _ in columns if content is not None]
+    if not known:
+        return None
+    blank = torch.full_like(known[0], -1)
+    filled = [
+        blank if content is None else content if present is None else torch.where(present, content, blank)
+        for content, present in columns
+    ]
+    return torch.stack(filled, dim=1)
 
 
 def _locations(views: Sequence[Batch], tokens: Sequence[Encoded]) -> list[Tensor] | None:

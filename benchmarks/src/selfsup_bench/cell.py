@@ -174,7 +174,8 @@ def _projection(encoder: Encoder, cell: Cell) -> Projection:
     from selfsup_bench.projection import label_groups, project
 
     modality = registry().get("modality", cell.modality)
-    rows = load_source(cell.dataset, modality=modality, split="test", needs_label=True).labelled()
+    options = encoder.processor.source_options()
+    rows = load_source(cell.dataset, modality=modality, split="test", needs_label=True, options=options).labelled()
     store = prepare(rows, encoder.processor)
     embeddings = encoder.embed_store(store).numpy()
     groups, names = label_groups(rows.labels()[store.kept], rows.class_names)

@@ -74,8 +74,9 @@ def fitted_raw_encoder(
     features = objects.other_raw_features(kind.removeprefix("raw-")) if kind.startswith("raw-") else objects.raw_features
     if features is None:
         raise BenchmarkError(f"the modality {modality!r} registers no raw features, so there is nothing to compare with.")
-    rows = load_source(dataset, modality=found.get("modality", modality), split="train", label=label).without_labels()
-    made = found.processor_class(modality)
     given = {key.removeprefix("processor."): value for key, value in overrides.items() if key.startswith("processor.")}
+    spec = found.get("modality", modality)
+    rows = load_source(dataset, modality=spec, split="train", label=label, options=given).without_labels()
+    made = found.processor_class(modality)
     processor = made(validated(made.Config, given, what="the processor's options")).fit(rows)
     return raw_encoder(processor, features, processor(rows.read(range(1))))

@@ -292,6 +292,7 @@ def embed(
         label_kind=label_kind,
         unlabelled=unlabelled,
         table=table,
+        options=encoder.processor.source_options(),
     )
     if label is None and not _has_labels(rows):
         rows = rows.without_labels()

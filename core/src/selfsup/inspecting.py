@@ -131,6 +131,7 @@ def inspect(
         label_kind=label_kind,
         unlabelled=unlabelled,
         table=table,
+        options=processor,
     )
     tested_on = _tested_on(splits)
     if holdout:

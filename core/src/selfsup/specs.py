@@ -105,6 +105,9 @@ class ModalitySpec(TargetSpec):
 
     columns: Mapping[str, str] = field(default_factory=dict)
     """Role to ``datasets`` feature type, for example ``{"image": "Image"}``; empty: the row is all columns but the label."""
+    joins: bool = False
+    """Whether its rows join parts of other modalities: the roles are then ``<part>/<role>``, and the processor class says which
+    column is which (:meth:`selfsup.data.Processor.choose_columns`). It has no ``columns`` and no ``suffixes``."""
     suffixes: tuple[str, ...] = ()
     """File suffixes (with the dot, lower case) that make a folder a source of this modality."""
     frame_suffixes: tuple[str, ...] = ()
@@ -142,6 +145,8 @@ class ModalitySpec(TargetSpec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.joins and (self.columns or self.suffixes):
+            raise SpecError(f"ModalitySpec {self.id!r} joins others, whose columns and suffixes it takes; it has none itself.")
         for name in self.other_raw_features:
             if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
                 raise SpecError(

@@ -111,7 +111,7 @@ class Encoder(nn.Module):
             BadRowError: a row cannot be processed; the message says which.
             SourceError: it is a single row, or nothing that rows can be taken from.
         """
-        rows = rows_to_embed(rows, self.modality)
+        rows = rows_to_embed(rows, self.modality, self.processor.source_options())
         parts: list[Tensor] = []
         self.processor.take_remarks()  # of other rows
         with self._evaluating(precision):

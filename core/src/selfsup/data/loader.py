@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -48,7 +48,8 @@ class Loader:
                 the batch as ``label``, ids as int64 and all others as float32. None: the batch holds no label.
             prefetch: batches that may lie ready.
             window_seed: of what training draws in each epoch: the windows of samples that are longer than a batch shows
-                (:attr:`Processor.window_key`), and :meth:`Processor.training_batch`; None: batches as evaluation takes them.
+                (:attr:`Processor.window_key`), :meth:`Processor.training_samples` and :meth:`Processor.training_batch`; None:
+                batches as evaluation takes them.
             whole: give whole samples (:meth:`Processor.collate_whole`), for a task that cuts its views from them.
         """
         if labels is not None and len(labels) != len(store):
@@ -84,20 +85,21 @@ class Loader:
                 thread.join(timeout=0.01)
 
     def _make(self, draw: Draw | None, indices: IndexArray) -> Batch:
-        batch = self._joined(draw, indices)
+        samples: Mapping[str, torch.Tensor | Sequence[torch.Tensor]]
+        samples = read_windows(self.store, self.processor, indices, draw, whole=self.whole)
+        generator = None
         if draw is not None:
             seed = np.random.default_rng((*draw, int(indices[0]))).integers(2**63)
-            batch = self.processor.training_batch(batch, torch.Generator().manual_seed(int(seed)))
+            generator = torch.Generator().manual_seed(int(seed))
+            samples = self.processor.training_samples(samples, generator)
+        batch = self.processor.collate_whole(samples) if self.whole else self.processor.collate(samples)
+        if generator is not None:
+            batch = self.processor.training_batch(batch, generator)
         if self._labels is not None:
             batch["label"] = self._labels[torch.from_numpy(indices)]
         if self.device.type == "cuda":
             batch = {key: value.pin_memory() for key, value in batch.items()}
         return batch
-
-    def _joined(self, draw: Draw | None, indices: IndexArray) -> Batch:
-        if self.whole and type(self.processor).collate_whole is not Processor.collate_whole:
-            return self.processor.collate_whole(self.store.read(indices))
-        return self.processor.collate(read_windows(self.store, self.processor, indices, draw))
 
 
 def _label_tensor(labels: LabelArray) -> torch.Tensor:

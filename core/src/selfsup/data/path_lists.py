@@ -103,7 +103,7 @@ def find_path_columns(
             continue
         suffixes = (*modality.suffixes, *modality.frame_suffixes)
         texts = [column for column, feature in features.items() if column != label and feature_fits(feature, "string")]
-        columns = [column for column in texts if _holds_paths(_sample(dataset, column), suffixes)]
+        columns = [column for column in texts if _holds_paths(sample_values(dataset, column), suffixes)]
         usual = [column for column in columns if column.lower() in _USUAL_NAMES]
         if headless := [column for column in features if column.lower().endswith(suffixes)]:
             raise ColumnError(
@@ -125,8 +125,8 @@ def _header(features: Mapping[str, Any], suffixes: tuple[str, ...]) -> str:
     return ",".join(names if len(set(names)) == len(names) else ["path", "label", "..."])
 
 
-def _sample(dataset: Any, column: str) -> list[str]:
-    """Values of a column, spread over all rows."""
+def sample_values(dataset: Any, column: str) -> list[Any]:
+    """Values of a column in at most 64 rows, spread over all of them; those that are empty are left out."""
     places = np.unique(np.linspace(0, len(dataset) - 1, _LOOKED_AT).astype(int))
     values = dataset.select_columns([column]).with_format("arrow")[places.tolist()].column(column).to_pylist()
     return [value for value in values if value]

@@ -107,10 +107,11 @@ def processor_digest(processor: Processor) -> str:
 
 def _code_digest(processor: Processor) -> str:
     """Hash of the sources of the processor's package: samples that other code made are not reused."""
-    kind = type(processor)
-    digest = hashlib.sha256(f"{kind.__module__}\0{kind.__qualname__}".encode())
-    for file in _sources(kind.__module__):
-        digest.update(b"\0" + hashlib.sha256(file.read_bytes()).digest())
+    digest = hashlib.sha256()
+    for kind in map(type, (processor, *processor.parts.values())):
+        digest.update(f"{kind.__module__}\0{kind.__qualname__}".encode())
+        for file in _sources(kind.__module__):
+            digest.update(b"\0" + hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()
 
 

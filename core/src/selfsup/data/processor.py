@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ from selfsup.data.bad_rows import as_bad_row
 from selfsup.data.findings import Findings, of_info
 from selfsup.errors import BadRowError
 from selfsup.types import Batch, Info, Row
+
+if TYPE_CHECKING:
+    from selfsup.data.joined import JoinedColumns, SourceColumns
 
 _REMARKS = threading.Lock()
 
@@ -87,6 +90,27 @@ class Processor(ABC):
     def __init__(self, config: BaseConfig) -> None:
         self.config = config
 
+    @classmethod
+    def choose_columns(cls, source: SourceColumns, options: Mapping[str, Any]) -> JoinedColumns:
+        """Say which columns of a source are which part of a row; only of a modality that joins others (``ModalitySpec.joins``).
+
+        Args:
+            source: the columns, and what the user says of them.
+            options: of the processor, as far as they are given, or what :meth:`source_options` of a fitted one gives.
+
+        Raises:
+            ColumnError: a column is missing, ambiguous or of the wrong type.
+            MissingPluginError: a part is of a modality whose plugin is not installed.
+        """
+        raise NotImplementedError(f"{cls.__name__} is of a modality that joins others, and has no choose_columns.")
+
+    def source_options(self) -> dict[str, Any]:
+        """What makes :func:`~selfsup.data.load_source` find the columns that this processor was fitted to.
+
+        Empty where the modality says by itself which columns it takes. Only after :meth:`fit`.
+        """
+        return {}
+
     @abstractmethod
     def fit(self, rows: Iterable[Row]) -> Self:
         """Learn from training rows what must be learned (vocabulary, category codes, means, the image size) and return self.
@@ -120,6 +144,27 @@ class Processor(ABC):
         """
         room = steps - self.window_steps
         return room // 2 if generator is None else int(generator.integers(room + 1))
+
+    def windowed(self) -> Mapping[str, Processor]:
+        """Key of each tensor that batches show a window of, to the processor that says which (see :attr:`window_key`)."""
+        return {self.window_key: self} if self.window_key else {}
+
+    def takes_whole(self) -> Mapping[str, Processor]:
+        """The keys of :meth:`windowed` that :meth:`collate_whole` wants in full."""
+        return {} if type(self).collate_whole is Processor.collate_whole else self.windowed()
+
+    def training_samples(
+        self, samples: Mapping[str, Tensor | Sequence[Tensor]], generator: torch.Generator
+    ) -> Mapping[str, Tensor | Sequence[Tensor]]:
+        """Samples as training sees them: these, unless a sample has several of a kind, of which one is drawn (captions).
+
+        The loader calls it before :meth:`collate`, and never for evaluation, which takes the first of them.
+
+        Args:
+            samples: as :meth:`collate` takes them; not to be changed in place.
+            generator: of this batch, the one that :meth:`training_batch` gets next.
+        """
+        return samples
 
     def training_batch(self, batch: Batch, generator: torch.Generator) -> Batch:
         """A batch as training sees it: this one, unless values must be shown to be learned (a table's unknown category).

@@ -8,42 +8,46 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from selfsup.data.in_memory import MEDIA_KINDS, is_medium, records, role_of, splits_in
+from selfsup.data.joined import split_role
 from selfsup.data.media_values import array_of, media_file
 from selfsup.data.rows import Rows
 from selfsup.errors import SelfsupError, SourceError
 from selfsup.types import Row
 
 
-def rows_to_embed(source: Any, modality: str) -> Rows | Iterable[Row]:
+def rows_to_embed(source: Any, modality: str, options: Mapping[str, Any] | None = None) -> Rows | Iterable[Row]:
     """Rows of any kind as dicts of roles.
 
     Args:
         source: :class:`Rows`, a table or data set in memory, or what :func:`selfsup.data.in_memory.records` takes. Dicts of
             roles are given back as they are.
         modality: id of the modality.
+        options: what :meth:`selfsup.data.Processor.source_options` of the processor gives.
 
     Raises:
         SourceError: it is a single row, or nothing that rows can be taken from.
     """
     if isinstance(source, Rows):
         return source
-    if isinstance(source, list | tuple | Iterator):
-        first, items = _peeked(source)
-        if first is None or (isinstance(first, Mapping) and not is_medium(first)):
-            return items
-        source = items
     from selfsup.data.sources import is_whole_source, load_source
     from selfsup.registry import registry
 
-    spec = registry().get("modality", modality)
+    known = registry().modalities.get(modality)
+    joined = known is not None and known.joins
+    if isinstance(source, list | tuple | Iterator):
+        first, items = _peeked(source)
+        if first is None or (isinstance(first, Mapping) and not is_medium(first) and _are_roles(first, joined=joined)):
+            return items
+        source = items
     if isinstance(source, str | os.PathLike):
         shown = f"{os.fspath(source)[:60]!r}"
         raise SourceError(
             f"{shown} is one row, and rows are wanted: give [{shown}] for one. The rows of a file or folder are embedded by "
             "selfsup.embed(encoder, source, out)."
         )
-    if splits_in(source) or is_whole_source(source, spec):
-        return load_source(source, modality=spec).without_labels()
+    spec = registry().get("modality", modality)
+    if splits_in(source) or is_whole_source(source, spec) or spec.joins:
+        return load_source(source, modality=spec, options=options).without_labels()
     if (array := array_of(source)) is not None and array.ndim and not len(array):
         return iter(())
     role, kind = role_of(spec)
@@ -60,6 +64,11 @@ def _of_records(rows: Iterator[dict[str, Any]], role: str, kind: str) -> Iterato
             yield {role: media_file(record.get(role), kind)}
         except SelfsupError as error:
             raise SourceError(f"Item {place}: {error}") from error
+
+
+def _are_roles(row: Mapping[str, Any], *, joined: bool) -> bool:
+    """Whether the keys of a dict are roles: of rows that join parts they may be columns, which are still to be found."""
+    return not joined or any(split_role(key)[0] for key in row)
 
 
 def _peeked(source: list[Any] | tuple[Any, ...] | Iterator[Any]) -> tuple[Any, Iterable[Any]]:

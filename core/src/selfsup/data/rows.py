@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from selfsup.data.columns import feature_fits
 from selfsup.data.findings import Findings
+from selfsup.data.joined import MARK, BoolArray, decisive_roles, filled, is_blank, roles_of
 from selfsup.data.labels import LabelArray, LabelKind, LabelReader, has_label, strata
 from selfsup.data.mapped import MappedPages
 from selfsup.data.media_files import real_path
@@ -63,6 +65,10 @@ class Rows:
     """Columns that the source itself calls categories, though they may hold numbers (pandas' ``category``)."""
     findings: Findings = field(default_factory=Findings, repr=False, compare=False)
     """How the source was read: files taken and passed over, format of a table, which column plays which role."""
+    parts: Mapping[str, str] = field(default_factory=dict)
+    """Name of each part to the id of its modality, of rows that join several; their roles are ``<part>/<role>``."""
+    firsts: frozenset[str] = field(default=frozenset())
+    """Roles whose column lists several values a row, and that take the first of them."""
     places: IndexArray | None = field(default=None, repr=False, compare=False)
     """[N], where each row lies in the source, where these are a selection of its rows."""
 
@@ -102,6 +108,9 @@ class Rows:
             row = {role: record[column] for role, column in self.columns.items()}
             for role in self.media:
                 row[role] = self._file(row[role])
+            for role in self.firsts:
+                if isinstance(listed := row[role], list):
+                    row[role] = next((value for value in listed if not is_blank(value)), None)
             rows.append(row)
         self._pages.release()
         return rows
@@ -198,6 +207,52 @@ class Rows:
         if self.label is None:
             return self
         return replace(self, dataset=self.dataset.remove_columns(self.label), label=None, reader=None, whole=None)
+
+    def has_part(self, part: str) -> BoolArray:
+        """[N] bool, which rows have a part: any of its columns holds something (:func:`~selfsup.data.joined.filled`)."""
+        roles = roles_of(self.columns, part)
+        if not roles:
+            raise ColumnError(f"{self.name} has no part {part!r}; its parts are {', '.join(self.parts) or 'none'}.")
+        there = np.zeros(len(self), dtype=bool)
+        names = [roles[role] for role in decisive_roles(list(roles))]
+        view = self.dataset.select_columns(list(dict.fromkeys(names))).with_format("arrow")
+        step = self._chunk_rows(_TABLE_ROWS)
+        for start in range(0, len(self), step):
+            table = view[start : min(start + step, len(self))]
+            for name in names:
+                there[start : start + len(table)] |= filled(table.column(name))
+            self._pages.release()
+        return there
+
+    def of_part(self, part: str) -> Rows:
+        """The rows that have a part, as rows of that part's own modality; of several texts a row the first.
+
+        ``places`` says where they lie in the source.
+
+        Raises:
+            ColumnError: there is no such part.
+            DataError: no row has it.
+        """
+        there = self.has_part(part)
+        if not there.any():
+            raise DataError(f"None of the {len(self)} rows of {self.name} has the part {part!r}.")
+        rows = self if there.all() else self.select(np.flatnonzero(there))
+        columns = roles_of(self.columns, part)
+        several = (role for role, column in columns.items() if self.features_list_texts(column))
+        key = hashlib.sha256(f"{rows.fingerprint}\0{part}".encode()).hexdigest()
+        return replace(
+            rows,
+            columns=columns,
+            media=frozenset(role for role in columns if f"{part}{MARK}{role}" in self.media),
+            firsts=frozenset(several),
+            parts={},
+            fingerprint=key,
+        )
+
+    def features_list_texts(self, column: str) -> bool:
+        """Whether a column holds a list of texts a row."""
+        item = getattr(self.dataset.features[column], "feature", None)
+        return item is not None and feature_fits(item, "string")
 
     def select(self, indices: Sequence[int] | IndexArray) -> Rows:
         """The rows at these places, in this order. Classes keep their ids."""

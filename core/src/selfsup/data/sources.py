@@ -21,9 +21,10 @@ from selfsup.data.folders import NAME_COLUMN, read_media_folder
 from selfsup.data.frames import arrow_table, categorical_columns
 from selfsup.data.hub import content_fingerprint, load_from_hub, load_registered
 from selfsup.data.in_memory import is_table_in_memory, records, split_of, splits_in
+from selfsup.data.joined import JoinedColumns, SourceColumns
 from selfsup.data.labels import LabelKind
 from selfsup.data.layout import SPLIT_NAMES, is_table, of_one_kind, parts_of, table_suffixes
-from selfsup.data.path_lists import find_path_columns, is_path_list, read_path_list
+from selfsup.data.path_lists import find_path_columns, is_path_list, read_path_list, sample_values
 from selfsup.data.record_writer import write_records
 from selfsup.data.rows import Rows
 from selfsup.data.segments import SEGMENT_ROLES, segment_columns
@@ -69,6 +70,7 @@ def load_source(
     label_kind: LabelKind | None = None,
     unlabelled: Collection[str] = (),
     table: TableFormat | Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Rows:
     """The rows of one split of a source.
 
@@ -99,11 +101,14 @@ def load_source(
         unlabelled: labels that mean that a row has none, beside null, NaN and empty texts.
         table: separator, decimal mark, encoding, ... of a text table, where they cannot be found
             (:class:`~selfsup.data.TableFormat`).
+        options: of the processor, or what its :meth:`~selfsup.data.Processor.source_options` gives: a modality that joins
+            others chooses its columns by them.
 
     Raises:
         SourceError: there is nothing, or nothing usable, at the source.
         ConfigError: ``table`` says something that is of no use for this source.
         ColumnError: a column is missing, ambiguous or of the wrong type.
+        MissingPluginError: a part is of a modality whose plugin is not installed.
     """
     if isinstance(source, Rows):
         if needs_label and source.label is None:
@@ -114,7 +119,7 @@ def load_source(
         return replace(source, label_kind=kind, unlabelled=none, reader=None, whole=None)
     found = _find(source, modality, split, TableFormat.of(table))
     try:
-        return _as_rows(found, modality, columns, label, needs_label, label_kind, unlabelled)
+        return _as_rows(found, modality, columns, label, needs_label, label_kind, unlabelled, options or {})
     except ColumnError as error:
         if not found.findings.warnings:
             raise
@@ -129,6 +134,7 @@ def _as_rows(
     needs_label: bool,
     label_kind: LabelKind | None,
     unlabelled: Collection[str],
+    options: Mapping[str, Any],
 ) -> Rows:
     """The rows with their columns in their roles; the arguments of :func:`load_source`."""
     given = dict(columns or {})
@@ -142,20 +148,16 @@ def _as_rows(
         raise ColumnError(f"{found.name} is a folder of files, which have no column {label!r}.{_beside(found)}")
     wants_label = label if label is not None else found.label if found.label in features else None
     label_column = find_label(features, wants_label, needed=needs_label, name=found.name, taken=given.values())
-    given |= find_path_columns(found.dataset, modality, given, label_column, found.name)
-    others = SEGMENT_ROLES if modality.segments else ()
     if label_column is None and (label_kind is not None or unlabelled):
         raise ColumnError(
             f"{found.name} has no label column, so that --label-kind and --unlabelled have no effect. Name one with --label."
         )
-    roles = find_columns(features, modality.columns, given, label=label_column, name=found.name, others=others)
-    if modality.segments:
-        roles |= segment_columns(features, given, taken=roles, label=label_column, name=found.name)
-    media = frozenset(role for role in roles if modality.columns.get(role, "").lower() in MEDIA)
-    key = json.dumps([found.fingerprint, sorted(roles.items())])
+    choose = _joined_columns if modality.joins else _plain_columns
+    chosen = choose(found, modality, given, label_column, options)
+    key = json.dumps([found.fingerprint, sorted(chosen.columns.items())])
     return Rows(
         dataset=found.dataset,
-        columns=roles,
+        columns=chosen.columns,
         label=label_column,
         label_kind=label_kind,
         unlabelled=tuple(unlabelled),
@@ -163,10 +165,45 @@ def _as_rows(
         split=found.split,
         fingerprint=hashlib.sha256(key.encode()).hexdigest(),
         root=found.root,
-        media=media,
+        media=chosen.media,
         categories=frozenset(found.categories),
-        findings=found.findings.joined(_column_findings(features, modality.columns, roles, label_column, found.named_by)),
+        findings=found.findings.joined(chosen.findings),
+        parts=chosen.parts,
     )
+
+
+def _plain_columns(
+    found: _Found, modality: ModalitySpec, given: Mapping[str, str], label: str | None, options: Mapping[str, Any]
+) -> JoinedColumns:
+    """Which column plays which role, of rows of one modality."""
+    features = found.dataset.features
+    given = {**given, **find_path_columns(found.dataset, modality, given, label, found.name)}
+    others = SEGMENT_ROLES if modality.segments else ()
+    roles = find_columns(features, modality.columns, given, label=label, name=found.name, others=others)
+    if modality.segments:
+        roles |= segment_columns(features, given, taken=roles, label=label, name=found.name)
+    media = frozenset(role for role in roles if modality.columns.get(role, "").lower() in MEDIA)
+    findings = _column_findings(features, modality.columns, roles, label, found.named_by)
+    return JoinedColumns(roles, {}, media, findings)
+
+
+def _joined_columns(
+    found: _Found, modality: ModalitySpec, given: Mapping[str, str], label: str | None, options: Mapping[str, Any]
+) -> JoinedColumns:
+    """Which column plays which role in which part: the processor class says so."""
+    from selfsup.registry import registry
+
+    source = SourceColumns(
+        features={name: feature for name, feature in found.dataset.features.items() if name != found.named_by},
+        sample=lambda column: sample_values(found.dataset, column),
+        given=given,
+        label=label,
+        name=found.name,
+    )
+    chosen = registry().processor_class(modality.id).choose_columns(source, options)
+    if label is not None:
+        chosen.findings.add("label", f"column {label!r}")
+    return chosen
 
 
 def _beside(found: _Found) -> str:

@@ -106,6 +106,7 @@ def load_splits(
             label_kind=label_kind,
             unlabelled=unlabelled,
             table=form if source is data else form.where_of_use(),
+            options=encoder.processor.source_options(),
         )
         # A column that only looks like labels (dates, images) does not end what needs none.
         return rows if needs_label or label is not None else rows.without_labels()

@@ -96,6 +96,7 @@ def prepare_data(config: RunConfig, reporter: Reporter, source: Any = None) -> D
         label_kind=config.label_kind if spec.needs_labels else None,
         unlabelled=config.unlabelled if spec.needs_labels else (),
         table=config.table,
+        options=config.processor_options,
     )
     whole, held = found, 0
     if config.holdout:
@@ -181,6 +182,7 @@ def prepare_probe(config: RunConfig, processor: Processor, reporter: Reporter) -
         label_kind=config.label_kind,
         unlabelled=config.unlabelled,
         table=config.table.where_of_use(),
+        options=processor.source_options(),
     )
     source = {"name": found.name, "split": found.split, "fingerprint": found.fingerprint}
     if config.holdout:

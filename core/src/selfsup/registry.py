@@ -203,7 +203,8 @@ class Registry:
         recipe = cast("BackboneRecipe", self.load(spec))
         name = {"name": id.partition("/")[2]} if spec.id != id else {}
         config = validated(recipe.config, {**options, **name}, what=f"backbone {id!r}")
-        return recipe.build(config, info), config
+        backbone = recipe.build(config, info)
+        return backbone, backbone.full_options(config)
 
     def processor_class(self, modality: str) -> type[Processor]:
         """The processor class of a modality."""

@@ -20,7 +20,6 @@ from selfsup.tasks.masked_modeling import (
     build_mae,
     build_simmim,
     masked_recipe,
-    normalize,
 )
 from selfsup.tasks.masking import TokenMask, random_mask
 from selfsup.tasks.transformer import lattice_positions
@@ -165,13 +164,16 @@ def test_loss_by_hand_in_float64(kind: Kind, make: Any, ratio: float, block: int
     assert_same_loss(task, loss, one_by_one(task, batch, drawn(batch, ratio, block, seed=4)))
 
 
-def test_normalize_by_hand() -> None:
+def test_targets_are_normalized_by_hand() -> None:
+    normalize = toy_backbone("frames").normalize_targets
     x = torch.tensor([[1.0, 2.0, 3.0, 6.0], [5.0, 5.0, 5.0, 5.0]], dtype=torch.float64)
     wanted = [(v - 3) / math.sqrt((4 + 1 + 0 + 9) / 3 + 1e-6) for v in (1, 2, 3, 6)]
     assert normalize(x)[0].tolist() == pytest.approx(wanted, abs=1e-12)
     assert normalize(x)[1].tolist() == [0.0] * 4
     assert normalize(x[:, :1]).tolist() == [[1.0], [5.0]]
     assert normalize(x.bfloat16()).dtype == torch.float32
+    ids = torch.tensor([[3, 1, 4]])
+    assert toy_backbone("ids").normalize_targets(ids) is ids
 
 
 def test_only_hidden_tokens_pass_the_head() -> None:

@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import nn
 
-from selfsup.backbones import Backbone, Encoded, mean_over_tokens
+from selfsup.backbones import Backbone, Encoded, TokenBackbone, mean_over_tokens
+from selfsup.errors import ConfigError
 from selfsup.testing import BackboneCase, backbone_cases, parametrize_backbones
-from selfsup.testing.backbone_checks import check_padding
+from selfsup.testing.backbone_checks import check_padding, check_tokenizer
 from selfsup.testing.sequences.installed import installed
 from selfsup.types import Batch
 
@@ -102,3 +103,26 @@ def test_a_family_without_a_member_is_an_error(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(ValueError, match="no member of the family of backbones families"):
         parametrize_backbones(modality="sequence")
     parametrize_backbones(modality="sequence", members={"families/one": {}})
+
+
+class Forgetful(BackboneCase):
+    def build(self, seed: int = 0) -> Backbone:
+        """The toy's transformer, which names what makes its tokens, and one parameter more, or one fewer."""
+        backbone = super().build(seed)
+        own = backbone.tokenizer_parameters()
+        backbone.tokenizer_parameters = lambda: own[1:] if self.options else [*own, backbone.transformer.norm.weight]
+        return backbone
+
+
+def test_parameters_of_tokens_must_be_named_in_full() -> None:
+    check_tokenizer(BackboneCase("sequence/transformer", "sequence"))
+    check_tokenizer(BackboneCase("sequence/conv", "sequence"))
+    with pytest.raises(AssertionError, match=r"differ in \['transformer.norm.weight'\]"):
+        check_tokenizer(Forgetful("sequence/transformer", "sequence"))
+    with pytest.raises(AssertionError, match=r"differ in \['embedding.weight'\]"):
+        check_tokenizer(Forgetful("sequence/transformer", "sequence", {"dim": 32}))
+
+
+def test_a_network_that_does_not_name_them_says_so() -> None:
+    with pytest.raises(ConfigError, match="tokenizer_parameters"):
+        TokenBackbone.tokenizer_parameters(BackboneCase("sequence/transformer", "sequence").build())

@@ -179,3 +179,25 @@ def test_values_are_placed_deeply() -> None:
     options: dict[str, Any] = {"a": {"b": 1}}
     apply(options, ("a", "c", "d"), 2)
     assert options == {"a": {"b": 1, "c": {"d": 2}}}
+
+
+class Part(Config):
+    name: str = ""
+    share: float = 1.0
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class Parts(Config):
+    parts: dict[str, Part] = Field(default_factory=dict)
+
+
+def test_keys_in_a_dictionary_of_configs_are_read_by_the_types_of_their_fields() -> None:
+    given = {
+        "backbone.parts.left.name": Unread("7"),
+        "backbone.parts.left.share": Unread("1e-1"),
+        "backbone.parts.left.options.width": Unread("32"),
+        "backbone.parts.right.nmae": Unread("x"),
+    }
+    left = {"name": "7", "share": 0.1, "options": {"width": 32}}
+    # What a config does not have it refuses itself.
+    assert place(given, {"": RunConfig, "backbone": Parts}) == {"backbone": {"parts": {"left": left, "right": {"nmae": "x"}}}}

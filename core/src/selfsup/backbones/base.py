@@ -136,6 +136,17 @@ class Backbone(nn.Module, ABC):
         """What suits fine-tuning this network where the user says nothing."""
         return Finetuning()
 
+    def full_options(self, given: Config) -> Config:
+        """The options as a saved encoder has them, with what they left open and this network chose.
+
+        Here they are what was given. Override it where defaults depend on the data (which networks the parts of a row have), or
+        where options are of training alone.
+
+        Args:
+            given: the validated options that it was built from.
+        """
+        return given
+
     def describe_input(self) -> str:
         """What it does to its input, in a few words, for the line that a run with pretrained weights shows; empty: nothing."""
         return ""
@@ -208,6 +219,17 @@ class TokenBackbone(Backbone):
             [B, K, D] or [B, N, D], the normalised output of the last layer, without the special tokens.
         """
 
+    def tokenizer_parameters(self) -> list[nn.Parameter]:
+        """The parameters that :meth:`tokenize` uses, which a network over the tokens of several parts of a row takes over.
+
+        Raises:
+            ConfigError: the network does not say.
+        """
+        raise ConfigError(
+            f"{type(self).__name__} does not say which of its parameters make tokens (TokenBackbone.tokenizer_parameters), so "
+            "that its tokens cannot be fused with those of other parts. Take another backbone for this part."
+        )
+
     def layer_outputs(self, tokens: Tokens) -> list[Tensor]:
         """What data2vec averages: the output of each layer from the first to the last, [B, N, D] each.
 
@@ -218,6 +240,14 @@ class TokenBackbone(Backbone):
     @abstractmethod
     def targets(self, batch: Batch) -> Tensor:
         """What there is to predict for each token: [B, N, P] float or [B, N] long, never requiring a gradient."""
+
+    def normalize_targets(self, targets: Tensor) -> Tensor:
+        """Give continuous targets ([..., P]) zero mean and unit variance each, over their own numbers; class ids stay.
+
+        Of several :attr:`target_channels` each is normalised for itself. This is MAE's better variant (He et al. 2021,
+        arXiv 2111.06377, section 3).
+        """
+        return standardized_vectors(targets, self.target_channels) if self.target_kind == "continuous" else targets
 
     def target_weight(self, batch: Batch) -> Tensor | None:
         """[B, N] float, 0 where a token has no target (a missing cell of a table) and 1 elsewhere; None: all have one.
@@ -281,6 +311,20 @@ class BackboneRecipe:
 def grid_size(grid: tuple[int, ...]) -> int:
     """Number of tokens on a lattice."""
     return math.prod(grid)
+
+
+def standardized_vectors(x: Tensor, channels: int = 1) -> Tensor:
+    """Each vector of [..., P] with zero mean and unit variance (unbiased, + 1e-6, as MAE's code); P = 1 is left as it is.
+
+    Of several ``channels``, which are the last axis of P, each is standardised for itself. Computed in float32 at least.
+    """
+    if x.shape[-1] == channels:
+        return x
+    x = x if x.dtype == torch.float64 else x.float()
+    split = x.reshape(*x.shape[:-1], -1, channels)
+    variance, mean = torch.var_mean(split, dim=-2, keepdim=True)
+    out: Tensor = (split - mean) / (variance + 1e-6).sqrt()
+    return out.flatten(-2)
 
 
 def mean_over_tokens(tokens: Tensor, padding: Tensor | None) -> Tensor:

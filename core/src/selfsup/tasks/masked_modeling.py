@@ -56,7 +56,7 @@ class MaskedModeling(PretextTask):
     def __init__(self, backbone: TokenBackbone, dim: int, normalize_targets: bool, head: nn.Module | None = None) -> None:
         super().__init__()
         self.backbone = backbone
-        self.normalize_targets = normalize_targets and backbone.target_kind == "continuous"
+        self.normalize_targets = normalize_targets
         self.head = backbone.target_head(dim) if head is None else head
 
     def loss(self, hidden: Tensor, batch: Batch, mask: TokenMask) -> StepOutput:
@@ -69,7 +69,7 @@ class MaskedModeling(PretextTask):
         """
         target = gather_tokens(self.backbone.targets(batch), mask.hidden)
         if self.normalize_targets:
-            target = normalize(target, self.backbone.target_channels)
+            target = self.backbone.normalize_targets(target)
         loss = self.backbone.target_loss(self.head(hidden), target, mask.hidden, distance=self.distance)
         return StepOutput.of(mean_term(loss, joined_weight(mask.weight, self.backbone.target_weight(batch), mask.hidden)))
 
@@ -140,20 +140,6 @@ def joined_weight(weight: Tensor | None, known: Tensor | None, index: Tensor) ->
         return weight
     known = gather_tokens(known, index)
     return known if weight is None else weight * known
-
-
-def normalize(target: Tensor, channels: int = 1) -> Tensor:
-    """Each vector of [..., P] with zero mean and unit variance (unbiased, + 1e-6, as MAE's code); P = 1 is left as it is.
-
-    Of several ``channels``, which are the last axis of P, each is normalised for itself. Computed in float32 at least.
-    """
-    if target.shape[-1] == channels:
-        return target
-    target = target if target.dtype == torch.float64 else target.float()
-    split = target.reshape(*target.shape[:-1], -1, channels)
-    variance, mean = torch.var_mean(split, dim=-2, keepdim=True)
-    out: Tensor = (split - mean) / (variance + 1e-6).sqrt()
-    return out.flatten(-2)
 
 
 def mask_token(dim: int) -> nn.Parameter:

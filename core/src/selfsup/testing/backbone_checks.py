@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from selfsup.backbones import Backbone, Encoded
+from selfsup.backbones import Backbone, Encoded, TokenBackbone
 from selfsup.data import Processor
 from selfsup.registry import registry
 from selfsup.testing.cases import fitted_processor, load_mock_rows
@@ -138,5 +138,23 @@ def _difference(wanted: Tensor, given: Tensor) -> float:
     return float((given - wanted).norm() / wanted.norm().clamp(min=1e-12))
 
 
-BACKBONE_CHECKS = (check_padding,)
+def check_tokenizer(case: BackboneCase) -> None:
+    """A token backbone names the parameters that its tokens are made with, all of them and no other.
+
+    A network over the tokens of several parts of a row takes these over and leaves the others out.
+    """
+    backbone = case.build()
+    if not isinstance(backbone, TokenBackbone):
+        return
+    tokens = backbone.tokenize(fitted_processor(case.modality)(load_mock_rows(case.modality, 4)))
+    named = {name: parameter for name, parameter in backbone.named_parameters() if parameter.requires_grad}
+    made = tokens.embeddings.float().sum() + tokens.positions.float().sum()
+    found = torch.autograd.grad(made, list(named.values()), allow_unused=True)
+    used = {name for name, gradient in zip(named, found, strict=True) if gradient is not None}
+    told = {id(parameter) for parameter in backbone.tokenizer_parameters()}
+    said = {name for name, parameter in named.items() if id(parameter) in told}
+    assert said == used, f"tokenizer_parameters() and the parameters that tokens are made with differ in {sorted(said ^ used)}"
+
+
+BACKBONE_CHECKS = (check_padding, check_tokenizer)
 """Every check of a backbone."""

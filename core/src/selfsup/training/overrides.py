@@ -94,9 +94,11 @@ def annotation_of(path: Sequence[str], sections: Sections) -> Any:
     annotation: Any = sections[path[0]]
     for name in path[1:]:
         model = nested(annotation)
-        if model is None:  # a free key of a dictionary
-            return get_args(annotation)[1] if len(get_args(annotation)) == 2 else Any
-        annotation = model.model_fields[name].annotation
+        if model is not None:
+            # A key that the model in a dictionary does not have is refused, with its reason, by the config itself.
+            annotation = model.model_fields[name].annotation if name in model.model_fields else Any
+        else:  # a free key of a dictionary
+            annotation = get_args(annotation)[1] if len(get_args(annotation)) == 2 else Any
     return annotation
 
 

@@ -48,6 +48,7 @@ class SequenceTransformer(TokenBackbone):
     """A transformer over tokens; what a token is, the two subclasses say."""
 
     modality: ClassVar[str] = "sequence"
+    embedding: nn.Module
 
     def __init__(self, config: SequenceTransformerConfig) -> None:
         super().__init__()
@@ -64,6 +65,10 @@ class SequenceTransformer(TokenBackbone):
         N = embeddings.shape[1]
         positions = lattice_positions((N,), self.embed_dim, embeddings.device).unsqueeze(0)
         return Tokens(embeddings, positions, (N,), batch.get("padding"))
+
+    def tokenizer_parameters(self) -> list[nn.Parameter]:
+        """Of the ids or frames."""
+        return list(self.embedding.parameters())
 
     def encode(self, tokens: Tokens, *, keep: Tensor | None = None) -> Tensor:
         """Mix the tokens, or only those of ``keep``."""

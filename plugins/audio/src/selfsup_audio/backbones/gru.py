@@ -64,6 +64,10 @@ class GRUBackbone(TokenBackbone):
         embeddings = self.embed(stacked)
         return Tokens(embeddings, torch.zeros_like(embeddings[:1]), (embeddings.shape[1],), padding)
 
+    def tokenizer_parameters(self) -> list[nn.Parameter]:
+        """Of the stacked frames."""
+        return list(self.embed.parameters())
+
     def encode(self, tokens: Tokens, *, keep: Tensor | None = None) -> Tensor:
         """Read the tokens."""
         if keep is None:

@@ -65,6 +65,10 @@ class MelViT(AudioTokenBackbone):
         """Of the patches."""
         return list(self.embed.parameters())
 
+    def tokenizer_parameters(self) -> list[nn.Parameter]:
+        """Of the patches."""
+        return self.input_projection()
+
     def targets(self, batch: Batch) -> Tensor:
         """[B, N, P]: the standardised log-mel energies of each patch."""
         with torch.no_grad():

@@ -129,6 +129,10 @@ class TransformersAudio(TokenBackbone):
         padding = torch.arange(count, device=length.device).unsqueeze(0) >= self.mel.frame_counts(length).unsqueeze(1)
         return Tokens(embeddings, torch.zeros_like(embeddings[:1]), (count,), padding)
 
+    def tokenizer_parameters(self) -> list[nn.Parameter]:
+        """The convolutions, and the projection of their output."""
+        return [*self.model.feature_extractor.parameters(), *self.model.feature_projection.parameters()]
+
     def encode(self, tokens: Tokens, *, keep: Tensor | None = None) -> Tensor:
         """The output of the last layer, or that at the kept tokens."""
         return gathered(self._run(tokens, keep)[-1], keep)

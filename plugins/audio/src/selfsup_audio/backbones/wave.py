@@ -104,6 +104,10 @@ class WaveTransformer(AudioTokenBackbone):
         padding = torch.arange(N, device=length.device).unsqueeze(0) >= self.mel.frame_counts(length).unsqueeze(1)
         return self.embed(self.norm(features)), (N,), padding
 
+    def tokenizer_parameters(self) -> list[nn.Parameter]:
+        """The convolutions, and what embeds their output."""
+        return [*self.stem.parameters(), *self.norm.parameters(), *self.embed.parameters()]
+
     def targets(self, batch: Batch) -> Tensor:
         """[B, N, n_mels]: the standardised log-mel energies of each token's window."""
         with torch.no_grad():

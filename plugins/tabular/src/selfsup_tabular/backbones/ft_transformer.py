@@ -97,6 +97,10 @@ class FTTransformerBackbone(TokenBackbone):
         """One token a cell."""
         return Tokens(self.cells(batch), self.cells.column, (self.layout.n_cells,))
 
+    def tokenizer_parameters(self) -> list[nn.Parameter]:
+        """The embeddings of the cells and columns."""
+        return list(self.cells.parameters())
+
     def encode(self, tokens: Tokens, *, keep: Tensor | None = None) -> Tensor:
         """Mix the tokens, or only those of ``keep``."""
         content = tokens.embeddings + tokens.positions

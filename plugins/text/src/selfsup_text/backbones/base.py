@@ -152,6 +152,10 @@ class TextBackbone(TokenBackbone):
             dropout_rate=batch.get(RATE_KEY),
         )
 
+    def tokenizer_parameters(self) -> list[nn.Parameter]:
+        """The word embeddings."""
+        return list(self.word_embeddings.parameters())
+
     def encode(self, tokens: Tokens, *, keep: Tensor | None = None, first: bool = False) -> Tensor:
         """The output at the content, or at what is kept of it; with ``first`` also at the class token, where there is one."""
         return content_of(self._run(tokens, keep)[-1], begins=self.begins and not first)

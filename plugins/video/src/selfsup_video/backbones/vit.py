@@ -81,6 +81,10 @@ class VideoViT(VideoBackbone, TokenBackbone):
         """Of the tubelets."""
         return list(self.embedding.parameters())
 
+    def tokenizer_parameters(self) -> list[nn.Parameter]:
+        """Of the tubelets."""
+        return self.input_projection()
+
     def tokenize(self, batch: Batch) -> Tokens:
         """Embed the tubelets.
 

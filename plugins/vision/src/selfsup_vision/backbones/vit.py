@@ -82,6 +82,11 @@ class ViTBackbone(ImageBackbone, TokenBackbone):
             return Tokens(content, torch.zeros_like(content[:1]), grid)
         return Tokens(content, positions[:, self._positioned_prefix :], grid)
 
+    def tokenizer_parameters(self) -> list[nn.Parameter]:
+        """Of the patches, and the positions."""
+        positions = self.model.pos_embed
+        return [*self.input_projection(), *([positions] if isinstance(positions, nn.Parameter) else [])]
+
     def encode(self, tokens: Tokens, *, keep: Tensor | None = None) -> Tensor:
         """Equal to the patch tokens of timm's ``forward_features`` where all are kept."""
         return self._mix(self._placed(tokens, keep))[:, self.model.num_prefix_tokens :]

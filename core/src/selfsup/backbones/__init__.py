@@ -13,6 +13,7 @@ from selfsup.backbones.base import (
     mean_over_tokens,
     vision_transformer_finetuning,
 )
+from selfsup.backbones.parts import freeze, pooled_over_parts, unfreeze
 
 __all__ = [
     "Backbone",
@@ -21,9 +22,12 @@ __all__ = [
     "Finetuning",
     "TokenBackbone",
     "Tokens",
+    "freeze",
     "grid_size",
     "language_transformer_finetuning",
     "max_over_tokens",
     "mean_over_tokens",
+    "pooled_over_parts",
+    "unfreeze",
     "vision_transformer_finetuning",
 ]

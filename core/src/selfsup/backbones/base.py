@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,9 @@ from torch.nn import functional as F
 from selfsup.config import Config
 from selfsup.errors import ConfigError
 from selfsup.types import Batch, Info
+
+FROZEN = "is_frozen"
+"""Attribute of a module that stays in evaluation mode, see :func:`selfsup.backbones.freeze`."""
 
 
 class Encoded(NamedTuple):
@@ -116,6 +119,14 @@ class Backbone(nn.Module, ABC):
     def lr_scales(self) -> list[tuple[nn.Module, float]]:
         """Modules whose learning rate is another than the run's, and the share of it that they take; inner ones last."""
         return []
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of all of it but the frozen parts, which stay in evaluation mode."""
+        super().train(mode)
+        for module in self.modules() if mode else ():
+            if getattr(module, FROZEN, False):
+                module.train(False)
+        return self
 
     def blocks(self) -> list[nn.Module]:
         """The repeated layers, from the input to the output; empty where the network is not made of such.

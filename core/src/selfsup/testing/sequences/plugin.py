@@ -8,11 +8,12 @@ from selfsup.specs import BackboneSpec, DatasetSpec, ModalitySpec, TaskSpec
 SELFSUP_API = 1
 
 _HERE = "selfsup.testing.sequences"
+_PAIRS = "selfsup.testing.pairs"
 
 
 @hookimpl
 def selfsup_modalities() -> list[ModalitySpec]:
-    """One kind of data."""
+    """One kind of data, and one whose rows join two of it."""
     return [
         ModalitySpec(
             id="sequence",
@@ -29,13 +30,24 @@ def selfsup_modalities() -> list[ModalitySpec]:
             raw_features=f"{_HERE}.features:raw_features",
             mock_rows=f"{_HERE}.rows:mock_rows",
             noise_rows=f"{_HERE}.rows:NOISE_ROWS",
-        )
+        ),
+        ModalitySpec(
+            id="sequence-pair",
+            summary="Rows of two sequences, of which one may be missing; made up, for tests.",
+            target=f"{_PAIRS}.processor:PairProcessor",
+            columns={"first/sequence": "List", "second/sequence": "List"},
+            backbone="sequence-pair/towers",
+            token_backbone="sequence-pair/fusion",
+            views=f"{_PAIRS}.views:VIEWS",
+            raw_features=f"{_PAIRS}.features:raw_features",
+            mock_rows=f"{_PAIRS}.rows:mock_rows",
+        ),
     ]
 
 
 @hookimpl
 def selfsup_backbones() -> list[BackboneSpec]:
-    """One with tokens, one without, one with tokens that look back only."""
+    """One with tokens, one without, one with tokens that look back only; of pairs two of towers, and one with tokens."""
     return [
         BackboneSpec(
             id="sequence/transformer",
@@ -55,6 +67,25 @@ def selfsup_backbones() -> list[BackboneSpec]:
             summary="Two-layer transformer over ids or frames, in which a token sees only those before it.",
             target=f"{_HERE}.backbones:CAUSAL",
             modality="sequence",
+            tokens=True,
+        ),
+        BackboneSpec(
+            id="sequence-pair/towers",
+            summary="A network for each of two sequences, projected into one space.",
+            target=f"{_PAIRS}.backbones:TOWERS",
+            modality="sequence-pair",
+        ),
+        BackboneSpec(
+            id="sequence-pair/separate",
+            summary="A network for each of two sequences, with spaces of their own.",
+            target=f"{_PAIRS}.backbones:SEPARATE",
+            modality="sequence-pair",
+        ),
+        BackboneSpec(
+            id="sequence-pair/fusion",
+            summary="Two-layer transformer over the ids of both sequences.",
+            target=f"{_PAIRS}.backbones:FUSION",
+            modality="sequence-pair",
             tokens=True,
         ),
     ]
@@ -92,6 +123,14 @@ def selfsup_datasets() -> list[DatasetSpec]:
             summary="Made-up frames of four channels; the class is the frequency.",
             target=f"{_HERE}.rows:frame_dataset",
             modality="sequence",
+            licence="Apache-2.0",
+            embedded=True,
+        ),
+        DatasetSpec(
+            id="toy-pairs",
+            summary="Made-up pairs of sequences of ids, of which a fifth lack one; the class is the step from one id to the next.",
+            target=f"{_PAIRS}.rows:pair_dataset",
+            modality="sequence-pair",
             licence="Apache-2.0",
             embedded=True,
         ),

@@ -17,7 +17,7 @@ N_CLASSES = 3
 N_IDS = 16
 N_CHANNELS = 4
 N_FRAMES = 16
-_STEPS = (1, 3, 6)
+STEPS = (1, 3, 6)
 _CYCLES = (1.0, 2.0, 4.0)
 _SIZES = {"train": 256, "test": 128}
 _SEEDS = {"train": 0, "test": 1}
@@ -42,7 +42,7 @@ def id_rows(n: int, seed: int) -> list[Row]:
         ids = [int(rng.integers(N_IDS))]
         for _ in range(int(rng.integers(12, 21)) - 1):
             surprise = rng.random() < 0.2
-            ids.append(int(rng.integers(N_IDS)) if surprise else (ids[-1] + _STEPS[label]) % N_IDS)
+            ids.append(int(rng.integers(N_IDS)) if surprise else (ids[-1] + STEPS[label]) % N_IDS)
         rows.append({"sequence": ids, "label": label})
     return rows
 

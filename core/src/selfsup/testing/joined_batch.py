@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
+from selfsup import parts
 from selfsup.tasks import PretextTask, StepOutput, Views
 from selfsup.tasks.base import InputChange
 from selfsup.types import Batch
@@ -30,7 +33,8 @@ def forward_joined(
 
     What changes the input (views, corruptions, transformations) runs on each half by itself, since it may swap or mix samples
     of its half. Any other draw is made for each half in the half's shape, and joined along the samples. A draw that has no
-    samples is the first half's, as processes that must share a draw take the first one's.
+    samples is the first half's, as processes that must share a draw take the first one's. A row that lacks a part is filled
+    from a row of its own half.
 
     Args:
         task: it is changed by this.
@@ -45,8 +49,10 @@ def forward_joined(
             module.forward = _on_halves(module.forward, whole, generators)
     if norms_apart:
         views = getattr(task, "views", None)
-        _split_norms(task, views.n_global + views.n_local if isinstance(views, Views) else 1)
-    with _HalvesDraw(whole, generators, rows):
+        # Views of several parts of a row go through a network apart.
+        several = isinstance(views, Views) and not task.backbone.part_dims
+        _split_norms(task, views.n_global + views.n_local if several else 1)
+    with _HalvesDraw(whole, generators, rows), _filled_apart(rows):
         return cast(StepOutput, task(batch, whole))
 
 
@@ -73,6 +79,28 @@ def _join(parts: Sequence[Any]) -> Any:
     if isinstance(first, list | tuple):
         return type(first)(_join(values) for values in zip(*parts, strict=True))
     return first
+
+
+@contextmanager
+def _filled_apart(rows: int) -> Iterator[None]:
+    """Let :func:`selfsup.parts.fill_absent` fill each half of a batch of ``rows`` from itself, whoever has imported it."""
+    original = parts.fill_absent
+
+    def apart(batch: Batch, present: Tensor | None) -> Batch:
+        if present is None or len(present) != rows:
+            return original(batch, present)
+        there = present.chunk(PARTS)
+        filled: Batch = _join([original(half, own) for half, own in zip(halves(batch), there, strict=True)])
+        return filled
+
+    users = [module for module in list(sys.modules.values()) if getattr(module, "fill_absent", None) is original]
+    for module in users:
+        setattr(module, "fill_absent", apart)  # noqa: B010  # a module has no such attribute for mypy
+    try:
+        yield
+    finally:
+        for module in users:
+            setattr(module, "fill_absent", original)  # noqa: B010
 
 
 class _HalvesDraw(TorchFunctionMode):

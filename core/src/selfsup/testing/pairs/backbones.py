@@ -32,15 +32,15 @@ from selfsup.types import Batch, Info
 class PairTowersConfig(Config):
     """Options of two towers, one a part."""
 
-    towers: dict[str, str] = {"first": "sequence/conv", "second": "sequence/transformer"}
+    towers: dict[str, str] = Field(default={"first": "sequence/conv", "second": "sequence/transformer"})
     """The backbone of each part."""
-    dims: dict[str, int] = {"first": 24, "second": 32}
+    dims: dict[str, int] = Field(default={"first": 24, "second": 32})
     """Its width."""
     joint_dim: int = Field(default=32, ge=0)
     """Width of the space that both are projected into; 0: no projection."""
     frozen: tuple[str, ...] = ()
     """Parts whose towers are not trained."""
-    lr_scale: dict[str, float] = {}
+    lr_scale: dict[str, float] = Field(default={})
     """Part to the share of the run's learning rate that its tower takes."""
 
 

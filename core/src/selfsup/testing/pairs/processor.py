@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from torch import Tensor
 
 from selfsup.config import Config
+from selfsup.data.columns import describe_columns, feature_fits
+from selfsup.data.joined import JoinedColumns, SourceColumns, split_role
 from selfsup.data.processor import Processor, Sample
 from selfsup.data.processor_state import reading_state, write_state
-from selfsup.errors import BadRowError, DataError
+from selfsup.errors import BadRowError, ColumnError
 from selfsup.parts import MARK, PRESENT, join_parts
 from selfsup.testing.pairs.rows import PARTS
 from selfsup.testing.sequences.processor import SequenceProcessor, SequenceProcessorConfig
@@ -40,9 +42,33 @@ class PairProcessor(Processor):
     def __init__(self, config: PairProcessorConfig) -> None:
         super().__init__(config)
         self._parts = {part: SequenceProcessor(getattr(config, part)) for part in PARTS}
-        for part, own in self._parts.items():
-            if own.config.keep != 1:
-                raise DataError(f"{part}.keep={own.config.keep} is not allowed: pairs have no windows.")
+
+    @classmethod
+    def choose_columns(cls, source: SourceColumns, options: Mapping[str, Any]) -> JoinedColumns:
+        """Each part takes the column that is given for it, or is of its name, else the next one that holds lists.
+
+        Raises:
+            ColumnError: there are fewer than two such columns, or a role or column that is given does not exist.
+        """
+        lists = [
+            column for column in source.features if column != source.label and feature_fits(source.features[column], "list")
+        ]
+        given: dict[str, str] = {}
+        for role, column in source.given.items():
+            part, own = split_role(role)
+            if part not in PARTS or own != "sequence" or column not in lists:
+                raise ColumnError(f"{source.name}: {role}={column} names no part ({', '.join(PARTS)}) or no column of lists.")
+            given[part] = column
+        for part in PARTS:
+            for name in (f"{part}{MARK}sequence", part):
+                if name in lists and name not in given.values():
+                    given.setdefault(part, name)
+        for part in PARTS:
+            free = next((column for column in lists if column not in given.values()), None)
+            if part not in given and free is None:
+                raise ColumnError(f"{source.name} has no column for {part}/sequence: {describe_columns(source.features)}.")
+            given.setdefault(part, str(free))
+        return JoinedColumns({f"{part}{MARK}sequence": given[part] for part in PARTS}, dict.fromkeys(PARTS, "sequence"))
 
     @property
     def parts(self) -> Mapping[str, Processor]:
@@ -59,6 +85,10 @@ class PairProcessor(Processor):
     def info(self) -> Info:
         """By part its modality and what its own processor says."""
         return {"parts": {part: {"modality": own.modality, "info": dict(own.info())} for part, own in self._parts.items()}}
+
+    def windowed(self) -> Mapping[str, Processor]:
+        """Both sequences."""
+        return {f"{part}{MARK}sequence": own for part, own in self._parts.items()}
 
     def encode(self, row: Row) -> Sample:
         """Both sequences; one that is not there is a single step of zeros."""

@@ -35,7 +35,7 @@ def selfsup_modalities() -> list[ModalitySpec]:
             id="sequence-pair",
             summary="Rows of two sequences, of which one may be missing; made up, for tests.",
             target=f"{_PAIRS}.processor:PairProcessor",
-            columns={"first/sequence": "List", "second/sequence": "List"},
+            joins=True,
             backbone="sequence-pair/towers",
             token_backbone="sequence-pair/fusion",
             views=f"{_PAIRS}.views:VIEWS",
@@ -128,7 +128,7 @@ def selfsup_datasets() -> list[DatasetSpec]:
         ),
         DatasetSpec(
             id="toy-pairs",
-            summary="Made-up pairs of sequences of ids, of which a fifth lack one; the class is the step from one id to the next.",
+            summary="Made-up pairs of sequences of ids, a fifth with one alone; the class is the step from one id to the next.",
             target=f"{_PAIRS}.rows:pair_dataset",
             modality="sequence-pair",
             licence="Apache-2.0",

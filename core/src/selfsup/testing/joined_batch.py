@@ -49,9 +49,9 @@ def forward_joined(
             module.forward = _on_halves(module.forward, whole, generators)
     if norms_apart:
         views = getattr(task, "views", None)
-        # Views of several parts of a row go through a network apart.
-        several = isinstance(views, Views) and not task.backbone.part_dims
-        _split_norms(task, views.n_global + views.n_local if several else 1)
+        if task.backbone.part_dims:  # views of several parts of a row go through a network apart
+            views = None
+        _split_norms(task, views.n_global + views.n_local if isinstance(views, Views) else 1)
     with _HalvesDraw(whole, generators, rows), _filled_apart(rows):
         return cast(StepOutput, task(batch, whole))
 

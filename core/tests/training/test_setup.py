@@ -86,10 +86,20 @@ def test_a_batch_is_shared_evenly() -> None:
     assert setup.check_batch(OptimizationConfig(batch_size=64, accumulate=8), 100, 4) == 16
     with pytest.raises(ConfigError, match=r"batch_size=64 is larger than the data, which has 63 usable rows"):
         setup.check_batch(OptimizationConfig(batch_size=64), 63, 1)
-    with pytest.raises(ConfigError, match=r"with at least 2 samples a part. Use --batch-size 8"):
+    with pytest.raises(ConfigError, match=r"with at least 2 samples a chunk. Use --batch-size 8"):
         setup.check_batch(OptimizationConfig(batch_size=4, accumulate=4), 100, 1)
     with pytest.raises(ConfigError, match=r"over 3 device\(s\).*a multiple of 3.*Use --batch-size 63"):
         setup.check_batch(OptimizationConfig(batch_size=64), 100, 3)
+
+
+def test_chunks_that_cannot_compare_the_whole_batch_are_warned_of() -> None:
+    task, config = Task(), run_config(batch_size=64, accumulate=4)
+    assert "batch norm takes its statistics over each chunk of 16 samples" in setup.accumulation_warning(task, config, 64)
+    task.couples_samples = True
+    warning = setup.accumulation_warning(task, config, 64)
+    assert warning.startswith("Warning: accumulate=4 changes what sequence/simclr learns")
+    assert "each chunk of 16 samples sees its own alone" in warning
+    assert setup.accumulation_warning(task, run_config(batch_size=64), 64) == ""
 
 
 def test_a_checkpoint_is_bound_to_what_decides_the_weights() -> None:

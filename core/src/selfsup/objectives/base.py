@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from selfsup.config import Config
+from selfsup.objectives.embeddings import Embeddings
 
 
 class Term(NamedTuple):
@@ -40,8 +41,10 @@ class LossOutput(NamedTuple):
 
 
 @dataclass(frozen=True)
-class ViewEmbeddings:
+class ViewEmbeddings(Embeddings):
     """What a joint-embedding objective sees. Views come in a fixed order: the global ones, then the local ones."""
+
+    trained: ClassVar[tuple[str, ...]] = ("online", "online_tokens")
 
     online: list[Tensor]
     """Per view [B, P]: the projection, or the prediction where the objective has a predictor. With gradient.
@@ -73,23 +76,6 @@ class ViewEmbeddings:
     generator: torch.Generator | None = None
     """What an objective that draws at random (LeJEPA's directions) must draw with; None: torch's global one."""
 
-    @classmethod
-    def join(cls, chunks: Sequence[ViewEmbeddings]) -> ViewEmbeddings:
-        """The views of a batch from those of its chunks, in their order; the draws are the first chunk's."""
-        first = chunks[0]
-        if len(chunks) == 1:
-            return first
-        return replace(
-            first,
-            online=_join([chunk.online for chunk in chunks]),
-            target=_join([chunk.target for chunk in chunks]),
-            online_tokens=_join([chunk.online_tokens for chunk in chunks]),
-            locations=_join_if_there([chunk.locations for chunk in chunks]),
-            token_padding=_join_if_there([chunk.token_padding for chunk in chunks]),
-            valid=_join_if_there([chunk.valid for chunk in chunks]),
-            groups=None if first.groups is None else torch.cat([_groups_of(chunk) for chunk in chunks]),
-        )
-
     def chosen(self, online: Sequence[int], target: Sequence[int]) -> ViewEmbeddings:
         """Some of the views: the places of those that have ``online``, and of those that have ``target``.
 
@@ -108,20 +94,6 @@ class ViewEmbeddings:
             valid=None if self.valid is None else [self.valid[place] for place in places],
             groups=None if self.groups is None else torch.stack([self.groups[:, place] for place in places], dim=1),
         )
-
-
-def _join(chunks: Sequence[list[Tensor]]) -> list[Tensor]:
-    return [torch.cat(list(views)) for views in zip(*chunks, strict=True)]
-
-
-def _join_if_there(chunks: Sequence[list[Tensor] | None]) -> list[Tensor] | None:
-    there = [chunk for chunk in chunks if chunk is not None]
-    return _join(there) if there else None
-
-
-def _groups_of(chunk: ViewEmbeddings) -> Tensor:
-    assert chunk.groups is not None, "some chunks have groups and others have none"
-    return chunk.groups
 
 
 class Objective(nn.Module, ABC):

@@ -13,8 +13,10 @@ from selfsup.tasks.base import (
     Views,
     ViewsRecipe,
 )
+from selfsup.tasks.comparison import ComparesEmbeddings
 
 __all__ = [
+    "ComparesEmbeddings",
     "Corrupted",
     "Corruption",
     "CorruptionRecipe",

@@ -11,7 +11,9 @@ import torch
 from selfsup.backbones import Backbone
 from selfsup.config import Config
 from selfsup.errors import ConfigError
+from selfsup.objectives.embeddings import Embeddings
 from selfsup.tasks.base import PretextTask, StepOutput, TaskRecipe, Views, ViewsRecipe
+from selfsup.tasks.comparison import ComparesEmbeddings
 from selfsup.tasks.sections import accepts, with_defaults, with_section
 from selfsup.types import Batch, Info
 
@@ -77,6 +79,25 @@ class AugmentedTask(PretextTask):
         return self.task.encoder_backbone()
 
 
+class AugmentedComparison(AugmentedTask, ComparesEmbeddings[Embeddings]):
+    """:class:`AugmentedTask` of a task that compares embeddings, as which it accumulates exactly."""
+
+    task: ComparesEmbeddings[Embeddings]
+
+    def embed(self, batch: Batch, generator: torch.Generator | None, *, replay: bool = False) -> Embeddings:
+        """Draw a view, and let the task embed it."""
+        return self.task.embed(self.augmentation(batch, generator)[0], generator, replay=replay)
+
+    def compare(self, embeddings: Embeddings) -> StepOutput:
+        """Hand on."""
+        return self.task.compare(embeddings)
+
+
+def augment_task(task: PretextTask, views: Views) -> AugmentedTask:
+    """The task with a view of each batch in the place of the batch; it compares embeddings where the task does."""
+    return (AugmentedComparison if isinstance(task, ComparesEmbeddings) else AugmentedTask)(task, views)
+
+
 def augmented(recipe: TaskRecipe, views: ViewsRecipe | None, view_defaults: Mapping[str, Any] | None = None) -> TaskRecipe:
     """The same task on one random view of each sample; its config has one more section, ``views``.
 
@@ -97,7 +118,7 @@ def augmented(recipe: TaskRecipe, views: ViewsRecipe | None, view_defaults: Mapp
     build_task, build_views = recipe.build, views.build
 
     def build(config: Any, backbone: Backbone, info: Info) -> AugmentedTask:
-        return AugmentedTask(build_task(config, backbone, info), build_views(config.views, info))
+        return augment_task(build_task(config, backbone, info), build_views(config.views, info))
 
     config: type[Config] = with_section(recipe.config, "views", section, "How the view is made that the task sees.")
     return replace(recipe, config=config, build=build)

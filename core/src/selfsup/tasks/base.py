@@ -20,8 +20,8 @@ from selfsup.types import Batch, Info
 class StepOutput(NamedTuple):
     """What a task gives for one batch; all of it stays on the device.
 
-    An optimizer step may see its batch in several parts, on several devices and one after the other. The loss of the step is
-    one mean over the whole batch: parts count by their ``weight``. Where the loss is a sum of means over different things
+    An optimizer step may see its batch in several chunks, on several devices and one after the other. The loss of the step is
+    one mean over the whole batch: chunks count by their ``weight``. Where the loss is a sum of means over different things
     (hidden tokens and all tokens) each of the ``terms`` counts by its own. :meth:`of` makes an output from terms.
     """
 
@@ -59,8 +59,9 @@ class PretextTask(nn.Module, ABC):
     """Whether there is something to train. False: a run takes no step, whatever its budget, and saves the network as it is."""
     couples_samples: bool = False
     """Whether a sample's loss depends on the other samples of the batch (as negatives, through their statistics, through what
-    the forward pass writes into buffers), so that the parts of an accumulated batch give another loss than the whole batch.
-    On several devices the samples of all devices must count."""
+    the forward pass writes into buffers), so that chunks of a batch by themselves give another loss than the whole batch. Such
+    a task accumulates exactly if it is a :class:`~selfsup.tasks.ComparesEmbeddings`, and a run warns if it is not. On several
+    devices the samples of all devices must count."""
 
     @abstractmethod
     def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:

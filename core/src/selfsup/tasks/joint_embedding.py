@@ -17,7 +17,8 @@ from selfsup.objectives.collapse import rank_of, relative_std
 from selfsup.objectives.distributed import SplitBatchNorm, convert_split_batchnorm
 from selfsup.objectives.pairwise import Pairwise
 from selfsup.parts import CONTENT, MARK, presence
-from selfsup.tasks.base import PretextTask, StepOutput, TaskRecipe, Views, ViewsRecipe
+from selfsup.tasks.base import StepOutput, TaskRecipe, Views, ViewsRecipe
+from selfsup.tasks.comparison import ComparesEmbeddings
 from selfsup.tasks.momentum import MomentumConfig, MomentumEncoder
 from selfsup.tasks.sections import accepts, join_sections, with_defaults
 from selfsup.tasks.view_embedding import (
@@ -33,7 +34,7 @@ from selfsup.tasks.view_embedding import (
 from selfsup.types import Batch, Info
 
 
-class JointEmbedding(PretextTask):
+class JointEmbedding(ComparesEmbeddings[ViewEmbeddings]):
     """Embeds several views of each sample and lets an objective compare them.
 
     The loss is computed in float32 (or the backbone's float64) whatever the precision of the networks. Beside the objective's
@@ -88,14 +89,10 @@ class JointEmbedding(PretextTask):
         """Whether its views are cut from whole samples."""
         return self.views.takes_whole
 
-    def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
-        """The loss of one batch."""
-        return self.compare(self.embed(batch, generator))
-
-    def embed(self, batch: Batch, generator: torch.Generator | None) -> ViewEmbeddings:
+    def embed(self, batch: Batch, generator: torch.Generator | None, *, replay: bool = False) -> ViewEmbeddings:
         """Make the views of a batch and embed them: all that is done row by row, but for batch norm.
 
-        The views are drawn first, then what the networks draw (dropout), then what the target does.
+        The views are drawn first, then what the networks draw (dropout), then what the target does. A ``replay`` has no target.
         """
         views = self.views(batch, generator)
         n_global = self.views.n_global
@@ -107,7 +104,7 @@ class JointEmbedding(PretextTask):
             online = apply_head(self.predictor, projections, view_parts(online_views))
         return ViewEmbeddings(
             online=_full_precision(online),
-            target=_full_precision(self._target(target_views, projections[:n_global], generator)),
+            target=[] if replay else _full_precision(self._target(target_views, projections[:n_global], generator)),
             n_global=n_global,
             online_tokens=_full_precision([view.tokens for view in tokens if view.tokens is not None]),
             locations=_locations(views, tokens),

@@ -59,10 +59,14 @@ class OptimizationConfig(Config):
     clip_per_parameter: bool = False
     """Clip the gradient of each parameter on its own, as the authors of DINO do, and not all of them together."""
     batch_size: int = Field(default=256, ge=2)
-    """Samples of one optimizer step, over all devices and accumulated parts together; tasks and modalities may have others."""
+    """Samples of one optimizer step, over all devices and accumulated chunks together; tasks and modalities may have others."""
     accumulate: int = Field(default=1, ge=1)
-    """Parts that each device's share of a batch is cut into, one after the other, to need less memory. The gradient is that of
-    the whole batch, except that batch norm sees part by part, and that tasks which compare samples compare those of a part."""
+    """Chunks that each device's share of a batch is cut into, one after the other, to need the memory of one.
+
+    The gradient is that of the whole batch. Tasks that compare samples (contrasts, covariances, assignments) embed each chunk
+    twice for that, which costs one more forward pass (GradCache, Gao et al. 2021, arXiv:2101.06983). Batch norm sees chunk by
+    chunk, and so do views that take values from other rows. The batch itself lies on the device as a whole.
+    """
     epochs: int | None = Field(default=None, ge=1)
     """Budget in passes over the data; 100 if neither this nor ``steps`` is given."""
     steps: int | None = Field(default=None, ge=0)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from selfsup.artifacts.pretraining_rows import PretrainingRows
 from selfsup.backbones import Backbone, TokenBackbone
@@ -31,7 +32,7 @@ from selfsup.data.decoder_noise import caught_noise
 from selfsup.data.labels import LabelArray, standard_scale
 from selfsup.errors import ConfigError, DataError
 from selfsup.registry import registry
-from selfsup.tasks import PretextTask
+from selfsup.tasks import ComparesEmbeddings, PretextTask
 from selfsup.training.config import OptimizationConfig, RunConfig
 from selfsup.training.probe import MAX_ROWS, OnlineProbe
 from selfsup.training.progress import Reporter, show_findings, tell_bad_rows, tell_remarks
@@ -207,37 +208,43 @@ def check_batch(config: OptimizationConfig, n: int, processes: int) -> int:
     Raises:
         ConfigError: the batch is larger than the data, or cannot be divided evenly.
     """
-    size, parts = config.batch_size, processes * config.accumulate
+    size, chunks = config.batch_size, processes * config.accumulate
     if size > n:
         raise ConfigError(
             f"batch_size={size} is larger than the data, which has {n} usable rows. Use --batch-size {n} or less, or give more "
             "data."
         )
-    if size % parts or size // parts < 2:
+    if size % chunks or size // chunks < 2:
         raise ConfigError(
             f"batch_size={size} cannot be divided over {processes} device(s) with accumulate={config.accumulate}: it must be a "
-            f"multiple of {parts}, with at least 2 samples a part. Use --batch-size {max(size // parts, 2) * parts}."
+            f"multiple of {chunks}, with at least 2 samples a chunk. Use --batch-size {max(size // chunks, 2) * chunks}."
         )
     return size // processes
 
 
 def accumulation_warning(task: PretextTask, config: RunConfig, share: int) -> str:
-    """What to say where a batch is cut into parts and the task compares the samples of a batch; empty elsewhere.
+    """What to say where a batch is cut into chunks and what is learned is not that of the whole batch; empty elsewhere.
 
     Args:
-        task: says whether it does.
-        config: has the number of parts.
+        task: says whether it compares samples, and has norms or not.
+        config: has the number of chunks.
         share: samples of one device's share of a batch.
     """
-    parts = config.optimization.accumulate
-    if parts == 1 or not task.couples_samples:
+    chunks = config.optimization.accumulate
+    if chunks == 1:
         return ""
-    return (
-        f"Warning: accumulate={parts} changes what {config.task} learns: its loss depends on the other samples of the batch, "
-        f"and each part of {share // parts} samples sees its own alone. A contrast has fewer negatives, and statistics are of "
-        "fewer samples (in 4 parts an NT-Xent of 1.257 becomes one of 0.552). Use accumulate=1 with as large a batch as fits, "
-        "or more devices, which see each other's samples."
-    )
+    if task.couples_samples and not isinstance(task, ComparesEmbeddings):
+        return (
+            f"Warning: accumulate={chunks} changes what {config.task} learns: its loss depends on the other samples of the "
+            f"batch, and each chunk of {share // chunks} samples sees its own alone, for it cannot be embedded first and "
+            "compared then. Use accumulate=1 with as large a batch as fits, or more devices, which see each other's samples."
+        )
+    if any(isinstance(part, _BatchNorm) for part in task.modules()):
+        return (
+            f"accumulate={chunks}: batch norm takes its statistics over each chunk of {share // chunks} samples; all else is "
+            "as with the whole batch."
+        )
+    return ""
 
 
 def build_task(config: RunConfig, info: Info) -> tuple[PretextTask, Config]:

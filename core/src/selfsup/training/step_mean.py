@@ -1,8 +1,8 @@
-"""The gradient of one mean over the whole batch of a step, however it is cut into parts and spread over devices.
+"""The gradient of one mean over the whole batch of a step, however it is cut into chunks and spread over devices.
 
-A loss is a mean over tokens or samples, and parts of a batch have unequal numbers of them. So the mean of the parts' means is
-not the mean of the whole: each part counts by its weight (:class:`~selfsup.tasks.StepOutput`). Nothing here waits for the
-device.
+A loss is a mean over tokens or samples, and chunks of a batch have unequal numbers of them. So the mean of the chunks' means is
+not the mean of the whole: each chunk counts by its weight (:class:`~selfsup.tasks.StepOutput`). Nothing here waits for the
+device. Losses that compare samples are no such means: see :mod:`selfsup.training.gradient_cache`.
 """
 
 from __future__ import annotations
@@ -38,36 +38,36 @@ class StepMean:
         self.module = module
         self.parameters = list(parameters)
 
-    def backward(self, forward: Forward, parts: Sequence[Batch]) -> tuple[StepOutput, Tensor]:
-        """Leave the gradient of the mean over all parts and devices in the parameters.
+    def backward(self, forward: Forward, chunks: Sequence[Batch]) -> tuple[StepOutput, Tensor]:
+        """Leave the gradient of the mean over all chunks and devices in the parameters.
 
         Args:
-            forward: the task on one part.
-            parts: this device's share of the batch; every device has equally many samples in equally many parts.
+            forward: the task on one chunk.
+            chunks: this device's share of the batch; every device has equally many samples in equally many chunks.
 
         Returns:
-            The last part's output, and a detached scalar whose mean over the devices is the loss of the whole batch.
+            The last chunk's output, and a detached scalar whose mean over the devices is the loss of the whole batch.
         """
-        if len(parts) == 1:
-            output = forward(parts[0])
+        if len(chunks) == 1:
+            output = forward(chunks[0])
             loss = output.loss if world_size() == 1 else weighted_by_share(joined(output))
             self.fabric.backward(loss)
             return output, loss.detach()
-        return self._accumulate(forward, parts)
+        return self._accumulate(forward, chunks)
 
-    def _accumulate(self, forward: Forward, parts: Sequence[Batch]) -> tuple[StepOutput, Tensor]:
-        """One part after the other.
+    def _accumulate(self, forward: Forward, chunks: Sequence[Batch]) -> tuple[StepOutput, Tensor]:
+        """One chunk after the other.
 
-        How much weight there is in all is known after the last part only. So the gradient of a mean is summed up by the parts'
-        weights and divided at the end. Means over different things are kept apart until then, each with a gradient of its own;
-        with a single one, as most tasks have it, that costs nothing.
+        How much weight there is in all is known after the last chunk only. So the gradient of a mean is summed up by the
+        chunks' weights and divided at the end. Means over different things are kept apart until then, each with a gradient of
+        its own; with a single one, as most tasks have it, that costs nothing.
         """
-        rows = [len(next(iter(part.values()))) for part in parts]
+        rows = [len(next(iter(chunk.values()))) for chunk in chunks]
         sums: list[_WeightedSum] = []
-        for index, part in enumerate(parts):
-            last = index == len(parts) - 1
+        for index, chunk in enumerate(chunks):
+            last = index == len(chunks) - 1
             with self._waiting(last, len(sums)):
-                output = forward(part)
+                output = forward(chunk)
             terms = joined(output)
             sums = sums or [_WeightedSum(term) for term in terms]
             with self._waiting(last, len(sums)):
@@ -84,7 +84,7 @@ class StepMean:
         return output, torch.stack([total.loss for total in sums]).sum()
 
     def _waiting(self, last: bool, means: int) -> AbstractContextManager[None]:
-        """Keep gradients on this device until the last part.
+        """Keep gradients on this device until the last chunk.
 
         DDP expects one pass through the graph of a forward pass, and several means need several. Then gradients cross in
         :meth:`_combine`. Sharded weights have no whole gradients to keep: with several means, every pass crosses.
@@ -103,37 +103,34 @@ class StepMean:
             for gradient in found[1:]:
                 found[0].add_(gradient)
             parameter.grad = found[0] if found else None
-        if world_size() > 1 and not sharding.is_sharded(self.module.module):
-            whole = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
-            for work in [dist.all_reduce(gradient, async_op=True) for gradient in whole]:
-                work.wait()
-            torch._foreach_div_(whole, world_size())
+        if not sharding.is_sharded(self.module.module):
+            average_over_devices(self.parameters)
 
 
 class _WeightedSum:
-    """The sum of one mean's parts by their weights, and its gradient."""
+    """The sum of one mean over chunks by their weights, and its gradient."""
 
     def __init__(self, term: Term) -> None:
         self.loss = torch.zeros_like(term.loss)
-        """The mean over all parts, after :meth:`finish`."""
+        """The mean over all chunks, after :meth:`finish`."""
         self.gradients: list[Tensor | None] = []
         self._total = torch.zeros_like(term.loss)
         self._counted = term.weight is not None
         self._unit, self._factor = torch.ones_like(self._total), torch.ones_like(self._total)
         if term.weight is not None:
-            # Weights are counted in units of what a part may have, so that half precision does not overflow.
+            # Weights are counted in units of what a chunk may have, so that half precision does not overflow.
             first = mean_over_devices(term.weight.to(self._total.dtype))
             self._unit = torch.where(first > 0, first, 1.0)
 
     def add(self, term: Term, share: float) -> Tensor:
-        """Count a part, and give what is to be differentiated; ``share`` is its part of the batch's samples."""
+        """Count a chunk, and give what is to be differentiated; ``share`` is its part of the batch's samples."""
         weight: Tensor | float = share if term.weight is None else term.weight.to(self._total.dtype) / self._unit
         self._total += weight
         self.loss += weight * term.loss.detach()
         return term.loss * weight
 
     def finish(self) -> None:
-        """Learn of the weight of all parts on all devices. Where it is 0 so is the loss, and the gradient."""
+        """Learn of the weight of all chunks on all devices. Where it is 0 so is the loss, and the gradient."""
         if self._counted:
             total = mean_over_devices(self._total)
             self._factor = torch.where(total > 0, 1 / total, 0.0)
@@ -155,6 +152,17 @@ class _WeightedSum:
         self.gradients = [parameter.grad for parameter in parameters]
         for parameter in parameters:
             parameter.grad = None
+
+
+@torch.no_grad()
+def average_over_devices(parameters: Sequence[nn.Parameter]) -> None:
+    """Make the gradients of parameters the mean over the devices; each device must have those of the same parameters."""
+    if world_size() == 1:
+        return
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    for work in [dist.all_reduce(gradient, async_op=True) for gradient in gradients]:
+        work.wait()
+    torch._foreach_div_(gradients, world_size())
 
 
 def joined(output: StepOutput) -> list[Term]:

@@ -12,11 +12,12 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from selfsup.errors import NonFiniteLossError
-from selfsup.tasks import PretextTask, StepOutput
+from selfsup.tasks import ComparesEmbeddings, PretextTask, StepOutput
 from selfsup.training import schedule, sharding
 from selfsup.training.attention import float32_attention
 from selfsup.training.config import OptimizationConfig
 from selfsup.training.ema import WeightAverage
+from selfsup.training.gradient_cache import GradientCache
 from selfsup.training.optimizers import build_optimizer, set_hyperparameters
 from selfsup.training.step_mean import StepMean
 from selfsup.types import Batch
@@ -60,6 +61,8 @@ class Stepper:
         self.optimizer = cast(Optimizer, fabric.setup_optimizers(self._plain))
         trained = [parameter for group in self._plain.param_groups for parameter in group["params"]]
         self._mean = StepMean(fabric, self.module, trained)
+        caches = task.couples_samples and isinstance(task, ComparesEmbeddings)
+        self._cache = GradientCache(fabric, self.module, trained, generator) if caches else None
         task.fit_to_run(total_steps)
         self.step = 0
         self.last_lr, self.last_weight_decay = 0.0, 0.0
@@ -91,8 +94,7 @@ class Stepper:
         progress = self.step / self.total_steps
         self.last_lr, self.last_weight_decay = self.lr, self.weight_decay
         set_hyperparameters(self._plain, lr=self.last_lr, weight_decay=self.last_weight_decay)
-        parts = [batch] if config.accumulate == 1 else list(split_batch(batch, config.accumulate))
-        output, loss = self._mean.backward(self._forward, parts)
+        output, loss = self._backward(batch)
         self.metrics = output.metrics
         task.after_backward(progress)
         if config.clip is not None:
@@ -106,6 +108,13 @@ class Stepper:
             self.average.update(task.encoder_backbone(), self.step)
         self._losses.append(loss)
         self.step += 1
+
+    def _backward(self, batch: Batch) -> tuple[StepOutput, Tensor]:
+        """Take the gradient, and give the task's output and the loss."""
+        if self.config.accumulate == 1:
+            return self._mean.backward(self._forward, [batch])
+        chunks = list(split_batch(batch, self.config.accumulate))
+        return self._mean.backward(self._forward, chunks) if self._cache is None else self._cache.backward(chunks)
 
     def _clip(self, max_norm: float) -> Tensor | None:
         """Clip the gradient; gives its 2-norm before."""
@@ -193,8 +202,8 @@ def clip_each(gradients: list[Tensor], max_norm: float) -> Tensor | None:
     return whole
 
 
-def split_batch(batch: Batch, parts: int) -> Iterator[Batch]:
-    """Cut a batch into ``parts`` batches along the first dimension of each tensor, of equal size or with one sample more."""
-    cut = {key: value.tensor_split(parts) for key, value in batch.items()}
-    for index in range(parts):
+def split_batch(batch: Batch, chunks: int) -> Iterator[Batch]:
+    """Cut a batch into ``chunks`` batches along the first dimension of each tensor, of equal size or with one sample more."""
+    cut = {key: value.tensor_split(chunks) for key, value in batch.items()}
+    for index in range(chunks):
         yield {key: value[index] for key, value in cut.items()}

@@ -116,3 +116,15 @@ def test_overrides_of_a_reference_that_is_not_asked_for_are_refused() -> None:
     assert lines([spec], (0,), {"a": ("toy", "net")})
     with pytest.raises(SpecError, match=r"'a': evaluators\.boosting\.iterations has no effect, as its references do not name"):
         lines([replace(spec, references=())], (0,), {"a": ("toy", "net")})
+
+
+def test_raw_features_are_not_measured_by_what_compares_parts() -> None:
+    own = {"evaluators.retrieval.ks": [1], "evaluators.knn.k": 5, "backbone.width": 8}
+    spec = BenchmarkSpec(
+        id="alpha-toyset", summary="A toy.", task="toy/alpha", dataset="toyset", suites=("quick",), steps=4,
+        evaluators=("knn", "retrieval"), overrides=own,
+    )  # fmt: skip
+    (line,) = lines([spec], (0,), {spec.id: ("toy", "net")}, of_parts=("retrieval",))
+    raw, untrained = line.cells["raw"][0], line.cells["random-init"][0]
+    assert (raw.evaluators, dict(raw.overrides)) == (("knn",), {"evaluators.knn.k": 5})
+    assert (untrained.evaluators, dict(untrained.overrides)) == (("knn", "retrieval"), own)

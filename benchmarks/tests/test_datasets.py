@@ -13,6 +13,7 @@ from sklearn.datasets import load_digits
 from selfsup.errors import SourceError, StorageError
 from selfsup_bench.datasets import images as embedded
 from selfsup_bench.datasets.cache import split_rows
+from selfsup_bench.datasets.captions import NAMES, captioned_digits, describe
 from selfsup_bench.datasets.images import digits, mnist_5k
 from selfsup_bench.datasets.tables import breast_cancer, diabetes, digits_table, wine
 from selfsup_bench.datasets.texts import PARTS, labelled_paragraphs, pydoc_topics
@@ -109,3 +110,29 @@ def test_digits_of_the_table_are_those_of_the_images() -> None:
     row = digits_table("test")[7]
     del row["label"]
     assert (np.round(np.array(list(row.values())) * 255 / 16) == image.ravel()).all()
+
+
+def test_captions_say_what_is_in_the_picture() -> None:
+    leaning = np.zeros((20, 20), dtype=np.uint8)
+    for row in range(20):
+        leaning[row, 18 - row // 2] = 255
+    assert describe(leaning, "one") == "a thin one, leaning right, without a loop"
+    assert describe(leaning[:, ::-1], "one") == "a thin one, leaning left, without a loop"
+    ring = np.zeros((20, 20), dtype=np.uint8)
+    ring[2:18, 4:16] = 255
+    ring[6:14, 8:12] = 0
+    assert describe(ring, "digit") == "a bold digit, upright, with a loop"
+    ring[9:11, 8:12] = 255
+    assert describe(ring, "eight") == "a bold eight, upright, with two loops"
+
+
+def test_every_second_caption_names_its_digit() -> None:
+    train, test = captioned_digits("train"), captioned_digits("test")
+    assert (len(train), len(test)) == (4000, 1000)
+    for split in (train, test):
+        said = [caption.split(",")[0].split()[-1] for caption in split["caption"]]
+        names = [NAMES[label] for label in split["label"]]
+        assert all(word in ("digit", name) for word, name in zip(said, names, strict=True))
+        assert said.count("digit") == len(split) / 2
+        shares = [sum(word in caption for caption in split["caption"]) / len(split) for word in ("thin", "plain", "bold")]
+        assert min(shares) > 0.2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -105,22 +105,31 @@ class Line:
     """Kind to one cell a seed."""
 
 
-def lines(specs: Iterable[BenchmarkSpec], seeds: Sequence[int], resolve: Mapping[str, tuple[str, str]]) -> list[Line]:
+def lines(
+    specs: Iterable[BenchmarkSpec],
+    seeds: Sequence[int],
+    resolve: Mapping[str, tuple[str, str]],
+    *,
+    of_parts: Collection[str] = (),
+) -> list[Line]:
     """The cells of each benchmark.
 
     Args:
         specs: the benchmarks.
         seeds: the seeds of each.
         resolve: benchmark id to (modality, backbone), the backbone being that of the spec or the task's default.
+        of_parts: evaluators that compare embeddings of the parts of a row: raw features are not measured by them.
     """
     result: list[Line] = []
     for spec in specs:
         modality, backbone = resolve[spec.id]
-        result.append(Line(spec, modality, backbone, _cells(spec, seeds, modality, backbone)))
+        result.append(Line(spec, modality, backbone, _cells(spec, seeds, modality, backbone, of_parts)))
     return result
 
 
-def _cells(spec: BenchmarkSpec, seeds: Sequence[int], modality: str, backbone: str) -> dict[Kind, tuple[Cell, ...]]:
+def _cells(
+    spec: BenchmarkSpec, seeds: Sequence[int], modality: str, backbone: str, of_parts: Collection[str]
+) -> dict[Kind, tuple[Cell, ...]]:
     task = [
         Cell(
             kind="task",
@@ -140,7 +149,7 @@ def _cells(spec: BenchmarkSpec, seeds: Sequence[int], modality: str, backbone: s
         for seed in seeds
     ]
     kinds = (*REFERENCES, *_asked_for(spec))
-    references = {kind: tuple(reference(cell, kind, spec.overrides) for cell in task) for kind in kinds}
+    references = {kind: tuple(reference(cell, kind, spec.overrides, of_parts) for cell in task) for kind in kinds}
     return {"task": tuple(task), **references}
 
 
@@ -159,7 +168,7 @@ def _without(overrides: Mapping[str, Any], *prefixes: str) -> dict[str, Any]:
     return {key: value for key, value in overrides.items() if not key.startswith(prefixes)}
 
 
-def reference(cell: Cell, kind: Kind, overrides: Mapping[str, Any]) -> Cell:
+def reference(cell: Cell, kind: Kind, overrides: Mapping[str, Any], of_parts: Collection[str] = ()) -> Cell:
     """The reference that a task's cell is compared with: same data, backbone, evaluators and seed; supervised: same budget.
 
     What does not bear on a reference is dropped, so that all tasks on one backbone share it.
@@ -168,6 +177,7 @@ def reference(cell: Cell, kind: Kind, overrides: Mapping[str, Any]) -> Cell:
         cell: of the task.
         kind: of the reference.
         overrides: of the benchmark.
+        of_parts: evaluators that raw features are not measured by.
     """
     shared = {key: value for key, value in overrides.items() if key.startswith(SHARED_PREFIXES)}
     trees = f"evaluators.{BOOSTING}."
@@ -188,14 +198,16 @@ def reference(cell: Cell, kind: Kind, overrides: Mapping[str, Any]) -> Cell:
             overrides={**kept, **own},
         )
     shared = _without(shared, "optimization.", "precision")
+    evaluators = cell.evaluators
     if is_raw(kind):
-        shared = _without(shared, "backbone.")
+        evaluators = tuple(name for name in evaluators if name not in of_parts)
+        shared = _without(shared, "backbone.", *(f"evaluators.{name}." for name in of_parts))
     return replace(
         cell,
         kind=kind,
         task=f"{cell.modality}/{kind}",
         backbone="" if is_raw(kind) else cell.backbone,
-        evaluators=(BOOSTING,) if kind == "boosting" else cell.evaluators,
+        evaluators=(BOOSTING,) if kind == "boosting" else evaluators,
         steps=0,
         epochs=0,
         overrides=shared,

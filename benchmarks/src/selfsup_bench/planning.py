@@ -109,7 +109,8 @@ def make_plan(
         resolve[spec.id] = (task.modality, backbone)
     if not kept and missing is not None:
         raise missing
-    draft = lines(kept, seeds, resolve)
+    of_parts = frozenset(id for id, spec in registry.evaluators.items() if spec.needs_parts)
+    draft = lines(kept, seeds, resolve, of_parts=of_parts)
     data = _Data(registry)
     keys: dict[str, str] = {}
     made: dict[str, dict[str, Any]] = {}

@@ -210,6 +210,8 @@ class EvaluatorSpec(TargetSpec):
     modality: str = ""
     """The one modality it is for; empty for all."""
     needs_labels: bool = True
+    needs_parts: bool = False
+    """Whether it compares the embeddings of the parts of a row; raw features have none, and a benchmark leaves it out there."""
     label_kinds: tuple[str, ...] = ("class",)
     """Labels it can measure with: ``class`` (one a row), ``classes`` (several a row), ``number``."""
     paper: str = ""

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +7,7 @@ from sklearn.metrics import average_precision_score
 from sklearn.metrics.pairwise import cosine_similarity
 
 from selfsup.evaluation import retrieval
-from selfsup.evaluation.retrieval import mean_average_precision, recall_at
+from selfsup.evaluation.retrieval import first_hit_ranks, mean_average_precision, recall_at
 
 
 def _data(seed=0):
@@ -47,3 +49,31 @@ def test_recall_is_the_share_of_queries_with_a_hit():
     ks = [1, 5, 10, 10_000]
     expected = [hits[:, :k].any(axis=1).mean() for k in ks]
     assert recall_at(queries, query_labels, gallery, gallery_labels, ks) == pytest.approx(expected, abs=1e-12)
+
+
+def test_ranks_of_the_first_hit_equal_a_loop_over_the_gallery():
+    generator = torch.Generator().manual_seed(0)
+    queries, gallery = torch.randn(30, 8, generator=generator), torch.randn(50, 8, generator=generator)
+    asked = [torch.randint(0, 20, (30,), generator=generator), torch.arange(30)]
+    held = [torch.randint(0, 20, (50,), generator=generator), torch.arange(50)]
+    found = first_hit_ranks(queries, gallery, list(zip(asked, held, strict=True)))
+    for i in range(30):
+        scores = torch.cosine_similarity(queries[i : i + 1].double(), gallery.double())
+        right = torch.tensor([bool(asked[0][i] == held[0][j]) or i == j for j in range(50)])
+        order = scores.argsort(descending=True)
+        assert found.ranks[i] == right[order].int().argmax() + 1
+        assert found.right[i] == right.sum()
+
+
+def test_ties_take_the_mean_of_their_ranks():
+    """Of 9 equal rows, the one right row stands at 5; of two right rows, the first stands at 1 + 7 / 3 over all orders."""
+    gallery = torch.cat([torch.eye(4)[:1], torch.eye(4)[1:2].expand(9, 4)])
+    query = torch.tensor([[1.0, 1.0, 0.0, 0.0]])  # all ten are as near
+    one = first_hit_ranks(query, gallery, [(torch.tensor([3]), torch.arange(10))])
+    assert one.ranks.tolist() == [5.5]
+    two = first_hit_ranks(query, gallery, [(torch.tensor([3]), torch.arange(10) // 2 * 3)])
+    orders = [min(pair) + 1 for pair in itertools.combinations(range(10), 2)]
+    assert two.right.tolist() == [2]
+    assert two.ranks[0] == pytest.approx(sum(orders) / len(orders))
+    behind = first_hit_ranks(torch.eye(4)[:1], gallery, [(torch.tensor([3]), torch.arange(10))])
+    assert behind.ranks.tolist() == [6.0], "one row is nearer, and nine tie for the places 2 to 10"

@@ -60,10 +60,11 @@ def _encoded(images: Images, labels: Labels) -> tuple[Columns, Features]:
     from datasets import ClassLabel, Features, Image
 
     features = Features({"image": Image(), "label": ClassLabel(names=[str(i) for i in range(10)])})
-    return {"image": [{"bytes": _png(image), "path": None} for image in images], "label": labels.tolist()}, features
+    return {"image": [{"bytes": encode_png(image), "path": None} for image in images], "label": labels.tolist()}, features
 
 
-def _png(image: Images) -> bytes:
+def encode_png(image: Images) -> bytes:
+    """A picture ([H, W] grey) as a PNG file."""
     from PIL import Image
 
     buffer = io.BytesIO()

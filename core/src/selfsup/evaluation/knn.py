@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from selfsup.config import Config
+from selfsup.data.labels import LabelKind
 from selfsup.evaluation.base import EvaluatorRecipe, Split
 from selfsup.evaluation.checks import output_count
 from selfsup.evaluation.metrics import label_metrics
@@ -81,6 +82,26 @@ class KNNConfig(Config):
     """Temperature of the votes (Wu et al. 2018: 0.07)."""
 
 
+def knn_outputs(
+    queries: Tensor, database: Tensor, targets: Tensor, kind: LabelKind, n_classes: int, config: KNNConfig
+) -> Tensor:
+    """What the neighbours of each query say, as :func:`~selfsup.evaluation.metrics.label_metrics` takes it.
+
+    Args:
+        queries: [Q, D].
+        database: [N, D].
+        targets: of the database, as :meth:`~selfsup.evaluation.Split.targets` gives them.
+        kind: of the labels.
+        n_classes: K, where they are classes.
+        config: number of neighbours and temperature.
+    """
+    if kind == "class":
+        return knn_log_probabilities(queries, database, targets, n_classes, k=config.k, tau=config.tau)
+    outputs = knn_mean(queries, database, targets, k=config.k, tau=config.tau)
+    # Of several classes the ranking is that of the votes, and above 0 a class is predicted.
+    return outputs - 0.5 if kind == "classes" else outputs
+
+
 @dataclass(frozen=True)
 class KNN:
     """Predicts the labels of test rows from their nearest training rows."""
@@ -94,14 +115,8 @@ class KNN:
         predicted.
         """
         n_classes = output_count("knn", train, test)
-        queries, database, targets = test.embeddings(encoder), train.embeddings(encoder), train.targets()
-        k, tau = self.config.k, self.config.tau
-        if train.label_kind == "class":
-            outputs = knn_log_probabilities(queries, database, targets, n_classes, k=k, tau=tau)
-        else:
-            outputs = knn_mean(queries, database, targets, k=k, tau=tau)
-            if train.label_kind == "classes":
-                outputs = outputs - 0.5  # the ranking is that of the votes, and above 0 a class is predicted
+        database, targets = train.embeddings(encoder), train.targets()
+        outputs = knn_outputs(test.embeddings(encoder), database, targets, train.label_kind, n_classes, self.config)
         return label_metrics(train.label_kind, outputs, test.targets())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +23,17 @@ if TYPE_CHECKING:
 
 _CHUNK_NUMBERS = 16_000_000
 """Scores that are ranked at once (64 MB)."""
+_ROUNDING = 1e-6
+"""Cosines that differ by no more are ties: some times the rounding of a float32 inner product of unit vectors."""
+
+
+class Hits(NamedTuple):
+    """The best right answer to each query."""
+
+    ranks: Tensor
+    """[Q] float64, from 1; a fraction where right and wrong rows tie."""
+    right: Tensor
+    """[Q] long, how many rows of the gallery are right."""
 
 
 def recall_at(queries: Tensor, query_labels: Tensor, gallery: Tensor, gallery_labels: Tensor, ks: Sequence[int]) -> list[float]:
@@ -71,6 +82,36 @@ def mean_average_precision(queries: Tensor, query_labels: Tensor, gallery: Tenso
             ranks = np.flatnonzero(row & 1) + 1
             total += float((np.arange(1, len(ranks) + 1) / ranks).mean())
     return total / len(queries)
+
+
+def first_hit_ranks(queries: Tensor, gallery: Tensor, labels: Sequence[tuple[Tensor, Tensor]]) -> Hits:
+    """Where the first right row stands among all of the gallery by cosine; a row is right where one pair of labels agrees.
+
+    Scores that differ by less than the rounding of float32 are ties. Of h right and w wrong rows that tie for the first right
+    place, the first right one stands at w / (h + 1) + 1 on average over their orders, behind all better ones: with one right
+    row this is the mean rank of the ties. So embeddings that are all alike rank as a guess does.
+
+    Args:
+        queries: [Q, D].
+        gallery: [N, D].
+        labels: pairs of [Q] and [N] long; at least one row of the gallery is right for each query.
+    """
+    queries, gallery = F.normalize(queries.float(), dim=1), F.normalize(gallery.float(), dim=1)
+    step = max(1, _CHUNK_NUMBERS // len(gallery))
+    ranks, counts = [], []
+    for first in range(0, len(queries), step):
+        part = slice(first, first + step)
+        scores = queries[part] @ gallery.T
+        right = torch.zeros_like(scores, dtype=torch.bool)
+        for asked, held in labels:
+            right |= asked[part].unsqueeze(1) == held
+        best = scores.masked_fill(~right, -torch.inf).amax(dim=1, keepdim=True)
+        better = (scores > best + _ROUNDING).sum(dim=1)
+        tied = (scores - best).abs() <= _ROUNDING
+        hits, wrong = (tied & right).sum(dim=1), (tied & ~right).sum(dim=1)
+        ranks.append(better + 1 + wrong.double() / (hits + 1))
+        counts.append(right.sum(dim=1))
+    return Hits(torch.cat(ranks), torch.cat(counts))
 
 
 class RetrievalConfig(Config):

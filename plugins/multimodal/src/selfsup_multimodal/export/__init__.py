@@ -1,0 +1,1 @@
+"""Encoders of several parts in the formats of other programs."""

@@ -1,0 +1,209 @@
+"""A tower of pictures and a tower of texts as a ``VisionTextDualEncoderModel`` of plain transformers, with equal outputs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from selfsup.backbones import Backbone
+from selfsup.data import Processor
+from selfsup.errors import ArtifactError
+from selfsup.registry import registry
+
+FORMAT = "transformers"
+"""The name of the format for ``selfsup export``."""
+_NEEDED = "Export to transformers needs a tower of pictures whose backbone timm builds, and a tower of texts of transformers"
+_NEARLY_LINEAR = 2.0**-12
+"""The pooler of BERT is tanh(W h). With W this times the identity it is the identity times this, up to the rounding of float32
+(tanh x = x - x³/3 ...); the projection behind it is scaled up again."""
+_TOLERANCE = 1e-4
+"""Largest difference of an entry of a unit vector that the rounding of float32 explains."""
+
+
+@dataclass(frozen=True)
+class Tower:
+    """One side of what is exported."""
+
+    backbone: Backbone
+    projection: Tensor
+    """[J, D], from its pooled embedding to the space of all."""
+    processor: Processor
+
+
+def write_dual_encoder(towers: Mapping[str, Tower], folder: Path) -> None:
+    """Write both towers, the tokenizer and the settings of the image processor into an empty folder.
+
+    ``VisionTextDualEncoderModel.from_pretrained`` and ``VisionTextDualEncoderProcessor.from_pretrained`` read it. The network
+    of pictures becomes a ``TimmWrapperModel``, so that reading it needs timm. ``logit_scale`` is the library's first value: the
+    scale that a run has learned belongs to its objective. Outputs are compared before anything is written.
+
+    Args:
+        towers: name of a part to its tower: one of pictures, one of texts.
+        folder: exists and is empty.
+
+    Raises:
+        ArtifactError: transformers or timm is not installed, or the towers cannot be expressed; the message says why.
+    """
+    vision, text = _sides(towers)
+    try:
+        from transformers import VisionTextDualEncoderConfig, VisionTextDualEncoderModel
+        from transformers.utils import logging
+    except ImportError as error:
+        raise ArtifactError(f"Export to transformers needs it: pip install transformers timm ({error})") from error
+    wrapped, model = _wrap_timm(vision.backbone), _with_pooler(text.backbone)
+    config = VisionTextDualEncoderConfig.from_vision_text_configs(
+        wrapped.config, model.config, projection_dim=len(vision.projection)
+    )
+    whole = VisionTextDualEncoderModel(config=config, vision_model=wrapped, text_model=model).eval()
+    with torch.no_grad():
+        whole.visual_projection.weight.copy_(vision.projection)
+        whole.text_projection.weight.copy_(text.projection / _NEARLY_LINEAR)
+    tokenizer = cast(Any, text.processor).pretrained_tokenizer(causal=False)
+    _check(whole, tokenizer, vision, text)
+    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        whole.save_pretrained(folder)
+    finally:
+        logging.set_verbosity(level)
+        if shown:
+            logging.enable_progress_bar()
+    tokenizer.save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps(_image_settings(vision), indent=2) + "\n")
+
+
+def _sides(towers: Mapping[str, Tower]) -> tuple[Tower, Tower]:
+    """The tower of pictures and the tower of texts."""
+    if len(towers) != 2:
+        raise ArtifactError(f"{_NEEDED}; this encoder has the parts {', '.join(towers)}. Export one with --part NAME.")
+    kinds = {"timm": "export_state", FORMAT: "pretrained_tokenizer"}
+    found: dict[str, Tower] = {}
+    for tower in towers.values():
+        formats = getattr(tower.backbone, "export_formats", ())
+        for kind in kinds:
+            if kind in formats and (kind == "timm" or hasattr(tower.processor, kinds[kind])):
+                found[kind] = tower
+    if set(found) != set(kinds):
+        have = ", ".join(f"{name} ({type(tower.backbone).__name__})" for name, tower in towers.items())
+        raise ArtifactError(f"{_NEEDED}; this encoder has {have}. Export one part with --part NAME.")
+    return found["timm"], found[FORMAT]
+
+
+def _wrap_timm(backbone: Backbone) -> Any:
+    """The network of pictures as transformers wraps those of timm."""
+    from transformers import TimmWrapperConfig, TimmWrapperModel
+
+    source = cast(Any, backbone)
+    described = source.export_metadata("timm")
+    config = TimmWrapperConfig(
+        architecture=described["architecture"],
+        model_args=json.loads(described["kwargs"]),
+        do_pooling=True,
+        hidden_size=backbone.pooled_dim,
+    )
+    try:
+        wrapped = TimmWrapperModel(config)
+        wrapped.timm_model.load_state_dict(source.export_state("timm"))
+    except ImportError as error:
+        raise ArtifactError(f"Export of a tower of pictures to transformers needs timm: pip install timm ({error})") from error
+    except RuntimeError as error:
+        raise ArtifactError(
+            "timm has no arguments that build the network of pictures as it is, and transformers builds it by timm: it is "
+            f"{described['architecture']} with a stem of its own. Pretrain with vit-tiny or timm/NAME as its backbone, or"
+            " export it alone with --part and --format timm."
+        ) from error
+    return wrapped
+
+
+def _with_pooler(backbone: Backbone) -> Any:
+    """The network of texts with a pooler that gives the output of the class token, as the dual encoder takes it."""
+    from transformers import AutoModel
+
+    source = cast(Any, backbone)
+    if source.pooling != "cls":
+        raise ArtifactError(
+            f"transformers pools its networks of texts by the class token, and this tower by {source.pooling!r}. Pretrain with "
+            "pooling=cls among the options of that tower, or export it alone with --part and --format transformers."
+        )
+    model = AutoModel.from_config(source.model.config)
+    dense = getattr(getattr(model, "pooler", None), "dense", None)
+    if not isinstance(dense, nn.Linear):
+        raise ArtifactError(
+            f"transformers' {type(model).__name__} has no pooler, which the dual encoder needs. Take text-encoder-small or "
+            "transformers/bert as the tower of texts, or export it alone with --part and --format transformers."
+        )
+    model.load_state_dict(source.model.state_dict(), strict=False)
+    with torch.no_grad():
+        dense.weight.copy_(torch.eye(len(dense.weight)) * _NEARLY_LINEAR)
+        dense.bias.zero_()
+    return model
+
+
+def _image_settings(vision: Tower) -> dict[str, Any]:
+    """How an image becomes what the network takes, for transformers' CLIPImageProcessor."""
+    processor, described = cast(Any, vision.processor), cast(Any, vision.backbone).export_metadata("timm")
+    size = int(processor.info()["image_size"])
+    return {
+        "image_processor_type": "CLIPImageProcessor",
+        "do_convert_rgb": True,
+        "do_resize": True,
+        "size": {"shortest_edge": int(getattr(processor, "kept_side", size))},
+        "resample": 2,  # bilinear
+        "do_center_crop": True,
+        "crop_size": {"height": size, "width": size},
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": json.loads(described["mean"]),
+        "image_std": json.loads(described["std"]),
+    }
+
+
+def _check(whole: Any, tokenizer: Any, vision: Tower, text: Tower) -> None:
+    """Compare the embeddings of a few made-up rows.
+
+    Raises:
+        ArtifactError: they differ.
+    """
+    described = cast(Any, vision.backbone).export_metadata("timm")
+    mean, std = (torch.tensor(json.loads(described[key])).view(1, -1, 1, 1) for key in ("mean", "std"))
+    size, channels = (int(vision.processor.info()[key]) for key in ("image_size", "channels"))
+    images = torch.rand((2, channels, size, size), generator=torch.Generator().manual_seed(0))
+    made = registry().modality_objects(text.processor.modality).mock_rows
+    rows = made(4, 0) if made is not None else []
+    texts = [row["text"] for row in rows]
+    with torch.inference_mode():
+        inputs = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
+        theirs = whole(pixel_values=(images - mean) / std, **inputs)
+        for name, tower, batch, found in (
+            ("pictures", vision, {"image": images}, theirs.image_embeds),
+            ("texts", text, text.processor(rows), theirs.text_embeds),
+        ):
+            ours = F.normalize(_pooled(tower.backbone, batch) @ tower.projection.T.cpu(), dim=1)
+            if not torch.allclose(ours, found, atol=_TOLERANCE, rtol=0):
+                worst = float((ours - found).abs().max())
+                raise ArtifactError(
+                    f"The tower of {name} has other outputs in transformers (by {worst:.2g}), so it is not written. Export one "
+                    "part with --part NAME."
+                )
+
+
+def _pooled(backbone: Backbone, batch: Mapping[str, Tensor]) -> Tensor:
+    """Pooled embeddings in evaluation mode, on the CPU."""
+    device = next(backbone.parameters()).device
+    flags = {module: module.training for module in backbone.modules()}
+    backbone.eval()
+    try:
+        pooled: Tensor = backbone({key: value.to(device) for key, value in batch.items()}).pooled
+    finally:
+        for module, flag in flags.items():
+            module.training = flag
+    return pooled.float().cpu()

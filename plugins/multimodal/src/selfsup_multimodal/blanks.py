@@ -1,0 +1,53 @@
+"""What stands in the place of a part that a row lacks: zeros of the usual shape."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from selfsup.data.processor import Sample
+
+
+@dataclass(frozen=True)
+class Blank:
+    """One key of the samples of a part, without content."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    value: int = 0
+    """Of a single whole number: what it usually is, so that a length is not 0."""
+
+    def array(self) -> np.ndarray[Any, Any]:
+        """The blank itself."""
+        return np.full(self.shape, self.value, dtype=self.dtype)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, for the processor's file."""
+        return {"dtype": self.dtype, "shape": list(self.shape), "value": self.value}
+
+    @classmethod
+    def of_json(cls, state: Mapping[str, Any]) -> Blank:
+        """What :meth:`as_json` gave."""
+        return cls(str(np.dtype(state["dtype"])), tuple(int(size) for size in state["shape"]), int(state["value"]))
+
+
+def blanks_of(samples: Sequence[Sample], windowed: Collection[str]) -> dict[str, Blank]:
+    """The blank of each key.
+
+    Args:
+        samples: processed rows that have the part, one at least.
+        windowed: keys that batches show a window of; no sample of them is shorter than the shortest here.
+    """
+    found = {}
+    for key in samples[0]:
+        arrays = [np.asarray(sample[key]) for sample in samples]
+        shapes = {array.shape for array in arrays}
+        shape = min(shapes, key=lambda shape: shape[:1])
+        if len(shapes) > 1 and key not in windowed:
+            shape = (1, *shape[1:])
+        whole = not shape and arrays[0].dtype.kind in "iu"
+        found[key] = Blank(arrays[0].dtype.name, shape, int(arrays[0]) if whole else 0)
+    return found

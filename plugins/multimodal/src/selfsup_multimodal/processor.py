@@ -1,0 +1,435 @@
+"""The processor of rows that join parts: one processor a part, and which parts a row has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from selfsup.config import Config
+from selfsup.data import Findings, Processor, Rows, Sample, spread_rows
+from selfsup.data.bad_rows import encode_list
+from selfsup.data.content_hash import hashes_of
+from selfsup.data.joined import MARK, JoinedColumns, SourceColumns, decisive_roles, is_blank, roles_of, split_role
+from selfsup.data.media_values import array_of, is_pil, pixels_of
+from selfsup.data.processor import stack_samples
+from selfsup.data.processor_state import reading_state, write_state
+from selfsup.errors import BadRowError, ConfigError, DataError, SelfsupError
+from selfsup.parts import CONTENT, PRESENT, join_parts, part_of
+from selfsup.registry import registry
+from selfsup.types import Batch, Info, Row
+from selfsup.validation import validated
+from selfsup_multimodal.blanks import Blank, blanks_of
+from selfsup_multimodal.columns import choose, parse_parts
+from selfsup_multimodal.config import MultimodalProcessorConfig
+from selfsup_multimodal.found import Lacking, described
+from selfsup_multimodal.several import Samples, counts_of, is_packed, pack, unpack
+
+_FILE = "multimodal_processor.json"
+_FOLDER = "parts"
+_PROBE_ROWS = 16
+"""Rows of a part that tell what its samples look like."""
+_LACKING = -1
+"""Content of a part that is not there."""
+
+
+class MultimodalProcessor(Processor):
+    """One processor a part, each of the part's own modality and fitted on the rows that have it.
+
+    A batch holds ``<part>/<key>`` for the keys of each part's own batches, ``<part>/present`` ([B] bool) and
+    ``<part>/content`` ([B] int64, equal for equal contents, -1 where a row lacks the part). Where a row lacks a part, zeros
+    stand in its place and mean nothing. A row that lacks every part is a bad one, as is one that names a file which cannot
+    be read.
+
+    A part of texts may list several of them a row: training draws one at each step, evaluation takes the first.
+    """
+
+    modality: ClassVar[str] = "multimodal"
+    Config: ClassVar[type[Config]] = MultimodalProcessorConfig
+    config: MultimodalProcessorConfig
+
+    def __init__(self, config: MultimodalProcessorConfig | None = None) -> None:
+        super().__init__(config or MultimodalProcessorConfig())
+        parse_parts(self.config.parts)
+        self._parts: dict[str, Processor] = {}
+        self._taken: dict[str, Processor] = {}
+        self._columns: dict[str, str] = {}
+        self._blanks: dict[str, dict[str, Blank]] = {}
+        self._several: frozenset[str] = frozenset()
+        self._lacking: dict[str, Lacking] = {}
+
+    @property
+    def parts(self) -> Mapping[str, Processor]:
+        """Name of each part to its fitted processor; empty before :meth:`fit`."""
+        return self._parts
+
+    @classmethod
+    def choose_columns(cls, source: SourceColumns, options: Mapping[str, Any]) -> JoinedColumns:
+        """By what the user names, then by the names of columns, then by type and content (:mod:`selfsup_multimodal.columns`).
+
+        Raises:
+            ColumnError: a part has no column, or several that are equally good.
+            MissingPluginError: a part is of a modality whose plugin is not installed.
+        """
+        given = {key: value for key, value in options.items() if key in cls.Config.model_fields}
+        config = validated(MultimodalProcessorConfig, given, what="the processor's options")
+        return choose(source, config.parts, options.get("columns"))
+
+    def source_options(self) -> dict[str, Any]:
+        """The parts, and the columns that they were."""
+        return {"parts": list(self.config.parts), "columns": dict(self._columns), "folder": self.config.folder}
+
+    def take(self, part: str, processor: Processor) -> Self:
+        """Use a processor that is fitted already (an encoder's) for a part; :meth:`fit` then leaves it as it is.
+
+        Args:
+            part: name of the part.
+            processor: fitted, of the part's modality.
+        """
+        self._taken[part] = processor.unpacked()
+        return self
+
+    def fit(self, rows: Iterable[Row]) -> Self:
+        """Fit the processor of each part on the rows that have it.
+
+        Raises:
+            ConfigError: ``options`` names a part that is not there, or an option that it has not.
+            DataError: a part can be fitted on no row.
+            MissingPluginError: a part is of a modality whose plugin is not installed.
+        """
+        if not isinstance(rows, Rows):
+            rows = list(rows)
+        modalities = _modalities(rows, self.config.parts)
+        self._check_names(modalities)
+        columns = dict(rows.columns) if isinstance(rows, Rows) else {}
+        fitted: dict[str, Processor] = {}
+        several, blanks, lacking = set(), {}, {}
+        for name, id in modalities.items():
+            own, count = _rows_of(rows, name)
+            processor = self._taken.get(name) or _named(name, self._unfitted(name, id).fit, own).unpacked()
+            if processor.modality != id:
+                raise ConfigError(f"The part {name!r} is of {id}, and its processor of {processor.modality}.")
+            fitted[name] = processor
+            blanks[name] = blanks_of(_probed(name, processor, own), processor.windowed())
+            lacking[name] = Lacking.of(own, total=len(rows), there=count)
+            if _lists_several(rows, name):
+                several.add(name)
+        self.config = self.config.model_copy(
+            update={"parts": tuple(name if name == id else f"{name}:{id}" for name, id in modalities.items())}
+        )
+        self._columns, self._several, self._lacking = columns, frozenset(several), lacking
+        return self._use(fitted, blanks)
+
+    def _use(self, fitted: Mapping[str, Processor], blanks: Mapping[str, Mapping[str, Blank]]) -> Self:
+        self._parts = dict(fitted)
+        self._blanks = {name: dict(keys) for name, keys in blanks.items()}
+        free = {f"{name}{MARK}{key}": axes for name, part in fitted.items() for key, axes in part.free_axes.items()}
+        # What is the class's own for one modality follows from the parts here.
+        self.__dict__.update(free_axes=free, batch_size=min(part.batch_size for part in fitted.values()))
+        self.__dict__.pop("_windowed", None)
+        return self
+
+    def _check_names(self, modalities: Mapping[str, str]) -> None:
+        for what, names in (("options", self.config.options), ("init", self._taken)):
+            unknown = [name for name in names if name not in modalities]
+            if unknown:
+                raise ConfigError(f"{what}: there is no part {unknown[0]!r}; the parts are {', '.join(modalities)}.")
+
+    def _unfitted(self, name: str, id: str) -> Processor:
+        kind = registry().processor_class(id)
+        what = f"the options of the part {name!r} (processor.options.{name})"
+        return kind(validated(kind.Config, self.config.options.get(name, {}), what=what))
+
+    def info(self) -> Info:
+        """``parts``: name to ``modality`` and the part's own ``info``."""
+        return {"parts": {name: {"modality": part.modality, "info": part.info()} for name, part in self._parts.items()}}
+
+    def findings(self) -> Findings:
+        """What each part's processor found, how many rows lack the part, and which part says nothing."""
+        return described(self._parts, self._lacking, several=self._several, captions=self.config.captions)
+
+    def column_kinds(self) -> dict[str, str]:
+        """Of the parts that decide what their columns are."""
+        return {f"{name}{MARK}{role}": kind for name, part in self._parts.items() for role, kind in part.column_kinds().items()}
+
+    def example_rows(self) -> Sequence[Row]:
+        """Where a part has rows of its own, these, with made-up ones of the other parts."""
+        own = {name: part.example_rows() for name, part in self._parts.items()}
+        if not any(own.values()):
+            return []
+        joined: list[Row] = [{}, {}, {}, {}]
+        for name, part in self._parts.items():
+            rows = own[name] or registry().modality_objects(part.modality).mock_rows(len(joined), 0)
+            for place, row in enumerate(joined):
+                row |= {f"{name}{MARK}{role}": value for role, value in rows[place % len(rows)].items()}
+        return joined
+
+    @cached_property
+    def _windowed(self) -> dict[str, Processor]:
+        return {f"{name}{MARK}{key}": own for name, part in self._parts.items() for key, own in part.windowed().items()}
+
+    def windowed(self) -> Mapping[str, Processor]:
+        """The windows of all parts."""
+        return self._windowed
+
+    def takes_whole(self) -> Mapping[str, Processor]:
+        """Of the parts whose :meth:`collate_whole` wants them."""
+        return {f"{name}{MARK}{key}": own for name, part in self._parts.items() for key, own in part.takes_whole().items()}
+
+    def encode(self, row: Row) -> Sample:
+        """One row to the samples of its parts, blank where it lacks one."""
+        (result,) = self.encode_rows([row])
+        if isinstance(result, BadRowError):
+            raise result
+        return result
+
+    def encode_rows(self, rows: Sequence[Row]) -> list[Sample | BadRowError]:
+        """Many rows, a part at a time."""
+        samples: list[Sample] = [{} for _ in rows]
+        bad: dict[int, BadRowError] = {}
+        lacking = np.ones(len(rows), dtype=bool)
+        for name, part in self._parts.items():
+            for place, found in enumerate(self._encode_part(name, part, rows)):
+                if isinstance(found, BadRowError):
+                    bad.setdefault(place, found)
+                    lacking[place] = False
+                    continue
+                lacking[place] &= not found[PRESENT]
+                samples[place] |= {f"{name}{MARK}{key}": value for key, value in found.items()}
+        for place in np.flatnonzero(lacking).tolist():
+            bad[place] = BadRowError(f"it has none of its parts ({', '.join(self._parts)})")
+        return [bad.get(place, sample) for place, sample in enumerate(samples)]
+
+    def _encode_part(self, name: str, part: Processor, rows: Sequence[Row]) -> list[Sample | BadRowError]:
+        """The samples of one part of each row, with what says whether it is there and what it holds."""
+        several = name in self._several
+        flat: list[Row] = []
+        spans: list[range] = []
+        for row in rows:
+            own = _own_rows(row, name, self.config.captions if several else 1)
+            spans.append(range(len(flat), len(flat) + len(own)))
+            flat += own
+        contents = _contents(flat)
+        encoded = encode_list(part, flat) if flat else []
+        results: list[Sample | BadRowError] = []
+        for span in spans:
+            good = [(place, sample) for place in span if not isinstance(sample := encoded[place], BadRowError)]
+            if span and not good:
+                results.append(BadRowError(f"{name}: {encoded[span[0]]}"))
+                continue
+            if len(good) < len(span):
+                self.remark(f"{name}: some of its texts cannot be used and are left out")
+            found = [{**sample, CONTENT: contents[place]} for place, sample in good]
+            found = found or [{**self._blank(name), CONTENT: np.int64(_LACKING)}]
+            results.append({**(pack(found) if several else found[0]), PRESENT: np.asarray(bool(good))})
+        return results
+
+    def _blank(self, name: str) -> Sample:
+        return {key: blank.array() for key, blank in self._blanks[name].items()}
+
+    def _scalars(self, name: str) -> list[str]:
+        return [CONTENT, *(key for key, blank in self._blanks[name].items() if not blank.shape)]
+
+    def take_remarks(self) -> dict[str, int]:
+        """Those of all parts, with the part's name."""
+        found = super().take_remarks()
+        for name, part in self._parts.items():
+            found |= {f"{name}: {text}": count for text, count in part.take_remarks().items()}
+        return found
+
+    def training_samples(self, samples: Samples, generator: torch.Generator) -> Samples:
+        """Of several texts a row one, drawn anew at each step."""
+        found = dict(samples)
+        for name in self._parts:
+            own = roles_of(samples, name)
+            if not is_packed(own):
+                continue
+            counts = counts_of(own)
+            drawn = (torch.rand(len(counts), generator=generator) * counts).long()
+            found = {key: value for key, value in found.items() if not key.startswith(name + MARK)}
+            found |= {f"{name}{MARK}{key}": value for key, value in self._chosen(name, own, drawn).items()}
+        return found
+
+    def _chosen(self, name: str, own: Samples, places: Tensor) -> Samples:
+        """One sample of each row of a part; what says whether the part is there stays."""
+        packed = {key: value for key, value in own.items() if key != PRESENT}
+        return {**unpack(packed, places, self._scalars(name)), PRESENT: own[PRESENT]}
+
+    def collate(self, samples: Samples) -> Batch:
+        """Each part's own batch, and which rows have the part."""
+        return self._collated(samples, whole=False)
+
+    def collate_whole(self, samples: Samples) -> Batch:
+        """Each part's own batch of whole samples."""
+        return self._collated(samples, whole=True)
+
+    def _collated(self, samples: Samples, *, whole: bool) -> Batch:
+        batches: dict[str, Batch] = {}
+        for name, part in self._parts.items():
+            own: Samples = roles_of(samples, name)
+            if is_packed(own):
+                own = self._chosen(name, own, torch.zeros(len(own[PRESENT]), dtype=torch.long))
+            keys = {key: value for key, value in own.items() if key not in (PRESENT, CONTENT)}
+            batch = part.collate_whole(keys) if whole else part.collate(keys)
+            marks = {key: torch.as_tensor(own[key]) for key in (PRESENT, CONTENT)}
+            batches[name] = {**batch, **marks}
+        return join_parts(batches)
+
+    def training_batch(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """Each part's batch as its own training sees it."""
+        changed = dict(batch)
+        for name, part in self._parts.items():
+            own = part.training_batch(part_of(batch, name), generator)
+            changed |= {f"{name}{MARK}{key}": value for key, value in own.items()}
+        return changed
+
+    def __call__(self, rows: Sequence[Row]) -> Batch:
+        """Process rows into a batch at once; the first bad row raises."""
+        encoded = self.encode_rows(rows)
+        for place, item in enumerate(encoded):
+            if isinstance(item, BadRowError):
+                raise BadRowError(f"row {place}: {item}")
+        return self.collate(stack_samples([item for item in encoded if not isinstance(item, BadRowError)]))
+
+    def save(self, directory: Path) -> None:
+        """Write the config and what was found as JSON, and each part's processor into a folder of its own."""
+        directory = Path(directory)
+        for name, part in self._parts.items():
+            folder = directory / _FOLDER / name
+            folder.mkdir(parents=True, exist_ok=True)
+            part.save(folder)
+        write_state(
+            directory / _FILE,
+            self.config,
+            modalities={name: part.modality for name, part in self._parts.items()},
+            columns=self._columns,
+            several=sorted(self._several),
+            blanks={name: {key: blank.as_json() for key, blank in keys.items()} for name, keys in self._blanks.items()},
+        )
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            ArtifactError: a file is missing or damaged.
+            MissingPluginError: a part is of a modality whose plugin is not installed.
+        """
+        directory = Path(directory)
+        with reading_state(directory / _FILE, "multimodal", MultimodalProcessorConfig) as (config, state):
+            processor = cls(config)
+            modalities = {str(name): str(id) for name, id in state["modalities"].items()}
+            processor._columns = {str(role): str(column) for role, column in state["columns"].items()}
+            processor._several = frozenset(map(str, state["several"]))
+            blanks = {
+                name: {key: Blank.of_json(value) for key, value in keys.items()} for name, keys in state["blanks"].items()
+            }
+            if set(blanks) != set(modalities):
+                raise ValueError("it does not say what each part looks like")
+        parts = {name: registry().processor_class(id).load(directory / _FOLDER / name) for name, id in modalities.items()}
+        return processor._use(parts, blanks)
+
+
+def _modalities(rows: Rows | Sequence[Row], written: Sequence[str]) -> dict[str, str]:
+    """Name of each part that rows hold to the id of its modality.
+
+    Raises:
+        ConfigError: it cannot be told for one.
+    """
+    if isinstance(rows, Rows) and rows.parts:
+        return dict(rows.parts)
+    known = {name: part.modality.id for name, part in parse_parts(written).items()}
+    keys = rows.columns if isinstance(rows, Rows) else dict.fromkeys(key for row in rows for key in row)
+    roles: dict[str, list[str]] = {}
+    for key in keys:
+        name, role = split_role(key)
+        if name:
+            roles.setdefault(name, []).append(role)
+    found: dict[str, str] = {}
+    for name, own in roles.items():
+        fitting = [spec.id for spec in registry().modalities.values() if spec.columns and set(spec.columns) <= set(own)]
+        if name not in known and name not in registry().modalities and len(fitting) != 1:
+            raise ConfigError(f"It cannot be told of which modality the part {name!r} is: say parts=[{name}:MODALITY].")
+        found[name] = known.get(name) or (name if name in registry().modalities else fitting[0])
+    if len(found) < 2:
+        have = ", ".join(keys) or "none"
+        raise ConfigError(f"Rows of several parts have keys such as vision/image and text/text; these have {have}.")
+    return found
+
+
+def _rows_of(rows: Rows | Sequence[Row], part: str) -> tuple[Rows | list[Row], int]:
+    """The rows that have a part, as rows of its own modality, and how many they are."""
+    if isinstance(rows, Rows):
+        own = rows.of_part(part)
+        return own, len(own)
+    found = [item for row in rows for item in _own_rows(row, part, 1)]
+    if not found:
+        raise DataError(f"None of the {len(rows)} rows has the part {part!r}.")
+    return found, len(found)
+
+
+def _own_rows(row: Row, part: str, most: int) -> list[Row]:
+    """A row of one part as rows of its own modality: none where it lacks the part, several where it lists texts."""
+    own = roles_of(row, part)
+    if not own or all(is_blank(own[role]) for role in decisive_roles(list(own))):
+        return []
+    listed = next((role for role, value in own.items() if _lists_texts(value)), None)
+    if listed is None:
+        return [own]
+    texts = [text for text in own[listed] if not is_blank(text)]
+    return [{**own, listed: text} for text in texts[:most]]
+
+
+def _lists_texts(value: Any) -> bool:
+    return isinstance(value, list | tuple) and bool(value) and all(item is None or isinstance(item, str) for item in value)
+
+
+def _lists_several(rows: Rows | Sequence[Row], part: str) -> bool:
+    """Whether a part lists texts."""
+    if isinstance(rows, Rows):
+        return any(rows.features_list_texts(column) for column in roles_of(rows.columns, part).values())
+    return any(_lists_texts(value) for row in rows for value in roles_of(row, part).values())
+
+
+def _probed(name: str, processor: Processor, rows: Rows | Sequence[Row]) -> list[Sample]:
+    """A few processed rows of a part.
+
+    Raises:
+        DataError: none of them can be processed.
+    """
+    encoded = _named(name, encode_list, processor, list(spread_rows(rows, _PROBE_ROWS)))
+    processor.take_remarks()
+    good = [item for item in encoded if not isinstance(item, BadRowError)]
+    if not good:
+        raise DataError(f"The part {name!r}: none of {len(encoded)} rows can be processed ({encoded[0]}).")
+    return good
+
+
+def _named(name: str, call: Any, *arguments: Any) -> Any:
+    """What a call gives; an error says which part it is about."""
+    try:
+        return call(*arguments)
+    except SelfsupError as error:
+        raise type(error)(f"The part {name!r}: {error}") from error
+
+
+def _contents(rows: Sequence[Row]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """[n], equal for equal rows, and never the number that says that there is none."""
+    if not rows:
+        return np.zeros(0, dtype=np.int64)
+    roles = dict.fromkeys(role for row in rows for role in row)
+    hashes = hashes_of([{role: _plain(row.get(role)) for role in roles} for row in rows]).view(np.int64)
+    return np.where(hashes == _LACKING, _LACKING - 1, hashes)
+
+
+def _plain(value: Any) -> Any:
+    """Pictures and tensors of a program as arrays, which say what they hold."""
+    if is_pil(value):
+        return pixels_of(value)
+    array = array_of(value)
+    return value if array is None else array

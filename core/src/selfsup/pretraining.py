@@ -17,6 +17,7 @@ from selfsup.file_lock import check_not_in_use
 from selfsup.training.config import RunConfig
 from selfsup.training.devices import check_world, choose_accelerator, launched_outside
 from selfsup.training.execution import execute
+from selfsup.training.initialization import origin_of
 from selfsup.training.launch import run_processes
 from selfsup.training.loggers import check_loggers
 from selfsup.training.overrides import join
@@ -82,8 +83,8 @@ def pretrain(
         config: a config file, a run's ``run.json``, or options as nested dictionaries; the other arguments go before it.
         overrides: config keys to values, as for ``--set``; None is null, for options that have it.
         progress: show the course of the run on stderr.
-        **options: fields of :class:`~selfsup.training.RunConfig` (``backbone``, ``val``, ``seed``, ``devices``, ...), and
-            ``epochs``, ``steps``, ``max_steps``, ``batch_size`` and ``lr``; None: not given.
+        **options: fields of :class:`~selfsup.training.RunConfig` (``backbone``, ``init``, ``val``, ``seed``, ``devices``, ...),
+            and ``epochs``, ``steps``, ``max_steps``, ``batch_size`` and ``lr``; None: not given.
 
     Returns:
         The finished run.
@@ -97,6 +98,13 @@ def pretrain(
         raise ConfigError(
             f"val is the name or path of a source, not a {type(options['val']).__name__}: write the rows to a file, "
             "or evaluate the run."
+        )
+    if isinstance(options.get("init"), os.PathLike):
+        options["init"] = os.fspath(options["init"])
+    if not isinstance(options.get("init"), str | None):
+        raise ConfigError(
+            f"init is the path of what to start from, not a {type(options['init']).__name__}: "
+            "save it first (encoder.save(DIR))."
         )
     source = None if data is None or isinstance(data, str | os.PathLike) else data
     if data is not None:
@@ -168,6 +176,7 @@ def _run_processes(config: RunConfig, directory: RunDirectory, resume: bool, pro
     if source is not None:
         raise ConfigError("several devices read the data for themselves: give its name or path and not the rows.")
     with make_reporter(progress) as reporter:
-        prepare_data(config, reporter)  # bad input ends here, before any process is started
+        origin = origin_of(config, directory if resume else None)
+        prepare_data(config, reporter, origin=origin)  # bad input ends here, before any process is started
     plan = {"config": config.model_dump(mode="json"), "out": str(directory.path), "resume": resume, "progress": progress}
     return run_processes(plan, config.devices * config.nodes)

@@ -198,10 +198,7 @@ class Encoder(nn.Module):
         digest = hashlib.sha256(processor_digest(self.processor).encode())
         described = {key: value for key, value in self.config().items() if key in ("modality", "backbone", "info")}
         digest.update(json.dumps(described, sort_keys=True).encode())
-        for name, tensor in sorted(self.backbone.state_dict().items()):
-            values = tensor.detach().cpu().contiguous()
-            digest.update(f"\0{name}\0{values.dtype}\0{tuple(values.shape)}\0".encode())
-            digest.update(values.reshape(-1).view(torch.uint8).numpy())
+        hash_weights(digest, self.backbone.state_dict())
         return digest.hexdigest()
 
     def save(self, directory: str | Path) -> Path:
@@ -229,6 +226,14 @@ class Encoder(nn.Module):
         finally:
             for module, flag in flags.items():
                 module.training = flag
+
+
+def hash_weights(digest: Any, weights: Mapping[str, Tensor]) -> None:
+    """Put names, types, shapes and values of weights into a digest of :mod:`hashlib`, in the order of their names."""
+    for name, tensor in sorted(weights.items()):
+        values = tensor.detach().cpu().contiguous()
+        digest.update(f"\0{name}\0{values.dtype}\0{tuple(values.shape)}\0".encode())
+        digest.update(values.reshape(-1).view(torch.uint8).numpy())
 
 
 class _FixedOrder:

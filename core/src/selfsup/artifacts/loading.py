@@ -6,6 +6,7 @@ import json
 import os
 import re
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,17 @@ from selfsup.artifacts.encoder import Encoder
 from selfsup.artifacts.pretraining_rows import PRETRAINING_ROWS_FILE, PretrainingRows
 from selfsup.artifacts.run_directory import RunDirectory
 from selfsup.artifacts.saving import CONFIG_FILE, FORMAT, FORMAT_VERSION, PROCESSOR_FOLDER, WEIGHTS_FILE
+from selfsup.data.processor import Processor
 from selfsup.errors import ArtifactError, ConfigError, SelfsupError, UnfinishedRunWarning, UsageError
 from selfsup.file_lock import holder_of, lock_of
 
 _PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".joblib", ".tar")
 
 
+HUB = "hf://"
+"""What the name of a repository of the hub begins with."""
+FIRST_WEIGHTS = ("pretrained", "checkpoint")
+"""Options of backbones that say where first weights come from."""
 EncoderLike = Encoder | str | os.PathLike[str]
 """An encoder, or what :func:`load` reads one from: a path, ``hf://owner/name``, or a :class:`selfsup.Run`."""
 
@@ -61,12 +67,21 @@ def load(source: EncoderLike, *, checkpoint: str | None = None, device: torch.de
     text, device = os.fspath(source), device or "cpu"
     if checkpoint is not None:
         return _of_checkpoint(text, checkpoint).to(device)
-    directory = _download(text) if text.startswith("hf://") else _locate(Path(text).expanduser())
-    config = _read_config(directory)
+    directory = find_encoder(text)
+    config = read_encoder_config(directory)
     encoder = _build(directory, config).to(device).eval()
     if unfinished := _unfinished(encoder, Path(text).expanduser()):
         warnings.warn(unfinished, UnfinishedRunWarning, stacklevel=2)
     return encoder
+
+
+def find_encoder(source: str) -> Path:
+    """The folder of the encoder that :func:`load` reads; files of the hub are fetched.
+
+    Raises:
+        ArtifactError: there is none.
+    """
+    return _download(source) if source.startswith(HUB) else _locate(Path(source).expanduser())
 
 
 def _unfinished(encoder: Encoder, source: Path) -> str:
@@ -128,7 +143,12 @@ def _progress(run: RunDirectory) -> str:
     return f"logged up to step {step}" if step else "no step logged"
 
 
-def _read_config(directory: Path) -> dict[str, Any]:
+def read_encoder_config(directory: Path) -> dict[str, Any]:
+    """What the ``config.json`` of an encoder's folder holds.
+
+    Raises:
+        ArtifactError: it cannot be read, is none of an encoder, damaged, or of a later selfsup.
+    """
     path = directory / CONFIG_FILE
     try:
         config = json.loads(path.read_text())
@@ -147,20 +167,31 @@ def _read_config(directory: Path) -> dict[str, Any]:
     return config
 
 
-def _build(directory: Path, config: dict[str, Any]) -> Encoder:
+def load_processor(folder: Path, modality: str) -> Processor:
+    """Read what a processor of this modality has saved.
+
+    Raises:
+        ArtifactError: it is missing or damaged.
+    """
     from selfsup.registry import registry
 
     # The classes come from the registry by modality and backbone id: no name from the file is ever imported.
-    processor_class = registry().processor_class(config["modality"])
+    processor_class = registry().processor_class(modality)
     try:
-        processor = processor_class.load(directory / PROCESSOR_FOLDER)
+        return processor_class.load(folder)
     except SelfsupError:
         raise
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(f"{directory / PROCESSOR_FOLDER} cannot be read: {type(error).__name__}: {error}") from error
+        raise ArtifactError(f"{folder} cannot be read: {type(error).__name__}: {error}") from error
+
+
+def _build(directory: Path, config: dict[str, Any]) -> Encoder:
+    from selfsup.registry import registry
+
+    processor = load_processor(directory / PROCESSOR_FOLDER, config["modality"])
     id, options = config["backbone"]["id"], dict(config["backbone"]["options"])
     # Where the first weights came from is of no use here, and may no longer be there.
-    wanted = {name: value for name, value in options.items() if name not in ("pretrained", "checkpoint")}
+    wanted = without_first_weights(options)
     backbone, _ = registry().build_backbone(id, wanted, config["info"])
     weights = directory / WEIGHTS_FILE
     try:
@@ -185,14 +216,34 @@ def _build(directory: Path, config: dict[str, Any]) -> Encoder:
     )
 
 
+def without_first_weights(options: Mapping[str, Any]) -> dict[str, Any]:
+    """A backbone's options but for those that say where its first weights came from (see ``BackboneRecipe``)."""
+    return {name: value for name, value in options.items() if name not in FIRST_WEIGHTS}
+
+
 def _download(source: str) -> Path:
     """Fetch the files of an encoder from the hub, and nothing else of the repository."""
+    return fetch(source, [CONFIG_FILE, WEIGHTS_FILE, PRETRAINING_ROWS_FILE, f"{PROCESSOR_FOLDER}/*"])
+
+
+def fetch(source: str, patterns: list[str]) -> Path:
+    """Fetch files of a repository of the hub.
+
+    Args:
+        source: ``hf://owner/name[@revision]``.
+        patterns: names of the files.
+
+    Returns:
+        The folder that holds them.
+
+    Raises:
+        ArtifactError: they cannot be fetched.
+    """
     match = re.fullmatch(r"hf://([^/@]+/[^/@]+)(?:@(.+))?", source)
     if match is None:
         raise ArtifactError(f"{source!r} is not of the form hf://owner/name[@revision].")
     from huggingface_hub import snapshot_download
 
-    patterns = [CONFIG_FILE, WEIGHTS_FILE, PRETRAINING_ROWS_FILE, f"{PROCESSOR_FOLDER}/*"]
     try:
         return Path(snapshot_download(match[1], revision=match[2], allow_patterns=patterns))
     except Exception as error:  # the hub's client has no common base for what it raises

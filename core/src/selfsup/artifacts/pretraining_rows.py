@@ -55,6 +55,16 @@ class PretrainingRows:
         joined = self.of(np.concatenate([self.hashes, hashes]), self.roles)
         return replace(self, hashes=joined.hashes, different=joined.different)
 
+    def after(self, former: PretrainingRows) -> PretrainingRows:
+        """These rows and those of an encoder that the weights started from, or were taught by.
+
+        What was held out, and of which source, is as here. Where the former rows were hashed by other roles they cannot be told
+        from these, and are kept all the same: rows that hash alike are the same.
+        """
+        joined = self.together(former.hashes)
+        lost = former.different - len(former.hashes)  # rows of which the former list keeps a sample
+        return replace(joined, different=joined.different + lost) if lost else joined
+
     def seen(self, hashes: HashArray) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """[M] bool, whether each of these rows is among those that are kept."""
         return np.isin(hashes, self.hashes)

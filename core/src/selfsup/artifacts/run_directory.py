@@ -49,6 +49,11 @@ class RunDirectory:
         return self.path / "encoder"
 
     @property
+    def start(self) -> Path:
+        """Folder of what a run that started from an encoder keeps of it, to go on where that encoder is gone."""
+        return self.path / "start"
+
+    @property
     def results(self) -> Path:
         """Folder of the result records."""
         return self.path / "results"

@@ -1,6 +1,7 @@
 """The backbone contract; the networks themselves live in the plugins."""
 
 from selfsup.backbones.base import (
+    Adopted,
     Backbone,
     BackboneRecipe,
     Encoded,
@@ -13,21 +14,28 @@ from selfsup.backbones.base import (
     mean_over_tokens,
     vision_transformer_finetuning,
 )
+from selfsup.backbones.fitting import Fitted, fit_channels, fit_weights, resample_sequence, whole_state
 from selfsup.backbones.parts import freeze, pooled_over_parts, unfreeze
 
 __all__ = [
+    "Adopted",
     "Backbone",
     "BackboneRecipe",
     "Encoded",
     "Finetuning",
+    "Fitted",
     "TokenBackbone",
     "Tokens",
+    "fit_channels",
+    "fit_weights",
     "freeze",
     "grid_size",
     "language_transformer_finetuning",
     "max_over_tokens",
     "mean_over_tokens",
     "pooled_over_parts",
+    "resample_sequence",
     "unfreeze",
     "vision_transformer_finetuning",
+    "whole_state",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
@@ -162,6 +162,31 @@ class Backbone(nn.Module, ABC):
         """What it does to its input, in a few words, for the line that a run with pretrained weights shows; empty: nothing."""
         return ""
 
+    def spare_parts(self) -> Mapping[str, nn.Module]:
+        """Parts that are no part of the network unless a task asks for them, by the name that they then have in it.
+
+        The vocabulary head of a language model is one. Weights of another network are put into them, too. Here there are none.
+        """
+        return {}
+
+    def fit_weight(self, name: str, weight: Tensor, own: Tensor) -> Tensor | None:
+        """Make a weight of another network fit this one, where its shape is another.
+
+        Override it for tables of positions (resample them) and for the layer that sees the input's channels.
+
+        Args:
+            name: in the state dict.
+            weight: the other network's.
+            own: the one in its place.
+
+        Returns:
+            A weight of the shape of ``own``, or None where there is no way.
+        """
+        return None
+
+    def weights_came(self, names: Collection[str]) -> None:
+        """Be told the names of the weights that another network gave, those of spare parts among them. Here nothing follows."""
+
     def expect_weights(self, names: Collection[str]) -> None:
         """Make the parts that only some saved encoders have, before weights of these names are loaded.
 
@@ -302,6 +327,20 @@ class TokenBackbone(Backbone):
 
 
 @dataclass(frozen=True)
+class Adopted:
+    """A network of another library, as a backbone of ours starts from it."""
+
+    id: str
+    """The backbone: a registered id, or one of a family."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Its options as plain JSON values."""
+    processor: dict[str, Any] = field(default_factory=dict)
+    """The processor's options that the weights were trained with, beside those that ``BackboneRecipe.preprocessing`` gives."""
+    weights: Callable[[], Mapping[str, Tensor]] | None = None
+    """Reads the weights, under the names that the backbone has for them; None: the options say where they are."""
+
+
+@dataclass(frozen=True)
 class BackboneRecipe:
     """How a :class:`~selfsup.specs.BackboneSpec` becomes a backbone: validated options, and the function that takes them.
 
@@ -316,6 +355,11 @@ class BackboneRecipe:
 
     It gets the validated options and reads no more than a config. A run takes these values over the task's own unless the user
     sets others, and says so. Empty for fresh weights.
+    """
+    adopt: Callable[[str, Mapping[str, Any]], Adopted | None] | None = None
+    """Recognizes the models of another library that this backbone, or a member of this family, can start from.
+
+    It gets the folder (or ``hf://owner/name``) and what the ``config.json`` in it holds, and gives None where that is not its.
     """
 
 

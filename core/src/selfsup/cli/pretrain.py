@@ -19,6 +19,9 @@ from selfsup.cli.output import emit, json_option
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, or begin it if there is none.")
 @click.option("--config", metavar="FILE", type=click.Path(path_type=Path), help="Options as JSON; a run.json repeats that run.")
 @click.option("--backbone", metavar="ID", help="The network to train [default: the task's].")
+@click.option(
+    "--init", metavar="SRC", help="What to start from: a run, an encoder, a folder of transformers or timm, hf://owner/name."
+)
 @click.option("--epochs", type=int, metavar="N", help="Budget in passes over the data.")
 @click.option("--steps", type=int, metavar="N", help="Budget in optimizer steps.")
 @click.option("--max-steps", type=int, metavar="N", help="Upper limit of the budget in steps, whatever the epochs come to.")
@@ -77,6 +80,7 @@ def command(
 
     \b
     selfsup pretrain vision/simclr --data photos/ --epochs 20
+    selfsup pretrain text/mlm --data letters.txt --init ./bert
     selfsup pretrain --resume --out runs/vision-simclr-20250101-120000
 
     Ctrl-C and SIGTERM save a checkpoint and say how to go on; --resume then does, bit by bit as if nothing had happened.

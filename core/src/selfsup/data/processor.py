@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -87,6 +88,9 @@ class Processor(ABC):
     columnar: ClassVar[bool] = False
     """Whether rows of plain values are processed column by column: then :meth:`encode_table` is used for many rows."""
 
+    adjustable: ClassVar[frozenset[str]] = frozenset()
+    """Options that can be given otherwise to a processor that is fitted, without fitting it again: see :meth:`adjusted`."""
+
     def __init__(self, config: BaseConfig) -> None:
         self.config = config
 
@@ -117,6 +121,39 @@ class Processor(ABC):
 
         Rows that cannot be read are passed over here; they are counted when they are encoded.
         """
+
+    def adjusted(self, config: BaseConfig) -> Self:
+        """The same, as far as it was fitted, with other options: those of :attr:`adjustable` may differ.
+
+        Override it where options decide more than ``config``.
+        """
+        twin = copy.copy(self)
+        twin.config = config
+        return twin
+
+    def check_rows(self, columns: Sequence[str], source: str) -> str:
+        """Look whether rows of these columns are what it was fitted on, for an encoder that is trained further on other rows.
+
+        Args:
+            columns: of the rows.
+            source: whose processor it is, for the message.
+
+        Returns:
+            What to say: columns that are passed over, and the like; empty for modalities with fixed roles.
+
+        Raises:
+            ColumnError: a column is missing; the message names the difference.
+        """
+        return ""
+
+    @classmethod
+    def unlike(cls, theirs: Info, ours: Info) -> str:
+        """Why a network that was trained on batches as ``theirs`` would misread batches as ``ours``; empty: it would not.
+
+        Sizes and lengths are no reason: networks take others. Override it where the same number may mean something else (the id
+        of a token, a sample at another rate, a code of a category).
+        """
+        return ""
 
     def unpacked(self) -> Processor:
         """The processor of the same batches that makes each row a sample: this one, unless it has a ``block_length``."""

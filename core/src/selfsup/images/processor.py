@@ -70,6 +70,13 @@ class SquareProcessor(Processor):
         """
         return read_sample(rows, self.fit_rows, read, noun=self.noun, choice="The image size")
 
+    def adjusted(self, config: Config) -> Self:
+        """The same with frames of another size; "auto" keeps the one that was chosen."""
+        twin = super().adjusted(config)
+        size = config.model_dump()["image_size"]
+        twin._image_size = self._image_size if size == "auto" else int(size)
+        return twin
+
     def save(self, directory: Path) -> None:
         """Write the config and what was chosen as JSON."""
         write_state(self._file(directory), self.config, **self.fitted())

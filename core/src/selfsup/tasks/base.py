@@ -114,6 +114,9 @@ class TaskRecipe:
     """The paper's optimizer settings: overrides of ``selfsup.training.OptimizationConfig`` fields."""
     processor: dict[str, Any] = field(default_factory=dict)
     """Options of the modality's processor that suit the task (packed blocks for language modelling); the user's go before."""
+    teacher: Callable[[Any], str] | None = None
+    """For tasks that learn from an encoder: where it is, by the task's options. The run takes its processor, and the rows that
+    it has learned from count as learned from."""
     backbone: dict[str, Any] = field(default_factory=dict)
     """Options of the backbone that suit the task (fixed positions for MoCo v3), those that it has; the user's go before."""
 

@@ -8,9 +8,9 @@ from selfsup.artifacts import Encoder, RunDirectory, load
 from selfsup.errors import ArtifactError, CheckpointError, ConfigError
 from selfsup.training import setup
 from selfsup.training.checkpoint import BEST, load_checkpoint
-from selfsup.training.config import RunConfig
+from selfsup.training.initialization import without_origin
 from selfsup.training.probe import PROBE_METRICS
-from selfsup.training.resolve import resolve_config
+from selfsup.training.resolve import stored_config
 
 
 def load_best(run: RunDirectory) -> Encoder:
@@ -32,8 +32,8 @@ def load_best(run: RunDirectory) -> Encoder:
     held = run.info()
     try:
         state = load_checkpoint(path, {"task": held["task"], "data": held["data"]["fingerprint"]})
-        config = resolve_config({}, held["config"])
-        task, options = setup.build_task(_without_first_weights(config), {**last.processor.info(), **held.get("info", {})})
+        config = stored_config(held["config"])
+        task, _ = setup.build_task(without_origin(config), {**last.processor.info(), **held.get("info", {})})
         task.load_state_dict(state["stepper"]["task"])
         backbone = task.encoder_backbone()
         if state["stepper"]["average"] is not None:
@@ -53,14 +53,8 @@ def load_best(run: RunDirectory) -> Encoder:
         last.processor,
         backbone.requires_grad_(True),
         backbone_id=config.backbone,
-        backbone_options=options,
+        backbone_options=config.backbone_options,
         task=config.task,
         metadata=found,
         pretraining_rows=last.pretraining_rows,
     ).eval()
-
-
-def _without_first_weights(config: RunConfig) -> RunConfig:
-    """Where the first weights came from is of no use here, and may no longer be there."""
-    options = {key: value for key, value in config.backbone_options.items() if key not in ("pretrained", "checkpoint")}
-    return config.model_copy(update={"backbone_options": options})

@@ -27,6 +27,7 @@ from selfsup.training import randomness, run_messages, setup, sharding
 from selfsup.training.checkpoint import LAST
 from selfsup.training.config import RunConfig
 from selfsup.training.devices import make_fabric
+from selfsup.training.initialization import Origin, origin_of, processor_note, without_origin
 from selfsup.training.journal import Journal
 from selfsup.training.loggers import Loggers
 from selfsup.training.look import Looks
@@ -77,14 +78,18 @@ def execute(config: RunConfig, out: Path, *, resume: bool, progress: bool = True
         ):
             # The first process makes the store; the others then find it.
             with fabric.rank_zero_first():
-                data = setup.prepare_data(config, reporter, source)
-            task, backbone_options = setup.build_task(config, data.info)
-            if main and (pretrained := setup.pretrained_note(config, task.backbone)):
-                reporter.message(pretrained)
+                origin = origin_of(config, RunDirectory(out) if resume else None)
+                data = setup.prepare_data(config, reporter, source, origin)
+            # A checkpoint has the weights: where they came from at first may be gone.
+            built = without_origin(config) if origin.resumed else config
+            task, _ = setup.build_task(built, data.info, origin)
+            notes = (processor_note(config, origin), *origin.messages, setup.pretrained_note(built, task.backbone))
+            for text in filter(None, notes if main else ()):
+                reporter.message(text)
             sampler = _sampler(task, config, data, fabric, reporter) if task.trains else None
             total = config.optimization.total_steps(len(sampler)) if sampler is not None else 0
             task = _place(task, config, fabric)
-            directory = _open(config, out, resume, data, fabric)
+            directory = _open(config, out, resume, data, origin, fabric)
             if main:
                 note_use(data.store.path, out)
             with _status(directory, fabric) as outcome:
@@ -104,17 +109,19 @@ def execute(config: RunConfig, out: Path, *, resume: bool, progress: bool = True
                     backbone, step = kept_backbone(stepper), stepper.step
                 elif main:
                     reporter.message(run_messages.untrained(config, trains=task.trains))
-                backbone = sharding.whole_part(backbone, task, lambda: setup.build_task(config, data.info)[0].backbone)
+                backbone = sharding.whole_part(
+                    backbone, task, lambda: setup.build_task(without_origin(config), data.info)[0].backbone
+                )
                 if main:
                     encoder = Encoder(
                         data.processor.unpacked(),
                         backbone,
                         backbone_id=config.backbone,
-                        backbone_options=backbone_options,
+                        backbone_options=config.backbone_options,
                         task=config.task,
-                        metadata=_metadata(config, data, step, total),
-                        # An untrained network has learned from no row.
-                        pretraining_rows=data.pretraining_rows if step else data.pretraining_rows.none(),
+                        metadata=_metadata(config, data, directory, step, total),
+                        # An untrained network has learned from no row, but from those of the encoder that it started from.
+                        pretraining_rows=origin.together(data.pretraining_rows if step else data.pretraining_rows.none()),
                     )
                     encoder.save(directory.encoder)
                     if outcome["status"] == "stopped":
@@ -159,9 +166,11 @@ def kept_backbone(stepper: Stepper) -> Backbone:
     return stepper.task.encoder_backbone()
 
 
-def _metadata(config: RunConfig, data: Data, step: int, total: int) -> dict[str, Any]:
+def _metadata(config: RunConfig, data: Data, directory: RunDirectory, step: int, total: int) -> dict[str, Any]:
     """What an encoder says of how it was made."""
+    started = directory.info().get("init")
     return {
+        **({} if started is None else {"started_from": started["source"], "started_from_weights": started["weights"]}),
         "data": data.name,
         "fingerprint": data.fingerprint,
         "rows": len(data.store),
@@ -193,7 +202,7 @@ def _place(task: PretextTask, config: RunConfig, fabric: Fabric) -> PretextTask:
     return task
 
 
-def _open(config: RunConfig, out: Path, resume: bool, data: Data, fabric: Fabric) -> RunDirectory:
+def _open(config: RunConfig, out: Path, resume: bool, data: Data, origin: Origin, fabric: Fabric) -> RunDirectory:
     """The run's folder; the first process makes it or marks it as running again."""
     if fabric.global_rank == 0:
         if resume and RunDirectory.is_run(out):
@@ -214,7 +223,9 @@ def _open(config: RunConfig, out: Path, resume: bool, data: Data, fabric: Fabric
                 },
                 info=dict(data.info),
                 found=data.findings.as_json(),
+                **({} if origin.record is None else {"init": origin.record}),
             )
+            origin.save(RunDirectory(out))
     fabric.barrier()
     return RunDirectory(out)
 

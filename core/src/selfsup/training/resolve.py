@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace as replace_fields
 from pathlib import Path
 from typing import Any
 
+from selfsup.artifacts.initial_weights import initial_weights
 from selfsup.config import Config
 from selfsup.errors import CheckpointError, ConfigError, LeftOutOptionsWarning
 from selfsup.layers import EXCLUSIVE, merge_layers
@@ -15,6 +17,7 @@ from selfsup.registry import registry
 from selfsup.specs import BackboneSpec, ModalitySpec, TaskSpec
 from selfsup.training import overrides
 from selfsup.training.config import RunConfig
+from selfsup.training.resolve_origin import Chosen, check_one_start, chosen_by
 from selfsup.validation import check_effect, validated
 
 _OF_THE_TASK = ("task_options", "optimization", "backbone", "backbone_options")
@@ -42,7 +45,12 @@ def resolve_config(options: Mapping[str, Any], base: Mapping[str, Any] | None = 
     return _resolve(options, base, replace=True)
 
 
-def _resolve(options: Mapping[str, Any], base: Mapping[str, Any] | None, *, replace: bool) -> RunConfig:
+def stored_config(stored: Mapping[str, Any]) -> RunConfig:
+    """The config of a run as it was stored: nothing is read of what its first weights came from, which may be gone."""
+    return _resolve({}, stored, replace=True, stored=True)
+
+
+def _resolve(options: Mapping[str, Any], base: Mapping[str, Any] | None, *, replace: bool, stored: bool = False) -> RunConfig:
     base = dict(base or {})
     task = str(options.get("task") or base.get("task") or "")
     if not task:
@@ -54,7 +62,10 @@ def _resolve(options: Mapping[str, Any], base: Mapping[str, Any] | None, *, repl
     if base.get("task", task) != task:
         left_out = [f"{name} (of {base['task']})" for name in _OF_THE_TASK if base.get(name)]
         base = _for_another_task(base)
-    backbone = str(options.get("backbone") or base.get("backbone") or default_backbone(spec, modality))
+    named = str(options.get("backbone") or base.get("backbone") or "")
+    init = options.get("init") or base.get("init")
+    chosen = Chosen() if stored else chosen_by(init, modality.id, named)
+    backbone = named or chosen.backbone or default_backbone(spec, modality)
     if base.get("backbone", backbone) != backbone and base.pop("backbone_options", None):
         left_out.append(f"backbone_options (of {base['backbone']})")
     if left_out:
@@ -66,9 +77,11 @@ def _resolve(options: Mapping[str, Any], base: Mapping[str, Any] | None, *, repl
     classes = {section: config for section, config in sections_of(task, backbone).items() if section}
     listing = f"selfsup list options {task}" + (f" --backbone {backbone}" if options.get("backbone") else "")
     given = _place(options, classes, listing)
+    check_one_start(init, given)
     optimization = {"batch_size": processor.batch_size, **recipe.optimization}
     fields = classes["backbone"].model_fields
     suited = {key: value for key, value in recipe.backbone.items() if key in fields}
+    suited |= chosen.backbone_options(backbone)
     paper = {"optimization": optimization, "processor_options": recipe.processor, "backbone_options": suited}
     merged = merge_layers(merge_layers(paper, base), given, replace=replace)
     merged |= {"task": task, "backbone": backbone}
@@ -77,10 +90,13 @@ def _resolve(options: Mapping[str, Any], base: Mapping[str, Any] | None, *, repl
     if backbone_spec.id != backbone:
         merged["backbone_options"] = {**merged.get("backbone_options", {}), "name": backbone.partition("/")[2]}
     valid: dict[str, Config] = {}
-    for section in ("backbone", "processor", "task"):
-        if section == "processor" and backbone_recipe.preprocessing is not None:
+    for section in ("backbone", "task", "processor"):
+        if section == "processor" and not stored:
+            if recipe.teacher is not None and (teacher := recipe.teacher(valid["task"])):
+                chosen = replace_fields(chosen, teacher=initial_weights(teacher, modality.id))
+            named_by_options = backbone_recipe.preprocessing(valid["backbone"]) if backbone_recipe.preprocessing else {}
             # What the first weights were trained with goes before the task's values, and after what a file or the caller says.
-            own = {"processor_options": backbone_recipe.preprocessing(valid["backbone"])}
+            own = {"processor_options": chosen.processor_options(named_by_options, recipe.processor)}
             again = merge_layers(merge_layers(paper, own, base), given, replace=replace)
             merged["processor_options"] = again.get("processor_options", {})
         values = validated(classes[section], merged.get(f"{section}_options", {}), what=f"the {section}'s options")
@@ -105,8 +121,8 @@ def resume_config(stored: Mapping[str, Any], options: Mapping[str, Any], run_dir
             "(--out)."
         )
     again = {key: value for key, value in options.items() if not (key == "precision" and value == "auto")}
-    config = _resolve(again, stored, replace=False)
-    old = resolve_config({}, stored)
+    config = _resolve(again, stored, replace=False, stored=True)
+    old = stored_config(stored)
     changed = [_difference(key, before, after) for key, before, after in _differences(old.model_dump(), config.model_dump())]
     if changed:
         raise ConfigError(

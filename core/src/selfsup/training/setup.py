@@ -34,6 +34,7 @@ from selfsup.errors import ConfigError, DataError
 from selfsup.registry import registry
 from selfsup.tasks import ComparesEmbeddings, PretextTask
 from selfsup.training.config import OptimizationConfig, RunConfig
+from selfsup.training.initialization import Origin, adjusted_processor, origin_of
 from selfsup.training.probe import MAX_ROWS, OnlineProbe
 from selfsup.training.progress import Reporter, show_findings, tell_bad_rows, tell_remarks
 from selfsup.types import Info
@@ -73,19 +74,21 @@ class Data:
     """How the source was read, and what the processor decided."""
 
 
-def prepare_data(config: RunConfig, reporter: Reporter, source: Any = None) -> Data:
+def prepare_data(config: RunConfig, reporter: Reporter, source: Any = None, origin: Origin | None = None) -> Data:
     """Find the rows, cut their labels off, fit the processor and process every row once.
 
     Args:
         config: of the run.
         reporter: shows how far the processing is.
         source: rows to take in place of ``config.data``.
+        origin: what the run starts from; its processor is used where it has one. None: it is looked for.
 
     Raises:
         DataError: the source is missing, has unusable rows or columns, or fewer than two rows, or ``holdout`` leaves all rows
             on one side.
         ConfigError: the processor joins rows, and the task needs the label of each.
     """
+    origin = origin or origin_of(config)
     spec = registry().get("task", config.task)
     modality = registry().get("modality", spec.modality)
     found = load_source(
@@ -115,10 +118,8 @@ def prepare_data(config: RunConfig, reporter: Reporter, source: Any = None) -> D
     if given is not None and (given == given[:1]).all():
         raise DataError(f"All labels of {found.name} are alike, and {spec.id} needs at least two to tell apart.")
     rows = found.without_labels()
-    kind = registry().processor_class(modality.id)
-    processor = kind(validated(kind.Config, config.processor_options, what="the processor's options"))
     with caught_noise(reporter.message):
-        processor.fit(rows)
+        processor = _fitted_processor(config, rows, origin, reporter)
         findings = found.findings.joined(processor.findings())
         if spec.needs_labels:
             findings.add("label", found.label_reader.describe())
@@ -141,6 +142,18 @@ def prepare_data(config: RunConfig, reporter: Reporter, source: Any = None) -> D
             labels = (labels - mean) / scale
     learned = PretrainingRows.of(hashes, rows.columns, holdout=config.holdout, source=whole.fingerprint)
     return Data(processor, store, labels, info, rows.name, rows.fingerprint, held, learned, findings)
+
+
+def _fitted_processor(config: RunConfig, rows: Rows, origin: Origin, reporter: Reporter) -> Processor:
+    """The processor that came with the first weights, or one that is fitted on the rows."""
+    if origin.processor is not None:
+        processor = adjusted_processor(origin.processor, config.processor_options, origin.processor_of)
+        if note := processor.check_rows(list(rows.columns), origin.processor_of):
+            reporter.message(note)
+        return processor
+    kind = registry().processor_class(registry().get("task", config.task).modality)
+    fresh = kind(validated(kind.Config, config.processor_options, what="the processor's options"))
+    return fresh.fit(rows)
 
 
 def process(rows: Rows, processor: Processor, config: RunConfig, reporter: Reporter) -> Store:
@@ -247,8 +260,13 @@ def accumulation_warning(task: PretextTask, config: RunConfig, share: int) -> st
     return ""
 
 
-def build_task(config: RunConfig, info: Info) -> tuple[PretextTask, Config]:
+def build_task(config: RunConfig, info: Info, origin: Origin | None = None) -> tuple[PretextTask, Config]:
     """The pretext task with fresh weights drawn with the run's seed, and the backbone's options in full.
+
+    Args:
+        config: resolved in full.
+        info: of the processor.
+        origin: what its backbone starts from; None: from the weights that were drawn, or those that its options name.
 
     Raises:
         ConfigError: the backbone has no tokens where the task needs them.
@@ -259,6 +277,8 @@ def build_task(config: RunConfig, info: Info) -> tuple[PretextTask, Config]:
     backbone, options = registry().build_backbone(config.backbone, config.backbone_options, info)
     if spec.needs_tokens and not isinstance(backbone, TokenBackbone):
         raise ConfigError(f"the task {spec.id!r} hides tokens of its input, and the backbone {config.backbone!r} has none.")
+    if origin is not None:
+        origin.start(backbone, info)  # before any moving average is made of it
     return recipe.build(validated(recipe.config, config.task_options, what="the task's options"), backbone, info), options
 
 

@@ -13,6 +13,7 @@ from pydantic import Field
 from torch import Tensor
 
 from selfsup.config import Config
+from selfsup.config import Config as BaseConfig
 from selfsup.data.bad_rows import read_sample
 from selfsup.data.findings import Findings, listed_names
 from selfsup.data.processor import Processor, Sample
@@ -75,6 +76,7 @@ class AudioProcessor(Processor):
     window_key: ClassVar[str] = "waveform"
     padded_key: ClassVar[str] = "waveform"
     batch_size: ClassVar[int] = 64
+    adjustable: ClassVar[frozenset[str]] = frozenset({"clip_seconds", "cut", "keep", "full_scale"})
     Config: ClassVar[type[Config]] = AudioProcessorConfig
     config: AudioProcessorConfig
 
@@ -138,6 +140,23 @@ class AudioProcessor(Processor):
             self._full_scale = learned_scale([header.samples for header in self._seen if header.samples is not None])
         self._seen = [replace(header, samples=None) for header in self._seen]
         return self
+
+    def adjusted(self, config: BaseConfig) -> Self:
+        """The same rate with clips of another length, cut or stored otherwise, or another scale."""
+        twin = super().adjusted(config)
+        twin._seconds = self._seconds if twin.config.clip_seconds == "auto" else twin.config.clip_seconds
+        twin._full_scale = self._full_scale if twin.config.full_scale == "auto" else twin.config.full_scale
+        return twin
+
+    @classmethod
+    def unlike(cls, theirs: Info, ours: Info) -> str:
+        """Whether the recordings have another rate."""
+        if theirs["sample_rate"] == ours["sample_rate"]:
+            return ""
+        return (
+            f"it was trained on recordings at {theirs['sample_rate']} Hz, and these have {ours['sample_rate']}. Leave "
+            f"processor.sample_rate out, or set it to {theirs['sample_rate']}."
+        )
 
     def info(self) -> Info:
         """``sample_rate`` in Hz and ``n_samples`` of a clip."""

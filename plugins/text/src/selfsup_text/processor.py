@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -13,6 +12,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from selfsup.config import Config, idle
+from selfsup.config import Config as BaseConfig
 from selfsup.data.findings import Findings
 from selfsup.data.processor import Processor, Sample
 from selfsup.data.processor_state import reading_state, write_state
@@ -86,6 +86,7 @@ class TextProcessor(Processor):
     """
 
     modality: ClassVar[str] = "text"
+    adjustable: ClassVar[frozenset[str]] = frozenset({"max_length", "packing"})
     free_axes: ClassVar[Mapping[str, tuple[int, ...]]] = {"ids": (1,), "padding": (1,), "words": (1,)}
     Config: ClassVar[type[Config]] = TextProcessorConfig
     config: TextProcessorConfig
@@ -185,14 +186,26 @@ class TextProcessor(Processor):
             )
         return found
 
+    def adjusted(self, config: BaseConfig) -> Self:
+        """The same tokenizer with another length, or another packing."""
+        twin = super().adjusted(config)
+        twin.block_length = twin.config.max_length if twin.config.packing == "blocks" else 0
+        return twin
+
+    @classmethod
+    def unlike(cls, theirs: Info, ours: Info) -> str:
+        """Whether the ids are of another tokenizer."""
+        if theirs.get("vocabulary") == ours.get("vocabulary"):
+            return ""
+        return (
+            f"it was trained on the ids of another tokenizer ({theirs['vocab_size']:,} entries) than these texts have "
+            f"({ours['vocab_size']:,} entries), so its words mean nothing here. Leave "
+            "processor.tokenizer out, and its own is taken."
+        )
+
     def unpacked(self) -> TextProcessor:
         """The same tokenizer with a row a sample."""
-        if not self.block_length:
-            return self
-        twin = copy.copy(self)
-        twin.config = self.config.model_copy(update={"packing": "none"})
-        twin.block_length = 0
-        return twin
+        return self.adjusted(self.config.model_copy(update={"packing": "none"})) if self.block_length else self
 
     def encode(self, row: Row) -> Sample:
         """One row to ``{"ids": int32 [n]}``."""

@@ -66,6 +66,7 @@ class VideoProcessor(SquareProcessor):
     Config: ClassVar[type[Config]] = VideoProcessorConfig
     config: VideoProcessorConfig
 
+    adjustable: ClassVar[frozenset[str]] = frozenset({"frames", "stride", "clips", "keep", "image_size"})
     noun: ClassVar[str] = "video"
     fit_rows: ClassVar[int] = 64
     auto_sizes: ClassVar[tuple[int, int]] = (_SMALLEST, 112)

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from selfsup.config import Config
+from selfsup.config import Config as BaseConfig
 from selfsup.data.findings import Findings
 from selfsup.data.processor import Sample
 from selfsup.errors import SourceError
@@ -77,6 +78,7 @@ class ImageProcessor(SquareProcessor):
     config: ImageProcessorConfig
 
     window_key: ClassVar[str] = "image"
+    adjustable: ClassVar[frozenset[str]] = frozenset({"image_size", "margin", "max_aspect", "channels", "array_layout"})
     noun: ClassVar[str] = "image"
     fit_rows: ClassVar[int] = 256
     auto_sizes: ClassVar[tuple[int, int]] = (8, 224)
@@ -136,6 +138,16 @@ class ImageProcessor(SquareProcessor):
         self._kept_side = min(max(int(np.median(sides)), self.image_size), largest)
         self._aspects = self.config.max_aspect > 1 and any(width != height for width, height in sizes)
         return self
+
+    def adjusted(self, config: BaseConfig) -> Self:
+        """The same with another size, margin or number of channels; what is kept of an image follows from size and margin."""
+        twin = super().adjusted(config)
+        largest = round(twin.image_size * twin.config.margin)
+        enough = self.kept_side >= round(self.image_size * self.config.margin)
+        twin._kept_side = largest if enough else min(max(self.kept_side, twin.image_size), largest)
+        twin._aspects = self._aspects and twin.config.max_aspect > 1
+        twin._channels = self._channels if twin.config.channels == "auto" else twin.config.channels
+        return twin
 
     def size(self, row: Row) -> tuple[int, int]:
         """Width and height of a row's image."""

@@ -32,6 +32,7 @@ class SequenceProcessor(Processor):
 
     modality: ClassVar[str] = "sequence"
     window_key: ClassVar[str] = "sequence"
+    adjustable: ClassVar[frozenset[str]] = frozenset({"max_length", "keep"})
     Config = SequenceProcessorConfig
     config: SequenceProcessorConfig
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -14,6 +15,7 @@ from transformers import AutoModel, PreTrainedModel, Wav2Vec2FeatureExtractor
 from transformers.utils import logging
 
 from selfsup.backbones import (
+    Adopted,
     BackboneRecipe,
     Encoded,
     Finetuning,
@@ -25,7 +27,15 @@ from selfsup.backbones import (
 from selfsup.config import Config
 from selfsup.errors import ArtifactError, ConfigError, SelfsupError
 from selfsup.types import Batch, Info
-from selfsup_audio.backbones.architecture import make_config, no_dropout, place, read_architecture, read_config, read_extractor
+from selfsup_audio.backbones.architecture import (
+    MODEL_TYPES,
+    make_config,
+    no_dropout,
+    place,
+    read_architecture,
+    read_config,
+    read_extractor,
+)
 from selfsup_audio.backbones.convolutions import convolved, positions
 from selfsup_audio.backbones.frames import gathered
 from selfsup_audio.spectra import LogMel, LogMelConfig
@@ -267,5 +277,16 @@ def preprocessing(config: TransformersAudioConfig) -> dict[str, Any]:
     return {} if config.pretrained is None else {"sample_rate": read_extractor(config.pretrained)["sample_rate"]}
 
 
-RECIPE = BackboneRecipe(config=TransformersAudioConfig, build=build_transformers, preprocessing=preprocessing)
+def adopt(source: str, described: Mapping[str, Any]) -> Adopted | None:
+    """The member of the family that starts from a speech model of the transformers library; None where it is none.
+
+    Args:
+        source: its folder, or ``hf://owner/name``.
+        described: its ``config.json``.
+    """
+    name = described.get("model_type")
+    return Adopted(f"transformers-audio/{name}", {"pretrained": source}) if name in MODEL_TYPES else None
+
+
+RECIPE = BackboneRecipe(config=TransformersAudioConfig, build=build_transformers, preprocessing=preprocessing, adopt=adopt)
 """``transformers-audio/*``."""

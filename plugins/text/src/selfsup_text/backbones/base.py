@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, NamedTuple
 
@@ -206,6 +206,10 @@ class TextBackbone(TokenBackbone):
         own = {id(parameter) for name, parameter in self.named_parameters() if not name.startswith("vocabulary_head.")}
         for parameter in self.vocabulary_head.parameters() if self.vocabulary_head is not None else ():
             parameter.requires_grad_(id(parameter) in own)
+
+    def spare_parts(self) -> Mapping[str, nn.Module]:
+        """The network's own vocabulary head, as long as no task has asked for it."""
+        return {"vocabulary_head": self._own_head[0]} if self._own_head else {}
 
     def expect_weights(self, names: Collection[str]) -> None:
         """Put the vocabulary head in place if the saved encoder has kept it, and let go of it if not."""

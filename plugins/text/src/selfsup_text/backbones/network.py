@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils import logging
 
-from selfsup.backbones import Finetuning, language_transformer_finetuning
+from selfsup.backbones import Finetuning, language_transformer_finetuning, resample_sequence
 from selfsup.errors import ArtifactError, ConfigError
 from selfsup.types import Info
 from selfsup_text.backbones.base import TextBackbone
@@ -91,6 +91,26 @@ class TransformersBackbone(TextBackbone):
         found = self.model.get_input_embeddings()
         assert isinstance(found, nn.Embedding)
         return found
+
+    def fit_weight(self, name: str, weight: Tensor, own: Tensor) -> Tensor | None:
+        """Take positions for texts of another length, and words of the same tokenizer with others added at its end.
+
+        The special rows at the beginning of a table of positions stay what they are.
+        """
+        if weight.shape[1:] != own.shape[1:]:
+            return None
+        table = _position_table(self.model)
+        if table is not None and own.data_ptr() == table.weight.data_ptr():
+            return resample_sequence(weight, len(own), self._first_place)
+        if len(own) == self.target_dim:
+            kept = min(len(own), len(weight))
+            return torch.cat([weight[:kept], own[kept:]])
+        return None
+
+    def weights_came(self, names: Collection[str]) -> None:
+        """Know that the vocabulary head has been trained, if its weights are among them."""
+        if any(name.startswith("vocabulary_head.") for name in names):
+            self.head_is_fresh = False
 
     def blocks(self) -> list[nn.Module]:
         """The layers; none where they share their weights (ALBERT)."""

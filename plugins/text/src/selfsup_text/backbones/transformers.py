@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -9,8 +10,9 @@ import torch
 from pydantic import Field, model_validator
 from torch import nn
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
-from selfsup.backbones import BackboneRecipe
+from selfsup.backbones import Adopted, BackboneRecipe
 from selfsup.config import Config
 from selfsup.errors import ConfigError, SelfsupError
 from selfsup.types import Info
@@ -253,5 +255,20 @@ def _read_weights(found: Any, source: str) -> tuple[PreTrainedModel, bool]:
     return model, bool(fresh)
 
 
-RECIPE = BackboneRecipe(config=TransformersConfig, build=build_transformers, preprocessing=preprocessing)
+def adopt(source: str, described: Mapping[str, Any]) -> Adopted | None:
+    """The member of the family that starts from a model of the transformers library; None where it is none of texts.
+
+    Args:
+        source: its folder, or ``hf://owner/name``.
+        described: its ``config.json``.
+    """
+    name = described.get("model_type")
+    if not isinstance(name, str) or not (
+        name in MODEL_FOR_MASKED_LM_MAPPING_NAMES or name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    ):
+        return None
+    return Adopted(f"transformers/{name}", {"pretrained": source})
+
+
+RECIPE = BackboneRecipe(config=TransformersConfig, build=build_transformers, preprocessing=preprocessing, adopt=adopt)
 """``transformers/*``."""

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from selfsup.backbones import Backbone
+from selfsup.backbones import Backbone, fit_channels
 from selfsup.errors import ArtifactError
 from selfsup.types import Batch, Info
 
@@ -85,6 +85,13 @@ class ImageBackbone(Backbone):
         if image.dtype == torch.uint8:
             return (image.to(self._mean.dtype) - self._mean * 255.0).div_(self._std * 255.0)
         return (image.to(self._mean.dtype) - self._mean).div_(self._std)
+
+    def fit_weight(self, name: str, weight: Tensor, own: Tensor) -> Tensor | None:
+        """Take filters for other channels, as timm does with its weights for RGB."""
+        wanted = (own.shape[0], weight.shape[1], *own.shape[2:])
+        if weight.ndim == 4 and own.shape[1] == self.channels and weight.shape == wanted:
+            return fit_channels(weight, self.channels)
+        return None
 
     def describe_input(self) -> str:
         """The mean and the deviation of each channel."""

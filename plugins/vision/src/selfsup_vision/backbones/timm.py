@@ -18,6 +18,7 @@ from selfsup.backbones.weights import load_weights
 from selfsup.config import Config, idle
 from selfsup.errors import ConfigError, UnknownIdError
 from selfsup.types import Batch, Info
+from selfsup_vision.backbones.adoption import adopt
 from selfsup_vision.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Construction, ImageBackbone, channels_of, statistics_for
 from selfsup_vision.backbones.vit import ViTBackbone, is_plain_vit
 from selfsup_vision.sizes import patch_size_for
@@ -207,5 +208,5 @@ def preprocessing(config: TimmConfig) -> dict[str, Any]:
     return {"image_size": int(known.input_size[-1]), "margin": round(1 / known.crop_pct, 4)}
 
 
-RECIPE = BackboneRecipe(config=TimmConfig, build=build_timm, preprocessing=preprocessing)
+RECIPE = BackboneRecipe(config=TimmConfig, build=build_timm, preprocessing=preprocessing, adopt=adopt)
 """``timm/*``."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar, Literal
 
 import torch
+from timm.layers.patch_embed import resample_patch_embed
 from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from selfsup.backbones import Encoded, Finetuning, TokenBackbone, Tokens, vision_transformer_finetuning
+from selfsup.backbones import Encoded, Finetuning, TokenBackbone, Tokens, fit_channels, vision_transformer_finetuning
 from selfsup.errors import ConfigError
 from selfsup.tasks.transformer import lattice_positions
 from selfsup.types import Batch
@@ -48,6 +50,40 @@ class ViTBackbone(ImageBackbone, TokenBackbone):
     def input_projection(self) -> list[nn.Parameter]:
         """Of the patches."""
         return list(self.model.patch_embed.parameters())
+
+    def fit_weight(self, name: str, weight: Tensor, own: Tensor) -> Tensor | None:
+        """Take positions of another lattice (bicubic), patches of another size (Beyer et al. 2022, arXiv:2212.08013, FlexiViT)
+        and filters for other channels."""
+        if name == "model.pos_embed":
+            return self._resampled(weight)
+        if name == "model.patch_embed.proj.weight" and weight.ndim == 4 and weight.shape[0] == own.shape[0]:
+            if weight.shape[2:] != own.shape[2:]:
+                weight = resample_patch_embed(weight, [int(side) for side in own.shape[2:]])
+            return fit_channels(weight, self.channels) if weight.shape[1] != self.channels else weight
+        return super().fit_weight(name, weight, own)
+
+    def _resampled(self, positions: Tensor) -> Tensor | None:
+        """Positions [1, prefix + n * n, D] on this network's lattice; special tokens that one of the two lacks are passed over.
+
+        None where they lie on no square or are of another width.
+        """
+        if positions.ndim != 3 or positions.shape[2] != self.embed_dim:
+            return None
+        for prefix in range(min(positions.shape[1], 6)):
+            side = math.isqrt(positions.shape[1] - prefix)
+            if side * side == positions.shape[1] - prefix:
+                break
+        else:
+            return None
+        wanted = list(self.model.patch_embed.grid_size)
+        lattice = resample_abs_pos_embed(positions[:, prefix:], new_size=wanted, old_size=[side, side], num_prefix_tokens=0)
+        own = self._positioned_prefix
+        special = positions[:, :prefix][:, :own]
+        missing = own - special.shape[1]
+        if missing:
+            assert self.model.pos_embed is not None
+            special = torch.cat([special, self.model.pos_embed[:, special.shape[1] : own].to(positions.dtype)], dim=1)
+        return torch.cat([special, lattice], dim=1)
 
     def fix_positions(self) -> None:
         """Put fixed sines and cosines of the lattice in the place of learned positions; special tokens have zeros.

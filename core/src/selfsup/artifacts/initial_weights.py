@@ -1,0 +1,248 @@
+"""What a network can start from: an encoder of ours, a model of another library, a file of weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from selfsup.artifacts.encoder import hash_weights
+from selfsup.artifacts.loading import (
+    FIRST_WEIGHTS,
+    HUB,
+    fetch,
+    find_encoder,
+    load,
+    load_processor,
+    read_encoder_config,
+)
+from selfsup.artifacts.pretraining_rows import PretrainingRows
+from selfsup.artifacts.run_directory import RunDirectory
+from selfsup.artifacts.saving import CONFIG_FILE, FORMAT, PROCESSOR_FOLDER
+from selfsup.backbones import Adopted, Backbone, BackboneRecipe, Fitted, fit_weights, whole_state
+from selfsup.backbones.weights import read_tensors
+from selfsup.data.processor import Processor
+from selfsup.errors import ArtifactError, ConfigError, UnknownIdError
+from selfsup.registry import registry
+from selfsup.types import Info
+from selfsup.validation import validated
+
+_TENSOR_FILES = (".safetensors", ".pth", ".pt", ".bin")
+
+
+@dataclass(frozen=True)
+class InitialWeights:
+    """Weights that a network can start from, and what goes with them."""
+
+    source: str
+    """As it was named."""
+    modality: str
+    backbone_id: str
+    """The backbone that the weights are of."""
+    options: dict[str, Any]
+    """Its options as plain JSON values; those of other libraries' models say where the weights are (``pretrained``)."""
+    processor: Processor | None = None
+    """The fitted processor of an encoder of ours; None for models of other libraries."""
+    processor_options: dict[str, Any] = field(default_factory=dict)
+    """Options of the processor that other libraries' weights were trained with: tokenizer, sampling rate, image size."""
+    pretraining_rows: PretrainingRows | None = None
+    """What the weights have learned from, as far as it is known."""
+    _build: Callable[[Info], Backbone] = field(kw_only=True, repr=False)
+    _weights: Callable[[], Mapping[str, Tensor]] | None = field(default=None, kw_only=True, repr=False)
+
+    @property
+    def built_by_options(self) -> bool:
+        """Whether a backbone that is built by :attr:`options` has the weights by that alone."""
+        return any(self.options.get(name) for name in FIRST_WEIGHTS)
+
+    def backbone(self, info: Info) -> Backbone:
+        """The network with these weights, on the CPU; torch's random state stays as it was.
+
+        Args:
+            info: of the batches that it shall take; an encoder of ours keeps to its own processor's.
+
+        Raises:
+            SelfsupError: the weights cannot be read, or do not fit their backbone.
+        """
+        with torch.random.fork_rng(devices=[]):
+            return self._build(info)
+
+    def state(self, info: Info) -> dict[str, Tensor]:
+        """The weights by name; ``info`` as for :meth:`backbone`."""
+        return dict(self._weights()) if self._weights is not None else whole_state(self.backbone(info))
+
+
+def initial_weights(source: str | os.PathLike[str], modality: str, *, backbone: str = "") -> InitialWeights:
+    """Find weights to start from; they are read when they are asked for.
+
+    Args:
+        source: one of
+
+            * the folder of a run, of an encoder or of a fine-tuned model of ours, or ``hf://owner/name`` of one,
+            * a folder of a model that a backbone of the modality can start from (transformers, timm), or ``hf://owner/name``,
+            * the id of a backbone whose library has weights for that name (``timm/resnet50``),
+            * a file of weights (``.safetensors``, or ``.pth`` of tensors), together with ``backbone``.
+        modality: of the network that shall start from it.
+        backbone: id of the backbone that the weights of a file are of.
+
+    Raises:
+        ConfigError: it is none of these, or of another modality.
+        ArtifactError: it cannot be read.
+    """
+    text = os.fspath(source)
+    path = Path(text).expanduser()
+    if text.startswith(HUB):
+        described = _read_config(fetch(text, [CONFIG_FILE]) / CONFIG_FILE)
+        return _ours(text, modality) if described.get("format") == FORMAT else _adopted(text, described, modality)
+    if path.is_dir():
+        described = _read_config(path / CONFIG_FILE)
+        if RunDirectory.is_run(path) or described.get("format") == FORMAT or not described:
+            return _ours(text, modality)
+        return _adopted(text, described, modality)
+    if path.is_file():
+        return _of_file(text, path, modality, backbone)
+    return _of_library(text, modality)
+
+
+def load_into(backbone: Backbone, weights: InitialWeights, info: Info) -> tuple[Fitted, str]:
+    """Give a backbone these weights, matched by name (:func:`~selfsup.backbones.fit_weights`).
+
+    Args:
+        backbone: to change, in place.
+        weights: what to start from.
+        info: of the batches that the backbone was built for.
+
+    Returns:
+        What became of the weights, and their SHA-256.
+
+    Raises:
+        ConfigError: what the batches hold means something else to these weights (ids of another tokenizer).
+        ArtifactError: less than half of the backbone fits.
+    """
+    check_meaning(weights, info, "start from")
+    state = weights.state(info)
+    return fit_weights(backbone, state, weights.source), weights_digest(state)
+
+
+def weights_digest(weights: Mapping[str, Tensor]) -> str:
+    """SHA-256 of weights and their names."""
+    digest = hashlib.sha256()
+    hash_weights(digest, weights)
+    return digest.hexdigest()
+
+
+def check_meaning(weights: InitialWeights, info: Info, purpose: str) -> None:
+    """Refuse batches that a network with these weights would misread.
+
+    Args:
+        weights: of ours, whose processor is known; those of other libraries are checked where they are read.
+        info: of the batches.
+        purpose: what the weights are for, for the message (``start from``).
+
+    Raises:
+        ConfigError: the message says what differs.
+    """
+    if weights.processor is not None and (reason := type(weights.processor).unlike(weights.processor.info(), info)):
+        raise ConfigError(f"{weights.source} cannot be what to {purpose}: {reason}")
+
+
+def _ours(source: str, modality: str) -> InitialWeights:
+    directory = find_encoder(source)
+    config = read_encoder_config(directory)
+    if config["modality"] != modality:
+        raise ConfigError(f"{source} is an encoder for {config['modality']}, and one for {modality} is wanted.")
+    return InitialWeights(
+        source,
+        modality,
+        config["backbone"]["id"],
+        {name: value for name, value in config["backbone"]["options"].items() if name not in FIRST_WEIGHTS},
+        load_processor(directory / PROCESSOR_FOLDER, modality),
+        pretraining_rows=PretrainingRows.load(directory, config.get("pretraining_rows")),
+        _build=lambda info: load(source).backbone,
+    )
+
+
+def _adopted(source: str, described: Mapping[str, Any], modality: str) -> InitialWeights:
+    """A model of another library, which a backbone of the modality recognizes by its ``config.json``."""
+    house = registry()
+    for spec in house.backbones.values():
+        if spec.modality != modality:
+            continue
+        recipe: BackboneRecipe = house.load(spec)
+        if recipe.adopt is not None and (found := recipe.adopt(source, described)) is not None:
+            return _of_adopted(source, found, modality)
+    kind = described.get("model_type") or described.get("architecture") or "an unknown kind"
+    raise ConfigError(
+        f"{source} holds a model of another library ({kind}), and no backbone for {modality} starts from such. See "
+        f"`selfsup list backbones --modality {modality}`."
+    )
+
+
+def _of_adopted(source: str, found: Adopted, modality: str) -> InitialWeights:
+    own = {**_preprocessing(found.id, found.options), **found.processor}
+    weights = found.weights
+
+    def build(info: Info) -> Backbone:
+        backbone, _ = registry().build_backbone(found.id, found.options, info)
+        if weights is not None:
+            fit_weights(backbone, weights(), source)
+        return backbone
+
+    return InitialWeights(source, modality, found.id, found.options, processor_options=own, _build=build, _weights=weights)
+
+
+def _preprocessing(backbone: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The processor's options that the weights which a backbone's options name were trained with."""
+    recipe = registry().backbone_recipe(backbone)
+    if recipe.preprocessing is None:
+        return {}
+    spec = registry().get("backbone", backbone)
+    name = {"name": backbone.partition("/")[2]} if spec.id != backbone else {}
+    return dict(recipe.preprocessing(validated(recipe.config, {**options, **name}, what=f"backbone {backbone!r}")))
+
+
+def _of_file(source: str, path: Path, modality: str, backbone: str) -> InitialWeights:
+    """A file of weights with the names of a library."""
+    if path.suffix not in _TENSOR_FILES:
+        raise ConfigError(
+            f"{source} is a file of no known kind: give a folder, or a file of weights ({', '.join(_TENSOR_FILES)})."
+        )
+    if not backbone:
+        raise ConfigError(f"{source} is a file of weights, and a file does not say of which network: name it with --backbone.")
+    return _of_adopted(source, Adopted(backbone, weights=lambda: read_tensors(path)), modality)
+
+
+def _of_library(source: str, modality: str) -> InitialWeights:
+    """The id of a backbone whose library has weights of its own for that name."""
+    wanted = (
+        "Give the folder of a run or of an encoder, the folder of a model of another library, a file of weights, "
+        "hf://owner/name, or a backbone whose library has weights (timm/NAME)."
+    )
+    try:
+        spec = registry().get("backbone", source)
+    except UnknownIdError:
+        raise ConfigError(f"{source} does not exist, and is no backbone. {wanted}") from None
+    if spec.modality != modality:
+        raise ConfigError(f"the backbone {source} is for {spec.modality}, and one for {modality} is wanted.")
+    field_info = registry().backbone_recipe(source).config.model_fields.get("pretrained")
+    if field_info is None or field_info.annotation is not bool:
+        raise ConfigError(f"no library has weights for the backbone {source}. {wanted}")
+    return _of_adopted(source, Adopted(source, {"pretrained": True}), modality)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """A ``config.json``; empty where there is none."""
+    try:
+        described = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path} cannot be read: {error}") from error
+    return described if isinstance(described, dict) else {}

@@ -1,0 +1,151 @@
+"""Models of other libraries that image backbones start from: folders of timm (as on the hub), and ViTs of transformers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor
+
+from selfsup.artifacts.loading import HUB, fetch
+from selfsup.backbones import Adopted
+from selfsup.backbones.weights import read_tensors
+from selfsup.errors import ArtifactError
+from selfsup_vision.backbones.base import IMAGENET_MEAN, IMAGENET_STD
+
+_WEIGHTS_FILE = "model.safetensors"
+_PREPROCESSOR_FILE = "preprocessor_config.json"
+_HALF = (0.5, 0.5, 0.5)
+_SIZES = {(192, 12, 3): "tiny", (384, 12, 6): "small", (768, 12, 12): "base", (1024, 24, 16): "large"}
+"""Width, depth and heads of the ViTs that timm has names for."""
+_OF_BLOCKS = {
+    "attention.output.dense": "attn.proj",
+    "attention.o_proj": "attn.proj",
+    "intermediate.dense": "mlp.fc1",
+    "output.dense": "mlp.fc2",
+    "mlp.fc1": "mlp.fc1",
+    "mlp.fc2": "mlp.fc2",
+    "layernorm_before": "norm1",
+    "layernorm_after": "norm2",
+}
+"""What transformers (4 and 5) calls a layer of a block, and timm."""
+_PROJECTIONS = (("attention.attention.query", "attention.q_proj"), ("attention.attention.key", "attention.k_proj"),
+                ("attention.attention.value", "attention.v_proj"))  # fmt: skip
+
+
+def adopt(source: str, described: Mapping[str, Any]) -> Adopted | None:
+    """The backbone that starts from a folder of timm, or from a ViT of transformers; None where it is neither.
+
+    Args:
+        source: the folder, or ``hf://owner/name``.
+        described: its ``config.json``.
+
+    Raises:
+        ArtifactError: its files cannot be read.
+    """
+    architecture = described.get("architecture")
+    if isinstance(architecture, str) and timm.is_model(architecture):
+        return _of_timm(source, architecture, described)
+    return _of_transformers(source, described) if described.get("model_type") in ("vit", "deit", "vit_mae") else None
+
+
+def _file(source: str, name: str) -> Path:
+    return (fetch(source, [name]) if source.startswith(HUB) else Path(source).expanduser()) / name
+
+
+def _read(source: str) -> dict[str, Tensor]:
+    path = _file(source, _WEIGHTS_FILE)
+    if not path.is_file():
+        raise ArtifactError(f"{source} holds no {_WEIGHTS_FILE}: only safetensors are read.")
+    return read_tensors(path)
+
+
+def _of_timm(source: str, architecture: str, described: Mapping[str, Any]) -> Adopted:
+    """A model as timm pushes it to the hub."""
+    known = {**described, **described.get("pretrained_cfg", {})}
+    tagged = f"{architecture}.{known['tag']}" if known.get("tag") else architecture
+    name = tagged if timm.get_pretrained_cfg(tagged, allow_unregistered=False) is not None else architecture
+    classifier = known.get("classifier") or "head"
+    heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
+
+    def weights() -> dict[str, Tensor]:
+        state = _read(source)
+        return {f"model.{key}": value for key, value in state.items() if not any(key.startswith(f"{head}.") for head in heads)}
+
+    processor: dict[str, Any] = {}
+    if known.get("input_size"):
+        processor["image_size"] = int(known["input_size"][-1])
+    if known.get("crop_pct"):
+        processor["margin"] = round(min(max(1 / float(known["crop_pct"]), 1.0), 4.0), 4)
+    return Adopted(f"timm/{name}", processor=processor, weights=weights)
+
+
+def _of_transformers(source: str, described: Mapping[str, Any]) -> Adopted:
+    """A plain ViT. The scaling of its channels is folded into the projection of the patches, since ours is ImageNet's."""
+    width, depth, heads = (
+        int(described.get(key, usual))
+        for key, usual in (("hidden_size", 768), ("num_hidden_layers", 12), ("num_attention_heads", 12))
+    )
+    patch, size = int(described.get("patch_size", 16)), int(described.get("image_size", 224))
+    name = _SIZES.get((width, depth, heads))
+    if name is not None:
+        id, options = f"timm/vit_{name}_patch16_224", {"patch_size": patch}
+    else:
+        id, options = "vit-tiny", {"patch_size": patch, "embed_dim": width, "depth": depth, "heads": heads}
+    mean, std = _scaling(source)
+    return Adopted(id, options, {"image_size": size}, lambda: _renamed(_read(source), mean, std))
+
+
+def _scaling(source: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation that the model's images are scaled by; one half each where its folder does not say."""
+    path = _file(source, _PREPROCESSOR_FILE)
+    if not path.is_file():
+        return _HALF, _HALF
+    try:
+        described = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path} cannot be read: {error}") from error
+    if not described.get("do_normalize", True):
+        return (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    return tuple(described.get("image_mean", _HALF)), tuple(described.get("image_std", _HALF))
+
+
+def _renamed(state: Mapping[str, Tensor], mean: tuple[float, ...], std: tuple[float, ...]) -> dict[str, Tensor]:
+    """The weights of a ViT of transformers under the names of timm, for images that are scaled as ours are."""
+    state = {
+        key.removeprefix("vit.").removeprefix("deit.").replace("encoder.layer.", "layers."): value
+        for key, value in state.items()
+    }
+    found: dict[str, Tensor] = {}
+    for theirs, ours in (("embeddings.cls_token", "cls_token"), ("embeddings.position_embeddings", "pos_embed"),
+                         ("layernorm.weight", "norm.weight"), ("layernorm.bias", "norm.bias")):  # fmt: skip
+        if theirs in state:
+            found[ours] = state[theirs]
+    blocks = sorted({key.split(".")[1] for key in state if key.startswith("layers.")}, key=int)
+    for block in blocks:
+        for theirs, ours in _OF_BLOCKS.items():
+            for kind in ("weight", "bias"):
+                if (value := state.get(f"layers.{block}.{theirs}.{kind}")) is not None:
+                    found[f"blocks.{block}.{ours}.{kind}"] = value
+        for kind in ("weight", "bias"):
+            parts = [next((state[key] for name in names if (key := f"layers.{block}.{name}.{kind}") in state), None)
+                     for names in _PROJECTIONS]  # fmt: skip
+            whole = [part for part in parts if part is not None]
+            if len(whole) == len(parts):
+                found[f"blocks.{block}.attn.qkv.{kind}"] = torch.cat(whole)
+    projection = "embeddings.patch_embeddings.projection"
+    if f"{projection}.weight" in state:
+        weight, bias = state[f"{projection}.weight"].double(), state[f"{projection}.bias"].double()
+        # (x - mean) / std of theirs is a line in (x - MEAN) / STD of ours, for each channel.
+        theirs_mean, theirs_std = torch.tensor(mean).double(), torch.tensor(std).double()
+        ours_mean, ours_std = torch.tensor(IMAGENET_MEAN).double(), torch.tensor(IMAGENET_STD).double()
+        if weight.shape[1] == len(ours_mean):
+            slope, offset = ours_std / theirs_std, (ours_mean - theirs_mean) / theirs_std
+            bias = bias + (weight * offset.view(1, -1, 1, 1)).sum(dim=(1, 2, 3))
+            weight = weight * slope.view(1, -1, 1, 1)
+        found["patch_embed.proj.weight"], found["patch_embed.proj.bias"] = weight.float(), bias.float()
+    return {f"model.{key}": value for key, value in found.items()}

@@ -7,27 +7,32 @@ from torch import Tensor, nn
 
 from selfsup.config import Config
 from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, ViewEmbeddings
-from selfsup.objectives.distributed import mean_over_ranks
 from selfsup.objectives.heads import mlp
+from selfsup.objectives.valid_rows import counted_everywhere, global_mean, in_both_views, only_valid, zero_if_none
 from selfsup.objectives.vicreg import squared_covariances
 
 EPS = 1e-5
 """Added to the variances, as in batch norm."""
 
 
-def barlow_twins_terms(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+def barlow_twins_terms(a: Tensor, b: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The two sums of Barlow Twins (Zbontar et al. 2021, arXiv:2103.03230, equation 1).
 
     Args:
         a: [B, P], embeddings of one view of each sample; standardised over the global batch here.
         b: [B, P], of another view.
+        valid: [B] bool, the samples that count; None: all. Where none does, both sums are 0.
 
     Returns:
         Two scalars: the squared distance of the cross-correlation's diagonal from 1, and the squares off the diagonal, summed.
     """
-    a, b = _standardize(a), _standardize(b)
-    diagonal = mean_over_ranks((a * b).mean(dim=0))
-    return (diagonal - 1).square().sum(), squared_covariances(a, b) - diagonal.square().sum()
+    a, b = _standardize(a, valid), _standardize(b, valid)
+    diagonal = global_mean(a * b, valid)
+    distance = (diagonal - 1).square().sum()
+    if valid is None:
+        return distance, squared_covariances(a, b) - diagonal.square().sum()
+    count = counted_everywhere(valid, a)
+    return zero_if_none(distance, count), squared_covariances(a, b, count) - diagonal.square().sum()
 
 
 def barlow_twins(a: Tensor, b: Tensor, weight: float) -> Tensor:
@@ -40,9 +45,10 @@ def barlow_twins(a: Tensor, b: Tensor, weight: float) -> Tensor:
     return diagonal + weight * rest
 
 
-def _standardize(x: Tensor) -> Tensor:
-    centred = x - mean_over_ranks(x.mean(dim=0))
-    variance = mean_over_ranks(centred.square().mean(dim=0))
+def _standardize(x: Tensor, valid: Tensor | None) -> Tensor:
+    x = only_valid(x, valid)
+    centred = only_valid(x - global_mean(x, valid), valid)
+    variance = global_mean(centred.square(), valid)
     return centred * (variance + EPS).rsqrt()
 
 
@@ -61,6 +67,7 @@ class BarlowTwins(JointEmbeddingObjective):
     """Redundancy reduction behind a projector of three layers."""
 
     Config = BarlowTwinsConfig
+    handles_absent = True
 
     def __init__(self, config: BarlowTwinsConfig) -> None:
         super().__init__()
@@ -74,7 +81,7 @@ class BarlowTwins(JointEmbeddingObjective):
     def forward(self, embeddings: ViewEmbeddings) -> LossOutput:
         """The loss of one batch."""
         a, b = embeddings.online
-        diagonal, rest = barlow_twins_terms(a, b)
+        diagonal, rest = barlow_twins_terms(a, b, in_both_views(embeddings))
         metrics = {"invariance": diagonal.detach(), "redundancy": rest.detach()}
         return LossOutput(diagonal + self.config.redundancy_weight * rest, metrics)
 

@@ -137,6 +137,8 @@ class JointEmbeddingObjective(Objective):
     """Whether the backbone's ``input_projection`` stays as it is drawn (MoCo v3)."""
     couples_samples: ClassVar[bool] = True
     """Whether a sample's loss depends on the other samples (as negatives, through statistics, a queue or a centre)."""
+    handles_absent: ClassVar[bool] = False
+    """Whether it honours ``ViewEmbeddings.valid``. Where rows may lack a part, an objective that does not is refused."""
     keeps_target: ClassVar[bool] = False
     """Whether the paper evaluates the target network's backbone and not the trained one (DINO)."""
 

@@ -9,19 +9,24 @@ from torch.nn import functional as F
 from selfsup.config import Config
 from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, ViewEmbeddings
 from selfsup.objectives.heads import mlp
+from selfsup.objectives.valid_rows import counted, in_both_views, only_valid, valid_mean
 
 
-def normalized_mse(prediction: Tensor, target: Tensor) -> Tensor:
+def normalized_mse(prediction: Tensor, target: Tensor, valid: Tensor | None = None) -> Tensor:
     """Squared distance of the two scaled to unit length, 2 - 2 cos (Grill et al. 2020, arXiv:2006.07733, equation 2).
 
     Args:
         prediction: [B, P], with gradient.
         target: [B, P], without.
+        valid: [B] bool, the samples that count; None: all.
 
     Returns:
         Scalar, the mean over the batch, in 0..4.
     """
-    return 2 - 2 * F.cosine_similarity(prediction, target.detach(), dim=1).mean()
+    if valid is None:
+        return 2 - 2 * F.cosine_similarity(prediction, target.detach(), dim=1).mean()
+    cosines = F.cosine_similarity(only_valid(prediction, valid), only_valid(target.detach(), valid), dim=1)
+    return valid_mean(2 - 2 * cosines, valid)
 
 
 class BYOLConfig(Config):
@@ -40,6 +45,7 @@ class BYOL(JointEmbeddingObjective):
     """
 
     Config = BYOLConfig
+    handles_absent = True
     couples_samples = False
     target = "momentum"
 
@@ -58,7 +64,9 @@ class BYOL(JointEmbeddingObjective):
     def forward(self, embeddings: ViewEmbeddings) -> LossOutput:
         """The loss of one batch."""
         (a, b), (target_a, target_b) = embeddings.online, embeddings.target
-        return LossOutput(normalized_mse(a, target_b) + normalized_mse(b, target_a), {})
+        valid = in_both_views(embeddings)
+        loss = normalized_mse(a, target_b, valid) + normalized_mse(b, target_a, valid)
+        return LossOutput(loss, {}, counted(valid, loss))
 
 
 RECIPE = ObjectiveRecipe(

@@ -5,28 +5,41 @@ from __future__ import annotations
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from selfsup.config import Config
 from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, ViewEmbeddings
-from selfsup.objectives.chance import chance_loss
-from selfsup.objectives.distributed import gather, rank, world_size
+from selfsup.objectives.distributed import gather, world_size
+from selfsup.objectives.valid_rows import (
+    contrast,
+    contrast_accuracy,
+    contrast_chance,
+    counted,
+    in_both_views,
+    not_compared,
+    only_valid,
+    own_columns,
+)
 
 
-def bilinear_contrast(a: Tensor, b: Tensor, similarity: Tensor) -> tuple[Tensor, Tensor]:
+def bilinear_contrast(
+    a: Tensor, b: Tensor, similarity: Tensor, valid: Tensor | None = None, left_out: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """COLA's multi-class cross-entropy (Saeed et al. 2020, arXiv:2010.10915, equation 1): find each sample's other segment.
 
     Args:
         a: [B, P], anchors, one segment of each sample.
         b: [B, P], another segment of each; those of the global batch's other samples are the negatives.
         similarity: [P, P], the matrix between them.
+        valid: [B] bool, the samples that count; None: all.
+        left_out: [B, N] bool, samples of the global batch that are no negatives, from
+            :func:`~selfsup.objectives.valid_rows.not_compared`; None: all others are.
 
     Returns:
         The loss and the share of anchors that find theirs, scalars.
     """
-    logits = a @ similarity @ gather(b).T
-    own = torch.arange(len(a), device=a.device) + rank() * len(a)
-    return F.cross_entropy(logits, own), (logits.detach().argmax(dim=1) == own).float().mean()
+    logits = only_valid(a, valid) @ similarity @ gather(only_valid(b, valid)).T
+    own = own_columns(len(a), a.device)
+    return contrast(logits, own, left_out, valid), contrast_accuracy(logits, own, left_out, valid)
 
 
 class COLAConfig(Config):
@@ -43,6 +56,7 @@ class COLA(JointEmbeddingObjective):
     """
 
     Config = COLAConfig
+    handles_absent = True
 
     def __init__(self, config: COLAConfig) -> None:
         super().__init__()
@@ -57,8 +71,11 @@ class COLA(JointEmbeddingObjective):
     def forward(self, embeddings: ViewEmbeddings) -> LossOutput:
         """The loss of one batch."""
         a, b = embeddings.online
-        loss, accuracy = bilinear_contrast(a, b, self.similarity)
-        return LossOutput(loss, {"accuracy": accuracy, "chance_loss": chance_loss(len(b) * world_size(), loss)})
+        valid = in_both_views(embeddings)
+        left_out = not_compared(valid, embeddings.groups)
+        loss, accuracy = bilinear_contrast(a, b, self.similarity, valid, left_out)
+        chance = contrast_chance(len(b) * world_size(), left_out, valid, loss)
+        return LossOutput(loss, {"accuracy": accuracy, "chance_loss": chance}, counted(valid, loss))
 
 
 RECIPE = ObjectiveRecipe(

@@ -9,11 +9,27 @@ from torch.nn import functional as F
 
 from selfsup.config import Config
 from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, ViewEmbeddings
-from selfsup.objectives.distributed import gather, rank
+from selfsup.objectives.distributed import gather
 from selfsup.objectives.heads import mlp
+from selfsup.objectives.valid_rows import (
+    counted,
+    in_both_views,
+    mean_cosine,
+    not_compared,
+    only_valid,
+    own_columns,
+    valid_mean,
+)
 
 
-def dcl(a: Tensor, b: Tensor, temperature: float, sigma: float | None = None) -> Tensor:
+def dcl(
+    a: Tensor,
+    b: Tensor,
+    temperature: float,
+    sigma: float | None = None,
+    valid: Tensor | None = None,
+    left_out: Tensor | None = None,
+) -> Tensor:
     """DCL (Yeh et al. 2021, arXiv:2110.06848, equation 6), averaged over both views where the paper adds them.
 
     Args:
@@ -21,23 +37,43 @@ def dcl(a: Tensor, b: Tensor, temperature: float, sigma: float | None = None) ->
         b: [B, P], of another view.
         temperature: divides the cosines.
         sigma: concentration of the von Mises-Fisher weights of the positives (DCLW, equation 7); None weighs all alike.
+        valid: [B] bool, the samples that count; None: all.
+        left_out: [B, N] bool, samples of the global batch that are no negatives, from
+            :func:`~selfsup.objectives.valid_rows.not_compared`; None: all others are. A sample without any negative then has
+            the term of its positive alone.
 
     Returns:
         Scalar. It can be negative.
     """
-    a, b = F.normalize(a, dim=1), F.normalize(b, dim=1)
+    a, b = F.normalize(only_valid(a, valid), dim=1), F.normalize(only_valid(b, valid), dim=1)
     everything = torch.cat([gather(a), gather(b)])
     n = len(everything) // 2
-    mine = torch.arange(len(a), device=a.device) + rank() * len(a)
+    mine = own_columns(len(a), a.device)
     same_sample = mine.repeat(2)[:, None] == torch.arange(n, device=a.device).repeat(2)
     logits = torch.cat([a, b]) @ everything.T / temperature
-    negatives = logits.masked_fill(same_sample, float("-inf")).logsumexp(dim=1).mean()
+    if left_out is None:
+        negatives = logits.masked_fill(same_sample, float("-inf")).logsumexp(dim=1).mean()
+    else:
+        none = same_sample | left_out.repeat(2, 2)
+        some = ~none.all(dim=1)
+        # Rows without a negative get finite numbers, and then no weight.
+        finite = logits.masked_fill(none & some[:, None], float("-inf"))
+        sums = only_valid(finite.logsumexp(dim=1), some)
+        negatives = valid_mean(sums, None if valid is None else valid.repeat(2))
     cosines = (a * b).sum(dim=1)
     if sigma is not None:
-        # The weights are a softmax over the global batch.
-        share = gather(cosines.detach() / sigma).softmax(dim=0)[mine]
-        cosines = cosines * (2 - n * share)
-    return negatives - cosines.mean() / temperature
+        cosines = cosines * _von_mises_fisher(cosines.detach() / sigma, valid)[mine]
+    return negatives - valid_mean(cosines, valid) / temperature
+
+
+def _von_mises_fisher(scores: Tensor, valid: Tensor | None) -> Tensor:
+    """[N], the weights of the positives of the global batch: 2 less a softmax over them times their number (equation 7)."""
+    everywhere = gather(scores)
+    if valid is None:
+        return 2 - len(everywhere) * everywhere.softmax(dim=0)
+    there = gather(valid.to(torch.uint8)).bool()
+    shares = only_valid(everywhere.masked_fill(~there, float("-inf")).softmax(dim=0), there)
+    return 2 - there.sum() * shares
 
 
 class DCLConfig(Config):
@@ -57,6 +93,7 @@ class DCL(JointEmbeddingObjective):
     """The decoupled loss behind SimCLR's projector."""
 
     Config = DCLConfig
+    handles_absent = True
 
     def __init__(self, config: DCLConfig) -> None:
         super().__init__()
@@ -69,8 +106,10 @@ class DCL(JointEmbeddingObjective):
     def forward(self, embeddings: ViewEmbeddings) -> LossOutput:
         """The loss of one batch."""
         a, b = embeddings.online
-        similarity = F.cosine_similarity(a.detach(), b.detach()).mean()
-        return LossOutput(dcl(a, b, self.config.temperature, self.config.sigma), {"positive_similarity": similarity})
+        valid = in_both_views(embeddings)
+        left_out = not_compared(valid, embeddings.groups)
+        loss = dcl(a, b, self.config.temperature, self.config.sigma, valid, left_out)
+        return LossOutput(loss, {"positive_similarity": mean_cosine(a, b, valid)}, counted(valid, loss))
 
 
 RECIPE = ObjectiveRecipe(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -12,6 +14,7 @@ from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, Objecti
 from selfsup.objectives.collapse import assignment_metrics
 from selfsup.objectives.distributed import mean_over_ranks
 from selfsup.objectives.heads import CosineLinear, mlp
+from selfsup.objectives.valid_rows import counted_everywhere, global_mean, only_valid, pairs_there
 
 
 def dino_loss(
@@ -20,6 +23,7 @@ def dino_loss(
     center: Tensor,
     teacher_temperature: Tensor | float,
     student_temperature: float,
+    valid: list[Tensor] | None = None,
 ) -> Tensor:
     """Cross-entropy of student views with the teacher's other views (Caron et al. 2021, arXiv:2104.14294, equation 3).
 
@@ -29,20 +33,24 @@ def dino_loss(
         center: [K], subtracted from the teacher's logits.
         teacher_temperature: sharpens the teacher.
         student_temperature: sharpens the student.
+        valid: per view [B] bool, the samples of which it is there; None: all. A pair of views counts where both are.
 
     Returns:
-        Scalar, the mean over pairs and batch.
+        Scalar, the mean over the pairs and samples that count.
     """
     with torch.no_grad():
         soft = [F.softmax((logits - center) / teacher_temperature, dim=1) for logits in teacher]
+        if valid is not None:
+            soft = [only_valid(each, own) for each, own in zip(soft, valid, strict=False)]
         total = torch.stack(soft).sum(dim=0)
     n_pairs = len(student) * len(teacher) - min(len(teacher), len(student))
     loss = total.new_zeros(())
     for index, logits in enumerate(student):
         # One product with the sum of all its teachers, in place of one with each.
         wanted = total - soft[index] if index < len(teacher) else total
-        loss = loss - (wanted * F.log_softmax(logits / student_temperature, dim=1)).sum(dim=1).mean()
-    return loss / n_pairs
+        rows = (wanted * F.log_softmax(logits / student_temperature, dim=1)).sum(dim=1)
+        loss = loss - (rows.mean() if valid is None else only_valid(rows, valid[index]).sum())
+    return loss / (n_pairs if valid is None else pairs_there(valid, len(teacher)).sum().clamp_min(1))
 
 
 class DINOConfig(Config):
@@ -76,6 +84,7 @@ class DINO(JointEmbeddingObjective):
     """Self-distillation with a centre against collapse; the rows of the last layer are kept at unit length."""
 
     Config = DINOConfig
+    handles_absent = True
     target = "momentum"
     uses_local_views = True
     keeps_target = True
@@ -105,19 +114,26 @@ class DINO(JointEmbeddingObjective):
 
     def forward(self, embeddings: ViewEmbeddings) -> LossOutput:
         """The loss of one batch, after which the centre moves."""
-        center = self.center.to(embeddings.target[0].dtype)
-        loss = dino_loss(
-            embeddings.online, embeddings.target, center, self.teacher_temperature, self.config.student_temperature
-        )
+        valid = embeddings.valid
+        there: Sequence[Tensor | None] = valid or [None] * len(embeddings.online)
+        student = [only_valid(view, own) for view, own in zip(embeddings.online, there, strict=True)]
+        targets = [only_valid(view, own) for view, own in zip(embeddings.target, there, strict=False)]
+        center = self.center.to(targets[0].dtype)
+        loss = dino_loss(student, targets, center, self.teacher_temperature, self.config.student_temperature, valid)
         with torch.no_grad():
-            teacher = F.softmax((embeddings.target[0] - center) / self.teacher_temperature, dim=1)
+            teacher = F.softmax((targets[0] - center) / self.teacher_temperature, dim=1)
         if self.training:
-            self._move_center(embeddings.target)
-        return LossOutput(loss, assignment_metrics(teacher))
+            self._move_center(targets, None if valid is None else torch.cat(valid[: len(targets)]))
+        weight = None if valid is None else pairs_there(valid, len(targets)).sum().to(loss.dtype)
+        return LossOutput(loss, assignment_metrics(teacher, valid=there[0]), weight)
 
     @torch.no_grad()
-    def _move_center(self, teacher: list[Tensor]) -> None:
-        mean = mean_over_ranks(torch.stack(teacher).mean(dim=(0, 1)))
+    def _move_center(self, teacher: list[Tensor], valid: Tensor | None) -> None:
+        if valid is None:
+            mean = mean_over_ranks(torch.stack(teacher).mean(dim=(0, 1)))
+        else:
+            count = counted_everywhere(valid, teacher[0])
+            mean = torch.where(count > 0, global_mean(torch.cat(teacher), valid), self.center.to(teacher[0].dtype))
         self.center.lerp_(mean.to(self.center.dtype), 1 - self.config.center_momentum)
 
     def after_backward(self, progress: float) -> None:

@@ -10,12 +10,30 @@ from torch.nn import functional as F
 from selfsup.config import Config
 from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, ViewEmbeddings
 from selfsup.objectives.chance import chance_loss
-from selfsup.objectives.distributed import gather, rank, world_size
+from selfsup.objectives.distributed import gather, world_size
 from selfsup.objectives.heads import mlp
 from selfsup.objectives.queue import EmbeddingQueue, fitting_size, queue_note
+from selfsup.objectives.valid_rows import (
+    contrast,
+    contrast_chance,
+    counted,
+    in_both_views,
+    mean_cosine,
+    not_compared,
+    only_valid,
+    own_columns,
+)
 
 
-def queue_contrast(query: Tensor, key: Tensor, queue: Tensor, temperature: float, filled: Tensor | None = None) -> Tensor:
+def queue_contrast(
+    query: Tensor,
+    key: Tensor,
+    queue: Tensor,
+    temperature: float,
+    filled: Tensor | None = None,
+    valid: Tensor | None = None,
+    left_out: Tensor | None = None,
+) -> Tensor:
     """InfoNCE against a queue of negatives (He et al. 2019, arXiv:1911.05722, equation 1).
 
     Args:
@@ -25,36 +43,45 @@ def queue_contrast(query: Tensor, key: Tensor, queue: Tensor, temperature: float
         temperature: divides the cosines.
         filled: [Q], 0 where a place of the queue holds nothing yet and is no negative; None: all hold something. While none
             does, the keys of the batch's other samples are the negatives: a first step without any would teach nothing.
+        valid: [B] bool, the samples that count; None: all.
+        left_out: [B, N] bool, samples of the global batch that are no negatives, from
+            :func:`~selfsup.objectives.valid_rows.not_compared`; None: all others are.
 
     Returns:
         Scalar.
     """
-    query, key = F.normalize(query, dim=1), F.normalize(key, dim=1)
+    query, key = F.normalize(only_valid(query, valid), dim=1), F.normalize(only_valid(key, valid), dim=1)
     positive, negative = (query * key).sum(dim=1, keepdim=True), query @ queue.to(query.dtype).T
     if filled is not None:
         keys = gather(key)
-        own = torch.arange(len(query), device=query.device) + rank() * len(query)
+        own = own_columns(len(query), query.device)
         itself = own[:, None] == torch.arange(len(keys), device=query.device)
-        stand_ins = (query @ keys.T).masked_fill(itself | filled.any(), float("-inf"))
+        none = itself | filled.any()
+        stand_ins = (query @ keys.T).masked_fill(none if left_out is None else none | left_out, float("-inf"))
         negative = torch.cat([negative.masked_fill(filled == 0, float("-inf")), stand_ins], dim=1)
     logits = torch.cat([positive, negative], dim=1) / temperature
-    return F.cross_entropy(logits, torch.zeros(len(query), dtype=torch.long, device=query.device))
+    return contrast(logits, torch.zeros(len(query), dtype=torch.long, device=query.device), None, valid)
 
 
-def batch_contrast(query: Tensor, key: Tensor, temperature: float) -> Tensor:
+def batch_contrast(
+    query: Tensor, key: Tensor, temperature: float, valid: Tensor | None = None, left_out: Tensor | None = None
+) -> Tensor:
     """InfoNCE against the keys of the global batch, times 2 * temperature (Chen et al. 2021, arXiv:2104.02057, algorithm 1).
 
     Args:
         query: [B, P]; scaled to unit length here, as the key is.
         key: [B, P], without gradient.
         temperature: divides the cosines.
+        valid: [B] bool, the samples that count; None: all.
+        left_out: [B, N] bool, samples of the global batch that are no negatives, from
+            :func:`~selfsup.objectives.valid_rows.not_compared`; None: all others are.
 
     Returns:
         Scalar.
     """
-    query, keys = F.normalize(query, dim=1), gather(F.normalize(key, dim=1))
-    positive = torch.arange(len(query), device=query.device) + rank() * len(query)
-    return 2 * temperature * F.cross_entropy(query @ keys.T / temperature, positive)
+    query, keys = F.normalize(only_valid(query, valid), dim=1), gather(F.normalize(only_valid(key, valid), dim=1))
+    positive = own_columns(len(query), query.device)
+    return 2 * temperature * contrast(query @ keys.T / temperature, positive, left_out, valid)
 
 
 class MoCoV2Config(Config):
@@ -84,6 +111,7 @@ class MoCoV2(JointEmbeddingObjective):
     """
 
     Config = MoCoV2Config
+    handles_absent = True
     target = "momentum"
 
     def __init__(self, config: MoCoV2Config) -> None:
@@ -111,16 +139,21 @@ class MoCoV2(JointEmbeddingObjective):
         """The loss of one batch; its keys then enter the queue."""
         # Copies, for the queue changes before the backward pass reads them.
         negatives, filled = self.queue.embeddings.clone(), self.queue.filled.clone()
+        valid = in_both_views(embeddings)
+        left_out = not_compared(valid, embeddings.groups)
         pairs = list(zip(embeddings.online, reversed(embeddings.target), strict=True))
-        losses = [queue_contrast(query, key, negatives, self.config.temperature, filled) for query, key in pairs]
+        losses = [
+            queue_contrast(query, key, negatives, self.config.temperature, filled, valid, left_out) for query, key in pairs
+        ]
         if self.training:
             for _, key in pairs:
-                self.queue.push(F.normalize(key, dim=1))
-        similarity = F.cosine_similarity(pairs[0][0].detach(), pairs[0][1]).mean()
+                self.queue.push(F.normalize(key, dim=1), valid)
+        similarity = mean_cosine(*pairs[0], valid)
         loss = torch.stack(losses).mean()
         held = filled.sum()
-        candidates = torch.where(held > 0, 1 + held, float(len(pairs[0][1]) * world_size()))
-        return LossOutput(loss, {"positive_similarity": similarity, "chance_loss": chance_loss(candidates, loss)})
+        at_first = contrast_chance(len(pairs[0][1]) * world_size(), left_out, valid, loss)
+        chance = torch.where(held > 0, chance_loss(1 + held, loss), at_first)
+        return LossOutput(loss, {"positive_similarity": similarity, "chance_loss": chance}, counted(valid, loss))
 
 
 class MoCoV3Config(Config):
@@ -147,6 +180,7 @@ class MoCoV3(JointEmbeddingObjective):
     """
 
     Config = MoCoV3Config
+    handles_absent = True
     target = "momentum"
 
     def __init__(self, config: MoCoV3Config) -> None:
@@ -166,11 +200,14 @@ class MoCoV3(JointEmbeddingObjective):
     def forward(self, embeddings: ViewEmbeddings) -> LossOutput:
         """The loss of one batch."""
         (a, b), (key_a, key_b) = embeddings.online, embeddings.target
-        loss = batch_contrast(a, key_b, self.config.temperature) + batch_contrast(b, key_a, self.config.temperature)
-        similarity = F.cosine_similarity(a.detach(), key_b).mean()
+        valid = in_both_views(embeddings)
+        left_out = not_compared(valid, embeddings.groups)
+        temperature = self.config.temperature
+        loss = batch_contrast(a, key_b, temperature, valid, left_out) + batch_contrast(b, key_a, temperature, valid, left_out)
         # Both directions, each times 2 * temperature as in batch_contrast.
-        chance = 4 * self.config.temperature * chance_loss(len(a) * world_size(), loss)
-        return LossOutput(loss, {"positive_similarity": similarity, "chance_loss": chance})
+        chance = 4 * temperature * contrast_chance(len(a) * world_size(), left_out, valid, loss)
+        metrics = {"positive_similarity": mean_cosine(a, key_b, valid), "chance_loss": chance}
+        return LossOutput(loss, metrics, counted(valid, loss))
 
 
 MOCOV2 = ObjectiveRecipe(

@@ -9,12 +9,21 @@ from torch.nn import functional as F
 
 from selfsup.config import Config
 from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, ViewEmbeddings
-from selfsup.objectives.chance import chance_loss
-from selfsup.objectives.distributed import gather, rank, world_size
+from selfsup.objectives.distributed import gather, world_size
 from selfsup.objectives.heads import mlp
+from selfsup.objectives.valid_rows import (
+    contrast,
+    contrast_chance,
+    counted,
+    in_both_views,
+    mean_cosine,
+    not_compared,
+    only_valid,
+    own_columns,
+)
 
 
-def nt_xent(a: Tensor, b: Tensor, temperature: float) -> Tensor:
+def nt_xent(a: Tensor, b: Tensor, temperature: float, valid: Tensor | None = None, left_out: Tensor | None = None) -> Tensor:
     """NT-Xent (Chen et al. 2020, arXiv:2002.05709, equation 1), the mean over both views of all samples.
 
     Each embedding has its other view as positive, and the 2N - 2 embeddings of the global batch's other samples as negatives.
@@ -23,18 +32,22 @@ def nt_xent(a: Tensor, b: Tensor, temperature: float) -> Tensor:
         a: [B, P], embeddings of one view of each sample; scaled to unit length here.
         b: [B, P], of another view.
         temperature: divides the cosines.
+        valid: [B] bool, the samples that count; None: all.
+        left_out: [B, N] bool, samples of the global batch that are no negatives, from
+            :func:`~selfsup.objectives.valid_rows.not_compared`; None: all others are.
 
     Returns:
         Scalar.
     """
-    a, b = F.normalize(a, dim=1), F.normalize(b, dim=1)
+    a, b = F.normalize(only_valid(a, valid), dim=1), F.normalize(only_valid(b, valid), dim=1)
     everything = torch.cat([gather(a), gather(b)])
     n = len(everything) // 2
-    mine = torch.arange(len(a), device=a.device) + rank() * len(a)
+    mine = own_columns(len(a), a.device)
     itself, positive = torch.cat([mine, mine + n]), torch.cat([mine + n, mine])
     logits = torch.cat([a, b]) @ everything.T / temperature
     logits = logits.masked_fill(itself[:, None] == torch.arange(2 * n, device=a.device), float("-inf"))
-    return F.cross_entropy(logits, positive)
+    both = None if valid is None else valid.repeat(2)
+    return contrast(logits, positive, None if left_out is None else left_out.repeat(2, 2), both)
 
 
 class SimCLRConfig(Config):
@@ -52,6 +65,7 @@ class SimCLR(JointEmbeddingObjective):
     """NT-Xent behind a projector of two layers with batch norm, as in the authors' code."""
 
     Config = SimCLRConfig
+    handles_absent = True
 
     def __init__(self, config: SimCLRConfig) -> None:
         super().__init__()
@@ -64,10 +78,16 @@ class SimCLR(JointEmbeddingObjective):
     def forward(self, embeddings: ViewEmbeddings) -> LossOutput:
         """The loss of one batch."""
         a, b = embeddings.online
-        similarity = F.cosine_similarity(a.detach(), b.detach()).mean()
-        loss = nt_xent(a, b, self.config.temperature)
-        metrics = {"positive_similarity": similarity, "chance_loss": chance_loss(2 * len(a) * world_size() - 1, loss)}
-        return LossOutput(loss, metrics)
+        valid = in_both_views(embeddings)
+        left_out = not_compared(valid, embeddings.groups)
+        loss = nt_xent(a, b, self.config.temperature, valid, left_out)
+        metrics = {
+            "positive_similarity": mean_cosine(a, b, valid),
+            "chance_loss": contrast_chance(
+                2 * len(a) * world_size() - 1, None if left_out is None else left_out.repeat(1, 2), valid, loss
+            ),
+        }
+        return LossOutput(loss, metrics, counted(valid, loss))
 
 
 RECIPE = ObjectiveRecipe(

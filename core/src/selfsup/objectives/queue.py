@@ -31,14 +31,35 @@ class EmbeddingQueue(nn.Module):
         self.register_buffer("filled", torch.zeros(size))
 
     @torch.no_grad()
-    def push(self, embeddings: Tensor) -> None:
-        """Put in the embeddings ([B, P]) of every rank in place of the oldest ones; of more than ``size``, the last ones."""
+    def push(self, embeddings: Tensor, valid: Tensor | None = None) -> None:
+        """Put in the embeddings of every rank in place of the oldest ones; of more than ``size``, the last ones.
+
+        Args:
+            embeddings: [B, P].
+            valid: [B] bool, those that are put in; None: all.
+        """
+        if valid is not None:
+            self._push_valid(gather(embeddings.detach()), gather(valid.to(torch.uint8)).bool())
+            return
         rows = gather(embeddings.detach())[-self.size :]
         # The position stays on the device: there is no sync.
         index = (self.position + torch.arange(len(rows), device=rows.device)) % self.size
         self.embeddings.index_copy_(0, index, rows.to(self.embeddings.dtype))
         self.filled.index_fill_(0, index, 1.0)
         self.position.add_(len(rows)).remainder_(self.size)
+
+    def _push_valid(self, rows: Tensor, valid: Tensor) -> None:
+        """Fill each place from the row that belongs there, since how many rows there are is known to the device alone."""
+        order = torch.argsort((~valid).to(torch.uint8), stable=True)
+        n = valid.sum()
+        new = n.clamp_max(self.size)
+        # How long after the position each place is filled, and so by which of the last ``new`` valid rows.
+        offset = (torch.arange(self.size, device=rows.device) - self.position) % self.size
+        source = order[(offset + n - new).clamp_max(len(rows) - 1)]
+        written = offset < new
+        self.embeddings.copy_(torch.where(written[:, None], rows[source].to(self.embeddings.dtype), self.embeddings))
+        self.filled.masked_fill_(written, 1.0)
+        self.position.add_(new).remainder_(self.size)
 
 
 def fitting_size(size: int, rows: int, batch_size: int) -> int:

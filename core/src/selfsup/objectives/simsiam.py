@@ -9,19 +9,22 @@ from torch.nn import functional as F
 from selfsup.config import Config
 from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, ViewEmbeddings
 from selfsup.objectives.heads import mlp
+from selfsup.objectives.valid_rows import counted, in_both_views, only_valid, valid_mean
 
 
-def negative_cosine(prediction: Tensor, target: Tensor) -> Tensor:
+def negative_cosine(prediction: Tensor, target: Tensor, valid: Tensor | None = None) -> Tensor:
     """Negative cosine similarity (Chen & He 2020, arXiv:2011.10566, equation 1).
 
     Args:
         prediction: [B, P], with gradient.
         target: [B, P]; no gradient flows into it (equation 3).
+        valid: [B] bool, the samples that count; None: all.
 
     Returns:
         Scalar, the mean over the batch, in -1..1.
     """
-    return -F.cosine_similarity(prediction, target.detach(), dim=1).mean()
+    cosines = F.cosine_similarity(only_valid(prediction, valid), only_valid(target.detach(), valid), dim=1)
+    return -valid_mean(cosines, valid)
 
 
 class SimSiamConfig(Config):
@@ -42,6 +45,7 @@ class SimSiam(JointEmbeddingObjective):
     """
 
     Config = SimSiamConfig
+    handles_absent = True
     couples_samples = False
     target = "stop-gradient"
 
@@ -61,8 +65,9 @@ class SimSiam(JointEmbeddingObjective):
     def forward(self, embeddings: ViewEmbeddings) -> LossOutput:
         """The loss of one batch."""
         (a, b), (target_a, target_b) = embeddings.online, embeddings.target
-        loss = (negative_cosine(a, target_b) + negative_cosine(b, target_a)) / 2
-        return LossOutput(loss, {})
+        valid = in_both_views(embeddings)
+        loss = (negative_cosine(a, target_b, valid) + negative_cosine(b, target_a, valid)) / 2
+        return LossOutput(loss, {}, counted(valid, loss))
 
 
 RECIPE = ObjectiveRecipe(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -13,6 +15,7 @@ from selfsup.objectives.collapse import assignment_metrics
 from selfsup.objectives.distributed import max_over_ranks, sum_over_ranks, world_size
 from selfsup.objectives.heads import mlp
 from selfsup.objectives.queue import EmbeddingQueue, fitting_size, queue_note
+from selfsup.objectives.valid_rows import only_valid, pairs_there
 
 
 @torch.no_grad()
@@ -38,23 +41,29 @@ def sinkhorn(scores: Tensor, epsilon: float, iterations: int, weights: Tensor | 
     return codes
 
 
-def swapped_prediction(scores: list[Tensor], codes: list[Tensor], temperature: float) -> Tensor:
+def swapped_prediction(
+    scores: list[Tensor], codes: list[Tensor], temperature: float, valid: list[Tensor] | None = None
+) -> Tensor:
     """Cross-entropy of each view's scores with the codes of every other global view (equation 2, multi-crop as in equation 6).
 
     Args:
         scores: per view [B, K], the global ones first.
         codes: per global view [B, K].
         temperature: divides the scores.
+        valid: per view [B] bool, the samples of which it is there; None: all. A pair of views counts where both are.
 
     Returns:
-        Scalar, the mean over the pairs.
+        Scalar, the mean over the pairs and samples that count.
     """
     losses = []
     for i, code in enumerate(codes):
         for v, score in enumerate(scores):
             if v != i:
-                losses.append(-(code * F.log_softmax(score / temperature, dim=1)).sum(dim=1).mean())
-    return torch.stack(losses).mean()
+                rows = -(code * F.log_softmax(score / temperature, dim=1)).sum(dim=1)
+                losses.append(rows.mean() if valid is None else only_valid(rows, valid[i] & valid[v]).sum())
+    if valid is None:
+        return torch.stack(losses).mean()
+    return torch.stack(losses).sum() / pairs_there(valid, len(codes)).sum().clamp_min(1)
 
 
 class SwAVConfig(Config):
@@ -88,6 +97,7 @@ class SwAV(JointEmbeddingObjective):
     """Swapped prediction of online cluster assignments."""
 
     Config = SwAVConfig
+    handles_absent = True
     uses_local_views = True
     queue_on: Tensor
 
@@ -116,27 +126,31 @@ class SwAV(JointEmbeddingObjective):
 
     def forward(self, embeddings: ViewEmbeddings) -> LossOutput:
         """The loss of one batch; its embeddings then enter the queues."""
-        views = [F.normalize(view, dim=1) for view in embeddings.online]
+        valid = embeddings.valid
+        there: Sequence[Tensor | None] = valid or [None] * len(embeddings.online)
+        views = [F.normalize(only_valid(view, own), dim=1) for view, own in zip(embeddings.online, there, strict=True)]
         scores = list(self.prototypes(torch.cat(views)).split([len(view) for view in views]))
-        codes = [self._codes(index, scores[index].detach()) for index in range(embeddings.n_global)]
+        codes = [self._codes(index, scores[index].detach(), there[index]) for index in range(embeddings.n_global)]
         if self.training and self.queues:
-            for queue, view in zip(self.queues, views, strict=False):
+            for queue, view, own in zip(self.queues, views, there, strict=False):
                 assert isinstance(queue, EmbeddingQueue)
-                queue.push(view)
+                queue.push(view, own)
         # The codes use all prototypes by construction, so what is counted is which ones the embeddings are near to.
         near = F.softmax(scores[0].detach() / self.config.temperature, dim=1)
-        return LossOutput(swapped_prediction(scores, codes, self.config.temperature), assignment_metrics(codes[0], near))
+        loss = swapped_prediction(scores, codes, self.config.temperature, valid)
+        weight = None if valid is None else pairs_there(valid, len(codes)).sum().to(loss.dtype)
+        return LossOutput(loss, assignment_metrics(codes[0], near, there[0]), weight)
 
     @torch.no_grad()
-    def _codes(self, index: int, scores: Tensor) -> Tensor:
-        weights = None
+    def _codes(self, index: int, scores: Tensor, valid: Tensor | None) -> Tensor:
+        weights = None if valid is None else valid.to(scores.dtype)
         n = len(scores)
         if self.queues:
             queue = self.queues[index % 2]
             assert isinstance(queue, EmbeddingQueue)
             # Places that hold nothing yet weigh nothing. Every rank holds the whole queue, so that each counts its part of it.
             former = queue.filled * self.queue_on / world_size()
-            weights = torch.cat([former.new_ones(n), former]).to(scores.dtype)
+            weights = torch.cat([former.new_ones(n) if weights is None else weights, former]).to(scores.dtype)
             scores = torch.cat([scores, self.prototypes(queue.embeddings.to(self.prototypes.weight.dtype)).to(scores.dtype)])
         return sinkhorn(scores, self.config.epsilon, self.config.sinkhorn_iterations, weights)[:n]
 

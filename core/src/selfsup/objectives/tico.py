@@ -9,11 +9,14 @@ from torch.nn import functional as F
 
 from selfsup.config import Config
 from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, ViewEmbeddings
-from selfsup.objectives.distributed import mean_over_ranks
+from selfsup.objectives.distributed import mean_over_ranks, sum_over_ranks
 from selfsup.objectives.heads import mlp
+from selfsup.objectives.valid_rows import counted, counted_everywhere, in_both_views, only_valid, valid_mean
 
 
-def tico(a: Tensor, b: Tensor, covariance: Tensor, beta: float, rho: float) -> tuple[Tensor, Tensor]:
+def tico(
+    a: Tensor, b: Tensor, covariance: Tensor, beta: float, rho: float, valid: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """TiCo (Zhu et al. 2022, arXiv:2206.10698, equation 6), the distance written as 1 - cos as in its algorithm 1.
 
     Args:
@@ -22,15 +25,23 @@ def tico(a: Tensor, b: Tensor, covariance: Tensor, beta: float, rho: float) -> t
         covariance: [P, P], second moment of past embeddings.
         beta: share of the old second moment that is kept.
         rho: weight of the contrast.
+        valid: [B] bool, the samples that count; None: all. Where none does, the second moment stays.
 
     Returns:
         The loss, and the new second moment (without gradient), which the loss has used already.
     """
-    a, b = F.normalize(a, dim=1), F.normalize(b, dim=1)
-    moment = mean_over_ranks(a.detach().T @ a.detach() / len(a))
-    moment = beta * covariance.to(a.dtype) + (1 - beta) * moment
-    invariance = 1 - (a * b).sum(dim=1).mean()
-    contrast = ((a @ moment) * a).sum(dim=1).mean()
+    a, b = F.normalize(only_valid(a, valid), dim=1), F.normalize(only_valid(b, valid), dim=1)
+    former = covariance.to(a.dtype)
+    if valid is None:
+        moment = mean_over_ranks(a.detach().T @ a.detach() / len(a))
+        moment = beta * former + (1 - beta) * moment
+        invariance = 1 - (a * b).sum(dim=1).mean()
+    else:
+        n = counted_everywhere(valid, a)
+        moment = sum_over_ranks(a.T @ a) / n.clamp_min(1)
+        moment = torch.where(n > 0, beta * former + (1 - beta) * moment, former)
+        invariance = valid_mean(1 - (a * b).sum(dim=1), valid)
+    contrast = valid_mean(((a @ moment) * a).sum(dim=1), valid)
     return invariance + rho * contrast, moment
 
 
@@ -51,6 +62,7 @@ class TiCo(JointEmbeddingObjective):
     """Invariance to the momentum network's projection of the other view, one way, and an implicit queue in a matrix."""
 
     Config = TiCoConfig
+    handles_absent = True
     target = "momentum"
     one_way = True
     covariance: Tensor
@@ -66,11 +78,12 @@ class TiCo(JointEmbeddingObjective):
 
     def forward(self, embeddings: ViewEmbeddings) -> LossOutput:
         """The loss of one batch, after which the second moment is kept."""
-        loss, moment = tico(embeddings.online[0], embeddings.target[0], self.covariance, self.config.beta, self.config.rho)
+        (a,), (b,), valid = embeddings.online, embeddings.target, in_both_views(embeddings)
+        loss, moment = tico(a, b, self.covariance, self.config.beta, self.config.rho, valid)
         if self.training:
             with torch.no_grad():
                 self.covariance.copy_(moment)
-        return LossOutput(loss, {})
+        return LossOutput(loss, {}, counted(valid, loss))
 
 
 RECIPE = ObjectiveRecipe(

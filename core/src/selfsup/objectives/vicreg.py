@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from pydantic import Field
@@ -9,10 +10,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from selfsup.config import Config
-from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, ViewEmbeddings
+from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, Term, ViewEmbeddings
 from selfsup.objectives.collapse import output_std
 from selfsup.objectives.distributed import gather, mean_over_ranks, world_size
 from selfsup.objectives.heads import mlp
+from selfsup.objectives.valid_rows import (
+    counted,
+    counted_everywhere,
+    global_mean,
+    in_both_views,
+    only_valid,
+    valid_mean,
+    zero_if_none,
+)
 
 EPS = 1e-4
 """Added to the variances (paper: 1e-4)."""
@@ -29,30 +39,55 @@ class VICRegTerms(NamedTuple):
         """Their weighted sum."""
         return invariance * self.invariance + variance * self.variance + covariance * self.covariance
 
+    def scaled(self, factor: float) -> VICRegTerms:
+        """The three times ``factor``."""
+        return VICRegTerms(*(factor * term for term in self))
+
+    def by_weight(self, weights: tuple[float, float, float], valid: Tensor) -> tuple[Term, Term]:
+        """What adds up to the weighted sum: a mean over the samples of this device that count, and one over all devices'."""
+        over_rows = Term(weights[0] * self.invariance, counted(valid, self.invariance))
+        return over_rows, Term(weights[1] * self.variance + weights[2] * self.covariance)
+
     def metrics(self) -> dict[str, Tensor]:
         """The terms without gradient."""
         return {name: term.detach() for name, term in self._asdict().items()}
 
 
-def variance_covariance(x: Tensor) -> tuple[Tensor, Tensor]:
+def sum_of(terms: Sequence[Tensor]) -> Tensor:
+    """The sum of scalars, from the first to the last."""
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    return total
+
+
+def variance_covariance(x: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Variance and covariance terms of one view (Bardes et al. 2021, arXiv:2105.04906, equations 1 to 4) over the global batch.
 
     Args:
         x: [B, P], or [B, M, P] for M embeddings a sample, each regularised apart and the mean taken (VICRegL).
+        valid: [B] bool, the samples that count; None: all. Where none does, both terms are 0.
 
     Returns:
         Two scalars: the mean hinge 1 - std, and the squared covariances off the diagonal, summed and divided by P.
     """
-    n = len(x) * world_size()
-    centred = x - mean_over_ranks(x.mean(dim=0))
-    unbiased = n / max(n - 1, 1)
-    variances = mean_over_ranks(centred.square().mean(dim=0)) * unbiased
+    centred = only_valid(x - global_mean(x, valid), valid)
     by_place = centred if x.ndim == 2 else centred.transpose(0, 1)
-    squares = squared_covariances(by_place) * unbiased**2 - variances.square().sum(dim=-1)
-    return F.relu(1 - (variances + EPS).sqrt()).mean(), squares.mean() / x.shape[-1]
+    if valid is None:
+        n = len(x) * world_size()
+        unbiased: float | Tensor = n / max(n - 1, 1)
+        moments = squared_covariances(by_place)
+    else:
+        count = counted_everywhere(valid, x)
+        unbiased = count / (count - 1).clamp_min(1)
+        moments = squared_covariances(by_place, count=count)
+    variances = global_mean(centred.square(), valid) * unbiased
+    squares = moments * unbiased**2 - variances.square().sum(dim=-1)
+    hinge = F.relu(1 - (variances + EPS).sqrt()).mean()
+    return hinge if valid is None else zero_if_none(hinge, count), squares.mean() / x.shape[-1]
 
 
-def squared_covariances(a: Tensor, b: Tensor | None = None) -> Tensor:
+def squared_covariances(a: Tensor, b: Tensor | None = None, count: Tensor | None = None) -> Tensor:
     """Sum of the squares of all entries of the second moment A^T B / N over the global batch.
 
     With fewer samples than dimensions it is taken from the products of samples, which has the same sum of squares
@@ -61,17 +96,21 @@ def squared_covariances(a: Tensor, b: Tensor | None = None) -> Tensor:
     Args:
         a: [..., B, P].
         b: as ``a``; None: ``a`` itself.
+        count: scalar, N where it is not that of all rows; those that do not count hold zeros.
 
     Returns:
         [...]. Its mean over the ranks is the sum, and so are its gradients.
     """
     local = a.shape[-2]
-    n = local * world_size()
-    if n >= a.shape[-1]:
+    n: int | Tensor = local * world_size()
+    if local * world_size() >= a.shape[-1]:
         moment = mean_over_ranks(a.mT @ (a if b is None else b) / local)
+        if count is not None:
+            moment = moment * (n / count.clamp_min(1))
         return moment.square().sum(dim=(-2, -1))
     products = a @ _all_samples(a).mT
     others = products if b is None else b @ _all_samples(b).mT
+    n = n if count is None else count.clamp_min(1)
     return (products * others).sum(dim=(-2, -1)) * (world_size() / n**2)
 
 
@@ -80,16 +119,21 @@ def _all_samples(x: Tensor) -> Tensor:
     return gather(x.transpose(0, -2)).transpose(0, -2)
 
 
-def vicreg_terms(a: Tensor, b: Tensor) -> VICRegTerms:
+def vicreg_terms(a: Tensor, b: Tensor, valid: Tensor | None = None) -> VICRegTerms:
     """The terms of VICReg (Bardes et al. 2021, arXiv:2105.04906, equation 6) for two views, [B, P] or [B, M, P] each.
 
     As in the authors' code (and lightly), the invariance is the mean over B and P (the paper's equation 5 sums over P) and the
     variance term is half the sum of both views, for which the weights 25, 25, 1 are made; the covariance term is the sum of
     both. solo-learn does not halve the variance, so that its weight of 25 counts twice.
+
+    Of ``valid`` ([B] bool; None: all) are the samples that count. The invariance is the mean over those of this device, the
+    other terms are the same on every device.
     """
-    variance_a, covariance_a = variance_covariance(a)
-    variance_b, covariance_b = variance_covariance(b)
-    return VICRegTerms(F.mse_loss(a, b), (variance_a + variance_b) / 2, covariance_a + covariance_b)
+    a, b = only_valid(a, valid), only_valid(b, valid)
+    variance_a, covariance_a = variance_covariance(a, valid)
+    variance_b, covariance_b = variance_covariance(b, valid)
+    invariance = F.mse_loss(a, b) if valid is None else valid_mean((a - b).square().flatten(1).mean(dim=1), valid)
+    return VICRegTerms(invariance, (variance_a + variance_b) / 2, covariance_a + covariance_b)
 
 
 def vicreg(a: Tensor, b: Tensor, invariance: float = 25.0, variance: float = 25.0, covariance: float = 1.0) -> Tensor:
@@ -116,6 +160,7 @@ class VICReg(JointEmbeddingObjective):
     """Variance-invariance-covariance regularisation behind an expander of three layers."""
 
     Config = VICRegConfig
+    handles_absent = True
 
     def __init__(self, config: VICRegConfig) -> None:
         super().__init__()
@@ -129,9 +174,11 @@ class VICReg(JointEmbeddingObjective):
     def forward(self, embeddings: ViewEmbeddings) -> LossOutput:
         """The loss of one batch."""
         config = self.config
-        terms = vicreg_terms(*embeddings.online)
-        loss = terms.weighted(config.invariance_weight, config.variance_weight, config.covariance_weight)
-        return LossOutput(loss, {**terms.metrics(), "output_std": output_std(embeddings.online[0])})
+        valid = in_both_views(embeddings)
+        terms = vicreg_terms(*embeddings.online, valid)
+        weights = (config.invariance_weight, config.variance_weight, config.covariance_weight)
+        metrics = {**terms.metrics(), "output_std": output_std(embeddings.online[0], valid)}
+        return LossOutput(terms.weighted(*weights), metrics, None, () if valid is None else terms.by_weight(weights, valid))
 
 
 RECIPE = ObjectiveRecipe(

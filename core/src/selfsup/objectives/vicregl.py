@@ -11,7 +11,8 @@ from selfsup.errors import ConfigError
 from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, ViewEmbeddings
 from selfsup.objectives.collapse import output_std
 from selfsup.objectives.heads import TokenHead, mlp
-from selfsup.objectives.vicreg import VICRegTerms, vicreg_terms
+from selfsup.objectives.valid_rows import in_both_views, only_valid
+from selfsup.objectives.vicreg import VICRegTerms, sum_of, vicreg_terms
 
 
 def match_tokens(
@@ -90,6 +91,7 @@ class VICRegL(JointEmbeddingObjective):
     """
 
     Config = VICRegLConfig
+    handles_absent = True
     uses_tokens = True
 
     def __init__(self, config: VICRegLConfig) -> None:
@@ -111,28 +113,35 @@ class VICRegL(JointEmbeddingObjective):
         """The loss of one batch."""
         config = self.config
         weights = (config.invariance_weight, config.variance_weight, config.covariance_weight / 2)
-        whole = vicreg_terms(*embeddings.online)
-        by_feature = self._matched(embeddings, embeddings.online_tokens)
-        tokens = by_feature.weighted(*weights)
+        valid = in_both_views(embeddings)
+        whole = vicreg_terms(*embeddings.online, valid)
+        by_feature = self._matched(embeddings, embeddings.online_tokens, valid)
+        matched = [by_feature]
         if embeddings.locations is not None:
-            tokens = tokens + self._matched(embeddings, embeddings.locations).weighted(*weights)
+            matched.append(self._matched(embeddings, embeddings.locations, valid))
+        tokens = sum_of([terms.weighted(*weights) for terms in matched])
         loss = config.alpha * whole.weighted(*weights) + (1 - config.alpha) * tokens
-        spread = {"output_std": output_std(embeddings.online[0])}
+        spread = {"output_std": output_std(embeddings.online[0], valid)}
         metrics = {**whole.metrics(), **spread, "token_invariance": by_feature.invariance.detach()}
-        return LossOutput(loss, metrics)
+        if valid is None:
+            return LossOutput(loss, metrics)
+        parts = [whole.scaled(config.alpha), *(terms.scaled(1 - config.alpha) for terms in matched)]
+        joined = VICRegTerms(*(sum_of(same) for same in zip(*parts, strict=True)))
+        return LossOutput(loss, metrics, None, joined.by_weight(weights, valid))
 
-    def _matched(self, embeddings: ViewEmbeddings, where: list[Tensor]) -> VICRegTerms:
+    def _matched(self, embeddings: ViewEmbeddings, where: list[Tensor], valid: Tensor | None) -> VICRegTerms:
         """Terms of tokens paired by the distance between ``where`` they are, both directions averaged.
 
         Both orders of the two views are taken, as the two directions keep different numbers of pairs.
         """
         padding: list[Tensor | None] = [*embeddings.token_padding] if embeddings.token_padding is not None else [None, None]
-        distances = _squared_distances(*where)
+        views = [only_valid(tokens, valid) for tokens in embeddings.online_tokens]
+        distances = _squared_distances(*(only_valid(each, valid) for each in where))
         terms: list[VICRegTerms] = []
         for first, second, between in ((0, 1, distances), (1, 0, distances.mT)):
-            a, b = embeddings.online_tokens[first], embeddings.online_tokens[second]
+            a, b = views[first], views[second]
             matches = [match_tokens(a, b, between, n, padding[first], padding[second]) for n in self.config.n_matches]
-            terms.extend(vicreg_terms(*pair) for pair in matches)
+            terms.extend(vicreg_terms(*pair, valid) for pair in matches)
         return _mean_terms(terms)
 
 

@@ -15,6 +15,7 @@ from selfsup.evaluation.base import EvaluatorRecipe
 from selfsup.objectives.base import ObjectiveRecipe
 from selfsup.registry import registry
 from selfsup.testing.cases import fitted_processor
+from selfsup.testing.objective_checks import check_absent_rows, small_objective
 
 HEAVY = ("torch", "torchvision", "torchaudio", "transformers", "timm", "sklearn", "datasets")
 """What importing an entry module must not import."""
@@ -45,6 +46,8 @@ def _check_target(spec: specs.Spec, target: Any) -> None:
     if isinstance(spec, specs.ObjectiveSpec):
         assert isinstance(target, ObjectiveRecipe), f"the target is {type(target).__name__}, not ObjectiveRecipe"
         _check_config(target.config)
+        if spec.family == "joint-embedding" and small_objective(target).handles_absent:
+            check_absent_rows(target)
     elif isinstance(spec, specs.EvaluatorSpec):
         assert isinstance(target, EvaluatorRecipe), f"the target is {type(target).__name__}, not EvaluatorRecipe"
         _check_config(target.config)

@@ -1,0 +1,84 @@
+"""Rows that lack what a view is of: every joint-embedding objective treats them as if they were not there."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from selfsup.objectives import dino_loss, sigreg, swapped_prediction
+from selfsup.objectives.lejepa import _agreement
+from selfsup.plugins.builtin_objectives import SPECS
+from selfsup.registry import registry
+from selfsup.testing.objective_checks import check_absent_rows, small_objective
+
+RECIPES = {spec.id: registry().load(spec) for spec in SPECS if spec.family == "joint-embedding"}
+VARIANTS = {
+    "dcl": {"sigma": 0.5},
+    "mocov2": {"symmetric": True, "queue_size": 3},
+    "barlow-twins": {"output_dim": 5},
+    "vicreg": {"output_dim": 5},
+    "vicregl": {"output_dim": 5, "token_dim": 6, "n_matches": (3, 2)},
+    "swav": {"queue_size": 0},
+}
+"""Options that lead to other operations: fewer dimensions than samples, a queue shorter than a batch."""
+
+
+@pytest.mark.parametrize("id", RECIPES)
+def test_rows_that_are_not_there_change_nothing(id):
+    assert small_objective(RECIPES[id]).handles_absent
+    check_absent_rows(RECIPES[id])
+
+
+@pytest.mark.parametrize("id", VARIANTS)
+def test_rows_that_are_not_there_change_nothing_with_other_options(id):
+    check_absent_rows(RECIPES[id], VARIANTS[id])
+
+
+VIEWS, GLOBAL, ROWS, WIDTH = 4, 2, 7, 5
+
+
+def views_with_gaps() -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Four views, and which of their rows are there; one row has a single view, one has local views alone, one has none."""
+    generator = torch.Generator().manual_seed(3)
+    views = [torch.randn(ROWS, WIDTH, generator=generator, dtype=torch.float64) for _ in range(VIEWS)]
+    there = torch.tensor([[1, 1, 0, 1, 0, 1, 0], [1, 0, 1, 0, 0, 1, 0], [1, 1, 1, 0, 1, 0, 0], [1, 0, 1, 0, 1, 1, 0]]).bool()
+    return views, list(there)
+
+
+def test_dino_and_swav_take_the_mean_over_pairs_of_views_that_are_there():
+    views, valid = views_with_gaps()
+    teachers = [view.flip(0) for view in views[:GLOBAL]]
+    center = torch.linspace(-1, 1, WIDTH, dtype=torch.float64)
+
+    def by_hand(targets: list[torch.Tensor], temperature: float) -> torch.Tensor:
+        losses = [
+            -(targets[i][row] @ F.log_softmax(views[v][row] / temperature, dim=0))
+            for i in range(GLOBAL)
+            for v in range(VIEWS)
+            for row in range(ROWS)
+            if i != v and valid[i][row] and valid[v][row]
+        ]
+        return torch.stack(losses).mean()
+
+    soft = [F.softmax((logits - center) / 0.04, dim=1) for logits in teachers]
+    torch.testing.assert_close(dino_loss(views, teachers, center, 0.04, 0.1, valid), by_hand(soft, 0.1), rtol=0, atol=1e-12)
+    codes = [F.softmax(logits, dim=1) for logits in teachers]
+    torch.testing.assert_close(swapped_prediction(views, codes, 0.2, valid), by_hand(codes, 0.2), rtol=0, atol=1e-12)
+
+
+def test_lejepa_compares_views_that_are_there_with_the_mean_of_the_global_ones():
+    views, valid = views_with_gaps()
+    blanked = torch.stack([torch.where(own[:, None], view, 0.0) for view, own in zip(views, valid, strict=True)])
+    distances = []
+    for row in range(ROWS):
+        there = [v for v in range(VIEWS) if valid[v][row]]
+        if len(there) > 1 and there[0] < GLOBAL:
+            center = torch.stack([views[v][row] for v in there if v < GLOBAL]).mean(dim=0)
+            distances += [(views[v][row] - center).square().mean() for v in there]
+    agreement, weight = _agreement(blanked, torch.stack(valid), GLOBAL)
+    torch.testing.assert_close(agreement, torch.stack(distances).mean(), rtol=0, atol=1e-12)
+    assert int(weight) == len(distances) == 12
+    directions = F.normalize(torch.randn(WIDTH, 9, generator=torch.Generator().manual_seed(1), dtype=torch.float64), dim=0)
+    one_by_one = torch.stack([sigreg(view[own], directions) for view, own in zip(views, valid, strict=True)]).mean()
+    torch.testing.assert_close(sigreg(blanked, directions, valid=torch.stack(valid)), one_by_one, rtol=0, atol=1e-12)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -13,6 +18,8 @@ from selfsup.registry import registry
 from selfsup.testing.objective_checks import check_absent_rows, small_objective
 
 RECIPES = {spec.id: registry().load(spec) for spec in SPECS if spec.family == "joint-embedding"}
+SCRIPT = Path(__file__).with_name("absent_rows_two_processes.py")
+TWO = runpy.run_path(str(SCRIPT))
 VARIANTS = {
     "dcl": {"sigma": 0.5},
     "mocov2": {"symmetric": True, "queue_size": 3},
@@ -82,3 +89,24 @@ def test_lejepa_compares_views_that_are_there_with_the_mean_of_the_global_ones()
     directions = F.normalize(torch.randn(WIDTH, 9, generator=torch.Generator().manual_seed(1), dtype=torch.float64), dim=0)
     one_by_one = torch.stack([sigreg(view[own], directions) for view, own in zip(views, valid, strict=True)]).mean()
     torch.testing.assert_close(sigreg(blanked, directions, valid=torch.stack(valid)), one_by_one, rtol=0, atol=1e-12)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("gloo")
+    done = subprocess.run([sys.executable, str(SCRIPT), str(path)], capture_output=True, text=True, timeout=180, check=False)
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TWO["OPTIONS"])
+def test_two_processes_with_unequal_numbers_of_rows_are_as_one(name, folder):
+    expected = TWO["run"](name)
+    ranks = [torch.load(folder / f"{name}.{rank}.pt", weights_only=True) for rank in range(2)]
+    for step, (wanted, *found) in enumerate(zip(expected, *ranks, strict=True)):
+        for key, value in wanted.items():
+            of_rows = key.startswith("gradient ") and key.removeprefix("gradient ").isdigit()
+            halves = value.chunk(2) if of_rows else (value, value)
+            for rank, half in enumerate(halves):
+                assert torch.allclose(found[rank][key], half, rtol=1e-9, atol=1e-9), f"{key} in step {step} on rank {rank}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from types import MappingProxyType
 
 import pytest
 import torch
@@ -12,7 +13,8 @@ from torch import nn
 from selfsup.backbones import Backbone, Encoded
 from selfsup.config import Config
 from selfsup.errors import ConfigError
-from selfsup.objectives import DINO, VICRegL, VICRegLConfig
+from selfsup.objectives import DINO, SimCLR, SimCLRConfig, VICRegL, VICRegLConfig
+from selfsup.parts import only_part, part_names, part_of
 from selfsup.plugins.builtin_objectives import SPECS
 from selfsup.tasks import Views, ViewsRecipe, joint_embedding
 from selfsup.tasks.augmented import AugmentedTask
@@ -456,3 +458,51 @@ def test_views_say_which_rows_show_the_same():
     assert joint_embedding._groups([silent, {"x": torch.zeros(4)}]) is None
     groups = joint_embedding._groups([left, silent, right])
     assert groups.tolist() == [[1, -1, 7], [2, -1, 7], [3, -1, -1], [1, -1, 9]]
+
+
+class TwoPartBackbone(SeriesBackbone):
+    """Two parts, each embedded by the one network."""
+
+    part_dims = MappingProxyType({"left": SeriesBackbone.embed_dim, "right": SeriesBackbone.embed_dim})
+    shares_space = True
+
+    def forward(self, batch):
+        (part,) = part_names(batch)
+        return super().forward(part_of(batch, part))
+
+
+class PartViews(Views):
+    """A view a part."""
+
+    n_global, n_local = 2, 0
+
+    def forward(self, batch, generator):
+        return [only_part(batch, part) for part in part_names(batch)]
+
+
+def test_an_objective_that_cannot_leave_rows_out_is_refused_where_rows_may_lack_a_part():
+    class Careless(SimCLR):
+        handles_absent = False
+
+    JointEmbedding(SeriesBackbone(), PartViews(), Careless(SimCLRConfig()))
+    with pytest.raises(ConfigError, match=r"Careless cannot leave out rows that lack a part.*handles_absent = True"):
+        JointEmbedding(TwoPartBackbone(), PartViews(), Careless(SimCLRConfig()))
+    three = PartViews()
+    three.n_global = 3
+    with pytest.raises(ConfigError, match=r"VICRegL compares the tokens of two views, but there are 3 parts"):
+        JointEmbedding(TwoPartBackbone(), three, VICRegL(VICRegLConfig()))
+
+
+@pytest.mark.parametrize("id", ["mocov2", "byol", "vicreg", "dino"])
+def test_metrics_are_of_the_rows_that_are_there(id):
+    objective = small_task(id).objective
+    task = JointEmbedding(TwoPartBackbone(), PartViews(), objective)
+    present = torch.arange(BATCH) % 3 > 0
+    x = torch.randn(BATCH, STEPS, CHANNELS)
+    batch = {f"{part}/{key}": value for part in ("left", "right") for key, value in (("x", x), ("present", present))}
+    output = task.eval()(batch, None)
+    cut = task({key: value[present] for key, value in batch.items()}, None)
+    assert output.metrics.keys() == cut.metrics.keys()
+    for name, value in cut.metrics.items():
+        torch.testing.assert_close(output.metrics[name], value, rtol=1e-4, atol=1e-5, msg=name)
+    torch.testing.assert_close(output.loss, cut.loss)

@@ -33,6 +33,7 @@ class Pairwise(JointEmbeddingObjective):
         self.target = objective.target  # type: ignore[misc]  # of the class elsewhere
         self.couples_samples = objective.couples_samples  # type: ignore[misc]
         self.keeps_target = objective.keeps_target  # type: ignore[misc]
+        self.handles_absent = objective.handles_absent  # type: ignore[misc]
         self.batch_norm_splits = objective.batch_norm_splits
         self.freezes_input = objective.freezes_input
 

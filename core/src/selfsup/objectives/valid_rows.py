@@ -92,10 +92,16 @@ def duplicates(groups: Tensor) -> Tensor:
         groups: [B, V] long, as ``ViewEmbeddings.groups``.
     """
     everywhere = gather(groups)
-    same = groups.new_zeros((len(groups), len(everywhere)), dtype=torch.bool)
-    for own, others in zip(groups.unbind(dim=1), everywhere.unbind(dim=1), strict=True):
-        same = same | ((own[:, None] == others) & (own[:, None] != -1))
-    return same & (own_columns(len(groups), groups.device)[:, None] != torch.arange(len(everywhere), device=groups.device))
+    itself = own_columns(len(groups), groups.device)[:, None] == torch.arange(len(everywhere), device=groups.device)
+    return same_content(groups, everywhere) & ~itself
+
+
+def same_content(groups: Tensor, others: Tensor) -> Tensor:
+    """[B, C] bool, which of other rows show the same as each row in any view; both as ``ViewEmbeddings.groups``."""
+    same = groups.new_zeros((len(groups), len(others)), dtype=torch.bool)
+    for own, other in zip(groups.unbind(dim=1), others.unbind(dim=1), strict=True):
+        same = same | ((own[:, None] == other) & (own[:, None] != -1))
+    return same
 
 
 def not_compared(valid: Tensor | None, groups: Tensor | None) -> Tensor | None:

@@ -72,19 +72,14 @@ def variance_covariance(x: Tensor, valid: Tensor | None = None) -> tuple[Tensor,
         Two scalars: the mean hinge 1 - std, and the squared covariances off the diagonal, summed and divided by P.
     """
     centred = only_valid(x - global_mean(x, valid), valid)
-    by_place = centred if x.ndim == 2 else centred.transpose(0, 1)
-    if valid is None:
-        n = len(x) * world_size()
-        unbiased: float | Tensor = n / max(n - 1, 1)
-        moments = squared_covariances(by_place)
-    else:
-        count = counted_everywhere(valid, x)
-        unbiased = count / (count - 1).clamp_min(1)
-        moments = squared_covariances(by_place, count=count)
+    count = None if valid is None else counted_everywhere(valid, x)
+    n = len(x) * world_size()
+    unbiased = n / max(n - 1, 1) if count is None else count / (count - 1).clamp_min(1)
     variances = global_mean(centred.square(), valid) * unbiased
-    squares = moments * unbiased**2 - variances.square().sum(dim=-1)
+    by_place = centred if x.ndim == 2 else centred.transpose(0, 1)
+    squares = squared_covariances(by_place, count=count) * unbiased**2 - variances.square().sum(dim=-1)
     hinge = F.relu(1 - (variances + EPS).sqrt()).mean()
-    return hinge if valid is None else zero_if_none(hinge, count), squares.mean() / x.shape[-1]
+    return hinge if count is None else zero_if_none(hinge, count), squares.mean() / x.shape[-1]
 
 
 def squared_covariances(a: Tensor, b: Tensor | None = None, count: Tensor | None = None) -> Tensor:
@@ -174,10 +169,10 @@ class VICReg(JointEmbeddingObjective):
     def forward(self, embeddings: ViewEmbeddings) -> LossOutput:
         """The loss of one batch."""
         config = self.config
-        valid = in_both_views(embeddings)
-        terms = vicreg_terms(*embeddings.online, valid)
+        (a, b), valid = embeddings.online, in_both_views(embeddings)
+        terms = vicreg_terms(a, b, valid)
         weights = (config.invariance_weight, config.variance_weight, config.covariance_weight)
-        metrics = {**terms.metrics(), "output_std": output_std(embeddings.online[0], valid)}
+        metrics = {**terms.metrics(), "output_std": output_std(a, valid)}
         return LossOutput(terms.weighted(*weights), metrics, None, () if valid is None else terms.by_weight(weights, valid))
 
 

@@ -113,15 +113,15 @@ class VICRegL(JointEmbeddingObjective):
         """The loss of one batch."""
         config = self.config
         weights = (config.invariance_weight, config.variance_weight, config.covariance_weight / 2)
-        valid = in_both_views(embeddings)
-        whole = vicreg_terms(*embeddings.online, valid)
+        (a, b), valid = embeddings.online, in_both_views(embeddings)
+        whole = vicreg_terms(a, b, valid)
         by_feature = self._matched(embeddings, embeddings.online_tokens, valid)
         matched = [by_feature]
         if embeddings.locations is not None:
             matched.append(self._matched(embeddings, embeddings.locations, valid))
         tokens = sum_of([terms.weighted(*weights) for terms in matched])
         loss = config.alpha * whole.weighted(*weights) + (1 - config.alpha) * tokens
-        spread = {"output_std": output_std(embeddings.online[0], valid)}
+        spread = {"output_std": output_std(a, valid)}
         metrics = {**whole.metrics(), **spread, "token_invariance": by_feature.invariance.detach()}
         if valid is None:
             return LossOutput(loss, metrics)
@@ -141,7 +141,7 @@ class VICRegL(JointEmbeddingObjective):
         for first, second, between in ((0, 1, distances), (1, 0, distances.mT)):
             a, b = views[first], views[second]
             matches = [match_tokens(a, b, between, n, padding[first], padding[second]) for n in self.config.n_matches]
-            terms.extend(vicreg_terms(*pair, valid) for pair in matches)
+            terms.extend(vicreg_terms(one, other, valid) for one, other in matches)
         return _mean_terms(terms)
 
 

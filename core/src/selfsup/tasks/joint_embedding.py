@@ -48,13 +48,16 @@ class JointEmbedding(ComparesEmbeddings[ViewEmbeddings]):
         momentum: how slowly the moving average follows, for objectives with ``target = "momentum"``.
 
     Raises:
-        ConfigError: the number of views does not suit the objective.
+        ConfigError: the number of views does not suit the objective, or the backbone has parts that rows may lack and the
+            objective cannot leave them out.
     """
 
     def __init__(
         self, backbone: Backbone, views: Views, objective: JointEmbeddingObjective, momentum: MomentumConfig | None = None
     ) -> None:
         super().__init__()
+        if backbone.part_dims:
+            _check_parts(objective, views.n_global)
         if backbone.part_dims and not objective.uses_local_views and (objective.one_way or views.n_global > 2):
             objective = Pairwise(objective, views.n_global)
         _check_views(views, objective)
@@ -123,7 +126,8 @@ class JointEmbedding(ComparesEmbeddings[ViewEmbeddings]):
         else:
             output = self.objective(embeddings)
         compared = embeddings.target[0] if embeddings.target else embeddings.online[0].detach()
-        spread = {"target_std": relative_std(compared), "target_rank": rank_of(compared)}
+        there = embeddings.valid[int(self.objective.one_way)] if embeddings.valid is not None else None
+        spread = {"target_std": relative_std(compared, there), "target_rank": rank_of(compared, there)}
         return StepOutput(output.loss, {**spread, **output.metrics}, output.weight, output.terms)
 
     def _target(self, views: Sequence[Batch], projections: list[Tensor], generator: torch.Generator | None) -> list[Tensor]:
@@ -155,6 +159,17 @@ class JointEmbedding(ComparesEmbeddings[ViewEmbeddings]):
         if self.momentum is not None and self.objective.keeps_target:
             return self.momentum.module.backbone
         return self.backbone
+
+
+def _check_parts(objective: JointEmbeddingObjective, n_parts: int) -> None:
+    name = type(objective).__name__
+    if not objective.handles_absent:
+        raise ConfigError(
+            f"{name} cannot leave out rows that lack a part, so it cannot compare the parts of a row: it has to honour "
+            "ViewEmbeddings.valid and to say so (handles_absent = True)."
+        )
+    if objective.uses_tokens and n_parts > 2:
+        raise ConfigError(f"{name} compares the tokens of two views, but there are {n_parts} parts: name two of them.")
 
 
 def _check_views(views: Views, objective: JointEmbeddingObjective) -> None:

@@ -5,7 +5,7 @@ Everything is compared in float64, in the loss, the gradient of each embedding a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -79,6 +79,7 @@ def take_step(
     blank: float | None = None,
     groups: Tensor | None = None,
     seed: int = 0,
+    total: Callable[[LossOutput], Tensor] = lambda output: output.loss,
 ) -> Found:
     """The objective on one batch, and its gradients.
 
@@ -90,6 +91,7 @@ def take_step(
         blank: what stands where a view is not there; None: what was drawn.
         groups: as in :class:`ViewEmbeddings`.
         seed: of the generator.
+        total: what is differentiated.
     """
     whole = torch.ones(ROWS, dtype=torch.bool)
     kept = whole if rows is None else rows
@@ -119,7 +121,7 @@ def take_step(
     assert torch.equal(before, torch.get_rng_state()), "the objective draws from the global random state, not the generator"
     named = list(objective.named_parameters())
     leaves = [*online, *tokens, *(parameter for _, parameter in named)]
-    gradients = torch.autograd.grad(output.loss, leaves, allow_unused=True, materialize_grads=True)
+    gradients = torch.autograd.grad(total(output), leaves, allow_unused=True, materialize_grads=True)
     n = len(online) + len(tokens)
     parameters = {name: gradient for (name, _), gradient in zip(named, gradients[n:], strict=True)}
     objective.after_step(0.5)

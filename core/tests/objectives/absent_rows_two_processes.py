@@ -1,0 +1,85 @@
+"""Each joint-embedding objective for some steps in two gloo processes that lack parts of unequal numbers of rows, or in one.
+
+A script of its own, since spawned processes must be able to import what they run.
+Usage: ``python absent_rows_two_processes.py FOLDER``; writes ``FOLDER/<name>.<rank>.pt`` for each objective.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from selfsup.objectives.base import LossOutput
+from selfsup.objectives.distributed import mean_over_ranks, world_size
+from selfsup.plugins.builtin_objectives import SPECS
+from selfsup.registry import registry
+from selfsup.tasks import StepOutput
+from selfsup.testing.objective_checks import ROWS, STEPS, draw, small_objective, take_step
+from selfsup.training.step_mean import joined, weighted_by_share
+
+WORLD = 2
+RECIPES = {spec.id: registry().load(spec) for spec in SPECS if spec.family == "joint-embedding"}
+NARROW = {"output_dim": 5}
+OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    **{id: (id, {}) for id in RECIPES},
+    "dclw": ("dcl", {"sigma": 0.5}),
+    "mocov2-symmetric": ("mocov2", {"symmetric": True, "queue_size": 3}),
+    "barlow-twins-narrow": ("barlow-twins", NARROW),
+    "vicreg-narrow": ("vicreg", NARROW),
+    "vicregl-narrow": ("vicregl", {**NARROW, "token_dim": 6, "n_matches": (3, 2)}),
+}
+
+
+def masks(step: int, views: int) -> list[Tensor]:
+    """Per view which rows are there: few of the second process's, and in the last step none."""
+    there = torch.rand(views, ROWS, generator=torch.Generator().manual_seed(step)) < 0.8
+    there[:, ROWS // 2 : ROWS - 2] = False
+    if step == STEPS - 1:
+        there[:, ROWS // 2 :] = False
+    return list(there)
+
+
+def groups(step: int, views: int) -> Tensor:
+    """[B, V], the same content twice here and there, in one process and across both."""
+    return torch.randint(-1, ROWS, (ROWS, views), generator=torch.Generator().manual_seed(step))
+
+
+def global_loss(output: LossOutput) -> Tensor:
+    """What the trainer differentiates on each process: its mean over the processes is the loss of the whole batch."""
+    terms = joined(StepOutput(output.loss, {}, output.weight, output.terms))
+    return weighted_by_share(terms) if world_size() > 1 else output.loss
+
+
+def run(name: str, rows: Tensor | None = None) -> list[dict[str, Tensor]]:
+    """Per step the loss, the gradients as they are of the whole batch's loss, and the state."""
+    id, options = OPTIONS[name]
+    objective = small_objective(RECIPES[id], options)
+    found = []
+    for step in range(STEPS):
+        given = draw(objective, step)
+        views = max(len(given.online), 2)
+        one = take_step(
+            objective, given, masks(step, views), rows=rows, groups=groups(step, views), seed=step, total=global_loss
+        )
+        loss = mean_over_ranks(global_loss(one.output).detach())
+        parameters = {f"gradient of {key}": mean_over_ranks(gradient) for key, gradient in one.parameters.items()}
+        embeddings = {f"gradient {number}": gradient / world_size() for number, gradient in enumerate(one.gradients)}
+        found.append({"loss": loss, **embeddings, **parameters, **one.state})
+    return found
+
+
+def _process(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=WORLD)
+    rows = torch.arange(ROWS) // (ROWS // WORLD) == rank
+    for name in OPTIONS:
+        torch.save(run(name, rows), Path(folder) / f"{name}.{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    torch.multiprocessing.spawn(_process, args=(sys.argv[1],), nprocs=WORLD)

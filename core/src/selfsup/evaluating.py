@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from selfsup.artifacts import Encoder, EncoderLike, ResultRecord, RunDirectory, load
-from selfsup.data import Rows, TableFormat, available_splits, load_source, prepare, row_hashes
+from selfsup.data import Rows, TableFormat, prepare, row_hashes
 from selfsup.data.decoder_noise import caught_noise
 from selfsup.data.labels import LabelKind
 from selfsup.errors import ColumnError, ConfigError
@@ -23,9 +23,9 @@ from selfsup.evaluation.embedding_files import check_suffix, id_column_of, write
 from selfsup.evaluation.finetune import FinetuneConfig, finetune_encoder, score
 from selfsup.evaluation.finetuned_model import FinetunedModel
 from selfsup.evaluation.recording import record_of
+from selfsup.evaluation.source_rows import load_rows, rows_of_part, splits_of
 from selfsup.evaluation.splits import load_splits
 from selfsup.file_lock import lock_folder
-from selfsup.registry import registry
 from selfsup.training.precision import resolve_precision
 from selfsup.training.progress import make_reporter, show_findings, tell_bad_rows, tell_remarks
 from selfsup.validation import check_effect, validated
@@ -51,6 +51,7 @@ def evaluate(
     precision: Literal["auto", "32", "bf16", "16"] = "32",
     max_bad_rows: float = 0.01,
     checkpoint: str | None = None,
+    part: str | None = None,
     out: str | Path | None = None,
     progress: bool = False,
 ) -> list[ResultRecord]:
@@ -75,6 +76,8 @@ def evaluate(
         precision: of the embeddings' computation.
         max_bad_rows: part of the rows that may be unreadable.
         checkpoint: ``best`` takes the weights of a run with which its validation probe did best, see :func:`selfsup.load`.
+        part: of an encoder of rows that join several parts: measure the encoder of this one (:meth:`Encoder.part`), on joined
+            rows that have it, or on rows of its own modality. Rows that lack it are left out, and a line says how many.
         out: folder of the records; None: the ``results/`` of the run where ``encoder`` is a run's folder, else none is written.
         progress: show progress on stderr.
 
@@ -92,15 +95,17 @@ def evaluate(
         raise ConfigError("--label-kind and --unlabelled have no effect: none of the evaluators needs labels. Leave them out.")
     results = _results_folder(encoder, out)
     encoder = _loaded(encoder, checkpoint)
+    measured = encoder if part is None else encoder.part(part)
     for spec, _, _ in chosen:
-        if spec.modality not in ("", encoder.modality):
-            raise ConfigError(f"The evaluator {spec.id!r} is for {spec.modality}, and this encoder is for {encoder.modality}.")
+        if spec.modality not in ("", measured.modality):
+            raise ConfigError(f"The evaluator {spec.id!r} is for {spec.modality}, and this encoder is for {measured.modality}.")
     records = []
     with make_reporter(progress) as reporter:
         splits = load_splits(
             encoder,
             data,
             test,
+            part=part,
             label=label,
             needs_label=needs_label,
             label_kind=label_kind,
@@ -116,8 +121,8 @@ def evaluate(
         reporter.start("evaluating", len(chosen), unit="evaluators")
         for done, (spec, config, evaluator) in enumerate(chosen, start=1):
             began = time.perf_counter()
-            metrics = evaluator.evaluate(encoder, splits.train, splits.test, seed=seed)
-            record = record_of(encoder, splits, spec.id, config, metrics, seed, time.perf_counter() - began)
+            metrics = evaluator.evaluate(measured, splits.train, splits.test, seed=seed)
+            record = record_of(measured, splits, spec.id, config, metrics, seed, time.perf_counter() - began)
             if results is not None:
                 record.write(results)
             records.append(record)
@@ -150,6 +155,7 @@ def finetune(
     seed: int = 0,
     max_bad_rows: float = 0.01,
     checkpoint: str | None = None,
+    part: str | None = None,
     out: str | Path | None = None,
     progress: bool = False,
 ) -> Finetuned:
@@ -171,6 +177,7 @@ def finetune(
         seed: of every random choice.
         max_bad_rows: part of the rows that may be unreadable.
         checkpoint: ``best`` takes the weights of a run with which its validation probe did best, see :func:`selfsup.load`.
+        part: of an encoder of rows that join several parts: fine-tune the encoder of this one, as for :func:`evaluate`.
         out: folder for the fine-tuned encoder and its head; None: nothing is written.
         progress: show progress on stderr.
 
@@ -188,6 +195,7 @@ def finetune(
             encoder,
             data,
             test,
+            part=part,
             label=label,
             needs_label=True,
             label_kind=label_kind,
@@ -199,6 +207,7 @@ def finetune(
             precision="32",
             reporter=reporter,
         )
+        encoder = encoder if part is None else encoder.part(part)
         began = time.perf_counter()
         model = finetune_encoder(encoder, splits.train, config, seed=seed, reporter=reporter)
         metrics = score(model, splits.test)
@@ -245,6 +254,7 @@ def embed(
     precision: Literal["auto", "32", "bf16", "16"] = "32",
     max_bad_rows: float = 0.01,
     checkpoint: str | None = None,
+    part: str | None = None,
     progress: bool = False,
 ) -> EmbeddingFile:
     """Write the embedding of every row of a source to a file; memory does not grow with the number of rows.
@@ -270,6 +280,8 @@ def embed(
         precision: of the computation.
         max_bad_rows: part of the rows that may be unreadable; they are left out of the file.
         checkpoint: ``best`` takes the weights of a run with which its validation probe did best, see :func:`selfsup.load`.
+        part: of an encoder of rows that join several parts: the embeddings of :meth:`Encoder.part`, of rows that have this one,
+            as for :func:`evaluate`. For a part's embedding in the joint space, see :meth:`Encoder.embed`.
         progress: show progress on stderr.
 
     Raises:
@@ -279,38 +291,39 @@ def embed(
     """
     check_suffix(Path(out))
     encoder = _loaded(encoder, checkpoint)
-    modality = registry().get("modality", encoder.modality)
+    own = encoder if part is None else encoder.part(part)
     if split is None:
-        splits = available_splits(data, modality=modality)
+        splits = splits_of(encoder, data, part)
         split = "train" if "train" in splits else splits[0]
-    rows = load_source(
+    rows = load_rows(
+        encoder,
         data,
-        modality=modality,
+        part=part,
         split=split,
         columns=columns,
         label=label,
         label_kind=label_kind,
         unlabelled=unlabelled,
         table=table,
-        options=encoder.processor.source_options(),
     )
     if label is None and not _has_labels(rows):
         rows = rows.without_labels()
     id_column_of(rows, id_column)  # a wrong name is found before minutes of decoding
-    arithmetic = resolve_precision(precision, encoder.device.type)
+    arithmetic = resolve_precision(precision, own.device.type)
     autocast = {"32": None, "bf16": torch.bfloat16, "16": torch.float16}[arithmetic]
     with make_reporter(progress) as reporter:
+        rows = rows_of_part(rows, part, reporter.message)
         title = f"Data: {rows.name} ({rows.split}), {len(rows)} rows"
-        show_findings(reporter, title, rows.findings.joined(encoder.processor.findings()))
+        show_findings(reporter, title, rows.findings.joined(own.processor.findings()))
         reporter.start("reading rows", len(rows), unit="rows")
         with caught_noise(reporter.message):
-            store = prepare(rows, encoder.processor, max_bad_rows=max_bad_rows, progress=lambda done, _: reporter.advance(done))
+            store = prepare(rows, own.processor, max_bad_rows=max_bad_rows, progress=lambda done, _: reporter.advance(done))
         if progress:  # the result holds them
             tell_bad_rows(reporter, store.bad_rows, f"{len(rows)} rows of {rows.name}")
         tell_remarks(reporter, store.remarks, f"{len(rows)} rows of {rows.name}")
-        size = batch_size or encoder.processor.batch_size
+        size = batch_size or own.processor.batch_size
         path = write_embeddings(
-            encoder,
+            own,
             store,
             rows,
             Path(out),
@@ -319,7 +332,7 @@ def embed(
             reporter=reporter,
             id_column=id_column,
         )
-    return EmbeddingFile(path, len(store), encoder.embed_dim, len(store.bad_rows), tuple(store.bad_rows))
+    return EmbeddingFile(path, len(store), own.embed_dim, len(store.bad_rows), tuple(store.bad_rows))
 
 
 def _has_labels(rows: Rows) -> bool:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from selfsup.artifacts.pretraining_rows import PretrainingRows
-from selfsup.backbones import Backbone, TokenBackbone, mean_over_tokens
+from selfsup.backbones import Backbone, TokenBackbone, embed_part, mean_over_tokens
 from selfsup.config import Config
 from selfsup.data import EpochSampler, Loader, Processor, Rows, Sample, Sampler, Store, processor_digest, stack_samples
 from selfsup.data.bad_rows import encode_list
@@ -76,6 +76,45 @@ class Encoder(nn.Module):
         return self.backbone.pooled_dim
 
     @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of the parts that its rows join (a picture and its caption); empty for rows of one kind of data."""
+        return tuple(self.backbone.part_dims)
+
+    def check_part(self, name: str) -> None:
+        """Make sure that there is a part of this name.
+
+        Raises:
+            ConfigError: there is none; the message lists those that there are.
+        """
+        if not self.parts:
+            raise ConfigError(f"This encoder takes {self.modality} data, which have no parts: leave the part {name!r} out.")
+        if name not in self.parts:
+            raise ConfigError(f"This encoder has no part {name!r}; its parts are {', '.join(self.parts)}.")
+
+    def part(self, name: str) -> Encoder:
+        """The network of one part as an encoder of that part's own modality, which shares its weights with this one.
+
+        It takes rows of that modality, and is evaluated, fine-tuned, saved and exported like any. Its embeddings are those of
+        the part's own network: of towers without the projection into their joint space, see :meth:`embed`. ``metadata`` says
+        ``part`` and ``part_of``, and ``task`` stays that of the pretraining.
+
+        Raises:
+            ConfigError: there is no such part, or it has no network of its own (one network takes all parts together).
+        """
+        self.check_part(name)
+        id_, options = self.backbone.part_options(name)
+        learned = None if self.pretraining_rows is None else self.pretraining_rows.parts.get(name)
+        return Encoder(
+            self.processor.parts[name],
+            self.backbone.part(name),
+            backbone_id=id_,
+            backbone_options=options,
+            task=self.task,
+            metadata={**self.metadata, "part": name, "part_of": self.backbone_id},
+            pretraining_rows=learned,
+        ).train(self.training)
+
+    @property
     def device(self) -> torch.device:
         """Where its weights are."""
         tensor = next(iter(self.backbone.state_dict().values()), None)
@@ -87,7 +126,7 @@ class Encoder(nn.Module):
         return pooled
 
     def embed(
-        self, rows: Any, *, batch_size: int | None = None, precision: Precision = "32"
+        self, rows: Any, *, part: str | None = None, batch_size: int | None = None, precision: Precision = "32"
     ) -> np.ndarray[Any, np.dtype[np.float32]]:
         """Embeddings [N, D] of rows, in evaluation mode.
 
@@ -104,13 +143,17 @@ class Encoder(nn.Module):
 
         Args:
             rows: N rows: what :func:`selfsup.data.load_source` takes in memory, or dicts of roles.
+            part: of rows that join several parts: embed this one alone, as it is compared with others; NaN where a row lacks
+                it. None: all parts that a row has, joined.
             batch_size: rows at a time; None: what suits the modality.
             precision: of the computation: ``32``, ``bf16`` or ``16`` (automatic casting).
 
         Raises:
             BadRowError: a row cannot be processed; the message says which.
+            ConfigError: there is no such part.
             SourceError: it is a single row, or nothing that rows can be taken from.
         """
+        dim = self._dim_of(part)
         rows = rows_to_embed(rows, self.modality, self.processor.source_options())
         parts: list[Tensor] = []
         self.processor.take_remarks()  # of other rows
@@ -122,24 +165,44 @@ class Encoder(nn.Module):
                         raise BadRowError(f"Row {place} cannot be embedded: {sample}") from sample
                     samples.append(sample)
                 batch = {key: value.to(self.device) for key, value in self.processor.collate(stack_samples(samples)).items()}
-                parts.append(self(batch).float().cpu())
+                parts.append(self._embedded(batch, part))
         for text, count in self.processor.take_remarks().items():
             warnings.warn(f"{count} of the {sum(map(len, parts))} rows: {text}.", DataWarning, stacklevel=2)
-        return torch.cat(parts).numpy() if parts else np.empty((0, self.embed_dim), dtype=np.float32)
+        return torch.cat(parts).numpy() if parts else np.empty((0, dim), dtype=np.float32)
 
-    def embed_store(self, store: Store, *, batch_size: int | None = None, precision: Precision = "32") -> Tensor:
+    def embed_store(
+        self, store: Store, *, part: str | None = None, batch_size: int | None = None, precision: Precision = "32"
+    ) -> Tensor:
         """Embeddings [N, D] of a store's samples, float32 on the CPU, computed in evaluation mode without gradients.
 
         Args:
             store: from :func:`~selfsup.data.prepare` with this encoder's processor.
+            part: of rows that join several parts: embed this one alone, as it is compared with others ([N, part_dims[part]]);
+                NaN where a row lacks it. None: all parts that a row has, joined.
             batch_size: samples at a time; None: what suits the modality.
             precision: of the computation: ``32``, ``bf16`` or ``16`` (automatic casting).
+
+        Raises:
+            ConfigError: there is no such part.
         """
-        result = torch.empty((len(store), self.embed_dim), dtype=torch.float32)
+        result = torch.empty((len(store), self._dim_of(part)), dtype=torch.float32)
         with self._evaluating(precision):
             for indices, batch in self._batches(store, batch_size):
-                result[indices] = self(batch).float().cpu()
+                result[indices] = self._embedded(batch, part)
         return result
+
+    def _dim_of(self, part: str | None) -> int:
+        if part is None:
+            return self.embed_dim
+        self.check_part(part)
+        return self.backbone.part_dims[part]
+
+    def _embedded(self, batch: Batch, part: str | None) -> Tensor:
+        """[B, D] float32 on the CPU: of all parts joined, or of one alone with NaN in rows that lack it."""
+        if part is None:
+            pooled: Tensor = self(batch)
+            return pooled.float().cpu()
+        return embed_part(self.backbone, batch, part).cpu()
 
     def embed_layers(self, store: Store, *, batch_size: int | None = None, precision: Precision = "32") -> Tensor:
         """The mean over the real tokens of what each layer puts out: [N, L, D], float32 on the CPU.
@@ -189,8 +252,18 @@ class Encoder(nn.Module):
             "backbone": {"id": self.backbone_id, "options": self.backbone_options},
             "info": dict(self.processor.info()),
             "embed_dim": self.embed_dim,
+            **self._described_parts(),
             "metadata": self.metadata,
             "pretraining_rows": None if self.pretraining_rows is None else self.pretraining_rows.as_dict(),
+        }
+
+    def _described_parts(self) -> dict[str, Any]:
+        """What ``config.json`` says of the parts, for people: the weights and the processor hold all of it."""
+        if not self.parts:
+            return {}
+        dims = self.backbone.part_dims
+        return {
+            "parts": {name: {"modality": own.modality, "embed_dim": dims[name]} for name, own in self.processor.parts.items()}
         }
 
     def digest(self) -> str:

@@ -33,6 +33,7 @@ def export(
     *,
     batch: Batch | None = None,
     checkpoint: str | None = None,
+    part: str | None = None,
 ) -> Path:
     """Write an encoder for use elsewhere.
 
@@ -46,18 +47,19 @@ def export(
         batch: an example batch of at least two samples for ``torch-export`` and ``onnx``; None: made-up rows of the modality.
             Either way the program takes any number of samples, and any length where the modality's rows have many (texts).
         checkpoint: ``best`` takes the weights of a run with which its validation probe did best, see :func:`selfsup.load`.
+        part: of an encoder of rows that join several parts: export the encoder of this one (:meth:`Encoder.part`).
 
     Returns:
         ``out``.
 
     Raises:
         UsageError: the format is unknown for this encoder.
-        ConfigError: ``checkpoint`` does not go with ``encoder``.
+        ConfigError: ``checkpoint`` does not go with ``encoder``, or it has no such part.
         ArtifactError: what the format needs is not installed, the network cannot be traced, or the folder holds something.
         StorageError: the disk is full or cannot be written.
     """
     path = Path(out)
-    encoder = load(encoder, checkpoint=checkpoint)
+    encoder = load(encoder, checkpoint=checkpoint, part=part)
     if format not in export_formats(encoder):
         raise UsageError(f"Cannot export to {format!r}; this encoder can be exported to {', '.join(export_formats(encoder))}.")
     if format == "safetensors":

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model
 
 from selfsup.artifacts.encoder import Encoder
-from selfsup.artifacts.pretraining_rows import PRETRAINING_ROWS_FILE, PretrainingRows
+from selfsup.artifacts.pretraining_rows import PRETRAINING_ROWS_FILES, PretrainingRows
 from selfsup.artifacts.run_directory import RunDirectory
 from selfsup.artifacts.saving import CONFIG_FILE, FORMAT, FORMAT_VERSION, PROCESSOR_FOLDER, WEIGHTS_FILE
 from selfsup.data.processor import Processor
@@ -33,7 +33,13 @@ EncoderLike = Encoder | str | os.PathLike[str]
 """An encoder, or what :func:`load` reads one from: a path, ``hf://owner/name``, or a :class:`selfsup.Run`."""
 
 
-def load(source: EncoderLike, *, checkpoint: str | None = None, device: torch.device | str | None = None) -> Encoder:
+def load(
+    source: EncoderLike,
+    *,
+    checkpoint: str | None = None,
+    device: torch.device | str | None = None,
+    part: str | None = None,
+) -> Encoder:
     """Load an encoder.
 
     Args:
@@ -42,19 +48,22 @@ def load(source: EncoderLike, *, checkpoint: str | None = None, device: torch.de
         checkpoint: of a run's folder: ``best`` takes the weights with which its validation probe (``val``) did best; None takes
             those that the run left.
         device: where its weights go; None: the CPU, or where the encoder is already.
+        part: of an encoder of rows that join several parts: the encoder of this one (:meth:`Encoder.part`).
 
     Returns:
         The encoder; one that was read is in evaluation mode.
 
     Raises:
         ArtifactError: there is no encoder, it is damaged, of a later selfsup, or a pickle; or the run kept no such checkpoint.
-        ConfigError: there is no checkpoint of that name, or ``source`` is no run.
+        ConfigError: there is no checkpoint of that name, ``source`` is no run, or the encoder has no such part.
         UsageError: ``source`` is nothing of all this.
         MissingPluginError: the plugin of its modality is not installed.
 
     Warns:
         UnfinishedRunWarning: its run has not taken all of its steps.
     """
+    if part is not None:
+        return load(source, checkpoint=checkpoint, device=device).part(part)
     if isinstance(source, Encoder):
         if checkpoint is not None:
             raise ConfigError(f"checkpoint={checkpoint!r} needs the folder of a run, and an encoder was given.")
@@ -223,7 +232,7 @@ def without_first_weights(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _download(source: str) -> Path:
     """Fetch the files of an encoder from the hub, and nothing else of the repository."""
-    return fetch(source, [CONFIG_FILE, WEIGHTS_FILE, PRETRAINING_ROWS_FILE, f"{PROCESSOR_FOLDER}/*"])
+    return fetch(source, [CONFIG_FILE, WEIGHTS_FILE, PRETRAINING_ROWS_FILES, f"{PROCESSOR_FOLDER}/*"])
 
 
 def fetch(source: str, patterns: list[str]) -> Path:

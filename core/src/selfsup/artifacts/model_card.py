@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from selfsup.artifacts.environment import package_versions
+from selfsup.parts import MARK
 
 if TYPE_CHECKING:
     from selfsup.artifacts.encoder import Encoder
@@ -53,6 +54,7 @@ def model_card(encoder: Encoder) -> str:
         "Pretext task": encoder.task or "none",
         "Backbone": encoder.backbone_id,
         "Embedding size": encoder.embed_dim,
+        **_parts(encoder),
         "Parameters": f"{sum(parameter.numel() for parameter in encoder.backbone.parameters()):,}",
         "Input": json.dumps(dict(encoder.processor.info())),
         **{key.replace("_", " ").capitalize(): value for key, value in encoder.metadata.items()},
@@ -63,18 +65,31 @@ def model_card(encoder: Encoder) -> str:
         how=f"without labels by `{encoder.task}`" if encoder.task else "elsewhere and used",
         facts="\n".join(f"| {key} | {_cell(value)} |" for key, value in facts.items()),
         dim=encoder.embed_dim,
-        row=_row(encoder.modality),
+        row=_row(encoder),
         versions=", ".join(f"{name} {version}" for name, version in package_versions()),
     )
 
 
-def _row(modality: str) -> str:
+def _parts(encoder: Encoder) -> dict[str, str]:
+    """The parts that rows join, with the modality and the width of each."""
+    dims = encoder.backbone.part_dims
+    listed = [f"{name} ({own.modality}, {dims[name]} numbers)" for name, own in encoder.processor.parts.items() if name in dims]
+    return {"Parts": ", ".join(listed)} if listed else {}
+
+
+def _row(encoder: Encoder) -> str:
     """What a row looks like, as far as the modality's spec says."""
+    named = [f'"{role}": ...' for role in _columns(encoder.modality)]
+    for part, own in encoder.processor.parts.items():
+        named += [f'"{part}{MARK}{role}": ...' for role in _columns(own.modality)]
+    return f"dicts such as {{{', '.join(named)}}}" if named else "dicts, column to value"
+
+
+def _columns(modality: str) -> tuple[str, ...]:
     from selfsup.registry import registry
 
     spec = registry().modalities.get(modality)
-    roles = ", ".join(f'"{role}": ...' for role in spec.columns) if spec is not None else ""
-    return f"dicts such as {{{roles}}}" if roles else "dicts, column to value"
+    return () if spec is None else tuple(spec.columns)
 
 
 def _cell(value: object) -> str:

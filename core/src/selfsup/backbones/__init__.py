@@ -15,7 +15,7 @@ from selfsup.backbones.base import (
     vision_transformer_finetuning,
 )
 from selfsup.backbones.fitting import Fitted, fit_channels, fit_weights, resample_sequence, whole_state
-from selfsup.backbones.parts import freeze, pooled_over_parts, unfreeze
+from selfsup.backbones.parts import embed_part, freeze, pooled_over_parts, unfreeze
 
 __all__ = [
     "Adopted",
@@ -26,6 +26,7 @@ __all__ = [
     "Fitted",
     "TokenBackbone",
     "Tokens",
+    "embed_part",
     "fit_channels",
     "fit_weights",
     "freeze",

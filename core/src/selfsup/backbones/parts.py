@@ -7,7 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from selfsup.backbones.base import FROZEN, Encoded
+from selfsup.backbones.base import FROZEN, Backbone, Encoded
+from selfsup.parts import only_part
+from selfsup.types import Batch
 
 
 def pooled_over_parts(parts: Mapping[str, Encoded], *, shares_space: bool) -> Tensor:
@@ -34,6 +36,23 @@ def pooled_over_parts(parts: Mapping[str, Encoded], *, shares_space: bool) -> Te
     ones = torch.ones(len(first), dtype=first.dtype, device=first.device)
     counts = torch.stack([ones if own.valid is None else own.valid.to(first.dtype) for own in parts.values()]).sum(dim=0)
     return torch.stack(there).sum(dim=0) / counts.clamp_min(1).unsqueeze(1)
+
+
+def embed_part(backbone: Backbone, batch: Batch, part: str) -> Tensor:
+    """The embedding of one part of each row, without a look at the others.
+
+    Args:
+        backbone: of rows that join several parts.
+        batch: holds the part.
+        part: its name.
+
+    Returns:
+        [B, part_dims[part]] float32, NaN in rows that lack the part.
+    """
+    encoded = backbone(only_part(batch, part))
+    own = encoded.parts[part]
+    pooled: Tensor = own.pooled.float()
+    return pooled if own.valid is None else torch.where(own.valid.unsqueeze(1), pooled, torch.full_like(pooled, torch.nan))
 
 
 def freeze(module: nn.Module) -> None:

@@ -81,6 +81,12 @@ checkpoint_option = click.option(
     help="Of a RUN with --val: the weights with which the probe did best [default: what the run left].",
 )
 
+part_option = click.option(
+    "--part",
+    metavar="NAME",
+    help="Of an encoder of several parts: this one alone, such as vision. Rows that lack it are left out.",
+)
+
 
 def columns_of(assignments: Sequence[str]) -> dict[str, str]:
     """``image=photo`` as a dict; an empty name (``start=``) says that no column has that role.

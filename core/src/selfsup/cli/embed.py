@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from selfsup.cli.data_options import checkpoint_option, columns_of, data_options
+from selfsup.cli.data_options import checkpoint_option, columns_of, data_options, part_option
 from selfsup.cli.output import emit, json_option
 
 
@@ -14,6 +14,7 @@ from selfsup.cli.output import emit, json_option
 @click.argument("encoder", metavar="RUN|ENCODER")
 @data_options
 @checkpoint_option
+@part_option
 @click.option(
     "--out",
     required=True,
@@ -42,6 +43,7 @@ def command(
     batch_size: int | None,
     precision: Any,
     checkpoint: str | None,
+    part: str | None,
     as_json: bool,
 ) -> None:
     """Write the embedding of every row to a file, in full or not at all."""
@@ -62,6 +64,7 @@ def command(
         precision=precision,
         max_bad_rows=max_bad_rows,
         checkpoint=checkpoint,
+        part=part,
         progress=True,
     )
     document = {

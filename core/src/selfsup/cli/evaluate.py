@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from selfsup.cli.data_options import checkpoint_option, columns_of, data_options
+from selfsup.cli.data_options import checkpoint_option, columns_of, data_options, part_option
 from selfsup.cli.output import emit, json_option, print_table, result_console
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 @click.argument("encoder", metavar="RUN|ENCODER")
 @data_options
 @checkpoint_option
+@part_option
 @click.option(
     "--test", metavar="SRC", help="Rows that the numbers are of [default: the source's test split, or a part held out]."
 )
@@ -45,6 +46,7 @@ def command(
     settings: tuple[str, ...],
     out: str | None,
     checkpoint: str | None,
+    part: str | None,
     as_json: bool,
 ) -> None:
     """Measure an encoder on data, by evaluators of which most need labels.
@@ -69,6 +71,7 @@ def command(
         precision=precision,
         max_bad_rows=max_bad_rows,
         checkpoint=checkpoint,
+        part=part,
         out=out,
         progress=True,
     )

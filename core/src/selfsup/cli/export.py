@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from selfsup.cli.data_options import checkpoint_option
+from selfsup.cli.data_options import checkpoint_option, part_option
 from selfsup.cli.output import emit, json_option
 
 
@@ -19,10 +19,11 @@ from selfsup.cli.output import emit, json_option
 )
 @click.option("--out", required=True, metavar="PATH", help="A folder for safetensors and transformers, else a file.")
 @checkpoint_option
+@part_option
 @json_option
-def command(encoder: str, format_: str, out: str, checkpoint: str | None, as_json: bool) -> None:
+def command(encoder: str, format_: str, out: str, checkpoint: str | None, part: str | None, as_json: bool) -> None:
     """Write an encoder for use elsewhere."""
     from selfsup.artifacts import export, load
 
-    path = export(load(encoder, checkpoint=checkpoint), format_, out)
+    path = export(load(encoder, checkpoint=checkpoint), format_, out, part=part)
     emit({"path": path, "format": format_}, as_json=as_json, text=lambda: click.echo(f"{path} ({format_})"))

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from selfsup.cli.data_options import checkpoint_option, columns_of, data_options
+from selfsup.cli.data_options import checkpoint_option, columns_of, data_options, part_option
 from selfsup.cli.output import json_option, progress_console
 
 
@@ -14,6 +14,7 @@ from selfsup.cli.output import json_option, progress_console
 @click.argument("encoder", metavar="RUN|ENCODER")
 @data_options
 @checkpoint_option
+@part_option
 @click.option(
     "--test", metavar="SRC", help="Rows that the numbers are of [default: the source's test split, or a part held out]."
 )
@@ -41,6 +42,7 @@ def command(
     settings: tuple[str, ...],
     out: str | None,
     checkpoint: str | None,
+    part: str | None,
     as_json: bool,
 ) -> None:
     """Train all weights of a copy of an encoder, and a linear head, on (a share of) the labels.
@@ -69,6 +71,7 @@ def command(
         seed=seed,
         max_bad_rows=max_bad_rows,
         checkpoint=checkpoint,
+        part=part,
         out=out,
         progress=True,
     )

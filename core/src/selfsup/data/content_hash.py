@@ -50,7 +50,8 @@ def row_hashes(rows: Rows, roles: Sequence[str] | None = None, *, workers: int =
         return known
     found = np.zeros(len(rows), dtype=np.uint64)
     if chosen.columns:
-        parts: Iterator[tuple[int, Any]] = _lists(chosen) if chosen.media else chosen.tables()
+        # Of several texts a row the first is taken where rows are read one by one.
+        parts: Iterator[tuple[int, Any]] = _lists(chosen) if chosen.media or chosen.firsts else chosen.tables()
         for start, hashes in in_order(lambda part: (part[0], hashes_of(part[1])), parts, workers if chosen.media else 1):
             found[start : start + len(hashes)] = hashes
     _remember(path, found)

@@ -137,6 +137,16 @@ class Store:
                 samples[key] = self._read_ragged(key, wanted) if field.starts else self._read_fixed(key, wanted)
         return samples
 
+    def column(self, key: str) -> Tensor:
+        """One key of all samples, [N, ...], where all are of one shape.
+
+        Raises:
+            DataError: there is no such key, or samples differ in its first dimension.
+        """
+        if key not in self.fields or self.fields[key].starts:
+            raise DataError(f"The samples have no key {key!r} of one shape; their keys are {', '.join(self.fields)}.")
+        return self._read_fixed(key, np.arange(self._n))
+
     def close(self) -> None:
         """Close the files; done by itself when the store is no longer used."""
         self._finalizer()

@@ -12,6 +12,7 @@ from torch import Tensor
 from selfsup.config import Config
 from selfsup.data.labels import LabelArray, LabelKind
 from selfsup.errors import ColumnError
+from selfsup.parts import MARK, PRESENT
 
 if TYPE_CHECKING:
     from selfsup.artifacts import Encoder
@@ -41,12 +42,30 @@ class Split:
     """What ``labels`` are."""
     _embeddings: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
-    def embeddings(self, encoder: Encoder) -> Tensor:
-        """[N, D] float32 on the CPU, computed once for each encoder."""
-        key = encoder.digest()
+    def embeddings(self, encoder: Encoder, part: str | None = None) -> Tensor:
+        """[N, D] float32 on the CPU, computed once for each encoder and part.
+
+        Args:
+            encoder: with whose processor the rows were processed.
+            part: of rows that join several parts, this one alone, as it is compared with others; NaN in rows that lack it
+                (:meth:`present`). None: of all parts that a row has, joined.
+
+        Raises:
+            ConfigError: the encoder has no such part.
+        """
+        key = encoder.digest() if part is None else f"{encoder.digest()}/{part}"
         if key not in self._embeddings:
-            self._embeddings[key] = encoder.embed_store(self.store, precision=self.precision)
+            self._embeddings[key] = encoder.embed_store(self.store, part=part, precision=self.precision)
         return self._embeddings[key]
+
+    def present(self, encoder: Encoder, part: str) -> Tensor:
+        """[N] bool on the CPU, which rows have a part.
+
+        Raises:
+            ConfigError: the encoder has no such part.
+        """
+        encoder.check_part(part)
+        return self.store.column(f"{part}{MARK}{PRESENT}").bool()
 
     def targets(self) -> Tensor:
         """[N] long class ids; [N, K] float32 zeros and ones of several classes; [N] float64 numbers.

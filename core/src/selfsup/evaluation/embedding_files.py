@@ -111,7 +111,7 @@ class _About:
     """What is said of each embedded row beside its embedding."""
 
     def __init__(self, rows: Rows, store: Store, id_column: str | None) -> None:
-        self.kept = store.kept
+        self.kept, self.places = store.kept, rows.places
         self.labels = None if rows.label is None else _label_column(rows, store)
         columns = {}
         role = next(iter(sorted(rows.media)), None)
@@ -133,7 +133,7 @@ class _About:
         import pyarrow as pa
 
         places = self.kept[part]
-        columns = {"row": pa.array(places)}
+        columns = {"row": pa.array(places if self.places is None else self.places[places])}
         texts: dict[str, list[Any]] = {name: [] for name in self.columns}
         for start in range(0, len(places) if texts else 0, _NAMED):  # a column of files may hold the files themselves
             step = self.view[places[start : start + _NAMED].tolist()]

@@ -31,6 +31,8 @@ def record_of(
         "bad_rows": splits.bad_rows,
         "precision": splits.test.precision,
     }
+    if splits.part is not None:
+        details |= {"part": splits.part, "rows_without_part": splits.rows_without_part}
     steps, total = (encoder.metadata.get(key) for key in ("steps", "of_steps"))
     if not encoder.metadata.get("checkpoint") and steps is not None and total is not None and steps < total:
         details["unfinished"] = {"steps": steps, "of_steps": total}

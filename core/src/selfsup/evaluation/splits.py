@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from selfsup.data import Findings, Rows, TableFormat, available_splits, hold_out, load_source, prepare, row_hashes
+from selfsup.data import Findings, Rows, TableFormat, hold_out, prepare, row_hashes
 from selfsup.data.content_hash import held_out
 from selfsup.data.decoder_noise import caught_noise
 from selfsup.data.labels import LabelKind, LabelReader
@@ -18,12 +18,12 @@ from selfsup.data.sampler import IndexArray
 from selfsup.errors import DataError, PretrainedRowsWarning, SourceError
 from selfsup.evaluation.base import Split
 from selfsup.evaluation.checks import check_kind
+from selfsup.evaluation.source_rows import load_rows, rows_of_part, splits_of
 from selfsup.registry import registry
 from selfsup.training.progress import Reporter, Silent, show_findings, tell_bad_rows, tell_remarks
 
 if TYPE_CHECKING:
     from selfsup.artifacts import Encoder
-    from selfsup.specs import ModalitySpec
 
 _SAME_DATA = 0.5
 """Share of the rows outside the held-out ones that were pretrained on, from which on a source counts as the same data."""
@@ -53,6 +53,10 @@ class Splits:
     """Share of the test rows that are alike to a training row, 0 to 1."""
     chosen_on_test_rows: bool
     """Whether the encoder's checkpoint was chosen by a probe on the source of the test rows."""
+    part: str | None = None
+    """The part of the rows that is measured, where they join several and one was asked for."""
+    rows_without_part: int = 0
+    """Rows that lack it and were left out, in both."""
 
 
 def load_splits(
@@ -60,6 +64,7 @@ def load_splits(
     data: Any,
     test: Any = None,
     *,
+    part: str | None = None,
     label: str | None,
     needs_label: bool,
     label_kind: LabelKind | None = None,
@@ -83,6 +88,8 @@ def load_splits(
     nothing can be right about them, and a line says so.
 
     Args:
+        part: take this part of the rows of ``encoder``, which joins several: the splits are for ``encoder.part(part)``. Rows
+            that lack it are left out, and a line says how many. A source of that part alone will do.
         kinds: evaluator to the kinds of labels that it can measure with.
 
     Raises:
@@ -91,14 +98,14 @@ def load_splits(
         ConfigError: an evaluator cannot measure with labels of this kind.
         DataError: training and test rows are the same, or no row of one side has a label.
     """
-    modality = registry().get("modality", encoder.modality)
-
+    whole, own = encoder, encoder if part is None else encoder.part(part)
     form = TableFormat.of(table)
 
     def load(source: Any, split: str) -> Rows:
-        rows = load_source(
+        rows = load_rows(
+            whole,
             source,
-            modality=modality,
+            part=part,
             split=split,
             columns=columns,
             label=label,
@@ -106,19 +113,18 @@ def load_splits(
             label_kind=label_kind,
             unlabelled=unlabelled,
             table=form if source is data else form.where_of_use(),
-            options=encoder.processor.source_options(),
         )
         # A column that only looks like labels (dates, images) does not end what needs none.
         return rows if needs_label or label is not None else rows.without_labels()
 
-    splits = available_splits(data, modality=modality)
+    splits = splits_of(whole, data, part)
     train_rows = load(data, "train" if "train" in splits else splits[0])
-    labelled, without = train_rows.label is not None, 0
+    labelled, without, lacking = train_rows.label is not None, 0, 0
     if labelled:
         for evaluator, able in (kinds or {}).items():
             check_kind(evaluator, train_rows.label_reader.kind, able)
     if test is not None:
-        of_test = available_splits(test, modality=modality)
+        of_test = splits_of(whole, test, part)
         test_rows = load(test, "test" if "test" in of_test else of_test[0])
         note = f"{test_rows.name} ({test_rows.split})"
         if test_rows.fingerprint == train_rows.fingerprint:
@@ -126,24 +132,31 @@ def load_splits(
                 f"The test rows ({test_rows.name}) are the training rows, so the numbers would be of rows that were learned by "
                 "heart. Give other rows with --test, or leave it out: then a part is held out."
             )
-    elif (sides := _held_out_rows(encoder, train_rows)) is not None:
+    elif (sides := _held_out_rows(whole, train_rows)) is not None:
         train_rows, test_rows = sides
-        share = f"{100 * _holdout(encoder):g} %"
+        share = f"{100 * _holdout(whole):g} %"
         note = f"the {len(test_rows)} rows ({share}) of {train_rows.name} that pretraining held out"
         reporter.message(f"Numbers are of {note}.")
-    elif (found := _own_test_rows(data, splits, modality, load)) is not None:
+    elif (found := _own_test_rows(data, splits, load)) is not None:
         test_rows = found
         note = f"{test_rows.name} ({test_rows.split})"
     else:
+        # One part before the split: two rows may differ in another part alone, and must not lie on both sides.
+        complete, train_rows = len(train_rows), rows_of_part(train_rows, part, reporter.message)
+        lacking = complete - len(train_rows)
         if labelled:
             known = train_rows.labelled(reporter.message)
             train_rows, without = known, len(train_rows) - len(known)
         train_rows, test_rows = train_rows.split_off(HELD_OUT, seed, kinds=row_hashes(train_rows))
-        part = f"{len(test_rows)} rows ({100 * HELD_OUT:g} %)"
-        note = f"{part} of {train_rows.name}, held out with seed {seed}: it has no test split"
+        share = f"{len(test_rows)} rows ({100 * HELD_OUT:g} %)"
+        note = f"{share} of {train_rows.name}, held out with seed {seed}: it has no test split"
         reporter.message(f"Numbers are of {note}.")
     labelled = labelled and test_rows.label is not None
     chosen = (encoder.metadata.get("chosen_on") or {}).get("fingerprint") == test_rows.fingerprint
+    complete = len(train_rows) + len(test_rows)
+    train_rows = rows_of_part(train_rows, part, reporter.message, what="training")
+    test_rows = rows_of_part(test_rows, part, reporter.message, what="test")
+    lacking += complete - len(train_rows) - len(test_rows)
     if labelled:
         train_rows, test_rows = _one_reader(train_rows, test_rows)
         without += len(train_rows) + len(test_rows)
@@ -151,7 +164,7 @@ def load_splits(
         test_rows = test_rows.labelled(reporter.message, what="test")
         without -= len(train_rows) + len(test_rows)
         _tell_new_classes(train_rows, test_rows, reporter)
-    findings = train_rows.findings.joined(encoder.processor.findings())
+    findings = train_rows.findings.joined(own.processor.findings())
     if labelled:
         findings.add("label", train_rows.label_reader.describe())
     show_findings(reporter, f"Training rows: {train_rows.name} ({train_rows.split}), {len(train_rows)} rows", findings)
@@ -164,14 +177,14 @@ def load_splits(
         labels = rows.labels() if labelled else None
         reporter.start(f"reading {what} rows", len(rows), unit="rows")
         with caught_noise(reporter.message):
-            store = prepare(rows, encoder.processor, max_bad_rows=max_bad_rows, progress=lambda done, _: reporter.advance(done))
+            store = prepare(rows, own.processor, max_bad_rows=max_bad_rows, progress=lambda done, _: reporter.advance(done))
         bad += len(store.bad_rows)
         tell_bad_rows(reporter, store.bad_rows, f"{len(rows)} {what} rows")
         tell_remarks(reporter, store.remarks, f"{len(rows)} {what} rows")
         kept = None if labels is None else labels[store.kept]
         parts.append(Split(store, kept, names, rows.fingerprint, precision, rows, kind))
-    pretrained = _pretrained_share(encoder, test_rows, parts[1].store.kept)
-    _tell(pretrained, encoder, reporter)
+    pretrained = _pretrained_share(own, test_rows, parts[1].store.kept)
+    _tell(pretrained, own, reporter)
     repeated = _repeated_share(train_rows, test_rows, parts[0].store.kept, parts[1].store.kept)
     if repeated > _MANY:
         reporter.message(
@@ -179,7 +192,7 @@ def load_splits(
         )
     if chosen:
         reporter.message("Warning: the best checkpoint was chosen on these test rows (--val), so the numbers are too good.")
-    return Splits(parts[0], parts[1], train_rows.name, note, bad, without, pretrained, repeated, chosen)
+    return Splits(parts[0], parts[1], train_rows.name, note, bad, without, pretrained, repeated, chosen, part, lacking)
 
 
 def _one_reader(train: Rows, test: Rows) -> tuple[Rows, Rows]:
@@ -262,7 +275,7 @@ def _tell(share: float | None, encoder: Encoder, reporter: Reporter) -> None:
         reporter.message(f"Warning: {text}")
 
 
-def _own_test_rows(data: Any, splits: tuple[str, ...], modality: ModalitySpec, load: Any) -> Rows | None:
+def _own_test_rows(data: Any, splits: tuple[str, ...], load: Any) -> Rows | None:
     """The source's own test (or validation) rows, where it has them."""
     if isinstance(data, str | os.PathLike) and os.fspath(data).startswith("hf://"):
         # What splits the hub has is known only after asking.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -125,7 +125,7 @@ def prepare_data(config: RunConfig, reporter: Reporter, source: Any = None, orig
             findings.add("label", found.label_reader.describe())
         show_findings(reporter, f"Data: {rows.name} ({rows.split}), {len(rows)} rows", findings)
         store = process(rows, processor, config, reporter)
-    hashes = row_hashes(rows)[store.kept]
+    hashes, of_parts = row_hashes(rows)[store.kept], _parts_of(rows, store)
     if processor.block_length:
         if spec.needs_labels:
             raise ConfigError(f"{spec.id} needs a label for each row, and the processor joins rows into blocks: turn that off.")
@@ -141,6 +141,7 @@ def prepare_data(config: RunConfig, reporter: Reporter, source: Any = None, orig
             mean, scale = standard_scale(labels)
             labels = (labels - mean) / scale
     learned = PretrainingRows.of(hashes, rows.columns, holdout=config.holdout, source=whole.fingerprint)
+    learned = replace(learned, parts=of_parts)
     return Data(processor, store, labels, info, rows.name, rows.fingerprint, held, learned, findings)
 
 
@@ -154,6 +155,13 @@ def _fitted_processor(config: RunConfig, rows: Rows, origin: Origin, reporter: R
     kind = registry().processor_class(registry().get("task", config.task).modality)
     fresh = kind(validated(kind.Config, config.processor_options, what="the processor's options"))
     return fresh.fit(rows)
+
+
+def _parts_of(rows: Rows, store: Store) -> dict[str, PretrainingRows]:
+    """Of rows that join parts: the rows of each part that were learned from, as rows of its own modality are known."""
+    kept = rows if len(store.kept) == len(rows) else rows.select(store.kept)
+    parts = [(part, kept.of_part(part)) for part in rows.parts if kept.has_part(part).any()]
+    return {part: PretrainingRows.of(row_hashes(own), own.columns, source=own.fingerprint) for part, own in parts}
 
 
 def process(rows: Rows, processor: Processor, config: RunConfig, reporter: Reporter) -> Store:

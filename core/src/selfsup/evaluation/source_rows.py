@@ -1,0 +1,77 @@
+"""The rows of a source as an encoder takes them: of one kind of data, of several parts, or of one part of several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from selfsup.data import Rows, available_splits, load_source
+from selfsup.data.joined import split_role
+from selfsup.errors import ColumnError, SourceError
+from selfsup.registry import registry
+
+if TYPE_CHECKING:
+    from selfsup.artifacts import Encoder
+
+
+def load_rows(
+    encoder: Encoder, source: Any, *, part: str | None = None, columns: Mapping[str, str] | None = None, **options: Any
+) -> Rows:
+    """The rows of a source for an encoder.
+
+    Args:
+        encoder: of rows that join several parts, where ``part`` names one.
+        source: what :func:`selfsup.data.load_source` takes.
+        part: the source has joined rows, or where it has no such rows, rows of this part's modality (a folder of photos).
+            :func:`rows_of_part` takes the part out of joined rows.
+        columns: role to column; a role may be of a part (``vision/image``).
+        **options: of :func:`selfsup.data.load_source`.
+
+    Raises:
+        SourceError: there is nothing, or nothing usable, at the source.
+        ColumnError: a column is missing, ambiguous or of the wrong type.
+    """
+    chosen = encoder.processor.source_options()
+    modality = registry().get("modality", encoder.modality)
+    if part is None:
+        return load_source(source, modality=modality, columns=columns, options=chosen, **options)
+    try:
+        return load_source(source, modality=modality, columns=columns, options=chosen, **options)
+    except (SourceError, ColumnError) as error:
+        processor = encoder.processor.parts[part]
+        roles = {role: split_role(role) for role in columns or {}}
+        own = {rest: (columns or {})[role] for role, (owner, rest) in roles.items() if owner in ("", part)}
+        plain = registry().get("modality", processor.modality)
+        try:
+            return load_source(source, modality=plain, columns=own, options=processor.source_options(), **options)
+        except (SourceError, ColumnError) as second:
+            raise type(second)(f"{second} (Nor are they rows of all parts: {error})") from error
+
+
+def splits_of(encoder: Encoder, source: Any, part: str | None = None) -> tuple[str, ...]:
+    """The splits of a source; arguments as for :func:`load_rows`."""
+    known = available_splits(source, modality=registry().get("modality", encoder.modality))
+    if part is None or known != ("train",):
+        return known
+    return available_splits(source, modality=registry().get("modality", encoder.processor.parts[part].modality))
+
+
+def rows_of_part(rows: Rows, part: str | None, say: Callable[[str], None], *, what: str = "") -> Rows:
+    """Joined rows reduced to those that have a part, as rows of its modality; other rows are given back as they are.
+
+    Args:
+        rows: from :func:`load_rows`.
+        part: its name, or None.
+        say: takes a line on how many rows lack it.
+        what: what to call the rows there (``training``, ``test``).
+
+    Raises:
+        DataError: no row has it.
+    """
+    if part is None or not rows.parts:
+        return rows
+    own = rows.of_part(part)
+    if lacking := len(rows) - len(own):
+        named = f"{what} rows" if what else "rows"
+        say(f"{lacking} of the {len(rows)} {named} of {rows.name} lack the part {part!r} and are left out.")
+    return own

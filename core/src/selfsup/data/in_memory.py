@@ -131,6 +131,8 @@ def role_of(modality: ModalitySpec) -> tuple[str, str]:
 
 def _say_rows(modality: ModalitySpec) -> str:
     """What the rows of a modality may be."""
+    if modality.joins:
+        return "for rows of several parts give a dict of columns, or a list of dicts"
     return {
         "image": "for images give a list of paths, PIL images or arrays, or an array [N, H, W, C] or [N, C, H, W]",
         "audio": 'for recordings give a list of paths, or of {"array": samples, "sampling_rate": Hz}',
@@ -358,7 +360,7 @@ def is_table_in_memory(source: Any, modality: ModalitySpec) -> bool:
     """Whether an object is a table that Arrow takes as it is: not a single column, and without media as Python objects."""
     if not is_frame(source) or is_tensor(source) or type(source).__name__ == "Series":
         return False
-    return not (modality.columns and holds_objects(source))
+    return not ((modality.columns or modality.joins) and holds_objects(source))
 
 
 def holds_objects(frame: Any) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from selfsup.data.encodings import kind_suffix
 from selfsup.data.tables import CELL_TEXTS, TABLE_SUFFIXES
+from selfsup.data.tars import TAR_SUFFIXES
 from selfsup.errors import SourceError
 
 if TYPE_CHECKING:
@@ -24,8 +25,10 @@ SPLIT_NAMES: Mapping[str, tuple[str, ...]] = {
 
 def table_suffixes(modality: ModalitySpec) -> tuple[str, ...]:
     """Suffixes of tables that can hold such rows: a text file has cells, or no column but text."""
-    unfit: tuple[str, ...] = ()
-    if modality.columns:
+    unfit: tuple[str, ...] = TAR_SUFFIXES  # of tables: a table has no files
+    if modality.joins:
+        unfit = CELL_TEXTS
+    elif modality.columns:
         unfit = CELL_TEXTS if "string" not in modality.columns.values() else CELL_TEXTS[1:]
     return tuple(suffix for suffix in TABLE_SUFFIXES if Path(suffix).stem not in unfit and suffix not in unfit)
 
@@ -36,8 +39,10 @@ def is_table(file: Path, modality: ModalitySpec) -> bool:
 
 
 def of_one_kind(files: list[Path]) -> tuple[list[Path], list[Path]]:
-    """The tables of a folder that are meant, and those passed over: notes (txt, json) beside tables of another kind."""
-    main = [file for file in files if kind_suffix(file) not in (".txt", ".json")]
+    """The tables of a folder that are meant, and those passed over: notes (txt, json) and archives beside tables."""
+    main = [file for file in files if kind_suffix(file) not in (".txt", ".json", ".tar")] or [
+        file for file in files if kind_suffix(file) == ".tar"
+    ]
     if not main or len({kind_suffix(file) for file in main}) > 1:
         return files, []
     return main, [file for file in files if file not in main]

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from selfsup.data.media_kinds import kind_of_bytes, kind_of_path
 from selfsup.errors import SourceError
 
 Array = np.ndarray[Any, Any]
@@ -37,6 +38,33 @@ def array_of(value: Any) -> Array | None:
         array: Array = value.detach().cpu().numpy()
         return array
     return None
+
+
+def kind_of_value(value: Any, *, rate: bool = False) -> str:
+    """``image``, ``audio`` or ``video``: what a value in memory can only be; empty for texts, paths, numbers and lists of them.
+
+    Args:
+        value: an array, a tensor, a PIL image, encoded bytes, ``{"bytes", "path"}`` or ``{"array", "sampling_rate"}``.
+        rate: whether a sampling rate stands beside it: an array of one axis, or of two, is then a recording.
+    """
+    if isinstance(value, Mapping):
+        if value.get("array") is not None:
+            return "audio"
+        if value and set(value) <= {"bytes", "path"}:
+            return kind_of_path(str(value.get("path") or "")) or kind_of_bytes(bytes(value.get("bytes") or b"")[:16])
+        return ""
+    if is_pil(value):
+        return "image"
+    if isinstance(value, bytes | bytearray | memoryview):
+        return kind_of_bytes(bytes(value[:16]))
+    if isinstance(value, list | tuple) and value and all(is_pil(item) for item in value):
+        return "video"
+    array = array_of(value)
+    if array is None or array.dtype.kind not in "uif":
+        return ""
+    if rate and array.ndim in (1, 2):
+        return "audio"
+    return {2: "image" if array.dtype == np.uint8 else "", 3: "image", 4: "video"}.get(array.ndim, "")
 
 
 def media_file(value: Any, kind: str) -> dict[str, Any]:

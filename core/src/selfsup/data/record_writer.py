@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ import numpy as np
 from selfsup.data.cache import cache_root
 from selfsup.data.frames import arrow_column
 from selfsup.data.in_memory import MEDIA_KINDS, Record, Records
-from selfsup.data.media_values import media_file
+from selfsup.data.media_values import array_of, kind_of_value, media_file
 from selfsup.errors import SelfsupError, SourceError
 from selfsup.files import storage_errors
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from selfsup.specs import ModalitySpec
 
 _CHUNK_ROWS = 1024
+_LOOKED_AT = 64
+"""Rows that tell which columns hold media, where the modality does not say so."""
 _CHUNK_BYTES = 8 << 20
 _HINT = "Rows in memory are written down below the folder that SELFSUP_CACHE names."
 
@@ -39,17 +42,22 @@ def write_records(found: Records, modality: ModalitySpec) -> tuple[Any, str]:
     import pyarrow as pa
 
     kinds = {role: kind.lower() for role, kind in modality.columns.items() if kind.lower() in MEDIA_KINDS}
+    rows = found.rows
+    if modality.joins:
+        begun = list(itertools.islice(rows, _LOOKED_AT))
+        kinds = {name: kind for name in dict.fromkeys(name for row in begun for name in row) if (kind := _medium(begun, name))}
+        rows = (_with_rates(row, kinds) for row in itertools.chain(begun, rows))
     digest = hashlib.sha256()
     cache = cache_root() / "objects"
     temporary = cache / f".{os.getpid()}-{secrets.token_hex(4)}.tmp"
-    chunks = _chunks(found.rows, kinds)
+    chunks = _chunks(rows, kinds)
     first = next(chunks, None)
     if first is None:
         once = (
             "" if not found.described.endswith("read once") else " A generator can be read once: give a list to read it again."
         )
         raise SourceError(f"{found.name} holds no row.{once}")
-    features = _features(first, kinds, found.class_names)
+    features = _features(first, kinds, found.class_names, named=modality.joins)
     schema = features.arrow_schema
     digest.update(str(schema).encode())
     with storage_errors(cache, hint=_HINT):
@@ -93,8 +101,26 @@ def _chunks(rows: Iterator[Record], kinds: dict[str, str]) -> Iterator[list[Reco
         yield chunk
 
 
-def _features(rows: Sequence[Record], kinds: dict[str, str], class_names: Mapping[str, tuple[str, ...]]) -> Any:
-    """The features of the columns that the first rows have."""
+def _medium(rows: Sequence[Record], name: str) -> str:
+    """``image``, ``audio`` or ``video`` of a column whose values can be nothing else, and no paths; else empty."""
+    values = [value for row in rows if (value := row.get(name)) is not None]
+    kinds = {kind_of_value(value, rate="sampling_rate" in rows[0]) for value in values}
+    return kinds.pop() if len(kinds) == 1 else ""
+
+
+def _with_rates(row: Record, kinds: dict[str, str]) -> Record:
+    """A row in which samples and the sampling rate beside them are one value."""
+    alone = [name for name, kind in kinds.items() if kind == "audio" and array_of(row.get(name)) is not None]
+    if not alone or "sampling_rate" not in row:
+        return row
+    rest = {key: value for key, value in row.items() if key != "sampling_rate"}
+    return {**rest, **{name: {"array": row[name], "sampling_rate": row["sampling_rate"]} for name in alone}}
+
+
+def _features(
+    rows: Sequence[Record], kinds: dict[str, str], class_names: Mapping[str, tuple[str, ...]], *, named: bool = False
+) -> Any:
+    """The features of the columns that the first rows have; with ``named`` those of media say which medium it is."""
     import datasets
     import pyarrow as pa
 
@@ -104,7 +130,10 @@ def _features(rows: Sequence[Record], kinds: dict[str, str], class_names: Mappin
     )
     features: dict[str, Any] = {}
     for name in columns:
-        if name in kinds:
+        if name in kinds and named:
+            media = {"image": datasets.Image, "audio": datasets.Audio, "video": datasets.Video}
+            features[name] = media[kinds[name]](decode=False)
+        elif name in kinds:
             features[name] = {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
         elif name in class_names and _are_ids([row.get(name) for row in rows], len(class_names[name])):
             features[name] = datasets.ClassLabel(names=list(class_names[name]))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from selfsup.data.array_files import ARRAY_SUFFIXES, read_arrays, splits_of_file
 from selfsup.data.columns import MEDIA, find_columns, find_label
 from selfsup.data.encodings import COMPRESSED
+from selfsup.data.file_groups import KEY
 from selfsup.data.findings import Findings, listed_names, suffix_counts
 from selfsup.data.folders import NAME_COLUMN, read_media_folder
 from selfsup.data.frames import arrow_table, categorical_columns
@@ -24,10 +25,12 @@ from selfsup.data.in_memory import is_table_in_memory, records, split_of, splits
 from selfsup.data.joined import JoinedColumns, SourceColumns
 from selfsup.data.labels import LabelKind
 from selfsup.data.layout import SPLIT_NAMES, is_table, of_one_kind, parts_of, table_suffixes
+from selfsup.data.media_folders import find_folder, paths_in
 from selfsup.data.path_lists import find_path_columns, is_path_list, read_path_list, sample_values
 from selfsup.data.record_writer import write_records
 from selfsup.data.rows import Rows
 from selfsup.data.segments import SEGMENT_ROLES, segment_columns
+from selfsup.data.sidecars import read_sidecars
 from selfsup.data.table_format import TableFormat
 from selfsup.data.tables import TABLE_SUFFIXES, read_tables
 from selfsup.errors import ColumnError, SourceError
@@ -35,6 +38,8 @@ from selfsup.errors import ColumnError, SourceError
 if TYPE_CHECKING:
     from selfsup.specs import DatasetSpec, ModalitySpec
 
+_LISTING = re.compile(r"(captions|metadata)([-_.].*)?", re.IGNORECASE)
+"""Names of tables that list the files beside them."""
 _SAID = 3
 """Items that cannot be read and are named."""
 
@@ -81,6 +86,7 @@ def load_source(
               ``<it>/<modality>/<name>/`` is taken first;
             - a table file (csv, tsv, json, jsonl, txt, also compressed: gz, bz2, xz; parquet, arrow, feather, xlsx) or a folder
               of them;
+            - a tar archive of samples (webdataset), or a folder of them;
             - a folder of files of the modality, whose first-level folders are the classes; ``train``, ``test``, ... folders (or
               files of these names) are its splits;
             - a list of files, relative to its folder: a txt with a path and perhaps a label a line, a table with paths;
@@ -154,6 +160,9 @@ def _as_rows(
         )
     choose = _joined_columns if modality.joins else _plain_columns
     chosen = choose(found, modality, given, label_column, options)
+    root = found.root
+    if modality.joins and root is not None:
+        root = _root_of_files(found, chosen, root, str(options.get("folder") or ""))
     key = json.dumps([found.fingerprint, sorted(chosen.columns.items())])
     return Rows(
         dataset=found.dataset,
@@ -164,7 +173,7 @@ def _as_rows(
         name=found.name,
         split=found.split,
         fingerprint=hashlib.sha256(key.encode()).hexdigest(),
-        root=found.root,
+        root=root,
         media=chosen.media,
         categories=frozenset(found.categories),
         findings=found.findings.joined(chosen.findings),
@@ -204,6 +213,16 @@ def _joined_columns(
     if label is not None:
         chosen.findings.add("label", f"column {label!r}")
     return chosen
+
+
+def _root_of_files(found: _Found, chosen: JoinedColumns, root: Path, given: str) -> Path:
+    """Where the paths in the columns of files start; said where that is not the folder of the source."""
+    columns = dict.fromkeys(chosen.columns[role] for role in sorted(chosen.media))
+    paths = [path for column in columns for path in paths_in(sample_values(found.dataset, column))]
+    folder = find_folder(root, paths, given)
+    if folder != root:
+        chosen.findings.add("files", f"those that the table names are looked for in {folder} (--set processor.folder=)")
+    return folder
 
 
 def _beside(found: _Found) -> str:
@@ -385,7 +404,9 @@ def _in_tables(
     files: list[Path], name: str, split: str, modality: ModalitySpec, form: TableFormat, label: str | None, *, root: Path
 ) -> _Found:
     taken, others = of_one_kind(files)
-    read = read_tables(taken, form, cells=not modality.columns)
+    specs = _modalities(modality)
+    cells = not modality.columns and not modality.joins
+    read = read_tables(taken, form, cells=cells, modalities=specs, joined=modality.joins)
     about = Findings()
     if len(taken) > 1:
         about.add("files", f"{len(taken)} taken ({listed_names(file.name for file in taken)})")
@@ -403,7 +424,37 @@ def _in_tables(
     )
 
 
+def _modalities(modality: ModalitySpec) -> tuple[ModalitySpec, ...]:
+    """The modalities whose files are meant: this one, or all that can be a part of its rows."""
+    from selfsup.registry import registry
+
+    return tuple(spec for spec in registry().modalities.values() if not spec.joins) if modality.joins else (modality,)
+
+
+def _in_joined_folder(
+    folder: Path, name: str, split: str, modality: ModalitySpec, form: TableFormat, label: str | None
+) -> _Found:
+    """A folder for rows that join parts: tables that name files, else files that are called alike."""
+    tables = sorted(file for file in folder.iterdir() if is_table(file, modality))
+    listing = [file for file in tables if _LISTING.fullmatch(file.stem)]
+    if tables and (read := _in_tables(listing or tables, name, split, modality, form, label, root=folder)):
+        return read
+    form.refuse(f"the files of {folder}", but=("encoding",))
+    found = read_sidecars(folder, _modalities(modality), form.encoding)
+    if found is None:
+        there = Counter(file.suffix.lower() for file in folder.rglob("*") if file.is_file() and not file.name.startswith("."))
+        held = f" It holds {suffix_counts(there)}." if there else " It is empty."
+        raise SourceError(
+            f"{folder} holds nothing usable for {modality.id}: no table, and no pictures, recordings or videos with texts "
+            f"beside them (a.jpg and a.txt).{held}"
+        )
+    dataset, fingerprint, findings = found
+    return _Found(dataset, name, split, fingerprint, root=folder, findings=findings, named_by=KEY)
+
+
 def _in_folder(folder: Path, name: str, split: str, modality: ModalitySpec, form: TableFormat, label: str | None) -> _Found:
+    if modality.joins:
+        return _in_joined_folder(folder, name, split, modality, form, label)
     role, suffixes = _media_role(modality)
     kind = modality.columns.get(role, "").lower()
     top_tables = sorted(file for file in folder.iterdir() if is_table(file, modality))

@@ -11,20 +11,25 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from selfsup.data.cache import cache_root
+from selfsup.data.coco import is_coco, read_coco
 from selfsup.data.delimited import VERSION, read_delimited, read_sheets
 from selfsup.data.encodings import COMPRESSED, encoding_of_file, kind_suffix, open_text, shown_encoding
 from selfsup.data.findings import Findings
 from selfsup.data.frames import plain_table
 from selfsup.data.parquet import read_parquet
 from selfsup.data.table_format import TableFormat
+from selfsup.data.tars import TAR_SUFFIXES, read_tars
 from selfsup.data.workbooks import WORKBOOKS
 from selfsup.errors import SelfsupError, SourceError
 from selfsup.files import storage_error, storage_errors
+
+if TYPE_CHECKING:
+    from selfsup.specs import ModalitySpec
 
 TEXT_TABLES = (".csv", ".tsv")
 """Suffixes of texts whose cells have a separator."""
@@ -34,6 +39,7 @@ CELL_TEXTS = (".txt", ".tab", ".dat", ".data")
 _TEXTS = (*TEXT_TABLES, *_LINES, *CELL_TEXTS[1:])
 TABLE_SUFFIXES = (
     ".parquet", *_TEXTS, *(f"{text}{packed}" for text in _TEXTS for packed in COMPRESSED), ".arrow", ".feather", *WORKBOOKS,
+    *TAR_SUFFIXES,
 )  # fmt: skip
 _OF_CELLS = ("separator", "decimal", "encoding", "header")
 _OF_SHEETS = ("decimal", "header", "sheet")
@@ -68,7 +74,14 @@ def hash_files(files: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
-def read_tables(files: Sequence[Path], form: TableFormat | None = None, *, cells: bool = False) -> ReadTables:
+def read_tables(
+    files: Sequence[Path],
+    form: TableFormat | None = None,
+    *,
+    cells: bool = False,
+    modalities: Sequence[ModalitySpec] = (),
+    joined: bool = False,
+) -> ReadTables:
     """The rows of table files of one kind.
 
     They are converted to an Arrow file in the cache, once for each content, and read from there.
@@ -77,6 +90,8 @@ def read_tables(files: Sequence[Path], form: TableFormat | None = None, *, cells
         files: the tables.
         form: of tables that are text or sheets, as far as it is given.
         cells: whether a ``txt`` file is a table of cells, and not one of lines.
+        modalities: whose suffixes say what the members of a tar archive are, beside the usual ones.
+        joined: whether rows join parts: a json file may then be COCO's, and a line of a text in an archive is a caption.
 
     Raises:
         SourceError: a file cannot be read or is not what its suffix says, the files are of several kinds, or hold no row.
@@ -92,11 +107,15 @@ def read_tables(files: Sequence[Path], form: TableFormat | None = None, *, cells
     names, suffix = [str(file) for file in files], kinds[0]
     shown = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
     has_separator = suffix in TEXT_TABLES or (cells and suffix in CELL_TEXTS)
-    of_kind = _OF_CELLS if has_separator else _OF_SHEETS if suffix in WORKBOOKS else ("encoding",) if suffix in _LINES else ()
+    of_texts = suffix in (*_LINES, *TAR_SUFFIXES)
+    of_kind = _OF_CELLS if has_separator else _OF_SHEETS if suffix in WORKBOOKS else ("encoding",) if of_texts else ()
     form.refuse(shown, but=of_kind)
     fingerprint = hash_files(files)
     if has_separator or suffix in WORKBOOKS:
         key = json.dumps([fingerprint, VERSION, form.given])
+        fingerprint = hashlib.sha256(key.encode()).hexdigest()
+    elif suffix in TAR_SUFFIXES:
+        key = json.dumps([fingerprint, sorted(spec.id for spec in modalities), joined, form.given])
         fingerprint = hashlib.sha256(key.encode()).hexdigest()
     cache = cache_root() / "tables" / fingerprint[:32]
     with storage_errors(cache, hint=_HINT):
@@ -111,6 +130,10 @@ def read_tables(files: Sequence[Path], form: TableFormat | None = None, *, cells
                 dataset, findings = read_delimited(files, cache / "rows.arrow", form, preferred=preferred)
             elif suffix in WORKBOOKS:
                 dataset, findings = read_sheets(files, cache / "rows.arrow", form)
+            elif suffix in TAR_SUFFIXES:
+                dataset, findings = read_tars(files, cache / "rows.arrow", modalities, lines=joined, encoding=form.encoding)
+            elif joined and is_coco(files[0]):
+                dataset, findings = read_coco(files)
             elif suffix in _LINES:
                 plain, findings = _as_utf8(files, cache, form.encoding)
                 read = datasets.Dataset.from_text if suffix == ".txt" else datasets.Dataset.from_json

@@ -188,12 +188,16 @@ class _Choice:
             return self._files(part, kind)
         asked = bool(self.wanted) or part.name in self.asked
         if kind == "string":
-            if not (asked or describes(role)):
-                return []
-            texts = [name for name in self._free() if feature_fits(self.features[name], "string")]
-            found = [name for name in texts if name.lower() not in IDENTIFIERS and not looks_like_paths(self._sample(name))]
+            found = self._texts(role, kind, asked=asked)
             return found if len(found) == 1 or asked else []
         return [name for name in self._free() if feature_fits(self.features[name], kind)] if asked else []
+
+    def _texts(self, role: str, kind: str, *, asked: bool = False) -> list[str]:
+        """Columns of texts that could be a role of texts."""
+        if kind != "string" or not (asked or describes(role)):
+            return []
+        texts = [name for name in self._free() if feature_fits(self.features[name], "string")]
+        return [name for name in texts if name.lower() not in IDENTIFIERS and not looks_like_paths(self._sample(name))]
 
     def _files(self, part: Part, kind: str) -> list[str]:
         """Columns that hold files of a kind; of the sound of videos only where it is asked for."""
@@ -239,6 +243,14 @@ class _Choice:
         if len(found) < 2:
             for column in self._free():
                 self._require(column)
+            texts = [
+                name for part in self.parts.values() for role, kind in part.kinds.items() for name in self._texts(role, kind)
+            ]
+            if found and len(texts) > 1:
+                raise ColumnError(
+                    f"{self.source.name} has several columns of texts ({', '.join(texts)}), and none has a name that says that "
+                    f"it goes with {found[0].name}. Choose one with --column text=NAME. Its columns are {columns}."
+                )
             held = " and ".join(f"{part.name} ({self.columns[self._keys(part)[0]]!r})" for part in found) or "none"
             raise ColumnError(
                 f"{self.source.name} holds columns of fewer than two parts; found: {held}. Its columns are {columns}. Name "

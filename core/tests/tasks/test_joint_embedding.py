@@ -506,3 +506,13 @@ def test_metrics_are_of_the_rows_that_are_there(id):
     for name, value in cut.metrics.items():
         torch.testing.assert_close(output.metrics[name], value, rtol=1e-4, atol=1e-5, msg=name)
     torch.testing.assert_close(output.loss, cut.loss)
+
+
+def test_a_view_without_padding_beside_one_with_it_has_none():
+    padding = torch.tensor([[False, True], [False, False]])
+    padded = Encoded(torch.zeros(2, 3), torch.zeros(2, 2, 3), (2,), padding)
+    whole = Encoded(torch.zeros(2, 3), torch.zeros(2, 4, 3), (4,))
+    first, second = joint_embedding._token_padding([whole, padded])
+    assert first.tolist() == [[False] * 4] * 2
+    assert second is padding
+    assert joint_embedding._token_padding([whole, whole]) is None

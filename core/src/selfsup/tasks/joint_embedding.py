@@ -111,7 +111,7 @@ class JointEmbedding(ComparesEmbeddings[ViewEmbeddings]):
             n_global=n_global,
             online_tokens=_full_precision([view.tokens for view in tokens if view.tokens is not None]),
             locations=_locations(views, tokens),
-            token_padding=[view.padding for view in tokens if view.padding is not None] or None,
+            token_padding=_token_padding(tokens),
             valid=_valid(views),
             groups=_groups(views),
             generator=generator,
@@ -211,6 +211,17 @@ def _groups(views: Sequence[Batch]) -> Tensor | None:
         for content, present in columns
     ]
     return torch.stack(filled, dim=1)
+
+
+def _token_padding(tokens: Sequence[Encoded]) -> list[Tensor] | None:
+    """Per view [B, N] bool; a view without padding has none in it where others have some. None: no view has any."""
+    if all(view.padding is None for view in tokens):
+        return None
+    return [
+        view.padding if view.padding is not None else torch.zeros_like(view.tokens[..., 0], dtype=torch.bool)
+        for view in tokens
+        if view.tokens is not None
+    ]
 
 
 def _locations(views: Sequence[Batch], tokens: Sequence[Encoded]) -> list[Tensor] | None:

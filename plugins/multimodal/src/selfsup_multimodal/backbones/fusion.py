@@ -273,7 +273,7 @@ class Fusion(TokenBackbone):
     ) -> Tensor:
         """[B, K], the loss of each token as its part has it."""
         loss = prediction.new_zeros(index.shape, dtype=torch.promote_types(torch.float32, prediction.dtype))
-        predictions = prediction.split([self.tokenizer(name).target_dim for name in self.tokenizers], dim=-1)
+        predictions = torch.split(prediction, [self.tokenizer(name).target_dim for name in self.tokenizers], dim=-1)
         for name, own in zip(self.tokenizers, predictions, strict=True):
             if name not in self._target_widths:
                 continue

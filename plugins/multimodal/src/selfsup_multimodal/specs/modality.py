@@ -10,8 +10,16 @@ MULTIMODAL = ModalitySpec(
     target="selfsup_multimodal.processor:MultimodalProcessor",
     joins=True,
     backbone="towers",
+    token_backbone="fusion",
+    views="selfsup_multimodal.augmentations:VIEWS",
+    single_views="selfsup_multimodal.augmentations:SINGLE_VIEW",
+    supervised_views="selfsup_multimodal.augmentations:SUPERVISED_VIEW",
+    raw_features="selfsup_multimodal.features:joined",
+    other_raw_features={
+        id: f"selfsup_multimodal.features:{id.upper()}" for id in ("vision", "text", "audio", "video", "tabular")
+    },
     mock_rows="selfsup_multimodal.mock:mock_rows",
     noise_rows="selfsup_multimodal.mock:NOISE_ROWS",
 )
 
-MODALITIES: tuple[ModalitySpec, ...] = ()
+MODALITIES: tuple[ModalitySpec, ...] = (MULTIMODAL,)

@@ -57,11 +57,11 @@ def read_coco(files: Sequence[Path]) -> tuple[Any, Findings]:
     without = sum(not row["captions"] for row in rows)
     findings.add("captions", f"{sum(len(row['captions']) for row in rows)}, of {len(rows)} images")
     if without:
-        findings.add("captions", f"{without} images have none")
+        findings.add("captions", f"none of {without}")
     if orphans:
-        findings.warn(f"{orphans} captions are of images that the file does not name, and are left out.")
+        findings.warn(f"Captions of images that the file does not name are left out: {orphans}.")
     if blank:
-        findings.warn(f"{blank} captions are empty and are left out.")
+        findings.warn(f"Empty captions are left out: {blank}.")
     features = {"id": datasets.Value("string"), "image": datasets.Value("string")}
     features["captions"] = datasets.List(datasets.Value("string"))
     return datasets.Dataset.from_list(rows, features=datasets.Features(features)), findings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,14 @@ def paths_in(values: Sequence[Any]) -> list[str]:
     return found
 
 
-def find_folder(root: Path, paths: Sequence[str], given: str = "") -> Path:
+def find_folder(root: Path, paths: Sequence[str], given: str = "", known: str = "") -> Path:
     """The folder that relative paths start from; ``root`` where no other has more of the files.
 
     Args:
         root: of the table.
         paths: some of those that it names.
         given: what the user says, relative to the working directory; empty: nothing.
+        known: where an encoder's rows had theirs; it is tried, too.
 
     Raises:
         ConfigError: there is no such folder.
@@ -41,7 +43,7 @@ def find_folder(root: Path, paths: Sequence[str], given: str = "") -> Path:
     best, most = root, _count(root, paths)
     if not paths or most == len(paths):
         return best
-    for folder in _near(root):
+    for folder in itertools.chain([Path(known).expanduser().absolute()] if known else [], _near(root)):
         if (count := _count(folder, paths)) > most:
             best, most = folder, count
         if most == len(paths):

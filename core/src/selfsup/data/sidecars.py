@@ -54,9 +54,8 @@ def read_sidecars(root: Path, modalities: Iterable[ModalitySpec], encoding: str 
     findings = Findings()
     alone = sorted(path for key, files in whole.items() if key not in groups for path in files.values())
     if alone:
-        findings.warn(
-            f"{len(alone)} files of text have no file of a medium beside them and are passed over: {listed_names(alone, 3)}."
-        )
+        shown = listed_names(alone, 3)
+        findings.warn(f"Texts without a picture, recording or video beside them are passed over: {len(alone)} ({shown}).")
     without = sum(not any(reader.kind_of(ext) in ("text", "json") for ext in files) for files in groups.values())
     if without and any(reader.kind_of(ext) in ("text", "json") for files in groups.values() for ext in files):
         findings.add("captions", f"{without} of {len(groups)} rows have no text beside them")

@@ -162,7 +162,7 @@ def _as_rows(
     chosen = choose(found, modality, given, label_column, options)
     root = found.root
     if modality.joins and root is not None:
-        root = _root_of_files(found, chosen, root, str(options.get("folder") or ""))
+        root = _root_of_files(found, chosen, root, options)
     key = json.dumps([found.fingerprint, sorted(chosen.columns.items())])
     return Rows(
         dataset=found.dataset,
@@ -215,11 +215,11 @@ def _joined_columns(
     return chosen
 
 
-def _root_of_files(found: _Found, chosen: JoinedColumns, root: Path, given: str) -> Path:
+def _root_of_files(found: _Found, chosen: JoinedColumns, root: Path, options: Mapping[str, Any]) -> Path:
     """Where the paths in the columns of files start; said where that is not the folder of the source."""
     columns = dict.fromkeys(chosen.columns[role] for role in sorted(chosen.media))
     paths = [path for column in columns for path in paths_in(sample_values(found.dataset, column))]
-    folder = find_folder(root, paths, given)
+    folder = find_folder(root, paths, str(options.get("folder") or ""), str(options.get("known_folder") or ""))
     if folder != root:
         chosen.findings.add("files", f"those that the table names are looked for in {folder} (--set processor.folder=)")
     return folder

@@ -100,7 +100,7 @@ def prepare_data(config: RunConfig, reporter: Reporter, source: Any = None, orig
         label_kind=config.label_kind if spec.needs_labels else None,
         unlabelled=config.unlabelled if spec.needs_labels else (),
         table=config.table,
-        options=config.processor_options,
+        options={**(origin.processor.source_options() if origin.processor is not None else {}), **config.processor_options},
     )
     whole, held = found, 0
     if config.holdout:

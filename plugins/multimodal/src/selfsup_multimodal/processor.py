@@ -52,6 +52,7 @@ class MultimodalProcessor(Processor):
     modality: ClassVar[str] = "multimodal"
     Config: ClassVar[type[Config]] = MultimodalProcessorConfig
     config: MultimodalProcessorConfig
+    adjustable: ClassVar[frozenset[str]] = frozenset({"captions", "folder"})
 
     def __init__(self, config: MultimodalProcessorConfig | None = None) -> None:
         super().__init__(config or MultimodalProcessorConfig())
@@ -82,7 +83,8 @@ class MultimodalProcessor(Processor):
 
     def source_options(self) -> dict[str, Any]:
         """The parts, and the columns that they were."""
-        return {"parts": list(self.config.parts), "columns": dict(self._columns), "folder": self.config.folder}
+        known = {"known_folder": self.config.folder} if self.config.folder else {}
+        return {"parts": list(self.config.parts), "columns": dict(self._columns), **known}
 
     def take(self, part: str, processor: Processor) -> Self:
         """Use a processor that is fitted already (an encoder's) for a part; :meth:`fit` then leaves it as it is.

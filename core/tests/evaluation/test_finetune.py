@@ -94,7 +94,7 @@ def test_the_modality_says_how_many_rows_a_step_has(encoder, splits, monkeypatch
 def test_steps_and_rows_are_those_that_were_asked_for(encoder, splits, monkeypatch, fraction, epochs, min_steps, expected):
     seen, steps = set(), []
     real = splits[0].store.read
-    monkeypatch.setattr(splits[0].store, "read", lambda rows: seen.update(np.asarray(rows).tolist()) or real(rows))
+    monkeypatch.setattr(splits[0].store, "read", lambda rows, *_: seen.update(np.asarray(rows).tolist()) or real(rows))
     original = module.set_hyperparameters
     monkeypatch.setattr(module, "set_hyperparameters", lambda *args, **kw: steps.append(kw["lr"]) or original(*args, **kw))
     config = FinetuneConfig(fraction=fraction, epochs=epochs, min_steps=min_steps, batch_size=64, head="zeros", precision="32")

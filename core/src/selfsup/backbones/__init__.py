@@ -15,7 +15,7 @@ from selfsup.backbones.base import (
     vision_transformer_finetuning,
 )
 from selfsup.backbones.fitting import Fitted, fit_channels, fit_weights, resample_sequence, whole_state
-from selfsup.backbones.parts import embed_part, freeze, pooled_over_parts, unfreeze
+from selfsup.backbones.parts import embed_part, freeze, part_networks, pooled_over_parts, unfreeze
 
 __all__ = [
     "Adopted",
@@ -34,6 +34,7 @@ __all__ = [
     "language_transformer_finetuning",
     "max_over_tokens",
     "mean_over_tokens",
+    "part_networks",
     "pooled_over_parts",
     "resample_sequence",
     "unfreeze",

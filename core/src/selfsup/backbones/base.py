@@ -117,7 +117,11 @@ class Backbone(nn.Module, ABC):
         raise NotImplementedError(f"{type(self).__name__} has a part {name!r} and does not say how it is built.")
 
     def lr_scales(self) -> list[tuple[nn.Module, float]]:
-        """Modules whose learning rate is another than the run's, and the share of it that they take; inner ones last."""
+        """Modules whose learning rate is another than the run's, and the share of it that they take; inner ones last.
+
+        Pretraining and fine-tuning keep to them. A part that is not trained in pretraining is frozen instead
+        (:func:`~selfsup.backbones.freeze`); fine-tuning trains it.
+        """
         return []
 
     def train(self, mode: bool = True) -> Self:

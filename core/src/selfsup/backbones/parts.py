@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from selfsup.backbones.base import FROZEN, Backbone, Encoded
+from selfsup.errors import ConfigError
 from selfsup.parts import only_part
 from selfsup.types import Batch
 
@@ -53,6 +54,14 @@ def embed_part(backbone: Backbone, batch: Batch, part: str) -> Tensor:
     own = encoded.parts[part]
     pooled: Tensor = own.pooled.float()
     return pooled if own.valid is None else torch.where(own.valid.unsqueeze(1), pooled, torch.full_like(pooled, torch.nan))
+
+
+def part_networks(backbone: Backbone) -> list[Backbone]:
+    """The networks of the parts of a row, where each part has one of its own; else none."""
+    try:
+        return [backbone.part(name) for name in backbone.part_dims]
+    except ConfigError:
+        return []
 
 
 def freeze(module: nn.Module) -> None:

@@ -13,7 +13,7 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from selfsup.backbones import Finetuning
+from selfsup.backbones import Finetuning, unfreeze
 from selfsup.config import Config
 from selfsup.data import EpochSampler, Loader
 from selfsup.data.labels import standard_scale
@@ -33,7 +33,7 @@ from selfsup.tasks.label_loss import label_loss
 from selfsup.training.attention import float32_attention
 from selfsup.training.config import OptimizationConfig
 from selfsup.training.memory_order import put_channels_last, wants_channels_last
-from selfsup.training.optimizers import build_optimizer, layer_scales, set_hyperparameters
+from selfsup.training.optimizers import build_optimizer, finetuning_scales, set_hyperparameters
 from selfsup.training.precision import resolve_precision
 from selfsup.training.progress import Reporter, Silent
 from selfsup.training.randomness import preserved
@@ -138,8 +138,7 @@ def finetune_encoder(
         targets = torch.from_numpy(labels[rows])
         _start_from_probe(head, train.embeddings(encoder)[torch.from_numpy(rows)], targets, n_outputs, names, config, seed)
     model = FinetunedModel(copy.deepcopy(encoder), head, names, label_kind=train.label_kind, mean=mean, scale=scale).to(device)
-    for parameter in model.parameters():
-        parameter.requires_grad_(True)  # a task may have frozen some
+    unfreeze(model)  # a task may have frozen some weights, or the backbone a part
     precision = resolve_precision(config.precision, device.type)
     if wants_channels_last(model, None, device_type=device.type, precision=precision):
         put_channels_last(model)
@@ -196,7 +195,7 @@ def _train(
     total = total_steps(config, len(loader))
     assert config.lr is not None
     optimization = OptimizationConfig(lr=config.lr, weight_decay=config.weight_decay)
-    scales = layer_scales(model, model.encoder.backbone.blocks(), config.layer_decay or 1.0, head=model.head)
+    scales = finetuning_scales(model, model.encoder.backbone, config.layer_decay or 1.0, head=model.head)
     optimizer = build_optimizer(model, optimization, scale_of=scales.__getitem__)
     generator = torch.Generator(device).manual_seed(seed)
     bf16 = resolve_precision(config.precision, device.type) == "bf16"

@@ -99,6 +99,10 @@ class PretextTask(nn.Module, ABC):
         """Whether training gives it whole samples to cut views from (:meth:`selfsup.data.Processor.collate_whole`)."""
         return False
 
+    def lr_scales(self) -> list[tuple[nn.Module, float]]:
+        """Modules whose learning rate is another than the run's, and the share of it that they take: those of the backbone."""
+        return self.backbone.lr_scales()
+
     def encoder_backbone(self) -> Backbone:
         """The backbone to keep after pretraining: the trained one, or its moving average where the paper keeps that."""
         return self.backbone

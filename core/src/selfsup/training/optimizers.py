@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from selfsup.backbones import Backbone, part_networks
 from selfsup.errors import ConfigError
 from selfsup.training.config import OptimizationConfig
 from selfsup.training.lars import LARS
@@ -62,6 +63,43 @@ def layer_scales(module: nn.Module, blocks: Sequence[nn.Module], decay: float, *
     scale = {id(parameter): decay ** (len(blocks) - i) for i, block in enumerate(blocks) for parameter in block.parameters()}
     scale |= {id(parameter): 1.0 for parameter in head.parameters()}
     return {name: scale.get(id(parameter), decay ** (len(blocks) + 1)) for name, parameter in module.named_parameters()}
+
+
+def module_scales(module: nn.Module, scales: Iterable[tuple[nn.Module, float]]) -> dict[str, float]:
+    """Learning rates of members: name of each parameter to the fraction of the optimizer's rate that it is trained with.
+
+    Args:
+        module: holds the members.
+        scales: members with their fraction, as :meth:`selfsup.backbones.Backbone.lr_scales` gives them: where a parameter is of
+            several, the last one says. All others have 1.
+    """
+    scale = {id(parameter): share for member, share in scales for parameter in member.parameters()}
+    return {name: scale.get(id(parameter), 1.0) for name, parameter in module.named_parameters()}
+
+
+def finetuning_scales(module: nn.Module, backbone: Backbone, decay: float, *, head: nn.Module) -> dict[str, float]:
+    """The rates of fine-tuning: layer-wise ones (:func:`layer_scales`) times the backbone's own (:func:`module_scales`).
+
+    Where each part of a row has a network of its own, the layers of each count for themselves, and what lies behind all of them
+    (projections into a joint space) has the head's rate.
+
+    Args:
+        module: holds the backbone and the head.
+        backbone: the network.
+        decay: factor from each block to the one before it.
+        head: what is trained anew.
+    """
+    networks = part_networks(backbone)
+    if not networks:
+        layers = layer_scales(module, backbone.blocks(), decay, head=head)
+    else:
+        by_id: dict[int, float] = {}
+        for network in networks:
+            own = layer_scales(network, network.blocks(), decay, head=nn.Identity())
+            by_id |= {id(parameter): own[name] for name, parameter in network.named_parameters()}
+        layers = {name: by_id.get(id(parameter), 1.0) for name, parameter in module.named_parameters()}
+    rates = module_scales(module, backbone.lr_scales())
+    return {name: scale * rates[name] for name, scale in layers.items()}
 
 
 def build_optimizer(

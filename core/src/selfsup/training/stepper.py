@@ -18,7 +18,7 @@ from selfsup.training.attention import float32_attention
 from selfsup.training.config import OptimizationConfig
 from selfsup.training.ema import WeightAverage
 from selfsup.training.gradient_cache import GradientCache
-from selfsup.training.optimizers import build_optimizer, set_hyperparameters
+from selfsup.training.optimizers import build_optimizer, module_scales, set_hyperparameters
 from selfsup.training.step_mean import StepMean
 from selfsup.types import Batch
 
@@ -57,7 +57,8 @@ class Stepper:
         self.module = fabric.setup_module(task, move_to_device=False)
         # torch has no fused SGD for weights that are spread over devices.
         spread = config.optimizer == "sgd" and sharding.is_sharded(task)
-        self._plain = build_optimizer(task, config, allow_fused=not scaled and not spread)
+        rates = module_scales(task, task.lr_scales())
+        self._plain = build_optimizer(task, config, allow_fused=not scaled and not spread, scale_of=rates.__getitem__)
         self.optimizer = cast(Optimizer, fabric.setup_optimizers(self._plain))
         trained = [parameter for group in self._plain.param_groups for parameter in group["params"]]
         self._mean = StepMean(fabric, self.module, trained)

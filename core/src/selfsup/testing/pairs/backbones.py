@@ -169,6 +169,10 @@ class PairFusion(TokenBackbone):
         joined = torch.cat(embeddings, dim=1)
         return Tokens(joined, torch.cat(positions).unsqueeze(0), (joined.shape[1],), torch.cat(paddings, dim=1))
 
+    def tokenizer_parameters(self) -> list[nn.Parameter]:
+        """The word embeddings, and those of the parts."""
+        return [*self.embeddings.parameters(), *self.of_part.parameters()]
+
     def _ids(self, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
         """By part its ids [B, N], and its padding [B, N] bool."""
         names = part_names(batch)

@@ -11,7 +11,7 @@ from selfsup.registry import registry
 
 PLUGINS = Path(__file__).parents[1] / "plugins"
 HEADING = "what differs from the paper"
-MODALITIES = ("audio", "tabular", "text", "video", "vision")
+MODALITIES = ("audio", "multimodal", "tabular", "text", "video", "vision")
 
 
 def rows(readme: str, modality: str) -> list[tuple[str, str]]:

@@ -157,7 +157,8 @@ class Fusion(TokenBackbone):
             content = self.projections[name](own.embeddings)
             B, N, _ = content.shape
             place = lattice_positions(own.grid, self.embed_dim, content.device) + self.part_embedding[self._number(name)]
-            positions.append((self.projections[name](own.positions) + place).expand(B, -1, -1))
+            learned = self.projections[name](own.positions.to(self.part_embedding.dtype))
+            positions.append((learned + place).expand(B, -1, -1))
             embeddings.append(content)
             if padded:
                 paddings.append(_padding(own, present[name], B, N))

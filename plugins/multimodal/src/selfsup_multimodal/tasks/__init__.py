@@ -1,0 +1,1 @@
+"""Tasks with a recipe of their own."""

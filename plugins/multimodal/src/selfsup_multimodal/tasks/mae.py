@@ -1,0 +1,184 @@
+"""Masked autoencoding of several parts at once: M3AE."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from selfsup.backbones import Backbone
+from selfsup.config import Config
+from selfsup.errors import ConfigError
+from selfsup.objectives.base import ObjectiveRecipe, Term
+from selfsup.registry import registry
+from selfsup.tasks import PretextTask, StepOutput
+from selfsup.tasks.from_objective import recipe_from_objective
+from selfsup.tasks.masked_modeling import joined_weight, mask_token
+from selfsup.tasks.masking import TokenMask, gather_tokens, mean_term, random_mask
+from selfsup.tasks.transformer import Transformer, head_width, lattice_positions
+from selfsup.types import Batch, Info
+from selfsup_multimodal.augmentations import SINGLE_VIEW
+from selfsup_multimodal.backbones.fusion import FusedTokens, Fusion, fused
+from selfsup_multimodal.joined_info import joined_parts
+
+
+class JointMAEConfig(Config):
+    """Options of masked autoencoding of several parts."""
+
+    mask_ratio: float = Field(default=0.75, gt=0, lt=1)
+    """Share of each part's tokens that is hidden from the encoder; 0.75 of pictures and texts alike in the paper."""
+    mask_ratios: dict[str, float] = Field(default_factory=dict)
+    """By a part's name or its modality: another share of its tokens (``mask_ratios.text=0.5``)."""
+    weights: dict[str, float] = Field(default_factory=lambda: {"text": 0.1})
+    """By a part's name or its modality: weight of its loss, 1 where none is given; 0.1 for texts in the authors' code."""
+    decoder_dim: int | None = Field(default=None, ge=4)
+    """Width of the decoder; None: half the backbone's; 512 in the paper, where the backbone has 768 and more."""
+    decoder_depth: int = Field(default=4, ge=0)
+    """Blocks of the decoder; 8 in the paper."""
+    decoder_heads: int | None = Field(default=None, ge=1)
+    """Attention heads of the decoder; None: one per 32 channels, which is the paper's 16 for 512."""
+    normalize_targets: bool = True
+    """Give each continuous target zero mean and unit variance over its own numbers, as MAE's better variant does."""
+
+
+class JointMAE(PretextTask):
+    """Multimodal masked autoencoder (M3AE: Geng et al. 2022, arXiv:2205.14204), for any parts.
+
+    Of each part a share of the tokens is hidden, so that every sample keeps tokens of each part that it has. The backbone
+    encodes what is kept of all parts together; a narrow transformer gets it back in its places, with a learned token in all
+    others, and gives back what was hidden: patches by squared error, ids by cross-entropy, each part by its own head. The loss
+    is the weighted sum of the parts' means over their hidden tokens. Parts that a row lacks are neither seen nor predicted.
+
+    Raises:
+        ConfigError: options are of no part.
+    """
+
+    backbone: Fusion
+
+    def __init__(self, config: JointMAEConfig, backbone: Fusion, info: Info) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = backbone
+        modalities = {name: part.modality for name, part in joined_parts(info).items()}
+        self.ratios = by_part(config.mask_ratios, modalities, config.mask_ratio, "objective.mask_ratios")
+        self.weights = by_part(config.weights, modalities, 1.0, "objective.weights")
+        if wrong := [name for name, ratio in self.ratios.items() if not 0 < ratio < 1]:
+            raise ConfigError(f"mask_ratios of {wrong[0]} is {self.ratios[wrong[0]]}: it must be above 0 and below 1.")
+        dim = head_width(config.decoder_dim, backbone.embed_dim)
+        self.embed = nn.Linear(backbone.embed_dim, dim)
+        self.decoder = Transformer(dim, config.decoder_depth, config.decoder_heads)
+        self.mask_token = mask_token(dim)
+        self.part_embedding = nn.ParameterDict({name: torch.randn(dim) * 0.02 for name in backbone.part_dims})
+        self.heads = nn.ModuleDict({name: backbone.tokenizer(name).target_head(dim) for name in backbone.part_dims})
+
+    def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
+        """Mask each part, encode what is left, decode, compare."""
+        tokens = self.backbone.tokenize(batch)
+        masks = self.draw_masks(tokens, generator)
+        keep = kept_of(tokens, masks)
+        return self.reconstruct(batch, tokens, masks, keep, self.backbone.encode(tokens, keep=keep))
+
+    def draw_masks(self, tokens: FusedTokens, generator: torch.Generator | None) -> dict[str, TokenMask]:
+        """Which tokens of each part are hidden; indices are places within the part.
+
+        Raises:
+            ConfigError: a part has fewer than two tokens.
+        """
+        masks = {}
+        for name, (begin, end) in spans_of(tokens).items():
+            padding = None if tokens.padding is None else tokens.padding[:, begin:end]
+            masks[name] = random_mask(
+                tokens.embeddings.shape[0], (end - begin,), self.ratios[name],
+                padding=padding, generator=generator, device=tokens.embeddings.device,
+            )  # fmt: skip
+        return masks
+
+    def reconstruct(
+        self, batch: Batch, tokens: FusedTokens, masks: Mapping[str, TokenMask], keep: Tensor, encoded: Tensor
+    ) -> StepOutput:
+        """The loss of what was hidden, a term a part.
+
+        Args:
+            batch: what the targets are read from.
+            tokens: of all parts.
+            masks: from :meth:`draw_masks`.
+            keep: [B, K] long, which tokens were encoded.
+            encoded: [B, K, D].
+        """
+        kept = self.embed(encoded)
+        B, N, _ = tokens.embeddings.shape
+        places = keep.unsqueeze(-1).expand_as(kept)
+        full = self.mask_token.to(kept.dtype).expand(B, N, -1).scatter(1, places, kept)
+        decoded = self.decoder(full + self._positions(tokens, full.shape[-1]), tokens.padding)
+        targets, known = self.backbone.targets(batch), self.backbone.target_weight(batch)
+        if self.config.normalize_targets:
+            targets = self.backbone.normalize_targets(targets)
+        terms: list[Term] = []
+        metrics: dict[str, Tensor] = {}
+        for name, (begin, end) in spans_of(tokens).items():
+            hidden = masks[name].hidden
+            prediction = self.heads[name](gather_tokens(decoded[:, begin:end], hidden))
+            loss = self.backbone.part_loss(name, prediction, gather_tokens(targets[:, begin:end], hidden))
+            weight = joined_weight(masks[name].weight, None if known is None else known[:, begin:end], hidden)
+            term = mean_term(loss, weight)
+            metrics[f"{name}_loss"] = term.loss.detach()
+            terms.append(term.scaled(self.weights[name]))
+        return StepOutput.of(*terms, metrics=metrics)
+
+    def _positions(self, tokens: FusedTokens, dim: int) -> Tensor:
+        """[N, dim], the place of each token on its part's lattice, and which part that is."""
+        assert tokens.grids is not None
+        own = [
+            lattice_positions(grid, dim, tokens.embeddings.device) + self.part_embedding[name]
+            for name, grid in tokens.grids.items()
+        ]
+        return torch.cat(own)
+
+
+def spans_of(tokens: FusedTokens) -> Mapping[str, tuple[int, int]]:
+    """Part to where its tokens begin and end."""
+    assert tokens.spans is not None
+    return tokens.spans
+
+
+def kept_of(tokens: FusedTokens, masks: Mapping[str, TokenMask]) -> Tensor:
+    """[B, K] long, the tokens that masks of each part leave, one part behind the other."""
+    return torch.cat([masks[name].keep + begin for name, (begin, _) in spans_of(tokens).items()], dim=1)
+
+
+def by_part(values: Mapping[str, float], modalities: Mapping[str, str], default: float, option: str) -> dict[str, float]:
+    """A number for each part: by its name, else by its modality, else the default.
+
+    Args:
+        values: by names of parts or modalities.
+        modalities: name of each part to its modality.
+        default: where neither is named.
+        option: how the option is called.
+
+    Raises:
+        ConfigError: a name is neither that of a part nor of a modality.
+    """
+    for name in values:
+        if name not in modalities and name not in registry().modalities:
+            raise ConfigError(
+                f"{option}.{name} is of no part of these rows and of no modality; the parts are {', '.join(modalities)}."
+            )
+    return {name: values.get(name, values.get(modality, default)) for name, modality in modalities.items()}
+
+
+def build_joint_mae(config: JointMAEConfig, backbone: Backbone, info: Info) -> JointMAE:
+    """Build it around the fused tokens of all parts."""
+    return JointMAE(config, fused(backbone, "Joint masked autoencoding"), info)
+
+
+JOINT_MAE = ObjectiveRecipe(
+    config=JointMAEConfig,
+    build=build_joint_mae,
+    optimization={"optimizer": "adamw", "base_lr": 1.5e-4, "betas": (0.9, 0.95), "weight_decay": 0.05, "warmup_fraction": 0.05},
+)
+"""M3AE with the rate, decay and betas of the authors' code."""
+
+MAE = recipe_from_objective(JOINT_MAE, views=SINGLE_VIEW)
+"""``multimodal/mae``."""

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from selfsup.tasks import PretextTask, StepOutput
-from selfsup.testing import TaskCase, check_accumulated_parts, check_two_processes, task_cases
+from selfsup.testing import TaskCase, check_accumulated_chunks, check_two_processes, task_cases
 from selfsup.testing.sequences.installed import installed
 from selfsup.types import Batch
 
@@ -48,7 +48,7 @@ def main(folder: Path, wanted: list[str]) -> None:
         found = {id: [error] for id, error in check_two_processes(cases).items()}
         for case in cases:
             try:
-                check_accumulated_parts(case)
+                check_accumulated_chunks(case)
             except AssertionError as error:
                 found.setdefault(case.spec.id, []).append(str(error))
     sys.stdout.write(json.dumps(found) + "\n")

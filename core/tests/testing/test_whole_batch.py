@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from selfsup.tasks.base import InputChange
-from selfsup.testing import TaskCase, check_accumulated_parts, task_cases
+from selfsup.testing import TaskCase, check_accumulated_chunks, task_cases
 from selfsup.testing.cases import shortened
 from selfsup.testing.joined_batch import forward_joined, halves
 from selfsup.testing.sequences.installed import installed
@@ -41,16 +41,16 @@ def test_a_planted_local_mean_is_found_in_two_processes_and_in_two_parts(tmp_pat
 
 @pytest.mark.parametrize("task", ["sequence/next-token", "sequence/mae", "sequence/wav2vec2", "sequence/cluster-prediction"])
 def test_a_right_mean_passes(task: str, cases: dict[str, TaskCase]) -> None:
-    check_accumulated_parts(cases[task])
+    check_accumulated_chunks(cases[task])
 
 
 def test_a_task_that_denies_coupling_its_samples_is_found(cases: dict[str, TaskCase], monkeypatch: pytest.MonkeyPatch) -> None:
     from selfsup.objectives.nt_xent import SimCLR
 
-    check_accumulated_parts(cases["sequence/simclr"])
+    check_accumulated_chunks(cases["sequence/simclr"])
     monkeypatch.setattr(SimCLR, "couples_samples", False)
     with pytest.raises(AssertionError, match="accumulate=2 against the whole batch: gradients differ"):
-        check_accumulated_parts(cases["sequence/simclr"])
+        check_accumulated_chunks(cases["sequence/simclr"])
 
 
 def test_halves_have_clearly_unequal_numbers_of_tokens(cases: dict[str, TaskCase]) -> None:

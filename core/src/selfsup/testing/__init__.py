@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from selfsup.testing.backbone_checks import BACKBONE_CHECKS, BackboneCase
     from selfsup.testing.cases import TaskCase
-    from selfsup.testing.distributed_checks import check_accumulated_parts, check_two_processes
+    from selfsup.testing.distributed_checks import check_accumulated_chunks, check_two_processes
     from selfsup.testing.kit import (
         TASK_CHECKS,
         CheckResult,
@@ -36,7 +36,7 @@ __all__ = [
     "LeakCase",
     "TaskCase",
     "backbone_cases",
-    "check_accumulated_parts",
+    "check_accumulated_chunks",
     "check_entry_module_is_light",
     "check_plugin",
     "check_spec",
@@ -57,7 +57,7 @@ _HOMES = {
     "CheckResult": "kit",
     "LeakCase": "leak_checks",
     "TaskCase": "cases",
-    "check_accumulated_parts": "distributed_checks",
+    "check_accumulated_chunks": "distributed_checks",
     "check_entry_module_is_light": "spec_checks",
     "check_plugin": "kit",
     "check_spec": "spec_checks",

@@ -1,4 +1,4 @@
-"""Processes, and parts one after the other, must give one process's gradients on the whole batch.
+"""Processes, and chunks one after the other, must give one process's gradients on the whole batch.
 
 Contrastive losses gather, statistics are shared, batch norm syncs, and means count by what they are over. The halves of the
 batch that is compared have clearly unequal numbers of tokens, so that a mean over a process's own tokens shows.
@@ -14,25 +14,31 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, multiprocessing, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from selfsup.objectives.distributed import convert_sync_batchnorm
+from selfsup.tasks import ComparesEmbeddings, PretextTask
 from selfsup.testing.cases import TaskCase
-from selfsup.testing.joined_batch import PARTS, forward_joined, halves
+from selfsup.testing.joined_batch import PROCESSES, forward_joined, halves
 from selfsup.testing.task_checks import generator
 from selfsup.training.config import OptimizationConfig
 from selfsup.training.step_mean import joined, weighted_by_share
 from selfsup.training.stepper import Stepper
+from selfsup.types import Batch
 
 TOLERANCE = 1e-2
 """Largest relative difference of all gradients together: float32 sums in another order, through batch norms. A gather without
-gradients, statistics that are not shared, or a mean over a part's own tokens, change several per cent and more."""
+gradients, statistics that are not shared, or a mean over a process's own tokens, change several per cent and more."""
+
+CHUNK_TOLERANCES = {torch.float32: 1e-4, torch.float64: 1e-9}
+"""The same for chunks one after the other, which do what the whole batch does."""
 
 
 def one_process_gradients(case: TaskCase) -> dict[str, Tensor]:
     """Gradients of one process that has the whole batch, each half with the draws that its process makes."""
     task = case.build()
-    torch.autograd.backward(forward_joined(task, case.uneven_batch(), [generator(rank) for rank in range(PARTS)]).loss)
+    torch.autograd.backward(forward_joined(task, case.uneven_batch(), [generator(rank) for rank in range(PROCESSES)]).loss)
     return gradients(task)
 
 
@@ -43,7 +49,7 @@ def gradients(task: nn.Module) -> dict[str, Tensor]:
 
 def _process(rank: int, cases: Sequence[TaskCase], folder: str) -> None:
     torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=PARTS)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=PROCESSES)
     try:
         for number, case in enumerate(cases):
             try:
@@ -68,7 +74,7 @@ def check_two_processes(cases: Sequence[TaskCase]) -> dict[str, str]:
     failures: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder:
         multiprocessing.spawn(  # type: ignore[attr-defined, no-untyped-call]  # torch leaves it untyped
-            _process, args=(list(cases), folder), nprocs=PARTS
+            _process, args=(list(cases), folder), nprocs=PROCESSES
         )
         for number, case in enumerate(cases):
             error = Path(folder) / f"{number}.error"
@@ -83,26 +89,39 @@ def check_two_processes(cases: Sequence[TaskCase]) -> dict[str, str]:
     return failures
 
 
-def difference(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> str:
-    """How two sets of gradients differ; empty where they agree within :data:`TOLERANCE`."""
+def difference(ours: dict[str, Tensor], theirs: dict[str, Tensor], tolerance: float = TOLERANCE) -> str:
+    """How two sets of gradients differ; empty where they agree within ``tolerance``."""
     if ours.keys() != theirs.keys():
         return f"gradients of {sorted(ours.keys() ^ theirs.keys())} exist on one side only"
     whole = torch.stack([g.norm() for g in ours.values()]).norm()
     worst = max(ours, key=lambda name: float((ours[name] - theirs[name]).norm()))
     relative = float(torch.stack([(ours[name] - theirs[name]).norm() for name in ours]).norm() / whole)
-    return "" if relative < TOLERANCE else f"gradients differ by {relative:.2%} of their norm, most of all in {worst}"
+    return "" if relative < tolerance else f"gradients differ by {relative:.2%} of their norm, most of all in {worst}"
 
 
-def check_accumulated_parts(case: TaskCase) -> None:
-    """A batch cut in two gives the gradient and the loss of the whole batch, unless the task says that it couples samples.
+def check_accumulated_chunks(case: TaskCase, chunks: int = 3, dtype: torch.dtype | None = None) -> None:
+    """A batch cut into chunks gives loss and gradient of the whole batch, and the buffers where embeddings are compared.
 
-    Batch norm sees the parts one by one, in the whole batch here as well.
+    A task that couples samples and does not compare embeddings is left out: it says so itself, and a run warns. Batch norms are
+    in evaluation mode, since they see chunk by chunk. Draws are those of the chunks, in the whole batch here as well.
+
+    Args:
+        case: the task.
+        chunks: how many; those of the kit's batch are of unequal size.
+        dtype: of the weights and the batch; None: float64 where embeddings are compared, and float32 for other tasks, which may
+            make their input in that.
     """
     task = case.build()
-    if task.couples_samples:
+    compares = isinstance(task, ComparesEmbeddings)
+    dtype = dtype or (torch.float64 if compares else torch.float32)
+    if task.couples_samples and not compares:
         return
-    batch, drawn = case.uneven_batch(), generator()
-    states, found = [], {}
+    _prepare(task, dtype)
+    # The middle half has short rows and long ones, and is as good as all.
+    middle = slice(case.rows // 4 + 1, case.rows // 4 + 1 + case.rows // 2) if compares else slice(None)
+    batch, drawn = _cast({key: value[middle] for key, value in case.uneven_batch().items()}, dtype), generator()
+    states: list[Tensor] = []
+    found: dict[str, Tensor] = {}
 
     def note_state(module: nn.Module, arguments: Any) -> None:
         states.append(drawn.get_state())
@@ -110,16 +129,42 @@ def check_accumulated_parts(case: TaskCase) -> None:
     def note_gradients(progress: float) -> None:
         found.update(gradients(task))
 
+    def note_nothing(progress: float) -> None:
+        """Buffers are compared as they are before the step."""
+
     task.register_forward_pre_hook(note_state)
-    task.after_backward = note_gradients  # type: ignore[method-assign]
-    config = OptimizationConfig(optimizer="sgd", lr=1e-3, accumulate=PARTS)
+    task.after_backward, task.after_step = note_gradients, note_nothing  # type: ignore[method-assign]
+    config = OptimizationConfig(optimizer="sgd", lr=1e-3, accumulate=chunks)
     stepper = Stepper(Fabric(accelerator="cpu", devices=1), task, config, total_steps=2, warmup_steps=0, generator=drawn)
     stepper.take(batch)
     (loss,) = stepper.drain()
-    whole = case.build()
-    output = forward_joined(whole, batch, [generator().set_state(state) for state in states], norms_apart=True)
+    whole = _prepare(case.build(), dtype)
+    comparing = generator().set_state(states[chunks]) if task.couples_samples else None
+    output = forward_joined(whole, batch, [generator().set_state(state) for state in states[:chunks]], comparing=comparing)
     torch.autograd.backward(output.loss)
-    failure = difference(gradients(whole), found)
-    assert not failure, f"accumulate=2 against the whole batch: {failure}"
+    name, tolerance = f"accumulate={chunks}", CHUNK_TOLERANCES[dtype]
+    failure = difference(gradients(whole), found, tolerance)
+    assert not failure, f"{name} against the whole batch: {failure}"
     expected = float(output.loss.detach())
-    assert abs(loss - expected) <= 1e-4 * max(abs(expected), 1), f"accumulate=2 logs a loss of {loss}, not {expected}"
+    assert abs(loss - expected) <= tolerance * max(abs(expected), 1), f"{name} logs a loss of {loss}, not {expected}"
+    if compares:
+        _check_buffers(task, whole, tolerance, name)
+
+
+def _prepare(task: PretextTask, dtype: torch.dtype) -> PretextTask:
+    """In place: put the task in one precision, with batch norms that look at one sample at a time."""
+    for module in task.to(dtype).modules():
+        if isinstance(module, _BatchNorm):
+            module.eval()
+    return task
+
+
+def _cast(batch: Batch, dtype: torch.dtype) -> Batch:
+    return {key: value.to(dtype) if value.is_floating_point() else value for key, value in batch.items()}
+
+
+def _check_buffers(ours: nn.Module, theirs: nn.Module, tolerance: float, name: str) -> None:
+    expected = dict(theirs.named_buffers())
+    for key, buffer in ours.named_buffers():
+        same = torch.allclose(buffer.double(), expected[key].double(), rtol=tolerance, atol=tolerance)
+        assert same, f"{name} leaves another {key} than the whole batch"

@@ -33,7 +33,7 @@ from selfsup import specs
 from selfsup.registry import registry
 from selfsup.testing.backbone_checks import BACKBONE_CHECKS, BackboneCase
 from selfsup.testing.cases import TaskCase
-from selfsup.testing.distributed_checks import check_accumulated_parts
+from selfsup.testing.distributed_checks import check_accumulated_chunks
 from selfsup.testing.leak_checks import LEAK_CHECKS, LeakCase, noise_kinds
 from selfsup.testing.spec_checks import check_entry_module_is_light, check_spec
 from selfsup.testing.task_checks import (
@@ -58,7 +58,7 @@ TASK_CHECKS: tuple[Check, ...] = (
     check_fake_cuda,
     check_half_precision,
     check_labels_unseen,
-    check_accumulated_parts,
+    check_accumulated_chunks,
     check_state_round_trip,
     check_learning,
 )

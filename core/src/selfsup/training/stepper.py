@@ -137,7 +137,8 @@ class Stepper:
         """
         if not self._losses:
             return []
-        losses = torch.stack(self._losses).float()
+        losses = torch.stack(self._losses)
+        losses = losses if losses.dtype == torch.float64 else losses.float()
         if self.fabric.world_size > 1:
             losses = self.fabric.all_reduce(losses, reduce_op="mean")  # type: ignore[assignment]  # a tensor gives a tensor
         values: list[float] = losses.tolist()

@@ -1,4 +1,4 @@
-"""The checks that hold parts and processes against the whole batch find a mean that is over a part's own tokens."""
+"""The checks that hold chunks and processes against the whole batch find a mean that is over their own tokens."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def cases(tmp_path: Path):
         yield {case.spec.id: case for case in task_cases("sequence")}
 
 
-def test_a_planted_local_mean_is_found_in_two_processes_and_in_two_parts(tmp_path: Path) -> None:
+def test_a_planted_local_mean_is_found_in_two_processes_and_in_chunks(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, str(SCRIPT), str(tmp_path), *TASKS], capture_output=True, text=True, timeout=300, check=False
     )
@@ -34,7 +34,7 @@ def test_a_planted_local_mean_is_found_in_two_processes_and_in_two_parts(tmp_pat
     found = json.loads(done.stdout.splitlines()[-1])
     for task in TASKS:
         complaints = found[task]
-        # CPC draws negatives from the whole batch, which parts of it do not see: its parts are not compared.
+        # CPC draws negatives from the whole batch, which chunks of it do not see: they are not compared.
         assert len(complaints) == (1 if task == "sequence/cpc" else 2), complaints
         assert all("gradients differ by" in complaint for complaint in complaints)
 
@@ -49,7 +49,7 @@ def test_a_task_that_denies_coupling_its_samples_is_found(cases: dict[str, TaskC
 
     check_accumulated_chunks(cases["sequence/simclr"])
     monkeypatch.setattr(SimCLR, "couples_samples", False)
-    with pytest.raises(AssertionError, match="accumulate=2 against the whole batch: gradients differ"):
+    with pytest.raises(AssertionError, match="accumulate=3 against the whole batch: gradients differ"):
         check_accumulated_chunks(cases["sequence/simclr"])
 
 

@@ -1,4 +1,4 @@
-"""Two processes train as one where they have unequal numbers of tokens, by DDP and by FSDP, in parts or not."""
+"""Two processes train as one where they have unequal numbers of tokens and where they compare samples, in chunks or not."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def folder(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize(("strategy", "accumulate", "terms"), RUN["CASES"])
-def test_two_processes_train_as_one(strategy, accumulate, terms, folder):
-    expected = RUN["train"](Fabric(accelerator="cpu", devices=1), 1, terms)
-    found = torch.load(folder / f"{strategy}-{accumulate}-{terms}.pt", weights_only=True)
+@pytest.mark.parametrize(("strategy", "accumulate", "task"), RUN["CASES"])
+def test_two_processes_train_as_one(strategy, accumulate, task, folder):
+    expected = RUN["train"](Fabric(accelerator="cpu", devices=1), 1, task)
+    found = torch.load(folder / f"{strategy}-{accumulate}-{task}.pt", weights_only=True)
     assert found["loss"] == pytest.approx(expected["loss"], rel=1e-5)
     for name, weight in expected["weights"].items():
         torch.testing.assert_close(found["weights"][name], weight, rtol=1e-4, atol=1e-6)

@@ -1,7 +1,7 @@
-"""Trains a task whose means are over unequal numbers of tokens, in one process or in two, with the trainer's own stepper.
+"""Trains tasks in one process or in two, with the trainer's own stepper: means over unequal numbers of tokens, and contrasts.
 
 A script of its own, which the test starts twice with the environment of torchrun.
-Usage: ``python two_steppers.py FOLDER``; rank 0 writes ``FOLDER/<strategy>-<accumulate>-<terms>.pt``: loss and weights.
+Usage: ``python two_steppers.py FOLDER``; rank 0 writes ``FOLDER/<strategy>-<accumulate>-<task>.pt``: loss and weights.
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from selfsup.backbones import Backbone, Encoded
-from selfsup.tasks import PretextTask, StepOutput, Term
+from selfsup.objectives import MoCoV2, SwAV
+from selfsup.tasks import PretextTask, StepOutput, Term, Views
+from selfsup.tasks.joint_embedding import JointEmbedding
 from selfsup.tasks.masking import mean_term
+from selfsup.tasks.momentum import MomentumConfig
 from selfsup.training import sharding
 from selfsup.training.config import OptimizationConfig, RunConfig
 from selfsup.training.devices import make_fabric
@@ -26,7 +29,8 @@ from selfsup.training.stepper import Stepper
 from selfsup.types import Batch
 
 ROWS, STEPS = 24, 2
-CASES = list(itertools.product(("ddp", "fsdp"), (1, 3), (False, True)))
+TASKS = ("mean", "means", "swav", "mocov2")
+CASES = list(itertools.product(("ddp", "fsdp"), (1, 3), TASKS))
 
 
 class Layers(Backbone):
@@ -57,6 +61,34 @@ class Uneven(PretextTask):
         return StepOutput.of(real, mean_term(error.sqrt(), batch["hidden"]).scaled(3.0), Term(error.sum(dim=1).mean()))
 
 
+class Scaled(Views):
+    """Two views that nothing is drawn for, so that it does not matter which process makes them."""
+
+    n_global, n_local = 2, 0
+
+    def forward(self, batch: Batch, generator: torch.Generator | None) -> list[Batch]:
+        return [{"x": batch["x"]}, {"x": 0.8 * batch["x"] + 0.1}]
+
+
+def build(task: str) -> PretextTask:
+    """Objectives that gather and share statistics; SwAV's has parameters of its own, MoCo's a target and a queue."""
+    torch.manual_seed(0)
+    if task == "swav":
+        config = SwAV.Config(n_prototypes=6, queue_size=0, freeze_prototypes=0, hidden_dim=8, output_dim=4)
+        return without_norm(JointEmbedding(Layers(), Scaled(), SwAV(config)))
+    if task == "mocov2":
+        moco = MoCoV2.Config(queue_size=30, hidden_dim=8, output_dim=4, batch_norm_splits=1)
+        return JointEmbedding(Layers(), Scaled(), MoCoV2(moco), MomentumConfig(start=0.9))
+    return Uneven(task == "means")
+
+
+def without_norm(task: JointEmbedding) -> JointEmbedding:
+    """Batch norm sees chunk by chunk, and is compared elsewhere."""
+    assert isinstance(task.projector, nn.Sequential)
+    task.projector = nn.Sequential(*(part for part in task.projector if not isinstance(part, nn.BatchNorm1d)))
+    return task
+
+
 def batch(step: int) -> Batch:
     """The first rows have most of the real tokens, and the last ones of the hidden ones."""
     g = torch.Generator().manual_seed(step)
@@ -68,9 +100,8 @@ def batch(step: int) -> Batch:
     }  # fmt: skip
 
 
-def train(fabric: Fabric, accumulate: int, terms: bool) -> dict[str, Any]:
-    torch.manual_seed(0)
-    task = Uneven(terms)
+def train(fabric: Fabric, accumulate: int, name: str) -> dict[str, Any]:
+    task = build(name)
     config = OptimizationConfig(
         optimizer="sgd", lr=0.5, momentum=0.0, weight_decay=0.0, schedule="constant", accumulate=accumulate, clip=1.0
     )
@@ -80,18 +111,19 @@ def train(fabric: Fabric, accumulate: int, terms: bool) -> dict[str, Any]:
     for step in range(STEPS):
         stepper.take({key: value[share] for key, value in batch(step).items()})
     weights: dict[str, Tensor] = {name: sharding.whole(p.detach()).clone() for name, p in task.named_parameters()}
-    return {"loss": stepper.drain(), "weights": weights}
+    buffers = {name: buffer.clone() for name, buffer in task.named_buffers()}
+    return {"loss": stepper.drain(), "weights": {**weights, **buffers}}
 
 
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
-    for strategy, accumulate, terms in CASES:
+    for strategy, accumulate, task in CASES:
         fabric = make_fabric(
             RunConfig(task="toy", data="toy", backbone="toy", accelerator="cpu", devices=2, strategy=strategy, precision="32")
         )
-        found = train(fabric, accumulate, terms)
+        found = train(fabric, accumulate, task)
         if fabric.global_rank == 0:
-            torch.save(found, folder / f"{strategy}-{accumulate}-{terms}.pt")
+            torch.save(found, folder / f"{strategy}-{accumulate}-{task}.pt")
         fabric.barrier()
 
 

@@ -103,7 +103,8 @@ class GradientCache:
         scaler = getattr(self.fabric.strategy.precision, "scaler", None)
         if scaler is not None:  # the loss scale (fp16) comes in again when the gradients are sent back
             gradient = gradient / scaler.scale(gradient.new_ones(()))
-        return gradient.split(sizes)
+        split: tuple[Tensor, ...] = gradient.split(sizes)
+        return split
 
     def _send_back(self, chunk: Batch, gradients: Sequence[Tensor | None]) -> None:
         """Embed a chunk again, and let the gradients of its embeddings go on to the parameters."""

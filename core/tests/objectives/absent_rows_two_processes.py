@@ -7,12 +7,15 @@ Usage: ``python absent_rows_two_processes.py FOLDER``; writes ``FOLDER/<name>.<r
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from selfsup.objectives import pairwise_sigmoid, symmetric_contrast
 from selfsup.objectives.base import LossOutput
 from selfsup.objectives.distributed import mean_over_ranks, world_size
 from selfsup.plugins.builtin_objectives import SPECS
@@ -72,12 +75,51 @@ def run(name: str, rows: Tensor | None = None) -> list[dict[str, Tensor]]:
     return found
 
 
+def against_open_clip(rank: int, world: int, name: str, ours: bool) -> list[Tensor]:
+    """Loss and gradients of one process's share of a batch, of our loss or open_clip's, without absent rows."""
+    from open_clip.loss import ClipLoss, SigLipLoss
+
+    generator = torch.Generator().manual_seed(0)
+    a, b = torch.randn(2, ROWS, 6, generator=generator, dtype=torch.float64).chunk(world, dim=1)[rank].clone()
+    scale, bias = (torch.tensor([value], dtype=torch.float64) for value in (10.0, -3.0))
+    leaves = [each.requires_grad_() for each in (a, b, scale, bias)][: 3 if name == "clip" else 4]
+    if ours and name == "clip":
+        loss = symmetric_contrast(a, b, scale)[0]
+    elif ours:
+        loss = pairwise_sigmoid(a, b, scale, bias)
+    else:
+        unit = [F.normalize(each, dim=1) for each in (a, b)]
+        if name == "clip":
+            loss = ClipLoss(local_loss=True, gather_with_grad=True, rank=rank, world_size=world)(*unit, scale)
+        else:
+            loss = SigLipLoss(rank=rank, world_size=world)(*unit, scale, bias)
+    return [loss.detach(), *torch.autograd.grad(loss, leaves)]
+
+
+def most_saved() -> int:
+    """Most numbers in a tensor that SigLIP's forward pass keeps for the backward pass."""
+    a, b = torch.randn(2, 64, 4, generator=torch.Generator().manual_seed(0))
+    kept: list[int] = []
+
+    def note(tensor: Tensor) -> Tensor:
+        kept.append(tensor.numel())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        pairwise_sigmoid(a.requires_grad_(), b.requires_grad_(), torch.ones(1), torch.zeros(1))
+    return max(kept)
+
+
 def _process(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=WORLD)
     rows = torch.arange(ROWS) // (ROWS // WORLD) == rank
     for name in OPTIONS:
         torch.save(run(name, rows), Path(folder) / f"{name}.{rank}.pt")
+    for name in ("clip", "siglip"):
+        pairs = [against_open_clip(rank, WORLD, name, ours) for ours in (True, False)] if find_spec("open_clip") else []
+        torch.save(pairs, Path(folder) / f"open {name}.{rank}.pt")
+    torch.save(most_saved(), Path(folder) / f"saved.{rank}.pt")
     torch.distributed.destroy_process_group()
 
 

@@ -110,3 +110,28 @@ def test_two_processes_with_unequal_numbers_of_rows_are_as_one(name, folder):
             halves = value.chunk(2) if of_rows else (value, value)
             for rank, half in enumerate(halves):
                 assert torch.allclose(found[rank][key], half, rtol=1e-9, atol=1e-9), f"{key} in step {step} on rank {rank}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["clip", "siglip"])
+def test_two_processes_equal_open_clips_and_one_process(name, folder):
+    pytest.importorskip("open_clip.loss")
+    one, _ = (TWO["against_open_clip"](0, 1, name, ours) for ours in (True, False))
+    found = []
+    for rank in range(2):
+        ours, theirs = torch.load(folder / f"open {name}.{rank}.pt", weights_only=True)
+        for mine, its in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(mine, its, rtol=0, atol=1e-9)
+        found.append(ours)
+    (loss, *of_rows, scale), (loss_1, *of_rows_1, scale_1) = ((*each[:3], torch.cat(each[3:])) for each in found)
+    torch.testing.assert_close((loss + loss_1) / 2, one[0], rtol=0, atol=1e-9)
+    for halves, whole in zip(zip(of_rows, of_rows_1, strict=True), one[1:3], strict=True):
+        torch.testing.assert_close(torch.cat(halves) / 2, whole, rtol=0, atol=1e-9)
+    torch.testing.assert_close((scale + scale_1) / 2, torch.cat(one[3:]), rtol=0, atol=1e-9)
+
+
+@pytest.mark.slow
+def test_siglip_keeps_no_cosines_for_the_backward_pass_where_there_are_several_devices(folder):
+    rows, width = 64, 4
+    assert TWO["most_saved"]() >= rows * rows
+    assert [torch.load(folder / f"saved.{rank}.pt", weights_only=True) for rank in range(2)] == [rows * width] * 2

@@ -4,7 +4,9 @@ from selfsup.objectives.barlow_twins import BarlowTwins, BarlowTwinsConfig, barl
 from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, Objective, ObjectiveRecipe, ViewEmbeddings
 from selfsup.objectives.byol import BYOL, BYOLConfig, normalized_mse
 from selfsup.objectives.chance import chance_loss
+from selfsup.objectives.clip import CLIP, CLIPConfig, symmetric_contrast
 from selfsup.objectives.cola import COLA, COLAConfig, bilinear_contrast
+from selfsup.objectives.correspondence import Correspondence, CorrespondenceConfig
 from selfsup.objectives.dcl import DCL, DCLConfig, dcl
 from selfsup.objectives.dino import DINO, DINOConfig, dino_loss
 from selfsup.objectives.distributed import SynchronizedBatchNorm, convert_split_batchnorm, convert_sync_batchnorm
@@ -16,6 +18,7 @@ from selfsup.objectives.moco import MoCoV2, MoCoV2Config, MoCoV3, MoCoV3Config, 
 from selfsup.objectives.nt_xent import SimCLR, SimCLRConfig, nt_xent
 from selfsup.objectives.quantizer import ProductQuantizer, Quantized, QuantizerConfig
 from selfsup.objectives.queue import EmbeddingQueue
+from selfsup.objectives.siglip import SigLIP, SigLIPConfig, pairwise_sigmoid
 from selfsup.objectives.simsiam import SimSiam, SimSiamConfig, negative_cosine
 from selfsup.objectives.swav import SwAV, SwAVConfig, sinkhorn, swapped_prediction
 from selfsup.objectives.tico import TiCo, TiCoConfig, tico
@@ -24,14 +27,18 @@ from selfsup.objectives.vicregl import VICRegL, VICRegLConfig, match_tokens
 
 __all__ = [
     "BYOL",
+    "CLIP",
     "COLA",
     "DCL",
     "DINO",
     "BYOLConfig",
     "BarlowTwins",
     "BarlowTwinsConfig",
+    "CLIPConfig",
     "COLAConfig",
     "Contrast",
+    "Correspondence",
+    "CorrespondenceConfig",
     "CosineLinear",
     "DCLConfig",
     "DINOConfig",
@@ -49,6 +56,8 @@ __all__ = [
     "ProductQuantizer",
     "Quantized",
     "QuantizerConfig",
+    "SigLIP",
+    "SigLIPConfig",
     "SimCLR",
     "SimCLRConfig",
     "SimSiam",
@@ -79,12 +88,14 @@ __all__ = [
     "negative_cosine",
     "normalized_mse",
     "nt_xent",
+    "pairwise_sigmoid",
     "queue_contrast",
     "random_directions",
     "sample_negatives",
     "sigreg",
     "sinkhorn",
     "swapped_prediction",
+    "symmetric_contrast",
     "tico",
     "variance_covariance",
     "vicreg",

@@ -48,6 +48,24 @@ SPECS: list[ObjectiveSpec] = [
         "Chen et al. 2021, arXiv:2104.02057",
     ),
     _spec(
+        "clip",
+        "clip:RECIPE",
+        "Find a sample's other view in the batch, in both directions, with a learned temperature.",
+        "Radford et al. 2021, arXiv:2103.00020",
+    ),
+    _spec(
+        "siglip",
+        "siglip:RECIPE",
+        "Say of each pair of views in the batch whether it belongs together, by a sigmoid.",
+        "Zhai et al. 2023, arXiv:2303.15343",
+    ),
+    _spec(
+        "correspondence",
+        "correspondence:RECIPE",
+        "A small head says whether two views are of the same sample, or mixed up.",
+        "Arandjelovic & Zisserman 2017, arXiv:1705.08168",
+    ),
+    _spec(
         "byol",
         "byol:RECIPE",
         "Predict a momentum network's projection of the other view, without negatives.",

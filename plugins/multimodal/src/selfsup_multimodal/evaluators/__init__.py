@@ -1,0 +1,1 @@
+"""Measurements across the parts of a row."""

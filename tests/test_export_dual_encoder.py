@@ -57,9 +57,8 @@ def texts(**options: object) -> Tower:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("backbone", "options"), [("vit-tiny", {}), ("timm/vit_tiny_patch16_224", {"pool": "timm"})])
-def test_plain_transformers_loads_both_towers(tmp_path, backbone, options):
-    pictures, words = tower("vision", backbone, options), texts()
+def test_plain_transformers_loads_both_towers(tmp_path):
+    pictures, words = tower("vision", "vit-tiny", {}), texts()
     folder = tmp_path / "folder"
     folder.mkdir()
     write_dual_encoder({"photo": pictures, "caption": words}, folder)
@@ -78,6 +77,15 @@ def test_plain_transformers_loads_both_towers(tmp_path, backbone, options):
         ]
     for mine, theirs in zip(ours, json.loads(done.stdout), strict=True):
         np.testing.assert_allclose(np.array(theirs), mine.numpy(), atol=2e-6)
+
+
+def test_a_network_with_a_class_token_is_written(tmp_path):
+    """Writing compares the outputs."""
+    pictures = tower("vision", "timm/vit_tiny_patch16_224", {"pool": "timm", "patch_size": 8}, image_size=32)
+    write_dual_encoder({"photo": pictures, "caption": texts()}, tmp_path)
+    assert {"config.json", "model.safetensors", "tokenizer.json", "preprocessor_config.json"} <= {
+        file.name for file in tmp_path.iterdir()
+    }
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import torch
@@ -11,10 +12,12 @@ from torch import Tensor, nn
 
 from selfsup.backbones import Backbone, BackboneRecipe, Encoded, Finetuning, freeze, pooled_over_parts
 from selfsup.config import Config
-from selfsup.errors import ConfigError
+from selfsup.data import Processor
+from selfsup.errors import ArtifactError, ConfigError
 from selfsup.parts import fill_absent, part_names, part_of, presence
 from selfsup.registry import registry
 from selfsup.types import Batch, Info
+from selfsup_multimodal.export import dual_encoder
 from selfsup_multimodal.joined_info import JoinedPart, check_names, joined_parts
 
 
@@ -59,6 +62,7 @@ class Towers(Backbone):
     """
 
     modality: ClassVar[str] = "multimodal"
+    export_formats: ClassVar[tuple[str, ...]] = (dual_encoder.FORMAT,)
 
     def __init__(
         self, towers: Mapping[str, Backbone], options: Mapping[str, tuple[str, dict[str, Any]]], config: TowersConfig
@@ -115,6 +119,30 @@ class Towers(Backbone):
         encoded: Encoded = self.towers[name](fill_absent(part_of(batch, name), present))
         pooled = self.projections[name](encoded.pooled) if self.joint_dim else encoded.pooled
         return encoded._replace(pooled=pooled, valid=present)
+
+    def export_folder(self, format: str, processor: Processor, folder: Path) -> None:
+        """Write a tower of pictures and one of texts as plain transformers reads them (:mod:`selfsup_multimodal.export`).
+
+        Args:
+            format: ``transformers``.
+            processor: the encoder's.
+            folder: exists and is empty.
+
+        Raises:
+            ArtifactError: the towers cannot be expressed there, or a part is missing; the message says why.
+        """
+        if not self.joint_dim:
+            raise ArtifactError(
+                "These towers have no joint space (backbone.joint_dim=0), so that transformers cannot compare them. "
+                "Export one part with --part NAME."
+            )
+        sides = {
+            name: dual_encoder.Tower(
+                self.part(name), self.projections[name].get_parameter("weight").detach().cpu(), processor.parts[name]
+            )
+            for name in self.towers
+        }
+        dual_encoder.write_dual_encoder(sides, folder)
 
     def lr_scales(self) -> list[tuple[nn.Module, float]]:
         """The towers whose rate is another than the run's."""

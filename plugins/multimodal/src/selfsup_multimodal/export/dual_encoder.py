@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -52,16 +53,12 @@ def write_dual_encoder(towers: Mapping[str, Tower], folder: Path) -> None:
         ArtifactError: transformers or timm is not installed, or the towers cannot be expressed; the message says why.
     """
     vision, text = _sides(towers)
-    try:
-        from transformers import VisionTextDualEncoderConfig, VisionTextDualEncoderModel
-        from transformers.utils import logging
-    except ImportError as error:
-        raise ArtifactError(f"Export to transformers needs it: pip install transformers timm ({error})") from error
+    library = _library()
+    logging = library.utils.logging
     wrapped, model = _wrap_timm(vision.backbone), _with_pooler(text.backbone)
-    config = VisionTextDualEncoderConfig.from_vision_text_configs(
-        wrapped.config, model.config, projection_dim=len(vision.projection)
-    )
-    whole = VisionTextDualEncoderModel(config=config, vision_model=wrapped, text_model=model).eval()
+    described = {"vision_config": wrapped.config.to_dict(), "text_config": model.config.to_dict()}
+    config = library.VisionTextDualEncoderConfig(**described, projection_dim=len(vision.projection))
+    whole = library.VisionTextDualEncoderModel(config=config, vision_model=wrapped, text_model=model).eval()
     with torch.no_grad():
         whole.visual_projection.weight.copy_(vision.projection)
         whole.text_projection.weight.copy_(text.projection / _NEARLY_LINEAR)
@@ -78,6 +75,18 @@ def write_dual_encoder(towers: Mapping[str, Tower], folder: Path) -> None:
             logging.enable_progress_bar()
     tokenizer.save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text(json.dumps(_image_settings(vision), indent=2) + "\n")
+
+
+def _library() -> Any:
+    """The module ``transformers``, which is not needed for anything else here.
+
+    Raises:
+        ArtifactError: it is not installed.
+    """
+    try:
+        return importlib.import_module("transformers")
+    except ImportError as error:
+        raise ArtifactError(f"Export to transformers needs it: pip install transformers timm ({error})") from error
 
 
 def _sides(towers: Mapping[str, Tower]) -> tuple[Tower, Tower]:
@@ -99,18 +108,16 @@ def _sides(towers: Mapping[str, Tower]) -> tuple[Tower, Tower]:
 
 def _wrap_timm(backbone: Backbone) -> Any:
     """The network of pictures as transformers wraps those of timm."""
-    from transformers import TimmWrapperConfig, TimmWrapperModel
-
-    source = cast(Any, backbone)
+    library, source = _library(), cast(Any, backbone)
     described = source.export_metadata("timm")
-    config = TimmWrapperConfig(
+    config = library.TimmWrapperConfig(
         architecture=described["architecture"],
         model_args=json.loads(described["kwargs"]),
         do_pooling=True,
         hidden_size=backbone.pooled_dim,
     )
     try:
-        wrapped = TimmWrapperModel(config)
+        wrapped = library.TimmWrapperModel(config)
         wrapped.timm_model.load_state_dict(source.export_state("timm"))
     except ImportError as error:
         raise ArtifactError(f"Export of a tower of pictures to transformers needs timm: pip install timm ({error})") from error
@@ -125,15 +132,13 @@ def _wrap_timm(backbone: Backbone) -> Any:
 
 def _with_pooler(backbone: Backbone) -> Any:
     """The network of texts with a pooler that gives the output of the class token, as the dual encoder takes it."""
-    from transformers import AutoModel
-
     source = cast(Any, backbone)
     if source.pooling != "cls":
         raise ArtifactError(
             f"transformers pools its networks of texts by the class token, and this tower by {source.pooling!r}. Pretrain with "
             "pooling=cls among the options of that tower, or export it alone with --part and --format transformers."
         )
-    model = AutoModel.from_config(source.model.config)
+    model = _library().AutoModel.from_config(source.model.config)
     dense = getattr(getattr(model, "pooler", None), "dense", None)
     if not isinstance(dense, nn.Linear):
         raise ArtifactError(

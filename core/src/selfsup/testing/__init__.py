@@ -25,11 +25,14 @@ if TYPE_CHECKING:
         task_cases,
     )
     from selfsup.testing.leak_checks import LEAK_CHECKS, LeakCase
+    from selfsup.testing.parts_checks import PART_BACKBONE_CHECKS, PART_TASK_CHECKS
     from selfsup.testing.spec_checks import check_entry_module_is_light, check_spec
 
 __all__ = [
     "BACKBONE_CHECKS",
     "LEAK_CHECKS",
+    "PART_BACKBONE_CHECKS",
+    "PART_TASK_CHECKS",
     "TASK_CHECKS",
     "BackboneCase",
     "CheckResult",
@@ -53,6 +56,8 @@ _HOMES = {
     "BACKBONE_CHECKS": "backbone_checks",
     "BackboneCase": "backbone_checks",
     "LEAK_CHECKS": "leak_checks",
+    "PART_BACKBONE_CHECKS": "parts_checks",
+    "PART_TASK_CHECKS": "parts_checks",
     "TASK_CHECKS": "kit",
     "CheckResult": "kit",
     "LeakCase": "leak_checks",

@@ -16,6 +16,9 @@ A check that a task cannot meet is not left out but expected to fail, with a rea
 
     @parametrize_tasks(modality="vision", expected_failures={("vision/x", "check_learning"): "why"})
 
+Of a modality whose rows join several parts the same calls run :data:`~selfsup.testing.PART_TASK_CHECKS` and
+:data:`~selfsup.testing.PART_BACKBONE_CHECKS` as well.
+
 Tasks that predict a transformation are held to chance on noise, too::
 
     @parametrize_leaks(modality="vision")
@@ -35,6 +38,7 @@ from selfsup.testing.backbone_checks import BACKBONE_CHECKS, BackboneCase
 from selfsup.testing.cases import TaskCase
 from selfsup.testing.distributed_checks import check_accumulated_chunks
 from selfsup.testing.leak_checks import LEAK_CHECKS, LeakCase, noise_kinds
+from selfsup.testing.parts_checks import PART_BACKBONE_CHECKS, PART_TASK_CHECKS, joins_parts
 from selfsup.testing.spec_checks import check_entry_module_is_light, check_spec
 from selfsup.testing.task_checks import (
     check_determinism,
@@ -63,6 +67,16 @@ TASK_CHECKS: tuple[Check, ...] = (
     check_learning,
 )
 """Every check of a task, in the order from cheap to dear."""
+
+
+def task_checks(case: TaskCase) -> tuple[Check, ...]:
+    """The checks of a task: those of every task, and where rows join several parts those of such tasks."""
+    return (*TASK_CHECKS, *(PART_TASK_CHECKS if joins_parts(case.spec.modality) else ()))
+
+
+def backbone_checks(case: BackboneCase) -> tuple[Callable[[BackboneCase], None], ...]:
+    """The checks of a backbone: those of every backbone, and where rows join several parts those of such backbones."""
+    return (*BACKBONE_CHECKS, *(PART_BACKBONE_CHECKS if joins_parts(case.modality) else ()))
 
 
 @dataclass(frozen=True)
@@ -117,7 +131,7 @@ def parametrize_tasks(
     *, modality: str = "", provider: str = "", expected_failures: Mapping[tuple[str, str], str] | None = None
 ) -> Any:
     """A pytest decorator for ``test(case, check)`` over all checks of all tasks."""
-    return _parametrize(task_cases(modality, provider), TASK_CHECKS, expected_failures)
+    return _parametrize(task_cases(modality, provider), task_checks, expected_failures)
 
 
 def parametrize_leaks(
@@ -127,18 +141,20 @@ def parametrize_leaks(
 
     ``expected_failures`` goes by the case's name (``"video/frame-order-8 frames"``) and the check's.
     """
-    return _parametrize(leak_cases(modality, provider), LEAK_CHECKS, expected_failures)
+    return _parametrize(leak_cases(modality, provider), lambda _: LEAK_CHECKS, expected_failures)
 
 
 def _parametrize(
-    cases: Sequence[TaskCase], checks: Sequence[Callable[..., None]], failures: Mapping[tuple[str, str], str] | None
+    cases: Sequence[TaskCase],
+    checks: Callable[[Any], Sequence[Callable[..., None]]],
+    failures: Mapping[tuple[str, str], str] | None,
 ) -> Any:
     import pytest
 
     expected = dict(failures or {})
     params = []
     for case in cases:
-        for check in checks:
+        for check in checks(case):
             reason = expected.pop((str(case), check.__name__), "")
             marks = [pytest.mark.xfail(reason=reason, strict=True)] if reason else []
             params.append(pytest.param(case, check, id=f"{case}-{check.__name__}", marks=marks))
@@ -188,7 +204,7 @@ def parametrize_backbones(
     params = [
         pytest.param(case, check, id=f"{case}-{check.__name__}")
         for case in backbone_cases(modality, provider, members)
-        for check in BACKBONE_CHECKS
+        for check in backbone_checks(case)
     ]
     return pytest.mark.parametrize(("case", "check"), params)
 
@@ -206,8 +222,8 @@ def check_plugin(distribution: str, entry_module: str) -> list[CheckResult]:
     """Run every check on what a distribution registers; the results in the order they were made."""
     results = [_run("plugin", check_entry_module_is_light, entry_module)]
     results += [_run(spec.id, check_spec, spec) for spec in all_specs(distribution)]
-    results += [_run(case.id, check, case) for case in backbone_cases(provider=distribution) for check in BACKBONE_CHECKS]
-    results += [_run(case.spec.id, check, case) for case in task_cases(provider=distribution) for check in TASK_CHECKS]
+    results += [_run(case.id, check, case) for case in backbone_cases(provider=distribution) for check in backbone_checks(case)]
+    results += [_run(case.spec.id, check, case) for case in task_cases(provider=distribution) for check in task_checks(case)]
     results += [_run(str(case), check, case) for case in leak_cases(provider=distribution) for check in LEAK_CHECKS]
     return results
 

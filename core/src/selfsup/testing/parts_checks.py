@@ -200,8 +200,9 @@ def check_parts_alone(case: BackboneCase) -> None:
         kept = [row for row, there in zip(rows, present.tolist(), strict=True) if there]
         start = name + MARK
         own = [{key.removeprefix(start): value for key, value in row.items() if key.startswith(start)} for row in kept]
-        network, outputs = networks[name], []
-        handle = network.register_forward_hook(lambda module, inputs, output, kept=outputs: kept.append(output))
+        network = networks[name]
+        outputs: list[Encoded] = []
+        handle = network.register_forward_hook(lambda _, __, output, found=outputs: found.append(output))
         backbone(only_part(batch, name))
         handle.remove()
         assert outputs, f"the backbone does not call part({name!r}), so that this is another network"

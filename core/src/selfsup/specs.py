@@ -75,7 +75,10 @@ class TargetSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class Flag:
-    """A flag that ``selfsup pretrain`` takes for the tasks of one modality: a short way to write ``--set option=VALUE``."""
+    """A flag that ``selfsup pretrain`` takes for the tasks of one modality: a short way to write ``--set option=VALUE``.
+
+    ``--set name=VALUE`` means the same, whatever else the task has of that name.
+    """
 
     name: str
     """Without the dashes: ``categorical``."""

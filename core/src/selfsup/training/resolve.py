@@ -76,7 +76,7 @@ def _resolve(options: Mapping[str, Any], base: Mapping[str, Any] | None, *, repl
     backbone_recipe = registry().backbone_recipe(backbone)
     classes = {section: config for section, config in sections_of(task, backbone).items() if section}
     listing = f"selfsup list options {task}" + (f" --backbone {backbone}" if options.get("backbone") else "")
-    given = _place(options, classes, listing)
+    given = _place(options, classes, listing, {flag.name: flag.option for flag in modality.flags})
     check_one_start(init, given)
     optimization = {"batch_size": processor.batch_size, **recipe.optimization}
     fields = classes["backbone"].model_fields
@@ -226,9 +226,11 @@ def _check_given(resolved: RunConfig, valid: Mapping[str, Config], given: Mappin
         check_effect(values, given.get(f"{section}_options", {}), prefix="" if section == "task" else f"{section}.")
 
 
-def _place(options: Mapping[str, Any], classes: Mapping[str, type[Config]], listing: str) -> dict[str, Any]:
-    """Options under their full paths in the run's config."""
-    placed = overrides.place(options, {"": RunConfig, **classes}, short=_SHORT, listing=listing)
+def _place(
+    options: Mapping[str, Any], classes: Mapping[str, type[Config]], listing: str, short: Mapping[str, str]
+) -> dict[str, Any]:
+    """Options under their full paths in the run's config; ``short`` are names that stand for one, beside the usual ones."""
+    placed = overrides.place(options, {"": RunConfig, **classes}, short={**short, **_SHORT}, listing=listing)
     run = placed.pop("", {})
     return {**run, **{f"{section}_options": values for section, values in placed.items()}}
 

@@ -57,6 +57,7 @@ class _Choice:
             self.parts = {spec.id: Part(spec.id, spec) for spec in fixed}
             self.parts |= {name: parse_parts([name])[name] for name in asked if name not in self.parts}
         self.asked = asked
+        self.absent: list[str] = []
         self.columns: dict[str, str] = {}
         self.equal: dict[str, list[str]] = {}
 
@@ -146,6 +147,8 @@ class _Choice:
     def _fits(self, column: str, kind: str) -> bool:
         """Whether a column that is named for a role can play it."""
         feature = self.source.features[column]
+        if feature_name(feature) == "null":  # every row lacks it
+            return True
         if kind in MEDIA:
             return feature_fits(feature, kind) or feature_fits(feature, "string")
         return feature_fits(feature, kind) or (kind == "string" and _lists_texts(feature))
@@ -231,6 +234,8 @@ class _Choice:
             missing = [role for role in part.kinds if f"{part.name}{MARK}{role}" not in self.columns]
             if not missing and (part.kinds or self.wanted or part.name in self.asked):
                 found.append(part)
+            elif self.remembered and part.name not in self.asked:
+                self.absent.append(part.name)
             elif self.wanted or part.name in self.asked:
                 role = missing[0]
                 raise ColumnError(
@@ -240,7 +245,7 @@ class _Choice:
         order = {name: place for place, name in enumerate(self.features)}
         if not self.wanted:
             found.sort(key=lambda part: min((order[self.columns[key]] for key in self._keys(part)), default=len(order)))
-        if len(found) < 2:
+        if len(found) < (1 if self.remembered else 2):
             for column in self._free():
                 self._require(column)
             texts = [
@@ -319,6 +324,11 @@ class _Choice:
         idle = [name for name in self.features if name not in self.columns.values()]
         if idle:
             found.add("columns", f"not used: {listed_names(idle)}")
+        for name in self.absent:
+            found.warn(
+                f"{self.source.name} has no column for {name}, so every row lacks that part. If one of "
+                f"{listed_names(self.features)} is meant, say --column {name}{MARK}ROLE=NAME."
+            )
         for name in idle:
             if missing := self._missing(name):
                 found.warn(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from selfsup.specs import ModalitySpec
+from selfsup.specs import Flag, ModalitySpec
 
 MULTIMODAL = ModalitySpec(
     id="multimodal",
@@ -20,6 +20,14 @@ MULTIMODAL = ModalitySpec(
     },
     mock_rows="selfsup_multimodal.mock:mock_rows",
     noise_rows="selfsup_multimodal.mock:NOISE_ROWS",
+    flags=(
+        Flag(
+            name="parts",
+            option="processor.parts",
+            summary="What a row joins: vision,text, or front:vision,back:vision.",
+            metavar="PART,PART",
+        ),
+    ),
 )
 
 MODALITIES: tuple[ModalitySpec, ...] = (MULTIMODAL,)

@@ -144,7 +144,7 @@ def test_zeros_in_the_mean_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
         return torch.stack([own.pooled for own in parts.values()]).mean(dim=0)
 
     monkeypatch.setattr(backbones, "pooled_over_parts", plain_mean)
-    with pytest.raises(AssertionError, match="not the mean of the parts that a row has"):
+    with pytest.raises(AssertionError, match="of rows that have 'first' alone is not that part's"):
         check_parts_of_embedding(towers)
 
 

@@ -153,7 +153,10 @@ def check_every_part_learns(case: TaskCase) -> None:
 
 @torch.no_grad()
 def check_parts_of_embedding(case: BackboneCase) -> None:
-    """The embedding of a row has its parts, says which the row has, and is their mean where all lie in one space."""
+    """The embedding of a row has its parts and says which the row has; in one space it is the mean of those.
+
+    A network over all parts together may give each part as it is alone; the embedding of a row with one part is that part's.
+    """
     backbone, batch = case.build(), _batch(case)
     encoded = backbone(batch)
     assert encoded.parts is not None, "the backbone gives no parts (Encoded.parts)"
@@ -167,12 +170,18 @@ def check_parts_of_embedding(case: BackboneCase) -> None:
         assert torch.equal(own.valid, present), f"the part {name!r} says of other rows that they have it"
     assert encoded.pooled.shape[1] == backbone.pooled_dim, "the embedding has another width than pooled_dim says"
     _agree(encoded.pooled, backbone(with_garbage(batch)).pooled, "what stands in the place of a part changes the embedding")
-    if backbone.shares_space:
-        there = {name: own.valid for name, own in encoded.parts.items() if own.valid is not None}
-        total = sum(torch.where(there[name].unsqueeze(1), own.pooled, 0.0) for name, own in encoded.parts.items())
-        count = torch.stack(list(there.values())).sum(dim=0).unsqueeze(1)
-        assert isinstance(total, Tensor)
-        _agree(total / count, encoded.pooled, "the embedding is not the mean of the parts that a row has")
+    if not backbone.shares_space:
+        return
+    there = {name: own.valid for name, own in encoded.parts.items() if own.valid is not None}
+    count = torch.stack(list(there.values())).sum(dim=0)
+    for name, own in encoded.parts.items():
+        single = there[name] & (count == 1)
+        _agree(own.pooled[single], encoded.pooled[single], f"the embedding of rows that have {name!r} alone is not that part's")
+    if part_networks(backbone):
+        total = torch.stack([torch.where(there[name].unsqueeze(1), own.pooled, 0.0) for name, own in encoded.parts.items()])
+        _agree(
+            total.sum(dim=0) / count.unsqueeze(1), encoded.pooled, "the embedding is not the mean of the parts that a row has"
+        )
 
 
 @torch.no_grad()

@@ -72,7 +72,7 @@ def is_blank(value: Any) -> bool:
     if isinstance(value, float):
         return math.isnan(value)
     if isinstance(value, Mapping):
-        return all(item is None or item == "" for item in value.values())
+        return all(item is None or (isinstance(item, str) and not item) for item in value.values())
     if isinstance(value, list | tuple):
         return all(is_blank(item) for item in value)
     return False

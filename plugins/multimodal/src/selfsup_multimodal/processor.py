@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -15,7 +16,7 @@ from selfsup.config import Config
 from selfsup.data import Findings, Processor, Rows, Sample, spread_rows
 from selfsup.data.bad_rows import encode_list
 from selfsup.data.content_hash import hashes_of
-from selfsup.data.joined import MARK, JoinedColumns, SourceColumns, decisive_roles, is_blank, roles_of, split_role
+from selfsup.data.joined import MARK, JoinedColumns, SourceColumns, decisive_roles, filled, is_blank, roles_of, split_role
 from selfsup.data.media_values import array_of, is_pil, pixels_of
 from selfsup.data.processor import stack_samples
 from selfsup.data.processor_state import reading_state, write_state
@@ -112,7 +113,7 @@ class MultimodalProcessor(Processor):
         fitted: dict[str, Processor] = {}
         several, blanks, lacking = set(), {}, {}
         for name, id in modalities.items():
-            own, count = _rows_of(rows, name)
+            own, count = _rows_of(rows, name, self.config.captions)
             processor = self._taken.get(name) or _named(name, self._unfitted(name, id).fit, own).unpacked()
             if processor.modality != id:
                 raise ConfigError(f"The part {name!r} is of {id}, and its processor of {processor.modality}.")
@@ -364,15 +365,27 @@ def _modalities(rows: Rows | Sequence[Row], written: Sequence[str]) -> dict[str,
     return found
 
 
-def _rows_of(rows: Rows | Sequence[Row], part: str) -> tuple[Rows | list[Row], int]:
-    """The rows that have a part, as rows of its own modality, and how many they are."""
+def _rows_of(rows: Rows | Sequence[Row], part: str, captions: int) -> tuple[Rows | list[Row], int]:
+    """The rows that have a part, as rows of its own modality, and how many they are; of several texts a row each is one."""
     if isinstance(rows, Rows):
         own = rows.of_part(part)
-        return own, len(own)
-    found = [item for row in rows for item in _own_rows(row, part, 1)]
-    if not found:
+        return _each_text(own) if own.firsts and len(own.columns) == 1 else own, len(own)
+    found = [_own_rows(row, part, captions) for row in rows]
+    if not any(found):
         raise DataError(f"None of the {len(rows)} rows has the part {part!r}.")
-    return found, len(found)
+    return [item for items in found for item in items], sum(map(bool, found))
+
+
+def _each_text(rows: Rows) -> Rows:
+    """Rows that list texts with a row a text."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    ((_, column),) = rows.columns.items()
+    listed = rows.dataset.select_columns([column]).with_format("arrow")[:].column(column)
+    texts = pc.list_flatten(listed)
+    texts = texts.filter(pa.array(filled(texts)))
+    return replace(rows, dataset=type(rows.dataset)(pa.table({column: texts})), firsts=frozenset(), places=None, fingerprint="")
 
 
 def _own_rows(row: Row, part: str, most: int) -> list[Row]:

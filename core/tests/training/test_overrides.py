@@ -201,3 +201,21 @@ def test_keys_in_a_dictionary_of_configs_are_read_by_the_types_of_their_fields()
     left = {"name": "7", "share": 0.1, "options": {"width": 32}}
     # What a config does not have it refuses itself.
     assert place(given, {"": RunConfig, "backbone": Parts}) == {"backbone": {"parts": {"left": left, "right": {"nmae": "x"}}}}
+
+
+class Joined(Config):
+    shown: Parts = Parts()
+    heard: Parts = Parts()
+    only: dict[str, float] = Field(default_factory=dict)
+
+
+def test_a_dictionary_may_be_named_without_its_section() -> None:
+    sections: dict[str, type[Config]] = {"": RunConfig, "task": Joined}
+    assert resolve_key("only.left", sections) == ("task", "only", "left")
+    assert resolve_key("shown.parts.left.options.width", sections) == ("task", "shown", "parts", "left", "options", "width")
+    assert resolve_key("task.heard.parts.left.share", sections) == ("task", "heard", "parts", "left", "share")
+    assert resolve_key("columns.image", sections) == ("", "columns", "image")
+    with pytest.raises(ConfigError, match=r"'parts' is ambiguous: it may be task.shown.parts, task.heard.parts"):
+        resolve_key("parts.left.share", sections)
+    with pytest.raises(ConfigError, match="unknown config key"):
+        resolve_key("nothing.left", sections)

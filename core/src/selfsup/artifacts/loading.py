@@ -226,8 +226,12 @@ def _build(directory: Path, config: dict[str, Any]) -> Encoder:
 
 
 def without_first_weights(options: Mapping[str, Any]) -> dict[str, Any]:
-    """A backbone's options but for those that say where its first weights came from (see ``BackboneRecipe``)."""
-    return {name: value for name, value in options.items() if name not in FIRST_WEIGHTS}
+    """A backbone's options, those of its parts too, but for what says where first weights came from (``BackboneRecipe``)."""
+    return {
+        name: without_first_weights(value) if isinstance(value, Mapping) else value
+        for name, value in options.items()
+        if name not in FIRST_WEIGHTS
+    }
 
 
 def _download(source: str) -> Path:

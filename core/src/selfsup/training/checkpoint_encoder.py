@@ -53,7 +53,7 @@ def load_best(run: RunDirectory) -> Encoder:
         last.processor,
         backbone.requires_grad_(True),
         backbone_id=config.backbone,
-        backbone_options=config.backbone_options,
+        backbone_options=setup.full_backbone_options(config, backbone),
         task=config.task,
         metadata=found,
         pretraining_rows=last.pretraining_rows,

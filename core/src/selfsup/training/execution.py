@@ -117,7 +117,7 @@ def execute(config: RunConfig, out: Path, *, resume: bool, progress: bool = True
                         data.processor.unpacked(),
                         backbone,
                         backbone_id=config.backbone,
-                        backbone_options=config.backbone_options,
+                        backbone_options=setup.full_backbone_options(config, backbone),
                         task=config.task,
                         metadata=_metadata(config, data, directory, step, total),
                         # An untrained network has learned from no row, but from those of the encoder that it started from.

@@ -191,15 +191,24 @@ def shown_key(path: tuple[str, ...]) -> str:
 
 
 def _inside_dict(parts: tuple[str, ...], paths: list[tuple[str, ...]], sections: Sections) -> tuple[str, ...] | None:
-    """A path into a field that is itself a dictionary (``columns.image``): its keys are free."""
-    for path in paths:
-        shown = _shown(path)
-        if parts[: len(shown)] == shown and len(parts) > len(shown):
-            model: type[BaseModel] = sections[path[0]]
-            for name in path[1:-1]:
-                model = nested(model.model_fields[name].annotation) or model
-            if get_origin(model.model_fields[path[-1]].annotation) is dict:
-                return (path[0], *path[1:], *parts[len(shown) :])
+    """A path into a field that is itself a dictionary (``columns.image``): its keys are free.
+
+    The dictionary may be written as any key, in full or not (``views.parts`` for ``task.views.parts``).
+
+    Raises:
+        ConfigError: several dictionaries may be meant.
+    """
+    dictionaries = [path for path in paths if get_origin(annotation_of(path, sections)) is dict]
+    # In full first, then by as many names as are there.
+    for written in range(len(parts) - 1, 0, -1):
+        named = parts[:written]
+        found = [path for path in dictionaries if _shown(path) == named]
+        found = found or [path for path in dictionaries if _shown(path)[-written:] == named]
+        if len(found) > 1:
+            places = ", ".join(".".join(_shown(path)) for path in found)
+            raise ConfigError(f"config key {'.'.join(named)!r} is ambiguous: it may be {places}. Write it in full.")
+        if found:
+            return (*found[0], *parts[written:])
     return None
 
 

@@ -290,6 +290,13 @@ def build_task(config: RunConfig, info: Info, origin: Origin | None = None) -> t
     return recipe.build(validated(recipe.config, config.task_options, what="the task's options"), backbone, info), options
 
 
+def full_backbone_options(config: RunConfig, backbone: Backbone) -> dict[str, Any]:
+    """The options of a run's backbone as its encoder keeps them, JSON values (:meth:`Backbone.full_options`)."""
+    recipe = registry().backbone_recipe(config.backbone)
+    given = validated(recipe.config, config.backbone_options, what="the backbone's options")
+    return backbone.full_options(given).model_dump(mode="json")
+
+
 def pretrained_note(config: RunConfig, backbone: Backbone) -> str:
     """What to say of the input that first weights were trained with; empty where the weights are fresh.
 

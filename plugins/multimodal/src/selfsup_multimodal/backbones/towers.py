@@ -17,6 +17,7 @@ from selfsup.errors import ArtifactError, ConfigError
 from selfsup.parts import fill_absent, part_names, part_of, presence
 from selfsup.registry import registry
 from selfsup.types import Batch, Info
+from selfsup.validation import validated
 from selfsup_multimodal.export import dual_encoder
 from selfsup_multimodal.joined_info import JoinedPart, check_names, joined_parts
 
@@ -174,11 +175,32 @@ class Towers(Backbone):
         said = {name: self.part(name).describe_input() for name in self.towers}
         return ", ".join(f"{text} ({name})" for name, text in said.items() if text)
 
+    def spare_parts(self) -> Mapping[str, nn.Module]:
+        """Those of all towers."""
+        return {
+            f"towers.{name}.{key}": module for name in self.towers for key, module in self.part(name).spare_parts().items()
+        }
+
+    def fit_weight(self, name: str, weight: Tensor, own: Tensor) -> Tensor | None:
+        """As the tower does that the weight is of."""
+        _, _, inner = name.partition("towers.")
+        part, _, key = inner.partition(".")
+        return self.part(part).fit_weight(key, weight, own) if part in self.towers else None
+
+    def weights_came(self, names: Collection[str]) -> None:
+        """Tell each tower of its own."""
+        for name, own in self._own_names(names).items():
+            self.part(name).weights_came(own)
+
     def expect_weights(self, names: Collection[str]) -> None:
         """Tell each tower of its own."""
-        for name in self.towers:
-            start = f"towers.{name}."
-            self.part(name).expect_weights([key.removeprefix(start) for key in names if key.startswith(start)])
+        for name, own in self._own_names(names).items():
+            self.part(name).expect_weights(own)
+
+    def _own_names(self, names: Collection[str]) -> dict[str, list[str]]:
+        """Part to the names of its tower's weights, as the tower has them."""
+        starts = {name: f"towers.{name}." for name in self.towers}
+        return {name: [key.removeprefix(start) for key in names if key.startswith(start)] for name, start in starts.items()}
 
     def full_options(self, given: Config) -> Config:
         """Each tower with its id and options in full; rates and freezing are of training alone, and are left out."""
@@ -235,5 +257,20 @@ def build_towers(config: TowersConfig, info: Info) -> Towers:
     return Towers(towers, {name: options for name, (_, options) in built.items()}, config)
 
 
-TOWERS = BackboneRecipe(config=TowersConfig, build=build_towers)
+def preprocessing(config: TowersConfig) -> dict[str, Any]:
+    """The options of the parts' processors that the first weights of their towers were trained with."""
+    found = {name: own for name, tower in config.towers.items() if tower.backbone and (own := _preprocessing(tower))}
+    return {"options": found} if found else {}
+
+
+def _preprocessing(tower: TowerConfig) -> dict[str, Any]:
+    spec, recipe = registry().get("backbone", tower.backbone), registry().backbone_recipe(tower.backbone)
+    if recipe.preprocessing is None:
+        return {}
+    name = {"name": tower.backbone.partition("/")[2]} if spec.id != tower.backbone else {}
+    config = validated(recipe.config, {**tower.options, **name}, what=f"backbone {tower.backbone!r}")
+    return dict(recipe.preprocessing(config))
+
+
+TOWERS = BackboneRecipe(config=TowersConfig, build=build_towers, preprocessing=preprocessing)
 """``towers``."""

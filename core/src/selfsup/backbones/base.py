@@ -76,6 +76,8 @@ class Backbone(nn.Module, ABC):
     """
 
     modality: ClassVar[str]
+    started_from: str = ""
+    """Where its weights came from before it was trained; empty: they were drawn at random, or its options say."""
     embed_dim: int
     """D, of the tokens, and of the pooled embedding unless :attr:`pooled_dim` says otherwise."""
 

@@ -122,6 +122,7 @@ def fit_weights(backbone: Backbone, weights: Mapping[str, Tensor], source: str =
             f"The weights of {source} do not fit this {type(backbone).__name__}: {100 * share:.3g} % of its parameters would "
             f"come from them. Take the backbone that they are of, with its options ({named})."
         )
+    backbone.started_from = source
     backbone.weights_came(frozenset((*fitted, *adapted)))
     return report
 

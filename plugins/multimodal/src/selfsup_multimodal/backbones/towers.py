@@ -177,9 +177,7 @@ class Towers(Backbone):
 
     def spare_parts(self) -> Mapping[str, nn.Module]:
         """Those of all towers."""
-        return {
-            f"towers.{name}.{key}": module for name in self.towers for key, module in self.part(name).spare_parts().items()
-        }
+        return {f"towers.{name}.{key}": module for name in self.towers for key, module in self.part(name).spare_parts().items()}
 
     def fit_weight(self, name: str, weight: Tensor, own: Tensor) -> Tensor | None:
         """As the tower does that the weight is of."""
@@ -190,7 +188,9 @@ class Towers(Backbone):
     def weights_came(self, names: Collection[str]) -> None:
         """Tell each tower of its own."""
         for name, own in self._own_names(names).items():
-            self.part(name).weights_came(own)
+            if own:
+                self.part(name).started_from = self.started_from
+                self.part(name).weights_came(own)
 
     def expect_weights(self, names: Collection[str]) -> None:
         """Tell each tower of its own."""

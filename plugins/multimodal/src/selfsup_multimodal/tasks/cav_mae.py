@@ -1,0 +1,122 @@
+"""CAV-MAE: masked autoencoding of all parts together, and a contrast of what is seen of each alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Any
+
+import torch
+from pydantic import Field
+from selfsup.objectives.clip import symmetric_contrast
+from torch import Tensor
+
+from selfsup.backbones import Backbone, mean_over_tokens
+from selfsup.objectives.base import ObjectiveRecipe, Term
+from selfsup.objectives.precision import full, no_autocast
+from selfsup.objectives.valid_rows import counted, not_compared
+from selfsup.parts import CONTENT, MARK, presence
+from selfsup.tasks import StepOutput
+from selfsup.tasks.from_objective import recipe_from_objective
+from selfsup.tasks.masking import gather_tokens
+from selfsup.types import Batch, Info
+from selfsup_multimodal.augmentations import SINGLE_VIEW
+from selfsup_multimodal.backbones.fusion import FusedTokens, Fusion, fused
+from selfsup_multimodal.tasks.mae import JointMAE, JointMAEConfig, kept_of, spans_of
+
+
+class CAVMAEConfig(JointMAEConfig):
+    """Options of CAV-MAE."""
+
+    weights: dict[str, float] = Field(default_factory=dict)
+    """By a part's name or its modality: weight of its loss, 1 where none is given; 1 for both in the paper."""
+    contrast_weight: float = Field(default=0.01, ge=0)
+    """Weight of the contrast; 0.01 in the paper."""
+    temperature: float = Field(default=0.05, gt=0)
+    """Divides the cosines; 0.05 in the paper."""
+    ignore_duplicates: bool = True
+    """Whether rows that show the same in a part (a caption twice) are no negatives of each other (paper: they are)."""
+
+
+class CAVMAE(JointMAE):
+    """Contrastive audio-visual masked autoencoder (CAV-MAE: Gong et al. 2023, arXiv:2210.07839, equation 7), for any parts.
+
+    The tokens that are left of each part are encoded twice: all parts together, from which the hidden ones are given back, and
+    each part alone, whose mean tokens are contrasted across the parts of a row. Unlike the paper, all layers are shared by the
+    parts (there: 11 of each part's own and one for both), and the contrast is taken in both directions (there: in one).
+    Of more than two parts every pair is contrasted.
+    """
+
+    def __init__(self, config: CAVMAEConfig, backbone: Fusion, info: Info) -> None:
+        super().__init__(config, backbone, info)
+        self.contrast_weight, self.scale = config.contrast_weight, 1 / config.temperature
+        self.ignore_duplicates = config.ignore_duplicates
+        self.couples_samples = config.contrast_weight > 0
+
+    def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
+        """Mask each part, encode what is left together and apart, decode, contrast."""
+        tokens = self.backbone.tokenize(batch)
+        masks = self.draw_masks(tokens, generator)
+        keep = kept_of(tokens, masks)
+        output = self.reconstruct(batch, tokens, masks, keep, self.backbone.encode(tokens, keep=keep))
+        if not self.contrast_weight:
+            return output
+        terms, accuracy = self._contrast(batch, self._alone(tokens, keep, {name: m.keep for name, m in masks.items()}))
+        metrics = {
+            **output.metrics,
+            "contrast_loss": torch.stack([term.loss.detach() for term in terms]).mean(),
+            "accuracy": accuracy,
+        }
+        weighted = [term.scaled(self.contrast_weight / len(terms)) for term in terms]
+        return StepOutput.of(*(output.terms or (Term(output.loss, output.weight),)), *weighted, metrics=metrics)
+
+    def _alone(self, tokens: FusedTokens, keep: Tensor, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """[B, D] a part, the mean over what is kept of it, encoded apart from the other parts."""
+        counts = [own[name].shape[1] for name in spans_of(tokens)]
+        number = torch.cat([torch.full((n,), place, device=keep.device) for place, n in enumerate(counts)])
+        encoded = torch.split(self.backbone.encode_apart(tokens, keep, number), counts, dim=1)
+        padding: Any = [None] * len(counts)
+        if tokens.padding is not None:
+            padding = torch.split(gather_tokens(tokens.padding, keep), counts, dim=1)
+        means = [mean_over_tokens(*each) for each in zip(encoded, padding, strict=True)]
+        return dict(zip(spans_of(tokens), means, strict=True))
+
+    def _contrast(self, batch: Batch, pooled: Mapping[str, Tensor]) -> tuple[list[Term], Tensor]:
+        """A term a pair of parts, over the rows that have both, and the share that is found, the mean over the pairs."""
+        terms, found = [], []
+        for pair in combinations(pooled, 2):
+            a, b = (pooled[name] for name in pair)
+            there = [presence(batch, name) for name in pair]
+            valid = None if there[0] is None or there[1] is None else there[0] & there[1]
+            contents = [batch.get(f"{name}{MARK}{CONTENT}") for name in pair]
+            groups = None
+            if self.ignore_duplicates and contents[0] is not None and contents[1] is not None:
+                groups = torch.stack([contents[0], contents[1]], dim=1)
+            with no_autocast(a):
+                loss, accuracy = symmetric_contrast(full(a), full(b), self.scale, valid, not_compared(valid, groups))
+            terms.append(Term(loss, counted(valid, loss)))
+            found.append(accuracy)
+        return terms, torch.stack(found).mean()
+
+
+def build_cav_mae(config: CAVMAEConfig, backbone: Backbone, info: Info) -> CAVMAE:
+    """Build it around the fused tokens of all parts."""
+    return CAVMAE(config, fused(backbone, "CAV-MAE"), info)
+
+
+CAV_MAE_OBJECTIVE = ObjectiveRecipe(
+    config=CAVMAEConfig,
+    build=build_cav_mae,
+    optimization={
+        "optimizer": "adam",
+        "base_lr": 1.5e-4,
+        "betas": (0.95, 0.999),
+        "weight_decay": 5e-7,
+        "warmup_fraction": 0.05,
+    },
+)
+"""CAV-MAE with the optimizer of the authors' code; its rate, which there is constant and then halved every few epochs, is
+M3AE's."""
+
+CAV_MAE = recipe_from_objective(CAV_MAE_OBJECTIVE, views=SINGLE_VIEW)
+"""``multimodal/cav-mae``."""

@@ -1,0 +1,94 @@
+"""LiT: contrast with the tower of one part locked, so that the others learn to read what it knows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from pydantic import Field
+
+from selfsup.backbones import Backbone, freeze
+from selfsup.config import Config
+from selfsup.errors import ConfigError
+from selfsup.objectives.base import JointEmbeddingObjective
+from selfsup.objectives.clip import RECIPE as CLIP
+from selfsup.tasks import TaskRecipe, Views
+from selfsup.tasks.joint_embedding import JointEmbedding, joint_embedding_recipe
+from selfsup.tasks.sections import with_section
+from selfsup.types import Info
+from selfsup_multimodal.augmentations import VIEWS
+from selfsup_multimodal.joined_info import JoinedPart, joined_parts
+
+
+class LockConfig(Config):
+    """Which tower is locked."""
+
+    part: str = Field(default="vision", min_length=1)
+    """Name of the part whose tower stays as it is, or its modality where one part alone is of it; pictures in the paper. Start
+    that tower from trained weights (``--init vision=RUN``, or ``pretrained`` among its options)."""
+
+
+class LockedContrast(JointEmbedding):
+    """Locked-image tuning (LiT: Zhai et al. 2022, arXiv:2111.07991): CLIP's contrast, one tower of which is not trained.
+
+    The projection behind the locked tower is trained, as that behind the other is.
+
+    Args:
+        backbone: with towers.
+        views: a view a part.
+        objective: compares two parts.
+        locked: name of the part whose tower is locked.
+
+    Raises:
+        ConfigError: the backbone has no tower for the part.
+    """
+
+    def __init__(self, backbone: Backbone, views: Views, objective: JointEmbeddingObjective, locked: str) -> None:
+        freeze(backbone.part(locked))
+        super().__init__(backbone, views, objective)
+        self.locked = locked
+
+    def fit_to_data(self, rows: int, batch_size: int) -> str:
+        """As elsewhere, and say if the locked tower knows nothing."""
+        said = [super().fit_to_data(rows, batch_size), "" if self._is_trained() else self._warning()]
+        return " ".join(filter(None, said))
+
+    def _is_trained(self) -> bool:
+        tower = self.backbone.part(self.locked)
+        _, options = self.backbone.part_options(self.locked)
+        return bool(tower.started_from or options.get("pretrained") or options.get("checkpoint"))
+
+    def _warning(self) -> str:
+        return (
+            f"Warning: the tower of {self.locked} is locked with weights that were drawn at random, and others learn to read "
+            f"what knows nothing. Start it from trained weights: --init {self.locked}=RUN."
+        )
+
+
+def locked_part(name: str, parts: dict[str, JoinedPart]) -> str:
+    """The part that a name stands for: its own, or that of its modality.
+
+    Raises:
+        ConfigError: there is none, or several are of that modality.
+    """
+    if name in parts:
+        return name
+    found = [part.name for part in parts.values() if part.modality == name]
+    if len(found) == 1:
+        return found[0]
+    what = "is of several parts" if found else "is of no part"
+    raise ConfigError(f"lock.part={name} {what} of these rows: name one of {', '.join(parts)}.")
+
+
+def _recipe() -> TaskRecipe:
+    plain = joint_embedding_recipe(CLIP, VIEWS)
+
+    def build(config: Any, backbone: Backbone, info: Info) -> LockedContrast:
+        views, objective = VIEWS.build(config.views, info), CLIP.build(config.objective)
+        return LockedContrast(backbone, views, objective, locked_part(config.lock.part, joined_parts(info)))
+
+    return replace(plain, config=with_section(plain.config, "lock", LockConfig, "Which tower is locked."), build=build)
+
+
+LIT = _recipe()
+"""``multimodal/lit``: the paper's optimizer is Adafactor at 1e-3; here it is CLIP's."""

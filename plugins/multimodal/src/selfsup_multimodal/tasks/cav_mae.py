@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 from pydantic import Field
-from selfsup.objectives.clip import symmetric_contrast
 from torch import Tensor
 
 from selfsup.backbones import Backbone, mean_over_tokens
 from selfsup.objectives.base import ObjectiveRecipe, Term
+from selfsup.objectives.clip import symmetric_contrast
 from selfsup.objectives.precision import full, no_autocast
 from selfsup.objectives.valid_rows import counted, not_compared
 from selfsup.parts import CONTENT, MARK, presence

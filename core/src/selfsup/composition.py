@@ -67,6 +67,7 @@ def _task(modality: ModalitySpec, objective: ObjectiveSpec) -> TaskSpec:
         backbone=backbone,
         needs_tokens=tokens,
         objective=objective.id,
+        needs_teacher=objective.needs_teacher,
         composed=True,
     )
 

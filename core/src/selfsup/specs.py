@@ -179,6 +179,8 @@ class TaskSpec(TargetSpec):
     """Whether the batch carries ``label`` (supervised training only)."""
     objective: str = ""
     """Id of the core objective it uses, if any."""
+    needs_teacher: bool = False
+    """Whether it needs a trained encoder to learn from, which has to be named."""
     composed: bool = False
     """Whether the registry joined it from an objective and a modality, without a recipe of the plugin's own."""
 
@@ -192,6 +194,8 @@ class ObjectiveSpec(TargetSpec):
     compares_tokens: bool = False
     """Whether it compares tokens as well as whole samples: a composed task then has the modality's token backbone, and a
     modality without one does not have the task."""
+    needs_teacher: bool = False
+    """Whether it needs a trained encoder to learn from, which has to be named."""
 
 
 @dataclass(frozen=True, kw_only=True)

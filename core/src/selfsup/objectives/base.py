@@ -123,8 +123,9 @@ class Objective(nn.Module, ABC):
 class JointEmbeddingObjective(Objective):
     """An objective that compares the embeddings of several views of each sample."""
 
-    target: ClassVar[Literal["none", "stop-gradient", "momentum"]] = "none"
-    """Which network gives ``ViewEmbeddings.target``: none, the online one without gradient, or its moving average."""
+    target: ClassVar[Literal["none", "stop-gradient", "momentum", "teacher"]] = "none"
+    """Which network gives ``ViewEmbeddings.target``: none, the online one without gradient, its moving average, or one that was
+    trained before and stays as it is (of every view, local ones too, and without a head)."""
     uses_tokens: ClassVar[bool] = False
     """Whether it wants the projected tokens too (VICRegL)."""
     uses_local_views: ClassVar[bool] = False
@@ -135,7 +136,7 @@ class JointEmbeddingObjective(Objective):
     """Groups of a batch that batch norm looks at apart; above 1 the target network's batch is shuffled, too (MoCo v2)."""
     freezes_input: bool = False
     """Whether the backbone's ``input_projection`` stays as it is drawn (MoCo v3)."""
-    couples_samples: ClassVar[bool] = True
+    couples_samples: bool = True
     """Whether a sample's loss depends on the other samples (as negatives, through statistics, a queue or a centre)."""
     handles_absent: ClassVar[bool] = False
     """Whether it honours ``ViewEmbeddings.valid``. Where rows may lack a part, an objective that does not is refused."""
@@ -156,6 +157,9 @@ class JointEmbeddingObjective(Objective):
         An objective that compares that space itself, as CLIP does, gives an identity.
         """
         return self.build_projector(joint_dim)
+
+    def meet_teacher(self, dim: int) -> None:
+        """Know how wide the teacher's embeddings are, with ``target = "teacher"``, before a head is built."""
 
     def build_predictor(self) -> nn.Module | None:
         """The head behind the online projector only, [B, P] to [B, P]; None where the method has none."""
@@ -182,5 +186,7 @@ class ObjectiveRecipe:
     """For ``target = "momentum"``: the paper's start and end of the moving average's momentum."""
     backbone: dict[str, Any] = field(default_factory=dict)
     """Options of the backbone that the paper has, as in ``TaskRecipe``."""
+    taught: bool = False
+    """Whether its config names a trained encoder that is the target (``teacher``)."""
     views: dict[str, Any] = field(default_factory=dict)
     """The paper's number of views (``n_global``, ``n_local``), for modalities whose views can be made in such numbers."""

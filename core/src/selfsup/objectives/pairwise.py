@@ -31,7 +31,7 @@ class Pairwise(JointEmbeddingObjective):
         self.copies = nn.ModuleList([objective, *(deepcopy(objective) for _ in self.pairs[1:])])
         self.directed = objective.one_way
         self.target = objective.target  # type: ignore[misc]  # of the class elsewhere
-        self.couples_samples = objective.couples_samples  # type: ignore[misc]
+        self.couples_samples = objective.couples_samples
         self.keeps_target = objective.keeps_target  # type: ignore[misc]
         self.handles_absent = objective.handles_absent  # type: ignore[misc]
         self.batch_norm_splits = objective.batch_norm_splits

@@ -5,7 +5,9 @@ from __future__ import annotations
 from selfsup.specs import ObjectiveSpec
 
 
-def _spec(id: str, target: str, summary: str, paper: str, *, compares_tokens: bool = False) -> ObjectiveSpec:
+def _spec(
+    id: str, target: str, summary: str, paper: str, *, compares_tokens: bool = False, needs_teacher: bool = False
+) -> ObjectiveSpec:
     return ObjectiveSpec(
         id=id,
         target=f"selfsup.objectives.{target}",
@@ -13,6 +15,7 @@ def _spec(id: str, target: str, summary: str, paper: str, *, compares_tokens: bo
         paper=paper,
         family="joint-embedding",
         compares_tokens=compares_tokens,
+        needs_teacher=needs_teacher,
     )
 
 
@@ -107,6 +110,13 @@ SPECS: list[ObjectiveSpec] = [
         "dino:RECIPE",
         "Match a centred and sharpened momentum network from global and local views.",
         "Caron et al. 2021, arXiv:2104.14294",
+    ),
+    _spec(
+        "distill",
+        "distill:RECIPE",
+        "Give the embeddings of a trained encoder, which teaches a (smaller) network and does not change.",
+        "Hinton et al. 2015, arXiv:1503.02531; Romero et al. 2014, arXiv:1412.6550 (FitNets)",
+        needs_teacher=True,
     ),
     _spec(
         "tico",

@@ -118,9 +118,10 @@ class TaskRecipe:
     """The paper's optimizer settings: overrides of ``selfsup.training.OptimizationConfig`` fields."""
     processor: dict[str, Any] = field(default_factory=dict)
     """Options of the modality's processor that suit the task (packed blocks for language modelling); the user's go before."""
-    teacher: Callable[[Any], str] | None = None
-    """For tasks that learn from an encoder: where it is, by the task's options. The run takes its processor, and the rows that
-    it has learned from count as learned from."""
+    teacher: Callable[[Any], str | None] | None = None
+    """For tasks that learn from a trained encoder: where it is, by the task's options; None: it is not named, and empty: the
+    task needs none after all. The run gives the teacher to the task (``JointEmbedding.learn_from``), takes its processor, and
+    counts the rows that it has learned from as learned from."""
     backbone: dict[str, Any] = field(default_factory=dict)
     """Options of the backbone that suit the task (fixed positions for MoCo v3), those that it has; the user's go before."""
 

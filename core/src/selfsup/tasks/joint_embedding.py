@@ -19,6 +19,7 @@ from selfsup.objectives.pairwise import Pairwise
 from selfsup.parts import CONTENT, MARK, presence
 from selfsup.tasks.base import StepOutput, TaskRecipe, Views, ViewsRecipe
 from selfsup.tasks.comparison import ComparesEmbeddings
+from selfsup.tasks.frozen_teacher import START, FrozenTeacher, start_teacher
 from selfsup.tasks.momentum import MomentumConfig, MomentumEncoder
 from selfsup.tasks.sections import accepts, join_sections, with_defaults
 from selfsup.tasks.view_embedding import (
@@ -73,7 +74,9 @@ class JointEmbedding(ComparesEmbeddings[ViewEmbeddings]):
         self.backbone = backbone
         shares_space = bool(backbone.part_dims) and backbone.shares_space
         build_projector = objective.build_joint_projector if shares_space else objective.build_projector
-        self.projector = build_heads(backbone, build_projector)
+        self._build_projector = build_projector
+        self.teacher: FrozenTeacher | None = None
+        self.projector = nn.Identity() if objective.target == "teacher" else build_heads(backbone, build_projector)
         self.token_projector = token_projector
         self.predictor = objective.build_predictor()
         if self.predictor is not None and isinstance(self.projector, Heads):
@@ -82,6 +85,12 @@ class JointEmbedding(ComparesEmbeddings[ViewEmbeddings]):
         if objective.target == "momentum":
             momentum = momentum or MomentumConfig()
             self.momentum = MomentumEncoder(self._online(), momentum.start, momentum.end, momentum.initial_share)
+
+    def learn_from(self, teacher: FrozenTeacher) -> None:
+        """Take a trained network as target, for objectives with ``target = "teacher"``; before the first step."""
+        self.teacher = teacher
+        self.objective.meet_teacher(teacher.dim)
+        self.projector = build_heads(self.backbone, self._build_projector)
 
     def _online(self) -> Branch:
         # Made when it is needed: kept, it would hold the backbone a second time in the state dict.
@@ -100,6 +109,8 @@ class JointEmbedding(ComparesEmbeddings[ViewEmbeddings]):
         views = self.views(batch, generator)
         n_global = self.views.n_global
         online_views, target_views = (views[:1], views[1:2]) if self.objective.one_way else (views, views[:n_global])
+        if self.objective.target == "teacher":
+            target_views = views
         n_tokens = n_global if self.objective.uses_tokens else 0
         projections, tokens = embed_views(self.backbone, self.projector, self.token_projector, online_views, n_tokens)
         online = projections
@@ -112,10 +123,17 @@ class JointEmbedding(ComparesEmbeddings[ViewEmbeddings]):
             online_tokens=_full_precision([view.tokens for view in tokens if view.tokens is not None]),
             locations=_locations(views, tokens),
             token_padding=_token_padding(tokens),
-            valid=_valid(views),
+            valid=self._valid(views),
             groups=_groups(views),
             generator=generator,
         )
+
+    def _valid(self, views: Sequence[Batch]) -> list[Tensor] | None:
+        """Per view which rows count: those that have it and, where one view's teacher teaches all, that view."""
+        valid = _present(views)
+        if valid is None or self.teacher is None or self.teacher.view is None:
+            return valid
+        return [each & valid[self.teacher.view] for each in valid]
 
     def compare(self, embeddings: ViewEmbeddings) -> StepOutput:
         """The loss of embedded views, in full precision."""
@@ -131,6 +149,11 @@ class JointEmbedding(ComparesEmbeddings[ViewEmbeddings]):
         return StepOutput(output.loss, {**spread, **output.metrics}, output.weight, output.terms)
 
     def _target(self, views: Sequence[Batch], projections: list[Tensor], generator: torch.Generator | None) -> list[Tensor]:
+        if self.objective.target == "teacher":
+            if self.teacher is None:
+                raise ConfigError(f"{type(self.objective).__name__} has no teacher: objective.teacher names it.")
+            embedded: list[Tensor] = self.teacher(views)
+            return embedded
         if self.momentum is not None:
             if self.momentum.training and any(isinstance(part, SplitBatchNorm) for part in self.momentum.modules()):
                 return embed_shuffled(self.momentum, views, generator)
@@ -174,6 +197,8 @@ def _check_parts(objective: JointEmbeddingObjective, n_parts: int) -> None:
 
 def _check_views(views: Views, objective: JointEmbeddingObjective) -> None:
     name = type(objective).__name__
+    if objective.target == "teacher":  # one view is enough
+        return
     if views.n_global < 2:
         raise ConfigError(
             f"views.n_global={views.n_global} is too few: {name} compares views of one sample, so make at least 2."
@@ -189,7 +214,7 @@ def _full_precision(tensors: Sequence[Tensor]) -> list[Tensor]:
     return [tensor if tensor.dtype == torch.float64 else tensor.float() for tensor in tensors]
 
 
-def _valid(views: Sequence[Batch]) -> list[Tensor] | None:
+def _present(views: Sequence[Batch]) -> list[Tensor] | None:
     """Per view which rows have what it is of; None for data of one kind."""
     found = [presence(view, part) for view, part in zip(views, view_parts(views), strict=True)]
     valid = [each for each in found if each is not None]
@@ -233,6 +258,12 @@ def _locations(views: Sequence[Batch], tokens: Sequence[Encoded]) -> list[Tensor
     return located if tokens and len(located) == len(tokens) else None
 
 
+def _named_teacher(config: Any) -> str | None:
+    """Where the teacher is; empty where the network's own start teaches it."""
+    source: str | None = config.objective.teacher
+    return "" if source == START else source
+
+
 def joint_embedding_recipe(
     objective: ObjectiveRecipe,
     views: ViewsRecipe,
@@ -274,11 +305,15 @@ def joint_embedding_recipe(
 
     def build(config: Any, backbone: Backbone, info: Info) -> JointEmbedding:
         made_views = views.build(config.views, info)
-        return JointEmbedding(backbone, made_views, objective.build(config.objective), getattr(config, "momentum", None))
+        task = JointEmbedding(backbone, made_views, objective.build(config.objective), getattr(config, "momentum", None))
+        if objective.taught and config.objective.teacher == START:
+            task.learn_from(start_teacher(backbone))
+        return task
 
     return TaskRecipe(
         config=join_sections("JointEmbeddingConfig", sections),
         build=build,
+        teacher=_named_teacher if objective.taught else None,
         optimization=merge_layers(objective.optimization, optimization or {}),
         backbone=objective.backbone,
     )

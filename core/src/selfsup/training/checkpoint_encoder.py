@@ -33,8 +33,10 @@ def load_best(run: RunDirectory) -> Encoder:
     try:
         state = load_checkpoint(path, {"task": held["task"], "data": held["data"]["fingerprint"]})
         config = stored_config(held["config"])
-        task, _ = setup.build_task(without_origin(config), {**last.processor.info(), **held.get("info", {})})
-        task.load_state_dict(state["stepper"]["task"])
+        task, _ = setup.build_task(without_origin(config), {**last.processor.info(), **held.get("info", {})}, taught=False)
+        # The head that leads to a teacher's embedding is in the checkpoint, and of no use here.
+        kept = set(task.state_dict()) if held.get("teacher") else set(state["stepper"]["task"])
+        task.load_state_dict({name: value for name, value in state["stepper"]["task"].items() if name in kept})
         backbone = task.encoder_backbone()
         if state["stepper"]["average"] is not None:
             backbone.load_state_dict(state["stepper"]["average"])

@@ -22,6 +22,7 @@ from selfsup.file_lock import lock_folder
 from selfsup.objectives.distributed import convert_sync_batchnorm
 from selfsup.tasks import PretextTask
 from selfsup.tasks.base import InputChange
+from selfsup.tasks.frozen_teacher import FrozenTeacher
 from selfsup.tasks.momentum import kept_initial_share
 from selfsup.training import randomness, run_messages, setup, sharding
 from selfsup.training.checkpoint import LAST
@@ -89,7 +90,7 @@ def execute(config: RunConfig, out: Path, *, resume: bool, progress: bool = True
             sampler = _sampler(task, config, data, fabric, reporter) if task.trains else None
             total = config.optimization.total_steps(len(sampler)) if sampler is not None else 0
             task = _place(task, config, fabric)
-            directory = _open(config, out, resume, data, origin, fabric)
+            directory = _open(config, out, resume, data, origin, _teacher_record(task), fabric)
             if main:
                 note_use(data.store.path, out)
             with _status(directory, fabric) as outcome:
@@ -168,9 +169,13 @@ def kept_backbone(stepper: Stepper) -> Backbone:
 
 def _metadata(config: RunConfig, data: Data, directory: RunDirectory, step: int, total: int) -> dict[str, Any]:
     """What an encoder says of how it was made."""
-    started = directory.info().get("init")
+    held = directory.info()
+    told: dict[str, str] = {}
+    for field, name in (("init", "started_from"), ("teacher", "taught_by")):
+        if field in held:
+            told |= {name: held[field]["source"], f"{name}_weights": held[field]["weights"]}
     return {
-        **({} if started is None else {"started_from": started["source"], "started_from_weights": started["weights"]}),
+        **told,
         "data": data.name,
         "fingerprint": data.fingerprint,
         "rows": len(data.store),
@@ -202,11 +207,30 @@ def _place(task: PretextTask, config: RunConfig, fabric: Fabric) -> PretextTask:
     return task
 
 
-def _open(config: RunConfig, out: Path, resume: bool, data: Data, origin: Origin, fabric: Fabric) -> RunDirectory:
+def _teacher_record(task: PretextTask) -> dict[str, str] | None:
+    """What ``run.json`` keeps of the network that teaches a task's, if there is one."""
+    found = [part for part in task.modules() if isinstance(part, FrozenTeacher)]
+    return {"source": found[0].source, "weights": found[0].digest} if found else None
+
+
+def _open(
+    config: RunConfig,
+    out: Path,
+    resume: bool,
+    data: Data,
+    origin: Origin,
+    teacher: dict[str, str] | None,
+    fabric: Fabric,
+) -> RunDirectory:
     """The run's folder; the first process makes it or marks it as running again."""
     if fabric.global_rank == 0:
         if resume and RunDirectory.is_run(out):
-            RunDirectory.open(out, task=config.task).update(status="running")
+            run = RunDirectory.open(out, task=config.task)
+            if (before := run.info().get("teacher")) != teacher:
+                raise ConfigError(
+                    f"--resume goes on with the teacher that the run began with ({before}), and it is {teacher} now."
+                )
+            run.update(status="running")
         else:
             RunDirectory.create(
                 out,
@@ -224,6 +248,7 @@ def _open(config: RunConfig, out: Path, resume: bool, data: Data, origin: Origin
                 info=dict(data.info),
                 found=data.findings.as_json(),
                 **({} if origin.record is None else {"init": origin.record}),
+                **({} if teacher is None else {"teacher": teacher}),
             )
             origin.save(RunDirectory(out))
     fabric.barrier()

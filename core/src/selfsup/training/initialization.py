@@ -8,7 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from selfsup.artifacts.initial_weights import InitialWeights, initial_weights, load_into, weights_digest
+from selfsup.artifacts.initial_weights import (
+    InitialWeights,
+    check_meaning,
+    initial_weights,
+    load_into,
+    weights_digest,
+)
 from selfsup.artifacts.loading import load_processor, without_first_weights
 from selfsup.artifacts.pretraining_rows import PretrainingRows
 from selfsup.artifacts.run_directory import RunDirectory
@@ -18,6 +24,7 @@ from selfsup.data.processor import Processor
 from selfsup.errors import ArtifactError, ConfigError
 from selfsup.files import atomic_write
 from selfsup.registry import registry
+from selfsup.tasks.frozen_teacher import FrozenTeacher
 from selfsup.training.checkpoint import LAST
 from selfsup.training.config import RunConfig
 from selfsup.types import Info
@@ -98,6 +105,8 @@ def origin_of(config: RunConfig, run: RunDirectory | None = None) -> Origin:
     teacher = teacher_of(config)
     if run is not None and (run.checkpoints / LAST).exists():
         return _kept(config, run, modality)
+    if registry().get("modality", modality).joins:
+        teacher = ""  # it is of a part
     found = [initial_weights(source, modality, backbone=backbone) for source, backbone in _sources(config, teacher)]
     ours = next((weights for weights in found if weights.processor is not None), None)
     return Origin(
@@ -110,9 +119,76 @@ def origin_of(config: RunConfig, run: RunDirectory | None = None) -> Origin:
 
 
 def teacher_of(config: RunConfig) -> str:
-    """The encoder that teaches a run's network, where its task has one; else empty."""
+    """The encoder that teaches a run's network, where its task has one; else empty.
+
+    Raises:
+        ConfigError: the task needs one, and the config names none.
+    """
     recipe = registry().task_recipe(registry().get("task", config.task))
-    return recipe.teacher(validated(recipe.config, config.task_options, what="the task's options")) if recipe.teacher else ""
+    if recipe.teacher is None:
+        return ""
+    source = recipe.teacher(validated(recipe.config, config.task_options, what="the task's options"))
+    if source is None:
+        raise ConfigError(
+            f"{config.task} has no teacher: name the encoder that it shall learn from (--set objective.teacher=RUN; also a "
+            "folder of transformers or timm, hf://owner/name, or timm/NAME)."
+        )
+    return source
+
+
+def teachers(source: str, modality: str, info: Info) -> tuple[InitialWeights, Info, int | None]:
+    """The weights of a teacher, what is known of the batches that it sees, and the place of its part in a row.
+
+    Args:
+        source: as of ``init``.
+        modality: of the run.
+        info: of the run's processor; where rows have parts, the teacher is of the first part whose modality it has.
+
+    Raises:
+        ConfigError: it is of another modality, or would misread the batches; the message says why.
+        ArtifactError: it cannot be read.
+    """
+    parts: Mapping[str, Any] = info.get("parts") or {}
+    if not parts:
+        found = initial_weights(source, modality)
+        check_meaning(found, info, f"teach {modality}")
+        return found, info, None
+    reasons = []
+    for place, (name, part) in enumerate(parts.items()):
+        try:
+            found = initial_weights(source, part["modality"])
+            check_meaning(found, part["info"], f"teach the part {name}")
+        except ConfigError as error:
+            reasons.append(str(error))
+        else:
+            return found, part["info"], place
+    raise ConfigError(f"{source} can teach no part of these rows. " + " ".join(reasons))
+
+
+def build_teacher(config: RunConfig, info: Info) -> FrozenTeacher | None:
+    """The trained network that a run's task learns from; None where it has none.
+
+    Raises:
+        ConfigError: none is named, it is of another modality, or would misread the batches.
+        ArtifactError: it cannot be read.
+    """
+    source = teacher_of(config)
+    if not source:
+        return None
+    found, seen, view = teachers(source, registry().get("task", config.task).modality, info)
+    theirs = found.processor.info() if found.processor is not None else {**seen, **_sizes(found.processor_options)}
+    for key in ("channels",):
+        if key in theirs and key in seen and theirs[key] != seen[key]:
+            raise ConfigError(f"{source} cannot teach here: its images have {theirs[key]} {key}, and these {seen[key]}.")
+    backbone = found.backbone(theirs)
+    size = theirs.get("image_size")
+    digest = weights_digest(backbone.state_dict())
+    return FrozenTeacher(backbone, source=source, digest=digest, image_size=size, view=view)
+
+
+def _sizes(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a processor's options those that its batches have by the same name."""
+    return {name: options[name] for name in ("image_size",) if name in options}
 
 
 def _sources(config: RunConfig, teacher: str) -> list[tuple[str, str]]:

@@ -92,7 +92,7 @@ def _resolve(options: Mapping[str, Any], base: Mapping[str, Any] | None, *, repl
     valid: dict[str, Config] = {}
     for section in ("backbone", "task", "processor"):
         if section == "processor" and not stored:
-            if recipe.teacher is not None and (teacher := recipe.teacher(valid["task"])):
+            if recipe.teacher is not None and not modality.joins and (teacher := recipe.teacher(valid["task"])):
                 chosen = replace_fields(chosen, teacher=initial_weights(teacher, modality.id))
             named_by_options = backbone_recipe.preprocessing(valid["backbone"]) if backbone_recipe.preprocessing else {}
             # What the first weights were trained with goes before the task's values, and after what a file or the caller says.

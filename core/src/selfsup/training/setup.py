@@ -33,8 +33,9 @@ from selfsup.data.labels import LabelArray, standard_scale
 from selfsup.errors import ConfigError, DataError
 from selfsup.registry import registry
 from selfsup.tasks import ComparesEmbeddings, PretextTask
+from selfsup.tasks.joint_embedding import JointEmbedding
 from selfsup.training.config import OptimizationConfig, RunConfig
-from selfsup.training.initialization import Origin, adjusted_processor, origin_of
+from selfsup.training.initialization import Origin, adjusted_processor, build_teacher, origin_of
 from selfsup.training.probe import MAX_ROWS, OnlineProbe
 from selfsup.training.progress import Reporter, show_findings, tell_bad_rows, tell_remarks
 from selfsup.types import Info
@@ -268,16 +269,19 @@ def accumulation_warning(task: PretextTask, config: RunConfig, share: int) -> st
     return ""
 
 
-def build_task(config: RunConfig, info: Info, origin: Origin | None = None) -> tuple[PretextTask, Config]:
+def build_task(
+    config: RunConfig, info: Info, origin: Origin | None = None, *, taught: bool = True
+) -> tuple[PretextTask, Config]:
     """The pretext task with fresh weights drawn with the run's seed, and the backbone's options in full.
 
     Args:
         config: resolved in full.
         info: of the processor.
         origin: what its backbone starts from; None: from the weights that were drawn, or those that its options name.
+        taught: whether its teacher is read, where it has one; without it the task can be looked at, but not be trained.
 
     Raises:
-        ConfigError: the backbone has no tokens where the task needs them.
+        ConfigError: the backbone has no tokens where the task needs them, or the teacher is none.
     """
     torch.manual_seed(config.seed)
     spec = registry().get("task", config.task)
@@ -287,7 +291,11 @@ def build_task(config: RunConfig, info: Info, origin: Origin | None = None) -> t
         raise ConfigError(f"the task {spec.id!r} hides tokens of its input, and the backbone {config.backbone!r} has none.")
     if origin is not None:
         origin.start(backbone, info)  # before any moving average is made of it
-    return recipe.build(validated(recipe.config, config.task_options, what="the task's options"), backbone, info), options
+    task = recipe.build(validated(recipe.config, config.task_options, what="the task's options"), backbone, info)
+    if taught and (teacher := build_teacher(config, info)) is not None:
+        assert isinstance(task, JointEmbedding), f"{spec.id} names a teacher, and learns from none"
+        task.learn_from(teacher)
+    return task, options
 
 
 def full_backbone_options(config: RunConfig, backbone: Backbone) -> dict[str, Any]:

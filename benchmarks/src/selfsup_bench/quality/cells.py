@@ -155,7 +155,7 @@ def chosen_tasks(
     tasks = {
         task.id.partition("/")[2]: task
         for task in found.tasks.values()
-        if task.modality == modality and task.family != "reference" and not task.needs_labels
+        if task.modality == modality and task.family != "reference" and not (task.needs_labels or task.needs_teacher)
     }
     unknown = sorted(set(methods) - set(tasks) - set(references))
     if unknown:

@@ -80,16 +80,11 @@ class DistillConfig(Config):
     """Distillation of a trained encoder (Hinton et al. 2015, arXiv:1503.02531; of features FitNets, arXiv:1412.6550)."""
 
     teacher: str | None = None
-    """The network that teaches, in the forms of ``init``: a run, an encoder, a folder of transformers or timm,
-    ``hf://owner/name``, ``timm/NAME``. It has to be given. ``start``: the first weights of the network itself, as a reference
-    that says what a teacher's knowledge is worth.
-    """
+    """The network that teaches, named as in ``init``; it has to be given. ``start``: this network's own first weights."""
     loss: Loss = "cosine"
-    """What is learned of the teacher's embeddings: their direction (``cosine``) or their values (``mse``), each feature
-    standardised over the batch; or how alike the samples of a batch are (``similarity``; CompRess, SEED)."""
+    """Learn an embedding's direction (cosine) or values (mse, FitNets), or how alike samples are (similarity, CompRess)."""
     hidden_dim: int = Field(default=0, ge=0)
-    """Width of the hidden layer between the network and its teacher's embedding; 0: there is none, but a linear layer
-    (FitNets). It is thrown away."""
+    """Width of the hidden layer on the way to the teacher's embedding; 0: a linear layer alone (FitNets)."""
     temperature: float = Field(default=0.04, gt=0)
     """Divides the cosines of ``similarity`` (CompRess: 0.04)."""
 

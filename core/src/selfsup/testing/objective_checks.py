@@ -52,6 +52,7 @@ def small_objective(recipe: ObjectiveRecipe, options: Mapping[str, Any] | None =
         torch.manual_seed(0)
         objective = recipe.build(config)
     assert isinstance(objective, JointEmbeddingObjective), f"the recipe builds {type(objective).__name__}"
+    objective.meet_teacher(WIDTH)
     return objective.double()
 
 
@@ -63,7 +64,8 @@ def draw(objective: JointEmbeddingObjective, seed: int) -> Given:
         n_views = 4 if objective.uses_local_views else 2
         base = torch.randn(ROWS, width, dtype=torch.float64)
         online = [base + 0.7 * torch.randn_like(base) for _ in range(n_views)]
-        target = [base + 0.7 * torch.randn_like(base) for _ in range(2)] if objective.target != "none" else []
+        n_targets = {"none": 0, "teacher": n_views}.get(objective.target, 2)
+        target = [base + 0.7 * torch.randn_like(base) for _ in range(n_targets)]
         tokens = [torch.randn(ROWS, TOKENS, width, dtype=torch.float64) for _ in range(2 if objective.uses_tokens else 0)]
         locations = [torch.rand(ROWS, TOKENS, 2, dtype=torch.float64) for _ in tokens]
     if objective.one_way:

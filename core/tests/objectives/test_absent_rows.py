@@ -5,13 +5,15 @@ from __future__ import annotations
 import runpy
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import DynamicOutputShapeException
 from torch.nn import functional as F
 
-from selfsup.objectives import dino_loss, sigreg, swapped_prediction
+from selfsup.objectives import ObjectiveRecipe, SimCLR, SimCLRConfig, dino_loss, sigreg, swapped_prediction
 from selfsup.objectives.lejepa import _agreement
 from selfsup.plugins.builtin_objectives import SPECS
 from selfsup.registry import registry
@@ -33,8 +35,48 @@ VARIANTS = {
 
 @pytest.mark.parametrize("id", RECIPES)
 def test_rows_that_are_not_there_change_nothing(id):
+    assert "arXiv:" in registry().get("objective", id).paper
     assert small_objective(RECIPES[id]).handles_absent
     check_absent_rows(RECIPES[id])
+
+
+class Careless(SimCLR):
+    """Says that it leaves out rows, and does not."""
+
+    def forward(self, embeddings):
+        return super().forward(replace(embeddings, valid=None))
+
+
+class Hasty(SimCLR):
+    """Cuts rows out, for which it has to wait for the device."""
+
+    def forward(self, embeddings):
+        if embeddings.valid is None:
+            return super().forward(embeddings)
+        both = embeddings.valid[0] & embeddings.valid[1]
+        valid = [own[both] for own in embeddings.valid]
+        return super().forward(replace(embeddings, online=[view[both] for view in embeddings.online], valid=valid))
+
+
+class Drawing(SimCLR):
+    """Draws, and not from the generator."""
+
+    def forward(self, embeddings):
+        torch.rand(1)
+        return super().forward(embeddings)
+
+
+@pytest.mark.parametrize(
+    ("objective", "error"),
+    [
+        (Careless, (AssertionError, "step 0: differs by")),
+        (Hasty, (DynamicOutputShapeException, "nonzero")),
+        (Drawing, (AssertionError, "draws from the global random state")),
+    ],
+)
+def test_an_objective_that_only_says_so_is_found(objective, error):
+    with pytest.raises(error[0], match=error[1]):
+        check_absent_rows(ObjectiveRecipe(config=SimCLRConfig, build=objective))
 
 
 @pytest.mark.parametrize("id", VARIANTS)

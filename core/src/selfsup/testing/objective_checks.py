@@ -15,6 +15,7 @@ from torch import Tensor
 
 from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, Term, ViewEmbeddings
 from selfsup.testing.cases import small_config
+from selfsup.testing.fake_device import fake_cuda
 
 ROWS, WIDTH, TOKENS = 12, 16, 5
 STEPS = 3
@@ -147,6 +148,7 @@ def check_absent_rows(recipe: ObjectiveRecipe, options: Mapping[str, Any] | None
     _check_cut_out(build(), build())
     _check_each_view(build(), build())
     _check_ends(build(), build())
+    _check_no_wait(build())
 
 
 def _masks(objective: JointEmbeddingObjective, seed: int) -> list[Tensor]:
@@ -213,6 +215,29 @@ def _check_ends(masked: JointEmbeddingObjective, plain: JointEmbeddingObjective)
         assert torch.isfinite(metric), f"with no row there the metric {name!r} is {metric}"
     for key, value in before.items():
         _same(f"with no row there, {key}", none.state[key].double(), value.double())
+
+
+def _check_no_wait(objective: JointEmbeddingObjective) -> None:
+    """On fake ``cuda`` tensors, masks and duplicates cost no wait for the device and no shape that depends on the data."""
+    given = draw(objective, 0)
+    fields = {"online": given.online, "target": given.target, "tokens": given.tokens, "locations": given.locations}
+    batch = {f"{name} {place}": view for name, views in fields.items() for place, view in enumerate(views)}
+    n_views = max(len(given.online), 2)
+    batch |= {f"valid {place}": mask for place, mask in enumerate(_masks(objective, 0))}
+    batch["groups"] = torch.zeros(ROWS, n_views, dtype=torch.long)
+    with fake_cuda(objective, batch) as moved:
+        views = {name: [value for key, value in moved.items() if key.split()[0] == name] for name in (*fields, "valid")}
+        embeddings = ViewEmbeddings(
+            online=views["online"],
+            target=views["target"],
+            n_global=2,
+            online_tokens=views["tokens"],
+            locations=views["locations"] or None,
+            valid=views["valid"],
+            groups=moved["groups"],
+        )
+        output = objective(embeddings)
+    assert output.loss.device.type == "cuda", f"the loss is on {output.loss.device}"
 
 
 def _same_named(what: str, found: Found, wanted: Found) -> None:

@@ -53,6 +53,9 @@ HEALTHY: list[tuple[str, dict[str, Any]]] = [
     ("byol", SIZES),
     ("simsiam", SIMSIAM_SIZES),
     ("tico", SIZES),
+    ("clip", SIZES),
+    ("siglip", SIZES),
+    ("correspondence", SIZES),
     ("mocov2", MOCO_SIZES),
     ("mocov3", SIZES),
     ("dino", DINO_SIZES),
@@ -86,7 +89,7 @@ def no_stop_gradient(patch: pytest.MonkeyPatch) -> None:
 
 
 def no_centre(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(DINO, "_move_center", lambda self, teacher: None)
+    patch.setattr(DINO, "_move_center", lambda self, teacher, valid: None)
 
 
 def nothing(patch: pytest.MonkeyPatch) -> None:

@@ -67,6 +67,10 @@ def parts_of(folder: Path, modality: ModalitySpec) -> dict[str, list[Path]]:
         directories = [entry for entry in split_folders if entry.name.lower() in names]
         pattern = re.compile(rf"({'|'.join(names)})([-_.].*)?", re.IGNORECASE)
         files = [entry for entry in entries if is_table(entry, modality) and pattern.fullmatch(entry.stem)]
+        if modality.joins and not files:
+            captions = re.compile(rf"captions[-_.]({'|'.join(names)})\d*", re.IGNORECASE)  # as COCO calls them
+            beside = sorted((folder / "annotations").glob("*.json"))
+            files = [entry for entry in (*entries, *beside) if is_table(entry, modality) and captions.fullmatch(entry.stem)]
         if len(directories) > 1:
             raise SourceError(f"{folder} has several {split} folders: {', '.join(entry.name for entry in directories)}.")
         if directories or files:

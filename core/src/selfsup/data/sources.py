@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfsup.data.array_files import ARRAY_SUFFIXES, read_arrays, splits_of_file
-from selfsup.data.columns import MEDIA, find_columns, find_label
+from selfsup.data.columns import MEDIA, feature_fits, find_columns, find_label
 from selfsup.data.encodings import COMPRESSED
 from selfsup.data.file_groups import KEY
 from selfsup.data.findings import Findings, listed_names, suffix_counts
-from selfsup.data.folders import NAME_COLUMN, read_media_folder
+from selfsup.data.folders import NAME_COLUMN, read_media_folder, walk_files
 from selfsup.data.frames import arrow_table, categorical_columns
 from selfsup.data.hub import content_fingerprint, load_from_hub, load_registered
 from selfsup.data.in_memory import is_table_in_memory, records, split_of, splits_in
@@ -62,6 +62,8 @@ class _Found:
     """A column that was made to name the rows."""
     tables: tuple[str, ...] = ()
     """Tables that lie beside media files."""
+    beside: Path | None = None
+    """A folder whose files the tables in it should list."""
 
 
 def load_source(
@@ -222,7 +224,26 @@ def _root_of_files(found: _Found, chosen: JoinedColumns, root: Path, options: Ma
     folder = find_folder(root, paths, str(options.get("folder") or ""), str(options.get("known_folder") or ""))
     if folder != root:
         chosen.findings.add("files", f"those that the table names are looked for in {folder} (--set processor.folder=)")
+    if found.beside is not None:
+        _tell_unlisted(found, chosen, folder)
     return folder
+
+
+def _tell_unlisted(found: _Found, chosen: JoinedColumns, folder: Path) -> None:
+    """Say how many files beside a table it does not list: pictures that nobody described."""
+    features = found.dataset.features
+    for role in sorted(chosen.media):
+        column = chosen.columns[role]
+        if not feature_fits(features[column], "string"):
+            continue
+        named = {str(value) for value in found.dataset.with_format("arrow")[:].column(column).to_pylist() if value}
+        suffixes = tuple({Path(name).suffix.lower() for name in named} - {""})
+        there = [file.relative for file in walk_files(folder, suffixes)] if suffixes else []
+        if unlisted := [name for name in there if name not in named]:
+            chosen.findings.warn(
+                f"{len(unlisted)} of the {len(there)} files below {folder} are in no row of the table, and are left out: "
+                f"{listed_names(unlisted, 3)}."
+            )
 
 
 def _beside(found: _Found) -> str:
@@ -437,8 +458,9 @@ def _in_joined_folder(
     """A folder for rows that join parts: tables that name files, else files that are called alike."""
     tables = sorted(file for file in folder.iterdir() if is_table(file, modality))
     listing = [file for file in tables if _LISTING.fullmatch(file.stem)]
-    if tables and (read := _in_tables(listing or tables, name, split, modality, form, label, root=folder)):
-        return read
+    if tables:
+        read = _in_tables(listing or tables, name, split, modality, form, label, root=folder)
+        return replace(read, beside=folder)
     form.refuse(f"the files of {folder}", but=("encoding",))
     found = read_sidecars(folder, _modalities(modality), form.encoding)
     if found is None:

@@ -16,6 +16,7 @@ from selfsup.plugins.kinds import spec_values
 from selfsup.registry import registry
 from selfsup.specs import Flag
 from selfsup.testing.sequences.installed import installed
+from selfsup.training.resolve import resolve_config
 
 LENGTH = Flag(name="most-tokens", option="processor.max_length", summary="Tokens kept.", metavar="N")
 
@@ -46,6 +47,16 @@ def test_a_flag_sets_a_config_key(tmp_path: Path) -> None:
     options = ["--data", "toy-sequences", "--steps", 1, "--batch-size", 8, "--out", tmp_path / "run", "--precision", "32"]
     assert run("sequence/random-init", *options, "--most-tokens", 9) == 0
     assert RunDirectory(tmp_path / "run").info()["config"]["processor_options"]["max_length"] == 9
+
+
+def test_the_name_of_a_flag_is_a_key_whatever_else_is_called_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    # `rows` is a key of the run, too.
+    monkeypatch.setitem(
+        registry().modalities, "sequence", replace(registry().modalities["sequence"], flags=(replace(LENGTH, name="rows"),))
+    )
+    given = {"task": "sequence/random-init", "data": "toy-sequences", "rows": 9}
+    assert resolve_config(given).processor_options["max_length"] == 9
+    assert resolve_config({**given, "rows": 10}).rows == 0
 
 
 def test_the_help_shows_the_flag_and_its_modality(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,14 +12,17 @@ import torch
 from torch.nn import functional as F
 
 import selfsup
+from selfsup.backbones import Encoded
 from selfsup.objectives.base import LossOutput
 from selfsup.objectives.byol import BYOL
 from selfsup.objectives.dino import DINO
 from selfsup.objectives.heads import mlp
 from selfsup.objectives.simsiam import SimSiam
 from selfsup.tasks.vjepa import VJEPA, VJEPAConfig
+from selfsup.testing.sequences.backbones import SequenceTransformer
 from selfsup.testing.sequences.shortcuts import toy_backbone, toy_batch
 from selfsup.training.watch import MetricWatch
+from selfsup.types import Batch
 
 pytestmark = pytest.mark.usefixtures("toy")
 
@@ -154,3 +157,32 @@ def test_vjepa_is_watched_too(start: float, count: int) -> None:
         if step % 5 == 0:
             watch(step, {key: value.item() for key, value in output.metrics.items()})
     assert len(lines) == count, lines
+
+
+def test_a_look_sees_each_part_of_a_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a pair whose second network gives every row the same the spread of that part is 0, and the warning names it."""
+    options = {**SIZES, "backbone.dims": {"first": 16, "second": 16}}
+
+    def run(name: str, **more: Any) -> dict[str, Any]:
+        capsys.readouterr()
+        given = {"steps": 10, "batch_size": 64, "probe_every": 5, "overrides": {**options, **more}}
+        return selfsup.pretrain("sequence-pair/simclr", "toy-pairs", out=tmp_path / name, **given).metrics[-1]
+
+    healthy = run("healthy")
+    assert {"embedding_std", "first/embedding_std", "first/effective_rank", "second/embedding_std"} <= healthy.keys()
+    assert healthy["second/embedding_std"] > 0.2
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SequenceTransformer, "forward", lambda self, batch: constant(self, batch))
+        patch.setattr("selfsup.training.look._FIRST_STEPS", 3)
+        broken = run("broken")
+    assert broken["second/embedding_std"] < 1e-3
+    assert broken["first/embedding_std"] > 0.2
+    assert "the embedding has collapsed" in (said := " ".join(capsys.readouterr().err.split()))
+    assert "(of second, step" in said
+
+
+def constant(network: SequenceTransformer, batch: Batch) -> Encoded:
+    """The same embedding for every row, with a gradient."""
+    tokens = network.tokenize(batch)
+    encoded = network.encode(tokens)
+    return Encoded(encoded.mean(dim=(0, 1)).expand(len(encoded), -1))

@@ -365,7 +365,8 @@ def test_a_collapsed_embedding_is_reported_once_and_not_while_a_run_begins(
     noise, left = torch.randn(64, 8), iter(spreads)
     monkeypatch.setattr(probe, "MONITORED_ROWS", 64)
     monkeypatch.setattr("selfsup.training.look._FIRST_STEPS", enough)
-    monkeypatch.setattr("selfsup.training.look.embed", lambda backbone, batches: torch.ones(64, 8) + next(left) * noise)
+    spread = lambda backbone, batches: {"": torch.ones(64, 8) + next(left) * noise}  # noqa: E731
+    monkeypatch.setattr("selfsup.training.look.embed_parts", spread)
     pretrain(tmp_path / "run", steps=5, probe_every=1, progress=True)
     assert capsys.readouterr().err.count("the embedding has collapsed") == warned
 
@@ -392,7 +393,8 @@ def test_a_small_spread_that_grows_is_no_collapse(
 ) -> None:
     noise, spreads = torch.randn(64, 8), iter([0.001, 0.002, 0.004, 0.016, 0.03, 1.0])
     monkeypatch.setattr(probe, "MONITORED_ROWS", 64)
-    monkeypatch.setattr("selfsup.training.look.embed", lambda backbone, batches: torch.ones(64, 8) + next(spreads) * noise)
+    spread = lambda backbone, batches: {"": torch.ones(64, 8) + next(spreads) * noise}  # noqa: E731
+    monkeypatch.setattr("selfsup.training.look.embed_parts", spread)
     run = pretrain(tmp_path / "run", steps=5, probe_every=1, progress=True)
     seen = [line["embedding_std"] for line in run.metrics if "embedding_std" in line]
     assert sum(std < COLLAPSED_STD for std in seen) >= 3

@@ -14,8 +14,9 @@ from selfsup.backbones import Backbone
 from selfsup.data import Processor, Store
 from selfsup.data.sampler import IndexArray
 from selfsup.data.windows import read_windows
+from selfsup.parts import MARK
 from selfsup.training.monitors import describe_collapse, effective_rank, embedding_std
-from selfsup.training.probe import MONITORED_ROWS, OnlineProbe, batches_of, embed
+from selfsup.training.probe import MONITORED_ROWS, OnlineProbe, batches_of, embed, embed_parts
 from selfsup.types import Batch
 
 _EARLY = 0.2
@@ -52,7 +53,7 @@ class Looks:
         self._total, self._warn, self._probe = total_steps, warn, probe
         self._rows = np.unique(np.linspace(0, len(store) - 1, min(MONITORED_ROWS, len(store))).astype(np.int64))
         self._warned = False
-        self._last_std = math.inf
+        self._last_std: dict[str, float] = {}
         self._first: dict[str, float] = {}
 
     @property
@@ -61,32 +62,49 @@ class Looks:
         return len(self._rows)
 
     def __call__(self, step: int) -> dict[str, float]:
-        """``embedding_std`` (1 is healthy, 0 is collapse), ``effective_rank``, and with a probe its score."""
-        embeddings = self._embed(self._store, self._rows)
-        if not bool(torch.isfinite(embeddings).all()):
+        """``embedding_std`` (1 is healthy, 0 is collapse), ``effective_rank``, and with a probe its score.
+
+        Where rows have parts, also ``<part>/embedding_std`` and ``<part>/effective_rank``, of the rows that have the part.
+        """
+        with self._fabric.autocast():
+            embeddings = embed_parts(self._backbone(), self._batches(self._store, self._rows))
+        if not all(bool(torch.isfinite(own).all()) for own in embeddings.values()):
             self._say_once(f"Warning: some embeddings are NaN or infinite (step {step}); a smaller learning rate may help.")
             return {}
-        metrics = {"embedding_std": embedding_std(embeddings), "effective_rank": effective_rank(embeddings)}
-        warning = describe_collapse(metrics["embedding_std"], metrics["effective_rank"])
-        if warning and self._is_news(step, metrics):
-            self._say_once(f"{warning} (step {step})")
-        self._last_std = metrics["embedding_std"]
-        if step == 0:
-            self._first = dict(metrics)
+        whole = embeddings.pop("")
+        of_parts: dict[str, float] = {}
+        for part, own in embeddings.items():  # first, so that a warning names the part
+            if len(own) >= 2:  # else there is no spread
+                of_parts |= self._spread(step, part, own)
+        metrics = {**self._spread(step, "", whole), **of_parts}
         if self._probe is not None:
             probe, store = self._probe
             metrics[probe.metric] = probe.score(self._embed(store, probe.indices))
         return metrics
 
-    def _is_news(self, step: int, metrics: Mapping[str, float]) -> bool:
+    def _spread(self, step: int, part: str, embeddings: Tensor) -> dict[str, float]:
+        """The metrics of whole rows (an empty name) or of a part; a collapse is said."""
+        start = f"{part}{MARK}" if part else ""
+        std, rank = f"{start}embedding_std", f"{start}effective_rank"
+        metrics = {std: embedding_std(embeddings), rank: effective_rank(embeddings)}
+        warning = describe_collapse(metrics[std], metrics[rank])
+        if warning and self._is_news(step, std, metrics):
+            self._say_once(f"{warning} ({f'of {part}, ' if part else ''}step {step})")
+        self._last_std[std] = metrics[std]
+        if step == 0:
+            self._first |= metrics
+        return metrics
+
+    def _is_news(self, step: int, std: str, metrics: Mapping[str, float]) -> bool:
         """Whether a small spread is a collapse, and not the start that many networks (transformers on texts) have.
 
         It is one where the spread or the rank fell to half of what it was, and where it has not grown after enough steps.
         """
-        growing = metrics["embedding_std"] > 1.1 * self._last_std
-        if step < _EARLY * self._total or growing or not math.isfinite(self._last_std):
+        last = self._last_std.get(std, math.inf)
+        growing = metrics[std] > 1.1 * last
+        if step < _EARLY * self._total or growing or not math.isfinite(last):
             return False
-        fell = any(metrics[name] < 0.5 * value for name, value in self._first.items())
+        fell = any(value < 0.5 * self._first[name] for name, value in metrics.items() if name in self._first)
         return fell or step >= _FIRST_STEPS
 
     def _say_once(self, text: str) -> None:

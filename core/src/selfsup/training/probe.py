@@ -103,6 +103,23 @@ def embed(backbone: Backbone, batches: Iterable[Batch]) -> Tensor:
         return torch.cat([backbone(batch).pooled.float().cpu() for batch in batches])
 
 
+@torch.no_grad()
+def embed_parts(backbone: Backbone, batches: Iterable[Batch]) -> dict[str, Tensor]:
+    """As :func:`embed`, by part: under the name of each part the embeddings of the rows that have it, [n, part_dims[part]].
+
+    Under an empty name are those of whole rows; nothing else where rows have no parts.
+    """
+    found: dict[str, list[Tensor]] = {}
+    with preserved(), evaluation_mode(backbone):
+        for batch in batches:
+            encoded = backbone(batch)
+            found.setdefault("", []).append(encoded.pooled.float().cpu())
+            for name, own in (encoded.parts or {}).items():
+                pooled = own.pooled.float().cpu()
+                found.setdefault(name, []).append(pooled if own.valid is None else pooled[own.valid.cpu()])
+    return {name: torch.cat(parts) for name, parts in found.items()}
+
+
 @contextmanager
 def evaluation_mode(module: nn.Module) -> Iterator[None]:
     """Put a module into evaluation mode, and each of its parts back into the mode that it had."""

@@ -72,7 +72,7 @@ def fill_absent(batch: Batch, present: Tensor | None) -> Batch:
     """
     if present is None:
         return batch
-    places = torch.arange(len(present), device=present.device)
+    places = torch.arange(present.shape[0], device=present.device)  # len() would fix the size in exported programs
     # Places of rows that have the part come first, in their order; there is no wait for the device.
     order = torch.argsort((~present).to(torch.uint8), stable=True)
     donors = order[places % present.sum().clamp_min(1)]

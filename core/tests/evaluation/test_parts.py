@@ -186,6 +186,17 @@ def test_fine_tuning_of_all_parts_and_of_one(encoder: Encoder, tmp_path: Path) -
     assert reloaded.predict(rows) == part.model.predict(rows)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", ["towers", "fusion"])
+def test_a_network_of_all_parts_is_exported_with_rows_that_lack_one(encoder: Encoder, tmp_path: Path, backbone: str) -> None:
+    network, options = registry().build_backbone(f"sequence-pair/{backbone}", {}, encoder.processor.info())
+    joined = Encoder(encoder.processor, network.eval(), backbone_id=f"sequence-pair/{backbone}", backbone_options=options)
+    path = selfsup.export(joined, "torch-export", tmp_path / "joined.pt2")
+    batch = joined.processor(mock_rows(9, 6))
+    given = torch.export.load(path).module()({key: batch[key] for key in sorted(batch)})
+    torch.testing.assert_close(given, joined(batch).detach(), rtol=1e-4, atol=1e-5)
+
+
 def test_commands_take_a_part(run: Path, tmp_path: Path) -> None:
     def call(*arguments: object) -> Any:
         return CliRunner().invoke(program, [str(argument) for argument in arguments])

@@ -34,7 +34,7 @@ def pooled_over_parts(parts: Mapping[str, Encoded], *, shares_space: bool) -> Te
     if not shares_space:
         return torch.cat(there, dim=1)
     first = there[0]
-    ones = torch.ones(len(first), dtype=first.dtype, device=first.device)
+    ones = torch.ones(first.shape[0], dtype=first.dtype, device=first.device)
     counts = torch.stack([ones if own.valid is None else own.valid.to(first.dtype) for own in parts.values()]).sum(dim=0)
     return torch.stack(there).sum(dim=0) / counts.clamp_min(1).unsqueeze(1)
 

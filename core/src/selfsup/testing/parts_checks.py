@@ -219,7 +219,19 @@ def check_parts_alone(case: BackboneCase) -> None:
         _agree(outputs[0].pooled[present], separate.pooled, f"the network of {name!r} takes rows of that part alone otherwise")
 
 
+@torch.no_grad()
+def check_row_alone(case: BackboneCase) -> None:
+    """The embedding of a row does not depend on what it shares a batch with: padding, or rows that have what it lacks."""
+    backbone, processor, batch = case.build(), fitted_processor(case.modality), _batch(case)
+    together = backbone(batch).pooled
+    for number, row in enumerate(load_mock_rows(case.modality, _ROWS)[:_SINGLE]):
+        alone = backbone(processor([row])).pooled
+        _agree(together[number : number + 1], alone, f"a batch with others changes the embedding of row {number}")
+
+
 _ROWS = 12
+_SINGLE = 9
+"""Rows that are looked at one by one; of the toy's, one that lacks the first part and one that lacks the second."""
 
 
 def _batch(case: BackboneCase) -> Batch:
@@ -247,5 +259,5 @@ def _agree(wanted: Tensor, given: Tensor, otherwise: str) -> None:
 
 PART_TASK_CHECKS = (check_absent_content, check_absent_is_not_compared, check_every_part_learns)
 """Every check of a task on rows of several parts, beside those of every task."""
-PART_BACKBONE_CHECKS = (check_parts_of_embedding, check_parts_alone)
+PART_BACKBONE_CHECKS = (check_parts_of_embedding, check_parts_alone, check_row_alone)
 """Every check of a backbone of rows of several parts, beside those of every backbone."""

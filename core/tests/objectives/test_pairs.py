@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from selfsup import objectives
 from selfsup.objectives import ViewEmbeddings
 from selfsup.objectives.correspondence import ConcatHead, mismatched
+from selfsup.objectives.pairwise import Pairwise
 from selfsup.objectives.valid_rows import duplicates, not_compared
 from selfsup.registry import registry
 from selfsup.testing.objective_checks import draw, small_objective, take_step
@@ -254,3 +255,29 @@ def test_a_pair_that_shows_the_same_is_not_mixed_up():
     assert int(all_same.weight) == ROWS
     assert int(run(groups=torch.arange(2 * ROWS).view(ROWS, 2)).weight) == 2 * ROWS
     assert torch.equal(run(groups=torch.full((ROWS, 2), -1)).loss, run().loss)
+
+
+@pytest.mark.parametrize("name", ["clip", "siglip", "correspondence"])
+def test_three_parts_are_compared_pair_by_pair_over_the_rows_that_have_both(name):
+    recipe = registry().load(registry().get("objective", name))
+    objective = Pairwise(recipe.build(recipe.config()), 3)
+    assert isinstance(objective.build_joint_projector(WIDTH), nn.Identity)
+    objective.double()
+    views = [view.detach().requires_grad_() for view in (*pair(0), pair(1)[0])]
+    valid = [torch.arange(ROWS) % 3 != part for part in range(3)]
+    groups = torch.arange(3 * ROWS).view(ROWS, 3)
+    groups[1, 2] = groups[7, 2]
+    output = objective(ViewEmbeddings(views, [], 3, valid=valid, groups=groups, generator=torch.Generator().manual_seed(0)))
+    found = list(torch.autograd.grad(output.loss, views))
+    generator, losses, weights = torch.Generator().manual_seed(0), [], []
+    for (a, b), one in zip(((0, 1), (0, 2), (1, 2)), objective.copies, strict=True):
+        both = valid[a] & valid[b]
+        given = {"groups": groups[both][:, [a, b]], "generator": generator}
+        single = one(ViewEmbeddings([views[a][both], views[b][both]], [], 2, **given))
+        losses.append(single.loss)
+        weights.append(int(both.sum()) if single.weight is None else int(single.weight))
+    wanted = torch.stack(losses).mean()
+    torch.testing.assert_close(output.loss, wanted, rtol=0, atol=TOLERANCE)
+    same(found, list(torch.autograd.grad(wanted, views)))
+    assert [int(term.weight) for term in output.terms] == weights
+    assert all(gradient[~own].abs().max() == 0 for gradient, own in zip(found, valid, strict=True))

@@ -99,13 +99,7 @@ def pretrain(
             f"val is the name or path of a source, not a {type(options['val']).__name__}: write the rows to a file, "
             "or evaluate the run."
         )
-    if isinstance(options.get("init"), os.PathLike):
-        options["init"] = os.fspath(options["init"])
-    if not isinstance(options.get("init"), str | None):
-        raise ConfigError(
-            f"init is the path of what to start from, not a {type(options['init']).__name__}: "
-            "save it first (encoder.save(DIR))."
-        )
+    options["init"] = _init_of(options.get("init"))
     source = None if data is None or isinstance(data, str | os.PathLike) else data
     if data is not None:
         options["data"] = os.fspath(data) if source is None else f"<{type(data).__name__}>"
@@ -133,6 +127,23 @@ def pretrain(
         if claimed:
             with suppress(OSError):  # it holds the run
                 directory.path.rmdir()
+
+
+def _init_of(given: Any) -> str | dict[str, str] | None:
+    """Paths as texts: of one thing to start from, or by the name of a part.
+
+    Raises:
+        ConfigError: it is no path.
+    """
+    if isinstance(given, Mapping):
+        return {str(name): str(_init_of(source)) for name, source in given.items()}
+    if isinstance(given, str | os.PathLike):
+        return os.fspath(given)
+    if given is not None:
+        raise ConfigError(
+            f"init is the path of what to start from, not a {type(given).__name__}: save it first (encoder.save(DIR))."
+        )
+    return None
 
 
 def _run(resolved: RunConfig, directory: RunDirectory, *, resume: bool, progress: bool, source: Any) -> Run:

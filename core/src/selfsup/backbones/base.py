@@ -362,6 +362,9 @@ class BackboneRecipe:
     It gets the validated options and reads no more than a config. A run takes these values over the task's own unless the user
     sets others, and says so. Empty for fresh weights.
     """
+    parts: str = ""
+    """Option under which the network of each part of a row is chosen, by the part's name, as ``{"backbone": id, "options":
+    {...}}``; empty: no part has a network of its own."""
     adopt: Callable[[str, Mapping[str, Any]], Adopted | None] | None = None
     """Recognizes the models of another library that this backbone, or a member of this family, can start from.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,11 @@ from selfsup.cli.output import emit, json_option
 @click.option("--config", metavar="FILE", type=click.Path(path_type=Path), help="Options as JSON; a run.json repeats that run.")
 @click.option("--backbone", metavar="ID", help="The network to train [default: the task's].")
 @click.option(
-    "--init", metavar="SRC", help="What to start from: a run, an encoder, a folder of transformers or timm, hf://owner/name."
+    "--init",
+    "starts",
+    metavar="SRC",
+    multiple=True,
+    help="What to start from: a run, an encoder, a folder of transformers or timm, hf://owner/name; of a part: PART=SRC.",
 )
 @click.option("--epochs", type=int, metavar="N", help="Budget in passes over the data.")
 @click.option("--steps", type=int, metavar="N", help="Budget in optimizer steps.")
@@ -67,6 +72,7 @@ def command(
     out: Path | None,
     resume: bool,
     config: Path | None,
+    starts: tuple[str, ...],
     columns: tuple[str, ...],
     unlabelled: tuple[str, ...],
     loggers: tuple[str, ...],
@@ -93,6 +99,7 @@ def command(
     ids = {"loggers": [id for text in loggers for id in text.split(",") if id]} if loggers else {}
     none = {"unlabelled": list(unlabelled)} if unlabelled else {}
     overrides = join(parse_assignments(assignments), take_flags(options, task), roles, ids, none)
+    options["init"] = _init_of(starts)
     run = pretrain(task, out=out, resume=resume, config=config, overrides=overrides, **options)
     last = run.metrics[-1] if run.metrics else {}
     document = {"run": run.dir, "encoder": run.dir / "encoder", "task": run.config.task, "status": "done", "metrics": last}
@@ -102,3 +109,18 @@ def command(
         click.echo(f"Measure it: selfsup evaluate {run.dir} --data SRC")
 
     emit(document, as_json=as_json, text=text)
+
+
+def _init_of(texts: tuple[str, ...]) -> str | dict[str, str] | None:
+    """One source, or a source for each part of a row (``vision=RUN``).
+
+    Raises:
+        click.UsageError: there are several and not each is of a part, or two are of one part.
+    """
+    split = [text.partition("=") for text in texts]
+    of_parts = all(sign and re.fullmatch(r"[A-Za-z][\w-]*", name) for name, sign, _ in split)
+    if len(texts) == 1 and (not of_parts or Path(texts[0]).exists()):
+        return texts[0]
+    if not of_parts or len({name for name, _, _ in split}) < len(split):
+        raise click.UsageError(f"--init {' --init '.join(texts)}: give one source, or PART=SRC for each of several parts.")
+    return {name: source for name, _, source in split} or None

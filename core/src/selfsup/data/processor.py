@@ -17,7 +17,7 @@ from torch import Tensor
 from selfsup.config import Config as BaseConfig
 from selfsup.data.bad_rows import as_bad_row
 from selfsup.data.findings import Findings, of_info
-from selfsup.errors import BadRowError
+from selfsup.errors import BadRowError, ConfigError
 from selfsup.types import Batch, Info, Row
 
 if TYPE_CHECKING:
@@ -88,6 +88,8 @@ class Processor(ABC):
     columnar: ClassVar[bool] = False
     """Whether rows of plain values are processed column by column: then :meth:`encode_table` is used for many rows."""
 
+    part_options: ClassVar[str] = ""
+    """Of a processor of joined rows: the option that holds those of each part's processor, by the part's name."""
     adjustable: ClassVar[frozenset[str]] = frozenset()
     """Options that can be given otherwise to a processor that is fitted, without fitting it again: see :meth:`adjusted`."""
 
@@ -166,6 +168,23 @@ class Processor(ABC):
         Each is a processor of the part's own modality, and knows nothing of the others. Only after :meth:`fit`.
         """
         return {}
+
+    @classmethod
+    def part_modality(cls, part: str, options: Mapping[str, Any]) -> str:
+        """The modality of a part of a row, before any row is read.
+
+        Args:
+            part: its name.
+            options: of this processor, as far as they are known.
+
+        Raises:
+            ConfigError: it cannot be told.
+        """
+        raise ConfigError(f"rows of {cls.modality} have no parts, and so none that is called {part!r}.")
+
+    def take(self, part: str, processor: Processor) -> Self:
+        """Use a processor that is fitted already (an encoder's) for a part of each row; :meth:`fit` leaves it as it is."""
+        raise ConfigError(f"rows of {self.modality} have no parts, and so none that is called {part!r}.")
 
     @property
     def window_steps(self) -> int:

@@ -126,10 +126,11 @@ class RunConfig(Config):
     """Source of the training rows: a registered name, a path, or ``hf://owner/name``."""
     backbone: str = ""
     """Id of the backbone; empty takes the task's own, then the modality's."""
-    init: str | None = None
+    init: str | dict[str, str] | None = None
     """What to start from: the folder of a run, of an encoder, or of a model of another library; ``hf://owner/name``; the id of
     a backbone whose library has weights (``timm/resnet50``); or a file of weights, with ``backbone``. It chooses the backbone
-    and its options where nothing else does, and its processor comes along. None: weights drawn with the seed.
+    and its options where nothing else does, and its processor comes along. By the name of a part of a row: what the network of
+    that part starts from (``vision=RUN``). None: weights drawn with the seed.
     """
     columns: dict[str, str] = Field(default_factory=dict)
     """Role to column name, where the feature types do not tell."""

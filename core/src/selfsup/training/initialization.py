@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,12 @@ from selfsup.registry import registry
 from selfsup.tasks.frozen_teacher import FrozenTeacher
 from selfsup.training.checkpoint import LAST
 from selfsup.training.config import RunConfig
+from selfsup.training.part_origins import part_weights, start_parts
 from selfsup.types import Info
 from selfsup.validation import validated
 
 _ROWS_FILE = "pretraining_rows.json"
+_PART_ROWS = "part-rows-"
 
 
 @dataclass
@@ -45,6 +47,12 @@ class Origin:
     """What the weights, and those of a teacher, have learned from."""
     weights: InitialWeights | None = None
     """None: the network's own first weights, or those of a checkpoint."""
+    parts: dict[str, InitialWeights] = field(default_factory=dict)
+    """Of rows that join parts: what the networks of parts start from."""
+    part_rows: dict[str, PretrainingRows] = field(default_factory=dict)
+    """What these have learned from."""
+    joined: Processor | None = None
+    """Of rows that join parts, some of whose processors came with weights: that of the run, once it is fitted."""
     built_by_options: bool = False
     """Whether a backbone that is built by the run's options has the weights already."""
     resumed: bool = False
@@ -56,6 +64,12 @@ class Origin:
 
     def start(self, backbone: Backbone, info: Info) -> None:
         """Give a fresh backbone its first weights."""
+        if self.resumed:
+            for network in backbone.modules():
+                if isinstance(network, Backbone):
+                    network.started_from = "a checkpoint"
+        if self.parts:
+            self.messages, self.record = start_parts(backbone, self.parts, info)
         if self.weights is None:
             return
         source, share = self.weights.source, 1.0
@@ -72,7 +86,8 @@ class Origin:
         """The run's rows and all that its first weights have learned from."""
         for former in self.rows:
             rows = rows.after(former)
-        return rows
+        own = {name: part.after(self.part_rows[name]) for name, part in rows.parts.items() if name in self.part_rows}
+        return replace(rows, parts={**rows.parts, **own})
 
     def save(self, run: RunDirectory) -> None:
         """Keep in a run's folder what it needs to go on where the source is gone.
@@ -80,11 +95,13 @@ class Origin:
         Raises:
             StorageError: the folder cannot be written.
         """
-        if self.processor is not None:
+        processor = self.processor or self.joined
+        if processor is not None:
             (run.start / PROCESSOR_FOLDER).mkdir(parents=True, exist_ok=True)
-            self.processor.save(run.start / PROCESSOR_FOLDER)
-        for place, rows in enumerate(self.rows):
-            folder = run.start / f"rows-{place}"
+            processor.save(run.start / PROCESSOR_FOLDER)
+        kept = {f"rows-{place}": rows for place, rows in enumerate(self.rows)}
+        for name, rows in {**kept, **{f"{_PART_ROWS}{part}": rows for part, rows in self.part_rows.items()}}.items():
+            folder = run.start / name
             folder.mkdir(parents=True, exist_ok=True)
             rows.save(folder)
             atomic_write(folder / _ROWS_FILE, json.dumps(rows.as_dict()) + "\n")
@@ -107,6 +124,10 @@ def origin_of(config: RunConfig, run: RunDirectory | None = None) -> Origin:
         return _kept(config, run, modality)
     if registry().get("modality", modality).joins:
         teacher = ""  # it is of a part
+    if isinstance(config.init, dict):
+        parts = part_weights(config.init, modality, config.backbone, config.model_dump())
+        known = {name: own.pretraining_rows for name, own in parts.items() if own.pretraining_rows is not None}
+        return Origin(parts=parts, part_rows=known)
     found = [initial_weights(source, modality, backbone=backbone) for source, backbone in _sources(config, teacher)]
     ours = next((weights for weights in found if weights.processor is not None), None)
     return Origin(
@@ -192,7 +213,8 @@ def _sizes(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _sources(config: RunConfig, teacher: str) -> list[tuple[str, str]]:
-    return [(source, backbone) for source, backbone in ((config.init or "", config.backbone), (teacher, "")) if source]
+    first = config.init if isinstance(config.init, str) else ""
+    return [(source, backbone) for source, backbone in ((first, config.backbone), (teacher, "")) if source]
 
 
 def _kept(config: RunConfig, run: RunDirectory, modality: str) -> Origin:
@@ -203,8 +225,13 @@ def _kept(config: RunConfig, run: RunDirectory, modality: str) -> Origin:
         processor=load_processor(processor, modality) if processor.is_dir() else None,
         processor_of=str(run.path),
         rows=[each for each in rows if each is not None],
+        part_rows={name: own for name, own in _part_rows(run).items() if own is not None},
         resumed=True,
     )
+
+
+def _part_rows(run: RunDirectory) -> dict[str, PretrainingRows | None]:
+    return {folder.name.removeprefix(_PART_ROWS): _read_rows(folder) for folder in sorted(run.start.glob(f"{_PART_ROWS}*"))}
 
 
 def _read_rows(folder: Path) -> PretrainingRows | None:

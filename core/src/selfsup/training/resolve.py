@@ -17,6 +17,7 @@ from selfsup.registry import registry
 from selfsup.specs import BackboneSpec, ModalitySpec, TaskSpec
 from selfsup.training import overrides
 from selfsup.training.config import RunConfig
+from selfsup.training.part_origins import part_weights
 from selfsup.training.resolve_origin import Chosen, check_one_start, chosen_by
 from selfsup.validation import check_effect, validated
 
@@ -78,6 +79,8 @@ def _resolve(options: Mapping[str, Any], base: Mapping[str, Any] | None, *, repl
     listing = f"selfsup list options {task}" + (f" --backbone {backbone}" if options.get("backbone") else "")
     given = _place(options, classes, listing, {flag.name: flag.option for flag in modality.flags})
     check_one_start(init, given)
+    if isinstance(init, Mapping) and not stored:
+        chosen = Chosen(parts=part_weights(init, modality.id, backbone, merge_layers(base, given)))
     optimization = {"batch_size": processor.batch_size, **recipe.optimization}
     fields = classes["backbone"].model_fields
     suited = {key: value for key, value in recipe.backbone.items() if key in fields}
@@ -96,7 +99,7 @@ def _resolve(options: Mapping[str, Any], base: Mapping[str, Any] | None, *, repl
                 chosen = replace_fields(chosen, teacher=initial_weights(teacher, modality.id))
             named_by_options = backbone_recipe.preprocessing(valid["backbone"]) if backbone_recipe.preprocessing else {}
             # What the first weights were trained with goes before the task's values, and after what a file or the caller says.
-            own = {"processor_options": chosen.processor_options(named_by_options, recipe.processor)}
+            own = {"processor_options": chosen.processor_options(named_by_options, recipe.processor, processor)}
             again = merge_layers(merge_layers(paper, own, base), given, replace=replace)
             merged["processor_options"] = again.get("processor_options", {})
         values = validated(classes[section], merged.get(f"{section}_options", {}), what=f"the {section}'s options")

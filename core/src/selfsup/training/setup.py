@@ -148,6 +148,8 @@ def prepare_data(config: RunConfig, reporter: Reporter, source: Any = None, orig
 
 def _fitted_processor(config: RunConfig, rows: Rows, origin: Origin, reporter: Reporter) -> Processor:
     """The processor that came with the first weights, or one that is fitted on the rows."""
+    if origin.processor is not None and origin.resumed and origin.processor.parts:
+        return origin.processor  # it is the run's own
     if origin.processor is not None:
         processor = adjusted_processor(origin.processor, config.processor_options, origin.processor_of)
         if note := processor.check_rows(list(rows.columns), origin.processor_of):
@@ -155,6 +157,12 @@ def _fitted_processor(config: RunConfig, rows: Rows, origin: Origin, reporter: R
         return processor
     kind = registry().processor_class(registry().get("task", config.task).modality)
     fresh = kind(validated(kind.Config, config.processor_options, what="the processor's options"))
+    for name, weights in origin.parts.items():
+        if weights.processor is not None:
+            wanted = config.processor_options[kind.part_options].get(name, {})
+            fresh.take(name, adjusted_processor(weights.processor.unpacked(), wanted, weights.source))
+            reporter.message(f"The processor of {weights.source} is used for {name}.")
+            origin.joined = fresh
     return fresh.fit(rows)
 
 

@@ -51,6 +51,7 @@ class MultimodalProcessor(Processor):
     """
 
     modality: ClassVar[str] = "multimodal"
+    part_options: ClassVar[str] = "options"
     Config: ClassVar[type[Config]] = MultimodalProcessorConfig
     config: MultimodalProcessorConfig
     adjustable: ClassVar[frozenset[str]] = frozenset({"captions", "folder"})
@@ -86,6 +87,19 @@ class MultimodalProcessor(Processor):
         """The parts, and the columns that they were."""
         known = {"known_folder": self.config.folder} if self.config.folder else {}
         return {"parts": list(self.config.parts), "columns": dict(self._columns), **known}
+
+    @classmethod
+    def part_modality(cls, part: str, options: Mapping[str, Any]) -> str:
+        """As ``parts`` says, else the modality of that name.
+
+        Raises:
+            ConfigError: there is no part of that name.
+        """
+        named = parse_parts(options.get("parts") or ())
+        if part in named or (not named and part in registry().modalities):
+            return named[part].modality.id if part in named else part
+        known = ", ".join(named) or "named by the ids of their modalities"
+        raise ConfigError(f"there is no part {part!r}; the parts are {known} (--set parts=[NAME:MODALITY,...]).")
 
     def take(self, part: str, processor: Processor) -> Self:
         """Use a processor that is fitted already (an encoder's) for a part; :meth:`fit` then leaves it as it is.

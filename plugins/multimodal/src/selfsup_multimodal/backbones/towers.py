@@ -272,5 +272,5 @@ def _preprocessing(tower: TowerConfig) -> dict[str, Any]:
     return dict(recipe.preprocessing(config))
 
 
-TOWERS = BackboneRecipe(config=TowersConfig, build=build_towers, preprocessing=preprocessing)
+TOWERS = BackboneRecipe(config=TowersConfig, build=build_towers, preprocessing=preprocessing, parts="towers")
 """``towers``."""

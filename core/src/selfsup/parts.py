@@ -64,7 +64,7 @@ def join_parts(batches: Mapping[str, Batch]) -> Batch:
 def fill_absent(batch: Batch, present: Tensor | None) -> Batch:
     """The batch of one part, in which rows that lack it hold what rows that have it do, taken in turn.
 
-    So no statistic over the batch (batch norm) is of blank rows. Where no row has the part nothing changes.
+    So no statistic over the batch (batch norm) is of blank rows. Where no row has the part, all hold what the first row does.
 
     Args:
         batch: of one part, as from :func:`part_of`.
@@ -72,9 +72,11 @@ def fill_absent(batch: Batch, present: Tensor | None) -> Batch:
     """
     if present is None:
         return batch
-    places = torch.arange(present.shape[0], device=present.device)  # len() would fix the size in exported programs
-    # Places of rows that have the part come first, in their order; there is no wait for the device.
-    order = torch.argsort((~present).to(torch.uint8), stable=True)
+    size = present.shape[0]  # len() would fix it in exported programs
+    places = torch.arange(size, device=present.device)
+    # The places of rows that have the part, in their order, and behind them what is not looked at; no wait for the device.
+    rank = torch.where(present, present.cumsum(0) - 1, size)
+    order = torch.zeros(size + 1, dtype=places.dtype, device=places.device).scatter(0, rank, places)
     donors = order[places % present.sum().clamp_min(1)]
     index = torch.where(present, places, donors)
     return {key: value.index_select(0, index) for key, value in batch.items()}

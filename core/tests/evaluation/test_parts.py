@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -195,6 +196,8 @@ def test_a_network_of_all_parts_is_exported_with_rows_that_lack_one(encoder: Enc
     batch = joined.processor(mock_rows(9, 6))
     given = torch.export.load(path).module()({key: batch[key] for key in sorted(batch)})
     torch.testing.assert_close(given, joined(batch).detach(), rtol=1e-4, atol=1e-5)
+    if all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript")):
+        assert selfsup.export(joined, "onnx", tmp_path / "joined.onnx").stat().st_size > 0
 
 
 def test_commands_take_a_part(run: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from selfsup.registry import registry
 from selfsup.specs import BenchmarkSpec
 from selfsup_bench.executors.local import LocalExecutor
 from selfsup_bench.planning import make_plan
+from selfsup_bench.raw import processor_options
 from selfsup_bench.records import Record, RecordStore
 from selfsup_bench.runner import run
 from selfsup_bench.suites import BENCHMARKS
@@ -169,3 +170,11 @@ def test_the_quick_suite_covers_five_modalities() -> None:
     for spec in quick:
         assert found.get("dataset", spec.dataset).embedded
         assert found.get("task", spec.task).modality == found.get("dataset", spec.dataset).modality
+
+
+def test_overrides_of_the_processor_reach_its_parts() -> None:
+    overrides = {"processor.options.text.max_length": 16, "processor.options.text.packing": "none", "processor.parts": ["text"]}
+    assert processor_options({**overrides, "views.x": 1, "batch_size": 2}) == {
+        "options": {"text": {"max_length": 16, "packing": "none"}},
+        "parts": ["text"],
+    }

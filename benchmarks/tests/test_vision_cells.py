@@ -62,7 +62,7 @@ def test_a_cell_that_cannot_run_says_why(tmp_path: Path) -> None:
 
 
 def test_every_benchmark_that_is_registered_can_be_planned(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("selfsup_bench.planning._Data.fingerprint", lambda self, modality, dataset: ("x", ""))
+    monkeypatch.setattr("selfsup_bench.planning._Data.fingerprint", lambda self, modality, dataset, overrides: ("x", ""))
     from selfsup.training.resolve import resolve_config
     from selfsup_bench.cell import run_options
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from typing import TYPE_CHECKING, Any
@@ -117,7 +118,7 @@ def make_plan(
     unavailable: dict[str, str] = {}
     for cell in distinct(draft):
         providers = _providers(registry, cell)
-        fingerprint, trouble = data.fingerprint(cell.modality, cell.dataset)
+        fingerprint, trouble = data.fingerprint(cell.modality, cell.dataset, cell.overrides)
         around = circumstances(
             schema=SCHEMA,
             distributions={distribution for distribution, _ in providers},
@@ -169,17 +170,26 @@ class _Data:
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
-        self.known: dict[tuple[str, str], tuple[str, str]] = {}
+        self.known: dict[tuple[str, str, str], tuple[str, str]] = {}
 
-    def fingerprint(self, modality: str, dataset: str) -> tuple[str, str]:
-        """Hash of both splits, and why they cannot be had (empty if they can)."""
-        place = (modality, dataset)
+    def fingerprint(self, modality: str, dataset: str, overrides: Mapping[str, Any]) -> tuple[str, str]:
+        """Hash of both splits, and why they cannot be had (empty if they can).
+
+        Of rows that join parts the overrides say which: those of the processor count there.
+        """
+        joins = self.registry.get("modality", modality).joins
+        own = {key: value for key, value in overrides.items() if key.startswith("processor.")} if joins else {}
+        place = (modality, dataset, json.dumps(own, sort_keys=True, default=str))
         if place not in self.known:
             from selfsup.data import load_source
+            from selfsup_bench.raw import processor_options
 
+            options = processor_options(own)
             spec = self.registry.get("modality", modality)
             try:
-                parts = [load_source(dataset, modality=spec, split=split).fingerprint for split in ("train", "test")]
+                parts = [
+                    load_source(dataset, modality=spec, split=split, options=options).fingerprint for split in ("train", "test")
+                ]
                 self.known[place] = ("-".join(part[:24] for part in parts), "")
             except SelfsupError as error:
                 self.known[place] = ("unavailable", str(error))

@@ -14,6 +14,7 @@ from selfsup.backbones import Backbone, Encoded
 from selfsup.data import Processor, load_source
 from selfsup.errors import BenchmarkError
 from selfsup.registry import registry
+from selfsup.training.overrides import apply
 from selfsup.types import Batch, Info
 from selfsup.validation import validated
 
@@ -74,9 +75,19 @@ def fitted_raw_encoder(
     features = objects.other_raw_features(kind.removeprefix("raw-")) if kind.startswith("raw-") else objects.raw_features
     if features is None:
         raise BenchmarkError(f"the modality {modality!r} registers no raw features, so there is nothing to compare with.")
-    given = {key.removeprefix("processor."): value for key, value in overrides.items() if key.startswith("processor.")}
+    given = processor_options(overrides)
     spec = found.get("modality", modality)
     rows = load_source(dataset, modality=spec, split="train", label=label, options=given).without_labels()
     made = found.processor_class(modality)
     processor = made(validated(made.Config, given, what="the processor's options")).fit(rows)
     return raw_encoder(processor, features, processor(rows.read(range(1))))
+
+
+def processor_options(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """What config keys say of the processor: ``processor.options.text.max_length`` as ``{"options": {"text": ...}}``."""
+    given: dict[str, Any] = {}
+    for key, value in overrides.items():
+        section, _, rest = key.partition(".")
+        if section == "processor" and rest:
+            apply(given, rest.split("."), value)
+    return given

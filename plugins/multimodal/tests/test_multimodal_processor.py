@@ -109,6 +109,16 @@ def test_options_of_a_part_and_names_that_are_none() -> None:
         MultimodalProcessor().fit([{"a": 1, "b": 2}])
 
 
+def test_rows_of_several_parts_are_not_joined_into_blocks() -> None:
+    pytest.importorskip("selfsup_text", reason="texts can be joined into blocks")
+    rows = [{"a/text": "one two three", "b/text": "four five six"}] * 2
+    parts = ("a:text", "b:text")
+    with pytest.raises(ConfigError, match=r"processor.options.a joins rows into blocks of 8 steps"):
+        MultimodalProcessor(config(parts=parts, options={"a": {"packing": "blocks", "max_length": 8}})).fit(rows)
+    with pytest.raises(ConfigError, match=r"processor\.options\.b\.add_special has no effect"):
+        MultimodalProcessor(config(parts=parts, options={"b": {"add_special": True}})).fit(rows)
+
+
 def test_a_part_may_take_the_processor_of_an_encoder(toy: None) -> None:
     theirs = SequenceProcessor(SequenceProcessorConfig()).fit([{"sequence": list(range(64))}])
     processor = MultimodalProcessor().take("left", theirs).fit(ROWS[:5])

@@ -24,7 +24,7 @@ from selfsup.errors import BadRowError, ConfigError, DataError, SelfsupError
 from selfsup.parts import CONTENT, PRESENT, join_parts, part_of
 from selfsup.registry import registry
 from selfsup.types import Batch, Info, Row
-from selfsup.validation import validated
+from selfsup.validation import check_effect, validated
 from selfsup_multimodal.blanks import Blank, blanks_of
 from selfsup_multimodal.columns import choose, parse_parts
 from selfsup_multimodal.config import MultimodalProcessorConfig
@@ -128,7 +128,7 @@ class MultimodalProcessor(Processor):
         several, blanks, lacking = set(), {}, {}
         for name, id in modalities.items():
             own, count = _rows_of(rows, name, self.config.captions)
-            processor = self._taken.get(name) or _named(name, self._unfitted(name, id).fit, own).unpacked()
+            processor = self._taken.get(name) or _named(name, self._unfitted(name, id).fit, own)
             if processor.modality != id:
                 raise ConfigError(f"The part {name!r} is of {id}, and its processor of {processor.modality}.")
             fitted[name] = processor
@@ -159,8 +159,16 @@ class MultimodalProcessor(Processor):
 
     def _unfitted(self, name: str, id: str) -> Processor:
         kind = registry().processor_class(id)
-        what = f"the options of the part {name!r} (processor.options.{name})"
-        return kind(validated(kind.Config, self.config.options.get(name, {}), what=what))
+        given = self.config.options.get(name, {})
+        config = validated(kind.Config, given, what=f"the options of the part {name!r} (processor.options.{name})")
+        check_effect(config, given, prefix=f"processor.options.{name}.")
+        processor = kind(config)
+        if processor.block_length:
+            raise ConfigError(
+                f"processor.options.{name} joins rows into blocks of {processor.block_length} steps, and these rows have other "
+                "parts, so that each stays one: leave that out."
+            )
+        return processor
 
     def info(self) -> Info:
         """``parts``: name to ``modality`` and the part's own ``info``."""

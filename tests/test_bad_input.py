@@ -77,7 +77,7 @@ def test_label_column_that_is_missing(cli, pretrained, tmp_path, photos):
     [
         (["vision/simcrl"], ["vision/simcrl", "vision/simclr"]),
         (["simclr"], ["vision/simclr"]),
-        (["multimodal/simclr"], ["pip install selfsup-multimodal"]),
+        (["multimodal/simcrl"], ["multimodal/simclr"]),
         (["vision/simclr", "--backbone", "resnet-narow"], ["resnet-narow", "resnet-narrow"]),
         (["vision/simclr", "--backbone", "timm/resnet1"], ["resnet1"]),
         (["vision/simclr", "--set", "objective.temprature=1"], ["temprature", "temperature"]),

@@ -13,11 +13,14 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model
+from torch import Tensor
 
 from selfsup.artifacts.encoder import Encoder
 from selfsup.artifacts.pretraining_rows import PRETRAINING_ROWS_FILES, PretrainingRows
 from selfsup.artifacts.run_directory import RunDirectory
 from selfsup.artifacts.saving import CONFIG_FILE, FORMAT, FORMAT_VERSION, PROCESSOR_FOLDER, WEIGHTS_FILE
+from selfsup.backbones import Scaling
+from selfsup.backbones.weights import read_tensors
 from selfsup.data.processor import Processor
 from selfsup.errors import ArtifactError, ConfigError, SelfsupError, UnfinishedRunWarning, UsageError
 from selfsup.file_lock import holder_of, lock_of
@@ -237,6 +240,51 @@ def without_first_weights(options: Mapping[str, Any]) -> dict[str, Any]:
 def _download(source: str) -> Path:
     """Fetch the files of an encoder from the hub, and nothing else of the repository."""
     return fetch(source, [CONFIG_FILE, WEIGHTS_FILE, PRETRAINING_ROWS_FILES, f"{PROCESSOR_FOLDER}/*"])
+
+
+def file_of(source: str, name: str) -> Path:
+    """A file of a model of another library, which need not be there.
+
+    Args:
+        source: its folder, or ``hf://owner/name[@revision]``, of which the file is fetched.
+        name: of the file.
+
+    Raises:
+        ArtifactError: the hub cannot be asked.
+    """
+    return (fetch(source, [name]) if source.startswith(HUB) else Path(source).expanduser()) / name
+
+
+def read_model(source: str) -> dict[str, Tensor]:
+    """The tensors of ``model.safetensors`` of a model of another library, by name; ``source`` as for :func:`file_of`.
+
+    Raises:
+        ArtifactError: there is no such file, or it cannot be read.
+    """
+    path = file_of(source, WEIGHTS_FILE)
+    if not path.is_file():
+        raise ArtifactError(f"{source} holds no {WEIGHTS_FILE}: only safetensors are read.")
+    return read_tensors(path)
+
+
+def image_scaling(source: str, usual: Scaling) -> Scaling:
+    """Mean and deviation of each channel that a model of transformers was trained with (``preprocessor_config.json``).
+
+    Args:
+        source: as for :func:`file_of`.
+        usual: where nothing is said.
+
+    Raises:
+        ArtifactError: the file cannot be read.
+    """
+    path = file_of(source, "preprocessor_config.json")
+    try:
+        described = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path} cannot be read: {error}") from error
+    if not described.get("do_normalize", True):
+        return (0.0,) * len(usual[0]), (1.0,) * len(usual[1])
+    return tuple(described.get("image_mean", usual[0])), tuple(described.get("image_std", usual[1]))
 
 
 def fetch(source: str, patterns: list[str]) -> Path:

@@ -14,7 +14,15 @@ from selfsup.backbones.base import (
     mean_over_tokens,
     vision_transformer_finetuning,
 )
-from selfsup.backbones.fitting import Fitted, fit_channels, fit_weights, resample_sequence, whole_state
+from selfsup.backbones.fitting import (
+    Fitted,
+    Scaling,
+    fit_channels,
+    fit_weights,
+    resample_sequence,
+    rescaled_input,
+    whole_state,
+)
 from selfsup.backbones.parts import embed_part, freeze, part_networks, pooled_over_parts, unfreeze
 
 __all__ = [
@@ -24,6 +32,7 @@ __all__ = [
     "Encoded",
     "Finetuning",
     "Fitted",
+    "Scaling",
     "TokenBackbone",
     "Tokens",
     "embed_part",
@@ -37,6 +46,7 @@ __all__ = [
     "part_networks",
     "pooled_over_parts",
     "resample_sequence",
+    "rescaled_input",
     "unfreeze",
     "vision_transformer_finetuning",
     "whole_state",

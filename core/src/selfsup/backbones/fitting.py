@@ -20,6 +20,10 @@ _PREFIX = "model."
 """What backbones put in front of the names that a library has for its weights."""
 
 
+Scaling = tuple[tuple[float, ...], tuple[float, ...]]
+"""Mean and deviation of each channel, which an input in 0..1 is scaled by."""
+
+
 @dataclass(frozen=True)
 class Fitted:
     """What became of the weights of another network."""
@@ -139,6 +143,27 @@ def fit_channels(weight: Tensor, channels: int) -> Tensor:
     if channels == 1:
         return weight.sum(dim=1, keepdim=True)
     return repeated * (have / channels)
+
+
+def rescaled_input(weight: Tensor, bias: Tensor, theirs: Scaling, ours: Scaling) -> tuple[Tensor, Tensor]:
+    """The first layer of a network whose input is scaled as ours is, from one whose input was scaled as theirs.
+
+    (x - mean) / deviation of theirs is a line in that of ours, for each channel; so the layer gives what it gave. That holds
+    for layers without padding, as those that make tokens of patches.
+
+    Args:
+        weight: [O, C, ...].
+        bias: [O].
+        theirs: mean and deviation of each of the C channels.
+        ours: likewise.
+    """
+    (mean, std), (own_mean, own_std) = (
+        (torch.tensor(values, dtype=torch.float64) for values in each) for each in (theirs, ours)
+    )
+    shape = (1, -1, *[1] * (weight.ndim - 2))
+    offset = ((own_mean - mean) / std).view(shape)
+    moved = bias.double() + (weight.double() * offset).flatten(1).sum(dim=1)
+    return (weight.double() * (own_std / std).view(shape)).to(weight.dtype), moved.to(bias.dtype)
 
 
 def resample_sequence(table: Tensor, length: int, first: int = 0) -> Tensor:

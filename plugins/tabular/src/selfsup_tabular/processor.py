@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -42,6 +43,7 @@ class TableProcessor(Processor):
     modality: ClassVar[str] = "tabular"
     Config: ClassVar[type[Config]] = TableProcessorConfig
     columnar: ClassVar[bool] = True
+    adjustable: ClassVar[frozenset[str]] = frozenset({"unknown_rate", "missing_rate", "absent_columns"})
     config: TableProcessorConfig
 
     def __init__(self, config: TableProcessorConfig | None = None) -> None:
@@ -71,7 +73,8 @@ class TableProcessor(Processor):
         """
         config = self.config
         table = sample_rows(rows, config.fit_rows, _SEED)
-        self.__dict__.pop("_codes", None)
+        for name in ("_codes", "_digest"):
+            self.__dict__.pop(name, None)
         self._plan = fit_plan(
             table,
             {**class_columns(rows, table.column_names), **config.kinds()},
@@ -86,7 +89,10 @@ class TableProcessor(Processor):
         return self
 
     def info(self) -> Info:
-        """``numeric_columns``, ``category_columns`` (names of cells), ``cardinalities``, ``n_cells`` and ``dropped``."""
+        """``numeric_columns``, ``category_columns`` (names of cells), ``cardinalities``, ``n_cells``, ``dropped``, ``plan``.
+
+        ``plan`` is a digest of all scales and codes.
+        """
         numeric = [name for column in self.plan.numbers for name in column.cell_names()]
         categories = self.plan.categories
         return {
@@ -95,7 +101,39 @@ class TableProcessor(Processor):
             "cardinalities": [column.cardinality for column in categories],
             "n_cells": len(numeric) + len(categories),
             "dropped": dict(self.plan.dropped),
+            "plan": self._digest,
         }
+
+    @cached_property
+    def _digest(self) -> str:
+        """The same where every number and code means the same."""
+        columns = self.plan.model_dump_json(include={"numbers", "categories"})
+        return hashlib.sha256(columns.encode()).hexdigest()[:16]
+
+    def check_rows(self, columns: Sequence[str], source: str) -> str:
+        """Refuse a table that lacks columns, unless they may be absent; say which columns are passed over."""
+        present, wanted = set(columns), self.plan.columns
+        absent = [name for name in wanted if name not in present]
+        new = [name for name in columns if name not in {*wanted, *self.plan.dropped}]
+        if absent and self.config.absent_columns == "error":
+            known = f", and has {listed_names(map(repr, new))}, which it does not know" if new else ""
+            raise ColumnError(
+                f"The table lacks {listed_names(map(repr, absent))}, which {source} was trained with{known}. Carry the encoder "
+                f"over to this table first (selfsup transfer {source} --data SRC --out DIR) and start from DIR; or take absent "
+                "columns as missing (--set processor.absent_columns=missing)."
+            )
+        return f"The columns {listed_names(new)} are passed over: {source} does not know them." if new else ""
+
+    @classmethod
+    def unlike(cls, theirs: Info, ours: Info) -> str:
+        """Whether columns, scales or codes differ."""
+        if theirs["plan"] == ours["plan"]:
+            return ""
+        names = [{*info["numeric_columns"], *info["category_columns"]} for info in (theirs, ours)]
+        lost, new = sorted(names[0] - names[1]), sorted(names[1] - names[0])
+        differing = [f"it has {listed_names(lost)}" if lost else "", f"these rows have {listed_names(new)}" if new else ""]
+        what = " and ".join(filter(None, differing)) or "the scales and the codes of their columns differ"
+        return f"it was trained on another table: {what}. Its own processor goes with it."
 
     def findings(self) -> Findings:
         """Columns by kind, those left out and why, and columns of numbers with words among them."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import math
 from pathlib import Path
 from typing import Any, Literal
 
 import timm
 import torch
+from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from selfsup.backbones import BackboneRecipe, Encoded, mean_over_tokens
@@ -59,6 +61,17 @@ class FramesBackbone(VideoBackbone):
     def pooled_dim(self) -> int:
         """Twice the width with differences."""
         return self.embed_dim * (2 if self.pool == "mean-difference" else 1)
+
+    def fit_weight(self, name: str, weight: Tensor, own: Tensor) -> Tensor | None:
+        """Take positions of another square lattice (bicubic)."""
+        grid = getattr(getattr(self.model, "patch_embed", None), "grid_size", None)
+        prefix = int(getattr(self.model, "num_prefix_tokens", 0))
+        if name != "model.pos_embed" or not grid or weight.ndim != 3 or weight.shape[2] != own.shape[2]:
+            return None
+        if math.isqrt(weight.shape[1] - prefix) ** 2 != weight.shape[1] - prefix:
+            return None
+        resampled: Tensor = resample_abs_pos_embed(weight, new_size=list(grid), num_prefix_tokens=prefix)
+        return resampled
 
     def forward(self, batch: Batch) -> Encoded:
         """Encode the frames, pool each as timm's head does, then over time."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar, Literal
 
 import torch
@@ -22,6 +23,7 @@ from selfsup.errors import ConfigError
 from selfsup.tasks.masking import gather_tokens
 from selfsup.tasks.transformer import Transformer, lattice_positions
 from selfsup.types import Batch, Info
+from selfsup_video.backbones.adoption import adopt
 from selfsup_video.backbones.base import VideoBackbone
 from selfsup_video.clips import clip_shape, is_padding, real_frames, take_frames
 from selfsup_video.sizes import patch_size_for
@@ -40,6 +42,8 @@ class VideoViTConfig(Config):
     """Blocks; 12 in VideoMAE."""
     heads: int = Field(3, ge=1)
     """Attention heads, a divisor of the width; 6 in VideoMAE's ViT-S, 3 in DeiT-Ti."""
+    positions: Literal["lattice", "sequence"] = "lattice"
+    """Fixed sines and cosines of a tubelet's time, row and column, or of its place in the row of all, as in VideoMAE's code."""
 
 
 class VideoViT(VideoBackbone, TokenBackbone):
@@ -58,6 +62,7 @@ class VideoViT(VideoBackbone, TokenBackbone):
     def __init__(self, config: VideoViTConfig, info: Info) -> None:
         super().__init__(info)
         size = int(info["image_size"])
+        self.positions = config.positions
         self.tubelet, self.patch_size = config.tubelet, config.patch_size or patch_size_for(size)
         if size % self.patch_size:
             raise ConfigError(
@@ -95,7 +100,8 @@ class VideoViT(VideoBackbone, TokenBackbone):
         embeddings = self.embedding(pixels)
         clips = self._clips(grid)
         one = (grid[0] // clips, *grid[1:])
-        positions = lattice_positions(one, self.embed_dim, embeddings.device).repeat(clips, 1).unsqueeze(0)
+        placed = lattice_positions if self.positions == "lattice" else sequence_positions
+        positions = placed(one, self.embed_dim, embeddings.device).repeat(clips, 1).unsqueeze(0)
         real = real_frames(batch)
         if real is None:
             return Tokens(embeddings, positions, grid)
@@ -176,6 +182,14 @@ def tubelets(video: Tensor, length: int, size: int) -> tuple[Tensor, tuple[int, 
     return lattice.permute(0, 1, 4, 6, 2, 5, 7, 3).reshape(B, grid[0] * grid[1] * grid[2], -1), grid
 
 
+def sequence_positions(grid: tuple[int, ...], dim: int, device: torch.device) -> Tensor:
+    """Fixed positions [N, dim] of tokens by their place in the row of all: sines and cosines in turn (Vaswani et al. 2017)."""
+    places = torch.arange(math.prod(grid), device=device, dtype=torch.float32).unsqueeze(1)
+    channels = torch.arange(dim, device=device)
+    angles = places * 10000.0 ** (-2.0 * (channels // 2) / dim)
+    return torch.where(channels % 2 == 0, angles.sin(), angles.cos())
+
+
 def build_video_vit(config: VideoViTConfig, info: Info) -> VideoViT:
     """Make the transformer.
 
@@ -185,5 +199,5 @@ def build_video_vit(config: VideoViTConfig, info: Info) -> VideoViT:
     return VideoViT(config, info)
 
 
-SMALL = BackboneRecipe(config=VideoViTConfig, build=build_video_vit)
+SMALL = BackboneRecipe(config=VideoViTConfig, build=build_video_vit, adopt=adopt)
 """``video-vit-small``."""

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import timm
 import torch
 from torch import Tensor
 
-from selfsup.artifacts.loading import HUB, fetch
-from selfsup.backbones import Adopted
-from selfsup.backbones.weights import read_tensors
-from selfsup.errors import ArtifactError
+from selfsup.artifacts.loading import image_scaling, read_model
+from selfsup.backbones import Adopted, Scaling, rescaled_input
 from selfsup_vision.backbones.base import IMAGENET_MEAN, IMAGENET_STD
 
-_WEIGHTS_FILE = "model.safetensors"
-_PREPROCESSOR_FILE = "preprocessor_config.json"
-_HALF = (0.5, 0.5, 0.5)
+_HALF = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+"""What ViTs scale images by where their folder does not say."""
 _SIZES = {(192, 12, 3): "tiny", (384, 12, 6): "small", (768, 12, 12): "base", (1024, 24, 16): "large"}
 """Width, depth and heads of the ViTs that timm has names for."""
 _OF_BLOCKS = {
@@ -53,17 +48,6 @@ def adopt(source: str, described: Mapping[str, Any]) -> Adopted | None:
     return _of_transformers(source, described) if described.get("model_type") in ("vit", "deit", "vit_mae") else None
 
 
-def _file(source: str, name: str) -> Path:
-    return (fetch(source, [name]) if source.startswith(HUB) else Path(source).expanduser()) / name
-
-
-def _read(source: str) -> dict[str, Tensor]:
-    path = _file(source, _WEIGHTS_FILE)
-    if not path.is_file():
-        raise ArtifactError(f"{source} holds no {_WEIGHTS_FILE}: only safetensors are read.")
-    return read_tensors(path)
-
-
 def _of_timm(source: str, architecture: str, described: Mapping[str, Any]) -> Adopted:
     """A model as timm pushes it to the hub."""
     known = {**described, **described.get("pretrained_cfg", {})}
@@ -73,7 +57,7 @@ def _of_timm(source: str, architecture: str, described: Mapping[str, Any]) -> Ad
     heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
 
     def weights() -> dict[str, Tensor]:
-        state = _read(source)
+        state = read_model(source)
         return {f"model.{key}": value for key, value in state.items() if not any(key.startswith(f"{head}.") for head in heads)}
 
     processor: dict[str, Any] = {}
@@ -85,52 +69,38 @@ def _of_timm(source: str, architecture: str, described: Mapping[str, Any]) -> Ad
 
 
 def _of_transformers(source: str, described: Mapping[str, Any]) -> Adopted:
-    """A plain ViT. The scaling of its channels is folded into the projection of the patches, since ours is ImageNet's."""
+    """A plain ViT. The scaling of its channels is folded into the projection of the patches, since our backbone has its own."""
     width, depth, heads = (
         int(described.get(key, usual))
         for key, usual in (("hidden_size", 768), ("num_hidden_layers", 12), ("num_attention_heads", 12))
     )
     patch, size = int(described.get("patch_size", 16)), int(described.get("image_size", 224))
-    name = _SIZES.get((width, depth, heads))
-    if name is not None:
-        id, options = f"timm/vit_{name}_patch16_224", {"patch_size": patch}
-    else:
-        id, options = "vit-tiny", {"patch_size": patch, "embed_dim": width, "depth": depth, "heads": heads}
-    mean, std = _scaling(source)
-    return Adopted(id, options, {"image_size": size}, lambda: _renamed(_read(source), mean, std))
+    id, ours = "vit-tiny", (IMAGENET_MEAN, IMAGENET_STD)
+    options = {"patch_size": patch, "embed_dim": width, "depth": depth, "heads": heads}
+    if (named := _SIZES.get((width, depth, heads))) is not None:
+        name = f"vit_{named}_patch16_224"
+        known: Any = timm.get_pretrained_cfg(name)
+        id, options, ours = f"timm/{name}", {"patch_size": patch}, (tuple(known.mean), tuple(known.std))
+    return Adopted(id, options, {"image_size": size}, lambda: _renamed(read_model(source), image_scaling(source, _HALF), ours))
 
 
-def _scaling(source: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation that the model's images are scaled by; one half each where its folder does not say."""
-    path = _file(source, _PREPROCESSOR_FILE)
-    if not path.is_file():
-        return _HALF, _HALF
-    try:
-        described = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path} cannot be read: {error}") from error
-    if not described.get("do_normalize", True):
-        return (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
-    return tuple(described.get("image_mean", _HALF)), tuple(described.get("image_std", _HALF))
-
-
-def _renamed(state: Mapping[str, Tensor], mean: tuple[float, ...], std: tuple[float, ...]) -> dict[str, Tensor]:
+def _renamed(state: Mapping[str, Tensor], theirs: Scaling, ours: Scaling) -> dict[str, Tensor]:
     """The weights of a ViT of transformers under the names of timm, for images that are scaled as ours are."""
     state = {
         key.removeprefix("vit.").removeprefix("deit.").replace("encoder.layer.", "layers."): value
         for key, value in state.items()
     }
     found: dict[str, Tensor] = {}
-    for theirs, ours in (("embeddings.cls_token", "cls_token"), ("embeddings.position_embeddings", "pos_embed"),
+    for their_name, our_name in (("embeddings.cls_token", "cls_token"), ("embeddings.position_embeddings", "pos_embed"),
                          ("layernorm.weight", "norm.weight"), ("layernorm.bias", "norm.bias")):  # fmt: skip
-        if theirs in state:
-            found[ours] = state[theirs]
+        if their_name in state:
+            found[our_name] = state[their_name]
     blocks = sorted({key.split(".")[1] for key in state if key.startswith("layers.")}, key=int)
     for block in blocks:
-        for theirs, ours in _OF_BLOCKS.items():
+        for their_name, our_name in _OF_BLOCKS.items():
             for kind in ("weight", "bias"):
-                if (value := state.get(f"layers.{block}.{theirs}.{kind}")) is not None:
-                    found[f"blocks.{block}.{ours}.{kind}"] = value
+                if (value := state.get(f"layers.{block}.{their_name}.{kind}")) is not None:
+                    found[f"blocks.{block}.{our_name}.{kind}"] = value
         for kind in ("weight", "bias"):
             parts = [next((state[key] for name in names if (key := f"layers.{block}.{name}.{kind}") in state), None)
                      for names in _PROJECTIONS]  # fmt: skip
@@ -139,13 +109,8 @@ def _renamed(state: Mapping[str, Tensor], mean: tuple[float, ...], std: tuple[fl
                 found[f"blocks.{block}.attn.qkv.{kind}"] = torch.cat(whole)
     projection = "embeddings.patch_embeddings.projection"
     if f"{projection}.weight" in state:
-        weight, bias = state[f"{projection}.weight"].double(), state[f"{projection}.bias"].double()
-        # (x - mean) / std of theirs is a line in (x - MEAN) / STD of ours, for each channel.
-        theirs_mean, theirs_std = torch.tensor(mean).double(), torch.tensor(std).double()
-        ours_mean, ours_std = torch.tensor(IMAGENET_MEAN).double(), torch.tensor(IMAGENET_STD).double()
-        if weight.shape[1] == len(ours_mean):
-            slope, offset = ours_std / theirs_std, (ours_mean - theirs_mean) / theirs_std
-            bias = bias + (weight * offset.view(1, -1, 1, 1)).sum(dim=(1, 2, 3))
-            weight = weight * slope.view(1, -1, 1, 1)
-        found["patch_embed.proj.weight"], found["patch_embed.proj.bias"] = weight.float(), bias.float()
+        weight, bias = state[f"{projection}.weight"], state[f"{projection}.bias"]
+        if weight.shape[1] == len(IMAGENET_MEAN):
+            weight, bias = rescaled_input(weight, bias, theirs, ours)
+        found["patch_embed.proj.weight"], found["patch_embed.proj.bias"] = weight, bias
     return {f"model.{key}": value for key, value in found.items()}

@@ -12,16 +12,24 @@ from selfsup.registry import registry
 from selfsup.testing.cases import fitted_processor, mock_batch, small_config
 from selfsup.testing.task_checks import train_step, trainable
 
-MODALITIES = ("audio", "tabular", "text", "video", "vision")
+MODALITIES = ("audio", "multimodal", "tabular", "text", "video", "vision")
 FAMILIES = ("joint-embedding", "masked-modeling", "latent-prediction")
 BACKBONES: dict[str, dict[str, Any]] = {
     "conv3d-small": {"width": 8, "stages": 2},
     "ft-transformer": {"dim": 32, "depth": 1},
+    "fusion": {"dim": 32, "depth": 1},
     "mel-cnn": {"channels": 8, "embed_dim": 32},
     "mel-vit": {"embed_dim": 32, "depth": 1},
     "mlp": {"dim": 32, "depth": 2},
     "resnet-narrow": {"width": 8},
     "text-encoder-small": {"hidden_size": 32, "layers": 1},
+    "towers": {
+        "joint_dim": 32,
+        "towers": {
+            "text": {"options": {"hidden_size": 32, "layers": 1}},
+            "vision": {"options": {"width": 8}},
+        },
+    },
     "video-vit-small": {"embed_dim": 32, "depth": 1, "heads": 2},
     "vit-tiny": {"embed_dim": 32, "depth": 1, "heads": 2},
     "wave-transformer-small": {"channels": 16, "embed_dim": 32, "depth": 1},

@@ -20,7 +20,7 @@ from selfsup.testing.sequences.shortcuts import toy_batch, toy_info
 from selfsup.training import setup
 from selfsup.training.resolve import resolve_config
 
-(WHOLE,) = plugin.selfsup_modalities()
+WHOLE = next(spec for spec in plugin.selfsup_modalities() if not spec.joins)
 BARE = replace(
     WHOLE, backbone="sequence/conv", token_backbone="", causal_backbone="", views="", corruption="", supervised_views=""
 )

@@ -60,7 +60,8 @@ class FrozenTeacher(nn.Module):
         return [self._embed(view) for view in views]
 
     def _embed(self, view: Batch) -> Tensor:
-        batch = part_of(view, view_parts([view])[0])
+        # A network of several parts knows a view of one by the names of its keys.
+        batch = view if self.network.part_dims else part_of(view, view_parts([view])[0])
         pooled: Tensor = self.network(batch if self.image_size is None else resize_frames(batch, self.image_size)).pooled
         return pooled
 

@@ -75,7 +75,8 @@ def test_each_composed_task_of_a_modality_with_some_parts_can_be_trained(variant
 
 
 def _small(task: str) -> dict[str, Any]:
-    """The papers' heads are thousands wide."""
+    """The papers' heads are thousands wide, and a task that is taught takes its own first weights as the teacher."""
     section = registry().task_recipe(registry().get("task", task)).config.model_fields.get("objective")
     fields = getattr(section.annotation, "model_fields", {}) if section is not None else {}
-    return {f"objective.{name}": 16 for name in HEADS if name in fields}
+    taught = {"objective.teacher": "start"} if "teacher" in fields else {}
+    return taught | {f"objective.{name}": 16 for name in HEADS if name in fields}

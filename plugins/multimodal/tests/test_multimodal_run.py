@@ -112,6 +112,14 @@ def test_a_run_goes_on_where_its_source_is_gone(
     assert after.pretraining_rows.parts["left"].different == before.pretraining_rows.parts["left"].different
 
 
+def test_an_encoder_of_one_part_teaches_the_others(pairs: Path, left: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    taught = ("--set", f"objective.teacher={left}")
+    assert run("multimodal/distill", "--data", str(pairs), "--out", str(out), "--steps", "2", *STEPS, *PARTS, *taught) == 0
+    assert RunDirectory(out).info()["teacher"]["source"] == str(left)
+    assert load(out).parts == ("left", "right")
+
+
 @pytest.mark.parametrize(
     ("start", "message"),
     [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, cast
 
@@ -24,24 +24,14 @@ from selfsup.backbones import (
 from selfsup.config import Config
 from selfsup.errors import ConfigError
 from selfsup.parts import fill_absent, only_part, part_names, part_of, presence
-from selfsup.registry import registry
 from selfsup.tasks.masking import gather_tokens
 from selfsup.tasks.transformer import Transformer, lattice_positions
 from selfsup.types import Batch, Info
-from selfsup_multimodal.backbones.towers import check_modality
-from selfsup_multimodal.joined_info import JoinedPart, check_names, joined_parts
+from selfsup_multimodal.backbones.tokenizers import TokenizerConfig, build_tokenizer, keep_parameters, varies
+from selfsup_multimodal.joined_info import check_names, joined_parts
 
 _MARKS = 2
 """Numbers in front of each target: the part that the token is of, and its place there."""
-
-
-class TokenizerConfig(Config):
-    """What cuts one part into tokens."""
-
-    backbone: str = ""
-    """Id of a token backbone of the part's modality, of which what makes tokens is taken; empty: that modality's default."""
-    options: dict[str, Any] = Field(default_factory=dict)
-    """Of that backbone, as for a run of its own modality; its depth is of no account."""
 
 
 class FusionConfig(Config):
@@ -353,52 +343,6 @@ def pooled_part(encoded: Tensor, tokens: FusedTokens, name: str, present: Tensor
     return Encoded(mean_over_tokens(own, padding), own, tokens.grids[name], padding, None, present)
 
 
-def keep_parameters(module: nn.Module, kept: Iterable[nn.Parameter]) -> None:
-    """Throw the layers away of which no parameter is kept; single parameters among kept ones are not trained.
-
-    Args:
-        module: changed in place. What used the layers no longer works.
-        kept: parameters of it.
-    """
-    ids = {id(parameter) for parameter in kept}
-    for name, child in list(module.named_children()):
-        own = list(child.parameters())
-        if own and not any(id(parameter) in ids for parameter in own):
-            setattr(module, name, nn.Identity())
-        else:
-            keep_parameters(child, kept)
-    for parameter in module.parameters(recurse=False):
-        if id(parameter) not in ids:
-            parameter.requires_grad_(False)
-
-
-def build_tokenizer(part: JoinedPart, config: TokenizerConfig) -> tuple[TokenBackbone, tuple[str, dict[str, Any]]]:
-    """What cuts a part into tokens, and its id with its options in full.
-
-    Raises:
-        ConfigError: the modality has no token backbone, or the one that was chosen has no tokens or is of another modality.
-        MissingPluginError: the plugin of the part's modality is not installed.
-    """
-    id = config.backbone or part.spec.token_backbone
-    if not id:
-        raise ConfigError(
-            f"{part.modality} has no token backbone, so that the part {part.name!r} cannot be fused; take towers."
-        )
-    check_modality(id, part)
-    backbone, options = registry().build_backbone(id, config.options, part.info)
-    if not isinstance(backbone, TokenBackbone):
-        raise ConfigError(
-            f"the backbone {id!r} of the part {part.name!r} cuts nothing into tokens; "
-            f"`selfsup list backbones --modality {part.modality}` says which do."
-        )
-    return backbone, (id, options.model_dump(mode="json"))
-
-
-def _varies(part: JoinedPart) -> bool:
-    """Whether the number of tokens follows the batch's longest sample."""
-    return bool(registry().processor_class(part.modality).free_axes)
-
-
 def build_fusion(config: FusionConfig, info: Info) -> Fusion:
     """One transformer for all parts of the rows.
 
@@ -406,7 +350,7 @@ def build_fusion(config: FusionConfig, info: Info) -> Fusion:
         ConfigError: there are no parts, options are of none of them, or a part cannot be cut into tokens.
         MissingPluginError: the plugin of a part's modality is not installed; the message says how to install it.
     """
-    parts = dict(sorted(joined_parts(info).items(), key=lambda item: _varies(item[1])))
+    parts = dict(sorted(joined_parts(info).items(), key=lambda item: varies(item[1])))
     check_names(config.tokenizers, parts, "backbone.tokenizers")
     built = {name: build_tokenizer(part, config.tokenizers.get(name, TokenizerConfig())) for name, part in parts.items()}
     tokenizers = {name: backbone for name, (backbone, _) in built.items()}

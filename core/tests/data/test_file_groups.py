@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import datasets
 import pytest
 
-from selfsup.data import load_source
+from selfsup.data import Rows, load_source
 from selfsup.data.coco import is_coco, read_coco
 from selfsup.data.layout import of_one_kind
 from selfsup.data.media_folders import find_folder, paths_in
@@ -129,6 +130,20 @@ def test_captions_beside_files(tmp_path: Path) -> None:
     assert again is not None
     assert again[1] != mark
     assert again[0]["text"][1] == ["changed"]
+
+
+def test_names_that_are_not_utf8(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    root = files(tmp_path / "d", a_jpg="0", a_txt="one")
+    for suffix in ("jpg", "txt"):
+        (root / f"a.{suffix}").rename(root / f"{name}.{suffix}")
+    found = read_sidecars(root, [PICTURES])
+    assert found is not None
+    rows = Rows(dataset=found[0], columns={"image": "image"}, root=root, media=frozenset({"image"}))
+    assert Path(next(iter(rows))["image"]["path"]).read_text() == "0"
+    assert found[0]["text"] == ["one"]
+    read = read_tables([write_tar(tmp_path / "rows.tar", {f"{name}.jpg": b"0"})], modalities=[PICTURES])
+    assert read.dataset["key"] == ["caf\\udce9"]
 
 
 def test_folders_are_classes_or_hold_one_kind_each(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import torch
 
 from selfsup.data import EpochSampler, Loader, Rows, load_source, prepare
 from selfsup.data.joined import split_role
-from selfsup.errors import ArtifactError, BadRowError, ConfigError, DataError, TooManyBadRowsError
+from selfsup.errors import ArtifactError, BadRowError, ConfigError, DataError, MissingPluginError, TooManyBadRowsError
 from selfsup.parts import part_of
 from selfsup.registry import registry
 from selfsup.testing.sequences.processor import SequenceProcessor, SequenceProcessorConfig
@@ -316,3 +316,6 @@ def test_made_up_rows_belong_together_and_a_fifth_lacks_a_part(monkeypatch: pyte
     noise = [row for row in mock.NOISE_ROWS["independent"](400, 0) if None not in row.values()]
     assert np.mean([step(row["first/sequence"]) == step(row["second/sequence"]) for row in noise]) < 0.1
     assert MultimodalProcessor().fit(rows[:32])(rows[:8])["first/present"].shape == (8,)
+    monkeypatch.delitem(kinds, "sequence")
+    with pytest.raises(MissingPluginError, match="pip install selfsup-vision selfsup-text"):
+        mock.mock_rows(1, 0)

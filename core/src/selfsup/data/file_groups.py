@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from selfsup.data.encodings import decode_text
 from selfsup.data.findings import Findings, suffix_counts
+from selfsup.data.media_files import readable_name
 from selfsup.data.media_kinds import kind_of_path
 from selfsup.errors import SourceError
 
@@ -146,10 +147,10 @@ class FileGroups:
         chunk: list[dict[str, Any]] = []
         size = 0
         for key, group in groups():
-            row: dict[str, Any] = {KEY: key, **self._plain(group)}
+            row: dict[str, Any] = {KEY: readable_name(key), **self._plain(group)}
             for extension, column in self._files(group).items():
                 content = None if self.path_of is not None else group[extension]()
-                path = f"{key}.{extension}" if self.path_of is None else self.path_of(key, extension)
+                path = readable_name(f"{key}.{extension}") if self.path_of is None else self.path_of(key, extension)
                 row[column] = {"bytes": content, "path": path}
                 size += len(content or b"")
             chunk.append(row)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -34,11 +34,13 @@ def read_sidecars(root: Path, modalities: Iterable[ModalitySpec], encoding: str 
         The rows, a hash over path, size and time of modification of each file, and what was found.
     """
     specs = tuple(modalities)
-    reader = FileGroups(specs, lines=True, encoding=encoding, path_of=lambda key, extension: groups[key][extension])
-    digest, found = hashlib.sha256(encoding.encode()), dict[str, str]()
+    reader = FileGroups(
+        specs, lines=True, encoding=encoding, path_of=lambda key, extension: readable_name(groups[key][extension])
+    )
+    digest, found = hashlib.sha256(encoding.encode()), list[str]()
     for file in walk_files(root, ("",)):
         if reader.kind_of(_extension(file.relative)):
-            found[file.relative] = readable_name(file.relative)
+            found.append(file.relative)
             digest.update(f"{file.relative}\0{file.size}\0{file.modified}\n".encode("utf-8", "surrogateescape"))
         else:
             reader.passed_over[PurePosixPath(file.relative).suffix.lower()] += 1
@@ -66,7 +68,7 @@ def read_sidecars(root: Path, modalities: Iterable[ModalitySpec], encoding: str 
         for key, files in groups.items():
             members = {extension: (root / path).read_bytes for extension, path in files.items()}
             if labelled:
-                members["cls"] = partial(str.encode, key.partition("/")[0])
+                members["cls"] = partial(str.encode, readable_name(key.partition("/")[0]))
             yield key, members
 
     cache = cache_root() / "folders"
@@ -82,7 +84,7 @@ def _extension(path: str) -> str:
     return PurePosixPath(path).suffix.lower().removeprefix(".")
 
 
-def _grouped(files: Mapping[str, str], *, drop: int) -> _Groups:
+def _grouped(files: Sequence[str], *, drop: int) -> _Groups:
     """Files by what they are called without suffix, and without so many of the first folders they lie in."""
     groups: _Groups = {}
     for file in files:

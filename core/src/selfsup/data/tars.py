@@ -55,7 +55,7 @@ def _samples(files: Sequence[Path]) -> Iterator[tuple[str, dict[str, Content]]]:
             for member in archive:
                 path = PurePosixPath(member.name)
                 stem, dot, extension = path.name.partition(".")
-                if not member.isfile() or not stem or not dot:
+                if not member.isfile() or not stem or not dot or "__MACOSX" in path.parts:
                     continue
                 own = str(path.parent / stem)
                 if own != key and members:

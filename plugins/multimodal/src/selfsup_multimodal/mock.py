@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from selfsup.errors import MissingPluginError
 from selfsup.registry import registry
 from selfsup.types import Row
 
@@ -41,6 +42,10 @@ def mock_parts() -> dict[str, tuple[str, str]]:
             roles = [role for role, wanted in spec.columns.items() if wanted.lower() == kind]
             if not spec.joins and len(spec.columns) == 1 and roles:
                 found[spec.id] = (spec.id, roles[0])
+    if not found:
+        raise MissingPluginError(
+            "Made-up rows join modalities that are installed, and there is none: pip install selfsup-vision selfsup-text"
+        )
     if len(found) == 1:
         (only,) = found.values()
         return {"first": only, "second": only}

@@ -1,0 +1,115 @@
+"""A batch in chunks needs hardly more memory than one of its chunks."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
+
+from selfsup.backbones import Backbone, Encoded
+from selfsup.objectives import DINO, BarlowTwins, LeJEPA, MoCoV2, SimCLR, SwAV, VICRegL
+from selfsup.objectives.base import JointEmbeddingObjective
+from selfsup.tasks import Views
+from selfsup.tasks.joint_embedding import JointEmbedding
+from selfsup.training.gradient_cache import GradientCache
+from selfsup.training.step_mean import StepMean
+from selfsup.training.stepper import split_batch
+from selfsup.types import Batch
+
+ROWS, CHUNKS, STEPS = 4, 16, 1024
+WIDTHS: dict[str, Any] = {"hidden_dim": 32, "output_dim": 16}
+OBJECTIVES: dict[str, Callable[[], JointEmbeddingObjective]] = {
+    "negatives": lambda: SimCLR(SimCLR.Config(**WIDTHS)),
+    "correlations": lambda: BarlowTwins(BarlowTwins.Config(**WIDTHS)),
+    "queue and target": lambda: MoCoV2(MoCoV2.Config(queue_size=64, **WIDTHS)),
+    "assignments": lambda: SwAV(SwAV.Config(n_prototypes=32, queue_size=64, queue_start=0, **WIDTHS)),
+    "local views": lambda: DINO(DINO.Config(hidden_dim=32, output_dim=64, bottleneck_dim=16)),
+    "drawn directions": lambda: LeJEPA(LeJEPA.Config(n_slices=32, **WIDTHS)),
+    "tokens": lambda: VICRegL(VICRegL.Config(token_dim=8, n_matches=(4, 2), **WIDTHS)),
+}
+
+
+class LiveBytes(TorchDispatchMode):
+    """Counts the bytes of all tensors that were made while it is on and still exist; views of ``given`` ones cost nothing."""
+
+    def __init__(self, given: Sequence[Tensor]) -> None:
+        super().__init__()
+        self.live = self.peak = 0
+        self._sizes = {tensor.untyped_storage()._cdata: 0 for tensor in given}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        tree_map_only(Tensor, self._count, made)
+        return made
+
+    def _count(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key not in self._sizes:
+            self._sizes[key] = storage.nbytes()
+            self.live += storage.nbytes()
+            self.peak = max(self.peak, self.live)
+            weakref.finalize(storage, self._drop, key)
+
+    def _drop(self, key: int) -> None:
+        self.live -= self._sizes.pop(key)
+
+
+class Series(Backbone):
+    """A few convolutions: nearly all memory is activations."""
+
+    modality = "sequence"
+    embed_dim = 8
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers = [nn.Sequential(nn.Conv1d(8, 8, 3, padding=1), nn.BatchNorm1d(8), nn.GELU()) for _ in range(4)]
+        self.layers = nn.Sequential(*layers, nn.AvgPool1d(64))
+
+    def forward(self, batch: Batch) -> Encoded:
+        tokens = self.layers(batch["x"]).mT
+        return Encoded(tokens.mean(dim=1), tokens, (tokens.shape[1],))
+
+
+class Noisy(Views):
+    def __init__(self, n_local: int) -> None:
+        super().__init__()
+        self.n_global, self.n_local = 2, n_local
+
+    def forward(self, batch: Batch, generator: torch.Generator | None) -> list[Batch]:
+        noise = [0.1 * torch.randn(batch["x"].shape, generator=generator) for _ in range(2 + self.n_local)]
+        views = [{"x": batch["x"] + each} for each in noise]
+        return [*views[:2], *({"x": view["x"][:, :, : STEPS // 2]} for view in views[2:])]
+
+
+def peak(objective: JointEmbeddingObjective, rows: int, chunks: int) -> int:
+    """Most bytes during the forward and backward passes of a step, besides the weights, their gradients and the batch."""
+    torch.manual_seed(0)
+    task = JointEmbedding(Series(), Noisy(2 if objective.uses_local_views else 0), objective)
+    fabric, generator = Fabric(accelerator="cpu", devices=1), torch.Generator()
+    module, parameters = fabric.setup_module(task), list(task.parameters())
+    batch = {"x": torch.randn(rows, 8, STEPS)}
+    for parameter in parameters:
+        parameter.grad = torch.zeros_like(parameter)
+    with LiveBytes([*batch.values(), *parameters, *(parameter.grad for parameter in parameters)]) as memory:
+        if chunks == 1:
+            StepMean(fabric, module, parameters).backward(lambda each: module(each, generator), [batch])
+        else:
+            GradientCache(fabric, module, parameters, generator).backward(list(split_batch(batch, chunks)))
+    return memory.peak
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_sixteen_chunks_need_the_memory_of_one(name: str) -> None:
+    make = OBJECTIVES[name]
+    chunk, whole = peak(make(), ROWS, 1), peak(make(), CHUNKS * ROWS, 1)
+    cached = peak(make(), CHUNKS * ROWS, CHUNKS)
+    assert whole > 8 * chunk
+    assert cached < 1.2 * chunk

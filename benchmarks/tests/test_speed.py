@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from selfsup.errors import BenchmarkError
 from selfsup_bench.speed import __main__ as program
+from selfsup_bench.speed.accumulation import gradient_difference, memory_figure
 from selfsup_bench.speed.figures import NAMES, measurements
 from selfsup_bench.speed.images import images, write_folder
 from selfsup_bench.speed.measure import Figure, in_turn, peer, ratio_figure
@@ -64,6 +65,13 @@ def test_made_up_embeddings_have_common_classes() -> None:
 @pytest.mark.parametrize("modality", list(NAMES))
 def test_names_are_those_of_the_figures(modality: str) -> None:
     assert tuple(measurements(modality)) == NAMES[modality]
+
+
+def test_chunks_of_the_figure_have_the_gradient_of_the_whole_batch() -> None:
+    assert gradient_difference("cpu", batch=12, chunks=3, size=16, width=8) < 1e-5
+    if not torch.cuda.is_available():
+        with pytest.raises(BenchmarkError, match="finds no CUDA GPU"):
+            memory_figure()
 
 
 def _figure(reached: bool) -> Figure:

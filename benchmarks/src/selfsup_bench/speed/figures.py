@@ -20,6 +20,8 @@ NAMES: Mapping[str, tuple[str, ...]] = {
         "linear",
         "help",
         "memory",
+        "accumulation-time",
+        "accumulation-memory",
     ),
     "text": ("mlm", "text-memory"),
     "tabular": ("scarf", "table-memory"),
@@ -35,7 +37,7 @@ def measurements(modality: str) -> dict[str, Callable[[Settings], Figure]]:
 
 
 def _vision() -> dict[str, Callable[[Settings], Figure]]:
-    from selfsup_bench.speed import attention, probes, program, training, views
+    from selfsup_bench.speed import accumulation, attention, probes, program, training, views
 
     return {
         "views-32": lambda s: views.views_figure(32, goal=5, n=4096, repeats=s.repeats),
@@ -49,6 +51,8 @@ def _vision() -> dict[str, Callable[[Settings], Figure]]:
         "linear": lambda s: probes.linear_figure(repeats=s.repeats),
         "help": lambda s: program.help_figure(repeats=s.repeats),
         "memory": lambda s: program.memory_figure(repeats=s.repeats),
+        "accumulation-time": lambda s: accumulation.time_figure(repeats=s.repeats),
+        "accumulation-memory": lambda s: accumulation.memory_figure(),
     }
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -15,9 +16,11 @@ from selfsup.config import Config
 from selfsup.objectives.base import ObjectiveRecipe
 from selfsup.objectives.chance import chance_loss
 from selfsup.objectives.distributed import from_first_rank, gather, mean_over_ranks, rank, world_size
+from selfsup.objectives.embeddings import Embeddings
 from selfsup.objectives.precision import full, no_autocast
 from selfsup.tasks.autoregressive import causal_backbone
-from selfsup.tasks.base import PretextTask, StepOutput
+from selfsup.tasks.base import StepOutput
+from selfsup.tasks.comparison import ComparesEmbeddings
 from selfsup.tasks.from_objective import recipe_from_objective
 from selfsup.tasks.masked_modeling import token_backbone
 from selfsup.tasks.masking import mean_term, weighted_mean
@@ -35,13 +38,29 @@ class CPCConfig(Config):
     """Draw them from the whole batch or from the sample itself; the paper's table 2 compares both (64.6 and 65.5 %)."""
 
 
-class CPC(PretextTask):
+@dataclass(frozen=True)
+class TokenEmbeddings(Embeddings):
+    """What CPC compares."""
+
+    trained: ClassVar[tuple[str, ...]] = ("content", "encoded")
+    content: Tensor
+    """[B, N, D], what each token is, in full precision."""
+    encoded: Tensor
+    """[B, N, D], the network's output at each, in full precision."""
+    real: Tensor
+    """[B, N] bool, False for padding."""
+    generator: torch.Generator | None
+    """What negatives are drawn with."""
+
+
+class CPC(ComparesEmbeddings[TokenEmbeddings]):
     """Contrastive predictive coding (van den Oord et al. 2018, arXiv 1807.03748, equations 3 and 4), for a causal backbone.
 
     The network's output at token t, through a linear map for each k, is to score the content of token t + k above that of
     random tokens (InfoNCE; the mean over k). The content is what the backbone's ``tokenize`` gives, and learns, too. Scores
     are divided by the square root of the width, which the maps could as well. Negatives are drawn from all real tokens (of all
-    devices), with replacement; where one is the very token that is to be found, it is left out.
+    devices), with replacement; where one is the very token that is to be found, it is left out. A batch in chunks
+    (``optimization.accumulate``) draws from all of them, so that its B * N * K * (1 + negatives) scores lie in memory at once.
 
     Raises:
         ConfigError: the backbone sees later tokens, from which it could copy the answer.
@@ -56,22 +75,26 @@ class CPC(PretextTask):
         self.couples_samples = config.negatives_from == "batch"
         self.predict = nn.Linear(backbone.embed_dim, config.steps * backbone.embed_dim, bias=False)
 
-    def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
-        """Encode, predict, contrast."""
-        K = self.config.steps
+    def embed(self, batch: Batch, generator: torch.Generator | None, *, replay: bool = False) -> TokenEmbeddings:
+        """Tokenize and encode."""
         tokens = self.backbone.tokenize(batch)
         content, padding = tokens.embeddings, tokens.padding
         encoded = self.backbone.encode(tokens)
-        B, N, D = content.shape
-        real = torch.ones(B, N, dtype=torch.bool, device=content.device) if padding is None else ~padding
-        future = torch.arange(N, device=content.device).unsqueeze(1) + torch.arange(1, K + 1, device=content.device)
+        real = torch.ones(content.shape[:2], dtype=torch.bool, device=content.device) if padding is None else ~padding
+        return TokenEmbeddings(full(content), full(encoded), real, generator)
+
+    def compare(self, embeddings: TokenEmbeddings) -> StepOutput:
+        """Predict, draw negatives, contrast."""
+        K = self.config.steps
+        z, real = embeddings.content, embeddings.real
+        B, N, D = z.shape
+        future = torch.arange(N, device=z.device).unsqueeze(1) + torch.arange(1, K + 1, device=z.device)
         target = future.clamp(max=N - 1)
         weight = (future < N) & real.unsqueeze(2) & real[:, target]
-        with no_autocast(content):
-            z = full(content)
-            prediction = self.predict(full(encoded)).view(B, N * K, D) / math.sqrt(D)
+        with no_autocast(z):
+            prediction = self.predict(embeddings.encoded).view(B, N * K, D) / math.sqrt(D)
             positive = (prediction * z[:, target.flatten()]).sum(dim=-1)
-            drawn, vectors = self._draw(z, real, generator)
+            drawn, vectors = self._draw(z, real, embeddings.generator)
             own = torch.arange(B, device=z.device).unsqueeze(1) * N + target.flatten()
             negative = prediction @ vectors.mT
             negative = negative.masked_fill(own.unsqueeze(2) == drawn.unsqueeze(-2), -math.inf)

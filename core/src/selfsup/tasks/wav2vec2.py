@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Self, cast
+from typing import ClassVar, Self, cast
 
 import torch
 from pydantic import Field, model_validator
@@ -14,10 +14,12 @@ from selfsup.backbones import Backbone, TokenBackbone
 from selfsup.config import Config
 from selfsup.objectives.base import ObjectiveRecipe, Term
 from selfsup.objectives.chance import chance_loss
+from selfsup.objectives.embeddings import Embeddings
 from selfsup.objectives.masked_contrast import masked_contrast, sample_negatives
 from selfsup.objectives.precision import full, no_autocast
 from selfsup.objectives.quantizer import ProductQuantizer, QuantizerConfig, code_perplexity, diversity_loss, usage
-from selfsup.tasks.base import PretextTask, StepOutput
+from selfsup.tasks.base import StepOutput
+from selfsup.tasks.comparison import ComparesEmbeddings
 from selfsup.tasks.from_objective import recipe_from_objective
 from selfsup.tasks.masked_modeling import mask_token, token_backbone
 from selfsup.tasks.masking import gather_tokens, mean_term, weighted_mean
@@ -52,7 +54,22 @@ class Wav2Vec2Config(Config):
         return self
 
 
-class Wav2Vec2(PretextTask):
+@dataclass(frozen=True)
+class HiddenEmbeddings(Embeddings):
+    """What wav2vec 2.0 takes means of: its n hidden tokens a sample, and their codes in G codebooks of V entries."""
+
+    trained: ClassVar[tuple[str, ...]] = ("losses", "logits")
+    losses: Tensor
+    """[B, n], of the contrast."""
+    logits: Tensor
+    """[B, n, G, V], of the codes."""
+    hit: Tensor
+    """[B, n] bool, where the right content was nearest."""
+    weight: Tensor
+    """[B, n], 0 where a sample has fewer hidden tokens."""
+
+
+class Wav2Vec2(ComparesEmbeddings[HiddenEmbeddings]):
     """wav2vec 2.0 (Baevski et al. 2020, arXiv 2006.11477), for any tokens.
 
     Spans of the content are replaced by a learned vector; the network's output at a hidden token, projected, is to be nearer to
@@ -73,8 +90,8 @@ class Wav2Vec2(PretextTask):
         self.predict = nn.Linear(backbone.embed_dim, config.projection_dim)
         self.project = nn.Linear(config.quantizer.dim, config.projection_dim)
 
-    def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
-        """Mask, encode, quantize what was hidden, contrast."""
+    def embed(self, batch: Batch, generator: torch.Generator | None, *, replay: bool = False) -> HiddenEmbeddings:
+        """Mask, encode, quantize what was hidden, contrast it with the sample's other hidden tokens."""
         config = self.config
         tokens = self.backbone.tokenize(batch)
         content = scaled_gradient(tokens.embeddings, config.feature_gradient)
@@ -90,14 +107,20 @@ class Wav2Vec2(PretextTask):
         with no_autocast(content):
             prediction, target = self.predict(full(encoded)), self.project(quantized.vectors)
             contrast = masked_contrast(prediction, target, quantized.codes, negatives, config.temperature)
-            contrastive = mean_term(contrast.loss, weight)
-            diversity = diversity_loss(usage(quantized.logits.softmax(dim=-1), weight))
+        return HiddenEmbeddings(contrast.loss, quantized.logits, contrast.hit, weight)
+
+    def compare(self, embeddings: HiddenEmbeddings) -> StepOutput:
+        """The mean of the contrast, and the usage of the codebooks over the batch."""
+        config, weight, logits = self.config, embeddings.weight, embeddings.logits
+        contrastive = mean_term(embeddings.losses, weight)
+        with no_autocast(logits):
+            diversity = diversity_loss(usage(logits.softmax(dim=-1), weight))
         metrics = {
             "contrastive_loss": contrastive.loss.detach(),
-            "chance_loss": chance_loss(1 + config.negatives, content),
+            "chance_loss": chance_loss(1 + config.negatives, embeddings.losses),
             "diversity_loss": diversity.detach(),
-            "accuracy": weighted_mean(contrast.hit.float(), weight),
-            "codebook_perplexity": code_perplexity(quantized.logits.detach().argmax(dim=-1), config.quantizer.entries, weight),
+            "accuracy": weighted_mean(embeddings.hit.float(), weight),
+            "codebook_perplexity": code_perplexity(logits.detach().argmax(dim=-1), config.quantizer.entries, weight),
         }
         return StepOutput.of(contrastive, Term(config.diversity * diversity), metrics=metrics)
 

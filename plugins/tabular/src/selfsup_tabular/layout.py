@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from selfsup.objectives.precision import full
 from selfsup.tasks import Term
 from selfsup.tasks.masking import mean_term
 from selfsup.types import Batch, Info
@@ -60,7 +61,7 @@ class CellLayout(nn.Module):
         return mean_term(self.losses(prediction, values), self.known(values).float())
 
     def losses(self, prediction: Tensor, values: Tensor, index: Tensor | None = None, distance: Distance = "squared") -> Tensor:
-        """The loss of each cell, in float32; 0 where it is missing or unknown.
+        """The loss of each cell, in float32 at least; 0 where it is missing or unknown.
 
         Args:
             prediction: [B, width] of the whole row, or [B, K, width], of which each cell reads its own part.
@@ -71,7 +72,7 @@ class CellLayout(nn.Module):
         Returns:
             [B, n_cells] or [B, K].
         """
-        prediction = prediction.float()
+        prediction = full(prediction)
         if index is None:
             numeric = _distance(prediction[:, : self.n_numeric], values[:, : self.n_numeric], distance)
             parts = torch.split(prediction[:, self.n_numeric :], list(self.cardinalities), dim=1)

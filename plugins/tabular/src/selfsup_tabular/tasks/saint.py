@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -11,7 +12,9 @@ from torch import Tensor
 from selfsup.backbones import Backbone, TokenBackbone
 from selfsup.config import Config
 from selfsup.objectives import mlp, nt_xent
-from selfsup.tasks import PretextTask, StepOutput, TaskRecipe, Term, Views
+from selfsup.objectives.embeddings import Embeddings
+from selfsup.objectives.precision import full
+from selfsup.tasks import ComparesEmbeddings, StepOutput, TaskRecipe, Term, Views
 from selfsup.tasks.masked_modeling import token_backbone
 from selfsup.tasks.masking import mean_term
 from selfsup.types import Batch, Info
@@ -53,7 +56,22 @@ class MixedViews(Views):
         return [batch, cut, {key: cut[key][other] for key in ("numeric", "missing", "category")}]
 
 
-class SAINT(PretextTask):
+@dataclass(frozen=True)
+class MixedEmbeddings(Embeddings):
+    """What SAINT compares."""
+
+    trained: ClassVar[tuple[str, ...]] = ("clean", "mixed", "cells")
+    clean: Tensor
+    """[B, P], projections of the rows as they are."""
+    mixed: Tensor
+    """[B, P], projections of the mixed rows."""
+    cells: Tensor
+    """[B, N], how far each cell is from what was given back."""
+    weight: Tensor | None
+    """[B, N], 0 where a cell has no target; None: all have one."""
+
+
+class SAINT(ComparesEmbeddings[MixedEmbeddings]):
     """Pretraining of SAINT (Somepalli et al. 2021, arXiv:2106.01342, section 4 and equation 5), for any cells as tokens.
 
     One view is the row; the other takes cells of other rows (CutMix) and is then mixed with another row's embedding (mixup).
@@ -82,8 +100,8 @@ class SAINT(PretextTask):
         self.mixed_projector = mlp(dims, norm=False)
         self.head = backbone.target_head(backbone.embed_dim)
 
-    def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
-        """Mix, encode both views in one call, contrast, denoise."""
+    def embed(self, batch: Batch, generator: torch.Generator | None, *, replay: bool = False) -> MixedEmbeddings:
+        """Mix, encode both views in one call, project, denoise."""
         clean, cut, other = (self.backbone.tokenize(view) for view in self.views(batch, generator))
         mixed = torch.lerp(cut.embeddings, other.embeddings, self.config.mixup)
         both = replace(
@@ -95,13 +113,15 @@ class SAINT(PretextTask):
         rows = len(mixed)
         encoded = self.backbone.encode(both)
         pooled = encoded.mean(dim=1)
-        a, b = self.projector(pooled[:rows]), self.mixed_projector(pooled[rows:])
-        if a.dtype != torch.float64:
-            a, b = a.float(), b.float()
-        contrastive = nt_xent(a, b, self.config.temperature)
+        a, b = full(self.projector(pooled[:rows])), full(self.mixed_projector(pooled[rows:]))
         every = torch.arange(encoded.shape[1], device=encoded.device).expand(rows, -1)
         cells = self.backbone.target_loss(self.head(encoded[rows:]), self.backbone.targets(batch), every, distance="squared")
-        denoising = mean_term(cells, self.backbone.target_weight(batch))
+        return MixedEmbeddings(a, b, cells, self.backbone.target_weight(batch))
+
+    def compare(self, embeddings: MixedEmbeddings) -> StepOutput:
+        """Contrast, and take the mean over the cells."""
+        contrastive = nt_xent(embeddings.clean, embeddings.mixed, self.config.temperature)
+        denoising = mean_term(embeddings.cells, embeddings.weight)
         return StepOutput.of(
             Term(contrastive),
             denoising.scaled(self.config.denoising_weight),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import combinations, pairwise
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -12,7 +14,9 @@ from selfsup.backbones import Backbone
 from selfsup.config import Config, idle
 from selfsup.errors import ConfigError
 from selfsup.objectives import mlp, nt_xent
-from selfsup.tasks import PretextTask, StepOutput, TaskRecipe, Term, Views
+from selfsup.objectives.embeddings import Embeddings
+from selfsup.objectives.precision import full
+from selfsup.tasks import ComparesEmbeddings, StepOutput, TaskRecipe, Term, Views
 from selfsup.tasks.masking import mean_term
 from selfsup.tasks.view_embedding import encode_views
 from selfsup.types import Batch, Info
@@ -99,7 +103,20 @@ class SubsetViews(Views):
         return views
 
 
-class SubTab(PretextTask):
+@dataclass(frozen=True)
+class SubsetEmbeddings(Embeddings):
+    """What SubTab compares."""
+
+    trained: ClassVar[tuple[str, ...]] = ("projected", "losses")
+    projected: list[Tensor]
+    """Per subset [B, P]."""
+    losses: Tensor
+    """[B, C], how far each cell is from what the subsets give back."""
+    known: Tensor
+    """[B, C] float, 0 where a cell is missing."""
+
+
+class SubTab(ComparesEmbeddings[SubsetEmbeddings]):
     """Subsetting features of tabular data (Ucar et al. 2021, arXiv:2110.04361, equations 1 to 4).
 
     Each subset of the columns is encoded by itself; from each the whole row is given back, and all pairs of subsets attract
@@ -124,17 +141,19 @@ class SubTab(PretextTask):
         self.projector = mlp([backbone.pooled_dim, config.hidden_dim, config.output_dim], norm=False, activation=nn.LeakyReLU)
         self.decoder = CellDecoder(backbone.pooled_dim, self.layout.width, config.hidden_dim, config.decoder_depth)
 
-    def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
-        """Cut subsets, encode, give rows back, compare all pairs."""
-        views = self.views(batch, generator)
-        encoded = encode_views(self.backbone, views)
+    def embed(self, batch: Batch, generator: torch.Generator | None, *, replay: bool = False) -> SubsetEmbeddings:
+        """Cut subsets, encode, give rows back, project."""
+        encoded = encode_views(self.backbone, self.views(batch, generator))
         values = self.layout.values(batch)
         # Each view gives back the same cells, so that the mean over views is one over these.
         losses = torch.stack([self.layout.losses(self.decoder(view), values) for view in encoded]).mean(dim=0)
-        reconstruction = mean_term(losses, self.layout.known(values).float())
-        projected = self.projector(torch.cat([view.pooled for view in encoded]))
-        projected = projected if projected.dtype == torch.float64 else projected.float()
-        pairs = list(combinations(projected.chunk(len(encoded)), 2))
+        projected = full(self.projector(torch.cat([view.pooled for view in encoded])))
+        return SubsetEmbeddings(list(projected.chunk(len(encoded))), losses, self.layout.known(values).float())
+
+    def compare(self, embeddings: SubsetEmbeddings) -> StepOutput:
+        """Compare all pairs of subsets, and take the mean over the cells."""
+        reconstruction = mean_term(embeddings.losses, embeddings.known)
+        pairs = list(combinations(embeddings.projected, 2))
         contrastive = torch.stack([nt_xent(a, b, self.config.temperature) for a, b in pairs]).mean()
         distance = torch.stack([(a - b).square().mean() for a, b in pairs]).mean()
         return StepOutput.of(

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from selfsup.backbones import Backbone
+from selfsup.artifacts.loading import without_first_weights
+from selfsup.backbones import Backbone, fit_weights
 from selfsup.errors import ConfigError, UnknownIdError
 from selfsup.objectives import BarlowTwins
 from selfsup.parts import only_part
@@ -92,7 +93,7 @@ def test_without_a_joint_space_the_parts_lie_side_by_side(info: Info, batch: Bat
 
 
 def test_a_frozen_tower_stays_as_it_is(info: Info, batch: Batch) -> None:
-    options = {**SMALL["towers"]["right"], "frozen": True}
+    options = {**SMALL["towers"]["right"], "lr_scale": 1.0, "frozen": True}
     backbone = towers(info, towers={**SMALL["towers"], "right": options}).train()
     before = {name: value.clone() for name, value in backbone.part("right").state_dict().items()}
     backbone(batch).pooled.sum().backward()
@@ -109,7 +110,7 @@ def test_rates_are_the_towers_own(info: Info) -> None:
 
 
 def test_saved_options_are_in_full_and_know_nothing_of_training(info: Info) -> None:
-    right = {**SMALL["towers"]["right"], "frozen": True}
+    right = {**SMALL["towers"]["right"], "lr_scale": 1.0, "frozen": True}
     _, options = registry().build_backbone("towers", {"towers": {"right": right}}, info)
     left = {"backbone": "sequence/transformer", "options": {"dim": 32, "depth": 2, "heads": 2, "causal": False}}
     training = {"lr_scale": 1.0, "frozen": False}
@@ -136,6 +137,7 @@ def test_blocks_are_counted_from_the_output(info: Info) -> None:
         ({"towers": {"middle": {}}}, "backbone.towers.middle is of no part of these rows; their parts are left, right"),
         ({"towers": {"left": {"backbone": "fusion"}}}, "for multimodal, and the part 'left' is of sequence"),
         ({"towers": {"left": {"options": {"width": 3}}}}, "width"),
+        ({"towers": {"left": {"frozen": True, "lr_scale": 0.1}}}, "lr_scale=0.1 has no effect, since the tower is frozen"),
     ],
 )
 def test_wrong_options_are_named(info: Info, options: dict[str, Any], message: str) -> None:
@@ -169,3 +171,45 @@ def test_it_is_a_backbone_whose_heads_objectives_share(info: Info) -> None:
     backbone: Backbone = towers(info)
     projector = BarlowTwins(BarlowTwins.Config(hidden_dim=8, output_dim=8)).build_projector(backbone.pooled_dim)
     assert projector[0].in_features == 8
+
+
+def test_weights_of_the_whole_reach_every_tower(info: Info) -> None:
+    ours, theirs = towers(info), towers(info, joint_dim=8)
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter.add_(1)
+    told: list[list[str]] = []
+    ours.part("left").weights_came = told.append
+    report = fit_weights(ours, theirs.state_dict(), "elsewhere")
+    assert report.share == 1.0
+    assert all(torch.equal(value, theirs.state_dict()[name]) for name, value in ours.state_dict().items())
+    assert ours.part("left").started_from == ours.part("right").started_from == "elsewhere"
+    assert sorted(told[0]) == sorted(ours.part("left").state_dict())
+
+
+def test_a_towers_weight_of_another_shape_is_fitted_by_the_tower(info: Info) -> None:
+    backbone = towers(info)
+    seen: list[str] = []
+    backbone.part("right").fit_weight = lambda name, weight, own: seen.append(name)
+    backbone.fit_weight("towers.right.norms.0.weight", torch.zeros(3), torch.zeros(4))
+    assert seen == ["norms.0.weight"]
+    assert backbone.fit_weight("projections.right.weight", torch.zeros(3), torch.zeros(4)) is None
+
+
+def test_what_pretrained_towers_were_trained_with_comes_along() -> None:
+    if "vision" not in registry().modalities:
+        pytest.skip("vision is not installed")
+    recipe = registry().backbone_recipe("towers")
+    seen = {"backbone": "timm/vit_small_patch16_224", "options": {"pretrained": True}}
+    config = recipe.config(towers={"front": seen, "back": {"backbone": "resnet-narrow"}, "text": {}})
+    assert recipe.preprocessing(config)["options"].keys() == {"front"}
+    assert recipe.preprocessing(config)["options"]["front"]["image_size"] == 224
+    assert recipe.preprocessing(recipe.config()) == {}
+
+
+def test_options_say_nothing_of_first_weights_once_there_are_others() -> None:
+    options = {"towers": {"vision": {"backbone": "timm/x", "options": {"pretrained": True, "width": 3}}}, "joint_dim": 8}
+    assert without_first_weights(options) == {
+        "towers": {"vision": {"backbone": "timm/x", "options": {"width": 3}}},
+        "joint_dim": 8,
+    }

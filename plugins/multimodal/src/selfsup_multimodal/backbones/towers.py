@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Self, cast
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from selfsup.backbones import Backbone, BackboneRecipe, Encoded, Finetuning, freeze, pooled_over_parts
@@ -33,6 +33,12 @@ class TowerConfig(Config):
     """Learning rate of the tower as a share of the run's; less than 1 suits a tower that is trained already."""
     frozen: bool = False
     """Leave the tower as it is and in evaluation mode, and train its projection alone, as LiT does with the image tower."""
+
+    @model_validator(mode="after")
+    def _one_rate(self) -> Self:
+        if self.frozen and self.lr_scale != 1:
+            raise ValueError(f"lr_scale={self.lr_scale} has no effect, since the tower is frozen")
+        return self
 
 
 class TowersConfig(Config):

@@ -36,7 +36,7 @@ from selfsup.testing.parts_checks import (
 )
 from selfsup.testing.sequences.installed import installed
 
-OF_ALL = {"check_gradients", "check_accumulated_parts", *(check.__name__ for check in PART_TASK_CHECKS)}
+OF_ALL = {"check_gradients", "check_accumulated_chunks", *(check.__name__ for check in PART_TASK_CHECKS)}
 """Checks that every task is held to; the others are what all modalities are held to, and one task of each kind shows them."""
 SOME = ("byol", "mocov2", "simclr", "swav", "vicreg", "mae", "data2vec")
 SEPARATE = ("barlow-twins", "byol", "mocov2", "swav")

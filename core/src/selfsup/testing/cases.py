@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from selfsup.config import Config
+from selfsup.parts import MARK, part_names, part_of
 from selfsup.registry import registry
 from selfsup.specs import TaskSpec
 from selfsup.types import Batch
@@ -92,11 +93,14 @@ def shortened(batch: Batch, kept: Tensor) -> Batch:
 
     Args:
         batch: may have ``padding`` ([B, N] bool), ``length`` ([B] long, steps along the second axis of the others) or
-            ``missing`` ([B, Cn] bool, beside ``numeric`` of the same shape).
+            ``missing`` ([B, Cn] bool, beside ``numeric`` of the same shape); of several parts each may.
         kept: [B] bool, the samples that stay as they are. The others keep a third of their tokens, but four at least, or every
             second number.
     """
     changed = dict(batch)
+    for part in part_names(batch):
+        own = shortened(part_of(batch, part), kept)
+        changed |= {f"{part}{MARK}{key}": value for key, value in own.items()}
     if "padding" in batch:
         real = ~batch["padding"]
         most = (real.sum(dim=1, keepdim=True) // 3).clamp(min=4)

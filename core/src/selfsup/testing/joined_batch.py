@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from selfsup import parts
 from selfsup.tasks import ComparesEmbeddings, PretextTask, StepOutput
 from selfsup.tasks.base import InputChange
 from selfsup.training.stepper import split_batch
@@ -33,7 +36,8 @@ def forward_joined(
 
     What changes the input (views, corruptions, transformations) runs on each chunk by itself, since it may swap or mix samples
     of its chunk. Any other draw is made for each chunk in the chunk's shape, and joined along the samples. A draw that has no
-    samples is the first chunk's, as processes that must share a draw take the first one's.
+    samples is the first chunk's, as processes that must share a draw take the first one's. A row that lacks a part is filled
+    from a row of its own chunk.
 
     Args:
         task: it is changed by this.
@@ -47,12 +51,34 @@ def forward_joined(
             module.forward = _on_chunks(module.forward, whole, generators)
     draws = _ChunksDraw(whole, generators, len(next(iter(batch.values()))))
     if comparing is None or not isinstance(task, ComparesEmbeddings):
-        with draws:
+        with draws, _filled_apart(batch, len(generators)):
             return cast(StepOutput, task(batch, whole))
-    with draws:
+    with draws, _filled_apart(batch, len(generators)):
         embeddings = task.embed(batch, whole)
     whole.set_state(comparing.get_state())
     return task.compare(embeddings)
+
+
+@contextmanager
+def _filled_apart(batch: Batch, count: int) -> Iterator[None]:
+    """Let :func:`selfsup.parts.fill_absent` fill each of ``count`` chunks of a batch from itself, whoever has imported it."""
+    original, rows = parts.fill_absent, len(next(iter(batch.values())))
+
+    def apart(whole: Batch, present: Tensor | None) -> Batch:
+        if present is None or len(present) != rows:
+            return original(whole, present)
+        there = present.tensor_split(count)
+        filled: Batch = _join([original(chunk, own) for chunk, own in zip(split_batch(whole, count), there, strict=True)])
+        return filled
+
+    users = [module for module in list(sys.modules.values()) if getattr(module, "fill_absent", None) is original]
+    for module in users:
+        setattr(module, "fill_absent", apart)  # noqa: B010  # mypy knows no such attribute of a module
+    try:
+        yield
+    finally:
+        for module in users:
+            setattr(module, "fill_absent", original)  # noqa: B010
 
 
 def _on_chunks(

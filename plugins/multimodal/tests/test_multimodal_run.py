@@ -112,6 +112,15 @@ def test_a_run_goes_on_where_its_source_is_gone(
     assert after.pretraining_rows.parts["left"].different == before.pretraining_rows.parts["left"].different
 
 
+def test_all_towers_start_from_a_run_of_the_same_parts(pairs: Path, tmp_path: Path) -> None:
+    first, out = tmp_path / "first", tmp_path / "run"
+    towers = ("--set", "backbone.towers.right.backbone=sequence/conv", "--set", "backbone.joint_dim=8")
+    assert run("multimodal/random-init", "--data", str(pairs), "--out", str(first), "--seed", "5", *PARTS, *towers) == 0
+    assert run("multimodal/random-init", "--data", str(pairs), "--out", str(out), *PARTS, "--init", str(first)) == 0
+    assert same(load(first), load(out))
+    assert load(out).backbone_options == load(first).backbone_options
+
+
 def test_an_encoder_of_one_part_teaches_the_others(pairs: Path, left: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     taught = ("--set", f"objective.teacher={left}")

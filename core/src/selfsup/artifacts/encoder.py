@@ -17,10 +17,20 @@ from torch import Tensor, nn
 from selfsup.artifacts.pretraining_rows import PretrainingRows
 from selfsup.backbones import Backbone, TokenBackbone, embed_part, mean_over_tokens
 from selfsup.config import Config
-from selfsup.data import EpochSampler, Loader, Processor, Rows, Sample, Sampler, Store, processor_digest, stack_samples
+from selfsup.data import (
+    EpochSampler,
+    LengthSampler,
+    Loader,
+    Processor,
+    Rows,
+    Sample,
+    Sampler,
+    Store,
+    processor_digest,
+    stack_samples,
+)
 from selfsup.data.bad_rows import encode_list
 from selfsup.data.row_values import rows_to_embed
-from selfsup.data.sampler import IndexArray
 from selfsup.data.windows import shown_lengths
 from selfsup.errors import ArtifactError, BadRowError, ConfigError, DataWarning
 from selfsup.types import Batch, Row
@@ -237,9 +247,10 @@ class Encoder(nn.Module):
     def _batches(self, store: Store, batch_size: int | None) -> Iterator[tuple[Tensor, Batch]]:
         """Every sample of a store once: places in it, and the batch of them."""
         batch_size = batch_size or self.processor.batch_size
-        sampler: Sampler | None = _by_length(shown_lengths(store, self.processor), batch_size)
-        if sampler is None:
-            sampler = EpochSampler(len(store), batch_size, drop_last=False, shuffle=False)
+        lengths = shown_lengths(store, self.processor)
+        sampler: Sampler = EpochSampler(len(store), batch_size, drop_last=False, shuffle=False)
+        if lengths is not None:
+            sampler = LengthSampler(lengths, batch_size)
         loader = Loader(store, self.processor, sampler, self.device)
         for indices, batch in zip(sampler.batches(0), loader.epoch(0), strict=True):
             yield torch.from_numpy(indices), batch
@@ -307,28 +318,6 @@ def hash_weights(digest: Any, weights: Mapping[str, Tensor]) -> None:
         values = tensor.detach().cpu().contiguous()
         digest.update(f"\0{name}\0{values.dtype}\0{tuple(values.shape)}\0".encode())
         digest.update(values.reshape(-1).view(torch.uint8).numpy())
-
-
-class _FixedOrder:
-    """The same batches in every epoch."""
-
-    def __init__(self, batches: list[IndexArray]) -> None:
-        self._batches = batches
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    def batches(self, epoch: int) -> list[IndexArray]:
-        """The batches; ``epoch`` makes no difference."""
-        return self._batches
-
-
-def _by_length(lengths: IndexArray | None, batch_size: int) -> Sampler | None:
-    """Batches of samples of like length, so that little is computed on padding; None where all are of one length."""
-    if lengths is None:
-        return None
-    order = np.argsort(lengths, kind="stable").astype(np.int64)
-    return _FixedOrder([order[start : start + batch_size] for start in range(0, len(order), batch_size)])
 
 
 def _chunks(rows: Iterable[Row], size: int) -> Iterator[tuple[int, list[Row]]]:

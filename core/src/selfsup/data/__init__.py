@@ -8,7 +8,7 @@ from selfsup.data.loader import Loader
 from selfsup.data.prepare import prepare, processor_digest
 from selfsup.data.processor import Processor, Sample, stack_samples
 from selfsup.data.rows import Rows, spread_rows
-from selfsup.data.sampler import EpochSampler, Sampler
+from selfsup.data.sampler import EpochSampler, LengthSampler, Sampler
 from selfsup.data.sources import available_splits, load_source
 from selfsup.data.store import Store
 from selfsup.data.table_format import TableFormat
@@ -17,6 +17,7 @@ __all__ = [
     "BlockStore",
     "EpochSampler",
     "Findings",
+    "LengthSampler",
     "Loader",
     "Processor",
     "Rows",

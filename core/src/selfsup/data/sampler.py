@@ -121,3 +121,23 @@ def _sort_by_length(order: IndexArray, lengths: IndexArray, step: int, generator
     batches[:] = batches[generator.permutation(len(batches))]
     # Each process takes a part of a batch, and none shall always have the longest samples.
     batches[:] = generator.permuted(batches, axis=1)
+
+
+class LengthSampler:
+    """Every sample once, in batches of samples of like length, so that little is computed on padding; all epochs are alike.
+
+    Args:
+        lengths: [N] int64, steps of each sample.
+        batch_size: samples of a batch; the last one may be shorter.
+    """
+
+    def __init__(self, lengths: IndexArray, batch_size: int) -> None:
+        order = np.argsort(lengths, kind="stable").astype(np.int64)
+        self._batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def batches(self, epoch: int) -> list[IndexArray]:
+        """The batches, each int64 [batch_size]; ``epoch`` makes no difference."""
+        return self._batches

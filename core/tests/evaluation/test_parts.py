@@ -104,7 +104,12 @@ def test_a_part_is_an_encoder_of_its_own_modality(encoder: Encoder, tmp_path: Pa
 def test_a_network_of_all_parts_has_none_to_take_out(encoder: Encoder) -> None:
     fusion, options = registry().build_backbone("sequence-pair/fusion", {}, encoder.processor.info())
     fused = Encoder(encoder.processor, fusion.eval(), backbone_id="sequence-pair/fusion", backbone_options=options)
-    assert fused.embed(mock_rows(4, 0), part="first").shape == (4, 32)
+    rows = mock_rows(6, 0)
+    changed = [{**row, "second/sequence": [5, 5, 5]} for row in rows]
+    first = fused.embed(rows, part="first")
+    np.testing.assert_allclose(first, fused.embed(changed, part="first"), rtol=1e-4, atol=1e-5)
+    assert np.abs(fused.embed(rows) - fused.embed(changed)).max() > 0.01
+    assert np.isnan(first).any(axis=1).tolist() == [row["first/sequence"] is None for row in rows]
     with pytest.raises(ConfigError, match="no network of its own for the part 'first'"):
         fused.part("first")
 
@@ -158,6 +163,9 @@ def test_a_part_is_measured_on_rows_of_that_part_alone(encoder: Encoder) -> None
     named = alone().rename_column("sequence", "steps").add_column("other", [[1, 2]] * 60)
     (again,) = selfsup.evaluate(encoder, named, evaluators="linear", part="second", columns={"second/sequence": "steps"})
     assert again.n_train == record.n_train
+    (registered,) = selfsup.evaluate(encoder, "toy-sequences", evaluators="knn", part="second")
+    assert (registered.n_train, registered.n_test) == (256, 128)
+    assert registered.details["test_rows"] == "toy-sequences (test)"
     with pytest.raises(DataError, match=r"no column of type List for 'sequence'.*Nor are they rows of all parts"):
         selfsup.evaluate(encoder, Dataset.from_list([{"x": 1, "label": 0}] * 9), part="second")
 
@@ -185,6 +193,15 @@ def test_fine_tuning_of_all_parts_and_of_one(encoder: Encoder, tmp_path: Path) -
     reloaded = type(part.model).load(tmp_path / "first")
     rows = [{"sequence": [1, 2, 3, 4]}]
     assert reloaded.predict(rows) == part.model.predict(rows)
+
+
+def test_the_weights_that_did_best_have_parts_too(run: Path, tmp_path: Path) -> None:
+    small = {"objective.hidden_dim": 32, "objective.output_dim": 32}
+    options: dict[str, Any] = {"steps": 2, "batch_size": 32, "progress": False, "overrides": small}
+    again = selfsup.pretrain("sequence-pair/simclr", data="toy-pairs", val="toy-pairs", out=tmp_path / "run", **options)
+    assert 0 <= again.metrics[-1]["probe_accuracy"] <= 1
+    best = selfsup.load(again.dir, checkpoint="best", part="first")
+    assert (best.modality, best.metadata["checkpoint"], best.metadata["part"]) == ("sequence", "best", "first")
 
 
 @pytest.mark.slow

@@ -50,9 +50,14 @@ def load_rows(
 
 def splits_of(encoder: Encoder, source: Any, part: str | None = None) -> tuple[str, ...]:
     """The splits of a source; arguments as for :func:`load_rows`."""
-    known = available_splits(source, modality=registry().get("modality", encoder.modality))
-    if part is None or known != ("train",):
-        return known
+    joined = registry().get("modality", encoder.modality)
+    if part is None:
+        return available_splits(source, modality=joined)
+    try:
+        if (known := available_splits(source, modality=joined)) != ("train",):
+            return known
+    except SourceError:  # a data set of the part's own modality
+        pass
     return available_splits(source, modality=registry().get("modality", encoder.processor.parts[part].modality))
 
 

@@ -50,7 +50,8 @@ class RunDirectory:
 
     @property
     def start(self) -> Path:
-        """Folder of what a run that started from an encoder keeps of it, to go on where that encoder is gone."""
+        """Folder of what a run needs to go on and cannot always make again: its processor, and what an encoder that it started
+        from has learned from."""
         return self.path / "start"
 
     @property

@@ -193,6 +193,10 @@ class Backbone(nn.Module, ABC):
     def weights_came(self, names: Collection[str]) -> None:
         """Be told the names of the weights that another network gave, those of spare parts among them. Here nothing follows."""
 
+    def lost_weights(self) -> str:
+        """What of its pretrained weights is of no use for the batches that it was built for, in a few words; empty: nothing."""
+        return ""
+
     def expect_weights(self, names: Collection[str]) -> None:
         """Make the parts that only some saved encoders have, before weights of these names are loaded.
 

@@ -28,7 +28,7 @@ from selfsup.training import randomness, run_messages, setup, sharding
 from selfsup.training.checkpoint import LAST
 from selfsup.training.config import RunConfig
 from selfsup.training.devices import make_fabric
-from selfsup.training.initialization import Origin, origin_of, processor_note, without_origin
+from selfsup.training.initialization import Origin, keep_processor, origin_of, processor_note, without_origin
 from selfsup.training.journal import Journal
 from selfsup.training.loggers import Loggers
 from selfsup.training.look import Looks
@@ -250,6 +250,7 @@ def _open(
                 **({} if origin.record is None else {"init": origin.record}),
                 **({} if teacher is None else {"teacher": teacher}),
             )
+            keep_processor(data.processor, RunDirectory(out))
             origin.save(RunDirectory(out))
     fabric.barrier()
     return RunDirectory(out)

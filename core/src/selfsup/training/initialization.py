@@ -22,7 +22,7 @@ from selfsup.artifacts.saving import PROCESSOR_FOLDER
 from selfsup.backbones import Backbone, whole_state
 from selfsup.data.processor import Processor
 from selfsup.errors import ArtifactError, ConfigError
-from selfsup.files import atomic_write
+from selfsup.files import atomic_write, storage_errors
 from selfsup.registry import registry
 from selfsup.tasks.frozen_teacher import FrozenTeacher
 from selfsup.training.checkpoint import LAST
@@ -33,6 +33,18 @@ from selfsup.validation import validated
 
 _ROWS_FILE = "pretraining_rows.json"
 _PART_ROWS = "part-rows-"
+
+
+def keep_processor(processor: Processor, run: RunDirectory) -> None:
+    """Keep a run's fitted processor in its folder: what it came from may be gone where the run goes on.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    folder = run.start / PROCESSOR_FOLDER
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        processor.save(folder)
 
 
 @dataclass
@@ -202,6 +214,8 @@ def build_teacher(config: RunConfig, info: Info) -> FrozenTeacher | None:
         if key in theirs and key in seen and theirs[key] != seen[key]:
             raise ConfigError(f"{source} cannot teach here: its images have {theirs[key]} {key}, and these {seen[key]}.")
     backbone = found.backbone(theirs)
+    if lost := backbone.lost_weights():
+        raise ConfigError(f"{source} cannot teach here: it would have {lost}. Take a network that reads what it reads.")
     size = theirs.get("image_size")
     digest = weights_digest(backbone.state_dict())
     return FrozenTeacher(backbone, source=source, digest=digest, image_size=size, view=view)

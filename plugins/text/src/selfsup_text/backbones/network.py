@@ -125,6 +125,10 @@ class TransformersBackbone(TextBackbone):
 
     def describe_input(self) -> str:
         """Whether pretrained weights had to take new words."""
+        return self.lost_weights()
+
+    def lost_weights(self) -> str:
+        """Those of its words, where the texts have another tokenizer."""
         return f"fresh vectors for all {self.target_dim} words of another tokenizer" if self.words_are_new else ""
 
     def position_embeddings(self, n: int) -> Tensor | None:

@@ -63,8 +63,6 @@ class Origin:
     """Of rows that join parts: what the networks of parts start from."""
     part_rows: dict[str, PretrainingRows] = field(default_factory=dict)
     """What these have learned from."""
-    joined: Processor | None = None
-    """Of rows that join parts, some of whose processors came with weights: that of the run, once it is fitted."""
     built_by_options: bool = False
     """Whether a backbone that is built by the run's options has the weights already."""
     resumed: bool = False
@@ -107,10 +105,6 @@ class Origin:
         Raises:
             StorageError: the folder cannot be written.
         """
-        processor = self.processor or self.joined
-        if processor is not None:
-            (run.start / PROCESSOR_FOLDER).mkdir(parents=True, exist_ok=True)
-            processor.save(run.start / PROCESSOR_FOLDER)
         kept = {f"rows-{place}": rows for place, rows in enumerate(self.rows)}
         for name, rows in {**kept, **{f"{_PART_ROWS}{part}": rows for part, rows in self.part_rows.items()}}.items():
             folder = run.start / name

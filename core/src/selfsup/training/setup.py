@@ -162,7 +162,6 @@ def _fitted_processor(config: RunConfig, rows: Rows, origin: Origin, reporter: R
             wanted = config.processor_options[kind.part_options].get(name, {})
             fresh.take(name, adjusted_processor(weights.processor.unpacked(), wanted, weights.source))
             reporter.message(f"The processor of {weights.source} is used for {name}.")
-            origin.joined = fresh
     return fresh.fit(rows)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -13,14 +12,12 @@ import torch
 from torch import Tensor
 
 from selfsup.config import Config
-from selfsup.data import Findings, Processor, Rows, Sample, spread_rows
+from selfsup.data import Findings, Processor, Rows, Sample
 from selfsup.data.bad_rows import encode_list
-from selfsup.data.content_hash import hashes_of
-from selfsup.data.joined import MARK, JoinedColumns, SourceColumns, decisive_roles, filled, is_blank, roles_of, split_role
-from selfsup.data.media_values import array_of, is_pil, pixels_of
+from selfsup.data.joined import MARK, JoinedColumns, SourceColumns, roles_of
 from selfsup.data.processor import stack_samples
 from selfsup.data.processor_state import reading_state, write_state
-from selfsup.errors import BadRowError, ConfigError, DataError, SelfsupError
+from selfsup.errors import BadRowError, ConfigError
 from selfsup.parts import CONTENT, PRESENT, join_parts, part_of
 from selfsup.registry import registry
 from selfsup.types import Batch, Info, Row
@@ -29,14 +26,20 @@ from selfsup_multimodal.blanks import Blank, blanks_of
 from selfsup_multimodal.columns import choose, parse_parts
 from selfsup_multimodal.config import MultimodalProcessorConfig
 from selfsup_multimodal.found import Lacking, described
+from selfsup_multimodal.part_rows import (
+    LACKING,
+    contents_of,
+    lists_several,
+    modalities_of,
+    naming,
+    own_rows,
+    probed_samples,
+    rows_of_part,
+)
 from selfsup_multimodal.several import Samples, counts_of, is_packed, pack, unpack
 
 _FILE = "multimodal_processor.json"
 _FOLDER = "parts"
-_PROBE_ROWS = 16
-"""Rows of a part that tell what its samples look like."""
-_LACKING = -1
-"""Content of a part that is not there."""
 
 
 class MultimodalProcessor(Processor):
@@ -121,20 +124,20 @@ class MultimodalProcessor(Processor):
         """
         if not isinstance(rows, Rows):
             rows = list(rows)
-        modalities = _modalities(rows, self.config.parts)
+        modalities = modalities_of(rows, self.config.parts)
         self._check_names(modalities)
         columns = dict(rows.columns) if isinstance(rows, Rows) else {}
         fitted: dict[str, Processor] = {}
         several, blanks, lacking = set(), {}, {}
         for name, id in modalities.items():
-            own, count = _rows_of(rows, name, self.config.captions)
-            processor = self._taken.get(name) or _named(name, self._unfitted(name, id).fit, own)
+            own, count = rows_of_part(rows, name, self.config.captions)
+            processor = self._taken.get(name) or naming(name, self._unfitted(name, id).fit, own)
             if processor.modality != id:
                 raise ConfigError(f"The part {name!r} is of {id}, and its processor of {processor.modality}.")
             fitted[name] = processor
-            blanks[name] = blanks_of(_probed(name, processor, own), processor.windowed())
+            blanks[name] = blanks_of(probed_samples(name, processor, own), processor.windowed())
             lacking[name] = Lacking.of(own, total=len(rows), there=count)
-            if _lists_several(rows, name):
+            if lists_several(rows, name):
                 several.add(name)
         self.config = self.config.model_copy(
             update={"parts": tuple(name if name == id else f"{name}:{id}" for name, id in modalities.items())}
@@ -236,10 +239,10 @@ class MultimodalProcessor(Processor):
         flat: list[Row] = []
         spans: list[range] = []
         for row in rows:
-            own = _own_rows(row, name, self.config.captions if several else 1)
+            own = own_rows(row, name, self.config.captions if several else 1)
             spans.append(range(len(flat), len(flat) + len(own)))
             flat += own
-        contents = _contents(flat)
+        contents = contents_of(flat)
         encoded = encode_list(part, flat) if flat else []
         results: list[Sample | BadRowError] = []
         for span in spans:
@@ -250,7 +253,7 @@ class MultimodalProcessor(Processor):
             if len(good) < len(span):
                 self.remark(f"{name}: some of its texts cannot be used and are left out")
             found = [{**sample, CONTENT: contents[place]} for place, sample in good]
-            found = found or [{**self._blank(name), CONTENT: np.int64(_LACKING)}]
+            found = found or [{**self._blank(name), CONTENT: np.int64(LACKING)}]
             results.append({**(pack(found) if several else found[0]), PRESENT: np.asarray(bool(good))})
         return results
 
@@ -358,115 +361,3 @@ class MultimodalProcessor(Processor):
                 raise ValueError("it does not say what each part looks like")
         parts = {name: registry().processor_class(id).load(directory / _FOLDER / name) for name, id in modalities.items()}
         return processor._use(parts, blanks)
-
-
-def _modalities(rows: Rows | Sequence[Row], written: Sequence[str]) -> dict[str, str]:
-    """Name of each part that rows hold to the id of its modality.
-
-    Raises:
-        ConfigError: it cannot be told for one.
-    """
-    if isinstance(rows, Rows) and rows.parts:
-        return dict(rows.parts)
-    known = {name: part.modality.id for name, part in parse_parts(written).items()}
-    keys = rows.columns if isinstance(rows, Rows) else dict.fromkeys(key for row in rows for key in row)
-    roles: dict[str, list[str]] = {}
-    for key in keys:
-        name, role = split_role(key)
-        if name:
-            roles.setdefault(name, []).append(role)
-    found: dict[str, str] = {}
-    for name, own in roles.items():
-        fitting = [spec.id for spec in registry().modalities.values() if spec.columns and set(spec.columns) <= set(own)]
-        if name not in known and name not in registry().modalities and len(fitting) != 1:
-            raise ConfigError(f"It cannot be told of which modality the part {name!r} is: say parts=[{name}:MODALITY].")
-        found[name] = known.get(name) or (name if name in registry().modalities else fitting[0])
-    if len(found) < 2:
-        have = ", ".join(keys) or "none"
-        raise ConfigError(f"Rows of several parts have keys such as vision/image and text/text; these have {have}.")
-    return found
-
-
-def _rows_of(rows: Rows | Sequence[Row], part: str, captions: int) -> tuple[Rows | list[Row], int]:
-    """The rows that have a part, as rows of its own modality, and how many they are; of several texts a row each is one."""
-    if isinstance(rows, Rows):
-        own = rows.of_part(part)
-        return _each_text(own) if own.firsts and len(own.columns) == 1 else own, len(own)
-    found = [_own_rows(row, part, captions) for row in rows]
-    if not any(found):
-        raise DataError(f"None of the {len(rows)} rows has the part {part!r}.")
-    return [item for items in found for item in items], sum(map(bool, found))
-
-
-def _each_text(rows: Rows) -> Rows:
-    """Rows that list texts with a row a text."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    ((_, column),) = rows.columns.items()
-    listed = rows.dataset.select_columns([column]).with_format("arrow")[:].column(column)
-    texts = pc.list_flatten(listed)
-    texts = texts.filter(pa.array(filled(texts)))
-    return replace(rows, dataset=type(rows.dataset)(pa.table({column: texts})), firsts=frozenset(), places=None, fingerprint="")
-
-
-def _own_rows(row: Row, part: str, most: int) -> list[Row]:
-    """A row of one part as rows of its own modality: none where it lacks the part, several where it lists texts."""
-    own = roles_of(row, part)
-    if not own or all(is_blank(own[role]) for role in decisive_roles(list(own))):
-        return []
-    listed = next((role for role, value in own.items() if _lists_texts(value)), None)
-    if listed is None:
-        return [own]
-    texts = [text for text in own[listed] if not is_blank(text)]
-    return [{**own, listed: text} for text in texts[:most]]
-
-
-def _lists_texts(value: Any) -> bool:
-    return isinstance(value, list | tuple) and bool(value) and all(item is None or isinstance(item, str) for item in value)
-
-
-def _lists_several(rows: Rows | Sequence[Row], part: str) -> bool:
-    """Whether a part lists texts."""
-    if isinstance(rows, Rows):
-        return any(rows.features_list_texts(column) for column in roles_of(rows.columns, part).values())
-    return any(_lists_texts(value) for row in rows for value in roles_of(row, part).values())
-
-
-def _probed(name: str, processor: Processor, rows: Rows | Sequence[Row]) -> list[Sample]:
-    """A few processed rows of a part.
-
-    Raises:
-        DataError: none of them can be processed.
-    """
-    encoded = _named(name, encode_list, processor, list(spread_rows(rows, _PROBE_ROWS)))
-    processor.take_remarks()
-    good = [item for item in encoded if not isinstance(item, BadRowError)]
-    if not good:
-        raise DataError(f"The part {name!r}: none of {len(encoded)} rows can be processed ({encoded[0]}).")
-    return good
-
-
-def _named(name: str, call: Any, *arguments: Any) -> Any:
-    """What a call gives; an error says which part it is about."""
-    try:
-        return call(*arguments)
-    except SelfsupError as error:
-        raise type(error)(f"The part {name!r}: {error}") from error
-
-
-def _contents(rows: Sequence[Row]) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """[n], equal for equal rows, and never the number that says that there is none."""
-    if not rows:
-        return np.zeros(0, dtype=np.int64)
-    roles = dict.fromkeys(role for row in rows for role in row)
-    hashes = hashes_of([{role: _plain(row.get(role)) for role in roles} for row in rows]).view(np.int64)
-    return np.where(hashes == _LACKING, _LACKING - 1, hashes)
-
-
-def _plain(value: Any) -> Any:
-    """Pictures and tensors of a program as arrays, which say what they hold."""
-    if is_pil(value):
-        return pixels_of(value)
-    array = array_of(value)
-    return value if array is None else array

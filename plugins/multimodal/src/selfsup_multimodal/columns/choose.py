@@ -325,10 +325,9 @@ class _Choice:
         if idle:
             found.add("columns", f"not used: {listed_names(idle)}")
         for name in self.absent:
-            found.warn(
-                f"{self.source.name} has no column for {name}, so every row lacks that part. If one of "
-                f"{listed_names(self.features)} is meant, say --column {name}{MARK}ROLE=NAME."
-            )
+            role = next(role for role in self.parts[name].kinds if f"{name}{MARK}{role}" not in self.columns)
+            meant = f" If one of {listed_names(idle)} is meant, say --column {name}{MARK}{role}=NAME." if idle else ""
+            found.warn(f"{self.source.name} has no column for {name}, so every row lacks that part.{meant}")
         for name in idle:
             if missing := self._missing(name):
                 found.warn(

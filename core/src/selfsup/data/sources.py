@@ -3,34 +3,30 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
-import json
 import os
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfsup.data.array_files import ARRAY_SUFFIXES, read_arrays, splits_of_file
-from selfsup.data.columns import MEDIA, feature_fits, find_columns, find_label
+from selfsup.data.columns import MEDIA
 from selfsup.data.encodings import COMPRESSED
 from selfsup.data.file_groups import KEY
 from selfsup.data.findings import Findings, listed_names, suffix_counts
-from selfsup.data.folders import NAME_COLUMN, read_media_folder, walk_files
+from selfsup.data.folders import NAME_COLUMN, read_media_folder
 from selfsup.data.frames import arrow_table, categorical_columns
 from selfsup.data.hub import content_fingerprint, load_from_hub, load_registered
 from selfsup.data.in_memory import is_table_in_memory, records, split_of, splits_in
-from selfsup.data.joined import JoinedColumns, SourceColumns
 from selfsup.data.labels import LabelKind
 from selfsup.data.layout import SPLIT_NAMES, is_table, of_one_kind, parts_of, table_suffixes
-from selfsup.data.media_folders import find_folder, paths_in
-from selfsup.data.path_lists import find_path_columns, is_path_list, read_path_list, sample_values
+from selfsup.data.path_lists import is_path_list, read_path_list
 from selfsup.data.record_writer import write_records
 from selfsup.data.rows import Rows
-from selfsup.data.segments import SEGMENT_ROLES, segment_columns
 from selfsup.data.sidecars import read_sidecars
+from selfsup.data.source_columns import FoundSource, as_rows
 from selfsup.data.table_format import TableFormat
 from selfsup.data.tables import TABLE_SUFFIXES, read_tables
 from selfsup.errors import ColumnError, SourceError
@@ -42,28 +38,6 @@ _LISTING = re.compile(r"(captions|metadata)([-_.].*)?", re.IGNORECASE)
 """Names of tables that list the files beside them."""
 _SAID = 3
 """Items that cannot be read and are named."""
-
-
-@dataclass(frozen=True)
-class _Found:
-    """A source before its columns are known."""
-
-    dataset: Any
-    name: str
-    split: str
-    fingerprint: str
-    outside: str = ""
-    """A media file that lies in no class folder."""
-    label: str | None = None
-    root: Path | None = None
-    findings: Findings = field(default_factory=Findings)
-    categories: tuple[str, ...] = ()
-    named_by: str = ""
-    """A column that was made to name the rows."""
-    tables: tuple[str, ...] = ()
-    """Tables that lie beside media files."""
-    beside: Path | None = None
-    """A folder whose files the tables in it should list."""
 
 
 def load_source(
@@ -127,147 +101,11 @@ def load_source(
         return replace(source, label_kind=kind, unlabelled=none, reader=None, whole=None)
     found = _find(source, modality, split, TableFormat.of(table))
     try:
-        return _as_rows(found, modality, columns, label, needs_label, label_kind, unlabelled, options or {})
+        return as_rows(found, modality, columns, label, needs_label, label_kind, unlabelled, options or {})
     except ColumnError as error:
         if not found.findings.warnings:
             raise
         raise ColumnError(" ".join([str(error), *found.findings.warnings])) from error
-
-
-def _as_rows(
-    found: _Found,
-    modality: ModalitySpec,
-    columns: Mapping[str, str] | None,
-    label: str | None,
-    needs_label: bool,
-    label_kind: LabelKind | None,
-    unlabelled: Collection[str],
-    options: Mapping[str, Any],
-) -> Rows:
-    """The rows with their columns in their roles; the arguments of :func:`load_source`."""
-    given = dict(columns or {})
-    features = found.dataset.features
-    if needs_label and label is None and found.outside:
-        raise ColumnError(
-            f"{found.name} has no labels, and they are needed: {found.outside} lies in no class folder (it should be "
-            f"{found.root}/CLASS/{found.outside}).{_beside(found)}"
-        )
-    if label is not None and label not in features and found.tables:
-        raise ColumnError(f"{found.name} is a folder of files, which have no column {label!r}.{_beside(found)}")
-    wants_label = label if label is not None else found.label if found.label in features else None
-    label_column = find_label(features, wants_label, needed=needs_label, name=found.name, taken=given.values())
-    if label_column is None and (label_kind is not None or unlabelled):
-        raise ColumnError(
-            f"{found.name} has no label column, so that --label-kind and --unlabelled have no effect. Name one with --label."
-        )
-    choose = _joined_columns if modality.joins else _plain_columns
-    chosen = choose(found, modality, given, label_column, options)
-    root = found.root
-    if modality.joins and root is not None:
-        root = _root_of_files(found, chosen, root, options)
-    key = json.dumps([found.fingerprint, sorted(chosen.columns.items())])
-    return Rows(
-        dataset=found.dataset,
-        columns=chosen.columns,
-        label=label_column,
-        label_kind=label_kind,
-        unlabelled=tuple(unlabelled),
-        name=found.name,
-        split=found.split,
-        fingerprint=hashlib.sha256(key.encode()).hexdigest(),
-        root=root,
-        media=chosen.media,
-        categories=frozenset(found.categories),
-        findings=found.findings.joined(chosen.findings),
-        parts=chosen.parts,
-    )
-
-
-def _plain_columns(
-    found: _Found, modality: ModalitySpec, given: Mapping[str, str], label: str | None, options: Mapping[str, Any]
-) -> JoinedColumns:
-    """Which column plays which role, of rows of one modality."""
-    features = found.dataset.features
-    given = {**given, **find_path_columns(found.dataset, modality, given, label, found.name)}
-    others = SEGMENT_ROLES if modality.segments else ()
-    roles = find_columns(features, modality.columns, given, label=label, name=found.name, others=others)
-    if modality.segments:
-        roles |= segment_columns(features, given, taken=roles, label=label, name=found.name)
-    media = frozenset(role for role in roles if modality.columns.get(role, "").lower() in MEDIA)
-    findings = _column_findings(features, modality.columns, roles, label, found.named_by)
-    return JoinedColumns(roles, {}, media, findings)
-
-
-def _joined_columns(
-    found: _Found, modality: ModalitySpec, given: Mapping[str, str], label: str | None, options: Mapping[str, Any]
-) -> JoinedColumns:
-    """Which column plays which role in which part: the processor class says so."""
-    from selfsup.registry import registry
-
-    source = SourceColumns(
-        features={name: feature for name, feature in found.dataset.features.items() if name != found.named_by},
-        sample=lambda column: sample_values(found.dataset, column),
-        given=given,
-        label=label,
-        name=found.name,
-    )
-    chosen = registry().processor_class(modality.id).choose_columns(source, options)
-    if label is not None:
-        chosen.findings.add("label", f"column {label!r}")
-    return chosen
-
-
-def _root_of_files(found: _Found, chosen: JoinedColumns, root: Path, options: Mapping[str, Any]) -> Path:
-    """Where the paths in the columns of files start; said where that is not the folder of the source."""
-    columns = dict.fromkeys(chosen.columns[role] for role in sorted(chosen.media))
-    paths = [path for column in columns for path in paths_in(sample_values(found.dataset, column))]
-    folder = find_folder(root, paths, str(options.get("folder") or ""), str(options.get("known_folder") or ""))
-    if folder != root:
-        chosen.findings.add("files", f"those that the table names are looked for in {folder} (--set processor.folder=)")
-    if found.beside is not None:
-        _tell_unlisted(found, chosen, folder)
-    return folder
-
-
-def _tell_unlisted(found: _Found, chosen: JoinedColumns, folder: Path) -> None:
-    """Say how many files beside a table it does not list: pictures that nobody described."""
-    features = found.dataset.features
-    for role in sorted(chosen.media):
-        column = chosen.columns[role]
-        if not feature_fits(features[column], "string"):
-            continue
-        named = {str(value) for value in found.dataset.with_format("arrow")[:].column(column).to_pylist() if value}
-        suffixes = tuple({Path(name).suffix.lower() for name in named} - {""})
-        there = [file.relative for file in walk_files(folder, suffixes)] if suffixes else []
-        if unlisted := [name for name in there if name not in named]:
-            chosen.findings.warn(
-                f"{len(unlisted)} of the {len(there)} files below {folder} are in no row of the table, and are left out: "
-                f"{listed_names(unlisted, 3)}."
-            )
-
-
-def _beside(found: _Found) -> str:
-    """What to do with tables that lie beside media files, as a sentence; empty where there are none."""
-    return f" If {found.tables[0]} lists the files with their labels, give it as the source." if found.tables else ""
-
-
-def _column_findings(
-    features: Mapping[str, Any], wanted: Mapping[str, str], roles: Mapping[str, str], label: str | None, named_by: str
-) -> Findings:
-    """Which column plays which role, and which none. Where every column is a role, the processor says what they are."""
-    found = Findings()
-    if wanted:
-        taken = [role if role == column else f"{role} is column {column!r}" for role, column in roles.items()]
-        found.add("columns", listed_names(taken))
-        idle = [column for column in features if column not in {label, named_by, *roles.values()}]
-        if segment := [role for role in SEGMENT_ROLES if role in roles]:
-            switch = " ".join(f"--column {role}=" for role in segment)
-            found.add("segments", f"rows are parts of files, by {listed_names(segment)} in seconds ({switch} turns that off)")
-        if idle:
-            found.add("columns", f"not used: {listed_names(idle)} (--column ROLE=NAME chooses)")
-    if label is not None:
-        found.add("label", f"column {label!r}")
-    return found
 
 
 def available_splits(source: Any, *, modality: ModalitySpec) -> tuple[str, ...]:
@@ -289,7 +127,7 @@ def available_splits(source: Any, *, modality: ModalitySpec) -> tuple[str, ...]:
     return tuple(parts_of(path, modality)) or ("train",) if path.is_dir() else ("train",)
 
 
-def _find(source: Any, modality: ModalitySpec, split: str, form: TableFormat) -> _Found:
+def _find(source: Any, modality: ModalitySpec, split: str, form: TableFormat) -> FoundSource:
     if not isinstance(source, str | os.PathLike):
         form.refuse(f"a {type(source).__name__}")
         categories: tuple[str, ...] = ()
@@ -303,14 +141,14 @@ def _find(source: Any, modality: ModalitySpec, split: str, form: TableFormat) ->
             source = _dataset_of(source)
         if len(source) == 0:
             raise SourceError("The data set holds no row.")
-        return _Found(source, "the data set", split, content_fingerprint(source), categories=categories)
+        return FoundSource(source, "the data set", split, content_fingerprint(source), categories=categories)
     text = os.fspath(source)
     if not text:
         raise SourceError("The data source is empty; give a data set name, a path or hf://owner/name.")
     if text.startswith("hf://"):
         form.refuse(text)
         dataset, part = load_from_hub(text, split)
-        return _Found(dataset, text, part, content_fingerprint(dataset))
+        return FoundSource(dataset, text, part, content_fingerprint(dataset))
     name, explicit = _cut_split(text)
     part = explicit or split
     if isinstance(source, str):
@@ -321,7 +159,7 @@ def _find(source: Any, modality: ModalitySpec, split: str, form: TableFormat) ->
         if spec is not None:
             form.refuse(f"the data set {name}")
             dataset = load_registered(spec, part)
-            return _Found(dataset, name, part, content_fingerprint(dataset), label=label)
+            return FoundSource(dataset, name, part, content_fingerprint(dataset), label=label)
     path = Path(name).expanduser()
     if not path.exists():
         raise SourceError(_nothing_there(name, modality))
@@ -334,7 +172,7 @@ def is_whole_source(source: Any, modality: ModalitySpec) -> bool:
     return of_datasets or is_table_in_memory(source, modality)
 
 
-def _in_memory(source: Any, split: str, modality: ModalitySpec, name: str = "") -> _Found:
+def _in_memory(source: Any, split: str, modality: ModalitySpec, name: str = "") -> FoundSource:
     """Rows of an array, a list, a mapping of columns, a data set of torch, a generator."""
     found = records(source, modality)
     dataset, fingerprint = write_records(found, modality)
@@ -343,7 +181,7 @@ def _in_memory(source: Any, split: str, modality: ModalitySpec, name: str = "") 
         findings.warn(text)
     if len(found.unreadable) > _SAID:
         findings.warn(f"{len(found.unreadable) - _SAID} more items cannot be read.")
-    return _Found(dataset, name or found.name, split, fingerprint, findings=findings)
+    return FoundSource(dataset, name or found.name, split, fingerprint, findings=findings)
 
 
 def _dataset_of(frame: Any) -> Any:
@@ -383,7 +221,7 @@ def _by_name(name: str, modality: ModalitySpec) -> tuple[Path | None, DatasetSpe
 
 def _at_path(
     path: Path, name: str, split: str, modality: ModalitySpec, form: TableFormat, *, label: str | None = None
-) -> _Found:
+) -> FoundSource:
     """A file, or a folder of media files or tables."""
     if path.is_file():
         if path.suffix.lower() in ARRAY_SUFFIXES:
@@ -395,7 +233,7 @@ def _at_path(
         if is_path_list(path, modality):
             form.refuse(f"the list {path}", but=("encoding",))
             dataset, fingerprint = read_path_list(path, modality, form.encoding)
-            return _Found(dataset, name, split, fingerprint, label=label, root=path.parent)
+            return FoundSource(dataset, name, split, fingerprint, label=label, root=path.parent)
         if not is_table(path, modality):
             allowed = ", ".join(suffix for suffix in table_suffixes(modality) if suffix.count(".") == 1)
             raise SourceError(
@@ -423,7 +261,7 @@ def _at_path(
 
 def _in_tables(
     files: list[Path], name: str, split: str, modality: ModalitySpec, form: TableFormat, label: str | None, *, root: Path
-) -> _Found:
+) -> FoundSource:
     taken, others = of_one_kind(files)
     specs = _modalities(modality)
     cells = not modality.columns and not modality.joins
@@ -433,7 +271,7 @@ def _in_tables(
         about.add("files", f"{len(taken)} taken ({listed_names(file.name for file in taken)})")
     if others:
         about.add("files", f"passed over beside the tables: {listed_names(file.name for file in others)}")
-    return _Found(
+    return FoundSource(
         read.dataset,
         name,
         split,
@@ -454,7 +292,7 @@ def _modalities(modality: ModalitySpec) -> tuple[ModalitySpec, ...]:
 
 def _in_joined_folder(
     folder: Path, name: str, split: str, modality: ModalitySpec, form: TableFormat, label: str | None
-) -> _Found:
+) -> FoundSource:
     """A folder for rows that join parts: tables that name files, else files that are called alike."""
     tables = sorted(file for file in folder.iterdir() if is_table(file, modality))
     listing = [file for file in tables if _LISTING.fullmatch(file.stem)]
@@ -471,10 +309,12 @@ def _in_joined_folder(
             f"beside them (a.jpg and a.txt).{held}"
         )
     dataset, fingerprint, findings = found
-    return _Found(dataset, name, split, fingerprint, root=folder, findings=findings, named_by=KEY)
+    return FoundSource(dataset, name, split, fingerprint, root=folder, findings=findings, named_by=KEY)
 
 
-def _in_folder(folder: Path, name: str, split: str, modality: ModalitySpec, form: TableFormat, label: str | None) -> _Found:
+def _in_folder(
+    folder: Path, name: str, split: str, modality: ModalitySpec, form: TableFormat, label: str | None
+) -> FoundSource:
     if modality.joins:
         return _in_joined_folder(folder, name, split, modality, form, label)
     role, suffixes = _media_role(modality)
@@ -493,7 +333,7 @@ def _in_folder(folder: Path, name: str, split: str, modality: ModalitySpec, form
         dataset, fingerprint, outside, findings = media
         named_by = NAME_COLUMN if as_text else ""
         tables = tuple(map(str, top_tables))
-        return _Found(
+        return FoundSource(
             dataset, name, split, fingerprint, outside, root=folder, findings=findings, named_by=named_by, tables=tables
         )
     if top_tables:

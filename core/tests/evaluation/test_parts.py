@@ -20,6 +20,7 @@ from selfsup.cli.main import program
 from selfsup.data import load_source, prepare, row_hashes
 from selfsup.errors import ConfigError, DataError
 from selfsup.evaluation import Split
+from selfsup.evaluation.views import two_views
 from selfsup.registry import registry
 from selfsup.testing.pairs.rows import mock_rows, pair_rows
 from selfsup.testing.sequences.installed import installed
@@ -67,6 +68,19 @@ def test_embeddings_of_a_part_are_nan_where_rows_lack_it(encoder: Encoder, split
     torch.testing.assert_close(joined[both], mean[both], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(joined[present & ~both], first[present & ~both], rtol=1e-4, atol=1e-5)
     assert split.embeddings(encoder, "first") is first, "computed once"
+
+
+def test_two_parts_are_two_views_of_the_rows_that_have_both(encoder: Encoder, split: Split) -> None:
+    rows = np.arange(len(split.store))
+    views = two_views(encoder, split.store, rows, seed=0)
+    assert views is not None
+    both = split.present(encoder, "first") & split.present(encoder, "second")
+    assert len(views[0]) == len(views[1]) == int(both.sum()) < len(rows)
+    lacking = np.flatnonzero(~both.numpy())
+    assert two_views(encoder, split.store, lacking, seed=0) is None
+    separate, options = registry().build_backbone("sequence-pair/separate", {}, encoder.processor.info())
+    apart = Encoder(encoder.processor, separate, backbone_id="sequence-pair/separate", backbone_options=options)
+    assert two_views(apart, split.store, rows, seed=0) is None
 
 
 def test_rows_in_memory_are_embedded_by_part(encoder: Encoder) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from selfsup.data.sampler import IndexArray
 from selfsup.data.windows import read_windows
+from selfsup.parts import part_names, presence
 
 if TYPE_CHECKING:
     from selfsup.artifacts import Encoder
@@ -40,12 +41,13 @@ def two_views(encoder: Encoder, store: Store, indices: IndexArray, *, seed: int)
         seed: of the augmentation.
 
     Returns:
-        Two of [N, D] float32 on the CPU; None where the modality has no views, or makes but one.
+        Two of [N, D] float32 on the CPU; None where the modality has no views, or makes but one. Where views are parts of a
+        row, of the rows that have both; None where the parts do not share a space, or no row has both.
     """
     from selfsup.registry import registry
 
     recipe = registry().modality_objects(encoder.modality).views
-    if recipe is None:
+    if recipe is None or (encoder.parts and not encoder.backbone.shares_space):
         return None
     views = recipe.build(recipe.config(), encoder.processor.info()).to(encoder.device)
     if views.n_global < 2:
@@ -57,6 +59,12 @@ def two_views(encoder: Encoder, store: Store, indices: IndexArray, *, seed: int)
         for start in range(0, len(indices), size := encoder.processor.batch_size):
             batch = encoder.processor.collate(read_windows(store, encoder.processor, indices[start : start + size]))
             made = views({key: value.to(encoder.device) for key, value in batch.items()}, generator)
-            first.append(encoder(made[0]).float().cpu())
-            second.append(encoder(made[1]).float().cpu())
-    return torch.cat(first), torch.cat(second)
+            pair = [encoder(view).float().cpu() for view in made[:2]]
+            there = [valid for view in made[:2] for part in part_names(view) if (valid := presence(view, part)) is not None]
+            if there:
+                both = torch.stack(there).all(dim=0).cpu()
+                pair = [embeddings[both] for embeddings in pair]
+            first.append(pair[0])
+            second.append(pair[1])
+    joined = torch.cat(first), torch.cat(second)
+    return joined if len(joined[0]) else None

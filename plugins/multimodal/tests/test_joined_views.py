@@ -34,7 +34,7 @@ def windows(parts: ModalityObjects) -> ViewsRecipe | None:
 
 
 def drawn(info: Info, together: bool = False, **options: Any) -> PartViews:
-    return PartViews(PartViewsConfig(**options), info, windows, together)
+    return PartViews(PartViewsConfig(**options), info, windows, together=together)
 
 
 def test_a_view_is_a_part(info: Info, batch: Batch) -> None:
@@ -56,6 +56,27 @@ def test_each_part_is_drawn_by_its_modality(info: Info, batch: Batch) -> None:
     assert all(torch.equal(left[key], again[0][key]) for key in left)
     other = views(batch, generator(1))
     assert not torch.equal(other[1]["right/sequence"], right["right/sequence"])
+
+
+def test_crops_are_light_where_parts_are_compared() -> None:
+    pytest.importorskip("selfsup_vision")
+    described = {"image_size": 32, "channels": 3, "image_range": 1}
+    info = {"parts": {name: {"modality": "vision", "info": described} for name in ("front", "back")}}
+    shades = torch.linspace(0, 255, 32).to(torch.uint8).expand(64, 3, 32, 32)
+    batch = {"front/image": shades, "back/image": shades}
+
+    def widest_loss(views: PartViews) -> float:
+        """How much of the width the narrowest crop lost."""
+        seen = views(batch, generator())[0]["front/image"].float()
+        seen = seen / seen.max()
+        spread = (seen[..., -1] - seen[..., 0]).abs().flatten(1).mean(dim=1)
+        return float(1 - spread.min())
+
+    compared, alone = VIEWS.build(VIEWS.config(), info), SINGLE_VIEW.build(SINGLE_VIEW.config(), info)
+    own = VIEWS.build(VIEWS.config(parts={"front": {"global_scale": (0.2, 0.3)}}), info)
+    assert widest_loss(compared) < 0.25
+    assert widest_loss(alone) > 0.4
+    assert widest_loss(own) > 0.3
 
 
 def test_nothing_is_drawn_of_blanks(info: Info, batch: Batch) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import torch
@@ -21,6 +21,9 @@ from selfsup.validation import validated
 from selfsup_multimodal.joined_info import JoinedPart, check_names, joined_parts
 
 _ONE = {"n_global": 1, "n_local": 0}
+_LIGHT = {"global_scale": (0.9, 1.0)}
+"""Share of a picture that a crop keeps where parts are compared: what open_clip crops by default. A caption says what all of a
+picture shows, and half of it may show something else."""
 
 
 class PartViewsConfig(Config):
@@ -28,7 +31,7 @@ class PartViewsConfig(Config):
 
     augment: bool = True
     """Draw one view of each part as its modality does for a task that sees a single one (a random crop of a picture); false:
-    every part is seen as it is. CLIP takes random crops of pictures and texts as they are."""
+    every part is seen as it is. Where parts are compared, crops keep 0.9 to 1 of a picture, as in open_clip."""
     parts: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """By the name of a part: options of its view, as ``views`` has them in a task of the part's own modality that sees one view
     (``views.parts.vision.global_scale=[0.5,1]``)."""
@@ -48,6 +51,7 @@ class PartViews(Views):
         config: the options.
         info: what the processor says.
         recipe_of: which views of a modality to take.
+        light: defaults of these views' options, of those that they have.
         together: one view that holds all parts; else a view a part.
 
     Raises:
@@ -55,7 +59,13 @@ class PartViews(Views):
     """
 
     def __init__(
-        self, config: PartViewsConfig, info: Info, recipe_of: Callable[[ModalityObjects], ViewsRecipe | None], together: bool
+        self,
+        config: PartViewsConfig,
+        info: Info,
+        recipe_of: Callable[[ModalityObjects], ViewsRecipe | None],
+        *,
+        light: Mapping[str, Any] | None = None,
+        together: bool,
     ) -> None:
         super().__init__()
         parts = joined_parts(info)
@@ -65,7 +75,8 @@ class PartViews(Views):
         self.n_global, self.n_local = 1 if together else len(parts), 0
         self.views = nn.ModuleDict()
         for name, part in parts.items() if config.augment else ():
-            own = _views_of(part, config.parts.get(name, {}), recipe_of(registry().modality_objects(part.modality)))
+            recipe = recipe_of(registry().modality_objects(part.modality))
+            own = _views_of(part, config.parts.get(name, {}), recipe, light or {})
             if own is not None:
                 self.views[name] = own
         self.takes_whole = all(self._takes_whole(part) for part in parts.values())
@@ -98,14 +109,14 @@ class PartViews(Views):
         return {**{f"{name}{MARK}{key}": value for key, value in seen.items()}, **kept}
 
 
-def _views_of(part: JoinedPart, options: dict[str, Any], recipe: ViewsRecipe | None) -> Views | None:
+def _views_of(part: JoinedPart, options: dict[str, Any], recipe: ViewsRecipe | None, light: Mapping[str, Any]) -> Views | None:
     """The views of a part that show one of each sample; None where its modality has none of that kind."""
     what = f"the views of the part {part.name!r}"
     if recipe is None:
         if options:
             raise ConfigError(f"{', '.join(options)} cannot be set for {what}: {part.modality} has no such views.")
         return None
-    one = {key: value for key, value in _ONE.items() if accepts(recipe.config, {key: value})}
+    one = {key: value for key, value in {**_ONE, **light}.items() if accepts(recipe.config, {key: value})}
     views = recipe.build(validated(with_defaults(recipe.config, one), options, what=what), part.info)
     if views.n_global + views.n_local != 1:
         raise ConfigError(
@@ -124,7 +135,7 @@ def _supervised(parts: ModalityObjects) -> ViewsRecipe | None:
 
 def build_views(config: PartViewsConfig, info: Info) -> PartViews:
     """A view a part."""
-    return PartViews(config, info, _single, together=False)
+    return PartViews(config, info, _single, light=_LIGHT, together=False)
 
 
 def build_single_view(config: PartViewsConfig, info: Info) -> PartViews:

@@ -44,7 +44,7 @@ def test_report_of_an_unfinished_benchmark_exits_with_1(plan: Plan, tmp_path: Pa
     [
         (("--suite", "nope"), "no benchmark suite 'nope'; registered are .*quick"),
         (("--only", "nope"), "no benchmark or task 'nope'; its benchmarks are mnist-5k-simclr"),
-        (("--modality", "smell"), "no benchmark of modality 'smell'; it has audio, tabular, text, video, vision"),
+        (("--modality", "smell"), "no benchmark of modality 'smell'; it has audio, multimodal, tabular, text, video, vision"),
         (("--executor", "nope"), "nope"),
     ],
 )

@@ -1,0 +1,71 @@
+"""The commands and the code of the multimodal README do what they say, in its order, on pairs made for the test."""
+
+from __future__ import annotations
+
+import io
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from datasets import ClassLabel, Dataset, Features, Image, Value
+from PIL import Image as Picture
+
+README = Path(__file__).parents[1] / "plugins" / "multimodal" / "README.md"
+BUDGET = ["--steps", "2", "--batch-size", "16", "--set", "processor.options.vision.image_size=32"]
+"""Added to every training: the README's own are of many epochs."""
+
+
+def sections(*titles: str) -> str:
+    """The text of the README's sections, in its order; the one above all of them is called by an empty text."""
+    found = re.split(r"^## (.*)\n", "## \n" + README.read_text(), flags=re.MULTILINE)[1:]
+    chosen = {title: text for title, text in zip(found[::2], found[1::2], strict=True) if title in titles}
+    assert set(chosen) == set(titles)
+    return "\n".join(chosen.values())
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """The fenced blocks of a language."""
+    found = re.findall(r"^```(\w*)\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+    return [block for own, block in found if own == language]
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    """``pairs.parquet`` of the README: 96 small pictures with captions and a category."""
+    rng = np.random.default_rng(0)
+    names = ("bag", "shirt", "shoe")
+    columns = {"image": [], "caption": [], "category": []}
+    for number in range(96):
+        kind = number % 3
+        pixels = np.clip(rng.normal(50 + 60 * kind, 30, (32, 32, 3)), 0, 255).astype(np.uint8)
+        buffer = io.BytesIO()
+        Picture.fromarray(pixels).save(buffer, format="PNG")
+        columns["image"].append({"bytes": buffer.getvalue(), "path": None})
+        columns["caption"].append(
+            None if number % 10 == 9 else f"a {rng.choice(['red', 'blue', 'old'])} {names[kind]} {number}"
+        )
+        columns["category"].append(kind)
+    features = Features({"image": Image(), "caption": Value("string"), "category": ClassLabel(names=list(names))})
+    Dataset.from_dict(columns, features=features).to_parquet(str(tmp_path / "pairs.parquet"))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("pairs")
+def test_commands(cli, monkeypatch, tmp_path):
+    text = sections("", "One part of an encoder", "Evaluators", "Export")
+    lines = [line for block in blocks(text, "") for line in block.replace("\\\n", " ").splitlines()]
+    commands = [line for line in lines if line.startswith("selfsup")]
+    assert len(commands) >= 8
+    for command in commands:
+        words = shlex.split(command)[1:]
+        outcome = cli(*words, *(BUDGET if words[0] == "pretrain" else []))
+        assert outcome.status == 0, f"{command}: {outcome.err}"
+        assert "were pretrained on" not in " ".join(outcome.err.split()), f"{command} tests on rows that were pretrained on"
+    for left in ("texts.parquet", "pictures/model.safetensors", "dual/model.safetensors", "dual/preprocessor_config.json"):
+        assert Path(left).is_file(), left
+    (code,) = blocks(sections("Export"), "python")
+    names: dict[str, object] = {}
+    exec(code, names)
+    assert "texts" in names

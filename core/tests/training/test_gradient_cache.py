@@ -191,9 +191,8 @@ def test_a_step_moves_the_target_the_queue_and_the_statistics_once() -> None:
     assert isinstance(online, Restless)
     before = target.layers[0].weight.clone()
     config = OptimizationConfig(optimizer="sgd", lr=0.1, momentum=0.0, weight_decay=0.0, schedule="constant", accumulate=4)
-    stepper = Stepper(
-        Fabric(accelerator="cpu", devices=1), task, config, total_steps=10, warmup_steps=0, generator=torch.Generator()
-    )
+    fabric = Fabric(accelerator="cpu", devices=1)
+    stepper = Stepper(fabric, task, config, total_steps=10, warmup_steps=0, generator=torch.Generator())
     stepper.take(rows())
     assert int(task.objective.queue.position) == 12
     assert (online.passes, target.passes) == (8, 4)
@@ -272,6 +271,48 @@ def test_a_task_of_ones_own_accumulates_exactly(augmented: bool) -> None:
     whole.backward()
     torch.testing.assert_close(loss, whole.detach(), rtol=1e-12, atol=1e-12)
     compare(gradients, gradients_of(other))
+
+
+@pytest.mark.parametrize("options", [{"clip": 0.01}, {"ema": 0.9}, {"optimizer": "lars", "weight_decay": 0.1}])
+def test_steps_are_those_of_the_whole_batch(options: dict[str, Any]) -> None:
+    whole, cut = stepper_of(Ratio().double(), 1, **options), stepper_of(Ratio().double(), 4, **options)
+    batches = [
+        {"x": torch.randn(12, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))} for seed in range(3)
+    ]
+    for batch in batches:
+        whole.take(batch)
+        cut.take(batch)
+    assert cut.drain() == pytest.approx(whole.drain(), rel=1e-9)
+    torch.testing.assert_close(cut.metrics, whole.metrics, rtol=1e-9, atol=0)
+    for ours, theirs in zip(cut.task.parameters(), whole.task.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
+    if cut.average is not None and whole.average is not None:
+        torch.testing.assert_close(cut.average.module.layer.weight, whole.average.module.layer.weight, rtol=1e-9, atol=1e-12)
+
+
+def stepper_of(task: Any, chunks: int, **options: Any) -> Stepper:
+    config = OptimizationConfig(**{"optimizer": "sgd", "lr": 0.1, "accumulate": chunks, **options})
+    fabric = Fabric(accelerator="cpu", devices=1)
+    return Stepper(fabric, task, config, total_steps=4, warmup_steps=0, generator=torch.Generator())
+
+
+class Dropped(Plain):
+    def forward(self, batch: Batch) -> Encoded:
+        return Encoded(nn.functional.dropout(super().forward(batch).pooled, 0.5, self.training))
+
+
+@pytest.mark.slow
+def test_a_compiled_network_draws_the_same_in_both_passes() -> None:
+    task, other = Ratio(), Ratio()
+    task.backbone, other.backbone = Dropped(), Dropped()
+    other.load_state_dict(task.state_dict())
+    task.backbone.compile(backend="aot_eager")
+    torch.manual_seed(5)
+    loss, gradients = cached(task, rows(), 3, torch.Generator())
+    torch.manual_seed(5)
+    expected, expected_gradients = one_graph(other, rows(), 3, torch.Generator())
+    torch.testing.assert_close(loss, expected)
+    compare(gradients, expected_gradients, 1e-5)
 
 
 class OneView(Views):

@@ -24,6 +24,7 @@ def get_state(generator: torch.Generator) -> dict[str, Any]:
         "generator": generator.get_state(),
         "cpu": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+        "mps": torch.mps.get_rng_state() if device.type == "mps" else None,
     }
 
 
@@ -33,6 +34,8 @@ def set_state(state: dict[str, Any], generator: torch.Generator) -> None:
     torch.set_rng_state(state["cpu"])
     if state["cuda"] is not None and generator.device.type == "cuda":
         torch.cuda.set_rng_state(state["cuda"], generator.device)
+    if state.get("mps") is not None and generator.device.type == "mps":
+        torch.mps.set_rng_state(state["mps"])
 
 
 @contextmanager

@@ -268,7 +268,7 @@ def accumulation_warning(task: PretextTask, config: RunConfig, share: int) -> st
             f"batch, and each chunk of {share // chunks} samples sees its own alone, for it cannot be embedded first and "
             "compared then. Use accumulate=1 with as large a batch as fits, or more devices, which see each other's samples."
         )
-    if any(isinstance(part, _BatchNorm) for part in task.modules()):
+    if any(isinstance(part, _BatchNorm) and part.training for part in task.modules()):
         return (
             f"accumulate={chunks}: batch norm takes its statistics over each chunk of {share // chunks} samples; all else is "
             "as with the whole batch."

@@ -37,7 +37,7 @@ def info(toy: None) -> Info:
 
 @pytest.fixture
 def batch(toy: None) -> Batch:
-    """Ten rows, of which one lacks ``left`` and two lack ``right``; equal contents in rows 1 and 2 of ``left``."""
+    """Ten rows: one lacks ``left``, and two lack ``right``; equal contents in rows 1 and 2 of ``left``."""
     parts = {"left": toy_batch("ids", B), "right": toy_batch("frames", B)}
     for name, part in parts.items():
         present = torch.ones(B, dtype=torch.bool)

@@ -80,9 +80,9 @@ def test_crops_are_light_where_parts_are_compared() -> None:
 
 
 def test_nothing_is_drawn_of_blanks(info: Info, batch: Batch) -> None:
-    spoiled = {key: value.clone() for key, value in batch.items()}
-    spoiled["right/sequence"][~batch["right/present"]] = float("nan")
-    _, right = drawn(info)(spoiled, generator())
+    changed = {key: value.clone() for key, value in batch.items()}
+    changed["right/sequence"][~batch["right/present"]] = float("nan")
+    _, right = drawn(info)(changed, generator())
     assert torch.isfinite(right["right/sequence"]).all()
 
 

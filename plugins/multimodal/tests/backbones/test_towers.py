@@ -71,10 +71,10 @@ def test_a_part_is_its_tower_and_a_projection_without_bias(info: Info, batch: Ba
 
 
 def test_batch_norm_never_sees_what_stands_for_an_absent_part(info: Info, batch: Batch) -> None:
-    spoiled = {key: value.clone() for key, value in batch.items()}
-    spoiled["right/sequence"][~batch["right/present"]] = 1e6
+    changed = {key: value.clone() for key, value in batch.items()}
+    changed["right/sequence"][~batch["right/present"]] = 1e6
     clean, other = towers(info), towers(info)
-    a, b = clean(batch), other(spoiled)
+    a, b = clean(batch), other(changed)
     torch.testing.assert_close(a.pooled, b.pooled)
     for name, value in clean.named_buffers():
         torch.testing.assert_close(value, other.get_buffer(name))

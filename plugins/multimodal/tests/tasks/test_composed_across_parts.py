@@ -47,11 +47,11 @@ def test_every_other_objective_is_composed() -> None:
 
 @pytest.mark.parametrize("name", names())
 def test_it_trains_both_parts_and_sees_nothing_of_absent_ones(name: str, info: Info, batch: Batch) -> None:
-    spoiled = {key: value.clone() for key, value in batch.items()}
-    spoiled["right/sequence"][~batch["right/present"]] = 1e4
-    spoiled["left/sequence"][~batch["left/present"]] = 1
+    changed = {key: value.clone() for key, value in batch.items()}
+    changed["right/sequence"][~batch["right/present"]] = 1e4
+    changed["left/sequence"][~batch["left/present"]] = 1
     losses = []
-    for rows in (batch, spoiled):
+    for rows in (batch, changed):
         task = build(name, info)
         loss = task(rows, generator()).loss
         loss.backward()

@@ -1,4 +1,4 @@
-"""What cuts the parts of a row into tokens: token backbones of their modalities, of which nothing else is kept."""
+"""What cuts the parts of a row into tokens: token backbones of their modalities, without the layers behind."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class TokenizerConfig(Config):
     """What cuts one part into tokens."""
 
     backbone: str = ""
-    """Id of a token backbone of the part's modality, of which what makes tokens is taken; empty: that modality's default."""
+    """Id of a token backbone of the part's modality, whose tokens are taken; empty: that modality's default."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Of that backbone, as for a run of its own modality; its depth is of no account."""
 
@@ -53,7 +53,7 @@ def varies(part: JoinedPart) -> bool:
 
 
 def keep_parameters(module: nn.Module, kept: Iterable[nn.Parameter]) -> None:
-    """Throw the layers away of which no parameter is kept; single parameters among kept ones are not trained.
+    """Throw away the layers whose parameters are not kept; single parameters beside kept ones stay, and are not trained.
 
     Args:
         module: changed in place. What used the layers no longer works.

@@ -29,7 +29,7 @@ class LockConfig(Config):
 
 
 class LockedContrast(JointEmbedding):
-    """Locked-image tuning (LiT: Zhai et al. 2022, arXiv:2111.07991): CLIP's contrast, one tower of which is not trained.
+    """Locked-image tuning (LiT: Zhai et al. 2022, arXiv:2111.07991): CLIP's contrast with one tower that is not trained.
 
     The projection behind the locked tower is trained, as that behind the other is.
 

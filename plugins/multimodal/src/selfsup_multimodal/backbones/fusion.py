@@ -62,8 +62,8 @@ class Fusion(TokenBackbone):
 
     A token backbone of its own modality cuts each part into tokens, and its other layers are thrown away. The tokens are
     projected to one width; sines and cosines of the place on the part's own lattice and a learned vector for the part are added
-    to their positions. Parts that a row lacks are padding. The tokens lie on one axis: parts of a fixed number of tokens first, so that
-    the others begin at the same place in every batch.
+    to their positions. Parts that a row lacks are padding. The tokens lie on one axis: parts of a fixed number of tokens first,
+    so that the others begin at the same place in every batch.
 
     The embedding of a row is the mean over the parts that it has of each part's mean token. ``Encoded.parts`` holds what the
     network makes of each part alone, so that a picture's embedding knows nothing of its caption.

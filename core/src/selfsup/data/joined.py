@@ -11,9 +11,8 @@ import numpy as np
 
 from selfsup.data.findings import Findings
 from selfsup.data.segments import SEGMENT_ROLES
+from selfsup.parts import MARK as MARK
 
-MARK = "/"
-"""Stands between the name of a part and a role."""
 BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
 
 

@@ -97,7 +97,10 @@ def _read(text: str, annotation: Any) -> Any:
         return _text(text)
     if kind in (tuple, list) or annotation in (tuple, list):
         return _list(text, get_args(annotation))
-    return _anything(text, structured=annotation is not Any)
+    found = _anything(text, structured=annotation is not Any)
+    if (kind is dict or annotation is dict) and not isinstance(found, dict):
+        raise _UnreadableError
+    return found
 
 
 def _word(text: str, words: Sequence[Any]) -> Any:

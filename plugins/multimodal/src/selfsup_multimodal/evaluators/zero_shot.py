@@ -25,7 +25,7 @@ class ZeroShotConfig(Config):
 
     templates: tuple[str, ...] = Field(default=("{}",), min_length=1)
     """Texts with ``{}`` in the place of the class name; their embeddings are averaged (CLIP: ``a photo of a {}.``, or 80)."""
-    classnames: Mapping[str, str] = Field(default_factory=dict)
+    classnames: dict[str, str] = Field(default_factory=dict)
     """Class as the label column has it to what it is called in the texts; classes that are not named keep their own name."""
     part: str = ""
     """The part that is classified; empty: the only one beside the texts."""

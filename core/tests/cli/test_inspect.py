@@ -72,7 +72,7 @@ def test_a_registered_data_set_needs_no_modality(capsys: pytest.CaptureFixture[s
     assert run("toy-sequences") == 0
     assert "rows for sequence" in capsys.readouterr().out
     assert run("somewhere") == 2
-    assert "Say what kind of data it is: --modality sequence." in capsys.readouterr().err
+    assert "Say what kind of data it is: --modality sequence, sequence-pair." in capsys.readouterr().err
 
 
 def test_options_are_those_of_a_run(source: Path) -> None:

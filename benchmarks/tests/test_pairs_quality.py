@@ -96,6 +96,13 @@ def test_the_command_compares_by_seed(data: Path, tmp_path: Path) -> None:
     assert scores["clip"][0] != scores["random-init"][0]
 
 
+def test_a_method_is_one_of_the_list_or_a_task(data: Path) -> None:
+    wrong = CliRunner().invoke(multimodal, ["--data", str(data), "--method", "vicreg", "--method", "nothing"])
+    assert wrong.exit_code == 2
+    assert "'nothing' is neither one of clip" in wrong.output
+    assert "vicreg" not in wrong.output.split("Error")[1].split("is neither")[0]
+
+
 def test_captions_or_rows_are_taken_away(data: Path, tmp_path: Path) -> None:
     whole = setting(data, 1)
     without = pq.read_table(Path(thinned(whole, 0, tmp_path / "a", rows=False)) / "train.parquet")

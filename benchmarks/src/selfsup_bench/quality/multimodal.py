@@ -179,6 +179,20 @@ def measure(setting: Setting, encoder: Encoder) -> dict[str, float]:
     return found
 
 
+def _known(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names, once each is known to be a method or a task.
+
+    Raises:
+        BadParameter: one is neither.
+    """
+    from selfsup.registry import registry
+
+    for name in names:
+        if name not in METHODS and f"multimodal/{name}" not in registry().tasks:
+            raise click.BadParameter(f"{name!r} is neither one of {', '.join(METHODS)} nor a task `multimodal/{name}`.")
+    return names
+
+
 @click.command()
 @click.option(
     "--data", type=click.Path(path_type=Path, exists=True), required=True, help="Folder with train.parquet and test.parquet."
@@ -193,7 +207,13 @@ def measure(setting: Setting, encoder: Encoder) -> dict[str, float]:
 @click.option(
     "--share", type=click.FloatRange(0, 1, max_open=True), default=0.2, show_default=True, help="Of captions that go."
 )
-@click.option("--method", "methods", multiple=True, type=click.Choice(METHODS), help="Only this; repeatable. [default: all]")
+@click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    callback=lambda _, __, names: _known(names),
+    help=f"Only this: one of {', '.join(METHODS)}, or the name of any task of several parts; repeatable.",
+)
 @click.option("--seconds", type=click.IntRange(1), help="Start nothing more after so long. [default: no limit]")
 @click.option("--out", type=click.Path(path_type=Path), help="File for the scores, written after each method.")
 @json_option

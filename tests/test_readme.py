@@ -1,4 +1,4 @@
-"""The commands and the code of the README do what they say, in its order, on pictures, texts and a table made for the test."""
+"""The commands and the code of the README do what they say, in its order, on pictures, texts, tables, ... made for the test."""
 
 from __future__ import annotations
 
@@ -96,7 +96,19 @@ def recordings(tmp_path):
         soundfile.write(folder / f"{number:03}.wav", tone, rate)
 
 
-@pytest.mark.usefixtures("folders", "tables", "recordings", "clips")
+@pytest.fixture
+def pairs(tmp_path):
+    """``pairs/`` of the README: pictures of three greys, each with a text beside it."""
+    generator = np.random.default_rng(0)
+    (tmp_path / "pairs").mkdir()
+    for number in range(160):
+        kind = number % 3
+        pixels = np.clip(generator.normal(50 + 60 * kind, 25, (16, 16, 3)), 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "pairs" / f"{number:03}.png")
+        (tmp_path / "pairs" / f"{number:03}.txt").write_text(f"a {('dark', 'grey', 'light')[kind]} thing, number {number}")
+
+
+@pytest.mark.usefixtures("folders", "tables", "recordings", "clips", "pairs")
 def test_commands(cli):
     commands = [
         line for block in blocks("console") for line in block.splitlines() if line.startswith("selfsup") and line != LONG
@@ -106,10 +118,9 @@ def test_commands(cli):
         outcome = cli(*shlex.split(command)[1:])
         assert outcome.status == 0, f"{command}: {outcome.err}"
         assert "were pretrained on" not in " ".join(outcome.err.split()), f"{command} tests on rows that were pretrained on"
-    runs = [
-        f"runs/{name}/encoder/model.safetensors" for name in ("photos", "texts", "transformer", "table", "recordings", "clips")
-    ]
-    for left in (*runs, "embeddings.parquet", "backbone.safetensors", "encoder/tokenizer.json"):
+    names = ("photos", "texts", "transformer", "table", "recordings", "clips", "pairs")
+    runs = [f"runs/{name}/encoder/model.safetensors" for name in names]
+    for left in (*runs, "embeddings.parquet", "backbone.safetensors", "encoder/tokenizer.json", "pictures/model.safetensors"):
         assert Path(left).is_file(), left
 
 

@@ -62,6 +62,8 @@ def test_commands(cli, monkeypatch, tmp_path):
         words = shlex.split(command)[1:]
         outcome = cli(*words, *(BUDGET if words[0] == "pretrain" else []))
         assert outcome.status == 0, f"{command}: {outcome.err}"
+        if words[0] == "pretrain":
+            assert outcome.out.splitlines()[-1].endswith("--data SRC --evaluators cross-modal-retrieval")
         assert "were pretrained on" not in " ".join(outcome.err.split()), f"{command} tests on rows that were pretrained on"
     for left in ("texts.parquet", "pictures/model.safetensors", "dual/model.safetensors", "dual/preprocessor_config.json"):
         assert Path(left).is_file(), left

@@ -106,9 +106,20 @@ def command(
 
     def text() -> None:
         click.echo(f"The encoder is in {run.dir / 'encoder'}.")
-        click.echo(f"Measure it: selfsup evaluate {run.dir} --data SRC")
+        click.echo(f"Measure it: selfsup evaluate {run.dir} --data SRC{_without_labels(run.config.task)}")
 
     emit(document, as_json=as_json, text=text)
+
+
+def _without_labels(task: str) -> str:
+    """The switch for an evaluator that compares the parts of a row and needs no labels, which pairs seldom have; else empty."""
+    from selfsup.registry import registry
+
+    house = registry()
+    modality = house.get("task", task).modality
+    able = [id for id, spec in house.evaluators.items() if spec.needs_parts and not spec.needs_labels]
+    fitting = [id for id in able if house.evaluators[id].modality in ("", modality)]
+    return f" --evaluators {fitting[0]}" if fitting and house.get("modality", modality).joins else ""
 
 
 def _init_of(texts: tuple[str, ...]) -> str | dict[str, str] | None:

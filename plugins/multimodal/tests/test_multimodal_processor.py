@@ -167,6 +167,8 @@ def test_rows_that_lack_parts_are_counted_and_said(tmp_path: Path) -> None:
     assert findings.facts["b"] == "3 of 12 rows lack it (25 %)"
     assert "a kind" in findings.facts
     assert findings.warnings == []
+    repeated = MultimodalProcessor().fit(ROWS[:5]).findings().facts["left"]
+    assert repeated == "1 of 5 rows lack it (20 %); 1 of 4 that were compared repeat another"
     constant = [{"left/sequence": [1, 2], "right/sequence": row["right/sequence"]} for row in ROWS[:2]]
     (warning,) = MultimodalProcessor().fit(constant).findings().warnings
     assert "The part 'left' is the same in all of the 2 rows that were compared" in warning

@@ -47,6 +47,8 @@ def described(
             missing = seen.total - seen.there
             share = f" ({100 * missing / seen.total:.3g} %)" if missing else ""
             found.add(name, f"{missing} of {seen.total} rows lack it{share}")
+            if 1 < seen.different < seen.seen:
+                found.add(name, f"{seen.seen - seen.different} of {seen.seen} that were compared repeat another")
             if missing > _MANY * seen.total:
                 found.warn(f"Most rows ({missing} of {seen.total}) lack the part {name!r}, and teach nothing about it.")
             if seen.different == 1 and seen.seen > 1:

@@ -19,6 +19,7 @@ from selfsup.artifacts.initial_weights import initial_weights, load_into
 from selfsup.backbones import fit_channels
 from selfsup.errors import ConfigError
 from selfsup.registry import registry
+from selfsup.training.resolve import resolve_config
 from selfsup_vision.backbones import ViTBackbone
 from selfsup_vision.processor import ImageProcessor, ImageProcessorConfig
 
@@ -178,3 +179,11 @@ def test_another_backbone_takes_what_has_the_same_name(tmp_path: Path) -> None:
     assert fitted.share > 0.5
     assert {name.split(".")[2] for name in fitted.left} == {"1"}
     assert "not in theirs" in fitted.describe()[0]
+
+
+def test_a_task_asks_for_fixed_positions_and_weights_keep_their_own(tmp_path: Path) -> None:
+    torch.save(timm.create_model("test_vit").state_dict(), tmp_path / "weights.pth")
+    options = {"task": "vision/mocov3", "data": "somewhere", "backbone": "timm/test_vit"}
+    assert resolve_config(options).backbone_options["positions"] == "sin-cos"
+    given = {**options, "backbone.checkpoint": str(tmp_path / "weights.pth")}
+    assert resolve_config(given).backbone_options["positions"] == "learned"  # and so they are trained where the run goes on

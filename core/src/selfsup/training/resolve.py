@@ -103,11 +103,21 @@ def _resolve(options: Mapping[str, Any], base: Mapping[str, Any] | None, *, repl
             again = merge_layers(merge_layers(paper, own, base), given, replace=replace)
             merged["processor_options"] = again.get("processor_options", {})
         values = validated(classes[section], merged.get(f"{section}_options", {}), what=f"the {section}'s options")
+        if section == "backbone" and (idle := _idle(values, suited, base, given)):
+            # What suits the task but has no effect beside the rest is not kept as if it had one.
+            kept = {name: value for name, value in merged["backbone_options"].items() if name not in idle}
+            values = validated(classes[section], kept, what=f"the {section}'s options")
         valid[section] = values
         merged[f"{section}_options"] = values.model_dump(mode="json")
     resolved = validated(RunConfig, merged, what="the run's options")
     _check_given(resolved, valid, given)
     return resolved
+
+
+def _idle(values: Config, suited: Mapping[str, Any], *told: Mapping[str, Any]) -> set[str]:
+    """Options of a backbone that only the task asked for, and that have no effect."""
+    said = {name for layer in told for name in layer.get("backbone_options", {})}
+    return (values.without_effect().keys() & suited.keys()) - said
 
 
 def resume_config(stored: Mapping[str, Any], options: Mapping[str, Any], run_dir: Path) -> RunConfig:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import timm
-from pydantic import Field, model_validator
+from pydantic import Field
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
@@ -43,13 +43,6 @@ class TimmConfig(Config):
     """How a plain vision transformer is pooled: mean of the patch tokens, or timm's own way (for most the class token)."""
     positions: Literal["learned", "sin-cos"] = "learned"
     """Positions of a plain vision transformer: learned, or fixed sines and cosines; weights from elsewhere keep their own."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _keep_theirs(cls, values: Any) -> Any:
-        # Positions that came with weights are part of what was learned; the config that is saved says so.
-        elsewhere = isinstance(values, dict) and (values.get("pretrained") or values.get("checkpoint") is not None)
-        return {**values, "positions": "learned"} if elsewhere else values
 
     def without_effect(self) -> dict[str, str]:
         """See :meth:`selfsup.config.Config.without_effect`."""
@@ -130,7 +123,8 @@ def build_timm(config: TimmConfig, info: Info) -> Backbone:
     construction = Construction(config.name, {k: v for k, v in kwargs.items() if k != "dynamic_img_size"})
     if is_plain_vit(model):
         backbone = ViTBackbone(model, construction, mean, std)
-        if config.positions == "sin-cos":
+        # Positions that came with weights are part of what was learned.
+        if config.positions == "sin-cos" and not config.pretrained and config.checkpoint is None:
             backbone.fix_positions()
         return backbone
     if config.patch_size is not None:

@@ -57,7 +57,7 @@ def recomputed(task: CAVMAE, batch: Batch) -> torch.Tensor:
     tokens = task.backbone.tokenize(batch)
     masks = task.draw_masks(tokens, generator())
     keep = torch.cat([masks[name].keep + begin for name, (begin, _) in tokens.spans.items()], dim=1)
-    return task.reconstruct(batch, tokens, masks, keep, task.backbone.encode(tokens, keep=keep)).loss
+    return task.mean_losses(task.reconstruct(batch, tokens, masks, keep, task.backbone.encode(tokens, keep=keep))).loss
 
 
 def test_defaults_are_the_papers() -> None:

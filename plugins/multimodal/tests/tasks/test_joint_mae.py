@@ -67,14 +67,14 @@ def test_loss_by_hand_in_float64(info: Info, batch: Batch) -> None:
 
 def decode_row_by_row(task: JointMAE, tokens: Any, masks: Any) -> list[torch.Tensor]:
     """[N, dim] a row: its kept real tokens alone through the network, then all of its real tokens through the decoder."""
-    positions = task._positions(tokens, task.embed.out_features)
+    positions = task._positions(tokens, task.to_decoder.out_features)
     hidden = torch.cat([masks[name].mask for name in tokens.spans], dim=1)
     rows = []
     for row in range(len(hidden)):
         real = ~tokens.padding[row]
         kept = (real & ~hidden[row]).nonzero().flatten()
         x = (tokens.embeddings + tokens.positions)[row, kept]
-        encoded = task.embed(task.backbone.transformer(x.unsqueeze(0)))[0]
+        encoded = task.to_decoder(task.backbone.transformer(x.unsqueeze(0)))[0]
         full = task.mask_token.expand(len(real), -1).clone().index_put((kept,), encoded) + positions
         out = torch.zeros_like(full).index_put((real.nonzero().flatten(),), task.decoder(full[real].unsqueeze(0))[0])
         rows.append(out)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -13,16 +13,18 @@ from torch import Tensor
 from selfsup.backbones import Backbone, mean_over_tokens
 from selfsup.objectives.base import ObjectiveRecipe, Term
 from selfsup.objectives.clip import symmetric_contrast
+from selfsup.objectives.embeddings import Embeddings
 from selfsup.objectives.precision import full, no_autocast
 from selfsup.objectives.valid_rows import counted, not_compared
 from selfsup.parts import CONTENT, MARK, presence
 from selfsup.tasks import StepOutput
+from selfsup.tasks.comparison import ComparesEmbeddings
 from selfsup.tasks.from_objective import recipe_from_objective
 from selfsup.tasks.masking import gather_tokens
 from selfsup.types import Batch, Info
 from selfsup_multimodal.augmentations import SINGLE_VIEW
 from selfsup_multimodal.backbones.fusion import FusedTokens, Fusion, fused
-from selfsup_multimodal.tasks.mae import JointMAE, JointMAEConfig, kept_of, spans_of
+from selfsup_multimodal.tasks.mae import HiddenLoss, JointMAE, JointMAEConfig, kept_of, spans_of
 
 
 class CAVMAEConfig(JointMAEConfig):
@@ -38,7 +40,25 @@ class CAVMAEConfig(JointMAEConfig):
     """Whether rows that show the same in a part (a caption twice) are no negatives of each other (paper: they are)."""
 
 
-class CAVMAE(JointMAE):
+@dataclass(frozen=True)
+class SeenAndHidden(Embeddings):
+    """What CAV-MAE takes means of and contrasts; lists hold a tensor a part."""
+
+    trained: ClassVar[tuple[str, ...]] = ("losses", "pooled")
+    losses: list[Tensor]
+    """[B, M] each, of what was hidden."""
+    weights: list[Tensor | None]
+    """[B, M] each, 0 where a row has fewer hidden tokens."""
+    pooled: list[Tensor]
+    """[B, D] each, the mean over what is left of the part, encoded apart from the others."""
+    present: list[Tensor | None]
+    """[B] bool each, which rows have the part."""
+    contents: list[Tensor | None]
+    """[B] long each, equal for equal contents."""
+    names: tuple[str, ...]
+
+
+class CAVMAE(ComparesEmbeddings[SeenAndHidden], JointMAE):
     """Contrastive audio-visual masked autoencoder (CAV-MAE: Gong et al. 2023, arXiv:2210.07839, equation 7), for any parts.
 
     The tokens that are left of each part are encoded twice: all parts together, from which the hidden ones are given back, and
@@ -48,20 +68,35 @@ class CAVMAE(JointMAE):
     """
 
     def __init__(self, config: CAVMAEConfig, backbone: Fusion, info: Info) -> None:
-        super().__init__(config, backbone, info)
+        JointMAE.__init__(self, config, backbone, info)
         self.contrast_weight, self.scale = config.contrast_weight, 1 / config.temperature
         self.ignore_duplicates = config.ignore_duplicates
         self.couples_samples = config.contrast_weight > 0
 
-    def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
-        """Mask each part, encode what is left together and apart, decode, contrast."""
+    def embed(self, batch: Batch, generator: torch.Generator | None, *, replay: bool = False) -> SeenAndHidden:
+        """Mask each part, encode what is left together and apart, give back what was hidden."""
         tokens = self.backbone.tokenize(batch)
         masks = self.draw_masks(tokens, generator)
         keep = kept_of(tokens, masks)
-        output = self.reconstruct(batch, tokens, masks, keep, self.backbone.encode(tokens, keep=keep))
+        hidden = self.reconstruct(batch, tokens, masks, keep, self.backbone.encode(tokens, keep=keep))
+        names = tuple(spans_of(tokens))
+        counts = [masks[name].keep.shape[1] for name in names]
+        return SeenAndHidden(
+            losses=[hidden[name].loss for name in names],
+            weights=[hidden[name].weight for name in names],
+            pooled=self._alone(tokens, keep, counts) if self.contrast_weight else [],
+            present=[presence(batch, name) for name in names],
+            contents=[batch.get(f"{name}{MARK}{CONTENT}") for name in names],
+            names=names,
+        )
+
+    def compare(self, embeddings: SeenAndHidden) -> StepOutput:
+        """The parts' means, and the contrast of every pair of parts."""
+        hidden = zip(embeddings.losses, embeddings.weights, strict=True)
+        output = self.mean_losses({name: HiddenLoss(*own) for name, own in zip(embeddings.names, hidden, strict=True)})
         if not self.contrast_weight:
             return output
-        terms, accuracy = self._contrast(batch, self._alone(tokens, keep, {name: m.keep for name, m in masks.items()}))
+        terms, accuracy = self._contrast(embeddings)
         metrics = {
             **output.metrics,
             "contrast_loss": torch.stack([term.loss.detach() for term in terms]).mean(),
@@ -70,30 +105,28 @@ class CAVMAE(JointMAE):
         weighted = [term.scaled(self.contrast_weight / len(terms)) for term in terms]
         return StepOutput.of(*(output.terms or (Term(output.loss, output.weight),)), *weighted, metrics=metrics)
 
-    def _alone(self, tokens: FusedTokens, keep: Tensor, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """[B, D] a part, the mean over what is kept of it, encoded apart from the other parts."""
-        counts = [own[name].shape[1] for name in spans_of(tokens)]
+    def _alone(self, tokens: FusedTokens, keep: Tensor, counts: list[int]) -> list[Tensor]:
+        """[B, D] a part, the mean over the ``counts`` tokens that are kept of it, encoded apart from the other parts."""
         number = torch.cat([torch.full((n,), place, device=keep.device) for place, n in enumerate(counts)])
         encoded = torch.split(self.backbone.encode_apart(tokens, keep, number), counts, dim=1)
         padding: Any = [None] * len(counts)
         if tokens.padding is not None:
             padding = torch.split(gather_tokens(tokens.padding, keep), counts, dim=1)
-        means = [mean_over_tokens(*each) for each in zip(encoded, padding, strict=True)]
-        return dict(zip(spans_of(tokens), means, strict=True))
+        return [full(mean_over_tokens(*each)) for each in zip(encoded, padding, strict=True)]
 
-    def _contrast(self, batch: Batch, pooled: Mapping[str, Tensor]) -> tuple[list[Term], Tensor]:
+    def _contrast(self, embeddings: SeenAndHidden) -> tuple[list[Term], Tensor]:
         """A term a pair of parts, over the rows that have both, and the share that is found, the mean over the pairs."""
         terms, found = [], []
-        for pair in combinations(pooled, 2):
-            a, b = (pooled[name] for name in pair)
-            there = [presence(batch, name) for name in pair]
+        for pair in combinations(range(len(embeddings.names)), 2):
+            a, b = (embeddings.pooled[place] for place in pair)
+            there = [embeddings.present[place] for place in pair]
             valid = None if there[0] is None or there[1] is None else there[0] & there[1]
-            contents = [batch.get(f"{name}{MARK}{CONTENT}") for name in pair]
+            shown = [embeddings.contents[place] for place in pair]
             groups = None
-            if self.ignore_duplicates and contents[0] is not None and contents[1] is not None:
-                groups = torch.stack([contents[0], contents[1]], dim=1)
+            if self.ignore_duplicates and shown[0] is not None and shown[1] is not None:
+                groups = torch.stack([shown[0], shown[1]], dim=1)
             with no_autocast(a):
-                loss, accuracy = symmetric_contrast(full(a), full(b), self.scale, valid, not_compared(valid, groups))
+                loss, accuracy = symmetric_contrast(a, b, self.scale, valid, not_compared(valid, groups))
             terms.append(Term(loss, counted(valid, loss)))
             found.append(accuracy)
         return terms, torch.stack(found).mean()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 from pydantic import Field
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from selfsup.backbones import Backbone
 from selfsup.config import Config
 from selfsup.errors import ConfigError
-from selfsup.objectives.base import ObjectiveRecipe, Term
+from selfsup.objectives.base import ObjectiveRecipe
 from selfsup.registry import registry
 from selfsup.tasks import PretextTask, StepOutput
 from selfsup.tasks.from_objective import recipe_from_objective
@@ -43,6 +44,15 @@ class JointMAEConfig(Config):
     """Give each continuous target zero mean and unit variance over its own numbers, as MAE's better variant does."""
 
 
+class HiddenLoss(NamedTuple):
+    """The loss of the hidden tokens of a part."""
+
+    loss: Tensor
+    """[B, M]."""
+    weight: Tensor | None
+    """[B, M], 0 where a row has fewer hidden tokens, or a token has no target; None: all count."""
+
+
 class JointMAE(PretextTask):
     """Multimodal masked autoencoder (M3AE: Geng et al. 2022, arXiv:2205.14204), for any parts.
 
@@ -67,7 +77,7 @@ class JointMAE(PretextTask):
         if wrong := [name for name, ratio in self.ratios.items() if not 0 < ratio < 1]:
             raise ConfigError(f"mask_ratios of {wrong[0]} is {self.ratios[wrong[0]]}: it must be above 0 and below 1.")
         dim = head_width(config.decoder_dim, backbone.embed_dim)
-        self.embed = nn.Linear(backbone.embed_dim, dim)
+        self.to_decoder = nn.Linear(backbone.embed_dim, dim)
         self.decoder = Transformer(dim, config.decoder_depth, config.decoder_heads)
         self.mask_token = mask_token(dim)
         self.part_embedding = nn.ParameterDict({name: torch.randn(dim) * 0.02 for name in backbone.part_dims})
@@ -78,7 +88,7 @@ class JointMAE(PretextTask):
         tokens = self.backbone.tokenize(batch)
         masks = self.draw_masks(tokens, generator)
         keep = kept_of(tokens, masks)
-        return self.reconstruct(batch, tokens, masks, keep, self.backbone.encode(tokens, keep=keep))
+        return self.mean_losses(self.reconstruct(batch, tokens, masks, keep, self.backbone.encode(tokens, keep=keep)))
 
     def draw_masks(self, tokens: FusedTokens, generator: torch.Generator | None) -> dict[str, TokenMask]:
         """Which tokens of each part are hidden; indices are places within the part.
@@ -97,8 +107,8 @@ class JointMAE(PretextTask):
 
     def reconstruct(
         self, batch: Batch, tokens: FusedTokens, masks: Mapping[str, TokenMask], keep: Tensor, encoded: Tensor
-    ) -> StepOutput:
-        """The loss of what was hidden, a term a part.
+    ) -> dict[str, HiddenLoss]:
+        """The loss of each hidden token, by the name of its part.
 
         Args:
             batch: what the targets are read from.
@@ -107,7 +117,7 @@ class JointMAE(PretextTask):
             keep: [B, K] long, which tokens were encoded.
             encoded: [B, K, D].
         """
-        kept = self.embed(encoded)
+        kept = self.to_decoder(encoded)
         B, N, _ = tokens.embeddings.shape
         places = keep.unsqueeze(-1).expand_as(kept)
         full = self.mask_token.to(kept.dtype).expand(B, N, -1).scatter(1, places, kept)
@@ -115,17 +125,20 @@ class JointMAE(PretextTask):
         targets, known = self.backbone.targets(batch), self.backbone.target_weight(batch)
         if self.config.normalize_targets:
             targets = self.backbone.normalize_targets(targets)
-        terms: list[Term] = []
-        metrics: dict[str, Tensor] = {}
+        losses: dict[str, HiddenLoss] = {}
         for name, (begin, end) in spans_of(tokens).items():
             hidden = masks[name].hidden
             prediction = self.heads[name](gather_tokens(decoded[:, begin:end], hidden))
             loss = self.backbone.part_loss(name, prediction, gather_tokens(targets[:, begin:end], hidden))
             weight = joined_weight(masks[name].weight, None if known is None else known[:, begin:end], hidden)
-            term = mean_term(loss, weight)
-            metrics[f"{name}_loss"] = term.loss.detach()
-            terms.append(term.scaled(self.weights[name]))
-        return StepOutput.of(*terms, metrics=metrics)
+            losses[name] = HiddenLoss(loss, weight)
+        return losses
+
+    def mean_losses(self, losses: Mapping[str, HiddenLoss]) -> StepOutput:
+        """The weighted sum of the parts' means, a term a part."""
+        means = {name: mean_term(*own) for name, own in losses.items()}
+        metrics = {f"{name}_loss": term.loss.detach() for name, term in means.items()}
+        return StepOutput.of(*(term.scaled(self.weights[name]) for name, term in means.items()), metrics=metrics)
 
     def _positions(self, tokens: FusedTokens, dim: int) -> Tensor:
         """[N, dim], the place of each token on its part's lattice, and which part that is."""

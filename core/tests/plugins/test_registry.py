@@ -38,12 +38,16 @@ class NetConfig(Config):
     name: str = "plain"
     width: int = Field(default=4, ge=1)
 
+class Net(tuple):
+    def full_options(self, given):
+        return given
+
 class NET:
     config = NetConfig
 
     @staticmethod
     def build(config, info):
-        return (config.name, config.width, info["size"])
+        return Net((config.name, config.width, info["size"]))
 """
 
 LOSSES = """

@@ -16,7 +16,7 @@ from selfsup.backbones import Backbone, Encoded
 from selfsup.errors import ArtifactError, ConfigError
 from selfsup.images.size import resize_frames
 from selfsup.registry import registry
-from selfsup.tasks.frozen_teacher import FrozenTeacher
+from selfsup.tasks.frozen_teacher import FrozenTeacher, start_teacher
 from selfsup.training import initialization
 from selfsup.training.stepper import Stepper
 
@@ -72,7 +72,7 @@ def test_a_good_teacher_teaches(teacher: Path, tmp_path: Path) -> None:
 
 
 def test_the_teacher_stays_as_it_is_and_is_in_no_checkpoint(
-    teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     seen: list[FrozenTeacher] = []
     made = Stepper.__init__
@@ -82,7 +82,8 @@ def test_the_teacher_stays_as_it_is_and_is_in_no_checkpoint(
         made(self, fabric, task, *arguments, **options)
 
     monkeypatch.setattr(Stepper, "__init__", watched)
-    run = distill(tmp_path / "run", teacher)
+    run = distill(tmp_path / "run", teacher, progress=True)
+    assert f"The network learns from {teacher}." in capsys.readouterr().err
     (network,) = (each.network for each in seen)
     assert not any(module.training for module in network.modules())
     assert not any(parameter.requires_grad for parameter in network.parameters())
@@ -167,6 +168,42 @@ def test_a_teacher_that_would_misread_the_batches(teacher: Path, tmp_path: Path,
     monkeypatch.setattr(kind, "unlike", classmethod(lambda cls, theirs, ours: "its ids are others."))
     with pytest.raises(ConfigError, match=r"cannot be what to teach sequence: its ids are others"):
         distill(tmp_path / "run", teacher)
+
+
+class Pair(Backbone):
+    """Takes rows of two parts, each in a space of its own or both in one."""
+
+    modality = "pair"
+    embed_dim = 3
+
+    def __init__(self, *, joint: bool) -> None:
+        super().__init__()
+        self.joint = joint
+
+    @property
+    def part_dims(self) -> dict[str, int]:
+        """Of both."""
+        return {"text": 3, "vision": 3}
+
+    @property
+    def shares_space(self) -> bool:
+        """As told."""
+        return self.joint
+
+    def forward(self, batch: dict[str, Tensor]) -> Encoded:
+        """The one key of a view of one part."""
+        ((key, value),) = [(key, value) for key, value in batch.items() if not key.endswith("/present")]
+        assert "/" in key
+        return Encoded(value)
+
+
+def test_a_network_for_parts_teaches_each_view_as_it_is() -> None:
+    present = torch.ones(4, dtype=torch.bool)
+    views = [{f"{part}/x": torch.randn(4, 3), f"{part}/present": present} for part in ("text", "vision")]
+    taught = start_teacher(Pair(joint=True))(views)
+    assert all(torch.equal(each, view[f"{part}/x"]) for each, view, part in zip(taught, views, ("text", "vision"), strict=True))
+    with pytest.raises(ConfigError, match="needs one space for all parts of a row"):
+        start_teacher(Pair(joint=False))
 
 
 class Sum(Backbone):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from selfsup.backbones import Backbone
+from selfsup.errors import ConfigError
 from selfsup.images.size import resize_frames
 from selfsup.parts import part_of
 from selfsup.tasks.view_embedding import view_parts
@@ -81,5 +82,13 @@ def _not_missed(module: nn.Module, keys: Any) -> None:
 
 
 def start_teacher(backbone: Backbone) -> FrozenTeacher:
-    """A copy of a network as it is now."""
+    """A copy of a network as it is now.
+
+    Raises:
+        ConfigError: it embeds the parts of a row in spaces of their own, and there would be as many teachers.
+    """
+    if backbone.part_dims and not backbone.shares_space:
+        raise ConfigError(
+            f"objective.teacher={START} needs one space for all parts of a row, and this network has one for each."
+        )
     return FrozenTeacher(deepcopy(backbone), source=START, kept=True)

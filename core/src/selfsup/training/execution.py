@@ -84,13 +84,15 @@ def execute(config: RunConfig, out: Path, *, resume: bool, progress: bool = True
             # A checkpoint has the weights: where they came from at first may be gone.
             built = without_origin(config) if origin.resumed else config
             task, _ = setup.build_task(built, data.info, origin)
-            notes = (processor_note(config, origin), *origin.messages, setup.pretrained_note(built, task.backbone))
+            teacher = _teacher_record(task)
+            taught = "" if teacher is None else f"The network learns from {teacher['source']}."
+            notes = (processor_note(config, origin), *origin.messages, taught, setup.pretrained_note(built, task.backbone))
             for text in filter(None, notes if main else ()):
                 reporter.message(text)
             sampler = _sampler(task, config, data, fabric, reporter) if task.trains else None
             total = config.optimization.total_steps(len(sampler)) if sampler is not None else 0
             task = _place(task, config, fabric)
-            directory = _open(config, out, resume, data, origin, _teacher_record(task), fabric)
+            directory = _open(config, out, resume, data, origin, teacher, fabric)
             if main:
                 note_use(data.store.path, out)
             with _status(directory, fabric) as outcome:

@@ -93,6 +93,7 @@ def test_a_network_with_a_class_token_is_written(tmp_path):
     [
         (lambda: {"photo": tower("vision", "vit-tiny", {}), "caption": texts(pooling="mean")}, "pooling=cls"),
         (lambda: {"photo": tower("vision", "resnet18-cifar", {}), "caption": texts()}, "stem of its own"),
+        (lambda: {"photo": tower("vision", "resnet18-cifar", {}), "caption": texts(pooling="mean")}, "of its own.*pooling=cls"),
         (lambda: {"one": texts(), "other": texts()}, "a tower of pictures whose backbone timm builds"),
         (lambda: {"photo": tower("vision", "vit-tiny", {})}, "has the parts photo"),
         (lambda: {"photo": tower("vision", "vit-tiny", {}), "caption": tower(

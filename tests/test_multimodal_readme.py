@@ -67,6 +67,11 @@ def test_commands(cli, monkeypatch, tmp_path):
         assert "were pretrained on" not in " ".join(outcome.err.split()), f"{command} tests on rows that were pretrained on"
     for left in ("texts.parquet", "pictures/model.safetensors", "dual/model.safetensors", "dual/preprocessor_config.json"):
         assert Path(left).is_file(), left
+    wrong = cli(
+        "evaluate", "runs/pairs", "--data", "pairs.parquet", "--evaluators", "cross-modal-retrieval", "--part", "vision"
+    )
+    assert wrong.status != 0
+    assert "Leave --part out, to measure all parts" in " ".join(wrong.err.split())
     (code,) = blocks(sections("Export"), "python")
     names: dict[str, object] = {}
     exec(code, names)

@@ -98,7 +98,10 @@ def evaluate(
     measured = encoder if part is None else encoder.part(part)
     for spec, _, _ in chosen:
         if spec.modality not in ("", measured.modality):
-            raise ConfigError(f"The evaluator {spec.id!r} is for {spec.modality}, and this encoder is for {measured.modality}.")
+            whole = " Leave --part out, to measure all parts." if spec.modality == encoder.modality else ""
+            raise ConfigError(
+                f"The evaluator {spec.id!r} is for {spec.modality}, and this encoder is for {measured.modality}.{whole}"
+            )
     records = []
     with make_reporter(progress) as reporter:
         splits = load_splits(

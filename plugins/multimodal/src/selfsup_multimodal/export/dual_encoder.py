@@ -55,7 +55,7 @@ def write_dual_encoder(towers: Mapping[str, Tower], folder: Path) -> None:
     vision, text = _sides(towers)
     library = _library()
     logging = library.utils.logging
-    wrapped, model = _wrap_timm(vision.backbone), _with_pooler(text.backbone)
+    wrapped, model = _rebuilt(vision.backbone, text.backbone)
     described = {"vision_config": wrapped.config.to_dict(), "text_config": model.config.to_dict()}
     config = library.VisionTextDualEncoderConfig(**described, projection_dim=len(vision.projection))
     whole = library.VisionTextDualEncoderModel(config=config, vision_model=wrapped, text_model=model).eval()
@@ -104,6 +104,24 @@ def _sides(towers: Mapping[str, Tower]) -> tuple[Tower, Tower]:
         have = ", ".join(f"{name} ({type(tower.backbone).__name__})" for name, tower in towers.items())
         raise ArtifactError(f"{_NEEDED}; this encoder has {have}. Export one part with --part NAME.")
     return found["timm"], found[FORMAT]
+
+
+def _rebuilt(vision: Backbone, text: Backbone) -> tuple[Any, Any]:
+    """Both networks as transformers has them.
+
+    Raises:
+        ArtifactError: one of them cannot be had there, or both; the message names all reasons, as each costs a run.
+    """
+    made: list[Any] = []
+    reasons: list[str] = []
+    for rebuild, backbone in ((_wrap_timm, vision), (_with_pooler, text)):
+        try:
+            made.append(rebuild(backbone))
+        except ArtifactError as error:
+            reasons.append(str(error))
+    if reasons:
+        raise ArtifactError(" ".join(reasons))
+    return made[0], made[1]
 
 
 def _wrap_timm(backbone: Backbone) -> Any:

@@ -57,6 +57,7 @@ class Setting:
             "processor.options.vision.image_size": size,
             "processor.options.text.max_length": 24,
             "processor.options.text.vocab_size": 4000,
+            "optimization.optimizer": "adamw",  # so that one rate suits all methods
             "optimization.batch_size": batch,
             "optimization.lr": lr,
             "optimization.warmup_fraction": 0.1,
@@ -93,7 +94,7 @@ def from_unimodal(setting: Setting, seed: int, folder: Path) -> Encoder:
         own = {f"processor.{k.removeprefix(start)}": v for k, v in setting.overrides.items() if k.startswith(start)}
         runs[part] = selfsup.pretrain(
             task, setting.data, out=folder / part, seed=seed, steps=setting.steps, progress=False,
-            overrides={**shared, **own, "optimization.optimizer": "adamw"}, columns=_columns(part), **setting.options,
+            overrides={**shared, **own}, columns=_columns(part), **setting.options,
         ).dir  # fmt: skip
     init = {part: str(run) for part, run in runs.items()}
     others = {key: value for key, value in setting.overrides.items() if not key.startswith("processor.")}

@@ -102,7 +102,7 @@ def test_backbones_of_pairs(check: Callable[[BackboneCase], None]) -> None:
 
 @pytest.mark.slow
 def test_two_processes_with_uneven_absences_give_the_gradients_of_one() -> None:
-    cases = [case(name) for name in SOME]
+    cases = [case(name) for name in ("byol", "simclr", "swav", "mae")]
     present = cases[0].batch()["first/present"] & cases[0].batch()["second/present"]
     assert present[:7].sum() != present[7:].sum()
     assert check_two_processes(cases) == {}

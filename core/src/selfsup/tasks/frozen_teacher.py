@@ -77,8 +77,8 @@ def _not_missed(module: nn.Module, keys: Any) -> None:
     """A teacher that is in no checkpoint is missing from none."""
     assert isinstance(module, FrozenTeacher)
     if not module.kept:
-        own = {name for name, _ in (*module.named_parameters(), *module.named_buffers())}
-        keys.missing_keys[:] = [key for key in keys.missing_keys if not any(key.endswith(name) for name in own)]
+        own = tuple(f"teacher.{name}" for name, _ in (*module.named_parameters(), *module.named_buffers()))
+        keys.missing_keys[:] = [key for key in keys.missing_keys if not key.endswith(own)]
 
 
 def start_teacher(backbone: Backbone) -> FrozenTeacher:

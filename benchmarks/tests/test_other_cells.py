@@ -178,3 +178,28 @@ def test_overrides_of_the_processor_reach_its_parts() -> None:
         "options": {"text": {"max_length": 16, "packing": "none"}},
         "parts": ["text"],
     }
+
+
+@pytest.mark.slow
+def test_pairs_have_the_raw_input_of_each_part_as_references(tmp_path: Path) -> None:
+    pytest.importorskip("selfsup_multimodal", reason="needs the multimodal plugin")
+    found = next(spec for spec in BENCHMARKS if spec.id == "captioned-digits-clip")
+    own = {key: value for key, value in found.overrides.items() if not key.startswith("optimization.")}
+    records, table = records_of(
+        tmp_path / "out",
+        {**own, "optimization.batch_size": 16, "backbone.towers.vision.options.width": 4, "backbone.joint_dim": 16},
+        task=found.task,
+        dataset=found.dataset,
+        backbone=found.backbone,
+        evaluators=("knn", "cross-modal-retrieval", "zero-shot", "missing-part"),
+        headline="knn.accuracy",
+        references=found.references,
+    )
+    assert set(records) == {"task", "random-init", "supervised", "raw", "raw-vision", "raw-text"}
+    across = {"cross-modal-retrieval.recall_at_10", "cross-modal-retrieval.gallery_vision_text", "missing-part.rows"}
+    for kind in ("task", "random-init", "supervised"):
+        assert across <= set(records[kind].metrics), kind
+    scores = {kind: records[kind].metrics["knn.accuracy"] for kind in ("raw", "raw-vision", "raw-text")}
+    assert not any(across & set(records[kind].metrics) for kind in scores), "raw features have no embedding of a part"
+    assert scores["raw-text"] < 0.75 < scores["raw-vision"], "a caption says some of the label, the picture most of it"
+    assert "*raw input, vision*" in table

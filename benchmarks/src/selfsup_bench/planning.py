@@ -173,7 +173,7 @@ class _Data:
         self.known: dict[tuple[str, str, str], tuple[str, str]] = {}
 
     def fingerprint(self, modality: str, dataset: str, overrides: Mapping[str, Any]) -> tuple[str, str]:
-        """Hash of both splits, and why they cannot be had (empty if they can).
+        """Hash of both splits, and why there are none (empty if there are).
 
         Of rows that join parts the overrides say which: those of the processor count there.
         """

@@ -110,7 +110,7 @@ class OneWindow(Processor):
 
 
 class TwoWindows(OneWindow):
-    """Two keys with a window each, and a sample with several values of which training sees one."""
+    """Two keys with a window each, and a sample with several values; training sees one."""
 
     window_key: ClassVar[str] = ""
 

@@ -28,7 +28,7 @@ from selfsup.testing.sequences.installed import installed
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A run of two steps on 240 pairs, a fifth of which is held out."""
+    """A run of two steps on 240 pairs; a fifth is held out."""
     folder = tmp_path_factory.mktemp("parts")
     with pytest.MonkeyPatch.context() as patch, installed(folder / "site"):
         patch.setenv("SELFSUP_CACHE", str(folder / "cache"))

@@ -67,8 +67,8 @@ def test_rows_that_lack_a_view_count_for_nothing(loss: str) -> None:
     config = DistillConfig(loss=loss)  # type: ignore[arg-type]  # one of the three
     student, teacher = rows(9, 4, seed=3), rows(9, 4, seed=4)
     valid = torch.tensor([True, False, True, True, False, True, True, True, False])
-    spoilt = torch.where(valid.unsqueeze(1), student, torch.nan)
-    first, second = spoilt.clone().requires_grad_(), student[valid].clone().requires_grad_()
+    damaged = torch.where(valid.unsqueeze(1), student, torch.nan)
+    first, second = damaged.clone().requires_grad_(), student[valid].clone().requires_grad_()
     some = output(config, [first], [torch.where(valid.unsqueeze(1), teacher, torch.nan)], [valid])
     alone = output(config, [second], [teacher[valid]])
     assert some.weight is not None

@@ -154,7 +154,7 @@ def test_its_own_start_teaches_as_a_reference(tmp_path: Path) -> None:
 
 
 def test_teachers_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match=r"sequence/distill has no teacher: name the encoder that it shall learn from"):
+    with pytest.raises(ConfigError, match=r"sequence/distill has no teacher: name the encoder that it learns from"):
         distill(tmp_path / "run", None)
     with pytest.raises(ConfigError, match="nowhere does not exist"):
         distill(tmp_path / "run", tmp_path / "nowhere")

@@ -165,7 +165,7 @@ def test_options_go_before_what_the_weights_bring(former: selfsup.Run, tmp_path:
         ("empty", ArtifactError, "is no encoder and no run"),
         ("foreign", ConfigError, r"holds a model of another library \(bert\), and no backbone for sequence starts from such"),
         ("broken", ArtifactError, "config.json cannot be read"),
-        ("weights.safetensors", ConfigError, "does not say of which network: name it with --backbone"),
+        ("weights.safetensors", ConfigError, "does not say which network it is of: name it with --backbone"),
         ("notes.txt", ConfigError, "is a file of no known kind"),
         ("sequence/conv", ConfigError, "no library has weights for the backbone sequence/conv"),
     ],

@@ -66,7 +66,7 @@ class InitialWeights:
         """The network with these weights, on the CPU; torch's random state stays as it was.
 
         Args:
-            info: of the batches that it shall take; an encoder of ours keeps to its own processor's.
+            info: of the batches that it takes; an encoder of ours keeps to its own processor's.
 
         Raises:
             SelfsupError: the weights cannot be read, or do not fit their backbone.
@@ -89,7 +89,7 @@ def initial_weights(source: str | os.PathLike[str], modality: str, *, backbone: 
             * a folder of a model that a backbone of the modality can start from (transformers, timm), or ``hf://owner/name``,
             * the id of a backbone whose library has weights for that name (``timm/resnet50``),
             * a file of weights (``.safetensors``, or ``.pth`` of tensors), together with ``backbone``.
-        modality: of the network that shall start from it.
+        modality: of the network that starts from it.
         backbone: id of the backbone that the weights of a file are of.
 
     Raises:
@@ -215,7 +215,9 @@ def _of_file(source: str, path: Path, modality: str, backbone: str) -> InitialWe
             f"{source} is a file of no known kind: give a folder, or a file of weights ({', '.join(_TENSOR_FILES)})."
         )
     if not backbone:
-        raise ConfigError(f"{source} is a file of weights, and a file does not say of which network: name it with --backbone.")
+        raise ConfigError(
+            f"{source} is a file of weights, and a file does not say which network it is of: name it with --backbone."
+        )
     return _of_adopted(source, Adopted(backbone, weights=lambda: read_tensors(path)), modality)
 
 
@@ -238,7 +240,7 @@ def _of_library(source: str, modality: str) -> InitialWeights:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    """A ``config.json``; empty where there is none."""
+    """A ``config.json``; empty if it has none."""
     try:
         described = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

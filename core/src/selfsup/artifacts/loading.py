@@ -246,7 +246,7 @@ def file_of(source: str, name: str) -> Path:
     """A file of a model of another library, which need not be there.
 
     Args:
-        source: its folder, or ``hf://owner/name[@revision]``, of which the file is fetched.
+        source: its folder, or ``hf://owner/name[@revision]``, whose file is fetched.
         name: of the file.
 
     Raises:

@@ -65,11 +65,11 @@ class PretrainingRows:
     def after(self, former: PretrainingRows) -> PretrainingRows:
         """These rows and those of an encoder that the weights started from, or were taught by.
 
-        What was held out, and of which source, is as here. Where the former rows were hashed by other roles they cannot be told
-        from these, and are kept all the same: rows that hash alike are the same.
+        What was held out, and from which source, is as here. Former rows that were hashed by other roles cannot be told from
+        these, and are kept all the same: rows that hash alike are the same.
         """
         joined = self.together(former.hashes)
-        lost = former.different - len(former.hashes)  # rows of which the former list keeps a sample
+        lost = former.different - len(former.hashes)  # rows that the former list keeps a sample of
         return replace(joined, different=joined.different + lost) if lost else joined
 
     def seen(self, hashes: HashArray) -> np.ndarray[Any, np.dtype[np.bool_]]:

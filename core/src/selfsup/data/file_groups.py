@@ -1,4 +1,4 @@
-"""Rows of which each is a group of files: a picture, its caption and what else is called alike."""
+"""Rows that are groups of files: a picture, its caption and what else is called alike."""
 
 from __future__ import annotations
 

@@ -212,7 +212,7 @@ class Processor(ABC):
     def training_samples(
         self, samples: Mapping[str, Tensor | Sequence[Tensor]], generator: torch.Generator
     ) -> Mapping[str, Tensor | Sequence[Tensor]]:
-        """Samples as training sees them: these, unless a sample has several of a kind, of which one is drawn (captions).
+        """Samples as training sees them: these, unless a sample has several of a kind (captions): then one is drawn.
 
         The loader calls it before :meth:`collate`, and never for evaluation, which takes the first of them.
 

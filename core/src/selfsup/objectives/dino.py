@@ -33,7 +33,7 @@ def dino_loss(
         center: [K], subtracted from the teacher's logits.
         teacher_temperature: sharpens the teacher.
         student_temperature: sharpens the student.
-        valid: per view [B] bool, the samples of which it is there; None: all. A pair of views counts where both are.
+        valid: per view [B] bool, the samples that have it; None: all. A pair of views counts where both are.
 
     Returns:
         Scalar, the mean over the pairs and samples that count.

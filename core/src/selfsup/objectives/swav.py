@@ -50,7 +50,7 @@ def swapped_prediction(
         scores: per view [B, K], the global ones first.
         codes: per global view [B, K].
         temperature: divides the scores.
-        valid: per view [B] bool, the samples of which it is there; None: all. A pair of views counts where both are.
+        valid: per view [B] bool, the samples that have it; None: all. A pair of views counts where both are.
 
     Returns:
         Scalar, the mean over the pairs and samples that count.

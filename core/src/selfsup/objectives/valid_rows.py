@@ -18,7 +18,7 @@ from selfsup.objectives.distributed import gather, mean_over_ranks, rank, sum_ov
 
 
 def in_both_views(embeddings: ViewEmbeddings) -> Tensor | None:
-    """[B] bool, the rows of which the first two views are there; None where all are."""
+    """[B] bool, the rows that have the first two views; None where all do."""
     if embeddings.valid is None:
         return None
     first, second = embeddings.valid[:2]

@@ -1,6 +1,6 @@
 """What a modality must do whose rows join several parts: a part that a row lacks takes no part in anything.
 
-The batches are mock rows, some of which lack a part (a modality whose mock rows all have everything fails). Checks of tasks
+The batches are mock rows, and some lack a part (a modality whose mock rows all have everything fails). Checks of tasks
 take a :class:`TaskCase`, those of backbones a :class:`BackboneCase`, and raise ``AssertionError`` with the reason.
 """
 
@@ -39,7 +39,7 @@ def with_garbage(batch: Batch) -> Batch:
     changed = dict(batch)
     for name in part_names(batch):
         present = presence(batch, name)
-        assert present is not None, f"a batch says nothing of which rows have the part {name!r} ({name}{MARK}{PRESENT})"
+        assert present is not None, f"a batch does not say which rows have the part {name!r} ({name}{MARK}{PRESENT})"
         for key, value in part_of(batch, name).items():
             if value.dtype == torch.bool:
                 other = ~value

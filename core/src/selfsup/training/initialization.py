@@ -157,7 +157,7 @@ def teacher_of(config: RunConfig) -> str:
     source = recipe.teacher(validated(recipe.config, config.task_options, what="the task's options"))
     if source is None:
         raise ConfigError(
-            f"{config.task} has no teacher: name the encoder that it shall learn from (--set objective.teacher=RUN; also a "
+            f"{config.task} has no teacher: name the encoder that it learns from (--set objective.teacher=RUN; also a "
             "folder of transformers or timm, hf://owner/name, or timm/NAME)."
         )
     return source

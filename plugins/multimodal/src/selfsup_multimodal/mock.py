@@ -27,7 +27,7 @@ Maker = Callable[[int, np.random.Generator], Any]
 
 
 def mock_rows(n: int, seed: int) -> list[Row]:
-    """``n`` rows of two parts, of which one row in five lacks one; the class of a row is its number modulo 4."""
+    """``n`` rows of two parts; one row in five lacks one; the class of a row is its number modulo 4."""
     return _rows(n, seed, classes=True)
 
 

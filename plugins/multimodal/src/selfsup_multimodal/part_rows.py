@@ -43,7 +43,7 @@ def modalities_of(rows: Rows | Sequence[Row], written: Sequence[str]) -> dict[st
     for name, own in roles.items():
         fitting = [spec.id for spec in registry().modalities.values() if spec.columns and set(spec.columns) <= set(own)]
         if name not in known and name not in registry().modalities and len(fitting) != 1:
-            raise ConfigError(f"It cannot be told of which modality the part {name!r} is: say parts=[{name}:MODALITY].")
+            raise ConfigError(f"Nothing says which modality the part {name!r} is of: say parts=[{name}:MODALITY].")
         found[name] = known.get(name) or (name if name in registry().modalities else fitting[0])
     if len(found) < 2:
         have = ", ".join(keys) or "none"

@@ -1,4 +1,4 @@
-"""Samples of which a row has several, one after the other: the captions of a picture."""
+"""Rows with several samples, one after the other: the captions of a picture."""
 
 from __future__ import annotations
 

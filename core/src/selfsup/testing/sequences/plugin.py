@@ -33,7 +33,7 @@ def selfsup_modalities() -> list[ModalitySpec]:
         ),
         ModalitySpec(
             id="sequence-pair",
-            summary="Rows of two sequences, of which one may be missing; made up, for tests.",
+            summary="Rows of two sequences; one may be missing; made up, for tests.",
             target=f"{_PAIRS}.processor:PairProcessor",
             joins=True,
             backbone="sequence-pair/towers",

@@ -268,7 +268,7 @@ class _Choice:
         return [key for key in self.columns if key.startswith(part.name + MARK)]
 
     def _missing(self, column: str) -> str:
-        """The known modality that a column is of and that is not installed; empty where there is none."""
+        """The known modality that a column is of and that is not installed; empty if it is installed or unknown."""
         medium = self._medium(column)
         kinds = {kind.lower() for spec in registry().modalities.values() for kind in spec.columns.values()}
         return "" if not medium or medium in kinds else _MODALITY_OF[medium]

@@ -110,7 +110,7 @@ def _rebuilt(vision: Backbone, text: Backbone) -> tuple[Any, Any]:
     """Both networks as transformers has them.
 
     Raises:
-        ArtifactError: one of them cannot be had there, or both; the message names all reasons, as each costs a run.
+        ArtifactError: one of them cannot be written there, or both; the message names all reasons, as each costs a run.
     """
     made: list[Any] = []
     reasons: list[str] = []

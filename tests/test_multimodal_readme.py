@@ -33,7 +33,7 @@ def blocks(text: str, language: str) -> list[str]:
 
 @pytest.fixture
 def pairs(tmp_path):
-    """``pairs.parquet`` of the README: 96 small pictures with captions and a category."""
+    """``pairs.parquet``, ``one.png`` and ``two.png`` of the README: 96 small pictures with captions and a category."""
     rng = np.random.default_rng(0)
     names = ("bag", "shirt", "shoe")
     columns = {"image": [], "caption": [], "category": []}
@@ -42,6 +42,8 @@ def pairs(tmp_path):
         pixels = np.clip(rng.normal(50 + 60 * kind, 30, (32, 32, 3)), 0, 255).astype(np.uint8)
         buffer = io.BytesIO()
         Picture.fromarray(pixels).save(buffer, format="PNG")
+        if number < 2:
+            (tmp_path / f"{('one', 'two')[number]}.png").write_bytes(buffer.getvalue())
         columns["image"].append({"bytes": buffer.getvalue(), "path": None})
         columns["caption"].append(
             None if number % 10 == 9 else f"a {rng.choice(['red', 'blue', 'old'])} {names[kind]} {number}"
@@ -72,7 +74,9 @@ def test_commands(cli, monkeypatch, tmp_path):
     )
     assert wrong.status != 0
     assert "Leave --part out, to measure all parts" in " ".join(wrong.err.split())
-    (code,) = blocks(sections("Export"), "python")
     names: dict[str, object] = {}
-    exec(code, names)
+    for code in blocks(sections("One part of an encoder", "Export"), "python"):
+        exec(code, names)
+    assert np.shape(names["cosines"]) == (2,)
+    assert np.abs(names["cosines"]).max() <= 1.001
     assert "texts" in names

@@ -53,6 +53,49 @@ def pairs(tmp_path):
     Dataset.from_dict(columns, features=features).to_parquet(str(tmp_path / "pairs.parquet"))
 
 
+@pytest.fixture
+def others(pairs, tmp_path):
+    """The other files that the README names: ``pairs.csv``, ``views.parquet``, ``products.parquet`` and a small BERT."""
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    rows = Dataset.from_parquet(str(tmp_path / "pairs.parquet"), cache_dir=str(tmp_path / "datasets")).to_list()
+    table = ["photo,title"]
+    (tmp_path / "photos").mkdir()
+    for number, row in enumerate(rows):
+        (tmp_path / "photos" / f"{number}.png").write_bytes(row["image"]["bytes"])
+        table.append(f"photos/{number}.png,{row['caption'] or ''}")
+    (tmp_path / "pairs.csv").write_text("\n".join(table) + "\n")
+    pictures = [row["image"] for row in rows]
+    both = {"front": pictures, "back": pictures[::-1]}
+    Dataset.from_dict(both, features=Features({"front": Image(), "back": Image()})).to_parquet(str(tmp_path / "views.parquet"))
+    prices = {"image": pictures, "price": [float(row["category"]) for row in rows], "shop": ["a", "b", "c"] * 32}
+    kinds = Features({"image": Image(), "price": Value("float64"), "shop": Value("string")})
+    Dataset.from_dict(prices, features=kinds).to_parquet(str(tmp_path / "products.parquet"))
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "red", "blue", "old", "bag", "shirt", "shoe"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words))
+    BertTokenizerFast(vocab=str(tmp_path / "vocab.txt")).save_pretrained(tmp_path / "bert")
+    size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    BertModel(BertConfig(vocab_size=len(words), max_position_embeddings=64, **size)).save_pretrained(tmp_path / "bert")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("others")
+def test_commands_on_other_rows_and_networks(cli):
+    photos = cli(
+        "pretrain", "vision/simclr", "--data", "photos", "--out", "runs/photos", "--steps", "1", "--batch-size", "8",
+        "--backbone", "resnet-narrow",
+    )  # fmt: skip
+    assert photos.status == 0, photos.err
+    text = sections("Rows", "Backbones")
+    commands = [line for block in blocks(text, "") for line in block.replace("\\\n", " ").splitlines()]
+    assert len(commands) >= 8
+    for command in commands:
+        words = shlex.split(command)[1:]
+        assert words[0] == "pretrain"
+        outcome = cli(*words, "--steps", "1", "--batch-size", "8")
+        assert outcome.status == 0, f"{command}: {outcome.err}"
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("pairs")
 def test_commands(cli, monkeypatch, tmp_path):

@@ -15,6 +15,8 @@ from selfsup.artifacts.initial_weights import initial_weights, load_into
 from selfsup.backbones import Backbone, Encoded, fit_channels, fit_weights, resample_sequence
 from selfsup.errors import ArtifactError, ConfigError
 from selfsup.registry import registry
+from selfsup.training.resolve_origin import told_start
+from selfsup.training.setting_values import Unread
 from selfsup.training.stepper import Stepper
 
 pytestmark = pytest.mark.usefixtures("toy")
@@ -92,6 +94,38 @@ def test_the_average_starts_from_the_same_weights(former: selfsup.Run, tmp_path:
     ((online, target),) = seen
     assert same(online, weights(former))
     assert same(target, weights(former))
+
+
+@pytest.mark.parametrize(
+    ("options", "former", "counts", "anew"),
+    [
+        ({}, "a", "a", None),
+        ({"init": "b"}, "a", "b", "b"),
+        ({"init": "a"}, "a", "a", None),
+        ({"init": Unread("b")}, None, "b", "b"),
+        ({"init": Unread("null")}, "a", None, ""),
+        ({"init": None}, {"x": "a"}, None, {"x": ""}),
+        ({"init": {"y": "b"}}, {"x": "a"}, {"x": "a", "y": "b"}, {"y": "b"}),
+        ({"init.y": Unread("b"), "init.x": "a"}, {"x": "a"}, {"x": "a", "y": "b"}, {"y": "b"}),
+        ({"init": {"x": "a"}, "init.y": "b"}, "c", {"x": "a", "y": "b"}, {"x": "a", "y": "b"}),
+    ],
+)
+def test_a_caller_and_a_file_say_what_to_start_from(options: Any, former: Any, counts: Any, anew: Any) -> None:
+    assert told_start(options, {"init": former}) == (counts, anew)
+
+
+def test_a_set_key_is_as_good_as_the_option(former: selfsup.Run, tmp_path: Path) -> None:
+    run = pretrain(tmp_path / "run", steps=0, overrides={**OPTIONS["overrides"], "init": Unread(str(former.dir))})
+    assert (run.config.backbone, run.config.init) == ("sequence/conv", str(former.dir))
+    again = selfsup.pretrain(config=run.dir / "run.json", out=tmp_path / "again", progress=False, overrides={"init": None})
+    assert again.config.init is None
+    assert "init" not in RunDirectory(again.dir).info()
+
+
+@pytest.mark.parametrize("init", ["", " ", {"first": ""}])
+def test_an_empty_source_is_no_silent_fresh_start(init: Any, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"init( of first)? is an empty text: name what to start from"):
+        pretrain(tmp_path / "run", init=init)
 
 
 class BrokenOffError(Exception):

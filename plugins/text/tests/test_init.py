@@ -81,6 +81,29 @@ def test_one_command_goes_on_with_a_bert(corpus: str, bert: str, tmp_path: Path)
     assert (told["source"], told["backbone"]) == (bert, "transformers/bert")
 
 
+def test_options_of_a_file_do_not_keep_the_weights_away(corpus: str, bert: str, tmp_path: Path) -> None:
+    sizes = {**TINY, "backbone.heads": 2, "processor.tokenizer": bert, "processor.max_length": 38}
+    options: dict[str, Any] = {**OPTIONS, "steps": 0}
+    fresh = selfsup.pretrain(
+        "text/mlm", corpus, out=tmp_path / "fresh", backbone="transformers/bert", overrides=sizes, **options
+    )
+    words = "model.embeddings.word_embeddings.weight"
+    theirs = BertForMaskedLM.from_pretrained(bert).state_dict()["bert.embeddings.word_embeddings.weight"]
+    assert not torch.equal(fresh.encoder.backbone.state_dict()[words], theirs)
+    run = selfsup.pretrain(config=fresh.dir / "run.json", out=tmp_path / "run", init=bert, progress=False)
+    assert run.config.backbone_options["pretrained"] is None
+    assert torch.equal(run.encoder.backbone.state_dict()[words], theirs)
+    assert RunDirectory(run.dir).info()["init"]["share"] < 1  # the layers between are of another width
+    # And another source takes the place of the first one's.
+    first = selfsup.pretrain("text/mlm", corpus, out=tmp_path / "first", init=bert, **options)
+    other = selfsup.pretrain(config=first.dir / "run.json", out=tmp_path / "other", init=fresh.dir, progress=False)
+    assert other.config.backbone_options["pretrained"] is None
+    own, taken = other.encoder.backbone.state_dict(), fresh.encoder.backbone.state_dict()
+    assert torch.equal(own[words], taken[words])
+    narrow = "model.encoder.layer.0.intermediate.dense.weight"
+    assert not torch.equal(own[narrow], first.encoder.backbone.state_dict()[narrow])  # drawn, as the run says
+
+
 def test_no_step_leaves_the_whole_model(corpus: str, bert: str, tmp_path: Path) -> None:
     run = selfsup.pretrain("text/mlm", corpus, out=tmp_path / "run", init=bert, steps=0, **OPTIONS)
     model = BertForMaskedLM.from_pretrained(bert).eval()

@@ -153,11 +153,10 @@ def test_a_file_of_timm_for_images_of_another_size(tmp_path: Path) -> None:
 
 def test_a_name_of_timm_asks_for_its_weights() -> None:
     found = initial_weights("timm/resnet50.a1_in1k", "vision")
-    assert (found.backbone_id, found.options, found.built_by_options) == (
-        "timm/resnet50.a1_in1k",
-        {"pretrained": True},
-        True,
-    )
+    assert (found.backbone_id, found.options) == ("timm/resnet50.a1_in1k", {"pretrained": True})
+    assert found.come_with("timm/resnet50.a1_in1k", {"pretrained": True})
+    assert not found.come_with("timm/resnet50.a1_in1k", {"pretrained": False})
+    assert not found.come_with("timm/resnet18", {"pretrained": True})
     assert found.processor_options["image_size"] == 224
     with pytest.raises(ConfigError, match="is for vision, and one for smell is wanted"):
         initial_weights("timm/resnet50", "smell")

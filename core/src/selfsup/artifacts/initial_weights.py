@@ -57,10 +57,13 @@ class InitialWeights:
     _build: Callable[[Info], Backbone] = field(kw_only=True, repr=False)
     _weights: Callable[[], Mapping[str, Tensor]] | None = field(default=None, kw_only=True, repr=False)
 
-    @property
-    def built_by_options(self) -> bool:
-        """Whether a backbone that is built by :attr:`options` has the weights by that alone."""
-        return any(self.options.get(name) for name in FIRST_WEIGHTS)
+    def come_with(self, backbone: str, options: Mapping[str, Any]) -> bool:
+        """Whether a backbone of this id that is built by these options has the weights by that alone.
+
+        So it does where the options say where the weights are, as :attr:`options` do. Those of a run may say otherwise.
+        """
+        first = {name: self.options[name] for name in FIRST_WEIGHTS if self.options.get(name)}
+        return bool(first) and backbone == self.backbone_id and all(options.get(name) == first[name] for name in first)
 
     def backbone(self, info: Info) -> Backbone:
         """The network with these weights, on the CPU; torch's random state stays as it was.

@@ -141,7 +141,7 @@ def origin_of(config: RunConfig, run: RunDirectory | None = None) -> Origin:
         processor_of="" if ours is None else ours.source,
         rows=[weights.pretraining_rows for weights in found if weights.pretraining_rows is not None],
         weights=found[0] if config.init else None,
-        built_by_options=bool(config.init) and found[0].built_by_options and found[0].backbone_id == config.backbone,
+        built_by_options=bool(config.init) and found[0].come_with(config.backbone, config.backbone_options),
     )
 
 

@@ -84,9 +84,9 @@ def start_parts(backbone: Backbone, parts: Mapping[str, InitialWeights], info: I
     messages: list[str] = []
     record: dict[str, Any] = {}
     for name, weights in parts.items():
-        own, (id, _), share = backbone.part(name), backbone.part_options(name), 1.0
+        own, (id, options), share = backbone.part(name), backbone.part_options(name), 1.0
         messages.append(f"The network of {name} starts from {weights.source}.")
-        if weights.built_by_options and weights.backbone_id == id:
+        if weights.come_with(id, options):
             own.started_from, digest = weights.source, weights_digest(whole_state(own))
         else:
             fitted, digest = load_into(own, weights, info["parts"][name]["info"])

@@ -18,7 +18,7 @@ from selfsup.specs import BackboneSpec, ModalitySpec, TaskSpec
 from selfsup.training import overrides
 from selfsup.training.config import RunConfig
 from selfsup.training.part_origins import part_weights
-from selfsup.training.resolve_origin import Chosen, check_one_start, chosen_by
+from selfsup.training.resolve_origin import Chosen, check_one_start, chosen_by, told_start, without_former_start
 from selfsup.validation import check_effect, validated
 
 _OF_THE_TASK = ("task_options", "optimization", "backbone", "backbone_options")
@@ -64,7 +64,7 @@ def _resolve(options: Mapping[str, Any], base: Mapping[str, Any] | None, *, repl
         left_out = [f"{name} (of {base['task']})" for name in _OF_THE_TASK if base.get(name)]
         base = _for_another_task(base)
     named = str(options.get("backbone") or base.get("backbone") or "")
-    init = options.get("init") or base.get("init")
+    init, anew = told_start(options, base)
     chosen = Chosen() if stored else chosen_by(init, modality.id, named)
     backbone = named or chosen.backbone or default_backbone(spec, modality)
     if base.get("backbone", backbone) != backbone and base.pop("backbone_options", None):
@@ -79,6 +79,8 @@ def _resolve(options: Mapping[str, Any], base: Mapping[str, Any] | None, *, repl
     listing = f"selfsup list options {task}" + (f" --backbone {backbone}" if options.get("backbone") else "")
     given = _place(options, classes, listing, {flag.name: flag.option for flag in modality.flags})
     check_one_start(init, given)
+    if base.get("backbone_options") and not stored:
+        base["backbone_options"] = without_former_start(base["backbone_options"], anew, backbone)
     if isinstance(init, Mapping) and not stored:
         chosen = Chosen(parts=part_weights(init, modality.id, backbone, merge_layers(base, given)))
     optimization = {"batch_size": processor.batch_size, **recipe.optimization}
@@ -87,7 +89,7 @@ def _resolve(options: Mapping[str, Any], base: Mapping[str, Any] | None, *, repl
     suited |= chosen.backbone_options(backbone)
     paper = {"optimization": optimization, "processor_options": recipe.processor, "backbone_options": suited}
     merged = merge_layers(merge_layers(paper, base), given, replace=replace)
-    merged |= {"task": task, "backbone": backbone}
+    merged |= {"task": task, "backbone": backbone, "init": init}
     if not merged.get("data"):
         raise ConfigError("no data was given; name a data set, a folder, a file or hf://owner/name (--data SRC).")
     if backbone_spec.id != backbone:

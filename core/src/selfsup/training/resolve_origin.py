@@ -12,7 +12,12 @@ from selfsup.data.processor import Processor
 from selfsup.errors import ConfigError
 from selfsup.layers import merge_layers
 from selfsup.registry import registry
+from selfsup.training.config import RunConfig
 from selfsup.training.part_origins import part_backbones, part_processors
+from selfsup.training.setting_values import Unread, read_value
+
+_OF_PART = "init."
+"""What the key of a part's source begins with."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,64 @@ def chosen_by(init: Any, modality: str, backbone: str) -> Chosen:
     if isinstance(init, Mapping):
         return Chosen()  # the parts' are found once the backbone and the parts are known
     return Chosen(initial_weights(str(init), modality, backbone=backbone) if init else None)
+
+
+def told_start(options: Mapping[str, Any], base: Mapping[str, Any]) -> tuple[Any, Any]:
+    """What a run is told to start from.
+
+    Args:
+        options: of the caller; ``init.PART`` says what the network of one part starts from.
+        base: the config of a file, which counts where the caller says nothing, by parts as well.
+
+    Returns:
+        What counts; and what of it the caller says otherwise than the file, empty for nothing to start from, None where both
+        say the same.
+
+    Raises:
+        ConfigError: a source is an empty text.
+    """
+    told: Any = options.get("init")
+    if isinstance(told, Unread):
+        told = read_value(told, RunConfig.model_fields["init"].annotation, "init")
+    parts = {key.removeprefix(_OF_PART): str(value) for key, value in options.items() if key.startswith(_OF_PART)}
+    if parts:
+        told = {**told, **parts} if isinstance(told, Mapping) else parts
+    former = base.get("init")
+    if "init" in options and told is None:  # null: fresh weights
+        return None, dict.fromkeys(former, "") if isinstance(former, Mapping) else "" if former else None
+    counts: Any = former if told is None else told
+    anew = None if told == former else told
+    if isinstance(told, Mapping) and isinstance(former, Mapping):
+        counts = {**former, **told}
+        anew = {part: source for part, source in told.items() if former.get(part) != source}
+    named = counts.items() if isinstance(counts, Mapping) else [("", counts)]
+    for part, source in named:
+        if source is not None and not str(source).strip():
+            of_part = f" of {part}" if part else ""
+            raise ConfigError(f"init{of_part} is an empty text: name what to start from, or leave it out for fresh weights.")
+    return counts, anew
+
+
+def without_former_start(options: Mapping[str, Any], anew: Any, backbone: str) -> dict[str, Any]:
+    """A file's options of a backbone, but for what says that it starts from other weights than the caller says.
+
+    Args:
+        options: of the backbone.
+        anew: what the caller says otherwise, from :func:`told_start`.
+        backbone: its id.
+    """
+    recipe = registry().backbone_recipe(backbone)
+    kept = dict(options)
+    if isinstance(anew, Mapping):
+        parts = kept.get(recipe.parts) or {}
+        for name in anew.keys() & parts.keys():
+            own = parts[name]
+            if own.get("backbone"):
+                own = {**own, "options": without_former_start(own.get("options", {}), "", own["backbone"])}
+                kept[recipe.parts] = {**kept[recipe.parts], name: own}
+    elif anew is not None:
+        kept |= {name: recipe.config.model_fields[name].default for name in FIRST_WEIGHTS if kept.get(name)}
+    return kept
 
 
 def check_one_start(init: Any, given: Mapping[str, Any]) -> None:

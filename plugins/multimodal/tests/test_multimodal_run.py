@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from selfsup.artifacts import Encoder, RunDirectory, load
+from selfsup.artifacts import Encoder, RunDirectory, export, load
 from selfsup.cli.main import main
 from selfsup.testing.sequences.rows import mock_frames, mock_rows
 
@@ -119,6 +119,47 @@ def test_all_towers_start_from_a_run_of_the_same_parts(pairs: Path, tmp_path: Pa
     assert run("multimodal/random-init", "--data", str(pairs), "--out", str(out), *PARTS, "--init", str(first)) == 0
     assert same(load(first), load(out))
     assert load(out).backbone_options == load(first).backbone_options
+
+
+def test_a_part_of_an_encoder_is_exported_and_then_started_from(
+    pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    joined, tower, out = tmp_path / "joined", tmp_path / "tower", tmp_path / "run"
+    assert run("multimodal/random-init", "--data", str(pairs), "--out", str(joined), "--seed", "5", *PARTS) == 0
+    options = ("--data", "toy-sequences", "--steps", "0", "--out", str(out))
+    assert run("sequence/vicreg", *options, "--init", str(joined)) != 0
+    message = " ".join(capsys.readouterr().err.split())
+    assert "is an encoder for multimodal, and one for sequence is wanted. Its part left or right is:" in message
+    assert "--part left --format safetensors" in message
+    export(joined, "safetensors", tower, part="left")
+    assert run("sequence/vicreg", *options, "--init", str(tower)) == 0
+    assert same(load(out), load(joined).part("left"))
+
+
+def test_networks_of_any_parts_are_traced(tmp_path: Path) -> None:
+    path, out = tmp_path / "ids.parquet", tmp_path / "run"
+    ids = [row["sequence"] for row in mock_rows(48, 0)]
+    pq.write_table(pa.table({"a": ids, "b": ids[::-1]}), path)
+    assert run("multimodal/random-init", "--data", str(path), "--out", str(out), *PARTS) == 0
+    encoder = load(out)
+    assert encoder.parts == ("left", "right")  # which made-up rows have not
+    program = torch.export.load(export(encoder, "torch-export", tmp_path / "program.pt2")).module()
+    batch = encoder.processor([{"left/sequence": ids[row], "right/sequence": ids[-row] if row else None} for row in range(5)])
+    with torch.no_grad():
+        torch.testing.assert_close(program(batch), encoder(batch))
+
+
+def test_parts_of_a_file_and_of_the_caller_start_together(pairs: Path, left: Path, tmp_path: Path) -> None:
+    config, out = tmp_path / "config.json", tmp_path / "run"
+    config.write_text(json.dumps({"init": {"left": str(left)}}))
+    options = ("--data", str(pairs), "--out", str(out), "--config", str(config), *PARTS)
+    frames = tmp_path / "frames"
+    made = ("--data", str(pairs), "--column", "sequence=b", "--max-bad-rows", "0.1", "--seed", "5", "--out", str(frames))
+    assert run("sequence/random-init", *made, "--backbone", "sequence/conv", "--set", "backbone.dim=24") == 0
+    assert run("multimodal/random-init", *options, "--init", f"right={frames}") == 0
+    assert set(RunDirectory(out).info()["init"]["parts"]) == {"left", "right"}
+    assert same(load(out).part("left"), load(left))
+    assert same(load(out).part("right"), load(frames))
 
 
 def test_an_encoder_of_one_part_teaches_the_others(pairs: Path, left: Path, tmp_path: Path) -> None:

@@ -14,9 +14,11 @@ from torch import Tensor, nn
 
 from selfsup.artifacts.encoder import Encoder
 from selfsup.artifacts.loading import EncoderLike, load
+from selfsup.data import Processor
 from selfsup.errors import ArtifactError, UsageError
 from selfsup.files import atomic_write, storage_errors, sync_directory
-from selfsup.types import Batch
+from selfsup.parts import MARK
+from selfsup.types import Batch, Row
 
 _OWN_FORMATS = ("safetensors", "torch-export", "onnx")
 
@@ -174,11 +176,22 @@ def _example(encoder: Encoder, batch: Batch | None) -> tuple[Batch, dict[str, di
 
 
 def _made_up(encoder: Encoder) -> list[Batch]:
+    processor = encoder.processor
+    if own := processor.example_rows():
+        return [processor(own)]
+    return [processor(_rows_of(processor, 4, seed)) for seed in range(3)]
+
+
+def _rows_of(processor: Processor, n: int, seed: int) -> list[Row]:
+    """Made-up rows of a modality; of one that joins parts, whichever these are, those of each part's own side by side."""
     from selfsup.registry import registry
 
-    if own := encoder.processor.example_rows():
-        return [encoder.processor(own)]
-    rows = registry().modality_objects(encoder.modality).mock_rows
-    if rows is None:
-        raise ArtifactError(f"The {encoder.modality} plugin has no made-up rows; give an example as `batch`.")
-    return [encoder.processor(rows(4, seed)) for seed in range(3)]
+    make = registry().modality_objects(processor.modality).mock_rows
+    rows: list[Row] = [] if make is None else make(n, seed)
+    held = {key.partition(MARK)[0] for row in rows for key in row if MARK in key}
+    if processor.parts and held != set(processor.parts):
+        parts = {name: _rows_of(part, n, seed) for name, part in processor.parts.items()}
+        rows = [{f"{name}{MARK}{role}": v for name in parts for role, v in parts[name][place].items()} for place in range(n)]
+    if not rows:
+        raise ArtifactError(f"The {processor.modality} plugin has no made-up rows; give an example as `batch`.")
+    return rows

@@ -160,7 +160,8 @@ def _ours(source: str, modality: str) -> InitialWeights:
     directory = find_encoder(source)
     config = read_encoder_config(directory)
     if config["modality"] != modality:
-        raise ConfigError(f"{source} is an encoder for {config['modality']}, and one for {modality} is wanted.")
+        text = f"{source} is an encoder for {config['modality']}, and one for {modality} is wanted."
+        raise ConfigError(text + _of_its_parts(config, source, modality))
     return InitialWeights(
         source,
         modality,
@@ -170,6 +171,15 @@ def _ours(source: str, modality: str) -> InitialWeights:
         pretraining_rows=PretrainingRows.load(directory, config.get("pretraining_rows")),
         _build=lambda info: load(source).backbone,
     )
+
+
+def _of_its_parts(config: Mapping[str, Any], source: str, modality: str) -> str:
+    """How to take a part of an encoder of several parts that is of a modality; empty where none is."""
+    fitting = [name for name, own in config["info"].get("parts", {}).items() if own.get("modality") == modality]
+    if not fitting:
+        return ""
+    export = f"selfsup export {source} --part {fitting[0]} --format safetensors --out FOLDER"
+    return f" Its part {' or '.join(fitting)} is: {export}, then start from FOLDER."
 
 
 def _adopted(source: str, described: Mapping[str, Any], modality: str) -> InitialWeights:

@@ -16,7 +16,7 @@ from selfsup.errors import ConfigError
 from selfsup.objectives import DINO, SimCLR, SimCLRConfig, VICRegL, VICRegLConfig
 from selfsup.parts import only_part, part_names, part_of
 from selfsup.plugins.builtin_objectives import SPECS
-from selfsup.tasks import Views, ViewsRecipe, joint_embedding
+from selfsup.tasks import Views, ViewsRecipe, joint_embedding, view_embedding
 from selfsup.tasks.augmented import AugmentedTask
 from selfsup.tasks.joint_embedding import JointEmbedding, joint_embedding_recipe
 from selfsup.tasks.view_embedding import encode_views, token_locations
@@ -441,6 +441,55 @@ def test_moco_splits_batch_norm_and_shuffles_its_keys(splits):
         torch.testing.assert_close(seen[0].target[0][order], keys)
     assert list(task.state_dict()) == list(task.eval().state_dict())
     assert task.backbone.norm.running_mean.abs().max() > 0
+
+
+class TwoNetworks(Backbone):
+    """``left`` has batch norm, ``right`` has none and takes series of any length."""
+
+    modality = "pair"
+    embed_dim = 12
+    part_dims = MappingProxyType({"left": 12, "right": 12})
+    shares_space = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.networks = nn.ModuleDict({"left": NormBackbone(), "right": SeriesBackbone()})
+
+    def part(self, name):
+        return self.networks[name]
+
+    def forward(self, batch):
+        (name,) = part_names(batch)
+        return Encoded(self.networks[name](part_of(batch, name)).pooled)
+
+
+class TwoViews(SeriesViews):
+    def forward(self, batch, generator):
+        return [only_part(batch, part) for part in ("left", "right")]
+
+
+def test_only_what_has_batch_norm_crosses_devices_to_be_shuffled(monkeypatch):
+    # On two devices rows of ``right`` may differ in length, and cannot be gathered then.
+    recipe = objective_recipe("mocov2")
+    defaults = {"queue_size": 32, "hidden_dim": 16, "output_dim": 16, "batch_norm_splits": 2}
+    task = joint_embedding_recipe(recipe, ViewsRecipe(SeriesViewsConfig, TwoViews), objective_defaults=defaults)
+    task = task.build(task.config(), TwoNetworks(), {})
+    gathered = []
+    monkeypatch.setattr(view_embedding, "gather", lambda x: gathered.append(x) or x)
+    there = torch.arange(BATCH) % 5 != 0
+    batch = {
+        "left/x": series()["x"],
+        "right/x": series()["x"][:, :5] + 1,
+        "right/present": there,
+        "left/present": ~there | there,
+    }
+    embeddings = task.embed(batch, seeded())
+    assert any(x.data_ptr() == batch["left/x"].data_ptr() for x in gathered)
+    assert not any(x.data_ptr() == batch["right/x"].data_ptr() for x in gathered)
+    with torch.no_grad():
+        network = task.momentum.module
+        keys = network.projector(network.backbone.part("right")({"x": batch["right/x"]}).pooled)
+    torch.testing.assert_close(embeddings.target[1], keys)
 
 
 def test_a_queue_is_fitted_through_a_task_and_its_view():

@@ -14,7 +14,7 @@ from selfsup.errors import ConfigError
 from selfsup.layers import merge_layers
 from selfsup.objectives.base import JointEmbeddingObjective, ObjectiveRecipe, ViewEmbeddings
 from selfsup.objectives.collapse import rank_of, relative_std
-from selfsup.objectives.distributed import SplitBatchNorm, convert_split_batchnorm
+from selfsup.objectives.distributed import convert_split_batchnorm
 from selfsup.objectives.pairwise import Pairwise
 from selfsup.parts import CONTENT, MARK, presence
 from selfsup.tasks.base import StepOutput, TaskRecipe, Views, ViewsRecipe
@@ -29,6 +29,7 @@ from selfsup.tasks.view_embedding import (
     build_heads,
     embed_shuffled,
     embed_views,
+    has_split_norm,
     token_locations,
     view_parts,
 )
@@ -155,8 +156,10 @@ class JointEmbedding(ComparesEmbeddings[ViewEmbeddings]):
             embedded: list[Tensor] = self.teacher(views)
             return embedded
         if self.momentum is not None:
-            if self.momentum.training and any(isinstance(part, SplitBatchNorm) for part in self.momentum.modules()):
-                return embed_shuffled(self.momentum, views, generator)
+            network = self.momentum.module.backbone
+            moved = [self.momentum.training and has_split_norm(network, part) for part in view_parts(views)]
+            if any(moved):
+                return embed_shuffled(self.momentum, views, generator, moved)
             targets: list[Tensor] = self.momentum(views)[0]
             return targets
         if self.objective.target == "stop-gradient":

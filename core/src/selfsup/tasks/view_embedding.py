@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from selfsup.backbones import Backbone, Encoded
+from selfsup.backbones import Backbone, Encoded, part_networks
 from selfsup.errors import ConfigError
-from selfsup.objectives.distributed import from_first_rank, gather, rank, world_size
+from selfsup.objectives.distributed import SplitBatchNorm, from_first_rank, gather, rank, world_size
 from selfsup.parts import part_names
 from selfsup.types import Batch
 
@@ -108,7 +108,9 @@ def embed_views(
 
 
 @torch.no_grad()
-def embed_shuffled(branch: nn.Module, views: Sequence[Batch], generator: torch.Generator | None) -> list[Tensor]:
+def embed_shuffled(
+    branch: nn.Module, views: Sequence[Batch], generator: torch.Generator | None, moved: Sequence[bool] | None = None
+) -> list[Tensor]:
     """Embed views with the samples of the global batch in random order, and give them back in their own.
 
     This is MoCo's shuffling BN (He et al. 2019, arXiv:1911.05722, section 3.3): statistics of batch norm that are taken over
@@ -118,17 +120,35 @@ def embed_shuffled(branch: nn.Module, views: Sequence[Batch], generator: torch.G
         branch: a :class:`Branch`, perhaps in a wrapper.
         views: the augmented batches, all of B samples.
         generator: source of the order; all processes take the first one's. None: torch's global one.
+        moved: per view whether its samples change places (:func:`has_split_norm`); None: those of all do. They cross the
+            devices for it, and hence must have one shape on all of them.
 
     Returns:
         Per view its projection [B, P].
     """
+    moved = moved or [True] * len(views)
     first = next(iter(views[0].values()))
     rows, device = len(first), first.device
     order = from_first_rank(torch.randperm(rows * world_size(), generator=generator, device=device))
     own = slice(rank() * rows, (rank() + 1) * rows)
-    mixed = [{key: gather(value)[order[own]] for key, value in view.items()} for view in views]
+    mixed = [
+        {key: gather(value)[order[own]] for key, value in view.items()} if moves else view
+        for view, moves in zip(views, moved, strict=True)
+    ]
     inverse = order.argsort()[own]
-    return [gather(projection)[inverse] for projection in branch(mixed)[0]]
+    projections = zip(branch(mixed)[0], moved, strict=True)
+    return [gather(projection)[inverse] if moves else projection for projection, moves in projections]
+
+
+def has_split_norm(backbone: Backbone, part: str) -> bool:
+    """Whether the network of a part of a row takes batch statistics of groups of the batch; ``part`` as of :func:`view_parts`.
+
+    A text tower has no batch norm, and batches of texts differ in length from device to device.
+    """
+    network: nn.Module = backbone
+    if part and part_networks(backbone):
+        network = backbone.part(part)
+    return any(isinstance(module, SplitBatchNorm) for module in network.modules())
 
 
 def encode_views(backbone: Backbone, views: Sequence[Batch]) -> list[Encoded]:

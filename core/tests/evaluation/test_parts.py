@@ -170,6 +170,17 @@ def test_a_part_is_measured_on_the_joined_rows_that_have_it(run: Path) -> None:
     assert len(list((run / "tried").iterdir())) == 2, "one record each"
 
 
+def test_parts_of_test_rows_that_were_pretrained_on_beside_others_are_told(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen, new = pair_rows(240, 0, lacking=False), pair_rows(60, 9, lacking=False)
+    mixed = [{**row, "first/sequence": old["first/sequence"]} for row, old in zip(new, seen, strict=False)]
+    selfsup.evaluate(run, "toy-pairs", evaluators="knn", test=mixed, out=run / "mixed", progress=True)
+    told = " ".join(capsys.readouterr().err.split())
+    assert "% of the test rows hold a first that was pretrained on, beside other parts" in told
+    assert "hold a second" not in told
+
+
 def test_a_part_is_measured_on_rows_of_that_part_alone(encoder: Encoder) -> None:
     (record,) = selfsup.evaluate(encoder, alone(), evaluators="linear", part="second")
     assert record.n_train + record.n_test == 60

@@ -143,6 +143,15 @@ def test_equal_candidates_and_missing_parts_end_with_the_switch_to_use(features:
 
 
 @pytest.mark.usefixtures("installed")
+def test_a_column_of_captions_that_are_all_missing_is_named() -> None:
+    features = {"x": IMAGE, "title": NUMBER}  # what a table without a single caption is read as
+    with pytest.raises(ColumnError, match="Nothing stands in title in the rows that were looked at"):
+        found(features, values={"title": []})
+    with pytest.raises(ColumnError, match=r"is float64, but text/text needs string\. It is empty .* fill it"):
+        found(features, values={"title": []}, given={"text": "title"})
+
+
+@pytest.mark.usefixtures("installed")
 def test_parts_that_are_named() -> None:
     two = {"front": IMAGE, "back_image": IMAGE, "price": NUMBER, "kind": ClassLabel(names=["a"]), "note": TEXT, "label": TEXT}
     chosen = found(two, parts=["front:vision", "back:vision"])

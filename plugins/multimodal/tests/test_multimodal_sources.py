@@ -12,8 +12,9 @@ import pytest
 
 from selfsup.cli.main import main
 from selfsup.data import Rows, available_splits, load_source, prepare
-from selfsup.errors import ColumnError, ConfigError, DataError, SourceError
+from selfsup.errors import ColumnError, ConfigError, DataError, SelfsupError, SourceError
 from selfsup.registry import registry
+from selfsup_multimodal.config import MultimodalProcessorConfig
 from selfsup_multimodal.processor import MultimodalProcessor
 
 pytest.importorskip("selfsup_vision", reason="pairs of pictures and texts")
@@ -164,6 +165,18 @@ def test_objects_of_a_program(tmp_path: Path) -> None:
     sound = [{"array": np.zeros(800, dtype=np.float32), "sampling_rate": 8000}] * 6
     features = load({"picture": pil, "sound": sound, "text": CAPTIONS}, options={"parts": ["vision", "text"]}).dataset.features
     assert type(features["sound"]).__name__ == "Audio"
+
+
+@pytest.mark.parametrize(("place", "hint"), [("gone/", ""), ("set\\", "Write '/' between folders in place of")])
+def test_pictures_that_are_all_missing_are_named_with_the_switch(tmp_path: Path, place: str, hint: str) -> None:
+    pictures(tmp_path / "set", NAMES)
+    lines = [f"{place}{name},{caption}" for name, caption in zip(NAMES, CAPTIONS, strict=True)]
+    (tmp_path / "pairs.csv").write_text("photo,caption\n" + "\n".join(lines))
+    for options in ({}, {"vision": {"image_size": 12, "channels": 3}}):
+        processor = MultimodalProcessor(MultimodalProcessorConfig(options=options))
+        with pytest.raises(SelfsupError, match=r"None of the 6 files .* such as .*0\.png.*processor\.folder=") as told:
+            processor.fit(load(tmp_path / "pairs.csv"))
+        assert hint in str(told.value)
 
 
 def run(*arguments: str) -> int:

@@ -107,7 +107,10 @@ class Backbone(nn.Module, ABC):
             ConfigError: there is no such part, or it has no network of its own.
         """
         known = ", ".join(self.part_dims) or "none"
-        raise ConfigError(f"{type(self).__name__} has no network of its own for the part {name!r}; its parts are {known}.")
+        raise ConfigError(
+            f"{type(self).__name__} has no network of its own for the part {name!r}; its parts are {known}. Leave the part "
+            "out, or take a backbone with a network a part."
+        )
 
     def part_options(self, name: str) -> tuple[str, dict[str, Any]]:
         """The id and the options in full (plain JSON values) that the registry builds :meth:`part` by.

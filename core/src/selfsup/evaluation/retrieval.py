@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, PositiveInt
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -117,7 +117,7 @@ def first_hit_ranks(queries: Tensor, gallery: Tensor, labels: Sequence[tuple[Ten
 class RetrievalConfig(Config):
     """Options of the retrieval evaluator."""
 
-    ks: tuple[int, ...] = Field(default=(1, 5, 10), min_length=1)
+    ks: tuple[PositiveInt, ...] = Field(default=(1, 5, 10), min_length=1)
     """Values of k for R@k."""
 
 

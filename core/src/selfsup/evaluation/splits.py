@@ -29,6 +29,8 @@ _SAME_DATA = 0.5
 """Share of the rows outside the held-out ones that were pretrained on, from which on a source counts as the same data."""
 _MANY = 0.01
 """Share of test rows with a double among the training rows from which on it is said."""
+_MANY_PARTS = 0.1
+"""As :data:`_MANY`, of the share of test rows with a part that was pretrained on: captions repeat without harm now and then."""
 HELD_OUT = 0.2
 """Part of the rows that is held out for testing where a source has no test split."""
 
@@ -185,6 +187,7 @@ def load_splits(
         parts.append(Split(store, kept, names, rows.fingerprint, precision, rows, kind))
     pretrained = _pretrained_share(own, test_rows, parts[1].store.kept)
     _tell(pretrained, own, reporter)
+    _tell_parts(own, test_rows.select(parts[1].store.kept), pretrained or 0.0, reporter)
     repeated = _repeated_share(train_rows, test_rows, parts[0].store.kept, parts[1].store.kept)
     if repeated > _MANY:
         reporter.message(
@@ -252,6 +255,21 @@ def _pretrained_share(encoder: Encoder, test: Rows, kept: IndexArray) -> float |
     if learned is None or not (learned.different == 0 or _comparable(encoder, test)):
         return None
     return 0.0 if learned.different == 0 else learned.share(row_hashes(test, learned.roles)[kept])
+
+
+def _tell_parts(encoder: Encoder, test: Rows, share: float, reporter: Reporter) -> None:
+    """Say which parts of test rows were pretrained on in other rows: a picture with another of its captions."""
+    known = encoder.pretraining_rows.parts if encoder.pretraining_rows is not None else {}
+    for part, learned in known.items():
+        if part not in test.parts or not test.has_part(part).any():
+            continue
+        own = test.of_part(part)
+        seen = learned.share(row_hashes(own, learned.roles)) if set(learned.roles) <= set(own.columns) else None
+        if seen is not None and seen - share > _MANY_PARTS:
+            reporter.message(
+                f"Warning: {100 * seen:.3g} % of the test rows hold a {part} that was pretrained on, beside other parts, so "
+                f"the numbers may be better than for a new {part}. Give rows without those with --test."
+            )
 
 
 def _repeated_share(train: Rows, test: Rows, kept_train: IndexArray, kept_test: IndexArray) -> float:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from selfsup.data import Processor, Rows, Sample, spread_rows
 from selfsup.data.bad_rows import encode_list
 from selfsup.data.content_hash import hashes_of
 from selfsup.data.joined import decisive_roles, filled, is_blank, roles_of, split_role
+from selfsup.data.media_files import real_path
 from selfsup.data.media_values import array_of, is_pil, pixels_of
 from selfsup.errors import BadRowError, ConfigError, DataError, SelfsupError
 from selfsup.registry import registry
@@ -107,8 +110,23 @@ def probed_samples(name: str, processor: Processor, rows: Rows | Sequence[Row]) 
     processor.take_remarks()
     good = [item for item in encoded if not isinstance(item, BadRowError)]
     if not good:
-        raise DataError(f"The part {name!r}: none of {len(encoded)} rows can be processed ({encoded[0]}).")
+        raise DataError(f"The part {name!r}: none of {len(encoded)} rows can be processed ({encoded[0]}).{lost_files(rows)}")
     return good
+
+
+def lost_files(rows: Rows | Sequence[Row]) -> str:
+    """What to do where none of the files that a few rows name is there; empty where one is, or where rows name none."""
+    if not isinstance(rows, Rows) or not rows.media:
+        return ""
+    files = [row[role] for row in spread_rows(rows, _PROBE_ROWS) for role in rows.media]
+    paths = [str(file["path"]) for file in files if isinstance(file, Mapping) and file.get("path") and not file.get("bytes")]
+    if not paths or any(Path(real_path(path)).exists() for path in paths):
+        return ""
+    slashes = " Write '/' between folders in place of '\\'." if "\\" in paths[0] and os.sep == "/" else ""
+    return (
+        f" None of the {len(paths)} files that were looked for is there, such as {paths[0]}.{slashes} Say which folder the "
+        "paths start from with --set processor.folder=DIR."
+    )
 
 
 def naming(name: str, call: Any, *arguments: Any) -> Any:
@@ -116,7 +134,8 @@ def naming(name: str, call: Any, *arguments: Any) -> Any:
     try:
         return call(*arguments)
     except SelfsupError as error:
-        raise type(error)(f"The part {name!r}: {error}") from error
+        lost = lost_files(arguments[-1])
+        raise type(error)(f"The part {name!r}: {error}{lost}") from error
 
 
 def contents_of(rows: Sequence[Row]) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -8,9 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from selfsup.errors import ConfigError, DataError
+from selfsup.evaluation.retrieval import RetrievalConfig
 from selfsup_multimodal.evaluators import retrieval
 from selfsup_multimodal.evaluators.retrieval import RECIPE, CrossModalRetrievalConfig, chance_recall
 
@@ -105,3 +107,9 @@ def test_what_cannot_be_compared_is_refused(monkeypatch):
         made.evaluate(encoder(), split, split, seed=0)
     with pytest.raises(DataError, match="at least two test rows"):
         measure(split, {name: torch.arange(4) for name in split.parts}, monkeypatch)
+
+
+def test_a_k_below_one_is_refused():
+    for config in (CrossModalRetrievalConfig, RetrievalConfig):
+        with pytest.raises(ValidationError, match="greater than 0"):
+            config(ks=(5, 0))

@@ -159,7 +159,10 @@ class _Choice:
             return []
         if not self._fits(column, kind):
             have = feature_name(self.source.features[column])
-            raise ColumnError(f"Column {column!r} of {self.source.name} is {have}, but {part.name}{MARK}{role} needs {kind}.")
+            empty = " It is empty in the rows that were looked at: fill it, or take another." * (not self._sample(column))
+            raise ColumnError(
+                f"Column {column!r} of {self.source.name} is {have}, but {part.name}{MARK}{role} needs {kind}.{empty}"
+            )
         return [column]
 
     def _as_before(self, part: Part, role: str, kind: str) -> list[str]:
@@ -257,10 +260,12 @@ class _Choice:
                     f"it goes with {found[0].name}. Choose one with --column text=NAME. Its columns are {columns}."
                 )
             held = " and ".join(f"{part.name} ({self.columns[self._keys(part)[0]]!r})" for part in found) or "none"
+            empty = [column for column in self._free() if not self._sample(column)]
+            without = f" Nothing stands in {listed_names(empty)} in the rows that were looked at." if empty else ""
             raise ColumnError(
-                f"{self.source.name} holds columns of fewer than two parts; found: {held}. Its columns are {columns}. Name "
-                "others with --column ROLE=NAME (text=title), or say which parts are meant with --set parts=[vision,tabular], "
-                "where tabular takes the columns that are left."
+                f"{self.source.name} holds columns of fewer than two parts; found: {held}. Its columns are {columns}.{without} "
+                "Name others with --column ROLE=NAME (text=title), or say which parts are meant with --set "
+                "parts=[vision,tabular], where tabular takes the columns that are left."
             )
         return found
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from pydantic import Field
+from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from selfsup.config import Config
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class CrossModalRetrievalConfig(Config):
     """Options of the retrieval across parts."""
 
-    ks: tuple[int, ...] = Field(default=(10, 1, 5), min_length=1)
+    ks: tuple[PositiveInt, ...] = Field(default=(10, 1, 5), min_length=1)
     """Values of k for R@k, the headline's first (CLIP reports 1, 5 and 10)."""
 
 

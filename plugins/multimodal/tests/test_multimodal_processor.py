@@ -294,6 +294,17 @@ def test_a_table_takes_the_columns_that_are_left(tmp_path: Path) -> None:
     assert "processor.options.vision.image_size=" in facts["vision image size"]
 
 
+def test_it_is_fitted_on_rows_of_a_program_with_pictures_and_different_keys() -> None:
+    image = pytest.importorskip("PIL.Image", reason="pictures of a program")
+    pytest.importorskip("selfsup_vision", reason="pictures")
+    pytest.importorskip("selfsup_tabular", reason="tables")
+    picture = image.fromarray(np.zeros((8, 8, 3), dtype=np.uint8))
+    rows = [{"vision/image": picture, "tabular/n": float(n), **({"tabular/m": 0.5 * n} if n < 3 else {})} for n in range(6)]
+    facts = MultimodalProcessor(config(parts=("vision", "tabular"))).fit(rows).findings().facts
+    assert facts["vision"] == "0 of 6 rows lack it"
+    assert facts["tabular numbers"] == "2: n, m"
+
+
 def test_made_up_rows_belong_together_and_a_fifth_lacks_a_part(monkeypatch: pytest.MonkeyPatch, toy: None) -> None:
     from selfsup_multimodal import mock
 

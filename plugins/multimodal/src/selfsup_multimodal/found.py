@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from selfsup.data import Findings, Processor, Rows, spread_rows
-from selfsup.data.content_hash import hashes_of
 from selfsup.registry import registry
 from selfsup.types import Row
+from selfsup_multimodal.part_rows import contents_of
 
 _SEEN = 256
 """Rows of a part that are compared."""
@@ -33,7 +33,7 @@ class Lacking:
     def of(cls, rows: Rows | Sequence[Row], *, total: int, there: int) -> Lacking:
         """Compare a few of the rows that have a part."""
         some = list(spread_rows(rows, _SEEN))
-        return cls(total, there, len(some), len(set(hashes_of(some).tolist())))
+        return cls(total, there, len(some), len(set(contents_of(some).tolist())))
 
 
 def described(

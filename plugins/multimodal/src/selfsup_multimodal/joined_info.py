@@ -44,8 +44,9 @@ def joined_parts(info: Info) -> dict[str, JoinedPart]:
     found = info.get("parts") or {}
     if not found:
         raise ConfigError("The batches have no parts, so that there is nothing to join: take a task of the rows' own modality.")
+    taken = nn.ModuleDict()  # of the instance: some names are not the class's
     for name in found:
-        if hasattr(nn.ModuleDict, name) or "." in name or not name:
+        if hasattr(taken, name) or "." in name or not name:
             raise ConfigError(f"A part cannot be called {name!r}: give it another name (processor.parts=[NAME:MODALITY,...]).")
     return {name: JoinedPart(name, part["modality"], part["info"]) for name, part in found.items()}
 

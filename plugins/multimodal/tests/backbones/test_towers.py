@@ -151,7 +151,7 @@ def test_a_modality_that_is_not_installed_is_named(info: Info) -> None:
         registry().build_backbone("towers", {}, {"parts": parts})
 
 
-@pytest.mark.parametrize("name", ["keys", "a.b", ""])
+@pytest.mark.parametrize("name", ["keys", "training", "a.b", ""])
 def test_names_that_no_network_can_have_are_refused(info: Info, name: str) -> None:
     with pytest.raises(ConfigError, match="another name"):
         registry().build_backbone("towers", {}, {"parts": {name: info["parts"]["left"]}})

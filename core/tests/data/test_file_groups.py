@@ -15,6 +15,7 @@ import pytest
 
 from selfsup.data import Rows, load_source
 from selfsup.data.coco import is_coco, read_coco
+from selfsup.data.file_groups import FileGroups
 from selfsup.data.layout import of_one_kind
 from selfsup.data.media_folders import find_folder, paths_in
 from selfsup.data.media_kinds import kind_of_bytes, kind_of_path, looks_like_paths, medium_of
@@ -66,6 +67,30 @@ def test_a_tar_archive_is_a_row_for_each_name(tmp_path: Path, name: str, mode: s
     assert rows["label"] == [None, 7, None]
     assert "box" not in rows.column_names
     assert read.findings.facts["files"] == "9 taken (4 .jpg, 2 .json, 2 .txt, 1 .cls); 1 passed over by suffix (1 .notes)"
+
+
+def test_two_processes_may_write_the_same_groups(tmp_path: Path) -> None:
+    target = tmp_path / "groups.arrow"
+    content = [("a", {"txt": lambda: b"a dog"}), ("b", {"txt": lambda: b"a cat"})]
+    calls = []
+
+    def groups() -> Any:
+        calls.append(0)
+        yield content[0]
+        if len(calls) == 2:  # while this process writes, another one does so, and is done first
+            FileGroups([PICTURES], lines=False).write(lambda: content, target)
+        yield content[1]
+
+    assert FileGroups([PICTURES], lines=False).write(groups, target)["text"] == ["a dog", "a cat"]
+    assert [file.name for file in tmp_path.iterdir()] == ["groups.arrow"]
+
+
+def test_numbers_that_no_column_holds_are_texts(tmp_path: Path) -> None:
+    members = {"0.jpg": b"\xff\xd8\xff", "0.json": b'{"hash": 18446744073709551615}', "0.cls": "\u00b2".encode()}
+    members |= {"1.jpg": b"\xff\xd8\xff", "1.json": b'{"hash": 5}', "1.cls": b"--1"}
+    rows = read_tables([write_tar(tmp_path / "rows.tar", members)], modalities=[PICTURES], joined=True).dataset
+    assert rows["hash"] == ["18446744073709551615", "5"]
+    assert rows["label"] == ["\u00b2", "--1"]
 
 
 def test_the_texts_of_an_archive_stay_whole_for_a_modality_of_texts(tmp_path: Path) -> None:

@@ -53,6 +53,11 @@ def test_a_row_has_a_part_where_a_column_of_it_holds_something(part: str, there:
     assert [not is_blank(value) for value in values] == there, "rows in memory go by another rule"
 
 
+def test_a_number_of_numpy_that_is_none_is_blank() -> None:
+    assert is_blank(np.float32("nan"))
+    assert not is_blank(np.float32(0))
+
+
 def test_a_part_as_rows_of_its_own_modality() -> None:
     rows = joined_rows()
     texts = rows.of_part("text")

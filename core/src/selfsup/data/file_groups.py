@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import secrets
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -22,6 +25,7 @@ KEY = "key"
 LABEL = "label"
 _TEXTS = ("txt", "text", "caption")
 _CLASSES = ("cls", "cls2")
+_INTEGER = re.compile(r"-?[0-9]{1,18}")
 _CHUNK_ROWS = 256
 _CHUNK_BYTES = 8 << 20
 
@@ -83,7 +87,7 @@ class FileGroups:
         schema = features.arrow_schema
         if target.exists():
             return datasets.Dataset.from_file(str(target))
-        temporary = target.with_name(f".{target.name}.tmp")
+        temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
         try:
             with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
                 for chunk in self._chunks(groups):
@@ -134,7 +138,7 @@ class FileGroups:
             if kind == "text":
                 texts[extension.rpartition(".")[0].replace(".", "_") or "text"] = self._text(text)
             elif kind == "class":
-                fields[LABEL] = int(text) if text.strip().lstrip("-").isdigit() else text.strip()
+                fields[LABEL] = int(text) if _INTEGER.fullmatch(text.strip()) else text.strip()
             else:
                 fields |= _fields(text)
         return {**fields, **texts}
@@ -203,4 +207,6 @@ def _type_of(value: Any) -> str:
         return "bool"
     if isinstance(value, list):
         return "texts" if value and all(isinstance(item, str) for item in value) else ""
+    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+        return "text"  # no column of numbers holds it
     return {str: "text", int: "int", float: "float"}.get(type(value), "")

@@ -68,8 +68,8 @@ def is_blank(value: Any) -> bool:
         return True
     if isinstance(value, str):
         return not value.strip()
-    if isinstance(value, float):
-        return math.isnan(value)
+    if isinstance(value, float | np.floating):
+        return math.isnan(float(value))
     if isinstance(value, Mapping):
         return all(item is None or (isinstance(item, str) and not item) for item in value.values())
     if isinstance(value, list | tuple):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -196,3 +197,15 @@ def test_of_many_rows_a_sample_is_kept(monkeypatch):
     joined = known.together(hashes[20_000:])
     assert joined.different == 40_000
     assert joined.share(hashes) == 1.0
+
+
+def test_rows_of_a_part_count_with_those_of_the_start() -> None:
+    def known(*values: int) -> PretrainingRows:
+        return PretrainingRows.of(np.array(values, dtype=np.uint64), ["x"])
+
+    former = replace(known(1, 2), parts={"left": known(10, 20), "right": known(30)})
+    run = replace(known(2, 3), parts={"left": known(20, 40)})
+    joined = run.after(former)
+    assert joined.hashes.tolist() == [1, 2, 3]
+    assert {name: own.hashes.tolist() for name, own in joined.parts.items()} == {"left": [10, 20, 40]}
+    assert run.after(known(1)).parts == {}  # of a part of those rows nothing is known

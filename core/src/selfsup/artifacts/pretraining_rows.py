@@ -70,7 +70,9 @@ class PretrainingRows:
         """
         joined = self.together(former.hashes)
         lost = former.different - len(former.hashes)  # rows that the former list keeps a sample of
-        return replace(joined, different=joined.different + lost) if lost else joined
+        # Of a part all is known where both know it.
+        parts = {name: own.after(former.parts[name]) for name, own in self.parts.items() if name in former.parts}
+        return replace(joined, different=joined.different + lost, parts=parts)
 
     def seen(self, hashes: HashArray) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """[M] bool, whether each of these rows is among those that are kept."""

@@ -13,6 +13,7 @@ from selfsup.tasks.masking import gather_tokens
 from selfsup.testing.gradients import assert_same_loss
 from selfsup.types import Batch, Info
 from selfsup_multimodal.backbones.fusion import Fusion
+from selfsup_multimodal.tasks.cav_mae import CAVMAEConfig
 from selfsup_multimodal.tasks.mae import JointMAE, JointMAEConfig, build_joint_mae, by_part
 
 
@@ -96,8 +97,22 @@ def test_hidden_tokens_are_not_seen(info: Info, batch: Batch) -> None:
 def test_options_go_by_part_then_by_modality() -> None:
     parts = {"front": "sequence", "back": "sequence"}
     assert by_part({"sequence": 0.5, "back": 0.2}, parts, 1.0, "x") == {"front": 0.5, "back": 0.2}
-    with pytest.raises(ConfigError, match=r"x\.side is of no part of these rows and of no modality; the parts are front, back"):
+    with pytest.raises(ConfigError, match=r"x\.side is of no part of these rows .*; the parts are front, back\. Name one"):
         by_part({"side": 1.0}, parts, 1.0, "x")
+
+
+def test_an_option_of_a_modality_that_no_part_is_of_is_refused(info: Info) -> None:
+    for options in ({"mask_ratios": {"text": 0.5}}, {"weights": {"text": 0.5}}):
+        with pytest.raises(ConfigError, match=r"\.text is of no part of these rows"):
+            task_of(info, **options)
+
+
+def test_the_weight_of_one_part_leaves_the_usual_one_of_texts(info: Info) -> None:
+    config = JointMAEConfig(weights={"vision": 2.0})
+    assert config.weights == {"text": 0.1, "vision": 2.0}
+    assert JointMAEConfig(weights={"text": 1.0}).weights == {"text": 1.0}
+    assert CAVMAEConfig(weights={"vision": 2.0}).weights == {"vision": 2.0}
+    assert task_of(info, weights={"left": 0.2}).weights == {"left": 0.2, "right": 1.0}
 
 
 def test_a_share_must_leave_something(info: Info) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, ClassVar
@@ -30,6 +31,7 @@ from selfsup_multimodal.tasks.mae import HiddenLoss, JointMAE, JointMAEConfig, k
 class CAVMAEConfig(JointMAEConfig):
     """Options of CAV-MAE."""
 
+    usual_weights: ClassVar[Mapping[str, float]] = {}
     weights: dict[str, float] = Field(default_factory=dict)
     """By a part's name or its modality: weight of its loss, 1 where none is given; 1 for both in the paper."""
     contrast_weight: float = Field(default=0.01, ge=0)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from selfsup.backbones import Backbone
 from selfsup.config import Config
 from selfsup.errors import ConfigError
 from selfsup.objectives.base import ObjectiveRecipe
-from selfsup.registry import registry
 from selfsup.tasks import PretextTask, StepOutput
 from selfsup.tasks.from_objective import recipe_from_objective
 from selfsup.tasks.masked_modeling import joined_weight, mask_token
@@ -28,12 +27,14 @@ from selfsup_multimodal.joined_info import joined_parts
 class JointMAEConfig(Config):
     """Options of masked autoencoding of several parts."""
 
+    usual_weights: ClassVar[Mapping[str, float]] = {"text": 0.1}
+    """What ``weights`` holds beside what is given."""
     mask_ratio: float = Field(default=0.75, gt=0, lt=1)
     """Share of each part's tokens that is hidden from the encoder; 0.75 of pictures and texts alike in the paper."""
     mask_ratios: dict[str, float] = Field(default_factory=dict)
     """By a part's name or its modality: another share of its tokens (``mask_ratios.text=0.5``)."""
     weights: dict[str, float] = Field(default_factory=lambda: {"text": 0.1})
-    """By a part's name or its modality: weight of its loss, 1 where none is given; 0.1 for texts in the authors' code."""
+    """By a part's name or its modality: weight of its loss; else 0.1 for texts, as in the authors' code, and 1 for others."""
     decoder_dim: int | None = Field(default=None, ge=4)
     """Width of the decoder; None: half the backbone's; 512 in the paper, where the backbone has 768 and more."""
     decoder_depth: int = Field(default=4, ge=0)
@@ -42,6 +43,11 @@ class JointMAEConfig(Config):
     """Attention heads of the decoder; None: one per 32 channels, which is the paper's 16 for 512."""
     normalize_targets: bool = True
     """Give each continuous target zero mean and unit variance over its own numbers, as MAE's better variant does."""
+
+    @field_validator("weights")
+    @classmethod
+    def _with_the_usual(cls, value: dict[str, float]) -> dict[str, float]:
+        return {**cls.usual_weights, **value}
 
 
 class HiddenLoss(NamedTuple):
@@ -73,7 +79,7 @@ class JointMAE(PretextTask):
         self.backbone = backbone
         modalities = {name: part.modality for name, part in joined_parts(info).items()}
         self.ratios = by_part(config.mask_ratios, modalities, config.mask_ratio, "objective.mask_ratios")
-        self.weights = by_part(config.weights, modalities, 1.0, "objective.weights")
+        self.weights = by_part(config.weights, modalities, 1.0, "objective.weights", config.usual_weights)
         if wrong := [name for name, ratio in self.ratios.items() if not 0 < ratio < 1]:
             raise ConfigError(f"mask_ratios of {wrong[0]} is {self.ratios[wrong[0]]}: it must be above 0 and below 1.")
         dim = head_width(config.decoder_dim, backbone.embed_dim)
@@ -161,7 +167,13 @@ def kept_of(tokens: FusedTokens, masks: Mapping[str, TokenMask]) -> Tensor:
     return torch.cat([masks[name].keep + begin for name, (begin, _) in spans_of(tokens).items()], dim=1)
 
 
-def by_part(values: Mapping[str, float], modalities: Mapping[str, str], default: float, option: str) -> dict[str, float]:
+def by_part(
+    values: Mapping[str, float],
+    modalities: Mapping[str, str],
+    default: float,
+    option: str,
+    usual: Mapping[str, float] | None = None,
+) -> dict[str, float]:
     """A number for each part: by its name, else by its modality, else the default.
 
     Args:
@@ -169,14 +181,16 @@ def by_part(values: Mapping[str, float], modalities: Mapping[str, str], default:
         modalities: name of each part to its modality.
         default: where neither is named.
         option: how the option is called.
+        usual: values that stand there by themselves, whether or not rows have such a part.
 
     Raises:
-        ConfigError: a name is neither that of a part nor of a modality.
+        ConfigError: a name is neither that of a part nor of a part's modality.
     """
-    for name in values:
-        if name not in modalities and name not in registry().modalities:
+    for name, value in values.items():
+        if name not in modalities and name not in modalities.values() and (usual or {}).get(name) != value:
             raise ConfigError(
-                f"{option}.{name} is of no part of these rows and of no modality; the parts are {', '.join(modalities)}."
+                f"{option}.{name} is of no part of these rows and of no part's modality; the parts are "
+                f"{', '.join(modalities)}. Name one of them, or leave that out."
             )
     return {name: values.get(name, values.get(modality, default)) for name, modality in modalities.items()}
 

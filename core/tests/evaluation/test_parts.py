@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from datasets import Dataset
+from rich.console import Console
 
 import selfsup
 from selfsup.artifacts import Encoder
@@ -20,10 +23,12 @@ from selfsup.cli.main import program
 from selfsup.data import load_source, prepare, row_hashes
 from selfsup.errors import ConfigError, DataError
 from selfsup.evaluation import Split
+from selfsup.evaluation.splits import _tell
 from selfsup.evaluation.views import two_views
 from selfsup.registry import registry
 from selfsup.testing.pairs.rows import mock_rows, pair_rows
 from selfsup.testing.sequences.installed import installed
+from selfsup.training.progress import Lines
 
 
 @pytest.fixture(scope="module")
@@ -177,8 +182,18 @@ def test_parts_of_test_rows_that_were_pretrained_on_beside_others_are_told(
     mixed = [{**row, "first/sequence": old["first/sequence"]} for row, old in zip(new, seen, strict=False)]
     selfsup.evaluate(run, "toy-pairs", evaluators="knn", test=mixed, out=run / "mixed", progress=True)
     told = " ".join(capsys.readouterr().err.split())
-    assert "% of the test rows hold a first that was pretrained on, beside other parts" in told
-    assert "hold a second" not in told
+    share = re.search(r"the part 'first' of ([0-9.]+) % of the test rows was pretrained on, beside other parts", told)
+    assert share is not None
+    assert float(share[1]) > 50
+    assert "the part 'second'" not in told
+
+
+def test_it_is_said_why_nothing_is_known_of_rows_without_a_part(encoder: Encoder, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = load_source("toy-pairs:test", modality=registry().get("modality", "sequence-pair"))
+    first = {role: column for role, column in rows.columns.items() if role.startswith("first")}
+    _tell(None, encoder, replace(rows, columns=first), Lines(Console(stderr=True)))
+    told = " ".join(capsys.readouterr().err.split())
+    assert "whether the test rows were pretrained on: these rows lack second/sequence" in told
 
 
 def test_a_part_is_measured_on_rows_of_that_part_alone(encoder: Encoder) -> None:

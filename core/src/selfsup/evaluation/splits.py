@@ -186,7 +186,7 @@ def load_splits(
         kept = None if labels is None else labels[store.kept]
         parts.append(Split(store, kept, names, rows.fingerprint, precision, rows, kind))
     pretrained = _pretrained_share(own, test_rows, parts[1].store.kept)
-    _tell(pretrained, own, reporter)
+    _tell(pretrained, own, test_rows, reporter)
     _tell_parts(own, test_rows.select(parts[1].store.kept), pretrained or 0.0, reporter)
     repeated = _repeated_share(train_rows, test_rows, parts[0].store.kept, parts[1].store.kept)
     if repeated > _MANY:
@@ -267,8 +267,8 @@ def _tell_parts(encoder: Encoder, test: Rows, share: float, reporter: Reporter) 
         seen = learned.share(row_hashes(own, learned.roles)) if set(learned.roles) <= set(own.columns) else None
         if seen is not None and seen - share > _MANY_PARTS:
             reporter.message(
-                f"Warning: {100 * seen:.3g} % of the test rows hold a {part} that was pretrained on, beside other parts, so "
-                f"the numbers may be better than for a new {part}. Give rows without those with --test."
+                f"Warning: the part {part!r} of {100 * seen:.3g} % of the test rows was pretrained on, beside other parts, so "
+                "the numbers may be better than for a new one. Give rows without those with --test."
             )
 
 
@@ -277,10 +277,15 @@ def _repeated_share(train: Rows, test: Rows, kept_train: IndexArray, kept_test: 
     return float(np.isin(row_hashes(test)[kept_test], known).mean())
 
 
-def _tell(share: float | None, encoder: Encoder, reporter: Reporter) -> None:
-    """Say which part of the test rows was pretrained on."""
+def _tell(share: float | None, encoder: Encoder, test: Rows, reporter: Reporter) -> None:
+    """Say which share of the test rows was pretrained on."""
     if share is None:
-        reporter.message("It is not known whether the test rows were pretrained on: the encoder has no list of its rows.")
+        learned = encoder.pretraining_rows
+        reason = "the encoder has no list of its rows"
+        if learned is not None:
+            lacking = ", ".join(role for role in learned.roles if role not in {*test.columns, test.label})
+            reason = f"these rows lack {lacking}, by which it knows its own" if lacking else "its list of them is a sample"
+        reporter.message(f"It is not known whether the test rows were pretrained on: {reason}.")
     elif share:
         labels = registry().tasks.get(encoder.task)
         seen = "with their labels" if labels is not None and labels.needs_labels else "without their labels"

@@ -261,7 +261,7 @@ def _tell_parts(encoder: Encoder, test: Rows, share: float, reporter: Reporter) 
     """Say which parts of test rows were pretrained on in other rows: a picture with another of its captions."""
     known = encoder.pretraining_rows.parts if encoder.pretraining_rows is not None else {}
     for part, learned in known.items():
-        if part not in test.parts or not test.has_part(part).any():
+        if share > 1 - _MANY_PARTS or part not in test.parts or not test.has_part(part).any():
             continue
         own = test.of_part(part)
         seen = learned.share(row_hashes(own, learned.roles)) if set(learned.roles) <= set(own.columns) else None

@@ -163,9 +163,9 @@ def few_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, modality: str, nam
     monkeypatch.setenv("SELFSUP_DATA", str(tmp_path / "data"))
 
 
-def test_the_quick_suite_covers_five_modalities() -> None:
+def test_the_quick_suite_covers_six_modalities() -> None:
     quick = [spec for spec in BENCHMARKS if "quick" in spec.suites]
-    assert {spec.task.partition("/")[0] for spec in quick} == {"vision", "text", "tabular", "audio", "video"}
+    assert {spec.task.partition("/")[0] for spec in quick} == {"vision", "text", "tabular", "audio", "video", "multimodal"}
     found = registry()
     for spec in quick:
         assert found.get("dataset", spec.dataset).embedded

@@ -7,7 +7,7 @@ batch that is compared have clearly unequal numbers of tokens, so that a mean ov
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from selfsup.objectives.distributed import convert_sync_batchnorm
 from selfsup.tasks import ComparesEmbeddings, PretextTask
+from selfsup.tasks.base import InputChange
 from selfsup.testing.cases import TaskCase
 from selfsup.testing.joined_batch import PROCESSES, forward_joined, halves
 from selfsup.testing.task_checks import generator
@@ -108,13 +109,18 @@ def check_accumulated_chunks(case: TaskCase, chunks: int = 3, dtype: torch.dtype
     Args:
         case: the task.
         chunks: how many; those of the kit's batch are of unequal size.
-        dtype: of the weights and the batch; None: float64 where embeddings are compared, and float32 for other tasks, which may
-            make their input in that.
+        dtype: of the weights and the batch; None: float64 where embeddings are compared and the network can be in it, else
+            float32.
     """
     task = case.build()
     compares = isinstance(task, ComparesEmbeddings)
-    dtype = dtype or (torch.float64 if compares else torch.float32)
     if task.couples_samples and not compares:
+        return
+    if dtype is None:
+        try:
+            check_accumulated_chunks(case, chunks, torch.float64 if compares else torch.float32)
+        except RuntimeError:  # of a network that computes in float32 whatever its weights are in; other errors come again
+            check_accumulated_chunks(case, chunks, torch.float32)
         return
     _prepare(task, dtype)
     # The middle half has short rows and long ones, and is as good as all.
@@ -152,15 +158,35 @@ def check_accumulated_chunks(case: TaskCase, chunks: int = 3, dtype: torch.dtype
 
 
 def _prepare(task: PretextTask, dtype: torch.dtype) -> PretextTask:
-    """In place: put the task in one precision, with batch norms that look at one sample at a time."""
+    """In place: put the task in one precision, with batch norms that look at one sample at a time.
+
+    What makes the network's input (views, corruptions, transformations) computes in float32, as in every run.
+    """
     for module in task.to(dtype).modules():
         if isinstance(module, _BatchNorm):
             module.eval()
+        if isinstance(module, InputChange) and dtype != torch.float32:
+            module.to(torch.float32)
+            module.forward = _in_float32(module.forward, dtype)  # type: ignore[method-assign]
     return task
 
 
-def _cast(batch: Batch, dtype: torch.dtype) -> Batch:
-    return {key: value.to(dtype) if value.is_floating_point() else value for key, value in batch.items()}
+def _in_float32(forward: Callable[..., Any], dtype: torch.dtype) -> Callable[..., Any]:
+    def change(batch: Batch, generator: torch.Generator | None) -> Any:
+        return _cast(forward(_cast(batch, torch.float32), generator), dtype)
+
+    return change
+
+
+def _cast(value: Any, dtype: torch.dtype) -> Any:
+    """Tensors of real numbers in one precision, in the dictionaries, lists and tuples that hold them."""
+    if isinstance(value, Tensor):
+        return value.to(dtype) if value.is_floating_point() else value
+    if isinstance(value, dict):
+        return {key: _cast(own, dtype) for key, own in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(_cast(own, dtype) for own in value))
+    return type(value)(_cast(own, dtype) for own in value) if isinstance(value, list | tuple) else value
 
 
 def _check_buffers(ours: nn.Module, theirs: nn.Module, tolerance: float, name: str) -> None:

@@ -167,7 +167,7 @@ def _prepare(task: PretextTask, dtype: torch.dtype) -> PretextTask:
             module.eval()
         if isinstance(module, InputChange) and dtype != torch.float32:
             module.to(torch.float32)
-            module.forward = _in_float32(module.forward, dtype)  # type: ignore[method-assign]
+            module.forward = _in_float32(module.forward, dtype)
     return task
 
 

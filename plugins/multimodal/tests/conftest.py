@@ -17,14 +17,14 @@ LACKING = {"left": [3], "right": [0, 7]}
 """Rows that lack a part."""
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The toy sequences are installed."""
+    """The toy sequences are installed, for one file: other packages' tests are not to see them."""
     with installed(tmp_path_factory.mktemp("toy")):
         yield
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def info(toy: None) -> Info:
     """``left`` holds ids, ``right`` frames."""
     return {

@@ -72,7 +72,7 @@ def test_what_a_run_says_of_its_start(former: selfsup.Run, tmp_path: Path, capsy
     learned, before = run.encoder.pretraining_rows, former.encoder.pretraining_rows
     assert learned is not None
     assert before is not None
-    assert before.different == 256  # all of which count, though this run saw 100
+    assert before.different == 256  # they all count, though this run saw 100
     assert learned.different == 256
     assert learned.seen(before.hashes).all()
     untrained = pretrain(tmp_path / "untrained", init=str(former.dir), steps=0)

@@ -102,7 +102,7 @@ class FileGroups:
         return datasets.Dataset.from_file(str(target))
 
     def tell(self, findings: Findings) -> None:
-        """Note how many files of which kind were taken and passed over."""
+        """Note how many files of each kind were taken and passed over."""
         findings.add("files", f"{self.taken.total()} taken ({suffix_counts(self.taken)})")
         if self.passed_over:
             findings.add("files", f"{self.passed_over.total()} passed over by suffix ({suffix_counts(self.passed_over)})")

@@ -83,7 +83,7 @@ class PartViews(Views):
         self.note = " ".join(view.note for name in self.names if (view := self._own(name)) and view.note)
 
     def _takes_whole(self, part: JoinedPart) -> bool:
-        """Whether a part can be had whole: its views cut from whole samples, or whole samples are those of every batch."""
+        """Whether a part comes whole: its views cut from whole samples, or whole samples are those of every batch."""
         view = self._own(part.name)
         if view is not None:
             return view.takes_whole

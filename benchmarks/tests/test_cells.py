@@ -72,7 +72,7 @@ def test_tasks_on_one_backbone_share_their_references() -> None:
     cells = distinct(made)
     assert all(dict(cell.overrides).keys() == {"optimization.lr"} for cell in cells if cell.kind in ("task", "supervised"))
     kinds = [cell.kind for cell in cells]
-    assert {kind: kinds.count(kind) for kind in set(kinds)} == {"task": 6, "random-init": 2, "supervised": 2, "raw": 2}
+    assert {kind: kinds.count(kind) for kind in set(kinds)} == {"task": 6, "random-init": 2, "supervised": 2, "raw": 1}
     assert [cell.seed for cell in cells] == sorted(cell.seed for cell in cells)
 
 
@@ -128,3 +128,28 @@ def test_raw_features_are_not_measured_by_what_compares_parts() -> None:
     raw, untrained = line.cells["raw"][0], line.cells["random-init"][0]
     assert (raw.evaluators, dict(raw.overrides)) == (("knn",), {"evaluators.knn.k": 5})
     assert (untrained.evaluators, dict(untrained.overrides)) == (("knn", "retrieval"), own)
+
+
+def test_training_from_scratch_shares_the_draws_of_the_labels_among_the_seeds() -> None:
+    own = {"evaluators.few-labels.per_class": [10, 50], "scratch.min_steps": 100, "supervised.views.flip_p": 0.0}
+    spec = BenchmarkSpec(
+        id="alpha-toyset", summary="A toy.", task="toy/alpha", dataset="toyset", suites=("quick",), steps=4,
+        evaluators=("few-labels", "linear"), overrides={**own, "backbone.width": 8, "optimization.lr": 0.1},
+    )  # fmt: skip
+    (line,) = lines([spec], (0, 1, 2), {spec.id: ("toy", "net")})
+    scratch = line.cells["scratch"]
+    few = "evaluators.few-labels."
+    assert [(cell.overrides[f"{few}first_draw"], cell.overrides[f"{few}draws"]) for cell in scratch] == [(0, 4), (4, 3), (7, 3)]
+    assert [cell.seed for cell in scratch] == [0, 1, 2]
+    assert {cell.evaluators for cell in scratch} == {("few-labels",)}
+    assert dict(scratch[0].overrides) == {
+        "backbone.width": 8,
+        f"{few}per_class": [10],
+        f"{few}method": "finetune",
+        f"{few}finetune.views.flip_p": 0.0,
+        f"{few}finetune.min_steps": 100,
+        f"{few}first_draw": 0,
+        f"{few}draws": 4,
+    }
+    assert "scratch.min_steps" not in line.cells["task"][0].overrides
+    assert "scratch" not in lines([replace(spec, evaluators=("linear",), overrides={})], (0,), {spec.id: ("toy", "n")})[0].cells

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from selfsup.errors import SelfsupError
 from selfsup_bench.cells import Cell, is_raw
 from selfsup_bench.executors.base import Job
+from selfsup_bench.measuring import EVALUATOR_PREFIX, measure_encoder
 from selfsup_bench.records import Projection, Record, RecordStore, read_json
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 CURVE_POINTS = 200
 """Points of a loss curve that are kept at most."""
-EVALUATOR_PREFIX = "evaluators."
 
 
 @dataclass
@@ -61,7 +61,6 @@ def measure(job: Job) -> Record:
     """
     import torch
 
-    import selfsup
     from selfsup.artifacts import device_name, peak_memory
 
     began = time.perf_counter()
@@ -71,15 +70,7 @@ def measure(job: Job) -> Record:
     trained = _raw(cell) if is_raw(cell.kind) else _pretrained(job)
     encoder = trained.encoder.to(device)
     evaluation_began = time.perf_counter()
-    results = selfsup.evaluate(
-        encoder,
-        cell.dataset,
-        evaluators=cell.evaluators,
-        options=_evaluator_options(cell),
-        seed=cell.seed,
-        precision="auto",
-        out=job.folder / "results",
-    )
+    measured = measure_encoder(encoder, cell, job.folder / "results")
     evaluated = time.perf_counter()
     memory = peak_memory(device)
     projection = _projection(encoder, cell) if job.draw and cell.kind != "boosting" else None
@@ -87,7 +78,9 @@ def measure(job: Job) -> Record:
         key=job.key,
         cell=cell,
         status="done",
-        metrics={f"{result.evaluator}.{name}": value for result in results for name, value in result.metrics.items()},
+        metrics=measured.metrics,
+        draws=measured.draws,
+        rows=measured.rows,
         curve=trained.curve,
         samples_per_second=trained.samples_per_second,
         peak_memory=memory,
@@ -99,7 +92,7 @@ def measure(job: Job) -> Record:
         },
         projection=projection,
         circumstances=job.circumstances,
-        results=tuple(result.model_dump(mode="json") for result in results),
+        results=measured.results,
     )
 
 
@@ -124,16 +117,6 @@ def run_options(cell: Cell) -> dict[str, Any]:
         "overrides": overrides,
         **budget,
     }
-
-
-def _evaluator_options(cell: Cell) -> dict[str, dict[str, Any]]:
-    """``evaluators.knn.k = 10`` as ``{"knn": {"k": 10}}``."""
-    options: dict[str, dict[str, Any]] = {}
-    for key, value in cell.overrides.items():
-        if key.startswith(EVALUATOR_PREFIX):
-            evaluator, _, name = key.removeprefix(EVALUATOR_PREFIX).partition(".")
-            options.setdefault(evaluator, {})[name] = value
-    return options
 
 
 def _pretrained(job: Job) -> Trained:

@@ -12,12 +12,14 @@ from selfsup.errors import SpecError
 from selfsup.specs import BenchmarkSpec
 
 Kind = str
-"""``task``, or a reference: ``random-init`` (the untrained network), ``supervised`` (training with all labels), ``raw`` (raw
-features), ``boosting`` (boosted trees on these), ``raw-NAME`` (further raw features of the modality), ``supervised-BACKBONE``
-(training another network with all labels)."""
+"""``task``, or a reference: ``random-init`` (the untrained network), ``scratch`` (the same network trained with the few labels
+alone), ``supervised`` (training with all labels), ``raw`` (raw features), ``boosting`` (boosted trees on these), ``raw-NAME``
+(further raw features of the modality), ``supervised-BACKBONE`` (training another network with all labels)."""
 
 REFERENCES: tuple[Kind, ...] = ("random-init", "supervised", "raw")
-"""Those that every benchmark has."""
+"""Those that every benchmark has; those with the evaluator ``few-labels`` have ``scratch``, too."""
+FEW_LABELS = "few-labels"
+"""The evaluator that ``scratch`` is measured by."""
 OPTIONAL = ("boosting", "raw-NAME", "supervised-BACKBONE")
 """Those that a benchmark may ask for."""
 
@@ -40,9 +42,14 @@ def other_backbone(kind: Kind) -> str:
 SHARED_PREFIXES = ("backbone.", "processor.", "evaluators.", "optimization.batch_size", "precision")
 """Overrides of a benchmark that hold for its references too; the others belong to its task."""
 
+DRAWS = 10
+"""Draws of the few labels, unless a benchmark's ``evaluators.few-labels.draws`` says otherwise."""
+
 BOOSTING = "boosting"
 """The evaluator of the reference of that name, and of no other cell."""
 
+SCRATCH_PREFIX = "scratch."
+"""``scratch.lr`` is an option of the training from scratch (:class:`~selfsup.evaluation.finetune.FinetuneConfig`)."""
 SUPERVISED_PREFIX = "supervised."
 """``supervised.optimization.lr`` is the supervised references' learning rate, and is nothing to the task."""
 
@@ -102,7 +109,10 @@ class Line:
     modality: str
     backbone: str
     cells: Mapping[Kind, tuple[Cell, ...]]
-    """Kind to one cell a seed."""
+    """Kind to one cell a seed: the same one where a seed changes nothing (raw features).
+
+    Of ``scratch`` each cell has other draws of the labels, so that together they have each draw once.
+    """
 
 
 def lines(
@@ -142,15 +152,39 @@ def _cells(
             epochs=spec.epochs,
             train_rows=spec.train_rows,
             overrides=_without(
-                spec.overrides, SUPERVISED_PREFIX, f"evaluators.{BOOSTING}.", *(f"{kind}." for kind in spec.references)
+                spec.overrides,
+                SUPERVISED_PREFIX,
+                SCRATCH_PREFIX,
+                f"evaluators.{BOOSTING}.",
+                *(f"{kind}." for kind in spec.references),
             ),
             seed=seed,
         )
         for seed in seeds
     ]
-    kinds = (*REFERENCES, *_asked_for(spec))
-    references = {kind: tuple(reference(cell, kind, spec.overrides, of_parts) for cell in task) for kind in kinds}
+    kinds = (*REFERENCES, *(["scratch"] if FEW_LABELS in spec.evaluators else []), *_asked_for(spec))
+    references = {kind: _reference_cells(task, kind, spec.overrides, of_parts) for kind in kinds}
     return {"task": tuple(task), **references}
+
+
+def _reference_cells(
+    task: Sequence[Cell], kind: Kind, overrides: Mapping[str, Any], of_parts: Collection[str]
+) -> tuple[Cell, ...]:
+    """One cell a seed; raw features do not depend on it, and the seeds of ``scratch`` share the draws of the labels out."""
+    cells = [reference(cell, kind, overrides, of_parts) for cell in task]
+    if is_raw(kind):
+        return tuple(replace(cell, seed=cells[0].seed) for cell in cells)
+    if kind != "scratch":
+        return tuple(cells)
+    prefix = f"evaluators.{FEW_LABELS}."
+    total = int(overrides.get(f"{prefix}draws", DRAWS))
+    shares = [range(total)[place :: len(cells)] for place in range(len(cells))]
+    starts = [sum(map(len, shares[:place])) for place in range(len(cells))]
+    return tuple(
+        replace(cell, overrides={**cell.overrides, f"{prefix}first_draw": start, f"{prefix}draws": len(share)})
+        for cell, share, start in zip(cells, shares, starts, strict=True)
+        if share
+    )
 
 
 def _asked_for(spec: BenchmarkSpec) -> list[Kind]:
@@ -182,7 +216,9 @@ def reference(cell: Cell, kind: Kind, overrides: Mapping[str, Any], of_parts: Co
     shared = {key: value for key, value in overrides.items() if key.startswith(SHARED_PREFIXES)}
     trees = f"evaluators.{BOOSTING}."
     if kind == "boosting":
-        shared = {key: value for key, value in shared.items() if key.startswith(("processor.", trees))}
+        shared = {
+            key: value for key, value in shared.items() if key.startswith(("processor.", trees, f"evaluators.{FEW_LABELS}."))
+        }
     else:
         shared = _without(shared, trees)
     if is_supervised(kind):
@@ -198,6 +234,17 @@ def reference(cell: Cell, kind: Kind, overrides: Mapping[str, Any], of_parts: Co
             overrides={**kept, **own},
         )
     shared = _without(shared, "optimization.", "precision")
+    if kind == "scratch":
+        return replace(
+            cell,
+            kind=kind,
+            task=f"{cell.modality}/random-init",
+            evaluators=(FEW_LABELS,),
+            steps=0,
+            epochs=0,
+            train_rows=0,
+            overrides={**_without(shared, "evaluators."), **_scratch_options(overrides)},
+        )
     evaluators = cell.evaluators
     if is_raw(kind):
         evaluators = tuple(name for name in evaluators if name not in of_parts)
@@ -207,11 +254,22 @@ def reference(cell: Cell, kind: Kind, overrides: Mapping[str, Any], of_parts: Co
         kind=kind,
         task=f"{cell.modality}/{kind}",
         backbone="" if is_raw(kind) else cell.backbone,
-        evaluators=(BOOSTING,) if kind == "boosting" else evaluators,
+        evaluators=(*(name for name in evaluators if name == FEW_LABELS), BOOSTING) if kind == "boosting" else evaluators,
         steps=0,
         epochs=0,
         overrides=shared,
     )
+
+
+def _scratch_options(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of ``few-labels`` that train the whole network, for the first number of labels alone, augmented as supervised."""
+    few = f"evaluators.{FEW_LABELS}."
+    counts = overrides.get(f"{few}per_class", ())
+    given = {key: value for key, value in overrides.items() if key == f"{few}draws"}
+    views = {f"views.{key}": value for key, value in _own(overrides, f"{SUPERVISED_PREFIX}views.").items()}
+    own = {f"{few}finetune.{key}": value for key, value in {**views, **_own(overrides, SCRATCH_PREFIX)}.items()}
+    first = {f"{few}per_class": [counts[0]]} if counts else {}
+    return {**given, **first, f"{few}method": "finetune", **own}
 
 
 def _own(overrides: Mapping[str, Any], prefix: str) -> dict[str, Any]:
@@ -222,7 +280,7 @@ def distinct(all_lines: Iterable[Line]) -> list[Cell]:
     """Every cell once: cheap references first, then in turn by seed, so that a whole seed is done early."""
 
     def cost(kind: Kind) -> int:
-        return 0 if is_raw(kind) else 2 if is_supervised(kind) else 3 if kind == "task" else 1
+        return 0 if is_raw(kind) else 2 if is_supervised(kind) or kind == "scratch" else 3 if kind == "task" else 1
 
     seen: dict[str, Cell] = {}
     for line in all_lines:

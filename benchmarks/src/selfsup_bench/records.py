@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 from selfsup.errors import BenchmarkError, StorageError
 from selfsup_bench.cells import Cell
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the record; part of a cell's key, so that old records are not taken for new ones."""
 
 
@@ -46,6 +46,10 @@ class Record:
     """Why it failed, for people."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """``evaluator.metric`` to value."""
+    draws: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """``few-labels.METRIC@N`` to its value in each draw of the labels."""
+    rows: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """``few-labels.METRIC@N`` to what each test row, or group of them, adds to it, averaged over the draws."""
     curve: tuple[tuple[int, float], ...] = ()
     """(step, pretraining loss)."""
     samples_per_second: float | None = None
@@ -84,6 +88,8 @@ class Record:
         taken = {key: value for key, value in values.items() if key in known}
         taken["cell"] = Cell.from_dict(taken["cell"])
         taken["curve"] = tuple((int(step), float(loss)) for step, loss in taken.get("curve", ()))
+        for name in ("draws", "rows"):
+            taken[name] = {metric: tuple(values) for metric, values in taken.get(name, {}).items()}
         taken["results"] = tuple(taken.get("results", ()))
         if taken.get("projection") is not None:
             taken["projection"] = Projection.from_dict(taken["projection"])

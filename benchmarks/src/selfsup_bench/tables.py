@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 REFERENCE_NAMES = {
     "random-init": "random init",
+    "scratch": "from scratch",
     "supervised": "supervised",
     "raw": "raw input",
     "boosting": "raw input, boosted trees",

@@ -14,6 +14,7 @@ from selfsup.registry import registry
 QUICK = {
     "finetune": {"epochs": 10, "min_steps": 0, "precision": "32"},
     "label-efficiency": {"fractions": [0.05, 1.0], "repeats": 2},
+    "few-labels": {"per_class": [4, 8], "draws": 3},
     "clustering": {"n_init": 2},
     "weighted-layers": {"l2": [0.1, 0.01], "iterations": 20},
 }
@@ -22,6 +23,7 @@ HEADLINES = {
     "linear": "accuracy",
     "finetune": "accuracy",
     "label-efficiency": "accuracy_5pct",
+    "few-labels": "accuracy@4",
     "clustering": "accuracy",
     "anomaly": "auroc",
     "retrieval": "map",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -40,6 +40,7 @@ from selfsup.training.randomness import preserved
 from selfsup.training.schedule import learning_rate
 from selfsup.training.short_clips import mend_short_clips
 from selfsup.training.small_maps import speed_up_small_maps
+from selfsup.validation import validated
 
 if TYPE_CHECKING:
     from selfsup.artifacts import Encoder
@@ -84,6 +85,8 @@ class FinetuneConfig(Config):
     """Largest 2-norm of the gradient; None does not clip."""
     augment: bool = True
     """Whether the modality's light supervised augmentation is applied, where it has one, and long rows get random windows."""
+    views: dict[str, Any] = Field(default_factory=dict)
+    """Options of that augmentation, as ``selfsup list options MODALITY/supervised --filter views.`` shows them."""
     head: Literal["probe", "zeros"] = "probe"
     """Where the head starts: from a linear probe (Kumar et al. 2022, LP-FT, arXiv 2202.10054), or from zeros."""
     precision: Literal["auto", "32", "bf16"] = "auto"
@@ -96,7 +99,13 @@ class FinetuneConfig(Config):
 
 
 def finetune_encoder(
-    encoder: Encoder, train: Split, config: FinetuneConfig, *, seed: int, reporter: Reporter | None = None
+    encoder: Encoder,
+    train: Split,
+    config: FinetuneConfig,
+    *,
+    seed: int,
+    rows: IndexArray | None = None,
+    reporter: Reporter | None = None,
 ) -> FinetunedModel:
     """Train a copy of ``encoder`` and a linear head on labelled rows; ``encoder`` itself is left as it is.
 
@@ -108,6 +117,7 @@ def finetune_encoder(
         train: labelled rows.
         config: options.
         seed: of the rows that are used, their order, augmentation and dropout.
+        rows: places in ``train`` of the rows that are used, in the place of ``fraction``.
         reporter: is told of the progress.
 
     Raises:
@@ -121,7 +131,7 @@ def finetune_encoder(
     config = _with_rates(config, encoder)
     reporter = reporter or Silent()
     labels = train.targets().numpy()
-    rows = labelled_subset(labels, config.fraction, seed=seed)
+    rows = labelled_subset(labels, config.fraction, seed=seed) if rows is None else rows
     device = encoder.device
     names = train.class_names
     if not names and train.label_kind != "number":
@@ -146,7 +156,7 @@ def finetune_encoder(
     mend_short_clips(model, device_type=device.type)
     batch_size = config.batch_size or min(_BATCH_SIZE, encoder.processor.batch_size)
     sampler = _Subset(rows, EpochSampler(len(rows), min(batch_size, len(rows)), seed))
-    views = _augmentation(encoder) if config.augment else None
+    views = _augmentation(encoder, config.views) if config.augment else None
     loader = Loader(
         train.store,
         encoder.processor,
@@ -274,12 +284,23 @@ def _settle(model: FinetunedModel, train: Split, rows: IndexArray) -> None:
     norm.running_var.copy_(torch.where(variance > 0, variance, norm.running_var))
 
 
-def _augmentation(encoder: Encoder) -> Views | None:
-    """The light augmentation of supervised training, where the modality has one."""
+def _augmentation(encoder: Encoder, options: Mapping[str, Any]) -> Views | None:
+    """The light augmentation of supervised training, where the modality has one.
+
+    Raises:
+        ConfigError: it has none, or not such options.
+    """
     from selfsup.registry import registry
 
     recipe = registry().modality_objects(encoder.modality).supervised_views
-    return None if recipe is None else recipe.build(recipe.config(), encoder.processor.info()).to(encoder.device)
+    if recipe is None:
+        if options:
+            raise ConfigError(
+                f"finetune.views has no effect: {encoder.modality} has no augmentation for labelled rows. Leave it out."
+            )
+        return None
+    config = validated(recipe.config, options, what="finetune.views")
+    return recipe.build(config, encoder.processor.info()).to(encoder.device)
 
 
 class _Subset:

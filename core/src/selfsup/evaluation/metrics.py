@@ -26,6 +26,30 @@ def label_metrics(kind: LabelKind, outputs: Tensor, targets: Tensor) -> dict[str
     return score(outputs.cpu(), targets.cpu())
 
 
+def row_scores(kind: LabelKind, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """What each row adds to the metrics of :func:`label_metrics` that are a mean over rows.
+
+    Args:
+        kind: of the labels.
+        outputs: as for :func:`label_metrics`.
+        targets: as there.
+
+    Returns:
+        [N] float64 for ``accuracy`` and ``balanced_accuracy``, or ``r2``; nothing where a row may have several classes, since
+        mAP is no mean over rows.
+    """
+    outputs, targets = outputs.cpu(), targets.cpu()
+    if kind == "classes":
+        return {}
+    if kind == "number":
+        spread = (targets.double() - targets.double().mean()).square().mean()
+        return {"r2": 1 - (outputs.double() - targets.double()).square() / spread} if spread > 0 else {}
+    hits = (outputs.argmax(dim=1) == targets).double()
+    sizes = torch.bincount(targets).double()
+    weight = len(targets) / (sizes[targets] * (sizes > 0).sum())
+    return {"accuracy": hits, "balanced_accuracy": hits * weight}
+
+
 def classification_metrics(log_probabilities: Tensor, targets: Tensor) -> dict[str, float]:
     """Accuracy (the headline), macro-F1, balanced accuracy and cross-entropy; where there are two classes AUROC and AP, too.
 

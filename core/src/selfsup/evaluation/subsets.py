@@ -11,6 +11,7 @@ from selfsup.errors import ConfigError
 
 Int64 = np.ndarray[Any, np.dtype[np.int64]]
 _FLIPS = 1
+_DRAWS = 2
 
 
 def balanced_subset(labels: Int64, fraction: float, *, seed: int) -> Int64:
@@ -64,6 +65,25 @@ def labelled_subset(labels: LabelArray, fraction: float, *, seed: int) -> Int64:
             f"{_round_up(2 / len(labels))}, or more data."
         )
     return balanced_subset(strata(labels, min(10, total)), fraction, seed=seed)
+
+
+def few_label_rows(labels: LabelArray, per_class: int, *, draw: int, n_classes: int = 0) -> Int64:
+    """Draw so many labelled rows of each class; of numbers, of each tenth; of several classes a row, for each class.
+
+    Args:
+        labels: [N] class ids, [N] numbers, or [N, K] of several classes, which are drawn without regard.
+        per_class: rows of each; a class that has fewer gives all of its rows.
+        draw: which draw; the same one gives the same rows, and with it fewer rows are a subset of more.
+        n_classes: K, where a row may have several classes.
+
+    Returns:
+        Indices into ``labels``, sorted.
+    """
+    groups = strata(labels)
+    order = np.random.default_rng((draw, _DRAWS)).permutation(len(groups))
+    count = per_class * max(n_classes, 1) if labels.ndim == 2 else per_class
+    chosen = [order[groups[order] == group][:count] for group in np.unique(groups)]
+    return np.sort(np.concatenate(chosen)).astype(np.int64)
 
 
 def stratified_folds(labels: LabelArray, n_folds: int, *, seed: int) -> Int64:

@@ -35,6 +35,13 @@ SPECS: list[EvaluatorSpec] = [
         paper="Chen et al. 2020, arXiv 2002.05709, B.5; Kumar et al. 2022, arXiv 2202.10054",
     ),
     EvaluatorSpec(
+        id="few-labels",
+        label_kinds=_EVERY_KIND,
+        summary="Scores with 10 labels of each class, over 10 draws of the labels that are the same for every encoder.",
+        target="selfsup.evaluation.few_labels:RECIPE",
+        paper="Chen et al. 2020, arXiv 2002.05709, B.5; Kumar et al. 2022, arXiv 2202.10054",
+    ),
+    EvaluatorSpec(
         id="label-efficiency",
         label_kinds=_EVERY_KIND,
         summary="Scores with 1 %, 5 %, 10 % and all of the labels, over several draws.",

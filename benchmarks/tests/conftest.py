@@ -19,7 +19,16 @@ SHARES = (1, 5, 10, 100)
 def plan() -> Plan:
     """Two benchmarks on one data set and one backbone."""
     specs = [
-        BenchmarkSpec(id=f"{name}-toyset", summary="A toy.", task=f"toy/{name}", dataset="toyset", suites=("quick",), steps=40)
+        BenchmarkSpec(
+            id=f"{name}-toyset",
+            summary="A toy.",
+            task=f"toy/{name}",
+            dataset="toyset",
+            suites=("quick",),
+            steps=40,
+            evaluators=("knn", "linear"),
+            headline="knn.accuracy",
+        )
         for name in ("alpha", "beta")
     ]
     made = lines(specs, SEEDS, {spec.id: ("toy", "toy/net") for spec in specs})

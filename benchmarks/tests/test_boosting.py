@@ -42,8 +42,9 @@ def spec(iterations: int | None = 5, **options: object) -> BenchmarkSpec:
     if iterations is not None:
         overrides["evaluators.boosting.iterations"] = iterations
     return BenchmarkSpec(
-        id="x", summary="x", task="tabular/vime", dataset="wine", suites=("quick",), steps=2, overrides=overrides, **options
-    )  # type: ignore[arg-type]
+        id="x", summary="x", task="tabular/vime", dataset="wine", suites=("quick",), steps=2, overrides=overrides,
+        evaluators=("knn", "linear"), headline="knn.accuracy", **options,
+    )  # type: ignore[arg-type]  # fmt: skip
 
 
 def test_boosting_is_a_reference_of_those_who_ask() -> None:

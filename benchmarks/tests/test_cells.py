@@ -64,6 +64,7 @@ def test_tasks_on_one_backbone_share_their_references() -> None:
             dataset="toyset",
             suites=("quick",),
             steps=5,
+            evaluators=("knn", "linear"),
             overrides={"optimization.lr": 0.1 * i, "supervised.optimization.lr": 0.3},
         )
         for i, name in enumerate(("a", "b", "c"), 1)
@@ -80,8 +81,9 @@ def test_further_raw_features_and_another_network_are_references() -> None:
     kinds = ("raw-tones", "supervised-other/net")
     overrides = {**CELL.overrides, "supervised.optimization.lr": 0.3, f"{kinds[1]}.backbone.depth": 2}
     spec = BenchmarkSpec(
-        id="a", summary="x", task="toy/a", dataset="toyset", suites=("quick",), steps=5, overrides=overrides, references=kinds
-    )
+        id="a", summary="x", task="toy/a", dataset="toyset", suites=("quick",), steps=5, overrides=overrides, references=kinds,
+        evaluators=("knn", "linear"),
+    )  # fmt: skip
     (line,) = lines([spec], (0,), {"a": ("toy", "net")})
     assert list(line.cells) == ["task", "random-init", "supervised", "raw", *kinds]
     assert not any(key.startswith("supervised") for key in line.cells["task"][0].overrides)

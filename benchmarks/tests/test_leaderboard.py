@@ -57,7 +57,16 @@ def test_a_missing_reference_takes_the_gain_away_only(plan: Plan, records: dict[
 
 def test_methods_of_several_data_sets_are_aggregated_or_it_says_why_not(records: dict[str, Record], plan: Plan) -> None:
     specs = [
-        BenchmarkSpec(id=f"alpha-{n}", summary="x", task="toy/alpha", dataset=n, suites=("s",), steps=40)
+        BenchmarkSpec(
+            id=f"alpha-{n}",
+            summary="x",
+            task="toy/alpha",
+            dataset=n,
+            suites=("s",),
+            steps=40,
+            evaluators=("knn", "linear"),
+            headline="knn.accuracy",
+        )
         for n in ("one", "two")
     ]
     made = lines(specs, (0, 1, 2), {spec.id: ("toy", "toy/net") for spec in specs})
@@ -95,8 +104,9 @@ def test_table_as_markdown(plan: Plan, records: dict[str, Record]) -> None:
 def test_references_of_a_benchmark_have_names(records: dict[str, Record]) -> None:
     kinds = ("raw-tones", "supervised-still")
     spec = BenchmarkSpec(
-        id="alpha", summary="x", task="toy/alpha", dataset="toyset", suites=("quick",), steps=40, references=kinds
-    )
+        id="alpha", summary="x", task="toy/alpha", dataset="toyset", suites=("quick",), steps=40, references=kinds,
+        evaluators=("knn", "linear"), headline="knn.accuracy",
+    )  # fmt: skip
     made = tuple(lines([spec], (0,), {"alpha": ("toy", "net")}))
     keys = {cell.key({}): cell.key({}) for cell in Plan("quick", (0,), made, {}).cells()}
     plan = Plan("quick", (0,), made, keys)

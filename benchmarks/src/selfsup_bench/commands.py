@@ -66,9 +66,10 @@ def benchmark(
     from selfsup.registry import registry
     from selfsup_bench.planning import choose
     from selfsup_bench.runner import REPORT, run
+    from selfsup_bench.templates import expand
 
     found = registry()
-    specs = choose(found.benchmarks.values(), suite=suite, modalities=modalities, only=only)
+    specs = choose(expand(found.benchmarks.values(), found), suite=suite, modalities=modalities, only=only)
     make_executor = executor_factory(found, executor, jobs=jobs, options=parse_pairs(pairs), device=device)
     folder = out or results_folder(suite, resume=resume)
     planned = plan_on_device(specs, suite=suite, seeds=seeds, found=found, device=device, threads=threads)

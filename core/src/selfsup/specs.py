@@ -240,22 +240,32 @@ class DatasetSpec(TargetSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkSpec(Spec):
-    """One line of a benchmark suite: a task, a data set and how they are measured."""
+    """One line of a benchmark suite: a task, a data set and how they are measured.
+
+    With the task ``<modality>/*`` it is a template: it stands for a line of each task ``<modality>/<objective>`` that needs
+    neither labels nor a teacher, has a place on ``backbone``, and is named on that data set by no other line of the suite.
+    Objectives that are installed later get lines in this way.
+    """
 
     task: str
-    dataset: str
+    """Id of the task, or ``<modality>/*``."""
+    dataset: str = ""
+    """Id of the data set or another source; empty in the suite ``own``, whose data the user gives."""
     suites: tuple[str, ...]
-    """Suites that hold it: ``quick``, ``standard``, ..."""
+    """Suites that hold it: ``quick``, ``standard``, ...; ``own`` holds what is tried on a user's own data."""
+    objectives: Literal["", "all", "others"] = ""
+    """Objectives that a template stands for: ``all``, or only those that other packages than selfsup's own bring."""
     backbone: str = ""
     """Id of the backbone, of every reference too; empty: the task's default."""
-    evaluators: tuple[str, ...] = ("knn", "linear")
-    headline: str = "knn.accuracy"
+    evaluators: tuple[str, ...] = ("few-labels", "linear")
+    headline: str = "few-labels.accuracy@10"
     """``evaluator.metric`` that the leaderboard ranks by."""
     steps: int = 0
     """Pretraining budget in optimizer steps; 0 takes ``epochs``."""
     epochs: int = 0
     overrides: Mapping[str, Any] = field(default_factory=dict)
-    """Dotted config keys, as for ``--set``."""
+    """Dotted config keys, as for ``--set``. Of a template those that begin with an objective's id and a dot
+    (``vicreg.objective.output_dim``) are for the task of that objective alone."""
     train_rows: int = 0
     """Pretrain on at most so many rows, drawn with the seed (0: all)."""
     references: tuple[str, ...] = ()
@@ -263,10 +273,23 @@ class BenchmarkSpec(Spec):
     (the modality's :attr:`ModalitySpec.other_raw_features`), ``supervised-BACKBONE`` (another network, trained with all
     labels; overrides that begin with the reference's name and a dot are its own)."""
 
+    @property
+    def is_template(self) -> bool:
+        """Whether it stands for the tasks of a modality."""
+        return self.task.endswith("/*")
+
     def __post_init__(self) -> None:
         super().__post_init__()
-        if bool(self.steps) == bool(self.epochs):
+        own = self.suites == ("own",)
+        if not self.dataset and not own:
+            raise SpecError(f"BenchmarkSpec {self.id!r} needs a data set; only the suite 'own' has none.")
+        if (self.steps and self.epochs) or not (self.steps or self.epochs or own):
             raise SpecError(f"BenchmarkSpec {self.id!r} needs either steps or epochs, and not both.")
+        if self.is_template != bool(self.objectives):
+            raise SpecError(
+                f"BenchmarkSpec {self.id!r}: a template needs both a task '<modality>/*' and objectives ('all' or 'others'); "
+                f"it has the task {self.task!r} and objectives={self.objectives!r}."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -154,6 +154,8 @@ def equal_budget(registered: Any, *, dataset: str, steps: int, batch: int) -> li
             dataset=dataset,
             suites=("equal-budget",),
             backbone="vit-tiny" if task.needs_tokens else "resnet-narrow",
+            evaluators=("knn", "linear"),
+            headline="knn.accuracy",
             steps=steps,
             overrides={**shared, **(_VIT if task.needs_tokens else _RESNET), **heads},
         )

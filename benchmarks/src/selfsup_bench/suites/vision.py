@@ -43,6 +43,7 @@ def _quick(task: str, backbone: str, steps: int, options: Mapping[str, Any]) -> 
         suites=("quick",),
         backbone=backbone,
         evaluators=EVALUATORS,
+        headline="knn.accuracy",
         steps=steps,
         overrides={**_QUICK, **options},
     )
@@ -71,6 +72,7 @@ def _standard(dataset: str, task: str, epochs: int) -> BenchmarkSpec:
         suites=("standard",),
         backbone="vit-tiny" if vit else "resnet18-cifar" if dataset.startswith("cifar") else "timm/resnet18",
         evaluators=(*EVALUATORS, "clustering", "geometry"),
+        headline="knn.accuracy",
         epochs=epochs,
         overrides={"optimization.batch_size": 256},
     )

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfsup.errors import SelfsupError
-from selfsup_bench.cells import Cell, is_raw
+from selfsup_bench.cells import Cell, is_raw, is_supervised
 from selfsup_bench.executors.base import Job
 from selfsup_bench.measuring import EVALUATOR_PREFIX, measure_encoder
 from selfsup_bench.records import Projection, Record, RecordStore, read_json
@@ -35,6 +35,34 @@ class Trained:
     curve: tuple[tuple[int, float], ...] = ()
     samples_per_second: float | None = None
     seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a cell reads: the name of a registered data set, or the rows of own data."""
+
+    train: Any
+    """To pretrain on."""
+    labelled: Any
+    """To fit probes on, and for supervised training."""
+    test: Any = None
+    """That the numbers are of; None: the test split."""
+
+
+def sources_of(job: Job) -> Sources:
+    """What the cell of a job reads.
+
+    Raises:
+        SelfsupError: own data has changed, or cannot be read any more.
+    """
+    cell = job.cell
+    if not cell.reading:
+        return Sources(cell.dataset, cell.dataset)
+    from selfsup_bench.own.reading import parts_of_cell
+    from selfsup_bench.raw import processor_options
+
+    parts = parts_of_cell(cell.reading, job.out, processor_options(cell.overrides))
+    return Sources(parts.train, parts.labelled, parts.test)
 
 
 def work(values: Mapping[str, Any]) -> None:
@@ -67,13 +95,14 @@ def measure(job: Job) -> Record:
     limit_threads(job.threads)
     cell = job.cell
     device = _device(job.device)
-    trained = _raw(cell) if is_raw(cell.kind) else _pretrained(job)
+    sources = sources_of(job)
+    trained = _raw(cell, sources) if is_raw(cell.kind) else _pretrained(job, sources)
     encoder = trained.encoder.to(device)
     evaluation_began = time.perf_counter()
-    measured = measure_encoder(encoder, cell, job.folder / "results")
+    measured = measure_encoder(encoder, cell, job.folder / "results", data=sources.labelled, test=sources.test)
     evaluated = time.perf_counter()
     memory = peak_memory(device)
-    projection = _projection(encoder, cell) if job.draw and cell.kind != "boosting" else None
+    projection = _projection(encoder, cell, sources) if job.draw and cell.kind != "boosting" else None
     return Record(
         key=job.key,
         cell=cell,
@@ -104,13 +133,21 @@ def limit_threads(threads: int) -> None:
     importlib.import_module("threadpoolctl").threadpool_limits(threads)
 
 
-def run_options(cell: Cell) -> dict[str, Any]:
-    """What the cell's pretraining is told, as ``selfsup.pretrain`` takes it."""
+def run_options(cell: Cell, sources: Sources | None = None) -> dict[str, Any]:
+    """What the cell's pretraining is told, as ``selfsup.pretrain`` takes it.
+
+    Args:
+        cell: of a task, or of a reference that has a network.
+        sources: what it reads; None: its data set.
+    """
     overrides = {key: value for key, value in cell.overrides.items() if not key.startswith(EVALUATOR_PREFIX)}
     budget = {"epochs": cell.epochs} if cell.epochs else {"steps": cell.steps}
+    data: Any = cell.dataset
+    if sources is not None:
+        data = sources.labelled if is_supervised(cell.kind) else sources.train
     return {
         "task": cell.task,
-        "data": cell.dataset,
+        "data": data,
         "backbone": cell.backbone,
         "seed": cell.seed,
         "rows": cell.train_rows,
@@ -119,13 +156,13 @@ def run_options(cell: Cell) -> dict[str, Any]:
     }
 
 
-def _pretrained(job: Job) -> Trained:
+def _pretrained(job: Job, sources: Sources) -> Trained:
     import selfsup
 
     began = time.perf_counter()
     out = job.folder / "run"
     # An attempt that was cut short left a folder that is in the way. It goes on from its last checkpoint.
-    run = selfsup.pretrain(**run_options(job.cell), accelerator=job.device, out=out, resume=True, progress=False)
+    run = selfsup.pretrain(**run_options(job.cell, sources), accelerator=job.device, out=out, resume=True, progress=False)
     lines = [line for line in run.metrics if "loss" in line]
     speeds = sorted(line["samples_per_second"] for line in lines[1:] or lines if "samples_per_second" in line)
     return Trained(
@@ -145,20 +182,21 @@ def thin(curve: list[tuple[int, float]]) -> tuple[tuple[int, float], ...]:
     return tuple(curve[place] for place in sorted(places))
 
 
-def _raw(cell: Cell) -> Trained:
+def _raw(cell: Cell, sources: Sources) -> Trained:
     from selfsup_bench.raw import fitted_raw_encoder
 
-    return Trained(fitted_raw_encoder(cell.modality, cell.dataset, kind=cell.kind, overrides=cell.overrides))
+    return Trained(fitted_raw_encoder(cell.modality, sources.train, kind=cell.kind, overrides=cell.overrides))
 
 
-def _projection(encoder: Encoder, cell: Cell) -> Projection:
+def _projection(encoder: Encoder, cell: Cell, sources: Sources) -> Projection:
     from selfsup.data import load_source, prepare
     from selfsup.registry import registry
     from selfsup_bench.projection import label_groups, project
 
     modality = registry().get("modality", cell.modality)
     options = encoder.processor.source_options()
-    rows = load_source(cell.dataset, modality=modality, split="test", needs_label=True, options=options).labelled()
+    data = cell.dataset if sources.test is None else sources.test
+    rows = load_source(data, modality=modality, split="test", needs_label=True, options=options).labelled()
     store = prepare(rows, encoder.processor)
     embeddings = encoder.embed_store(store).numpy()
     groups, names = label_groups(rows.labels()[store.kept], rows.class_names)

@@ -71,6 +71,11 @@ class Cell:
     """Budget, one of the two; both 0 where nothing is trained."""
     train_rows: int = 0
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    reading: Mapping[str, Any] = field(default_factory=dict)
+    """Of own data: how it is read, and a hash of which rows are trained and tested on (:mod:`selfsup_bench.own.data`).
+
+    ``dataset`` is then its name for people. Empty for registered data sets.
+    """
     seed: int
 
     @property
@@ -81,7 +86,8 @@ class Cell:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {**asdict(self), "evaluators": list(self.evaluators), "overrides": dict(self.overrides)}
+        values = {**asdict(self), "evaluators": list(self.evaluators), "overrides": dict(self.overrides)}
+        return {**values, "reading": dict(self.reading)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Cell:
@@ -121,6 +127,7 @@ def lines(
     resolve: Mapping[str, tuple[str, str]],
     *,
     of_parts: Collection[str] = (),
+    reading: Mapping[str, Any] | None = None,
 ) -> list[Line]:
     """The cells of each benchmark.
 
@@ -129,16 +136,22 @@ def lines(
         seeds: the seeds of each.
         resolve: benchmark id to (modality, backbone), the backbone being that of the spec or the task's default.
         of_parts: evaluators that compare embeddings of the parts of a row: raw features are not measured by them.
+        reading: of own data, how it is read (:attr:`Cell.reading`).
     """
     result: list[Line] = []
     for spec in specs:
         modality, backbone = resolve[spec.id]
-        result.append(Line(spec, modality, backbone, _cells(spec, seeds, modality, backbone, of_parts)))
+        result.append(Line(spec, modality, backbone, _cells(spec, seeds, modality, backbone, of_parts, reading or {})))
     return result
 
 
 def _cells(
-    spec: BenchmarkSpec, seeds: Sequence[int], modality: str, backbone: str, of_parts: Collection[str]
+    spec: BenchmarkSpec,
+    seeds: Sequence[int],
+    modality: str,
+    backbone: str,
+    of_parts: Collection[str],
+    reading: Mapping[str, Any],
 ) -> dict[Kind, tuple[Cell, ...]]:
     task = [
         Cell(
@@ -158,6 +171,7 @@ def _cells(
                 f"evaluators.{BOOSTING}.",
                 *(f"{kind}." for kind in spec.references),
             ),
+            reading=reading,
             seed=seed,
         )
         for seed in seeds

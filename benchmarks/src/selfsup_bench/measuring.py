@@ -45,13 +45,15 @@ class Measured:
     """The evaluators' own result records, as JSON values."""
 
 
-def measure_encoder(encoder: Encoder, cell: Cell, out: Path) -> Measured:
+def measure_encoder(encoder: Encoder, cell: Cell, out: Path, *, data: Any = None, test: Any = None) -> Measured:
     """Run the evaluators of a cell.
 
     Args:
         encoder: on the device that it is measured on.
         cell: says the data set, the evaluators and their options.
         out: folder of the result records.
+        data: source of the rows that probes are fitted on; None: the cell's data set.
+        test: source of the rows that the numbers are of; None: its test split.
 
     Raises:
         SelfsupError: an evaluator cannot do it.
@@ -59,7 +61,8 @@ def measure_encoder(encoder: Encoder, cell: Cell, out: Path) -> Measured:
     chosen = choose(cell.evaluators, evaluator_options(cell))
     splits = load_splits(
         encoder,
-        cell.dataset,
+        cell.dataset if data is None else data,
+        test,
         label=None,
         needs_label=any(spec.needs_labels for spec, _, _ in chosen),
         kinds={spec.id: spec.label_kinds for spec, _, _ in chosen if spec.needs_labels},

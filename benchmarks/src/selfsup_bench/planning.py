@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from selfsup.errors import MissingPluginError, SelfsupError, UnknownIdError
 from selfsup.specs import BenchmarkSpec, TargetSpec
-from selfsup_bench.cells import Cell, distinct, is_raw, lines
+from selfsup_bench.cells import Cell, Line, distinct, is_raw, lines
 from selfsup_bench.plan import Plan
 from selfsup_bench.provenance import circumstances
 from selfsup_bench.records import SCHEMA
@@ -94,6 +94,20 @@ def make_plan(
         MissingPluginError: no benchmark is of an installed modality.
         UnknownIdError: a benchmark names a task, backbone, evaluator or data set that is not there.
     """
+    kept, resolve, left_out = resolved(specs, registry)
+    draft = lines(kept, seeds, resolve, of_parts=of_parts(registry))
+    return keyed(suite, seeds, draft, registry=registry, device=device, threads=threads, left_out=left_out)
+
+
+def resolved(
+    specs: Sequence[BenchmarkSpec], registry: Registry
+) -> tuple[list[BenchmarkSpec], dict[str, tuple[str, str]], tuple[str, ...]]:
+    """The benchmarks of what is installed, the modality and the backbone of each by its id, and what is left out and why.
+
+    Raises:
+        MissingPluginError: no benchmark is of an installed modality.
+        UnknownIdError: a benchmark names a task or a backbone that is not there.
+    """
     kept: list[BenchmarkSpec] = []
     left_out: list[str] = []
     missing: MissingPluginError | None = None
@@ -110,15 +124,47 @@ def make_plan(
         resolve[spec.id] = (task.modality, backbone)
     if not kept and missing is not None:
         raise missing
-    of_parts = frozenset(id for id, spec in registry.evaluators.items() if spec.needs_parts)
-    draft = lines(kept, seeds, resolve, of_parts=of_parts)
+    return kept, resolve, tuple(left_out)
+
+
+def of_parts(registry: Registry) -> frozenset[str]:
+    """Evaluators that compare the embeddings of the parts of a row."""
+    return frozenset(id for id, spec in registry.evaluators.items() if spec.needs_parts)
+
+
+def keyed(
+    suite: str,
+    seeds: Sequence[int],
+    draft: Sequence[Line],
+    *,
+    registry: Registry,
+    device: str,
+    threads: int,
+    left_out: tuple[str, ...] = (),
+) -> Planned:
+    """A plan of lines, with the key of each cell.
+
+    Args:
+        suite: name for the report.
+        seeds: of each line.
+        draft: the lines.
+        registry: what is installed.
+        device: kind of device that the cells will run on.
+        threads: CPU threads a cell.
+        left_out: what could not be planned.
+
+    Raises:
+        UnknownIdError: a cell names an evaluator or a data set that is not there.
+    """
     data = _Data(registry)
     keys: dict[str, str] = {}
     made: dict[str, dict[str, Any]] = {}
     unavailable: dict[str, str] = {}
     for cell in distinct(draft):
         providers = _providers(registry, cell)
-        fingerprint, trouble = data.fingerprint(cell.modality, cell.dataset, cell.overrides)
+        # Of own data the reading names the rows.
+        own = str(cell.reading.get("rows", ""))
+        fingerprint, trouble = (own, "") if own else data.fingerprint(cell.modality, cell.dataset, cell.overrides)
         around = circumstances(
             schema=SCHEMA,
             distributions={distribution for distribution, _ in providers},
@@ -132,7 +178,7 @@ def make_plan(
         made[key] = around
         if trouble:
             unavailable[key] = trouble
-    return Planned(Plan(suite, tuple(seeds), tuple(draft), keys), made, unavailable, tuple(left_out))
+    return Planned(Plan(suite, tuple(seeds), tuple(draft), keys), made, unavailable, left_out)
 
 
 def _default_backbone(registry: Registry, modality: str, *, tokens: bool) -> str:

@@ -55,13 +55,13 @@ def raw_encoder(processor: Processor, features: RawFeatures, example: Batch) -> 
 
 
 def fitted_raw_encoder(
-    modality: str, dataset: str, *, kind: str = "raw", overrides: Mapping[str, Any], label: str | None = None
+    modality: str, dataset: Any, *, kind: str = "raw", overrides: Mapping[str, Any], label: str | None = None
 ) -> Encoder:
     """An encoder of raw features, its processor fitted on the training rows of a data set.
 
     Args:
         modality: of the data.
-        dataset: its source.
+        dataset: its source, or rows.
         kind: ``raw`` for the modality's usual raw features (and for what is put on top of them), or ``raw-NAME``.
         overrides: config keys, of which those of the processor count.
         label: the label column; None: it is found.

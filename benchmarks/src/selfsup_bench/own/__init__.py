@@ -1,0 +1,1 @@
+"""The user's own data as a benchmark: is pretraining worth it there, and which task?"""

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from selfsup_bench.cells import BOOSTING, Cell, Kind, Line, other_backbone
+from selfsup_bench.own.recommendation import Recommendation
 from selfsup_bench.plan import Plan
 from selfsup_bench.records import Record
 from selfsup_bench.statistics import Estimate, aggregate, direction, estimate, paired_gains
@@ -72,6 +73,8 @@ class Leaderboard:
     aggregates: tuple[Aggregate, ...]
     failures: tuple[tuple[str, str], ...]
     """(cell, error)."""
+    recommendation: Recommendation | None = None
+    """What to do, of a benchmark of own data; it is shown first."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from selfsup.errors import BenchmarkError, RunDirectoryError
 from selfsup.file_lock import lock_folder
 from selfsup_bench.executors import Executor, Job, Outcome
 from selfsup_bench.leaderboard import Leaderboard, build
+from selfsup_bench.own.recommendation import Recommendation
 from selfsup_bench.plan import FILE, Plan
 from selfsup_bench.planning import Planned
 from selfsup_bench.progress import Progress
@@ -62,10 +64,10 @@ def run(
         StorageError: the disk is full or cannot be written.
     """
     with lock_folder(out, f"benchmark {planned.plan.suite}"):
-        return _run(planned, out, make_executor=make_executor, resume=resume, threads=threads, device=device)
+        return run_locked(planned, out, make_executor=make_executor, resume=resume, threads=threads, device=device)
 
 
-def _run(
+def run_locked(
     planned: Planned,
     out: Path,
     *,
@@ -74,6 +76,7 @@ def _run(
     threads: int,
     device: str,
 ) -> Leaderboard:
+    """:func:`run` for those who hold the folder's lock already."""
     store = open_folder(out, resume=resume)
     plan = planned.plan
     plan.write(out)
@@ -115,7 +118,7 @@ def write_report(out: Path, plan: Plan | None = None, store: RecordStore | None 
     plan = plan or Plan.read(out)
     wanted = {plan.key(cell) for cell in plan.cells()}
     records = {key: record for key, record in (store or RecordStore(out)).all().items() if key in wanted}
-    board = build(plan, records)
+    board = replace(build(plan, records), recommendation=Recommendation.read(out))
     write_text(out / REPORT, render(board, plan, records))
     return board
 

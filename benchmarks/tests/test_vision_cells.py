@@ -11,6 +11,7 @@ from selfsup.specs import BenchmarkSpec
 from selfsup_bench.cells import is_raw
 from selfsup_bench.executors.local import LocalExecutor
 from selfsup_bench.planning import Planned, choose, make_plan
+from selfsup_bench.previews import read_previews
 from selfsup_bench.records import RecordStore
 from selfsup_bench.runner import run
 from selfsup_bench.suites import BENCHMARKS
@@ -46,7 +47,13 @@ def test_a_benchmark_from_plan_to_report(tmp_path: Path) -> None:
     assert records["supervised"].samples_per_second
     assert records["random-init"].curve == ()
     assert records["task"].projection is not None
-    assert len(records["task"].projection.x) == 355
+    drawn = records["task"].projection
+    assert len(drawn.x) == 355
+    assert records["raw"].projection is not None
+    assert drawn.places == records["raw"].projection.places == tuple(range(355)), "every encoder is drawn with the same rows"
+    previews = read_previews(out, [drawn.previews])[drawn.previews]
+    assert set(previews.rows) == set(drawn.places)
+    assert previews.tile == (8, 8)
     assert "Embeddings: digits" in (out / "report.html").read_text()
     before = {path: path.stat().st_mtime_ns for path in (out / "records").iterdir()}
     again = run(plan_of(spec()), out, make_executor=lambda start: LocalExecutor(on_start=start), device="cpu", resume=True)

@@ -10,7 +10,7 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,7 +102,9 @@ def measure(job: Job) -> Record:
     measured = measure_encoder(encoder, cell, job.folder / "results", data=sources.labelled, test=sources.test)
     evaluated = time.perf_counter()
     memory = peak_memory(device)
-    projection = _projection(encoder, cell, sources) if job.draw and cell.kind != "boosting" else None
+    # Trees have no embedding, and the network that is trained from scratch is the untrained one before that.
+    drawn = job.draw and cell.kind not in ("boosting", "scratch")
+    projection = _projection(encoder, job, sources) if drawn else None
     return Record(
         key=job.key,
         cell=cell,
@@ -188,19 +190,28 @@ def _raw(cell: Cell, sources: Sources) -> Trained:
     return Trained(fitted_raw_encoder(cell.modality, sources.train, kind=cell.kind, overrides=cell.overrides))
 
 
-def _projection(encoder: Encoder, cell: Cell, sources: Sources) -> Projection:
+def _projection(encoder: Encoder, job: Job, sources: Sources) -> Projection:
+    import numpy as np
+
     from selfsup.data import load_source, prepare
     from selfsup.registry import registry
-    from selfsup_bench.projection import label_groups, project
+    from selfsup_bench.previews import keep_previews
+    from selfsup_bench.projection import drawn_places, label_groups, project
 
+    cell = job.cell
     modality = registry().get("modality", cell.modality)
     options = encoder.processor.source_options()
     data = cell.dataset if sources.test is None else sources.test
     rows = load_source(data, modality=modality, split="test", needs_label=True, options=options).labelled()
     store = prepare(rows, encoder.processor)
     embeddings = encoder.embed_store(store).numpy()
-    groups, names = label_groups(rows.labels()[store.kept], rows.class_names)
-    return project(embeddings, groups, class_names=names)
+    groups, names = label_groups(rows.labels(), rows.class_names)
+    places = drawn_places(len(rows))
+    previews = keep_previews(job.out, rows, places.tolist(), encoder.processor)
+    drawn = np.flatnonzero(np.isin(store.kept, places))
+    kept = store.kept[drawn]
+    made = project(embeddings[drawn], groups[kept], places=kept, class_names=names)
+    return replace(made, previews=previews)
 
 
 def _device(choice: str) -> str:

@@ -11,7 +11,7 @@ from selfsup.data.labels import LabelArray, strata
 from selfsup_bench.records import Projection
 
 IntArray = np.ndarray[Any, np.dtype[np.int64]]
-MOST_ROWS = 1000
+MOST_ROWS = 400
 """Rows that are drawn at most."""
 _FEWEST_FOR_TSNE = 50
 
@@ -36,42 +36,47 @@ def label_groups(labels: LabelArray, class_names: Sequence[str]) -> tuple[IntArr
     return np.unique(groups, return_inverse=True)[1].astype(np.int64), tuple(names)
 
 
+def drawn_places(n: int, seed: int = 0) -> IntArray:
+    """Which of ``n`` rows are drawn: at most :data:`MOST_ROWS`, the same ones for every encoder, in ascending order."""
+    return np.sort(np.random.default_rng(seed).permutation(n)[:MOST_ROWS])
+
+
 def project(
     embeddings: np.ndarray[Any, np.dtype[np.float32]],
     labels: np.ndarray[Any, np.dtype[np.int64]],
     *,
+    places: IntArray,
     class_names: Sequence[str] = (),
     seed: int = 0,
 ) -> Projection:
     """Draw embeddings in two dimensions: t-SNE (van der Maaten and Hinton 2008), or PCA where there are too few.
 
-    The same rows are drawn for every encoder, so that pictures can be compared.
-
     Args:
         embeddings: [N, D].
         labels: [N] class ids.
+        places: [N], where their rows lie in the source.
         class_names: by class id.
-        seed: of the choice of rows and of t-SNE.
+        seed: of t-SNE.
     """
-    rows = np.sort(np.random.default_rng(seed).permutation(len(embeddings))[:MOST_ROWS])
-    points = np.asarray(embeddings[rows], dtype=np.float32)
+    points = np.asarray(embeddings, dtype=np.float32)
     # Directions are what kNN by cosine and contrastive objectives compare.
     points = points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12)
     points = np.nan_to_num(points)
     if len(points) >= _FEWEST_FOR_TSNE and points.std(axis=0).max() > 1e-6:
         from sklearn.manifold import TSNE
 
-        places = TSNE(2, perplexity=30, init="pca", random_state=seed, max_iter=500).fit_transform(points)
+        drawn = TSNE(2, perplexity=30, init="pca", random_state=seed, max_iter=500).fit_transform(points)
         method = "t-SNE"
     else:
-        places = _pca(points)
+        drawn = _pca(points)
         method = "PCA"
     return Projection(
         method=method,
-        x=tuple(round(float(value), 3) for value in places[:, 0]),
-        y=tuple(round(float(value), 3) for value in places[:, 1]),
-        labels=tuple(int(value) for value in labels[rows]),
+        x=tuple(round(float(value), 3) for value in drawn[:, 0]),
+        y=tuple(round(float(value), 3) for value in drawn[:, 1]),
+        labels=tuple(int(value) for value in labels),
         class_names=tuple(class_names),
+        places=tuple(int(place) for place in places),
     )
 
 
@@ -79,7 +84,7 @@ def _pca(points: np.ndarray[Any, np.dtype[np.float32]]) -> np.ndarray[Any, Any]:
     """The two directions of most variance; zeros where there is no second one."""
     centred = points - points.mean(axis=0)
     _, _, directions = np.linalg.svd(centred, full_matrices=False)
-    places = np.zeros((len(points), 2))
+    drawn = np.zeros((len(points), 2))
     found = centred @ directions[:2].T
-    places[:, : found.shape[1]] = found
-    return places
+    drawn[:, : found.shape[1]] = found
+    return drawn

@@ -27,6 +27,10 @@ class Projection:
     labels: tuple[int, ...]
     """Class ids, one a point."""
     class_names: tuple[str, ...] = ()
+    places: tuple[int, ...] = ()
+    """Where each point's row lies among the labelled test rows; empty in records of earlier versions."""
+    previews: str = ""
+    """Names the file of what these rows look like (:mod:`selfsup_bench.previews`); empty: there is none."""
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

@@ -6,6 +6,7 @@ from selfsup.data.content_hash import hold_out, row_hashes
 from selfsup.data.findings import Findings
 from selfsup.data.loader import Loader
 from selfsup.data.prepare import prepare, processor_digest
+from selfsup.data.previews import CurvePreview, ImagePreview, Preview, TextPreview
 from selfsup.data.processor import Processor, Sample, stack_samples
 from selfsup.data.rows import Rows, spread_rows
 from selfsup.data.sampler import EpochSampler, LengthSampler, Sampler
@@ -15,16 +16,20 @@ from selfsup.data.table_format import TableFormat
 
 __all__ = [
     "BlockStore",
+    "CurvePreview",
     "EpochSampler",
     "Findings",
+    "ImagePreview",
     "LengthSampler",
     "Loader",
+    "Preview",
     "Processor",
     "Rows",
     "Sample",
     "Sampler",
     "Store",
     "TableFormat",
+    "TextPreview",
     "available_splits",
     "cache_in",
     "cache_root",

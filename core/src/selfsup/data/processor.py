@@ -17,6 +17,7 @@ from torch import Tensor
 from selfsup.config import Config as BaseConfig
 from selfsup.data.bad_rows import as_bad_row
 from selfsup.data.findings import Findings, of_info
+from selfsup.data.previews import Preview, TextPreview, text_of_row
 from selfsup.errors import BadRowError, ConfigError
 from selfsup.types import Batch, Info, Row
 
@@ -259,6 +260,19 @@ class Processor(ABC):
         Empty: any rows of the modality will do.
         """
         return []
+
+    def preview(self, row: Row) -> Sequence[Preview]:
+        """What a person sees of a row in the report's pictures of embeddings: small texts, pictures, curves.
+
+        The default shows the row's plain values. Override it where a row is more than these: a picture of at most
+        :data:`~selfsup.data.previews.PREVIEW_SIDE` pixels a side (:func:`~selfsup.data.previews.thumbnail`), a waveform
+        (:func:`~selfsup.data.previews.envelope`). Only after :meth:`fit`.
+
+        Raises:
+            BadRowError: the row cannot be used.
+        """
+        text = text_of_row(row)
+        return [TextPreview(text)] if text else []
 
     @abstractmethod
     def encode(self, row: Row) -> Sample:

@@ -6,11 +6,13 @@ import subprocess
 import sys
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel
 
 from selfsup import specs
 from selfsup.backbones import BackboneRecipe, TokenBackbone
-from selfsup.data import Processor
+from selfsup.data import CurvePreview, ImagePreview, Processor, TextPreview
+from selfsup.data.previews import PREVIEW_SIDE
 from selfsup.evaluation.base import EvaluatorRecipe
 from selfsup.objectives.base import ObjectiveRecipe
 from selfsup.registry import registry
@@ -53,6 +55,7 @@ def _check_target(spec: specs.Spec, target: Any) -> None:
         _check_config(target.config)
     elif isinstance(spec, specs.ModalitySpec):
         _check_findings(fitted_processor(spec.id))
+        _check_previews(fitted_processor(spec.id))
     elif isinstance(spec, specs.BackboneSpec):
         assert isinstance(target, BackboneRecipe), f"the target is {type(target).__name__}, not BackboneRecipe"
         _check_config(target.config)
@@ -71,6 +74,25 @@ def _check_findings(processor: Processor) -> None:
         assert len((topic + text).splitlines()) == 1, f"the finding {topic!r} is more than a line: {text!r}"
     kinds = processor.column_kinds()
     assert all(isinstance(kind, str) and kind for kind in kinds.values()), f"column_kinds() holds what is no text: {kinds}"
+
+
+def _check_previews(processor: Processor) -> None:
+    """A row of the modality can be shown in the report, as something small."""
+    (row,) = registry().modality_objects(processor.modality).mock_rows(1, 0)
+    previews = processor.preview(row)
+    assert previews, "preview() shows nothing of a row"
+    for preview in previews:
+        if isinstance(preview, ImagePreview):
+            shape, kind = preview.pixels.shape, preview.pixels.dtype
+            assert kind == np.uint8, f"preview() gives a picture of {kind}, not uint8"
+            assert len(shape) == 2 or shape[2:] == (3,), f"preview() gives a picture of shape {shape}, not [H, W] or [H, W, 3]"
+            assert max(shape[0], shape[1]) <= 4 * PREVIEW_SIDE, f"preview() gives a picture of {shape[1]} x {shape[0]} pixels"
+        elif isinstance(preview, CurvePreview):
+            assert 2 <= len(preview.values) <= 240, f"preview() gives a curve of {len(preview.values)} values, not 2 to 240"
+            assert np.isfinite(preview.values).all(), "preview() gives a curve with values that are not finite"
+        else:
+            assert isinstance(preview, TextPreview), f"preview() gives a {type(preview).__name__}"
+            assert 0 < len(preview.text) <= 2000, f"preview() gives a text of {len(preview.text)} characters, not 1 to 2,000"
 
 
 def _missing_extra(spec: specs.TargetSpec) -> bool:

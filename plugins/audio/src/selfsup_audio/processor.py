@@ -16,6 +16,7 @@ from selfsup.config import Config
 from selfsup.config import Config as BaseConfig
 from selfsup.data.bad_rows import read_sample
 from selfsup.data.findings import Findings, listed_names
+from selfsup.data.previews import CurvePreview, Preview, envelope
 from selfsup.data.processor import Processor, Sample
 from selfsup.data.processor_state import reading_state, write_state
 from selfsup.data.segments import segment_of
@@ -198,6 +199,15 @@ class AudioProcessor(Processor):
         filled = np.zeros(max(self.n_samples, len(waveform)), dtype=np.int16)
         filled[: len(waveform)] = waveform
         return {"waveform": filled, "length": np.asarray(len(waveform), dtype=np.int64)}
+
+    def preview(self, row: Row) -> Sequence[Preview]:
+        """The waveform of the clip that is embedded, 1 being full scale."""
+        sample = self.encode(row)
+        clip = sample["waveform"][: int(sample["length"])]
+        if len(clip) > self.n_samples:
+            start = self.window_start(len(clip), None)
+            clip = clip[start : start + self.n_samples]
+        return [CurvePreview(envelope(clip / 32768))]
 
     def collate(self, samples: Mapping[str, Tensor | Sequence[Tensor]]) -> Batch:
         """Join clips; of longer recordings the clip that is embedded."""

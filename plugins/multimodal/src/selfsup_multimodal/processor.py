@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from selfsup.config import Config
-from selfsup.data import Findings, Processor, Rows, Sample
+from selfsup.data import Findings, Preview, Processor, Rows, Sample
 from selfsup.data.bad_rows import encode_list
 from selfsup.data.joined import MARK, JoinedColumns, SourceColumns, roles_of
 from selfsup.data.processor import stack_samples
@@ -232,6 +232,12 @@ class MultimodalProcessor(Processor):
         for place in np.flatnonzero(lacking).tolist():
             bad[place] = BadRowError(f"it has none of its parts ({', '.join(self._parts)})")
         return [bad.get(place, sample) for place, sample in enumerate(samples)]
+
+    def preview(self, row: Row) -> Sequence[Preview]:
+        """What each part's processor shows of it; of several texts the first."""
+        return [
+            preview for name, part in self._parts.items() for own in own_rows(row, name, 1) for preview in part.preview(own)
+        ]
 
     def _encode_part(self, name: str, part: Processor, rows: Sequence[Row]) -> list[Sample | BadRowError]:
         """The samples of one part of each row, with what says whether it is there and what it holds."""

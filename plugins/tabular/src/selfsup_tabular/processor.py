@@ -16,6 +16,7 @@ from selfsup.config import Config
 from selfsup.data import Processor, Sample
 from selfsup.data.findings import Findings, listed_names
 from selfsup.data.frames import arrow_table, is_frame, table_of_rows
+from selfsup.data.previews import Preview, TextPreview, text_of_row
 from selfsup.data.processor import EncodedTable
 from selfsup.errors import ArtifactError, BadRowError, ColumnError, DataError
 from selfsup.types import Batch, Info, Row
@@ -176,6 +177,12 @@ class TableProcessor(Processor):
         if isinstance(result, BadRowError):
             raise result
         return result
+
+    def preview(self, row: Row) -> Sequence[Preview]:
+        """The columns that are used, in the table's order, with their values."""
+        used = set(self.plan.columns)
+        text = text_of_row({name: value for name, value in row.items() if name in used})
+        return [TextPreview(text)] if text else []
 
     def encode_rows(self, rows: Sequence[Row]) -> list[Sample | BadRowError]:
         """Many rows, column by column."""

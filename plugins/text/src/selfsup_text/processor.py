@@ -14,6 +14,7 @@ from torch import Tensor
 from selfsup.config import Config, idle
 from selfsup.config import Config as BaseConfig
 from selfsup.data.findings import Findings
+from selfsup.data.previews import Preview, TextPreview, shortened
 from selfsup.data.processor import Processor, Sample
 from selfsup.data.processor_state import reading_state, write_state
 from selfsup.errors import BadRowError, SourceError
@@ -213,6 +214,13 @@ class TextProcessor(Processor):
         if isinstance(result, BadRowError):
             raise result
         return result
+
+    def preview(self, row: Row) -> Sequence[Preview]:
+        """The beginning of the text."""
+        text = self._readable(row)
+        if isinstance(text, BadRowError):
+            raise text
+        return [TextPreview(shortened(text))]
 
     def encode_rows(self, rows: Sequence[Row]) -> list[Sample | BadRowError]:
         """Rows to ids, all in one call of the tokenizer, which uses every core."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from selfsup.config import Config
 from selfsup.data.findings import Findings
+from selfsup.data.previews import ImagePreview, Preview, thumbnail
 from selfsup.data.processor import Sample
 from selfsup.data.segments import segment_of
 from selfsup.errors import SourceError
@@ -142,6 +143,15 @@ class VideoProcessor(SquareProcessor):
 
         video = decode(row.get("video"), self.image_size, choose, segment_of(row))
         return {"video": video, "length": np.asarray(real, dtype=np.int64)}
+
+    def preview(self, row: Row) -> Sequence[Preview]:
+        """The first, the middle and the last frame of the stored part, side by side."""
+        sample = self.encode(row)
+        frames, real = sample["video"], int(sample["length"])
+        # What is shorter than a clip is filled up.
+        last = (real if real < self.config.frames else len(frames)) - 1
+        chosen = [frames[place] for place in sorted({0, last // 2, last})]
+        return [ImagePreview(np.concatenate([thumbnail(frame) for frame in chosen], axis=1))]
 
     def collate(self, samples: Mapping[str, Tensor | Sequence[Tensor]]) -> Batch:
         """Join clips; of longer videos the clip that is embedded. ``length`` stays where a clip is not whole."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from selfsup.config import Config
 from selfsup.config import Config as BaseConfig
 from selfsup.data.findings import Findings
+from selfsup.data.previews import ImagePreview, Preview, thumbnail
 from selfsup.data.processor import Sample
 from selfsup.errors import SourceError
 from selfsup.images.processor import SquareProcessor, auto_size
@@ -211,6 +212,14 @@ class ImageProcessor(SquareProcessor):
             return {"image": decode(value, self.kept_side, self._reading())}
         image, lying = decode_whole(value, self.kept_side, self.config.max_aspect, self._reading())
         return {"image": image, "lying": np.asarray(lying)}
+
+    def preview(self, row: Row) -> Sequence[Preview]:
+        """A thumbnail of what is kept of the image."""
+        sample = self.encode(row)
+        image = sample["image"]
+        if self.keeps_aspects:
+            image = image.transpose(1, 2, 0) if sample["lying"] else image.transpose(1, 0, 2)
+        return [ImagePreview(thumbnail(image))]
 
     def _reading(self) -> Reading:
         config = self.config

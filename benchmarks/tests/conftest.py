@@ -1,18 +1,29 @@
-"""A small benchmark with made-up records: two tasks, three seeds, every reference."""
+"""A small benchmark with made-up records: two tasks, three seeds, ten draws of the labels, every reference."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from selfsup.specs import BenchmarkSpec
-from selfsup_bench.cells import Cell, lines
+from selfsup_bench.cells import FEW_LABELS, Cell, lines
 from selfsup_bench.plan import Plan
 from selfsup_bench.records import Projection, Record
 
 SEEDS = (0, 1, 2)
-LEVEL = {"raw": 0.88, "random-init": 0.60, "supervised": 0.96, "toy/alpha": 0.90, "toy/beta": 0.75}
+FEW: Mapping[str, float] = {
+    "raw": 0.72, "random-init": 0.50, "scratch": 0.64, "supervised": 0.90, "toy/alpha": 0.81, "toy/beta": 0.60,
+}  # fmt: skip
+"""Accuracy with ten labels a class, over seeds and draws."""
+ALL: Mapping[str, float] = {"raw": 0.88, "random-init": 0.60, "supervised": 0.96, "toy/alpha": 0.94, "toy/beta": 0.75}
+"""Accuracy with all labels."""
+COUNTS = (10, 5, 50)
+"""Labels a class, the headline first."""
 SHARES = (1, 5, 10, 100)
+TEST_ROWS = 200
 
 
 @pytest.fixture
@@ -26,40 +37,72 @@ def plan() -> Plan:
             dataset="toyset",
             suites=("quick",),
             steps=40,
-            evaluators=("knn", "linear"),
-            headline="knn.accuracy",
+            evaluators=("few-labels", "linear"),
+            headline="few-labels.accuracy@10",
+            overrides={"evaluators.few-labels.per_class": list(COUNTS)},
         )
         for name in ("alpha", "beta")
     ]
     made = lines(specs, SEEDS, {spec.id: ("toy", "toy/net") for spec in specs})
-    draft = Plan("quick", SEEDS, tuple(made), {})
-    return Plan("quick", SEEDS, tuple(made), {cell.key({}): cell.key({"data": "made up"}) for cell in draft.cells()})
+    named = tuple(
+        replace(line, title=name, family="joint-embedding", raw_titles={"raw": "pixels"})
+        for line, name in zip(made, ("Alpha", "Beta"), strict=True)
+    )
+    draft = Plan("quick", SEEDS, named, {})
+    return Plan("quick", SEEDS, named, {cell.key({}): cell.key({"data": "made up"}) for cell in draft.cells()})
 
 
 @pytest.fixture
 def records(plan: Plan) -> dict[str, Record]:
     """A record for every cell of the plan."""
-    return {plan.key(cell): _record(plan.key(cell), cell) for cell in plan.cells()}
+    return {plan.key(cell): made_record(plan.key(cell), cell) for cell in plan.cells()}
 
 
-def _record(key: str, cell: Cell) -> Record:
-    level = LEVEL[cell.task if cell.kind == "task" else cell.kind] + 0.01 * (cell.seed - 1)
+def made_record(key: str, cell: Cell) -> Record:
+    """What a cell of the made-up benchmark gave; a seed adds 0.01, and a draw what it adds to all rows alike."""
+    name = cell.task if cell.kind == "task" else cell.kind
     trained = cell.kind in ("task", "supervised")
-    metrics = {"knn.accuracy": level, "linear.accuracy": level + 0.02}
-    metrics |= {f"label-efficiency.accuracy_{share}pct": level - 0.3 / share for share in SHARES}
+    step = 0.0 if cell.kind in ("raw", "scratch") else 0.01 * (cell.seed - 1)
+    draws, rows = _few(cell, FEW[name] + step)
+    metrics = {metric: float(np.mean(values)) for metric, values in draws.items()}
+    if cell.kind != "scratch":
+        level = ALL[name] + step
+        metrics |= {"linear.accuracy": level, "knn.accuracy": level - 0.02}
+        metrics |= {f"label-efficiency.accuracy_{share}pct": level - 0.3 / share for share in SHARES}
     return Record(
         key=key,
         cell=cell,
         status="done",
         metrics=metrics,
+        draws=draws,
+        rows=rows,
         curve=tuple((step, 2.0 + 3.0 / (1 + step) + 0.02 * cell.seed) for step in range(0, 40, 4)) if trained else (),
         samples_per_second=1500.0 + cell.seed if trained else None,
         peak_memory=400_000_000 + cell.seed,
         device="cpu (Test CPU)",
         seconds={"pretrain": 4.0 * trained, "evaluate": 1.0, "total": 5.5},
-        projection=_projection(level) if cell.seed == SEEDS[0] else None,
+        projection=_projection(FEW[name]) if cell.seed == SEEDS[0] else None,
         circumstances={"versions": {"selfsup": "0.1.0", "torch": "2"}, "data": "0123456789abcdef", "threads": 1},
     )
+
+
+def _few(cell: Cell, level: float) -> tuple[dict[str, tuple[float, ...]], dict[str, tuple[float, ...]]]:
+    """Scores a draw and a test row, by metric; more labels a class give more."""
+    draws: dict[str, tuple[float, ...]] = {}
+    rows: dict[str, tuple[float, ...]] = {}
+    prefix = f"evaluators.{FEW_LABELS}."
+    first, count = (int(cell.overrides.get(f"{prefix}{key}", usual)) for key, usual in (("first_draw", 0), ("draws", 10)))
+    hard = np.random.default_rng(0).random(TEST_ROWS)
+    for labels in COUNTS if cell.kind != "scratch" else COUNTS[:1]:
+        mean = level + 0.05 * np.log10(labels / 10)
+        values = [
+            mean + 0.004 * (draw - 4.5) + 0.001 * ((7 * draw + 3 * cell.seed) % 5 - 2) for draw in range(first, first + count)
+        ]
+        name = f"{FEW_LABELS}.accuracy@{labels}"
+        draws[name] = tuple(round(float(value), 5) for value in values)
+        # Rows are easy or hard for everyone; what is the same for two encoders drops out of their difference.
+        rows[name] = tuple((np.mean(values) + 0.1 * (hard - hard.mean())).round(5).tolist())
+    return draws, rows
 
 
 def _projection(level: float) -> Projection:

@@ -26,7 +26,7 @@ def test_report_prints_one_json_document(plan: Plan, records: dict[str, Record],
     result = CliRunner().invoke(report, [str(tmp_path), "--json"])
     assert result.exit_code == 0
     document = json.loads(result.stdout)
-    assert document["tables"][0]["rows"][1]["task"] == "toy/alpha"
+    assert document["tables"][0]["rows"][0]["task"] == "toy/alpha"
     assert document["report"] == str(tmp_path / "report.html")
     assert result.stderr.startswith("report: file://")
 
@@ -35,7 +35,7 @@ def test_report_of_an_unfinished_benchmark_exits_with_1(plan: Plan, tmp_path: Pa
     plan.write(tmp_path)
     result = CliRunner().invoke(report, [str(tmp_path)])
     assert result.exit_code == 1
-    assert "13 cells have no result" in result.stderr
+    assert "16 cells have no result" in result.stderr
     assert "not run yet" in result.stdout
 
 

@@ -1,104 +1,166 @@
 from __future__ import annotations
 
+import io
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from selfsup.specs import BenchmarkSpec
 from selfsup_bench.cells import lines
-from selfsup_bench.leaderboard import Row, build
+from selfsup_bench.leaderboard import Leaderboard, Row, build
 from selfsup_bench.plan import Plan
 from selfsup_bench.records import Record
-from selfsup_bench.tables import markdown, print_leaderboard
+from selfsup_bench.tables import interval_note, markdown, print_leaderboard
 
 
-def _row(plan: Plan, records: dict[str, Record], name: str) -> Row:
+def _row(plan: Plan, records: Mapping[str, Record], name: str) -> Row:
     return next(row for row in build(plan, records).tables[0].rows if name in (row.task, row.kind))
 
 
-def test_rows_are_ranked_with_their_references(plan: Plan, records: dict[str, Record]) -> None:
+def _failed(plan: Plan, records: Mapping[str, Record], kind: str, *, line: int = 0, place: int = 0) -> dict[str, Record]:
+    key = plan.key(plan.lines[line].cells[kind][place])
+    return {**records, key: replace(records[key], status="failed", error="boom")}
+
+
+def _shifted(plan: Plan, records: Mapping[str, Record], kind: str, change: Callable[[Record], Record]) -> dict[str, Record]:
+    keys = {plan.key(cell) for line in plan.lines for cell in line.cells[kind]}
+    return {key: change(record) if key in keys else record for key, record in records.items()}
+
+
+def _less(amount: float) -> Callable[[Record], Record]:
+    def change(record: Record) -> Record:
+        return replace(
+            record,
+            metrics={name: value - amount for name, value in record.metrics.items()},
+            draws={name: tuple(value - amount for value in values) for name, values in record.draws.items()},
+        )
+
+    return change
+
+
+def test_rows_are_ranked_and_supervised_training_has_no_score_with_few_labels(plan: Plan, records: dict[str, Record]) -> None:
     table = build(plan, records).tables[0]
-    assert [row.task for row in table.rows] == ["toy/supervised", "toy/alpha", "toy/raw", "toy/beta", "toy/random-init"]
+    assert [row.name for row in table.rows] == ["Alpha", "pixels", "from scratch", "Beta", "random init", "supervised"]
+    supervised = table.row("supervised@toy/net")
+    assert supervised.score is None
+    assert supervised.missing == ()
+    assert supervised.all_labels is not None
+    assert supervised.all_labels.mean == pytest.approx(0.96)
 
 
 def test_score_and_gain_are_means_over_seeds(plan: Plan, records: dict[str, Record]) -> None:
     row = _row(plan, records, "toy/alpha")
     assert row.score is not None
     assert row.gain is not None
-    assert row.score.mean == pytest.approx(0.90)
-    assert row.gain.mean == pytest.approx(0.30 / 0.36)
+    assert row.score.mean == pytest.approx(0.81)
+    assert row.score.values == pytest.approx((0.80, 0.81, 0.82))
+    assert row.gain.mean == pytest.approx(0.31 / 0.40, abs=1e-4)
     assert row.samples_per_second == 1501
     assert row.peak_memory == 400_000_002
 
 
-def test_it_says_where_the_raw_input_or_the_untrained_network_wins(plan: Plan, records: dict[str, Record]) -> None:
-    assert _row(plan, records, "toy/alpha").note == ""
-    assert _row(plan, records, "toy/beta").note == "the raw input is better"
+def test_from_scratch_has_all_draws_once_and_the_supervised_cells_score_with_all_labels(
+    plan: Plan, records: dict[str, Record]
+) -> None:
+    row = _row(plan, records, "scratch")
+    assert row.score is not None
+    assert row.score.values == pytest.approx((0.64,), abs=1e-3)
+    assert row.score.interval is not None
+    assert len(row.keys) == 3
+    assert row.all_labels is not None
+    assert row.all_labels.mean == pytest.approx(0.96)
 
 
-def test_a_failed_seed_takes_score_and_gain_away(plan: Plan, records: dict[str, Record]) -> None:
-    cell = plan.lines[0].cells["task"][1]
-    key = plan.key(cell)
-    board = build(plan, {**records, key: replace(records[key], status="failed", error="boom")})
-    row = next(row for row in board.tables[0].rows if row.task == "toy/alpha")
-    assert (row.score, row.gain) == (None, None)
-    assert board.failures == ((cell.name, "boom"),)
-    assert board.tables[0].rows[-1] is row
+def test_all_labels_and_the_curve_stand_beside_the_score(plan: Plan, records: dict[str, Record]) -> None:
+    row = _row(plan, records, "toy/alpha")
+    assert row.all_labels is not None
+    assert row.all_labels.mean == pytest.approx(0.94)
+    assert list(row.curve) == [5, 10, 50]
+    assert row.curve[10] == row.score
+    assert row.curve[50].mean > row.curve[10].mean > row.curve[5].mean
 
 
-def test_a_missing_reference_takes_the_gain_away_only(plan: Plan, records: dict[str, Record]) -> None:
+def test_tasks_are_compared_with_every_reference_of_as_few_labels(plan: Plan, records: dict[str, Record]) -> None:
+    rows = build(plan, records).tables[0]
+    alpha, beta = rows.row("alpha-toyset"), rows.row("beta-toyset")
+    assert {comparison.name: comparison.verdict for comparison in alpha.comparisons} == {
+        "pixels": "better", "from scratch": "better", "random init": "better",
+    }  # fmt: skip
+    assert {comparison.name: comparison.verdict for comparison in beta.comparisons} == {
+        "pixels": "worse", "from scratch": "worse", "random init": "better",
+    }  # fmt: skip
+    assert all(row.comparisons == () for row in rows.rows if row.kind != "task")
+    every = sorted((c for row in rows.rows for c in row.comparisons), key=lambda c: c.p or 0)
+    assert [c.p_holm for c in every] == pytest.approx(
+        np.maximum.accumulate([min(1.0, (c.p or 0) * (len(every) - i)) for i, c in enumerate(every)]).tolist()
+    )
+
+
+def test_ranks_have_intervals(plan: Plan, records: dict[str, Record]) -> None:
+    rows = build(plan, records).tables[0]
+    assert (rows.row("alpha-toyset").rank, rows.row("beta-toyset").rank) == ((1, 1), (2, 2))
+    assert rows.row("raw").rank is None
+
+
+def test_a_failed_seed_takes_score_gain_verdict_and_aggregates_away(plan: Plan, records: dict[str, Record]) -> None:
+    board = build(plan, _failed(plan, records, "task", place=1))
+    name = plan.lines[0].cells["task"][1].name
+    row = board.tables[0].row("alpha-toyset")
+    assert (row.score, row.gain, row.rank, row.comparisons) == (None, None, None, ())
+    assert board.failures == ((name, "boom"),)
+    verdict = board.tables[0].verdict
+    assert (verdict.state, verdict.best, verdict.difference) == ("incomplete", "", None)
+    assert verdict.sentence == f"No verdict, since a result is missing: {name}: boom."
+    cells = {row.method: row.cells["toy"] for row in board.matrix.rows}
+    assert (cells["alpha"].state, cells["alpha"].gain, cells["alpha"].error) == ("failed", None, f"{name}: boom")
+    assert cells["beta"].state == "done"
+
+
+@pytest.mark.parametrize("kind", ["raw", "scratch", "random-init"])
+def test_a_missing_reference_takes_the_verdict_away(plan: Plan, records: dict[str, Record], kind: str) -> None:
+    assert build(plan, _failed(plan, records, kind)).tables[0].verdict.state == "incomplete"
+
+
+def test_a_missing_scale_takes_the_gain_away_and_not_the_verdict(plan: Plan, records: dict[str, Record]) -> None:
     key = plan.key(plan.lines[0].cells["supervised"][0])
-    row = _row(plan, {k: v for k, v in records.items() if k != key}, "toy/alpha")
+    board = build(plan, {k: v for k, v in records.items() if k != key})
+    row = board.tables[0].row("alpha-toyset")
     assert row.score is not None
     assert row.gain is None
     assert row.note == "a cell is missing"
-
-
-def test_methods_of_several_data_sets_are_aggregated_or_it_says_why_not(records: dict[str, Record], plan: Plan) -> None:
-    specs = [
-        BenchmarkSpec(
-            id=f"alpha-{n}",
-            summary="x",
-            task="toy/alpha",
-            dataset=n,
-            suites=("s",),
-            steps=40,
-            evaluators=("knn", "linear"),
-            headline="knn.accuracy",
-        )
-        for n in ("one", "two")
-    ]
-    made = lines(specs, (0, 1, 2), {spec.id: ("toy", "toy/net") for spec in specs})
-    draft = Plan("s", (0, 1, 2), tuple(made), {})
-    both = Plan("s", (0, 1, 2), tuple(made), {cell.key({}): cell.key({}) for cell in draft.cells()})
-    levels = {
-        (cell.kind, cell.seed): records[plan.key(cell)] for line in plan.lines[:1] for g in line.cells.values() for cell in g
-    }
-    found = {both.key(cell): replace(levels[cell.kind, cell.seed], key=both.key(cell), cell=cell) for cell in both.cells()}
-    whole = build(both, found).aggregates
-    assert whole[0].gain is not None
-    assert whole[0].gain.mean == pytest.approx(0.30 / 0.36)
-    found.pop(both.key(made[1].cells["task"][2]))
-    part = build(both, found).aggregates
-    assert part[0].gain is None
-    assert part[0].note == "no gain for alpha-two"
+    assert board.tables[0].verdict.state == "pays"
+    assert board.tables[0].row("scratch@toy/net").all_labels is None
+    assert {row.cells["toy"].state for row in board.matrix.rows} == {"missing"}
 
 
 def test_table_for_a_terminal(plan: Plan, records: dict[str, Record]) -> None:
-    console = Console(record=True, width=140, file=open("/dev/null", "w"), force_terminal=True)  # noqa: PTH123, SIM115
-    key = plan.key(plan.lines[1].cells["task"][0])
-    print_leaderboard(build(plan, {**records, key: replace(records[key], status="failed", error="[boom]")}), console)
-    console.file.close()
-    text = console.export_text()
-    for expected in ("90.0 ± 2.5", "83.3 ± 0.0", "1,501", "400", "cpu (Test CPU)", "Student's t", "[boom]"):
+    text = _printed(build(plan, records), width=80)
+    assert max(map(len, text.splitlines())) <= 80
+    for expected in ("toyset pays", "10 labels %", "81.0 ± 1.9", "77.5 ± 0.0", "cpu (Test CPU)", "Student's t"):
         assert expected in text
+    assert "supervised " not in text.split("±", 1)[0]
+
+
+def _printed(board: Leaderboard, *, width: int) -> str:
+    console = Console(record=True, width=width, file=io.StringIO(), force_terminal=True)
+    print_leaderboard(board, console)
+    return console.export_text()
 
 
 def test_table_as_markdown(plan: Plan, records: dict[str, Record]) -> None:
     table = markdown(build(plan, records).tables[0])
-    assert "| alpha | net | 90.0 ± 2.5 | 83.3 ± 0.0 | 92.0 ± 2.5 | 1,501 |" in table
+    assert "| Alpha | net | 81.0 ± 1.9 | 94.0 ± 2.5 | 77.5 ± 0.0 | 1 | 1,501 |" in table
     assert "| *random init* | net |" in table
+
+
+def test_a_board_is_plain_json(plan: Plan, records: dict[str, Record]) -> None:
+    values = json.loads(json.dumps(build(plan, records).as_dict()))
+    assert values["tables"][0]["verdict"]["state"] == "pays"
+    assert set(values["tables"][0]["rows"][0]["curve"]) == {"5", "10", "50"}
 
 
 def test_references_of_a_benchmark_have_names(records: dict[str, Record]) -> None:
@@ -113,12 +175,17 @@ def test_references_of_a_benchmark_have_names(records: dict[str, Record]) -> Non
     some = next(record for record in records.values() if record.status == "done")
     level = {"task": 0.7, "random-init": 0.5, "supervised": 0.9, "raw": 0.6, "raw-tones": 0.8, "supervised-still": 0.75}
     found = {
-        plan.key(cell): replace(some, key=plan.key(cell), cell=cell, metrics={"knn.accuracy": level[cell.kind]})
+        plan.key(cell): replace(
+            some, key=plan.key(cell), cell=cell, metrics={"knn.accuracy": level[cell.kind]}, draws={}, rows={}
+        )
         for cell in plan.cells()
     }
     table = build(plan, found).tables[0]
-    note = next(row.note for row in table.rows if row.kind == "task")
-    assert note == "the raw input (tones) is better; supervised still is better"
-    text = markdown(table)
-    assert "| *raw input, tones* | – |" in text
-    assert "| *supervised* | still |" in text
+    assert {row.kind: row.name for row in table.rows} == {
+        "task": "alpha", "random-init": "random init", "raw": "raw input", "raw-tones": "raw input (tones)",
+        "supervised": "supervised (net)", "supervised-still": "supervised (still)",
+    }  # fmt: skip
+    assert table.verdict.state == "unclear"
+    assert "With all labels alpha reaches 70.0 %; raw input (tones) 80.0 %; raw input 60.0 %." in table.verdict.sentence
+    assert "| *raw input (tones)* | – |" in markdown(table)
+    assert interval_note(build(plan, found)) == "One seed: no interval can be given."

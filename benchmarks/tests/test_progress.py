@@ -25,7 +25,7 @@ def test_time_left_follows_each_kind_and_how_many_run_at_a_time() -> None:
 
 def test_lines_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     cells = [cell("task", 0), cell("task", 1)]
-    progress = Progress(cells, reused=3, headlines={"toy": "knn.accuracy"})
+    progress = Progress(cells, reused=3, headlines={("toy", "toyset"): "knn.accuracy"})
     for item, status in zip(cells, ("done", "failed"), strict=True):
         progress.started(item)
         error = "boom\nmore" if status == "failed" else ""
@@ -42,3 +42,18 @@ def test_lines_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_durations_in_words() -> None:
     assert [duration(s) for s in (5, 300, 7200)] == ["5 s", "5 min", "2.0 h"]
+
+
+def test_each_data_set_has_its_own_metric_and_supervised_training_all_labels(capsys: pytest.CaptureFixture[str]) -> None:
+    numbers = Cell(kind="task", modality="toy", task="toy/task", dataset="numbers", evaluators=(), seed=0)
+    cells = [cell("task", 0), cell("supervised", 0), numbers]
+    headlines = {("toy", "toyset"): "few-labels.accuracy@10", ("toy", "numbers"): "few-labels.r2@10"}
+    progress = Progress(cells, reused=0, headlines=headlines)
+    metrics = {"few-labels.accuracy@10": 0.5, "linear.accuracy": 0.75, "few-labels.r2@10": 0.25}
+    for item in cells:
+        progress.started(item)
+        progress.ended(item, Record(key="k", cell=item, status="done", metrics=metrics))
+    lines = capsys.readouterr().err.splitlines()
+    assert "few-labels.accuracy@10 0.500" in lines[1]
+    assert "linear.accuracy 0.750" in lines[2]
+    assert "few-labels.r2@10 0.250" in lines[3]

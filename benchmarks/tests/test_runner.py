@@ -51,10 +51,10 @@ def go(
 def test_a_whole_benchmark_leaves_records_and_report(plan: Plan, records: dict[str, Record], tmp_path: Path) -> None:
     board, ran = go(plan, records, tmp_path / "out")
     assert board.failures == ()
-    assert len(ran) == len(plan.cells()) == 13
+    assert len(ran) == len(plan.cells()) == 16
     assert {job.cell.seed for job in ran if job.draw} == {0}
     assert "Leaderboard: toyset" in (tmp_path / "out" / "report.html").read_text()
-    assert len(list((tmp_path / "out" / "records").glob("*.json"))) == 13
+    assert len(list((tmp_path / "out" / "records").glob("*.json"))) == 16
 
 
 def test_one_process_runs_a_benchmark_into_a_folder(plan: Plan, records: dict[str, Record], tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_a_cell_that_died_is_shown_with_its_log(plan: Plan, records: dict[str, R
     lost = plan.lines[1].cells["task"][1]
     board, ran = go(plan, {key: value for key, value in records.items() if key != plan.key(lost)}, tmp_path)
     assert board.failures == ((lost.name, "its process was ended by SIGSEGV\nFatal Python error: out of luck"),)
-    assert len(ran) == 13
+    assert len(ran) == 16
 
 
 def test_resume_runs_only_what_is_not_finished(plan: Plan, records: dict[str, Record], tmp_path: Path) -> None:

@@ -119,6 +119,12 @@ class Line:
 
     Of ``scratch`` each cell has other draws of the labels, so that together they have each draw once.
     """
+    title: str = ""
+    """What people call the method; empty: the task's id without its modality."""
+    family: str = ""
+    """Family of the task."""
+    raw_titles: Mapping[Kind, str] = field(default_factory=dict)
+    """Kind of raw features to what people call them."""
 
 
 def lines(

@@ -44,6 +44,9 @@ class Plan:
                 "spec": asdict(line.spec),
                 "modality": line.modality,
                 "backbone": line.backbone,
+                "title": line.title,
+                "family": line.family,
+                "raw_titles": dict(line.raw_titles),
                 "cells": {kind: [cell.as_dict() for cell in cells] for kind, cells in line.cells.items()},
             }
             for line in self.lines
@@ -81,7 +84,15 @@ def _line(values: Mapping[str, Any]) -> Line:
     for name in ("suites", "evaluators", "references"):
         spec[name] = tuple(spec[name])
     cells = {kind: _cells(members) for kind, members in values["cells"].items()}
-    return Line(BenchmarkSpec(**spec), values["modality"], values["backbone"], cells)
+    return Line(
+        BenchmarkSpec(**spec),
+        values["modality"],
+        values["backbone"],
+        cells,
+        title=values.get("title", ""),
+        family=values.get("family", ""),
+        raw_titles=values.get("raw_titles", {}),
+    )
 
 
 def _cells(members: Sequence[Mapping[str, Any]]) -> tuple[Cell, ...]:

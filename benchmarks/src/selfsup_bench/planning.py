@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from typing import TYPE_CHECKING, Any
 
 from selfsup.errors import MissingPluginError, SelfsupError, UnknownIdError
-from selfsup.specs import BenchmarkSpec, TargetSpec
+from selfsup.specs import BenchmarkSpec, TargetSpec, TaskSpec
 from selfsup_bench.cells import Cell, Line, distinct, is_raw, lines
 from selfsup_bench.plan import Plan
 from selfsup_bench.provenance import circumstances
@@ -156,6 +156,7 @@ def keyed(
     Raises:
         UnknownIdError: a cell names an evaluator or a data set that is not there.
     """
+    draft = [named(line, registry) for line in draft]
     data = _Data(registry)
     keys: dict[str, str] = {}
     made: dict[str, dict[str, Any]] = {}
@@ -179,6 +180,22 @@ def keyed(
         if trouble:
             unavailable[key] = trouble
     return Planned(Plan(suite, tuple(seeds), tuple(draft), keys), made, unavailable, left_out)
+
+
+def named(line: Line, registry: Registry) -> Line:
+    """A line with the names that people give to its method and to the raw features, so that a report needs no registry."""
+    task = registry.get("task", line.spec.task)
+    modality = registry.get("modality", line.modality)
+    others = {kind: kind.removeprefix("raw-") for kind in line.cells if kind.startswith("raw-")}
+    raw_titles = {"raw": modality.raw_name(), **{kind: modality.raw_name(name) for kind, name in others.items()}}
+    return replace(line, title=method_title(task, registry), family=task.family, raw_titles=raw_titles)
+
+
+def method_title(task: TaskSpec, registry: Registry) -> str:
+    """What people call a task's method: its own title, else that of the objective of the same id, else the id."""
+    name = task.id.partition("/")[2]
+    objective = registry.objectives.get(name)
+    return task.title or (objective.title if objective is not None else "") or name
 
 
 def _default_backbone(registry: Registry, modality: str, *, tokens: bool) -> str:

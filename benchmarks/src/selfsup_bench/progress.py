@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import click
 
 from selfsup_bench.cells import Cell
-from selfsup_bench.leaderboard import headline_of
+from selfsup_bench.headlines import Headline
 from selfsup_bench.records import Record
 
 
@@ -45,7 +45,14 @@ class Estimator:
 class Progress:
     """Plain lines, which read as well in a log as on a terminal."""
 
-    def __init__(self, cells: Sequence[Cell], *, reused: int, headlines: Mapping[str, str]) -> None:
+    def __init__(self, cells: Sequence[Cell], *, reused: int, headlines: Mapping[tuple[str, str], str]) -> None:
+        """Start.
+
+        Args:
+            cells: to run.
+            reused: how many are finished already.
+            headlines: (modality, data set) to the metric that is shown.
+        """
         self.total = len(cells)
         self.done = 0
         self.headlines = headlines
@@ -64,9 +71,9 @@ class Progress:
         seconds = time.monotonic() - self.began.get(cell.name, time.monotonic())
         self.estimator.finished(cell, seconds)
         if record.status == "done":
-            headline = headline_of(cell.kind, self.headlines.get(cell.modality, ""))
-            score = record.metrics.get(headline)
-            result = f"{headline} {score:.3f}" if score is not None else "done"
+            metric = Headline(self.headlines.get((cell.modality, cell.dataset), "")).shown(cell.kind)
+            score = record.metrics.get(metric)
+            result = f"{metric} {score:.3f}" if score is not None else "done"
         else:
             result = f"FAILED: {record.error.splitlines()[0] if record.error else 'no reason given'}"
         self.say(f"[{self.done}/{self.total}] {cell.name}  {seconds:.0f} s  {result}{self._left()}")

@@ -93,7 +93,7 @@ def run_locked(
         for cell in plan.cells()
     ]
     todo = [job for job in jobs if not _finished(store, job.key)]
-    headlines = {line.modality: line.spec.headline for line in plan.lines}
+    headlines = {(line.modality, line.spec.dataset): line.spec.headline for line in plan.lines}
     progress = Progress([job.cell for job in todo], reused=len(jobs) - len(todo), headlines=headlines)
     for job in todo:
         # What an earlier attempt left shall not be taken for this one's result.

@@ -1,36 +1,52 @@
-"""The leaderboard as tables for a terminal and as Markdown, and the words that both and the report share."""
+"""The leaderboard as tables for a terminal and as Markdown."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from selfsup_bench.cells import Kind, is_supervised
-from selfsup_bench.leaderboard import Leaderboard, Row, Table
+from selfsup_bench.board import Leaderboard, Matrix, MatrixCell, Row, Table, Verdict
+from selfsup_bench.cells import is_supervised
+from selfsup_bench.headlines import Headline
+from selfsup_bench.rows import reference_name
 from selfsup_bench.statistics import FEW_SEEDS, Estimate
+from selfsup_bench.wording import is_share, metric_name
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
-REFERENCE_NAMES = {
-    "random-init": "random init",
-    "scratch": "from scratch",
-    "supervised": "supervised",
-    "raw": "raw input",
-    "boosting": "raw input, boosted trees",
-}
-PERCENT = ("accuracy", "f1", "nmi", "ari", "auroc", "map", "precision", "recall", "r@", "hit")
+__all__ = [
+    "GAIN_NOTE",
+    "backbone_name",
+    "gain_text",
+    "interval_note",
+    "is_share",
+    "markdown",
+    "memory",
+    "metric_title",
+    "number",
+    "print_leaderboard",
+    "rank_text",
+    "reference_name",
+    "row_name",
+    "second_metric",
+    "shown_rows",
+    "speed",
+]
+
+STATES = {"pays": "pays", "unclear": "unclear", "does-not-pay": "does not pay", "incomplete": "incomplete"}
+_STATE_STYLES = {"pays": "bold green", "unclear": "yellow", "does-not-pay": "bold red", "incomplete": "red"}
+_UNFOLDED = 140
+"""Columns where there is no terminal, so that nothing is folded."""
 
 
 def metric_title(metric: str) -> str:
-    """``knn.accuracy`` as a person reads it."""
+    """``few-labels.accuracy@10`` as a column says it: ``10 labels``; ``knn.accuracy``: ``knn accuracy``."""
+    head = Headline(metric)
+    if head.per_class:
+        return f"{head.per_class} label{'s' * (head.per_class > 1)}"
     evaluator, _, name = metric.partition(".")
-    return f"{evaluator} {name}".replace("_", " ").strip()
-
-
-def is_share(metric: str) -> bool:
-    """Whether a metric is a share of 1, shown in per cent."""
-    name = metric.rpartition(".")[2].lower()
-    return any(word in name for word in PERCENT)
+    return f"{evaluator} {metric_name(name)}".strip()
 
 
 def number(estimate: Estimate | None, *, share: bool) -> str:
@@ -45,20 +61,28 @@ def number(estimate: Estimate | None, *, share: bool) -> str:
 
 
 def row_name(row: Row) -> str:
-    """The task without its modality, or what the reference is."""
-    return row.task.split("/", 1)[-1] if row.kind == "task" else reference_name(row.kind)
-
-
-def reference_name(kind: Kind) -> str:
-    """What a reference is called in tables; the backbone has a column of its own."""
-    if kind.startswith("raw-"):
-        return f"raw input, {kind.removeprefix('raw-')}"
-    return REFERENCE_NAMES["supervised" if is_supervised(kind) else kind]
+    """What people call the method or the reference."""
+    return row.name
 
 
 def backbone_name(row: Row) -> str:
     """The backbone without its modality."""
     return row.backbone.split("/", 1)[-1] or "–"
+
+
+def gain_text(row: Row) -> str:
+    """The gain in per cent, or ``unclear`` where its interval is wider than its scale; empty for references."""
+    if row.kind != "task":
+        return ""
+    return "unclear" if row.unclear else number(row.gain, share=True)
+
+
+def rank_text(row: Row) -> str:
+    """The 95 % interval of a task's rank: ``1`` or ``1-3``."""
+    if row.rank is None:
+        return ""
+    first, last = row.rank
+    return str(first) if first == last else f"{first}-{last}"
 
 
 def speed(row: Row) -> str:
@@ -74,15 +98,22 @@ def memory(row: Row) -> str:
 def interval_note(board: Leaderboard) -> str:
     """What the numbers after ± are."""
     n = len(board.seeds)
+    few = any(Headline(table.headline).per_class for table in board.tables)
     if n == 1:
-        return "One seed: no interval can be given."
-    method = "Student's t" if n < FEW_SEEDS else "percentile bootstrap"
-    return f"± is half of the 95 % interval of the mean over {n} seeds ({method})."
+        if not few:
+            return "One seed: no interval can be given."
+        return (
+            "± is half of the 95 % interval of the mean over draws of the labels and test rows (Student's t). With one seed it "
+            "leaves out how much seeds differ."
+        )
+    over = f"{n} seeds, draws of the labels and test rows" if few else f"{n} seeds"
+    method = "Student's t" if n < FEW_SEEDS else "bootstrap"
+    return f"± is half of the 95 % interval of the mean over {over} ({method})."
 
 
 GAIN_NOTE = (
     "gain = (score − random init) / (supervised − random init), each seed with its own references: 0 is the untrained network, "
-    "100 is training with all labels at the same budget."
+    "100 is training with all labels at the same budget; unclear: its interval is wider than that."
 )
 
 
@@ -93,72 +124,146 @@ def second_metric(table: Table) -> str:
     return usual if table.headline != usual else ""
 
 
+def shown_rows(table: Table) -> list[Row]:
+    """The rows without supervised training where *from scratch* has what it scores with all labels."""
+    scratch = {row.backbone for row in table.rows if row.kind == "scratch" and row.all_labels is not None}
+    return [row for row in table.rows if not (is_supervised(row.kind) and row.backbone in scratch)]
+
+
+def beside(table: Table) -> tuple[str, dict[str, str]]:
+    """Title and texts (by the row's key) of the column beside the headline: all labels, or the second metric."""
+    if Headline(table.headline).per_class:
+        share = is_share(table.headline)
+        return "all labels", {row.key: number(row.all_labels, share=share) for row in table.rows}
+    second = second_metric(table)
+    if not second:
+        return "", {}
+    return metric_title(second), {row.key: number(row.metrics.get(second), share=is_share(second)) for row in table.rows}
+
+
 def print_leaderboard(board: Leaderboard, console: Console) -> None:
-    """Print every table, the aggregates and what went wrong."""
+    """Print the verdicts, every table, the matrix and what went wrong."""
+    if not console.is_terminal:
+        # A pipe has no width to keep to: nothing is folded.
+        console = type(console)(width=_UNFOLDED, highlight=False, file=console.file)
+    for table in board.tables:
+        _print_verdict(table.dataset, table.verdict, console)
+    for table in board.tables:
+        _print_table(table, console)
+    if len(board.matrix.modalities) > 1:
+        _print_matrix(board.matrix, console)
+    console.print(f"{interval_note(board)} {GAIN_NOTE}", highlight=False, style="dim", soft_wrap=not console.is_terminal)
+    for cell, error in board.failures:
+        console.print(f"[red]failed[/red] {cell}: ", end="")
+        console.print(error, markup=False, highlight=False, soft_wrap=not console.is_terminal)
+
+
+def _print_verdict(dataset: str, verdict: Verdict, console: Console) -> None:
+    from rich.text import Text
+
+    text = Text()
+    text.append(f"{dataset} " if dataset else "", style="bold")
+    text.append(STATES[verdict.state], style=_STATE_STYLES[verdict.state])
+    text.append(f"  {verdict.sentence}")
+    console.print(text, soft_wrap=not console.is_terminal)
+
+
+def _print_table(table: Table, console: Console) -> None:
     from rich import box
     from rich.table import Table as RichTable
 
-    if not console.is_terminal:
-        # A pipe has no width to keep to: nothing is folded.
-        console = type(console)(width=140, highlight=False, file=console.file)
-    for table in board.tables:
-        second = second_metric(table)
-        devices = sorted({row.device for row in table.rows if row.device})
-        several = len(devices) > 1
-        title = " · ".join([table.modality, table.dataset, *(devices if not several else [])])
-        view = RichTable(title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD)
-        for title in ("#", "task", "backbone"):
-            view.add_column(title, justify="left", no_wrap=title != "backbone", overflow="fold")
-        for title in (metric_title(table.headline), "gain", *([metric_title(second)] if second else []), "samples/s", "MB"):
-            view.add_column(title, justify="right")
-        if several:
-            view.add_column("device")
-        rank = 0
-        for row in table.rows:
-            rank += row.kind == "task" and row.score is not None
-            place = str(rank) if row.kind == "task" and row.score is not None else ""
-            cells = [place, row_name(row), backbone_name(row), number(row.score, share=is_share(table.headline))]
-            cells.append(number(row.gain, share=True) if row.kind == "task" else "")
-            if second:
-                cells.append(number(row.metrics.get(second), share=is_share(second)))
-            cells.extend([speed(row), memory(row), *([row.device] if several else [])])
-            view.add_row(*cells, style="dim" if row.kind != "task" else None)
-        console.print(view)
-        for row in table.rows:
-            if row.note and row.kind == "task":
-                console.print(f"  {row_name(row)}: {row.note}", highlight=False)
-    if board.aggregates:
-        view = RichTable(title="Mean gain over data sets, each modality the same", title_justify="left", header_style="bold")
-        for title in ("task", "modalities", "benchmarks", "gain", ""):
-            view.add_column(title, justify="right" if title in ("benchmarks", "gain") else "left")
-        for item in board.aggregates:
-            view.add_row(
-                item.method, ", ".join(item.modalities), str(item.benchmarks), number(item.gain, share=True), item.note
-            )
-        console.print(view)
-    console.print(f"{interval_note(board)} {GAIN_NOTE}", highlight=False, style="dim")
-    for cell, error in board.failures:
-        console.print(f"[red]failed[/red] {cell}: ", end="")
-        console.print(error, markup=False, highlight=False)
+    devices = sorted({row.device for row in table.rows if row.device})
+    networks = sorted({backbone_name(row) for row in table.rows if row.backbone})
+    several = len(networks) > 1
+    head = [table.modality, table.dataset, *([] if several else networks), *(devices if len(devices) == 1 else [])]
+    title = " · ".join(part for part in head if part)
+    view = RichTable(title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1))
+    view.add_column("rank", no_wrap=True)
+    view.add_column("method", overflow="fold", min_width=12)
+    if several:
+        view.add_column("network", overflow="fold")
+    second, texts = beside(table)
+    unit = " %" if is_share(table.headline) else f" {metric_name(Headline(table.headline).metric)}"
+    for name in (metric_title(table.headline) + unit * bool(Headline(table.headline).per_class), *([second] if second else [])):
+        view.add_column(name, justify="right", no_wrap=True)
+    view.add_column("gain %", justify="right", no_wrap=True)
+    if len(devices) > 1:
+        view.add_column("device", overflow="fold")
+    for row in shown_rows(table):
+        cells = [rank_text(row), row_name(row), *([backbone_name(row)] if several else [])]
+        cells.append(number(row.score, share=is_share(table.headline)))
+        cells.extend([texts[row.key]] if second else [])
+        cells.append(gain_text(row))
+        cells.extend([row.device] if len(devices) > 1 else [])
+        view.add_row(*cells, style="dim" if row.kind != "task" else None)
+    console.print(view)
+    for row in table.rows:
+        if row.note and row.kind == "task":
+            console.print(f"  {row_name(row)}: no gain, {row.note}", highlight=False, soft_wrap=not console.is_terminal)
+
+
+def _print_matrix(matrix: Matrix, console: Console) -> None:
+    from rich import box
+    from rich.table import Table as RichTable
+
+    with_mean = any(row.mean is not None for row in matrix.rows)
+    view = RichTable(
+        title="Gain % of methods across modalities",
+        title_justify="left",
+        header_style="bold",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 0, 0, 1),
+    )
+    view.add_column("method", overflow="fold")
+    for name in (*matrix.modalities, *(["mean"] if with_mean else [])):
+        view.add_column(name, justify="right", overflow="fold")
+    family = None
+    for row in matrix.rows:
+        if row.family != family:
+            family = row.family
+            view.add_row(f"[italic]{family}[/italic]", style="dim")
+        cells = [_matrix_cell(row.cells.get(modality)) for modality in matrix.modalities]
+        view.add_row(row.name, *cells, *([_gain(row.mean)] if with_mean else []))
+    console.print(view)
+
+
+def _matrix_cell(cell: MatrixCell | None) -> Text:
+    from rich.text import Text
+
+    if cell is None:
+        return Text("")
+    if cell.state in ("failed", "missing"):
+        return Text("failed" if cell.state == "failed" else "not run", style="red")
+    if cell.state == "unclear":
+        return Text("unclear", style="dim")
+    return _gain(cell.gain)
+
+
+def _gain(gain: Estimate | None) -> Text:
+    """A gain in whole per cent, coloured by how large it is."""
+    from rich.text import Text
+
+    if gain is None:
+        return Text("")
+    text = f"{100 * gain.mean:.0f}"
+    if gain.interval is not None:
+        text += f"±{100 * gain.interval.half_width:.0f}"
+    style = next(style for bound, style in _GAIN_STYLES if gain.mean >= bound)
+    return Text(text, style=style)
+
+
+_GAIN_STYLES = ((0.67, "bold green"), (0.33, "green"), (0.0, "yellow"), (float("-inf"), "red"))
+"""Least gain to style."""
 
 
 def markdown(table: Table) -> str:
     """A table for a README."""
-    second = second_metric(table)
-    titles = [
-        "task",
-        "backbone",
-        metric_title(table.headline),
-        "gain",
-        *([metric_title(second)] if second else []),
-        "samples/s",
-    ]
+    second, texts = beside(table)
+    titles = ["method", "backbone", metric_title(table.headline), *([second] if second else []), "gain", "rank", "samples/s"]
     lines = ["| " + " | ".join(titles) + " |", "|" + " --- |" * len(titles)]
-    for row in table.rows:
+    for row in shown_rows(table):
         name = row_name(row) if row.kind == "task" else f"*{row_name(row)}*"
         cells = [name, backbone_name(row), number(row.score, share=is_share(table.headline))]
-        cells.append(number(row.gain, share=True) if row.kind == "task" else "")
-        if second:
-            cells.append(number(row.metrics.get(second), share=is_share(second)))
-        lines.append("| " + " | ".join([*cells, speed(row)]) + " |")
+        cells.extend([texts[row.key]] if second else [])
+        lines.append("| " + " | ".join([*cells, gain_text(row), rank_text(row), speed(row)]) + " |")
     return "\n".join(lines)

@@ -64,6 +64,7 @@ def _task(modality: ModalitySpec, objective: ObjectiveSpec) -> TaskSpec:
         modality=modality.id,
         family=objective.family,
         paper=objective.paper,
+        title=objective.title,
         backbone=backbone,
         needs_tokens=tokens,
         objective=objective.id,

@@ -136,8 +136,12 @@ class ModalitySpec(TargetSpec):
     """Target of the :class:`selfsup.tasks.ViewsRecipe` with the light augmentation of supervised training (one view)."""
     raw_features: str = ""
     """Target of ``(batch, info) -> Tensor [B, F]``: the raw-feature baseline (pixels, TF-IDF, mel statistics, columns)."""
+    raw_title: str = "raw input"
+    """What people call the raw features, as in "pixels 72.1 %"."""
     other_raw_features: Mapping[str, str] = field(default_factory=dict)
     """Name to the target of a further raw-feature baseline: ``{"mfcc": "package.module:attribute"}``."""
+    other_raw_titles: Mapping[str, str] = field(default_factory=dict)
+    """Name of further raw features to what people call them; without one it is the raw input and the name in brackets."""
     mock_rows: str = ""
     """Target of ``(n, seed) -> list[Row]``: small learnable made-up rows for the conformance checks."""
     noise_rows: str = ""
@@ -156,6 +160,15 @@ class ModalitySpec(TargetSpec):
                     f"ModalitySpec {self.id!r}: other_raw_features has the name {name!r}; it is of lower-case letters, digits "
                     "and '-'."
                 )
+        for name in self.other_raw_titles:
+            if name not in self.other_raw_features:
+                raise SpecError(f"ModalitySpec {self.id!r}: other_raw_titles names {name!r}, other_raw_features does not.")
+
+    def raw_name(self, name: str = "") -> str:
+        """What people call the raw features, or further ones of a name."""
+        if not name:
+            return self.raw_title
+        return self.other_raw_titles.get(name, f"raw input ({name})")
 
     def _targets(self) -> tuple[str, ...]:
         others = (f"other_raw_features.{name}" for name in self.other_raw_features)
@@ -171,6 +184,8 @@ class TaskSpec(TargetSpec):
     family: Family
     paper: str
     """Authors, year and arXiv id or venue."""
+    title: str = ""
+    """The method's name as its paper writes it (``"SimCLR"``); empty: that of the objective of the same id, else the id."""
     backbone: str = ""
     """Id of the default backbone where it is not the modality's."""
     needs_tokens: bool = False
@@ -191,6 +206,8 @@ class ObjectiveSpec(TargetSpec):
 
     family: Family
     paper: str
+    title: str = ""
+    """The method's name as its paper writes it (``"SimCLR"``); empty: the id."""
     compares_tokens: bool = False
     """Whether it compares tokens as well as whole samples: a composed task then has the modality's token backbone, and a
     modality without one does not have the task."""

@@ -1,0 +1,262 @@
+"""Scores over seeds, draws of the labels and test rows: how sure is their mean, and how sure is a difference of two?
+
+Seeds and draws are crossed: every seed is measured with every draw. So a score is taken as mean + seed + draw + rest, the rest
+holding what seed and draw do together (a two-way random-effects model; Searle, Casella and McCulloch 1992, Variance Components,
+chapter 4). Test rows are drawn, too: another test split would give another score.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from scipy.special import stdtr, stdtrit
+
+from selfsup_bench.statistics import CONFIDENCE, FEW_SEEDS, Estimate, Interval
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+Source = Literal["seeds", "draws", "rows"]
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """One metric of one row of a leaderboard."""
+
+    values: Floats
+    """[S, D]: S seeds (1 where they change nothing), D draws of the labels (1 for a metric without draws)."""
+    rows: Floats | None = None
+    """[S, M]: what each test row, or group of them, adds to the score, averaged over the draws; None if not known."""
+
+    def __post_init__(self) -> None:
+        if self.values.ndim != 2 or not self.values.size:
+            raise ValueError(f"scores are [seeds, draws], not {list(self.values.shape)}")
+
+    @property
+    def mean(self) -> float:
+        """Over seeds and draws."""
+        return float(self.values.mean())
+
+    @property
+    def per_seed(self) -> tuple[float, ...]:
+        """The mean over the draws of each seed."""
+        return tuple(float(value) for value in self.values.mean(axis=1))
+
+    def __sub__(self, other: Scores) -> Scores:
+        """The paired difference: of the same seeds, draws and test rows. One of a single seed counts for each of the other's.
+
+        Of different numbers of draws the first ones that both have are compared, and the rows are left out, as they are means
+        over all draws; so are rows of different length.
+
+        Raises:
+            ValueError: the numbers of seeds differ and neither is 1.
+        """
+        if 1 not in (len(self.values), len(other.values)) and len(self.values) != len(other.values):
+            raise ValueError(f"{len(self.values)} seeds cannot be paired with {len(other.values)}")
+        one_metric = 1 in (self.values.shape[1], other.values.shape[1])
+        draws = None if one_metric else min(self.values.shape[1], other.values.shape[1])
+        same = self.values.shape[1] == other.values.shape[1]
+        rows = None
+        if same and self.rows is not None and other.rows is not None and self.rows.shape[1] == other.rows.shape[1]:
+            rows = self.rows - other.rows
+        return Scores(self.values[:, :draws] - other.values[:, :draws], rows)
+
+    def spread(self) -> Spread | None:
+        """What the variance of the mean is made of; None for a single value, which says nothing of it."""
+        seeds, draws = self.values.shape
+        if seeds == draws == 1:
+            return None
+        terms = list(_crossed(self.values) if min(seeds, draws) > 1 else _one_way(self.values))
+        if self.rows is not None and self.rows.shape[1] > 1:
+            count = self.rows.shape[1]
+            terms.append(Term("rows", float(self.rows.mean(axis=0).var(ddof=1)) / count, count - 1))
+        return Spread(tuple(terms), floor=_floor(terms), few=seeds == 2 and draws > 1)
+
+    def estimate(self) -> Estimate:
+        """The mean with its 95 % interval: Student's t below ten seeds, a bootstrap from ten on, none for a single value."""
+        spread = self.spread()
+        interval: Interval | None = None
+        if spread is not None and len(self.values) >= FEW_SEEDS:
+            tail = (1 - CONFIDENCE) / 2
+            low, high = np.quantile(resampled([self])[:, 0], [tail, 1 - tail])
+            interval = Interval(float(low), float(high), "bootstrap")
+        elif spread is not None:
+            half = spread.half_width()
+            interval = Interval(self.mean - half, self.mean + half, "student-t")
+        return Estimate(self.mean, interval, self.per_seed)
+
+    def p_value(self) -> float | None:
+        """Two-sided p-value of a mean of zero, from the same t; None where there is no interval."""
+        spread = self.spread()
+        return None if spread is None else spread.p_value(self.mean)
+
+
+@dataclass(frozen=True)
+class Term:
+    """A mean square's part in the variance of a mean."""
+
+    source: Source | Literal["rest"]
+    variance: float
+    """Signed: that of the rest is taken off, since seeds and draws both hold it."""
+    df: float
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The variance of a mean, as a sum of mean squares with their degrees of freedom."""
+
+    terms: tuple[Term, ...]
+    floor: float = 0.0
+    """The least that the variance is taken to be."""
+    few: bool = False
+    """Whether there are two seeds: where they differ little by chance, Satterthwaite's degrees of freedom are too many."""
+
+    @property
+    def variance(self) -> float:
+        """Of the mean."""
+        return max(math.fsum(term.variance for term in self.terms), self.floor)
+
+    @property
+    def df(self) -> float:
+        """Degrees of freedom (Satterthwaite 1946, Biometrics Bulletin 2)."""
+        below = math.fsum(term.variance**2 / term.df for term in self.terms)
+        return self.variance**2 / below if below > 0 else 1.0
+
+    @property
+    def largest(self) -> Source:
+        """What adds most to the variance."""
+        parts: dict[Source, float] = {term.source: term.variance for term in self.terms if term.source != "rest"}
+        return max(parts, key=lambda source: parts[source])
+
+    def half_width(self, level: float = CONFIDENCE) -> float:
+        """Half the width of the interval of this level.
+
+        Of two seeds the half-widths of the parts are added in quadrature, each with its own t: Satterthwaite's holds the mean
+        nine times in ten there, and this at least nineteen in twenty.
+        """
+        tail = (1 + level) / 2
+        if not self.few:
+            return float(stdtrit(self.df, tail)) * math.sqrt(self.variance)
+        rest = math.fsum(term.variance for term in self.terms if term.source == "rest")
+        squares = [
+            max(term.variance + rest * (term.source == "draws"), 0.0) * float(stdtrit(term.df, tail)) ** 2
+            for term in self.terms
+            if term.source != "rest"
+        ]
+        return math.sqrt(math.fsum(squares))
+
+    def p_value(self, mean: float) -> float:
+        """Two-sided: one less the level of the interval that just reaches zero."""
+        if mean == 0:
+            return 1.0
+        if self.variance == 0:
+            return 0.0
+        if not self.few:
+            return float(2 * stdtr(self.df, -abs(mean) / math.sqrt(self.variance)))
+        low, high = 0.0, 1.0
+        for _ in range(60):
+            middle = (low + high) / 2
+            low, high = (middle, high) if self.half_width(middle) < abs(mean) else (low, middle)
+        return 1 - low
+
+
+def _one_way(values: Floats) -> list[Term]:
+    count = values.size
+    source: Source = "seeds" if len(values) > 1 else "draws"
+    return [Term(source, float(values.var(ddof=1)) / count, count - 1)]
+
+
+def _crossed(values: Floats) -> list[Term]:
+    """(MS seeds + MS draws - MS rest) / (S D), whose expectation is the variance of the mean."""
+    seeds, draws = values.shape
+    mean = values.mean()
+    by_seed, by_draw = values.mean(axis=1) - mean, values.mean(axis=0) - mean
+    rest = values - mean - by_seed[:, None] - by_draw[None, :]
+    squares: list[tuple[Source | Literal["rest"], float, int, int]] = [
+        ("seeds", draws * float(by_seed @ by_seed), seeds - 1, 1),
+        ("draws", seeds * float(by_draw @ by_draw), draws - 1, 1),
+        ("rest", float((rest**2).sum()), (seeds - 1) * (draws - 1), -1),
+    ]
+    return [Term(source, sign * total / df / (seeds * draws), df) for source, total, df, sign in squares]
+
+
+def _floor(terms: Sequence[Term]) -> float:
+    """The largest mean square, with the rows' part: the three together can be less by chance, or below zero."""
+    rows = math.fsum(term.variance for term in terms if term.source == "rows")
+    return rows + max(abs(term.variance) for term in terms if term.source != "rows")
+
+
+def resampled(scores: Sequence[Scores], *, resamples: int = RESAMPLES, seed: int = 0) -> Floats:
+    """Means of resampled seeds, draws and test rows, the same ones for all scores (Efron 1979).
+
+    The effects of seeds and draws are resampled each for itself, and stretched by sqrt(n / (n - 1)): resampled means of n
+    values spread less than means of n new values do. What seed and draw do together is in both effects, so it counts twice.
+
+    Returns:
+        [resamples, number of scores].
+    """
+    found: list[Floats] = []
+    for each in scores:
+        mean = each.values.mean()
+        total = np.full(resamples, mean)
+        for axis, effects in enumerate((each.values.mean(axis=1), each.values.mean(axis=0))):
+            total += _deviations(effects, resamples, (seed, axis, len(effects)))
+        if each.rows is not None:
+            rows = each.rows.mean(axis=0)
+            total += _deviations(rows, resamples, (seed, 2, len(rows)))
+        found.append(total)
+    return np.stack(found, axis=1)
+
+
+def _deviations(values: Floats, resamples: int, key: tuple[int, ...]) -> Floats:
+    """[resamples] deviations of resampled means; as many values under one key are resampled alike."""
+    count = len(values)
+    if count == 1:
+        return np.zeros(resamples)
+    rng = np.random.default_rng(key)
+    centred = values - values.mean()
+    step = max(1, 2_000_000 // count)
+    parts = [
+        centred[rng.integers(0, count, (min(step, resamples - start), count))].mean(axis=1)
+        for start in range(0, resamples, step)
+    ]
+    return np.concatenate(parts) * math.sqrt(count / (count - 1))
+
+
+def rank_intervals(scores: Sequence[Scores], *, sign: int = 1) -> list[tuple[int, int] | None]:
+    """95 % intervals of ranks among these, by a bootstrap over seeds, draws and test rows; 1 is the best.
+
+    None where one of several has a single value, so that nothing is known of its spread.
+    """
+    if len(scores) == 1:
+        return [(1, 1)]
+    if not scores or any(each.values.size == 1 for each in scores):
+        return [None] * len(scores)
+    means = sign * resampled(scores)
+    ranks = 1 + (means[:, None, :] > means[:, :, None]).sum(axis=2)
+    tail = (1 - CONFIDENCE) / 2
+    low = np.quantile(ranks, tail, axis=0, method="lower")
+    high = np.quantile(ranks, 1 - tail, axis=0, method="higher")
+    return [(int(first), int(last)) for first, last in zip(low, high, strict=True)]
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """p-values corrected for their number (Holm 1979, Scandinavian Journal of Statistics 6); None stays, and does not count."""
+    known = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
+    corrected: dict[int, float] = {}
+    largest = 0.0
+    for done, (p, place) in enumerate(known):
+        largest = max(largest, min(1.0, (len(known) - done) * p))
+        corrected[place] = largest
+    return [corrected.get(place) for place in range(len(p_values))]
+
+
+def stacked(members: Sequence[Mapping[str, Sequence[float]]], metric: str) -> Floats | None:
+    """[members, n] of a metric's values, or None where one lacks them or they differ in number."""
+    lists = [list(member.get(metric, ())) for member in members]
+    if not lists or not lists[0] or len({len(values) for values in lists}) > 1:
+        return None
+    return np.asarray(lists, dtype=np.float64)

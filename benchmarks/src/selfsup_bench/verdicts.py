@@ -1,0 +1,144 @@
+"""Is pretraining worth it on a data set? One sentence, and what it rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+from selfsup_bench.board import Comparison, Row, Verdict
+from selfsup_bench.comparisons import is_worthy
+from selfsup_bench.headlines import Headline
+from selfsup_bench.scores import Scores, Source
+from selfsup_bench.statistics import direction
+from selfsup_bench.wording import change_text, interval_text, is_share, labels_text, metric_name, score_text, spoken
+
+State = Literal["pays", "unclear", "does-not-pay"]
+_ADVICE: Mapping[Source, str] = {
+    "seeds": "Most of the doubt is from the seeds: run more of them (--seeds).",
+    "draws": "Most of the doubt is from which rows have labels: use more labels a class, or more draws of them.",
+    "rows": "Most of the doubt is from the test rows: use more of them.",
+}
+
+
+def verdict_of(rows: Sequence[Row], scores: Mapping[str, Scores], headline: str) -> Verdict:
+    """The verdict on one table.
+
+    Pretraining pays if its best task is better than every reference that has no more labels (random-init, training from
+    scratch, raw features, boosted trees), each difference being sure after Holm's correction. It does not pay if one of them is
+    surely better than the best task. If a cell of a task or of such a reference is missing, there is no verdict.
+
+    Args:
+        rows: of the table, with their comparisons.
+        scores: row key to its scores.
+        headline: the metric that they are of.
+    """
+    better = direction(headline)
+    needed = [row for row in rows if row.kind == "task" or is_worthy(row.kind)]
+    lacking = [row for row in needed if row.score is None]
+    if lacking:
+        return Verdict(state="incomplete", sentence=_incomplete(lacking))
+    worth = _worth(better)
+    best = max((row for row in needed if row.kind == "task"), key=worth)
+    others = sorted((row for row in needed if row.kind != "task"), key=worth, reverse=True)
+    if not others:
+        return Verdict(state="unclear", sentence=f"{spoken(best)} has no reference to compare with.", best=best.key)
+    against = {comparison.other: comparison for comparison in best.comparisons}
+    reference = others[0]
+    state = _state(list(against.values()))
+    head = Headline(headline)
+    difference = scores[best.key] - scores[reference.key]
+    sentences = [
+        _scores(best, others, head),
+        _conclusion(state, reference, against[reference.key], difference, head),
+        _with_all_labels(best, others, head),
+    ]
+    return Verdict(
+        state=state,
+        sentence=" ".join(sentence for sentence in sentences if sentence),
+        best=best.key,
+        reference=reference.key,
+        difference=against[reference.key].difference,
+        evidence=_evidence(best, others, against, head, sum(len(row.comparisons) for row in rows)),
+    )
+
+
+def _worth(sign: int) -> Callable[[Row], float]:
+    return lambda row: sign * row.score.mean if row.score is not None else float("-inf")
+
+
+def _incomplete(lacking: Sequence[Row]) -> str:
+    cells = [cell for row in lacking for cell in row.missing]
+    first = cells[0].splitlines()[0] if cells else f"{lacking[0].name} has no score with this metric"
+    more = f", and {len(cells) - 1} more" if len(cells) > 1 else ""
+    return f"No verdict, since a result is missing: {first}{more}."
+
+
+def _state(comparisons: Sequence[Comparison]) -> State:
+    if any(comparison.verdict == "worse" for comparison in comparisons):
+        return "does-not-pay"
+    return "pays" if all(comparison.verdict == "better" for comparison in comparisons) else "unclear"
+
+
+def _shown(others: Sequence[Row]) -> list[Row]:
+    """Training from scratch first, then by score; the untrained network only if nothing beats it."""
+    kept = [row for row in others if row.kind != "random-init" or row is others[0]]
+    return sorted(kept, key=lambda row: row.kind != "scratch")
+
+
+def _scores(best: Row, others: Sequence[Row], head: Headline) -> str:
+    metric = head.metric
+    name = "" if is_share(metric) else f"{metric_name(metric)} "
+    parts = [f"{labels_text(head)} {best.name} reaches {name}{_score(best, metric)}"]
+    parts.extend(f"{spoken(row)} {_score(row, metric)}" for row in _shown(others))
+    return "; ".join(parts) + "."
+
+
+def _score(row: Row, metric: str) -> str:
+    return score_text(row.score.mean, metric) if row.score is not None else "no result"
+
+
+def _conclusion(state: State, reference: Row, comparison: Comparison, difference: Scores, head: Headline) -> str:
+    interval = interval_text(comparison.difference, head.metric)
+    change = f"{change_text(comparison.difference, head.metric)} over {spoken(reference)}"
+    known = f"{change} ({interval})" if interval else change
+    if state == "pays":
+        return f"Pretraining pays: {known}."
+    if state == "does-not-pay":
+        return f"Pretraining does not pay: {known}."
+    return f"Whether pretraining pays is unclear: {known}. {_advice(difference)}"
+
+
+def _advice(difference: Scores) -> str:
+    spread = difference.spread()
+    if len(difference.values) == 1 and (spread is None or spread.largest != "rows"):
+        return "One seed says nothing of how much seeds differ: run more of them (--seeds)."
+    return "" if spread is None else _ADVICE[spread.largest]
+
+
+def _with_all_labels(best: Row, others: Sequence[Row], head: Headline) -> str:
+    if best.all_labels is None:
+        return ""
+    known = [(spoken(row), row.all_labels) for row in _shown(others) if row.all_labels is not None]
+    parts = [f"With all labels it reaches {score_text(best.all_labels.mean, head.metric)}"]
+    parts.extend(f"{name} {score_text(score.mean, head.metric)}" for name, score in known)
+    return "; ".join(parts) + "."
+
+
+def _evidence(
+    best: Row, others: Sequence[Row], against: Mapping[str, Comparison], head: Headline, count: int
+) -> tuple[str, ...]:
+    lines: list[str] = []
+    for row in others:
+        comparison = against[row.key]
+        details = [interval_text(comparison.difference, head.metric)]
+        if comparison.p_holm is not None:
+            below = "p < 0.001" if comparison.p_holm < 0.001 else f"p = {comparison.p_holm:.3f}"
+            details.append(f"{below} after Holm's correction for {count} comparisons" if count > 1 else below)
+        known = "; ".join(detail for detail in details if detail) or "one value: no interval"
+        lines.append(f"{best.name} against {spoken(row)}: {change_text(comparison.difference, head.metric)} ({known}).")
+    if best.gain is not None and not best.unclear:
+        far = f"{100 * best.gain.mean:.0f} %"
+        interval = best.gain.interval
+        known = f" (95 % interval {100 * interval.low:.0f} to {100 * interval.high:.0f})" if interval is not None else ""
+        lines.append(f"Gain: {far} of the way from the untrained network to training with all labels{known}.")
+    return tuple(lines)

@@ -218,8 +218,8 @@ def test_options_that_exclude_each_other_are_refused(backbone: str, settings: li
 @pytest.mark.parametrize(
     ("evaluator", "options", "message"),
     [
-        ("label-efficiency", {"method": "linear", "finetune": {"epochs": 3}}, "finetune has no effect: the method is linear"),
-        ("label-efficiency", {"method": "finetune", "linear": {"l2": [1.0]}}, "linear has no effect: the method is finetune"),
+        ("few-labels", {"method": "linear", "finetune": {"epochs": 3}}, "finetune has no effect: the method is linear"),
+        ("few-labels", {"method": "finetune", "linear": {"l2": [1.0]}}, "linear has no effect: the method is finetune"),
         ("perplexity", {"head": "own", "steps": 7}, "steps has no effect: head is own"),
     ],
 )

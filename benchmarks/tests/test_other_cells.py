@@ -63,17 +63,25 @@ def test_numbers_have_references_and_are_ranked_by_r2(tmp_path: Path) -> None:
     pytest.importorskip("selfsup_tabular", reason="needs the tabular plugin")
     records, table = records_of(
         tmp_path / "out",
-        {"optimization.batch_size": 32, "backbone.dim": 8, "evaluators.boosting.iterations": 20},
+        {
+            "optimization.batch_size": 32,
+            "backbone.dim": 8,
+            "evaluators.boosting.iterations": 20,
+            "evaluators.few-labels.draws": 2,
+            "scratch.epochs": 1,
+        },
         task="tabular/vime",
         dataset="diabetes",
-        evaluators=("linear", "label-efficiency"),
+        evaluators=("linear", "few-labels"),
         headline="linear.r2",
         references=("boosting",),
     )
     assert records["raw"].metrics["linear.r2"] > 0.3
-    assert set(records["boosting"].metrics) == {"boosting.r2", "boosting.rmse", "boosting.mae"}
+    own = {name for name in records["boosting"].metrics if not name.startswith("few-labels.")}
+    assert own == {"boosting.r2", "boosting.rmse", "boosting.mae"}
+    assert {kind for kind, record in records.items() if "few-labels.r2@10" in record.metrics} == {*records}
     assert records["boosting"].metrics["boosting.r2"] > 0.2
-    assert "label-efficiency.r2_10pct" in records["task"].metrics
+    assert "few-labels.r2@10" in records["task"].metrics
     assert records["task"].projection is not None
     assert len(records["task"].projection.class_names) == 5, "points are coloured by fifths of the numbers"
     assert "linear r2" in table

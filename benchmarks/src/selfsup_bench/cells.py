@@ -285,10 +285,13 @@ def _scratch_options(overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Options of ``few-labels`` that train the whole network, for the first number of labels alone, augmented as supervised."""
     few = f"evaluators.{FEW_LABELS}."
     counts = overrides.get(f"{few}per_class", ())
+    shares = overrides.get(f"{few}shares", ())
     given = {key: value for key, value in overrides.items() if key == f"{few}draws"}
     views = {f"views.{key}": value for key, value in _own(overrides, f"{SUPERVISED_PREFIX}views.").items()}
     own = {f"{few}finetune.{key}": value for key, value in {**views, **_own(overrides, SCRATCH_PREFIX)}.items()}
     first = {f"{few}per_class": [counts[0]]} if counts else {}
+    if not counts and f"{few}per_class" in overrides:
+        first = {f"{few}per_class": [], f"{few}shares": list(shares[:1])}
     return {**given, **first, f"{few}method": "finetune", **own}
 
 

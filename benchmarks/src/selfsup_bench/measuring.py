@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from selfsup.evaluation.base import Split
 from selfsup.evaluation.checks import output_count
 from selfsup.evaluation.choice import choose
 from selfsup.evaluation.few_labels import FewLabels, LabelDraws, Predict, summary
@@ -107,7 +108,7 @@ def evaluator_options(cell: Cell) -> dict[str, dict[str, Any]]:
 
 def _draws(each: LabelDraws) -> dict[str, tuple[float, ...]]:
     names = each.metrics[0]
-    return {f"{FEW_LABELS}.{name}@{each.per_class}": tuple(scores[name] for scores in each.metrics) for name in names}
+    return {f"{FEW_LABELS}.{name}@{each.amount}": tuple(scores[name] for scores in each.metrics) for name in names}
 
 
 def _rows(each: LabelDraws) -> dict[str, tuple[float, ...]]:
@@ -116,18 +117,19 @@ def _rows(each: LabelDraws) -> dict[str, tuple[float, ...]]:
     for name, values in each.rows.items():
         size = -(-len(values) // ROWS)
         whole = values[: len(values) // size * size].reshape(-1, size).mean(axis=1)
-        found[f"{FEW_LABELS}.{name}@{each.per_class}"] = tuple(round(float(value), 5) for value in whole)
+        found[f"{FEW_LABELS}.{name}@{each.amount}"] = tuple(round(float(value), 5) for value in whole)
     return found
 
 
 def _trees(encoder: Encoder, splits: Splits, config: BoostingConfig) -> Predict:
     """Boosted trees on a few labels, with leaves that few rows can fill: at scikit-learn's 20 rows they make no tree at all."""
-    known, new, targets = splits.train.embeddings(encoder), splits.test.embeddings(encoder), splits.train.targets()
+    new = splits.test.embeddings(encoder)
     n_classes = output_count(BOOSTING, splits.train, splits.test)
 
-    def predict(rows: Int64, draw: int) -> Tensor:
+    def predict(train: Split, rows: Int64, draw: int) -> Tensor:
         chosen = torch.from_numpy(rows)
+        known, targets = train.embeddings(encoder)[chosen], train.targets()[chosen]
         few = config.model_copy(update={"leaf": max(1, min(config.leaf, len(rows) // 20))})
-        return boosted_outputs(known[chosen], targets[chosen], new, n_classes, few, seed=draw)
+        return boosted_outputs(known, targets, new, n_classes, few, seed=draw)
 
     return predict

@@ -7,13 +7,11 @@ import pytest
 import torch
 
 from selfsup.errors import ColumnError, ConfigError, DataError
-from selfsup.evaluation.subsets import flipped_labels
 from selfsup.plugins.builtin_evaluators import SPECS
 from selfsup.registry import registry
 
 QUICK = {
     "finetune": {"epochs": 10, "min_steps": 0, "precision": "32"},
-    "label-efficiency": {"fractions": [0.05, 1.0], "repeats": 2},
     "few-labels": {"per_class": [4, 8], "draws": 3},
     "clustering": {"n_init": 2},
     "weighted-layers": {"l2": [0.1, 0.01], "iterations": 20},
@@ -22,7 +20,6 @@ HEADLINES = {
     "knn": "accuracy",
     "linear": "accuracy",
     "finetune": "accuracy",
-    "label-efficiency": "accuracy_5pct",
     "few-labels": "accuracy@4",
     "clustering": "accuracy",
     "anomaly": "auroc",
@@ -141,49 +138,3 @@ def test_retrieval_leaves_out_queries_of_unknown_classes(encoder, splits):
 def test_more_clusters_than_rows_are_refused(encoder, splits):
     with pytest.raises(ConfigError, match=r"n_clusters=1000 is more than the 128 test rows"):
         build("clustering", n_clusters=1000).evaluate(encoder, *splits, seed=0)
-
-
-def test_label_efficiency_leaves_out_shares_that_are_too_small(encoder, splits, caplog):
-    metrics = build("label-efficiency", fractions=[0.005, 0.1], repeats=1).evaluate(encoder, *splits, seed=0)
-    assert set(metrics) == {"accuracy_10pct", "macro_f1_10pct"}
-    assert "leaves out 0.5 % of the labels" in caplog.text
-    with pytest.raises(ConfigError, match=r"fraction=0.005 of 256 labelled rows is 1"):
-        build("label-efficiency", fractions=[0.005]).evaluate(encoder, *splits, seed=0)
-
-
-def test_label_efficiency_reports_mean_and_deviation_over_draws(encoder, splits):
-    evaluator = build("label-efficiency", fractions=[0.05], repeats=3)
-    metrics = evaluator.evaluate(encoder, *splits, seed=5)
-    single = build("label-efficiency", fractions=[0.05], repeats=1)
-    each = [single.evaluate(encoder, *splits, seed=5 + i)["accuracy_5pct"] for i in range(3)]
-    assert len(set(each)) > 1
-    assert metrics["accuracy_5pct"] == pytest.approx(np.mean(each))
-    assert metrics["accuracy_5pct_std"] == pytest.approx(np.std(each, ddof=1))
-
-
-def test_label_efficiency_can_train_all_weights(encoder, splits):
-    options = {"fractions": [0.1], "repeats": 1, "finetune": QUICK["finetune"]}
-    probe = build("label-efficiency", **options).evaluate(encoder, *splits, seed=0)
-    tuned = build("label-efficiency", **options, method="finetune").evaluate(encoder, *splits, seed=0)
-    direct = build("finetune", fraction=0.1).evaluate(encoder, *splits, seed=0)
-    assert tuned["accuracy_10pct"] == direct["accuracy"]
-    assert set(tuned) == set(probe)
-
-
-@pytest.mark.parametrize("method", ["linear", "finetune"])
-def test_label_efficiency_with_wrong_labels_trains_on_them_and_tests_on_the_right_ones(method, encoder, splits):
-    train, test = splits
-    options = {"fractions": [0.25], "repeats": 1, "method": method, "finetune": QUICK["finetune"]}
-    clean = build("label-efficiency", **options).evaluate(encoder, train, test, seed=0)
-    noisy = build("label-efficiency", **options, label_noise=0.3).evaluate(encoder, train, test, seed=0)
-    assert noisy != clean
-    by_hand = replace(train, labels=flipped_labels(train.labels, 0.3, seed=0))
-    assert noisy == build("label-efficiency", **options).evaluate(encoder, by_hand, test, seed=0)
-
-
-def test_label_noise_costs_accuracy(encoder, splits):
-    options = {"fractions": [1.0], "repeats": 3}
-    clean, noisy = (build("label-efficiency", **options, label_noise=n).evaluate(encoder, *splits, seed=0) for n in (0.0, 0.6))
-    assert noisy["accuracy_100pct"] < clean["accuracy_100pct"]
-    with pytest.raises(ValueError, match="label_noise"):
-        build("label-efficiency", label_noise=1.0)

@@ -20,7 +20,7 @@ from selfsup.registry import registry
 from selfsup.testing.sequences.rows import frame_rows
 
 TUNE = {"epochs": 10, "min_steps": 0, "precision": "32", "batch_size": 32, "lr": 3e-3}
-EVERY = ["knn", "linear", "label-efficiency"]
+EVERY = ["knn", "linear", "few-labels"]
 
 
 def numbers(n=120, seed=0):
@@ -41,7 +41,7 @@ def call(*arguments):
 
 @pytest.fixture
 def options():
-    return {"label-efficiency": {"fractions": (0.2, 1.0), "repeats": 2}, "knn": {"k": 5}}
+    return {"few-labels": {"per_class": (3,), "shares": (0.2, 1.0), "draws": 2}, "knn": {"k": 5}}
 
 
 def test_numbers_are_measured_by_r2(encoder, options):
@@ -53,15 +53,10 @@ def test_numbers_are_measured_by_r2(encoder, options):
     assert by_name["knn"]["r2"] > 0.5
     assert by_name["linear"]["r2"] > 0.5
     assert by_name["linear"]["rmse"] < 8, "in the unit of the labels, which spread over 20"
-    assert list(by_name["label-efficiency"]) == [
-        "r2_20pct",
-        "r2_20pct_std",
-        "rmse_20pct",
-        "r2_100pct",
-        "r2_100pct_std",
-        "rmse_100pct",
-    ]
-    assert by_name["label-efficiency"]["r2_100pct"] == pytest.approx(by_name["linear"]["r2"], abs=0.05)
+    of_each = ("r2@{}", "r2@{}_std", "rmse@{}", "mae@{}")
+    names = [name.format(amount) for amount in ("3", "20%", "100%") for name in of_each]
+    assert list(by_name["few-labels"]) == names
+    assert by_name["few-labels"]["r2@100%"] == pytest.approx(by_name["linear"]["r2"], abs=0.05)
     assert records[0].details["label_kind"] == "number"
     assert "class_names" not in records[0].details
 
@@ -84,7 +79,7 @@ def test_several_classes_are_measured_by_map(encoder, options):
     assert [list(by_name[name])[:3] for name in ("knn", "linear")] == [["map", "micro_f1", "macro_f1"]] * 2
     assert by_name["knn"]["map"] > 0.7
     assert by_name["linear"]["map"] > 0.75
-    assert list(by_name["label-efficiency"])[:3] == ["map_20pct", "map_20pct_std", "macro_f1_20pct"]
+    assert list(by_name["few-labels"])[:3] == ["map@3", "map@3_std", "micro_f1@3"]
     assert records[0].details["class_names"] == ["fast", "medium", "odd", "slow"]
 
 
@@ -154,7 +149,7 @@ def test_what_is_not_for_this_kind_of_label_says_so_before_any_work(encoder, mon
 def test_options_that_numbers_have_no_use_for_are_refused(encoder):
     data = Dataset.from_list(numbers())
     with pytest.raises(ConfigError, match="label_noise"):
-        evaluate(encoder, data, evaluators=["label-efficiency"], options={"label-efficiency": {"label_noise": 0.3}})
+        evaluate(encoder, data, evaluators=["few-labels"], options={"few-labels": {"label_noise": 0.3}})
     with pytest.raises(ConfigError, match="label_smoothing"):
         finetune(encoder, data, options={**TUNE, "label_smoothing": 0.1})
     alike = Dataset.from_list([{**row, "label": 0.5} for row in numbers()])

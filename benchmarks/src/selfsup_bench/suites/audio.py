@@ -15,7 +15,6 @@ _QUICK: Mapping[str, Any] = {
     "backbone.embed_dim": 64,
     "backbone.mel.n_mels": 32,
     "backbone.mel.hop_seconds": 0.02,
-    "evaluators.label-efficiency.repeats": 1,
 }
 
 

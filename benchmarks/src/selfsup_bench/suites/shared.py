@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-EVALUATORS = ("knn", "linear", "label-efficiency")
+EVALUATORS = ("knn", "linear", "few-labels")
 
 
 def adamw(*, lr: float) -> dict[str, Any]:

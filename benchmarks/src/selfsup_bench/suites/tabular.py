@@ -11,7 +11,6 @@ from selfsup_bench.suites.shared import EVALUATORS, one_optimizer
 _QUICK: Mapping[str, Any] = {
     **one_optimizer(lr=1e-3),
     "optimization.batch_size": 128,
-    "evaluators.label-efficiency.repeats": 1,
 }
 _TOKENS: Mapping[str, Any] = {"backbone.dim": 32, "backbone.depth": 2, "backbone.heads": 4}
 

@@ -13,7 +13,6 @@ _QUICK: Mapping[str, Any] = {
     "optimization.batch_size": 32,
     "processor.vocab_size": 4000,
     "processor.max_length": 64,
-    "evaluators.label-efficiency.repeats": 1,
 }
 
 

@@ -22,7 +22,6 @@ _QUICK: Mapping[str, Any] = {
     "processor.stride": 2,
     # A mirrored motion is another one.
     "supervised.views.flip_p": 0.0,
-    "evaluators.label-efficiency.repeats": 1,
 }
 
 

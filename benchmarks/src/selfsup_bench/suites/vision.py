@@ -12,7 +12,6 @@ _QUICK: Mapping[str, Any] = {
     **one_optimizer(lr=4e-3),
     # A mirrored digit is another sign.
     "supervised.views.flip_p": 0.0,
-    "evaluators.label-efficiency.repeats": 1,
 }
 _RESNET: Mapping[str, Any] = {"optimization.batch_size": 64, "backbone.width": 8}
 _VIT: Mapping[str, Any] = {

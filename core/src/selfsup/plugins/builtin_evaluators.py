@@ -37,16 +37,9 @@ SPECS: list[EvaluatorSpec] = [
     EvaluatorSpec(
         id="few-labels",
         label_kinds=_EVERY_KIND,
-        summary="Scores with 10 labels of each class, over 10 draws of the labels that are the same for every encoder.",
+        summary="Scores with 10 labels of each class, or a share of them; mean of 10 draws, the same for every encoder.",
         target="selfsup.evaluation.few_labels:RECIPE",
         paper="Chen et al. 2020, arXiv 2002.05709, B.5; Kumar et al. 2022, arXiv 2202.10054",
-    ),
-    EvaluatorSpec(
-        id="label-efficiency",
-        label_kinds=_EVERY_KIND,
-        summary="Scores with 1 %, 5 %, 10 % and all of the labels, over several draws.",
-        target="selfsup.evaluation.label_efficiency:RECIPE",
-        paper="Chen et al. 2020, arXiv 2002.05709, B.5",
     ),
     EvaluatorSpec(
         id="clustering",

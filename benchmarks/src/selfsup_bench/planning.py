@@ -195,7 +195,7 @@ def method_title(task: TaskSpec, registry: Registry) -> str:
     """What people call a task's method: its own title, else that of the objective of the same id, else the id."""
     name = task.id.partition("/")[2]
     objective = registry.objectives.get(name)
-    return task.title or (objective.title if objective is not None else "") or name
+    return task.title or (objective.title if objective is not None else "") or name.replace("-", " ")
 
 
 def _default_backbone(registry: Registry, modality: str, *, tokens: bool) -> str:

@@ -107,7 +107,7 @@ def scored_rows(lines: Sequence[Line], headline: str, found: Found) -> list[Scor
 
 def _task(line: Line, head: Headline, found: Found) -> Scored:
     cells = line.cells["task"]
-    name = line.title or line.spec.task.partition("/")[2]
+    name = line.title or line.spec.task.partition("/")[2].replace("-", " ")
     made = _scored("task", cells, cells, head, found, name)
     gain, note = gain_of(line, head, found)
     unclear = gain is not None and gain.interval is not None and gain.interval.high - gain.interval.low > 1

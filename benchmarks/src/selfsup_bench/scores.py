@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
+from scipy.special import ndtri, stdtr, stdtrit
 
-from selfsup_bench.statistics import CONFIDENCE, FEW_SEEDS, Estimate, Interval
+from selfsup_bench.statistics import CONFIDENCE, FEW_SEEDS, Estimate, Interval, estimate
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Source = Literal["seeds", "draws", "rows"]
@@ -77,6 +77,8 @@ class Scores:
 
     def estimate(self) -> Estimate:
         """The mean with its 95 % interval: Student's t below ten seeds, a bootstrap from ten on, none for a single value."""
+        if self.values.shape[1] == 1 and self.rows is None:
+            return estimate(self.per_seed)
         spread = self.spread()
         interval: Interval | None = None
         if spread is not None and len(self.values) >= FEW_SEEDS:
@@ -140,13 +142,13 @@ class Spread:
         tail = (1 + level) / 2
         if not self.few:
             return float(stdtrit(self.df, tail)) * math.sqrt(self.variance)
-        rest = math.fsum(term.variance for term in self.terms if term.source == "rest")
+        rest = next(term for term in self.terms if term.source == "rest")
         squares = [
-            max(term.variance + rest * (term.source == "draws"), 0.0) * float(stdtrit(term.df, tail)) ** 2
+            max(term.variance + rest.variance * (term.source == "draws"), 0.0) * float(stdtrit(term.df, tail)) ** 2
             for term in self.terms
             if term.source != "rest"
         ]
-        return math.sqrt(math.fsum(squares))
+        return math.sqrt(max(math.fsum(squares), -rest.variance * float(stdtrit(rest.df, tail)) ** 2))
 
     def p_value(self, mean: float) -> float:
         """Two-sided: one less the level of the interval that just reaches zero."""
@@ -192,8 +194,9 @@ def _floor(terms: Sequence[Term]) -> float:
 def resampled(scores: Sequence[Scores], *, resamples: int = RESAMPLES, seed: int = 0) -> Floats:
     """Means of resampled seeds, draws and test rows, the same ones for all scores (Efron 1979).
 
-    The effects of seeds and draws are resampled each for itself, and stretched by sqrt(n / (n - 1)): resampled means of n
-    values spread less than means of n new values do. What seed and draw do together is in both effects, so it counts twice.
+    The effects of seeds and draws are resampled each for itself; what seed and draw do together is in both, so it counts twice.
+    Resampled means of n values spread less than means of n new ones, with shorter tails: they are stretched by
+    sqrt(n / (n - 1)) and by the ratio of Student's t to the normal quantile (Hesterberg 2015, The American Statistician 69).
 
     Returns:
         [resamples, number of scores].
@@ -223,7 +226,8 @@ def _deviations(values: Floats, resamples: int, key: tuple[int, ...]) -> Floats:
         centred[rng.integers(0, count, (min(step, resamples - start), count))].mean(axis=1)
         for start in range(0, resamples, step)
     ]
-    return np.concatenate(parts) * math.sqrt(count / (count - 1))
+    tail = (1 + CONFIDENCE) / 2
+    return np.concatenate(parts) * (math.sqrt(count / (count - 1)) * float(stdtrit(count - 1, tail) / ndtri(tail)))
 
 
 def rank_intervals(scores: Sequence[Scores], *, sign: int = 1) -> list[tuple[int, int] | None]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from scipy.special import stdtrit
 
 CONFIDENCE = 0.95
 """The level of every interval shown."""
@@ -23,9 +24,6 @@ LOWER_IS_BETTER = frozenset(
     {"cross_entropy", "loss", "error", "rmse", "mae", "alignment", "uniformity", "perplexity", "pseudo_perplexity"}
 )
 """Metric names where less is better; of all others more is better."""
-
-# Two-sided 95 % quantiles of Student's t for 1..8 degrees of freedom (2..9 seeds), as scipy.stats.t.ppf(.975, df) gives them.
-_T95 = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060)
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ def student_t_interval(values: Sequence[float]) -> Interval:
         raise ValueError(f"a Student-t interval is made of 2 to {FEW_SEEDS - 1} values, not {n}")
     mean = math.fsum(values) / n
     deviation = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1))
-    half = _T95[n - 2] * deviation / math.sqrt(n)
+    half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * deviation / math.sqrt(n)
     return Interval(mean - half, mean + half, "student-t")
 
 

@@ -185,7 +185,7 @@ class TaskSpec(TargetSpec):
     paper: str
     """Authors, year and arXiv id or venue."""
     title: str = ""
-    """The method's name as its paper writes it (``"SimCLR"``); empty: that of the objective of the same id, else the id."""
+    """The method's name as its paper writes it (``"SimCLR"``); empty: that of the objective of its name, or the id in words."""
     backbone: str = ""
     """Id of the default backbone where it is not the modality's."""
     needs_tokens: bool = False
@@ -207,7 +207,7 @@ class ObjectiveSpec(TargetSpec):
     family: Family
     paper: str
     title: str = ""
-    """The method's name as its paper writes it (``"SimCLR"``); empty: the id."""
+    """The method's name as its paper writes it (``"SimCLR"``); empty: the id in words."""
     compares_tokens: bool = False
     """Whether it compares tokens as well as whole samples: a composed task then has the modality's token backbone, and a
     modality without one does not have the task."""

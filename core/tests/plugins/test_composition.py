@@ -24,3 +24,9 @@ def test_an_objective_that_compares_tokens_has_the_token_backbone_or_no_task(
     objective = ObjectiveSpec(id="loss", compares_tokens=compares, **LOSS)
     tasks = [spec for spec in composed_tasks(modality, [objective]) if spec.id == "m/loss"]
     assert [(task.backbone, task.needs_tokens) for task in tasks] == ([(backbone, False)] if backbone else [])
+
+
+def test_a_composed_task_has_its_objectives_title() -> None:
+    modality = ModalitySpec(id="m", summary="A modality.", target="a:b", backbone="whole", views="a:b")
+    tasks = composed_tasks(modality, [ObjectiveSpec(id="loss", title="LoSS", **LOSS)])
+    assert next(spec for spec in tasks if spec.id == "m/loss").title == "LoSS"

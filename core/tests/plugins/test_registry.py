@@ -1,5 +1,6 @@
 import sys
 import types
+from dataclasses import replace
 
 import pytest
 
@@ -91,6 +92,18 @@ def test_further_raw_features_have_names(install, only):
 def test_further_raw_features_need_a_name_and_a_target(given, wrong):
     with pytest.raises(SpecError, match=wrong):
         ModalitySpec(id="signal", summary="s", target="a:b", backbone="net", other_raw_features=given)
+
+
+def test_raw_features_have_names_for_people() -> None:
+    others = {"tones": "a.b:c", "beats": "a.b:d"}
+    usual = ModalitySpec(id="signal", summary="s", target="a:b", backbone="net", other_raw_features=others)
+    assert [usual.raw_name(), usual.raw_name("tones")] == ["raw input", "raw input (tones)"]
+    named = replace(usual, raw_title="samples", other_raw_titles={"tones": "tone heights"})
+    assert [named.raw_name(), named.raw_name("tones"), named.raw_name("beats")] == [
+        "samples", "tone heights", "raw input (beats)",
+    ]  # fmt: skip
+    with pytest.raises(SpecError, match="other_raw_titles names 'tune'"):
+        replace(usual, other_raw_titles={"tune": "x"})
 
 
 def test_a_modality_has_the_objectives_that_it_has_the_parts_for(found):

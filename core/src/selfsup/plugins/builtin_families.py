@@ -7,6 +7,7 @@ from selfsup.specs import ObjectiveSpec
 SPECS: list[ObjectiveSpec] = [
     ObjectiveSpec(
         id="mae",
+        title="MAE",
         summary="Masked autoencoder: encode the few kept tokens, predict the hidden ones.",
         target="selfsup.tasks.masked_modeling:MAE_OBJECTIVE",
         family="masked-modeling",
@@ -14,6 +15,7 @@ SPECS: list[ObjectiveSpec] = [
     ),
     ObjectiveSpec(
         id="simmim",
+        title="SimMIM",
         summary="Masked modelling with mask tokens in the encoder and a linear head.",
         target="selfsup.tasks.masked_modeling:SIMMIM_OBJECTIVE",
         family="masked-modeling",
@@ -28,6 +30,7 @@ SPECS: list[ObjectiveSpec] = [
     ),
     ObjectiveSpec(
         id="wav2vec2",
+        title="wav2vec 2.0",
         summary="Tell the quantized content of hidden tokens from that of the sample's other hidden tokens.",
         target="selfsup.tasks.wav2vec2:WAV2VEC2_OBJECTIVE",
         family="latent-prediction",
@@ -35,6 +38,7 @@ SPECS: list[ObjectiveSpec] = [
     ),
     ObjectiveSpec(
         id="ijepa",
+        title="I-JEPA",
         summary="Predict a teacher's representation of blocks from a context.",
         target="selfsup.tasks.ijepa:IJEPA_OBJECTIVE",
         family="latent-prediction",
@@ -42,6 +46,7 @@ SPECS: list[ObjectiveSpec] = [
     ),
     ObjectiveSpec(
         id="data2vec",
+        title="data2vec",
         summary="Predict a teacher's averaged layers at masked tokens.",
         target="selfsup.tasks.data2vec:DATA2VEC_OBJECTIVE",
         family="latent-prediction",
@@ -56,6 +61,7 @@ SPECS: list[ObjectiveSpec] = [
     ),
     ObjectiveSpec(
         id="cpc",
+        title="CPC",
         summary="Tell the content of tokens some steps on from that of random ones, by those before.",
         target="selfsup.tasks.cpc:CPC_OBJECTIVE",
         family="autoregressive",

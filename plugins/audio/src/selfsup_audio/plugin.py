@@ -40,7 +40,9 @@ def selfsup_modalities() -> list[ModalitySpec]:
             supervised_views=f"{_AUGMENTATIONS}:SUPERVISED_RECIPE",
             corruption="selfsup_audio.corruptions:RECIPE",
             raw_features="selfsup_audio.features:mel_statistics",
+            raw_title="mel statistics",
             other_raw_features={"mfcc": "selfsup_audio.features:mfcc_statistics"},
+            other_raw_titles={"mfcc": "MFCC statistics"},
             mock_rows="selfsup_audio.mock:mock_rows",
             noise_rows="selfsup_audio.mock:NOISE_ROWS",
         )

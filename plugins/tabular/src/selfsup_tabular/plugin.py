@@ -27,6 +27,7 @@ def selfsup_modalities() -> list[ModalitySpec]:
             views="selfsup_tabular.augmentations:RECIPE",
             corruption="selfsup_tabular.corruptions.denoising:RECIPE",
             raw_features="selfsup_tabular.features:columns",
+            raw_title="columns",
             mock_rows="selfsup_tabular.mock:mock_rows",
             flags=(
                 flag("categorical", "Columns to take as categories."),

@@ -29,6 +29,7 @@ def selfsup_modalities() -> list[ModalitySpec]:
             supervised_views=f"{_VIEWS}:SUPERVISED_RECIPE",
             corruption="selfsup_text.corruptions:RECIPE",
             raw_features="selfsup_text.features:tfidf",
+            raw_title="TF-IDF",
             mock_rows="selfsup_text.mock:mock_rows",
             noise_rows="selfsup_text.mock:NOISE_ROWS",
         )

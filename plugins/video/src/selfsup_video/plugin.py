@@ -38,6 +38,7 @@ def selfsup_modalities() -> list[ModalitySpec]:
             supervised_views=f"{_VIEWS}:SUPERVISED_RECIPE",
             corruption="selfsup_video.corruptions:RECIPE",
             raw_features="selfsup_video.features:frame_pixels",
+            raw_title="frame pixels",
             mock_rows="selfsup_video.mock:mock_rows",
             noise_rows="selfsup_video.mock:NOISE_ROWS",
         )

@@ -8,11 +8,20 @@ _TASKS = "selfsup_video.tasks"
 
 
 def _spec(
-    name: str, family: Family, target: str, summary: str, paper: str, *, objective: str = "", tokens: bool = False
+    name: str,
+    family: Family,
+    target: str,
+    summary: str,
+    paper: str,
+    *,
+    title: str = "",
+    objective: str = "",
+    tokens: bool = False,
 ) -> TaskSpec:
     return TaskSpec(
         id=f"video/{name}",
         target=f"{_TASKS}.{target}",
+        title=title,
         summary=summary,
         paper=paper,
         modality="video",
@@ -36,11 +45,11 @@ SPECS: list[TaskSpec] = [
           "Wang et al. 2020, arXiv:2008.05861"),
     _spec("cvrl", "joint-embedding", "contrast:CVRL",
           "Two windows of a video, near each other more often than far, against those of other videos.",
-          "Qian et al. 2020, arXiv:2008.03800", objective="simclr"),
+          "Qian et al. 2020, arXiv:2008.03800", objective="simclr", title="CVRL"),
     _spec("videomae", "masked-modeling", "masked:VIDEOMAE", "Hide 90 % of the places at all times, and predict their pixels.",
-          "Tong et al. 2022, arXiv:2203.12602", objective="mae", tokens=True),
+          "Tong et al. 2022, arXiv:2203.12602", objective="mae", tokens=True, title="VideoMAE"),
     _spec("vjepa", "latent-prediction", "masked:VJEPA",
           "Predict a teacher's representation of what many small and few large blocks hide at all times.",
-          "Bardes et al. 2024, arXiv:2404.08471", tokens=True),
+          "Bardes et al. 2024, arXiv:2404.08471", tokens=True, title="V-JEPA"),
 ]  # fmt: skip
 """What the plugin registers; what the core composes is not among them."""

@@ -33,6 +33,7 @@ def selfsup_modalities() -> list[ModalitySpec]:
             supervised_views=f"{_VIEWS}:SUPERVISED_RECIPE",
             corruption="selfsup_vision.corruptions.noise:RECIPE",
             raw_features="selfsup_vision.features:pixels",
+            raw_title="pixels",
             mock_rows="selfsup_vision.mock:mock_rows",
             noise_rows="selfsup_vision.mock:NOISE_ROWS",
         )

@@ -15,8 +15,16 @@ MULTIMODAL = ModalitySpec(
     single_views="selfsup_multimodal.augmentations:SINGLE_VIEW",
     supervised_views="selfsup_multimodal.augmentations:SUPERVISED_VIEW",
     raw_features="selfsup_multimodal.features:joined",
+    raw_title="raw parts together",
     other_raw_features={
         id: f"selfsup_multimodal.features:{id.upper()}" for id in ("vision", "text", "audio", "video", "tabular")
+    },
+    other_raw_titles={
+        "vision": "pixels",
+        "text": "TF-IDF",
+        "audio": "mel statistics",
+        "video": "frame pixels",
+        "tabular": "columns",
     },
     mock_rows="selfsup_multimodal.mock:mock_rows",
     noise_rows="selfsup_multimodal.mock:NOISE_ROWS",

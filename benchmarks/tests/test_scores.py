@@ -1,0 +1,176 @@
+"""Intervals over seeds, draws and test rows: by hand, and held against how often they hold the truth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from selfsup_bench.scores import Scores, holm, rank_intervals, resampled
+
+BY_HAND = Scores(np.array([[1.0, 2.0, 6.0], [3.0, 4.0, 8.0], [8.0, 6.0, 7.0]]))
+"""Means of seeds 3, 5, 7; of draws 4, 4, 7; of all 5. MS of seeds 3 x 8 / 2 = 12, of draws 3 x 6 / 2 = 9. Residuals
+(-1, 0, 1), (-1, 0, 1), (2, 0, -2): MS of the rest 12 / 4 = 3."""
+
+
+def test_the_interval_of_crossed_seeds_and_draws_agrees_with_a_calculation_by_hand() -> None:
+    spread = BY_HAND.spread()
+    assert spread is not None
+    assert {term.source: (term.variance * 9, term.df) for term in spread.terms} == {
+        "seeds": (pytest.approx(12), 2), "draws": (pytest.approx(9), 2), "rest": (pytest.approx(-3), 4),
+    }  # fmt: skip
+    assert spread.variance == pytest.approx((12 + 9 - 3) / 9)
+    assert spread.df == pytest.approx(18**2 / (12**2 / 2 + 9**2 / 2 + 3**2 / 4))
+    made = BY_HAND.estimate()
+    half = stats.t.ppf(0.975, spread.df) * np.sqrt(2)
+    assert made.interval is not None
+    assert (made.mean, made.interval.low, made.interval.high) == pytest.approx((5, 5 - half, 5 + half))
+    assert made.values == (3, 5, 7)
+    assert BY_HAND.p_value() == pytest.approx(2 * stats.t.sf(5 / np.sqrt(2), spread.df))
+
+
+def test_test_rows_add_their_variance() -> None:
+    rows = np.array([[0.0, 1.0, 0.0, 1.0, 1.0], [1.0, 1.0, 0.0, 1.0, 0.0], [0.5, 1.0, 0.0, 1.0, 0.5]])
+    spread, without = Scores(BY_HAND.values, rows).spread(), BY_HAND.spread()
+    assert spread is not None
+    assert without is not None
+    # Mean of the rows over seeds: 0.5, 1, 0, 1, 0.5, of variance 0.175.
+    assert spread.variance - without.variance == pytest.approx(0.175 / 5)
+
+
+def test_the_variance_is_never_below_its_largest_part() -> None:
+    spread = Scores(np.array([[1.0, -1.0], [-1.0, 1.0]])).spread()
+    assert spread is not None
+    assert spread.variance == pytest.approx(4 / 4)  # all of it is the rest: (0 + 0 - 4) / 4 would be below zero
+    assert spread.half_width() > 0
+
+
+@pytest.mark.parametrize(
+    ("values", "source", "expected"),
+    [([[0.5, 0.7, 0.9]], "draws", [0.5, 0.7, 0.9]), ([[0.5], [0.7], [0.9]], "seeds", [0.5, 0.7, 0.9])],
+)
+def test_one_seed_or_one_draw_gives_a_plain_interval_over_the_other(
+    values: list[list[float]], source: str, expected: list[float]
+) -> None:
+    scores = Scores(np.array(values))
+    low, high = stats.t.interval(0.95, 2, loc=np.mean(expected), scale=stats.sem(expected))
+    made = scores.estimate()
+    spread = scores.spread()
+    assert made.interval is not None
+    assert spread is not None
+    assert (made.interval.low, made.interval.high) == pytest.approx((low, high))
+    assert spread.largest == source
+    assert scores.p_value() == pytest.approx(stats.ttest_1samp(expected, 0).pvalue)
+
+
+def test_one_seed_and_one_draw_give_no_interval_even_with_rows() -> None:
+    single = Scores(np.array([[0.5]]), np.array([[0.0, 1.0, 0.0, 1.0]]))
+    assert single.estimate().interval is None
+    assert single.p_value() is None
+
+
+MIXES = [(1, 0.3, 0.3), (0.3, 1, 0.3), (0.3, 1, 1), (1, 1, 1), (0, 0, 1), (1, 0, 1), (0.2, 0.5, 1)]
+"""Standard deviations of seeds, draws and the rest."""
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_intervals_hold_the_truth_as_often_as_they_say(seeds: int) -> None:
+    rng = np.random.default_rng(seeds)
+    draws, repeats = 10, 1200
+    for seed, draw, rest in MIXES:
+        values = (
+            seed * rng.standard_normal((repeats, seeds, 1))
+            + draw * rng.standard_normal((repeats, 1, draws))
+            + rest * rng.standard_normal((repeats, seeds, draws))
+        )
+        held = [_holds(Scores(each)) for each in values]
+        assert np.mean(held) >= 0.93 - 2 * np.sqrt(0.93 * 0.07 / repeats), (seed, draw, rest)
+
+
+def test_intervals_hold_the_truth_where_test_rows_differ_most() -> None:
+    rng = np.random.default_rng(0)
+    held = []
+    for _ in range(600):
+        skill = 0.1 * rng.standard_normal((3, 1, 1)) + 0.1 * rng.standard_normal((1, 10, 1))
+        adds = skill + rng.standard_normal((1, 1, 40)) + 0.2 * rng.standard_normal((3, 10, 40))
+        held.append((_holds(Scores(adds.mean(axis=2), adds.mean(axis=1))), _holds(Scores(adds.mean(axis=2)))))
+    with_rows, without = np.mean(held, axis=0)
+    assert with_rows >= 0.93
+    assert without < 0.85
+
+
+def test_a_bootstrap_from_ten_seeds_on_holds_the_truth_too() -> None:
+    rng = np.random.default_rng(5)
+    for seed, draw, rest in ((1, 1, 1), (0.3, 1, 0.3)):
+        values = (
+            seed * rng.standard_normal((1000, 10, 1))
+            + draw * rng.standard_normal((1000, 1, 10))
+            + rest * rng.standard_normal((1000, 10, 10))
+        )
+        assert Scores(values[0]).estimate().interval.method == "bootstrap"  # type: ignore[union-attr]
+        assert np.mean([_holds(Scores(each)) for each in values]) >= 0.93
+
+
+def _holds(scores: Scores) -> bool:
+    interval = scores.estimate().interval
+    assert interval is not None
+    return interval.low <= 0 <= interval.high
+
+
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_p_is_below_5_percent_just_where_the_interval_leaves_zero_out(seeds: int) -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(50):
+        scores = Scores(rng.standard_normal((seeds, 1)) * 0.3 + rng.standard_normal((seeds, 6)) + 0.7)
+        p = scores.p_value()
+        assert p is not None
+        assert (p < 0.05) == (not _holds(scores))
+
+
+def test_differences_are_paired_by_seed_draw_and_row() -> None:
+    task = Scores(np.array([[0.7, 0.8], [0.8, 0.9]]), np.array([[1.0, 0.5], [1.0, 0.7]]))
+    once = Scores(np.array([[0.6, 0.7]]), np.array([[0.9, 0.4]]))
+    difference = task - once
+    assert difference.values == pytest.approx(np.array([[0.1, 0.1], [0.2, 0.2]]))
+    assert difference.rows == pytest.approx(np.array([[0.1, 0.1], [0.1, 0.3]]))
+    with pytest.raises(ValueError, match="2 seeds cannot be paired with 3"):
+        task - Scores(np.zeros((3, 2)))
+
+
+def test_what_cannot_be_paired_is_left_out_of_a_difference() -> None:
+    task = Scores(np.array([[0.7, 0.8, 0.9]]), np.zeros((1, 4)))
+    assert (task - Scores(np.zeros((1, 3)), np.zeros((1, 5)))).rows is None
+    fewer = task - Scores(np.zeros((1, 2)), np.zeros((1, 4)))
+    assert fewer.values == pytest.approx(np.array([[0.7, 0.8]]))
+    assert fewer.rows is None
+
+
+def test_scores_are_two_dimensional() -> None:
+    with pytest.raises(ValueError, match=r"\[seeds, draws\], not \[3\]"):
+        Scores(np.zeros(3))
+
+
+def test_holm_by_hand() -> None:
+    # Sorted 0.01, 0.02, 0.03 by 3, 2, 1: 0.03, 0.04, and no less than the one before it.
+    assert holm([0.03, None, 0.01, 0.02]) == pytest.approx([0.04, None, 0.03, 0.04], nan_ok=True)
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_ranks_are_sure_where_scores_lie_apart_and_not_where_they_do_not() -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.standard_normal((3, 1)) * 0.01
+    good, better, bad = (Scores(level + noise + 0.01 * rng.standard_normal((3, 10))) for level in (0.80, 0.801, 0.6))
+    assert rank_intervals([good, better, bad]) == [(1, 2), (1, 2), (3, 3)]
+    assert rank_intervals([good, better, bad], sign=-1) == [(2, 3), (2, 3), (1, 1)]
+    assert rank_intervals([good]) == [(1, 1)]
+    assert rank_intervals([good, Scores(np.array([[0.5]]))]) == [None, None]
+
+
+def test_ranks_resample_the_same_draws_and_rows_for_all() -> None:
+    rng = np.random.default_rng(0)
+    shared = rng.standard_normal((1, 10))
+    rows = rng.standard_normal((1, 50))
+    pair = [Scores(0.5 + shared, rows), Scores(0.51 + shared, rows)]
+    assert np.allclose(np.diff(resampled(pair), axis=1), 0.01)
+    assert rank_intervals(pair) == [(2, 2), (1, 1)]

@@ -33,7 +33,15 @@ def test_key_is_stable_and_survives_json() -> None:
 
 @pytest.mark.parametrize("name", [f.name for f in fields(Cell)])
 def test_key_depends_on_every_field(name: str) -> None:
-    other = {"evaluators": ("linear",), "overrides": {}, "steps": 11, "epochs": 1, "train_rows": 9, "seed": 2}.get(name, "raw")
+    other = {
+        "evaluators": ("linear",),
+        "overrides": {},
+        "steps": 11,
+        "epochs": 1,
+        "train_rows": 9,
+        "seed": 2,
+        "reading": {"a": 1},
+    }.get(name, "raw")
     assert replace(CELL, **{name: other}).key({}) != CELL.key({})
 
 

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,10 +29,22 @@ def test_damaged_record_is_named(tmp_path: Path, records: dict[str, Record]) -> 
         store.read(path.stem)
 
 
-def test_record_of_another_schema_is_refused(tmp_path: Path, records: dict[str, Record]) -> None:
-    values = next(iter(records.values())).as_dict()
-    with pytest.raises(BenchmarkError, match="schema 99"):
-        Record.from_dict({**values, "schema": 99})
+def test_numbers_that_json_does_not_have_survive(tmp_path: Path, records: dict[str, Record]) -> None:
+    record = replace(
+        next(iter(records.values())), metrics={"linear.map": math.nan}, draws={"a@1": (0.5, math.nan)}, curve=((0, math.inf),)
+    )  # fmt: skip
+    path = RecordStore(tmp_path).write(record)
+
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is no JSON")
+
+    json.loads(path.read_text(), parse_constant=refuse)
+    read = RecordStore(tmp_path).read(record.key)
+    assert read is not None
+    assert math.isnan(read.metrics["linear.map"])
+    assert read.draws["a@1"][0] == 0.5
+    assert math.isnan(read.draws["a@1"][1])
+    assert math.isnan(read.curve[0][1])
 
 
 def test_full_disk_leaves_no_half_record(tmp_path: Path, records: dict[str, Record], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,9 +72,21 @@ def test_folder_without_a_benchmark(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [('{"schema": 99}', "schema 99"), ('{"schema": 1}', "damaged"), ("[]", "no JSON object")]
+    ("text", "message"),
+    [
+        ('{"schema": 99}', r"schema 99, and this selfsup-bench reads schemas up to 2. Upgrade it"),
+        ('{"schema": 1}', r"benchmark\.json is no plan of schema 2: the field 'suite' is missing. Run the benchmark again"),
+        ('{"suite": "quick"}', "its field 'schema' is None, and no version"),
+        ("[]", "no JSON object"),
+    ],
 )
 def test_damaged_plan(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "benchmark.json").write_text(text)
     with pytest.raises(BenchmarkError, match=message):
+        Plan.read(tmp_path)
+
+
+def test_plan_without_the_key_of_a_cell(tmp_path: Path, plan: Plan) -> None:
+    replace(plan, keys=dict(list(plan.keys.items())[1:])).write(tmp_path)
+    with pytest.raises(BenchmarkError, match=r"is damaged: it has no key for the cell 'toy/"):
         Plan.read(tmp_path)

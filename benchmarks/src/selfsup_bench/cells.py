@@ -103,8 +103,13 @@ class Cell:
         Returns:
             32 hexadecimal digits.
         """
-        text = json.dumps({"cell": self.as_dict(), "circumstances": circumstances}, sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()[:32]
+        return cell_key(self.as_dict(), circumstances)
+
+
+def cell_key(cell: Mapping[str, Any], circumstances: Mapping[str, Any] | None = None) -> str:
+    """:meth:`Cell.key` of a cell's plain JSON values, without circumstances if there are none."""
+    text = json.dumps({"cell": cell, "circumstances": circumstances or {}}, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True)
@@ -310,4 +315,4 @@ def distinct(all_lines: Iterable[Line]) -> list[Cell]:
         for cells in line.cells.values():
             for cell in cells:
                 seen.setdefault(cell.key({}), cell)
-    return sorted(seen.values(), key=lambda cell: (cell.seed, cost(cell.kind)))
+    return sorted(seen.values(), key=lambda cell: (cell.seed, cost(cell.kind), cell.kind))

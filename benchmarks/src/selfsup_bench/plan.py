@@ -9,8 +9,9 @@ from typing import Any
 
 from selfsup.errors import BenchmarkError
 from selfsup.specs import BenchmarkSpec
-from selfsup_bench.cells import Cell, Line, distinct
+from selfsup_bench.cells import Cell, Line, cell_key, distinct
 from selfsup_bench.records import SCHEMA, read_json, write_json
+from selfsup_bench.schema import checked
 
 FILE = "benchmark.json"
 
@@ -59,24 +60,31 @@ class Plan:
         """Read the plan of a benchmark's folder.
 
         Raises:
-            BenchmarkError: there is none, or it is damaged or of another version.
+            BenchmarkError: there is none, or it is damaged or of a later version.
         """
         path = folder / FILE
         if not path.is_file():
             raise BenchmarkError(
                 f"{folder} holds no benchmark: there is no {FILE} in it. Give the folder that `selfsup benchmark --out` wrote."
             )
-        values = read_json(path)
-        if values.get("schema") != SCHEMA:
-            raise BenchmarkError(
-                f"{path} is of schema {values.get('schema')!r}, this version reads schema {SCHEMA}. Run the benchmark again "
-                "into another folder."
-            )
-        try:
-            lines = tuple(_line(line) for line in values["lines"])
-            return cls(str(values["suite"]), tuple(values["seeds"]), lines, dict(values["keys"]))
-        except (KeyError, TypeError) as error:
-            raise BenchmarkError(f"{path} is damaged: {error!r}. Run the benchmark again into another folder.") from error
+        values = checked(read_json(path), "plan", path)
+        lines = tuple(_line(line) for line in values["lines"])
+        return cls(str(values["suite"]), tuple(values["seeds"]), lines, _keys(values, path))
+
+
+def _keys(values: Mapping[str, Any], path: Path) -> dict[str, str]:
+    """The keys by those of the cells as this version has them: an earlier one may have had fewer fields."""
+    keys: dict[str, str] = {}
+    for line in values["lines"]:
+        for member in (member for members in line["cells"].values() for member in members):
+            written = cell_key(member)
+            if written not in values["keys"]:
+                raise BenchmarkError(
+                    f"{path} is damaged: it has no key for the cell {member['task']!r} with seed {member['seed']}. Run the "
+                    "benchmark again into another folder."
+                )
+            keys[Cell.from_dict(member).key({})] = values["keys"][written]
+    return keys
 
 
 def _line(values: Mapping[str, Any]) -> Line:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Mapping
@@ -12,9 +13,10 @@ from typing import Any, Literal, Self
 
 from selfsup.errors import BenchmarkError, StorageError
 from selfsup_bench.cells import Cell
+from selfsup_bench.migrations import SCHEMA
+from selfsup_bench.schema import checked
 
-SCHEMA = 2
-"""Version of the record; part of a cell's key, so that old records are not taken for new ones."""
+__all__ = ["SCHEMA", "Projection", "Record", "RecordStore", "read_json", "write_json", "write_text"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,26 +80,22 @@ class Record:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The inverse of :meth:`as_dict`.
-
-        Raises:
-            BenchmarkError: the record is of another schema.
-        """
-        known = {f.name for f in fields(cls)}
-        if values.get("schema") != SCHEMA or not known >= values.keys() - {"schema"}:
-            raise BenchmarkError(
-                f"a benchmark record of schema {values.get('schema')!r} cannot be read, this version reads schema {SCHEMA}. "
-                "Run the benchmark again into another folder."
-            )
-        taken = {key: value for key, value in values.items() if key in known}
+        """The inverse of :meth:`as_dict`, of values that the schema allows (:func:`selfsup_bench.schema.checked`)."""
+        taken = {key: value for key, value in values.items() if key != "schema"}
         taken["cell"] = Cell.from_dict(taken["cell"])
-        taken["curve"] = tuple((int(step), float(loss)) for step, loss in taken.get("curve", ()))
+        taken["curve"] = tuple((int(step), _number(loss)) for step, loss in taken.get("curve", ()))
+        taken["metrics"] = {metric: _number(value) for metric, value in taken.get("metrics", {}).items()}
         for name in ("draws", "rows"):
-            taken[name] = {metric: tuple(values) for metric, values in taken.get(name, {}).items()}
+            taken[name] = {metric: tuple(map(_number, found)) for metric, found in taken.get(name, {}).items()}
         taken["results"] = tuple(taken.get("results", ()))
         if taken.get("projection") is not None:
             taken["projection"] = Projection.from_dict(taken["projection"])
         return cls(**taken)
+
+
+def _number(value: float | None) -> float:
+    """JSON has no NaN, so that null stands for it."""
+    return math.nan if value is None else float(value)
 
 
 class RecordStore:
@@ -117,28 +115,30 @@ class RecordStore:
             StorageError: the disk is full or cannot be written.
         """
         path = self.path(record.key)
-        write_json(path, record.as_dict())
+        write_json(path, _finite(record.as_dict()))
         return path
 
     def read(self, key: str) -> Record | None:
         """The record of a key, or None if there is none.
 
         Raises:
-            BenchmarkError: the file is damaged or of another schema.
+            BenchmarkError: the file is damaged or of a later version.
         """
         path = self.path(key)
-        if not path.is_file():
-            return None
-        return Record.from_dict(read_json(path))
+        return _read(path) if path.is_file() else None
 
     def all(self) -> dict[str, Record]:
         """Every record, by key.
 
         Raises:
-            BenchmarkError: a file is damaged or of another schema.
+            BenchmarkError: a file is damaged or of a later version.
         """
         paths = sorted(self.folder.glob("*.json")) if self.folder.is_dir() else []
-        return {path.stem: Record.from_dict(read_json(path)) for path in paths}
+        return {path.stem: _read(path) for path in paths}
+
+
+def _read(path: Path) -> Record:
+    return Record.from_dict(checked(read_json(path), "record", path))
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -163,6 +163,15 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
         StorageError: the disk is full or cannot be written.
     """
     write_text(path, json.dumps(values, indent=1, sort_keys=True, allow_nan=True) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    """Null in place of NaN and of infinite numbers, which JSON does not have."""
+    if isinstance(value, Mapping):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_text(path: Path, text: str) -> None:

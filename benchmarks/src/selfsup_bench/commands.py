@@ -13,6 +13,7 @@ import click
 
 from selfsup.cli.output import emit, json_option, result_console
 from selfsup.errors import BenchmarkError, ConfigError
+from selfsup_bench.own.options import OwnOptions, is_own, own_options, refuse_for_own, refuse_without_data
 
 if TYPE_CHECKING:
     from selfsup.registry import Registry
@@ -25,8 +26,11 @@ RESULTS = Path("benchmark-results")
 
 
 @click.command()
+@own_options
 @click.option("--suite", default="quick", show_default=True, help="Suite of benchmarks: quick, standard, ...")
-@click.option("--modality", "modalities", multiple=True, metavar="M", help="Only tasks of this modality; repeatable.")
+@click.option(
+    "--modality", "modalities", multiple=True, metavar="M", help="Only tasks of this modality; repeatable. Of --data: its kind."
+)
 @click.option(
     "--only", multiple=True, metavar="PATTERN", help="Only benchmarks or tasks of this name (* for anything); repeatable."
 )
@@ -45,7 +49,9 @@ RESULTS = Path("benchmark-results")
     "--out", type=click.Path(path_type=Path), help="Folder for records and report. [default: benchmark-results/SUITE-TIME]"
 )
 @json_option
+@click.pass_context
 def benchmark(
+    context: click.Context,
     suite: str,
     modalities: tuple[str, ...],
     only: tuple[str, ...],
@@ -58,11 +64,37 @@ def benchmark(
     resume: bool,
     out: Path | None,
     as_json: bool,
+    own: OwnOptions,
 ) -> None:
     """Compare pretext tasks with each other, with supervised training and with no training.
 
     Prints the leaderboard and writes records and report.html. The exit status is 1 if a cell failed.
+
+    With --data it is a benchmark of your own data: is pretraining worth it there, and with which task? It takes --minutes,
+    prints a recommendation, and keeps the best encoder in OUT/encoder.
+
+    \b
+    selfsup benchmark --data photos/ --minutes 30
+    selfsup benchmark --data table.csv --label income
+    selfsup benchmark --data corpus.txt --labelled headlines.csv
     """
+    if own.data or (resume and out is not None and is_own(out)):
+        refuse_for_own(context)
+        run_own(
+            own,
+            modalities=modalities,
+            only=only,
+            jobs=jobs,
+            threads=threads,
+            device=device,
+            executor=executor,
+            pairs=parse_pairs(pairs),
+            resume=resume,
+            out=out,
+            as_json=as_json,
+        )
+        return
+    refuse_without_data(context)
     from selfsup.registry import registry
     from selfsup_bench.planning import choose
     from selfsup_bench.runner import REPORT, run
@@ -74,6 +106,46 @@ def benchmark(
     folder = out or results_folder(suite, resume=resume)
     planned = plan_on_device(specs, suite=suite, seeds=seeds, found=found, device=device, threads=threads)
     board = run(planned, folder, make_executor=make_executor, resume=resume, threads=threads, device=device)
+    show(board, folder / REPORT, as_json=as_json)
+
+
+def run_own(
+    own: OwnOptions,
+    *,
+    modalities: tuple[str, ...],
+    only: tuple[str, ...],
+    jobs: int,
+    threads: int,
+    device: str,
+    executor: str,
+    pairs: dict[str, str],
+    resume: bool,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """The benchmark of own data."""
+    from selfsup.registry import registry
+    from selfsup_bench.executors.local import cpu_count
+    from selfsup_bench.own.command import own_benchmark
+    from selfsup_bench.own.trial import Machine
+    from selfsup_bench.runner import REPORT
+
+    found, kind = registry(), device_kind(device)
+    machine = Machine(
+        registry=found,
+        make_executor=executor_factory(found, executor, jobs=jobs, options=pairs, device=device),
+        jobs=jobs or (max(1, cpu_count() // threads) if kind == "cpu" else 1),
+        threads=threads,
+        device=device,
+        kind=kind,
+        say=lambda line: click.echo(line, err=True),
+    )
+    folder = out or results_folder("own", resume=resume)
+    try:
+        board, _ = own_benchmark(own.asked(modalities, only), folder, machine, resume=resume)
+    except KeyboardInterrupt:
+        click.echo(f"Stopped. {folder / REPORT} has what there is; go on with --resume --out {folder}.", err=True)
+        raise
     show(board, folder / REPORT, as_json=as_json)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from selfsup_bench.board import Leaderboard, Matrix, MatrixCell, Row, Table, Verdict
 from selfsup_bench.cells import is_supervised
 from selfsup_bench.headlines import Headline
+from selfsup_bench.own.recommendation import Recommendation
 from selfsup_bench.rows import reference_name
 from selfsup_bench.statistics import FEW_SEEDS, Estimate
 from selfsup_bench.wording import is_share, metric_name
@@ -142,11 +143,14 @@ def beside(table: Table) -> tuple[str, dict[str, str]]:
 
 
 def print_leaderboard(board: Leaderboard, console: Console) -> None:
-    """Print the verdicts, every table, the matrix and what went wrong."""
+    """Print the recommendation or the verdicts, every table, the matrix, what went wrong, and how to go on."""
     if not console.is_terminal:
         # A pipe has no width to keep to: nothing is folded.
         console = type(console)(width=_UNFOLDED, highlight=False, file=console.file)
-    for table in board.tables:
+    advice = board.recommendation
+    if advice is not None:
+        _print_recommendation(advice, console)
+    for table in board.tables if advice is None else ():
         _print_verdict(table.dataset, table.verdict, console)
     for table in board.tables:
         _print_table(table, console)
@@ -156,6 +160,19 @@ def print_leaderboard(board: Leaderboard, console: Console) -> None:
     for cell, error in board.failures:
         console.print(f"[red]failed[/red] {cell}: ", end="")
         console.print(error, markup=False, highlight=False, soft_wrap=not console.is_terminal)
+    if advice is not None and advice.commands:
+        console.print(f"The encoder of {advice.task} is in {advice.encoder}. To go on:", markup=False, soft_wrap=True)
+        for what, command in advice.commands:
+            console.print(f"  # {what}", style="dim", markup=False)
+            # Never folded, so that it can be pasted.
+            console.print(f"  {command}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_recommendation(advice: Recommendation, console: Console) -> None:
+    style = {"pretrain": "bold green", "do-not-pretrain": "bold red"}.get(advice.state, "bold yellow")
+    console.print(advice.sentence, style=style, markup=False, highlight=False, soft_wrap=not console.is_terminal)
+    for line in advice.evidence:
+        console.print(f"- {line}", markup=False, highlight=False, soft_wrap=not console.is_terminal)
 
 
 def _print_verdict(dataset: str, verdict: Verdict, console: Console) -> None:

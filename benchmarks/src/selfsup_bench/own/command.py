@@ -1,0 +1,250 @@
+"""``selfsup benchmark --data``: from the options to a recommendation."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from selfsup.artifacts import load
+from selfsup.data.labels import LabelKind
+from selfsup.errors import ConfigError, RunDirectoryError, SelfsupError
+from selfsup.file_lock import lock_folder
+from selfsup_bench.leaderboard import Leaderboard
+from selfsup_bench.own.advice import advise
+from selfsup_bench.own.candidates import candidates
+from selfsup_bench.own.division import Divided, Limits, divide
+from selfsup_bench.own.guess import guess_modality
+from selfsup_bench.own.reading import Reading
+from selfsup_bench.own.recommendation import Recommendation
+from selfsup_bench.own.schedule import ENOUGH_STEPS
+from selfsup_bench.own.state import State
+from selfsup_bench.own.trial import Machine, Trial
+from selfsup_bench.plan import FILE as PLAN
+from selfsup_bench.progress import duration
+from selfsup_bench.runner import write_report
+
+ENCODER = "encoder"
+"""Folder of the best encoder, in that of the benchmark."""
+_DECODED = 24
+"""Rows that are processed to see how long one takes."""
+_DECODING = 0.15
+"""Share of the time that decoding may take."""
+_FEWEST = 500
+"""Rows to pretrain on that are kept however long they take to decode."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What the user asked for."""
+
+    data: str
+    labelled: str = ""
+    test: str = ""
+    label: str | None = None
+    label_kind: LabelKind | None = None
+    unlabelled: tuple[str, ...] = ()
+    columns: Mapping[str, str] = field(default_factory=dict)
+    table: Mapping[str, Any] = field(default_factory=dict)
+    modality: str | None = None
+    minutes: float = 30.0
+    names: tuple[str, ...] = ()
+    per_class: int = 10
+
+    def given(self) -> dict[str, Any]:
+        """What names and reads the data, as JSON values."""
+        return {
+            "data": self.data,
+            "labelled": self.labelled,
+            "test": self.test,
+            "label": self.label,
+            "label_kind": self.label_kind,
+            "unlabelled": list(self.unlabelled),
+            "columns": dict(self.columns),
+            "table": dict(self.table),
+        }
+
+
+def own_benchmark(
+    asked: Asked | None, out: Path, machine: Machine, *, resume: bool = False
+) -> tuple[Leaderboard, Recommendation]:
+    """Find out whether pretraining is worth it on some data, and with which task.
+
+    Args:
+        asked: the data and the options; None goes on with those of ``out``.
+        out: folder of the benchmark.
+        machine: where cells run.
+        resume: go on with the benchmark in ``out``, if there is one.
+
+    Returns:
+        The leaderboard, and what to do. ``out/encoder`` is the encoder of the best task.
+
+    Raises:
+        DataError: the data cannot be used, or has too few labels.
+        RunDirectoryError: the folder holds something else.
+        BenchmarkError: no task can be trained on the data.
+        KeyboardInterrupt: Ctrl-C; the folder has a report of what there is, and ``resume`` goes on.
+    """
+    _check_folder(out, resume=resume)
+    with lock_folder(out, "a benchmark of own data"):
+        state = State.read(out) if resume else None
+        if state is None:
+            if asked is None:
+                raise RunDirectoryError(f"{out} holds no benchmark of own data to go on with. Name the data with --data.")
+            state = _decide(asked, out, machine)
+        elif asked is not None:
+            _check_same(asked, state, out)
+        specs = candidates(machine.registry, state.reading.modality, names=state.names, device=machine.kind)
+        tell(state.divided, state.reading, machine.say)
+        trial = Trial(state, specs, out, machine)
+        try:
+            trial.measure()
+            tell_plan(trial, machine.say)
+            trial.rounds()
+        except KeyboardInterrupt:
+            conclude(trial)
+            raise
+        return conclude(trial)
+
+
+def conclude(trial: Trial) -> tuple[Leaderboard, Recommendation]:
+    """Keep the best encoder, and write the recommendation and the report."""
+    out = trial.out
+    board = write_report(out)
+    if trial.state.schedule is None:
+        advice = Recommendation(state="incomplete", sentence="There is no answer yet. Go on with --resume.", evidence=())
+    else:
+        cells = trial.first_cells()
+        advice = advise(board, trial.state, encoder=out / ENCODER, cells=cells, minutes_used=trial.state.spent / 60)
+        best = next((name for name, cell in cells.items() if cell.task == advice.task), "")
+        if best:
+            load(trial.encoder_of(best)).save(out / ENCODER)
+    advice.write(out)
+    return replace(write_report(out), recommendation=advice), advice
+
+
+def _check_folder(out: Path, *, resume: bool) -> None:
+    if out.exists() and not out.is_dir():
+        raise RunDirectoryError(f"{out} is a file; give a folder with --out.")
+    if (out / PLAN).is_file() or (out / "own.json").is_file():
+        if not resume:
+            raise RunDirectoryError(f"{out} holds a benchmark already. Go on with it by --resume, or give another --out.")
+    elif out.is_dir() and any(out.iterdir()):
+        raise RunDirectoryError(f"{out} holds something that is no benchmark. Give an empty or a new folder with --out.")
+
+
+def _check_same(asked: Asked, state: State, out: Path) -> None:
+    for key, value in asked.given().items():
+        if value != state.given.get(key):
+            option = f"--{key.replace('_', '-')}"
+            raise ConfigError(
+                f"--resume goes on with the benchmark in {out}, whose {option} is {state.given.get(key)!r}, and not {value!r}. "
+                "Give the same options, or another --out."
+            )
+
+
+def _decide(asked: Asked, out: Path, machine: Machine) -> State:
+    """Read the data once, and decide what does not depend on how fast tasks are."""
+    began = time.monotonic()
+    modality = asked.modality
+    if modality is None:
+        modality, why = guess_modality(
+            asked.data, label=None if asked.labelled else asked.label, table=asked.table, columns=asked.columns
+        )
+        machine.say(f"Modality: {modality}, since {why} (--modality says otherwise).")
+    machine.registry.get("modality", modality)
+    reading = Reading(
+        data=asked.data,
+        modality=modality,
+        labelled=asked.labelled,
+        test=asked.test,
+        label=asked.label,
+        label_kind=asked.label_kind,
+        unlabelled=asked.unlabelled,
+        columns=asked.columns,
+        table=asked.table,
+    ).absolute()
+    candidates(machine.registry, modality, names=asked.names, device=machine.kind)  # a wrong name ends here
+    limits = _limits(reading, asked.minutes, machine)
+    divided = divide(reading, wanted=asked.per_class, limits=limits)
+    draws = 10 if asked.minutes >= 3 else 5 if asked.minutes >= 1 else 3
+    state = State(
+        reading=reading,
+        given=asked.given(),
+        minutes=asked.minutes,
+        names=asked.names,
+        divided=divided,
+        draws=draws,
+        scratch_parts=max(1, min(machine.jobs, draws)),
+        spent=time.monotonic() - began,
+    )
+    state.write(out)
+    return state
+
+
+def _limits(reading: Reading, minutes: float, machine: Machine) -> Limits:
+    """As many rows as can be decoded in a part of the time."""
+    usual = Limits() if machine.kind == "cpu" else Limits(train=200_000, labelled=20_000, test=10_000)
+    rows = reading.pretraining_rows().without_labels()
+    sample = rows.select(range(min(_DECODED, len(rows))))
+    kind = machine.registry.processor_class(reading.modality)
+    try:
+        processor = kind(kind.Config()).fit(sample)
+        began = time.monotonic()
+        processor(sample.read(range(len(sample))))
+    except SelfsupError:  # a bad row, which is named where rows are decoded
+        return usual
+    each = (time.monotonic() - began) / len(sample)
+    most = math.ceil(_DECODING * 60 * minutes * machine.jobs / max(each, 1e-7))
+    return Limits(
+        train=min(usual.train, max(_FEWEST, most)),
+        labelled=min(usual.labelled, max(_FEWEST, most // 4)),
+        test=min(usual.test, max(_FEWEST, most // 4)),
+    )
+
+
+def tell(divided: Divided, reading: Reading, say: Callable[[str], None]) -> None:
+    """What was found in the data."""
+    say(f"Data: {reading.name}, {divided.rows:,} rows, {divided.labels:,} with a label ({divided.label}).")
+    if divided.kind == "number":
+        say("Labels: numbers; scores are R².")
+    else:
+        shown = ", ".join(divided.classes[:5]) + (", ..." if len(divided.classes) > 5 else "")
+        several = ", several a row; scores are mAP" if divided.kind == "classes" else ""
+        unequal = (
+            "; their sizes differ much, so that scores are balanced accuracies" if divided.metric == "balanced_accuracy" else ""
+        )
+        say(f"Labels: {len(divided.classes)} classes ({shown}){several}{unequal}.")
+    say(
+        f"Pretraining on {divided.n_train:,} rows without their labels; {divided.n_labelled:,} labelled rows to draw few "
+        f"labels from; tested on {divided.tested_on}, which no pretraining sees."
+    )
+    for note in divided.notes:
+        say(note)
+
+
+def tell_plan(trial: Trial, say: Callable[[str], None]) -> None:
+    """What will be run, and how long it takes."""
+    plan = trial.plan
+    counts = sorted(set(plan.steps.values()))
+    steps = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
+    tasks = f"{len(plan.steps)} task{'s' * (len(plan.steps) != 1)}"
+    seeds = f"{plan.rounds} seed{'s' * (plan.rounds != 1)}"
+    say(
+        f"Plan: {tasks} x {seeds}, {steps} steps each (the same time for each task), and the references: about "
+        f"{duration(plan.seconds)}. {trial.divided.per_class} labels a class, drawn {trial.state.draws} times."
+    )
+    dropped = [spec.task for spec in trial.specs if spec.id not in plan.steps and spec.id not in trial.state.failed]
+    if dropped:
+        say(f"Left out, since the time is short: {', '.join(dropped)}.")
+    if plan.short:
+        say(f"So few steps teach little; --minutes {_enough(trial)} would be enough for what can be told here.")
+
+
+def _enough(trial: Trial) -> int:
+    """Minutes with which each task has as many steps as it needs to begin to learn."""
+    factor = ENOUGH_STEPS / max(1, min(trial.plan.steps.values()))
+    return max(math.ceil(trial.state.minutes * 2), math.ceil(trial.state.minutes * factor))

@@ -1,0 +1,144 @@
+"""The options of ``selfsup benchmark`` for own data, and which of the others go with them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import click
+from click.core import ParameterSource
+
+from selfsup.cli.data_options import columns_of, label_kind_option, table_options, unlabelled_option
+from selfsup.errors import ConfigError
+
+if TYPE_CHECKING:
+    from selfsup_bench.own.command import Asked
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_KEYS = ("data", "labelled", "test", "label", "label_kind", "unlabelled", "column", "table", "minutes", "per_class")
+_PARAMETERS = (
+    *(key for key in _KEYS if key != "table"),
+    "separator",
+    "decimal",
+    "encoding",
+    "header",
+    "sheet",
+)
+"""Parameters that mean something with ``--data`` alone."""
+_FILE = "own.json"
+
+
+@dataclass(frozen=True)
+class OwnOptions:
+    """What was given, as the command has it."""
+
+    data: str | None
+    values: dict[str, Any]
+
+    def asked(self, modalities: tuple[str, ...], only: tuple[str, ...]) -> Asked | None:
+        """What the user asked for; None where no data was named.
+
+        Raises:
+            ConfigError: there are several modalities.
+        """
+        from selfsup_bench.own.command import Asked
+
+        if len(modalities) > 1:
+            raise ConfigError(f"--data is of one modality, not of {len(modalities)}: {', '.join(modalities)}.")
+        if self.data is None:
+            return None
+        given = self.values
+        return Asked(
+            data=self.data,
+            labelled=given["labelled"] or "",
+            test=given["test"] or "",
+            label=given["label"],
+            label_kind=given["label_kind"],
+            unlabelled=given["unlabelled"],
+            columns=columns_of(given["column"]),
+            table=given["table"],
+            modality=modalities[0] if modalities else None,
+            minutes=given["minutes"],
+            names=only,
+            per_class=given["per_class"],
+        )
+
+
+def own_options(function: F) -> F:
+    """Add the options of own data; the command gets them as ``own``."""
+
+    @functools.wraps(function)
+    def command(*args: Any, **options: Any) -> Any:
+        given = {key: options.pop(key) for key in _KEYS}
+        return function(*args, own=OwnOptions(given["data"], given), **options)
+
+    decorated: Any = table_options(command)
+    for option in (
+        click.option("--column", multiple=True, metavar="ROLE=NAME", help="Which column is the image, ... (--data)."),
+        unlabelled_option,
+        label_kind_option,
+        click.option(
+            "--labels-per-class",
+            "per_class",
+            type=click.IntRange(1),
+            default=10,
+            show_default=True,
+            help="Few labels: so many a class (--data).",
+        ),
+        click.option(
+            "--minutes",
+            type=click.FloatRange(min=0, min_open=True),
+            default=30.0,
+            show_default=True,
+            help="The time that the benchmark of --data may take.",
+        ),
+        click.option(
+            "--test", metavar="SRC", help="Labelled rows to test on [default: a part of the labelled ones, or a split]."
+        ),
+        click.option("--labelled", metavar="SRC", help="The labelled rows, where they are apart from --data."),
+        click.option("--label", metavar="COL", help="The label column, where it cannot be found; rows may lack it (--data)."),
+        click.option("--data", metavar="SRC", help="Your own data: a file or folder, hf://owner/name, a data set's name."),
+    ):
+        decorated = option(decorated)
+    return cast(F, decorated)
+
+
+def is_own(folder: Path) -> bool:
+    """Whether a folder holds a benchmark of own data."""
+    return (folder / _FILE).is_file()
+
+
+def refuse_for_own(context: click.Context) -> None:
+    """Refuse options that do not go with own data.
+
+    Raises:
+        ConfigError: one was given.
+    """
+    reasons = {
+        "suite": "the tasks of --data are chosen by its modality and by --only",
+        "seeds": "as many seeds are run as --minutes allow",
+    }
+    for name, reason in reasons.items():
+        if _given(context, name):
+            raise ConfigError(f"--{name} does not go with --data: {reason}. Leave it out.")
+
+
+def refuse_without_data(context: click.Context) -> None:
+    """Refuse options that say something of own data where there is none.
+
+    Raises:
+        ConfigError: one was given.
+    """
+    for parameter in context.command.params:
+        if parameter.name in _PARAMETERS and _given(context, parameter.name):
+            raise ConfigError(
+                f"{parameter.opts[0]} has no effect without --data, which names the data. Leave it out, or name some."
+            )
+
+
+def _given(context: click.Context, name: str) -> bool:
+    return context.get_parameter_source(name) not in (ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP, None)

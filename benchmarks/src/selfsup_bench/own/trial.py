@@ -1,0 +1,279 @@
+"""Runs a benchmark of own data: reads and divides it, measures speeds, plans, and runs seed after seed until the time is up."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from selfsup.errors import BenchmarkError
+from selfsup.registry import Registry
+from selfsup.specs import BenchmarkSpec
+from selfsup_bench.cells import Cell, Line, is_raw, lines
+from selfsup_bench.executors import Executor, Job
+from selfsup_bench.leaderboard import Leaderboard
+from selfsup_bench.own import pilot
+from selfsup_bench.own.candidates import SUITE, on_data, shared_key
+from selfsup_bench.own.division import Divided
+from selfsup_bench.own.schedule import MOST_ROUNDS, References, Schedule, Speed, schedule
+from selfsup_bench.own.state import State
+from selfsup_bench.plan import Plan
+from selfsup_bench.planning import Planned, keyed, of_parts, resolved
+from selfsup_bench.records import Record, RecordStore
+from selfsup_bench.runner import run_locked, write_report
+
+MakeExecutor = Callable[[Callable[[Job], None]], Executor]
+SCRATCH_SHARE = 0.3
+"""Share of the time that training from scratch may take."""
+_SCRATCH_STEPS = (200, 150, 100, 60, 30)
+"""Optimizer steps of a training from scratch, as many of these as there is time for."""
+_BATCH = 128
+"""Rows of a step of a training from scratch."""
+SLACK = 0.1
+"""Part of the time that a planned seed may take beyond it."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where cells run."""
+
+    registry: Registry
+    make_executor: MakeExecutor
+    jobs: int
+    """Cells at a time."""
+    threads: int
+    device: str
+    """``auto``, ``cpu`` or ``gpu``."""
+    kind: str
+    """``cpu``, or the kind of an accelerator."""
+    say: Callable[[str], None]
+
+
+class Trial:
+    """A benchmark of own data in a folder, whose lock the caller holds."""
+
+    def __init__(self, state: State, specs: Sequence[BenchmarkSpec], out: Path, machine: Machine) -> None:
+        """Make a trial.
+
+        Args:
+            state: what is decided already.
+            specs: the tasks to try, from :func:`~selfsup_bench.own.candidates.candidates`.
+            out: folder of the benchmark; the division of the data is in it.
+            machine: where cells run.
+        """
+        self.state, self.specs, self.out, self.machine = state, list(specs), out, machine
+        self.store = RecordStore(out)
+        self.began = time.monotonic() - state.spent
+
+    @property
+    def divided(self) -> Divided:
+        """The parts of the data."""
+        return self.state.divided
+
+    def left(self) -> float:
+        """Seconds until the time is up."""
+        return 60 * self.state.minutes - (time.monotonic() - self.began)
+
+    def measure(self) -> None:
+        """Run the references that train nothing and a pilot of each task, and plan. Done once."""
+        if self.state.schedule is not None:
+            return
+        self.machine.say("Measuring how fast each task is here.")
+        every = self.lines((0,))
+        plain = [line.cells[kind][0] for line in every for kind in line.cells if is_raw(kind) or kind == "random-init"]
+        self._run_some([0], every, plain)
+        untrained = {line.spec.id: self._record(line, "random-init") for line in every}
+        folder = self.out / pilot.FOLDER
+        shutil.rmtree(folder, ignore_errors=True)
+        self.divided.division.save(folder)
+        rows = (self.divided.n_train, self.divided.n_labelled)
+        found = pilot.pilots(
+            every,
+            folder,
+            self.machine.make_executor(lambda job: None),
+            threads=self.machine.threads,
+            device=self.machine.device,
+            untrained=untrained,
+            rows=rows,
+        )
+        shutil.rmtree(folder, ignore_errors=True)
+        for name, error in found.failed.items():
+            self.machine.say(f"left out: {name}: {error.splitlines()[0]}")
+        if not found.speeds:
+            raise BenchmarkError(f"No task can be trained on this data: {next(iter(found.failed.values()))}")
+        steps, references = self._references(every, found, untrained)
+        plan = schedule(found.speeds, references, seconds=self.left(), jobs=self.machine.jobs)
+        self.state = replace(self.state, schedule=plan, scratch_steps=steps, failed=dict(found.failed), spent=self._spent())
+        self.state.write(self.out)
+
+    def rounds(self) -> Leaderboard:
+        """Run seed after seed: at least one, then as many as were planned or fit the time.
+
+        Raises:
+            KeyboardInterrupt: after the folder was put in order.
+        """
+        plan = self.plan
+        done, took = 0, 0.0
+        board: Leaderboard | None = None
+        while done < MOST_ROUNDS:
+            slack = SLACK * 60 * self.state.minutes if done < plan.rounds else 0.0
+            if done and took > self.left() + slack:
+                break
+            began = time.monotonic()
+            at_once = max(1, self.machine.jobs // max(1, len(plan.steps) + 2))
+            wanted = min(done + at_once, MOST_ROUNDS if done >= plan.rounds else plan.rounds)
+            try:
+                board = self._round(range(wanted))
+            except KeyboardInterrupt:
+                self._put_in_order(done)
+                raise
+            # The first seed has cells that later ones share: raw features, training from scratch.
+            spent = (time.monotonic() - began) / (wanted - done)
+            took = spent if done else spent * min(1.0, plan.later / plan.first)
+            done = wanted
+            self.state = replace(self.state, spent=self._spent())
+            self.state.write(self.out)
+            self.clean()
+        assert board is not None
+        return board
+
+    @property
+    def plan(self) -> Schedule:
+        """The schedule that was made."""
+        assert self.state.schedule is not None
+        return self.state.schedule
+
+    def lines(self, seeds: Sequence[int]) -> list[Line]:
+        """The lines of all tasks that take part, seed by seed."""
+        state, registry = self.state, self.machine.registry
+        specs = on_data(
+            self.specs,
+            state.reading.name,
+            state.divided,
+            draws=state.draws,
+            scratch_steps=state.scratch_steps or _SCRATCH_STEPS[0],
+        )
+        if state.schedule is not None:
+            specs = [replace(spec, steps=state.schedule.steps[spec.id]) for spec in specs if spec.id in state.schedule.steps]
+        kept, resolve, _ = resolved(specs, registry)
+        reading = {**state.reading.as_dict(), "rows": state.divided.division.digest}
+        made = lines(kept, seeds, resolve, of_parts=of_parts(registry), reading=reading)
+        # However many seeds there are in the end, the draws of training from scratch are shared out alike.
+        fixed = lines(kept, range(state.scratch_parts), resolve, of_parts=of_parts(registry), reading=reading)
+        return [self._shared(line, first) for line, first in zip(made, fixed, strict=True)]
+
+    def _shared(self, line: Line, first: Line) -> Line:
+        """The line with references that all tasks on its network share."""
+        cells = {**line.cells, "scratch": first.cells["scratch"]}
+        if self.state.schedule is not None:
+            steps = self.state.schedule.supervised[line.spec.id]
+            cells["supervised"] = tuple(replace(cell, steps=steps) for cell in line.cells["supervised"])
+        return replace(line, cells=cells)
+
+    def _references(
+        self, every: Sequence[Line], found: pilot.Piloted, untrained: dict[str, Record]
+    ) -> tuple[int, list[References]]:
+        """Steps of the training from scratch, and what the references of each network take."""
+        groups: dict[str, list[Line]] = {}
+        for line in every:
+            if line.spec.id in found.speeds:
+                groups.setdefault(f"{line.backbone} {shared_key(line.spec)}", []).append(line)
+        few = self.divided.per_class * max(1, len(self.divided.classes) or 10)
+        batch = min(_BATCH, few)
+        most = SCRATCH_SHARE * self.left() * self.machine.jobs / len(groups)
+        slowest = max(self._draw(found.supervised[members[0].spec.id], batch, 1) for members in groups.values())
+        steps = next((n for n in _SCRATCH_STEPS if n * slowest * self.state.draws <= most), _SCRATCH_STEPS[-1])
+        references = []
+        for members in groups.values():
+            speed, record = found.supervised[members[0].spec.id], untrained[members[0].spec.id]
+            draws = self.state.draws / self.state.scratch_parts
+            part = speed.startup + draws * (self._draw(speed, batch, steps) + 0.2 * speed.evaluate) + speed.evaluate
+            total = record.seconds.get("total", 0.0)
+            names = tuple(line.spec.id for line in members)
+            references.append(References(names, speed, total, (part,) * self.state.scratch_parts))
+        return steps, references
+
+    def _draw(self, speed: Speed, batch: int, steps: int) -> float:
+        """Seconds of so many steps of the training from scratch with one draw of the labels."""
+        usual = self.divided.n_labelled / speed.epoch
+        return steps * speed.step * batch / max(usual, 1.0)
+
+    def _round(self, seeds: Sequence[int]) -> Leaderboard:
+        planned = self._planned(seeds)
+        return run_locked(
+            planned,
+            self.out,
+            make_executor=self.machine.make_executor,
+            resume=True,
+            threads=self.machine.threads,
+            device=self.machine.device,
+        )
+
+    def _planned(self, seeds: Sequence[int]) -> Planned:
+        machine = self.machine
+        return keyed(
+            SUITE, list(seeds), self.lines(seeds), registry=machine.registry, device=machine.kind, threads=machine.threads
+        )
+
+    def _run_some(self, seeds: Sequence[int], every: Sequence[Line], wanted: Sequence[Cell]) -> None:
+        """Run a few cells of a plan, which stay out of the report for now."""
+        machine = self.machine
+        keys = {cell.key({}) for cell in wanted}
+        planned = keyed(SUITE, seeds, every, registry=machine.registry, device=machine.kind, threads=machine.threads)
+        planned.plan.write(self.out)
+        jobs = []
+        for cell in planned.plan.cells():
+            key = planned.plan.key(cell)
+            record = self.store.read(key) if cell.key({}) in keys else None
+            if cell.key({}) in keys and (record is None or record.status != "done"):
+                around = planned.circumstances[key]
+                jobs.append(
+                    Job(key, cell, self.out, around, threads=machine.threads, device=machine.device, draw=cell.seed == seeds[0])
+                )
+        for outcome in machine.make_executor(lambda job: None).run(jobs):
+            if outcome.error:
+                raise BenchmarkError(f"{outcome.job.cell.name}: {outcome.error}; its log is {outcome.job.log}.")
+
+    def _record(self, line: Line, kind: str) -> Record:
+        planned = self._planned((0,))
+        cell = line.cells[kind][0]
+        record = self.store.read(planned.plan.key(cell))
+        if record is None or record.status == "failed":
+            reason = record.error if record is not None else "no record"
+            raise BenchmarkError(f"{cell.name} failed: {reason}")
+        return record
+
+    def _spent(self) -> float:
+        return time.monotonic() - self.began
+
+    def _put_in_order(self, done: int) -> None:
+        """After an interruption: the report of the seeds that are whole, or of what there is of the first."""
+        plan: Plan = self._planned(range(max(done, 1))).plan
+        plan.write(self.out)
+        write_report(self.out, plan, self.store)
+        self.state = replace(self.state, spent=self._spent())
+        self.state.write(self.out)
+
+    def clean(self) -> None:
+        """Delete what runs left, but for the encoders of the tasks' first seed."""
+        keep = set(self._first_folders().values())
+        for folder in (self.out / "cells").glob("*"):
+            run = folder / "run"
+            if folder not in keep:
+                shutil.rmtree(run, ignore_errors=True)
+            else:
+                shutil.rmtree(run / "checkpoints", ignore_errors=True)
+
+    def first_cells(self) -> dict[str, Cell]:
+        """Benchmark to the cell of its task's first seed."""
+        return {line.spec.id: line.cells["task"][0] for line in self.lines((0,))}
+
+    def encoder_of(self, benchmark: str) -> Path:
+        """The encoder that a task's first seed left."""
+        return self._first_folders()[benchmark] / "run" / "encoder"
+
+    def _first_folders(self) -> dict[str, Path]:
+        plan = self._planned((0,)).plan
+        return {name: Job(plan.key(cell), cell, self.out, {}).folder for name, cell in self.first_cells().items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -56,6 +56,12 @@ def plan() -> Plan:
 def records(plan: Plan) -> dict[str, Record]:
     """A record for every cell of the plan."""
     return {plan.key(cell): made_record(plan.key(cell), cell) for cell in plan.cells()}
+
+
+@pytest.fixture
+def make_record() -> Callable[[str, Cell], Record]:
+    """Makes the record of a cell of another plan with the same tasks."""
+    return made_record
 
 
 def made_record(key: str, cell: Cell) -> Record:

@@ -189,3 +189,145 @@ def test_references_of_a_benchmark_have_names(records: dict[str, Record]) -> Non
     assert "With all labels alpha reaches 70.0 %; raw input (tones) 80.0 %; raw input 60.0 %." in table.verdict.sentence
     assert "| *raw input (tones)* | – |" in markdown(table)
     assert interval_note(build(plan, found)) == "One seed: no interval can be given."
+
+
+@pytest.fixture
+def six(make_record: Callable[..., Record]) -> tuple[Plan, dict[str, Record]]:
+    """Six modalities with two methods, and a third one in one modality alone."""
+    modalities = ("vision", "text", "tabular", "audio", "video", "multimodal")
+    tasks = [f"{m}/{t}" for m in modalities for t in ("alpha", "beta")] + ["vision/denoising-autoencoder"]
+    specs = [
+        BenchmarkSpec(
+            id=f"{task.replace('/', '-')}", summary="x", task=task, dataset=f"{task.partition('/')[0]}-set-of-data",
+            suites=("s",), steps=40, evaluators=("few-labels", "linear"), headline="few-labels.accuracy@10",
+        )
+        for task in tasks
+    ]  # fmt: skip
+    made = lines(specs, (0, 1, 2), {spec.id: (spec.task.partition("/")[0], "net") for spec in specs})
+    family = {"alpha": "joint-embedding", "beta": "transformation", "denoising-autoencoder": "latent-prediction"}
+    named = tuple(replace(line, family=family[line.spec.task.partition("/")[2]], raw_titles={"raw": "pixels"}) for line in made)
+    plan = Plan("s", (0, 1, 2), named, {})
+    plan = replace(plan, keys={cell.key({}): cell.key({}) for cell in plan.cells()})
+    levels = {"alpha": "toy/alpha", "beta": "toy/beta", "denoising-autoencoder": "toy/beta"}
+    records = {}
+    for cell in plan.cells():
+        toy = replace(cell, task=levels[cell.task.partition("/")[2]]) if cell.kind == "task" else cell
+        records[plan.key(cell)] = replace(make_record(plan.key(cell), toy), cell=cell)
+    return plan, records
+
+
+def test_the_matrix_has_a_row_a_method_by_family_and_a_column_a_modality(six: tuple[Plan, dict[str, Record]]) -> None:
+    plan, records = six
+    matrix = build(plan, records).matrix
+    assert matrix.modalities == ("vision", "text", "tabular", "audio", "video", "multimodal")
+    assert [(row.method, row.family) for row in matrix.rows] == [
+        ("alpha", "joint-embedding"), ("denoising-autoencoder", "latent-prediction"), ("beta", "transformation"),
+    ]  # fmt: skip
+    alpha, single, beta = matrix.rows
+    assert set(alpha.cells) == set(matrix.modalities)
+    assert all(cell.state == "done" for cell in alpha.cells.values())
+    assert alpha.mean is not None
+    assert beta.mean is not None
+    assert (alpha.mean.mean, beta.mean.mean) == pytest.approx((0.775, 0.25), abs=1e-3)
+    assert set(single.cells) == {"vision"}
+    assert single.mean is None
+    assert single.name == "denoising autoencoder"
+    assert single.cells["vision"].score is not None
+    assert single.cells["vision"].score.mean == pytest.approx(0.6)
+
+
+def test_data_sets_of_a_modality_count_alike_and_a_missing_cell_gives_no_mean(
+    six: tuple[Plan, dict[str, Record]], make_record: Callable[..., Record]
+) -> None:
+    plan, records = six
+    extra = replace(plan.lines[0].spec, id="vision-alpha-two", dataset="another")
+    line = replace(lines([extra], (0, 1, 2), {extra.id: ("vision", "net")})[0], family="joint-embedding")
+    more = replace(plan, lines=(*plan.lines, line))
+    more = replace(more, keys={cell.key({}): cell.key({}) for cell in more.cells()})
+    for cells in line.cells.values():
+        for cell in cells:
+            toy = replace(cell, task="toy/beta") if cell.kind == "task" else cell
+            records[more.key(cell)] = replace(make_record(more.key(cell), toy), cell=cell)
+    alpha = build(more, records).matrix.rows[0]
+    assert alpha.cells["vision"].gain is not None
+    assert alpha.cells["vision"].gain.mean == pytest.approx((0.775 + 0.25) / 2, abs=1e-3)
+    assert alpha.cells["vision"].score is not None
+    assert alpha.cells["vision"].score.mean == pytest.approx((0.81 + 0.60) / 2)
+    assert alpha.mean is not None
+    assert alpha.mean.mean == pytest.approx((5 * 0.775 + (0.775 + 0.25) / 2) / 6, abs=1e-3)
+    records.pop(more.key(line.cells["task"][2]))
+    alpha = build(more, records).matrix.rows[0]
+    assert (alpha.cells["vision"].state, alpha.cells["vision"].gain, alpha.mean) == ("missing", None, None)
+    assert alpha.cells["vision"].error == f"{line.cells['task'][2].name}: not run yet"
+    assert alpha.cells["text"].state == "done"
+
+
+def test_a_gain_wider_than_its_scale_is_unclear(plan: Plan, records: dict[str, Record]) -> None:
+    found = _shifted(plan, records, "supervised", _less(0.38))
+    row = _row(plan, found, "toy/alpha")
+    assert row.gain is not None
+    assert not row.unclear
+    for cell in plan.lines[0].cells["supervised"]:
+        found[plan.key(cell)] = _less(-0.015 * (cell.seed - 1))(found[plan.key(cell)])
+    board = build(plan, found)
+    row = board.tables[0].row("alpha-toyset")
+    assert row.gain is not None
+    assert row.unclear
+    assert board.matrix.rows[0].cells["toy"].state == "unclear"
+    assert "unclear" in markdown(board.tables[0])
+    assert "77.5" not in _printed(board, width=80)
+
+
+def test_labels_that_give_no_advantage_make_no_scale(plan: Plan, records: dict[str, Record]) -> None:
+    board = build(plan, _shifted(plan, records, "supervised", _less(0.5)))
+    row = board.tables[0].row("alpha-toyset")
+    assert row.gain is None
+    assert row.note == "labels give no advantage over the untrained network, so there is no scale"
+    assert (board.matrix.rows[0].cells["toy"].state, board.matrix.rows[0].cells["toy"].gain) == ("unclear", None)
+    assert board.tables[0].verdict.state == "pays"
+
+
+def test_six_modalities_are_readable_in_80_columns(six: tuple[Plan, dict[str, Record]]) -> None:
+    plan, records = six
+    key = plan.key(plan.lines[3].cells["task"][0])
+    board = build(plan, {**records, key: replace(records[key], status="failed", error="out of [memory]\nmore")})
+    text = _printed(board, width=80)
+    rows = [line.rstrip() for line in text.splitlines()]
+    assert max(map(len, rows)) <= 80
+    assert rows[0].startswith("vision-set-of-data pays  With 10 labels a class alpha reaches 81.0 %; training")
+    verdicts = [line for line in rows if line.startswith(("vision-set", "text-set", "video-set"))]
+    assert [line.split()[1] for line in verdicts] == ["pays", "incomplete", "pays"]
+    heads = next(line for line in rows if "multimodal" in line and "tabular" in line and "mean" in line)
+    alpha = next(line for line in rows[rows.index(heads) :] if line.split()[:1] == ["alpha"])
+    beta = next(line for line in rows[rows.index(heads) :] if line.split()[:1] == ["beta"])
+    assert len(alpha.split()) == 8
+    assert beta.split()[1:3] == ["25±0", "failed"]
+    assert beta.endswith("–")
+    assert rows.index(heads) > max(index for index, line in enumerate(rows) if line.startswith("  1 "))
+    assert rows[-1] == "failed text-beta.text-set-of-data.net.seed0: out of [memory]"
+
+
+def test_without_a_terminal_nothing_is_coloured_or_folded(six: tuple[Plan, dict[str, Record]]) -> None:
+    file = io.StringIO()
+    print_leaderboard(build(*six), Console(file=file, width=40))
+    text = file.getvalue()
+    assert "\x1b" not in text
+    first = text.splitlines()[0]
+    assert first.startswith("vision-set-of-data pays  With 10 labels a class alpha")
+    assert first.endswith("pixels 88.0 %.")
+    assert any(line.split()[:1] == ["denoising"] and "25±0" in line for line in text.splitlines())
+    coloured = Console(file=io.StringIO(), width=80, force_terminal=True)
+    print_leaderboard(build(*six), coloured)
+    assert "\x1b[1;32m" in coloured.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_what_the_intervals_are_of_is_said(plan: Plan, records: dict[str, Record]) -> None:
+    board = build(plan, records)
+    assert interval_note(board) == (
+        "± is half of the 95 % interval of the mean over 3 seeds, draws of the labels and test rows (Student's t)."
+    )
+    assert "(bootstrap)" in interval_note(replace(board, seeds=tuple(range(10))))
+    assert interval_note(replace(board, seeds=(0,))) == (
+        "± is half of the 95 % interval of the mean over draws of the labels and test rows (Student's t). With one seed it "
+        "leaves out how much seeds differ."
+    )

@@ -125,11 +125,21 @@ class Line:
     Of ``scratch`` each cell has other draws of the labels, so that together they have each draw once.
     """
     title: str = ""
-    """What people call the method; empty: the task's id without its modality."""
+    """What people call the method; empty: its id in words."""
     family: str = ""
     """Family of the task."""
     raw_titles: Mapping[Kind, str] = field(default_factory=dict)
     """Kind of raw features to what people call them."""
+
+    @property
+    def method(self) -> str:
+        """Id of the task without its modality, the same in all modalities."""
+        return self.spec.task.partition("/")[2]
+
+    @property
+    def name(self) -> str:
+        """What people call the method: its title, or its id in words."""
+        return self.title or self.method.replace("-", " ")
 
 
 def lines(

@@ -23,7 +23,7 @@ def matrix_of(plan: Plan, tables: Sequence[Table], found: Found) -> Matrix:
     modalities = tuple(dict.fromkeys(line.modality for line in plan.lines))
     methods: dict[str, list[Line]] = {}
     for line in plan.lines:
-        methods.setdefault(line.spec.task.partition("/")[2], []).append(line)
+        methods.setdefault(line.method, []).append(line)
     made = [_row(method, lines, modalities, rows, found) for method, lines in methods.items()]
     order = {family: place for place, family in enumerate(FAMILIES)}
     return Matrix(modalities=modalities, rows=tuple(sorted(made, key=lambda row: _place(row, order))))
@@ -48,7 +48,7 @@ def _row(
         gains[modality] = [None if gain is None else gain.values for gain in per_set]
     return MatrixRow(
         method=method,
-        name=next((line.title for line in lines if line.title), method),
+        name=lines[0].name,
         family=lines[0].family,
         cells=cells,
         mean=aggregate(gains) if len(cells) > 1 else None,

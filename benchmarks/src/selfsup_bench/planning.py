@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from selfsup.errors import MissingPluginError, SelfsupError, UnknownIdError
 from selfsup.specs import BenchmarkSpec, TargetSpec, TaskSpec
-from selfsup_bench.cells import Cell, Line, distinct, is_raw, lines
+from selfsup_bench.cells import BOOSTING, Cell, Line, distinct, is_raw, lines
 from selfsup_bench.plan import Plan
 from selfsup_bench.provenance import circumstances
 from selfsup_bench.records import SCHEMA
@@ -183,19 +183,23 @@ def keyed(
 
 
 def named(line: Line, registry: Registry) -> Line:
-    """A line with the names that people give to its method and to the raw features, so that a report needs no registry."""
+    """A line with the names that people give to its method and to the raw features, so that a report needs no registry.
+
+    Where the modality has no raw features the line goes without that reference.
+    """
     task = registry.get("task", line.spec.task)
     modality = registry.get("modality", line.modality)
     others = {kind: kind.removeprefix("raw-") for kind in line.cells if kind.startswith("raw-")}
     raw_titles = {"raw": modality.raw_name(), **{kind: modality.raw_name(name) for kind, name in others.items()}}
-    return replace(line, title=method_title(task, registry), family=task.family, raw_titles=raw_titles)
+    left_out = () if modality.raw_features else ("raw", BOOSTING)
+    cells = {kind: cells for kind, cells in line.cells.items() if kind not in left_out}
+    return replace(line, cells=cells, title=method_title(task, registry), family=task.family, raw_titles=raw_titles)
 
 
 def method_title(task: TaskSpec, registry: Registry) -> str:
-    """What people call a task's method: its own title, else that of the objective of the same id, else the id."""
-    name = task.id.partition("/")[2]
-    objective = registry.objectives.get(name)
-    return task.title or (objective.title if objective is not None else "") or name.replace("-", " ")
+    """What people call a task's method: its own title, else that of the objective of the same id; empty if neither has one."""
+    objective = registry.objectives.get(task.id.partition("/")[2])
+    return task.title or (objective.title if objective is not None else "")
 
 
 def _default_backbone(registry: Registry, modality: str, *, tokens: bool) -> str:

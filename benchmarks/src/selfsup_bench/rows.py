@@ -107,8 +107,7 @@ def scored_rows(lines: Sequence[Line], headline: str, found: Found) -> list[Scor
 
 def _task(line: Line, head: Headline, found: Found) -> Scored:
     cells = line.cells["task"]
-    name = line.title or line.spec.task.partition("/")[2].replace("-", " ")
-    made = _scored("task", cells, cells, head, found, name)
+    made = _scored("task", cells, cells, head, found, line.name)
     gain, note = gain_of(line, head, found)
     unclear = gain is not None and gain.interval is not None and gain.interval.high - gain.interval.low > 1
     row = replace(made.row, key=line.spec.id, benchmark=line.spec.id, family=line.family, gain=gain, note=note, unclear=unclear)

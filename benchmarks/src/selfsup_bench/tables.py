@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from selfsup_bench.board import Leaderboard, Matrix, MatrixCell, Row, Table, Verdict
 from selfsup_bench.cells import is_supervised
@@ -10,7 +10,7 @@ from selfsup_bench.headlines import Headline
 from selfsup_bench.own.recommendation import Recommendation
 from selfsup_bench.rows import reference_name
 from selfsup_bench.statistics import FEW_SEEDS, Estimate
-from selfsup_bench.wording import is_share, metric_name
+from selfsup_bench.wording import is_share, labels_count, metric_name
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,7 +37,7 @@ __all__ = [
 
 STATES = {"pays": "pays", "unclear": "unclear", "does-not-pay": "does not pay", "incomplete": "incomplete"}
 _STATE_STYLES = {"pays": "bold green", "unclear": "yellow", "does-not-pay": "bold red", "incomplete": "red"}
-_UNFOLDED = 140
+_UNFOLDED = 1000
 """Columns where there is no terminal, so that nothing is folded."""
 
 
@@ -45,7 +45,7 @@ def metric_title(metric: str) -> str:
     """``few-labels.accuracy@10`` as a column says it: ``10 labels``; ``knn.accuracy``: ``knn accuracy``."""
     head = Headline(metric)
     if head.per_class:
-        return f"{head.per_class} label{'s' * (head.per_class > 1)}"
+        return labels_count(head)
     evaluator, _, name = metric.partition(".")
     return f"{evaluator} {metric_name(name)}".strip()
 
@@ -156,10 +156,13 @@ def print_leaderboard(board: Leaderboard, console: Console) -> None:
         _print_table(table, console)
     if len(board.matrix.modalities) > 1:
         _print_matrix(board.matrix, console)
-    console.print(f"{interval_note(board)} {GAIN_NOTE}", highlight=False, style="dim", soft_wrap=not console.is_terminal)
+    devices = sorted({row.device for table in board.tables for row in table.rows if row.device})
+    notes = [interval_note(board), GAIN_NOTE, f"Measured on {'; '.join(devices)}." if devices else ""]
+    console.print(" ".join(notes).strip(), style="dim", **_plain(console))
     for cell, error in board.failures:
-        console.print(f"[red]failed[/red] {cell}: ", end="")
-        console.print(error, markup=False, highlight=False, soft_wrap=not console.is_terminal)
+        console.print("failed ", style="red", end="")
+        # The rest of it is in the record and on the page.
+        console.print(f"{cell}: {error.splitlines()[0]}", **_plain(console))
     if advice is not None and advice.commands:
         console.print(f"The encoder of {advice.task} is in {advice.encoder}. To go on:", markup=False, soft_wrap=True)
         for what, command in advice.commands:
@@ -168,11 +171,16 @@ def print_leaderboard(board: Leaderboard, console: Console) -> None:
             console.print(f"  {command}", markup=False, highlight=False, soft_wrap=True)
 
 
+def _plain(console: Console) -> dict[str, Any]:
+    """Text as it is: brackets are no markup, and nothing is folded where there is no terminal."""
+    return {"markup": False, "highlight": False, "soft_wrap": not console.is_terminal}
+
+
 def _print_recommendation(advice: Recommendation, console: Console) -> None:
     style = {"pretrain": "bold green", "do-not-pretrain": "bold red"}.get(advice.state, "bold yellow")
-    console.print(advice.sentence, style=style, markup=False, highlight=False, soft_wrap=not console.is_terminal)
+    console.print(advice.sentence, style=style, **_plain(console))
     for line in advice.evidence:
-        console.print(f"- {line}", markup=False, highlight=False, soft_wrap=not console.is_terminal)
+        console.print(f"- {line}", **_plain(console))
 
 
 def _print_verdict(dataset: str, verdict: Verdict, console: Console) -> None:
@@ -183,16 +191,16 @@ def _print_verdict(dataset: str, verdict: Verdict, console: Console) -> None:
     text.append(STATES[verdict.state], style=_STATE_STYLES[verdict.state])
     text.append(f"  {verdict.sentence}")
     console.print(text, soft_wrap=not console.is_terminal)
+    console.print()
 
 
 def _print_table(table: Table, console: Console) -> None:
     from rich import box
     from rich.table import Table as RichTable
 
-    devices = sorted({row.device for row in table.rows if row.device})
     networks = sorted({backbone_name(row) for row in table.rows if row.backbone})
     several = len(networks) > 1
-    head = [table.modality, table.dataset, *([] if several else networks), *(devices if len(devices) == 1 else [])]
+    head = [table.modality, table.dataset, *([] if several else networks)]
     title = " · ".join(part for part in head if part)
     view = RichTable(title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1))
     view.add_column("rank", no_wrap=True)
@@ -204,24 +212,22 @@ def _print_table(table: Table, console: Console) -> None:
     for name in (metric_title(table.headline) + unit * bool(Headline(table.headline).per_class), *([second] if second else [])):
         view.add_column(name, justify="right", no_wrap=True)
     view.add_column("gain %", justify="right", no_wrap=True)
-    if len(devices) > 1:
-        view.add_column("device", overflow="fold")
     for row in shown_rows(table):
         cells = [rank_text(row), row_name(row), *([backbone_name(row)] if several else [])]
         cells.append(number(row.score, share=is_share(table.headline)))
         cells.extend([texts[row.key]] if second else [])
         cells.append(gain_text(row))
-        cells.extend([row.device] if len(devices) > 1 else [])
         view.add_row(*cells, style="dim" if row.kind != "task" else None)
     console.print(view)
     for row in table.rows:
         if row.note and row.kind == "task":
-            console.print(f"  {row_name(row)}: no gain, {row.note}", highlight=False, soft_wrap=not console.is_terminal)
+            console.print(f"  {row_name(row)}: no gain, {row.note}", **_plain(console))
 
 
 def _print_matrix(matrix: Matrix, console: Console) -> None:
     from rich import box
     from rich.table import Table as RichTable
+    from rich.text import Text
 
     with_mean = any(row.mean is not None for row in matrix.rows)
     view = RichTable(
@@ -240,7 +246,8 @@ def _print_matrix(matrix: Matrix, console: Console) -> None:
             family = row.family
             view.add_row(f"[italic]{family}[/italic]", style="dim")
         cells = [_matrix_cell(row.cells.get(modality)) for modality in matrix.modalities]
-        view.add_row(row.name, *cells, *([_gain(row.mean)] if with_mean else []))
+        mean = _gain(row.mean) if row.mean is not None or len(row.cells) < 2 else Text("–")
+        view.add_row(row.name, *cells, *([mean] if with_mean else []))
     console.print(view)
 
 

@@ -10,14 +10,15 @@ from selfsup_bench.comparisons import is_worthy
 from selfsup_bench.headlines import Headline
 from selfsup_bench.scores import Scores, Source
 from selfsup_bench.statistics import direction
-from selfsup_bench.wording import change_text, interval_text, is_share, labels_text, metric_name, score_text, spoken
+from selfsup_bench.wording import change_text, interval_text, labels_text, metric_name, score_text, spoken
 
 State = Literal["pays", "unclear", "does-not-pay"]
 _ADVICE: Mapping[Source, str] = {
-    "seeds": "Most of the doubt is from the seeds: run more of them (--seeds).",
+    "seeds": "Most of the doubt is from the seeds: run more of them.",
     "draws": "Most of the doubt is from which rows have labels: use more labels a class, or more draws of them.",
     "rows": "Most of the doubt is from the test rows: use more of them.",
 }
+_ONE_SEED = "This is one seed: how much seeds differ is not known."
 
 
 def verdict_of(rows: Sequence[Row], scores: Mapping[str, Scores], headline: str) -> Verdict:
@@ -43,22 +44,25 @@ def verdict_of(rows: Sequence[Row], scores: Mapping[str, Scores], headline: str)
     if not others:
         return Verdict(state="unclear", sentence=f"{spoken(best)} has no reference to compare with.", best=best.key)
     against = {comparison.other: comparison for comparison in best.comparisons}
-    reference = others[0]
     state = _state(list(against.values()))
+    decisive = _decisive(state, others, against)
     head = Headline(headline)
-    difference = scores[best.key] - scores[reference.key]
+    count = sum(len(row.comparisons) for row in rows)
+    one_seed = len(scores[best.key].values) == 1
     sentences = [
         _scores(best, others, head),
-        _conclusion(state, reference, against[reference.key], difference, head),
+        _conclusion(state, decisive, others[0], against, head, count),
+        _ONE_SEED if one_seed else "",
+        _advice(scores[best.key] - scores[decisive.key]) if state == "unclear" else "",
         _with_all_labels(best, others, head),
     ]
     return Verdict(
         state=state,
         sentence=" ".join(sentence for sentence in sentences if sentence),
         best=best.key,
-        reference=reference.key,
-        difference=against[reference.key].difference,
-        evidence=_evidence(best, others, against, head, sum(len(row.comparisons) for row in rows)),
+        reference=others[0].key,
+        difference=against[others[0].key].difference,
+        evidence=_evidence(best, others, against, head, count),
     )
 
 
@@ -87,7 +91,7 @@ def _shown(others: Sequence[Row]) -> list[Row]:
 
 def _scores(best: Row, others: Sequence[Row], head: Headline) -> str:
     metric = head.metric
-    name = "" if is_share(metric) else f"{metric_name(metric)} "
+    name = "" if metric == "accuracy" else f"{metric_name(metric)} "
     parts = [f"{labels_text(head)} {best.name} reaches {name}{_score(best, metric)}"]
     parts.extend(f"{spoken(row)} {_score(row, metric)}" for row in _shown(others))
     return "; ".join(parts) + "."
@@ -97,21 +101,39 @@ def _score(row: Row, metric: str) -> str:
     return score_text(row.score.mean, metric) if row.score is not None else "no result"
 
 
-def _conclusion(state: State, reference: Row, comparison: Comparison, difference: Scores, head: Headline) -> str:
-    interval = interval_text(comparison.difference, head.metric)
-    change = f"{change_text(comparison.difference, head.metric)} over {spoken(reference)}"
-    known = f"{change} ({interval})" if interval else change
+def _decisive(state: State, others: Sequence[Row], against: Mapping[str, Comparison]) -> Row:
+    """The reference that the conclusion is about: the best one, unless another one decides."""
+    if state == "does-not-pay":
+        return next(row for row in others if against[row.key].verdict == "worse")
+    if state == "unclear" and against[others[0].key].verdict == "better":
+        return max(
+            (row for row in others if against[row.key].verdict != "better"), key=lambda row: against[row.key].p_holm or 0
+        )
+    return others[0]
+
+
+def _conclusion(
+    state: State, decisive: Row, reference: Row, against: Mapping[str, Comparison], head: Headline, count: int
+) -> str:
+    comparison = against[decisive.key]
+    known = f"{change_text(comparison.difference, head.metric)} over {spoken(decisive)}"
+    interval = comparison.difference.interval
+    if interval is not None:
+        known += f" ({interval_text(comparison.difference, head.metric)}"
+        apart = interval.low > 0 or interval.high < 0
+        known += f"; not sure after Holm's correction for {count} comparisons)" if state == "unclear" and apart else ")"
     if state == "pays":
         return f"Pretraining pays: {known}."
     if state == "does-not-pay":
         return f"Pretraining does not pay: {known}."
-    return f"Whether pretraining pays is unclear: {known}. {_advice(difference)}"
+    if decisive is not reference:
+        return f"Whether pretraining pays is unclear: it is better than {spoken(reference)}, but {known}."
+    return f"Whether pretraining pays is unclear: {known}."
 
 
 def _advice(difference: Scores) -> str:
+    """What would tell more; empty for a single value."""
     spread = difference.spread()
-    if len(difference.values) == 1 and (spread is None or spread.largest != "rows"):
-        return "One seed says nothing of how much seeds differ: run more of them (--seeds)."
     return "" if spread is None else _ADVICE[spread.largest]
 
 

@@ -35,7 +35,7 @@ def score_text(value: float, metric: str) -> str:
 
 
 def change_text(estimate: Estimate, metric: str) -> str:
-    """``+8.9 points``, or ``+0.12`` for what is no share."""
+    """``+8.9 points`` (per cent), or ``+0.12`` for what is no share."""
     return f"{100 * estimate.mean:+.1f} points" if is_share(metric) else f"{estimate.mean:+.2f}"
 
 
@@ -48,10 +48,14 @@ def interval_text(estimate: Estimate, metric: str) -> str:
     return f"95 % interval {low} to {high}"
 
 
+def labels_count(headline: Headline) -> str:
+    """``10 labels`` a class; of numbers, so many of each tenth: ``100 labels``."""
+    count = headline.per_class * (10 if headline.metric in ("r2", "rmse", "mae") else 1)
+    return f"{count} label{'s' * (count > 1)}"
+
+
 def labels_text(headline: Headline) -> str:
-    """``With 10 labels a class``; of numbers, ten tenths have so many each."""
+    """``With 10 labels a class``, ``With 100 labels`` of numbers, ``With all labels``."""
     if not headline.per_class:
         return "With all labels"
-    if headline.metric in ("r2", "rmse", "mae"):
-        return f"With {10 * headline.per_class} labels"
-    return f"With {headline.per_class} label{'s' * (headline.per_class > 1)} a class"
+    return f"With {labels_count(headline)}{'' if headline.metric in ('r2', 'rmse', 'mae') else ' a class'}"

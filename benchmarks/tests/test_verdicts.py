@@ -10,9 +10,12 @@ import pytest
 
 from selfsup.specs import BenchmarkSpec
 from selfsup_bench.cells import lines
+from selfsup_bench.headlines import Headline
 from selfsup_bench.leaderboard import Verdict, build
 from selfsup_bench.plan import Plan
 from selfsup_bench.records import Record
+from selfsup_bench.tables import metric_title
+from selfsup_bench.wording import labels_text
 
 NAME = "few-labels.accuracy@10"
 Change = Callable[[Record, int], Record]
@@ -220,3 +223,27 @@ def test_a_benchmark_of_all_labels_is_judged_by_them(plan: Plan, records: dict[s
     assert "it reaches" not in table.verdict.sentence
     assert [row.all_labels for row in table.rows] == [None] * 4
     assert table.rows[0].kind == "supervised"
+
+
+@pytest.mark.parametrize(
+    ("headline", "words", "title"),
+    [
+        ("few-labels.accuracy@10", "With 10 labels a class", "10 labels"),
+        ("few-labels.accuracy@1", "With 1 label a class", "1 label"),
+        ("few-labels.balanced_accuracy@5", "With 5 labels a class", "5 labels"),
+        ("few-labels.r2@10", "With 100 labels", "100 labels"),
+        ("few-labels.accuracy@5%", "With 5 % of labels", "5 % of labels"),
+        ("linear.accuracy", "With all labels", "linear accuracy"),
+    ],
+)
+def test_how_many_labels_in_words(headline: str, words: str, title: str) -> None:
+    assert labels_text(Headline(headline)) == words
+    assert metric_title(headline) == title
+
+
+def test_a_share_of_the_labels_is_few_labels_too() -> None:
+    head = Headline("few-labels.map@1%")
+    assert (head.metric, head.amount, head.per_class) == ("map", "1%", 0)
+    assert [head.of("boosting"), head.all_labels("boosting"), head.all_labels("raw"), head.shown("supervised")] == [
+        "few-labels.map@1%", "boosting.map", "linear.map", "linear.map",
+    ]  # fmt: skip

@@ -20,22 +20,26 @@ class Headline:
         return self.text.partition(".")[2].partition("@")[0]
 
     @property
-    def per_class(self) -> int:
-        """Labels a class; 0 where the metric is of all labels."""
+    def amount(self) -> str:
+        """Of few labels: ``10`` of each class, or ``5%`` of all labels; empty where the metric is of all labels."""
         evaluator, _, rest = self.text.partition(".")
-        count = rest.partition("@")[2]
-        return int(count) if evaluator == FEW_LABELS and count.isdecimal() else 0
+        return rest.partition("@")[2] if evaluator == FEW_LABELS else ""
+
+    @property
+    def per_class(self) -> int:
+        """Labels a class; 0 where the metric is of a share of the labels, or of all."""
+        return int(self.amount) if self.amount.isdecimal() else 0
 
     def of(self, kind: Kind) -> str:
         """The metric that a row of this kind is ranked by; boosted trees have one of an evaluator of their own.
 
         Few labels are those of all rows alike.
         """
-        return f"{BOOSTING}.{self.metric}" if kind == BOOSTING and not self.per_class else self.text
+        return f"{BOOSTING}.{self.metric}" if kind == BOOSTING and not self.amount else self.text
 
     def all_labels(self, kind: Kind) -> str:
         """The metric with all labels; empty where the headline itself is one."""
-        if not self.per_class:
+        if not self.amount:
             return ""
         return f"{BOOSTING if kind == BOOSTING else 'linear'}.{self.metric}"
 

@@ -130,7 +130,7 @@ def _scored(kind: Kind, cells: Sequence[Cell], labels: Sequence[Cell], head: Hea
     names = sorted({name for record in records for name in record.metrics})
     every = {name: each for name in names if (each := found.scores(kind, cells, name)) is not None}
     # A probe with few labels on a network that was trained with all of them competes with nothing.
-    competes = not (head.per_class and is_supervised(kind))
+    competes = not (head.amount and is_supervised(kind))
     scores = every.get(head.of(kind)) if competes else None
     all_labels = found.scores(kind, labels, head.all_labels(kind)) if head.all_labels(kind) else None
     speeds = [record.samples_per_second for record in records if record.samples_per_second]

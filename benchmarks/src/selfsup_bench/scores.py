@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -201,33 +202,37 @@ def resampled(scores: Sequence[Scores], *, resamples: int = RESAMPLES, seed: int
     Returns:
         [resamples, number of scores].
     """
-    found: list[Floats] = []
-    for each in scores:
-        mean = each.values.mean()
-        total = np.full(resamples, mean)
-        for axis, effects in enumerate((each.values.mean(axis=1), each.values.mean(axis=0))):
-            total += _deviations(effects, resamples, (seed, axis, len(effects)))
-        if each.rows is not None:
-            rows = each.rows.mean(axis=0)
-            total += _deviations(rows, resamples, (seed, 2, len(rows)))
-        found.append(total)
-    return np.stack(found, axis=1)
+    total = np.tile([each.mean for each in scores], (resamples, 1))
+    for axis in range(3):
+        alike: dict[int, dict[int, Floats]] = {}
+        for place, each in enumerate(scores):
+            values = _effects(each, axis)
+            alike.setdefault(len(values), {})[place] = values - values.mean()
+        for count, deviations in alike.items():
+            if count > 1:
+                together = np.stack(list(deviations.values()), axis=1)
+                total[:, list(deviations)] += _weights(count, resamples, seed, axis) @ together * _stretch(count)
+    return total
 
 
-def _deviations(values: Floats, resamples: int, key: tuple[int, ...]) -> Floats:
-    """[resamples] deviations of resampled means; as many values under one key are resampled alike."""
-    count = len(values)
-    if count == 1:
-        return np.zeros(resamples)
-    rng = np.random.default_rng(key)
-    centred = values - values.mean()
-    step = max(1, 2_000_000 // count)
-    parts = [
-        centred[rng.integers(0, count, (min(step, resamples - start), count))].mean(axis=1)
-        for start in range(0, resamples, step)
-    ]
+def _effects(scores: Scores, axis: int) -> Floats:
+    """Means by seed (0), draw (1) or test row (2); a single one where the rows are not known."""
+    if axis == 2:
+        return np.zeros(1) if scores.rows is None else np.asarray(scores.rows.mean(axis=0))
+    return np.asarray(scores.values.mean(axis=1 - axis))
+
+
+@lru_cache(maxsize=8)
+def _weights(count: int, resamples: int, seed: int, axis: int) -> Floats:
+    """[resamples, count]: how often each of so many values is drawn, as a share."""
+    drawn = np.random.default_rng((seed, axis, count)).integers(0, count, (resamples, count))
+    flat = (drawn + count * np.arange(resamples)[:, None]).ravel()
+    return np.bincount(flat, minlength=resamples * count).reshape(resamples, count) / count
+
+
+def _stretch(count: int) -> float:
     tail = (1 + CONFIDENCE) / 2
-    return np.concatenate(parts) * (math.sqrt(count / (count - 1)) * float(stdtrit(count - 1, tail) / ndtri(tail)))
+    return math.sqrt(count / (count - 1)) * float(stdtrit(count - 1, tail) / ndtri(tail))
 
 
 def rank_intervals(scores: Sequence[Scores], *, sign: int = 1) -> list[tuple[int, int] | None]:

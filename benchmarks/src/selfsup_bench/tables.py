@@ -44,7 +44,7 @@ _UNFOLDED = 1000
 def metric_title(metric: str) -> str:
     """``few-labels.accuracy@10`` as a column says it: ``10 labels``; ``knn.accuracy``: ``knn accuracy``."""
     head = Headline(metric)
-    if head.per_class:
+    if head.amount:
         return labels_count(head)
     evaluator, _, name = metric.partition(".")
     return f"{evaluator} {metric_name(name)}".strip()
@@ -99,7 +99,7 @@ def memory(row: Row) -> str:
 def interval_note(board: Leaderboard) -> str:
     """What the numbers after ± are."""
     n = len(board.seeds)
-    few = any(Headline(table.headline).per_class for table in board.tables)
+    few = any(Headline(table.headline).amount for table in board.tables)
     if n == 1:
         if not few:
             return "One seed: no interval can be given."
@@ -133,7 +133,7 @@ def shown_rows(table: Table) -> list[Row]:
 
 def beside(table: Table) -> tuple[str, dict[str, str]]:
     """Title and texts (by the row's key) of the column beside the headline: all labels, or the second metric."""
-    if Headline(table.headline).per_class:
+    if Headline(table.headline).amount:
         share = is_share(table.headline)
         return "all labels", {row.key: number(row.all_labels, share=share) for row in table.rows}
     second = second_metric(table)
@@ -209,7 +209,7 @@ def _print_table(table: Table, console: Console) -> None:
         view.add_column("network", overflow="fold")
     second, texts = beside(table)
     unit = " %" if is_share(table.headline) else f" {metric_name(Headline(table.headline).metric)}"
-    for name in (metric_title(table.headline) + unit * bool(Headline(table.headline).per_class), *([second] if second else [])):
+    for name in (metric_title(table.headline) + unit * bool(Headline(table.headline).amount), *([second] if second else [])):
         view.add_column(name, justify="right", no_wrap=True)
     view.add_column("gain %", justify="right", no_wrap=True)
     for row in shown_rows(table):

@@ -9,6 +9,7 @@ from selfsup_bench.statistics import Estimate
 
 PERCENT = ("accuracy", "f1", "nmi", "ari", "auroc", "map", "precision", "recall", "r@", "hit")
 _TITLES = {"r2": "R²", "map": "mAP", "rmse": "RMSE", "mae": "MAE", "auroc": "AUROC"}
+_OF_NUMBERS = ("r2", "rmse", "mae")
 _SPOKEN = {"scratch": "training from scratch", "random-init": "the untrained network"}
 
 
@@ -49,13 +50,16 @@ def interval_text(estimate: Estimate, metric: str) -> str:
 
 
 def labels_count(headline: Headline) -> str:
-    """``10 labels`` a class; of numbers, so many of each tenth: ``100 labels``."""
-    count = headline.per_class * (10 if headline.metric in ("r2", "rmse", "mae") else 1)
+    """``10 labels`` a class; of numbers, so many of each tenth: ``100 labels``; ``5 % of labels``."""
+    if not headline.per_class:
+        return f"{headline.amount.removesuffix('%')} % of labels"
+    count = headline.per_class * (10 if headline.metric in _OF_NUMBERS else 1)
     return f"{count} label{'s' * (count > 1)}"
 
 
 def labels_text(headline: Headline) -> str:
-    """``With 10 labels a class``, ``With 100 labels`` of numbers, ``With all labels``."""
-    if not headline.per_class:
+    """``With 10 labels a class``, ``With 100 labels`` of numbers, ``With 5 % of labels``, ``With all labels``."""
+    if not headline.amount:
         return "With all labels"
-    return f"With {labels_count(headline)}{'' if headline.metric in ('r2', 'rmse', 'mae') else ' a class'}"
+    each = headline.per_class and headline.metric not in _OF_NUMBERS
+    return f"With {labels_count(headline)}{' a class' if each else ''}"

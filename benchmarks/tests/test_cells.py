@@ -152,6 +152,7 @@ def test_training_from_scratch_shares_the_draws_of_the_labels_among_the_seeds() 
     assert [(cell.overrides[f"{few}first_draw"], cell.overrides[f"{few}draws"]) for cell in scratch] == [(0, 4), (4, 3), (7, 3)]
     assert [cell.seed for cell in scratch] == [0, 1, 2]
     assert {cell.evaluators for cell in scratch} == {("few-labels",)}
+    assert scratch[0].name == "toy-scratch.toyset.net.seed0"
     assert dict(scratch[0].overrides) == {
         "backbone.width": 8,
         f"{few}per_class": [10],

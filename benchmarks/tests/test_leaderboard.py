@@ -75,6 +75,15 @@ def test_from_scratch_has_all_draws_once_and_the_supervised_cells_score_with_all
     assert row.all_labels.mean == pytest.approx(0.96)
 
 
+def test_raw_features_count_once_since_seeds_change_nothing(plan: Plan, records: dict[str, Record]) -> None:
+    row = _row(plan, records, "raw")
+    assert row.score is not None
+    assert row.score.values == pytest.approx((0.72,))
+    assert row.score.interval is not None
+    assert row.all_labels is not None
+    assert (row.all_labels.values, row.all_labels.interval) == ((0.88,), None)
+
+
 def test_all_labels_and_the_curve_stand_beside_the_score(plan: Plan, records: dict[str, Record]) -> None:
     row = _row(plan, records, "toy/alpha")
     assert row.all_labels is not None

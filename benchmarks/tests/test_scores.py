@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from selfsup_bench import scores as scores_module
 from selfsup_bench.scores import Scores, holm, rank_intervals, resampled
 
 BY_HAND = Scores(np.array([[1.0, 2.0, 6.0], [3.0, 4.0, 8.0], [8.0, 6.0, 7.0]]))
@@ -174,3 +175,10 @@ def test_ranks_resample_the_same_draws_and_rows_for_all() -> None:
     pair = [Scores(0.5 + shared, rows), Scores(0.51 + shared, rows)]
     assert np.allclose(np.diff(resampled(pair), axis=1), 0.01)
     assert rank_intervals(pair) == [(2, 2), (1, 1)]
+
+
+def test_resampling_gives_the_same_every_time() -> None:
+    scores = [Scores(np.random.default_rng(0).standard_normal((3, 10)), np.random.default_rng(1).standard_normal((3, 50)))]
+    first = resampled(scores)
+    scores_module._weights.cache_clear()
+    assert np.array_equal(resampled(scores), first)

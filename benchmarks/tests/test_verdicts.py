@@ -75,7 +75,7 @@ def test_it_does_not_pay_where_a_reference_is_surely_better(plan: Plan, records:
     verdict = _verdict(plan, _changed(plan, records, "task", _draws(lambda seed, draw: -0.2), task="toy/alpha"))
     assert (verdict.state, verdict.best, verdict.reference) == ("does-not-pay", "alpha-toyset", "raw")
     assert "Alpha reaches 61.0 %" in verdict.sentence
-    assert "Pretraining does not pay: -11.0 points over pixels (95 % interval -13.5 to -8.5)." in verdict.sentence
+    assert "Pretraining does not pay: -11.0 points against pixels (95 % interval -13.5 to -8.5)." in verdict.sentence
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_the_untrained_network_is_named_where_nothing_beats_it(plan: Plan, recor
     sentence = _verdict(plan, _changed(plan, records, "random-init", _draws(lambda seed, draw: 0.4))).sentence
     assert "; pixels 72.0 %." in sentence.replace("the untrained network 90.0 %; pixels", "; pixels")
     assert "the untrained network 90.0 %" in sentence
-    assert "Pretraining does not pay: -9.0 points over the untrained network" in sentence
+    assert "Pretraining does not pay: -9.0 points against the untrained network" in sentence
 
 
 def test_a_task_that_lacks_the_metric_is_named(plan: Plan, records: dict[str, Record]) -> None:
@@ -247,3 +247,31 @@ def test_a_share_of_the_labels_is_few_labels_too() -> None:
     assert [head.of("boosting"), head.all_labels("boosting"), head.all_labels("raw"), head.shown("supervised")] == [
         "few-labels.map@1%", "boosting.map", "linear.map", "linear.map",
     ]  # fmt: skip
+
+
+def test_less_is_better_for_errors(plan: Plan, records: dict[str, Record]) -> None:
+    """The same numbers as errors: the untrained network is the best, and every task surely worse."""
+    named = tuple(replace(line, spec=replace(line.spec, headline="few-labels.rmse@10")) for line in plan.lines)
+    found = {
+        key: replace(record, **{field: {k.replace("accuracy", "rmse"): v for k, v in getattr(record, field).items()}
+                                for field in ("metrics", "draws", "rows")})
+        for key, record in records.items()
+    }  # fmt: skip
+    table = build(replace(plan, lines=named), found).tables[0]
+    assert [row.name for row in table.rows][:2] == ["random init", "Beta"]
+    assert (table.verdict.state, table.verdict.best) == ("does-not-pay", "beta-toyset")
+    assert "With 100 labels Beta reaches RMSE 0.60" in table.verdict.sentence
+    assert "Pretraining does not pay: +0.10 against the untrained network" in table.verdict.sentence
+    assert {c.name: c.verdict for c in table.row("beta-toyset").comparisons} == {
+        "random init": "worse", "pixels": "better", "from scratch": "better",
+    }  # fmt: skip
+
+
+def test_references_with_other_options_are_told_apart(plan: Plan, make_record: Callable[..., Record]) -> None:
+    specs = [plan.lines[0].spec, replace(plan.lines[1].spec, overrides={**plan.lines[1].spec.overrides, "processor.size": 9})]
+    made = lines(specs, (0, 1), {spec.id: ("toy", "toy/net") for spec in specs})
+    both = Plan("quick", (0, 1), tuple(made), {})
+    both = replace(both, keys={cell.key({}): cell.key({}) for cell in both.cells()})
+    table = build(both, {both.key(cell): make_record(both.key(cell), cell) for cell in both.cells()}).tables[0]
+    assert len({row.key for row in table.rows}) == len({row.name for row in table.rows}) == len(table.rows) == 10
+    assert {"raw input", "raw input (2)", "from scratch", "from scratch (2)"} <= {row.name for row in table.rows}

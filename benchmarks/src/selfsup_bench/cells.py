@@ -81,7 +81,9 @@ class Cell:
     @property
     def name(self) -> str:
         """A short name for people and folders."""
-        parts = [self.task, self.dataset, self.backbone.rsplit("/", 1)[-1], f"seed{self.seed}"]
+        # Training from scratch is named apart from the untrained network that it starts from.
+        task = f"{self.modality}/{self.kind}" if self.kind == "scratch" else self.task
+        parts = [task, self.dataset, self.backbone.rsplit("/", 1)[-1], f"seed{self.seed}"]
         return ".".join(part.replace("/", "-") for part in parts if part)
 
     def as_dict(self) -> dict[str, Any]:

@@ -183,19 +183,21 @@ def _distinct(scored: Sequence[Scored]) -> list[Scored]:
     rows = [each.row for each in scored]
     rows = _told_apart(rows, lambda row: row.backbone.rpartition("/")[2])
     rows = _told_apart(rows, lambda row: row.benchmark)
-    seen: Counter[str] = Counter()
+    keys: Counter[str] = Counter()
+    names: Counter[str] = Counter()
     result: list[Scored] = []
     for row, each in zip(rows, scored, strict=True):
-        seen[row.key] += 1
-        key = row.key if seen[row.key] == 1 else f"{row.key}#{seen[row.key]}"
-        result.append(Scored(replace(row, key=key), each.scores))
+        keys[row.key] += 1
+        names[row.name] += 1
+        key = row.key if keys[row.key] == 1 else f"{row.key}#{keys[row.key]}"
+        name = row.name if names[row.name] == 1 else f"{row.name} ({names[row.name]})"
+        result.append(Scored(replace(row, key=key, name=name), each.scores))
     return result
 
 
 def _told_apart(rows: Sequence[Row], mark: Callable[[Row], str]) -> list[Row]:
-    """Put a mark in brackets after names that several rows have."""
-    count = Counter(row.name for row in rows)
-    return [
-        replace(row, name=f"{row.name} ({mark(row)})") if count[row.name] > 1 and mark(row) not in ("", row.name) else row
-        for row in rows
-    ]
+    """Put a mark in brackets after names that several rows have, where the mark differs among them."""
+    marks: dict[str, set[str]] = {}
+    for row in rows:
+        marks.setdefault(row.name, set()).add(mark(row))
+    return [replace(row, name=f"{row.name} ({mark(row)})") if len(marks[row.name]) > 1 and mark(row) else row for row in rows]

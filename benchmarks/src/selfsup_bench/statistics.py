@@ -28,7 +28,7 @@ LOWER_IS_BETTER = frozenset(
 
 @dataclass(frozen=True)
 class Interval:
-    """A confidence interval of a mean over seeds."""
+    """A confidence interval of a mean."""
 
     low: float
     high: float
@@ -42,13 +42,13 @@ class Interval:
 
 @dataclass(frozen=True)
 class Estimate:
-    """The mean of a figure over seeds, with how sure it is."""
+    """The mean of a figure over seeds (and draws of the labels), with how sure it is."""
 
     mean: float
     interval: Interval | None
-    """None for a single seed, of which no spread can be known."""
+    """None for a single value, of which no spread can be known."""
     values: tuple[float, ...]
-    """One per seed, in the order of the seeds."""
+    """One per seed, in the order of the seeds; a single one where seeds change nothing."""
 
 
 def student_t_interval(values: Sequence[float]) -> Interval:

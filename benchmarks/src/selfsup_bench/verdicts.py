@@ -116,7 +116,8 @@ def _conclusion(
     state: State, decisive: Row, reference: Row, against: Mapping[str, Comparison], head: Headline, count: int
 ) -> str:
     comparison = against[decisive.key]
-    known = f"{change_text(comparison.difference, head.metric)} over {spoken(decisive)}"
+    over = "over" if direction(head.text) * comparison.difference.mean > 0 else "against"
+    known = f"{change_text(comparison.difference, head.metric)} {over} {spoken(decisive)}"
     interval = comparison.difference.interval
     if interval is not None:
         known += f" ({interval_text(comparison.difference, head.metric)}"

@@ -57,7 +57,7 @@ def test_executor_whose_package_is_missing_says_how_to_install_it() -> None:
     if importlib.util.find_spec("ray") is not None:
         pytest.skip("ray is installed here")
     with pytest.raises(BenchmarkError, match="needs ray, which is not installed: pip install ray"):
-        executor_factory(registry(), "ray", jobs=0, options={}, device="cpu")
+        executor_factory(registry(), "ray", jobs=0, options={})
 
 
 def test_options_of_executors_are_pairs() -> None:

@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 from selfsup.errors import SelfsupError
 from selfsup_bench.cells import Cell, is_raw, is_supervised
-from selfsup_bench.executors.base import Job
+from selfsup_bench.executors.base import Ending, Job
 from selfsup_bench.measuring import EVALUATOR_PREFIX, measure_encoder
 from selfsup_bench.records import Projection, Record, RecordStore, read_json
 
 if TYPE_CHECKING:
     from selfsup import Encoder
 
+_LACK = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
+"""How PyTorch says that memory ran out, where it has no error of its own for it (the CPU's allocator, cuBLAS, cuDNN)."""
 CURVE_POINTS = 200
 """Points of a loss curve that are kept at most."""
 
@@ -65,20 +67,37 @@ def sources_of(job: Job) -> Sources:
     return Sources(parts.train, parts.labelled, parts.test)
 
 
-def work(values: Mapping[str, Any]) -> None:
+def work(values: Mapping[str, Any]) -> Ending:
     """Run a cell and write its record.
 
     Args:
         values: ``Job.as_dict()``.
+
+    Returns:
+        How it ended.
     """
     job = Job.from_dict(values)
+    how: Ending = "done"
     try:
         record = measure(job)
     except Exception as error:
         traceback.print_exc()
+        how = "out-of-memory" if lacks_memory(error) else "failed"
         reason = str(error) if isinstance(error, SelfsupError) else f"{type(error).__name__}: {error}"
         record = Record(key=job.key, cell=job.cell, status="failed", error=reason, circumstances=job.circumstances)
     RecordStore(job.out).write(record)
+    return how
+
+
+def lacks_memory(error: BaseException | None) -> bool:
+    """Whether an error, or one that led to it, says that memory ran out."""
+    while error is not None:
+        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+            return True
+        if isinstance(error, RuntimeError) and any(words in str(error) for words in _LACK):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def measure(job: Job) -> Record:

@@ -38,7 +38,7 @@ RESULTS = Path("benchmark-results")
 @click.option("--executor", default="local", show_default=True, help="Where cells run: local, submitit, ray, ...")
 @click.option("--executor-option", "pairs", multiple=True, metavar="KEY=VALUE", help="Option of the executor; repeatable.")
 @click.option(
-    "--jobs", type=click.IntRange(0), default=0, help="Cells at a time. [default: as many as there are free cores; 1 on a GPU]"
+    "--jobs", type=click.IntRange(0), default=0, help="Cells at a time. [default: one a core; on a GPU no more than fit]"
 )
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads of a cell.")
 @click.option(
@@ -102,7 +102,7 @@ def benchmark(
 
     found = registry()
     specs = choose(expand(found.benchmarks.values(), found), suite=suite, modalities=modalities, only=only)
-    make_executor = executor_factory(found, executor, jobs=jobs, options=parse_pairs(pairs), device=device)
+    make_executor = executor_factory(found, executor, jobs=jobs, options=parse_pairs(pairs))
     folder = out or results_folder(suite, resume=resume)
     planned = plan_on_device(specs, suite=suite, seeds=seeds, found=found, device=device, threads=threads)
     board = run(planned, folder, make_executor=make_executor, resume=resume, threads=threads, device=device)
@@ -133,7 +133,7 @@ def run_own(
     found, kind = registry(), device_kind(device)
     machine = Machine(
         registry=found,
-        make_executor=executor_factory(found, executor, jobs=jobs, options=pairs, device=device),
+        make_executor=executor_factory(found, executor, jobs=jobs, options=pairs),
         jobs=jobs or (max(1, cpu_count() // threads) if kind == "cpu" else 1),
         threads=threads,
         device=device,
@@ -213,7 +213,7 @@ def device_kind(device: str) -> str:
 
 
 def executor_factory(
-    found: Registry, name: str, *, jobs: int, options: dict[str, str], device: str
+    found: Registry, name: str, *, jobs: int, options: dict[str, str]
 ) -> Callable[[Callable[[Job], None]], Executor]:
     """How to make the executor, once what to call as a job starts is known.
 
@@ -226,6 +226,4 @@ def executor_factory(
     if lacking:
         raise BenchmarkError(f"the executor {name!r} needs {', '.join(lacking)}, which is not installed: {spec.install}")
     kind = found.load(spec)
-    # Cells that share one GPU would be out of its memory together.
-    parallel = jobs or (1 if name == "local" and device_kind(device) != "cpu" else 0)
-    return lambda on_start: cast("Executor", kind(parallel=parallel, on_start=on_start, options=options))
+    return lambda on_start: cast("Executor", kind(parallel=jobs, on_start=on_start, options=options))

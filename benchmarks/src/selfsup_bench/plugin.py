@@ -155,7 +155,9 @@ def selfsup_executors() -> list[ExecutorSpec]:
     """This machine, Slurm, Ray."""
     return [
         ExecutorSpec(
-            id="local", summary="One process a cell on this machine.", target="selfsup_bench.executors.local:LocalExecutor"
+            id="local",
+            summary="Processes of this machine; on a GPU as many as fit share it.",
+            target="selfsup_bench.executors.local:LocalExecutor",
         ),
         ExecutorSpec(
             id="submitit",

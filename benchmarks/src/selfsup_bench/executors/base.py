@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from selfsup_bench.cells import Cell
 
@@ -61,6 +61,10 @@ class Outcome:
     job: Job
     error: str = ""
     """Empty, or how the process ended, if it could not even say so itself."""
+
+
+Ending = Literal["done", "failed", "out-of-memory"]
+"""How a cell ended that could say so itself."""
 
 
 class Executor(Protocol):

@@ -1,4 +1,4 @@
-"""One process a cell on this machine, forked from a process that has torch imported already."""
+"""Processes of this machine, forked from one that has torch imported already; on a GPU as many as fit share it."""
 
 from __future__ import annotations
 
@@ -8,26 +8,36 @@ import signal
 from collections.abc import Callable, Generator, Mapping, Sequence
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext, SpawnContext
-from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Any
+
+import click
 
 from selfsup.errors import BenchmarkError
 from selfsup.registry import registry
 from selfsup_bench.cell import work
 from selfsup_bench.executors.base import Job, Outcome
+from selfsup_bench.executors.sharing import Room
+from selfsup_bench.executors.workers import CudaGauge, Gauge, Ready, Work, Worker
 from selfsup_bench.planning import target_modules
 
 PRELOAD = ("selfsup_bench.preload",)
 """Imported once by the process that the cells are forked from: torch and what else takes seconds."""
 
 
-class LocalExecutor:
-    """Runs cells in processes of this machine, ``parallel`` at a time.
+def _say(line: str) -> None:
+    click.echo(line, err=True)
 
-    Each cell is a process of its own, so that a crash or the kernel's out-of-memory killer ends that cell alone. Where the
-    platform can, it is forked from a server process that has imported torch and nothing more (``forkserver``), which saves
-    seconds a cell; elsewhere it is started afresh.
+
+class LocalExecutor:
+    """Runs cells in processes of this machine, several at a time.
+
+    On the CPU each cell is a process of its own. Where the platform can, it is forked from a server process that has imported
+    torch and nothing more (``forkserver``), which saves seconds a cell; elsewhere it is started afresh. On a GPU, whose
+    start-up cannot be forked, a process runs cell after cell, and as many share the GPU as fit into its memory
+    (:mod:`selfsup_bench.executors.sharing`).
+
+    A crash or the kernel's out-of-memory killer ends one cell alone. A cell that ran out of memory beside others is run again
+    by itself, once. All processes end when this one does, even if it is killed.
     """
 
     def __init__(
@@ -36,15 +46,20 @@ class LocalExecutor:
         parallel: int = 0,
         on_start: Callable[[Job], None] = lambda job: None,
         options: Mapping[str, str] | None = None,
-        work: Callable[[dict[str, Any]], Any] = work,
+        work: Work = work,
+        gauge: Gauge | None = None,
+        say: Callable[[str], None] = _say,
     ) -> None:
         """Make an executor.
 
         Args:
-            parallel: processes at a time; 0: one a CPU core that a cell's threads leave free.
-            on_start: called with each job as its process starts.
+            parallel: cells at a time, whatever memory they take; 0: one a CPU core that a cell's threads leave free, and on a
+                GPU no more than fit.
+            on_start: called with each job as it begins.
             options: this executor has none of its own.
-            work: what a process runs, given ``Job.as_dict()``.
+            work: what a process does with a job.
+            gauge: measures the memory of a device that cells share; None: of the GPU, if they run on it.
+            say: called with a line for people.
 
         Raises:
             BenchmarkError: there are options.
@@ -56,39 +71,137 @@ class LocalExecutor:
         self.parallel = parallel
         self.on_start = on_start
         self.work = work
+        self.gauge = gauge
+        self.say = say
 
     def run(self, jobs: Sequence[Job]) -> Generator[Outcome, None, None]:
-        """Run every job and yield how its process ended; closing the iterator ends what is still running."""
-        self.context = _context(jobs)
-        waiting = list(reversed(jobs))
-        running: dict[int, tuple[BaseProcess, Job]] = {}
-        parallel = self.parallel or max(1, cpu_count() // max((job.threads for job in jobs), default=1))
-        try:
-            while waiting or running:
-                while waiting and len(running) < parallel:
-                    job = waiting.pop()
-                    self.on_start(job)
-                    process = self._start(job)
-                    running[process.sentinel] = (process, job)
-                for sentinel in set(running) & set(wait(list(running))):
-                    process, job = running.pop(sentinel)
-                    process.join()
-                    yield Outcome(job, describe_exit(process.exitcode or 0))
-                    process.close()
-        finally:
-            for process, _ in running.values():
-                process.terminate()
-            for process, _ in running.values():
-                process.join(5)
-                if process.is_alive():
-                    process.kill()
-                    process.join()
+        """Run every job and yield how it ended; closing the iterator ends what is still running."""
+        yield from _Run(self, jobs).outcomes()
 
-    def _start(self, job: Job) -> BaseProcess:
-        job.folder.mkdir(parents=True, exist_ok=True)
-        process = self.context.Process(target=_child, args=(self.work, job.as_dict(), str(job.log)), daemon=False)
-        process.start()
-        return process
+
+class _Run:
+    """One run of an executor."""
+
+    def __init__(self, executor: LocalExecutor, jobs: Sequence[Job]) -> None:
+        self.executor = executor
+        gauge = executor.gauge
+        if gauge is None and any(_on_gpu(job.device) for job in jobs):
+            gauge = CudaGauge()
+        self.gauge = gauge
+        threads = max((job.threads for job in jobs), default=1)
+        self.most = executor.parallel or max(1, cpu_count() // threads)
+        self.context = _context(jobs)
+        self.room = Room()
+        self.waiting = list(jobs)
+        self.alone: list[Job] = []
+        """Jobs that ran out of memory beside others."""
+        self.tried: set[str] = set()
+        self.workers: list[Worker] = []
+        self.leaving: list[Worker] = []
+        """Processes that have nothing more to do, and are about to end."""
+
+    def outcomes(self) -> Generator[Outcome, None, None]:
+        try:
+            while self.waiting or self.alone or self.busy():
+                self._hand_out()
+                handles: dict[Any, Worker] = {}
+                for worker in self.workers:
+                    handles |= {worker.connection: worker, worker.process.sentinel: worker}
+                for worker in {id(handles[handle]): handles[handle] for handle in wait(list(handles))}.values():
+                    outcome = self._hear(worker)
+                    if outcome is not None:
+                        yield outcome
+        finally:
+            for worker in self.workers:
+                if worker.job is not None or not worker.ready:
+                    worker.stop()
+            for worker in (*self.workers, *self.leaving):
+                worker.close()
+
+    def busy(self) -> list[Worker]:
+        """Workers that run a job."""
+        return [worker for worker in self.workers if worker.job is not None]
+
+    def _hand_out(self) -> None:
+        """Give jobs to workers, as many as fit."""
+        for worker in [worker for worker in self.leaving if not worker.process.is_alive()]:
+            self.leaving.remove(worker)
+            worker.close()
+        if self.gauge is not None:
+            while len(self.workers) < min(self.most, len(self.waiting) + len(self.alone) + len(self.busy())):
+                self.workers.append(Worker(self.context, self.executor.work, self.gauge, once=False))
+        while (job := self._next()) is not None:
+            if self.gauge is None:
+                worker = Worker(self.context, self.executor.work, Gauge(), once=True)
+                self.workers.append(worker)
+            else:
+                idle = [worker for worker in self.workers if worker.ready and worker.job is None]
+                if not idle:
+                    return
+                worker = idle[0]
+            (self.alone if job in self.alone else self.waiting).remove(job)
+            others = self.busy()
+            for other in others:
+                other.shared = True
+            self.executor.on_start(job)
+            worker.begin(job, shared=bool(others))
+
+    def _next(self) -> Job | None:
+        """The job that can begin now."""
+        running = [worker.job for worker in self.busy() if worker.job is not None]
+        if len(running) >= self.most or any(job.key in self.tried for job in running):
+            return None
+        for job in self.waiting:
+            if self.executor.parallel or self.room.fits(job, running):
+                return job
+        return self.alone[0] if self.alone and not running else None
+
+    def _hear(self, worker: Worker) -> Outcome | None:
+        said = worker.message()
+        if isinstance(said, Ready):
+            worker.ready = True
+            if said.free is not None and self.room.capacity is None and self.gauge is not None:
+                others = min(self.most, len(self.waiting)) - 1
+                self.room.capacity = max(0, said.free - others * self.gauge.context)
+            return None
+        job, worker.job = worker.job, None
+        if said is None:
+            self.workers.remove(worker)
+            error = describe_exit(code := worker.exit_code())
+            if job is None:
+                if not worker.ready:
+                    raise BenchmarkError(f"A process for the cells could not be started: {error or 'it ended at once'}.")
+                return None
+            if code == -getattr(signal, "SIGKILL", 9) and self._again(job, worker, error):
+                return None
+            return Outcome(job, error)
+        assert job is not None
+        if worker.once or said.how != "done":
+            self.workers.remove(worker)
+            self.leaving.append(worker)
+        if said.how == "out-of-memory" and self._again(job, worker, "it ran out of memory"):
+            return None
+        if said.peak is not None:
+            self.room.ended(job, said.peak)
+        return Outcome(job)
+
+    def _again(self, job: Job, worker: Worker, reason: str) -> bool:
+        """Whether a job that lacked memory is tried once more, alone."""
+        if not worker.shared or job.key in self.tried:
+            return False
+        self.tried.add(job.key)
+        self.alone.append(job)
+        self.room.overflowed(job)
+        self.executor.say(f"{job.cell.name}: {reason}, beside other cells. It is run again alone.")
+        return True
+
+
+def _on_gpu(device: str) -> bool:
+    if device == "cpu":
+        return False
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def cpu_count() -> int:
@@ -117,11 +230,3 @@ def _context(jobs: Sequence[Job]) -> ForkServerContext | SpawnContext:
     # Modules that cannot be imported are passed over here; the cells that need them say so themselves.
     context.set_forkserver_preload([*PRELOAD, *target_modules(registry(), [job.cell for job in jobs])])
     return context
-
-
-def _child(work: Callable[[dict[str, Any]], Any], job: dict[str, Any], log: str) -> None:
-    with Path(log).open("a", encoding="utf-8") as file:
-        # The file descriptors themselves, so that what C++ code says before it aborts is in the log too.
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    work(job)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -123,3 +124,83 @@ def _projection(level: float) -> Projection:
         labels=tuple(labels.tolist()),
         class_names=tuple(f"<{i}>" for i in range(10)),
     )
+
+
+VOID = {"meta", "link", "br"}
+
+
+@dataclass
+class Element:
+    """A start tag."""
+
+    tag: str
+    attributes: dict[str, str]
+
+
+@dataclass
+class Sortable:
+    """A sortable table: what its heads sort by, and the values of its cells."""
+
+    heads: list[dict[str, str]] = field(default_factory=list)
+    rows: list[list[str | None]] = field(default_factory=list)
+
+
+class Page(HTMLParser):
+    """Collects elements, and checks that each is closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[Element] = []
+        self.scripts: list[tuple[dict[str, str], str]] = []
+        self.tables: list[Sortable] = []
+        self.table: Sortable | None = None
+        self.text = ""
+        self.feed(text)
+        self.close()
+        assert self.open == [], f"not closed: {self.open}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {name: value or "" for name, value in attrs}
+        assert len(values) == len(attrs), f"<{tag}> has an attribute twice"
+        self.elements.append(Element(tag, values))
+        if tag == "script":
+            self.scripts.append((values, ""))
+        if tag == "table":
+            self.table = Sortable() if "data-sortable" in values else None
+            self.tables.extend([self.table] if self.table else [])
+        if self.table and tag == "tr" and "tbody" in self.open:
+            self.table.rows.append([])
+        if self.table and tag in ("td", "th"):
+            if "thead" in self.open:
+                self.table.heads.append(values)
+            else:
+                self.table.rows[-1].append(values.get("data-v"))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append(Element(tag, {name: value or "" for name, value in attrs}))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.scripts and self.open[-1:] == ["script"]:
+            self.scripts[-1] = (self.scripts[-1][0], self.scripts[-1][1] + data)
+        elif self.open[-1:] != ["style"]:
+            self.text += data
+
+    def values(self, *names: str) -> list[str]:
+        """The values of attributes."""
+        return [value for element in self.elements for name, value in element.attributes.items() if name in names]
+
+    def headings(self) -> list[int]:
+        """The ranks of the headings, in order."""
+        return [int(element.tag[1]) for element in self.elements if element.tag in ("h1", "h2", "h3", "h4")]
+
+
+@pytest.fixture
+def read_page() -> type[Page]:
+    """Reads the HTML of a page, which has to be well-formed."""
+    return Page

@@ -53,7 +53,7 @@ def test_a_whole_benchmark_leaves_records_and_report(plan: Plan, records: dict[s
     assert board.failures == ()
     assert len(ran) == len(plan.cells()) == 16
     assert {job.cell.seed for job in ran if job.draw} == {0}
-    assert "Leaderboard: toyset" in (tmp_path / "out" / "report.html").read_text()
+    assert "<h3>Ranking</h3>" in (tmp_path / "out" / "report.html").read_text()
     assert len(list((tmp_path / "out" / "records").glob("*.json"))) == 16
 
 

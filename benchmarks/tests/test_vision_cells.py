@@ -54,7 +54,9 @@ def test_a_benchmark_from_plan_to_report(tmp_path: Path) -> None:
     previews = read_previews(out, [drawn.previews])[drawn.previews]
     assert set(previews.rows) == set(drawn.places)
     assert previews.tile == (8, 8)
-    assert "Embeddings: digits" in (out / "report.html").read_text()
+    page = (out / "report.html").read_text()
+    assert page.count('class="chart scatter"') == 4
+    assert page.count(f'data-embeddings="{drawn.previews}"') == page.count(f'id="sheet-{drawn.previews}"') == 1
     before = {path: path.stat().st_mtime_ns for path in (out / "records").iterdir()}
     again = run(plan_of(spec()), out, make_executor=lambda start: LocalExecutor(on_start=start), device="cpu", resume=True)
     assert again == board

@@ -14,6 +14,7 @@ from selfsup_bench.leaderboard import Leaderboard, build
 from selfsup_bench.own.recommendation import Recommendation
 from selfsup_bench.plan import FILE, Plan
 from selfsup_bench.planning import Planned
+from selfsup_bench.previews import read_previews
 from selfsup_bench.progress import Progress
 from selfsup_bench.records import Record, RecordStore, write_text
 from selfsup_bench.report import render
@@ -119,7 +120,8 @@ def write_report(out: Path, plan: Plan | None = None, store: RecordStore | None 
     wanted = {plan.key(cell) for cell in plan.cells()}
     records = {key: record for key, record in (store or RecordStore(out)).all().items() if key in wanted}
     board = replace(build(plan, records), recommendation=Recommendation.read(out))
-    write_text(out / REPORT, render(board, plan, records))
+    names = {record.projection.previews for record in records.values() if record.projection is not None}
+    write_text(out / REPORT, render(board, plan, records, read_previews(out, sorted(names - {""}))))
     return board
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 
 from selfsup_bench.records import Projection
+from selfsup_bench.report.palette import CLASS_COLOURS
 from selfsup_bench.report.svg import Scale, dots, element, path, text, tick_label, ticks, title
 from selfsup_bench.statistics import Estimate
 
-CLASS_COLOURS = 10
-"""Colours ``c0`` to ``c9`` of the page; classes beyond them begin again."""
+STRIP = 200.0
+"""Width of a row of a dot plot."""
+MOST_NAMES = 12
+"""Classes whose names stand in a picture of embeddings; more would hide it."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,24 @@ class Series:
     note: str = ""
     """Said behind the name in the tooltip."""
     dashed: bool = False
+    spans: Mapping[float, tuple[float, float]] = field(default_factory=dict)
+    """Place on the horizontal axis to the ends of the interval there."""
+
+
+def bar(estimate: Estimate | None, low: float, high: float, *, colour: str) -> str:
+    """A bar from the left end of the axis to the mean, with the interval over it; only a picture of a number beside it."""
+    width, height = 160.0, 18.0
+    x = Scale(low, high, 2, width - 6)
+    parts = [element("line", x1=2, x2=width - 6, y1=height / 2, y2=height / 2, class_="track")]
+    if estimate is not None:
+        end = x(min(high, max(low, estimate.mean)))
+        parts.append(element("rect", x=2, y=4, width=max(1.0, end - 2), height=height - 8, rx=2, class_=f"bar {colour}"))
+        if estimate.interval is not None:
+            ends = [x(min(high, max(low, bound))) for bound in (estimate.interval.low, estimate.interval.high)]
+            parts.append(
+                element("path", d=f"M{ends[0]:.1f} 9H{ends[1]:.1f}M{ends[0]:.1f} 5v8M{ends[1]:.1f} 5v8", class_="error")
+            )
+    return element("svg", *parts, viewBox=f"0 0 {width:g} {height:g}", preserveAspectRatio="none", aria_hidden="true")
 
 
 def interval_strip(
@@ -42,7 +63,7 @@ def interval_strip(
         label: tooltip.
         hollow: whether this row is a reference itself.
     """
-    width, height = 240.0, 26.0
+    width, height = STRIP, 26.0
     x = Scale(low, high, 8, width - 8)
     parts = [element("line", x1=8, x2=width - 8, y1=height / 2, y2=height / 2, class_="track")]
     for name, value in marks.items():
@@ -70,7 +91,7 @@ def interval_strip(
 
 def strip_axis(low: float, high: float, factor: float) -> str:
     """The axis over a column of strips; ``factor`` is 100 where shares are shown in per cent."""
-    width, height = 240.0, 16.0
+    width, height = STRIP, 16.0
     x = Scale(low, high, 8, width - 8)
     parts = [
         text(tick_label(round(value * factor, 6)), x(value), 12, class_="tick", text_anchor="middle")
@@ -104,7 +125,7 @@ def line_chart(
         log_x: whether the horizontal axis is logarithmic.
         x_ticks: place to label; None: round numbers.
         dots_on: whether each point has a dot with its own tooltip.
-        names: whether each line's name stands at its end.
+        names: whether each line's name stands at its end; of lines that end early beside their last point.
     """
     clean = {
         index: [(x, y) for x, y in item.points if math.isfinite(x) and math.isfinite(y)] for index, item in enumerate(series)
@@ -112,13 +133,15 @@ def line_chart(
     everything = [point for points in clean.values() for point in points]
     if not everything:
         return element("p", "No values were logged.", class_="empty")
-    xs, ys = [point[0] for point in everything], [point[1] for point in everything]
+    xs = [point[0] for point in everything]
+    spans = [bound for item in series for span in item.spans.values() for bound in span if math.isfinite(bound)]
+    ys = [point[1] for point in everything] + spans
     pad = (max(ys) - min(ys)) * 0.06 or abs(ys[0]) * 0.05 or 0.05
     left, right, top, bottom = 40.0, width - (200.0 if names else 10.0), 28.0, height - 32.0
     x = Scale(min(xs), max(xs), left, right, log=log_x)
     y = Scale(min(ys) - pad, max(ys) + pad, bottom, top)
     parts: list[str] = []
-    for value in ticks(y.low, y.high, 4):
+    for value in ticks(y.low, y.high, max(4, round(height / 55))):
         parts.append(element("line", x1=left, x2=right, y1=y(value), y2=y(value), class_="grid"))
         parts.append(text(tick_label(value), left - 6, y(value) + 3.5, class_="tick", text_anchor="end"))
     places = x_ticks or {value: tick_label(value) for value in ticks(x.low, x.high, 4)}
@@ -133,6 +156,11 @@ def line_chart(
             continue
         tip = f"{item.name}{f' · {item.note}' if item.note else ''}"
         css = f"line {item.colour}{' dashed' * item.dashed}"
+        parts.extend(
+            element("line", x1=x(place), x2=x(place), y1=y(a), y2=y(b), class_=f"span {item.colour}")
+            for place, (a, b) in item.spans.items()
+            if math.isfinite(a) and math.isfinite(b)
+        )
         parts.append(element("path", title(tip), d=path(points), class_=css))
         if dots_on:
             for (a, b), (px, py) in zip(clean[index], points, strict=True):
@@ -140,7 +168,13 @@ def line_chart(
                 tooltip = title(f"{item.name}: {b:.4g} at {at}")
                 parts.append(element("circle", tooltip, cx=px, cy=py, r=4, class_=f"dot {item.colour}"))
     if names:
-        parts.extend(_end_names(series, clean, y, right, top, bottom))
+        short = {index: points for index, points in clean.items() if points and points[-1][0] < x.high}
+        parts.extend(
+            text(series[index].name, x(points[-1][0]) + 9, y(points[-1][1]) + 4, class_="name")
+            for index, points in short.items()
+        )
+        long = {index: points for index, points in clean.items() if index not in short}
+        parts.extend(_end_names(series, long, y, right, top, bottom))
     return element("svg", *parts, viewBox=f"0 0 {width:g} {height:g}", role="img", aria_label=label, class_="chart")
 
 
@@ -172,20 +206,41 @@ def _end_names(
 
 
 def scatter(projection: Projection, *, label: str, size: float = 240) -> str:
-    """Embeddings in two dimensions, a colour and a name for each class. The axes mean nothing and are left out."""
+    """Embeddings in two dimensions, a colour and a name for each class. The axes mean nothing and are left out.
+
+    ``data-rows`` says which row each point of a class is, so that the page's script can show it.
+    """
     x = Scale(min(projection.x), max(projection.x), 10, size - 10)
     y = Scale(min(projection.y), max(projection.y), size - 10, 10)
-    by_class: dict[int, list[tuple[float, float]]] = {}
-    for a, b, cls in zip(projection.x, projection.y, projection.labels, strict=True):
-        by_class.setdefault(cls, []).append((x(a), y(b)))
+    rows = projection.places or range(len(projection.x))
+    by_class: dict[int, list[tuple[float, float, int]]] = {}
+    for a, b, cls, row in zip(projection.x, projection.y, projection.labels, rows, strict=True):
+        by_class.setdefault(cls, []).append((x(a), y(b), row))
     parts: list[str] = []
     names: list[str] = []
     for cls, points in sorted(by_class.items()):
-        name = projection.class_names[cls] if cls < len(projection.class_names) else str(cls)
-        tooltip = title(f"class {name}: {len(points)} samples")
-        parts.append(element("path", tooltip, d=dots(points), class_=f"points c{cls % CLASS_COLOURS}"))
+        name = class_name(projection, cls)
+        parts.append(
+            element(
+                "path",
+                title(f"class {name}: {len(points)} samples"),
+                d=dots([(a, b) for a, b, _ in points]),
+                class_=f"points c{cls % CLASS_COLOURS}",
+                data_group=name,
+                data_rows=" ".join(str(row) for _, _, row in points),
+            )
+        )
         place = (median(p[0] for p in points), median(p[1] for p in points))
-        names.append(text(name, place[0], place[1] + 4, class_="class-name", text_anchor="middle"))
+        short_name = name if len(name) < 19 else f"{name[:17]}…"
+        half = min(3.4 * len(short_name), size / 2)
+        across = min(max(place[0], half), size - half)
+        names.append(text(short_name, across, place[1] + 4, class_="class-name", text_anchor="middle"))
+    shown = names if len(names) <= MOST_NAMES else []
     return element(
-        "svg", *parts, *names, viewBox=f"0 0 {size:g} {size:g}", role="img", aria_label=label, class_="chart scatter"
+        "svg", *parts, *shown, viewBox=f"0 0 {size:g} {size:g}", role="img", aria_label=label, class_="chart scatter"
     )
+
+
+def class_name(projection: Projection, cls: int) -> str:
+    """What people call a class."""
+    return projection.class_names[cls] if cls < len(projection.class_names) else str(cls)

@@ -5,35 +5,54 @@ from __future__ import annotations
 from collections.abc import Mapping
 from html import escape
 
-from selfsup_bench.leaderboard import Leaderboard
+from selfsup_bench.board import Leaderboard, Table
 from selfsup_bench.plan import Plan
+from selfsup_bench.previews import Previews
 from selfsup_bench.records import Record
-from selfsup_bench.report.ranking import ranking_section, tiles
-from selfsup_bench.report.sections import details_section, embedding_section, failure_section, label_section, loss_section
-from selfsup_bench.report.style import style_sheet
-from selfsup_bench.tables import GAIN_NOTE, interval_note
+from selfsup_bench.report.curves import label_section, loss_section, metrics_section
+from selfsup_bench.report.details import details_section, failure_section, notice
+from selfsup_bench.report.embeddings import embedding_section
+from selfsup_bench.report.matrix import matrix_section
+from selfsup_bench.report.parts import badge, colours, data_name, networks, table_id
+from selfsup_bench.report.ranking import ranking_section
+from selfsup_bench.report.style import content_policy, script, style_sheet
+from selfsup_bench.report.verdicts import recommendation_section, verdict_section
+from selfsup_bench.tables import interval_note
 
-# Nothing may be fetched: what is not in the page is refused by the browser itself.
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
+def render(
+    board: Leaderboard, plan: Plan, records: Mapping[str, Record], previews: Mapping[str, Previews] | None = None
+) -> str:
+    """The page as text: recommendation, verdicts, matrix, then each data set, what failed, and the circumstances.
 
-def render(board: Leaderboard, plan: Plan, records: Mapping[str, Record]) -> str:
-    """The page as text: leaderboard, label efficiency, embeddings before and after, loss curves, circumstances."""
-    runs = len({plan.key(cell) for cell in plan.cells()})
+    Args:
+        board: what is shown.
+        plan: of the benchmark.
+        records: by key; any may be missing.
+        previews: what points of embeddings are, by the name that records say (:func:`selfsup_bench.previews.read_previews`).
+    """
+    matrix = matrix_section(board)
+    shown: set[str] = set()
+    sections = [
+        _data_section(table, board, plan, embedding_section(table, plan, records, previews or {}, shown), records)
+        for table in board.tables
+    ]
     body = [
         "<header>",
         "<h1>selfsup benchmark</h1>",
-        f'<p class="soft">Suite <b>{escape(board.suite)}</b> · {_count(len(board.seeds), "seed")} · {_count(runs, "cell")} · '
-        f"{escape(devices(records))}</p>",
+        f'<p class="soft">Suite <b>{escape(board.suite)}</b> · {_count(len(board.seeds), "seed")} · '
+        f"{_count(len({plan.key(cell) for cell in plan.cells()}), 'cell')} · {escape(devices(records))}</p>",
         "</header>",
-        tiles(board),
-        failure_section(board),
-        *(ranking_section(table) for table in board.tables),
-        f'<p class="soft">{escape(interval_note(board))} {escape(GAIN_NOTE)}</p>',
-        *(label_section(table) for table in board.tables),
-        *(embedding_section(table, plan, records) for table in board.tables),
-        *(loss_section(table, plan, records) for table in board.tables),
+        _navigation(board, bool(matrix)),
+        "<main>",
+        notice(plan, records),
+        recommendation_section(board.recommendation),
+        verdict_section(board),
+        matrix,
+        *sections,
+        failure_section(plan, records),
         details_section(board, records),
+        "</main>",
     ]
     return "\n".join(
         [
@@ -42,14 +61,15 @@ def render(board: Leaderboard, plan: Plan, records: Mapping[str, Record]) -> str
             "<head>",
             '<meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width,initial-scale=1">',
-            f'<meta http-equiv="Content-Security-Policy" content="{escape(POLICY)}">',
+            f'<meta http-equiv="Content-Security-Policy" content="{escape(content_policy())}">',
             '<link rel="icon" href="data:,">',
             f"<title>selfsup benchmark · {escape(board.suite)}</title>",
             f"<style>{style_sheet()}</style>",
             "</head>",
-            "<body><main>",
+            "<body>",
             *body,
-            "</main></body>",
+            f"<script>{script()}</script>",
+            "</body>",
             "</html>\n",
         ]
     )
@@ -58,6 +78,26 @@ def render(board: Leaderboard, plan: Plan, records: Mapping[str, Record]) -> str
 def devices(records: Mapping[str, Record]) -> str:
     """The devices that the records were made on."""
     return ", ".join(sorted({record.device for record in records.values() if record.device})) or "no device yet"
+
+
+def _navigation(board: Leaderboard, matrix: bool) -> str:
+    links = [("verdicts", "Verdicts")] if board.tables else []
+    links += [("matrix", "Matrix")] if matrix else []
+    links += [(table_id(table, board.tables), data_name(table)) for table in board.tables]
+    links += [("circumstances", "Circumstances")]
+    items = "".join(f'<li><a href="#{id_}">{escape(name)}</a></li>' for id_, name in links)
+    return f'<nav aria-label="On this page"><ul>{items}</ul></nav>'
+
+
+def _data_section(table: Table, board: Leaderboard, plan: Plan, embeddings: str, records: Mapping[str, Record]) -> str:
+    palette = colours(table, [row.method for row in board.matrix.rows])
+    return (
+        f'<section id="{table_id(table, board.tables)}" class="data"><h2>{escape(data_name(table))} '
+        f'<span class="pill">{escape(table.modality)}</span></h2>'
+        f'<p class="state">{badge(table.verdict.state)} <span class="soft">{escape(", ".join(networks(table)))}</span></p>'
+        f"{ranking_section(table, palette, interval_note(board))}{label_section(table, palette)}{embeddings}"
+        f"{loss_section(table, palette, plan, records)}{metrics_section(table)}</section>"
+    )
 
 
 def _count(n: int, word: str) -> str:

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from selfsup_bench.board import Leaderboard, Matrix, MatrixCell, MatrixRow
+from selfsup_bench.leaderboard import build
+from selfsup_bench.plan import Plan
+from selfsup_bench.records import Record
+from selfsup_bench.report.charts import Series, line_chart
+from selfsup_bench.report.matrix import matrix_section, step
+from selfsup_bench.report.palette import CLASS_COLOURS, DARK, LIGHT
+from selfsup_bench.report.style import content_policy, style_sheet
+from selfsup_bench.report.svg import Scale, short, tick_label, ticks
+from selfsup_bench.statistics import Estimate, Interval
+
+ERROR = "the loss is NaN </pre><script>"
+
+
+def gain(mean: float, half: float = 0.05) -> Estimate:
+    return Estimate(mean, Interval(mean - half, mean + half, "student-t"), (mean,))
+
+
+def matrix_board(plan: Plan, records: dict[str, Record]) -> Leaderboard:
+    cells = {
+        "vision": MatrixCell(state="done", gain=gain(0.62)),
+        "text": MatrixCell(state="failed", error=ERROR),
+        "audio": MatrixCell(state="missing", error="not run yet"),
+        "video": MatrixCell(state="unclear", gain=gain(0.3, 0.9)),
+        "tabular": MatrixCell(state="done", gain=gain(-0.4)),
+    }
+    rows = (
+        MatrixRow(method="a", name="A", family="joint-embedding", cells=cells, mean=None),
+        MatrixRow(method="b", name="B", family="joint-embedding", cells={"vision": cells["vision"]}, mean=gain(0.5)),
+        MatrixRow(method="c", name="C", family="masked-modeling", cells={"vision": cells["vision"]}, mean=gain(0.5, 0.6)),
+    )
+    return replace(build(plan, records), matrix=Matrix(modalities=(*cells, "multimodal"), rows=rows))
+
+
+def test_matrix_shows_every_state(plan: Plan, records: dict[str, Record], read_page: Callable[[str], Any]) -> None:
+    section = matrix_section(matrix_board(plan, records))
+    parsed = read_page(section)
+    rows = [re.findall(r"<td(.*?)</td>", row) for row in section.split("<tr>")[1:]]
+    first, second, third = (row for row in rows if row)
+    assert len(first) == len(second) == len(third) == 7
+    vision, text, audio, video, tabular, none, mean = first
+    assert 'class="m4"' in vision
+    assert '62 <span class="pm">± 5</span>' in vision
+    assert 'class="m0"' in tabular
+    assert "−40" in tabular
+    assert "<details>" in text
+    assert "failed" in text
+    assert "·" in audio
+    assert "not run yet" in audio
+    assert video.endswith(">unclear")
+    assert "30.00 %, 95 % interval -60.00 to 120.00" in video
+    assert "no benchmark" in none
+    assert "no mean" in mean
+    assert "50" in second[-1]
+    assert third[-1].endswith(">unclear"), "an interval wider than the scale says nothing"
+    families = [element.attributes["colspan"] for element in parsed.elements if element.attributes.get("class") == "family"]
+    assert families == ["8", "8"]
+    scopes = [element.attributes.get("scope") for element in parsed.elements if element.tag == "th"]
+    assert None not in scopes
+
+
+def test_matrix_of_one_method_in_one_modality_is_left_out(plan: Plan, records: dict[str, Record]) -> None:
+    board = matrix_board(plan, records)
+    one = Matrix(modalities=("vision",), rows=(replace(board.matrix.rows[1], mean=None),))
+    assert matrix_section(replace(board, matrix=one)) == ""
+
+
+@pytest.mark.parametrize(("value", "place"), [(-1, 0), (-0.1, 1), (0, 2), (0.2, 3), (0.5, 4), (2, 5)])
+def test_colours_of_the_matrix_are_ordered(value: float, place: int) -> None:
+    assert step(value) == place
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of ``#rrggbb`` (WCAG 2.2)."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [p / 12.92 if p <= 0.03928 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    """From 1 to 21."""
+    high, low = sorted((luminance(one), luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("palette", [LIGHT, DARK], ids=["light", "dark"])
+def test_colours_stand_out_from_their_background(palette: dict[str, str]) -> None:
+    # WCAG 2.2: 4.5 for text, 3 for the parts of a chart.
+    for ground in ("page", "card"):
+        for name in ("ink", "soft", "link", "bad", "good", "warn"):
+            assert contrast(palette[name], palette[ground]) >= 4.5, (name, ground)
+    for name in ("good", "bad", "warn", "idle"):
+        assert contrast(palette[name], palette[f"{name}bg"]) >= 4.5, name
+    assert contrast(palette["soft"], palette["idlebg"]) >= 4.5
+    for place in range(6):
+        assert contrast(palette["ink"], palette[f"m{place}"]) >= 4.5, place
+    for place in range(CLASS_COLOURS):
+        assert contrast(palette[f"c{place}"], palette["card"]) >= 3, place
+    assert contrast(palette["faint"], palette["card"]) >= 3
+    assert len({palette[f"c{place}"] for place in range(CLASS_COLOURS)}) == CLASS_COLOURS
+
+
+def _blue_less_red(colour: str) -> int:
+    return int(colour[5:7], 16) - int(colour[1:3], 16)
+
+
+@pytest.mark.parametrize("palette", [LIGHT, DARK], ids=["light", "dark"])
+def test_matrix_runs_from_orange_to_blue(palette: dict[str, str]) -> None:
+    hues = [_blue_less_red(palette[f"m{place}"]) for place in range(6)]
+    assert hues == sorted(hues), "orange and blue are told apart by every kind of colour vision"
+    assert hues[0] < -50 < 50 < hues[-1]
+
+
+def test_style_knows_both_schemes_the_choice_and_paper() -> None:
+    css = style_sheet()
+    assert css.count("--ink:") == 5
+    for rule in (
+        "prefers-color-scheme:dark",
+        ":root[data-theme=dark]",
+        ":root[data-theme=light]",
+        "@media print",
+        ":focus-visible",
+    ):
+        assert rule in css
+    used, known = set(re.findall(r"var\(--(\w+)", css)), set(LIGHT) | {"c", "n"}
+    assert used <= known
+    assert set(LIGHT) == set(DARK)
+    assert "sha256-" in content_policy()
+
+
+def test_ticks_are_round_and_inside() -> None:
+    assert ticks(0, 1, 4) == [0, 0.25, 0.5, 0.75, 1.0]
+    assert ticks(0.63, 0.98, 4) == [0.7, 0.8, 0.9]
+    assert ticks(3, 3) == [3]
+    assert [tick_label(v) for v in (0.25, 4000, 2.5e6)] == ["0.25", "4k", "2.5M"]
+
+
+def test_scale_is_linear_or_logarithmic() -> None:
+    assert Scale(0, 10, 0, 100)(2.5) == 25
+    assert Scale(1, 100, 0, 100, log=True)(10) == pytest.approx(50)
+    assert Scale(5, 5, 0, 100)(5) == 50
+    assert Scale(5, 5, 0, 100, log=True)(5) == pytest.approx(50)
+
+
+def test_coordinates_are_short() -> None:
+    assert [short(v) for v in (1.0, 1.25, -0.01, 0.04, 12.345)] == ["1", "1.2", "0", "0", "12.3"]
+
+
+def test_line_chart_leaves_out_what_is_not_finite() -> None:
+    chart = line_chart([Series("a", [(0, 1.0), (1, float("nan")), (2, 3.0)], "c0")], label="x", x_title="s", y_title="l")
+    assert "nan" not in chart
+    empty = line_chart([Series("a", [(0, float("inf"))], "c0")], label="x", x_title="s", y_title="l")
+    assert empty == '<p class="empty">No values were logged.</p>'

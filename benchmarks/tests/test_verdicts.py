@@ -173,13 +173,16 @@ def test_the_untrained_network_is_named_where_nothing_beats_it(plan: Plan, recor
     assert "Pretraining does not pay: -9.0 points against the untrained network" in sentence
 
 
-def test_a_task_that_lacks_the_metric_is_named(plan: Plan, records: dict[str, Record]) -> None:
+def test_a_task_that_lacks_the_metric_is_named_and_such_a_reference_is_left_out(plan: Plan, records: dict[str, Record]) -> None:
     def without(record: Record, place: int) -> Record:
         return replace(record, metrics={}, draws={}, rows={})
 
-    verdict = _verdict(plan, _changed(plan, records, "raw", without))
+    verdict = _verdict(plan, _changed(plan, records, "task", without, task="toy/beta"))
     assert verdict.state == "incomplete"
-    assert verdict.sentence == "No verdict, since a result is missing: pixels has no score with this metric."
+    assert verdict.sentence == "No verdict, since a result is missing: Beta has no score with this metric."
+    verdict = _verdict(plan, _changed(plan, records, "raw", without))
+    assert (verdict.state, verdict.reference) == ("pays", "scratch@toy/net")
+    assert "pixels" not in verdict.sentence
 
 
 def test_rows_of_one_name_are_told_apart_by_their_backbone(plan: Plan, make_record: Callable[..., Record]) -> None:

@@ -34,7 +34,9 @@ def verdict_of(rows: Sequence[Row], scores: Mapping[str, Scores], headline: str)
         headline: the metric that they are of.
     """
     better = direction(headline)
-    needed = [row for row in rows if row.kind == "task" or is_worthy(row.kind)]
+    wanted = [row for row in rows if row.kind == "task" or is_worthy(row.kind)]
+    # A reference that ran and has no such metric (raw features have no parts to retrieve by) is nothing to compare with.
+    needed = [row for row in wanted if row.kind == "task" or row.score is not None or row.missing]
     lacking = [row for row in needed if row.score is None]
     if lacking:
         return Verdict(state="incomplete", sentence=_incomplete(lacking))

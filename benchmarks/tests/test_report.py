@@ -293,3 +293,8 @@ def test_a_method_has_one_colour_on_the_page(plan: Plan, records: dict[str, Reco
     assert colours(beta, methods) == {"beta-toyset": "c1"}
     many = [*methods, *(f"m{i}" for i in range(20))]
     assert colours(beta, many) == {"beta-toyset": "c0"}, "of many methods those of a table are told apart"
+    assert colours(table, many) == {"alpha-toyset": "c0", "beta-toyset": "c1"}
+    alpha = next(row for row in table.rows if row.benchmark == "alpha-toyset")
+    crowd = tuple(replace(alpha, task=f"toy/m{i:02}", benchmark=f"m{i:02}") for i in reversed(range(12)))
+    found = colours(replace(table, rows=crowd), [f"m{i:02}" for i in range(12)])
+    assert [found[f"m{i:02}"] for i in (11, 2, 1, 0)] == ["c0", "c9", "cn", "cn"], "the best have the colours"

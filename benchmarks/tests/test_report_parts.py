@@ -11,11 +11,12 @@ from selfsup_bench.board import Leaderboard, Matrix, MatrixCell, MatrixRow
 from selfsup_bench.leaderboard import build
 from selfsup_bench.plan import Plan
 from selfsup_bench.records import Record
-from selfsup_bench.report.charts import Series, line_chart
+from selfsup_bench.report.charts import Series, bar, line_chart
 from selfsup_bench.report.matrix import matrix_section, step
 from selfsup_bench.report.palette import CLASS_COLOURS, DARK, LIGHT
 from selfsup_bench.report.style import content_policy, style_sheet
 from selfsup_bench.report.svg import Scale, short, tick_label, ticks
+from selfsup_bench.report.verdicts import _ends
 from selfsup_bench.statistics import Estimate, Interval
 
 ERROR = "the loss is NaN </pre><script>"
@@ -135,6 +136,23 @@ def test_style_knows_both_schemes_the_choice_and_paper() -> None:
     assert used <= known
     assert set(LIGHT) == set(DARK)
     assert "sha256-" in content_policy()
+
+
+def test_bars_begin_at_zero_and_their_intervals_end_in_the_picture() -> None:
+    low, high = _ends([gain(-0.5, 0.2), gain(0.5, 30)], share=False)
+    assert low == pytest.approx(-1.5)
+    assert high == pytest.approx(1.54)
+    assert _ends([gain(0.9), gain(0.99, 0.5)], share=True) == (0, 1)
+    assert _ends([gain(0.4, 0.1)], share=True) == (0, pytest.approx(0.52))
+    x = Scale(-1.5, 1.54, 2, 154)
+
+    def rect(mean: float) -> tuple[float, float]:
+        found = re.search(r'<rect[^>]* x="([\d.]+)" width="([\d.]+)"', bar(gain(mean), low, high, colour="c0"))
+        assert found is not None
+        return float(found[1]), float(found[1]) + float(found[2])
+
+    assert rect(-0.5) == pytest.approx((x(-0.5), x(0)), abs=0.2)
+    assert rect(0.5) == pytest.approx((x(0), x(0.5)), abs=0.2)
 
 
 def test_ticks_are_round_and_inside() -> None:

@@ -34,13 +34,14 @@ class Series:
 
 
 def bar(estimate: Estimate | None, low: float, high: float, *, colour: str) -> str:
-    """A bar from the left end of the axis to the mean, with the interval over it; only a picture of a number beside it."""
+    """A bar from zero to the mean, with the interval over it; only a picture of the number beside it."""
     width, height = 160.0, 18.0
     x = Scale(low, high, 2, width - 6)
     parts = [element("line", x1=2, x2=width - 6, y1=height / 2, y2=height / 2, class_="track")]
     if estimate is not None:
-        end = x(min(high, max(low, estimate.mean)))
-        parts.append(element("rect", x=2, y=4, width=max(1.0, end - 2), height=height - 8, rx=2, class_=f"bar {colour}"))
+        zero, end = x(min(high, max(low, 0.0))), x(min(high, max(low, estimate.mean)))
+        size = {"x": min(zero, end), "width": max(1.0, abs(end - zero))}
+        parts.append(element("rect", y=4, height=height - 8, rx=2, class_=f"bar {colour}", **size))
         if estimate.interval is not None:
             ends = [x(min(high, max(low, bound))) for bound in (estimate.interval.low, estimate.interval.high)]
             parts.append(

@@ -46,20 +46,22 @@ def data_name(table: Table) -> str:
 
 
 def colours(table: Table, methods: Sequence[str]) -> dict[str, str]:
-    """CSS class of each benchmark of a table: a method has one colour on the whole page, as far as colours go.
+    """CSS class of each benchmark of a table.
+
+    A method has one colour on the whole page; where there are more methods than colours, the best ones of a table have them.
 
     Args:
         table: whose benchmarks are coloured.
         methods: all of the page, in the order of the matrix.
     """
     rows = [row for row in table.rows if row.kind == "task"]
-    order = list(methods) if len(methods) <= CLASS_COLOURS else sorted(_method(row) for row in rows)
+    order = list(methods) if len(methods) <= CLASS_COLOURS else [_method(row) for row in rows]
     if len({_method(row) for row in rows}) < len(rows):
         # One method with several networks: each has a colour.
         names = sorted(row.benchmark for row in rows)
         return {name: f"c{place}" if place < CLASS_COLOURS else "cn" for place, name in enumerate(names)}
-    places = {row.benchmark: order.index(_method(row)) for row in rows}
-    return {name: f"c{place}" if place < CLASS_COLOURS else "cn" for name, place in places.items()}
+    known = {method: f"c{place}" for place, method in enumerate(order[:CLASS_COLOURS])}
+    return {row.benchmark: known.get(_method(row), "cn") for row in rows}
 
 
 def _method(row: Row) -> str:

@@ -133,7 +133,7 @@
       };
       svg.addEventListener("pointermove", pointed);
       svg.addEventListener("pointerdown", pointed);
-      svg.addEventListener("pointerleave", () => mark(null));
+      svg.addEventListener("pointerleave", (event) => { if (event.pointerType !== "touch") mark(null); });
       svg.addEventListener("blur", () => mark(null));
       // By keyboard: the arrows walk over the points, class by class.
       let current = -1;

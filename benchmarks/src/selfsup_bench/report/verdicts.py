@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from html import escape
 
 from selfsup_bench.board import Leaderboard, Row, Table
@@ -10,6 +11,7 @@ from selfsup_bench.cells import is_raw
 from selfsup_bench.own.recommendation import Recommendation
 from selfsup_bench.report.charts import bar
 from selfsup_bench.report.parts import badge, data_name, fold, number_html, table_id, words
+from selfsup_bench.statistics import Estimate
 from selfsup_bench.wording import change_text, is_share
 
 _WORDS = (("pays", "pays"), ("unclear", "is unclear"), ("does-not-pay", "does not pay"), ("incomplete", "is not decided yet"))
@@ -76,14 +78,7 @@ def _picture(table: Table) -> str:
     if not known:
         return ""
     share = is_share(table.headline)
-    highs = [row.score.interval.high if row.score.interval else row.score.mean for row in known if row.score]
-    lows = [row.score.interval.low if row.score.interval else row.score.mean for row in known if row.score]
-    low, high = min(0.0, *lows), max(highs)
-    if share:
-        low, high = 0.0, min(1.0, 1.05 * high)
-    else:
-        span = high - low or 1.0
-        low, high = (low if low == 0 else low - 0.05 * span), high + 0.05 * span
+    low, high = _ends([row.score for row in known if row.score is not None], share=share)
     lines = "".join(
         f'<tr class="{"task" if row.key == table.verdict.best else "ref"}"><th scope="row">{escape(row.name)}</th>'
         f"<td>{bar(row.score, low, high, colour='c0' if row.key == table.verdict.best else 'cn')}</td>"
@@ -91,6 +86,16 @@ def _picture(table: Table) -> str:
         for row in rows
     )
     return f'<table class="mini"><tbody>{lines}</tbody></table>'
+
+
+def _ends(scores: Sequence[Estimate], *, share: bool) -> tuple[float, float]:
+    """Ends of an axis with zero on it that holds all means, and intervals as far as they leave room for these."""
+    means = [0.0, *(score.mean for score in scores)]
+    span = max(means) - min(means) or 1.0
+    bounds = [score.interval for score in scores if score.interval is not None]
+    low = min([min(means), *(max(bound.low, min(means) - span) for bound in bounds)])
+    high = max([max(means), *(min(bound.high, max(means) + span) for bound in bounds)])
+    return (0.0, min(1.0, 1.04 * high)) if share else (low, high + 0.04 * span)
 
 
 def _pictured(table: Table) -> list[Row]:

@@ -88,6 +88,8 @@ class Verdict:
     """Best task less best reference."""
     evidence: tuple[str, ...] = ()
     """A sentence a comparison, and how far the best task gets on the way to all labels."""
+    doubt: Literal["", "seeds", "draws", "rows"] = ""
+    """Where it is unclear: what adds most to the variance of the deciding difference."""
 
 
 @dataclass(frozen=True, kw_only=True)

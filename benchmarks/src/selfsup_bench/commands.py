@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from selfsup_bench.planning import Planned
 
 RESULTS = Path("benchmark-results")
+ON_GPU = 6
+"""Cells that are taken to share a GPU when the time is planned; how many do depends on their memory."""
 
 
 @click.command()
@@ -134,7 +136,7 @@ def run_own(
     machine = Machine(
         registry=found,
         make_executor=executor_factory(found, executor, jobs=jobs, options=pairs),
-        jobs=jobs or (max(1, cpu_count() // threads) if kind == "cpu" else 1),
+        jobs=jobs or max(1, min(cpu_count() // threads, cpu_count() if kind == "cpu" else ON_GPU)),
         threads=threads,
         device=device,
         kind=kind,

@@ -51,11 +51,12 @@ def verdict_of(rows: Sequence[Row], scores: Mapping[str, Scores], headline: str)
     head = Headline(headline)
     count = sum(len(row.comparisons) for row in rows)
     one_seed = len(scores[best.key].values) == 1
+    spread = (scores[best.key] - scores[decisive.key]).spread() if state == "unclear" else None
     sentences = [
         _scores(best, others, head),
         _conclusion(state, decisive, others[0], against, head, count),
         _ONE_SEED if one_seed else "",
-        _advice(scores[best.key] - scores[decisive.key]) if state == "unclear" else "",
+        "" if spread is None else _ADVICE[spread.largest],
         _with_all_labels(best, others, head),
     ]
     return Verdict(
@@ -65,6 +66,7 @@ def verdict_of(rows: Sequence[Row], scores: Mapping[str, Scores], headline: str)
         reference=others[0].key,
         difference=against[others[0].key].difference,
         evidence=_evidence(best, others, against, head, count),
+        doubt="" if spread is None else spread.largest,
     )
 
 
@@ -132,12 +134,6 @@ def _conclusion(
     if decisive is not reference:
         return f"Whether pretraining pays is unclear: it is better than {spoken(reference)}, but {known}."
     return f"Whether pretraining pays is unclear: {known}."
-
-
-def _advice(difference: Scores) -> str:
-    """What would tell more; empty for a single value."""
-    spread = difference.spread()
-    return "" if spread is None else _ADVICE[spread.largest]
 
 
 def _with_all_labels(best: Row, others: Sequence[Row], head: Headline) -> str:

@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-import json
-import shlex
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from selfsup_bench.board import Comparison, Leaderboard, Row, Table
-from selfsup_bench.cells import Cell
 from selfsup_bench.comparisons import is_worthy
 from selfsup_bench.headlines import Headline
-from selfsup_bench.measuring import EVALUATOR_PREFIX
+from selfsup_bench.own.next_steps import commands
 from selfsup_bench.own.recommendation import Recommendation, State
-from selfsup_bench.own.schedule import ENOUGH_STEPS
+from selfsup_bench.own.schedule import ROUNDS
 from selfsup_bench.own.state import State as Decided
+from selfsup_bench.progress import duration
 from selfsup_bench.statistics import Estimate
 from selfsup_bench.wording import change_text, is_share, labels_text, metric_name, score_text, spoken
 
 
-def advise(
-    board: Leaderboard, decided: Decided, *, encoder: Path, cells: Mapping[str, Cell], minutes_used: float
-) -> Recommendation:
+def advise(board: Leaderboard, decided: Decided, *, out: Path, encoder: Path) -> Recommendation:
     """What to do, as far as the results tell.
 
     Args:
         board: of this benchmark; its only table is that of the data.
         decided: what was planned.
+        out: folder of the benchmark.
         encoder: folder that keeps the encoder of the best task.
-        cells: benchmark to the cell of its task's first seed.
-        minutes_used: that it took.
     """
     table = board.tables[0]
     tasks = [row for row in table.rows if row.kind == "task" and row.score is not None]
@@ -56,8 +51,8 @@ def advise(
     evidence = [
         *_all_labels(tasks, others, head, decided),
         *_others(best, tasks, head),
-        *_how_sure(state, others, against, decided, seeds),
-        *_budget(best, decided, seeds, minutes_used),
+        *_how_sure(state, against[reference.key], table.verdict.doubt, decided, seeds),
+        *_budget(best, decided, state),
         *failed,
     ]
     return Recommendation(
@@ -66,7 +61,7 @@ def advise(
         evidence=tuple(evidence),
         task=best.task,
         encoder=str(encoder),
-        commands=tuple(_commands(state, best, decided, encoder, cells[best.benchmark])),
+        commands=tuple(commands(decided, best.task, out, encoder, pretrains=state != "do-not-pretrain")),
     )
 
 
@@ -172,19 +167,24 @@ def _all_labels(tasks: Sequence[Row], others: Sequence[Row], head: Headline, dec
     change = best_task[1].mean - best_other[1].mean
     plain = f"{100 * change:+.1f} points" if is_share(head.metric) else f"{change:+.2f}"
     who = f"{spoken(best_other[0])} {score_text(best_other[1].mean, head.metric)}{_range(best_other[1], head)}"
-    meaning = (
-        "pretraining still helps"
-        if _apart(best_task[1], best_other[1])
-        else ("pretraining no longer helps" if _apart(best_other[1], best_task[1]) else "that is no clear difference")
-    )
+    sign = 1 if _apart(best_task[1], best_other[1], head, decided) else 0
+    sign = -1 if _apart(best_other[1], best_task[1], head, decided) else sign
+    meaning = {1: "pretraining helps then, too", -1: "pretraining does not help then", 0: "that is no clear difference"}[sign]
     return [f"{text}, the best of the others, {who}: {plain}, so {meaning}."]
 
 
-def _apart(first: Estimate, second: Estimate) -> bool:
+def _apart(first: Estimate, second: Estimate, head: Headline, decided: Decided) -> bool:
     """Whether the first one's interval lies above the second's."""
-    low = first.interval.low if first.interval is not None else first.mean
-    high = second.interval.high if second.interval is not None else second.mean
-    return (first.interval is not None or second.interval is not None) and low > high
+    return first.mean - _half(first, head, decided) > second.mean + _half(second, head, decided)
+
+
+def _half(estimate: Estimate, head: Headline, decided: Decided) -> float:
+    """Half of a 95 % interval: at least what so many test rows leave open of a share."""
+    known = estimate.interval.half_width if estimate.interval is not None else 0.0
+    if not is_share(head.metric):
+        return known or math.inf
+    share = min(max(estimate.mean, 0.0), 1.0)
+    return max(known, 1.96 * math.sqrt(share * (1 - share) / decided.divided.n_test))
 
 
 def _others(best: Row, tasks: Sequence[Row], head: Headline) -> list[str]:
@@ -196,39 +196,34 @@ def _others(best: Row, tasks: Sequence[Row], head: Headline) -> list[str]:
     return [f"The other tasks: {', '.join(rest)}.{sure}"]
 
 
-def _how_sure(
-    state: State, others: Sequence[Row], against: Mapping[str, Comparison], decided: Decided, seeds: int
-) -> list[str]:
+def _how_sure(state: State, closest: Comparison, doubt: str, decided: Decided, seeds: int) -> list[str]:
     """What would tell more, where it is unclear; what was corrected for, where it is not."""
     if state != "unclear":
-        key = others[0].key
-        corrected = against[key].p_holm
-        return (
-            []
-            if corrected is None
-            else [f"p = {max(corrected, 0.001):.3f}{' or less' * (corrected < 0.001)} after Holm's correction."]
-        )
-    divided = decided.divided
+        p = closest.p_holm
+        return [] if p is None else [f"{'p < 0.001' if p < 0.001 else f'p = {p:.3f}'} after Holm's correction."]
     advice = []
     plan = decided.schedule
     if plan is not None and plan.short:
         advice.append(f"more time (--minutes): tasks had {min(plan.steps.values())} steps, which is few")
-    elif seeds < 3:
-        advice.append("more time (--minutes), for more seeds")
-    if divided.n_test < 300:
-        advice.append(f"more labelled rows: only {divided.n_test:,} are tested on")
-    advice.append("the real run: pretrain longer with the command below, and evaluate again")
+    elif doubt == "seeds" or seeds < ROUNDS:
+        advice.append("more time (--minutes), for more seeds: they differ much, or are few")
+    if doubt == "draws":
+        advice.append(f"more labels a class (--labels-per-class): much depends on which {decided.divided.per_class} they are")
+    if doubt == "rows":
+        advice.append(f"more labelled rows: only {decided.divided.n_test:,} are tested on")
+    advice.append("a longer run, by the first command below")
     return [f"What would tell: {'; '.join(advice)}."]
 
 
-def _budget(best: Row, decided: Decided, seeds: int, minutes_used: float) -> list[str]:
+def _budget(best: Row, decided: Decided, state: State) -> list[str]:
     plan = decided.schedule
     if plan is None:
         return []
     steps = plan.steps.get(best.benchmark, 0)
-    text = f"{best.task} took {steps:,} steps on {decided.divided.n_train:,} rows; all of it took {minutes_used:.0f} minutes."
-    few = [] if steps >= ENOUGH_STEPS else [f"{steps} steps are few to learn from: give more --minutes before you decide."]
-    return [text, *few]
+    text = f"{best.task} took {steps:,} steps on {decided.divided.n_train:,} rows; all of it took {duration(decided.spent)}."
+    if not plan.short or state == "unclear":
+        return [text]
+    return [f"{text} So few steps teach little: give more --minutes before you decide."]
 
 
 def _failed(table: Table, decided: Decided) -> list[str]:
@@ -238,68 +233,3 @@ def _failed(table: Table, decided: Decided) -> list[str]:
     ]
     lacking = [row for row in table.rows if row.kind == "task" and row.score is None]
     return [*notes, *(f"{row.task} has no result: {(*row.missing, 'it failed')[0].splitlines()[0]}" for row in lacking)]
-
-
-def reading_flags(given: Mapping[str, Any], *, source: str, labelled: bool) -> str:
-    """The options with which a command reads the data as the benchmark did.
-
-    Args:
-        given: what the user gave, by the names of the options.
-        source: what ``--data`` names in the command.
-        labelled: whether the command looks at labels.
-    """
-    parts = ["--data", source]
-    if given.get("label"):
-        parts += ["--label", given["label"]]
-    if labelled and given.get("label_kind"):
-        parts += ["--label-kind", given["label_kind"]]
-    if labelled:
-        for value in given.get("unlabelled", ()):
-            parts += ["--unlabelled", value]
-    for role, column in given.get("columns", {}).items():
-        parts += ["--column", f"{role}={column}"]
-    for key, value in given.get("table", {}).items():
-        parts += ["--no-header"] if key == "header" else [f"--{key}", str(value)]
-    return shlex.join(str(part) for part in parts)
-
-
-def _commands(state: State, best: Row, decided: Decided, encoder: Path, cell: Cell) -> list[tuple[str, str]]:
-    given = decided.given
-    apart = bool(given.get("labelled"))
-    data, labelled = str(given["data"]), str(given.get("labelled") or given["data"])
-    place = shlex.quote(str(encoder))
-    every = reading_flags({**given, "label": None} if apart else given, source=data, labelled=False)
-    known = reading_flags(given, source=labelled, labelled=True)
-    test = f" --test {shlex.quote(str(given['test']))}" if given.get("test") else ""
-    found = [
-        ("embed all rows", f"selfsup embed {place} {every} --out embeddings.parquet"),
-        ("train a classifier with all labels", f"selfsup finetune {place} {known}{test} --out model"),
-        ("measure it further", f"selfsup evaluate {place} {known}{test}"),
-    ]
-    if state != "do-not-pretrain":
-        found.insert(0, ("pretrain ten times as long", longer(cell, decided, every)))
-    return found
-
-
-def longer(cell: Cell, decided: Decided, data: str) -> str:
-    """The command that pretrains ten times as long with the same settings, and holds rows out to test on.
-
-    Args:
-        cell: of the best task.
-        decided: what was planned.
-        data: the options that name the data.
-    """
-    settings = {key: value for key, value in cell.overrides.items() if not key.startswith(EVALUATOR_PREFIX)}
-    sets = [part for key, value in settings.items() for part in ("--set", f"{key}={_value(value)}")]
-    holdout = "" if decided.given.get("test") or decided.given.get("labelled") else " --holdout 0.2"
-    out = f"runs/{cell.task.replace('/', '-')}"
-    return (
-        f"selfsup pretrain {cell.task} {data} --backbone {cell.backbone} --steps {10 * cell.steps}{holdout} --out {out} "
-        f"{shlex.join(sets)}"
-    )
-
-
-def _value(value: Any) -> str:
-    if value is None:
-        return "null"
-    return json.dumps(list(value)) if isinstance(value, list | tuple) else str(value)

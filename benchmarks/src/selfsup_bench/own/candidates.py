@@ -26,8 +26,10 @@ _HEADS: Mapping[str, Mapping[str, Any]] = {
     "vicreg": {"objective.hidden_dim": 512, "objective.output_dim": 512},
 }
 """Heads for networks of some hundred dimensions; the papers' are for ResNet-50."""
-_CURVE = (1, 5, 10, 20, 50, 100)
+_CURVE = (2, 5, 20, 50)
 """Labels a class that make the curve beside the headline, as far as there are so many."""
+_CURVE_MINUTES = 10
+"""From so much time on there is a curve: its probes take some seconds a cell."""
 
 
 def candidates(registry: Registry, modality: str, *, names: Sequence[str], device: str) -> list[BenchmarkSpec]:
@@ -105,7 +107,7 @@ def _for_device(spec: BenchmarkSpec, device: str) -> tuple[dict[str, Any], str]:
 
 
 def on_data(
-    specs: Iterable[BenchmarkSpec], name: str, divided: Divided, *, draws: int, scratch_steps: int
+    specs: Iterable[BenchmarkSpec], name: str, divided: Divided, *, draws: int, scratch_steps: int, minutes: float
 ) -> list[BenchmarkSpec]:
     """The benchmarks on the data: its name, evaluators, headline and batches that it can fill.
 
@@ -115,12 +117,12 @@ def on_data(
         divided: its parts.
         draws: of the few labels.
         scratch_steps: optimizer steps of the training from scratch.
+        minutes: that the whole benchmark may take.
     """
     few = f"evaluators.{FEW_LABELS}."
-    counts = [
-        divided.per_class,
-        *(n for n in _CURVE if n != divided.per_class and n * _groups(divided) <= 0.9 * divided.n_labelled),
-    ]
+    curve = _CURVE if minutes >= _CURVE_MINUTES else ()
+    most = 0.9 * divided.n_labelled / _groups(divided)
+    counts = [divided.per_class, *(n for n in curve if n != divided.per_class and n <= most)]
     settings = {f"{few}per_class": counts, f"{few}draws": draws, "scratch.min_steps": scratch_steps}
     made = []
     for spec in specs:

@@ -18,6 +18,7 @@ from selfsup_bench.own.advice import advise
 from selfsup_bench.own.candidates import candidates
 from selfsup_bench.own.division import Divided, Limits, divide
 from selfsup_bench.own.guess import guess_modality
+from selfsup_bench.own.next_steps import write_longer
 from selfsup_bench.own.reading import Reading
 from selfsup_bench.own.recommendation import Recommendation
 from selfsup_bench.own.schedule import ENOUGH_STEPS
@@ -117,11 +118,12 @@ def conclude(trial: Trial) -> tuple[Leaderboard, Recommendation]:
     if trial.state.schedule is None:
         advice = Recommendation(state="incomplete", sentence="There is no answer yet. Go on with --resume.", evidence=())
     else:
-        cells = trial.first_cells()
-        advice = advise(board, trial.state, encoder=out / ENCODER, cells=cells, minutes_used=trial.state.spent / 60)
-        best = next((name for name, cell in cells.items() if cell.task == advice.task), "")
+        advice = advise(board, trial.state, out=out, encoder=out / ENCODER)
+        best = next((name for name, cell in trial.first_cells().items() if cell.task == advice.task), "")
         if best:
-            load(trial.encoder_of(best)).save(out / ENCODER)
+            run = trial.run_of(best)
+            load(run / "encoder").save(out / ENCODER)
+            write_longer(run, out, trial.state)
     advice.write(out)
     return replace(write_report(out), recommendation=advice), advice
 

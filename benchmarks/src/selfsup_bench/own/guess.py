@@ -13,7 +13,7 @@ from selfsup.data import Rows, TableFormat, available_splits, load_source
 from selfsup.data.columns import feature_name
 from selfsup.data.layout import table_suffixes
 from selfsup.data.media_kinds import medium_of
-from selfsup.errors import ConfigError, MissingPluginError, SelfsupError
+from selfsup.errors import ColumnError, ConfigError, MissingPluginError, SelfsupError
 from selfsup.registry import registry
 from selfsup.specs import ModalitySpec
 
@@ -79,7 +79,7 @@ def _by_columns(
             splits = available_splits(source, modality=spec)
             split = "train" if "train" in splits else splits[0]
             given = {role: column for role, column in columns.items() if role in spec.columns}
-            rows = load_source(source, modality=spec, split=split, label=label, columns=given, table=form)
+            rows = _rows(source, spec, split, label, given, form)
         except MissingPluginError:
             raise
         except SelfsupError as error:
@@ -90,6 +90,18 @@ def _by_columns(
     known = ", ".join(registry().modalities)
     tried = reasons[0] if len(reasons) == 1 else " ".join(reasons[:3])
     raise ConfigError(f"It cannot be told what kind of data {source} is. Say --modality, one of {known}. {tried}")
+
+
+def _rows(
+    source: str, spec: ModalitySpec, split: str, label: str | None, columns: Mapping[str, str], form: TableFormat
+) -> Rows:
+    """The rows as of a modality; without the label column where it is not there, which is said later."""
+    try:
+        return load_source(source, modality=spec, split=split, label=label, columns=columns, table=form)
+    except ColumnError:
+        if label is None:
+            raise
+        return load_source(source, modality=spec, split=split, columns=columns, table=form)
 
 
 def _specific(spec: ModalitySpec) -> int:
@@ -104,7 +116,9 @@ def _fits(rows: Rows, spec: ModalitySpec) -> str | None:
         return f"its columns are {', '.join(list(rows.columns)[:4])}{', ...' if len(rows.columns) > 4 else ''}"
     column = next(iter(rows.columns.values()))
     if not all(kind.lower() == "string" for kind in spec.columns.values()):
-        return f"column {column!r} holds its files"
+        values = rows.dataset.with_format("arrow")[: min(_SAMPLE, len(rows))].column(column).to_pylist()
+        medium = medium_of(rows.dataset.features[column], values, [spec])
+        return f"column {column!r} holds its files" if medium else None
     others = [name for name in rows.dataset.column_names if name not in {column, rows.label}]
     sample = rows.dataset.select(range(min(_SAMPLE, len(rows))))
     texts = [text for text in sample.with_format(None)[column] if isinstance(text, str)]

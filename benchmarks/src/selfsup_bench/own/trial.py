@@ -21,6 +21,7 @@ from selfsup_bench.own.schedule import MOST_ROUNDS, References, Schedule, Speed,
 from selfsup_bench.own.state import State
 from selfsup_bench.plan import Plan
 from selfsup_bench.planning import Planned, keyed, of_parts, resolved
+from selfsup_bench.progress import duration
 from selfsup_bench.records import Record, RecordStore
 from selfsup_bench.runner import run_locked, write_report
 
@@ -31,6 +32,8 @@ _SCRATCH_STEPS = (200, 150, 100, 60, 30)
 """Optimizer steps of a training from scratch, as many of these as there is time for."""
 _BATCH = 128
 """Rows of a step of a training from scratch."""
+PLANNED = 0.9
+"""Part of the time that is planned for: other programs may slow cells down later."""
 SLACK = 0.1
 """Part of the time that a planned seed may take beyond it."""
 
@@ -66,6 +69,7 @@ class Trial:
         self.state, self.specs, self.out, self.machine = state, list(specs), out, machine
         self.store = RecordStore(out)
         self.began = time.monotonic() - state.spent
+        self._plans: dict[tuple[tuple[int, ...], bool], Planned] = {}
 
     @property
     def divided(self) -> Divided:
@@ -83,7 +87,7 @@ class Trial:
         self.machine.say("Measuring how fast each task is here.")
         every = self.lines((0,))
         plain = [line.cells[kind][0] for line in every for kind in line.cells if is_raw(kind) or kind == "random-init"]
-        self._run_some([0], every, plain)
+        self._run_some((0,), plain)
         untrained = {line.spec.id: self._record(line, "random-init") for line in every}
         folder = self.out / pilot.FOLDER
         shutil.rmtree(folder, ignore_errors=True)
@@ -104,7 +108,7 @@ class Trial:
         if not found.speeds:
             raise BenchmarkError(f"No task can be trained on this data: {next(iter(found.failed.values()))}")
         steps, references = self._references(every, found, untrained)
-        plan = schedule(found.speeds, references, seconds=self.left(), jobs=self.machine.jobs)
+        plan = schedule(found.speeds, references, seconds=PLANNED * self.left(), jobs=self.machine.jobs)
         self.state = replace(self.state, schedule=plan, scratch_steps=steps, failed=dict(found.failed), spent=self._spent())
         self.state.write(self.out)
 
@@ -124,6 +128,8 @@ class Trial:
             began = time.monotonic()
             at_once = max(1, self.machine.jobs // max(1, len(plan.steps) + 2))
             wanted = min(done + at_once, MOST_ROUNDS if done >= plan.rounds else plan.rounds)
+            seeds = f"Seed {done + 1}" if wanted == done + 1 else f"Seeds {done + 1} to {wanted}"
+            self.machine.say(f"{seeds} of {max(plan.rounds, wanted)}, {duration(max(self.left(), 0))} left.")
             try:
                 board = self._round(range(wanted))
             except KeyboardInterrupt:
@@ -154,6 +160,7 @@ class Trial:
             state.divided,
             draws=state.draws,
             scratch_steps=state.scratch_steps or _SCRATCH_STEPS[0],
+            minutes=state.minutes,
         )
         if state.schedule is not None:
             specs = [replace(spec, steps=state.schedule.steps[spec.id]) for spec in specs if spec.id in state.schedule.steps]
@@ -212,16 +219,20 @@ class Trial:
         )
 
     def _planned(self, seeds: Sequence[int]) -> Planned:
-        machine = self.machine
-        return keyed(
-            SUITE, list(seeds), self.lines(seeds), registry=machine.registry, device=machine.kind, threads=machine.threads
-        )
+        """The plan of these seeds: made once, since the keys hash the sources of all packages."""
+        known = (tuple(seeds), self.state.schedule is not None)
+        if known not in self._plans:
+            machine, every = self.machine, self.lines(seeds)
+            self._plans[known] = keyed(
+                SUITE, list(seeds), every, registry=machine.registry, device=machine.kind, threads=machine.threads
+            )
+        return self._plans[known]
 
-    def _run_some(self, seeds: Sequence[int], every: Sequence[Line], wanted: Sequence[Cell]) -> None:
+    def _run_some(self, seeds: Sequence[int], wanted: Sequence[Cell]) -> None:
         """Run a few cells of a plan, which stay out of the report for now."""
         machine = self.machine
         keys = {cell.key({}) for cell in wanted}
-        planned = keyed(SUITE, seeds, every, registry=machine.registry, device=machine.kind, threads=machine.threads)
+        planned = self._planned(seeds)
         planned.plan.write(self.out)
         jobs = []
         for cell in planned.plan.cells():
@@ -270,9 +281,9 @@ class Trial:
         """Benchmark to the cell of its task's first seed."""
         return {line.spec.id: line.cells["task"][0] for line in self.lines((0,))}
 
-    def encoder_of(self, benchmark: str) -> Path:
-        """The encoder that a task's first seed left."""
-        return self._first_folders()[benchmark] / "run" / "encoder"
+    def run_of(self, benchmark: str) -> Path:
+        """The run of a task's first seed."""
+        return self._first_folders()[benchmark] / "run"
 
     def _first_folders(self) -> dict[str, Path]:
         plan = self._planned((0,)).plan

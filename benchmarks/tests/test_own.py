@@ -1,0 +1,271 @@
+"""Benchmarks of own data from the first row to the advice, on tiny real files: photos, tables, recordings, texts."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from selfsup.cli.main import main
+from selfsup.errors import BenchmarkError, ConfigError, DataError, RunDirectoryError
+from selfsup.registry import registry
+from selfsup_bench.cell import work
+from selfsup_bench.commands import benchmark, report
+from selfsup_bench.executors import Job, Outcome
+from selfsup_bench.leaderboard import Leaderboard
+from selfsup_bench.own.command import Asked, own_benchmark
+from selfsup_bench.own.recommendation import Recommendation
+from selfsup_bench.own.trial import Machine
+from selfsup_bench.records import RecordStore
+
+pytest.importorskip("selfsup_tabular", reason="needs the tabular plugin")
+pytest.importorskip("selfsup_text", reason="needs the text plugin")
+pytest.importorskip("selfsup_vision", reason="needs the vision plugin")
+
+
+class InProcess:
+    """Runs cells in this process, one after the other."""
+
+    def __init__(self, on_start: Callable[[Job], None] = lambda job: None) -> None:
+        self.on_start = on_start
+
+    def run(self, jobs: Sequence[Job]) -> Generator[Outcome, None, None]:
+        for job in jobs:
+            self.on_start(job)
+            job.folder.mkdir(parents=True, exist_ok=True)
+            work(job.as_dict())
+            yield Outcome(job)
+
+
+def machine(said: list[str] | None = None) -> Machine:
+    return Machine(
+        registry=registry(),
+        make_executor=InProcess,
+        jobs=1,
+        threads=1,
+        device="cpu",
+        kind="cpu",
+        say=(said if said is not None else []).append,
+    )
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SELFSUP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("SELFSUP_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def write_people(path: Path, *, labelled: int = 48, rows: int = 200) -> Path:
+    generator = np.random.default_rng(0)
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["age", "height", "job", "income"])
+        for place in range(rows):
+            age = generator.integers(18, 80)
+            label = ("high" if age > 45 else "low") if place < labelled else ""
+            writer.writerow([age, round(generator.normal(170, 9), 1), generator.choice(["nurse", "smith"]), label])
+    return path
+
+
+def write_photos(folder: Path) -> Path:
+    generator = np.random.default_rng(0)
+    for place in range(60):
+        kind = ("across", "down", "unsorted")[place % 3]
+        pixels = generator.integers(0, 90, (12, 12, 3), dtype=np.uint8)
+        pixels[(slice(None, None, 3), slice(None))[:: 1 if place % 2 else -1]] += 150
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / kind / f"{place}.png")
+    return folder
+
+
+def whole(board: Leaderboard, advice: Recommendation, out: Path) -> None:
+    """What each finished benchmark of own data has."""
+    (table,) = board.tables
+    assert board.failures == ()
+    assert {row.kind for row in table.rows} >= {"task", "raw", "random-init", "scratch", "supervised"}
+    assert all(row.score is not None for row in table.rows if row.kind != "supervised")
+    assert advice.state in ("pretrain", "do-not-pretrain", "unclear")
+    assert (out / "encoder" / "model.safetensors").is_file()
+    assert "report" in (out / "report.html").read_text().lower()
+    assert not list(out.rglob("checkpoints")), "what can be made again is deleted"
+    assert not (out / "pilot").exists()
+
+
+@pytest.mark.slow
+def test_a_table_with_missing_labels(tmp_path: Path) -> None:
+    write_people(tmp_path / "people.csv")
+    said: list[str] = []
+    asked = Asked(data="people.csv", label="income", minutes=0.05, names=("vime", "simclr"))
+    board, advice = own_benchmark(asked, Path("out"), machine(said), resume=False)
+    whole(board, advice, Path("out"))
+    text = "\n".join(said)
+    assert "Modality: tabular, since its columns are age, height, job" in text
+    assert "Data: people, 200 rows, 48 with a label (income)." in text
+    assert "24 of the labelled rows, which no pretraining sees" in text
+    assert "Plan: 2 tasks x 1 seed, 5" in text
+    assert "So few steps teach little; --minutes" in text
+    # Raw features, the untrained network and tasks are tested on the same rows.
+    records = RecordStore(Path("out")).all().values()
+    assert {result["n_test"] for record in records for result in record.results} == {24}
+    assert {result["pretrained_share"] for record in records for result in record.results} == {0.0}
+    # What it prints works as it stands.
+    for what, command in advice.commands:
+        assert command.startswith("selfsup ")
+        words = shlex.split(command)[1:]
+        if words[0] == "pretrain":
+            words += ["--steps", "2"]
+        with pytest.raises(SystemExit) as ended:
+            main(words)
+        assert not ended.value.code, what
+    assert Path("embeddings.parquet").is_file()
+    # The command goes on with it, and finds nothing left to do.
+    before = {path.name: path.stat().st_mtime_ns for path in Path("out/records").iterdir()}
+    again, _ = own_benchmark(None, Path("out"), machine(), resume=True)
+    assert before.items() <= {path.name: path.stat().st_mtime_ns for path in Path("out/records").iterdir()}.items()
+    assert len(again.seeds) >= len(board.seeds)
+    with pytest.raises(ConfigError, match="whose --label is 'income', and not 'job'"):
+        own_benchmark(Asked(data="people.csv", label="job"), Path("out"), machine(), resume=True)
+    with pytest.raises(RunDirectoryError, match="holds a benchmark already"):
+        own_benchmark(asked, Path("out"), machine())
+    document = json.loads(CliRunner().invoke(report, ["out", "--json"]).stdout)
+    assert document["recommendation"]["sentence"] == advice.sentence
+
+
+@pytest.mark.slow
+def test_photos_of_two_kinds_and_a_heap_of_unsorted_ones(tmp_path: Path) -> None:
+    write_photos(tmp_path / "photos")
+    asked = Asked(data="photos", unlabelled=("unsorted",), minutes=0.05, names=("simclr",), per_class=4)
+    board, advice = own_benchmark(asked, Path("out"), machine())
+    whole(board, advice, Path("out"))
+    labelled = [command for what, command in advice.commands if what.startswith("train a classifier")]
+    assert "--data photos --unlabelled unsorted" in labelled[0]
+    assert board.tables[0].headline == "few-labels.accuracy@4"
+
+
+@pytest.mark.slow
+def test_texts_with_labelled_lines_apart(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    words = {"sport": ["ball", "goal", "team"], "city": ["street", "house", "tram"]}
+    lines = [(" ".join(generator.choice([*words[kind], "the", "a", "and", "of"], 8)), kind) for kind in ("sport", "city") * 40]
+    (tmp_path / "corpus.txt").write_text("\n".join(text for text, _ in lines))
+    (tmp_path / "few.csv").write_text("\n".join(["text,topic", *(f"{text},{kind}" for text, kind in lines[:32])]))
+    asked = Asked(data="corpus.txt", labelled="few.csv", label="topic", minutes=0.05, names=("simclr",), per_class=3)
+    board, advice = own_benchmark(asked, Path("out"), machine())
+    whole(board, advice, Path("out"))
+    names = {result["dataset"] for record in RecordStore(Path("out")).all().values() for result in record.results}
+    assert names == {str(tmp_path / "few.csv")}
+
+
+@pytest.mark.slow
+def test_recordings(tmp_path: Path) -> None:
+    pytest.importorskip("selfsup_audio", reason="needs the audio plugin")
+    soundfile = pytest.importorskip("soundfile")
+    generator = np.random.default_rng(0)
+    for place in range(32):
+        name, hertz = (("low", 300), ("high", 1200))[place % 2]
+        times = np.arange(2000) / 8000
+        (tmp_path / "sounds" / name).mkdir(parents=True, exist_ok=True)
+        tone = 0.3 * np.sin(2 * np.pi * hertz * times) + generator.normal(0, 0.05, len(times))
+        soundfile.write(tmp_path / "sounds" / name / f"{place}.wav", tone, 8000)
+    board, advice = own_benchmark(Asked(data="sounds", minutes=0.05, names=("simclr",), per_class=3), Path("out"), machine())
+    whole(board, advice, Path("out"))
+    assert board.tables[0].modality == "audio"
+
+
+DIES = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+import test_own
+from selfsup_bench.own.command import Asked, own_benchmark
+from selfsup_bench.records import RecordStore
+
+class Dies(test_own.InProcess):
+    def run(self, jobs):
+        for outcome in super().run(jobs):
+            yield outcome
+            if outcome.job.cell.kind == "supervised" and outcome.job.out.name == "out":
+                os.kill(os.getpid(), signal.SIGKILL)
+
+where = test_own.machine()
+object.__setattr__(where, "make_executor", Dies)
+own_benchmark(Asked(data="people.csv", label="income", minutes=0.05, names=("vime",)), Path("out"), where)
+"""
+
+
+@pytest.mark.slow
+def test_a_benchmark_that_was_killed_goes_on_and_repeats_no_cell(tmp_path: Path) -> None:
+    write_people(tmp_path / "people.csv", labelled=40, rows=80)
+    code = DIES.format(tests=str(Path(__file__).parent))
+    ended = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=dict(os.environ), timeout=240, check=False)
+    assert ended.returncode == -signal.SIGKILL
+    records = {path.name: path.stat().st_mtime_ns for path in Path("out/records").iterdir()}
+    assert len(records) >= 3
+    said: list[str] = []
+    board, advice = own_benchmark(None, Path("out"), machine(said), resume=True)
+    whole(board, advice, Path("out"))
+    after = {path.name: path.stat().st_mtime_ns for path in Path("out/records").iterdir()}
+    assert records.items() <= after.items()
+    assert len(after) > len(records)
+    assert "Measuring how fast each task is here." not in said, "the plan is kept"
+
+
+# --- errors ---
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (("--data", "people.csv", "--suite", "quick"), ConfigError, "--suite does not go with --data"),
+        (("--data", "people.csv", "--seeds", "5"), ConfigError, "--seeds does not go with --data: as many seeds are run as"),
+        (("--minutes", "5"), ConfigError, "--minutes has no effect without --data"),
+        (("--label", "income"), ConfigError, "--label has no effect without --data"),
+        (("--no-header",), ConfigError, "--no-header has no effect without --data"),
+        (("--data", "people.csv", "--modality", "vision", "--modality", "text"), ConfigError, "of one modality, not of 2"),
+        (("--data", "people.csv", "--label", "wages"), DataError, "wages"),
+        (("--data", "people.csv"), DataError, "label"),
+        (("--data", "nothing.csv"), ConfigError, "It cannot be told what kind of data nothing.csv is"),
+        (("--data", "few.csv", "--label", "income"), DataError, "too few labels: at least two classes need 4 labelled rows"),
+    ],
+)
+def test_what_does_not_go_is_said_before_anything_runs(
+    tmp_path: Path, arguments: tuple[str, ...], error: type[Exception], message: str
+) -> None:
+    write_people(tmp_path / "people.csv")
+    write_people(tmp_path / "few.csv", labelled=4)
+    with pytest.raises(error, match=message):
+        CliRunner().invoke(benchmark, [*arguments, "--out", "out"], catch_exceptions=False)
+    assert not Path("out/records").exists()
+
+
+def test_a_task_that_cannot_run_on_the_data_is_an_error_if_it_is_the_only_one(tmp_path: Path) -> None:
+    write_people(tmp_path / "people.csv", labelled=40, rows=60)
+
+    class Fails(InProcess):
+        def run(self, jobs: Sequence[Job]) -> Generator[Outcome, None, None]:
+            for job in jobs:
+                if job.cell.kind == "task":
+                    yield Outcome(job, "its process was ended by SIGSEGV")
+                else:
+                    yield from super().run([job])
+
+    where = Machine(**{**vars(machine()), "make_executor": Fails})
+    with pytest.raises(BenchmarkError, match="No task can be trained on this data: its process was ended by SIGSEGV"):
+        own_benchmark(Asked(data="people.csv", label="income", minutes=0.05, names=("vime",)), Path("out"), where)
+
+
+def test_going_on_needs_something_to_go_on_with() -> None:
+    with pytest.raises(RunDirectoryError, match="out holds no benchmark of own data to go on with"):
+        own_benchmark(None, Path("out"), machine(), resume=True)

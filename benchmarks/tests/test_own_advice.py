@@ -1,0 +1,160 @@
+"""What is recommended, on made-up records: pretrain, do not, or it is unclear, each with its evidence."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from selfsup_bench.cells import FEW_LABELS
+from selfsup_bench.leaderboard import build
+from selfsup_bench.own.advice import advise
+from selfsup_bench.own.division import Divided
+from selfsup_bench.own.next_steps import commands, reading_flags
+from selfsup_bench.own.reading import Division, Reading
+from selfsup_bench.own.recommendation import Recommendation
+from selfsup_bench.own.schedule import Schedule
+from selfsup_bench.own.state import State
+from selfsup_bench.plan import Plan
+from selfsup_bench.records import Record
+from selfsup_bench.tables import print_leaderboard
+
+NONE = Division(np.arange(0), np.arange(0), np.arange(0), ("a", "a", "a"))
+DIVIDED = Divided(
+    division=NONE, rows=9000, n_train=8800, labels=600, n_labelled=400, n_test=200, label="kind", kind="class",
+    classes=tuple("abcdefghij"), per_class=10, metric="accuracy", tested_on="200 of the labelled rows", notes=(),
+)  # fmt: skip
+PLANNED = Schedule(
+    {"alpha-toyset": 620, "beta-toyset": 620},
+    {"alpha-toyset": 620, "beta-toyset": 620},
+    rounds=3,
+    first=60,
+    later=40,
+    short=False,
+)
+GIVEN = {
+    "data": "my photos",
+    "label": "kind",
+    "label_kind": None,
+    "unlabelled": ["?"],
+    "columns": {},
+    "table": {"separator": ";"},
+}
+DECIDED = State(
+    reading=Reading(data="my photos", modality="toy", label="kind"), given=GIVEN, minutes=30, names=(), divided=DIVIDED,
+    draws=10, scratch_parts=2, schedule=PLANNED, spent=1700.0,
+)  # fmt: skip
+OUT = Path("out")
+
+
+def advice_of(plan: Plan, records: dict[str, Record], decided: State = DECIDED) -> Recommendation:
+    return advise(build(plan, records), decided, out=OUT, encoder=OUT / "encoder")
+
+
+def moved(plan: Plan, records: dict[str, Record], kind: str, by: float) -> dict[str, Record]:
+    """The records with the few-label scores of a kind moved."""
+
+    def change(record: Record) -> Record:
+        draws = {name: tuple(value + by for value in values) for name, values in record.draws.items()}
+        rows = {name: tuple(value + by for value in values) for name, values in record.rows.items()}
+        metrics = {name: value + by * name.startswith(FEW_LABELS) for name, value in record.metrics.items()}
+        return replace(record, draws=draws, rows=rows, metrics=metrics)
+
+    keys = {plan.key(cell) for line in plan.lines for cell in line.cells[kind]}
+    return {key: change(record) if key in keys else record for key, record in records.items()}
+
+
+def test_where_a_task_beats_every_reference_it_is_recommended(plan: Plan, records: dict[str, Record]) -> None:
+    found = advice_of(plan, records)
+    assert found.state == "pretrain"
+    assert found.sentence.startswith("Pretrain with toy/alpha: with 10 labels a class it reaches 81.0 % (")
+    assert "pixels 72.0 %; training from scratch 64.0 %" in found.sentence
+    assert "+9.0 points (95 % interval " in found.sentence
+    assert "over pixels, the best of them (3 seeds x 10 draws of the labels, 200 test rows)." in found.sentence
+    text = " ".join(found.evidence)
+    assert "With all 400 labels toy/alpha reaches 94.0 %" in text
+    assert "The other tasks: toy/beta 60.0 %." in text
+    assert "toy/alpha took 620 steps on 8,800 rows; all of it took 28 min." in text
+    assert (found.task, found.encoder) == ("toy/alpha", "out/encoder")
+
+
+def test_where_a_reference_is_better_pretraining_is_not_recommended(plan: Plan, records: dict[str, Record]) -> None:
+    found = advice_of(plan, moved(plan, records, "raw", 0.15))
+    assert found.state == "do-not-pretrain"
+    assert found.sentence.startswith(
+        "Do not pretrain here: use a linear classifier on pixels. With 10 labels a class it reaches "
+    )
+    assert "87.0 %, and the best pretext task, toy/alpha, 81.0 %" in found.sentence
+    assert "-6.0 points (95 % interval -" in found.sentence
+    assert not any("pretrain" in command for _, command in found.commands)
+    scratch = advice_of(plan, moved(plan, records, "scratch", 0.3))
+    assert scratch.sentence.startswith("Do not pretrain here: use training from scratch.")
+
+
+def test_where_it_is_unclear_it_says_what_would_tell(plan: Plan, records: dict[str, Record]) -> None:
+    found = advice_of(plan, moved(plan, records, "raw", 0.09))
+    assert found.state == "unclear"
+    assert found.sentence.startswith("Unclear: with 10 labels a class toy/alpha reaches 81.0 %")
+    (told,) = [line for line in found.evidence if line.startswith("What would tell: ")]
+    assert "a longer run, by the first command below" in told
+    assert ("more labelled rows: only 200 are tested on" in told) == (
+        build(plan, moved(plan, records, "raw", 0.09)).tables[0].verdict.doubt == "rows"
+    )
+    short = advice_of(plan, moved(plan, records, "raw", 0.09), replace(DECIDED, schedule=replace(PLANNED, short=True)))
+    assert any("more time (--minutes): tasks had 620 steps, which is few" in line for line in short.evidence)
+
+
+def test_too_few_steps_are_said_with_a_clear_result_too(plan: Plan, records: dict[str, Record]) -> None:
+    found = advice_of(plan, moved(plan, records, "raw", 0.15), replace(DECIDED, schedule=replace(PLANNED, short=True)))
+    assert any("So few steps teach little: give more --minutes before you decide." in line for line in found.evidence)
+
+
+def test_a_task_that_failed_is_named_and_does_not_stand_in_the_way(plan: Plan, records: dict[str, Record]) -> None:
+    key = plan.key(plan.lines[1].cells["task"][1])
+    failed = {**records, key: replace(records[key], status="failed", error="boom\nand more")}
+    found = advice_of(plan, failed, replace(DECIDED, failed={"own-toy-gamma": "it needs tokens"}))
+    assert found.state == "pretrain"
+    assert any(line.startswith("toy/beta has no result: ") and line.endswith("boom") for line in found.evidence)
+    assert "toy-gamma cannot run on this data: it needs tokens" in found.evidence
+
+
+def test_without_a_whole_seed_there_is_no_advice(plan: Plan) -> None:
+    found = advice_of(plan, {})
+    assert found.state == "incomplete"
+    assert found.sentence.endswith("Go on with --resume.")
+    assert found.commands == ()
+
+
+def test_commands_read_the_data_as_the_benchmark_did() -> None:
+    assert reading_flags(GIVEN, source="my photos", labelled=True) == (
+        "--data 'my photos' --label kind --unlabelled '?' --separator ';'"
+    )
+    made = dict(commands(DECIDED, "toy/alpha", OUT, OUT / "encoder", pretrains=True))
+    assert made["embed all rows"] == (
+        "selfsup embed out/encoder --data 'my photos' --label kind --separator ';' --out embeddings.parquet"
+    )
+    assert "selfsup pretrain --config out/pretrain.json --out runs/toy-alpha" in made.values()
+    apart = replace(DECIDED, given={**GIVEN, "data": "corpus.txt", "labelled": "few.csv"})
+    made = dict(commands(apart, "toy/alpha", OUT, OUT / "encoder", pretrains=True))
+    assert "--label" not in made["embed all rows"], "the corpus has no label column"
+    assert "--data few.csv --label kind" in made["measure what that gives"]
+
+
+def test_the_recommendation_is_printed_first_and_its_commands_are_not_folded(
+    plan: Plan, records: dict[str, Record], tmp_path: Path
+) -> None:
+    found = advice_of(plan, records)
+    found.write(tmp_path)
+    again = Recommendation.read(tmp_path)
+    assert again == found
+    file = io.StringIO()
+    board = replace(build(plan, records), recommendation=again)
+    print_leaderboard(board, Console(file=file, width=60, highlight=False))
+    text = file.getvalue()
+    assert text.lstrip().startswith("Pretrain with toy/alpha")
+    for _, command in found.commands:
+        assert command in text
+    assert board.as_dict()["recommendation"]["state"] == "pretrain"

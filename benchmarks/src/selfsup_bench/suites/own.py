@@ -11,15 +11,6 @@ from typing import Any
 from selfsup.specs import BenchmarkSpec
 from selfsup_bench.suites.shared import one_optimizer
 
-_VISION: dict[str, Any] = {
-    **one_optimizer(lr=2e-3),
-    "optimization.batch_size": 128,
-    "processor.image_size": 32,
-    "backbone.width": 16,
-    "gpu.processor.image_size": None,
-    "gpu.backbone.width": None,
-    "gpu.optimization.batch_size": 256,
-}
 _AUDIO: dict[str, Any] = {
     **one_optimizer(lr=2e-3),
     "optimization.batch_size": 64,
@@ -52,8 +43,6 @@ def _own(task: str, overrides: dict[str, Any], *, backbone: str, references: tup
 
 
 BENCHMARKS: tuple[BenchmarkSpec, ...] = (
-    _own("vision/simclr", _VISION, backbone="resnet-narrow"),
-    _own("vision/vicreg", _VISION, backbone="resnet-narrow"),
     _own("audio/simclr", _AUDIO, backbone="mel-cnn", references=("raw-mfcc",)),
     _own("audio/vicreg", _AUDIO, backbone="mel-cnn", references=("raw-mfcc",)),
 )

@@ -1,10 +1,17 @@
-"""What the quick benchmarks of all modalities share."""
+"""What the benchmarks of all modalities share."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 EVALUATORS = ("knn", "linear", "few-labels")
+FEW_LABELS = ("few-labels", "linear")
+"""With few labels, and with all."""
+UNEQUAL = "few-labels.balanced_accuracy@10"
+"""The headline where classes are of very unequal size."""
+CURVE = {"evaluators.few-labels.per_class": (10, 2, 5, 25, 50)}
+"""Labels a class: the headline's, and those of the curve."""
 
 
 def adamw(*, lr: float) -> dict[str, Any]:
@@ -35,3 +42,32 @@ def one_optimizer(*, lr: float) -> dict[str, Any]:
     """:func:`adamw` for the tasks and for the supervised reference alike."""
     settings = adamw(lr=lr)
     return {**settings, **{f"supervised.{key}": value for key, value in settings.items()}}
+
+
+_NARROW = ("simclr", "dcl", "mocov2", "mocov3", "byol", "swav", "dino", "tico", "lejepa", "clip", "siglip", "correspondence")
+_WIDE = ("barlow-twins", "vicreg", "simsiam")
+"""Those whose output is as wide as the hidden layers: their papers' are for networks of 2,048 dimensions."""
+_OWN: dict[str, dict[str, Any]] = {
+    # The paper's temperature for small images (Chen et al. 2020, arXiv:2002.05709, appendix B.9).
+    "simclr": {"objective.temperature": 0.5},
+    # A tenth of the paper's prototypes and a thousandth of its dimensions are many for ten classes.
+    "swav": {"objective.n_prototypes": 100},
+    "dino": {"objective.output_dim": 1024},
+    "vicregl": {"objective.hidden_dim": 256, "objective.output_dim": 256, "objective.token_dim": 128},
+}
+
+
+def heads(width: int, *, but: Iterable[str] = ()) -> dict[str, Any]:
+    """Options of a template: heads for networks of about a hundred dimensions, objective by objective.
+
+    Args:
+        width: of hidden layers, and of the output where the paper's is as wide.
+        but: objectives that are left as they are.
+    """
+    given: dict[str, dict[str, Any]] = {name: {"objective.hidden_dim": width} for name in (*_NARROW, *_WIDE)}
+    for name in _WIDE:
+        given[name]["objective.output_dim"] = width
+    for name, options in _OWN.items():
+        given[name] = {**given.get(name, {}), **options}
+    left = set(but)
+    return {f"{name}.{key}": value for name, own in given.items() if name not in left for key, value in own.items()}

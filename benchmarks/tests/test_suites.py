@@ -1,0 +1,142 @@
+"""The suites are well-formed: every line can be planned, every option exists, and data sets are what they say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from selfsup.data import load_source
+from selfsup.errors import SourceError
+from selfsup.evaluation.choice import choose as choose_evaluators
+from selfsup.registry import Registry, registry
+from selfsup.specs import BenchmarkSpec
+from selfsup.training.resolve import resolve_config
+from selfsup_bench.cell import run_options
+from selfsup_bench.cells import Cell, is_raw, lines
+from selfsup_bench.measuring import evaluator_options
+from selfsup_bench.own.candidates import candidates
+from selfsup_bench.planning import choose, make_plan
+from selfsup_bench.templates import expand
+
+MODALITIES = ("vision", "tabular", "multimodal")
+SUITES = ("quick", "real", "matrix", "standard", "case-studies")
+PERMISSIVE = ("BSD", "MIT", "Apache", "CC BY 4.0", "CC0", "PSF")
+
+
+@pytest.fixture
+def found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
+    for name in ("vision", "tabular", "text", "multimodal"):
+        pytest.importorskip(f"selfsup_{name}", reason=f"needs the {name} plugin")
+    monkeypatch.setenv("SELFSUP_CACHE", str(tmp_path))
+    monkeypatch.delenv("SELFSUP_DATA", raising=False)
+    return registry()
+
+
+def suite(name: str, found: Registry) -> list[BenchmarkSpec]:
+    """The lines of a suite whose modality is installed."""
+    specs = choose(expand(found.benchmarks.values(), found), suite=name)
+    return [spec for spec in specs if spec.task.partition("/")[0] in found.modalities]
+
+
+def check(cell: Cell) -> None:
+    """Every option of a cell is one of its task, backbone, evaluators."""
+    choose_evaluators(cell.evaluators, evaluator_options(cell))
+    if not is_raw(cell.kind):
+        options = run_options(cell)
+        overrides = options.pop("overrides")
+        resolve_config({**overrides, **{key: value for key, value in options.items() if value != ""}, "data": "rows"})
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_every_line_of_a_suite_can_be_planned(found: Registry, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr("selfsup_bench.planning._Data.fingerprint", lambda self, modality, dataset, overrides: ("x", ""))
+    specs = suite(name, found)
+    planned = make_plan(specs, suite=name, seeds=(0,), registry=found, device="cpu", threads=1)
+    assert planned.left_out == ()
+    for spec in specs:
+        assert spec.headline.partition(".")[0] in spec.evaluators, spec.id
+    for cell in planned.plan.cells():
+        check(cell)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_what_is_tried_on_own_data_can_be_trained(found: Registry, modality: str, device: str) -> None:
+    tried = candidates(found, modality, names=(), device=device)
+    assert 3 <= len(tried) <= 4
+    for spec in tried:
+        (line,) = lines([spec], (0,), {spec.id: (modality, spec.backbone)})
+        for cells in line.cells.values():
+            check(cells[0])
+        assert not any(key.startswith("gpu.") for key in spec.overrides)
+
+
+def test_quick_sets_every_modality_and_has_one_protocol(found: Registry) -> None:
+    for spec in suite("quick", found):
+        if spec.task.partition("/")[0] in MODALITIES:
+            assert spec.headline == "few-labels.accuracy@10"
+            assert spec.evaluators[:2] == ("few-labels", "linear")
+    methods = {spec.task for spec in suite("quick", found)}
+    assert {"vision/simclr", "vision/vicreg", "tabular/simclr", "tabular/vicreg", "multimodal/clip"} <= methods
+
+
+def test_the_matrix_holds_every_objective_of_the_quick_suite(found: Registry) -> None:
+    matrix = {spec.task for spec in suite("matrix", found)}
+    for modality in MODALITIES:
+        own = {name for name in matrix if name.startswith(f"{modality}/")}
+        assert len(own) > 20
+        assert {f"{modality}/{name}" for name in ("simclr", "vicreg", "byol", "mae", "ijepa")} <= own
+
+
+def test_embedded_data_may_be_passed_on(found: Registry) -> None:
+    quick = {spec.dataset for spec in suite("quick", found)}
+    for name in quick:
+        spec = found.get("dataset", name)
+        assert spec.embedded
+        assert any(licence in spec.licence for licence in PERMISSIVE), spec.licence
+
+
+@pytest.mark.parametrize("name", ["mnist-parity", "mnist-table", "captioned-digits"])
+def test_embedded_data_is_the_same_whenever_it_is_made(
+    found: Registry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    modality = found.get("modality", found.get("dataset", name).modality)
+    prints = []
+    for place in ("first", "second"):
+        monkeypatch.setenv("SELFSUP_CACHE", str(tmp_path / place))
+        prints.append([load_source(name, modality=modality, split=split).fingerprint for split in ("train", "test")])
+    assert prints[0] == prints[1]
+
+
+def test_parity_and_table_are_the_digits(found: Registry) -> None:
+    load = {name: found.load(found.get("dataset", name)) for name in ("mnist-5k", "mnist-parity", "mnist-table")}
+    digits, parity, table = (load[name]("test") for name in ("mnist-5k", "mnist-parity", "mnist-table"))
+    assert parity.features["label"].names == ["even", "odd"]
+    assert len(parity) == len(table) == 1000
+    assert np.bincount(parity["label"]).tolist() == [500, 500]
+    label = {row["bytes"]: digit for row, digit in zip(digits.data.column("image").to_pylist(), digits["label"], strict=True)}
+    pictures = parity.data.column("image").to_pylist()
+    assert [label[row["bytes"]] % 2 for row in pictures] == parity["label"]
+    assert table["label"] == digits["label"]
+    cells = {key: value for key, value in table[3].items() if key != "label"}
+    image = np.asarray(digits[3]["image"], dtype=float)
+    assert len(cells) == 196
+    assert cells["pixel_5_7"] == image[10:12, 14:16].mean()
+
+
+@pytest.mark.parametrize("name", ["blood_cells", "adult", "letter", "fashion_products", "emoji_google"])
+def test_data_that_no_package_ships_says_where_it_belongs(found: Registry, name: str) -> None:
+    modality = found.get("modality", found.get("dataset", name).modality)
+    with pytest.raises(SourceError, match=rf"{name} comes with no package. Set SELFSUP_DATA .*{modality.id}/{name}/train"):
+        load_source(name, modality=modality, split="train")
+
+
+def test_data_that_no_package_ships_has_its_label(found: Registry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = tmp_path / "data" / "tabular" / "adult"
+    folder.mkdir(parents=True)
+    (folder / "train.csv").write_text("age,income\n" + "".join(f"{20 + i},{'>50K' if i % 3 else '<=50K'}\n" for i in range(20)))
+    monkeypatch.setenv("SELFSUP_DATA", str(tmp_path / "data"))
+    rows = load_source("adult", modality=found.get("modality", "tabular"), split="train", needs_label=True)
+    assert rows.label == "income"

@@ -11,11 +11,13 @@ import pytest
 import soundfile
 from PIL import Image
 
+from selfsup_bench.commands import benchmark
+
 README = Path(__file__).parents[1] / "README.md"
 INSTALLS = ("pip ", "pytest", "uv ")
 """Commands of the README that the CI runs itself before it comes here."""
 LONG = "selfsup benchmark"
-"""Takes minutes; a cell of it runs in the benchmark's own tests."""
+"""Takes minutes; cells of it, and benchmarks of own data, run in the benchmark's own tests."""
 
 
 def blocks(language: str) -> list[str]:
@@ -108,10 +110,20 @@ def pairs(tmp_path):
         (tmp_path / "pairs" / f"{number:03}.txt").write_text(f"a {('dark', 'grey', 'light')[kind]} thing, number {number}")
 
 
+def test_benchmarks_of_own_data_have_options_that_there_are():
+    lines = [line for block in blocks("console") for line in block.splitlines() if line.startswith(f"{LONG} ")]
+    assert len(lines) >= 3
+    for line in lines:
+        assert benchmark.make_context("benchmark", shlex.split(line)[2:]).params["data"], line
+
+
 @pytest.mark.usefixtures("folders", "tables", "recordings", "clips", "pairs")
 def test_commands(cli):
     commands = [
-        line for block in blocks("console") for line in block.splitlines() if line.startswith("selfsup") and line != LONG
+        line
+        for block in blocks("console")
+        for line in block.splitlines()
+        if line.startswith("selfsup") and not line.startswith(LONG)
     ]
     assert len(commands) >= 8
     for command in commands:

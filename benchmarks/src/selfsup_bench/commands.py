@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from selfsup.specs import BenchmarkSpec
     from selfsup_bench.executors import Executor, Job
     from selfsup_bench.leaderboard import Leaderboard
+    from selfsup_bench.own.trial import Machine
     from selfsup_bench.planning import Planned
 
 RESULTS = Path("benchmark-results")
@@ -126,22 +127,10 @@ def run_own(
     as_json: bool,
 ) -> None:
     """The benchmark of own data."""
-    from selfsup.registry import registry
-    from selfsup_bench.executors.local import cpu_count
     from selfsup_bench.own.command import own_benchmark
-    from selfsup_bench.own.trial import Machine
     from selfsup_bench.runner import REPORT
 
-    found, kind = registry(), device_kind(device)
-    machine = Machine(
-        registry=found,
-        make_executor=executor_factory(found, executor, jobs=jobs, options=pairs),
-        jobs=jobs or max(1, min(cpu_count() // threads, cpu_count() if kind == "cpu" else ON_GPU)),
-        threads=threads,
-        device=device,
-        kind=kind,
-        say=lambda line: click.echo(line, err=True),
-    )
+    machine = machine_here(jobs=jobs, threads=threads, device=device, executor=executor, options=pairs)
     folder = out or results_folder("own", resume=resume)
     try:
         board, _ = own_benchmark(own.asked(modalities, only), folder, machine, resume=resume)
@@ -149,6 +138,39 @@ def run_own(
         click.echo(f"Stopped. {folder / REPORT} has what there is; go on with --resume --out {folder}.", err=True)
         raise
     show(board, folder / REPORT, as_json=as_json)
+
+
+def machine_here(
+    *, jobs: int = 0, threads: int = 1, device: str = "auto", executor: str = "local", options: dict[str, str] | None = None
+) -> Machine:
+    """Where the cells of own data run.
+
+    Args:
+        jobs: cells at a time; 0: one a core that ``threads`` leave free, and on a GPU as many as fit.
+        threads: CPU threads of a cell.
+        device: ``auto``, ``cpu`` or ``gpu``.
+        executor: id of an executor.
+        options: of the executor.
+
+    Raises:
+        UnknownIdError: there is no such executor.
+        BenchmarkError: it needs a package that is not installed.
+    """
+    from selfsup.registry import registry
+    from selfsup_bench.executors.local import cpu_count
+    from selfsup_bench.own.trial import Machine
+
+    found, kind = registry(), device_kind(device)
+    cores = max(1, cpu_count() // threads)
+    return Machine(
+        registry=found,
+        make_executor=executor_factory(found, executor, jobs=jobs, options=options or {}),
+        jobs=jobs or (cores if kind == "cpu" else min(cores, ON_GPU)),
+        threads=threads,
+        device=device,
+        kind=kind,
+        say=lambda line: click.echo(line, err=True),
+    )
 
 
 @click.command()

@@ -115,6 +115,35 @@ def test_a_folder_that_holds_something_else_is_left_alone(plan: Plan, records: d
         go(plan, records, tmp_path / "thesis.tex")
 
 
+def test_what_a_killed_process_left_of_the_plan_is_no_benchmark_of_its_own(
+    plan: Plan, records: dict[str, Record], tmp_path: Path
+) -> None:
+    (tmp_path / ".benchmark.json-torn").write_text('{"schema"')
+    go(plan, records, tmp_path)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_plan_of_a_later_version_is_not_overwritten(plan: Plan, records: dict[str, Record], tmp_path: Path) -> None:
+    text = '{"schema": 99, "suite": "quick"}'
+    (tmp_path / "benchmark.json").write_text(text)
+    with pytest.raises(BenchmarkError, match=r"schema 99, and this selfsup-bench reads schemas up to .*Upgrade it"):
+        go(plan, records, tmp_path, resume=True)
+    assert (tmp_path / "benchmark.json").read_text() == text
+
+
+def test_records_of_other_code_are_told_and_left(
+    plan: Plan, records: dict[str, Record], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = RecordStore(tmp_path)
+    store.path("0123").parent.mkdir()
+    store.path("0123").write_text("{}")
+    plan.write(tmp_path)
+    board, ran = go(plan, records, tmp_path, resume=True)
+    assert (len(ran), board.failures) == (len(plan.cells()), ())
+    assert "1 records in this folder are of other code, data, options or packages" in capsys.readouterr().err
+    assert store.path("0123").read_text() == "{}"
+
+
 def test_cells_whose_data_cannot_be_had_fail_without_a_process(plan: Plan, records: dict[str, Record], tmp_path: Path) -> None:
     cell = plan.lines[0].cells["raw"][0]
     board, ran = go(plan, records, tmp_path, unavailable={plan.key(cell): "no network"})

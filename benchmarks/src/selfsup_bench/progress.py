@@ -45,13 +45,16 @@ class Estimator:
 class Progress:
     """Plain lines, which read as well in a log as on a terminal."""
 
-    def __init__(self, cells: Sequence[Cell], *, reused: int, headlines: Mapping[tuple[str, str], str]) -> None:
+    def __init__(
+        self, cells: Sequence[Cell], *, reused: int, headlines: Mapping[tuple[str, str], str], others: int = 0
+    ) -> None:
         """Start.
 
         Args:
             cells: to run.
             reused: how many are finished already.
             headlines: (modality, data set) to the metric that is shown.
+            others: records in the folder that are of no cell of this plan.
         """
         self.total = len(cells)
         self.done = 0
@@ -60,6 +63,8 @@ class Progress:
         self.began: dict[str, float] = {}
         kept = f" ({reused} more are finished already)" if reused else ""
         self.say(f"{self.total} cells to run{kept}.")
+        if others:
+            self.say(f"{others} records in this folder are of other code, data, options or packages, and are left as they are.")
 
     def started(self, cell: Cell) -> None:
         """A cell begins."""

@@ -16,7 +16,7 @@ from selfsup_bench.cells import Cell
 from selfsup_bench.migrations import SCHEMA
 from selfsup_bench.schema import checked
 
-__all__ = ["SCHEMA", "Projection", "Record", "RecordStore", "read_json", "write_json", "write_text"]
+__all__ = ["SCHEMA", "Projection", "Record", "RecordStore", "leftovers", "read_json", "write_json", "write_text"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +127,15 @@ class RecordStore:
         path = self.path(key)
         return _read(path) if path.is_file() else None
 
+    def keys(self) -> set[str]:
+        """Of all records."""
+        return {path.stem for path in self.folder.glob("*.json")}
+
+    def sweep(self) -> None:
+        """Remove what a process left that was killed while it wrote; only for who holds the folder's lock."""
+        for path in self.folder.glob(".*.json-*"):
+            path.unlink(missing_ok=True)
+
     def all(self) -> dict[str, Record]:
         """Every record, by key.
 
@@ -172,6 +181,11 @@ def _finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_finite(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def leftovers(path: Path) -> list[Path]:
+    """What processes left beside a file that were killed while they wrote it."""
+    return sorted(path.parent.glob(f".{path.name}-*"))
 
 
 def write_text(path: Path, text: str) -> None:

@@ -11,12 +11,13 @@ from selfsup.errors import BenchmarkError, RunDirectoryError
 from selfsup.file_lock import lock_folder
 from selfsup_bench.executors import Executor, Job, Outcome
 from selfsup_bench.leaderboard import Leaderboard, build
+from selfsup_bench.migrations import upgraded
 from selfsup_bench.own.recommendation import Recommendation
 from selfsup_bench.plan import FILE, Plan
 from selfsup_bench.planning import Planned
 from selfsup_bench.previews import read_previews
 from selfsup_bench.progress import Progress
-from selfsup_bench.records import Record, RecordStore, write_text
+from selfsup_bench.records import Record, RecordStore, leftovers, read_json, write_text
 from selfsup_bench.report import render
 
 REPORT = "report.html"
@@ -29,15 +30,21 @@ def open_folder(out: Path, *, resume: bool) -> RecordStore:
 
     Raises:
         RunDirectoryError: it holds a benchmark and this one does not resume, or something that is no benchmark.
+        BenchmarkError: the benchmark in it is of a later version, whose plan would be lost.
     """
     if out.exists() and not out.is_dir():
         raise RunDirectoryError(f"{out} is a file; give a folder with --out.")
     if (out / FILE).is_file():
         if not resume:
             raise RunDirectoryError(f"{out} holds a benchmark already. Go on with it by --resume, or give another --out.")
-    elif out.is_dir() and any(out.iterdir()):
+        upgraded(read_json(out / FILE), "plan", out / FILE)
+    elif out.is_dir() and any(path not in leftovers(out / FILE) for path in out.iterdir()):
         raise RunDirectoryError(f"{out} holds something that is no benchmark. Give an empty or a new folder with --out.")
-    return RecordStore(out)
+    for path in leftovers(out / FILE):
+        path.unlink(missing_ok=True)
+    store = RecordStore(out)
+    store.sweep()
+    return store
 
 
 def run(
@@ -95,7 +102,9 @@ def run_locked(
     ]
     todo = [job for job in jobs if not _finished(store, job.key)]
     headlines = {(line.modality, line.spec.dataset): line.spec.headline for line in plan.lines}
-    progress = Progress([job.cell for job in todo], reused=len(jobs) - len(todo), headlines=headlines)
+    # Rounds of own data leave records of earlier plans, which is nothing to tell.
+    others = len(store.keys() - {job.key for job in jobs}) if not any(job.cell.reading for job in jobs) else 0
+    progress = Progress([job.cell for job in todo], reused=len(jobs) - len(todo), headlines=headlines, others=others)
     for job in todo:
         # What an earlier attempt left shall not be taken for this one's result.
         store.path(job.key).unlink(missing_ok=True)
@@ -118,7 +127,8 @@ def write_report(out: Path, plan: Plan | None = None, store: RecordStore | None 
     """
     plan = plan or Plan.read(out)
     wanted = {plan.key(cell) for cell in plan.cells()}
-    records = {key: record for key, record in (store or RecordStore(out)).all().items() if key in wanted}
+    store = store or RecordStore(out)
+    records = {key: record for key in sorted(wanted) if (record := store.read(key)) is not None}
     board = replace(build(plan, records), recommendation=Recommendation.read(out))
     names = {record.projection.previews for record in records.values() if record.projection is not None}
     write_text(out / REPORT, render(board, plan, records, read_previews(out, sorted(names - {""}))))

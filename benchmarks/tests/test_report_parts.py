@@ -10,8 +10,8 @@ import pytest
 from selfsup_bench.board import Leaderboard, Matrix, MatrixCell, MatrixRow
 from selfsup_bench.leaderboard import build
 from selfsup_bench.plan import Plan
-from selfsup_bench.records import Record
-from selfsup_bench.report.charts import Series, bar, line_chart
+from selfsup_bench.records import Projection, Record
+from selfsup_bench.report.charts import Series, bar, line_chart, scatter
 from selfsup_bench.report.matrix import matrix_section, step
 from selfsup_bench.report.palette import CLASS_COLOURS, DARK, LIGHT
 from selfsup_bench.report.style import content_policy, style_sheet
@@ -69,9 +69,9 @@ def test_matrix_shows_every_state(plan: Plan, records: dict[str, Record], read_p
     assert None not in scopes
 
 
-def test_matrix_of_one_method_in_one_modality_is_left_out(plan: Plan, records: dict[str, Record]) -> None:
+def test_matrix_of_one_modality_is_left_out(plan: Plan, records: dict[str, Record]) -> None:
     board = matrix_board(plan, records)
-    one = Matrix(modalities=("vision",), rows=(replace(board.matrix.rows[1], mean=None),))
+    one = Matrix(modalities=("vision",), rows=board.matrix.rows)
     assert matrix_section(replace(board, matrix=one)) == ""
 
 
@@ -153,6 +153,16 @@ def test_bars_begin_at_zero_and_their_intervals_end_in_the_picture() -> None:
 
     assert rect(-0.5) == pytest.approx((x(-0.5), x(0)), abs=0.2)
     assert rect(0.5) == pytest.approx((x(0), x(0.5)), abs=0.2)
+
+
+def test_names_of_classes_do_not_hide_each_other() -> None:
+    names = ("first", "second", "x" * 40)
+    close = Projection(method="PCA", x=(0, 0.1, 1, 2), y=(0, 0, 1, 2), labels=(0, 1, 2, 2), class_names=names)
+    shown = re.findall(r'<text x="([\d.]+)"[^>]*>([^<]*)</text>', scatter(close, label="x"))
+    assert [name for _, name in shown] == ["first", "x" * 17 + "…"], "the second one would lie on the first"
+    assert all(4 * len(name) <= float(x) <= 240 - 4 * len(name) for x, name in shown), "no name leaves the picture"
+    apart = replace(close, y=(0, 1, 2, 2))
+    assert len(re.findall(r"<text", scatter(apart, label="x"))) == 3
 
 
 def test_ticks_are_round_and_inside() -> None:

@@ -151,14 +151,17 @@ def line_chart(
     parts.append(element("line", x1=left, x2=right, y1=bottom, y2=bottom, class_="axis"))
     parts.append(text(y_title, 2, 11, class_="tick"))
     parts.append(text(x_title, (left + right) / 2, height - 3, class_="tick", text_anchor="middle"))
+    spanned = [index for index, item in enumerate(series) if item.spans]
     for index, item in enumerate(series):
         points = [(x(a), y(b)) for a, b in clean[index]]
         if not points:
             continue
+        # Beside each other, so that all can be seen.
+        shift = 0.0 if not item.spans else 4.0 * (spanned.index(index) - (len(spanned) - 1) / 2)
         tip = f"{item.name}{f' · {item.note}' if item.note else ''}"
         css = f"line {item.colour}{' dashed' * item.dashed}"
         parts.extend(
-            element("line", x1=x(place), x2=x(place), y1=y(a), y2=y(b), class_=f"span {item.colour}")
+            element("line", x1=x(place) + shift, x2=x(place) + shift, y1=y(a), y2=y(b), class_=f"span {item.colour}")
             for place, (a, b) in item.spans.items()
             if math.isfinite(a) and math.isfinite(b)
         )
@@ -218,7 +221,7 @@ def scatter(projection: Projection, *, label: str, size: float = 240) -> str:
     for a, b, cls, row in zip(projection.x, projection.y, projection.labels, rows, strict=True):
         by_class.setdefault(cls, []).append((x(a), y(b), row))
     parts: list[str] = []
-    names: list[str] = []
+    names: list[tuple[str, float, float]] = []
     for cls, points in sorted(by_class.items()):
         name = class_name(projection, cls)
         parts.append(
@@ -231,15 +234,24 @@ def scatter(projection: Projection, *, label: str, size: float = 240) -> str:
                 data_rows=" ".join(str(row) for _, _, row in points),
             )
         )
-        place = (median(p[0] for p in points), median(p[1] for p in points))
-        short_name = name if len(name) < 19 else f"{name[:17]}…"
-        half = min(3.4 * len(short_name), size / 2)
-        across = min(max(place[0], half), size - half)
-        names.append(text(short_name, across, place[1] + 4, class_="class-name", text_anchor="middle"))
-    shown = names if len(names) <= MOST_NAMES else []
-    return element(
-        "svg", *parts, *shown, viewBox=f"0 0 {size:g} {size:g}", role="img", aria_label=label, class_="chart scatter"
-    )
+        names.append((name, median(p[0] for p in points), median(p[1] for p in points) + 4))
+    if len(names) <= MOST_NAMES:
+        parts.extend(_class_names(names, size))
+    return element("svg", *parts, viewBox=f"0 0 {size:g} {size:g}", role="img", aria_label=label, class_="chart scatter")
+
+
+def _class_names(names: Sequence[tuple[str, float, float]], size: float) -> list[str]:
+    """Names of classes at the middle of their points, as far as they do not hide each other."""
+    placed: list[tuple[float, float, float]] = []
+    parts: list[str] = []
+    for name, x, y in names:
+        shown = name if len(name) < 19 else f"{name[:17]}…"
+        half = min(4.0 * len(shown), size / 2)
+        x = min(max(x, half), size - half)
+        if all(abs(x - other) > half + other_half or abs(y - height) > 11 for other, height, other_half in placed):
+            placed.append((x, y, half))
+            parts.append(text(shown, x, y, class_="class-name", text_anchor="middle"))
+    return parts
 
 
 def class_name(projection: Projection, cls: int) -> str:

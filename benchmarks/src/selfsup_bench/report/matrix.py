@@ -14,9 +14,9 @@ _WORDS = ("below −25", "−25 to −5", "−5 to 5", "5 to 40", "40 to 75", "7
 
 
 def matrix_section(board: Leaderboard) -> str:
-    """Objectives × modalities, methods grouped by family; empty where there is one method in one modality."""
+    """Objectives × modalities, methods grouped by family; empty where there is one modality, whose ranking says the same."""
     matrix = board.matrix
-    if not matrix.rows or (len(matrix.modalities) < 2 and len(matrix.rows) < 2):
+    if len(matrix.modalities) < 2:
         return ""
     means = any(row.mean is not None for row in matrix.rows)
     heads = "".join(f'<th scope="col">{escape(name)}</th>' for name in matrix.modalities)

@@ -129,7 +129,7 @@ def test_summary_counts_states(plan: Plan, records: dict[str, Record]) -> None:
     assert summary(board) == "Pretraining pays on 1 of 1 data set."
     states = ("pays", "pays", "unclear", "incomplete")
     tables = tuple(replace(table, verdict=replace(table.verdict, state=state)) for state in states)
-    text = "Pretraining pays on 2 of 4 data sets; it is unclear on 1; it is not decided yet on 1."
+    text = "Pretraining pays on 2 of 4 data sets. It is unclear on 1, and is not decided yet on 1."
     assert summary(replace(board, tables=tables)) == text
 
 

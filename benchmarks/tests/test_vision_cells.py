@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import datasets
 import pytest
 
+from selfsup.data import load_source
 from selfsup.registry import registry
 from selfsup.specs import BenchmarkSpec
+from selfsup_bench.cell import Sources, _projection
+from selfsup_bench.cells import lines
+from selfsup_bench.executors import Job
 from selfsup_bench.executors.local import LocalExecutor
 from selfsup_bench.planning import Planned, make_plan
 from selfsup_bench.previews import read_previews
+from selfsup_bench.projection import drawn_places
+from selfsup_bench.raw import fitted_raw_encoder
 from selfsup_bench.records import RecordStore
 from selfsup_bench.runner import run
 
@@ -59,6 +66,24 @@ def test_a_benchmark_from_plan_to_report(tmp_path: Path) -> None:
     again = run(plan_of(spec()), out, make_executor=lambda start: LocalExecutor(on_start=start), device="cpu", resume=True)
     assert again == board
     assert {path: path.stat().st_mtime_ns for path in (out / "records").iterdir()} == before
+
+
+def test_points_are_rows_whatever_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("selfsup_bench.projection.MOST_ROWS", 40)
+    data = load_source("digits", modality=registry().get("modality", "vision"), split="test").dataset
+    plain = data.cast_column("image", datasets.Image(decode=False)).to_list()
+    for row in plain[::3]:
+        row["image"]["bytes"] = b"broken"
+    test = datasets.Dataset.from_list(plain, features=data.features)
+    cell = lines([spec()], (0,), {spec().id: ("vision", "resnet-narrow")})[0].cells["raw"][0]
+    job = Job(key="k", cell=cell, out=tmp_path, circumstances={}, draw=True)
+    encoder = fitted_raw_encoder("vision", "digits", overrides={})
+    drawn = _projection(encoder, job, Sources("digits", "digits", test))
+    good = [place for place in drawn_places(len(data)).tolist() if place % 3]
+    assert 10 < len(good) < 40
+    assert list(drawn.places) == good
+    assert [int(drawn.class_names[label]) for label in drawn.labels] == [plain[place]["label"] for place in good]
+    assert sorted(read_previews(tmp_path, [drawn.previews])[drawn.previews].rows) == good
 
 
 def test_a_cell_that_cannot_run_says_why(tmp_path: Path) -> None:

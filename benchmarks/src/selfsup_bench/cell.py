@@ -210,8 +210,6 @@ def _raw(cell: Cell, sources: Sources) -> Trained:
 
 
 def _projection(encoder: Encoder, job: Job, sources: Sources) -> Projection:
-    import numpy as np
-
     from selfsup.data import load_source, prepare
     from selfsup.registry import registry
     from selfsup_bench.previews import keep_previews
@@ -222,15 +220,13 @@ def _projection(encoder: Encoder, job: Job, sources: Sources) -> Projection:
     options = encoder.processor.source_options()
     data = cell.dataset if sources.test is None else sources.test
     rows = load_source(data, modality=modality, split="test", needs_label=True, options=options).labelled()
-    store = prepare(rows, encoder.processor)
-    embeddings = encoder.embed_store(store).numpy()
     groups, names = label_groups(rows.labels(), rows.class_names)
     places = drawn_places(len(rows))
-    previews = keep_previews(job.out, rows, places.tolist(), encoder.processor)
-    drawn = np.flatnonzero(np.isin(store.kept, places))
-    kept = store.kept[drawn]
-    made = project(embeddings[drawn], groups[kept], places=kept, class_names=names)
-    return replace(made, previews=previews)
+    # How many rows may be bad was held against all of them by the evaluation.
+    store = prepare(rows if len(places) == len(rows) else rows.select(places), encoder.processor, max_bad_rows=1)
+    kept = places[store.kept]
+    made = project(encoder.embed_store(store).numpy(), groups[kept], places=kept, class_names=names)
+    return replace(made, previews=keep_previews(job.out, rows, places.tolist(), encoder.processor))
 
 
 def _device(choice: str) -> str:

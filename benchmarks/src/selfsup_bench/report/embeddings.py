@@ -110,7 +110,7 @@ def _data(name: str, previews: Previews) -> str:
 
 def _examples(name: str, previews: Previews | None, projection: Projection) -> str:
     """A row of each class, so that a reader sees what the data are, without a script; empty where there are many classes."""
-    if previews is None or len(set(projection.labels)) > MOST_EXAMPLES:
+    if previews is None or not projection.places or len(set(projection.labels)) > MOST_EXAMPLES:
         return ""
     chosen: dict[int, int] = {}
     for place, cls in zip(projection.places, projection.labels, strict=True):

@@ -42,7 +42,9 @@ def _bodies(matrix: Matrix, means: bool) -> str:
     parts: list[str] = []
     for family, rows in families.items():
         name = escape(family.replace("-", " ")) or "other"
-        parts.append(f'<tbody><tr><th scope="rowgroup" class="family" colspan="{width}">{name}</th></tr>')
+        shown = bool(family) or len(families) > 1
+        head = f'<tr><th scope="rowgroup" class="family" colspan="{width}">{name}</th></tr>'
+        parts.append("<tbody>" + head * shown)
         for row in rows:
             cells = "".join(_cell(row, modality) for modality in matrix.modalities)
             mean = _mean(row.mean) if means else ""

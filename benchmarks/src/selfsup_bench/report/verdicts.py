@@ -14,7 +14,7 @@ from selfsup_bench.report.parts import badge, data_name, fold, number_html, tabl
 from selfsup_bench.statistics import Estimate
 from selfsup_bench.wording import change_text, is_share
 
-_WORDS = (("pays", "pays"), ("unclear", "is unclear"), ("does-not-pay", "does not pay"), ("incomplete", "is not decided yet"))
+_WORDS = (("does-not-pay", "does not pay"), ("unclear", "is unclear"), ("incomplete", "is not decided yet"))
 
 
 def recommendation_section(advice: Recommendation | None) -> str:
@@ -48,12 +48,12 @@ def verdict_section(board: Leaderboard) -> str:
 
 
 def summary(board: Leaderboard) -> str:
-    """``Pretraining pays on 4 of 6 data sets; is unclear on 2.``"""
+    """``Pretraining pays on 4 of 6 data sets. It does not pay on 1, and is unclear on 1.``"""
     counts = Counter[str](table.verdict.state for table in board.tables)
-    parts = [(word, counts[state]) for state, word in _WORDS if counts[state]]
-    total = f" of {len(board.tables)} data set{'s' * (len(board.tables) > 1)}"
-    texts = [f"{word} on {count}{total if place == 0 else ''}" for place, (word, count) in enumerate(parts)]
-    return f"Pretraining {'; it '.join(texts)}."
+    total = len(board.tables)
+    first = f"Pretraining pays on {counts['pays']} of {total} data set{'s' * (total > 1)}."
+    rest = [f"{word} on {counts[state]}" for state, word in _WORDS if counts[state]]
+    return f"{first} It {', and '.join(rest)}." if rest else first
 
 
 def _card(table: Table, id_: str) -> str:

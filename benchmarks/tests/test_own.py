@@ -108,14 +108,14 @@ def test_a_table_with_missing_labels(tmp_path: Path) -> None:
     write_people(tmp_path / "people.csv")
     said: list[str] = []
     asked = Asked(data="people.csv", label="income", minutes=0.05, names=("vime", "simclr"))
-    board, advice = own_benchmark(asked, Path("out"), machine(said), resume=False)
+    board, advice = own_benchmark(asked, Path("out"), machine(said))
     whole(board, advice, Path("out"))
     text = "\n".join(said)
     assert "Modality: tabular, since its columns are age, height, job" in text
     assert "Data: people, 200 rows, 48 with a label (income)." in text
     assert "24 of the labelled rows, which no pretraining sees" in text
     assert "Plan: 2 tasks x 1 seed, 5" in text
-    assert "So few steps teach little; --minutes" in text
+    assert "So few steps teach little; with --minutes" in text
     # Raw features, the untrained network and tasks are tested on the same rows.
     records = RecordStore(Path("out")).all().values()
     assert {result["n_test"] for record in records for result in record.results} == {24}

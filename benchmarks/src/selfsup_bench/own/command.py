@@ -21,7 +21,6 @@ from selfsup_bench.own.guess import guess_modality
 from selfsup_bench.own.next_steps import write_longer
 from selfsup_bench.own.reading import Reading
 from selfsup_bench.own.recommendation import Recommendation
-from selfsup_bench.own.schedule import ENOUGH_STEPS
 from selfsup_bench.own.state import State
 from selfsup_bench.own.trial import Machine, Trial
 from selfsup_bench.plan import FILE as PLAN
@@ -34,6 +33,8 @@ _DECODED = 24
 """Rows that are processed to see how long one takes."""
 _DECODING = 0.15
 """Share of the time that decoding may take."""
+_TASKS = ((4.0, 2), (10.0, 3))
+"""Below so many minutes only the first tasks are tried, unless they are named: a pilot takes some seconds."""
 _FEWEST = 500
 """Rows to pretrain on that are kept however long they take to decode."""
 
@@ -99,6 +100,10 @@ def own_benchmark(
         elif asked is not None:
             _check_same(asked, state, out)
         specs = candidates(machine.registry, state.reading.modality, names=state.names, device=machine.kind)
+        most = next((count for minutes, count in _TASKS if state.minutes < minutes), len(specs))
+        if not state.names and len(specs) > most:
+            machine.say(f"In {state.minutes:g} minutes only {', '.join(spec.task for spec in specs[:most])} are tried.")
+            specs = specs[:most]
         tell(state.divided, state.reading, machine.say)
         trial = Trial(state, specs, out, machine)
         try:
@@ -243,10 +248,4 @@ def tell_plan(trial: Trial, say: Callable[[str], None]) -> None:
     if dropped:
         say(f"Left out, since the time is short: {', '.join(dropped)}.")
     if plan.short:
-        say(f"So few steps teach little; --minutes {_enough(trial)} would be enough for what can be told here.")
-
-
-def _enough(trial: Trial) -> int:
-    """Minutes with which each task has as many steps as it needs to begin to learn."""
-    factor = ENOUGH_STEPS / max(1, min(trial.plan.steps.values()))
-    return max(math.ceil(trial.state.minutes * 2), math.ceil(trial.state.minutes * factor))
+        say(f"So few steps teach little; with --minutes {math.ceil(trial.state.enough)} tasks would begin to learn.")

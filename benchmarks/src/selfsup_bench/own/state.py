@@ -40,6 +40,8 @@ class State:
     """Benchmark to why its task cannot run on this data."""
     spent: float = 0.0
     """Seconds."""
+    enough: float = 0.0
+    """Minutes with which tasks would have enough steps; 0 where they have."""
 
     def write(self, folder: Path) -> None:
         """Keep it in the folder of the benchmark.
@@ -62,6 +64,7 @@ class State:
             "schedule": None if self.schedule is None else self.schedule.as_dict(),
             "failed": dict(self.failed),
             "spent": round(self.spent, 1),
+            "enough": round(self.enough, 1),
         }
         write_json(folder / FILE, values)
 

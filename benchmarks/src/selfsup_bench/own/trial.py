@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -109,8 +109,21 @@ class Trial:
             raise BenchmarkError(f"No task can be trained on this data: {next(iter(found.failed.values()))}")
         steps, references = self._references(every, found, untrained)
         plan = schedule(found.speeds, references, seconds=PLANNED * self.left(), jobs=self.machine.jobs)
-        self.state = replace(self.state, schedule=plan, scratch_steps=steps, failed=dict(found.failed), spent=self._spent())
+        enough = self._enough(found.speeds, references) if plan.short else 0.0
+        self.state = replace(
+            self.state, schedule=plan, scratch_steps=steps, failed=dict(found.failed), spent=self._spent(), enough=enough
+        )
         self.state.write(self.out)
+
+    def _enough(self, speeds: Mapping[str, Speed], references: Sequence[References]) -> float:
+        """Minutes that would be enough for each task to begin to learn."""
+        minutes, spent = self.state.minutes, self._spent()
+        for _ in range(40):
+            minutes *= 1.25
+            plan = schedule(speeds, references, seconds=PLANNED * (60 * minutes - spent), jobs=self.machine.jobs)
+            if not plan.short:
+                break
+        return minutes
 
     def rounds(self) -> Leaderboard:
         """Run seed after seed: at least one, then as many as were planned or fit the time.

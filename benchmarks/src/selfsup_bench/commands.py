@@ -13,7 +13,7 @@ import click
 
 from selfsup.cli.output import emit, json_option, result_console
 from selfsup.errors import BenchmarkError, ConfigError
-from selfsup_bench.own.options import OwnOptions, is_own, own_options, refuse_for_own, refuse_without_data
+from selfsup_bench.own.options import OwnOptions, is_own, own_options, refuse_for_own, refuse_without_data, was_given
 
 if TYPE_CHECKING:
     from selfsup.registry import Registry
@@ -51,10 +51,19 @@ ON_GPU = 6
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder for records and report. [default: benchmark-results/SUITE-TIME]"
 )
+@click.option(
+    "--compare",
+    "folders",
+    nargs=2,
+    metavar="DIR1 DIR2",
+    type=click.Path(path_type=Path),
+    help="Run nothing, and hold the results in DIR2 against those in DIR1.",
+)
 @json_option
 @click.pass_context
 def benchmark(
     context: click.Context,
+    folders: tuple[Path, Path] | None,
     suite: str,
     modalities: tuple[str, ...],
     only: tuple[str, ...],
@@ -80,7 +89,13 @@ def benchmark(
     selfsup benchmark --data photos/ --minutes 30
     selfsup benchmark --data table.csv --label income
     selfsup benchmark --data corpus.txt --labelled headlines.csv
+
+    With --compare it tells what differs between two folders: packages, scores with the interval of their difference, speed. The
+    exit status is 1 if a score has become worse beyond chance, or is lost.
     """
+    if folders is not None:
+        compare_folders(context, *folders, as_json=as_json)
+        return
     if own.data or (resume and out is not None and is_own(out)):
         refuse_for_own(context)
         run_own(
@@ -110,6 +125,25 @@ def benchmark(
     planned = plan_on_device(specs, suite=suite, seeds=seeds, found=found, device=device, threads=threads)
     board = run(planned, folder, make_executor=make_executor, resume=resume, threads=threads, device=device)
     show(board, folder / REPORT, as_json=as_json)
+
+
+def compare_folders(context: click.Context, before: Path, after: Path, *, as_json: bool) -> None:
+    """Hold a benchmark against another one; exit status 1 if something has become worse.
+
+    Raises:
+        ConfigError: another option was given.
+    """
+    from selfsup_bench.compare import compare
+    from selfsup_bench.compare_text import print_compared
+
+    alone = ("folders", "as_json")
+    given = [each for each in context.command.params if each.name and each.name not in alone and was_given(context, each.name)]
+    if given:
+        raise ConfigError(f"{given[0].opts[0]} has no effect with --compare, which runs nothing. Leave it out.")
+    compared = compare(before, after)
+    emit(compared.as_dict(), as_json=as_json, text=lambda: print_compared(compared, result_console()))
+    if compared.regressions:
+        sys.exit(1)
 
 
 def run_own(

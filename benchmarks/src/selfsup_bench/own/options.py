@@ -123,7 +123,7 @@ def refuse_for_own(context: click.Context) -> None:
         "seeds": "as many seeds are run as --minutes allow",
     }
     for name, reason in reasons.items():
-        if _given(context, name):
+        if was_given(context, name):
             raise ConfigError(f"--{name} does not go with --data: {reason}. Leave it out.")
 
 
@@ -134,11 +134,12 @@ def refuse_without_data(context: click.Context) -> None:
         ConfigError: one was given.
     """
     for parameter in context.command.params:
-        if parameter.name in _PARAMETERS and _given(context, parameter.name):
+        if parameter.name in _PARAMETERS and was_given(context, parameter.name):
             raise ConfigError(
                 f"{parameter.opts[0]} has no effect without --data, which names the data. Leave it out, or name some."
             )
 
 
-def _given(context: click.Context, name: str) -> bool:
+def was_given(context: click.Context, name: str) -> bool:
+    """Whether the user gave a parameter."""
     return context.get_parameter_source(name) not in (ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP, None)

@@ -64,6 +64,14 @@ def selfsup_datasets() -> list[DatasetSpec]:
             "https://docs.python.org/3/reference/",
         ),
         spec(
+            "library-docs",
+            "text",
+            "library_docs:library_docs",
+            "8,000 first sentences of docstrings, and which of eight libraries each is from; shipped in these libraries.",
+            "BSD-3-Clause (networkx, numpy, pandas, scikit-learn, scipy, sympy, torch); Matplotlib license (matplotlib)",
+            "https://numpydoc.readthedocs.io/en/latest/format.html#short-summary",
+        ),
+        spec(
             "digits-table",
             "tabular",
             "tables:digits_table",
@@ -118,6 +126,14 @@ def selfsup_datasets() -> list[DatasetSpec]:
             "2,000 videos (16 frames, 32x32) of real MNIST digits, whose class is the direction of the motion.",
             mnist,
             mnist_page,
+        ),
+        spec(
+            "moving-shapes",
+            "video",
+            "shapes:moving_shapes",
+            "2,250 videos (16 frames, 32x32) of a shape, whose class is what it does; computed, nothing of them is real.",
+            "Apache-2.0 (computed by selfsup-bench)",
+            "",
         ),
         spec(
             "captioned-digits",

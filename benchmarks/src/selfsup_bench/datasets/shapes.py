@@ -1,0 +1,96 @@
+"""Videos whose label is what a shape does: computed, so that no single frame tells it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from selfsup_bench.datasets.cache import Columns, cached, file_feature
+from selfsup_bench.datasets.images import Images
+from selfsup_bench.datasets.videos import CANVAS, FRAMES, gif
+
+if TYPE_CHECKING:
+    from datasets import Dataset, Features
+
+BEHAVIOURS = ("slides", "shakes", "turns", "rocks", "grows", "shrinks", "pulses", "blinks", "circles")
+"""Classes. A mirrored video is one of the same class; ``shrinks`` is ``grows`` backwards."""
+_VIDEOS = 250
+"""Of each class."""
+_VERSION = "1"
+"""Of the way they are computed."""
+Curve = np.ndarray[Any, np.dtype[np.float64]]
+
+
+def moving_shapes(split: str) -> Dataset:
+    """2,250 computed videos (16 frames of 32×32 grey, GIF) of a shape that does something: 1,800 and 450. Nothing is real.
+
+    The label is what it does, one of nine: it slides in a line, shakes to and fro, turns around, rocks, grows, shrinks, pulses,
+    blinks or circles. Form, size, angle, brightness, speed, direction and place are random and the same for all classes.
+
+    Raises:
+        SourceError: there is no such split.
+    """
+    return cached("moving-shapes", f"computed-{_VERSION}", split, _read)
+
+
+def _read() -> tuple[Columns, Features]:
+    from datasets import ClassLabel, Features
+
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(len(BEHAVIOURS)), _VIDEOS).tolist()
+    videos = [{"bytes": gif(moving_shape(BEHAVIOURS[label], rng)), "path": None} for label in labels]
+    return {"video": videos, "label": labels}, Features(
+        {"video": file_feature(), "label": ClassLabel(names=list(BEHAVIOURS))}
+    )
+
+
+def moving_shape(behaviour: str, rng: np.random.Generator) -> Images:
+    """[16, 32, 32] uint8: a bright shape between a bar and a disc, on a dark ground, with a little noise.
+
+    Args:
+        behaviour: one of :data:`BEHAVIOURS`.
+        rng: of all that the class does not say.
+    """
+    time = np.arange(FRAMES) / (FRAMES - 1)
+    wave = np.sin(2 * np.pi * (rng.uniform(1.5, 3.5) * time + rng.uniform()))
+    way, side = rng.uniform(0, 2 * np.pi), rng.choice([-1.0, 1.0])
+    line = np.stack([np.sin(way) * np.ones(FRAMES), np.cos(way) * np.ones(FRAMES)])
+    place = np.repeat(rng.uniform(8, CANVAS - 8, size=(2, 1)), FRAMES, axis=1)
+    size = np.full(FRAMES, 5 * 2 ** rng.uniform())
+    angle = np.full(FRAMES, rng.uniform(0, 2 * np.pi))
+    light = np.full(FRAMES, rng.uniform(0.6, 1))
+    if behaviour == "slides":
+        place = place + line * (time - 0.5) * rng.uniform(14, 24)
+    elif behaviour == "shakes":
+        place = place + line * wave * rng.uniform(3, 6)
+    elif behaviour == "circles":
+        turn = way + side * 2 * np.pi * rng.uniform(0.8, 1.6) * time
+        place = place + np.stack([np.sin(turn), np.cos(turn)]) * rng.uniform(3, 6)
+    elif behaviour == "turns":
+        angle = angle + side * 2 * np.pi * rng.uniform(0.6, 1.2) * time
+    elif behaviour == "rocks":
+        angle = angle + wave * rng.uniform(0.5, 1)
+    elif behaviour == "pulses":
+        size = size * np.exp(wave * rng.uniform(0.25, 0.5))
+    elif behaviour == "blinks":
+        light = light * (1 - rng.uniform(0.5, 0.8) * (0.5 + 0.5 * wave))
+    else:
+        towards = {"grows": 1, "shrinks": -1}[behaviour]
+        size = size * rng.uniform(2, 3) ** (towards * (time - 0.5))
+    ground, bright = rng.uniform(0, 60), rng.uniform(140, 255)
+    shape = _shape(place, size, angle, flatness=rng.uniform(0.3, 0.6), roundness=rng.uniform(1.5, 4))
+    frames = ground + (bright - ground) * shape * light[:, None, None] + rng.normal(size=shape.shape)
+    result: Images = np.clip(np.round(frames), 0, 255).astype(np.uint8)
+    return result
+
+
+def _shape(place: Curve, size: Curve, angle: Curve, *, flatness: float, roundness: float) -> Curve:
+    """[T, 32, 32] in 0..1: a superellipse at ``place`` [2, T] (y, x) with the half-axes ``size`` [T] and a share of it."""
+    y, x = (np.mgrid[:CANVAS, :CANVAS] + 0.5)[:, None] - place[:, :, None, None]
+    cos, sin = (part[:, None, None] for part in (np.cos(angle), np.sin(angle)))
+    length = size[:, None, None]
+    along, across = (x * cos + y * sin) / length, (y * cos - x * sin) / (length * flatness)
+    radius = (np.abs(along) ** roundness + np.abs(across) ** roundness) ** (1 / roundness)
+    inside: Curve = 1 / (1 + np.exp(np.minimum(8 * (radius - 1), 50)))
+    return inside

@@ -12,9 +12,11 @@ from sklearn.datasets import load_digits
 
 from selfsup.errors import SourceError, StorageError
 from selfsup_bench.datasets import images as embedded
+from selfsup_bench.datasets import library_docs as library
 from selfsup_bench.datasets.cache import split_rows
 from selfsup_bench.datasets.captions import NAMES, captioned_digits, describe
 from selfsup_bench.datasets.images import digits, mnist_5k
+from selfsup_bench.datasets.library_docs import PACKAGES, labelled_sentences, library_docs
 from selfsup_bench.datasets.tables import breast_cancer, diabetes, digits_table, wine
 from selfsup_bench.datasets.texts import PARTS, labelled_paragraphs, pydoc_topics
 
@@ -87,6 +89,36 @@ def test_text_is_pythons_own_reference() -> None:
     assert min(np.bincount(train["label"])) > 60
     assert not set(train["text"]) & set(test["text"])
     assert any("expression" in text for text in test["text"])
+
+
+def test_first_sentences_have_the_library_that_they_are_of(tmp_path: Path) -> None:
+    said, both = "Return the sum of two numbers that are given.", "Raise an error that says what is wrong."
+    files = {
+        "one/a.py": f'"""{said}\n\nMore of it."""\n\ndef f():\n    """{both}"""\n',
+        "one/b.py": f'class A:\n    """{said}"""\n\n    def g(self):\n        """too short."""\n',
+        "one/tests/c.py": '"""A sentence of a test, which is left out."""',
+        "one/broken.py": '"""A sentence of a file that cannot be read."""\nif',
+        "two/a.py": f'async def f():\n    """{both}"""\n\ndef g():\n    """Make a list,\n    e.g. a row of things. Stop."""\n',
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    folders = {name: tmp_path / name for name in ("one", "two")}
+    assert labelled_sentences(folders, 10) == [(said, 0), ("Make a list, e.g. a row of things.", 1)]
+    (tmp_path / "none").mkdir()
+    with pytest.raises(SourceError, match="none is installed without"):
+        labelled_sentences({**folders, "none": tmp_path / "none"}, 10)
+
+
+def test_docs_of_eight_libraries_are_nearly_balanced_and_their_splits_share_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library, "_SENTENCES", 50)
+    train, test = library_docs("train"), library_docs("test")
+    assert train.features["label"].names == list(PACKAGES)
+    assert min(np.bincount(train["label"])) >= 36
+    assert max(np.bincount(train["label"])) == 40
+    assert not set(train["text"]) & set(test["text"])
+    again = labelled_sentences({name: library._folder(package) for name, package in PACKAGES.items()}, 50)
+    assert {text for text, _ in again} == {*train["text"], *test["text"]}
 
 
 @pytest.mark.parametrize(("read", "columns", "rows"), [(breast_cancer, 30, 569), (wine, 13, 178), (digits_table, 64, 1797)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import wave
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from selfsup_bench.datasets import sounds, videos
+from selfsup_bench.datasets import shapes, sounds, videos
 from selfsup_bench.datasets.images import read_mnist
+from selfsup_bench.datasets.shapes import BEHAVIOURS, moving_shape, moving_shapes
 from selfsup_bench.datasets.sounds import KINDS, RATE, sound, synthetic_sounds, wav
 from selfsup_bench.datasets.videos import CANVAS, DIRECTIONS, FRAMES, gif, moving, moving_digits, shrunk
 
@@ -152,3 +154,50 @@ def test_backwards_kinds_have_the_same_mean_spectrum(forwards: str, backwards: s
         magnitudes = np.corrcoef(np.abs(np.fft.rfft(first)), np.abs(np.fft.rfft(second)))[0, 1]
         assert magnitudes > 0.95
         assert abs(np.corrcoef(first, second)[0, 1]) < 0.5
+
+
+def test_moving_shapes_are_balanced_and_the_same_each_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(shapes, "_VIDEOS", 10)
+    train, test = moving_shapes("train"), moving_shapes("test")
+    assert np.bincount(train["label"]).tolist() == [8] * 9
+    assert np.bincount(test["label"]).tolist() == [2] * 9
+    assert train.features["label"].names == list(BEHAVIOURS)
+    first = [row["bytes"] for row in train["video"]]
+    assert not set(first) & {row["bytes"] for row in test["video"]}
+    assert frames_of(first[0]).shape == (FRAMES, CANVAS, CANVAS)
+    monkeypatch.setenv("SELFSUP_CACHE", str(tmp_path / "again"))
+    assert [row["bytes"] for row in moving_shapes("train")["video"]] == first
+
+
+def bright(behaviour: str, seed: int) -> tuple[Any, Any, Any]:
+    """Of each frame: the centre [T, 2] and the number of bright pixels [T], and how bright the brightest is [T]."""
+    made = moving_shape(behaviour, np.random.default_rng(seed)).astype(float)
+    level = made.max(axis=(1, 2))
+    inside = made > (made.min() + level[:, None, None]) / 2
+    centres = np.array([np.argwhere(frame).mean(axis=0) for frame in inside])
+    return centres, inside.sum(axis=(1, 2)), level
+
+
+def test_shapes_do_what_the_label_says() -> None:
+    def mean(behaviour: str, of: Callable[[Any, Any, Any], float]) -> float:
+        return float(np.mean([of(*bright(behaviour, seed)) for seed in range(40)]))
+
+    growth = {name: mean(name, lambda _, size, __: np.log(size[-1] / size[0])) for name in BEHAVIOURS}
+    path = {
+        name: mean(name, lambda centres, _, __: np.linalg.norm(np.diff(centres, axis=0), axis=1).sum()) for name in BEHAVIOURS
+    }
+    light = {name: mean(name, lambda _, __, level: level.std()) for name in BEHAVIOURS}
+    assert growth["grows"] > 0.7
+    assert growth["shrinks"] < -0.7
+    others = [name for name in BEHAVIOURS if name not in ("grows", "shrinks")]
+    assert max(abs(growth[name]) for name in others) < 0.35
+    moving = ("slides", "shakes", "circles")
+    assert min(path[name] for name in moving) > 2 * max(path[name] for name in BEHAVIOURS if name not in moving)
+    assert light["blinks"] > 5 * max(light[name] for name in BEHAVIOURS if name != "blinks")
+
+
+def test_no_single_frame_tells_what_a_shape_does() -> None:
+    """Sizes, places and brightnesses of the middle frame are spread alike."""
+    for of, tolerance in ((lambda c, s, v: c[8, 0], 2.0), (lambda c, s, v: np.log(s[8]), 0.2)):
+        means = [np.mean([of(*bright(name, seed)) for seed in range(100)]) for name in BEHAVIOURS]
+        assert np.ptp(means) < 2 * tolerance, means

@@ -8,26 +8,28 @@ import numpy as np
 import pytest
 
 from selfsup.data import load_source
-from selfsup.errors import SourceError
+from selfsup.errors import SelfsupError, SourceError
 from selfsup.evaluation.choice import choose as choose_evaluators
 from selfsup.registry import Registry, registry
 from selfsup.specs import BenchmarkSpec
 from selfsup.training.resolve import resolve_config
+from selfsup.validation import validated
 from selfsup_bench.cell import run_options
-from selfsup_bench.cells import Cell, is_raw, lines
+from selfsup_bench.cells import FEW_LABELS, Cell, is_raw, lines
+from selfsup_bench.datasets import elsewhere
 from selfsup_bench.measuring import evaluator_options
 from selfsup_bench.own.candidates import candidates
 from selfsup_bench.planning import choose, make_plan
 from selfsup_bench.templates import expand
 
-MODALITIES = ("vision", "tabular", "multimodal")
+MODALITIES = ("vision", "text", "tabular", "audio", "video", "multimodal")
 SUITES = ("quick", "real", "matrix", "standard", "case-studies")
 PERMISSIVE = ("BSD", "MIT", "Apache", "CC BY 4.0", "CC0", "PSF")
 
 
 @pytest.fixture
 def found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
-    for name in ("vision", "tabular", "text", "multimodal"):
+    for name in MODALITIES:
         pytest.importorskip(f"selfsup_{name}", reason=f"needs the {name} plugin")
     monkeypatch.setenv("SELFSUP_CACHE", str(tmp_path))
     monkeypatch.delenv("SELFSUP_DATA", raising=False)
@@ -42,7 +44,12 @@ def suite(name: str, found: Registry) -> list[BenchmarkSpec]:
 
 def check(cell: Cell) -> None:
     """Every option of a cell is one of its task, backbone, evaluators."""
-    choose_evaluators(cell.evaluators, evaluator_options(cell))
+    options = evaluator_options(cell)
+    choose_evaluators(cell.evaluators, options)
+    if views := options.get(FEW_LABELS, {}).get("finetune", {}).get("views"):
+        recipe = registry().modality_objects(cell.modality).supervised_views
+        assert recipe is not None
+        validated(recipe.config, views, what=f"views of {cell.kind}")
     if not is_raw(cell.kind):
         options = run_options(cell)
         overrides = options.pop("overrides")
@@ -80,13 +87,14 @@ def test_quick_sets_every_modality_and_has_one_protocol(found: Registry) -> None
             assert spec.evaluators[:2] == ("few-labels", "linear")
     methods = {spec.task for spec in suite("quick", found)}
     assert {"vision/simclr", "vision/vicreg", "tabular/simclr", "tabular/vicreg", "multimodal/clip"} <= methods
+    assert {f"{name}/{task}" for name in ("text", "audio", "video") for task in ("simclr", "vicreg")} <= methods
 
 
 def test_the_matrix_holds_every_objective_of_the_quick_suite(found: Registry) -> None:
     matrix = {spec.task for spec in suite("matrix", found)}
     for modality in MODALITIES:
         own = {name for name in matrix if name.startswith(f"{modality}/")}
-        assert len(own) > 20
+        assert len(own) > 20, modality
         assert {f"{modality}/{name}" for name in ("simclr", "vicreg", "byol", "mae", "ijepa")} <= own
 
 
@@ -98,7 +106,7 @@ def test_embedded_data_may_be_passed_on(found: Registry) -> None:
         assert any(licence in spec.licence for licence in PERMISSIVE), spec.licence
 
 
-@pytest.mark.parametrize("name", ["mnist-parity", "mnist-table", "captioned-digits"])
+@pytest.mark.parametrize("name", ["mnist-parity", "mnist-table", "captioned-digits", "moving-shapes", "synthetic-sounds"])
 def test_embedded_data_is_the_same_whenever_it_is_made(
     found: Registry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ) -> None:
@@ -126,7 +134,7 @@ def test_parity_and_table_are_the_digits(found: Registry) -> None:
     assert cells["pixel_5_7"] == image[10:12, 14:16].mean()
 
 
-@pytest.mark.parametrize("name", ["blood_cells", "adult", "letter", "fashion_products", "emoji_google"])
+@pytest.mark.parametrize("name", [spec.id for spec in elsewhere.SPECS])
 def test_data_that_no_package_ships_says_where_it_belongs(found: Registry, name: str) -> None:
     modality = found.get("modality", found.get("dataset", name).modality)
     with pytest.raises(SourceError, match=rf"{name} comes with no package. Set SELFSUP_DATA .*{modality.id}/{name}/train"):
@@ -140,3 +148,13 @@ def test_data_that_no_package_ships_has_its_label(found: Registry, monkeypatch: 
     monkeypatch.setenv("SELFSUP_DATA", str(tmp_path / "data"))
     rows = load_source("adult", modality=found.get("modality", "tabular"), split="train", needs_label=True)
     assert rows.label == "income"
+
+
+@pytest.mark.parametrize("key", ["task.no_such", "processor.no_such", "scratch.no_such", "supervised.views.no_such"])
+def test_an_option_that_does_not_exist_is_found(found: Registry, key: str) -> None:
+    spec = BenchmarkSpec(
+        id="x", summary="x", task="text/word2vec", dataset="library-docs", suites=("s",), steps=1, overrides={key: 1}
+    )  # fmt: skip
+    (line,) = lines([spec], (0,), {"x": ("text", "word-vectors")})
+    with pytest.raises(SelfsupError, match="no_such"):
+        _ = [check(cells[0]) for cells in line.cells.values()]

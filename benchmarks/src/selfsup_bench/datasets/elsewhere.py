@@ -26,6 +26,12 @@ ADULT = _absent("tabular", "adult")
 LETTER = _absent("tabular", "letter")
 FASHION_PRODUCTS = _absent("multimodal", "fashion_products")
 EMOJI_GOOGLE = _absent("multimodal", "emoji_google")
+ZH_THUCNEWS_TITLES = _absent("text", "zh_thucnews_titles")
+SST2 = _absent("text", "sst2")
+FSDD = _absent("audio", "fsdd")
+ESC10 = _absent("audio", "esc10")
+SURVEILLANCE_FIGHT = _absent("video", "surveillance_fight")
+LUNG_ULTRASOUND = _absent("video", "lung_ultrasound")
 
 
 def _spec(id: str, modality: str, summary: str, licence: str, homepage: str, *, label: str = "label") -> DatasetSpec:
@@ -73,6 +79,48 @@ SPECS: tuple[DatasetSpec, ...] = (
         "Apache-2.0 (Noto Emoji); names MIT (emojibase), Unicode licence",
         "https://github.com/googlefonts/noto-emoji",
         label="category",
+    ),
+    _spec(
+        "zh_thucnews_titles",
+        "text",
+        "10,000 Chinese headlines of ten topics, and 10,000 to test; from SELFSUP_DATA.",
+        "MIT (the copy); THUCNews itself is for research",
+        "https://github.com/649453932/Chinese-Text-Classification-Pytorch",
+    ),
+    _spec(
+        "sst2",
+        "text",
+        "6,920 sentences of film reviews, which praise or blame; from SELFSUP_DATA.",
+        "none stated for the reviews; Socher et al. 2013",
+        "https://nlp.stanford.edu/sentiment/",
+    ),
+    _spec(
+        "fsdd",
+        "audio",
+        "2,000 spoken digits of four speakers, and 1,000 of two others to test; from SELFSUP_DATA.",
+        "CC BY-SA 4.0",
+        "https://github.com/Jakobovski/free-spoken-digit-dataset",
+    ),
+    _spec(
+        "esc10",
+        "audio",
+        "320 noises of five seconds, 10 classes, and 80 to test; from SELFSUP_DATA.",
+        "CC BY 3.0",
+        "https://github.com/karolpiczak/ESC-10",
+    ),
+    _spec(
+        "surveillance_fight",
+        "video",
+        "240 clips of surveillance cameras, half of them of fights, and 60 to test; from SELFSUP_DATA.",
+        "MIT",
+        "https://github.com/seymanurakti/fight-detection-surv-dataset",
+    ),
+    _spec(
+        "lung_ultrasound",
+        "video",
+        "83 ultrasound clips of lungs, 3 classes of unequal size, and 35 to test; from SELFSUP_DATA.",
+        "clip by clip: CC BY 2.0 to CC BY-NC-SA 4.0",
+        "https://github.com/jannisborn/covid19_pocus_ultrasound",
     ),
 )
 """Those of the suite ``real`` that are registered nowhere else."""

@@ -40,9 +40,7 @@ def _read() -> tuple[Columns, Features]:
     rng = np.random.default_rng(0)
     labels = np.repeat(np.arange(len(BEHAVIOURS)), _VIDEOS).tolist()
     videos = [{"bytes": gif(moving_shape(BEHAVIOURS[label], rng)), "path": None} for label in labels]
-    return {"video": videos, "label": labels}, Features(
-        {"video": file_feature(), "label": ClassLabel(names=list(BEHAVIOURS))}
-    )
+    return {"video": videos, "label": labels}, Features({"video": file_feature(), "label": ClassLabel(names=list(BEHAVIOURS))})
 
 
 def moving_shape(behaviour: str, rng: np.random.Generator) -> Images:

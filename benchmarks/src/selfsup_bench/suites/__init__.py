@@ -1,7 +1,7 @@
 """The benchmarks that come with the harness. They name tasks, backbones and data sets by id, and import none."""
 
 from selfsup.specs import BenchmarkSpec
-from selfsup_bench.suites import audio, multimodal, own, tabular, text, video, vision
+from selfsup_bench.suites import audio, multimodal, tabular, text, video, vision
 
 BENCHMARKS: list[BenchmarkSpec] = [
     *vision.BENCHMARKS,
@@ -10,7 +10,6 @@ BENCHMARKS: list[BenchmarkSpec] = [
     *audio.BENCHMARKS,
     *video.BENCHMARKS,
     *multimodal.BENCHMARKS,
-    *own.BENCHMARKS,
 ]
 
 __all__ = ["BENCHMARKS"]

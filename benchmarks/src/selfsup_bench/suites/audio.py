@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from selfsup.specs import BenchmarkSpec
-from selfsup_bench.suites.shared import FEW, NARROW_HEADS, few_labels, one_optimizer
+from selfsup_bench.suites.shared import CURVE, FEW_LABELS, heads, of_views, one_optimizer
 
 _STEPS = 150
 _SMALL: Mapping[str, Any] = {
@@ -21,11 +21,13 @@ _SOUNDS: Mapping[str, Any] = {
     "optimization.batch_size": 64,
     "supervised.optimization.lr": 2e-3,
     "scratch.batch_size": 40,
-    **few_labels(10, 2, 5, 25),
+    **CURVE,
 }
+_VIEWS: Mapping[str, Any] = {"views.mixup": 0.0}
+"""Each sound by itself: another one underneath hides how it changes in time."""
 _OPTIONS: Mapping[str, Mapping[str, Any]] = {
-    "simclr": {"objective.hidden_dim": 256},
-    "vicreg": {"objective.hidden_dim": 256, "objective.output_dim": 256},
+    "simclr": {**_VIEWS, "objective.hidden_dim": 256},
+    "vicreg": {**_VIEWS, "objective.hidden_dim": 256, "objective.output_dim": 256},
 }
 
 
@@ -37,7 +39,7 @@ def _quick(task: str) -> BenchmarkSpec:
         dataset="synthetic-sounds",
         suites=("quick", "matrix"),
         backbone="mel-cnn",
-        evaluators=FEW,
+        evaluators=FEW_LABELS,
         steps=_STEPS,
         overrides={**_SOUNDS, **_OPTIONS[task]},
         references=("raw-mfcc",),
@@ -55,7 +57,7 @@ QUICK: tuple[BenchmarkSpec, ...] = (
         dataset="synthetic-sounds",
         suites=("quick",),
         backbone="mel-cnn",
-        evaluators=FEW,
+        evaluators=FEW_LABELS,
         steps=_STEPS,
         overrides=_SOUNDS,
         references=("raw-mfcc",),
@@ -72,9 +74,9 @@ MATRIX: tuple[BenchmarkSpec, ...] = (
         dataset="synthetic-sounds",
         suites=("matrix",),
         backbone="mel-cnn",
-        evaluators=FEW,
+        evaluators=FEW_LABELS,
         steps=_STEPS,
-        overrides={**_SOUNDS, **NARROW_HEADS},
+        overrides={**_SOUNDS, **of_views(_VIEWS), **heads(256)},
         references=("raw-mfcc",),
     ),
     BenchmarkSpec(
@@ -85,12 +87,12 @@ MATRIX: tuple[BenchmarkSpec, ...] = (
         dataset="synthetic-sounds",
         suites=("matrix",),
         backbone="mel-vit",
-        evaluators=FEW,
+        evaluators=FEW_LABELS,
         steps=_STEPS,
         overrides={
             **{key: value for key, value in _SOUNDS.items() if not key.startswith("backbone.")},
             **one_optimizer(lr=1e-3),
-            **NARROW_HEADS,
+            **heads(256),
         },
         references=("raw-mfcc",),
     ),
@@ -105,19 +107,19 @@ _REAL_OPTIONS: Mapping[str, Mapping[str, Any]] = {
 def _real(dataset: str, task: str, backbone: str, steps: int, batch: int, curve: tuple[int, ...]) -> BenchmarkSpec:
     network = {"backbone.channels": 32, "backbone.embed_dim": 256} if backbone == "mel-cnn" else {}
     return BenchmarkSpec(
-        id=f"{dataset}-{task}",
+        id=f"real-{dataset}-{task}",
         summary=f"{task} on {dataset}, {steps} steps of {batch}.",
         task=f"audio/{task}",
         dataset=dataset,
         suites=("real",),
         backbone=backbone,
-        evaluators=FEW,
+        evaluators=FEW_LABELS,
         steps=steps,
         overrides={
             **one_optimizer(lr=1e-3),
             **network,
             "optimization.batch_size": batch,
-            **few_labels(*curve),
+            "evaluators.few-labels.per_class": curve,
             **_REAL_OPTIONS.get(task, {}),
         },
         references=("raw-mfcc",),
@@ -138,10 +140,7 @@ REAL: tuple[BenchmarkSpec, ...] = (
         )
     ),
     # 320 noises of five seconds to train, 32 of each class.
-    *(
-        _real("esc10", task, "mel-cnn", 600, 32, (10, 2, 5, 25))
-        for task in ("simclr", "vicreg", "byol-a", "cola")
-    ),
+    *(_real("esc10", task, "mel-cnn", 600, 32, (10, 2, 5, 25)) for task in ("simclr", "vicreg", "byol-a", "cola")),
 )
 """On the shared data sets, an hour or two on two CPU cores."""
 

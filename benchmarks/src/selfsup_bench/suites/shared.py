@@ -1,8 +1,13 @@
-"""What the benchmarks of all modalities share."""
+"""What the benchmarks of all modalities share.
+
+In the suite ``own`` steps, seeds and evaluators follow from the user's data and time. Its overrides that begin with ``gpu.`` hold
+on an accelerator alone, in place of those without it (None drops one): there networks and inputs have their usual sizes.
+``gpu.backbone`` is the id of another backbone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 EVALUATORS = ("knn", "linear", "few-labels")
@@ -71,3 +76,8 @@ def heads(width: int, *, but: Iterable[str] = ()) -> dict[str, Any]:
         given[name] = {**given.get(name, {}), **options}
     left = set(but)
     return {f"{name}.{key}": value for name, own in given.items() if name not in left for key, value in own.items()}
+
+
+def of_views(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of the views as overrides of a template: for objectives that compare views alone, since others have none."""
+    return {f"{objective}.{key}": value for objective in (*_NARROW, *_WIDE, "cola") for key, value in options.items()}

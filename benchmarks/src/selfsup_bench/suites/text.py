@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from selfsup.specs import BenchmarkSpec
-from selfsup_bench.suites.shared import FEW, NARROW_HEADS, few_labels, one_optimizer
+from selfsup_bench.suites.shared import CURVE, FEW_LABELS, heads, of_views, one_optimizer
 
 _VECTORS: Mapping[str, Any] = {
     # Each word has a row of its own, which few steps reach: its rate is ten times that of networks.
@@ -30,7 +30,7 @@ _LIBRARY_DOCS: Mapping[str, Any] = {
     **_VECTORS,
     "processor.vocab_size": 4000,
     "processor.max_length": 32,
-    **few_labels(10, 2, 5, 25),
+    **CURVE,
 }
 _STEPS = 500
 
@@ -43,7 +43,7 @@ def _quick(task: str) -> BenchmarkSpec:
         dataset="library-docs",
         suites=("quick", "matrix"),
         backbone="word-vectors",
-        evaluators=FEW,
+        evaluators=FEW_LABELS,
         steps=_STEPS,
         overrides={**_LIBRARY_DOCS, **_OPTIONS.get(task, {})},
     )
@@ -61,7 +61,7 @@ QUICK: tuple[BenchmarkSpec, ...] = (
         dataset="library-docs",
         suites=("quick",),
         backbone="word-vectors",
-        evaluators=FEW,
+        evaluators=FEW_LABELS,
         steps=_STEPS,
         overrides=_LIBRARY_DOCS,
     ),
@@ -77,9 +77,9 @@ MATRIX: tuple[BenchmarkSpec, ...] = (
         dataset="library-docs",
         suites=("matrix",),
         backbone="word-vectors",
-        evaluators=FEW,
+        evaluators=FEW_LABELS,
         steps=_STEPS,
-        overrides={**_LIBRARY_DOCS, **_THINNED, **NARROW_HEADS},
+        overrides={**_LIBRARY_DOCS, **of_views(_THINNED), **heads(256)},
     ),
     BenchmarkSpec(
         id="matrix-text-tokens",
@@ -89,13 +89,13 @@ MATRIX: tuple[BenchmarkSpec, ...] = (
         dataset="library-docs",
         suites=("matrix",),
         backbone="text-encoder-small",
-        evaluators=FEW,
+        evaluators=FEW_LABELS,
         steps=300,
         overrides={
             **_LIBRARY_DOCS,
             **_ENCODER,
             "scratch.lr": 1e-3,
-            **NARROW_HEADS,
+            **heads(256),
         },
     ),
 )
@@ -106,19 +106,19 @@ def _real(dataset: str, task: str, backbone: str, *, max_length: int, vocab_size
     vectors = backbone == "word-vectors"
     steps = 3000 if vectors else 2000
     return BenchmarkSpec(
-        id=f"{dataset.replace('_', '-')}-{task}",
+        id=f"real-{dataset}-{task}",
         summary=f"{task} on {dataset}, {steps} steps.",
         task=f"text/{task}",
         dataset=dataset,
         suites=("real",),
         backbone=backbone,
-        evaluators=FEW,
+        evaluators=FEW_LABELS,
         steps=steps,
         overrides={
             **(_VECTORS if vectors else _ENCODER),
             "processor.vocab_size": vocab_size,
             "processor.max_length": max_length,
-            **few_labels(10, 2, 5, 25, 100),
+            "evaluators.few-labels.per_class": (10, 2, 5, 25, 100),
             **{key: value for key, value in _OPTIONS.get(task, {}).items() if vectors or key not in _THINNED},
         },
     )

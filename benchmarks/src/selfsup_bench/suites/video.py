@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from selfsup.specs import BenchmarkSpec
-from selfsup_bench.suites.shared import FEW, NARROW_HEADS, few_labels, one_optimizer
+from selfsup_bench.suites.shared import CURVE, FEW_LABELS, heads, of_views, one_optimizer
 
 SINGLE = "supervised-single-frame"
 """The same network on the middle frame alone, with all labels: no motion can be seen there."""
@@ -23,7 +23,7 @@ _SHAPES: Mapping[str, Any] = {
     "supervised.optimization.lr": 4e-3,
     "scratch.lr": 4e-3,
     "scratch.batch_size": 45,
-    **few_labels(10, 2, 5, 25),
+    **CURVE,
 }
 _VIEWS: Mapping[str, Any] = {"views.global_scale": [0.6, 1.0], "views.jitter_strength": 0.5}
 """Nearly whole frames: a shape that is cut off does nothing that can be told."""
@@ -41,7 +41,7 @@ def _quick(task: str) -> BenchmarkSpec:
         dataset="moving-shapes",
         suites=("quick", "matrix"),
         backbone="conv3d-small",
-        evaluators=FEW,
+        evaluators=FEW_LABELS,
         steps=_STEPS,
         overrides={**_SHAPES, **_OPTIONS[task]},
     )
@@ -58,7 +58,7 @@ QUICK: tuple[BenchmarkSpec, ...] = (
         dataset="moving-shapes",
         suites=("quick",),
         backbone="conv3d-small",
-        evaluators=FEW,
+        evaluators=FEW_LABELS,
         steps=_STEPS,
         overrides=_SHAPES,
     ),
@@ -74,9 +74,9 @@ MATRIX: tuple[BenchmarkSpec, ...] = (
         dataset="moving-shapes",
         suites=("matrix",),
         backbone="conv3d-small",
-        evaluators=FEW,
+        evaluators=FEW_LABELS,
         steps=_STEPS,
-        overrides={**_SHAPES, **_VIEWS, **NARROW_HEADS},
+        overrides={**_SHAPES, **of_views(_VIEWS), **heads(256)},
     ),
     BenchmarkSpec(
         id="matrix-video-tokens",
@@ -86,7 +86,7 @@ MATRIX: tuple[BenchmarkSpec, ...] = (
         dataset="moving-shapes",
         suites=("matrix",),
         backbone="video-vit-small",
-        evaluators=FEW,
+        evaluators=FEW_LABELS,
         steps=_STEPS,
         overrides={
             **{key: value for key, value in _SHAPES.items() if not key.startswith("backbone.")},
@@ -94,7 +94,7 @@ MATRIX: tuple[BenchmarkSpec, ...] = (
             "scratch.lr": 1e-3,
             "backbone.embed_dim": 96,
             "backbone.depth": 2,
-            **NARROW_HEADS,
+            **heads(256),
         },
     ),
 )
@@ -122,10 +122,10 @@ def _real(dataset: str, task: str, steps: int, metric: str, curve: tuple[int, ..
         dataset=dataset,
         suites=("real",),
         backbone="conv3d-small",
-        evaluators=FEW,
+        evaluators=FEW_LABELS,
         headline=f"few-labels.{metric}@10",
         steps=steps,
-        overrides={**_REAL, **few_labels(*curve), **_REAL_OPTIONS.get(task, {})},
+        overrides={**_REAL, "evaluators.few-labels.per_class": curve, **_REAL_OPTIONS.get(task, {})},
         references=(SINGLE,),
     )
 

@@ -1,7 +1,7 @@
 """What the benchmarks of all modalities share.
 
-In the suite ``own`` steps, seeds and evaluators follow from the user's data and time. Its overrides that begin with ``gpu.`` hold
-on an accelerator alone, in place of those without it (None drops one): there networks and inputs have their usual sizes.
+In the suite ``own`` steps, seeds and evaluators follow from the user's data and time. Its overrides that begin with ``gpu.``
+hold on an accelerator alone, in place of those without it (None drops one): there networks and inputs have their usual sizes.
 ``gpu.backbone`` is the id of another backbone.
 """
 

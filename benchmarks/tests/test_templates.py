@@ -8,14 +8,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 
+from selfsup.cli.main import program
 from selfsup.errors import SpecError
 from selfsup.registry import Registry, registry
 from selfsup.specs import BenchmarkSpec
 from selfsup.testing.sequences.installed import installed, write_distribution
 from selfsup_bench.cell import work
 from selfsup_bench.executors import Job, Outcome
-from selfsup_bench.planning import choose, make_plan
+from selfsup_bench.planning import choose, make_plan, modules_of
+from selfsup_bench.records import RecordStore
 from selfsup_bench.runner import run
 from selfsup_bench.templates import expand, has_place
 
@@ -47,7 +50,7 @@ def selfsup_benchmarks():
     return [
         BenchmarkSpec(
             id="toy-simclr", summary="x", task="sequence/simclr", suites=("quick",), dataset="toy-sequences", steps=2,
-            overrides=SMALL,
+            overrides=SMALL, backbone="sequence/conv",
         ),
         BenchmarkSpec(
             id="toy-others", summary="* on made-up sequences.", task="sequence/*", suites=("quick",), objectives="others",
@@ -152,6 +155,34 @@ def test_an_objective_of_another_package_has_a_row_on_the_leaderboard(found: Reg
     assert rows["sequence/wink"].benchmark == "toy-others-wink"
 
 
+@pytest.mark.slow
+def test_a_process_that_has_run_other_cells_gives_the_same_numbers(found: Registry, tmp_path: Path) -> None:
+    """On a GPU a process runs cell after cell: nothing of the earlier ones may reach the later ones."""
+    threads = torch.get_num_threads()
+    planned = make_plan([suite("quick", found)["simclr"]], suite="quick", seeds=(0,), registry=found, device="cpu", threads=1)
+    cells = {cell.kind: cell for cell in planned.plan.cells()}
+    records = {}
+    for place, order in (("first", ("task",)), ("last", ("scratch", "supervised", "raw", "task"))):
+        for kind in order:
+            key = planned.plan.key(cells[kind])
+            job = Job(key, cells[kind], tmp_path / place, planned.circumstances[key])
+            assert work(job.as_dict()) == "done"
+        record = RecordStore(tmp_path / place).read(planned.plan.key(cells["task"]))
+        assert record is not None
+        records[place] = record
+    torch.set_num_threads(threads)
+    assert records["first"].metrics == records["last"].metrics
+    assert records["first"].curve == records["last"].curve
+
+
+def test_modules_of_cells_are_known_before_they_are_planned(found: Registry) -> None:
+    specs = list(suite("quick", found).values())
+    modules = modules_of(
+        found, [*specs, BenchmarkSpec(id="x", summary="x", task="smell/a", dataset="d", suites=("s",), steps=1)]
+    )
+    assert {"selfsup.testing.sequences.processor", "selfsup.testing.sequences.backbones"} <= set(modules)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -171,3 +202,12 @@ def test_benchmarks_that_are_refused(given: dict[str, object], message: str) -> 
 def test_the_users_own_data_needs_neither_a_name_nor_a_budget() -> None:
     spec = BenchmarkSpec(id="x", summary="x", task="toy/a", suites=("own",))
     assert (spec.dataset, spec.steps, spec.epochs, spec.headline) == ("", 0, 0, "few-labels.accuracy@10")
+
+
+def test_list_says_what_templates_stand_for(found: Registry) -> None:
+    result = CliRunner().invoke(program, ["list", "benchmarks", "--filter", "toy-"])
+    lines = {line.split("\t")[0]: line.split("\t")[1:4] for line in result.stdout.splitlines()}
+    assert lines["ID"] == ["SUITES", "TASK", "DATASET"]
+    assert lines["toy-others"] == ["quick", "sequence/* (objectives of other packages)", "toy-sequences"]
+    assert lines["toy-all"] == ["quick, matrix", "sequence/* (every objective)", "toy-sequences"]
+    assert lines["toy-simclr"] == ["quick", "sequence/simclr", "toy-sequences"]

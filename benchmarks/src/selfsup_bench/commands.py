@@ -122,6 +122,11 @@ def benchmark(
     specs = choose(expand(found.benchmarks.values(), found), suite=suite, modalities=modalities, only=only)
     make_executor = executor_factory(found, executor, jobs=jobs, options=parse_pairs(pairs))
     folder = out or results_folder(suite, resume=resume)
+    if executor == "local":
+        from selfsup_bench.executors.local import warm_up
+        from selfsup_bench.planning import modules_of
+
+        warm_up(modules_of(found, specs))
     planned = plan_on_device(specs, suite=suite, seeds=seeds, found=found, device=device, threads=threads)
     board = run(planned, folder, make_executor=make_executor, resume=resume, threads=threads, device=device)
     show(board, folder / REPORT, as_json=as_json)

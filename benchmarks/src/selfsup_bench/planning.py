@@ -227,6 +227,18 @@ def package(spec: TargetSpec) -> str:
     return re.split(r"[.:]", spec.target, maxsplit=1)[0]
 
 
+def modules_of(registry: Registry, specs: Iterable[BenchmarkSpec]) -> tuple[str, ...]:
+    """Modules that the cells of benchmarks will import, as far as that is known before they are planned."""
+    modules: set[str] = set()
+    for spec in specs:
+        if _modality(spec) in registry.modalities:
+            named: list[TargetSpec] = [registry.get("modality", _modality(spec))]
+            named += [registry.get("task", spec.task)] if spec.task in registry.tasks else []
+            named += [registry.get("backbone", spec.backbone)] if spec.backbone else []
+            modules |= {each.target.partition(":")[0] for each in named}
+    return tuple(sorted(modules))
+
+
 def target_modules(registry: Registry, cells: Iterable[Cell]) -> tuple[str, ...]:
     """Modules that cells will import: those of their tasks, backbones and evaluators."""
     return tuple(sorted({spec.target.partition(":")[0] for cell in cells for spec in _specs(registry, cell)}))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from typing import Any
@@ -221,6 +221,19 @@ def describe_exit(code: int) -> str:
         name = f"signal {-code}"
     hint = ", as the kernel does when memory runs out" if name == "SIGKILL" else ""
     return f"its process was ended by {name}{hint}"
+
+
+def warm_up(modules: Iterable[str]) -> None:
+    """Start the process that cells are forked from, which imports for seconds while the caller does something else.
+
+    Args:
+        modules: that cells will import, beside what all do.
+    """
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        from multiprocessing import forkserver
+
+        multiprocessing.get_context("forkserver").set_forkserver_preload([*PRELOAD, *modules])
+        forkserver.ensure_running()
 
 
 def _context(jobs: Sequence[Job]) -> ForkServerContext | SpawnContext:

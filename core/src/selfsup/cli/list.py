@@ -23,6 +23,12 @@ def _suites(spec: Any) -> str:
     return ", ".join(spec.suites)
 
 
+def _task(spec: Any) -> str:
+    """A task, or what a template stands for."""
+    words = {"": "", "all": " (every objective)", "others": " (objectives of other packages)"}
+    return f"{spec.task}{words[spec.objectives]}"
+
+
 _COLUMNS: dict[str, dict[str, Callable[[Any], str]]] = {
     "tasks": {"FAMILY": lambda spec: spec.family, "BACKBONE": lambda spec: spec.backbone},
     "objectives": {"FAMILY": lambda spec: spec.family, "PAPER": lambda spec: spec.paper},
@@ -30,9 +36,9 @@ _COLUMNS: dict[str, dict[str, Callable[[Any], str]]] = {
     "evaluators": {"LABELS": lambda spec: "needed" if spec.needs_labels else "not needed"},
     "datasets": {"MODALITY": lambda spec: spec.modality, "NETWORK": lambda spec: "" if spec.embedded else "needed"},
     "benchmarks": {
-        "TASK": lambda spec: spec.task,
-        "DATASET": lambda spec: spec.dataset,
         "SUITES": _suites,
+        "TASK": _task,
+        "DATASET": lambda spec: spec.dataset or "your own",
     },
 }
 """What a table shows between id and summary."""

@@ -9,6 +9,7 @@ from selfsup_bench.board import Comparison, Row, Table
 from selfsup_bench.headlines import Headline
 from selfsup_bench.report.charts import interval_strip, strip_axis
 from selfsup_bench.report.parts import data_name, networks, number_html, plain, score_title, scroll_box, value_of
+from selfsup_bench.rows import INCOMPLETE
 from selfsup_bench.statistics import direction
 from selfsup_bench.tables import GAIN_NOTE, backbone_name, memory, metric_title, rank_text, second_metric, shown_rows, speed
 from selfsup_bench.wording import change_text, interval_text, is_share
@@ -48,7 +49,10 @@ def ranking_section(table: Table, palette: Mapping[str, str], note: str) -> str:
         f"<thead><tr>{''.join(head)}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     )
     notes = "".join(
-        f"<li>{escape(row.name)}: no gain, {escape(row.note)}</li>" for row in table.rows if row.note and row.kind == "task"
+        f"<li>{escape(row.name)}: no gain, {escape(row.note)}</li>"
+        for row in table.rows
+        # What lacks a cell is said once, on top of the page.
+        if row.note not in ("", INCOMPLETE) and row.kind == "task"
     )
     return (
         "<h3>Ranking</h3>"

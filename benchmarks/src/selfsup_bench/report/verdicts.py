@@ -48,10 +48,12 @@ def verdict_section(board: Leaderboard) -> str:
 
 
 def summary(board: Leaderboard) -> str:
-    """``Pretraining pays on 4 of 6 data sets. It does not pay on 1, and is unclear on 1.``"""
+    """``Pretraining pays on 4 of 6 data sets. It does not pay on 1, and is unclear on 1.``; empty for one data set."""
+    if len(board.tables) < 2:
+        return ""
     counts = Counter[str](table.verdict.state for table in board.tables)
     total = len(board.tables)
-    first = f"Pretraining pays on {counts['pays']} of {total} data set{'s' * (total > 1)}."
+    first = f"Pretraining pays on {counts['pays']} of {total} data sets."
     rest = [f"{word} on {counts[state]}" for state, word in _WORDS if counts[state]]
     return f"{first} It {', and '.join(rest)}." if rest else first
 

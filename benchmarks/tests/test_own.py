@@ -267,5 +267,9 @@ def test_a_task_that_cannot_run_on_the_data_is_an_error_if_it_is_the_only_one(tm
 
 
 def test_going_on_needs_something_to_go_on_with() -> None:
+    Path("other").mkdir()
+    Path("other/benchmark.json").write_text("{}")
+    with pytest.raises(RunDirectoryError, match="other holds another benchmark, which is not of own data"):
+        own_benchmark(Asked(data="people.csv"), Path("other"), machine(), resume=True)
     with pytest.raises(RunDirectoryError, match="out holds no benchmark of own data to go on with"):
         own_benchmark(None, Path("out"), machine(), resume=True)

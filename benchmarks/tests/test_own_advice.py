@@ -121,6 +121,13 @@ def test_a_task_that_failed_is_named_and_does_not_stand_in_the_way(plan: Plan, r
     assert "toy-gamma cannot run on this data: it needs tokens" in found.evidence
 
 
+def test_without_a_reference_pretraining_is_not_recommended(plan: Plan, records: dict[str, Record]) -> None:
+    key = plan.key(plan.lines[0].cells["scratch"][0])
+    found = advice_of(plan, {**records, key: replace(records[key], status="failed", error="boom")})
+    assert found.state == "unclear"
+    assert any(line.startswith("training from scratch has no result: ") for line in found.evidence)
+
+
 def test_without_a_whole_seed_there_is_no_advice(plan: Plan) -> None:
     found = advice_of(plan, {})
     assert found.state == "incomplete"

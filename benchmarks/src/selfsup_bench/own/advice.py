@@ -42,6 +42,9 @@ def advise(board: Leaderboard, decided: Decided, *, out: Path, encoder: Path) ->
     against = {comparison.other: comparison for comparison in best.comparisons}
     head = Headline(table.headline)
     state = _state(list(against.values()))
+    lacking = [row for row in table.rows if is_worthy(row.kind) and row.score is None]
+    if lacking and state == "pretrain":
+        state = "unclear"
     # Where one is surely better, that one is named; else the best.
     better = [row for row in others if against[row.key].verdict == "worse"]
     others = [*better, *(row for row in others if row not in better)]
@@ -231,5 +234,11 @@ def _failed(table: Table, decided: Decided) -> list[str]:
         f"{name.removeprefix('own-')} cannot run on this data: {error.splitlines()[0]}"
         for name, error in decided.failed.items()
     ]
-    lacking = [row for row in table.rows if row.kind == "task" and row.score is None]
-    return [*notes, *(f"{row.task} has no result: {(*row.missing, 'it failed')[0].splitlines()[0]}" for row in lacking)]
+    lacking = [row for row in table.rows if row.score is None and (row.kind == "task" or is_worthy(row.kind))]
+    return [
+        *notes,
+        *(
+            f"{row.task if row.kind == 'task' else spoken(row)} has no result: {(*row.missing, 'it failed')[0].splitlines()[0]}"
+            for row in lacking
+        ),
+    ]

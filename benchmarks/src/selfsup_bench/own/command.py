@@ -21,8 +21,8 @@ from selfsup_bench.own.guess import guess_modality
 from selfsup_bench.own.next_steps import write_longer
 from selfsup_bench.own.reading import Reading
 from selfsup_bench.own.recommendation import Recommendation
-from selfsup_bench.own.state import State
-from selfsup_bench.own.trial import Machine, Trial
+from selfsup_bench.own.state import FILE, State
+from selfsup_bench.own.trial import SCRATCH_STEPS, Machine, Trial
 from selfsup_bench.plan import FILE as PLAN
 from selfsup_bench.progress import duration
 from selfsup_bench.runner import write_report
@@ -136,7 +136,10 @@ def conclude(trial: Trial) -> tuple[Leaderboard, Recommendation]:
 def _check_folder(out: Path, *, resume: bool) -> None:
     if out.exists() and not out.is_dir():
         raise RunDirectoryError(f"{out} is a file; give a folder with --out.")
-    if (out / PLAN).is_file() or (out / "own.json").is_file():
+    own = (out / FILE).is_file()
+    if own or (out / PLAN).is_file():
+        if not own:
+            raise RunDirectoryError(f"{out} holds another benchmark, which is not of own data. Give another --out.")
         if not resume:
             raise RunDirectoryError(f"{out} holds a benchmark already. Go on with it by --resume, or give another --out.")
     elif out.is_dir() and any(out.iterdir()):
@@ -244,6 +247,8 @@ def tell_plan(trial: Trial, say: Callable[[str], None]) -> None:
         f"Plan: {tasks} x {seeds}, {steps} steps each (the same time for each task), and the references: about "
         f"{duration(plan.seconds)}. {trial.divided.per_class} labels a class, drawn {trial.state.draws} times."
     )
+    if trial.state.scratch_steps < SCRATCH_STEPS[0]:
+        say(f"Training from scratch takes {trial.state.scratch_steps} steps; with more time it takes {SCRATCH_STEPS[0]}.")
     dropped = [spec.task for spec in trial.specs if spec.id not in plan.steps and spec.id not in trial.state.failed]
     if dropped:
         say(f"Left out, since the time is short: {', '.join(dropped)}.")

@@ -44,7 +44,7 @@ class Divided:
     """Rows of the data to pretrain on, before any are left out."""
     n_train: int
     labels: int
-    """Rows with a label, test rows among them."""
+    """Rows with a label; not those of a test split or source."""
     n_labelled: int
     """Labelled rows that are not tested on: all labels that there are."""
     n_test: int
@@ -94,11 +94,11 @@ def divide(reading: Reading, *, wanted: int, limits: Limits, options: dict[str, 
     else:
         test = _sample(_with_places(apart.read_by(known.label_reader).labelled()), limits.test)
         tested_on = f"the {len(test)} rows of {apart.name} ({apart.split})"
-        labels += len(test)
-        hashes, tested = row_hashes(labelled, roles), row_hashes(test, roles)
-        labelled = _sample(labelled.select(np.flatnonzero(~np.isin(hashes, tested))), limits.labelled)
-    if len(labelled) + len(test) < labels:
-        notes.append(f"Of the {labels:,} labelled rows {len(labelled):,} are used for probes and {len(test):,} for testing.")
+        hashes, held = row_hashes(labelled, roles), row_hashes(test, roles)
+        labelled = _sample(labelled.select(np.flatnonzero(~np.isin(hashes, held))), limits.labelled)
+    if len(labelled) + (len(test) if apart is None else 0) < labels:
+        tested = f" and {len(test):,} for testing" if apart is None else ""
+        notes.append(f"Of the {labels:,} labelled rows {len(labelled):,} are used for probes{tested}.")
     train = _train(whole, test, roles, limits.train, notes)
     values = labelled.labels()
     per_class = _per_class(values, kind, wanted, notes)

@@ -29,7 +29,6 @@ _PARAMETERS = (
     "sheet",
 )
 """Parameters that mean something with ``--data`` alone."""
-_FILE = "own.json"
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,9 @@ def own_options(function: F) -> F:
 
 def is_own(folder: Path) -> bool:
     """Whether a folder holds a benchmark of own data."""
-    return (folder / _FILE).is_file()
+    from selfsup_bench.own.state import FILE
+
+    return (folder / FILE).is_file()
 
 
 def refuse_for_own(context: click.Context) -> None:

@@ -95,9 +95,9 @@ def schedule(tasks: Mapping[str, Speed], references: Sequence[References], *, se
         jobs: cells at a time.
     """
     names = list(tasks)
-    # Rather fewer seeds than tasks that have learned nothing, but two tasks are needed for a choice between them.
-    attempts = [(count, rounds) for count in range(len(names), 1, -1) for rounds in (ROUNDS, 2)]
-    attempts += [(min(2, len(names)), 1), (1, ROUNDS), (1, 2), (1, 1)]
+    # Rather fewer seeds, then fewer tasks, than tasks that have learned nothing; one seed says nothing of how much they differ.
+    attempts = [(count, rounds) for count in range(len(names), 0, -1) for rounds in (ROUNDS, 2)]
+    attempts += [(min(2, len(names)), 1), (1, 1)]
     best: Schedule | None = None
     for count, rounds in attempts:
         found = _fit({name: tasks[name] for name in names[:count]}, references, seconds, jobs, rounds)

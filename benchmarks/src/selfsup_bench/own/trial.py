@@ -28,7 +28,7 @@ from selfsup_bench.runner import run_locked, write_report
 MakeExecutor = Callable[[Callable[[Job], None]], Executor]
 SCRATCH_SHARE = 0.3
 """Share of the time that training from scratch may take."""
-_SCRATCH_STEPS = (200, 150, 100, 60, 30)
+SCRATCH_STEPS = (200, 150, 100, 60, 30)
 """Optimizer steps of a training from scratch, as many of these as there is time for."""
 _BATCH = 128
 """Rows of a step of a training from scratch."""
@@ -96,7 +96,7 @@ class Trial:
         found = pilot.pilots(
             every,
             folder,
-            self.machine.make_executor(lambda job: None),
+            self.machine.make_executor(self._measuring),
             threads=self.machine.threads,
             device=self.machine.device,
             untrained=untrained,
@@ -172,7 +172,7 @@ class Trial:
             state.reading.name,
             state.divided,
             draws=state.draws,
-            scratch_steps=state.scratch_steps or _SCRATCH_STEPS[0],
+            scratch_steps=state.scratch_steps or SCRATCH_STEPS[0],
             minutes=state.minutes,
         )
         if state.schedule is not None:
@@ -204,7 +204,7 @@ class Trial:
         batch = min(_BATCH, few)
         most = SCRATCH_SHARE * self.left() * self.machine.jobs / len(groups)
         slowest = max(self._draw(found.supervised[members[0].spec.id], batch, 1) for members in groups.values())
-        steps = next((n for n in _SCRATCH_STEPS if n * slowest * self.state.draws <= most), _SCRATCH_STEPS[-1])
+        steps = next((n for n in SCRATCH_STEPS if n * slowest * self.state.draws <= most), SCRATCH_STEPS[-1])
         references = []
         for members in groups.values():
             speed, record = found.supervised[members[0].spec.id], untrained[members[0].spec.id]
@@ -256,9 +256,12 @@ class Trial:
                 jobs.append(
                     Job(key, cell, self.out, around, threads=machine.threads, device=machine.device, draw=cell.seed == seeds[0])
                 )
-        for outcome in machine.make_executor(lambda job: None).run(jobs):
+        for outcome in machine.make_executor(self._measuring).run(jobs):
             if outcome.error:
                 raise BenchmarkError(f"{outcome.job.cell.name}: {outcome.error}; its log is {outcome.job.log}.")
+
+    def _measuring(self, job: Job) -> None:
+        self.machine.say(f"  {job.cell.task}")
 
     def _record(self, line: Line, kind: str) -> Record:
         planned = self._planned((0,))

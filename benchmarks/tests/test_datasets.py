@@ -160,7 +160,7 @@ def test_captions_say_what_is_in_the_picture() -> None:
 
 def test_every_second_caption_names_its_digit() -> None:
     train, test = captioned_digits("train"), captioned_digits("test")
-    assert (len(train), len(test)) == (2000, 500)
+    assert (len(train), len(test)) == (4000, 1000)
     for split in (train, test):
         said = [caption.split(",")[0].split()[-1] for caption in split["caption"]]
         names = [NAMES[label] for label in split["label"]]

@@ -139,7 +139,7 @@ def selfsup_datasets() -> list[DatasetSpec]:
             "captioned-digits",
             "multimodal",
             "captions:captioned_digits",
-            "2,500 real MNIST digits with captions composed of what is measured in them; every second names the digit.",
+            "5,000 real MNIST digits with captions composed of what is measured in them; every second names the digit.",
             f"{mnist}; captions Apache-2.0 (composed by selfsup-bench)",
             mnist_page,
         ),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from selfsup.specs import BenchmarkSpec
-from selfsup_bench.suites.shared import CURVE, FEW_LABELS, UNEQUAL, heads, one_optimizer
+from selfsup_bench.suites.shared import CURVE, FEW_LABELS, SCRATCH, UNEQUAL, heads, one_optimizer
 
 PARTS = ("cross-modal-retrieval", "zero-shot", "missing-part")
 _QUICK: Mapping[str, Any] = {
@@ -17,6 +17,7 @@ _QUICK: Mapping[str, Any] = {
     # A mirrored digit would lean the other way than its caption says.
     "views.parts.vision.flip_p": 0.0,
     "supervised.views.parts.vision.flip_p": 0.0,
+    **SCRATCH,
     "scratch.lr": 4e-3,
 }
 _TOWERS: Mapping[str, Any] = {
@@ -34,7 +35,7 @@ _EVALUATORS: Mapping[str, Any] = {
 def _quick(task: str, steps: int, options: Mapping[str, Any]) -> BenchmarkSpec:
     return BenchmarkSpec(
         id=f"captioned-digits-{task}",
-        summary=f"{task} on 2,000 digits with captions, {steps} steps of {_QUICK['optimization.batch_size']}.",
+        summary=f"{task} on 4,000 digits with captions, {steps} steps of {_QUICK['optimization.batch_size']}.",
         task=f"multimodal/{task}",
         dataset="captioned-digits",
         suites=("quick",),
@@ -49,7 +50,7 @@ def _quick(task: str, steps: int, options: Mapping[str, Any]) -> BenchmarkSpec:
 def _template(id: str, objectives: str, suite: str, backbone: str, options: Mapping[str, Any], steps: int) -> BenchmarkSpec:
     return BenchmarkSpec(
         id=id,
-        summary=f"* on 2,000 digits with captions, {steps} steps of {_QUICK['optimization.batch_size']}.",
+        summary=f"* on 4,000 digits with captions, {steps} steps of {_QUICK['optimization.batch_size']}.",
         task="multimodal/*",
         dataset="captioned-digits",
         suites=(suite,),
@@ -63,8 +64,8 @@ def _template(id: str, objectives: str, suite: str, backbone: str, options: Mapp
 
 
 QUICK: tuple[BenchmarkSpec, ...] = (
-    _quick("clip", 600, {}),
-    _template("captioned-digits", "others", "quick", "towers", {**_TOWERS, **_CROPS}, 600),
+    _quick("clip", 800, {}),
+    _template("captioned-digits", "others", "quick", "towers", {**_TOWERS, **_CROPS}, 800),
 )
 """Three minutes of a CPU core."""
 
@@ -89,6 +90,7 @@ _REAL: Mapping[str, Any] = {
     "processor.options.text.max_length": 24,
     "backbone.towers.vision.options.width": 16,
     "backbone.towers.text.backbone": "word-vectors",
+    **SCRATCH,
     "scratch.lr": 2e-3,
     "scratch.min_steps": 400,
 }
@@ -129,6 +131,7 @@ def _own(task: str, options: Mapping[str, Any], gpu: Mapping[str, Any]) -> Bench
         overrides={
             **one_optimizer(lr=1e-3),
             "optimization.batch_size": 128,
+            **SCRATCH,
             "scratch.lr": 2e-3,
             "gpu.optimization.batch_size": 512,
             "gpu.scratch.lr": 1e-3,

@@ -272,14 +272,14 @@ def test_each_task_trains_for_the_same_time_within_the_time_there_is() -> None:
 def test_short_times_take_seeds_and_then_tasks_away() -> None:
     tasks = {"a": SLOW, "b": SLOW, "c": SLOW}
     every = [references("a", "b", "c")]
-    found = [schedule(tasks, every, seconds=seconds, jobs=2) for seconds in range(300, 20, -5)]
+    found = [schedule(tasks, every, seconds=seconds, jobs=2) for seconds in range(300, 10, -1)]
     enough = [(len(made.steps), made.rounds) for made in found if not made.short]
     several = [tasks for tasks, rounds in enough if rounds > 1]
     assert (enough[0], enough[-1]) == ((3, 3), (1, 1))
     assert several == sorted(several, reverse=True)
     assert {(3, 2), (2, 2), (1, 2)} <= set(enough)
     assert found[-1].short
-    assert all(made.seconds <= seconds for made, seconds in zip(found, range(300, 20, -5), strict=True) if not made.short)
+    assert all(made.seconds <= seconds for made, seconds in zip(found, range(300, 10, -1), strict=True) if not made.short)
     assert list(schedule(tasks, every, seconds=1, jobs=2).steps) == ["a", "b"], "what comes first is kept"
     assert schedule(tasks, every, seconds=1, jobs=2).short
 

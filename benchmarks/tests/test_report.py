@@ -18,7 +18,6 @@ from selfsup_bench.plan import Plan
 from selfsup_bench.previews import Previews
 from selfsup_bench.records import Record
 from selfsup_bench.report import render
-from selfsup_bench.report.parts import colours
 from selfsup_bench.report.style import script
 from selfsup_bench.report.verdicts import summary
 
@@ -229,6 +228,17 @@ def test_ranking_says_how_sure_each_difference_is(plan: Plan, records: dict[str,
     assert any(colour == "bad" for colour, _ in chips[3:]), "Beta is worse than pixels"
 
 
+def test_boxes_that_scroll_are_told_apart(plan: Plan, records: dict[str, Record], read_page: Reader) -> None:
+    board = build(plan, records)
+    (table,) = board.tables
+    two = replace(board, tables=(table, replace(table, dataset="other")))
+    elements = read_page(render(two, plan, records)).elements
+    boxes = [element.attributes for element in elements if element.attributes.get("role") == "region"]
+    labels = [box["aria-label"] for box in boxes]
+    assert len(set(labels)) == len(labels) == 6
+    assert {box["tabindex"] for box in boxes} == {"0"}, "they scroll by keyboard"
+
+
 def test_unclear_gains_are_not_shown_as_numbers(plan: Plan, records: dict[str, Record]) -> None:
     board = build(plan, records)
     (table,) = board.tables
@@ -284,18 +294,3 @@ def test_curves_run_over_the_labels_with_references_dashed(whole: str) -> None:
     }
     assert places["10"] - places["5"] < places["50"] - places["10"]
     assert (places["50"] - places["10"]) / (places["10"] - places["5"]) == pytest.approx(np.log(5) / np.log(2), rel=0.01)
-
-
-def test_a_method_has_one_colour_on_the_page(plan: Plan, records: dict[str, Record]) -> None:
-    (table,) = build(plan, records).tables
-    beta = replace(table, rows=tuple(row for row in table.rows if row.benchmark != "alpha-toyset"))
-    methods = ["alpha", "beta"]
-    assert colours(table, methods) == {"alpha-toyset": "c0", "beta-toyset": "c1"}
-    assert colours(beta, methods) == {"beta-toyset": "c1"}
-    many = [*methods, *(f"m{i}" for i in range(20))]
-    assert colours(beta, many) == {"beta-toyset": "c0"}, "of many methods those of a table are told apart"
-    assert colours(table, many) == {"alpha-toyset": "c0", "beta-toyset": "c1"}
-    alpha = next(row for row in table.rows if row.benchmark == "alpha-toyset")
-    crowd = tuple(replace(alpha, task=f"toy/m{i:02}", benchmark=f"m{i:02}") for i in reversed(range(12)))
-    found = colours(replace(table, rows=crowd), [f"m{i:02}" for i in range(12)])
-    assert [found[f"m{i:02}"] for i in (11, 2, 1, 0)] == ["c0", "c9", "cn", "cn"], "the best have the colours"

@@ -14,6 +14,7 @@ from selfsup_bench.records import Projection, Record
 from selfsup_bench.report.charts import Series, bar, line_chart, scatter
 from selfsup_bench.report.matrix import matrix_section, step
 from selfsup_bench.report.palette import CLASS_COLOURS, DARK, LIGHT
+from selfsup_bench.report.parts import colours
 from selfsup_bench.report.style import content_policy, style_sheet
 from selfsup_bench.report.svg import Scale, short, tick_label, ticks
 from selfsup_bench.report.verdicts import _ends
@@ -78,6 +79,21 @@ def test_matrix_of_one_modality_is_left_out(plan: Plan, records: dict[str, Recor
 @pytest.mark.parametrize(("value", "place"), [(-1, 0), (-0.1, 1), (0, 2), (0.2, 3), (0.5, 4), (2, 5)])
 def test_colours_of_the_matrix_are_ordered(value: float, place: int) -> None:
     assert step(value) == place
+
+
+def test_a_method_has_one_colour_on_the_page(plan: Plan, records: dict[str, Record]) -> None:
+    (table,) = build(plan, records).tables
+    beta = replace(table, rows=tuple(row for row in table.rows if row.benchmark != "alpha-toyset"))
+    methods = ["alpha", "beta"]
+    assert colours(table, methods) == {"alpha-toyset": "c0", "beta-toyset": "c1"}
+    assert colours(beta, methods) == {"beta-toyset": "c1"}
+    many = [*methods, *(f"m{i}" for i in range(20))]
+    assert colours(beta, many) == {"beta-toyset": "c0"}, "of many methods those of a table are told apart"
+    assert colours(table, many) == {"alpha-toyset": "c0", "beta-toyset": "c1"}
+    alpha = next(row for row in table.rows if row.benchmark == "alpha-toyset")
+    crowd = tuple(replace(alpha, task=f"toy/m{i:02}", benchmark=f"m{i:02}") for i in reversed(range(12)))
+    found = colours(replace(table, rows=crowd), [f"m{i:02}" for i in range(12)])
+    assert [found[f"m{i:02}"] for i in (11, 2, 1, 0)] == ["c0", "c9", "cn", "cn"], "the best have the colours"
 
 
 def luminance(colour: str) -> float:

@@ -77,7 +77,7 @@ def _lines(
     )
     return (
         '<h3>Over the number of labels</h3><p class="soft">Means, with 95 % intervals as bars. References are dashed.</p>'
-        + scroll_box(f"{name} over {what}", f'<div class="wide">{chart}</div>')
+        + scroll_box(f"{name} over {what} on {data_name(table)}", f'<div class="wide">{chart}</div>')
     )
 
 
@@ -123,7 +123,11 @@ def metrics_section(table: Table) -> str:
         f'<thead><tr><th class="l" scope="col" data-sort="yes" data-first="up">method</th>{heads}</tr></thead>'
         f"<tbody>{lines}</tbody></table>"
     )
-    return fold("All metrics", '<p class="soft">Shares in per cent.</p>' + scroll_box("All metrics", content), heading=True)
+    return fold(
+        "All metrics",
+        '<p class="soft">Shares in per cent.</p>' + scroll_box(f"All metrics on {data_name(table)}", content),
+        heading=True,
+    )
 
 
 def _metric(name: str) -> str:

@@ -59,7 +59,7 @@ def ranking_section(table: Table, palette: Mapping[str, str], note: str) -> str:
         '<p class="soft">Open dots are references, dashed lines the untrained network and training from scratch. '
         "▲ surely better, ▼ surely worse (p &lt; 0.05 after Holm's correction for all comparisons of this table), ≈ not sure."
         "</p>"
-        f"{scroll_box('Ranking', content)}"
+        f"{scroll_box(f'Ranking on {data_name(table)}', content)}"
         + (f'<ul class="soft">{notes}</ul>' if notes else "")
         + f'<p class="soft small">{escape(note)} {escape(GAIN_NOTE)}</p>'
     )

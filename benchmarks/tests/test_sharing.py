@@ -192,8 +192,11 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from selfsup_bench.cells import Cell
 from selfsup_bench.executors import Job
+from selfsup_bench.executors import local
 from selfsup_bench.executors.local import LocalExecutor
 import made_up_gpu
+
+local.PRELOAD, local.target_modules = (), lambda registry, cells: ()
 
 if __name__ == "__main__":
     out = Path(sys.argv[1])

@@ -90,6 +90,17 @@ def test_quick_sets_every_modality_and_has_one_protocol(found: Registry) -> None
     assert {f"{name}/{task}" for name in ("text", "audio", "video") for task in ("simclr", "vicreg")} <= methods
 
 
+def test_training_from_scratch_does_not_start_from_a_probe(found: Registry) -> None:
+    for modality in ("vision", "tabular", "multimodal"):
+        for name in ("quick", "real"):
+            specs = [spec for spec in suite(name, found) if spec.task.startswith(f"{modality}/")]
+            assert specs
+            for spec in specs:
+                (line,) = lines([spec], (0,), {spec.id: (modality, spec.backbone)})
+                options = evaluator_options(line.cells["scratch"][0])["few-labels"]
+                assert options["finetune"]["head"] == "zeros", spec.id
+
+
 def test_the_matrix_holds_every_objective_of_the_quick_suite(found: Registry) -> None:
     matrix = {spec.task for spec in suite("matrix", found)}
     for modality in MODALITIES:

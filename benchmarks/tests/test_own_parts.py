@@ -109,6 +109,9 @@ def test_a_test_source_is_tested_on_as_it_is(tmp_path: Path) -> None:
     divided = divide(read(tmp_path / "a.csv", test=str(tmp_path / "b.csv")), wanted=10, limits=Limits())
     assert (divided.n_train, divided.n_labelled, divided.n_test) == (60, 60, 49)
     assert divided.metric == "balanced_accuracy", "of 9 and 40 rows"
+    write_table(tmp_path / "c.csv", ["old"] * 9 + ["young"] * 9 + ["neither"] * 3, seed=1)
+    odd = divide(read(tmp_path / "a.csv", test=str(tmp_path / "c.csv")), wanted=10, limits=Limits())
+    assert odd.n_test == 21, "a class that only test rows have is no error"
 
 
 def test_few_labels_a_class_are_fewer_than_a_class_has(tmp_path: Path) -> None:

@@ -203,7 +203,8 @@ def _how_sure(state: State, closest: Comparison, doubt: str, decided: Decided, s
     """What would tell more, where it is unclear; what was corrected for, where it is not."""
     if state != "unclear":
         p = closest.p_holm
-        return [] if p is None else [f"{'p < 0.001' if p < 0.001 else f'p = {p:.3f}'} after Holm's correction."]
+        one = ["This is one seed: how much seeds differ is not known. More --minutes give more seeds."] if seeds == 1 else []
+        return one if p is None else [*one, f"{'p < 0.001' if p < 0.001 else f'p = {p:.3f}'} after Holm's correction."]
     advice = []
     plan = decided.schedule
     if plan is not None and plan.short:

@@ -102,7 +102,7 @@ def own_benchmark(
         specs = candidates(machine.registry, state.reading.modality, names=state.names, device=machine.kind)
         most = next((count for minutes, count in _TASKS if state.minutes < minutes), len(specs))
         if not state.names and len(specs) > most:
-            machine.say(f"In {state.minutes:g} minutes only {', '.join(spec.task for spec in specs[:most])} are tried.")
+            machine.say(f"In {duration(60 * state.minutes)} only {', '.join(spec.task for spec in specs[:most])} are tried.")
             specs = specs[:most]
         tell(state.divided, state.reading, machine.say)
         trial = Trial(state, specs, out, machine)

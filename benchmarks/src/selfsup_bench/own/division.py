@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -92,7 +92,8 @@ def divide(reading: Reading, *, wanted: int, limits: Limits, options: dict[str, 
         labelled = _sample(labelled, limits.labelled)
         tested_on = f"{len(test)} of the labelled rows"
     else:
-        test = _sample(_with_places(apart.read_by(known.label_reader).labelled()), limits.test)
+        # Of classes of its own, too: about them nothing can be right, whatever is compared.
+        test = _sample(_with_places(replace(apart, label_kind=kind).labelled()), limits.test)
         tested_on = f"the {len(test)} rows of {apart.name} ({apart.split})"
         hashes, held = row_hashes(labelled, roles), row_hashes(test, roles)
         labelled = _sample(labelled.select(np.flatnonzero(~np.isin(hashes, held))), limits.labelled)
@@ -213,4 +214,6 @@ def _small_classes(values: Any, names: Sequence[str], kind: LabelKind, per_class
     if not small:
         return []
     shown = ", ".join(small[:5]) + (", ..." if len(small) > 5 else "")
+    if len(small) == 1:
+        return [f"One class has fewer than {per_class} labels to draw from, and gives all of them: {shown}."]
     return [f"{len(small)} classes have fewer than {per_class} labels to draw from, and give all of theirs: {shown}."]

@@ -142,7 +142,8 @@ class Trial:
             at_once = max(1, self.machine.jobs // max(1, len(plan.steps) + 2))
             wanted = min(done + at_once, MOST_ROUNDS if done >= plan.rounds else plan.rounds)
             seeds = f"Seed {done + 1}" if wanted == done + 1 else f"Seeds {done + 1} to {wanted}"
-            self.machine.say(f"{seeds} of {max(plan.rounds, wanted)}, {duration(max(self.left(), 0))} left.")
+            left = f", {duration(self.left())} left" if self.left() > 0 else ""
+            self.machine.say(f"{seeds} of {max(plan.rounds, wanted)}{left}.")
             try:
                 board = self._round(range(wanted))
             except KeyboardInterrupt:

@@ -13,12 +13,15 @@ from PIL import Image
 from selfsup.data import row_hashes
 from selfsup.errors import BenchmarkError, ConfigError, DataError, UnknownIdError
 from selfsup.registry import registry
+from selfsup_bench.cells import Cell
 from selfsup_bench.own.candidates import candidates, filled, on_data
 from selfsup_bench.own.division import Divided, Limits, divide
 from selfsup_bench.own.guess import guess_modality
+from selfsup_bench.own.pilot import STEPS, pilot_cell, speed_of
 from selfsup_bench.own.reading import Division, Reading, parts_of_cell
 from selfsup_bench.own.schedule import ENOUGH_STEPS, MOST_EPOCHS, References, Speed, makespan, schedule
 from selfsup_bench.own.state import State
+from selfsup_bench.records import Record
 
 pytest.importorskip("selfsup_tabular", reason="needs the tabular plugin")
 pytest.importorskip("selfsup_text", reason="needs the text plugin")
@@ -249,6 +252,24 @@ def test_batches_are_no_larger_than_the_rows_fill() -> None:
 
 
 # --- how long ---
+
+
+def test_a_pilot_is_a_short_run_that_evaluates_little() -> None:
+    overrides = {"optimization.batch_size": 50, "evaluators.linear.l2": 1.0, "evaluators.few-labels.per_class": [10, 2, 5]}
+    cell = Cell(kind="task", modality="toy", task="toy/a", dataset="x", evaluators=("few-labels", "linear"), steps=900,
+                overrides=overrides, seed=0)  # fmt: skip
+    made = pilot_cell(cell)
+    assert (made.steps, made.evaluators) == (STEPS, ("few-labels",))
+    assert made.overrides == {
+        "optimization.batch_size": 50, "log_every": 4, "probe_every": STEPS, "evaluators.few-labels.per_class": [10],
+        "evaluators.few-labels.draws": 1,
+    }  # fmt: skip
+    record = Record(key="k", cell=made, status="done", samples_per_second=100.0,
+                    seconds={"pretrain": 9.0, "evaluate": 1.0, "total": 12.0})  # fmt: skip
+    speed = speed_of(record, 3.0, 1000)
+    assert (speed.step, speed.epoch, speed.evaluate) == (0.5, 20.0, 3.0)
+    assert speed.startup == pytest.approx(9 - STEPS * 0.5 + 2)
+
 
 FAST, SLOW = Speed(startup=2, evaluate=3, step=0.01, epoch=20), Speed(startup=2, evaluate=3, step=0.04, epoch=20)
 

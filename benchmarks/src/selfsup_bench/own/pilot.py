@@ -37,7 +37,14 @@ def pilot_cell(cell: Cell) -> Cell:
         cell,
         steps=STEPS,
         evaluators=(FEW_LABELS,),
-        overrides={**overrides, "log_every": STEPS // 3, f"{few}per_class": counts, f"{few}draws": 1},
+        # A run looks at its embeddings 20 times at most, and so short a one would do little else.
+        overrides={
+            **overrides,
+            "log_every": STEPS // 3,
+            "probe_every": STEPS,
+            f"{few}per_class": counts,
+            f"{few}draws": 1,
+        },
     )
 
 

@@ -14,6 +14,7 @@ from selfsup.data import row_hashes
 from selfsup.errors import BenchmarkError, ConfigError, DataError, UnknownIdError
 from selfsup.registry import registry
 from selfsup_bench.cells import Cell
+from selfsup_bench.executors.local import LocalExecutor
 from selfsup_bench.own.candidates import candidates, filled, on_data
 from selfsup_bench.own.division import Divided, Limits, divide
 from selfsup_bench.own.guess import guess_modality
@@ -21,6 +22,7 @@ from selfsup_bench.own.pilot import STEPS, pilot_cell, speed_of
 from selfsup_bench.own.reading import Division, Reading, parts_of_cell
 from selfsup_bench.own.schedule import ENOUGH_STEPS, MOST_EPOCHS, References, Speed, makespan, schedule
 from selfsup_bench.own.state import State
+from selfsup_bench.own.trial import Machine, Trial
 from selfsup_bench.records import Record
 
 pytest.importorskip("selfsup_tabular", reason="needs the tabular plugin")
@@ -315,3 +317,35 @@ def test_more_time_than_a_task_can_use_is_not_used() -> None:
     tiny = schedule({"a": Speed(1, 1, 0.01, 0.1)}, [references("a")], seconds=1e6, jobs=1)
     assert tiny.steps["a"] == MOST_EPOCHS * 0.1 < ENOUGH_STEPS
     assert not tiny.short, "there is nothing more to learn from"
+
+
+def test_training_from_scratch_may_take_the_first_draws_alone(tmp_path: Path) -> None:
+    reading = read(write_table(tmp_path / "t.csv", ["old", "young"] * 40))
+    divided = divide(reading, wanted=10, limits=Limits())
+    specs = candidates(registry(), "tabular", names=("vime",), device="cpu")
+    state = State(
+        reading=reading, given={}, minutes=30, names=(), divided=divided, draws=10, scratch_parts=2, scratch_steps=30,
+        scratch_draws=5, schedule=schedule({specs[0].id: FAST}, [references(specs[0].id)], seconds=100, jobs=2),
+    )  # fmt: skip
+    where = Machine(
+        registry=registry(),
+        make_executor=lambda on_start: LocalExecutor(),
+        jobs=2,
+        threads=1,
+        device="cpu",
+        kind="cpu",
+        say=print,
+    )
+    few = "evaluators.few-labels."
+    for seeds in ((0,), (0, 1, 2)):
+        (line,) = Trial(state, specs, tmp_path, where).lines(seeds)
+        taken = [
+            place
+            for cell in line.cells["scratch"]
+            for place in range(
+                cell.overrides[f"{few}first_draw"], cell.overrides[f"{few}first_draw"] + cell.overrides[f"{few}draws"]
+            )
+        ]
+        assert taken == [0, 1, 2, 3, 4], "however many seeds there are"
+        assert {cell.overrides[f"{few}draws"] for cell in line.cells["task"]} == {10}
+        assert {cell.steps for cell in line.cells["supervised"]} == set(state.schedule.supervised.values())  # type: ignore[union-attr]

@@ -248,7 +248,11 @@ def tell_plan(trial: Trial, say: Callable[[str], None]) -> None:
         f"{duration(plan.seconds)}. {trial.divided.per_class} labels a class, drawn {trial.state.draws} times."
     )
     if trial.state.scratch_steps < SCRATCH_STEPS[0]:
-        say(f"Training from scratch takes {trial.state.scratch_steps} steps; with more time it takes {SCRATCH_STEPS[0]}.")
+        fewer = trial.state.scratch_draws < trial.state.draws
+        draws = f" with {trial.state.scratch_draws} of the draws" if fewer else ""
+        say(
+            f"Training from scratch takes {trial.state.scratch_steps} steps{draws}; with more time it takes {SCRATCH_STEPS[0]}."
+        )
     dropped = [spec.task for spec in trial.specs if spec.id not in plan.steps and spec.id not in trial.state.failed]
     if dropped:
         say(f"Left out, since the time is short: {', '.join(dropped)}.")

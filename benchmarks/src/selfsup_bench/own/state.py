@@ -35,6 +35,8 @@ class State:
     """Cells among which the draws of training from scratch are shared out."""
     scratch_steps: int = 0
     """Its optimizer steps; 0: not planned yet."""
+    scratch_draws: int = 0
+    """Draws of the labels that it takes; 0: all."""
     schedule: Schedule | None = None
     failed: Mapping[str, str] = field(default_factory=dict)
     """Benchmark to why its task cannot run on this data."""
@@ -61,6 +63,7 @@ class State:
             "draws": self.draws,
             "scratch_parts": self.scratch_parts,
             "scratch_steps": self.scratch_steps,
+            "scratch_draws": self.scratch_draws,
             "schedule": None if self.schedule is None else self.schedule.as_dict(),
             "failed": dict(self.failed),
             "spent": round(self.spent, 1),

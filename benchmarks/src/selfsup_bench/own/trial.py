@@ -11,7 +11,7 @@ from pathlib import Path
 from selfsup.errors import BenchmarkError
 from selfsup.registry import Registry
 from selfsup.specs import BenchmarkSpec
-from selfsup_bench.cells import Cell, Line, is_raw, lines
+from selfsup_bench.cells import FEW_LABELS, Cell, Line, is_raw, lines
 from selfsup_bench.executors import Executor, Job
 from selfsup_bench.leaderboard import Leaderboard
 from selfsup_bench.own import pilot
@@ -30,6 +30,8 @@ SCRATCH_SHARE = 0.3
 """Share of the time that training from scratch may take."""
 SCRATCH_STEPS = (200, 150, 100, 60, 30)
 """Optimizer steps of a training from scratch, as many of these as there is time for."""
+_FEWER_DRAWS = (5, 3)
+"""Draws of the labels that it takes where even so few steps take too long: the first ones, which are compared in pairs."""
 _BATCH = 128
 """Rows of a step of a training from scratch."""
 PLANNED = 0.9
@@ -107,11 +109,17 @@ class Trial:
             self.machine.say(f"left out: {name}: {error.splitlines()[0]}")
         if not found.speeds:
             raise BenchmarkError(f"No task can be trained on this data: {next(iter(found.failed.values()))}")
-        steps, references = self._references(every, found, untrained)
+        steps, draws, references = self._references(every, found, untrained)
         plan = schedule(found.speeds, references, seconds=PLANNED * self.left(), jobs=self.machine.jobs)
         enough = self._enough(found.speeds, references) if plan.short else 0.0
         self.state = replace(
-            self.state, schedule=plan, scratch_steps=steps, failed=dict(found.failed), spent=self._spent(), enough=enough
+            self.state,
+            schedule=plan,
+            scratch_steps=steps,
+            scratch_draws=draws,
+            failed=dict(found.failed),
+            spent=self._spent(),
+            enough=enough,
         )
         self.state.write(self.out)
 
@@ -182,7 +190,10 @@ class Trial:
         reading = {**state.reading.as_dict(), "rows": state.divided.division.digest}
         made = lines(kept, seeds, resolve, of_parts=of_parts(registry), reading=reading)
         # However many seeds there are in the end, the draws of training from scratch are shared out alike.
-        fixed = lines(kept, range(state.scratch_parts), resolve, of_parts=of_parts(registry), reading=reading)
+        draws = state.scratch_draws or state.draws
+        of_draws = [replace(spec, overrides={**spec.overrides, f"evaluators.{FEW_LABELS}.draws": draws}) for spec in kept]
+        parts = range(min(state.scratch_parts, draws))
+        fixed = lines(of_draws, parts, resolve, of_parts=of_parts(registry), reading=reading)
         return [self._shared(line, first) for line, first in zip(made, fixed, strict=True)]
 
     def _shared(self, line: Line, first: Line) -> Line:
@@ -195,8 +206,8 @@ class Trial:
 
     def _references(
         self, every: Sequence[Line], found: pilot.Piloted, untrained: dict[str, Record]
-    ) -> tuple[int, list[References]]:
-        """Steps of the training from scratch, and what the references of each network take."""
+    ) -> tuple[int, int, list[References]]:
+        """Steps and draws of the training from scratch, and what the references of each network take."""
         groups: dict[str, list[Line]] = {}
         for line in every:
             if line.spec.id in found.speeds:
@@ -205,16 +216,19 @@ class Trial:
         batch = min(_BATCH, few)
         most = SCRATCH_SHARE * self.left() * self.machine.jobs / len(groups)
         slowest = max(self._draw(found.supervised[members[0].spec.id], batch, 1) for members in groups.values())
-        steps = next((n for n in SCRATCH_STEPS if n * slowest * self.state.draws <= most), SCRATCH_STEPS[-1])
+        choices = [(steps, self.state.draws) for steps in SCRATCH_STEPS]
+        choices += [(SCRATCH_STEPS[-1], draws) for draws in _FEWER_DRAWS if draws < self.state.draws]
+        steps, total_draws = next((pair for pair in choices if pair[0] * pair[1] * slowest <= most), choices[-1])
+        parts = min(self.state.scratch_parts, total_draws)
         references = []
         for members in groups.values():
             speed, record = found.supervised[members[0].spec.id], untrained[members[0].spec.id]
-            draws = self.state.draws / self.state.scratch_parts
+            draws = total_draws / parts
             part = speed.startup + draws * (self._draw(speed, batch, steps) + 0.2 * speed.evaluate) + speed.evaluate
             total = record.seconds.get("total", 0.0)
             names = tuple(line.spec.id for line in members)
-            references.append(References(names, speed, total, (part,) * self.state.scratch_parts))
-        return steps, references
+            references.append(References(names, speed, total, (part,) * parts))
+        return steps, total_draws, references
 
     def _draw(self, speed: Speed, batch: int, steps: int) -> float:
         """Seconds of so many steps of the training from scratch with one draw of the labels."""

@@ -25,8 +25,8 @@ from selfsup_bench.commands import benchmark, report
 from selfsup_bench.executors import Job, Outcome
 from selfsup_bench.leaderboard import Leaderboard
 from selfsup_bench.own.command import Asked, own_benchmark
+from selfsup_bench.own.machine import Machine
 from selfsup_bench.own.recommendation import Recommendation
-from selfsup_bench.own.trial import Machine
 from selfsup_bench.records import RecordStore
 
 pytest.importorskip("selfsup_tabular", reason="needs the tabular plugin")

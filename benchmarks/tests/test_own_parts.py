@@ -18,11 +18,12 @@ from selfsup_bench.executors.local import LocalExecutor
 from selfsup_bench.own.candidates import candidates, filled, on_data
 from selfsup_bench.own.division import Divided, Limits, divide
 from selfsup_bench.own.guess import guess_modality
+from selfsup_bench.own.machine import Machine
 from selfsup_bench.own.pilot import STEPS, pilot_cell, speed_of
 from selfsup_bench.own.reading import Division, Reading, parts_of_cell
 from selfsup_bench.own.schedule import ENOUGH_STEPS, MOST_EPOCHS, References, Speed, makespan, schedule
 from selfsup_bench.own.state import State
-from selfsup_bench.own.trial import Machine, Trial
+from selfsup_bench.own.trial import Trial
 from selfsup_bench.records import Record
 
 pytest.importorskip("selfsup_tabular", reason="needs the tabular plugin")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from selfsup.specs import BenchmarkSpec
     from selfsup_bench.executors import Executor, Job
     from selfsup_bench.leaderboard import Leaderboard
-    from selfsup_bench.own.trial import Machine
+    from selfsup_bench.own.machine import Machine
     from selfsup_bench.planning import Planned
 
 RESULTS = Path("benchmark-results")
@@ -197,7 +197,7 @@ def machine_here(
     """
     from selfsup.registry import registry
     from selfsup_bench.executors.local import cpu_count
-    from selfsup_bench.own.trial import Machine
+    from selfsup_bench.own.machine import Machine
 
     found, kind = registry(), device_kind(device)
     cores = max(1, cpu_count() // threads)

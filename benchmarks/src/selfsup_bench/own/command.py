@@ -18,11 +18,12 @@ from selfsup_bench.own.advice import advise
 from selfsup_bench.own.candidates import candidates
 from selfsup_bench.own.division import Divided, Limits, divide
 from selfsup_bench.own.guess import guess_modality
+from selfsup_bench.own.machine import Machine
 from selfsup_bench.own.next_steps import write_longer
 from selfsup_bench.own.reading import Reading
 from selfsup_bench.own.recommendation import Recommendation
 from selfsup_bench.own.state import FILE, State
-from selfsup_bench.own.trial import SCRATCH_STEPS, Machine, Trial
+from selfsup_bench.own.trial import SCRATCH_STEPS, Trial
 from selfsup_bench.plan import FILE as PLAN
 from selfsup_bench.progress import duration
 from selfsup_bench.runner import write_report

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from selfsup.errors import BenchmarkError
-from selfsup.registry import Registry
 from selfsup.specs import BenchmarkSpec
 from selfsup_bench.cells import FEW_LABELS, Cell, Line, is_raw, lines
-from selfsup_bench.executors import Executor, Job
+from selfsup_bench.executors import Job
 from selfsup_bench.leaderboard import Leaderboard
 from selfsup_bench.own import pilot
 from selfsup_bench.own.candidates import SUITE, on_data, shared_key
 from selfsup_bench.own.division import Divided
+from selfsup_bench.own.machine import Machine
 from selfsup_bench.own.schedule import MOST_ROUNDS, References, Schedule, Speed, schedule
 from selfsup_bench.own.state import State
 from selfsup_bench.plan import Plan
@@ -25,7 +25,6 @@ from selfsup_bench.progress import duration
 from selfsup_bench.records import Record, RecordStore
 from selfsup_bench.runner import run_locked, write_report
 
-MakeExecutor = Callable[[Callable[[Job], None]], Executor]
 SCRATCH_SHARE = 0.3
 """Share of the time that training from scratch may take."""
 SCRATCH_STEPS = (200, 150, 100, 60, 30)
@@ -38,22 +37,6 @@ PLANNED = 0.9
 """Part of the time that is planned for: other programs may slow cells down later."""
 SLACK = 0.1
 """Part of the time that a planned seed may take beyond it."""
-
-
-@dataclass(frozen=True)
-class Machine:
-    """Where cells run."""
-
-    registry: Registry
-    make_executor: MakeExecutor
-    jobs: int
-    """Cells at a time."""
-    threads: int
-    device: str
-    """``auto``, ``cpu`` or ``gpu``."""
-    kind: str
-    """``cpu``, or the kind of an accelerator."""
-    say: Callable[[str], None]
 
 
 class Trial:

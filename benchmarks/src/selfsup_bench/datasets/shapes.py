@@ -1,4 +1,4 @@
-"""Videos whose label is what a shape does: computed, so that no single frame tells it."""
+"""Videos whose label is what a shape does: computed, so that a single frame tells next to nothing."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _read() -> tuple[Columns, Features]:
 
 
 def moving_shape(behaviour: str, rng: np.random.Generator) -> Images:
-    """[16, 32, 32] uint8: a bright shape between a bar and a disc, on a dark ground, with a little noise.
+    """[16, 32, 32] uint8: a shape between a bar and a disc, on a darker ground, with a little noise.
 
     Args:
         behaviour: one of :data:`BEHAVIOURS`.
@@ -76,7 +76,8 @@ def moving_shape(behaviour: str, rng: np.random.Generator) -> Images:
     else:
         towards = {"grows": 1, "shrinks": -1}[behaviour]
         size = size * rng.uniform(2, 3) ** (towards * (time - 0.5))
-    ground, bright = rng.uniform(0, 60), rng.uniform(140, 255)
+    ground = rng.uniform(0, 110)
+    bright = ground + rng.uniform(50, 145)
     shape = _shape(place, size, angle, flatness=rng.uniform(0.3, 0.6), roundness=rng.uniform(1.5, 4))
     frames = ground + (bright - ground) * shape * light[:, None, None] + rng.normal(size=shape.shape)
     result: Images = np.clip(np.round(frames), 0, 255).astype(np.uint8)

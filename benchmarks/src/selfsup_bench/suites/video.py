@@ -20,13 +20,20 @@ _SHAPES: Mapping[str, Any] = {
     # Every second of the sixteen frames.
     "processor.frames": 8,
     "processor.stride": 2,
-    "supervised.optimization.lr": 4e-3,
-    "scratch.lr": 4e-3,
+    # The best of 1e-3, 4e-3 and 1e-2; with so few videos it has converged after a hundred steps.
+    "scratch.lr": 1e-2,
+    "scratch.min_steps": 100,
     "scratch.batch_size": 45,
     **CURVE,
 }
-_VIEWS: Mapping[str, Any] = {"views.global_scale": [0.6, 1.0], "views.jitter_strength": 0.5}
-"""Nearly whole frames: a shape that is cut off does nothing that can be told."""
+_VIEWS: Mapping[str, Any] = {
+    # Nearly whole frames: a shape that is cut off does nothing that can be told.
+    "views.global_scale": [0.6, 1.0],
+    # They are grey.
+    "views.saturation": 0.0,
+    "views.hue": 0.0,
+    "views.grey_p": 0.0,
+}
 _OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "simclr": {**_VIEWS, "objective.hidden_dim": 256},
     "vicreg": {**_VIEWS, "objective.hidden_dim": 256, "objective.output_dim": 256},
@@ -89,9 +96,8 @@ MATRIX: tuple[BenchmarkSpec, ...] = (
         evaluators=FEW_LABELS,
         steps=_STEPS,
         overrides={
-            **{key: value for key, value in _SHAPES.items() if not key.startswith("backbone.")},
+            **{key: value for key, value in _SHAPES.items() if not key.startswith(("backbone.", "scratch."))},
             **one_optimizer(lr=1e-3),
-            "scratch.lr": 1e-3,
             "backbone.embed_dim": 96,
             "backbone.depth": 2,
             **heads(256),

@@ -76,8 +76,7 @@ def moving_shape(behaviour: str, rng: np.random.Generator) -> Images:
     else:
         towards = {"grows": 1, "shrinks": -1}[behaviour]
         size = size * rng.uniform(2, 3) ** (towards * (time - 0.5))
-    ground = rng.uniform(0, 110)
-    bright = ground + rng.uniform(50, 145)
+    ground, bright = rng.uniform(0, 60), rng.uniform(140, 255)
     shape = _shape(place, size, angle, flatness=rng.uniform(0.3, 0.6), roundness=rng.uniform(1.5, 4))
     frames = ground + (bright - ground) * shape * light[:, None, None] + rng.normal(size=shape.shape)
     result: Images = np.clip(np.round(frames), 0, 255).astype(np.uint8)

@@ -29,6 +29,9 @@ _SHAPES: Mapping[str, Any] = {
 _VIEWS: Mapping[str, Any] = {
     # Nearly whole frames: a shape that is cut off does nothing that can be told.
     "views.global_scale": [0.6, 1.0],
+    "views.jitter_strength": 0.5,
+    # Of eight frames; the default are four, in which shaking looks like sliding.
+    "views.frames": 6,
     # They are grey.
     "views.saturation": 0.0,
     "views.hue": 0.0,

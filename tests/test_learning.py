@@ -59,7 +59,7 @@ CASES = [
     Case("tabular/vime", "digits-table", "mlp", 400, 128, overrides={"backbone.dim": 64}),
     Case(
         "audio/simclr",
-        "synthetic-sounds",
+        "sound-trends",
         "mel-cnn",
         80,
         64,

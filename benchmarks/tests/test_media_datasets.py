@@ -15,7 +15,7 @@ from PIL import Image, ImageSequence
 from selfsup_bench.datasets import shapes, sounds, videos
 from selfsup_bench.datasets.images import read_mnist
 from selfsup_bench.datasets.shapes import BEHAVIOURS, moving_shape, moving_shapes
-from selfsup_bench.datasets.sounds import KINDS, RATE, sound, synthetic_sounds, wav
+from selfsup_bench.datasets.sounds import KINDS, RATE, TRENDS, sound, sound_trends, synthetic_sounds, wav
 from selfsup_bench.datasets.videos import CANVAS, DIRECTIONS, FRAMES, gif, moving, moving_digits, shrunk
 
 
@@ -156,11 +156,16 @@ def test_backwards_kinds_have_the_same_mean_spectrum(forwards: str, backwards: s
         assert abs(np.corrcoef(first, second)[0, 1]) < 0.5
 
 
-def test_moving_shapes_are_balanced_and_the_same_each_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+ALL = [behaviour for behaviours in BEHAVIOURS.values() for behaviour in behaviours]
+
+
+def test_moving_shapes_are_the_same_each_time_and_their_splits_share_no_row(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(shapes, "_VIDEOS", 10)
     train, test = moving_shapes("train"), moving_shapes("test")
-    assert np.bincount(train["label"]).tolist() == [8] * 9
-    assert np.bincount(test["label"]).tolist() == [2] * 9
+    assert np.bincount(train["label"]).tolist() == [24, 16, 24]
+    assert np.bincount(test["label"]).tolist() == [6, 4, 6]
     assert train.features["label"].names == list(BEHAVIOURS)
     first = [row["bytes"] for row in train["video"]]
     assert not set(first) & {row["bytes"] for row in test["video"]}
@@ -170,36 +175,45 @@ def test_moving_shapes_are_balanced_and_the_same_each_time(monkeypatch: pytest.M
 
 
 def bright(behaviour: str, seed: int) -> tuple[Any, Any, Any]:
-    """Of each frame: the centre [T, 2] and the number of bright pixels [T], and how bright the brightest is [T]."""
+    """Of each frame: centre [T, 2], number [T] and direction [T] (of the longer axis, in half turns) of the bright pixels."""
     made = moving_shape(behaviour, np.random.default_rng(seed)).astype(float)
-    level = made.max(axis=(1, 2))
-    inside = made > (made.min() + level[:, None, None]) / 2
-    centres = np.array([np.argwhere(frame).mean(axis=0) for frame in inside])
-    return centres, inside.sum(axis=(1, 2)), level
+    pixels = [np.argwhere(frame > (made.min() + made.max()) / 2) for frame in made]
+    spread = [np.cov(places.T) for places in pixels]
+    turn = [np.arctan2(2 * s[0, 1], s[1, 1] - s[0, 0]) / (2 * np.pi) for s in spread]
+    return np.array([places.mean(axis=0) for places in pixels]), np.array([len(places) for places in pixels]), np.array(turn)
 
 
-def test_shapes_do_what_the_label_says() -> None:
-    def mean(behaviour: str, of: Callable[[Any, Any, Any], float]) -> float:
+def test_shapes_change_what_the_label_says() -> None:
+    def mean(behaviour: str, of: Callable[[Any, Any, Any], Any]) -> float:
         return float(np.mean([of(*bright(behaviour, seed)) for seed in range(40)]))
 
-    growth = {name: mean(name, lambda _, size, __: np.log(size[-1] / size[0])) for name in BEHAVIOURS}
-    path = {
-        name: mean(name, lambda centres, _, __: np.linalg.norm(np.diff(centres, axis=0), axis=1).sum()) for name in BEHAVIOURS
+    change = {
+        "place": {name: mean(name, lambda c, _, __: np.linalg.norm(np.diff(c, axis=0), axis=1).sum()) for name in ALL},
+        "angle": {name: mean(name, lambda _, __, a: np.abs((np.diff(a) + 0.5) % 1 - 0.5).sum()) for name in ALL},
+        "size": {name: mean(name, lambda _, size, __: np.ptp(np.log(size))) for name in ALL},
     }
-    light = {name: mean(name, lambda _, __, level: level.std()) for name in BEHAVIOURS}
-    assert growth["grows"] > 0.7
-    assert growth["shrinks"] < -0.7
-    others = [name for name in BEHAVIOURS if name not in ("grows", "shrinks")]
-    assert max(abs(growth[name]) for name in others) < 0.35
-    moving = ("slides", "shakes", "circles")
-    assert min(path[name] for name in moving) > 2 * max(path[name] for name in BEHAVIOURS if name not in moving)
-    assert light["blinks"] > 5 * max(light[name] for name in BEHAVIOURS if name != "blinks")
+    for label, behaviours in BEHAVIOURS.items():
+        least = min(change[label][name] for name in behaviours)
+        assert least > 2 * max(value for name, value in change[label].items() if name not in behaviours), label
+    assert mean("grows", lambda _, size, __: np.log(size[-1] / size[0])) > 0.7
+    assert mean("shrinks", lambda _, size, __: np.log(size[-1] / size[0])) < -0.7
 
 
-def test_no_single_frame_tells_what_a_shape_does() -> None:
+def test_no_single_frame_tells_what_a_shape_changes() -> None:
     """Sizes and places of the middle frame are spread alike."""
-    middle = {name: [bright(name, seed) for seed in range(60)] for name in BEHAVIOURS}
+    middle = {name: [bright(name, seed) for seed in range(60)] for name in ALL}
     size = [np.mean([np.log(sizes[8]) for _, sizes, _ in videos]) for videos in middle.values()]
     place = [np.mean([centres[8] for centres, _, _ in videos], axis=0) for videos in middle.values()]
     assert np.ptp(size) < 0.2
     assert np.ptp(place, axis=0).max() < 1
+
+
+def test_sound_trends_are_the_synthetic_sounds_in_three_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sounds, "_SOUNDS", 10)
+    kinds, trends = synthetic_sounds("train"), sound_trends("train")
+    assert trends.features["label"].names == list(TRENDS)
+    assert np.bincount(trends["label"]).tolist() == [24, 24, 16]
+    kind_of = {row["bytes"]: KINDS[label] for row, label in zip(kinds["audio"], kinds["label"], strict=True)}
+    of_trend = list(TRENDS.values())
+    for row, label in zip(trends["audio"], trends["label"], strict=True):
+        assert kind_of[row["bytes"]] in of_trend[label]

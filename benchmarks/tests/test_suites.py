@@ -117,7 +117,7 @@ def test_embedded_data_may_be_passed_on(found: Registry) -> None:
         assert any(licence in spec.licence for licence in PERMISSIVE), spec.licence
 
 
-@pytest.mark.parametrize("name", ["mnist-parity", "mnist-table", "captioned-digits", "synthetic-sounds"])
+@pytest.mark.parametrize("name", ["mnist-parity", "mnist-table", "captioned-digits", "sound-trends"])
 def test_embedded_data_is_the_same_whenever_it_is_made(
     found: Registry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ) -> None:

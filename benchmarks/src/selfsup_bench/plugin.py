@@ -120,6 +120,14 @@ def selfsup_datasets() -> list[DatasetSpec]:
             "",
         ),
         spec(
+            "sound-trends",
+            "audio",
+            "sounds:sound_trends",
+            "The synthetic sounds in three classes: something becomes more, or less, or goes to and fro; computed.",
+            "Apache-2.0 (computed by selfsup-bench)",
+            "",
+        ),
+        spec(
             "moving-digits",
             "video",
             "videos:moving_digits",
@@ -131,7 +139,7 @@ def selfsup_datasets() -> list[DatasetSpec]:
             "moving-shapes",
             "video",
             "shapes:moving_shapes",
-            "2,250 videos (16 frames, 32x32) of a shape, whose class is what it does; computed, nothing of them is real.",
+            "2,000 videos (16 frames, 32x32) of a shape, whose class is what changes; computed, nothing of them is real.",
             "Apache-2.0 (computed by selfsup-bench)",
             "",
         ),

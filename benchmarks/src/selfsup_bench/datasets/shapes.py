@@ -1,7 +1,8 @@
-"""Videos whose label is what a shape does: computed, so that a single frame tells next to nothing."""
+"""Videos whose label is what a shape does: computed, so that no single frame tells it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,20 +14,25 @@ from selfsup_bench.datasets.videos import CANVAS, FRAMES, gif
 if TYPE_CHECKING:
     from datasets import Dataset, Features
 
-BEHAVIOURS = ("slides", "shakes", "turns", "rocks", "grows", "shrinks", "pulses", "blinks", "circles")
-"""Classes. A mirrored video is one of the same class; ``shrinks`` is ``grows`` backwards."""
+BEHAVIOURS: Mapping[str, tuple[str, ...]] = {
+    "place": ("slides", "shakes", "circles"),
+    "angle": ("turns", "rocks"),
+    "size": ("grows", "shrinks", "pulses"),
+}
+"""Class, which is what changes, to what shapes do in it. A mirrored video is one of the same class."""
 _VIDEOS = 250
-"""Of each class."""
+"""Of each behaviour."""
 _VERSION = "1"
 """Of the way they are computed."""
 Curve = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def moving_shapes(split: str) -> Dataset:
-    """2,250 computed videos (16 frames of 32×32 grey, GIF) of a shape that does something: 1,800 and 450. Nothing is real.
+    """2,000 computed videos (16 frames of 32×32 grey, GIF) of a shape that does something: 1,600 and 400. Nothing is real.
 
-    The label is what it does, one of nine: it slides in a line, shakes to and fro, turns around, rocks, grows, shrinks, pulses,
-    blinks or circles. Form, size, angle, brightness, speed, direction and place are random and the same for all classes.
+    The label is what changes, one of three: the place (the shape slides in a line, shakes to and fro or circles), its angle (it
+    turns around or rocks) or its size (it grows, shrinks or pulses). A few labelled videos of a class hardly show all of it.
+    Form, size, angle, brightness, speed, direction and place are random and the same for all classes.
 
     Raises:
         SourceError: there is no such split.
@@ -38,16 +44,22 @@ def _read() -> tuple[Columns, Features]:
     from datasets import ClassLabel, Features
 
     rng = np.random.default_rng(0)
-    labels = np.repeat(np.arange(len(BEHAVIOURS)), _VIDEOS).tolist()
-    videos = [{"bytes": gif(moving_shape(BEHAVIOURS[label], rng)), "path": None} for label in labels]
-    return {"video": videos, "label": labels}, Features({"video": file_feature(), "label": ClassLabel(names=list(BEHAVIOURS))})
+    rows = [
+        (moving_shape(behaviour, rng), label)
+        for label, behaviours in enumerate(BEHAVIOURS.values())
+        for behaviour in behaviours
+        for _ in range(_VIDEOS)
+    ]
+    videos = [{"bytes": gif(frames), "path": None} for frames, _ in rows]
+    features = Features({"video": file_feature(), "label": ClassLabel(names=list(BEHAVIOURS))})
+    return {"video": videos, "label": [label for _, label in rows]}, features
 
 
 def moving_shape(behaviour: str, rng: np.random.Generator) -> Images:
     """[16, 32, 32] uint8: a shape between a bar and a disc, on a darker ground, with a little noise.
 
     Args:
-        behaviour: one of :data:`BEHAVIOURS`.
+        behaviour: one of those in :data:`BEHAVIOURS`.
         rng: of all that the class does not say.
     """
     time = np.arange(FRAMES) / (FRAMES - 1)
@@ -57,7 +69,6 @@ def moving_shape(behaviour: str, rng: np.random.Generator) -> Images:
     place = np.repeat(rng.uniform(8, CANVAS - 8, size=(2, 1)), FRAMES, axis=1)
     size = np.full(FRAMES, 5 * 2 ** rng.uniform())
     angle = np.full(FRAMES, rng.uniform(0, 2 * np.pi))
-    light = np.full(FRAMES, rng.uniform(0.6, 1))
     if behaviour == "slides":
         place = place + line * (time - 0.5) * rng.uniform(14, 24)
     elif behaviour == "shakes":
@@ -71,14 +82,12 @@ def moving_shape(behaviour: str, rng: np.random.Generator) -> Images:
         angle = angle + wave * rng.uniform(0.5, 1)
     elif behaviour == "pulses":
         size = size * np.exp(wave * rng.uniform(0.25, 0.5))
-    elif behaviour == "blinks":
-        light = light * (1 - rng.uniform(0.5, 0.8) * (0.5 + 0.5 * wave))
     else:
         towards = {"grows": 1, "shrinks": -1}[behaviour]
         size = size * rng.uniform(2, 3) ** (towards * (time - 0.5))
-    ground, bright = rng.uniform(0, 60), rng.uniform(140, 255)
+    ground, bright = rng.uniform(0, 60), rng.uniform(120, 250)
     shape = _shape(place, size, angle, flatness=rng.uniform(0.3, 0.6), roundness=rng.uniform(1.5, 4))
-    frames = ground + (bright - ground) * shape * light[:, None, None] + rng.normal(size=shape.shape)
+    frames = ground + (bright - ground) * shape + rng.normal(size=shape.shape)
     result: Images = np.clip(np.round(frames), 0, 255).astype(np.uint8)
     return result
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import wave
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,12 @@ Signal = np.ndarray[Any, np.dtype[np.float64]]
 
 KINDS = ("rising", "falling", "swelling", "fading", "quickening", "slowing", "tremolo", "vibrato")
 """Classes. The first six are three pairs, each sound of which is one of the other class backwards."""
+TRENDS: Mapping[str, tuple[str, ...]] = {
+    "more": ("rising", "swelling", "quickening"),
+    "less": ("falling", "fading", "slowing"),
+    "to and fro": ("tremolo", "vibrato"),
+}
+"""Classes of ``sound-trends`` to the kinds of which they are."""
 RATE = 8000
 """Samples a second."""
 SECONDS = 1.0
@@ -37,6 +44,18 @@ def synthetic_sounds(split: str) -> Dataset:
     return cached("synthetic-sounds", "1", split, _read)
 
 
+def sound_trends(split: str) -> Dataset:
+    """The sounds of :func:`synthetic_sounds` in three classes: something becomes more, or less, or goes to and fro.
+
+    What it is differs within a class (pitch, loudness, or clicks a second), so that a few labelled sounds of it hardly show all
+    of it. ``more`` and ``less`` are each other backwards.
+
+    Raises:
+        SourceError: there is no such split.
+    """
+    return cached("sound-trends", "1", split, _read_trends)
+
+
 def _read() -> tuple[Columns, Features]:
     from datasets import ClassLabel, Features
 
@@ -44,6 +63,15 @@ def _read() -> tuple[Columns, Features]:
     labels = np.repeat(np.arange(len(KINDS)), _SOUNDS).tolist()
     rows = [{"bytes": wav(sound(KINDS[label], rng)), "path": None} for label in labels]
     return {"audio": rows, "label": labels}, Features({"audio": file_feature(), "label": ClassLabel(names=list(KINDS))})
+
+
+def _read_trends() -> tuple[Columns, Features]:
+    from datasets import ClassLabel, Features
+
+    columns, features = _read()
+    trend_of = {kind: place for place, kinds in enumerate(TRENDS.values()) for kind in kinds}
+    labels = [trend_of[KINDS[label]] for label in columns["label"]]
+    return {**columns, "label": labels}, Features({**features, "label": ClassLabel(names=list(TRENDS))})
 
 
 def sound(kind: str, rng: np.random.Generator) -> Signal:

@@ -8,7 +8,7 @@ from typing import Any
 from selfsup.specs import BenchmarkSpec
 from selfsup_bench.suites.shared import CURVE, FEW_LABELS, SCRATCH, heads, of_views, one_optimizer
 
-_STEPS = 150
+_STEPS = 300
 _SMALL: Mapping[str, Any] = {
     "backbone.channels": 16,
     "backbone.embed_dim": 64,
@@ -21,7 +21,7 @@ _SOUNDS: Mapping[str, Any] = {
     "optimization.batch_size": 64,
     # The best of 1e-3 and 4e-3.
     "scratch.lr": 4e-3,
-    "scratch.batch_size": 40,
+    "scratch.batch_size": 30,
     **CURVE,
     **SCRATCH,
 }
@@ -35,10 +35,10 @@ _OPTIONS: Mapping[str, Mapping[str, Any]] = {
 
 def _quick(task: str) -> BenchmarkSpec:
     return BenchmarkSpec(
-        id=f"synthetic-sounds-{task}",
+        id=f"sound-trends-{task}",
         summary=f"{task} on 1,280 synthetic sounds, {_STEPS} steps of 64.",
         task=f"audio/{task}",
-        dataset="synthetic-sounds",
+        dataset="sound-trends",
         suites=("quick", "matrix"),
         backbone="mel-cnn",
         evaluators=FEW_LABELS,
@@ -52,11 +52,11 @@ QUICK: tuple[BenchmarkSpec, ...] = (
     _quick("simclr"),
     _quick("vicreg"),
     BenchmarkSpec(
-        id="synthetic-sounds",
+        id="sound-trends",
         summary=f"* on 1,280 synthetic sounds, {_STEPS} steps of 64.",
         task="audio/*",
         objectives="others",
-        dataset="synthetic-sounds",
+        dataset="sound-trends",
         suites=("quick",),
         backbone="mel-cnn",
         evaluators=FEW_LABELS,
@@ -73,7 +73,7 @@ MATRIX: tuple[BenchmarkSpec, ...] = (
         summary=f"* on 1,280 synthetic sounds, {_STEPS} steps of 64.",
         task="audio/*",
         objectives="all",
-        dataset="synthetic-sounds",
+        dataset="sound-trends",
         suites=("matrix",),
         backbone="mel-cnn",
         evaluators=FEW_LABELS,
@@ -86,7 +86,7 @@ MATRIX: tuple[BenchmarkSpec, ...] = (
         summary=f"* on 1,280 synthetic sounds, {_STEPS} steps of 64.",
         task="audio/*",
         objectives="all",
-        dataset="synthetic-sounds",
+        dataset="sound-trends",
         suites=("matrix",),
         backbone="mel-vit",
         evaluators=FEW_LABELS,

@@ -10,11 +10,17 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from selfsup.errors import InUseError
 from selfsup.testing.sequences.installed import write_distribution
+from selfsup_bench.cell import work
+from selfsup_bench.executors import Job
+from selfsup_bench.plan import Plan
+from selfsup_bench.records import Record, RecordStore
 
 PLUGIN = """
 from selfsup.plugins.hookspecs import hookimpl
@@ -138,3 +144,25 @@ def test_a_benchmark_that_is_killed_goes_on_where_it_was(
     assert not torn.exists()
     assert (out / "report.html").is_file()
     assert session(second.pid) == []
+
+
+def test_a_failure_takes_the_place_of_no_finished_record(
+    plan: Plan, records: dict[str, Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cell of a killed benchmark that went on (Slurm), and the same cell again, which finds its folder in use."""
+
+    def in_use(job: Job) -> Record:
+        raise InUseError("the run folder is in use")
+
+    monkeypatch.setattr("selfsup_bench.cell.measure", in_use)
+    cell, other = plan.lines[0].cells["task"][:2]
+    store = RecordStore(tmp_path)
+    store.write(records[plan.key(cell)])
+    assert work(Job(plan.key(cell), cell, tmp_path, {}).as_dict()) == "failed"
+    assert store.read(plan.key(cell)) == records[plan.key(cell)]
+    failed = replace(records[plan.key(other)], status="failed", error="an earlier error")
+    store.write(failed)
+    assert work(Job(plan.key(other), other, tmp_path, {}).as_dict()) == "failed"
+    written = store.read(plan.key(other))
+    assert written is not None
+    assert (written.status, written.error) == ("failed", "the run folder is in use")

@@ -38,16 +38,16 @@ def test_what_is_written_is_what_the_schemas_say(tmp_path: Path, plan: Plan, rec
 
 
 WRONG: list[tuple[tuple[str, ...], Any, str]] = [
-    (("metrics", "a.b"), "high", "the field 'metrics.a.b' holds 'high', and ought to hold a number or null"),
-    (("cell", "steps"), 1.5, "the field 'cell.steps' holds 1.5, and ought to hold an integer"),
-    (("cell", "steps"), True, "the field 'cell.steps' holds True, and ought to hold an integer"),
+    (("metrics", "a.b"), "high", "the field 'metrics.a.b' holds 'high', and must hold a number or null"),
+    (("cell", "steps"), 1.5, "the field 'cell.steps' holds 1.5, and must hold an integer"),
+    (("cell", "steps"), True, "the field 'cell.steps' holds True, and must hold an integer"),
     (("cell", "wings"), 2, "the field 'cell.wings' is unknown"),
     (("status",), "lost", "the field 'status' is 'lost', which is none of 'done', 'failed'"),
     (("curve",), [[0, 1.0], [1]], "the field 'curve[1]' has 1 entries in place of 2"),
-    (("curve",), [[0, "x"]], "the field 'curve[0][1]' holds 'x', and ought to hold a number or null"),
+    (("curve",), [[0, "x"]], "the field 'curve[0][1]' holds 'x', and must hold a number or null"),
     (("rows",), {"a@1": [0.5, "x"]}, "the field 'rows.a@1[1]' holds 'x'"),
     (("projection",), {"method": "PCA"}, "the field 'projection.x' is missing"),
-    (("cell",), None, "the field 'cell' holds None, and ought to hold an object"),
+    (("cell",), None, "the field 'cell' holds None, and must hold an object"),
     (("schema",), 99, "is of schema 99"),
 ]  # fmt: skip
 """Where, what, and what is said of it."""

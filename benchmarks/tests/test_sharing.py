@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from selfsup.errors import BenchmarkError
 from selfsup_bench.cell import lacks_memory
 from selfsup_bench.cells import Cell
 from selfsup_bench.executors import Job
@@ -38,6 +39,11 @@ class Gauge:
 
     def end(self):
         return peak
+
+
+class Broken(Gauge):
+    def free(self):
+        raise RuntimeError("no device")
 
 
 def work(job):
@@ -150,6 +156,11 @@ def test_a_crash_on_the_gpu_ends_one_cell_alone(gpu: Any, tmp_path: Path) -> Non
     assert set(errors.values()) == {""}
     pids = {line["task"]: line["pid"] for line in ran}
     assert pids["a"] == pids["crashes"] != pids["b"] == pids["fails"] != pids["c"] == pids["e"]
+
+
+def test_a_process_that_does_not_start_says_what_to_try(gpu: Any, tmp_path: Path) -> None:
+    with pytest.raises(BenchmarkError, match=r"could not be started: .* exit status 1\. Try --jobs 1, or --device cpu\."):
+        list(LocalExecutor(work=gpu.work, gauge=gpu.Broken(), parallel=1).run([job(tmp_path, "a", 10)]))
 
 
 def test_room_takes_unknown_cells_to_be_large(tmp_path: Path) -> None:

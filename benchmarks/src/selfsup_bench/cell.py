@@ -70,6 +70,9 @@ def sources_of(job: Job) -> Sources:
 def work(values: Mapping[str, Any]) -> Ending:
     """Run a cell and write its record.
 
+    A failure takes the place of no finished record. Where the cells of a killed benchmark go on (Slurm), the same cell can run
+    twice at a time, and the second one then finds its folder in use.
+
     Args:
         values: ``Job.as_dict()``.
 
@@ -78,14 +81,17 @@ def work(values: Mapping[str, Any]) -> Ending:
     """
     job = Job.from_dict(values)
     how: Ending = "done"
+    store = RecordStore(job.out)
     try:
         record = measure(job)
     except Exception as error:
         traceback.print_exc()
+        if store.finished(job.key):
+            return "failed"  # so that this process takes no further cell
         how = "out-of-memory" if lacks_memory(error) else "failed"
         reason = str(error) if isinstance(error, SelfsupError) else f"{type(error).__name__}: {error}"
         record = Record(key=job.key, cell=job.cell, status="failed", error=reason, circumstances=job.circumstances)
-    RecordStore(job.out).write(record)
+    store.write(record)
     return how
 
 

@@ -259,6 +259,8 @@ def _seen(rows: Iterable[_Row]) -> dict[str, str]:
             for package, version in around.get("versions", {}).items():
                 seen.setdefault(package, set()).add(str(version))
             seen.setdefault(f"code of {row.cells[0].modality}", set()).add(str(around.get("code", ""))[:8])
+            if "harness" in around:
+                seen.setdefault("code of the harness", set()).add(str(around["harness"])[:8])
             seen.setdefault(f"data {record.cell.dataset}", set()).add(str(around.get("data", ""))[:12])
             seen.setdefault("device", set()).add(record.device)
             seen.setdefault("threads", set()).add(str(around.get("threads", "")))

@@ -1,4 +1,4 @@
-"""Tasks against the references that they ought to beat, and against each other."""
+"""Tasks against the references that they have to beat, and against each other."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from selfsup_bench.statistics import CONFIDENCE
 
 
 def is_worthy(kind: Kind) -> bool:
-    """Whether a task ought to beat a reference: it has no more labels, and is what one would use without pretraining."""
+    """Whether a task has to beat a reference: it has no more labels, and is what one would use without pretraining."""
     return is_raw(kind) or kind in (BOOSTING, "scratch", "random-init")
 
 

@@ -31,7 +31,7 @@ class Plan:
         return self.keys[cell.key({})]
 
     def cells(self) -> list[Cell]:
-        """Every cell once, in the order in which they shall run."""
+        """Every cell once, in the order in which they run."""
         return distinct(self.lines)
 
     def write(self, folder: Path) -> None:

@@ -28,7 +28,7 @@ class Planned:
     circumstances: dict[str, dict[str, Any]]
     """Key of a cell to its circumstances."""
     unavailable: dict[str, str] = field(default_factory=dict)
-    """Key of a cell to why its data cannot be had."""
+    """Key of a cell to why its data cannot be loaded."""
     left_out: tuple[str, ...] = ()
     """Benchmarks of modalities that are not installed, each with the reason."""
 
@@ -208,8 +208,19 @@ def _default_backbone(registry: Registry, modality: str, *, tokens: bool) -> str
 
 
 def _specs(registry: Registry, cell: Cell) -> list[TargetSpec]:
-    specs: list[TargetSpec] = [registry.get("task", cell.task)] if not is_raw(cell.kind) else []
-    specs.append(registry.get("modality", cell.modality))
+    """Whatever a cell runs: its task and that one's objective, modality, backbone and evaluators.
+
+    Of a modality that joins others, these too: which of them a row has parts of is known only once it is read.
+    """
+    specs: list[TargetSpec] = []
+    if not is_raw(cell.kind):
+        specs.append(task := registry.get("task", cell.task))
+        # A composed task's own target is the core's, whoever wrote the objective.
+        if task.objective in registry.objectives:
+            specs.append(registry.get("objective", task.objective))
+    specs.append(modality := registry.get("modality", cell.modality))
+    if modality.joins:
+        specs.extend(other for other in registry.modalities.values() if not other.joins)
     if cell.backbone:
         specs.append(registry.get("backbone", cell.backbone))
     specs.extend(registry.get("evaluator", name) for name in cell.evaluators)
@@ -217,7 +228,7 @@ def _specs(registry: Registry, cell: Cell) -> list[TargetSpec]:
 
 
 def _providers(registry: Registry, cell: Cell) -> set[tuple[str, str]]:
-    """(distribution, import package) of the core and of whatever gives the cell's task, backbone and evaluators."""
+    """(distribution, import package) of the core and of whatever a cell runs."""
     specs = _specs(registry, cell)
     return {("selfsup", "selfsup"), *((registry.provider(spec)[0], package(spec)) for spec in specs)}
 
@@ -240,7 +251,7 @@ def modules_of(registry: Registry, specs: Iterable[BenchmarkSpec]) -> tuple[str,
 
 
 def target_modules(registry: Registry, cells: Iterable[Cell]) -> tuple[str, ...]:
-    """Modules that cells will import: those of their tasks, backbones and evaluators."""
+    """Modules that cells will import: those of their tasks, objectives, modalities, backbones and evaluators."""
     return tuple(sorted({spec.target.partition(":")[0] for cell in cells for spec in _specs(registry, cell)}))
 
 

@@ -35,7 +35,7 @@ class Estimator:
         elapsed = self.clock() - self.began
         if not every or elapsed <= 0:
             return None
-        # A kind of which none has ended yet is taken to be as slow as the slowest kind so far.
+        # A kind that has no finished cell yet is taken to be as slow as the slowest kind so far.
         means = {kind: sum(took) / len(took) for kind, took in self.took.items() if took}
         work = sum(count * means.get(kind, max(means.values())) for kind, count in self.left.items())
         at_a_time = max(1.0, sum(every) / elapsed)

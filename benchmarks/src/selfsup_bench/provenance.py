@@ -11,6 +11,10 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
+FOLDER = Path(__file__).parent
+HARNESS = ("boosting.py", "cell.py", "datasets", "measuring.py", "raw.py")
+"""Modules of this package, and folders of such, that determine what a cell gives."""
+
 
 def versions(distributions: Iterable[str]) -> dict[str, str]:
     """Version of each distribution and of all that it requires directly, extras left out, sorted by name.
@@ -38,17 +42,42 @@ def versions(distributions: Iterable[str]) -> dict[str, str]:
 def code_digest(packages: Iterable[str]) -> str:
     """Hash of the Python sources of import packages: a version number alone does not tell what runs in an edited checkout.
 
-    Packages that cannot be found count by their name only.
+    A package may be a single module. Those that cannot be found count by their name only.
     """
     digest = hashlib.sha256()
     for package in sorted(set(packages)):
         digest.update(package.encode())
         spec = find_spec(package)
-        for folder in (spec.submodule_search_locations or []) if spec is not None else []:
-            for path in sorted(Path(folder).rglob("*.py")):
-                digest.update(path.relative_to(folder).as_posix().encode())
-                digest.update(path.read_bytes())
+        if spec is None:
+            continue
+        if spec.submodule_search_locations is None:
+            if spec.has_location and spec.origin is not None:
+                digest.update(Path(spec.origin).read_bytes())
+            continue
+        for folder in spec.submodule_search_locations:
+            digest.update(_sources(Path(folder), Path(folder).rglob("*.py")))
     return digest.hexdigest()[:16]
+
+
+def harness_digest(folder: Path | None = None) -> str:
+    """Hash of the modules of this package that measure or make data (:data:`HARNESS`).
+
+    An edit of the leaderboard or of the page does not change it, so that ``--resume`` runs no cell again for that.
+
+    Args:
+        folder: where the package is; None: :data:`FOLDER`.
+    """
+    digest = hashlib.sha256()
+    folder = folder or FOLDER
+    for name in HARNESS:
+        path = folder / name
+        digest.update(_sources(folder, path.rglob("*.py") if path.is_dir() else [path]))
+    return digest.hexdigest()[:16]
+
+
+def _sources(folder: Path, paths: Iterable[Path]) -> bytes:
+    """Names and contents of files of a folder."""
+    return b"".join(path.relative_to(folder).as_posix().encode() + path.read_bytes() for path in sorted(paths))
 
 
 def circumstances(
@@ -58,7 +87,8 @@ def circumstances(
 
     Args:
         schema: version of the record.
-        distributions: those that provide the cell's task, backbone, evaluators and data.
+        distributions: those that provide the cell's modality, task, objective, backbone and evaluators; that of this package
+            is added.
         packages: their import packages.
         data: fingerprint of the data.
         device: its kind, ``cpu`` or the accelerator's name.
@@ -66,8 +96,9 @@ def circumstances(
     """
     result: Mapping[str, Any] = {
         "schema": schema,
-        "versions": versions(distributions),
+        "versions": versions({"selfsup-bench", *distributions}),
         "code": code_digest(packages),
+        "harness": harness_digest(),
         "data": data,
         "device": device,
         "threads": threads,

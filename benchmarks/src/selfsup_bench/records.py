@@ -127,6 +127,14 @@ class RecordStore:
         path = self.path(key)
         return _read(path) if path.is_file() else None
 
+    def finished(self, key: str) -> bool:
+        """Whether a key has a record of a cell that is done; one that is damaged is not."""
+        try:
+            record = self.read(key)
+        except BenchmarkError:
+            return False
+        return record is not None and record.status == "done"
+
     def keys(self) -> set[str]:
         """Of all records."""
         return {path.stem for path in self.folder.glob("*.json")}

@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from selfsup.errors import BenchmarkError, RunDirectoryError
+from selfsup.errors import RunDirectoryError
 from selfsup.file_lock import lock_folder
 from selfsup_bench.executors import Executor, Job, Outcome
 from selfsup_bench.leaderboard import Leaderboard, build
@@ -61,7 +61,7 @@ def run(
     Args:
         planned: what to run.
         out: folder for records, runs and report.
-        make_executor: makes the executor, given what it shall call as a job starts.
+        make_executor: makes the executor, given what it has to call as a job starts.
         resume: take finished records of the folder as they are.
         threads: CPU threads a cell.
         device: ``auto``, ``cpu`` or ``gpu``.
@@ -100,13 +100,13 @@ def run_locked(
         )
         for cell in plan.cells()
     ]
-    todo = [job for job in jobs if not _finished(store, job.key)]
+    todo = [job for job in jobs if not store.finished(job.key)]
     headlines = {(line.modality, line.spec.dataset): line.spec.headline for line in plan.lines}
     # Rounds of own data leave records of earlier plans, which is nothing to tell.
     others = len(store.keys() - {job.key for job in jobs}) if not any(job.cell.reading for job in jobs) else 0
     progress = Progress([job.cell for job in todo], reused=len(jobs) - len(todo), headlines=headlines, others=others)
     for job in todo:
-        # What an earlier attempt left shall not be taken for this one's result.
+        # What an earlier attempt left must not be taken for this one's result.
         store.path(job.key).unlink(missing_ok=True)
         if job.key in planned.unavailable:
             progress.ended(job.cell, _fail(store, job, planned.unavailable[job.key]))
@@ -133,14 +133,6 @@ def write_report(out: Path, plan: Plan | None = None, store: RecordStore | None 
     names = {record.projection.previews for record in records.values() if record.projection is not None}
     write_text(out / REPORT, render(board, plan, records, read_previews(out, sorted(names - {""}))))
     return board
-
-
-def _finished(store: RecordStore, key: str) -> bool:
-    try:
-        record = store.read(key)
-    except BenchmarkError:
-        return False
-    return record is not None and record.status == "done"
 
 
 def _record_of(store: RecordStore, outcome: Outcome) -> Record:

@@ -53,11 +53,11 @@ def checked(values: Mapping[str, Any], document: Document, path: Path) -> dict[s
 
     Args:
         values: what the file holds.
-        document: what it ought to be.
+        document: what it has to be.
         path: of the file, for messages.
 
     Raises:
-        BenchmarkError: it is of a later version, or a field is missing, unknown or holds something else than it ought to.
+        BenchmarkError: it is of a later version, or a field is missing, unknown or holds something that it must not.
     """
     current = upgraded(values, document, path)
     found = fault(current, published(document))
@@ -158,7 +158,7 @@ def field_docstrings(kind: type) -> dict[str, str]:
 
 
 def fault(value: Any, schema: Mapping[str, Any], *, root: Mapping[str, Any] | None = None, field: str = "") -> str | None:
-    """What is wrong with a value: the field and what it ought to be; None if nothing is.
+    """What is wrong with a value: the field and what it must be; None if nothing is.
 
     Args:
         value: plain JSON values.
@@ -180,7 +180,7 @@ def fault(value: Any, schema: Mapping[str, Any], *, root: Mapping[str, Any] | No
     if "type" in schema:
         names = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
         if not isinstance(value, allowed(names)) or (isinstance(value, bool) and "boolean" not in names):
-            return f"{place} holds {_short(value)}, and ought to hold {_article(names)}"
+            return f"{place} holds {_short(value)}, and must hold {_article(names)}"
     if isinstance(value, list):
         return _fault_of_list(value, schema, root, field)
     if isinstance(value, dict):
@@ -203,8 +203,8 @@ def _fault_of_list(value: list[Any], schema: Mapping[str, Any], root: Mapping[st
         if items.get("type") == ["number", "null"] and set(map(type, value)) <= {int, float, type(None)}:
             return None  # thousands of numbers at once
         wanted = [items] * len(value)
-    for place, (each, ought) in enumerate(zip(value, wanted, strict=True)):
-        found = fault(each, ought, root=root, field=f"{field}[{place}]")
+    for place, (each, expected) in enumerate(zip(value, wanted, strict=True)):
+        found = fault(each, expected, root=root, field=f"{field}[{place}]")
         if found is not None:
             return found
     return None

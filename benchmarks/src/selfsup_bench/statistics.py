@@ -46,7 +46,7 @@ class Estimate:
 
     mean: float
     interval: Interval | None
-    """None for a single value, of which no spread can be known."""
+    """None for a single value, which says nothing of the spread."""
     values: tuple[float, ...]
     """One per seed, in the order of the seeds; a single one where seeds change nothing."""
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Signal = np.ndarray[Any, np.dtype[np.float64]]
 
 KINDS = ("rising", "falling", "swelling", "fading", "quickening", "slowing", "tremolo", "vibrato")
-"""Classes. The first six are three pairs, each sound of which is one of the other class backwards."""
+"""Classes. The first six are three pairs: played backwards, a sound of one class is one of the other."""
 TRENDS: Mapping[str, tuple[str, ...]] = {
     "more": ("rising", "swelling", "quickening"),
     "less": ("falling", "fading", "slowing"),

@@ -170,7 +170,10 @@ class _Run:
             error = describe_exit(code := worker.exit_code())
             if job is None:
                 if not worker.ready:
-                    raise BenchmarkError(f"A process for the cells could not be started: {error or 'it ended at once'}.")
+                    raise BenchmarkError(
+                        f"A process for the cells could not be started: {error or 'it ended at once'}. "
+                        "Try --jobs 1, or --device cpu."
+                    )
                 return None
             if code == -getattr(signal, "SIGKILL", 9) and self._again(job, worker, error):
                 return None

@@ -19,7 +19,7 @@ from selfsup_bench.report.svg import element, path
 MOST_ACROSS = 5
 """Pictures beside each other."""
 MOST_EXAMPLES = 10
-"""Classes of which a row is shown; of more there is a legend alone."""
+"""Classes at most that have an example row shown; with more there is a legend alone."""
 
 
 def embedding_section(

@@ -23,6 +23,7 @@ from selfsup.training.precision import resolve_precision
 from selfsup.training.progress import Silent
 from selfsup_bench.boosting import Boosting, BoostingConfig, boosted_outputs
 from selfsup_bench.cells import BOOSTING, FEW_LABELS, Cell
+from selfsup_bench.from_scratch import from_scratch
 
 if TYPE_CHECKING:
     from selfsup.artifacts import Encoder
@@ -81,6 +82,8 @@ def measure_encoder(encoder: Encoder, cell: Cell, out: Path, *, data: Any = None
         began = time.perf_counter()
         if isinstance(evaluator, FewLabels):
             predict = _trees(encoder, splits, trees) if trees is not None else None
+            if cell.kind == "scratch":
+                predict = from_scratch(encoder, splits.test, evaluator.config)
             measured = evaluator.measure(encoder, splits.train, splits.test, seed=cell.seed, predict=predict)
             values = summary(measured, HEADLINES[splits.train.label_kind])
             for each in measured:

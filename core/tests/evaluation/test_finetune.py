@@ -119,7 +119,7 @@ def test_augmentation_can_be_left_out(encoder, splits, monkeypatch):
     with_views = _digest(finetune_encoder(encoder, splits[0], plain.model_copy(update={"augment": True}), seed=0))
     without = _digest(finetune_encoder(encoder, splits[0], plain, seed=0))
     assert any(not torch.equal(with_views[key], without[key]) for key in without)
-    monkeypatch.setattr(module, "_augmentation", lambda encoder: None)
+    monkeypatch.setattr(module, "_augmentation", lambda encoder, options: None)
     no_views = _digest(finetune_encoder(encoder, splits[0], plain.model_copy(update={"augment": True}), seed=0))
     assert all(torch.equal(no_views[key], without[key]) for key in without)
 

@@ -181,7 +181,7 @@ class FewLabels:
         predict = predict or (
             _probe(encoder, test, n_classes, config.linear)
             if config.method == "linear"
-            else _whole(encoder, test, config.finetune, seed)
+            else trained_from(lambda draw: encoder, test, config.finetune, seed=seed)
         )
         draws = range(config.first_draw, config.first_draw + config.draws)
         return [
@@ -221,9 +221,18 @@ def _probe(encoder: Encoder, test: Split, n_classes: int, config: LinearConfig) 
     return predict
 
 
-def _whole(encoder: Encoder, test: Split, config: FinetuneConfig, seed: int) -> Predict:
+def trained_from(start: Callable[[int], Encoder], test: Split, config: FinetuneConfig, *, seed: int = 0) -> Predict:
+    """Train all weights on the rows that are drawn.
+
+    Args:
+        start: the number of a draw to the encoder that its training starts from.
+        test: rows that the scores are of.
+        config: options of the training.
+        seed: of the training, together with the number of the draw.
+    """
+
     def predict(train: Split, rows: Int64, draw: int) -> Tensor:
-        model = finetune_encoder(encoder, train, config, seed=1000 * seed + draw, rows=rows)
+        model = finetune_encoder(start(draw), train, config, seed=1000 * seed + draw, rows=rows)
         return model.outputs(model.encoder.embed_store(test.store, precision=test.precision))
 
     return predict

@@ -146,7 +146,8 @@ def finetune_encoder(
         head = Head(encoder.embed_dim, n_outputs)
     if config.head == "probe":
         targets = torch.from_numpy(labels[rows])
-        _start_from_probe(head, train.embeddings(encoder)[torch.from_numpy(rows)], targets, n_outputs, names, config, seed)
+        known = _embeddings_of(encoder, train, rows).cpu()  # of these alone: the others may be many
+        _start_from_probe(head, known, targets, n_outputs, names, config, seed)
     model = FinetunedModel(copy.deepcopy(encoder), head, names, label_kind=train.label_kind, mean=mean, scale=scale).to(device)
     unfreeze(model)  # a task may have frozen some weights, or the backbone a part
     precision = resolve_precision(config.precision, device.type)
@@ -269,19 +270,23 @@ def _settle(model: FinetunedModel, train: Split, rows: IndexArray) -> None:
     After a few steps its running means are still those of the start, and every output is shifted: numbers are wrong by many
     standard deviations, and a row's several classes fall on one side.
     """
-    encoder = model.encoder
-    parts = []
-    with frozen(model):
-        for start in range(0, len(rows), size := encoder.processor.batch_size):
-            batch = encoder.processor.collate(read_windows(train.store, encoder.processor, rows[start : start + size]))
-            parts.append(encoder({key: value.to(encoder.device) for key, value in batch.items()}).float())
-    embeddings = torch.cat(parts)
+    embeddings = _embeddings_of(model.encoder, train, rows)
     variance, mean = torch.var_mean(embeddings, dim=0, correction=0)
     norm = model.head.norm
     assert norm.running_mean is not None
     assert norm.running_var is not None
     norm.running_mean.copy_(mean)
     norm.running_var.copy_(torch.where(variance > 0, variance, norm.running_var))
+
+
+def _embeddings_of(encoder: Encoder, train: Split, rows: IndexArray) -> Tensor:
+    """[n, D] float32 of n rows, on the encoder's device."""
+    parts = []
+    with frozen(encoder):
+        for start in range(0, len(rows), size := encoder.processor.batch_size):
+            batch = encoder.processor.collate(read_windows(train.store, encoder.processor, rows[start : start + size]))
+            parts.append(encoder({key: value.to(encoder.device) for key, value in batch.items()}).float())
+    return torch.cat(parts)
 
 
 def _augmentation(encoder: Encoder, options: Mapping[str, Any]) -> Views | None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -169,11 +170,54 @@ def test_a_folder_of_an_earlier_version_is_compared_where_both_have_a_score(tmp_
     assert {change.metric for change in compared.changes} == {"linear.accuracy", "boosting.accuracy"}
 
 
-def test_folders_without_anything_in_common(before: Path) -> None:
-    result = invoke(OLD, before)
+def test_folders_without_anything_in_common(before: Path, plan: Plan, records: dict[str, Record], tmp_path: Path) -> None:
+    other = write(tmp_path / "other", replace(plan, suite="matrix"), records)
+    result = invoke(OLD, other)
     assert result.exit_code == 0
     assert "Nothing can be compared" in result.stdout
-    assert f"Only in {before}: Alpha on toyset" in result.stdout.replace("\n", " ")
+    assert f"Only in {other}: Alpha on toyset" in result.stdout.replace("\n", " ")
+    assert f"Only in {OLD}: " in result.stdout
+    assert invoke(OLD, before).exit_code == 1, "of the same suite all rows are lost"
+
+
+def without_beta(plan: Plan, **changes: Any) -> Plan:
+    return replace(plan, lines=plan.lines[:1], **changes)
+
+
+def test_a_row_that_is_not_there_any_more_is_lost(before: Path, plan: Plan, records: dict[str, Record], tmp_path: Path) -> None:
+    after = write(tmp_path / "after", without_beta(plan), records)
+    result = invoke(before, after)
+    assert result.exit_code == 1
+    for metric in (FEW, "linear.accuracy"):
+        assert f"lost: Beta on toyset, {metric}: the second benchmark has no such row\n" in result.stdout
+    assert compare(before, after).only_before == ()
+    assert {change.row for change in compare(before, after).regressions} == {"beta-toyset"}
+    assert invoke(after, before).exit_code == 0, "a row more is no regression"
+
+
+def test_a_row_that_was_left_out_on_purpose_is_not_lost(
+    before: Path, plan: Plan, records: dict[str, Record], tmp_path: Path
+) -> None:
+    narrowed = write(tmp_path / "narrowed", without_beta(plan, not_chosen=("beta-toyset",)), records)
+    result = invoke(before, narrowed)
+    assert result.exit_code == 0
+    assert f"Only in {before}: Beta on toyset." in result.stdout
+    other = write(tmp_path / "other", without_beta(plan, suite="matrix"), records)
+    assert invoke(before, other).exit_code == 0, "another suite has other rows"
+    own = [write(tmp_path / f"own-{name}", replace(made, suite="own"), records) for name, made in
+           (("before", plan), ("after", without_beta(plan)))]  # fmt: skip
+    assert invoke(*own).exit_code == 0, "own data get as many tasks as there is time for"
+    unlike = write(tmp_path / "unlike", without_beta(plan, not_chosen=("gamma-toyset",)), records)
+    assert invoke(before, unlike).exit_code == 1
+
+
+def test_a_row_that_had_no_score_before_cannot_be_lost(plan: Plan, records: dict[str, Record], tmp_path: Path) -> None:
+    def failed(record: Record) -> Record:
+        return replace(record, status="failed", error="x") if record.cell.task == "toy/beta" else record
+
+    before, after = write(tmp_path / "b", plan, records, failed), write(tmp_path / "a", without_beta(plan), records)
+    assert invoke(before, after).exit_code == 0
+    assert compare(before, after).only_before == ("Beta on toyset",)
 
 
 def test_independent_scores_are_compared_as_welch_did() -> None:

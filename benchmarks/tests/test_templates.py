@@ -17,6 +17,7 @@ from selfsup.specs import BenchmarkSpec
 from selfsup.testing.sequences.installed import installed, write_distribution
 from selfsup_bench.cell import work
 from selfsup_bench.executors import Job, Outcome
+from selfsup_bench.plan import Plan
 from selfsup_bench.planning import choose, make_plan, modules_of
 from selfsup_bench.records import RecordStore
 from selfsup_bench.runner import run
@@ -138,6 +139,20 @@ class InProcess:
             self.on_start(job)
             work(job.as_dict())
             yield Outcome(job)
+
+
+def test_a_plan_says_which_benchmarks_were_not_chosen(found: Registry, tmp_path: Path) -> None:
+    quick = suite("quick", found)
+    planned = make_plan([quick["simclr"], quick["wink"]], suite="quick", seeds=(0,), registry=found, device="cpu", threads=1)
+    left = set(planned.plan.not_chosen)
+    assert {"toy-all-byol", "toy-all-vicreg"} <= left
+    assert not {"toy-simclr", "toy-others-wink", "toy-others"} & left
+    every = list(quick.values())
+    whole = make_plan(every, suite="quick", seeds=(0,), registry=found, device="cpu", threads=1).plan
+    assert {spec.id for spec in every} == {line.spec.id for line in whole.lines}
+    assert not [id for id in whole.not_chosen if id.startswith("toy-")]
+    planned.plan.write(tmp_path)
+    assert Plan.read(tmp_path) == planned.plan
 
 
 @pytest.mark.slow

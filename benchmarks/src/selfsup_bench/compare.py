@@ -13,6 +13,7 @@ from scipy.special import stdtr, stdtrit
 
 from selfsup_bench.cells import Cell, Kind, Line, is_raw, is_supervised
 from selfsup_bench.headlines import Headline
+from selfsup_bench.own.candidates import SUITE as OWN
 from selfsup_bench.plan import Plan
 from selfsup_bench.records import Record, RecordStore
 from selfsup_bench.rows import Found, scored_rows
@@ -20,7 +21,9 @@ from selfsup_bench.scores import Scores, holm
 from selfsup_bench.statistics import CONFIDENCE, Estimate, Interval, direction
 
 State = Literal["better", "worse", "unclear", "same", "lost"]
-"""``same``: not a digit differs; ``lost``: there was a score, and the cell has failed or is missing now."""
+"""``same``: not a digit differs; ``lost``: there was a score, and the cell has failed or is missing now, or the whole row."""
+
+GONE = "the second benchmark has no such row"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +64,7 @@ class Compared:
     """Package, code, data set, device or number of threads to what it was and what it is, where that differs."""
     changes: tuple[Change, ...]
     only_before: tuple[str, ...]
-    """Rows that the second one does not have."""
+    """Rows that only the first one has, and that are not lost: left out on purpose, or without a score."""
     only_after: tuple[str, ...]
     speed: float | None
     """Geometric mean of the rows' speeds, after over before."""
@@ -86,6 +89,8 @@ class _Row:
     metrics: tuple[str, ...]
     """The headline, and the same with all labels."""
     found: Found
+    benchmarks: frozenset[str] = frozenset()
+    """Ids of those that have its cells."""
 
     def seeds(self) -> set[int]:
         return {cell.seed for cell in self.cells}
@@ -125,6 +130,9 @@ def compare(before: Path, after: Path) -> Compared:
     draws of the labels and test rows where the data are the same, else it is of two independent scores. A row has become worse
     or better where p is below 0.05, corrected for all comparisons (Holm 1979, Scandinavian Journal of Statistics 6).
 
+    A row with a score that the second benchmark lacks is lost, unless it was left out on purpose: the second one is of another
+    suite or of own data (which takes what there is time for), or its plan says that none of the row's benchmarks was chosen.
+
     Args:
         before: folder of a benchmark, of this or an earlier version.
         after: of the one that is held against it.
@@ -132,8 +140,12 @@ def compare(before: Path, after: Path) -> Compared:
     Raises:
         BenchmarkError: a folder holds no benchmark, or one that is damaged or of a later version.
     """
-    one, two = _rows(before), _rows(after)
-    changes = [change for place in one if place in two for change in _changes(place, one[place], two[place])]
+    plans = (Plan.read(before), Plan.read(after))
+    one, two = (_rows(plan, RecordStore(folder)) for plan, folder in zip(plans, (before, after), strict=True))
+    gone = {place: _lost(place, one[place]) for place in one if place not in two and not _on_purpose(one[place], *plans)}
+    changes = [
+        change for place in one for change in (_changes(place, one[place], two[place]) if place in two else gone.get(place, ()))
+    ]
     corrected = [
         replace(change, p_holm=p_holm, state=_state(change, p_holm))
         for change, p_holm in zip(changes, holm([change.p for change in changes]), strict=True)
@@ -144,14 +156,18 @@ def compare(before: Path, after: Path) -> Compared:
         after=str(after),
         circumstances=_circumstances(one.values(), two.values()),
         changes=tuple(corrected),
-        only_before=tuple(_title(place, one[place]) for place in one if place not in two),
+        only_before=tuple(_title(place, one[place]) for place in one if place not in two and not gone.get(place)),
         only_after=tuple(_title(place, two[place]) for place in two if place not in one),
         speed=math.exp(math.fsum(map(math.log, speeds.values())) / len(speeds)) if speeds else None,
     )
 
 
-def _rows(folder: Path) -> dict[Place, _Row]:
-    plan, store = Plan.read(folder), RecordStore(folder)
+def _on_purpose(row: _Row, before: Plan, after: Plan) -> bool:
+    """Whether a row that the second benchmark lacks was left out on purpose."""
+    return after.suite != before.suite or after.suite == OWN or row.benchmarks <= set(after.not_chosen)
+
+
+def _rows(plan: Plan, store: RecordStore) -> dict[Place, _Row]:
     records = {key: record for cell in plan.cells() if (record := store.read(key := plan.key(cell))) is not None}
     found = Found(plan, records)
     cells = {plan.key(cell): cell for cell in plan.cells()}
@@ -166,7 +182,8 @@ def _rows(folder: Path) -> dict[Place, _Row]:
             few = () if head.amount and is_supervised(row.kind) else (head.of(row.kind),)
             every = (head.all_labels(row.kind),) if head.amount and row.kind != "scratch" else ()
             own = tuple(cells[key] for key in dict.fromkeys(row.keys))
-            rows.setdefault((modality, dataset, row.key), _Row(row.name, row.kind, own, (*few, *every), found))
+            ids = frozenset(line.spec.id for line in lines if any(cell in own for each in line.cells.values() for cell in each))
+            rows.setdefault((modality, dataset, row.key), _Row(row.name, row.kind, own, (*few, *every), found, ids))
     return rows
 
 
@@ -206,6 +223,30 @@ def _changes(place: Place, one: _Row, two: _Row) -> list[Change]:
             )
         )
     return changes
+
+
+def _lost(place: Place, row: _Row) -> list[Change]:
+    """What a row had that the second benchmark does not have at all."""
+    modality, dataset, key = place
+    return [
+        Change(
+            modality=modality,
+            dataset=dataset,
+            row=key,
+            name=row.name,
+            metric=metric,
+            before=scores.estimate(),
+            after=None,
+            difference=None,
+            paired=False,
+            p=None,
+            p_holm=None,
+            state="lost",
+            error=GONE,
+        )
+        for metric in row.metrics
+        if (scores := row.scores(metric)) is not None
+    ]
 
 
 def _fit(one: Scores, two: Scores) -> bool:

@@ -25,6 +25,8 @@ class Plan:
     lines: tuple[Line, ...]
     keys: Mapping[str, str]
     """``Cell.key({})`` to the key under the circumstances, which names the record."""
+    not_chosen: tuple[str, ...] = ()
+    """Ids of the suite's benchmarks that ``--modality`` or ``--only`` left out."""
 
     def key(self, cell: Cell) -> str:
         """The key of a cell's record."""
@@ -52,7 +54,14 @@ class Plan:
             }
             for line in self.lines
         ]
-        values = {"schema": SCHEMA, "suite": self.suite, "seeds": list(self.seeds), "lines": lines, "keys": dict(self.keys)}
+        values = {
+            "schema": SCHEMA,
+            "suite": self.suite,
+            "seeds": list(self.seeds),
+            "lines": lines,
+            "keys": dict(self.keys),
+            "not_chosen": list(self.not_chosen),
+        }
         write_json(folder / FILE, values)
 
     @classmethod
@@ -69,7 +78,9 @@ class Plan:
             )
         values = checked(read_json(path), "plan", path)
         lines = tuple(_line(line) for line in values["lines"])
-        return cls(str(values["suite"]), tuple(values["seeds"]), lines, _keys(values, path))
+        return cls(
+            str(values["suite"]), tuple(values["seeds"]), lines, _keys(values, path), tuple(values.get("not_chosen", ()))
+        )
 
 
 def _keys(values: Mapping[str, Any], path: Path) -> dict[str, str]:

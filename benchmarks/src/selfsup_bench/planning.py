@@ -15,6 +15,7 @@ from selfsup_bench.cells import BOOSTING, Cell, Line, distinct, is_raw, lines
 from selfsup_bench.plan import Plan
 from selfsup_bench.provenance import circumstances
 from selfsup_bench.records import SCHEMA
+from selfsup_bench.templates import expand
 
 if TYPE_CHECKING:
     from selfsup.registry import Registry
@@ -96,7 +97,15 @@ def make_plan(
     """
     kept, resolve, left_out = resolved(specs, registry)
     draft = lines(kept, seeds, resolve, of_parts=of_parts(registry))
-    return keyed(suite, seeds, draft, registry=registry, device=device, threads=threads, left_out=left_out)
+    planned = keyed(suite, seeds, draft, registry=registry, device=device, threads=threads, left_out=left_out)
+    return replace(planned, plan=replace(planned.plan, not_chosen=_not_chosen(specs, suite, registry)))
+
+
+def _not_chosen(specs: Iterable[BenchmarkSpec], suite: str, registry: Registry) -> tuple[str, ...]:
+    """Ids of a suite's benchmarks that are not among those that were chosen."""
+    chosen = {spec.id for spec in specs}
+    every = expand(registry.benchmarks.values(), registry)
+    return tuple(spec.id for spec in every if suite in spec.suites and spec.id not in chosen)
 
 
 def resolved(

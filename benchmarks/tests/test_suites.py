@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from selfsup.training.resolve import resolve_config
 from selfsup.validation import validated
 from selfsup_bench.cell import run_options
 from selfsup_bench.cells import FEW_LABELS, Cell, is_raw, lines
+from selfsup_bench.commands import benchmark
 from selfsup_bench.datasets import elsewhere
 from selfsup_bench.measuring import evaluator_options
 from selfsup_bench.own.candidates import candidates
@@ -24,6 +26,7 @@ from selfsup_bench.templates import expand
 
 MODALITIES = ("vision", "text", "tabular", "audio", "video", "multimodal")
 SUITES = ("quick", "real", "matrix", "standard", "case-studies")
+README = Path(__file__).parents[1] / "README.md"
 PERMISSIVE = ("BSD", "MIT", "Apache", "CC BY 4.0", "CC0", "PSF")
 
 
@@ -169,3 +172,18 @@ def test_an_option_that_does_not_exist_is_found(found: Registry, key: str) -> No
     (line,) = lines([spec], (0,), {"x": ("text", "word-vectors")})
     with pytest.raises(SelfsupError, match="no_such"):
         _ = [check(cells[0]) for cells in line.cells.values()]
+
+
+@pytest.mark.parametrize("name", ["quick", "real"])
+def test_the_readme_names_every_data_set_of_a_suite(found: Registry, name: str) -> None:
+    section = README.read_text(encoding="utf-8").partition("\n## Suites\n")[2]
+    (item,) = re.findall(rf"^- `{name}`:.*?(?=^- )", section, flags=re.DOTALL | re.MULTILINE)
+    named = set(re.findall(r"[\w-]+", item))
+    assert {spec.dataset for spec in suite(name, found)} <= named
+
+
+def test_options_of_the_benchmark_in_the_readme_are_options_that_it_has() -> None:
+    commands = re.findall(r"selfsup benchmark ([^`\n]*)", README.read_text(encoding="utf-8"))
+    named = {option for command in commands for option in re.findall(r"--[a-z-]+", command)}
+    assert {"--data", "--minutes", "--compare", "--resume", "--modality", "--only"} <= named
+    assert named <= {option for parameter in benchmark.params for option in parameter.opts}

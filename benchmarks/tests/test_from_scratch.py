@@ -71,9 +71,11 @@ def test_each_draw_starts_from_weights_of_its_own_however_many_cells_share_the_d
         return train(start, *args, **options)
 
     monkeypatch.setattr(few_labels, "finetune_encoder", watched)
-    whole, first, second = (
-        measure_encoder(encoder, each, tmp_path).draws[METRIC] for each in (cell(0, 0, 3), cell(0, 0, 2), cell(1, 2, 1))
-    )
+    measured = [measure_encoder(encoder, each, tmp_path) for each in (cell(0, 0, 3), cell(0, 0, 2), cell(1, 2, 1))]
+    whole, first, second = (each.draws[METRIC] for each in measured)
+    labels = measured[0].labels["3"]
+    assert (labels.drawn, labels.pool) == (30, 1442)
+    assert labels.overlap == pytest.approx(30 / 1442, rel=0.01)
     assert len(set(starts[:3])) == 3
     assert starts[3:] == starts[:3]
     assert first + second == whole

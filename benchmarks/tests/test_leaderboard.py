@@ -13,7 +13,7 @@ from selfsup.specs import BenchmarkSpec
 from selfsup_bench.cells import lines
 from selfsup_bench.leaderboard import Leaderboard, Row, build
 from selfsup_bench.plan import Plan
-from selfsup_bench.records import Record
+from selfsup_bench.records import Labels, Record
 from selfsup_bench.tables import interval_note, markdown, print_leaderboard
 
 
@@ -149,7 +149,7 @@ def test_a_missing_scale_takes_the_gain_away_and_not_the_verdict(plan: Plan, rec
 def test_table_for_a_terminal(plan: Plan, records: dict[str, Record]) -> None:
     text = _printed(build(plan, records), width=80)
     assert max(map(len, text.splitlines())) <= 80
-    for expected in ("toyset pays", "10 labels %", "81.0 ± 1.9", "77.5 ± 0.0", "cpu (Test CPU)", "Student's t"):
+    for expected in ("toyset pays", "10 labels %", "81.0 ± 2.3", "77.5 ± 0.0", "cpu (Test CPU)", "Student's t"):
         assert expected in text
     assert "supervised " not in text.split("±", 1)[0]
 
@@ -162,7 +162,7 @@ def _printed(board: Leaderboard, *, width: int) -> str:
 
 def test_table_as_markdown(plan: Plan, records: dict[str, Record]) -> None:
     table = markdown(build(plan, records).tables[0])
-    assert "| Alpha | net | 81.0 ± 1.9 | 94.0 ± 2.5 | 77.5 ± 0.0 | 1 | 1,501 |" in table
+    assert "| Alpha | net | 81.0 ± 2.3 | 94.0 ± 2.5 | 77.5 ± 0.0 | 1 | 1,501 |" in table
     assert "| *random init* | net |" in table
 
 
@@ -328,6 +328,27 @@ def test_without_a_terminal_nothing_is_coloured_or_folded(six: tuple[Plan, dict[
     coloured = Console(file=io.StringIO(), width=80, force_terminal=True)
     print_leaderboard(build(*six), coloured)
     assert "\x1b[1;32m" in coloured.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_draws_from_a_small_pool_make_intervals_wider_and_a_verdict_unsure(plan: Plan, records: dict[str, Record]) -> None:
+    def with_pool(overlap: float) -> Leaderboard:
+        labels = {"10": Labels(drawn=20, pool=round(20 / overlap), overlap=overlap)}
+        return build(plan, {key: replace(record, labels=labels) for key, record in records.items()})
+
+    plain, large, small = build(plan, records), with_pool(0.002), with_pool(20 / 24)
+    halves = []
+    for board in (plain, large, small):
+        score = board.tables[0].row("alpha-toyset").score
+        assert score is not None
+        assert score.interval is not None
+        halves.append(score.interval.half_width)
+    assert halves[1] == pytest.approx(halves[0], rel=0.02)
+    assert halves[2] > 1.5 * halves[0]
+    assert [board.tables[0].labelled for board in (plain, large, small)] == [None, 20, 20]
+    assert large.tables[0].verdict.sentence == plain.tables[0].verdict.sentence
+    every = with_pool(1.0).tables[0]
+    assert (every.verdict.state, every.row("alpha-toyset").score.interval) == ("unclear", None)  # type: ignore[union-attr]
+    assert "Each draw has all labelled rows" in every.verdict.sentence
 
 
 def test_what_the_intervals_are_of_is_said(plan: Plan, records: dict[str, Record]) -> None:

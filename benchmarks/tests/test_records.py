@@ -10,7 +10,18 @@ import pytest
 from selfsup.errors import BenchmarkError, StorageError
 from selfsup_bench import records as records_module
 from selfsup_bench.plan import Plan
-from selfsup_bench.records import Record, RecordStore
+from selfsup_bench.records import Labels, Record, RecordStore, read_json, write_json
+
+
+def test_what_was_drawn_is_kept_and_missing_in_older_records(tmp_path: Path, records: dict[str, Record]) -> None:
+    record = replace(next(iter(records.values())), labels={"10": Labels(drawn=20, pool=24, overlap=20 / 24)})
+    store = RecordStore(tmp_path)
+    path = store.write(record)
+    assert store.read(record.key) == record
+    values = read_json(path)
+    del values["labels"]
+    write_json(path, values)
+    assert store.read(record.key) == replace(record, labels={})
 
 
 def test_record_round_trip(tmp_path: Path, records: dict[str, Record]) -> None:

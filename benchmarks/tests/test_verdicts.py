@@ -13,8 +13,9 @@ from selfsup_bench.cells import lines
 from selfsup_bench.headlines import Headline
 from selfsup_bench.leaderboard import Verdict, build
 from selfsup_bench.plan import Plan
-from selfsup_bench.records import Record
-from selfsup_bench.tables import metric_title
+from selfsup_bench.records import Labels, Record
+from selfsup_bench.report.parts import score_title
+from selfsup_bench.tables import markdown, metric_title
 from selfsup_bench.wording import labels_text
 
 NAME = "few-labels.accuracy@10"
@@ -143,7 +144,7 @@ def test_one_seed_and_one_draw_tell_nothing(plan: Plan, make_record: Callable[..
     assert verdict.difference is not None
     assert verdict.difference.interval is None
     assert "Whether pretraining pays is unclear: +8.0 points over pixels. This is one seed" in verdict.sentence
-    assert verdict.evidence[0] == "Alpha against pixels: +8.0 points (one value: no interval)."
+    assert verdict.evidence[0] == "Alpha against pixels: +8.0 points (no interval is known)."
 
 
 def test_numbers_are_spoken_of_by_r2_and_by_all_their_labels(plan: Plan, records: dict[str, Record]) -> None:
@@ -242,6 +243,24 @@ def test_a_benchmark_of_all_labels_is_judged_by_them(plan: Plan, records: dict[s
 def test_how_many_labels_in_words(headline: str, words: str, title: str) -> None:
     assert labels_text(Headline(headline)) == words
     assert metric_title(headline) == title
+
+
+def test_numbers_say_how_many_labels_were_really_drawn(plan: Plan, records: dict[str, Record]) -> None:
+    head = Headline("few-labels.r2@3")
+    assert labels_text(head, 12) == "With 12 labels", "a small pool has fewer groups than ten"
+    assert metric_title(head.text, 12) == "12 labels"
+    assert labels_text(Headline("few-labels.accuracy@3"), 12) == "With 3 labels a class"
+    named = tuple(replace(line, spec=replace(line.spec, headline="few-labels.r2@10")) for line in plan.lines)
+    found = {
+        key: replace(record, labels={"10": Labels(drawn=40, pool=2000, overlap=0.02)},
+                     **{field: {k.replace("accuracy", "r2"): v for k, v in getattr(record, field).items()}
+                        for field in ("metrics", "draws", "rows")})
+        for key, record in records.items()
+    }  # fmt: skip
+    table = build(replace(plan, lines=named), found).tables[0]
+    assert table.verdict.sentence.startswith("With 40 labels Alpha reaches R² 0.81")
+    assert "| 40 labels |" in markdown(table)
+    assert score_title(table) == "40 labels, R²"
 
 
 def test_a_share_of_the_labels_is_few_labels_too() -> None:

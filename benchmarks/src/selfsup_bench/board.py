@@ -99,6 +99,8 @@ class Table:
     dataset: str
     modality: str
     headline: str
+    labelled: int | None = None
+    """Labelled rows of a draw, where the headline is of few labels and the records say it."""
     rows: tuple[Row, ...]
     verdict: Verdict
 

@@ -137,6 +137,7 @@ def measure(job: Job) -> Record:
         metrics=measured.metrics,
         draws=measured.draws,
         rows=measured.rows,
+        labels=measured.labels,
         curve=trained.curve,
         samples_per_second=trained.samples_per_second,
         peak_memory=memory,

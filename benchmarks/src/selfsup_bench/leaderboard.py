@@ -57,13 +57,15 @@ def _table(modality: str, dataset: str, headline: str, lines: Sequence[Line], fo
     sign = direction(headline)
     scored = scored_rows(lines, headline, found)
     rows = sorted(compared(scored, sign=sign), key=_rank(sign))
+    labelled = found.labelled([cell for line in lines for cells in line.cells.values() for cell in cells], headline)
     scores = {each.row.key: each.scores for each in scored if each.scores is not None}
     return Table(
         dataset=dataset,
         modality=modality,
         headline=headline,
+        labelled=labelled,
         rows=tuple(rows),
-        verdict=verdict_of(rows, scores, headline),
+        verdict=verdict_of(rows, scores, headline, labelled),
     )
 
 

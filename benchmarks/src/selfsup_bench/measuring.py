@@ -24,6 +24,7 @@ from selfsup.training.progress import Silent
 from selfsup_bench.boosting import Boosting, BoostingConfig, boosted_outputs
 from selfsup_bench.cells import BOOSTING, FEW_LABELS, Cell
 from selfsup_bench.from_scratch import from_scratch
+from selfsup_bench.records import Labels
 
 if TYPE_CHECKING:
     from selfsup.artifacts import Encoder
@@ -43,6 +44,8 @@ class Measured:
     """Metric of few labels to its value in each draw."""
     rows: Mapping[str, tuple[float, ...]]
     """Metric of few labels to what each test row (or group of them) adds to it, averaged over the draws."""
+    labels: Mapping[str, Labels]
+    """Amount of labels to how many were drawn, from how many."""
     results: tuple[Mapping[str, Any], ...]
     """The evaluators' own result records, as JSON values."""
 
@@ -76,6 +79,7 @@ def measure_encoder(encoder: Encoder, cell: Cell, out: Path, *, data: Any = None
     metrics: dict[str, float] = {}
     draws: dict[str, tuple[float, ...]] = {}
     rows: dict[str, tuple[float, ...]] = {}
+    labels: dict[str, Labels] = {}
     results: list[Mapping[str, Any]] = []
     trees = next((evaluator.config for _, _, evaluator in chosen if isinstance(evaluator, Boosting)), None)
     for spec, config, evaluator in chosen:
@@ -89,13 +93,14 @@ def measure_encoder(encoder: Encoder, cell: Cell, out: Path, *, data: Any = None
             for each in measured:
                 draws |= _draws(each)
                 rows |= _rows(each)
+                labels[each.amount] = Labels(drawn=each.labelled, pool=each.pool, overlap=round(each.overlap, 6))
         else:
             values = evaluator.evaluate(encoder, splits.train, splits.test, seed=cell.seed)
         record = record_of(encoder, splits, spec.id, config, values, cell.seed, time.perf_counter() - began)
         record.write(out)
         results.append(record.model_dump(mode="json"))
         metrics |= {f"{spec.id}.{name}": value for name, value in values.items()}
-    return Measured(metrics, draws, rows, tuple(results))
+    return Measured(metrics, draws, rows, labels, tuple(results))
 
 
 def evaluator_options(cell: Cell) -> dict[str, dict[str, Any]]:

@@ -7,7 +7,7 @@ import math
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -16,7 +16,7 @@ from selfsup_bench.cells import Cell
 from selfsup_bench.migrations import SCHEMA
 from selfsup_bench.schema import checked
 
-__all__ = ["SCHEMA", "Projection", "Record", "RecordStore", "leftovers", "read_json", "write_json", "write_text"]
+__all__ = ["SCHEMA", "Labels", "Projection", "Record", "RecordStore", "leftovers", "read_json", "write_json", "write_text"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +42,18 @@ class Projection:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Labels:
+    """How many labelled rows the draws of one amount of labels have."""
+
+    drawn: int
+    """Rows of a draw."""
+    pool: int
+    """Rows that they are drawn from."""
+    overlap: float
+    """Share of a draw's rows that another draw is expected to have, too."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Record:
     """What one cell gave."""
 
@@ -56,6 +68,8 @@ class Record:
     """``few-labels.METRIC@N`` to its value in each draw of the labels."""
     rows: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     """``few-labels.METRIC@N`` to what each test row, or group of them, adds to it, averaged over the draws."""
+    labels: Mapping[str, Labels] = field(default_factory=dict)
+    """``10`` (labels a class) or ``5%`` (of all labels) to what was drawn; empty in records of before it was kept."""
     curve: tuple[tuple[int, float], ...] = ()
     """(step, pretraining loss)."""
     samples_per_second: float | None = None
@@ -75,6 +89,7 @@ class Record:
         """Plain JSON values."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         values["cell"] = self.cell.as_dict()
+        values["labels"] = {amount: asdict(each) for amount, each in self.labels.items()}
         values["projection"] = None if self.projection is None else vars(self.projection)
         return {"schema": SCHEMA, **values}
 
@@ -87,6 +102,7 @@ class Record:
         taken["metrics"] = {metric: _number(value) for metric, value in taken.get("metrics", {}).items()}
         for name in ("draws", "rows"):
             taken[name] = {metric: tuple(map(_number, found)) for metric, found in taken.get(name, {}).items()}
+        taken["labels"] = {amount: Labels(**each) for amount, each in taken.get("labels", {}).items()}
         taken["results"] = tuple(taken.get("results", ()))
         if taken.get("projection") is not None:
             taken["projection"] = Projection.from_dict(taken["projection"])

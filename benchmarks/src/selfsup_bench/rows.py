@@ -13,7 +13,7 @@ from selfsup_bench.board import Row
 from selfsup_bench.cells import Cell, Kind, Line, is_raw, is_supervised
 from selfsup_bench.headlines import Headline
 from selfsup_bench.plan import Plan
-from selfsup_bench.records import Record
+from selfsup_bench.records import Labels, Record
 from selfsup_bench.scores import Scores, stacked
 from selfsup_bench.statistics import Estimate, direction, estimate, paired_gains
 
@@ -52,6 +52,11 @@ class Found:
             return "not run yet"
         return (record.error or "no reason given") if record.status == "failed" else ""
 
+    def labelled(self, cells: Iterable[Cell], metric: str) -> int | None:
+        """Labelled rows of a draw, as the records of these cells say it; None where none does."""
+        labels = labels_of([record for cell in cells if (record := self.record(cell)) is not None], metric)
+        return None if labels is None else labels.drawn
+
     def scores(self, kind: Kind, cells: Sequence[Cell], metric: str) -> Scores | None:
         """A metric over the seeds and draws, or None if it is missing for any cell."""
         once = cells[:1] if is_raw(kind) else cells
@@ -60,10 +65,18 @@ class Found:
         if len(found) < len(records) or not found:
             return None
         if all(metric in record.draws for record in found):
-            return _shared_out(found, metric) if kind == "scratch" else _crossed(found, metric)
+            made = _shared_out(found, metric) if kind == "scratch" else _crossed(found, metric)
+            labels = labels_of(found, metric)
+            return made if made is None or labels is None else replace(made, overlap=labels.overlap)
         if any(metric not in record.metrics for record in found):
             return None
         return Scores(np.asarray([[record.metrics[metric]] for record in found], dtype=np.float64))
+
+
+def labels_of(records: Iterable[Record], metric: str) -> Labels | None:
+    """How many labels a metric is of; None for one of all labels, and where no record says it."""
+    amount = Headline(metric).amount
+    return next((record.labels[amount] for record in records if amount in record.labels), None)
 
 
 def _crossed(found: Sequence[Record], metric: str) -> Scores | None:

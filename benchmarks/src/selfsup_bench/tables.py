@@ -41,11 +41,16 @@ _UNFOLDED = 1000
 """Columns where there is no terminal, so that nothing is folded."""
 
 
-def metric_title(metric: str) -> str:
-    """``few-labels.accuracy@10`` as a column says it: ``10 labels``; ``knn.accuracy``: ``knn accuracy``."""
+def metric_title(metric: str, labelled: int | None = None) -> str:
+    """``few-labels.accuracy@10`` as a column says it: ``10 labels``; ``knn.accuracy``: ``knn accuracy``.
+
+    Args:
+        metric: its name.
+        labelled: labelled rows of a draw, if it is known.
+    """
     head = Headline(metric)
     if head.amount:
-        return labels_count(head)
+        return labels_count(head, labelled)
     evaluator, _, name = metric.partition(".")
     return f"{evaluator} {metric_name(name)}".strip()
 
@@ -209,7 +214,8 @@ def _print_table(table: Table, console: Console) -> None:
         view.add_column("network", overflow="fold")
     second, texts = beside(table)
     unit = " %" if is_share(table.headline) else f" {metric_name(Headline(table.headline).metric)}"
-    for name in (metric_title(table.headline) + unit * bool(Headline(table.headline).amount), *([second] if second else [])):
+    score = metric_title(table.headline, table.labelled) + unit * bool(Headline(table.headline).amount)
+    for name in (score, *([second] if second else [])):
         view.add_column(name, justify="right", no_wrap=True)
     view.add_column("gain %", justify="right", no_wrap=True)
     for row in shown_rows(table):
@@ -283,7 +289,8 @@ _GAIN_STYLES = ((0.67, "bold green"), (0.33, "green"), (0.0, "yellow"), (float("
 def markdown(table: Table) -> str:
     """A table for a README."""
     second, texts = beside(table)
-    titles = ["method", "backbone", metric_title(table.headline), *([second] if second else []), "gain", "rank", "samples/s"]
+    score = metric_title(table.headline, table.labelled)
+    titles = ["method", "backbone", score, *([second] if second else []), "gain", "rank", "samples/s"]
     lines = ["| " + " | ".join(titles) + " |", "|" + " --- |" * len(titles)]
     for row in shown_rows(table):
         name = row_name(row) if row.kind == "task" else f"*{row_name(row)}*"

@@ -18,10 +18,14 @@ _ADVICE: Mapping[Source, str] = {
     "draws": "Most of the doubt is from which rows have labels: use more labels a class, or more draws of them.",
     "rows": "Most of the doubt is from the test rows: use more of them.",
 }
+_SMALL_POOL = 0.2
+"""Overlap of two draws from which on more draws tell little."""
+_LABEL_MORE = "Most of the doubt is from which rows have labels, and the draws share many: label more rows."
+_ONE_POOL = "Each draw has all labelled rows, so that what other rows would give is not known: label more rows."
 _ONE_SEED = "This is one seed: how much seeds differ is not known."
 
 
-def verdict_of(rows: Sequence[Row], scores: Mapping[str, Scores], headline: str) -> Verdict:
+def verdict_of(rows: Sequence[Row], scores: Mapping[str, Scores], headline: str, labelled: int | None = None) -> Verdict:
     """The verdict on one table.
 
     Pretraining pays if its best task is better than every reference that has no more labels (random-init, training from
@@ -32,6 +36,7 @@ def verdict_of(rows: Sequence[Row], scores: Mapping[str, Scores], headline: str)
         rows: of the table, with their comparisons.
         scores: row key to its scores.
         headline: the metric that they are of.
+        labelled: labelled rows of a draw, if it is known.
     """
     better = direction(headline)
     wanted = [row for row in rows if row.kind == "task" or is_worthy(row.kind)]
@@ -53,10 +58,11 @@ def verdict_of(rows: Sequence[Row], scores: Mapping[str, Scores], headline: str)
     one_seed = len(scores[best.key].values) == 1
     spread = (scores[best.key] - scores[decisive.key]).spread() if state == "unclear" else None
     sentences = [
-        _scores(best, others, head),
+        _scores(best, others, head, labelled),
         _conclusion(state, decisive, others[0], against, head, count),
         _ONE_SEED if one_seed else "",
-        "" if spread is None else _ADVICE[spread.largest],
+        _ONE_POOL if scores[best.key].one_pool else "",
+        "" if spread is None else _advice(spread.largest, scores[best.key].overlap),
         _with_all_labels(best, others, head),
     ]
     return Verdict(
@@ -68,6 +74,10 @@ def verdict_of(rows: Sequence[Row], scores: Mapping[str, Scores], headline: str)
         evidence=_evidence(best, others, against, head, count),
         doubt="" if spread is None else spread.largest,
     )
+
+
+def _advice(doubt: Source, overlap: float) -> str:
+    return _LABEL_MORE if doubt == "draws" and overlap > _SMALL_POOL else _ADVICE[doubt]
 
 
 def _worth(sign: int) -> Callable[[Row], float]:
@@ -93,10 +103,10 @@ def _shown(others: Sequence[Row]) -> list[Row]:
     return sorted(kept, key=lambda row: row.kind != "scratch")
 
 
-def _scores(best: Row, others: Sequence[Row], head: Headline) -> str:
+def _scores(best: Row, others: Sequence[Row], head: Headline, labelled: int | None) -> str:
     metric = head.metric
     name = "" if metric == "accuracy" else f"{metric_name(metric)} "
-    parts = [f"{labels_text(head)} {best.name} reaches {name}{_score(best, metric)}"]
+    parts = [f"{labels_text(head, labelled)} {best.name} reaches {name}{_score(best, metric)}"]
     parts.extend(f"{spoken(row)} {_score(row, metric)}" for row in _shown(others))
     return "; ".join(parts) + "."
 
@@ -155,7 +165,7 @@ def _evidence(
         if comparison.p_holm is not None:
             below = "p < 0.001" if comparison.p_holm < 0.001 else f"p = {comparison.p_holm:.3f}"
             details.append(f"{below} after Holm's correction for {count} comparisons" if count > 1 else below)
-        known = "; ".join(detail for detail in details if detail) or "one value: no interval"
+        known = "; ".join(detail for detail in details if detail) or "no interval is known"
         lines.append(f"{best.name} against {spoken(row)}: {change_text(comparison.difference, head.metric)} ({known}).")
     if best.gain is not None and not best.unclear:
         far = f"{100 * best.gain.mean:.0f} %"

@@ -49,17 +49,27 @@ def interval_text(estimate: Estimate, metric: str) -> str:
     return f"95 % interval {low} to {high}"
 
 
-def labels_count(headline: Headline) -> str:
-    """``10 labels`` a class; of numbers, so many of each tenth: ``100 labels``; ``5 % of labels``."""
+def labels_count(headline: Headline, labelled: int | None = None) -> str:
+    """``10 labels`` a class; of numbers all of them together: ``100 labels``; ``5 % of labels``.
+
+    Args:
+        headline: says how many a class.
+        labelled: rows of a draw. None: it is not known; numbers are then taken to be drawn from ten groups.
+    """
     if not headline.per_class:
         return f"{headline.amount.removesuffix('%')} % of labels"
-    count = headline.per_class * (10 if headline.metric in _OF_NUMBERS else 1)
+    count = headline.per_class
+    if headline.metric in _OF_NUMBERS:
+        count = 10 * count if labelled is None else labelled
     return f"{count} label{'s' * (count > 1)}"
 
 
-def labels_text(headline: Headline) -> str:
-    """``With 10 labels a class``, ``With 100 labels`` of numbers, ``With 5 % of labels``, ``With all labels``."""
+def labels_text(headline: Headline, labelled: int | None = None) -> str:
+    """``With 10 labels a class``, ``With 100 labels`` of numbers, ``With 5 % of labels``, ``With all labels``.
+
+    The arguments are those of :func:`labels_count`.
+    """
     if not headline.amount:
         return "With all labels"
     each = headline.per_class and headline.metric not in _OF_NUMBERS
-    return f"With {labels_count(headline)}{' a class' if each else ''}"
+    return f"With {labels_count(headline, labelled)}{' a class' if each else ''}"

@@ -18,7 +18,7 @@ from selfsup.evaluation.few_labels import FewLabels, FewLabelsConfig, LabelDraws
 from selfsup.evaluation.finetune import FinetuneConfig, finetune_encoder, score
 from selfsup.evaluation.linear import LinearConfig, fit_probe
 from selfsup.evaluation.metrics import label_metrics, row_scores
-from selfsup.evaluation.subsets import few_label_rows, flipped_labels, labelled_subset
+from selfsup.evaluation.subsets import expected_overlap, few_label_rows, flipped_labels, labelled_subset
 from selfsup.testing.sequences.rows import frame_rows
 
 SHARED = ((0, 5), (0, 2), (2, 3))
@@ -53,6 +53,17 @@ def test_draws_take_every_row_as_often():
     labels = np.repeat([0, 1], 20).astype(np.int64)
     drawn = np.bincount(np.concatenate([few_label_rows(labels, 5, draw=draw) for draw in range(2000)]), minlength=40)
     assert abs(drawn / 2000 - 0.25).max() < 5 * np.sqrt(0.25 * 0.75 / 2000)
+
+
+def test_draws_share_as_many_rows_as_is_expected():
+    labels = np.repeat(np.arange(3), [100, 20, 5]).astype(np.int64)
+    drawn = [few_label_rows(labels, 10, draw=draw) for draw in range(60)]
+    assert expected_overlap(labels, drawn[0]) == pytest.approx((10 * 0.1 + 10 * 0.5 + 5) / 25)
+    shared = [len(np.intersect1d(one, other)) / 25 for place, one in enumerate(drawn) for other in drawn[:place]]
+    assert np.mean(shared) == pytest.approx(expected_overlap(labels, drawn[0]), abs=0.01)
+    numbers = np.random.default_rng(0).random(30)
+    assert expected_overlap(numbers, few_label_rows(numbers, 2, draw=0)) == pytest.approx(2 / 5)
+    assert expected_overlap(labels, np.arange(125)) == 1
 
 
 def test_of_numbers_so_many_of_each_tenth_and_of_several_classes_so_many_for_each():
@@ -210,6 +221,7 @@ def test_a_prediction_can_stand_in_for_the_probe():
 
     drawn = few_label_draws(Split(store=None, labels=labels), test, predict, amount=3, draws=(4, 5), n_classes=2)
     assert isinstance(drawn, LabelDraws)
+    assert (drawn.labelled, drawn.pool, drawn.overlap) == (6, 40, pytest.approx(6 / 40))
     assert (seen, drawn.amount, drawn.mean("accuracy")) == ([(6, 4, True), (6, 5, True)], "3", 0.5)
     assert drawn.rows["accuracy"].tolist() == [1.0, 0.0] * 5
 

@@ -25,7 +25,7 @@ def label_section(table: Table, palette: Mapping[str, str]) -> str:
     counts = {float(count) for row in table.rows for count in row.curve}
     if len(counts) > 1:
         points = {row.key: {float(count): value for count, value in row.curve.items()} for row in table.rows}
-        what = "labels a class" if head.metric not in ("r2", "rmse", "mae") else "labels in each tenth of the numbers"
+        what = "labels a class" if head.metric not in ("r2", "rmse", "mae") else "labels in each group of numbers"
         return _lines(table, palette, points, head.metric, what=what)
     shares = {row.key: _shares(row) for row in table.rows}
     metrics = {match[1] for row in table.rows for name in row.metrics if (match := LABEL_METRIC.fullmatch(name))}

@@ -73,7 +73,7 @@ def score_title(table: Table) -> str:
     head = Headline(table.headline)
     unit = " %" * is_share(table.headline)
     return (
-        f"{labels_text(head).removeprefix('With ')}, {metric_name(head.metric)}{unit}"
+        f"{labels_text(head, table.labelled).removeprefix('With ')}, {metric_name(head.metric)}{unit}"
         if head.amount
         else f"{metric_title(table.headline)}{unit}"
     )

@@ -19,7 +19,7 @@ from selfsup.evaluation.checks import output_count
 from selfsup.evaluation.finetune import FinetuneConfig, finetune_encoder
 from selfsup.evaluation.linear import LinearConfig, fit_probe
 from selfsup.evaluation.metrics import HEADLINES, label_metrics, row_scores
-from selfsup.evaluation.subsets import Int64, few_label_rows, flipped_labels, labelled_subset
+from selfsup.evaluation.subsets import Int64, expected_overlap, few_label_rows, flipped_labels, labelled_subset
 
 if TYPE_CHECKING:
     from selfsup.artifacts import Encoder
@@ -75,6 +75,15 @@ class LabelDraws:
 
     amount: str
     """As in the names of metrics: ``10`` labels of each class, or ``5%`` of all labels."""
+    labelled: int
+    """Labelled rows of a draw."""
+    pool: int
+    """Labelled rows that they are drawn from."""
+    overlap: float
+    """Share of a draw's rows that another draw has too, as it is expected: 0 to 1.
+
+    It is :attr:`labelled` / :attr:`pool` where classes are alike in size. A class that gives all of its rows has 1.
+    """
     metrics: tuple[Mapping[str, float], ...]
     """One for each draw, the headline first."""
     rows: Mapping[str, np.ndarray[Any, np.dtype[np.float64]]]
@@ -119,6 +128,8 @@ def few_label_draws(
         )
     targets = test.targets()
     metrics: list[dict[str, float]] = []
+    sizes: list[int] = []
+    overlaps: list[float] = []
     sums: dict[str, Tensor] = {}
     for draw in draws:
         labels = train.targets().numpy()
@@ -130,11 +141,20 @@ def few_label_draws(
             rows = few_label_rows(labels, amount, draw=draw, n_classes=n_classes)
         else:
             rows = labelled_subset(labels, amount, seed=draw)
+        sizes.append(len(rows))
+        overlaps.append(expected_overlap(labels, rows))
         outputs = predict(told, rows, draw)
         metrics.append(label_metrics(train.label_kind, outputs, targets))
         for name, values in row_scores(train.label_kind, outputs, targets).items():
             sums[name] = sums.get(name, torch.zeros(())) + values
-    return LabelDraws(amount_name(amount), tuple(metrics), {name: (total / len(draws)).numpy() for name, total in sums.items()})
+    return LabelDraws(
+        amount_name(amount),
+        round(float(np.mean(sizes))),
+        len(train.targets()),
+        float(np.mean(overlaps)),
+        tuple(metrics),
+        {name: (total / len(draws)).numpy() for name, total in sums.items()},
+    )
 
 
 def amount_name(amount: float) -> str:

@@ -86,6 +86,20 @@ def few_label_rows(labels: LabelArray, per_class: int, *, draw: int, n_classes: 
     return np.sort(np.concatenate(chosen)).astype(np.int64)
 
 
+def expected_overlap(labels: LabelArray, rows: Int64) -> float:
+    """Share of the rows of a draw that another draw from the same labels has too, 0 to 1, as it is expected.
+
+    Of a group (as :func:`few_label_rows` draws from them) of N rows that gives n, each row is drawn with probability n / N.
+
+    Args:
+        labels: [N] class ids, [N] numbers, or [N, K] of several classes.
+        rows: places in ``labels`` of the rows that were drawn.
+    """
+    groups = strata(labels)
+    drawn, sizes = np.bincount(groups[rows]), np.bincount(groups)[: groups[rows].max() + 1]
+    return float((drawn**2 / np.maximum(sizes, 1)).sum() / len(rows))
+
+
 def stratified_folds(labels: LabelArray, n_folds: int, *, seed: int) -> Int64:
     """Deal the rows of each class out to ``n_folds`` folds in turn; of numbers those of each tenth.
 

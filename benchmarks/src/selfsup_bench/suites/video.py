@@ -11,7 +11,7 @@ from selfsup_bench.suites.shared import CURVE, FEW_LABELS, SCRATCH, heads, of_vi
 SINGLE = "supervised-single-frame"
 """The same network on the middle frame alone, with all labels: no motion can be seen there."""
 
-_STEPS = 200
+_STEPS = 250
 _SHAPES: Mapping[str, Any] = {
     **one_optimizer(lr=1e-2),
     "backbone.width": 8,
@@ -37,7 +37,7 @@ _VIEWS: Mapping[str, Any] = {
     "views.grey_p": 0.0,
 }
 _OPTIONS: Mapping[str, Mapping[str, Any]] = {
-    "simclr": {**_VIEWS, "objective.hidden_dim": 256},
+    "simclr": {**_VIEWS, "objective.hidden_dim": 256, "objective.temperature": 0.5},
     "vicreg": {**_VIEWS, "objective.hidden_dim": 256, "objective.output_dim": 256},
 }
 

@@ -162,5 +162,11 @@ def test_training_from_scratch_shares_the_draws_of_the_labels_among_the_seeds() 
         f"{few}first_draw": 0,
         f"{few}draws": 4,
     }
+    more = {f"{few}first_draw": 20, f"{few}draws": 4, f"{few}label_noise": 0.3, f"{few}linear.class_weight": "balanced"}
+    (noisy,) = lines([replace(spec, overrides={**spec.overrides, **more})], (0, 1, 2), {spec.id: ("toy", "net")})
+    drawn = ("first_draw", "draws", "label_noise")
+    taken = [tuple(cell.overrides.get(few + key) for key in drawn) for cell in noisy.cells["scratch"]]
+    assert taken == [(20, 2, 0.3), (22, 1, 0.3), (23, 1, 0.3)]
+    assert not any(key.startswith(f"{few}linear.") for cell in noisy.cells["scratch"] for key in cell.overrides)
     assert "scratch.min_steps" not in line.cells["task"][0].overrides
     assert "scratch" not in lines([replace(spec, evaluators=("linear",), overrides={})], (0,), {spec.id: ("toy", "n")})[0].cells

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from selfsup_bench.cells import Cell
-from selfsup_bench.progress import Estimator, Progress, duration
+from selfsup.specs import BenchmarkSpec
+from selfsup_bench.cells import Cell, lines
+from selfsup_bench.progress import Estimator, Progress, duration, headlines_of
 from selfsup_bench.records import Record
 
 
@@ -25,7 +26,7 @@ def test_time_left_follows_each_kind_and_how_many_run_at_a_time() -> None:
 
 def test_lines_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     cells = [cell("task", 0), cell("task", 1)]
-    progress = Progress(cells, reused=3, headlines={("toy", "toyset"): "knn.accuracy"})
+    progress = Progress(cells, reused=3, headlines={each.key({}): ["knn.accuracy"] for each in cells})
     for item, status in zip(cells, ("done", "failed"), strict=True):
         progress.started(item)
         error = "boom\nmore" if status == "failed" else ""
@@ -47,7 +48,7 @@ def test_durations_in_words() -> None:
 def test_each_data_set_has_its_own_metric_and_supervised_training_all_labels(capsys: pytest.CaptureFixture[str]) -> None:
     numbers = Cell(kind="task", modality="toy", task="toy/task", dataset="numbers", evaluators=(), seed=0)
     cells = [cell("task", 0), cell("supervised", 0), numbers]
-    headlines = {("toy", "toyset"): "few-labels.accuracy@10", ("toy", "numbers"): "few-labels.r2@10"}
+    headlines = {each.key({}): ["few-labels.accuracy@10"] for each in cells} | {numbers.key({}): ["few-labels.r2@10"]}
     progress = Progress(cells, reused=0, headlines=headlines)
     metrics = {"few-labels.accuracy@10": 0.5, "linear.accuracy": 0.75, "few-labels.r2@10": 0.25}
     for item in cells:
@@ -57,3 +58,21 @@ def test_each_data_set_has_its_own_metric_and_supervised_training_all_labels(cap
     assert "few-labels.accuracy@10 0.500" in lines[1]
     assert "linear.accuracy 0.750" in lines[2]
     assert "few-labels.r2@10 0.250" in lines[3]
+
+
+def test_a_data_set_with_two_headlines_shows_the_score_of_each_cell(capsys: pytest.CaptureFixture[str]) -> None:
+    specs = [
+        BenchmarkSpec(
+            id=f"a-{name}", summary="x", task="toy/a", dataset="toyset", suites=("quick",), steps=steps, evaluators=(name,),
+            headline=f"{name}.accuracy",
+        )
+        for name, steps in (("knn", 5), ("linear", 9))
+    ]  # fmt: skip
+    made = lines(specs, (0,), {spec.id: ("toy", "net") for spec in specs})
+    cells = [line.cells["task"][0] for line in made]
+    progress = Progress(cells, reused=0, headlines=headlines_of(made))
+    for item in cells:
+        progress.ended(item, Record(key="k", cell=item, status="done", metrics={f"{item.evaluators[0]}.accuracy": 0.5}))
+    _, first, second = capsys.readouterr().err.splitlines()
+    assert "knn.accuracy 0.500" in first
+    assert "linear.accuracy 0.500" in second

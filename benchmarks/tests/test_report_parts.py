@@ -12,9 +12,10 @@ from selfsup_bench.leaderboard import build
 from selfsup_bench.plan import Plan
 from selfsup_bench.records import Projection, Record
 from selfsup_bench.report.charts import Series, bar, line_chart, scatter
+from selfsup_bench.report.curves import metrics_section
 from selfsup_bench.report.matrix import matrix_section, step
 from selfsup_bench.report.palette import CLASS_COLOURS, DARK, LIGHT
-from selfsup_bench.report.parts import colours
+from selfsup_bench.report.parts import colours, number_html
 from selfsup_bench.report.style import content_policy, style_sheet
 from selfsup_bench.report.svg import Scale, short, tick_label, ticks
 from selfsup_bench.report.verdicts import _ends
@@ -204,3 +205,19 @@ def test_line_chart_leaves_out_what_is_not_finite() -> None:
     assert "nan" not in chart
     empty = line_chart([Series("a", [(0, float("inf"))], "c0")], label="x", x_title="s", y_title="l")
     assert empty == '<p class="empty">No values were logged.</p>'
+
+
+def test_the_scale_of_the_gain_is_among_all_metrics_and_in_the_json(plan: Plan, records: dict[str, Record]) -> None:
+    board = build(plan, records)
+    (table,) = board.tables
+    (supervised,) = (row for row in table.rows if row.kind == "supervised")
+    score = supervised.metrics["few-labels.accuracy@10"]
+    assert supervised.score is None
+    assert score.mean == pytest.approx(0.9)
+    section = metrics_section(table)
+    assert "The 100 of the gain is few-labels accuracy @ 10 of supervised, which was trained with all labels." in section
+    assert number_html(score, share=True) in section
+    (shown,) = (row for row in board.as_dict()["tables"][0]["rows"] if row["kind"] == "supervised")
+    assert shown["metrics"]["few-labels.accuracy@10"]["mean"] == pytest.approx(0.9)
+    page = matrix_section(replace(board, matrix=replace(board.matrix, modalities=("toy", "other"))))
+    assert "measured in the same way, with few labels by a probe with those same few" in page

@@ -69,7 +69,10 @@ def test_pretraining_pays_where_the_best_task_beats_every_reference(plan: Plan, 
     assert verdict.evidence[0] == (
         "Alpha against pixels: +9.0 points (95 % interval 6.5 to 11.5; p = 0.008 after Holm's correction for 6 comparisons)."
     )
-    assert verdict.evidence[3].startswith("Gain: 78 % of the way from the untrained network to training with all labels")
+    assert verdict.evidence[3].startswith(
+        "Gain: 78 % of the way from the untrained network to the one that was trained with "
+        "all labels, both probed with the same few labels"
+    )
 
 
 def test_it_does_not_pay_where_a_reference_is_surely_better(plan: Plan, records: dict[str, Record]) -> None:

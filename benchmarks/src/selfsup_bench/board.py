@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from selfsup_bench.cells import Kind
 from selfsup_bench.own.recommendation import Recommendation
-from selfsup_bench.statistics import Estimate
+from selfsup_bench.statistics import Estimate, is_unclear
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +141,11 @@ class MatrixRow:
     """Modality to cell; without those that have no benchmark of the method."""
     mean: Estimate | None
     """Mean gain of two or more modalities, each the same; None where a cell failed or is missing, or there is one alone."""
+
+    @property
+    def unclear(self) -> bool:
+        """Whether the mean's interval is wider than its scale from 0 to 1, so that the mean says nothing."""
+        return is_unclear(self.mean)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -72,7 +72,7 @@ class Cell:
     train_rows: int = 0
     overrides: Mapping[str, Any] = field(default_factory=dict)
     reading: Mapping[str, Any] = field(default_factory=dict)
-    """Of own data: how it is read, and a hash of which rows are trained and tested on (:mod:`selfsup_bench.own.data`).
+    """Of own data: how it is read, and a hash of which rows are trained and tested on (:mod:`selfsup_bench.own.reading`).
 
     ``dataset`` is then its name for people. Empty for registered data sets.
     """
@@ -214,9 +214,9 @@ def _reference_cells(
     if kind != "scratch":
         return tuple(cells)
     prefix = f"evaluators.{FEW_LABELS}."
-    total = int(overrides.get(f"{prefix}draws", DRAWS))
+    total, first = int(overrides.get(f"{prefix}draws", DRAWS)), int(overrides.get(f"{prefix}first_draw", 0))
     shares = [range(total)[place :: len(cells)] for place in range(len(cells))]
-    starts = [sum(map(len, shares[:place])) for place in range(len(cells))]
+    starts = [first + sum(map(len, shares[:place])) for place in range(len(cells))]
     return tuple(
         replace(cell, overrides={**cell.overrides, f"{prefix}first_draw": start, f"{prefix}draws": len(share)})
         for cell, share, start in zip(cells, shares, starts, strict=True)
@@ -303,7 +303,8 @@ def _scratch_options(overrides: Mapping[str, Any]) -> dict[str, Any]:
     few = f"evaluators.{FEW_LABELS}."
     counts = overrides.get(f"{few}per_class", ())
     shares = overrides.get(f"{few}shares", ())
-    given = {key: value for key, value in overrides.items() if key == f"{few}draws"}
+    drawn = ("draws", "first_draw", "label_noise")  # what else says which rows and labels are trained on
+    given = {f"{few}{key}": overrides[f"{few}{key}"] for key in drawn if f"{few}{key}" in overrides}
     views = {f"views.{key}": value for key, value in _own(overrides, f"{SUPERVISED_PREFIX}views.").items()}
     own = {f"{few}finetune.{key}": value for key, value in {**views, **_own(overrides, SCRATCH_PREFIX)}.items()}
     first = {f"{few}per_class": [counts[0]]} if counts else {}

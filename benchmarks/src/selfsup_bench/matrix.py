@@ -11,7 +11,7 @@ from selfsup_bench.board import Matrix, MatrixCell, MatrixRow, Row, Table
 from selfsup_bench.cells import Line
 from selfsup_bench.plan import Plan
 from selfsup_bench.rows import Found
-from selfsup_bench.statistics import Estimate, aggregate, estimate
+from selfsup_bench.statistics import Estimate, aggregate, estimate, is_unclear
 
 
 def matrix_of(plan: Plan, tables: Sequence[Table], found: Found) -> Matrix:
@@ -65,7 +65,7 @@ def _cell(lines: Sequence[Line], rows: Sequence[tuple[Row, str]], found: Found) 
         first = (failed or lacking)[0]
         return MatrixCell(state="failed" if failed else "missing", score=score, error=f"{first.name}: {found.error(first)}")
     gain = aggregate({"": [None if row.gain is None else row.gain.values for row, _ in rows]})
-    if gain is None or (gain.interval is not None and gain.interval.high - gain.interval.low > 1):
+    if gain is None or is_unclear(gain):
         notes = "; ".join(dict.fromkeys(row.note for row, _ in rows if row.note))
         return MatrixCell(state="unclear", gain=gain, score=score, error=notes)
     return MatrixCell(state="done", gain=gain, score=score)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import click
 
-from selfsup_bench.cells import Cell
+from selfsup_bench.cells import Cell, Line
 from selfsup_bench.headlines import Headline
 from selfsup_bench.records import Record
 
@@ -45,15 +45,13 @@ class Estimator:
 class Progress:
     """Plain lines, which read as well in a log as on a terminal."""
 
-    def __init__(
-        self, cells: Sequence[Cell], *, reused: int, headlines: Mapping[tuple[str, str], str], others: int = 0
-    ) -> None:
+    def __init__(self, cells: Sequence[Cell], *, reused: int, headlines: Mapping[str, Sequence[str]], others: int = 0) -> None:
         """Start.
 
         Args:
             cells: to run.
             reused: how many are finished already.
-            headlines: (modality, data set) to the metric that is shown.
+            headlines: a cell's key without circumstances to the headlines that it counts for; the first is shown that it has.
             others: records in the folder that are of no cell of this plan.
         """
         self.total = len(cells)
@@ -76,9 +74,9 @@ class Progress:
         seconds = time.monotonic() - self.began.get(cell.name, time.monotonic())
         self.estimator.finished(cell, seconds)
         if record.status == "done":
-            metric = Headline(self.headlines.get((cell.modality, cell.dataset), "")).shown(cell.kind)
-            score = record.metrics.get(metric)
-            result = f"{metric} {score:.3f}" if score is not None else "done"
+            names = [Headline(text).shown(cell.kind) for text in self.headlines.get(cell.key({}), ())]
+            shown = next((name for name in names if name in record.metrics), None)
+            result = f"{shown} {record.metrics[shown]:.3f}" if shown is not None else "done"
         else:
             result = f"FAILED: {record.error.splitlines()[0] if record.error else 'no reason given'}"
         self.say(f"[{self.done}/{self.total}] {cell.name}  {seconds:.0f} s  {result}{self._left()}")
@@ -93,6 +91,16 @@ class Progress:
     def say(line: str) -> None:
         """Print a line on stderr."""
         click.echo(line, err=True)
+
+
+def headlines_of(lines: Iterable[Line]) -> dict[str, tuple[str, ...]]:
+    """A cell's key without circumstances to the headlines of the benchmarks that it is a part of."""
+    found: dict[str, dict[str, None]] = {}
+    for line in lines:
+        for cells in line.cells.values():
+            for cell in cells:
+                found.setdefault(cell.key({}), {})[line.spec.headline] = None
+    return {key: tuple(names) for key, names in found.items()}
 
 
 def duration(seconds: float) -> str:

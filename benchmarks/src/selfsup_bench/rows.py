@@ -15,7 +15,7 @@ from selfsup_bench.headlines import Headline
 from selfsup_bench.plan import Plan
 from selfsup_bench.records import Labels, Record
 from selfsup_bench.scores import Scores, stacked
-from selfsup_bench.statistics import Estimate, direction, estimate, paired_gains
+from selfsup_bench.statistics import Estimate, direction, estimate, is_unclear, paired_gains
 
 NO_SCALE = "labels give no advantage over the untrained network, so there is no scale"
 INCOMPLETE = "a cell is missing"
@@ -122,8 +122,9 @@ def _task(line: Line, head: Headline, found: Found) -> Scored:
     cells = line.cells["task"]
     made = _scored("task", cells, cells, head, found, line.name)
     gain, note = gain_of(line, head, found)
-    unclear = gain is not None and gain.interval is not None and gain.interval.high - gain.interval.low > 1
-    row = replace(made.row, key=line.spec.id, benchmark=line.spec.id, family=line.family, gain=gain, note=note, unclear=unclear)
+    row = replace(
+        made.row, key=line.spec.id, benchmark=line.spec.id, family=line.family, gain=gain, note=note, unclear=is_unclear(gain)
+    )
     return Scored(row, made.scores)
 
 

@@ -16,7 +16,7 @@ from selfsup_bench.own.recommendation import Recommendation
 from selfsup_bench.plan import FILE, Plan
 from selfsup_bench.planning import Planned
 from selfsup_bench.previews import read_previews
-from selfsup_bench.progress import Progress
+from selfsup_bench.progress import Progress, headlines_of
 from selfsup_bench.records import Record, RecordStore, leftovers, read_json, write_text
 from selfsup_bench.report import render
 
@@ -101,10 +101,11 @@ def run_locked(
         for cell in plan.cells()
     ]
     todo = [job for job in jobs if not store.finished(job.key)]
-    headlines = {(line.modality, line.spec.dataset): line.spec.headline for line in plan.lines}
     # Rounds of own data leave records of earlier plans, which is nothing to tell.
     others = len(store.keys() - {job.key for job in jobs}) if not any(job.cell.reading for job in jobs) else 0
-    progress = Progress([job.cell for job in todo], reused=len(jobs) - len(todo), headlines=headlines, others=others)
+    progress = Progress(
+        [job.cell for job in todo], reused=len(jobs) - len(todo), headlines=headlines_of(plan.lines), others=others
+    )
     for job in todo:
         # What an earlier attempt left must not be taken for this one's result.
         store.path(job.key).unlink(missing_ok=True)

@@ -51,6 +51,11 @@ class Estimate:
     """One per seed, in the order of the seeds; a single one where seeds change nothing."""
 
 
+def is_unclear(gain: Estimate | None) -> bool:
+    """Whether a normalised gain says nothing, as its interval is wider than its scale from 0 to 1."""
+    return gain is not None and gain.interval is not None and gain.interval.high - gain.interval.low > 1
+
+
 def student_t_interval(values: Sequence[float]) -> Interval:
     """The 95 % Student-t interval of the mean of 2 to 9 values, taken as normal.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from selfsup_bench.board import Leaderboard, Matrix, MatrixCell, Row, Table, Verdict
+from selfsup_bench.board import Leaderboard, Matrix, MatrixCell, MatrixRow, Row, Table, Verdict
 from selfsup_bench.cells import is_supervised
 from selfsup_bench.headlines import Headline
 from selfsup_bench.own.recommendation import Recommendation
@@ -110,16 +110,18 @@ def interval_note(board: Leaderboard) -> str:
             return "One seed: no interval can be given."
         return (
             "± is half of the 95 % interval of the mean over draws of the labels and test rows (Student's t). With one seed it "
-            "leaves out how much seeds differ."
+            "leaves out how much seeds differ. Scores with all labels and gains have none."
         )
     over = f"{n} seeds, draws of the labels and test rows" if few else f"{n} seeds"
     method = "Student's t" if n < FEW_SEEDS else "bootstrap"
-    return f"± is half of the 95 % interval of the mean over {over} ({method})."
+    alone = "; of scores with all labels and of gains it is over the seeds alone" if few else ""
+    return f"± is half of the 95 % interval of the mean over {over} ({method}){alone}."
 
 
 GAIN_NOTE = (
     "gain = (score − random init) / (supervised − random init), each seed with its own references: 0 is the untrained network, "
-    "100 is training with all labels at the same budget; unclear: its interval is wider than that."
+    "100 is the network that was trained with all labels at the same budget, and is measured as the others are (with few "
+    "labels: by a probe with those same few). Its score is among all metrics. Unclear: the interval is wider than that."
 )
 
 
@@ -233,7 +235,6 @@ def _print_table(table: Table, console: Console) -> None:
 def _print_matrix(matrix: Matrix, console: Console) -> None:
     from rich import box
     from rich.table import Table as RichTable
-    from rich.text import Text
 
     with_mean = any(row.mean is not None for row in matrix.rows)
     view = RichTable(
@@ -252,8 +253,7 @@ def _print_matrix(matrix: Matrix, console: Console) -> None:
             family = row.family
             view.add_row(f"[italic]{family}[/italic]", style="dim")
         cells = [_matrix_cell(row.cells.get(modality)) for modality in matrix.modalities]
-        mean = _gain(row.mean) if row.mean is not None or len(row.cells) < 2 else Text("–")
-        view.add_row(row.name, *cells, *([mean] if with_mean else []))
+        view.add_row(row.name, *cells, *([_matrix_mean(row)] if with_mean else []))
     console.print(view)
 
 
@@ -267,6 +267,14 @@ def _matrix_cell(cell: MatrixCell | None) -> Text:
     if cell.state == "unclear":
         return Text("unclear", style="dim")
     return _gain(cell.gain)
+
+
+def _matrix_mean(row: MatrixRow) -> Text:
+    from rich.text import Text
+
+    if row.unclear:
+        return Text("unclear", style="dim")
+    return _gain(row.mean) if row.mean is not None or len(row.cells) < 2 else Text("–")
 
 
 def _gain(gain: Estimate | None) -> Text:

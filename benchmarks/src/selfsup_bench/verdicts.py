@@ -171,5 +171,8 @@ def _evidence(
         far = f"{100 * best.gain.mean:.0f} %"
         interval = best.gain.interval
         known = f" (95 % interval {100 * interval.low:.0f} to {100 * interval.high:.0f})" if interval is not None else ""
-        lines.append(f"Gain: {far} of the way from the untrained network to training with all labels{known}.")
+        probed = ", both probed with the same few labels" if head.amount else ""
+        lines.append(
+            f"Gain: {far} of the way from the untrained network to the one that was trained with all labels{probed}{known}."
+        )
     return tuple(lines)

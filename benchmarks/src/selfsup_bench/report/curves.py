@@ -123,9 +123,11 @@ def metrics_section(table: Table) -> str:
         f'<thead><tr><th class="l" scope="col" data-sort="yes" data-first="up">method</th>{heads}</tr></thead>'
         f"<tbody>{lines}</tbody></table>"
     )
+    few = Headline(table.headline).amount
+    note = f" The 100 of the gain is {_metric(table.headline)} of supervised, which was trained with all labels." if few else ""
     return fold(
         "All metrics",
-        '<p class="soft">Shares in per cent.</p>' + scroll_box(f"All metrics on {data_name(table)}", content),
+        f'<p class="soft">Shares in per cent.{note}</p>' + scroll_box(f"All metrics on {data_name(table)}", content),
         heading=True,
     )
 

@@ -24,7 +24,8 @@ def matrix_section(board: Leaderboard) -> str:
     legend = "".join(f'<li><i class="m{place}"></i>{word}</li>' for place, word in enumerate(_WORDS))
     return (
         '<section id="matrix"><h2>Methods across modalities</h2>'
-        '<p class="soft">Gain in per cent: 0 is the untrained network, 100 is the same network trained with all labels. '
+        '<p class="soft">Gain in per cent: 0 is the untrained network, 100 is the same network trained with all labels and '
+        "measured in the same way, with few labels by a probe with those same few. "
         "Mean over the data sets of a modality, ± half of the 95 % interval.</p>"
         '<div class="card scroll" role="region" tabindex="0" aria-label="Gain of each method in each modality">'
         f'<table class="matrix"><thead><tr><th scope="col">method</th>{heads}</tr></thead>'
@@ -47,7 +48,7 @@ def _bodies(matrix: Matrix, means: bool) -> str:
         parts.append("<tbody>" + head * shown)
         for row in rows:
             cells = "".join(_cell(row, modality) for modality in matrix.modalities)
-            mean = _mean(row.mean) if means else ""
+            mean = _mean(row) if means else ""
             parts.append(f'<tr><th scope="row">{escape(row.name)}</th>{cells}{mean}</tr>')
         parts.append("</tbody>")
     return "".join(parts)
@@ -73,10 +74,11 @@ def _known(cell: MatrixCell) -> str:
     return "; ".join(part for part in (gain, cell.error) if part) or "no gain"
 
 
-def _mean(mean: Estimate | None) -> str:
+def _mean(row: MatrixRow) -> str:
+    mean = row.mean
     if mean is None:
         return '<td class="mean none"><span class="vh">no mean</span></td>'
-    if mean.interval is not None and mean.interval.high - mean.interval.low > 1:
+    if row.unclear:
         return f'<td class="mean unclear" title="{escape(plain(mean, share=True))}">unclear</td>'
     return f'<td class="mean m{step(mean.mean)}" title="{escape(plain(mean, share=True))}">{_gain(mean)}</td>'
 

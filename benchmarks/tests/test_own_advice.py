@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+from selfsup_bench.board import Row
 from selfsup_bench.cells import FEW_LABELS
 from selfsup_bench.leaderboard import build
 from selfsup_bench.own.advice import advise
@@ -20,6 +21,7 @@ from selfsup_bench.own.schedule import Schedule
 from selfsup_bench.own.state import State
 from selfsup_bench.plan import Plan
 from selfsup_bench.records import Record
+from selfsup_bench.statistics import Estimate, Interval
 from selfsup_bench.tables import print_leaderboard
 
 NONE = Division(np.arange(0), np.arange(0), np.arange(0), ("a", "a", "a"))
@@ -165,3 +167,92 @@ def test_the_recommendation_is_printed_first_and_its_commands_are_not_folded(
     for _, command in found.commands:
         assert command in text
     assert board.as_dict()["recommendation"]["state"] == "pretrain"
+
+
+# --- what lacks, and what decides ---
+
+
+def without_scratch(plan: Plan, records: dict[str, Record]) -> dict[str, Record]:
+    key = plan.key(plan.lines[0].cells["scratch"][0])
+    return {**records, key: replace(records[key], status="failed", error="boom")}
+
+
+def test_a_reference_that_lacks_is_the_reason_and_a_longer_run_is_not_the_cure(plan: Plan, records: dict[str, Record]) -> None:
+    found = advice_of(plan, without_scratch(plan, records))
+    assert found.sentence.startswith("Unclear, since training from scratch has no result: ")
+    assert "boom; try it again with --resume. So far with 10 labels a class toy/alpha reaches 81.0 %" in found.sentence
+    assert not any(line.startswith("What would tell") for line in found.evidence)
+    worse = advice_of(plan, without_scratch(plan, moved(plan, records, "raw", 0.15)))
+    assert worse.state == "do-not-pretrain", "whatever training from scratch would reach"
+
+
+def test_the_reference_that_is_not_beaten_is_named_though_a_beaten_one_scores_higher(
+    plan: Plan, records: dict[str, Record]
+) -> None:
+    scratch = {plan.key(cell): place for place, cell in enumerate(plan.lines[0].cells["scratch"])}
+
+    def noisy(key: str, record: Record) -> Record:
+        if key not in scratch:
+            return record
+        # Just below pixels (72 %), and so different from draw to draw that nothing is sure.
+        draws = {
+            name: tuple(0.71 + 0.3 * (place - (len(values) - 1) / 2) for place in range(len(values)))
+            for name, values in record.draws.items()
+        }
+        return replace(record, draws=draws)
+
+    found = advice_of(plan, {key: noisy(key, record) for key, record in records.items()})
+    assert found.state == "unclear"
+    assert "It is better than pixels (+9.0 points" in found.sentence
+    assert "but the difference to training from scratch is " in found.sentence
+
+
+def test_it_is_said_where_only_the_correction_takes_a_difference_back(plan: Plan, records: dict[str, Record]) -> None:
+    board = build(plan, moved(plan, records, "raw", 0.09))
+    (table,) = board.tables
+
+    def doubtful(row: Row) -> Row:
+        small = Estimate(0.03, Interval(0.001, 0.059, "student-t"), (0.03,))
+        changed = (
+            replace(each, difference=small, verdict="unclear") if each.name == "pixels" else each for each in row.comparisons
+        )
+        return replace(row, comparisons=tuple(changed))
+
+    changed = replace(board, tables=(replace(table, rows=tuple(map(doubtful, table.rows))),))
+    found = advise(changed, DECIDED, out=OUT, encoder=OUT / "encoder")
+    assert "(95 % interval 0.1 to 5.9), which is not sure after Holm's correction for 6 comparisons" in found.sentence
+
+
+def test_against_a_training_from_scratch_that_was_cut_pretraining_is_not_recommended(
+    plan: Plan, records: dict[str, Record]
+) -> None:
+    cut = replace(DECIDED, scratch_steps=30, scratch_draws=3, enough=47.2)
+    found = advice_of(plan, records, cut)
+    assert found.state == "unclear"
+    assert found.sentence.startswith(
+        "Unclear, since training from scratch was cut to 30 steps, and takes about 200 to converge; run it again with "
+        "--minutes 48 into another --out. So far "
+    )
+    assert any("cut to 30 steps a draw" in line and "first 3 of the 10 draws" in line for line in found.evidence)
+    worse = advice_of(plan, moved(plan, records, "raw", 0.15), cut)
+    assert worse.state == "do-not-pretrain"
+    assert any("cut to 30 steps a draw" in line for line in worse.evidence)
+    whole = advice_of(plan, records, replace(DECIDED, scratch_steps=200, scratch_draws=5))
+    assert whole.state == "pretrain"
+    assert (
+        "Training from scratch took at least 200 steps a draw, which is to convergence; it is compared on the first 5 of "
+        "the 10 draws."
+    ) in whole.evidence
+
+
+def test_a_task_that_is_too_slow_is_named_with_the_time_it_needs(plan: Plan, records: dict[str, Record]) -> None:
+    found = advice_of(plan, records, replace(DECIDED, slow={"own-toy-gamma": 181.3}))
+    assert (
+        "toy-gamma is left out: its pilot was cut off, since it is too slow here; it needs about --minutes 182."
+        in found.evidence
+    )
+
+
+def test_of_numbers_so_many_labels_are_named_as_a_draw_has(plan: Plan, records: dict[str, Record]) -> None:
+    numbers = replace(DECIDED, divided=replace(DIVIDED, kind="number", classes=(), drawn=47))
+    assert "with 47 labels it reaches" in advice_of(plan, records, numbers).sentence

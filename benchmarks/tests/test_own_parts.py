@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +141,11 @@ def test_numbers_are_scored_by_r2_and_need_twenty(tmp_path: Path) -> None:
     divided = divide(read(table), wanted=10, limits=Limits())
     assert (divided.metric, divided.kind, divided.n_test) == ("r2", "number", 50)
     assert divided.per_class == 3, "two thirds of five in each tenth"
+    assert divided.drawn == 30
+    small = divide(
+        read(write_table(tmp_path / "s.csv", [f"{value / 7:.3f}" for value in range(40)])), wanted=10, limits=Limits()
+    )
+    assert (small.n_labelled, small.per_class, small.drawn) == (20, 3, 12), "too few for ten tenths"
     few = write_table(tmp_path / "few.csv", [f"{value / 7:.3f}" for value in range(12)] + [""] * 30)
     with pytest.raises(DataError, match="12 labelled rows, which is too few"):
         divide(read(few, label_kind="number"), wanted=10, limits=Limits())
@@ -254,6 +260,17 @@ def test_batches_are_no_larger_than_the_rows_fill() -> None:
     assert spec.headline == "few-labels.accuracy@4"
 
 
+def test_training_from_scratch_takes_the_steps_that_a_benchmark_says_unless_it_is_cut(tmp_path: Path) -> None:
+    divided = divide(read(write_table(tmp_path / "t.csv", ["old", "young"] * 40)), wanted=10, limits=Limits())
+    (spec,) = candidates(registry(), "tabular", names=("vime",), device="cpu")
+    longer = replace(spec, overrides={**spec.overrides, "scratch.min_steps": 400})
+    steps = {}
+    for asked in (200, 30):
+        (whole,) = on_data([longer], "t", divided, draws=10, scratch_steps=asked, minutes=30)
+        steps[asked] = (whole.overrides["scratch.min_steps"], whole.overrides.get("scratch.epochs"))
+    assert steps == {200: (400, None), 30: (30, 1)}
+
+
 # --- how long ---
 
 
@@ -281,7 +298,7 @@ def references(*benchmarks: str, scratch: float = 10.0) -> References:
     return References(benchmarks, supervised=FAST, untrained=4.0, scratch=(scratch, scratch))
 
 
-def test_makespan_is_that_of_the_longest_first() -> None:
+def test_makespan_is_when_the_last_cell_ends() -> None:
     assert makespan([3, 3, 2, 2, 2], 2) == 7
     assert makespan([5], 4) == 5
     assert makespan([], 2) == 0
@@ -325,7 +342,7 @@ def test_training_from_scratch_may_take_the_first_draws_alone(tmp_path: Path) ->
     divided = divide(reading, wanted=10, limits=Limits())
     specs = candidates(registry(), "tabular", names=("vime",), device="cpu")
     state = State(
-        reading=reading, given={}, minutes=30, names=(), divided=divided, draws=10, scratch_parts=2, scratch_steps=30,
+        reading=reading, given={}, minutes=30, names=(), divided=divided, draws=10, scratch_parts=2, scratch_steps=200,
         scratch_draws=5, schedule=schedule({specs[0].id: FAST}, [references(specs[0].id)], seconds=100, jobs=2),
     )  # fmt: skip
     where = Machine(

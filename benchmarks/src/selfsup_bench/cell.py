@@ -19,6 +19,7 @@ from selfsup_bench.cells import Cell, is_raw, is_supervised
 from selfsup_bench.executors.base import Ending, Job
 from selfsup_bench.measuring import EVALUATOR_PREFIX, measure_encoder
 from selfsup_bench.records import Projection, Record, RecordStore, read_json
+from selfsup_bench.time_limit import time_limit
 
 if TYPE_CHECKING:
     from selfsup import Encoder
@@ -83,7 +84,8 @@ def work(values: Mapping[str, Any]) -> Ending:
     how: Ending = "done"
     store = RecordStore(job.out)
     try:
-        record = measure(job)
+        with time_limit(job.seconds):
+            record = measure(job)
     except Exception as error:
         traceback.print_exc()
         if store.finished(job.key):

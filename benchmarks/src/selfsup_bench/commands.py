@@ -174,7 +174,9 @@ def run_own(
     try:
         board, _ = own_benchmark(own.asked(modalities, only), folder, machine, resume=resume)
     except KeyboardInterrupt:
-        click.echo(f"Stopped. {folder / REPORT} has what there is; go on with --resume --out {folder}.", err=True)
+        shown = f" {folder / REPORT} has what there is." if (folder / REPORT).is_file() else ""
+        further = f" Go on with --resume --out {folder}." if is_own(folder) else ""
+        click.echo(f"Stopped.{shown}{further}", err=True)
         raise
     show(board, folder / REPORT, as_json=as_json)
 

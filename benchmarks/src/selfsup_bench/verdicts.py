@@ -52,7 +52,7 @@ def verdict_of(rows: Sequence[Row], scores: Mapping[str, Scores], headline: str,
         return Verdict(state="unclear", sentence=f"{spoken(best)} has no reference to compare with.", best=best.key)
     against = {comparison.other: comparison for comparison in best.comparisons}
     state = _state(list(against.values()))
-    decisive = _decisive(state, others, against)
+    decisive = decisive_reference(state, others, against)
     head = Headline(headline)
     count = sum(len(row.comparisons) for row in rows)
     one_seed = len(scores[best.key].values) == 1
@@ -115,8 +115,14 @@ def _score(row: Row, metric: str) -> str:
     return score_text(row.score.mean, metric) if row.score is not None else "no result"
 
 
-def _decisive(state: State, others: Sequence[Row], against: Mapping[str, Comparison]) -> Row:
-    """The reference that the conclusion is about: the best one, unless another one decides."""
+def decisive_reference(state: State, others: Sequence[Row], against: Mapping[str, Comparison]) -> Row:
+    """The reference that the conclusion is about: the best one, unless another one decides.
+
+    Args:
+        state: of the conclusion.
+        others: the references, the best first.
+        against: row key to the comparison with the best task.
+    """
     if state == "does-not-pay":
         return next(row for row in others if against[row.key].verdict == "worse")
     if state == "unclear" and against[others[0].key].verdict == "better":

@@ -25,6 +25,8 @@ class Job:
     """``auto``, ``cpu`` or ``gpu``."""
     draw: bool = False
     """Whether test embeddings are drawn in two dimensions too; takes seconds, so only for the first seed."""
+    seconds: float | None = None
+    """After so long it is ended, and its record says so; None: it takes what it takes."""
 
     @property
     def folder(self) -> Path:
@@ -46,6 +48,7 @@ class Job:
             "threads": self.threads,
             "device": self.device,
             "draw": self.draw,
+            "seconds": self.seconds,
         }
 
     @classmethod

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from selfsup_bench.board import Comparison, Leaderboard, Row, Table
 from selfsup_bench.comparisons import is_worthy
 from selfsup_bench.headlines import Headline
+from selfsup_bench.own.budget import CONVERGED
 from selfsup_bench.own.next_steps import commands
 from selfsup_bench.own.recommendation import Recommendation, State
 from selfsup_bench.own.schedule import ROUNDS
+from selfsup_bench.own.sentence import Found, range_text, row_score, sentence_of
 from selfsup_bench.own.state import State as Decided
 from selfsup_bench.progress import duration
 from selfsup_bench.statistics import Estimate
-from selfsup_bench.wording import change_text, is_share, labels_text, metric_name, score_text, spoken
+from selfsup_bench.verdicts import State as Verdict
+from selfsup_bench.verdicts import decisive_reference
+from selfsup_bench.wording import is_share, score_text, spoken
 
 
 def advise(board: Leaderboard, decided: Decided, *, out: Path, encoder: Path) -> Recommendation:
@@ -40,32 +44,42 @@ def advise(board: Leaderboard, decided: Decided, *, out: Path, encoder: Path) ->
         )
     best = tasks[0]
     against = {comparison.other: comparison for comparison in best.comparisons}
-    head = Headline(table.headline)
     state = _state(list(against.values()))
     lacking = [row for row in table.rows if is_worthy(row.kind) and row.score is None]
-    if lacking and state == "pretrain":
+    reason = _reason(state, lacking, others, decided)
+    if reason:
         state = "unclear"
-    # Where one is surely better, that one is named; else the best.
-    better = [row for row in others if against[row.key].verdict == "worse"]
-    others = [*better, *(row for row in others if row not in better)]
-    reference = others[0]
-    seeds = len(board.seeds)
-    sentence = _sentence(state, best, others, against[reference.key], head, decided, seeds)
+    found = Found(
+        state=state,
+        reason=reason,
+        best=best,
+        others=others,
+        decisive=others[0] if reason else decisive_reference(_VERDICTS[state], others, against),
+        against=against,
+        head=Headline(table.headline),
+        count=sum(len(row.comparisons) for row in table.rows),
+        seeds=len(board.seeds),
+        decided=decided,
+    )
     evidence = [
-        *_all_labels(tasks, others, head, decided),
-        *_others(best, tasks, head),
-        *_how_sure(state, against[reference.key], table.verdict.doubt, decided, seeds),
+        *_all_labels(tasks, others, found.head, decided),
+        *_others(best, tasks, found.head),
+        *([] if reason else _how_sure(found, table.verdict.doubt)),
         *_budget(best, decided, state),
+        *_scratch(others, decided),
         *failed,
     ]
     return Recommendation(
         state=state,
-        sentence=sentence,
+        sentence=sentence_of(found),
         evidence=tuple(evidence),
         task=best.task,
         encoder=str(encoder),
         commands=tuple(commands(decided, best.task, out, encoder, pretrains=state != "do-not-pretrain")),
     )
+
+
+_VERDICTS: Mapping[State, Verdict] = {"pretrain": "pays", "do-not-pretrain": "does-not-pay", "unclear": "unclear"}
 
 
 def _state(comparisons: Sequence[Comparison]) -> State:
@@ -74,83 +88,28 @@ def _state(comparisons: Sequence[Comparison]) -> State:
     return "do-not-pretrain" if any(comparison.verdict == "worse" for comparison in comparisons) else "unclear"
 
 
-def _sentence(
-    state: State, best: Row, others: Sequence[Row], closest: Comparison, head: Headline, decided: Decided, seeds: int
-) -> str:
-    labels = _few(head)
-    counted = f"{_seeds(seeds)} x {decided.draws} draws of the labels, {decided.divided.n_test:,} test rows"
-    difference = _difference(closest.difference, head)
-    reached = f"{_score(best, head)}{_range(best.score, head)}"
-    if state == "pretrain":
-        beside = "; ".join(f"{spoken(row)} {_score(row, head)}" for row in _shown(others))
-        return (
-            f"Pretrain with {best.task}: {labels} it reaches {_what(head)}{reached}; {beside}. That is {difference} over "
-            f"{spoken(others[0])}, the best of them ({counted})."
-        )
+def _reason(state: State, lacking: Sequence[Row], others: Sequence[Row], decided: Decided) -> str:
+    """Why there is no answer although the scores may give one: a reference lacks, or was not trained enough."""
     if state == "do-not-pretrain":
-        better = others[0]
+        return ""  # one that is better is better, whatever another one would reach
+    if lacking:
+        return f"{_no_result(lacking[0])}; try it again with --resume"
+    if state == "pretrain" and _cut(others, decided):
         return (
-            f"Do not pretrain here: use {_instead(better)}. {labels[0].upper()}{labels[1:]} it reaches {_what(head)}"
-            f"{_score(better, head)}, and the best pretext task, {best.task}, {reached}: {difference} ({counted})."
+            f"training from scratch was cut to {decided.scratch_steps} steps, and takes about {CONVERGED} to converge; run it "
+            f"again with --minutes {math.ceil(decided.enough)} into another --out"
         )
-    beside = "; ".join(f"{spoken(row)} {_score(row, head)}" for row in _shown(others))
-    return (
-        f"Unclear: {labels} {best.task} reaches {_what(head)}{reached}; {beside}. The difference to {spoken(others[0])} is "
-        f"{difference} ({counted})."
-    )
+    return ""
 
 
-def _few(head: Headline) -> str:
-    text = labels_text(head)
-    return text[0].lower() + text[1:]
+def _cut(others: Sequence[Row], decided: Decided) -> bool:
+    """Whether training from scratch ended before it converged."""
+    return 0 < decided.scratch_steps < CONVERGED and any(row.kind == "scratch" for row in others)
 
 
-def _what(head: Headline) -> str:
-    """The metric where it is not plain accuracy."""
-    return "" if head.metric == "accuracy" else f"{metric_name(head.metric)} "
-
-
-def _seeds(count: int) -> str:
-    return f"{count} seed{'s' * (count != 1)}"
-
-
-def _score(row: Row, head: Headline) -> str:
-    return "no result" if row.score is None else score_text(row.score.mean, head.metric)
-
-
-def _bounds(estimate: Estimate, head: Headline) -> str:
-    if estimate.interval is None:
-        return ""
-    factor, digits = (100.0, 1) if is_share(head.metric) else (1.0, 2)
-    low, high = (f"{factor * bound:.{digits}f}" for bound in (estimate.interval.low, estimate.interval.high))
-    return f"{low} to {high}"
-
-
-def _range(estimate: Estimate | None, head: Headline) -> str:
-    bounds = "" if estimate is None else _bounds(estimate, head)
-    return f" ({bounds})" if bounds else ""
-
-
-def _difference(estimate: Estimate, head: Headline) -> str:
-    bounds = _bounds(estimate, head)
-    return f"{change_text(estimate, head.metric)}{f' (95 % interval {bounds})' if bounds else ''}"
-
-
-def _shown(others: Sequence[Row]) -> list[Row]:
-    """Training from scratch, the best reference and the best of those without a network, each once."""
-    wanted = {others[0].key, *(row.key for row in others if row.kind == "scratch")}
-    wanted |= {row.key for row in [row for row in others if row.kind not in ("scratch", "random-init")][:1]}
-    return [row for row in others if row.key in wanted]
-
-
-def _instead(row: Row) -> str:
-    if row.kind == "scratch":
-        return "training from scratch"
-    if row.kind == "boosting":
-        return "boosted trees on the columns"
-    if row.kind == "random-init":
-        return "a linear classifier on the untrained network"
-    return f"a linear classifier on {row.name}"
+def _no_result(row: Row) -> str:
+    reason = (*row.missing, "it failed")[0].splitlines()[0].rstrip(".")
+    return f"{row.task if row.kind == 'task' else spoken(row)} has no result: {reason}"
 
 
 def _all_labels(tasks: Sequence[Row], others: Sequence[Row], head: Headline, decided: Decided) -> list[str]:
@@ -163,13 +122,13 @@ def _all_labels(tasks: Sequence[Row], others: Sequence[Row], head: Headline, dec
     best_other = next(((row, score) for row, score in known if row.kind != "task"), None)
     text = (
         f"With all {decided.divided.n_labelled:,} labels {best_task[0].task} reaches "
-        f"{score_text(best_task[1].mean, head.metric)}{_range(best_task[1], head)}"
+        f"{score_text(best_task[1].mean, head.metric)}{range_text(best_task[1], head)}"
     )
     if best_other is None:
         return [f"{text}."]
     change = best_task[1].mean - best_other[1].mean
     plain = f"{100 * change:+.1f} points" if is_share(head.metric) else f"{change:+.2f}"
-    who = f"{spoken(best_other[0])} {score_text(best_other[1].mean, head.metric)}{_range(best_other[1], head)}"
+    who = f"{spoken(best_other[0])} {score_text(best_other[1].mean, head.metric)}{range_text(best_other[1], head)}"
     sign = 1 if _apart(best_task[1], best_other[1], head, decided) else 0
     sign = -1 if _apart(best_other[1], best_task[1], head, decided) else sign
     meaning = {1: "pretraining helps then, too", -1: "pretraining does not help then", 0: "that is no clear difference"}[sign]
@@ -191,7 +150,7 @@ def _half(estimate: Estimate, head: Headline, decided: Decided) -> float:
 
 
 def _others(best: Row, tasks: Sequence[Row], head: Headline) -> list[str]:
-    rest = [f"{row.task} {_score(row, head)}" for row in tasks if row is not best]
+    rest = [f"{row.task} {row_score(row, head)}" for row in tasks if row is not best]
     if not rest:
         return []
     close = best.rank is not None and best.rank[1] > 1
@@ -199,10 +158,11 @@ def _others(best: Row, tasks: Sequence[Row], head: Headline) -> list[str]:
     return [f"The other tasks: {', '.join(rest)}.{sure}"]
 
 
-def _how_sure(state: State, closest: Comparison, doubt: str, decided: Decided, seeds: int) -> list[str]:
+def _how_sure(found: Found, doubt: str) -> list[str]:
     """What would tell more, where it is unclear; what was corrected for, where it is not."""
-    if state != "unclear":
-        p = closest.p_holm
+    decided, seeds = found.decided, found.seeds
+    if found.state != "unclear":
+        p = found.against[found.decisive.key].p_holm
         one = ["This is one seed: how much seeds differ is not known. More --minutes give more seeds."] if seeds == 1 else []
         return one if p is None else [*one, f"{'p < 0.001' if p < 0.001 else f'p = {p:.3f}'} after Holm's correction."]
     advice = []
@@ -230,16 +190,29 @@ def _budget(best: Row, decided: Decided, state: State) -> list[str]:
     return [f"{text} So few steps teach little: give more --minutes before you decide."]
 
 
+def _scratch(others: Sequence[Row], decided: Decided) -> list[str]:
+    """How long training from scratch took, which is what pretraining is held against."""
+    if not decided.scratch_steps or not any(row.kind == "scratch" for row in others):
+        return []
+    draws = decided.scratch_draws or decided.draws
+    compared = f"; it is compared on the first {draws} of the {decided.draws} draws" if draws < decided.draws else ""
+    if _cut(others, decided):
+        return [
+            f"Training from scratch was cut to {decided.scratch_steps} steps a draw, of about {CONVERGED}, so that it may "
+            f"reach more{compared}. With --minutes {math.ceil(decided.enough)} it converges."
+        ]
+    return [f"Training from scratch took at least {CONVERGED} steps a draw, which is to convergence{compared}."]
+
+
 def _failed(table: Table, decided: Decided) -> list[str]:
     notes = [
         f"{name.removeprefix('own-')} cannot run on this data: {error.splitlines()[0]}"
         for name, error in decided.failed.items()
     ]
-    lacking = [row for row in table.rows if row.score is None and (row.kind == "task" or is_worthy(row.kind))]
-    return [
-        *notes,
-        *(
-            f"{row.task if row.kind == 'task' else spoken(row)} has no result: {(*row.missing, 'it failed')[0].splitlines()[0]}"
-            for row in lacking
-        ),
+    slow = [
+        f"{name.removeprefix('own-')} is left out: its pilot was cut off, since it is too slow here; it needs about "
+        f"--minutes {math.ceil(minutes)}."
+        for name, minutes in decided.slow.items()
     ]
+    lacking = [row for row in table.rows if row.score is None and (row.kind == "task" or is_worthy(row.kind))]
+    return [*notes, *slow, *(_no_result(row) for row in lacking)]

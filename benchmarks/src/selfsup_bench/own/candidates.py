@@ -11,6 +11,7 @@ from selfsup.errors import UnknownIdError
 from selfsup.registry import Registry
 from selfsup.specs import BenchmarkSpec, TaskSpec
 from selfsup_bench.cells import BOOSTING, FEW_LABELS, SHARED_PREFIXES
+from selfsup_bench.own.budget import CONVERGED
 from selfsup_bench.own.division import Divided
 from selfsup_bench.suites.shared import one_optimizer
 from selfsup_bench.templates import expand
@@ -116,7 +117,7 @@ def on_data(
         name: of the data, for people.
         divided: its parts.
         draws: of the few labels.
-        scratch_steps: optimizer steps of the training from scratch.
+        scratch_steps: optimizer steps of the training from scratch; from :data:`CONVERGED` on as many as the benchmark says.
         minutes: that the whole benchmark may take.
     """
     few = f"evaluators.{FEW_LABELS}."
@@ -124,6 +125,8 @@ def on_data(
     most = 0.9 * divided.n_labelled / _groups(divided)
     counts = [divided.per_class, *(n for n in curve if n != divided.per_class and n <= most)]
     settings = {f"{few}per_class": counts, f"{few}draws": draws, "scratch.min_steps": scratch_steps}
+    if scratch_steps < CONVERGED:
+        settings["scratch.epochs"] = 1  # so that few steps are few
     made = []
     for spec in specs:
         batch = int(spec.overrides.get("optimization.batch_size", 128))
@@ -133,6 +136,8 @@ def on_data(
         }
         references = spec.references
         overrides = {**spec.overrides, **settings, **batches}
+        if scratch_steps >= CONVERGED:
+            overrides["scratch.min_steps"] = max(scratch_steps, int(spec.overrides.get("scratch.min_steps", 0)))
         if BOOSTING not in references:
             overrides = {key: value for key, value in overrides.items() if not key.startswith(f"evaluators.{BOOSTING}.")}
         made.append(

@@ -15,6 +15,7 @@ from selfsup.errors import ConfigError, RunDirectoryError, SelfsupError
 from selfsup.file_lock import lock_folder
 from selfsup_bench.leaderboard import Leaderboard
 from selfsup_bench.own.advice import advise
+from selfsup_bench.own.budget import CONVERGED
 from selfsup_bench.own.candidates import candidates
 from selfsup_bench.own.division import Divided, Limits, divide
 from selfsup_bench.own.guess import guess_modality
@@ -23,13 +24,15 @@ from selfsup_bench.own.next_steps import write_longer
 from selfsup_bench.own.reading import Reading
 from selfsup_bench.own.recommendation import Recommendation
 from selfsup_bench.own.state import FILE, State
-from selfsup_bench.own.trial import SCRATCH_STEPS, Trial
+from selfsup_bench.own.trial import Trial
 from selfsup_bench.plan import FILE as PLAN
 from selfsup_bench.progress import duration
 from selfsup_bench.runner import write_report
 
 ENCODER = "encoder"
 """Folder of the best encoder, in that of the benchmark."""
+MINUTES, PER_CLASS = 30.0, 10
+"""The time, and labels a class, if nothing else is asked for."""
 _DECODED = 24
 """Rows that are processed to see how long one takes."""
 _DECODING = 0.15
@@ -42,9 +45,9 @@ _FEWEST = 500
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What the user asked for."""
+    """What the user asked for; to go on with a benchmark, what is empty or None is as it was."""
 
-    data: str
+    data: str = ""
     labelled: str = ""
     test: str = ""
     label: str | None = None
@@ -53,9 +56,11 @@ class Asked:
     columns: Mapping[str, str] = field(default_factory=dict)
     table: Mapping[str, Any] = field(default_factory=dict)
     modality: str | None = None
-    minutes: float = 30.0
+    minutes: float | None = None
+    """None: :data:`MINUTES`."""
     names: tuple[str, ...] = ()
-    per_class: int = 10
+    per_class: int | None = None
+    """None: :data:`PER_CLASS`."""
 
     def given(self) -> dict[str, Any]:
         """What names and reads the data, as JSON values."""
@@ -95,11 +100,11 @@ def own_benchmark(
     with lock_folder(out, "a benchmark of own data"):
         state = State.read(out) if resume else None
         if state is None:
-            if asked is None:
+            if asked is None or not asked.data:
                 raise RunDirectoryError(f"{out} holds no benchmark of own data to go on with. Name the data with --data.")
             state = _decide(asked, out, machine)
         elif asked is not None:
-            _check_same(asked, state, out)
+            state = _as_asked(asked, state, out)
         specs = candidates(machine.registry, state.reading.modality, names=state.names, device=machine.kind)
         most = next((count for minutes, count in _TASKS if state.minutes < minutes), len(specs))
         if not state.names and len(specs) > most:
@@ -112,7 +117,8 @@ def own_benchmark(
             tell_plan(trial, machine.say)
             trial.rounds()
         except KeyboardInterrupt:
-            conclude(trial)
+            if (out / PLAN).is_file():  # else nothing has run
+                conclude(trial)
             raise
         return conclude(trial)
 
@@ -147,19 +153,43 @@ def _check_folder(out: Path, *, resume: bool) -> None:
         raise RunDirectoryError(f"{out} holds something that is no benchmark. Give an empty or a new folder with --out.")
 
 
-def _check_same(asked: Asked, state: State, out: Path) -> None:
-    for key, value in asked.given().items():
-        if value != state.given.get(key):
-            option = f"--{key.replace('_', '-')}"
+_OPTIONS = {"names": "--only", "per_class": "--labels-per-class", "columns": "--column"}
+"""Options that are not called as the fields of :class:`Asked` are."""
+
+
+def _as_asked(asked: Asked, state: State, out: Path) -> State:
+    """The state of a benchmark that goes on, with the time that is now asked for.
+
+    Raises:
+        ConfigError: another option differs, or there is less time.
+    """
+    held = {
+        **state.given,
+        "modality": state.reading.modality,
+        "names": list(state.names),
+        "per_class": state.given.get("per_class") or PER_CLASS,
+    }
+    wanted = {**asked.given(), "modality": asked.modality, "names": list(asked.names), "per_class": asked.per_class}
+    for key, value in wanted.items():
+        if value and value != held.get(key):
+            option = _OPTIONS.get(key, f"--{key.replace('_', '-')}")
             raise ConfigError(
-                f"--resume goes on with the benchmark in {out}, whose {option} is {state.given.get(key)!r}, and not {value!r}. "
-                "Give the same options, or another --out."
+                f"--resume goes on with the benchmark in {out}, whose {option} is {held.get(key)!r}, and not {value!r}. "
+                "Leave it out, or give another --out."
             )
+    before = max(state.minutes, state.extended)
+    if asked.minutes is not None and asked.minutes < before:
+        raise ConfigError(
+            f"--resume goes on with the benchmark in {out}, whose --minutes are {before:g}. They can become more, for more "
+            f"seeds, and not fewer. Leave --minutes out, or give another --out."
+        )
+    return state if asked.minutes is None else replace(state, extended=asked.minutes)
 
 
 def _decide(asked: Asked, out: Path, machine: Machine) -> State:
     """Read the data once, and decide what does not depend on how fast tasks are."""
     began = time.monotonic()
+    minutes = MINUTES if asked.minutes is None else asked.minutes
     modality = asked.modality
     if modality is None:
         modality, why = guess_modality(
@@ -179,13 +209,13 @@ def _decide(asked: Asked, out: Path, machine: Machine) -> State:
         table=asked.table,
     ).absolute()
     candidates(machine.registry, modality, names=asked.names, device=machine.kind)  # a wrong name ends here
-    limits = _limits(reading, asked.minutes, machine)
-    divided = divide(reading, wanted=asked.per_class, limits=limits)
-    draws = 10 if asked.minutes >= 3 else 5 if asked.minutes >= 1 else 3
+    limits = _limits(reading, minutes, machine)
+    divided = divide(reading, wanted=asked.per_class or PER_CLASS, limits=limits)
+    draws = 10 if minutes >= 3 else 5 if minutes >= 1 else 3
     state = State(
         reading=reading,
-        given=asked.given(),
-        minutes=asked.minutes,
+        given={**asked.given(), "per_class": asked.per_class},
+        minutes=minutes,
         names=asked.names,
         divided=divided,
         draws=draws,
@@ -248,14 +278,17 @@ def tell_plan(trial: Trial, say: Callable[[str], None]) -> None:
         f"Plan: {tasks} x {seeds}, {steps} steps each (the same time for each task), and the references: about "
         f"{duration(plan.seconds)}. {trial.divided.per_class} labels a class, drawn {trial.state.draws} times."
     )
-    if trial.state.scratch_steps < SCRATCH_STEPS[0]:
-        fewer = trial.state.scratch_draws < trial.state.draws
-        draws = f" with {trial.state.scratch_draws} of the draws" if fewer else ""
+    state = trial.state
+    draws = f" with {state.scratch_draws} of the draws" if state.scratch_draws < state.draws else ""
+    if state.scratch_steps < CONVERGED:
         say(
-            f"Training from scratch takes {trial.state.scratch_steps} steps{draws}; with more time it takes {SCRATCH_STEPS[0]}."
+            f"Training from scratch is cut to {state.scratch_steps} steps{draws}, of about {CONVERGED} to convergence, so that "
+            f"pretraining cannot be recommended; with --minutes {math.ceil(state.enough)} it converges."
         )
-    dropped = [spec.task for spec in trial.specs if spec.id not in plan.steps and spec.id not in trial.state.failed]
+    elif draws:
+        say(f"Training from scratch runs{draws}; with more time it takes all.")
+    dropped = [spec.task for spec in trial.specs if spec.id not in plan.steps and spec.id not in {**state.failed, **state.slow}]
     if dropped:
         say(f"Left out, since the time is short: {', '.join(dropped)}.")
     if plan.short:
-        say(f"So few steps teach little; with --minutes {math.ceil(trial.state.enough)} tasks would begin to learn.")
+        say(f"So few steps teach little; with --minutes {math.ceil(state.enough)} tasks would begin to learn.")

@@ -61,6 +61,8 @@ class Divided:
     """Where the test rows are from."""
     notes: tuple[str, ...]
     """What was left out, or chosen otherwise than asked."""
+    drawn: int = 0
+    """Labels of one draw: ``per_class`` of each class, or tenth of the numbers, as far as there are so many; 0: not counted."""
 
 
 def divide(reading: Reading, *, wanted: int, limits: Limits, options: dict[str, Any] | None = None) -> Divided:
@@ -117,6 +119,7 @@ def divide(reading: Reading, *, wanted: int, limits: Limits, options: dict[str, 
         per_class=per_class,
         metric=_metric(kind, test.labels()),
         tested_on=tested_on,
+        drawn=_drawn(values, kind, per_class),
         notes=(*notes, *_small_classes(values, known.class_names, kind, per_class)),
     )
 
@@ -196,6 +199,13 @@ def _per_class(values: Any, kind: LabelKind, wanted: int, notes: list[str]) -> i
         what = "tenth of the numbers" if kind == "number" else "class"
         notes.append(f"Few labels are {found} a {what} here, and not {wanted}: a usual one has {usual:.0f} to draw from.")
     return found
+
+
+def _drawn(values: Any, kind: LabelKind, per_class: int) -> int:
+    """Labels of one draw; where a row may have several classes, rows."""
+    if kind == "classes":
+        return min(len(values), per_class * int(values.shape[1]))
+    return int(np.minimum(np.bincount(strata(values)), per_class).sum())
 
 
 def _metric(kind: LabelKind, tested: Any) -> str:

@@ -6,6 +6,7 @@ import itertools
 import os
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ def guess_modality(
 
     Raises:
         ConfigError: it cannot be told.
+        ColumnError: it cannot be told, and there is no such label column.
     """
     known = registry()
     name = source.partition(":")[0]
@@ -87,6 +89,8 @@ def _by_columns(
             continue
         if (why := _fits(rows, spec)) is not None:
             return spec.id, why
+    if label is not None:
+        _check_label(source, modalities, label, form)
     known = ", ".join(registry().modalities)
     tried = reasons[0] if len(reasons) == 1 else " ".join(reasons[:3])
     raise ConfigError(f"It cannot be told what kind of data {source} is. Say --modality, one of {known}. {tried}")
@@ -102,6 +106,19 @@ def _rows(
         if label is None:
             raise
         return load_source(source, modality=spec, split=split, columns=columns, table=form)
+
+
+def _check_label(source: str, modalities: list[ModalitySpec], label: str, form: TableFormat) -> None:
+    """Raise a ColumnError if the source can be read, and has no such column: that is what is wrong then, first of all."""
+    for spec in modalities:
+        plain = replace(spec, columns={})  # whatever columns there are
+        try:
+            split = available_splits(source, modality=plain)[0]
+            load_source(source, modality=plain, split=split, table=form)
+        except SelfsupError:
+            continue
+        load_source(source, modality=plain, split=split, label=label, table=form)
+        return
 
 
 def _specific(spec: ModalitySpec) -> int:

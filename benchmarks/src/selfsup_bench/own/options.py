@@ -38,8 +38,8 @@ class OwnOptions:
     data: str | None
     values: dict[str, Any]
 
-    def asked(self, modalities: tuple[str, ...], only: tuple[str, ...]) -> Asked | None:
-        """What the user asked for; None where no data was named.
+    def asked(self, modalities: tuple[str, ...], only: tuple[str, ...]) -> Asked:
+        """What the user asked for; to go on with a benchmark, no data need be named.
 
         Raises:
             ConfigError: there are several modalities.
@@ -48,11 +48,9 @@ class OwnOptions:
 
         if len(modalities) > 1:
             raise ConfigError(f"--data is of one modality, not of {len(modalities)}: {', '.join(modalities)}.")
-        if self.data is None:
-            return None
         given = self.values
         return Asked(
-            data=self.data,
+            data=self.data or "",
             labelled=given["labelled"] or "",
             test=given["test"] or "",
             label=given["label"],
@@ -84,16 +82,16 @@ def own_options(function: F) -> F:
             "--labels-per-class",
             "per_class",
             type=click.IntRange(1),
-            default=10,
-            show_default=True,
+            default=None,
+            show_default="10",
             help="Few labels: so many a class (--data).",
         ),
         click.option(
             "--minutes",
             type=click.FloatRange(min=0, min_open=True),
-            default=30.0,
-            show_default=True,
-            help="The time that the benchmark of --data may take.",
+            default=None,
+            show_default="30",
+            help="The time that the benchmark of --data may take; with --resume, more of it gives more seeds.",
         ),
         click.option(
             "--test", metavar="SRC", help="Labelled rows to test on [default: a part of the labelled ones, or a split]."
@@ -129,7 +127,7 @@ def refuse_for_own(context: click.Context) -> None:
 
 
 def refuse_without_data(context: click.Context) -> None:
-    """Refuse options that say something of own data where there is none.
+    """Refuse options that say something of own data, if no data is named.
 
     Raises:
         ConfigError: one was given.

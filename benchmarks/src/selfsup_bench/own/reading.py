@@ -78,7 +78,7 @@ class Reading:
         return self._load(source, self._split(source, "train"), options, label=self.label)
 
     def test_rows(self, options: Mapping[str, Any] | None = None) -> Rows | None:
-        """Rows of a source or of a split that is for testing; None where there is none."""
+        """Rows of a source or of a split that is for testing; None if there is no such source or split."""
         source = self.test or self.labelled or self.data
         spec = registry().get("modality", self.modality)
         splits = available_splits(source, modality=spec)

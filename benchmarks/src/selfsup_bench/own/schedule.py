@@ -78,9 +78,9 @@ class Schedule:
 
 
 def makespan(durations: Sequence[float], jobs: int) -> float:
-    """Seconds until the last of some cells ends, each started as soon as a place is free, the longest first."""
+    """Seconds until the last of some cells ends, each started as soon as a place is free, in the order given."""
     places = [0.0] * max(1, jobs)
-    for duration in sorted(durations, reverse=True):
+    for duration in durations:
         heapq.heapreplace(places, places[0] + duration)
     return max(places)
 
@@ -115,11 +115,14 @@ def _fit(tasks: Mapping[str, Speed], references: Sequence[References], seconds: 
     def of(train: float) -> Schedule:
         steps = {name: _steps(speed, train) for name, speed in tasks.items()}
         labels = [_steps(each.supervised, train) for each in used]
-        cells = [_cell(tasks[name], steps[name]) for name in tasks]
-        cells += [_cell(each.supervised, count) for each, count in zip(used, labels, strict=True)]
-        cells += [each.untrained for each in used]
-        first = makespan([*cells, *(part for each in used for part in each.scratch)], jobs)
-        later = makespan(cells, jobs)
+        # In the order in which they run: the parts of training from scratch have the seeds 0, 1, ..., so that the first one
+        # runs with the first seed's references, and the others after its tasks.
+        untrained = [each.untrained for each in used]
+        trained = [_cell(each.supervised, count) for each, count in zip(used, labels, strict=True)]
+        trained += [_cell(tasks[name], steps[name]) for name in tasks]
+        parts = [part for each in used for part in each.scratch[:1]], [part for each in used for part in each.scratch[1:]]
+        first = makespan([*untrained, *parts[0], *trained, *parts[1]], jobs)
+        later = makespan([*untrained, *trained], jobs)
         short = any(steps[name] < min(ENOUGH_STEPS, math.ceil(MOST_EPOCHS * speed.epoch)) for name, speed in tasks.items())
         supervised = {
             name: count for each, count in zip(used, labels, strict=True) for name in each.benchmarks if name in tasks

@@ -34,7 +34,7 @@ class State:
     scratch_parts: int
     """Cells among which the draws of training from scratch are shared out."""
     scratch_steps: int = 0
-    """Its optimizer steps; 0: not planned yet."""
+    """Its optimizer steps: :data:`~selfsup_bench.own.budget.CONVERGED` where it is not cut; 0: not planned yet."""
     scratch_draws: int = 0
     """Draws of the labels that it takes; 0: all."""
     schedule: Schedule | None = None
@@ -43,7 +43,13 @@ class State:
     spent: float = 0.0
     """Seconds."""
     enough: float = 0.0
-    """Minutes with which tasks would have enough steps; 0 where they have."""
+    """Minutes with which tasks would begin to learn and training from scratch converge; 0 where they do."""
+    slow: Mapping[str, float] = field(default_factory=dict)
+    """Benchmark to the minutes that it needs, where it was left out because its pilot took too long."""
+    finished: int = 0
+    """Seeds that are whole."""
+    extended: float = 0.0
+    """Minutes that a later run allowed; 0: those of the first one."""
 
     def write(self, folder: Path) -> None:
         """Keep it in the folder of the benchmark.
@@ -68,6 +74,9 @@ class State:
             "failed": dict(self.failed),
             "spent": round(self.spent, 1),
             "enough": round(self.enough, 1),
+            "slow": dict(self.slow),
+            "finished": self.finished,
+            "extended": self.extended,
         }
         write_json(folder / FILE, values)
 

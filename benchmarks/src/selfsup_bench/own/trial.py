@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -14,10 +15,12 @@ from selfsup_bench.cells import FEW_LABELS, Cell, Line, is_raw, lines
 from selfsup_bench.executors import Job
 from selfsup_bench.leaderboard import Leaderboard
 from selfsup_bench.own import pilot
-from selfsup_bench.own.candidates import SUITE, on_data, shared_key
+from selfsup_bench.own.budget import CONVERGED, PLANNED, Measured, decide, enough, minutes_for
+from selfsup_bench.own.candidates import SUITE, on_data
 from selfsup_bench.own.division import Divided
 from selfsup_bench.own.machine import Machine
-from selfsup_bench.own.schedule import MOST_ROUNDS, References, Schedule, Speed, schedule
+from selfsup_bench.own.recommendation import FILE as RECOMMENDATION
+from selfsup_bench.own.schedule import MOST_ROUNDS, Schedule, Speed
 from selfsup_bench.own.state import State
 from selfsup_bench.plan import Plan
 from selfsup_bench.planning import Planned, keyed, of_parts, resolved
@@ -25,16 +28,6 @@ from selfsup_bench.progress import duration
 from selfsup_bench.records import Record, RecordStore
 from selfsup_bench.runner import run_locked, write_report
 
-SCRATCH_SHARE = 0.3
-"""Share of the time that training from scratch may take."""
-SCRATCH_STEPS = (200, 150, 100, 60, 30)
-"""Optimizer steps of a training from scratch, as many of these as there is time for."""
-_FEWER_DRAWS = (5, 3)
-"""Draws of the labels that it takes where even so few steps take too long: the first ones, which are compared in pairs."""
-_BATCH = 128
-"""Rows of a step of a training from scratch."""
-PLANNED = 0.9
-"""Part of the time that is planned for: other programs may slow cells down later."""
 SLACK = 0.1
 """Part of the time that a planned seed may take beyond it."""
 
@@ -63,7 +56,7 @@ class Trial:
 
     def left(self) -> float:
         """Seconds until the time is up."""
-        return 60 * self.state.minutes - (time.monotonic() - self.began)
+        return 60 * max(self.state.minutes, self.state.extended) - (time.monotonic() - self.began)
 
     def measure(self) -> None:
         """Run the references that train nothing and a pilot of each task, and plan. Done once."""
@@ -86,35 +79,51 @@ class Trial:
             device=self.machine.device,
             untrained=untrained,
             rows=rows,
+            seconds=pilot.SHARE * self.left(),
+            at_once=self.machine.jobs,
         )
         shutil.rmtree(folder, ignore_errors=True)
+        slow = self._slow(every, found)
         for name, error in found.failed.items():
             self.machine.say(f"left out: {name}: {error.splitlines()[0]}")
+        for name, minutes in slow.items():
+            self.machine.say(f"left out: {name}: it is too slow here; it needs about --minutes {math.ceil(minutes)}.")
         if not found.speeds:
-            raise BenchmarkError(f"No task can be trained on this data: {next(iter(found.failed.values()))}")
-        steps, draws, references = self._references(every, found, untrained)
-        plan = schedule(found.speeds, references, seconds=PLANNED * self.left(), jobs=self.machine.jobs)
-        enough = self._enough(found.speeds, references) if plan.short else 0.0
+            raise BenchmarkError(pilot.nothing_to_train(found.failed, slow))
+        measured = self._measured(every, found.speeds, found)
+        decision = decide(measured, PLANNED * self.left())
+        needed = 0.0
+        if not enough(decision):
+            needed = minutes_for(measured, enough, minutes=self.state.minutes, spent=self._spent())
         self.state = replace(
             self.state,
-            schedule=plan,
-            scratch_steps=steps,
-            scratch_draws=draws,
+            schedule=decision.schedule,
+            scratch_steps=decision.scratch_steps,
+            scratch_draws=decision.scratch_draws,
             failed=dict(found.failed),
+            slow=slow,
             spent=self._spent(),
-            enough=enough,
+            enough=needed,
         )
         self.state.write(self.out)
 
-    def _enough(self, speeds: Mapping[str, Speed], references: Sequence[References]) -> float:
-        """Minutes that would be enough for each task to begin to learn."""
-        minutes, spent = self.state.minutes, self._spent()
-        for _ in range(40):
-            minutes *= 1.25
-            plan = schedule(speeds, references, seconds=PLANNED * (60 * minutes - spent), jobs=self.machine.jobs)
-            if not plan.short:
-                break
-        return minutes
+    def _measured(self, every: Sequence[Line], speeds: Mapping[str, Speed], found: pilot.Piloted) -> Measured:
+        state = self.state
+        return pilot.measured(
+            every, speeds, found, state.divided, draws=state.draws, parts=state.scratch_parts, jobs=self.machine.jobs
+        )
+
+    def _slow(self, every: Sequence[Line], found: pilot.Piloted) -> dict[str, float]:
+        """Benchmark to the minutes that its task needs by itself, of those whose pilot took too long."""
+        return {
+            name: minutes_for(
+                self._measured(every, {name: speed}, found),
+                enough,
+                minutes=self.state.minutes,
+                spent=self._spent(),
+            )
+            for name, speed in found.slow.items()
+        }
 
     def rounds(self) -> Leaderboard:
         """Run seed after seed: at least one, then as many as were planned or fit the time.
@@ -123,8 +132,11 @@ class Trial:
             KeyboardInterrupt: after the folder was put in order.
         """
         plan = self.plan
-        done, took = 0, 0.0
-        board: Leaderboard | None = None
+        (self.out / RECOMMENDATION).unlink(missing_ok=True)  # that of fewer seeds, above new figures
+        done = self.state.finished
+        # What is whole stays so; of it only what failed is tried again.
+        board = self._round(range(done)) if done else None
+        took = plan.later
         while done < MOST_ROUNDS:
             slack = SLACK * 60 * self.state.minutes if done < plan.rounds else 0.0
             if done and took > self.left() + slack:
@@ -141,10 +153,11 @@ class Trial:
                 self._put_in_order(done)
                 raise
             # The first seed has cells that later ones share: raw features, training from scratch.
-            spent = (time.monotonic() - began) / (wanted - done)
+            # Seeds that run side by side take as long as one.
+            spent = time.monotonic() - began
             took = spent if done else spent * min(1.0, plan.later / plan.first)
             done = wanted
-            self.state = replace(self.state, spent=self._spent())
+            self.state = replace(self.state, spent=self._spent(), finished=done)
             self.state.write(self.out)
             self.clean()
         assert board is not None
@@ -164,7 +177,7 @@ class Trial:
             state.reading.name,
             state.divided,
             draws=state.draws,
-            scratch_steps=state.scratch_steps or SCRATCH_STEPS[0],
+            scratch_steps=state.scratch_steps or CONVERGED,
             minutes=state.minutes,
         )
         if state.schedule is not None:
@@ -186,37 +199,6 @@ class Trial:
             steps = self.state.schedule.supervised[line.spec.id]
             cells["supervised"] = tuple(replace(cell, steps=steps) for cell in line.cells["supervised"])
         return replace(line, cells=cells)
-
-    def _references(
-        self, every: Sequence[Line], found: pilot.Piloted, untrained: dict[str, Record]
-    ) -> tuple[int, int, list[References]]:
-        """Steps and draws of the training from scratch, and what the references of each network take."""
-        groups: dict[str, list[Line]] = {}
-        for line in every:
-            if line.spec.id in found.speeds:
-                groups.setdefault(f"{line.backbone} {shared_key(line.spec)}", []).append(line)
-        few = self.divided.per_class * max(1, len(self.divided.classes) or 10)
-        batch = min(_BATCH, few)
-        most = SCRATCH_SHARE * self.left() * self.machine.jobs / len(groups)
-        slowest = max(self._draw(found.supervised[members[0].spec.id], batch, 1) for members in groups.values())
-        choices = [(steps, self.state.draws) for steps in SCRATCH_STEPS]
-        choices += [(SCRATCH_STEPS[-1], draws) for draws in _FEWER_DRAWS if draws < self.state.draws]
-        steps, total_draws = next((pair for pair in choices if pair[0] * pair[1] * slowest <= most), choices[-1])
-        parts = min(self.state.scratch_parts, total_draws)
-        references = []
-        for members in groups.values():
-            speed, record = found.supervised[members[0].spec.id], untrained[members[0].spec.id]
-            draws = total_draws / parts
-            part = speed.startup + draws * (self._draw(speed, batch, steps) + 0.2 * speed.evaluate) + speed.evaluate
-            total = record.seconds.get("total", 0.0)
-            names = tuple(line.spec.id for line in members)
-            references.append(References(names, speed, total, (part,) * parts))
-        return steps, total_draws, references
-
-    def _draw(self, speed: Speed, batch: int, steps: int) -> float:
-        """Seconds of so many steps of the training from scratch with one draw of the labels."""
-        usual = self.divided.n_labelled / speed.epoch
-        return steps * speed.step * batch / max(usual, 1.0)
 
     def _round(self, seeds: Sequence[int]) -> Leaderboard:
         planned = self._planned(seeds)

@@ -75,9 +75,7 @@ def _corrected(found: Found) -> str:
 
 def few_text(head: Headline, decided: Decided) -> str:
     """``with 10 labels a class``; of numbers, as many as one draw has here."""
-    if decided.divided.kind == "number" and decided.divided.drawn:
-        return f"with {decided.divided.drawn:,} labels"
-    text = labels_text(head)
+    text = labels_text(head, decided.divided.drawn or None)
     return text[0].lower() + text[1:]
 
 

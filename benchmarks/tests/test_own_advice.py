@@ -11,6 +11,7 @@ from rich.console import Console
 
 from selfsup_bench.board import Row
 from selfsup_bench.cells import FEW_LABELS
+from selfsup_bench.headlines import Headline
 from selfsup_bench.leaderboard import build
 from selfsup_bench.own.advice import advise
 from selfsup_bench.own.division import Divided
@@ -18,6 +19,7 @@ from selfsup_bench.own.next_steps import commands, reading_flags
 from selfsup_bench.own.reading import Division, Reading
 from selfsup_bench.own.recommendation import Recommendation
 from selfsup_bench.own.schedule import Schedule
+from selfsup_bench.own.sentence import few_text
 from selfsup_bench.own.state import State
 from selfsup_bench.plan import Plan
 from selfsup_bench.records import Record
@@ -253,6 +255,7 @@ def test_a_task_that_is_too_slow_is_named_with_the_time_it_needs(plan: Plan, rec
     )
 
 
-def test_of_numbers_so_many_labels_are_named_as_a_draw_has(plan: Plan, records: dict[str, Record]) -> None:
-    numbers = replace(DECIDED, divided=replace(DIVIDED, kind="number", classes=(), drawn=47))
-    assert "with 47 labels it reaches" in advice_of(plan, records, numbers).sentence
+def test_of_numbers_so_many_labels_are_named_as_a_draw_has() -> None:
+    numbers = replace(DECIDED, divided=replace(DIVIDED, kind="number", classes=(), metric="r2", drawn=47))
+    assert few_text(Headline("few-labels.r2@10"), numbers) == "with 47 labels"
+    assert few_text(Headline("few-labels.accuracy@10"), numbers) == "with 10 labels a class"

@@ -170,22 +170,25 @@ def keyed(
     keys: dict[str, str] = {}
     made: dict[str, dict[str, Any]] = {}
     unavailable: dict[str, str] = {}
+    known: dict[tuple[frozenset[tuple[str, str]], str], dict[str, Any]] = {}
     for cell in distinct(draft):
         providers = _providers(registry, cell)
         # Of own data the reading names the rows.
         own = str(cell.reading.get("rows", ""))
         fingerprint, trouble = (own, "") if own else data.fingerprint(cell.modality, cell.dataset, cell.overrides)
-        around = circumstances(
-            schema=SCHEMA,
-            distributions={distribution for distribution, _ in providers},
-            packages={package for _, package in providers},
-            data=fingerprint,
-            device=device,
-            threads=threads,
-        )
-        key = cell.key(around)
+        place = (frozenset(providers), fingerprint)
+        if place not in known:  # most cells share theirs, and all sources are read for it
+            known[place] = circumstances(
+                schema=SCHEMA,
+                distributions={distribution for distribution, _ in providers},
+                packages={package for _, package in providers},
+                data=fingerprint,
+                device=device,
+                threads=threads,
+            )
+        key = cell.key(known[place])
         keys[cell.key({})] = key
-        made[key] = around
+        made[key] = known[place]
         if trouble:
             unavailable[key] = trouble
     return Planned(Plan(suite, tuple(seeds), tuple(draft), keys), made, unavailable, left_out)

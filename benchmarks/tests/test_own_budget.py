@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import selfsup_bench.cell
 from selfsup.errors import ColumnError, ConfigError
 from selfsup.evaluation.finetune import FinetuneConfig, total_steps
 from selfsup.registry import registry
@@ -121,6 +122,23 @@ def test_what_takes_too_long_is_ended_and_the_timer_is_gone() -> None:
     time.sleep(0.1)  # nothing is raised any more
 
 
+def test_a_cell_that_takes_longer_than_its_job_allows_leaves_a_record_that_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(job: Job) -> Record:
+        time.sleep(5)
+        return Record(key=job.key, cell=job.cell, status="done")
+
+    monkeypatch.setattr(selfsup_bench.cell, "measure", measure)
+    cell = Cell(kind="task", modality="toy", task="toy/a", dataset="x", evaluators=(), steps=STEPS, overrides={}, seed=0)
+    began = time.monotonic()
+    assert selfsup_bench.cell.work(Job("k" * 32, cell, tmp_path, {}, seconds=0.1).as_dict()) == "failed"
+    assert time.monotonic() - began < 3
+    record = RecordStore(tmp_path).read("k" * 32)
+    assert record is not None
+    assert record.error.startswith(TOO_LONG)
+
+
 def of_line(plan: Plan) -> list[Line]:
     specs = [replace(line.spec, overrides={**line.spec.overrides, "optimization.batch_size": 32}) for line in plan.lines]
     return lines(specs, (0,), {spec.id: ("toy", "toy/net") for spec in specs})
@@ -177,6 +195,9 @@ def test_a_pilot_that_takes_too_long_is_cut_off_and_its_task_is_named_with_the_t
     assert found.failed == {}
     assert found.slow["beta-toyset"].step == 8.0, "32 rows at 4 a second"
     assert found.slow["beta-toyset"].epoch == 100
+    # In that time a quarter is enough for its pilot, though others run before it.
+    minutes = found.minutes_for_pilot("beta-toyset")
+    assert 0.25 * 60 * minutes / -(-count // 2) == pytest.approx(found.slow["beta-toyset"].startup + STEPS * 8.0 + 3.0)
     assert "--minutes 61" in nothing_to_train({}, {"own-toy-beta": 60.2})
 
 

@@ -40,6 +40,13 @@ class Piloted:
     """Benchmark to how fast its task is at most, where the pilot took too long."""
     untrained: Mapping[str, float] = field(default_factory=dict)
     """Benchmark to the seconds of its untrained network's cell."""
+    in_turn: int = 1
+    """Pilots that run one after another, beside as many others as run at a time."""
+
+    def minutes_for_pilot(self, name: str) -> float:
+        """Minutes of a benchmark in which the pilot that took too long would end in its part of the time."""
+        speed = self.slow[name]
+        return self.in_turn * (speed.startup + STEPS * speed.step + speed.evaluate) / (60 * SHARE)
 
 
 def pilot_cell(cell: Cell) -> Cell:
@@ -94,7 +101,8 @@ def pilots(
             cell = pilot_cell(line.cells[kind][0])
             cells.setdefault(cell.key({}), cell)
             of_line[line.spec.id, kind] = cell.key({})
-    limit = max(_LEAST, seconds / math.ceil(len(cells) / max(1, at_once)))
+    in_turn = math.ceil(len(cells) / max(1, at_once))
+    limit = max(_LEAST, seconds / in_turn)
     jobs = [Job(key, cell, folder, {}, threads=threads, device=device, seconds=limit) for key, cell in cells.items()]
     ended: dict[str, str] = {}
     with closing(executor.run(jobs)) as outcomes:
@@ -125,7 +133,7 @@ def pilots(
         else:  # there are too few labels for it: as slow as the task, and says so when it runs
             supervised[line.spec.id] = replace(task, epoch=task.epoch * rows[1] / rows[0])
     seconds_of = {name: record.seconds.get("total", 0.0) for name, record in untrained.items()}
-    return Piloted(speeds, supervised, failed, slow, seconds_of)
+    return Piloted(speeds, supervised, failed, slow, seconds_of, in_turn)
 
 
 def speed_of(record: Record, evaluate: float, rows: int) -> Speed:

@@ -116,11 +116,11 @@ class Trial:
     def _slow(self, every: Sequence[Line], found: pilot.Piloted) -> dict[str, float]:
         """Benchmark to the minutes that its task needs by itself, of those whose pilot took too long."""
         return {
-            name: minutes_for(
-                self._measured(every, {name: speed}, found),
-                enough,
-                minutes=self.state.minutes,
-                spent=self._spent(),
+            name: max(
+                minutes_for(
+                    self._measured(every, {name: speed}, found), enough, minutes=self.state.minutes, spent=self._spent()
+                ),
+                found.minutes_for_pilot(name) + self._spent() / 60,
             )
             for name, speed in found.slow.items()
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -124,6 +125,12 @@ def _projection(level: float) -> Projection:
         labels=tuple(labels.tolist()),
         class_names=tuple(f"<{i}>" for i in range(10)),
     )
+
+
+@pytest.fixture(scope="session")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache in which an embedded data set is made once for all tests."""
+    return tmp_path_factory.mktemp("embedded")
 
 
 VOID = {"meta", "link", "br"}

@@ -19,8 +19,8 @@ CURVE = "evaluators.few-labels.per_class"
 
 
 @pytest.fixture(autouse=True)
-def _one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("SELFSUP_CACHE", str(tmp_path / "cache"))
+def _one_thread(embedded: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("SELFSUP_CACHE", str(embedded))
     monkeypatch.delenv("SELFSUP_DATA", raising=False)
     threads = torch.get_num_threads()
     yield

@@ -101,7 +101,7 @@ def test_a_new_version_of_an_objectives_package_changes_its_keys(site: Path, fou
     assert "nod_loss" in target_modules(found, planned.plan.cells()), "imported before the cells are forked"
 
 
-@pytest.mark.parametrize("name", ["measuring.py", "raw.py", "boosting.py", "cell.py", "datasets/sounds.py"])
+@pytest.mark.parametrize("name", ["measuring.py", "raw.py", "boosting.py", "cell.py", "from_scratch.py", "datasets/sounds.py"])
 def test_an_edit_of_what_measures_or_makes_data_changes_every_key(name: str, found: Registry, harness: Path) -> None:
     before = keys(found, task="sequence/simclr")
     edit(harness / name)

@@ -12,7 +12,7 @@ from typing import Any
 from packaging.requirements import Requirement
 
 FOLDER = Path(__file__).parent
-HARNESS = ("boosting.py", "cell.py", "datasets", "measuring.py", "raw.py")
+HARNESS = ("boosting.py", "cell.py", "datasets", "from_scratch.py", "measuring.py", "raw.py")
 """Modules of this package, and folders of such, that determine what a cell gives."""
 
 

@@ -157,6 +157,7 @@ def test_training_from_scratch_shares_the_draws_of_the_labels_among_the_seeds() 
         "backbone.width": 8,
         f"{few}per_class": [10],
         f"{few}method": "finetune",
+        f"{few}finetune.head": "zeros",
         f"{few}finetune.views.flip_p": 0.0,
         f"{few}finetune.min_steps": 100,
         f"{few}first_draw": 0,

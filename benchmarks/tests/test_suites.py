@@ -94,7 +94,7 @@ def test_quick_sets_every_modality_and_has_one_protocol(found: Registry) -> None
 
 
 def test_training_from_scratch_does_not_start_from_a_probe(found: Registry) -> None:
-    for modality in ("vision", "tabular", "multimodal"):
+    for modality in MODALITIES:
         for name in ("quick", "real"):
             specs = [spec for spec in suite(name, found) if spec.task.startswith(f"{modality}/")]
             assert specs

@@ -23,8 +23,8 @@ STEPS = 12
 FOLDER = "pilot"
 SHARE = 0.25
 """Part of the time that pilots may take together; what takes longer is ended, and left out."""
-_LEAST = 15.0
-"""Seconds that each pilot may take at least: starting up takes a few."""
+_LEAST = 30.0
+"""Seconds that each pilot may take at least: starting up takes a few, on a busy machine ten."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from selfsup.specs import BenchmarkSpec
-from selfsup_bench.suites.shared import CURVE, FEW_LABELS, SCRATCH, heads, of_views, one_optimizer
+from selfsup_bench.suites.shared import CURVE, FEW_LABELS, heads, of_views, one_optimizer
 
 _STEPS = 250
 _SMALL: Mapping[str, Any] = {
@@ -23,7 +23,6 @@ _SOUNDS: Mapping[str, Any] = {
     "scratch.lr": 4e-3,
     "scratch.batch_size": 30,
     **CURVE,
-    **SCRATCH,
 }
 _VIEWS: Mapping[str, Any] = {"views.mixup": 0.0}
 """Each sound by itself: another one underneath hides how it changes in time."""
@@ -94,7 +93,6 @@ MATRIX: tuple[BenchmarkSpec, ...] = (
         overrides={
             **{key: value for key, value in _SOUNDS.items() if not key.startswith(("backbone.", "scratch."))},
             **one_optimizer(lr=1e-3),
-            **SCRATCH,
             **heads(256),
         },
         references=("raw-mfcc",),
@@ -120,7 +118,6 @@ def _real(dataset: str, task: str, backbone: str, steps: int, batch: int, curve:
         steps=steps,
         overrides={
             **one_optimizer(lr=1e-3),
-            **SCRATCH,
             **network,
             "optimization.batch_size": batch,
             "evaluators.few-labels.per_class": curve,
@@ -165,7 +162,6 @@ def _own(task: str, backbone: str) -> BenchmarkSpec:
         backbone=backbone,
         overrides={
             **one_optimizer(lr=2e-3),
-            **SCRATCH,
             **narrow,
             **{f"gpu.{key}": None for key in narrow},
             "optimization.batch_size": 64,

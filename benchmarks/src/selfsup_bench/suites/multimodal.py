@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from selfsup.specs import BenchmarkSpec
-from selfsup_bench.suites.shared import CURVE, FEW_LABELS, SCRATCH, UNEQUAL, heads, one_optimizer
+from selfsup_bench.suites.shared import CURVE, FEW_LABELS, UNEQUAL, heads, one_optimizer
 
 PARTS = ("cross-modal-retrieval", "zero-shot", "missing-part")
 _QUICK: Mapping[str, Any] = {
@@ -17,7 +17,6 @@ _QUICK: Mapping[str, Any] = {
     # A mirrored digit would lean the other way than its caption says.
     "views.parts.vision.flip_p": 0.0,
     "supervised.views.parts.vision.flip_p": 0.0,
-    **SCRATCH,
     "scratch.lr": 4e-3,
 }
 _TOWERS: Mapping[str, Any] = {
@@ -90,7 +89,6 @@ _REAL: Mapping[str, Any] = {
     "processor.options.text.max_length": 24,
     "backbone.towers.vision.options.width": 16,
     "backbone.towers.text.backbone": "word-vectors",
-    **SCRATCH,
     "scratch.lr": 2e-3,
     "scratch.min_steps": 400,
 }
@@ -131,7 +129,6 @@ def _own(task: str, options: Mapping[str, Any], gpu: Mapping[str, Any]) -> Bench
         overrides={
             **one_optimizer(lr=1e-3),
             "optimization.batch_size": 128,
-            **SCRATCH,
             "scratch.lr": 2e-3,
             "gpu.optimization.batch_size": 512,
             "gpu.scratch.lr": 1e-3,

@@ -17,8 +17,6 @@ UNEQUAL = "few-labels.balanced_accuracy@10"
 """The headline where classes are of very unequal size."""
 CURVE = {"evaluators.few-labels.per_class": (10, 2, 5, 25, 50)}
 """Labels a class: the headline's, and those of the curve."""
-SCRATCH = {"scratch.head": "zeros"}
-"""A probe of an untrained network tells the few rows apart already, and a network that starts from it hardly learns more."""
 
 
 def adamw(*, lr: float) -> dict[str, Any]:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from selfsup.specs import BenchmarkSpec
-from selfsup_bench.suites.shared import CURVE, FEW_LABELS, SCRATCH, UNEQUAL, heads, one_optimizer
+from selfsup_bench.suites.shared import CURVE, FEW_LABELS, UNEQUAL, heads, one_optimizer
 
-_QUICK: Mapping[str, Any] = {**one_optimizer(lr=1e-3), **CURVE, **SCRATCH, "optimization.batch_size": 128}
+_QUICK: Mapping[str, Any] = {**one_optimizer(lr=1e-3), **CURVE, "optimization.batch_size": 128}
 _STEPS = 800
 # Most of the columns hold little ink, so that a row stays itself with a fifth of them changed; the paper's 60 % are too much.
 _VIEWS: Mapping[str, Any] = {"views.rate": 0.2}
@@ -62,7 +62,6 @@ MATRIX: tuple[BenchmarkSpec, ...] = (
 
 _REAL: Mapping[str, Any] = {
     **one_optimizer(lr=1e-3),
-    **SCRATCH,
     "evaluators.few-labels.per_class": (10, 2, 5, 25, 100),
     "optimization.batch_size": 128,
 }
@@ -108,7 +107,6 @@ def _own(task: str, **options: Any) -> BenchmarkSpec:
         backbone="mlp",
         overrides={
             **one_optimizer(lr=1e-3),
-            **SCRATCH,
             "optimization.batch_size": 128,
             "gpu.optimization.batch_size": 512,
             **options,

@@ -6,17 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from selfsup.specs import BenchmarkSpec
-from selfsup_bench.suites.shared import CURVE, FEW_LABELS, SCRATCH, heads, of_views, one_optimizer
+from selfsup_bench.suites.shared import CURVE, FEW_LABELS, heads, of_views, one_optimizer
 
 _VECTORS: Mapping[str, Any] = {
     # Each word has a row of its own, which few steps reach: its rate is ten times that of networks.
     **one_optimizer(lr=2e-2),
-    **SCRATCH,
     "scratch.lr": 2e-2,
     "optimization.batch_size": 256,
 }
 """A table of word vectors, of which a text is the mean: strong where words say it, and seconds on a CPU."""
-_ENCODER: Mapping[str, Any] = {**one_optimizer(lr=1e-3), **SCRATCH, "optimization.batch_size": 64}
+_ENCODER: Mapping[str, Any] = {**one_optimizer(lr=1e-3), "optimization.batch_size": 64}
 """A BERT of two layers of 128."""
 _THINNED: Mapping[str, Any] = {"views.global_share": [1.0, 1.0], "views.deletion": 0.5, "views.dropout": 0.0}
 """Views that share half of their words; each keeps half of the text's. Word vectors have no dropout."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from selfsup.specs import BenchmarkSpec
-from selfsup_bench.suites.shared import CURVE, FEW_LABELS, SCRATCH, heads, of_views, one_optimizer
+from selfsup_bench.suites.shared import CURVE, FEW_LABELS, heads, of_views, one_optimizer
 
 SINGLE = "supervised-single-frame"
 """The same network on the middle frame alone, with all labels: no motion can be seen there."""
@@ -25,7 +25,6 @@ _SHAPES: Mapping[str, Any] = {
     "scratch.min_steps": 100,
     "scratch.batch_size": 30,
     **CURVE,
-    **SCRATCH,
 }
 _VIEWS: Mapping[str, Any] = {
     # Nearly whole frames: a shape that is cut off does nothing that can be told.
@@ -100,7 +99,6 @@ MATRIX: tuple[BenchmarkSpec, ...] = (
         overrides={
             **{key: value for key, value in _SHAPES.items() if not key.startswith(("backbone.", "scratch."))},
             **one_optimizer(lr=1e-3),
-            **SCRATCH,
             "backbone.embed_dim": 96,
             "backbone.depth": 2,
             **heads(256),
@@ -111,7 +109,6 @@ MATRIX: tuple[BenchmarkSpec, ...] = (
 
 _REAL: Mapping[str, Any] = {
     **one_optimizer(lr=2e-3),
-    **SCRATCH,
     "backbone.width": 16,
     "optimization.batch_size": 32,
     "processor.image_size": 64,
@@ -164,7 +161,6 @@ def _own(task: str) -> BenchmarkSpec:
         backbone="conv3d-small",
         overrides={
             **one_optimizer(lr=2e-3),
-            **SCRATCH,
             "optimization.batch_size": 32,
             "processor.frames": 8,
             "processor.image_size": 64,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from selfsup.specs import BenchmarkSpec
-from selfsup_bench.suites.shared import CURVE, FEW_LABELS, SCRATCH, UNEQUAL, heads, one_optimizer
+from selfsup_bench.suites.shared import CURVE, FEW_LABELS, UNEQUAL, heads, one_optimizer
 
 _QUICK: Mapping[str, Any] = {
     **one_optimizer(lr=4e-3),
@@ -17,7 +17,6 @@ _QUICK: Mapping[str, Any] = {
     "processor.channels": 1,
     # A mirrored digit is another sign.
     "supervised.views.flip_p": 0.0,
-    **SCRATCH,
     "scratch.lr": 4e-3,
 }
 _RESNET: Mapping[str, Any] = {"backbone.width": 8}
@@ -83,7 +82,6 @@ _REAL: Mapping[str, Any] = {
     "optimization.batch_size": 128,
     "processor.image_size": 32,
     "backbone.width": 16,
-    **SCRATCH,
     "scratch.lr": 2e-3,
     "scratch.min_steps": 400,
 }
@@ -122,7 +120,6 @@ _OWN: Mapping[str, Any] = {
     "optimization.batch_size": 128,
     "processor.image_size": 32,
     "backbone.width": 16,
-    **SCRATCH,
     "scratch.lr": 2e-3,
     "gpu.backbone": "timm/resnet18",
     "gpu.backbone.width": None,
@@ -167,7 +164,7 @@ def _standard(dataset: str, task: str, epochs: int) -> BenchmarkSpec:
         backbone="vit-tiny" if vit else "resnet18-cifar" if dataset.startswith("cifar") else "timm/resnet18",
         evaluators=(*FEW_LABELS, "knn", "clustering", "geometry"),
         epochs=epochs,
-        overrides={**CURVE, **SCRATCH, "optimization.batch_size": 256, "scratch.min_steps": 400},
+        overrides={**CURVE, "optimization.batch_size": 256, "scratch.min_steps": 400},
     )
 
 

@@ -171,3 +171,17 @@ def test_training_from_scratch_shares_the_draws_of_the_labels_among_the_seeds() 
     assert not any(key.startswith(f"{few}linear.") for cell in noisy.cells["scratch"] for key in cell.overrides)
     assert "scratch.min_steps" not in line.cells["task"][0].overrides
     assert "scratch" not in lines([replace(spec, evaluators=("linear",), overrides={})], (0,), {spec.id: ("toy", "n")})[0].cells
+
+
+def test_boosted_trees_are_measured_with_the_amount_of_labels_that_the_headline_is_of() -> None:
+    own = {"evaluators.few-labels.per_class": [10, 2, 50], "evaluators.few-labels.shares": [0.5], "processor.bins": 8}
+    spec = BenchmarkSpec(
+        id="alpha-toyset", summary="A toy.", task="toy/alpha", dataset="toyset", suites=("quick",), steps=4,
+        evaluators=("few-labels", "linear"), overrides=own, references=("boosting",),
+    )  # fmt: skip
+    (line,) = lines([spec], (0,), {spec.id: ("toy", "net")})
+    trees = line.cells["boosting"][0]
+    assert trees.evaluators == ("few-labels", "boosting")
+    first = {"evaluators.few-labels.per_class": [10], "evaluators.few-labels.shares": []}
+    assert dict(trees.overrides) == {"processor.bins": 8, **first}
+    assert dict(line.cells["raw"][0].overrides) == own

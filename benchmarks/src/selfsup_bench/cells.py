@@ -253,9 +253,8 @@ def reference(cell: Cell, kind: Kind, overrides: Mapping[str, Any], of_parts: Co
     shared = {key: value for key, value in overrides.items() if key.startswith(SHARED_PREFIXES)}
     trees = f"evaluators.{BOOSTING}."
     if kind == "boosting":
-        shared = {
-            key: value for key, value in shared.items() if key.startswith(("processor.", trees, f"evaluators.{FEW_LABELS}."))
-        }
+        kept = ("processor.", trees, f"evaluators.{FEW_LABELS}.")
+        shared = {key: value for key, value in shared.items() if key.startswith(kept)} | _first_amount(overrides)
     else:
         shared = _without(shared, trees)
     if is_supervised(kind):
@@ -301,18 +300,22 @@ def reference(cell: Cell, kind: Kind, overrides: Mapping[str, Any], of_parts: Co
 def _scratch_options(overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Options of ``few-labels`` that train the whole network, for the first number of labels alone, augmented as supervised."""
     few = f"evaluators.{FEW_LABELS}."
-    counts = overrides.get(f"{few}per_class", ())
-    shares = overrides.get(f"{few}shares", ())
     drawn = ("draws", "first_draw", "label_noise")  # what else says which rows and labels are trained on
     given = {f"{few}{key}": overrides[f"{few}{key}"] for key in drawn if f"{few}{key}" in overrides}
     views = {f"views.{key}": value for key, value in _own(overrides, f"{SUPERVISED_PREFIX}views.").items()}
     # A probe of weights that have learned nothing is no start: from zeros the same training ends 2 to 3 points higher.
     options = {"head": "zeros", **views, **_own(overrides, SCRATCH_PREFIX)}
     own = {f"{few}finetune.{key}": value for key, value in options.items()}
-    first = {f"{few}per_class": [counts[0]]} if counts else {}
-    if not counts and f"{few}per_class" in overrides:
-        first = {f"{few}per_class": [], f"{few}shares": list(shares[:1])}
-    return {**given, **first, f"{few}method": "finetune", **own}
+    return {**given, **_first_amount(overrides), f"{few}method": "finetune", **own}
+
+
+def _first_amount(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of ``few-labels`` with the headline's amount of labels alone: what takes long is not measured over a curve."""
+    few = f"evaluators.{FEW_LABELS}."
+    counts, shares = overrides.get(f"{few}per_class"), overrides.get(f"{few}shares", ())
+    if counts:
+        return {f"{few}per_class": [counts[0]]} | ({f"{few}shares": []} if shares else {})
+    return {} if counts is None else {f"{few}per_class": [], f"{few}shares": list(shares[:1])}
 
 
 def _own(overrides: Mapping[str, Any], prefix: str) -> dict[str, Any]:

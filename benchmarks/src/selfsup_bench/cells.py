@@ -253,21 +253,21 @@ def reference(cell: Cell, kind: Kind, overrides: Mapping[str, Any], of_parts: Co
     shared = {key: value for key, value in overrides.items() if key.startswith(SHARED_PREFIXES)}
     trees = f"evaluators.{BOOSTING}."
     if kind == "boosting":
-        kept = ("processor.", trees, f"evaluators.{FEW_LABELS}.")
-        shared = {key: value for key, value in shared.items() if key.startswith(kept)} | _first_amount(overrides)
+        own = ("processor.", trees, f"evaluators.{FEW_LABELS}.")
+        shared = {key: value for key, value in shared.items() if key.startswith(own)} | _first_amount(overrides)
     else:
         shared = _without(shared, trees)
     if is_supervised(kind):
         # Another network has other options.
         backbone = other_backbone(kind)
         kept = _without(shared, "backbone.") if backbone else shared
-        own = {**_own(overrides, SUPERVISED_PREFIX), **_own(overrides, f"{kind}.")}
+        given = {**_own(overrides, SUPERVISED_PREFIX), **_own(overrides, f"{kind}.")}
         return replace(
             cell,
             kind=kind,
             task=f"{cell.modality}/supervised",
             backbone=backbone or cell.backbone,
-            overrides={**kept, **own},
+            overrides={**kept, **given},
         )
     shared = _without(shared, "optimization.", "precision")
     if kind == "scratch":
@@ -310,7 +310,7 @@ def _scratch_options(overrides: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _first_amount(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of ``few-labels`` with the headline's amount of labels alone: what takes long is not measured over a curve."""
+    """The options of ``few-labels`` with the headline's amount of labels alone, for what takes too long for a curve."""
     few = f"evaluators.{FEW_LABELS}."
     counts, shares = overrides.get(f"{few}per_class"), overrides.get(f"{few}shares", ())
     if counts:

@@ -55,6 +55,19 @@ def _noisy_rows(record: Record, place: int) -> Record:
     return replace(record, rows={NAME: tuple(rows.tolist())})
 
 
+def test_a_task_that_surely_wins_goes_before_one_that_is_higher_in_the_mean_alone(
+    plan: Plan, records: dict[str, Record]
+) -> None:
+    uneven = _changed(plan, records, "task", _draws(lambda seed, draw: 0.2 * (seed - 1)), task="toy/alpha")
+    found = _changed(plan, uneven, "task", _draws(lambda seed, draw: 0.18), task="toy/beta")
+    table = build(plan, found).tables[0]
+    alpha, beta = table.row("alpha-toyset"), table.row("beta-toyset")
+    assert alpha.score is not None
+    assert beta.score is not None
+    assert alpha.score.mean > beta.score.mean
+    assert (table.verdict.state, table.verdict.best) == ("pays", "beta-toyset")
+
+
 def test_pretraining_pays_where_the_best_task_beats_every_reference(plan: Plan, records: dict[str, Record]) -> None:
     verdict = _verdict(plan, records)
     assert (verdict.state, verdict.best, verdict.reference) == ("pays", "alpha-toyset", "raw")

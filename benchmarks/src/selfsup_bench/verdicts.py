@@ -28,9 +28,9 @@ _ONE_SEED = "This is one seed: how much seeds differ is not known."
 def verdict_of(rows: Sequence[Row], scores: Mapping[str, Scores], headline: str, labelled: int | None = None) -> Verdict:
     """The verdict on one table.
 
-    Pretraining pays if its best task is better than every reference that has no more labels (random-init, training from
-    scratch, raw features, boosted trees), each difference being sure after Holm's correction. It does not pay if one of them is
-    surely better than the best task. If a cell of a task or of such a reference is missing, there is no verdict.
+    Pretraining pays if a task (:func:`champion`) is better than every reference that has no more labels (random-init, training
+    from scratch, raw features, boosted trees), each difference being sure after Holm's correction. It does not pay if one of
+    them is surely better than the best task. If a cell of a task or of such a reference is missing, there is no verdict.
 
     Args:
         rows: of the table, with their comparisons.
@@ -46,7 +46,7 @@ def verdict_of(rows: Sequence[Row], scores: Mapping[str, Scores], headline: str,
     if lacking:
         return Verdict(state="incomplete", sentence=_incomplete(lacking))
     worth = _worth(better)
-    best = max((row for row in needed if row.kind == "task"), key=worth)
+    best = champion([row for row in needed if row.kind == "task"], sign=better)
     others = sorted((row for row in needed if row.kind != "task"), key=worth, reverse=True)
     if not others:
         return Verdict(state="unclear", sentence=f"{spoken(best)} has no reference to compare with.", best=best.key)
@@ -78,6 +78,19 @@ def verdict_of(rows: Sequence[Row], scores: Mapping[str, Scores], headline: str,
 
 def _advice(doubt: Source, overlap: float) -> str:
     return _LABEL_MORE if doubt == "draws" and overlap > _SMALL_POOL else _ADVICE[doubt]
+
+
+def champion(tasks: Sequence[Row], *, sign: int) -> Row:
+    """The task that a verdict is of: the best of those that surely beat every reference; if none does, the best.
+
+    A task that is higher in the mean, but so uneven over its seeds that nothing is sure of it, is no better advice.
+
+    Args:
+        tasks: at least one, each with a score and its comparisons.
+        sign: 1 where more is better, -1 where less is.
+    """
+    sure = [row for row in tasks if row.comparisons and all(each.verdict == "better" for each in row.comparisons)]
+    return max(sure or tasks, key=_worth(sign))
 
 
 def _worth(sign: int) -> Callable[[Row], float]:

@@ -16,9 +16,9 @@ from selfsup_bench.own.schedule import ROUNDS
 from selfsup_bench.own.sentence import Found, range_text, row_score, sentence_of
 from selfsup_bench.own.state import State as Decided
 from selfsup_bench.progress import duration
-from selfsup_bench.statistics import Estimate
+from selfsup_bench.statistics import Estimate, direction
 from selfsup_bench.verdicts import State as Verdict
-from selfsup_bench.verdicts import decisive_reference
+from selfsup_bench.verdicts import champion, decisive_reference
 from selfsup_bench.wording import is_share, score_text, spoken
 
 
@@ -42,7 +42,7 @@ def advise(board: Leaderboard, decided: Decided, *, out: Path, encoder: Path) ->
             sentence=f"There is no answer yet: {reason.rstrip('.')}. Go on with --resume.",
             evidence=tuple(failed),
         )
-    best = tasks[0]
+    best = champion(tasks, sign=direction(table.headline))
     against = {comparison.other: comparison for comparison in best.comparisons}
     state = _state(list(against.values()))
     lacking = [row for row in table.rows if is_worthy(row.kind) and row.score is None]

@@ -32,13 +32,13 @@ _OPTIONS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def _quick(task: str) -> BenchmarkSpec:
+def _quick(task: str, *suites: str) -> BenchmarkSpec:
     return BenchmarkSpec(
         id=f"sound-trends-{task}",
         summary=f"{task} on 1,280 synthetic sounds, {_STEPS} steps of 64.",
         task=f"audio/{task}",
         dataset="sound-trends",
-        suites=("quick", "matrix"),
+        suites=suites,
         backbone="mel-cnn",
         evaluators=FEW_LABELS,
         steps=_STEPS,
@@ -48,8 +48,7 @@ def _quick(task: str) -> BenchmarkSpec:
 
 
 QUICK: tuple[BenchmarkSpec, ...] = (
-    _quick("simclr"),
-    _quick("vicreg"),
+    _quick("simclr", "quick", "matrix"),
     BenchmarkSpec(
         id="sound-trends",
         summary=f"* on 1,280 synthetic sounds, {_STEPS} steps of 64.",
@@ -67,6 +66,8 @@ QUICK: tuple[BenchmarkSpec, ...] = (
 """Two minutes on two CPU cores."""
 
 MATRIX: tuple[BenchmarkSpec, ...] = (
+    # In so few steps it learns in some seeds and not in others.
+    _quick("vicreg", "matrix"),
     BenchmarkSpec(
         id="matrix-audio",
         summary=f"* on 1,280 synthetic sounds, {_STEPS} steps of 64.",

@@ -25,6 +25,8 @@ _SHAPES: Mapping[str, Any] = {
     "scratch.min_steps": 100,
     "scratch.batch_size": 30,
     **CURVE,
+    # Which ten of a class have labels matters much here.
+    "evaluators.few-labels.draws": 20,
 }
 _VIEWS: Mapping[str, Any] = {
     # Nearly whole frames: a shape that is cut off does nothing that can be told.
@@ -41,13 +43,13 @@ _OPTIONS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def _quick(task: str) -> BenchmarkSpec:
+def _quick(task: str, *suites: str) -> BenchmarkSpec:
     return BenchmarkSpec(
         id=f"moving-shapes-{task}",
         summary=f"{task} on 1,600 videos of moving shapes, {_STEPS} steps of 64.",
         task=f"video/{task}",
         dataset="moving-shapes",
-        suites=("quick", "matrix"),
+        suites=suites,
         backbone="conv3d-small",
         evaluators=FEW_LABELS,
         steps=_STEPS,
@@ -56,8 +58,7 @@ def _quick(task: str) -> BenchmarkSpec:
 
 
 QUICK: tuple[BenchmarkSpec, ...] = (
-    _quick("simclr"),
-    _quick("vicreg"),
+    _quick("simclr", "quick", "matrix"),
     BenchmarkSpec(
         id="moving-shapes",
         summary=f"* on 1,600 videos of moving shapes, {_STEPS} steps of 64.",
@@ -74,6 +75,8 @@ QUICK: tuple[BenchmarkSpec, ...] = (
 """Three minutes on two CPU cores."""
 
 MATRIX: tuple[BenchmarkSpec, ...] = (
+    # In so few steps it learns in some seeds and not in others.
+    _quick("vicreg", "matrix"),
     BenchmarkSpec(
         id="matrix-video",
         summary=f"* on 1,600 videos of moving shapes, {_STEPS} steps of 64.",

@@ -31,7 +31,7 @@ def _one_thread(embedded: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
 @pytest.mark.parametrize(
     ("name", "steps", "margin"),
     [
-        ("mnist-parity-vicreg", 200, 0.05),
+        ("mnist-parity-simclr", 200, 0.05),
         ("mnist-table-vicreg", 250, 0.08),
         ("captioned-digits-clip", 120, 0.12),
     ],

@@ -139,7 +139,7 @@ def selfsup_datasets() -> list[DatasetSpec]:
             "moving-shapes",
             "video",
             "shapes:moving_shapes",
-            "2,000 videos (16 frames, 32x32) of a shape, whose class is what changes; computed, nothing of them is real.",
+            "3,200 videos (16 frames, 32x32) of a shape, whose class is what changes; computed, nothing of them is real.",
             "Apache-2.0 (computed by selfsup-bench)",
             "",
         ),

@@ -20,15 +20,15 @@ BEHAVIOURS: Mapping[str, tuple[str, ...]] = {
     "size": ("grows", "shrinks", "pulses"),
 }
 """Class, which is what changes, to what shapes do in it. A mirrored video is one of the same class."""
-_VIDEOS = 250
+_VIDEOS = 400
 """Of each behaviour."""
-_VERSION = "1"
+_VERSION = "2"
 """Of the way they are computed."""
 Curve = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def moving_shapes(split: str) -> Dataset:
-    """2,000 computed videos (16 frames of 32×32 grey, GIF) of a shape that does something: 1,600 and 400. Nothing is real.
+    """3,200 computed videos (16 frames of 32×32 grey, GIF) of a shape that does something: 2,560 and 640. Nothing is real.
 
     The label is what changes, one of three: the place (the shape slides in a line, shakes to and fro or circles), its angle (it
     turns around or rocks) or its size (it grows, shrinks or pulses). A few labelled videos of a class hardly show all of it.

@@ -11,7 +11,7 @@ from selfsup_bench.suites.shared import CURVE, FEW_LABELS, heads, of_views, one_
 SINGLE = "supervised-single-frame"
 """The same network on the middle frame alone, with all labels: no motion can be seen there."""
 
-_STEPS = 250
+_STEPS = 300
 _SHAPES: Mapping[str, Any] = {
     **one_optimizer(lr=1e-2),
     "backbone.width": 8,
@@ -46,7 +46,7 @@ _OPTIONS: Mapping[str, Mapping[str, Any]] = {
 def _quick(task: str, *suites: str) -> BenchmarkSpec:
     return BenchmarkSpec(
         id=f"moving-shapes-{task}",
-        summary=f"{task} on 1,600 videos of moving shapes, {_STEPS} steps of 64.",
+        summary=f"{task} on 2,560 videos of moving shapes, {_STEPS} steps of 64.",
         task=f"video/{task}",
         dataset="moving-shapes",
         suites=suites,
@@ -61,7 +61,7 @@ QUICK: tuple[BenchmarkSpec, ...] = (
     _quick("simclr", "quick", "matrix"),
     BenchmarkSpec(
         id="moving-shapes",
-        summary=f"* on 1,600 videos of moving shapes, {_STEPS} steps of 64.",
+        summary=f"* on 2,560 videos of moving shapes, {_STEPS} steps of 64.",
         task="video/*",
         objectives="others",
         dataset="moving-shapes",
@@ -79,7 +79,7 @@ MATRIX: tuple[BenchmarkSpec, ...] = (
     _quick("vicreg", "matrix"),
     BenchmarkSpec(
         id="matrix-video",
-        summary=f"* on 1,600 videos of moving shapes, {_STEPS} steps of 64.",
+        summary=f"* on 2,560 videos of moving shapes, {_STEPS} steps of 64.",
         task="video/*",
         objectives="all",
         dataset="moving-shapes",
@@ -91,7 +91,7 @@ MATRIX: tuple[BenchmarkSpec, ...] = (
     ),
     BenchmarkSpec(
         id="matrix-video-tokens",
-        summary=f"* on 1,600 videos of moving shapes, {_STEPS} steps of 64.",
+        summary=f"* on 2,560 videos of moving shapes, {_STEPS} steps of 64.",
         task="video/*",
         objectives="all",
         dataset="moving-shapes",

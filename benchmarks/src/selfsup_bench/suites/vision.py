@@ -24,7 +24,6 @@ _QUICK: Mapping[str, Any] = {
 _RESNET: Mapping[str, Any] = {"backbone.width": 8}
 _CROPS: Mapping[str, Any] = {"views.flip_p": 0.0, "views.global_scale": (0.5, 1.0)}
 _SIMCLR: Mapping[str, Any] = {"objective.hidden_dim": 256, "objective.temperature": 0.5}
-_VICREG: Mapping[str, Any] = {"objective.hidden_dim": 256, "objective.output_dim": 256}
 _STEPS = 900
 
 
@@ -59,7 +58,6 @@ def _template(id: str, objectives: str, suite: str, backbone: str, options: Mapp
 
 QUICK: tuple[BenchmarkSpec, ...] = (
     _quick("simclr", _SIMCLR),
-    _quick("vicreg", _VICREG),
     _template("mnist-parity", "others", "quick", "resnet-narrow", {**_RESNET, **_CROPS}),
 )
 """Four minutes of a CPU core, without a network. The network and the heads are as small as that asks for."""

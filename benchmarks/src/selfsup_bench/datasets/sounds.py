@@ -23,7 +23,7 @@ TRENDS: Mapping[str, tuple[str, ...]] = {
     "less": ("falling", "fading", "slowing"),
     "to and fro": ("tremolo", "vibrato"),
 }
-"""Classes of ``sound-trends`` to the kinds of which they are."""
+"""Classes of ``sound-trends`` to their kinds."""
 RATE = 8000
 """Samples a second."""
 SECONDS = 1.0

@@ -14,7 +14,7 @@ _VECTORS: Mapping[str, Any] = {
     "scratch.lr": 2e-2,
     "optimization.batch_size": 256,
 }
-"""A table of word vectors, of which a text is the mean: strong where words say it, and seconds on a CPU."""
+"""A table of word vectors, whose mean stands for a text: strong where words say it, and seconds on a CPU."""
 _ENCODER: Mapping[str, Any] = {**one_optimizer(lr=1e-3), "optimization.batch_size": 64}
 """A BERT of two layers of 128."""
 _THINNED: Mapping[str, Any] = {"views.global_share": [1.0, 1.0], "views.deletion": 0.5, "views.dropout": 0.0}

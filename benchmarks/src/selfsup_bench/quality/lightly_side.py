@@ -18,8 +18,8 @@ from selfsup.training.optimizers import build_optimizer, set_hyperparameters
 from selfsup.training.precision import resolve_precision
 from selfsup.training.schedule import learning_rate
 from selfsup_bench.quality.recipe import HIDDEN, OUTPUT, TEMPERATURE, Recipe
-from selfsup_bench.speed.measure import peer
-from selfsup_bench.speed.views import WORKERS, PeerImages
+from speed.measure import peer
+from speed.views import WORKERS, PeerImages
 
 
 def train_with_lightly(recipe: Recipe, seed: int) -> Encoder:

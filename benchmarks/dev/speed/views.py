@@ -10,9 +10,9 @@ import torch
 
 from selfsup.registry import registry
 from selfsup_bench.executors.local import cpu_count
-from selfsup_bench.speed.apart import apart
-from selfsup_bench.speed.images import images
-from selfsup_bench.speed.measure import Figure, in_turn, peer, ratio_figure
+from speed.apart import apart
+from speed.images import images
+from speed.measure import Figure, in_turn, peer, ratio_figure
 
 WORKERS = 2
 BATCH = 256

@@ -5,8 +5,8 @@ import os
 import pytest
 
 from selfsup.errors import BenchmarkError
-from selfsup_bench.speed.apart import apart
-from selfsup_bench.speed.measure import peer
+from speed.apart import apart
+from speed.measure import peer
 
 
 def test_a_process_of_its_own_without_our_settings(monkeypatch):

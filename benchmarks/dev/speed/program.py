@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 from selfsup.errors import BenchmarkError
-from selfsup_bench.speed.images import write_folder
-from selfsup_bench.speed.measure import Figure
+from speed.images import write_folder
+from speed.measure import Figure
 
 _PEAK = """
 import sys

@@ -16,9 +16,9 @@ import selfsup
 from selfsup.data import load_source
 from selfsup.registry import registry
 from selfsup_bench.executors.local import cpu_count
-from selfsup_bench.speed.apart import apart
-from selfsup_bench.speed.measure import Figure, in_turn, peer, ratio_figure
-from selfsup_bench.speed.settings import Settings
+from speed.apart import apart
+from speed.measure import Figure, in_turn, peer, ratio_figure
+from speed.settings import Settings
 
 WIDTH, DEPTH, BATCH = 256, 4, 128
 """SCARF's encoder and batch."""

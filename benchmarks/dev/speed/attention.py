@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from selfsup.training.attention import float32_attention
 from selfsup_bench.executors.local import cpu_count
-from selfsup_bench.speed.measure import Figure, in_turn, ratio_figure
+from speed.measure import Figure, in_turn, ratio_figure
 
 SHAPE = (128, 3, 65, 32)
 """Samples, heads, tokens and channels of a head: a ViT of width 96 on 8 x 8 patches and a class token."""

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from selfsup_bench.speed.images import images
-from selfsup_bench.speed.measure import peer
+from speed.images import images
+from speed.measure import peer
 
 RATE = 8000
 """Samples a second of the recordings."""

@@ -18,9 +18,9 @@ from selfsup.registry import registry
 from selfsup.training.precision import resolve_precision
 from selfsup.validation import validated
 from selfsup_bench.executors.local import cpu_count
-from selfsup_bench.speed.apart import apart
-from selfsup_bench.speed.measure import Figure, in_turn, peer, ratio_figure
-from selfsup_bench.speed.settings import Settings
+from speed.apart import apart
+from speed.measure import Figure, in_turn, peer, ratio_figure
+from speed.settings import Settings
 
 LENGTH, BATCH, VOCABULARY = 126, 32, 8192
 """Content tokens of a block (128 with class token and separator), blocks of a step, size of the vocabulary."""

@@ -15,10 +15,10 @@ from torch import nn
 
 import selfsup
 from selfsup_bench.executors.local import cpu_count
-from selfsup_bench.speed.apart import apart
-from selfsup_bench.speed.images import as_dataset, images
-from selfsup_bench.speed.measure import Figure, in_turn, peer, ratio_figure
-from selfsup_bench.speed.views import peer_loader
+from speed.apart import apart
+from speed.images import as_dataset, images
+from speed.measure import Figure, in_turn, peer, ratio_figure
+from speed.views import peer_loader
 
 SIZE = 32
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Settings:
-    """Options of ``python -m selfsup_bench.speed``."""
+    """Options of ``python -m speed``."""
 
     repeats: int = 5
     """Measurements of each side."""

@@ -17,7 +17,7 @@ from selfsup.tasks.joint_embedding import JointEmbedding
 from selfsup.training.config import OptimizationConfig
 from selfsup.training.stepper import Stepper
 from selfsup.types import Batch
-from selfsup_bench.speed.measure import Figure, in_turn, ratio_figure
+from speed.measure import Figure, in_turn, ratio_figure
 
 BATCH, CHUNKS, SIZE = 4096, 16, 224
 

@@ -12,13 +12,13 @@ import torch
 from click.testing import CliRunner
 
 from selfsup.errors import BenchmarkError
-from selfsup_bench.speed import __main__ as program
-from selfsup_bench.speed.accumulation import gradient_difference, memory_figure
-from selfsup_bench.speed.figures import NAMES, measurements
-from selfsup_bench.speed.images import images, write_folder
-from selfsup_bench.speed.measure import Figure, in_turn, peer, ratio_figure
-from selfsup_bench.speed.probes import embeddings
-from selfsup_bench.speed.settings import Settings
+from speed import __main__ as program
+from speed.accumulation import gradient_difference, memory_figure
+from speed.figures import NAMES, measurements
+from speed.images import images, write_folder
+from speed.measure import Figure, in_turn, peer, ratio_figure
+from speed.probes import embeddings
+from speed.settings import Settings
 
 pytestmark = pytest.mark.slow
 
@@ -99,8 +99,8 @@ def test_a_figure_that_cannot_be_measured_is_a_line_of_the_table(monkeypatch: py
 
 
 def test_help_figure_from_the_command_line() -> None:
-    command = [sys.executable, "-m", "selfsup_bench.speed", "vision", "--only", "help", "--repeats", "1", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    command = [sys.executable, "-m", "speed", "vision", "--only", "help", "--repeats", "1", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(program.__file__).parents[1])
     figure = json.loads(done.stdout)[0]
     assert figure["name"] == "help"
     assert 0.01 < figure["ours"] < 30
@@ -142,7 +142,7 @@ def test_options_reach_the_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_made_up_tables_and_lines(tmp_path: Path) -> None:
     import pyarrow.parquet as parquet
 
-    from selfsup_bench.speed.memory import write_lines, write_table
+    from speed.memory import write_lines, write_table
 
     write_table(tmp_path / "a.parquet", 500)
     table = parquet.read_table(tmp_path / "a.parquet")
@@ -157,7 +157,7 @@ def test_made_up_tables_and_lines(tmp_path: Path) -> None:
 
 def test_memory_of_a_small_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("selfsup_tabular", reason="needs the tabular plugin")
-    from selfsup_bench.speed.memory import table_memory_figure
+    from speed.memory import table_memory_figure
 
     figure = table_memory_figure(Settings(rows=3000))
     assert figure.what.endswith("3,000 rows against 300")
@@ -171,7 +171,7 @@ def test_both_sides_of_mlm_have_the_same_blocks(monkeypatch: pytest.MonkeyPatch,
     from selfsup.data import load_source, prepare
     from selfsup.data.blocks import BlockStore
     from selfsup.registry import registry
-    from selfsup_bench.speed import mlm
+    from speed import mlm
 
     blocks, info = mlm.packed_blocks("pydoc-topics")
     found = registry()
@@ -187,7 +187,7 @@ def test_both_sides_of_mlm_have_the_same_blocks(monkeypatch: pytest.MonkeyPatch,
 def test_peers_train(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("accelerate", reason="needs accelerate")
     pytest.importorskip("transformers", reason="needs transformers")
-    from selfsup_bench.speed import mlm
+    from speed import mlm
 
     for name, value in (("LENGTH", 14), ("BATCH", 4), ("HIDDEN", 8), ("LAYERS", 1), ("HEADS", 2)):
         monkeypatch.setattr(mlm, name, value)
@@ -202,7 +202,7 @@ def test_peers_train(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_memory_of_a_few_recordings() -> None:
     pytest.importorskip("selfsup_audio", reason="needs the audio plugin")
-    from selfsup_bench.speed.memory import audio_memory_figure
+    from speed.memory import audio_memory_figure
 
     figure = audio_memory_figure(Settings(rows=200))
     assert figure.what.endswith("200 rows against 40")
@@ -215,7 +215,7 @@ def test_made_up_videos_and_recordings(tmp_path: Path) -> None:
     pytest.importorskip("av", reason="needs PyAV")
     import av
 
-    from selfsup_bench.speed.media import write_sounds, write_videos
+    from speed.media import write_sounds, write_videos
 
     write_sounds(tmp_path / "sounds", 3)
     sizes = [path.stat().st_size for path in sorted((tmp_path / "sounds").iterdir())]
@@ -232,8 +232,8 @@ def test_made_up_videos_and_recordings(tmp_path: Path) -> None:
 
 def test_both_sides_of_decoding_see_every_video_in_every_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("selfsup_video", reason="needs the video plugin")
-    from selfsup_bench.speed import decoding
-    from selfsup_bench.speed.media import write_videos
+    from speed import decoding
+    from speed.media import write_videos
 
     monkeypatch.setattr(decoding, "WORKERS", 0)
     monkeypatch.setattr(decoding.torch.utils.data, "DataLoader", _without_workers)

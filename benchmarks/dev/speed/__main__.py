@@ -1,4 +1,4 @@
-"""``python -m selfsup_bench.speed MODALITY``: every figure, each in a process of its own."""
+"""``python -m speed MODALITY`` in ``benchmarks/dev``: every figure, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import json
 import subprocess
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
 
 from selfsup.cli.output import emit, progress_console
 from selfsup.errors import SelfsupError
-from selfsup_bench.speed.figures import NAMES, measurements
-from selfsup_bench.speed.settings import Settings
+from speed.figures import NAMES, measurements
+from speed.settings import Settings
 
 
 @click.command()
@@ -57,10 +58,10 @@ def _here(modality: str, name: str, settings: Settings) -> dict[str, Any]:
 
 def _apart(modality: str, name: str, settings: Settings) -> dict[str, Any]:
     """Measure one figure in a process of its own, so that the memory and threads of one do not weigh on the next."""
-    command = [sys.executable, "-m", "selfsup_bench.speed", modality, "--only", name, "--json", "--here"]
+    command = [sys.executable, "-m", "speed", modality, "--only", name, "--json", "--here"]
     for option, value in asdict(settings).items():
         command += [f"--{option}", str(value)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
     try:
         result: dict[str, Any] = json.loads(done.stdout)[0]
     except (ValueError, LookupError):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from selfsup_bench.speed.measure import Figure
-from selfsup_bench.speed.settings import Settings
+from speed.measure import Figure
+from speed.settings import Settings
 
 NAMES: Mapping[str, tuple[str, ...]] = {
     "vision": (
@@ -37,7 +37,7 @@ def measurements(modality: str) -> dict[str, Callable[[Settings], Figure]]:
 
 
 def _vision() -> dict[str, Callable[[Settings], Figure]]:
-    from selfsup_bench.speed import accumulation, attention, probes, program, training, views
+    from speed import accumulation, attention, probes, program, training, views
 
     return {
         "views-32": lambda s: views.views_figure(32, goal=5, n=4096, repeats=s.repeats),
@@ -57,24 +57,24 @@ def _vision() -> dict[str, Callable[[Settings], Figure]]:
 
 
 def _text() -> dict[str, Callable[[Settings], Figure]]:
-    from selfsup_bench.speed import memory, mlm
+    from speed import memory, mlm
 
     return {"mlm": mlm.mlm_figure, "text-memory": memory.text_memory_figure}
 
 
 def _tabular() -> dict[str, Callable[[Settings], Figure]]:
-    from selfsup_bench.speed import memory, scarf
+    from speed import memory, scarf
 
     return {"scarf": scarf.scarf_figure, "table-memory": memory.table_memory_figure}
 
 
 def _audio() -> dict[str, Callable[[Settings], Figure]]:
-    from selfsup_bench.speed import memory
+    from speed import memory
 
     return {"audio-memory": memory.audio_memory_figure}
 
 
 def _video() -> dict[str, Callable[[Settings], Figure]]:
-    from selfsup_bench.speed import decoding, memory
+    from speed import decoding, memory
 
     return {"decoding": decoding.decoding_figure, "video-memory": memory.video_memory_figure}

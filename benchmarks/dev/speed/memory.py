@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from selfsup.errors import BenchmarkError
-from selfsup_bench.speed import media
-from selfsup_bench.speed.measure import Figure
-from selfsup_bench.speed.settings import Settings
+from speed import media
+from speed.measure import Figure
+from speed.settings import Settings
 
 _BLOCK = 100_000
 _PEAK = """

@@ -14,10 +14,10 @@ from selfsup.data import EpochSampler, Loader, load_source, prepare
 from selfsup.registry import registry
 from selfsup.validation import validated
 from selfsup_bench.executors.local import cpu_count
-from selfsup_bench.speed.apart import apart
-from selfsup_bench.speed.measure import Figure, in_turn, peer, ratio_figure
-from selfsup_bench.speed.media import write_videos
-from selfsup_bench.speed.settings import Settings
+from speed.apart import apart
+from speed.measure import Figure, in_turn, peer, ratio_figure
+from speed.media import write_videos
+from speed.settings import Settings
 
 EPOCHS, BATCH, WORKERS = 3, 32, 2
 SIZE, STRIDE, WINDOW = 64, 2, 8

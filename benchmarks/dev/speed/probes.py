@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from selfsup.artifacts import peak_memory
 from selfsup_bench.executors.local import cpu_count
-from selfsup_bench.speed.measure import Figure, in_turn, peer, ratio_figure
+from speed.measure import Figure, in_turn, peer, ratio_figure
 
 DIM = 512
 CLASSES = 10

@@ -16,9 +16,9 @@ fresh_environment() {
   hash -r
 }
 
-# Runs a command that the README gives, and fails where the README gives it no longer.
-readme() {
-  grep -qxF "$1" README.md || { echo "README.md does not hold the command: $1" >&2; exit 1; }
+# Runs a command that CONTRIBUTING.md gives, and fails where it gives it no longer.
+documented() {
+  grep -qxF "$1" CONTRIBUTING.md || { echo "CONTRIBUTING.md does not hold the command: $1" >&2; exit 1; }
   step "$1"
   bash -euo pipefail -c "$1"
 }

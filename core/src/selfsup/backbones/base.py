@@ -370,8 +370,10 @@ class BackboneRecipe:
     sets others, and says so. Empty for fresh weights.
     """
     parts: str = ""
-    """Option under which the network of each part of a row is chosen, by the part's name, as ``{"backbone": id, "options":
-    {...}}``; empty: no part has a network of its own."""
+    """Option under which the network of each part of a row is chosen, by the part's name; empty: no part has one of its own.
+
+    Its values have the form ``{"backbone": id, "options": {...}}``.
+    """
     adopt: Callable[[str, Mapping[str, Any]], Adopted | None] | None = None
     """Recognizes the models of another library that this backbone, or a member of this family, can start from.
 

@@ -23,7 +23,7 @@ def sigreg(x: Tensor, directions: Tensor, n_points: int = 17, t_max: float = 3.0
     """Sketched isotropic Gaussian regularisation (Balestriero & LeCun 2025, arXiv:2511.08544, section 4).
 
     The Epps-Pulley statistic of the global batch along each direction, N times the integral over t of
-    exp(-t^2/2) * |mean(exp(i t x)) - exp(-t^2/2)|^2 from -t_max to t_max by the trapezoidal rule. Like the authors' minimal
+    ``exp(-t^2/2) * |mean(exp(i t x)) - exp(-t^2/2)|^2`` from -t_max to t_max by the trapezoidal rule. Like the authors' minimal
     example it takes twice the integral from 0, which is the same; t = 0 itself is left out, where the integrand is 0.
 
     Args:

@@ -1,0 +1,20 @@
+"""Write the pages of the site that come from the code: the references of the API and the configuration, tables of tasks."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from site_pages import api, configuration, registered, results
+
+
+def write_all(docs: Path) -> None:
+    """Write ``_generated/`` anew.
+
+    Args:
+        docs: the folder of the site.
+    """
+    out = docs / "_generated"
+    shutil.rmtree(out, ignore_errors=True)
+    for part in (api, configuration, registered, results):
+        part.write(out)

@@ -97,8 +97,8 @@ def test_the_metapackage_requires_the_folders_of_its_own_checkout(tmp_path):
     assert urls == {read_project(folder)["name"]: f"{checkout.as_uri()}/{folder}" for folder in FOLDERS}
 
 
-def test_the_ci_uses_the_commands_of_the_readme():
-    script, readme = (ROOT / ".ci/run").read_text(), (ROOT / "README.md").read_text().splitlines()
-    commands = [line.partition("'")[2].rstrip("'") for line in script.splitlines() if line.startswith("readme '")]
-    assert commands == ['pip install ".[test]"', "pytest -n auto"]
-    assert [command for command in commands if command not in readme] == []
+def test_the_ci_uses_the_commands_of_contributing():
+    script, guide = (ROOT / ".ci/run").read_text(), (ROOT / "CONTRIBUTING.md").read_text().splitlines()
+    commands = [line.partition("'")[2].rstrip("'") for line in script.splitlines() if line.startswith("documented '")]
+    assert commands == ['pip install ".[test,docs]"', "pytest -n auto"]
+    assert [command for command in commands if command not in guide] == []

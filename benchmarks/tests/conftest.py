@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from selfsup.specs import BenchmarkSpec
-from selfsup_bench.cells import FEW_LABELS, Cell, lines
-from selfsup_bench.plan import Plan
-from selfsup_bench.records import Projection, Record
+from selfsup_bench.cells.cell import FEW_LABELS, Cell, lines
+from selfsup_bench.planning.plan import Plan
+from selfsup_bench.records.record import Projection, Record
 
 SEEDS = (0, 1, 2)
 FEW: Mapping[str, float] = {

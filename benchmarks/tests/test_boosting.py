@@ -6,9 +6,9 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 
 from selfsup.errors import SpecError
 from selfsup.specs import BenchmarkSpec
-from selfsup_bench.boosting import BoostingConfig, boosted_outputs
-from selfsup_bench.cells import lines
-from selfsup_bench.leaderboard import headline_of
+from selfsup_bench.cells.boosting import BoostingConfig, boosted_outputs
+from selfsup_bench.cells.cell import lines
+from selfsup_bench.leaderboard.build import headline_of
 
 
 def test_trees_learn_what_no_line_can() -> None:

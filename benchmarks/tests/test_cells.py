@@ -6,7 +6,7 @@ import pytest
 
 from selfsup.errors import SpecError
 from selfsup.specs import BenchmarkSpec
-from selfsup_bench.cells import Cell, distinct, lines, reference
+from selfsup_bench.cells.cell import Cell, distinct, lines, reference
 
 CELL = Cell(
     kind="task",

@@ -10,8 +10,8 @@ from click.testing import CliRunner
 from selfsup.errors import BenchmarkError, ConfigError, UnknownIdError
 from selfsup.registry import registry
 from selfsup_bench.commands import benchmark, executor_factory, parse_pairs, report, results_folder
-from selfsup_bench.plan import Plan
-from selfsup_bench.records import Record, RecordStore
+from selfsup_bench.planning.plan import Plan
+from selfsup_bench.records.record import Record, RecordStore
 from selfsup_bench.suites import BENCHMARKS
 
 

@@ -15,10 +15,10 @@ from scipy.stats import ttest_ind
 
 from selfsup.errors import ConfigError
 from selfsup_bench.commands import benchmark
-from selfsup_bench.compare import Change, apart, compare
-from selfsup_bench.plan import Plan
-from selfsup_bench.records import Record, RecordStore
-from selfsup_bench.scores import Scores
+from selfsup_bench.compare.compare import Change, apart, compare
+from selfsup_bench.planning.plan import Plan
+from selfsup_bench.records.record import Record, RecordStore
+from selfsup_bench.statistics.scores import Scores
 
 Alter = Callable[[Record], Record]
 FEW = "few-labels.accuracy@10"

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from selfsup.errors import BenchmarkError
-from selfsup_bench.cells import Cell
+from selfsup_bench.cells.cell import Cell
 from selfsup_bench.executors import Job, Outcome
 from selfsup_bench.executors.local import LocalExecutor, describe_exit
 from selfsup_bench.executors.ray import RayExecutor

@@ -10,9 +10,9 @@ import torch
 
 import selfsup
 from selfsup.evaluation import few_labels
-from selfsup_bench.cells import Cell
-from selfsup_bench.from_scratch import untrained
-from selfsup_bench.measuring import measure_encoder
+from selfsup_bench.cells.cell import Cell
+from selfsup_bench.cells.from_scratch import untrained
+from selfsup_bench.cells.measure import measure_encoder
 
 pytest.importorskip("selfsup_vision", reason="needs the vision plugin")
 METRIC = "few-labels.accuracy@3"

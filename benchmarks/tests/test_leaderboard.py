@@ -10,13 +10,13 @@ import pytest
 from rich.console import Console
 
 from selfsup.specs import BenchmarkSpec
-from selfsup_bench.cells import lines
-from selfsup_bench.leaderboard import Leaderboard, Row, build
-from selfsup_bench.plan import Plan
-from selfsup_bench.records import Labels, Record
+from selfsup_bench.cells.cell import lines
+from selfsup_bench.leaderboard.build import Leaderboard, Row, build
+from selfsup_bench.leaderboard.tables import interval_note, markdown, print_leaderboard
+from selfsup_bench.planning.plan import Plan
+from selfsup_bench.records.record import Labels, Record
 from selfsup_bench.report.matrix import matrix_section
-from selfsup_bench.statistics import Estimate, Interval
-from selfsup_bench.tables import interval_note, markdown, print_leaderboard
+from selfsup_bench.statistics.estimates import Estimate, Interval
 
 
 def _row(plan: Plan, records: Mapping[str, Record], name: str) -> Row:

@@ -11,10 +11,10 @@ import pytest
 
 from selfsup.registry import Registry, registry
 from selfsup.specs import BenchmarkSpec, ModalitySpec, ObjectiveSpec, TaskSpec
-from selfsup_bench.cells import Line, lines
-from selfsup_bench.leaderboard import build
-from selfsup_bench.plan import Plan
-from selfsup_bench.planning import named
+from selfsup_bench.cells.cell import Line, lines
+from selfsup_bench.leaderboard.build import build
+from selfsup_bench.planning.make_plan import named
+from selfsup_bench.planning.plan import Plan
 
 
 def _line(task: str, *references: str) -> Line:

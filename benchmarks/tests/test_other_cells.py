@@ -10,13 +10,13 @@ import pytest
 
 from selfsup.registry import registry
 from selfsup.specs import BenchmarkSpec
+from selfsup_bench.cells.raw_features import processor_options
 from selfsup_bench.executors.local import LocalExecutor
-from selfsup_bench.planning import make_plan
-from selfsup_bench.raw import processor_options
-from selfsup_bench.records import Record, RecordStore
+from selfsup_bench.leaderboard.tables import markdown
+from selfsup_bench.planning.make_plan import make_plan
+from selfsup_bench.records.record import Record, RecordStore
 from selfsup_bench.runner import run
 from selfsup_bench.suites import BENCHMARKS
-from selfsup_bench.tables import markdown
 
 
 @pytest.fixture(autouse=True)

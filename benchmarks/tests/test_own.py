@@ -20,14 +20,14 @@ from PIL import Image
 from selfsup.cli.main import main
 from selfsup.errors import BenchmarkError, ConfigError, DataError, RunDirectoryError
 from selfsup.registry import registry
-from selfsup_bench.cell import work
+from selfsup_bench.cells.run_cell import work
 from selfsup_bench.commands import benchmark, report
 from selfsup_bench.executors import Job, Outcome
-from selfsup_bench.leaderboard import Leaderboard
+from selfsup_bench.leaderboard.build import Leaderboard
+from selfsup_bench.own.advice.recommendation import Recommendation
 from selfsup_bench.own.command import Asked, own_benchmark
 from selfsup_bench.own.machine import Machine
-from selfsup_bench.own.recommendation import Recommendation
-from selfsup_bench.records import RecordStore
+from selfsup_bench.records.record import RecordStore
 
 pytest.importorskip("selfsup_tabular", reason="needs the tabular plugin")
 pytest.importorskip("selfsup_text", reason="needs the text plugin")
@@ -190,7 +190,7 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 import test_own
 from selfsup_bench.own.command import Asked, own_benchmark
-from selfsup_bench.records import RecordStore
+from selfsup_bench.records.record import RecordStore
 
 class Dies(test_own.InProcess):
     def run(self, jobs):

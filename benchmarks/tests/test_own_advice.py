@@ -9,22 +9,22 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from selfsup_bench.board import Row
-from selfsup_bench.cells import FEW_LABELS
-from selfsup_bench.headlines import Headline
-from selfsup_bench.leaderboard import build
-from selfsup_bench.own.advice import advise
-from selfsup_bench.own.division import Divided
-from selfsup_bench.own.next_steps import commands, reading_flags
-from selfsup_bench.own.reading import Division, Reading
-from selfsup_bench.own.recommendation import Recommendation
+from selfsup_bench.cells.cell import FEW_LABELS
+from selfsup_bench.leaderboard.board import Row
+from selfsup_bench.leaderboard.build import build
+from selfsup_bench.leaderboard.headline import Headline
+from selfsup_bench.leaderboard.tables import print_leaderboard
+from selfsup_bench.own.advice.advise import advise
+from selfsup_bench.own.advice.next_steps import commands, reading_flags
+from selfsup_bench.own.advice.recommendation import Recommendation
+from selfsup_bench.own.advice.sentence import few_text
+from selfsup_bench.own.data.divide_rows import Divided
+from selfsup_bench.own.data.read_rows import Division, Reading
 from selfsup_bench.own.schedule import Schedule
-from selfsup_bench.own.sentence import few_text
 from selfsup_bench.own.state import State
-from selfsup_bench.plan import Plan
-from selfsup_bench.records import Record
-from selfsup_bench.statistics import Estimate, Interval
-from selfsup_bench.tables import print_leaderboard
+from selfsup_bench.planning.plan import Plan
+from selfsup_bench.records.record import Record
+from selfsup_bench.statistics.estimates import Estimate, Interval
 
 NONE = Division(np.arange(0), np.arange(0), np.arange(0), ("a", "a", "a"))
 DIVIDED = Divided(

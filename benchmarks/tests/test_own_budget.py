@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-import selfsup_bench.cell
+import selfsup_bench.cells.run_cell
 from selfsup.errors import ColumnError, ConfigError
 from selfsup.evaluation.finetune import FinetuneConfig, total_steps
 from selfsup.registry import registry
-from selfsup_bench.cells import Cell, Line, lines
+from selfsup_bench.cells.cell import Cell, Line, lines
+from selfsup_bench.cells.time_limit import TOO_LONG, TookTooLongError, time_limit
 from selfsup_bench.executors import Job, Outcome
 from selfsup_bench.own.budget import (
     CONVERGED,
@@ -27,12 +28,11 @@ from selfsup_bench.own.budget import (
     scratch_batch,
     scratch_steps,
 )
-from selfsup_bench.own.guess import guess_modality
+from selfsup_bench.own.data.guess_modality import guess_modality
 from selfsup_bench.own.pilot import STEPS, nothing_to_train, pilots, speed_of_cut
 from selfsup_bench.own.schedule import References, Speed, makespan, schedule
-from selfsup_bench.plan import Plan
-from selfsup_bench.records import Record, RecordStore
-from selfsup_bench.time_limit import TOO_LONG, TookTooLongError, time_limit
+from selfsup_bench.planning.plan import Plan
+from selfsup_bench.records.record import Record, RecordStore
 
 FAST = Speed(startup=2, evaluate=3, step=0.01, epoch=20)
 
@@ -129,10 +129,10 @@ def test_a_cell_that_takes_longer_than_its_job_allows_leaves_a_record_that_says_
         time.sleep(5)
         return Record(key=job.key, cell=job.cell, status="done")
 
-    monkeypatch.setattr(selfsup_bench.cell, "measure", measure)
+    monkeypatch.setattr(selfsup_bench.cells.run_cell, "measure", measure)
     cell = Cell(kind="task", modality="toy", task="toy/a", dataset="x", evaluators=(), steps=STEPS, overrides={}, seed=0)
     began = time.monotonic()
-    assert selfsup_bench.cell.work(Job("k" * 32, cell, tmp_path, {}, seconds=0.1).as_dict()) == "failed"
+    assert selfsup_bench.cells.run_cell.work(Job("k" * 32, cell, tmp_path, {}, seconds=0.1).as_dict()) == "failed"
     assert time.monotonic() - began < 3
     record = RecordStore(tmp_path).read("k" * 32)
     assert record is not None

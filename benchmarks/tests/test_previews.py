@@ -14,8 +14,8 @@ from selfsup.data import CurvePreview, ImagePreview, Preview, Rows, TextPreview
 from selfsup.errors import BenchmarkError
 from selfsup.testing.sequences.processor import SequenceProcessor, SequenceProcessorConfig
 from selfsup.types import Row
-from selfsup_bench.previews import Previews, keep_previews, make_previews, read_previews
-from selfsup_bench.records import write_json
+from selfsup_bench.cells.previews import Previews, keep_previews, make_previews, read_previews
+from selfsup_bench.records.record import write_json
 
 COLOURS = np.arange(10, dtype=np.uint8) * 25
 

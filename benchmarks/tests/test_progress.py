@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from selfsup.specs import BenchmarkSpec
-from selfsup_bench.cells import Cell, lines
+from selfsup_bench.cells.cell import Cell, lines
 from selfsup_bench.progress import Estimator, Progress, duration, headlines_of
-from selfsup_bench.records import Record
+from selfsup_bench.records.record import Record
 
 
 def cell(kind: str, seed: int) -> Cell:

@@ -12,8 +12,8 @@ import pytest
 from selfsup.registry import Registry, registry
 from selfsup.specs import BenchmarkSpec
 from selfsup.testing.sequences.installed import installed
-from selfsup_bench import provenance
-from selfsup_bench.planning import make_plan, target_modules
+from selfsup_bench.planning import provenance
+from selfsup_bench.planning.make_plan import make_plan, target_modules
 
 PLUGIN = """
 from selfsup.plugins.hookspecs import hookimpl
@@ -101,14 +101,16 @@ def test_a_new_version_of_an_objectives_package_changes_its_keys(site: Path, fou
     assert "nod_loss" in target_modules(found, planned.plan.cells()), "imported before the cells are forked"
 
 
-@pytest.mark.parametrize("name", ["measuring.py", "raw.py", "boosting.py", "cell.py", "from_scratch.py", "datasets/sounds.py"])
+@pytest.mark.parametrize("name", [*provenance.HARNESS[:-1], "datasets/sounds.py"])
 def test_an_edit_of_what_measures_or_makes_data_changes_every_key(name: str, found: Registry, harness: Path) -> None:
     before = keys(found, task="sequence/simclr")
     edit(harness / name)
     assert changed(before, keys(found, task="sequence/simclr")) == before.keys()
 
 
-@pytest.mark.parametrize("name", ["report/page.py", "tables.py", "verdicts.py", "commands.py", "suites/vision.py"])
+@pytest.mark.parametrize(
+    "name", ["report/page.py", "leaderboard/tables.py", "leaderboard/verdicts.py", "commands.py", "suites/vision.py"]
+)
 def test_an_edit_of_the_page_or_of_the_tables_changes_no_key(name: str, found: Registry, harness: Path) -> None:
     before = keys(found, task="sequence/simclr")
     edit(harness / name)

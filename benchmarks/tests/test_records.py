@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from selfsup.errors import BenchmarkError, StorageError
-from selfsup_bench import records as records_module
-from selfsup_bench.plan import Plan
-from selfsup_bench.records import Labels, Record, RecordStore, read_json, write_json
+from selfsup_bench.planning.plan import Plan
+from selfsup_bench.records import record as records_module
+from selfsup_bench.records.record import Labels, Record, RecordStore, read_json, write_json
 
 
 def test_what_was_drawn_is_kept_and_missing_in_older_records(tmp_path: Path, records: dict[str, Record]) -> None:

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from selfsup_bench.leaderboard import build
-from selfsup_bench.own.recommendation import Recommendation
-from selfsup_bench.plan import Plan
-from selfsup_bench.previews import Previews
-from selfsup_bench.records import Record
+from selfsup_bench.cells.previews import Previews
+from selfsup_bench.leaderboard.build import build
+from selfsup_bench.own.advice.recommendation import Recommendation
+from selfsup_bench.planning.plan import Plan
+from selfsup_bench.records.record import Record
 from selfsup_bench.report import render
 from selfsup_bench.report.style import script
 from selfsup_bench.report.verdicts import summary

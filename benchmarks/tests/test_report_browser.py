@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from selfsup_bench.leaderboard import build
-from selfsup_bench.plan import Plan
-from selfsup_bench.records import Record
+from selfsup_bench.leaderboard.build import build
+from selfsup_bench.planning.plan import Plan
+from selfsup_bench.records.record import Record
 from selfsup_bench.report import render
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from selfsup_bench.board import Leaderboard, Matrix, MatrixCell, MatrixRow
-from selfsup_bench.leaderboard import build
-from selfsup_bench.plan import Plan
-from selfsup_bench.records import Projection, Record
+from selfsup_bench.leaderboard.board import Leaderboard, Matrix, MatrixCell, MatrixRow
+from selfsup_bench.leaderboard.build import build
+from selfsup_bench.planning.plan import Plan
+from selfsup_bench.records.record import Projection, Record
 from selfsup_bench.report.charts import Series, bar, line_chart, scatter
 from selfsup_bench.report.curves import metrics_section
 from selfsup_bench.report.matrix import matrix_section, step
@@ -19,7 +19,7 @@ from selfsup_bench.report.parts import colours, number_html
 from selfsup_bench.report.style import content_policy, style_sheet
 from selfsup_bench.report.svg import Scale, short, tick_label, ticks
 from selfsup_bench.report.verdicts import _ends
-from selfsup_bench.statistics import Estimate, Interval
+from selfsup_bench.statistics.estimates import Estimate, Interval
 
 ERROR = "the loss is NaN </pre><script>"
 

@@ -17,10 +17,10 @@ import pytest
 
 from selfsup.errors import InUseError
 from selfsup.testing.sequences.installed import write_distribution
-from selfsup_bench.cell import work
+from selfsup_bench.cells.run_cell import work
 from selfsup_bench.executors import Job
-from selfsup_bench.plan import Plan
-from selfsup_bench.records import Record, RecordStore
+from selfsup_bench.planning.plan import Plan
+from selfsup_bench.records.record import Record, RecordStore
 
 PLUGIN = """
 from selfsup.plugins.hookspecs import hookimpl
@@ -154,7 +154,7 @@ def test_a_failure_takes_the_place_of_no_finished_record(
     def in_use(job: Job) -> Record:
         raise InUseError("the run folder is in use")
 
-    monkeypatch.setattr("selfsup_bench.cell.measure", in_use)
+    monkeypatch.setattr("selfsup_bench.cells.run_cell.measure", in_use)
     cell, other = plan.lines[0].cells["task"][:2]
     store = RecordStore(tmp_path)
     store.write(records[plan.key(cell)])

@@ -9,10 +9,10 @@ import pytest
 from selfsup.errors import BenchmarkError, InUseError, RunDirectoryError
 from selfsup.file_lock import lock_folder
 from selfsup_bench.executors import Job, Outcome
-from selfsup_bench.leaderboard import Leaderboard
-from selfsup_bench.plan import Plan
-from selfsup_bench.planning import Planned
-from selfsup_bench.records import Record, RecordStore
+from selfsup_bench.leaderboard.build import Leaderboard
+from selfsup_bench.planning.make_plan import Planned
+from selfsup_bench.planning.plan import Plan
+from selfsup_bench.records.record import Record, RecordStore
 from selfsup_bench.runner import run, write_report
 
 

@@ -12,10 +12,10 @@ from click.testing import CliRunner
 
 from selfsup.errors import BenchmarkError
 from selfsup_bench.commands import report
-from selfsup_bench.migrations import SCHEMA, STEPS
-from selfsup_bench.plan import Plan
-from selfsup_bench.records import Record, RecordStore, read_json, write_json
-from selfsup_bench.schema import fault, file_of, published, write_all
+from selfsup_bench.planning.plan import Plan
+from selfsup_bench.records.migrations import SCHEMA, STEPS
+from selfsup_bench.records.record import Record, RecordStore, read_json, write_json
+from selfsup_bench.records.schema import fault, file_of, published, write_all
 
 OLD = Path(__file__).with_name("fixtures") / "schema-1"
 """The folder of a benchmark as the version before few labels wrote it: vime on breast-cancer, two seeds."""
@@ -24,7 +24,7 @@ OLD = Path(__file__).with_name("fixtures") / "schema-1"
 def test_published_schemas_are_those_of_the_code(tmp_path: Path) -> None:
     for path in write_all(tmp_path):
         text = (file_of("record").parent / path.name).read_text(encoding="utf-8")
-        assert path.read_text(encoding="utf-8") == text, "run `python -m selfsup_bench.schema` and commit what it writes"
+        assert path.read_text(encoding="utf-8") == text, "run `python -m selfsup_bench.records.schema` and commit the files"
 
 
 def test_what_is_written_is_what_the_schemas_say(tmp_path: Path, plan: Plan, records: dict[str, Record]) -> None:

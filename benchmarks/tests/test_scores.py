@@ -11,8 +11,8 @@ from scipy import stats
 from scipy.special import ndtr
 
 from selfsup.evaluation.subsets import expected_overlap, few_label_rows
-from selfsup_bench import scores as scores_module
-from selfsup_bench.scores import Scores, holm, rank_intervals, resampled
+from selfsup_bench.statistics import scores as scores_module
+from selfsup_bench.statistics.scores import Scores, holm, rank_intervals, resampled
 
 BY_HAND = Scores(np.array([[1.0, 2.0, 6.0], [3.0, 4.0, 8.0], [8.0, 6.0, 7.0]]))
 """Means of seeds 3, 5, 7; of draws 4, 4, 7; of all 5. MS of seeds 3 x 8 / 2 = 12, of draws 3 x 6 / 2 = 9. Residuals

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from selfsup.errors import BenchmarkError
-from selfsup_bench.cell import lacks_memory
-from selfsup_bench.cells import Cell
+from selfsup_bench.cells.cell import Cell
+from selfsup_bench.cells.run_cell import lacks_memory
 from selfsup_bench.executors import Job
 from selfsup_bench.executors.local import LocalExecutor
 from selfsup_bench.executors.sharing import Room, kind_of
@@ -205,7 +205,7 @@ HANGING = """
 import os, runpy, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from selfsup_bench.cells import Cell
+from selfsup_bench.cells.cell import Cell
 from selfsup_bench.executors import Job
 from selfsup_bench.executors import local
 from selfsup_bench.executors.local import LocalExecutor

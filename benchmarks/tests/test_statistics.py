@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from selfsup_bench.statistics import (
+from selfsup_bench.statistics.estimates import (
     aggregate,
     bootstrap_interval,
     direction,

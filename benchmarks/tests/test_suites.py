@@ -15,14 +15,14 @@ from selfsup.registry import Registry, registry
 from selfsup.specs import BenchmarkSpec
 from selfsup.training.resolve import resolve_config
 from selfsup.validation import validated
-from selfsup_bench.cell import run_options
-from selfsup_bench.cells import FEW_LABELS, Cell, is_raw, lines
+from selfsup_bench.cells.cell import FEW_LABELS, Cell, is_raw, lines
+from selfsup_bench.cells.measure import evaluator_options
+from selfsup_bench.cells.run_cell import run_options
 from selfsup_bench.commands import benchmark
-from selfsup_bench.datasets import elsewhere
-from selfsup_bench.measuring import evaluator_options
+from selfsup_bench.datasets import external as elsewhere
 from selfsup_bench.own.candidates import candidates
-from selfsup_bench.planning import choose, make_plan
-from selfsup_bench.templates import expand
+from selfsup_bench.planning.make_plan import choose, make_plan
+from selfsup_bench.planning.templates import expand
 
 MODALITIES = ("vision", "text", "tabular", "audio", "video", "multimodal")
 SUITES = ("quick", "real", "matrix", "standard", "case-studies")
@@ -61,7 +61,9 @@ def check(cell: Cell) -> None:
 
 @pytest.mark.parametrize("name", SUITES)
 def test_every_line_of_a_suite_can_be_planned(found: Registry, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr("selfsup_bench.planning._Data.fingerprint", lambda self, modality, dataset, overrides: ("x", ""))
+    monkeypatch.setattr(
+        "selfsup_bench.planning.make_plan._Data.fingerprint", lambda self, modality, dataset, overrides: ("x", "")
+    )
     specs = suite(name, found)
     planned = make_plan(specs, suite=name, seeds=(0,), registry=found, device="cpu", threads=1)
     assert planned.left_out == ()

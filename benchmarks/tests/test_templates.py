@@ -15,13 +15,13 @@ from selfsup.errors import SpecError
 from selfsup.registry import Registry, registry
 from selfsup.specs import BenchmarkSpec
 from selfsup.testing.sequences.installed import installed, write_distribution
-from selfsup_bench.cell import work
+from selfsup_bench.cells.run_cell import work
 from selfsup_bench.executors import Job, Outcome
-from selfsup_bench.plan import Plan
-from selfsup_bench.planning import choose, make_plan, modules_of
-from selfsup_bench.records import RecordStore
+from selfsup_bench.planning.make_plan import choose, make_plan, modules_of
+from selfsup_bench.planning.plan import Plan
+from selfsup_bench.planning.templates import expand, has_place
+from selfsup_bench.records.record import RecordStore
 from selfsup_bench.runner import run
-from selfsup_bench.templates import expand, has_place
 
 PLUGIN = """
 from selfsup.plugins.hookspecs import hookimpl

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from selfsup.specs import BenchmarkSpec
-from selfsup_bench.cells import lines
-from selfsup_bench.headlines import Headline
-from selfsup_bench.leaderboard import Verdict, build
-from selfsup_bench.plan import Plan
-from selfsup_bench.records import Labels, Record
+from selfsup_bench.cells.cell import lines
+from selfsup_bench.leaderboard.build import Verdict, build
+from selfsup_bench.leaderboard.headline import Headline
+from selfsup_bench.leaderboard.tables import markdown, metric_title
+from selfsup_bench.leaderboard.wording import labels_text
+from selfsup_bench.planning.plan import Plan
+from selfsup_bench.records.record import Labels, Record
 from selfsup_bench.report.parts import score_title
-from selfsup_bench.tables import markdown, metric_title
-from selfsup_bench.wording import labels_text
 
 NAME = "few-labels.accuracy@10"
 Change = Callable[[Record, int], Record]

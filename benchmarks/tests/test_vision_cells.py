@@ -10,15 +10,15 @@ import pytest
 from selfsup.data import load_source
 from selfsup.registry import registry
 from selfsup.specs import BenchmarkSpec
-from selfsup_bench.cell import Sources, _projection
-from selfsup_bench.cells import lines
+from selfsup_bench.cells.cell import lines
+from selfsup_bench.cells.previews import read_previews
+from selfsup_bench.cells.projection import drawn_places
+from selfsup_bench.cells.raw_features import fitted_raw_encoder
+from selfsup_bench.cells.run_cell import Sources, _projection
 from selfsup_bench.executors import Job
 from selfsup_bench.executors.local import LocalExecutor
-from selfsup_bench.planning import Planned, make_plan
-from selfsup_bench.previews import read_previews
-from selfsup_bench.projection import drawn_places
-from selfsup_bench.raw import fitted_raw_encoder
-from selfsup_bench.records import RecordStore
+from selfsup_bench.planning.make_plan import Planned, make_plan
+from selfsup_bench.records.record import RecordStore
 from selfsup_bench.runner import run
 
 pytest.importorskip("selfsup_vision", reason="needs the vision plugin")
@@ -69,7 +69,7 @@ def test_a_benchmark_from_plan_to_report(tmp_path: Path) -> None:
 
 
 def test_points_are_rows_whatever_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("selfsup_bench.projection.MOST_ROWS", 40)
+    monkeypatch.setattr("selfsup_bench.cells.projection.MOST_ROWS", 40)
     data = load_source("digits", modality=registry().get("modality", "vision"), split="test").dataset
     plain = data.cast_column("image", datasets.Image(decode=False)).to_list()
     for row in plain[::3]:

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from selfsup.registry import Registry
     from selfsup.specs import BenchmarkSpec
     from selfsup_bench.executors import Executor, Job
-    from selfsup_bench.leaderboard import Leaderboard
+    from selfsup_bench.leaderboard.build import Leaderboard
     from selfsup_bench.own.machine import Machine
-    from selfsup_bench.planning import Planned
+    from selfsup_bench.planning.make_plan import Planned
 
 RESULTS = Path("benchmark-results")
 ON_GPU = 6
@@ -114,9 +114,9 @@ def benchmark(
         return
     refuse_without_data(context)
     from selfsup.registry import registry
-    from selfsup_bench.planning import choose
+    from selfsup_bench.planning.make_plan import choose
+    from selfsup_bench.planning.templates import expand
     from selfsup_bench.runner import REPORT, run
-    from selfsup_bench.templates import expand
 
     found = registry()
     specs = choose(expand(found.benchmarks.values(), found), suite=suite, modalities=modalities, only=only)
@@ -124,7 +124,7 @@ def benchmark(
     folder = out or results_folder(suite, resume=resume)
     if executor == "local":
         from selfsup_bench.executors.local import warm_up
-        from selfsup_bench.planning import modules_of
+        from selfsup_bench.planning.make_plan import modules_of
 
         warm_up(modules_of(found, specs))
     planned = plan_on_device(specs, suite=suite, seeds=seeds, found=found, device=device, threads=threads)
@@ -138,8 +138,8 @@ def compare_folders(context: click.Context, before: Path, after: Path, *, as_jso
     Raises:
         ConfigError: another option was given.
     """
-    from selfsup_bench.compare import compare
-    from selfsup_bench.compare_text import print_compared
+    from selfsup_bench.compare.compare import compare
+    from selfsup_bench.compare.text import print_compared
 
     alone = ("folders", "as_json")
     given = [each for each in context.command.params if each.name and each.name not in alone and was_given(context, each.name)]
@@ -226,7 +226,7 @@ def report(folder: Path, as_json: bool) -> None:
 
 def show(board: Leaderboard, page: Path, *, as_json: bool) -> None:
     """Print the leaderboard; exit status 1 if a cell has no result."""
-    from selfsup_bench.tables import print_leaderboard
+    from selfsup_bench.leaderboard.tables import print_leaderboard
 
     emit({**board.as_dict(), "report": str(page)}, as_json=as_json, text=lambda: print_leaderboard(board, result_console()))
     click.echo(f"report: {page.resolve().as_uri()}", err=True)
@@ -260,7 +260,7 @@ def plan_on_device(
     specs: Sequence[BenchmarkSpec], *, suite: str, seeds: int, found: Registry, device: str, threads: int
 ) -> Planned:
     """The plan, and on stderr what is left out of it."""
-    from selfsup_bench.planning import make_plan
+    from selfsup_bench.planning.make_plan import make_plan
 
     planned = make_plan(specs, suite=suite, seeds=range(seeds), registry=found, device=device_kind(device), threads=threads)
     for line in planned.left_out:

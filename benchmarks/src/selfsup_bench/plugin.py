@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from selfsup.plugins import hookimpl
 from selfsup.specs import BenchmarkSpec, CommandSpec, DatasetSpec, EvaluatorSpec, ExecutorSpec
-from selfsup_bench.datasets import elsewhere
+from selfsup_bench.datasets import external as elsewhere
 from selfsup_bench.suites import BENCHMARKS
 
 SELFSUP_API = 1
@@ -168,7 +168,7 @@ def selfsup_evaluators() -> list[EvaluatorSpec]:
         EvaluatorSpec(
             id="boosting",
             summary="Gradient-boosted trees (scikit-learn's HistGradientBoosting) on the embeddings, or on the raw features.",
-            target="selfsup_bench.boosting:RECIPE",
+            target="selfsup_bench.cells.boosting:RECIPE",
             label_kinds=("class", "classes", "number"),
             paper="Friedman 2001, Annals of Statistics 29; Ke et al. 2017, NeurIPS (LightGBM)",
         )

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import click
 
-from selfsup_bench.cells import Cell, Line
-from selfsup_bench.headlines import Headline
-from selfsup_bench.records import Record
+from selfsup_bench.cells.cell import Cell, Line
+from selfsup_bench.leaderboard.headline import Headline
+from selfsup_bench.records.record import Record
 
 
 class Estimator:

@@ -9,15 +9,15 @@ from pathlib import Path
 
 from selfsup.errors import RunDirectoryError
 from selfsup.file_lock import lock_folder
+from selfsup_bench.cells.previews import read_previews
 from selfsup_bench.executors import Executor, Job, Outcome
-from selfsup_bench.leaderboard import Leaderboard, build
-from selfsup_bench.migrations import upgraded
-from selfsup_bench.own.recommendation import Recommendation
-from selfsup_bench.plan import FILE, Plan
-from selfsup_bench.planning import Planned
-from selfsup_bench.previews import read_previews
+from selfsup_bench.leaderboard.build import Leaderboard, build
+from selfsup_bench.own.advice.recommendation import Recommendation
+from selfsup_bench.planning.make_plan import Planned
+from selfsup_bench.planning.plan import FILE, Plan
 from selfsup_bench.progress import Progress, headlines_of
-from selfsup_bench.records import Record, RecordStore, leftovers, read_json, write_text
+from selfsup_bench.records.migrations import upgraded
+from selfsup_bench.records.record import Record, RecordStore, leftovers, read_json, write_text
 from selfsup_bench.report import render
 
 REPORT = "report.html"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from selfsup_bench.cells import Cell
+from selfsup_bench.cells.cell import Cell
 
 
 @dataclass(frozen=True)

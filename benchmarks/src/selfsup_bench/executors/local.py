@@ -14,13 +14,13 @@ import click
 
 from selfsup.errors import BenchmarkError
 from selfsup.registry import registry
-from selfsup_bench.cell import work
+from selfsup_bench.cells.run_cell import work
 from selfsup_bench.executors.base import Job, Outcome
 from selfsup_bench.executors.sharing import Room
 from selfsup_bench.executors.workers import CudaGauge, Gauge, Ready, Work, Worker
-from selfsup_bench.planning import target_modules
+from selfsup_bench.planning.make_plan import target_modules
 
-PRELOAD = ("selfsup_bench.preload",)
+PRELOAD = ("selfsup_bench.executors.preload",)
 """Imported once by the process that the cells are forked from: torch and what else takes seconds."""
 
 

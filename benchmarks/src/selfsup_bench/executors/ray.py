@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 from selfsup.errors import BenchmarkError
-from selfsup_bench.cell import work
+from selfsup_bench.cells.run_cell import work
 from selfsup_bench.executors.base import Job, Outcome
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
-from selfsup_bench.cells import Cell
+from selfsup_bench.cells.cell import Cell
 from selfsup_bench.executors.base import Job
 
 MARGIN = 0.1

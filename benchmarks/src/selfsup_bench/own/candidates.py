@@ -10,11 +10,11 @@ from typing import Any
 from selfsup.errors import UnknownIdError
 from selfsup.registry import Registry
 from selfsup.specs import BenchmarkSpec, TaskSpec
-from selfsup_bench.cells import BOOSTING, FEW_LABELS, SHARED_PREFIXES
+from selfsup_bench.cells.cell import BOOSTING, FEW_LABELS, SHARED_PREFIXES
 from selfsup_bench.own.budget import CONVERGED
-from selfsup_bench.own.division import Divided
+from selfsup_bench.own.data.divide_rows import Divided
+from selfsup_bench.planning.templates import expand
 from selfsup_bench.suites.shared import one_optimizer
-from selfsup_bench.templates import expand
 
 SUITE = "own"
 FALLBACK = ("simclr", "vicreg", "byol")

@@ -13,19 +13,19 @@ from selfsup.artifacts import load
 from selfsup.data.labels import LabelKind
 from selfsup.errors import ConfigError, RunDirectoryError, SelfsupError
 from selfsup.file_lock import lock_folder
-from selfsup_bench.leaderboard import Leaderboard
-from selfsup_bench.own.advice import advise
+from selfsup_bench.leaderboard.build import Leaderboard
+from selfsup_bench.own.advice.advise import advise
+from selfsup_bench.own.advice.next_steps import write_longer
+from selfsup_bench.own.advice.recommendation import Recommendation
 from selfsup_bench.own.budget import CONVERGED
 from selfsup_bench.own.candidates import candidates
-from selfsup_bench.own.division import Divided, Limits, divide
-from selfsup_bench.own.guess import guess_modality
+from selfsup_bench.own.data.divide_rows import Divided, Limits, divide
+from selfsup_bench.own.data.guess_modality import guess_modality
+from selfsup_bench.own.data.read_rows import Reading
 from selfsup_bench.own.machine import Machine
-from selfsup_bench.own.next_steps import write_longer
-from selfsup_bench.own.reading import Reading
-from selfsup_bench.own.recommendation import Recommendation
 from selfsup_bench.own.state import FILE, State
 from selfsup_bench.own.trial import Trial
-from selfsup_bench.plan import FILE as PLAN
+from selfsup_bench.planning.plan import FILE as PLAN
 from selfsup_bench.progress import duration
 from selfsup_bench.runner import write_report
 

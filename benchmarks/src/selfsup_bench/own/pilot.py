@@ -9,14 +9,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from selfsup.artifacts import RunDirectory
-from selfsup_bench.cells import FEW_LABELS, Cell, Line
+from selfsup_bench.cells.cell import FEW_LABELS, Cell, Line
+from selfsup_bench.cells.time_limit import TOO_LONG
 from selfsup_bench.executors import Executor, Job
 from selfsup_bench.own.budget import Measured, Network, scratch_batch, scratch_steps
 from selfsup_bench.own.candidates import shared_key
-from selfsup_bench.own.division import Divided
+from selfsup_bench.own.data.divide_rows import Divided
 from selfsup_bench.own.schedule import Speed
-from selfsup_bench.records import Record, RecordStore
-from selfsup_bench.time_limit import TOO_LONG
+from selfsup_bench.records.record import Record, RecordStore
 
 STEPS = 12
 """Optimizer steps of a pilot, timed in stretches of four; the first stretch holds what happens only once."""

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from selfsup.errors import BenchmarkError
-from selfsup_bench.own.division import Divided
-from selfsup_bench.own.reading import Division, Reading
+from selfsup_bench.own.data.divide_rows import Divided
+from selfsup_bench.own.data.read_rows import Division, Reading
 from selfsup_bench.own.schedule import Schedule
-from selfsup_bench.records import read_json, write_json
+from selfsup_bench.records.record import read_json, write_json
 
 FILE = "own.json"
 SCHEMA = 1

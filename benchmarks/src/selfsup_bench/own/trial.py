@@ -11,21 +11,21 @@ from pathlib import Path
 
 from selfsup.errors import BenchmarkError
 from selfsup.specs import BenchmarkSpec
-from selfsup_bench.cells import FEW_LABELS, Cell, Line, is_raw, lines
+from selfsup_bench.cells.cell import FEW_LABELS, Cell, Line, is_raw, lines
 from selfsup_bench.executors import Job
-from selfsup_bench.leaderboard import Leaderboard
+from selfsup_bench.leaderboard.build import Leaderboard
 from selfsup_bench.own import pilot
+from selfsup_bench.own.advice.recommendation import FILE as RECOMMENDATION
 from selfsup_bench.own.budget import CONVERGED, PLANNED, Measured, decide, enough, minutes_for
 from selfsup_bench.own.candidates import SUITE, on_data
-from selfsup_bench.own.division import Divided
+from selfsup_bench.own.data.divide_rows import Divided
 from selfsup_bench.own.machine import Machine
-from selfsup_bench.own.recommendation import FILE as RECOMMENDATION
 from selfsup_bench.own.schedule import MOST_ROUNDS, Schedule, Speed
 from selfsup_bench.own.state import State
-from selfsup_bench.plan import Plan
-from selfsup_bench.planning import Planned, keyed, of_parts, resolved
+from selfsup_bench.planning.make_plan import Planned, keyed, of_parts, resolved
+from selfsup_bench.planning.plan import Plan
 from selfsup_bench.progress import duration
-from selfsup_bench.records import Record, RecordStore
+from selfsup_bench.records.record import Record, RecordStore
 from selfsup_bench.runner import run_locked, write_report
 
 SLACK = 0.1

@@ -14,9 +14,9 @@ from typing import Any
 
 from selfsup.errors import SelfsupError
 from selfsup_bench.executors.local import cpu_count
-from selfsup_bench.provenance import code_digest, versions
+from selfsup_bench.planning.provenance import code_digest, versions
 from selfsup_bench.quality.grid_cell import GridCell, Scores
-from selfsup_bench.records import read_json, write_json
+from selfsup_bench.records.record import read_json, write_json
 
 
 def run_grid(
@@ -84,7 +84,7 @@ def _measured(cells: Sequence[GridCell], jobs: int) -> Iterator[tuple[GridCell, 
 
 
 def _start_worker() -> None:
-    from selfsup_bench.cell import limit_threads
+    from selfsup_bench.cells.run_cell import limit_threads
 
     limit_threads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -8,7 +8,7 @@ from typing import Any
 
 from selfsup.evaluation.metrics import HEADLINES
 from selfsup_bench.quality.grid_cell import RECALL, REFERENCES, GridCell, Scores
-from selfsup_bench.statistics import Estimate, direction, estimate
+from selfsup_bench.statistics.estimates import Estimate, direction, estimate
 
 REGRESSION = ("r2", "rmse", "mae")
 """Metrics of labels that are numbers, for which the linear model is a ridge regression."""

@@ -22,10 +22,10 @@ from selfsup.evaluation.splits import load_splits
 from selfsup.evaluation.subsets import flipped_labels, labelled_subset
 from selfsup.training.precision import resolve_precision
 from selfsup.training.progress import Silent
-from selfsup_bench.boosting import BoostingConfig, boosted_outputs
+from selfsup_bench.cells.boosting import BoostingConfig, boosted_outputs
+from selfsup_bench.cells.raw_features import fitted_raw_encoder
 from selfsup_bench.quality.grid_cell import RECALL, GridCell, Scores
 from selfsup_bench.quality.tfidf import tfidf_outputs
-from selfsup_bench.raw import fitted_raw_encoder
 
 IntArray = np.ndarray[tuple[int], np.dtype[np.int64]]
 Predict = Callable[[Split, IntArray, int], Tensor]

@@ -14,7 +14,7 @@ import click
 
 from selfsup.cli.output import emit, json_option
 from selfsup.errors import SelfsupError
-from selfsup_bench.statistics import Estimate, estimate
+from selfsup_bench.statistics.estimates import Estimate, estimate
 
 if TYPE_CHECKING:
     from selfsup.artifacts import Encoder

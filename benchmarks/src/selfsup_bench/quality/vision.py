@@ -12,7 +12,7 @@ import click
 
 from selfsup.cli.output import emit, json_option
 from selfsup.specs import BenchmarkSpec
-from selfsup_bench.statistics import Estimate, estimate
+from selfsup_bench.statistics.estimates import Estimate, estimate
 from selfsup_bench.suites.shared import one_optimizer
 
 GOAL_OVER_RANDOM = 0.15
@@ -107,9 +107,9 @@ def tasks(dataset: str, chosen: tuple[str, ...], steps: int, batch: int, seeds: 
     """Every vision task at one budget: the same steps, batch and optimizer, and one backbone (a ViT for token tasks)."""
     from selfsup.registry import registry
     from selfsup_bench.executors.local import LocalExecutor
-    from selfsup_bench.planning import make_plan
+    from selfsup_bench.leaderboard.tables import interval_note, markdown
+    from selfsup_bench.planning.make_plan import make_plan
     from selfsup_bench.runner import run
-    from selfsup_bench.tables import interval_note, markdown
 
     found = registry()
     wanted = [found.get("task", f"vision/{name}") for name in chosen] or found.tasks.values()

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from selfsup_bench.records import Projection
+from selfsup_bench.records.record import Projection
 from selfsup_bench.report.palette import CLASS_COLOURS
 from selfsup_bench.report.svg import Scale, dots, element, path, text, tick_label, ticks, title
-from selfsup_bench.statistics import Estimate
+from selfsup_bench.statistics.estimates import Estimate
 
 STRIP = 200.0
 """Width of a row of a dot plot."""

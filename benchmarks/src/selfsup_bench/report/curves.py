@@ -6,14 +6,14 @@ import re
 from collections.abc import Mapping
 from html import escape
 
-from selfsup_bench.board import Row, Table
-from selfsup_bench.headlines import Headline
-from selfsup_bench.plan import Plan
-from selfsup_bench.records import Record
+from selfsup_bench.leaderboard.board import Row, Table
+from selfsup_bench.leaderboard.headline import Headline
+from selfsup_bench.leaderboard.wording import is_share, metric_name
+from selfsup_bench.planning.plan import Plan
+from selfsup_bench.records.record import Record
 from selfsup_bench.report.charts import Series, line_chart
 from selfsup_bench.report.parts import data_name, fold, number_html, scroll_box, value_of
-from selfsup_bench.statistics import Estimate
-from selfsup_bench.wording import is_share, metric_name
+from selfsup_bench.statistics.estimates import Estimate
 
 LABEL_METRIC = re.compile(r"label-efficiency\.(accuracy|map|r2)_([\d.]+)pct")
 """Metrics of label efficiency, and the share of labels in per cent."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from html import escape
 
-from selfsup_bench.board import Leaderboard
-from selfsup_bench.plan import Plan
-from selfsup_bench.records import Record
+from selfsup_bench.leaderboard.board import Leaderboard
+from selfsup_bench.planning.plan import Plan
+from selfsup_bench.records.record import Record
 from selfsup_bench.report.parts import fold
 
 

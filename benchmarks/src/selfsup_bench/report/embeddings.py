@@ -7,11 +7,11 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from selfsup_bench.board import Row, Table
-from selfsup_bench.cells import is_raw
-from selfsup_bench.plan import Plan
-from selfsup_bench.previews import Part, Previews
-from selfsup_bench.records import Projection, Record
+from selfsup_bench.cells.cell import is_raw
+from selfsup_bench.cells.previews import Part, Previews
+from selfsup_bench.leaderboard.board import Row, Table
+from selfsup_bench.planning.plan import Plan
+from selfsup_bench.records.record import Projection, Record
 from selfsup_bench.report.charts import class_name, scatter
 from selfsup_bench.report.palette import CLASS_COLOURS
 from selfsup_bench.report.svg import element, path

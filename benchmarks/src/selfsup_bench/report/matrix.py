@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from html import escape
 
-from selfsup_bench.board import Leaderboard, Matrix, MatrixCell, MatrixRow
+from selfsup_bench.leaderboard.board import Leaderboard, Matrix, MatrixCell, MatrixRow
 from selfsup_bench.report.parts import plain
-from selfsup_bench.statistics import Estimate
+from selfsup_bench.statistics.estimates import Estimate
 
 BOUNDS = (-0.25, -0.05, 0.05, 0.4, 0.75)
 """Gains at which the colour of a cell changes, from ``m0`` to ``m5``."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from html import escape
 
-from selfsup_bench.board import Leaderboard, Table
-from selfsup_bench.plan import Plan
-from selfsup_bench.previews import Previews
-from selfsup_bench.records import Record
+from selfsup_bench.cells.previews import Previews
+from selfsup_bench.leaderboard.board import Leaderboard, Table
+from selfsup_bench.leaderboard.tables import interval_note
+from selfsup_bench.planning.plan import Plan
+from selfsup_bench.records.record import Record
 from selfsup_bench.report.curves import label_section, loss_section, metrics_section
 from selfsup_bench.report.details import details_section, failure_section, notice
 from selfsup_bench.report.embeddings import embedding_section
@@ -17,7 +18,6 @@ from selfsup_bench.report.parts import badge, colours, data_name, networks, tabl
 from selfsup_bench.report.ranking import ranking_section
 from selfsup_bench.report.style import content_policy, script, style_sheet
 from selfsup_bench.report.verdicts import recommendation_section, verdict_section
-from selfsup_bench.tables import interval_note
 
 
 def render(
@@ -29,7 +29,7 @@ def render(
         board: what is shown.
         plan: of the benchmark.
         records: by key; any may be missing.
-        previews: what points of embeddings are, by the name that records say (:func:`selfsup_bench.previews.read_previews`).
+        previews: what points of embeddings are, by name (:func:`selfsup_bench.cells.previews.read_previews`).
     """
     matrix = matrix_section(board)
     shown: set[str] = set()

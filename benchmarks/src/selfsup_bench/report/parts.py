@@ -6,12 +6,12 @@ import re
 from collections.abc import Sequence
 from html import escape
 
-from selfsup_bench.board import Row, Table
-from selfsup_bench.headlines import Headline
+from selfsup_bench.leaderboard.board import Row, Table
+from selfsup_bench.leaderboard.headline import Headline
+from selfsup_bench.leaderboard.tables import metric_title
+from selfsup_bench.leaderboard.wording import is_share, labels_text, metric_name
 from selfsup_bench.report.palette import CLASS_COLOURS
-from selfsup_bench.statistics import Estimate
-from selfsup_bench.tables import metric_title
-from selfsup_bench.wording import is_share, labels_text, metric_name
+from selfsup_bench.statistics.estimates import Estimate
 
 STATES = {
     "pays": ("good", "✓", "pretraining pays"),

@@ -5,14 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from html import escape
 
-from selfsup_bench.board import Comparison, Row, Table
-from selfsup_bench.headlines import Headline
+from selfsup_bench.leaderboard.board import Comparison, Row, Table
+from selfsup_bench.leaderboard.headline import Headline
+from selfsup_bench.leaderboard.rows import INCOMPLETE
+from selfsup_bench.leaderboard.tables import (
+    GAIN_NOTE,
+    backbone_name,
+    memory,
+    metric_title,
+    rank_text,
+    second_metric,
+    shown_rows,
+    speed,
+)
+from selfsup_bench.leaderboard.wording import change_text, interval_text, is_share
 from selfsup_bench.report.charts import interval_strip, strip_axis
 from selfsup_bench.report.parts import data_name, networks, number_html, plain, score_title, scroll_box, value_of
-from selfsup_bench.rows import INCOMPLETE
-from selfsup_bench.statistics import direction
-from selfsup_bench.tables import GAIN_NOTE, backbone_name, memory, metric_title, rank_text, second_metric, shown_rows, speed
-from selfsup_bench.wording import change_text, interval_text, is_share
+from selfsup_bench.statistics.estimates import direction
 
 _SIGNS = {
     "better": ("good", "▲", "surely better than"),

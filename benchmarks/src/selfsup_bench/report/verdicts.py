@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from html import escape
 
-from selfsup_bench.board import Leaderboard, Row, Table
-from selfsup_bench.cells import is_raw
-from selfsup_bench.own.recommendation import Recommendation
+from selfsup_bench.cells.cell import is_raw
+from selfsup_bench.leaderboard.board import Leaderboard, Row, Table
+from selfsup_bench.leaderboard.wording import change_text, is_share
+from selfsup_bench.own.advice.recommendation import Recommendation
 from selfsup_bench.report.charts import bar
 from selfsup_bench.report.parts import badge, data_name, fold, number_html, table_id, words
-from selfsup_bench.statistics import Estimate
-from selfsup_bench.wording import change_text, is_share
+from selfsup_bench.statistics.estimates import Estimate
 
 _WORDS = (("does-not-pay", "does not pay"), ("unclear", "is unclear"), ("incomplete", "is not decided yet"))
 

@@ -1,0 +1,1 @@
+"""From records to ranked tables: rows, references, comparisons, verdicts, and the words for them."""

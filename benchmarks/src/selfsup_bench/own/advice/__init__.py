@@ -1,0 +1,1 @@
+"""From the leaderboard of own data to a recommendation."""

@@ -1,0 +1,1 @@
+"""Own data: its modality, how it is read, and how it is divided."""

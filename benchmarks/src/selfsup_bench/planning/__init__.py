@@ -1,0 +1,1 @@
+"""From registered benchmarks to a plan: lines, seeds, and the key of each cell."""

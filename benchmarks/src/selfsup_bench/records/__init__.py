@@ -1,0 +1,1 @@
+"""What a cell measured, as JSON files with a published schema."""

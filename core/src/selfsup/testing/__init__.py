@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from selfsup.testing.backbone_checks import BACKBONE_CHECKS, BackboneCase
-    from selfsup.testing.cases import TaskCase
+    from selfsup.testing.cases import TaskCase, load_mock_rows
     from selfsup.testing.distributed_checks import check_accumulated_chunks, check_two_processes
     from selfsup.testing.kit import (
         TASK_CHECKS,
@@ -45,6 +45,7 @@ __all__ = [
     "check_spec",
     "check_two_processes",
     "leak_cases",
+    "load_mock_rows",
     "parametrize_backbones",
     "parametrize_leaks",
     "parametrize_specs",
@@ -70,6 +71,7 @@ _HOMES = {
     "backbone_cases": "kit",
     "parametrize_backbones": "kit",
     "leak_cases": "kit",
+    "load_mock_rows": "cases",
     "parametrize_leaks": "kit",
     "parametrize_specs": "kit",
     "parametrize_tasks": "kit",

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from peers.recipe import HIDDEN, OUTPUT, TEMPERATURE, Recipe
 from selfsup import Encoder
 from selfsup.data import load_source
 from selfsup.registry import registry
@@ -17,7 +18,6 @@ from selfsup.training.config import OptimizationConfig
 from selfsup.training.optimizers import build_optimizer, set_hyperparameters
 from selfsup.training.precision import resolve_precision
 from selfsup.training.schedule import learning_rate
-from selfsup_bench.quality.recipe import HIDDEN, OUTPUT, TEMPERATURE, Recipe
 from speed.measure import peer
 from speed.views import WORKERS, PeerImages
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from peers.__main__ import main
+from peers.recipe import Recipe, train_here
+from peers.simclr import equal_budget, summarise
 from selfsup.registry import registry
 from selfsup.training.resolve import resolve_config
-from selfsup_bench.quality.__main__ import main
-from selfsup_bench.quality.recipe import Recipe, train_here
-from selfsup_bench.quality.vision import equal_budget, summarise
 
 vision = pytest.importorskip("selfsup_vision", reason="needs the vision plugin")
 
@@ -44,7 +44,7 @@ def test_one_budget_for_every_task_of_vision() -> None:
 
 def test_both_sides_train_the_same_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("lightly", reason="needs lightly")
-    from selfsup_bench.quality.lightly_side import train_with_lightly
+    from peers.lightly_side import train_with_lightly
 
     monkeypatch.setenv("SELFSUP_CACHE", str(tmp_path / "cache"))
     recipe = Recipe(dataset="digits", width=4, steps=2, batch=32)

@@ -33,7 +33,7 @@ def simclr(dataset: str, steps: int, width: int, seeds: int, without_lightly: bo
 
     The exit status is 1 if SimCLR gains less than 15 points, or differs by more than 1 point from lightly.
     """
-    from selfsup_bench.quality.recipe import Recipe, train_here
+    from peers.recipe import Recipe, train_here
 
     recipe = Recipe(dataset=dataset, steps=steps, width=width)
     scores: dict[str, list[float]] = {"untrained": [], "selfsup": []}
@@ -44,7 +44,7 @@ def simclr(dataset: str, steps: int, width: int, seeds: int, without_lightly: bo
             )
             _measured(scores["selfsup"], "selfsup", seed, train_here(recipe, seed, Path(folder) / "b"), recipe)
         if not without_lightly:
-            from selfsup_bench.quality.lightly_side import train_with_lightly
+            from peers.lightly_side import train_with_lightly
 
             _measured(scores.setdefault("lightly", []), "lightly", seed, train_with_lightly(recipe, seed), recipe)
     result = summarise(scores)

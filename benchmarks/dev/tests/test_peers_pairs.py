@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from datasets import ClassLabel, Dataset, Features, Image, Value
 from PIL import Image as Picture
 
-from selfsup_bench.quality.multimodal import Setting, multimodal, pretrain, thinned
+from peers.pairs import Setting, pairs, pretrain, thinned
 
 KINDS = ("dark", "grey", "light")
 
@@ -50,9 +50,9 @@ def setting(data: Path, steps: int) -> Setting:
 @pytest.mark.slow
 def test_without_augmentation_both_sides_learn_the_same(data: Path, tmp_path: Path) -> None:
     """The same first weights, batches, rates and loss: after six steps, over two epochs, both embed alike."""
+    from peers.open_clip_side import train_with_open_clip
     from selfsup.data import load_source
     from selfsup.registry import registry
-    from selfsup_bench.quality.open_clip_side import train_with_open_clip
 
     shared = setting(data, 6)
     shared.overrides["views.augment"] = False
@@ -85,7 +85,7 @@ def test_the_command_compares_by_seed(data: Path, tmp_path: Path) -> None:
         "kind",
         *methods,
     ]
-    done = CliRunner().invoke(multimodal, [*command, "--out", str(tmp_path / "scores.json")])
+    done = CliRunner().invoke(pairs, [*command, "--out", str(tmp_path / "scores.json")])
     assert done.exit_code == 0, done.output
     assert "clip - open_clip, paired by seed: R@1" in done.output
     assert "clip-missing-captions - clip, paired by seed" in done.output
@@ -97,7 +97,7 @@ def test_the_command_compares_by_seed(data: Path, tmp_path: Path) -> None:
 
 
 def test_a_method_is_one_of_the_list_or_a_task(data: Path) -> None:
-    wrong = CliRunner().invoke(multimodal, ["--data", str(data), "--method", "vicreg", "--method", "nothing"])
+    wrong = CliRunner().invoke(pairs, ["--data", str(data), "--method", "vicreg", "--method", "nothing"])
     assert wrong.exit_code == 2
     assert "'nothing' is neither one of clip" in wrong.output
     assert "vicreg" not in wrong.output.split("Error")[1].split("is neither")[0]

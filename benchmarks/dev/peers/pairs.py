@@ -139,7 +139,7 @@ def thinned(setting: Setting, seed: int, folder: Path, *, rows: bool) -> str:
 def trained(setting: Setting, method: str, seed: int, folder: Path) -> Encoder:
     """The encoder of a method."""
     if method == "open_clip":
-        from selfsup_bench.quality.open_clip_side import train_with_open_clip
+        from peers.open_clip_side import train_with_open_clip
 
         given = {"overrides": setting.overrides, **setting.options}
         return train_with_open_clip(
@@ -218,7 +218,7 @@ def _known(names: tuple[str, ...]) -> tuple[str, ...]:
 @click.option("--seconds", type=click.IntRange(1), help="Start nothing more after so long. [default: no limit]")
 @click.option("--out", type=click.Path(path_type=Path), help="File for the scores, written after each method.")
 @json_option
-def multimodal(
+def pairs(
     data: Path, device: str, steps: int, batch: int, size: int, lr: float, seeds: int, labels: tuple[str, ...], share: float,
     methods: tuple[str, ...], seconds: int | None, out: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
@@ -276,11 +276,11 @@ def show(scores: Scores, labels: tuple[str, ...]) -> None:
     click.echo(f"\nchance: {', '.join(chance)}")
     for method, other in (("clip", "open_clip"), ("clip-from-unimodal", "clip"), ("clip-missing-captions", "clip")):
         if method in scores and other in scores:
-            pairs = [
+            differences = [
                 f"{columns[name]} {_cell([a[name] - b[name] for a, b in zip(scores[method], scores[other], strict=True)])}"
                 for name in RECALL
             ]
-            click.echo(f"{method} - {other}, paired by seed: {', '.join(pairs)}")
+            click.echo(f"{method} - {other}, paired by seed: {', '.join(differences)}")
 
 
 def _cell(values: list[float]) -> str:

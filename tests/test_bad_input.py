@@ -9,7 +9,7 @@ import shutil
 
 import pytest
 
-import selfsup.files
+import selfsup.runtime.files
 
 
 def refused(outcome, *words: str, status: int = 1) -> None:
@@ -115,7 +115,7 @@ def test_full_disk(cli, photos, tiny, monkeypatch):
     def full(descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(selfsup.files.os, "fsync", full)
+    monkeypatch.setattr(selfsup.runtime.files.os, "fsync", full)
     refused(cli("pretrain", "vision/simclr", "--data", photos, "--out", "run", *tiny), "disk is full")
 
 

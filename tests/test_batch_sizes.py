@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from selfsup.training.resolve import resolve_config
+from selfsup.training.run.resolve import resolve_config
 
 
 @pytest.mark.parametrize(

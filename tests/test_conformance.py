@@ -13,7 +13,7 @@ from selfsup.testing import (
 )
 
 ENTRY_MODULES = (
-    "selfsup.plugins.builtin",
+    "selfsup.registry.builtin",
     "selfsup_audio.plugin",
     "selfsup_multimodal.plugin",
     "selfsup_tabular.plugin",

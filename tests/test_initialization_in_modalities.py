@@ -12,7 +12,7 @@ import selfsup
 from selfsup.artifacts import Encoder
 from selfsup.errors import ArtifactError, ConfigError
 from selfsup.registry import registry
-from selfsup.testing.cases import load_mock_rows
+from selfsup.testing.kit.cases import load_mock_rows
 
 SMALL: dict[str, tuple[str, dict[str, Any]]] = {
     "audio": ("mel-vit", {"embed_dim": 32, "depth": 1}),

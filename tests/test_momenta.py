@@ -8,8 +8,8 @@ from pydantic import BaseModel
 from torch import nn
 
 from selfsup.registry import registry
-from selfsup.tasks.momentum import MomentumConfig, MomentumEncoder
-from selfsup.tasks.teacher import TeacherConfig, linear_momentum
+from selfsup.tasks.latent.teacher import TeacherConfig, linear_momentum
+from selfsup.tasks.parts.moving_average import MomentumConfig, MomentumEncoder
 
 
 def averages(config: BaseModel) -> Iterator[MomentumConfig]:

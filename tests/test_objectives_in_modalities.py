@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from selfsup.registry import registry
-from selfsup.testing.cases import fitted_processor, mock_batch, small_config
-from selfsup.testing.task_checks import train_step, trainable
+from selfsup.testing.kit.cases import fitted_processor, mock_batch, small_config
+from selfsup.testing.kit.task_checks import train_step, trainable
 
 MODALITIES = ("audio", "multimodal", "tabular", "text", "video", "vision")
 FAMILIES = ("joint-embedding", "masked-modeling", "latent-prediction")

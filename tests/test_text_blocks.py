@@ -10,9 +10,9 @@ import pytest
 from selfsup.data import BlockStore, load_source
 from selfsup.errors import ConfigError, LeftOutOptionsWarning, UsageError
 from selfsup.registry import registry
-from selfsup.training import setup
-from selfsup.training.progress import Silent
-from selfsup.training.resolve import resolve_config
+from selfsup.runtime.progress import Silent
+from selfsup.training.run import setup
+from selfsup.training.run.resolve import resolve_config
 from selfsup_text.mock import mock_rows
 
 SMALL = {"backbone.hidden_size": 16, "batch_size": 4, "steps": 2, "processor.max_length": 8}

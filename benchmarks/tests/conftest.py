@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from selfsup.specs import BenchmarkSpec
+from selfsup.registry.specs import BenchmarkSpec
 from selfsup_bench.cells.cell import FEW_LABELS, Cell, lines
 from selfsup_bench.planning.plan import Plan
 from selfsup_bench.records.record import Projection, Record

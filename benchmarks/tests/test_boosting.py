@@ -5,7 +5,7 @@ import torch
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
 from selfsup.errors import SpecError
-from selfsup.specs import BenchmarkSpec
+from selfsup.registry.specs import BenchmarkSpec
 from selfsup_bench.cells.boosting import BoostingConfig, boosted_outputs
 from selfsup_bench.cells.cell import lines
 from selfsup_bench.leaderboard.build import headline_of

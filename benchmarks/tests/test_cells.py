@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 import pytest
 
 from selfsup.errors import SpecError
-from selfsup.specs import BenchmarkSpec
+from selfsup.registry.specs import BenchmarkSpec
 from selfsup_bench.cells.cell import Cell, distinct, lines, reference
 
 CELL = Cell(

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import selfsup
-from selfsup.evaluation import few_labels
+from selfsup.evaluation.evaluators import few_labels
 from selfsup_bench.cells.cell import Cell
 from selfsup_bench.cells.from_scratch import untrained
 from selfsup_bench.cells.measure import measure_encoder

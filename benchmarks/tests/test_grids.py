@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from selfsup.registry import registry
-from selfsup.training.resolve import resolve_config
+from selfsup.training.run.resolve import resolve_config
 from selfsup_bench.quality import audio, tabular, text, video
 from selfsup_bench.quality.cells import Chosen, Grid, cells_of
 from selfsup_bench.quality.measure import FINETUNE_PREFIX

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from selfsup.specs import BenchmarkSpec
+from selfsup.registry.specs import BenchmarkSpec
 from selfsup_bench.cells.cell import lines
 from selfsup_bench.leaderboard.build import Leaderboard, Row, build
 from selfsup_bench.leaderboard.tables import interval_note, markdown, print_leaderboard

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from selfsup.registry import Registry, registry
-from selfsup.specs import BenchmarkSpec, ModalitySpec, ObjectiveSpec, TaskSpec
+from selfsup.registry.specs import BenchmarkSpec, ModalitySpec, ObjectiveSpec, TaskSpec
 from selfsup_bench.cells.cell import Line, lines
 from selfsup_bench.leaderboard.build import build
 from selfsup_bench.planning.make_plan import named

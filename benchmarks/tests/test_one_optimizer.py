@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from selfsup.registry import registry
-from selfsup.training.resolve import resolve_config
+from selfsup.training.run.resolve import resolve_config
 from selfsup_bench.quality import audio, text, video
 from selfsup_bench.quality.cells import Chosen, Grid, cells_of
 from selfsup_bench.quality.measure import FINETUNE_PREFIX

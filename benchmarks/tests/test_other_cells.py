@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from selfsup.registry import registry
-from selfsup.specs import BenchmarkSpec
+from selfsup.registry.specs import BenchmarkSpec
 from selfsup_bench.cells.raw_features import processor_options
 from selfsup_bench.executors.local import LocalExecutor
 from selfsup_bench.leaderboard.tables import markdown

@@ -12,7 +12,7 @@ import pytest
 
 import selfsup_bench.cells.run_cell
 from selfsup.errors import ColumnError, ConfigError
-from selfsup.evaluation.finetune import FinetuneConfig, total_steps
+from selfsup.evaluation.evaluators.finetune import FinetuneConfig, total_steps
 from selfsup.registry import registry
 from selfsup_bench.cells.cell import Cell, Line, lines
 from selfsup_bench.cells.time_limit import TOO_LONG, TookTooLongError, time_limit

@@ -12,7 +12,7 @@ from PIL import Image
 
 from selfsup.data import CurvePreview, ImagePreview, Preview, Rows, TextPreview
 from selfsup.errors import BenchmarkError
-from selfsup.testing.sequences.processor import SequenceProcessor, SequenceProcessorConfig
+from selfsup.testing.toy.sequences.processor import SequenceProcessor, SequenceProcessorConfig
 from selfsup.types import Row
 from selfsup_bench.cells.previews import Previews, keep_previews, make_previews, read_previews
 from selfsup_bench.records.record import write_json

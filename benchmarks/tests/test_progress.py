@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from selfsup.specs import BenchmarkSpec
+from selfsup.registry.specs import BenchmarkSpec
 from selfsup_bench.cells.cell import Cell, lines
 from selfsup_bench.progress import Estimator, Progress, duration, headlines_of
 from selfsup_bench.records.record import Record

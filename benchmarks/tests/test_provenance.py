@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from selfsup.registry import Registry, registry
-from selfsup.specs import BenchmarkSpec
-from selfsup.testing.sequences.installed import installed
+from selfsup.registry.specs import BenchmarkSpec
+from selfsup.testing.toy.sequences.installed import installed
 from selfsup_bench.planning import provenance
 from selfsup_bench.planning.make_plan import make_plan, target_modules
 
 PLUGIN = """
-from selfsup.plugins.hookspecs import hookimpl
-from selfsup.specs import ObjectiveSpec
+from selfsup.registry.hookspecs import hookimpl
+from selfsup.registry.specs import ObjectiveSpec
 
 SELFSUP_API = 1
 

@@ -16,15 +16,15 @@ from pathlib import Path
 import pytest
 
 from selfsup.errors import InUseError
-from selfsup.testing.sequences.installed import write_distribution
+from selfsup.testing.toy.sequences.installed import write_distribution
 from selfsup_bench.cells.run_cell import work
 from selfsup_bench.executors import Job
 from selfsup_bench.planning.plan import Plan
 from selfsup_bench.records.record import Record, RecordStore
 
 PLUGIN = """
-from selfsup.plugins.hookspecs import hookimpl
-from selfsup.specs import BenchmarkSpec
+from selfsup.registry.hookspecs import hookimpl
+from selfsup.registry.specs import BenchmarkSpec
 
 SELFSUP_API = 1
 

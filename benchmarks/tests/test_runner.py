@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from selfsup.errors import BenchmarkError, InUseError, RunDirectoryError
-from selfsup.file_lock import lock_folder
+from selfsup.runtime.file_lock import lock_folder
 from selfsup_bench.executors import Job, Outcome
 from selfsup_bench.leaderboard.build import Leaderboard
 from selfsup_bench.planning.make_plan import Planned

@@ -10,10 +10,10 @@ import pytest
 
 from selfsup.data import load_source
 from selfsup.errors import SelfsupError, SourceError
-from selfsup.evaluation.choice import choose as choose_evaluators
+from selfsup.evaluation.choose import choose as choose_evaluators
 from selfsup.registry import Registry, registry
-from selfsup.specs import BenchmarkSpec
-from selfsup.training.resolve import resolve_config
+from selfsup.registry.specs import BenchmarkSpec
+from selfsup.training.run.resolve import resolve_config
 from selfsup.validation import validated
 from selfsup_bench.cells.cell import FEW_LABELS, Cell, is_raw, lines
 from selfsup_bench.cells.measure import evaluator_options

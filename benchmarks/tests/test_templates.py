@@ -13,8 +13,8 @@ from click.testing import CliRunner
 from selfsup.cli.main import program
 from selfsup.errors import SpecError
 from selfsup.registry import Registry, registry
-from selfsup.specs import BenchmarkSpec
-from selfsup.testing.sequences.installed import installed, write_distribution
+from selfsup.registry.specs import BenchmarkSpec
+from selfsup.testing.toy.sequences.installed import installed, write_distribution
 from selfsup_bench.cells.run_cell import work
 from selfsup_bench.executors import Job, Outcome
 from selfsup_bench.planning.make_plan import choose, make_plan, modules_of
@@ -24,8 +24,8 @@ from selfsup_bench.records.record import RecordStore
 from selfsup_bench.runner import run
 
 PLUGIN = """
-from selfsup.plugins.hookspecs import hookimpl
-from selfsup.specs import BenchmarkSpec, ObjectiveSpec
+from selfsup.registry.hookspecs import hookimpl
+from selfsup.registry.specs import BenchmarkSpec, ObjectiveSpec
 
 SELFSUP_API = 1
 SMALL = {
@@ -195,7 +195,7 @@ def test_modules_of_cells_are_known_before_they_are_planned(found: Registry) -> 
     modules = modules_of(
         found, [*specs, BenchmarkSpec(id="x", summary="x", task="smell/a", dataset="d", suites=("s",), steps=1)]
     )
-    assert {"selfsup.testing.sequences.processor", "selfsup.testing.sequences.backbones"} <= set(modules)
+    assert {"selfsup.testing.toy.sequences.processor", "selfsup.testing.toy.sequences.backbones"} <= set(modules)
 
 
 @pytest.mark.parametrize(

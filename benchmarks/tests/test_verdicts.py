@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from selfsup.specs import BenchmarkSpec
+from selfsup.registry.specs import BenchmarkSpec
 from selfsup_bench.cells.cell import lines
 from selfsup_bench.leaderboard.build import Verdict, build
 from selfsup_bench.leaderboard.headline import Headline

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from selfsup import file_lock
 from selfsup.errors import InUseError
-from selfsup.file_lock import FileLock, check_not_in_use, holder_of, lock_folder, lock_of, waiting_lock
+from selfsup.runtime import file_lock
+from selfsup.runtime.file_lock import FileLock, check_not_in_use, holder_of, lock_folder, lock_of, waiting_lock
 
 HOLD = """
 import sys, time
-from selfsup.file_lock import lock_folder
+from selfsup.runtime.file_lock import lock_folder
 with lock_folder(sys.argv[1], "holding"):
     print("held", flush=True)
     time.sleep(60)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from selfsup.errors import StorageError
-from selfsup.files import atomic_write, storage_errors
+from selfsup.runtime.files import atomic_write, storage_errors
 
 
 @pytest.mark.parametrize("content", ["grün", "grün".encode(), lambda file: file.write("grün".encode())])

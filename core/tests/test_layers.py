@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from selfsup.layers import OPTIMIZER_DEFAULTS, merge_layers
-from selfsup.training.config import OptimizationConfig
+from selfsup.config_layers import OPTIMIZER_DEFAULTS, merge_layers
+from selfsup.training.run.config import OptimizationConfig
 
 JEPA = {
     "optimizer": "adamw", "base_lr": 1e-4, "betas": (0.9, 0.95), "weight_decay": 0.04, "weight_decay_end": 0.4,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from selfsup.parts import fill_absent, join_parts, only_part, part_names, part_of, presence
+from selfsup.batch_parts import fill_absent, join_parts, only_part, part_names, part_of, presence
 
 
 def batch() -> dict[str, torch.Tensor]:

@@ -61,7 +61,7 @@ def test_a_plugin_works_alone(package):
 
 
 def test_what_joins_modalities_works_where_none_but_a_toy_is_installed(tmp_path):
-    from selfsup.testing.sequences.installed import write_distribution
+    from selfsup.testing.toy.sequences.installed import write_distribution
 
     write_distribution(tmp_path)
     absent = OF_SOME_MODALITY | PACKAGES.keys() | {"selfsup_bench"}

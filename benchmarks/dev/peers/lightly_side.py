@@ -14,10 +14,10 @@ from peers.recipe import HIDDEN, OUTPUT, TEMPERATURE, Recipe
 from selfsup import Encoder
 from selfsup.data import load_source
 from selfsup.registry import registry
-from selfsup.training.config import OptimizationConfig
-from selfsup.training.optimizers import build_optimizer, set_hyperparameters
-from selfsup.training.precision import resolve_precision
-from selfsup.training.schedule import learning_rate
+from selfsup.runtime.precision import resolve_precision
+from selfsup.training.loop.optimizers import build_optimizer, set_hyperparameters
+from selfsup.training.loop.schedule import learning_rate
+from selfsup.training.run.config import OptimizationConfig
 from speed.measure import peer
 from speed.views import WORKERS, PeerImages
 

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from selfsup.cli.output import emit, json_option
-from selfsup.specs import BenchmarkSpec
+from selfsup.registry.specs import BenchmarkSpec
 from selfsup_bench.statistics.estimates import Estimate, estimate
 from selfsup_bench.suites.shared import one_optimizer
 
@@ -56,7 +56,7 @@ def simclr(dataset: str, steps: int, width: int, seeds: int, without_lightly: bo
 
 def _measured(into: list[float], name: str, seed: int, encoder: Any, recipe: Any) -> None:
     import selfsup
-    from selfsup.training.precision import resolve_precision
+    from selfsup.runtime.precision import resolve_precision
 
     began = time.perf_counter()
     precision = resolve_precision("auto", "cpu")  # neighbours are the same in bf16, and embedding 60,000 images is not

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch.nn import functional as F
 
-from selfsup.training.attention import float32_attention
+from selfsup.training.device.attention import float32_attention
 from selfsup_bench.executors.local import cpu_count
 from speed.measure import Figure, in_turn, ratio_figure
 

@@ -15,7 +15,7 @@ import torch
 import selfsup
 from selfsup.data import load_source
 from selfsup.registry import registry
-from selfsup.training.precision import resolve_precision
+from selfsup.runtime.precision import resolve_precision
 from selfsup.validation import validated
 from selfsup_bench.executors.local import cpu_count
 from speed.apart import apart

@@ -27,7 +27,7 @@ def embeddings(n: int, seed: int, *, spread: float) -> tuple[Tensor, Tensor]:
 
 def knn_figure(*, repeats: int) -> Figure:
     """Classifying 10,000 embeddings by their 20 nearest of 50,000, against the search alone of faiss' flat index."""
-    from selfsup.evaluation.knn import knn_log_probabilities
+    from selfsup.evaluation.evaluators.knn import knn_log_probabilities
 
     torch.set_num_threads(cpu_count())
     database, labels = embeddings(50_000, 0, spread=4.0)
@@ -63,7 +63,7 @@ def knn_figure(*, repeats: int) -> Figure:
 
 def knn_memory_figure(*, repeats: int) -> Figure:
     """Peak resident memory that the embeddings and that kNN add to the libraries' own: the most of all ``repeats``."""
-    from selfsup.evaluation.knn import knn_log_probabilities
+    from selfsup.evaluation.evaluators.knn import knn_log_probabilities
 
     torch.set_num_threads(cpu_count())
     imports = peak_memory()
@@ -87,7 +87,7 @@ def knn_memory_figure(*, repeats: int) -> Figure:
 
 def linear_figure(*, repeats: int) -> Figure:
     """The linear probe with its choice of the penalty, against one fit of scikit-learn's LogisticRegression at its defaults."""
-    from selfsup.evaluation.linear import LinearConfig, fit_probe
+    from selfsup.evaluation.evaluators.linear import LinearConfig, fit_probe
 
     torch.set_num_threads(cpu_count())
     train, labels = embeddings(20_000, 0, spread=9.0)

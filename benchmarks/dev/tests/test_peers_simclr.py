@@ -12,7 +12,7 @@ from peers.__main__ import main
 from peers.recipe import Recipe, train_here
 from peers.simclr import equal_budget, summarise
 from selfsup.registry import registry
-from selfsup.training.resolve import resolve_config
+from selfsup.training.run.resolve import resolve_config
 
 vision = pytest.importorskip("selfsup_vision", reason="needs the vision plugin")
 

@@ -169,7 +169,7 @@ def test_both_sides_of_mlm_have_the_same_blocks(monkeypatch: pytest.MonkeyPatch,
     pytest.importorskip("selfsup_text", reason="needs the text plugin")
     monkeypatch.setenv("SELFSUP_CACHE", str(tmp_path))
     from selfsup.data import load_source, prepare
-    from selfsup.data.blocks import BlockStore
+    from selfsup.data.batches.blocks import BlockStore
     from selfsup.registry import registry
     from speed import mlm
 

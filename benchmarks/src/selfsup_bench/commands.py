@@ -17,7 +17,7 @@ from selfsup_bench.own.options import OwnOptions, is_own, own_options, refuse_fo
 
 if TYPE_CHECKING:
     from selfsup.registry import Registry
-    from selfsup.specs import BenchmarkSpec
+    from selfsup.registry.specs import BenchmarkSpec
     from selfsup_bench.executors import Executor, Job
     from selfsup_bench.leaderboard.build import Leaderboard
     from selfsup_bench.own.machine import Machine

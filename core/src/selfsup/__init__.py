@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from selfsup import registry
     from selfsup.artifacts import Encoder, export, load
     from selfsup.config import Config
+    from selfsup.data.inspect import Inspection, inspect
     from selfsup.errors import SelfsupError
-    from selfsup.evaluating import embed, evaluate, finetune
-    from selfsup.inspecting import Inspection, inspect
-    from selfsup.plugins import hookimpl
-    from selfsup.pretraining import Run, pretrain
+    from selfsup.evaluation.evaluate import embed, evaluate, finetune
+    from selfsup.registry import hookimpl
+    from selfsup.training.run.pretrain import Run, pretrain
 
 # Linux gives large tensors huge pages where torch asks for them, which it does if this is set before its first allocation. On a
 # CPU a convolutional step spends much of its time on page faults otherwise; who sets it to 0 keeps small pages.
@@ -52,17 +52,17 @@ __all__ = [
 _HOMES = {
     "Config": "selfsup.config",
     "Encoder": "selfsup.artifacts",
-    "Inspection": "selfsup.inspecting",
-    "Run": "selfsup.pretraining",
+    "Inspection": "selfsup.data.inspect",
+    "Run": "selfsup.training.run.pretrain",
     "SelfsupError": "selfsup.errors",
-    "embed": "selfsup.evaluating",
-    "evaluate": "selfsup.evaluating",
+    "embed": "selfsup.evaluation.evaluate",
+    "evaluate": "selfsup.evaluation.evaluate",
     "export": "selfsup.artifacts",
-    "finetune": "selfsup.evaluating",
-    "hookimpl": "selfsup.plugins",
-    "inspect": "selfsup.inspecting",
+    "finetune": "selfsup.evaluation.evaluate",
+    "hookimpl": "selfsup.registry",
+    "inspect": "selfsup.data.inspect",
     "load": "selfsup.artifacts",
-    "pretrain": "selfsup.pretraining",
+    "pretrain": "selfsup.training.run.pretrain",
 }
 """Public name to the module that defines it."""
 

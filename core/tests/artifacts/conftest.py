@@ -10,8 +10,8 @@ import torch
 
 from selfsup.artifacts import Encoder
 from selfsup.registry import registry
-from selfsup.testing.sequences.installed import installed
-from selfsup.testing.sequences.rows import mock_rows
+from selfsup.testing.toy.sequences.installed import installed
+from selfsup.testing.toy.sequences.rows import mock_rows
 
 
 @pytest.fixture(scope="module", autouse=True)

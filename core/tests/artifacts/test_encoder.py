@@ -12,7 +12,7 @@ import torch
 from selfsup.artifacts import Encoder
 from selfsup.data import Rows, prepare
 from selfsup.errors import ArtifactError, BadRowError, ConfigError
-from selfsup.testing.sequences.rows import mock_rows
+from selfsup.testing.toy.sequences.rows import mock_rows
 
 
 def rows_of(n: int) -> Rows:

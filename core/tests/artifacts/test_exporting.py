@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from selfsup.artifacts import export, export_formats, load
 from selfsup.errors import ArtifactError, ConfigError, UsageError
 from selfsup.registry import registry
-from selfsup.testing.sequences.rows import mock_rows
+from selfsup.testing.toy.sequences.rows import mock_rows
 
 
 @pytest.fixture

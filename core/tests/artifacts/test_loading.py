@@ -17,7 +17,7 @@ import selfsup
 from selfsup.artifacts import RunDirectory, is_encoder, load
 from selfsup.errors import ArtifactError, MissingPluginError, StorageError
 from selfsup.registry import registry
-from selfsup.testing.sequences.rows import mock_rows
+from selfsup.testing.toy.sequences.rows import mock_rows
 
 
 def change_config(directory: Path, **fields) -> None:

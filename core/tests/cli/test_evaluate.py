@@ -14,8 +14,8 @@ from selfsup.cli.main import program
 from selfsup.data import load_source
 from selfsup.errors import ArtifactError, ConfigError, UnknownIdError
 from selfsup.registry import registry
-from selfsup.testing.sequences.installed import installed
-from selfsup.testing.sequences.rows import frame_rows
+from selfsup.testing.toy.sequences.installed import installed
+from selfsup.testing.toy.sequences.rows import frame_rows
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ from selfsup.artifacts import RunDirectory
 from selfsup.cli.flags import take_flags
 from selfsup.cli.main import main
 from selfsup.errors import ConfigError, SpecError
-from selfsup.plugins.kinds import spec_values
 from selfsup.registry import registry
-from selfsup.specs import Flag
-from selfsup.testing.sequences.installed import installed
-from selfsup.training.resolve import resolve_config
+from selfsup.registry.kinds import spec_values
+from selfsup.registry.specs import Flag
+from selfsup.testing.toy.sequences.installed import installed
+from selfsup.training.run.resolve import resolve_config
 
 LENGTH = Flag(name="most-tokens", option="processor.max_length", summary="Tokens kept.", metavar="N")
 

@@ -11,8 +11,8 @@ import pytest
 import selfsup
 from selfsup.cli.main import main
 from selfsup.errors import ConfigError
-from selfsup.testing.sequences.installed import installed
-from selfsup.testing.sequences.rows import id_rows
+from selfsup.testing.toy.sequences.installed import installed
+from selfsup.testing.toy.sequences.rows import id_rows
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from selfsup.cli.main import main
-from selfsup.testing.sequences.installed import installed
+from selfsup.testing.toy.sequences.installed import installed
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -8,7 +8,7 @@ import pytest
 
 from selfsup.artifacts import RunDirectory
 from selfsup.cli.main import main
-from selfsup.testing.sequences.installed import installed
+from selfsup.testing.toy.sequences.installed import installed
 
 SMALL = ["--data", "toy-sequences", "--batch-size", "64", "--precision", "32", "--backbone", "sequence/conv"]
 HEADS = ["--set", "objective.hidden_dim=16", "--set", "objective.output_dim=8"]

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from selfsup.data.blocks import BlockStore
-from selfsup.data.store import Store
-from selfsup.data.store_writer import StoreWriter
+from selfsup.data.batches.blocks import BlockStore
+from selfsup.data.store.format import Store
+from selfsup.data.store.writer import StoreWriter
 from selfsup.errors import DataError
 
 

@@ -14,10 +14,10 @@ import pytest
 
 import selfsup
 from selfsup.cli.main import main
-from selfsup.data.cache_entries import Entry, clear, entries, parse_age
-from selfsup.data.store import Store
+from selfsup.data.store.cache_entries import Entry, clear, entries, parse_age
+from selfsup.data.store.format import Store
 from selfsup.errors import ConfigError
-from selfsup.testing.sequences.installed import installed
+from selfsup.testing.toy.sequences.installed import installed
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_what_is_in_use_is_kept(cache: Path) -> None:
 
 USE = """
 import sys, time
-from selfsup.data.cache import cache_root
+from selfsup.data.store.cache import cache_root
 cache_root()
 print("used", flush=True)
 time.sleep(60)

@@ -12,11 +12,11 @@ import torch
 
 from selfsup.config import Config
 from selfsup.data import Processor, Rows, Store, prepare
-from selfsup.data import store as store_module
-from selfsup.data.parallel import in_order
 from selfsup.data.processor import EncodedTable
-from selfsup.data.store_writer import StoreWriter
+from selfsup.data.store import format as store_module
+from selfsup.data.store.writer import StoreWriter
 from selfsup.errors import BadRowError, DataError
+from selfsup.runtime.threads import in_order
 
 
 class ByRow(Processor):

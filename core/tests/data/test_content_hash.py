@@ -8,7 +8,7 @@ import pytest
 from datasets import Dataset
 
 from selfsup.data import Rows, cache_in, hold_out, row_hashes
-from selfsup.data.content_hash import hashes_of, held_out
+from selfsup.data.store.content_hash import hashes_of, held_out
 from selfsup.errors import ConfigError, DataError
 
 
@@ -72,7 +72,7 @@ def test_arrays_and_structures_have_hashes(values):
 def test_hashes_are_kept_by_the_fingerprint(tmp_path, monkeypatch):
     with cache_in(tmp_path):
         first = row_hashes(rows_of(TABLE, fingerprint="f"))
-        monkeypatch.setattr("selfsup.data.content_hash.hashes_of", None)
+        monkeypatch.setattr("selfsup.data.store.content_hash.hashes_of", None)
         assert row_hashes(rows_of(TABLE, fingerprint="f")).tolist() == first.tolist()
         with pytest.raises(TypeError):
             row_hashes(rows_of(TABLE, fingerprint="other"))

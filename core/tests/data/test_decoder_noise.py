@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from selfsup.data import decoder_noise
+from selfsup.runtime import decoder_output
 
 _SCRIPT = r"""
 import json, logging, os, sys, threading, time, warnings
@@ -18,8 +18,8 @@ from pathlib import Path
 import datasets, numpy as np
 from selfsup.config import Config
 from selfsup.data import Processor, Rows, prepare
-from selfsup.data.decoder_noise import caught_noise
-from selfsup.training.progress import make_reporter
+from selfsup.runtime.decoder_output import caught_noise
+from selfsup.runtime.progress import make_reporter
 
 logging.basicConfig(stream=sys.stderr, format="%(message)s")
 
@@ -80,16 +80,16 @@ def test_noise_is_counted_and_the_users_own_lines_stay(tmp_path: Path, terminal:
 def test_silence_leaves_no_log_and_a_flood_is_cut(tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("SELFSUP_CACHE", str(tmp_path))
     told: list[str] = []
-    with decoder_noise.caught_noise(told.append):
+    with decoder_output.caught_noise(told.append):
         time.sleep(0)
     assert told == []
     assert list((tmp_path / "logs").iterdir()) == []
-    monkeypatch.setattr(decoder_noise, "_MOST_BYTES", 1000)
-    monkeypatch.setattr(decoder_noise, "_KEPT_BYTES", 100)
-    with decoder_noise.caught_noise(told.append), decoder_noise.caught_noise(told.append):
+    monkeypatch.setattr(decoder_output, "_MOST_BYTES", 1000)
+    monkeypatch.setattr(decoder_output, "_KEPT_BYTES", 100)
+    with decoder_output.caught_noise(told.append), decoder_output.caught_noise(told.append):
         for _ in range(3):
             os.write(2, b"123456789\n" * 200)
-            decoder_noise.bound_log()
+            decoder_output.bound_log()
     assert len(told) == 1, "the inner one leaves it to the outer"
     assert "600 lines" in told[0]
     (log,) = (tmp_path / "logs").iterdir()
@@ -101,6 +101,6 @@ def test_silence_leaves_no_log_and_a_flood_is_cut(tmp_path, monkeypatch, capfd):
 def test_nothing_is_caught_where_the_cache_cannot_be_written(tmp_path, monkeypatch, capfd):
     (tmp_path / "logs").write_text("a file in the way")
     monkeypatch.setenv("SELFSUP_CACHE", str(tmp_path))
-    with decoder_noise.caught_noise(lambda line: pytest.fail(line)):
+    with decoder_output.caught_noise(lambda line: pytest.fail(line)):
         os.write(2, b"still here\n")
     assert "still here" in capfd.readouterr().err

@@ -14,16 +14,16 @@ import datasets
 import pytest
 
 from selfsup.data import Rows, load_source
-from selfsup.data.coco import is_coco, read_coco
-from selfsup.data.file_groups import FileGroups
-from selfsup.data.layout import of_one_kind
-from selfsup.data.media_folders import find_folder, paths_in
-from selfsup.data.media_kinds import kind_of_bytes, kind_of_path, looks_like_paths, medium_of
-from selfsup.data.media_values import kind_of_value
-from selfsup.data.sidecars import read_sidecars
-from selfsup.data.tables import read_tables
+from selfsup.data.sources.file_groups import FileGroups
+from selfsup.data.sources.layout import of_one_kind
+from selfsup.data.sources.media.folders import find_folder, paths_in
+from selfsup.data.sources.media.in_memory import kind_of_value
+from selfsup.data.sources.media.kinds import kind_of_bytes, kind_of_path, looks_like_paths, medium_of
+from selfsup.data.sources.sidecars import read_sidecars
+from selfsup.data.sources.tables.coco import is_coco, read_coco
+from selfsup.data.sources.tables.read import read_tables
 from selfsup.errors import ConfigError, SourceError
-from selfsup.specs import ModalitySpec
+from selfsup.registry.specs import ModalitySpec
 
 PICTURES = ModalitySpec(
     id="pictures", summary="Pictures.", target="a:B", backbone="b", columns={"image": "Image"}, suffixes=(".jpg",)

@@ -6,8 +6,8 @@ from collections import Counter
 from pathlib import Path
 
 from selfsup.data import Findings, load_source
-from selfsup.data.findings import listed_names, of_info, suffix_counts
-from selfsup.specs import ModalitySpec
+from selfsup.registry.specs import ModalitySpec
+from selfsup.runtime.findings import listed_names, of_info, suffix_counts
 
 SOUND = ModalitySpec(
     id="sound", summary="x", target="x:y", columns={"audio": "Audio"}, suffixes=(".wav", ".flac"), backbone="none"

@@ -5,9 +5,9 @@ import os
 import pytest
 
 from selfsup.data import load_source
-from selfsup.data.folders import walk_files
+from selfsup.data.sources.folders import walk_files
 from selfsup.errors import ColumnError, SourceError
-from selfsup.specs import ModalitySpec
+from selfsup.registry.specs import ModalitySpec
 
 MODALITY = ModalitySpec(
     id="film", summary="Films.", target="films:Processor", columns={"video": "Video"}, suffixes=(".mp4",),

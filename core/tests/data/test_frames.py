@@ -8,9 +8,9 @@ import pyarrow as pa
 import pytest
 
 from selfsup.data import load_source
-from selfsup.data.frames import arrow_table, is_frame, table_of_rows
+from selfsup.data.sources.dataframes import arrow_table, is_frame, table_of_rows
 from selfsup.errors import ColumnError, SourceError
-from selfsup.specs import ModalitySpec
+from selfsup.registry.specs import ModalitySpec
 
 TABLES = ModalitySpec(id="tables", summary="Tables.", target="a:b", backbone="none")
 

@@ -15,9 +15,9 @@ import torch
 from PIL import Image
 
 from selfsup.data import available_splits, load_source
-from selfsup.data.media_values import wav_bytes
+from selfsup.data.sources.media.in_memory import wav_bytes
 from selfsup.errors import SourceError
-from selfsup.specs import ModalitySpec
+from selfsup.registry.specs import ModalitySpec
 
 PHOTOS = ModalitySpec(
     id="photos", summary="Pictures.", target="a:b", columns={"image": "Image"}, suffixes=(".jpg", ".png"), backbone="none"
@@ -298,7 +298,7 @@ def test_what_is_no_source_says_what_to_give(name):
 
 
 def test_rows_that_change_their_kind_are_named(monkeypatch):
-    monkeypatch.setattr("selfsup.data.record_writer._CHUNK_ROWS", 2)
+    monkeypatch.setattr("selfsup.data.sources.record_writer._CHUNK_ROWS", 2)
     with pytest.raises(SourceError, match=r"Column 'n' of rows 2 to 3 does not fit the first rows, which hold int64"):
         load_source([{"n": 1}, {"n": 2}, {"n": 3}, {"n": "four"}], modality=CELLS)
     with pytest.raises(SourceError, match="Rows 2 to 2 have columns that the first rows lack: m"):

@@ -14,10 +14,10 @@ from datasets import Features, List, Value
 
 from selfsup.config import Config
 from selfsup.data import EpochSampler, Loader, Processor, Rows, prepare
-from selfsup.data.joined import is_blank, roles_of, split_role
-from selfsup.data.windows import read_windows
+from selfsup.data.batches.windows import read_windows
+from selfsup.data.sources.columns.joined import is_blank, roles_of, split_role
 from selfsup.errors import ColumnError, DataError, SpecError
-from selfsup.specs import ModalitySpec
+from selfsup.registry.specs import ModalitySpec
 
 FILE = {"bytes": Value("binary"), "path": Value("string")}
 FEATURES = {"photo": FILE, "says": List(Value("string")), "price": Value("float64"), "start": Value("float64")}

@@ -11,9 +11,9 @@ import pytest
 from datasets import ClassLabel, Dataset, List, Value
 
 from selfsup.data import Rows, load_source
-from selfsup.data.labels import LabelReader, has_label, standard_scale, strata
+from selfsup.data.sources.columns.labels import LabelReader, has_label, standard_scale, strata
 from selfsup.errors import ColumnError, DataError
-from selfsup.specs import ModalitySpec
+from selfsup.registry.specs import ModalitySpec
 
 TEXTS = ModalitySpec(
     id="texts",

@@ -14,8 +14,8 @@ import torch
 
 from selfsup.config import Config
 from selfsup.data import EpochSampler, Loader, Processor
-from selfsup.data.store import Store
-from selfsup.data.store_writer import StoreWriter
+from selfsup.data.store.format import Store
+from selfsup.data.store.writer import StoreWriter
 from selfsup.errors import DataError
 
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from selfsup.data.numbers import as_number, decimal_of
+from selfsup.data.sources.tables.numbers import as_number, decimal_of
 
 
 @pytest.mark.parametrize(("text", "value"), [

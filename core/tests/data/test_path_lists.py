@@ -7,7 +7,7 @@ import pytest
 
 from selfsup.data import load_source
 from selfsup.errors import ColumnError, SourceError
-from selfsup.specs import ModalitySpec
+from selfsup.registry.specs import ModalitySpec
 
 PHOTOS = ModalitySpec(
     id="photos", summary="Pictures.", target="a:b", columns={"image": "Image"}, suffixes=(".jpg", ".png"), backbone="none"

@@ -21,7 +21,7 @@ import pytest
 from selfsup.config import Config
 from selfsup.data import Processor, Rows, cache_in, cache_root, load_source, prepare
 from selfsup.errors import BadRowError, DataError, StorageError, TooManyBadRowsError
-from selfsup.specs import ModalitySpec
+from selfsup.registry.specs import ModalitySpec
 
 PHOTOS = ModalitySpec(
     id="photos", summary="Pictures.", target="a:b", columns={"image": "Image"}, suffixes=(".jpg",), backbone="none"
@@ -318,7 +318,7 @@ sys.path.insert(0, os.path.dirname({file!r}))
 from test_prepare import Numbers
 import numpy as np
 from selfsup.data import EpochSampler, Loader, load_source, prepare
-from selfsup.specs import ModalitySpec
+from selfsup.registry.specs import ModalitySpec
 
 class Blobs(Numbers):
     def encode(self, row):

@@ -5,7 +5,7 @@ import pytest
 
 from selfsup.data import Processor, TextPreview
 from selfsup.data.previews import PREVIEW_CHARACTERS, envelope, shortened, text_of_row, thumbnail
-from selfsup.testing.sequences.processor import SequenceProcessor, SequenceProcessorConfig
+from selfsup.testing.toy.sequences.processor import SequenceProcessor, SequenceProcessorConfig
 
 
 def test_a_modality_without_a_preview_of_its_own_shows_the_values_of_a_row() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from selfsup.data import Rows, spread_rows
-from selfsup.data.labels import LabelReader
+from selfsup.data.sources.columns.labels import LabelReader
 from selfsup.errors import ColumnError, DataError
 
 

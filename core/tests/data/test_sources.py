@@ -16,7 +16,7 @@ import pytest
 from selfsup.data import Rows, available_splits, load_source
 from selfsup.errors import ColumnError, SourceError
 from selfsup.registry import registry
-from selfsup.specs import DatasetSpec, ModalitySpec
+from selfsup.registry.specs import DatasetSpec, ModalitySpec
 
 PHOTOS = ModalitySpec(
     id="photos", summary="Pictures.", target="a:b", columns={"image": "Image"}, suffixes=(".jpg", ".png"), backbone="none"

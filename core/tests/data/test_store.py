@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from selfsup.data.store import Store
-from selfsup.data.store_writer import StoreWriter
+from selfsup.data.store.format import Store
+from selfsup.data.store.writer import StoreWriter
 from selfsup.errors import DataError, StorageError
 
 

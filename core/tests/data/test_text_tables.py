@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from selfsup.data import Rows, TableFormat, delimited, load_source
+from selfsup.data import Rows, TableFormat, load_source
+from selfsup.data.sources.tables import delimited
 from selfsup.errors import ColumnError, ConfigError, SourceError
-from selfsup.specs import ModalitySpec
+from selfsup.registry.specs import ModalitySpec
 
 TABLES = ModalitySpec(id="tables", summary="x", target="x:y", backbone="none")
 WORDS = ModalitySpec(

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from selfsup.data import EpochSampler, Loader
-from selfsup.data.store import Store
-from selfsup.data.store_writer import StoreWriter
-from selfsup.data.windows import read_windows, shown_lengths
+from selfsup.data.batches.windows import read_windows, shown_lengths
+from selfsup.data.store.format import Store
+from selfsup.data.store.writer import StoreWriter
 from selfsup.errors import DataError
-from selfsup.testing.sequences.processor import SequenceProcessor, SequenceProcessorConfig
+from selfsup.testing.toy.sequences.processor import SequenceProcessor, SequenceProcessorConfig
 
 LENGTHS = [5, 20, 8, 13, 30, 3, 9, 20]
 SHOWN = 8

@@ -7,7 +7,7 @@ from selfsup.artifacts import Encoder
 from selfsup.data import load_source, prepare
 from selfsup.evaluation import Split
 from selfsup.registry import registry
-from selfsup.testing.sequences.installed import installed
+from selfsup.testing.toy.sequences.installed import installed
 
 
 @pytest.fixture(scope="module")

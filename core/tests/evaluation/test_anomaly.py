@@ -1,7 +1,7 @@
 import torch
 from sklearn.neighbors import NearestNeighbors
 
-from selfsup.evaluation.anomaly import anomaly_scores
+from selfsup.evaluation.evaluators.anomaly import anomaly_scores
 
 
 def test_scores_agree_with_scikit_learn():

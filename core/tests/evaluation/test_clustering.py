@@ -3,7 +3,7 @@ import itertools
 import pytest
 import torch
 
-from selfsup.evaluation.clustering import hungarian_accuracy, kmeans
+from selfsup.evaluation.evaluators.clustering import hungarian_accuracy, kmeans
 
 
 def test_hungarian_accuracy_is_that_of_the_best_naming():

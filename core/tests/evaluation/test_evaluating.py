@@ -21,9 +21,9 @@ from selfsup.errors import (
     TooManyBadRowsError,
     UnknownIdError,
 )
-from selfsup.evaluating import embed, evaluate, finetune
-from selfsup.file_lock import lock_folder
-from selfsup.testing.sequences.rows import frame_rows
+from selfsup.evaluation.evaluate import embed, evaluate, finetune
+from selfsup.runtime.file_lock import lock_folder
+from selfsup.testing.toy.sequences.rows import frame_rows
 
 TUNE = {"epochs": 1, "min_steps": 0, "precision": "32"}
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from selfsup.errors import ColumnError, ConfigError, DataError
-from selfsup.plugins.builtin_evaluators import SPECS
 from selfsup.registry import registry
+from selfsup.registry.builtin.evaluators import SPECS
 
 QUICK = {
     "finetune": {"epochs": 10, "min_steps": 0, "precision": "32"},

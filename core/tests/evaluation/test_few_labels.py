@@ -12,14 +12,14 @@ from datasets import Dataset
 
 from selfsup.cli.main import program
 from selfsup.errors import ConfigError
-from selfsup.evaluating import evaluate
 from selfsup.evaluation import Split
-from selfsup.evaluation.few_labels import FewLabels, FewLabelsConfig, LabelDraws, amount_name, few_label_draws
-from selfsup.evaluation.finetune import FinetuneConfig, finetune_encoder, score
-from selfsup.evaluation.linear import LinearConfig, fit_probe
-from selfsup.evaluation.metrics import label_metrics, row_scores
+from selfsup.evaluation.evaluate import evaluate
+from selfsup.evaluation.evaluators.few_labels import FewLabels, FewLabelsConfig, LabelDraws, amount_name, few_label_draws
+from selfsup.evaluation.evaluators.finetune import FinetuneConfig, finetune_encoder, score
+from selfsup.evaluation.evaluators.linear import LinearConfig, fit_probe
+from selfsup.evaluation.maths.metrics import label_metrics, row_scores
 from selfsup.evaluation.subsets import expected_overlap, few_label_rows, flipped_labels, labelled_subset
-from selfsup.testing.sequences.rows import frame_rows
+from selfsup.testing.toy.sequences.rows import frame_rows
 
 SHARED = ((0, 5), (0, 2), (2, 3))
 """First draw and number of draws: all five, and the five in two parts."""

@@ -8,10 +8,10 @@ import selfsup
 from selfsup.backbones import Finetuning
 from selfsup.errors import ArtifactError, ConfigError, NonFiniteLossError
 from selfsup.evaluation import FinetunedModel
-from selfsup.evaluation import finetune as module
-from selfsup.evaluation.finetune import Finetune, FinetuneConfig, finetune_encoder
+from selfsup.evaluation.evaluators import finetune as module
+from selfsup.evaluation.evaluators.finetune import Finetune, FinetuneConfig, finetune_encoder
+from selfsup.evaluation.evaluators.linear import LinearConfig, fit_probe
 from selfsup.evaluation.finetuned_model import Head
-from selfsup.evaluation.linear import LinearConfig, fit_probe
 
 CONFIG = FinetuneConfig(epochs=10, min_steps=0, batch_size=64, lr=3e-3, precision="32")
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from scipy.spatial.distance import pdist
 
-from selfsup.evaluation import geometry
-from selfsup.evaluation.geometry import alignment, effective_dimension, rankme, uniformity
+from selfsup.evaluation.evaluators import geometry
+from selfsup.evaluation.evaluators.geometry import alignment, effective_dimension, rankme, uniformity
 
 
 def _cloud(n=200, dim=16, seed=0):

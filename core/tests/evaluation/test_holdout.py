@@ -14,8 +14,8 @@ from selfsup.artifacts import RunDirectory, pretraining_rows
 from selfsup.artifacts.pretraining_rows import PretrainingRows
 from selfsup.cli.main import program
 from selfsup.errors import ArtifactError, ConfigError, DataError, PretrainedRowsWarning
-from selfsup.evaluating import evaluate, finetune
-from selfsup.testing.sequences.rows import frame_rows
+from selfsup.evaluation.evaluate import evaluate, finetune
+from selfsup.testing.toy.sequences.rows import frame_rows
 
 TUNE = {"epochs": 1, "min_steps": 0, "precision": "32"}
 
@@ -163,7 +163,7 @@ def test_a_share_that_holds_out_no_row_is_refused(sources, tmp_path):
 
 
 def test_the_probe_of_a_run_sees_no_row_that_is_held_out(sources, tmp_path, monkeypatch):
-    from selfsup.training import setup
+    from selfsup.training.run import setup
 
     stores = []
     original = setup.process
@@ -174,7 +174,7 @@ def test_the_probe_of_a_run_sees_no_row_that_is_held_out(sources, tmp_path, monk
 
 
 def test_the_test_split_is_no_validation_rows_unless_it_is_named(toy, sources, tmp_path, monkeypatch):
-    from selfsup.training import setup
+    from selfsup.training.run import setup
 
     seen = []
     original = setup.load_source

@@ -3,8 +3,8 @@ import pytest
 import torch
 from sklearn.neighbors import KNeighborsClassifier
 
-from selfsup.evaluation.knn import KNNConfig, knn_log_probabilities
-from selfsup.evaluation.linear import LinearConfig
+from selfsup.evaluation.evaluators.knn import KNNConfig, knn_log_probabilities
+from selfsup.evaluation.evaluators.linear import LinearConfig
 
 
 def _data(seed=0, n=300, dim=12, n_classes=4):

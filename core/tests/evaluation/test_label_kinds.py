@@ -14,10 +14,10 @@ import selfsup
 from selfsup.cli.main import program
 from selfsup.data import load_source
 from selfsup.errors import ArtifactError, ColumnError, ConfigError, DataError
-from selfsup.evaluating import embed, evaluate, finetune
 from selfsup.evaluation import FinetunedModel
+from selfsup.evaluation.evaluate import embed, evaluate, finetune
 from selfsup.registry import registry
-from selfsup.testing.sequences.rows import frame_rows
+from selfsup.testing.toy.sequences.rows import frame_rows
 
 TUNE = {"epochs": 10, "min_steps": 0, "precision": "32", "batch_size": 32, "lr": 3e-3}
 EVERY = ["knn", "linear", "few-labels"]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from sklearn import metrics as reference
 
-from selfsup.evaluation.metrics import (
+from selfsup.evaluation.maths.metrics import (
     HEADLINES,
     average_precision,
     classification_metrics,

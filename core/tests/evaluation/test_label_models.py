@@ -9,11 +9,11 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
 from selfsup.errors import ConfigError
-from selfsup.evaluation.class_weights import row_weights, weight_table
-from selfsup.evaluation.knn import knn_mean
-from selfsup.evaluation.linear import LinearConfig, fit_probe
-from selfsup.evaluation.logistic import fit_path
-from selfsup.evaluation.ridge import fit_ridge
+from selfsup.evaluation.evaluators.knn import knn_mean
+from selfsup.evaluation.evaluators.linear import LinearConfig, fit_probe
+from selfsup.evaluation.maths.class_weights import row_weights, weight_table
+from selfsup.evaluation.maths.logistic import fit_path
+from selfsup.evaluation.maths.ridge import fit_ridge
 from selfsup.evaluation.subsets import labelled_subset, stratified_folds
 
 

@@ -4,8 +4,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.preprocessing import StandardScaler
 
-from selfsup.evaluation import linear
-from selfsup.evaluation.linear import LinearConfig, fit_probe
+from selfsup.evaluation.evaluators import linear
+from selfsup.evaluation.evaluators.linear import LinearConfig, fit_probe
 
 
 def _data(n, dim=20, n_classes=3, noise=1.5, seed=0):

@@ -4,8 +4,8 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from selfsup.evaluation import logistic
-from selfsup.evaluation.logistic import Standardizer, fit_path
+from selfsup.evaluation.maths import logistic
+from selfsup.evaluation.maths.logistic import Standardizer, fit_path
 
 
 def _data(n=400, dim=30, n_classes=5, dtype=torch.float64, seed=0):

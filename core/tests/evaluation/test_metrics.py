@@ -4,7 +4,7 @@ import pytest
 import sklearn.metrics as reference
 import torch
 
-from selfsup.evaluation.metrics import accuracy, auroc, classification_metrics, cross_entropy, macro_f1
+from selfsup.evaluation.maths.metrics import accuracy, auroc, classification_metrics, cross_entropy, macro_f1
 
 
 def test_classification_metrics_agree_with_scikit_learn():

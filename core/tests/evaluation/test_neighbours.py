@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from selfsup.evaluation import neighbours
-from selfsup.evaluation.neighbours import nearest
+from selfsup.evaluation.maths import neighbours
+from selfsup.evaluation.maths.neighbours import nearest
 
 DTYPES = [torch.bfloat16, torch.float32]
 

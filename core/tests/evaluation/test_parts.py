@@ -26,9 +26,9 @@ from selfsup.evaluation import Split
 from selfsup.evaluation.splits import _tell
 from selfsup.evaluation.views import two_views
 from selfsup.registry import registry
-from selfsup.testing.pairs.rows import mock_rows, pair_rows
-from selfsup.testing.sequences.installed import installed
-from selfsup.training.progress import Lines
+from selfsup.runtime.progress import Lines
+from selfsup.testing.toy.pairs.rows import mock_rows, pair_rows
+from selfsup.testing.toy.sequences.installed import installed
 
 
 @pytest.fixture(scope="module")

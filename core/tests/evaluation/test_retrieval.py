@@ -6,8 +6,8 @@ import torch
 from sklearn.metrics import average_precision_score
 from sklearn.metrics.pairwise import cosine_similarity
 
-from selfsup.evaluation import retrieval
-from selfsup.evaluation.retrieval import first_hit_ranks, mean_average_precision, recall_at
+from selfsup.evaluation.evaluators import retrieval
+from selfsup.evaluation.evaluators.retrieval import first_hit_ranks, mean_average_precision, recall_at
 
 
 def _data(seed=0):

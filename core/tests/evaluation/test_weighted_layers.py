@@ -6,8 +6,8 @@ import torch
 
 from selfsup.data import load_source, prepare
 from selfsup.errors import ArtifactError
-from selfsup.evaluation.linear import LinearConfig, fit_probe
-from selfsup.evaluation.weighted_layers import WeightedLayersConfig, fit_layer_probe
+from selfsup.evaluation.evaluators.linear import LinearConfig, fit_probe
+from selfsup.evaluation.evaluators.weighted_layers import WeightedLayersConfig, fit_layer_probe
 from selfsup.registry import registry
 
 CONFIG = WeightedLayersConfig()

@@ -17,12 +17,12 @@ from torch.nn import functional as F
 
 from selfsup.objectives import pairwise_sigmoid, symmetric_contrast
 from selfsup.objectives.base import LossOutput
-from selfsup.objectives.distributed import mean_over_ranks, world_size
-from selfsup.plugins.builtin_objectives import SPECS
 from selfsup.registry import registry
+from selfsup.registry.builtin.objectives import SPECS
+from selfsup.runtime.distributed import mean_over_ranks, world_size
 from selfsup.tasks import StepOutput
-from selfsup.testing.objective_checks import ROWS, STEPS, draw, small_objective, take_step
-from selfsup.training.step_mean import joined, weighted_by_share
+from selfsup.testing.kit.objective_checks import ROWS, STEPS, draw, small_objective, take_step
+from selfsup.training.loop.step_mean import joined, weighted_by_share
 
 WORLD = 2
 RECIPES = {spec.id: registry().load(spec) for spec in SPECS if spec.family == "joint-embedding"}

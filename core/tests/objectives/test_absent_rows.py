@@ -15,9 +15,9 @@ from torch.nn import functional as F
 
 from selfsup.objectives import ObjectiveRecipe, SimCLR, SimCLRConfig, dino_loss, sigreg, swapped_prediction
 from selfsup.objectives.lejepa import _agreement
-from selfsup.plugins.builtin_objectives import SPECS
 from selfsup.registry import registry
-from selfsup.testing.objective_checks import check_absent_rows, small_objective
+from selfsup.registry.builtin.objectives import SPECS
+from selfsup.testing.kit.objective_checks import check_absent_rows, small_objective
 
 RECIPES = {spec.id: registry().load(spec) for spec in SPECS if spec.family == "joint-embedding"}
 SCRIPT = Path(__file__).with_name("absent_rows_two_processes.py")

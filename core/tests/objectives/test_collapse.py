@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from selfsup.objectives.collapse import assignment_metrics, output_std, rank_of, relative_std, sample_std
+from selfsup.objectives.parts.collapse import assignment_metrics, output_std, rank_of, relative_std, sample_std
 
 
 def generator() -> torch.Generator:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from selfsup.objectives.kmeans import StreamingKMeans
+from selfsup.objectives.parts.kmeans import StreamingKMeans
 
 
 def generator(seed: int = 0) -> torch.Generator:

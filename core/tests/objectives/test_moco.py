@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from selfsup.objectives import MoCoV2, MoCoV2Config, SwAV, SwAVConfig, ViewEmbeddings, convert_split_batchnorm
-from selfsup.objectives.distributed import SplitBatchNorm
-from selfsup.objectives.queue import fitting_size
-from selfsup.tasks.view_embedding import embed_shuffled
+from selfsup.objectives.parts.queue import fitting_size
+from selfsup.runtime.distributed import SplitBatchNorm
+from selfsup.tasks.joint_embedding.embed_views import embed_shuffled
 
 DIM = 8
 

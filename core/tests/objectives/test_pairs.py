@@ -12,12 +12,12 @@ from torch.nn import functional as F
 from selfsup import objectives
 from selfsup.objectives import ViewEmbeddings
 from selfsup.objectives.correspondence import ConcatHead, mismatched
-from selfsup.objectives.pairwise import Pairwise
-from selfsup.objectives.valid_rows import duplicates, not_compared
+from selfsup.objectives.parts.pairwise import Pairwise
+from selfsup.objectives.parts.valid_rows import duplicates, not_compared
 from selfsup.registry import registry
-from selfsup.testing.objective_checks import draw, small_objective, take_step
-from selfsup.training.config import OptimizationConfig
-from selfsup.training.optimizers import build_optimizer
+from selfsup.testing.kit.objective_checks import draw, small_objective, take_step
+from selfsup.training.loop.optimizers import build_optimizer
+from selfsup.training.run.config import OptimizationConfig
 
 ROWS, WIDTH = 9, 6
 TOLERANCE = 1e-9

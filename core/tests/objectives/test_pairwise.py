@@ -7,7 +7,7 @@ import torch
 from selfsup.objectives.base import ViewEmbeddings
 from selfsup.objectives.moco import MoCoV2, MoCoV2Config
 from selfsup.objectives.nt_xent import SimCLR, SimCLRConfig, nt_xent
-from selfsup.objectives.pairwise import Pairwise
+from selfsup.objectives.parts.pairwise import Pairwise
 
 
 def views(n: int, rows: int = 6, width: int = 5) -> list[torch.Tensor]:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from selfsup.objectives import CosineLinear, EmbeddingQueue, TokenHead, convert_sync_batchnorm, mlp
-from selfsup.objectives.distributed import SynchronizedBatchNorm
+from selfsup.runtime.distributed import SynchronizedBatchNorm
 
 
 def kinds(module):

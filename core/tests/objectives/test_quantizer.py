@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from selfsup.objectives.quantizer import (
+from selfsup.objectives.parts.quantizer import (
     ProductQuantizer,
     QuantizerConfig,
     code_perplexity,

@@ -27,8 +27,8 @@ from selfsup.objectives.tico import RECIPE as TICO
 from selfsup.objectives.vicreg import RECIPE as VICREG
 from selfsup.objectives.vicregl import RECIPE as VICREGL
 from selfsup.tasks import PretextTask, Views
-from selfsup.tasks.joint_embedding import JointEmbedding
-from selfsup.tasks.momentum import MomentumConfig
+from selfsup.tasks.joint_embedding.task import JointEmbedding
+from selfsup.tasks.parts.moving_average import MomentumConfig
 from selfsup.types import Batch
 
 WORLD, BATCH, VIEWS, TOKENS, WIDTH = 2, 32, 4, 4, 6

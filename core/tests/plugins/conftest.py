@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from selfsup.plugins import Plugins
+from selfsup.registry import Plugins
 
 PLUGIN = """
-from selfsup.plugins import hookimpl
-from selfsup.specs import *
+from selfsup.registry import hookimpl
+from selfsup.registry.specs import *
 
 SELFSUP_API = 1
 """

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from selfsup.composition import composed_tasks
-from selfsup.specs import ModalitySpec, ObjectiveSpec
+from selfsup.registry.composition import composed_tasks
+from selfsup.registry.specs import ModalitySpec, ObjectiveSpec
 
 LOSS = {"summary": "A loss.", "target": "a:b", "family": "joint-embedding", "paper": "none"}
 

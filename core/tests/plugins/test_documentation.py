@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from selfsup.plugins import hookspecs
+from selfsup.registry import hookspecs
 
 CORE = Path(__file__).parents[2]
 README = (CORE / "README.md").read_text()

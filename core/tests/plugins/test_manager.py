@@ -3,9 +3,9 @@ import sys
 
 import pytest
 
-from selfsup import plugins
+from selfsup import registry
 from selfsup.errors import DuplicateIdError, PluginError, PluginVersionError
-from selfsup.plugins import API_VERSION
+from selfsup.registry import API_VERSION
 
 OBJECTIVE = """
 @hookimpl
@@ -31,7 +31,7 @@ def test_the_core_is_loaded_first_and_always(install, only):
 def test_a_plugin_that_does_not_import_is_broken_and_the_rest_works(install, only, caplog):
     install("bad", "import no_such_module_anywhere\n")
     install("good", OBJECTIVE.format(id="good-loss"))
-    with caplog.at_level(logging.WARNING, "selfsup.plugins"):
+    with caplog.at_level(logging.WARNING, "selfsup.registry"):
         found = only("bad", "good")
     record = found.record("bad")
     assert record.status == "broken"
@@ -211,17 +211,17 @@ def test_strict_raises_on_a_duplicate_id(install, only):
 def test_the_environment_chooses_plugins_and_strictness(install, monkeypatch):
     install("a1")
     install("b1", "raise RuntimeError")
-    plugins.reset()
+    registry.reset()
     monkeypatch.setenv("SELFSUP_PLUGINS", " a1 ,")
-    found = plugins.get_plugin_manager()
+    found = registry.get_plugin_manager()
     assert {record.name for record in found.records if record.status == "loaded"} == {"core", "a1"}
-    assert plugins.get_plugin_manager() is found
-    plugins.reset()
+    assert registry.get_plugin_manager() is found
+    registry.reset()
     monkeypatch.setenv("SELFSUP_PLUGINS", "b1")
     monkeypatch.setenv("SELFSUP_PLUGINS_STRICT", "1")
     with pytest.raises(PluginError, match="RuntimeError"):
-        plugins.get_plugin_manager()
-    plugins.reset()
+        registry.get_plugin_manager()
+    registry.reset()
 
 
 def test_observers_of_a_run_are_called(install, only):

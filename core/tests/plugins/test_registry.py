@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 
 from selfsup import registry as registry_module
-from selfsup.composition import composed_tasks
 from selfsup.errors import ConfigError, DuplicateIdError, MissingPluginError, PluginError, SpecError, UnknownIdError
 from selfsup.registry import Registry
-from selfsup.specs import ModalitySpec, ObjectiveSpec
-from selfsup.unknown import KNOWN_MODALITIES
+from selfsup.registry.composition import composed_tasks
+from selfsup.registry.specs import ModalitySpec, ObjectiveSpec
+from selfsup.registry.suggestions import KNOWN_MODALITIES
 
 SIGNAL = """
 from pydantic import Field
@@ -257,12 +257,10 @@ def test_a_target_that_does_not_import_names_the_plugin(install, only):
 
 
 def test_the_registry_is_made_once_and_anew_after_a_reset(monkeypatch):
-    from selfsup import plugins
-
     monkeypatch.setenv("SELFSUP_PLUGINS", "")
-    plugins.reset()
+    registry_module.reset()
     first = registry_module.registry()
     assert registry_module.registry() is first
-    plugins.reset()
+    registry_module.reset()
     assert registry_module.registry() is not first
-    plugins.reset()
+    registry_module.reset()

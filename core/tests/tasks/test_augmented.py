@@ -11,11 +11,11 @@ from selfsup.config import Config
 from selfsup.errors import ConfigError
 from selfsup.tasks.augmented import AugmentedTask, augmented
 from selfsup.tasks.base import PretextTask, StepOutput, TaskRecipe, Views, ViewsRecipe
-from selfsup.tasks.latent_prediction import data2vec_recipe, ijepa_recipe, vjepa_recipe
-from selfsup.tasks.masked_modeling import masked_recipe
-from selfsup.testing.fake_device import fake_cuda
-from selfsup.testing.sequences.shortcuts import toy_backbone, toy_batch, toy_info
-from selfsup.testing.sequences.views import VIEWS
+from selfsup.tasks.latent import data2vec_recipe, ijepa_recipe, vjepa_recipe
+from selfsup.tasks.masked.masked_modeling import masked_recipe
+from selfsup.testing.kit.fake_device import fake_cuda
+from selfsup.testing.toy.sequences.shortcuts import toy_backbone, toy_batch, toy_info
+from selfsup.testing.toy.sequences.views import VIEWS
 from selfsup.types import Batch, Info
 
 

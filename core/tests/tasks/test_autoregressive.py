@@ -8,17 +8,17 @@ import torch
 from torch import Tensor
 
 from selfsup.backbones import TokenBackbone
-from selfsup.composition import missing_part
 from selfsup.errors import ConfigError
-from selfsup.plugins.builtin_families import SPECS
-from selfsup.specs import ModalitySpec
-from selfsup.tasks.autoregressive import NextToken, NextTokenConfig, autoregressive_recipe, build_next_token
+from selfsup.registry.builtin.families import SPECS
+from selfsup.registry.composition import missing_part
+from selfsup.registry.specs import ModalitySpec
+from selfsup.tasks.autoregressive.next_token import NextToken, NextTokenConfig, autoregressive_recipe, build_next_token
 from selfsup.tasks.composed import compose
-from selfsup.tasks.transformer import visibility
-from selfsup.testing.fake_device import fake_cuda
-from selfsup.testing.gradients import assert_same_loss
-from selfsup.testing.sequences.backbones import SequenceConv, SequenceConvConfig
-from selfsup.testing.sequences.shortcuts import Kind, toy_backbone, toy_batch, toy_info
+from selfsup.tasks.parts.transformer import visibility
+from selfsup.testing.kit.fake_device import fake_cuda
+from selfsup.testing.kit.gradients import assert_same_loss
+from selfsup.testing.toy.sequences.backbones import SequenceConv, SequenceConvConfig
+from selfsup.testing.toy.sequences.shortcuts import Kind, toy_backbone, toy_batch, toy_info
 
 KINDS: tuple[Kind, ...] = ("ids", "frames")
 
@@ -161,7 +161,7 @@ def test_next_token_composes_with_modalities_that_have_a_causal_backbone() -> No
 
 
 def autoregressive_objective() -> Any:
-    from selfsup.tasks.autoregressive import NEXT_TOKEN_OBJECTIVE
+    from selfsup.tasks.autoregressive.next_token import NEXT_TOKEN_OBJECTIVE
 
     return NEXT_TOKEN_OBJECTIVE
 

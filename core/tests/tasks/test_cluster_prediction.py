@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from selfsup.errors import ConfigError
-from selfsup.tasks.cluster_prediction import ClusterFeatures, ClusterPrediction, cluster_prediction_recipe
-from selfsup.tasks.span_masking import span_mask
-from selfsup.testing.gradients import assert_same_loss
-from selfsup.testing.sequences.shortcuts import Kind, toy_backbone, toy_batch, toy_info
+from selfsup.tasks.masked.cluster_prediction import ClusterFeatures, ClusterPrediction, cluster_prediction_recipe
+from selfsup.tasks.parts.span_masking import span_mask
+from selfsup.testing.kit.gradients import assert_same_loss
+from selfsup.testing.toy.sequences.shortcuts import Kind, toy_backbone, toy_batch, toy_info
 from selfsup.types import Batch, Info
 
 

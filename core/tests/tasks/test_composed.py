@@ -10,15 +10,15 @@ from pydantic import Field
 
 from selfsup.config import Config
 from selfsup.errors import SpecError
-from selfsup.plugins.builtin_families import SPECS as FAMILY_SPECS
-from selfsup.plugins.builtin_objectives import SPECS
-from selfsup.specs import ObjectiveSpec
+from selfsup.registry.builtin.families import SPECS as FAMILY_SPECS
+from selfsup.registry.builtin.objectives import SPECS
+from selfsup.registry.specs import ObjectiveSpec
 from selfsup.tasks import ViewsRecipe
 from selfsup.tasks.augmented import AugmentedTask
 from selfsup.tasks.composed import compose
-from selfsup.testing.sequences.corruption import CORRUPTION
-from selfsup.testing.sequences.shortcuts import toy_backbone, toy_info
-from selfsup.testing.sequences.views import VIEWS
+from selfsup.testing.toy.sequences.corruption import CORRUPTION
+from selfsup.testing.toy.sequences.shortcuts import toy_backbone, toy_info
+from selfsup.testing.toy.sequences.views import VIEWS
 
 
 class TwoViewsConfig(Config):
@@ -61,7 +61,7 @@ def test_the_other_objectives_see_the_one_view_that_the_modality_draws(spec):
 
 
 def test_composed_optimization_is_what_the_trainer_knows():
-    from selfsup.training.config import OptimizationConfig
+    from selfsup.training.run.config import OptimizationConfig
 
     for spec in SPECS:
         wanted = load(spec).optimization

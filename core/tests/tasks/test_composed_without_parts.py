@@ -10,15 +10,14 @@ from typing import Any
 import pytest
 import torch
 
-from selfsup.composition import composed_tasks
 from selfsup.errors import UnknownIdError
-from selfsup.plugins import hookimpl, reset
-from selfsup.registry import registry
-from selfsup.testing.sequences import plugin
-from selfsup.testing.sequences.installed import installed
-from selfsup.testing.sequences.shortcuts import toy_batch, toy_info
-from selfsup.training import setup
-from selfsup.training.resolve import resolve_config
+from selfsup.registry import hookimpl, registry, reset
+from selfsup.registry.composition import composed_tasks
+from selfsup.testing.toy.sequences import plugin
+from selfsup.testing.toy.sequences.installed import installed
+from selfsup.testing.toy.sequences.shortcuts import toy_batch, toy_info
+from selfsup.training.run import setup
+from selfsup.training.run.resolve import resolve_config
 
 WHOLE = next(spec for spec in plugin.selfsup_modalities() if not spec.joins)
 BARE = replace(

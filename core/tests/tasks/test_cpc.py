@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from selfsup.errors import ConfigError
-from selfsup.tasks.cpc import CPC, cpc_recipe
-from selfsup.testing.gradients import assert_same_loss
-from selfsup.testing.sequences.shortcuts import Kind, toy_backbone, toy_batch, toy_info
+from selfsup.tasks.autoregressive.cpc import CPC, cpc_recipe
+from selfsup.testing.kit.gradients import assert_same_loss
+from selfsup.testing.toy.sequences.shortcuts import Kind, toy_backbone, toy_batch, toy_info
 
 KINDS: tuple[Kind, ...] = ("ids", "frames")
 

@@ -11,16 +11,18 @@ from pydantic import Field, ValidationError
 from torch import nn
 
 from selfsup.backbones import Backbone, Encoded
+from selfsup.batch_parts import only_part, part_names, part_of
 from selfsup.config import Config
 from selfsup.errors import ConfigError
 from selfsup.objectives import DINO, SimCLR, SimCLRConfig, VICRegL, VICRegLConfig
-from selfsup.parts import only_part, part_names, part_of
-from selfsup.plugins.builtin_objectives import SPECS
-from selfsup.tasks import Views, ViewsRecipe, joint_embedding, view_embedding
+from selfsup.registry.builtin.objectives import SPECS
+from selfsup.tasks import Views, ViewsRecipe
 from selfsup.tasks.augmented import AugmentedTask
-from selfsup.tasks.joint_embedding import JointEmbedding, joint_embedding_recipe
-from selfsup.tasks.view_embedding import encode_views, token_locations
-from selfsup.testing.fake_device import fake_cuda
+from selfsup.tasks.joint_embedding import embed_views as view_embedding
+from selfsup.tasks.joint_embedding import task as joint_embedding
+from selfsup.tasks.joint_embedding.embed_views import encode_views, token_locations
+from selfsup.tasks.joint_embedding.task import JointEmbedding, joint_embedding_recipe
+from selfsup.testing.kit.fake_device import fake_cuda
 
 IDS = [spec.id for spec in SPECS]
 SMALL = {

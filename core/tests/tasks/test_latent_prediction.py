@@ -9,17 +9,17 @@ from torch import Tensor
 
 from selfsup.backbones import Tokens
 from selfsup.errors import ConfigError
-from selfsup.tasks.block_masking import block_mask, multi_block_mask, shuffled
-from selfsup.tasks.data2vec import average_top_layers
-from selfsup.tasks.ijepa import jepa_loss
-from selfsup.tasks.latent_prediction import IJEPA, Data2Vec, Data2VecConfig, IJEPAConfig, data2vec_recipe, ijepa_recipe
-from selfsup.tasks.masking import random_mask
-from selfsup.tasks.span_masking import span_mask
-from selfsup.tasks.transformer import lattice_positions
-from selfsup.testing.fake_device import fake_cuda
-from selfsup.testing.gradients import assert_same_loss
-from selfsup.testing.sequences.backbones import SequenceConv, SequenceConvConfig
-from selfsup.testing.sequences.shortcuts import Kind, toy_backbone, toy_batch, toy_info
+from selfsup.tasks.latent import IJEPA, Data2Vec, Data2VecConfig, IJEPAConfig, data2vec_recipe, ijepa_recipe
+from selfsup.tasks.latent.data2vec import average_top_layers
+from selfsup.tasks.latent.ijepa import jepa_loss
+from selfsup.tasks.parts.block_masking import block_mask, multi_block_mask, shuffled
+from selfsup.tasks.parts.masking import random_mask
+from selfsup.tasks.parts.span_masking import span_mask
+from selfsup.tasks.parts.transformer import lattice_positions
+from selfsup.testing.kit.fake_device import fake_cuda
+from selfsup.testing.kit.gradients import assert_same_loss
+from selfsup.testing.toy.sequences.backbones import SequenceConv, SequenceConvConfig
+from selfsup.testing.toy.sequences.shortcuts import Kind, toy_backbone, toy_batch, toy_info
 from selfsup.types import Batch
 
 KINDS: tuple[Kind, ...] = ("ids", "frames")

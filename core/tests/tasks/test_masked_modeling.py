@@ -11,7 +11,7 @@ from torch import Tensor
 
 from selfsup.backbones import Tokens
 from selfsup.errors import ConfigError
-from selfsup.tasks.masked_modeling import (
+from selfsup.tasks.masked.masked_modeling import (
     MAE,
     MAEConfig,
     MaskedModeling,
@@ -21,12 +21,12 @@ from selfsup.tasks.masked_modeling import (
     build_simmim,
     masked_recipe,
 )
-from selfsup.tasks.masking import TokenMask, random_mask
-from selfsup.tasks.transformer import lattice_positions
-from selfsup.testing.fake_device import fake_cuda
-from selfsup.testing.gradients import assert_same_loss
-from selfsup.testing.sequences.backbones import SequenceConv, SequenceConvConfig
-from selfsup.testing.sequences.shortcuts import Kind, toy_backbone, toy_batch, toy_info
+from selfsup.tasks.parts.masking import TokenMask, random_mask
+from selfsup.tasks.parts.transformer import lattice_positions
+from selfsup.testing.kit.fake_device import fake_cuda
+from selfsup.testing.kit.gradients import assert_same_loss
+from selfsup.testing.toy.sequences.backbones import SequenceConv, SequenceConvConfig
+from selfsup.testing.toy.sequences.shortcuts import Kind, toy_backbone, toy_batch, toy_info
 from selfsup.types import Batch
 
 KINDS: tuple[Kind, ...] = ("ids", "frames")

@@ -13,18 +13,18 @@ from selfsup.objectives.byol import RECIPE as BYOL
 from selfsup.objectives.dino import RECIPE as DINO
 from selfsup.objectives.moco import MOCOV2, MOCOV3
 from selfsup.objectives.tico import RECIPE as TICO
-from selfsup.tasks.data2vec import Data2VecConfig
-from selfsup.tasks.ijepa import IJEPAConfig
-from selfsup.tasks.momentum import (
+from selfsup.tasks.latent.data2vec import Data2VecConfig
+from selfsup.tasks.latent.ijepa import IJEPAConfig
+from selfsup.tasks.latent.teacher import Teacher, TeacherConfig
+from selfsup.tasks.latent.vjepa import VJEPAConfig
+from selfsup.tasks.parts.moving_average import (
     MomentumConfig,
     MomentumEncoder,
     cosine_momentum,
     kept_initial_share,
     power_of_short_runs,
 )
-from selfsup.tasks.teacher import Teacher, TeacherConfig
-from selfsup.tasks.vjepa import VJEPAConfig
-from selfsup.testing.sequences.shortcuts import toy_backbone
+from selfsup.testing.toy.sequences.shortcuts import toy_backbone
 
 
 def network():

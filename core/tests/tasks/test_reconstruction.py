@@ -6,15 +6,15 @@ import torch
 
 from selfsup.backbones import Backbone
 from selfsup.errors import ConfigError, SpecError
-from selfsup.specs import TaskSpec
+from selfsup.registry.specs import TaskSpec
 from selfsup.tasks.composed_tokens import compose_tokens
-from selfsup.tasks.masked_modeling import MAE, MAE_OBJECTIVE
+from selfsup.tasks.masked.masked_modeling import MAE, MAE_OBJECTIVE
 from selfsup.tasks.reconstruction import DENOISING_OBJECTIVE, Reconstruction, reconstruction_recipe
-from selfsup.testing.fake_device import fake_cuda
-from selfsup.testing.gradients import assert_same_loss
-from selfsup.testing.sequences.backbones import SequenceConv, SequenceConvConfig
-from selfsup.testing.sequences.corruption import CORRUPTION
-from selfsup.testing.sequences.shortcuts import Kind, toy_backbone, toy_batch, toy_info
+from selfsup.testing.kit.fake_device import fake_cuda
+from selfsup.testing.kit.gradients import assert_same_loss
+from selfsup.testing.toy.sequences.backbones import SequenceConv, SequenceConvConfig
+from selfsup.testing.toy.sequences.corruption import CORRUPTION
+from selfsup.testing.toy.sequences.shortcuts import Kind, toy_backbone, toy_batch, toy_info
 
 KINDS: tuple[Kind, ...] = ("ids", "frames")
 

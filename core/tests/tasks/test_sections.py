@@ -7,7 +7,7 @@ from pydantic import Field, ValidationError
 
 from selfsup.config import Config
 from selfsup.errors import ConfigError
-from selfsup.tasks.sections import accepts, join_sections, with_defaults
+from selfsup.tasks.config_sections import accepts, join_sections, with_defaults
 
 
 class Inner(Config):

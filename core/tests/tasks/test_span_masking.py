@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from selfsup.errors import ConfigError
-from selfsup.tasks.masking import gather_tokens
-from selfsup.tasks.span_masking import span_mask
+from selfsup.tasks.parts.masking import gather_tokens
+from selfsup.tasks.parts.span_masking import span_mask
 
 
 def generator(seed: int = 0) -> torch.Generator:

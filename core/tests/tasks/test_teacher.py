@@ -4,10 +4,10 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from selfsup.tasks.data2vec import Data2VecConfig
-from selfsup.tasks.ijepa import IJEPAConfig
-from selfsup.tasks.teacher import Teacher, TeacherConfig, linear_momentum
-from selfsup.testing.sequences.shortcuts import toy_backbone
+from selfsup.tasks.latent.data2vec import Data2VecConfig
+from selfsup.tasks.latent.ijepa import IJEPAConfig
+from selfsup.tasks.latent.teacher import Teacher, TeacherConfig, linear_momentum
+from selfsup.testing.toy.sequences.shortcuts import toy_backbone
 
 
 def test_ijepa_momentum_rises_along_a_line_over_the_whole_run() -> None:

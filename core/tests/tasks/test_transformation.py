@@ -19,9 +19,9 @@ from selfsup.tasks.transformation import (
     coordinate_loss,
     transformation_recipe,
 )
-from selfsup.testing.fake_device import fake_cuda
-from selfsup.testing.sequences.shortcuts import toy_backbone, toy_batch, toy_info
-from selfsup.testing.sequences.transformation import SEGMENT_ORDER, SegmentOrder, SegmentOrderConfig
+from selfsup.testing.kit.fake_device import fake_cuda
+from selfsup.testing.toy.sequences.shortcuts import toy_backbone, toy_batch, toy_info
+from selfsup.testing.toy.sequences.transformation import SEGMENT_ORDER, SegmentOrder, SegmentOrderConfig
 from selfsup.types import Batch
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from selfsup.errors import ConfigError
-from selfsup.tasks.transformer import Transformer, head_width, lattice_positions
+from selfsup.tasks.parts.transformer import Transformer, head_width, lattice_positions
 
 
 def test_padding_is_looked_at_by_none() -> None:

@@ -8,14 +8,14 @@ from torch import Tensor
 
 from selfsup.backbones import Tokens
 from selfsup.errors import ConfigError
-from selfsup.tasks.block_masking import multi_block_mask
-from selfsup.tasks.ijepa import IJEPA, IJEPAConfig, jepa_loss
-from selfsup.tasks.transformer import lattice_positions
-from selfsup.tasks.vjepa import VJEPA, VJEPAConfig, vjepa_recipe
-from selfsup.testing.fake_device import fake_cuda
-from selfsup.testing.gradients import assert_same_loss
-from selfsup.testing.sequences.backbones import SequenceConv, SequenceConvConfig
-from selfsup.testing.sequences.shortcuts import Kind, toy_backbone, toy_batch, toy_info
+from selfsup.tasks.latent.ijepa import IJEPA, IJEPAConfig, jepa_loss
+from selfsup.tasks.latent.vjepa import VJEPA, VJEPAConfig, vjepa_recipe
+from selfsup.tasks.parts.block_masking import multi_block_mask
+from selfsup.tasks.parts.transformer import lattice_positions
+from selfsup.testing.kit.fake_device import fake_cuda
+from selfsup.testing.kit.gradients import assert_same_loss
+from selfsup.testing.toy.sequences.backbones import SequenceConv, SequenceConvConfig
+from selfsup.testing.toy.sequences.shortcuts import Kind, toy_backbone, toy_batch, toy_info
 
 KINDS: tuple[Kind, ...] = ("ids", "frames")
 

@@ -8,13 +8,13 @@ import torch
 
 from selfsup.errors import ConfigError
 from selfsup.objectives.masked_contrast import masked_contrast, sample_negatives
-from selfsup.objectives.quantizer import diversity_loss, usage
-from selfsup.tasks.masking import gather_tokens
-from selfsup.tasks.span_masking import span_mask
-from selfsup.tasks.wav2vec2 import Wav2Vec2, scaled_gradient, wav2vec2_recipe
-from selfsup.testing.gradients import assert_same_loss
-from selfsup.testing.sequences.backbones import SequenceConv, SequenceConvConfig
-from selfsup.testing.sequences.shortcuts import Kind, toy_backbone, toy_batch, toy_info
+from selfsup.objectives.parts.quantizer import diversity_loss, usage
+from selfsup.tasks.latent.wav2vec2 import Wav2Vec2, scaled_gradient, wav2vec2_recipe
+from selfsup.tasks.parts.masking import gather_tokens
+from selfsup.tasks.parts.span_masking import span_mask
+from selfsup.testing.kit.gradients import assert_same_loss
+from selfsup.testing.toy.sequences.backbones import SequenceConv, SequenceConvConfig
+from selfsup.testing.toy.sequences.shortcuts import Kind, toy_backbone, toy_batch, toy_info
 
 KINDS: tuple[Kind, ...] = ("ids", "frames")
 SMALL = {"entries": 8, "dim": 16}

@@ -15,7 +15,7 @@ import torch
 
 from selfsup.tasks import PretextTask, StepOutput
 from selfsup.testing import TaskCase, check_accumulated_chunks, check_two_processes, task_cases
-from selfsup.testing.sequences.installed import installed
+from selfsup.testing.toy.sequences.installed import installed
 from selfsup.types import Batch
 
 

@@ -10,10 +10,10 @@ import torch
 from selfsup.registry import registry
 from selfsup.tasks import ComparesEmbeddings
 from selfsup.testing import TaskCase, check_accumulated_chunks, task_cases
-from selfsup.testing.sequences.installed import installed
-from selfsup.training import gradient_cache
-from selfsup.training.gradient_cache import GradientCache
-from selfsup.training.stepper import Stepper, split_batch
+from selfsup.testing.toy.sequences.installed import installed
+from selfsup.training.loop import gradient_cache
+from selfsup.training.loop.gradient_cache import GradientCache
+from selfsup.training.loop.stepper import Stepper, split_batch
 from selfsup.types import Batch
 
 OBJECTIVES = tuple(spec.id for spec in registry().objectives.values() if spec.family == "joint-embedding")

@@ -14,8 +14,8 @@ from torch import nn
 from selfsup.backbones import Backbone, Encoded, TokenBackbone, mean_over_tokens
 from selfsup.errors import ConfigError
 from selfsup.testing import BackboneCase, backbone_cases, parametrize_backbones
-from selfsup.testing.backbone_checks import check_padding, check_tokenizer
-from selfsup.testing.sequences.installed import installed
+from selfsup.testing.kit.backbone_checks import check_padding, check_tokenizer
+from selfsup.testing.toy.sequences.installed import installed
 from selfsup.types import Batch
 
 
@@ -96,7 +96,7 @@ def test_a_case_has_biases_and_statistics_that_are_not_zero() -> None:
 
 def test_a_family_without_a_member_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     from selfsup.registry import registry
-    from selfsup.specs import BackboneSpec
+    from selfsup.registry.specs import BackboneSpec
 
     spec = BackboneSpec(id="families/*", target="a.b:c", summary="A family.", modality="sequence")
     monkeypatch.setitem(registry().backbones, "families/*", spec)

@@ -10,14 +10,14 @@ import torch
 
 from selfsup.backbones import Backbone, TokenBackbone, freeze, pooled_over_parts, unfreeze
 from selfsup.backbones.base import Encoded
+from selfsup.batch_parts import part_names, part_of, presence
 from selfsup.data import load_source
 from selfsup.errors import BadRowError, ColumnError, ConfigError
-from selfsup.parts import part_names, part_of, presence
 from selfsup.registry import registry
-from selfsup.testing.pairs.processor import PairProcessor, PairProcessorConfig
-from selfsup.testing.pairs.rows import mock_rows, pair_rows
-from selfsup.testing.pairs.views import VIEWS
-from selfsup.testing.sequences.installed import installed
+from selfsup.testing.toy.pairs.processor import PairProcessor, PairProcessorConfig
+from selfsup.testing.toy.pairs.rows import mock_rows, pair_rows
+from selfsup.testing.toy.pairs.views import VIEWS
+from selfsup.testing.toy.sequences.installed import installed
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 from selfsup.objectives.base import LossOutput, ViewEmbeddings
 from selfsup.objectives.nt_xent import SimCLR
 from selfsup.registry import registry
-from selfsup.tasks import joint_embedding
+from selfsup.tasks.joint_embedding import task as joint_embedding
 from selfsup.testing import (
     BACKBONE_CHECKS,
     PART_BACKBONE_CHECKS,
@@ -25,16 +25,16 @@ from selfsup.testing import (
     check_two_processes,
     task_cases,
 )
-from selfsup.testing.kit import task_checks
-from selfsup.testing.pairs import backbones, rows
-from selfsup.testing.parts_checks import (
+from selfsup.testing.kit.conformance import task_checks
+from selfsup.testing.kit.parts_checks import (
     check_absent_content,
     check_absent_is_not_compared,
     check_every_part_learns,
     check_parts_alone,
     check_parts_of_embedding,
 )
-from selfsup.testing.sequences.installed import installed
+from selfsup.testing.toy.pairs import backbones, rows
+from selfsup.testing.toy.sequences.installed import installed
 
 OF_ALL = {"check_gradients", "check_accumulated_chunks", *(check.__name__ for check in PART_TASK_CHECKS)}
 """Checks that every task is held to; the others are what all modalities are held to, and one task of each kind shows them."""

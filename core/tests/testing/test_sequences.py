@@ -11,15 +11,15 @@ import torch
 
 from selfsup.errors import BadRowError, ConfigError, DataError
 from selfsup.registry import registry
-from selfsup.testing.fake_device import fake_cuda
-from selfsup.testing.sequences.backbones import CONV, TRANSFORMER
-from selfsup.testing.sequences.corruption import TokenDecoder
-from selfsup.testing.sequences.features import raw_features
-from selfsup.testing.sequences.installed import installed, write_distribution
-from selfsup.testing.sequences.processor import SequenceProcessor, SequenceProcessorConfig
-from selfsup.testing.sequences.rows import frame_dataset, id_dataset, id_rows
-from selfsup.testing.sequences.shortcuts import Kind, toy_backbone, toy_batch, toy_info, toy_processor
-from selfsup.testing.sequences.views import SUPERVISED_VIEWS, VIEWS
+from selfsup.testing.kit.fake_device import fake_cuda
+from selfsup.testing.toy.sequences.backbones import CONV, TRANSFORMER
+from selfsup.testing.toy.sequences.corruption import TokenDecoder
+from selfsup.testing.toy.sequences.features import raw_features
+from selfsup.testing.toy.sequences.installed import installed, write_distribution
+from selfsup.testing.toy.sequences.processor import SequenceProcessor, SequenceProcessorConfig
+from selfsup.testing.toy.sequences.rows import frame_dataset, id_dataset, id_rows
+from selfsup.testing.toy.sequences.shortcuts import Kind, toy_backbone, toy_batch, toy_info, toy_processor
+from selfsup.testing.toy.sequences.views import SUPERVISED_VIEWS, VIEWS
 
 KINDS: tuple[Kind, ...] = ("ids", "frames")
 OBJECTIVES = {
@@ -56,7 +56,7 @@ def test_the_plugin_installs_and_goes_again(tmp_path: Path) -> None:
 def test_a_fresh_process_finds_the_plugin_on_its_path(tmp_path: Path) -> None:
     write_distribution(tmp_path)
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
-    code += "from selfsup.plugins import get_plugin_manager\n"
+    code += "from selfsup.registry import get_plugin_manager\n"
     code += "print(get_plugin_manager().record('sequences').status, 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["loaded", "False"]

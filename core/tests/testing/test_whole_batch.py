@@ -12,9 +12,9 @@ import torch
 
 from selfsup.tasks.base import InputChange
 from selfsup.testing import TaskCase, check_accumulated_chunks, task_cases
-from selfsup.testing.cases import shortened
-from selfsup.testing.joined_batch import forward_joined, halves
-from selfsup.testing.sequences.installed import installed
+from selfsup.testing.kit.cases import shortened
+from selfsup.testing.kit.joined_batch import forward_joined, halves
+from selfsup.testing.toy.sequences.installed import installed
 
 SCRIPT = Path(__file__).with_name("local_means.py")
 TASKS = ("sequence/next-token", "sequence/mae", "sequence/cpc", "sequence/denoising-autoencoder")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from selfsup.testing.sequences.installed import installed
+from selfsup.testing.toy.sequences.installed import installed
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from selfsup.training import attention
-from selfsup.training.attention import float32_attention
+from selfsup.training.device import attention
+from selfsup.training.device.attention import float32_attention
 
 
 def attend(dtype: torch.dtype, **options: object) -> torch.Tensor:

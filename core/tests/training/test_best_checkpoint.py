@@ -15,9 +15,9 @@ import selfsup
 from selfsup.artifacts import RunDirectory
 from selfsup.cli.main import program
 from selfsup.errors import ArtifactError, ConfigError
-from selfsup.evaluating import embed, evaluate, finetune
-from selfsup.training import probe
-from selfsup.training.checkpoint import load_checkpoint
+from selfsup.evaluation.evaluate import embed, evaluate, finetune
+from selfsup.training.loop.checkpoint import load_checkpoint
+from selfsup.training.observe import online_probe
 
 pytestmark = pytest.mark.usefixtures("toy")
 
@@ -39,11 +39,11 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, Any]]:
     """Embeddings that each look gave to the probe, and its rows; the accuracy follows :data:`COURSE`."""
     looks: list[tuple[Tensor, Any]] = []
 
-    def accuracy(self: probe.OnlineProbe, embeddings: Tensor) -> float:
+    def accuracy(self: online_probe.OnlineProbe, embeddings: Tensor) -> float:
         looks.append((embeddings, self.indices))
         return COURSE[len(looks) - 1]
 
-    monkeypatch.setattr(probe.OnlineProbe, "score", accuracy)
+    monkeypatch.setattr(online_probe.OnlineProbe, "score", accuracy)
     return looks
 
 
@@ -115,10 +115,10 @@ def test_without_a_probe_no_checkpoint_is_the_best(tmp_path: Path) -> None:
 def test_a_run_that_goes_on_remembers_its_best(tmp_path: Path, seen: list[tuple[Tensor, Any]]) -> None:
     import signal
 
-    from selfsup.training.signals import StopRequest
+    from selfsup.training.loop.signals import StopRequest
 
     def stop_after(step: int) -> None:
-        from selfsup.training.stepper import Stepper
+        from selfsup.training.loop.stepper import Stepper
 
         original = Stepper.take
         request: list[StopRequest] = []

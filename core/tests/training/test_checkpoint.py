@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from selfsup.errors import CheckpointError, StorageError
-from selfsup.training.checkpoint import load_checkpoint, save_checkpoint
+from selfsup.training.loop.checkpoint import load_checkpoint, save_checkpoint
 
 IDENTITY = {"task": "vision/simclr", "devices": 1}
 

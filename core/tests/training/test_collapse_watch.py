@@ -16,12 +16,12 @@ from selfsup.backbones import Encoded
 from selfsup.objectives.base import LossOutput
 from selfsup.objectives.byol import BYOL
 from selfsup.objectives.dino import DINO
-from selfsup.objectives.heads import mlp
+from selfsup.objectives.parts.heads import mlp
 from selfsup.objectives.simsiam import SimSiam
-from selfsup.tasks.vjepa import VJEPA, VJEPAConfig
-from selfsup.testing.sequences.backbones import SequenceTransformer
-from selfsup.testing.sequences.shortcuts import toy_backbone, toy_batch
-from selfsup.training.watch import MetricWatch
+from selfsup.tasks.latent.vjepa import VJEPA, VJEPAConfig
+from selfsup.testing.toy.sequences.backbones import SequenceTransformer
+from selfsup.testing.toy.sequences.shortcuts import toy_backbone, toy_batch
+from selfsup.training.observe.learning_warnings import MetricWatch
 from selfsup.types import Batch
 
 pytestmark = pytest.mark.usefixtures("toy")
@@ -173,7 +173,7 @@ def test_a_look_sees_each_part_of_a_row(tmp_path: Path, capsys: pytest.CaptureFi
     assert healthy["second/embedding_std"] > 0.2
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SequenceTransformer, "forward", lambda self, batch: constant(self, batch))
-        patch.setattr("selfsup.training.look._FIRST_STEPS", 3)
+        patch.setattr("selfsup.training.observe.periodic_checks._FIRST_STEPS", 3)
         broken = run("broken")
     assert broken["second/embedding_std"] < 1e-3
     assert broken["first/embedding_std"] > 0.2

@@ -16,9 +16,10 @@ import torch
 import selfsup
 from selfsup.artifacts import RunDirectory
 from selfsup.errors import ConfigError, InUseError, NonFiniteLossError, RunError
-from selfsup.file_lock import holder_of, lock_folder, lock_of
-from selfsup.training import devices, launch
-from selfsup.training.config import RunConfig
+from selfsup.runtime.file_lock import holder_of, lock_folder, lock_of
+from selfsup.training.device import devices
+from selfsup.training.run import launch
+from selfsup.training.run.config import RunConfig
 
 pytestmark = pytest.mark.slow
 

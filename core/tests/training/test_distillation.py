@@ -16,9 +16,9 @@ from selfsup.backbones import Backbone, Encoded
 from selfsup.errors import ArtifactError, ConfigError
 from selfsup.images.size import resize_frames
 from selfsup.registry import registry
-from selfsup.tasks.frozen_teacher import FrozenTeacher, start_teacher
-from selfsup.training import initialization
-from selfsup.training.stepper import Stepper
+from selfsup.tasks.joint_embedding.frozen_teacher import FrozenTeacher, start_teacher
+from selfsup.training.loop.stepper import Stepper
+from selfsup.training.run import initialization
 
 pytestmark = pytest.mark.usefixtures("toy")
 

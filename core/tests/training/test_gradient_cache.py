@@ -15,20 +15,20 @@ from torch import Tensor, nn
 
 from selfsup.backbones import Backbone, Encoded
 from selfsup.objectives.base import JointEmbeddingObjective
-from selfsup.objectives.embeddings import Embeddings
 from selfsup.objectives.moco import MoCoV2
+from selfsup.objectives.parts.embeddings import Embeddings
 from selfsup.objectives.swav import SwAV
 from selfsup.objectives.vicreg import VICReg
 from selfsup.registry import registry
 from selfsup.tasks import ComparesEmbeddings, StepOutput, Views
 from selfsup.tasks.augmented import augment_task
-from selfsup.tasks.joint_embedding import JointEmbedding
-from selfsup.tasks.momentum import MomentumConfig
+from selfsup.tasks.joint_embedding.task import JointEmbedding
+from selfsup.tasks.parts.moving_average import MomentumConfig
 from selfsup.testing import TaskCase, task_cases
-from selfsup.testing.sequences.installed import installed
-from selfsup.training.config import OptimizationConfig
-from selfsup.training.gradient_cache import GradientCache
-from selfsup.training.stepper import Stepper, split_batch
+from selfsup.testing.toy.sequences.installed import installed
+from selfsup.training.loop.gradient_cache import GradientCache
+from selfsup.training.loop.stepper import Stepper, split_batch
+from selfsup.training.run.config import OptimizationConfig
 from selfsup.types import Batch
 
 OBJECTIVES = tuple(spec.id for spec in registry().objectives.values() if spec.family == "joint-embedding")

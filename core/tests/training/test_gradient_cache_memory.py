@@ -17,10 +17,10 @@ from selfsup.backbones import Backbone, Encoded
 from selfsup.objectives import DINO, BarlowTwins, LeJEPA, MoCoV2, SimCLR, SwAV, VICRegL
 from selfsup.objectives.base import JointEmbeddingObjective
 from selfsup.tasks import Views
-from selfsup.tasks.joint_embedding import JointEmbedding
-from selfsup.training.gradient_cache import GradientCache
-from selfsup.training.step_mean import StepMean
-from selfsup.training.stepper import split_batch
+from selfsup.tasks.joint_embedding.task import JointEmbedding
+from selfsup.training.loop.gradient_cache import GradientCache
+from selfsup.training.loop.step_mean import StepMean
+from selfsup.training.loop.stepper import split_batch
 from selfsup.types import Batch
 
 ROWS, CHUNKS, STEPS = 4, 16, 1024

@@ -15,9 +15,9 @@ from selfsup.artifacts.initial_weights import initial_weights, load_into
 from selfsup.backbones import Backbone, Encoded, fit_channels, fit_weights, resample_sequence
 from selfsup.errors import ArtifactError, ConfigError
 from selfsup.registry import registry
-from selfsup.training.resolve_origin import told_start
-from selfsup.training.setting_values import Unread
-from selfsup.training.stepper import Stepper
+from selfsup.training.loop.stepper import Stepper
+from selfsup.training.run.resolve_origin import told_start
+from selfsup.training.run.setting_values import Unread
 
 pytestmark = pytest.mark.usefixtures("toy")
 

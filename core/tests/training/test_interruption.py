@@ -20,9 +20,9 @@ import torch
 import selfsup
 from selfsup.artifacts import RunDirectory
 from selfsup.errors import InUseError, UnfinishedRunWarning
-from selfsup.file_lock import lock_of
-from selfsup.training.signals import StopRequest
-from selfsup.training.stepper import Stepper
+from selfsup.runtime.file_lock import lock_of
+from selfsup.training.loop.signals import StopRequest
+from selfsup.training.loop.stepper import Stepper
 
 pytestmark = pytest.mark.slow
 
@@ -55,10 +55,10 @@ OPTIONS: dict[str, Any] = {
 
 CHILD = """
 import json, os, signal, sys, time, traceback
-import selfsup.pretraining
+import selfsup.training.run.pretrain
 from selfsup.training import checkpoint
-from selfsup.training.signals import StopRequest
-from selfsup.training.stepper import Stepper
+from selfsup.training.loop.signals import StopRequest
+from selfsup.training.loop.stepper import Stepper
 
 def attempt(options, stop):
     # A fork costs nothing, where a process that imports torch anew costs seconds.
@@ -82,7 +82,7 @@ def attempt(options, stop):
         replace(path, half if stop.get("write") else write)
     Stepper.take, checkpoint.atomic_write = counted, cut_short
     try:
-        selfsup.pretraining.pretrain("sequence/mocov3", **options)
+        selfsup.training.run.pretrain.pretrain("sequence/mocov3", **options)
     except SystemExit as ended:
         os._exit(ended.code)
     except BaseException:
@@ -261,7 +261,7 @@ def test_ctrl_c_while_rows_are_decoded_says_that_nothing_is_left(
     def pressed(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("selfsup.training.setup.prepare", pressed)
+    monkeypatch.setattr("selfsup.training.run.setup.prepare", pressed)
     with pytest.raises(KeyboardInterrupt):
         selfsup.pretrain("sequence/mocov3", **{**OPTIONS, "out": tmp_path / "run", "progress": True})
     assert "Interrupted before the first step" in capsys.readouterr().err

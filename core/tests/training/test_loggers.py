@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from selfsup.errors import ConfigError, UnknownIdError
-from selfsup.plugins.builtin_loggers import SPECS
-from selfsup.training import loggers
-from selfsup.training.loggers import Loggers, TensorBoardLogger, TrackioLogger, WandbLogger, check_loggers, unique_name
+from selfsup.registry.builtin.loggers import SPECS
+from selfsup.training.observe import loggers
+from selfsup.training.observe.loggers import Loggers, TensorBoardLogger, TrackioLogger, WandbLogger, check_loggers, unique_name
 
 
 class Recorder(ModuleType):

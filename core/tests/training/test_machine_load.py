@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from selfsup.training import machine_load
-from selfsup.training.machine_load import LoadWatch, allowed_cores, describe_load
+from selfsup.runtime import machine_load
+from selfsup.runtime.machine_load import LoadWatch, allowed_cores, describe_load
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from selfsup.training.monitors import describe_collapse, effective_rank, embedding_std
+from selfsup.training.observe.collapse_monitor import describe_collapse, effective_rank, embedding_std
 
 
 def test_std_is_one_on_the_sphere_and_zero_at_a_point() -> None:

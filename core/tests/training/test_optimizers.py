@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from selfsup.errors import ConfigError
-from selfsup.training.config import OptimizationConfig
-from selfsup.training.lars import LARS
-from selfsup.training.optimizers import build_optimizer, parameter_groups, set_hyperparameters
+from selfsup.training.loop.lars import LARS
+from selfsup.training.loop.optimizers import build_optimizer, parameter_groups, set_hyperparameters
+from selfsup.training.run.config import OptimizationConfig
 
 
 def test_lars_agrees_with_the_algorithm_by_hand() -> None:

@@ -16,10 +16,10 @@ from selfsup.artifacts import Encoder
 from selfsup.backbones import part_networks
 from selfsup.evaluation.finetuned_model import FinetunedModel, Head
 from selfsup.registry import registry
-from selfsup.testing.cases import TaskCase
-from selfsup.training.config import OptimizationConfig
-from selfsup.training.optimizers import finetuning_scales, module_scales
-from selfsup.training.stepper import Stepper
+from selfsup.testing.kit.cases import TaskCase
+from selfsup.training.loop.optimizers import finetuning_scales, module_scales
+from selfsup.training.loop.stepper import Stepper
+from selfsup.training.run.config import OptimizationConfig
 
 pytestmark = pytest.mark.usefixtures("toy")
 SMALL = {"objective.hidden_dim": 32, "objective.output_dim": 32}

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from selfsup.errors import ConfigError
-from selfsup.training import precision
+from selfsup.runtime import precision
 
 
 @pytest.mark.parametrize(("speedup", "chosen"), [(5.0, "bf16"), (1.4, "32")])

@@ -22,12 +22,13 @@ from selfsup.errors import (
     StorageError,
     UnknownIdError,
 )
-from selfsup.plugins import get_plugin_manager, hookimpl
+from selfsup.registry import get_plugin_manager, hookimpl
 from selfsup.tasks import StepOutput
-from selfsup.testing.sequences.rows import id_rows
-from selfsup.training import checkpoint, probe
-from selfsup.training.monitors import COLLAPSED_STD
-from selfsup.training.stepper import Stepper
+from selfsup.testing.toy.sequences.rows import id_rows
+from selfsup.training.loop import checkpoint
+from selfsup.training.loop.stepper import Stepper
+from selfsup.training.observe import online_probe
+from selfsup.training.observe.collapse_monitor import COLLAPSED_STD
 
 pytestmark = pytest.mark.usefixtures("toy")
 
@@ -175,7 +176,7 @@ def test_precision_is_honoured(
         seen.add(torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None)
         return StepOutput(self.backbone(batch).pooled.float().square().mean(), {})
 
-    monkeypatch.setattr("selfsup.tasks.joint_embedding.JointEmbedding.forward", spy)
+    monkeypatch.setattr("selfsup.tasks.joint_embedding.task.JointEmbedding.forward", spy)
     run = pretrain(tmp_path / "run", steps=2, precision=precision)
     assert seen == {dtype}
     assert next(run.encoder.backbone.parameters()).dtype == torch.float32
@@ -324,7 +325,7 @@ def test_a_failed_run_can_be_resumed_once_the_cause_is_gone(tmp_path: Path, monk
     def full(path: Path, state: Any, identity: Any) -> None:
         raise StorageError("full")
 
-    monkeypatch.setattr("selfsup.training.trainer.save_checkpoint", full)
+    monkeypatch.setattr("selfsup.training.loop.trainer.save_checkpoint", full)
     with pytest.raises(StorageError):
         pretrain(tmp_path / "run", checkpoint_every=2)
     monkeypatch.undo()
@@ -363,10 +364,10 @@ def test_a_collapsed_embedding_is_reported_once_and_not_while_a_run_begins(
     warned: int,
 ) -> None:
     noise, left = torch.randn(64, 8), iter(spreads)
-    monkeypatch.setattr(probe, "MONITORED_ROWS", 64)
-    monkeypatch.setattr("selfsup.training.look._FIRST_STEPS", enough)
+    monkeypatch.setattr(online_probe, "MONITORED_ROWS", 64)
+    monkeypatch.setattr("selfsup.training.observe.periodic_checks._FIRST_STEPS", enough)
     spread = lambda backbone, batches: {"": torch.ones(64, 8) + next(left) * noise}  # noqa: E731
-    monkeypatch.setattr("selfsup.training.look.embed_parts", spread)
+    monkeypatch.setattr("selfsup.training.observe.periodic_checks.embed_parts", spread)
     pretrain(tmp_path / "run", steps=5, probe_every=1, progress=True)
     assert capsys.readouterr().err.count("the embedding has collapsed") == warned
 
@@ -392,9 +393,9 @@ def test_a_small_spread_that_grows_is_no_collapse(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     noise, spreads = torch.randn(64, 8), iter([0.001, 0.002, 0.004, 0.016, 0.03, 1.0])
-    monkeypatch.setattr(probe, "MONITORED_ROWS", 64)
+    monkeypatch.setattr(online_probe, "MONITORED_ROWS", 64)
     spread = lambda backbone, batches: {"": torch.ones(64, 8) + next(spreads) * noise}  # noqa: E731
-    monkeypatch.setattr("selfsup.training.look.embed_parts", spread)
+    monkeypatch.setattr("selfsup.training.observe.periodic_checks.embed_parts", spread)
     run = pretrain(tmp_path / "run", steps=5, probe_every=1, progress=True)
     seen = [line["embedding_std"] for line in run.metrics if "embedding_std" in line]
     assert sum(std < COLLAPSED_STD for std in seen) >= 3

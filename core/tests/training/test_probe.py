@@ -7,7 +7,7 @@ from torch import nn
 
 from selfsup.backbones import Backbone, Encoded
 from selfsup.errors import DataError
-from selfsup.training.probe import MAX_ROWS, OnlineProbe, batches_of, embed
+from selfsup.training.observe.online_probe import MAX_ROWS, OnlineProbe, batches_of, embed
 from selfsup.types import Batch
 
 

@@ -6,8 +6,8 @@ import pytest
 from rich.console import Console
 
 from selfsup.errors import DataWarning
-from selfsup.training import progress
-from selfsup.training.progress import Bar, Lines, Silent, make_reporter, shown_metrics, tell_remarks, time_left
+from selfsup.runtime import progress
+from selfsup.runtime.progress import Bar, Lines, Silent, make_reporter, shown_metrics, tell_remarks, time_left
 
 
 def test_lines_show_the_first_numbers_and_the_last_and_little_between() -> None:

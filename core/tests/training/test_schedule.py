@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from selfsup.training.config import OptimizationConfig
-from selfsup.training.schedule import cosine, learning_rate, weight_decay
+from selfsup.training.loop.schedule import cosine, learning_rate, weight_decay
+from selfsup.training.run.config import OptimizationConfig
 
 
 def test_warmup_rises_linearly_and_loses_no_step() -> None:

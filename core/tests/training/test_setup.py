@@ -10,10 +10,11 @@ from torch import nn
 from selfsup.backbones import Backbone, Encoded
 from selfsup.errors import ConfigError
 from selfsup.objectives import SynchronizedBatchNorm
+from selfsup.runtime import randomness
 from selfsup.tasks import PretextTask, StepOutput
-from selfsup.training import execution, randomness, setup
-from selfsup.training.config import OptimizationConfig, RunConfig
-from selfsup.training.memory_order import put_channels_last, wants_channels_last
+from selfsup.training.device.memory_order import put_channels_last, wants_channels_last
+from selfsup.training.run import process, setup
+from selfsup.training.run.config import OptimizationConfig, RunConfig
 from selfsup.types import Batch
 
 
@@ -51,7 +52,7 @@ def test_convolution_weights_and_activations_are_channels_last_if_wanted(
 ) -> None:
     fabric = Fabric(accelerator="cpu", devices=1)
     config = run_config(channels_last=choice).model_copy(update={"precision": precision})
-    task = execution._place(Task(), config, fabric)
+    task = process._place(Task(), config, fabric)
     weight = task.backbone.convolution.weight
     assert weight.is_contiguous(memory_format=torch.channels_last) is ordered
     image = torch.rand(2, 3, 8, 8)
@@ -76,9 +77,9 @@ def test_networks_without_images_are_left_in_their_order() -> None:
 
 def test_norms_are_synchronised_on_several_devices_only(monkeypatch: pytest.MonkeyPatch) -> None:
     fabric = Fabric(accelerator="cpu", devices=1)
-    assert type(execution._place(Task(), run_config(), fabric).backbone.norm) is nn.BatchNorm2d
+    assert type(process._place(Task(), run_config(), fabric).backbone.norm) is nn.BatchNorm2d
     monkeypatch.setattr(type(fabric), "world_size", 2)
-    assert type(execution._place(Task(), run_config(), fabric).backbone.norm) is SynchronizedBatchNorm
+    assert type(process._place(Task(), run_config(), fabric).backbone.norm) is SynchronizedBatchNorm
 
 
 def test_a_batch_is_shared_evenly() -> None:

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from selfsup.training.memory_order import put_channels_last
-from selfsup.training.short_clips import ShortClipConv3d, mend_short_clips
+from selfsup.training.device.memory_order import put_channels_last
+from selfsup.training.device.short_clips import ShortClipConv3d, mend_short_clips
 
 GEOMETRIES = [
     {"kernel_size": (3, 1, 1), "padding": (1, 0, 0)},

@@ -17,10 +17,10 @@ from selfsup.backbones import Backbone, Encoded
 from selfsup.errors import NonFiniteLossError
 from selfsup.objectives.dino import RECIPE as DINO
 from selfsup.tasks import PretextTask, StepOutput, Term
-from selfsup.tasks.masking import mean_term
-from selfsup.training.config import OptimizationConfig
-from selfsup.training.ema import WeightAverage
-from selfsup.training.stepper import Stepper, clip_each, split_batch
+from selfsup.tasks.parts.masking import mean_term
+from selfsup.training.loop.moving_average import WeightAverage
+from selfsup.training.loop.stepper import Stepper, clip_each, split_batch
+from selfsup.training.run.config import OptimizationConfig
 from selfsup.types import Batch
 
 

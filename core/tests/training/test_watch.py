@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 import selfsup
-from selfsup.training.monitors import describe_chance, describe_codebook
-from selfsup.training.watch import MetricWatch
+from selfsup.training.observe.collapse_monitor import describe_chance, describe_codebook
+from selfsup.training.observe.learning_warnings import MetricWatch
 
 
 def warnings(lines: list[tuple[int, dict[str, float]]], total: int = 100) -> list[str]:

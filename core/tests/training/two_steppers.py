@@ -19,13 +19,13 @@ from torch import Tensor, nn
 from selfsup.backbones import Backbone, Encoded
 from selfsup.objectives import MoCoV2, SwAV
 from selfsup.tasks import PretextTask, StepOutput, Term, Views
-from selfsup.tasks.joint_embedding import JointEmbedding
-from selfsup.tasks.masking import mean_term
-from selfsup.tasks.momentum import MomentumConfig
-from selfsup.training import sharding
-from selfsup.training.config import OptimizationConfig, RunConfig
-from selfsup.training.devices import make_fabric
-from selfsup.training.stepper import Stepper
+from selfsup.tasks.joint_embedding.task import JointEmbedding
+from selfsup.tasks.parts.masking import mean_term
+from selfsup.tasks.parts.moving_average import MomentumConfig
+from selfsup.training.device.devices import make_fabric
+from selfsup.training.loop import sharding
+from selfsup.training.loop.stepper import Stepper
+from selfsup.training.run.config import OptimizationConfig, RunConfig
 from selfsup.types import Batch
 
 ROWS, STEPS = 24, 2

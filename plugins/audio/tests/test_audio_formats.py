@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from selfsup.data import load_source
-from selfsup.data.segments import Segment
+from selfsup.data.sources.columns.segments import Segment
 from selfsup.errors import BadRowError
 from selfsup.registry import registry
 from selfsup_audio.decoding import decode, ffmpeg, read_header

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from selfsup import specs
-from selfsup.registry import registry
+from selfsup.registry import registry, specs
 from selfsup.testing import check_entry_module_is_light
 from selfsup_audio import plugin
 from selfsup_audio.decoding import decode, read_header

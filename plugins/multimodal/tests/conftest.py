@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from selfsup.parts import join_parts
-from selfsup.testing.sequences.installed import installed
-from selfsup.testing.sequences.shortcuts import toy_batch, toy_info
+from selfsup.batch_parts import join_parts
+from selfsup.testing.toy.sequences.installed import installed
+from selfsup.testing.toy.sequences.shortcuts import toy_batch, toy_info
 from selfsup.types import Batch, Info
 
 B = 10

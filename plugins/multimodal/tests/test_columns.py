@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from datasets import Audio, ClassLabel, Image, List, Value, Video
 
-from selfsup.data.joined import JoinedColumns, SourceColumns
+from selfsup.data.sources.columns.joined import JoinedColumns, SourceColumns
 from selfsup.errors import ColumnError, ConfigError, MissingPluginError
 from selfsup.registry import registry
-from selfsup.specs import ModalitySpec
+from selfsup.registry.specs import ModalitySpec
 from selfsup_multimodal.columns import choose, names
 from selfsup_multimodal.columns import choose as choosing
 from selfsup_multimodal.columns.names import is_usual, parse_parts, written

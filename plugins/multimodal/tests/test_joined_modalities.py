@@ -9,7 +9,7 @@ import torch
 
 from selfsup.data import Processor
 from selfsup.registry import registry
-from selfsup.testing.cases import small_config
+from selfsup.testing.kit.cases import small_config
 from selfsup.types import Batch
 from selfsup_multimodal.config import MultimodalProcessorConfig
 from selfsup_multimodal.processor import MultimodalProcessor

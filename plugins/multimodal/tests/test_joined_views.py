@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 
+from selfsup.batch_parts import only_part, part_of
 from selfsup.errors import ConfigError
-from selfsup.parts import only_part, part_of
 from selfsup.registry import ModalityObjects, registry
 from selfsup.tasks import ViewsRecipe
-from selfsup.testing.sequences.features import raw_features
-from selfsup.testing.sequences.views import VIEWS as SEQUENCE_VIEWS
+from selfsup.testing.toy.sequences.features import raw_features
+from selfsup.testing.toy.sequences.views import VIEWS as SEQUENCE_VIEWS
 from selfsup.types import Batch, Info
 from selfsup_multimodal import features
 from selfsup_multimodal.augmentations import (

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 
+from selfsup.batch_parts import part_of
 from selfsup.data import EpochSampler, Loader, Rows, load_source, prepare
-from selfsup.data.joined import split_role
+from selfsup.data.sources.columns.joined import split_role
 from selfsup.errors import ArtifactError, BadRowError, ConfigError, DataError, MissingPluginError, TooManyBadRowsError
-from selfsup.parts import part_of
 from selfsup.registry import registry
-from selfsup.testing.sequences.processor import SequenceProcessor, SequenceProcessorConfig
+from selfsup.testing.toy.sequences.processor import SequenceProcessor, SequenceProcessorConfig
 from selfsup_multimodal.config import MultimodalProcessorConfig
 from selfsup_multimodal.processor import MultimodalProcessor
 

@@ -14,7 +14,7 @@ import torch
 
 from selfsup.artifacts import Encoder, RunDirectory, export, load
 from selfsup.cli.main import main
-from selfsup.testing.sequences.rows import mock_frames, mock_rows
+from selfsup.testing.toy.sequences.rows import mock_frames, mock_rows
 
 STEPS = ("--batch-size", "16", "--precision", "32", "--set", "backbone.joint_dim=8")
 PARTS = ("--set", "parts=[left:sequence,right:sequence]", "--column", "left/sequence=a", "--column", "right/sequence=b")

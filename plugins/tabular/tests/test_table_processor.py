@@ -12,7 +12,7 @@ import torch
 
 from selfsup.data import load_source, prepare, processor_digest
 from selfsup.errors import ArtifactError, BadRowError, ColumnError, ConfigError, DataError, SourceError, TooManyBadRowsError
-from selfsup.specs import ModalitySpec
+from selfsup.registry.specs import ModalitySpec
 from selfsup.validation import validated
 from selfsup_tabular.plugin import selfsup_modalities
 from selfsup_tabular.processor import TableProcessor, TableProcessorConfig

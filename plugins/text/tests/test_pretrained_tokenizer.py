@@ -11,7 +11,7 @@ from transformers import AutoTokenizer, BertConfig, BertForMaskedLM, RobertaConf
 
 import selfsup
 from selfsup.errors import ConfigError, UsageError
-from selfsup.training.resolve import resolve_config
+from selfsup.training.run.resolve import resolve_config
 from selfsup_text.mock import mock_rows
 from selfsup_text.processor import TextProcessor, TextProcessorConfig
 from selfsup_text.tokenization import load_vocabulary

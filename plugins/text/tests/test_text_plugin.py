@@ -4,7 +4,7 @@ from importlib import import_module
 
 import pytest
 
-from selfsup import specs
+from selfsup.registry import specs
 from selfsup_text import plugin
 
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from selfsup.errors import ConfigError
-from selfsup.testing.fake_device import fake_cuda
+from selfsup.testing.kit.fake_device import fake_cuda
 from selfsup_video.clips import clip_indices, clip_shape, random_window, take_frames, window_index
 
 INFO = {"frames": 8}

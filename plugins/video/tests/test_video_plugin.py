@@ -5,7 +5,7 @@ from importlib import import_module
 import pytest
 import torch
 
-from selfsup import specs
+from selfsup.registry import specs
 from selfsup_video import plugin
 from selfsup_video.features import frame_pixels
 from selfsup_video.mock import mock_rows

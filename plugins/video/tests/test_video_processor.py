@@ -8,9 +8,9 @@ from PIL import Image
 from pydantic import ValidationError
 
 from selfsup.data import load_source, prepare
-from selfsup.data.store import Store
-from selfsup.data.store_writer import StoreWriter
-from selfsup.data.windows import read_windows
+from selfsup.data.batches.windows import read_windows
+from selfsup.data.store.format import Store
+from selfsup.data.store.writer import StoreWriter
 from selfsup.errors import ArtifactError, BadRowError, SourceError, TooManyBadRowsError
 from selfsup.images.processor import auto_size
 from selfsup.registry import registry

@@ -19,7 +19,7 @@ from selfsup.artifacts.initial_weights import initial_weights, load_into
 from selfsup.backbones import fit_channels
 from selfsup.errors import ConfigError
 from selfsup.registry import registry
-from selfsup.training.resolve import resolve_config
+from selfsup.training.run.resolve import resolve_config
 from selfsup_vision.backbones import ViTBackbone
 from selfsup_vision.processor import ImageProcessor, ImageProcessorConfig
 

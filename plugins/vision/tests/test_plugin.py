@@ -8,7 +8,7 @@ import datasets as hub
 import pytest
 import torch
 
-from selfsup import specs
+from selfsup.registry import specs
 from selfsup_vision import datasets, plugin
 from selfsup_vision.features import pixels
 from selfsup_vision.mock import mock_rows

@@ -9,12 +9,12 @@ from PIL import Image
 from pydantic import ValidationError
 
 import selfsup
-from selfsup.data.loader import Loader
+from selfsup.data.batches.loader import Loader
+from selfsup.data.batches.sampler import EpochSampler
+from selfsup.data.batches.windows import shown_lengths
 from selfsup.data.processor import stack_samples
-from selfsup.data.sampler import EpochSampler
-from selfsup.data.store import Store
-from selfsup.data.store_writer import StoreWriter
-from selfsup.data.windows import shown_lengths
+from selfsup.data.store.format import Store
+from selfsup.data.store.writer import StoreWriter
 from selfsup.errors import ArtifactError, BadRowError, SourceError
 from selfsup.images.processor import auto_size
 from selfsup_vision.augmentations import ImageViews, ImageViewsConfig

@@ -7,15 +7,15 @@ from torch.nn import BatchNorm1d, BatchNorm2d
 
 from selfsup.backbones import Backbone
 from selfsup.registry import registry
-from selfsup.specs import ObjectiveSpec
+from selfsup.registry.specs import ObjectiveSpec
 from selfsup.tasks.composed import compose
-from selfsup.tasks.masked_modeling import MAE_OBJECTIVE
-from selfsup.testing.cases import small_config
-from selfsup.testing.fake_device import fake_cuda
-from selfsup.training.config import OptimizationConfig
-from selfsup.training.optimizers import build_optimizer, set_hyperparameters
-from selfsup.training.resolve import resolve_config
-from selfsup.training.schedule import learning_rate
+from selfsup.tasks.masked.masked_modeling import MAE_OBJECTIVE
+from selfsup.testing.kit.cases import small_config
+from selfsup.testing.kit.fake_device import fake_cuda
+from selfsup.training.loop.optimizers import build_optimizer, set_hyperparameters
+from selfsup.training.loop.schedule import learning_rate
+from selfsup.training.run.config import OptimizationConfig
+from selfsup.training.run.resolve import resolve_config
 from selfsup_vision import plugin, tasks
 from selfsup_vision.backbones.small import NarrowResNetConfig, TinyViTConfig, build_narrow_resnet, build_tiny_vit
 from selfsup_vision.mock import mock_rows

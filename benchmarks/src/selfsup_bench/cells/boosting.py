@@ -13,7 +13,7 @@ from torch import Tensor
 from selfsup.config import Config
 from selfsup.evaluation import EvaluatorRecipe, Split
 from selfsup.evaluation.checks import output_count
-from selfsup.evaluation.metrics import label_metrics
+from selfsup.evaluation.maths.metrics import label_metrics
 
 if TYPE_CHECKING:
     from selfsup.artifacts import Encoder

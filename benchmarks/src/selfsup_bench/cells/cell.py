@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from selfsup.errors import SpecError
-from selfsup.specs import BenchmarkSpec
+from selfsup.registry.specs import BenchmarkSpec
 
 Kind = str
 """``task``, or a reference: ``random-init`` (the untrained network), ``scratch`` (the same network trained with the few labels
@@ -49,7 +49,7 @@ BOOSTING = "boosting"
 """The evaluator of the reference of that name, and of no other cell."""
 
 SCRATCH_PREFIX = "scratch."
-"""``scratch.lr`` is an option of the training from scratch (:class:`~selfsup.evaluation.finetune.FinetuneConfig`)."""
+"""``scratch.lr`` is an option of the training from scratch (``FinetuneConfig``)."""
 SUPERVISED_PREFIX = "supervised."
 """``supervised.optimization.lr`` is the supervised references' learning rate, and is nothing to the task."""
 

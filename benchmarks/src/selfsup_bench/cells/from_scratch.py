@@ -6,9 +6,9 @@ import torch
 
 from selfsup.artifacts import Encoder
 from selfsup.evaluation.base import Split
-from selfsup.evaluation.few_labels import FewLabelsConfig, Predict, trained_from
+from selfsup.evaluation.evaluators.few_labels import FewLabelsConfig, Predict, trained_from
 from selfsup.registry import registry
-from selfsup.training.randomness import preserved
+from selfsup.runtime.randomness import preserved
 
 
 def untrained(encoder: Encoder, seed: int) -> Encoder:

@@ -13,14 +13,14 @@ from torch import Tensor
 
 from selfsup.evaluation.base import Split
 from selfsup.evaluation.checks import output_count
-from selfsup.evaluation.choice import choose
-from selfsup.evaluation.few_labels import FewLabels, LabelDraws, Predict, summary
-from selfsup.evaluation.metrics import HEADLINES
-from selfsup.evaluation.recording import record_of
+from selfsup.evaluation.choose import choose
+from selfsup.evaluation.evaluators.few_labels import FewLabels, LabelDraws, Predict, summary
+from selfsup.evaluation.maths.metrics import HEADLINES
+from selfsup.evaluation.record import record_of
 from selfsup.evaluation.splits import Splits, load_splits
 from selfsup.evaluation.subsets import Int64
-from selfsup.training.precision import resolve_precision
-from selfsup.training.progress import Silent
+from selfsup.runtime.precision import resolve_precision
+from selfsup.runtime.progress import Silent
 from selfsup_bench.cells.boosting import Boosting, BoostingConfig, boosted_outputs
 from selfsup_bench.cells.cell import BOOSTING, FEW_LABELS, Cell
 from selfsup_bench.cells.from_scratch import from_scratch
@@ -105,7 +105,7 @@ def measure_encoder(encoder: Encoder, cell: Cell, out: Path, *, data: Any = None
 
 def evaluator_options(cell: Cell) -> dict[str, dict[str, Any]]:
     """``evaluators.knn.k = 10`` as ``{"knn": {"k": 10}}``, ``evaluators.few-labels.finetune.lr`` nested once more."""
-    from selfsup.training.overrides import apply
+    from selfsup.training.run.overrides import apply
 
     options: dict[str, dict[str, Any]] = {}
     for key, value in cell.overrides.items():

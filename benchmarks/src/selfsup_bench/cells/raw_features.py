@@ -14,7 +14,7 @@ from selfsup.backbones import Backbone, Encoded
 from selfsup.data import Processor, load_source
 from selfsup.errors import BenchmarkError
 from selfsup.registry import registry
-from selfsup.training.overrides import apply
+from selfsup.training.run.overrides import apply
 from selfsup.types import Batch, Info
 from selfsup.validation import validated
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selfsup.data import cache_root
-from selfsup.data.labels import strata
+from selfsup.data.sources.columns.labels import strata
 from selfsup.errors import SourceError, StorageError
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from selfsup.errors import SourceError
-from selfsup.specs import DatasetSpec
+from selfsup.registry.specs import DatasetSpec
 
 
 def _absent(modality: str, name: str) -> Callable[[str], NoReturn]:

@@ -71,7 +71,7 @@ Ending = Literal["done", "failed", "out-of-memory"]
 
 
 class Executor(Protocol):
-    """Runs the cells of a benchmark; the target of an :class:`~selfsup.specs.ExecutorSpec` is such a class.
+    """Runs the cells of a benchmark; the target of an :class:`~selfsup.registry.specs.ExecutorSpec` is such a class.
 
     It is made with ``parallel`` (jobs at a time; 0: as it sees fit), ``on_start`` (called with a job when it begins, or is
     handed in where its beginning cannot be seen) and the user's own ``options``, names to text.

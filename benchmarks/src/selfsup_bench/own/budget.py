@@ -74,7 +74,7 @@ def scratch_steps(overrides: Mapping[str, Any], rows: int) -> int:
         overrides: of a benchmark.
         rows: labelled rows of a draw.
     """
-    from selfsup.evaluation.finetune import FinetuneConfig, total_steps
+    from selfsup.evaluation.evaluators.finetune import FinetuneConfig, total_steps
 
     least = max(int(overrides.get("scratch.min_steps") or 0), CONVERGED)
     config = FinetuneConfig(epochs=overrides.get("scratch.epochs"), min_steps=least)

@@ -9,7 +9,7 @@ from typing import Any
 
 from selfsup.errors import UnknownIdError
 from selfsup.registry import Registry
-from selfsup.specs import BenchmarkSpec, TaskSpec
+from selfsup.registry.specs import BenchmarkSpec, TaskSpec
 from selfsup_bench.cells.cell import BOOSTING, FEW_LABELS, SHARED_PREFIXES
 from selfsup_bench.own.budget import CONVERGED
 from selfsup_bench.own.data.divide_rows import Divided

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from selfsup.errors import BenchmarkError
-from selfsup.specs import BenchmarkSpec
+from selfsup.registry.specs import BenchmarkSpec
 from selfsup_bench.cells.cell import FEW_LABELS, Cell, Line, is_raw, lines
 from selfsup_bench.executors import Job
 from selfsup_bench.leaderboard.build import Leaderboard

@@ -10,7 +10,7 @@ from fnmatch import fnmatch
 from typing import TYPE_CHECKING, Any
 
 from selfsup.errors import MissingPluginError, SelfsupError, UnknownIdError
-from selfsup.specs import BenchmarkSpec, TargetSpec, TaskSpec
+from selfsup.registry.specs import BenchmarkSpec, TargetSpec, TaskSpec
 from selfsup_bench.cells.cell import BOOSTING, Cell, Line, distinct, is_raw, lines
 from selfsup_bench.planning.plan import Plan
 from selfsup_bench.planning.provenance import circumstances

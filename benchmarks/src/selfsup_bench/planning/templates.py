@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from selfsup.specs import BenchmarkSpec, TaskSpec
-from selfsup.unknown import KNOWN_MODALITIES
+from selfsup.registry.specs import BenchmarkSpec, TaskSpec
+from selfsup.registry.suggestions import KNOWN_MODALITIES
 
 if TYPE_CHECKING:
     from selfsup.registry import Registry

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from selfsup.registry import Registry
-    from selfsup.specs import TaskSpec
+    from selfsup.registry.specs import TaskSpec
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from selfsup.evaluation.metrics import HEADLINES
+from selfsup.evaluation.maths.metrics import HEADLINES
 from selfsup_bench.quality.grid_cell import RECALL, REFERENCES, GridCell, Scores
 from selfsup_bench.statistics.estimates import Estimate, direction, estimate
 

@@ -14,14 +14,14 @@ import selfsup
 from selfsup.artifacts import Encoder
 from selfsup.errors import ConfigError
 from selfsup.evaluation import Split
-from selfsup.evaluation.finetune import FinetuneConfig, finetune_encoder
-from selfsup.evaluation.linear import LinearConfig, fit_probe
-from selfsup.evaluation.metrics import label_metrics
-from selfsup.evaluation.retrieval import recall_at
+from selfsup.evaluation.evaluators.finetune import FinetuneConfig, finetune_encoder
+from selfsup.evaluation.evaluators.linear import LinearConfig, fit_probe
+from selfsup.evaluation.evaluators.retrieval import recall_at
+from selfsup.evaluation.maths.metrics import label_metrics
 from selfsup.evaluation.splits import load_splits
 from selfsup.evaluation.subsets import flipped_labels, labelled_subset
-from selfsup.training.precision import resolve_precision
-from selfsup.training.progress import Silent
+from selfsup.runtime.precision import resolve_precision
+from selfsup.runtime.progress import Silent
 from selfsup_bench.cells.boosting import BoostingConfig, boosted_outputs
 from selfsup_bench.cells.raw_features import fitted_raw_encoder
 from selfsup_bench.quality.grid_cell import RECALL, GridCell, Scores
@@ -34,7 +34,7 @@ classes, log-odds [M, K] of several, or numbers [M]."""
 
 
 def measure(cell: GridCell, folder: Path) -> Scores:
-    """Scores of a cell by setting of the labels: the metrics of their kind, as of :mod:`selfsup.evaluation.metrics`.
+    """Scores of a cell by setting of the labels: the metrics of their kind, as of :mod:`selfsup.evaluation.maths.metrics`.
 
     Labelled rows are drawn as many of each class as of every other, or of each tenth of numbers; wrong labels
     (``label_noise``) are in training rows alone.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from selfsup.specs import BenchmarkSpec
+from selfsup.registry.specs import BenchmarkSpec
 from selfsup_bench.suites.shared import CURVE, FEW_LABELS, UNEQUAL, heads, one_optimizer
 
 _QUICK: Mapping[str, Any] = {**one_optimizer(lr=1e-3), **CURVE, "optimization.batch_size": 128}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from selfsup.specs import BenchmarkSpec
+from selfsup.registry.specs import BenchmarkSpec
 from selfsup_bench.suites.shared import CURVE, FEW_LABELS, heads, of_views, one_optimizer
 
 _VECTORS: Mapping[str, Any] = {

@@ -1,14 +1,14 @@
 """What runs leave behind: run folders, encoders, result records."""
 
 from selfsup.artifacts.encoder import Encoder, Precision
-from selfsup.artifacts.environment import device_name, environment, package_versions, peak_memory
 from selfsup.artifacts.exporting import export, export_formats
 from selfsup.artifacts.loading import EncoderLike, load
 from selfsup.artifacts.pretraining_rows import PretrainingRows
 from selfsup.artifacts.results import ResultRecord, read_results
 from selfsup.artifacts.run_directory import RunDirectory, default_run_path
 from selfsup.artifacts.saving import is_encoder
-from selfsup.files import atomic_write
+from selfsup.runtime.environment import device_name, environment, package_versions, peak_memory
+from selfsup.runtime.files import atomic_write
 
 __all__ = [
     "Encoder",

@@ -30,8 +30,8 @@ from selfsup.data import (
     stack_samples,
 )
 from selfsup.data.bad_rows import encode_list
-from selfsup.data.row_values import rows_to_embed
-from selfsup.data.windows import shown_lengths
+from selfsup.data.batches.windows import shown_lengths
+from selfsup.data.sources.row_values import rows_to_embed
 from selfsup.errors import ArtifactError, BadRowError, ConfigError, DataWarning
 from selfsup.types import Batch, Row
 
@@ -149,7 +149,7 @@ class Encoder(nn.Module):
             encoder.embed(frame)                          # a DataFrame, a datasets.Dataset, Rows
 
         For files and folders that are named by a text, see :func:`selfsup.embed`. For many rows that are used more than once,
-        :func:`~selfsup.data.prepare` and :meth:`embed_store` are faster.
+        :func:`~selfsup.data.store.prepare` and :meth:`embed_store` are faster.
 
         Args:
             rows: N rows: what :func:`selfsup.data.load_source` takes in memory, or dicts of roles.
@@ -186,7 +186,7 @@ class Encoder(nn.Module):
         """Embeddings [N, D] of a store's samples, float32 on the CPU, computed in evaluation mode without gradients.
 
         Args:
-            store: from :func:`~selfsup.data.prepare` with this encoder's processor.
+            store: from :func:`~selfsup.data.store.prepare` with this encoder's processor.
             part: of rows that join several parts: embed this one alone, as it is compared with others ([N, part_dims[part]]);
                 NaN where a row lacks it. None: all parts that a row has, joined.
             batch_size: samples at a time; None: what suits the modality.
@@ -220,7 +220,7 @@ class Encoder(nn.Module):
         The first of the L are the tokens before the first layer, without their positions.
 
         Args:
-            store: from :func:`~selfsup.data.prepare` with this encoder's processor.
+            store: from :func:`~selfsup.data.store.prepare` with this encoder's processor.
             batch_size: samples at a time; None: what suits the modality.
             precision: of the computation: ``32``, ``bf16`` or ``16`` (automatic casting).
 

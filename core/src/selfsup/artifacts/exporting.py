@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from selfsup.artifacts.encoder import Encoder
 from selfsup.artifacts.loading import EncoderLike, load
+from selfsup.batch_parts import MARK
 from selfsup.data import Processor
 from selfsup.errors import ArtifactError, UsageError
-from selfsup.files import atomic_write, storage_errors, sync_directory
-from selfsup.parts import MARK
+from selfsup.runtime.files import atomic_write, storage_errors, sync_directory
 from selfsup.types import Batch, Row
 
 _OWN_FORMATS = ("safetensors", "torch-export", "onnx")

@@ -23,7 +23,7 @@ from selfsup.backbones import Scaling
 from selfsup.backbones.weights import read_tensors
 from selfsup.data.processor import Processor
 from selfsup.errors import ArtifactError, ConfigError, SelfsupError, UnfinishedRunWarning, UsageError
-from selfsup.file_lock import holder_of, lock_of
+from selfsup.runtime.file_lock import holder_of, lock_of
 
 _PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".joblib", ".tar")
 
@@ -118,7 +118,7 @@ def _of_checkpoint(source: str, checkpoint: str) -> Encoder:
     path = Path(source).expanduser()
     if source.startswith("hf://") or not RunDirectory.is_run(path):
         raise ConfigError(f"checkpoint={checkpoint!r} needs the folder of a run, and {source} is none.")
-    from selfsup.training.checkpoint_encoder import load_best
+    from selfsup.training.loop.checkpoint_encoder import load_best
 
     return load_best(RunDirectory.open(path))
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from selfsup.artifacts.environment import package_versions
-from selfsup.parts import MARK
+from selfsup.batch_parts import MARK
+from selfsup.runtime.environment import package_versions
 
 if TYPE_CHECKING:
     from selfsup.artifacts.encoder import Encoder

@@ -9,9 +9,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from selfsup.data.content_hash import HASH_VERSION, HashArray, mixed
+from selfsup.data.store.content_hash import HASH_VERSION, HashArray, mixed
 from selfsup.errors import ArtifactError
-from selfsup.files import atomic_write
+from selfsup.runtime.files import atomic_write
 
 PRETRAINING_ROWS_FILES = "pretraining_rows*.npy"
 """Files of an encoder's folder: ``pretraining_rows.npy``, and ``pretraining_rows.PART.npy`` for each part of a row."""

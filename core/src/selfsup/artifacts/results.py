@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from selfsup.config import Config
 from selfsup.errors import ArtifactError
-from selfsup.files import atomic_write
+from selfsup.runtime.files import atomic_write
 
 SCHEMA_VERSION = 1
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from selfsup.artifacts.environment import environment
 from selfsup.errors import RunDirectoryError
-from selfsup.files import atomic_write, storage_errors
+from selfsup.runtime.environment import environment
+from selfsup.runtime.files import atomic_write, storage_errors
 
 RUN_FILE = "run.json"
 FORMAT_VERSION = 1

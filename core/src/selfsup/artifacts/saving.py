@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from safetensors import SafetensorError
 from safetensors.torch import save_model
 
-from selfsup.artifacts.environment import package_versions
 from selfsup.artifacts.model_card import model_card
 from selfsup.errors import ArtifactError, StorageError
-from selfsup.files import storage_errors, sync_directory
+from selfsup.runtime.environment import package_versions
+from selfsup.runtime.files import storage_errors, sync_directory
 
 if TYPE_CHECKING:
     from selfsup.artifacts.encoder import Encoder

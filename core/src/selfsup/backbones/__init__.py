@@ -23,7 +23,7 @@ from selfsup.backbones.fitting import (
     rescaled_input,
     whole_state,
 )
-from selfsup.backbones.parts import embed_part, freeze, part_networks, pooled_over_parts, unfreeze
+from selfsup.backbones.several_parts import embed_part, freeze, part_networks, pooled_over_parts, unfreeze
 
 __all__ = [
     "Adopted",

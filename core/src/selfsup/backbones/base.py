@@ -355,7 +355,7 @@ class Adopted:
 
 @dataclass(frozen=True)
 class BackboneRecipe:
-    """How a :class:`~selfsup.specs.BackboneSpec` becomes a backbone: validated options, and the function that takes them.
+    """How a ``BackboneSpec`` becomes a backbone: validated options, and the function that takes them.
 
     ``build(config, info)`` gets the options and what the fitted processor says of its batches. The options ``pretrained`` and
     ``checkpoint`` say where first weights come from, and nothing else: they are left out when a saved encoder is loaded.

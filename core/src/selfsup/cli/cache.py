@@ -10,7 +10,7 @@ import click
 from selfsup.cli.output import emit, json_option, print_table
 
 if TYPE_CHECKING:
-    from selfsup.data.cache_entries import Entry
+    from selfsup.data.store.cache_entries import Entry
 
 
 @click.group(invoke_without_command=True)
@@ -28,8 +28,8 @@ def command(ctx: click.Context) -> None:
 @json_option
 def list_command(as_json: bool) -> None:
     """List the entries with size, source, age and the runs that took them."""
-    from selfsup.data.cache import cache_path
-    from selfsup.data.cache_entries import entries
+    from selfsup.data.store.cache import cache_path
+    from selfsup.data.store.cache_entries import entries
 
     root = cache_path()
     found = entries(root)
@@ -58,8 +58,8 @@ def clear_command(keys: tuple[str, ...], everything: bool, age: str | None, dry_
         raise click.UsageError("--all takes everything: leave the keys and --older-than out.")
     if not (everything or keys or age is not None):
         raise click.UsageError("say what to remove: a KEY of `selfsup cache list`, --older-than AGE, or --all.")
-    from selfsup.data.cache import cache_path
-    from selfsup.data.cache_entries import clear, parse_age
+    from selfsup.data.store.cache import cache_path
+    from selfsup.data.store.cache_entries import clear, parse_age
 
     older_than = None if age is None else parse_age(age)
     cleared = clear(cache_path(), keys, older_than=older_than, dry_run=dry_run)

@@ -47,7 +47,7 @@ def command(
     as_json: bool,
 ) -> None:
     """Write the embedding of every row to a file, in full or not at all."""
-    from selfsup.evaluating import embed
+    from selfsup.evaluation.evaluate import embed
 
     result = embed(
         encoder,

@@ -53,7 +53,7 @@ def command(
 
     RUN is the folder of a pretraining, ENCODER the folder of an encoder or hf://owner/name. Records are written to RUN/results.
     """
-    from selfsup.evaluating import evaluate
+    from selfsup.evaluation.evaluate import evaluate
 
     ids = [id.strip() for id in evaluators.split(",") if id.strip()]
     records = evaluate(
@@ -85,8 +85,8 @@ def evaluator_options(ids: Sequence[str], settings: Sequence[str]) -> dict[str, 
         ConfigError: a key belongs to none of the evaluators, or to several.
         UnknownIdError: there is no such evaluator.
     """
-    from selfsup.evaluation.choice import evaluator_configs
-    from selfsup.training.overrides import parse_assignments, place
+    from selfsup.evaluation.choose import evaluator_configs
+    from selfsup.training.run.overrides import parse_assignments, place
 
     return place(parse_assignments(settings), evaluator_configs(ids), listing="selfsup list options EVALUATOR")
 

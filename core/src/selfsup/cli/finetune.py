@@ -50,7 +50,7 @@ def command(
     The score on the test rows is printed and, for a RUN, written to RUN/results. The encoder itself is left as it is.
     """
     from selfsup.cli.evaluate import evaluator_options, print_records
-    from selfsup.evaluating import finetune
+    from selfsup.evaluation.evaluate import finetune
 
     options = evaluator_options(["finetune"], settings).get("finetune", {})
     set_there = options.pop("fraction", None)

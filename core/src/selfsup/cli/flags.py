@@ -8,7 +8,7 @@ import click
 
 from selfsup.errors import ConfigError, PluginError
 from selfsup.registry import registry
-from selfsup.specs import Flag
+from selfsup.registry.specs import Flag
 
 _PREFIX = "flag_"
 _KEY = "selfsup.flags"
@@ -39,7 +39,7 @@ def take_flags(options: dict[str, Any], task: str | None) -> dict[str, Any]:
     Raises:
         ConfigError: a flag was given that the task's modality does not have.
     """
-    from selfsup.training.setting_values import Unread
+    from selfsup.training.run.setting_values import Unread
 
     given = {key.removeprefix(_PREFIX): options.pop(key) for key in list(options) if key.startswith(_PREFIX)}
     known = _flags()

@@ -11,7 +11,7 @@ from selfsup.cli.flags import FlaggedCommand, take_flags
 from selfsup.cli.output import emit, json_option, print_table
 
 if TYPE_CHECKING:
-    from selfsup.inspecting import Inspection
+    from selfsup.data.inspect import Inspection
 
 _SHOWN_BAD_ROWS = 10
 
@@ -55,9 +55,9 @@ def command(
     selfsup inspect photos/ --modality vision
     selfsup inspect sales.csv --modality tabular --separator ";" --decimal ,
     """
-    from selfsup.inspecting import inspect, modality_of
+    from selfsup.data.inspect import inspect, modality_of
     from selfsup.registry import registry
-    from selfsup.training import overrides
+    from selfsup.training.run import overrides
 
     kind = modality or modality_of(source)
     given = overrides.join(overrides.parse_assignments(settings), take_flags(flags, kind))

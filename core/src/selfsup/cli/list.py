@@ -9,9 +9,9 @@ from typing import Any
 import click
 
 from selfsup.cli.output import emit, json_option, print_table
-from selfsup.plugins.kinds import KINDS, spec_values
 from selfsup.registry import Registry, registry
-from selfsup.specs import Spec
+from selfsup.registry.kinds import KINDS, spec_values
+from selfsup.registry.specs import Spec
 
 _PLURALS = {kind.plural: kind for kind in KINDS.values()}
 
@@ -82,7 +82,7 @@ def command(kind: str, whose: str | None, modality: str | None, backbone: str | 
 def _list_options(whose: str | None, backbone: str | None, words: str, *, as_json: bool) -> None:
     if whose is None:
         raise click.UsageError("name the task (or evaluator) whose options are meant: selfsup list options vision/simclr.")
-    from selfsup.training.options import Option, evaluator_options, task_options
+    from selfsup.training.run.options import Option, evaluator_options, task_options
 
     evaluator = registry().evaluators.get(whose)
     if evaluator is not None and backbone is not None:

@@ -10,7 +10,7 @@ import click
 
 from selfsup.cli.output import emit, json_option, print_table
 from selfsup.errors import UnknownIdError
-from selfsup.plugins import KINDS, PluginRecord, get_plugin_manager
+from selfsup.registry import KINDS, PluginRecord, get_plugin_manager
 
 
 @click.group()
@@ -41,8 +41,8 @@ def list_command(as_json: bool) -> None:
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool) -> None:
     """Import everything that the plugins register and report what is wrong. Exit status 1 if something is."""
-    from selfsup.diagnosis import environment, problems
     from selfsup.registry import registry
+    from selfsup.registry.diagnosis import environment, problems
 
     plugins = get_plugin_manager()
     found = {record.name: problems(registry(), record) for record in plugins.records}
@@ -96,7 +96,7 @@ def check(ctx: click.Context, name: str, as_json: bool) -> None:
 @json_option
 def new(name: str, out: Path | None, as_json: bool) -> None:
     """Write a small working plugin distribution, to start one's own from."""
-    from selfsup.scaffold import new_plugin
+    from selfsup.registry.scaffold import new_plugin
 
     folder = out or Path(f"selfsup-{name}")
     files = new_plugin(name, folder)

@@ -92,8 +92,8 @@ def command(
     Ctrl-C and SIGTERM save a checkpoint and say how to go on; --resume then does, bit by bit as if nothing had happened.
     While a run goes on, no other process writes into its folder.
     """
-    from selfsup.pretraining import pretrain
-    from selfsup.training.overrides import join, parse_assignments
+    from selfsup.training.run.overrides import join, parse_assignments
+    from selfsup.training.run.pretrain import pretrain
 
     roles = {f"columns.{role}": name for role, name in columns_of(columns).items()}
     ids = {"loggers": [id for text in loggers for id in text.split(",") if id]} if loggers else {}

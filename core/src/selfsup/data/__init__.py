@@ -1,18 +1,18 @@
 """From a source string to batches: sources, rows, processors, stores, samplers, loaders."""
 
-from selfsup.data.blocks import BlockStore
-from selfsup.data.cache import cache_in, cache_root
-from selfsup.data.content_hash import hold_out, row_hashes
-from selfsup.data.findings import Findings
-from selfsup.data.loader import Loader
-from selfsup.data.prepare import prepare, processor_digest
+from selfsup.data.batches.blocks import BlockStore
+from selfsup.data.batches.loader import Loader
+from selfsup.data.batches.sampler import EpochSampler, LengthSampler, Sampler
 from selfsup.data.previews import CurvePreview, ImagePreview, Preview, TextPreview
 from selfsup.data.processor import Processor, Sample, stack_samples
 from selfsup.data.rows import Rows, spread_rows
-from selfsup.data.sampler import EpochSampler, LengthSampler, Sampler
-from selfsup.data.sources import available_splits, load_source
-from selfsup.data.store import Store
-from selfsup.data.table_format import TableFormat
+from selfsup.data.sources.load import available_splits, load_source
+from selfsup.data.sources.tables.format import TableFormat
+from selfsup.data.store.cache import cache_in, cache_root
+from selfsup.data.store.content_hash import hold_out, row_hashes
+from selfsup.data.store.format import Store
+from selfsup.data.store.prepare import prepare, processor_digest
+from selfsup.runtime.findings import Findings
 
 __all__ = [
     "BlockStore",

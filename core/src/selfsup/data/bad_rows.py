@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from selfsup.data.decoder_noise import decoding
 from selfsup.data.rows import spread_rows
 from selfsup.errors import BadRowError, SelfsupError, SourceError
+from selfsup.runtime.decoder_output import decoding
 
 if TYPE_CHECKING:
     from selfsup.data.processor import EncodedTable, Processor, Sample

@@ -16,13 +16,13 @@ from torch import Tensor
 
 from selfsup.config import Config as BaseConfig
 from selfsup.data.bad_rows import as_bad_row
-from selfsup.data.findings import Findings, of_info
 from selfsup.data.previews import Preview, TextPreview, text_of_row
 from selfsup.errors import BadRowError, ConfigError
+from selfsup.runtime.findings import Findings, of_info
 from selfsup.types import Batch, Info, Row
 
 if TYPE_CHECKING:
-    from selfsup.data.joined import JoinedColumns, SourceColumns
+    from selfsup.data.sources.columns.joined import JoinedColumns, SourceColumns
 
 _REMARKS = threading.Lock()
 
@@ -309,7 +309,7 @@ class Processor(ABC):
     def remark(self, text: str) -> None:
         """Count a usable row that the user should know about: its values were clipped, or a part was cut off.
 
-        To be called from :meth:`encode`, once for each such row and text. :func:`~selfsup.data.prepare` keeps the counts beside
+        To be called from :meth:`encode`, once for each such row and text. ``prepare`` keeps the counts beside
         the samples, and every command says them: ``12 of the 400 rows of photos: <text>``. Safe from several threads.
         """
         with _REMARKS:

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from selfsup.data.columns import feature_fits
-from selfsup.data.findings import Findings
-from selfsup.data.joined import MARK, BoolArray, decisive_roles, filled, is_blank, roles_of
-from selfsup.data.labels import LabelArray, LabelKind, LabelReader, has_label, strata
-from selfsup.data.mapped import MappedPages
-from selfsup.data.media_files import real_path
-from selfsup.data.segments import SEGMENT_ROLES
+from selfsup.data.sources.columns.joined import MARK, BoolArray, decisive_roles, filled, is_blank, roles_of
+from selfsup.data.sources.columns.labels import LabelArray, LabelKind, LabelReader, has_label, strata
+from selfsup.data.sources.columns.roles import feature_fits
+from selfsup.data.sources.columns.segments import SEGMENT_ROLES
+from selfsup.data.sources.media.files import real_path
+from selfsup.data.store.mapped import MappedPages
 from selfsup.errors import ColumnError, DataError
+from selfsup.runtime.findings import Findings
 from selfsup.types import Row
 
 _CHUNK_BYTES = 8 << 20
@@ -209,7 +209,7 @@ class Rows:
         return replace(self, dataset=self.dataset.remove_columns(self.label), label=None, reader=None, whole=None)
 
     def has_part(self, part: str) -> BoolArray:
-        """[N] bool, which rows have a part: any of its columns holds something (:func:`~selfsup.data.joined.filled`)."""
+        """[N] bool, which rows have a part: any of its columns holds something (``filled``)."""
         roles = roles_of(self.columns, part)
         if not roles:
             raise ColumnError(f"{self.name} has no part {part!r}; its parts are {', '.join(self.parts) or 'none'}.")

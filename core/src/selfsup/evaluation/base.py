@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import torch
 from torch import Tensor
 
+from selfsup.batch_parts import MARK, PRESENT
 from selfsup.config import Config
-from selfsup.data.labels import LabelArray, LabelKind
+from selfsup.data.sources.columns.labels import LabelArray, LabelKind
 from selfsup.errors import ColumnError
-from selfsup.parts import MARK, PRESENT
 
 if TYPE_CHECKING:
     from selfsup.artifacts import Encoder
@@ -89,7 +89,7 @@ class Evaluator(Protocol):
 
 @dataclass(frozen=True)
 class EvaluatorRecipe:
-    """How an :class:`~selfsup.specs.EvaluatorSpec` becomes an evaluator: validated options, and the class that takes them."""
+    """How an ``EvaluatorSpec`` becomes an evaluator: validated options, and the class that takes them."""
 
     config: type[Config]
     build: Callable[[Any], Evaluator]

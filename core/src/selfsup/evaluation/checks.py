@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from selfsup.data.labels import LabelKind
+from selfsup.data.sources.columns.labels import LabelKind
 from selfsup.errors import ColumnError, ConfigError, DataError
 from selfsup.evaluation.base import Split
 

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from selfsup.data import EpochSampler, Loader, Rows, Store
-from selfsup.data.folders import NAME_COLUMN
-from selfsup.data.labels import has_label
+from selfsup.data.sources.columns.labels import has_label
+from selfsup.data.sources.folders import NAME_COLUMN
 from selfsup.errors import ColumnError, ConfigError
 from selfsup.evaluation.views import frozen
-from selfsup.files import atomic_write
-from selfsup.training.progress import Reporter
+from selfsup.runtime.files import atomic_write
+from selfsup.runtime.progress import Reporter
 
 if TYPE_CHECKING:
     from selfsup.artifacts import Encoder

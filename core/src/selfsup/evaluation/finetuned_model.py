@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from selfsup.data.labels import LABEL_KINDS, LabelKind
+from selfsup.data.sources.columns.labels import LABEL_KINDS, LabelKind
 from selfsup.errors import ArtifactError
 from selfsup.evaluation.views import frozen
-from selfsup.files import atomic_write
+from selfsup.runtime.files import atomic_write
 from selfsup.types import Batch, Row
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from selfsup.data import Rows, available_splits, load_source
-from selfsup.data.joined import split_role
+from selfsup.data.sources.columns.joined import split_role
 from selfsup.errors import ColumnError, SourceError
 from selfsup.registry import registry
 

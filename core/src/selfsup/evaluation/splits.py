@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from selfsup.data import Findings, Rows, TableFormat, hold_out, prepare, row_hashes
-from selfsup.data.content_hash import held_out
-from selfsup.data.decoder_noise import caught_noise
-from selfsup.data.labels import LabelKind, LabelReader
-from selfsup.data.sampler import IndexArray
+from selfsup.data.batches.sampler import IndexArray
+from selfsup.data.sources.columns.labels import LabelKind, LabelReader
+from selfsup.data.store.content_hash import held_out
 from selfsup.errors import DataError, PretrainedRowsWarning, SourceError
 from selfsup.evaluation.base import Split
 from selfsup.evaluation.checks import check_kind
 from selfsup.evaluation.source_rows import load_rows, rows_of_part, splits_of
 from selfsup.registry import registry
-from selfsup.training.progress import Reporter, Silent, show_findings, tell_bad_rows, tell_remarks
+from selfsup.runtime.decoder_output import caught_noise
+from selfsup.runtime.progress import Reporter, Silent, show_findings, tell_bad_rows, tell_remarks
 
 if TYPE_CHECKING:
     from selfsup.artifacts import Encoder

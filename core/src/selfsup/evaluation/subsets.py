@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from selfsup.data.labels import LabelArray, strata
+from selfsup.data.sources.columns.labels import LabelArray, strata
 from selfsup.errors import ConfigError
 
 Int64 = np.ndarray[Any, np.dtype[np.int64]]

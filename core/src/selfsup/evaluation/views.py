@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from selfsup.data.sampler import IndexArray
-from selfsup.data.windows import read_windows
-from selfsup.parts import part_names, presence
+from selfsup.batch_parts import part_names, presence
+from selfsup.data.batches.sampler import IndexArray
+from selfsup.data.batches.windows import read_windows
 
 if TYPE_CHECKING:
     from selfsup.artifacts import Encoder

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from selfsup.config import Config
 from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, ViewEmbeddings
-from selfsup.objectives.heads import mlp
-from selfsup.objectives.valid_rows import counted_everywhere, global_mean, in_both_views, only_valid, zero_if_none
+from selfsup.objectives.parts.heads import mlp
+from selfsup.objectives.parts.valid_rows import counted_everywhere, global_mean, in_both_views, only_valid, zero_if_none
 from selfsup.objectives.vicreg import squared_covariances
 
 EPS = 1e-5

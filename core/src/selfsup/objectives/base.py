@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from selfsup.config import Config
-from selfsup.objectives.embeddings import Embeddings
+from selfsup.objectives.parts.embeddings import Embeddings
 
 
 class Term(NamedTuple):
@@ -172,7 +172,7 @@ class JointEmbeddingObjective(Objective):
 
 @dataclass(frozen=True)
 class ObjectiveRecipe:
-    """How an :class:`~selfsup.specs.ObjectiveSpec` becomes what its family needs: validated options and a builder.
+    """How an :class:`~selfsup.registry.specs.ObjectiveSpec` becomes what its family needs: validated options and a builder.
 
     For the joint-embedding family ``build(config)`` gives a :class:`JointEmbeddingObjective`. For the other families the recipe
     is that of the family itself: ``build(config, backbone, info)`` gives the pretext task, as in ``TaskRecipe``.

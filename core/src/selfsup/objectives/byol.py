@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from selfsup.config import Config
 from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, ViewEmbeddings
-from selfsup.objectives.heads import mlp
-from selfsup.objectives.valid_rows import counted, in_both_views, only_valid, valid_mean
+from selfsup.objectives.parts.heads import mlp
+from selfsup.objectives.parts.valid_rows import counted, in_both_views, only_valid, valid_mean
 
 
 def normalized_mse(prediction: Tensor, target: Tensor, valid: Tensor | None = None) -> Tensor:

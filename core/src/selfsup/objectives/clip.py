@@ -11,9 +11,8 @@ from torch.nn import functional as F
 
 from selfsup.config import Config
 from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, ViewEmbeddings
-from selfsup.objectives.distributed import gather, world_size
-from selfsup.objectives.heads import mlp
-from selfsup.objectives.valid_rows import (
+from selfsup.objectives.parts.heads import mlp
+from selfsup.objectives.parts.valid_rows import (
     contrast,
     contrast_accuracy,
     contrast_chance,
@@ -24,6 +23,7 @@ from selfsup.objectives.valid_rows import (
     only_valid,
     own_columns,
 )
+from selfsup.runtime.distributed import gather, world_size
 
 
 def symmetric_contrast(
@@ -37,7 +37,7 @@ def symmetric_contrast(
         scale: multiplies the cosines.
         valid: [B] bool, the samples that count; None: all.
         left_out: [B, N] bool, samples of the global batch that are no negatives, from
-            :func:`~selfsup.objectives.valid_rows.not_compared`; None: all others are.
+            :func:`~selfsup.objectives.parts.valid_rows.not_compared`; None: all others are.
 
     Returns:
         The loss, the mean of both directions, and the share of ``a`` that find their ``b`` (without gradient); scalars.

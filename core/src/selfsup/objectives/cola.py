@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from selfsup.config import Config
 from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, ViewEmbeddings
-from selfsup.objectives.distributed import gather, world_size
-from selfsup.objectives.valid_rows import (
+from selfsup.objectives.parts.valid_rows import (
     contrast,
     contrast_accuracy,
     contrast_chance,
@@ -19,6 +18,7 @@ from selfsup.objectives.valid_rows import (
     only_valid,
     own_columns,
 )
+from selfsup.runtime.distributed import gather, world_size
 
 
 def bilinear_contrast(
@@ -32,7 +32,7 @@ def bilinear_contrast(
         similarity: [P, P], the matrix between them.
         valid: [B] bool, the samples that count; None: all.
         left_out: [B, N] bool, samples of the global batch that are no negatives, from
-            :func:`~selfsup.objectives.valid_rows.not_compared`; None: all others are.
+            :func:`~selfsup.objectives.parts.valid_rows.not_compared`; None: all others are.
 
     Returns:
         The loss and the share of anchors that find theirs, scalars.

@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from selfsup.config import Config, idle
 from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, ViewEmbeddings
-from selfsup.objectives.distributed import from_first_rank, gather
-from selfsup.objectives.heads import mlp
-from selfsup.objectives.valid_rows import in_both_views, only_valid, own_columns, valid_mean
+from selfsup.objectives.parts.heads import mlp
+from selfsup.objectives.parts.valid_rows import in_both_views, only_valid, own_columns, valid_mean
+from selfsup.runtime.distributed import from_first_rank, gather
 
 
 def mismatched(valid: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:

@@ -9,9 +9,8 @@ from torch.nn import functional as F
 
 from selfsup.config import Config
 from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, ViewEmbeddings
-from selfsup.objectives.distributed import gather
-from selfsup.objectives.heads import mlp
-from selfsup.objectives.valid_rows import (
+from selfsup.objectives.parts.heads import mlp
+from selfsup.objectives.parts.valid_rows import (
     counted,
     in_both_views,
     mean_cosine,
@@ -20,6 +19,7 @@ from selfsup.objectives.valid_rows import (
     own_columns,
     valid_mean,
 )
+from selfsup.runtime.distributed import gather
 
 
 def dcl(
@@ -39,7 +39,7 @@ def dcl(
         sigma: concentration of the von Mises-Fisher weights of the positives (DCLW, equation 7); None weighs all alike.
         valid: [B] bool, the samples that count; None: all.
         left_out: [B, N] bool, samples of the global batch that are no negatives, from
-            :func:`~selfsup.objectives.valid_rows.not_compared`; None: all others are. A sample without any negative then has
+            ``not_compared``; None: all others are. A sample without any negative then has
             the term of its positive alone.
 
     Returns:

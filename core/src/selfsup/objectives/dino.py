@@ -11,10 +11,10 @@ from torch.nn import functional as F
 
 from selfsup.config import Config, idle
 from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, ViewEmbeddings
-from selfsup.objectives.collapse import assignment_metrics
-from selfsup.objectives.distributed import mean_over_ranks
-from selfsup.objectives.heads import CosineLinear, mlp
-from selfsup.objectives.valid_rows import counted_everywhere, global_mean, only_valid, pairs_there
+from selfsup.objectives.parts.collapse import assignment_metrics
+from selfsup.objectives.parts.heads import CosineLinear, mlp
+from selfsup.objectives.parts.valid_rows import counted_everywhere, global_mean, only_valid, pairs_there
+from selfsup.runtime.distributed import mean_over_ranks
 
 
 def dino_loss(

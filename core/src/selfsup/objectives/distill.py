@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from selfsup.config import Config, idle
 from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, Term, ViewEmbeddings
-from selfsup.objectives.distributed import gather, world_size
-from selfsup.objectives.heads import mlp
-from selfsup.objectives.valid_rows import counted, global_mean, mean_cosine, only_valid, own_columns, valid_mean
+from selfsup.objectives.parts.heads import mlp
+from selfsup.objectives.parts.valid_rows import counted, global_mean, mean_cosine, only_valid, own_columns, valid_mean
+from selfsup.runtime.distributed import gather, world_size
 
 Loss = Literal["cosine", "mse", "similarity"]
 _LEAST = 1e-4

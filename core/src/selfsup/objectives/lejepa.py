@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from selfsup.config import Config
 from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, Term, ViewEmbeddings
-from selfsup.objectives.collapse import output_std
-from selfsup.objectives.distributed import from_first_rank, mean_over_ranks, sum_over_ranks, world_size
-from selfsup.objectives.heads import mlp
+from selfsup.objectives.parts.collapse import output_std
+from selfsup.objectives.parts.heads import mlp
+from selfsup.runtime.distributed import from_first_rank, mean_over_ranks, sum_over_ranks, world_size
 
 
 def random_directions(dim: int, n: int, like: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -9,11 +9,10 @@ from torch.nn import functional as F
 
 from selfsup.config import Config
 from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, ViewEmbeddings
-from selfsup.objectives.chance import chance_loss
-from selfsup.objectives.distributed import gather, world_size
-from selfsup.objectives.heads import mlp
-from selfsup.objectives.queue import EmbeddingQueue, fitting_size, queue_note
-from selfsup.objectives.valid_rows import (
+from selfsup.objectives.parts.chance import chance_loss
+from selfsup.objectives.parts.heads import mlp
+from selfsup.objectives.parts.queue import EmbeddingQueue, fitting_size, queue_note
+from selfsup.objectives.parts.valid_rows import (
     contrast,
     contrast_chance,
     counted,
@@ -23,6 +22,7 @@ from selfsup.objectives.valid_rows import (
     only_valid,
     own_columns,
 )
+from selfsup.runtime.distributed import gather, world_size
 
 
 def queue_contrast(
@@ -45,7 +45,7 @@ def queue_contrast(
             does, the keys of the batch's other samples are the negatives: a first step without any would teach nothing.
         valid: [B] bool, the samples that count; None: all.
         left_out: [B, N] bool, samples of the global batch that are no negatives, from
-            :func:`~selfsup.objectives.valid_rows.not_compared`; None: all others are.
+            :func:`~selfsup.objectives.parts.valid_rows.not_compared`; None: all others are.
 
     Returns:
         Scalar.
@@ -74,7 +74,7 @@ def batch_contrast(
         temperature: divides the cosines.
         valid: [B] bool, the samples that count; None: all.
         left_out: [B, N] bool, samples of the global batch that are no negatives, from
-            :func:`~selfsup.objectives.valid_rows.not_compared`; None: all others are.
+            :func:`~selfsup.objectives.parts.valid_rows.not_compared`; None: all others are.
 
     Returns:
         Scalar.

@@ -9,9 +9,8 @@ from torch.nn import functional as F
 
 from selfsup.config import Config
 from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, ViewEmbeddings
-from selfsup.objectives.distributed import gather, world_size
-from selfsup.objectives.heads import mlp
-from selfsup.objectives.valid_rows import (
+from selfsup.objectives.parts.heads import mlp
+from selfsup.objectives.parts.valid_rows import (
     contrast,
     contrast_chance,
     counted,
@@ -21,6 +20,7 @@ from selfsup.objectives.valid_rows import (
     only_valid,
     own_columns,
 )
+from selfsup.runtime.distributed import gather, world_size
 
 
 def nt_xent(a: Tensor, b: Tensor, temperature: float, valid: Tensor | None = None, left_out: Tensor | None = None) -> Tensor:
@@ -34,7 +34,7 @@ def nt_xent(a: Tensor, b: Tensor, temperature: float, valid: Tensor | None = Non
         temperature: divides the cosines.
         valid: [B] bool, the samples that count; None: all.
         left_out: [B, N] bool, samples of the global batch that are no negatives, from
-            :func:`~selfsup.objectives.valid_rows.not_compared`; None: all others are.
+            :func:`~selfsup.objectives.parts.valid_rows.not_compared`; None: all others are.
 
     Returns:
         Scalar.

@@ -14,9 +14,9 @@ from torch.nn import functional as F
 
 from selfsup.config import Config
 from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, ViewEmbeddings
-from selfsup.objectives.distributed import gather, rank, sum_over_ranks, world_size
-from selfsup.objectives.heads import mlp
-from selfsup.objectives.valid_rows import counted, in_both_views, mean_cosine, only_valid, same_content
+from selfsup.objectives.parts.heads import mlp
+from selfsup.objectives.parts.valid_rows import counted, in_both_views, mean_cosine, only_valid, same_content
+from selfsup.runtime.distributed import gather, rank, sum_over_ranks, world_size
 
 LeftOut = Callable[[int], Tensor | None]
 """From the number of a device to [B, B] bool, which pairs of this device's rows and that one's do not count; None: all do."""

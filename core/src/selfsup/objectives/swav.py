@@ -11,11 +11,11 @@ from torch.nn import functional as F
 
 from selfsup.config import Config, idle
 from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, ViewEmbeddings
-from selfsup.objectives.collapse import assignment_metrics
-from selfsup.objectives.distributed import max_over_ranks, sum_over_ranks, world_size
-from selfsup.objectives.heads import mlp
-from selfsup.objectives.queue import EmbeddingQueue, fitting_size, queue_note
-from selfsup.objectives.valid_rows import only_valid, pairs_there
+from selfsup.objectives.parts.collapse import assignment_metrics
+from selfsup.objectives.parts.heads import mlp
+from selfsup.objectives.parts.queue import EmbeddingQueue, fitting_size, queue_note
+from selfsup.objectives.parts.valid_rows import only_valid, pairs_there
+from selfsup.runtime.distributed import max_over_ranks, sum_over_ranks, world_size
 
 
 @torch.no_grad()

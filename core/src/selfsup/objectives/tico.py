@@ -9,9 +9,9 @@ from torch.nn import functional as F
 
 from selfsup.config import Config
 from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, ViewEmbeddings
-from selfsup.objectives.distributed import mean_over_ranks, sum_over_ranks
-from selfsup.objectives.heads import mlp
-from selfsup.objectives.valid_rows import counted, counted_everywhere, in_both_views, only_valid, valid_mean
+from selfsup.objectives.parts.heads import mlp
+from selfsup.objectives.parts.valid_rows import counted, counted_everywhere, in_both_views, only_valid, valid_mean
+from selfsup.runtime.distributed import mean_over_ranks, sum_over_ranks
 
 
 def tico(

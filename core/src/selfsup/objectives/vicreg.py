@@ -11,10 +11,9 @@ from torch.nn import functional as F
 
 from selfsup.config import Config
 from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, Term, ViewEmbeddings
-from selfsup.objectives.collapse import output_std
-from selfsup.objectives.distributed import gather, mean_over_ranks, world_size
-from selfsup.objectives.heads import mlp
-from selfsup.objectives.valid_rows import (
+from selfsup.objectives.parts.collapse import output_std
+from selfsup.objectives.parts.heads import mlp
+from selfsup.objectives.parts.valid_rows import (
     counted,
     counted_everywhere,
     global_mean,
@@ -23,6 +22,7 @@ from selfsup.objectives.valid_rows import (
     valid_mean,
     zero_if_none,
 )
+from selfsup.runtime.distributed import gather, mean_over_ranks, world_size
 
 EPS = 1e-4
 """Added to the variances (paper: 1e-4)."""

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from selfsup.config import Config, idle
 from selfsup.errors import ConfigError
 from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, ViewEmbeddings
-from selfsup.objectives.collapse import output_std
-from selfsup.objectives.heads import TokenHead, mlp
-from selfsup.objectives.valid_rows import in_both_views, only_valid
+from selfsup.objectives.parts.collapse import output_std
+from selfsup.objectives.parts.heads import TokenHead, mlp
+from selfsup.objectives.parts.valid_rows import in_both_views, only_valid
 from selfsup.objectives.vicreg import VICRegTerms, sum_of, vicreg_terms
 
 

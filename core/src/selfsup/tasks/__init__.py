@@ -13,7 +13,7 @@ from selfsup.tasks.base import (
     Views,
     ViewsRecipe,
 )
-from selfsup.tasks.comparison import ComparesEmbeddings
+from selfsup.tasks.joint_embedding.comparison import ComparesEmbeddings
 
 __all__ = [
     "ComparesEmbeddings",

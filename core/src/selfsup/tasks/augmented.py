@@ -11,10 +11,10 @@ import torch
 from selfsup.backbones import Backbone
 from selfsup.config import Config
 from selfsup.errors import ConfigError
-from selfsup.objectives.embeddings import Embeddings
+from selfsup.objectives.parts.embeddings import Embeddings
 from selfsup.tasks.base import PretextTask, StepOutput, TaskRecipe, Views, ViewsRecipe
-from selfsup.tasks.comparison import ComparesEmbeddings
-from selfsup.tasks.sections import accepts, with_defaults, with_section
+from selfsup.tasks.config_sections import accepts, with_defaults, with_section
+from selfsup.tasks.joint_embedding.comparison import ComparesEmbeddings
 from selfsup.types import Batch, Info
 
 

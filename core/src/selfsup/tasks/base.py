@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from selfsup.backbones import Backbone
 from selfsup.config import Config
 from selfsup.objectives.base import Term
-from selfsup.tasks.momentum import MomentumEncoder
+from selfsup.tasks.parts.moving_average import MomentumEncoder
 from selfsup.types import Batch, Info
 
 
@@ -110,7 +110,7 @@ class PretextTask(nn.Module, ABC):
 
 @dataclass(frozen=True)
 class TaskRecipe:
-    """How a :class:`~selfsup.specs.TaskSpec` becomes a task: validated options, and the function that takes them."""
+    """How a :class:`~selfsup.registry.specs.TaskSpec` becomes a task: validated options, and the function that takes them."""
 
     config: type[Config]
     build: Callable[[Any, Backbone, Info], PretextTask]

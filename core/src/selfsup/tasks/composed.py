@@ -6,10 +6,10 @@ from typing import Protocol
 
 from selfsup.errors import SpecError
 from selfsup.objectives.base import ObjectiveRecipe
-from selfsup.specs import ObjectiveSpec, TaskSpec
+from selfsup.registry.specs import ObjectiveSpec, TaskSpec
 from selfsup.tasks.base import CorruptionRecipe, TaskRecipe, ViewsRecipe
 from selfsup.tasks.composed_tokens import TOKEN_FAMILIES, compose_tokens
-from selfsup.tasks.joint_embedding import joint_embedding_recipe
+from selfsup.tasks.joint_embedding.task import joint_embedding_recipe
 
 
 class ModalityParts(Protocol):

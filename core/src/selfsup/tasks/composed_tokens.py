@@ -6,7 +6,7 @@ from typing import Protocol
 
 from selfsup.errors import SpecError
 from selfsup.objectives.base import ObjectiveRecipe
-from selfsup.specs import ObjectiveSpec, TaskSpec
+from selfsup.registry.specs import ObjectiveSpec, TaskSpec
 from selfsup.tasks.augmented import augmented
 from selfsup.tasks.base import CorruptionRecipe, TaskRecipe, ViewsRecipe
 from selfsup.tasks.from_objective import recipe_from_objective

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from selfsup.layers import merge_layers
+from selfsup.config_layers import merge_layers
 from selfsup.objectives.base import ObjectiveRecipe
 from selfsup.tasks.augmented import augmented
 from selfsup.tasks.base import TaskRecipe, ViewsRecipe
-from selfsup.tasks.sections import with_defaults
+from selfsup.tasks.config_sections import with_defaults
 
 
 def recipe_from_objective(

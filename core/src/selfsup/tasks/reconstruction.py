@@ -9,10 +9,10 @@ import torch
 
 from selfsup.backbones import Backbone
 from selfsup.config import Config
-from selfsup.layers import merge_layers
+from selfsup.config_layers import merge_layers
 from selfsup.objectives.base import ObjectiveRecipe
 from selfsup.tasks.base import Corruption, CorruptionRecipe, PretextTask, StepOutput, TaskRecipe
-from selfsup.tasks.sections import with_defaults, with_section
+from selfsup.tasks.config_sections import with_defaults, with_section
 from selfsup.types import Batch, Info
 
 

@@ -10,11 +10,11 @@ from torch import nn
 
 from selfsup.backbones import Backbone
 from selfsup.config import Config
-from selfsup.data.labels import LabelKind
+from selfsup.data.sources.columns.labels import LabelKind
 from selfsup.errors import ConfigError
 from selfsup.tasks.base import PretextTask, StepOutput, TaskRecipe, Views, ViewsRecipe
-from selfsup.tasks.label_loss import label_loss
-from selfsup.tasks.sections import join_sections
+from selfsup.tasks.config_sections import join_sections
+from selfsup.tasks.parts.label_loss import label_loss
 from selfsup.types import Batch, Info
 
 

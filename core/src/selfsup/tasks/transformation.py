@@ -15,8 +15,8 @@ from selfsup.backbones import Backbone
 from selfsup.config import Config, idle
 from selfsup.errors import ConfigError
 from selfsup.tasks.base import PretextTask, StepOutput, TaskRecipe, Transformation, Transformed
-from selfsup.tasks.masking import mean_term, weighted_mean
-from selfsup.tasks.sections import with_defaults, with_section
+from selfsup.tasks.config_sections import with_defaults, with_section
+from selfsup.tasks.parts.masking import mean_term, weighted_mean
 from selfsup.types import Batch, Info
 
 _KINDS = ("class", "coordinates")

@@ -1,5 +1,5 @@
 """Training: config, optimizer, checkpoints, the course of a run. :func:`selfsup.pretrain` is its face."""
 
-from selfsup.training.config import OptimizationConfig, RunConfig
+from selfsup.training.run.config import OptimizationConfig, RunConfig
 
 __all__ = ["OptimizationConfig", "RunConfig"]

@@ -12,7 +12,7 @@ from selfsup.backbones import Backbone, Encoded
 from selfsup.config import Config, idle
 from selfsup.errors import ConfigError
 from selfsup.tasks import Corrupted, Corruption, CorruptionRecipe, Term
-from selfsup.tasks.masking import mean_term
+from selfsup.tasks.parts.masking import mean_term
 from selfsup.types import Batch, Info
 from selfsup_audio.augmentations.mixing import add_noise
 from selfsup_audio.spectra import LogMel, LogMelConfig

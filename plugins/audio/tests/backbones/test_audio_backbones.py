@@ -9,7 +9,7 @@ from torch import nn
 from selfsup.backbones import Backbone, TokenBackbone
 from selfsup.errors import ConfigError
 from selfsup.registry import registry
-from selfsup.testing.fake_device import fake_cuda
+from selfsup.testing.kit.fake_device import fake_cuda
 from selfsup_audio.backbones.gru import GRUBackbone, GRUConfig
 from selfsup_audio.backbones.mel_cnn import MelCNN, MelCNNConfig
 from selfsup_audio.backbones.mel_vit import MelViT, MelViTConfig

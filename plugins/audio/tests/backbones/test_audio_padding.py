@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from selfsup.registry import registry
 from selfsup.testing import BackboneCase, parametrize_backbones
-from selfsup.testing.backbone_checks import check_padding
+from selfsup.testing.kit.backbone_checks import check_padding
 from selfsup_audio.augmentations.equalizer import equalize
 from selfsup_audio.backbones.convolutions import norm_of_real
 from selfsup_audio.backbones.transformers import TransformersAudio

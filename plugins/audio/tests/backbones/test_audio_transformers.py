@@ -12,8 +12,8 @@ import selfsup
 from selfsup.backbones import TokenBackbone
 from selfsup.errors import ArtifactError, ConfigError, UnknownIdError
 from selfsup.registry import registry
-from selfsup.testing.fake_device import fake_cuda
-from selfsup.training.resolve import resolve_config
+from selfsup.testing.kit.fake_device import fake_cuda
+from selfsup.training.run.resolve import resolve_config
 from selfsup_audio.backbones.transformers import TransformersAudio
 from selfsup_audio.mock import mock_rows
 from selfsup_audio.processor import AudioProcessor, AudioProcessorConfig

@@ -8,7 +8,7 @@ import torch
 from selfsup.errors import ConfigError
 from selfsup.registry import registry
 from selfsup.testing import TaskCase
-from selfsup.testing.cases import fitted_processor, mock_batch
+from selfsup.testing.kit.cases import fitted_processor, mock_batch
 from selfsup_audio import task_specs
 from selfsup_audio.tasks.frame_reconstruction import FrameReconstruction, build_frame_reconstruction
 from selfsup_audio.tasks.hubert import TokenMFCC

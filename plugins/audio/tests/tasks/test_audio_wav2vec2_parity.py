@@ -7,7 +7,14 @@ from transformers import Wav2Vec2Config, Wav2Vec2ForPreTraining
 from transformers.models.wav2vec2 import modeling_wav2vec2
 
 from selfsup.objectives.masked_contrast import masked_contrast
-from selfsup.objectives.quantizer import ProductQuantizer, QuantizerConfig, diversity_loss, gumbel_noise, perplexity, usage
+from selfsup.objectives.parts.quantizer import (
+    ProductQuantizer,
+    QuantizerConfig,
+    diversity_loss,
+    gumbel_noise,
+    perplexity,
+    usage,
+)
 
 FRAMES = 40
 

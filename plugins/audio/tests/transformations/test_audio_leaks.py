@@ -13,7 +13,7 @@ from selfsup.data import Processor
 from selfsup.registry import registry
 from selfsup.tasks import PretextTask, Transformation, Transformed
 from selfsup.testing import LeakCase, leak_cases
-from selfsup.testing.leak_checks import check_linear_leak, check_trained_leak
+from selfsup.testing.kit.leak_checks import check_linear_leak, check_trained_leak
 from selfsup_audio.mock import NOISE_ROWS
 from selfsup_audio.processor import AudioProcessor, AudioProcessorConfig
 from selfsup_audio.transformations.segment_order import SegmentOrder, SegmentOrderConfig, build_segment_order

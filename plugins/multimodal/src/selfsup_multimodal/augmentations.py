@@ -9,13 +9,13 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from selfsup.batch_parts import MARK, fill_absent, only_part, part_of, presence
 from selfsup.config import Config, idle
 from selfsup.data import Processor
 from selfsup.errors import ConfigError
-from selfsup.parts import MARK, fill_absent, only_part, part_of, presence
 from selfsup.registry import ModalityObjects, registry
 from selfsup.tasks import Views, ViewsRecipe
-from selfsup.tasks.sections import accepts, with_defaults
+from selfsup.tasks.config_sections import accepts, with_defaults
 from selfsup.types import Batch, Info
 from selfsup.validation import validated
 from selfsup_multimodal.joined_info import JoinedPart, check_names, joined_parts

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from selfsup.batch_parts import fill_absent, part_of, presence
 from selfsup.errors import ConfigError
-from selfsup.parts import fill_absent, part_of, presence
 from selfsup.registry import registry
 from selfsup.types import Batch, Info
 from selfsup_multimodal.joined_info import JoinedPart, joined_parts

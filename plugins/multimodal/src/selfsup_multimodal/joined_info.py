@@ -9,7 +9,7 @@ from torch import nn
 
 from selfsup.errors import ConfigError
 from selfsup.registry import registry
-from selfsup.specs import ModalitySpec
+from selfsup.registry.specs import ModalitySpec
 from selfsup.types import Info
 
 

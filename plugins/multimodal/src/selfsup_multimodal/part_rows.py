@@ -12,10 +12,10 @@ import numpy as np
 
 from selfsup.data import Processor, Rows, Sample, spread_rows
 from selfsup.data.bad_rows import encode_list
-from selfsup.data.content_hash import hashes_of
-from selfsup.data.joined import decisive_roles, filled, is_blank, roles_of, split_role
-from selfsup.data.media_files import real_path
-from selfsup.data.media_values import array_of, is_pil, pixels_of
+from selfsup.data.sources.columns.joined import decisive_roles, filled, is_blank, roles_of, split_role
+from selfsup.data.sources.media.files import real_path
+from selfsup.data.sources.media.in_memory import array_of, is_pil, pixels_of
+from selfsup.data.store.content_hash import hashes_of
 from selfsup.errors import BadRowError, ConfigError, DataError, SelfsupError
 from selfsup.registry import registry
 from selfsup.types import Row

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from selfsup.backbones import mean_over_tokens
+from selfsup.batch_parts import only_part, part_of
 from selfsup.errors import ConfigError
-from selfsup.parts import only_part, part_of
 from selfsup.registry import registry
 from selfsup.types import Batch, Info
 from selfsup_multimodal.backbones.fusion import Fusion

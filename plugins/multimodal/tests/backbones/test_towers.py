@@ -9,9 +9,9 @@ import torch
 
 from selfsup.artifacts.loading import without_first_weights
 from selfsup.backbones import Backbone, fit_weights
+from selfsup.batch_parts import only_part
 from selfsup.errors import ConfigError, UnknownIdError
 from selfsup.objectives import BarlowTwins
-from selfsup.parts import only_part
 from selfsup.registry import registry
 from selfsup.types import Batch, Info
 from selfsup_multimodal.backbones.towers import Towers

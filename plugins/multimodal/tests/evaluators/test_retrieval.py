@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from selfsup.errors import ConfigError, DataError
-from selfsup.evaluation.retrieval import RetrievalConfig
+from selfsup.evaluation.evaluators.retrieval import RetrievalConfig
 from selfsup_multimodal.evaluators import retrieval
 from selfsup_multimodal.evaluators.retrieval import RECIPE, CrossModalRetrievalConfig, chance_recall
 

@@ -15,7 +15,7 @@ from selfsup.artifacts import Encoder
 from selfsup.data import load_source, prepare
 from selfsup.errors import ConfigError
 from selfsup.evaluation import Split
-from selfsup.evaluation.linear import LinearConfig, fit_probe
+from selfsup.evaluation.evaluators.linear import LinearConfig, fit_probe
 from selfsup.registry import registry
 from selfsup_multimodal.evaluators.missing_part import RECIPE as MISSING_PART
 from selfsup_multimodal.evaluators.zero_shot import RECIPE as ZERO_SHOT

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from selfsup.registry import registry
-from selfsup.testing.gradients import assert_same_loss
+from selfsup.testing.kit.gradients import assert_same_loss
 from selfsup.types import Batch, Info
 from selfsup_multimodal.tasks.cav_mae import CAVMAE, CAVMAEConfig, build_cav_mae
 

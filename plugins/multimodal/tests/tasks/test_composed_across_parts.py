@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from selfsup.objectives.base import JointEmbeddingObjective
-from selfsup.plugins.builtin_objectives import SPECS
 from selfsup.registry import registry
-from selfsup.specs import TaskSpec
+from selfsup.registry.builtin.objectives import SPECS
+from selfsup.registry.specs import TaskSpec
 from selfsup.tasks import PretextTask
-from selfsup.testing.cases import small_config
+from selfsup.testing.kit.cases import small_config
 from selfsup.types import Batch, Info
 
 _SMALL: dict[str, dict[str, Any]] = {

@@ -9,8 +9,8 @@ import torch
 
 from selfsup.errors import ConfigError
 from selfsup.registry import registry
-from selfsup.tasks.masking import gather_tokens
-from selfsup.testing.gradients import assert_same_loss
+from selfsup.tasks.parts.masking import gather_tokens
+from selfsup.testing.kit.gradients import assert_same_loss
 from selfsup.types import Batch, Info
 from selfsup_multimodal.backbones.fusion import Fusion
 from selfsup_multimodal.tasks.cav_mae import CAVMAEConfig

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from selfsup.objectives.precision import full
+from selfsup.objectives.parts.precision import full
 from selfsup.tasks import Term
-from selfsup.tasks.masking import mean_term
+from selfsup.tasks.parts.masking import mean_term
 from selfsup.types import Batch, Info
 from selfsup_tabular.columns.plan import FIRST
 

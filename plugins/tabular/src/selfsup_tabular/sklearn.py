@@ -19,12 +19,12 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_dat
 
 from selfsup.artifacts import Encoder
 from selfsup.data import Rows, cache_in, hold_out
-from selfsup.data.frames import arrow_column, arrow_table, is_frame
-from selfsup.data.hub import content_fingerprint
-from selfsup.data.labels import LabelKind
-from selfsup.pretraining import pretrain
+from selfsup.data.sources.columns.labels import LabelKind
+from selfsup.data.sources.dataframes import arrow_column, arrow_table, is_frame
+from selfsup.data.sources.hub import content_fingerprint
 from selfsup.registry import registry
-from selfsup.training.resolve import resolve_config
+from selfsup.training.run.pretrain import pretrain
+from selfsup.training.run.resolve import resolve_config
 
 FloatArray = np.ndarray[Any, np.dtype[np.float32]]
 _ROWS = 1024

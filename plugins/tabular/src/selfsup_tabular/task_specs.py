@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from selfsup.specs import CommandSpec, Family, TaskSpec
+from selfsup.registry.specs import CommandSpec, Family, TaskSpec
 
 _BACKBONE = "mlp"
 _TOKENS = "ft-transformer"

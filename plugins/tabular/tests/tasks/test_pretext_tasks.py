@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from selfsup.errors import ConfigError
 from selfsup.objectives import nt_xent
 from selfsup.registry import registry
-from selfsup.testing.gradients import assert_same_loss
+from selfsup.testing.kit.gradients import assert_same_loss
 from selfsup.types import Batch
 from selfsup_tabular.backbones.ft_transformer import FTTransformerBackbone, FTTransformerConfig
 from selfsup_tabular.backbones.mlp import MLPBackbone, MLPConfig

@@ -11,7 +11,7 @@ import torch
 from selfsup.artifacts import Encoder, EncoderLike, load
 from selfsup.cli.output import emit, json_option
 from selfsup.errors import ConfigError
-from selfsup.training.randomness import preserved
+from selfsup.runtime.randomness import preserved
 from selfsup_text.backbones.base import TextBackbone
 from selfsup_text.backbones.network import TransformersBackbone
 from selfsup_text.processor import TextProcessor

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from selfsup.plugins import hookimpl
-from selfsup.specs import BackboneSpec, CommandSpec, EvaluatorSpec, ModalitySpec, TaskSpec
+from selfsup.registry import hookimpl
+from selfsup.registry.specs import BackboneSpec, CommandSpec, EvaluatorSpec, ModalitySpec, TaskSpec
 from selfsup_text import evaluator_specs, task_specs
 
 SELFSUP_API = 1

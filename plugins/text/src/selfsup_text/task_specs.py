@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from selfsup.specs import BackboneSpec, Family, TaskSpec
+from selfsup.registry.specs import BackboneSpec, Family, TaskSpec
 
 _ENCODER = "text-encoder-small"
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from selfsup.testing.fake_device import fake_cuda
-from selfsup.testing.gradients import assert_same_loss
+from selfsup.testing.kit.fake_device import fake_cuda
+from selfsup.testing.kit.gradients import assert_same_loss
 from selfsup_text.backbones.transformers import TransformersConfig, build_transformers
 from selfsup_text.tasks.electra import RECIPE, Electra, ElectraConfig, build_electra, draw
 from selfsup_text.tasks.masking import hide_tokens

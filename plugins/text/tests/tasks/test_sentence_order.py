@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from selfsup.testing.fake_device import fake_cuda
+from selfsup.testing.kit.fake_device import fake_cuda
 from selfsup_text.tasks.sentence_order import RECIPE, SentenceOrder, SentenceOrderConfig
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from selfsup.objectives.nt_xent import nt_xent
-from selfsup.testing.fake_device import fake_cuda
+from selfsup.testing.kit.fake_device import fake_cuda
 from selfsup_text.tasks.simcse import RECIPE
 
 

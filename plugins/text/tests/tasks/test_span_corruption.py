@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from selfsup.errors import ConfigError
-from selfsup.testing.fake_device import fake_cuda
-from selfsup.testing.gradients import assert_same_loss
+from selfsup.testing.kit.fake_device import fake_cuda
+from selfsup.testing.kit.gradients import assert_same_loss
 from selfsup_text.tasks.span_corruption import RECIPE, SpanCorruption, SpanCorruptionConfig, build_span_corruption
 from selfsup_text.tasks.spans import answer, draw_spans, most_spans, shorten
 

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 import torch
 
-from selfsup.testing.fake_device import fake_cuda
+from selfsup.testing.kit.fake_device import fake_cuda
 from selfsup_text.tasks.masking import draw_counts, fewest_hidden, hide_tokens, hide_words, most_hidden, put, replace_ids
 
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from selfsup.specs import TaskSpec
+from selfsup.registry.specs import TaskSpec
 from selfsup.tasks import TaskRecipe
-from selfsup.training.config import OptimizationConfig
+from selfsup.training.run.config import OptimizationConfig
 from selfsup_text.task_specs import BACKBONES, SPECS
 
 TASKS = {

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from selfsup.errors import ConfigError
-from selfsup.testing.fake_device import fake_cuda
-from selfsup.testing.gradients import assert_same_loss
+from selfsup.testing.kit.fake_device import fake_cuda
+from selfsup.testing.kit.gradients import assert_same_loss
 from selfsup_text.tasks.tsdae import RECIPE, TSDAE, TSDAEConfig, build_tsdae, delete
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from selfsup.errors import ConfigError
-from selfsup.testing.fake_device import fake_cuda
-from selfsup.testing.gradients import assert_same_loss
+from selfsup.testing.kit.fake_device import fake_cuda
+from selfsup.testing.kit.gradients import assert_same_loss
 from selfsup_text.backbones.word_vectors import RECIPE as BACKBONE
 from selfsup_text.backbones.word_vectors import WordVectors
 from selfsup_text.tasks.word2vec import RECIPE, Word2Vec, Word2VecConfig, build_word2vec, draw_by, neighbour_loss

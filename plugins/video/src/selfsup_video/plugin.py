@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from selfsup.plugins import hookimpl
-from selfsup.specs import BackboneSpec, ModalitySpec, TaskSpec
+from selfsup.registry import hookimpl
+from selfsup.registry.specs import BackboneSpec, ModalitySpec, TaskSpec
 from selfsup_video.task_specs import SPECS
 
 SELFSUP_API = 1

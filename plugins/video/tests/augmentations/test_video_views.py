@@ -3,7 +3,7 @@ import torch
 from pydantic import ValidationError
 
 from selfsup.images import pipeline
-from selfsup.testing.fake_device import fake_cuda
+from selfsup.testing.kit.fake_device import fake_cuda
 from selfsup_video.augmentations import RECIPE, SUPERVISED_RECIPE, SupervisedViewsConfig, VideoViews, VideoViewsConfig
 from selfsup_video.augmentations.supervised import build_supervised_views
 from selfsup_video.augmentations.windows import draw_places

@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 
 from selfsup.errors import ArtifactError, ConfigError, UnknownIdError
 from selfsup.registry import registry
-from selfsup.training.resolve import resolve_config
+from selfsup.training.run.resolve import resolve_config
 from selfsup_video.backbones.vit import VideoViT, tubelets
 
 INFO = {"frames": 8, "clips": 1, "image_size": 32}

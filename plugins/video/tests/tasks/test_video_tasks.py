@@ -11,10 +11,10 @@ import torch
 from selfsup.backbones import Backbone
 from selfsup.tasks import PretextTask, TaskRecipe
 from selfsup.tasks.augmented import AugmentedTask
-from selfsup.tasks.ijepa import JointEmbeddingPrediction
-from selfsup.tasks.masked_modeling import MAE
+from selfsup.tasks.latent.ijepa import JointEmbeddingPrediction
+from selfsup.tasks.masked.masked_modeling import MAE
 from selfsup.tasks.transformation import TransformationPrediction
-from selfsup.testing.cases import small_config
+from selfsup.testing.kit.cases import small_config
 from selfsup_video.backbones.conv3d import SMALL as CONV
 from selfsup_video.backbones.vit import SMALL as VIT
 from selfsup_video.task_specs import SPECS

@@ -11,7 +11,7 @@ import torch
 
 from selfsup.errors import ConfigError
 from selfsup.tasks import Transformation
-from selfsup.testing.fake_device import fake_cuda
+from selfsup.testing.kit.fake_device import fake_cuda
 from selfsup_video.transformations import (
     ArrowOfTime,
     ArrowOfTimeConfig,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from selfsup.plugins import hookimpl
-from selfsup.specs import BackboneSpec, DatasetSpec, Family, ModalitySpec, TaskSpec
+from selfsup.registry import hookimpl
+from selfsup.registry.specs import BackboneSpec, DatasetSpec, Family, ModalitySpec, TaskSpec
 
 SELFSUP_API = 1
 

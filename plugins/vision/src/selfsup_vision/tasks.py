@@ -19,9 +19,9 @@ from selfsup.objectives.swav import RECIPE as SWAV_OBJECTIVE
 from selfsup.objectives.vicreg import RECIPE as VICREG_OBJECTIVE
 from selfsup.objectives.vicregl import RECIPE as VICREGL_OBJECTIVE
 from selfsup.tasks.augmented import augmented
-from selfsup.tasks.joint_embedding import joint_embedding_recipe
-from selfsup.tasks.latent_prediction import data2vec_recipe, ijepa_recipe
-from selfsup.tasks.masked_modeling import masked_recipe
+from selfsup.tasks.joint_embedding.task import joint_embedding_recipe
+from selfsup.tasks.latent import data2vec_recipe, ijepa_recipe
+from selfsup.tasks.masked.masked_modeling import masked_recipe
 from selfsup.tasks.reconstruction import reconstruction_recipe
 from selfsup.tasks.transformation import transformation_recipe
 from selfsup_vision.augmentations.single import SINGLE_RECIPE as SINGLE_VIEW

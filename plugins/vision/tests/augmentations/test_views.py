@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from selfsup.images import pipeline
 from selfsup.images.blur import kernel_size_for
-from selfsup.testing.fake_device import fake_cuda
+from selfsup.testing.kit.fake_device import fake_cuda
 from selfsup_vision.augmentations import ImageViews, ImageViewsConfig, ShiftViews, ShiftViewsConfig
 
 

@@ -10,9 +10,9 @@ from safetensors.torch import save_file
 
 from selfsup.backbones import Backbone, TokenBackbone
 from selfsup.errors import ArtifactError, ConfigError, UnknownIdError
-from selfsup.tasks.transformer import lattice_positions
-from selfsup.training.resolve import resolve_config
-from selfsup.training.setup import pretrained_note
+from selfsup.tasks.parts.transformer import lattice_positions
+from selfsup.training.run.resolve import resolve_config
+from selfsup.training.run.setup import pretrained_note
 from selfsup_vision.backbones import ViTBackbone
 from selfsup_vision.backbones.small import (
     CifarResNetConfig,

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.data import Rows, TableFormat, available_splits, load_source
-from selfsup.data.columns import feature_name
-from selfsup.data.layout import table_suffixes
-from selfsup.data.media_kinds import medium_of
+from selfsup.data.sources.columns.roles import feature_name
+from selfsup.data.sources.layout import table_suffixes
+from selfsup.data.sources.media.kinds import medium_of
 from selfsup.errors import ColumnError, ConfigError, MissingPluginError, SelfsupError
 from selfsup.registry import registry
-from selfsup.specs import ModalitySpec
+from selfsup.registry.specs import ModalitySpec
 
 _FILES = 5_000
 """Files of a folder that are looked at."""

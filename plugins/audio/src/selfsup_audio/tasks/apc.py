@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from selfsup.tasks.autoregressive import autoregressive_recipe
+from selfsup.tasks.autoregressive.next_token import autoregressive_recipe
 
 RECIPE = autoregressive_recipe(
     steps_ahead=3,

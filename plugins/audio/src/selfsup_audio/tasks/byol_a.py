@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from selfsup.objectives.byol import RECIPE as BYOL
-from selfsup.tasks.joint_embedding import joint_embedding_recipe
+from selfsup.tasks.joint_embedding.task import joint_embedding_recipe
 from selfsup_audio.augmentations import RECIPE as VIEWS
 
 RECIPE = joint_embedding_recipe(

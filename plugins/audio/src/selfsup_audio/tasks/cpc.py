@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from selfsup.tasks.cpc import cpc_recipe
+from selfsup.tasks.autoregressive.cpc import cpc_recipe
 
 RECIPE = cpc_recipe(optimization={"lr": 1e-3, "clip": 1.0})
 """CPC (van den Oord et al. 2018, arXiv 1807.03748), on log-mel frames in place of a waveform, and with a higher learning rate

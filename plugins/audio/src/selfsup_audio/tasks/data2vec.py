@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from selfsup.tasks.data2vec import data2vec_recipe
+from selfsup.tasks.latent.data2vec import data2vec_recipe
 
 RECIPE = data2vec_recipe(
     masking="spans",

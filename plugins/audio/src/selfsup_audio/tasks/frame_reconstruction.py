@@ -12,9 +12,9 @@ from selfsup.backbones import Backbone
 from selfsup.config import Config
 from selfsup.errors import ConfigError
 from selfsup.tasks import StepOutput, TaskRecipe
-from selfsup.tasks.masked_modeling import MaskedModeling
-from selfsup.tasks.masking import gather_tokens, mean_term
-from selfsup.tasks.sections import with_defaults
+from selfsup.tasks.config_sections import with_defaults
+from selfsup.tasks.masked.masked_modeling import MaskedModeling
+from selfsup.tasks.parts.masking import gather_tokens, mean_term
 from selfsup.types import Batch, Info
 from selfsup_audio.backbones.mel_vit import MelViT
 from selfsup_audio.tasks.alteration import AlterationConfig, alter_frames

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from selfsup.tasks.masked_modeling import masked_recipe
+from selfsup.tasks.masked.masked_modeling import masked_recipe
 
 RECIPE = masked_recipe("mae", mask_ratio=0.8, decoder_depth=4)
 """Audio-MAE (Huang et al. 2022, arXiv 2207.06405): 80 % of the patches, in no order, squared error of normalised patches.

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from selfsup.data.columns import MEDIA, describe_columns, feature_fits, feature_name
-from selfsup.data.findings import Findings, listed_names
-from selfsup.data.joined import MARK, JoinedColumns, SourceColumns, split_role
-from selfsup.data.media_kinds import looks_like_paths, medium_of
-from selfsup.data.segments import SEGMENT_ROLES, segment_columns
+from selfsup.data.sources.columns.joined import MARK, JoinedColumns, SourceColumns, split_role
+from selfsup.data.sources.columns.roles import MEDIA, describe_columns, feature_fits, feature_name
+from selfsup.data.sources.columns.segments import SEGMENT_ROLES, segment_columns
+from selfsup.data.sources.media.kinds import looks_like_paths, medium_of
 from selfsup.errors import ColumnError, ConfigError
 from selfsup.registry import registry
-from selfsup.unknown import KNOWN_MODALITIES
+from selfsup.registry.suggestions import KNOWN_MODALITIES
+from selfsup.runtime.findings import Findings, listed_names
 from selfsup_multimodal.columns.names import IDENTIFIERS, Part, describes, is_usual, own_names, parse_parts, written
 
 _MODALITY_OF = {"image": "vision", "audio": "audio", "video": "video", "text": "text"}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from selfsup.errors import ConfigError
 from selfsup.registry import registry
-from selfsup.specs import ModalitySpec
+from selfsup.registry.specs import ModalitySpec
 
 _PART = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 USUAL: tuple[frozenset[str], ...] = (

@@ -14,9 +14,9 @@ from selfsup.config import Config, idle
 from selfsup.errors import DataError
 from selfsup.evaluation import EvaluatorRecipe, Split
 from selfsup.evaluation.checks import output_count
-from selfsup.evaluation.knn import KNNConfig, knn_outputs
-from selfsup.evaluation.linear import LinearConfig, fit_probe
-from selfsup.evaluation.metrics import HEADLINES, label_metrics
+from selfsup.evaluation.evaluators.knn import KNNConfig, knn_outputs
+from selfsup.evaluation.evaluators.linear import LinearConfig, fit_probe
+from selfsup.evaluation.maths.metrics import HEADLINES, label_metrics
 from selfsup_multimodal.evaluators.rows import WithoutPart, parts_of
 
 

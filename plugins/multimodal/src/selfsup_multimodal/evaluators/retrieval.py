@@ -14,7 +14,7 @@ from torch import Tensor
 from selfsup.config import Config
 from selfsup.errors import DataError
 from selfsup.evaluation import EvaluatorRecipe, Split
-from selfsup.evaluation.retrieval import first_hit_ranks
+from selfsup.evaluation.evaluators.retrieval import first_hit_ranks
 from selfsup_multimodal.evaluators.rows import content_of, parts_of
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class CrossModalRetrieval:
     def evaluate(self, encoder: Encoder, train: Split, test: Split, *, seed: int) -> dict[str, float]:
         """The mean over all directions of R@k for each k, then each direction's R@k and median rank; nothing is drawn.
 
-        Ties count without optimism (:func:`~selfsup.evaluation.retrieval.first_hit_ranks`). ``..._chance`` is what a random
+        Ties count without optimism (``first_hit_ranks``). ``..._chance`` is what a random
         order would give, ``gallery_...`` the number of rows that are searched.
 
         Raises:

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from selfsup.backbones import Backbone, Encoded
+from selfsup.batch_parts import CONTENT, MARK, PRESENT, join_parts
 from selfsup.data import EpochSampler, Loader
 from selfsup.errors import ConfigError
 from selfsup.evaluation import Split
-from selfsup.parts import CONTENT, MARK, PRESENT, join_parts
 from selfsup.types import Batch
 
 if TYPE_CHECKING:

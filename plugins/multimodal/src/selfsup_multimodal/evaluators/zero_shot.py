@@ -15,7 +15,7 @@ from selfsup.config import Config
 from selfsup.errors import ConfigError, DataError
 from selfsup.evaluation import EvaluatorRecipe, Split
 from selfsup.evaluation.checks import class_count
-from selfsup.evaluation.metrics import accuracy, balanced_accuracy
+from selfsup.evaluation.maths.metrics import accuracy, balanced_accuracy
 from selfsup.registry import registry
 from selfsup_multimodal.evaluators.rows import JointPart, parts_of
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from selfsup.specs import EvaluatorSpec
+from selfsup.registry.specs import EvaluatorSpec
 
 _HERE = "selfsup_multimodal.evaluators"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from selfsup.specs import Family, TaskSpec
+from selfsup.registry.specs import Family, TaskSpec
 
 _HERE = "selfsup_multimodal.tasks"
 

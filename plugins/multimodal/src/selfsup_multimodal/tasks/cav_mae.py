@@ -12,16 +12,16 @@ from pydantic import Field
 from torch import Tensor
 
 from selfsup.backbones import Backbone, mean_over_tokens
+from selfsup.batch_parts import CONTENT, MARK, presence
 from selfsup.objectives.base import ObjectiveRecipe, Term
 from selfsup.objectives.clip import symmetric_contrast
-from selfsup.objectives.embeddings import Embeddings
-from selfsup.objectives.precision import full, no_autocast
-from selfsup.objectives.valid_rows import counted, not_compared
-from selfsup.parts import CONTENT, MARK, presence
+from selfsup.objectives.parts.embeddings import Embeddings
+from selfsup.objectives.parts.precision import full, no_autocast
+from selfsup.objectives.parts.valid_rows import counted, not_compared
 from selfsup.tasks import StepOutput
-from selfsup.tasks.comparison import ComparesEmbeddings
 from selfsup.tasks.from_objective import recipe_from_objective
-from selfsup.tasks.masking import gather_tokens
+from selfsup.tasks.joint_embedding.comparison import ComparesEmbeddings
+from selfsup.tasks.parts.masking import gather_tokens
 from selfsup.types import Batch, Info
 from selfsup_multimodal.augmentations import SINGLE_VIEW
 from selfsup_multimodal.backbones.fusion import FusedTokens, Fusion, fused

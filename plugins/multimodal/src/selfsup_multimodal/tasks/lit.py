@@ -13,8 +13,8 @@ from selfsup.errors import ConfigError
 from selfsup.objectives.base import JointEmbeddingObjective
 from selfsup.objectives.clip import RECIPE as CLIP
 from selfsup.tasks import TaskRecipe, Views
-from selfsup.tasks.joint_embedding import JointEmbedding, joint_embedding_recipe
-from selfsup.tasks.sections import with_section
+from selfsup.tasks.config_sections import with_section
+from selfsup.tasks.joint_embedding.task import JointEmbedding, joint_embedding_recipe
 from selfsup.types import Info
 from selfsup_multimodal.augmentations import VIEWS
 from selfsup_multimodal.joined_info import JoinedPart, joined_parts

@@ -15,9 +15,9 @@ from selfsup.errors import ConfigError
 from selfsup.objectives.base import ObjectiveRecipe
 from selfsup.tasks import PretextTask, StepOutput
 from selfsup.tasks.from_objective import recipe_from_objective
-from selfsup.tasks.masked_modeling import joined_weight, mask_token
-from selfsup.tasks.masking import TokenMask, gather_tokens, mean_term, random_mask
-from selfsup.tasks.transformer import Transformer, head_width, lattice_positions
+from selfsup.tasks.masked.masked_modeling import joined_weight, mask_token
+from selfsup.tasks.parts.masking import TokenMask, gather_tokens, mean_term, random_mask
+from selfsup.tasks.parts.transformer import Transformer, head_width, lattice_positions
 from selfsup.types import Batch, Info
 from selfsup_multimodal.augmentations import SINGLE_VIEW
 from selfsup_multimodal.backbones.fusion import FusedTokens, Fusion, fused

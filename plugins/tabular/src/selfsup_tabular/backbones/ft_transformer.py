@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from selfsup.backbones import BackboneRecipe, Encoded, TokenBackbone, Tokens
 from selfsup.config import Config
-from selfsup.tasks.masking import gather_tokens
-from selfsup.tasks.transformer import Transformer
+from selfsup.tasks.parts.masking import gather_tokens
+from selfsup.tasks.parts.transformer import Transformer
 from selfsup.types import Batch, Info
 from selfsup_tabular.layout import CellLayout
 

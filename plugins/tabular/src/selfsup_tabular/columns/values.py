@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from selfsup.data.numbers import as_number
+from selfsup.data.sources.tables.numbers import as_number
 from selfsup.errors import ColumnError
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
@@ -66,7 +66,7 @@ def numbers_of(name: str, array: pa.Array, markers: Collection[str], bad: BadCel
         array: of numbers, booleans, or texts that are numbers; durations and times of day count in seconds.
         markers: texts that stand for a missing value.
         bad: takes the rows whose text is no number.
-        decimal: what begins the fraction of a text that is a number; see :func:`selfsup.data.numbers.as_number`.
+        decimal: what begins the fraction of a text that is a number; see :func:`selfsup.data.sources.tables.numbers.as_number`.
 
     Raises:
         ColumnError: the column holds something else altogether.

@@ -15,7 +15,7 @@ from selfsup.objectives.byol import RECIPE as BYOL_OBJECTIVE
 from selfsup.objectives.simsiam import RECIPE as SIMSIAM_OBJECTIVE
 from selfsup.objectives.vicreg import RECIPE as VICREG_OBJECTIVE
 from selfsup.tasks import TaskRecipe
-from selfsup.tasks.joint_embedding import joint_embedding_recipe
+from selfsup.tasks.joint_embedding.task import joint_embedding_recipe
 from selfsup_tabular.augmentations import RECIPE as VIEWS
 
 OPTIMIZATION: dict[str, Any] = {

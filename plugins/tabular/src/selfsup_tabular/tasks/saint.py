@@ -12,11 +12,11 @@ from torch import Tensor
 from selfsup.backbones import Backbone, TokenBackbone
 from selfsup.config import Config
 from selfsup.objectives import mlp, nt_xent
-from selfsup.objectives.embeddings import Embeddings
-from selfsup.objectives.precision import full
+from selfsup.objectives.parts.embeddings import Embeddings
+from selfsup.objectives.parts.precision import full
 from selfsup.tasks import ComparesEmbeddings, StepOutput, TaskRecipe, Term, Views
-from selfsup.tasks.masked_modeling import token_backbone
-from selfsup.tasks.masking import mean_term
+from selfsup.tasks.masked.masked_modeling import token_backbone
+from selfsup.tasks.parts.masking import mean_term
 from selfsup.types import Batch, Info
 from selfsup_tabular.corruptions import marginal_swap
 

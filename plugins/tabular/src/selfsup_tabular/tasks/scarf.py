@@ -6,7 +6,7 @@ from pydantic import Field
 from torch import nn
 
 from selfsup.objectives import ObjectiveRecipe, SimCLR, SimCLRConfig, mlp
-from selfsup.tasks.joint_embedding import joint_embedding_recipe
+from selfsup.tasks.joint_embedding.task import joint_embedding_recipe
 from selfsup_tabular.augmentations import RECIPE as VIEWS
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from selfsup.tasks.latent_prediction import ijepa_recipe
-from selfsup.tasks.masked_modeling import masked_recipe
+from selfsup.tasks.latent import ijepa_recipe
+from selfsup.tasks.masked.masked_modeling import masked_recipe
 
 MASKED_CELLS = masked_recipe(
     "mae",

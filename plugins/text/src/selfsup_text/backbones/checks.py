@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from selfsup.errors import ConfigError
-from selfsup.training.randomness import preserved
+from selfsup.runtime.randomness import preserved
 from selfsup.types import Batch, Info
 from selfsup_text.backbones.dropout import RATE_KEY, SEED_KEY, SeededDropout
 

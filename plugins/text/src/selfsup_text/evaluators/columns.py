@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from selfsup.data import Rows
-from selfsup.data.columns import describe_columns, feature_fits
+from selfsup.data.sources.columns.roles import describe_columns, feature_fits
 from selfsup.errors import ColumnError
 from selfsup.evaluation import Split
 

@@ -14,8 +14,8 @@ from pydantic import Field
 from selfsup.config import Config
 from selfsup.errors import DataError
 from selfsup.evaluation import EvaluatorRecipe, Split
-from selfsup.evaluation.linear import LinearConfig, fit_probe
-from selfsup.evaluation.metrics import classification_metrics
+from selfsup.evaluation.evaluators.linear import LinearConfig, fit_probe
+from selfsup.evaluation.maths.metrics import classification_metrics
 from selfsup_text.evaluators.entities import entity_f1, is_bio
 from selfsup_text.evaluators.tagged import Sentence, read_sentences, word_vectors
 

@@ -14,9 +14,9 @@ from selfsup.config import Config, idle
 from selfsup.data import EpochSampler, Loader, Store
 from selfsup.errors import ConfigError, DataError
 from selfsup.evaluation.views import frozen
-from selfsup.training.config import OptimizationConfig
-from selfsup.training.optimizers import build_optimizer, set_hyperparameters
-from selfsup.training.schedule import learning_rate
+from selfsup.training.loop.optimizers import build_optimizer, set_hyperparameters
+from selfsup.training.loop.schedule import learning_rate
+from selfsup.training.run.config import OptimizationConfig
 from selfsup.types import Batch
 from selfsup_text.backbones.base import TextBackbone
 from selfsup_text.backbones.heads import VocabularyHead

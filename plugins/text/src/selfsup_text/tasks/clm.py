@@ -8,8 +8,8 @@ import torch
 
 from selfsup.backbones import Backbone
 from selfsup.tasks import StepOutput
-from selfsup.tasks.autoregressive import NextToken, NextTokenConfig, autoregressive_recipe
-from selfsup.tasks.masking import mean_term
+from selfsup.tasks.autoregressive.next_token import NextToken, NextTokenConfig, autoregressive_recipe
+from selfsup.tasks.parts.masking import mean_term
 from selfsup.types import Batch, Info
 from selfsup_text.backbones.base import TextBackbone
 from selfsup_text.tasks.vocabulary import text_backbone

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from selfsup.tasks.data2vec import data2vec_recipe
+from selfsup.tasks.latent.data2vec import data2vec_recipe
 
 _TEXT = data2vec_recipe(
     masking="random",

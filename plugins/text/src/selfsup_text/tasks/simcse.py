@@ -8,10 +8,10 @@ from torch.nn import functional as F
 
 from selfsup.config import Config
 from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, ViewEmbeddings
-from selfsup.objectives.chance import chance_loss
-from selfsup.objectives.distributed import world_size
 from selfsup.objectives.nt_xent import nt_xent
-from selfsup.tasks.joint_embedding import joint_embedding_recipe
+from selfsup.objectives.parts.chance import chance_loss
+from selfsup.runtime.distributed import world_size
+from selfsup.tasks.joint_embedding.task import joint_embedding_recipe
 from selfsup_text.augmentations import RECIPE as VIEWS
 
 

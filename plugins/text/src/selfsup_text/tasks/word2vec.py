@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from selfsup.backbones import Backbone
 from selfsup.config import Config
 from selfsup.errors import ConfigError
-from selfsup.objectives.distributed import from_first_rank, sum_over_ranks
+from selfsup.runtime.distributed import from_first_rank, sum_over_ranks
 from selfsup.tasks import PretextTask, StepOutput, TaskRecipe
 from selfsup.types import Batch, Info
 from selfsup_text.backbones.word_vectors import WordVectors

@@ -20,8 +20,8 @@ from selfsup.backbones import (
 )
 from selfsup.config import Config
 from selfsup.errors import ConfigError
-from selfsup.tasks.masking import gather_tokens
-from selfsup.tasks.transformer import Transformer, lattice_positions
+from selfsup.tasks.parts.masking import gather_tokens
+from selfsup.tasks.parts.transformer import Transformer, lattice_positions
 from selfsup.types import Batch, Info
 from selfsup_video.backbones.adoption import adopt
 from selfsup_video.backbones.base import VideoBackbone

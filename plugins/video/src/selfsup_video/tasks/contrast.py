@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from selfsup.objectives.nt_xent import RECIPE as SIMCLR_OBJECTIVE
-from selfsup.tasks.joint_embedding import joint_embedding_recipe
+from selfsup.tasks.joint_embedding.task import joint_embedding_recipe
 from selfsup_video.augmentations.views import RECIPE as VIEWS
 
 CVRL = joint_embedding_recipe(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from selfsup.tasks.latent_prediction import vjepa_recipe
-from selfsup.tasks.masked_modeling import masked_recipe
+from selfsup.tasks.latent import vjepa_recipe
+from selfsup.tasks.masked.masked_modeling import masked_recipe
 from selfsup_video.augmentations.supervised import SUPERVISED_RECIPE as CLIP_VIEWS
 
 VIDEOMAE = masked_recipe(

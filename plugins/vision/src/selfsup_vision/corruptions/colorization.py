@@ -13,7 +13,7 @@ from selfsup.backbones import Backbone
 from selfsup.config import Config, idle
 from selfsup.errors import ConfigError
 from selfsup.images.pipeline import to_float
-from selfsup.objectives.distributed import sum_over_ranks
+from selfsup.runtime.distributed import sum_over_ranks
 from selfsup.tasks import Corrupted, Corruption, CorruptionRecipe, Term
 from selfsup.types import Batch, Info
 from selfsup_vision.backbones.base import channels_of

@@ -1,0 +1,133 @@
+"""Batches from a store, read ahead by a thread."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+
+import numpy as np
+import torch
+
+from selfsup.data.batches.sampler import IndexArray, Sampler
+from selfsup.data.batches.windows import Draw, read_windows
+from selfsup.data.processor import Processor
+from selfsup.data.sources.columns.labels import LabelArray
+from selfsup.data.store.format import Store
+from selfsup.errors import DataError
+from selfsup.types import Batch
+
+
+class Loader:
+    """Reads, collates and moves the batches of an epoch while the device is busy with the one before.
+
+    The batches of ``epoch(e, start_batch=k)`` are those of ``epoch(e)`` from the k-th on: nothing depends on what was read
+    before.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        processor: Processor,
+        sampler: Sampler,
+        device: torch.device | str = "cpu",
+        labels: LabelArray | None = None,
+        prefetch: int = 2,
+        window_seed: int | None = None,
+        whole: bool = False,
+    ) -> None:
+        """Check that the labels fit.
+
+        Args:
+            store: processed rows.
+            processor: joins samples to a batch.
+            sampler: which samples make up which batch.
+            device: where the batches go; for a GPU they are pinned first and copied without waiting.
+            labels: [len(store)] class ids, [len(store), K] zeros and ones of several classes, or [len(store)] numbers; put into
+                the batch as ``label``, ids as int64 and all others as float32. None: the batch holds no label.
+            prefetch: batches that may lie ready.
+            window_seed: of what training draws in each epoch: the windows of samples that are longer than a batch shows
+                (:attr:`Processor.window_key`), :meth:`Processor.training_samples` and :meth:`Processor.training_batch`; None:
+                batches as evaluation takes them.
+            whole: give whole samples (:meth:`Processor.collate_whole`), for a task that cuts its views from them.
+        """
+        if labels is not None and len(labels) != len(store):
+            raise DataError(f"There are {len(labels)} labels for {len(store)} samples.")
+        self.store, self.processor, self.sampler = store, processor, sampler
+        self.device = torch.device(device)
+        self.prefetch, self.window_seed, self.whole = prefetch, window_seed, whole
+        self._labels = None if labels is None else _label_tensor(labels)
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from ``start_batch`` on. Errors in reading are raised here; dropping it ends the thread."""
+        ready: queue.Queue[_Item] = queue.Queue(maxsize=self.prefetch)
+        stop = threading.Event()
+        wanted = self.sampler.batches(epoch)[start_batch:]
+        make = partial(self._make, None if self.window_seed is None else (self.window_seed, epoch))
+        thread = threading.Thread(target=_produce, args=(wanted, make, ready, stop), name="selfsup-prefetch", daemon=True)
+        thread.start()
+        try:
+            while True:
+                batch, error = ready.get()
+                if error is not None:
+                    raise error
+                if batch is None:
+                    return
+                yield {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}
+        finally:
+            stop.set()
+            while thread.is_alive():  # it may be waiting for a free place
+                _drain(ready)
+                thread.join(timeout=0.01)
+
+    def _make(self, draw: Draw | None, indices: IndexArray) -> Batch:
+        samples: Mapping[str, torch.Tensor | Sequence[torch.Tensor]]
+        samples = read_windows(self.store, self.processor, indices, draw, whole=self.whole)
+        generator = None
+        if draw is not None:
+            seed = np.random.default_rng((*draw, int(indices[0]))).integers(2**63)
+            generator = torch.Generator().manual_seed(int(seed))
+            samples = self.processor.training_samples(samples, generator)
+        batch = self.processor.collate_whole(samples) if self.whole else self.processor.collate(samples)
+        if generator is not None:
+            batch = self.processor.training_batch(batch, generator)
+        if self._labels is not None:
+            batch["label"] = self._labels[torch.from_numpy(indices)]
+        if self.device.type == "cuda":
+            batch = {key: value.pin_memory() for key, value in batch.items()}
+        return batch
+
+
+def _label_tensor(labels: LabelArray) -> torch.Tensor:
+    ids = labels.ndim == 1 and labels.dtype.kind != "f"
+    return torch.from_numpy(np.ascontiguousarray(labels, dtype=np.int64 if ids else np.float32))
+
+
+_Item = tuple[Batch | None, BaseException | None]
+"""A batch, or an error, or neither at the end."""
+
+
+def _produce(
+    wanted: list[IndexArray], make: Callable[[IndexArray], Batch], ready: queue.Queue[_Item], stop: threading.Event
+) -> None:
+    """Fill the queue; a free function, so that the thread keeps no iterator alive."""
+    try:
+        for indices in wanted:
+            if stop.is_set():
+                return
+            ready.put((make(indices), None))
+        ready.put((None, None))
+    except BaseException as error:
+        ready.put((None, error))
+
+
+def _drain(ready: queue.Queue[_Item]) -> None:
+    while True:
+        try:
+            ready.get_nowait()
+        except queue.Empty:
+            return

@@ -1,0 +1,57 @@
+"""Which part of a long sample a batch shows: another one in every epoch of training, and one and the same otherwise."""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor
+
+from selfsup.data.batches.sampler import IndexArray
+from selfsup.data.processor import Processor
+from selfsup.data.store.format import Store
+
+Draw = tuple[int, int]
+"""Seed of the run, and epoch: what a window of training depends on, beside the number of the sample."""
+
+
+def read_windows(
+    store: Store, processor: Processor, indices: IndexArray, draw: Draw | None = None, *, whole: bool = False
+) -> dict[str, Tensor | list[Tensor]]:
+    """Samples of a store as a batch shows them; of a longer one only its window is read.
+
+    The window of a sample is a function of seed, epoch and the sample's number. So it is the same in whichever process, batch
+    or place of a batch the sample is read, and after a run was resumed. Where samples have several windows (a video and its
+    sound), each is drawn from a generator of the same state, so that they lie at about the same share of the way.
+
+    Args:
+        store: processed rows.
+        processor: made the store; says how long a window is (:meth:`Processor.windowed`).
+        indices: [B] int64, numbers of samples.
+        draw: of training; None: the window that evaluation takes.
+        whole: read in full what :meth:`Processor.collate_whole` wants so.
+    """
+    windows: dict[str, tuple[IndexArray, IndexArray]] = {}
+    in_full = processor.takes_whole() if whole else {}
+    for key, owner in processor.windowed().items():
+        if key not in store.fields or key in in_full:
+            continue
+        steps, shown = store.steps(key, indices), owner.window_steps
+        longer = np.flatnonzero(steps > shown)
+        if not len(longer):
+            continue
+        first = np.zeros(len(indices), dtype=np.int64)
+        for place in longer.tolist():
+            generator = None if draw is None else np.random.default_rng((*draw, int(indices[place])))
+            first[place] = owner.window_start(int(steps[place]), generator)
+        windows[key] = (first, np.minimum(steps, shown))
+    return store.read(indices, windows)
+
+
+def shown_lengths(store: Store, processor: Processor) -> IndexArray | None:
+    """As :meth:`Store.total_lengths`, of what batches show: None where all samples are of one length there."""
+    lengths = store.total_lengths()
+    if lengths is None:
+        return None
+    for key, owner in processor.windowed().items():
+        if key in store.fields and (steps := store.lengths(key)) is not None:
+            lengths = lengths - np.maximum(steps - owner.window_steps, 0)
+    return None if processor.windowed() and (lengths == lengths[0]).all() else lengths

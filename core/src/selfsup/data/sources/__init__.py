@@ -1,0 +1,1 @@
+"""Data sources: from what a user writes after ``--data`` to rows."""

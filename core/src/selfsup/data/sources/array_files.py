@@ -1,0 +1,68 @@
+"""A ``.npy`` or ``.npz`` file as a data set: an array of rows, or arrays under names."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from selfsup.data.sources.in_memory import splits_in
+from selfsup.data.sources.layout import SPLIT_NAMES
+from selfsup.errors import SourceError
+
+NPY_MAGIC = b"\x93NUMPY"
+ARRAY_SUFFIXES = (".npy", ".npz")
+_SPLITS = {name: split for split, names in SPLIT_NAMES.items() for name in names}
+
+
+def read_arrays(path: Path) -> Any:
+    """What a file holds: an array, a dict of arrays by name, or a dict from splits to such dicts.
+
+    Names with a split in them (``x_train``, ``test_labels``) are those of the split. Nothing in the file is executed.
+
+    Raises:
+        SourceError: it is damaged, or holds Python objects.
+    """
+    suffix = path.suffix.lower()
+    with path.open("rb") as file:
+        head = file.read(6)
+    if head != NPY_MAGIC if suffix == ".npy" else not zipfile.is_zipfile(path):
+        raise SourceError(f"{path} is no {suffix[1:]} file of NumPy, whatever its name says.")
+    try:
+        loaded = np.load(path, mmap_mode="r" if suffix == ".npy" else None, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        with loaded:
+            arrays = {name: loaded[name] for name in loaded.files}
+    except Exception as error:  # zip, zlib and NumPy raise errors of many kinds
+        if "allow_pickle" in str(error):
+            raise SourceError(
+                f"{path} holds Python objects, and reading these could run any code: save arrays of numbers, such as "
+                "np.savez(path, images=images, labels=labels)."
+            ) from error
+        raise SourceError(f"Cannot read {path} as {path.suffix[1:]}: {type(error).__name__}: {error}") from error
+    parts: dict[str, dict[str, Any]] = {}
+    for name, array in arrays.items():
+        words = re.split(r"[_\-./]", name.lower())
+        split = next((_SPLITS[word] for word in words if word in _SPLITS), "")
+        rest = "_".join(word for word in words if word not in _SPLITS)
+        parts.setdefault(split, {})[rest or name if split else name] = array
+    if set(parts) == {""}:
+        return arrays
+    parts.pop("", None)
+    return parts
+
+
+def splits_of_file(path: Path) -> tuple[str, ...]:
+    """The splits that a file names, or none; only the names of its arrays are read."""
+    if path.suffix.lower() != ".npz":
+        return ()
+    try:
+        with np.load(path, allow_pickle=False) as loaded:
+            words = {word for name in loaded.files for word in re.split(r"[_\-./]", name.lower())}
+    except Exception:  # it is said when the file is read
+        return ()
+    return tuple(splits_in(dict.fromkeys(word for word in words if word in _SPLITS)))

@@ -1,0 +1,112 @@
+"""What single values of a label column mean: names of classes, numbers, lists within a text."""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from selfsup.data.sources.tables.numbers import as_number
+
+_FEW, _MANY = 20, 100
+"""So many different whole numbers are classes in any case; or with two rows each."""
+_ROWS_A_CLASS, _ROWS_A_CODE = 2, 5
+_MARKS = "|;,"
+_MOSTLY, _LEAST = 0.8, 20
+"""From this share of the different texts on, and so many, a column of texts is one of numbers with a few other words in it."""
+
+
+def class_name(value: Any, own: Sequence[str] | None = None) -> str | None:
+    """What a value is called as a class; None where it says that there is none (null, NaN, an empty text).
+
+    Whole numbers have one name whether they come as ``1``, ``1.0`` or ``Decimal(1)``: a column of integers with gaps is often
+    read as one of floats.
+
+    Args:
+        value: of the column.
+        own: names of a ``ClassLabel``, whose values are ids; -1 means no label.
+    """
+    if value is None:
+        return None
+    if own is not None:
+        return own[value] if 0 <= value < len(own) else None
+    if isinstance(value, str):
+        return value if value.strip() else None
+    if isinstance(value, bool | int):
+        return str(value)
+    number = float(value)
+    if math.isnan(number):
+        return None
+    return str(int(number)) if number.is_integer() else str(value)
+
+
+def as_float(value: Any, decimal: str = ".") -> float | None:
+    """A number, or a text that is one (also ``$1,000``; ``decimal`` begins its fraction); None for all others."""
+    if isinstance(value, str):
+        return as_number(value, decimal)
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def same_value(value: Any, name: str, given: str) -> bool:
+    """Whether a value (``name`` as a class) is the one that the user wrote: by its name, or as a number by its size."""
+    if name == given or str(value) == given:
+        return True
+    wanted, number = as_float(given), as_float(name)
+    return wanted is not None and wanted == number
+
+
+def codes_or_amounts(values: Sequence[Any], rows: int) -> Literal["codes", "amounts"]:
+    """Whether different numbers are names of classes or sizes of something.
+
+    Args:
+        values: the distinct ones, without NaN.
+        rows: how many rows they are of.
+    """
+    if not all(float(value).is_integer() for value in values):
+        return "amounts"
+    n = len(values)
+    if n <= _FEW or (n <= _MANY and rows >= _ROWS_A_CLASS * n):
+        return "codes"
+    low, high = int(min(values)), int(max(values))
+    counted = low in (0, 1) and high - low + 1 == n
+    return "codes" if counted and rows >= _ROWS_A_CODE * n else "amounts"
+
+
+def mostly_numbers(texts: Sequence[str], numbers: Sequence[float | None]) -> list[str] | None:
+    """The texts that are no numbers where most others are; None where few are."""
+    odd = [text for text, number in zip(texts, numbers, strict=True) if number is None]
+    return sorted(odd) if len(texts) >= _LEAST and len(odd) <= (1 - _MOSTLY) * len(texts) else None
+
+
+def separator_of(texts: Sequence[str], marks: str = _MARKS) -> str:
+    """What parts classes within texts: the first of ``|``, ``;`` and ``,`` that occurs; empty where none does."""
+    plain = [text for text in texts if not _is_bracketed(text)]
+    return next((mark for mark in marks if any(mark in text for text in plain)), "")
+
+
+def label_parts(text: str, separator: str) -> list[Any]:
+    """The classes that one text names: a list in brackets (JSON or Python), else what stands between separators.
+
+    White space around a class does not count, and nothing between two separators is no class.
+    """
+    if _is_bracketed(text):
+        for parse in (json.loads, ast.literal_eval):
+            try:
+                values = parse(text.strip())
+            except (ValueError, SyntaxError):
+                continue
+            if isinstance(values, list) and all(isinstance(value, str | int | float | None) for value in values):
+                return values
+        return [part.strip().strip("'\"") for part in text.strip()[1:-1].split(",") if part.strip()]
+    parts = text.split(separator) if separator else [text]
+    return [part.strip() for part in parts if part.strip()]
+
+
+def _is_bracketed(text: str) -> bool:
+    text = text.strip()
+    return text.startswith("[") and text.endswith("]")

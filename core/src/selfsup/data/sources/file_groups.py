@@ -1,0 +1,212 @@
+"""Rows that are groups of files: a picture, its caption and what else is called alike."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from selfsup.data.sources.media.files import readable_name
+from selfsup.data.sources.media.kinds import kind_of_path
+from selfsup.data.sources.tables.encodings import decode_text
+from selfsup.errors import SourceError
+from selfsup.runtime.findings import Findings, suffix_counts
+
+if TYPE_CHECKING:
+    from selfsup.registry.specs import ModalitySpec
+
+KEY = "key"
+"""Column that names the rows."""
+LABEL = "label"
+_TEXTS = ("txt", "text", "caption")
+_CLASSES = ("cls", "cls2")
+_INTEGER = re.compile(r"-?[0-9]{1,18}")
+_CHUNK_ROWS = 256
+_CHUNK_BYTES = 8 << 20
+
+Content = Callable[[], bytes]
+Group = Mapping[str, Content]
+"""Extension (``jpg``, ``left.png``, ``txt``) to what reads the file."""
+Groups = Callable[[], Iterable[tuple[str, Group]]]
+"""Gives the groups by their key; called twice."""
+
+
+class FileGroups:
+    """Turns groups of files into rows with a column a kind of file.
+
+    An image, a recording or a video becomes the column ``image``, ``audio`` or ``video`` (of ``left.jpg`` the column
+    ``left``); ``txt``, ``text`` and ``caption`` become ``text``; the fields of a ``json`` object become columns of their names;
+    ``cls`` becomes ``label``.
+
+    Args:
+        modalities: whose suffixes count beside the usual ones.
+        lines: whether each line of a text is a text of its own (a caption), so that ``text`` may list several.
+        encoding: of the texts; empty: that of each is found.
+        path_of: what to write in the place of a file's content, by key and extension; None: the content itself.
+    """
+
+    def __init__(
+        self,
+        modalities: Iterable[ModalitySpec],
+        *,
+        lines: bool,
+        encoding: str = "",
+        path_of: Callable[[str, str], str] | None = None,
+    ) -> None:
+        self.modalities, self.lines, self.encoding, self.path_of = tuple(modalities), lines, encoding, path_of
+        self.types: dict[str, set[str]] = {}
+        self.taken, self.passed_over = Counter[str](), Counter[str]()
+
+    def write(self, groups: Groups, target: Path) -> Any:
+        """The rows as a ``datasets.Dataset`` in the Arrow file ``target``, which is kept if it is there.
+
+        Raises:
+            SourceError: there is no row.
+        """
+        import datasets
+        import pyarrow as pa
+
+        rows = 0
+        for _, group in groups():
+            rows += 1
+            for extension in group:
+                known = self.kind_of(extension)
+                (self.taken if known else self.passed_over)["." + extension.rpartition(".")[2]] += 1
+            for extension, column in self._files(group).items():
+                self.types.setdefault(column, set()).add(self.kind_of(extension))
+            for column, value in self._plain(group).items():
+                self.types.setdefault(column, set()).add(_type_of(value))
+        if not rows:
+            raise SourceError("There is no file in it.")
+        features = datasets.Features({KEY: datasets.Value("string"), **{name: self._feature(name) for name in self.types}})
+        schema = features.arrow_schema
+        if target.exists():
+            return datasets.Dataset.from_file(str(target))
+        temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+        try:
+            with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
+                for chunk in self._chunks(groups):
+                    arrays = [
+                        pa.array([self._cast(name, row.get(name)) for row in chunk], kind)
+                        for name, kind in zip(schema.names, schema.types, strict=True)
+                    ]
+                    writer.write_batch(pa.record_batch(arrays, schema=schema))
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return datasets.Dataset.from_file(str(target))
+
+    def tell(self, findings: Findings) -> None:
+        """Note how many files of each kind were taken and passed over."""
+        findings.add("files", f"{self.taken.total()} taken ({suffix_counts(self.taken)})")
+        if self.passed_over:
+            findings.add("files", f"{self.passed_over.total()} passed over by suffix ({suffix_counts(self.passed_over)})")
+
+    def kind_of(self, extension: str) -> str:
+        """``image``, ``audio``, ``video``, ``text``, ``json``, ``class``, or nothing."""
+        last = extension.rpartition(".")[2]
+        if last in _TEXTS:
+            return "text"
+        if last in _CLASSES or last == "json":
+            return "json" if last == "json" else "class"
+        return kind_of_path(f"x.{last}", self.modalities)
+
+    def _files(self, group: Group) -> dict[str, str]:
+        """Extension to column, of the files whose content is not read."""
+        found: dict[str, str] = {}
+        for extension in group:
+            kind = self.kind_of(extension)
+            if kind in ("image", "audio", "video"):
+                first = extension.rpartition(".")[0].replace(".", "_") or kind
+                found[extension] = extension.replace(".", "_") if first in found.values() else first
+        return found
+
+    def _plain(self, group: Group) -> dict[str, Any]:
+        """Texts, classes and the fields of json objects."""
+        fields: dict[str, Any] = {}
+        texts: dict[str, Any] = {}
+        for extension, content in group.items():
+            kind = self.kind_of(extension)
+            if kind not in ("text", "json", "class"):
+                continue
+            text, _ = decode_text(content(), extension, self.encoding)
+            if kind == "text":
+                texts[extension.rpartition(".")[0].replace(".", "_") or "text"] = self._text(text)
+            elif kind == "class":
+                fields[LABEL] = int(text) if _INTEGER.fullmatch(text.strip()) else text.strip()
+            else:
+                fields |= _fields(text)
+        return {**fields, **texts}
+
+    def _text(self, text: str) -> Any:
+        lines = [line.strip() for line in text.splitlines() if line.strip()] if self.lines else []
+        return lines if len(lines) > 1 else text.strip()
+
+    def _chunks(self, groups: Groups) -> Iterator[list[dict[str, Any]]]:
+        chunk: list[dict[str, Any]] = []
+        size = 0
+        for key, group in groups():
+            row: dict[str, Any] = {KEY: readable_name(key), **self._plain(group)}
+            for extension, column in self._files(group).items():
+                content = None if self.path_of is not None else group[extension]()
+                path = readable_name(f"{key}.{extension}") if self.path_of is None else self.path_of(key, extension)
+                row[column] = {"bytes": content, "path": path}
+                size += len(content or b"")
+            chunk.append(row)
+            if len(chunk) == _CHUNK_ROWS or size > _CHUNK_BYTES:
+                yield chunk
+                chunk, size = [], 0
+        if chunk:
+            yield chunk
+
+    def _feature(self, name: str) -> Any:
+        import datasets
+
+        types = self.types[name] - {""}
+        media = {"image": datasets.Image, "audio": datasets.Audio, "video": datasets.Video}
+        if len(types) == 1 and (kind := media.get(next(iter(types)))) is not None:
+            return kind(decode=False)
+        if types & set(media):  # a column that holds several kinds of files
+            return {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
+        if "texts" in types:
+            return datasets.List(datasets.Value("string"))
+        if types and types <= {"bool", "int", "float"}:
+            return datasets.Value("bool" if types == {"bool"} else "float64" if "float" in types else "int64")
+        return datasets.Value("string")
+
+    def _cast(self, name: str, value: Any) -> Any:
+        """A value as the type of its column, where rows differ in it."""
+        types = self.types.get(name, {""}) - {""}
+        if value is None or isinstance(value, dict):
+            return value
+        if "texts" in types:
+            return [str(item) for item in value] if isinstance(value, list) else [str(value)] if value != "" else []
+        if types and types <= {"bool", "int", "float"}:
+            return float(value) if "float" in types else int(value) if types != {"bool"} else value
+        return value if isinstance(value, str) else json.dumps(value)
+
+
+def _fields(text: str) -> dict[str, Any]:
+    """The fields of a json object that can be columns; of anything else none."""
+    try:
+        parsed = json.loads(text)
+    except ValueError:
+        return {}
+    if not isinstance(parsed, dict):
+        return {}
+    return {str(name): value for name, value in parsed.items() if _type_of(value) and name != KEY}
+
+
+def _type_of(value: Any) -> str:
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, list):
+        return "texts" if value and all(isinstance(item, str) for item in value) else ""
+    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+        return "text"  # no column of numbers holds it
+    return {str: "text", int: "int", float: "float"}.get(type(value), "")

@@ -1,0 +1,99 @@
+"""Data sets that a package brings or the Hugging Face hub holds."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import TYPE_CHECKING, Any
+
+from selfsup.data.sources.tables.read import quiet_datasets, root_cause
+from selfsup.errors import SelfsupError, SourceError
+
+if TYPE_CHECKING:
+    from selfsup.registry.specs import DatasetSpec
+
+_CHUNK = 1024
+
+
+def load_from_hub(source: str, split: str) -> tuple[Any, str]:
+    """The data set of ``hf://owner/name[/config][:split]`` and the split taken. No code of the repository is run.
+
+    Raises:
+        SourceError: the text is malformed, there is no network, or the hub has no such data set or split.
+    """
+    match = re.fullmatch(r"hf://([^/:]+/[^/:]+)(?:/([^/:]+))?(?::([\w.\[\]%+-]+))?", source)
+    if match is None:
+        raise SourceError(f"{source!r} is not of the form hf://owner/name[/config][:split].")
+    import datasets
+
+    name, config, part = match[1], match[2], match[3] or split
+    with quiet_datasets():
+        try:
+            dataset = datasets.load_dataset(name, config, split=part)
+        except Exception as error:  # the hub's client has no common base for what it raises
+            raise SourceError(_failed(source, part, error)) from error
+    if len(dataset) == 0:
+        raise SourceError(f"{source} holds no row.")
+    return dataset, part
+
+
+def load_registered(spec: DatasetSpec, split: str) -> Any:
+    """One split of a registered data set.
+
+    Raises:
+        SourceError: there is no such split, or it cannot be loaded (for most of them: there is no network).
+    """
+    from selfsup.registry import registry
+
+    if split not in spec.splits:
+        raise SourceError(f"Data set {spec.id!r} has no {split!r} split; it has {', '.join(spec.splits)}.")
+    target = registry().load(spec)
+    with quiet_datasets():
+        try:
+            dataset = target(split)
+        except SelfsupError:
+            raise
+        except Exception as error:  # whatever the plugin's loader raises
+            if spec.embedded:
+                cause = root_cause(error)
+                raise SourceError(f"Data set {spec.id!r} cannot be loaded: {type(cause).__name__}: {cause}") from error
+            raise SourceError(_failed(f"Data set {spec.id!r}", split, error)) from error
+    if len(dataset) == 0:
+        raise SourceError(f"Split {split!r} of data set {spec.id!r} holds no row.")
+    return dataset
+
+
+def content_fingerprint(dataset: Any) -> str:
+    """A hash that is the same for the same rows.
+
+    Rows in memory are hashed themselves. For files of the ``datasets`` cache its own fingerprint is taken, which follows from
+    the repository's revision and from what was done since: they may be too large to be read for this.
+    """
+    if dataset.cache_files:
+        return f"datasets-{dataset._fingerprint}"
+    import pyarrow as pa
+
+    digest = hashlib.sha256()
+    view = dataset.with_format("arrow")
+    digest.update(repr(dataset.features).encode())
+    for start in range(0, len(view), _CHUNK):
+        sink = pa.BufferOutputStream()
+        table = view[start : start + _CHUNK].combine_chunks()
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+        digest.update(sink.getvalue())
+    return digest.hexdigest()
+
+
+def _failed(source: str, split: str, error: Exception) -> str:
+    cause = root_cause(error)
+    kinds = {type(item).__name__ for item in (error, cause)}
+    offline = any(isinstance(item, ConnectionError) for item in (error, cause)) or kinds & {
+        "OfflineModeIsEnabled", "ConnectError", "ConnectTimeout", "LocalEntryNotFoundError", "gaierror",
+    }  # fmt: skip
+    if offline:
+        return (
+            f"{source} has to be fetched from the network, and it cannot be reached ({type(cause).__name__}: {cause}). "
+            "Connect, or put its files below a folder named by SELFSUP_DATA, as <modality>/<name>/<split>.parquet."
+        )
+    return f"{source} (split {split!r}) cannot be loaded: {type(error).__name__}: {error}"

@@ -1,0 +1,380 @@
+"""Sources that are objects of a program: arrays, lists, mappings of columns, data sets of torch and of the hub, generators."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from selfsup.data.sources.dataframes import is_frame
+from selfsup.data.sources.layout import SPLIT_NAMES
+from selfsup.data.sources.media.in_memory import array_of, is_pil, is_tensor
+from selfsup.errors import SourceError
+
+if TYPE_CHECKING:
+    from selfsup.registry.specs import ModalitySpec
+
+Array = np.ndarray[Any, Any]
+Record = dict[str, Any]
+"""One row as column to Python value; its label, if there is one, under :data:`LABEL`."""
+
+LABEL = "label"
+MEDIA_KINDS = ("image", "audio", "video")
+_VALUE_NAMES = ("x", "data", "inputs", "features", "samples", "arr_0", "images", "image", "videos", "audio", "texts", "text")
+_LABEL_NAMES = ("label", "labels", "y", "target", "targets", "classes", "arr_1")
+_SPLITS = {name: split for split, names in SPLIT_NAMES.items() for name in names}
+_LEAST_RATE = 1000
+"""Hz: a number from here on behind a waveform is its sampling rate, as torchaudio's data sets have it."""
+
+
+@dataclass
+class Records:
+    """Rows of an object, one by one."""
+
+    rows: Iterator[Record]
+    name: str
+    """What to call the source in messages."""
+    described: str
+    """What it is, for people."""
+    class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Column to the names of the classes that its numbers stand for."""
+    unreadable: list[str] = field(default_factory=list)
+    """What to say of items that raised, filled in while rows are read."""
+
+
+def split_of(source: Any, split: str) -> Any:
+    """The part of a mapping of splits (``DatasetDict``, ``{"train": ..., "test": ...}``); anything else as it is.
+
+    Raises:
+        SourceError: it has no such split.
+    """
+    parts = splits_in(source)
+    if not parts:
+        return source
+    if split not in parts:
+        raise SourceError(f"The {type(source).__name__} has no {split!r} split; it has {', '.join(source)}.")
+    return source[parts[split]]
+
+
+def splits_in(source: Any) -> dict[str, str]:
+    """Split to its key, for a mapping whose keys are all names of splits; empty for everything else."""
+    if not isinstance(source, Mapping) or not source:
+        return {}
+    keys = {_SPLITS.get(str(key).lower(), ""): key for key in source}
+    if "" in keys:  # a hub's data set may have parts of other names beside a train split
+        keys.pop("")
+        if "train" not in keys or not all(hasattr(part, "features") for part in source.values()):
+            return {}
+    return {split: keys[split] for split in SPLIT_NAMES if split in keys}
+
+
+def records(source: Any, modality: ModalitySpec) -> Records:
+    """The rows of an object that is neither a text nor a table.
+
+    Args:
+        source: an array or tensor of N rows, or a pair of these and their labels; a mapping of columns; a list, tuple,
+            generator or any other iterable of rows; a data set of torch. A row is a value (path, text, PIL image, array), a
+            pair of a value and a label, or a dict.
+        modality: what kind of data is wanted.
+
+    Raises:
+        SourceError: it is a single row, or nothing that rows can be taken from.
+    """
+    role, kind = role_of(modality)
+    name = type(source).__name__
+    if isinstance(source, str | bytes | bytearray | os.PathLike) or is_pil(source) or source is None:
+        raise SourceError(_single(source, modality))
+    if (array := array_of(source)) is not None:
+        described = f"{'tensor' if is_tensor(source) else 'array'} {list(array.shape)} of {array.dtype}"
+        return Records(_rows_of_array(array, role, kind, modality), "the array", described)
+    if _are_values_and_labels(source):
+        values = source[0]
+        columns = {role: values} if role else {f"x{place}": values[:, place] for place in range(values.shape[1])}
+        return records({**columns, LABEL: source[1]}, modality)
+    _rows_or_raise(source)
+    if name == "DataLoader" and hasattr(source, "dataset"):
+        raise SourceError("A DataLoader gives batches, and rows are wanted: give its data set, loader.dataset.")
+    if isinstance(source, Mapping):
+        return Records(_rows_of_columns(source, role, kind, modality), "the columns", f"dict of {', '.join(map(str, source))}")
+    if hasattr(source, "features") and not hasattr(source, "__len__"):  # a stream of the datasets library
+        return _of_stream(source, role, kind)
+    if type(source).__name__ == "Series" and hasattr(source, "to_list"):
+        source = source.to_list()
+    if type(source).__module__.partition(".")[0] in ("pandas", "polars"):
+        listed = source.to_dicts() if hasattr(source, "to_dicts") else source.to_dict("records")
+        rows = (_record(item, place, role, kind) for place, item in enumerate(listed))
+        return Records(_with_role(rows, role, kind), f"the {name}", f"{name} of {len(source)} rows")
+    names = {LABEL: found} if (found := _class_names(source)) else {}
+    unreadable: list[str] = []
+    described = f"{name} of {len(source)} items" if isinstance(source, Sized) else f"{name}, read once"
+    if not isinstance(source, list | tuple) and isinstance(source, Sized) and hasattr(source, "__getitem__"):
+        items: Iterable[Any] = _map_style(source, unreadable)
+    elif isinstance(source, Iterable):
+        items = source
+    else:
+        raise SourceError(
+            f"A source is a text, a path, a data set, a table, an array, a list or a generator, not {name}: "
+            f"{_say_rows(modality)}."
+        )
+    rows = (_record(item, place, role, kind) for place, item in enumerate(items))
+    return Records(_with_role(rows, role, kind), f"the {name}", described, names, unreadable)
+
+
+def role_of(modality: ModalitySpec) -> tuple[str, str]:
+    """The role that a bare value plays, and its kind in lower case; empty where every column is a role."""
+    return next(((role, kind.lower()) for role, kind in modality.columns.items()), ("", ""))
+
+
+def _say_rows(modality: ModalitySpec) -> str:
+    """What the rows of a modality may be."""
+    if modality.joins:
+        return "for rows of several parts give a dict of columns, or a list of dicts"
+    return {
+        "image": "for images give a list of paths, PIL images or arrays, or an array [N, H, W, C] or [N, C, H, W]",
+        "audio": 'for recordings give a list of paths, or of {"array": samples, "sampling_rate": Hz}',
+        "video": "for videos give a list of paths or of clips [frames, H, W, 3]",
+        "string": "for texts give a list of strings",
+        "": "for tables give a DataFrame, a list of dicts, or an array [rows, columns]",
+    }.get(role_of(modality)[1], "give a list of rows")
+
+
+def _are_values_and_labels(source: Any) -> bool:
+    """Whether a tuple is ``(X, y)``: an array of N rows, and a label for each."""
+    if not isinstance(source, tuple) or len(source) != 2 or hasattr(source, "_asdict"):
+        return False
+    values, labels = (array_of(part) for part in source)
+    return values is not None and labels is not None and values.ndim > 1 and labels.ndim == 1 and len(values) == len(labels)
+
+
+def _rows_or_raise(source: Any) -> None:
+    """Nothing, unless a mapping holds data sets under names that are no splits.
+
+    Raises:
+        SourceError: it does.
+    """
+    if isinstance(source, Mapping) and any(hasattr(part, "features") for part in source.values()):
+        raise SourceError(
+            f"The {type(source).__name__} has the parts {', '.join(map(str, source))}, and none is called train, validation or "
+            f"test: give one of them, source[{next(iter(source))!r}]."
+        )
+
+
+def _single(source: Any, modality: ModalitySpec) -> str:
+    """What to say of a single row."""
+    shown = f"{source[:40]!r}" if isinstance(source, str) else f"A single {type(source).__name__}"
+    return f"{shown} is one row, and rows are wanted: put it into a list, [row]; {_say_rows(modality)}."
+
+
+def _rows_of_array(array: Array, role: str, kind: str, modality: ModalitySpec) -> Iterator[Record]:
+    """The rows of an array, after a look at its shape."""
+    if array.dtype.names:
+        fields = array.dtype.names
+        return _rows_of_columns({field: array[field] for field in fields}, role, kind, modality)
+    if array.ndim and not len(array):
+        raise SourceError("The array holds no row.")
+    shape = array.shape
+    wrong = f"An array of shape {shape} and type {array.dtype}"
+    if kind == "string":
+        if array.ndim != 1 or array.dtype.kind not in "UOT":
+            raise SourceError(f"{wrong} is no list of texts: {_say_rows(modality)}.")
+        return ({role: value} for value in array.tolist())
+    if not kind:
+        if array.ndim != 2:
+            raise SourceError(f"{wrong} is no table: {_say_rows(modality)}.")
+        return (dict(zip((f"x{place}" for place in range(shape[1])), row.tolist(), strict=True)) for row in array)
+    if array.dtype.kind in "OUT" and array.ndim == 1:  # of arrays of several sizes, of paths
+        return (_record(item, place, role, kind) for place, item in enumerate(array))
+    if kind == "audio":
+        raise SourceError(
+            f'{wrong} has no sampling rate: give {{"audio": array, "sampling_rate": Hz}}, with rows [samples] or [channels, '
+            "samples]."
+        )
+    least = 3 if kind == "image" else 4
+    if array.ndim not in (least, least + 1):
+        raise SourceError(f"{wrong} is no set of {kind}s: {_say_rows(modality)}. One {kind} goes into a list, [{kind}].")
+    colors = (3, 4)
+    if array.ndim == least and (shape[-1] in colors or (kind == "image" and shape[0] in colors and shape[0] < min(shape[1:]))):
+        raise SourceError(
+            f"{wrong} looks like one {kind}, and rows are wanted: give [{kind}] for one; for {shape[0]} grey ones "
+            "give array[..., None]."
+        )
+    return ({role: row} for row in array)
+
+
+def _rows_of_columns(source: Mapping[Any, Any], role: str, kind: str, modality: ModalitySpec) -> Iterator[Record]:
+    """The rows of a mapping from column to values; numbers and texts hold for all rows."""
+    columns = {str(key): value if (array := array_of(value)) is None else array for key, value in source.items()}
+    listed = {key: value for key, value in columns.items() if _is_column(value)}
+    if not listed or (role in columns and role not in listed):
+        held = ", ".join(map(repr, columns)) or "nothing"
+        raise SourceError(f"A dict of {held} is one row, and rows are wanted: put it into a list, [row].")
+    lengths = {key: len(value) for key, value in listed.items()}
+    if len(set(lengths.values())) > 1:
+        raise SourceError(f"The columns have several lengths: {', '.join(f'{key} {n}' for key, n in lengths.items())}.")
+    if not next(iter(lengths.values())):
+        raise SourceError("The columns hold no row.")
+    value_name = role if role in listed else next((n for n in _VALUE_NAMES if n in listed), "") if role else ""
+    if role and not value_name:
+        raise SourceError(f"None of the columns {', '.join(columns)} is the {role!r}: name one so.")
+    label_name = next((n for n in _LABEL_NAMES if n in listed and n != value_name), "")
+    renamed = {value_name: role, label_name: LABEL} if role else {label_name: LABEL}
+    fixed = {key: value for key, value in columns.items() if key not in listed}
+    if kind in MEDIA_KINDS and isinstance(values := listed[value_name], np.ndarray) and kind != "audio":
+        _rows_of_array(values, role, kind, modality)  # a look at its shape
+
+    def rows() -> Iterator[Record]:
+        for place in range(next(iter(lengths.values()))):
+            record = {renamed.get(key, key): _plain(value[place]) for key, value in listed.items()}
+            record |= fixed
+            yield _with_rate(record, role) if kind == "audio" else record
+
+    return rows()
+
+
+def _is_column(value: Any) -> bool:
+    if isinstance(value, np.ndarray):
+        return value.ndim > 0
+    return hasattr(value, "__len__") and hasattr(value, "__getitem__") and not isinstance(value, str | bytes | Mapping)
+
+
+def _record(item: Any, place: int, role: str, kind: str) -> Record:
+    """One item of a list, as a row.
+
+    Raises:
+        SourceError: it is no row of this kind.
+    """
+    if hasattr(item, "_asdict"):
+        item = item._asdict()
+    if isinstance(item, Mapping):
+        if (kind == "audio" and item.get("array") is not None) or (kind in MEDIA_KINDS and set(item) == {"bytes", "path"}):
+            return {role: item}
+        record = {str(key): _plain(value) for key, value in item.items()}
+        return _with_rate(record, role) if kind == "audio" else record
+    if not role:
+        return _table_row(item, place)
+    if isinstance(item, tuple) and item:
+        return _pair(item, role, kind)
+    if kind == "string":
+        if not isinstance(item, str | np.str_) and item is not None:
+            raise SourceError(f"Item {place} is of type {type(item).__name__}, and a text is wanted: give a list of strings.")
+        return {role: None if item is None else str(item)}
+    return {role: item}
+
+
+def _with_rate(record: Record, role: str) -> Record:
+    """A row whose samples and sampling rate are one value."""
+    if "sampling_rate" not in record or array_of(record.get(role)) is None:
+        return record
+    rest = {key: value for key, value in record.items() if key != "sampling_rate"}
+    return {**rest, role: {"array": record[role], "sampling_rate": record["sampling_rate"]}}
+
+
+def _pair(item: tuple[Any, ...], role: str, kind: str) -> Record:
+    """A value, and its label behind it; behind a waveform its sampling rate comes first."""
+    value, *rest = item
+    record: Record = {role: value}
+    if kind == "audio" and array_of(value) is not None and rest:
+        rate = _plain(rest[0])
+        if isinstance(rate, int | float) and not isinstance(rate, bool) and rate >= _LEAST_RATE:
+            record[role] = {"array": value, "sampling_rate": rate}
+            rest = rest[1:]
+    if rest:
+        record[LABEL] = _plain(rest[0])
+    return record
+
+
+def _table_row(item: Any, place: int) -> Record:
+    """A row of a table as numbers, perhaps with a label behind them."""
+    label: list[Any] = []
+    if isinstance(item, tuple) and item and (values := array_of(item[0])) is not None and values.ndim == 1:
+        item, label = values, [_plain(value) for value in item[1:2]]
+    if (array := array_of(item)) is not None:
+        item = array.tolist() if array.ndim == 1 else None
+    if not isinstance(item, list | tuple):
+        raise SourceError(f"Item {place} is no row of a table: give dicts, or sequences of values.")
+    return {**{f"x{column}": _plain(value) for column, value in enumerate(item)}, **({LABEL: label[0]} if label else {})}
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's and torch's scalars, and short vectors of them, as Python values; everything else as it is."""
+    array = array_of(value)
+    if array is not None:
+        return array.item() if array.ndim == 0 else value
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _map_style(source: Any, unreadable: list[str]) -> Iterator[Any]:
+    """The items of a data set of torch; one that raises is a row without a value, and is said."""
+    for place in range(len(source)):
+        try:
+            yield source[place]
+        except Exception as error:  # whatever a data set's own code raises for a damaged file
+            if isinstance(error, MemoryError):
+                raise
+            unreadable.append(f"item {place} of the {type(source).__name__} cannot be read: {type(error).__name__}: {error}")
+            yield None
+
+
+def _class_names(source: Any) -> tuple[str, ...]:
+    """The names of the classes of a data set of torchvision, or of a subset of one."""
+    while source is not None:
+        names = getattr(source, "classes", None)
+        if isinstance(names, list | tuple) and names and all(isinstance(name, str) for name in names):
+            return tuple(names)
+        source = getattr(source, "dataset", None)
+    return ()
+
+
+def _of_stream(stream: Any, role: str, kind: str) -> Records:
+    """Rows of an ``IterableDataset`` of the ``datasets`` library; its media stay files."""
+    names = {}
+    for column, feature in (stream.features or {}).items():
+        if type(feature).__name__.lower() in MEDIA_KINDS:
+            stream = stream.cast_column(column, type(feature)(decode=False))
+        if type(feature).__name__ == "ClassLabel":
+            names[column] = tuple(feature.names)
+    rows = (_record(item, place, role, kind) for place, item in enumerate(stream))
+    name = type(stream).__name__
+    return Records(_with_role(rows, role, kind), f"the {name}", f"{name}, read once", names)
+
+
+def _with_role(rows: Iterator[Record], role: str, kind: str) -> Iterator[Record]:
+    """Rows in which the only medium of the first row plays the role, where no column is called so."""
+    first = next(rows, None)
+    if first is None:
+        return
+    rows = itertools.chain([first], rows)
+    if kind in MEDIA_KINDS and role not in first:
+        media = [name for name, value in first.items() if is_medium(value)]
+        if len(media) == 1:
+            yield from ({role if name == media[0] else name: value for name, value in row.items()} for row in rows)
+            return
+    yield from rows
+
+
+def is_table_in_memory(source: Any, modality: ModalitySpec) -> bool:
+    """Whether an object is a table that Arrow takes as it is: not a single column, and without media as Python objects."""
+    if not is_frame(source) or is_tensor(source) or type(source).__name__ == "Series":
+        return False
+    return not ((modality.columns or modality.joins) and holds_objects(source))
+
+
+def holds_objects(frame: Any) -> bool:
+    """Whether a table of pandas or polars has columns of Python objects that are media."""
+    package = type(frame).__module__.partition(".")[0]
+    if package == "pandas":
+        columns = [frame[name].dropna() for name in frame.columns if str(frame[name].dtype) == "object"]
+        return any(len(column) and not isinstance(column.iloc[0], bytes) and is_medium(column.iloc[0]) for column in columns)
+    return package == "polars" and any(str(kind) == "Object" for kind in frame.dtypes)
+
+
+def is_medium(value: Any) -> bool:
+    """Whether a value can only be an image, a recording or a video, and no text or number."""
+    if isinstance(value, Mapping):
+        return value.get("array") is not None or set(value) == {"bytes", "path"}
+    array = array_of(value)
+    return is_pil(value) or isinstance(value, bytes) or (array is not None and array.ndim > 0)

@@ -1,0 +1,78 @@
+"""How a folder is laid out: which files are tables, and which parts are splits."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from selfsup.data.sources.tables.encodings import kind_suffix
+from selfsup.data.sources.tables.read import CELL_TEXTS, TABLE_SUFFIXES
+from selfsup.data.sources.tars import TAR_SUFFIXES
+from selfsup.errors import SourceError
+
+if TYPE_CHECKING:
+    from selfsup.registry.specs import ModalitySpec
+
+SPLIT_NAMES: Mapping[str, tuple[str, ...]] = {
+    "train": ("train", "training"),
+    "validation": ("validation", "val", "valid", "dev"),
+    "test": ("test", "testing"),
+}
+"""The splits, and what folders and files that hold them may be called."""
+
+
+def table_suffixes(modality: ModalitySpec) -> tuple[str, ...]:
+    """Suffixes of tables that can hold such rows: a text file has cells, or no column but text."""
+    unfit: tuple[str, ...] = TAR_SUFFIXES  # of tables: a table has no files
+    if modality.joins:
+        unfit = CELL_TEXTS
+    elif modality.columns:
+        unfit = CELL_TEXTS if "string" not in modality.columns.values() else CELL_TEXTS[1:]
+    return tuple(suffix for suffix in TABLE_SUFFIXES if Path(suffix).stem not in unfit and suffix not in unfit)
+
+
+def is_table(file: Path, modality: ModalitySpec) -> bool:
+    """Whether a file is a table of such rows, by its name."""
+    return file.name.lower().endswith(table_suffixes(modality)) and not file.name.startswith(".") and file.is_file()
+
+
+def of_one_kind(files: list[Path]) -> tuple[list[Path], list[Path]]:
+    """The tables of a folder that are meant, and those passed over: notes (txt, json) and archives beside tables."""
+    main = [file for file in files if kind_suffix(file) not in (".txt", ".json", ".tar")] or [
+        file for file in files if kind_suffix(file) == ".tar"
+    ]
+    if not main or len({kind_suffix(file) for file in main}) > 1:
+        return files, []
+    return main, [file for file in files if file not in main]
+
+
+def parts_of(folder: Path, modality: ModalitySpec) -> dict[str, list[Path]]:
+    """Split to its folder, or to its table files (``train.csv``, ``train-00000-of-00002.parquet``).
+
+    A single folder of such a name among others is a class that happens to be called so (trains, planes, cars).
+    """
+    try:
+        entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    except OSError as error:
+        raise SourceError(f"Cannot list {folder}: {error.strerror or error}.") from error
+    known = {name for names in SPLIT_NAMES.values() for name in names}
+    folders = [entry for entry in entries if entry.is_dir()]
+    split_folders = [entry for entry in folders if entry.name.lower() in known]
+    if len(split_folders) == 1 and len(folders) > 1:
+        split_folders = []
+    parts: dict[str, list[Path]] = {}
+    for split, names in SPLIT_NAMES.items():
+        directories = [entry for entry in split_folders if entry.name.lower() in names]
+        pattern = re.compile(rf"({'|'.join(names)})([-_.].*)?", re.IGNORECASE)
+        files = [entry for entry in entries if is_table(entry, modality) and pattern.fullmatch(entry.stem)]
+        if modality.joins and not files:
+            captions = re.compile(rf"captions[-_.]({'|'.join(names)})\d*", re.IGNORECASE)  # as COCO calls them
+            beside = sorted((folder / "annotations").glob("*.json"))
+            files = [entry for entry in (*entries, *beside) if is_table(entry, modality) and captions.fullmatch(entry.stem)]
+        if len(directories) > 1:
+            raise SourceError(f"{folder} has several {split} folders: {', '.join(entry.name for entry in directories)}.")
+        if directories or files:
+            parts[split] = directories or files
+    return parts

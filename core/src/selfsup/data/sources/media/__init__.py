@@ -1,0 +1,1 @@
+"""Media files that rows name or hold."""

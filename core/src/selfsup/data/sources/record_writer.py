@@ -1,0 +1,175 @@
+"""Rows of an object of a program, written down as a data set in an Arrow file of the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from selfsup.data.sources.dataframes import arrow_column
+from selfsup.data.sources.in_memory import MEDIA_KINDS, Record, Records
+from selfsup.data.sources.media.in_memory import array_of, kind_of_value, media_file
+from selfsup.data.store.cache import cache_root
+from selfsup.errors import SelfsupError, SourceError
+from selfsup.runtime.files import storage_errors
+
+if TYPE_CHECKING:
+    from selfsup.registry.specs import ModalitySpec
+
+_CHUNK_ROWS = 1024
+_LOOKED_AT = 64
+"""Rows that tell which columns hold media, where the modality does not say so."""
+_CHUNK_BYTES = 8 << 20
+_HINT = "Rows in memory are written down below the folder that SELFSUP_CACHE names."
+
+
+def write_records(found: Records, modality: ModalitySpec) -> tuple[Any, str]:
+    """Rows as a ``datasets.Dataset``, and the hash of their content.
+
+    They are written into an Arrow file of the cache, a few megabytes at a time, so that a generator may be larger than the
+    memory. Media become files in it (:func:`selfsup.data.sources.media.in_memory.media_file`).
+
+    Raises:
+        SourceError: there is no row, or one is of another kind than the first ones.
+        StorageError: the cache cannot be written.
+    """
+    import datasets
+    import pyarrow as pa
+
+    kinds = {role: kind.lower() for role, kind in modality.columns.items() if kind.lower() in MEDIA_KINDS}
+    rows = found.rows
+    if modality.joins:
+        begun = list(itertools.islice(rows, _LOOKED_AT))
+        kinds = {name: kind for name in dict.fromkeys(name for row in begun for name in row) if (kind := _medium(begun, name))}
+        rows = (_with_rates(row, kinds) for row in itertools.chain(begun, rows))
+    digest = hashlib.sha256()
+    cache = cache_root() / "objects"
+    temporary = cache / f".{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    chunks = _chunks(rows, kinds)
+    first = next(chunks, None)
+    if first is None:
+        once = (
+            "" if not found.described.endswith("read once") else " A generator can be read once: give a list to read it again."
+        )
+        raise SourceError(f"{found.name} holds no row.{once}")
+    features = _features(first, kinds, found.class_names, named=modality.joins)
+    schema = features.arrow_schema
+    digest.update(str(schema).encode())
+    with storage_errors(cache, hint=_HINT):
+        cache.mkdir(parents=True, exist_ok=True)
+        try:
+            start = 0
+            with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
+                while first is not None:
+                    batch = _batch(first, schema, start)
+                    for column in batch.columns:
+                        for buffer in column.buffers():
+                            digest.update(b"\0" if buffer is None else buffer)
+                    writer.write_batch(batch)
+                    start += len(first)
+                    first = next(chunks, None)
+            final = cache / f"{digest.hexdigest()[:32]}.arrow"
+            temporary.replace(final)
+        finally:
+            temporary.unlink(missing_ok=True)
+    return datasets.Dataset.from_file(str(final)), digest.hexdigest()
+
+
+def _chunks(rows: Iterator[Record], kinds: dict[str, str]) -> Iterator[list[Record]]:
+    """Rows whose media are files, a few megabytes at a time."""
+    chunk: list[Record] = []
+    size = 0
+    for place, record in enumerate(rows):
+        for role, kind in kinds.items():
+            if role in record:
+                try:
+                    file = media_file(record[role], kind)
+                except SelfsupError as error:
+                    raise SourceError(f"Item {place}: {error}") from error
+                record = {**record, role: file}
+                size += len(file["bytes"] or b"")
+        chunk.append(record)
+        if len(chunk) == _CHUNK_ROWS or size > _CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def _medium(rows: Sequence[Record], name: str) -> str:
+    """``image``, ``audio`` or ``video`` of a column whose values can be nothing else, and no paths; else empty."""
+    values = [value for row in rows if (value := row.get(name)) is not None]
+    kinds = {kind_of_value(value, rate="sampling_rate" in rows[0]) for value in values}
+    return kinds.pop() if len(kinds) == 1 else ""
+
+
+def _with_rates(row: Record, kinds: dict[str, str]) -> Record:
+    """A row in which samples and the sampling rate beside them are one value."""
+    alone = [name for name, kind in kinds.items() if kind == "audio" and array_of(row.get(name)) is not None]
+    if not alone or "sampling_rate" not in row:
+        return row
+    rest = {key: value for key, value in row.items() if key != "sampling_rate"}
+    return {**rest, **{name: {"array": row[name], "sampling_rate": row["sampling_rate"]} for name in alone}}
+
+
+def _features(
+    rows: Sequence[Record], kinds: dict[str, str], class_names: Mapping[str, tuple[str, ...]], *, named: bool = False
+) -> Any:
+    """The features of the columns that the first rows have; with ``named`` those of media say which medium it is."""
+    import datasets
+    import pyarrow as pa
+
+    columns = dict.fromkeys(name for row in rows for name in row)
+    plain = pa.table(
+        {name: arrow_column(map(_listed, (row.get(name) for row in rows))) for name in columns if name not in kinds}
+    )
+    features: dict[str, Any] = {}
+    for name in columns:
+        if name in kinds and named:
+            media = {"image": datasets.Image, "audio": datasets.Audio, "video": datasets.Video}
+            features[name] = media[kinds[name]](decode=False)
+        elif name in kinds:
+            features[name] = {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
+        elif name in class_names and _are_ids([row.get(name) for row in rows], len(class_names[name])):
+            features[name] = datasets.ClassLabel(names=list(class_names[name]))
+        else:
+            features[name] = datasets.Features.from_arrow_schema(plain.schema)[name]
+    return datasets.Features(features)
+
+
+def _are_ids(labels: Sequence[Any], count: int) -> bool:
+    given = [label for label in labels if label is not None]
+    return all(isinstance(label, int) and not isinstance(label, bool) and -1 <= label < count for label in given)
+
+
+def _batch(rows: Sequence[Record], schema: Any, start: int) -> Any:
+    """Rows as an Arrow batch of a schema."""
+    import pyarrow as pa
+
+    arrays = []
+    for name, kind in zip(schema.names, schema.types, strict=True):
+        values = [_listed(row.get(name)) for row in rows]
+        try:
+            arrays.append(pa.array(values, kind, from_pandas=True))
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as error:
+            raise SourceError(
+                f"Column {name!r} of rows {start} to {start + len(rows) - 1} does not fit the first rows, which hold {kind} "
+                f"({error}): give every row values of one type."
+            ) from error
+    if unknown := {name for row in rows for name in row} - set(schema.names):
+        raise SourceError(
+            f"Rows {start} to {start + len(rows) - 1} have columns that the first rows lack: {', '.join(sorted(unknown))}."
+        )
+    return pa.record_batch(arrays, schema=schema)
+
+
+def _listed(value: Any) -> Any:
+    """Arrays in columns that hold no media, as lists."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu().numpy()
+    return value.tolist() if isinstance(value, np.ndarray) else value

@@ -1,0 +1,1 @@
+"""Table files: csv, json, parquet, arrow, workbooks, text."""

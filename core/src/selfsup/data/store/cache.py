@@ -1,0 +1,59 @@
+"""Where derived data is kept between runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from pathlib import Path
+
+from selfsup.runtime.file_lock import hold_shared
+
+_held: dict[Path, int] = {}
+"""Cache to the descriptor that says that this process uses it."""
+_chosen: ContextVar[Path | None] = ContextVar("selfsup_cache", default=None)
+
+
+def cache_root() -> Path:
+    """The folder of all caches: ``$SELFSUP_CACHE``, else ``$XDG_CACHE_HOME/selfsup``, else ``~/.cache/selfsup``.
+
+    While :func:`cache_in` lasts it is the folder given there. Everything in it can be made again; ``selfsup cache clear``
+    removes what no process uses. This process counts as a user from its first call on.
+    """
+    root = cache_path()
+    _hold(root)
+    return root
+
+
+def cache_path() -> Path:
+    """As :func:`cache_root`, for those who only look at it."""
+    if (chosen := _chosen.get()) is not None:
+        return chosen
+    if own := os.environ.get("SELFSUP_CACHE"):
+        return Path(own).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "selfsup"
+
+
+def _hold(root: Path) -> None:
+    """Tell other processes that this one may read what lies there, as long as it lives."""
+    if root in _held or not root.is_dir():
+        return
+    lock = root / "in-use.lock"
+    with suppress(OSError):
+        lock.touch()
+        if (descriptor := hold_shared(lock)) is not None:
+            _held[root] = descriptor
+
+
+@contextmanager
+def cache_in(folder: str | Path) -> Iterator[None]:
+    """Keep derived data below ``folder`` for as long as this lasts, in this thread alone: of rows that are used once only."""
+    token = _chosen.set(Path(folder))
+    try:
+        yield
+    finally:
+        _chosen.reset(token)
+        if (descriptor := _held.pop(Path(folder), None)) is not None:
+            os.close(descriptor)

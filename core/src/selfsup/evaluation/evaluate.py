@@ -1,0 +1,362 @@
+"""``selfsup.evaluate``, ``selfsup.finetune`` and ``selfsup.embed``: from an encoder and a data source to numbers and files."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from selfsup.artifacts import Encoder, EncoderLike, ResultRecord, RunDirectory, load
+from selfsup.data import Rows, TableFormat, prepare, row_hashes
+from selfsup.data.sources.columns.labels import LabelKind
+from selfsup.errors import ColumnError, ConfigError
+from selfsup.evaluation.choose import choose
+from selfsup.evaluation.embedding_files import check_suffix, id_column_of, write_embeddings
+from selfsup.evaluation.evaluators.finetune import FinetuneConfig, finetune_encoder, score
+from selfsup.evaluation.finetuned_model import FinetunedModel
+from selfsup.evaluation.record import record_of
+from selfsup.evaluation.source_rows import load_rows, rows_of_part, splits_of
+from selfsup.evaluation.splits import load_splits
+from selfsup.runtime.decoder_output import caught_noise
+from selfsup.runtime.file_lock import lock_folder
+from selfsup.runtime.precision import resolve_precision
+from selfsup.runtime.progress import make_reporter, show_findings, tell_bad_rows, tell_remarks
+from selfsup.validation import check_effect, validated
+
+DEFAULT_EVALUATORS = ("knn", "linear")
+Source = Any
+"""What :func:`selfsup.data.load_source` takes: a name, a path, ``hf://owner/name``, or an object that holds rows."""
+
+
+def evaluate(
+    encoder: EncoderLike,
+    data: Source,
+    test: Source = None,
+    *,
+    evaluators: str | Sequence[str] = DEFAULT_EVALUATORS,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    label: str | None = None,
+    label_kind: LabelKind | None = None,
+    unlabelled: Sequence[str] = (),
+    columns: Mapping[str, str] | None = None,
+    table: TableFormat | Mapping[str, Any] | None = None,
+    seed: int = 0,
+    precision: Literal["auto", "32", "bf16", "16"] = "32",
+    max_bad_rows: float = 0.01,
+    checkpoint: str | None = None,
+    part: str | None = None,
+    out: str | Path | None = None,
+    progress: bool = False,
+) -> list[ResultRecord]:
+    """Measure an encoder.
+
+    Args:
+        encoder: an encoder, or what :func:`selfsup.load` takes; from a path it goes to the GPU where there is one.
+        data: source of the rows that probes are fitted on.
+        test: source of the rows that the numbers are of; None: the rows that the pretraining held out (``holdout``) where this
+            is its data, else the source's own test split, else its validation split, else a fifth of each class is held out.
+            The record says which, and as ``pretrained_share`` which share of them was pretrained on.
+        evaluators: an id or several, see ``selfsup list evaluators``.
+        options: evaluator id to its options, for example ``{"knn": {"k": 200}}``.
+        label: the label column, where it cannot be found.
+        label_kind: what it holds: ``class``, ``classes`` (several a row: a list, or a text with ``|``, ``;`` or ``,`` between
+            them) or ``number``; None: it is found.
+        unlabelled: labels that mean that a row has none, beside null, NaN and empty texts; such rows are left out.
+        columns: role to column, where it cannot be found.
+        table: separator, decimal mark, encoding, ... of a text table, where they cannot be found: ``{"separator": ";"}``
+            (:class:`~selfsup.data.TableFormat`).
+        seed: of every random choice; the same seed gives the same numbers on the same machine.
+        precision: of the embeddings' computation.
+        max_bad_rows: part of the rows that may be unreadable.
+        checkpoint: ``best`` takes the weights of a run with which its validation probe did best, see :func:`selfsup.load`.
+        part: of an encoder of rows that join several parts: measure the encoder of this one (:meth:`Encoder.part`), on joined
+            rows that have it, or on rows of its own modality. Rows that lack it are left out, and a line says how many.
+        out: folder of the records; None: the ``results/`` of the run where ``encoder`` is a run's folder, else none is written.
+        progress: show progress on stderr.
+
+    Returns:
+        One record an evaluator, in the order given.
+
+    Raises:
+        UnknownIdError: there is no such evaluator.
+        ConfigError: an option is not allowed, or an evaluator is for another modality.
+        DataError: the rows cannot be used.
+    """
+    chosen = choose([evaluators] if isinstance(evaluators, str) else evaluators, options or {})
+    needs_label = any(spec.needs_labels for spec, _, _ in chosen)
+    if (label_kind is not None or unlabelled) and not needs_label and label is None:
+        raise ConfigError("--label-kind and --unlabelled have no effect: none of the evaluators needs labels. Leave them out.")
+    results = _results_folder(encoder, out)
+    encoder = _loaded(encoder, checkpoint)
+    measured = encoder if part is None else encoder.part(part)
+    for spec, _, _ in chosen:
+        if spec.modality not in ("", measured.modality):
+            whole = " Leave --part out, to measure all parts." if spec.modality == encoder.modality else ""
+            raise ConfigError(
+                f"The evaluator {spec.id!r} is for {spec.modality}, and this encoder is for {measured.modality}.{whole}"
+            )
+    records = []
+    with make_reporter(progress) as reporter:
+        splits = load_splits(
+            encoder,
+            data,
+            test,
+            part=part,
+            label=label,
+            needs_label=needs_label,
+            label_kind=label_kind,
+            unlabelled=unlabelled,
+            kinds={spec.id: spec.label_kinds for spec, _, _ in chosen if spec.needs_labels},
+            columns=columns,
+            table=table,
+            seed=seed,
+            max_bad_rows=max_bad_rows,
+            precision=resolve_precision(precision, encoder.device.type),
+            reporter=reporter,
+        )
+        reporter.start("evaluating", len(chosen), unit="evaluators")
+        for done, (spec, config, evaluator) in enumerate(chosen, start=1):
+            began = time.perf_counter()
+            metrics = evaluator.evaluate(measured, splits.train, splits.test, seed=seed)
+            record = record_of(measured, splits, spec.id, config, metrics, seed, time.perf_counter() - began)
+            if results is not None:
+                record.write(results)
+            records.append(record)
+            reporter.advance(done)
+    return records
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """What fine-tuning gives."""
+
+    model: FinetunedModel
+    """The fine-tuned encoder and its head, which predict labels."""
+    record: ResultRecord
+    """Its score on the test rows."""
+
+
+def finetune(
+    encoder: EncoderLike,
+    data: Source,
+    test: Source = None,
+    *,
+    fraction: float = 1.0,
+    options: Mapping[str, Any] | None = None,
+    label: str | None = None,
+    label_kind: LabelKind | None = None,
+    unlabelled: Sequence[str] = (),
+    columns: Mapping[str, str] | None = None,
+    table: TableFormat | Mapping[str, Any] | None = None,
+    seed: int = 0,
+    max_bad_rows: float = 0.01,
+    checkpoint: str | None = None,
+    part: str | None = None,
+    out: str | Path | None = None,
+    progress: bool = False,
+) -> Finetuned:
+    """Train all weights of a copy of an encoder, and a linear head, on labelled rows.
+
+    Args:
+        encoder: an encoder, or what :func:`selfsup.load` takes; it is left as it is.
+        data: source of the labelled training rows.
+        test: source of the test rows, as for :func:`evaluate`.
+        fraction: share of the labels that is used, as many of each class as of every other (of numbers, of each tenth).
+        options: of :class:`~selfsup.evaluation.evaluators.finetune.FinetuneConfig`, for example ``{"epochs": 10}``.
+        label: the label column, where it cannot be found.
+        label_kind: what it holds: ``class``, ``classes`` (several a row: a list, or a text with ``|``, ``;`` or ``,`` between
+            them) or ``number``; None: it is found.
+        unlabelled: labels that mean that a row has none, beside null, NaN and empty texts; such rows are left out.
+        columns: role to column, where it cannot be found.
+        table: separator, decimal mark, encoding, ... of a text table, where they cannot be found: ``{"separator": ";"}``
+            (:class:`~selfsup.data.TableFormat`).
+        seed: of every random choice.
+        max_bad_rows: part of the rows that may be unreadable.
+        checkpoint: ``best`` takes the weights of a run with which its validation probe did best, see :func:`selfsup.load`.
+        part: of an encoder of rows that join several parts: fine-tune the encoder of this one, as for :func:`evaluate`.
+        out: folder for the fine-tuned encoder and its head; None: nothing is written.
+        progress: show progress on stderr.
+
+    Raises:
+        ConfigError: an option is not allowed, or ``fraction`` leaves a class without a row.
+        DataError: the rows cannot be used.
+        NonFiniteLossError: the loss became NaN or infinite.
+    """
+    config = validated(FinetuneConfig, {**(options or {}), "fraction": fraction}, what="finetune")
+    check_effect(config, options or {}, prefix="finetune.")
+    results = _results_folder(encoder, None)
+    encoder = _loaded(encoder, checkpoint)
+    with lock_folder(out, "fine-tuning") if out is not None else nullcontext(), make_reporter(progress) as reporter:
+        splits = load_splits(
+            encoder,
+            data,
+            test,
+            part=part,
+            label=label,
+            needs_label=True,
+            label_kind=label_kind,
+            unlabelled=unlabelled,
+            columns=columns,
+            table=table,
+            seed=seed,
+            max_bad_rows=max_bad_rows,
+            precision="32",
+            reporter=reporter,
+        )
+        encoder = encoder if part is None else encoder.part(part)
+        began = time.perf_counter()
+        model = finetune_encoder(encoder, splits.train, config, seed=seed, reporter=reporter)
+        metrics = score(model, splits.test)
+        record = record_of(encoder, splits, "finetune", config, metrics, seed, time.perf_counter() - began)
+        if (learned := model.encoder.pretraining_rows) is not None:
+            labelled = row_hashes(splits.train.rows, learned.roles) if splits.train.rows is not None else np.zeros(0, np.uint64)
+            model.encoder.pretraining_rows = learned.together(labelled)
+        model.encoder.metadata = {**encoder.metadata, "finetuned_on": splits.name, "finetuned_fraction": fraction}
+        if results is not None:
+            record.write(results)
+        if out is not None:
+            model.save(out)
+    return Finetuned(model, record)
+
+
+@dataclass(frozen=True)
+class EmbeddingFile:
+    """What :func:`embed` wrote."""
+
+    path: Path
+    rows: int
+    """N, rows that were embedded."""
+    dim: int
+    """D."""
+    bad_rows: int
+    """Rows that could not be read and are not in the file."""
+    left_out: tuple[tuple[int, str], ...] = ()
+    """Place in the source of each of them, and why."""
+
+
+def embed(
+    encoder: EncoderLike,
+    data: Source,
+    out: str | Path,
+    *,
+    split: str | None = None,
+    label: str | None = None,
+    label_kind: LabelKind | None = None,
+    unlabelled: Sequence[str] = (),
+    columns: Mapping[str, str] | None = None,
+    table: TableFormat | Mapping[str, Any] | None = None,
+    id_column: str | None = None,
+    batch_size: int | None = None,
+    precision: Literal["auto", "32", "bf16", "16"] = "32",
+    max_bad_rows: float = 0.01,
+    checkpoint: str | None = None,
+    part: str | None = None,
+    progress: bool = False,
+) -> EmbeddingFile:
+    """Write the embedding of every row of a source to a file; memory does not grow with the number of rows.
+
+    For embeddings in memory, see :meth:`selfsup.Encoder.embed`.
+
+    Args:
+        encoder: an encoder, or what :func:`selfsup.load` takes.
+        data: source of the rows.
+        out: ``FILE.parquet`` or ``FILE.csv`` with the columns ``row``, ``path`` (of rows that are files), ``id`` (where the
+            source names its rows), the embedding and, where there are labels, ``label``; or ``FILE.npy``, [N, D] float32, with
+            ``FILE.rows.csv`` beside it, which holds the other columns.
+        split: which split of the source; None: ``train`` where it has one, else its first.
+        label: the label column, where it cannot be found.
+        label_kind: what it holds: ``class``, ``classes`` (several a row: a list, or a text with ``|``, ``;`` or ``,`` between
+            them) or ``number``; None: it is found.
+        unlabelled: labels that mean that a row has none, beside null, NaN and empty texts; such rows are left out.
+        columns: role to column, where it cannot be found.
+        table: separator, decimal mark, encoding, ... of a text table, where they cannot be found: ``{"separator": ";"}``
+            (:class:`~selfsup.data.TableFormat`).
+        id_column: the column that names the rows, where it is not called ``id``, ``key``, ``file_name``, ...
+        batch_size: rows at a time; None: what suits the modality.
+        precision: of the computation.
+        max_bad_rows: part of the rows that may be unreadable; they are left out of the file.
+        checkpoint: ``best`` takes the weights of a run with which its validation probe did best, see :func:`selfsup.load`.
+        part: of an encoder of rows that join several parts: the embeddings of :meth:`Encoder.part`, of rows that have this one,
+            as for :func:`evaluate`. For a part's embedding in the joint space, see :meth:`Encoder.embed`.
+        progress: show progress on stderr.
+
+    Raises:
+        ConfigError: the name of the file says no format.
+        DataError: the rows cannot be used.
+        StorageError: the disk is full or cannot be written.
+    """
+    check_suffix(Path(out))
+    encoder = _loaded(encoder, checkpoint)
+    own = encoder if part is None else encoder.part(part)
+    if split is None:
+        splits = splits_of(encoder, data, part)
+        split = "train" if "train" in splits else splits[0]
+    rows = load_rows(
+        encoder,
+        data,
+        part=part,
+        split=split,
+        columns=columns,
+        label=label,
+        label_kind=label_kind,
+        unlabelled=unlabelled,
+        table=table,
+    )
+    if label is None and not _has_labels(rows):
+        rows = rows.without_labels()
+    id_column_of(rows, id_column)  # a wrong name is found before minutes of decoding
+    arithmetic = resolve_precision(precision, own.device.type)
+    autocast = {"32": None, "bf16": torch.bfloat16, "16": torch.float16}[arithmetic]
+    with make_reporter(progress) as reporter:
+        rows = rows_of_part(rows, part, reporter.message)
+        title = f"Data: {rows.name} ({rows.split}), {len(rows)} rows"
+        show_findings(reporter, title, rows.findings.joined(own.processor.findings()))
+        reporter.start("reading rows", len(rows), unit="rows")
+        with caught_noise(reporter.message):
+            store = prepare(rows, own.processor, max_bad_rows=max_bad_rows, progress=lambda done, _: reporter.advance(done))
+        if progress:  # the result holds them
+            tell_bad_rows(reporter, store.bad_rows, f"{len(rows)} rows of {rows.name}")
+        tell_remarks(reporter, store.remarks, f"{len(rows)} rows of {rows.name}")
+        size = batch_size or own.processor.batch_size
+        path = write_embeddings(
+            own,
+            store,
+            rows,
+            Path(out),
+            batch_size=size,
+            autocast=autocast,
+            reporter=reporter,
+            id_column=id_column,
+        )
+    return EmbeddingFile(path, len(store), own.embed_dim, len(store.bad_rows), tuple(store.bad_rows))
+
+
+def _has_labels(rows: Rows) -> bool:
+    """Whether the column that was taken for the labels holds some."""
+    try:
+        return rows.label is not None and rows.label_reader is not None
+    except ColumnError:
+        return False
+
+
+def _loaded(encoder: EncoderLike, checkpoint: str | None) -> Encoder:
+    """On the GPU where there is one, unless it is loaded already."""
+    usual = None if isinstance(encoder, Encoder) else "cuda" if torch.cuda.is_available() else "cpu"
+    return load(encoder, checkpoint=checkpoint, device=usual)
+
+
+def _results_folder(encoder: EncoderLike, out: str | Path | None) -> Path | None:
+    """Where records go: as told, or into the run that the encoder is of."""
+    if out is not None:
+        return Path(out)
+    if isinstance(encoder, Encoder) or not isinstance(encoder, str | os.PathLike):
+        return None
+    folder = Path(encoder).expanduser()
+    return RunDirectory.open(folder).results if RunDirectory.is_run(folder) else None

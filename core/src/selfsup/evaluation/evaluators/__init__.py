@@ -1,0 +1,1 @@
+"""The evaluators that need no modality, one a file."""

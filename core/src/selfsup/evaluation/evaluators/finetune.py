@@ -1,0 +1,343 @@
+"""Fine-tuning: all weights of a copy of the encoder, and a linear head, are trained on (a part of) the labels."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field, field_validator
+from torch import Tensor, nn
+
+from selfsup.backbones import Finetuning, unfreeze
+from selfsup.config import Config
+from selfsup.data import EpochSampler, Loader
+from selfsup.data.batches.sampler import IndexArray
+from selfsup.data.batches.windows import read_windows
+from selfsup.data.sources.columns.labels import standard_scale
+from selfsup.errors import ConfigError, NonFiniteLossError
+from selfsup.evaluation.base import EvaluatorRecipe, Split
+from selfsup.evaluation.checks import output_count
+from selfsup.evaluation.evaluators.linear import LinearConfig, fit_probe
+from selfsup.evaluation.finetuned_model import FinetunedModel, Head
+from selfsup.evaluation.maths.class_weights import ClassWeight, row_weights, weight_table
+from selfsup.evaluation.maths.metrics import label_metrics
+from selfsup.evaluation.subsets import labelled_subset
+from selfsup.evaluation.views import frozen
+from selfsup.runtime.precision import resolve_precision
+from selfsup.runtime.progress import Reporter, Silent
+from selfsup.runtime.randomness import preserved
+from selfsup.tasks import Views
+from selfsup.tasks.parts.label_loss import label_loss
+from selfsup.training.device.attention import float32_attention
+from selfsup.training.device.memory_order import put_channels_last, wants_channels_last
+from selfsup.training.device.short_clips import mend_short_clips
+from selfsup.training.device.small_maps import speed_up_small_maps
+from selfsup.training.loop.optimizers import build_optimizer, finetuning_scales, set_hyperparameters
+from selfsup.training.loop.schedule import learning_rate
+from selfsup.training.run.config import OptimizationConfig
+from selfsup.validation import validated
+
+if TYPE_CHECKING:
+    from selfsup.artifacts import Encoder
+
+_EPOCHS, _MIN_STEPS, _BATCH_SIZE = 30, 200, 128
+_SETTLED = 100
+"""From so many steps on, running means (of a tenth of each new batch) have caught up with the network."""
+
+
+class FinetuneConfig(Config):
+    """Options of fine-tuning."""
+
+    fraction: float = Field(default=1.0, gt=0, le=1)
+    """Share of the training labels that is used, as many of each class as of every other (SimCLR: 0.01, 0.1, 1).
+
+    Where labels are numbers, as many of each tenth of them; where a row may have several classes, drawn evenly.
+    """
+    epochs: int | None = Field(default=None, ge=1)
+    """Passes over the labelled rows; None: 30 (SimCLR: 30 for 10 % of the labels, 60 for 1 %)."""
+    min_steps: int | None = Field(default=None, ge=0)
+    """At least so many optimizer steps; None: 200 (where labels are few, passes are short), or 0 where ``epochs`` is given."""
+    batch_size: int | None = Field(default=None, ge=2)
+    """Rows of a step, at most as many as there are; None: 128, or what suits the modality where that is less."""
+    lr: float | None = Field(default=None, gt=0)
+    """Peak learning rate of AdamW; it rises over the first tenth of the steps and falls along a cosine to 0.
+
+    None: what the backbone says suits it (BERT 3e-5, ViT-B 2.5e-4, most small networks 1e-3), and 1e-3 for untrained networks.
+    """
+    layer_decay: float | None = Field(default=None, gt=0, le=1)
+    """Factor of the learning rate from each block to the one before it; what lies before the first block has the lowest rate.
+
+    None: what the backbone says suits it (vision transformers 0.75, all others 1), and 1 for an untrained network. Clark et al.
+    2020 (ELECTRA, arXiv 2003.10555, section 3.1) and Bao et al. 2021 (BEiT, arXiv 2106.08254) fine-tune in this way.
+    """
+    weight_decay: float = Field(default=0.05, ge=0)
+    """Weight decay of all but biases and norms."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the target that is spread over all classes; not for labels that are numbers."""
+    class_weight: ClassWeight = "none"
+    """How much rows count by their class: ``none`` alike, ``balanced`` each class alike, or a weight by name of the class."""
+    clip: float | None = Field(default=1.0, gt=0)
+    """Largest 2-norm of the gradient; None does not clip."""
+    augment: bool = True
+    """Whether the modality's light supervised augmentation is applied, where it has one, and long rows get random windows."""
+    views: dict[str, Any] = Field(default_factory=dict)
+    """Options of that augmentation, as ``selfsup list options MODALITY/supervised --filter views.`` shows them."""
+    head: Literal["probe", "zeros"] = "probe"
+    """Where the head starts: from a linear probe (Kumar et al. 2022, LP-FT, arXiv 2202.10054), or from zeros."""
+    precision: Literal["auto", "32", "bf16"] = "auto"
+    """Arithmetic of the training; ``auto`` takes bf16 where the device is faster with it."""
+
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any) -> Any:
+        return str(value) if value == 32 else value  # ``--set precision=32`` gives a number
+
+
+def finetune_encoder(
+    encoder: Encoder,
+    train: Split,
+    config: FinetuneConfig,
+    *,
+    seed: int,
+    rows: IndexArray | None = None,
+    reporter: Reporter | None = None,
+) -> FinetunedModel:
+    """Train a copy of ``encoder`` and a linear head on labelled rows; ``encoder`` itself is left as it is.
+
+    Differs from SimCLR's protocol (AdamW and a warm-up in place of SGD with Nesterov momentum), so that one setting fits
+    convolutional networks and transformers of every modality.
+
+    Args:
+        encoder: where the weights start.
+        train: labelled rows.
+        config: options.
+        seed: of the rows that are used, their order, augmentation and dropout.
+        rows: places in ``train`` of the rows that are used, in the place of ``fraction``.
+        reporter: is told of the progress.
+
+    Raises:
+        ConfigError: ``fraction`` leaves a class without a row, ``layer_decay`` is asked of a network without blocks, or class
+            weights or label smoothing of labels that have no classes.
+        NonFiniteLossError: the loss became NaN or infinite.
+    """
+    n_outputs = output_count("finetune", train, train)
+    if train.label_kind == "number" and config.label_smoothing:
+        raise ConfigError(f"finetune.label_smoothing={config.label_smoothing} is not allowed: the labels are numbers.")
+    config = _with_rates(config, encoder)
+    reporter = reporter or Silent()
+    labels = train.targets().numpy()
+    rows = labelled_subset(labels, config.fraction, seed=seed) if rows is None else rows
+    device = encoder.device
+    names = train.class_names
+    if not names and train.label_kind != "number":
+        names = tuple(str(c) for c in range(n_outputs))
+    chosen = torch.from_numpy(labels[rows])
+    table = weight_table(config.class_weight, chosen, n_outputs, names, what="finetune")
+    mean, scale = 0.0, 1.0
+    if train.label_kind == "number":
+        mean, scale = standard_scale(labels[rows])
+        labels = (labels - mean) / scale
+    with preserved():  # a linear layer draws its first weights, which are replaced
+        head = Head(encoder.embed_dim, n_outputs)
+    if config.head == "probe":
+        targets = torch.from_numpy(labels[rows])
+        known = _embeddings_of(encoder, train, rows).cpu()  # of these alone: the others may be many
+        _start_from_probe(head, known, targets, n_outputs, names, config, seed)
+    model = FinetunedModel(copy.deepcopy(encoder), head, names, label_kind=train.label_kind, mean=mean, scale=scale).to(device)
+    unfreeze(model)  # a task may have frozen some weights, or the backbone a part
+    precision = resolve_precision(config.precision, device.type)
+    if wants_channels_last(model, None, device_type=device.type, precision=precision):
+        put_channels_last(model)
+    speed_up_small_maps(model, device_type=device.type)
+    mend_short_clips(model, device_type=device.type)
+    batch_size = config.batch_size or min(_BATCH_SIZE, encoder.processor.batch_size)
+    sampler = _Subset(rows, EpochSampler(len(rows), min(batch_size, len(rows)), seed))
+    views = _augmentation(encoder, config.views) if config.augment else None
+    loader = Loader(
+        train.store,
+        encoder.processor,
+        sampler,
+        device,
+        labels=labels,
+        window_seed=seed if config.augment else None,
+        whole=views is not None and views.takes_whole,
+    )
+    with preserved():
+        torch.manual_seed(seed)
+        _train(model, loader, views, config, None if table is None else table.to(device), seed, reporter)
+    if total_steps(config, len(loader)) < _SETTLED:
+        _settle(model.eval(), train, rows)
+    return model.eval()
+
+
+def _with_rates(config: FinetuneConfig, encoder: Encoder) -> FinetuneConfig:
+    """The config with the rates that are left to the network filled in."""
+    if config.layer_decay not in (None, 1.0) and not encoder.backbone.blocks():
+        raise ConfigError(
+            f"finetune.layer_decay={config.layer_decay}: {encoder.backbone_id} has no blocks whose learning rates could "
+            "differ. Leave the option out."
+        )
+    # Low rates keep what was learned; a network that has learned nothing is trained from scratch.
+    own = Finetuning() if encoder.task.endswith("/random-init") else encoder.backbone.finetuning
+    return config.model_copy(update={"lr": config.lr or own.lr, "layer_decay": config.layer_decay or own.layer_decay})
+
+
+def total_steps(config: FinetuneConfig, steps_per_epoch: int) -> int:
+    """Optimizer steps of a fine-tuning."""
+    default = 0 if config.epochs else _MIN_STEPS
+    return max((config.epochs or _EPOCHS) * steps_per_epoch, default if config.min_steps is None else config.min_steps)
+
+
+def _train(
+    model: FinetunedModel,
+    loader: Loader,
+    views: Views | None,
+    config: FinetuneConfig,
+    table: Tensor | None,
+    seed: int,
+    reporter: Reporter,
+) -> None:
+    device = model.encoder.device
+    total = total_steps(config, len(loader))
+    assert config.lr is not None
+    optimization = OptimizationConfig(lr=config.lr, weight_decay=config.weight_decay)
+    scales = finetuning_scales(model, model.encoder.backbone, config.layer_decay or 1.0, head=model.head)
+    optimizer = build_optimizer(model, optimization, scale_of=scales.__getitem__)
+    generator = torch.Generator(device).manual_seed(seed)
+    bf16 = resolve_precision(config.precision, device.type) == "bf16"
+    model.train()
+    reporter.start("fine-tuning", total)
+    step = 0
+    for epoch in range(math.ceil(total / len(loader))):
+        losses: list[Tensor] = []
+        for batch in loader.epoch(epoch):
+            if step == total:
+                break
+            set_hyperparameters(
+                optimizer, lr=learning_rate(step, total, peak=config.lr, warmup=total // 10), weight_decay=config.weight_decay
+            )
+            target = batch.pop("label")
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16), float32_attention(device.type):
+                outputs = model(batch if views is None else views(batch, generator)[0])
+            weights = None if table is None else row_weights(table, target)
+            loss = label_loss(model.label_kind, outputs, target, label_smoothing=config.label_smoothing, weights=weights)
+            torch.autograd.backward(loss)
+            if config.clip is not None:
+                nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            losses.append(loss.detach())
+            step += 1
+            reporter.advance(step)
+        values = torch.stack(losses).tolist()  # the only wait for the device in an epoch
+        if not math.isfinite(sum(values)):
+            first = next(i for i, value in enumerate(values) if not math.isfinite(value))
+            raise NonFiniteLossError(
+                f"Fine-tuning: the loss became {values[first]} at step {step - len(values) + first + 1} of {total}. "
+                f"Lower the learning rate (--set finetune.lr=..., now {config.lr}), or use --set finetune.precision=32."
+            )
+        reporter.metrics(step, {"loss": values[-1]})
+
+
+def _start_from_probe(
+    head: Head,
+    embeddings: Tensor,
+    targets: Tensor,
+    n_outputs: int,
+    names: Sequence[str],
+    config: FinetuneConfig,
+    seed: int,
+) -> None:
+    linear = LinearConfig(class_weight=config.class_weight)
+    probe = fit_probe(embeddings, targets, n_outputs, linear, seed=seed, names=names)
+    scale = probe.standardizer.scale
+    with torch.no_grad():
+        head.norm.running_mean = probe.standardizer.mean.clone()
+        # A feature that does not vary has no weight. Its variance is left at 1, since training may wake it up.
+        head.norm.running_var = torch.where(scale > 0, scale.clamp_min(1e-30).pow(-2), 1.0)
+        head.linear.weight.copy_(probe.model.weight.view_as(head.linear.weight))
+        head.linear.bias.copy_(probe.model.bias.view_as(head.linear.bias))
+
+
+def _settle(model: FinetunedModel, train: Split, rows: IndexArray) -> None:
+    """Give the head the means and variances of the embeddings as they are after training.
+
+    After a few steps its running means are still those of the start, and every output is shifted: numbers are wrong by many
+    standard deviations, and a row's several classes fall on one side.
+    """
+    embeddings = _embeddings_of(model.encoder, train, rows)
+    variance, mean = torch.var_mean(embeddings, dim=0, correction=0)
+    norm = model.head.norm
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    norm.running_mean.copy_(mean)
+    norm.running_var.copy_(torch.where(variance > 0, variance, norm.running_var))
+
+
+def _embeddings_of(encoder: Encoder, train: Split, rows: IndexArray) -> Tensor:
+    """[n, D] float32 of n rows, on the encoder's device."""
+    parts = []
+    with frozen(encoder):
+        for start in range(0, len(rows), size := encoder.processor.batch_size):
+            batch = encoder.processor.collate(read_windows(train.store, encoder.processor, rows[start : start + size]))
+            parts.append(encoder({key: value.to(encoder.device) for key, value in batch.items()}).float())
+    return torch.cat(parts)
+
+
+def _augmentation(encoder: Encoder, options: Mapping[str, Any]) -> Views | None:
+    """The light augmentation of supervised training, where the modality has one.
+
+    Raises:
+        ConfigError: it has none, or not such options.
+    """
+    from selfsup.registry import registry
+
+    recipe = registry().modality_objects(encoder.modality).supervised_views
+    if recipe is None:
+        if options:
+            raise ConfigError(
+                f"finetune.views has no effect: {encoder.modality} has no augmentation for labelled rows. Leave it out."
+            )
+        return None
+    config = validated(recipe.config, options, what="finetune.views")
+    return recipe.build(config, encoder.processor.info()).to(encoder.device)
+
+
+class _Subset:
+    """Batches of some rows of a store."""
+
+    def __init__(self, rows: IndexArray, sampler: EpochSampler) -> None:
+        self._rows, self._sampler = rows, sampler
+
+    def __len__(self) -> int:
+        return len(self._sampler)
+
+    def batches(self, epoch: int) -> list[np.ndarray[tuple[int, ...], np.dtype[np.int64]]]:
+        """Places in the store."""
+        return [self._rows[batch] for batch in self._sampler.batches(epoch)]
+
+
+@dataclass(frozen=True)
+class Finetune:
+    """Trains all weights on training rows, and scores the result on test rows."""
+
+    config: FinetuneConfig
+
+    def evaluate(self, encoder: Encoder, train: Split, test: Split, *, seed: int) -> dict[str, float]:
+        """The metrics of the labels' kind on ``test``: accuracy, mAP or R² first."""
+        output_count("finetune", train, test)
+        return score(finetune_encoder(encoder, train, self.config, seed=seed), test)
+
+
+def score(model: FinetunedModel, test: Split) -> dict[str, float]:
+    """The metrics of the labels' kind of a fine-tuned model on labelled rows."""
+    embeddings = model.encoder.embed_store(test.store, precision=test.precision)
+    return label_metrics(model.label_kind, model.outputs(embeddings), test.targets())
+
+
+RECIPE = EvaluatorRecipe(FinetuneConfig, Finetune)

@@ -1,0 +1,196 @@
+"""The linear probe: how much of the labels a linear model reads from frozen embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from selfsup.config import Config
+from selfsup.errors import ConfigError
+from selfsup.evaluation.base import EvaluatorRecipe, Split
+from selfsup.evaluation.checks import output_count
+from selfsup.evaluation.maths.class_weights import ClassWeight, row_weights, weight_table
+from selfsup.evaluation.maths.logistic import Logistic, Standardizer, fit_path
+from selfsup.evaluation.maths.metrics import label_metrics
+from selfsup.evaluation.maths.ridge import Ridge, fit_ridge
+from selfsup.evaluation.subsets import stratified_folds
+
+if TYPE_CHECKING:
+    from selfsup.artifacts import Encoder
+
+_FOLDS = 5
+_PATIENCE = 2
+"""So many penalties in a row with a worse held-out loss end the path: weaker ones overfit more still."""
+_ONE_FOLD_FROM = 5_000
+"""From so many rows on, one fold of them measures a penalty well enough."""
+
+
+class LinearConfig(Config):
+    """Options of the linear probe."""
+
+    l2: tuple[float, ...] = Field(default=(1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5), min_length=1)
+    """Penalties to choose from, on mean cross-entropy and standardised features (CLIP: 96 values over 12 decades)."""
+    ridge: tuple[float, ...] = Field(
+        default=(100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8),
+        min_length=1,
+    )
+    """Penalties to choose from where labels are numbers, on half the mean squared error and standardised features."""
+    tolerance: float = Field(default=1e-5, gt=0)
+    """The fit stops when it expects to gain less than this, in nats."""
+    class_weight: ClassWeight = "none"
+    """How much rows count by their class: ``none`` alike, ``balanced`` each class alike, or a weight by name of the class."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A fitted linear probe."""
+
+    standardizer: Standardizer
+    model: Logistic | Ridge
+    l2: float
+    """The penalty that was chosen."""
+    several: bool = False
+    """Whether a row may have several classes."""
+
+    def outputs(self, embeddings: Tensor) -> Tensor:
+        """[N, D] embeddings to [N, K] log-probabilities, [N, K] log-odds of each of several classes, or [N] numbers."""
+        features = self.standardizer(embeddings)
+        if isinstance(self.model, Ridge):
+            return self.model.predict(features)
+        return self.model.logits(features) if self.several else self.model.log_probabilities(features)
+
+
+def fit_probe(
+    embeddings: Tensor, targets: Tensor, n_classes: int, config: LinearConfig, *, seed: int, names: Sequence[str] = ()
+) -> Probe:
+    """Fit a linear model whose L2 penalty is chosen on held-out training rows.
+
+    It is a multinomial logistic regression; one binary logistic regression a class where rows have several; or a ridge
+    regression of numbers. The penalties are fitted from strong to weak, each from the one before, on 4/5 of the rows of each
+    class (of numbers, of each tenth of them); the one with the best accuracy on the others (among equals, the lower
+    cross-entropy; where there is no one class a row, the lower loss) is fitted again on all rows (Radford et al. 2021, CLIP,
+    arXiv 2103.00020, A.3). Below 5,000 rows each fifth is held out in turn. Where no class has two rows nothing can be held
+    out, and the middle penalty is taken.
+
+    Args:
+        embeddings: [N, D] float.
+        targets: [N] long class ids; [N, K] of 0 and 1; or [N] float numbers.
+        n_classes: K; of no account where labels are numbers.
+        config: options.
+        seed: of the folds.
+        names: K, of the classes, where ``config.class_weight`` names some.
+
+    Raises:
+        ConfigError: the class weights or the penalties that were asked for do not fit the labels.
+    """
+    numbers = targets.dim() == 1 and targets.is_floating_point()
+    for name in ("l2", "tolerance") if numbers else ("ridge",):
+        if name in config.model_fields_set:
+            other = "numbers, whose penalties are linear.ridge" if numbers else "classes, whose penalties are linear.l2"
+            raise ConfigError(f"linear.{name} has no effect: the labels are {other}. Leave it out.")
+    table = weight_table(config.class_weight, targets, n_classes, names, what="linear")
+    weights = None if table is None else row_weights(table, targets).to(embeddings.dtype)
+    standardizer = Standardizer.fit(embeddings)
+    features = standardizer(embeddings)
+    if numbers:
+        path = sorted(config.ridge, reverse=True)
+        best = _choose_ridge(features, targets, path, seed) if len(path) > 1 else 0
+        return Probe(standardizer, fit_ridge(features, targets, [path[best]])[0], path[best])
+    path = sorted(config.l2, reverse=True)
+    best = _choose(features, targets, n_classes, path, config.tolerance, seed, weights) if len(path) > 1 else 0
+    # From the strong end on, the last fit starts close to its minimum.
+    last = path[: best + 1][-2:]
+    for classifier in fit_path(features, targets, n_classes, last, weights=weights, tolerance=config.tolerance):
+        final = classifier
+    return Probe(standardizer, final, path[best], targets.dim() == 2)
+
+
+def _folds(targets: Tensor, seed: int) -> tuple[Tensor, int]:
+    """The fold of each row, and how many of them are held out in turn."""
+    folds = torch.from_numpy(stratified_folds(targets.cpu().numpy(), _FOLDS, seed=seed)).to(targets.device)
+    return folds, 1 if len(targets) >= _ONE_FOLD_FROM else _FOLDS
+
+
+def _choose_ridge(features: Tensor, targets: Tensor, path: list[float], seed: int) -> int:
+    """Place in ``path`` of the penalty with the least squared error on held-out rows."""
+    folds, n_held = _folds(targets, seed)
+    errors = np.zeros(len(path))
+    for fold in range(n_held):
+        held = folds == fold
+        if held.any() and not held.all():
+            for i, model in enumerate(fit_ridge(features[~held], targets[~held], path)):
+                errors[i] += float((model.predict(features[held]) - targets[held]).square().sum())
+    return int(errors.argmin()) if errors.any() else len(path) // 2
+
+
+def _choose(
+    features: Tensor,
+    targets: Tensor,
+    n_classes: int,
+    path: list[float],
+    tolerance: float,
+    seed: int,
+    weights: Tensor | None,
+) -> int:
+    """Place in ``path`` of the penalty that does best on held-out rows."""
+    folds, n_held = _folds(targets, seed)
+    correct = np.zeros(len(path))
+    loss = np.zeros(len(path))
+    for fold in range(n_held):
+        held = folds == fold
+        if not held.any() or held.all():
+            continue
+        rest = None if weights is None else weights[~held]
+        models = fit_path(features[~held], targets[~held], n_classes, path, weights=rest, tolerance=10 * tolerance)
+        losses: list[float] = []
+        for i, model in enumerate(models):
+            hits, held_loss = _held_out(model, features[held], targets[held], None if weights is None else weights[held])
+            correct[i] += hits
+            loss[i] += held_loss
+            losses.append(held_loss)
+            if i >= _PATIENCE and min(losses[-_PATIENCE:]) > losses[-_PATIENCE - 1]:
+                correct[i + 1 :] = -np.inf
+                break
+    if not loss.any():
+        return len(path) // 2
+    return int(np.lexsort((loss, -correct))[0])
+
+
+def _held_out(model: Logistic, features: Tensor, targets: Tensor, weights: Tensor | None) -> tuple[float, float]:
+    """The weight of the rows that are hit (0 for rows of several classes), and the summed loss."""
+    if targets.dim() == 2:
+        losses = F.binary_cross_entropy_with_logits(model.logits(features).double(), targets.double(), reduction="none")
+        return 0.0, float((losses if weights is None else losses * weights).sum())
+    log_p = model.log_probabilities(features)
+    hits, losses = (log_p.argmax(dim=1) == targets).double(), F.nll_loss(log_p.double(), targets, reduction="none")
+    if weights is not None:
+        hits, losses = hits * weights, losses * weights
+    return float(hits.sum()), float(losses.sum())
+
+
+@dataclass(frozen=True)
+class Linear:
+    """Fits a linear probe on training rows and scores it on test rows."""
+
+    config: LinearConfig
+
+    def evaluate(self, encoder: Encoder, train: Split, test: Split, *, seed: int) -> dict[str, float]:
+        """The metrics of the labels' kind on ``test`` (accuracy, mAP or R² first), and the penalty that was chosen.
+
+        Raises:
+            ConfigError: the class weights do not fit the labels.
+        """
+        n_classes = output_count("linear", train, test)
+        embeddings, targets = train.embeddings(encoder), train.targets()
+        probe = fit_probe(embeddings, targets, n_classes, self.config, seed=seed, names=train.class_names)
+        return {**label_metrics(train.label_kind, probe.outputs(test.embeddings(encoder)), test.targets()), "l2": probe.l2}
+
+
+RECIPE = EvaluatorRecipe(LinearConfig, Linear)

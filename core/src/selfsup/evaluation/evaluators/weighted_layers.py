@@ -1,0 +1,160 @@
+"""The probe of all layers: a linear classifier on a learned mixture of the outputs of every layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from selfsup.config import Config
+from selfsup.evaluation.base import EvaluatorRecipe, Split
+from selfsup.evaluation.checks import class_count
+from selfsup.evaluation.maths.logistic import Standardizer
+from selfsup.evaluation.maths.metrics import classification_metrics, cross_entropy
+from selfsup.evaluation.subsets import stratified_folds
+
+if TYPE_CHECKING:
+    from selfsup.artifacts import Encoder
+
+_FOLDS = 5
+_ONE_FOLD_FROM = 5_000
+"""From so many rows on, one fold of them measures a penalty well enough."""
+
+
+class WeightedLayersConfig(Config):
+    """Options of the probe of all layers."""
+
+    l2: tuple[float, ...] = Field(default=(0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 1e-4), min_length=1)
+    """Penalties to choose from, on mean cross-entropy and standardised features (SUPERB searches learning rates)."""
+    iterations: int = Field(default=60, ge=1)
+    """Most steps of L-BFGS for each penalty."""
+
+
+@dataclass(frozen=True)
+class LayerProbe:
+    """A fitted mixture of layers and the classifier on top of it."""
+
+    standardizer: Standardizer
+    """Of the L x D features."""
+    mixture: Tensor
+    """[L], how much each layer counts; they sum to 1."""
+    weight: Tensor
+    """[K, D]."""
+    bias: Tensor
+    """[K]."""
+    l2: float
+    """The penalty that was chosen."""
+
+    def log_probabilities(self, layers: Tensor) -> Tensor:
+        """[N, L, D] pooled layers to [N, K]."""
+        mixed = torch.einsum("l,nld->nd", self.mixture, _standardized(self.standardizer, layers))
+        return F.linear(mixed, self.weight, self.bias).log_softmax(dim=1)
+
+
+def fit_layer_probe(layers: Tensor, targets: Tensor, n_classes: int, config: WeightedLayersConfig, *, seed: int) -> LayerProbe:
+    """Fit mixture and classifier together, the penalty chosen on held-out training rows.
+
+    SUPERB (Yang et al. 2021, arXiv 2105.01051, section 3.2): the layers' outputs are summed with weights that are a softmax of
+    learned numbers, averaged over time, and classified linearly; the network is frozen. Differences: averaging comes first,
+    which is the same for a linear classifier and lets the network run once; every feature of a layer is standardised, so that a
+    layer does not count for the size of its numbers; and in the place of Adam with a searched learning rate there is L-BFGS to
+    convergence with a searched penalty.
+
+    Args:
+        layers: [N, L, D] float, mean over the tokens of each layer's output.
+        targets: [N] long.
+        n_classes: K.
+        config: options.
+        seed: of the folds.
+    """
+    standardizer = Standardizer.fit(layers.flatten(1))
+    features = _standardized(standardizer, layers)
+    path = sorted(config.l2, reverse=True)
+    best = _choose(features, targets, n_classes, path, config.iterations, seed) if len(path) > 1 else 0
+    problem = _Problem(features, targets, n_classes)
+    problem.minimise(path[best], config.iterations)
+    mixture, weight, bias = problem.solution()
+    return LayerProbe(standardizer, mixture, weight, bias, path[best])
+
+
+def _standardized(standardizer: Standardizer, layers: Tensor) -> Tensor:
+    return standardizer(layers.flatten(1)).view_as(layers)
+
+
+class _Problem:
+    """Mixture and classifier, which L-BFGS fits to the features."""
+
+    def __init__(self, features: Tensor, targets: Tensor, n_classes: int) -> None:
+        self.features, self.targets = features, targets
+        n_layers, dim = features.shape[1:]
+        self.logits = features.new_zeros(n_layers).requires_grad_()
+        self.weight = features.new_zeros(n_classes, dim).requires_grad_()
+        self.bias = features.new_zeros(n_classes).requires_grad_()
+
+    def minimise(self, l2: float, iterations: int) -> None:
+        """Go on from where it is, by the mean cross-entropy + l2/2 |weight|²."""
+        parameters = [self.logits, self.weight, self.bias]
+        optimizer = torch.optim.LBFGS(parameters, max_iter=iterations, line_search_fn="strong_wolfe")
+
+        def closure() -> Tensor:
+            optimizer.zero_grad()
+            mixed = torch.einsum("l,nld->nd", self.logits.softmax(dim=0), self.features)
+            fit = F.cross_entropy(F.linear(mixed, self.weight, self.bias), self.targets)
+            loss = fit + 0.5 * l2 * self.weight.square().sum()
+            loss.backward()  # type: ignore[no-untyped-call]  # torch has not typed it
+            return loss
+
+        optimizer.step(closure)  # type: ignore[no-untyped-call]  # torch has not typed it
+
+    def solution(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Mixture [L], weight [K, D] and bias [K]."""
+        return self.logits.detach().softmax(dim=0), self.weight.detach().clone(), self.bias.detach().clone()
+
+
+def _choose(features: Tensor, targets: Tensor, n_classes: int, path: list[float], iterations: int, seed: int) -> int:
+    """Place in ``path`` of the penalty with the best accuracy on held-out rows (among equals, the lower cross-entropy)."""
+    folds = torch.from_numpy(stratified_folds(targets.numpy(), _FOLDS, seed=seed))
+    correct, loss = np.zeros(len(path)), np.zeros(len(path))
+    for fold in range(1 if len(targets) >= _ONE_FOLD_FROM else _FOLDS):
+        held = folds == fold
+        if not held.any():
+            continue
+        problem = _Problem(features[~held], targets[~held], n_classes)
+        for i, l2 in enumerate(path):
+            problem.minimise(l2, iterations)
+            mixture, weight, bias = problem.solution()
+            mixed = torch.einsum("l,nld->nd", mixture, features[held])
+            log_p = F.linear(mixed, weight, bias).log_softmax(dim=1)
+            correct[i] += float((log_p.argmax(dim=1) == targets[held]).sum())
+            loss[i] += cross_entropy(log_p, targets[held]) * int(held.sum())
+    # Where no class has two rows nothing can be held out.
+    return int(np.lexsort((loss, -correct))[0]) if loss.any() else len(path) // 2
+
+
+@dataclass(frozen=True)
+class WeightedLayers:
+    """Fits the probe of all layers on training rows and scores it on test rows."""
+
+    config: WeightedLayersConfig
+
+    def evaluate(self, encoder: Encoder, train: Split, test: Split, *, seed: int) -> dict[str, float]:
+        """Accuracy, macro-F1, cross-entropy on ``test``, the penalty chosen, and how much each layer counts.
+
+        ``layer_0`` are the tokens before the first layer.
+
+        Raises:
+            ArtifactError: the encoder's backbone has no tokens.
+        """
+        n_classes = class_count("weighted-layers", train, test)
+        layers = [encoder.embed_layers(split.store, precision=split.precision) for split in (train, test)]
+        probe = fit_layer_probe(layers[0], train.targets(), n_classes, self.config, seed=seed)
+        counts = {f"layer_{i}": float(value) for i, value in enumerate(probe.mixture)}
+        return {**classification_metrics(probe.log_probabilities(layers[1]), test.targets()), "l2": probe.l2, **counts}
+
+
+RECIPE = EvaluatorRecipe(WeightedLayersConfig, WeightedLayers)

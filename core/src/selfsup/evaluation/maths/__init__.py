@@ -1,0 +1,1 @@
+"""What evaluators compute with: solvers, neighbours, metrics."""

@@ -1,0 +1,355 @@
+"""One writer at a time: a lock file that says who holds it, and is free again when its holder is dead.
+
+Where files can be locked (``flock``: Linux and macOS, local disks and NFS 4), the system frees the lock of a process that ends,
+however it ends. The file names the process, its machine and when it began. Its holder also touches the file every few seconds,
+since not every network file system passes locks between machines: a lock of another machine is taken to be held while that
+goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import functools
+import importlib.util
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO
+
+from selfsup.errors import InUseError
+from selfsup.runtime.files import storage_errors
+
+_LOCKS = importlib.util.find_spec("fcntl") is not None
+"""Whether the system can lock files (not Windows); else the heartbeat and the process id decide."""
+HEARTBEAT_SECONDS = 5.0
+"""How often a holder shows that it lives."""
+SILENT_SECONDS = 60.0
+"""A holder on another machine that was not heard of for so long is taken to be dead."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lock."""
+
+    pid: int
+    host: str
+    since: str
+    """ISO 8601, UTC."""
+    what: str
+    """What it does: ``pretraining``."""
+    boot: str = ""
+    """Of the machine: its kernel's id since it was started; empty where it has none."""
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host} ({self.what}, since {self.since})"
+
+    @property
+    def here(self) -> bool:
+        """Whether it runs, or ran, on this machine; containers of one machine have one kernel and names of their own."""
+        if self.boot and _boot_id():
+            return self.boot == _boot_id()
+        return self.host == socket.gethostname()
+
+
+class FileLock:
+    """A lock that this process holds until :meth:`release`, or its end.
+
+    Args:
+        path: of the lock file; its folder is made.
+        subject: what it is a lock of, for messages.
+        what: what is done meanwhile, for the message that others get.
+        advice: what those can do, added to the message.
+
+    Raises:
+        InUseError: another process (or another thread of this one) holds it; the message says which.
+        StorageError: the file cannot be written.
+    """
+
+    def __init__(self, path: str | Path, what: str, *, subject: str | Path = "", advice: str = "") -> None:
+        self.path = Path(path)
+        self._made = _missing_folders(self.path.parent)
+        with storage_errors(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = _acquire(self.path, str(subject) or str(self.path.parent), advice)
+        self._over = threading.Event()
+        holder = Holder(os.getpid(), socket.gethostname(), _now(), what, _boot_id())
+        with storage_errors(self.path):
+            self._file.seek(0)
+            self._file.truncate()
+            self._file.write(json.dumps(asdict(holder)))
+            self._file.flush()
+        _held.add(self)
+        threading.Thread(target=self._beat, name="selfsup-lock", daemon=True).start()
+
+    def __enter__(self) -> FileLock:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Let others have it, and remove the file and the folders that were made for it alone."""
+        if self._over.is_set():
+            return
+        self._over.set()
+        _held.discard(self)
+        # Removed while it is held: whoever waits for it finds that its file is gone, and takes a new one.
+        with contextlib.suppress(OSError):
+            self.path.unlink(missing_ok=True)
+        self._file.close()
+        for folder in self._made:
+            try:
+                folder.rmdir()
+            except OSError:  # something is in it
+                break
+
+    def _beat(self) -> None:
+        while not self._over.wait(HEARTBEAT_SECONDS):
+            with contextlib.suppress(OSError):
+                os.utime(self.path)
+
+    def _forget(self) -> None:
+        """In a forked child: the lock is the parent's."""
+        self._over.set()
+        self._file.close()
+
+
+_held: set[FileLock] = set()
+
+
+def _forget_all() -> None:
+    for lock in _held:
+        lock._forget()
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)
+
+
+def lock_of(folder: str | Path) -> Path:
+    """The lock file of a folder that one process writes into: beside it, as the folder itself may be replaced."""
+    folder = Path(folder).expanduser().resolve()
+    return folder.with_name(f".{folder.name}.lock")
+
+
+def lock_folder(folder: str | Path, what: str, *, advice: str = "Wait for it, or choose another folder (--out).") -> FileLock:
+    """Lock a folder against other writers.
+
+    Args:
+        folder: it need not exist.
+        what: what is done meanwhile.
+        advice: what others can do.
+
+    Raises:
+        InUseError: another process writes into it.
+        StorageError: the lock cannot be written.
+    """
+    return FileLock(lock_of(folder), what, subject=folder, advice=advice)
+
+
+def check_not_in_use(folder: str | Path, *, advice: str = "Wait for it, or choose another folder (--out).") -> None:
+    """Make sure that no process holds the lock of a folder now.
+
+    Raises:
+        InUseError: one does.
+    """
+    if (holder := holder_of(lock_of(folder))) is not None:
+        raise InUseError(_in_use(str(folder), holder, advice))
+
+
+def holder_of(path: str | Path) -> Holder | None:
+    """Who holds a lock now; None: nobody, or a process that is dead."""
+    path = Path(path)
+    try:
+        file = path.open("r+")
+    except OSError:
+        return None
+    with file:
+        free = _try_lock(file)
+        if free is False:
+            return _holder(file) or Holder(0, "this machine", "just now", "starting")
+        return _still_heard(path, file, locks=free is True)
+
+
+@contextlib.contextmanager
+def waiting_lock(path: str | Path) -> Iterator[None]:
+    """Wait until no other process holds a lock, and hold it. Where files cannot be locked, this does not wait."""
+    path = Path(path)
+    if not _LOCKS:
+        yield
+        return
+    import fcntl
+
+    while True:
+        with storage_errors(path):
+            file = path.open("a+")
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if _is_at(file, path):
+            break
+        file.close()  # its last holder removed it
+    with file:
+        yield
+
+
+def hold_shared(path: str | Path) -> int | None:
+    """A descriptor; while it is open, :func:`is_shared` is true of the file. None: nobody can be told."""
+    if not _LOCKS:
+        return None
+    import fcntl
+
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def is_shared(path: str | Path) -> bool:
+    """Whether a process holds a file, by :func:`hold_shared` or alone."""
+    with try_lock(path) as free:
+        return not free
+
+
+@contextlib.contextmanager
+def try_lock(path: str | Path | None) -> Iterator[bool]:
+    """Hold a file alone, if nobody else holds it: gives whether that is so. What is not there, nobody holds."""
+    with contextlib.ExitStack() as stack:
+        free = True
+        if path is not None and Path(path).exists():
+            with contextlib.suppress(OSError):
+                free = _try_lock(stack.enter_context(Path(path).open("r+"))) is not False
+        yield free
+
+
+def alive(pid: int) -> bool:
+    """Whether a process of this machine runs."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _acquire(path: Path, subject: str, advice: str) -> IO[str]:
+    while True:
+        with storage_errors(path):
+            file = path.open("a+")
+        free = _try_lock(file)
+        if free is False:
+            holder = _holder(file)
+            file.close()
+            raise InUseError(_in_use(subject, holder, advice))
+        if not _is_at(file, path):  # its holder removed it between the opening and the locking
+            file.close()
+            continue
+        holder = _still_heard(path, file, locks=free is True)
+        if holder is None:
+            return file
+        file.close()
+        wait = f"If that process is dead, wait {SILENT_SECONDS:.0f} seconds, or delete {path}."
+        raise InUseError(_in_use(subject, holder, f"{advice} {wait}".strip()))
+
+
+def _in_use(subject: str, holder: Holder | None, advice: str) -> str:
+    who = f"by {holder}" if holder is not None else "by another process"
+    return f"{subject} is in use {who}. {advice}".rstrip()
+
+
+def _try_lock(file: IO[str]) -> bool | None:
+    """Whether the system gives this process the lock; None: it cannot lock files there."""
+    if not _LOCKS:
+        return None
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _still_heard(path: Path, file: IO[str], *, locks: bool) -> Holder | None:
+    """The holder that a lock names which the system takes to be free, if that process may be alive all the same.
+
+    Args:
+        path: of the lock file.
+        file: the same, open.
+        locks: whether the system locks files here; then a holder on this machine is dead.
+    """
+    holder = _holder(file)
+    if holder is None or (locks and holder.here):
+        return None
+    if holder.here and not alive(holder.pid):
+        return None
+    return holder if _silence(path) < SILENT_SECONDS else None
+
+
+def _silence(path: Path) -> float:
+    """Seconds since a lock file was touched, by the clock of its disk."""
+    probe = path.with_name(f"{path.name}.{os.getpid()}.now")
+    try:
+        probe.touch()
+        now = probe.stat().st_mtime
+    except OSError:
+        now = time.time()
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink(missing_ok=True)
+    try:
+        return now - path.stat().st_mtime
+    except OSError:
+        return float("inf")
+
+
+def _holder(file: IO[str]) -> Holder | None:
+    try:
+        file.seek(0)
+        return Holder(**json.loads(file.read()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+@functools.cache
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _is_at(file: IO[str], path: Path) -> bool:
+    """Whether a path still names this open file."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except OSError:
+        return False
+
+
+def _missing_folders(folder: Path) -> list[Path]:
+    """The folders that do not exist yet, the innermost first."""
+    missing = []
+    while not folder.exists() and folder != folder.parent:
+        missing.append(folder)
+        folder = folder.parent
+    return missing
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

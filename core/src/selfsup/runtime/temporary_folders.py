@@ -1,0 +1,25 @@
+"""Folders that are made under a hidden name and renamed when they are whole, and no trace of those of killed processes."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+from pathlib import Path
+
+from selfsup.runtime.file_lock import alive
+
+
+def temporary_folder(folder: Path, key: str) -> Path:
+    """Where this process makes what will be called ``key``: a hidden name that says whose it is."""
+    return folder / f".{key}.{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
+
+
+def remove_remains(folder: Path, key: str) -> None:
+    """Remove what killed processes of this machine left of this store."""
+    for left in folder.glob(f".{key}.*.tmp"):
+        parts = left.name.split(".")
+        host, pid = ".".join(parts[2:-3]), parts[-3]
+        if host == socket.gethostname() and not alive(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)

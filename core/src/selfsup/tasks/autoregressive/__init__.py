@@ -1,0 +1,1 @@
+"""The autoregressive family: predict what comes next."""

@@ -1,0 +1,1 @@
+"""The joint-embedding family: views, backbone, projector, predictor, objective."""

@@ -1,0 +1,1 @@
+"""The masked-modelling family: hide tokens, predict what they were."""

@@ -1,0 +1,160 @@
+"""A task, made small enough to be checked in a second."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from selfsup.batch_parts import MARK, part_names, part_of
+from selfsup.config import Config
+from selfsup.registry import registry
+from selfsup.registry.specs import TaskSpec
+from selfsup.types import Batch
+
+if TYPE_CHECKING:
+    from selfsup.data import Processor
+    from selfsup.tasks import PretextTask
+
+SMALL = {
+    "queue_size": 64,
+    "n_prototypes": 64,
+    "hidden_dim": 64,
+    "bottleneck_dim": 32,
+    "output_dim": 64,
+    "n_slices": 64,
+    "n_local": 2,
+}
+"""Widths of heads, lengths of queues and numbers of views that only cost time in a check, in place of larger defaults."""
+
+EXAMPLES = {"teacher": "start"}
+"""What a check takes for options that have to be given: a network's own first weights teach it."""
+
+
+@dataclass(frozen=True)
+class TaskCase:
+    """One registered task on its modality's mock rows."""
+
+    spec: TaskSpec
+    overrides: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """Dotted config keys to values, on top of :data:`SMALL`."""
+    rows: int = 14
+    """Samples in a batch, an even number that hardly any other axis has."""
+
+    def __str__(self) -> str:
+        return self.spec.id
+
+    def build(self, seed: int = 0) -> PretextTask:
+        """The task with weights drawn from ``seed``; the global random state stays as it was."""
+        house = registry()
+        info = dict(self.processor().info())
+        if self.spec.needs_labels:
+            info["n_classes"] = 2
+        recipe = house.task_recipe(self.spec)
+        config = small_config(recipe.config, self.overrides)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            backbone, _ = house.build_backbone(self.backbone_id(), self.backbone_options(), info)
+            task = recipe.build(config, backbone, info)
+        return task.train()
+
+    def backbone_id(self) -> str:
+        """The task's default backbone."""
+        return self.spec.backbone or registry().modalities[self.spec.modality].backbone
+
+    def backbone_options(self) -> dict[str, Any]:
+        """Of the backbone; none, so that its defaults are checked."""
+        return {}
+
+    def processor(self) -> Processor:
+        """The modality's, fitted on mock rows."""
+        return fitted_processor(self.spec.modality)
+
+    def batch(self, part: int = 0) -> Batch:
+        """``rows`` processed mock rows; another ``part`` gives other rows."""
+        batch = mock_batch(self.spec.modality, self.rows, part)
+        if self.spec.needs_labels:
+            batch = {**batch, "label": torch.arange(self.rows) % 2}
+        return batch
+
+    def uneven_batch(self) -> Batch:
+        """A batch whose first half keeps a third of its tokens, or half of its numbers; see :func:`shortened`."""
+        batch = self.batch()
+        kept = torch.arange(self.rows, device=next(iter(batch.values())).device) >= self.rows // 2
+        return shortened(batch, kept)
+
+
+def shortened(batch: Batch, kept: Tensor) -> Batch:
+    """Take real tokens or cells away from samples, in batches that know padding or missing values; others stay as they are.
+
+    Args:
+        batch: may have ``padding`` ([B, N] bool), ``length`` ([B] long, steps along the second axis of the others) or
+            ``missing`` ([B, Cn] bool, beside ``numeric`` of the same shape); of several parts each may.
+        kept: [B] bool, the samples that stay as they are. The others keep a third of their tokens, but four at least, or every
+            second number.
+    """
+    changed = dict(batch)
+    for part in part_names(batch):
+        own = shortened(part_of(batch, part), kept)
+        changed |= {f"{part}{MARK}{key}": value for key, value in own.items()}
+    if "padding" in batch:
+        real = ~batch["padding"]
+        most = (real.sum(dim=1, keepdim=True) // 3).clamp(min=4)
+        changed["padding"] = batch["padding"] | ((real.cumsum(dim=1) > most) & ~kept.unsqueeze(1))
+    if "length" in batch:
+        length = torch.where(kept, batch["length"], (batch["length"] // 3).clamp(min=4))
+        changed["length"] = length
+        for key, value in batch.items():
+            if value.ndim > 1 and value.shape[1] >= int(batch["length"].max()):
+                behind = torch.arange(value.shape[1]).unsqueeze(0) >= length.unsqueeze(1)
+                changed[key] = value.masked_fill(behind.view(*behind.shape, *[1] * (value.ndim - 2)), 0)
+    if "missing" in batch:
+        second = torch.arange(batch["missing"].shape[1]) % 2 == 1
+        changed["missing"] = batch["missing"] | (second & ~kept.unsqueeze(1))
+        changed["numeric"] = batch["numeric"].masked_fill(changed["missing"], 0.0)
+    return changed
+
+
+@lru_cache(maxsize=16)
+def fitted_processor(modality: str) -> Processor:
+    """The modality's processor with default options, fitted on mock rows."""
+    processor_class = registry().processor_class(modality)
+    return processor_class(processor_class.Config()).fit(load_mock_rows(modality, 64))
+
+
+def load_mock_rows(modality: str, n: int, seed: int = 0) -> list[dict[str, Any]]:
+    """``n`` mock rows of a modality."""
+    rows: list[dict[str, Any]] = registry().modality_objects(modality).mock_rows(n, seed)
+    return rows
+
+
+def mock_batch(modality: str, n: int, part: int) -> Batch:
+    """A batch of mock rows."""
+    return fitted_processor(modality)(load_mock_rows(modality, n, seed=part))
+
+
+def small_config(config: type[Config], overrides: Mapping[str, Any]) -> Config:
+    """The config's defaults with :data:`SMALL` widths, then ``overrides`` by dotted key."""
+    values = config().model_dump()
+    _shrink(values)
+    for key, value in overrides.items():
+        *path, leaf = key.split(".")
+        section = values
+        for name in path:
+            section = section[name]
+        section[leaf] = value
+    return config.model_validate(values)
+
+
+def _shrink(values: dict[str, Any]) -> None:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            _shrink(value)
+        elif name in EXAMPLES and value is None:
+            values[name] = EXAMPLES[name]
+        elif name in SMALL and isinstance(value, int) and value > SMALL[name]:
+            values[name] = SMALL[name]

@@ -1,0 +1,235 @@
+"""The conformance kit: every check on everything that is registered, as pytest parameters or as a plain report.
+
+In a plugin's own tests::
+
+    from selfsup.testing import parametrize_specs, parametrize_tasks
+
+    @parametrize_tasks(modality="vision")
+    def test_task(case, check):
+        check(case)
+
+    @parametrize_backbones(modality="vision")
+    def test_backbone(case, check):
+        check(case)
+
+A check that a task cannot meet is not left out but expected to fail, with a reason, and the test fails once it passes::
+
+    @parametrize_tasks(modality="vision", expected_failures={("vision/x", "check_learning"): "why"})
+
+Of a modality whose rows join several parts the same calls run :data:`~selfsup.testing.PART_TASK_CHECKS` and
+:data:`~selfsup.testing.PART_BACKBONE_CHECKS` as well.
+
+Tasks that predict a transformation are held to chance on noise, too::
+
+    @parametrize_leaks(modality="vision")
+    def test_leak(case, check):
+        check(case)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from selfsup.registry import registry, specs
+from selfsup.testing.kit.backbone_checks import BACKBONE_CHECKS, BackboneCase
+from selfsup.testing.kit.cases import TaskCase
+from selfsup.testing.kit.distributed_checks import check_accumulated_chunks
+from selfsup.testing.kit.leak_checks import LEAK_CHECKS, LeakCase, noise_kinds
+from selfsup.testing.kit.parts_checks import PART_BACKBONE_CHECKS, PART_TASK_CHECKS, joins_parts
+from selfsup.testing.kit.spec_checks import check_entry_module_is_light, check_spec
+from selfsup.testing.kit.task_checks import (
+    check_determinism,
+    check_fake_cuda,
+    check_global_random_state,
+    check_gradients,
+    check_half_precision,
+    check_labels_unseen,
+    check_learning,
+    check_loss,
+    check_state_round_trip,
+)
+
+Check = Callable[[TaskCase], None]
+
+TASK_CHECKS: tuple[Check, ...] = (
+    check_loss,
+    check_gradients,
+    check_determinism,
+    check_global_random_state,
+    check_fake_cuda,
+    check_half_precision,
+    check_labels_unseen,
+    check_accumulated_chunks,
+    check_state_round_trip,
+    check_learning,
+)
+"""Every check of a task, in the order from cheap to dear."""
+
+
+def task_checks(case: TaskCase) -> tuple[Check, ...]:
+    """The checks of a task: those of every task, and where rows join several parts those of such tasks."""
+    return (*TASK_CHECKS, *(PART_TASK_CHECKS if joins_parts(case.spec.modality) else ()))
+
+
+def backbone_checks(case: BackboneCase) -> tuple[Callable[[BackboneCase], None], ...]:
+    """The checks of a backbone: those of every backbone, and where rows join several parts those of such backbones."""
+    return (*BACKBONE_CHECKS, *(PART_BACKBONE_CHECKS if joins_parts(case.modality) else ()))
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """The outcome of one check on one registered object."""
+
+    id: str
+    check: str
+    error: str
+    """Why it failed; empty where it passed."""
+
+
+def task_cases(modality: str = "", provider: str = "") -> list[TaskCase]:
+    """Every registered task, composed ones and the supervised reference included, that has something to train.
+
+    Args:
+        modality: only this one's.
+        provider: only those that this distribution brings, those composed of its modality or objective among them.
+    """
+    house = registry()
+    cases = []
+    for spec in house.tasks.values():
+        if spec.id.endswith("/random-init") or (modality and spec.modality != modality):
+            continue
+        if provider and house.provider(spec)[0] != provider:
+            continue
+        cases.append(TaskCase(spec))
+    return cases
+
+
+def leak_cases(modality: str = "", provider: str = "") -> list[LeakCase]:
+    """Every transformation task on each kind of its modality's noise rows; arguments as in :func:`task_cases`.
+
+    A modality that registers none has one case with no name, which fails.
+    """
+    transformations = [case.spec for case in task_cases(modality, provider) if case.spec.family == "transformation"]
+    return [LeakCase(spec, noise=noise) for spec in transformations for noise in (noise_kinds(spec.modality) or [""])]
+
+
+def all_specs(provider: str = "") -> list[specs.Spec]:
+    """Every registered spec, of one distribution or of all."""
+    house = registry()
+    kinds = (
+        house.modalities, house.tasks, house.objectives, house.backbones, house.evaluators, house.datasets, house.benchmarks,
+        house.commands, house.loggers, house.executors,
+    )  # fmt: skip
+    found: list[specs.Spec] = [spec for kind in kinds for spec in kind.values()]
+    return [spec for spec in found if not provider or house.provider(spec)[0] == provider]
+
+
+def parametrize_tasks(
+    *, modality: str = "", provider: str = "", expected_failures: Mapping[tuple[str, str], str] | None = None
+) -> Any:
+    """A pytest decorator for ``test(case, check)`` over all checks of all tasks."""
+    return _parametrize(task_cases(modality, provider), task_checks, expected_failures)
+
+
+def parametrize_leaks(
+    *, modality: str = "", provider: str = "", expected_failures: Mapping[tuple[str, str], str] | None = None
+) -> Any:
+    """A pytest decorator for ``test(case, check)`` over both leak checks of all transformation tasks, on each kind of noise.
+
+    ``expected_failures`` goes by the case's name (``"video/frame-order-8 frames"``) and the check's.
+    """
+    return _parametrize(leak_cases(modality, provider), lambda _: LEAK_CHECKS, expected_failures)
+
+
+def _parametrize(
+    cases: Sequence[TaskCase],
+    checks: Callable[[Any], Sequence[Callable[..., None]]],
+    failures: Mapping[tuple[str, str], str] | None,
+) -> Any:
+    import pytest
+
+    expected = dict(failures or {})
+    params = []
+    for case in cases:
+        for check in checks(case):
+            reason = expected.pop((str(case), check.__name__), "")
+            marks = [pytest.mark.xfail(reason=reason, strict=True)] if reason else []
+            params.append(pytest.param(case, check, id=f"{case}-{check.__name__}", marks=marks))
+    if expected:
+        raise ValueError(f"expected_failures names checks that are not run: {sorted(expected)}")
+    return pytest.mark.parametrize(("case", "check"), params)
+
+
+def backbone_cases(
+    modality: str = "", provider: str = "", members: Mapping[str, Mapping[str, Any]] | None = None
+) -> list[BackboneCase]:
+    """Every registered backbone of its own name, and members of families.
+
+    Args:
+        modality: only this one's.
+        provider: only those that this distribution brings.
+        members: id of a member of a family (``transformers/bert`` of ``transformers/*``) to its options, small ones.
+    """
+    house = registry()
+    found = [
+        BackboneCase(spec.id, spec.modality)
+        for spec in house.backbones.values()
+        if not spec.id.endswith("/*")
+        and (not modality or spec.modality == modality)
+        and (not provider or house.provider(spec)[0] == provider)
+    ]
+    for id_, options in (members or {}).items():
+        found.append(BackboneCase(id_, house.get("backbone", id_).modality, options))
+    return found
+
+
+def parametrize_backbones(
+    *, modality: str = "", provider: str = "", members: Mapping[str, Mapping[str, Any]] | None = None
+) -> Any:
+    """A pytest decorator for ``test(case, check)`` over all checks of all backbones.
+
+    For the arguments see :func:`backbone_cases`. Each family of backbones needs a member.
+    """
+    import pytest
+
+    house = registry()
+    found = {id_.split("/")[0] for id_ in members or {}}
+    for spec in house.backbones.values():
+        chosen = (not modality or spec.modality == modality) and (not provider or house.provider(spec)[0] == provider)
+        if chosen and spec.id.endswith("/*") and spec.id.removesuffix("/*") not in found:
+            raise ValueError(f"no member of the family of backbones {spec.id} is named: members={{'{spec.id[:-1]}...': {{}}}}")
+    params = [
+        pytest.param(case, check, id=f"{case}-{check.__name__}")
+        for case in backbone_cases(modality, provider, members)
+        for check in backbone_checks(case)
+    ]
+    return pytest.mark.parametrize(("case", "check"), params)
+
+
+def parametrize_specs(*, provider: str = "") -> Any:
+    """A pytest decorator for ``test(spec)`` over all registered specs."""
+    import pytest
+
+    return pytest.mark.parametrize(
+        "spec", [pytest.param(spec, id=f"{type(spec).__name__}-{spec.id}") for spec in all_specs(provider)]
+    )
+
+
+def check_plugin(distribution: str, entry_module: str) -> list[CheckResult]:
+    """Run every check on what a distribution registers; the results in the order they were made."""
+    results = [_run("plugin", check_entry_module_is_light, entry_module)]
+    results += [_run(spec.id, check_spec, spec) for spec in all_specs(distribution)]
+    results += [_run(case.id, check, case) for case in backbone_cases(provider=distribution) for check in backbone_checks(case)]
+    results += [_run(case.spec.id, check, case) for case in task_cases(provider=distribution) for check in task_checks(case)]
+    results += [_run(str(case), check, case) for case in leak_cases(provider=distribution) for check in LEAK_CHECKS]
+    return results
+
+
+def _run(id_: str, check: Callable[..., None], argument: object) -> CheckResult:
+    try:
+        check(argument)
+    except Exception as error:
+        return CheckResult(id_, check.__name__, f"{type(error).__name__}: {error}")
+    return CheckResult(id_, check.__name__, "")

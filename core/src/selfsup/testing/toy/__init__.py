@@ -1,0 +1,1 @@
+"""Toy modalities to test against."""

@@ -1,0 +1,1 @@
+"""Devices, and what makes a step faster on each kind of them."""

@@ -1,0 +1,89 @@
+"""Checkpoints: whole or not there, tensors and primitives only, and refused by a run that they are not of."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+
+from selfsup.errors import CheckpointError
+from selfsup.runtime.files import atomic_write
+
+FORMAT = 1
+"""Version of the layout of a checkpoint."""
+
+LAST = "last.pt"
+BEST = "best.pt"
+
+
+class _Remembering:
+    """A file that remembers why a write failed: ``torch.save`` reports every failure as a RuntimeError of its own."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def save_checkpoint(path: Path, state: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+    """Write a checkpoint atomically.
+
+    Args:
+        path: the file.
+        state: nested dictionaries and lists of tensors and primitives.
+        identity: what a run must agree on to go on from it, such as its task.
+
+    Raises:
+        StorageError: the disk is full or cannot be written. The checkpoint that was there before stays.
+    """
+
+    def write(file: BinaryIO) -> None:
+        remembering = _Remembering(file)
+        try:
+            torch.save({"format": FORMAT, "identity": dict(identity), "state": dict(state)}, remembering)  # type: ignore[arg-type]  # it only writes
+        except RuntimeError:
+            if remembering.error is not None:
+                raise remembering.error from None
+            raise
+
+    atomic_write(path, write)
+
+
+def load_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU, executing nothing.
+
+    Raises:
+        CheckpointError: it is missing, damaged, of another version, or of another run.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        version, found, state = content["format"], content["identity"], content["state"]
+    except FileNotFoundError:
+        raise CheckpointError(f"there is no checkpoint {path}.") from None
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(
+            f"the checkpoint {path} cannot be read ({reason}). It is damaged or was not written by selfsup: restore it, or "
+            "start a new run in another folder (--out)."
+        ) from error
+    if version != FORMAT:
+        raise CheckpointError(f"the checkpoint {path} has format {version}, and this selfsup reads format {FORMAT}.")
+    for key, wanted in identity.items():
+        if found.get(key) != wanted:
+            raise CheckpointError(
+                f"the checkpoint {path} is of another run: its {key} is {found.get(key)!r}, this run's is {wanted!r}. "
+                "Resume with what it was started with, or choose another folder (--out)."
+            )
+    return dict(state)

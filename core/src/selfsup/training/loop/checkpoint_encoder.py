@@ -1,0 +1,62 @@
+"""The encoder of a checkpoint: what the run would have left if it had ended there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from selfsup.artifacts import Encoder, RunDirectory, load
+from selfsup.errors import ArtifactError, CheckpointError, ConfigError
+from selfsup.training.loop.checkpoint import BEST, load_checkpoint
+from selfsup.training.observe.online_probe import PROBE_METRICS
+from selfsup.training.run import setup
+from selfsup.training.run.initialization import without_origin
+from selfsup.training.run.resolve import stored_config
+
+
+def load_best(run: RunDirectory) -> Encoder:
+    """The encoder of the checkpoint with the highest score of the probe, in evaluation mode on the CPU.
+
+    Its network is the one that the run keeps: the task's own (a teacher, where the task keeps that), or with
+    ``optimization.ema`` the moving average. Its metadata say ``checkpoint`` and ``checkpoint_step``.
+
+    Raises:
+        ArtifactError: the run kept no best checkpoint, has no encoder yet, or the checkpoint is not of it.
+    """
+    path = run.checkpoints / BEST
+    if not path.exists():
+        raise ArtifactError(
+            f"The run {run.path} kept no best checkpoint: that needs a validation probe. Pretrain with --val SRC, or leave "
+            "the checkpoint out: then its encoder is what the run left."
+        )
+    last = load(run.path)  # for its processor, and its list of rows
+    held = run.info()
+    try:
+        state = load_checkpoint(path, {"task": held["task"], "data": held["data"]["fingerprint"]})
+        config = stored_config(held["config"])
+        task, _ = setup.build_task(without_origin(config), {**last.processor.info(), **held.get("info", {})}, taught=False)
+        # The head that leads to a teacher's embedding is in the checkpoint, and of no use here.
+        kept = set(task.state_dict()) if held.get("teacher") else set(state["stepper"]["task"])
+        task.load_state_dict({name: value for name, value in state["stepper"]["task"].items() if name in kept})
+        backbone = task.encoder_backbone()
+        if state["stepper"]["average"] is not None:
+            backbone.load_state_dict(state["stepper"]["average"])
+    except (CheckpointError, ConfigError, KeyError, RuntimeError) as error:
+        raise ArtifactError(f"The best checkpoint of the run {run.path} cannot be loaded: {error}") from error
+    step = int(state["stepper"]["step"])
+    found: dict[str, Any] = {
+        **last.metadata,
+        "steps": step,
+        "checkpoint": "best",
+        "checkpoint_step": step,
+        PROBE_METRICS[(held.get("val") or {}).get("label_kind", "class")]: state["probe"],
+        "chosen_on": held.get("val"),
+    }
+    return Encoder(
+        last.processor,
+        backbone.requires_grad_(True),
+        backbone_id=config.backbone,
+        backbone_options=setup.full_backbone_options(config, backbone),
+        task=config.task,
+        metadata=found,
+        pretraining_rows=last.pretraining_rows,
+    ).eval()

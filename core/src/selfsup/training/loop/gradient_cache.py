@@ -1,0 +1,192 @@
+"""The gradient of a loss that compares all samples of a batch, with the memory of a chunk of it.
+
+Gradient caching (Gao et al. 2021, arXiv:2101.06983, section 3.2): embed the batch chunk by chunk without a graph, compare all
+embeddings once, keep the loss's gradient with respect to them, then embed each chunk again and send its share of that gradient
+back through the networks. By the chain rule this is the gradient of the whole batch. It costs one more forward pass of what is
+trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple, cast
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.wrappers import _FabricModule
+from torch import Tensor, nn
+
+from selfsup.objectives.parts.embeddings import Embeddings
+from selfsup.runtime import randomness
+from selfsup.runtime.distributed import world_size
+from selfsup.tasks import ComparesEmbeddings, StepOutput
+from selfsup.training.device.attention import float32_attention
+from selfsup.training.loop import sharding
+from selfsup.training.loop.step_mean import average_over_devices, joined, weighted_by_share
+from selfsup.types import Batch
+
+
+class GradientCache:
+    """Takes the gradient of one step of a task that compares embeddings, chunk by chunk.
+
+    Args:
+        fabric: the devices and the precision.
+        module: the task as Fabric wrapped it.
+        parameters: what is trained; where weights are spread over devices, their parts.
+        generator: what the task draws with.
+    """
+
+    def __init__(
+        self, fabric: Fabric, module: _FabricModule, parameters: Sequence[nn.Parameter], generator: torch.Generator
+    ) -> None:
+        self.fabric = fabric
+        self.module = module
+        self.task = cast("ComparesEmbeddings[Embeddings]", module.module)
+        self.parameters = list(parameters)
+        self.generator = generator
+
+    def backward(self, chunks: Sequence[Batch]) -> tuple[StepOutput, Tensor]:
+        """Leave the gradient of the loss of all chunks and devices in the parameters.
+
+        Random state and buffers are afterwards what they are once every chunk was embedded and all were compared.
+
+        Args:
+            chunks: this device's share of the batch; every device has equally many samples in equally many chunks.
+
+        Returns:
+            The output for the whole batch, and a detached scalar whose mean over the devices is its loss.
+        """
+        before = _Buffers(self.task)
+        draws, embedded = self._embed_all(chunks)
+        output, loss, gradients = self._compare(embedded)
+        del embedded
+        after, drawn_after = _Buffers(self.task), randomness.get_state(self.generator)
+        before.restore()
+        for chunk, drawn, gradient in zip(chunks, draws, gradients, strict=True):
+            randomness.set_state(drawn, self.generator)
+            self._send_back(chunk, gradient)
+        after.restore()
+        randomness.set_state(drawn_after, self.generator)
+        if not sharding.is_sharded(self.task):
+            average_over_devices(self.parameters)
+        return output, loss
+
+    @torch.no_grad()
+    def _embed_all(self, chunks: Sequence[Batch]) -> tuple[list[dict[str, Any]], list[Embeddings]]:
+        """Per chunk the random state before it, and its embeddings."""
+        draws, embedded = [], []
+        for chunk in chunks:
+            draws.append(randomness.get_state(self.generator))
+            embedded.append(self._embed(chunk, replay=False))
+        return draws, embedded
+
+    def _compare(self, embedded: Sequence[Embeddings]) -> tuple[StepOutput, Tensor, list[list[Tensor | None]]]:
+        """The output, the loss, and per chunk and tensor the gradient, None where the loss does not depend on the tensor.
+
+        The objective's own parameters have their gradients then.
+        """
+        whole = type(embedded[0]).join(embedded)
+        leaves = [tensor.detach().requires_grad_() for tensor in whole.tensors()]
+        compared = _Kept(whole.with_tensors(leaves))
+        with self._alone():
+            output: StepOutput = self._call(lambda kept: self.task.compare(kept.embeddings), compared)
+            loss = output.loss if world_size() == 1 else weighted_by_share(joined(output))
+            self.fabric.backward(loss)
+        sizes = zip(*([len(tensor) for tensor in each.tensors()] for each in embedded), strict=True)
+        split = [self._split(leaf.grad, list(size)) for leaf, size in zip(leaves, sizes, strict=True)]
+        return StepOutput(loss.detach(), output.metrics), loss.detach(), [list(chunk) for chunk in zip(*split, strict=True)]
+
+    def _split(self, gradient: Tensor | None, sizes: list[int]) -> Sequence[Tensor | None]:
+        """A gradient's rows by chunks."""
+        if gradient is None:
+            return [None] * len(sizes)
+        scaler = getattr(self.fabric.strategy.precision, "scaler", None)
+        if scaler is not None:  # the loss scale (fp16) comes in again when the gradients are sent back
+            gradient = gradient / scaler.scale(gradient.new_ones(()))
+        split: tuple[Tensor, ...] = gradient.split(sizes)
+        return split
+
+    def _send_back(self, chunk: Batch, gradients: Sequence[Tensor | None]) -> None:
+        """Embed a chunk again, and let the gradients of its embeddings go on to the parameters."""
+        with self._alone():
+            tensors = self._embed(chunk, replay=True).tensors()
+            # The derivative of a product with a constant is the constant, exactly.
+            sums = [
+                (tensor * gradient).sum()
+                for tensor, gradient in zip(tensors, gradients, strict=True)
+                if gradient is not None and tensor.requires_grad
+            ]
+            if sums:
+                self.fabric.backward(torch.stack(sums).sum())
+
+    def _embed(self, chunk: Batch, *, replay: bool) -> Embeddings:
+        """The embeddings of a chunk."""
+
+        def embed(batch: Batch, generator: torch.Generator) -> tuple[_Kept, list[Tensor]]:
+            embeddings = self.task.embed(batch, generator, replay=replay)
+            return _Kept(embeddings), embeddings.tensors()
+
+        kept, _ = self._call(embed, chunk, self.generator)
+        embeddings: Embeddings = kept.embeddings
+        return embeddings
+
+    def _call(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call a function in the place of the task's ``forward``.
+
+        So it has what a forward pass has: the precision of the run, and the hooks of whatever spreads weights over devices,
+        which look for tensors in what it gives.
+        """
+        self.task.forward = function  # type: ignore[method-assign]
+        try:
+            with float32_attention(self.fabric.device.type):
+                return self.module(*args)
+        finally:
+            del self.task.forward
+
+    def _alone(self) -> AbstractContextManager[None]:
+        """Keep gradients on this device: they are averaged once, after the last chunk.
+
+        DDP expects one pass that reaches all parameters; here several reach those of the networks, and one the objective's.
+        Sharded weights have no whole gradients to keep: there, every pass crosses.
+        """
+        manager: AbstractContextManager[None] = self.fabric.no_backward_sync(
+            self.module, enabled=not sharding.is_sharded(self.task)
+        )
+        return manager
+
+
+class _Kept:
+    """Holds embeddings, so that Fabric does not look into them for tensors to convert."""
+
+    def __init__(self, embeddings: Embeddings) -> None:
+        self.embeddings = embeddings
+
+
+class _Place(NamedTuple):
+    module: nn.Module
+    name: str
+    buffer: Tensor
+    value: Tensor
+
+
+class _Buffers:
+    """Copies of all buffers of a module."""
+
+    @torch.no_grad()
+    def __init__(self, module: nn.Module) -> None:
+        self._places = [
+            _Place(child, name, buffer, buffer.clone())
+            for child in module.modules()
+            for name, buffer in child._buffers.items()
+            if buffer is not None
+        ]
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Give the buffers the values that they had, in place but where a module has exchanged one."""
+        for module, name, buffer, value in self._places:
+            if module._buffers.get(name) is buffer:
+                buffer.copy_(value)
+            else:
+                module._buffers[name] = value.clone()

@@ -1,0 +1,211 @@
+"""One optimizer step, and nothing else: no file, no print, no wait for the device."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, cast
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from torch.optim import Optimizer
+
+from selfsup.errors import NonFiniteLossError
+from selfsup.tasks import ComparesEmbeddings, PretextTask, StepOutput
+from selfsup.training.device.attention import float32_attention
+from selfsup.training.loop import schedule, sharding
+from selfsup.training.loop.gradient_cache import GradientCache
+from selfsup.training.loop.moving_average import WeightAverage
+from selfsup.training.loop.optimizers import build_optimizer, module_scales, set_hyperparameters
+from selfsup.training.loop.step_mean import StepMean
+from selfsup.training.run.config import OptimizationConfig
+from selfsup.types import Batch
+
+
+class Stepper:
+    """A task with its optimizer, schedules and moving average.
+
+    Args:
+        fabric: the devices and the precision.
+        task: what is trained; it must be on the device already.
+        config: optimizer and schedule.
+        total_steps: of the whole run.
+        warmup_steps: of them.
+        generator: what the task draws with, on the device.
+    """
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        task: PretextTask,
+        config: OptimizationConfig,
+        *,
+        total_steps: int,
+        warmup_steps: int,
+        generator: torch.Generator,
+    ) -> None:
+        self.fabric = fabric
+        self.task = task
+        self.config = config
+        self.total_steps = total_steps
+        self.warmup_steps = warmup_steps
+        self.generator = generator
+        self.average = WeightAverage(task.encoder_backbone(), config.ema) if config.ema else None
+        scaled = getattr(fabric.strategy.precision, "scaler", None) is not None
+        # The wrapped module runs forward under autocast and, with several devices, averages gradients.
+        self.module = fabric.setup_module(task, move_to_device=False)
+        # torch has no fused SGD for weights that are spread over devices.
+        spread = config.optimizer == "sgd" and sharding.is_sharded(task)
+        rates = module_scales(task, task.lr_scales())
+        self._plain = build_optimizer(task, config, allow_fused=not scaled and not spread, scale_of=rates.__getitem__)
+        self.optimizer = cast(Optimizer, fabric.setup_optimizers(self._plain))
+        trained = [parameter for group in self._plain.param_groups for parameter in group["params"]]
+        self._mean = StepMean(fabric, self.module, trained)
+        caches = task.couples_samples and isinstance(task, ComparesEmbeddings)
+        self._cache = GradientCache(fabric, self.module, trained, generator) if caches else None
+        task.fit_to_run(total_steps)
+        self.step = 0
+        self.last_lr, self.last_weight_decay = 0.0, 0.0
+        self.metrics: dict[str, Tensor] = {}
+        self._losses: list[Tensor] = []
+
+    @property
+    def lr(self) -> float:
+        """Learning rate of the next step."""
+        return schedule.learning_rate(
+            self.step,
+            self.total_steps,
+            peak=self.config.peak_lr(),
+            warmup=self.warmup_steps,
+            final_fraction=self.config.final_lr_fraction,
+            schedule=self.config.schedule,
+        )
+
+    @property
+    def weight_decay(self) -> float:
+        """Weight decay of the next step."""
+        return schedule.weight_decay(
+            self.step, self.total_steps, start=self.config.weight_decay, end=self.config.weight_decay_end
+        )
+
+    def take(self, batch: Batch) -> None:
+        """Train on one batch (this device's share of it)."""
+        config, task, optimizer = self.config, self.task, self.optimizer
+        progress = self.step / self.total_steps
+        self.last_lr, self.last_weight_decay = self.lr, self.weight_decay
+        set_hyperparameters(self._plain, lr=self.last_lr, weight_decay=self.last_weight_decay)
+        output, loss = self._backward(batch)
+        self.metrics = output.metrics
+        task.after_backward(progress)
+        if config.clip is not None:
+            norm = self._clip(config.clip)
+            if norm is not None:
+                self.metrics = {**self.metrics, "grad_norm": sharding.whole(norm)}
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        task.after_step((self.step + 1) / self.total_steps)
+        if self.average is not None:
+            self.average.update(task.encoder_backbone(), self.step)
+        self._losses.append(loss)
+        self.step += 1
+
+    def _backward(self, batch: Batch) -> tuple[StepOutput, Tensor]:
+        """Take the gradient, and give the task's output and the loss."""
+        if self.config.accumulate == 1:
+            return self._mean.backward(self._forward, [batch])
+        chunks = list(split_batch(batch, self.config.accumulate))
+        return self._mean.backward(self._forward, chunks) if self._cache is None else self._cache.backward(chunks)
+
+    def _clip(self, max_norm: float) -> Tensor | None:
+        """Clip the gradient; gives its 2-norm before."""
+        if not self.config.clip_per_parameter:
+            return self.fabric.clip_gradients(self.module, self.optimizer, max_norm=max_norm, error_if_nonfinite=False)
+        # With a loss scale (fp16) the gradients are true to size only after this.
+        self.fabric.strategy.precision.unscale_gradients(self._plain)
+        return clip_each([parameter.grad for parameter in self.task.parameters() if parameter.grad is not None], max_norm)
+
+    def _forward(self, batch: Batch) -> StepOutput:
+        with float32_attention(self.fabric.device.type):
+            return cast(StepOutput, self.module(batch, self.generator))
+
+    def drain(self) -> list[float]:
+        """The loss of each step since the last call, the mean over all devices. This waits for the device.
+
+        Raises:
+            NonFiniteLossError: one of the losses was NaN or infinite; the message names the first such step.
+        """
+        if not self._losses:
+            return []
+        losses = torch.stack(self._losses)
+        losses = losses if losses.dtype == torch.float64 else losses.float()
+        if self.fabric.world_size > 1:
+            losses = self.fabric.all_reduce(losses, reduce_op="mean")  # type: ignore[assignment]  # a tensor gives a tensor
+        values: list[float] = losses.tolist()
+        self._losses.clear()
+        for step, value in enumerate(values, start=self.step - len(values) + 1):
+            if not math.isfinite(value):
+                raise NonFiniteLossError(
+                    f"the loss became {value} at step {step} of {self.total_steps}. Lower the learning rate (--lr; its peak "
+                    f"was {self.config.peak_lr():.3g}), clip the gradient (--set optimization.clip=1), or use --precision 32."
+                )
+        return values
+
+    def check_weights(self) -> None:
+        """Make sure that the weights are fit to be kept: the loss of a step says nothing of what the step did to them.
+
+        Raises:
+            NonFiniteLossError: a weight is NaN or infinite.
+        """
+        if not sharding.all_finite(self.task):
+            raise NonFiniteLossError(
+                f"a weight became NaN or infinite by step {self.step} of {self.total_steps}. Lower the learning rate (--lr), "
+                "clip the gradient (--set optimization.clip=1), or use --precision 32."
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that decides the steps to come, but for random state; tensors and primitives only."""
+        scaler = getattr(self.fabric.strategy.precision, "scaler", None)
+        task, optimizer = sharding.get_states(self.task, self._plain)
+        return {
+            "step": self.step,
+            "task": task,
+            "optimizer": optimizer,
+            "average": None if self.average is None else self.average.module.state_dict(),
+            "scaler": None if scaler is None else scaler.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` gave."""
+        self.step = state["step"]
+        sharding.set_states(self.task, self._plain, (state["task"], state["optimizer"]))
+        if self.average is not None:
+            self.average.module.load_state_dict(state["average"])
+        scaler = getattr(self.fabric.strategy.precision, "scaler", None)
+        if scaler is not None:
+            scaler.load_state_dict(state["scaler"])
+
+
+@torch.no_grad()
+def clip_each(gradients: list[Tensor], max_norm: float) -> Tensor | None:
+    """Scale each gradient down, in place, to a 2-norm of at most ``max_norm``.
+
+    As in the authors' code of DINO (Caron et al. 2021, arXiv:2104.14294, ``utils.clip_gradients``).
+
+    Returns:
+        The 2-norm of all gradients together before; None where there are no gradients.
+    """
+    if not gradients:
+        return None
+    norms = torch.stack([sharding.whole(norm) for norm in torch._foreach_norm(gradients)])
+    factors = (max_norm / (norms + 1e-6)).clamp(max=1.0)
+    torch._foreach_mul_([sharding.own_part(gradient) for gradient in gradients], list(factors.unbind()))
+    whole: Tensor = torch.linalg.vector_norm(norms)
+    return whole
+
+
+def split_batch(batch: Batch, chunks: int) -> Iterator[Batch]:
+    """Cut a batch into ``chunks`` batches along the first dimension of each tensor, of equal size or with one sample more."""
+    cut = {key: value.tensor_split(chunks) for key, value in batch.items()}
+    for index in range(chunks):
+        yield {key: value[index] for key, value in cut.items()}

@@ -1,0 +1,248 @@
+"""The course of a run: epochs, logs, looks, checkpoints, and a way out at any step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning_fabric import Fabric
+
+from selfsup.data.batches.loader import Loader
+from selfsup.errors import NonFiniteLossError
+from selfsup.runtime import randomness
+from selfsup.runtime.progress import Reporter
+from selfsup.training.loop import sharding
+from selfsup.training.loop.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
+from selfsup.training.loop.signals import StopRequest
+from selfsup.training.loop.stepper import Stepper
+from selfsup.training.observe.journal import Journal
+from selfsup.training.observe.online_probe import PROBE_METRICS
+
+Look = Callable[[int], Mapping[str, float]]
+"""Looks at the embeddings at a step and gives metrics; it must leave model and random state as they were."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """When what happens, in optimizer steps."""
+
+    steps_per_epoch: int
+    batch_size: int
+    """Samples of a step over all devices."""
+    log_every: int
+    look_every: int
+    checkpoint_every: int
+    """0: by time alone."""
+    checkpoint_seconds: float
+
+    def logs_at(self, step: int, total: int) -> bool:
+        """Whether a line of metrics is due after this step."""
+        return step in (1, total) or step % self.log_every == 0 or self.looks_at(step, total)
+
+    def looks_at(self, step: int, total: int) -> bool:
+        """Whether a look at the embeddings is due after this step."""
+        return step == total or step % self.look_every == 0
+
+
+class Trainer:
+    """Runs a stepper over a loader.
+
+    Args:
+        fabric: the devices.
+        stepper: what a step is.
+        loader: batches by epoch; each gives this device's share.
+        pace: when what happens.
+        checkpoints: folder of the checkpoints.
+        identity: what a checkpoint must agree on to be of this run.
+        reporter: what a person sees.
+        look: looks at the embeddings, on the first process only.
+        watch: looks at each line of metrics, on the first process only.
+        load: looks at the machine at each line, on the first process only; None: nothing does.
+    """
+
+    def __init__(
+        self,
+        *,
+        fabric: Fabric,
+        stepper: Stepper,
+        loader: Loader,
+        pace: Pace,
+        checkpoints: Path,
+        identity: Mapping[str, Any],
+        reporter: Reporter,
+        look: Look,
+        watch: Callable[[int, Mapping[str, float]], None],
+        load: Callable[[], None] | None = None,
+    ) -> None:
+        self.fabric, self.stepper, self.loader, self.pace = fabric, stepper, loader, pace
+        self.checkpoints, self.identity = checkpoints, identity
+        self.reporter, self.look, self.watch, self.load = reporter, look, watch, load
+        self.journal: Journal | None = None
+        """Set on the first process: what it writes down."""
+        self._unlogged: list[float] = []
+        self._best: float | None = None
+        self._saved_at = -1
+
+    def restore(self) -> int:
+        """Go on from the last checkpoint; returns its step.
+
+        Raises:
+            CheckpointError: it is damaged or of another run.
+        """
+        state = load_checkpoint(self.checkpoints / LAST, self.identity)
+        self.stepper.load_state_dict(state["stepper"])
+        self._unlogged, self._best = state["unlogged"], state["best"]
+        randomness.set_state(state["random"][self.fabric.global_rank], self.stepper.generator)
+        self._saved_at = self.stepper.step
+        return self.stepper.step
+
+    def fit(self, stop: StopRequest) -> Literal["done", "stopped"]:
+        """Train to the end, or until asked to stop; both leave a checkpoint.
+
+        Raises:
+            NonFiniteLossError: the loss became NaN or infinite. Checkpoints from before are kept, and none is written.
+            StorageError: the disk is full. The checkpoint from before is kept.
+        """
+        stepper, total = self.stepper, self.stepper.total_steps
+        self.reporter.start("pretraining", total, stepper.step)
+        if stepper.step == 0:
+            self._record(self._looked(0))
+        self._mark_time()
+        self._checkpoint_time = time.monotonic()
+        try:
+            while stepper.step < total:
+                epoch, start = divmod(stepper.step, self.pace.steps_per_epoch)
+                if self._epoch(epoch, start, stop):
+                    self._save()
+                    return "stopped"
+            if self._saved_at != stepper.step:
+                self._save()
+        except NonFiniteLossError as error:
+            kept = self.checkpoints / LAST
+            hint = (
+                f"The last good checkpoint is kept: {kept}." if kept.exists() else "No checkpoint had been written before it."
+            )
+            raise NonFiniteLossError(f"{error} {hint}") from None
+        return "done"
+
+    def _epoch(self, epoch: int, start: int, stop: StopRequest) -> bool:
+        """Train on what is left of an epoch; True if asked to stop."""
+        stepper, pace, total = self.stepper, self.pace, self.stepper.total_steps
+        alone = self.fabric.world_size == 1
+        with closing(self.loader.epoch(epoch, start)) as batches:  # type: ignore[type-var]  # it is a generator
+            for batch in batches:
+                stepper.take(batch)
+                step = stepper.step
+                asked = alone and stop.signal is not None
+                due = pace.checkpoint_every > 0 and step % pace.checkpoint_every == 0
+                if pace.logs_at(step, total):
+                    self._log(epoch)
+                    late = time.monotonic() - self._checkpoint_time > pace.checkpoint_seconds
+                    asked, late = self._agree(stop.signal is not None, late)
+                    due = due or late
+                self.reporter.advance(step)
+                if asked:
+                    return True
+                if due and step < total:
+                    self._save()
+                if step == total:
+                    return False
+        return False
+
+    def _log(self, epoch: int) -> None:
+        stepper = self.stepper
+        self._drain()
+        seconds = time.perf_counter() - self._began
+        metrics = {name: value.detach() for name, value in stepper.metrics.items()}
+        record = {
+            "epoch": epoch + 1,
+            "loss": sum(self._unlogged) / len(self._unlogged),
+            "lr": stepper.last_lr,
+            "samples_per_second": (stepper.step - self._began_at) * self.pace.batch_size / max(seconds, 1e-9),
+            **{name: float(value) for name, value in metrics.items()},
+        }
+        if stepper.config.weight_decay_end is not None:
+            record["weight_decay"] = stepper.last_weight_decay
+        self._unlogged = []
+        if self.pace.looks_at(stepper.step, stepper.total_steps):
+            stepper.check_weights()
+            record |= self._looked(stepper.step)
+            self._keep_if_best(next((record[name] for name in PROBE_METRICS.values() if name in record), None))
+        self._record(record)
+        self._mark_time()
+
+    def _looked(self, step: int) -> dict[str, float]:
+        """Metrics of a look at the embeddings; the first process alone looks."""
+        with sharding.gathered(self.stepper.task):
+            metrics = dict(self.look(step)) if self.journal is not None else {}
+        return metrics
+
+    def _keep_if_best(self, probe: float | None) -> None:
+        """Keep the weights, and nothing else, where the validation probe does better than ever; no loss can say that.
+
+        Args:
+            probe: score of the probe at this step, on the first process; None without a probe.
+        """
+        better = probe is not None and (self._best is None or probe > self._best)
+        (better,) = self._agree(better)
+        if not better:
+            return
+        state = self.stepper.state_dict()  # all processes together
+        if self.journal is not None:
+            self._best = probe
+            weights = {key: state[key] for key in ("step", "task", "average")}
+            save_checkpoint(self.checkpoints / BEST, {"stepper": weights, "probe": probe}, self.identity)
+
+    def _record(self, metrics: Mapping[str, float]) -> None:
+        if self.journal is not None and metrics:
+            self.journal.record(self.stepper.step, metrics)
+            self.watch(self.stepper.step, metrics)
+            if self.load is not None:
+                self.load()
+
+    def _drain(self) -> None:
+        self._unlogged += self.stepper.drain()
+
+    def _mark_time(self) -> None:
+        """Speed is measured from here on: looks and checkpoints are no part of it."""
+        self._began, self._began_at = time.perf_counter(), self.stepper.step
+
+    def _agree(self, *wanted: bool) -> tuple[bool, ...]:
+        """What any process wants, all do, at the same step."""
+        if self.fabric.world_size == 1:
+            return wanted
+        wishes = torch.tensor(wanted, dtype=torch.float32, device=self.fabric.device)
+        torch.distributed.all_reduce(wishes, op=torch.distributed.ReduceOp.MAX)
+        return tuple(bool(wish) for wish in wishes.tolist())
+
+    def _save(self) -> None:
+        """Write the last checkpoint."""
+        self._drain()
+        self.stepper.check_weights()
+        state = {
+            "stepper": self.stepper.state_dict(),
+            "random": self._random_states(),
+            "unlogged": self._unlogged,
+            "best": self._best,
+        }
+        if self.journal is not None:
+            path = self.checkpoints / LAST
+            save_checkpoint(path, state, self.identity)
+            self.journal.checkpoint_saved(path, self.stepper.step)
+        self._saved_at = self.stepper.step
+        self._checkpoint_time = time.monotonic()
+        self._mark_time()
+
+    def _random_states(self) -> list[dict[str, Any]]:
+        """Random state of every process, by rank."""
+        own = randomness.get_state(self.stepper.generator)
+        if self.fabric.world_size == 1:
+            return [own]
+        states: list[dict[str, Any]] = [{}] * self.fabric.world_size
+        torch.distributed.all_gather_object(states, own)
+        return states

@@ -1,0 +1,73 @@
+"""Watches the logged metrics of a run for what says that nothing is learned, and says so once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from selfsup.training.observe.collapse_monitor import (
+    HEAD_METRICS,
+    describe_assignments,
+    describe_chance,
+    describe_codebook,
+    describe_head,
+    describe_left_out,
+)
+
+_EARLY = 0.2
+"""Part of the run in which it is no news that little has been learned."""
+_FIRST_STEPS = 20
+"""Steps in which it is no news either, however short the run is."""
+_IN_A_ROW = 3
+"""Logged lines that must say the same before it is believed."""
+
+
+class MetricWatch:
+    """One call a logged line.
+
+    It looks at ``left_out`` (the share of samples that a task leaves out), at ``codebook_perplexity``, and at ``chance_loss``
+    (what guessing gives) beside ``contrastive_loss``, or beside ``loss`` where a task has no other part in it. For collapse in
+    a head it looks at ``target_std``, ``target_rank``, ``sample_std`` and ``output_std`` against their first values, and at
+    ``teacher_entropy`` with ``prototypes_used``.
+
+    Args:
+        total_steps: of the run.
+        warn: takes a line for the user.
+    """
+
+    def __init__(self, total_steps: int, warn: Callable[[str], None]) -> None:
+        self._total, self._warn = total_steps, warn
+        self._seen: dict[str, int] = {}
+        self._first: dict[str, float] = {}
+
+    def __call__(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Look at one line of metrics."""
+        for name in HEAD_METRICS:
+            if name in metrics:
+                self._first.setdefault(name, metrics[name])
+        if metrics.get("left_out", 0) > 0 and "left_out" not in self._seen:
+            self._seen["left_out"] = 1
+            self._warn(describe_left_out(metrics["left_out"]))
+        if step < max(_EARLY * self._total, _FIRST_STEPS):
+            return
+        if "codebook_perplexity" in metrics:
+            self._note("codebook", describe_codebook(metrics["codebook_perplexity"]), step)
+        assigns = {"teacher_entropy", "prototypes_used"} <= metrics.keys()
+        # Where samples are assigned to prototypes, healthy projections draw together around them: the assignments tell.
+        watched = [name for name in HEAD_METRICS if name in metrics and not (assigns and name in ("target_std", "target_rank"))]
+        heads = [describe_head(name, metrics[name], self._first[name]) for name in watched]
+        if heads:  # a collapse shows in several of them, and is said once
+            self._note("head", next((text for text in heads if text), ""), step)
+        if assigns:
+            self._note("assignments", describe_assignments(metrics["teacher_entropy"], metrics["prototypes_used"]), step)
+        loss = metrics.get("contrastive_loss", metrics.get("loss"))
+        if "chance_loss" in metrics and loss is not None:
+            self._note("chance", describe_chance(loss, metrics["chance_loss"]), step)
+
+    def _note(self, kind: str, warning: str, step: int) -> None:
+        """Count what is said in a row; a warning that has been given is not given again."""
+        count = self._seen.get(kind, 0)
+        if count >= _IN_A_ROW:
+            return
+        self._seen[kind] = count + 1 if warning else 0
+        if warning and count + 1 == _IN_A_ROW:
+            self._warn(f"{warning} (step {step})")

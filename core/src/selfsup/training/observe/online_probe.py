@@ -1,0 +1,138 @@
+"""A cheap look at the embeddings while a run goes on. It sends no gradient, draws nothing, and leaves the model as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from selfsup.backbones import Backbone
+from selfsup.data.batches.sampler import IndexArray
+from selfsup.data.sources.columns.labels import LabelArray, strata
+from selfsup.errors import DataError
+from selfsup.evaluation.maths.metrics import accuracy, regression_metrics, several_classes_metrics
+from selfsup.evaluation.maths.ridge import fit_ridge
+from selfsup.runtime.randomness import preserved
+from selfsup.types import Batch
+
+MAX_ROWS = 2000
+"""More rows would make the look dearer than what it tells."""
+MONITORED_ROWS = 256
+"""Rows whose embeddings the collapse monitor looks at."""
+PROBE_METRICS = {"class": "probe_accuracy", "classes": "probe_map", "number": "probe_r2"}
+"""What the probe's score is called, by the kind of the labels."""
+_RIDGE = 1e-2
+"""L2 penalty as a fraction of the mean eigenvalue of the Gram matrix."""
+
+
+class OnlineProbe:
+    """Scores of a ridge regression on the frozen embeddings of labelled rows, half of them to fit it and half to score it.
+
+    Args:
+        labels: of the validation rows: [N] class ids, [N, K] zeros and ones of several classes, or [N] numbers.
+        seed: draws which rows are used (at most 2,000) and which half is which; of each class both halves get as much.
+        source: where the rows come from (name, split, fingerprint).
+
+    Raises:
+        DataError: fewer than two classes have two rows, or the labels are all alike.
+    """
+
+    def __init__(self, labels: LabelArray, seed: int, source: Mapping[str, str] | None = None) -> None:
+        self.source = dict(source or {})
+        """What ``run.json`` says of the rows."""
+        rng = np.random.default_rng(seed)
+        chosen = np.sort(rng.permutation(len(labels))[:MAX_ROWS])
+        order = chosen[np.argsort(rng.permutation(len(chosen)))]
+        groups = strata(labels)
+        order = order[np.argsort(groups[order], kind="stable")]
+        fit, score = order[0::2], order[1::2]
+        several, numbers = labels.ndim == 2, labels.dtype.kind == "f"
+        if several or numbers:
+            if len(score) < 2 or any((part == part[:1]).all() for part in (labels[fit], labels[score])):
+                raise DataError(
+                    f"the {len(labels)} validation rows (--val) are too few for a probe, or have labels that are all alike. "
+                    "Choose other rows, or leave --val out."
+                )
+        elif len(np.intersect1d(labels[fit], labels[score])) < 2:
+            raise DataError(
+                f"the validation rows (--val) have {len(np.unique(labels))} class(es), and a probe needs two classes with "
+                "at least two rows each. Choose other rows, or leave --val out."
+            )
+        self.indices = np.concatenate([fit, score])
+        """Places in the validation store of the rows to embed: those to fit on, then those to score."""
+        self.metric = PROBE_METRICS["number" if numbers else "classes" if several else "class"]
+        """What it gives, the name in the metrics of the run: more is better."""
+        self._n_fit = len(fit)
+        self._targets = torch.from_numpy(labels[self.indices] if several or numbers else self._ids(labels))
+
+    def _ids(self, labels: LabelArray) -> LabelArray:
+        found: LabelArray = np.unique(labels[self.indices], return_inverse=True)[1]
+        return found
+
+    def score(self, embeddings: Tensor) -> float:
+        """Accuracy (0..1), mAP (0..1) or R² (1 at best) on the scored half.
+
+        Args:
+            embeddings: [N, D] of the rows ``indices``.
+        """
+        features = embeddings.double().cpu()
+        fit, score = features[: self._n_fit], features[self._n_fit :]
+        known, wanted = self._targets[: self._n_fit], self._targets[self._n_fit :]
+        classes = not known.is_floating_point() and known.dim() == 1
+        targets = functional.one_hot(known, int(self._targets.max()) + 1).double() if classes else known.double()
+        mean, scale = fit.mean(dim=0), fit.std(dim=0).clamp_min(1e-12)
+        fit = (fit - mean) / scale
+        # A fraction of the mean eigenvalue of the Gram matrix.
+        penalty = _RIDGE * float(fit.square().mean(dim=0).sum()) / min(fit.shape) + 1e-12
+        prediction = fit_ridge(fit, targets, [penalty])[0].predict((score - mean) / scale)
+        if classes:
+            return accuracy(prediction.argmax(dim=1), wanted)
+        if known.dim() == 2:
+            return several_classes_metrics(prediction - 0.5, wanted)["map"]
+        return regression_metrics(prediction, wanted)["r2"]
+
+
+@torch.no_grad()
+def embed(backbone: Backbone, batches: Iterable[Batch]) -> Tensor:
+    """Pooled embeddings in evaluation mode, [N, D] float32 on the CPU; modes and random state are given back as they were."""
+    with preserved(), evaluation_mode(backbone):
+        return torch.cat([backbone(batch).pooled.float().cpu() for batch in batches])
+
+
+@torch.no_grad()
+def embed_parts(backbone: Backbone, batches: Iterable[Batch]) -> dict[str, Tensor]:
+    """As :func:`embed`, by part: under the name of each part the embeddings of the rows that have it, [n, part_dims[part]].
+
+    Under an empty name are those of whole rows; nothing else where rows have no parts.
+    """
+    found: dict[str, list[Tensor]] = {}
+    with preserved(), evaluation_mode(backbone):
+        for batch in batches:
+            encoded = backbone(batch)
+            found.setdefault("", []).append(encoded.pooled.float().cpu())
+            for name, own in (encoded.parts or {}).items():
+                pooled = own.pooled.float().cpu()
+                found.setdefault(name, []).append(pooled if own.valid is None else pooled[own.valid.cpu()])
+    return {name: torch.cat(parts) for name, parts in found.items()}
+
+
+@contextmanager
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Put a module into evaluation mode, and each of its parts back into the mode that it had."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
+def batches_of(indices: IndexArray, size: int) -> Iterator[IndexArray]:
+    """Cut indices into pieces of at most ``size``."""
+    for start in range(0, len(indices), size):
+        yield indices[start : start + size]

@@ -1,0 +1,1 @@
+"""One pretraining run, from what a caller says to its encoder."""

@@ -1,0 +1,193 @@
+"""``selfsup.pretrain``: from rows without labels to an encoder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from selfsup.artifacts import Encoder, RunDirectory, default_run_path, load
+from selfsup.data import TableFormat
+from selfsup.errors import ConfigError, RunDirectoryError
+from selfsup.runtime.file_lock import check_not_in_use
+from selfsup.runtime.precision import resolve_precision
+from selfsup.runtime.progress import make_reporter
+from selfsup.training.device.devices import check_world, choose_accelerator, launched_outside
+from selfsup.training.loop.signals import StopRequest
+from selfsup.training.observe.loggers import check_loggers
+from selfsup.training.run.config import RunConfig
+from selfsup.training.run.initialization import origin_of
+from selfsup.training.run.launch import run_processes
+from selfsup.training.run.overrides import join
+from selfsup.training.run.process import execute
+from selfsup.training.run.resolve import read_config_file, resolve_config, resume_config
+from selfsup.training.run.setup import prepare_data
+
+_STOPPED_BY_SIGNAL = 128
+"""What shells add to a signal's number."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished pretraining."""
+
+    dir: Path
+    """Its folder."""
+    config: RunConfig
+    """Its config in full."""
+
+    def __fspath__(self) -> str:
+        """Its folder, so that whatever takes a path takes a run."""
+        return os.fspath(self.dir)
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The encoder that it left, in evaluation mode on the CPU."""
+        return load(self.dir)
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of ``metrics.jsonl``: ``step``, ``loss``, ``lr``, ``samples_per_second``, ..."""
+        return list(RunDirectory(self.dir).metrics())
+
+
+def pretrain(
+    task: str | None = None,
+    data: Any = None,
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    config: str | Path | Mapping[str, Any] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    progress: bool = True,
+    **options: Any,
+) -> Run:
+    """Pretrain an encoder.
+
+    ::
+
+        run = selfsup.pretrain("vision/simclr", data="photos/", epochs=20)
+        run = selfsup.pretrain("vision/simclr", data="photos/", steps=500, overrides={"objective.temperature": 0.2})
+        run = selfsup.pretrain(out="runs/photos", resume=True)
+
+    Args:
+        task: id of the pretext task.
+        data: a source: a data set's name, a path, ``hf://owner/name``, or an object that holds rows (an array, a list, a data
+            frame, a data set of torch or of the hub; see :func:`selfsup.data.load_source`).
+        out: the run's folder; None makes ``runs/<modality>-<task>-<time>``.
+        resume: go on with the run in ``out`` from its last checkpoint, or begin it if there is none yet.
+        config: a config file, a run's ``run.json``, or options as nested dictionaries; the other arguments go before it.
+        overrides: config keys to values, as for ``--set``; None is null, for options that have it.
+        progress: show the course of the run on stderr.
+        **options: fields of :class:`~selfsup.training.RunConfig` (``backbone``, ``init``, ``val``, ``seed``, ``devices``, ...),
+            and ``epochs``, ``steps``, ``max_steps``, ``batch_size`` and ``lr``; None: not given.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        SelfsupError: the run cannot start or go on; the message says why.
+        SystemExit: a SIGTERM came; a checkpoint was saved, and ``resume`` goes on from it.
+        KeyboardInterrupt: a SIGINT came; likewise.
+    """
+    if not isinstance(options.get("val"), str | os.PathLike | None):
+        raise ConfigError(
+            f"val is the name or path of a source, not a {type(options['val']).__name__}: write the rows to a file, "
+            "or evaluate the run."
+        )
+    options["init"] = _init_of(options.get("init"))
+    source = None if data is None or isinstance(data, str | os.PathLike) else data
+    if data is not None:
+        options["data"] = os.fspath(data) if source is None else f"<{type(data).__name__}>"
+    if options.get("table") is not None:
+        options |= {f"table.{key}": value for key, value in TableFormat.of(options.pop("table")).given.items()}
+    given = join(overrides or {}, {key: value for key, value in {**options, "task": task}.items() if value is not None})
+    directory = RunDirectory(out) if out is not None else None
+    if directory is not None:
+        check_not_in_use(directory.path)
+    resolved, finished = _resolve(given, config, directory, resume)
+    if directory is not None and finished:
+        with make_reporter(progress) as reporter:
+            reporter.message(f"The run in {directory.path} is finished already; nothing is left to do.")
+        return Run(directory.path, resolved)
+    check_loggers(resolved.loggers)
+    check_world(resolved)
+    accelerator = choose_accelerator(resolved)
+    resolved = resolved.model_copy(update={"precision": resolve_precision(resolved.precision, accelerator)})
+    claimed = directory is None and not launched_outside()
+    if directory is None:
+        directory = RunDirectory(default_run_path(resolved.task, claim=claimed))
+    try:
+        return _run(resolved, directory, resume=resume, progress=progress, source=source)
+    finally:
+        if claimed:
+            with suppress(OSError):  # it holds the run
+                directory.path.rmdir()
+
+
+def _init_of(given: Any) -> str | dict[str, str] | None:
+    """Paths as texts: of one thing to start from, or by the name of a part.
+
+    Raises:
+        ConfigError: it is no path.
+    """
+    if isinstance(given, Mapping):
+        return {str(name): str(_init_of(source)) for name, source in given.items()}
+    if isinstance(given, str | os.PathLike):
+        return os.fspath(given)
+    if given is not None:
+        raise ConfigError(
+            f"init is the path of what to start from, not a {type(given).__name__}: save it first (encoder.save(DIR))."
+        )
+    return None
+
+
+def _run(resolved: RunConfig, directory: RunDirectory, *, resume: bool, progress: bool, source: Any) -> Run:
+    if resolved.devices * resolved.nodes > 1 and not launched_outside():
+        stop = _run_processes(resolved, directory, resume, progress, source)
+    else:
+        stop = execute(resolved, directory.path, resume=resume, progress=progress, source=source)
+    if stop.signal is not None and directory.status == "stopped":
+        if stop.interrupted:
+            raise KeyboardInterrupt(f"The run stopped. Go on with: {directory.resume_command}")
+        raise SystemExit(_STOPPED_BY_SIGNAL + stop.signal)
+    return Run(directory.path, resolved)
+
+
+def _resolve(
+    given: Mapping[str, Any], config: str | Path | Mapping[str, Any] | None, directory: RunDirectory | None, resume: bool
+) -> tuple[RunConfig, bool]:
+    """The config of the run, and whether it is finished already."""
+    if resume:
+        if directory is None:
+            raise ConfigError("a run to resume is named by its folder: give --out DIR beside --resume.")
+        if RunDirectory.is_run(directory.path):
+            if config is not None:
+                raise ConfigError("--resume goes on with the config in the run's folder; leave --config out.")
+            info = directory.info()
+            return resume_config(info["config"], given, directory.path), info["status"] == "done"
+        if not given.get("task") and config is None:
+            raise RunDirectoryError(f"{directory.path} holds no run to resume. Check --out, or name a task and data.")
+    if directory is not None:
+        directory.check_free()
+    base = read_config_file(Path(config)) if isinstance(config, str | os.PathLike) else config
+    return resolve_config(given, base), False
+
+
+def _run_processes(config: RunConfig, directory: RunDirectory, resume: bool, progress: bool, source: Any) -> StopRequest:
+    if config.nodes > 1:
+        raise ConfigError(
+            f"nodes={config.nodes} needs a launcher that starts this command on each machine: srun, or "
+            f"torchrun --nnodes {config.nodes} --nproc-per-node {config.devices} -m selfsup pretrain ..."
+        )
+    if source is not None:
+        raise ConfigError("several devices read the data for themselves: give its name or path and not the rows.")
+    with make_reporter(progress) as reporter:
+        origin = origin_of(config, directory if resume else None)
+        prepare_data(config, reporter, origin=origin)  # bad input ends here, before any process is started
+    plan = {"config": config.model_dump(mode="json"), "out": str(directory.path), "resume": resume, "progress": progress}
+    return run_processes(plan, config.devices * config.nodes)

@@ -1,0 +1,374 @@
+"""One process of a run, from its config to its encoder."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from lightning_fabric import Fabric
+
+from selfsup.artifacts import Encoder, RunDirectory, device_name, peak_memory
+from selfsup.backbones import Backbone
+from selfsup.data import EpochSampler, Loader
+from selfsup.data.batches.windows import shown_lengths
+from selfsup.data.store.cache_entries import note_use
+from selfsup.errors import ConfigError, SelfsupError
+from selfsup.runtime import randomness
+from selfsup.runtime.distributed import convert_sync_batchnorm
+from selfsup.runtime.file_lock import lock_folder
+from selfsup.runtime.machine_load import LoadWatch
+from selfsup.runtime.precision import resolve_precision
+from selfsup.runtime.progress import Reporter, make_reporter
+from selfsup.tasks import PretextTask
+from selfsup.tasks.base import InputChange
+from selfsup.tasks.joint_embedding.frozen_teacher import FrozenTeacher
+from selfsup.tasks.parts.moving_average import kept_initial_share
+from selfsup.training.device.devices import make_fabric
+from selfsup.training.device.memory_order import has_convolutions, put_channels_last, wants_channels_last
+from selfsup.training.device.short_clips import mend_short_clips
+from selfsup.training.device.small_maps import speed_up_small_maps
+from selfsup.training.loop import sharding
+from selfsup.training.loop.checkpoint import LAST
+from selfsup.training.loop.signals import StopRequest
+from selfsup.training.loop.stepper import Stepper
+from selfsup.training.loop.trainer import Pace, Trainer
+from selfsup.training.observe import messages
+from selfsup.training.observe.collapse_monitor import describe_initial_share
+from selfsup.training.observe.journal import Journal
+from selfsup.training.observe.learning_warnings import MetricWatch
+from selfsup.training.observe.loggers import Loggers
+from selfsup.training.observe.periodic_checks import Looks
+from selfsup.training.run import setup
+from selfsup.training.run.config import RunConfig
+from selfsup.training.run.initialization import Origin, keep_processor, origin_of, processor_note, without_origin
+from selfsup.training.run.setup import Data
+
+_LOOKS = 20
+"""Most looks at the embeddings in a run, where the config does not say."""
+
+Status = Literal["done", "stopped"]
+
+
+def execute(config: RunConfig, out: Path, *, resume: bool, progress: bool = True, source: Any = None) -> StopRequest:
+    """Pretrain in this process, which may be one of several.
+
+    Args:
+        config: resolved in full.
+        out: the run's folder.
+        resume: go on with the run in ``out``, from its last checkpoint if it has one.
+        progress: show the course of the run on stderr.
+        source: rows to take in place of ``config.data``.
+
+    Returns:
+        The request to stop: it holds a signal if one ended the run early.
+
+    Raises:
+        InUseError: another process writes into ``out``.
+        SelfsupError: the run cannot start or go on.
+    """
+    stop = StopRequest()
+    with randomness.preserved():
+        fabric = make_fabric(config)
+        main = fabric.global_rank == 0
+        with (
+            lock_folder(out, f"pretraining {config.task}") if main else nullcontext(),
+            make_reporter(progress and main) as reporter,
+            _told_if_interrupted(out, reporter),
+        ):
+            # The first process makes the store; the others then find it.
+            with fabric.rank_zero_first():
+                origin = origin_of(config, RunDirectory(out) if resume else None)
+                data = setup.prepare_data(config, reporter, source, origin)
+            # A checkpoint has the weights: where they came from at first may be gone.
+            built = without_origin(config) if origin.resumed else config
+            task, _ = setup.build_task(built, data.info, origin)
+            teacher = _teacher_record(task)
+            taught = "" if teacher is None else f"The network learns from {teacher['source']}."
+            notes = (processor_note(config, origin), *origin.messages, taught, setup.pretrained_note(built, task.backbone))
+            for text in filter(None, notes if main else ()):
+                reporter.message(text)
+            sampler = _sampler(task, config, data, fabric, reporter) if task.trains else None
+            total = config.optimization.total_steps(len(sampler)) if sampler is not None else 0
+            task = _place(task, config, fabric)
+            directory = _open(config, out, resume, data, origin, teacher, fabric)
+            if main:
+                note_use(data.store.path, out)
+            with _status(directory, fabric) as outcome:
+                backbone, step = task.encoder_backbone(), 0
+                if sampler is not None and total:
+                    loader = Loader(
+                        data.store,
+                        data.processor,
+                        sampler,
+                        fabric.device,
+                        labels=data.labels,
+                        window_seed=config.seed,
+                        whole=task.takes_whole,
+                    )
+                    stepper = _stepper(task, config, fabric, total, len(sampler))
+                    outcome["status"] = _fit(stepper, loader, config, data, directory, resume, reporter, stop)
+                    backbone, step = kept_backbone(stepper), stepper.step
+                elif main:
+                    reporter.message(messages.untrained(config, trains=task.trains))
+                backbone = sharding.whole_part(
+                    backbone, task, lambda: setup.build_task(without_origin(config), data.info)[0].backbone
+                )
+                if main:
+                    encoder = Encoder(
+                        data.processor.unpacked(),
+                        backbone,
+                        backbone_id=config.backbone,
+                        backbone_options=setup.full_backbone_options(config, backbone),
+                        task=config.task,
+                        metadata=_metadata(config, data, directory, step, total),
+                        # An untrained network has learned from no row, but from those of the encoder that it started from.
+                        pretraining_rows=origin.together(data.pretraining_rows if step else data.pretraining_rows.none()),
+                    )
+                    encoder.save(directory.encoder)
+                    if outcome["status"] == "stopped":
+                        reporter.message(messages.stopped(directory, step, total))
+    return stop
+
+
+@contextmanager
+def _told_if_interrupted(out: Path, reporter: Reporter) -> Iterator[None]:
+    """Say what there is to go on with where Ctrl-C ends a run at once."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        text = messages.interrupted(RunDirectory(out))
+        reporter.message(text)
+        raise KeyboardInterrupt(text) from None
+
+
+def _sampler(task: PretextTask, config: RunConfig, data: Data, fabric: Fabric, reporter: Reporter) -> EpochSampler:
+    """The batches of a task that trains, once its batch size is known to fit the data."""
+    share = setup.check_batch(config.optimization, len(data.store), fabric.world_size)
+    note = task.fit_to_data(len(data.store), config.optimization.batch_size)
+    warning = setup.accumulation_warning(task, config, share)
+    left_out = [part.note for part in task.modules() if isinstance(part, InputChange)]
+    if fabric.global_rank == 0:
+        for text in dict.fromkeys(filter(None, (note, *left_out, warning))):
+            reporter.message(text)
+    return EpochSampler(
+        len(data.store),
+        share,
+        seed=config.seed,
+        rank=fabric.global_rank,
+        world_size=fabric.world_size,
+        lengths=shown_lengths(data.store, data.processor),
+    )
+
+
+def kept_backbone(stepper: Stepper) -> Backbone:
+    """The backbone that a run leaves: the moving average of its weights, if it keeps one."""
+    if stepper.average is not None:
+        return cast(Backbone, stepper.average.module)
+    return stepper.task.encoder_backbone()
+
+
+def _metadata(config: RunConfig, data: Data, directory: RunDirectory, step: int, total: int) -> dict[str, Any]:
+    """What an encoder says of how it was made."""
+    held = directory.info()
+    told: dict[str, str] = {}
+    for field, name in (("init", "started_from"), ("teacher", "taught_by")):
+        if field in held:
+            told |= {name: held[field]["source"], f"{name}_weights": held[field]["weights"]}
+    return {
+        **told,
+        "data": data.name,
+        "fingerprint": data.fingerprint,
+        "rows": len(data.store),
+        "holdout": config.holdout,
+        "held_out": data.held_out,
+        "steps": step,
+        "of_steps": total,
+        "batch_size": config.optimization.batch_size,
+        "seed": config.seed,
+    }
+
+
+def _place(task: PretextTask, config: RunConfig, fabric: Fabric) -> PretextTask:
+    """Put a task on its device, in the memory order and with the norms that the run wants."""
+    if fabric.world_size > 1:
+        convert_sync_batchnorm(task)
+    task.to(fabric.device)
+    precision = resolve_precision(config.precision, fabric.device.type)
+    if config.optimization.channels_last and not has_convolutions(task.backbone):
+        raise ConfigError(
+            f"optimization.channels_last has no effect: {config.backbone} has no 2-d or 3-d convolution. Leave it out."
+        )
+    if wants_channels_last(
+        task.backbone, config.optimization.channels_last, device_type=fabric.device.type, precision=precision
+    ):
+        put_channels_last(task)
+    speed_up_small_maps(task, device_type=fabric.device.type)
+    mend_short_clips(task, device_type=fabric.device.type)
+    return task
+
+
+def _teacher_record(task: PretextTask) -> dict[str, str] | None:
+    """What ``run.json`` keeps of the network that teaches a task's, if there is one."""
+    found = [part for part in task.modules() if isinstance(part, FrozenTeacher)]
+    return {"source": found[0].source, "weights": found[0].digest} if found else None
+
+
+def _open(
+    config: RunConfig,
+    out: Path,
+    resume: bool,
+    data: Data,
+    origin: Origin,
+    teacher: dict[str, str] | None,
+    fabric: Fabric,
+) -> RunDirectory:
+    """The run's folder; the first process makes it or marks it as running again."""
+    if fabric.global_rank == 0:
+        if resume and RunDirectory.is_run(out):
+            run = RunDirectory.open(out, task=config.task)
+            if (before := run.info().get("teacher")) != teacher:
+                raise ConfigError(
+                    f"--resume goes on with the teacher that the run began with ({before}), and it is {teacher} now."
+                )
+            run.update(status="running")
+        else:
+            RunDirectory.create(
+                out,
+                task=config.task,
+                config=config.model_dump(mode="json"),
+                device=device_name(fabric.device),
+                processes=fabric.world_size,
+                seed=config.seed,
+                data={
+                    "name": data.name,
+                    "fingerprint": data.fingerprint,
+                    "rows": len(data.store),
+                    "held_out": data.held_out,
+                },
+                info=dict(data.info),
+                found=data.findings.as_json(),
+                **({} if origin.record is None else {"init": origin.record}),
+                **({} if teacher is None else {"teacher": teacher}),
+            )
+            keep_processor(data.processor, RunDirectory(out))
+            origin.save(RunDirectory(out))
+    fabric.barrier()
+    return RunDirectory(out)
+
+
+@contextmanager
+def _status(directory: RunDirectory, fabric: Fabric) -> Iterator[dict[str, str]]:
+    """Write into ``run.json`` how it ended."""
+    outcome = {"status": "done"}
+    main = fabric.global_rank == 0
+    began = time.monotonic()
+    try:
+        yield outcome
+    except BaseException as error:
+        if main:
+            reason = str(error) if isinstance(error, SelfsupError) else f"{type(error).__name__}: {error}"
+            status = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
+            with suppress(SelfsupError):  # where the disk is full, the error on its way says so
+                directory.update(status=status, error=reason)
+        raise
+    if main:
+        directory.update(
+            status=outcome["status"],
+            error=None,
+            seconds=round(time.monotonic() - began, 3),
+            peak_memory=peak_memory(fabric.device),
+        )
+    fabric.barrier()
+
+
+def _stepper(task: PretextTask, config: RunConfig, fabric: Fabric, total: int, steps_per_epoch: int) -> Stepper:
+    generator = torch.Generator(fabric.device)
+    seed = randomness.seed_of_rank(config.seed, fabric.global_rank)
+    generator.manual_seed(seed)
+    torch.manual_seed(seed)
+    stepper = Stepper(
+        fabric,
+        task,
+        config.optimization,
+        total_steps=total,
+        warmup_steps=config.optimization.warmup_steps(steps_per_epoch),
+        generator=generator,
+    )
+    if config.optimization.compile != "off":
+        setup.compile_backbones(task, config.optimization.compile)
+    return stepper
+
+
+def look_every(total: int, rows: int, batch_size: int) -> int:
+    """Steps between looks: so many that a look is at no more rows than were trained on since the last one."""
+    return max(total // _LOOKS, math.ceil(rows / batch_size))
+
+
+def _fit(
+    stepper: Stepper,
+    loader: Loader,
+    config: RunConfig,
+    data: Data,
+    directory: RunDirectory,
+    resume: bool,
+    reporter: Reporter,
+    stop: StopRequest,
+) -> Status:
+    fabric, total = stepper.fabric, stepper.total_steps
+    main = fabric.global_rank == 0
+    probe = setup.prepare_probe(config, data.processor, reporter) if main else None
+    if probe is not None:
+        directory.update(val=probe[0].source)
+    looks = Looks(
+        fabric,
+        lambda: kept_backbone(stepper),
+        data.processor,
+        data.store,
+        total_steps=total,
+        warn=reporter.message,
+        probe=probe,
+    )
+    trainer = Trainer(
+        fabric=fabric,
+        stepper=stepper,
+        loader=loader,
+        pace=Pace(
+            steps_per_epoch=len(loader),
+            batch_size=config.optimization.batch_size,
+            log_every=config.log_every,
+            look_every=config.probe_every or look_every(total, looks.n_rows, config.optimization.batch_size),
+            checkpoint_every=config.checkpoint_every,
+            checkpoint_seconds=60 * config.checkpoint_minutes,
+        ),
+        checkpoints=directory.checkpoints,
+        identity=setup.identity(config, data.fingerprint, fabric.world_size),
+        reporter=reporter,
+        look=looks,
+        watch=MetricWatch(total, reporter.message),
+        load=LoadWatch(reporter.message) if fabric.device.type == "cpu" else None,
+    )
+    warning = describe_initial_share(kept_initial_share(stepper.task, stepper.task.encoder_backbone(), total), total)
+    if warning and main:
+        reporter.message(warning)
+    if resume and (directory.checkpoints / LAST).exists():
+        trainer.restore()
+    if not main:
+        with stop:
+            return trainer.fit(stop)
+    directory.truncate_metrics(stepper.step if stepper.step else -1)
+    resolved = config.model_dump(mode="json")
+    loggers = Loggers(config.loggers, directory.path, resolved, stepper.step, reporter.message)
+    trainer.journal = journal = Journal(directory.path, directory.log, loggers, reporter)
+    status: Literal["done", "stopped", "failed"] = "failed"
+    journal.started(resolved)
+    try:
+        with stop:
+            status = trainer.fit(stop)
+    finally:
+        journal.ended(status)
+    return status

@@ -6,9 +6,10 @@ fine-tuned. Recorded are the loss of each step, the metrics, and a SHA-256 of th
 
 - On the platform of the record (same processor, instruction set and releases of the libraries in ``PLATFORM_LIBRARIES``) all
   values are compared exactly.
-- Elsewhere rounding differs, so losses are compared to ``TOLERANCE`` and digests and scores are not compared. Where the
-  releases that draw first weights or rows are others (``DRAWING_LIBRARIES``), the curves are other curves: the test then
-  checks that each run gives as many finite losses as recorded.
+- Elsewhere rounding differs, and some curves amplify it to 20 % by step 20 (measured with AVX2 and SSE on the same processor).
+  So the first ``EARLY`` losses are compared to ``TOLERANCE``; later losses must be finite; digests and scores are not compared.
+- Where the releases that draw first weights or rows are others (``DRAWING_LIBRARIES``), the curves of some networks start
+  elsewhere. Then the test only asks for as many finite losses as recorded.
 
 Record again with ``python tests/test_golden_curves.py --record`` (all runs), or with names of runs behind it (only those). Do
 so only in a commit that changes numbers on purpose and says so in its message. A commit that moves, renames or simplifies code
@@ -44,8 +45,8 @@ from selfsup.testing import load_mock_rows
 RECORD = Path(__file__).with_name("golden_curves.json")
 STEPS, BATCH, ROWS = 20, 8, 44
 """44 rows are five batches and a rest, so that 20 steps cross the ends of epochs."""
-TOLERANCE = 1e-3
-"""Relative to the largest loss of the curve."""
+EARLY, TOLERANCE = 5, 1e-2
+"""Steps, and a difference relative to the largest loss of the curve; 3e-3 is the largest that was measured in these steps."""
 DRAWING_LIBRARIES = ("torch", "numpy", "timm", "transformers", "tokenizers")
 """What draws first weights, order and rows, or cuts texts into tokens."""
 PLATFORM_LIBRARIES = (*DRAWING_LIBRARIES, "torchvision", "scikit-learn", "soxr")
@@ -208,7 +209,8 @@ def test_golden_curve(run: Run, tmp_path: Path) -> None:
     assert len(losses) == len(expected["losses"])
     assert all(map(math.isfinite, losses))
     if all(known[name] == here[name] for name in DRAWING_LIBRARIES):
-        assert losses == pytest.approx(expected["losses"], rel=0, abs=TOLERANCE * max(map(abs, expected["losses"]), default=0))
+        limit = TOLERANCE * max(map(abs, expected["losses"]), default=0)
+        assert losses[:EARLY] == pytest.approx(expected["losses"][:EARLY], rel=0, abs=limit)
 
 
 def train(run: Run, folder: Path) -> dict[str, Any]:

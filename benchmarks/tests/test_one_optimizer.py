@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
-from selfsup.registry import registry
-from selfsup.training.run.resolve import resolve_config
 from selfsup_bench.quality import audio, text, video
 from selfsup_bench.quality.cells import Chosen, Grid, cells_of
 from selfsup_bench.quality.measure import FINETUNE_PREFIX
+
+from selfsup.registry import registry
+from selfsup.training.run.resolve import resolve_config
 from selfsup_bench.suites import BENCHMARKS
 from selfsup_bench.suites.shared import adamw, one_optimizer
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from peers.recipe import Recipe, train_here
 
 from peers.__main__ import main
-from peers.recipe import Recipe, train_here
 from peers.simclr import equal_budget, summarise
 from selfsup.registry import registry
 from selfsup.training.run.resolve import resolve_config

@@ -157,7 +157,7 @@ def selfsup_datasets() -> list[DatasetSpec]:
 
 @hookimpl
 def selfsup_benchmarks() -> list[BenchmarkSpec]:
-    """Suites ``quick``, ``real``, ``matrix``, ``own``, ``standard`` and ``case-studies``."""
+    """Suites ``quick``, ``real``, ``matrix``, ``own``, ``tasks``, ``label-noise``, ``standard`` and ``case-studies``."""
     return BENCHMARKS
 
 

@@ -7,10 +7,12 @@ hold on an accelerator alone, in place of those without it (None drops one): the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
-EVALUATORS = ("knn", "linear", "few-labels")
+from selfsup.registry.specs import BenchmarkSpec
+
 FEW_LABELS = ("few-labels", "linear")
 """With few labels, and with all."""
 UNEQUAL = "few-labels.balanced_accuracy@10"
@@ -19,8 +21,61 @@ CURVE = {"evaluators.few-labels.per_class": (10, 2, 5, 25, 50)}
 """Labels a class: the headline's, and those of the curve."""
 
 
-def adamw(*, lr: float) -> dict[str, Any]:
-    """One optimizer for all tasks of a short budget: its constants, and the whole course of rate and weight decay.
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What benchmarks on one data set and one network have in common."""
+
+    modality: str
+    suites: tuple[str, ...]
+    prefix: str
+    """Of the benchmarks' ids, before the name of the task."""
+    rows: str
+    """The rows, for people: ``4,000 MNIST digits``."""
+    dataset: str = ""
+    backbone: str
+    steps: int = 0
+    epochs: int = 0
+    evaluators: tuple[str, ...] = FEW_LABELS
+    headline: str = "few-labels.accuracy@10"
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    references: tuple[str, ...] = ()
+
+    def line(self, task: str, options: Mapping[str, Any] | None = None) -> BenchmarkSpec:
+        """The benchmark of a task, with options of its own."""
+        return self._spec(f"{self.prefix}-{task}", task, options or {}, "")
+
+    def template(self, objectives: Literal["all", "others"], options: Mapping[str, Any] | None = None) -> BenchmarkSpec:
+        """A template of all objectives, or of those of other packages."""
+        return self._spec(self.prefix, "*", options or {}, objectives)
+
+    def on(self, backbone: str, options: Mapping[str, Any]) -> Setting:
+        """The same on another network, with the options that it needs."""
+        return replace(self, backbone=backbone, overrides={**self.overrides, **options})
+
+    def _spec(self, id: str, task: str, options: Mapping[str, Any], objectives: Literal["", "all", "others"]) -> BenchmarkSpec:
+        overrides = {**self.overrides, **options}
+        budget = f", {self.epochs} epochs" if self.epochs else ""
+        if self.steps:
+            budget = f", {self.steps:,} steps of {overrides['optimization.batch_size']}"
+        return BenchmarkSpec(
+            id=id,
+            summary=f"{task} on {self.rows}{budget}.",
+            task=f"{self.modality}/{task}",
+            dataset=self.dataset,
+            suites=self.suites,
+            objectives=objectives,
+            backbone=self.backbone,
+            evaluators=self.evaluators,
+            headline=self.headline,
+            steps=self.steps,
+            epochs=self.epochs,
+            overrides=overrides,
+            references=self.references,
+        )
+
+
+def one_optimizer(*, lr: float) -> dict[str, Any]:
+    """One optimizer for all tasks of a short budget and for the supervised reference: constants, schedule, weight decay.
 
     The papers' optimizers (LARS, ...) are for schedules hundreds of times as long; in so few steps one for all is fairer.
     Clipping of the gradient stays each task's own: it guards single networks (recurrent ones) and is no part of a schedule.
@@ -40,13 +95,7 @@ def adamw(*, lr: float) -> dict[str, Any]:
         "eps": 1e-8,
         "bias_lr_scale": 1.0,
     }
-    return {f"optimization.{key}": value for key, value in settings.items()}
-
-
-def one_optimizer(*, lr: float) -> dict[str, Any]:
-    """:func:`adamw` for the tasks and for the supervised reference alike."""
-    settings = adamw(lr=lr)
-    return {**settings, **{f"supervised.{key}": value for key, value in settings.items()}}
+    return {f"{whose}optimization.{key}": value for whose in ("", "supervised.") for key, value in settings.items()}
 
 
 _NARROW = ("simclr", "dcl", "mocov2", "mocov3", "byol", "swav", "dino", "tico", "lejepa", "clip", "siglip", "correspondence")
@@ -62,20 +111,18 @@ _OWN: dict[str, dict[str, Any]] = {
 }
 
 
-def heads(width: int, *, but: Iterable[str] = ()) -> dict[str, Any]:
+def heads(width: int) -> dict[str, Any]:
     """Options of a template: heads for networks of about a hundred dimensions, objective by objective.
 
     Args:
         width: of hidden layers, and of the output where the paper's is as wide.
-        but: objectives that are left as they are.
     """
     given: dict[str, dict[str, Any]] = {name: {"objective.hidden_dim": width} for name in (*_NARROW, *_WIDE)}
     for name in _WIDE:
         given[name]["objective.output_dim"] = width
     for name, options in _OWN.items():
         given[name] = {**given.get(name, {}), **options}
-    left = set(but)
-    return {f"{name}.{key}": value for name, own in given.items() if name not in left for key, value in own.items()}
+    return {f"{name}.{key}": value for name, own in given.items() for key, value in own.items()}
 
 
 def of_views(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from selfsup.registry.specs import BenchmarkSpec
-from selfsup_bench.suites.shared import CURVE, FEW_LABELS, heads, of_views, one_optimizer
+from selfsup_bench.suites.shared import CURVE, Setting, heads, of_views, one_optimizer
 
-_VECTORS: Mapping[str, Any] = {
+VECTORS: Mapping[str, Any] = {
     # Each word has a row of its own, which few steps reach: its rate is ten times that of networks.
     **one_optimizer(lr=2e-2),
     "scratch.lr": 2e-2,
@@ -26,151 +27,73 @@ _OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "mlm": {"task.rate": 0.3},
 }
 
-_LIBRARY_DOCS: Mapping[str, Any] = {
-    **_VECTORS,
-    "processor.vocab_size": 4000,
-    "processor.max_length": 32,
-    **CURVE,
-}
-_STEPS = 500
-
-
-def _quick(task: str) -> BenchmarkSpec:
-    return BenchmarkSpec(
-        id=f"library-docs-{task}",
-        summary=f"{task} on 6,400 lines of documentation, {_STEPS} steps of 256.",
-        task=f"text/{task}",
-        dataset="library-docs",
-        suites=("quick", "matrix"),
-        backbone="word-vectors",
-        evaluators=FEW_LABELS,
-        steps=_STEPS,
-        overrides={**_LIBRARY_DOCS, **_OPTIONS.get(task, {})},
-    )
-
-
-QUICK: tuple[BenchmarkSpec, ...] = (
-    _quick("word2vec"),
-    _quick("simclr"),
-    _quick("vicreg"),
-    BenchmarkSpec(
-        id="library-docs",
-        summary=f"* on 6,400 lines of documentation, {_STEPS} steps of 256.",
-        task="text/*",
-        objectives="others",
-        dataset="library-docs",
-        suites=("quick",),
-        backbone="word-vectors",
-        evaluators=FEW_LABELS,
-        steps=_STEPS,
-        overrides=_LIBRARY_DOCS,
-    ),
+_QUICK = Setting(
+    modality="text",
+    suites=("quick", "matrix"),
+    prefix="library-docs",
+    rows="6,400 lines of documentation",
+    dataset="library-docs",
+    backbone="word-vectors",
+    steps=500,
+    overrides={**VECTORS, "processor.vocab_size": 4000, "processor.max_length": 32, **CURVE},
 )
-"""A minute or two on two CPU cores."""
-
+QUICK: tuple[BenchmarkSpec, ...] = (
+    *(_QUICK.line(task, _OPTIONS.get(task)) for task in ("word2vec", "simclr", "vicreg")),
+    replace(_QUICK, suites=("quick",)).template("others"),
+)
 MATRIX: tuple[BenchmarkSpec, ...] = (
-    BenchmarkSpec(
-        id="matrix-text",
-        summary=f"* on 6,400 lines of documentation, {_STEPS} steps of 256.",
-        task="text/*",
-        objectives="all",
-        dataset="library-docs",
-        suites=("matrix",),
-        backbone="word-vectors",
-        evaluators=FEW_LABELS,
-        steps=_STEPS,
-        overrides={**_LIBRARY_DOCS, **of_views(_THINNED), **heads(256)},
-    ),
-    BenchmarkSpec(
-        id="matrix-text-tokens",
-        summary="* on 6,400 lines of documentation, 300 steps of 64.",
-        task="text/*",
-        objectives="all",
-        dataset="library-docs",
-        suites=("matrix",),
-        backbone="text-encoder-small",
-        evaluators=FEW_LABELS,
-        steps=300,
-        overrides={
-            **_LIBRARY_DOCS,
-            **_ENCODER,
-            "scratch.lr": 1e-3,
-            **heads(256),
-        },
+    replace(_QUICK, suites=("matrix",), prefix="matrix-text").template("all", {**of_views(_THINNED), **heads(256)}),
+    replace(_QUICK, suites=("matrix",), prefix="matrix-text-tokens", backbone="text-encoder-small", steps=300).template(
+        "all", {**_ENCODER, "scratch.lr": 1e-3, **heads(256)}
     ),
 )
 """Every objective on the quick data set; what needs tokens on a transformer."""
 
 
-def _real(dataset: str, task: str, backbone: str, *, max_length: int, vocab_size: int) -> BenchmarkSpec:
-    vectors = backbone == "word-vectors"
-    steps = 3000 if vectors else 2000
-    return BenchmarkSpec(
-        id=f"real-{dataset}-{task}",
-        summary=f"{task} on {dataset}, {steps} steps.",
-        task=f"text/{task}",
-        dataset=dataset,
+def _real(dataset: str, max_length: int, vocab_size: int) -> list[BenchmarkSpec]:
+    shared = Setting(
+        modality="text",
         suites=("real",),
-        backbone=backbone,
-        evaluators=FEW_LABELS,
-        steps=steps,
+        prefix=f"real-{dataset}",
+        rows=dataset,
+        dataset=dataset,
+        backbone="word-vectors",
+        steps=3000,
         overrides={
-            **(_VECTORS if vectors else _ENCODER),
             "processor.vocab_size": vocab_size,
             "processor.max_length": max_length,
             "evaluators.few-labels.per_class": (10, 2, 5, 25, 100),
-            **{key: value for key, value in _OPTIONS.get(task, {}).items() if vectors or key not in _THINNED},
         },
     )
+    vectors, encoder = shared.on("word-vectors", VECTORS), replace(shared.on("text-encoder-small", _ENCODER), steps=2000)
+    return [
+        *(vectors.line(task, _OPTIONS.get(task)) for task in ("word2vec", "simclr", "vicreg")),
+        *(encoder.line(task, _OPTIONS.get(task)) for task in ("tsdae", "simcse", "mlm")),
+    ]
 
 
-REAL: tuple[BenchmarkSpec, ...] = tuple(
-    _real(dataset, task, backbone, max_length=max_length, vocab_size=vocab_size)
-    # Topics of Chinese headlines, and whether a sentence of a film review praises or blames.
-    for dataset, max_length, vocab_size in (("zh_thucnews_titles", 32, 6000), ("sst2", 64, 8000))
-    for task, backbone in (
-        ("word2vec", "word-vectors"),
-        ("simclr", "word-vectors"),
-        ("vicreg", "word-vectors"),
-        ("tsdae", "text-encoder-small"),
-        ("simcse", "text-encoder-small"),
-        ("mlm", "text-encoder-small"),
-    )
+REAL: tuple[BenchmarkSpec, ...] = (*_real("zh_thucnews_titles", 32, 6000), *_real("sst2", 64, 8000))
+"""Topics of Chinese headlines, and whether a sentence of a film review praises or blames."""
+
+_OWN = Setting(
+    modality="text",
+    suites=("own",),
+    prefix="own-text",
+    rows="the user's own texts",
+    backbone="word-vectors",
+    overrides={
+        "processor.vocab_size": 8000,
+        "processor.max_length": 64,
+        "gpu.processor.vocab_size": 16000,
+        "gpu.processor.max_length": 128,
+        "gpu.optimization.batch_size": 256,
+    },
 )
-"""On the shared data sets, an hour or two on two CPU cores."""
-
-
-def _own(task: str, backbone: str) -> BenchmarkSpec:
-    vectors = backbone == "word-vectors"
-    wide = (
-        {"gpu.backbone.dim": 300}
-        if vectors
-        else {"gpu.backbone.hidden_size": 256, "gpu.backbone.layers": 4, "gpu.backbone.heads": 4}
-    )
-    return BenchmarkSpec(
-        id=f"own-text-{task}",
-        summary=f"{task} on the user's own texts.",
-        task=f"text/{task}",
-        suites=("own",),
-        backbone=backbone,
-        overrides={
-            **(_VECTORS if vectors else _ENCODER),
-            **wide,
-            "processor.vocab_size": 8000,
-            "processor.max_length": 64,
-            "gpu.processor.vocab_size": 16000,
-            "gpu.processor.max_length": 128,
-            "gpu.optimization.batch_size": 256,
-            **_OPTIONS.get(task, {}),
-        },
-    )
-
-
+_WIDE: Mapping[str, Any] = {"gpu.backbone.hidden_size": 256, "gpu.backbone.layers": 4, "gpu.backbone.heads": 4}
+_ON_VECTORS = _OWN.on("word-vectors", {**VECTORS, "gpu.backbone.dim": 300})
 OWN: tuple[BenchmarkSpec, ...] = (
-    _own("word2vec", "word-vectors"),
-    _own("simclr", "word-vectors"),
-    _own("vicreg", "word-vectors"),
-    _own("tsdae", "text-encoder-small"),
+    *(_ON_VECTORS.line(task, _OPTIONS.get(task)) for task in ("word2vec", "simclr", "vicreg")),
+    _OWN.on("text-encoder-small", {**_ENCODER, **_WIDE}).line("tsdae"),
 )
 """What is worth trying on own texts, the likeliest first."""
 

@@ -3,64 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from selfsup.registry.specs import BenchmarkSpec
-from selfsup_bench.suites.shared import CURVE, FEW_LABELS, UNEQUAL, heads, one_optimizer
+from selfsup_bench.suites.shared import CURVE, FEW_LABELS, UNEQUAL, Setting, heads, one_optimizer
 
-_QUICK: Mapping[str, Any] = {
-    **one_optimizer(lr=4e-3),
-    **CURVE,
-    # Two classes have 20 labels in all, so it matters much which they are.
-    "evaluators.few-labels.draws": 20,
-    "optimization.batch_size": 128,
-    # A quarter of the pixels, and so a quarter of the time.
-    "processor.image_size": 14,
-    "processor.channels": 1,
-    # A mirrored digit is another sign.
-    "supervised.views.flip_p": 0.0,
-    "scratch.lr": 4e-3,
-}
-_RESNET: Mapping[str, Any] = {"backbone.width": 8}
-_CROPS: Mapping[str, Any] = {"views.flip_p": 0.0, "views.global_scale": (0.5, 1.0)}
-_SIMCLR: Mapping[str, Any] = {"objective.hidden_dim": 256, "objective.temperature": 0.5}
-_STEPS = 900
-
-
-def _quick(task: str, options: Mapping[str, Any]) -> BenchmarkSpec:
-    return BenchmarkSpec(
-        id=f"mnist-parity-{task}",
-        summary=f"{task} on 4,000 MNIST digits (14x14), {_STEPS} steps of {_QUICK['optimization.batch_size']}; odd or even?",
-        task=f"vision/{task}",
-        dataset="mnist-parity",
-        suites=("quick",),
-        backbone="resnet-narrow",
-        evaluators=FEW_LABELS,
-        steps=_STEPS,
-        overrides={**_QUICK, **_RESNET, **_CROPS, **options},
-    )
-
-
-def _template(id: str, objectives: str, suite: str, backbone: str, options: Mapping[str, Any]) -> BenchmarkSpec:
-    return BenchmarkSpec(
-        id=id,
-        summary=f"* on 4,000 MNIST digits (14x14), {_STEPS} steps of {_QUICK['optimization.batch_size']}; odd or even?",
-        task="vision/*",
-        dataset="mnist-parity",
-        suites=(suite,),
-        objectives="all" if objectives == "all" else "others",
-        backbone=backbone,
-        evaluators=FEW_LABELS,
-        steps=_STEPS,
-        overrides={**_QUICK, **options},
-    )
-
-
-QUICK: tuple[BenchmarkSpec, ...] = (
-    _quick("simclr", _SIMCLR),
-    _template("mnist-parity", "others", "quick", "resnet-narrow", {**_RESNET, **_CROPS}),
+_DIGITS = Setting(
+    modality="vision",
+    suites=("quick",),
+    prefix="mnist-parity",
+    rows="4,000 MNIST digits (14x14; odd or even?)",
+    dataset="mnist-parity",
+    backbone="resnet-narrow",
+    steps=900,
+    overrides={
+        **one_optimizer(lr=4e-3),
+        **CURVE,
+        # Two classes have 20 labels in all, so it matters much which they are.
+        "evaluators.few-labels.draws": 20,
+        "optimization.batch_size": 128,
+        # A quarter of the pixels, and so a quarter of the time.
+        "processor.image_size": 14,
+        "processor.channels": 1,
+        # A mirrored digit is another sign.
+        "supervised.views.flip_p": 0.0,
+        "scratch.lr": 4e-3,
+    },
 )
-"""Four minutes of a CPU core, without a network. The network and the heads are as small as that asks for."""
+_RESNET: Mapping[str, Any] = {"backbone.width": 8}
+_QUICK = _DIGITS.on("resnet-narrow", {**_RESNET, "views.flip_p": 0.0, "views.global_scale": (0.5, 1.0)})
+QUICK: tuple[BenchmarkSpec, ...] = (
+    _QUICK.line("simclr", {"objective.hidden_dim": 256, "objective.temperature": 0.5}),
+    _QUICK.template("others"),
+)
+"""Without a network; the backbone and the heads are as small as minutes on a CPU ask for."""
 
 _VIT: Mapping[str, Any] = {
     "backbone.patch_size": 2,
@@ -70,76 +47,74 @@ _VIT: Mapping[str, Any] = {
     "optimization.lr": 2e-3,
     "supervised.optimization.lr": 2e-3,
 }
+_MATRIX = replace(_DIGITS, suites=("matrix",))
 MATRIX: tuple[BenchmarkSpec, ...] = (
-    _template("mnist-parity-cnn", "all", "matrix", "resnet-narrow", {**_RESNET, **heads(256)}),
-    _template("mnist-parity-vit", "all", "matrix", "vit-tiny", {**_VIT, **heads(256)}),
+    replace(_MATRIX, prefix="matrix-vision").template("all", {**_RESNET, **heads(256)}),
+    replace(_MATRIX, prefix="matrix-vision-tokens", backbone="vit-tiny").template("all", {**_VIT, **heads(256)}),
 )
-"""Every objective on the quick suite's data, with its own views: those that need tokens on a small ViT."""
+"""Every objective on the quick suite's data, with its own views; those that need tokens on a small ViT."""
 
-_REAL: Mapping[str, Any] = {
-    **one_optimizer(lr=2e-3),
-    "evaluators.few-labels.per_class": (10, 1, 5, 25, 100),
-    "optimization.batch_size": 128,
-    "processor.image_size": 32,
-    "backbone.width": 16,
-    "scratch.lr": 2e-3,
-    "scratch.min_steps": 400,
-}
 _HEADS: Mapping[str, Mapping[str, Any]] = {
     "simclr": {"objective.hidden_dim": 512, "objective.temperature": 0.5},
     "dcl": {"objective.hidden_dim": 512, "objective.temperature": 0.5},
     "vicreg": {"objective.hidden_dim": 512, "objective.output_dim": 512},
     "byol": {"objective.hidden_dim": 1024, "momentum.start": 0.98},
-    "lejepa": {"objective.hidden_dim": 512},
 }
 
 
-def _real(dataset: str, task: str, steps: int, headline: str) -> BenchmarkSpec:
-    return BenchmarkSpec(
-        id=f"real-{dataset}-{task}",
-        summary=f"{task} on {dataset} (32x32), {steps} steps of {_REAL['optimization.batch_size']}.",
-        task=f"vision/{task}",
-        dataset=dataset,
+def _real(dataset: str, tasks: tuple[str, ...], steps: int, headline: str) -> list[BenchmarkSpec]:
+    shared = Setting(
+        modality="vision",
         suites=("real",),
+        prefix=f"real-{dataset}",
+        rows=f"{dataset} (32x32)",
+        dataset=dataset,
         backbone="resnet-narrow",
-        evaluators=FEW_LABELS,
         headline=headline,
         steps=steps,
-        overrides={**_REAL, **_HEADS.get(task, {})},
+        overrides={
+            **one_optimizer(lr=2e-3),
+            "evaluators.few-labels.per_class": (10, 1, 5, 25, 100),
+            "optimization.batch_size": 128,
+            "processor.image_size": 32,
+            "backbone.width": 16,
+            "scratch.lr": 2e-3,
+            "scratch.min_steps": 400,
+        },
     )
+    return [shared.line(task, _HEADS.get(task)) for task in tasks]
 
 
 REAL: tuple[BenchmarkSpec, ...] = (
-    *(_real("cifar10", task, 800, "few-labels.accuracy@10") for task in ("simclr", "dcl", "vicreg", "byol", "rotation")),
-    *(_real("blood_cells", task, 400, UNEQUAL) for task in ("simclr", "dcl", "vicreg", "byol", "denoising-autoencoder")),
+    *_real("cifar10", ("simclr", "dcl", "vicreg", "byol", "rotation"), 800, "few-labels.accuracy@10"),
+    *_real("blood_cells", ("simclr", "dcl", "vicreg", "byol", "denoising-autoencoder"), 400, UNEQUAL),
 )
-"""About two hours and a half of a CPU core."""
 
-_OWN: Mapping[str, Any] = {
-    **one_optimizer(lr=2e-3),
-    "optimization.batch_size": 128,
-    "processor.image_size": 32,
-    "backbone.width": 16,
-    "scratch.lr": 2e-3,
-    "gpu.backbone": "timm/resnet18",
-    "gpu.backbone.width": None,
-    "gpu.processor.image_size": None,
-    "gpu.optimization.batch_size": 256,
-    "gpu.optimization.lr": 1e-3,
-    "gpu.supervised.optimization.lr": 1e-3,
-    "gpu.scratch.lr": 1e-3,
-}
+_OWN = Setting(
+    modality="vision",
+    suites=("own",),
+    prefix="own-vision",
+    rows="the user's own pictures",
+    backbone="resnet-narrow",
+    overrides={
+        **one_optimizer(lr=2e-3),
+        "optimization.batch_size": 128,
+        "processor.image_size": 32,
+        "backbone.width": 16,
+        "scratch.lr": 2e-3,
+        "gpu.backbone": "timm/resnet18",
+        "gpu.backbone.width": None,
+        "gpu.processor.image_size": None,
+        "gpu.optimization.batch_size": 256,
+        "gpu.optimization.lr": 1e-3,
+        "gpu.supervised.optimization.lr": 1e-3,
+        "gpu.scratch.lr": 1e-3,
+    },
+)
 
 
 def _own(task: str, **gpu: Any) -> BenchmarkSpec:
-    return BenchmarkSpec(
-        id=f"own-vision-{task}",
-        summary=f"{task} on the user's own pictures.",
-        task=f"vision/{task}",
-        suites=("own",),
-        backbone="resnet-narrow",
-        overrides={**_OWN, **_HEADS.get(task, {}), **{f"gpu.objective.{key}": value for key, value in gpu.items()}},
-    )
+    return _OWN.line(task, {**_HEADS[task], **{f"gpu.objective.{key}": value for key, value in gpu.items()}})
 
 
 OWN: tuple[BenchmarkSpec, ...] = (
@@ -154,18 +129,19 @@ STANDARD_TASKS = ("simclr", "mocov3", "byol", "vicreg", "barlow-twins", "dino", 
 
 
 def _standard(dataset: str, task: str, epochs: int) -> BenchmarkSpec:
-    vit = task == "mae"
-    return BenchmarkSpec(
-        id=f"{dataset}-{task}",
-        summary=f"{task} on {dataset}, {epochs} epochs.",
-        task=f"vision/{task}",
-        dataset=dataset,
+    resnet = "resnet18-cifar" if dataset.startswith("cifar") else "timm/resnet18"
+    shared = Setting(
+        modality="vision",
         suites=("standard",),
-        backbone="vit-tiny" if vit else "resnet18-cifar" if dataset.startswith("cifar") else "timm/resnet18",
+        prefix=dataset,
+        rows=dataset,
+        dataset=dataset,
+        backbone="vit-tiny" if task == "mae" else resnet,
         evaluators=(*FEW_LABELS, "knn", "clustering", "geometry"),
         epochs=epochs,
         overrides={**CURVE, "optimization.batch_size": 256, "scratch.min_steps": 400},
     )
+    return shared.line(task)
 
 
 CASE_STUDIES: tuple[BenchmarkSpec, ...] = (

@@ -5,14 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from selfsup_bench.quality import audio, text, video
-from selfsup_bench.quality.cells import Chosen, Grid, cells_of
-from selfsup_bench.quality.measure import FINETUNE_PREFIX
 
 from selfsup.registry import registry
 from selfsup.training.run.resolve import resolve_config
 from selfsup_bench.suites import BENCHMARKS
-from selfsup_bench.suites.shared import adamw, one_optimizer
+from selfsup_bench.suites.shared import one_optimizer
 
 OWN = {"clip", "clip_per_parameter", "batch_size"}
 """What each task keeps."""
@@ -37,30 +34,26 @@ def test_every_task_of_a_modality_has_the_same_optimizer(modality: str) -> None:
         task.id for task in registry().tasks.values() if task.modality == modality and task.id != f"{modality}/random-init"
     ]
     assert len(tasks) > 10
-    found = {task: optimization(task, adamw(lr=1e-3)) for task in tasks}
+    one = {key: value for key, value in one_optimizer(lr=1e-3).items() if not key.startswith("supervised.")}
+    found = {task: optimization(task, one) for task in tasks}
     for task, settings in found.items():
         assert {key: settings[key] for key in WANTED} == WANTED, task
         assert settings == found[tasks[0]], task
 
 
-@pytest.mark.parametrize("grid", [text.GRID, audio.GRID, video.GRID], ids=lambda grid: grid.modality)
-def test_cells_of_a_grid_differ_only_where_the_grid_says_so(grid: Grid) -> None:
-    pytest.importorskip(f"selfsup_{grid.modality}", reason="needs its plugin")
-    seen: dict[str, dict[str, Any]] = {}
-    for cell in cells_of(grid, Chosen(steps=5, seeds=1), registry()):
-        if cell.trained:
-            given = {key: value for key, value in cell.overrides if not key.startswith(FINETUNE_PREFIX)}
-            own = {
-                key.partition(".")[2] for key in grid.data[cell.dataset].own.get(cell.method, {}) if key.startswith("optimiz")
-            }
-            settings = optimization(f"{cell.modality}/{cell.method}", {**given, "backbone": cell.backbone})
-            first = seen.setdefault(cell.dataset, settings) if not own else seen[cell.dataset]
-            assert {key for key in first if first[key] != settings[key]} == own, cell.method
-
-
-def test_the_quick_suite_names_the_whole_optimizer() -> None:
+@pytest.mark.parametrize("suite", ["quick", "real", "matrix", "tasks"])
+def test_a_suite_names_the_whole_optimizer(suite: str) -> None:
     whole = set(one_optimizer(lr=1.0))
-    quick = [spec for spec in BENCHMARKS if "quick" in spec.suites]
-    assert len({spec.task.partition("/")[0] for spec in quick}) == 6
-    for spec in quick:
+    specs = [spec for spec in BENCHMARKS if suite in spec.suites]
+    assert len({spec.task.partition("/")[0] for spec in specs}) == 6
+    for spec in specs:
         assert whole <= set(spec.overrides), spec.id
+
+
+def test_lines_of_a_data_set_differ_in_the_rate_alone_and_only_where_the_suite_says_so() -> None:
+    rates = {"text/word2vec": 2e-2, "video/vjepa": 2e-4}
+    for spec in (spec for spec in BENCHMARKS if "tasks" in spec.suites):
+        given = {key: value for key, value in spec.overrides.items() if key.startswith("optimization.")}
+        lr = rates.get(spec.task, 2e-3 if spec.dataset == "moving-digits" else 1e-3)
+        wanted = {**one_optimizer(lr=lr), "optimization.batch_size": given["optimization.batch_size"]}
+        assert given == {key: value for key, value in wanted.items() if key.startswith("optimization.")}, spec.id

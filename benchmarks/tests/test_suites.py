@@ -25,7 +25,7 @@ from selfsup_bench.planning.make_plan import choose, make_plan
 from selfsup_bench.planning.templates import expand
 
 MODALITIES = ("vision", "text", "tabular", "audio", "video", "multimodal")
-SUITES = ("quick", "real", "matrix", "standard", "case-studies")
+SUITES = ("quick", "real", "matrix", "tasks", "label-noise", "standard", "case-studies")
 README = Path(__file__).parents[1] / "README.md"
 PERMISSIVE = ("BSD", "MIT", "Apache", "CC BY 4.0", "CC0", "PSF")
 
@@ -69,8 +69,17 @@ def test_every_line_of_a_suite_can_be_planned(found: Registry, monkeypatch: pyte
     assert planned.left_out == ()
     for spec in specs:
         assert spec.headline.partition(".")[0] in spec.evaluators, spec.id
-    for cell in planned.plan.cells():
+    for cell in {(cell.task, cell.kind, cell.backbone, repr(cell.overrides)): cell for cell in planned.plan.cells()}.values():
         check(cell)
+
+
+def test_every_task_of_a_plugin_has_a_line_in_the_suite_of_tasks(found: Registry) -> None:
+    lines = {spec.task for spec in suite("tasks", found)}
+    left_out = {"multimodal/cav-mae", "multimodal/lit"}  # sounds with pictures, and a frozen tower: no data set of theirs
+    for task in found.tasks.values():
+        composed = task.id == f"{task.modality}/{task.objective}"
+        if task.family != "reference" and not composed and task.modality in MODALITIES:
+            assert (task.id in lines) != (task.id in left_out), task.id
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from peers.recipe import HIDDEN, OUTPUT, TEMPERATURE, Recipe
+from peers.simclr import HIDDEN, OUTPUT, TEMPERATURE, Recipe
 from selfsup import Encoder
 from selfsup.data import load_source
 from selfsup.registry import registry

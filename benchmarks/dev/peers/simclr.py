@@ -1,4 +1,4 @@
-"""Quality on real images: SimCLR against no training and against lightly, and all vision tasks at one budget."""
+"""SimCLR on real images: against no training, and against the same recipe with lightly's parts."""
 
 from __future__ import annotations
 
@@ -11,14 +11,74 @@ from typing import Any
 import click
 
 from selfsup.cli.output import emit, json_option
-from selfsup.registry.specs import BenchmarkSpec
+from selfsup.config import Config
 from selfsup_bench.statistics.estimates import Estimate, estimate
-from selfsup_bench.suites.shared import one_optimizer
 
+TEMPERATURE = 0.2
+HIDDEN, OUTPUT = 512, 128
 GOAL_OVER_RANDOM = 0.15
 """kNN accuracy that SimCLR shall gain over the untrained network."""
 GOAL_AGAINST_LIGHTLY = 0.01
 """Largest difference of the mean kNN accuracies."""
+
+
+class Recipe(Config):
+    """Everything that both sides share."""
+
+    dataset: str = "cifar10"
+    """Name of the data set, below SELFSUP_DATA or registered."""
+    backbone: str = "resnet-narrow"
+    """Id of the backbone."""
+    width: int = 32
+    """Channels of its first stage."""
+    blocks: int = 1
+    """Residual blocks of each stage."""
+    steps: int = 1500
+    """Optimizer steps."""
+    batch: int = 256
+    """Images of a step."""
+    lr: float = 2e-3
+    """Peak learning rate of AdamW, after a warm-up over a tenth of the steps, then along a cosine to 0."""
+    weight_decay: float = 1e-4
+    """Of all but biases and norms."""
+
+    @property
+    def backbone_options(self) -> dict[str, Any]:
+        """As the registry takes them."""
+        return {"width": self.width, "blocks": self.blocks}
+
+    def overrides(self) -> dict[str, Any]:
+        """For ``selfsup.pretrain``. lightly's CIFAR-10 settings: half the colour jitter, no blur."""
+        return {
+            **{f"backbone.{name}": value for name, value in self.backbone_options.items()},
+            "objective.temperature": TEMPERATURE,
+            "objective.hidden_dim": HIDDEN,
+            "objective.output_dim": OUTPUT,
+            "optimization.optimizer": "adamw",
+            "optimization.lr": self.lr,
+            "optimization.weight_decay": self.weight_decay,
+            "optimization.warmup_fraction": 0.1,
+            "optimization.batch_size": self.batch,
+        }
+
+
+def train_here(recipe: Recipe, seed: int, folder: Path, *, trained: bool = True) -> Any:
+    """An encoder by ``selfsup.pretrain``; with ``trained=False`` as it is initialised."""
+    import selfsup
+
+    options = {f"backbone.{name}": value for name, value in recipe.backbone_options.items()}
+    run = selfsup.pretrain(
+        "vision/simclr" if trained else "vision/random-init",
+        recipe.dataset,
+        out=folder,
+        backbone=recipe.backbone,
+        seed=seed,
+        steps=recipe.steps if trained else 0,
+        probe_every=recipe.steps + 1,
+        progress=False,
+        overrides=recipe.overrides() if trained else options,
+    )
+    return run.encoder
 
 
 @click.command()
@@ -33,8 +93,6 @@ def simclr(dataset: str, steps: int, width: int, seeds: int, without_lightly: bo
 
     The exit status is 1 if SimCLR gains less than 15 points, or differs by more than 1 point from lightly.
     """
-    from peers.recipe import Recipe, train_here
-
     recipe = Recipe(dataset=dataset, steps=steps, width=width)
     scores: dict[str, list[float]] = {"untrained": [], "selfsup": []}
     for seed in range(seeds):
@@ -54,7 +112,7 @@ def simclr(dataset: str, steps: int, width: int, seeds: int, without_lightly: bo
         sys.exit(1)
 
 
-def _measured(into: list[float], name: str, seed: int, encoder: Any, recipe: Any) -> None:
+def _measured(into: list[float], name: str, seed: int, encoder: Any, recipe: Recipe) -> None:
     import selfsup
     from selfsup.runtime.precision import resolve_precision
 
@@ -91,74 +149,3 @@ def _show(scores: dict[str, list[float]], result: dict[str, Any]) -> None:
     click.echo(f"\nover the untrained network: {100 * result['over_untrained']:+.2f} points (goal: +15)")
     if "over_lightly" in result:
         click.echo(f"over lightly: {100 * result['over_lightly']:+.2f} points (goal: not below -1)")
-
-
-@click.command()
-@click.option("--dataset", default="cifar10", show_default=True)
-@click.option("--task", "chosen", multiple=True, metavar="NAME", help="Only this task; repeatable. [default: all]")
-@click.option("--steps", type=click.IntRange(1), default=400, show_default=True, help="Optimizer steps of every task.")
-@click.option("--batch", type=click.IntRange(2), default=128, show_default=True, help="Images of a step.")
-@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True)
-@click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="Folder for records and report; goes on where it ended."
-)
-@json_option
-def tasks(dataset: str, chosen: tuple[str, ...], steps: int, batch: int, seeds: int, out: Path, as_json: bool) -> None:
-    """Every vision task at one budget: the same steps, batch and optimizer, and one backbone (a ViT for token tasks)."""
-    from selfsup.registry import registry
-    from selfsup_bench.executors.local import LocalExecutor
-    from selfsup_bench.leaderboard.tables import interval_note, markdown
-    from selfsup_bench.planning.make_plan import make_plan
-    from selfsup_bench.runner import run
-
-    found = registry()
-    wanted = [found.get("task", f"vision/{name}") for name in chosen] or found.tasks.values()
-    specs = equal_budget(wanted, dataset=dataset, steps=steps, batch=batch)
-    planned = make_plan(specs, suite="equal-budget", seeds=range(seeds), registry=found, device="cpu", threads=1)
-    board = run(planned, out, make_executor=lambda start: LocalExecutor(on_start=start), resume=True, device="cpu")
-
-    def show() -> None:
-        for table in board.tables:
-            click.echo(markdown(table))
-        click.echo(f"\n{interval_note(board)}")
-        for cell, error in board.failures:
-            click.echo(f"failed: {cell}: {error}", err=True)
-
-    emit(board.as_dict(), as_json=as_json, text=show)
-    if board.failures:
-        sys.exit(1)
-
-
-_HEAD = 512
-"""Width of every joint-embedding head, inside, and at its end where the paper's is wider: those are for networks of 2,048."""
-_WIDE = ("barlow-twins", "vicreg", "vicregl", "simsiam", "dino")
-_ONE_LAYER = ("cola",)
-"""Heads of one layer have no hidden width; COLA's output has 512 numbers in the paper."""
-_RESNET = {"backbone.width": 16}
-_VIT = {"backbone.embed_dim": 96, "backbone.depth": 4, "backbone.heads": 3}
-
-
-def equal_budget(registered: Any, *, dataset: str, steps: int, batch: int) -> list[BenchmarkSpec]:
-    """A benchmark for every task of vision that needs no teacher, all with one optimizer and heads of one size."""
-    shared = {**one_optimizer(lr=1e-3), "optimization.batch_size": batch}
-
-    def spec(task: Any) -> BenchmarkSpec:
-        name = task.id.partition("/")[2]
-        heads = {"objective.hidden_dim": _HEAD} if task.family == "joint-embedding" and name not in _ONE_LAYER else {}
-        if name in _WIDE:
-            heads["objective.output_dim"] = _HEAD
-        return BenchmarkSpec(
-            id=f"equal-{name}",
-            summary=f"{task.id} at the one budget.",
-            task=task.id,
-            dataset=dataset,
-            suites=("equal-budget",),
-            backbone="vit-tiny" if task.needs_tokens else "resnet-narrow",
-            evaluators=("knn", "linear"),
-            headline="knn.accuracy",
-            steps=steps,
-            overrides={**shared, **(_VIT if task.needs_tokens else _RESNET), **heads},
-        )
-
-    own = [task for task in registered if task.modality == "vision" and task.family != "reference"]
-    return [spec(task) for task in own if not task.needs_teacher]

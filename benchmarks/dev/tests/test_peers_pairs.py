@@ -69,38 +69,15 @@ def test_without_augmentation_both_sides_learn_the_same(data: Path, tmp_path: Pa
 
 @pytest.mark.slow
 def test_the_command_compares_by_seed(data: Path, tmp_path: Path) -> None:
-    methods = [word for name in ("clip", "open_clip", "clip-missing-captions", "random-init") for word in ("--method", name)]
-    command = [
-        "--data",
-        str(data),
-        "--steps",
-        "1",
-        "--batch",
-        "16",
-        "--size",
-        "16",
-        "--seeds",
-        "2",
-        "--label",
-        "kind",
-        *methods,
-    ]
-    done = CliRunner().invoke(pairs, [*command, "--out", str(tmp_path / "scores.json")])
+    methods = ("clip", "open_clip", "clip-missing-captions")
+    options = f"--data {data} --steps 1 --batch 16 --size 16 --seeds 2 --label kind --out {tmp_path / 'scores.json'}"
+    done = CliRunner().invoke(pairs, [*options.split(), *(word for name in methods for word in ("--method", name))])
     assert done.exit_code == 0, done.output
     assert "clip - open_clip, paired by seed: R@1" in done.output
     assert "clip-missing-captions - clip, paired by seed" in done.output
     scores = json.loads((tmp_path / "scores.json").read_text())["scores"]
-    assert {name: len(found) for name, found in scores.items()} == {
-        "clip": 2, "open_clip": 2, "clip-missing-captions": 2, "random-init": 2,
-    }  # fmt: skip
-    assert scores["clip"][0] != scores["random-init"][0]
-
-
-def test_a_method_is_one_of_the_list_or_a_task(data: Path) -> None:
-    wrong = CliRunner().invoke(pairs, ["--data", str(data), "--method", "vicreg", "--method", "nothing"])
-    assert wrong.exit_code == 2
-    assert "'nothing' is neither one of clip" in wrong.output
-    assert "vicreg" not in wrong.output.split("Error")[1].split("is neither")[0]
+    assert {name: len(found) for name, found in scores.items()} == dict.fromkeys(methods, 2)
+    assert scores["clip"][0] != scores["clip"][1]
 
 
 def test_captions_or_rows_are_taken_away(data: Path, tmp_path: Path) -> None:

@@ -225,7 +225,7 @@ class Sum(Backbone):
 def test_a_teacher_sees_frames_of_its_own_size_and_one_view_can_teach_all() -> None:
     images = torch.randint(0, 256, (3, 3, 16, 16), dtype=torch.uint8)
     network = Sum()
-    FrozenTeacher(network, source="x", image_size=32)([{"image": images}])
+    FrozenTeacher(network, source="x", adapt=lambda batch: {"image": batch["image"].repeat(1, 1, 2, 2)})([{"image": images}])
     assert network.seen[0]["image"].shape == (3, 3, 32, 32)
     present = torch.ones(3, dtype=torch.bool)
     views = [{"text/ids": torch.zeros(3, 1), "text/present": present}, {"vision/image": images, "vision/present": present}]

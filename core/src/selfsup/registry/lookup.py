@@ -240,6 +240,11 @@ class ModalityObjects:
         return cast("CorruptionRecipe | None", self.registry.resolve(self.spec, "corruption"))
 
     @property
+    def resize(self) -> Any:
+        """``(batch, size) -> batch``: frames of another size."""
+        return self.registry.resolve(self.spec, "resize")
+
+    @property
     def raw_features(self) -> Any:
         """``(batch, info) -> Tensor [B, F]``."""
         return self.registry.resolve(self.spec, "raw_features")

@@ -134,6 +134,9 @@ class ModalitySpec(TargetSpec):
     """Whether its decoder works on tokens: composed tasks then have the token backbone, and there are none without one."""
     supervised_views: str = ""
     """Target of the :class:`selfsup.tasks.ViewsRecipe` with the light augmentation of supervised training (one view)."""
+    resize: str = ""
+    """Target of ``(batch, size) -> batch``: the batch with images or frames of ``size`` pixels a side, for a teacher that was
+    trained on another size; empty: views go to a teacher as they are."""
     raw_features: str = ""
     """Target of ``(batch, info) -> Tensor [B, F]``: the raw-feature baseline (pixels, TF-IDF, mel statistics, columns)."""
     raw_title: str = "raw input"
@@ -172,7 +175,7 @@ class ModalitySpec(TargetSpec):
 
     def _targets(self) -> tuple[str, ...]:
         others = (f"other_raw_features.{name}" for name in self.other_raw_features)
-        objects = ("views", "single_views", "corruption", "supervised_views", "raw_features", "mock_rows", "noise_rows")
+        objects = ("views", "single_views", "corruption", "supervised_views", "resize", "raw_features", "mock_rows", "noise_rows")
         return ("target", *objects, *others)
 
 

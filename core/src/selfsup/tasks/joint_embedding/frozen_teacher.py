@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from typing import Any, Self
 
@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from selfsup.backbones import Backbone
 from selfsup.batch_parts import part_of
 from selfsup.errors import ConfigError
-from selfsup.images.size import resize_frames
 from selfsup.tasks.joint_embedding.embed_views import view_parts
 from selfsup.types import Batch
 
@@ -27,7 +26,7 @@ class FrozenTeacher(nn.Module):
         backbone: trained.
         source: where it is from.
         digest: SHA-256 of its weights.
-        image_size: side in pixels of the images that it was trained on, to which the views are resized; None: they stay.
+        adapt: changes a view into what it was trained on (images of another size); None: views stay as they are.
         view: the only view that it sees, whose embedding then teaches all views; None: each view is taught by its own.
         kept: whether checkpoints hold it, as they must where no source does.
     """
@@ -38,14 +37,14 @@ class FrozenTeacher(nn.Module):
         *,
         source: str,
         digest: str = "",
-        image_size: int | None = None,
+        adapt: Callable[[Batch], Batch] | None = None,
         view: int | None = None,
         kept: bool = False,
     ) -> None:
         super().__init__()
         self.network = backbone.requires_grad_(False).eval()
         self.source, self.digest = source, digest
-        self.image_size, self.view, self.kept = image_size, view, kept
+        self.adapt, self.view, self.kept = adapt, view, kept
         self.dim = backbone.pooled_dim
         self.register_load_state_dict_post_hook(_not_missed)  # type: ignore[no-untyped-call]  # torch's own
 
@@ -63,7 +62,7 @@ class FrozenTeacher(nn.Module):
     def _embed(self, view: Batch) -> Tensor:
         # A network of several parts knows a view of one by the names of its keys.
         batch = view if self.network.part_dims else part_of(view, view_parts([view])[0])
-        pooled: Tensor = self.network(batch if self.image_size is None else resize_frames(batch, self.image_size)).pooled
+        pooled: Tensor = self.network(batch if self.adapt is None else self.adapt(batch)).pooled
         return pooled
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -210,9 +211,9 @@ def build_teacher(config: RunConfig, info: Info) -> FrozenTeacher | None:
     backbone = found.backbone(theirs)
     if lost := backbone.lost_weights():
         raise ConfigError(f"{source} cannot teach here: it would have {lost}. Take a network that reads what it reads.")
-    size = theirs.get("image_size")
-    digest = weights_digest(backbone.state_dict())
-    return FrozenTeacher(backbone, source=source, digest=digest, image_size=size, view=view)
+    size, resize = theirs.get("image_size"), registry().modality_objects(found.modality).resize
+    adapt = None if size is None or resize is None else partial(resize, size=size)
+    return FrozenTeacher(backbone, source=source, digest=weights_digest(backbone.state_dict()), adapt=adapt, view=view)
 
 
 def _sizes(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,6 @@ import selfsup
 from selfsup.artifacts import RunDirectory
 from selfsup.backbones import Backbone, Encoded
 from selfsup.errors import ArtifactError, ConfigError
-from selfsup.images.size import resize_frames
 from selfsup.registry import registry
 from selfsup.tasks.joint_embedding.frozen_teacher import FrozenTeacher, start_teacher
 from selfsup.training.loop.stepper import Stepper
@@ -234,16 +233,6 @@ def test_a_teacher_sees_frames_of_its_own_size_and_one_view_can_teach_all() -> N
     assert first is second
     assert first[:, 0].tolist() == images.flatten(1).sum(dim=1).tolist()
     assert [list(batch) for batch in network.seen] == [["image"]]
-
-
-def test_frames_of_another_size() -> None:
-    video = torch.rand(2, 5, 3, 8, 8)
-    resized = resize_frames({"video": video, "length": torch.ones(2)}, 4)
-    assert resized["video"].shape == (2, 5, 3, 4, 4)
-    assert torch.allclose(resized["video"].mean(), video.mean(), atol=0.02)
-    batch = {"image": torch.full((1, 1, 4, 4), 7, dtype=torch.uint8)}
-    assert resize_frames(batch, 4) is batch
-    assert (resize_frames(batch, 9)["image"] == 7).all()
 
 
 def test_the_part_of_a_row_that_a_teacher_is_of(teacher: Path) -> None:

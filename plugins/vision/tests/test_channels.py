@@ -16,7 +16,7 @@ from torchvision.transforms import v2
 
 import selfsup
 from selfsup.errors import BadRowError, ConfigError, SourceError
-from selfsup.images.color import Jitter, jitter_
+from selfsup_images.color import Jitter, jitter_
 from selfsup_vision.augmentations import ImageViews, ImageViewsConfig
 from selfsup_vision.backbones.small import (
     CifarResNetConfig,

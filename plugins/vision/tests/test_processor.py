@@ -16,7 +16,7 @@ from selfsup.data.processor import stack_samples
 from selfsup.data.store.format import Store
 from selfsup.data.store.writer import StoreWriter
 from selfsup.errors import ArtifactError, BadRowError, SourceError
-from selfsup.images.processor import auto_size
+from selfsup_images.processor import auto_size
 from selfsup_vision.augmentations import ImageViews, ImageViewsConfig
 from selfsup_vision.decoding import decode
 from selfsup_vision.processor import ImageProcessor, ImageProcessorConfig

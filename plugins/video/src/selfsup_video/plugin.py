@@ -37,7 +37,7 @@ def selfsup_modalities() -> list[ModalitySpec]:
             views=f"{_VIEWS}:RECIPE",
             supervised_views=f"{_VIEWS}:SUPERVISED_RECIPE",
             corruption="selfsup_video.corruptions:RECIPE",
-            resize="selfsup.images.size:resize_frames",
+            resize="selfsup_images.size:resize_frames",
             raw_features="selfsup_video.features:frame_pixels",
             raw_title="frame pixels",
             mock_rows="selfsup_video.mock:mock_rows",

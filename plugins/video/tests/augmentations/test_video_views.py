@@ -2,7 +2,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from selfsup.images import pipeline
+from selfsup_images import pipeline
 from selfsup.testing.kit.fake_device import fake_cuda
 from selfsup_video.augmentations import RECIPE, SUPERVISED_RECIPE, SupervisedViewsConfig, VideoViews, VideoViewsConfig
 from selfsup_video.augmentations.supervised import build_supervised_views

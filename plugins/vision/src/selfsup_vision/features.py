@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-from selfsup.images.pipeline import to_float
+from selfsup_images.pipeline import to_float
 from selfsup.types import Batch, Info
 
 _LARGEST = 32

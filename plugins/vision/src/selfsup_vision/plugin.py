@@ -32,7 +32,7 @@ def selfsup_modalities() -> list[ModalitySpec]:
             single_views="selfsup_vision.augmentations.single:SINGLE_RECIPE",
             supervised_views=f"{_VIEWS}:SUPERVISED_RECIPE",
             corruption="selfsup_vision.corruptions.noise:RECIPE",
-            resize="selfsup.images.size:resize_frames",
+            resize="selfsup_images.size:resize_frames",
             raw_features="selfsup_vision.features:pixels",
             raw_title="pixels",
             mock_rows="selfsup_vision.mock:mock_rows",

@@ -15,7 +15,7 @@ from selfsup.config import Config as BaseConfig
 from selfsup.data.previews import ImagePreview, Preview, thumbnail
 from selfsup.data.processor import Sample
 from selfsup.errors import SourceError
-from selfsup.images.processor import SquareProcessor, auto_size
+from selfsup_images.processor import SquareProcessor, auto_size
 from selfsup.runtime.findings import Findings
 from selfsup.types import Batch, Info, Row
 from selfsup_vision.decoding import Reading, ValueRange, decode, decode_whole, opened

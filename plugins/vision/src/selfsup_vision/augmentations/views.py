@@ -10,8 +10,8 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from selfsup.config import Config, idle
-from selfsup.images.crop import box_locations, sides
-from selfsup.images.pipeline import ViewOptions, draw, make_view
+from selfsup_images.crop import box_locations, sides
+from selfsup_images.pipeline import ViewOptions, draw, make_view
 from selfsup.tasks import Views, ViewsRecipe
 from selfsup.types import Batch, Info
 from selfsup_vision.sizes import local_size_for

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from selfsup.backbones import Backbone
 from selfsup.config import Config, idle
-from selfsup.images.pipeline import to_float
+from selfsup_images.pipeline import to_float
 from selfsup.tasks import Corrupted, Corruption, CorruptionRecipe, Term
 from selfsup.tasks.parts.masking import mean_term
 from selfsup.types import Batch, Info

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from selfsup.images.draws import uniform
+from selfsup_images.draws import uniform
 
 _TRIES = 10
 """Boxes drawn for each sample, of which the first that fits is taken (torchvision's count)."""

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from selfsup.images.blur import gaussian_blur, gaussian_kernels, kernel_size_for
+from selfsup_images.blur import gaussian_blur, gaussian_kernels, kernel_size_for
 
 TF = pytest.importorskip("torchvision.transforms.v2.functional", reason="the core does without torchvision")
 

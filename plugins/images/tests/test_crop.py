@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from selfsup.images.crop import box_locations, random_boxes, resized_crop
+from selfsup_images.crop import box_locations, random_boxes, resized_crop
 
 T = pytest.importorskip("torchvision.transforms.v2", reason="the core does without torchvision")
 TF = pytest.importorskip("torchvision.transforms.v2.functional", reason="the core does without torchvision")

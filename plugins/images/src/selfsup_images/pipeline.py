@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from selfsup.images.blur import gaussian_blur, gaussian_kernels, kernel_size_for
-from selfsup.images.color import Jitter, greyscale_, jitter_, random_jitter, solarize
-from selfsup.images.crop import random_boxes, resized_crop
-from selfsup.images.draws import random_subset, uniform
+from selfsup_images.blur import gaussian_blur, gaussian_kernels, kernel_size_for
+from selfsup_images.color import Jitter, greyscale_, jitter_, random_jitter, solarize
+from selfsup_images.crop import random_boxes, resized_crop
+from selfsup_images.draws import random_subset, uniform
 
 _CPU_NUMBERS = (2**18, 2**20)
 """Numbers worked on at once on a CPU, least and most: 1 to 4 MiB of float32, which stay near its cache."""

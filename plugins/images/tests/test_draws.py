@@ -1,6 +1,6 @@
 import torch
 
-from selfsup.images.draws import random_subset
+from selfsup_images.draws import random_subset
 
 CPU = torch.device("cpu")
 

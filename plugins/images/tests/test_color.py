@@ -3,7 +3,7 @@ from itertools import permutations
 import pytest
 import torch
 
-from selfsup.images.color import (
+from selfsup_images.color import (
     Jitter,
     affine_color_,
     greyscale_,

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from selfsup.images.draws import uniform
+from selfsup_images.draws import uniform
 
 _RED, _GREEN, _BLUE = 0.2989, 0.587, 0.114
 _BRIGHTNESS, _CONTRAST, _SATURATION, _HUE = range(4)

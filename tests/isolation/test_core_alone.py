@@ -74,7 +74,7 @@ def test_the_benchmark_requires_no_plugin():
 
 
 def test_every_module_of_the_core_imports_without_them():
-    plugins = {f"selfsup_{name}" for name in ("audio", "multimodal", "tabular", "text", "video", "vision")}
+    plugins = {f"selfsup_{name}" for name in ("audio", "images", "multimodal", "tabular", "text", "video", "vision")}
     absent = MODALITY_PACKAGES | plugins | {"selfsup_bench", "PIL"}
     env = {**os.environ, "SELFSUP_PLUGINS": "", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(

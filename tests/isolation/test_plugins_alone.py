@@ -41,8 +41,8 @@ PACKAGES = {
     "selfsup_audio": {"torchaudio", "soundfile", "soxr", "transformers", "tokenizers"},
     "selfsup_tabular": set(),
     "selfsup_text": {"transformers", "tokenizers"},
-    "selfsup_video": {"torchvision", "timm", "av", "PIL"},
-    "selfsup_vision": {"torchvision", "timm", "PIL"},
+    "selfsup_video": {"selfsup_images", "torchvision", "timm", "av", "PIL"},
+    "selfsup_vision": {"selfsup_images", "torchvision", "timm", "PIL"},
 }
 """What each plugin may import of the packages that belong to some modality."""
 OF_SOME_MODALITY = set().union(*PACKAGES.values())

@@ -12,8 +12,8 @@ from selfsup.data.batches.windows import read_windows
 from selfsup.data.store.format import Store
 from selfsup.data.store.writer import StoreWriter
 from selfsup.errors import ArtifactError, BadRowError, SourceError, TooManyBadRowsError
-from selfsup_images.processor import auto_size
 from selfsup.registry import registry
+from selfsup_images.processor import auto_size
 from selfsup_video.processor import VideoProcessor, VideoProcessorConfig
 
 

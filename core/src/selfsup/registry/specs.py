@@ -175,7 +175,16 @@ class ModalitySpec(TargetSpec):
 
     def _targets(self) -> tuple[str, ...]:
         others = (f"other_raw_features.{name}" for name in self.other_raw_features)
-        objects = ("views", "single_views", "corruption", "supervised_views", "resize", "raw_features", "mock_rows", "noise_rows")
+        objects = (
+            "views",
+            "single_views",
+            "corruption",
+            "supervised_views",
+            "resize",
+            "raw_features",
+            "mock_rows",
+            "noise_rows",
+        )
         return ("target", *objects, *others)
 
 

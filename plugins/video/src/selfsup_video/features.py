@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from selfsup.backbones import mean_over_tokens
-from selfsup_images.pipeline import to_float
 from selfsup.types import Batch, Info
+from selfsup_images.pipeline import to_float
 from selfsup_video.clips import changes, clip_shape, is_padding, real_frames
 
 _SIDE = 16

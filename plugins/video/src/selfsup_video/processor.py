@@ -14,9 +14,9 @@ from selfsup.data.previews import ImagePreview, Preview, thumbnail
 from selfsup.data.processor import Sample
 from selfsup.data.sources.columns.segments import segment_of
 from selfsup.errors import SourceError
-from selfsup_images.processor import SquareProcessor, auto_size
 from selfsup.runtime.findings import Findings
 from selfsup.types import Batch, Info, Row
+from selfsup_images.processor import SquareProcessor, auto_size
 from selfsup_video.clips import clip_indices, stretch_indices
 from selfsup_video.decoding import Header, decode, read_header
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from selfsup_images import pipeline
 from selfsup.testing.kit.fake_device import fake_cuda
+from selfsup_images import pipeline
 from selfsup_video.augmentations import RECIPE, SUPERVISED_RECIPE, SupervisedViewsConfig, VideoViews, VideoViewsConfig
 from selfsup_video.augmentations.supervised import build_supervised_views
 from selfsup_video.augmentations.windows import draw_places

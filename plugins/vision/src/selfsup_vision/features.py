@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-from selfsup_images.pipeline import to_float
 from selfsup.types import Batch, Info
+from selfsup_images.pipeline import to_float
 
 _LARGEST = 32
 """Side above which images are shrunk: 3,072 numbers an image, those of CIFAR-10."""

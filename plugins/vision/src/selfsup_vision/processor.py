@@ -15,9 +15,9 @@ from selfsup.config import Config as BaseConfig
 from selfsup.data.previews import ImagePreview, Preview, thumbnail
 from selfsup.data.processor import Sample
 from selfsup.errors import SourceError
-from selfsup_images.processor import SquareProcessor, auto_size
 from selfsup.runtime.findings import Findings
 from selfsup.types import Batch, Info, Row
+from selfsup_images.processor import SquareProcessor, auto_size
 from selfsup_vision.decoding import Reading, ValueRange, decode, decode_whole, opened
 from selfsup_vision.decoding.images import size_of
 from selfsup_vision.decoding.raster import Layout

@@ -3,9 +3,9 @@ import torch
 import torchvision.transforms.v2.functional as TF
 from pydantic import ValidationError
 
+from selfsup.testing.kit.fake_device import fake_cuda
 from selfsup_images import pipeline
 from selfsup_images.blur import kernel_size_for
-from selfsup.testing.kit.fake_device import fake_cuda
 from selfsup_vision.augmentations import ImageViews, ImageViewsConfig, ShiftViews, ShiftViewsConfig
 
 

@@ -9,10 +9,10 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from selfsup.config import Config, idle
-from selfsup_images.crop import box_locations
-from selfsup_images.pipeline import ViewOptions, draw, make_view
 from selfsup.tasks import Views, ViewsRecipe
 from selfsup.types import Batch, Info
+from selfsup_images.crop import box_locations
+from selfsup_images.pipeline import ViewOptions, draw, make_view
 from selfsup_video.augmentations.windows import Interval, draw_places
 from selfsup_video.clips import Window, clip_shape, real_frames, take_frames, window_index
 from selfsup_video.sizes import local_size_for, window_for

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from selfsup.backbones import Backbone
 from selfsup.config import Config
-from selfsup_images.pipeline import to_float
 from selfsup.tasks import Corrupted, Corruption, CorruptionRecipe, Term
 from selfsup.types import Batch, Info
+from selfsup_images.pipeline import to_float
 from selfsup_video.clips import clip_shape, is_padding, real_frames
 from selfsup_video.corruptions.decoder import VideoDecoder
 

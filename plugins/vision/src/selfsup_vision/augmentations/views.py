@@ -10,10 +10,10 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from selfsup.config import Config, idle
-from selfsup_images.crop import box_locations, sides
-from selfsup_images.pipeline import ViewOptions, draw, make_view
 from selfsup.tasks import Views, ViewsRecipe
 from selfsup.types import Batch, Info
+from selfsup_images.crop import box_locations, sides
+from selfsup_images.pipeline import ViewOptions, draw, make_view
 from selfsup_vision.sizes import local_size_for
 
 Probability = Annotated[float, Field(ge=0, le=1)]

@@ -12,10 +12,10 @@ from torch.nn import functional as F
 from selfsup.backbones import Backbone
 from selfsup.config import Config, idle
 from selfsup.errors import ConfigError
-from selfsup_images.pipeline import to_float
 from selfsup.runtime.distributed import sum_over_ranks
 from selfsup.tasks import Corrupted, Corruption, CorruptionRecipe, Term
 from selfsup.types import Batch, Info
+from selfsup_images.pipeline import to_float
 from selfsup_vision.backbones.base import channels_of
 from selfsup_vision.corruptions.decoder import FeatureMapDecoder
 from selfsup_vision.corruptions.lab import ab_cells, rgb_to_lab

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from selfsup.config import Config
 from selfsup.errors import ConfigError
-from selfsup_images.color import grey as luma
-from selfsup_images.pipeline import to_float
 from selfsup.tasks import Transformation, Transformed
 from selfsup.types import Batch, Info
+from selfsup_images.color import grey as luma
+from selfsup_images.pipeline import to_float
 from selfsup_vision.sizes import patch_size_for
 from selfsup_vision.transformations.tiles import cut, take, windows
 

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from selfsup.config import Config
 from selfsup.errors import ConfigError
-from selfsup_images.pipeline import to_float
 from selfsup.tasks import Transformation, Transformed
 from selfsup.types import Batch, Info
+from selfsup_images.pipeline import to_float
 from selfsup_vision.transformations.tiles import cut, join, take, windows
 
 _MEAN = 0.45

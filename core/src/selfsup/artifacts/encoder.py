@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from selfsup.artifacts.pretraining_rows import PretrainingRows
+from selfsup.artifacts.saving import save_encoder
 from selfsup.backbones import Backbone, TokenBackbone, embed_part, mean_over_tokens
 from selfsup.config import Config
 from selfsup.data import (
@@ -292,8 +293,6 @@ class Encoder(nn.Module):
             ArtifactError: the folder holds something else.
             StorageError: the disk is full or cannot be written.
         """
-        from selfsup.artifacts.saving import save_encoder
-
         return save_encoder(self, Path(directory))
 
     @contextmanager

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
+from selfsup.backbones import Backbone
 from selfsup.batch_parts import MARK
+from selfsup.data import Processor
 from selfsup.runtime.environment import package_versions
-
-if TYPE_CHECKING:
-    from selfsup.artifacts.encoder import Encoder
 
 _CARD = """\
 ---
@@ -48,7 +47,25 @@ Made with {versions}.
 """
 
 
-def model_card(encoder: Encoder) -> str:
+class Described(Protocol):
+    """What the card says of an encoder."""
+
+    task: str
+    backbone_id: str
+    backbone: Backbone
+    processor: Processor
+    metadata: dict[str, Any]
+
+    @property
+    def modality(self) -> str:
+        """Id of its modality."""
+
+    @property
+    def embed_dim(self) -> int:
+        """Size of an embedding."""
+
+
+def model_card(encoder: Described) -> str:
     """A model card in Markdown, with the metadata block that hubs read."""
     facts = {
         "Pretext task": encoder.task or "none",
@@ -70,14 +87,14 @@ def model_card(encoder: Encoder) -> str:
     )
 
 
-def _parts(encoder: Encoder) -> dict[str, str]:
+def _parts(encoder: Described) -> dict[str, str]:
     """The parts that rows join, with the modality and the width of each."""
     dims = encoder.backbone.part_dims
     listed = [f"{name} ({own.modality}, {dims[name]} numbers)" for name, own in encoder.processor.parts.items() if name in dims]
     return {"Parts": ", ".join(listed)} if listed else {}
 
 
-def _row(encoder: Encoder) -> str:
+def _row(encoder: Described) -> str:
     """What a row looks like, as far as the modality's spec says."""
     named = [f'"{role}": ...' for role in _columns(encoder.modality)]
     for part, own in encoder.processor.parts.items():

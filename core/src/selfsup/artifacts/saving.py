@@ -7,18 +7,17 @@ import os
 import secrets
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from safetensors import SafetensorError
 from safetensors.torch import save_model
 
-from selfsup.artifacts.model_card import model_card
+from selfsup.artifacts.model_card import Described, model_card
+from selfsup.artifacts.pretraining_rows import PretrainingRows
+from selfsup.backbones import Backbone
 from selfsup.errors import ArtifactError, StorageError
 from selfsup.runtime.environment import package_versions
 from selfsup.runtime.files import storage_errors, sync_directory
-
-if TYPE_CHECKING:
-    from selfsup.artifacts.encoder import Encoder
 
 FORMAT = "selfsup-encoder"
 FORMAT_VERSION = 1
@@ -28,7 +27,16 @@ PROCESSOR_FOLDER = "processor"
 CARD_FILE = "README.md"
 
 
-def save_encoder(encoder: Encoder, directory: Path) -> Path:
+class Saved(Described, Protocol):
+    """What is written of an encoder."""
+
+    pretraining_rows: PretrainingRows | None
+
+    def config(self) -> dict[str, Any]:
+        """What it is made of, but for the weights."""
+
+
+def save_encoder(encoder: Saved, directory: Path) -> Path:
     """Write config, weights, processor and model card so that the folder is at no time half an encoder."""
     if directory.exists() and not _may_replace(directory):
         raise ArtifactError(f"{directory} exists and is no encoder; it is not overwritten. Choose another folder.")
@@ -41,7 +49,7 @@ def save_encoder(encoder: Encoder, directory: Path) -> Path:
             if encoder.pretraining_rows is not None:
                 encoder.pretraining_rows.save(temporary)
             (temporary / CARD_FILE).write_text(model_card(encoder))
-            _save_weights(encoder, temporary / WEIGHTS_FILE)
+            _save_weights(encoder.backbone, temporary / WEIGHTS_FILE)
             # safetensors lets nobody but the owner read its files; whoever may read the others may read this one.
             shutil.copymode(temporary / CARD_FILE, temporary / WEIGHTS_FILE)
             config = {
@@ -78,9 +86,9 @@ def _may_replace(directory: Path) -> bool:
     return directory.is_dir() and (is_encoder(directory) or not any(directory.iterdir()))
 
 
-def _save_weights(encoder: Encoder, path: Path) -> None:
+def _save_weights(backbone: Backbone, path: Path) -> None:
     try:
-        save_model(encoder.backbone, str(path), metadata={"format": "pt"})
+        save_model(backbone, str(path), metadata={"format": "pt"})
     except SafetensorError as error:
         raise StorageError(f"Cannot write {path.name}: {error}.") from error
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import Protocol
 
 from selfsup.errors import MissingPluginError, UnknownIdError, UsageError
 from selfsup.registry.composition import missing_part
 from selfsup.registry.kinds import KINDS
-
-if TYPE_CHECKING:
-    from selfsup.registry import Registry
+from selfsup.registry.loader import Plugins
+from selfsup.registry.records import PluginRecord
+from selfsup.registry.specs import ModalitySpec, ObjectiveSpec, Spec
 
 KNOWN_MODALITIES: dict[str, str] = {
     "vision": "selfsup-vision",
@@ -39,7 +40,21 @@ KNOWN_COMMANDS: dict[str, tuple[str, str]] = {
 """Command to the plugin and the distribution that bring it."""
 
 
-def error(registry: Registry, kind: str, id: str) -> UsageError:
+class Listing(Protocol):
+    """What is known of the plugins and of all that they register."""
+
+    plugins: Plugins
+    modalities: dict[str, ModalitySpec]
+    objectives: dict[str, ObjectiveSpec]
+
+    def all(self, kind: str) -> Mapping[str, Spec]:
+        """Specs of a kind by id."""
+
+    def plugin(self, spec: Spec) -> PluginRecord:
+        """The plugin that registered a spec."""
+
+
+def error(registry: Listing, kind: str, id: str) -> UsageError:
     """The error for an id that is not registered."""
     plugin, distribution = _known_plugin(kind, id)
     if plugin and not _provides(registry, plugin):
@@ -54,7 +69,7 @@ def error(registry: Registry, kind: str, id: str) -> UsageError:
     return UnknownIdError(f"unknown {kind} {id!r}.{hint} `selfsup list {plural}` shows all of them.")
 
 
-def missing_plugin(registry: Registry, what: str, plugin: str, distribution: str) -> MissingPluginError:
+def missing_plugin(registry: Listing, what: str, plugin: str, distribution: str) -> MissingPluginError:
     """The error for something whose plugin is not installed, is left out, or cannot be used."""
     record = registry.plugins.record(plugin)
     if record is None or record.status == "missing":
@@ -72,12 +87,12 @@ def _known_plugin(kind: str, id: str) -> tuple[str, str]:
     return "", ""
 
 
-def _provides(registry: Registry, plugin: str) -> bool:
+def _provides(registry: Listing, plugin: str) -> bool:
     record = registry.plugins.record(plugin)
     return plugin in registry.modalities or (record is not None and record.status == "loaded")
 
 
-def _not_composable(registry: Registry, id: str) -> str:
+def _not_composable(registry: Listing, id: str) -> str:
     """Why an objective is not to be had in a modality that is installed; empty if that is not the case."""
     first, _, second = id.partition("/")
     modality, objective = registry.modalities.get(first), registry.objectives.get(second)

@@ -80,7 +80,7 @@ def test_what_is_in_use_is_kept(cache: Path) -> None:
 
 USE = """
 import sys, time
-from selfsup.data.store.cache import cache_root
+from selfsup.runtime.cache_folder import cache_root
 cache_root()
 print("used", flush=True)
 time.sleep(60)

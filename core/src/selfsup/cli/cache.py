@@ -28,8 +28,8 @@ def command(ctx: click.Context) -> None:
 @json_option
 def list_command(as_json: bool) -> None:
     """List the entries with size, source, age and the runs that took them."""
-    from selfsup.data.store.cache import cache_path
     from selfsup.data.store.cache_entries import entries
+    from selfsup.runtime.cache_folder import cache_path
 
     root = cache_path()
     found = entries(root)
@@ -58,8 +58,8 @@ def clear_command(keys: tuple[str, ...], everything: bool, age: str | None, dry_
         raise click.UsageError("--all takes everything: leave the keys and --older-than out.")
     if not (everything or keys or age is not None):
         raise click.UsageError("say what to remove: a KEY of `selfsup cache list`, --older-than AGE, or --all.")
-    from selfsup.data.store.cache import cache_path
     from selfsup.data.store.cache_entries import clear, parse_age
+    from selfsup.runtime.cache_folder import cache_path
 
     older_than = None if age is None else parse_age(age)
     cleared = clear(cache_path(), keys, older_than=older_than, dry_run=dry_run)

@@ -8,10 +8,10 @@ from selfsup.data.processor import Processor, Sample, stack_samples
 from selfsup.data.rows import Rows, spread_rows
 from selfsup.data.sources.load import available_splits, load_source
 from selfsup.data.sources.tables.format import TableFormat
-from selfsup.data.store.cache import cache_in, cache_root
 from selfsup.data.store.content_hash import hold_out, row_hashes
 from selfsup.data.store.format import Store
 from selfsup.data.store.prepare import prepare, processor_digest
+from selfsup.runtime.cache_folder import cache_in, cache_root
 from selfsup.runtime.findings import Findings
 
 __all__ = [

@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from selfsup.data.store.cache import cache_root
+from selfsup.runtime.cache_folder import cache_root
 
 _STDERR = 2
 _MOST_BYTES = 4 << 20

@@ -13,8 +13,8 @@ from typing import Any
 
 from selfsup.data.sources.media.files import readable_name
 from selfsup.data.sources.tables.encodings import decode_text, shown_encoding
-from selfsup.data.store.cache import cache_root
 from selfsup.errors import SourceError
+from selfsup.runtime.cache_folder import cache_root
 from selfsup.runtime.files import storage_errors
 from selfsup.runtime.findings import Findings, listed_names, suffix_counts
 

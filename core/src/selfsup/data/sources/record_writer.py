@@ -14,8 +14,8 @@ import numpy as np
 from selfsup.data.sources.dataframes import arrow_column
 from selfsup.data.sources.in_memory import MEDIA_KINDS, Record, Records
 from selfsup.data.sources.media.in_memory import array_of, kind_of_value, media_file
-from selfsup.data.store.cache import cache_root
 from selfsup.errors import SelfsupError, SourceError
+from selfsup.runtime.cache_folder import cache_root
 from selfsup.runtime.files import storage_errors
 
 if TYPE_CHECKING:

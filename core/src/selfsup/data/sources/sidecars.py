@@ -12,7 +12,7 @@ from selfsup.data.sources.columns.roles import MEDIA
 from selfsup.data.sources.file_groups import Content, FileGroups
 from selfsup.data.sources.folders import walk_files
 from selfsup.data.sources.media.files import readable_name
-from selfsup.data.store.cache import cache_root
+from selfsup.runtime.cache_folder import cache_root
 from selfsup.runtime.files import storage_errors
 from selfsup.runtime.findings import Findings, listed_names
 

@@ -71,7 +71,7 @@ def entries(root: Path) -> list[Entry]:
     """All that a cache holds, the largest first.
 
     Args:
-        root: from :func:`selfsup.data.store.cache.cache_path`.
+        root: from :func:`selfsup.runtime.cache_folder.cache_path`.
     """
     if not root.is_dir():
         return []
@@ -92,7 +92,7 @@ def clear(root: Path, keys: Iterable[str] = (), *, older_than: float | None = No
     """Remove entries; what a process uses now is kept. All of it can be made again.
 
     Args:
-        root: from :func:`selfsup.data.store.cache.cache_path`.
+        root: from :func:`selfsup.runtime.cache_folder.cache_path`.
         keys: of entries, or beginnings of them, or kinds; none: all.
         older_than: only entries that were last used so many seconds ago.
         dry_run: remove nothing, and say what would be removed.

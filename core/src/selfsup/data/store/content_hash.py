@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from selfsup.data.rows import Rows
-from selfsup.data.store.cache import cache_root
 from selfsup.errors import ConfigError, DataError
+from selfsup.runtime.cache_folder import cache_root
 from selfsup.runtime.files import atomic_write
 from selfsup.runtime.threads import in_order
 from selfsup.types import Row

@@ -19,11 +19,11 @@ import numpy as np
 from selfsup.data.bad_rows import encode_arrow, encode_list
 from selfsup.data.processor import EncodedTable, Processor, Sample
 from selfsup.data.rows import Rows
-from selfsup.data.store.cache import cache_root
 from selfsup.data.store.content_hash import HashArray, hashes_of, remember_hashes
 from selfsup.data.store.format import FORMAT_VERSION, HEADER, Store
 from selfsup.data.store.writer import StoreWriter
 from selfsup.errors import BadRowError, DataError, StorageError, TooManyBadRowsError
+from selfsup.runtime.cache_folder import cache_root
 from selfsup.runtime.decoder_output import bound_log, decoding
 from selfsup.runtime.file_lock import waiting_lock
 from selfsup.runtime.files import storage_error, storage_errors, sync_directory

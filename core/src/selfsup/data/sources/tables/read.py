@@ -23,8 +23,8 @@ from selfsup.data.sources.tables.format import TableFormat
 from selfsup.data.sources.tables.parquet import read_parquet
 from selfsup.data.sources.tables.workbooks import WORKBOOKS
 from selfsup.data.sources.tars import TAR_SUFFIXES, read_tars
-from selfsup.data.store.cache import cache_root
 from selfsup.errors import SelfsupError, SourceError
+from selfsup.runtime.cache_folder import cache_root
 from selfsup.runtime.files import storage_error, storage_errors
 from selfsup.runtime.findings import Findings
 

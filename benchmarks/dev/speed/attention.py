@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 
 import torch
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from selfsup.training.device.attention import float32_attention
+from selfsup.training.device.attention import attend_in_float32
 from selfsup_bench.executors.local import cpu_count
 from speed.measure import Figure, in_turn, ratio_figure
 
@@ -22,9 +21,9 @@ _CALLS = 10
 def attention_figure(*, repeats: int) -> Figure:
     """Forward and backward of scaled dot-product attention under bf16 autocast."""
     torch.set_num_threads(cpu_count())
-    mine, other = in_turn(
-        lambda: _milliseconds(lambda: float32_attention("cpu")), lambda: _milliseconds(nullcontext), repeats=repeats
-    )
+    tuned, plain = _Attention(), _Attention()
+    attend_in_float32(tuned)
+    mine, other = in_turn(lambda: _milliseconds(tuned), lambda: _milliseconds(plain), repeats=repeats)
     return ratio_figure(
         "attention",
         f"attention of a bf16 step on a CPU, forward and backward, {' x '.join(map(str, SHAPE))}, in float32 against torch's "
@@ -37,7 +36,14 @@ def attention_figure(*, repeats: int) -> Figure:
     )
 
 
-def _milliseconds(block: Callable[[], AbstractContextManager[None]]) -> float:
+class _Attention(nn.Module):
+    def forward(self, joined: Tensor) -> Tensor:
+        """[B, N, 3, H, D] to [B, N, H * D]."""
+        q, k, v = joined.permute(2, 0, 3, 1, 4).unbind(0)
+        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+
+def _milliseconds(attention: nn.Module) -> float:
     """Median of some calls, on tensors that lie in memory as a network's do: views of one product, and back into rows."""
     generator = torch.Generator().manual_seed(0)
     B, H, N, D = SHAPE
@@ -46,9 +52,8 @@ def _milliseconds(block: Callable[[], AbstractContextManager[None]]) -> float:
     took: list[float] = []
     for _ in range(_CALLS):
         began = time.perf_counter()
-        with torch.autocast("cpu", torch.bfloat16), block():
-            q, k, v = joined.permute(2, 0, 3, 1, 4).unbind(0)
-            out = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(B, N, H * D)
+        with torch.autocast("cpu", torch.bfloat16):
+            out = attention(joined)
         torch.autograd.backward(out, gradient)
         took.append(1000 * (time.perf_counter() - began))
     return statistics.median(took[1:])

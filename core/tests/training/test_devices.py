@@ -126,11 +126,11 @@ def test_more_devices_than_there_are_and_a_world_that_differs_are_refused(monkey
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(ConfigError, match="devices=4 was asked for, and this machine has 2 GPUs"):
-        devices.choose_accelerator(config)
-    assert devices.choose_accelerator(config.model_copy(update={"accelerator": "cpu"})) == "cpu"
-    assert devices.choose_accelerator(config.model_copy(update={"devices": 2})) == "cuda"
+        devices.resolve_devices(config)
+    assert devices.resolve_devices(config.model_copy(update={"accelerator": "cpu", "precision": "32"})).accelerator == "cpu"
+    assert devices.resolve_devices(config.model_copy(update={"devices": 2, "precision": "16"})).accelerator == "cuda"
     monkeypatch.setitem(os.environ, "WORLD_SIZE", "3")
     monkeypatch.setitem(os.environ, "TORCHELASTIC_RUN_ID", "1")
     with pytest.raises(ConfigError, match=r"3 process\(es\) were started, but devices=4 times nodes=1 is 4"):
-        devices.check_world(config)
-    devices.check_world(config.model_copy(update={"devices": 3}))
+        devices.resolve_devices(config)
+    assert devices.resolve_devices(config.model_copy(update={"devices": 3, "accelerator": "cpu"})).processes == 3

@@ -12,7 +12,7 @@ from selfsup.errors import ConfigError
 from selfsup.objectives import SynchronizedBatchNorm
 from selfsup.runtime import randomness
 from selfsup.tasks import PretextTask, StepOutput
-from selfsup.training.device.memory_order import put_channels_last, wants_channels_last
+from selfsup.training.device.tune import put_channels_last
 from selfsup.training.run import process, setup
 from selfsup.training.run.config import OptimizationConfig, RunConfig
 from selfsup.types import Batch
@@ -51,8 +51,7 @@ def test_convolution_weights_and_activations_are_channels_last_if_wanted(
     choice: bool | None, precision: Literal["32", "bf16"], ordered: bool
 ) -> None:
     fabric = Fabric(accelerator="cpu", devices=1)
-    config = run_config(channels_last=choice).model_copy(update={"precision": precision})
-    task = process._place(Task(), config, fabric)
+    task = process._place(Task(), run_config(channels_last=choice), fabric, precision)
     weight = task.backbone.convolution.weight
     assert weight.is_contiguous(memory_format=torch.channels_last) is ordered
     image = torch.rand(2, 3, 8, 8)
@@ -68,18 +67,13 @@ def test_images_and_videos_in_one_network_have_each_their_order() -> None:
     assert network[1].weight.is_contiguous(memory_format=torch.channels_last_3d)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert all(a is b for a, b in zip(network.parameters(), parameters, strict=True))
-    assert wants_channels_last(nn.Conv3d(1, 1, 1), None, device_type="cpu", precision="bf16")
-
-
-def test_networks_without_images_are_left_in_their_order() -> None:
-    assert not wants_channels_last(nn.Linear(3, 3), None, device_type="cpu", precision="bf16")
 
 
 def test_norms_are_synchronised_on_several_devices_only(monkeypatch: pytest.MonkeyPatch) -> None:
     fabric = Fabric(accelerator="cpu", devices=1)
-    assert type(process._place(Task(), run_config(), fabric).backbone.norm) is nn.BatchNorm2d
+    assert type(process._place(Task(), run_config(), fabric, "32").backbone.norm) is nn.BatchNorm2d
     monkeypatch.setattr(type(fabric), "world_size", 2)
-    assert type(process._place(Task(), run_config(), fabric).backbone.norm) is SynchronizedBatchNorm
+    assert type(process._place(Task(), run_config(), fabric, "32").backbone.norm) is SynchronizedBatchNorm
 
 
 def test_a_batch_is_shared_evenly() -> None:

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from selfsup.training.device.memory_order import put_channels_last
-from selfsup.training.device.short_clips import ShortClipConv3d, mend_short_clips
+from selfsup.training.device.short_clips import ShortClipConv3d, pad_short_clips
+from selfsup.training.device.tune import put_channels_last
 
 GEOMETRIES = [
     {"kernel_size": (3, 1, 1), "padding": (1, 0, 0)},
@@ -25,17 +25,17 @@ GEOMETRIES = [
 def test_same_as_the_convolution(options, time):
     torch.manual_seed(0)
     plain = nn.Conv3d(4, 6, **options).double()
-    mended = copy.deepcopy(plain)
-    mend_short_clips(mended, device_type="cpu")
-    assert type(mended) is ShortClipConv3d
+    padded = copy.deepcopy(plain)
+    pad_short_clips(padded)
+    assert type(padded) is ShortClipConv3d
     inputs = [torch.randn(2, 4, time, 6, 6, dtype=torch.float64, requires_grad=True) for _ in range(2)]
     inputs[1].data.copy_(inputs[0].data)
-    outputs = [plain(inputs[0]), mended(inputs[1])]
+    outputs = [plain(inputs[0]), padded(inputs[1])]
     torch.testing.assert_close(outputs[1], outputs[0])
     for output in outputs:
         output.square().sum().backward()
     torch.testing.assert_close(inputs[1].grad, inputs[0].grad)
-    for mine, theirs in zip(mended.parameters(), plain.parameters(), strict=True):
+    for mine, theirs in zip(padded.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(mine.grad, theirs.grad)
 
 
@@ -46,7 +46,7 @@ def test_gradients_in_bfloat16_are_those_of_float32(options, time, channels_last
     torch.manual_seed(0)
     for _ in range(4):
         part = nn.Conv3d(16, 16, **{**options, "groups": 1})
-        mend_short_clips(part, device_type="cpu")
+        pad_short_clips(part)
         if channels_last:
             put_channels_last(part)
         clips = torch.randn(8, 16, time, 8, 8)
@@ -63,7 +63,7 @@ def test_gradients_in_bfloat16_are_those_of_float32(options, time, channels_last
 
 def test_long_clips_go_the_usual_way(monkeypatch):
     part = nn.Conv3d(3, 4, 3, padding=1)
-    mend_short_clips(part, device_type="cpu")
+    pad_short_clips(part)
     usual = []
     monkeypatch.setattr(nn.Conv3d, "forward", lambda self, input: usual.append(input.shape[2]))
     part(torch.randn(2, 3, 2, 4, 4))
@@ -71,10 +71,7 @@ def test_long_clips_go_the_usual_way(monkeypatch):
     assert usual == [3]
 
 
-def test_what_has_no_plain_geometry_or_is_elsewhere_stays():
+def test_what_has_no_plain_geometry_stays():
     module = nn.Sequential(nn.Conv3d(4, 4, 3, padding="same"), nn.Conv3d(4, 4, 3, padding=1, padding_mode="reflect"))
-    mend_short_clips(module, device_type="cpu")
+    pad_short_clips(module)
     assert {type(part) for part in module} == {nn.Conv3d}
-    part = nn.Conv3d(4, 4, 3)
-    mend_short_clips(part, device_type="cuda")
-    assert type(part) is nn.Conv3d

@@ -22,7 +22,7 @@ from selfsup.tasks import PretextTask, StepOutput, Term, Views
 from selfsup.tasks.joint_embedding.task import JointEmbedding
 from selfsup.tasks.parts.masking import mean_term
 from selfsup.tasks.parts.moving_average import MomentumConfig
-from selfsup.training.device.devices import make_fabric
+from selfsup.training.device.devices import resolve_devices
 from selfsup.training.loop import sharding
 from selfsup.training.loop.stepper import Stepper
 from selfsup.training.run.config import OptimizationConfig, RunConfig
@@ -118,9 +118,9 @@ def train(fabric: Fabric, accumulate: int, name: str) -> dict[str, Any]:
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     for strategy, accumulate, task in CASES:
-        fabric = make_fabric(
+        fabric = resolve_devices(
             RunConfig(task="toy", data="toy", backbone="toy", accelerator="cpu", devices=2, strategy=strategy, precision="32")
-        )
+        ).connect()
         found = train(fabric, accumulate, task)
         if fabric.global_rank == 0:
             torch.save(found, folder / f"{strategy}-{accumulate}-{task}.pt")

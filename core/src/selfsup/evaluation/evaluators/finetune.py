@@ -28,15 +28,12 @@ from selfsup.evaluation.maths.class_weights import ClassWeight, row_weights, wei
 from selfsup.evaluation.maths.metrics import label_metrics
 from selfsup.evaluation.subsets import labelled_subset
 from selfsup.evaluation.views import frozen
-from selfsup.runtime.precision import resolve_precision
+from selfsup.runtime.precision import Precision, resolve_precision
 from selfsup.runtime.progress import Reporter, Silent
 from selfsup.runtime.randomness import preserved
 from selfsup.tasks import Views
 from selfsup.tasks.parts.label_loss import label_loss
-from selfsup.training.device.attention import float32_attention
-from selfsup.training.device.memory_order import put_channels_last, wants_channels_last
-from selfsup.training.device.short_clips import mend_short_clips
-from selfsup.training.device.small_maps import speed_up_small_maps
+from selfsup.training.device.tune import tune_for_device
 from selfsup.training.loop.optimizers import build_optimizer, finetuning_scales, set_hyperparameters
 from selfsup.training.loop.schedule import learning_rate
 from selfsup.training.run.config import OptimizationConfig
@@ -148,13 +145,10 @@ def finetune_encoder(
         targets = torch.from_numpy(labels[rows])
         known = _embeddings_of(encoder, train, rows).cpu()  # of these alone: the others may be many
         _start_from_probe(head, known, targets, n_outputs, names, config, seed)
-    model = FinetunedModel(copy.deepcopy(encoder), head, names, label_kind=train.label_kind, mean=mean, scale=scale).to(device)
+    model = FinetunedModel(copy.deepcopy(encoder), head, names, label_kind=train.label_kind, mean=mean, scale=scale)
     unfreeze(model)  # a task may have frozen some weights, or the backbone a part
     precision = resolve_precision(config.precision, device.type)
-    if wants_channels_last(model, None, device_type=device.type, precision=precision):
-        put_channels_last(model)
-    speed_up_small_maps(model, device_type=device.type)
-    mend_short_clips(model, device_type=device.type)
+    tune_for_device(model, device, precision)
     batch_size = config.batch_size or min(_BATCH_SIZE, encoder.processor.batch_size)
     sampler = _Subset(rows, EpochSampler(len(rows), min(batch_size, len(rows)), seed))
     views = _augmentation(encoder, config.views) if config.augment else None
@@ -169,7 +163,7 @@ def finetune_encoder(
     )
     with preserved():
         torch.manual_seed(seed)
-        _train(model, loader, views, config, None if table is None else table.to(device), seed, reporter)
+        _train(model, loader, views, config, None if table is None else table.to(device), seed, precision, reporter)
     if total_steps(config, len(loader)) < _SETTLED:
         _settle(model.eval(), train, rows)
     return model.eval()
@@ -200,6 +194,7 @@ def _train(
     config: FinetuneConfig,
     table: Tensor | None,
     seed: int,
+    precision: Precision,
     reporter: Reporter,
 ) -> None:
     device = model.encoder.device
@@ -209,7 +204,6 @@ def _train(
     scales = finetuning_scales(model, model.encoder.backbone, config.layer_decay or 1.0, head=model.head)
     optimizer = build_optimizer(model, optimization, scale_of=scales.__getitem__)
     generator = torch.Generator(device).manual_seed(seed)
-    bf16 = resolve_precision(config.precision, device.type) == "bf16"
     model.train()
     reporter.start("fine-tuning", total)
     step = 0
@@ -222,7 +216,7 @@ def _train(
                 optimizer, lr=learning_rate(step, total, peak=config.lr, warmup=total // 10), weight_decay=config.weight_decay
             )
             target = batch.pop("label")
-            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16), float32_attention(device.type):
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
                 outputs = model(batch if views is None else views(batch, generator)[0])
             weights = None if table is None else row_weights(table, target)
             loss = label_loss(model.label_kind, outputs, target, label_smoothing=config.label_smoothing, weights=weights)

@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 _attention = F.scaled_dot_product_attention
 
 
-@contextmanager
-def float32_attention(device_type: str) -> Iterator[None]:
-    """In the block, scaled dot-product attention under a CPU's autocast is computed in float32; elsewhere nothing changes.
+def attend_in_float32(module: nn.Module) -> None:
+    """In place: let a module's forward pass compute scaled dot-product attention in float32 where a CPU's autocast is on.
 
-    Its inputs are products in the lower precision already and its result is given in it. Torch's function is exchanged for the
-    time of the block, since every library calls it by its name there: timm, transformers and torch's own layers.
+    Its inputs are products in the lower precision already, and its result is given in that precision. Torch's function is
+    replaced during the forward pass, since every library calls it by its name: timm, transformers and torch's own layers.
     """
-    if device_type != "cpu":
-        yield
-        return
+    module.register_forward_pre_hook(_replace)
+    module.register_forward_hook(_put_back, always_call=True)
+
+
+def _replace(*_: Any) -> None:
     F.scaled_dot_product_attention = _in_float32
-    try:
-        yield
-    finally:
-        F.scaled_dot_product_attention = _attention
+
+
+def _put_back(*_: Any) -> None:
+    F.scaled_dot_product_attention = _attention
 
 
 def _in_float32(*args: Any, **kwargs: Any) -> Tensor:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import logging
 import os
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
@@ -16,40 +17,60 @@ from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
 from torch.nn.parallel import DistributedDataParallel
 
 from selfsup.errors import ConfigError
-from selfsup.runtime.precision import FABRIC_NAMES, resolve_precision
+from selfsup.runtime.precision import FABRIC_NAMES, Precision, resolve_precision
 from selfsup.training.loop.sharding import shard
 from selfsup.training.run.config import RunConfig
 
 
-def make_fabric(config: RunConfig) -> Fabric:
-    """Connect to the devices of a run; with several processes, each of them calls this.
+@dataclass(frozen=True)
+class Devices:
+    """What a run computes on, and in which arithmetic; :func:`resolve_devices` makes it once."""
+
+    accelerator: Literal["cuda", "mps", "cpu"]
+    precision: Precision
+    devices: int
+    """On this machine."""
+    nodes: int
+    strategy: Literal["auto", "ddp", "fsdp"]
+
+    @property
+    def processes(self) -> int:
+        """Number of processes over all machines."""
+        return self.devices * self.nodes
+
+    def connect(self) -> Fabric:
+        """Connect to the devices; with several processes, each of them calls this."""
+        strategy: Any = "auto"
+        if self.strategy == "fsdp":
+            strategy = ModelParallelStrategy(shard, data_parallel_size=self.processes, tensor_parallel_size=1)
+        elif self.strategy == "ddp" or self.processes > 1:
+            strategy = _ddp()
+        # Fabric says on stderr what run.json and the progress say already.
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+        fabric = Fabric(
+            accelerator=self.accelerator,
+            devices=self.devices,
+            num_nodes=self.nodes,
+            strategy=strategy,
+            precision=FABRIC_NAMES[self.precision],
+        )
+        fabric.launch()
+        return fabric
+
+
+def resolve_devices(config: RunConfig) -> Devices:
+    """Find out what a run's config means on this machine.
 
     Raises:
-        ConfigError: the devices are not there, or the processes that were started do not match them.
+        ConfigError: the devices are not there, do not have the precision, or the processes that were started do not match them.
     """
-    accelerator = choose_accelerator(config)
     check_world(config)
-    processes = config.devices * config.nodes
-    strategy: Any = "auto"
-    if config.strategy == "fsdp":
-        strategy = ModelParallelStrategy(shard, data_parallel_size=processes, tensor_parallel_size=1)
-    elif config.strategy == "ddp" or processes > 1:
-        strategy = _ddp()
-    precision = resolve_precision(config.precision, "cuda" if accelerator == "cuda" else accelerator)
-    # Fabric says on stderr what run.json and the progress say already.
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    fabric = Fabric(
-        accelerator=accelerator,
-        devices=config.devices,
-        num_nodes=config.nodes,
-        strategy=strategy,
-        precision=FABRIC_NAMES[precision],
-    )
-    fabric.launch()
-    return fabric
+    accelerator = choose_accelerator(config)
+    precision = resolve_precision(config.precision, accelerator)
+    return Devices(accelerator, precision, config.devices, config.nodes, config.strategy)
 
 
-def choose_accelerator(config: RunConfig) -> str:
+def choose_accelerator(config: RunConfig) -> Literal["cuda", "mps", "cpu"]:
     """``cuda``, ``mps`` or ``cpu``.
 
     Raises:

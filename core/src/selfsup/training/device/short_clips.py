@@ -25,10 +25,8 @@ class ShortClipConv3d(nn.Conv3d):
         return F.conv3d(padded, self.weight, self.bias, self.stride, (0, height, width), self.dilation, self.groups)
 
 
-def mend_short_clips(module: nn.Module, *, device_type: str) -> None:
-    """In place: let the plain 3-D convolutions of a module pad short clips themselves, where it runs on a CPU."""
-    if device_type != "cpu":
-        return
+def pad_short_clips(module: nn.Module) -> None:
+    """In place: let the plain 3-D convolutions of a module pad short clips themselves."""
     for part in module.modules():
         if type(part) is nn.Conv3d and part.padding_mode == "zeros" and not isinstance(part.padding, str):
             part.__class__ = ShortClipConv3d

@@ -41,10 +41,8 @@ class SmallMapConv2d(nn.Conv2d):
         return product.view(-1, *size, c_out).permute(0, 3, 1, 2)
 
 
-def speed_up_small_maps(module: nn.Module, *, device_type: str) -> None:
-    """In place: let the plain convolutions of a module use matrix products on small maps, where it runs on a CPU."""
-    if device_type != "cpu":
-        return
+def multiply_small_maps(module: nn.Module) -> None:
+    """In place: let the plain convolutions of a module use matrix products on small maps."""
     for part in module.modules():
         if type(part) is nn.Conv2d and part.groups == 1 and part.padding_mode == "zeros" and not isinstance(part.padding, str):
             part.__class__ = SmallMapConv2d

@@ -21,7 +21,6 @@ from selfsup.objectives.parts.embeddings import Embeddings
 from selfsup.runtime import randomness
 from selfsup.runtime.distributed import world_size
 from selfsup.tasks import ComparesEmbeddings, StepOutput
-from selfsup.training.device.attention import float32_attention
 from selfsup.training.loop import sharding
 from selfsup.training.loop.step_mean import average_over_devices, joined, weighted_by_share
 from selfsup.types import Batch
@@ -139,8 +138,7 @@ class GradientCache:
         """
         self.task.forward = function  # type: ignore[method-assign]
         try:
-            with float32_attention(self.fabric.device.type):
-                return self.module(*args)
+            return self.module(*args)
         finally:
             del self.task.forward
 

@@ -13,7 +13,6 @@ from torch.optim import Optimizer
 
 from selfsup.errors import NonFiniteLossError
 from selfsup.tasks import ComparesEmbeddings, PretextTask, StepOutput
-from selfsup.training.device.attention import float32_attention
 from selfsup.training.loop import schedule, sharding
 from selfsup.training.loop.gradient_cache import GradientCache
 from selfsup.training.loop.moving_average import WeightAverage
@@ -126,8 +125,7 @@ class Stepper:
         return clip_each([parameter.grad for parameter in self.task.parameters() if parameter.grad is not None], max_norm)
 
     def _forward(self, batch: Batch) -> StepOutput:
-        with float32_attention(self.fabric.device.type):
-            return cast(StepOutput, self.module(batch, self.generator))
+        return cast(StepOutput, self.module(batch, self.generator))
 
     def drain(self) -> list[float]:
         """The loss of each step since the last call, the mean over all devices. This waits for the device.

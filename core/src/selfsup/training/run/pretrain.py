@@ -14,9 +14,8 @@ from selfsup.artifacts import Encoder, RunDirectory, default_run_path, load
 from selfsup.data import TableFormat
 from selfsup.errors import ConfigError, RunDirectoryError
 from selfsup.runtime.file_lock import check_not_in_use
-from selfsup.runtime.precision import resolve_precision
 from selfsup.runtime.progress import make_reporter
-from selfsup.training.device.devices import check_world, choose_accelerator, launched_outside
+from selfsup.training.device.devices import Devices, launched_outside, resolve_devices
 from selfsup.training.loop.signals import StopRequest
 from selfsup.training.observe.loggers import check_loggers
 from selfsup.training.run.config import RunConfig
@@ -115,14 +114,13 @@ def pretrain(
             reporter.message(f"The run in {directory.path} is finished already; nothing is left to do.")
         return Run(directory.path, resolved)
     check_loggers(resolved.loggers)
-    check_world(resolved)
-    accelerator = choose_accelerator(resolved)
-    resolved = resolved.model_copy(update={"precision": resolve_precision(resolved.precision, accelerator)})
+    devices = resolve_devices(resolved)
+    resolved = resolved.model_copy(update={"precision": devices.precision})
     claimed = directory is None and not launched_outside()
     if directory is None:
         directory = RunDirectory(default_run_path(resolved.task, claim=claimed))
     try:
-        return _run(resolved, directory, resume=resume, progress=progress, source=source)
+        return _run(resolved, devices, directory, resume=resume, progress=progress, source=source)
     finally:
         if claimed:
             with suppress(OSError):  # it holds the run
@@ -146,11 +144,11 @@ def _init_of(given: Any) -> str | dict[str, str] | None:
     return None
 
 
-def _run(resolved: RunConfig, directory: RunDirectory, *, resume: bool, progress: bool, source: Any) -> Run:
-    if resolved.devices * resolved.nodes > 1 and not launched_outside():
+def _run(resolved: RunConfig, devices: Devices, directory: RunDirectory, *, resume: bool, progress: bool, source: Any) -> Run:
+    if devices.processes > 1 and not launched_outside():
         stop = _run_processes(resolved, directory, resume, progress, source)
     else:
-        stop = execute(resolved, directory.path, resume=resume, progress=progress, source=source)
+        stop = execute(resolved, devices, directory.path, resume=resume, progress=progress, source=source)
     if stop.signal is not None and directory.status == "stopped":
         if stop.interrupted:
             raise KeyboardInterrupt(f"The run stopped. Go on with: {directory.resume_command}")

@@ -22,16 +22,14 @@ from selfsup.runtime import randomness
 from selfsup.runtime.distributed import convert_sync_batchnorm
 from selfsup.runtime.file_lock import lock_folder
 from selfsup.runtime.machine_load import LoadWatch
-from selfsup.runtime.precision import resolve_precision
+from selfsup.runtime.precision import Precision
 from selfsup.runtime.progress import Reporter, make_reporter
 from selfsup.tasks import PretextTask
 from selfsup.tasks.base import InputChange
 from selfsup.tasks.joint_embedding.frozen_teacher import FrozenTeacher
 from selfsup.tasks.parts.moving_average import kept_initial_share
-from selfsup.training.device.devices import make_fabric
-from selfsup.training.device.memory_order import has_convolutions, put_channels_last, wants_channels_last
-from selfsup.training.device.short_clips import mend_short_clips
-from selfsup.training.device.small_maps import speed_up_small_maps
+from selfsup.training.device.devices import Devices
+from selfsup.training.device.tune import has_convolutions, tune_for_device
 from selfsup.training.loop import sharding
 from selfsup.training.loop.checkpoint import LAST
 from selfsup.training.loop.signals import StopRequest
@@ -54,11 +52,14 @@ _LOOKS = 20
 Status = Literal["done", "stopped"]
 
 
-def execute(config: RunConfig, out: Path, *, resume: bool, progress: bool = True, source: Any = None) -> StopRequest:
+def execute(
+    config: RunConfig, devices: Devices, out: Path, *, resume: bool, progress: bool = True, source: Any = None
+) -> StopRequest:
     """Pretrain in this process, which may be one of several.
 
     Args:
         config: resolved in full.
+        devices: what to compute on.
         out: the run's folder.
         resume: go on with the run in ``out``, from its last checkpoint if it has one.
         progress: show the course of the run on stderr.
@@ -73,7 +74,7 @@ def execute(config: RunConfig, out: Path, *, resume: bool, progress: bool = True
     """
     stop = StopRequest()
     with randomness.preserved():
-        fabric = make_fabric(config)
+        fabric = devices.connect()
         main = fabric.global_rank == 0
         with (
             lock_folder(out, f"pretraining {config.task}") if main else nullcontext(),
@@ -94,7 +95,7 @@ def execute(config: RunConfig, out: Path, *, resume: bool, progress: bool = True
                 reporter.message(text)
             sampler = _sampler(task, config, data, fabric, reporter) if task.trains else None
             total = config.optimization.total_steps(len(sampler)) if sampler is not None else 0
-            task = _place(task, config, fabric)
+            task = _place(task, config, fabric, devices.precision)
             directory = _open(config, out, resume, data, origin, teacher, fabric)
             if main:
                 note_use(data.store.path, out)
@@ -193,22 +194,15 @@ def _metadata(config: RunConfig, data: Data, directory: RunDirectory, step: int,
     }
 
 
-def _place(task: PretextTask, config: RunConfig, fabric: Fabric) -> PretextTask:
+def _place(task: PretextTask, config: RunConfig, fabric: Fabric, precision: Precision) -> PretextTask:
     """Put a task on its device, in the memory order and with the norms that the run wants."""
     if fabric.world_size > 1:
         convert_sync_batchnorm(task)
-    task.to(fabric.device)
-    precision = resolve_precision(config.precision, fabric.device.type)
     if config.optimization.channels_last and not has_convolutions(task.backbone):
         raise ConfigError(
             f"optimization.channels_last has no effect: {config.backbone} has no 2-d or 3-d convolution. Leave it out."
         )
-    if wants_channels_last(
-        task.backbone, config.optimization.channels_last, device_type=fabric.device.type, precision=precision
-    ):
-        put_channels_last(task)
-    speed_up_small_maps(task, device_type=fabric.device.type)
-    mend_short_clips(task, device_type=fabric.device.type)
+    tune_for_device(task, fabric.device, precision, channels_last=config.optimization.channels_last)
     return task
 
 

@@ -16,10 +16,12 @@ def main(folder: Path) -> int:
 
     plan = json.loads((folder / "plan.json").read_text())
     try:
+        from selfsup.training.device.devices import resolve_devices
         from selfsup.training.run.config import RunConfig
         from selfsup.training.run.process import execute
 
-        execute(RunConfig.model_validate(plan["config"]), Path(plan["out"]), resume=plan["resume"], progress=plan["progress"])
+        config = RunConfig.model_validate(plan["config"])
+        execute(config, resolve_devices(config), Path(plan["out"]), resume=plan["resume"], progress=plan["progress"])
     except BaseException as error:
         if not isinstance(error, SelfsupError):
             traceback.print_exc()

@@ -161,9 +161,9 @@ def test_next_token_composes_with_modalities_that_have_a_causal_backbone() -> No
 
 
 def autoregressive_objective() -> Any:
-    from selfsup.tasks.autoregressive.next_token import NEXT_TOKEN_OBJECTIVE
+    from selfsup.tasks.autoregressive.next_token import NEXT_TOKEN_FAMILY
 
-    return NEXT_TOKEN_OBJECTIVE
+    return NEXT_TOKEN_FAMILY
 
 
 def test_class_losses_are_the_same_flat() -> None:

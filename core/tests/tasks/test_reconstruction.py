@@ -7,9 +7,9 @@ import torch
 from selfsup.backbones import Backbone
 from selfsup.errors import ConfigError, SpecError
 from selfsup.registry.specs import TaskSpec
-from selfsup.tasks.composed_tokens import compose_tokens
-from selfsup.tasks.masked.masked_modeling import MAE, MAE_OBJECTIVE
-from selfsup.tasks.reconstruction import DENOISING_OBJECTIVE, Reconstruction, reconstruction_recipe
+from selfsup.tasks.composed import compose
+from selfsup.tasks.masked.masked_modeling import MAE, MAE_FAMILY
+from selfsup.tasks.reconstruction import DENOISING_FAMILY, Reconstruction, reconstruction_recipe
 from selfsup.testing.kit.fake_device import fake_cuda
 from selfsup.testing.kit.gradients import assert_same_loss
 from selfsup.testing.toy.sequences.backbones import SequenceConv, SequenceConvConfig
@@ -113,12 +113,14 @@ def test_reconstruction_config_has_the_corruptions_section() -> None:
 
 
 def test_compose_joins_objectives_with_what_they_need() -> None:
-    masked = compose_tokens(spec("masked-modeling"), MAE_OBJECTIVE, Bare())
+    masked = compose(spec("masked-modeling"), MAE_FAMILY, Bare())
     assert isinstance(masked.build(masked.config(), toy_backbone("ids"), toy_info("ids")), MAE)
-    assert masked.optimization == MAE_OBJECTIVE.optimization
-    denoising = compose_tokens(spec("reconstruction"), DENOISING_OBJECTIVE, Modality())
+    assert masked.optimization == MAE_FAMILY.optimization
+    denoising = compose(spec("reconstruction"), DENOISING_FAMILY, Modality())
     assert isinstance(denoising.build(denoising.config(), toy_backbone("ids"), toy_info("ids")), Reconstruction)
     with pytest.raises(SpecError, match="registers none"):
-        compose_tokens(spec("reconstruction"), DENOISING_OBJECTIVE, Bare())
+        compose(spec("reconstruction"), DENOISING_FAMILY, Bare())
     with pytest.raises(SpecError, match="of family 'transformation'"):
-        compose_tokens(spec("transformation"), DENOISING_OBJECTIVE, Modality())
+        compose(spec("transformation"), DENOISING_FAMILY, Modality())
+    with pytest.raises(SpecError, match="must be a TaskFamilyRecipe; it is a ReconstructionFamilyRecipe"):
+        compose(spec("masked-modeling"), DENOISING_FAMILY, Modality())

@@ -9,7 +9,7 @@ from selfsup.backbones import Backbone
 from selfsup.registry import registry
 from selfsup.registry.specs import ObjectiveSpec
 from selfsup.tasks.composed import compose
-from selfsup.tasks.masked.masked_modeling import MAE_OBJECTIVE
+from selfsup.tasks.masked.masked_modeling import MAE_FAMILY
 from selfsup.testing.kit.cases import small_config
 from selfsup.testing.kit.fake_device import fake_cuda
 from selfsup.training.loop.optimizers import build_optimizer, set_hyperparameters
@@ -112,7 +112,7 @@ def test_masked_and_latent_tasks_see_their_papers_crop(
 
 def test_a_composed_masked_task_sees_a_crop_too() -> None:
     spec = ObjectiveSpec(id="mae", summary="x", target="a:b", family="masked-modeling", paper="x")
-    recipe = compose(spec, MAE_OBJECTIVE, registry().modality_objects("vision"))
+    recipe = compose(spec, MAE_FAMILY, registry().modality_objects("vision"))
     assert recipe.config().views.global_scale == (0.2, 1.0)  # type: ignore[attr-defined]
 
 

@@ -172,14 +172,14 @@ class JointEmbeddingObjective(Objective):
 
 @dataclass(frozen=True)
 class ObjectiveRecipe:
-    """How an :class:`~selfsup.registry.specs.ObjectiveSpec` becomes what its family needs: validated options and a builder.
+    """A loss on embeddings and its options: ``build(config)`` gives the :class:`JointEmbeddingObjective`.
 
-    For the joint-embedding family ``build(config)`` gives a :class:`JointEmbeddingObjective`. For the other families the recipe
-    is that of the family itself: ``build(config, backbone, info)`` gives the pretext task, as in ``TaskRecipe``.
+    An :class:`~selfsup.registry.ObjectiveSpec` of the joint-embedding family leads to it. A method that is a whole task (masked
+    modelling, latent and autoregressive prediction) has a :class:`selfsup.tasks.TaskFamilyRecipe`.
     """
 
     config: type[Config]
-    build: Callable[..., Any]
+    build: Callable[[Any], JointEmbeddingObjective]
     optimization: dict[str, Any] = field(default_factory=dict)
     """The paper's optimizer settings: overrides of ``OptimizationConfig`` fields."""
     momentum: tuple[float, float] | None = None

@@ -8,7 +8,7 @@ from typing import get_args
 from selfsup.registry.specs import Family, ModalitySpec, ObjectiveSpec, TaskSpec
 
 COMPOSE = "selfsup.tasks.composed:compose"
-"""Target of composed tasks: ``compose(spec, objective_recipe, modality_objects) -> TaskRecipe``."""
+"""Target of composed tasks: ``compose(spec, recipe, modality_objects) -> TaskRecipe``."""
 RANDOM_INIT = "selfsup.tasks.references:random_init"
 """Target of ``<modality>/random-init``: ``random_init() -> TaskRecipe``."""
 SUPERVISED = "selfsup.tasks.references:supervised"

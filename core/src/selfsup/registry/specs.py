@@ -214,7 +214,12 @@ class TaskSpec(TargetSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveSpec(TargetSpec):
-    """A loss. ``target`` is a :class:`selfsup.objectives.ObjectiveRecipe`; the id is the method's usual name (``simclr``)."""
+    """A method without its modality; the id is its usual name (``simclr``).
+
+    ``target`` is a :class:`selfsup.objectives.ObjectiveRecipe` in the joint-embedding family, a
+    :class:`selfsup.tasks.ReconstructionFamilyRecipe` in the reconstruction family and a
+    :class:`selfsup.tasks.TaskFamilyRecipe` in the others.
+    """
 
     family: Family
     paper: str

@@ -7,6 +7,7 @@ from selfsup.tasks.base import (
     CorruptionRecipe,
     PretextTask,
     StepOutput,
+    TaskFamilyRecipe,
     TaskRecipe,
     Transformation,
     Transformed,
@@ -14,6 +15,7 @@ from selfsup.tasks.base import (
     ViewsRecipe,
 )
 from selfsup.tasks.joint_embedding.comparison import ComparesEmbeddings
+from selfsup.tasks.reconstruction import ReconstructionFamilyRecipe
 
 __all__ = [
     "ComparesEmbeddings",
@@ -21,7 +23,9 @@ __all__ = [
     "Corruption",
     "CorruptionRecipe",
     "PretextTask",
+    "ReconstructionFamilyRecipe",
     "StepOutput",
+    "TaskFamilyRecipe",
     "TaskRecipe",
     "Term",
     "Transformation",

@@ -126,6 +126,22 @@ class TaskRecipe:
     """Options of the backbone that suit the task (fixed positions for MoCo v3), those that it has; the user's go before."""
 
 
+@dataclass(frozen=True)
+class TaskFamilyRecipe:
+    """A method that is a whole task and not a loss on embeddings: masked modelling, latent and autoregressive prediction.
+
+    An :class:`~selfsup.registry.ObjectiveSpec` of these families leads to it. It makes a task in every modality that has a
+    :class:`~selfsup.backbones.TokenBackbone`.
+    """
+
+    config: type[Config]
+    build: Callable[[Any, Backbone, Info], PretextTask]
+    optimization: dict[str, Any] = field(default_factory=dict)
+    """The paper's optimizer settings: overrides of ``selfsup.training.OptimizationConfig`` fields."""
+    backbone: dict[str, Any] = field(default_factory=dict)
+    """Options of the backbone that the paper has, as in :class:`TaskRecipe`."""
+
+
 class InputChange(nn.Module, ABC):
     """Makes the network's input and no part of the network: it computes in the precision of its numbers, whatever the run's."""
 

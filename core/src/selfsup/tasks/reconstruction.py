@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -10,7 +11,6 @@ import torch
 from selfsup.backbones import Backbone
 from selfsup.config import Config
 from selfsup.config_layers import merge_layers
-from selfsup.objectives.base import ObjectiveRecipe
 from selfsup.tasks.base import Corruption, CorruptionRecipe, PretextTask, StepOutput, TaskRecipe
 from selfsup.tasks.config_sections import with_defaults, with_section
 from selfsup.types import Batch, Info
@@ -43,6 +43,19 @@ class Reconstruction(PretextTask):
         self.corruption.after_step(progress)
 
 
+@dataclass(frozen=True)
+class ReconstructionFamilyRecipe:
+    """A way to train reconstruction with any corruption of any modality.
+
+    As :class:`~selfsup.tasks.TaskFamilyRecipe`, but ``build`` takes the modality's corruption as well.
+    """
+
+    config: type[Config]
+    build: Callable[[Any, Backbone, Info, Corruption], PretextTask]
+    optimization: dict[str, Any] = field(default_factory=dict)
+    """The paper's optimizer settings: overrides of ``selfsup.training.OptimizationConfig`` fields."""
+
+
 def build_reconstruction(
     config: ReconstructionConfig, backbone: Backbone, info: Info, corruption: Corruption
 ) -> Reconstruction:
@@ -50,7 +63,7 @@ def build_reconstruction(
     return Reconstruction(backbone, corruption)
 
 
-DENOISING_OBJECTIVE = ObjectiveRecipe(
+DENOISING_FAMILY = ReconstructionFamilyRecipe(
     config=ReconstructionConfig,
     build=build_reconstruction,
     optimization={"optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.05, "warmup_fraction": 0.05},
@@ -61,7 +74,7 @@ DENOISING_OBJECTIVE = ObjectiveRecipe(
 def reconstruction_recipe(
     corruption: CorruptionRecipe,
     *,
-    objective: ObjectiveRecipe = DENOISING_OBJECTIVE,
+    family: ReconstructionFamilyRecipe = DENOISING_FAMILY,
     optimization: dict[str, Any] | None = None,
     **defaults: Any,
 ) -> TaskRecipe:
@@ -69,7 +82,7 @@ def reconstruction_recipe(
 
     Args:
         corruption: how the modality corrupts and decodes.
-        objective: a reconstruction objective: ``build(config, backbone, info, corruption)``.
+        family: how it is trained.
         optimization: changes to its optimizer settings.
         defaults: other defaults for the corruption's fields.
 
@@ -77,17 +90,16 @@ def reconstruction_recipe(
         ConfigError: a default is of no field, or breaks its limits.
     """
     section = with_defaults(corruption.config, defaults)
-    config = with_section(objective.config, "corruption", section, "How the input is corrupted.")
+    config = with_section(family.config, "corruption", section, "How the input is corrupted.")
     return TaskRecipe(
         config=config,
-        build=_builder(objective, corruption),
-        optimization=merge_layers(objective.optimization, optimization or {}),
+        build=_builder(family, corruption),
+        optimization=merge_layers(family.optimization, optimization or {}),
     )
 
 
-def _builder(objective: ObjectiveRecipe, recipe: CorruptionRecipe) -> Callable[[Any, Backbone, Info], PretextTask]:
+def _builder(family: ReconstructionFamilyRecipe, recipe: CorruptionRecipe) -> Callable[[Any, Backbone, Info], PretextTask]:
     def build(config: Any, backbone: Backbone, info: Info) -> PretextTask:
-        task: PretextTask = objective.build(config, backbone, info, recipe.build(config.corruption, info))
-        return task
+        return family.build(config, backbone, info, recipe.build(config.corruption, info))
 
     return build

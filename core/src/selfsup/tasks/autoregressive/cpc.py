@@ -13,14 +13,13 @@ from torch import Tensor, nn
 
 from selfsup.backbones import Backbone, TokenBackbone
 from selfsup.config import Config
-from selfsup.objectives.base import ObjectiveRecipe
 from selfsup.objectives.parts.chance import chance_loss
 from selfsup.objectives.parts.embeddings import Embeddings
 from selfsup.objectives.parts.precision import full, no_autocast
 from selfsup.runtime.distributed import from_first_rank, gather, mean_over_ranks, rank, world_size
 from selfsup.tasks.autoregressive.next_token import causal_backbone
-from selfsup.tasks.base import StepOutput
-from selfsup.tasks.from_objective import recipe_from_objective
+from selfsup.tasks.base import StepOutput, TaskFamilyRecipe
+from selfsup.tasks.family import recipe_from_family
 from selfsup.tasks.joint_embedding.comparison import ComparesEmbeddings
 from selfsup.tasks.masked.masked_modeling import token_backbone
 from selfsup.tasks.parts.masking import mean_term, weighted_mean
@@ -144,12 +143,12 @@ def build_cpc(config: CPCConfig, backbone: Backbone, info: Info) -> CPC:
     return CPC(config, token_backbone(backbone, "Contrastive predictive coding"))
 
 
-CPC_OBJECTIVE = ObjectiveRecipe(
+CPC_FAMILY = TaskFamilyRecipe(
     config=CPCConfig,
     build=build_cpc,
     optimization={"optimizer": "adam", "lr": 2e-4, "weight_decay": 0.0, "warmup_fraction": 0.0, "schedule": "constant"},
 )
 """CPC with the paper's settings for speech (Adam at 2e-4, batches of 8 x 8 windows of 1.28 s)."""
 
-cpc_recipe = partial(recipe_from_objective, CPC_OBJECTIVE)
-"""A CPC task for any causal token backbone: see :func:`~selfsup.tasks.from_objective.recipe_from_objective`."""
+cpc_recipe = partial(recipe_from_family, CPC_FAMILY)
+"""A CPC task for any causal token backbone: see :func:`~selfsup.tasks.family.recipe_from_family`."""

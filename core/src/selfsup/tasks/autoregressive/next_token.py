@@ -13,9 +13,8 @@ from torch import Tensor
 from selfsup.backbones import Backbone, TokenBackbone
 from selfsup.config import Config
 from selfsup.errors import ConfigError
-from selfsup.objectives.base import ObjectiveRecipe
-from selfsup.tasks.base import PretextTask, StepOutput, TaskRecipe
-from selfsup.tasks.from_objective import recipe_from_objective
+from selfsup.tasks.base import PretextTask, StepOutput, TaskFamilyRecipe, TaskRecipe
+from selfsup.tasks.family import recipe_from_family
 from selfsup.tasks.masked.masked_modeling import token_backbone
 from selfsup.tasks.parts.masking import mean_term
 from selfsup.types import Batch, Info
@@ -87,7 +86,7 @@ def build_next_token(config: NextTokenConfig, backbone: Backbone, info: Info) ->
     return NextToken(config, token_backbone(backbone, "Autoregressive prediction"))
 
 
-NEXT_TOKEN_OBJECTIVE = ObjectiveRecipe(
+NEXT_TOKEN_FAMILY = TaskFamilyRecipe(
     config=NextTokenConfig,
     build=build_next_token,
     optimization={
@@ -118,5 +117,5 @@ def autoregressive_recipe(
         ConfigError: a default is of no field, or breaks its limits.
     """
     return replace(
-        recipe_from_objective(NEXT_TOKEN_OBJECTIVE, optimization=optimization, **defaults), processor=dict(processor or {})
+        recipe_from_family(NEXT_TOKEN_FAMILY, optimization=optimization, **defaults), processor=dict(processor or {})
     )

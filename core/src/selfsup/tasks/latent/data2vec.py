@@ -11,10 +11,9 @@ from torch import Tensor, nn
 
 from selfsup.backbones import Backbone, TokenBackbone, Tokens
 from selfsup.config import Config, idle
-from selfsup.objectives.base import ObjectiveRecipe
 from selfsup.objectives.parts.collapse import sample_std
-from selfsup.tasks.base import PretextTask, StepOutput
-from selfsup.tasks.from_objective import recipe_from_objective
+from selfsup.tasks.base import PretextTask, StepOutput, TaskFamilyRecipe
+from selfsup.tasks.family import recipe_from_family
 from selfsup.tasks.latent.ijepa import jepa_loss, layer_normalize
 from selfsup.tasks.latent.teacher import Teacher, TeacherConfig
 from selfsup.tasks.masked.masked_modeling import mask_token, token_backbone
@@ -136,12 +135,12 @@ def build_data2vec(config: Data2VecConfig, backbone: Backbone, info: Info) -> Da
     return Data2Vec(config, token_backbone(backbone, "data2vec"))
 
 
-DATA2VEC_OBJECTIVE = ObjectiveRecipe(
+DATA2VEC_FAMILY = TaskFamilyRecipe(
     config=Data2VecConfig,
     build=build_data2vec,
     optimization={"optimizer": "adamw", "base_lr": 2.5e-4, "weight_decay": 0.05, "warmup_fraction": 0.05},
 )
 """data2vec with the paper's settings for images (ViT-B: 2e-3 at a batch of 2048, 40 of 800 epochs of warm-up)."""
 
-data2vec_recipe = partial(recipe_from_objective, DATA2VEC_OBJECTIVE)
-"""A data2vec task for any token backbone: see :func:`~selfsup.tasks.from_objective.recipe_from_objective`."""
+data2vec_recipe = partial(recipe_from_family, DATA2VEC_FAMILY)
+"""A data2vec task for any token backbone: see :func:`~selfsup.tasks.family.recipe_from_family`."""

@@ -13,10 +13,10 @@ from torch.nn import functional as F
 
 from selfsup.backbones import Backbone, TokenBackbone, Tokens, grid_size
 from selfsup.config import Config, idle
-from selfsup.objectives.base import ObjectiveRecipe, Term
+from selfsup.objectives.base import Term
 from selfsup.objectives.parts.collapse import sample_std
-from selfsup.tasks.base import PretextTask, StepOutput
-from selfsup.tasks.from_objective import recipe_from_objective
+from selfsup.tasks.base import PretextTask, StepOutput, TaskFamilyRecipe
+from selfsup.tasks.family import recipe_from_family
 from selfsup.tasks.latent.teacher import Teacher, TeacherConfig
 from selfsup.tasks.masked.masked_modeling import mask_token, token_backbone
 from selfsup.tasks.parts.block_masking import MultiBlockMask, multi_block_mask, shuffled
@@ -222,7 +222,7 @@ def build_ijepa(config: IJEPAConfig, backbone: Backbone, info: Info) -> IJEPA:
     return IJEPA(config, token_backbone(backbone, "I-JEPA"))
 
 
-IJEPA_OBJECTIVE = ObjectiveRecipe(
+IJEPA_FAMILY = TaskFamilyRecipe(
     config=IJEPAConfig,
     build=build_ijepa,
     optimization={
@@ -235,5 +235,5 @@ IJEPA_OBJECTIVE = ObjectiveRecipe(
 )
 """I-JEPA with the paper's settings (1e-3 at a batch of 2048, 15 of 300 epochs of warm-up)."""
 
-ijepa_recipe = partial(recipe_from_objective, IJEPA_OBJECTIVE)
-"""An I-JEPA task for any token backbone: see :func:`~selfsup.tasks.from_objective.recipe_from_objective`."""
+ijepa_recipe = partial(recipe_from_family, IJEPA_FAMILY)
+"""An I-JEPA task for any token backbone: see :func:`~selfsup.tasks.family.recipe_from_family`."""

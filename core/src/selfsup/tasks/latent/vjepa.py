@@ -9,8 +9,8 @@ from pydantic import Field
 
 from selfsup.backbones import Backbone, TokenBackbone, Tokens
 from selfsup.config import Config
-from selfsup.objectives.base import ObjectiveRecipe
-from selfsup.tasks.from_objective import recipe_from_objective
+from selfsup.tasks.base import TaskFamilyRecipe
+from selfsup.tasks.family import recipe_from_family
 from selfsup.tasks.latent.ijepa import JointEmbeddingPrediction, Predictor
 from selfsup.tasks.latent.teacher import TeacherConfig
 from selfsup.tasks.masked.masked_modeling import token_backbone
@@ -113,7 +113,7 @@ def build_vjepa(config: VJEPAConfig, backbone: Backbone, info: Info) -> VJEPA:
     return VJEPA(config, token_backbone(backbone, "V-JEPA"))
 
 
-VJEPA_OBJECTIVE = ObjectiveRecipe(
+VJEPA_FAMILY = TaskFamilyRecipe(
     config=VJEPAConfig,
     build=build_vjepa,
     optimization={
@@ -127,5 +127,5 @@ VJEPA_OBJECTIVE = ObjectiveRecipe(
 )
 """V-JEPA with the authors' settings for ViT-H (6.25e-4 at a batch of 3072, 40 of 300 epochs of warm-up)."""
 
-vjepa_recipe = partial(recipe_from_objective, VJEPA_OBJECTIVE)
-"""A V-JEPA task for any token backbone: see :func:`~selfsup.tasks.from_objective.recipe_from_objective`."""
+vjepa_recipe = partial(recipe_from_family, VJEPA_FAMILY)
+"""A V-JEPA task for any token backbone: see :func:`~selfsup.tasks.family.recipe_from_family`."""

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from selfsup.backbones import Backbone, TokenBackbone
 from selfsup.config import Config
-from selfsup.objectives.base import ObjectiveRecipe, Term
+from selfsup.objectives.base import Term
 from selfsup.objectives.masked_contrast import masked_contrast, sample_negatives
 from selfsup.objectives.parts.chance import chance_loss
 from selfsup.objectives.parts.embeddings import Embeddings
 from selfsup.objectives.parts.precision import full, no_autocast
 from selfsup.objectives.parts.quantizer import ProductQuantizer, QuantizerConfig, code_perplexity, diversity_loss, usage
-from selfsup.tasks.base import StepOutput
-from selfsup.tasks.from_objective import recipe_from_objective
+from selfsup.tasks.base import StepOutput, TaskFamilyRecipe
+from selfsup.tasks.family import recipe_from_family
 from selfsup.tasks.joint_embedding.comparison import ComparesEmbeddings
 from selfsup.tasks.masked.masked_modeling import mask_token, token_backbone
 from selfsup.tasks.parts.masking import gather_tokens, mean_term, weighted_mean
@@ -139,7 +139,7 @@ def build_wav2vec2(config: Wav2Vec2Config, backbone: Backbone, info: Info) -> Wa
     return Wav2Vec2(config, token_backbone(backbone, "wav2vec 2.0"))
 
 
-WAV2VEC2_OBJECTIVE = ObjectiveRecipe(
+WAV2VEC2_FAMILY = TaskFamilyRecipe(
     config=Wav2Vec2Config,
     build=build_wav2vec2,
     optimization={
@@ -148,5 +148,5 @@ WAV2VEC2_OBJECTIVE = ObjectiveRecipe(
 )  # fmt: skip
 """The paper's BASE (5e-4 at batches of 1.6 hours, 32k of 400k updates of warm-up), with a cosine where it has a line."""
 
-wav2vec2_recipe = partial(recipe_from_objective, WAV2VEC2_OBJECTIVE)
-"""A wav2vec 2.0 task for any token backbone: see :func:`~selfsup.tasks.from_objective.recipe_from_objective`."""
+wav2vec2_recipe = partial(recipe_from_family, WAV2VEC2_FAMILY)
+"""A wav2vec 2.0 task for any token backbone: see :func:`~selfsup.tasks.family.recipe_from_family`."""

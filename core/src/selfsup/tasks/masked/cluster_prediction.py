@@ -14,14 +14,13 @@ from torch.nn import functional as F
 
 from selfsup.backbones import Backbone, TokenBackbone, Tokens
 from selfsup.config import Config, idle
-from selfsup.objectives.base import ObjectiveRecipe
 from selfsup.objectives.parts.chance import chance_loss
 from selfsup.objectives.parts.heads import CosineLinear
 from selfsup.objectives.parts.kmeans import StreamingKMeans
 from selfsup.objectives.parts.precision import full, no_autocast
 from selfsup.objectives.parts.quantizer import code_perplexity
-from selfsup.tasks.base import PretextTask, StepOutput, TaskRecipe
-from selfsup.tasks.from_objective import recipe_from_objective
+from selfsup.tasks.base import PretextTask, StepOutput, TaskFamilyRecipe, TaskRecipe
+from selfsup.tasks.family import recipe_from_family
 from selfsup.tasks.masked.masked_modeling import mask_token, token_backbone
 from selfsup.tasks.parts.masking import gather_tokens, mean_term, weighted_mean
 from selfsup.tasks.parts.moving_average import MomentumEncoder
@@ -207,7 +206,7 @@ def build_cluster_prediction(
     return ClusterPrediction(config, token_backbone(backbone, "Cluster prediction"), features)
 
 
-CLUSTER_PREDICTION_OBJECTIVE = ObjectiveRecipe(
+CLUSTER_PREDICTION_FAMILY = TaskFamilyRecipe(
     config=ClusterPredictionConfig,
     build=build_cluster_prediction,
     optimization={
@@ -237,4 +236,4 @@ def cluster_prediction_recipe(
     def build(config: Any, backbone: Backbone, info: Info) -> ClusterPrediction:
         return build_cluster_prediction(config, backbone, info, None if features is None else features(info))
 
-    return replace(recipe_from_objective(CLUSTER_PREDICTION_OBJECTIVE, optimization=optimization, **defaults), build=build)
+    return replace(recipe_from_family(CLUSTER_PREDICTION_FAMILY, optimization=optimization, **defaults), build=build)

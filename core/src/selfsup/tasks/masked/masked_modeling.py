@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from selfsup.backbones import Backbone, TokenBackbone
 from selfsup.config import Config
 from selfsup.errors import ConfigError
-from selfsup.objectives.base import ObjectiveRecipe
-from selfsup.tasks.base import PretextTask, StepOutput, TaskRecipe
-from selfsup.tasks.from_objective import recipe_from_objective
+from selfsup.tasks.base import PretextTask, StepOutput, TaskFamilyRecipe, TaskRecipe
+from selfsup.tasks.family import recipe_from_family
 from selfsup.tasks.parts.masking import TokenMask, gather_tokens, mean_term, random_mask, tube
 from selfsup.tasks.parts.transformer import Transformer, head_width, lattice_positions
 from selfsup.types import Batch, Info
@@ -171,21 +170,21 @@ def build_simmim(config: SimMIMConfig, backbone: Backbone, info: Info) -> SimMIM
     return SimMIM(config, token_backbone(backbone, "SimMIM"))
 
 
-MAE_OBJECTIVE = ObjectiveRecipe(
+MAE_FAMILY = TaskFamilyRecipe(
     config=MAEConfig,
     build=build_mae,
     optimization={"optimizer": "adamw", "base_lr": 1.5e-4, "betas": (0.9, 0.95), "weight_decay": 0.05, "warmup_fraction": 0.05},
 )
 """MAE with the paper's settings (800 epochs, 40 of them warm-up)."""
 
-SIMMIM_OBJECTIVE = ObjectiveRecipe(
+SIMMIM_FAMILY = TaskFamilyRecipe(
     config=SimMIMConfig,
     build=build_simmim,
     optimization={"optimizer": "adamw", "base_lr": 1e-4, "weight_decay": 0.05, "warmup_fraction": 0.1, "clip": 5.0},
 )
 """SimMIM with the paper's settings (100 epochs, 10 of them warm-up; 8e-4 at a batch of 2048)."""
 
-_OBJECTIVES = {"mae": MAE_OBJECTIVE, "simmim": SIMMIM_OBJECTIVE}
+_OBJECTIVES = {"mae": MAE_FAMILY, "simmim": SIMMIM_FAMILY}
 
 
 def masked_recipe(method: Literal["mae", "simmim"] = "mae", **options: Any) -> TaskRecipe:
@@ -193,9 +192,9 @@ def masked_recipe(method: Literal["mae", "simmim"] = "mae", **options: Any) -> T
 
     Args:
         method: ``mae`` or ``simmim``.
-        options: the arguments of :func:`~selfsup.tasks.from_objective.recipe_from_objective`.
+        options: the arguments of :func:`~selfsup.tasks.family.recipe_from_family`.
 
     Raises:
         ConfigError: a default is of no field, or breaks its limits.
     """
-    return recipe_from_objective(_OBJECTIVES[method], **options)
+    return recipe_from_family(_OBJECTIVES[method], **options)

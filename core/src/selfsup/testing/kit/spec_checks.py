@@ -15,6 +15,7 @@ from selfsup.data.previews import PREVIEW_SIDE
 from selfsup.evaluation.base import EvaluatorRecipe
 from selfsup.objectives.base import ObjectiveRecipe
 from selfsup.registry import registry, specs
+from selfsup.tasks.composed import RECIPES
 from selfsup.testing.kit.cases import fitted_processor
 from selfsup.testing.kit.objective_checks import check_absent_rows, small_objective
 
@@ -45,9 +46,10 @@ def check_spec(spec: specs.Spec) -> None:
 
 def _check_target(spec: specs.Spec, target: Any) -> None:
     if isinstance(spec, specs.ObjectiveSpec):
-        assert isinstance(target, ObjectiveRecipe), f"the target is {type(target).__name__}, not ObjectiveRecipe"
+        wanted = RECIPES[spec.family]
+        assert isinstance(target, wanted), f"the target is {type(target).__name__}, not {wanted.__name__}"
         _check_config(target.config)
-        if spec.family == "joint-embedding" and small_objective(target).handles_absent:
+        if isinstance(target, ObjectiveRecipe) and small_objective(target).handles_absent:
             check_absent_rows(target)
     elif isinstance(spec, specs.EvaluatorSpec):
         assert isinstance(target, EvaluatorRecipe), f"the target is {type(target).__name__}, not EvaluatorRecipe"

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from selfsup.backbones import Backbone, mean_over_tokens
 from selfsup.batch_parts import CONTENT, MARK, presence
-from selfsup.objectives.base import ObjectiveRecipe, Term
+from selfsup.objectives.base import Term
 from selfsup.objectives.clip import symmetric_contrast
 from selfsup.objectives.parts.embeddings import Embeddings
 from selfsup.objectives.parts.precision import full, no_autocast
 from selfsup.objectives.parts.valid_rows import counted, not_compared
-from selfsup.tasks import StepOutput
-from selfsup.tasks.from_objective import recipe_from_objective
+from selfsup.tasks import StepOutput, TaskFamilyRecipe
+from selfsup.tasks.family import recipe_from_family
 from selfsup.tasks.joint_embedding.comparison import ComparesEmbeddings
 from selfsup.tasks.parts.masking import gather_tokens
 from selfsup.types import Batch, Info
@@ -139,7 +139,7 @@ def build_cav_mae(config: CAVMAEConfig, backbone: Backbone, info: Info) -> CAVMA
     return CAVMAE(config, fused(backbone, "CAV-MAE"), info)
 
 
-CAV_MAE_OBJECTIVE = ObjectiveRecipe(
+CAV_MAE_FAMILY = TaskFamilyRecipe(
     config=CAVMAEConfig,
     build=build_cav_mae,
     optimization={
@@ -153,5 +153,5 @@ CAV_MAE_OBJECTIVE = ObjectiveRecipe(
 """CAV-MAE with the optimizer of the authors' code; its rate, which there is constant and then halved every few epochs, is
 M3AE's."""
 
-CAV_MAE = recipe_from_objective(CAV_MAE_OBJECTIVE, views=SINGLE_VIEW)
+CAV_MAE = recipe_from_family(CAV_MAE_FAMILY, views=SINGLE_VIEW)
 """``multimodal/cav-mae``."""

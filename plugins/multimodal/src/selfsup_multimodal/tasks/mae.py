@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from selfsup.backbones import Backbone
 from selfsup.config import Config
 from selfsup.errors import ConfigError
-from selfsup.objectives.base import ObjectiveRecipe
-from selfsup.tasks import PretextTask, StepOutput
-from selfsup.tasks.from_objective import recipe_from_objective
+from selfsup.tasks import PretextTask, StepOutput, TaskFamilyRecipe
+from selfsup.tasks.family import recipe_from_family
 from selfsup.tasks.masked.masked_modeling import joined_weight, mask_token
 from selfsup.tasks.parts.masking import TokenMask, gather_tokens, mean_term, random_mask
 from selfsup.tasks.parts.transformer import Transformer, head_width, lattice_positions
@@ -200,12 +199,12 @@ def build_joint_mae(config: JointMAEConfig, backbone: Backbone, info: Info) -> J
     return JointMAE(config, fused(backbone, "Joint masked autoencoding"), info)
 
 
-JOINT_MAE = ObjectiveRecipe(
+JOINT_MAE = TaskFamilyRecipe(
     config=JointMAEConfig,
     build=build_joint_mae,
     optimization={"optimizer": "adamw", "base_lr": 1.5e-4, "betas": (0.9, 0.95), "weight_decay": 0.05, "warmup_fraction": 0.05},
 )
 """M3AE with the rate, decay and betas of the authors' code."""
 
-MAE = recipe_from_objective(JOINT_MAE, views=SINGLE_VIEW)
+MAE = recipe_from_family(JOINT_MAE, views=SINGLE_VIEW)
 """``multimodal/mae``."""

@@ -1,4 +1,4 @@
-"""The recipe of a task whose objective needs no more than a backbone."""
+"""From the recipe of a task family to the recipe of a task: other defaults, and one random view of each sample."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from selfsup.config_layers import merge_layers
-from selfsup.objectives.base import ObjectiveRecipe
 from selfsup.tasks.augmented import augmented
-from selfsup.tasks.base import TaskRecipe, ViewsRecipe
+from selfsup.tasks.base import TaskFamilyRecipe, TaskRecipe, ViewsRecipe
 from selfsup.tasks.config_sections import with_defaults
 
 
-def recipe_from_objective(
-    objective: ObjectiveRecipe,
+def recipe_from_family(
+    family: TaskFamilyRecipe,
     *,
     optimization: Mapping[str, Any] | None = None,
     views: ViewsRecipe | None = None,
@@ -21,23 +20,23 @@ def recipe_from_objective(
     backbone: Mapping[str, Any] | None = None,
     **defaults: Any,
 ) -> TaskRecipe:
-    """The task that ``objective.build(config, backbone, info)`` gives: masked, latent and autoregressive prediction.
+    """Make the recipe of a task of a family: masked, latent and autoregressive prediction.
 
     Args:
-        objective: the family's.
+        family: config, builder and the paper's settings.
         optimization: changes to the paper's optimizer settings.
         views: draw one such view of each sample first; None: the task sees the sample as it is.
         view_defaults: defaults of the views' section that differ from their own.
         backbone: options of the backbone that suit the task, where it has them.
-        defaults: other defaults for fields of the objective's config; a mapping for a section.
+        defaults: other defaults for fields of the family's config; a mapping for a section.
 
     Raises:
         ConfigError: a default is of no field, or breaks its limits.
     """
     recipe = TaskRecipe(
-        config=with_defaults(objective.config, defaults),
-        build=objective.build,
-        optimization=merge_layers(objective.optimization, optimization or {}),
-        backbone={**objective.backbone, **(backbone or {})},
+        config=with_defaults(family.config, defaults),
+        build=family.build,
+        optimization=merge_layers(family.optimization, optimization or {}),
+        backbone={**family.backbone, **(backbone or {})},
     )
     return augmented(recipe, views, view_defaults)

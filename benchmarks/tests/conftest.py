@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from selfsup.registry.specs import BenchmarkSpec
-from selfsup_bench.cells.cell import FEW_LABELS, Cell, lines
+from selfsup_bench.cells.cell import FEW_LABELS, Cell
+from selfsup_bench.cells.lines import lines
 from selfsup_bench.planning.plan import Plan
 from selfsup_bench.records.record import Projection, Record
 

@@ -7,7 +7,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from selfsup.errors import SpecError
 from selfsup.registry.specs import BenchmarkSpec
 from selfsup_bench.cells.boosting import BoostingConfig, boosted_outputs
-from selfsup_bench.cells.cell import lines
+from selfsup_bench.cells.lines import lines
 from selfsup_bench.leaderboard.build import headline_of
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from selfsup.errors import SpecError
 from selfsup.registry.specs import BenchmarkSpec
-from selfsup_bench.cells.cell import Cell, distinct, lines, reference
+from selfsup_bench.cells.cell import Cell
+from selfsup_bench.cells.lines import distinct, lines, reference
 
 CELL = Cell(
     kind="task",

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from selfsup.registry.specs import BenchmarkSpec
-from selfsup_bench.cells.cell import lines
+from selfsup_bench.cells.lines import lines
 from selfsup_bench.leaderboard.build import Leaderboard, Row, build
 from selfsup_bench.leaderboard.tables import interval_note, markdown, print_leaderboard
 from selfsup_bench.planning.plan import Plan

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from selfsup_bench.cells.cell import lines
+from selfsup_bench.cells.lines import lines
 from selfsup_bench.cells.run_cell import measure
 from selfsup_bench.executors import Job
 from selfsup_bench.suites import BENCHMARKS

@@ -11,7 +11,7 @@ import pytest
 
 from selfsup.registry import Registry, registry
 from selfsup.registry.specs import BenchmarkSpec, ModalitySpec, ObjectiveSpec, TaskSpec
-from selfsup_bench.cells.cell import Line, lines
+from selfsup_bench.cells.lines import Line, lines
 from selfsup_bench.leaderboard.build import build
 from selfsup_bench.planning.make_plan import named
 from selfsup_bench.planning.plan import Plan

@@ -23,10 +23,10 @@ from selfsup.registry import registry
 from selfsup_bench.cells.run_cell import work
 from selfsup_bench.commands import benchmark, report
 from selfsup_bench.executors import Job, Outcome
+from selfsup_bench.executors.base import Machine
 from selfsup_bench.leaderboard.build import Leaderboard
 from selfsup_bench.own.advice.recommendation import Recommendation
 from selfsup_bench.own.command import Asked, own_benchmark
-from selfsup_bench.own.machine import Machine
 from selfsup_bench.records.record import RecordStore
 
 pytest.importorskip("selfsup_tabular", reason="needs the tabular plugin")

@@ -14,7 +14,8 @@ import selfsup_bench.cells.run_cell
 from selfsup.errors import ColumnError, ConfigError
 from selfsup.evaluation.evaluators.finetune import FinetuneConfig, total_steps
 from selfsup.registry import registry
-from selfsup_bench.cells.cell import Cell, Line, lines
+from selfsup_bench.cells.cell import Cell
+from selfsup_bench.cells.lines import Line, lines
 from selfsup_bench.cells.time_limit import TOO_LONG, TookTooLongError, time_limit
 from selfsup_bench.executors import Job, Outcome
 from selfsup_bench.own.budget import (

@@ -15,12 +15,12 @@ from selfsup.data import row_hashes
 from selfsup.errors import BenchmarkError, ConfigError, DataError, UnknownIdError
 from selfsup.registry import registry
 from selfsup_bench.cells.cell import Cell
+from selfsup_bench.executors.base import Machine
 from selfsup_bench.executors.local import LocalExecutor
 from selfsup_bench.own.candidates import candidates, filled, on_data
 from selfsup_bench.own.data.divide_rows import Divided, Limits, divide
 from selfsup_bench.own.data.guess_modality import guess_modality
 from selfsup_bench.own.data.read_rows import Division, Reading, parts_of_cell
-from selfsup_bench.own.machine import Machine
 from selfsup_bench.own.pilot import STEPS, pilot_cell, speed_of
 from selfsup_bench.own.schedule import ENOUGH_STEPS, MOST_EPOCHS, References, Speed, makespan, schedule
 from selfsup_bench.own.state import State

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from selfsup.registry.specs import BenchmarkSpec
-from selfsup_bench.cells.cell import Cell, lines
+from selfsup_bench.cells.cell import Cell
+from selfsup_bench.cells.lines import lines
 from selfsup_bench.progress import Estimator, Progress, duration, headlines_of
 from selfsup_bench.records.record import Record
 

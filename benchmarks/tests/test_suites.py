@@ -15,7 +15,8 @@ from selfsup.registry import Registry, registry
 from selfsup.registry.specs import BenchmarkSpec
 from selfsup.training.run.resolve import resolve_config
 from selfsup.validation import validated
-from selfsup_bench.cells.cell import FEW_LABELS, Cell, is_raw, lines
+from selfsup_bench.cells.cell import FEW_LABELS, Cell, is_raw
+from selfsup_bench.cells.lines import lines
 from selfsup_bench.cells.measure import evaluator_options
 from selfsup_bench.cells.run_cell import run_options
 from selfsup_bench.commands import benchmark

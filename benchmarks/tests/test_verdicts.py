@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from selfsup.registry.specs import BenchmarkSpec
-from selfsup_bench.cells.cell import lines
+from selfsup_bench.cells.lines import lines
 from selfsup_bench.leaderboard.build import Verdict, build
 from selfsup_bench.leaderboard.headline import Headline
 from selfsup_bench.leaderboard.tables import markdown, metric_title

@@ -10,7 +10,7 @@ import pytest
 from selfsup.data import load_source
 from selfsup.registry import registry
 from selfsup.registry.specs import BenchmarkSpec
-from selfsup_bench.cells.cell import lines
+from selfsup_bench.cells.lines import lines
 from selfsup_bench.cells.previews import read_previews
 from selfsup_bench.cells.projection import drawn_places
 from selfsup_bench.cells.raw_features import fitted_raw_encoder

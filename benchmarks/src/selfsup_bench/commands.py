@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from selfsup.registry import Registry
     from selfsup.registry.specs import BenchmarkSpec
     from selfsup_bench.executors import Executor, Job
+    from selfsup_bench.executors.base import Machine
     from selfsup_bench.leaderboard.build import Leaderboard
-    from selfsup_bench.own.machine import Machine
     from selfsup_bench.planning.make_plan import Planned
 
 RESULTS = Path("benchmark-results")
@@ -91,7 +91,8 @@ def benchmark(
     selfsup benchmark --data corpus.txt --labelled headlines.csv
 
     With --compare it tells what differs between two folders: packages, scores with the interval of their difference, speed. The
-    exit status is 1 if a score has become worse beyond chance, or is lost.
+    exit status is 1 if a score has become worse beyond chance, or is lost. A row that DIR2 lacks counts as lost, too, unless
+    --modality, --only or another suite left it out.
     """
     if folders is not None:
         compare_folders(context, *folders, as_json=as_json)
@@ -198,8 +199,8 @@ def machine_here(
         BenchmarkError: it needs a package that is not installed.
     """
     from selfsup.registry import registry
+    from selfsup_bench.executors.base import Machine
     from selfsup_bench.executors.local import cpu_count
-    from selfsup_bench.own.machine import Machine
 
     found, kind = registry(), device_kind(device)
     cores = max(1, cpu_count() // threads)

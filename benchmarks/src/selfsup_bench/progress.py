@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import click
 
-from selfsup_bench.cells.cell import Cell, Line
+from selfsup_bench.cells.cell import Cell
+from selfsup_bench.cells.lines import Line
 from selfsup_bench.leaderboard.headline import Headline
 from selfsup_bench.records.record import Record
 

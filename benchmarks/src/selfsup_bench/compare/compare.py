@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from scipy.special import stdtr, stdtrit
 
-from selfsup_bench.cells.cell import Cell, Kind, Line, is_raw, is_supervised
+from selfsup_bench.cells.cell import Cell, Kind, is_raw, is_supervised
+from selfsup_bench.cells.lines import Line
 from selfsup_bench.leaderboard.headline import Headline
 from selfsup_bench.leaderboard.rows import Found, scored_rows
 from selfsup_bench.own.candidates import SUITE as OWN

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from selfsup_bench.cells.cell import Cell
+
+if TYPE_CHECKING:
+    from selfsup.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -83,3 +86,22 @@ class Executor(Protocol):
         Closing the iterator ends the jobs that are still running.
         """
         ...
+
+
+MakeExecutor = Callable[[Callable[[Job], None]], Executor]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where the cells of own data run, and who is told of it."""
+
+    registry: Registry
+    make_executor: MakeExecutor
+    jobs: int
+    """Cells at a time."""
+    threads: int
+    device: str
+    """``auto``, ``cpu`` or ``gpu``."""
+    kind: str
+    """``cpu``, or the kind of an accelerator."""
+    say: Callable[[str], None]

@@ -20,8 +20,10 @@ from selfsup_bench.executors.sharing import Room
 from selfsup_bench.executors.workers import CudaGauge, Gauge, Ready, Work, Worker
 from selfsup_bench.planning.make_plan import target_modules
 
-PRELOAD = ("selfsup_bench.executors.preload",)
-"""Imported once by the process that the cells are forked from: torch and what else takes seconds."""
+PRELOAD = ("datasets", "lightning_fabric", "sklearn.manifold")
+"""Imported once by the process that the cells are forked from: torch and what else takes seconds.
+
+None of them starts a thread or touches a device."""
 
 
 def _say(line: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from selfsup_bench.cells.cell import Line
+from selfsup_bench.cells.lines import Line
 from selfsup_bench.leaderboard.board import Comparison, Leaderboard, Matrix, MatrixCell, MatrixRow, Row, Table, Verdict
 from selfsup_bench.leaderboard.comparisons import compared, is_worthy
 from selfsup_bench.leaderboard.headline import Headline, headline_of

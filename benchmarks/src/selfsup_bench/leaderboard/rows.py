@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from selfsup_bench.cells.cell import Cell, Kind, Line, is_raw, is_supervised
+from selfsup_bench.cells.cell import Cell, Kind, is_raw, is_supervised
+from selfsup_bench.cells.lines import Line
 from selfsup_bench.leaderboard.board import Row
 from selfsup_bench.leaderboard.headline import Headline
 from selfsup_bench.planning.plan import Plan

@@ -10,7 +10,8 @@ from typing import Any
 from selfsup.errors import UnknownIdError
 from selfsup.registry import Registry
 from selfsup.registry.specs import BenchmarkSpec, TaskSpec
-from selfsup_bench.cells.cell import BOOSTING, FEW_LABELS, SHARED_PREFIXES
+from selfsup_bench.cells.cell import BOOSTING, FEW_LABELS
+from selfsup_bench.cells.lines import SHARED_PREFIXES
 from selfsup_bench.own.budget import CONVERGED
 from selfsup_bench.own.data.divide_rows import Divided
 from selfsup_bench.planning.templates import expand

@@ -13,6 +13,7 @@ from selfsup.artifacts import load
 from selfsup.data.sources.columns.labels import LabelKind
 from selfsup.errors import ConfigError, RunDirectoryError, SelfsupError
 from selfsup.runtime.file_lock import lock_folder
+from selfsup_bench.executors.base import Machine
 from selfsup_bench.leaderboard.build import Leaderboard
 from selfsup_bench.own.advice.advise import advise
 from selfsup_bench.own.advice.next_steps import write_longer
@@ -22,7 +23,6 @@ from selfsup_bench.own.candidates import candidates
 from selfsup_bench.own.data.divide_rows import Divided, Limits, divide
 from selfsup_bench.own.data.guess_modality import guess_modality
 from selfsup_bench.own.data.read_rows import Reading
-from selfsup_bench.own.machine import Machine
 from selfsup_bench.own.state import FILE, State
 from selfsup_bench.own.trial import Trial
 from selfsup_bench.planning.plan import FILE as PLAN

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from selfsup.artifacts import RunDirectory
-from selfsup_bench.cells.cell import FEW_LABELS, Cell, Line
+from selfsup_bench.cells.cell import FEW_LABELS, Cell
+from selfsup_bench.cells.lines import Line
 from selfsup_bench.cells.time_limit import TOO_LONG
 from selfsup_bench.executors import Executor, Job
 from selfsup_bench.own.budget import Measured, Network, scratch_batch, scratch_steps

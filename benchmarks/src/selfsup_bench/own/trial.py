@@ -11,15 +11,16 @@ from pathlib import Path
 
 from selfsup.errors import BenchmarkError
 from selfsup.registry.specs import BenchmarkSpec
-from selfsup_bench.cells.cell import FEW_LABELS, Cell, Line, is_raw, lines
+from selfsup_bench.cells.cell import FEW_LABELS, Cell, is_raw
+from selfsup_bench.cells.lines import Line, lines
 from selfsup_bench.executors import Job
+from selfsup_bench.executors.base import Machine
 from selfsup_bench.leaderboard.build import Leaderboard
 from selfsup_bench.own import pilot
 from selfsup_bench.own.advice.recommendation import FILE as RECOMMENDATION
 from selfsup_bench.own.budget import CONVERGED, PLANNED, Measured, decide, enough, minutes_for
 from selfsup_bench.own.candidates import SUITE, on_data
 from selfsup_bench.own.data.divide_rows import Divided
-from selfsup_bench.own.machine import Machine
 from selfsup_bench.own.schedule import MOST_ROUNDS, Schedule, Speed
 from selfsup_bench.own.state import State
 from selfsup_bench.planning.make_plan import Planned, keyed, of_parts, resolved

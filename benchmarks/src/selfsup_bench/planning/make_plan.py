@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from selfsup.errors import MissingPluginError, SelfsupError, UnknownIdError
 from selfsup.registry.specs import BenchmarkSpec, TargetSpec, TaskSpec
-from selfsup_bench.cells.cell import BOOSTING, Cell, Line, distinct, is_raw, lines
+from selfsup_bench.cells.cell import BOOSTING, Cell, is_raw
+from selfsup_bench.cells.lines import Line, distinct, lines
 from selfsup_bench.planning.plan import Plan
 from selfsup_bench.planning.provenance import circumstances
 from selfsup_bench.planning.templates import expand

@@ -9,7 +9,8 @@ from typing import Any
 
 from selfsup.errors import BenchmarkError
 from selfsup.registry.specs import BenchmarkSpec
-from selfsup_bench.cells.cell import Cell, Line, cell_key, distinct
+from selfsup_bench.cells.cell import Cell, cell_key
+from selfsup_bench.cells.lines import Line, distinct
 from selfsup_bench.records.record import SCHEMA, read_json, write_json
 from selfsup_bench.records.schema import checked
 

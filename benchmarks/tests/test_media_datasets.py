@@ -1,4 +1,4 @@
-"""The embedded videos and sounds: what is in them, and that the label is not to be had on the cheap."""
+"""The embedded videos and sounds: what is in them, and that no shortcut gives the label away."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def test_a_method_has_one_colour_on_the_page(plan: Plan, records: dict[str, Reco
     assert colours(table, methods) == {"alpha-toyset": "c0", "beta-toyset": "c1"}
     assert colours(beta, methods) == {"beta-toyset": "c1"}
     many = [*methods, *(f"m{i}" for i in range(20))]
-    assert colours(beta, many) == {"beta-toyset": "c0"}, "of many methods those of a table are told apart"
+    assert colours(beta, many) == {"beta-toyset": "c0"}, "of many methods, those of a table get different colours"
     assert colours(table, many) == {"alpha-toyset": "c0", "beta-toyset": "c1"}
     alpha = next(row for row in table.rows if row.benchmark == "alpha-toyset")
     crowd = tuple(replace(alpha, task=f"toy/m{i:02}", benchmark=f"m{i:02}") for i in reversed(range(12)))
@@ -134,7 +134,7 @@ def _blue_less_red(colour: str) -> int:
 @pytest.mark.parametrize("palette", [LIGHT, DARK], ids=["light", "dark"])
 def test_matrix_runs_from_orange_to_blue(palette: dict[str, str]) -> None:
     hues = [_blue_less_red(palette[f"m{place}"]) for place in range(6)]
-    assert hues == sorted(hues), "orange and blue are told apart by every kind of colour vision"
+    assert hues == sorted(hues), "orange and blue differ for every kind of colour vision"
     assert hues[0] < -50 < 50 < hues[-1]
 
 

@@ -17,7 +17,7 @@ from selfsup_bench.runner import run, write_report
 
 
 class FakeExecutor:
-    """Writes the record that each job is to have, or dies where there is none."""
+    """Writes the record planned for each job, or dies without one."""
 
     def __init__(self, records: dict[str, Record], on_start: Callable[[Job], None]) -> None:
         self.records, self.on_start, self.ran = records, on_start, list[Job]()

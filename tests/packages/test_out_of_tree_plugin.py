@@ -30,7 +30,7 @@ def wheel(tmp_path_factory):
 
 @pytest.fixture
 def site(wheel, tmp_path):
-    """A folder for PYTHONPATH that holds the installed example; a test may spoil it."""
+    """A folder for PYTHONPATH that holds the installed example; a test may damage it."""
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path)
     return tmp_path
@@ -75,7 +75,7 @@ def test_it_passes_the_conformance_checks(site):
     assert {"example-spread", "example-greet"} <= {check["id"] for check in checks}
 
 
-def spoil(site, old, new, file="selfsup_example/plugin.py"):
+def damage(site, old, new, file="selfsup_example/plugin.py"):
     path = site / file
     text = path.read_text()
     assert old in text
@@ -100,7 +100,7 @@ def spoil(site, old, new, file="selfsup_example/plugin.py"):
 )  # fmt: skip
 def test_a_plugin_that_cannot_be_used_has_a_record_and_one_line_of_warning(site, file, old, new, status, words):
     folder = "selfsup_example" if file.endswith(".py") else "selfsup_example-2.5.0.dist-info"
-    spoil(site, old, new, f"{folder}/{file}")
+    damage(site, old, new, f"{folder}/{file}")
     found, warnings = records(site=site)
     assert found["selfsup-example"]["status"] == status
     assert words in found["selfsup-example"]["error"]
@@ -119,8 +119,8 @@ def test_two_plugins_that_claim_one_id(wheel, tmp_path):
     rival = sites[1]
     (rival / "selfsup_example").rename(rival / "rival")
     (rival / "selfsup_example-2.5.0.dist-info").rename(rival / "rival-2.5.0.dist-info")
-    spoil(rival, "Name: selfsup-example", "Name: rival", "rival-2.5.0.dist-info/METADATA")
-    spoil(rival, "example = selfsup_example.plugin", "rival = rival.plugin", "rival-2.5.0.dist-info/entry_points.txt")
+    damage(rival, "Name: selfsup-example", "Name: rival", "rival-2.5.0.dist-info/METADATA")
+    damage(rival, "example = selfsup_example.plugin", "rival = rival.plugin", "rival-2.5.0.dist-info/entry_points.txt")
     found, warnings = records(site=sites, plugins="example,rival")
     assert found["selfsup-example"]["status"] == "loaded"
     assert found["rival"]["status"] == "duplicate"

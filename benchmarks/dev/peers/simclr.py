@@ -17,7 +17,7 @@ from selfsup_bench.statistics.estimates import Estimate, estimate
 TEMPERATURE = 0.2
 HIDDEN, OUTPUT = 512, 128
 GOAL_OVER_RANDOM = 0.15
-"""kNN accuracy that SimCLR shall gain over the untrained network."""
+"""kNN accuracy that SimCLR should gain over the untrained network."""
 GOAL_AGAINST_LIGHTLY = 0.01
 """Largest difference of the mean kNN accuracies."""
 

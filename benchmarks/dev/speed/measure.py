@@ -18,7 +18,7 @@ _COMPARE: dict[Comparison, Callable[[float, float], bool]] = {">=": operator.ge,
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """One figure: what was measured, of both sides, and what it shall be."""
+    """One figure: what was measured, of both sides, and its goal."""
 
     name: str
     what: str

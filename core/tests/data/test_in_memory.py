@@ -323,6 +323,6 @@ def test_array_files(tmp_path):
     np.savez(tmp_path / "o.npz", images=np.array([1, "a"], dtype=object))
     with pytest.raises(SourceError, match="holds Python objects, and reading these could run any code"):
         load_source(str(tmp_path / "o.npz"), modality=PHOTOS)
-    (tmp_path / "b.npz").write_bytes(b"PK and no more")
+    (tmp_path / "b.npz").write_bytes(b"PK and an end")
     with pytest.raises(SourceError, match="is no npz file of NumPy"):
         load_source(str(tmp_path / "b.npz"), modality=PHOTOS)

@@ -14,7 +14,7 @@ CONFIG = WeightedLayersConfig()
 
 
 def layers(n: int, seed: int, *, told_by: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
-    """[n, 4, 6] features of which one layer is shifted by the class, and the classes [n] of three."""
+    """[n, 4, 6] features; one layer is shifted by the class, and the classes [n] of three."""
     generator = torch.Generator().manual_seed(seed)
     targets = torch.arange(n) % 3
     made = torch.randn(n, 4, 6, generator=generator)

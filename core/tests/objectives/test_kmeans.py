@@ -71,8 +71,8 @@ def test_tokens_without_weight_change_nothing() -> None:
     without.load_state_dict(with_padding.state_dict())
     for kmeans in (with_padding, without):
         kmeans.counts.fill_(3.0)
-    spoiled = torch.where(weight.unsqueeze(-1), tokens, torch.full_like(tokens, 1e6))
-    with_padding.update(spoiled, with_padding.assign(spoiled), weight, generator())
+    corrupted = torch.where(weight.unsqueeze(-1), tokens, torch.full_like(tokens, 1e6))
+    with_padding.update(corrupted, with_padding.assign(corrupted), weight, generator())
     without.update(tokens[weight], without.assign(tokens[weight]), None, generator())
     for a, b in zip(with_padding.mean, without.mean, strict=True):
         torch.testing.assert_close(a, b)

@@ -71,7 +71,7 @@ class SeriesViewsConfig(Config):
 
 
 class GlobalOnlyConfig(Config):
-    """Views of which there are two."""
+    """Two views."""
 
     n_global: int = Field(default=2, ge=2, le=2)
     """Number of global views."""

@@ -43,9 +43,9 @@ def test_the_target_is_the_clean_spectrogram_and_padding_does_not_count() -> Non
 
 def test_masking_silences_the_wanted_share_in_pieces() -> None:
     ones = {"waveform": torch.ones(200, 4000), "length": torch.full((200,), 4000)}
-    spoiled = Noise(NoiseConfig(kind="masking", amount=0.25, piece_seconds=0.01), INFO)(ones, seeded()).batch["waveform"]
-    assert float((spoiled == 0).float().mean()) == pytest.approx(0.25, abs=0.01)
-    pieces = spoiled.view(200, 50, 80)
+    corrupted = Noise(NoiseConfig(kind="masking", amount=0.25, piece_seconds=0.01), INFO)(ones, seeded()).batch["waveform"]
+    assert float((corrupted == 0).float().mean()) == pytest.approx(0.25, abs=0.01)
+    pieces = corrupted.view(200, 50, 80)
     assert torch.equal(pieces.amin(dim=2), pieces.amax(dim=2))
 
 

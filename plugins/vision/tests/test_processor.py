@@ -129,7 +129,7 @@ BAD = {
     "not-finite": (np.full((4, 4), np.nan), "not finite"),
     "infinite-tiff": (_encoded(Image.fromarray(np.full((4, 4), np.inf, dtype=np.float32)), "TIFF"), "not finite"),
     "wrong-dtype": (np.zeros((4, 4), dtype=np.complex64), "type complex64 is no image"),
-    "damaged-npy": (b"\x93NUMPY\x01\x00 and no more", "the npy file cannot be read"),
+    "damaged-npy": (b"\x93NUMPY\x01\x00 and an end", "the npy file cannot be read"),
     "heic": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", r"pip install 'selfsup-vision\[heif\]'"),
 }
 

@@ -63,7 +63,7 @@ def fitted_raw_encoder(
         modality: of the data.
         dataset: its source, or rows.
         kind: ``raw`` for the modality's usual raw features (and for what is put on top of them), or ``raw-NAME``.
-        overrides: config keys, of which those of the processor count.
+        overrides: config keys; only those of the processor count.
         label: the label column; None: it is found.
 
     Raises:

@@ -41,7 +41,7 @@ def change_text(estimate: Estimate, metric: str) -> str:
 
 
 def interval_text(estimate: Estimate, metric: str) -> str:
-    """``95 % interval 6.2 to 11.5``; empty where there is none."""
+    """``95 % interval 6.2 to 11.5``; empty without an interval."""
     if estimate.interval is None:
         return ""
     factor, digits = (100.0, 1) if is_share(metric) else (1.0, 2)

@@ -76,7 +76,7 @@ class RunDirectory:
             path: a folder that does not exist or is empty.
             task: id of the pretext task.
             config: the resolved config, as JSON values.
-            fields: what else ``run.json`` shall hold (seed, data, fingerprint, device).
+            fields: what else ``run.json`` holds (seed, data, fingerprint, device).
 
         Raises:
             RunDirectoryError: the folder holds a run, or something else.

@@ -30,7 +30,7 @@ class Encoded(NamedTuple):
     grid: tuple[int, ...] | None = None
     """The lattice that the N tokens lie on, for example (H, W); N is its product."""
     padding: Tensor | None = None
-    """[B, N] bool, True where a token is padding; or None where there is none."""
+    """[B, N] bool, True where a token is padding; or None without padding."""
     parts: dict[str, Encoded] | None = None
     """Of rows that join several parts (a picture and its caption): what each part gives, by its name; None: there are no parts.
 

@@ -49,7 +49,7 @@ def command(
     part: str | None,
     as_json: bool,
 ) -> None:
-    """Measure an encoder on data, by evaluators of which most need labels.
+    """Measure an encoder on data, with evaluators; most need labels.
 
     RUN is the folder of a pretraining, ENCODER the folder of an encoder or hf://owner/name. Records are written to RUN/results.
     """

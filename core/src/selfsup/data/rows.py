@@ -34,7 +34,7 @@ IndexArray = np.ndarray[Any, np.dtype[np.int64]]
 class Rows:
     """Rows of one split of a source, as roles. Iterating gives :data:`~selfsup.types.Row` dicts, which never hold the label.
 
-    A media value is a dict of ``bytes`` and ``path``, of which one may be None: files are decoded by the processor. Iterating
+    A media value is a dict of ``bytes`` and ``path``; one of them may be None: files are decoded by the processor. Iterating
     keeps no more than a few megabytes at a time.
     """
 
@@ -56,7 +56,7 @@ class Rows:
     """What the user calls the source."""
     split: str = "train"
     fingerprint: str = ""
-    """Hash of the content, of which column plays which role, and of the selection. Labels are not part of it."""
+    """Hash of the content, the roles of the columns and the selection. Labels are not part of it."""
     root: Path | None = None
     """Where relative paths in the rows start."""
     media: frozenset[str] = field(default=frozenset())

@@ -1,4 +1,4 @@
-"""Barlow Twins' loss: the cross-correlation of two views shall be the identity."""
+"""Barlow Twins' loss: make the cross-correlation of two views the identity."""
 
 from __future__ import annotations
 

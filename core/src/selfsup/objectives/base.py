@@ -62,14 +62,14 @@ class ViewEmbeddings(Embeddings):
     locations: list[Tensor] | None = None
     """Per global view [B, N, d]: where each token's centre lies in the source, in 0..1; None if the views do not say."""
     token_padding: list[Tensor] | None = None
-    """Per global view [B, N] bool, True where a token is padding; None where there is none."""
+    """Per global view [B, N] bool, True where a token is padding; None without tokens."""
     valid: list[Tensor] | None = None
     """Per view [B] bool, False where a row lacks what the view is of (a caption); None: every row has all.
 
     Such a row is no positive, no negative, and in no statistic. A pair counts where both of its views are valid.
     """
     groups: Tensor | None = None
-    """[B, V] long, a column a view: a number for what the view shows of each row, -1 where there is none; None: all differ.
+    """[B, V] long, a column a view: a number for what the view shows of each row, -1 for nothing; None: all differ.
 
     Two rows with the same number in a column (the same caption twice) are duplicates, and no negatives of each other.
     """

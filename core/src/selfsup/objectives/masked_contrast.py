@@ -49,7 +49,7 @@ def masked_contrast(prediction: Tensor, target: Tensor, codes: Tensor, negatives
         negatives: [B, M, n] long, which of the M are each one's negatives.
         temperature: divides the cosines; 0.1 in the paper.
     """
-    # All cosines of a sample in one product, of which the wanted ones are picked: n vectors of width P apiece are not.
+    # All cosines of a sample in one product, then the wanted ones are picked: n vectors of width P apiece are not.
     cosine = F.normalize(prediction, dim=-1) @ F.normalize(target, dim=-1).transpose(1, 2)
     same = (codes.unsqueeze(2) == codes.unsqueeze(1)).all(dim=-1)
     positive = cosine.diagonal(dim1=1, dim2=2).unsqueeze(-1) / temperature

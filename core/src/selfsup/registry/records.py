@@ -34,7 +34,7 @@ class PluginRecord:
 
     @property
     def healthy(self) -> bool:
-        """Whether there is nothing to mend."""
+        """Whether nothing needs repair."""
         return self.status in ("loaded", "disabled")
 
     def label(self) -> str:

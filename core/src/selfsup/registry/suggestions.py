@@ -93,7 +93,7 @@ def _provides(registry: Listing, plugin: str) -> bool:
 
 
 def _not_composable(registry: Listing, id: str) -> str:
-    """Why an objective is not to be had in a modality that is installed; empty if that is not the case."""
+    """Why an installed modality lacks an objective; empty if that is not the case."""
     first, _, second = id.partition("/")
     modality, objective = registry.modalities.get(first), registry.objectives.get(second)
     if modality is None or objective is None:

@@ -186,13 +186,13 @@ class Corrupted(NamedTuple):
     batch: Batch
     """What the backbone sees."""
     target: Tensor
-    """[B, ...] float (regression) or long class ids (classification), what the decoder shall give back."""
+    """[B, ...] float (regression) or long class ids (classification), what the decoder predicts."""
     weight: Tensor | None = None
     """Broadcastable to the element-wise loss; None: every element counts alike."""
 
 
 class Corruption(InputChange):
-    """Spoils a batch and keeps the answer, and says which decoder fits (denoising, inpainting, colorization)."""
+    """Corrupts a batch and keeps the answer, and says which decoder fits (denoising, inpainting, colorization)."""
 
     @abstractmethod
     def forward(self, batch: Batch, generator: torch.Generator | None) -> Corrupted:

@@ -1,4 +1,4 @@
-"""Reconstruction: spoil the input, give back what was there (denoising, inpainting, colorization)."""
+"""Reconstruction: corrupt the input, predict what was there (denoising, inpainting, colorization)."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class Supervised(PretextTask):
     Args:
         backbone: the network to train.
         n_classes: number of classes; of no account where the labels are numbers.
-        views: light augmentation, of which the first view is used; None: none.
+        views: light augmentation; its first view is used; None: none.
         label_smoothing: share of the target that is spread over all classes.
         label_kind: ``class``, ``classes`` (several a row) or ``number``.
 

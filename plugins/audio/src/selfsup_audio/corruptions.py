@@ -55,12 +55,12 @@ class Noise(Corruption):
         clean, length = to_float(batch["waveform"]), batch["length"]
         target, padding = self.mel(clean, length)
         if self.config.kind == "gaussian":
-            spoiled = add_noise(clean, length, self.config.snr, 1.0, generator=generator)
+            corrupted = add_noise(clean, length, self.config.snr, 1.0, generator=generator)
         else:
             pieces = -(-clean.shape[1] // self.piece)
             heard = torch.rand((clean.shape[0], pieces), generator=generator, device=clean.device) >= self.config.amount
-            spoiled = clean * heard.repeat_interleave(self.piece, dim=1)[:, : clean.shape[1]]
-        return Corrupted({**batch, "waveform": spoiled}, target, (~padding).float())
+            corrupted = clean * heard.repeat_interleave(self.piece, dim=1)[:, : clean.shape[1]]
+        return Corrupted({**batch, "waveform": corrupted}, target, (~padding).float())
 
     def build_decoder(self, backbone: Backbone) -> nn.Module:
         """A linear layer from the tokens of each time to the frames that they stand for."""

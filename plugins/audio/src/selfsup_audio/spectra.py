@@ -139,7 +139,7 @@ class MFCCConfig(Config):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.n_mfcc > self.mel.n_mels:
-            raise ValueError(f"n_mfcc={self.n_mfcc} coefficients cannot be had of mel.n_mels={self.mel.n_mels} bands")
+            raise ValueError(f"n_mfcc={self.n_mfcc} coefficients need at least as many bands, and mel.n_mels={self.mel.n_mels}")
         return self
 
 

@@ -29,7 +29,7 @@ def altered(lengths: torch.Tensor | None = None, **options: Any) -> tuple[torch.
 def test_spans_along_time_become_zeros_others_or_stay_as_often_as_the_papers_say() -> None:
     frames, _, out = altered()
     chosen = out.mask.mask
-    # 15 % less what overlaps, of which there is little.
+    # 15 % less a small overlap.
     assert 0.12 < chosen.float().mean().item() < 0.16
     assert torch.equal(out.frames[~chosen], frames[~chosen])
     clips = chosen.any(dim=1)

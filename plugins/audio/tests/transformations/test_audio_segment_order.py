@@ -27,7 +27,7 @@ def ramps(lengths: list[int]) -> dict[str, torch.Tensor]:
 
 
 def places(waveform: torch.Tensor) -> torch.Tensor:
-    """Where the samples lay in the recording."""
+    """Where the samples were in the recording."""
     return (waveform * 4096).round().long() - 1
 
 

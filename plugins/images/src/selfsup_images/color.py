@@ -53,7 +53,7 @@ def random_jitter(
         amounts: of brightness, contrast, saturation (factors in max(0, 1 - a) .. 1 + a) and hue (shift in -a .. a turns).
         probability: that a sample is changed at all.
         generator: source of randomness.
-        device: where the parameters shall lie.
+        device: of the parameters.
     """
     columns = [uniform((n,), max(0.0, 1 - a), 1 + a, generator=generator, device=device) for a in amounts[:3]]
     columns.append(uniform((n,), -amounts[3], amounts[3], generator=generator, device=device))

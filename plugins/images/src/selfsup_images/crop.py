@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from selfsup_images.draws import uniform
 
 _TRIES = 10
-"""Boxes drawn for each sample, of which the first that fits is taken (torchvision's count)."""
+"""Boxes drawn for each sample; the first that fits is taken (torchvision's count)."""
 
 
 def random_boxes(
@@ -31,7 +31,7 @@ def random_boxes(
         scale: smallest and largest area, as a fraction of the image's.
         ratio: smallest and largest width/height; drawn uniformly in its logarithm.
         generator: source of randomness.
-        device: where the boxes shall lie.
+        device: of the boxes.
 
     Returns:
         [n, 4] float: top, left, height, width, in whole pixels.

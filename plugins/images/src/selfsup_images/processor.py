@@ -28,7 +28,7 @@ class SquareProcessor(Processor):
     noun: ClassVar[str]
     """What a row holds, for messages and for the name of its file: ``image``, ``video``."""
     fit_rows: ClassVar[int]
-    """Rows of which S is chosen; only their headers are read."""
+    """Rows that S is chosen from; only their headers are read."""
     auto_sizes: ClassVar[tuple[int, int]]
     """Least and largest S that is chosen."""
 

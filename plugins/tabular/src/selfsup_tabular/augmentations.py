@@ -40,7 +40,7 @@ class SwapViews(Views):
 
     @torch.no_grad()
     def forward(self, batch: Batch, generator: torch.Generator | None) -> list[Batch]:
-        """The global views, of which the first is the batch itself unless told otherwise, then the local ones."""
+        """The global views, then the local ones. The first global view is the batch itself unless the config says otherwise."""
         config = self.config
         cells = {key: batch[key] for key in ("numeric", "missing", "category")}
         rates = [config.rate] * config.n_global + [config.local_rate] * config.n_local

@@ -73,7 +73,7 @@ class TableProcessorConfig(Config):
         return frozenset((*MISSING_NUMBERS, *self.missing_values, *self.missing_numbers))
 
     def kinds(self) -> dict[str, Kind]:
-        """Column to the kind that it shall be of."""
+        """Column to its kind."""
         options: dict[Kind, tuple[str, ...]] = {
             "numeric": self.numeric,
             "category": self.categorical,

@@ -64,7 +64,7 @@ class CellLayout(nn.Module):
         """The loss of each cell, in float32 at least; 0 where it is missing or unknown.
 
         Args:
-            prediction: [B, width] of the whole row, or [B, K, width], of which each cell reads its own part.
+            prediction: [B, width] of the whole row, or [B, K, width]; each cell reads its own part.
             values: [B, n_cells] from :meth:`values`; with ``index`` [B, K], those of the cells that it names.
             index: [B, K] long, which cells are predicted, where these are not all in order.
             distance: of numbers.

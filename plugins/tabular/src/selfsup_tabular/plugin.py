@@ -41,7 +41,7 @@ def selfsup_modalities() -> list[ModalitySpec]:
 
 @hookimpl
 def selfsup_backbones() -> list[BackboneSpec]:
-    """Three networks, one of which sees every cell as a token."""
+    """Three networks; one sees every cell as a token."""
 
     def spec(id: str, target: str, summary: str, *, tokens: bool = False) -> BackboneSpec:
         where = f"selfsup_tabular.backbones.{target}"

@@ -1,4 +1,4 @@
-"""Corruption: most words of a text go, and the embedding of what is left shall say which words there were."""
+"""Corruption: most words of a text go, and the embedding of the rest predicts which words there were."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ class TextCorruption(Corruption):
         ids, padding = batch["ids"], batch["padding"]
         stays = thin_out(~padding, self.config.rate, generator)
         if self.config.kind == "deletion":
-            spoiled = compact(batch, stays, ids.shape[1], self.pad_id)
+            corrupted = compact(batch, stays, ids.shape[1], self.pad_id)
         else:
-            spoiled = {**batch, "ids": torch.where(stays | padding, ids, self.mask_id)}
-        return Corrupted(spoiled, bag_of_words(ids, padding, self.counted))
+            corrupted = {**batch, "ids": torch.where(stays | padding, ids, self.mask_id)}
+        return Corrupted(corrupted, bag_of_words(ids, padding, self.counted))
 
     def build_decoder(self, backbone: Backbone) -> nn.Module:
         """From the pooled embedding to a logit for each word."""
@@ -85,7 +85,7 @@ class BagDecoder(nn.Module):
 
 
 def bag_of_words(ids: Tensor, padding: Tensor, counted: Tensor) -> Tensor:
-    """[B, V] float, the share of each word among the words of its text; 0 where there is none.
+    """[B, V] float, the share of each word among the words of its text; 0 in a text without words.
 
     Args:
         ids: [B, N] long.

@@ -18,7 +18,7 @@ _WORDS = ("small", "old", "quiet", "red", "strange")
 def mock_rows(n: int, seed: int) -> list[Row]:
     """``n`` texts of two to four sentences on one of two topics, without labels.
 
-    A sentence is "the <word> <subject> <verb> in the <place> .", so that order, words and topic can all be foretold in part.
+    A sentence is "the <word> <subject> <verb> in the <place> .", so that order, words and topic can all be predicted in part.
     """
     rng = np.random.default_rng(seed)
     rows: list[Row] = []

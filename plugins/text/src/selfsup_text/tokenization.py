@@ -43,7 +43,7 @@ class Vocabulary:
         return self.tokenizer.get_vocab_size(with_added_tokens=True)
 
     def id(self, role: str) -> int:
-        """The id of a special token; -1 where there is none (``unk`` of byte-level tokenizers, ``mask`` of decoders')."""
+        """The id of a special token; -1 without one (``unk`` of byte-level tokenizers, ``mask`` of decoders')."""
         token = self.special.get(role)
         id = None if token is None else self.tokenizer.token_to_id(token)
         return -1 if id is None else id

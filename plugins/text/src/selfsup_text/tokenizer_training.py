@@ -20,7 +20,7 @@ CONTINUES = "##"
 _SEEDS = 1.5
 """Pieces that Unigram begins with, for each one that it keeps."""
 _ROUNDS = 4
-"""Rounds of Unigram's training, in the first of which it drops pieces."""
+"""Rounds of Unigram's training; in the first it drops pieces."""
 
 
 def train_tokenizer(kind: Kind, texts: Sequence[str], *, vocab_size: int, min_frequency: int, lowercase: bool) -> Tokenizer:

@@ -60,7 +60,7 @@ def test_the_decoder_sees_the_sentence_through_one_vector_alone(encoder: Any, te
     task(batch, generator())
     given, memory = calls[0]
     assert memory.shape == (8, 1, 32)
-    # What is known at a place does not depend on the token to be told there or on any behind it.
+    # What is known at a place does not depend on the token to predict there or on any after it.
     known = task.decoder(given, memory)
     changed = given.clone()
     changed[:, 7:] += 1

@@ -20,13 +20,13 @@ def corrupt(**options):
 
 
 def test_pixels_are_blackened_in_all_channels_and_for_every_frame_anew():
-    spoiled = corrupt(amount=0.25)
-    black = spoiled.batch["video"] == 0
-    torch.testing.assert_close(spoiled.target, batch(64)["video"] / 255)
+    corrupted = corrupt(amount=0.25)
+    black = corrupted.batch["video"] == 0
+    torch.testing.assert_close(corrupted.target, batch(64)["video"] / 255)
     assert torch.equal(black.all(dim=2), black.any(dim=2))
     assert float(black.float().mean()) == pytest.approx(0.25, abs=0.01)
     assert float((black[:, 0] & black[:, 1]).float().mean()) == pytest.approx(0.0625, abs=0.01)
-    assert torch.equal(spoiled.batch["video"][~black], spoiled.target[~black])
+    assert torch.equal(corrupted.batch["video"][~black], corrupted.target[~black])
 
 
 def test_whole_frames_are_blackened():
@@ -36,8 +36,8 @@ def test_whole_frames_are_blackened():
 
 
 def test_gaussian_noise_has_the_stated_deviation():
-    spoiled = corrupt(kind="gaussian", amount=0.1)
-    assert float((spoiled.batch["video"] - spoiled.target).std()) == pytest.approx(0.1, abs=0.001)
+    corrupted = corrupt(kind="gaussian", amount=0.1)
+    assert float((corrupted.batch["video"] - corrupted.target).std()) == pytest.approx(0.1, abs=0.001)
 
 
 def test_the_loss_is_the_squared_error():

@@ -133,7 +133,7 @@ def test_the_shorter_side_is_resized_and_the_centre_cut(make_video):
         video = decode(make_video(codec="libx264", size=(size[0] // 2 * 2, size[1] // 2 * 2), frames=2), 17, fixed(1))
         assert video.shape == (1, 3, 17, 17)
     odd = decode(make_video(format="apng", codec="apng", pixel_format="rgb24", size=(51, 33), frames=2), 33, fixed(1))
-    # The red corner is 12 pixels wide, of which 9 lie outside of the centre.
+    # The red corner is 12 pixels wide; 9 of them are outside of the centre.
     red = odd[0, 0].astype(int) - odd[0, 1] > 100
     assert red[0].sum() == 3
     assert red[:, 0].sum() == 8

@@ -71,7 +71,7 @@ def test_bad_frames_say_why(tmp_path) -> None:
     deep = tmp_path / "deep"
     deep.mkdir()
     Image.fromarray(np.full((8, 8), 4000, dtype=np.uint16)).save(deep / "0.png")
-    (tmp_path / "damaged.npy").write_bytes(b"\x93NUMPY\x01\x00 and no more")
+    (tmp_path / "damaged.npy").write_bytes(b"\x93NUMPY\x01\x00 and an end")
     bad = {
         "holds no frames": tmp_path / "empty",
         r"more than 8 bits a channel \(Pillow's mode I.*convert the frames to 8 bits": deep,

@@ -39,8 +39,8 @@ def test_patch_positions_put_the_image_back_together(size: int) -> None:
     place = (out.label * (n - 1)).round().long()
     order = place[..., 1] * n + place[..., 0]
     assert torch.equal(order.sort(dim=1).values, torch.arange(n * n).expand(6, -1))
-    mended = take(cut(out.batch["image"], n), order.argsort(dim=1))
-    torch.testing.assert_close(mended, cut(images, n) / 255)
+    restored = take(cut(out.batch["image"], n), order.argsort(dim=1))
+    torch.testing.assert_close(restored, cut(images, n) / 255)
 
 
 def test_patch_position_draws_every_place_alike() -> None:

@@ -119,7 +119,7 @@ def _sort_by_length(order: IndexArray, lengths: IndexArray, step: int, generator
         part[:] = part[np.argsort(lengths[part], kind="stable")]
     batches = order[:whole].reshape(-1, step)
     batches[:] = batches[generator.permutation(len(batches))]
-    # Each process takes a part of a batch, and none shall always have the longest samples.
+    # Each process takes a part of a batch, and no process always gets the longest samples.
     batches[:] = generator.permuted(batches, axis=1)
 
 

@@ -206,7 +206,7 @@ def _cut_split(text: str) -> tuple[str, str]:
 
 
 def _by_name(name: str, modality: ModalitySpec) -> tuple[Path | None, DatasetSpec | None]:
-    """The folder below ``SELFSUP_DATA`` and the registered spec that a name stands for, each None where there is none."""
+    """The folder below ``SELFSUP_DATA`` and the registered spec that a name stands for, each None if it does not exist."""
     from selfsup.registry import registry
 
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*(/[a-z0-9][A-Za-z0-9._-]*)?", name):

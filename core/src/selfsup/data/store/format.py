@@ -239,7 +239,7 @@ def _read_header(path: Path) -> dict[str, Any]:
 
 
 def _runs(wanted: IndexArray) -> list[tuple[int, int]]:
-    """Stretches [first, last) of ``wanted`` that follow each other on disk, each of which is one read."""
+    """Stretches [first, last) of ``wanted`` that follow each other on disk; each is one read."""
     if not wanted.size:
         return []
     breaks = np.flatnonzero(np.diff(wanted) != 1) + 1

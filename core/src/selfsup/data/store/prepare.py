@@ -242,7 +242,7 @@ def _list_bad(named: list[tuple[int, str]]) -> str:
 
 
 def _reuse(final: Path, rows: Rows, max_bad_rows: float) -> Store | None:
-    """The finished store, or None where there is none; a damaged one is removed."""
+    """The finished store, or None; a damaged one is removed."""
     if not final.exists():
         return None
     try:

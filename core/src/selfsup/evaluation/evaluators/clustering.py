@@ -53,7 +53,7 @@ class ClusteringConfig(Config):
     n_clusters: int = Field(default=0, ge=0)
     """Number of clusters; 0: the number of classes among the test rows."""
     n_init: int = Field(default=10, ge=1)
-    """Starts, of which the best by k-means' own loss is kept."""
+    """Starts; the best by k-means' own loss is kept."""
     normalize: bool = True
     """Whether embeddings are scaled to length 1 first, so that clusters are by direction."""
 

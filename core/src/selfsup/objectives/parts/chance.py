@@ -1,4 +1,4 @@
-"""What a contrastive loss comes to where nothing is told apart."""
+"""The value of a contrastive loss at chance."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ def perplexity(distribution: Tensor) -> Tensor:
 def diversity_loss(distribution: Tensor) -> Tensor:
     """(GV - sum of the groups' perplexities) / GV: 0 where all entries are used alike, near 1 where one is used alone.
 
-    The form of the authors' code. The paper (equation 4) writes the negative entropies, of which this is a monotone function.
+    The form of the authors' code. The paper (equation 4) writes the negative entropies; this is a monotone function of them.
 
     Args:
         distribution: [G, V], softmax probabilities averaged over the tokens of a batch.

@@ -24,7 +24,7 @@ class NextTokenConfig(Config):
     """Options of autoregressive prediction."""
 
     steps_ahead: int = Field(default=1, ge=1)
-    """How many tokens on the predicted one lies; 1 in language models, 1 to 20 frames in APC, of which 3 to 5 serve best."""
+    """How many tokens on the predicted one lies; 1 in language models, 1 to 20 frames in APC, where 3 to 5 work best."""
 
 
 class NextToken(PretextTask):

@@ -94,7 +94,7 @@ def multi_block_mask(
 ) -> MultiBlockMask:
     """I-JEPA's multi-block masks (Assran et al. 2023, arXiv 2301.08243, section 3 and figure 4).
 
-    The context is one large square block less all target blocks, of which at most K = ``context_share`` * N random tokens
+    The context is one large square block less all target blocks; of it at most K = ``context_share`` * N random tokens
     stay. Where fewer than ``min_context`` would be left, target tokens make up for them and are then no targets. Unlike the
     authors' code, scale and aspect are drawn apart (theirs come from one number) and sizes differ between samples.
 

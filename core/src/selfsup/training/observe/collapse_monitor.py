@@ -177,8 +177,9 @@ def describe_chance(loss: float, chance: float) -> str:
     """
     if abs(loss - chance) < CHANCE * chance:
         return (
-            f"Warning: the loss stays at {loss:.3f}, which is what guessing among the candidates gives ({chance:.3f}): nothing "
-            "is told apart. The embedding has collapsed or the learning rate does not fit; change it, or the task's options."
+            f"Warning: the loss stays at {loss:.3f}, which is what guessing among the candidates gives ({chance:.3f}): no "
+            "sample is distinguished from another. The embedding has collapsed or the learning rate does not fit; change it or "
+            "the task's options."
         )
     return ""
 

@@ -32,7 +32,7 @@ class Looks:
         fabric: the devices and the precision.
         backbone: gives the backbone that would be kept now.
         processor: joins samples to batches.
-        store: training rows, of which a fixed few are looked at.
+        store: training rows; a fixed few are looked at.
         total_steps: of the run.
         warn: takes a line for the user.
         probe: the probe and its rows, or None.

@@ -15,7 +15,7 @@ def loudness(waveform: Tensor, length: Tensor) -> Tensor:
 
 
 def mix_with_others(waveform: Tensor, length: Tensor, most: float, *, generator: torch.Generator | None) -> Tensor:
-    """Lay another recording of the batch, as loud as its own, under each one: mixup for sounds.
+    """Mix each recording with another one of the batch, at equal loudness: mixup for sounds.
 
     The energy of each band becomes (1 - r) of the one and r of the other, r uniform in 0..``most``, as in BYOL-A's mixing of
     log-mel spectrograms (Niizumi et al. 2021, arXiv:2103.06695, section III-B1), but for the interference of the two. There the

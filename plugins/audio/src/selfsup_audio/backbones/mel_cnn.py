@@ -74,7 +74,7 @@ class MelCNN(Backbone):
         for block, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
             # Every piece is zero behind the end, so that a recording's embedding does not tell how far it was filled up.
             x = x * real.repeat_interleave(_STRIDE >> block, dim=2).to(x.dtype)
-            # ReLU of the largest is the largest after ReLU, and is to be had of a quarter of the numbers.
+            # ReLU of the largest is the largest after ReLU, and takes a quarter of the numbers.
             x = F.relu(F.max_pool2d(norm(convolution(x)), 2))
         tokens = self.layers(x.permute(0, 2, 3, 1).flatten(2))
         pooled = mean_over_tokens(tokens, padding) + max_over_tokens(tokens, padding)

@@ -216,7 +216,7 @@ def _wavlm_layers(layers: Any, x: Tensor, seen: Tensor, *, indexed: bool) -> lis
         layers: of its encoder.
         x: [B, N, D].
         seen: [B, N] bool, which tokens may be looked at.
-        indexed: whether a layer wants to be told its number.
+        indexed: whether a layer takes its number.
     """
     outputs: list[Tensor] = []
     bias: Tensor | None = None

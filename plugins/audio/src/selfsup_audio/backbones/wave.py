@@ -36,7 +36,7 @@ class WaveTransformerConfig(Config):
 
 
 class Stem(nn.Module):
-    """Convolutions with channel-wise layer norm and GELU, of which each but the first halves the number of frames.
+    """Convolutions with channel-wise layer norm and GELU; each but the first halves the number of frames.
 
     At 16 kHz these are the kernels (10, 3, 3, 3, 3, 2, 2) and strides (5, 2, 2, 2, 2, 2, 2) of wav2vec 2.0 (Baevski et al.
     2020, arXiv:2006.11477, section 4.2), with the layer norm of its large model, which unlike the base model's group norm does

@@ -66,7 +66,7 @@ class FrameReconstruction(MaskedModeling):
 
 
 def padding_of(padding: Tensor | None, frames: Tensor) -> Tensor:
-    """[B, N] bool, ``padding`` or, where there is none, False throughout."""
+    """[B, N] bool, ``padding`` or False throughout if nothing is padded."""
     return torch.zeros(frames.shape[:2], dtype=torch.bool, device=frames.device) if padding is None else padding
 
 

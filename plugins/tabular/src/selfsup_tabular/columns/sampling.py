@@ -18,7 +18,7 @@ def sample_rows(rows: Iterable[Row] | Any, most: int, seed: int) -> pa.Table:
     """About ``most`` rows, drawn evenly, or all where there are no more; in their order.
 
     Args:
-        rows: :class:`~selfsup.data.Rows`, of which a few megabytes are in memory at a time; dicts; or a whole table.
+        rows: :class:`~selfsup.data.Rows`, a few megabytes in memory at a time; dicts; or a whole table.
         most: how many.
         seed: of the draw.
 

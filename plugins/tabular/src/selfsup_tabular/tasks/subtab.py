@@ -58,7 +58,7 @@ class SubTabConfig(Config):
 def column_subsets(n_cells: int, n_subsets: int, overlap: float) -> Tensor:
     """[K, n_cells] bool, which columns each subset holds.
 
-    Neighbouring columns are parted into K blocks of as equal size as can be, and each block is made longer by the share
+    Neighbouring columns are divided into K blocks of as equal size as can be, and each block is made longer by the share
     ``overlap`` of its size, to the left (the first to the right), as in the authors' code.
 
     Args:

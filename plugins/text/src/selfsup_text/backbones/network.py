@@ -23,7 +23,7 @@ from selfsup_text.backbones.layout import Framed
 from selfsup_text.backbones.pooling import Pooling
 
 MaskStyle = Literal["ready", "windows", "plain"]
-"""How a model wants to be told of padding: a finished mask [B, 1, ., L], one for each kind of layer, or [B, L] as usual."""
+"""How a model takes the padding: a finished mask [B, 1, ., L], one for each kind of layer, or [B, L] as usual."""
 
 
 class TransformersBackbone(TextBackbone):

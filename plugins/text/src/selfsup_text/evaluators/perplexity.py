@@ -62,7 +62,7 @@ class Perplexity:
 
 
 def next_tokens(backbone: TextBackbone, batch: Batch, generator: torch.Generator) -> Examples:
-    """Every real token that has one before it, to be told from that; nothing is drawn."""
+    """Predict every real token that has one before it; nothing is drawn."""
     ahead = backbone.ahead(batch)
     return Examples(ahead.states[ahead.valid], ahead.targets[ahead.valid])
 
@@ -86,7 +86,7 @@ def figures(name: str, nats: float, hits: int, tokens: int) -> dict[str, float]:
         DataError: there were none.
     """
     if not tokens:
-        raise DataError("The test texts are too short: no token of them has another one to be told from.")
+        raise DataError("The test texts are too short: no token has another one before it.")
     return {name: math.exp(nats / tokens), "cross_entropy": nats / tokens, "accuracy": hits / tokens, "tokens": float(tokens)}
 
 

@@ -50,7 +50,7 @@ class HeadConfig(Config):
 
 
 class Examples(NamedTuple):
-    """Frozen tokens, and the ids that they shall tell."""
+    """Frozen tokens, and the ids to predict from them."""
 
     features: Tensor
     """[M, D]."""
@@ -144,7 +144,7 @@ def fit_head(
             optimizer.step()
             told += len(chosen)
     if not told:
-        raise DataError("The training texts are too short: no token of them has another one to be told from.")
+        raise DataError("The training texts are too short: no token has another one to predict it from.")
     return head.eval()
 
 

@@ -11,7 +11,7 @@ from selfsup_text.tasks.masking import draw_counts, fewest_hidden, most_hidden
 
 
 class Spans(NamedTuple):
-    """Spans of a text's tokens. There are M slots for their tokens, in order, of which the first ``hidden`` are used."""
+    """Spans of a text's tokens. There are M slots for their tokens, in order; the first ``hidden`` are used."""
 
     mask: Tensor
     """[B, N] bool, True where a token lies in a span."""

@@ -18,7 +18,7 @@ class SmallConvConfig(Config):
     width: int = Field(32, ge=4, le=512)
     """Channels of the first stage, doubled by each that follows; 64 in R(2+1)D-18."""
     stages: int = Field(4, ge=1, le=5)
-    """Stages, each of which but the first halves height and width; 4 in R(2+1)D-18."""
+    """Stages; each but the first halves height and width; 4 in R(2+1)D-18."""
     blocks: int = Field(1, ge=1, le=16)
     """Residual blocks in each stage; 2 in R(2+1)D-18."""
 

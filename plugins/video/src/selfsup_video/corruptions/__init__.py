@@ -1,4 +1,4 @@
-"""What spoils a video, and what gives it back."""
+"""Corruptions of videos, and the decoder that predicts the original."""
 
 from selfsup_video.corruptions.noise import RECIPE, Noise, NoiseConfig
 

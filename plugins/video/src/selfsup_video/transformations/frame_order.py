@@ -51,7 +51,7 @@ class FrameOrder(Transformation):
 
     In ``permutation`` mode the frames are shuffled and the label is the number of the order in :attr:`orders`. In
     ``verification`` mode two frames more are drawn, one before and one behind; label 1 is for frames in order, and label 0 for
-    those of which an inner one has been replaced by one of these two. With ``symmetric`` half of the samples run backwards. The
+    those with an inner one replaced by one of these two. With ``symmetric`` half of the samples run backwards. The
     papers choose frames of much motion by optical flow and crop them apart; here any frames are taken, as they are.
 
     Raises:

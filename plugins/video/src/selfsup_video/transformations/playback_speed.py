@@ -20,7 +20,7 @@ class PlaybackSpeedConfig(Config):
     """Options of :class:`PlaybackSpeed`."""
 
     paces: tuple[Annotated[int, Field(ge=1)], ...] = (1, 2, 3, 4)
-    """Speeds that are told apart, in kept frames from one seen to the next; 1 to 4 in the paper."""
+    """Speeds to classify, in kept frames from one seen to the next; 1 to 4 in the paper."""
     length: int | None = Field(None, ge=2)
     """Frames that are seen; None: as many as a clip has at the highest speed; 16 in the paper."""
 

@@ -167,7 +167,7 @@ def _create(config: TimmConfig, image_size: int, channels: int) -> tuple[Any, di
             if not config.pretrained:
                 raise
             raise ConfigError(
-                f"backbone.pretrained=true: the weights of timm/{config.name} cannot be had ({error}). "
+                f"backbone.pretrained=true: the weights of timm/{config.name} cannot be loaded ({error}). "
                 "Without a network, give a file: backbone.checkpoint=PATH; weights with a norm behind the pooling need "
                 "backbone.pool=timm."
             ) from error

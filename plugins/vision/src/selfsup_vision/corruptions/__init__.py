@@ -1,4 +1,4 @@
-"""Ways to spoil an image such that to mend it something must be understood."""
+"""Corruptions of images whose repair takes some understanding."""
 
 from selfsup_vision.corruptions.colorization import Colorization, ColorizationConfig
 from selfsup_vision.corruptions.inpainting import Inpainting, InpaintingConfig

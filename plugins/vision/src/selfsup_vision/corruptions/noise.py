@@ -23,7 +23,7 @@ class NoiseConfig(Config):
     kind: Literal["masking", "gaussian", "salt-and-pepper"] = "masking"
     """What is put on pixels: black, Gaussian noise, or black and white; masking in Vincent et al. 2008, all three in 2010."""
     amount: float = Field(0.25, gt=0, le=1)
-    """Share of pixels spoiled, or for Gaussian noise its standard deviation in 0..1; 0.25 in Vincent et al."""
+    """Share of pixels corrupted, or for Gaussian noise its standard deviation in 0..1; 0.25 in Vincent et al."""
     decoder_width: int = Field(128, ge=8)
     """Channels of the decoder at the feature map's size; the paper's decoder is one layer."""
 
@@ -44,11 +44,11 @@ class Noise(Corruption):
             noise = torch.randn(clean.shape, generator=generator, device=device)
             return Corrupted({"image": clean + amount * noise}, clean)
         shape = (clean.shape[0], 1, *clean.shape[2:])
-        spoiled = torch.rand(shape, generator=generator, device=device) < amount
+        corrupted = torch.rand(shape, generator=generator, device=device) < amount
         value = torch.zeros(shape, device=device)
         if self.config.kind == "salt-and-pepper":
             value = (torch.rand(shape, generator=generator, device=device) < 0.5).float()
-        return Corrupted({"image": torch.where(spoiled, value, clean)}, clean)
+        return Corrupted({"image": torch.where(corrupted, value, clean)}, clean)
 
     def build_decoder(self, backbone: Backbone) -> nn.Module:
         """From the feature map to an image."""

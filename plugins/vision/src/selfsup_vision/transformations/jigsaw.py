@@ -29,7 +29,7 @@ class JigsawConfig(Config):
     n: int = Field(3, ge=2, le=3)
     """Tiles along each side of the image; 3 in the paper."""
     n_permutations: int = Field(100, ge=2, le=1000)
-    """Orders that are told apart; 1000 in the paper; 100, as in Kolesnikov et al. 2019 (arXiv:1901.09005), suit small data."""
+    """Orders to classify; 1000 in the paper; 100, as in Kolesnikov et al. 2019 (arXiv:1901.09005), suit small data."""
     tile_size: int | None = Field(None, ge=4)
     """Side of a tile in pixels; None: 64/75 of its cell as in the paper, in whole tokens (8 at 32, 64 at 224)."""
     grey_p: float = Field(0.3, ge=0, le=1)

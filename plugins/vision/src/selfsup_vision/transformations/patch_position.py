@@ -79,7 +79,7 @@ class PatchPosition(Transformation):
         self.shift = min(wanted, (self.cell - self.patch) // 2)
 
     def forward(self, batch: Batch, generator: torch.Generator | None) -> Transformed:
-        """Shuffle; the label [B, n * n, 2] says for each place of the result where its patch lay: x and y in 0..1."""
+        """Shuffle; the label [B, n * n, 2] says for each place of the result where its patch was: x and y in 0..1."""
         image = to_float(batch["image"])
         B, device, parts = image.shape[0], image.device, self.n**2
         margin = (self.cell - self.patch) // 2

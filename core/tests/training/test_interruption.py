@@ -56,7 +56,7 @@ OPTIONS: dict[str, Any] = {
 CHILD = """
 import json, os, signal, sys, time, traceback
 import selfsup.training.run.pretrain
-from selfsup.training import checkpoint
+from selfsup.training.loop import checkpoint
 from selfsup.training.loop.signals import StopRequest
 from selfsup.training.loop.stepper import Stepper
 

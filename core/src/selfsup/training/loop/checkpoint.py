@@ -12,7 +12,7 @@ import torch
 from selfsup.errors import CheckpointError
 from selfsup.runtime.files import atomic_write
 
-FORMAT = 1
+FORMAT = 2
 """Version of the layout of a checkpoint."""
 
 LAST = "last.pt"

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from lightning_fabric import Fabric
 
-from selfsup.data.batches.loader import Loader
+from selfsup.data.batches.source import BatchSource
 from selfsup.errors import NonFiniteLossError
 from selfsup.runtime import randomness
 from selfsup.runtime.progress import Reporter
@@ -31,7 +31,6 @@ Look = Callable[[int], Mapping[str, float]]
 class Pace:
     """When what happens, in optimizer steps."""
 
-    steps_per_epoch: int
     batch_size: int
     """Samples of a step over all devices."""
     log_every: int
@@ -50,12 +49,12 @@ class Pace:
 
 
 class Trainer:
-    """Runs a stepper over a loader.
+    """Runs a stepper over batches.
 
     Args:
         fabric: the devices.
         stepper: what a step is.
-        loader: batches by epoch; each gives this device's share.
+        source: gives this device's share of the batches.
         pace: when what happens.
         checkpoints: folder of the checkpoints.
         identity: what a checkpoint must agree on to be of this run.
@@ -70,7 +69,7 @@ class Trainer:
         *,
         fabric: Fabric,
         stepper: Stepper,
-        loader: Loader,
+        source: BatchSource,
         pace: Pace,
         checkpoints: Path,
         identity: Mapping[str, Any],
@@ -79,7 +78,7 @@ class Trainer:
         watch: Callable[[int, Mapping[str, float]], None],
         load: Callable[[], None] | None = None,
     ) -> None:
-        self.fabric, self.stepper, self.loader, self.pace = fabric, stepper, loader, pace
+        self.fabric, self.stepper, self.source, self.pace = fabric, stepper, source, pace
         self.checkpoints, self.identity = checkpoints, identity
         self.reporter, self.look, self.watch, self.load = reporter, look, watch, load
         self.journal: Journal | None = None
@@ -96,6 +95,7 @@ class Trainer:
         """
         state = load_checkpoint(self.checkpoints / LAST, self.identity)
         self.stepper.load_state_dict(state["stepper"])
+        self.source.load_state_dict(state["source"])
         self._unlogged, self._best = state["unlogged"], state["best"]
         randomness.set_state(state["random"][self.fabric.global_rank], self.stepper.generator)
         self._saved_at = self.stepper.step
@@ -116,8 +116,7 @@ class Trainer:
         self._checkpoint_time = time.monotonic()
         try:
             while stepper.step < total:
-                epoch, start = divmod(stepper.step, self.pace.steps_per_epoch)
-                if self._epoch(epoch, start, stop):
+                if self._epoch(stop):
                     self._save()
                     return "stopped"
             if self._saved_at != stepper.step:
@@ -130,18 +129,18 @@ class Trainer:
             raise NonFiniteLossError(f"{error} {hint}") from None
         return "done"
 
-    def _epoch(self, epoch: int, start: int, stop: StopRequest) -> bool:
+    def _epoch(self, stop: StopRequest) -> bool:
         """Train on what is left of an epoch; True if asked to stop."""
         stepper, pace, total = self.stepper, self.pace, self.stepper.total_steps
         alone = self.fabric.world_size == 1
-        with closing(self.loader.epoch(epoch, start)) as batches:  # type: ignore[type-var]  # it is a generator
+        with closing(self.source.batches()) as batches:
             for batch in batches:
                 stepper.take(batch)
                 step = stepper.step
                 asked = alone and stop.signal is not None
                 due = pace.checkpoint_every > 0 and step % pace.checkpoint_every == 0
                 if pace.logs_at(step, total):
-                    self._log(epoch)
+                    self._log()
                     late = time.monotonic() - self._checkpoint_time > pace.checkpoint_seconds
                     asked, late = self._agree(stop.signal is not None, late)
                     due = due or late
@@ -154,13 +153,13 @@ class Trainer:
                     return False
         return False
 
-    def _log(self, epoch: int) -> None:
+    def _log(self) -> None:
         stepper = self.stepper
         self._drain()
         seconds = time.perf_counter() - self._began
         metrics = {name: value.detach() for name, value in stepper.metrics.items()}
         record = {
-            "epoch": epoch + 1,
+            "epoch": self.source.epoch + 1,
             "loss": sum(self._unlogged) / len(self._unlogged),
             "lr": stepper.last_lr,
             "samples_per_second": (stepper.step - self._began_at) * self.pace.batch_size / max(seconds, 1e-9),
@@ -226,7 +225,8 @@ class Trainer:
         self.stepper.check_weights()
         state = {
             "stepper": self.stepper.state_dict(),
-            "random": self._random_states(),
+            "source": self._of_all(self.source.state_dict()),
+            "random": self._of_all(randomness.get_state(self.stepper.generator)),
             "unlogged": self._unlogged,
             "best": self._best,
         }
@@ -238,9 +238,8 @@ class Trainer:
         self._checkpoint_time = time.monotonic()
         self._mark_time()
 
-    def _random_states(self) -> list[dict[str, Any]]:
-        """Random state of every process, by rank."""
-        own = randomness.get_state(self.stepper.generator)
+    def _of_all(self, own: dict[str, Any]) -> list[dict[str, Any]]:
+        """What each process gives, by rank."""
         if self.fabric.world_size == 1:
             return [own]
         states: list[dict[str, Any]] = [{}] * self.fabric.world_size

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from selfsup.config import Config, idle
 from selfsup.data import TableFormat
 from selfsup.data.sources.columns.labels import LabelKind
+from selfsup.errors import ConfigError
 
 LR_BATCH = 256
 """The batch size that ``base_lr`` is given for (Goyal et al. 2017, arXiv:1706.02677)."""
@@ -93,16 +94,34 @@ class OptimizationConfig(Config):
         """Learning rate at the end of the warm-up."""
         return self.lr if self.lr is not None else self.base_lr * self.batch_size / LR_BATCH
 
-    def total_steps(self, steps_per_epoch: int) -> int:
-        """Optimizer steps of the whole run."""
-        steps = self.steps if self.steps is not None else (self.epochs or 100) * steps_per_epoch
+    def total_steps(self, steps_per_epoch: int | None) -> int:
+        """Optimizer steps of the whole run.
+
+        Args:
+            steps_per_epoch: None: it is not known.
+
+        Raises:
+            ConfigError: the budget is in epochs, and it is not known how many steps one has.
+        """
+        if self.steps is None and steps_per_epoch is None:
+            raise ConfigError(
+                "how many rows the data have is not known before they are read, so that the run cannot be counted in epochs. "
+                "Give its length in optimizer steps (--steps N), or say how many rows there are (--set streaming.rows=N)."
+            )
+        steps = self.steps if self.steps is not None else (self.epochs or 100) * (steps_per_epoch or 0)
         return steps if self.max_steps is None else min(steps, self.max_steps)
 
-    def warmup_steps(self, steps_per_epoch: int) -> int:
-        """Optimizer steps of the warm-up."""
+    def warmup_steps(self, steps_per_epoch: int | None) -> int:
+        """Optimizer steps of the warm-up; for arguments and errors see :meth:`total_steps`."""
         total = self.total_steps(steps_per_epoch)
         if self.warmup_epochs is None:
             return int(self.warmup_fraction * total)
+        if steps_per_epoch is None:
+            raise ConfigError(
+                f"the warm-up lasts {self.warmup_epochs:g} epochs, and how many rows the data have is not known before they "
+                "are read. Give it as a part of the run (--set optimization.warmup_fraction=0.05), or say how many rows there "
+                "are (--set streaming.rows=N)."
+            )
         return min(int(self.warmup_epochs * steps_per_epoch), total // 2)
 
     def without_effect(self) -> dict[str, str]:

@@ -14,8 +14,7 @@ from lightning_fabric import Fabric
 
 from selfsup.artifacts import Encoder, RunDirectory, device_name, peak_memory
 from selfsup.backbones import Backbone
-from selfsup.data import EpochSampler, Loader
-from selfsup.data.batches.windows import shown_lengths
+from selfsup.data.batches.source import BatchSource, Share
 from selfsup.data.store.cache_entries import note_use
 from selfsup.errors import ConfigError, SelfsupError
 from selfsup.runtime import randomness
@@ -93,26 +92,17 @@ def execute(
             notes = (processor_note(config, origin), *origin.messages, taught, setup.pretrained_note(built, task.backbone))
             for text in filter(None, notes if main else ()):
                 reporter.message(text)
-            sampler = _sampler(task, config, data, fabric, reporter) if task.trains else None
-            total = config.optimization.total_steps(len(sampler)) if sampler is not None else 0
+            batches = _batches(task, config, data, fabric, reporter) if task.trains else None
+            total = config.optimization.total_steps(batches.steps_per_epoch) if batches is not None else 0
             task = _place(task, config, fabric, devices.precision)
             directory = _open(config, out, resume, data, origin, teacher, fabric)
             if main:
-                note_use(data.store.path, out)
+                note_use(data.looked_at.path, out)
             with _status(directory, fabric) as outcome:
                 backbone, step = task.encoder_backbone(), 0
-                if sampler is not None and total:
-                    loader = Loader(
-                        data.store,
-                        data.processor,
-                        sampler,
-                        fabric.device,
-                        labels=data.labels,
-                        window_seed=config.seed,
-                        whole=task.takes_whole,
-                    )
-                    stepper = _stepper(task, config, fabric, total, len(sampler))
-                    outcome["status"] = _fit(stepper, loader, config, data, directory, resume, reporter, stop)
+                if batches is not None and total:
+                    stepper = _stepper(task, config, fabric, total, batches.steps_per_epoch)
+                    outcome["status"] = _fit(stepper, batches, config, data, directory, resume, reporter, stop)
                     backbone, step = kept_backbone(stepper), stepper.step
                 elif main:
                     reporter.message(messages.untrained(config, trains=task.trains))
@@ -147,23 +137,24 @@ def _told_if_interrupted(out: Path, reporter: Reporter) -> Iterator[None]:
         raise KeyboardInterrupt(text) from None
 
 
-def _sampler(task: PretextTask, config: RunConfig, data: Data, fabric: Fabric, reporter: Reporter) -> EpochSampler:
+def _batches(task: PretextTask, config: RunConfig, data: Data, fabric: Fabric, reporter: Reporter) -> BatchSource:
     """The batches of a task that trains, once its batch size is known to fit the data."""
-    share = setup.check_batch(config.optimization, len(data.store), fabric.world_size)
-    note = task.fit_to_data(len(data.store), config.optimization.batch_size)
+    share = setup.check_batch(config.optimization, data.rows, fabric.world_size)
+    note = task.fit_to_data(data.rows, config.optimization.batch_size)
     warning = setup.accumulation_warning(task, config, share)
     left_out = [part.note for part in task.modules() if isinstance(part, InputChange)]
     if fabric.global_rank == 0:
         for text in dict.fromkeys(filter(None, (note, *left_out, warning))):
             reporter.message(text)
-    return EpochSampler(
-        len(data.store),
+    own = Share(
         share,
-        seed=config.seed,
         rank=fabric.global_rank,
         world_size=fabric.world_size,
-        lengths=shown_lengths(data.store, data.processor),
+        device=fabric.device,
+        seed=config.seed,
+        whole=task.takes_whole,
     )
+    return data.source(own)
 
 
 def kept_backbone(stepper: Stepper) -> Backbone:
@@ -184,7 +175,7 @@ def _metadata(config: RunConfig, data: Data, directory: RunDirectory, step: int,
         **told,
         "data": data.name,
         "fingerprint": data.fingerprint,
-        "rows": len(data.store),
+        "rows": data.rows,
         "holdout": config.holdout,
         "held_out": data.held_out,
         "steps": step,
@@ -241,7 +232,7 @@ def _open(
                 data={
                     "name": data.name,
                     "fingerprint": data.fingerprint,
-                    "rows": len(data.store),
+                    "rows": data.rows,
                     "held_out": data.held_out,
                 },
                 info=dict(data.info),
@@ -280,7 +271,7 @@ def _status(directory: RunDirectory, fabric: Fabric) -> Iterator[dict[str, str]]
     fabric.barrier()
 
 
-def _stepper(task: PretextTask, config: RunConfig, fabric: Fabric, total: int, steps_per_epoch: int) -> Stepper:
+def _stepper(task: PretextTask, config: RunConfig, fabric: Fabric, total: int, steps_per_epoch: int | None) -> Stepper:
     generator = torch.Generator(fabric.device)
     seed = randomness.seed_of_rank(config.seed, fabric.global_rank)
     generator.manual_seed(seed)
@@ -305,7 +296,7 @@ def look_every(total: int, rows: int, batch_size: int) -> int:
 
 def _fit(
     stepper: Stepper,
-    loader: Loader,
+    source: BatchSource,
     config: RunConfig,
     data: Data,
     directory: RunDirectory,
@@ -322,7 +313,7 @@ def _fit(
         fabric,
         lambda: kept_backbone(stepper),
         data.processor,
-        data.store,
+        data.looked_at,
         total_steps=total,
         warn=reporter.message,
         probe=probe,
@@ -330,9 +321,8 @@ def _fit(
     trainer = Trainer(
         fabric=fabric,
         stepper=stepper,
-        loader=loader,
+        source=source,
         pace=Pace(
-            steps_per_epoch=len(loader),
             batch_size=config.optimization.batch_size,
             log_every=config.log_every,
             look_every=config.probe_every or look_every(total, looks.n_rows, config.optimization.batch_size),

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,9 @@ from selfsup.backbones import Backbone, TokenBackbone
 from selfsup.config import Config
 from selfsup.data import (
     BlockStore,
+    EpochSampler,
     Findings,
+    Loader,
     Processor,
     Rows,
     Store,
@@ -28,6 +31,8 @@ from selfsup.data import (
     prepare,
     row_hashes,
 )
+from selfsup.data.batches.source import Share, SourceMaker, StoreBatches
+from selfsup.data.batches.windows import shown_lengths
 from selfsup.data.sources.columns.labels import LabelArray, standard_scale
 from selfsup.errors import ConfigError, DataError
 from selfsup.registry import registry
@@ -59,10 +64,12 @@ class Data:
     """Processed training rows."""
 
     processor: Processor
-    store: Store
-    labels: LabelArray | None
-    """[len(store)] class ids, [len(store), K] of several classes, or [len(store)] standardised numbers; for tasks that need
-    labels only."""
+    source: SourceMaker
+    """Makes the batches of a process."""
+    rows: int
+    """Usable rows."""
+    looked_at: Store
+    """Rows whose embeddings are looked at while the run goes on."""
     info: Info
     """What backbone and task are told of the batches."""
     name: str
@@ -143,7 +150,40 @@ def prepare_data(config: RunConfig, reporter: Reporter, source: Any = None, orig
             labels = (labels - mean) / scale
     learned = PretrainingRows.of(hashes, rows.columns, holdout=config.holdout, source=whole.fingerprint)
     learned = replace(learned, parts=of_parts)
-    return Data(processor, store, labels, info, rows.name, rows.fingerprint, held, learned, findings)
+    return Data(
+        processor,
+        partial(store_batches, store, processor, labels),
+        len(store),
+        store,
+        info,
+        rows.name,
+        rows.fingerprint,
+        held,
+        learned,
+        findings,
+    )
+
+
+def store_batches(store: Store, processor: Processor, labels: LabelArray | None, share: Share) -> StoreBatches:
+    """The batches of a store for one process.
+
+    Args:
+        store: processed rows.
+        processor: made them.
+        labels: [len(store)] class ids, [len(store), K] of several classes, or [len(store)] standardised numbers; None: batches
+            hold no label.
+        share: of the process.
+    """
+    sampler = EpochSampler(
+        len(store),
+        share.batch_size,
+        seed=share.seed,
+        rank=share.rank,
+        world_size=share.world_size,
+        lengths=shown_lengths(store, processor),
+    )
+    loader = Loader(store, processor, sampler, share.device, labels=labels, window_seed=share.seed, whole=share.whole)
+    return StoreBatches(loader)
 
 
 def _fitted_processor(config: RunConfig, rows: Rows, origin: Origin, reporter: Reporter) -> Processor:

@@ -18,7 +18,8 @@ from selfsup.errors import NonFiniteLossError
 from selfsup.objectives.dino import RECIPE as DINO
 from selfsup.tasks import PretextTask, StepOutput, Term
 from selfsup.tasks.parts.masking import mean_term
-from selfsup.training.loop.moving_average import WeightAverage
+from selfsup.tasks.parts.moving_average import MomentumEncoder, ramped_momentum
+from selfsup.training.device.tune import tune_for_device
 from selfsup.training.loop.stepper import Stepper, clip_each, split_batch
 from selfsup.training.run.config import OptimizationConfig
 from selfsup.types import Batch
@@ -301,6 +302,7 @@ def test_losses_are_handed_over_once() -> None:
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_a_cpus_step_has_its_attention_in_float32(monkeypatch: pytest.MonkeyPatch, accumulate: int) -> None:
     stepper = make(accumulate=accumulate)
+    tune_for_device(stepper.task, torch.device("cpu"), "32")
     seen: list[bool] = []
     torchs = F.scaled_dot_product_attention
     forward = Regression.forward
@@ -317,10 +319,10 @@ def test_a_cpus_step_has_its_attention_in_float32(monkeypatch: pytest.MonkeyPatc
 
 def test_an_average_of_the_weights_forgets_its_start_at_once() -> None:
     online = torch.nn.Linear(1, 1, bias=False)
-    average = WeightAverage(online, 0.9999)
+    average = MomentumEncoder(online, 0.9999, 0.9999)
     start = average.module.weight.item()
     with torch.no_grad():
         online.weight.add_(1.0)
     for step in range(10):
-        average.update(online, step)
+        average.move(online, ramped_momentum(step, 0.9999))
     assert 1 - (average.module.weight.item() - start) == pytest.approx(1.08e-5, abs=1e-6)

@@ -1,4 +1,4 @@
-"""A moving average of a network: the target of BYOL, MoCo, DINO, TiCo, I-JEPA and data2vec."""
+"""A moving average of a network: the target of BYOL, MoCo, DINO, TiCo, I-JEPA and data2vec, or what a run leaves."""
 
 from __future__ import annotations
 
@@ -52,6 +52,15 @@ class MomentumConfig(Config):
 def cosine_momentum(progress: float, start: float, end: float) -> float:
     """BYOL's schedule, ``end - (end - start) * (cos(pi * progress) + 1) / 2`` (arXiv:2006.07733, section 3.1)."""
     return end - (end - start) * (math.cos(math.pi * min(max(progress, 0.0), 1.0)) + 1) / 2
+
+
+def ramped_momentum(step: int, momentum: float) -> float:
+    """The momentum of update ``step``, counted from 0: ``(1 + step) / (10 + step)`` until it reaches ``momentum``.
+
+    This is the ramp of TensorFlow's ``ExponentialMovingAverage``: after ten updates a hundred-thousandth of the average is its
+    start, so short runs do not keep it.
+    """
+    return min(momentum, (1 + step) / (10 + step))
 
 
 def log_share(momenta: Iterable[float], enough: float = -50.0) -> float:
@@ -130,10 +139,13 @@ class MomentumEncoder(nn.Module, Generic[M]):
         """Share of the old weights that an update keeps."""
         return float(self.course(progress) ** self.power)
 
-    @torch.no_grad()
     def update(self, online: nn.Module, progress: float) -> None:
         """Move towards ``online``; ``progress`` is the finished part of the run, 0..1."""
-        momentum = self.momentum(progress)
+        self.move(online, self.momentum(progress))
+
+    @torch.no_grad()
+    def move(self, online: nn.Module, momentum: float) -> None:
+        """Keep ``momentum`` of the weights, and take the rest from ``online``; a few kernels, no wait for the device."""
         weights: list[Tensor] = list(self.module.parameters())
         torch._foreach_lerp_(
             weights, [weight.to(mine.dtype) for weight, mine in zip(online.parameters(), weights, strict=True)], 1 - momentum

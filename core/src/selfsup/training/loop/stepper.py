@@ -13,9 +13,9 @@ from torch.optim import Optimizer
 
 from selfsup.errors import NonFiniteLossError
 from selfsup.tasks import ComparesEmbeddings, PretextTask, StepOutput
+from selfsup.tasks.parts.moving_average import MomentumEncoder, ramped_momentum
 from selfsup.training.loop import schedule, sharding
 from selfsup.training.loop.gradient_cache import GradientCache
-from selfsup.training.loop.moving_average import WeightAverage
 from selfsup.training.loop.optimizers import build_optimizer, module_scales, set_hyperparameters
 from selfsup.training.loop.step_mean import StepMean
 from selfsup.training.run.config import OptimizationConfig
@@ -50,7 +50,9 @@ class Stepper:
         self.total_steps = total_steps
         self.warmup_steps = warmup_steps
         self.generator = generator
-        self.average = WeightAverage(task.encoder_backbone(), config.ema) if config.ema else None
+        self.average = MomentumEncoder(task.encoder_backbone(), config.ema, config.ema) if config.ema else None
+        if self.average is not None:
+            self.average.eval()  # averages the statistics of norms too
         scaled = getattr(fabric.strategy.precision, "scaler", None) is not None
         # The wrapped module runs forward under autocast and, with several devices, averages gradients.
         self.module = fabric.setup_module(task, move_to_device=False)
@@ -105,7 +107,7 @@ class Stepper:
         optimizer.zero_grad(set_to_none=True)
         task.after_step((self.step + 1) / self.total_steps)
         if self.average is not None:
-            self.average.update(task.encoder_backbone(), self.step)
+            self.average.move(task.encoder_backbone(), ramped_momentum(self.step, config.ema))
         self._losses.append(loss)
         self.step += 1
 

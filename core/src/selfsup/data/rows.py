@@ -18,7 +18,6 @@ from selfsup.data.sources.columns.labels import LabelArray, LabelKind, LabelRead
 from selfsup.data.sources.columns.roles import feature_fits
 from selfsup.data.sources.columns.segments import SEGMENT_ROLES
 from selfsup.data.sources.media.files import real_path
-from selfsup.data.store.mapped import MappedPages
 from selfsup.errors import ColumnError, DataError
 from selfsup.runtime.findings import Findings
 from selfsup.types import Row
@@ -94,7 +93,6 @@ class Rows:
         for start in range(0, len(self), step):
             table = self._view[start : min(start + step, len(self))]
             yield start, table.select(list(self.columns.values())).rename_columns(list(self.columns))
-            self._pages.release()
 
     def read(self, indices: Sequence[int] | IndexArray | range) -> list[Row]:
         """The rows at these places, in this order."""
@@ -112,7 +110,6 @@ class Rows:
                 if isinstance(listed := row[role], list):
                     row[role] = next((value for value in listed if not is_blank(value)), None)
             rows.append(row)
-        self._pages.release()
         return rows
 
     def describe(self, index: int) -> str:
@@ -153,9 +150,7 @@ class Rows:
             return self.reader
         if self.whole is not None:
             return self.whole.label_reader
-        found = LabelReader.find(self.dataset, self.label, self.label_kind, self.unlabelled)
-        self._pages.release()
-        return found
+        return LabelReader.find(self.dataset, self.label, self.label_kind, self.unlabelled)
 
     def labels(self) -> LabelArray:
         """The label of each row: [N] int64 class ids, [N, K] int8 zeros and ones for several classes, [N] float64 numbers.
@@ -198,9 +193,7 @@ class Rows:
         return replace(self, reader=reader if reader.column == self.label else replace(reader, column=str(self.label)))
 
     def _labels(self) -> LabelArray:
-        labels = self.label_reader.read(self.dataset)
-        self._pages.release()
-        return labels
+        return self.label_reader.read(self.dataset)
 
     def without_labels(self) -> Rows:
         """The same rows with the label column cut off."""
@@ -221,7 +214,6 @@ class Rows:
             table = view[start : min(start + step, len(self))]
             for name in names:
                 there[start : start + len(table)] |= filled(table.column(name))
-            self._pages.release()
         return there
 
     def of_part(self, part: str) -> Rows:
@@ -317,10 +309,6 @@ class Rows:
     @functools.cached_property
     def _paths_only(self) -> Any:
         return self.dataset.select_columns([self.columns[role] for role in sorted(self.media)]).with_format("arrow")
-
-    @functools.cached_property
-    def _pages(self) -> MappedPages:
-        return MappedPages(self.dataset)
 
     def _chunk_rows(self, most: int = _CHUNK_ROWS) -> int:
         """So many rows that they take about 8 MB, ``most`` at most."""

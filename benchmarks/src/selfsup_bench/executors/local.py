@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from multiprocessing.connection import wait
@@ -14,6 +13,7 @@ import click
 
 from selfsup.errors import BenchmarkError
 from selfsup.registry import registry
+from selfsup.runtime.machine_load import cpu_count as cpu_count
 from selfsup_bench.cells.run_cell import work
 from selfsup_bench.executors.base import Job, Outcome
 from selfsup_bench.executors.sharing import Room
@@ -207,11 +207,6 @@ def _on_gpu(device: str) -> bool:
     import torch
 
     return torch.cuda.is_available()
-
-
-def cpu_count() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def describe_exit(code: int) -> str:

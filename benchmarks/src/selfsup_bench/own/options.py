@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 from click.core import ParameterSource
 
-from selfsup.cli.data_options import columns_of, label_kind_option, table_options, unlabelled_option
+from selfsup.cli.data_options import column_option, label_kind_option, table_options, unlabelled_option
 from selfsup.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_KEYS = ("data", "labelled", "test", "label", "label_kind", "unlabelled", "column", "table", "minutes", "per_class")
+_KEYS = ("data", "labelled", "test", "label", "label_kind", "unlabelled", "columns", "table", "minutes", "per_class")
 _PARAMETERS = (
     *(key for key in _KEYS if key != "table"),
     "separator",
@@ -56,7 +56,7 @@ class OwnOptions:
             label=given["label"],
             label_kind=given["label_kind"],
             unlabelled=given["unlabelled"],
-            columns=columns_of(given["column"]),
+            columns=given["columns"],
             table=given["table"],
             modality=modalities[0] if modalities else None,
             minutes=given["minutes"],
@@ -75,7 +75,7 @@ def own_options(function: F) -> F:
 
     decorated: Any = table_options(command)
     for option in (
-        click.option("--column", multiple=True, metavar="ROLE=NAME", help="Which column is the image, ... (--data)."),
+        column_option,
         unlabelled_option,
         label_kind_option,
         click.option(

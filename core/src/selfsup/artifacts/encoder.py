@@ -34,6 +34,7 @@ from selfsup.data.bad_rows import encode_list
 from selfsup.data.batches.windows import shown_lengths
 from selfsup.data.sources.row_values import rows_to_embed
 from selfsup.errors import ArtifactError, BadRowError, ConfigError, DataWarning
+from selfsup.runtime.evaluation_mode import evaluation_mode
 from selfsup.types import Batch, Row
 
 Precision = Literal["32", "bf16", "16"]
@@ -301,14 +302,9 @@ class Encoder(nn.Module):
         if precision not in _AUTOCAST:
             raise ConfigError(f"precision={precision!r} is not allowed; it is one of {', '.join(_AUTOCAST)}.")
         dtype = _AUTOCAST[precision]
-        flags = {module: module.training for module in self.modules()}
-        self.eval()
-        try:
-            with torch.inference_mode(), torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
-                yield
-        finally:
-            for module, flag in flags.items():
-                module.training = flag
+        autocast = torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
+        with evaluation_mode(self), torch.inference_mode(), autocast:
+            yield
 
 
 def hash_weights(digest: Any, weights: Mapping[str, Tensor]) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import secrets
 import shutil
 from pathlib import Path
 from typing import Any, cast
@@ -17,7 +15,8 @@ from selfsup.artifacts.loading import EncoderLike, load
 from selfsup.batch_parts import MARK
 from selfsup.data import Processor
 from selfsup.errors import ArtifactError, UsageError
-from selfsup.runtime.files import atomic_write, storage_errors, sync_directory
+from selfsup.runtime.evaluation_mode import evaluation_mode
+from selfsup.runtime.files import atomic_write, storage_errors, sync_directory, temporary_path
 from selfsup.types import Batch, Row
 
 _OWN_FORMATS = ("safetensors", "torch-export", "onnx")
@@ -87,7 +86,7 @@ def _export_folder(encoder: Encoder, format: str, path: Path) -> Path:
     """A folder that is there as a whole or not at all."""
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise ArtifactError(f"{path} exists and is not an empty folder; it is not overwritten. Choose another.")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    temporary = temporary_path(path)
     with storage_errors(path):
         try:
             temporary.mkdir(parents=True)
@@ -138,16 +137,12 @@ def _trace(encoder: Encoder, batch: Batch | None) -> tuple[torch.export.Exported
     """The backbone in evaluation mode as a program for any batch size, and the keys of its batch in order."""
     example, free = _example(encoder, batch)
     module = _Embed(encoder.backbone)
-    flags = {part: part.training for part in module.modules()}
     try:
-        with torch.no_grad():
-            return torch.export.export(module.eval(), (example,), dynamic_shapes=(free,)), list(example)
+        with evaluation_mode(module):
+            return torch.export.export(module, (example,), dynamic_shapes=(free,)), list(example)
     except Exception as error:  # the tracer raises errors of many kinds
         reason = f"{type(error).__name__}: {error}"
         raise ArtifactError(f"The backbone {encoder.backbone_id!r} cannot be traced: {reason}") from error
-    finally:
-        for part, flag in flags.items():
-            part.training = flag
 
 
 def _example(encoder: Encoder, batch: Batch | None) -> tuple[Batch, dict[str, dict[int, Any]]]:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from selfsup.config import Config
 from selfsup.errors import ConfigError
+from selfsup.runtime.precision import full
 from selfsup.types import Batch, Info
 
 FROZEN = "is_frozen"
@@ -331,7 +332,7 @@ class TokenBackbone(Backbone):
             index: [B, K] long, which tokens they are.
             distance: how the method compares real vectors (mean over P); class ids have cross-entropy either way.
         """
-        prediction = prediction if prediction.dtype == torch.float64 else prediction.float()
+        prediction = full(prediction)
         if self.target_kind == "categorical":
             # Flat, so that the classes lie side by side: on a CPU log-softmax along another axis is several times slower.
             return F.cross_entropy(prediction.flatten(0, 1), target.flatten(), reduction="none").view(target.shape)
@@ -393,7 +394,7 @@ def standardized_vectors(x: Tensor, channels: int = 1) -> Tensor:
     """
     if x.shape[-1] == channels:
         return x
-    x = x if x.dtype == torch.float64 else x.float()
+    x = full(x)
     split = x.reshape(*x.shape[:-1], -1, channels)
     variance, mean = torch.var_mean(split, dim=-2, keepdim=True)
     out: Tensor = (split - mean) / (variance + 1e-6).sqrt()

@@ -11,6 +11,30 @@ import click
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+def _columns_of(context: click.Context, parameter: click.Parameter, assignments: Sequence[str]) -> dict[str, str]:
+    """``image=photo`` as a dict; an empty name (``start=``) says that no column has that role.
+
+    Raises:
+        BadParameter: an assignment has no ``=``, or a role is given two columns.
+    """
+    columns: dict[str, str] = {}
+    for text in assignments:
+        role, sign, name = text.partition("=")
+        if not (sign and role):
+            raise click.BadParameter(f"{text!r} is not of the form ROLE=NAME, such as image=photo.", param_hint="--column")
+        if columns.setdefault(role, name) != name:
+            raise click.BadParameter(f"{role} is given twice, as {columns[role]} and as {name}.", param_hint="--column")
+    return columns
+
+
+column_option = click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    metavar="ROLE=NAME",
+    callback=_columns_of,
+    help="Which column holds what, where its type does not tell: image=photo; repeatable.",
+)
 label_kind_option = click.option(
     "--label-kind",
     type=click.Choice(["class", "classes", "number"]),
@@ -61,9 +85,7 @@ def data_options(function: F) -> F:
             type=click.FloatRange(0, 1),
             help="Part of the rows that may be unreadable.",
         ),
-        click.option(
-            "--column", multiple=True, metavar="ROLE=NAME", help="Which column is the image, ... where its type does not tell."
-        ),
+        column_option,
         unlabelled_option,
         label_kind_option,
         click.option("--label", metavar="COL", help="The label column, where it cannot be found."),
@@ -86,19 +108,3 @@ part_option = click.option(
     metavar="NAME",
     help="Of an encoder of several parts: this one alone, such as vision. Rows that lack it are left out.",
 )
-
-
-def columns_of(assignments: Sequence[str]) -> dict[str, str]:
-    """``image=photo`` as a dict; an empty name (``start=``) says that no column has that role.
-
-    Raises:
-        BadParameter: an assignment has no ``=``, or a role is given two columns.
-    """
-    columns: dict[str, str] = {}
-    for text in assignments:
-        role, sign, name = text.partition("=")
-        if not (sign and role):
-            raise click.BadParameter(f"{text!r} is not of the form ROLE=NAME, such as image=photo.", param_hint="--column")
-        if columns.setdefault(role, name) != name:
-            raise click.BadParameter(f"{role} is given twice, as {columns[role]} and as {name}.", param_hint="--column")
-    return columns

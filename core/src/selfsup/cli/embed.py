@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from selfsup.cli.data_options import checkpoint_option, columns_of, data_options, part_option
+from selfsup.cli.data_options import checkpoint_option, data_options, part_option
 from selfsup.cli.output import emit, json_option
 
 
@@ -34,7 +34,7 @@ def command(
     label: str | None,
     label_kind: Any,
     unlabelled: tuple[str, ...],
-    column: tuple[str, ...],
+    columns: dict[str, str],
     table: dict[str, Any],
     max_bad_rows: float,
     out: str,
@@ -57,7 +57,7 @@ def command(
         label=label,
         label_kind=label_kind,
         unlabelled=unlabelled,
-        columns=columns_of(column),
+        columns=columns,
         table=table,
         id_column=id_column,
         batch_size=batch_size,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from selfsup.cli.data_options import checkpoint_option, columns_of, data_options, part_option
+from selfsup.cli.data_options import checkpoint_option, data_options, part_option
 from selfsup.cli.output import emit, json_option, print_table, result_console
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def command(
     label: str | None,
     label_kind: Any,
     unlabelled: tuple[str, ...],
-    column: tuple[str, ...],
+    columns: dict[str, str],
     table: dict[str, Any],
     max_bad_rows: float,
     test: str | None,
@@ -65,7 +65,7 @@ def command(
         label=label,
         label_kind=label_kind,
         unlabelled=unlabelled,
-        columns=columns_of(column),
+        columns=columns,
         table=table,
         seed=seed,
         precision=precision,

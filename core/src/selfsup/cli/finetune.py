@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from selfsup.cli.data_options import checkpoint_option, columns_of, data_options, part_option
+from selfsup.cli.data_options import checkpoint_option, data_options, part_option
 from selfsup.cli.output import json_option, progress_console
 
 
@@ -33,7 +33,7 @@ def command(
     label: str | None,
     label_kind: Any,
     unlabelled: tuple[str, ...],
-    column: tuple[str, ...],
+    columns: dict[str, str],
     table: dict[str, Any],
     max_bad_rows: float,
     test: str | None,
@@ -66,7 +66,7 @@ def command(
         label=label,
         label_kind=label_kind,
         unlabelled=unlabelled,
-        columns=columns_of(column),
+        columns=columns,
         table=table,
         seed=seed,
         max_bad_rows=max_bad_rows,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from selfsup.cli.data_options import columns_of, label_kind_option, table_options, unlabelled_option
+from selfsup.cli.data_options import column_option, label_kind_option, table_options, unlabelled_option
 from selfsup.cli.flags import FlaggedCommand, take_flags
 from selfsup.cli.output import emit, json_option, print_table
 
@@ -23,7 +23,7 @@ _SHOWN_BAD_ROWS = 10
 @click.option("--label", metavar="COL", help="The label column, where it cannot be found.")
 @label_kind_option
 @unlabelled_option
-@click.option("--column", multiple=True, metavar="ROLE=NAME", help="Which column holds what: image=photo.")
+@column_option
 @table_options
 @click.option("--holdout", default=0.0, metavar="X", help="Share of the rows that pretraining would leave out [default: 0].")
 @click.option("--rows", default=256, show_default=True, metavar="N", help="Rows to try, spread over the source.")
@@ -38,7 +38,7 @@ def command(
     label: str | None,
     label_kind: Any,
     unlabelled: tuple[str, ...],
-    column: tuple[str, ...],
+    columns: dict[str, str],
     table: dict[str, Any],
     holdout: float,
     rows: int,
@@ -70,7 +70,7 @@ def command(
         label=label,
         label_kind=label_kind,
         unlabelled=unlabelled,
-        columns=columns_of(column),
+        columns=columns,
         table=table,
         processor=options,
         holdout=holdout,

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from selfsup.cli.data_options import columns_of, label_kind_option, table_options, unlabelled_option
+from selfsup.cli.data_options import column_option, label_kind_option, table_options, unlabelled_option
 from selfsup.cli.flags import FlaggedCommand, take_flags
 from selfsup.cli.output import emit, json_option
 
@@ -53,7 +53,7 @@ from selfsup.cli.output import emit, json_option
 @click.option("--label", metavar="COLUMN", help="The label column; seen by no task but supervised ones.")
 @label_kind_option
 @unlabelled_option
-@click.option("--column", "columns", metavar="ROLE=NAME", multiple=True, help="Which column holds what: image=photo.")
+@column_option
 @table_options
 @click.option("--max-bad-rows", type=float, metavar="X", help="Part of the rows that may be unreadable [default: 0.01].")
 @click.option(
@@ -73,7 +73,7 @@ def command(
     resume: bool,
     config: Path | None,
     starts: tuple[str, ...],
-    columns: tuple[str, ...],
+    columns: dict[str, str],
     unlabelled: tuple[str, ...],
     loggers: tuple[str, ...],
     assignments: tuple[str, ...],
@@ -95,7 +95,7 @@ def command(
     from selfsup.training.run.overrides import join, parse_assignments
     from selfsup.training.run.pretrain import pretrain
 
-    roles = {f"columns.{role}": name for role, name in columns_of(columns).items()}
+    roles = {f"columns.{role}": name for role, name in columns.items()}
     ids = {"loggers": [id for text in loggers for id in text.split(",") if id]} if loggers else {}
     none = {"unlabelled": list(unlabelled)} if unlabelled else {}
     overrides = join(parse_assignments(assignments), take_flags(options, task), roles, ids, none)

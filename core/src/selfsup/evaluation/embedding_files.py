@@ -16,7 +16,7 @@ from selfsup.data import EpochSampler, Loader, Rows, Store
 from selfsup.data.sources.columns.labels import has_label
 from selfsup.data.sources.folders import NAME_COLUMN
 from selfsup.errors import ColumnError, ConfigError
-from selfsup.evaluation.views import frozen
+from selfsup.runtime.evaluation_mode import evaluation_mode
 from selfsup.runtime.files import atomic_write
 from selfsup.runtime.progress import Reporter
 
@@ -201,7 +201,7 @@ def _embeddings(
     reporter.start("embedding", len(store), unit="rows")
     done = 0
     for batch in Loader(store, encoder.processor, sampler, encoder.device).epoch(0):
-        with frozen(encoder), torch.autocast(encoder.device.type, dtype=autocast, enabled=autocast is not None):
+        with evaluation_mode(encoder), torch.autocast(encoder.device.type, dtype=autocast, enabled=autocast is not None):
             embeddings = encoder(batch)
         yield embeddings.float().cpu()
         done += len(embeddings)

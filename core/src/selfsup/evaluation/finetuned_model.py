@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from selfsup.data.sources.columns.labels import LABEL_KINDS, LabelKind
 from selfsup.errors import ArtifactError
-from selfsup.evaluation.views import frozen
+from selfsup.runtime.evaluation_mode import evaluation_mode
 from selfsup.runtime.files import atomic_write
 from selfsup.types import Batch, Row
 
@@ -89,7 +89,7 @@ class FinetunedModel(nn.Module):
 
         Log-probabilities [N, K] of classes; log-odds [N, K] of each of several classes; or numbers [N] in float64.
         """
-        with frozen(self.head):
+        with evaluation_mode(self.head):
             outputs: Tensor = self.head(embeddings.to(self.head.linear.weight.device)).cpu()
         if self.label_kind == "class":
             return outputs.log_softmax(dim=1)

@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from selfsup.batch_parts import part_names, presence
 from selfsup.data.batches.sampler import IndexArray
 from selfsup.data.batches.windows import read_windows
+from selfsup.runtime.evaluation_mode import evaluation_mode
 
 if TYPE_CHECKING:
     from selfsup.artifacts import Encoder
     from selfsup.data import Store
-
-
-@contextmanager
-def frozen(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; every training flag is as before afterwards."""
-    flags = {part: part.training for part in module.modules()}
-    module.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for part, flag in flags.items():
-            part.training = flag
 
 
 def two_views(encoder: Encoder, store: Store, indices: IndexArray, *, seed: int) -> tuple[Tensor, Tensor] | None:
@@ -55,7 +41,7 @@ def two_views(encoder: Encoder, store: Store, indices: IndexArray, *, seed: int)
     generator = torch.Generator(encoder.device).manual_seed(seed)
     first: list[Tensor] = []
     second: list[Tensor] = []
-    with frozen(encoder):
+    with evaluation_mode(encoder):
         for start in range(0, len(indices), size := encoder.processor.batch_size):
             batch = encoder.processor.collate(read_windows(store, encoder.processor, indices[start : start + size]))
             made = views({key: value.to(encoder.device) for key, value in batch.items()}, generator)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 import resource
 import sys
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from selfsup.runtime.machine_load import cpu_count
 
 _PACKAGES = (
     "torch",
@@ -39,7 +40,7 @@ def environment(device: torch.device | str | None = None) -> dict[str, Any]:
         "packages": dict(package_versions()),
         "device": device_name(chosen),
         "cpu": cpu_name(),
-        "cpu_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "cpu_cores": cpu_count(),
         "threads": torch.get_num_threads(),
     }
 

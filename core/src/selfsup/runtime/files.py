@@ -51,7 +51,7 @@ def atomic_write(path: str | Path, content: bytes | str | Callable[[BinaryIO], o
         StorageError: the disk is full or cannot be written. What was there before stays.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    temporary = temporary_path(path)
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -69,6 +69,11 @@ def atomic_write(path: str | Path, content: bytes | str | Callable[[BinaryIO], o
             temporary.unlink(missing_ok=True)
         sync_directory(path.parent)
     return path
+
+
+def temporary_path(path: Path) -> Path:
+    """A hidden name beside ``path`` that no other process or thread takes, for what is renamed to ``path`` once it is whole."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
 
 
 def sync_directory(directory: Path) -> None:

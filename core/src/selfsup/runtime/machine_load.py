@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
 _AFTER_SECONDS = 10.0
 """A shorter stretch says little of how busy a machine is."""
 _CROWDED = 1.5
@@ -37,6 +35,8 @@ class LoadWatch:
         seconds = time.monotonic() - self._began
         if self._told or seconds < _AFTER_SECONDS:
             return
+        import torch
+
         used = time.process_time() - self._used
         self._began, self._used = time.monotonic(), time.process_time()
         text = describe_load(system_load(), os.cpu_count() or 1, allowed_cores(), torch.get_num_threads(), used / seconds)
@@ -75,9 +75,14 @@ def system_load() -> float:
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
 
 
+def cpu_count() -> int:
+    """CPU cores that this process may use, by its affinity."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def allowed_cores() -> float:
     """Cores that this process may use, by its affinity and by the quota of its container."""
-    cores = float(len(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else float(os.cpu_count() or 1)
+    cores = float(cpu_count())
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
         return min(cores, int(quota) / int(period))

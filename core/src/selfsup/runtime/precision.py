@@ -1,4 +1,4 @@
-"""Which arithmetic a run uses: as told, or measured."""
+"""Which arithmetic a run uses, as told or measured, and what is computed in float32 at least whatever that is."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from selfsup.errors import ConfigError
 
@@ -50,6 +51,16 @@ def cpu_bf16_speedup() -> float:
     """
     single = torch.ones(_SIZE, _SIZE)
     return _seconds(single) / _seconds(single.to(torch.bfloat16))
+
+
+def full(x: Tensor) -> Tensor:
+    """``x`` in float32, or as it is where it is float64: for losses and statistics."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def no_autocast(x: Tensor) -> torch.autocast:
+    """A context in which products are computed in the precision of their operands, on the device of ``x``."""
+    return torch.autocast(x.device.type, enabled=False)
 
 
 def _seconds(matrix: torch.Tensor) -> float:

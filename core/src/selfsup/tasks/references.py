@@ -12,6 +12,7 @@ from selfsup.backbones import Backbone
 from selfsup.config import Config
 from selfsup.data.sources.columns.labels import LabelKind
 from selfsup.errors import ConfigError
+from selfsup.runtime.precision import full
 from selfsup.tasks.base import PretextTask, StepOutput, TaskRecipe, Views, ViewsRecipe
 from selfsup.tasks.config_sections import join_sections
 from selfsup.tasks.parts.label_loss import label_loss
@@ -103,7 +104,7 @@ class Supervised(PretextTask):
         inputs = {key: value for key, value in batch.items() if key != "label"}
         view = inputs if self.views is None else self.views(inputs, generator)[0]
         logits = self.head(self.backbone(view).pooled)
-        logits = logits if logits.dtype == torch.float64 else logits.float()
+        logits = full(logits)
         target = batch["label"]
         loss = label_loss(self.label_kind, logits, target, label_smoothing=self.label_smoothing)
         if self.label_kind == "number":

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from selfsup.backbones import Backbone
 from selfsup.config import Config, idle
 from selfsup.errors import ConfigError
+from selfsup.runtime.precision import full
 from selfsup.tasks.base import PretextTask, StepOutput, TaskRecipe, Transformation, Transformed
 from selfsup.tasks.config_sections import with_defaults, with_section
 from selfsup.tasks.parts.masking import mean_term, weighted_mean
@@ -114,7 +115,7 @@ def class_loss(prediction: Tensor, label: Tensor, weight: Tensor | None = None) 
         label: [M] or [M, items] long.
         weight: [M] float, which answers count; None: all.
     """
-    logits = _full(prediction).view(label.numel(), -1)
+    logits = full(prediction).view(label.numel(), -1)
     answers = label.flatten()
     hit = (logits.detach().argmax(dim=1) == answers).float()
     counted = None if weight is None else weight.to(logits.dtype).repeat_interleave(label.numel() // len(label))
@@ -130,7 +131,7 @@ def coordinate_loss(prediction: Tensor, label: Tensor, weight: Tensor | None = N
         label: [M, ...] float with as many numbers a row.
         weight: [M] float, which answers count; None: all.
     """
-    difference = _full(prediction) - _full(label).flatten(1)
+    difference = full(prediction) - full(label).flatten(1)
     absolute = weighted_mean(difference.detach().abs().mean(dim=1), weight)
     return StepOutput.of(mean_term(difference.square().mean(dim=1), weight), metrics={"absolute_error": absolute})
 
@@ -150,10 +151,6 @@ def balanced_labels(n: int, classes: int, generator: torch.Generator | None, dev
     # Which classes have one more label than the others is drawn, too.
     first = torch.randint(classes, (), generator=generator, device=device)
     return (order + first) % classes
-
-
-def _full(x: Tensor) -> Tensor:
-    return x if x.dtype == torch.float64 else x.float()
 
 
 def transformation_recipe(

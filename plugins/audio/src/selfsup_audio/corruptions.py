@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from selfsup.backbones import Backbone, Encoded
 from selfsup.config import Config, idle
 from selfsup.errors import ConfigError
+from selfsup.runtime.evaluation_mode import evaluation_mode
 from selfsup.tasks import Corrupted, Corruption, CorruptionRecipe, Term
 from selfsup.tasks.parts.masking import mean_term
 from selfsup.types import Batch, Info
@@ -105,18 +106,13 @@ class FrameDecoder(nn.Module):
 
 def _time_lattice(backbone: Backbone, n_samples: int) -> tuple[int, int]:
     """Times, and tokens of each, seen by encoding a clip of silence; the backbone is left as it was."""
-    training = {module: module.training for module in backbone.modules()}
     device = next(backbone.parameters()).device
     silence = {
         "waveform": torch.zeros(1, n_samples, device=device),
         "length": torch.full((1,), n_samples, dtype=torch.long, device=device),
     }
-    try:
-        with torch.no_grad():
-            encoded = backbone.eval()(silence)
-    finally:
-        for module, mode in training.items():
-            module.training = mode
+    with evaluation_mode(backbone):
+        encoded = backbone(silence)
     if encoded.tokens is None or encoded.grid is None:
         raise ConfigError(
             f"denoising gives frames back from tokens, and {type(backbone).__name__} has none: choose another backbone, for "

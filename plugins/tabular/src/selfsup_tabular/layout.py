@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from selfsup.objectives.parts.precision import full
+from selfsup.runtime.precision import full
 from selfsup.tasks import Term
 from selfsup.tasks.parts.masking import mean_term
 from selfsup.types import Batch, Info

@@ -11,6 +11,7 @@ import torch
 from selfsup.artifacts import Encoder, EncoderLike, load
 from selfsup.cli.output import emit, json_option
 from selfsup.errors import ConfigError
+from selfsup.runtime.evaluation_mode import evaluation_mode
 from selfsup.runtime.randomness import preserved
 from selfsup_text.backbones.base import TextBackbone
 from selfsup_text.backbones.network import TransformersBackbone
@@ -67,25 +68,19 @@ def generate(
     else:
         # Without limits of its own the library draws from the 50 likeliest.
         options |= {"do_sample": True, "temperature": temperature or 1.0, "top_k": top_k or 0, "top_p": top_p or 1.0}
-    flags = {module: module.training for module in model.modules()}
-    model.eval()
     texts: list[str] = []
-    try:
-        with preserved(), torch.no_grad(), backbone.vocabulary_head.joined(backbone.model) as whole:
-            writer: Any = whole
-            for prompt in prompts:
-                ids = torch.tensor([tokenizer(prompt, truncation=False)["input_ids"]], dtype=torch.long, device=model.device)
-                room = _room(backbone, prompt, ids.shape[1])
-                torch.manual_seed(seed or 0)
-                said = writer.generate(
-                    ids, attention_mask=torch.ones_like(ids), max_new_tokens=min(max_new_tokens, room), **options
-                )
-                # Decoded together, so that the space between them is not lost.
-                given, whole_text = (str(tokenizer.decode(part, skip_special_tokens=True)) for part in (ids[0], said[0]))
-                texts.append(whole_text.removeprefix(given))
-    finally:
-        for module, flag in flags.items():
-            module.training = flag
+    with preserved(), evaluation_mode(model), backbone.vocabulary_head.joined(backbone.model) as whole:
+        writer: Any = whole
+        for prompt in prompts:
+            ids = torch.tensor([tokenizer(prompt, truncation=False)["input_ids"]], dtype=torch.long, device=model.device)
+            room = _room(backbone, prompt, ids.shape[1])
+            torch.manual_seed(seed or 0)
+            said = writer.generate(
+                ids, attention_mask=torch.ones_like(ids), max_new_tokens=min(max_new_tokens, room), **options
+            )
+            # Decoded together, so that the space between them is not lost.
+            given, whole_text = (str(tokenizer.decode(part, skip_special_tokens=True)) for part in (ids[0], said[0]))
+            texts.append(whole_text.removeprefix(given))
     return texts
 
 

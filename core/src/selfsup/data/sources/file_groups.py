@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import secrets
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -15,6 +13,7 @@ from selfsup.data.sources.media.files import readable_name
 from selfsup.data.sources.media.kinds import kind_of_path
 from selfsup.data.sources.tables.encodings import decode_text
 from selfsup.errors import SourceError
+from selfsup.runtime.files import temporary_path
 from selfsup.runtime.findings import Findings, suffix_counts
 
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ class FileGroups:
         schema = features.arrow_schema
         if target.exists():
             return datasets.Dataset.from_file(str(target))
-        temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+        temporary = temporary_path(target)
         try:
             with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
                 for chunk in self._chunks(groups):

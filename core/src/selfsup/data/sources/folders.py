@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from selfsup.data.sources.media.files import readable_name
 from selfsup.data.sources.tables.encodings import decode_text, shown_encoding
 from selfsup.errors import SourceError
 from selfsup.runtime.cache_folder import cache_root
-from selfsup.runtime.files import storage_errors
+from selfsup.runtime.files import storage_errors, temporary_path
 from selfsup.runtime.findings import Findings, listed_names, suffix_counts
 
 _BATCH = 4096
@@ -163,7 +162,7 @@ def read_media_folder(
     digest = hashlib.sha256()
     taken, passed_over, encodings = Counter[str](), Counter[str](), _Encodings(encoding)
     cache = cache_root() / "folders"
-    temporary = cache / f".{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    temporary = temporary_path(cache / "rows")
     with storage_errors(cache, hint="Listings are kept below the folder that SELFSUP_CACHE names."):
         cache.mkdir(parents=True, exist_ok=True)
         try:

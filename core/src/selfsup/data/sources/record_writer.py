@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import os
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +14,7 @@ from selfsup.data.sources.in_memory import MEDIA_KINDS, Record, Records
 from selfsup.data.sources.media.in_memory import array_of, kind_of_value, media_file
 from selfsup.errors import SelfsupError, SourceError
 from selfsup.runtime.cache_folder import cache_root
-from selfsup.runtime.files import storage_errors
+from selfsup.runtime.files import storage_errors, temporary_path
 
 if TYPE_CHECKING:
     from selfsup.registry.specs import ModalitySpec
@@ -49,7 +47,7 @@ def write_records(found: Records, modality: ModalitySpec) -> tuple[Any, str]:
         rows = (_with_rates(row, kinds) for row in itertools.chain(begun, rows))
     digest = hashlib.sha256()
     cache = cache_root() / "objects"
-    temporary = cache / f".{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    temporary = temporary_path(cache / "rows")
     chunks = _chunks(rows, kinds)
     first = next(chunks, None)
     if first is None:

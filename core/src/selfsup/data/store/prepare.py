@@ -27,11 +27,14 @@ from selfsup.runtime.cache_folder import cache_root
 from selfsup.runtime.decoder_output import bound_log, decoding
 from selfsup.runtime.file_lock import waiting_lock
 from selfsup.runtime.files import storage_error, storage_errors, sync_directory
+from selfsup.runtime.machine_load import cpu_count
 from selfsup.runtime.temporary_folders import remove_remains, temporary_folder
 from selfsup.runtime.threads import in_order
 from selfsup.types import Row
 
 _TASK_ROWS = 32
+_MOST_WORKERS = 8
+"""With more, reading the rows is what takes time."""
 _HINT = "Samples are kept below the folder that SELFSUP_CACHE names."
 
 
@@ -84,7 +87,9 @@ def prepare(
         with storage_errors(folder, hint=_HINT):
             temporary.mkdir()
         try:
-            hashes = _process(rows, processor, temporary, max_bad_rows, workers or _cores(), progress, processor_hash)
+            hashes = _process(
+                rows, processor, temporary, max_bad_rows, workers or min(cpu_count(), _MOST_WORKERS), progress, processor_hash
+            )
             if cache_dir is None:
                 remember_hashes(rows, hashes)
             _publish(temporary, final)
@@ -264,9 +269,3 @@ def _publish(temporary: Path, final: Path) -> None:
         if not final.exists():
             raise storage_error(final, error, hint=_HINT) from error
     sync_directory(final.parent)
-
-
-def _cores() -> int:
-    """CPU cores that this process may use, 8 at most: beyond that, reading the rows is what takes time."""
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(available, 8)

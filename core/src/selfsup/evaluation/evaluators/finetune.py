@@ -27,7 +27,7 @@ from selfsup.evaluation.finetuned_model import FinetunedModel, Head
 from selfsup.evaluation.maths.class_weights import ClassWeight, row_weights, weight_table
 from selfsup.evaluation.maths.metrics import label_metrics
 from selfsup.evaluation.subsets import labelled_subset
-from selfsup.evaluation.views import frozen
+from selfsup.runtime.evaluation_mode import evaluation_mode
 from selfsup.runtime.precision import Precision, resolve_precision
 from selfsup.runtime.progress import Reporter, Silent
 from selfsup.runtime.randomness import preserved
@@ -276,7 +276,7 @@ def _settle(model: FinetunedModel, train: Split, rows: IndexArray) -> None:
 def _embeddings_of(encoder: Encoder, train: Split, rows: IndexArray) -> Tensor:
     """[n, D] float32 of n rows, on the encoder's device."""
     parts = []
-    with frozen(encoder):
+    with evaluation_mode(encoder):
         for start in range(0, len(rows), size := encoder.processor.batch_size):
             batch = encoder.processor.collate(read_windows(train.store, encoder.processor, rows[start : start + size]))
             parts.append(encoder({key: value.to(encoder.device) for key, value in batch.items()}).float())

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from selfsup.objectives.parts.precision import full, no_autocast
 from selfsup.runtime.distributed import from_first_rank, sum_over_ranks
+from selfsup.runtime.precision import full, no_autocast
 
 RARE = 0.01
 """A centroid that gets less than this part of the commonest one's tokens starts anew."""

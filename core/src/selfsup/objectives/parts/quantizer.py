@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from selfsup.config import Config
-from selfsup.objectives.parts.precision import full, no_autocast
 from selfsup.runtime.distributed import mean_over_ranks, sum_over_ranks, world_size
+from selfsup.runtime.precision import full, no_autocast
 
 
 class QuantizerConfig(Config):

@@ -15,8 +15,8 @@ from selfsup.backbones import Backbone, TokenBackbone
 from selfsup.config import Config
 from selfsup.objectives.parts.chance import chance_loss
 from selfsup.objectives.parts.embeddings import Embeddings
-from selfsup.objectives.parts.precision import full, no_autocast
 from selfsup.runtime.distributed import from_first_rank, gather, mean_over_ranks, rank, world_size
+from selfsup.runtime.precision import full, no_autocast
 from selfsup.tasks.autoregressive.next_token import causal_backbone
 from selfsup.tasks.base import StepOutput, TaskFamilyRecipe
 from selfsup.tasks.family import recipe_from_family

@@ -17,6 +17,7 @@ from selfsup.objectives.base import JointEmbeddingObjective, ObjectiveRecipe, Vi
 from selfsup.objectives.parts.collapse import rank_of, relative_std
 from selfsup.objectives.parts.pairwise import Pairwise
 from selfsup.runtime.distributed import convert_split_batchnorm
+from selfsup.runtime.precision import full
 from selfsup.tasks.base import StepOutput, TaskRecipe, Views, ViewsRecipe
 from selfsup.tasks.config_sections import accepts, join_sections, with_defaults
 from selfsup.tasks.joint_embedding.comparison import ComparesEmbeddings
@@ -214,7 +215,7 @@ def _check_views(views: Views, objective: JointEmbeddingObjective) -> None:
 
 
 def _full_precision(tensors: Sequence[Tensor]) -> list[Tensor]:
-    return [tensor if tensor.dtype == torch.float64 else tensor.float() for tensor in tensors]
+    return [full(tensor) for tensor in tensors]
 
 
 def _present(views: Sequence[Batch]) -> list[Tensor] | None:

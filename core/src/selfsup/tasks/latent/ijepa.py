@@ -15,6 +15,7 @@ from selfsup.backbones import Backbone, TokenBackbone, Tokens, grid_size
 from selfsup.config import Config, idle
 from selfsup.objectives.base import Term
 from selfsup.objectives.parts.collapse import sample_std
+from selfsup.runtime.precision import full
 from selfsup.tasks.base import PretextTask, StepOutput, TaskFamilyRecipe
 from selfsup.tasks.family import recipe_from_family
 from selfsup.tasks.latent.teacher import Teacher, TeacherConfig
@@ -214,7 +215,7 @@ def jepa_loss(prediction: Tensor, target: Tensor, weight: Tensor | None, beta: f
 
 def layer_normalize(x: Tensor) -> Tensor:
     """Layer norm over the last dimension without weights, in float32 at least."""
-    return F.layer_norm(x if x.dtype == torch.float64 else x.float(), x.shape[-1:])
+    return F.layer_norm(full(x), x.shape[-1:])
 
 
 def build_ijepa(config: IJEPAConfig, backbone: Backbone, info: Info) -> IJEPA:

@@ -16,8 +16,8 @@ from selfsup.objectives.base import Term
 from selfsup.objectives.masked_contrast import masked_contrast, sample_negatives
 from selfsup.objectives.parts.chance import chance_loss
 from selfsup.objectives.parts.embeddings import Embeddings
-from selfsup.objectives.parts.precision import full, no_autocast
 from selfsup.objectives.parts.quantizer import ProductQuantizer, QuantizerConfig, code_perplexity, diversity_loss, usage
+from selfsup.runtime.precision import full, no_autocast
 from selfsup.tasks.base import StepOutput, TaskFamilyRecipe
 from selfsup.tasks.family import recipe_from_family
 from selfsup.tasks.joint_embedding.comparison import ComparesEmbeddings

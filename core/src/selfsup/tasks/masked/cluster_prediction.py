@@ -17,8 +17,8 @@ from selfsup.config import Config, idle
 from selfsup.objectives.parts.chance import chance_loss
 from selfsup.objectives.parts.heads import CosineLinear
 from selfsup.objectives.parts.kmeans import StreamingKMeans
-from selfsup.objectives.parts.precision import full, no_autocast
 from selfsup.objectives.parts.quantizer import code_perplexity
+from selfsup.runtime.precision import full, no_autocast
 from selfsup.tasks.base import PretextTask, StepOutput, TaskFamilyRecipe, TaskRecipe
 from selfsup.tasks.family import recipe_from_family
 from selfsup.tasks.masked.masked_modeling import mask_token, token_backbone

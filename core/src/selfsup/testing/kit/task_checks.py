@@ -8,6 +8,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from selfsup.runtime.evaluation_mode import evaluation_mode
 from selfsup.tasks import PretextTask, StepOutput, Term
 from selfsup.testing.kit.cases import TaskCase
 from selfsup.testing.kit.fake_device import fake_cuda
@@ -160,11 +161,8 @@ def trainable(task: PretextTask) -> list[nn.Parameter]:
 def embedding_spread(task: PretextTask, batch: Batch) -> float:
     """Mean standard deviation of the L2-normalised pooled embeddings times sqrt(D): 0 for a point, 1 for a uniform sphere."""
     backbone = task.encoder_backbone()
-    was_training = backbone.training
-    backbone.eval()
-    with torch.no_grad():
+    with evaluation_mode(backbone):
         pooled = torch.nn.functional.normalize(backbone(batch).pooled.float(), dim=-1)
-    backbone.train(was_training)
     return float(pooled.std(dim=0).mean()) * math.sqrt(pooled.shape[1])
 
 

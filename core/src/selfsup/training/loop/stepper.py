@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from selfsup.errors import NonFiniteLossError
+from selfsup.runtime.precision import full
 from selfsup.tasks import ComparesEmbeddings, PretextTask, StepOutput
 from selfsup.tasks.parts.moving_average import MomentumEncoder, ramped_momentum
 from selfsup.training.loop import schedule, sharding
@@ -138,7 +139,7 @@ class Stepper:
         if not self._losses:
             return []
         losses = torch.stack(self._losses)
-        losses = losses if losses.dtype == torch.float64 else losses.float()
+        losses = full(losses)
         if self.fabric.world_size > 1:
             losses = self.fabric.all_reduce(losses, reduce_op="mean")  # type: ignore[assignment]  # a tensor gives a tensor
         values: list[float] = losses.tolist()

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from selfsup.backbones import Backbone
@@ -16,6 +15,7 @@ from selfsup.data.sources.columns.labels import LabelArray, strata
 from selfsup.errors import DataError
 from selfsup.evaluation.maths.metrics import accuracy, regression_metrics, several_classes_metrics
 from selfsup.evaluation.maths.ridge import fit_ridge
+from selfsup.runtime.evaluation_mode import evaluation_mode
 from selfsup.runtime.randomness import preserved
 from selfsup.types import Batch
 
@@ -118,18 +118,6 @@ def embed_parts(backbone: Backbone, batches: Iterable[Batch]) -> dict[str, Tenso
                 pooled = own.pooled.float().cpu()
                 found.setdefault(name, []).append(pooled if own.valid is None else pooled[own.valid.cpu()])
     return {name: torch.cat(parts) for name, parts in found.items()}
-
-
-@contextmanager
-def evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Put a module into evaluation mode, and each of its parts back into the mode that it had."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, mode in modes:
-            part.training = mode
 
 
 def batches_of(indices: IndexArray, size: int) -> Iterator[IndexArray]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from selfsup import errors
 from selfsup.errors import RunError
+from selfsup.runtime.machine_load import cpu_count
 from selfsup.training.loop.signals import StopRequest
 
 _POLL_SECONDS = 0.1
@@ -43,7 +44,7 @@ def run_processes(plan: Mapping[str, Any], processes: int) -> StopRequest:
         folder = Path(name)
         (folder / "plan.json").write_text(json.dumps(plan))
         environment = {
-            "OMP_NUM_THREADS": str(max((os.cpu_count() or 1) // processes, 1)),
+            "OMP_NUM_THREADS": str(max(cpu_count() // processes, 1)),
             **os.environ,
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(_free_port()),

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
@@ -160,7 +160,7 @@ def _batches(task: PretextTask, config: RunConfig, data: Data, fabric: Fabric, r
 def kept_backbone(stepper: Stepper) -> Backbone:
     """The backbone that a run leaves: the moving average of its weights, if it keeps one."""
     if stepper.average is not None:
-        return cast(Backbone, stepper.average.module)
+        return stepper.average.module
     return stepper.task.encoder_backbone()
 
 

@@ -24,6 +24,7 @@ from selfsup.backbones import (
 from selfsup.batch_parts import fill_absent, only_part, part_names, part_of, presence
 from selfsup.config import Config
 from selfsup.errors import ConfigError
+from selfsup.runtime.precision import full
 from selfsup.tasks.parts.masking import gather_tokens
 from selfsup.tasks.parts.transformer import Transformer, lattice_positions
 from selfsup.types import Batch, Info
@@ -245,7 +246,7 @@ class Fusion(TokenBackbone):
 
     def normalize_targets(self, targets: Tensor) -> Tensor:
         """Each token's as its part has it; the marks in front stay."""
-        out = targets if targets.dtype == torch.float64 else targets.float()
+        out = full(targets)
         for name, width in self._target_widths.items():
             own = self.tokenizer(name).normalize_targets(out[..., _MARKS : _MARKS + width])
             if self.tokenizer(name).target_kind == "categorical":

@@ -17,6 +17,7 @@ from selfsup.backbones import Backbone
 from selfsup.data import Processor
 from selfsup.errors import ArtifactError
 from selfsup.registry import registry
+from selfsup.runtime.evaluation_mode import evaluation_mode
 
 FORMAT = "transformers"
 """The name of the format for ``selfsup export``."""
@@ -222,11 +223,6 @@ def _check(whole: Any, tokenizer: Any, vision: Tower, text: Tower) -> None:
 def _pooled(backbone: Backbone, batch: Mapping[str, Tensor]) -> Tensor:
     """Pooled embeddings in evaluation mode, on the CPU."""
     device = next(backbone.parameters()).device
-    flags = {module: module.training for module in backbone.modules()}
-    backbone.eval()
-    try:
+    with evaluation_mode(backbone):
         pooled: Tensor = backbone({key: value.to(device) for key, value in batch.items()}).pooled
-    finally:
-        for module, flag in flags.items():
-            module.training = flag
     return pooled.float().cpu()

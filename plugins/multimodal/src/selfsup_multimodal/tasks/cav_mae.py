@@ -16,8 +16,8 @@ from selfsup.batch_parts import CONTENT, MARK, presence
 from selfsup.objectives.base import Term
 from selfsup.objectives.clip import symmetric_contrast
 from selfsup.objectives.parts.embeddings import Embeddings
-from selfsup.objectives.parts.precision import full, no_autocast
 from selfsup.objectives.parts.valid_rows import counted, not_compared
+from selfsup.runtime.precision import full, no_autocast
 from selfsup.tasks import StepOutput, TaskFamilyRecipe
 from selfsup.tasks.family import recipe_from_family
 from selfsup.tasks.joint_embedding.comparison import ComparesEmbeddings

@@ -13,7 +13,7 @@ from selfsup.backbones import Backbone, TokenBackbone
 from selfsup.config import Config
 from selfsup.objectives import mlp, nt_xent
 from selfsup.objectives.parts.embeddings import Embeddings
-from selfsup.objectives.parts.precision import full
+from selfsup.runtime.precision import full
 from selfsup.tasks import ComparesEmbeddings, StepOutput, TaskRecipe, Term, Views
 from selfsup.tasks.masked.masked_modeling import token_backbone
 from selfsup.tasks.parts.masking import mean_term

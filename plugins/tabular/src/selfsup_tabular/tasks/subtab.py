@@ -15,7 +15,7 @@ from selfsup.config import Config, idle
 from selfsup.errors import ConfigError
 from selfsup.objectives import mlp, nt_xent
 from selfsup.objectives.parts.embeddings import Embeddings
-from selfsup.objectives.parts.precision import full
+from selfsup.runtime.precision import full
 from selfsup.tasks import ComparesEmbeddings, StepOutput, TaskRecipe, Term, Views
 from selfsup.tasks.joint_embedding.embed_views import encode_views
 from selfsup.tasks.parts.masking import mean_term

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from selfsup.backbones import Backbone
 from selfsup.config import Config
+from selfsup.runtime.precision import full
 from selfsup.tasks import PretextTask, StepOutput, TaskRecipe
 from selfsup.tasks.parts.masking import mean_term
 from selfsup.types import Batch, Info
@@ -54,7 +55,7 @@ class VIME(PretextTask):
         swapped = self.swap(batch, generator)
         pooled = self.backbone(swapped.batch).pooled
         logits = self.mask_head(pooled)
-        logits = logits if logits.dtype == torch.float64 else logits.float()
+        logits = full(logits)
         wrong = F.binary_cross_entropy_with_logits(logits, swapped.replaced.to(logits.dtype), reduction="none")
         values = self.layout.values(batch)
         known = self.layout.known(values) & self.layout.known(self.layout.values(swapped.batch))

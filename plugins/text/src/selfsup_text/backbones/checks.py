@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from selfsup.errors import ConfigError
+from selfsup.runtime.evaluation_mode import evaluation_mode
 from selfsup.runtime.randomness import preserved
 from selfsup.types import Batch, Info
 from selfsup_text.backbones.dropout import RATE_KEY, SEED_KEY, SeededDropout
@@ -40,12 +41,10 @@ def measured_causal(network: PreTrainedModel, wanted: Literal["masked", "causal"
         ConfigError: it does otherwise than its language model needs.
     """
     name = network.config.model_type
-    training = network.training
-    network.train(False)
     options: dict[str, Any] = {"return_dict": True}
     if "use_cache" in inspect.signature(network.forward).parameters:
         options["use_cache"] = False
-    with preserved(), torch.no_grad():
+    with preserved(), evaluation_mode(network):
         torch.manual_seed(0)
         try:
             first = network.get_input_embeddings()(torch.arange(_WORDS).unsqueeze(0))
@@ -54,8 +53,6 @@ def measured_causal(network: PreTrainedModel, wanted: Literal["masked", "causal"
             one, two = (network(inputs_embeds=x, **options).last_hidden_state[:, :-1] for x in (first, other))
         except Exception as error:  # models of other modalities fail in their own ways
             raise refusal(name, failure(error)) from error
-        finally:
-            network.train(training)
     causal = one.shape[1] == _WORDS - 1 and _same(one, two, _EQUAL)
     if wanted == "causal" and not causal:
         raise refusal(
@@ -88,7 +85,7 @@ def check_backbone(backbone: TransformersBackbone, info: Info) -> None:
     except Exception as error:  # models of other modalities fail in their own ways
         raise refusal(name, failure(error)) from error
     finally:
-        backbone.train(training)
+        backbone.train(training)  # a layer of dropout may be new
     if reason is not None:
         raise refusal(name, reason)
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from selfsup.backbones import max_over_tokens, mean_over_tokens
+from selfsup.runtime.precision import full
 
 Pooling = Literal["mean", "cls", "max", "mean+max", "last"]
 """``cls`` is the class token's output (not for causal networks), ``last`` that of the last real token (for them alone)."""
@@ -27,18 +28,14 @@ def pool(kind: Pooling, tokens: Tensor, padding: Tensor, first: Tensor) -> Tenso
         [B, D], or [B, 2 D] for ``mean+max``.
     """
     if kind == "cls":
-        return _full(first)
+        return full(first)
     if kind == "last":
         index = ((~padding).sum(dim=1) - 1).clamp(min=0)
-        return _full(tokens.gather(1, index.view(-1, 1, 1).expand(-1, 1, tokens.shape[-1])).squeeze(1))
-    tokens = _full(tokens)
+        return full(tokens.gather(1, index.view(-1, 1, 1).expand(-1, 1, tokens.shape[-1])).squeeze(1))
+    tokens = full(tokens)
     parts = []
     if kind != "max":
         parts.append(mean_over_tokens(tokens, padding))
     if kind != "mean":
         parts.append(max_over_tokens(tokens, padding))
     return torch.cat(parts, dim=1) if parts[1:] else parts[0]
-
-
-def _full(x: Tensor) -> Tensor:
-    return x if x.dtype == torch.float64 else x.float()

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from selfsup.errors import DataError
 from selfsup.evaluation import EvaluatorRecipe, Split
-from selfsup.evaluation.views import frozen
+from selfsup.runtime.evaluation_mode import evaluation_mode
 from selfsup.types import Batch
 from selfsup_text.backbones.base import TextBackbone
 from selfsup_text.evaluators.vocabulary_probe import Examples, HeadConfig, score_head, text_backbone_of, vocabulary_head
@@ -54,7 +54,7 @@ class Perplexity:
         nats, hits, tokens = 0.0, 0, 0
         generator = torch.Generator(encoder.device).manual_seed(seed)
         for batch in drawn_batches(encoder, test, self.config.max_rows, _BATCH, seed):
-            with frozen(encoder):
+            with evaluation_mode(encoder):
                 examples = next_tokens(backbone, batch, generator)
             said = score_head(head, examples)
             nats, hits, tokens = nats + said.nats, hits + said.hits, tokens + said.tokens

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from selfsup.evaluation import EvaluatorRecipe, Split
-from selfsup.evaluation.views import frozen
+from selfsup.runtime.evaluation_mode import evaluation_mode
 from selfsup.types import Batch
 from selfsup_text.backbones.base import TextBackbone
 from selfsup_text.evaluators.perplexity import drawn_batches, figures
@@ -62,7 +62,7 @@ class PseudoPerplexity:
         head = vocabulary_head(encoder, backbone, train.store, make, self.config, seed)
         nats, hits, tokens = 0.0, 0, 0
         for text in drawn_batches(encoder, test, self.config.max_rows, 1, seed):
-            with frozen(encoder):
+            with evaluation_mode(encoder):
                 examples = one_by_one(backbone, text, mask_id=mask_id, special=special)
             said = score_head(head, examples)
             nats, hits, tokens = nats + said.nats, hits + said.hits, tokens + said.tokens

@@ -13,7 +13,7 @@ from torch import Tensor
 from selfsup.data.processor import stack_samples
 from selfsup.errors import ConfigError, DataError
 from selfsup.evaluation import Split
-from selfsup.evaluation.views import frozen
+from selfsup.runtime.evaluation_mode import evaluation_mode
 from selfsup_text.evaluators.columns import choose_column, is_list, is_text, rows_of, values_of
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def word_vectors(encoder: Encoder, sentences: Sequence[Sentence], *, pooling: st
     tags: list[str] = []
     ends: list[int] = []
     order = sorted(sentences, key=lambda sentence: len(sentence.words))
-    with frozen(encoder):
+    with evaluation_mode(encoder):
         processor = cast("TextProcessor", encoder.processor)
         for joined, part in _batches(processor, order):
             batch = processor.collate(stack_samples([{"ids": text.ids} for text in joined]))

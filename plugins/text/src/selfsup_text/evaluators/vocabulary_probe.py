@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from selfsup.config import Config, idle
 from selfsup.data import EpochSampler, Loader, Store
 from selfsup.errors import ConfigError, DataError
-from selfsup.evaluation.views import frozen
+from selfsup.runtime.evaluation_mode import evaluation_mode
 from selfsup.training.loop.optimizers import build_optimizer, set_hyperparameters
 from selfsup.training.loop.schedule import learning_rate
 from selfsup.training.run.config import OptimizationConfig
@@ -132,7 +132,7 @@ def fit_head(
     generator = torch.Generator(device).manual_seed(seed)
     told = 0
     for step, batch in zip(range(config.steps), _endless(encoder, store, config, seed), strict=False):
-        with frozen(encoder):
+        with evaluation_mode(encoder):
             features, targets = make(backbone, batch, generator)
         if len(targets):
             chosen = torch.randperm(len(targets), generator=generator, device=device)[:_TOKENS_A_STEP]

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from selfsup.backbones import Backbone
 from selfsup.config import Config
+from selfsup.runtime.precision import full
 from selfsup.tasks import PretextTask, StepOutput, TaskRecipe
 from selfsup.tasks.parts.masking import TokenMask, gather_tokens, mean_term
 from selfsup.tasks.parts.transformer import HEAD_WIDTH, Transformer
@@ -121,7 +122,7 @@ class Electra(PretextTask):
         positions = self.own_positions.weight[:N] if shared is None and self.own_positions is not None else shared
         embedded = words(batch["ids"].masked_fill(mask.mask, self.mask_id)) + positions
         logits: Tensor = self.generator(embedded, batch["padding"], mask.hidden, words.weight)
-        return logits if logits.dtype == torch.float64 else logits.float()
+        return full(logits)
 
 
 def draw(logits: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -13,6 +13,7 @@ from selfsup.backbones import Backbone
 from selfsup.config import Config
 from selfsup.errors import ConfigError
 from selfsup.runtime.distributed import from_first_rank, sum_over_ranks
+from selfsup.runtime.precision import full
 from selfsup.tasks import PretextTask, StepOutput, TaskRecipe
 from selfsup.types import Batch, Info
 from selfsup_text.backbones.word_vectors import WordVectors
@@ -139,11 +140,6 @@ def draw_by(weight: Tensor, n: int, generator: torch.Generator | None) -> Tensor
     cumulated = weight.cumsum(dim=0)
     chance = torch.rand(n, generator=generator, device=weight.device, dtype=torch.float64) * cumulated[-1]
     return torch.searchsorted(cumulated.to(torch.float64), chance, right=True).clamp(max=len(weight) - 1)
-
-
-def full(x: Tensor) -> Tensor:
-    """In float32 at least."""
-    return x if x.dtype == torch.float64 else x.float()
 
 
 def build_word2vec(config: Word2VecConfig, backbone: Backbone, info: Info) -> Word2Vec:

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from selfsup.backbones import Backbone, Encoded
 from selfsup.errors import ConfigError
+from selfsup.runtime.evaluation_mode import evaluation_mode
 from selfsup.types import Info
 
 
@@ -62,14 +63,9 @@ def lattice_of(backbone: Backbone, frames: int, side: int) -> tuple[int, ...]:
     Raises:
         ConfigError: there is none in space and time.
     """
-    training = {module: module.training for module in backbone.modules()}
     parameter = next(backbone.parameters())
-    try:
-        with torch.no_grad():
-            encoded: Encoded = backbone.eval()({"video": torch.zeros(1, frames, 3, side, side, device=parameter.device)})
-    finally:
-        for module, mode in training.items():
-            module.training = mode
+    with evaluation_mode(backbone):
+        encoded: Encoded = backbone({"video": torch.zeros(1, frames, 3, side, side, device=parameter.device)})
     if encoded.tokens is None or encoded.grid is None or len(encoded.grid) != 3:
         raise ConfigError(
             f"this task decodes a feature map in space and time, and {type(backbone).__name__} gives none (grid "

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from selfsup.backbones import Backbone, Encoded
 from selfsup.errors import ConfigError
+from selfsup.runtime.evaluation_mode import evaluation_mode
 
 
 class FeatureMapDecoder(nn.Module):
@@ -63,15 +64,10 @@ def feature_map_side(backbone: Backbone, image_size: int) -> int:
     Raises:
         ConfigError: there is no square feature map.
     """
-    training = {module: module.training for module in backbone.modules()}
     parameter = next(backbone.parameters())
     channels = int(getattr(backbone, "channels", 3))
-    try:
-        with torch.no_grad():
-            encoded = backbone.eval()({"image": torch.zeros(1, channels, image_size, image_size, device=parameter.device)})
-    finally:
-        for module, mode in training.items():
-            module.training = mode
+    with evaluation_mode(backbone):
+        encoded = backbone({"image": torch.zeros(1, channels, image_size, image_size, device=parameter.device)})
     grid = encoded.grid
     if encoded.tokens is None or grid is None or len(grid) != 2 or grid[0] != grid[1]:
         raise ConfigError(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
-import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +15,7 @@ from selfsup.data.sources.tables.format import TableFormat
 from selfsup.data.sources.tables.header import Record, is_unnamed, read_header
 from selfsup.data.sources.tables.separators import Layout, find_layout, long_cells
 from selfsup.errors import SourceError
+from selfsup.runtime.files import temporary_path
 from selfsup.runtime.findings import Findings, listed_names
 
 _CHUNK_ROWS = 8192
@@ -125,7 +124,7 @@ def _converted(tables: Sequence[Any], target: Path, form: TableFormat) -> tuple[
 
     notes = target.with_suffix(".json")
     if not (target.exists() and notes.exists()):
-        temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+        temporary = temporary_path(target)
         try:
             try:
                 findings = _convert(tables, temporary, form, quick=True)

@@ -6,11 +6,11 @@ of each column and one batch of rows, whatever the size of the row groups.
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from selfsup.runtime.files import temporary_path
 
 _BATCH_BYTES = 8 << 20
 _BATCH_ROWS = 16_384
@@ -29,7 +29,7 @@ def read_parquet(files: Sequence[Path], target: Path) -> Any:
     import datasets
 
     if not target.exists():
-        temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+        temporary = temporary_path(target)
         try:
             _convert(files, temporary)
             temporary.replace(target)

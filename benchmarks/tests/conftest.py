@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from selfsup.registry.specs import BenchmarkSpec
 from selfsup_bench.cells.cell import FEW_LABELS, Cell
 from selfsup_bench.cells.lines import lines
+from selfsup_bench.cells.run_cell import work
+from selfsup_bench.executors import Job, Outcome
 from selfsup_bench.planning.plan import Plan
 from selfsup_bench.records.record import Projection, Record
 
@@ -126,6 +129,34 @@ def _projection(level: float) -> Projection:
         labels=tuple(labels.tolist()),
         class_names=tuple(f"<{i}>" for i in range(10)),
     )
+
+
+class InProcess:
+    """Runs cells in this process, one after the other, which has imported already what each of theirs would import."""
+
+    def __init__(self, on_start: Callable[[Job], None] = lambda job: None) -> None:
+        self.on_start = on_start
+
+    def run(self, jobs: Sequence[Job]) -> Generator[Outcome, None, None]:
+        for job in jobs:
+            self.on_start(job)
+            job.folder.mkdir(parents=True, exist_ok=True)
+            work(job.as_dict())
+            yield Outcome(job)
+
+
+@pytest.fixture
+def in_process() -> Iterator[type[InProcess]]:
+    """An executor of this process, which has its threads again afterwards."""
+    threads = torch.get_num_threads()
+    yield InProcess
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def few_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures of embeddings have few points, since they take longest to draw."""
+    monkeypatch.setattr("selfsup_bench.cells.projection.MOST_ROWS", 20)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ import pytest
 from selfsup.registry import registry
 from selfsup.registry.specs import BenchmarkSpec
 from selfsup_bench.cells.raw_features import processor_options
-from selfsup_bench.executors.local import LocalExecutor
 from selfsup_bench.leaderboard.tables import markdown
 from selfsup_bench.planning.make_plan import make_plan
 from selfsup_bench.records.record import Record, RecordStore
@@ -25,22 +24,29 @@ def _cache(embedded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SELFSUP_DATA", raising=False)
 
 
-def records_of(out: Path, overrides: Mapping[str, Any], **options: Any) -> tuple[dict[str, Record], str]:
+Measure = Callable[..., tuple[dict[str, Record], str]]
+
+
+@pytest.fixture
+def records_of(tmp_path: Path, in_process: Any, few_points: None) -> Measure:
     """Records by kind, and the table, of one benchmark of three steps."""
-    settings = {"precision": "32", "log_every": 1, **overrides}
-    spec = BenchmarkSpec(
-        id="tiny", summary="x", suites=("tiny",), steps=3, overrides=settings, **{"headline": "linear.accuracy", **options}
-    )
-    planned = make_plan([spec], suite="tiny", seeds=(0,), registry=registry(), device="cpu", threads=1)
-    board = run(planned, out, make_executor=lambda start: LocalExecutor(on_start=start), device="cpu")
-    assert board.failures == ()
-    return {record.cell.kind: record for record in RecordStore(out).all().values()}, markdown(board.tables[0])
+
+    def measured(overrides: Mapping[str, Any], **options: Any) -> tuple[dict[str, Record], str]:
+        settings = {"precision": "32", "log_every": 1, **overrides}
+        spec = BenchmarkSpec(
+            id="tiny", summary="x", suites=("tiny",), steps=3, overrides=settings, **{"headline": "linear.accuracy", **options}
+        )
+        planned = make_plan([spec], suite="tiny", seeds=(0,), registry=registry(), device="cpu", threads=1)
+        board = run(planned, tmp_path / "out", make_executor=in_process, device="cpu")
+        assert board.failures == ()
+        return {record.cell.kind: record for record in RecordStore(tmp_path / "out").all().values()}, markdown(board.tables[0])
+
+    return measured
 
 
-def test_tables_have_boosted_trees_as_a_reference(tmp_path: Path) -> None:
+def test_tables_have_boosted_trees_as_a_reference(records_of: Measure) -> None:
     pytest.importorskip("selfsup_tabular", reason="needs the tabular plugin")
     records, table = records_of(
-        tmp_path / "out",
         {"optimization.batch_size": 16, "backbone.dim": 8, "evaluators.boosting.iterations": 20},
         task="tabular/vime",
         dataset="wine",
@@ -59,10 +65,9 @@ def test_tables_have_boosted_trees_as_a_reference(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_numbers_have_references_and_are_ranked_by_r2(tmp_path: Path) -> None:
+def test_numbers_have_references_and_are_ranked_by_r2(records_of: Measure) -> None:
     pytest.importorskip("selfsup_tabular", reason="needs the tabular plugin")
     records, table = records_of(
-        tmp_path / "out",
         {
             "optimization.batch_size": 32,
             "backbone.dim": 8,
@@ -87,7 +92,7 @@ def test_numbers_have_references_and_are_ranked_by_r2(tmp_path: Path) -> None:
     assert "linear R²" in table
 
 
-def test_text_has_counted_words_as_a_reference(tmp_path: Path) -> None:
+def test_text_has_counted_words_as_a_reference(records_of: Measure) -> None:
     pytest.importorskip("selfsup_text", reason="needs the text plugin")
     overrides = {
         "optimization.batch_size": 16,
@@ -96,7 +101,6 @@ def test_text_has_counted_words_as_a_reference(tmp_path: Path) -> None:
         "backbone.hidden_size": 16,
     }
     records, table = records_of(
-        tmp_path / "out",
         overrides,
         task="text/mlm",
         dataset="pydoc-topics",
@@ -109,7 +113,7 @@ def test_text_has_counted_words_as_a_reference(tmp_path: Path) -> None:
     assert "*TF-IDF*" in table
 
 
-def test_sounds_have_two_kinds_of_raw_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sounds_have_two_kinds_of_raw_features(records_of: Measure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("selfsup_audio", reason="needs the audio plugin")
     few_rows(tmp_path, monkeypatch, "audio", "synthetic-sounds")
     overrides = {
@@ -120,7 +124,6 @@ def test_sounds_have_two_kinds_of_raw_features(tmp_path: Path, monkeypatch: pyte
         "backbone.mel.hop_seconds": 0.02,
     }
     records, table = records_of(
-        tmp_path / "out",
         overrides,
         task="audio/simclr",
         dataset="synthetic-sounds",
@@ -134,7 +137,9 @@ def test_sounds_have_two_kinds_of_raw_features(tmp_path: Path, monkeypatch: pyte
     assert "*MFCC statistics*" in table
 
 
-def test_videos_have_a_single_frame_as_a_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_videos_have_a_single_frame_as_a_reference(
+    records_of: Measure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("selfsup_video", reason="needs the video plugin")
     few_rows(tmp_path, monkeypatch, "video", "moving-digits")
     kind = "supervised-single-frame"
@@ -148,7 +153,6 @@ def test_videos_have_a_single_frame_as_a_reference(tmp_path: Path, monkeypatch: 
         "objective.hidden_dim": 16,
     }
     records, table = records_of(
-        tmp_path / "out",
         overrides,
         task="video/cvrl",
         dataset="moving-digits",
@@ -190,7 +194,9 @@ def test_overrides_of_the_processor_reach_its_parts() -> None:
 
 
 @pytest.mark.slow
-def test_pairs_have_the_raw_input_of_each_part_as_references(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pairs_have_the_raw_input_of_each_part_as_references(
+    records_of: Measure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("selfsup_multimodal", reason="needs the multimodal plugin")
     few_rows(tmp_path, monkeypatch, "multimodal", "captioned-digits", every=4)
     found = next(spec for spec in BENCHMARKS if spec.id == "captioned-digits-clip")
@@ -198,7 +204,6 @@ def test_pairs_have_the_raw_input_of_each_part_as_references(tmp_path: Path, mon
         key: value for key, value in found.overrides.items() if not key.startswith(("optimization.", "evaluators.few-labels."))
     }
     records, table = records_of(
-        tmp_path / "out",
         {**own, "optimization.batch_size": 16, "backbone.towers.vision.options.width": 4, "backbone.joint_dim": 16},
         task=found.task,
         dataset=found.dataset,

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shlex
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +17,6 @@ from PIL import Image
 from selfsup.cli.main import main
 from selfsup.errors import BenchmarkError, ConfigError, DataError, RunDirectoryError
 from selfsup.registry import registry
-from selfsup_bench.cells.run_cell import work
 from selfsup_bench.commands import benchmark, report
 from selfsup_bench.executors import Job, Outcome
 from selfsup_bench.executors.base import Machine
@@ -34,30 +30,26 @@ pytest.importorskip("selfsup_text", reason="needs the text plugin")
 pytest.importorskip("selfsup_vision", reason="needs the vision plugin")
 
 
-class InProcess:
-    """Runs cells in this process, one after the other."""
-
-    def __init__(self, on_start: Callable[[Job], None] = lambda job: None) -> None:
-        self.on_start = on_start
-
-    def run(self, jobs: Sequence[Job]) -> Generator[Outcome, None, None]:
-        for job in jobs:
-            self.on_start(job)
-            job.folder.mkdir(parents=True, exist_ok=True)
-            work(job.as_dict())
-            yield Outcome(job)
+MakeMachine = Callable[..., Machine]
 
 
-def machine(said: list[str] | None = None) -> Machine:
-    return Machine(
-        registry=registry(),
-        make_executor=InProcess,
-        jobs=1,
-        threads=1,
-        device="cpu",
-        kind="cpu",
-        say=(said if said is not None else []).append,
-    )
+@pytest.fixture
+def machine(in_process: Any, few_points: None, monkeypatch: pytest.MonkeyPatch) -> MakeMachine:
+    """Makes a machine whose cells run in this process; on a busy one no pilot is cut off."""
+    monkeypatch.setattr("selfsup_bench.own.pilot._LEAST", 600.0)
+
+    def made(said: list[str] | None = None, make_executor: Any = in_process) -> Machine:
+        return Machine(
+            registry=registry(),
+            make_executor=make_executor,
+            jobs=1,
+            threads=1,
+            device="cpu",
+            kind="cpu",
+            say=(said if said is not None else []).append,
+        )
+
+    return made
 
 
 @pytest.fixture(autouse=True)
@@ -104,7 +96,7 @@ def whole(board: Leaderboard, advice: Recommendation, out: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_table_with_missing_labels(tmp_path: Path) -> None:
+def test_a_table_with_missing_labels(tmp_path: Path, machine: MakeMachine) -> None:
     write_people(tmp_path / "people.csv")
     said: list[str] = []
     asked = Asked(data="people.csv", label="income", minutes=0.05, names=("vime", "simclr"))
@@ -144,7 +136,7 @@ def test_a_table_with_missing_labels(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_photos_of_two_kinds_and_a_heap_of_unsorted_ones(tmp_path: Path) -> None:
+def test_photos_of_two_kinds_and_a_heap_of_unsorted_ones(tmp_path: Path, machine: MakeMachine) -> None:
     write_photos(tmp_path / "photos")
     asked = Asked(data="photos", unlabelled=("unsorted",), minutes=0.05, names=("simclr",), per_class=4)
     board, advice = own_benchmark(asked, Path("out"), machine())
@@ -155,7 +147,7 @@ def test_photos_of_two_kinds_and_a_heap_of_unsorted_ones(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_texts_with_labelled_lines_apart(tmp_path: Path) -> None:
+def test_texts_with_labelled_lines_apart(tmp_path: Path, machine: MakeMachine) -> None:
     generator = np.random.default_rng(0)
     words = {"sport": ["ball", "goal", "team"], "city": ["street", "house", "tram"]}
     lines = [(" ".join(generator.choice([*words[kind], "the", "a", "and", "of"], 8)), kind) for kind in ("sport", "city") * 40]
@@ -169,7 +161,7 @@ def test_texts_with_labelled_lines_apart(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_recordings(tmp_path: Path) -> None:
+def test_recordings(tmp_path: Path, machine: MakeMachine) -> None:
     pytest.importorskip("selfsup_audio", reason="needs the audio plugin")
     soundfile = pytest.importorskip("soundfile")
     generator = np.random.default_rng(0)
@@ -184,33 +176,23 @@ def test_recordings(tmp_path: Path) -> None:
     assert board.tables[0].modality == "audio"
 
 
-DIES = """
-import os, signal, sys
-from pathlib import Path
-sys.path.insert(0, {tests!r})
-import test_own
-from selfsup_bench.own.command import Asked, own_benchmark
-from selfsup_bench.records.record import RecordStore
-
-class Dies(test_own.InProcess):
-    def run(self, jobs):
-        for outcome in super().run(jobs):
-            yield outcome
-            if outcome.job.cell.kind == "supervised" and outcome.job.out.name == "out":
-                os.kill(os.getpid(), signal.SIGKILL)
-
-where = test_own.machine()
-object.__setattr__(where, "make_executor", Dies)
-own_benchmark(Asked(data="people.csv", label="income", minutes=0.05, names=("vime",)), Path("out"), where)
-"""
+class Killed(BaseException):
+    """The process ends here: nothing of ours handles it."""
 
 
 @pytest.mark.slow
-def test_a_benchmark_that_was_killed_goes_on_and_repeats_no_cell(tmp_path: Path) -> None:
+def test_a_benchmark_that_was_killed_goes_on_and_repeats_no_cell(tmp_path: Path, machine: MakeMachine, in_process: Any) -> None:
     write_people(tmp_path / "people.csv", labelled=40, rows=80)
-    code = DIES.format(tests=str(Path(__file__).parent))
-    ended = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=dict(os.environ), timeout=240, check=False)
-    assert ended.returncode == -signal.SIGKILL
+
+    class Dies(in_process):  # type: ignore[misc]
+        def run(self, jobs: Sequence[Job]) -> Generator[Outcome, None, None]:
+            for outcome in super().run(jobs):
+                yield outcome
+                if outcome.job.cell.kind == "supervised" and outcome.job.out.name == "out":
+                    raise Killed
+
+    with pytest.raises(Killed):
+        own_benchmark(Asked(data="people.csv", label="income", minutes=0.05, names=("vime",)), Path("out"), machine(None, Dies))
     records = {path.name: path.stat().st_mtime_ns for path in Path("out/records").iterdir()}
     assert len(records) >= 3
     said: list[str] = []
@@ -250,10 +232,12 @@ def test_what_does_not_go_is_said_before_anything_runs(
     assert not Path("out/records").exists()
 
 
-def test_a_task_that_cannot_run_on_the_data_is_an_error_if_it_is_the_only_one(tmp_path: Path) -> None:
+def test_a_task_that_cannot_run_on_the_data_is_an_error_if_it_is_the_only_one(
+    tmp_path: Path, machine: MakeMachine, in_process: Any
+) -> None:
     write_people(tmp_path / "people.csv", labelled=40, rows=60)
 
-    class Fails(InProcess):
+    class Fails(in_process):  # type: ignore[misc]
         def run(self, jobs: Sequence[Job]) -> Generator[Outcome, None, None]:
             for job in jobs:
                 if job.cell.kind == "task":
@@ -261,12 +245,13 @@ def test_a_task_that_cannot_run_on_the_data_is_an_error_if_it_is_the_only_one(tm
                 else:
                     yield from super().run([job])
 
-    where = Machine(**{**vars(machine()), "make_executor": Fails})
     with pytest.raises(BenchmarkError, match="No task can be trained on this data: its process was ended by SIGSEGV"):
-        own_benchmark(Asked(data="people.csv", label="income", minutes=0.05, names=("vime",)), Path("out"), where)
+        own_benchmark(
+            Asked(data="people.csv", label="income", minutes=0.05, names=("vime",)), Path("out"), machine(None, Fails)
+        )
 
 
-def test_going_on_needs_something_to_go_on_with() -> None:
+def test_going_on_needs_something_to_go_on_with(machine: MakeMachine) -> None:
     Path("other").mkdir()
     Path("other/benchmark.json").write_text("{}")
     with pytest.raises(RunDirectoryError, match="other holds another benchmark, which is not of own data"):

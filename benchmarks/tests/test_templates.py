@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-import torch
 from click.testing import CliRunner
 
 from selfsup.cli.main import program
@@ -16,7 +16,7 @@ from selfsup.registry import Registry, registry
 from selfsup.registry.specs import BenchmarkSpec
 from selfsup.testing.toy.sequences.installed import installed, write_distribution
 from selfsup_bench.cells.run_cell import work
-from selfsup_bench.executors import Job, Outcome
+from selfsup_bench.executors import Job
 from selfsup_bench.planning.make_plan import choose, make_plan, modules_of
 from selfsup_bench.planning.plan import Plan
 from selfsup_bench.planning.templates import expand, has_place
@@ -128,19 +128,6 @@ def test_templates_of_a_modality_that_is_not_installed_stay(found: Registry) -> 
     assert expand([template], found) == [template]
 
 
-class InProcess:
-    """Runs cells here, one after the other."""
-
-    def __init__(self, on_start: Callable[[Job], None]) -> None:
-        self.on_start = on_start
-
-    def run(self, jobs: Sequence[Job]) -> Generator[Outcome, None, None]:
-        for job in jobs:
-            self.on_start(job)
-            work(job.as_dict())
-            yield Outcome(job)
-
-
 def test_a_plan_says_which_benchmarks_were_not_chosen(found: Registry, tmp_path: Path) -> None:
     quick = suite("quick", found)
     planned = make_plan([quick["simclr"], quick["wink"]], suite="quick", seeds=(0,), registry=found, device="cpu", threads=1)
@@ -156,12 +143,10 @@ def test_a_plan_says_which_benchmarks_were_not_chosen(found: Registry, tmp_path:
 
 
 @pytest.mark.slow
-def test_an_objective_of_another_package_has_a_row_on_the_leaderboard(found: Registry, tmp_path: Path) -> None:
-    threads = torch.get_num_threads()
+def test_an_objective_of_another_package_has_a_row_on_the_leaderboard(found: Registry, tmp_path: Path, in_process: Any) -> None:
     specs = [suite("quick", found)[name] for name in ("simclr", "wink")]
     planned = make_plan(specs, suite="quick", seeds=(0,), registry=found, device="cpu", threads=1)
-    board = run(planned, tmp_path / "out", make_executor=InProcess, device="cpu")
-    torch.set_num_threads(threads)
+    board = run(planned, tmp_path / "out", make_executor=in_process, device="cpu")
     assert board.failures == ()
     rows = {row.task: row for table in board.tables for row in table.rows if row.kind == "task"}
     score = rows["sequence/wink"].score
@@ -171,9 +156,9 @@ def test_an_objective_of_another_package_has_a_row_on_the_leaderboard(found: Reg
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("in_process")
 def test_a_process_that_has_run_other_cells_gives_the_same_numbers(found: Registry, tmp_path: Path) -> None:
     """On a GPU a process runs cell after cell: nothing of the earlier ones may reach the later ones."""
-    threads = torch.get_num_threads()
     planned = make_plan([suite("quick", found)["simclr"]], suite="quick", seeds=(0,), registry=found, device="cpu", threads=1)
     cells = {cell.kind: cell for cell in planned.plan.cells()}
     records = {}
@@ -185,7 +170,6 @@ def test_a_process_that_has_run_other_cells_gives_the_same_numbers(found: Regist
         record = RecordStore(tmp_path / place).read(planned.plan.key(cells["task"]))
         assert record is not None
         records[place] = record
-    torch.set_num_threads(threads)
     assert records["first"].metrics == records["last"].metrics
     assert records["first"].curve == records["last"].curve
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import datasets
 import pytest
@@ -86,9 +87,9 @@ def test_points_are_rows_whatever_cannot_be_read(tmp_path: Path, monkeypatch: py
     assert sorted(read_previews(tmp_path, [drawn.previews])[drawn.previews].rows) == good
 
 
-def test_a_cell_that_cannot_run_says_why(tmp_path: Path) -> None:
+def test_a_cell_that_cannot_run_says_why(tmp_path: Path, in_process: Any, few_points: None) -> None:
     planned = plan_of(spec(overrides={"backbone.width": 4, "optimization.batch_size": 100_000}))
-    board = run(planned, tmp_path / "out", make_executor=lambda start: LocalExecutor(on_start=start), device="cpu")
+    board = run(planned, tmp_path / "out", make_executor=in_process, device="cpu")
     errors = dict(board.failures)
     assert set(errors) == {"vision-rotation.digits.resnet-narrow.seed0", "vision-supervised.digits.resnet-narrow.seed0"}
     assert all("batch_size=100000 is larger than the data" in error for error in errors.values())

@@ -155,6 +155,7 @@ def test_made_up_tables_and_lines(tmp_path: Path) -> None:
     assert {len(line.split()) for line in lines} == {10}
 
 
+@pytest.mark.slow
 def test_memory_of_a_small_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("selfsup_tabular", reason="needs the tabular plugin")
     from speed.memory import table_memory_figure
@@ -200,6 +201,7 @@ def test_peers_train(monkeypatch: pytest.MonkeyPatch) -> None:
     assert curve.tokens_per_second > 10
 
 
+@pytest.mark.slow
 def test_memory_of_a_few_recordings() -> None:
     pytest.importorskip("selfsup_audio", reason="needs the audio plugin")
     from speed.memory import audio_memory_figure

@@ -21,8 +21,10 @@ from selfsup.tasks.transformation import (
 )
 from selfsup.testing.kit.fake_device import fake_cuda
 from selfsup.testing.toy.sequences.shortcuts import toy_backbone, toy_batch, toy_info
-from selfsup.testing.toy.sequences.transformation import SEGMENT_ORDER, SegmentOrder, SegmentOrderConfig
+from selfsup.testing.toy.sequences.transformation import SegmentOrder, SegmentOrderConfig
 from selfsup.types import Batch
+
+SEGMENT_ORDER = transformation_recipe(SegmentOrderConfig, SegmentOrder, head_dims=(32,))
 
 
 class NoConfig(Config):

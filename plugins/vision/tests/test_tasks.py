@@ -8,6 +8,7 @@ from torch.nn import BatchNorm1d, BatchNorm2d
 from selfsup.backbones import Backbone
 from selfsup.registry import registry
 from selfsup.registry.specs import ObjectiveSpec
+from selfsup.tasks import TaskRecipe
 from selfsup.tasks.composed import compose
 from selfsup.tasks.masked.masked_modeling import MAE_FAMILY
 from selfsup.testing.kit.cases import small_config
@@ -16,9 +17,9 @@ from selfsup.training.loop.optimizers import build_optimizer, set_hyperparameter
 from selfsup.training.loop.schedule import learning_rate
 from selfsup.training.run.config import OptimizationConfig
 from selfsup.training.run.resolve import resolve_config
-from selfsup_vision import plugin, tasks
 from selfsup_vision.backbones.small import NarrowResNetConfig, TinyViTConfig, build_narrow_resnet, build_tiny_vit
 from selfsup_vision.mock import mock_rows
+from selfsup_vision.task_specs import SPECS
 
 INFO = {"image_size": 32, "channels": 3}
 NARROW = {
@@ -26,6 +27,10 @@ NARROW = {
     "n_slices": 16, "decoder_width": 16, "decoder_depth": 1, "predictor_depth": 1, "head_dims": (32,),
 }  # fmt: skip
 """Sizes of heads that need not be the paper's here."""
+
+
+def recipe_of(name: str) -> TaskRecipe:
+    return registry().task_recipe(registry().get("task", f"vision/{name}"))
 
 
 def _backbone(id: str) -> Backbone:
@@ -44,9 +49,9 @@ def _narrow(values: dict[str, Any], prefix: str = "") -> Mapping[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("spec", plugin.selfsup_tasks(), ids=lambda spec: spec.id)
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.id)
 def test_every_recipe_builds_and_trains_one_step(spec: Any) -> None:
-    recipe = getattr(tasks, spec.target.split(":")[1])
+    recipe = registry().task_recipe(spec)
     torch.manual_seed(0)
     config = small_config(recipe.config, _narrow(recipe.config().model_dump()))
     task = recipe.build(config, _backbone(spec.backbone), INFO).train()
@@ -61,9 +66,9 @@ def test_every_recipe_builds_and_trains_one_step(spec: Any) -> None:
     assert not missing
 
 
-@pytest.mark.parametrize("spec", plugin.selfsup_tasks(), ids=lambda spec: spec.id)
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.id)
 def test_every_task_cuts_its_views_from_whole_images(spec: Any) -> None:
-    recipe = getattr(tasks, spec.target.split(":")[1])
+    recipe = registry().task_recipe(spec)
     torch.manual_seed(0)
     config = small_config(recipe.config, _narrow(recipe.config().model_dump()))
     task = recipe.build(config, _backbone(spec.backbone), INFO).train()
@@ -77,23 +82,23 @@ def test_every_task_cuts_its_views_from_whole_images(spec: Any) -> None:
 
 
 def test_recipes_carry_their_papers_views() -> None:
-    byol, swav, dino, lejepa = (r.config().views for r in (tasks.BYOL, tasks.SWAV, tasks.DINO, tasks.LEJEPA))  # type: ignore[attr-defined]
+    byol, swav, dino, lejepa = (recipe_of(name).config().views for name in ("byol", "swav", "dino", "lejepa"))  # type: ignore[attr-defined]
     assert (byol.blur_p, byol.solarize_p, byol.saturation, byol.hue) == ((1.0, 0.1), (0.0, 0.2), 0.2, 0.1)
     assert (swav.n_local, swav.global_scale, swav.local_scale) == (6, (0.14, 1.0), (0.05, 0.14))
     assert (dino.n_local, dino.global_scale, dino.local_scale, dino.local_blur_p) == (8, (0.4, 1.0), (0.05, 0.4), 0.5)
     assert (lejepa.n_local, lejepa.global_scale, lejepa.local_scale) == (6, (0.3, 1.0), (0.05, 0.3))
-    assert tasks.SIMSIAM.config().views.global_scale == (0.2, 1.0)  # type: ignore[attr-defined]
+    assert recipe_of("simsiam").config().views.global_scale == (0.2, 1.0)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
     ("name", "scale", "flip", "jitter"),
-    [("MAE", (0.2, 1.0), 0.5, 0.0), ("SIMMIM", (0.67, 1.0), 0.5, 0.0), ("IJEPA", (0.3, 1.0), 0.0, 0.0),
-     ("DATA2VEC", (0.08, 1.0), 0.5, 1.0)],
+    [("mae", (0.2, 1.0), 0.5, 0.0), ("simmim", (0.67, 1.0), 0.5, 0.0), ("ijepa", (0.3, 1.0), 0.0, 0.0),
+     ("data2vec", (0.08, 1.0), 0.5, 1.0)],
 )  # fmt: skip
 def test_masked_and_latent_tasks_see_their_papers_crop(
     name: str, scale: tuple[float, float], flip: float, jitter: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = getattr(tasks, name)
+    recipe = recipe_of(name)
     views = recipe.config().views
     assert (views.global_scale, views.ratio, views.flip_p, views.jitter_p) == (scale, (3 / 4, 4 / 3), flip, jitter)
     assert (views.grey_p, views.blur_p, views.solarize_p) == (0.0, (0.0,), (0.0,))
@@ -117,16 +122,16 @@ def test_a_composed_masked_task_sees_a_crop_too() -> None:
 
 
 def test_a_recipe_takes_options_by_section() -> None:
-    config = tasks.PATCH_POSITION.config(transformation={"n": 2})
-    task = tasks.PATCH_POSITION.build(config, _backbone("resnet-narrow"), INFO)
+    config = recipe_of("patch-position").config(transformation={"n": 2})
+    task = recipe_of("patch-position").build(config, _backbone("resnet-narrow"), INFO)
     assert task.task.transformation.n_outputs == 8  # type: ignore[union-attr]
-    assert tasks.PATCH_POSITION.optimization["optimizer"] == "adam"
-    assert tasks.PATCH_POSITION.optimization["lr"] == 1e-3
+    assert recipe_of("patch-position").optimization["optimizer"] == "adam"
+    assert recipe_of("patch-position").optimization["lr"] == 1e-3
 
 
 def test_batch_norms_stay_near_one_under_the_optimizer_of_barlow_twins() -> None:
     """With the rate of the weights, norms ran to scales of -2 and 5 within 16 steps, and beyond with wider heads."""
-    recipe, steps, batch = tasks.BARLOW_TWINS, 12, 64
+    recipe, steps, batch = recipe_of("barlow-twins"), 12, 64
     config = recipe.config(objective={"hidden_dim": 128, "output_dim": 128}, views={"global_size": 16})
     torch.manual_seed(0)
     task = recipe.build(config, _backbone("resnet-narrow"), INFO).train()
@@ -149,10 +154,10 @@ def test_batch_norms_stay_near_one_under_the_optimizer_of_barlow_twins() -> None
 @pytest.mark.parametrize("frozen", [True, False])
 def test_mocov3_leaves_a_transformers_patch_projection_as_it_is_drawn(frozen: bool) -> None:
     torch.manual_seed(0)
-    overrides = {**_narrow(tasks.MOCOV3.config().model_dump()), "objective.freeze_patch_projection": frozen}
-    config = small_config(tasks.MOCOV3.config, overrides)
+    overrides = {**_narrow(recipe_of("mocov3").config().model_dump()), "objective.freeze_patch_projection": frozen}
+    config = small_config(recipe_of("mocov3").config, overrides)
     backbone = build_tiny_vit(TinyViTConfig(embed_dim=32, depth=1, heads=2, positions="sin-cos"), INFO)
-    task: Any = tasks.MOCOV3.build(config, backbone, INFO).train()
+    task: Any = recipe_of("mocov3").build(config, backbone, INFO).train()
     before = {name: value.clone() for name, value in task.state_dict().items()}
     optimizer = build_optimizer(task, OptimizationConfig(lr=1e-2, weight_decay=0.5))
     for step in range(3):
@@ -171,7 +176,7 @@ def test_mocov3_leaves_a_transformers_patch_projection_as_it_is_drawn(frozen: bo
 
 
 def test_mocov3_trains_convolutional_networks_as_a_whole() -> None:
-    task = tasks.MOCOV3.build(tasks.MOCOV3.config(), build_narrow_resnet(NarrowResNetConfig(width=8), INFO), INFO)
+    task = recipe_of("mocov3").build(recipe_of("mocov3").config(), build_narrow_resnet(NarrowResNetConfig(width=8), INFO), INFO)
     assert all(parameter.requires_grad for parameter in task.backbone.parameters())
 
 

@@ -243,7 +243,10 @@ def _specs(registry: Registry, cell: Cell) -> list[TargetSpec]:
 def _providers(registry: Registry, cell: Cell) -> set[tuple[str, str]]:
     """(distribution, import package) of the core and of whatever a cell runs."""
     specs = _specs(registry, cell)
-    return {("selfsup", "selfsup"), *((registry.provider(spec)[0], package(spec)) for spec in specs)}
+    own = {(registry.provider(spec)[0], package(spec)) for spec in specs}
+    # A preset is data of its plugin, and its target is the core's.
+    presets = (registry.plugin(spec) for spec in specs if isinstance(spec, TaskSpec) and spec.preset is not None)
+    return {("selfsup", "selfsup"), *own, *((plugin.distribution, plugin.module.partition(".")[0]) for plugin in presets)}
 
 
 def package(spec: TargetSpec) -> str:

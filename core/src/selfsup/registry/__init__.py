@@ -7,19 +7,53 @@ from selfsup.registry.hookspecs import API_VERSION, hookimpl
 from selfsup.registry.kinds import KINDS, Kind
 from selfsup.registry.loader import Plugins, get_plugin_manager, reset
 from selfsup.registry.lookup import ModalityObjects, Registry, registry
+from selfsup.registry.presets import preset
 from selfsup.registry.records import PluginRecord, Status
+from selfsup.registry.specs import (
+    BackboneSpec,
+    BenchmarkSpec,
+    CommandSpec,
+    DatasetSpec,
+    EvaluatorSpec,
+    ExecutorSpec,
+    Family,
+    Flag,
+    LoggerSpec,
+    ModalitySpec,
+    ObjectiveSpec,
+    Preset,
+    Spec,
+    TargetSpec,
+    TaskSpec,
+)
 
 __all__ = [
     "API_VERSION",
     "KINDS",
+    "BackboneSpec",
+    "BenchmarkSpec",
+    "CommandSpec",
+    "DatasetSpec",
+    "EvaluatorSpec",
+    "ExecutorSpec",
+    "Family",
+    "Flag",
     "Kind",
+    "LoggerSpec",
     "ModalityObjects",
+    "ModalitySpec",
+    "ObjectiveSpec",
     "PluginRecord",
     "Plugins",
+    "Preset",
     "Registry",
+    "Spec",
     "Status",
+    "TargetSpec",
+    "TaskSpec",
     "get_plugin_manager",
     "hookimpl",
+    "preset",
     "registry",
     "reset",
 ]

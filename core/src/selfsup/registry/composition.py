@@ -77,7 +77,7 @@ def _references(modality: ModalitySpec) -> list[TaskSpec]:
     return [
         TaskSpec(
             id=f"{modality.id}/random-init",
-            summary="Reference: the backbone as it is initialised, without any training.",
+            summary="Reference: the backbone at initialisation, without training.",
             target=RANDOM_INIT,
             modality=modality.id,
             family="reference",
@@ -87,7 +87,7 @@ def _references(modality: ModalitySpec) -> list[TaskSpec]:
         ),
         TaskSpec(
             id=f"{modality.id}/supervised",
-            summary="Reference: trained with all labels: cross-entropy of classes, squared error of numbers.",
+            summary="Reference: supervised training with all labels (cross-entropy, or squared error of numbers).",
             target=SUPERVISED,
             modality=modality.id,
             family="reference",

@@ -46,6 +46,11 @@ def _spec_problems(registry: Registry, spec: Spec) -> Iterator[str]:
                 registry.resolve(spec, field)
             except SelfsupError as error:
                 yield str(error)
+    if isinstance(spec, TaskSpec) and spec.preset is not None:
+        try:
+            registry.task_recipe(spec)
+        except SelfsupError as error:
+            yield str(error)
     for kind, id in _references(spec):
         try:
             registry.get(kind, id)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
-from selfsup.errors import DuplicateIdError, PluginError, UnknownIdError
+from selfsup.errors import ConfigError, DuplicateIdError, PluginError, SpecError, UnknownIdError
 from selfsup.registry import suggestions
 from selfsup.registry.composition import COMPOSE, RANDOM_INIT, SUPERVISED, composed_tasks
 from selfsup.registry.kinds import KINDS, kind_of
@@ -166,9 +166,11 @@ class Registry:
         """The recipe of a task, its own or composed.
 
         Raises:
-            PluginError: a target cannot be imported.
+            PluginError: a target cannot be imported, or a preset has a default that is not allowed.
         """
         loaded = self.load(spec)
+        if spec.preset is not None:
+            return self._preset_recipe(spec, loaded)
         if not spec.composed:
             return cast("TaskRecipe", loaded)
         if spec.target == RANDOM_INIT:
@@ -179,6 +181,14 @@ class Registry:
         if spec.target != COMPOSE:
             raise PluginError(f"task {spec.id!r} says that it is composed, but its target is {spec.target!r}, not {COMPOSE!r}.")
         return cast("TaskRecipe", loaded(spec, self.load(self.get("objective", spec.objective)), modality))
+
+    def _preset_recipe(self, spec: TaskSpec, compose: Any) -> TaskRecipe:
+        recipe = self.resolve(spec, "preset.recipe") or self.load(self.get("objective", spec.objective))
+        try:
+            return cast("TaskRecipe", compose(spec, recipe, ModalityObjects(self, self.get("modality", spec.modality), spec)))
+        except (ConfigError, SpecError) as error:
+            owner = self.plugin(spec).label()
+            raise PluginError(f"task {spec.id!r} of the plugin {owner}: its preset is wrong: {error}") from error
 
     def backbone_recipe(self, id: str) -> BackboneRecipe:
         """The recipe of a backbone, or of the family that it belongs to."""
@@ -218,16 +228,18 @@ class ModalityObjects:
 
     registry: Registry
     spec: ModalitySpec
+    task: TaskSpec | None = None
+    """A task with a preset, whose own views and corruption go before the modality's."""
 
     @property
     def views(self) -> ViewsRecipe | None:
         """Default views."""
-        return cast("ViewsRecipe | None", self.registry.resolve(self.spec, "views"))
+        return cast("ViewsRecipe | None", self._preset("views") or self.registry.resolve(self.spec, "views"))
 
     @property
     def single_views(self) -> ViewsRecipe | None:
         """The one view that composed tasks see which make none by themselves."""
-        return cast("ViewsRecipe | None", self.registry.resolve(self.spec, "single_views"))
+        return cast("ViewsRecipe | None", self._preset("views") or self.registry.resolve(self.spec, "single_views"))
 
     @property
     def supervised_views(self) -> ViewsRecipe | None:
@@ -237,7 +249,10 @@ class ModalityObjects:
     @property
     def corruption(self) -> CorruptionRecipe | None:
         """Default corruption."""
-        return cast("CorruptionRecipe | None", self.registry.resolve(self.spec, "corruption"))
+        return cast("CorruptionRecipe | None", self._preset("corruption") or self.registry.resolve(self.spec, "corruption"))
+
+    def _preset(self, name: str) -> Any:
+        return None if self.task is None else self.registry.resolve(self.task, f"preset.{name}")
 
     @property
     def resize(self) -> Any:

@@ -189,8 +189,28 @@ class ModalitySpec(TargetSpec):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Preset:
+    """What a task changes of the one that an objective and a modality make; see :func:`selfsup.registry.preset`."""
+
+    recipe: str = ""
+    """Target of the recipe that stands in for the objective's."""
+    views: str = ""
+    """Target of the :class:`selfsup.tasks.ViewsRecipe` that stands in for the modality's."""
+    corruption: str = ""
+    """Target of the :class:`selfsup.tasks.CorruptionRecipe` that stands in for the modality's."""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """Defaults of the task's options; a mapping for a section (``views``, ``objective``, ``momentum``, ...)."""
+    optimization: Mapping[str, Any] = field(default_factory=dict)
+    """Defaults of the optimizer, over those of the objective."""
+    processor: Mapping[str, Any] = field(default_factory=dict)
+    """Options of the modality's processor."""
+    backbone: Mapping[str, Any] = field(default_factory=dict)
+    """Options of the backbone, where it has them."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TaskSpec(TargetSpec):
-    """A pretext task. ``target`` is a :class:`selfsup.tasks.TaskRecipe`."""
+    """A pretext task. ``target`` is a :class:`selfsup.tasks.TaskRecipe`; a task with a preset is made by the registry."""
 
     modality: str
     family: Family
@@ -210,6 +230,24 @@ class TaskSpec(TargetSpec):
     """Whether it needs a trained encoder to learn from, which has to be named."""
     composed: bool = False
     """Whether the registry joined it from an objective and a modality, without a recipe of the plugin's own."""
+    preset: Preset | None = None
+    """What the plugin changes of the composed task, where that is all that its own task does."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.preset is not None and not (self.objective or self.preset.recipe):
+            raise SpecError(f"TaskSpec {self.id!r}: a preset needs an objective or a recipe.")
+
+    def target_of(self, field: str) -> str:
+        """The target that a field names; ``preset.recipe``, ``preset.views`` and ``preset.corruption`` are fields, too."""
+        owner, _, name = field.rpartition(".")
+        if owner == "preset":
+            target: str = getattr(self.preset, name) if self.preset is not None else ""
+            return target
+        return super().target_of(field)
+
+    def _targets(self) -> tuple[str, ...]:
+        return (*super()._targets(), "preset.recipe", "preset.views", "preset.corruption")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,14 +10,18 @@ from selfsup.tasks.base import (
     TaskFamilyRecipe,
     TaskRecipe,
     Transformation,
+    TransformationRecipe,
     Transformed,
     Views,
     ViewsRecipe,
 )
 from selfsup.tasks.joint_embedding.comparison import ComparesEmbeddings
-from selfsup.tasks.reconstruction import ReconstructionFamilyRecipe
+from selfsup.tasks.latent.vjepa import VJEPA_FAMILY
+from selfsup.tasks.reconstruction import DENOISING_FAMILY, ReconstructionFamilyRecipe
 
 __all__ = [
+    "DENOISING_FAMILY",
+    "VJEPA_FAMILY",
     "ComparesEmbeddings",
     "Corrupted",
     "Corruption",
@@ -29,6 +33,7 @@ __all__ = [
     "TaskRecipe",
     "Term",
     "Transformation",
+    "TransformationRecipe",
     "Transformed",
     "Views",
     "ViewsRecipe",

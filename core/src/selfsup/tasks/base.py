@@ -243,3 +243,11 @@ class Transformation(InputChange):
     @abstractmethod
     def forward(self, batch: Batch, generator: torch.Generator | None) -> Transformed:
         """Transform a batch."""
+
+
+@dataclass(frozen=True)
+class TransformationRecipe:
+    """How a modality's transformation is made."""
+
+    config: type[Config]
+    build: Callable[[Any, Info], Transformation]

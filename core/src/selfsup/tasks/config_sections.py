@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from pydantic import ValidationError, create_model
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
 
 from selfsup.config import Config
 from selfsup.errors import ConfigError
@@ -37,7 +38,9 @@ def with_defaults(config: type[Config], defaults: Mapping[str, Any]) -> type[Con
             present = info.get_default(call_default_factory=True)
             annotation = with_defaults(type(present) if isinstance(present, Config) else annotation, value)
             value = annotation()
-        info.default, info.default_factory, info.annotation = value, None, annotation
+        made = info.default_factory is not None and isinstance(value, Config)
+        info.default, info.default_factory = (PydanticUndefined, annotation) if made else (value, None)
+        info.annotation = annotation
         fields[name] = (annotation, info)
     changed = create_model(config.__name__, __base__=config, __module__=config.__module__, __doc__=config.__doc__, **fields)
     try:

@@ -57,11 +57,15 @@ def selfsup_backbones() -> list[BackboneSpec]:
         return BackboneSpec(id=id, target=f"{_BACKBONES}.{target}", summary=summary, modality="audio", tokens=tokens)
 
     return [
-        spec("mel-cnn", "mel_cnn:RECIPE", "BYOL-A's convolutions on a log-mel spectrogram; for CPUs.", tokens=False),
-        spec("mel-vit", "mel_vit:RECIPE", "A small transformer on patches of a log-mel spectrogram (AST, SSAST)."),
-        spec("gru", "gru:RECIPE", "A recurrent network that reads log-mel frames from first to last (APC)."),
-        spec("wave-transformer-small", "wave:RECIPE", "Convolutions on the waveform, then a small transformer (wav2vec 2.0)."),
-        spec("transformers-audio/*", "transformers:RECIPE", "Speech models of transformers: wav2vec2, hubert, wavlm, ..."),
+        spec("mel-cnn", "mel_cnn:RECIPE", "Small CNN on log-mel spectrograms (that of BYOL-A), for CPUs.", tokens=False),
+        spec("mel-vit", "mel_vit:RECIPE", "Small transformer on patches of a log-mel spectrogram (AST, SSAST)."),
+        spec("gru", "gru:RECIPE", "GRU on log-mel frames, causal (APC, CPC)."),
+        spec(
+            "wave-transformer-small",
+            "wave:RECIPE",
+            "Convolutions on the waveform and a small transformer (wav2vec 2.0).",
+        ),
+        spec("transformers-audio/*", "transformers:RECIPE", "Any speech model of transformers: wav2vec2, hubert, wavlm, ..."),
         *task_specs.BACKBONES,
     ]
 

@@ -48,9 +48,18 @@ def selfsup_backbones() -> list[BackboneSpec]:
         return BackboneSpec(id=id, target=where, summary=summary, modality="tabular", tokens=tokens)
 
     return [
-        spec("mlp", "mlp:MLP", "A perceptron over all cells of a row; by default SCARF's, four layers of 256."),
-        spec("tabular-resnet", "resnet:RESNET", "Residual blocks of two layers with batch norm, over all cells of a row."),
-        spec("ft-transformer", "ft_transformer:FT_TRANSFORMER", "A transformer in which every cell is a token.", tokens=True),
+        spec("mlp", "mlp:MLP", "MLP on all cells of a row; by default four layers of 256, as in SCARF."),
+        spec(
+            "tabular-resnet",
+            "resnet:RESNET",
+            "ResNet on all cells of a row: residual blocks of linear layers.",
+        ),
+        spec(
+            "ft-transformer",
+            "ft_transformer:FT_TRANSFORMER",
+            "Transformer, one token per cell (FT-Transformer).",
+            tokens=True,
+        ),
     ]
 
 

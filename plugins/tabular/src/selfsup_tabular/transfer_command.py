@@ -19,7 +19,7 @@ from selfsup.cli.output import emit, json_option
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of the new columns' weights.")
 @json_option
 def command(encoder: str, data: str, label: str | None, table: dict[str, Any], out: str, seed: int, as_json: bool) -> None:
-    """Carry an encoder of tables over to a table with partly other columns."""
+    """Transfer an encoder of tables to a table with partly different columns."""
     from selfsup_tabular.column_transfer import transfer
 
     moved = transfer(encoder, data, label=label, table=table, seed=seed)

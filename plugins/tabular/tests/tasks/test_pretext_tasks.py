@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from selfsup.errors import ConfigError
 from selfsup.objectives import nt_xent
 from selfsup.registry import registry
+from selfsup.tasks import TaskRecipe
 from selfsup.testing.kit.gradients import assert_same_loss
 from selfsup.types import Batch
 from selfsup_tabular.backbones.ft_transformer import FTTransformerBackbone, FTTransformerConfig
@@ -18,7 +19,7 @@ from selfsup_tabular.backbones.mlp import MLPBackbone, MLPConfig
 from selfsup_tabular.corruptions import marginal_swap
 from selfsup_tabular.hiding import hidden_at_random, hide_cells
 from selfsup_tabular.task_specs import SPECS
-from selfsup_tabular.tasks import joint_embedding, scarf, token_tasks
+from selfsup_tabular.tasks import scarf
 from selfsup_tabular.tasks.saint import SAINT, MixedViews, SAINTConfig
 from selfsup_tabular.tasks.subtab import SubsetViews, SubTab, SubTabConfig, column_subsets
 from selfsup_tabular.tasks.supervised_transfer import RECIPE as TRANSFER
@@ -28,6 +29,10 @@ from selfsup_tabular.tasks.vime import VIME, VIMEConfig
 INFO: dict[str, Any] = {
     "numeric_columns": ["a", "b", "c"], "category_columns": ["d", "e"], "cardinalities": [4, 6], "n_cells": 5,
 }  # fmt: skip
+
+
+def recipe_of(name: str) -> TaskRecipe:
+    return registry().task_recipe(registry().get("task", f"tabular/{name}"))
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -86,7 +91,7 @@ def test_vime_finds_cells_whose_value_changed_and_gives_all_cells_back() -> None
 @pytest.mark.parametrize("task", ["vime", "subtab", "saint", "denoising-autoencoder", "masked-cells", "mae", "simmim"])
 def test_a_column_that_is_missing_throughout_changes_no_loss(task: str) -> None:
     """What is told of missing cells has no gradient, and they do not thin out the mean."""
-    recipe = registry().task_recipe(registry().get("task", f"tabular/{task}"))
+    recipe = recipe_of(task)
     batch = table()
     batch["missing"][:, 0], batch["category"][:, 1] = True, 1
     batch["numeric"][:, 0] = 0.0
@@ -209,13 +214,13 @@ def test_supervised_transfer_trains_on_labels_through_hidden_cells() -> None:
 
 
 def test_recipes_carry_their_papers_values() -> None:
-    config: Any = scarf.RECIPE.config()
+    config: Any = recipe_of("scarf").config()
     assert (config.views.rate, config.views.corrupt_first, config.views.n_global) == (0.6, False, 2)
     assert (config.objective.temperature, config.objective.hidden_dim, config.objective.output_dim) == (1.0, 256, 256)
     projector = scarf.SCARFObjective(config.objective).build_projector(8)
     assert [type(layer).__name__ for layer in projector] == ["Linear", "ReLU", "Linear"]
-    assert token_tasks.JEPA.config().masking == "random"  # type: ignore[attr-defined]
-    assert token_tasks.MASKED_CELLS.config().normalize_targets is False  # type: ignore[attr-defined]
+    assert recipe_of("jepa").config().masking == "random"  # type: ignore[attr-defined]
+    assert recipe_of("masked-cells").config().normalize_targets is False  # type: ignore[attr-defined]
     assert SubTabConfig().n_subsets == 4
     assert (SAINTConfig().cutmix, SAINTConfig().mixup, SAINTConfig().temperature, SAINTConfig().denoising_weight) == (
         0.3,
@@ -225,12 +230,16 @@ def test_recipes_carry_their_papers_values() -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["VICREG", "BARLOW_TWINS", "BYOL", "SIMSIAM"])
+@pytest.mark.parametrize("name", ["vicreg", "barlow-twins", "byol", "simsiam"])
 def test_joint_embedding_recipes_have_heads_and_an_optimizer_for_tables(name: str) -> None:
-    recipe = getattr(joint_embedding, name)
-    assert recipe.optimization == joint_embedding.OPTIMIZATION
-    assert recipe.config().objective.hidden_dim == 512
-    assert recipe.config().views.rate == 0.6
+    recipe = recipe_of(name)
+    assert recipe.optimization == {
+        "optimizer": "adamw", "lr": 1e-3, "weight_decay": 1e-4, "schedule": "cosine", "warmup_fraction": 0.05,
+        "batch_size": 256,
+    }  # fmt: skip
+    config: Any = recipe.config()
+    assert config.objective.hidden_dim == 512
+    assert config.views.rate == 0.6
 
 
 def test_every_spec_is_registered_and_stands_before_a_composed_one() -> None:

@@ -9,7 +9,7 @@ _HERE = "selfsup_text.evaluators"
 SPECS: list[EvaluatorSpec] = [
     EvaluatorSpec(
         id="sts",
-        summary="Cosine similarity of sentence pairs against people's scores: Spearman's rank correlation.",
+        summary="Correlate the cosine similarity of sentence pairs with human scores (Spearman).",
         target=f"{_HERE}.sts:RECIPE",
         modality="text",
         needs_labels=False,
@@ -17,7 +17,7 @@ SPECS: list[EvaluatorSpec] = [
     ),
     EvaluatorSpec(
         id="token-classification",
-        summary="A linear probe on frozen tokens names the tag of each word.",
+        summary="Train a linear probe on frozen tokens to tag each word.",
         target=f"{_HERE}.token_classification:RECIPE",
         modality="text",
         needs_labels=False,
@@ -25,7 +25,7 @@ SPECS: list[EvaluatorSpec] = [
     ),
     EvaluatorSpec(
         id="perplexity",
-        summary="How well a decoder predicts the next token: by its own vocabulary head, or one fitted on training rows.",
+        summary="Measure a decoder's perplexity with its own vocabulary head, or one fitted on training rows.",
         target=f"{_HERE}.perplexity:RECIPE",
         modality="text",
         needs_labels=False,
@@ -33,7 +33,7 @@ SPECS: list[EvaluatorSpec] = [
     ),
     EvaluatorSpec(
         id="pseudo-perplexity",
-        summary="How well an encoder predicts each token, hidden by itself: by its own head, or one fitted on training rows.",
+        summary="Measure an encoder's pseudo-perplexity (tokens masked one by one), with its own head or a fitted one.",
         target=f"{_HERE}.pseudo_perplexity:RECIPE",
         modality="text",
         needs_labels=False,

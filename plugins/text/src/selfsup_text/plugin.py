@@ -45,8 +45,8 @@ def selfsup_backbones() -> list[BackboneSpec]:
 
     return [
         spec("transformers/*", "selfsup_text.backbones.transformers:RECIPE", "Any encoder or decoder of transformers."),
-        spec("text-encoder-small", f"{_SMALL}:ENCODER", "A small BERT for CPUs: 2 layers of width 128."),
-        spec("text-decoder-small", f"{_SMALL}:DECODER", "A small GPT-2 for CPUs: 2 causal layers of width 128."),
+        spec("text-encoder-small", f"{_SMALL}:ENCODER", "Small BERT for CPUs: 2 layers of width 128."),
+        spec("text-decoder-small", f"{_SMALL}:DECODER", "Small GPT-2 for CPUs: 2 causal layers of width 128."),
         *task_specs.BACKBONES,
     ]
 
@@ -70,6 +70,6 @@ def selfsup_commands() -> list[CommandSpec]:
         CommandSpec(
             id="generate",
             target="selfsup_text.generate:command",
-            summary="Let a decoder go on behind a text.",
+            summary="Continue a text with a decoder.",
         )
     ]

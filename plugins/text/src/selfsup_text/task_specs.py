@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from selfsup.registry.specs import BackboneSpec, Family, TaskSpec
+from selfsup.registry import BackboneSpec, Family, TaskSpec, preset
 
 _ENCODER = "text-encoder-small"
 
@@ -14,7 +14,6 @@ def _spec(
     paper: str,
     *,
     title: str = "",
-    objective: str = "",
     backbone: str = _ENCODER,
     tokens: bool = True,
 ) -> TaskSpec:
@@ -26,33 +25,46 @@ def _spec(
         paper=paper,
         modality="text",
         family=family,
-        objective=objective,
         backbone=backbone,
         needs_tokens=tokens,
     )
 
 
 SPECS: list[TaskSpec] = [
-    _spec("mlm", "masked-modeling", "Tell hidden tokens from those around them; 15 %, 80/10/10, single or whole words.",
+    _spec("mlm", "masked-modeling", "Predict masked tokens from their context (15 %, 80/10/10; single tokens or whole words).",
           "Devlin et al. 2018, arXiv 1810.04805", title="MLM"),
-    _spec("clm", "autoregressive", "Tell each token from those before it, in packed blocks.",
-          "Radford et al. 2018, Improving language understanding by generative pre-training", objective="next-token",
-          backbone="text-decoder-small", title="CLM"),
-    _spec("span-corruption", "reconstruction", "Cut spans out, and let a small decoder say what they were.",
+    preset("next-token", id="text/clm", family="autoregressive", title="CLM", backbone="text-decoder-small", needs_tokens=True,
+           recipe="selfsup_text.tasks.clm:CLM_FAMILY", processor={"packing": "blocks"},
+           summary="Predict the next token in packed blocks (causal language modelling).",
+           paper="Radford et al. 2018, Improving language understanding by generative pre-training"),
+    _spec("span-corruption", "reconstruction", "Reconstruct dropped spans with a small decoder (T5).",
           "Raffel et al. 2019, arXiv 1910.10683"),
-    _spec("electra", "masked-modeling", "Tell the tokens that a small generator has put in from the text's own.",
+    _spec("electra", "masked-modeling", "Detect which tokens a small generator has replaced.",
           "Clark et al. 2020, arXiv 2003.10555", title="ELECTRA"),
-    _spec("data2vec", "latent-prediction", "Predict a teacher's averaged layers at hidden tokens.",
-          "Baevski et al. 2022, arXiv 2202.03555", objective="data2vec"),
-    _spec("simcse", "joint-embedding", "A sentence under two dropout masks, against the others of its batch.",
-          "Gao et al. 2021, arXiv 2104.08821", objective="simclr", tokens=False, title="SimCSE"),
-    _spec("tsdae", "reconstruction", "Give a sentence back from the embedding of what is left of it, 40 % of its tokens.",
+    # data2vec for text (section 4.3): a learned vector replaces every masked token.
+    preset("data2vec", id="text/data2vec", family="latent-prediction", backbone=_ENCODER, needs_tokens=True,
+           summary="Predict a momentum teacher's averaged top layers at masked tokens.",
+           paper="Baevski et al. 2022, arXiv 2202.03555", processor={"packing": "blocks"},
+           config={"masking": "random", "mask_ratio": 0.15, "top_layers": 10, "beta": 4.0, "head_layers": 2,
+                   "teacher": {"start": 0.999, "end": 0.9999, "ramp": 0.1}},
+           optimization={"optimizer": "adamw", "lr": 5e-4, "betas": (0.9, 0.98), "weight_decay": 0.01,
+                         "warmup_fraction": 0.05}),
+    # Dropout alone makes the views. The paper's 3e-5 at a batch of 64 is for a pretrained BERT.
+    preset("simclr", id="text/simcse", family="joint-embedding", title="SimCSE", backbone=_ENCODER,
+           recipe="selfsup_text.tasks.simcse:SIMCSE_OBJECTIVE",
+           summary="Contrast a sentence under two dropout masks with the other sentences of the batch.",
+           paper="Gao et al. 2021, arXiv 2104.08821", views={"global_share": (1.0, 1.0), "deletion": 0.0, "dropout": 0.1},
+           optimization={"optimizer": "adamw", "lr": 5e-4, "weight_decay": 0.0, "warmup_fraction": 0.0, "clip": 1.0}),
+    _spec("tsdae", "reconstruction", "Delete 60 % of a sentence's tokens and reconstruct it from the sentence embedding.",
           "Wang et al. 2021, arXiv 2104.06979", title="TSDAE"),
-    _spec("sentence-order", "transformation", "Were the two halves of a text swapped?", "Lan et al. 2019, arXiv 1909.11942",
-          tokens=False),
-    _spec("word2vec", "joint-embedding", "A token's vector tells which tokens stand near it (skip-gram, negative sampling).",
+    # AdamW in the place of the paper's LAMB at a batch of 4096.
+    preset(id="text/sentence-order", family="transformation", backbone=_ENCODER,
+           recipe="selfsup_text.tasks.sentence_order:RECIPE",
+           summary="Predict whether the two halves of a text were swapped (ALBERT).", paper="Lan et al. 2019, arXiv 1909.11942",
+           optimization={"optimizer": "adamw", "lr": 5e-4, "weight_decay": 0.01, "warmup_fraction": 0.05, "clip": 1.0}),
+    _spec("word2vec", "joint-embedding", "Predict neighbouring tokens from a token's vector (skip-gram, negative sampling).",
           "Mikolov et al. 2013, arXiv 1310.4546", backbone="word-vectors", tokens=False),
-    _spec("random-init", "reference", "Reference: the backbone as it is initialised, without any training.",
+    _spec("random-init", "reference", "Reference: the backbone at initialisation, without training.",
           "none: the floor that pretraining has to beat", tokens=False),
 ]  # fmt: skip
 """Tasks of which the text differs from what the core composes; vicreg, barlow-twins, byol and others are composed."""
@@ -61,7 +73,7 @@ BACKBONES: list[BackboneSpec] = [
     BackboneSpec(
         id="word-vectors",
         target="selfsup_text.backbones.word_vectors:RECIPE",
-        summary="A table of word vectors, and their mean for a text; trained by text/word2vec.",
+        summary="Table of word vectors, averaged over a text; trained by text/word2vec.",
         modality="text",
     )
 ]

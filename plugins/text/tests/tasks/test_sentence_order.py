@@ -5,8 +5,11 @@ from typing import Any
 import pytest
 import torch
 
+from selfsup.registry import registry
 from selfsup.testing.kit.fake_device import fake_cuda
-from selfsup_text.tasks.sentence_order import RECIPE, SentenceOrder, SentenceOrderConfig
+from selfsup_text.tasks.sentence_order import SentenceOrder, SentenceOrderConfig
+
+RECIPE = registry().task_recipe(registry().get("task", "text/sentence-order"))
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from selfsup.objectives.nt_xent import nt_xent
+from selfsup.registry import registry
 from selfsup.testing.kit.fake_device import fake_cuda
-from selfsup_text.tasks.simcse import RECIPE
+
+RECIPE = registry().task_recipe(registry().get("task", "text/simcse"))
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import pytest
 import torch
 
-from selfsup.registry.specs import TaskSpec
+from selfsup.registry import TaskSpec, registry
 from selfsup.tasks import TaskRecipe
 from selfsup.training.run.config import OptimizationConfig
 from selfsup_text.task_specs import BACKBONES, SPECS
@@ -18,10 +17,7 @@ TASKS = {
 
 
 def recipe_of(spec: TaskSpec) -> TaskRecipe:
-    module, _, name = spec.target.partition(":")
-    recipe = getattr(importlib.import_module(module), name)
-    assert isinstance(recipe, TaskRecipe)
-    return recipe
+    return registry().task_recipe(spec)
 
 
 def build(name: str, backbone: Any, info: Any, **options: Any) -> Any:

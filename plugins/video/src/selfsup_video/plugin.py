@@ -54,11 +54,11 @@ def selfsup_backbones() -> list[BackboneSpec]:
         return BackboneSpec(id=id, target=f"{_BACKBONES}.{target}", summary=summary, modality="video", tokens=tokens)
 
     return [
-        spec("conv3d-small", "conv3d:SMALL", "A narrow (2+1)-D ResNet for CPUs; its stem follows the image size."),
-        spec("single-frame", "conv3d:SINGLE_FRAME", "conv3d-small on the middle frame alone: what is known without motion."),
-        spec("video-vit-small", "vit:SMALL", "A small vision transformer on tubelets, any length or size.", tokens=True),
-        spec("torchvision/*", "torchvision:RECIPE", "A video network of torchvision: r2plus1d_18, s3d, swin3d_t, ..."),
-        spec("timm-frames/*", "frames:RECIPE", "Any model of timm on each frame, pooled over time."),
+        spec("conv3d-small", "conv3d:SMALL", "Narrow R(2+1)D ResNet for CPUs; its stem depends on the frame size."),
+        spec("single-frame", "conv3d:SINGLE_FRAME", "conv3d-small on the middle frame only: a baseline without motion."),
+        spec("video-vit-small", "vit:SMALL", "Small vision transformer on tubelets, for any length and size.", tokens=True),
+        spec("torchvision/*", "torchvision:RECIPE", "Any video model of torchvision: r2plus1d_18, s3d, swin3d_t, ..."),
+        spec("timm-frames/*", "frames:RECIPE", "Any timm model on each frame, averaged over time."),
     ]  # fmt: skip
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
 
 import pytest
 import torch
 
 from selfsup.backbones import Backbone
+from selfsup.registry import registry
 from selfsup.tasks import PretextTask, TaskRecipe
 from selfsup.tasks.augmented import AugmentedTask
 from selfsup.tasks.latent.ijepa import JointEmbeddingPrediction
@@ -18,7 +18,6 @@ from selfsup.testing.kit.cases import small_config
 from selfsup_video.backbones.conv3d import SMALL as CONV
 from selfsup_video.backbones.vit import SMALL as VIT
 from selfsup_video.task_specs import SPECS
-from selfsup_video.tasks import contrast, masked, transformations
 
 INFO = {"frames": 16, "clips": 1, "image_size": 16, "channels": 3}
 
@@ -43,11 +42,8 @@ def build(recipe: TaskRecipe, tokens: bool, info: dict[str, int] | None = None, 
     return recipe.build(config, backbone(tokens, info), info or INFO).train()
 
 
-def load(target: str) -> TaskRecipe:
-    module, name = target.split(":")
-    recipe = getattr(import_module(module), name)
-    assert isinstance(recipe, TaskRecipe)
-    return recipe
+def recipe_of(name: str) -> TaskRecipe:
+    return registry().task_recipe(registry().get("task", f"video/{name}"))
 
 
 @pytest.mark.parametrize("clips", [1, 2])
@@ -55,7 +51,7 @@ def load(target: str) -> TaskRecipe:
 def test_every_video_task_trains_one_step(spec: Any, clips: int) -> None:
     info = {**INFO, "clips": clips}
     depth = {"predictor_depth": 1} if spec.id == "video/vjepa" else {}
-    task = build(load(spec.target), spec.needs_tokens, info, **depth)
+    task = build(registry().task_recipe(spec), spec.needs_tokens, info, **depth)
     drawing = generator()
     output = task({"video": videos(frames=16 * clips)}, drawing)
     output.loss.backward()
@@ -71,12 +67,12 @@ def test_the_registered_tasks_are_those_of_video() -> None:
 
 
 def test_videomae_hides_tubes_of_a_crop_of_the_whole_clip() -> None:
-    task: Any = build(masked.VIDEOMAE, True)
+    task: Any = build(recipe_of("videomae"), True)
     mae = task.task
     assert isinstance(task, AugmentedTask)
     assert isinstance(mae, MAE)
     assert (mae.mask_ratio, mae.tube, len(mae.decoder.blocks), mae.normalize_targets) == (0.9, True, 4, True)
-    config: Any = masked.VIDEOMAE.config()
+    config: Any = recipe_of("videomae").config()
     assert (config.views.scale, config.views.flip_p, config.views.frames) == ((0.44, 1.0), 0.0, None)
     seen: list[torch.Tensor] = []
     encode = mae.backbone.encode
@@ -95,21 +91,21 @@ def test_videomae_hides_tubes_of_a_crop_of_the_whole_clip() -> None:
 
 
 def test_vjepa_has_its_papers_masks_and_crops() -> None:
-    config: Any = masked.VJEPA.config()
+    config: Any = recipe_of("vjepa").config()
     assert [(m.n_blocks, m.scale) for m in (config.short_range, config.long_range)] == [(8, 0.15), (2, 0.7)]
     assert (config.beta, config.views.scale, config.views.ratio, config.views.flip_p) == (0.0, (0.3, 1.0), (0.75, 1.35), 0.5)
-    task: Any = build(masked.VJEPA, True, predictor_depth=1)
+    task: Any = build(recipe_of("vjepa"), True, predictor_depth=1)
     assert isinstance(task.task, JointEmbeddingPrediction)
     assert task.encoder_backbone() is task.task.teacher.module
 
 
 def test_cvrl_draws_near_windows_more_often_than_far_ones() -> None:
-    config: Any = contrast.CVRL.config()
+    config: Any = recipe_of("cvrl").config()
     assert config.views.interval == "decreasing"
-    assert (config.objective.temperature, contrast.CVRL.optimization["base_lr"]) == (0.1, 0.08)
-    task: Any = build(contrast.CVRL, False)
+    assert (config.objective.temperature, recipe_of("cvrl").optimization["base_lr"]) == (0.1, 0.08)
+    task: Any = build(recipe_of("cvrl"), False)
     frames = (torch.arange(16) * 10).to(torch.uint8).view(1, 16, 1, 1, 1).expand(2000, -1, 3, 16, 16)
-    made = build(contrast.CVRL, False, **{
+    made = build(recipe_of("cvrl"), False, **{
         "views.jitter_p": 0.0, "views.grey_p": 0.0, "views.blur_p": 0.0
     }).views({"video": frames}, generator())  # type: ignore[operator]  # fmt: skip
     first, second = ((view["video"][:, 0, 0, 0, 0] * 25.5).round() for view in made)
@@ -119,11 +115,9 @@ def test_cvrl_draws_near_windows_more_often_than_far_ones() -> None:
     assert counts[1:4].sum() > 1.7 * counts[5:8].sum()
 
 
-@pytest.mark.parametrize("recipe", [
-    transformations.FRAME_ORDER, transformations.CLIP_ORDER, transformations.ARROW_OF_TIME, transformations.PLAYBACK_SPEED
-])  # fmt: skip
-def test_orders_are_told_from_a_crop_that_is_alike_in_all_frames(recipe: TaskRecipe) -> None:
-    task: Any = build(recipe, False, **{"views.scale": (0.3, 0.5)})
+@pytest.mark.parametrize("name", ["frame-order", "clip-order", "arrow-of-time", "playback-speed"])
+def test_orders_are_told_from_a_crop_that_is_alike_in_all_frames(name: str) -> None:
+    task: Any = build(recipe_of(name), False, **{"views.scale": (0.3, 0.5)})
     assert isinstance(task.task, TransformationPrediction)
     still = videos()[:, :1].expand(-1, 16, -1, -1, -1)
     view = task.augmentation({"video": still}, generator())[0]["video"]
@@ -138,7 +132,7 @@ def test_orders_are_told_from_a_crop_that_is_alike_in_all_frames(recipe: TaskRec
     {"transformation.apart": True, "transformation.mode": "verification"},
 ])  # fmt: skip
 def test_frame_order_trains_in_all_its_modes(tokens: bool, overrides: dict[str, Any]) -> None:
-    task: Any = build(transformations.FRAME_ORDER, tokens, **overrides)
+    task: Any = build(recipe_of("frame-order"), tokens, **overrides)
     output = task({"video": videos()}, generator())
     output.loss.backward()
     outputs, parts = task.task.out.out_features, task.task.out.in_features // task.backbone.pooled_dim
@@ -149,7 +143,7 @@ def test_frame_order_trains_in_all_its_modes(tokens: bool, overrides: dict[str, 
 
 def test_videomae_targets_of_grey_videos_hold_no_constant() -> None:
     """Where ImageNet's offsets of channels are in the targets, most of their energy says which channel a number is of."""
-    task: Any = build(masked.VIDEOMAE, True)
+    task: Any = build(recipe_of("videomae"), True)
     noise = torch.randn(4, 16, 1, 16, 16, generator=generator())
     seen: list[torch.Tensor] = []
     loss = task.backbone.target_loss
@@ -175,7 +169,7 @@ def test_every_video_task_trains_on_short_videos_and_sees_nothing_behind_them(sp
     behind = torch.arange(16) >= length.view(-1, 1)
     losses = []
     for fill in (0, 255):
-        task = build(load(spec.target), spec.needs_tokens, None, **depth).eval()
+        task = build(registry().task_recipe(spec), spec.needs_tokens, None, **depth).eval()
         filled = videos(6).masked_fill(behind.view(6, 16, 1, 1, 1), fill)
         output = task({"video": filled, "length": length}, generator(1))
         output.loss.backward()
@@ -183,6 +177,6 @@ def test_every_video_task_trains_on_short_videos_and_sees_nothing_behind_them(sp
         losses.append(output.loss)
     torch.testing.assert_close(losses[0], losses[1], atol=1e-5, rtol=1e-4)
     if spec.family == "transformation":
-        output = build(load(spec.target), False)({"video": videos(2), "length": torch.tensor([1, 1])}, generator())
+        output = build(registry().task_recipe(spec), False)({"video": videos(2), "length": torch.tensor([1, 1])}, generator())
         assert output.weight is not None
         assert (output.loss.item(), output.weight.item(), output.metrics["left_out"].item()) == (0, 0, 1)

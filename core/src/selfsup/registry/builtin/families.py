@@ -1,4 +1,4 @@
-"""Losses on tokens."""
+"""Methods on tokens and on corrupted inputs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ SPECS: list[ObjectiveSpec] = [
     ObjectiveSpec(
         id="mae",
         title="MAE",
-        summary="Masked autoencoder: encode the few kept tokens, predict the hidden ones.",
+        summary="Masked autoencoder: encode the visible tokens only and reconstruct the masked ones.",
         target="selfsup.tasks.masked.masked_modeling:MAE_FAMILY",
         family="masked-modeling",
         paper="He et al. 2021, arXiv 2111.06377",
@@ -16,14 +16,14 @@ SPECS: list[ObjectiveSpec] = [
     ObjectiveSpec(
         id="simmim",
         title="SimMIM",
-        summary="Masked modelling with mask tokens in the encoder and a linear head.",
+        summary="Replace tokens by mask tokens and predict their content with a linear head.",
         target="selfsup.tasks.masked.masked_modeling:SIMMIM_FAMILY",
         family="masked-modeling",
         paper="Xie et al. 2021, arXiv 2111.09886",
     ),
     ObjectiveSpec(
         id="cluster-prediction",
-        summary="Name the k-means cluster of hidden tokens, at first of the input, later of the network's own outputs.",
+        summary="Predict the k-means cluster of masked tokens: clusters of the input first, then of the network's outputs.",
         target="selfsup.tasks.masked.cluster_prediction:CLUSTER_PREDICTION_FAMILY",
         family="masked-modeling",
         paper="Hsu et al. 2021, arXiv 2106.07447 (HuBERT)",
@@ -31,7 +31,7 @@ SPECS: list[ObjectiveSpec] = [
     ObjectiveSpec(
         id="wav2vec2",
         title="wav2vec 2.0",
-        summary="Tell the quantized content of hidden tokens from that of the sample's other hidden tokens.",
+        summary="Contrast the quantized content of masked tokens with that of the sample's other masked tokens.",
         target="selfsup.tasks.latent.wav2vec2:WAV2VEC2_FAMILY",
         family="latent-prediction",
         paper="Baevski et al. 2020, arXiv 2006.11477",
@@ -39,7 +39,7 @@ SPECS: list[ObjectiveSpec] = [
     ObjectiveSpec(
         id="ijepa",
         title="I-JEPA",
-        summary="Predict a teacher's representation of blocks from a context.",
+        summary="Predict a momentum teacher's representations of target blocks from a context block.",
         target="selfsup.tasks.latent.ijepa:IJEPA_FAMILY",
         family="latent-prediction",
         paper="Assran et al. 2023, arXiv 2301.08243",
@@ -47,14 +47,14 @@ SPECS: list[ObjectiveSpec] = [
     ObjectiveSpec(
         id="data2vec",
         title="data2vec",
-        summary="Predict a teacher's averaged layers at masked tokens.",
+        summary="Predict a momentum teacher's averaged top layers at masked tokens.",
         target="selfsup.tasks.latent.data2vec:DATA2VEC_FAMILY",
         family="latent-prediction",
         paper="Baevski et al. 2022, arXiv 2202.03555",
     ),
     ObjectiveSpec(
         id="next-token",
-        summary="Predict each token, or the one some steps on, from those before it.",
+        summary="Predict the next token, or the one some steps ahead.",
         target="selfsup.tasks.autoregressive.next_token:NEXT_TOKEN_FAMILY",
         family="autoregressive",
         paper="Radford et al. 2018 (GPT); Chung et al. 2019, arXiv 1904.03240 (APC)",
@@ -62,14 +62,14 @@ SPECS: list[ObjectiveSpec] = [
     ObjectiveSpec(
         id="cpc",
         title="CPC",
-        summary="Tell the content of tokens some steps on from that of random ones, by those before.",
+        summary="Contrast the tokens some steps ahead with random ones, given the tokens so far (InfoNCE).",
         target="selfsup.tasks.autoregressive.cpc:CPC_FAMILY",
         family="autoregressive",
         paper="van den Oord et al. 2018, arXiv 1807.03748",
     ),
     ObjectiveSpec(
         id="denoising-autoencoder",
-        summary="Give back what a corruption of the input has spoiled.",
+        summary="Reconstruct the clean input from a corrupted one.",
         target="selfsup.tasks.reconstruction:DENOISING_FAMILY",
         family="reconstruction",
         paper="Vincent et al. 2008, ICML",

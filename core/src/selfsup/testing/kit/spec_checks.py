@@ -12,12 +12,16 @@ from pydantic import BaseModel
 from selfsup.backbones import BackboneRecipe, TokenBackbone
 from selfsup.data import CurvePreview, ImagePreview, Processor, TextPreview
 from selfsup.data.previews import PREVIEW_SIDE
+from selfsup.errors import ConfigError, PluginError
 from selfsup.evaluation.base import EvaluatorRecipe
 from selfsup.objectives.base import ObjectiveRecipe
 from selfsup.registry import registry, specs
+from selfsup.tasks import TaskRecipe
 from selfsup.tasks.composed import RECIPES
 from selfsup.testing.kit.cases import fitted_processor
 from selfsup.testing.kit.objective_checks import check_absent_rows, small_objective
+from selfsup.training.run.config import OptimizationConfig
+from selfsup.validation import validated
 
 HEAVY = ("torch", "torchvision", "torchaudio", "transformers", "timm", "sklearn", "datasets")
 """What importing an entry module must not import."""
@@ -39,9 +43,25 @@ def check_spec(spec: specs.Spec) -> None:
     if isinstance(spec, specs.DatasetSpec):
         assert spec.licence, "no licence is named"
     if isinstance(spec, specs.TaskSpec):
-        _check_config(registry().task_recipe(spec).config)
+        _check_recipe(spec, registry().task_recipe(spec))
     elif isinstance(spec, specs.TargetSpec) and not _missing_extra(spec):
         _check_target(spec, registry().load(spec))
+
+
+def _check_recipe(spec: specs.TaskSpec, recipe: TaskRecipe) -> None:
+    """Options are described, and the optimizer and the processor have those that the recipe (or its preset) sets."""
+    _check_config(recipe.config)
+    recipe.config()
+    processor = registry().processor_class(spec.modality)
+    for what, config, values in (
+        ("optimization", OptimizationConfig, recipe.optimization),
+        ("processor", processor.Config, recipe.processor),
+    ):
+        try:
+            validated(config, values, what=what)
+        except ConfigError as error:
+            owner = registry().plugin(spec).label()
+            raise PluginError(f"task {spec.id!r} of the plugin {owner}: {error}") from error
 
 
 def _check_target(spec: specs.Spec, target: Any) -> None:

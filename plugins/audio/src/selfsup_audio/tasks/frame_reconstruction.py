@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from selfsup.backbones import Backbone
 from selfsup.config import Config
 from selfsup.errors import ConfigError
-from selfsup.tasks import StepOutput, TaskRecipe
-from selfsup.tasks.config_sections import with_defaults
+from selfsup.tasks import StepOutput, TaskFamilyRecipe
 from selfsup.tasks.masked.masked_modeling import MaskedModeling
 from selfsup.tasks.parts.masking import gather_tokens, mean_term
 from selfsup.types import Batch, Info
@@ -84,13 +83,5 @@ def build_frame_reconstruction(config: FrameReconstructionConfig, backbone: Back
     return FrameReconstruction(config, backbone)
 
 
-def frame_reconstruction_recipe(*, optimization: dict[str, Any], **defaults: Any) -> TaskRecipe:
-    """Mockingjay's or TERA's recipe.
-
-    Args:
-        optimization: the paper's optimizer settings.
-        defaults: other defaults for fields of :class:`FrameReconstructionConfig`; a mapping for ``alteration``.
-    """
-    return TaskRecipe(
-        config=with_defaults(FrameReconstructionConfig, defaults), build=build_frame_reconstruction, optimization=optimization
-    )
+FRAME_RECONSTRUCTION = TaskFamilyRecipe(config=FrameReconstructionConfig, build=build_frame_reconstruction)
+"""Mockingjay and TERA, which differ in what is altered and what is reconstructed."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from selfsup.config import Config
 from selfsup.errors import ConfigError
-from selfsup.tasks import Transformation, Transformed
+from selfsup.tasks import Transformation, TransformationRecipe, Transformed
 from selfsup.types import Batch, Info
 from selfsup_audio.waveforms import to_float
 
@@ -103,3 +103,7 @@ def build_segment_order(config: SegmentOrderConfig, info: Info) -> SegmentOrder:
             f"transformation.fade_seconds={config.fade_seconds}: choose fewer, or a longer processor.clip_seconds."
         )
     return made
+
+
+RECIPE = TransformationRecipe(config=SegmentOrderConfig, build=build_segment_order)
+"""The transformation of ``audio/segment-order``."""

@@ -9,7 +9,7 @@ _HERE = "selfsup_multimodal.evaluators"
 EVALUATORS: tuple[EvaluatorSpec, ...] = (
     EvaluatorSpec(
         id="cross-modal-retrieval",
-        summary="Each part of a test row looks for the row's other parts: R@k and median rank, both ways.",
+        summary="Retrieve the other parts of a test row from each part: R@k and median rank, both ways.",
         target=f"{_HERE}.retrieval:RECIPE",
         modality="multimodal",
         needs_parts=True,
@@ -18,7 +18,7 @@ EVALUATORS: tuple[EvaluatorSpec, ...] = (
     ),
     EvaluatorSpec(
         id="zero-shot",
-        summary="Names the class of a part by the nearest class name, which is embedded as a text; nothing is fitted.",
+        summary="Classify a part by the nearest embedded class name, without training (CLIP).",
         target=f"{_HERE}.zero_shot:RECIPE",
         modality="multimodal",
         needs_parts=True,
@@ -26,7 +26,7 @@ EVALUATORS: tuple[EvaluatorSpec, ...] = (
     ),
     EvaluatorSpec(
         id="missing-part",
-        summary="What a probe on all parts loses where test rows lack one, and what each part gives alone.",
+        summary="Measure what a probe on all parts loses when test rows lack one, and what each part gives alone.",
         target=f"{_HERE}.missing_part:RECIPE",
         modality="multimodal",
         needs_parts=True,

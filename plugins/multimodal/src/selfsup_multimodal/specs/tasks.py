@@ -1,43 +1,29 @@
-"""Tasks with a recipe of their own; what the core composes is not among them."""
+"""Tasks that differ from what the core composes."""
 
 from __future__ import annotations
 
-from selfsup.registry.specs import Family, TaskSpec
+from selfsup.registry import TaskSpec, preset
 
 _HERE = "selfsup_multimodal.tasks"
 
-
-def _spec(
-    name: str,
-    target: str,
-    family: Family,
-    summary: str,
-    paper: str,
-    *,
-    title: str = "",
-    backbone: str,
-    objective: str = "",
-    tokens: bool = False,
-) -> TaskSpec:
-    return TaskSpec(
-        id=f"multimodal/{name}",
-        target=f"{_HERE}.{target}",
-        title=title,
-        summary=summary,
-        paper=paper,
-        modality="multimodal",
-        family=family,
-        objective=objective,
-        backbone=backbone,
-        needs_tokens=tokens,
-    )
-
-
 TASKS: tuple[TaskSpec, ...] = (
-    _spec("mae", "mae:MAE", "masked-modeling", "Hide most tokens of every part, and give them back from what is left of all.",
-          "Geng et al. 2022, arXiv:2205.14204", backbone="fusion", objective="mae", tokens=True),
-    _spec("cav-mae", "cav_mae:CAV_MAE", "masked-modeling", "Give back what is hidden, and contrast what is left of each part.",
-          "Gong et al. 2023, arXiv:2210.07839", backbone="fusion", objective="mae", tokens=True, title="CAV-MAE"),
-    _spec("lit", "lit:LIT", "joint-embedding", "CLIP with the tower of the pictures locked, so that texts learn to read it.",
-          "Zhai et al. 2022, arXiv:2111.07991", backbone="towers", objective="clip", title="LiT"),
+    preset("mae", id="multimodal/mae", family="masked-modeling", backbone="fusion", needs_tokens=True,
+           recipe=f"{_HERE}.mae:JOINT_MAE",
+           summary="Mask most tokens of every part and reconstruct them from the visible tokens of all parts (M3AE).",
+           paper="Geng et al. 2022, arXiv:2205.14204"),
+    preset("mae", id="multimodal/cav-mae", family="masked-modeling", title="CAV-MAE", backbone="fusion", needs_tokens=True,
+           recipe=f"{_HERE}.cav_mae:CAV_MAE_FAMILY",
+           summary="Reconstruct masked tokens of every part, and contrast the parts of a row with those of other rows.",
+           paper="Gong et al. 2023, arXiv:2210.07839"),
+    TaskSpec(
+        id="multimodal/lit",
+        target=f"{_HERE}.lit:LIT",
+        title="LiT",
+        summary="Train the other towers by CLIP's loss while the image tower is locked.",
+        paper="Zhai et al. 2022, arXiv:2111.07991",
+        modality="multimodal",
+        family="joint-embedding",
+        objective="clip",
+        backbone="towers",
+    ),
 )  # fmt: skip

@@ -19,11 +19,9 @@ from selfsup.objectives.parts.embeddings import Embeddings
 from selfsup.objectives.parts.valid_rows import counted, not_compared
 from selfsup.runtime.precision import full, no_autocast
 from selfsup.tasks import StepOutput, TaskFamilyRecipe
-from selfsup.tasks.family import recipe_from_family
 from selfsup.tasks.joint_embedding.comparison import ComparesEmbeddings
 from selfsup.tasks.parts.masking import gather_tokens
 from selfsup.types import Batch, Info
-from selfsup_multimodal.augmentations import SINGLE_VIEW
 from selfsup_multimodal.backbones.fusion import FusedTokens, Fusion, fused
 from selfsup_multimodal.tasks.mae import HiddenLoss, JointMAE, JointMAEConfig, kept_of, spans_of
 
@@ -152,6 +150,3 @@ CAV_MAE_FAMILY = TaskFamilyRecipe(
 )
 """CAV-MAE with the optimizer of the authors' code; its rate, which there is constant and then halved every few epochs, is
 M3AE's."""
-
-CAV_MAE = recipe_from_family(CAV_MAE_FAMILY, views=SINGLE_VIEW)
-"""``multimodal/cav-mae``."""

@@ -13,12 +13,10 @@ from selfsup.backbones import Backbone
 from selfsup.config import Config
 from selfsup.errors import ConfigError
 from selfsup.tasks import PretextTask, StepOutput, TaskFamilyRecipe
-from selfsup.tasks.family import recipe_from_family
 from selfsup.tasks.masked.masked_modeling import joined_weight, mask_token
 from selfsup.tasks.parts.masking import TokenMask, gather_tokens, mean_term, random_mask
 from selfsup.tasks.parts.transformer import Transformer, head_width, lattice_positions
 from selfsup.types import Batch, Info
-from selfsup_multimodal.augmentations import SINGLE_VIEW
 from selfsup_multimodal.backbones.fusion import FusedTokens, Fusion, fused
 from selfsup_multimodal.joined_info import joined_parts
 
@@ -205,6 +203,3 @@ JOINT_MAE = TaskFamilyRecipe(
     optimization={"optimizer": "adamw", "base_lr": 1.5e-4, "betas": (0.9, 0.95), "weight_decay": 0.05, "warmup_fraction": 0.05},
 )
 """M3AE with the rate, decay and betas of the authors' code."""
-
-MAE = recipe_from_family(JOINT_MAE, views=SINGLE_VIEW)
-"""``multimodal/mae``."""

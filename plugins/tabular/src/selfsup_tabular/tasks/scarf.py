@@ -6,8 +6,6 @@ from pydantic import Field
 from torch import nn
 
 from selfsup.objectives import ObjectiveRecipe, SimCLR, SimCLRConfig, mlp
-from selfsup.tasks.joint_embedding.task import joint_embedding_recipe
-from selfsup_tabular.augmentations import RECIPE as VIEWS
 
 
 class SCARFConfig(SimCLRConfig):
@@ -41,6 +39,3 @@ SCARF_OBJECTIVE = ObjectiveRecipe(
     optimization={"optimizer": "adam", "lr": 1e-3, "weight_decay": 0.0, "batch_size": 128},
 )
 """SCARF's loss with the paper's optimizer: Adam (1e-3) at a batch of 128."""
-
-RECIPE = joint_embedding_recipe(SCARF_OBJECTIVE, VIEWS)
-"""SCARF; the views' own defaults are the paper's: one clean view, one with 60 % of the cells drawn anew."""

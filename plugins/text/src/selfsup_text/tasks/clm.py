@@ -8,7 +8,7 @@ import torch
 
 from selfsup.backbones import Backbone
 from selfsup.tasks import StepOutput
-from selfsup.tasks.autoregressive.next_token import NextToken, NextTokenConfig, autoregressive_recipe
+from selfsup.tasks.autoregressive.next_token import NEXT_TOKEN_FAMILY, NextToken, NextTokenConfig
 from selfsup.tasks.parts.masking import mean_term
 from selfsup.types import Batch, Info
 from selfsup_text.backbones.base import TextBackbone
@@ -39,5 +39,5 @@ def build_clm(config: NextTokenConfig, backbone: Backbone, info: Info) -> Causal
     return CausalLanguageModeling(config, text_backbone(backbone, "Causal language modelling", causal=True))
 
 
-RECIPE = replace(autoregressive_recipe(processor={"packing": "blocks"}), build=build_clm)
+CLM_FAMILY = replace(NEXT_TOKEN_FAMILY, build=build_clm)
 """Optimized as the core's next token."""

@@ -10,8 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from selfsup.config import Config
-from selfsup.tasks import Transformation, Transformed
-from selfsup.tasks.transformation import transformation_recipe
+from selfsup.tasks import Transformation, TransformationRecipe, Transformed
 from selfsup.types import Batch, Info
 from selfsup_text.tasks.vocabulary import Vocabulary
 
@@ -99,9 +98,5 @@ def build_sentence_order(config: SentenceOrderConfig, info: Info) -> SentenceOrd
     return SentenceOrder(config, info)
 
 
-RECIPE = transformation_recipe(
-    SentenceOrderConfig,
-    build_sentence_order,
-    optimization={"optimizer": "adamw", "lr": 5e-4, "weight_decay": 0.01, "warmup_fraction": 0.05, "clip": 1.0},
-)
-"""AdamW in the place of the paper's LAMB at a batch of 4096."""
+RECIPE = TransformationRecipe(config=SentenceOrderConfig, build=build_sentence_order)
+"""The transformation of ``text/sentence-order``."""

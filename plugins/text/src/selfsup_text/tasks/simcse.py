@@ -11,8 +11,6 @@ from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, Objecti
 from selfsup.objectives.nt_xent import nt_xent
 from selfsup.objectives.parts.chance import chance_loss
 from selfsup.runtime.distributed import world_size
-from selfsup.tasks.joint_embedding.task import joint_embedding_recipe
-from selfsup_text.augmentations import RECIPE as VIEWS
 
 
 class SimCSEConfig(Config):
@@ -50,10 +48,5 @@ class SimCSE(JointEmbeddingObjective):
         )
 
 
-RECIPE = joint_embedding_recipe(
-    ObjectiveRecipe(config=SimCSEConfig, build=SimCSE),
-    VIEWS,
-    view_defaults={"global_share": (1.0, 1.0), "deletion": 0.0, "dropout": 0.1},
-    optimization={"optimizer": "adamw", "lr": 5e-4, "weight_decay": 0.0, "warmup_fraction": 0.0, "clip": 1.0},
-)
-"""Dropout alone makes the views. The paper's 3e-5 at a batch of 64 is for a pretrained BERT."""
+SIMCSE_OBJECTIVE = ObjectiveRecipe(config=SimCSEConfig, build=SimCSE)
+"""SimCSE's loss and head; the optimizer and the views are those of ``text/simcse``."""

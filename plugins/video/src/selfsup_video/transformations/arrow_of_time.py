@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 
 from selfsup.config import Config
-from selfsup.tasks import Transformation, Transformed
+from selfsup.tasks import Transformation, TransformationRecipe, Transformed
 from selfsup.tasks.transformation import balanced_labels
 from selfsup.types import Batch, Info
 from selfsup_video.clips import clip_shape, random_window, real_frames
@@ -49,3 +49,7 @@ class ArrowOfTime(Transformation):
         place = torch.arange(length, device=video.device).clamp(max=last)
         index = window.places.gather(1, torch.where(backwards, last - place, place))
         return Transformed(window._replace(places=index).of(video), label, (window.real > 1).float())
+
+
+RECIPE = TransformationRecipe(config=ArrowOfTimeConfig, build=ArrowOfTime)
+"""The transformation of ``video/arrow-of-time``."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from selfsup.config import Config
 from selfsup.errors import ConfigError
-from selfsup.tasks import Transformation, Transformed
+from selfsup.tasks import Transformation, TransformationRecipe, Transformed
 from selfsup.tasks.transformation import balanced_labels
 from selfsup.types import Batch, Info
 from selfsup_video.clips import clip_shape, real_frames, take_frames, window_index
@@ -84,3 +84,7 @@ class ClipOrder(Transformation):
     def _span(self, n: int, length: int) -> int:
         gap = length // 2 if self.config.gap is None else self.config.gap
         return n * length + (n - 1) * gap
+
+
+RECIPE = TransformationRecipe(config=ClipOrderConfig, build=ClipOrder)
+"""The transformation of ``video/clip-order``."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from selfsup.config import Config
 from selfsup.errors import ConfigError
-from selfsup.tasks import Transformation, Transformed
+from selfsup.tasks import Transformation, TransformationRecipe, Transformed
 from selfsup.tasks.transformation import balanced_labels
 from selfsup.types import Batch, Info
 from selfsup_video.clips import clip_shape, real_frames, take_frames, window_index
@@ -119,3 +119,7 @@ class FrameOrder(Transformation):
                 "transformation.frames or transformation.spacing, or set processor.frames higher."
             )
         return least, largest
+
+
+RECIPE = TransformationRecipe(config=FrameOrderConfig, build=FrameOrder)
+"""The transformation of ``video/frame-order``."""

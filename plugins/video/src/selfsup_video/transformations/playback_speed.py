@@ -10,7 +10,7 @@ from torch import Tensor
 
 from selfsup.config import Config
 from selfsup.errors import ConfigError
-from selfsup.tasks import Transformation, Transformed
+from selfsup.tasks import Transformation, TransformationRecipe, Transformed
 from selfsup.tasks.transformation import balanced_labels
 from selfsup.types import Batch, Info
 from selfsup_video.clips import clip_shape, real_frames, take_frames
@@ -93,3 +93,7 @@ class PlaybackSpeed(Transformation):
                 "transformation.paces or transformation.length, or set processor.frames higher."
             )
         return length
+
+
+RECIPE = TransformationRecipe(config=PlaybackSpeedConfig, build=PlaybackSpeed)
+"""The transformation of ``video/playback-speed``."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from selfsup.config import Config
 from selfsup.errors import ConfigError
-from selfsup.tasks import Transformation, Transformed
+from selfsup.tasks import Transformation, TransformationRecipe, Transformed
 from selfsup.types import Batch, Info
 from selfsup_images.color import grey as luma
 from selfsup_images.pipeline import to_float
@@ -133,3 +133,7 @@ def build_jigsaw(config: JigsawConfig, info: Info) -> Jigsaw:
             f"{cell} pixels, {image_size} // {config.n}. Choose a larger processor.image_size, or another tile_size."
         )
     return Jigsaw(config, size, int(info.get("channels", 3)))
+
+
+RECIPE = TransformationRecipe(config=JigsawConfig, build=build_jigsaw)
+"""The transformation of ``vision/jigsaw``."""

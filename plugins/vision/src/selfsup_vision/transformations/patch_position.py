@@ -10,7 +10,7 @@ from torch import Tensor
 
 from selfsup.config import Config
 from selfsup.errors import ConfigError
-from selfsup.tasks import Transformation, Transformed
+from selfsup.tasks import Transformation, TransformationRecipe, Transformed
 from selfsup.types import Batch, Info
 from selfsup_images.pipeline import to_float
 from selfsup_vision.transformations.tiles import cut, join, take, windows
@@ -116,3 +116,7 @@ def build_patch_position(config: PatchPositionConfig, info: Info) -> PatchPositi
         ConfigError: the image is too small for so many patches.
     """
     return PatchPosition(config, int(info["image_size"]), int(info.get("channels", 3)))
+
+
+RECIPE = TransformationRecipe(config=PatchPositionConfig, build=build_patch_position)
+"""The transformation of ``vision/patch-position``."""

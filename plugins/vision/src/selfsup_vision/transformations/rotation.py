@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from selfsup.config import Config
-from selfsup.tasks import Transformation, Transformed
+from selfsup.tasks import Transformation, TransformationRecipe, Transformed
 from selfsup.types import Batch, Info
 
 
@@ -33,3 +33,7 @@ class Rotation(Transformation):
 def build_rotation(config: RotationConfig, info: Info) -> Rotation:
     """Make the transformation."""
     return Rotation()
+
+
+RECIPE = TransformationRecipe(config=RotationConfig, build=build_rotation)
+"""The transformation of ``vision/rotation``."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from selfsup.registry.hookspecs import hookimpl
-from selfsup.registry.specs import BackboneSpec, DatasetSpec, ModalitySpec, TaskSpec
+from selfsup.registry import BackboneSpec, DatasetSpec, ModalitySpec, TaskSpec, hookimpl, preset
 
 SELFSUP_API = 1
 
@@ -95,13 +94,13 @@ def selfsup_backbones() -> list[BackboneSpec]:
 def selfsup_tasks() -> list[TaskSpec]:
     """The one task that no objective of the core gives: its transformation is the modality's own."""
     return [
-        TaskSpec(
+        preset(
             id="sequence/segment-order",
-            summary="In which order three segments were put together.",
-            target=f"{_HERE}.transformation:SEGMENT_ORDER",
-            modality="sequence",
+            summary="Predict the permutation of three shuffled segments.",
+            recipe=f"{_HERE}.transformation:RECIPE",
             family="transformation",
             paper="after Noroozi & Favaro 2016, arXiv 1603.09246",
+            config={"head_dims": (32,)},
         )
     ]
 

@@ -10,9 +10,8 @@ from pydantic import Field
 from torch import Tensor
 
 from selfsup.config import Config
-from selfsup.tasks.base import Transformation, Transformed
+from selfsup.tasks.base import Transformation, TransformationRecipe, Transformed
 from selfsup.tasks.parts.masking import gather_tokens
-from selfsup.tasks.transformation import transformation_recipe
 from selfsup.testing.toy.sequences.views import real_length
 from selfsup.types import Batch, Info
 
@@ -50,4 +49,4 @@ class SegmentOrder(Transformation):
         return Transformed({**batch, "sequence": gather_tokens(sequence, source)}, label)
 
 
-SEGMENT_ORDER = transformation_recipe(SegmentOrderConfig, SegmentOrder, head_dims=(32,))
+RECIPE = TransformationRecipe(config=SegmentOrderConfig, build=SegmentOrder)

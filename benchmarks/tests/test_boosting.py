@@ -8,7 +8,7 @@ from selfsup.errors import SpecError
 from selfsup.registry.specs import BenchmarkSpec
 from selfsup_bench.cells.boosting import BoostingConfig, boosted_outputs
 from selfsup_bench.cells.lines import lines
-from selfsup_bench.leaderboard.build import headline_of
+from selfsup_bench.leaderboard.headline import Headline
 
 
 def test_trees_learn_what_no_line_can() -> None:
@@ -58,7 +58,7 @@ def test_boosting_is_a_reference_of_those_who_ask() -> None:
     assert dict(made.overrides) == {"evaluators.boosting.iterations": 5, "processor.scaling": "none"}
     for kind in ("task", "raw", "random-init", "supervised"):
         assert "evaluators.boosting.iterations" not in line.cells[kind][0].overrides
-    assert headline_of("boosting", "linear.accuracy") == "boosting.accuracy"
-    assert headline_of("raw", "linear.accuracy") == "linear.accuracy"
+    assert Headline("linear.accuracy").of("boosting") == "boosting.accuracy"
+    assert Headline("linear.accuracy").of("raw") == "linear.accuracy"
     with pytest.raises(SpecError, match="names the reference 'forest'; there is boosting"):
         lines([spec(references=("forest",))], (0,), resolve)

@@ -11,7 +11,8 @@ from rich.console import Console
 
 from selfsup.registry.specs import BenchmarkSpec
 from selfsup_bench.cells.lines import lines
-from selfsup_bench.leaderboard.build import Leaderboard, Row, build
+from selfsup_bench.leaderboard.board import Leaderboard, Row
+from selfsup_bench.leaderboard.build import build
 from selfsup_bench.leaderboard.tables import interval_note, markdown, print_leaderboard
 from selfsup_bench.planning.plan import Plan
 from selfsup_bench.records.record import Labels, Record

@@ -20,7 +20,7 @@ from selfsup.registry import registry
 from selfsup_bench.commands import benchmark, report
 from selfsup_bench.executors import Job, Outcome
 from selfsup_bench.executors.base import Machine
-from selfsup_bench.leaderboard.build import Leaderboard
+from selfsup_bench.leaderboard.board import Leaderboard
 from selfsup_bench.own.advice.recommendation import Recommendation
 from selfsup_bench.own.command import Asked, own_benchmark
 from selfsup_bench.records.record import RecordStore

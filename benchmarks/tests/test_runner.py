@@ -9,7 +9,7 @@ import pytest
 from selfsup.errors import BenchmarkError, InUseError, RunDirectoryError
 from selfsup.runtime.file_lock import lock_folder
 from selfsup_bench.executors import Job, Outcome
-from selfsup_bench.leaderboard.build import Leaderboard
+from selfsup_bench.leaderboard.board import Leaderboard
 from selfsup_bench.planning.make_plan import Planned
 from selfsup_bench.planning.plan import Plan
 from selfsup_bench.records.record import Record, RecordStore

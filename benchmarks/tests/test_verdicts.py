@@ -10,7 +10,8 @@ import pytest
 
 from selfsup.registry.specs import BenchmarkSpec
 from selfsup_bench.cells.lines import lines
-from selfsup_bench.leaderboard.build import Verdict, build
+from selfsup_bench.leaderboard.board import Verdict
+from selfsup_bench.leaderboard.build import build
 from selfsup_bench.leaderboard.headline import Headline
 from selfsup_bench.leaderboard.tables import markdown, metric_title
 from selfsup_bench.leaderboard.wording import labels_text

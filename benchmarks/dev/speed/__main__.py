@@ -14,7 +14,7 @@ import click
 from selfsup.cli.output import emit, progress_console
 from selfsup.errors import SelfsupError
 from speed.figures import NAMES, measurements
-from speed.settings import Settings
+from speed.measure import Settings
 
 
 @click.command()

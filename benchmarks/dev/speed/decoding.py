@@ -15,9 +15,8 @@ from selfsup.registry import registry
 from selfsup.validation import validated
 from selfsup_bench.executors.local import cpu_count
 from speed.apart import apart
-from speed.measure import Figure, in_turn, peer, ratio_figure
-from speed.media import write_videos
-from speed.settings import Settings
+from speed.made_up_data import write_videos
+from speed.measure import Figure, Settings, in_turn, peer, ratio_figure
 
 EPOCHS, BATCH, WORKERS = 3, 32, 2
 SIZE, STRIDE, WINDOW = 64, 2, 8

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from speed.measure import Figure
-from speed.settings import Settings
+from speed.measure import Figure, Settings
 
 NAMES: Mapping[str, tuple[str, ...]] = {
     "vision": (

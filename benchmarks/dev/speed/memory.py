@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 
 from selfsup.errors import BenchmarkError
-from speed import media
-from speed.measure import Figure
-from speed.settings import Settings
+from speed import made_up_data
+from speed.measure import Figure, Settings
 
 _BLOCK = 100_000
 _PEAK = """
@@ -73,7 +72,7 @@ def video_memory_figure(settings: Settings) -> Figure:
         "a folder of MP4 files, 32 frames of 64x64",
         "video/cvrl",
         rows=settings.rows or 1_000,
-        write=media.write_videos,
+        write=made_up_data.write_videos,
         overrides={"optimization.batch_size": 16, "backbone.width": 4, "objective.hidden_dim": 64},
         factor=5,
         goal=1.05,
@@ -87,7 +86,7 @@ def audio_memory_figure(settings: Settings) -> Figure:
         "a folder of WAV files, 1 s at 8 kHz",
         "audio/simclr",
         rows=settings.rows or 10_000,
-        write=media.write_sounds,
+        write=made_up_data.write_sounds,
         overrides={
             "optimization.batch_size": 32,
             "backbone.channels": 8,

@@ -19,8 +19,7 @@ from selfsup.runtime.precision import resolve_precision
 from selfsup.validation import validated
 from selfsup_bench.executors.local import cpu_count
 from speed.apart import apart
-from speed.measure import Figure, in_turn, peer, ratio_figure
-from speed.settings import Settings
+from speed.measure import Figure, Settings, in_turn, peer, ratio_figure
 
 LENGTH, BATCH, VOCABULARY = 126, 32, 8192
 """Content tokens of a block (128 with class token and separator), blocks of a step, size of the vocabulary."""

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from selfsup.errors import BenchmarkError
-from speed.images import write_folder
+from speed.made_up_data import write_folder
 from speed.measure import Figure
 
 _PEAK = """

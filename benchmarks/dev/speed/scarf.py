@@ -17,8 +17,7 @@ from selfsup.data import load_source
 from selfsup.registry import registry
 from selfsup_bench.executors.local import cpu_count
 from speed.apart import apart
-from speed.measure import Figure, in_turn, peer, ratio_figure
-from speed.settings import Settings
+from speed.measure import Figure, Settings, in_turn, peer, ratio_figure
 
 WIDTH, DEPTH, BATCH = 256, 4, 128
 """SCARF's encoder and batch."""

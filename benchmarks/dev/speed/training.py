@@ -16,7 +16,7 @@ from torch import nn
 import selfsup
 from selfsup_bench.executors.local import cpu_count
 from speed.apart import apart
-from speed.images import as_dataset, images
+from speed.made_up_data import as_dataset, images
 from speed.measure import Figure, in_turn, peer, ratio_figure
 from speed.views import peer_loader
 

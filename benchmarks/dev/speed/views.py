@@ -11,7 +11,7 @@ import torch
 from selfsup.registry import registry
 from selfsup_bench.executors.local import cpu_count
 from speed.apart import apart
-from speed.images import images
+from speed.made_up_data import images
 from speed.measure import Figure, in_turn, peer, ratio_figure
 
 WORKERS = 2

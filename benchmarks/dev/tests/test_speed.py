@@ -15,10 +15,9 @@ from selfsup.errors import BenchmarkError
 from speed import __main__ as program
 from speed.accumulation import gradient_difference, memory_figure
 from speed.figures import NAMES, measurements
-from speed.images import images, write_folder
-from speed.measure import Figure, in_turn, peer, ratio_figure
+from speed.made_up_data import images, write_folder
+from speed.measure import Figure, Settings, in_turn, peer, ratio_figure
 from speed.probes import embeddings
-from speed.settings import Settings
 
 pytestmark = pytest.mark.slow
 
@@ -217,7 +216,7 @@ def test_made_up_videos_and_recordings(tmp_path: Path) -> None:
     pytest.importorskip("av", reason="needs PyAV")
     import av
 
-    from speed.media import write_sounds, write_videos
+    from speed.made_up_data import write_sounds, write_videos
 
     write_sounds(tmp_path / "sounds", 3)
     sizes = [path.stat().st_size for path in sorted((tmp_path / "sounds").iterdir())]
@@ -235,7 +234,7 @@ def test_made_up_videos_and_recordings(tmp_path: Path) -> None:
 def test_both_sides_of_decoding_see_every_video_in_every_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("selfsup_video", reason="needs the video plugin")
     from speed import decoding
-    from speed.media import write_videos
+    from speed.made_up_data import write_videos
 
     monkeypatch.setattr(decoding, "WORKERS", 0)
     monkeypatch.setattr(decoding.torch.utils.data, "DataLoader", _without_workers)

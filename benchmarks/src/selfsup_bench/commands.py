@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from selfsup.registry.specs import BenchmarkSpec
     from selfsup_bench.executors import Executor, Job
     from selfsup_bench.executors.base import Machine
-    from selfsup_bench.leaderboard.build import Leaderboard
+    from selfsup_bench.leaderboard.board import Leaderboard
     from selfsup_bench.planning.make_plan import Planned
 
 RESULTS = Path("benchmark-results")

@@ -11,7 +11,8 @@ from selfsup.errors import RunDirectoryError
 from selfsup.runtime.file_lock import lock_folder
 from selfsup_bench.cells.previews import read_previews
 from selfsup_bench.executors import Executor, Job, Outcome
-from selfsup_bench.leaderboard.build import Leaderboard, build
+from selfsup_bench.leaderboard.board import Leaderboard
+from selfsup_bench.leaderboard.build import build
 from selfsup_bench.own.advice.recommendation import Recommendation
 from selfsup_bench.planning.make_plan import Planned
 from selfsup_bench.planning.plan import FILE, Plan

@@ -12,9 +12,8 @@ from typing import Any, Literal
 from scipy.special import stdtr, stdtrit
 
 from selfsup_bench.cells.cell import Cell, Kind, is_raw, is_supervised
-from selfsup_bench.cells.lines import Line
 from selfsup_bench.leaderboard.headline import Headline
-from selfsup_bench.leaderboard.rows import Found, scored_rows
+from selfsup_bench.leaderboard.rows import Found, by_table, scored_rows
 from selfsup_bench.own.candidates import SUITE as OWN
 from selfsup_bench.planning.plan import Plan
 from selfsup_bench.records.record import Record, RecordStore
@@ -39,16 +38,16 @@ class Change:
     """What people call the row."""
     metric: str
     before: Estimate
-    after: Estimate | None
-    difference: Estimate | None
+    after: Estimate | None = None
+    difference: Estimate | None = None
     """After less before."""
-    paired: bool
+    paired: bool = False
     """Whether it is of the same seeds, draws and test rows, and not of two independent scores."""
-    p: float | None
+    p: float | None = None
     """Two-sided; None where a single value says nothing of the spread."""
-    p_holm: float | None
+    p_holm: float | None = None
     """Corrected for all comparisons of the two benchmarks."""
-    state: State
+    state: State = "unclear"
     speed: float | None = None
     """Samples a second of pretraining, after over before."""
     error: str = ""
@@ -172,11 +171,8 @@ def _rows(plan: Plan, store: RecordStore) -> dict[Place, _Row]:
     records = {key: record for cell in plan.cells() if (record := store.read(key := plan.key(cell))) is not None}
     found = Found(plan, records)
     cells = {plan.key(cell): cell for cell in plan.cells()}
-    groups: dict[tuple[str, str, str], list[Line]] = {}
-    for line in plan.lines:
-        groups.setdefault((line.modality, line.spec.dataset, line.spec.headline), []).append(line)
     rows: dict[Place, _Row] = {}
-    for (modality, dataset, headline), lines in groups.items():
+    for (modality, dataset, headline), lines in by_table(plan.lines).items():
         head = Headline(headline)
         for scored in scored_rows(lines, headline, found):
             row = scored.row
@@ -217,8 +213,6 @@ def _changes(place: Place, one: _Row, two: _Row) -> list[Change]:
                 difference=difference,
                 paired=paired,
                 p=p,
-                p_holm=None,
-                state="unclear",
                 speed=speed,
                 error=second.error() if after is None else "",
             )
@@ -237,11 +231,6 @@ def _lost(place: Place, row: _Row) -> list[Change]:
             name=row.name,
             metric=metric,
             before=scores.estimate(),
-            after=None,
-            difference=None,
-            paired=False,
-            p=None,
-            p_holm=None,
             state="lost",
             error=GONE,
         )

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from selfsup_bench.compare.compare import Change, Compared
-from selfsup_bench.leaderboard.tables import is_share, metric_title, number
+from selfsup_bench.leaderboard.tables import metric_title, number
+from selfsup_bench.leaderboard.wording import is_share
 from selfsup_bench.statistics.estimates import Estimate
 
 if TYPE_CHECKING:

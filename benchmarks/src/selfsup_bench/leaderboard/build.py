@@ -5,30 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from selfsup_bench.cells.lines import Line
-from selfsup_bench.leaderboard.board import Comparison, Leaderboard, Matrix, MatrixCell, MatrixRow, Row, Table, Verdict
-from selfsup_bench.leaderboard.comparisons import compared, is_worthy
-from selfsup_bench.leaderboard.headline import Headline, headline_of
+from selfsup_bench.leaderboard.board import Leaderboard, Row, Table
+from selfsup_bench.leaderboard.comparisons import compared
 from selfsup_bench.leaderboard.matrix import matrix_of
-from selfsup_bench.leaderboard.rows import Found, scored_rows
+from selfsup_bench.leaderboard.rows import Found, by_table, scored_rows
 from selfsup_bench.leaderboard.verdicts import verdict_of
 from selfsup_bench.planning.plan import Plan
 from selfsup_bench.records.record import Record
 from selfsup_bench.statistics.estimates import direction
-
-__all__ = [
-    "Comparison",
-    "Headline",
-    "Leaderboard",
-    "Matrix",
-    "MatrixCell",
-    "MatrixRow",
-    "Row",
-    "Table",
-    "Verdict",
-    "build",
-    "headline_of",
-    "is_worthy",
-]
 
 
 def build(plan: Plan, records: Mapping[str, Record]) -> Leaderboard:
@@ -39,10 +23,7 @@ def build(plan: Plan, records: Mapping[str, Record]) -> Leaderboard:
         records: by key; what is missing or failed leaves its row without a score.
     """
     found = Found(plan, records)
-    groups: dict[tuple[str, str, str], list[Line]] = {}
-    for line in plan.lines:
-        groups.setdefault((line.modality, line.spec.dataset, line.spec.headline), []).append(line)
-    tables = [_table(modality, dataset, headline, lines, found) for (modality, dataset, headline), lines in groups.items()]
+    tables = [_table(*place, lines, found) for place, lines in by_table(plan.lines).items()]
     failures = tuple((cell.name, error) for cell in plan.cells() if (error := found.error(cell)))
     return Leaderboard(
         suite=plan.suite,

@@ -46,8 +46,3 @@ class Headline:
     def shown(self, kind: Kind) -> str:
         """What a cell of this kind is judged by: supervised training has seen all labels, so that few would say nothing."""
         return (self.all_labels(kind) if is_supervised(kind) else "") or self.of(kind)
-
-
-def headline_of(kind: Kind, headline: str) -> str:
-    """The metric that a row is ranked by."""
-    return Headline(headline).of(kind)

@@ -101,6 +101,14 @@ class Scored:
     scores: Scores | None
 
 
+def by_table(lines: Iterable[Line]) -> dict[tuple[str, str, str], list[Line]]:
+    """Modality, data set and headline to the lines of their table."""
+    tables: dict[tuple[str, str, str], list[Line]] = {}
+    for line in lines:
+        tables.setdefault((line.modality, line.spec.dataset, line.spec.headline), []).append(line)
+    return tables
+
+
 def scored_rows(lines: Sequence[Line], headline: str, found: Found) -> list[Scored]:
     """The tasks and references of one data set, without comparisons and ranks; each reference once."""
     head = Headline(headline)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from selfsup_bench.cells.cell import is_supervised
 from selfsup_bench.leaderboard.board import Leaderboard, Matrix, MatrixCell, MatrixRow, Row, Table, Verdict
 from selfsup_bench.leaderboard.headline import Headline
-from selfsup_bench.leaderboard.rows import reference_name
 from selfsup_bench.leaderboard.wording import is_share, labels_count, metric_name
 from selfsup_bench.own.advice.recommendation import Recommendation
 from selfsup_bench.statistics.estimates import FEW_SEEDS, Estimate
@@ -15,25 +14,6 @@ from selfsup_bench.statistics.estimates import FEW_SEEDS, Estimate
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
-
-__all__ = [
-    "GAIN_NOTE",
-    "backbone_name",
-    "gain_text",
-    "interval_note",
-    "is_share",
-    "markdown",
-    "memory",
-    "metric_title",
-    "number",
-    "print_leaderboard",
-    "rank_text",
-    "reference_name",
-    "row_name",
-    "second_metric",
-    "shown_rows",
-    "speed",
-]
 
 STATES = {"pays": "pays", "unclear": "unclear", "does-not-pay": "does not pay", "incomplete": "incomplete"}
 _STATE_STYLES = {"pays": "bold green", "unclear": "yellow", "does-not-pay": "bold red", "incomplete": "red"}
@@ -64,11 +44,6 @@ def number(estimate: Estimate | None, *, share: bool) -> str:
     if estimate.interval is not None:
         text += f" ± {estimate.interval.half_width * factor:.{digits}f}"
     return text
-
-
-def row_name(row: Row) -> str:
-    """What people call the method or the reference."""
-    return row.name
 
 
 def backbone_name(row: Row) -> str:
@@ -221,7 +196,7 @@ def _print_table(table: Table, console: Console) -> None:
         view.add_column(name, justify="right", no_wrap=True)
     view.add_column("gain %", justify="right", no_wrap=True)
     for row in shown_rows(table):
-        cells = [rank_text(row), row_name(row), *([backbone_name(row)] if several else [])]
+        cells = [rank_text(row), row.name, *([backbone_name(row)] if several else [])]
         cells.append(number(row.score, share=is_share(table.headline)))
         cells.extend([texts[row.key]] if second else [])
         cells.append(gain_text(row))
@@ -229,7 +204,7 @@ def _print_table(table: Table, console: Console) -> None:
     console.print(view)
     for row in table.rows:
         if row.note and row.kind == "task":
-            console.print(f"  {row_name(row)}: no gain, {row.note}", **_plain(console))
+            console.print(f"  {row.name}: no gain, {row.note}", **_plain(console))
 
 
 def _print_matrix(matrix: Matrix, console: Console) -> None:
@@ -301,7 +276,7 @@ def markdown(table: Table) -> str:
     titles = ["method", "backbone", score, *([second] if second else []), "gain", "rank", "samples/s"]
     lines = ["| " + " | ".join(titles) + " |", "|" + " --- |" * len(titles)]
     for row in shown_rows(table):
-        name = row_name(row) if row.kind == "task" else f"*{row_name(row)}*"
+        name = row.name if row.kind == "task" else f"*{row.name}*"
         cells = [name, backbone_name(row), number(row.score, share=is_share(table.headline))]
         cells.extend([texts[row.key]] if second else [])
         lines.append("| " + " | ".join([*cells, gain_text(row), rank_text(row), speed(row)]) + " |")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from selfsup_bench.leaderboard.build import Leaderboard
+    from selfsup_bench.leaderboard.board import Leaderboard
 
 __all__ = ["benchmark"]
 

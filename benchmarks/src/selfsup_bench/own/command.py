@@ -14,7 +14,7 @@ from selfsup.data.sources.columns.labels import LabelKind
 from selfsup.errors import ConfigError, RunDirectoryError, SelfsupError
 from selfsup.runtime.file_lock import lock_folder
 from selfsup_bench.executors.base import Machine
-from selfsup_bench.leaderboard.build import Leaderboard
+from selfsup_bench.leaderboard.board import Leaderboard
 from selfsup_bench.own.advice.advise import advise
 from selfsup_bench.own.advice.next_steps import write_longer
 from selfsup_bench.own.advice.recommendation import Recommendation

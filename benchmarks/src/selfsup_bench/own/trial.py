@@ -15,7 +15,7 @@ from selfsup_bench.cells.cell import FEW_LABELS, Cell, is_raw
 from selfsup_bench.cells.lines import Line, lines
 from selfsup_bench.executors import Job
 from selfsup_bench.executors.base import Machine
-from selfsup_bench.leaderboard.build import Leaderboard
+from selfsup_bench.leaderboard.board import Leaderboard
 from selfsup_bench.own import pilot
 from selfsup_bench.own.advice.recommendation import FILE as RECOMMENDATION
 from selfsup_bench.own.budget import CONVERGED, PLANNED, Measured, decide, enough, minutes_for

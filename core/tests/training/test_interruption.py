@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,6 +102,8 @@ class Story:
     straight: Path
     killed: Path
     terminated: Path
+    extended: Path
+    killed_extended: Path
     codes: list[int]
 
 
@@ -114,15 +117,35 @@ def story(tmp_path_factory: pytest.TempPathFactory, toy: Path) -> Story:
     attempts += [("killed", stop) for stop in stops]
     attempts += [("terminated", {"signal": signal.SIGTERM, "at": rng.randrange(1, STEPS)}), ("terminated", {})]
     plan = [({**OPTIONS, "out": str(folder / name)}, stop) for name, stop in attempts]
+    kill = {"signal": signal.SIGKILL, "at": rng.randrange(STEPS // 2 + 1, STEPS)}
+    for name, stops in (("extended", [{}]), ("killed-extended", [kill, {}])):
+        plan.append(({**OPTIONS, "out": str(folder / name), "steps": STEPS // 2}, {}))
+        plan += [({**OPTIONS, "out": str(folder / name)}, stop) for stop in stops]
     paths = filter(None, [str(toy), os.environ.get("PYTHONPATH")])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
-    ended = subprocess.run(
-        [sys.executable, "-c", CHILD, json.dumps(plan)], env=environment, capture_output=True, text=True, timeout=120
-    )
-    assert ended.returncode == 0, ended.stderr
-    codes = json.loads(ended.stdout)
-    assert 1 not in codes, ended.stderr
-    return Story(folder / "straight", folder / "killed", folder / "terminated", codes)
+    code, out, err = _finish([sys.executable, "-c", CHILD, json.dumps(plan)], environment, folder)
+    assert code == 0, err
+    codes = json.loads(out)
+    assert 1 not in codes, err
+    names = ("straight", "killed", "terminated", "extended", "killed-extended")
+    return Story(*(folder / name for name in names), codes)
+
+
+def _finish(command: list[str], environment: dict[str, str], folder: Path, silence: float = 300.0) -> tuple[int, str, str]:
+    """Wait for a process as long as it goes on writing into a folder; gives status, output and errors."""
+    out, err = folder / "out.txt", folder / "err.txt"
+    with out.open("w") as stdout, err.open("w") as stderr:
+        process = subprocess.Popen(command, env=environment, stdout=stdout, stderr=stderr)
+    seen, since = -1.0, time.monotonic()
+    while process.poll() is None:
+        newest = max(path.stat().st_mtime for path in (folder, *folder.glob("*"), *folder.glob("*/metrics.jsonl")))
+        if newest != seen:
+            seen, since = newest, time.monotonic()
+        elif time.monotonic() - since > silence:
+            process.kill()
+            pytest.fail(f"nothing was written for {silence:.0f} s: {err.read_text()}")
+        time.sleep(0.1)
+    return process.returncode, out.read_text(), err.read_text()
 
 
 def _lines(out: Path) -> list[dict[str, Any]]:
@@ -159,8 +182,16 @@ def test_a_run_killed_at_random_steps_ends_bit_by_bit_as_one_that_was_not(story:
 
 
 def test_a_run_that_got_a_sigterm_exits_and_goes_on_bit_by_bit(story: Story) -> None:
-    assert story.codes[-2:] == [128 + signal.SIGTERM, 0]
+    assert story.codes[7:9] == [128 + signal.SIGTERM, 0]
     _assert_same(story.straight, story.terminated)
+
+
+def test_a_run_killed_in_its_extension_goes_on_bit_by_bit(story: Story) -> None:
+    assert story.codes[9:] == [0, 0, 0, -signal.SIGKILL, 0]
+    _assert_same(story.extended, story.killed_extended)
+    histories = [RunDirectory(run).info()["history"] for run in (story.extended, story.killed_extended)]
+    for history in histories:
+        assert [(entry["from_step"], entry["total_steps"]) for entry in history] == [(0, STEPS // 2), (STEPS // 2, STEPS)]
 
 
 def test_nobody_writes_into_the_folder_of_a_run_that_goes_on(

@@ -74,7 +74,8 @@ def program() -> None:
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run the program and exit.
 
-    Exit status: 0 done, 1 the run failed, 2 wrong usage, 130 interrupted. ``SELFSUP_DEBUG=1`` shows the traceback of an error.
+    Exit status: 0 done, 1 the run failed, 2 wrong usage, 130 interrupted, 128 + N after another signal N that ended a
+    run. ``SELFSUP_DEBUG=1`` shows the traceback of an error.
     """
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
     debug = os.environ.get("SELFSUP_DEBUG", "") not in ("", "0")

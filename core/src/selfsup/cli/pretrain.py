@@ -17,7 +17,9 @@ from selfsup.cli.output import emit, json_option
 @click.argument("task", required=False)
 @click.option("--data", metavar="SRC", help="Rows to learn from: a data set's name, a file or folder, hf://owner/name.")
 @click.option("--out", metavar="DIR", type=click.Path(path_type=Path), help="The run's folder [default: runs/<task>-<time>].")
-@click.option("--resume", is_flag=True, help="Go on with the run in --out, or begin it if there is none.")
+@click.option(
+    "--resume", is_flag=True, help="Go on with the run in --out, or begin it; a larger --epochs or --steps extends it."
+)
 @click.option("--config", metavar="FILE", type=click.Path(path_type=Path), help="Options as JSON; a run.json repeats that run.")
 @click.option("--backbone", metavar="ID", help="The network to train [default: the task's].")
 @click.option(
@@ -91,6 +93,19 @@ def command(
 
     Ctrl-C and SIGTERM save a checkpoint and say how to go on; --resume then does, bit by bit as if nothing had happened.
     While a run goes on, no other process writes into its folder.
+
+    --resume with a larger --epochs, --steps or --max-steps extends a run, finished or not: from its last step on, the learning
+    rate and all else that has a course follow the new budget. --resume with other --devices goes on with the same batches;
+    run.json then says that the last bits differ (bit_identical). No other option may change.
+
+    On Slurm, SIGUSR1 saves a checkpoint and puts the job back into the queue, if the command has --resume and --out:
+
+    \b
+    #SBATCH --signal=USR1@120 --requeue --open-mode=append
+    srun selfsup pretrain vision/simclr --data photos/ --resume --out runs/photos
+
+    Exit status: 0 done, 1 failed, 2 wrong usage, 130 after Ctrl-C, and after another signal 128 and its number: 143 after
+    SIGTERM, 138 after SIGUSR1.
     """
     from selfsup.training.run.overrides import join, parse_assignments
     from selfsup.training.run.pretrain import pretrain

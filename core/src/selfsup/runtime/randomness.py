@@ -11,6 +11,9 @@ import torch
 _RANK_STRIDE = 1_000_003
 """Distance of the seeds of two devices: far from the seeds that people choose next to each other."""
 
+_STEP_STRIDE = 15_485_863
+"""Distance of the seeds that a device goes on with after two steps: no small multiple of the distance between devices."""
+
 
 def seed_of_rank(seed: int, rank: int) -> int:
     """The seed of one device's views; the first device has the run's own."""
@@ -36,6 +39,19 @@ def set_state(state: dict[str, Any], generator: torch.Generator) -> None:
         torch.cuda.set_rng_state(state["cuda"], generator.device)
     if state.get("mps") is not None and generator.device.type == "mps":
         torch.mps.set_rng_state(state["mps"])
+
+
+def is_of(state: dict[str, Any], generator: torch.Generator) -> bool:
+    """Whether a state is of a generator on a device of this kind, so that :func:`set_state` can go back to it."""
+    kinds = {kind for kind in ("cuda", "mps") if state.get(kind) is not None}
+    return kinds == {generator.device.type} - {"cpu"}
+
+
+def start_anew(generator: torch.Generator, step: int) -> None:
+    """Draw other numbers than before, where there is no state to go on from: a function of the first seed and the step."""
+    seed = generator.initial_seed() + step * _STEP_STRIDE
+    generator.manual_seed(seed)
+    torch.manual_seed(seed)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from selfsup.errors import CheckpointError
 from selfsup.runtime.files import atomic_write
 
 FORMAT = 2
-"""Version of the layout of a checkpoint."""
+"""Version of the layout of a checkpoint. Version 1, which does not say where its batches are, is read, too."""
 
 LAST = "last.pt"
 BEST = "best.pt"
@@ -67,9 +67,30 @@ def load_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         CheckpointError: it is missing, damaged, of another version, or of another run.
     """
+    found, state = _read(path)
+    for key, wanted in identity.items():
+        if found.get(key) != wanted:
+            raise CheckpointError(
+                f"the checkpoint {path} is of another run: its {key} is {found.get(key)!r}, this run's is {wanted!r}. "
+                "Resume with what it was started with, or choose another folder (--out)."
+            )
+    return state
+
+
+def saved_step(path: Path) -> int:
+    """The optimizer step that a checkpoint was saved after; its tensors are not read.
+
+    Raises:
+        CheckpointError: it is missing, damaged or of another version.
+    """
+    return int(_read(path, mmap=True)[1]["stepper"]["step"])
+
+
+def _read(path: Path, *, mmap: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Identity and state."""
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        version, found, state = content["format"], content["identity"], content["state"]
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+        version, identity, state = content["format"], dict(content["identity"]), dict(content["state"])
     except FileNotFoundError:
         raise CheckpointError(f"there is no checkpoint {path}.") from None
     except (RuntimeError, OSError, EOFError, ValueError, KeyError, TypeError, pickle.UnpicklingError) as error:
@@ -78,12 +99,8 @@ def load_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
             f"the checkpoint {path} cannot be read ({reason}). It is damaged or was not written by selfsup: restore it, or "
             "start a new run in another folder (--out)."
         ) from error
-    if version != FORMAT:
-        raise CheckpointError(f"the checkpoint {path} has format {version}, and this selfsup reads format {FORMAT}.")
-    for key, wanted in identity.items():
-        if found.get(key) != wanted:
-            raise CheckpointError(
-                f"the checkpoint {path} is of another run: its {key} is {found.get(key)!r}, this run's is {wanted!r}. "
-                "Resume with what it was started with, or choose another folder (--out)."
-            )
-    return dict(state)
+    if version not in (1, FORMAT):
+        raise CheckpointError(f"the checkpoint {path} has format {version}, and this selfsup reads formats up to {FORMAT}.")
+    if version == 1 and "random" in state:  # of a store: a step took a batch
+        state["source"] = [{"batches": state["stepper"]["step"]}]
+    return identity, state

@@ -90,6 +90,9 @@ class Trainer:
     def restore(self) -> int:
         """Go on from the last checkpoint; returns its step.
 
+        On as many devices of the same kind all that is drawn from here on is what would have been drawn; on others the devices
+        draw anew.
+
         Raises:
             CheckpointError: it is damaged or of another run.
         """
@@ -97,7 +100,11 @@ class Trainer:
         self.stepper.load_state_dict(state["stepper"])
         self.source.load_state_dict(state["source"])
         self._unlogged, self._best = state["unlogged"], state["best"]
-        randomness.set_state(state["random"][self.fabric.global_rank], self.stepper.generator)
+        generator, states = self.stepper.generator, state["random"]
+        if len(states) == self.fabric.world_size and randomness.is_of(states[0], generator):
+            randomness.set_state(states[self.fabric.global_rank], generator)
+        else:
+            randomness.start_anew(generator, self.stepper.step)
         self._saved_at = self.stepper.step
         return self.stepper.step
 
@@ -142,8 +149,10 @@ class Trainer:
                 if pace.logs_at(step, total):
                     self._log()
                     late = time.monotonic() - self._checkpoint_time > pace.checkpoint_seconds
-                    asked, late = self._agree(stop.signal is not None, late)
-                    due = due or late
+                    number, agreed = self._agree(stop.signal or 0, late)
+                    due = due or bool(agreed)
+                    if number:  # it may have reached one process alone, and all leave in the same way
+                        stop.signal, asked = int(number), True
                 self.reporter.advance(step)
                 if asked:
                     return True
@@ -188,7 +197,7 @@ class Trainer:
             probe: score of the probe at this step, on the first process; None without a probe.
         """
         better = probe is not None and (self._best is None or probe > self._best)
-        (better,) = self._agree(better)
+        better = bool(*self._agree(better))
         if not better:
             return
         state = self.stepper.state_dict()  # all processes together
@@ -211,13 +220,13 @@ class Trainer:
         """Speed is measured from here on: looks and checkpoints are no part of it."""
         self._began, self._began_at = time.perf_counter(), self.stepper.step
 
-    def _agree(self, *wanted: bool) -> tuple[bool, ...]:
-        """What any process wants, all do, at the same step."""
+    def _agree(self, *wanted: float) -> tuple[float, ...]:
+        """What any process wants, all do, at the same step: the largest value of each wish."""
         if self.fabric.world_size == 1:
             return wanted
         wishes = torch.tensor(wanted, dtype=torch.float32, device=self.fabric.device)
         torch.distributed.all_reduce(wishes, op=torch.distributed.ReduceOp.MAX)
-        return tuple(bool(wish) for wish in wishes.tolist())
+        return tuple(wishes.tolist())
 
     def _save(self) -> None:
         """Write the last checkpoint."""

@@ -24,23 +24,21 @@ _GRACE_SECONDS = 5.0
 """How long the others may take to end by themselves after one process has failed."""
 
 
-def run_processes(plan: Mapping[str, Any], processes: int) -> StopRequest:
+def run_processes(plan: Mapping[str, Any], processes: int, stop: StopRequest) -> None:
     """Run ``selfsup.training.run.worker`` in so many processes and wait for all of them.
 
-    SIGTERM and SIGINT are passed on, so that the processes save a checkpoint and leave.
+    What asks to stop is passed on (SIGUSR1 as it is, all else as SIGTERM), so that the processes save a checkpoint and leave.
 
     Args:
         plan: JSON values that each worker gets.
         processes: how many.
-
-    Returns:
-        The request to stop that came meanwhile, if one came.
+        stop: holds the request to stop, if one comes meanwhile.
 
     Raises:
         SelfsupError: what a worker raised, as the same class.
         RunError: a worker died without a word.
     """
-    with tempfile.TemporaryDirectory(prefix="selfsup-") as name, StopRequest() as stop:
+    with tempfile.TemporaryDirectory(prefix="selfsup-") as name, stop:
         folder = Path(name)
         (folder / "plan.json").write_text(json.dumps(plan))
         environment = {
@@ -55,7 +53,7 @@ def run_processes(plan: Mapping[str, Any], processes: int) -> StopRequest:
         }
         workers = [_start(folder, rank, environment) for rank in range(processes)]
         try:
-            _wait(workers, stop)
+            _wait(workers, stop, folder)
         finally:
             for worker in workers:
                 worker.kill()
@@ -63,7 +61,6 @@ def run_processes(plan: Mapping[str, Any], processes: int) -> StopRequest:
         failed = [(rank, worker.returncode) for rank, worker in enumerate(workers) if worker.returncode != 0]
         if failed:
             raise _failure(folder, failed)
-    return stop
 
 
 def write_failure(folder: Path, rank: int, error: BaseException) -> None:
@@ -90,14 +87,20 @@ def _has_descriptor() -> bool:
     return True
 
 
-def _wait(workers: list[subprocess.Popen[bytes]], stop: StopRequest) -> None:
+def note_ready(folder: Path, rank: int) -> None:
+    """Tell the process that waits that SIGUSR1 can be sent from now on: it would end a process that does not handle it yet."""
+    (folder / f"ready-{rank}").touch()
+
+
+def _wait(workers: list[subprocess.Popen[bytes]], stop: StopRequest, folder: Path) -> None:
     passed_on = False
     deadline: float | None = None
     while any(worker.poll() is None for worker in workers):
-        if stop.signal is not None and not passed_on:
+        ready = not stop.requeues or all((folder / f"ready-{rank}").exists() for rank in range(len(workers)))
+        if stop.signal is not None and ready and not passed_on:
             passed_on = True
             for worker in workers:
-                worker.send_signal(signal.SIGTERM)
+                worker.send_signal(stop.signal if stop.requeues else signal.SIGTERM)
         if deadline is None and any(worker.poll() not in (None, 0) for worker in workers):
             deadline = time.monotonic() + _GRACE_SECONDS
         if deadline is not None and time.monotonic() > deadline:

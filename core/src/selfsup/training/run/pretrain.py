@@ -16,14 +16,15 @@ from selfsup.errors import ConfigError, RunDirectoryError
 from selfsup.runtime.file_lock import check_not_in_use
 from selfsup.runtime.progress import make_reporter
 from selfsup.training.device.devices import Devices, launched_outside, resolve_devices
-from selfsup.training.loop.signals import StopRequest
+from selfsup.training.loop.signals import StopRequest, requeue_job
 from selfsup.training.observe.loggers import check_loggers
 from selfsup.training.run.config import RunConfig
 from selfsup.training.run.initialization import origin_of
 from selfsup.training.run.launch import run_processes
 from selfsup.training.run.overrides import join
 from selfsup.training.run.process import execute
-from selfsup.training.run.resolve import read_config_file, resolve_config, resume_config
+from selfsup.training.run.resolve import read_config_file, resolve_config
+from selfsup.training.run.resume import resume_config, same_budget
 from selfsup.training.run.setup import prepare_data
 
 _STOPPED_BY_SIGNAL = 128
@@ -78,7 +79,9 @@ def pretrain(
         data: a source: a data set's name, a path, ``hf://owner/name``, or an object that holds rows (an array, a list, a data
             frame, a data set of torch or of the hub; see :func:`selfsup.data.load_source`).
         out: the run's folder; None makes ``runs/<modality>-<task>-<time>``.
-        resume: go on with the run in ``out`` from its last checkpoint, or begin it if there is none yet.
+        resume: go on with the run in ``out`` from its last checkpoint, or begin it if there is none yet. A larger ``epochs``,
+            ``steps`` or ``max_steps`` extends it, finished or not: from its last step on, all schedules are those of the new
+            budget. Other ``devices``, ``nodes`` or another ``strategy`` go on with the same batches.
         config: a config file, a run's ``run.json``, or options as nested dictionaries; the other arguments go before it.
         overrides: config keys to values, as for ``--set``; None is null, for options that have it.
         progress: show the course of the run on stderr.
@@ -90,7 +93,8 @@ def pretrain(
 
     Raises:
         SelfsupError: the run cannot start or go on; the message says why.
-        SystemExit: a SIGTERM came; a checkpoint was saved, and ``resume`` goes on from it.
+        SystemExit: a SIGTERM, SIGHUP or SIGUSR1 came; a checkpoint was saved, and ``resume`` goes on from it. The status is 128
+            and the signal's number. After SIGUSR1 a job of Slurm is put back into the queue, if ``resume`` is set.
         KeyboardInterrupt: a SIGINT came; likewise.
     """
     if not isinstance(options.get("val"), str | os.PathLike | None):
@@ -111,7 +115,10 @@ def pretrain(
     resolved, finished = _resolve(given, config, directory, resume)
     if directory is not None and finished:
         with make_reporter(progress) as reporter:
-            reporter.message(f"The run in {directory.path} is finished already; nothing is left to do.")
+            reporter.message(
+                f"The run in {directory.path} is finished already; nothing is left to do. A larger budget (--epochs, --steps) "
+                "trains it further."
+            )
         return Run(directory.path, resolved)
     check_loggers(resolved.loggers)
     devices = resolve_devices(resolved)
@@ -145,11 +152,16 @@ def _init_of(given: Any) -> str | dict[str, str] | None:
 
 
 def _run(resolved: RunConfig, devices: Devices, directory: RunDirectory, *, resume: bool, progress: bool, source: Any) -> Run:
+    stop = StopRequest()
     if devices.processes > 1 and not launched_outside():
-        stop = _run_processes(resolved, directory, resume, progress, source)
+        with stop.before_training():
+            _run_processes(resolved, directory, stop, resume, progress, source)
     else:
-        stop = execute(resolved, devices, directory.path, resume=resume, progress=progress, source=source)
+        execute(resolved, devices, directory.path, stop, resume=resume, progress=progress, source=source)
     if stop.signal is not None and directory.status == "stopped":
+        if stop.requeues and (text := requeue_job(resumes=resume)):
+            with make_reporter(progress) as reporter:
+                reporter.message(text)
         if stop.interrupted:
             raise KeyboardInterrupt(f"The run stopped. Go on with: {directory.resume_command}")
         raise SystemExit(_STOPPED_BY_SIGNAL + stop.signal)
@@ -167,7 +179,8 @@ def _resolve(
             if config is not None:
                 raise ConfigError("--resume goes on with the config in the run's folder; leave --config out.")
             info = directory.info()
-            return resume_config(info["config"], given, directory.path), info["status"] == "done"
+            goes_on = resume_config(info["config"], given, directory.path)
+            return goes_on, info["status"] == "done" and same_budget(info["config"], goes_on)
         if not given.get("task") and config is None:
             raise RunDirectoryError(f"{directory.path} holds no run to resume. Check --out, or name a task and data.")
     if directory is not None:
@@ -176,7 +189,9 @@ def _resolve(
     return resolve_config(given, base), False
 
 
-def _run_processes(config: RunConfig, directory: RunDirectory, resume: bool, progress: bool, source: Any) -> StopRequest:
+def _run_processes(
+    config: RunConfig, directory: RunDirectory, stop: StopRequest, resume: bool, progress: bool, source: Any
+) -> None:
     if config.nodes > 1:
         raise ConfigError(
             f"nodes={config.nodes} needs a launcher that starts this command on each machine: srun, or "
@@ -188,4 +203,4 @@ def _run_processes(config: RunConfig, directory: RunDirectory, resume: bool, pro
         origin = origin_of(config, directory if resume else None)
         prepare_data(config, reporter, origin=origin)  # bad input ends here, before any process is started
     plan = {"config": config.model_dump(mode="json"), "out": str(directory.path), "resume": resume, "progress": progress}
-    return run_processes(plan, config.devices * config.nodes)
+    run_processes(plan, config.devices * config.nodes, stop)

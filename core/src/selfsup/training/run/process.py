@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -43,6 +43,7 @@ from selfsup.training.observe.periodic_checks import Looks
 from selfsup.training.run import setup
 from selfsup.training.run.config import RunConfig
 from selfsup.training.run.initialization import Origin, keep_processor, origin_of, processor_note, without_origin
+from selfsup.training.run.resume import continuation, describe_continuation, first_settings
 from selfsup.training.run.setup import Data
 
 _LOOKS = 20
@@ -52,27 +53,31 @@ Status = Literal["done", "stopped"]
 
 
 def execute(
-    config: RunConfig, devices: Devices, out: Path, *, resume: bool, progress: bool = True, source: Any = None
-) -> StopRequest:
+    config: RunConfig,
+    devices: Devices,
+    out: Path,
+    stop: StopRequest,
+    *,
+    resume: bool,
+    progress: bool = True,
+    source: Any = None,
+) -> None:
     """Pretrain in this process, which may be one of several.
 
     Args:
         config: resolved in full.
         devices: what to compute on.
         out: the run's folder.
+        stop: listens for requests to stop; it holds a signal if one ended the run early.
         resume: go on with the run in ``out``, from its last checkpoint if it has one.
         progress: show the course of the run on stderr.
         source: rows to take in place of ``config.data``.
-
-    Returns:
-        The request to stop: it holds a signal if one ended the run early.
 
     Raises:
         InUseError: another process writes into ``out``.
         SelfsupError: the run cannot start or go on.
     """
-    stop = StopRequest()
-    with randomness.preserved():
+    with randomness.preserved(), stop.before_training():
         fabric = devices.connect()
         main = fabric.global_rank == 0
         with (
@@ -95,7 +100,12 @@ def execute(
             batches = _batches(task, config, data, fabric, reporter) if task.trains else None
             total = config.optimization.total_steps(batches.steps_per_epoch) if batches is not None else 0
             task = _place(task, config, fabric, devices.precision)
-            directory = _open(config, out, resume, data, origin, teacher, fabric)
+            continued = {}
+            if batches is not None and resume and RunDirectory.is_run(out):
+                continued = continuation(RunDirectory(out), config, batches.steps_per_epoch, device_name(fabric.device))
+            directory = _open(config, out, resume, data, origin, teacher, fabric, continued)
+            if main and "history" in continued:
+                reporter.message(describe_continuation(continued["history"]))
             if main:
                 note_use(data.looked_at.path, out)
             with _status(directory, fabric) as outcome:
@@ -123,7 +133,6 @@ def execute(
                     encoder.save(directory.encoder)
                     if outcome["status"] == "stopped":
                         reporter.message(messages.stopped(directory, step, total))
-    return stop
 
 
 @contextmanager
@@ -211,6 +220,7 @@ def _open(
     origin: Origin,
     teacher: dict[str, str] | None,
     fabric: Fabric,
+    continued: Mapping[str, Any],
 ) -> RunDirectory:
     """The run's folder; the first process makes it or marks it as running again."""
     if fabric.global_rank == 0:
@@ -220,7 +230,7 @@ def _open(
                 raise ConfigError(
                     f"--resume goes on with the teacher that the run began with ({before}), and it is {teacher} now."
                 )
-            run.update(status="running")
+            run.update(status="running", **continued)
         else:
             RunDirectory.create(
                 out,
@@ -289,6 +299,12 @@ def _stepper(task: PretextTask, config: RunConfig, fabric: Fabric, total: int, s
     return stepper
 
 
+def _identity(config: RunConfig, data: Data, directory: RunDirectory) -> dict[str, Any]:
+    """What the run's checkpoints are known by; it stays what it was when the run began."""
+    first = first_settings(config, directory.info())
+    return setup.identity(first, data.fingerprint, first.devices * first.nodes)
+
+
 def look_every(total: int, rows: int, batch_size: int) -> int:
     """Steps between looks: so many that a look is at no more rows than were trained on since the last one."""
     return max(total // _LOOKS, math.ceil(rows / batch_size))
@@ -330,7 +346,7 @@ def _fit(
             checkpoint_seconds=60 * config.checkpoint_minutes,
         ),
         checkpoints=directory.checkpoints,
-        identity=setup.identity(config, data.fingerprint, fabric.world_size),
+        identity=_identity(config, data, directory),
         reporter=reporter,
         look=looks,
         watch=MetricWatch(total, reporter.message),

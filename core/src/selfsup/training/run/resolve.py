@@ -12,7 +12,7 @@ from typing import Any
 from selfsup.artifacts.initial_weights import initial_weights
 from selfsup.config import Config
 from selfsup.config_layers import EXCLUSIVE, merge_layers
-from selfsup.errors import CheckpointError, ConfigError, LeftOutOptionsWarning
+from selfsup.errors import ConfigError, LeftOutOptionsWarning
 from selfsup.registry import registry
 from selfsup.registry.specs import BackboneSpec, ModalitySpec, TaskSpec
 from selfsup.training.run import overrides
@@ -46,9 +46,14 @@ def resolve_config(options: Mapping[str, Any], base: Mapping[str, Any] | None = 
     return _resolve(options, base, replace=True)
 
 
-def stored_config(stored: Mapping[str, Any]) -> RunConfig:
-    """The config of a run as it was stored: nothing is read of what its first weights came from, which may be gone."""
-    return _resolve({}, stored, replace=True, stored=True)
+def stored_config(stored: Mapping[str, Any], again: Mapping[str, Any] | None = None) -> RunConfig:
+    """The config of a run as it was stored: nothing is read of what its first weights came from, which may be gone.
+
+    Args:
+        stored: as ``run.json`` has it.
+        again: options of a caller beside it, which take nothing away but what says the same in another way.
+    """
+    return _resolve(again or {}, stored, replace=again is None, stored=True)
 
 
 def _resolve(options: Mapping[str, Any], base: Mapping[str, Any] | None, *, replace: bool, stored: bool = False) -> RunConfig:
@@ -120,31 +125,6 @@ def _idle(values: Config, suited: Mapping[str, Any], *told: Mapping[str, Any]) -
     """Options of a backbone that only the task asked for, and that have no effect."""
     said = {name for layer in told for name in layer.get("backbone_options", {})}
     return (values.without_effect().keys() & suited.keys()) - said
-
-
-def resume_config(stored: Mapping[str, Any], options: Mapping[str, Any], run_dir: Path) -> RunConfig:
-    """The config of a run that goes on: the stored one. Options that are given again must say the same.
-
-    Raises:
-        CheckpointError: the folder holds a run of another task.
-        ConfigError: an option differs from the stored one.
-    """
-    task = options.get("task")
-    if task and task != stored.get("task"):
-        raise CheckpointError(
-            f"{run_dir} holds a run of {stored.get('task')}, whose checkpoints are of no use to {task}: choose another folder "
-            "(--out)."
-        )
-    again = {key: value for key, value in options.items() if not (key == "precision" and value == "auto")}
-    config = _resolve(again, stored, replace=False, stored=True)
-    old = stored_config(stored)
-    changed = [_difference(key, before, after) for key, before, after in _differences(old.model_dump(), config.model_dump())]
-    if changed:
-        raise ConfigError(
-            f"--resume goes on with the run as it was started, and it was not started with {'; '.join(changed)}. "
-            "Leave these options out, or start a new run in another folder (--out)."
-        )
-    return old
 
 
 def sections_of(task: str, backbone: str) -> dict[str, type[Config]]:
@@ -248,14 +228,3 @@ def _place(
     placed = overrides.place(options, {"": RunConfig, **classes}, short={**short, **_SHORT}, listing=listing)
     run = placed.pop("", {})
     return {**run, **{f"{section}_options": values for section, values in placed.items()}}
-
-
-def _differences(old: Any, new: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        keys = list(dict.fromkeys([*old, *new]))
-        return [item for key in keys for item in _differences(old.get(key), new.get(key), f"{prefix}.{key}" if prefix else key)]
-    return [] if old == new else [(prefix, old, new)]
-
-
-def _difference(key: str, before: Any, after: Any) -> str:
-    return f"{key} = {after!r} (but {before!r})"

@@ -46,18 +46,6 @@ from selfsup.training.run.initialization import Origin, adjusted_processor, buil
 from selfsup.types import Info
 from selfsup.validation import validated
 
-_DECISIVE = {
-    "seed",
-    "rows",
-    "precision",
-    "backbone",
-    "optimization",
-    "processor_options",
-    "backbone_options",
-    "task_options",
-}
-"""Fields of a run's config that decide its weights, beside task, data and number of devices."""
-
 
 @dataclass(frozen=True)
 class Data:

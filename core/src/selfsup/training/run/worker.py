@@ -12,20 +12,24 @@ from pathlib import Path
 def main(folder: Path) -> int:
     """Take part in the run that ``plan.json`` describes, and leave word of an error. Returns the exit status."""
     from selfsup.errors import SelfsupError
-    from selfsup.training.run.launch import write_failure
+    from selfsup.training.loop.signals import StopRequest
+    from selfsup.training.run.launch import note_ready, write_failure
 
+    rank, stop = int(os.environ["RANK"]), StopRequest()
     plan = json.loads((folder / "plan.json").read_text())
     try:
-        from selfsup.training.device.devices import resolve_devices
-        from selfsup.training.run.config import RunConfig
-        from selfsup.training.run.process import execute
+        with stop.before_training():
+            note_ready(folder, rank)
+            from selfsup.training.device.devices import resolve_devices
+            from selfsup.training.run.config import RunConfig
+            from selfsup.training.run.process import execute
 
-        config = RunConfig.model_validate(plan["config"])
-        execute(config, resolve_devices(config), Path(plan["out"]), resume=plan["resume"], progress=plan["progress"])
+            config, out = RunConfig.model_validate(plan["config"]), Path(plan["out"])
+            execute(config, resolve_devices(config), out, stop, resume=plan["resume"], progress=plan["progress"])
     except BaseException as error:
         if not isinstance(error, SelfsupError):
             traceback.print_exc()
-        write_failure(folder, int(os.environ["RANK"]), error)
+        write_failure(folder, rank, error)
         return 1
     return 0
 

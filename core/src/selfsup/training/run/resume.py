@@ -1,0 +1,159 @@
+"""Go on with a run: what may be changed, what ``run.json`` says of it, and what is refused."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from selfsup.artifacts import RunDirectory
+from selfsup.errors import CheckpointError, ConfigError
+from selfsup.training.loop.checkpoint import LAST, saved_step
+from selfsup.training.run.config import RunConfig
+from selfsup.training.run.resolve import stored_config
+
+BUDGET = ("epochs", "steps", "max_steps")
+"""Settings of the optimization that may be changed: how long the run is."""
+PLACEMENT = ("devices", "nodes", "strategy", "accelerator")
+"""Settings of the run that may be changed: where it is computed."""
+
+
+def resume_config(stored: Mapping[str, Any], options: Mapping[str, Any], run_dir: Path) -> RunConfig:
+    """The config of a run that goes on: the stored one, with another budget or on other devices if the options say so.
+
+    All other options that are given again must say the same.
+
+    Raises:
+        CheckpointError: the folder holds a run of another task.
+        ConfigError: an option differs from the stored one, and is none that may be changed.
+    """
+    task = options.get("task")
+    if task and task != stored.get("task"):
+        raise CheckpointError(
+            f"{run_dir} holds a run of {stored.get('task')}, whose checkpoints are of no use to {task}: choose another folder "
+            "(--out)."
+        )
+    again = {key: value for key, value in options.items() if not (key == "precision" and value == "auto")}
+    old, config = stored_config(stored), stored_config(stored, again)
+    free = {*PLACEMENT, *(f"optimization.{name}" for name in BUDGET)}
+    changed = [
+        f"{key} = {after!r} (but {before!r})"
+        for key, before, after in _differences(old.model_dump(), config.model_dump())
+        if key not in free
+    ]
+    if changed:
+        raise ConfigError(
+            f"--resume goes on with the run as it was started, and it was not started with {'; '.join(changed)}. Only the "
+            f"budget ({', '.join(BUDGET)}) and the devices ({', '.join(PLACEMENT)}) can be changed: leave the other options "
+            "out, or start a new run in another folder (--out)."
+        )
+    return config
+
+
+def same_budget(stored: Mapping[str, Any], config: RunConfig) -> bool:
+    """Whether a run that goes on keeps the budget that it had."""
+    return _budget(stored_config(stored)) == _budget(config)
+
+
+def continuation(run: RunDirectory, config: RunConfig, steps_per_epoch: int | None, device: str) -> dict[str, Any]:
+    """What ``run.json`` says from now on of a run that goes on with another budget or on other devices; empty if it does not.
+
+    ``config`` is the new one, and ``history`` has an entry for each stretch of the run: from which step, with which budget and
+    on which devices. ``bit_identical`` is false as soon as the devices changed: rounding and the draws of the views are then no
+    longer those of a run that stayed where it was.
+
+    Args:
+        run: its folder.
+        config: what it goes on with.
+        steps_per_epoch: optimizer steps of an epoch; None: that is not known.
+        device: name of the device that it goes on with.
+
+    Raises:
+        ConfigError: the run has taken more steps than the new budget has.
+        CheckpointError: the run is finished, and its last checkpoint is gone.
+    """
+    info = run.info()
+    before = stored_config(info["config"])
+    if _settings(before) == _settings(config):
+        return {}
+    total, former = config.optimization.total_steps(steps_per_epoch), before.optimization.total_steps(steps_per_epoch)
+    path = run.checkpoints / LAST
+    if not path.exists():
+        if info["status"] == "done" and former:
+            raise CheckpointError(
+                f"the run {run.path} is finished and its checkpoint {path} is gone, so it cannot go on. Start a new run from "
+                f"its weights: --init {run.path}."
+            )
+        return {"config": config.model_dump(mode="json")}  # nothing was trained with the former settings
+    done = saved_step(path)
+    if total < done:
+        raise ConfigError(
+            f"the budget is {total} steps, and the run {run.path} has taken {done} already. Give a larger one (--epochs, "
+            f"--steps{', --max-steps' if config.optimization.max_steps else ''}), or start a new run in another folder (--out)."
+        )
+    history = info.get("history") or [
+        {"from_step": 0, "total_steps": former, **_settings(before), "device": info.get("device")}
+    ]
+    if len(history) > 1 and history[-1]["from_step"] == done:
+        history = history[:-1]  # no step was kept that was taken with these
+    moved = any(history[-1][name] != getattr(config, name) for name in PLACEMENT)
+    entry = {
+        "from_step": done,
+        "total_steps": total,
+        **_settings(config),
+        "device": device,
+        "began": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+    return {
+        "config": config.model_dump(mode="json"),
+        "history": [*history, entry],
+        "bit_identical": info.get("bit_identical", True) and not moved,
+        "processes": config.devices * config.nodes,
+        "device": device,
+    }
+
+
+def first_settings(config: RunConfig, info: Mapping[str, Any]) -> RunConfig:
+    """A run's config with the budget and the devices that it was started with, which its checkpoints are known by.
+
+    Args:
+        config: of the run as it goes on.
+        info: its ``run.json``.
+    """
+    if not info.get("history"):
+        return config
+    first = info["history"][0]
+    optimization = config.optimization.model_copy(update={name: first[name] for name in BUDGET})
+    return config.model_copy(update={"optimization": optimization, **{name: first[name] for name in PLACEMENT}})
+
+
+def describe_continuation(history: Sequence[Mapping[str, Any]]) -> str:
+    """What to say of the last stretch of a run."""
+    before, now = history[-2:]
+    texts = [f"The run goes on from step {now['from_step']} of {now['total_steps']}."]
+    if before["total_steps"] != now["total_steps"]:
+        texts.append(
+            f"Its budget was {before['total_steps']} steps: learning rate, momenta and all else that has a course follow the "
+            f"new budget from here on."
+        )
+    moved = [f"{name}={now[name]} (before: {before[name]})" for name in PLACEMENT if before[name] != now[name]]
+    if moved:
+        texts.append(f"It is computed with {', '.join(moved)}: the batches stay the same, the last bits do not.")
+    return " ".join(texts)
+
+
+def _budget(config: RunConfig) -> dict[str, Any]:
+    return {name: getattr(config.optimization, name) for name in BUDGET}
+
+
+def _settings(config: RunConfig) -> dict[str, Any]:
+    return _budget(config) | {name: getattr(config, name) for name in PLACEMENT}
+
+
+def _differences(old: Any, new: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in dict.fromkeys([*old, *new]):
+            yield from _differences(old.get(key), new.get(key), f"{prefix}.{key}" if prefix else key)
+    elif old != new:
+        yield prefix, old, new

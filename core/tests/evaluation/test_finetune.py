@@ -12,6 +12,7 @@ from selfsup.evaluation.evaluators import finetune as module
 from selfsup.evaluation.evaluators.finetune import Finetune, FinetuneConfig, finetune_encoder
 from selfsup.evaluation.evaluators.linear import LinearConfig, fit_probe
 from selfsup.evaluation.finetuned_model import Head
+from selfsup.training.loop import stepper
 
 CONFIG = FinetuneConfig(epochs=10, min_steps=0, batch_size=64, lr=3e-3, precision="32")
 
@@ -95,8 +96,8 @@ def test_steps_and_rows_are_those_that_were_asked_for(encoder, splits, monkeypat
     seen, steps = set(), []
     real = splits[0].store.read
     monkeypatch.setattr(splits[0].store, "read", lambda rows, *_: seen.update(np.asarray(rows).tolist()) or real(rows))
-    original = module.set_hyperparameters
-    monkeypatch.setattr(module, "set_hyperparameters", lambda *args, **kw: steps.append(kw["lr"]) or original(*args, **kw))
+    original = stepper.set_hyperparameters
+    monkeypatch.setattr(stepper, "set_hyperparameters", lambda *args, **kw: steps.append(kw["lr"]) or original(*args, **kw))
     config = FinetuneConfig(fraction=fraction, epochs=epochs, min_steps=min_steps, batch_size=64, head="zeros", precision="32")
     finetune_encoder(encoder, splits[0], config, seed=0)
     assert len(steps) == expected
@@ -106,8 +107,8 @@ def test_steps_and_rows_are_those_that_were_asked_for(encoder, splits, monkeypat
 
 def test_learning_rate_rises_and_falls(encoder, splits, monkeypatch):
     rates = []
-    original = module.set_hyperparameters
-    monkeypatch.setattr(module, "set_hyperparameters", lambda *args, **kw: rates.append(kw["lr"]) or original(*args, **kw))
+    original = stepper.set_hyperparameters
+    monkeypatch.setattr(stepper, "set_hyperparameters", lambda *args, **kw: rates.append(kw["lr"]) or original(*args, **kw))
     finetune_encoder(encoder, splits[0], FinetuneConfig(epochs=10, min_steps=0, batch_size=64, lr=1e-3), seed=0)
     assert rates[3] == max(rates) == 1e-3
     assert rates[0] == pytest.approx(1e-3 / 4)
@@ -169,15 +170,15 @@ def test_an_encoder_without_a_head_is_no_classifier(encoder, tmp_path):
 def _rates(encoder, train, monkeypatch, **options):
     """Peak learning rate of each parameter of a fine-tuning, by its name."""
     seen = {}
-    original = module.build_optimizer
+    original = stepper.build_optimizer
 
-    def build(classifier, *args, **kwargs):
-        optimizer = original(classifier, *args, **kwargs)
+    def build(task, *args, **kwargs):
+        optimizer = original(task, *args, **kwargs)
         rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
-        seen.update({name: rates[id(p)] for name, p in classifier.named_parameters()})
+        seen.update({name: rates[id(p)] for name, p in task.model.named_parameters()})
         return optimizer
 
-    monkeypatch.setattr(module, "build_optimizer", build)
+    monkeypatch.setattr(stepper, "build_optimizer", build)
     finetune_encoder(encoder, train, FinetuneConfig(epochs=1, head="zeros", precision="32", **options), seed=0)
     return seen
 

@@ -46,3 +46,13 @@ def test_two_processes_train_as_one(strategy, accumulate, task, folder):
     assert found["loss"] == pytest.approx(expected["loss"], rel=1e-5)
     for name, weight in expected["weights"].items():
         torch.testing.assert_close(found["weights"][name], weight, rtol=1e-4, atol=1e-6)
+
+
+def test_two_processes_fine_tune_as_one(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("SELFSUP_CACHE", str(tmp_path / "cache"))
+    expected = RUN["finetune"](tmp_path)
+    found = torch.load(folder / "finetuned.pt", weights_only=True)
+    assert expected["rows"] == [64] * 4
+    assert found["rows"] == [32] * 4
+    for name, weight in expected["weights"].items():
+        torch.testing.assert_close(found["weights"][name], weight, rtol=1e-3, atol=1e-5)

@@ -1,7 +1,8 @@
 """Trains tasks in one process or in two, with the trainer's own stepper: means over unequal numbers of tokens, and contrasts.
 
 A script of its own, which the test starts twice with the environment of torchrun.
-Usage: ``python two_steppers.py FOLDER``; rank 0 writes ``FOLDER/<strategy>-<accumulate>-<task>.pt``: loss and weights.
+Usage: ``python two_steppers.py FOLDER``; rank 0 writes ``FOLDER/<strategy>-<accumulate>-<task>.pt``: loss and weights, and
+``FOLDER/finetuned.pt``: weights of a fine-tuning.
 """
 
 from __future__ import annotations
@@ -16,12 +17,18 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from selfsup.artifacts import Encoder
 from selfsup.backbones import Backbone, Encoded
+from selfsup.data import load_source, prepare
+from selfsup.evaluation import Split
+from selfsup.evaluation.evaluators.finetune import FinetuneConfig, finetune_encoder
 from selfsup.objectives import MoCoV2, SwAV
+from selfsup.registry import registry
 from selfsup.tasks import PretextTask, StepOutput, Term, Views
 from selfsup.tasks.joint_embedding.task import JointEmbedding
 from selfsup.tasks.parts.masking import mean_term
 from selfsup.tasks.parts.moving_average import MomentumConfig
+from selfsup.testing.toy.sequences.installed import installed
 from selfsup.training.device.devices import resolve_devices
 from selfsup.training.loop import sharding
 from selfsup.training.loop.stepper import Stepper
@@ -115,8 +122,39 @@ def train(fabric: Fabric, accumulate: int, name: str) -> dict[str, Any]:
     return {"loss": stepper.drain(), "weights": {**weights, **buffers}}
 
 
+def finetune(folder: Path) -> dict[str, Any]:
+    """The weights of an encoder with batch norm that is fine-tuned on rows that count by their class, and rows of each step."""
+    rows_taken: list[int] = []
+    take = Stepper.take
+
+    def counted(stepper: Stepper, batch: Batch) -> None:
+        rows_taken.append(len(batch["label"]))
+        take(stepper, batch)
+
+    Stepper.take = counted  # type: ignore[method-assign]
+    os.environ["SELFSUP_CACHE"] = str(folder / "cache")
+    with installed(folder / f"site-{os.environ.get('RANK', 'alone')}"):
+        modality = registry().get("modality", "sequence")
+        rows = load_source("toy-frames", modality=modality, split="train")
+        kind = registry().processor_class("sequence")
+        processor = kind(kind.Config()).fit(rows)
+        torch.manual_seed(0)
+        backbone, options = registry().build_backbone("sequence/conv", {}, processor.info())
+        encoder = Encoder(
+            processor, backbone, backbone_id="sequence/conv", backbone_options=options, task="sequence/mae"
+        ).eval()
+        train = Split(prepare(rows, processor), rows.labels(), rows.class_names, rows.fingerprint)
+        config = FinetuneConfig(epochs=1, min_steps=0, batch_size=64, augment=False, precision="32", class_weight="balanced")
+        weights = finetune_encoder(encoder, train, config, seed=0).state_dict()
+    Stepper.take = take  # type: ignore[method-assign]
+    return {"weights": weights, "rows": rows_taken}
+
+
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
+    tuned = finetune(folder)
+    if os.environ["RANK"] == "0":
+        torch.save(tuned, folder / "finetuned.pt")
     for strategy, accumulate, task in CASES:
         fabric = resolve_devices(
             RunConfig(task="toy", data="toy", backbone="toy", accelerator="cpu", devices=2, strategy=strategy, precision="32")

@@ -48,9 +48,12 @@ def command(
     """Train all weights of a copy of an encoder, and a linear head, on (a share of) the labels.
 
     The score on the test rows is printed and, for a RUN, written to RUN/results. The encoder itself is left as it is.
+
+    On several devices: torchrun --nproc-per-node N -m selfsup finetune ...
     """
     from selfsup.cli.evaluate import evaluator_options, print_records
     from selfsup.evaluation.evaluate import finetune
+    from selfsup.training.device.devices import process_ranks
 
     options = evaluator_options(["finetune"], settings).get("finetune", {})
     set_there = options.pop("fraction", None)
@@ -75,6 +78,8 @@ def command(
         out=out,
         progress=True,
     )
+    if process_ranks()[0] > 0:
+        return
     if out is not None:
         progress_console().print(f"The fine-tuned encoder and its head are in {out}.", markup=False, soft_wrap=True)
     print_records([result.record], as_json=as_json)

@@ -28,6 +28,7 @@ from selfsup.runtime.decoder_output import caught_noise
 from selfsup.runtime.file_lock import lock_folder
 from selfsup.runtime.precision import resolve_precision
 from selfsup.runtime.progress import make_reporter, show_findings, tell_bad_rows, tell_remarks
+from selfsup.training.device.devices import process_ranks
 from selfsup.validation import check_effect, validated
 
 DEFAULT_EVALUATORS = ("knn", "linear")
@@ -164,6 +165,8 @@ def finetune(
 ) -> Finetuned:
     """Train all weights of a copy of an encoder, and a linear head, on labelled rows.
 
+    Started by torchrun or srun, the processes share each batch; the first one writes.
+
     Args:
         encoder: an encoder, or what :func:`selfsup.load` takes; it is left as it is.
         data: source of the labelled training rows.
@@ -193,7 +196,9 @@ def finetune(
     check_effect(config, options or {}, prefix="finetune.")
     results = _results_folder(encoder, None)
     encoder = _loaded(encoder, checkpoint)
-    with lock_folder(out, "fine-tuning") if out is not None else nullcontext(), make_reporter(progress) as reporter:
+    first = process_ranks()[0] == 0  # of several processes, which train together
+    lock = lock_folder(out, "fine-tuning") if first and out is not None else nullcontext()
+    with lock, make_reporter(progress and first) as reporter:
         splits = load_splits(
             encoder,
             data,
@@ -219,9 +224,9 @@ def finetune(
             labelled = row_hashes(splits.train.rows, learned.roles) if splits.train.rows is not None else np.zeros(0, np.uint64)
             model.encoder.pretraining_rows = learned.together(labelled)
         model.encoder.metadata = {**encoder.metadata, "finetuned_on": splits.name, "finetuned_fraction": fraction}
-        if results is not None:
+        if first and results is not None:
             record.write(results)
-        if out is not None:
+        if first and out is not None:
             model.save(out)
     return Finetuned(model, record)
 
@@ -348,7 +353,7 @@ def _has_labels(rows: Rows) -> bool:
 
 def _loaded(encoder: EncoderLike, checkpoint: str | None) -> Encoder:
     """On the GPU where there is one, unless it is loaded already."""
-    usual = None if isinstance(encoder, Encoder) else "cuda" if torch.cuda.is_available() else "cpu"
+    usual = None if isinstance(encoder, Encoder) else f"cuda:{process_ranks()[1]}" if torch.cuda.is_available() else "cpu"
     return load(encoder, checkpoint=checkpoint, device=usual)
 
 

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from pydantic import Field, field_validator
-from torch import Tensor, nn
+from torch import Tensor
 
-from selfsup.backbones import Finetuning, unfreeze
+from selfsup.backbones import Backbone, Finetuning, unfreeze
 from selfsup.config import Config
 from selfsup.data import EpochSampler, Loader
 from selfsup.data.batches.sampler import IndexArray
 from selfsup.data.batches.windows import read_windows
 from selfsup.data.sources.columns.labels import standard_scale
-from selfsup.errors import ConfigError, NonFiniteLossError
+from selfsup.errors import ConfigError
 from selfsup.evaluation.base import EvaluatorRecipe, Split
 from selfsup.evaluation.checks import output_count
 from selfsup.evaluation.evaluators.linear import LinearConfig, fit_probe
@@ -27,16 +28,19 @@ from selfsup.evaluation.finetuned_model import FinetunedModel, Head
 from selfsup.evaluation.maths.class_weights import ClassWeight, row_weights, weight_table
 from selfsup.evaluation.maths.metrics import label_metrics
 from selfsup.evaluation.subsets import labelled_subset
+from selfsup.runtime.distributed import convert_sync_batchnorm
 from selfsup.runtime.evaluation_mode import evaluation_mode
-from selfsup.runtime.precision import Precision, resolve_precision
+from selfsup.runtime.precision import resolve_precision
 from selfsup.runtime.progress import Reporter, Silent
-from selfsup.runtime.randomness import preserved
-from selfsup.tasks import Views
+from selfsup.runtime.randomness import preserved, seed_of_rank
+from selfsup.tasks import PretextTask, StepOutput, Views
 from selfsup.tasks.parts.label_loss import label_loss
+from selfsup.training.device.devices import devices_here
 from selfsup.training.device.tune import tune_for_device
-from selfsup.training.loop.optimizers import build_optimizer, finetuning_scales, set_hyperparameters
-from selfsup.training.loop.schedule import learning_rate
+from selfsup.training.loop.optimizers import finetuning_scales
+from selfsup.training.loop.stepper import Stepper
 from selfsup.training.run.config import OptimizationConfig
+from selfsup.types import Batch
 from selfsup.validation import validated
 
 if TYPE_CHECKING:
@@ -106,6 +110,9 @@ def finetune_encoder(
 ) -> FinetunedModel:
     """Train a copy of ``encoder`` and a linear head on labelled rows; ``encoder`` itself is left as it is.
 
+    Where torchrun or srun started several processes, all of them must call this together: they share each batch, and give the
+    model of one process.
+
     Differs from SimCLR's protocol (AdamW and a warm-up in place of SGD with Nesterov momentum), so that one setting fits
     convolutional networks and transformers of every modality.
 
@@ -129,7 +136,6 @@ def finetune_encoder(
     reporter = reporter or Silent()
     labels = train.targets().numpy()
     rows = labelled_subset(labels, config.fraction, seed=seed) if rows is None else rows
-    device = encoder.device
     names = train.class_names
     if not names and train.label_kind != "number":
         names = tuple(str(c) for c in range(n_outputs))
@@ -147,10 +153,12 @@ def finetune_encoder(
         _start_from_probe(head, known, targets, n_outputs, names, config, seed)
     model = FinetunedModel(copy.deepcopy(encoder), head, names, label_kind=train.label_kind, mean=mean, scale=scale)
     unfreeze(model)  # a task may have frozen some weights, or the backbone a part
-    precision = resolve_precision(config.precision, device.type)
-    tune_for_device(model, device, precision)
-    batch_size = config.batch_size or min(_BATCH_SIZE, encoder.processor.batch_size)
-    sampler = _Subset(rows, EpochSampler(len(rows), min(batch_size, len(rows)), seed))
+    devices = devices_here(encoder.device, resolve_precision(config.precision, encoder.device.type))
+    fabric = devices.connect()
+    device = encoder.device if devices.processes == 1 else fabric.device
+    batch_size = min(config.batch_size or min(_BATCH_SIZE, encoder.processor.batch_size), len(rows))
+    share = max(batch_size // devices.processes, 1)
+    sampler = _Subset(rows, EpochSampler(len(rows), share, seed, rank=fabric.global_rank, world_size=fabric.world_size))
     views = _augmentation(encoder, config.views) if config.augment else None
     loader = Loader(
         train.store,
@@ -161,9 +169,14 @@ def finetune_encoder(
         window_seed=seed if config.augment else None,
         whole=views is not None and views.takes_whole,
     )
+    task = _Finetuning(model, views, config.label_smoothing, table)
+    if devices.processes > 1:
+        convert_sync_batchnorm(task)
+    tune_for_device(task, device, devices.precision)
+    own_seed = seed_of_rank(seed, fabric.global_rank)
     with preserved():
-        torch.manual_seed(seed)
-        _train(model, loader, views, config, None if table is None else table.to(device), seed, precision, reporter)
+        torch.manual_seed(own_seed)
+        _train(fabric, task, loader, config, own_seed, reporter)
     if total_steps(config, len(loader)) < _SETTLED:
         _settle(model.eval(), train, rows)
     return model.eval()
@@ -187,55 +200,61 @@ def total_steps(config: FinetuneConfig, steps_per_epoch: int) -> int:
     return max((config.epochs or _EPOCHS) * steps_per_epoch, default if config.min_steps is None else config.min_steps)
 
 
-def _train(
-    model: FinetunedModel,
-    loader: Loader,
-    views: Views | None,
-    config: FinetuneConfig,
-    table: Tensor | None,
-    seed: int,
-    precision: Precision,
-    reporter: Reporter,
-) -> None:
-    device = model.encoder.device
+class _Finetuning(PretextTask):
+    """The loss of a model on labelled batches, for the stepper.
+
+    Args:
+        model: what is trained.
+        views: light augmentation; None: none.
+        label_smoothing: see :func:`~selfsup.tasks.parts.label_loss.label_loss`.
+        table: weights by class, see :func:`~selfsup.evaluation.maths.class_weights.row_weights`; None: all rows count alike.
+    """
+
+    table: Tensor | None
+
+    def __init__(self, model: FinetunedModel, views: Views | None, label_smoothing: float, table: Tensor | None) -> None:
+        super().__init__()
+        self.model, self.views = model, views
+        self.label_smoothing = label_smoothing
+        self.register_buffer("table", table)
+
+    def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
+        """The loss of one batch, which carries ``label``."""
+        inputs = {key: value for key, value in batch.items() if key != "label"}
+        outputs = self.model(inputs if self.views is None else self.views(inputs, generator)[0])
+        target = batch["label"]
+        weights = None if self.table is None else row_weights(self.table, target)
+        smoothing = self.label_smoothing
+        return StepOutput(label_loss(self.model.label_kind, outputs, target, label_smoothing=smoothing, weights=weights), {})
+
+    def encoder_backbone(self) -> Backbone:
+        """The network that is fine-tuned."""
+        return self.model.encoder.backbone
+
+
+def _train(fabric: Fabric, task: _Finetuning, loader: Loader, config: FinetuneConfig, seed: int, reporter: Reporter) -> None:
     total = total_steps(config, len(loader))
-    assert config.lr is not None
-    optimization = OptimizationConfig(lr=config.lr, weight_decay=config.weight_decay)
-    scales = finetuning_scales(model, model.encoder.backbone, config.layer_decay or 1.0, head=model.head)
-    optimizer = build_optimizer(model, optimization, scale_of=scales.__getitem__)
-    generator = torch.Generator(device).manual_seed(seed)
-    model.train()
+    model = task.model
+    scales = finetuning_scales(task, model.encoder.backbone, config.layer_decay or 1.0, head=model.head)
+    stepper = Stepper(
+        fabric,
+        task.train(),
+        OptimizationConfig(lr=config.lr, weight_decay=config.weight_decay, clip=config.clip),
+        total_steps=total,
+        warmup_steps=total // 10,
+        generator=torch.Generator(model.encoder.device).manual_seed(seed),
+        scales=scales,
+        advice=f"Lower the learning rate (--set finetune.lr=..., now {config.lr}), or use --set finetune.precision=32.",
+    )
     reporter.start("fine-tuning", total)
-    step = 0
     for epoch in range(math.ceil(total / len(loader))):
-        losses: list[Tensor] = []
         for batch in loader.epoch(epoch):
-            if step == total:
+            if stepper.step == total:
                 break
-            set_hyperparameters(
-                optimizer, lr=learning_rate(step, total, peak=config.lr, warmup=total // 10), weight_decay=config.weight_decay
-            )
-            target = batch.pop("label")
-            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
-                outputs = model(batch if views is None else views(batch, generator)[0])
-            weights = None if table is None else row_weights(table, target)
-            loss = label_loss(model.label_kind, outputs, target, label_smoothing=config.label_smoothing, weights=weights)
-            torch.autograd.backward(loss)
-            if config.clip is not None:
-                nn.utils.clip_grad_norm_(model.parameters(), config.clip)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            losses.append(loss.detach())
-            step += 1
-            reporter.advance(step)
-        values = torch.stack(losses).tolist()  # the only wait for the device in an epoch
-        if not math.isfinite(sum(values)):
-            first = next(i for i, value in enumerate(values) if not math.isfinite(value))
-            raise NonFiniteLossError(
-                f"Fine-tuning: the loss became {values[first]} at step {step - len(values) + first + 1} of {total}. "
-                f"Lower the learning rate (--set finetune.lr=..., now {config.lr}), or use --set finetune.precision=32."
-            )
-        reporter.metrics(step, {"loss": values[-1]})
+            stepper.take(batch)
+            reporter.advance(stepper.step)
+        losses = stepper.drain()  # the only wait for the device in an epoch
+        reporter.metrics(stepper.step, {"loss": losses[-1]})
 
 
 def _start_from_probe(
@@ -299,7 +318,7 @@ def _augmentation(encoder: Encoder, options: Mapping[str, Any]) -> Views | None:
             )
         return None
     config = validated(recipe.config, options, what="finetune.views")
-    return recipe.build(config, encoder.processor.info()).to(encoder.device)
+    return recipe.build(config, encoder.processor.info())
 
 
 class _Subset:

@@ -6,7 +6,7 @@ import inspect
 import logging
 import os
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -70,6 +70,22 @@ def resolve_devices(config: RunConfig) -> Devices:
     return Devices(accelerator, precision, config.devices, config.nodes, config.strategy)
 
 
+def devices_here(device: torch.device, precision: Precision) -> Devices:
+    """What a training computes on that takes all processes that were started, such as fine-tuning.
+
+    Args:
+        device: of this process; several processes take one device of its kind each.
+        precision: of the training.
+    """
+    processes, nodes = started_processes(), 1
+    if TorchElasticEnvironment.detect():
+        nodes = processes // int(os.environ["LOCAL_WORLD_SIZE"])
+    elif SLURMEnvironment.detect():
+        nodes = int(os.environ.get("SLURM_NNODES", "1"))
+    accelerator = cast(Literal["cuda", "mps", "cpu"], device.type)
+    return Devices(accelerator, precision, processes // nodes, nodes, "auto")
+
+
 def choose_accelerator(config: RunConfig) -> Literal["cuda", "mps", "cpu"]:
     """``cuda``, ``mps`` or ``cpu``.
 
@@ -96,6 +112,22 @@ def launched_outside() -> bool:
     return TorchElasticEnvironment.detect() or SLURMEnvironment.detect()
 
 
+def started_processes() -> int:
+    """How many processes torchrun or srun started over all machines; 1 where neither did."""
+    if TorchElasticEnvironment.detect():
+        return int(os.environ["WORLD_SIZE"])
+    return int(os.environ.get("SLURM_NTASKS", "1")) if SLURMEnvironment.detect() else 1
+
+
+def process_ranks() -> tuple[int, int]:
+    """The number of this process among those that torchrun or srun started: over all machines, and on this one."""
+    if TorchElasticEnvironment.detect():
+        return int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
+    if SLURMEnvironment.detect():
+        return int(os.environ.get("SLURM_PROCID", "0")), int(os.environ.get("SLURM_LOCALID", "0"))
+    return 0, 0
+
+
 def check_world(config: RunConfig) -> None:
     """Make sure that as many processes were started as the config says.
 
@@ -103,13 +135,7 @@ def check_world(config: RunConfig) -> None:
         ConfigError: they were not. Each would else be a run of its own that writes into the same folder.
     """
     processes = config.devices * config.nodes
-    if TorchElasticEnvironment.detect():
-        started = int(os.environ["WORLD_SIZE"])
-    elif SLURMEnvironment.detect():
-        started = int(os.environ.get("SLURM_NTASKS", "1"))
-    else:
-        return
-    if started != processes:
+    if launched_outside() and (started := started_processes()) != processes:
         raise ConfigError(
             f"{started} process(es) were started, but devices={config.devices} times nodes={config.nodes} is {processes}: "
             "make --devices and --nodes match what torchrun or srun starts."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 import torch
@@ -33,6 +33,8 @@ class Stepper:
         total_steps: of the whole run.
         warmup_steps: of them.
         generator: what the task draws with, on the device.
+        scales: name of each parameter to its learning rate as a fraction of the run's; None: as the task says.
+        advice: what to do where the loss becomes NaN; None: what suits ``selfsup pretrain``.
     """
 
     def __init__(
@@ -44,6 +46,8 @@ class Stepper:
         total_steps: int,
         warmup_steps: int,
         generator: torch.Generator,
+        scales: Mapping[str, float] | None = None,
+        advice: str | None = None,
     ) -> None:
         self.fabric = fabric
         self.task = task
@@ -59,7 +63,11 @@ class Stepper:
         self.module = fabric.setup_module(task, move_to_device=False)
         # torch has no fused SGD for weights that are spread over devices.
         spread = config.optimizer == "sgd" and sharding.is_sharded(task)
-        rates = module_scales(task, task.lr_scales())
+        rates = module_scales(task, task.lr_scales()) if scales is None else scales
+        self._advice = advice or (
+            f"Lower the learning rate (--lr; its peak was {config.peak_lr():.3g}), clip the gradient "
+            "(--set optimization.clip=1), or use --precision 32."
+        )
         self._plain = build_optimizer(task, config, allow_fused=not scaled and not spread, scale_of=rates.__getitem__)
         self.optimizer = cast(Optimizer, fabric.setup_optimizers(self._plain))
         trained = [parameter for group in self._plain.param_groups for parameter in group["params"]]
@@ -146,10 +154,7 @@ class Stepper:
         self._losses.clear()
         for step, value in enumerate(values, start=self.step - len(values) + 1):
             if not math.isfinite(value):
-                raise NonFiniteLossError(
-                    f"the loss became {value} at step {step} of {self.total_steps}. Lower the learning rate (--lr; its peak "
-                    f"was {self.config.peak_lr():.3g}), clip the gradient (--set optimization.clip=1), or use --precision 32."
-                )
+                raise NonFiniteLossError(f"the loss became {value} at step {step} of {self.total_steps}. {self._advice}")
         return values
 
     def check_weights(self) -> None:
@@ -160,8 +165,7 @@ class Stepper:
         """
         if not sharding.all_finite(self.task):
             raise NonFiniteLossError(
-                f"a weight became NaN or infinite by step {self.step} of {self.total_steps}. Lower the learning rate (--lr), "
-                "clip the gradient (--set optimization.clip=1), or use --precision 32."
+                f"a weight became NaN or infinite by step {self.step} of {self.total_steps}. {self._advice}"
             )
 
     def state_dict(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -10,12 +11,15 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from selfsup.backbones import Backbone
 from selfsup.config import Config, idle
 from selfsup.data import EpochSampler, Loader, Store
 from selfsup.errors import ConfigError, DataError
 from selfsup.runtime.evaluation_mode import evaluation_mode
-from selfsup.training.loop.optimizers import build_optimizer, set_hyperparameters
-from selfsup.training.loop.schedule import learning_rate
+from selfsup.runtime.randomness import preserved, seed_of_rank
+from selfsup.tasks import PretextTask, StepOutput
+from selfsup.training.device.devices import devices_here
+from selfsup.training.loop.stepper import Stepper
 from selfsup.training.run.config import OptimizationConfig
 from selfsup.types import Batch
 from selfsup_text.backbones.base import TextBackbone
@@ -122,30 +126,61 @@ def fit_head(
     Raises:
         DataError: no batch has anything to learn from.
     """
-    device = encoder.device
-    with torch.random.fork_rng(devices=[]):
+    fabric = devices_here(encoder.device, "32").connect()
+    with preserved():
         torch.manual_seed(seed)
-        head = VocabularyHead(backbone.embed_dim, backbone.word_embeddings).to(device)
-    own = {id(parameter) for parameter in backbone.parameters()}
-    parameters = [parameter for parameter in head.parameters() if id(parameter) not in own]
-    optimizer = build_optimizer(head, OptimizationConfig(lr=config.lr, weight_decay=0.0))
-    generator = torch.Generator(device).manual_seed(seed)
-    told = 0
-    for step, batch in zip(range(config.steps), _endless(encoder, store, config, seed), strict=False):
-        with evaluation_mode(encoder):
-            features, targets = make(backbone, batch, generator)
-        if len(targets):
-            chosen = torch.randperm(len(targets), generator=generator, device=device)[:_TOKENS_A_STEP]
-            loss = F.cross_entropy(head(features[chosen].float()).float(), targets[chosen])
-            for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
-                parameter.grad = gradient
-            rate = learning_rate(step, config.steps, peak=config.lr, warmup=config.steps // 20)
-            set_hyperparameters(optimizer, lr=rate, weight_decay=0.0)
-            optimizer.step()
+        head = VocabularyHead(backbone.embed_dim, backbone.word_embeddings).to(encoder.device)
+    words = {parameter: parameter.requires_grad for parameter in backbone.parameters()}
+    generator = torch.Generator(encoder.device).manual_seed(seed_of_rank(seed, fabric.global_rank))
+    try:
+        for parameter in words:
+            parameter.requires_grad_(False)
+        stepper = Stepper(
+            fabric,
+            _HeadTask(backbone, head),
+            OptimizationConfig(lr=config.lr, weight_decay=0.0),
+            total_steps=config.steps,
+            warmup_steps=config.steps // 20,
+            generator=generator,
+        )
+        told = 0
+        for batch in itertools.islice(
+            _endless(encoder, store, config, seed, fabric.global_rank, fabric.world_size), config.steps
+        ):
+            with evaluation_mode(encoder):
+                features, targets = make(backbone, batch, generator)
+            chosen = torch.randperm(len(targets), generator=generator, device=encoder.device)[:_TOKENS_A_STEP]
+            stepper.take({"features": features[chosen].float(), "targets": targets[chosen]})
             told += len(chosen)
+    finally:
+        for parameter, trained in words.items():
+            parameter.requires_grad_(trained)
     if not told:
         raise DataError("The training texts are too short: no token has another one to predict it from.")
     return head.eval()
+
+
+class _HeadTask(PretextTask):
+    """The loss of a vocabulary head on frozen tokens, for the stepper."""
+
+    def __init__(self, backbone: TextBackbone, head: nn.Module) -> None:
+        super().__init__()
+        self.head = head
+        self._backbone = (backbone,)  # no part of what is trained
+
+    def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
+        """The mean over the tokens of a batch, which may be none."""
+        losses = F.cross_entropy(self.head(batch["features"]).float(), batch["targets"], reduction="sum")
+        count = losses.new_tensor(float(len(batch["targets"])))
+        return StepOutput(losses / count.clamp_min(1), {}, count)
+
+    def lr_scales(self) -> list[tuple[nn.Module, float]]:
+        """None: all of the head is trained at the same rate."""
+        return []
+
+    def encoder_backbone(self) -> Backbone:
+        """The network whose tokens are scored."""
+        return self._backbone[0]
 
 
 def score_head(head: nn.Module, examples: Examples) -> Score:
@@ -164,9 +199,10 @@ def score_head(head: nn.Module, examples: Examples) -> Score:
     return Score(nats, hits, tokens)
 
 
-def _endless(encoder: Encoder, store: Store, config: HeadConfig, seed: int) -> Iterator[Batch]:
-    """Shuffled batches, epoch after epoch."""
-    sampler = EpochSampler(len(store), min(config.batch_size, len(store)), seed)
+def _endless(encoder: Encoder, store: Store, config: HeadConfig, seed: int, rank: int, ranks: int) -> Iterator[Batch]:
+    """Shuffled batches, epoch after epoch; this process's share of each."""
+    size = max(min(config.batch_size, len(store)) // ranks, 1)
+    sampler = EpochSampler(len(store), size, seed, rank=rank, world_size=ranks)
     loader = Loader(store, encoder.processor, sampler, encoder.device)
     epoch = 0
     while True:

@@ -9,6 +9,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
+from pygments.lexers.shell import BashLexer  # noqa: E402
 from site_pages import write_all  # noqa: E402
 from site_pages.signatures import shorten  # noqa: E402
 
@@ -51,6 +52,7 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": [],
     "show_prev_next": True,
+    "navbar_persistent": ["search-button"],
     "pygments_light_style": "friendly",
     "pygments_dark_style": "monokai",
 }
@@ -60,4 +62,5 @@ html_sidebars = {"index": []}
 def setup(app: object) -> None:
     """Write the generated pages before Sphinx reads any."""
     app.connect("builder-inited", lambda app: write_all(HERE))  # type: ignore[attr-defined]
+    app.add_lexer("console", BashLexer)  # type: ignore[attr-defined]  # commands without a prompt, to be copied
     app.connect("autodoc-process-signature", shorten)  # type: ignore[attr-defined]

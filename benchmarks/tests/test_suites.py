@@ -27,7 +27,7 @@ from selfsup_bench.planning.templates import expand
 
 MODALITIES = ("vision", "text", "tabular", "audio", "video", "multimodal")
 SUITES = ("quick", "real", "matrix", "tasks", "label-noise", "standard", "case-studies")
-README = Path(__file__).parents[1] / "README.md"
+PAGES = Path(__file__).parents[2] / "docs" / "benchmark"
 PERMISSIVE = ("BSD", "MIT", "Apache", "CC BY 4.0", "CC0", "PSF")
 
 
@@ -187,15 +187,16 @@ def test_an_option_that_does_not_exist_is_found(found: Registry, key: str) -> No
 
 
 @pytest.mark.parametrize("name", ["quick", "real"])
-def test_the_readme_names_every_data_set_of_a_suite(found: Registry, name: str) -> None:
-    section = README.read_text(encoding="utf-8").partition("\n## Suites\n")[2]
+def test_the_page_names_every_data_set_of_a_suite(found: Registry, name: str) -> None:
+    section = (PAGES / "suites.md").read_text(encoding="utf-8")
     (item,) = re.findall(rf"^- `{name}`:.*?(?=^- )", section, flags=re.DOTALL | re.MULTILINE)
     named = set(re.findall(r"[\w-]+", item))
     assert {spec.dataset for spec in suite(name, found)} <= named
 
 
-def test_options_of_the_benchmark_in_the_readme_are_options_that_it_has() -> None:
-    commands = re.findall(r"selfsup benchmark ([^`\n]*)", README.read_text(encoding="utf-8"))
+def test_options_of_the_benchmark_on_its_pages_are_options_that_it_has() -> None:
+    text = "\n".join((PAGES / name).read_text(encoding="utf-8") for name in ("index.md", "own-data.md", "records.md"))
+    commands = re.findall(r"selfsup benchmark ([^`\n]*)", text)
     named = {option for command in commands for option in re.findall(r"--[a-z-]+", command)}
     assert {"--data", "--minutes", "--compare", "--resume", "--modality", "--only"} <= named
     assert named <= {option for parameter in benchmark.params for option in parameter.opts}

@@ -1,4 +1,4 @@
-"""What the README must say, and what must be true of what it says."""
+"""What the pages about the core must say, and what must be true of what they say."""
 
 import ast
 import re
@@ -11,7 +11,8 @@ import pytest
 from selfsup.registry import hookspecs
 
 CORE = Path(__file__).parents[2]
-README = (CORE / "README.md").read_text()
+DOCS = CORE.parent / "docs"
+HOOKS_PAGE = (DOCS / "extend" / "hooks.md").read_text(encoding="utf-8")
 BROUGHT = {"pyarrow": "datasets", "huggingface_hub": "datasets", "scipy": "scikit-learn", "pydantic_core": "pydantic"}
 """Imported, and installed by one of our dependencies whose own interface it is part of."""
 OPTIONAL = {"python_calamine", "pytest", "tensorboard", "wandb", "trackio", "onnx", "onnxscript", "psutil"}
@@ -31,20 +32,18 @@ def test_there_are_hooks_for_every_kind_and_for_a_run():
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_every_hook_is_documented(hook):
-    section = README.partition(f"\n### `{hook}`\n")[2].partition("\n#")[0]
+    section = HOOKS_PAGE.partition(f"\n### `{hook}`\n")[2].partition("\n#")[0]
     assert len(section.split()) >= 10
     parameters = set(getattr(hookspecs, hook).__code__.co_varnames)
     assert [name for name in parameters if f"`{name}`" not in section] == []
 
 
 def test_no_hook_is_documented_that_does_not_exist():
-    assert sorted(re.findall(r"^### `(selfsup_\w+)`$", README, flags=re.MULTILINE)) == HOOKS
+    assert sorted(re.findall(r"^### `(selfsup_\w+)`$", HOOKS_PAGE, flags=re.MULTILINE)) == HOOKS
 
 
 def test_every_dependency_is_justified():
-    rows = re.findall(
-        r"^\| `([\w-]+)` \| (.+) \|$", README.partition("## Run-time dependencies")[2].partition("\n## ")[0], re.M
-    )
+    rows = re.findall(r"^\| `([\w-]+)` \| (.+) \|$", (DOCS / "reference" / "dependencies.md").read_text(encoding="utf-8"), re.M)
     assert {name for name, _ in rows} == dependencies()
 
 
@@ -65,11 +64,12 @@ def test_every_environment_variable_is_documented():
     source = "\n".join(file.read_text() for file in (CORE / "src").rglob("*.py"))
     variables = set(re.findall(r'environ(?:\.get)?[\[(]"(SELFSUP_\w+)"', source))
     assert "SELFSUP_PLUGINS" in variables
-    assert {name for name in variables if f"| `{name}` |" not in README} == set()
+    page = (DOCS / "reference" / "environment.md").read_text(encoding="utf-8")
+    assert {name for name in variables if f"| `{name}` |" not in page} == set()
 
 
 def test_the_example_of_a_plugin_loads(install, only):
-    example = re.search(r"```python\n(from selfsup import hookimpl.+?)```", README, flags=re.DOTALL).group(1)
+    example = re.search(r"```python\n(from selfsup import hookimpl.+?)```", HOOKS_PAGE, flags=re.DOTALL).group(1)
     install("readme", example, header="")
     found = only("readme")
     assert found.record("readme").error == ""

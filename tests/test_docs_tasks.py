@@ -1,4 +1,4 @@
-"""Each plugin's README says of every task that the plugin registers itself what differs from its paper, and of no other."""
+"""Each modality's page says of every task that its plugin registers itself what differs from its paper, and of no other."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import pytest
 
 from selfsup.registry import registry
 
-PLUGINS = Path(__file__).parents[1] / "plugins"
+PAGES = Path(__file__).parents[1] / "docs" / "modalities"
 HEADING = "what differs from the paper"
 MODALITIES = ("audio", "multimodal", "tabular", "text", "video", "vision")
 
 
-def rows(readme: str, modality: str) -> list[tuple[str, str]]:
+def rows(page: str, modality: str) -> list[tuple[str, str]]:
     """Task and what differs, of each task that the table names; one row may name several (`` `vision/mae`, `simmim` ``)."""
-    lines = readme.splitlines()
+    lines = page.splitlines()
     header = next((i for i, line in enumerate(lines) if line.startswith("| task |") and HEADING in line), None)
     assert header is not None, f"there is no table with the columns 'task' and '{HEADING}'"
     column = [cell.strip() for cell in lines[header].strip("| ").split("|")].index(HEADING)
@@ -30,11 +30,11 @@ def rows(readme: str, modality: str) -> list[tuple[str, str]]:
     return found
 
 
-def faults(readme: str, modality: str) -> list[str]:
-    """What is wrong with the table of tasks in a plugin's README."""
+def faults(page: str, modality: str) -> list[str]:
+    """What is wrong with the table of differences on a page."""
     house = registry()
     own = {id for id, spec in house.tasks.items() if not spec.composed and house.provider(spec)[0] == f"selfsup-{modality}"}
-    named = rows(readme, modality)
+    named = rows(page, modality)
     tasks = [task for task, _ in named]
     return [
         *(f"{task} has no row" for task in sorted(own - set(tasks))),
@@ -46,18 +46,18 @@ def faults(readme: str, modality: str) -> list[str]:
 
 @pytest.mark.parametrize("modality", MODALITIES)
 def test_every_task_of_a_plugin_says_what_differs_from_its_paper(modality: str) -> None:
-    assert faults((PLUGINS / modality / "README.md").read_text(), modality) == []
+    assert faults((PAGES / f"{modality}.md").read_text(encoding="utf-8"), modality) == []
 
 
 def test_each_fault_of_a_table_is_seen() -> None:
-    readme = (PLUGINS / "tabular" / "README.md").read_text()
-    line = next(line for line in readme.splitlines() if line.startswith("| `tabular/vime` |"))
-    assert faults(readme.replace(line + "\n", ""), "tabular") == ["tabular/vime has no row"]
-    assert faults(readme.replace(line, line.replace("vime", "no-such")), "tabular") == [
+    page = (PAGES / "tabular.md").read_text(encoding="utf-8")
+    line = next(line for line in page.splitlines() if line.startswith("| `tabular/vime` |"))
+    assert faults(page.replace(line + "\n", ""), "tabular") == ["tabular/vime has no row"]
+    assert faults(page.replace(line, line.replace("vime", "no-such")), "tabular") == [
         "tabular/vime has no row",
         "tabular/no-such is no task",
     ]
-    assert faults(readme.replace(line, f"{line}\n{line}"), "tabular") == ["tabular/vime has 2 rows"]
-    assert faults(readme.replace(line, "| `tabular/vime` | reconstruction | |"), "tabular") == [
+    assert faults(page.replace(line, f"{line}\n{line}"), "tabular") == ["tabular/vime has 2 rows"]
+    assert faults(page.replace(line, "| `tabular/vime` | reconstruction | |"), "tabular") == [
         "the row of tabular/vime says nothing"
     ]

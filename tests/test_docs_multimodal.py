@@ -1,4 +1,4 @@
-"""The commands and the code of the multimodal README do what they say, in its order, on pairs made for the test."""
+"""The commands and the code of the page of several modalities do what they say, in its order, on pairs made for the test."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Image, Value
 from PIL import Image as Picture
 
-README = Path(__file__).parents[1] / "plugins" / "multimodal" / "README.md"
+PAGE = Path(__file__).parents[1] / "docs" / "modalities" / "multimodal.md"
 BUDGET = ["--steps", "2", "--batch-size", "16", "--set", "processor.options.vision.image_size=32"]
-"""Added to every training: the README's own are of many epochs."""
+"""Added to every training: the page's own are of many epochs."""
 
 
 def sections(*titles: str) -> str:
-    """The text of the README's sections, in its order; the one above all of them is called by an empty text."""
-    found = re.split(r"^## (.*)\n", "## \n" + README.read_text(), flags=re.MULTILINE)[1:]
+    """The text of the page's sections, in its order."""
+    found = re.split(r"^## (.*)\n", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
     chosen = {title: text for title, text in zip(found[::2], found[1::2], strict=True) if title in titles}
     assert set(chosen) == set(titles)
     return "\n".join(chosen.values())
@@ -33,7 +33,7 @@ def blocks(text: str, language: str) -> list[str]:
 
 @pytest.fixture
 def pairs(tmp_path):
-    """``pairs.parquet``, ``one.png`` and ``two.png`` of the README: 96 small pictures with captions and a category."""
+    """``pairs.parquet``, ``one.png`` and ``two.png`` of the page: 96 small pictures with captions and a category."""
     rng = np.random.default_rng(0)
     names = ("bag", "shirt", "shoe")
     columns = {"image": [], "caption": [], "category": []}
@@ -55,7 +55,7 @@ def pairs(tmp_path):
 
 @pytest.fixture
 def others(pairs, tmp_path):
-    """The other files that the README names: ``pairs.csv``, ``views.parquet``, ``products.parquet`` and a small BERT."""
+    """The other files that the page names: ``pairs.csv``, ``views.parquet``, ``products.parquet`` and a small BERT."""
     from transformers import BertConfig, BertModel, BertTokenizerFast
 
     rows = Dataset.from_parquet(str(tmp_path / "pairs.parquet"), cache_dir=str(tmp_path / "datasets")).to_list()
@@ -86,8 +86,8 @@ def test_commands_on_other_rows_and_networks(cli):
         "--backbone", "resnet-narrow",
     )  # fmt: skip
     assert photos.status == 0, photos.err
-    text = sections("Rows", "Backbones")
-    commands = [line for block in blocks(text, "") for line in block.replace("\\\n", " ").splitlines()]
+    text = sections("What it reads", "Backbones")
+    commands = [line for block in blocks(text, "console") for line in block.replace("\\\n", " ").splitlines()]
     assert len(commands) >= 8
     for command in commands:
         words = shlex.split(command)[1:]
@@ -99,8 +99,8 @@ def test_commands_on_other_rows_and_networks(cli):
 @pytest.mark.slow
 @pytest.mark.usefixtures("pairs")
 def test_commands(cli, monkeypatch, tmp_path):
-    text = sections("", "One part of an encoder", "Evaluators", "Export")
-    lines = [line for block in blocks(text, "") for line in block.replace("\\\n", " ").splitlines()]
+    text = sections("Two examples", "One part of an encoder", "Evaluators", "Export")
+    lines = [line for block in blocks(text, "console") for line in block.replace("\\\n", " ").splitlines()]
     commands = [line for line in lines if line.startswith("selfsup")]
     assert len(commands) >= 8
     for command in commands:
@@ -118,7 +118,7 @@ def test_commands(cli, monkeypatch, tmp_path):
     assert wrong.status != 0
     assert "Leave --part out, to measure all parts" in " ".join(wrong.err.split())
     names: dict[str, object] = {}
-    for code in blocks(sections("One part of an encoder", "Export"), "python"):
+    for code in blocks(sections("Two examples", "Export"), "python"):
         exec(code, names)
     assert np.shape(names["cosines"]) == (2,)
     assert np.abs(names["cosines"]).max() <= 1.001

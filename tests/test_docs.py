@@ -1,0 +1,165 @@
+"""What the pages of ``docs/`` say is true: their commands and their code run, and what is registered is named."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+from selfsup.registry import registry
+from selfsup_bench.commands import benchmark
+
+DOCS = Path(__file__).parents[1] / "docs"
+sys.path.insert(0, str(DOCS))
+PAGES = {
+    "start.md": ["photos"],
+    "modalities/vision.md": ["photos"],
+    "modalities/text.md": ["texts"],
+    "modalities/tabular.md": ["table"],
+    "modalities/audio.md": ["recordings"],
+    "modalities/video.md": ["clips"],
+}
+"""Page to the data that its commands need; those of the page of several modalities have tests of their own."""
+TESTED_ELSEWHERE = ("index.md", "modalities/multimodal.md", "extend/objective.md", "extend/modality.md")
+LIMIT = ["--max-steps", "3"]
+"""Added to every pretraining: the pages' own take many epochs."""
+OF_EXAMPLES = "Two examples"
+DISTRIBUTIONS = ("audio", "multimodal", "tabular", "text", "video", "vision")
+
+
+def blocks(page: str, language: str, section: str = "") -> list[str]:
+    """The fenced blocks of a language, of a page or of one of its sections."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    if section:
+        text = text.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def commands(page: str) -> list[str]:
+    """The commands of a page that a test runs: all of the start page, and the examples of a modality."""
+    section = "" if page == "start.md" else OF_EXAMPLES
+    lines = [line for block in blocks(page, "console", section) for line in block.splitlines()]
+    return [line for line in lines if line.startswith("selfsup ") and not line.startswith("selfsup benchmark")]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Callable[[str], None]:
+    """Make the data of a name in the working folder."""
+    rng = np.random.default_rng(0)
+
+    def photos() -> None:
+        for folder in ("photos", "labelled"):
+            for number in range(288):
+                kind = number % 2
+                pixels = rng.integers(0, 120, (16, 16, 3), dtype=np.uint8)
+                pixels[(slice(None, None, 4), slice(None))[:: 1 if kind else -1]] += 120
+                home = tmp_path / folder / ("horizontal", "vertical")[kind]
+                home.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(home / f"{number:03}.png")
+        (tmp_path / "photos" / "one.jpg").write_bytes(next((tmp_path / "photos").rglob("*.png")).read_bytes())
+
+    def texts() -> None:
+        words = {"good": ["fine", "warm", "bright", "kind"], "bad": ["dull", "cold", "grey", "harsh"]}
+        common = ["the", "film", "was", "a", "day", "and", "so", "very", "story", "of"]
+        kinds = ["good", "bad"] * 400
+        made = [" ".join(rng.choice([*common, *words[kind]], 20)) for kind in kinds]
+        (tmp_path / "corpus.txt").write_text("\n".join(made[200:]))
+        rows = [f"{text},{kind}" for text, kind in zip(made[:200], kinds[:200], strict=True)]
+        (tmp_path / "headlines.csv").write_text("\n".join(["text,label", *rows]))
+
+    def table() -> None:
+        ages, jobs = rng.integers(18, 80, 600), rng.choice(["nurse", "smith", "clerk"], 600)
+        rows = [f"{age},{job},{'high' if age > 40 and job != 'clerk' else 'low'}" for age, job in zip(ages, jobs, strict=True)]
+        (tmp_path / "table.csv").write_text("\n".join(["age,job,income", *rows]))
+
+    def recordings() -> None:
+        for number in range(288):
+            name, hertz = (("low", 300), ("high", 1200))[number % 2]
+            rate = 8000 if number % 3 else 16000
+            times = np.arange(int(rng.uniform(0.1, 0.3) * rate)) / rate
+            tone = 0.3 * np.sin(2 * np.pi * hertz * rng.uniform(0.8, 1.2) * times) + rng.normal(0, 0.01, len(times))
+            folder = tmp_path / "recordings" / name
+            folder.mkdir(parents=True, exist_ok=True)
+            soundfile.write(folder / f"{number:03}.wav", tone, rate)
+
+    def clips() -> None:
+        for number in range(48):
+            frames = []
+            for step in range(8):
+                pixels = np.zeros((16, 16), dtype=np.uint8)
+                pixels[(number - step if number % 2 else number + step) % 16] = 255
+                frames.append(Image.fromarray(pixels))
+            folder = tmp_path / "clips" / ("up", "down")[number % 2]
+            folder.mkdir(parents=True, exist_ok=True)
+            if number % 3:
+                frames[0].save(folder / f"{number}.gif", save_all=True, append_images=frames[1:], duration=40)
+                continue
+            (folder / str(number)).mkdir()
+            for place, frame in enumerate(frames):
+                frame.save(folder / str(number) / f"{place}.png")
+
+    makers = {"photos": photos, "texts": texts, "table": table, "recordings": recordings, "clips": clips}
+    return lambda name: makers[name]()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_commands_of_a_page_run(page: str, data: Callable[[str], None], cli: Callable) -> None:
+    for name in PAGES[page]:
+        data(name)
+    found = commands(page)
+    assert len(found) >= 4
+    for command in found:
+        words = shlex.split(command)[1:]
+        outcome = cli(*words, *(LIMIT if words[0] == "pretrain" and "--steps" not in words else []))
+        assert outcome.status == 0, f"{command}: {outcome.err}"
+        assert "were pretrained on" not in " ".join(outcome.err.split()), f"{command} tests on rows that were pretrained on"
+        if "--out" in words:
+            assert Path(words[words.index("--out") + 1]).exists(), command
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page in ("start.md", "modalities/vision.md")])
+def test_the_code_of_a_page_runs(
+    page: str, data: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    data("photos")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SELFSUP_CACHE", str(tmp_path / "cache"))
+    (code,) = blocks(page, "python")
+    names: dict[str, object] = {}
+    exec(code.replace("epochs=", "max_steps=3, epochs="), names)
+    assert np.shape(names["embeddings"])[0] == 1
+    assert {score.evaluator for score in names["scores"]} == {"knn", "linear"}
+
+
+def test_every_block_of_commands_is_run() -> None:
+    pages = [path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md") if not {"_generated", "_build"} & set(path.parts)]
+    assert {*PAGES, *TESTED_ELSEWHERE} <= set(pages)
+    others = [
+        page for page in pages if page not in {*PAGES, *TESTED_ELSEWHERE} and not page.startswith(("benchmark/", "results/"))
+    ]
+    assert [page for page in others if blocks(page, "console")] == []
+
+
+@pytest.mark.parametrize("page", ["start.md", "benchmark/index.md", "benchmark/own-data.md"])
+def test_benchmarks_have_options_that_exist(page: str) -> None:
+    text = (DOCS / page).read_text(encoding="utf-8")
+    lines = [line.strip("$ ") for line in re.findall(r"selfsup benchmark ?[^`\n]*", text)]
+    assert lines
+    for line in lines:
+        words = shlex.split(line.partition(" && ")[0])[2:]
+        benchmark.make_context("benchmark", [word for word in words if word != "DIR"])
+
+
+@pytest.mark.parametrize("modality", DISTRIBUTIONS)
+def test_a_page_names_every_backbone_of_its_modality(modality: str) -> None:
+    text = (DOCS / "modalities" / f"{modality}.md").read_text(encoding="utf-8").partition("\n## Backbones\n")[2]
+    backbones = [id for id, spec in registry().backbones.items() if spec.modality == modality]
+    assert backbones
+    assert [id for id in backbones if f"`{id.replace('*', '')}" not in text] == []

@@ -31,6 +31,12 @@ SMALL = {
 }
 """Widths of heads, lengths of queues and numbers of views that only cost time in a check, in place of larger defaults."""
 
+SMALL_BACKBONE = {
+    "width": 8, "channels": 16, "embed_dim": 32, "hidden_size": 32, "dim": 32, "joint_dim": 32,
+    "stages": 2, "layers": 2, "depth": 2,
+}  # fmt: skip
+"""What options of a backbone are halved to, as long as they are even: widths stay multiples of the number of heads."""
+
 EXAMPLES = {"teacher": "start"}
 """What a check takes for options that have to be given: a network's own first weights teach it."""
 
@@ -67,8 +73,11 @@ class TaskCase:
         return self.spec.backbone or registry().modalities[self.spec.modality].backbone
 
     def backbone_options(self) -> dict[str, Any]:
-        """Of the backbone; none, so that its defaults are checked."""
-        return {}
+        """Of the backbone: widths and depths halved down to :data:`SMALL_BACKBONE`. Checks of backbones take the defaults."""
+        house = registry()
+        fields = house.load(house.get("backbone", self.backbone_id())).config().model_dump()
+        sizes = {name: value for name, value in fields.items() if name in SMALL_BACKBONE and isinstance(value, int)}
+        return {name: _halved(value, SMALL_BACKBONE[name]) for name, value in sizes.items() if value > SMALL_BACKBONE[name]}
 
     def processor(self) -> Processor:
         """The modality's, fitted on mock rows."""
@@ -148,6 +157,12 @@ def small_config(config: type[Config], overrides: Mapping[str, Any]) -> Config:
             section = section[name]
         section[leaf] = value
     return config.model_validate(values)
+
+
+def _halved(value: int, least: int) -> int:
+    while value % 2 == 0 and value // 2 >= least:
+        value //= 2
+    return value
 
 
 def _shrink(values: dict[str, Any]) -> None:

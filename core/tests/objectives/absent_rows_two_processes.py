@@ -1,12 +1,11 @@
 """Each joint-embedding objective for some steps in two gloo processes that lack parts of unequal numbers of rows, or in one.
 
-A script of its own, since spawned processes must be able to import what they run.
-Usage: ``python absent_rows_two_processes.py FOLDER``; writes ``FOLDER/<name>.<rank>.pt`` for each objective.
+A script of its own, since processes must be able to find what they run. Writes ``FOLDER/<name>.<rank>.pt`` for each
+objective.
 """
 
 from __future__ import annotations
 
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -110,8 +109,7 @@ def most_saved() -> int:
     return max(kept)
 
 
-def _process(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
+def process(rank: int, folder: str) -> None:
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=WORLD)
     rows = torch.arange(ROWS) // (ROWS // WORLD) == rank
     for name in OPTIONS:
@@ -121,7 +119,3 @@ def _process(rank: int, folder: str) -> None:
         torch.save(pairs, Path(folder) / f"open {name}.{rank}.pt")
     torch.save(most_saved(), Path(folder) / f"saved.{rank}.pt")
     torch.distributed.destroy_process_group()
-
-
-if __name__ == "__main__":
-    torch.multiprocessing.spawn(_process, args=(sys.argv[1],), nprocs=WORLD)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import runpy
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+
+from selfsup.testing.kit.processes import run_script_in_two_processes
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
 RUN = runpy.run_path(str(SCRIPT))
@@ -17,8 +17,7 @@ RUN = runpy.run_path(str(SCRIPT))
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("gloo")
-    done = subprocess.run([sys.executable, str(SCRIPT), str(path)], capture_output=True, text=True, timeout=180, check=False)
-    assert done.returncode == 0, done.stderr
+    run_script_in_two_processes(SCRIPT, str(path))
     return path
 
 

@@ -1,12 +1,11 @@
 """Trains each objective for two steps, in one process or in two gloo processes, and gives the resulting state.
 
-A script of its own, since spawned processes must be able to import what they run.
-Usage: ``python two_processes.py FOLDER``; writes ``FOLDER/<objective>.pt`` for each objective.
+A script of its own, since processes must be able to find what they run. Writes ``FOLDER/<objective>.<rank>.pt`` for each
+objective.
 """
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import torch
@@ -130,14 +129,9 @@ def train(name: str, rank: int = 0, world: int = 1) -> dict[str, Tensor]:
     return {key: value.clone() for key, value in task.state_dict().items()}
 
 
-def _process(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
+def process(rank: int, folder: str) -> None:
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=WORLD)
     for name in OPTIONS:
         state = train(name, rank, WORLD)
         torch.save(state, Path(folder) / f"{name}.{rank}.pt")
     torch.distributed.destroy_process_group()
-
-
-if __name__ == "__main__":
-    torch.multiprocessing.spawn(_process, args=(sys.argv[1],), nprocs=WORLD)

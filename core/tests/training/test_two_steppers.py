@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import runpy
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from lightning_fabric import Fabric
+
+from selfsup.testing.kit.processes import run_script_in_two_processes
 
 SCRIPT = Path(__file__).with_name("two_steppers.py")
 RUN = runpy.run_path(str(SCRIPT))
@@ -23,19 +22,7 @@ def folder(tmp_path_factory):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    shared = {
-        **os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
-        "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "test",
-    }  # fmt: skip
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(SCRIPT), str(path)], env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )
-        for rank in range(2)
-    ]  # fmt: skip
-    outputs = [process.communicate(timeout=280)[0] for process in processes]
-    assert all(process.returncode == 0 for process in processes), outputs
+    run_script_in_two_processes(SCRIPT, str(path), port)
     return path
 
 

@@ -1,15 +1,13 @@
 """Trains tasks in one process or in two, with the trainer's own stepper: means over unequal numbers of tokens, and contrasts.
 
-A script of its own, which the test starts twice with the environment of torchrun.
-Usage: ``python two_steppers.py FOLDER``; rank 0 writes ``FOLDER/<strategy>-<accumulate>-<task>.pt``: loss and weights, and
-``FOLDER/finetuned.pt``: weights of a fine-tuning.
+A script of its own, since processes must be able to find what they run. Rank 0 writes
+``FOLDER/<strategy>-<accumulate>-<task>.pt``: loss and weights, and ``FOLDER/finetuned.pt``: weights of a fine-tuning.
 """
 
 from __future__ import annotations
 
 import itertools
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -150,21 +148,20 @@ def finetune(folder: Path) -> dict[str, Any]:
     return {"weights": weights, "rows": rows_taken}
 
 
-def main(folder: Path) -> None:
-    torch.set_num_threads(1)
-    tuned = finetune(folder)
-    if os.environ["RANK"] == "0":
-        torch.save(tuned, folder / "finetuned.pt")
+def process(rank: int, folder: str, port: int) -> None:
+    """Train all cases as one of two processes that torchrun would have started."""
+    os.environ |= {
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
+        "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "test", "RANK": str(rank), "LOCAL_RANK": str(rank),
+    }  # fmt: skip
+    tuned = finetune(Path(folder))
+    if rank == 0:
+        torch.save(tuned, Path(folder) / "finetuned.pt")
     for strategy, accumulate, task in CASES:
         fabric = resolve_devices(
             RunConfig(task="toy", data="toy", backbone="toy", accelerator="cpu", devices=2, strategy=strategy, precision="32")
         ).connect()
         found = train(fabric, accumulate, task)
         if fabric.global_rank == 0:
-            torch.save(found, folder / f"{strategy}-{accumulate}-{task}.pt")
+            torch.save(found, Path(folder) / f"{strategy}-{accumulate}-{task}.pt")
         fabric.barrier()
-
-
-if __name__ == "__main__":
-    assert "RANK" in os.environ
-    main(Path(sys.argv[1]))

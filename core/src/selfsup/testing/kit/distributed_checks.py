@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, multiprocessing, nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
@@ -22,6 +22,7 @@ from selfsup.tasks import ComparesEmbeddings, PretextTask
 from selfsup.tasks.base import InputChange
 from selfsup.testing.kit.cases import TaskCase
 from selfsup.testing.kit.joined_batch import PROCESSES, forward_joined, halves
+from selfsup.testing.kit.processes import run_in_two_processes
 from selfsup.testing.kit.task_checks import generator
 from selfsup.training.loop.step_mean import joined, weighted_by_share
 from selfsup.training.loop.stepper import Stepper
@@ -49,7 +50,6 @@ def gradients(task: nn.Module) -> dict[str, Tensor]:
 
 
 def _process(rank: int, cases: Sequence[TaskCase], folder: str) -> None:
-    torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=PROCESSES)
     try:
         for number, case in enumerate(cases):
@@ -74,9 +74,7 @@ def check_two_processes(cases: Sequence[TaskCase]) -> dict[str, str]:
     """
     failures: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder:
-        multiprocessing.spawn(  # type: ignore[attr-defined, no-untyped-call]  # torch leaves it untyped
-            _process, args=(list(cases), folder), nprocs=PROCESSES
-        )
+        run_in_two_processes(_process, list(cases), folder)
         for number, case in enumerate(cases):
             error = Path(folder) / f"{number}.error"
             if error.exists():

@@ -1,4 +1,4 @@
-"""The program as a whole, each time in a process of its own."""
+"""The program as a whole, mostly in a process of its own."""
 
 import json
 import os
@@ -6,6 +6,8 @@ import subprocess
 import sys
 
 import pytest
+
+from selfsup.cli.main import main
 
 
 def run(*args, **environment):
@@ -137,10 +139,14 @@ def test_doctor_reports_the_broken_plugin_with_its_traceback_and_fails(broken_pl
     assert document["environment"]["torch"]
     broken = next(item for item in document["plugins"] if item["name"] == "broken")
     assert "RuntimeError: out of order" in broken["traceback"]
-    text = run("plugins", "doctor", PYTHONPATH=broken_plugin, SELFSUP_PLUGINS="broken").stdout
-    assert "There are problems." in text
+    assert document["plugins"][0]["problems"] == []
 
 
-def test_doctor_finds_the_core_well():
-    done = run("plugins", "doctor", "--json")
-    assert json.loads(done.stdout)["plugins"][0]["problems"] == []
+def test_doctor_tells_the_problems_in_words(monkeypatch, capsys):
+    monkeypatch.setattr("selfsup.registry.diagnosis.problems", lambda house, record: ["it rattles"])
+    with pytest.raises(SystemExit) as ended:
+        main(["plugins", "doctor"])
+    out = capsys.readouterr().out
+    assert ended.value.code == 1
+    assert "  - it rattles" in out
+    assert out.endswith("There are problems.\n")

@@ -30,6 +30,7 @@ STEPS = 60
 SIZES = {"objective.hidden_dim": 64, "objective.output_dim": 32}
 DINO_SIZES = {"objective.hidden_dim": 64, "objective.bottleneck_dim": 16, "objective.output_dim": 128, "views.n_local": 0}
 SWAV_SIZES = {**SIZES, "objective.n_prototypes": 30, "objective.queue_size": 0}
+LEJEPA_SIZES = {**SIZES, "objective.n_slices": 64}
 MOCO_SIZES = {**SIZES, "objective.queue_size": 64}
 SIMSIAM_SIZES = {**SIZES, "objective.bottleneck_dim": 16}
 AT_ONCE = {"momentum.start": 0.0, "momentum.end": 0.0}
@@ -51,7 +52,7 @@ def told(task: str, out: Path, capsys: pytest.CaptureFixture[str], options: dict
 
 HEALTHY: list[tuple[str, dict[str, Any]]] = [
     ("vicreg", SIZES),
-    ("lejepa", SIZES),
+    ("lejepa", LEJEPA_SIZES),
     ("barlow-twins", SIZES),
     ("byol", SIZES),
     ("simsiam", SIMSIAM_SIZES),
@@ -107,7 +108,12 @@ COLLAPSED: dict[str, tuple[str, dict[str, Any], Callable[[pytest.MonkeyPatch], N
         nothing,
         r"embeddings that the loss regularises have collapsed: .*output_std.*Raise the weight",
     ),
-    "lejepa without SIGReg": ("lejepa", {**SIZES, "objective.sigreg_weight": 0}, nothing, r"have collapsed: .*output_std"),
+    "lejepa without SIGReg": (
+        "lejepa",
+        {**LEJEPA_SIZES, "objective.sigreg_weight": 0},
+        nothing,
+        r"have collapsed: .*output_std",
+    ),
     "byol without predictor": ("byol", {**SIZES, **AT_ONCE}, no_predictor, r"have collapsed: .*target_std.*higher momentum"),
     "simsiam without stop-gradient": ("simsiam", SIMSIAM_SIZES, no_stop_gradient, r"have collapsed"),
     "tico without contrast": (

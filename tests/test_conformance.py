@@ -2,6 +2,7 @@
 
 import pytest
 
+from selfsup.registry import registry
 from selfsup.testing import (
     check_entry_module_is_light,
     check_spec,
@@ -32,6 +33,18 @@ def test_entry_modules_are_light():
 @parametrize_specs()
 def test_spec(spec):
     check_spec(spec)
+
+
+def test_each_modality_has_every_objective_on_embeddings_and_tokens_and_says_what_it_is():
+    house = registry()
+    assert sorted(house.modalities) == ["audio", "multimodal", "tabular", "text", "video", "vision"]
+    for modality in house.modalities:
+        for name, objective in house.objectives.items():
+            if objective.family in ("joint-embedding", "masked-modeling", "latent-prediction"):
+                spec = house.get("task", f"{modality}/{name}")
+                assert spec.family == objective.family
+                assert spec.paper
+                assert spec.summary
 
 
 @parametrize_tasks()

@@ -22,7 +22,6 @@ from selfsup.tasks.joint_embedding import embed_views as view_embedding
 from selfsup.tasks.joint_embedding import task as joint_embedding
 from selfsup.tasks.joint_embedding.embed_views import encode_views, token_locations
 from selfsup.tasks.joint_embedding.task import JointEmbedding, joint_embedding_recipe
-from selfsup.testing.kit.fake_device import fake_cuda
 
 IDS = [spec.id for spec in SPECS]
 SMALL = {
@@ -139,21 +138,6 @@ def train(task, n, lr=1e-2):
 
 
 @pytest.mark.parametrize("id", IDS)
-def test_every_objective_gives_gradients_everywhere_and_leaves_global_randomness_alone(id):
-    task = small_task(id)
-    before = torch.get_rng_state()
-    output = task(series(), seeded())
-    assert torch.equal(before, torch.get_rng_state())
-    assert output.loss.shape == ()
-    assert all(value.shape == () and not value.requires_grad for value in output.metrics.values())
-    output.loss.backward()
-    missing = [
-        name for name, p in task.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.isfinite().all())
-    ]
-    assert not missing
-
-
-@pytest.mark.parametrize("id", IDS)
 def test_no_objective_collapses_the_toy_embedding(id):
     # What is compared is one batch with one set of views, since the queue and the teacher change the scale of the loss.
     task = small_task(id, n_global=2)
@@ -171,22 +155,6 @@ def test_no_objective_collapses_the_toy_embedding(id):
     train(task, 80, lr=3e-3)
     assert agreement() > 0.6 * before, "the embedding has collapsed"
     assert all(parameter.isfinite().all() for parameter in task.parameters())
-
-
-@pytest.mark.parametrize("id", IDS)
-def test_every_objective_runs_on_a_fake_gpu_without_sync_or_generator(id):
-    task = copy.deepcopy(small_task(id))
-    with fake_cuda(task, series()) as batch:
-        assert task(batch, None).loss.device.type == "cuda"
-
-
-@pytest.mark.parametrize("id", IDS)
-def test_state_dict_holds_all_state(id):
-    task = small_task(id)
-    train(task, 3)
-    other = small_task(id, noise=0.3)
-    other.load_state_dict(task.state_dict())
-    assert torch.equal(task(series(5), seeded(5)).loss, other(series(5), seeded(5)).loss)
 
 
 @pytest.mark.parametrize("id", IDS)

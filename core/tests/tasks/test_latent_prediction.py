@@ -16,7 +16,6 @@ from selfsup.tasks.parts.block_masking import block_mask, multi_block_mask, shuf
 from selfsup.tasks.parts.masking import random_mask
 from selfsup.tasks.parts.span_masking import span_mask
 from selfsup.tasks.parts.transformer import lattice_positions
-from selfsup.testing.kit.fake_device import fake_cuda
 from selfsup.testing.kit.gradients import assert_same_loss
 from selfsup.testing.toy.sequences.backbones import SequenceConv, SequenceConvConfig
 from selfsup.testing.toy.sequences.shortcuts import Kind, toy_backbone, toy_batch, toy_info
@@ -214,16 +213,6 @@ def test_ijepa_context_encoder_sees_no_target_content(kind: Kind) -> None:
     assert torch.equal(a, b)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("make", [ijepa, data2vec])
-def test_latent_forward_on_fake_cuda(kind: Kind, make: Any) -> None:
-    task = make(kind)
-    with fake_cuda(task, toy_batch(kind)) as batch:
-        output = task(batch, None)
-        assert output.loss.device.type == "cuda"
-        assert output.metrics["target_std"].device.type == "cuda"
-
-
 @pytest.mark.parametrize("make", [ijepa, data2vec])
 def test_latent_loss_is_float32_under_bf16(make: Any) -> None:
     task, batch = make("ids"), toy_batch("ids")
@@ -232,24 +221,6 @@ def test_latent_loss_is_float32_under_bf16(make: Any) -> None:
         loss = task(batch, generator()).loss
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(exact.item(), rel=0.05)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("make", [ijepa, data2vec])
-def test_latent_loss_falls_without_collapse(kind: Kind, make: Any) -> None:
-    task, batch = make(kind), toy_batch(kind, n=32)
-    optimizer = torch.optim.AdamW([p for p in task.parameters() if p.requires_grad], lr=3e-3)
-    losses, spread = [], []
-    for step in range(60):
-        output = task(batch, generator(step))
-        optimizer.zero_grad()
-        output.loss.backward()
-        optimizer.step()
-        task.after_step((step + 1) / 60)
-        losses.append(output.loss.item())
-        spread.append(output.metrics["target_std"].item())
-    assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
-    assert spread[-1] > 0.5 * spread[0]
 
 
 def test_latent_recipes_have_the_papers_defaults_and_take_others() -> None:

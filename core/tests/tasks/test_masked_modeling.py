@@ -23,7 +23,6 @@ from selfsup.tasks.masked.masked_modeling import (
 )
 from selfsup.tasks.parts.masking import TokenMask, random_mask
 from selfsup.tasks.parts.transformer import lattice_positions
-from selfsup.testing.kit.fake_device import fake_cuda
 from selfsup.testing.kit.gradients import assert_same_loss
 from selfsup.testing.toy.sequences.backbones import SequenceConv, SequenceConvConfig
 from selfsup.testing.toy.sequences.shortcuts import Kind, toy_backbone, toy_batch, toy_info
@@ -187,14 +186,6 @@ def test_only_hidden_tokens_pass_the_head() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("make", [mae, simmim])
-def test_forward_on_fake_cuda(kind: Kind, make: Any) -> None:
-    task = make(kind)
-    with fake_cuda(task, toy_batch(kind)) as batch:
-        assert task(batch, None).loss.device.type == "cuda"
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("make", [mae, simmim])
 def test_masked_loss_is_float32_under_bf16(kind: Kind, make: Any) -> None:
     task, batch = make(kind), toy_batch(kind)
     exact = task(batch, generator()).loss
@@ -204,21 +195,6 @@ def test_masked_loss_is_float32_under_bf16(kind: Kind, make: Any) -> None:
     assert loss.item() == pytest.approx(exact.item(), rel=0.02)
     loss.backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in task.parameters())
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("make", [mae, simmim])
-def test_masked_loss_falls(kind: Kind, make: Any) -> None:
-    task, batch = make(kind), toy_batch(kind, n=32)
-    optimizer = torch.optim.AdamW(task.parameters(), lr=3e-3)
-    losses = []
-    for step in range(60):
-        loss = task(batch, generator(step)).loss
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert sum(losses[-10:]) < 0.93 * sum(losses[:10])
 
 
 def test_recipe_has_the_papers_defaults_and_takes_others() -> None:

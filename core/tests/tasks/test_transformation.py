@@ -142,11 +142,6 @@ def test_transformation_on_fake_cuda(transformation: type[Transformation]) -> No
         assert task(batch, None).loss.device.type == "cuda"
 
 
-def test_transformation_under_bf16() -> None:
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert segment_order()(toy_batch("ids"), generator()).loss.dtype == torch.float32
-
-
 def test_dropout_draws_from_the_generator_in_training_only() -> None:
     dropout = GeneratorDropout(0.5)
     x = torch.ones(100, 10)

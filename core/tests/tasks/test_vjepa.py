@@ -12,7 +12,6 @@ from selfsup.tasks.latent.ijepa import IJEPA, IJEPAConfig, jepa_loss
 from selfsup.tasks.latent.vjepa import VJEPA, VJEPAConfig, vjepa_recipe
 from selfsup.tasks.parts.block_masking import multi_block_mask
 from selfsup.tasks.parts.transformer import lattice_positions
-from selfsup.testing.kit.fake_device import fake_cuda
 from selfsup.testing.kit.gradients import assert_same_loss
 from selfsup.testing.toy.sequences.backbones import SequenceConv, SequenceConvConfig
 from selfsup.testing.toy.sequences.shortcuts import Kind, toy_backbone, toy_batch, toy_info
@@ -94,32 +93,9 @@ def test_beta_of_zero_is_the_absolute_error() -> None:
     assert 0 < task(batch, generator()).loss - smooth(batch, generator()).loss < 0.5
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_vjepa_on_fake_cuda_and_under_bf16(kind: Kind) -> None:
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss = vjepa(kind)(toy_batch(kind), generator()).loss
-    assert loss.dtype == torch.float32
-    assert torch.isfinite(loss)
-    task = vjepa(kind)
-    with fake_cuda(task, toy_batch(kind)) as batch:
-        assert task(batch, None).loss.device.type == "cuda"
-
-
-def test_vjepa_learns_and_keeps_the_teacher() -> None:
-    task, batch = vjepa("frames", short_range={"n_blocks": 3}), toy_batch("frames", n=32)
+def test_vjepa_keeps_the_teacher() -> None:
+    task = vjepa("frames")
     assert task.encoder_backbone() is task.teacher.module
-    optimizer = torch.optim.AdamW([p for p in task.parameters() if p.requires_grad], lr=3e-3)
-    losses, spread = [], []
-    for step in range(60):
-        output = task(batch, generator(step))
-        optimizer.zero_grad()
-        output.loss.backward()
-        optimizer.step()
-        task.after_step((step + 1) / 60)
-        losses.append(output.loss.item())
-        spread.append(output.metrics["target_std"].item())
-    assert sum(losses[-10:]) < 0.85 * sum(losses[:10])
-    assert spread[-1] > 0.5 * spread[0]
 
 
 def test_vjepa_recipe_has_the_papers_defaults_and_takes_others() -> None:

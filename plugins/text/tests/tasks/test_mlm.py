@@ -92,27 +92,10 @@ def test_a_text_of_one_token_does_not_stop_mlm(encoder: Any, info: Any) -> None:
     assert any(loss == 0 for loss in losses)
 
 
-def test_mlm_learns_and_is_float32_under_bf16(encoder: Any, texts: Any, info: Any) -> None:
-    task, batch = task_of(encoder, info), texts(n=32)
-    optimizer = torch.optim.AdamW(task.parameters(), lr=3e-3)
-    losses = []
-    for step in range(60):
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            loss = task(batch, generator(step)).loss
-        assert loss.dtype == torch.float32
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert sum(losses[-5:]) < 0.85 * sum(losses[:5])
-    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in task.parameters())
-
-
-def test_mlm_on_fake_cuda(encoder: Any, texts: Any, info: Any) -> None:
-    for whole_words in (False, True):
-        task = task_of(encoder, info, whole_words=whole_words)
-        with fake_cuda(task, texts()) as batch:
-            assert task(batch, None).loss.device.type == "cuda"
+def test_whole_words_are_hidden_without_a_host_sync(encoder: Any, texts: Any, info: Any) -> None:
+    task = task_of(encoder, info, whole_words=True)
+    with fake_cuda(task, texts()) as batch:
+        assert task(batch, None).loss.device.type == "cuda"
 
 
 def test_mlm_has_the_papers_defaults_and_packs() -> None:

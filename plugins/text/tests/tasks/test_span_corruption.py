@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from selfsup.errors import ConfigError
-from selfsup.testing.kit.fake_device import fake_cuda
 from selfsup.testing.kit.gradients import assert_same_loss
 from selfsup_text.tasks.span_corruption import RECIPE, SpanCorruption, SpanCorruptionConfig, build_span_corruption
 from selfsup_text.tasks.spans import answer, draw_spans, most_spans, shorten
@@ -134,26 +133,10 @@ def test_span_corruption_shows_the_encoder_less_than_the_text(encoder: Any, text
     assert lengths == [10 + most_spans(20, 0.5, 3.0)]
 
 
-def test_span_corruption_learns_and_takes_one_token_texts(encoder: Any, texts: Any, info: Any) -> None:
-    task, batch = task_of(encoder, info, rate=0.3), texts(n=32)
-    optimizer = torch.optim.AdamW(task.parameters(), lr=3e-3)
-    losses = []
-    for step in range(50):
-        loss = task(batch, generator(step)).loss
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert sum(losses[-5:]) < 0.85 * sum(losses[:5])
-    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in task.parameters())
+def test_a_text_of_one_token_costs_nothing(encoder: Any, info: Any) -> None:
+    task = task_of(encoder, info, rate=0.3)
     one = {"ids": torch.tensor([[9]]), "padding": torch.tensor([[False]]), "words": torch.tensor([[0]])}
     assert task(one, generator()).loss.item() == 0
-
-
-def test_span_corruption_on_fake_cuda(encoder: Any, texts: Any, info: Any) -> None:
-    task = task_of(encoder, info)
-    with fake_cuda(task, texts()) as batch:
-        assert task(batch, None).loss.device.type == "cuda"
 
 
 def test_span_corruption_has_the_papers_defaults_and_refuses_decoders(decoder: Any, info: Any) -> None:

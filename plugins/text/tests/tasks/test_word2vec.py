@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from selfsup.errors import ConfigError
-from selfsup.testing.kit.fake_device import fake_cuda
 from selfsup.testing.kit.gradients import assert_same_loss
 from selfsup_text.backbones.word_vectors import RECIPE as BACKBONE
 from selfsup_text.backbones.word_vectors import WordVectors
@@ -150,12 +149,6 @@ def test_word2vec_finds_neighbours(info: Any, texts: Any) -> None:
     near, far = similar.diagonal(1).mean(), similar[torch.arange(55), (torch.arange(55) + 27) % 55].mean()
     assert near > far + 0.3
     assert all(p.grad is not None for p in task.parameters())
-
-
-def test_word2vec_on_fake_cuda(info: Any, texts: Any) -> None:
-    task = task_of(info)
-    with fake_cuda(task, texts()) as batch:
-        assert task(batch, None).loss.device.type == "cuda"
 
 
 def test_word2vec_refuses_networks(encoder: Any, info: Any) -> None:

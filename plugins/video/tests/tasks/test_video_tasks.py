@@ -46,7 +46,6 @@ def recipe_of(name: str) -> TaskRecipe:
     return registry().task_recipe(registry().get("task", f"video/{name}"))
 
 
-@pytest.mark.parametrize("clips", [1, 2])
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.id)
 def test_every_video_task_trains_on_two_clips(spec: Any) -> None:
     info = {**INFO, "clips": 2}

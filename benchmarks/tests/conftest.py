@@ -6,16 +6,19 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from selfsup.registry import registry
 from selfsup.registry.specs import BenchmarkSpec
 from selfsup_bench.cells.cell import FEW_LABELS, Cell
 from selfsup_bench.cells.lines import lines
 from selfsup_bench.cells.run_cell import work
 from selfsup_bench.executors import Job, Outcome
+from selfsup_bench.executors.base import Machine
 from selfsup_bench.planning.plan import Plan
 from selfsup_bench.records.record import Projection, Record
 
@@ -151,6 +154,16 @@ def in_process() -> Iterator[type[InProcess]]:
     threads = torch.get_num_threads()
     yield InProcess
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def machine_of() -> Callable[..., Machine]:
+    """A machine of one core whose cells an executor runs."""
+
+    def made(make_executor: Any, say: Callable[[str], None] = lambda line: None, *, jobs: int = 1) -> Machine:
+        return Machine(registry(), make_executor, jobs=jobs, threads=1, device="cpu", kind="cpu", say=say)
+
+    return made
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import pytest
 
 from selfsup.errors import BenchmarkError
 from selfsup_bench.cells.cell import Cell
-from selfsup_bench.executors import Job, Outcome
+from selfsup_bench.executors import Job, Outcome, local
 from selfsup_bench.executors.local import LocalExecutor, describe_exit
 from selfsup_bench.executors.ray import RayExecutor
 from selfsup_bench.executors.slurm import SubmititExecutor
@@ -47,6 +47,13 @@ if task == "hangs":
     time.sleep(600)
 """
 """Does what the name of the cell's task says; the job's values are its globals. A child process finds it by its path."""
+
+
+@pytest.fixture(autouse=True)
+def _nothing_to_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The made-up cells need no torch."""
+    monkeypatch.setattr(local, "PRELOAD", ())
+    monkeypatch.setattr(local, "target_modules", lambda found, cells: ())
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ from PIL import Image
 
 from selfsup.cli.main import main
 from selfsup.errors import BenchmarkError, ConfigError, DataError, RunDirectoryError
-from selfsup.registry import registry
 from selfsup_bench.commands import benchmark, report
 from selfsup_bench.executors import Job, Outcome
 from selfsup_bench.executors.base import Machine
@@ -34,20 +33,12 @@ MakeMachine = Callable[..., Machine]
 
 
 @pytest.fixture
-def machine(in_process: Any, few_points: None, monkeypatch: pytest.MonkeyPatch) -> MakeMachine:
+def machine(in_process: Any, few_points: None, machine_of: MakeMachine, monkeypatch: pytest.MonkeyPatch) -> MakeMachine:
     """Makes a machine whose cells run in this process; on a busy one no pilot is cut off."""
     monkeypatch.setattr("selfsup_bench.own.pilot._LEAST", 600.0)
 
     def made(said: list[str] | None = None, make_executor: Any = in_process) -> Machine:
-        return Machine(
-            registry=registry(),
-            make_executor=make_executor,
-            jobs=1,
-            threads=1,
-            device="cpu",
-            kind="cpu",
-            say=(said if said is not None else []).append,
-        )
+        return machine_of(make_executor, (said if said is not None else []).append)
 
     return made
 

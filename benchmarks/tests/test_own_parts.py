@@ -6,6 +6,7 @@ import csv
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,6 @@ from selfsup.data import row_hashes
 from selfsup.errors import BenchmarkError, ConfigError, DataError, UnknownIdError
 from selfsup.registry import registry
 from selfsup_bench.cells.cell import Cell
-from selfsup_bench.executors.base import Machine
 from selfsup_bench.executors.local import LocalExecutor
 from selfsup_bench.own.candidates import candidates, filled, on_data
 from selfsup_bench.own.data.divide_rows import Divided, Limits, divide
@@ -336,7 +336,7 @@ def test_more_time_than_a_task_can_use_is_not_used() -> None:
     assert not tiny.short, "there is nothing more to learn from"
 
 
-def test_training_from_scratch_may_take_the_first_draws_alone(tmp_path: Path) -> None:
+def test_training_from_scratch_may_take_the_first_draws_alone(tmp_path: Path, machine_of: Any) -> None:
     reading = read(write_table(tmp_path / "t.csv", ["old", "young"] * 40))
     divided = divide(reading, wanted=10, limits=Limits())
     specs = candidates(registry(), "tabular", names=("vime",), device="cpu")
@@ -344,15 +344,7 @@ def test_training_from_scratch_may_take_the_first_draws_alone(tmp_path: Path) ->
         reading=reading, given={}, minutes=30, names=(), divided=divided, draws=10, scratch_parts=2, scratch_steps=200,
         scratch_draws=5, schedule=schedule({specs[0].id: FAST}, [references(specs[0].id)], seconds=100, jobs=2),
     )  # fmt: skip
-    where = Machine(
-        registry=registry(),
-        make_executor=lambda on_start: LocalExecutor(),
-        jobs=2,
-        threads=1,
-        device="cpu",
-        kind="cpu",
-        say=print,
-    )
+    where = machine_of(lambda on_start: LocalExecutor(), jobs=2)
     few = "evaluators.few-labels."
     for seeds in ((0,), (0, 1, 2)):
         (line,) = Trial(state, specs, tmp_path, where).lines(seeds)

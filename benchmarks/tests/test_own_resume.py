@@ -41,14 +41,8 @@ class MadeUp:
 
     def machine(self) -> Machine:
         return Machine(
-            registry=registry(),
-            make_executor=lambda on_start: self,
-            jobs=1,
-            threads=1,
-            device="cpu",
-            kind="cpu",
-            say=lambda line: None,
-        )
+            registry(), lambda on_start: self, jobs=1, threads=1, device="cpu", kind="cpu", say=lambda line: None
+        )  # fmt: skip
 
     def run(self, jobs: Sequence[Job]) -> Generator[Outcome, None, None]:
         for job in jobs:

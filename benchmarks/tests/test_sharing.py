@@ -103,6 +103,8 @@ def go(gpu: Any, jobs: list[Job], **options: Any) -> tuple[dict[str, str], list[
 @pytest.fixture(autouse=True)
 def _cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("selfsup_bench.executors.local.cpu_count", lambda: 4)
+    monkeypatch.setattr("selfsup_bench.executors.local.PRELOAD", ())
+    monkeypatch.setattr("selfsup_bench.executors.local.target_modules", lambda found, cells: ())
 
 
 def test_as_many_cells_run_at_a_time_as_fit(gpu: Any, tmp_path: Path) -> None:

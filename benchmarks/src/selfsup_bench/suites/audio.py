@@ -69,11 +69,7 @@ def _real(dataset: str, tasks: Mapping[str, tuple[str, ...]], batch: int, curve:
         },
         references=("raw-mfcc",),
     )
-    return [
-        shared.on(backbone, _MEL_CNN if backbone == "mel-cnn" else {}).line(task, _HEADS.get(task))
-        for backbone, names in tasks.items()
-        for task in names
-    ]
+    return shared.lines(tasks, {"mel-cnn": _MEL_CNN}, _HEADS)
 
 
 _ON_CNN = ("simclr", "vicreg", "byol-a", "cola")
@@ -102,4 +98,38 @@ OWN: tuple[BenchmarkSpec, ...] = (
 )
 """What is worth trying on own recordings, the likeliest first."""
 
-BENCHMARKS = (*QUICK, *MATRIX, *REAL, *OWN)
+
+def _sounds(dataset: str, steps: int, batch: int) -> list[BenchmarkSpec]:
+    shared = Setting(
+        modality="audio",
+        suites=("tasks",),
+        prefix=f"tasks-{dataset}",
+        rows=dataset,
+        dataset=dataset,
+        backbone="mel-cnn",
+        steps=steps,
+        headline="few-labels.accuracy@20",
+        overrides={
+            **one_optimizer(lr=1e-3),
+            "optimization.batch_size": batch,
+            "evaluators.few-labels.per_class": (20, 5),
+        },
+        references=("raw-mfcc",),
+    )
+    tasks = {
+        "mel-cnn": ("segment-order", "byol-a", "cola", "simclr", "vicreg", "barlow-twins"),
+        "gru": ("apc", "cpc"),
+        "mel-transformer": ("mockingjay", "tera"),
+        "mel-vit": ("masked-spectrogram",),
+        "wave-transformer-small": ("wav2vec2", "hubert", "data2vec"),
+    }
+    # HuBERT's 500 clusters are for 960 hours of speech.
+    own = {**dict.fromkeys(("vicreg", "barlow-twins"), _HEADS["vicreg"]), "hubert": {"task.n_latent_clusters": 100}}
+    return shared.lines(tasks, {"mel-cnn": _MEL_CNN}, own)
+
+
+# Spoken digits, whose test speakers are in no training row; sounds of five seconds, 32 of each class to train.
+TASKS: tuple[BenchmarkSpec, ...] = (*_sounds("fsdd", 200, 64), *_sounds("esc10", 100, 32))
+"""Every task at one budget that a CPU can do: how much does each learn, on its own network?"""
+
+BENCHMARKS = (*QUICK, *MATRIX, *REAL, *OWN, *TASKS)

@@ -112,4 +112,28 @@ _OWN = Setting(
 OWN = tuple(_OWN.line(task, options) for task, options in _ACROSS.items())
 """The parts of a row compared with each other. Which there are is known only from the data: the towers are the usual ones."""
 
-BENCHMARKS: tuple[BenchmarkSpec, ...] = (*QUICK, *MATRIX, *REAL, *OWN)
+
+_PAIRS = Setting(
+    modality="multimodal",
+    suites=("tasks",),
+    prefix="tasks-fashion_products",
+    rows="fashion_products (64x64)",
+    dataset="fashion_products",
+    backbone="towers",
+    steps=600,
+    evaluators=(*FEW_LABELS, "cross-modal-retrieval", "zero-shot", "missing-part"),
+    overrides={
+        **one_optimizer(lr=1e-3),
+        "optimization.batch_size": 256,
+        "processor.parts": ("vision", "text"),
+        "processor.options.vision.image_size": 64,
+        "processor.options.text.max_length": 24,
+        "processor.options.text.vocab_size": 4000,
+        "evaluators.missing-part.probe": "knn",
+    },
+    references=("raw-vision", "raw-text"),
+)
+TASKS = tuple(_PAIRS.lines({"towers": ("clip", "siglip"), "fusion": ("mae",)}, {}, {}))
+"""Retrieval and zero-shot of photographs and titles. For an accelerator."""
+
+BENCHMARKS: tuple[BenchmarkSpec, ...] = (*QUICK, *MATRIX, *REAL, *OWN, *TASKS)

@@ -7,7 +7,7 @@ hold on an accelerator alone, in place of those without it (None drops one): the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -51,6 +51,25 @@ class Setting:
     def on(self, backbone: str, options: Mapping[str, Any]) -> Setting:
         """The same on another network, with the options that it needs."""
         return replace(self, backbone=backbone, overrides={**self.overrides, **options})
+
+    def lines(
+        self,
+        tasks: Mapping[str, Sequence[str]],
+        networks: Mapping[str, Mapping[str, Any]],
+        own: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> list[BenchmarkSpec]:
+        """A benchmark for each task.
+
+        Args:
+            tasks: backbone to its tasks.
+            networks: backbone to the options that it needs.
+            own: task to options of its own.
+        """
+        return [
+            self.on(backbone, networks.get(backbone, {})).line(task, (own or {}).get(task))
+            for backbone, names in tasks.items()
+            for task in names
+        ]
 
     def _spec(self, id: str, task: str, options: Mapping[str, Any], objectives: Literal["", "all", "others"]) -> BenchmarkSpec:
         overrides = {**self.overrides, **options}

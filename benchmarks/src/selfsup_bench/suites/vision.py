@@ -189,4 +189,26 @@ STANDARD: tuple[BenchmarkSpec, ...] = (
 )
 """For an accelerator: hours."""
 
-BENCHMARKS: tuple[BenchmarkSpec, ...] = (*QUICK, *MATRIX, *REAL, *OWN, *STANDARD)
+
+_CIFAR = Setting(
+    modality="vision",
+    suites=("tasks",),
+    prefix="tasks-cifar10",
+    rows="cifar10",
+    dataset="cifar10",
+    backbone="resnet-narrow",
+    steps=200,
+    evaluators=("knn", "linear"),
+    headline="knn.accuracy",
+    overrides={**one_optimizer(lr=1e-3), "optimization.batch_size": 128},
+)
+_NARROW_RESNET = _CIFAR.on("resnet-narrow", {"backbone.width": 16})
+_SMALL_VIT = _CIFAR.on("vit-tiny", {"backbone.embed_dim": 96, "backbone.depth": 4, "backbone.heads": 3})
+TASKS: tuple[BenchmarkSpec, ...] = (
+    *(_NARROW_RESNET.line(task) for task in ("rotation", "patch-position", "jigsaw", "colorization", "inpainting")),
+    _NARROW_RESNET.template("all", heads(512)),
+    replace(_SMALL_VIT, prefix="tasks-cifar10-tokens").template("all", heads(512)),
+)
+"""Every task at one budget that a CPU can do: how much does each learn, on its own network?"""
+
+BENCHMARKS: tuple[BenchmarkSpec, ...] = (*QUICK, *MATRIX, *REAL, *OWN, *STANDARD, *TASKS)

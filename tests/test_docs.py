@@ -28,8 +28,8 @@ PAGES = {
 }
 """Page to the data that its commands need; those of the page of several modalities have tests of their own."""
 TESTED_ELSEWHERE = ("index.md", "modalities/multimodal.md", "extend/objective.md", "extend/modality.md")
-LIMIT = ["--max-steps", "3"]
-"""Added to every pretraining: the pages' own take many epochs."""
+LIMITS = {"pretrain": ["--max-steps", "3"], "finetune": ["--set", "finetune.epochs=1"]}
+"""Added to a command of the pages, which train for many epochs."""
 OF_EXAMPLES = "Two examples"
 DISTRIBUTIONS = ("audio", "multimodal", "tabular", "text", "video", "vision")
 
@@ -117,7 +117,7 @@ def test_the_commands_of_a_page_run(page: str, data: Callable[[str], None], cli:
     assert len(found) >= 4
     for command in found:
         words = shlex.split(command)[1:]
-        outcome = cli(*words, *(LIMIT if words[0] == "pretrain" and "--steps" not in words else []))
+        outcome = cli(*words, *LIMITS.get(words[0], []))
         assert outcome.status == 0, f"{command}: {outcome.err}"
         assert "were pretrained on" not in " ".join(outcome.err.split()), f"{command} tests on rows that were pretrained on"
         if "--out" in words:
@@ -163,3 +163,28 @@ def test_a_page_names_every_backbone_of_its_modality(modality: str) -> None:
     backbones = [id for id, spec in registry().backbones.items() if spec.modality == modality]
     assert backbones
     assert [id for id in backbones if f"`{id.replace('*', '')}" not in text] == []
+
+
+def test_every_public_name_says_what_it_is() -> None:
+    from site_pages import api
+
+    silent = [
+        f"{module.__name__}.{name}"
+        for module in api.modules()
+        for name in api.names(module)
+        if not name.startswith("__") and not api.said(module, name)
+    ]
+    assert silent == []
+
+
+def test_a_page_of_the_configuration_has_every_field(tmp_path: Path) -> None:
+    from site_pages import configuration
+
+    from selfsup.training.run.config import RunConfig
+
+    found = {field.key: field for field in configuration.fields(RunConfig)}
+    assert {"seed", "optimization.lr", "table.separator"} <= set(found)
+    assert found["optimization.batch_size"].default == "256"
+    assert [key for key, field in found.items() if not field.meaning] == []
+    table = configuration.fields_table(RunConfig)
+    assert table.count("\n") == len(found) + 2

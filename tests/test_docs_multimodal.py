@@ -27,7 +27,7 @@ def sections(*titles: str) -> str:
 
 def blocks(text: str, language: str) -> list[str]:
     """The fenced blocks of a language."""
-    found = re.findall(r"^```(\w*)\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+    found = re.findall(r"^```(\S*)[^\n]*\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
     return [block for own, block in found if own == language]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from site_pages import api, configuration, registered
+from site_pages import api, commands, configuration, registered
 
 
 def write_all(docs: Path) -> None:
@@ -16,5 +16,5 @@ def write_all(docs: Path) -> None:
     """
     out = docs / "_generated"
     shutil.rmtree(out, ignore_errors=True)
-    for part in (api, configuration, registered):
+    for part in (api, commands, configuration, registered):
         part.write(out)

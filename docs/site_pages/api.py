@@ -89,8 +89,13 @@ def _entry(module: ModuleType, name: str, value: Any) -> str:
     )
 
 
+def said(module: ModuleType, name: str) -> str:
+    """What a public name says of itself: its docstring, or that under a constant, in the module that defines it."""
+    value = getattr(module, name)
+    return inspect.getdoc(value) or "" if _rank(value) < 2 or inspect.ismodule(value) else _said(module, name)
+
+
 def _said(module: ModuleType, name: str) -> str:
-    """The docstring under a constant, in the module that defines it, whichever passes it on."""
     tree = ast.parse(inspect.getsource(module))
     for statement in ast.walk(tree):
         if isinstance(statement, ast.ImportFrom) and any((found.asname or found.name) == name for found in statement.names):

@@ -38,6 +38,7 @@ from selfsup.runtime.evaluation_mode import evaluation_mode
 from selfsup.types import Batch, Row
 
 Precision = Literal["32", "bf16", "16"]
+"""Arithmetic of a forward pass: float32, or autocast to bfloat16 or float16."""
 _AUTOCAST: Mapping[str, torch.dtype | None] = {"32": None, "bf16": torch.bfloat16, "16": torch.float16}
 
 

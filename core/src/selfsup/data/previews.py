@@ -40,6 +40,7 @@ class CurvePreview:
 
 
 Preview = TextPreview | ImagePreview | CurvePreview
+"""What a person sees of a row in a report."""
 
 
 def shortened(text: str, most: int = PREVIEW_CHARACTERS) -> str:

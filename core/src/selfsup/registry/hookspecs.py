@@ -21,6 +21,7 @@ API_VERSION = 1
 PROJECT = "selfsup"
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
+"""Marks a function of a plugin's entry module as an implementation of the hook of its name."""
 
 
 @hookspec

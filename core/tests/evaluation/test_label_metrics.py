@@ -11,7 +11,6 @@ from sklearn import metrics as reference
 
 from selfsup.evaluation.maths.metrics import (
     HEADLINES,
-    average_precision,
     classification_metrics,
     label_metrics,
     regression_metrics,
@@ -51,16 +50,6 @@ def test_balanced_accuracy_is_over_the_classes_that_are_there():
 def test_areas_are_left_out_where_all_test_rows_are_of_one_class():
     log_p = torch.tensor([[0.2, 0.8], [0.6, 0.4]]).log()
     assert "auroc" not in classification_metrics(log_p, torch.tensor([1, 1]))
-
-
-@pytest.mark.parametrize("digits", [0, 3])
-def test_average_precision_counts_ties_as_one_threshold(digits):
-    rng = np.random.default_rng(digits)
-    y, scores = rng.random(300) < 0.3, rng.standard_normal(300).round(digits)
-    wanted = reference.average_precision_score(y, scores)
-    assert average_precision(torch.from_numpy(scores), torch.from_numpy(y)) == pytest.approx(wanted, abs=1e-12)
-    with pytest.raises(ValueError, match="positive"):
-        average_precision(torch.zeros(2), torch.zeros(2, dtype=torch.bool))
 
 
 def test_metrics_of_several_classes_are_those_of_scikit_learn():

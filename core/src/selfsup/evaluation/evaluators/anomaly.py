@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import Field
+from sklearn.metrics import roc_auc_score
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -14,7 +15,6 @@ from selfsup.config import Config
 from selfsup.errors import ConfigError, DataError
 from selfsup.evaluation.base import EvaluatorRecipe, Split
 from selfsup.evaluation.checks import class_count
-from selfsup.evaluation.maths.metrics import auroc
 from selfsup.evaluation.maths.neighbours import nearest
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Anomaly:
         areas = []
         for c in classes:
             scores = anomaly_scores(test_embeddings, train_embeddings[train.targets() == c], k=self.config.k)
-            areas.append(auroc(scores, test.targets() != c))
+            areas.append(float(roc_auc_score(test.targets() != c, scores)))
         return {"auroc": float(np.mean(areas)), "auroc_worst_class": min(areas)}
 
     def _normal_classes(self, names: tuple[str, ...], train: Tensor, test: Tensor) -> list[int]:

@@ -1,7 +1,11 @@
-"""Scores of predictions against labels, as scikit-learn computes them."""
+"""Scores of predictions against labels.
+
+scikit-learn takes a second to import, so it is imported where it is needed.
+"""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -59,19 +63,20 @@ def classification_metrics(log_probabilities: Tensor, targets: Tensor) -> dict[s
         log_probabilities: [N, K].
         targets: [N] long.
     """
+    from sklearn import metrics as scores
+
     predictions = log_probabilities.argmax(dim=1)
-    metrics = {
+    found = {
         "accuracy": accuracy(predictions, targets),
-        "macro_f1": macro_f1(predictions, targets),
+        "macro_f1": scores.f1_score(targets, predictions, average="macro", zero_division=0),
         "balanced_accuracy": balanced_accuracy(predictions, targets),
         "cross_entropy": cross_entropy(log_probabilities, targets),
     }
-    positive = targets == 1
-    if log_probabilities.shape[1] == 2 and positive.any() and not positive.all():
-        scores = (log_probabilities[:, 1] - log_probabilities[:, 0]).double()
-        metrics["auroc"] = auroc(scores, positive)
-        metrics["average_precision"] = average_precision(scores, positive)
-    return metrics
+    if log_probabilities.shape[1] == 2 and len(targets.unique()) == 2:
+        margin = (log_probabilities[:, 1] - log_probabilities[:, 0]).double().nan_to_num()
+        found["auroc"] = scores.roc_auc_score(targets, margin)
+        found["average_precision"] = scores.average_precision_score(targets, margin)
+    return {name: float(value) for name, value in found.items()}
 
 
 def several_classes_metrics(log_odds: Tensor, targets: Tensor) -> dict[str, float]:
@@ -84,16 +89,13 @@ def several_classes_metrics(log_odds: Tensor, targets: Tensor) -> dict[str, floa
         log_odds: [N, K], or any scores that are above 0 where a class is predicted.
         targets: [N, K] of 0 and 1.
     """
-    truth, predicted = targets.bool(), log_odds > 0
-    hits = (truth & predicted).sum(dim=0).double()
-    sizes = truth.sum(dim=0).double() + predicted.sum(dim=0).double()
-    there = [k for k in range(targets.shape[1]) if truth[:, k].any()]
-    areas = [average_precision(log_odds[:, k].double(), truth[:, k]) for k in there]
-    return {
-        "map": sum(areas) / len(areas) if areas else float("nan"),
-        "micro_f1": float(2 * hits.sum() / sizes.sum()) if sizes.sum() > 0 else float("nan"),
-        "macro_f1": float((2 * hits / sizes)[sizes > 0].mean()) if (sizes > 0).any() else float("nan"),
-    }
+    from sklearn import metrics as scores
+
+    truth, predicted, odds = targets.bool().numpy(), (log_odds > 0).numpy(), log_odds.double().nan_to_num().numpy()
+    there = truth.any(axis=0)
+    f1 = {f"{kind}_f1": scores.f1_score(truth, predicted, average=kind, zero_division=np.nan) for kind in ("micro", "macro")}
+    area = scores.average_precision_score(truth[:, there], odds[:, there]) if there.any() else np.nan
+    return {name: float(value) for name, value in {"map": area, **f1}.items()}
 
 
 def regression_metrics(predictions: Tensor, targets: Tensor) -> dict[str, float]:
@@ -121,69 +123,13 @@ def accuracy(predictions: Tensor, targets: Tensor) -> float:
     return float((predictions == targets).double().mean())
 
 
-def macro_f1(predictions: Tensor, targets: Tensor) -> float:
-    """Mean over classes of F1 = 2 TP / (2 TP + FP + FN), each class counting alike.
-
-    Over the classes that occur in ``targets`` or in ``predictions`` (both [N] long), as ``sklearn.metrics.f1_score`` with
-    ``average="macro"`` does.
-    """
-    n = int(torch.cat([predictions, targets]).max()) + 1
-    hits = torch.bincount(targets[predictions == targets], minlength=n).double()
-    sizes = torch.bincount(predictions, minlength=n).double() + torch.bincount(targets, minlength=n).double()
-    return float((2 * hits / sizes)[sizes > 0].mean())
-
-
 def balanced_accuracy(predictions: Tensor, targets: Tensor) -> float:
     """Mean over the classes of ``targets`` ([N] long) of the share of their rows that are predicted right."""
-    n = int(torch.cat([predictions, targets]).max()) + 1
-    hits = torch.bincount(targets[predictions == targets], minlength=n).double()
-    sizes = torch.bincount(targets, minlength=n).double()
-    return float((hits / sizes)[sizes > 0].mean())
+    from sklearn.metrics import recall_score
+
+    return float(recall_score(targets, predictions, labels=targets.unique(), average="macro"))
 
 
 def cross_entropy(log_probabilities: Tensor, targets: Tensor) -> float:
     """Mean of -log p(true class), in nats; ``log_probabilities`` is [N, K], ``targets`` [N] long."""
     return float(F.nll_loss(log_probabilities.double(), targets))
-
-
-def auroc(scores: Tensor, positive: Tensor) -> float:
-    """Area under the ROC curve: the chance that a positive row scores above a negative one, ties counting one half.
-
-    Computed from mean ranks (Mann and Whitney 1947: U / (n_pos n_neg)), in float64.
-
-    Args:
-        scores: [N], higher means more likely positive.
-        positive: [N] bool.
-
-    Raises:
-        ValueError: there is no positive row, or no negative one.
-    """
-    n_positive = int(positive.sum())
-    n_negative = len(positive) - n_positive
-    if n_positive == 0 or n_negative == 0:
-        raise ValueError(f"auroc needs rows of both kinds; got {n_positive} positive and {n_negative} negative ones")
-    _, group, counts = torch.unique(scores, return_inverse=True, return_counts=True)
-    last_rank = counts.cumsum(0).double()
-    mean_rank = last_rank - (counts.double() - 1) / 2
-    u = float(mean_rank[group[positive]].sum()) - n_positive * (n_positive + 1) / 2
-    return u / (n_positive * n_negative)
-
-
-def average_precision(scores: Tensor, positive: Tensor) -> float:
-    """Σ (R_n - R_{n-1}) P_n over the thresholds, from the highest down; rows of equal score are one threshold.
-
-    Args:
-        scores: [N], higher means more likely positive.
-        positive: [N] bool.
-
-    Raises:
-        ValueError: there is no positive row.
-    """
-    n_positive = int(positive.sum())
-    if n_positive == 0:
-        raise ValueError("average_precision needs a positive row, and there is none")
-    _, group = torch.unique(-scores, return_inverse=True)  # the highest score is group 0
-    size = torch.bincount(group).double()
-    hits = torch.bincount(group[positive], minlength=len(size)).double()
-    precision = hits.cumsum(0) / size.cumsum(0)
-    return float((hits * precision).sum() / n_positive)

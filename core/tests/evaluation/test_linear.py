@@ -6,6 +6,7 @@ from sklearn.preprocessing import StandardScaler
 
 from selfsup.evaluation.evaluators import linear
 from selfsup.evaluation.evaluators.linear import LinearConfig, fit_probe
+from selfsup.evaluation.maths import penalty
 
 
 def _data(n, dim=20, n_classes=3, noise=1.5, seed=0):
@@ -60,7 +61,7 @@ def test_many_rows_hold_out_one_fold_only(monkeypatch):
     assert len(fits) == 6
     assert fits[-1] == 100
     fits.clear()
-    monkeypatch.setattr(linear, "_ONE_FOLD_FROM", 100)
+    monkeypatch.setattr(penalty, "_ONE_FOLD_FROM", 100)
     fit_probe(x, y, 3, LinearConfig(), seed=0)
     assert len(fits) == 2
     assert 75 <= fits[0] <= 85

@@ -59,7 +59,7 @@ class Anomaly:
         areas = []
         for c in classes:
             scores = anomaly_scores(test_embeddings, train_embeddings[train.targets() == c], k=self.config.k)
-            areas.append(float(roc_auc_score(test.targets() != c, scores)))
+            areas.append(float(roc_auc_score((test.targets() != c).numpy(), scores.numpy())))
         return {"auroc": float(np.mean(areas)), "auroc_worst_class": min(areas)}
 
     def _normal_classes(self, names: tuple[str, ...], train: Tensor, test: Tensor) -> list[int]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
@@ -19,17 +17,14 @@ from selfsup.evaluation.checks import output_count
 from selfsup.evaluation.maths.class_weights import ClassWeight, row_weights, weight_table
 from selfsup.evaluation.maths.logistic import Logistic, Standardizer, fit_path
 from selfsup.evaluation.maths.metrics import label_metrics
+from selfsup.evaluation.maths.penalty import choose_penalty
 from selfsup.evaluation.maths.ridge import Ridge, fit_ridge
-from selfsup.evaluation.subsets import stratified_folds
 
 if TYPE_CHECKING:
     from selfsup.artifacts import Encoder
 
-_FOLDS = 5
 _PATIENCE = 2
 """So many penalties in a row with a worse held-out loss end the path: weaker ones overfit more still."""
-_ONE_FOLD_FROM = 5_000
-"""From so many rows on, one fold of them measures a penalty well enough."""
 
 
 class LinearConfig(Config):
@@ -73,11 +68,9 @@ def fit_probe(
     """Fit a linear model whose L2 penalty is chosen on held-out training rows.
 
     It is a multinomial logistic regression; one binary logistic regression a class where rows have several; or a ridge
-    regression of numbers. The penalties are fitted from strong to weak, each from the one before, on 4/5 of the rows of each
-    class (of numbers, of each tenth of them); the one with the best accuracy on the others (among equals, the lower
-    cross-entropy; where there is no one class a row, the lower loss) is fitted again on all rows (Radford et al. 2021, CLIP,
-    arXiv 2103.00020, A.3). Below 5,000 rows each fifth is held out in turn. Where no class has two rows nothing can be held
-    out, and the middle penalty is taken.
+    regression of numbers. The penalties are fitted from strong to weak, each from the one before; the one with the best
+    accuracy on held-out rows (where there is no one class a row, the lowest loss) is fitted again on all rows
+    (:func:`~selfsup.evaluation.maths.penalty.choose_penalty`; Radford et al. 2021, CLIP, arXiv 2103.00020, A.3).
 
     Args:
         embeddings: [N, D] float.
@@ -101,66 +94,27 @@ def fit_probe(
     features = standardizer(embeddings)
     if numbers:
         path = sorted(config.ridge, reverse=True)
-        best = _choose_ridge(features, targets, path, seed) if len(path) > 1 else 0
+
+        def squared_errors(rest: Tensor, held: Tensor) -> Iterator[tuple[float, float]]:
+            for model in fit_ridge(features[rest], targets[rest], path):
+                yield 0.0, float((model.predict(features[held]) - targets[held]).square().sum())
+
+        best = choose_penalty(targets, len(path), squared_errors, seed=seed)
         return Probe(standardizer, fit_ridge(features, targets, [path[best]])[0], path[best])
     path = sorted(config.l2, reverse=True)
-    best = _choose(features, targets, n_classes, path, config.tolerance, seed, weights) if len(path) > 1 else 0
+
+    def scores(rest: Tensor, held: Tensor) -> Iterator[tuple[float, float]]:
+        own, others = (None, None) if weights is None else (weights[rest], weights[held])
+        tolerance = 10 * config.tolerance
+        for model in fit_path(features[rest], targets[rest], n_classes, path, weights=own, tolerance=tolerance):
+            yield _held_out(model, features[held], targets[held], others)
+
+    best = choose_penalty(targets, len(path), scores, seed=seed, patience=_PATIENCE)
     # From the strong end on, the last fit starts close to its minimum.
     last = path[: best + 1][-2:]
     for classifier in fit_path(features, targets, n_classes, last, weights=weights, tolerance=config.tolerance):
         final = classifier
     return Probe(standardizer, final, path[best], targets.dim() == 2)
-
-
-def _folds(targets: Tensor, seed: int) -> tuple[Tensor, int]:
-    """The fold of each row, and how many of them are held out in turn."""
-    folds = torch.from_numpy(stratified_folds(targets.cpu().numpy(), _FOLDS, seed=seed)).to(targets.device)
-    return folds, 1 if len(targets) >= _ONE_FOLD_FROM else _FOLDS
-
-
-def _choose_ridge(features: Tensor, targets: Tensor, path: list[float], seed: int) -> int:
-    """Place in ``path`` of the penalty with the least squared error on held-out rows."""
-    folds, n_held = _folds(targets, seed)
-    errors = np.zeros(len(path))
-    for fold in range(n_held):
-        held = folds == fold
-        if held.any() and not held.all():
-            for i, model in enumerate(fit_ridge(features[~held], targets[~held], path)):
-                errors[i] += float((model.predict(features[held]) - targets[held]).square().sum())
-    return int(errors.argmin()) if errors.any() else len(path) // 2
-
-
-def _choose(
-    features: Tensor,
-    targets: Tensor,
-    n_classes: int,
-    path: list[float],
-    tolerance: float,
-    seed: int,
-    weights: Tensor | None,
-) -> int:
-    """Place in ``path`` of the penalty that does best on held-out rows."""
-    folds, n_held = _folds(targets, seed)
-    correct = np.zeros(len(path))
-    loss = np.zeros(len(path))
-    for fold in range(n_held):
-        held = folds == fold
-        if not held.any() or held.all():
-            continue
-        rest = None if weights is None else weights[~held]
-        models = fit_path(features[~held], targets[~held], n_classes, path, weights=rest, tolerance=10 * tolerance)
-        losses: list[float] = []
-        for i, model in enumerate(models):
-            hits, held_loss = _held_out(model, features[held], targets[held], None if weights is None else weights[held])
-            correct[i] += hits
-            loss[i] += held_loss
-            losses.append(held_loss)
-            if i >= _PATIENCE and min(losses[-_PATIENCE:]) > losses[-_PATIENCE - 1]:
-                correct[i + 1 :] = -np.inf
-                break
-    if not loss.any():
-        return len(path) // 2
-    return int(np.lexsort((loss, -correct))[0])
 
 
 def _held_out(model: Logistic, features: Tensor, targets: Tensor, weights: Tensor | None) -> tuple[float, float]:

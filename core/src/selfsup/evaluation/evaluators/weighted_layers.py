@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -16,14 +16,10 @@ from selfsup.evaluation.base import EvaluatorRecipe, Split
 from selfsup.evaluation.checks import class_count
 from selfsup.evaluation.maths.logistic import Standardizer
 from selfsup.evaluation.maths.metrics import classification_metrics, cross_entropy
-from selfsup.evaluation.subsets import stratified_folds
+from selfsup.evaluation.maths.penalty import choose_penalty
 
 if TYPE_CHECKING:
     from selfsup.artifacts import Encoder
-
-_FOLDS = 5
-_ONE_FOLD_FROM = 5_000
-"""From so many rows on, one fold of them measures a penalty well enough."""
 
 
 class WeightedLayersConfig(Config):
@@ -75,7 +71,17 @@ def fit_layer_probe(layers: Tensor, targets: Tensor, n_classes: int, config: Wei
     standardizer = Standardizer.fit(layers.flatten(1))
     features = _standardized(standardizer, layers)
     path = sorted(config.l2, reverse=True)
-    best = _choose(features, targets, n_classes, path, config.iterations, seed) if len(path) > 1 else 0
+
+    def scores(rest: Tensor, held: Tensor) -> Iterator[tuple[float, float]]:
+        problem = _Problem(features[rest], targets[rest], n_classes)
+        for l2 in path:
+            problem.minimise(l2, config.iterations)
+            mixture, weight, bias = problem.solution()
+            log_p = F.linear(torch.einsum("l,nld->nd", mixture, features[held]), weight, bias).log_softmax(dim=1)
+            hits = float((log_p.argmax(dim=1) == targets[held]).sum())
+            yield hits, cross_entropy(log_p, targets[held]) * int(held.sum())
+
+    best = choose_penalty(targets, len(path), scores, seed=seed)
     problem = _Problem(features, targets, n_classes)
     problem.minimise(path[best], config.iterations)
     mixture, weight, bias = problem.solution()
@@ -114,26 +120,6 @@ class _Problem:
     def solution(self) -> tuple[Tensor, Tensor, Tensor]:
         """Mixture [L], weight [K, D] and bias [K]."""
         return self.logits.detach().softmax(dim=0), self.weight.detach().clone(), self.bias.detach().clone()
-
-
-def _choose(features: Tensor, targets: Tensor, n_classes: int, path: list[float], iterations: int, seed: int) -> int:
-    """Place in ``path`` of the penalty with the best accuracy on held-out rows (among equals, the lower cross-entropy)."""
-    folds = torch.from_numpy(stratified_folds(targets.numpy(), _FOLDS, seed=seed))
-    correct, loss = np.zeros(len(path)), np.zeros(len(path))
-    for fold in range(1 if len(targets) >= _ONE_FOLD_FROM else _FOLDS):
-        held = folds == fold
-        if not held.any():
-            continue
-        problem = _Problem(features[~held], targets[~held], n_classes)
-        for i, l2 in enumerate(path):
-            problem.minimise(l2, iterations)
-            mixture, weight, bias = problem.solution()
-            mixed = torch.einsum("l,nld->nd", mixture, features[held])
-            log_p = F.linear(mixed, weight, bias).log_softmax(dim=1)
-            correct[i] += float((log_p.argmax(dim=1) == targets[held]).sum())
-            loss[i] += cross_entropy(log_p, targets[held]) * int(held.sum())
-    # Where no class has two rows nothing can be held out.
-    return int(np.lexsort((loss, -correct))[0]) if loss.any() else len(path) // 2
 
 
 @dataclass(frozen=True)

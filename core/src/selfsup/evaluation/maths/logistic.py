@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_MEMORY = 10
-"""Pairs of steps and gradient changes that approximate the curvature."""
+from selfsup.evaluation.maths.lbfgs import minimise
+
 _CHUNK_NUMBERS = 16_000_000
 """Logits that are held at once (64 MB in float32)."""
 _MAX_EIGEN = 1024
@@ -96,7 +96,7 @@ def fit_path(
     if start is not None:
         parameters = torch.cat([problem.into_basis(start.weight), start.bias.unsqueeze(1)], dim=1)
     for penalty in l2:
-        parameters, iterations = _minimise(problem, parameters, penalty, tolerance, max_iterations)
+        parameters, iterations = minimise(problem, parameters, penalty, tolerance, max_iterations)
         yield Logistic(problem.out_of_basis(parameters[:, :-1]), parameters[:, -1].clone(), iterations)
 
 
@@ -168,51 +168,3 @@ def _eigenbasis(covariance: Tensor) -> tuple[Tensor, Tensor]:
     except RuntimeError:  # torch.linalg.LinAlgError is one, under a name that is not exported
         values, vectors = torch.linalg.eigh(covariance.double())
     return values.to(covariance.dtype), vectors.to(covariance.dtype)
-
-
-def _minimise(
-    problem: _Problem, parameters: Tensor, penalty: float, tolerance: float, max_iterations: int
-) -> tuple[Tensor, int]:
-    """L-BFGS with backtracking (Armijo)."""
-    curvature = problem.curvature(penalty)
-    steps: list[Tensor] = []
-    changes: list[Tensor] = []
-    loss, gradient = problem.loss_and_gradient(parameters, penalty)
-    for iteration in range(max_iterations):
-        direction = -_inverse_hessian_times(gradient, steps, changes, curvature)
-        slope = float((direction * gradient).sum())
-        if -slope / 2 < tolerance:
-            return parameters, iteration
-        rate = 1.0
-        while True:
-            candidate = parameters + rate * direction
-            new_loss, new_gradient = problem.loss_and_gradient(candidate, penalty)
-            if new_loss <= loss + 1e-4 * rate * slope:
-                break
-            # The minimum of the parabola through both losses and the slope, kept away from no step at all.
-            rate *= min(0.5, max(0.1, -slope * rate / (2 * (new_loss - loss - slope * rate))))
-            if rate < 1e-6:  # rounding hides any decrease that is left
-                return parameters, iteration
-        step, change = candidate - parameters, new_gradient - gradient
-        if float((step * change).sum()) > 0:
-            steps, changes = [*steps[1 - _MEMORY :], step], [*changes[1 - _MEMORY :], change]
-        parameters, loss, gradient = candidate, new_loss, new_gradient
-    return parameters, max_iterations
-
-
-def _inverse_hessian_times(gradient: Tensor, steps: list[Tensor], changes: list[Tensor], curvature: Tensor) -> Tensor:
-    """The two-loop recursion (Nocedal and Wright 2006, algorithm 7.4), begun with the diagonal preconditioner."""
-    result = gradient.clone()
-    factors: list[tuple[float, float]] = []
-    for step, change in zip(reversed(steps), reversed(changes), strict=True):
-        inverse = 1 / float((step * change).sum())
-        alpha = inverse * float((step * result).sum())
-        result -= alpha * change
-        factors.append((inverse, alpha))
-    if steps:
-        step, change = steps[-1], changes[-1]
-        result *= float((step * change).sum()) / float((change.square() / curvature).sum())
-    result /= curvature
-    for step, change, (inverse, alpha) in zip(steps, changes, reversed(factors), strict=True):
-        result += (alpha - inverse * float((change * result).sum())) * step
-    return result

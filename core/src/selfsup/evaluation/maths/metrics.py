@@ -68,14 +68,14 @@ def classification_metrics(log_probabilities: Tensor, targets: Tensor) -> dict[s
     predictions = log_probabilities.argmax(dim=1)
     found = {
         "accuracy": accuracy(predictions, targets),
-        "macro_f1": scores.f1_score(targets, predictions, average="macro", zero_division=0),
+        "macro_f1": scores.f1_score(targets.numpy(), predictions.numpy(), average="macro", zero_division=0),
         "balanced_accuracy": balanced_accuracy(predictions, targets),
         "cross_entropy": cross_entropy(log_probabilities, targets),
     }
     if log_probabilities.shape[1] == 2 and len(targets.unique()) == 2:
-        margin = (log_probabilities[:, 1] - log_probabilities[:, 0]).double().nan_to_num()
-        found["auroc"] = scores.roc_auc_score(targets, margin)
-        found["average_precision"] = scores.average_precision_score(targets, margin)
+        margin = (log_probabilities[:, 1] - log_probabilities[:, 0]).double().nan_to_num().numpy()
+        found["auroc"] = scores.roc_auc_score(targets.numpy(), margin)
+        found["average_precision"] = scores.average_precision_score(targets.numpy(), margin)
     return {name: float(value) for name, value in found.items()}
 
 
@@ -127,7 +127,7 @@ def balanced_accuracy(predictions: Tensor, targets: Tensor) -> float:
     """Mean over the classes of ``targets`` ([N] long) of the share of their rows that are predicted right."""
     from sklearn.metrics import recall_score
 
-    return float(recall_score(targets, predictions, labels=targets.unique(), average="macro"))
+    return float(recall_score(targets.numpy(), predictions.numpy(), labels=targets.unique().numpy(), average="macro"))
 
 
 def cross_entropy(log_probabilities: Tensor, targets: Tensor) -> float:

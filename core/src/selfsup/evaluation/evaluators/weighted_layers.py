@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from selfsup.config import Config
 from selfsup.evaluation.base import EvaluatorRecipe, Split
 from selfsup.evaluation.checks import class_count
+from selfsup.evaluation.maths.lbfgs import minimise
 from selfsup.evaluation.maths.logistic import Standardizer
 from selfsup.evaluation.maths.metrics import classification_metrics, cross_entropy
 from selfsup.evaluation.maths.penalty import choose_penalty
@@ -29,6 +30,8 @@ class WeightedLayersConfig(Config):
     """Penalties to choose from, on mean cross-entropy and standardised features (SUPERB searches learning rates)."""
     iterations: int = Field(default=60, ge=1)
     """Most steps of L-BFGS for each penalty."""
+    tolerance: float = Field(default=1e-6, gt=0)
+    """A fit stops when it expects to gain less than this, in nats."""
 
 
 @dataclass(frozen=True)
@@ -74,17 +77,19 @@ def fit_layer_probe(layers: Tensor, targets: Tensor, n_classes: int, config: Wei
 
     def scores(rest: Tensor, held: Tensor) -> Iterator[tuple[float, float]]:
         problem = _Problem(features[rest], targets[rest], n_classes)
+        parameters = problem.start()
         for l2 in path:
-            problem.minimise(l2, config.iterations)
-            mixture, weight, bias = problem.solution()
+            parameters, _ = minimise(problem, parameters, l2, config.tolerance, config.iterations)
+            mixture, weight, bias = problem.parts(parameters)
             log_p = F.linear(torch.einsum("l,nld->nd", mixture, features[held]), weight, bias).log_softmax(dim=1)
             hits = float((log_p.argmax(dim=1) == targets[held]).sum())
             yield hits, cross_entropy(log_p, targets[held]) * int(held.sum())
 
     best = choose_penalty(targets, len(path), scores, seed=seed)
     problem = _Problem(features, targets, n_classes)
-    problem.minimise(path[best], config.iterations)
-    mixture, weight, bias = problem.solution()
+    mixture, weight, bias = problem.parts(
+        minimise(problem, problem.start(), path[best], config.tolerance, config.iterations)[0]
+    )
     return LayerProbe(standardizer, mixture, weight, bias, path[best])
 
 
@@ -93,33 +98,38 @@ def _standardized(standardizer: Standardizer, layers: Tensor) -> Tensor:
 
 
 class _Problem:
-    """Mixture and classifier, which L-BFGS fits to the features."""
+    """The loss and its gradient. Parameters are a vector: the mixture's L logits, the K x D weights, the K biases."""
 
     def __init__(self, features: Tensor, targets: Tensor, n_classes: int) -> None:
         self.features, self.targets = features, targets
-        n_layers, dim = features.shape[1:]
-        self.logits = features.new_zeros(n_layers).requires_grad_()
-        self.weight = features.new_zeros(n_classes, dim).requires_grad_()
-        self.bias = features.new_zeros(n_classes).requires_grad_()
+        self.sizes = (features.shape[1], n_classes * features.shape[2], n_classes)
 
-    def minimise(self, l2: float, iterations: int) -> None:
-        """Go on from where it is, by the mean cross-entropy + l2/2 |weight|²."""
-        parameters = [self.logits, self.weight, self.bias]
-        optimizer = torch.optim.LBFGS(parameters, max_iter=iterations, line_search_fn="strong_wolfe")
+    def start(self) -> Tensor:
+        """All layers alike, and no weights."""
+        return self.features.new_zeros(sum(self.sizes))
 
-        def closure() -> Tensor:
-            optimizer.zero_grad()
-            mixed = torch.einsum("l,nld->nd", self.logits.softmax(dim=0), self.features)
-            fit = F.cross_entropy(F.linear(mixed, self.weight, self.bias), self.targets)
-            loss = fit + 0.5 * l2 * self.weight.square().sum()
-            loss.backward()  # type: ignore[no-untyped-call]  # torch has not typed it
-            return loss
-
-        optimizer.step(closure)  # type: ignore[no-untyped-call]  # torch has not typed it
-
-    def solution(self) -> tuple[Tensor, Tensor, Tensor]:
+    def parts(self, parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Mixture [L], weight [K, D] and bias [K]."""
-        return self.logits.detach().softmax(dim=0), self.weight.detach().clone(), self.bias.detach().clone()
+        logits, weight, bias = parameters.split(self.sizes)
+        return logits.softmax(dim=0), weight.view(len(bias), -1), bias
+
+    def curvature(self, penalty: float) -> Tensor:
+        """That of a classifier on standardised features, at no weights."""
+        n_layers, n_weights, n_classes = self.sizes
+        diagonal = self.features.new_full((sum(self.sizes),), 1 / n_classes)
+        diagonal[n_layers : n_layers + n_weights] += penalty
+        return diagonal
+
+    def loss_and_gradient(self, parameters: Tensor, penalty: float) -> tuple[float, Tensor]:
+        """Mean cross-entropy + penalty/2 |weight|²."""
+        with torch.enable_grad():
+            moved = parameters.detach().requires_grad_()
+            mixture, weight, bias = self.parts(moved)
+            mixed = torch.einsum("l,nld->nd", mixture, self.features)
+            fit = F.cross_entropy(F.linear(mixed, weight, bias), self.targets)
+            loss = fit + 0.5 * penalty * weight.square().sum()
+            (gradient,) = torch.autograd.grad(loss, moved)
+        return float(loss), gradient
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,7 @@ class _Problem:
 
     def parts(self, parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Mixture [L], weight [K, D] and bias [K]."""
-        logits, weight, bias = parameters.split(self.sizes)
+        logits, weight, bias = torch.split(parameters, list(self.sizes))
         return logits.softmax(dim=0), weight.view(len(bias), -1), bias
 
     def curvature(self, penalty: float) -> Tensor:

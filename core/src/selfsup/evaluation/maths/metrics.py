@@ -72,7 +72,7 @@ def classification_metrics(log_probabilities: Tensor, targets: Tensor) -> dict[s
         "balanced_accuracy": balanced_accuracy(predictions, targets),
         "cross_entropy": cross_entropy(log_probabilities, targets),
     }
-    if log_probabilities.shape[1] == 2 and len(targets.unique()) == 2:
+    if log_probabilities.shape[1] == 2 and len(np.unique(targets.numpy())) == 2:
         margin = (log_probabilities[:, 1] - log_probabilities[:, 0]).double().nan_to_num().numpy()
         found["auroc"] = scores.roc_auc_score(targets.numpy(), margin)
         found["average_precision"] = scores.average_precision_score(targets.numpy(), margin)
@@ -127,7 +127,7 @@ def balanced_accuracy(predictions: Tensor, targets: Tensor) -> float:
     """Mean over the classes of ``targets`` ([N] long) of the share of their rows that are predicted right."""
     from sklearn.metrics import recall_score
 
-    return float(recall_score(targets.numpy(), predictions.numpy(), labels=targets.unique().numpy(), average="macro"))
+    return float(recall_score(targets.numpy(), predictions.numpy(), labels=np.unique(targets.numpy()), average="macro"))
 
 
 def cross_entropy(log_probabilities: Tensor, targets: Tensor) -> float:

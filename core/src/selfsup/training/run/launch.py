@@ -1,4 +1,8 @@
-"""Several processes on this machine, one a device, without a second run of the caller's own script."""
+"""Several processes on this machine, one a device, without a second run of the caller's own script.
+
+Lightning Fabric's launcher and torch's ``spawn`` run that script again in each process, and lose the class of an error.
+torch's elastic agent and ``spawn`` answer a failure with SIGTERM to the other processes, which for a run means to save.
+"""
 
 from __future__ import annotations
 

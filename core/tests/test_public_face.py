@@ -20,6 +20,7 @@ PUBLIC = [
     "hookimpl",
     "inspect",
     "load",
+    "preset",
     "pretrain",
     "registry",
 ]

@@ -14,10 +14,8 @@ from peers.simclr import HIDDEN, OUTPUT, TEMPERATURE, Recipe
 from selfsup import Encoder
 from selfsup.data import load_source
 from selfsup.registry import registry
-from selfsup.runtime.precision import resolve_precision
-from selfsup.training.loop.optimizers import build_optimizer, set_hyperparameters
-from selfsup.training.loop.schedule import learning_rate
-from selfsup.training.run.config import OptimizationConfig
+from selfsup.runtime import resolve_precision
+from selfsup.training import OptimizationConfig, build_optimizer, learning_rate, set_hyperparameters
 from speed.measure import peer
 from speed.views import WORKERS, PeerImages
 

@@ -16,7 +16,7 @@ from selfsup.artifacts import Encoder
 from selfsup.data import EpochSampler, Loader, load_source, prepare
 from selfsup.data.batches.windows import shown_lengths
 from selfsup.registry import registry
-from selfsup.training.loop.schedule import learning_rate
+from selfsup.training import learning_rate
 
 FIRST_SCALE = 1 / 0.07
 """Of the logits; open_clip's first value, and never more than 100 (Radford et al. 2021, arXiv 2103.00020, 2.5)."""

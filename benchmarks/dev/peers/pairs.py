@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from selfsup.cli.output import emit, json_option
+from selfsup.cli import emit, json_option
 from selfsup.errors import SelfsupError
 from selfsup_bench.statistics.estimates import Estimate, estimate
 

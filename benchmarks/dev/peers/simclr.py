@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from selfsup.cli.output import emit, json_option
+from selfsup.cli import emit, json_option
 from selfsup.config import Config
 from selfsup_bench.statistics.estimates import Estimate, estimate
 
@@ -114,7 +114,7 @@ def simclr(dataset: str, steps: int, width: int, seeds: int, without_lightly: bo
 
 def _measured(into: list[float], name: str, seed: int, encoder: Any, recipe: Recipe) -> None:
     import selfsup
-    from selfsup.runtime.precision import resolve_precision
+    from selfsup.runtime import resolve_precision
 
     began = time.perf_counter()
     precision = resolve_precision("auto", "cpu")  # neighbours are the same in bf16, and embedding 60,000 images is not

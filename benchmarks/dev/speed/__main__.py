@@ -11,7 +11,8 @@ from typing import Any
 
 import click
 
-from selfsup.cli.output import emit, progress_console
+from selfsup.cli import emit
+from selfsup.cli.output import progress_console
 from selfsup.errors import SelfsupError
 from speed.figures import NAMES, measurements
 from speed.measure import Settings

@@ -12,10 +12,9 @@ from torch import Tensor, nn
 from selfsup.backbones import Backbone, Encoded
 from selfsup.errors import BenchmarkError
 from selfsup.objectives import SimCLR
-from selfsup.tasks import Views
-from selfsup.tasks.joint_embedding.task import JointEmbedding
+from selfsup.tasks import JointEmbedding, Views
+from selfsup.training import OptimizationConfig
 from selfsup.training.loop.stepper import Stepper
-from selfsup.training.run.config import OptimizationConfig
 from selfsup.types import Batch
 from speed.measure import Figure, in_turn, ratio_figure
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
+from selfsup.config import validated
 from selfsup.data import EpochSampler, Loader, load_source, prepare
 from selfsup.registry import registry
-from selfsup.validation import validated
 from selfsup_bench.executors.local import cpu_count
 from speed.apart import apart
 from speed.made_up_data import write_videos

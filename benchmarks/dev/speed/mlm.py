@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 import selfsup
+from selfsup.config import validated
 from selfsup.data import load_source
 from selfsup.registry import registry
-from selfsup.runtime.precision import resolve_precision
-from selfsup.validation import validated
+from selfsup.runtime import resolve_precision
 from selfsup_bench.executors.local import cpu_count
 from speed.apart import apart
 from speed.measure import Figure, Settings, in_turn, peer, ratio_figure

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from selfsup.artifacts import peak_memory
+from selfsup.runtime import peak_memory
 from selfsup_bench.executors.local import cpu_count
 from speed.measure import Figure, in_turn, peer, ratio_figure
 
@@ -87,7 +87,7 @@ def knn_memory_figure(*, repeats: int) -> Figure:
 
 def linear_figure(*, repeats: int) -> Figure:
     """The linear probe with its choice of the penalty, against one fit of scikit-learn's LogisticRegression at its defaults."""
-    from selfsup.evaluation.evaluators.linear import LinearConfig, fit_probe
+    from selfsup.evaluation import LinearConfig, fit_probe
 
     torch.set_num_threads(cpu_count())
     train, labels = embeddings(20_000, 0, spread=9.0)

@@ -82,7 +82,7 @@ def step_figure(*, repeats: int, steps: int = 24, batch: int = 128) -> Figure:
 
 def _hand_written(config: Any, store: torch.Tensor, *, steps: int, batch: int) -> float:
     """Median seconds of a step of the plainest loop: index, forward, backward, optimizer."""
-    from selfsup.training.loop.optimizers import build_optimizer
+    from selfsup.training import build_optimizer
     from selfsup.training.run.setup import build_task
 
     info = {"image_size": SIZE}

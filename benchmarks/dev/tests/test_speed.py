@@ -168,8 +168,7 @@ def test_memory_of_a_small_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_both_sides_of_mlm_have_the_same_blocks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pytest.importorskip("selfsup_text", reason="needs the text plugin")
     monkeypatch.setenv("SELFSUP_CACHE", str(tmp_path))
-    from selfsup.data import load_source, prepare
-    from selfsup.data.batches.blocks import BlockStore
+    from selfsup.data import BlockStore, load_source, prepare
     from selfsup.registry import registry
     from speed import mlm
 

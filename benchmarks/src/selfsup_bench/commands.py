@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from selfsup.cli.output import emit, json_option, result_console
+from selfsup.cli import emit, json_option, result_console
 from selfsup.errors import BenchmarkError, ConfigError
 from selfsup_bench.own.options import OwnOptions, is_own, own_options, refuse_for_own, refuse_without_data, was_given
 
 if TYPE_CHECKING:
-    from selfsup.registry import Registry
-    from selfsup.registry.specs import BenchmarkSpec
+    from selfsup.registry import BenchmarkSpec, Registry
     from selfsup_bench.executors import Executor, Job
     from selfsup_bench.executors.base import Machine
     from selfsup_bench.leaderboard.board import Leaderboard

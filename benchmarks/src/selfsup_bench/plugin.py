@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from selfsup.registry import hookimpl
-from selfsup.registry.specs import BenchmarkSpec, CommandSpec, DatasetSpec, EvaluatorSpec, ExecutorSpec
+from selfsup.registry import BenchmarkSpec, CommandSpec, DatasetSpec, EvaluatorSpec, ExecutorSpec, hookimpl
 from selfsup_bench.datasets import external as elsewhere
 from selfsup_bench.suites import BENCHMARKS
 

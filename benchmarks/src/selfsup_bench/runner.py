@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from selfsup.errors import RunDirectoryError
-from selfsup.runtime.file_lock import lock_folder
+from selfsup.runtime import lock_folder
 from selfsup_bench.cells.previews import read_previews
 from selfsup_bench.executors import Executor, Job, Outcome
 from selfsup_bench.leaderboard.board import Leaderboard

@@ -17,6 +17,8 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
+from selfsup.public_names import lazy_names
+
 if TYPE_CHECKING:
     from selfsup import registry
     from selfsup.artifacts import Encoder, export, load
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from selfsup.data.inspect import Inspection, inspect
     from selfsup.errors import SelfsupError
     from selfsup.evaluation.evaluate import embed, evaluate, finetune
-    from selfsup.registry import hookimpl
+    from selfsup.registry import hookimpl, preset
     from selfsup.training.run.pretrain import Run, pretrain
 
 # Linux gives large tensors huge pages where torch asks for them, which it does if this is set before its first allocation. On a
@@ -45,26 +47,23 @@ __all__ = [
     "hookimpl",
     "inspect",
     "load",
+    "preset",
     "pretrain",
     "registry",
 ]
 
-_HOMES = {
-    "Config": "selfsup.config",
-    "Encoder": "selfsup.artifacts",
-    "Inspection": "selfsup.data.inspect",
-    "Run": "selfsup.training.run.pretrain",
-    "SelfsupError": "selfsup.errors",
-    "embed": "selfsup.evaluation.evaluate",
-    "evaluate": "selfsup.evaluation.evaluate",
-    "export": "selfsup.artifacts",
-    "finetune": "selfsup.evaluation.evaluate",
-    "hookimpl": "selfsup.registry",
-    "inspect": "selfsup.data.inspect",
-    "load": "selfsup.artifacts",
-    "pretrain": "selfsup.training.run.pretrain",
-}
-"""Public name to the module that defines it."""
+_find = lazy_names(
+    __name__,
+    {
+        "selfsup.artifacts": ["Encoder", "export", "load"],
+        "selfsup.config": ["Config"],
+        "selfsup.data.inspect": ["Inspection", "inspect"],
+        "selfsup.errors": ["SelfsupError"],
+        "selfsup.evaluation.evaluate": ["embed", "evaluate", "finetune"],
+        "selfsup.registry": ["hookimpl", "preset"],
+        "selfsup.training.run.pretrain": ["Run", "pretrain"],
+    },
+)
 
 
 def __getattr__(name: str) -> Any:
@@ -74,9 +73,7 @@ def __getattr__(name: str) -> Any:
         return version("selfsup")
     if name == "registry":
         return importlib.import_module("selfsup.registry")
-    if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
-    raise AttributeError(f"module 'selfsup' has no attribute {name!r}")
+    return _find(name)
 
 
 def __dir__() -> list[str]:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
+from selfsup.validation import check_effect, validated
+
+__all__ = ["Config", "check_effect", "idle", "validated"]
+
 
 class Config(BaseModel):
     """A frozen, fully validated set of options.

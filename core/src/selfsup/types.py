@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+__all__ = ["Batch", "Info", "Row"]
+
 if TYPE_CHECKING:
     from torch import Tensor
 

@@ -7,8 +7,10 @@ import math
 
 import pytest
 
-from selfsup.artifacts import ResultRecord, environment, package_versions, peak_memory, read_results
+from selfsup.artifacts import ResultRecord, read_results
 from selfsup.errors import ArtifactError
+from selfsup.runtime import package_versions, peak_memory
+from selfsup.runtime.environment import environment
 
 
 def record(**fields) -> ResultRecord:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from selfsup.objectives import MoCoV2, MoCoV2Config, SwAV, SwAVConfig, ViewEmbeddings, convert_split_batchnorm
+from selfsup.objectives import MoCoV2, MoCoV2Config, SwAV, SwAVConfig, ViewEmbeddings
 from selfsup.objectives.parts.queue import fitting_size
+from selfsup.runtime import convert_split_batchnorm
 from selfsup.runtime.distributed import SplitBatchNorm
 from selfsup.tasks.joint_embedding.embed_views import embed_shuffled
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from selfsup.objectives import CosineLinear, EmbeddingQueue, TokenHead, convert_sync_batchnorm, mlp
+from selfsup.objectives import CosineLinear, EmbeddingQueue, TokenHead, mlp
+from selfsup.runtime import convert_sync_batchnorm
 from selfsup.runtime.distributed import SynchronizedBatchNorm
 
 

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from selfsup.backbones import Backbone, Encoded
-from selfsup.objectives import convert_sync_batchnorm
 from selfsup.objectives.barlow_twins import RECIPE as BARLOW_TWINS
 from selfsup.objectives.byol import RECIPE as BYOL
 from selfsup.objectives.dcl import RECIPE as DCL
@@ -25,6 +24,7 @@ from selfsup.objectives.swav import RECIPE as SWAV
 from selfsup.objectives.tico import RECIPE as TICO
 from selfsup.objectives.vicreg import RECIPE as VICREG
 from selfsup.objectives.vicregl import RECIPE as VICREGL
+from selfsup.runtime import convert_sync_batchnorm
 from selfsup.tasks import PretextTask, Views
 from selfsup.tasks.joint_embedding.task import JointEmbedding
 from selfsup.tasks.parts.moving_average import MomentumConfig

@@ -9,8 +9,7 @@ from torch import nn
 
 from selfsup.backbones import Backbone, Encoded
 from selfsup.errors import ConfigError
-from selfsup.objectives import SynchronizedBatchNorm
-from selfsup.runtime import randomness
+from selfsup.runtime import SynchronizedBatchNorm, randomness
 from selfsup.tasks import PretextTask, StepOutput
 from selfsup.training.device.tune import put_channels_last
 from selfsup.training.run import process, setup

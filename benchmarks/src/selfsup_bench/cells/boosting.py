@@ -11,9 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from selfsup.config import Config
-from selfsup.evaluation import EvaluatorRecipe, Split
-from selfsup.evaluation.checks import output_count
-from selfsup.evaluation.maths.metrics import label_metrics
+from selfsup.evaluation import EvaluatorRecipe, Split, label_metrics, output_count
 
 if TYPE_CHECKING:
     from selfsup.artifacts import Encoder

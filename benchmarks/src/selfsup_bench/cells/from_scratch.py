@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 
 from selfsup.artifacts import Encoder
-from selfsup.evaluation.base import Split
+from selfsup.evaluation import Split
 from selfsup.evaluation.evaluators.few_labels import FewLabelsConfig, Predict, trained_from
 from selfsup.registry import registry
-from selfsup.runtime.randomness import preserved
+from selfsup.runtime import preserved
 
 
 def untrained(encoder: Encoder, seed: int) -> Encoder:

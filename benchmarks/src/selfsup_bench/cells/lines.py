@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from selfsup.errors import SpecError
-from selfsup.registry.specs import BenchmarkSpec
+from selfsup.registry import BenchmarkSpec
 from selfsup_bench.cells.cell import BOOSTING, FEW_LABELS, Cell, Kind, is_raw, is_supervised
 
 REFERENCES: tuple[Kind, ...] = ("random-init", "supervised", "raw")

@@ -11,16 +11,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from selfsup.evaluation.base import Split
-from selfsup.evaluation.checks import output_count
+from selfsup.evaluation import HEADLINES, Split, Splits, load_splits, output_count
 from selfsup.evaluation.choose import choose
 from selfsup.evaluation.evaluators.few_labels import FewLabels, LabelDraws, Predict, summary
-from selfsup.evaluation.maths.metrics import HEADLINES
 from selfsup.evaluation.record import record_of
-from selfsup.evaluation.splits import Splits, load_splits
 from selfsup.evaluation.subsets import Int64
-from selfsup.runtime.precision import resolve_precision
-from selfsup.runtime.progress import Silent
+from selfsup.runtime import Silent, resolve_precision
 from selfsup_bench.cells.boosting import Boosting, BoostingConfig, boosted_outputs
 from selfsup_bench.cells.cell import BOOSTING, FEW_LABELS, Cell
 from selfsup_bench.cells.from_scratch import from_scratch

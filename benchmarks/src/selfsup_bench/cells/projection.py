@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from selfsup.data.sources.columns.labels import LabelArray, strata
+from selfsup.data import LabelArray, strata
 from selfsup_bench.records.record import Projection
 
 IntArray = np.ndarray[Any, np.dtype[np.int64]]

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from selfsup.artifacts import Encoder, PretrainingRows
 from selfsup.backbones import Backbone, Encoded
+from selfsup.config import validated
 from selfsup.data import Processor, load_source
 from selfsup.errors import BenchmarkError
 from selfsup.registry import registry
 from selfsup.training.run.overrides import apply
 from selfsup.types import Batch, Info
-from selfsup.validation import validated
 
 RawFeatures = Callable[[Batch, Info], Tensor]
 """A batch, and what the processor says of it, to [B, F]."""

@@ -116,7 +116,7 @@ def measure(job: Job) -> Record:
     """
     import torch
 
-    from selfsup.artifacts import device_name, peak_memory
+    from selfsup.runtime import device_name, peak_memory
 
     began = time.perf_counter()
     limit_threads(job.threads)

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from selfsup.data import cache_root
-from selfsup.data.sources.columns.labels import strata
+from selfsup.data import cache_root, strata
 from selfsup.errors import SourceError, StorageError
 
 if TYPE_CHECKING:

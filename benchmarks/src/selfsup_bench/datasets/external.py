@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from selfsup.errors import SourceError
-from selfsup.registry.specs import DatasetSpec
+from selfsup.registry import DatasetSpec
 
 
 def _spec(id: str, modality: str, summary: str, licence: str, homepage: str, *, label: str = "label") -> DatasetSpec:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from selfsup.registry.composition import FAMILIES
+from selfsup.registry import FAMILIES
 from selfsup_bench.cells.lines import Line
 from selfsup_bench.leaderboard.board import Matrix, MatrixCell, MatrixRow, Row, Table
 from selfsup_bench.leaderboard.rows import Found

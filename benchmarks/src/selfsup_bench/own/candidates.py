@@ -8,8 +8,7 @@ from fnmatch import fnmatch
 from typing import Any
 
 from selfsup.errors import UnknownIdError
-from selfsup.registry import Registry
-from selfsup.registry.specs import BenchmarkSpec, TaskSpec
+from selfsup.registry import BenchmarkSpec, Registry, TaskSpec
 from selfsup_bench.cells.cell import BOOSTING, FEW_LABELS
 from selfsup_bench.cells.lines import SHARED_PREFIXES
 from selfsup_bench.own.budget import CONVERGED

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.artifacts import load
-from selfsup.data.sources.columns.labels import LabelKind
+from selfsup.data import LabelKind
 from selfsup.errors import ConfigError, RunDirectoryError, SelfsupError
-from selfsup.runtime.file_lock import lock_folder
+from selfsup.runtime import lock_folder
 from selfsup_bench.executors.base import Machine
 from selfsup_bench.leaderboard.board import Leaderboard
 from selfsup_bench.own.advice.advise import advise

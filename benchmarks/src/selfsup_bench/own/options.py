@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 from click.core import ParameterSource
 
-from selfsup.cli.data_options import column_option, label_kind_option, table_options, unlabelled_option
+from selfsup.cli import column_option, label_kind_option, table_options, unlabelled_option
 from selfsup.errors import ConfigError
 
 if TYPE_CHECKING:

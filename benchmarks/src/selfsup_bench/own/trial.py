@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from selfsup.errors import BenchmarkError
-from selfsup.registry.specs import BenchmarkSpec
+from selfsup.registry import BenchmarkSpec
 from selfsup_bench.cells.cell import FEW_LABELS, Cell, is_raw
 from selfsup_bench.cells.lines import Line, lines
 from selfsup_bench.executors import Job

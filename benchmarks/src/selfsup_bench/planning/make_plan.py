@@ -10,7 +10,7 @@ from fnmatch import fnmatch
 from typing import TYPE_CHECKING, Any
 
 from selfsup.errors import MissingPluginError, SelfsupError, UnknownIdError
-from selfsup.registry.specs import BenchmarkSpec, TargetSpec, TaskSpec
+from selfsup.registry import BenchmarkSpec, TargetSpec, TaskSpec
 from selfsup_bench.cells.cell import BOOSTING, Cell, is_raw
 from selfsup_bench.cells.lines import Line, distinct, lines
 from selfsup_bench.planning.plan import Plan

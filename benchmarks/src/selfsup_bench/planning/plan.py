@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.errors import BenchmarkError
-from selfsup.registry.specs import BenchmarkSpec
+from selfsup.registry import BenchmarkSpec
 from selfsup_bench.cells.cell import Cell, cell_key
 from selfsup_bench.cells.lines import Line, distinct
 from selfsup_bench.records.record import SCHEMA, read_json, write_json

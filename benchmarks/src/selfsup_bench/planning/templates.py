@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from selfsup.registry.specs import BenchmarkSpec, TaskSpec
-from selfsup.registry.suggestions import KNOWN_MODALITIES
+from selfsup.registry import KNOWN_MODALITIES, BenchmarkSpec, TaskSpec
 
 if TYPE_CHECKING:
     from selfsup.registry import Registry

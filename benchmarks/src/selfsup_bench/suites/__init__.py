@@ -1,6 +1,6 @@
 """The benchmarks that come with the harness. They name tasks, backbones and data sets by id, and import none."""
 
-from selfsup.registry.specs import BenchmarkSpec
+from selfsup.registry import BenchmarkSpec
 from selfsup_bench.suites import audio, multimodal, tabular, text, video, vision
 
 BENCHMARKS: list[BenchmarkSpec] = [

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from selfsup.registry.specs import BenchmarkSpec
+from selfsup.registry import BenchmarkSpec
 
 FEW_LABELS = ("few-labels", "linear")
 """With few labels, and with all."""

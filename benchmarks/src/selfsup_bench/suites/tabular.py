@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from selfsup.registry.specs import BenchmarkSpec
+from selfsup.registry import BenchmarkSpec
 from selfsup_bench.suites.shared import CURVE, UNEQUAL, Setting, heads, one_optimizer
 
 _SHARED: Mapping[str, Any] = {**one_optimizer(lr=1e-3), "optimization.batch_size": 128}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from selfsup.registry.specs import BenchmarkSpec
+from selfsup.registry import BenchmarkSpec
 from selfsup_bench.suites.shared import CURVE, Setting, heads, of_views, one_optimizer
 
 _VECTORS: Mapping[str, Any] = {

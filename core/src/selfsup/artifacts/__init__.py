@@ -2,13 +2,12 @@
 
 from selfsup.artifacts.encoder import Encoder, Precision
 from selfsup.artifacts.exporting import export, export_formats
-from selfsup.artifacts.loading import EncoderLike, load
+from selfsup.artifacts.loading import EncoderLike, image_scaling, load, read_model
 from selfsup.artifacts.pretraining_rows import PretrainingRows
 from selfsup.artifacts.results import ResultRecord, read_results
 from selfsup.artifacts.run_directory import RunDirectory, default_run_path
 from selfsup.artifacts.saving import is_encoder
-from selfsup.runtime.environment import device_name, environment, package_versions, peak_memory
-from selfsup.runtime.files import atomic_write
+from selfsup.public_names import Moved, lazy_names
 
 __all__ = [
     "Encoder",
@@ -17,15 +16,20 @@ __all__ = [
     "PretrainingRows",
     "ResultRecord",
     "RunDirectory",
-    "atomic_write",
     "default_run_path",
-    "device_name",
-    "environment",
     "export",
     "export_formats",
+    "image_scaling",
     "is_encoder",
     "load",
-    "package_versions",
-    "peak_memory",
+    "read_model",
     "read_results",
 ]
+
+__getattr__ = lazy_names(
+    __name__,
+    moved={
+        name: Moved(f"selfsup.runtime:{name}", since="0.1", until="0.3", not_before="2027-06-01")
+        for name in ("atomic_write", "device_name", "package_versions", "peak_memory")
+    },
+)

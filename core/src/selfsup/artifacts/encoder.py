@@ -34,7 +34,7 @@ from selfsup.data.bad_rows import encode_list
 from selfsup.data.batches.windows import shown_lengths
 from selfsup.data.sources.row_values import rows_to_embed
 from selfsup.errors import ArtifactError, BadRowError, ConfigError, DataWarning
-from selfsup.runtime.evaluation_mode import evaluation_mode
+from selfsup.runtime.module_mode import evaluation_mode
 from selfsup.types import Batch, Row
 
 Precision = Literal["32", "bf16", "16"]

@@ -15,8 +15,8 @@ from selfsup.artifacts.loading import EncoderLike, load
 from selfsup.batch_parts import MARK
 from selfsup.data import Processor
 from selfsup.errors import ArtifactError, UsageError
-from selfsup.runtime.evaluation_mode import evaluation_mode
 from selfsup.runtime.files import atomic_write, storage_errors, sync_directory, temporary_path
+from selfsup.runtime.module_mode import evaluation_mode
 from selfsup.types import Batch, Row
 
 _OWN_FORMATS = ("safetensors", "torch-export", "onnx")

@@ -24,6 +24,7 @@ from selfsup.backbones.fitting import (
     whole_state,
 )
 from selfsup.backbones.several_parts import embed_part, freeze, part_networks, pooled_over_parts, unfreeze
+from selfsup.backbones.weights import load_weights
 
 __all__ = [
     "Adopted",
@@ -41,6 +42,7 @@ __all__ = [
     "freeze",
     "grid_size",
     "language_transformer_finetuning",
+    "load_weights",
     "max_over_tokens",
     "mean_over_tokens",
     "part_networks",

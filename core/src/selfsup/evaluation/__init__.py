@@ -1,6 +1,61 @@
-"""What an encoder is worth, measured: the evaluators that need no modality."""
+"""Measures what an encoder is worth: the evaluators that need no modality, and what others are built from.
 
-from selfsup.evaluation.base import Evaluator, EvaluatorRecipe, Split
-from selfsup.evaluation.finetuned_model import FinetunedModel
+Names are imported on first use.
+"""
 
-__all__ = ["Evaluator", "EvaluatorRecipe", "FinetunedModel", "Split"]
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from selfsup.public_names import lazy_names
+
+if TYPE_CHECKING:
+    from selfsup.evaluation.base import Evaluator, EvaluatorRecipe, Split
+    from selfsup.evaluation.checks import class_count, output_count
+    from selfsup.evaluation.evaluators.knn import KNNConfig, knn_outputs
+    from selfsup.evaluation.evaluators.linear import LinearConfig, fit_probe
+    from selfsup.evaluation.evaluators.retrieval import first_hit_ranks
+    from selfsup.evaluation.finetuned_model import FinetunedModel
+    from selfsup.evaluation.maths.metrics import HEADLINES, accuracy, balanced_accuracy, classification_metrics, label_metrics
+    from selfsup.evaluation.splits import Splits, load_splits
+else:
+    __getattr__ = lazy_names(
+        __name__,
+        {
+            "selfsup.evaluation.base": ["Evaluator", "EvaluatorRecipe", "Split"],
+            "selfsup.evaluation.checks": ["class_count", "output_count"],
+            "selfsup.evaluation.evaluators.knn": ["KNNConfig", "knn_outputs"],
+            "selfsup.evaluation.evaluators.linear": ["LinearConfig", "fit_probe"],
+            "selfsup.evaluation.evaluators.retrieval": ["first_hit_ranks"],
+            "selfsup.evaluation.finetuned_model": ["FinetunedModel"],
+            "selfsup.evaluation.maths.metrics": [
+                "HEADLINES",
+                "accuracy",
+                "balanced_accuracy",
+                "classification_metrics",
+                "label_metrics",
+            ],
+            "selfsup.evaluation.splits": ["Splits", "load_splits"],
+        },
+    )
+
+__all__ = [
+    "HEADLINES",
+    "Evaluator",
+    "EvaluatorRecipe",
+    "FinetunedModel",
+    "KNNConfig",
+    "LinearConfig",
+    "Split",
+    "Splits",
+    "accuracy",
+    "balanced_accuracy",
+    "class_count",
+    "classification_metrics",
+    "first_hit_ranks",
+    "fit_probe",
+    "knn_outputs",
+    "label_metrics",
+    "load_splits",
+    "output_count",
+]

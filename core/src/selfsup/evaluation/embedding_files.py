@@ -16,8 +16,8 @@ from selfsup.data import EpochSampler, Loader, Rows, Store
 from selfsup.data.sources.columns.labels import has_label
 from selfsup.data.sources.folders import NAME_COLUMN
 from selfsup.errors import ColumnError, ConfigError
-from selfsup.runtime.evaluation_mode import evaluation_mode
 from selfsup.runtime.files import atomic_write
+from selfsup.runtime.module_mode import evaluation_mode
 from selfsup.runtime.progress import Reporter
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from selfsup.data.sources.columns.labels import LABEL_KINDS, LabelKind
 from selfsup.errors import ArtifactError
-from selfsup.runtime.evaluation_mode import evaluation_mode
 from selfsup.runtime.files import atomic_write
+from selfsup.runtime.module_mode import evaluation_mode
 from selfsup.types import Batch, Row
 
 if TYPE_CHECKING:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from selfsup.artifacts import Encoder, ResultRecord, device_name, package_versions, peak_memory
+from selfsup.artifacts import Encoder, ResultRecord
 from selfsup.config import Config
 from selfsup.evaluation.splits import Splits
+from selfsup.runtime import device_name, package_versions, peak_memory
 
 
 def record_of(

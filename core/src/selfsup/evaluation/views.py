@@ -10,7 +10,7 @@ from torch import Tensor
 from selfsup.batch_parts import part_names, presence
 from selfsup.data.batches.sampler import IndexArray
 from selfsup.data.batches.windows import read_windows
-from selfsup.runtime.evaluation_mode import evaluation_mode
+from selfsup.runtime.module_mode import evaluation_mode
 
 if TYPE_CHECKING:
     from selfsup.artifacts import Encoder

@@ -1,9 +1,10 @@
 """Losses on embeddings, one a file: the maths in functions, and an objective with its config, heads and state around each."""
 
 from selfsup.objectives.barlow_twins import BarlowTwins, BarlowTwinsConfig, barlow_twins
-from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, Objective, ObjectiveRecipe, ViewEmbeddings
+from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, Objective, ObjectiveRecipe, Term, ViewEmbeddings
 from selfsup.objectives.byol import BYOL, BYOLConfig, normalized_mse
 from selfsup.objectives.clip import CLIP, CLIPConfig, symmetric_contrast
+from selfsup.objectives.clip import RECIPE as CLIP_OBJECTIVE
 from selfsup.objectives.cola import COLA, COLAConfig, bilinear_contrast
 from selfsup.objectives.correspondence import Correspondence, CorrespondenceConfig
 from selfsup.objectives.dcl import DCL, DCLConfig, dcl
@@ -13,21 +14,24 @@ from selfsup.objectives.masked_contrast import Contrast, masked_contrast, sample
 from selfsup.objectives.moco import MoCoV2, MoCoV2Config, MoCoV3, MoCoV3Config, batch_contrast, queue_contrast
 from selfsup.objectives.nt_xent import SimCLR, SimCLRConfig, nt_xent
 from selfsup.objectives.parts.chance import chance_loss
+from selfsup.objectives.parts.embeddings import Embeddings
 from selfsup.objectives.parts.heads import CosineLinear, TokenHead, mlp
 from selfsup.objectives.parts.kmeans import StreamingKMeans
 from selfsup.objectives.parts.quantizer import ProductQuantizer, Quantized, QuantizerConfig
 from selfsup.objectives.parts.queue import EmbeddingQueue
+from selfsup.objectives.parts.valid_rows import counted, not_compared
 from selfsup.objectives.siglip import SigLIP, SigLIPConfig, pairwise_sigmoid
 from selfsup.objectives.simsiam import SimSiam, SimSiamConfig, negative_cosine
 from selfsup.objectives.swav import SwAV, SwAVConfig, sinkhorn, swapped_prediction
 from selfsup.objectives.tico import TiCo, TiCoConfig, tico
 from selfsup.objectives.vicreg import VICReg, VICRegConfig, variance_covariance, vicreg, vicreg_terms
 from selfsup.objectives.vicregl import VICRegL, VICRegLConfig, match_tokens
-from selfsup.runtime.distributed import SynchronizedBatchNorm, convert_split_batchnorm, convert_sync_batchnorm
+from selfsup.public_names import Moved, lazy_names
 
 __all__ = [
     "BYOL",
     "CLIP",
+    "CLIP_OBJECTIVE",
     "COLA",
     "DCL",
     "DINO",
@@ -43,6 +47,7 @@ __all__ = [
     "DCLConfig",
     "DINOConfig",
     "EmbeddingQueue",
+    "Embeddings",
     "JointEmbeddingObjective",
     "LeJEPA",
     "LeJEPAConfig",
@@ -65,7 +70,7 @@ __all__ = [
     "StreamingKMeans",
     "SwAV",
     "SwAVConfig",
-    "SynchronizedBatchNorm",
+    "Term",
     "TiCo",
     "TiCoConfig",
     "TokenHead",
@@ -78,8 +83,7 @@ __all__ = [
     "batch_contrast",
     "bilinear_contrast",
     "chance_loss",
-    "convert_split_batchnorm",
-    "convert_sync_batchnorm",
+    "counted",
     "dcl",
     "dino_loss",
     "masked_contrast",
@@ -87,6 +91,7 @@ __all__ = [
     "mlp",
     "negative_cosine",
     "normalized_mse",
+    "not_compared",
     "nt_xent",
     "pairwise_sigmoid",
     "queue_contrast",
@@ -101,3 +106,11 @@ __all__ = [
     "vicreg",
     "vicreg_terms",
 ]
+
+__getattr__ = lazy_names(
+    __name__,
+    moved={
+        name: Moved(f"selfsup.runtime:{name}", since="0.1", until="0.3", not_before="2027-06-01")
+        for name in ("SynchronizedBatchNorm", "convert_split_batchnorm", "convert_sync_batchnorm")
+    },
+)

@@ -3,6 +3,7 @@
 Nothing here imports torch.
 """
 
+from selfsup.registry.composition import FAMILIES
 from selfsup.registry.hookspecs import API_VERSION, hookimpl
 from selfsup.registry.kinds import KINDS, Kind
 from selfsup.registry.loader import Plugins, get_plugin_manager, reset
@@ -26,10 +27,13 @@ from selfsup.registry.specs import (
     TargetSpec,
     TaskSpec,
 )
+from selfsup.registry.suggestions import KNOWN_MODALITIES
 
 __all__ = [
     "API_VERSION",
+    "FAMILIES",
     "KINDS",
+    "KNOWN_MODALITIES",
     "BackboneSpec",
     "BenchmarkSpec",
     "CommandSpec",

@@ -1,1 +1,91 @@
-"""The ground floor: files, locks, progress, precision, processes, randomness; of selfsup it knows the errors alone."""
+"""The ground floor: files, locks, progress, precision, processes, randomness; of selfsup it knows the errors alone.
+
+Names are imported on first use, so that what needs no torch does not import it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from selfsup.public_names import lazy_names
+
+if TYPE_CHECKING:
+    from selfsup.runtime.distributed import (
+        SplitBatchNorm,
+        SynchronizedBatchNorm,
+        convert_split_batchnorm,
+        convert_sync_batchnorm,
+        from_first_rank,
+        gather,
+        max_over_ranks,
+        mean_over_ranks,
+        rank,
+        sum_over_ranks,
+        world_size,
+    )
+    from selfsup.runtime.environment import device_name, package_versions, peak_memory
+    from selfsup.runtime.file_lock import lock_folder
+    from selfsup.runtime.files import atomic_write
+    from selfsup.runtime.findings import Findings, listed_names
+    from selfsup.runtime.machine_load import cpu_count
+    from selfsup.runtime.module_mode import evaluation_mode
+    from selfsup.runtime.precision import full, no_autocast, resolve_precision
+    from selfsup.runtime.progress import Silent
+    from selfsup.runtime.randomness import preserved, seed_of_rank
+else:
+    __getattr__ = lazy_names(
+        __name__,
+        {
+            "selfsup.runtime.distributed": [
+                "SplitBatchNorm",
+                "SynchronizedBatchNorm",
+                "convert_split_batchnorm",
+                "convert_sync_batchnorm",
+                "from_first_rank",
+                "gather",
+                "max_over_ranks",
+                "mean_over_ranks",
+                "rank",
+                "sum_over_ranks",
+                "world_size",
+            ],
+            "selfsup.runtime.environment": ["device_name", "package_versions", "peak_memory"],
+            "selfsup.runtime.module_mode": ["evaluation_mode"],
+            "selfsup.runtime.file_lock": ["lock_folder"],
+            "selfsup.runtime.files": ["atomic_write"],
+            "selfsup.runtime.findings": ["Findings", "listed_names"],
+            "selfsup.runtime.machine_load": ["cpu_count"],
+            "selfsup.runtime.precision": ["full", "no_autocast", "resolve_precision"],
+            "selfsup.runtime.progress": ["Silent"],
+            "selfsup.runtime.randomness": ["preserved", "seed_of_rank"],
+        },
+    )
+
+__all__ = [
+    "Findings",
+    "Silent",
+    "SplitBatchNorm",
+    "SynchronizedBatchNorm",
+    "atomic_write",
+    "convert_split_batchnorm",
+    "convert_sync_batchnorm",
+    "cpu_count",
+    "device_name",
+    "evaluation_mode",
+    "from_first_rank",
+    "full",
+    "gather",
+    "listed_names",
+    "lock_folder",
+    "max_over_ranks",
+    "mean_over_ranks",
+    "no_autocast",
+    "package_versions",
+    "peak_memory",
+    "preserved",
+    "rank",
+    "resolve_precision",
+    "seed_of_rank",
+    "sum_over_ranks",
+    "world_size",
+]

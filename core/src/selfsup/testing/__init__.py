@@ -5,8 +5,9 @@ Names are imported on first use, so that the toy modality's entry module stays a
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from selfsup.public_names import lazy_names
 
 if TYPE_CHECKING:
     from selfsup.testing.kit.backbone_checks import BACKBONE_CHECKS, BackboneCase
@@ -53,34 +54,26 @@ __all__ = [
     "task_cases",
 ]
 
-_HOMES = {
-    "BACKBONE_CHECKS": "backbone_checks",
-    "BackboneCase": "backbone_checks",
-    "LEAK_CHECKS": "leak_checks",
-    "PART_BACKBONE_CHECKS": "parts_checks",
-    "PART_TASK_CHECKS": "parts_checks",
-    "TASK_CHECKS": "conformance",
-    "CheckResult": "conformance",
-    "LeakCase": "leak_checks",
-    "TaskCase": "cases",
-    "check_accumulated_chunks": "distributed_checks",
-    "check_entry_module_is_light": "spec_checks",
-    "check_plugin": "conformance",
-    "check_spec": "spec_checks",
-    "check_two_processes": "distributed_checks",
-    "backbone_cases": "conformance",
-    "parametrize_backbones": "conformance",
-    "leak_cases": "conformance",
-    "load_mock_rows": "cases",
-    "parametrize_leaks": "conformance",
-    "parametrize_specs": "conformance",
-    "parametrize_tasks": "conformance",
-    "task_cases": "conformance",
-}
-"""Public name to the module of the kit that defines it."""
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.kit.{_HOMES[name]}"), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "selfsup.testing.kit.backbone_checks": ["BACKBONE_CHECKS", "BackboneCase"],
+        "selfsup.testing.kit.cases": ["TaskCase", "load_mock_rows"],
+        "selfsup.testing.kit.conformance": [
+            "CheckResult",
+            "TASK_CHECKS",
+            "backbone_cases",
+            "check_plugin",
+            "leak_cases",
+            "parametrize_backbones",
+            "parametrize_leaks",
+            "parametrize_specs",
+            "parametrize_tasks",
+            "task_cases",
+        ],
+        "selfsup.testing.kit.distributed_checks": ["check_accumulated_chunks", "check_two_processes"],
+        "selfsup.testing.kit.leak_checks": ["LEAK_CHECKS", "LeakCase"],
+        "selfsup.testing.kit.parts_checks": ["PART_BACKBONE_CHECKS", "PART_TASK_CHECKS"],
+        "selfsup.testing.kit.spec_checks": ["check_entry_module_is_light", "check_spec"],
+    },
+)

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from selfsup.backbones import Backbone, Encoded
 from selfsup.config import Config, idle
 from selfsup.errors import ConfigError
-from selfsup.runtime.evaluation_mode import evaluation_mode
-from selfsup.tasks import Corrupted, Corruption, CorruptionRecipe, Term
-from selfsup.tasks.parts.masking import mean_term
+from selfsup.runtime import evaluation_mode
+from selfsup.tasks import Corrupted, Corruption, CorruptionRecipe, Term, mean_term
 from selfsup.types import Batch, Info
 from selfsup_audio.augmentations.mixing import add_noise
 from selfsup_audio.spectra import LogMel, LogMelConfig

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from selfsup.registry import hookimpl
-from selfsup.registry.specs import BackboneSpec, ModalitySpec, TaskSpec
+from selfsup.registry import BackboneSpec, ModalitySpec, TaskSpec, hookimpl
 from selfsup_audio import task_specs
 
 SELFSUP_API = 1

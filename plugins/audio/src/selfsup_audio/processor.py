@@ -14,13 +14,9 @@ from torch import Tensor
 
 from selfsup.config import Config
 from selfsup.config import Config as BaseConfig
-from selfsup.data.bad_rows import read_sample
-from selfsup.data.previews import CurvePreview, Preview, envelope
-from selfsup.data.processor import Processor, Sample
-from selfsup.data.processor_state import reading_state, write_state
-from selfsup.data.sources.columns.segments import segment_of
+from selfsup.data import CurvePreview, Preview, Processor, Sample, envelope, read_sample, reading_state, segment_of, write_state
 from selfsup.errors import SourceError
-from selfsup.runtime.findings import Findings, listed_names
+from selfsup.runtime import Findings, listed_names
 from selfsup.types import Batch, Info, Row
 from selfsup_audio.decoding import Header, decode, read_header
 from selfsup_audio.decoding.scale import learned_scale

@@ -10,9 +10,7 @@ from typing import Any, ClassVar, Self, TypeVar
 import numpy as np
 
 from selfsup.config import Config
-from selfsup.data.bad_rows import read_sample
-from selfsup.data.processor import Processor
-from selfsup.data.processor_state import reading_state, write_state
+from selfsup.data import Processor, read_sample, reading_state, write_state
 from selfsup.types import Row
 
 T = TypeVar("T")

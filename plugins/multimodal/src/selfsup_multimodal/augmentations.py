@@ -9,15 +9,12 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from selfsup.batch_parts import MARK, fill_absent, only_part, part_of, presence
-from selfsup.config import Config, idle
-from selfsup.data import Processor
+from selfsup.config import Config, idle, validated
+from selfsup.data import MARK, Processor, fill_absent, only_part, part_of, presence
 from selfsup.errors import ConfigError
 from selfsup.registry import ModalityObjects, registry
-from selfsup.tasks import Views, ViewsRecipe
-from selfsup.tasks.config_sections import accepts, with_defaults
+from selfsup.tasks import Views, ViewsRecipe, accepts, with_defaults
 from selfsup.types import Batch, Info
-from selfsup.validation import validated
 from selfsup_multimodal.joined_info import JoinedPart, check_names, joined_parts
 
 _ONE = {"n_global": 1, "n_local": 0}

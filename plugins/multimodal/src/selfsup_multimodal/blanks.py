@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from selfsup.data.processor import Sample
+from selfsup.data import Sample
 
 
 @dataclass(frozen=True)

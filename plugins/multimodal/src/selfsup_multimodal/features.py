@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from selfsup.batch_parts import fill_absent, part_of, presence
+from selfsup.data import fill_absent, part_of, presence
 from selfsup.errors import ConfigError
 from selfsup.registry import registry
 from selfsup.types import Batch, Info

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from selfsup.errors import ConfigError
-from selfsup.registry import registry
-from selfsup.registry.specs import ModalitySpec
+from selfsup.registry import ModalitySpec, registry
 from selfsup.types import Info
 
 

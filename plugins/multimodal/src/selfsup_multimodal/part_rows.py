@@ -10,12 +10,23 @@ from typing import Any
 
 import numpy as np
 
-from selfsup.data import Processor, Rows, Sample, spread_rows
-from selfsup.data.bad_rows import encode_list
-from selfsup.data.sources.columns.joined import decisive_roles, filled, is_blank, roles_of, split_role
-from selfsup.data.sources.media.files import real_path
-from selfsup.data.sources.media.in_memory import array_of, is_pil, pixels_of
-from selfsup.data.store.content_hash import hashes_of
+from selfsup.data import (
+    Processor,
+    Rows,
+    Sample,
+    array_of,
+    decisive_roles,
+    encode_list,
+    filled,
+    hashes_of,
+    is_blank,
+    is_pil,
+    pixels_of,
+    real_path,
+    roles_of,
+    split_role,
+    spread_rows,
+)
 from selfsup.errors import BadRowError, ConfigError, DataError, SelfsupError
 from selfsup.registry import registry
 from selfsup.types import Row

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from selfsup.registry import hookimpl
-from selfsup.registry.specs import BackboneSpec, EvaluatorSpec, ModalitySpec, TaskSpec
+from selfsup.registry import BackboneSpec, EvaluatorSpec, ModalitySpec, TaskSpec, hookimpl
 from selfsup_multimodal.specs.backbones import BACKBONES
 from selfsup_multimodal.specs.evaluators import EVALUATORS
 from selfsup_multimodal.specs.modality import MODALITIES

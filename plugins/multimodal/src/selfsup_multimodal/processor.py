@@ -11,17 +11,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfsup.batch_parts import CONTENT, PRESENT, join_parts, part_of
-from selfsup.config import Config
-from selfsup.data import Findings, Preview, Processor, Rows, Sample
-from selfsup.data.bad_rows import encode_list
-from selfsup.data.processor import stack_samples
-from selfsup.data.processor_state import reading_state, write_state
-from selfsup.data.sources.columns.joined import MARK, JoinedColumns, SourceColumns, roles_of
+from selfsup.config import Config, check_effect, validated
+from selfsup.data import (
+    CONTENT,
+    MARK,
+    PRESENT,
+    Findings,
+    JoinedColumns,
+    Preview,
+    Processor,
+    Rows,
+    Sample,
+    SourceColumns,
+    encode_list,
+    join_parts,
+    part_of,
+    reading_state,
+    roles_of,
+    stack_samples,
+    write_state,
+)
 from selfsup.errors import BadRowError, ConfigError
 from selfsup.registry import registry
 from selfsup.types import Batch, Info, Row
-from selfsup.validation import check_effect, validated
 from selfsup_multimodal.blanks import Blank, blanks_of
 from selfsup_multimodal.columns import choose, parse_parts
 from selfsup_multimodal.config import MultimodalProcessorConfig

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfsup.data.processor import Sample
+from selfsup.data import Sample
 
 Samples = Mapping[str, Tensor | Sequence[Tensor]]
 STEPS = ".steps"

@@ -12,7 +12,7 @@ from selfsup.artifacts import Encoder, EncoderLike
 from selfsup.data import TableFormat, load_source
 from selfsup.errors import ColumnError, ConfigError
 from selfsup.registry import registry
-from selfsup.runtime.randomness import preserved
+from selfsup.runtime import preserved
 from selfsup_tabular.carry_over import carry_over, match_cells
 from selfsup_tabular.columns.plan import CategoryColumn, DateColumn, NumericColumn, Plan
 from selfsup_tabular.processor import TableProcessor

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from selfsup.config import Config, idle
-from selfsup.data.sources.tables.numbers import MISSING_NUMBERS
+from selfsup.data import MISSING_NUMBERS
 from selfsup_tabular.columns.kinds import Kind
 from selfsup_tabular.columns.scaling import Scaling
 

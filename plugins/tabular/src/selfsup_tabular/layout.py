@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from selfsup.runtime.precision import full
-from selfsup.tasks import Term
-from selfsup.tasks.parts.masking import mean_term
+from selfsup.runtime import full
+from selfsup.tasks import Term, mean_term
 from selfsup.types import Batch, Info
 from selfsup_tabular.columns.plan import FIRST
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from selfsup.registry import hookimpl
-from selfsup.registry.specs import BackboneSpec, CommandSpec, Flag, ModalitySpec, TaskSpec
+from selfsup.registry import BackboneSpec, CommandSpec, Flag, ModalitySpec, TaskSpec, hookimpl
 from selfsup_tabular.task_specs import COMMANDS, SPECS
 
 SELFSUP_API = 1

@@ -13,12 +13,19 @@ import torch
 from torch import Tensor
 
 from selfsup.config import Config
-from selfsup.data import Processor, Sample
-from selfsup.data.previews import Preview, TextPreview, text_of_row
-from selfsup.data.processor import EncodedTable
-from selfsup.data.sources.dataframes import arrow_table, is_frame, table_of_rows
+from selfsup.data import (
+    EncodedTable,
+    Preview,
+    Processor,
+    Sample,
+    TextPreview,
+    arrow_table,
+    is_frame,
+    table_of_rows,
+    text_of_row,
+)
 from selfsup.errors import ArtifactError, BadRowError, ColumnError, DataError
-from selfsup.runtime.findings import Findings, listed_names
+from selfsup.runtime import Findings, listed_names
 from selfsup.types import Batch, Info, Row
 from selfsup_tabular.columns.kinds import Markers, class_columns
 from selfsup_tabular.columns.plan import MISSING, UNKNOWN, DateColumn, Plan, fit_plan

@@ -18,13 +18,9 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from selfsup.artifacts import Encoder
-from selfsup.data import Rows, cache_in, hold_out
-from selfsup.data.sources.columns.labels import LabelKind
-from selfsup.data.sources.dataframes import arrow_column, arrow_table, is_frame
-from selfsup.data.sources.hub import content_fingerprint
+from selfsup.data import LabelKind, Rows, arrow_column, arrow_table, cache_in, content_fingerprint, hold_out, is_frame
 from selfsup.registry import registry
-from selfsup.training.run.pretrain import pretrain
-from selfsup.training.run.resolve import resolve_config
+from selfsup.training import pretrain, resolve_config
 
 FloatArray = np.ndarray[Any, np.dtype[np.float32]]
 _ROWS = 1024

@@ -6,8 +6,7 @@ from typing import Any
 
 import click
 
-from selfsup.cli.data_options import table_options
-from selfsup.cli.output import emit, json_option
+from selfsup.cli import emit, json_option, table_options
 
 
 @click.command()

@@ -11,8 +11,7 @@ from torch.nn import functional as F
 
 from selfsup.backbones import Backbone, Encoded
 from selfsup.config import Config
-from selfsup.tasks import Corrupted, Corruption, CorruptionRecipe, Term
-from selfsup.tasks.parts.masking import mean_term
+from selfsup.tasks import Corrupted, Corruption, CorruptionRecipe, Term, mean_term
 from selfsup.types import Batch, Info
 from selfsup_text.augmentations.tokens import compact, thin_out
 from selfsup_text.backbones.base import TextBackbone

@@ -9,10 +9,9 @@ import click
 import torch
 
 from selfsup.artifacts import Encoder, EncoderLike, load
-from selfsup.cli.output import emit, json_option
+from selfsup.cli import emit, json_option
 from selfsup.errors import ConfigError
-from selfsup.runtime.evaluation_mode import evaluation_mode
-from selfsup.runtime.randomness import preserved
+from selfsup.runtime import evaluation_mode, preserved
 from selfsup_text.backbones.base import TextBackbone
 from selfsup_text.backbones.network import TransformersBackbone
 from selfsup_text.processor import TextProcessor

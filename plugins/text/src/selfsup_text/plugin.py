@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from selfsup.registry import hookimpl
-from selfsup.registry.specs import BackboneSpec, CommandSpec, EvaluatorSpec, ModalitySpec, TaskSpec
+from selfsup.registry import BackboneSpec, CommandSpec, EvaluatorSpec, ModalitySpec, TaskSpec, hookimpl
 from selfsup_text import evaluator_specs, task_specs
 
 SELFSUP_API = 1

@@ -13,11 +13,9 @@ from torch import Tensor
 
 from selfsup.config import Config, idle
 from selfsup.config import Config as BaseConfig
-from selfsup.data.previews import Preview, TextPreview, shortened
-from selfsup.data.processor import Processor, Sample
-from selfsup.data.processor_state import reading_state, write_state
+from selfsup.data import Preview, Processor, Sample, TextPreview, reading_state, shortened, write_state
 from selfsup.errors import BadRowError, SourceError
-from selfsup.runtime.findings import Findings
+from selfsup.runtime import Findings
 from selfsup.types import Batch, Info, Row
 from selfsup_text.corpus import Survey, sample_texts, survey
 from selfsup_text.tokenization import Vocabulary, load_vocabulary, trained

@@ -10,11 +10,9 @@ from pydantic import Field
 from torch import Tensor
 
 from selfsup.config import Config
-from selfsup.data.previews import ImagePreview, Preview, thumbnail
-from selfsup.data.processor import Sample
-from selfsup.data.sources.columns.segments import segment_of
+from selfsup.data import ImagePreview, Preview, Sample, segment_of, thumbnail
 from selfsup.errors import SourceError
-from selfsup.runtime.findings import Findings
+from selfsup.runtime import Findings
 from selfsup.types import Batch, Info, Row
 from selfsup_images.processor import SquareProcessor, auto_size
 from selfsup_video.clips import clip_indices, stretch_indices

@@ -12,10 +12,9 @@ from torch import Tensor
 
 from selfsup.config import Config
 from selfsup.config import Config as BaseConfig
-from selfsup.data.previews import ImagePreview, Preview, thumbnail
-from selfsup.data.processor import Sample
+from selfsup.data import ImagePreview, Preview, Sample, thumbnail
 from selfsup.errors import SourceError
-from selfsup.runtime.findings import Findings
+from selfsup.runtime import Findings
 from selfsup.types import Batch, Info, Row
 from selfsup_images.processor import SquareProcessor, auto_size
 from selfsup_vision.decoding import Reading, ValueRange, decode, decode_whole, opened

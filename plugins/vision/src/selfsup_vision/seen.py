@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from selfsup.runtime.findings import Findings
+from selfsup.runtime import Findings
 from selfsup_vision.decoding import Opened, RangeFit, Raster, ValueRange
 from selfsup_vision.decoding.images import is_transparent
 from selfsup_vision.decoding.raster import Kind

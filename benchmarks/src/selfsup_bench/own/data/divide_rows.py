@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from selfsup.data import Rows, row_hashes
-from selfsup.data.batches.sampler import IndexArray
-from selfsup.data.sources.columns.labels import LabelKind, strata
+from selfsup.data import IndexArray, LabelKind, Rows, row_hashes, strata
 from selfsup.errors import DataError
 from selfsup_bench.own.data.read_rows import Division, Reading
 

@@ -10,13 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from selfsup.data import Rows, TableFormat, available_splits, load_source
-from selfsup.data.sources.columns.roles import feature_name
-from selfsup.data.sources.layout import table_suffixes
-from selfsup.data.sources.media.kinds import medium_of
+from selfsup.data import Rows, TableFormat, available_splits, feature_name, load_source, medium_of, table_suffixes
 from selfsup.errors import ColumnError, ConfigError, MissingPluginError, SelfsupError
-from selfsup.registry import registry
-from selfsup.registry.specs import ModalitySpec
+from selfsup.registry import ModalitySpec, registry
 
 _FILES = 5_000
 """Files of a folder that are looked at."""

@@ -11,12 +11,10 @@ from typing import Any, BinaryIO, Self
 
 import numpy as np
 
-from selfsup.data import Rows, TableFormat, available_splits, load_source
-from selfsup.data.batches.sampler import IndexArray
-from selfsup.data.sources.columns.labels import LabelKind
+from selfsup.data import IndexArray, LabelKind, Rows, TableFormat, available_splits, load_source
 from selfsup.errors import BenchmarkError, ColumnError
 from selfsup.registry import registry
-from selfsup.runtime.files import atomic_write
+from selfsup.runtime import atomic_write
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,7 +29,7 @@ from selfsup.evaluation.maths.class_weights import ClassWeight, row_weights, wei
 from selfsup.evaluation.maths.metrics import label_metrics
 from selfsup.evaluation.subsets import labelled_subset
 from selfsup.runtime.distributed import convert_sync_batchnorm
-from selfsup.runtime.evaluation_mode import evaluation_mode
+from selfsup.runtime.module_mode import evaluation_mode
 from selfsup.runtime.precision import resolve_precision
 from selfsup.runtime.progress import Reporter, Silent
 from selfsup.runtime.randomness import preserved, seed_of_rank

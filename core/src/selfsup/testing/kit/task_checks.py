@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from selfsup.runtime.evaluation_mode import evaluation_mode
+from selfsup.runtime.module_mode import evaluation_mode
 from selfsup.tasks import PretextTask, StepOutput, Term
 from selfsup.testing.kit.cases import TaskCase
 from selfsup.testing.kit.fake_device import fake_cuda

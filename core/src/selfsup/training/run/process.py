@@ -12,12 +12,12 @@ from typing import Any, Literal
 import torch
 from lightning_fabric import Fabric
 
-from selfsup.artifacts import Encoder, RunDirectory, device_name, peak_memory
+from selfsup.artifacts import Encoder, RunDirectory
 from selfsup.backbones import Backbone
 from selfsup.data.batches.source import BatchSource, Share
 from selfsup.data.store.cache_entries import note_use
 from selfsup.errors import ConfigError, SelfsupError
-from selfsup.runtime import randomness
+from selfsup.runtime import device_name, peak_memory, randomness
 from selfsup.runtime.distributed import convert_sync_batchnorm
 from selfsup.runtime.file_lock import lock_folder
 from selfsup.runtime.machine_load import LoadWatch

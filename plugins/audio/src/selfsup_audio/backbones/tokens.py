@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from selfsup.backbones import Encoded, Finetuning, TokenBackbone, Tokens, mean_over_tokens, vision_transformer_finetuning
 from selfsup.errors import ConfigError
-from selfsup.tasks.parts.transformer import Transformer, lattice_positions
+from selfsup.tasks import Transformer, lattice_positions
 from selfsup.types import Batch
 from selfsup_audio.backbones.frames import gathered
 

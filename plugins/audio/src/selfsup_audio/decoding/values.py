@@ -13,8 +13,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import soxr
 
-from selfsup.data.sources.columns.segments import Segment
-from selfsup.data.sources.media.files import check_media_file
+from selfsup.data import Segment, check_media_file
 from selfsup.errors import BadRowError
 from selfsup_audio.decoding import ffmpeg
 from selfsup_audio.decoding.readers import ArrayReader, Reader, SoundFileReader, Waveform, open_sound_file

@@ -9,8 +9,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from selfsup.config import Config, idle
-from selfsup.tasks.parts.masking import TokenMask, gather_tokens
-from selfsup.tasks.parts.span_masking import span_mask
+from selfsup.tasks import TokenMask, gather_tokens, span_mask
 
 
 class AlterationConfig(Config):

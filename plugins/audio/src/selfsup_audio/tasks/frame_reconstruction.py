@@ -11,9 +11,7 @@ from torch import Tensor, nn
 from selfsup.backbones import Backbone
 from selfsup.config import Config
 from selfsup.errors import ConfigError
-from selfsup.tasks import StepOutput, TaskFamilyRecipe
-from selfsup.tasks.masked.masked_modeling import MaskedModeling
-from selfsup.tasks.parts.masking import gather_tokens, mean_term
+from selfsup.tasks import MaskedModeling, StepOutput, TaskFamilyRecipe, gather_tokens, mean_term
 from selfsup.types import Batch, Info
 from selfsup_audio.backbones.mel_vit import MelViT
 from selfsup_audio.tasks.alteration import AlterationConfig, alter_frames

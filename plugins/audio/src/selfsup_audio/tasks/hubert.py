@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from selfsup.tasks.masked.cluster_prediction import ClusterFeatures, cluster_prediction_recipe
+from selfsup.tasks import ClusterFeatures, cluster_prediction_recipe
 from selfsup.types import Batch, Info
 from selfsup_audio.spectra import MFCC, MFCCConfig
 

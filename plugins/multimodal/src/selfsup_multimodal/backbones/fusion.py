@@ -21,12 +21,11 @@ from selfsup.backbones import (
     pooled_over_parts,
     vision_transformer_finetuning,
 )
-from selfsup.batch_parts import fill_absent, only_part, part_names, part_of, presence
 from selfsup.config import Config
+from selfsup.data import fill_absent, only_part, part_names, part_of, presence
 from selfsup.errors import ConfigError
-from selfsup.runtime.precision import full
-from selfsup.tasks.parts.masking import gather_tokens
-from selfsup.tasks.parts.transformer import Transformer, lattice_positions
+from selfsup.runtime import full
+from selfsup.tasks import Transformer, gather_tokens, lattice_positions
 from selfsup.types import Batch, Info
 from selfsup_multimodal.backbones.tokenizers import TokenizerConfig, build_tokenizer, keep_parameters, varies
 from selfsup_multimodal.joined_info import check_names, joined_parts

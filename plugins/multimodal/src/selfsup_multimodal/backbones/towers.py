@@ -11,13 +11,11 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from selfsup.backbones import Backbone, BackboneRecipe, Encoded, Finetuning, freeze, pooled_over_parts
-from selfsup.batch_parts import fill_absent, part_names, part_of, presence
-from selfsup.config import Config
-from selfsup.data import Processor
+from selfsup.config import Config, validated
+from selfsup.data import Processor, fill_absent, part_names, part_of, presence
 from selfsup.errors import ArtifactError, ConfigError
 from selfsup.registry import registry
 from selfsup.types import Batch, Info
-from selfsup.validation import validated
 from selfsup_multimodal.export import dual_encoder
 from selfsup_multimodal.joined_info import JoinedPart, check_names, joined_parts
 

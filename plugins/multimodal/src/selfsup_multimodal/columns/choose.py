@@ -5,14 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from selfsup.data.sources.columns.joined import MARK, JoinedColumns, SourceColumns, split_role
-from selfsup.data.sources.columns.roles import MEDIA, describe_columns, feature_fits, feature_name
-from selfsup.data.sources.columns.segments import SEGMENT_ROLES, segment_columns
-from selfsup.data.sources.media.kinds import looks_like_paths, medium_of
+from selfsup.data import (
+    MARK,
+    MEDIA,
+    SEGMENT_ROLES,
+    JoinedColumns,
+    SourceColumns,
+    describe_columns,
+    feature_fits,
+    feature_name,
+    looks_like_paths,
+    medium_of,
+    segment_columns,
+    split_role,
+)
 from selfsup.errors import ColumnError, ConfigError
-from selfsup.registry import registry
-from selfsup.registry.suggestions import KNOWN_MODALITIES
-from selfsup.runtime.findings import Findings, listed_names
+from selfsup.registry import KNOWN_MODALITIES, registry
+from selfsup.runtime import Findings, listed_names
 from selfsup_multimodal.columns.names import IDENTIFIERS, Part, describes, is_usual, own_names, parse_parts, written
 
 _MODALITY_OF = {"image": "vision", "audio": "audio", "video": "video", "text": "text"}

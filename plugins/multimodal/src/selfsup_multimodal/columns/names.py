@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from selfsup.errors import ConfigError
-from selfsup.registry import registry
-from selfsup.registry.specs import ModalitySpec
+from selfsup.registry import ModalitySpec, registry
 
 _PART = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 USUAL: tuple[frozenset[str], ...] = (

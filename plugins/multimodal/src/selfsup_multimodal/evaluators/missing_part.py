@@ -12,11 +12,17 @@ from torch import Tensor
 from selfsup.artifacts import Encoder
 from selfsup.config import Config, idle
 from selfsup.errors import DataError
-from selfsup.evaluation import EvaluatorRecipe, Split
-from selfsup.evaluation.checks import output_count
-from selfsup.evaluation.evaluators.knn import KNNConfig, knn_outputs
-from selfsup.evaluation.evaluators.linear import LinearConfig, fit_probe
-from selfsup.evaluation.maths.metrics import HEADLINES, label_metrics
+from selfsup.evaluation import (
+    HEADLINES,
+    EvaluatorRecipe,
+    KNNConfig,
+    LinearConfig,
+    Split,
+    fit_probe,
+    knn_outputs,
+    label_metrics,
+    output_count,
+)
 from selfsup_multimodal.evaluators.rows import WithoutPart, parts_of
 
 

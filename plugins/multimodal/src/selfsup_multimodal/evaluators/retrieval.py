@@ -13,8 +13,7 @@ from torch import Tensor
 
 from selfsup.config import Config
 from selfsup.errors import DataError
-from selfsup.evaluation import EvaluatorRecipe, Split
-from selfsup.evaluation.evaluators.retrieval import first_hit_ranks
+from selfsup.evaluation import EvaluatorRecipe, Split, first_hit_ranks
 from selfsup_multimodal.evaluators.rows import content_of, parts_of
 
 if TYPE_CHECKING:

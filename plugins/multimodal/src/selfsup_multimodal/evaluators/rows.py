@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from selfsup.backbones import Backbone, Encoded
-from selfsup.batch_parts import CONTENT, MARK, PRESENT, join_parts
-from selfsup.data import EpochSampler, Loader
+from selfsup.data import CONTENT, MARK, PRESENT, EpochSampler, Loader, join_parts
 from selfsup.errors import ConfigError
 from selfsup.evaluation import Split
 from selfsup.types import Batch

@@ -13,9 +13,7 @@ from torch.nn import functional as F
 from selfsup.artifacts import Encoder
 from selfsup.config import Config
 from selfsup.errors import ConfigError, DataError
-from selfsup.evaluation import EvaluatorRecipe, Split
-from selfsup.evaluation.checks import class_count
-from selfsup.evaluation.maths.metrics import accuracy, balanced_accuracy
+from selfsup.evaluation import EvaluatorRecipe, Split, accuracy, balanced_accuracy, class_count
 from selfsup.registry import registry
 from selfsup_multimodal.evaluators.rows import JointPart, parts_of
 

@@ -17,7 +17,7 @@ from selfsup.backbones import Backbone
 from selfsup.data import Processor
 from selfsup.errors import ArtifactError
 from selfsup.registry import registry
-from selfsup.runtime.evaluation_mode import evaluation_mode
+from selfsup.runtime import evaluation_mode
 
 FORMAT = "transformers"
 """The name of the format for ``selfsup export``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from selfsup.registry.specs import BackboneSpec
+from selfsup.registry import BackboneSpec
 
 _HERE = "selfsup_multimodal.backbones"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from selfsup.registry.specs import EvaluatorSpec
+from selfsup.registry import EvaluatorSpec
 
 _HERE = "selfsup_multimodal.evaluators"
 

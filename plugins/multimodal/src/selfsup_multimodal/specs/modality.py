@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from selfsup.registry.specs import Flag, ModalitySpec
+from selfsup.registry import Flag, ModalitySpec
 
 MULTIMODAL = ModalitySpec(
     id="multimodal",

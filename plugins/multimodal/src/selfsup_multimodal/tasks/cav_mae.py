@@ -12,15 +12,10 @@ from pydantic import Field
 from torch import Tensor
 
 from selfsup.backbones import Backbone, mean_over_tokens
-from selfsup.batch_parts import CONTENT, MARK, presence
-from selfsup.objectives.base import Term
-from selfsup.objectives.clip import symmetric_contrast
-from selfsup.objectives.parts.embeddings import Embeddings
-from selfsup.objectives.parts.valid_rows import counted, not_compared
-from selfsup.runtime.precision import full, no_autocast
-from selfsup.tasks import StepOutput, TaskFamilyRecipe
-from selfsup.tasks.joint_embedding.comparison import ComparesEmbeddings
-from selfsup.tasks.parts.masking import gather_tokens
+from selfsup.data import CONTENT, MARK, presence
+from selfsup.objectives import Embeddings, counted, not_compared, symmetric_contrast
+from selfsup.runtime import full, no_autocast
+from selfsup.tasks import ComparesEmbeddings, StepOutput, TaskFamilyRecipe, Term, gather_tokens
 from selfsup.types import Batch, Info
 from selfsup_multimodal.backbones.fusion import FusedTokens, Fusion, fused
 from selfsup_multimodal.tasks.mae import HiddenLoss, JointMAE, JointMAEConfig, kept_of, spans_of

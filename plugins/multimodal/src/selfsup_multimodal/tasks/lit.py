@@ -10,11 +10,9 @@ from pydantic import Field
 from selfsup.backbones import Backbone, freeze
 from selfsup.config import Config
 from selfsup.errors import ConfigError
-from selfsup.objectives.base import JointEmbeddingObjective
-from selfsup.objectives.clip import RECIPE as CLIP
-from selfsup.tasks import TaskRecipe, Views
-from selfsup.tasks.config_sections import with_section
-from selfsup.tasks.joint_embedding.task import JointEmbedding, joint_embedding_recipe
+from selfsup.objectives import CLIP_OBJECTIVE as CLIP
+from selfsup.objectives import JointEmbeddingObjective
+from selfsup.tasks import JointEmbedding, TaskRecipe, Views, joint_embedding_recipe, with_section
 from selfsup.types import Info
 from selfsup_multimodal.augmentations import VIEWS
 from selfsup_multimodal.joined_info import JoinedPart, joined_parts

@@ -12,10 +12,20 @@ from torch import Tensor, nn
 from selfsup.backbones import Backbone
 from selfsup.config import Config
 from selfsup.errors import ConfigError
-from selfsup.tasks import PretextTask, StepOutput, TaskFamilyRecipe
-from selfsup.tasks.masked.masked_modeling import joined_weight, mask_token
-from selfsup.tasks.parts.masking import TokenMask, gather_tokens, mean_term, random_mask
-from selfsup.tasks.parts.transformer import Transformer, head_width, lattice_positions
+from selfsup.tasks import (
+    PretextTask,
+    StepOutput,
+    TaskFamilyRecipe,
+    TokenMask,
+    Transformer,
+    gather_tokens,
+    head_width,
+    joined_weight,
+    lattice_positions,
+    mask_token,
+    mean_term,
+    random_mask,
+)
 from selfsup.types import Batch, Info
 from selfsup_multimodal.backbones.fusion import FusedTokens, Fusion, fused
 from selfsup_multimodal.joined_info import joined_parts

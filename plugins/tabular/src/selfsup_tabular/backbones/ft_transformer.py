@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from selfsup.backbones import BackboneRecipe, Encoded, TokenBackbone, Tokens
 from selfsup.config import Config
-from selfsup.tasks.parts.masking import gather_tokens
-from selfsup.tasks.parts.transformer import Transformer
+from selfsup.tasks import Transformer, gather_tokens
 from selfsup.types import Batch, Info
 from selfsup_tabular.layout import CellLayout
 

@@ -9,11 +9,9 @@ from typing import Any, Literal, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from selfsup.data import Rows
-from selfsup.data.sources.dataframes import categorical_columns
-from selfsup.data.sources.tables.numbers import as_number, decimal_of
+from selfsup.data import Rows, as_number, categorical_columns, decimal_of
 from selfsup.errors import ColumnError
-from selfsup.runtime.findings import listed_names
+from selfsup.runtime import listed_names
 from selfsup_tabular.columns.values import date_forms, distinct_texts, has_missing, is_date, is_number, is_text
 
 Kind = Literal["numeric", "category", "date", "dropped"]

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from selfsup.data import Rows
-from selfsup.data.sources.dataframes import arrow_table, is_frame, table_of_rows
+from selfsup.data import Rows, arrow_table, is_frame, table_of_rows
 from selfsup.errors import SourceError
 from selfsup.types import Row
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from selfsup.data.sources.tables.numbers import as_number
+from selfsup.data import as_number
 from selfsup.errors import ColumnError
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from selfsup.tasks.base import InputChange
+from selfsup.tasks import InputChange
 from selfsup.types import Batch
 
 

@@ -11,12 +11,9 @@ from torch import Tensor
 
 from selfsup.backbones import Backbone, TokenBackbone
 from selfsup.config import Config
-from selfsup.objectives import mlp, nt_xent
-from selfsup.objectives.parts.embeddings import Embeddings
-from selfsup.runtime.precision import full
-from selfsup.tasks import ComparesEmbeddings, StepOutput, TaskRecipe, Term, Views
-from selfsup.tasks.masked.masked_modeling import token_backbone
-from selfsup.tasks.parts.masking import mean_term
+from selfsup.objectives import Embeddings, mlp, nt_xent
+from selfsup.runtime import full
+from selfsup.tasks import ComparesEmbeddings, StepOutput, TaskRecipe, Term, Views, mean_term, token_backbone
 from selfsup.types import Batch, Info
 from selfsup_tabular.corruptions import marginal_swap
 

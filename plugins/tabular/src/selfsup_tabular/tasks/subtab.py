@@ -13,12 +13,9 @@ from torch import Tensor, nn
 from selfsup.backbones import Backbone
 from selfsup.config import Config, idle
 from selfsup.errors import ConfigError
-from selfsup.objectives import mlp, nt_xent
-from selfsup.objectives.parts.embeddings import Embeddings
-from selfsup.runtime.precision import full
-from selfsup.tasks import ComparesEmbeddings, StepOutput, TaskRecipe, Term, Views
-from selfsup.tasks.joint_embedding.embed_views import encode_views
-from selfsup.tasks.parts.masking import mean_term
+from selfsup.objectives import Embeddings, mlp, nt_xent
+from selfsup.runtime import full
+from selfsup.tasks import ComparesEmbeddings, StepOutput, TaskRecipe, Term, Views, encode_views, mean_term
 from selfsup.types import Batch, Info
 from selfsup_tabular.corruptions import marginal_swap
 from selfsup_tabular.decoder import CellDecoder

@@ -6,8 +6,7 @@ import torch
 from pydantic import Field
 
 from selfsup.config import Config
-from selfsup.tasks import Views, ViewsRecipe
-from selfsup.tasks.references import supervised
+from selfsup.tasks import Views, ViewsRecipe, supervised
 from selfsup.types import Batch, Info
 from selfsup_tabular.hiding import hidden_at_random, hide_cells
 

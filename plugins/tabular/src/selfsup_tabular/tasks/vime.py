@@ -9,9 +9,8 @@ from torch.nn import functional as F
 
 from selfsup.backbones import Backbone
 from selfsup.config import Config
-from selfsup.runtime.precision import full
-from selfsup.tasks import PretextTask, StepOutput, TaskRecipe
-from selfsup.tasks.parts.masking import mean_term
+from selfsup.runtime import full
+from selfsup.tasks import PretextTask, StepOutput, TaskRecipe, mean_term
 from selfsup.types import Batch, Info
 from selfsup_tabular.corruptions import MarginalSwap
 from selfsup_tabular.layout import CellLayout

@@ -14,8 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from selfsup.errors import ConfigError
-from selfsup.runtime.evaluation_mode import evaluation_mode
-from selfsup.runtime.randomness import preserved
+from selfsup.runtime import evaluation_mode, preserved
 from selfsup.types import Batch, Info
 from selfsup_text.backbones.dropout import RATE_KEY, SEED_KEY, SeededDropout
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from selfsup.tasks.parts.masking import gather_tokens
+from selfsup.tasks import gather_tokens
 
 
 @dataclass(frozen=True)

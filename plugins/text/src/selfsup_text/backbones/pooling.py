@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from selfsup.backbones import max_over_tokens, mean_over_tokens
-from selfsup.runtime.precision import full
+from selfsup.runtime import full
 
 Pooling = Literal["mean", "cls", "max", "mean+max", "last"]
 """``cls`` is the class token's output (not for causal networks), ``last`` that of the last real token (for them alone)."""

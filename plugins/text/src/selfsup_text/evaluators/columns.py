@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from selfsup.data import Rows
-from selfsup.data.sources.columns.roles import describe_columns, feature_fits
+from selfsup.data import Rows, describe_columns, feature_fits
 from selfsup.errors import ColumnError
 from selfsup.evaluation import Split
 

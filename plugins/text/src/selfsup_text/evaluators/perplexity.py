@@ -12,7 +12,7 @@ from pydantic import Field
 
 from selfsup.errors import DataError
 from selfsup.evaluation import EvaluatorRecipe, Split
-from selfsup.runtime.evaluation_mode import evaluation_mode
+from selfsup.runtime import evaluation_mode
 from selfsup.types import Batch
 from selfsup_text.backbones.base import TextBackbone
 from selfsup_text.evaluators.vocabulary_probe import Examples, HeadConfig, score_head, text_backbone_of, vocabulary_head

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from selfsup.evaluation import EvaluatorRecipe, Split
-from selfsup.runtime.evaluation_mode import evaluation_mode
+from selfsup.runtime import evaluation_mode
 from selfsup.types import Batch
 from selfsup_text.backbones.base import TextBackbone
 from selfsup_text.evaluators.perplexity import drawn_batches, figures

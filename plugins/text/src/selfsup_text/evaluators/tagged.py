@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfsup.data.processor import stack_samples
+from selfsup.data import stack_samples
 from selfsup.errors import ConfigError, DataError
 from selfsup.evaluation import Split
-from selfsup.runtime.evaluation_mode import evaluation_mode
+from selfsup.runtime import evaluation_mode
 from selfsup_text.evaluators.columns import choose_column, is_list, is_text, rows_of, values_of
 
 if TYPE_CHECKING:

@@ -13,9 +13,7 @@ from pydantic import Field
 
 from selfsup.config import Config
 from selfsup.errors import DataError
-from selfsup.evaluation import EvaluatorRecipe, Split
-from selfsup.evaluation.evaluators.linear import LinearConfig, fit_probe
-from selfsup.evaluation.maths.metrics import classification_metrics
+from selfsup.evaluation import EvaluatorRecipe, LinearConfig, Split, classification_metrics, fit_probe
 from selfsup_text.evaluators.entities import entity_f1, is_bio
 from selfsup_text.evaluators.tagged import Sentence, read_sentences, word_vectors
 

@@ -15,12 +15,9 @@ from selfsup.backbones import Backbone
 from selfsup.config import Config, idle
 from selfsup.data import EpochSampler, Loader, Store
 from selfsup.errors import ConfigError, DataError
-from selfsup.runtime.evaluation_mode import evaluation_mode
-from selfsup.runtime.randomness import preserved, seed_of_rank
+from selfsup.runtime import evaluation_mode, preserved, seed_of_rank
 from selfsup.tasks import PretextTask, StepOutput
-from selfsup.training.device.devices import devices_here
-from selfsup.training.loop.stepper import Stepper
-from selfsup.training.run.config import OptimizationConfig
+from selfsup.training import OptimizationConfig, Stepper, devices_here
 from selfsup.types import Batch
 from selfsup_text.backbones.base import TextBackbone
 from selfsup_text.backbones.heads import VocabularyHead

@@ -7,9 +7,7 @@ from dataclasses import replace
 import torch
 
 from selfsup.backbones import Backbone
-from selfsup.tasks import StepOutput
-from selfsup.tasks.autoregressive.next_token import NEXT_TOKEN_FAMILY, NextToken, NextTokenConfig
-from selfsup.tasks.parts.masking import mean_term
+from selfsup.tasks import NEXT_TOKEN_FAMILY, NextToken, NextTokenConfig, StepOutput, mean_term
 from selfsup.types import Batch, Info
 from selfsup_text.backbones.base import TextBackbone
 from selfsup_text.tasks.vocabulary import text_backbone

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from selfsup.errors import ConfigError
-from selfsup.tasks.parts.transformer import HEAD_WIDTH, Block, lattice_positions, visibility
+from selfsup.tasks import HEAD_WIDTH, Block, lattice_positions, visibility
 
 
 class CrossAttention(nn.Module):

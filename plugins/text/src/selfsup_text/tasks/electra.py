@@ -9,10 +9,8 @@ from torch.nn import functional as F
 
 from selfsup.backbones import Backbone
 from selfsup.config import Config
-from selfsup.runtime.precision import full
-from selfsup.tasks import PretextTask, StepOutput, TaskRecipe
-from selfsup.tasks.parts.masking import TokenMask, gather_tokens, mean_term
-from selfsup.tasks.parts.transformer import HEAD_WIDTH, Transformer
+from selfsup.runtime import full
+from selfsup.tasks import HEAD_WIDTH, PretextTask, StepOutput, TaskRecipe, TokenMask, Transformer, gather_tokens, mean_term
 from selfsup.types import Batch, Info
 from selfsup_text.backbones.base import TextBackbone
 from selfsup_text.tasks.masking import hide_tokens, put

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from selfsup.tasks.parts.masking import TokenMask
+from selfsup.tasks import TokenMask
 
 _UNIT = 1_000_000
 """Rates are counted in millionths, in integers: host and device then agree on every count."""

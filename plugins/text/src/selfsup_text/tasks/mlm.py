@@ -9,9 +9,7 @@ from pydantic import Field, model_validator
 
 from selfsup.backbones import Backbone
 from selfsup.config import Config
-from selfsup.tasks import StepOutput, TaskRecipe
-from selfsup.tasks.masked.masked_modeling import MaskedModeling
-from selfsup.tasks.parts.masking import TokenMask, gather_tokens
+from selfsup.tasks import MaskedModeling, StepOutput, TaskRecipe, TokenMask, gather_tokens
 from selfsup.types import Batch, Info
 from selfsup_text.backbones.base import TextBackbone
 from selfsup_text.tasks.masking import hide_tokens, hide_words, replace_ids

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from selfsup.backbones import Backbone
-from selfsup.tasks.references import RandomInit, random_init
+from selfsup.tasks import RandomInit, random_init
 from selfsup.types import Info
 from selfsup_text.backbones.network import TransformersBackbone
 

@@ -7,10 +7,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from selfsup.config import Config
-from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, ViewEmbeddings
-from selfsup.objectives.nt_xent import nt_xent
-from selfsup.objectives.parts.chance import chance_loss
-from selfsup.runtime.distributed import world_size
+from selfsup.objectives import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, ViewEmbeddings, chance_loss, nt_xent
+from selfsup.runtime import world_size
 
 
 class SimCSEConfig(Config):

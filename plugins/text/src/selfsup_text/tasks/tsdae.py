@@ -10,8 +10,7 @@ from torch import Tensor
 
 from selfsup.backbones import Backbone
 from selfsup.config import Config
-from selfsup.tasks import PretextTask, StepOutput, TaskRecipe
-from selfsup.tasks.parts.masking import mean_term
+from selfsup.tasks import PretextTask, StepOutput, TaskRecipe, mean_term
 from selfsup.types import Batch, Info
 from selfsup_text.backbones.base import TextBackbone
 from selfsup_text.tasks.decoder import TextDecoder

@@ -12,8 +12,7 @@ from torch.nn import functional as F
 from selfsup.backbones import Backbone
 from selfsup.config import Config
 from selfsup.errors import ConfigError
-from selfsup.runtime.distributed import from_first_rank, sum_over_ranks
-from selfsup.runtime.precision import full
+from selfsup.runtime import from_first_rank, full, sum_over_ranks
 from selfsup.tasks import PretextTask, StepOutput, TaskRecipe
 from selfsup.types import Batch, Info
 from selfsup_text.backbones.word_vectors import WordVectors

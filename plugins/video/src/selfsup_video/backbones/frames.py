@@ -12,8 +12,7 @@ import torch
 from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
-from selfsup.backbones import BackboneRecipe, Encoded, mean_over_tokens
-from selfsup.backbones.weights import load_weights
+from selfsup.backbones import BackboneRecipe, Encoded, load_weights, mean_over_tokens
 from selfsup.config import Config, idle
 from selfsup.errors import ConfigError, UnknownIdError
 from selfsup.types import Batch, Info

@@ -11,8 +11,7 @@ import torchvision.models.video as library
 from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights, list_models
 
-from selfsup.backbones import BackboneRecipe
-from selfsup.backbones.weights import load_weights
+from selfsup.backbones import BackboneRecipe, load_weights
 from selfsup.config import Config, idle
 from selfsup.errors import ConfigError, UnknownIdError
 from selfsup.types import Info

@@ -20,8 +20,7 @@ from selfsup.backbones import (
 )
 from selfsup.config import Config
 from selfsup.errors import ConfigError
-from selfsup.tasks.parts.masking import gather_tokens
-from selfsup.tasks.parts.transformer import Transformer, lattice_positions
+from selfsup.tasks import Transformer, gather_tokens, lattice_positions
 from selfsup.types import Batch, Info
 from selfsup_video.backbones.adoption import adopt
 from selfsup_video.backbones.base import VideoBackbone

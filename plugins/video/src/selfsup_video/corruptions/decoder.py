@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from selfsup.backbones import Backbone, Encoded
 from selfsup.errors import ConfigError
-from selfsup.runtime.evaluation_mode import evaluation_mode
+from selfsup.runtime import evaluation_mode
 from selfsup.types import Info
 
 

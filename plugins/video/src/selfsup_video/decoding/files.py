@@ -19,7 +19,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
-from selfsup.data.sources.columns.segments import Segment
+from selfsup.data import Segment
 from selfsup.errors import BadRowError
 
 _UNTIMED = ("avi",)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from selfsup.data.sources.media.files import check_media_file
+from selfsup.data import check_media_file
 from selfsup.errors import BadRowError
 
 FRAME_SUFFIXES = (

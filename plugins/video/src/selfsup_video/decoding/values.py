@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from selfsup.data.sources.columns.segments import Segment
-from selfsup.data.sources.media.files import check_media_file
+from selfsup.data import Segment, check_media_file
 from selfsup.errors import BadRowError
 from selfsup_video.decoding.files import Header, decode_file, file_header
 from selfsup_video.decoding.frames import decode_frames, frame_paths, frames_shorter_side, from_array

@@ -6,8 +6,7 @@ import torch
 from pydantic import Field
 
 from selfsup.config import Config
-from selfsup.tasks import Transformation, TransformationRecipe, Transformed
-from selfsup.tasks.transformation import balanced_labels
+from selfsup.tasks import Transformation, TransformationRecipe, Transformed, balanced_labels
 from selfsup.types import Batch, Info
 from selfsup_video.clips import clip_shape, random_window, real_frames
 

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from selfsup.config import Config
 from selfsup.errors import ConfigError
-from selfsup.tasks import Transformation, TransformationRecipe, Transformed
-from selfsup.tasks.transformation import balanced_labels
+from selfsup.tasks import Transformation, TransformationRecipe, Transformed, balanced_labels
 from selfsup.types import Batch, Info
 from selfsup_video.clips import clip_shape, real_frames, take_frames
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from selfsup.tasks import ViewsRecipe
-from selfsup.tasks.config_sections import with_defaults
+from selfsup.tasks import ViewsRecipe, with_defaults
 from selfsup_vision.augmentations.views import ImageViewsConfig, build_views
 
 _NO_COLORS: dict[str, Any] = {"jitter_p": 0.0, "grey_p": 0.0, "blur_p": (0.0,), "solarize_p": (0.0,)}

@@ -9,7 +9,7 @@ import timm
 import torch
 from torch import Tensor
 
-from selfsup.artifacts.loading import image_scaling, read_model
+from selfsup.artifacts import image_scaling, read_model
 from selfsup.backbones import Adopted, Scaling, rescaled_input
 from selfsup_vision.backbones.base import IMAGENET_MEAN, IMAGENET_STD
 

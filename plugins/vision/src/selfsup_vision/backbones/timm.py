@@ -13,8 +13,7 @@ from pydantic import Field
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
-from selfsup.backbones import Backbone, BackboneRecipe, Encoded, Finetuning, vision_transformer_finetuning
-from selfsup.backbones.weights import load_weights
+from selfsup.backbones import Backbone, BackboneRecipe, Encoded, Finetuning, load_weights, vision_transformer_finetuning
 from selfsup.config import Config, idle
 from selfsup.errors import ConfigError, UnknownIdError
 from selfsup.types import Batch, Info

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from selfsup.backbones import Encoded, Finetuning, TokenBackbone, Tokens, fit_channels, vision_transformer_finetuning
 from selfsup.errors import ConfigError
-from selfsup.tasks.parts.transformer import lattice_positions
+from selfsup.tasks import lattice_positions
 from selfsup.types import Batch
 from selfsup_vision.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Construction, ImageBackbone
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from selfsup.backbones import Backbone
 from selfsup.config import Config, idle
 from selfsup.errors import ConfigError
-from selfsup.runtime.distributed import sum_over_ranks
+from selfsup.runtime import sum_over_ranks
 from selfsup.tasks import Corrupted, Corruption, CorruptionRecipe, Term
 from selfsup.types import Batch, Info
 from selfsup_images.pipeline import to_float

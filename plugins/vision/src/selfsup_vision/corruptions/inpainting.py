@@ -11,8 +11,7 @@ from torch.nn import functional as F
 
 from selfsup.backbones import Backbone
 from selfsup.config import Config, idle
-from selfsup.tasks import Corrupted, Corruption, CorruptionRecipe, Term
-from selfsup.tasks.parts.masking import mean_term
+from selfsup.tasks import Corrupted, Corruption, CorruptionRecipe, Term, mean_term
 from selfsup.types import Batch, Info
 from selfsup_images.pipeline import to_float
 from selfsup_vision.backbones.base import IMAGENET_MEAN, channels_of, statistics_for

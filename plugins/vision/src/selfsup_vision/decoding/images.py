@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from selfsup.data.sources.media.files import check_media_file
+from selfsup.data import check_media_file
 from selfsup.errors import BadRowError
 from selfsup_vision.decoding.raster import NUMPY_MAGIC, Array, Layout, Raster, array_of_npy, raster_of_array
 from selfsup_vision.decoding.value_range import ValueRange, scaled

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from selfsup import hookimpl
-from selfsup.registry.specs import CommandSpec, ObjectiveSpec
+from selfsup.registry import CommandSpec, ObjectiveSpec
 
 SELFSUP_API = 1
 

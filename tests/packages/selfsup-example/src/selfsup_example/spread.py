@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from selfsup.config import Config
-from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, ViewEmbeddings
+from selfsup.objectives import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, ViewEmbeddings
 
 
 def alignment(a: Tensor, b: Tensor) -> Tensor:

@@ -1,0 +1,82 @@
+"""Plugins of this checkout, and the one that `selfsup plugins new` writes, use the public API alone.
+
+A plugin may import from ``selfsup`` and from the modules in ``PUBLIC``, and only what these have in ``__all__``. Targets of
+specs (``"selfsup.tasks:DENOISING_FAMILY"``) are held to the same. import-linter goes by modules and cannot see names, so that
+this is a test.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PUBLIC = {
+    "selfsup", "selfsup.artifacts", "selfsup.backbones", "selfsup.cli", "selfsup.config", "selfsup.data", "selfsup.errors",
+    "selfsup.evaluation", "selfsup.objectives", "selfsup.registry", "selfsup.runtime", "selfsup.tasks", "selfsup.testing",
+    "selfsup.training", "selfsup.types",
+}  # fmt: skip
+TEMPLATES = ROOT / "core/src/selfsup/templates/plugin"
+SOURCES = [*sorted(ROOT.glob("plugins/*/src/**/*.py")), *sorted(TEMPLATES.glob("*.py.txt"))]
+
+
+def uses(source: str) -> Iterator[tuple[int, str, str]]:
+    """Line, module of selfsup and name of each import and of each target in a string; the name of a bare import is empty."""
+    for node in ast.walk(ast.parse(source.replace("$", ""))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "selfsup":
+            yield from ((node.lineno, node.module or "", alias.name) for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name, "") for alias in node.names if alias.name.partition(".")[0] == "selfsup")
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            target = re.fullmatch(r"(selfsup(?:\.\w+)*):(\w+)", node.value)
+            if target:
+                yield node.lineno, target[1], target[2]
+
+
+def faults(source: str) -> list[str]:
+    """What of a source is not public."""
+    found = []
+    for line, module, name in uses(source):
+        if module not in PUBLIC:
+            found.append(f"line {line}: {module} is private ({name})")
+        elif name and not is_public(module, name):
+            found.append(f"line {line}: {name} is no public name of {module}")
+    return found
+
+
+def is_public(module: str, name: str) -> bool:
+    place = importlib.import_module(module)
+    if module == "selfsup.errors":
+        return inspect.isclass(getattr(place, name, None))
+    return name in place.__all__
+
+
+def test_plugins_use_public_names_alone() -> None:
+    found = {str(path.relative_to(ROOT)): faults(path.read_text(encoding="utf-8")) for path in SOURCES}
+    assert {path: wrong for path, wrong in found.items() if wrong} == {}
+
+
+@pytest.mark.parametrize(
+    ("source", "fault"),
+    [
+        ("from selfsup.tasks.base import PretextTask", "line 1: selfsup.tasks.base is private (PretextTask)"),
+        ("if TYPE_CHECKING:\n    from selfsup.data import pydantic", "line 2: pydantic is no public name of selfsup.data"),
+        ("import selfsup.tasks.base", "line 1: selfsup.tasks.base is private ()"),
+        ("preset(recipe='selfsup.objectives.clip:RECIPE')", "line 1: selfsup.objectives.clip is private (RECIPE)"),
+        ("from selfsup.types import TYPE_CHECKING_", "line 1: TYPE_CHECKING_ is no public name of selfsup.types"),
+    ],
+)
+def test_each_kind_of_fault_is_seen(source: str, fault: str) -> None:
+    assert faults(source) == [fault]
+
+
+def test_there_are_sources_of_every_plugin() -> None:
+    found = {path.parts[len(ROOT.parts) + 1] for path in SOURCES if path.is_relative_to(ROOT / "plugins")}
+    assert {"audio", "images", "multimodal", "tabular", "text", "video", "vision"} <= found
+    assert TEMPLATES / "plugin.py.txt" in SOURCES

@@ -57,6 +57,14 @@ def is_public(module: str, name: str) -> bool:
     return name in place.__all__
 
 
+def test_the_tutorials_use_public_names_alone() -> None:
+    pages = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs/extend").glob("*.md")}
+    blocks = {page: re.findall(r"```python\n(.*?)```", text, re.DOTALL) for page, text in pages.items()}
+    assert {"objective.md", "modality.md"} <= {page for page, found in blocks.items() if found}
+    found = {page: [fault for block in own for fault in faults(block)] for page, own in blocks.items()}
+    assert {page: wrong for page, wrong in found.items() if wrong} == {}
+
+
 def test_plugins_use_public_names_alone() -> None:
     found = {str(path.relative_to(ROOT)): faults(path.read_text(encoding="utf-8")) for path in SOURCES}
     assert {path: wrong for path, wrong in found.items() if wrong} == {}

@@ -19,7 +19,7 @@ from selfsup.objectives.parts.heads import CosineLinear, TokenHead, mlp
 from selfsup.objectives.parts.kmeans import StreamingKMeans
 from selfsup.objectives.parts.quantizer import ProductQuantizer, Quantized, QuantizerConfig
 from selfsup.objectives.parts.queue import EmbeddingQueue
-from selfsup.objectives.parts.valid_rows import counted, not_compared
+from selfsup.objectives.parts.valid_rows import counted, in_both_views, not_compared, only_valid, valid_mean
 from selfsup.objectives.siglip import SigLIP, SigLIPConfig, pairwise_sigmoid
 from selfsup.objectives.simsiam import SimSiam, SimSiamConfig, negative_cosine
 from selfsup.objectives.swav import SwAV, SwAVConfig, sinkhorn, swapped_prediction
@@ -86,6 +86,7 @@ __all__ = [
     "counted",
     "dcl",
     "dino_loss",
+    "in_both_views",
     "masked_contrast",
     "match_tokens",
     "mlp",
@@ -93,6 +94,7 @@ __all__ = [
     "normalized_mse",
     "not_compared",
     "nt_xent",
+    "only_valid",
     "pairwise_sigmoid",
     "queue_contrast",
     "random_directions",
@@ -102,6 +104,7 @@ __all__ = [
     "swapped_prediction",
     "symmetric_contrast",
     "tico",
+    "valid_mean",
     "variance_covariance",
     "vicreg",
     "vicreg_terms",

@@ -86,7 +86,11 @@ def test_two_processes_train_with_ddp_and_with_sharded_weights_alike(tmp_path: P
     assert "probe_accuracy" in ddp.metrics[-1]
     states = [torch.load(run.dir / "checkpoints" / "last.pt", weights_only=True)["state"] for run in (ddp, fsdp)]
     assert [len(state["random"]) for state in states] == [2, 2]
-    assert states[0]["stepper"]["task"].keys() == states[1]["stepper"]["task"].keys()
+    parts = fsdp.dir / "checkpoints" / states[1]["parts"]
+    assert (states[0]["parts"], len(list(parts.iterdir()))) == (None, 2)
+    alone = selfsup.pretrain(out=fsdp.dir, resume=True, steps=6, devices=1, strategy="auto", progress=False)
+    assert [line["step"] for line in alone.metrics][-1] == alone.encoder.metadata["steps"] == 6
+    assert not parts.exists()  # one process writes it whole
 
 
 def test_an_error_of_a_process_comes_out_as_it_was(tmp_path: Path) -> None:

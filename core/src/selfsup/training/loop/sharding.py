@@ -1,4 +1,4 @@
-"""Weights that are spread over devices (FSDP2): gathered to look at them, whole in checkpoints.
+"""Weights that are spread over devices (FSDP2): gathered to look at them and for encoders.
 
 torch's modules for it take a second to import, so they are imported by runs that use them only.
 """
@@ -49,27 +49,47 @@ def gathered(module: nn.Module) -> Iterator[None]:
         sharded.reshard()
 
 
-def get_states(module: nn.Module, optimizer: Optimizer) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Whole states of a module and its optimizer; all devices must call together, and the first one gets them."""
+def whole_state(module: nn.Module) -> dict[str, Any]:
+    """The whole state of a module; all devices must call together where weights are spread, and the first one gets it."""
     if not is_sharded(module):
-        return module.state_dict(), optimizer.state_dict()
-    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, get_optimizer_state_dict
+        return module.state_dict()
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
-    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    return get_model_state_dict(module, options=options), get_optimizer_state_dict(module, optimizer, options=options)
+    return get_model_state_dict(module, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
 
 
 def set_states(module: nn.Module, optimizer: Optimizer, states: tuple[dict[str, Any], dict[str, Any]]) -> None:
-    """Go back to what :func:`get_states` gave, each device taking its part."""
-    if not is_sharded(module):
-        module.load_state_dict(states[0])
-        optimizer.load_state_dict(states[1])
-        return
-    from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict, set_optimizer_state_dict
+    """Go back to whole states of a module and its optimizer, each device taking its part.
 
-    options = StateDictOptions(full_state_dict=True)
-    set_model_state_dict(module, states[0], options=options)
-    set_optimizer_state_dict(module, optimizer, states[1], options=options)
+    The optimizer's may count its parameters, as it does itself, or name them, as torch does where weights are spread.
+    """
+    task, held = states
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
+    places: dict[Any, int] = {names[id(parameter)]: place for place, parameter in enumerate(parameters)}
+    places |= {place: place for place in range(len(parameters))}
+    groups = [{**group, "params": [places[key] for key in group["params"]]} for group in held["param_groups"]]
+    found = {places[key]: values for key, values in held["state"].items()}
+    if not is_sharded(module):
+        module.load_state_dict(task)
+    else:
+        from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
+
+        set_model_state_dict(module, task, options=StateDictOptions(full_state_dict=True))
+        found = {
+            place: {key: _spread_like(parameters[place], value) for key, value in found[place].items()}
+            for place in sorted(found)
+        }
+    optimizer.load_state_dict({"state": found, "param_groups": groups})
+
+
+def _spread_like(parameter: Tensor, value: Any) -> Any:
+    """A whole value of an optimizer's state, spread as its parameter if it has the same shape; all devices together."""
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    if not (isinstance(parameter, DTensor) and isinstance(value, Tensor) and value.shape == parameter.shape):
+        return value
+    return distribute_tensor(value.to(parameter.device), parameter.device_mesh, parameter.placements)
 
 
 def whole_part(module: M, root: nn.Module, build: Callable[[], M]) -> M:
@@ -84,11 +104,8 @@ def whole_part(module: M, root: nn.Module, build: Callable[[], M]) -> M:
     """
     if not is_sharded(root):
         return module
-    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
-
-    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
     prefix = next(name for name, part in root.named_modules() if part is module) + "."
-    state = get_model_state_dict(root, options=options)
+    state = whole_state(root)
     part = build()
     if state:
         part.load_state_dict({key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)})

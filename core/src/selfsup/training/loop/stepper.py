@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -15,7 +16,7 @@ from selfsup.errors import NonFiniteLossError
 from selfsup.runtime.precision import full
 from selfsup.tasks import ComparesEmbeddings, PretextTask, StepOutput
 from selfsup.tasks.parts.moving_average import MomentumEncoder, ramped_momentum
-from selfsup.training.loop import schedule, sharding
+from selfsup.training.loop import schedule, sharded_checkpoint, sharding
 from selfsup.training.loop.gradient_cache import GradientCache
 from selfsup.training.loop.optimizers import build_optimizer, module_scales, set_hyperparameters
 from selfsup.training.loop.step_mean import StepMean
@@ -169,21 +170,38 @@ class Stepper:
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that decides the steps to come, but for random state; tensors and primitives only."""
+        """Everything that decides the steps to come, but for random state; tensors and primitives only.
+
+        ``spread`` has what is spread over devices, each process its part of each tensor.
+        """
         scaler = getattr(self.fabric.strategy.precision, "scaler", None)
-        task, optimizer = sharding.get_states(self.task, self._plain)
+        task, optimizer, spread = sharded_checkpoint.split_states(self.task, self._plain)
         return {
             "step": self.step,
             "task": task,
             "optimizer": optimizer,
+            "spread": spread,
             "average": None if self.average is None else self.average.module.state_dict(),
             "scaler": None if scaler is None else scaler.state_dict(),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what :meth:`state_dict` gave."""
-        self.step = state["step"]
-        sharding.set_states(self.task, self._plain, (state["task"], state["optimizer"]))
+    def weights(self) -> dict[str, Any]:
+        """The whole weights, for an encoder; all processes must call together, and the first one gets them."""
+        average = None if self.average is None else self.average.module.state_dict()
+        return {"step": self.step, "task": sharding.whole_state(self.task), "average": average}
+
+    def load_state_dict(self, state: dict[str, Any], parts: Path | None = None) -> None:
+        """Go on from what :meth:`state_dict` gave.
+
+        Args:
+            state: whole, or without ``spread``.
+            parts: folder of what was spread over devices (:func:`sharded_checkpoint.write_parts`).
+        """
+        self.step, states = state["step"], (state["task"], state["optimizer"])
+        if parts is None:
+            sharding.set_states(self.task, self._plain, states)
+        else:
+            sharded_checkpoint.read_parts(parts, self.task, self._plain, states)
         if self.average is not None:
             self.average.module.load_state_dict(state["average"])
         scaler = getattr(self.fabric.strategy.precision, "scaler", None)

@@ -18,6 +18,7 @@ from selfsup.runtime import randomness
 from selfsup.runtime.progress import Reporter
 from selfsup.training.loop import sharding
 from selfsup.training.loop.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
+from selfsup.training.loop.sharded_checkpoint import remove_other_parts, write_parts
 from selfsup.training.loop.signals import StopRequest
 from selfsup.training.loop.stepper import Stepper
 from selfsup.training.observe.journal import Journal
@@ -97,7 +98,8 @@ class Trainer:
             CheckpointError: it is damaged or of another run.
         """
         state = load_checkpoint(self.checkpoints / LAST, self.identity)
-        self.stepper.load_state_dict(state["stepper"])
+        parts = state.get("parts")
+        self.stepper.load_state_dict(state["stepper"], None if parts is None else self.checkpoints / parts)
         self.source.load_state_dict(state["source"])
         self._unlogged, self._best = state["unlogged"], state["best"]
         generator, states = self.stepper.generator, state["random"]
@@ -200,10 +202,9 @@ class Trainer:
         better = bool(*self._agree(better))
         if not better:
             return
-        state = self.stepper.state_dict()  # all processes together
+        weights = self.stepper.weights()  # all processes together
         if self.journal is not None:
             self._best = probe
-            weights = {key: state[key] for key in ("step", "task", "average")}
             save_checkpoint(self.checkpoints / BEST, {"stepper": weights, "probe": probe}, self.identity)
 
     def _record(self, metrics: Mapping[str, float]) -> None:
@@ -232,8 +233,11 @@ class Trainer:
         """Write the last checkpoint."""
         self._drain()
         self.stepper.check_weights()
+        stepper = self.stepper.state_dict()
+        parts = write_parts(self.checkpoints, self.stepper.step, stepper.pop("spread"))
         state = {
-            "stepper": self.stepper.state_dict(),
+            "parts": parts,
+            "stepper": stepper,
             "source": self._of_all(self.source.state_dict()),
             "random": self._of_all(randomness.get_state(self.stepper.generator)),
             "unlogged": self._unlogged,
@@ -242,6 +246,7 @@ class Trainer:
         if self.journal is not None:
             path = self.checkpoints / LAST
             save_checkpoint(path, state, self.identity)
+            remove_other_parts(self.checkpoints, parts)
             self.journal.checkpoint_saved(path, self.stepper.step)
         self._saved_at = self.stepper.step
         self._checkpoint_time = time.monotonic()

@@ -34,8 +34,6 @@ class Case:
     overrides: Mapping[str, Any] = field(default_factory=dict)
 
 
-NARROW_HEAD = {"objective.hidden_dim": 512, "objective.output_dim": 512}
-"""Instead of the paper's 8192, which take minutes on a CPU."""
 SMALL_MEL = {
     "backbone.channels": 16,
     "backbone.embed_dim": 64,
@@ -44,8 +42,19 @@ SMALL_MEL = {
 }
 SMALL_VIDEO = {"backbone.width": 8, "backbone.stages": 3, "processor.frames": 8, "processor.stride": 2}
 CASES = [
-    Case("vision/simclr", "mnist-5k", "resnet-narrow", 60, 128),
-    Case("vision/vicreg", "mnist-5k", "resnet-narrow", 60, 128, overrides=NARROW_HEAD),
+    Case(
+        "vision/simclr",
+        "mnist-5k",
+        "resnet-narrow",
+        60,
+        64,
+        overrides={
+            "backbone.width": 12,
+            "objective.hidden_dim": 128,
+            "optimization.optimizer": "adamw",
+            "optimization.lr": 3e-3,
+        },
+    ),
     Case(
         "text/word2vec",
         "library-docs",

@@ -7,11 +7,12 @@ import subprocess
 import sys
 
 import numpy as np
-import pytest
 
 import selfsup
 from selfsup_text.mock import mock_rows
 
+BACKBONES = {"text-encoder-small": "wordpiece", "text-decoder-small": "bpe", "transformers/modernbert": "unigram"}
+"""And the tokenizer of each."""
 THEIRS = """
 import json, sys
 
@@ -24,40 +25,39 @@ sys.meta_path.insert(0, Absent())
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-folder, texts = sys.argv[1], json.loads(sys.argv[2])
-tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
-inputs = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
-with torch.inference_mode():
-    hidden = model(**inputs).last_hidden_state
-lengths = inputs["attention_mask"].sum(dim=1)
-content = [row[1 : n - 1].mean(dim=0).tolist() for row, n in zip(hidden, lengths.tolist())]
+texts, found = json.loads(sys.argv[1]), []
+for folder in sys.argv[2:]:
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
+    inputs = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
+    with torch.inference_mode():
+        hidden = model(**inputs).last_hidden_state
+    lengths = inputs["attention_mask"].sum(dim=1)
+    found.append([row[1 : n - 1].mean(dim=0).tolist() for row, n in zip(hidden, lengths.tolist())])
 assert not any(name.startswith("selfsup") for name in sys.modules)
-print(json.dumps(content))
+print(json.dumps(found))
 """
 
 
-@pytest.mark.parametrize(
-    ("task", "backbone", "tokenizer"),
-    [("text/simclr", "text-encoder-small", "wordpiece"), ("text/simclr", "text-decoder-small", "bpe"),
-     ("text/simclr", "transformers/modernbert", "unigram")],
-)  # fmt: skip
-def test_plain_transformers_loads_what_export_writes(cli, tmp_path, task, backbone, tokenizer):
+def test_plain_transformers_loads_what_export_writes(cli, tmp_path):
     texts = [row["text"] for row in mock_rows(24, 0)]
     (tmp_path / "corpus.txt").write_text("\n".join(texts) + "\n")
     sizes = ["--set", "backbone.hidden_size=16", "--set", "backbone.heads=2", "--set", "backbone.layers=2"]
-    made = cli("pretrain", task, "--data", "corpus.txt", "--out", "run", "--steps", "2", "--batch-size", "8",
-               "--backbone", backbone, "--set", f"processor.tokenizer={tokenizer}", "--set", "processor.max_length=12",
-               "--set", "objective.hidden_dim=16", *sizes)  # fmt: skip
-    assert made.status == 0, made.err
-    written = cli("export", "run", "--format", "transformers", "--out", "folder")
-    assert written.status == 0, written.err
-    assert written.err == ""
+    for backbone, tokenizer in BACKBONES.items():
+        made = cli("pretrain", "text/simclr", "--data", "corpus.txt", "--out", f"run-{tokenizer}", "--steps", "2",
+                   "--batch-size", "8", "--backbone", backbone, "--set", f"processor.tokenizer={tokenizer}",
+                   "--set", "processor.max_length=12", "--set", "objective.hidden_dim=16", *sizes)  # fmt: skip
+        assert made.status == 0, made.err
+        written = cli("export", f"run-{tokenizer}", "--format", "transformers", "--out", f"folder-{tokenizer}")
+        assert written.status == 0, written.err
+        assert written.err == ""
+    folders = [str(tmp_path / f"folder-{tokenizer}") for tokenizer in BACKBONES.values()]
     done = subprocess.run(
-        [sys.executable, "-c", THEIRS, str(tmp_path / "folder"), json.dumps(texts)], capture_output=True, text=True, check=False
+        [sys.executable, "-c", THEIRS, json.dumps(texts), *folders], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    ours = selfsup.load(tmp_path / "run").embed([{"text": text} for text in texts])
-    np.testing.assert_allclose(np.array(json.loads(done.stdout)), ours, atol=1e-5, rtol=1e-4)
-    again = cli("export", "run", "--format", "transformers", "--out", "folder")
+    for tokenizer, theirs in zip(BACKBONES.values(), json.loads(done.stdout), strict=True):
+        ours = selfsup.load(tmp_path / f"run-{tokenizer}").embed([{"text": text} for text in texts])
+        np.testing.assert_allclose(np.array(theirs), ours, atol=1e-5, rtol=1e-4, err_msg=tokenizer)
+    again = cli("export", f"run-{tokenizer}", "--format", "transformers", "--out", f"folder-{tokenizer}")
     assert again.status == 1
     assert "not overwritten" in again.err

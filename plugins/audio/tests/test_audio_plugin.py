@@ -1,24 +1,10 @@
-from importlib import import_module
-
 import numpy as np
-import pytest
 import soundfile
 
-from selfsup.registry import registry, specs
-from selfsup.testing import check_entry_module_is_light
+from selfsup.registry import registry
 from selfsup_audio import plugin
 from selfsup_audio.decoding import decode, read_header
 from selfsup_audio.mock import mock_rows
-
-
-@pytest.mark.parametrize("spec", [*plugin.selfsup_modalities(), *plugin.selfsup_backbones()], ids=lambda spec: spec.id)
-def test_every_target_is_there(spec: specs.TargetSpec) -> None:
-    module, attribute = spec.target.split(":")
-    assert hasattr(import_module(module), attribute)
-
-
-def test_importing_the_entry_module_imports_nothing_heavy() -> None:
-    check_entry_module_is_light("selfsup_audio.plugin")
 
 
 def test_the_suffix_of_every_format_that_soundfile_reads_is_taken() -> None:

@@ -1,11 +1,6 @@
-import subprocess
-import sys
-from importlib import import_module
-
 import pytest
 import torch
 
-from selfsup_tabular import plugin
 from selfsup_tabular.augmentations import RECIPE, SwapViewsConfig
 from selfsup_tabular.features import columns
 from selfsup_tabular.mock import mock_rows
@@ -48,15 +43,3 @@ def test_mock_rows_follow_their_seed_and_hold_every_kind_of_column():
     assert mock_rows(6, 0) == mock_rows(6, 0) != mock_rows(6, 1)
     info = TableProcessor().fit(mock_rows(64, 0)).info()
     assert (info["n_cells"], info["dropped"]) == (13, {})
-
-
-@pytest.mark.parametrize("spec", [*plugin.selfsup_tasks(), *plugin.selfsup_backbones()], ids=lambda spec: spec.id)
-def test_every_target_of_the_tabular_plugin_is_there(spec):
-    module, attribute = spec.target.split(":")
-    assert hasattr(import_module(module), attribute)
-
-
-def test_importing_the_tabular_entry_module_imports_nothing_heavy():
-    heavy = ("torch", "pyarrow", "pandas", "sklearn", "datasets", "pydantic")
-    code = f"import sys, selfsup_tabular.plugin; print([m for m in {heavy} if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

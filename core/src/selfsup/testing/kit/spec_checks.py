@@ -23,7 +23,10 @@ from selfsup.testing.kit.objective_checks import check_absent_rows, small_object
 from selfsup.training.run.config import OptimizationConfig
 from selfsup.validation import validated
 
-HEAVY = ("torch", "torchvision", "torchaudio", "transformers", "timm", "sklearn", "datasets")
+HEAVY = (
+    "torch", "torchvision", "torchaudio", "transformers", "tokenizers", "timm", "av", "PIL", "sklearn", "datasets", "pandas",
+    "pyarrow", "pydantic", "numpy",
+)  # fmt: skip
 """What importing an entry module must not import."""
 
 

@@ -15,7 +15,9 @@ from selfsup.cli.output import emit, json_option
 
 @click.command("pretrain", cls=FlaggedCommand, no_args_is_help=True)
 @click.argument("task", required=False)
-@click.option("--data", metavar="SRC", help="Rows to learn from: a data set's name, a file or folder, hf://owner/name.")
+@click.option(
+    "--data", metavar="SRC", help="Rows to learn from: a data set's name, a file or folder, hf://owner/name, s3://..."
+)
 @click.option("--out", metavar="DIR", type=click.Path(path_type=Path), help="The run's folder [default: runs/<task>-<time>].")
 @click.option(
     "--resume", is_flag=True, help="Go on with the run in --out, or begin it; a larger --epochs or --steps extends it."
@@ -57,6 +59,13 @@ from selfsup.cli.output import emit, json_option
 @unlabelled_option
 @column_option
 @table_options
+@click.option(
+    "--stream/--no-stream",
+    "stream",
+    default=None,
+    help="Decode rows while training goes on, and not all of them before; give --steps where their number is not known "
+    "[default: for URLs, patterns of files, and what is larger than streaming.above_gb].",
+)
 @click.option("--max-bad-rows", type=float, metavar="X", help="Part of the rows that may be unreadable [default: 0.01].")
 @click.option(
     "--logger", "loggers", metavar="ID", multiple=True, help="tensorboard, wandb, trackio, or a plugin's; repeatable."

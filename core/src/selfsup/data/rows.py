@@ -91,26 +91,27 @@ class Rows:
         """
         step = self._chunk_rows(_TABLE_ROWS)
         for start in range(0, len(self), step):
-            table = self._view[start : min(start + step, len(self))]
+            table = self.view[start : min(start + step, len(self))]
             yield start, table.select(list(self.columns.values())).rename_columns(list(self.columns))
 
     def read(self, indices: Sequence[int] | IndexArray | range) -> list[Row]:
         """The rows at these places, in this order."""
-        view = self._view
+        view = self.view
         if isinstance(indices, range) and indices.step == 1:
             table = view[indices.start : indices.stop]
         else:
             table = view[[int(index) for index in indices]]
-        rows: list[Row] = []
-        for record in table.to_pylist():
-            row = {role: record[column] for role, column in self.columns.items()}
-            for role in self.media:
-                row[role] = self._file(row[role])
-            for role in self.firsts:
-                if isinstance(listed := row[role], list):
-                    row[role] = next((value for value in listed if not is_blank(value)), None)
-            rows.append(row)
-        return rows
+        return [self.as_row(record) for record in table.to_pylist()]
+
+    def as_row(self, record: Mapping[str, Any]) -> Row:
+        """Columns and their values as a row; a column that is missing is empty."""
+        row = {role: record.get(column) for role, column in self.columns.items()}
+        for role in self.media:
+            row[role] = self._file(row[role])
+        for role in self.firsts:
+            if isinstance(listed := row[role], list):
+                row[role] = next((value for value in listed if not is_blank(value)), None)
+        return row
 
     def describe(self, index: int) -> str:
         """What to call one row in a message: its file where it has one, and its number in the source."""
@@ -128,7 +129,7 @@ class Rows:
         roles = [role for role in SEGMENT_ROLES if role in self.columns]
         if not roles:
             return ""
-        record = self._view[index : index + 1].to_pylist()[0]
+        record = self.view[index : index + 1].to_pylist()[0]
         return "".join(f", {role} {record[self.columns[role]]}" for role in roles)
 
     @property
@@ -302,7 +303,7 @@ class Rows:
         return self.select(np.flatnonzero(~held)), self.select(np.flatnonzero(held))
 
     @functools.cached_property
-    def _view(self) -> Any:
+    def view(self) -> Any:
         """The role columns only, read as Arrow: nothing is decoded."""
         return self.dataset.select_columns(list(dict.fromkeys(self.columns.values()))).with_format("arrow")
 

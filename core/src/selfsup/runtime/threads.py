@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import queue
+import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -31,3 +33,53 @@ def in_order(work: Callable[[P], R], parts: Iterable[P], workers: int) -> Genera
         finally:
             for future in pending:
                 future.cancel()
+
+
+def read_ahead(items: Iterator[R], most: int) -> Generator[R]:
+    """The items, which a thread makes while the last one is used; its errors are raised here. Closing this ends the thread.
+
+    Args:
+        items: iterated in the thread only, and closed there if they can be.
+        most: items that may lie ready.
+    """
+    ready: queue.Queue[tuple[Any, BaseException | None, bool]] = queue.Queue(maxsize=most)
+    stop = threading.Event()
+    thread = threading.Thread(target=_produce, args=(items, ready, stop), name="selfsup-prefetch", daemon=True)
+    del items  # the thread alone keeps them
+    thread.start()
+    try:
+        while True:
+            item, error, more = ready.get()
+            if error is not None:
+                raise error
+            if not more:
+                return
+            yield item
+    finally:
+        stop.set()
+        while thread.is_alive():  # it may be waiting for a free place
+            _drain(ready)
+            thread.join(timeout=0.01)
+
+
+def _produce(items: Iterator[Any], ready: queue.Queue[Any], stop: threading.Event) -> None:
+    """Fill the queue; a free function, so that the thread keeps no iterator alive."""
+    try:
+        for item in items:
+            if stop.is_set():
+                break
+            ready.put((item, None, True))
+        ready.put((None, None, False))
+    except BaseException as error:
+        ready.put((None, error, False))
+    finally:
+        if (close := getattr(items, "close", None)) is not None:
+            close()
+
+
+def _drain(ready: queue.Queue[Any]) -> None:
+    while True:
+        try:
+            ready.get_nowait()
+        except queue.Empty:
+            return

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from functools import partial
 
 import numpy as np
@@ -16,6 +15,7 @@ from selfsup.data.processor import Processor
 from selfsup.data.sources.columns.labels import LabelArray
 from selfsup.data.store.format import Store
 from selfsup.errors import DataError
+from selfsup.runtime.threads import read_ahead
 from selfsup.types import Batch
 
 
@@ -64,37 +64,16 @@ class Loader:
 
     def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from ``start_batch`` on. Errors in reading are raised here; dropping it ends the thread."""
-        ready: queue.Queue[_Item] = queue.Queue(maxsize=self.prefetch)
-        stop = threading.Event()
         wanted = self.sampler.batches(epoch)[start_batch:]
         make = partial(self._make, None if self.window_seed is None else (self.window_seed, epoch))
-        thread = threading.Thread(target=_produce, args=(wanted, make, ready, stop), name="selfsup-prefetch", daemon=True)
-        thread.start()
-        try:
-            while True:
-                batch, error = ready.get()
-                if error is not None:
-                    raise error
-                if batch is None:
-                    return
+        with closing(read_ahead(map(make, wanted), self.prefetch)) as batches:
+            for batch in batches:
                 yield {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}
-        finally:
-            stop.set()
-            while thread.is_alive():  # it may be waiting for a free place
-                _drain(ready)
-                thread.join(timeout=0.01)
 
     def _make(self, draw: Draw | None, indices: IndexArray) -> Batch:
         samples: Mapping[str, torch.Tensor | Sequence[torch.Tensor]]
         samples = read_windows(self.store, self.processor, indices, draw, whole=self.whole)
-        generator = None
-        if draw is not None:
-            seed = np.random.default_rng((*draw, int(indices[0]))).integers(2**63)
-            generator = torch.Generator().manual_seed(int(seed))
-            samples = self.processor.training_samples(samples, generator)
-        batch = self.processor.collate_whole(samples) if self.whole else self.processor.collate(samples)
-        if generator is not None:
-            batch = self.processor.training_batch(batch, generator)
+        batch = joined(samples, self.processor, draw, int(indices[0]), whole=self.whole)
         if self._labels is not None:
             batch["label"] = self._labels[torch.from_numpy(indices)]
         if self.device.type == "cuda":
@@ -102,32 +81,30 @@ class Loader:
         return batch
 
 
+def joined(
+    samples: Mapping[str, torch.Tensor | Sequence[torch.Tensor]],
+    processor: Processor,
+    draw: Draw | None,
+    *first: int,
+    whole: bool = False,
+) -> Batch:
+    """Samples as a batch.
+
+    Args:
+        samples: key to [B, ...], or B tensors; cut to their windows.
+        processor: made them.
+        draw: of training; None: a batch as evaluation takes it.
+        first: numbers that say which sample is the first one; what training draws for the batch follows from them.
+        whole: give whole samples (:meth:`Processor.collate_whole`).
+    """
+    generator = None
+    if draw is not None:
+        generator = torch.Generator().manual_seed(int(np.random.default_rng((*draw, *first)).integers(2**63)))
+        samples = processor.training_samples(samples, generator)
+    batch = processor.collate_whole(samples) if whole else processor.collate(samples)
+    return batch if generator is None else processor.training_batch(batch, generator)
+
+
 def _label_tensor(labels: LabelArray) -> torch.Tensor:
     ids = labels.ndim == 1 and labels.dtype.kind != "f"
     return torch.from_numpy(np.ascontiguousarray(labels, dtype=np.int64 if ids else np.float32))
-
-
-_Item = tuple[Batch | None, BaseException | None]
-"""A batch, or an error, or neither at the end."""
-
-
-def _produce(
-    wanted: list[IndexArray], make: Callable[[IndexArray], Batch], ready: queue.Queue[_Item], stop: threading.Event
-) -> None:
-    """Fill the queue; a free function, so that the thread keeps no iterator alive."""
-    try:
-        for indices in wanted:
-            if stop.is_set():
-                return
-            ready.put((make(indices), None))
-        ready.put((None, None))
-    except BaseException as error:
-        ready.put((None, error))
-
-
-def _drain(ready: queue.Queue[_Item]) -> None:
-    while True:
-        try:
-            ready.get_nowait()
-        except queue.Empty:
-            return

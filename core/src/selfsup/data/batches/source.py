@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from selfsup.data.batches.loader import Loader
+from selfsup.data.store.content_hash import HashArray
 from selfsup.types import Batch
 
 
@@ -29,6 +30,18 @@ class Share:
     """Of the order of the samples, and of what training draws of each."""
     whole: bool = False
     """Give whole samples (:meth:`Processor.collate_whole`), for a task that cuts its views from them."""
+
+
+@dataclass(frozen=True)
+class SeenRows:
+    """Rows that were only known once they were read."""
+
+    hashes: HashArray
+    """[n] uint64, of different rows, sorted; of more than are kept those with the smallest hashes of hashes."""
+    different: int
+    """Different rows in all; an estimate where not all hashes are kept."""
+    about: Mapping[str, Any]
+    """What ``run.json`` says of the reading: rows that were read, bad and held out ones."""
 
 
 class BatchSource(ABC):
@@ -63,6 +76,10 @@ class BatchSource(ABC):
         Raises:
             CheckpointError: the batches cannot go on from there.
         """
+
+    def seen(self) -> SeenRows | None:
+        """The rows that were given, of all processes, which call this together; None: all rows that are known beforehand."""
+        return None
 
 
 SourceMaker = Callable[[Share], BatchSource]

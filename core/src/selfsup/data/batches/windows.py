@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from torch import Tensor
 
 from selfsup.data.batches.sampler import IndexArray
-from selfsup.data.processor import Processor
+from selfsup.data.processor import Processor, Sample
 from selfsup.data.store.format import Store
 
 Draw = tuple[int, int]
@@ -44,6 +46,30 @@ def read_windows(
             first[place] = owner.window_start(int(steps[place]), generator)
         windows[key] = (first, np.minimum(steps, shown))
     return store.read(indices, windows)
+
+
+def cut_windows(
+    samples: Sequence[Sample], processor: Processor, draws: Sequence[tuple[int, ...]], *, whole: bool = False
+) -> list[Sample]:
+    """As :func:`read_windows`, of samples that lie in memory.
+
+    Args:
+        samples: of :meth:`Processor.encode`.
+        processor: made them.
+        draws: of each sample, the numbers that its window follows from.
+        whole: leave in full what :meth:`Processor.collate_whole` wants so.
+    """
+    in_full = processor.takes_whole() if whole else {}
+    owners = {key: owner for key, owner in processor.windowed().items() if key not in in_full}
+    cut = []
+    for sample, draw in zip(samples, draws, strict=True):
+        own = dict(sample)
+        for key, owner in owners.items():
+            if key in own and (steps := len(own[key])) > owner.window_steps:
+                start = owner.window_start(steps, np.random.default_rng(draw))
+                own[key] = own[key][start : start + owner.window_steps]
+        cut.append(own)
+    return cut
 
 
 def shown_lengths(store: Store, processor: Processor) -> IndexArray | None:

@@ -73,17 +73,10 @@ class FileGroups:
         rows = 0
         for _, group in groups():
             rows += 1
-            for extension in group:
-                known = self.kind_of(extension)
-                (self.taken if known else self.passed_over)["." + extension.rpartition(".")[2]] += 1
-            for extension, column in self._files(group).items():
-                self.types.setdefault(column, set()).add(self.kind_of(extension))
-            for column, value in self._plain(group).items():
-                self.types.setdefault(column, set()).add(_type_of(value))
+            self.learn(group)
         if not rows:
             raise SourceError("There is no file in it.")
-        features = datasets.Features({KEY: datasets.Value("string"), **{name: self._feature(name) for name in self.types}})
-        schema = features.arrow_schema
+        schema = self.features().arrow_schema
         if target.exists():
             return datasets.Dataset.from_file(str(target))
         temporary = temporary_path(target)
@@ -91,7 +84,7 @@ class FileGroups:
             with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
                 for chunk in self._chunks(groups):
                     arrays = [
-                        pa.array([self._cast(name, row.get(name)) for row in chunk], kind)
+                        pa.array([self.cast(name, row.get(name)) for row in chunk], kind)
                         for name, kind in zip(schema.names, schema.types, strict=True)
                     ]
                     writer.write_batch(pa.record_batch(arrays, schema=schema))
@@ -99,6 +92,31 @@ class FileGroups:
         finally:
             temporary.unlink(missing_ok=True)
         return datasets.Dataset.from_file(str(target))
+
+    def learn(self, group: Group) -> None:
+        """Note which columns a row has, and of which type, so that :meth:`features` says what all rows have together."""
+        for extension in group:
+            known = self.kind_of(extension)
+            (self.taken if known else self.passed_over)["." + extension.rpartition(".")[2]] += 1
+        for extension, column in self._files(group).items():
+            self.types.setdefault(column, set()).add(self.kind_of(extension))
+        for column, value in self._plain(group).items():
+            self.types.setdefault(column, set()).add(_type_of(value))
+
+    def features(self) -> Any:
+        """The ``datasets.Features`` of the rows that were learned from."""
+        import datasets
+
+        return datasets.Features({KEY: datasets.Value("string"), **{name: self._feature(name) for name in self.types}})
+
+    def record(self, key: str, group: Group) -> dict[str, Any]:
+        """A row: column to value, before :meth:`cast`."""
+        row: dict[str, Any] = {KEY: readable_name(key), **self._plain(group)}
+        for extension, column in self._files(group).items():
+            content = None if self.path_of is not None else group[extension]()
+            path = readable_name(f"{key}.{extension}") if self.path_of is None else self.path_of(key, extension)
+            row[column] = {"bytes": content, "path": path}
+        return row
 
     def tell(self, findings: Findings) -> None:
         """Note how many files of each kind were taken and passed over."""
@@ -150,12 +168,8 @@ class FileGroups:
         chunk: list[dict[str, Any]] = []
         size = 0
         for key, group in groups():
-            row: dict[str, Any] = {KEY: readable_name(key), **self._plain(group)}
-            for extension, column in self._files(group).items():
-                content = None if self.path_of is not None else group[extension]()
-                path = readable_name(f"{key}.{extension}") if self.path_of is None else self.path_of(key, extension)
-                row[column] = {"bytes": content, "path": path}
-                size += len(content or b"")
+            row = self.record(key, group)
+            size += sum(len(value["bytes"] or b"") for value in row.values() if isinstance(value, dict))
             chunk.append(row)
             if len(chunk) == _CHUNK_ROWS or size > _CHUNK_BYTES:
                 yield chunk
@@ -178,7 +192,7 @@ class FileGroups:
             return datasets.Value("bool" if types == {"bool"} else "float64" if "float" in types else "int64")
         return datasets.Value("string")
 
-    def _cast(self, name: str, value: Any) -> Any:
+    def cast(self, name: str, value: Any) -> Any:
         """A value as the type of its column, where rows differ in it."""
         types = self.types.get(name, {""}) - {""}
         if value is None or isinstance(value, dict):

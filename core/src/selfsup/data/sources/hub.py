@@ -21,12 +21,9 @@ def load_from_hub(source: str, split: str) -> tuple[Any, str]:
     Raises:
         SourceError: the text is malformed, there is no network, or the hub has no such data set or split.
     """
-    match = re.fullmatch(r"hf://([^/:]+/[^/:]+)(?:/([^/:]+))?(?::([\w.\[\]%+-]+))?", source)
-    if match is None:
-        raise SourceError(f"{source!r} is not of the form hf://owner/name[/config][:split].")
     import datasets
 
-    name, config, part = match[1], match[2], match[3] or split
+    name, config, part = hub_name(source, split)
     with quiet_datasets():
         try:
             dataset = datasets.load_dataset(name, config, split=part)
@@ -35,6 +32,18 @@ def load_from_hub(source: str, split: str) -> tuple[Any, str]:
     if len(dataset) == 0:
         raise SourceError(f"{source} holds no row.")
     return dataset, part
+
+
+def hub_name(source: str, split: str) -> tuple[str, str | None, str]:
+    """Repository, configuration and split that ``hf://owner/name[/config][:split]`` names.
+
+    Raises:
+        SourceError: the text is malformed.
+    """
+    match = re.fullmatch(r"hf://([^/:]+/[^/:]+)(?:/([^/:]+))?(?::([\w.\[\]%+-]+))?", source)
+    if match is None:
+        raise SourceError(f"{source!r} is not of the form hf://owner/name[/config][:split].")
+    return match[1], match[2], match[3] or split
 
 
 def load_registered(spec: DatasetSpec, split: str) -> Any:

@@ -115,7 +115,7 @@ def available_splits(source: Any, *, modality: ModalitySpec) -> tuple[str, ...]:
     text = os.fspath(source)
     if text.startswith("hf://"):
         return ("train",)
-    name, explicit = _cut_split(text)
+    name, explicit = cut_split(text)
     if explicit:
         return (explicit,)
     local, spec = _by_name(name, modality) if isinstance(source, str) else (None, None)
@@ -149,7 +149,7 @@ def _find(source: Any, modality: ModalitySpec, split: str, form: TableFormat) ->
         form.refuse(text)
         dataset, part = load_from_hub(text, split)
         return FoundSource(dataset, text, part, content_fingerprint(dataset))
-    name, explicit = _cut_split(text)
+    name, explicit = cut_split(text)
     part = explicit or split
     if isinstance(source, str):
         local, spec = _by_name(name, modality)
@@ -194,7 +194,7 @@ def _dataset_of(frame: Any) -> Any:
         raise SourceError(f"The {type(frame).__name__} cannot be used: {error}") from error
 
 
-def _cut_split(text: str) -> tuple[str, str]:
+def cut_split(text: str) -> tuple[str, str]:
     """``cifar10:test`` as ``("cifar10", "test")``; a path that exists as it stands has no split behind a colon."""
     match = re.fullmatch(r"(.+):([A-Za-z_]+)", text)
     if match is None or Path(text).expanduser().exists():
@@ -263,7 +263,7 @@ def _in_tables(
     files: list[Path], name: str, split: str, modality: ModalitySpec, form: TableFormat, label: str | None, *, root: Path
 ) -> FoundSource:
     taken, others = of_one_kind(files)
-    specs = _modalities(modality)
+    specs = modalities_of(modality)
     cells = not modality.columns and not modality.joins
     read = read_tables(taken, form, cells=cells, modalities=specs, joined=modality.joins)
     about = Findings()
@@ -283,7 +283,7 @@ def _in_tables(
     )
 
 
-def _modalities(modality: ModalitySpec) -> tuple[ModalitySpec, ...]:
+def modalities_of(modality: ModalitySpec) -> tuple[ModalitySpec, ...]:
     """The modalities whose files are meant: this one, or all that can be a part of its rows."""
     from selfsup.registry import registry
 
@@ -300,7 +300,7 @@ def _in_joined_folder(
         read = _in_tables(listing or tables, name, split, modality, form, label, root=folder)
         return replace(read, beside=folder)
     form.refuse(f"the files of {folder}", but=("encoding",))
-    found = read_sidecars(folder, _modalities(modality), form.encoding)
+    found = read_sidecars(folder, modalities_of(modality), form.encoding)
     if found is None:
         there = Counter(file.suffix.lower() for file in folder.rglob("*") if file.is_file() and not file.name.startswith("."))
         held = f" It holds {suffix_counts(there)}." if there else " It is empty."

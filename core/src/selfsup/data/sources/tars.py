@@ -51,20 +51,26 @@ def _samples(files: Sequence[Path]) -> Iterator[tuple[str, dict[str, Content]]]:
     """Key and members of each sample, in the order of the archives."""
     for file in files:
         with tarfile.open(file) as archive:
-            key, members = "", dict[str, Content]()
-            for member in archive:
-                path = PurePosixPath(member.name)
-                stem, dot, extension = path.name.partition(".")
-                if not member.isfile() or not stem or not dot or "__MACOSX" in path.parts:
-                    continue
-                own = str(path.parent / stem)
-                if own != key and members:
-                    yield key, members
-                    members = {}
-                key = own
-                members[extension.lower()] = partial(_content, archive, member)
-            if members:
-                yield key, members
+            yield from samples_of(archive)
+
+
+def samples_of(archive: tarfile.TarFile) -> Iterator[tuple[str, dict[str, Content]]]:
+    """Key and members of each sample of an open archive; a member is read when it is asked for, before the next sample."""
+    key, members = "", dict[str, Content]()
+    while (member := archive.next()) is not None:
+        archive.members = []  # type: ignore[attr-defined]  # they would fill the memory
+        path = PurePosixPath(member.name)
+        stem, dot, extension = path.name.partition(".")
+        if not member.isfile() or not stem or not dot or "__MACOSX" in path.parts:
+            continue
+        own = str(path.parent / stem)
+        if own != key and members:
+            yield key, members
+            members = {}
+        key = own
+        members[extension.lower()] = partial(_content, archive, member)
+    if members:
+        yield key, members
 
 
 def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:

@@ -38,6 +38,14 @@ class Devices:
         """Number of processes over all machines."""
         return self.devices * self.nodes
 
+    @property
+    def rank(self) -> int:
+        """Number of this process among all of the run's; it is known before :meth:`connect`."""
+        if self.processes == 1:
+            return 0
+        started_by = next((kind for kind in (TorchElasticEnvironment, SLURMEnvironment) if kind.detect()), None)
+        return 0 if started_by is None else started_by().global_rank()
+
     def connect(self) -> Fabric:
         """Connect to the devices; with several processes, each of them calls this."""
         strategy: Any = "auto"

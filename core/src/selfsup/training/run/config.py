@@ -136,6 +136,31 @@ class OptimizationConfig(Config):
         }
 
 
+class StreamingConfig(Config):
+    """How rows are streamed; of effect where ``stream`` is on."""
+
+    buffer: int = Field(default=1000, ge=1)
+    """Rows that lie in memory, as the source holds them, and are shuffled among each other; 1 keeps the order of the shards.
+
+    Shards are read in another order in each epoch, too.
+    """
+    sample_rows: int = Field(default=10_000, ge=2)
+    """Rows that processors are fitted on: the first ones, no more than 256 MB; of folders and tables rows spread over all."""
+    rows: int | None = Field(default=None, ge=2)
+    """Rows of an epoch, where the source does not say how many it has (archives, lines); needed for a budget in epochs."""
+    split: Literal["auto", "rows", "shards"] = "auto"
+    """Which rows are whose on several devices.
+
+    ``rows``: each device reads all shards and takes its part of each batch: no row is left out, however uneven the shards.
+    ``shards``: each reads shards of its own; an epoch ends where the first one has none left, and what the others have left is
+    counted and said. ``auto``: shards for sources in a network that have enough of them, else rows.
+    """
+    workers: int | None = Field(default=None, ge=0)
+    """Processes that decode rows, for each device; 0: a thread of the run does. None: one for each core but one, 8 at most."""
+    above_gb: float = Field(default=50.0, gt=0)
+    """Size of a source on this machine, in gigabytes (10^9 bytes), above which it is streamed where ``stream`` does not say."""
+
+
 class RunConfig(Config):
     """All that determines a run. ``run.json`` holds it resolved; ``--config run.json`` repeats the run."""
 
@@ -171,6 +196,14 @@ class RunConfig(Config):
     Its validation split, else its training split without the rows of ``holdout``; test rows only where the source names them
     (``SRC:test``), since the probe chooses the checkpoint that is kept as the best.
     """
+    stream: bool | None = None
+    """Decode rows while training goes on, and not all of them before.
+
+    None: only sources that cannot be prepared (``s3://`` and other URLs, patterns of several files) and those that are larger
+    than ``streaming.above_gb``.
+    """
+    streaming: StreamingConfig = Field(default_factory=StreamingConfig)
+    """How rows are streamed."""
     seed: int = Field(default=0, ge=0)
     """Seed of the weights, the order of the rows and the views."""
     precision: Literal["auto", "32", "bf16", "16"] = "auto"

@@ -25,7 +25,7 @@ from selfsup.training.run.overrides import join
 from selfsup.training.run.process import execute
 from selfsup.training.run.resolve import read_config_file, resolve_config
 from selfsup.training.run.resume import resume_config, same_budget
-from selfsup.training.run.setup import prepare_data
+from selfsup.training.run.streaming import is_streamed, prepare
 
 _STOPPED_BY_SIGNAL = 128
 """What shells add to a signal's number."""
@@ -122,7 +122,11 @@ def pretrain(
         return Run(directory.path, resolved)
     check_loggers(resolved.loggers)
     devices = resolve_devices(resolved)
-    resolved = resolved.model_copy(update={"precision": devices.precision})
+    streamed, why = is_streamed(resolved, source)
+    resolved = resolved.model_copy(update={"precision": devices.precision, "stream": streamed})
+    if why:
+        with make_reporter(progress) as reporter:
+            reporter.message(why)
     claimed = directory is None and not launched_outside()
     if directory is None:
         directory = RunDirectory(default_run_path(resolved.task, claim=claimed))
@@ -201,6 +205,6 @@ def _run_processes(
         raise ConfigError("several devices read the data for themselves: give its name or path and not the rows.")
     with make_reporter(progress) as reporter:
         origin = origin_of(config, directory if resume else None)
-        prepare_data(config, reporter, origin=origin)  # bad input ends here, before any process is started
+        prepare(config, reporter, origin=origin)  # bad input ends here, before any process is started
     plan = {"config": config.model_dump(mode="json"), "out": str(directory.path), "resume": resume, "progress": progress}
     run_processes(plan, config.devices * config.nodes, stop)

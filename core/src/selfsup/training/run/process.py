@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,8 +19,10 @@ from selfsup.data.batches.source import BatchSource, Share
 from selfsup.data.store.cache_entries import note_use
 from selfsup.errors import ConfigError, SelfsupError
 from selfsup.runtime import device_name, peak_memory, randomness
+from selfsup.runtime.cache_folder import cache_root
 from selfsup.runtime.distributed import convert_sync_batchnorm
-from selfsup.runtime.file_lock import lock_folder
+from selfsup.runtime.file_lock import lock_folder, waiting_lock
+from selfsup.runtime.files import storage_errors
 from selfsup.runtime.machine_load import LoadWatch
 from selfsup.runtime.precision import Precision
 from selfsup.runtime.progress import Reporter, make_reporter
@@ -45,6 +48,7 @@ from selfsup.training.run.config import RunConfig
 from selfsup.training.run.initialization import Origin, keep_processor, origin_of, processor_note, without_origin
 from selfsup.training.run.resume import continuation, describe_continuation, first_settings
 from selfsup.training.run.setup import Data
+from selfsup.training.run.streaming import learned_rows, prepare
 
 _LOOKS = 20
 """Most looks at the embeddings in a run, where the config does not say."""
@@ -78,17 +82,17 @@ def execute(
         SelfsupError: the run cannot start or go on.
     """
     with randomness.preserved(), stop.before_training():
-        fabric = devices.connect()
-        main = fabric.global_rank == 0
+        main = devices.rank == 0
         with (
             lock_folder(out, f"pretraining {config.task}") if main else nullcontext(),
             make_reporter(progress and main) as reporter,
             _told_if_interrupted(out, reporter),
         ):
-            # The first process makes the store; the others then find it.
-            with fabric.rank_zero_first():
+            # Before the processes are a group: no collective then waits for a preparation, which may take hours.
+            with _one_at_a_time(config, devices):
                 origin = origin_of(config, RunDirectory(out) if resume else None)
-                data = setup.prepare_data(config, reporter, source, origin)
+                data = prepare(config, reporter, source, origin)
+            fabric = devices.connect()
             # A checkpoint has the weights: where they came from at first may be gone.
             built = without_origin(config) if origin.resumed else config
             task, _ = setup.build_task(built, data.info, origin)
@@ -119,7 +123,14 @@ def execute(
                 backbone = sharding.whole_part(
                     backbone, task, lambda: setup.build_task(without_origin(config), data.info)[0].backbone
                 )
+                # Of all processes; an untrained network has learned from no row.
+                seen = batches.seen() if batches is not None and step else None
+                rows = data.pretraining_rows if step else data.pretraining_rows.none()
+                if seen is not None:
+                    rows = learned_rows(rows, seen)
                 if main:
+                    if seen is not None:
+                        directory.update(read=dict(seen.about))
                     encoder = Encoder(
                         data.processor.unpacked(),
                         backbone,
@@ -127,12 +138,23 @@ def execute(
                         backbone_options=setup.full_backbone_options(config, backbone),
                         task=config.task,
                         metadata=_metadata(config, data, directory, step, total),
-                        # An untrained network has learned from no row, but from those of the encoder that it started from.
-                        pretraining_rows=origin.together(data.pretraining_rows if step else data.pretraining_rows.none()),
+                        # And from those of the encoder that it started from.
+                        pretraining_rows=origin.together(rows),
                     )
                     encoder.save(directory.encoder)
                     if outcome["status"] == "stopped":
                         reporter.message(messages.stopped(directory, step, total))
+
+
+def _one_at_a_time(config: RunConfig, devices: Devices) -> AbstractContextManager[None]:
+    """The first process of a machine makes the store, while the others wait for a file; they then find it."""
+    if devices.processes == 1:
+        return nullcontext()
+    folder = cache_root()
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    key = hashlib.sha256(f"{config.task} {config.data}".encode()).hexdigest()[:16]
+    return waiting_lock(folder / f"preparing-{key}.lock")
 
 
 @contextmanager
@@ -149,7 +171,8 @@ def _told_if_interrupted(out: Path, reporter: Reporter) -> Iterator[None]:
 def _batches(task: PretextTask, config: RunConfig, data: Data, fabric: Fabric, reporter: Reporter) -> BatchSource:
     """The batches of a task that trains, once its batch size is known to fit the data."""
     share = setup.check_batch(config.optimization, data.rows, fabric.world_size)
-    note = task.fit_to_data(data.rows, config.optimization.batch_size)
+    # Rows that nobody counted are many: what is kept of former batches stays as it is.
+    note = "" if data.rows is None else task.fit_to_data(data.rows, config.optimization.batch_size)
     warning = setup.accumulation_warning(task, config, share)
     left_out = [part.note for part in task.modules() if isinstance(part, InputChange)]
     if fabric.global_rank == 0:

@@ -54,8 +54,8 @@ class Data:
     processor: Processor
     source: SourceMaker
     """Makes the batches of a process."""
-    rows: int
-    """Usable rows."""
+    rows: int | None
+    """Usable rows; None: it is not known before they are read."""
     looked_at: Store
     """Rows whose embeddings are looked at while the run goes on."""
     info: Info
@@ -115,7 +115,7 @@ def prepare_data(config: RunConfig, reporter: Reporter, source: Any = None, orig
         raise DataError(f"All labels of {found.name} are alike, and {spec.id} needs at least two to tell apart.")
     rows = found.without_labels()
     with caught_noise(reporter.message):
-        processor = _fitted_processor(config, rows, origin, reporter)
+        processor = fitted_processor(config, rows, origin, reporter)
         findings = found.findings.joined(processor.findings())
         if spec.needs_labels:
             findings.add("label", found.label_reader.describe())
@@ -174,7 +174,7 @@ def store_batches(store: Store, processor: Processor, labels: LabelArray | None,
     return StoreBatches(loader)
 
 
-def _fitted_processor(config: RunConfig, rows: Rows, origin: Origin, reporter: Reporter) -> Processor:
+def fitted_processor(config: RunConfig, rows: Rows, origin: Origin, reporter: Reporter) -> Processor:
     """The processor that came with the first weights, or one that is fitted on the rows."""
     if origin.processor is not None and origin.resumed and origin.processor.parts:
         return origin.processor  # it is the run's own
@@ -254,19 +254,19 @@ def prepare_probe(config: RunConfig, processor: Processor, reporter: Reporter) -
     return OnlineProbe(found.labels()[store.kept], config.seed, source), store
 
 
-def check_batch(config: OptimizationConfig, n: int, processes: int) -> int:
+def check_batch(config: OptimizationConfig, n: int | None, processes: int) -> int:
     """Samples of one device's share of a batch.
 
     Args:
         config: has the batch size.
-        n: number of training rows.
+        n: number of training rows; None: it is not known.
         processes: number of devices.
 
     Raises:
         ConfigError: the batch is larger than the data, or cannot be divided evenly.
     """
     size, chunks = config.batch_size, processes * config.accumulate
-    if size > n:
+    if n is not None and size > n:
         raise ConfigError(
             f"batch_size={size} is larger than the data, which has {n} usable rows. Use --batch-size {n} or less, or give more "
             "data."

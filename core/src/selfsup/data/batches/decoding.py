@@ -1,0 +1,190 @@
+"""Rows of a stream become samples, in processes of their own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import types
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from selfsup.data.bad_rows import encode_list
+from selfsup.data.batches.shuffle import Origin, StreamedRow
+from selfsup.data.processor import Processor, Sample
+from selfsup.data.store.content_hash import HashArray, hashes_of, held_out
+from selfsup.errors import BadRowError, RunError, SelfsupError
+from selfsup.runtime.decoder_output import decoding
+from selfsup.types import Row
+
+_CHUNK_ROWS = 32
+_AHEAD = 2
+"""Chunks that lie ready for each process."""
+
+
+@dataclass(frozen=True)
+class DecodedRow:
+    """What became of one row."""
+
+    place: int
+    """In the order of this process."""
+    origin: Origin
+    hash: np.uint64
+    sample: Sample | None
+    """None: the row is bad, or held out."""
+    reason: str = ""
+    """Why it is bad; empty: it is not."""
+
+
+class _Decoder(Dataset[Any]):
+    """Decodes chunks of rows; the 'index' that the loader hands to a process is the chunk itself."""
+
+    def __init__(self, processor: Processor, holdout: float) -> None:
+        self.processor, self.holdout = processor, holdout
+
+    def __getitem__(self, rows: Sequence[Row]) -> tuple[HashArray, list[Any], dict[str, int]]:
+        hashes = hashes_of(rows)  # first: a processor may change what it is given
+        wanted = ~held_out(hashes, self.holdout) if self.holdout else np.ones(len(rows), dtype=bool)
+        results: list[Any] = [None] * len(rows)
+        kept = np.flatnonzero(wanted).tolist()
+        with decoding():
+            encoded = encode_list(self.processor, [rows[place] for place in kept]) if kept else []
+        for place, item in zip(kept, encoded, strict=True):
+            results[place] = str(item) if isinstance(item, BadRowError) else item
+        return hashes, results, self.processor.take_remarks()
+
+
+class RowDecoder:
+    """Decodes rows in their order, in ``workers`` processes, or here where that is 0.
+
+    The order of the results, and so every batch, is the same whatever the number of processes. torch's loader runs them: what
+    it hands to a process as an index is a chunk of rows, read and shuffled by this process, so that shards need no splitting
+    among processes, and one archive keeps all of them busy.
+
+    Args:
+        processor: fitted.
+        workers: processes.
+        holdout: share of the rows that is held out by what they hold.
+    """
+
+    def __init__(self, processor: Processor, workers: int, *, holdout: float = 0.0) -> None:
+        self._chunks = _Chunks()
+        self.remarks: dict[str, int] = {}
+        options: dict[str, Any] = {}
+        if workers:
+            options = {
+                "multiprocessing_context": _context(),
+                "prefetch_factor": _AHEAD,
+                "persistent_workers": True,
+                "worker_init_fn": _start_worker,
+            }
+        self._loader: DataLoader[Any] = DataLoader(
+            _Decoder(processor, holdout),
+            batch_size=None,
+            sampler=self._chunks,
+            num_workers=workers,
+            collate_fn=_as_it_is,
+            generator=torch.Generator(),  # else it draws from the run's
+            **options,
+        )
+        self._own_main = type(processor).__module__ == "__main__"
+
+    def decoded(self, rows: Iterable[StreamedRow]) -> Generator[DecodedRow]:
+        """What became of each row, in their order.
+
+        Raises:
+            RunError: a process died.
+        """
+        chunks = self._chunks.of(rows)
+        try:
+            with _without_main(self._own_main):
+                results = iter(self._loader)
+            for hashes, items, remarks in results:
+                for text, count in remarks.items():
+                    self.remarks[text] = self.remarks.get(text, 0) + count
+                for row, value, item in zip(chunks.pop(), hashes, items, strict=True):
+                    bad = isinstance(item, str)
+                    yield DecodedRow(row.place, row.origin, value, None if bad else item, item if bad else "")
+        except RuntimeError as error:
+            if isinstance(error, SelfsupError) or "worker" not in str(error):
+                raise
+            raise RunError(
+                f"a process that decodes rows died: {error}. It may have run out of memory: use fewer of them "
+                "(--set streaming.workers=N)."
+            ) from error
+
+
+class _Chunks:
+    """Gives the loader its chunks, and remembers which rows are under way."""
+
+    def __init__(self) -> None:
+        self._rows: Iterator[StreamedRow] = iter(())
+        self._pending: list[list[StreamedRow]] = []
+
+    def of(self, rows: Iterable[StreamedRow]) -> _Chunks:
+        """Begin anew with these rows."""
+        self._rows, self._pending = iter(rows), []
+        return self
+
+    def __iter__(self) -> Iterator[list[Row]]:
+        chunk: list[StreamedRow] = []
+        for row in self._rows:
+            chunk.append(row)
+            if len(chunk) == _CHUNK_ROWS:
+                yield self._sent(chunk)
+                chunk = []
+        if chunk:
+            yield self._sent(chunk)
+
+    def _sent(self, chunk: list[StreamedRow]) -> list[Row]:
+        rows = [row.row for row in chunk]
+        self._pending.append([row._replace(row={}) for row in chunk])  # the places stay, the content goes
+        return rows
+
+    def pop(self) -> list[StreamedRow]:
+        """The rows of the oldest chunk."""
+        return self._pending.pop(0)
+
+
+def _context() -> Any:
+    """Processes that start from a clean one: a fork of this one, which has threads, might hang."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["selfsup.data.batches.decoding"])
+    return context
+
+
+@contextmanager
+def _without_main(needed: bool) -> Iterator[None]:
+    """Start processes without running the caller's script again in each of them, unless a class of it is needed there."""
+    main = sys.modules["__main__"]
+    if not needed:
+        sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+def _start_worker(_: int) -> None:
+    """Pass over Ctrl-C, which reaches all processes: the run saves a checkpoint first. End where the run is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if (run := multiprocessing.parent_process()) is not None:
+        threading.Thread(target=_end_with, args=(run.sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(1)
+
+
+def _as_it_is(value: Any) -> Any:
+    return value

@@ -1,0 +1,199 @@
+"""The order in which a stream's rows are given: a function of seed, epoch and buffer size, which can be entered anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from selfsup.data.sources.streams.row_stream import RowStream
+from selfsup.types import Row
+
+_DRAWS = 4096
+
+
+class Origin(NamedTuple):
+    """Where a row lies in its stream."""
+
+    shard: int
+    number: int
+    """Of the row in its shard."""
+
+
+class StreamedRow(NamedTuple):
+    """A row with its place."""
+
+    place: int
+    """In the order of this process, counted from 0 in each epoch."""
+    origin: Origin
+    row: Row
+
+
+class ShuffleBuffer:
+    """Gives numbers in another order: each new one takes the place of one of ``size`` kept ones, drawn at random, which leaves.
+
+    The order is a function of ``size``, the generator and how many numbers there are. So the state after ``n`` of them is found
+    again by giving the first ``n`` anew, which reads no row.
+
+    Args:
+        size: numbers that are kept; 1 leaves the order as it is.
+        generator: draws.
+    """
+
+    def __init__(self, size: int, generator: np.random.Generator) -> None:
+        self.size, self._generator = size, generator
+        self.kept: list[int] = []
+        """Taken, and not given yet."""
+
+    def through(self, numbers: Iterator[int]) -> Generator[int]:
+        """All of the numbers, each once."""
+        kept, draws = self.kept, self._draws()
+        for number in numbers:
+            if len(kept) < self.size:
+                kept.append(number)
+                continue
+            slot = next(draws)
+            given, kept[slot] = kept[slot], number
+            yield given
+        kept[:] = [kept[place] for place in self._generator.permutation(len(kept)).tolist()]
+        while kept:
+            yield kept.pop()
+
+    def _draws(self) -> Iterator[int]:
+        while True:
+            yield from self._generator.integers(self.size, size=_DRAWS).tolist()
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which rows of a stream are those of one process.
+
+    By rows: all processes read all shards and give the same order, and each takes its part of every batch of all of them; no
+    row is lost or read twice, however uneven the shards are. By shards: each process reads shards of its own, and rows are
+    shuffled among these.
+    """
+
+    batch_size: int
+    """Of one process."""
+    rank: int = 0
+    world_size: int = 1
+    by_shards: bool = False
+
+    @property
+    def strides(self) -> bool:
+        """Whether this process passes over rows that others take."""
+        return self.world_size > 1 and not self.by_shards
+
+    def shards(self, order: Sequence[int]) -> list[int]:
+        """Of all shards in the order of an epoch, those that this process reads."""
+        return list(order[self.rank :: self.world_size] if self.by_shards else order)
+
+    def is_own(self, number: int) -> bool:
+        """Whether the ``number``-th row that the shuffle gives is taken here."""
+        return not self.strides or number // self.batch_size % self.world_size == self.rank
+
+    def number_of(self, place: int) -> int:
+        """The number that the shuffle gives the row at a place of this process's order."""
+        if not self.strides:
+            return place
+        batch, rest = divmod(place, self.batch_size)
+        return (batch * self.world_size + self.rank) * self.batch_size + rest
+
+
+class ShuffledRows:
+    """The rows of one process in the order of an epoch, from a place on.
+
+    Args:
+        stream: what is read.
+        split: which rows are those of this process.
+        seed: of the order.
+        epoch: counted from 0.
+        buffer: rows that are kept in memory to shuffle among.
+        counts: shard to its number of rows, as far as known; shards that are read to their end are added.
+        start: place of the first row to give.
+    """
+
+    def __init__(
+        self,
+        stream: RowStream,
+        split: Split,
+        *,
+        seed: int,
+        epoch: int,
+        buffer: int,
+        counts: MutableMapping[int, int],
+        start: int = 0,
+    ) -> None:
+        order = np.random.default_rng((seed, epoch, 0)).permutation(len(stream.shards)).tolist()
+        self._stream, self._split, self._counts, self._start = stream, split, counts, start
+        self._shards = split.shards(order)
+        self._shuffle = ShuffleBuffer(buffer, np.random.default_rng((seed, epoch, 1)))
+        self._next = 0
+        self._live: Iterator[tuple[int, Origin, Row]] | None = None
+        self._held: dict[int, tuple[Origin, Row]] = {}
+
+    @property
+    def total(self) -> int | None:
+        """Rows of all shards that this process reads; None as long as one has not been read to its end."""
+        return total_of(self._counts, self._shards)
+
+    def __iter__(self) -> Generator[StreamedRow]:
+        first = self._split.number_of(self._start)
+        given = self._shuffle.through(self._positions())
+        for _ in range(first):
+            if next(given, None) is None:
+                return
+        self._go_live()
+        place = self._start
+        for number, position in enumerate(given, first):
+            origin, row = self._held.pop(position)
+            if self._split.is_own(number):
+                yield StreamedRow(place, origin, row)
+                place += 1
+
+    def _positions(self) -> Iterator[int]:
+        """Positions in the order of the shards: first numbers alone, then, once live, with their rows."""
+        total = self.total
+        while self._live is None:
+            if total is not None and self._next >= total:
+                return
+            self._next += 1
+            yield self._next - 1
+        for position, origin, row in self._live:
+            self._held[position] = origin, row
+            yield position
+
+    def _go_live(self) -> None:
+        """Read the rows that the buffer keeps, and be ready to read on behind the last one that was taken."""
+        wanted = set(self._shuffle.kept)
+        if wanted:
+            last = max(wanted)
+            for position, origin, row in self._read(min(wanted)):
+                if position in wanted:
+                    self._held[position] = origin, row
+                if position == last:
+                    break
+        self._live = self._read(self._next)
+
+    def _read(self, start: int) -> Iterator[tuple[int, Origin, Row]]:
+        """The rows from a position on; shards whose rows are counted are passed over without being opened."""
+        position = 0
+        for shard in self._shards:
+            known = self._counts.get(shard)
+            if known is not None and position + known <= start:
+                position += known
+                continue
+            number = max(start - position, 0)
+            position += number
+            for row in self._stream.read(shard, number):
+                yield position, Origin(shard, number), row
+                position, number = position + 1, number + 1
+            self._counts[shard] = number
+
+
+def total_of(counts: Mapping[int, int], shards: Sequence[int]) -> int | None:
+    """Rows of the shards together; None where one of them is not counted."""
+    known = [counts.get(shard) for shard in shards]
+    return None if None in known else sum(filter(None, known))

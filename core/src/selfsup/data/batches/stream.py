@@ -1,0 +1,258 @@
+"""Batches of a stream: rows are read, shuffled in a buffer and decoded while the device is busy with the batch before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import torch
+import torch.distributed as dist
+
+from selfsup.data.batches.decoding import DecodedRow, RowDecoder
+from selfsup.data.batches.loader import joined
+from selfsup.data.batches.row_tally import RowTally
+from selfsup.data.batches.shuffle import ShuffledRows, Split
+from selfsup.data.batches.source import BatchSource, SeenRows, Share
+from selfsup.data.batches.windows import cut_windows
+from selfsup.data.processor import Processor, stack_samples
+from selfsup.data.sources.streams.row_stream import RowStream
+from selfsup.errors import CheckpointError, DataError
+from selfsup.runtime.threads import read_ahead
+from selfsup.types import Batch
+
+
+@dataclass(frozen=True)
+class StreamOptions:
+    """How a stream is read."""
+
+    buffer: int = 1000
+    """Rows in memory that are shuffled."""
+    by_shards: bool = False
+    """Whether each of several processes reads shards of its own (:class:`Split`)."""
+    workers: int = 0
+    """Processes that decode, for each process of the run; 0: it decodes itself."""
+    max_bad_rows: float = 0.01
+    """Part of the rows that may be bad."""
+    holdout: float = 0.0
+    """Share of the rows that is held out, by what they hold."""
+    prefetch: int = 2
+    """Batches that may lie ready."""
+
+
+@dataclass
+class _Step:
+    """A batch, or the end of the epoch, with all rows up to it."""
+
+    batch: Batch | None
+    end: int
+    """Place behind its last row."""
+    rows: list[DecodedRow] = field(default_factory=list)
+    """All rows since the last batch, without their samples."""
+
+
+class StreamBatches(BatchSource):
+    """Batches of a stream for one process.
+
+    Which rows make up which batch is a function of the seed, the epoch, the size of the buffer and the source: not of how fast
+    rows are read, nor of how many processes decode them. The state is the epoch and a place in its order, so that a run that
+    goes on in the middle of an epoch gives the same rows as one that was never stopped.
+
+    Of several processes all end an epoch at the same batch: as soon as one has no full batch left.
+
+    Args:
+        stream: the rows.
+        processor: fitted.
+        share: of this process.
+        options: how to read.
+        rows: of an epoch over all processes, where that is known; None: it is not.
+        warn: takes a line for the user, on the first process.
+    """
+
+    def __init__(
+        self,
+        stream: RowStream,
+        processor: Processor,
+        share: Share,
+        options: StreamOptions,
+        *,
+        rows: int | None = None,
+        warn: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        by_shards = options.by_shards and share.world_size > 1
+        if by_shards and len(stream.shards) < share.world_size:
+            raise DataError(
+                f"{stream.name} has {len(stream.shards)} shard(s) for {share.world_size} processes, and each needs one of its "
+                "own: let all read all of them (--set streaming.split=rows), or write more shards."
+            )
+        self._stream, self._processor, self._share, self._options = stream, processor, share, options
+        self._split = Split(share.batch_size, share.rank, share.world_size, by_shards)
+        self._decoder = RowDecoder(processor, options.workers, holdout=options.holdout)
+        self._rows, self._warn = rows, warn
+        self._counts: dict[int, int] = {}
+        self._epoch = self._given = self._taken = 0
+        self._tally = RowTally(stream, options.max_bad_rows, share.world_size)
+        several = share.world_size > 1
+        self._group = cast(dist.ProcessGroup, dist.new_group(backend="gloo")) if several else None
+
+    @property
+    def steps_per_epoch(self) -> int | None:
+        """Batches in an epoch as far as that is known; bad rows make them fewer."""
+        return None if self._rows is None else self._rows // (self._share.batch_size * self._share.world_size)
+
+    @property
+    def epoch(self) -> int:
+        """Epoch of the last batch that was given, counted from 0."""
+        return self._given
+
+    def batches(self) -> Generator[Batch]:
+        """The rest of the epoch."""
+        begun = self._taken
+        with closing(read_ahead(self._steps(), self._options.prefetch)) as steps:
+            for step in steps:
+                last = step.batch is None
+                if not last and self._all_have_one(True):
+                    self._tally.add(step.rows)
+                    self._taken, self._given = step.end, self._epoch
+                    assert step.batch is not None
+                    yield {key: value.to(self._share.device, non_blocking=True) for key, value in step.batch.items()}
+                    continue
+                if last:
+                    self._all_have_one(False)
+                    self._tally.add(step.rows, given=False)
+                break
+        if begun == self._taken == 0:
+            raise DataError(self._too_few())
+        self._end_epoch()
+
+    def _all_have_one(self, mine: bool) -> bool:
+        """Whether every process has another batch: asked on the CPU, so that no device waits."""
+        if self._group is None:
+            return mine
+        has = torch.tensor(int(mine))
+        dist.all_reduce(has, op=dist.ReduceOp.MIN, group=self._group)
+        return bool(has)
+
+    def _end_epoch(self) -> None:
+        left = None
+        if self._split.by_shards:
+            order = self._shuffled().total
+            own = [None if order is None else order - self._taken]
+            lefts: list[Any] = [None] * self._share.world_size
+            dist.all_gather_object(lefts, own[0], group=self._group)
+            left = lefts
+        if self._share.rank == 0:
+            for text in self._tally.report(self._epoch, left):
+                self._warn(text)
+            for text, count in self._decoder.remarks.items():
+                self._warn(f"Warning: {count} of the rows of {self._stream.name} that were read: {text}.")
+        self._decoder.remarks.clear()
+        self._epoch, self._taken = self._epoch + 1, 0
+
+    def _too_few(self) -> str:
+        bad = self._tally.described()
+        several = f" on each of {self._share.world_size} processes" if self._share.world_size > 1 else ""
+        return (
+            f"An epoch of {self._stream.name} has no batch of batch_size={self._share.batch_size}{several}. Use a smaller "
+            f"--batch-size, or give more rows.{f' {bad}' if bad else ''}"
+        )
+
+    def _shuffled(self) -> ShuffledRows:
+        return ShuffledRows(
+            self._stream,
+            self._split,
+            seed=self._share.seed,
+            epoch=self._epoch,
+            buffer=self._options.buffer,
+            counts=self._counts,
+            start=self._taken,
+        )
+
+    def _steps(self) -> Iterator[_Step]:
+        """The batches from here on, and the end; made in a thread."""
+        size, draw = self._share.batch_size, (self._share.seed, self._epoch)
+        good: list[DecodedRow] = []
+        rows: list[DecodedRow] = []
+        with closing(self._decoder.decoded(self._shuffled())) as decoded:
+            for row in decoded:
+                rows.append(self._tally.note(row))
+                if row.sample is not None:
+                    good.append(row)
+                if len(good) == size:
+                    yield _Step(self._batch(good, draw), row.place + 1, rows)
+                    good, rows = [], []
+        yield _Step(None, self._taken, rows)
+
+    def _batch(self, rows: list[DecodedRow], draw: tuple[int, int]) -> Batch:
+        samples = [row.sample for row in rows if row.sample is not None]
+        draws = [(*draw, *row.origin) for row in rows]
+        shown = stack_samples(cut_windows(samples, self._processor, draws, whole=self._share.whole))
+        batch = joined(shown, self._processor, draw, *rows[0].origin, whole=self._share.whole)
+        if torch.device(self._share.device).type == "cuda":
+            batch = {key: value.pin_memory() for key, value in batch.items()}
+        return batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """The epoch, the place in its order, and what was counted up to it."""
+        return {
+            "epoch": self._epoch,
+            "given": self._given,
+            "taken": self._taken,
+            "batch_size": self._share.batch_size,
+            "buffer": self._options.buffer,
+            "by_shards": self._split.by_shards,
+            "counts": dict(self._counts),
+            "tally": self._tally.state_dict(),
+        }
+
+    def load_state_dict(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Go on from there; on another number of processes where each row belongs to a batch of all of them."""
+        share, rank = self._share, self._share.rank
+        first = states[0]
+        if first["buffer"] != self._options.buffer or first["by_shards"] != self._split.by_shards:
+            kind = "shards" if first["by_shards"] else "rows"
+            raise CheckpointError(
+                f"the rows were shuffled among {first['buffer']}, and split by {kind}: go on with --set "
+                f"streaming.buffer={first['buffer']} --set streaming.split={kind}, and on as many devices."
+            )
+        if len(states) == share.world_size:
+            own = states[rank]
+            taken = own["taken"]
+        else:
+            if self._split.by_shards or len({(state["epoch"], state["taken"]) for state in states}) > 1:
+                raise CheckpointError(
+                    f"the stream was read by {len(states)} processes that each were at a place of their own (shards of their "
+                    f"own, or bad rows), and {share.world_size} cannot go on from there. Resume on {len(states)} devices."
+                )
+            own = first
+            taken = first["taken"] * len(states) // share.world_size
+        self._epoch, self._given, self._taken = own["epoch"], own["given"], taken
+        self._counts = dict(own["counts"])
+        self._tally.load_state_dict([states[rank]] if len(states) == share.world_size else list(states) if rank == 0 else [])
+
+    def seen(self) -> SeenRows:
+        """The rows that were given."""
+        own = self._tally.state_dict()
+        states: list[Any] = [own]
+        if self._group is not None:
+            states = [None] * self._share.world_size
+            dist.all_gather_object(states, own, group=self._group)
+        return RowTally.seen(states)
+
+
+def rows_of(stream: RowStream, given: int | None, holdout: float) -> int | None:
+    """Rows of an epoch, where that is known: as told, or as the shards say; None where rows are held out, which tells itself.
+
+    Args:
+        stream: the rows.
+        given: number that the user says; None: none.
+        holdout: share of the rows that is held out.
+    """
+    if given is not None:
+        return given
+    if stream.ended and not holdout:
+        return len(stream.sample)
+    counts = stream.counts()
+    known = sum(counts.values()) if len(counts) == len(stream.shards) else None
+    return None if known is None else int(known * (1 - holdout)) if holdout else known

@@ -1,0 +1,70 @@
+"""A source that is read row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from selfsup.data.rows import Rows
+from selfsup.types import Row
+
+
+class Shard(Protocol):
+    """A part of a source that is read from its beginning to its end: an archive, a file of a table, a stretch of a folder."""
+
+    @property
+    def name(self) -> str:
+        """What to call it in messages."""
+        ...
+
+    def count(self) -> int | None:
+        """Its number of rows, where that can be told without reading it."""
+        ...
+
+    def records(self, start: int) -> Iterator[Mapping[str, Any]]:
+        """Columns to values of each row from the ``start``-th on; what lies before is passed over as cheaply as can be.
+
+        Raises:
+            SourceError: it cannot be read.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class RowStream:
+    """Rows of a source, read shard after shard."""
+
+    sample: Rows
+    """Some of the rows, the first ones where the source can only be read from its beginning. They say which column plays which
+    role; processors are fitted on them, and embeddings of them are looked at."""
+    shards: Sequence[Shard]
+    fingerprint: str
+    """Hash of the names and sizes of the shards, and of which column plays which role."""
+    remote: bool = False
+    """Whether to read it takes a network."""
+    ended: bool = False
+    """Whether ``sample`` holds all rows that there are."""
+    described: str = ""
+    """Which rows the sample is: ``the first 10000 rows``."""
+
+    @property
+    def name(self) -> str:
+        """What the user calls the source."""
+        return self.sample.name
+
+    def read(self, shard: int, start: int = 0) -> Iterator[Row]:
+        """The rows of a shard from the ``start``-th on, without labels."""
+        for record in self.shards[shard].records(start):
+            yield self.sample.as_row(record)
+
+    def counts(self) -> dict[int, int]:
+        """The number of rows of each shard, as far as that can be told without reading it."""
+        found = {number: shard.count() for number, shard in enumerate(self.shards)}
+        return {number: count for number, count in found.items() if count is not None}
+
+    def describe(self, shard: int, number: int, row: Row) -> str:
+        """What to call a row in a message: its shard, its number and its file."""
+        values = [row.get(role) for role in sorted(self.sample.media)]
+        paths = [value["path"] for value in values if isinstance(value, dict) and value.get("path")]
+        return f"row {number} of {self.shards[shard].name}{f' ({paths[0]})' if paths else ''}"

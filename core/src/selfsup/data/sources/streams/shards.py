@@ -1,0 +1,202 @@
+"""Files that are read row by row, on this machine or through fsspec: archives, Parquet, lines of JSON or text."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+from selfsup.data.rows import Rows
+from selfsup.data.sources.file_groups import FileGroups
+from selfsup.data.sources.tables.read import root_cause
+from selfsup.data.sources.tars import samples_of
+from selfsup.errors import SelfsupError, SourceError
+
+_BATCH_ROWS = 256
+_BLOCK_ROWS = 1024
+
+
+@contextmanager
+def open_file(url: str, *, unpack: bool = False) -> Iterator[IO[bytes]]:
+    """The bytes of a file, by its path or URL; ``unpack``: decompressed where its suffix says so.
+
+    Raises:
+        SourceError: it cannot be opened, or reading from it fails within the block.
+    """
+    import fsspec  # type: ignore[import-untyped]
+
+    try:
+        with fsspec.open(url, "rb", compression="infer" if unpack else None) as file:
+            yield file
+    except (SelfsupError, GeneratorExit):
+        raise
+    except ImportError as error:
+        raise SourceError(f"{url} needs a package that is not installed: {error}.") from error
+    except Exception as error:  # each file system raises what its client raises
+        cause = root_cause(error)
+        raise SourceError(f"Cannot read {url}: {type(cause).__name__}: {cause}") from error
+
+
+@dataclass(frozen=True)
+class TarShard:
+    """An archive of samples (webdataset): files of one sample lie together and are called alike."""
+
+    name: str
+    groups: FileGroups = field(repr=False)
+    """Turns the files of a sample into columns; its types are known."""
+
+    def count(self) -> int | None:
+        """None: an archive says nowhere how many samples it holds."""
+        return None
+
+    def records(self, start: int) -> Iterator[Mapping[str, Any]]:
+        """The samples; of those before ``start`` the names alone are read."""
+        with open_file(self.name) as file, tarfile.open(fileobj=file) as archive:
+            for key, group in itertools.islice(samples_of(archive), start, None):
+                record = self.groups.record(key, group)
+                yield {column: self.groups.cast(column, value) for column, value in record.items()}
+
+
+@dataclass(frozen=True)
+class ParquetShard:
+    """A Parquet file."""
+
+    name: str
+    columns: tuple[str, ...] = ()
+    """What to read; none: all."""
+
+    def count(self) -> int | None:
+        """As its last bytes say."""
+        import pyarrow.parquet as pq
+
+        with open_file(self.name) as file:
+            return int(pq.ParquetFile(file).metadata.num_rows)
+
+    def records(self, start: int) -> Iterator[Mapping[str, Any]]:
+        """The rows; row groups before ``start`` are not read."""
+        for batch in self.batches(start):
+            yield from batch.to_pylist()
+
+    def batches(self, start: int) -> Iterator[Any]:
+        """The rows as ``pyarrow.RecordBatch``."""
+        import pyarrow.parquet as pq
+
+        with open_file(self.name) as file, pq.ParquetFile(file, pre_buffer=False) as source:
+            before = 0
+            for group in range(source.num_row_groups):
+                rows = source.metadata.row_group(group).num_rows
+                if before + rows > start:
+                    columns = list(self.columns) or None
+                    for batch in source.iter_batches(_BATCH_ROWS, row_groups=[group], columns=columns, use_threads=False):
+                        if before + len(batch) > start:
+                            yield batch.slice(max(start - before, 0))
+                        before += len(batch)
+                else:
+                    before += rows
+
+
+@dataclass(frozen=True)
+class LineShard:
+    """A file of lines: JSON objects, or texts."""
+
+    name: str
+    as_json: bool
+    encoding: str = "utf-8"
+
+    def count(self) -> int | None:
+        """None: all of it would have to be read."""
+        return None
+
+    def records(self, start: int) -> Iterator[Mapping[str, Any]]:
+        """The lines that are not empty, as columns; a line that is no JSON object is a row without columns."""
+        for line in itertools.islice(self.lines(), start, None):
+            if not self.as_json:
+                yield {"text": line}
+                continue
+            try:
+                parsed = json.loads(line)
+            except ValueError:
+                parsed = {}
+            yield parsed if isinstance(parsed, dict) else {}
+
+    def lines(self) -> Iterator[str]:
+        """The lines that hold more than white space, without their ends."""
+        with (
+            open_file(self.name, unpack=True) as file,
+            io.TextIOWrapper(file, encoding=self.encoding, errors="replace") as text,
+        ):
+            for line in text:
+                if line.strip():
+                    yield line.rstrip("\r\n")
+
+
+@dataclass(frozen=True)
+class RowsShard:
+    """A stretch of rows that can be read anywhere: of files in a folder, or of a table that was converted."""
+
+    rows: Rows
+    first: int
+    length: int
+
+    @property
+    def name(self) -> str:
+        """What to call it in messages."""
+        return f"{self.rows.name}, rows {self.first} to {self.first + self.length - 1}"
+
+    def count(self) -> int:
+        """Its number of rows."""
+        return self.length
+
+    def records(self, start: int) -> Iterator[Mapping[str, Any]]:
+        """Columns as the source has them."""
+        view = self.rows.view
+        for begin in range(self.first + start, self.first + self.length, _BATCH_ROWS):
+            yield from view[begin : min(begin + _BATCH_ROWS, self.first + self.length)].to_pylist()
+
+
+@dataclass(frozen=True)
+class DatasetShard:
+    """A shard of a ``datasets.IterableDataset``."""
+
+    name: str
+    dataset: Any = field(repr=False)
+
+    def count(self) -> int | None:
+        """None: it is not said by shard."""
+        return None
+
+    def records(self, start: int) -> Iterator[Mapping[str, Any]]:
+        """Its rows; those before ``start`` are read and left."""
+        try:
+            yield from itertools.islice(self.dataset, start, None)
+        except SelfsupError:
+            raise
+        except Exception as error:  # whatever the source below raises
+            cause = root_cause(error)
+            raise SourceError(f"Cannot read {self.name}: {type(cause).__name__}: {cause}") from error
+
+
+def shards_of(rows: Rows) -> list[RowsShard]:
+    """Rows as shards of 1024 rows."""
+    return [RowsShard(rows, first, min(_BLOCK_ROWS, len(rows) - first)) for first in range(0, len(rows), _BLOCK_ROWS)]
+
+
+def within(records: Iterable[Mapping[str, Any]], rows: int, size: int) -> Iterator[Mapping[str, Any]]:
+    """The first records: at most ``rows``, and no more than ``size`` bytes of files and texts together."""
+    held = 0
+    for record in itertools.islice(records, rows):
+        yield record
+        held += sum(map(_bytes_of, record.values()))
+        if held > size:
+            return
+
+
+def _bytes_of(value: Any) -> int:
+    if isinstance(value, Mapping):
+        return sum(map(_bytes_of, value.values()))
+    return len(value) if isinstance(value, bytes | str) else 8

@@ -1,0 +1,176 @@
+"""What a run on a stream needs before its first step, and whether a run is one."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from selfsup.artifacts.pretraining_rows import PretrainingRows
+from selfsup.data import Processor, hold_out
+from selfsup.data.batches.source import SeenRows, Share
+from selfsup.data.batches.stream import StreamBatches, StreamOptions, rows_of
+from selfsup.data.sources.streams.load import look_at, open_stream
+from selfsup.data.sources.streams.row_stream import RowStream
+from selfsup.errors import ConfigError
+from selfsup.registry import registry
+from selfsup.registry.specs import TaskSpec
+from selfsup.runtime.decoder_output import caught_noise
+from selfsup.runtime.progress import Reporter, show_findings
+from selfsup.training.observe.online_probe import MONITORED_ROWS
+from selfsup.training.run.config import RunConfig
+from selfsup.training.run.initialization import Origin, origin_of
+from selfsup.training.run.setup import Data, fitted_processor, prepare_data, process
+
+_MOST_WORKERS = 8
+_GB = 1e9
+
+
+def is_streamed(config: RunConfig, source: Any = None) -> tuple[bool, str]:
+    """Whether a run streams its rows, and what to say where nobody said so.
+
+    Args:
+        config: of the run.
+        source: rows to take in place of ``config.data``.
+
+    Raises:
+        ConfigError: the source can only be streamed, and must not be.
+    """
+    found = look_at(config.data if source is None else source)
+    if config.stream is not None:
+        if not config.stream and found.remote:
+            raise ConfigError(
+                f"{config.data} can only be streamed, and --no-stream forbids it. Copy it to this machine, or leave that out."
+            )
+        return config.stream, ""
+    limit = config.streaming.above_gb
+    if found.remote:
+        return True, f"{config.data} is streamed: its rows are decoded while training goes on."
+    if found.size is not None and found.size > limit * _GB:
+        return True, (
+            f"{config.data} has {found.size / _GB:.1f} GB, more than {limit:g} GB (--set streaming.above_gb=), and is "
+            "streamed: its rows are decoded while training goes on. --no-stream decodes all of them first."
+        )
+    return False, ""
+
+
+def stream_data(config: RunConfig, reporter: Reporter, source: Any, origin: Origin) -> Data:
+    """Open a stream and fit the processor on a sample of it.
+
+    For arguments see :func:`~selfsup.training.run.setup.prepare_data`.
+
+    Raises:
+        ConfigError: the task or an option needs all rows at hand.
+        DataError: there is nothing at the source that can be used.
+    """
+    spec = registry().get("task", config.task)
+    _check_possible(config, spec)
+    stream = open_stream(
+        config.data if source is None else source,
+        modality=registry().get("modality", spec.modality),
+        sample_rows=config.streaming.sample_rows,
+        columns=config.columns,
+        table=config.table,
+        options={**(origin.processor.source_options() if origin.processor is not None else {}), **config.processor_options},
+        label=config.label,
+    )
+    sample = stream.sample
+    if config.holdout:
+        sample, out = hold_out(sample, config.holdout)
+        reporter.message(f"{len(out)} of the {len(stream.sample)} rows of the sample are held out for testing, and so on.")
+    known = rows_of(stream, config.streaming.rows, config.holdout)
+    with caught_noise(reporter.message):
+        processor = fitted_processor(config, sample, origin, reporter)
+        _check_processor(processor, config)
+        findings = stream.sample.findings.joined(processor.findings())
+        how_many = "an unknown number of rows" if known is None else f"{known} rows"
+        findings.add("stream", f"{how_many} in {len(stream.shards)} shard(s), shuffled among {config.streaming.buffer}")
+        findings.add("sample", f"the processor is fitted on {stream.described} (--set streaming.sample_rows=)")
+        show_findings(reporter, f"Data: {sample.name} ({sample.split}), streamed", findings)
+        places = np.unique(np.linspace(0, len(sample) - 1, min(MONITORED_ROWS, len(sample))).astype(np.int64))
+        looked_at = process(sample.select(places), processor, config, reporter)
+    options = StreamOptions(
+        buffer=config.streaming.buffer,
+        by_shards=_by_shards(config, stream),
+        workers=_workers(config),
+        max_bad_rows=config.max_bad_rows,
+        holdout=config.holdout,
+    )
+    nothing = np.zeros(0, dtype=np.uint64)
+    return Data(
+        processor,
+        partial(_batches, stream, processor, options, known, reporter),
+        known,
+        looked_at,
+        processor.info(),
+        stream.name,
+        stream.fingerprint,
+        0,
+        PretrainingRows.of(nothing, sample.columns, holdout=config.holdout, source=stream.fingerprint),
+        findings,
+    )
+
+
+def _batches(
+    stream: RowStream, processor: Processor, options: StreamOptions, rows: int | None, reporter: Reporter, share: Share
+) -> StreamBatches:
+    return StreamBatches(stream, processor, share, options, rows=rows, warn=reporter.message)
+
+
+def _check_possible(config: RunConfig, spec: TaskSpec) -> None:
+    """Refuse what needs all rows at hand."""
+    advice = "Leave out --stream (or give --no-stream), so that all rows are prepared first."
+    if spec.needs_labels:
+        raise ConfigError(f"{spec.id} needs the labels of all rows before it starts, and a stream does not have them. {advice}")
+    if config.rows:
+        raise ConfigError(f"rows={config.rows} draws from all rows, and a stream does not know them beforehand. {advice}")
+    if config.unlabelled or config.label_kind:
+        raise ConfigError("--unlabelled and --label-kind say nothing of a stream, whose labels are not read: leave them out.")
+
+
+def _check_processor(processor: Processor, config: RunConfig) -> None:
+    advice = "leave out --stream"
+    if processor.block_length:
+        raise ConfigError(
+            f"the processor of {config.task} joins rows into blocks, which a stream cannot: for text --set "
+            f"processor.packing=none makes each row a sample; or {advice}."
+        )
+    if processor.columnar:
+        raise ConfigError(f"rows of {processor.modality} are processed column by column, which a stream cannot: {advice}.")
+
+
+def _by_shards(config: RunConfig, stream: RowStream) -> bool:
+    if config.streaming.split != "auto":
+        return config.streaming.split == "shards"
+    return stream.remote and len(stream.shards) >= config.devices * config.nodes > 1
+
+
+def _workers(config: RunConfig) -> int:
+    if config.streaming.workers is not None:
+        return config.streaming.workers
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(min(cores // config.devices - 1, _MOST_WORKERS), 1)
+
+
+def learned_rows(before: PretrainingRows, seen: SeenRows) -> PretrainingRows:
+    """The rows that a stream gave, as far as their hashes are kept.
+
+    Args:
+        before: how they are hashed.
+        seen: what was given.
+    """
+    found = PretrainingRows.of(seen.hashes, before.roles, holdout=before.holdout, source=before.source)
+    return replace(found, different=max(seen.different, len(found.hashes)))
+
+
+def prepare(config: RunConfig, reporter: Reporter, source: Any = None, origin: Origin | None = None) -> Data:
+    """The training rows of a run: decoded on the way where ``config.stream`` says so, else all of them now.
+
+    For arguments and errors see :func:`~selfsup.training.run.setup.prepare_data`.
+    """
+    if config.stream:
+        return stream_data(config, reporter, source, origin or origin_of(config))
+    return prepare_data(config, reporter, source, origin)

@@ -1,0 +1,266 @@
+"""Batches of a stream: what is read, in which order, and how it goes on from its state."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from selfsup.data.batches.shuffle import ShuffleBuffer
+from selfsup.data.batches.source import Share
+from selfsup.data.batches.stream import StreamBatches, StreamOptions, rows_of
+from selfsup.data.sources.streams.load import open_stream
+from selfsup.data.sources.streams.row_stream import RowStream
+from selfsup.errors import CheckpointError, ColumnError, DataError, SourceError, TooManyBadRowsError
+from selfsup.registry import registry
+from selfsup.testing.toy.sequences.processor import SequenceProcessor, SequenceProcessorConfig
+
+pytestmark = pytest.mark.usefixtures("toy")
+
+ROWS = 57
+SHARDS = (20, 5, 32)
+
+
+def sequence(number: int) -> list[int]:
+    return [number % 7, number, number // 7, 3]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """57 rows in three uneven shards, whose second number says which row it is."""
+    path, begin = tmp_path_factory.mktemp("shards"), 0
+    for shard, rows in enumerate(SHARDS):
+        lines = [json.dumps({"sequence": sequence(number), "note": "x"}) for number in range(begin, begin + rows)]
+        (path / f"part-{shard}.jsonl").write_text("\n".join(lines) + "\n")
+        begin += rows
+    return path
+
+
+def opened(source: Any, **options: Any) -> RowStream:
+    return open_stream(source, modality=registry().get("modality", "sequence"), **{"sample_rows": 20, **options})
+
+
+def batches_of(stream: RowStream, share: Share | None = None, **options: Any) -> StreamBatches:
+    processor = SequenceProcessor(SequenceProcessorConfig()).fit(stream.sample)
+    processor.fitted["vocabulary"] = 100
+    return StreamBatches(stream, processor, share or Share(5, seed=3), StreamOptions(**{"buffer": 8, **options}))
+
+
+def taken(source: StreamBatches, epochs: int = 1) -> list[list[int]]:
+    """The numbers of the rows of each batch."""
+    return [batch["sequence"][:, 1].tolist() for _ in range(epochs) for batch in source.batches()]
+
+
+def flat(batches: list[list[int]]) -> list[int]:
+    return [number for batch in batches for number in batch]
+
+
+def test_an_epoch_gives_every_row_once_but_for_the_last_batch(folder: Path) -> None:
+    source = batches_of(opened(folder))
+    first, second = taken(source), taken(source)
+    for epoch in (first, second):
+        assert len(epoch) == ROWS // 5
+        assert len(set(flat(epoch))) == len(flat(epoch)) == 55
+        assert set(flat(epoch)) <= set(range(ROWS))
+    assert first != second
+    assert flat(first) != sorted(flat(first))
+    assert source.epoch == 1
+
+
+def test_the_order_does_not_depend_on_who_decodes(folder: Path) -> None:
+    assert taken(batches_of(opened(folder), prefetch=1)) == taken(batches_of(opened(folder), prefetch=5))
+
+
+@pytest.mark.parametrize("stop", [0, 1, 4, 9, 10, 11, 15])
+def test_goes_on_from_its_state(folder: Path, stop: int) -> None:
+    whole = taken(batches_of(opened(folder)), epochs=3)
+    source, given = batches_of(opened(folder)), list[list[int]]()
+    while len(given) < stop:
+        iterator = source.batches()
+        for batch in iterator:
+            given.append(batch["sequence"][:, 1].tolist())
+            if len(given) == stop:
+                break
+        iterator.close()
+    resumed = batches_of(opened(folder))
+    resumed.load_state_dict([source.state_dict()])
+    while len(given) < 2 * (ROWS // 5) + 3:
+        given += taken(resumed)
+    assert given[: 2 * (ROWS // 5) + 3] == whole[: 2 * (ROWS // 5) + 3]
+
+
+def test_refuses_the_state_of_another_order(folder: Path) -> None:
+    state = batches_of(opened(folder)).state_dict()
+    with pytest.raises(CheckpointError, match=r"streaming\.buffer=8"):
+        batches_of(opened(folder), buffer=9).load_state_dict([state])
+
+
+def test_shuffle_gives_each_number_once_and_far_from_its_place() -> None:
+    given = list(ShuffleBuffer(50, np.random.default_rng(0)).through(iter(range(1000))))
+    assert sorted(given) == list(range(1000))
+    assert 20 < np.abs(np.array(given) - np.arange(1000)).mean() < 100
+    assert list(ShuffleBuffer(1, np.random.default_rng(0)).through(iter(range(9)))) == list(range(9))
+
+
+def test_two_processes_give_the_global_batches_of_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the shards: each reads all of them, and takes its part."""
+    monkeypatch.setattr("torch.distributed.new_group", lambda **_: None)
+    parts = [taken(batches_of(opened(folder), Share(5, rank, 2, seed=3))) for rank in (0, 1)]
+    alone = taken(batches_of(opened(folder), Share(10, seed=3)))
+    # The last rows fill a batch of the first process alone; the processes agree that it is none (test_streamed_runs.py).
+    assert [len(part) for part in parts] == [6, 5]
+    assert [one + other for one, other in zip(*parts, strict=False)] == alone
+
+
+@pytest.mark.slow
+def test_two_gloo_processes_end_an_epoch_together_on_uneven_shards(tmp_path: Path, toy: Path) -> None:
+    """And with bad rows, so that one has no batch left before the other."""
+    rows: list[Any] = [{"sequence": sequence(number)} for number in range(ROWS)]
+    rows[30:34] = [{"sequence": None}] * 4
+    data, begin = tmp_path / "data", 0
+    data.mkdir()
+    for shard, count in enumerate(SHARDS):
+        (data / f"part-{shard}.jsonl").write_text("\n".join(map(json.dumps, rows[begin : begin + count])) + "\n")
+        begin += count
+    paths = os.pathsep.join(filter(None, [str(toy), os.environ.get("PYTHONPATH")]))
+    script = Path(__file__).with_name("two_streams.py")
+    ended = subprocess.run(
+        [sys.executable, str(script), str(data), str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    one, other = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
+    for how in ("rows", "shards"):
+        for epoch in (0, 1):
+            batches = one[how]["epochs"][epoch], other[how]["epochs"][epoch]
+            assert len(batches[0]) == len(batches[1]) > 0
+            given = flat(batches[0]) + flat(batches[1])
+            assert len(set(given)) == len(given)  # none twice
+            assert not set(given) & {30, 31, 32, 33}
+            if how == "rows":  # none is lost but for what fills no batch of both
+                assert len(given) == (ROWS - 4) // 8 * 8
+        assert one[how]["about"] == other[how]["about"]
+        assert one[how]["about"]["bad_rows"] in range(1, 9)
+    assert any("left out" in text for text in one["rows"]["said"])
+    assert any("Epoch 1" in text and "of process 1" in text for text in one["shards"]["said"])  # what is lost is named
+    assert not other["shards"]["said"]
+
+
+def test_goes_on_on_another_number_of_processes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.distributed.new_group", lambda **_: None)
+    whole, states = taken(batches_of(opened(folder), Share(10, seed=3))), []
+    for rank in (0, 1):
+        source = batches_of(opened(folder), Share(5, rank, 2, seed=3))
+        iterator = source.batches()
+        for _ in range(2):
+            next(iterator)
+        states.append(source.state_dict())
+        iterator.close()
+    alone = batches_of(opened(folder), Share(10, seed=3))
+    alone.load_state_dict(states)
+    assert taken(alone) == whole[2:]
+
+
+def test_shards_of_their_own_are_disjoint(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.distributed.new_group", lambda **_: None)
+    monkeypatch.setattr(
+        "torch.distributed.all_gather_object", lambda found, own, group: found.__setitem__(slice(None), [own] * 2)
+    )
+    one, other = (flat(taken(batches_of(opened(folder), Share(2, rank, 2), by_shards=True))) for rank in (0, 1))
+    assert not set(one) & set(other)
+    assert len(one) + len(other) >= ROWS - 2
+    with pytest.raises(DataError, match="3 shard"):
+        batches_of(opened(folder), Share(2, 0, 4), by_shards=True)
+
+
+def test_bad_rows_are_left_out_counted_and_named(tmp_path: Path) -> None:
+    rows: list[Any] = [{"sequence": sequence(number)} for number in range(40)]
+    rows[7] = {"sequence": None}
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    said: list[str] = []
+    stream = opened(tmp_path / "rows.jsonl", sample_rows=40)
+    processor = SequenceProcessor(SequenceProcessorConfig()).fit(stream.sample)
+    source = StreamBatches(stream, processor, Share(3), StreamOptions(buffer=4, max_bad_rows=0.03), warn=said.append)
+    assert set(flat(taken(source))) == set(range(40)) - {7}
+    assert "1 of the 40 rows" in said[0]
+    assert "row 7 of" in said[0]
+    seen = source.seen()
+    assert (seen.about["rows_read"], seen.about["bad_rows"], seen.different) == (40, 1, 39)
+    with pytest.raises(TooManyBadRowsError, match="row 7 of"):
+        taken(batches_of(stream, max_bad_rows=0.01))
+
+
+def test_rows_that_are_held_out_are_those_of_a_store(folder: Path) -> None:
+    from selfsup.data import hold_out, load_source
+
+    modality = registry().get("modality", "sequence")
+    inside, outside = hold_out(load_source(folder, modality=modality), 0.3)
+    source = batches_of(opened(folder), Share(2), holdout=0.3)
+    given = set(flat(taken(source)))
+    assert not given & {row["sequence"][1] for row in outside}
+    assert len(inside) - len(given) in (0, 1)
+    assert source.seen().about["held_out"] == len(outside)
+
+
+def test_too_few_rows_for_a_batch(folder: Path) -> None:
+    with pytest.raises(DataError, match="batch_size=60"):
+        taken(batches_of(opened(folder), Share(60)))
+
+
+def _sources(folder: Path, target: Path) -> Iterator[tuple[str, Any, int | None]]:
+    """The same rows in other forms, and how many of them are known beforehand."""
+    import datasets
+
+    rows = [{"sequence": sequence(number)} for number in range(ROWS)]
+    whole = datasets.Dataset.from_list(rows)
+    yield "pattern", str(folder / "part-{0..2}.jsonl"), None
+    yield "url", f"file://{folder}", None
+    whole.to_parquet(target / "rows.parquet", batch_size=10)
+    yield "parquet", target / "rows.parquet", ROWS
+    yield "iterable", whole.to_iterable_dataset(num_shards=3), None
+    yield "rows", whole, ROWS
+
+
+def test_forms_of_a_source(folder: Path, tmp_path: Path) -> None:
+    for name, source, known in _sources(folder, tmp_path):
+        stream = opened(source)
+        assert rows_of(stream, None, 0.0) == known, name
+        assert sorted(flat(taken(batches_of(stream, Share(57))))) == list(range(ROWS)), name
+        state = (half := batches_of(stream, Share(4))).state_dict()
+        iterator = half.batches()
+        begun = [next(iterator)["sequence"][:, 1].tolist() for _ in range(6)]
+        state = half.state_dict()
+        iterator.close()
+        rest = batches_of(opened(source), Share(4))
+        rest.load_state_dict([state])
+        assert begun + taken(rest) == taken(batches_of(opened(source), Share(4))), name
+
+
+def test_in_the_memory_of_a_file_system(folder: Path) -> None:
+    import fsspec
+
+    memory = fsspec.filesystem("memory")
+    for file in folder.iterdir():
+        memory.pipe(f"/bucket/{file.name}", file.read_bytes())
+    stream = opened("memory://bucket/part-*.jsonl")
+    assert stream.remote
+    assert sorted(flat(taken(batches_of(stream, Share(57))))) == list(range(ROWS))
+    with pytest.raises(SourceError, match="nothing at memory://bucket/none"):
+        opened("memory://bucket/none")
+
+
+def test_says_what_it_cannot_read(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.jsonl").write_text("[1, 2]\n")
+    with pytest.raises(SourceError, match="no file of JSON lines"):
+        opened(tmp_path / "list.jsonl")
+    with pytest.raises(ColumnError):
+        opened(folder, columns={"sequence": "nothing"})
+    with pytest.raises(SourceError, match=r"No file fits"):
+        opened(str(folder / "none-*.tar"))

@@ -1,0 +1,149 @@
+"""Whole runs on a stream: from the command's options to the encoder, killed and resumed, on one process and on two."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import selfsup
+from selfsup.artifacts.pretraining_rows import PretrainingRows
+from selfsup.errors import ConfigError, DataError
+
+ROWS = 48
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("shards")
+    for shard, (begin, end) in enumerate([(0, 9), (9, 40), (40, ROWS)]):
+        rows = [{"sequence": [number % 11, number // 11, 1, number % 3], "label": number % 2} for number in range(begin, end)]
+        (path / f"part-{shard}.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    return path
+
+
+OPTIONS: dict[str, Any] = {
+    "steps": 9,
+    "batch_size": 12,
+    "seed": 1,
+    "stream": True,
+    "progress": False,
+    "overrides": {"streaming.buffer": 16, "streaming.workers": 0, "log_every": 1},
+}
+
+
+def run_of(folder: str | Path, out: Path, **options: Any) -> selfsup.Run:
+    overrides = {**OPTIONS["overrides"], **options.pop("overrides", {})}
+    return selfsup.pretrain("sequence/simclr", data=str(folder), out=out, **{**OPTIONS, "overrides": overrides, **options})
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(next((out / "encoder").glob("*.safetensors")))
+
+
+@pytest.fixture(scope="module")
+def straight(folder: Path, tmp_path_factory: pytest.TempPathFactory, toy: Path) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "straight"
+    run_of(folder, out)
+    return out
+
+
+def test_leaves_a_run_like_any_other(straight: Path) -> None:
+    info = json.loads((straight / "run.json").read_text())
+    assert info["config"]["stream"] is True
+    assert info["data"]["rows"] == ROWS  # the sample came to the end of them
+    assert "all 48 rows" in info["found"]["facts"]["sample"]
+    assert info["read"] == {"rows_read": 108, "bad_rows": 0, "held_out": 0, "first_bad": []}
+    lines = [json.loads(line) for line in (straight / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines if "epoch" in line] == [1, 1, 1, 1, 2, 2, 2, 2, 3]
+    assert len({line["loss"] for line in lines if "loss" in line}) == 9
+    rows = selfsup.load(straight).pretraining_rows
+    assert isinstance(rows, PretrainingRows)
+    assert rows.different == ROWS
+
+
+CHILD = """
+import json, os, signal, sys
+import selfsup.training.run.pretrain
+from selfsup.training.loop.stepper import Stepper
+options = json.loads(sys.argv[1])
+def attempt(at, workers):
+    # A fork costs nothing, where a process that imports torch anew costs seconds.
+    if child := os.fork():
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    take = Stepper.take
+    def counted(self, batch):
+        take(self, batch)
+        if self.step == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+    Stepper.take = counted
+    options["overrides"]["streaming.workers"] = workers
+    selfsup.training.run.pretrain.pretrain("sequence/simclr", **options)
+    os._exit(0)
+print(json.dumps([attempt(5, 1), attempt(99, 1)]))
+"""
+"""It has no guard for its main module: processes that decode do not run it again."""
+
+
+@pytest.mark.slow
+def test_killed_in_mid_epoch_with_processes_that_decode_it_ends_as_if_it_had_not_been(
+    folder: Path, straight: Path, tmp_path: Path, toy: Path
+) -> None:
+    options = {**OPTIONS, "data": str(folder), "out": str(tmp_path / "run"), "resume": True}
+    options["overrides"] = {**OPTIONS["overrides"], "checkpoint_every": 3}
+    (tmp_path / "child.py").write_text(CHILD)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(toy), os.environ.get("PYTHONPATH")]))}
+    ended = subprocess.run(
+        [sys.executable, str(tmp_path / "child.py"), json.dumps(options)],
+        env=environment, capture_output=True, text=True, timeout=200,
+    )  # fmt: skip
+    assert json.loads(ended.stdout) == [-signal.SIGKILL, 0], ended.stderr
+    one, other = weights(straight), weights(tmp_path / "run")
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    losses = [
+        {
+            line["step"]: line["loss"]
+            for line in map(json.loads, (out / "metrics.jsonl").read_text().splitlines())
+            if "loss" in line
+        }
+        for out in (straight, tmp_path / "run")
+    ]
+    assert losses[0] == losses[1]
+
+
+def test_says_what_a_stream_cannot_do(folder: Path, tmp_path: Path, toy: Path) -> None:
+    few = {"streaming.sample_rows": 20}
+    with pytest.raises(ConfigError, match=r"--steps N"):
+        run_of(folder, tmp_path / "a", steps=None, epochs=2, overrides=few)
+    with pytest.raises(ConfigError, match=r"warmup_fraction=0\.05"):
+        run_of(folder, tmp_path / "b", overrides={**few, "optimization.warmup_epochs": 1})
+    with pytest.raises(ConfigError, match="draws from all rows"):
+        run_of(folder, tmp_path / "c", rows=10)
+    with pytest.raises(ConfigError, match="needs the labels of all rows"):
+        selfsup.pretrain("sequence/supervised", data=str(folder), out=tmp_path / "d", **OPTIONS)
+    with pytest.raises(ConfigError, match="can only be streamed"):
+        run_of(f"file://{folder}", tmp_path / "e", stream=False)
+    with pytest.raises(DataError, match="batch_size=60"):
+        run_of(folder, tmp_path / "f", batch_size=60, overrides={**few, "optimization.warmup_fraction": 0.1})
+
+
+def test_epochs_where_the_number_of_rows_is_told(folder: Path, tmp_path: Path, toy: Path) -> None:
+    told = {"streaming.sample_rows": 20, "streaming.rows": ROWS}
+    run = run_of(folder, tmp_path / "run", steps=None, epochs=2, overrides=told)
+    assert run.metrics[-1]["step"] == 8
+
+
+def test_large_sources_and_patterns_are_streamed_by_themselves(folder: Path, tmp_path: Path, toy: Path) -> None:
+    options = {"steps": 1, "stream": None}
+    assert not run_of(folder, tmp_path / "a", **options).config.stream
+    assert run_of(folder, tmp_path / "b", **options, overrides={"streaming.above_gb": 1e-9}).config.stream
+    assert run_of(folder / "part-{0..2}.jsonl", tmp_path / "c", **options).config.stream

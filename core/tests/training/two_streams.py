@@ -1,0 +1,50 @@
+"""Reads a stream in two gloo processes; run by ``test_stream.py``.
+
+Usage: ``python two_streams.py FOLDER OUT``; writes ``OUT/<rank>.json``: for each way to split the rows, the numbers of the rows
+of each batch by epoch, what was said and what was counted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+
+from selfsup.data.batches.source import Share
+from selfsup.data.batches.stream import StreamBatches, StreamOptions
+from selfsup.data.sources.streams.load import open_stream
+from selfsup.registry import registry
+from selfsup.testing.toy.sequences.processor import SequenceProcessor, SequenceProcessorConfig
+
+
+def read(folder: Path, rank: int, *, by_shards: bool) -> dict[str, Any]:
+    stream = open_stream(folder, modality=registry().get("modality", "sequence"), sample_rows=10)
+    processor = SequenceProcessor(SequenceProcessorConfig()).fit(stream.sample)
+    processor.fitted["vocabulary"] = 100  # the sample has not seen all of them
+    said: list[str] = []
+    options = StreamOptions(buffer=8, by_shards=by_shards, max_bad_rows=0.5)
+    source = StreamBatches(stream, processor, Share(4, rank, 2, seed=3), options, warn=said.append)
+    epochs = [[batch["sequence"][:, 1].tolist() for batch in source.batches()] for _ in range(2)]
+    seen = source.seen()
+    return {"epochs": epochs, "said": said, "about": dict(seen.about), "different": seen.different}
+
+
+def main(folder: Path, out: Path) -> None:
+    other = os.fork()  # before any thread, and sooner than a process that imports torch anew
+    rank = 0 if other else 1
+    dist.init_process_group("gloo", init_method=f"file://{out / 'meeting'}", rank=rank, world_size=2)
+    found = {name: read(folder, rank, by_shards=name == "shards") for name in ("rows", "shards")}
+    (out / f"{rank}.json").write_text(json.dumps(found))
+    dist.barrier()
+    dist.destroy_process_group()
+    if not other:
+        os._exit(0)
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -118,6 +118,22 @@ def test_a_checkpoint_of_format_1_goes_on(tmp_path: Path) -> None:
         assert torch.equal(value, newer.encoder.backbone.state_dict()[key])
 
 
+def test_another_model_of_device_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = RunDirectory(pretrain(tmp_path / "run", steps=4).dir)
+    here = run.info()["device"]
+    run.update(status="stopped", device="cuda (a GPU)")
+    path = run.checkpoints / "last.pt"
+    content = torch.load(path, weights_only=True)
+    state = torch.zeros(16, dtype=torch.uint8)
+    content["state"]["random"] = [{**content["state"]["random"][0], "generator": state, "cuda": state}]
+    torch.save(content, path)
+    selfsup.pretrain(out=run.path, resume=True, steps=6)
+    assert f"device={here} (before: cuda (a GPU))" in " ".join(capsys.readouterr().err.split())
+    info = run.info()
+    assert [entry["device"] for entry in info["history"]] == ["cuda (a GPU)", here]
+    assert (info["bit_identical"], info["device"], info["status"]) == (False, here, "done")
+
+
 NOTE_ROWS = """
 import json, os
 from selfsup.data import Loader

@@ -17,6 +17,8 @@ BUDGET = ("epochs", "steps", "max_steps")
 """Settings of the optimization that may be changed: how long the run is."""
 PLACEMENT = ("devices", "nodes", "strategy", "accelerator")
 """Settings of the run that may be changed: where it is computed."""
+_DECIDE_BITS = (*PLACEMENT, "device")
+"""What the last bits of the weights depend on."""
 
 
 def resume_config(stored: Mapping[str, Any], options: Mapping[str, Any], run_dir: Path) -> RunConfig:
@@ -57,7 +59,7 @@ def same_budget(stored: Mapping[str, Any], config: RunConfig) -> bool:
 
 
 def continuation(run: RunDirectory, config: RunConfig, steps_per_epoch: int | None, device: str) -> dict[str, Any]:
-    """What ``run.json`` says from now on of a run that goes on with another budget or on other devices; empty if it does not.
+    """What ``run.json`` says from now on of a run that goes on with another budget or on other devices; else empty.
 
     ``config`` is the new one, and ``history`` has an entry for each stretch of the run: from which step, with which budget and
     on which devices. ``bit_identical`` is false as soon as the devices changed: rounding and the draws of the views are then no
@@ -75,8 +77,10 @@ def continuation(run: RunDirectory, config: RunConfig, steps_per_epoch: int | No
     """
     info = run.info()
     before = stored_config(info["config"])
-    if _settings(before) == _settings(config):
+    was, now = {**_settings(before), "device": info.get("device")}, {**_settings(config), "device": device}
+    if was == now:
         return {}
+    fields = {"config": config.model_dump(mode="json"), "processes": config.devices * config.nodes, "device": device}
     total, former = config.optimization.total_steps(steps_per_epoch), before.optimization.total_steps(steps_per_epoch)
     path = run.checkpoints / LAST
     if not path.exists():
@@ -85,32 +89,21 @@ def continuation(run: RunDirectory, config: RunConfig, steps_per_epoch: int | No
                 f"the run {run.path} is finished and its checkpoint {path} is gone, so it cannot go on. Start a new run from "
                 f"its weights: --init {run.path}."
             )
-        return {"config": config.model_dump(mode="json")}  # nothing was trained with the former settings
+        return fields  # nothing was trained with the former settings
     done = saved_step(path)
     if total < done:
         raise ConfigError(
             f"the budget is {total} steps, and the run {run.path} has taken {done} already. Give a larger one (--epochs, "
             f"--steps{', --max-steps' if config.optimization.max_steps else ''}), or start a new run in another folder (--out)."
         )
-    history = info.get("history") or [
-        {"from_step": 0, "total_steps": former, **_settings(before), "device": info.get("device")}
-    ]
+    history = info.get("history") or [{"from_step": 0, "total_steps": former, **was}]
     if len(history) > 1 and history[-1]["from_step"] == done:
         history = history[:-1]  # no step was kept that was taken with these
-    moved = any(history[-1][name] != getattr(config, name) for name in PLACEMENT)
-    entry = {
-        "from_step": done,
-        "total_steps": total,
-        **_settings(config),
-        "device": device,
-        "began": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
+    began = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     return {
-        "config": config.model_dump(mode="json"),
-        "history": [*history, entry],
-        "bit_identical": info.get("bit_identical", True) and not moved,
-        "processes": config.devices * config.nodes,
-        "device": device,
+        **fields,
+        "history": [*history, {"from_step": done, "total_steps": total, **now, "began": began}],
+        "bit_identical": info.get("bit_identical", True) and all(history[-1][name] == now[name] for name in _DECIDE_BITS),
     }
 
 
@@ -137,7 +130,7 @@ def describe_continuation(history: Sequence[Mapping[str, Any]]) -> str:
             f"Its budget was {before['total_steps']} steps: learning rate, momenta and all else that has a course follow the "
             f"new budget from here on."
         )
-    moved = [f"{name}={now[name]} (before: {before[name]})" for name in PLACEMENT if before[name] != now[name]]
+    moved = [f"{name}={now[name]} (before: {before[name]})" for name in _DECIDE_BITS if before[name] != now[name]]
     if moved:
         texts.append(f"It is computed with {', '.join(moved)}: the batches stay the same, the last bits do not.")
     return " ".join(texts)

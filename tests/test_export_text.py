@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 import selfsup
 from selfsup_text.mock import mock_rows
@@ -38,6 +39,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.slow
 def test_plain_transformers_loads_what_export_writes(cli, tmp_path):
     texts = [row["text"] for row in mock_rows(24, 0)]
     (tmp_path / "corpus.txt").write_text("\n".join(texts) + "\n")

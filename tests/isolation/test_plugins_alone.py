@@ -82,6 +82,9 @@ print(json.dumps(results))
 """
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     """Of the core and each plugin: how many modules and rows, and what was said; or the traceback."""

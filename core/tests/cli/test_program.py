@@ -131,6 +131,7 @@ def test_plugins_list_shows_the_broken_one_and_why(broken_plugin):
     assert "broken\tbroken-example\t1.0\tbroken\tRuntimeError: out of order" in table
 
 
+@pytest.mark.slow
 def test_doctor_reports_the_broken_plugin_with_its_traceback_and_fails(broken_plugin):
     done = run("plugins", "doctor", "--json", PYTHONPATH=broken_plugin, SELFSUP_PLUGINS="broken")
     assert done.returncode == 1

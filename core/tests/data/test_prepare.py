@@ -270,6 +270,7 @@ prepare(numbers(list(range(1000))), Stuck(), workers=1)
 """
 
 
+@pytest.mark.slow
 def test_killed_process_leaves_no_store_and_its_remains_are_removed(cache):
     program = _KILLED.format(file=__file__, module=__name__)
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
@@ -364,6 +365,7 @@ def blob_table(path: Path, n: int) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not tell a process's anonymous memory")
 def test_memory_does_not_grow_with_the_rows(tmp_path):
     """120 MB of rows are listed, read, processed, stored and read again in no more memory than 20 MB of them."""

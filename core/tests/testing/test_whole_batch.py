@@ -26,6 +26,7 @@ def cases(tmp_path: Path):
         yield {case.spec.id: case for case in task_cases("sequence")}
 
 
+@pytest.mark.slow
 def test_a_planted_local_mean_is_found_in_two_processes_and_in_chunks(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, str(SCRIPT), str(tmp_path), *TASKS], capture_output=True, text=True, timeout=300, check=False

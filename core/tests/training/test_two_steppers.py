@@ -12,6 +12,8 @@ from lightning_fabric import Fabric
 
 from selfsup.testing.kit.processes import run_script_in_two_processes
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).with_name("two_steppers.py")
 RUN = runpy.run_path(str(SCRIPT))
 

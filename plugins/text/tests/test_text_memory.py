@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 CODE = """
 import resource, sys
 from pathlib import Path
@@ -25,6 +27,7 @@ for lines in map(int, sys.argv[2:]):
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_lines(tmp_path):
     env = {"SELFSUP_CACHE": str(tmp_path / "cache"), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", CODE, str(tmp_path), "10000", "100000"]

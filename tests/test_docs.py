@@ -188,3 +188,18 @@ def test_a_page_of_the_configuration_has_every_field(tmp_path: Path) -> None:
     assert [key for key, field in found.items() if not field.meaning] == []
     table = configuration.fields_table(RunConfig)
     assert table.count("\n") == len(found) + 2
+
+
+def test_dotted_names_of_the_pages_are_public() -> None:
+    from site_pages import api
+
+    public = {f"{module.__name__}.{name}" for module in api.modules() for name in api.names(module)}
+    public |= {module.__name__ for module in api.modules()}
+    pages = [path for path in DOCS.rglob("*.md") if not {"_generated", "_build"} & set(path.parts)]
+    named = {
+        (path.relative_to(DOCS).as_posix(), ".".join(name.split(".")[:3]))
+        for path in pages
+        for name in re.findall(r"`(selfsup\.[a-z_]+(?:\.\w+)?)", path.read_text(encoding="utf-8"))
+    }
+    assert len(named) >= 20
+    assert sorted(item for item in named if item[1] not in public) == []

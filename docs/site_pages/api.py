@@ -55,8 +55,9 @@ def write(out: Path) -> None:
     save(
         out / "api" / "index.rst",
         _title("The public API"),
-        "What a plugin or a program may import. Every name here can be imported from the module that its page names; "
-        "other modules may change without notice.",
+        "What a plugin or a program may import. Every name here can be imported from the module that its page names. A name "
+        "that moves keeps working for a time, with a ``DeprecationWarning`` that says until when. All other modules may change "
+        "without notice.",
         ".. toctree::\n   :maxdepth: 1\n\n" + "\n".join(pages),
     )
 
@@ -92,14 +93,17 @@ def _entry(module: ModuleType, name: str, value: Any) -> str:
 def said(module: ModuleType, name: str) -> str:
     """What a public name says of itself: its docstring, or that under a constant, in the module that defines it."""
     value = getattr(module, name)
-    return inspect.getdoc(value) or "" if _rank(value) < 2 or inspect.ismodule(value) else _said(module, name)
+    own = inspect.getdoc(value) if _rank(value) < 2 or inspect.ismodule(value) else ""
+    return own or _said(module, name)
 
 
 def _said(module: ModuleType, name: str) -> str:
     tree = ast.parse(inspect.getsource(module))
     for statement in ast.walk(tree):
-        if isinstance(statement, ast.ImportFrom) and any((found.asname or found.name) == name for found in statement.names):
-            return _said(importlib.import_module(statement.module or ""), name)
+        if isinstance(statement, ast.ImportFrom):
+            for found in statement.names:
+                if (found.asname or found.name) == name:
+                    return _said(importlib.import_module(statement.module or ""), found.name)
     for statement, following in zip(tree.body, tree.body[1:], strict=False):
         targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
         if any(isinstance(target, ast.Name) and target.id == name for target in targets) and isinstance(following, ast.Expr):

@@ -1,4 +1,4 @@
-"""Tables of what is registered: tasks, backbones and evaluators of a modality, objectives, data sets, commands' flags."""
+"""Tables of what is registered: tasks, evaluators and data sets of a modality, and objectives."""
 
 from __future__ import annotations
 
@@ -18,21 +18,14 @@ def write(out: Path) -> None:
         save(
             folder / "tasks.md",
             table(
-                ("task", "what it learns from", "family", "backbone", "paper"),
+                ("task", "what it learns from", "family, network"),
                 (
-                    [code(task.id), text(task.summary), task.family, code(_backbone(task.id)), text(task.paper)]
+                    [
+                        code(task.id),
+                        f"{text(task.summary)}<br>*{text(task.paper)}*",
+                        f"{task.family}<br>{code(_backbone(task.id))}",
+                    ]
                     for task in tasks
-                ),
-            ),
-        )
-        save(
-            folder / "backbones.md",
-            table(
-                ("backbone", "what it is", "tokens"),
-                (
-                    [code(spec.id), text(spec.summary), "yes" if spec.tokens else ""]
-                    for spec in house.backbones.values()
-                    if spec.modality == modality
                 ),
             ),
         )

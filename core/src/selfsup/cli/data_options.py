@@ -35,18 +35,21 @@ column_option = click.option(
     callback=_columns_of,
     help="Which column holds what, where its type does not tell: image=photo; repeatable.",
 )
+"""``--column ROLE=NAME``, as a mapping ``columns``."""
 label_kind_option = click.option(
     "--label-kind",
     type=click.Choice(["class", "classes", "number"]),
     help="What it holds: one class a row, several (a list, or a text with | ; or , between them), or a number "
     "[default: what its values look like].",
 )
+"""``--label-kind``, of the label column."""
 unlabelled_option = click.option(
     "--unlabelled",
     multiple=True,
     metavar="VALUE",
     help="A label that means that a row has none, such as -1; repeatable. Empty ones always do.",
 )
+"""``--unlabelled VALUE``, labels that mean that a row has none."""
 
 
 def table_options(function: F) -> F:

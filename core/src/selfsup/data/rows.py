@@ -27,6 +27,7 @@ _CHUNK_ROWS = 1024
 _TABLE_ROWS = 65_536
 
 IndexArray = np.ndarray[Any, np.dtype[np.int64]]
+"""[n] int64, places of rows."""
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ _NEEDS: dict[Family, tuple[str, str]] = {
 """Family to the field of the modality that it needs, and how messages call that."""
 
 FAMILIES: tuple[str, ...] = get_args(Family)
+"""The names of the task families."""
 
 
 def missing_part(modality: ModalitySpec, objective: ObjectiveSpec) -> str | None:

@@ -9,6 +9,7 @@ import numpy as np
 from selfsup.errors import ConfigError, DataError
 
 IndexArray = np.ndarray[Any, np.dtype[np.int64]]
+"""[n] int64, places of rows."""
 _SORTED_BATCHES = 64
 """Batches among which samples are sorted by length: the padding that is left is a few per cent, the batches still vary."""
 

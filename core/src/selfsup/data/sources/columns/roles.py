@@ -8,6 +8,7 @@ from typing import Any
 from selfsup.errors import ColumnError
 
 MEDIA = ("image", "audio", "video")
+"""Roles whose columns hold files, or what files hold."""
 _LABEL_NAMES = ("label", "labels")
 
 

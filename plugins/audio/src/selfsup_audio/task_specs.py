@@ -114,7 +114,7 @@ SPECS: list[TaskSpec] = [
         optimization={"lr": 1e-3},
     ),
 ]  # fmt: skip
-"""Tasks of which recordings differ from what the core composes; simclr, vicreg, barlow-twins and others are composed."""
+"""Tasks that differ for recordings from what the core composes; simclr, vicreg, barlow-twins and others are composed."""
 
 BACKBONES: list[BackboneSpec] = [
     BackboneSpec(

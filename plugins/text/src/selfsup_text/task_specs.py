@@ -67,7 +67,7 @@ SPECS: list[TaskSpec] = [
     _spec("random-init", "reference", "Reference: the backbone at initialisation, without training.",
           "none: the floor that pretraining has to beat", tokens=False),
 ]  # fmt: skip
-"""Tasks of which the text differs from what the core composes; vicreg, barlow-twins, byol and others are composed."""
+"""Tasks that differ for texts from what the core composes; vicreg, barlow-twins, byol and others are composed."""
 
 BACKBONES: list[BackboneSpec] = [
     BackboneSpec(

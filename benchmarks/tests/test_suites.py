@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,9 +25,19 @@ from selfsup_bench.datasets import external as elsewhere
 from selfsup_bench.own.candidates import candidates
 from selfsup_bench.planning.make_plan import choose, make_plan
 from selfsup_bench.planning.templates import expand
+from selfsup_bench.suites import BENCHMARKS
+from selfsup_bench.suites.shared import one_optimizer
 
 MODALITIES = ("vision", "text", "tabular", "audio", "video", "multimodal")
 SUITES = ("quick", "real", "matrix", "tasks", "label-noise", "standard", "case-studies")
+ONE_OPTIMIZER = ("quick", "real", "matrix", "tasks", "label-noise")
+"""Suites of one optimizer for all: no task keeps a part of its paper's schedule."""
+WANTED = {
+    "optimizer": "adamw", "schedule": "cosine", "warmup_fraction": 0.1, "warmup_epochs": None, "final_lr_fraction": 0.0,
+    "weight_decay": 1e-4, "weight_decay_end": None, "betas": (0.9, 0.999), "eps": 1e-8, "bias_lr_scale": 1.0, "ema": 0.0,
+    "accumulate": 1,
+}  # fmt: skip
+"""Written out, so that a default that moves is seen. Fields that AdamW does not read are left out."""
 PAGES = Path(__file__).parents[2] / "docs" / "benchmark"
 PERMISSIVE = ("BSD", "MIT", "Apache", "CC BY 4.0", "CC0", "PSF")
 
@@ -46,8 +57,8 @@ def suite(name: str, found: Registry) -> list[BenchmarkSpec]:
     return [spec for spec in specs if spec.task.partition("/")[0] in found.modalities]
 
 
-def check(cell: Cell) -> None:
-    """Every option of a cell is one of its task, backbone, evaluators."""
+def check(cell: Cell) -> dict[str, Any]:
+    """Every option of a cell is one of its task, backbone, evaluators; returns how it is optimized."""
     options = evaluator_options(cell)
     choose_evaluators(cell.evaluators, options)
     if views := options.get(FEW_LABELS, {}).get("finetune", {}).get("views"):
@@ -57,7 +68,9 @@ def check(cell: Cell) -> None:
     if not is_raw(cell.kind):
         options = run_options(cell)
         overrides = options.pop("overrides")
-        resolve_config({**overrides, **{key: value for key, value in options.items() if value != ""}, "data": "rows"})
+        given = {key: value for key, value in options.items() if value != ""}
+        return resolve_config({**overrides, **given, "data": "rows"}).optimization.model_dump()
+    return {}
 
 
 @pytest.mark.parametrize("name", SUITES)
@@ -71,7 +84,9 @@ def test_every_line_of_a_suite_can_be_planned(found: Registry, monkeypatch: pyte
     for spec in specs:
         assert spec.headline.partition(".")[0] in spec.evaluators, spec.id
     for cell in {(cell.task, cell.kind, cell.backbone, repr(cell.overrides)): cell for cell in planned.plan.cells()}.values():
-        check(cell)
+        settings = check(cell)
+        if name in ONE_OPTIMIZER and cell.kind in ("task", "supervised"):
+            assert {key: settings[key] for key in WANTED} == WANTED, cell.name
 
 
 def test_every_task_of_a_plugin_has_a_line_in_the_suite_of_tasks(found: Registry) -> None:
@@ -200,3 +215,21 @@ def test_options_of_the_benchmark_on_its_pages_are_options_that_it_has() -> None
     named = {option for command in commands for option in re.findall(r"--[a-z-]+", command)}
     assert {"--data", "--minutes", "--compare", "--resume", "--modality", "--only"} <= named
     assert named <= {option for parameter in benchmark.params for option in parameter.opts}
+
+
+@pytest.mark.parametrize("suite", ["quick", "real", "matrix", "tasks"])
+def test_a_suite_names_the_whole_optimizer(suite: str) -> None:
+    whole = set(one_optimizer(lr=1.0))
+    specs = [spec for spec in BENCHMARKS if suite in spec.suites]
+    assert len({spec.task.partition("/")[0] for spec in specs}) == 6
+    for spec in specs:
+        assert whole <= set(spec.overrides), spec.id
+
+
+def test_lines_of_a_data_set_differ_in_the_rate_alone_and_only_where_the_suite_says_so() -> None:
+    rates = {"text/word2vec": 2e-2, "video/vjepa": 2e-4}
+    for spec in (spec for spec in BENCHMARKS if "tasks" in spec.suites):
+        given = {key: value for key, value in spec.overrides.items() if key.startswith("optimization.")}
+        lr = rates.get(spec.task, 2e-3 if spec.dataset == "moving-digits" else 1e-3)
+        wanted = {**one_optimizer(lr=lr), "optimization.batch_size": given["optimization.batch_size"]}
+        assert given == {key: value for key, value in wanted.items() if key.startswith("optimization.")}, spec.id

@@ -89,8 +89,8 @@ def show(results: list[dict[str, Any]]) -> None:
 
 
 def _machine() -> str:
+    from selfsup.runtime import cpu_count
     from selfsup.runtime.environment import cpu_name
-    from selfsup_bench.executors.local import cpu_count
 
     return f"{cpu_name()}, {cpu_count()} cores"
 

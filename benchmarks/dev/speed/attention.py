@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from selfsup.runtime import cpu_count
 from selfsup.training.device.attention import attend_in_float32
-from selfsup_bench.executors.local import cpu_count
 from speed.measure import Figure, in_turn, ratio_figure
 
 SHAPE = (128, 3, 65, 32)

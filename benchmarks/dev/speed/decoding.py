@@ -13,7 +13,7 @@ import torch
 from selfsup.config import validated
 from selfsup.data import EpochSampler, Loader, load_source, prepare
 from selfsup.registry import registry
-from selfsup_bench.executors.local import cpu_count
+from selfsup.runtime import cpu_count
 from speed.apart import apart
 from speed.made_up_data import write_videos
 from speed.measure import Figure, Settings, in_turn, peer, ratio_figure

@@ -16,8 +16,7 @@ import selfsup
 from selfsup.config import validated
 from selfsup.data import load_source
 from selfsup.registry import registry
-from selfsup.runtime import resolve_precision
-from selfsup_bench.executors.local import cpu_count
+from selfsup.runtime import cpu_count, resolve_precision
 from speed.apart import apart
 from speed.measure import Figure, Settings, in_turn, peer, ratio_figure
 

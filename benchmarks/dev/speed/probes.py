@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from selfsup.runtime import peak_memory
-from selfsup_bench.executors.local import cpu_count
+from selfsup.runtime import cpu_count, peak_memory
 from speed.measure import Figure, in_turn, peer, ratio_figure
 
 DIM = 512

@@ -15,7 +15,7 @@ import torch
 import selfsup
 from selfsup.data import load_source
 from selfsup.registry import registry
-from selfsup_bench.executors.local import cpu_count
+from selfsup.runtime import cpu_count
 from speed.apart import apart
 from speed.measure import Figure, Settings, in_turn, peer, ratio_figure
 

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 import selfsup
-from selfsup_bench.executors.local import cpu_count
+from selfsup.runtime import cpu_count
 from speed.apart import apart
 from speed.made_up_data import as_dataset, images
 from speed.measure import Figure, in_turn, peer, ratio_figure

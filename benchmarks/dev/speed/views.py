@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from selfsup.registry import registry
-from selfsup_bench.executors.local import cpu_count
+from selfsup.runtime import cpu_count
 from speed.apart import apart
 from speed.made_up_data import images
 from speed.measure import Figure, in_turn, peer, ratio_figure

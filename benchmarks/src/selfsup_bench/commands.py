@@ -198,8 +198,8 @@ def machine_here(
         BenchmarkError: it needs a package that is not installed.
     """
     from selfsup.registry import registry
+    from selfsup.runtime import cpu_count
     from selfsup_bench.executors.base import Machine
-    from selfsup_bench.executors.local import cpu_count
 
     found, kind = registry(), device_kind(device)
     cores = max(1, cpu_count() // threads)

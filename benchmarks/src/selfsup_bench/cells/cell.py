@@ -15,6 +15,8 @@ alone), ``supervised`` (training with all labels), ``raw`` (raw features), ``boo
 
 BOOSTING = "boosting"
 """The evaluator of the reference of that name, and of no other cell."""
+EVALUATOR_PREFIX = "evaluators."
+"""``evaluators.knn.k`` is an option of an evaluator."""
 FEW_LABELS = "few-labels"
 """The evaluator that ``scratch`` is measured by."""
 

@@ -18,7 +18,7 @@ from selfsup.evaluation.record import record_of
 from selfsup.evaluation.subsets import Int64
 from selfsup.runtime import Silent, resolve_precision
 from selfsup_bench.cells.boosting import Boosting, BoostingConfig, boosted_outputs
-from selfsup_bench.cells.cell import BOOSTING, FEW_LABELS, Cell
+from selfsup_bench.cells.cell import BOOSTING, EVALUATOR_PREFIX, FEW_LABELS, Cell
 from selfsup_bench.cells.from_scratch import from_scratch
 from selfsup_bench.records.record import Labels
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 ROWS = 2000
 """Test rows whose scores are kept one by one; of more rows, the means of so many groups are kept."""
-EVALUATOR_PREFIX = "evaluators."
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfsup.errors import SelfsupError
-from selfsup_bench.cells.cell import Cell, is_raw, is_supervised
-from selfsup_bench.cells.measure import EVALUATOR_PREFIX, measure_encoder
+from selfsup_bench.cells.cell import EVALUATOR_PREFIX, Cell, is_raw, is_supervised
 from selfsup_bench.cells.time_limit import time_limit
 from selfsup_bench.executors.base import Ending, Job
 from selfsup_bench.records.record import Projection, Record, RecordStore, read_json
@@ -117,6 +116,7 @@ def measure(job: Job) -> Record:
     import torch
 
     from selfsup.runtime import device_name, peak_memory
+    from selfsup_bench.cells.measure import measure_encoder
 
     began = time.perf_counter()
     limit_threads(job.threads)

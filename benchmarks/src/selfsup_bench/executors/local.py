@@ -13,7 +13,7 @@ import click
 
 from selfsup.errors import BenchmarkError
 from selfsup.registry import registry
-from selfsup.runtime import cpu_count as cpu_count
+from selfsup.runtime import cpu_count
 from selfsup_bench.cells.run_cell import work
 from selfsup_bench.executors.base import Job, Outcome
 from selfsup_bench.executors.sharing import Room

@@ -13,6 +13,7 @@ import threading
 import time
 import types
 from pathlib import Path
+from types import SimpleNamespace
 
 import datasets
 import numpy as np
@@ -395,3 +396,24 @@ def test_a_chosen_cache_holds_for_its_block_and_thread_only(tmp_path, monkeypatc
         assert cache_root() == tmp_path / "chosen"
     assert cache_root() == tmp_path / "usual"
     assert seen == [tmp_path / "usual"]
+
+
+def test_what_a_store_will_take_is_told_and_refused_early(cache, monkeypatch):
+    monkeypatch.setattr("selfsup.data.store.store_size.ESTIMATE_ROWS", 64)
+    rows, told, done = numbers(list(range(2000))), [], []
+    store = prepare(rows, Numbers(), estimated=told.append)
+    assert len(told) == 1
+    assert told[0].nbytes == pytest.approx(store.nbytes, rel=0.01)
+    for limit, reason in ((store.nbytes // 2, "are allowed"), (None, "are free")):
+        if limit is None:
+            monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=100))
+        done.clear()
+        with pytest.raises(StorageError, match=rf"{reason}.*--stream"):
+            prepare(
+                numbers(list(range(2000)), f"other {limit}"), Numbers(), most_bytes=limit, workers=1,
+                progress=lambda count, _: done.append(count),
+            )  # fmt: skip
+        assert sum(done[-1:]) < 200  # not when the disk is full
+    assert len(stores(cache)) == 1
+    with pytest.raises(StorageError, match="at least"):
+        prepare(numbers([1, 2, 3], "small"), Numbers(), most_bytes=1)

@@ -12,6 +12,7 @@ from selfsup.errors import ConfigError
 from selfsup.runtime import SynchronizedBatchNorm, randomness
 from selfsup.tasks import PretextTask, StepOutput
 from selfsup.training.device.tune import put_channels_last
+from selfsup.training.loop.signals import StopRequest
 from selfsup.training.run import process, setup
 from selfsup.training.run.config import OptimizationConfig, RunConfig
 from selfsup.types import Batch
@@ -126,3 +127,29 @@ def test_devices_draw_differently() -> None:
     seeds = {randomness.seed_of_rank(seed, rank) for seed in range(50) for rank in range(50)}
     assert len(seeds) == 2500
     assert randomness.seed_of_rank(7, 0) == 7
+
+
+def test_rows_are_prepared_before_the_processes_form_a_group(monkeypatch, tmp_path):
+    """A collective would wait for it, and NCCL's gives up after minutes."""
+
+    class ConnectedError(Exception):
+        pass
+
+    order = []
+
+    def prepare(*_):
+        order.append("prepared")
+        assert not torch.distributed.is_initialized()
+
+    def connect(_):
+        order.append("connected")
+        raise ConnectedError
+
+    monkeypatch.setenv("SELFSUP_CACHE", str(tmp_path))
+    monkeypatch.setattr(process, "prepare", prepare)
+    monkeypatch.setattr(process, "origin_of", lambda *_: None)
+    monkeypatch.setattr(process.Devices, "connect", connect)
+    two = process.Devices("cpu", "32", 2, 1, "ddp")
+    with pytest.raises(ConnectedError):
+        process.execute(run_config(), two, tmp_path / "run", StopRequest(), resume=False, progress=False)
+    assert order == ["prepared", "connected"]

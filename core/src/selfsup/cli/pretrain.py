@@ -66,6 +66,9 @@ from selfsup.cli.output import emit, json_option
     help="Decode rows while training goes on, and not all of them before; give --steps where their number is not known "
     "[default: for URLs, patterns of files, and what is larger than streaming.above_gb].",
 )
+@click.option(
+    "--max-store-gb", type=float, metavar="X", help="Gigabytes that the processed rows may take [default: what is free]."
+)
 @click.option("--max-bad-rows", type=float, metavar="X", help="Part of the rows that may be unreadable [default: 0.01].")
 @click.option(
     "--logger", "loggers", metavar="ID", multiple=True, help="tensorboard, wandb, trackio, or a plugin's; repeatable."

@@ -94,7 +94,7 @@ class FileGroups:
         return datasets.Dataset.from_file(str(target))
 
     def learn(self, group: Group) -> None:
-        """Note which columns a row has, and of which type, so that :meth:`features` says what all rows have together."""
+        """Note the columns of a row and their types; :meth:`features` then says what all rows have together."""
         for extension in group:
             known = self.kind_of(extension)
             (self.taken if known else self.passed_over)["." + extension.rpartition(".")[2]] += 1

@@ -21,6 +21,7 @@ from selfsup.data.processor import EncodedTable, Processor, Sample
 from selfsup.data.rows import Rows
 from selfsup.data.store.content_hash import HashArray, hashes_of, remember_hashes
 from selfsup.data.store.format import FORMAT_VERSION, HEADER, Store
+from selfsup.data.store.store_size import Estimate, SizeWatch
 from selfsup.data.store.writer import StoreWriter
 from selfsup.errors import BadRowError, DataError, StorageError, TooManyBadRowsError
 from selfsup.runtime.cache_folder import cache_root
@@ -46,6 +47,8 @@ def prepare(
     cache_dir: str | Path | None = None,
     workers: int | None = None,
     progress: Callable[[int, int], object] | None = None,
+    most_bytes: int | None = None,
+    estimated: Callable[[Estimate], object] | None = None,
 ) -> Store:
     """Process all rows with a fitted processor, or open what was processed before.
 
@@ -59,10 +62,12 @@ def prepare(
         cache_dir: where stores are kept; None: ``stores`` below :func:`~selfsup.data.cache_root`.
         workers: threads that process; None: one a CPU core of this process, 8 at most.
         progress: called with the number of rows done and of all rows.
+        most_bytes: that the samples may take on disk; None: what is free there.
+        estimated: called once with what the first rows let expect, before the others are processed.
 
     Raises:
         TooManyBadRowsError: more rows were bad than allowed, or all; the message names the first ones.
-        StorageError: the disk is full or cannot be written.
+        StorageError: the disk is full or cannot be written, or all samples will take more than is allowed or free.
         DataError: there are no rows, or the processor's samples do not fit together.
     """
     if not 0 <= max_bad_rows <= 1:
@@ -87,9 +92,9 @@ def prepare(
         with storage_errors(folder, hint=_HINT):
             temporary.mkdir()
         try:
-            hashes = _process(
-                rows, processor, temporary, max_bad_rows, workers or min(cpu_count(), _MOST_WORKERS), progress, processor_hash
-            )
+            watch = SizeWatch(rows, folder, most_bytes, estimated)
+            threads = workers or min(cpu_count(), _MOST_WORKERS)
+            hashes = _process(rows, processor, temporary, max_bad_rows, threads, progress, processor_hash, watch)
             if cache_dir is None:
                 remember_hashes(rows, hashes)
             _publish(temporary, final)
@@ -143,6 +148,7 @@ def _process(
     workers: int,
     progress: Callable[[int, int], object] | None,
     processor_hash: str,
+    watch: SizeWatch,
 ) -> HashArray:
     """Write the samples; gives the hash of each row."""
     writer = StoreWriter(directory)
@@ -159,6 +165,7 @@ def _process(
                     bad += _write(writer, samples, start, count)
                 _check_bad(bad, rows, max_bad_rows)
                 done += count
+                watch.look(done, writer.nbytes)
                 bound_log()
                 if progress is not None:
                     progress(done, len(rows))

@@ -50,6 +50,8 @@ class StoreWriter:
         self._lengths: dict[str, Lengths] = {}
         self._kept: BinaryIO | None = None
         self._count = 0
+        self.nbytes = 0
+        """Bytes of the samples so far."""
 
     def __len__(self) -> int:
         return self._count
@@ -88,6 +90,7 @@ class StoreWriter:
                     f"{dtype} [..., {', '.join(map(str, trailing))}]. Only the first dimension may differ."
                 )
             self._files[key].write(np.ascontiguousarray(values).data if values.size else b"")
+            self.nbytes += values.nbytes
             self._lengths[key].add(shape[0] if shape else -1, len(rows))
         kept.write(np.ascontiguousarray(rows, dtype=np.int64).data)
         self._count += len(rows)

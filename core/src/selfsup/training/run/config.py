@@ -218,6 +218,8 @@ class RunConfig(Config):
     """Kind of device; ``auto`` takes the GPU where there is one."""
     workers: int = Field(default=0, ge=0)
     """Threads that decode the rows once before training; 0 takes one a core."""
+    max_store_gb: float | None = Field(default=None, gt=0)
+    """Gigabytes (10^9 bytes) that the processed rows may take on disk; None: what is free there. A stream takes none."""
     max_bad_rows: float = Field(default=0.01, ge=0, le=1)
     """Part of the rows that may be unreadable; they are counted, named and skipped."""
     log_every: int = Field(default=10, ge=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -34,6 +35,7 @@ from selfsup.data import (
 from selfsup.data.batches.source import Share, SourceMaker, StoreBatches
 from selfsup.data.batches.windows import shown_lengths
 from selfsup.data.sources.columns.labels import LabelArray, standard_scale
+from selfsup.data.store.store_size import Estimate, shown_size
 from selfsup.errors import ConfigError, DataError
 from selfsup.registry import registry
 from selfsup.runtime.decoder_output import caught_noise
@@ -45,6 +47,10 @@ from selfsup.training.run.config import OptimizationConfig, RunConfig
 from selfsup.training.run.initialization import Origin, adjusted_processor, build_teacher, origin_of
 from selfsup.types import Info
 from selfsup.validation import validated
+
+_SMALL_BYTES = 1e9
+_SHORT_SECONDS = 60.0
+"""From so much on it is said what a store will take."""
 
 
 @dataclass(frozen=True)
@@ -211,8 +217,24 @@ def process(rows: Rows, processor: Processor, config: RunConfig, reporter: Repor
             started = True
         reporter.advance(done)
 
+    def tell(estimate: Estimate) -> None:
+        if estimate.nbytes < _SMALL_BYTES and estimate.seconds < _SHORT_SECONDS:
+            return
+        reporter.message(
+            f"The processed rows of {rows.name} will take about {shown_size(estimate.nbytes)} on disk, and "
+            f"{math.ceil(estimate.seconds / 60)} minutes. --stream decodes rows while training goes on."
+        )
+
     with caught_noise(reporter.message):
-        store = prepare(rows, processor, max_bad_rows=config.max_bad_rows, workers=config.workers or None, progress=show)
+        store = prepare(
+            rows,
+            processor,
+            max_bad_rows=config.max_bad_rows,
+            workers=config.workers or None,
+            progress=show,
+            most_bytes=None if config.max_store_gb is None else int(config.max_store_gb * 1e9),
+            estimated=tell,
+        )
     tell_bad_rows(reporter, store.bad_rows, f"{len(rows)} rows of {rows.name}")
     tell_remarks(reporter, store.remarks, f"{len(rows)} rows of {rows.name}")
     return store

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -19,6 +18,7 @@ from selfsup.errors import ConfigError
 from selfsup.registry import registry
 from selfsup.registry.specs import TaskSpec
 from selfsup.runtime.decoder_output import caught_noise
+from selfsup.runtime.machine_load import cpu_count
 from selfsup.runtime.progress import Reporter, show_findings
 from selfsup.training.observe.online_probe import MONITORED_ROWS
 from selfsup.training.run.config import RunConfig
@@ -151,8 +151,7 @@ def _by_shards(config: RunConfig, stream: RowStream) -> bool:
 def _workers(config: RunConfig) -> int:
     if config.streaming.workers is not None:
         return config.streaming.workers
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(min(cores // config.devices - 1, _MOST_WORKERS), 1)
+    return max(min(cpu_count() // config.devices - 1, _MOST_WORKERS), 1)
 
 
 def learned_rows(before: PretrainingRows, seen: SeenRows) -> PretrainingRows:

@@ -40,7 +40,7 @@ class RowStream:
     role; processors are fitted on them, and embeddings of them are looked at."""
     shards: Sequence[Shard]
     fingerprint: str
-    """Hash of the names and sizes of the shards, and of which column plays which role."""
+    """Hash of the names and sizes of the shards, and of the columns with their roles."""
     remote: bool = False
     """Whether to read it takes a network."""
     ended: bool = False

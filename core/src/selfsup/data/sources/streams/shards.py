@@ -187,7 +187,7 @@ def shards_of(rows: Rows) -> list[RowsShard]:
 
 
 def within(records: Iterable[Mapping[str, Any]], rows: int, size: int) -> Iterator[Mapping[str, Any]]:
-    """The first records: at most ``rows``, and no more than ``size`` bytes of files and texts together."""
+    """The first records: at most ``rows``, and about ``size`` bytes of files and texts together."""
     held = 0
     for record in itertools.islice(records, rows):
         yield record

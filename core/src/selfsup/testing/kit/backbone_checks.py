@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from selfsup.backbones import Backbone, Encoded, TokenBackbone
 from selfsup.data import Processor
 from selfsup.registry import registry
-from selfsup.testing.kit.cases import fitted_processor, load_mock_rows
+from selfsup.testing.kit.cases import fitted_processor, load_mock_rows, padding_marks
 from selfsup.types import Batch
 
 _TOLERANCE = 1e-4
@@ -59,51 +59,84 @@ def check_padding(case: BackboneCase) -> None:
 
     Each sample alone and without padding is held against itself with padding of several lengths, at most ``max_length`` steps
     where the processor's info has that, and against a batch of all. There is nothing to check where the modality's batches have
-    no padding (:func:`can_be_padded`).
+    no padding (:func:`marks_of`). Each ragged key is filled up by itself.
     """
     processor, rows = fitted_processor(case.modality), load_mock_rows(case.modality, 6)
     together = processor(rows)
-    if not can_be_padded(processor, together):
+    marks = marks_of(processor, together)
+    if not marks:
         return
+    _check_uneven(together, marks)
     backbone, most = case.build(), int(processor.info().get("max_length", sys.maxsize))
-    joined = backbone(together)
-    for number, row in enumerate(rows):
-        single = _marked(processor([row]), together)
-        real = real_steps(single)
-        alone = filled(processor, single, real)
+    joined, singles = backbone(together), [processor([row]) for row in rows]
+    keys = {mark: ragged_keys(processor, together, singles, mark) for mark in marks}
+    for number, single in enumerate(singles):
+        alone = _marked(single, together, keys)
+        for mark in marks:
+            alone = filled(alone, real_steps(alone, mark), mark, keys[mark])
         wanted = backbone(alone)
-        _compare(wanted, _sample(joined, number), f"row {number} of {real} steps, in a batch with others")
-        for more in sorted({*_MORE, real, 2 * real} if real > _MORE[-1] else {*_MORE[:3]}):
-            steps = min(real + more, most)
-            padded = backbone(filled(processor, alone, steps))
-            _compare(wanted, padded, f"row {number} of {real} steps, filled up to {steps}")
+        _compare(wanted, _sample(joined, number), f"row {number}, in a batch with others")
+        for mark in marks:
+            real = real_steps(alone, mark)
+            for more in sorted({*_MORE, real, 2 * real} if real > _MORE[-1] else {*_MORE[:3]}):
+                steps = min(real + more, most)
+                padded = backbone(filled(alone, steps, mark, keys[mark]))
+                _compare(wanted, padded, f"row {number} of {real} steps, filled up to {steps} ({mark})")
 
 
-def _marked(single: Batch, together: Batch) -> Batch:
-    """A batch of one with a mark of padding, where batches of several have one and this has nothing to mark."""
-    if "padding" not in together or "padding" in single:
-        return single
-    width = together["padding"].shape[1]
-    key = next(key for key, value in together.items() if value.shape[:2] == (len(value), width) and key in single)
-    return {**single, "padding": torch.zeros(single[key].shape[:2], dtype=torch.bool)}
+def _check_uneven(batch: Batch, marks: Sequence[str]) -> None:
+    """Mock rows of one length are never padded in a batch, so that no check of the kit would see padding."""
+    for mark in marks:
+        steps = batch["length"] if mark == "length" else (~batch[mark]).sum(dim=1)
+        assert int(steps.min()) < int(steps.max()), (
+            f"all mock rows have {int(steps[0])} steps: give them uneven lengths ({mark})"
+        )
 
 
-def can_be_padded(processor: Processor, batch: Batch) -> bool:
-    """Whether batches of a modality say what of them is padding: by ``padding``, or by ``length`` for a ``padded_key``."""
-    return "padding" in batch or bool(processor.padded_key)
+def marks_of(processor: Processor, batch: Batch) -> list[str]:
+    """What says what of a batch is padding: ``padding``, ``<key>_padding`` of further ragged keys, or ``length``."""
+    return padding_marks(batch) or (["length"] if processor.padded_key else [])
 
 
-def real_steps(batch: Batch) -> int:
+def _marked(single: Batch, together: Batch, keys: Mapping[str, Sequence[str]]) -> Batch:
+    """A batch of one with the marks of padding that batches of several have, where this has nothing to mark."""
+    shapes = {mark: single[keys[mark][0]].shape[:2] for mark in padding_marks(together) if mark not in single}
+    return {**single, **{mark: torch.zeros(shape, dtype=torch.bool) for mark, shape in shapes.items()}}
+
+
+def ragged_keys(processor: Processor, together: Batch, singles: Sequence[Batch], mark: str) -> list[str]:
+    """Keys of a batch that are padded together, and whose padding ``mark`` says; the mark is not among them.
+
+    A further ragged key has a mark of its own. With ``padding`` go all others of its width, with ``length`` all of the width of
+    ``padded_key``, but for those that have one width in every batch, which is theirs by chance.
+
+    Args:
+        processor: of the modality.
+        together: a batch of rows of uneven lengths.
+        singles: the same rows, each in a batch of its own.
+        mark: ``padding``, ``<key>_padding`` or ``length``.
+    """
+    if mark not in ("padding", "length"):
+        return [mark.removesuffix("_padding")]
+    width = together[processor.padded_key if mark == "length" else mark].shape[1]
+    others = {name for own in padding_marks(together) if own != "padding" for name in (own, own.removesuffix("_padding"))}
+    found = [
+        key for key, value in together.items() if value.ndim > 1 and value.shape[1] == width and key not in {*others, mark}
+    ]
+    return [key for key in found if len({single[key].shape[1] for single in singles}) > 1] or found
+
+
+def real_steps(batch: Batch, mark: str) -> int:
     """Steps of the longest sample that are not padding."""
-    return int((~batch["padding"]).sum(dim=1).max()) if "padding" in batch else int(batch["length"].max())
+    return int(batch["length"].max()) if mark == "length" else int((~batch[mark]).sum(dim=1).max())
 
 
-def filled(processor: Processor, batch: Batch, steps: int) -> Batch:
-    """The batch with its samples filled up with zeros, or cut, to ``steps``; what is cut must be padding."""
-    assert steps >= real_steps(batch), "only padding may be cut"
-    width = batch["padding"].shape[1] if "padding" in batch else batch[processor.padded_key].shape[1]
-    keys = [key for key, value in batch.items() if value.ndim > 1 and value.shape[1] == width]
-    resized = {key: _resized(batch[key], steps, True if key == "padding" else 0) for key in keys}
+def filled(batch: Batch, steps: int, mark: str, keys: Sequence[str]) -> Batch:
+    """The batch with ``keys``, whose padding ``mark`` says, filled up with zeros, or cut, to ``steps``; only padding is cut."""
+    assert steps >= real_steps(batch, mark), "only padding may be cut"
+    resized = {key: _resized(batch[key], steps, 0) for key in keys}
+    if mark != "length":
+        resized[mark] = _resized(batch[mark], steps, True)
     return {**batch, **resized}
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor
 
 from selfsup.batch_parts import MARK, part_names, part_of
 from selfsup.config import Config
+from selfsup.errors import ConfigError
 from selfsup.registry import registry
 from selfsup.registry.specs import TaskSpec
 from selfsup.types import Batch
@@ -50,6 +51,8 @@ class TaskCase:
     """Dotted config keys to values, on top of :data:`SMALL`."""
     rows: int = 14
     """Samples in a batch, an even number that hardly any other axis has."""
+    device: str = "cpu"
+    """Where the task and its batches are."""
 
     def __str__(self) -> str:
         return self.spec.id
@@ -66,7 +69,15 @@ class TaskCase:
             torch.manual_seed(seed)
             backbone, _ = house.build_backbone(self.backbone_id(), self.backbone_options(), info)
             task = recipe.build(config, backbone, info)
-        return task.train()
+        return task.to(self.device).train()
+
+    def on(self, device: str) -> Self:
+        """The same case on another device."""
+        return replace(self, device=device)
+
+    def generator(self, seed: int = 0) -> torch.Generator:
+        """A generator on the case's device."""
+        return torch.Generator(self.device).manual_seed(seed)
 
     def backbone_id(self) -> str:
         """The task's default backbone."""
@@ -88,7 +99,7 @@ class TaskCase:
         batch = mock_batch(self.spec.modality, self.rows, part)
         if self.spec.needs_labels:
             batch = {**batch, "label": torch.arange(self.rows) % 2}
-        return batch
+        return {key: value.to(self.device) for key, value in batch.items()}
 
     def uneven_batch(self) -> Batch:
         """A batch whose first half keeps a third of its tokens, or half of its numbers; see :func:`shortened`."""
@@ -97,12 +108,28 @@ class TaskCase:
         return shortened(batch, kept)
 
 
+def check_device(device: str) -> None:
+    """Make sure that the checks can run on a device.
+
+    Raises:
+        ConfigError: it is another than ``cpu`` and ``cuda``, or torch sees no such device here.
+    """
+    if device not in ("cpu", "cuda"):
+        raise ConfigError(f"the checks run on cpu or cuda, not on {device!r}.")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            "device=cuda: torch sees no CUDA device here. Run the checks on a machine with a GPU and a build of torch for it. "
+            "Without --device they run on the CPU, and look for host syncs and mixed devices with fake tensors."
+        )
+
+
 def shortened(batch: Batch, kept: Tensor) -> Batch:
     """Take real tokens or cells away from samples, in batches that know padding or missing values; others stay as they are.
 
     Args:
-        batch: may have ``padding`` ([B, N] bool), ``length`` ([B] long, steps along the second axis of the others) or
-            ``missing`` ([B, Cn] bool, beside ``numeric`` of the same shape); of several parts each may.
+        batch: may have ``padding`` ([B, N] bool), ``<key>_padding`` of further ragged keys, ``length`` ([B] long, steps along
+            the second axis of the others) or ``missing`` ([B, Cn] bool, beside ``numeric`` of the same shape); of several parts
+            each may.
         kept: [B] bool, the samples that stay as they are. The others keep a third of their tokens, but four at least, or every
             second number.
     """
@@ -110,10 +137,10 @@ def shortened(batch: Batch, kept: Tensor) -> Batch:
     for part in part_names(batch):
         own = shortened(part_of(batch, part), kept)
         changed |= {f"{part}{MARK}{key}": value for key, value in own.items()}
-    if "padding" in batch:
-        real = ~batch["padding"]
+    for mark in padding_marks(batch):
+        real = ~batch[mark]
         most = (real.sum(dim=1, keepdim=True) // 3).clamp(min=4)
-        changed["padding"] = batch["padding"] | ((real.cumsum(dim=1) > most) & ~kept.unsqueeze(1))
+        changed[mark] = batch[mark] | ((real.cumsum(dim=1) > most) & ~kept.unsqueeze(1))
     if "length" in batch:
         length = torch.where(kept, batch["length"], (batch["length"] // 3).clamp(min=4))
         changed["length"] = length
@@ -126,6 +153,11 @@ def shortened(batch: Batch, kept: Tensor) -> Batch:
         changed["missing"] = batch["missing"] | (second & ~kept.unsqueeze(1))
         changed["numeric"] = batch["numeric"].masked_fill(changed["missing"], 0.0)
     return changed
+
+
+def padding_marks(batch: Batch) -> list[str]:
+    """Keys of a batch that mark padding: ``padding``, and ``<key>_padding`` of each further ragged key."""
+    return [key for key in batch if key == "padding" or (key.endswith("_padding") and key.removesuffix("_padding") in batch)]
 
 
 @lru_cache(maxsize=16)

@@ -28,13 +28,15 @@ Tasks that predict a transformation are held to chance on noise, too::
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from selfsup.errors import PluginError
 from selfsup.registry import registry, specs
 from selfsup.testing.kit.backbone_checks import BACKBONE_CHECKS, BackboneCase
-from selfsup.testing.kit.cases import TaskCase
+from selfsup.testing.kit.cases import TaskCase, check_device
 from selfsup.testing.kit.distributed_checks import check_accumulated_chunks
 from selfsup.testing.kit.leak_checks import LEAK_CHECKS, LeakCase, noise_kinds
 from selfsup.testing.kit.parts_checks import PART_BACKBONE_CHECKS, PART_TASK_CHECKS, joins_parts
@@ -52,6 +54,8 @@ from selfsup.testing.kit.task_checks import (
 )
 
 Check = Callable[[TaskCase], None]
+EXPECTED_FAILURES = "SELFSUP_EXPECTED_FAILURES"
+"""Name in a plugin's entry module of what it expects to fail: ``{("vision/x", "check_learning"): "why"}``."""
 
 TASK_CHECKS: tuple[Check, ...] = (
     check_loss,
@@ -86,6 +90,20 @@ class CheckResult:
     check: str
     error: str
     """Why it failed; empty where it passed."""
+    expected: str = ""
+    """Why the plugin expects it to fail; empty where it is expected to pass."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether the outcome is another than expected: a failure without a reason, or a reason and no failure."""
+        return bool(self.error) != bool(self.expected)
+
+    @property
+    def message(self) -> str:
+        """What is wrong, or why it is expected to be."""
+        if self.expected and not self.error:
+            return f"passes, though it is expected to fail ({self.expected}); remove it from {EXPECTED_FAILURES}."
+        return self.expected or self.error
 
 
 def task_cases(modality: str = "", provider: str = "") -> list[TaskCase]:
@@ -217,19 +235,56 @@ def parametrize_specs(*, provider: str = "") -> Any:
     )
 
 
-def check_plugin(distribution: str, entry_module: str) -> list[CheckResult]:
-    """Run every check on what a distribution registers; the results in the order they were made."""
-    results = [_run("plugin", check_entry_module_is_light, entry_module)]
-    results += [_run(spec.id, check_spec, spec) for spec in all_specs(distribution)]
-    results += [_run(case.id, check, case) for case in backbone_cases(provider=distribution) for check in backbone_checks(case)]
-    results += [_run(case.spec.id, check, case) for case in task_cases(provider=distribution) for check in task_checks(case)]
-    results += [_run(str(case), check, case) for case in leak_cases(provider=distribution) for check in LEAK_CHECKS]
-    return results
+def check_plugin(distribution: str, entry_module: str, device: str = "cpu") -> list[CheckResult]:
+    """Run every check on what a distribution registers; the results in the order they were made.
+
+    A check that cannot be met yet is named, with the reason, in the entry module: ``SELFSUP_EXPECTED_FAILURES = {("vision/x",
+    "check_learning"): "its queue is longer than the run"}``, by the id that the results have. It is run all the same, and a
+    reason for what passes, or for what is not run, is a failure.
+
+    Args:
+        distribution: name of the installed distribution.
+        entry_module: the module that its entry point names.
+        device: where tasks are checked (``cpu`` or ``cuda``).
+
+    Raises:
+        ConfigError: the device is not there.
+        PluginError: a reason is empty, or the mapping is malformed.
+    """
+    check_device(device)
+    expected = expected_failures(entry_module)
+    cases = [case.on(device) for case in task_cases(provider=distribution)]
+    todo: list[tuple[str, Callable[..., None], object]] = [("plugin", check_entry_module_is_light, entry_module)]
+    todo += [(spec.id, check_spec, spec) for spec in all_specs(distribution)]
+    todo += [(case.id, check, case) for case in backbone_cases(provider=distribution) for check in backbone_checks(case)]
+    todo += [(case.spec.id, check, case) for case in cases for check in task_checks(case)]
+    todo += [(str(case), check, case) for case in leak_cases(provider=distribution) for check in LEAK_CHECKS]
+    results = [_run(id_, check, argument, expected.pop((id_, check.__name__), "")) for id_, check, argument in todo]
+    unknown = "no such check is run; remove it, or correct its names"
+    return [*results, *(CheckResult(id_, check, f"{EXPECTED_FAILURES}: {unknown}") for id_, check in expected)]
 
 
-def _run(id_: str, check: Callable[..., None], argument: object) -> CheckResult:
+def expected_failures(entry_module: str) -> dict[tuple[str, str], str]:
+    """What a plugin expects to fail: (id, name of the check) to the reason.
+
+    Raises:
+        PluginError: a reason is empty, or the mapping is malformed.
+    """
+    found: object = getattr(importlib.import_module(entry_module), EXPECTED_FAILURES, {})
+    if not isinstance(found, Mapping):
+        raise PluginError(f"{entry_module}.{EXPECTED_FAILURES} is a {type(found).__name__}, not a mapping.")
+    for key, reason in found.items():
+        pair = isinstance(key, tuple) and len(key) == 2 and all(isinstance(name, str) for name in key)
+        if not (pair and isinstance(reason, str) and reason.strip()):
+            raise PluginError(
+                f"{entry_module}.{EXPECTED_FAILURES} has {key!r}: {reason!r}; an entry is (id, name of the check): reason."
+            )
+    return dict(found)
+
+
+def _run(id_: str, check: Callable[..., None], argument: object, expected: str) -> CheckResult:
     try:
         check(argument)
     except Exception as error:
-        return CheckResult(id_, check.__name__, f"{type(error).__name__}: {error}")
-    return CheckResult(id_, check.__name__, "")
+        return CheckResult(id_, check.__name__, f"{type(error).__name__}: {error}", expected)
+    return CheckResult(id_, check.__name__, "", expected)

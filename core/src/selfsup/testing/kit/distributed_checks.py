@@ -110,6 +110,7 @@ def check_accumulated_chunks(case: TaskCase, chunks: int = 3, dtype: torch.dtype
         dtype: of the weights and the batch; None: float64 where embeddings are compared and the network can be in it, else
             float32.
     """
+    case = case.on("cpu")
     task = case.build()
     compares = isinstance(task, ComparesEmbeddings)
     if task.couples_samples and not compares:

@@ -117,7 +117,7 @@ def check_trained_leak(case: LeakCase) -> None:
     task = case.build()
     optimizer = torch.optim.AdamW(trainable(task), lr=_LR)
     for step in range(_STEPS):
-        train_step(task, optimizer, case.batch(step), step, progress=(step + 1) / _STEPS)
+        train_step(task, optimizer, case.batch(step), generator(step), progress=(step + 1) / _STEPS)
     task.eval()
     predictions: list[Tensor] = []
     labels: list[Tensor] = []

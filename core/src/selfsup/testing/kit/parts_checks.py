@@ -65,11 +65,14 @@ def lacking(batch: Batch) -> Batch:
 
 def check_absent_content(case: TaskCase) -> None:
     """What stands in the place of a part that a row lacks changes no loss, gradient, buffer nor embedding, to the bit."""
+    case = case.on("cpu")
     states: list[dict[str, Tensor]] = []
     for change in (lambda batch: batch, with_garbage):
         task = case.build()
         optimizer = torch.optim.SGD(trainable(task), lr=1e-3)
-        losses = [train_step(task, optimizer, change(lacking(case.batch(step))), step, (step + 1) / 4) for step in range(2)]
+        losses = [
+            train_step(task, optimizer, change(lacking(case.batch(step))), generator(step), (step + 1) / 4) for step in range(2)
+        ]
         embedded = _embedding(task, change(case.batch()))
         states.append({**task.state_dict(), "the loss": torch.tensor(losses), "the embedding": embedded})
     ours, theirs = states
@@ -90,6 +93,7 @@ def check_absent_is_not_compared(case: TaskCase) -> None:
 
     They are replaced by zeros and by garbage, which changes neither the loss, nor what the objective keeps, nor a gradient.
     """
+    case = case.on("cpu")
     task = case.build()
     if not isinstance(task, JointEmbedding):
         return
@@ -141,6 +145,7 @@ def _compared(task: JointEmbedding, embeddings: ViewEmbeddings, blank: float | N
 
 def check_every_part_learns(case: TaskCase) -> None:
     """Of tasks that compare embeddings: the network of each part gets a gradient, of one-way objectives too."""
+    case = case.on("cpu")
     task = case.build()
     if not isinstance(task, ComparesEmbeddings):
         return

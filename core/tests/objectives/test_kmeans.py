@@ -3,10 +3,7 @@ from __future__ import annotations
 import torch
 
 from selfsup.objectives.parts.kmeans import StreamingKMeans
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+from selfsup.testing.kit.task_checks import generator
 
 
 def blobs(seed: int, n: int = 40) -> tuple[torch.Tensor, torch.Tensor]:

@@ -7,10 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from selfsup.objectives.masked_contrast import masked_contrast, sample_negatives
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+from selfsup.testing.kit.task_checks import generator
 
 
 def test_negatives_are_all_other_hidden_tokens_of_the_sample_alike() -> None:

@@ -15,10 +15,7 @@ from selfsup.objectives.parts.quantizer import (
     straight_through,
     usage,
 )
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+from selfsup.testing.kit.task_checks import generator
 
 
 def quantizer(**options: object) -> ProductQuantizer:

@@ -14,6 +14,7 @@ from selfsup.tasks.base import PretextTask, StepOutput, TaskRecipe, Views, Views
 from selfsup.tasks.latent import data2vec_recipe, ijepa_recipe, vjepa_recipe
 from selfsup.tasks.masked.masked_modeling import masked_recipe
 from selfsup.testing.kit.fake_device import fake_cuda
+from selfsup.testing.kit.task_checks import generator
 from selfsup.testing.toy.sequences.shortcuts import toy_backbone, toy_batch, toy_info
 from selfsup.testing.toy.sequences.views import VIEWS
 from selfsup.types import Batch, Info
@@ -65,10 +66,6 @@ class Recorder(PretextTask):
 
 DOUBLING = ViewsRecipe(DoublingConfig, Doubling)
 RECORDING = TaskRecipe(config=DoublingConfig, build=lambda config, backbone, info: Recorder(backbone))
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def build(recipe: TaskRecipe, **options: Any) -> Any:

@@ -8,12 +8,9 @@ import torch
 
 from selfsup.tasks.parts.block_masking import MultiBlockMask, block_mask, largest_block, multi_block_mask, random_blocks
 from selfsup.tasks.parts.masking import hidden_count
+from selfsup.testing.kit.task_checks import generator
 
 SCALE, ASPECT = (0.15, 0.2), (0.75, 1.5)
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def paper_mask(batch: int, grid: tuple[int, ...], padding: torch.Tensor | None = None, **changes: object) -> MultiBlockMask:

@@ -12,12 +12,9 @@ from selfsup.errors import ConfigError
 from selfsup.tasks.masked.cluster_prediction import ClusterFeatures, ClusterPrediction, cluster_prediction_recipe
 from selfsup.tasks.parts.span_masking import span_mask
 from selfsup.testing.kit.gradients import assert_same_loss
+from selfsup.testing.kit.task_checks import generator
 from selfsup.testing.toy.sequences.shortcuts import Kind, toy_backbone, toy_batch, toy_info
 from selfsup.types import Batch, Info
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 class Place(ClusterFeatures):

@@ -9,13 +9,10 @@ import torch
 from selfsup.errors import ConfigError
 from selfsup.tasks.autoregressive.cpc import CPC, cpc_recipe
 from selfsup.testing.kit.gradients import assert_same_loss
+from selfsup.testing.kit.task_checks import generator
 from selfsup.testing.toy.sequences.shortcuts import Kind, toy_backbone, toy_batch, toy_info
 
 KINDS: tuple[Kind, ...] = ("ids", "frames")
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def task_of(kind: Kind, **options: Any) -> CPC:

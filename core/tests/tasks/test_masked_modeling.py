@@ -24,15 +24,12 @@ from selfsup.tasks.masked.masked_modeling import (
 from selfsup.tasks.parts.masking import TokenMask, random_mask
 from selfsup.tasks.parts.transformer import lattice_positions
 from selfsup.testing.kit.gradients import assert_same_loss
+from selfsup.testing.kit.task_checks import generator
 from selfsup.testing.toy.sequences.backbones import SequenceConv, SequenceConvConfig
 from selfsup.testing.toy.sequences.shortcuts import Kind, toy_backbone, toy_batch, toy_info
 from selfsup.types import Batch
 
 KINDS: tuple[Kind, ...] = ("ids", "frames")
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def mae(kind: Kind, **options: Any) -> MAE:

@@ -11,6 +11,7 @@ from selfsup.tasks.composed import compose
 from selfsup.tasks.masked.masked_modeling import MAE, MAE_FAMILY
 from selfsup.tasks.reconstruction import DENOISING_FAMILY, Reconstruction, reconstruction_recipe
 from selfsup.testing.kit.gradients import assert_same_loss
+from selfsup.testing.kit.task_checks import generator
 from selfsup.testing.toy.sequences.backbones import SequenceConv, SequenceConvConfig
 from selfsup.testing.toy.sequences.corruption import CORRUPTION
 from selfsup.testing.toy.sequences.shortcuts import Kind, toy_backbone, toy_batch, toy_info
@@ -26,10 +27,6 @@ class Modality:
 class Bare:
     corruption = None
     single_views = None
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def task_of(kind: Kind, backbone: Backbone | None = None, **defaults: float) -> Reconstruction:

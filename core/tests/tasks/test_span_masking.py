@@ -8,10 +8,7 @@ import torch
 from selfsup.errors import ConfigError
 from selfsup.tasks.parts.masking import gather_tokens
 from selfsup.tasks.parts.span_masking import span_mask
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+from selfsup.testing.kit.task_checks import generator
 
 
 def padding_of(lengths: list[int], n: int) -> torch.Tensor:

@@ -20,6 +20,7 @@ from selfsup.tasks.transformation import (
     transformation_recipe,
 )
 from selfsup.testing.kit.fake_device import fake_cuda
+from selfsup.testing.kit.task_checks import generator
 from selfsup.testing.toy.sequences.shortcuts import toy_backbone, toy_batch, toy_info
 from selfsup.testing.toy.sequences.transformation import SegmentOrder, SegmentOrderConfig
 from selfsup.types import Batch
@@ -56,10 +57,6 @@ class Items(Transformation):
         frames = batch["sequence"]
         label = torch.randint(3, (len(frames), 2), generator=generator, device=frames.device)
         return Transformed({"sequence": frames + 2 * label.repeat_interleave(8, dim=1).unsqueeze(-1)}, label)
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def predicting(transformation: type[Transformation], **defaults: Any) -> TransformationPrediction:

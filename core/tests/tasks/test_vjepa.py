@@ -13,14 +13,11 @@ from selfsup.tasks.latent.vjepa import VJEPA, VJEPAConfig, vjepa_recipe
 from selfsup.tasks.parts.block_masking import multi_block_mask
 from selfsup.tasks.parts.transformer import lattice_positions
 from selfsup.testing.kit.gradients import assert_same_loss
+from selfsup.testing.kit.task_checks import generator
 from selfsup.testing.toy.sequences.backbones import SequenceConv, SequenceConvConfig
 from selfsup.testing.toy.sequences.shortcuts import Kind, toy_backbone, toy_batch, toy_info
 
 KINDS: tuple[Kind, ...] = ("ids", "frames")
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def vjepa(kind: Kind, **options: Any) -> VJEPA:

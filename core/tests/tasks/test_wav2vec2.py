@@ -13,15 +13,12 @@ from selfsup.tasks.latent.wav2vec2 import Wav2Vec2, scaled_gradient, wav2vec2_re
 from selfsup.tasks.parts.masking import gather_tokens
 from selfsup.tasks.parts.span_masking import span_mask
 from selfsup.testing.kit.gradients import assert_same_loss
+from selfsup.testing.kit.task_checks import generator
 from selfsup.testing.toy.sequences.backbones import SequenceConv, SequenceConvConfig
 from selfsup.testing.toy.sequences.shortcuts import Kind, toy_backbone, toy_batch, toy_info
 
 KINDS: tuple[Kind, ...] = ("ids", "frames")
 SMALL = {"entries": 8, "dim": 16}
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def task_of(kind: Kind = "frames", **options: Any) -> Wav2Vec2:

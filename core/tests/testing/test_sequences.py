@@ -12,6 +12,7 @@ import torch
 from selfsup.errors import BadRowError, ConfigError, DataError
 from selfsup.registry import registry
 from selfsup.testing.kit.fake_device import fake_cuda
+from selfsup.testing.kit.task_checks import generator
 from selfsup.testing.toy.sequences.backbones import CONV, TRANSFORMER
 from selfsup.testing.toy.sequences.corruption import TokenDecoder
 from selfsup.testing.toy.sequences.features import raw_features
@@ -37,10 +38,6 @@ OBJECTIVES = {
     "random-init",
     "supervised",
 }
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def test_the_plugin_installs_and_goes_again(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from selfsup.batch_parts import only_part, part_of
 from selfsup.errors import ConfigError
 from selfsup.registry import ModalityObjects, registry
 from selfsup.tasks import ViewsRecipe
+from selfsup.testing.kit.task_checks import generator
 from selfsup.testing.toy.sequences.features import raw_features
 from selfsup.testing.toy.sequences.views import VIEWS as SEQUENCE_VIEWS
 from selfsup.types import Batch, Info
@@ -22,10 +23,6 @@ from selfsup_multimodal.augmentations import (
     PartViews,
     PartViewsConfig,
 )
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def windows(parts: ModalityObjects) -> ViewsRecipe | None:

@@ -5,13 +5,10 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from selfsup.testing.kit.task_checks import generator
 from selfsup_audio.tasks.alteration import AlterationConfig, alter_frames
 
 B, N, R, M = 2000, 100, 2, 20
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def frames_and_padding(lengths: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:

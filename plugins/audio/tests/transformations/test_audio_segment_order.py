@@ -6,13 +6,10 @@ import pytest
 import torch
 
 from selfsup.errors import ConfigError
+from selfsup.testing.kit.task_checks import generator
 from selfsup_audio.transformations.segment_order import SegmentOrder, SegmentOrderConfig, build_segment_order
 
 RATE, SAMPLES = 1000, 1200
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def transformation(**options: Any) -> SegmentOrder:

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from selfsup.testing.kit.task_checks import generator
 from selfsup_tabular.corruptions import marginal_swap, swap_cells
 from selfsup_tabular.corruptions.swap import n_cells
 
@@ -18,10 +19,6 @@ def made(n: int = 400, n_numeric: int = 3, n_categories: int = 2) -> dict[str, t
         "category": category,
         "other": rows,
     }
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.15, 0.6, 1.0])

@@ -13,6 +13,7 @@ from selfsup.objectives import nt_xent
 from selfsup.registry import registry
 from selfsup.tasks import TaskRecipe
 from selfsup.testing.kit.gradients import assert_same_loss
+from selfsup.testing.kit.task_checks import generator
 from selfsup.types import Batch
 from selfsup_tabular.backbones.ft_transformer import FTTransformerBackbone, FTTransformerConfig
 from selfsup_tabular.backbones.mlp import MLPBackbone, MLPConfig
@@ -33,10 +34,6 @@ INFO: dict[str, Any] = {
 
 def recipe_of(name: str) -> TaskRecipe:
     return registry().task_recipe(registry().get("task", f"tabular/{name}"))
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def table(rows: int = 12) -> Batch:

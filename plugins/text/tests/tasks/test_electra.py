@@ -8,13 +8,10 @@ import torch
 from torch.nn import functional as F
 
 from selfsup.testing.kit.gradients import assert_same_loss
+from selfsup.testing.kit.task_checks import generator
 from selfsup_text.backbones.transformers import TransformersConfig, build_transformers
 from selfsup_text.tasks.electra import RECIPE, Electra, ElectraConfig, build_electra, draw
 from selfsup_text.tasks.masking import hide_tokens
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def task_of(encoder: Any, info: Any, **options: Any) -> Electra:

@@ -8,12 +8,9 @@ import torch
 from selfsup.errors import ConfigError
 from selfsup.testing.kit.fake_device import fake_cuda
 from selfsup.testing.kit.gradients import assert_same_loss
+from selfsup.testing.kit.task_checks import generator
 from selfsup_text.backbones.word_vectors import WordVectors, WordVectorsConfig
 from selfsup_text.tasks.mlm import RECIPE, MaskedLanguageModeling, MLMConfig, build_mlm
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def task_of(encoder: Any, info: Any, **options: Any) -> MaskedLanguageModeling:

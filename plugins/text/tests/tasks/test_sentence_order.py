@@ -6,13 +6,10 @@ import pytest
 import torch
 
 from selfsup.registry import registry
+from selfsup.testing.kit.task_checks import generator
 from selfsup_text.tasks.sentence_order import SentenceOrder, SentenceOrderConfig
 
 RECIPE = registry().task_recipe(registry().get("task", "text/sentence-order"))
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def test_segments_stand_in_order_or_swapped_with_a_separator_between(texts: Any, info: Any) -> None:

@@ -8,12 +8,9 @@ import torch
 
 from selfsup.objectives.nt_xent import nt_xent
 from selfsup.registry import registry
+from selfsup.testing.kit.task_checks import generator
 
 RECIPE = registry().task_recipe(registry().get("task", "text/simcse"))
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def task_of(encoder: Any, info: Any, **options: Any) -> Any:

@@ -9,14 +9,11 @@ import torch
 
 from selfsup.errors import ConfigError
 from selfsup.testing.kit.gradients import assert_same_loss
+from selfsup.testing.kit.task_checks import generator
 from selfsup_text.tasks.span_corruption import RECIPE, SpanCorruption, SpanCorruptionConfig, build_span_corruption
 from selfsup_text.tasks.spans import answer, draw_spans, most_spans, shorten
 
 END = 3
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def task_of(encoder: Any, info: Any, **options: Any) -> SpanCorruption:

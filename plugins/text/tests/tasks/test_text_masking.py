@@ -6,11 +6,8 @@ import pytest
 import torch
 
 from selfsup.testing.kit.fake_device import fake_cuda
+from selfsup.testing.kit.task_checks import generator
 from selfsup_text.tasks.masking import draw_counts, fewest_hidden, hide_tokens, hide_words, most_hidden, put, replace_ids
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,8 @@ import torch
 
 from selfsup.errors import ConfigError
 from selfsup.testing.kit.gradients import assert_same_loss
+from selfsup.testing.kit.task_checks import generator
 from selfsup_text.tasks.tsdae import RECIPE, TSDAE, TSDAEConfig, build_tsdae, delete
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def task_of(backbone: Any, info: Any, **options: Any) -> TSDAE:

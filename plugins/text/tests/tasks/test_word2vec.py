@@ -9,13 +9,10 @@ import torch
 
 from selfsup.errors import ConfigError
 from selfsup.testing.kit.gradients import assert_same_loss
+from selfsup.testing.kit.task_checks import generator
 from selfsup_text.backbones.word_vectors import RECIPE as BACKBONE
 from selfsup_text.backbones.word_vectors import WordVectors
 from selfsup_text.tasks.word2vec import RECIPE, Word2Vec, Word2VecConfig, build_word2vec, draw_by, neighbour_loss
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def vectors(info: Any, dim: int = 16) -> WordVectors:

@@ -15,15 +15,12 @@ from selfsup.tasks.latent.ijepa import JointEmbeddingPrediction
 from selfsup.tasks.masked.masked_modeling import MAE
 from selfsup.tasks.transformation import TransformationPrediction
 from selfsup.testing.kit.cases import small_config
+from selfsup.testing.kit.task_checks import generator
 from selfsup_video.backbones.conv3d import SMALL as CONV
 from selfsup_video.backbones.vit import SMALL as VIT
 from selfsup_video.task_specs import SPECS
 
 INFO = {"frames": 16, "clips": 1, "image_size": 16, "channels": 3}
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def videos(n: int = 4, frames: int = 16) -> torch.Tensor:

@@ -12,6 +12,7 @@ import torch
 from selfsup.errors import ConfigError
 from selfsup.tasks import Transformation
 from selfsup.testing.kit.fake_device import fake_cuda
+from selfsup.testing.kit.task_checks import generator
 from selfsup_video.transformations import (
     ArrowOfTime,
     ArrowOfTimeConfig,
@@ -34,10 +35,6 @@ MAKE = {
     "arrow-of-time": lambda info: ArrowOfTime(ArrowOfTimeConfig(), info),
     "playback-speed": lambda info: PlaybackSpeed(PlaybackSpeedConfig(), info),
 }
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def numbered(n: int = BATCH, clips: int = 2, frames: int = 16) -> torch.Tensor:

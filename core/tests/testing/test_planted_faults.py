@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +20,15 @@ from selfsup.backbones import Backbone, Encoded, mean_over_tokens
 from selfsup.errors import ConfigError, PluginError
 from selfsup.registry import registry
 from selfsup.tasks import PretextTask, StepOutput
-from selfsup.testing import BACKBONE_CHECKS, TASK_CHECKS, BackboneCase, TaskCase, check_plugin
+from selfsup.testing import (
+    BACKBONE_CHECKS,
+    TASK_CHECKS,
+    BackboneCase,
+    TaskCase,
+    check_entry_module_is_light,
+    check_plugin,
+    check_spec,
+)
 from selfsup.testing.kit import backbone_checks, conformance
 from selfsup.testing.kit.backbone_checks import check_padding
 from selfsup.testing.kit.cases import check_device, shortened
@@ -258,3 +268,32 @@ def test_a_case_on_another_device_has_its_task_batch_and_draws_there() -> None:
     case = TaskCase(registry().get("task", "sequence/simclr")).on("meta")
     assert {parameter.device.type for parameter in case.build().parameters()} == {"meta"}
     assert {value.device.type for value in case.batch().values()} == {"meta"}
+
+
+# Specs
+
+
+def test_an_entry_module_that_imports_torch_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "heavy_entry.py").write_text("import torch\n")
+    (tmp_path / "broken_entry.py").write_text("import no_such_module\n")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    with pytest.raises(AssertionError, match="importing heavy_entry imports torch"):
+        check_entry_module_is_light("heavy_entry")
+    with pytest.raises(AssertionError, match=r"broken_entry does not import: .*no_such_module"):
+        check_entry_module_is_light("broken_entry")
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"summary": "x" * 121}, "the summary has 121 characters"),
+        ({"paper": ""}, "no paper is named"),
+        ({"target": "selfsup.tasks:MAE_FAMILY"}, "the target is TaskFamilyRecipe, not ObjectiveRecipe"),
+        ({"target": "selfsup.tasks:DENOISING_FAMILY", "family": "autoregressive"}, "not TaskFamilyRecipe"),
+    ],
+)
+def test_each_fault_of_a_spec_is_seen(changes: dict[str, Any], fault: str) -> None:
+    spec = registry().get("objective", "simclr")
+    check_spec(spec)
+    with pytest.raises(AssertionError, match=fault):
+        check_spec(replace(spec, **changes))

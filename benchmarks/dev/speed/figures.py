@@ -21,6 +21,8 @@ NAMES: Mapping[str, tuple[str, ...]] = {
         "memory",
         "accumulation-time",
         "accumulation-memory",
+        "stream-first",
+        "stream-rate",
     ),
     "text": ("mlm", "text-memory"),
     "tabular": ("scarf", "table-memory"),
@@ -36,7 +38,7 @@ def measurements(modality: str) -> dict[str, Callable[[Settings], Figure]]:
 
 
 def _vision() -> dict[str, Callable[[Settings], Figure]]:
-    from speed import accumulation, attention, probes, program, training, views
+    from speed import accumulation, attention, probes, program, streaming, training, views
 
     return {
         "views-32": lambda s: views.views_figure(32, goal=5, n=4096, repeats=s.repeats),
@@ -52,6 +54,8 @@ def _vision() -> dict[str, Callable[[Settings], Figure]]:
         "memory": lambda s: program.memory_figure(repeats=s.repeats),
         "accumulation-time": lambda s: accumulation.time_figure(repeats=s.repeats),
         "accumulation-memory": lambda s: accumulation.memory_figure(),
+        "stream-first": streaming.first_batch_figure,
+        "stream-rate": streaming.rate_figure,
     }
 
 

@@ -94,3 +94,7 @@ def test_leak(case, check):
 @pytest.mark.slow
 def test_two_processes_give_the_gradients_of_one():
     assert check_two_processes(task_cases()) == {}
+
+
+def test_specs_are_hashable():
+    assert len(set(registry().tasks.values())) == len(registry().tasks)

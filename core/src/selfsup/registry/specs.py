@@ -230,7 +230,7 @@ class TaskSpec(TargetSpec):
     """Whether it needs a trained encoder to learn from, which has to be named."""
     composed: bool = False
     """Whether the registry joined it from an objective and a modality, without a recipe of the plugin's own."""
-    preset: Preset | None = None
+    preset: Preset | None = field(default=None, hash=False)  # its mappings have no hash
     """What the plugin changes of the composed task, where that is all that its own task does."""
 
     def __post_init__(self) -> None:

@@ -15,10 +15,10 @@ from selfsup.errors import ConfigError, LeftOutOptionsWarning
 from selfsup.evaluation.choose import choose
 from selfsup.registry import registry
 from selfsup.training.run.config import RunConfig
-from selfsup.training.run.options import task_options
-from selfsup.training.run.overrides import annotation_of, parse_assignments, resolve_key
 from selfsup.training.run.resolve import resolve_config
-from selfsup.training.run.setting_values import read_value
+from selfsup.training.settings.options import task_options
+from selfsup.training.settings.overrides import annotation_of, parse_assignments, resolve_key
+from selfsup.training.settings.values import read_value
 
 TASKS = sorted({(spec.modality, spec.family): id for id, spec in sorted(registry().tasks.items())}.values())
 """One of each family in each modality."""

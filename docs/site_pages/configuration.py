@@ -16,7 +16,7 @@ from pydantic_core import PydanticUndefined
 
 from selfsup.registry import registry
 from selfsup.training.run.config import RunConfig
-from selfsup.training.run.setting_values import type_name
+from selfsup.training.settings.values import type_name
 from site_pages.markdown import code, save, table, text
 
 _LIMITS = (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"))

@@ -60,7 +60,7 @@ class Faulty(PretextTask):
         wanted = torch.stack([(batch["sequence"] % k == 0).float().mean(dim=1) for k in range(2, 6)], dim=1)
         wanted = wanted + 0.01 * torch.rand(wanted.shape, generator=generator, device=wanted.device)
         loss = (out.float() - wanted).square().mean()
-        spoiled: dict[str, Callable[[Tensor], Tensor]] = {
+        corrupted: dict[str, Callable[[Tensor], Tensor]] = {
             "check_loss": lambda loss: loss.unsqueeze(0),
             "check_determinism": lambda loss: loss + torch.rand((), generator=NOISE, device=loss.device),
             "check_global_random_state": lambda loss: loss + 0 * torch.rand(()),
@@ -71,7 +71,7 @@ class Faulty(PretextTask):
             "check_learning": lambda loss: 2 * loss.detach() - loss,
             "check_accumulated_chunks": lambda loss: loss * len(out),
         }
-        return StepOutput(spoiled.get(self.fault, lambda loss: loss)(loss), {})
+        return StepOutput(corrupted.get(self.fault, lambda loss: loss)(loss), {})
 
     def after_step(self, progress: float) -> None:
         self.steps += self.fault == "check_state_round_trip"

@@ -17,7 +17,7 @@ from selfsup.errors import ArtifactError, ConfigError
 from selfsup.registry import registry
 from selfsup.training.loop.stepper import Stepper
 from selfsup.training.run.resolve_origin import told_start
-from selfsup.training.run.setting_values import Unread
+from selfsup.training.settings.values import Unread
 
 pytestmark = pytest.mark.usefixtures("toy")
 

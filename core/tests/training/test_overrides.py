@@ -8,8 +8,8 @@ from pydantic import Field
 from selfsup.config import Config
 from selfsup.errors import ConfigError
 from selfsup.training.run.config import RunConfig
-from selfsup.training.run.overrides import apply, join, parse_assignment, parse_assignments, place, resolve_key
-from selfsup.training.run.setting_values import Unread, read_value
+from selfsup.training.settings.overrides import apply, join, parse_assignment, parse_assignments, place, resolve_key
+from selfsup.training.settings.values import Unread, read_value
 
 
 class Loss(Config):

@@ -100,7 +100,7 @@ def measure_encoder(encoder: Encoder, cell: Cell, out: Path, *, data: Any = None
 
 def evaluator_options(cell: Cell) -> dict[str, dict[str, Any]]:
     """``evaluators.knn.k = 10`` as ``{"knn": {"k": 10}}``, ``evaluators.few-labels.finetune.lr`` nested once more."""
-    from selfsup.training.run.overrides import apply
+    from selfsup.training.settings.overrides import apply
 
     options: dict[str, dict[str, Any]] = {}
     for key, value in cell.overrides.items():

@@ -15,7 +15,7 @@ from selfsup.config import validated
 from selfsup.data import Processor, load_source
 from selfsup.errors import BenchmarkError
 from selfsup.registry import registry
-from selfsup.training.run.overrides import apply
+from selfsup.training.settings.overrides import apply
 from selfsup.types import Batch, Info
 
 RawFeatures = Callable[[Batch, Info], Tensor]

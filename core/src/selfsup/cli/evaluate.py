@@ -86,7 +86,7 @@ def evaluator_options(ids: Sequence[str], settings: Sequence[str]) -> dict[str, 
         UnknownIdError: there is no such evaluator.
     """
     from selfsup.evaluation.choose import evaluator_configs
-    from selfsup.training.run.overrides import parse_assignments, place
+    from selfsup.training.settings.overrides import parse_assignments, place
 
     return place(parse_assignments(settings), evaluator_configs(ids), listing="selfsup list options EVALUATOR")
 

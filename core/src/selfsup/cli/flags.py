@@ -39,7 +39,7 @@ def take_flags(options: dict[str, Any], task: str | None) -> dict[str, Any]:
     Raises:
         ConfigError: a flag was given that the task's modality does not have.
     """
-    from selfsup.training.run.setting_values import Unread
+    from selfsup.training.settings.values import Unread
 
     given = {key.removeprefix(_PREFIX): options.pop(key) for key in list(options) if key.startswith(_PREFIX)}
     known = _flags()

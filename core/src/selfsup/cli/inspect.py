@@ -57,7 +57,7 @@ def command(
     """
     from selfsup.data.inspect import inspect, modality_of
     from selfsup.registry import registry
-    from selfsup.training.run import overrides
+    from selfsup.training.settings import overrides
 
     kind = modality or modality_of(source)
     given = overrides.join(overrides.parse_assignments(settings), take_flags(flags, kind))

@@ -82,7 +82,7 @@ def command(kind: str, whose: str | None, modality: str | None, backbone: str | 
 def _list_options(whose: str | None, backbone: str | None, words: str, *, as_json: bool) -> None:
     if whose is None:
         raise click.UsageError("name the task (or evaluator) whose options are meant: selfsup list options vision/simclr.")
-    from selfsup.training.run.options import Option, evaluator_options, task_options
+    from selfsup.training.settings.options import Option, evaluator_options, task_options
 
     evaluator = registry().evaluators.get(whose)
     if evaluator is not None and backbone is not None:

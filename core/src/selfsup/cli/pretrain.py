@@ -119,8 +119,8 @@ def command(
     Exit status: 0 done, 1 failed, 2 wrong usage, 130 after Ctrl-C, and after another signal 128 and its number: 143 after
     SIGTERM, 138 after SIGUSR1.
     """
-    from selfsup.training.run.overrides import join, parse_assignments
     from selfsup.training.run.pretrain import pretrain
+    from selfsup.training.settings.overrides import join, parse_assignments
 
     roles = {f"columns.{role}": name for role, name in columns.items()}
     ids = {"loggers": [id for text in loggers for id in text.split(",") if id]} if loggers else {}

@@ -21,11 +21,11 @@ from selfsup.training.observe.loggers import check_loggers
 from selfsup.training.run.config import RunConfig
 from selfsup.training.run.initialization import origin_of
 from selfsup.training.run.launch import run_processes
-from selfsup.training.run.overrides import join
 from selfsup.training.run.process import execute
 from selfsup.training.run.resolve import read_config_file, resolve_config
 from selfsup.training.run.resume import resume_config, same_budget
 from selfsup.training.run.streaming import is_streamed, prepare
+from selfsup.training.settings.overrides import join
 
 _STOPPED_BY_SIGNAL = 128
 """What shells add to a signal's number."""

@@ -15,10 +15,10 @@ from selfsup.config_layers import EXCLUSIVE, merge_layers
 from selfsup.errors import ConfigError, LeftOutOptionsWarning
 from selfsup.registry import registry
 from selfsup.registry.specs import BackboneSpec, ModalitySpec, TaskSpec
-from selfsup.training.run import overrides
 from selfsup.training.run.config import RunConfig
 from selfsup.training.run.part_origins import part_weights
 from selfsup.training.run.resolve_origin import Chosen, check_one_start, chosen_by, told_start, without_former_start
+from selfsup.training.settings import overrides
 from selfsup.validation import check_effect, validated
 
 _OF_THE_TASK = ("task_options", "optimization", "backbone", "backbone_options")

@@ -14,7 +14,7 @@ from selfsup.errors import ConfigError
 from selfsup.registry import registry
 from selfsup.training.run.config import RunConfig
 from selfsup.training.run.part_origins import part_backbones, part_processors
-from selfsup.training.run.setting_values import Unread, read_value
+from selfsup.training.settings.values import Unread, read_value
 
 _OF_PART = "init."
 """What the key of a part's source begins with."""

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from selfsup.config import Config
 from selfsup.errors import ConfigError
-from selfsup.training.run.setting_values import Unread, read_value
+from selfsup.training.settings.values import Unread, read_value
 
 Sections = Mapping[str, type[Config]]
 """Name of a section to its config class. The section ``""`` is the run itself."""

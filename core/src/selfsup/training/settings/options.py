@@ -14,9 +14,9 @@ from selfsup.config import Config
 from selfsup.errors import ConfigError
 from selfsup.registry import registry
 from selfsup.registry.specs import EvaluatorSpec
-from selfsup.training.run.overrides import Sections, nested, paths_of, resolve_key, shown_key
 from selfsup.training.run.resolve import resolve_config, sections_of
-from selfsup.training.run.setting_values import type_name
+from selfsup.training.settings.overrides import Sections, nested, paths_of, resolve_key, shown_key
+from selfsup.training.settings.values import type_name
 
 _PAPER = re.compile(
     r"\((?:the )?paper(?:'s code)?: (?P<value>[^()]*(?:\([^()]*\)[^()]*)*)\)|; (?P<before>[^;]+?) in the paper\b"

@@ -147,3 +147,5 @@ def test_large_sources_and_patterns_are_streamed_by_themselves(folder: Path, tmp
     assert not run_of(folder, tmp_path / "a", **options).config.stream
     assert run_of(folder, tmp_path / "b", **options, overrides={"streaming.above_gb": 1e-9}).config.stream
     assert run_of(folder / "part-{0..2}.jsonl", tmp_path / "c", **options).config.stream
+    # What needs all rows is prepared, however large its source is.
+    assert not run_of(folder, tmp_path / "d", **options, rows=20, overrides={"streaming.above_gb": 1e-9}).config.stream

@@ -106,7 +106,8 @@ class OptimizationConfig(Config):
         if self.steps is None and steps_per_epoch is None:
             raise ConfigError(
                 "how many rows the data have is not known before they are read, so that the run cannot be counted in epochs. "
-                "Give its length in optimizer steps (--steps N), or say how many rows there are (--set streaming.rows=N)."
+                "Give its length in optimizer steps (--steps N), say how many rows there are (--set streaming.rows=N), or have "
+                "files of this machine prepared first (--no-stream)."
             )
         steps = self.steps if self.steps is not None else (self.epochs or 100) * (steps_per_epoch or 0)
         return steps if self.max_steps is None else min(steps, self.max_steps)

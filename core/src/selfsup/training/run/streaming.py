@@ -16,7 +16,6 @@ from selfsup.data.sources.streams.load import look_at, open_stream
 from selfsup.data.sources.streams.row_stream import RowStream
 from selfsup.errors import ConfigError
 from selfsup.registry import registry
-from selfsup.registry.specs import TaskSpec
 from selfsup.runtime.decoder_output import caught_noise
 from selfsup.runtime.machine_load import cpu_count
 from selfsup.runtime.progress import Reporter, show_findings
@@ -24,6 +23,7 @@ from selfsup.training.observe.online_probe import MONITORED_ROWS
 from selfsup.training.run.config import RunConfig
 from selfsup.training.run.initialization import Origin, origin_of
 from selfsup.training.run.setup import Data, fitted_processor, prepare_data, process
+from selfsup.validation import validated
 
 _MOST_WORKERS = 8
 _GB = 1e9
@@ -49,7 +49,7 @@ def is_streamed(config: RunConfig, source: Any = None) -> tuple[bool, str]:
     limit = config.streaming.above_gb
     if found.remote:
         return True, f"{config.data} is streamed: its rows are decoded while training goes on."
-    if found.size is not None and found.size > limit * _GB:
+    if found.size is not None and found.size > limit * _GB and not _needs_all_rows(config):
         return True, (
             f"{config.data} has {found.size / _GB:.1f} GB, more than {limit:g} GB (--set streaming.above_gb=), and is "
             "streamed: its rows are decoded while training goes on. --no-stream decodes all of them first."
@@ -67,7 +67,7 @@ def stream_data(config: RunConfig, reporter: Reporter, source: Any, origin: Orig
         DataError: there is nothing at the source that can be used.
     """
     spec = registry().get("task", config.task)
-    _check_possible(config, spec)
+    _check_possible(config)
     stream = open_stream(
         config.data if source is None else source,
         modality=registry().get("modality", spec.modality),
@@ -84,7 +84,6 @@ def stream_data(config: RunConfig, reporter: Reporter, source: Any, origin: Orig
     known = rows_of(stream, config.streaming.rows, config.holdout)
     with caught_noise(reporter.message):
         processor = fitted_processor(config, sample, origin, reporter)
-        _check_processor(processor, config)
         findings = stream.sample.findings.joined(processor.findings())
         how_many = "an unknown number of rows" if known is None else f"{known} rows"
         findings.add("stream", f"{how_many} in {len(stream.shards)} shard(s), shuffled among {config.streaming.buffer}")
@@ -120,26 +119,30 @@ def _batches(
     return StreamBatches(stream, processor, share, options, rows=rows, warn=reporter.message)
 
 
-def _check_possible(config: RunConfig, spec: TaskSpec) -> None:
-    """Refuse what needs all rows at hand."""
-    advice = "Leave out --stream (or give --no-stream), so that all rows are prepared first."
+def _needs_all_rows(config: RunConfig) -> str:
+    """Why a run cannot stream its rows; empty if it can."""
+    spec = registry().get("task", config.task)
     if spec.needs_labels:
-        raise ConfigError(f"{spec.id} needs the labels of all rows before it starts, and a stream does not have them. {advice}")
+        return f"{spec.id} needs the labels of all rows before it starts, and a stream does not have them."
     if config.rows:
-        raise ConfigError(f"rows={config.rows} draws from all rows, and a stream does not know them beforehand. {advice}")
+        return f"rows={config.rows} draws from all rows, and a stream does not know them beforehand."
+    kind = registry().processor_class(spec.modality)
+    if kind.columnar:
+        return f"rows of {spec.modality} are processed column by column, which a stream cannot."
+    if kind(validated(kind.Config, config.processor_options, what="the processor's options")).block_length:
+        return (
+            f"the processor of {config.task} joins rows into blocks, which a stream cannot: for text --set "
+            "processor.packing=none makes each row a sample."
+        )
+    return ""
+
+
+def _check_possible(config: RunConfig) -> None:
+    """Refuse what needs all rows at hand."""
+    if reason := _needs_all_rows(config):
+        raise ConfigError(f"{reason} Leave out --stream (or give --no-stream), so that all rows are prepared first.")
     if config.unlabelled or config.label_kind:
         raise ConfigError("--unlabelled and --label-kind say nothing of a stream, whose labels are not read: leave them out.")
-
-
-def _check_processor(processor: Processor, config: RunConfig) -> None:
-    advice = "leave out --stream"
-    if processor.block_length:
-        raise ConfigError(
-            f"the processor of {config.task} joins rows into blocks, which a stream cannot: for text --set "
-            f"processor.packing=none makes each row a sample; or {advice}."
-        )
-    if processor.columnar:
-        raise ConfigError(f"rows of {processor.modality} are processed column by column, which a stream cannot: {advice}.")
 
 
 def _by_shards(config: RunConfig, stream: RowStream) -> bool:

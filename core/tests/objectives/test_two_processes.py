@@ -10,8 +10,6 @@ import torch
 
 from selfsup.testing.kit.processes import run_script_in_two_processes
 
-pytestmark = pytest.mark.slow
-
 SCRIPT = Path(__file__).with_name("two_processes.py")
 RUN = runpy.run_path(str(SCRIPT))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import runpy
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from typing import Any
 import torch
 
 from selfsup.testing.kit.joined_batch import PROCESSES
+
+LONGEST_SECONDS = 300.0
+"""After which two processes that wait for each other are ended."""
 
 
 def run_in_two_processes(function: Callable[..., Any], *arguments: Any) -> None:
@@ -26,14 +30,21 @@ def run_in_two_processes(function: Callable[..., Any], *arguments: Any) -> None:
 
     Raises:
         torch.multiprocessing.ProcessRaisedException: one of them failed; its traceback is in the message.
+        TimeoutError: they take longer than ``LONGEST_SECONDS``, as where one waits for a call that the other never makes.
     """
     start = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     if start == "forkserver":
         multiprocessing.get_context("forkserver").set_forkserver_preload(["torch", "lightning_fabric"])
     given = (dict(os.environ), function, *arguments)
-    torch.multiprocessing.start_processes(  # type: ignore[attr-defined, no-untyped-call]  # torch leaves it untyped
-        _call, args=given, nprocs=PROCESSES, start_method=start
+    context = torch.multiprocessing.start_processes(  # type: ignore[attr-defined, no-untyped-call]  # torch leaves it untyped
+        _call, args=given, nprocs=PROCESSES, join=False, start_method=start
     )
+    deadline = time.monotonic() + LONGEST_SECONDS
+    while not context.join(timeout=1.0):
+        if time.monotonic() > deadline:
+            for process in context.processes:
+                process.kill()
+            raise TimeoutError(f"{PROCESSES} processes had not ended after {LONGEST_SECONDS:g} seconds.")
 
 
 def run_script_in_two_processes(script: Path, *arguments: Any) -> None:

@@ -74,8 +74,10 @@ def test_an_unknown_default_is_a_fault_of_the_plugin_that_is_named(
         check_spec(spec)
 
 
-@pytest.mark.parametrize("changes", [{"optimization": {"learning_rate": 1.0}}, {"processor": {"no-such": 1}}])
-def test_the_kit_refuses_options_that_optimizer_and_processor_lack(
+@pytest.mark.parametrize(
+    "changes", [{"optimization": {"learning_rate": 1.0}}, {"processor": {"no-such": 1}}, {"backbone_options": {"dimm": 3}}]
+)
+def test_the_kit_refuses_options_that_optimizer_processor_and_backbone_lack(
     house: Registry, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(house, "plugin", lambda _: house.plugins.records[0])

@@ -19,6 +19,7 @@ def preset(
     title: str = "",
     backbone: str = "",
     needs_tokens: bool = False,
+    needs_teacher: bool = False,
     recipe: str = "",
     views_recipe: str = "",
     corruption_recipe: str = "",
@@ -47,6 +48,7 @@ def preset(
         title: the method's name as its paper writes it; empty: that of the objective.
         backbone: id of the default backbone; empty: the modality's.
         needs_tokens: whether only a backbone with tokens will do.
+        needs_teacher: whether it needs a trained encoder to learn from, as ``distill`` does.
         recipe: target of an :class:`~selfsup.objectives.ObjectiveRecipe`, :class:`~selfsup.tasks.TaskFamilyRecipe`,
             :class:`~selfsup.tasks.ReconstructionFamilyRecipe` or :class:`~selfsup.tasks.TransformationRecipe` in the place of
             the objective's own.
@@ -75,6 +77,7 @@ def preset(
         objective=objective,
         backbone=backbone,
         needs_tokens=needs_tokens,
+        needs_teacher=needs_teacher,
         preset=Preset(
             recipe=recipe,
             views=views_recipe,

@@ -56,9 +56,11 @@ def _check_recipe(spec: specs.TaskSpec, recipe: TaskRecipe) -> None:
     _check_config(recipe.config)
     recipe.config()
     processor = registry().processor_class(spec.modality)
+    backbone = registry().backbone_recipe(spec.backbone or registry().get("modality", spec.modality).backbone)
     for what, config, values in (
         ("optimization", OptimizationConfig, recipe.optimization),
         ("processor", processor.Config, recipe.processor),
+        ("backbone", backbone.config, spec.preset.backbone if spec.preset is not None else {}),
     ):
         try:
             validated(config, values, what=what)

@@ -28,6 +28,35 @@
 
 from __future__ import annotations
 
+__all__ = [
+    "ArtifactError",
+    "BadRowError",
+    "BenchmarkError",
+    "CheckpointError",
+    "ColumnError",
+    "ConfigError",
+    "DataError",
+    "DataWarning",
+    "DuplicateIdError",
+    "InUseError",
+    "LeftOutOptionsWarning",
+    "MissingPluginError",
+    "NonFiniteLossError",
+    "PluginError",
+    "PluginVersionError",
+    "PretrainedRowsWarning",
+    "RunDirectoryError",
+    "RunError",
+    "SelfsupError",
+    "SourceError",
+    "SpecError",
+    "StorageError",
+    "TooManyBadRowsError",
+    "UnfinishedRunWarning",
+    "UnknownIdError",
+    "UsageError",
+]
+
 
 class SelfsupError(Exception):
     """Base of all errors of selfsup. The message says what is wrong, why, and what to do."""

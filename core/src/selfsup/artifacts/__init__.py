@@ -29,7 +29,13 @@ __all__ = [
 __getattr__ = lazy_names(
     __name__,
     moved={
-        name: Moved(f"selfsup.runtime:{name}", since="0.1", until="0.3", not_before="2027-06-01")
-        for name in ("atomic_write", "device_name", "package_versions", "peak_memory")
+        name: Moved(f"{home}:{name}", since="0.1", until="0.3", not_before="2027-06-01")
+        for name, home in {
+            "atomic_write": "selfsup.runtime",
+            "device_name": "selfsup.runtime",
+            "environment": "selfsup.runtime.environment",
+            "package_versions": "selfsup.runtime",
+            "peak_memory": "selfsup.runtime",
+        }.items()
     },
 )

@@ -61,10 +61,9 @@ def in_full():
 
 
 OF_ONE_PART = (
-    "check_determinism", "check_global_random_state", "check_half_precision", "check_labels_unseen", "check_state_round_trip",
-    "check_learning",
+    "check_determinism", "check_global_random_state", "check_labels_unseen", "check_state_round_trip", "check_learning",
 )  # fmt: skip
-"""What code of an objective or of a modality can get wrong by itself. Shapes, devices and absent parts may fail in one pair."""
+"""What an objective or a modality can get wrong by itself. Shapes, types, devices and absent parts may fail in one pair."""
 IN_FULL = in_full()
 TASK_CHECKS = parametrize_tasks().args[1]
 

@@ -216,7 +216,7 @@ def test_expected_failures_have_reasons_and_are_run(monkeypatch: pytest.MonkeyPa
     known = check_plugin("selfsup-planted", entry_module(monkeypatch, {("sequence/simclr", "check_loss"): "a vector"}))
     assert [(result.failed, result.expected) for result in known] == [(False, ""), (False, "a vector")]
     assert known[1].error
-    assert known[1].message == "a vector"
+    assert known[1].message == f"a vector ({known[1].error})"
 
 
 @pytest.mark.usefixtures("one_case")
@@ -245,10 +245,11 @@ def test_the_command_shows_expected_failures_with_reasons(monkeypatch: pytest.Mo
     monkeypatch.setattr(get_plugin_manager(), "records", [record])
     done = CliRunner().invoke(command, ["check", "planted"])
     assert done.exit_code == 0
-    assert "EXPECTED sequence/simclr check_loss: a vector" in done.output
+    assert "EXPECTED sequence/simclr check_loss: a vector (" in done.output
     assert "1 checks passed, 0 failed, 1 failed as expected." in done.output
     printed = json.loads(CliRunner().invoke(command, ["check", "planted", "--json"]).output)
     assert printed["checks"][1]["expected"] == "a vector"
+    assert [each["failed"] for each in printed["checks"]] == [False, False]
 
 
 # Devices

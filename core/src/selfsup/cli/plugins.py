@@ -96,7 +96,11 @@ def check(ctx: click.Context, name: str, device: str, as_json: bool) -> None:
         more = f", {len(expected)} failed as expected" if expected else ""
         click.echo(f"{record.label()}: {passed} checks passed, {len(failed)} failed{more}.")
 
-    emit({"plugin": _document(record), "checks": [asdict(result) for result in results]}, as_json=as_json, text=text)
+    emit(
+        {"plugin": _document(record), "checks": [asdict(result) | {"failed": result.failed} for result in results]},
+        as_json=as_json,
+        text=text,
+    )
     ctx.exit(1 if failed else 0)
 
 

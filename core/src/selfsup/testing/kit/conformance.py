@@ -100,10 +100,10 @@ class CheckResult:
 
     @property
     def message(self) -> str:
-        """What is wrong, or why it is expected to be."""
+        """What is wrong, after the reason why that is expected."""
         if self.expected and not self.error:
             return f"passes, though it is expected to fail ({self.expected}); remove it from {EXPECTED_FAILURES}."
-        return self.expected or self.error
+        return f"{self.expected} ({self.error})" if self.expected else self.error
 
 
 def task_cases(modality: str = "", provider: str = "") -> list[TaskCase]:

@@ -104,6 +104,7 @@ def check_half_precision(case: TaskCase) -> None:
         assert torch.isfinite(loss), f"under bfloat16 autocast the loss is {loss.detach()}"
         optimizer.zero_grad()
         torch.autograd.backward(loss)
+        task.after_backward((step + 1) / 10)
         optimizer.step()
         task.after_step((step + 1) / 10)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, MutableMapping, Sequence
+import itertools
+from collections.abc import Generator, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -112,6 +113,7 @@ class ShuffledRows:
         epoch: counted from 0.
         buffer: rows that are kept in memory to shuffle among.
         counts: shard to its number of rows, as far as known; shards that are read to their end are added.
+        least: shard to a number of rows that it is known to have, where not all of them are counted; grows with what is read.
         start: place of the first row to give.
     """
 
@@ -124,10 +126,12 @@ class ShuffledRows:
         epoch: int,
         buffer: int,
         counts: MutableMapping[int, int],
+        least: MutableMapping[int, int] | None = None,
         start: int = 0,
     ) -> None:
         order = np.random.default_rng((seed, epoch, 0)).permutation(len(stream.shards)).tolist()
         self._stream, self._split, self._counts, self._start = stream, split, counts, start
+        self._least: MutableMapping[int, int] = {} if least is None else least
         self._shards = split.shards(order)
         self._shuffle = ShuffleBuffer(buffer, np.random.default_rng((seed, epoch, 1)))
         self._next = 0
@@ -136,15 +140,17 @@ class ShuffledRows:
 
     @property
     def total(self) -> int | None:
-        """Rows of all shards that this process reads; None as long as one has not been read to its end."""
-        return total_of(self._counts, self._shards)
+        """Rows of all shards that this process reads; None where a shard does not say, and has not been read to its end."""
+        counts = [self._count(shard) for shard in self._shards]
+        return None if None in counts else sum(filter(None, counts))
 
     def __iter__(self) -> Generator[StreamedRow]:
         first = self._split.number_of(self._start)
         given = self._shuffle.through(self._positions())
         for _ in range(first):
-            if next(given, None) is None:
+            if (passed := next(given, None)) is None:
                 return
+            self._held.pop(passed, None)
         self._go_live()
         place = self._start
         for number, position in enumerate(given, first):
@@ -153,21 +159,39 @@ class ShuffledRows:
                 yield StreamedRow(place, origin, row)
                 place += 1
 
-    def _positions(self) -> Iterator[int]:
-        """Positions in the order of the shards: first numbers alone, then, once live, with their rows."""
-        total = self.total
-        while self._live is None:
-            if total is not None and self._next >= total:
+    def _count(self, shard: int) -> int | None:
+        """Rows of a shard; None where they are not known."""
+        if shard not in self._counts and (count := self._stream.shards[shard].count()) is not None:
+            self._counts[shard] = count
+        return self._counts.get(shard)
+
+    def _sure(self) -> Iterator[None]:
+        """As many as there are rows before the first one that nobody has seen or counted."""
+        for shard in self._shards:
+            count = self._count(shard)
+            yield from itertools.repeat(None, self._least.get(shard, 0) if count is None else count)
+            if count is None:
                 return
+
+    def _positions(self) -> Iterator[int]:
+        """Positions in the order of the shards: first numbers alone, as far as rows are sure; then, once live, with their rows.
+
+        What lies behind a shard of unknown length can only be told by reading it.
+        """
+        for _ in self._sure():
+            if self._live is not None:
+                break
             self._next += 1
             yield self._next - 1
+        if self._live is None:
+            self._live = self._read(self._next)
         for position, origin, row in self._live:
             self._held[position] = origin, row
             yield position
 
     def _go_live(self) -> None:
-        """Read the rows that the buffer keeps, and be ready to read on behind the last one that was taken."""
-        wanted = set(self._shuffle.kept)
+        """Read the rows that the buffer keeps as numbers alone, and be ready to read on behind the last one that was taken."""
+        wanted = set(self._shuffle.kept) - set(self._held)
         if wanted:
             last = max(wanted)
             for position, origin, row in self._read(min(wanted)):
@@ -175,10 +199,11 @@ class ShuffledRows:
                     self._held[position] = origin, row
                 if position == last:
                     break
-        self._live = self._read(self._next)
+        if self._live is None:
+            self._live = self._read(self._next)
 
     def _read(self, start: int) -> Iterator[tuple[int, Origin, Row]]:
-        """The rows from a position on; shards whose rows are counted are passed over without being opened."""
+        """The rows from a position on, before which all rows are sure; counted shards before it are not opened."""
         position = 0
         for shard in self._shards:
             known = self._counts.get(shard)
@@ -190,10 +215,6 @@ class ShuffledRows:
             for row in self._stream.read(shard, number):
                 yield position, Origin(shard, number), row
                 position, number = position + 1, number + 1
+                self._least[shard] = max(number, self._least.get(shard, 0))
             self._counts[shard] = number
-
-
-def total_of(counts: Mapping[int, int], shards: Sequence[int]) -> int | None:
-    """Rows of the shards together; None where one of them is not counted."""
-    known = [counts.get(shard) for shard in shards]
-    return None if None in known else sum(filter(None, known))
+            self._least.pop(shard, None)

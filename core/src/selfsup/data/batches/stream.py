@@ -91,6 +91,7 @@ class StreamBatches(BatchSource):
         self._decoder = RowDecoder(processor, options.workers, holdout=options.holdout)
         self._rows, self._warn = rows, warn
         self._counts: dict[int, int] = {}
+        self._least: dict[int, int] = {}
         self._epoch = self._given = self._taken = 0
         self._tally = RowTally(stream, options.max_bad_rows, share.world_size)
         several = share.world_size > 1
@@ -166,6 +167,7 @@ class StreamBatches(BatchSource):
             epoch=self._epoch,
             buffer=self._options.buffer,
             counts=self._counts,
+            least=self._least,
             start=self._taken,
         )
 
@@ -203,6 +205,7 @@ class StreamBatches(BatchSource):
             "buffer": self._options.buffer,
             "by_shards": self._split.by_shards,
             "counts": dict(self._counts),
+            "least": dict(self._least),
             "tally": self._tally.state_dict(),
         }
 
@@ -228,7 +231,7 @@ class StreamBatches(BatchSource):
             own = first
             taken = first["taken"] * len(states) // share.world_size
         self._epoch, self._given, self._taken = own["epoch"], own["given"], taken
-        self._counts = dict(own["counts"])
+        self._counts, self._least = dict(own["counts"]), dict(own["least"])
         self._tally.load_state_dict([states[rank]] if len(states) == share.world_size else list(states) if rank == 0 else [])
 
     def seen(self) -> SeenRows:

@@ -69,6 +69,16 @@ def test_arrays_and_structures_have_hashes(values):
     assert row_hashes(rows_of({"x": values[::-1]})).tolist() == first[::-1].tolist()
 
 
+@pytest.mark.parametrize(
+    "values",
+    [["a", 5, None, 2.5], [1, "b"], [True, 1, "x"], ["a", {"b": 1}], [2**70, 1], [10**400, 1], ["\ud800", "a"], ["a", [1.0]]],
+)
+def test_rows_whose_values_are_of_several_types_have_the_hashes_that_they_have_alone(values):
+    together = hashes_of([{"x": value} for value in values])
+    assert together.tolist() == [hashes_of([{"x": value}])[0] for value in values]
+    assert together[0] != together[-1]
+
+
 def test_hashes_are_kept_by_the_fingerprint(tmp_path, monkeypatch):
     with cache_in(tmp_path):
         first = row_hashes(rows_of(TABLE, fingerprint="f"))

@@ -20,6 +20,7 @@ from selfsup.data.sources.media.folders import find_folder, paths_in
 from selfsup.data.sources.media.in_memory import kind_of_value
 from selfsup.data.sources.media.kinds import kind_of_bytes, kind_of_path, looks_like_paths, medium_of
 from selfsup.data.sources.sidecars import read_sidecars
+from selfsup.data.sources.streams.shards import TarShard
 from selfsup.data.sources.tables.coco import is_coco, read_coco
 from selfsup.data.sources.tables.read import read_tables
 from selfsup.errors import ConfigError, SourceError
@@ -43,6 +44,17 @@ def write_tar(path: Path, members: Mapping[str, bytes], mode: str = "w") -> Path
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
     return path
+
+
+def test_a_value_that_its_column_cannot_hold_is_missing_from_a_streamed_row(tmp_path: Path) -> None:
+    values = [1, 2, 3.7, "n/a", [4], True, "5", 10**30]
+    path = write_tar(tmp_path / "a.tar", {f"{n}.json": json.dumps({"n": v, "m": v}).encode() for n, v in enumerate(values)})
+    groups = FileGroups((), lines=False)
+    groups.learn({"json": lambda: b'{"n": 1, "m": 0.5}'})
+    rows = list(TarShard(str(path), groups, ("n", "m")).records(0))
+    assert [row["n"] for row in rows] == [1, 2, 3.7, None, None, 1, 5, 10**30]  # nothing is cut off
+    assert [row["m"] for row in rows] == [1, 2, 3.7, None, None, 1, 5, 1e30]
+    assert list(TarShard(str(path), groups, ("m",)).records(2)) == [{"m": row["m"]} for row in rows[2:]]
 
 
 MEMBERS = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import resource
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,10 +29,10 @@ def picture(number: int) -> bytes:
     return buffer.getvalue()
 
 
-def write_archive(path: Path, numbers: range, *, extra: int = 0) -> None:
+def write_archive(path: Path, numbers: range, *, extra: int = 0, kinds: Sequence[str] = "012") -> None:
     with tarfile.open(path, "w") as archive:
         for number in numbers:
-            for suffix, content in (("png", picture(number) + bytes(extra)), ("cls", str(number % 3).encode())):
+            for suffix, content in (("png", picture(number) + bytes(extra)), ("cls", kinds[number % len(kinds)].encode())):
                 member = tarfile.TarInfo(f"{number:06d}.{suffix}")
                 member.size = len(content)
                 archive.addfile(member, io.BytesIO(content))
@@ -58,6 +59,12 @@ def test_rows_are_those_of_the_prepared_source(tmp_path: Path) -> None:
     assert sorted(row["image"]["bytes"] for row in rows) == sorted(
         row["image"]["bytes"] for shard in (0, 1) for row in batches_of(pattern)._stream.read(shard)
     )
+
+
+def test_a_class_of_another_type_than_in_the_sample_ends_nothing(tmp_path: Path) -> None:
+    write_archive(tmp_path / "a.tar", range(ROWS), kinds=[*"01201201201", "n/a"])
+    given = [int(value) for batch in batches_of(tmp_path / "a.tar").batches() for value in batch["image"][:, 0, 0, 0]]
+    assert sorted(given) == list(range(ROWS))
 
 
 def test_goes_on_in_the_middle_of_an_archive(tmp_path: Path) -> None:

@@ -193,14 +193,21 @@ class FileGroups:
         return datasets.Value("string")
 
     def cast(self, name: str, value: Any) -> Any:
-        """A value as the type of its column, where rows differ in it."""
+        """A value as the type of its column, where rows differ in it.
+
+        Raises:
+            ValueError: it cannot be one, or (``OverflowError``, ``TypeError``) is too large or of another kind.
+        """
         types = self.types.get(name, {""}) - {""}
         if value is None or isinstance(value, dict):
             return value
         if "texts" in types:
             return [str(item) for item in value] if isinstance(value, list) else [str(value)] if value != "" else []
         if types and types <= {"bool", "int", "float"}:
-            return float(value) if "float" in types else int(value) if types != {"bool"} else value
+            if "float" in types:
+                return float(value)
+            whole = types == {"bool"} or isinstance(value, float)  # no fraction is cut off
+            return value if whole else int(value)
         return value if isinstance(value, str) else json.dumps(value)
 
 

@@ -8,6 +8,7 @@ import json
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -133,7 +134,12 @@ def _column(values: Any, salt: int) -> HashArray:
         first = next((value for value in values if value is not None), None)
         if isinstance(first, Mapping | bytes | list | tuple | np.ndarray):
             return _salted([_of_value(value) for value in values], salt)
-        values = pa.array(values)
+        try:
+            values = pa.array(values)
+        except (pa.ArrowException, OverflowError, UnicodeError):  # of several types, or one that no column has
+            if len(values) > 1:  # each as in a column of its own type: neighbours make no difference
+                return np.concatenate([_column([value], salt) for value in values])
+            return _salted([_of_value(value) for value in values], salt)
     array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
     if isinstance(array, pa.ChunkedArray):  # of no chunk
         return np.zeros(0, dtype=np.uint64)
@@ -190,7 +196,7 @@ def _of_value(value: Any) -> int | None:
     if isinstance(value, bytes):
         return _of_bytes(value)
     if isinstance(value, str):
-        return _of_bytes(value.encode())
+        return _of_bytes(value.encode("utf-8", "surrogatepass"))
     if isinstance(value, Mapping):
         if {"bytes", "path"} >= set(value):
             return _of_file(value)
@@ -203,7 +209,8 @@ def _of_value(value: Any) -> int | None:
             return _of_bytes(json.dumps([_of_value(item) for item in value]).encode())
         return _of_bytes(repr(array.shape).encode() + (array + 0.0).tobytes())
     if isinstance(value, bool | int | float):
-        return _of_bytes(np.float64(value + 0.0).tobytes())
+        with suppress(OverflowError):  # no float holds it
+            return _of_bytes(np.float64(value + 0.0).tobytes())
     return _of_bytes(str(value).encode())
 
 

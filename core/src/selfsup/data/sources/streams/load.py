@@ -149,16 +149,14 @@ def _of_files(
     findings = Findings(
         {"files": f"{len(urls)} read row by row ({listed_names([PurePosixPath(url).name for url in urls], 3)})"}
     )
-    shards: list[Shard]
+    shards: list[Shard] = []
     if kind == ".tar":
         groups = FileGroups(modalities_of(modality), lines=modality.joins, encoding=form.encoding)
         dataset, taken = _sample_of_tars(urls, groups, most)
         groups.tell(of_sample := Findings())
         findings.add("files", f"in the sample: {of_sample.facts['files']}")
-        shards = [TarShard(url, groups) for url in urls]
     elif kind == ".parquet":
         dataset, taken = _sample_of_parquet(urls, most)
-        shards = [ParquetShard(url) for url in urls]
     else:
         encoding = _encoding(urls[0], form.encoding)
         as_json = kind in _JSON
@@ -167,8 +165,11 @@ def _of_files(
         shards = [*lines]
     fingerprint = _fingerprint(urls)
     sample = rows_of(FoundSource(dataset, name, split, fingerprint, root=root, findings=findings)).without_labels()
+    used = tuple(dict.fromkeys(sample.columns.values()))
     if kind == ".parquet":
-        shards = [ParquetShard(url, tuple(dict.fromkeys(sample.columns.values()))) for url in urls]
+        shards = [ParquetShard(url, used) for url in urls]
+    elif kind == ".tar":
+        shards = [TarShard(url, groups, used) for url in urls]
     return _stream(sample, shards, taken, remote="://" in urls[0])
 
 

@@ -49,6 +49,8 @@ class TarShard:
     name: str
     groups: FileGroups = field(repr=False)
     """Turns the files of a sample into columns; its types are known."""
+    columns: tuple[str, ...] = ()
+    """What to give; none: all."""
 
     def count(self) -> int | None:
         """None: an archive says nowhere how many samples it holds."""
@@ -59,7 +61,14 @@ class TarShard:
         with open_file(self.name) as file, tarfile.open(fileobj=file) as archive:
             for key, group in itertools.islice(samples_of(archive), start, None):
                 record = self.groups.record(key, group)
-                yield {column: self.groups.cast(column, value) for column, value in record.items()}
+                yield {column: self._cast(column, record.get(column)) for column in self.columns or record}
+
+    def _cast(self, column: str, value: Any) -> Any:
+        """A value as the type that the sample's has; None, which makes the row a bad one, where it cannot be that."""
+        try:
+            return self.groups.cast(column, value)
+        except (TypeError, ValueError, OverflowError):
+            return None
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""``python -m selfsup``."""
+"""Run the command line with ``python -m selfsup``."""
 
 from selfsup.cli.main import main
 

@@ -1,4 +1,4 @@
-"""Rows that join several parts, such as a picture and its caption: batches of them, and rows that lack a part.
+"""Batches of rows with several parts (a picture and its caption), and rows that lack a part.
 
 The keys of such a batch are ``<part>/<key>``, where a part has a name and ``<key>`` is one of its own modality. For every part
 ``<part>/present`` ([B] bool) says which rows have it. What stands in the other keys of a row that lacks the part means nothing.

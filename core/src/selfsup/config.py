@@ -1,4 +1,4 @@
-"""The base of every validated configuration."""
+"""The base class of every validated configuration."""
 
 from __future__ import annotations
 

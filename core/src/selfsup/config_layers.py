@@ -1,4 +1,4 @@
-"""Layers of options: a paper's settings, under a recipe's, under a file's, under the caller's."""
+"""Merge layers of options: the paper's settings, then the recipe's, the file's and the caller's."""
 
 from __future__ import annotations
 

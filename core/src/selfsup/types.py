@@ -1,4 +1,4 @@
-"""The words that all packages share: row, batch, info."""
+"""The shared types: row, batch, info."""
 
 from __future__ import annotations
 

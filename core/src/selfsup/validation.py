@@ -1,4 +1,4 @@
-"""Turns pydantic's complaints into one clear error."""
+"""Turn pydantic's errors into one clear error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What runs leave behind: run folders, encoders, result records."""
+"""Read and write what a run leaves: run folders, encoders, result records."""
 
 from selfsup.artifacts.encoder import Encoder, Precision
 from selfsup.artifacts.exporting import export, export_formats

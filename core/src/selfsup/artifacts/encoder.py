@@ -1,4 +1,4 @@
-"""The encoder: what a pretraining gives, and what is evaluated, shared and used."""
+"""The encoder (processor and backbone): the result of pretraining, to evaluate, share and use."""
 
 from __future__ import annotations
 

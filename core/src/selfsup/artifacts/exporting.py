@@ -1,4 +1,4 @@
-"""Encoders in the formats of other programs."""
+"""Export encoders to the formats of other programs."""
 
 from __future__ import annotations
 

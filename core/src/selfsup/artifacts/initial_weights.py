@@ -1,4 +1,4 @@
-"""What a network can start from: an encoder of ours, a model of another library, a file of weights."""
+"""Load initial weights: from an encoder, a model of another library, or a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading an encoder from a folder, a run or the hub. Nothing that is read is executed."""
+"""Load an encoder from a folder, a run or the hub. Nothing that is read is executed."""
 
 from __future__ import annotations
 

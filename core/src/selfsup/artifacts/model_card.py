@@ -1,4 +1,4 @@
-"""The README.md that goes with an encoder."""
+"""Write the model card (README.md) of an encoder."""
 
 from __future__ import annotations
 

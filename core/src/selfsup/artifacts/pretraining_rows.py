@@ -1,4 +1,4 @@
-"""Which rows an encoder was pretrained on, so that an evaluation can tell whether it tests on them."""
+"""Record which rows an encoder was pretrained on, so that an evaluation can tell whether it tests on them."""
 
 from __future__ import annotations
 

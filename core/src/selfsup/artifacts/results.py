@@ -1,4 +1,4 @@
-"""One record of one evaluation."""
+"""Read and write the record of an evaluation."""
 
 from __future__ import annotations
 

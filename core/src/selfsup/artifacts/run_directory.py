@@ -1,4 +1,4 @@
-"""The folder that a run leaves."""
+"""The layout of a run's folder."""
 
 from __future__ import annotations
 

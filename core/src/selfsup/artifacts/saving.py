@@ -1,4 +1,4 @@
-"""Writing an encoder into a folder."""
+"""Save an encoder into a folder."""
 
 from __future__ import annotations
 

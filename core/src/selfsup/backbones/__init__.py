@@ -1,4 +1,4 @@
-"""The backbone contract; the networks themselves live in the plugins."""
+"""The contract of a backbone. The networks themselves are in the plugins."""
 
 from selfsup.backbones.base import (
     Adopted,

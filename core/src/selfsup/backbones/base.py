@@ -1,4 +1,4 @@
-"""The contract of a backbone: batch in, embeddings out."""
+"""The contract of a backbone: a batch in, embeddings out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights of another network put into this one by their names: what has the shape, what is made to fit, what is left."""
+"""Fit the weights of one network to another by name: take equal shapes, resample what can be, report the rest."""
 
 from __future__ import annotations
 

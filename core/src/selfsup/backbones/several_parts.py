@@ -1,4 +1,4 @@
-"""What backbones of rows of several parts share: one embedding of the parts that a row has, and parts that are not trained."""
+"""Tools for backbones of rows with several parts: one embedding per part, and parts that stay frozen."""
 
 from __future__ import annotations
 

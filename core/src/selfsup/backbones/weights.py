@@ -1,4 +1,4 @@
-"""First weights of a library's model from a file."""
+"""Load a library's model weights from a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line: one file a command, imported when it is called; and the options and output that other commands share."""
+"""The command line: one file per command, imported when it is called, and shared options and output."""
 
 from __future__ import annotations
 

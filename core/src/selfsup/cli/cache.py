@@ -1,4 +1,4 @@
-"""``selfsup cache``: what is kept between runs, and how to get rid of it."""
+"""``selfsup cache``: list and clear what is kept between runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The options by which commands name labelled or unlabelled data."""
+"""Options that name labelled or unlabelled data, shared by commands."""
 
 from __future__ import annotations
 

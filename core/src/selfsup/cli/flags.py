@@ -1,4 +1,4 @@
-"""Flags of ``selfsup pretrain`` that only one modality has: short ways to write ``--set``."""
+"""Flags of ``selfsup pretrain`` for one modality: short forms of ``--set``."""
 
 from __future__ import annotations
 

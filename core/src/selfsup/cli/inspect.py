@@ -1,4 +1,4 @@
-"""``selfsup inspect``: what a run would find in a source."""
+"""``selfsup inspect``: show what a run would find in a source."""
 
 from __future__ import annotations
 

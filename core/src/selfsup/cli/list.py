@@ -1,4 +1,4 @@
-"""``selfsup list``: what is installed."""
+"""``selfsup list``: list what is installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The program ``selfsup``: finds its commands among the plugins, and turns errors into messages and an exit status.
+"""The program ``selfsup``: find the commands of all plugins, turn errors into messages and an exit status.
 
 Nothing heavy is imported before a command is called, so that ``selfsup --help`` answers at once.
 """

@@ -1,4 +1,4 @@
-"""How commands answer: results on stdout, progress and warnings on stderr, one JSON document for ``--json``."""
+"""Print results on stdout, progress and warnings on stderr, and one JSON document for ``--json``."""
 
 from __future__ import annotations
 

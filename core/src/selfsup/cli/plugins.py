@@ -1,4 +1,4 @@
-"""``selfsup plugins``: what is installed, what is wrong with it, and how to make one's own."""
+"""``selfsup plugins``: list, check and create plugins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``selfsup pretrain``."""
+"""``selfsup pretrain``: pretrain an encoder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a source string to batches: sources, rows, processors, stores, samplers, loaders."""
+"""From a source to batches: sources, rows, processors, stores, samplers, loaders."""
 
 from selfsup.batch_parts import CONTENT, MARK, PRESENT, fill_absent, join_parts, only_part, part_names, part_of, presence
 from selfsup.data.bad_rows import encode_list, read_sample

@@ -1,4 +1,4 @@
-"""No row ends a run: whatever goes wrong while one is processed makes that row a bad one, with its reason."""
+"""Process rows so that one that fails becomes a bad row with a reason and does not end the run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``selfsup.inspect``: what a run would find in a source, without training."""
+"""``selfsup.inspect``: show what a run would find in a source, without training."""
 
 from __future__ import annotations
 

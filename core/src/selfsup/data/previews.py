@@ -1,4 +1,4 @@
-"""What a person sees of one row, small enough for a page: texts, pictures, curves."""
+"""Small previews of a row for a page: texts, pictures, curves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contract of a processor: rows in, a batch out; fitted once, saved beside the encoder."""
+"""The contract of a processor: rows in, a batch out; fitted once, saved with the encoder."""
 
 from __future__ import annotations
 

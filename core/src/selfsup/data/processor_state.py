@@ -1,4 +1,4 @@
-"""A processor's file beside the encoder: its config and what it was fitted to, as JSON."""
+"""Save and load a processor's config and fitted state as JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of a data source: roles, with the labels kept apart."""
+"""Rows of a data source by role, with the labels kept apart."""
 
 from __future__ import annotations
 

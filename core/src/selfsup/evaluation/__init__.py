@@ -1,4 +1,4 @@
-"""Measures what an encoder is worth: the evaluators that need no modality, and what others are built from.
+"""Evaluate encoders: evaluators for every modality, and what other evaluators are built from.
 
 Names are imported on first use.
 """

@@ -1,4 +1,4 @@
-"""The contract of an evaluator, and the labelled data that evaluators share."""
+"""The contract of an evaluator, and the labelled data it gets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What evaluators ask of their splits before they start."""
+"""Check the splits of an evaluation before it starts."""
 
 from __future__ import annotations
 

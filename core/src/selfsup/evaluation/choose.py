@@ -1,4 +1,4 @@
-"""From evaluator ids and options to evaluators."""
+"""Build evaluators from ids and options."""
 
 from __future__ import annotations
 

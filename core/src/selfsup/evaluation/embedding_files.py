@@ -1,4 +1,4 @@
-"""Writing embeddings to a file, batch by batch, so that memory does not grow with the number of rows."""
+"""Write embeddings to a file batch by batch, in constant memory."""
 
 from __future__ import annotations
 

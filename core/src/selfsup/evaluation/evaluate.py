@@ -1,4 +1,4 @@
-"""``selfsup.evaluate``, ``selfsup.finetune`` and ``selfsup.embed``: from an encoder and a data source to numbers and files."""
+"""``selfsup.evaluate``, ``selfsup.finetune`` and ``selfsup.embed``: from an encoder and data to results and files."""
 
 from __future__ import annotations
 

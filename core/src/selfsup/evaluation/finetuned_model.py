@@ -1,4 +1,4 @@
-"""An encoder with a linear head that predicts labels: what fine-tuning gives."""
+"""The fine-tuned model: an encoder with a linear head that predicts labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From an evaluation to its record."""
+"""Write the record of an evaluation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rows of a source as an encoder takes them: of one kind of data, of several parts, or of one part of several."""
+"""Load the rows of a source for an encoder: one modality, several parts, or one part of several."""
 
 from __future__ import annotations
 

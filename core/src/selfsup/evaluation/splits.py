@@ -1,4 +1,4 @@
-"""From data sources to the training and test rows of an evaluation."""
+"""Load the training and test rows of an evaluation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Class-balanced subsets and stratified splits of labelled rows; each a function of the seed alone."""
+"""Draw class-balanced subsets and stratified splits of labelled rows, as a function of the seed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Augmented views of processed rows, for what is measured with them."""
+"""Make augmented views of processed rows for evaluators."""
 
 from __future__ import annotations
 

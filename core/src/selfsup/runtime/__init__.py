@@ -1,4 +1,4 @@
-"""The ground floor: files, locks, progress, precision, processes, randomness; of selfsup it knows the errors alone.
+"""The ground floor: files, locks, progress, precision, processes, randomness. It imports only the errors.
 
 Names are imported on first use, so that what needs no torch does not import it.
 """

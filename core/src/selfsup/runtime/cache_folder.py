@@ -1,4 +1,4 @@
-"""Where derived data is kept between runs."""
+"""Find the folder of the cache."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What decoders write to standard error: kept off the screen, counted, and told in one line.
+"""Catch what decoders write to stderr: keep it off the screen, count it, and report it in one line.
 
 The libraries below a decoder (libmpg123, FFmpeg, libtiff) write past Python, to file descriptor 2, and do so hundreds of times
 for one set of damaged files. While :func:`caught_noise` lasts, that descriptor leads into a log file. What Python itself writes

@@ -1,4 +1,4 @@
-"""Collectives with right gradients, for losses that are a function of the global batch.
+"""Collectives with correct gradients, for losses over the global batch.
 
 The convention is that of ``DistributedDataParallel``: every rank has equally many samples, computes a loss whose mean over
 the ranks is the global loss, and the gradients of the parameters are averaged over the ranks. Under it each objective gives

@@ -1,4 +1,4 @@
-"""What a result was made with."""
+"""Describe the environment of a result: packages, device, memory."""
 
 from __future__ import annotations
 

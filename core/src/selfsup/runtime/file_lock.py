@@ -1,4 +1,4 @@
-"""One writer at a time: a lock file that says who holds it, and is free again when its holder is dead.
+"""Lock a folder for one writer; the lock names its holder and is released when the holder dies.
 
 Where files can be locked (``flock``: Linux and macOS, local disks and NFS 4), the system frees the lock of a process that ends,
 however it ends. The file names the process, its machine and when it began. Its holder also touches the file every few seconds,

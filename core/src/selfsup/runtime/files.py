@@ -1,4 +1,4 @@
-"""Writing files that are whole or not there, and disk errors that say what to do."""
+"""Write files atomically, and turn disk errors into messages that say what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was found in the data: shown once by each run, and kept in ``run.json``."""
+"""Facts found in the data, shown once per run and kept in ``run.json``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Notices a machine whose cores are wanted by more threads than there are, and names the cure."""
+"""Notice a machine with more busy threads than cores, and say what to do."""
 
 from __future__ import annotations
 

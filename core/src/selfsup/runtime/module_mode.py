@@ -1,4 +1,4 @@
-"""Evaluation mode for a block of code."""
+"""Put a module into evaluation mode for a block of code."""
 
 from __future__ import annotations
 

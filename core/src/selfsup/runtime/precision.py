@@ -1,4 +1,4 @@
-"""Which arithmetic a run uses, as told or measured, and what is computed in float32 at least whatever that is."""
+"""Choose the precision of a run, and compute losses in at least float32."""
 
 from __future__ import annotations
 

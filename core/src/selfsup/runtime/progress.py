@@ -1,4 +1,4 @@
-"""What a person sees of a run: a live bar on a terminal, plain lines elsewhere; always on stderr, at most twice a second."""
+"""Show progress: a live bar on a terminal, plain lines elsewhere; on stderr, at most twice a second."""
 
 from __future__ import annotations
 

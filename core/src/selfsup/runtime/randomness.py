@@ -1,4 +1,4 @@
-"""Random state of a run: taken, kept, given back."""
+"""Save and restore random state."""
 
 from __future__ import annotations
 

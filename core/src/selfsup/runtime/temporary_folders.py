@@ -1,4 +1,4 @@
-"""Folders that are made under a hidden name and renamed when they are whole, and no trace of those of killed processes."""
+"""Build folders under a hidden name and rename them when they are complete; clean up after killed processes."""
 
 from __future__ import annotations
 

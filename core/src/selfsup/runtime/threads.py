@@ -1,4 +1,4 @@
-"""Work in threads whose results come in order."""
+"""Map a function over items in threads, with results in order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One random view of the input before a task that makes none by itself: masked and latent prediction, transformations."""
+"""Apply one random view to the input of a task that makes none itself."""
 
 from __future__ import annotations
 

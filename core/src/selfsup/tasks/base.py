@@ -1,4 +1,4 @@
-"""The contract of a pretext task, and of what a recipe needs to build one."""
+"""The contract of a pretext task, and what its recipe gets to build it."""
 
 from __future__ import annotations
 

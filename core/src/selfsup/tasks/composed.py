@@ -1,4 +1,4 @@
-"""Tasks that no plugin wrote: an objective of the core, or of anyone, joined with a modality."""
+"""Compose a task from an objective and a modality."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sections of a task's config: config classes whose defaults a recipe has changed, joined into one."""
+"""Join config classes with changed defaults into the sections of a task's config."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the recipe of a task family to the recipe of a task: other defaults, and one random view of each sample."""
+"""Turn the recipe of a task family into the recipe of a task: other defaults, and one random view per sample."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The references that pretraining is compared with: the backbone as it is initialised, and one trained with labels."""
+"""The references of pretraining: the backbone at initialisation, and a backbone trained with labels."""
 
 from __future__ import annotations
 

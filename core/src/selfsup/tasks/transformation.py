@@ -1,4 +1,4 @@
-"""Prediction of an applied transformation: its class, a permutation, or coordinates."""
+"""Predict an applied transformation: its class, a permutation, or coordinates."""
 
 from __future__ import annotations
 

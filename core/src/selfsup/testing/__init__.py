@@ -1,4 +1,4 @@
-"""The conformance kit that plugin authors run, and a toy modality to test against.
+"""The conformance kit for plugin authors, and a toy modality to test against.
 
 Names are imported on first use, so that the toy modality's entry module stays as light as any plugin's.
 """

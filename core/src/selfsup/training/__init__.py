@@ -1,4 +1,4 @@
-"""Training: config, optimizer, schedule, the course of a run. :func:`selfsup.pretrain` is its face.
+"""Training: config, optimizer, schedule and the training loop. Start it with :func:`selfsup.pretrain`.
 
 Names are imported on first use.
 """

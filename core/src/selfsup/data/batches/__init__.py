@@ -1,1 +1,1 @@
-"""Batches from a store: samplers, windows, the loader."""
+"""Batches from a store or a stream: sources, samplers, windows, the loader."""

@@ -1,4 +1,4 @@
-"""The samples of a store joined into one stream and cut into blocks of one length: no padding, and no second copy on disk."""
+"""Join the samples of a store into one sequence and cut it into blocks of equal length, without padding or a copy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches from a store, read ahead by a thread."""
+"""Load batches from a store, read ahead by a thread."""
 
 from __future__ import annotations
 

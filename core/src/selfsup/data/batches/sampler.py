@@ -1,4 +1,4 @@
-"""Which rows make up which batch: a function of (seed, epoch) and nothing else."""
+"""Decide which rows make up which batch: a function of (seed, epoch) alone."""
 
 from __future__ import annotations
 

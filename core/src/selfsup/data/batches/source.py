@@ -1,4 +1,4 @@
-"""The contract between data and training: batches by epoch, and a state from which they go on."""
+"""The contract between data and training: batches by epoch, and a state to resume from."""
 
 from __future__ import annotations
 

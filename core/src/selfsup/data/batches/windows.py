@@ -1,4 +1,4 @@
-"""Which part of a long sample a batch shows: another one in every epoch of training, and one and the same otherwise."""
+"""Choose which window of a long sample a batch shows: a random one per epoch in training, else a fixed one."""
 
 from __future__ import annotations
 

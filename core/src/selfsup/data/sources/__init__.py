@@ -1,1 +1,1 @@
-"""Data sources: from what a user writes after ``--data`` to rows."""
+"""Data sources: from the value of ``--data`` to rows."""

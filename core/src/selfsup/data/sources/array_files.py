@@ -1,4 +1,4 @@
-"""A ``.npy`` or ``.npz`` file as a data set: an array of rows, or arrays under names."""
+"""Read a ``.npy`` or ``.npz`` file as a data set: an array of rows, or named arrays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables in memory: pandas, polars and Arrow, and whatever else speaks the Arrow PyCapsule interface."""
+"""Read tables in memory: pandas, polars, Arrow, and any object with the Arrow PyCapsule interface."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows that are groups of files: a picture, its caption and what else is called alike."""
+"""Rows that are groups of files with one stem: a picture, its caption, and more."""
 
 from __future__ import annotations
 

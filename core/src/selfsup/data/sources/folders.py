@@ -1,4 +1,4 @@
-"""Folders of media files as data sets."""
+"""Read folders of media files as data sets."""
 
 from __future__ import annotations
 

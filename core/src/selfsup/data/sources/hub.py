@@ -1,4 +1,4 @@
-"""Data sets that a package brings or the Hugging Face hub holds."""
+"""Read data sets of plugins and of the Hugging Face hub."""
 
 from __future__ import annotations
 

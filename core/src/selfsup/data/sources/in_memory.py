@@ -1,4 +1,4 @@
-"""Sources that are objects of a program: arrays, lists, mappings of columns, data sets of torch and of the hub, generators."""
+"""Read objects of a program: arrays, lists, dicts of columns, torch and hub data sets, generators."""
 
 from __future__ import annotations
 

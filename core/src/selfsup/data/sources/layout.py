@@ -1,4 +1,4 @@
-"""How a folder is laid out: which files are tables, and which parts are splits."""
+"""Detect the layout of a folder: which files are tables, and which subfolders are splits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Source strings: what the user writes after ``--data``, and the rows it stands for."""
+"""Load a source: from a source string or an object to rows."""
 
 from __future__ import annotations
 

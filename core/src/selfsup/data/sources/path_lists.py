@@ -1,4 +1,4 @@
-"""Lists of files: a text file with a path a line, and tables with a column of paths."""
+"""Read lists of files: a text file with one path per line, or a table with a column of paths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of an object of a program, written down as a data set in an Arrow file of the cache."""
+"""Write the rows of an object into an Arrow file of the cache."""
 
 from __future__ import annotations
 

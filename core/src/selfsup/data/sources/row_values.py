@@ -1,4 +1,4 @@
-"""Rows to embed: whatever a program holds them in, as dicts of roles."""
+"""Turn any rows to embed into dicts of roles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders in which files that belong together are called alike: ``a.jpg`` and its caption ``a.txt``."""
+"""Read folders with sidecar files: ``a.jpg`` and its caption ``a.txt``."""
 
 from __future__ import annotations
 

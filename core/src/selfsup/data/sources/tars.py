@@ -1,4 +1,4 @@
-"""Tar archives of samples, as webdataset writes them: files of one sample lie together and are called alike."""
+"""Read tar archives as webdataset writes them: adjacent files with one stem are one sample."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The store: rows processed once, kept on disk, mapped into memory."""
+"""The store: rows processed once, kept on disk, memory-mapped."""

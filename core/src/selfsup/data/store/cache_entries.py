@@ -1,4 +1,4 @@
-"""What the cache holds: sizes, ages, sources, the runs that used it; and how to clear it while others work with it."""
+"""List cache entries (size, age, source, runs) and clear them while other processes use the cache."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A 64-bit hash of what a row holds: the same in every file, in every order of rows and columns."""
+"""Compute a 64-bit hash of a row's content, the same in every file and every order of rows and columns."""
 
 from __future__ import annotations
 

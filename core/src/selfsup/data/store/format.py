@@ -1,4 +1,4 @@
-"""Processed samples on disk, read without keeping them in memory.
+"""The format of processed samples on disk, read without loading them whole.
 
 A store is a folder: ``header.json``, and for each key of a sample one file of raw values, sample after sample; where samples
 differ in their first dimension, a file of where each begins as well. The header is written last, and a whole folder appears

@@ -1,4 +1,4 @@
-"""Processing every row once, into a store that later runs reuse."""
+"""Process every row once into a store that later runs reuse."""
 
 from __future__ import annotations
 

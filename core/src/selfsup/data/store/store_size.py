@@ -1,4 +1,4 @@
-"""What a store will take, told after its first rows, and refused where the disk does not have it."""
+"""Estimate the size of a store from its first rows, and refuse one that does not fit on the disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writing a store sample by sample."""
+"""Write a store sample by sample."""
 
 from __future__ import annotations
 

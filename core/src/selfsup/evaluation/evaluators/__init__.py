@@ -1,1 +1,1 @@
-"""The evaluators that need no modality, one a file."""
+"""Evaluators that need no modality, one per file."""

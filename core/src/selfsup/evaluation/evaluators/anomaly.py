@@ -1,4 +1,4 @@
-"""Anomaly detection: rows that are far from all normal training rows are anomalous."""
+"""Anomaly detection: score test rows by their distance to the nearest normal training rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Do the embeddings fall into clusters that are the classes? k-means, scored against labels it never saw."""
+"""Cluster the embeddings with k-means and compare the clusters with the labels."""
 
 from __future__ import annotations
 

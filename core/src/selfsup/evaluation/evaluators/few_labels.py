@@ -1,4 +1,4 @@
-"""How good is an encoder where few rows have labels? Scores with N labels a class, or a share, over several draws of them."""
+"""Evaluate with few labels: N per class or a share, over several draws."""
 
 from __future__ import annotations
 

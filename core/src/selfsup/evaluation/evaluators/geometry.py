@@ -1,4 +1,4 @@
-"""The shape of the embedding cloud: is it collapsed, does it fill its space? No labels are needed."""
+"""Measure the geometry of the embeddings (rank, alignment, uniformity), without labels."""
 
 from __future__ import annotations
 

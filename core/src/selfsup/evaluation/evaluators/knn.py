@@ -1,4 +1,4 @@
-"""Weighted k-nearest-neighbour prediction, the cheapest measure of an embedding: nothing is trained."""
+"""Predict labels by weighted k nearest neighbours; nothing is trained."""
 
 from __future__ import annotations
 

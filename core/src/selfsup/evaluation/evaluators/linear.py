@@ -1,4 +1,4 @@
-"""The linear probe: how much of the labels a linear model reads from frozen embeddings."""
+"""The linear probe: fit a linear model on frozen embeddings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Retrieval: are the rows that are nearest to a query of its class?"""
+"""Retrieval: check whether the nearest rows of a query have its class."""
 
 from __future__ import annotations
 

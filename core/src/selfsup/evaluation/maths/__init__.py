@@ -1,1 +1,1 @@
-"""What evaluators compute with: solvers, neighbours, metrics."""
+"""Solvers, nearest neighbours and metrics of the evaluators."""

@@ -1,4 +1,4 @@
-"""How much the rows of each class count in training: all alike, rare classes as much as common ones, or as told."""
+"""Weigh classes in training: equally, by inverse frequency, or as given."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The minimum of a smooth function by preconditioned, full-batch L-BFGS: what all linear classifiers are fitted with."""
+"""Minimise a smooth function with preconditioned, full-batch L-BFGS, as all linear classifiers do."""
 
 from __future__ import annotations
 

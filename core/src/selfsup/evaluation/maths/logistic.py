@@ -1,4 +1,4 @@
-"""Logistic regression, multinomial or one a class, by preconditioned, full-batch L-BFGS."""
+"""Logistic regression (multinomial, or one model per class) by L-BFGS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exact nearest neighbours by inner product, through approximate scores that are checked.
+"""Find exact nearest neighbours by inner product: approximate scores first, then exact ones of the candidates.
 
 Nearly all of the time of exact search goes into one matrix product, and bfloat16 products run several times faster than
 float32 ones where the processor has them. So candidates are found in bfloat16, their scores are computed again in float32, and

@@ -1,4 +1,4 @@
-"""The choice of a penalty on held-out rows, for every linear model."""
+"""Choose a penalty on held-out rows, for every linear model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ridge regression, with any number of penalties for one decomposition."""
+"""Ridge regression for any number of penalties with one decomposition."""
 
 from __future__ import annotations
 

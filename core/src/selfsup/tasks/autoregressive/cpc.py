@@ -1,4 +1,4 @@
-"""Contrastive predictive coding: tell the content of tokens some steps on from that of other tokens."""
+"""Contrastive predictive coding: pick the future tokens among other tokens."""
 
 from __future__ import annotations
 

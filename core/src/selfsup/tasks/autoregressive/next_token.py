@@ -1,4 +1,4 @@
-"""Autoregressive prediction: each token, or each token some steps on, from those before it. Language models and APC."""
+"""Autoregressive prediction: predict each token, or one some steps ahead, from those before it (language models, APC)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tasks that embed each row by itself and then compare the rows: what lets a batch be larger than memory."""
+"""The protocol of tasks that embed each row alone and then compare rows, which makes exact accumulation possible."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Embedding several views of a batch: one call of the backbone for each size of view, one of each head."""
+"""Embed several views of a batch: one call of the backbone per view size, one call of each head."""
 
 from __future__ import annotations
 

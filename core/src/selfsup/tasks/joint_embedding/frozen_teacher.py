@@ -1,4 +1,4 @@
-"""A trained encoder that teaches a task's network and does not change."""
+"""A frozen, trained encoder that teaches a task's network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The moving average of a backbone that latent prediction takes its targets from."""
+"""The teacher of latent prediction: a moving average of the backbone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""V-JEPA: predict a teacher's representation of what unions of blocks hide, from what they leave."""
+"""V-JEPA: predict a teacher's representation of masked blocks in space and time."""
 
 from __future__ import annotations
 

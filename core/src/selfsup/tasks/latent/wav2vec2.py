@@ -1,4 +1,4 @@
-"""wav2vec 2.0: tell the quantized content of hidden tokens from that of the sample's other hidden tokens."""
+"""wav2vec 2.0: pick the quantized content of each masked token among that of other masked tokens of the sample."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cluster prediction (HuBERT): name the cluster of each hidden token, with clusters of ever better features."""
+"""Cluster prediction (HuBERT): predict the k-means cluster of each masked token."""
 
 from __future__ import annotations
 

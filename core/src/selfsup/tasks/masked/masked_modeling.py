@@ -1,4 +1,4 @@
-"""Masked modelling: hide tokens, predict what they were. MAE (the encoder sees only the kept ones) and SimMIM (mask tokens)."""
+"""Masked modelling: predict masked tokens. MAE encodes only the visible tokens, SimMIM uses mask tokens."""
 
 from __future__ import annotations
 

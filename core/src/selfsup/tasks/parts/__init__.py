@@ -1,1 +1,1 @@
-"""What tasks are made of: masks, moving averages, transformers, the loss of labels."""
+"""Parts of tasks: masks, moving averages, transformers, the loss on labels."""

@@ -1,4 +1,4 @@
-"""Masks of rectangular blocks: targets and contexts of I-JEPA and V-JEPA, and block-wise masks with an exact count.
+"""Draw masks of rectangular blocks: targets and contexts of I-JEPA and V-JEPA, and block-wise masks of an exact count.
 
 Every sample has blocks of its own sizes, shapes and places. Peers draw one size for a batch on the host and cut every
 sample down to the smallest; here all is drawn on the device, index lists have a length that the lattice fixes, and weights

@@ -1,4 +1,4 @@
-"""The loss of training with labels, of every kind: the supervised reference and fine-tuning share it."""
+"""The loss on labels of every kind, shared by the supervised reference and fine-tuning."""
 
 from __future__ import annotations
 

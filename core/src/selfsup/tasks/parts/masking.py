@@ -1,4 +1,4 @@
-"""Which tokens are hidden: random tokens and coarse blocks, a fixed count in every sample.
+"""Draw random masks and coarse block masks with a fixed count of tokens per sample.
 
 All draws are batched, on the device, from one generator. Shapes depend on the lattice and the options alone, never on what
 was drawn or on how much of a sample is padding, so that nothing has to wait for the device.

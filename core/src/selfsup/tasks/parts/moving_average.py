@@ -1,4 +1,4 @@
-"""A moving average of a network: the target of BYOL, MoCo, DINO, TiCo, I-JEPA and data2vec, or what a run leaves."""
+"""A moving average of a network: the target of BYOL, MoCo, DINO, TiCo, I-JEPA and data2vec, or the encoder of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Masks of spans: wav2vec 2.0's and HuBERT's, in which spans of one length begin at random tokens and may overlap."""
+"""Draw masks of spans that start at random tokens and may overlap (wav2vec 2.0, HuBERT)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plain transformer of decoders and predictors, with fixed sine-cosine positions on any lattice."""
+"""A plain transformer for decoders and predictors, with fixed sine-cosine positions on any lattice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every backbone must do. Each check takes a :class:`BackboneCase` and raises ``AssertionError`` with the reason."""
+"""Checks of backbones. Each takes a :class:`BackboneCase` and raises ``AssertionError`` with the reason."""
 
 from __future__ import annotations
 

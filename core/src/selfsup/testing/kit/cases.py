@@ -1,4 +1,4 @@
-"""A task, made small enough to be checked in a second."""
+"""A task made small enough to check in a second."""
 
 from __future__ import annotations
 

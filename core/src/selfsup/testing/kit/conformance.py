@@ -1,4 +1,4 @@
-"""The conformance kit: every check on everything that is registered, as pytest parameters or as a plain report.
+"""Run every check on everything that is registered, as pytest parameters or as a plain report.
 
 In a plugin's own tests::
 

@@ -1,4 +1,4 @@
-"""Processes, and chunks one after the other, must give one process's gradients on the whole batch.
+"""Check that processes, and chunks of a batch, give the gradients of one process on the whole batch.
 
 Contrastive losses gather, statistics are shared, batch norm syncs, and means count by what they are over. The halves of the
 batch that is compared have clearly unequal numbers of tokens, so that a mean over a process's own tokens shows.

@@ -1,4 +1,4 @@
-"""A GPU that is not there: a task moved to fake ``cuda`` tensors, where a mixed device or a host sync raises."""
+"""Run a task on fake ``cuda`` tensors, where a mixed device or a host sync raises."""
 
 from __future__ import annotations
 

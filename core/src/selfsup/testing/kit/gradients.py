@@ -1,4 +1,4 @@
-"""A task's loss against the same loss written out by hand."""
+"""Compare a task's loss and gradients with a loss written by hand."""
 
 from __future__ import annotations
 

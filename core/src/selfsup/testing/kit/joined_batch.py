@@ -1,4 +1,4 @@
-"""One process on a whole batch, with the draws that each chunk of it would make: what processes, or chunks, must equal."""
+"""Run one process on a whole batch with the random draws of each chunk, as the reference for several processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a transformation can be told on noise: there is nothing in it to learn, so that whatever tells it is a leak.
+"""Check that a transformation cannot be predicted on noise; if it can, something leaks the answer.
 
 On independent noise no network can do better than chance, unless the batch gives the answer away: frames that repeat, a length,
 a border, a position that depends on the label. Such a shortcut is what a network learns first on real data, too.

@@ -1,4 +1,4 @@
-"""What every joint-embedding objective must do with rows that lack what a view is of: as if they were not in the batch.
+"""Check that joint-embedding objectives ignore rows that lack a view's part.
 
 Everything is compared in float64, in the loss, the gradient of each embedding and parameter, and the state that is kept.
 """

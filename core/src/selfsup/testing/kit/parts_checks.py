@@ -1,4 +1,4 @@
-"""What a modality must do whose rows join several parts: a part that a row lacks takes no part in anything.
+"""Check modalities whose rows have several parts: a missing part must change nothing.
 
 The batches are mock rows, and some lack a part (a modality whose mock rows all have everything fails). Checks of tasks
 take a :class:`TaskCase`, those of backbones a :class:`BackboneCase`, and raise ``AssertionError`` with the reason.

@@ -1,4 +1,4 @@
-"""What every registered spec must do: stay light, say what it is, and lead to something that fits it."""
+"""Check registered specs: light, documented, and with a target that fits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every pretext task must do. Each check takes a :class:`TaskCase` and raises ``AssertionError`` with the reason."""
+"""Checks of pretext tasks. Each takes a :class:`TaskCase` and raises ``AssertionError`` with the reason."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Devices, and what makes a step faster on each kind of them."""
+"""Devices, and speed-ups for each kind of them."""

@@ -1,4 +1,4 @@
-"""Attention in float32 where the rest of a CPU's step is in bf16: torch's bf16 kernel takes about twice as long there."""
+"""Compute attention in float32 on a CPU under bf16 autocast; torch's bf16 kernel takes about twice as long there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a run config to Lightning Fabric: which devices, how many processes, which arithmetic."""
+"""Choose devices, processes and precision from a run's config, and build the Fabric."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Convolutions in space and time of very short clips, whose bfloat16 gradients are wrong on a CPU.
+"""Fix 3-D convolutions of very short clips, whose bfloat16 gradients are wrong on a CPU.
 
 Where a kernel is longer than the clip, so that padding lies on both of its ends at once, oneDNN reads memory that nobody wrote
 in the backward pass of the weights (seen with torch 2.14 and AVX512-BF16: values of 1e35 and NaN). It does not where the clip

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not there, tensors and primitives only, and refused by a run that they are not of."""
+"""Save and load checkpoints: atomic, ``weights_only``, and refused by another run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The encoder of a checkpoint: what the run would have left if it had ended there."""
+"""Load the encoder of a checkpoint."""
 
 from __future__ import annotations
 

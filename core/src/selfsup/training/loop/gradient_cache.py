@@ -1,4 +1,4 @@
-"""The gradient of a loss that compares all samples of a batch, with the memory of a chunk of it.
+"""Cache gradients: the exact gradient of a loss over all samples of a batch, with the memory of one chunk.
 
 Gradient caching (Gao et al. 2021, arXiv:2101.06983, section 3.2): embed the batch chunk by chunk without a graph, compare all
 embeddings once, keep the loss's gradient with respect to them, then embed each chunk again and send its share of that gradient

@@ -1,4 +1,4 @@
-"""LARS: each layer's step is made proportional to the size of its weights (You, Gitman and Ginsburg 2017, arXiv:1708.03888)."""
+"""LARS: scale each layer's step by the norm of its weights (You, Gitman and Ginsburg 2017, arXiv:1708.03888)."""
 
 from __future__ import annotations
 

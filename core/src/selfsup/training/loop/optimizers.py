@@ -1,4 +1,4 @@
-"""From an optimization config to an optimizer."""
+"""Build the optimizer from its config."""
 
 from __future__ import annotations
 

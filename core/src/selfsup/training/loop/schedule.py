@@ -1,4 +1,4 @@
-"""Courses of the learning rate and of the weight decay, as pure functions of the step: nothing of them needs a checkpoint."""
+"""Schedules of the learning rate and the weight decay, as pure functions of the step."""
 
 from __future__ import annotations
 

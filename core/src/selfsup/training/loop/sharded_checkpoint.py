@@ -1,4 +1,4 @@
-"""The part of a checkpoint that is spread over devices (FSDP2): each process writes and reads its own, and nothing is gathered.
+"""Save and load the sharded part of a checkpoint (FSDP2): each process its own, without gathering.
 
 The format is that of torch's distributed checkpoints with safetensors files (``HuggingFaceStorageWriter``), which hold all that
 is needed to read them on any number of processes. torch's own files (``FileSystemWriter``) would need a pickle to be loaded.

@@ -1,4 +1,4 @@
-"""Weights that are spread over devices (FSDP2): gathered to look at them and for encoders.
+"""Gather weights that are sharded over devices (FSDP2).
 
 torch's modules for it take a second to import, so they are imported by runs that use them only.
 """

@@ -1,4 +1,4 @@
-"""Asked to stop: finish the step, save, and leave; a job of Slurm is put back into the queue."""
+"""Stop on a signal: finish the step, save and leave; requeue a Slurm job."""
 
 from __future__ import annotations
 

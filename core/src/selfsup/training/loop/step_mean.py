@@ -1,4 +1,4 @@
-"""The gradient of one mean over the whole batch of a step, however it is cut into chunks and spread over devices.
+"""The gradient of one mean over the whole batch of a step, for any number of chunks and devices.
 
 A loss is a mean over tokens or samples, and chunks of a batch have unequal numbers of them. So the mean of the chunks' means is
 not the mean of the whole: each chunk counts by its weight (:class:`~selfsup.tasks.StepOutput`). Nothing here waits for the

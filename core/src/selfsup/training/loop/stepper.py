@@ -1,4 +1,4 @@
-"""One optimizer step, and nothing else: no file, no print, no wait for the device."""
+"""Run one optimizer step: no file, no print, no wait for the device."""
 
 from __future__ import annotations
 

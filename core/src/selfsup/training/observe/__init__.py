@@ -1,1 +1,1 @@
-"""What is seen of a run: the journal, loggers, an online probe, a monitor of collapse."""
+"""Observe a run: the journal, loggers, an online probe, a collapse monitor."""

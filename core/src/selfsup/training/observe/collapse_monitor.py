@@ -1,4 +1,4 @@
-"""Does the embedding collapse, or does nothing get learned? Numbers that need no label."""
+"""Monitor collapse and stalled learning, without labels."""
 
 from __future__ import annotations
 

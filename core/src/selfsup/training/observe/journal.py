@@ -1,4 +1,4 @@
-"""Tells the world of a run: ``metrics.jsonl``, loggers, observers of plugins, and the person who watches."""
+"""Log a run: ``metrics.jsonl``, loggers, observers of plugins, and the progress display."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Watches the logged metrics of a run for what says that nothing is learned, and says so once."""
+"""Watch logged metrics and warn once if nothing is learned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where metrics go besides ``metrics.jsonl``."""
+"""Loggers besides ``metrics.jsonl``: TensorBoard, Weights & Biases, Trackio."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run says when it ends before its time, and when it trains nothing."""
+"""Messages of a run that ends early or trains nothing."""
 
 from __future__ import annotations
 

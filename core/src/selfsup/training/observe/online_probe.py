@@ -1,4 +1,4 @@
-"""A cheap look at the embeddings while a run goes on. It sends no gradient, draws nothing, and leaves the model as it was."""
+"""Probe the embeddings during a run with labels; it draws nothing, sends no gradient and changes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is looked at while a run goes on: collapse, and how well a probe does."""
+"""Check a run periodically: collapse, and the online probe."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""One pretraining run, from what a caller says to its encoder."""
+"""One pretraining run, from the caller's options to its encoder."""

@@ -1,4 +1,4 @@
-"""What a run can be told: the optimizer and its budget, and the run around it."""
+"""The config of a run: data, devices, optimizer, budget."""
 
 from __future__ import annotations
 

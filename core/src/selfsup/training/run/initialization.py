@@ -1,4 +1,4 @@
-"""What a run starts from: weights of elsewhere, and the processor and the list of rows that come with them."""
+"""Start a run from given weights, with the processor and the pretraining rows that come with them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several processes on this machine, one a device, without a second run of the caller's own script.
+"""Launch one process per device on this machine, without running the caller's script again.
 
 Lightning Fabric's launcher and torch's ``spawn`` run that script again in each process, and lose the class of an error.
 torch's elastic agent and ``spawn`` answer a failure with SIGTERM to the other processes, which for a run means to save.

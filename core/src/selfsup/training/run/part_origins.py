@@ -1,4 +1,4 @@
-"""What the networks of the parts of a row start from: ``init`` as a mapping, each part's weights and processor."""
+"""Start the networks of single parts from given weights (``init`` as a mapping)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``selfsup.pretrain``: from rows without labels to an encoder."""
+"""``selfsup.pretrain``: pretrain an encoder on rows without labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From what a caller says to the full config of a run."""
+"""Resolve the caller's options to the full config of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the weights that a run starts from, and those of its teacher, decide of its config."""
+"""Resolve the options that initial weights and a teacher decide."""
 
 from __future__ import annotations
 

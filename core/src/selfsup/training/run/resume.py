@@ -1,4 +1,4 @@
-"""Go on with a run: what may be changed, what ``run.json`` says of it, and what is refused."""
+"""Resume a run: what may change, what ``run.json`` records, and what is refused."""
 
 from __future__ import annotations
 

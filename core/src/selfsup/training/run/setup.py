@@ -1,4 +1,4 @@
-"""What a run needs before its first step: rows, a processor, a store, a task."""
+"""Set up a run before its first step: rows, processor, store, task."""
 
 from __future__ import annotations
 

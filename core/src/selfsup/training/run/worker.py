@@ -1,4 +1,4 @@
-"""One process of a run on several devices; started by :mod:`selfsup.training.run.launch`."""
+"""The worker process of a run on several devices; started by :mod:`selfsup.training.run.launch`."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Settings of a run as text (``--set key=value``): where they belong, what values they take, all there are."""
+"""Settings of a run as text (``--set key=value``): keys, values, and the list of all."""

@@ -1,4 +1,4 @@
-"""Every option that a task's commands take: key, type, default, the paper's value, meaning."""
+"""List every option of a task: key, type, default, the paper's value, meaning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``--set key=value``: where a key belongs, and what to say where it belongs nowhere."""
+"""Find where the key of ``--set key=value`` belongs, and explain a key that belongs nowhere."""
 
 from __future__ import annotations
 

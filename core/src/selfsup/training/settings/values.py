@@ -1,4 +1,4 @@
-"""The text of a setting (``--set key=value``) as a value of the type that its field has."""
+"""Parse the text of a setting as the type of its field."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Which column plays which role, and what labels are."""
+"""Find the role of each column, and the kind of the labels."""

@@ -1,4 +1,4 @@
-"""From a source that was found to rows: which column plays which role, which is the label, and where files lie."""
+"""Choose the role of each column of a source, its label column, and where its files are."""
 
 from __future__ import annotations
 

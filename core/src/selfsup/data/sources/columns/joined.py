@@ -1,4 +1,4 @@
-"""Rows that join parts of several modalities: which column is which part, and which rows lack one."""
+"""Choose which column is which part of rows with several parts, and find rows that lack one."""
 
 from __future__ import annotations
 

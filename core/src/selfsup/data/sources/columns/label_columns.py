@@ -1,4 +1,4 @@
-"""Label columns as Arrow arrays, part by part."""
+"""Read label columns as Arrow arrays, chunk by chunk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What single values of a label column mean: names of classes, numbers, lists within a text."""
+"""Parse single label values: class names, numbers, lists in a text."""
 
 from __future__ import annotations
 

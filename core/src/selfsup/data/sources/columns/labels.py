@@ -1,4 +1,4 @@
-"""Labels of every kind: one class a row, several classes a row, or a number; found by what a column holds, or as told."""
+"""Detect and read labels: one class per row, several classes per row, or a number."""
 
 from __future__ import annotations
 

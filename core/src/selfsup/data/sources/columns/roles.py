@@ -1,4 +1,4 @@
-"""Which column plays which role, found by the feature types of a data set."""
+"""Find the roles of columns by their feature types."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows that are a part of a file: from when to when, by columns of a table in seconds."""
+"""Rows that are segments of a file, given by columns of start and end seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that rows name: what must be true of one before a decoder opens it."""
+"""Check a media file before a decoder opens it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the files lie that a table names: in the table's own folder, or in one in or beside it."""
+"""Find the files that a table names: in the table's folder, or in one inside or beside it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Media in memory (arrays, tensors, PIL images, decoded recordings) as the bytes of a file, which every row can hold."""
+"""Encode media in memory (arrays, tensors, PIL images, recordings) as the bytes of a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which medium files are of, by the suffixes of their names and by their first bytes."""
+"""Detect the kind of a media file by its suffix and its first bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Annotations as COCO has them: one json file with the images and the captions of each (https://cocodataset.org/#format-data)."""
+"""Read COCO annotations: one JSON file with images and captions (https://cocodataset.org/#format-data)."""
 
 from __future__ import annotations
 

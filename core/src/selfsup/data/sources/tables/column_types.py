@@ -1,4 +1,4 @@
-"""What a column of texts holds: whole numbers, numbers, truths or words."""
+"""Detect the type of a text column: integer, number, boolean or string."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables that are written as text (csv, tsv) or as sheets, as one Arrow file: separator, header and types are found."""
+"""Read csv, tsv and sheets as one Arrow file; detect separator, header and types."""
 
 from __future__ import annotations
 

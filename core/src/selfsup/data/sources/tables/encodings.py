@@ -1,4 +1,4 @@
-"""In which encoding a text file is written.
+"""Detect the encoding of a text file.
 
 UTF-8 is told by its rules, UTF-16 by its mark or its zeros. What is neither is taken for Western European text (cp1252) where
 the bytes beyond ASCII stand alone between letters, as accents do. Where they stand in rows they are letters of another script,

@@ -1,4 +1,4 @@
-"""How the text of a table is written: what is found where nothing is said."""
+"""The format of a text table: separator, header, encoding and decimal mark, given or detected."""
 
 from __future__ import annotations
 

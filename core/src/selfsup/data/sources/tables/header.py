@@ -1,4 +1,4 @@
-"""The names of the columns of a text table, and what stands above them."""
+"""Detect the header of a text table, and the lines above it."""
 
 from __future__ import annotations
 

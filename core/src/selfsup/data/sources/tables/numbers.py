@@ -1,4 +1,4 @@
-"""Numbers as people write them: with currency signs, thousands separators, per cent, a decimal comma, a mark for "missing"."""
+"""Parse numbers as people write them: currency signs, thousands separators, per cent, decimal comma, marks for missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parquet files as one Arrow file, converted in constant memory.
+"""Convert Parquet files to one Arrow file in constant memory.
 
 The conversion of the ``datasets`` library reads far ahead: its memory grows with the size of the files. This one holds one page
 of each column and one batch of rows, whatever the size of the row groups.

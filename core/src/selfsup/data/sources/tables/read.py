@@ -1,4 +1,4 @@
-"""Table files (csv, json, parquet, arrow, text) as data sets."""
+"""Read table files (csv, json, parquet, arrow, text) as data sets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What parts the cells of a text table, and where its header is."""
+"""Detect the separator of a text table, and the line of its header."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sheets of workbooks (xlsx, xls, xlsb, ods) as records of texts, which are then read as those of a csv file are."""
+"""Read sheets of workbooks (xlsx, xls, xlsb, ods) as text, then as a csv file."""
 
 from __future__ import annotations
 

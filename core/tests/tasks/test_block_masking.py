@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from selfsup.tasks.parts.block_masking import MultiBlockMask, block_mask, largest_block, multi_block_mask, random_blocks
-from selfsup.tasks.parts.masking import hidden_count
+from selfsup.tasks.parts.random_masking import hidden_count
 from selfsup.testing.kit.task_checks import generator
 
 SCALE, ASPECT = (0.15, 0.2), (0.75, 1.5)

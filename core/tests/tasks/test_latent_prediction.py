@@ -13,7 +13,7 @@ from selfsup.tasks.latent import IJEPA, Data2Vec, Data2VecConfig, IJEPAConfig, d
 from selfsup.tasks.latent.data2vec import average_top_layers
 from selfsup.tasks.latent.ijepa import jepa_loss
 from selfsup.tasks.parts.block_masking import block_mask, multi_block_mask, shuffled
-from selfsup.tasks.parts.masking import random_mask
+from selfsup.tasks.parts.random_masking import random_mask
 from selfsup.tasks.parts.span_masking import span_mask
 from selfsup.tasks.parts.transformer import lattice_positions
 from selfsup.testing.kit.gradients import assert_same_loss

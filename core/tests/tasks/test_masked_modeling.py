@@ -21,7 +21,7 @@ from selfsup.tasks.masked.masked_modeling import (
     build_simmim,
     masked_recipe,
 )
-from selfsup.tasks.parts.masking import TokenMask, random_mask
+from selfsup.tasks.parts.random_masking import TokenMask, random_mask
 from selfsup.tasks.parts.transformer import lattice_positions
 from selfsup.testing.kit.gradients import assert_same_loss
 from selfsup.testing.kit.task_checks import generator

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from selfsup.errors import ConfigError
-from selfsup.tasks.parts.masking import gather_tokens
+from selfsup.tasks.parts.random_masking import gather_tokens
 from selfsup.tasks.parts.span_masking import span_mask
 from selfsup.testing.kit.task_checks import generator
 

@@ -10,7 +10,7 @@ from selfsup.errors import ConfigError
 from selfsup.objectives.masked_contrast import masked_contrast, sample_negatives
 from selfsup.objectives.parts.quantizer import diversity_loss, usage
 from selfsup.tasks.latent.wav2vec2 import Wav2Vec2, scaled_gradient, wav2vec2_recipe
-from selfsup.tasks.parts.masking import gather_tokens
+from selfsup.tasks.parts.random_masking import gather_tokens
 from selfsup.tasks.parts.span_masking import span_mask
 from selfsup.testing.kit.gradients import assert_same_loss
 from selfsup.testing.kit.task_checks import generator

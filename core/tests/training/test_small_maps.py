@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from selfsup.training.device.small_maps import SmallMapConv2d, multiply_small_maps
+from selfsup.training.device.small_feature_maps import SmallMapConv2d, multiply_small_maps
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 2), (1, 3), (2, 1), (4, 1), (3, 3)])

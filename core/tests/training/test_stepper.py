@@ -17,8 +17,8 @@ from selfsup.backbones import Backbone, Encoded
 from selfsup.errors import NonFiniteLossError
 from selfsup.objectives.dino import RECIPE as DINO
 from selfsup.tasks import PretextTask, StepOutput, Term
-from selfsup.tasks.parts.masking import mean_term
 from selfsup.tasks.parts.moving_average import MomentumEncoder, ramped_momentum
+from selfsup.tasks.parts.random_masking import mean_term
 from selfsup.training.device.tune import tune_for_device
 from selfsup.training.loop.stepper import Stepper, clip_each, split_batch
 from selfsup.training.run.config import OptimizationConfig

@@ -24,8 +24,8 @@ from selfsup.objectives import MoCoV2, SwAV
 from selfsup.registry import registry
 from selfsup.tasks import PretextTask, StepOutput, Term, Views
 from selfsup.tasks.joint_embedding.task import JointEmbedding
-from selfsup.tasks.parts.masking import mean_term
 from selfsup.tasks.parts.moving_average import MomentumConfig
+from selfsup.tasks.parts.random_masking import mean_term
 from selfsup.testing.toy.sequences.installed import installed
 from selfsup.training.device.devices import resolve_devices
 from selfsup.training.loop import sharding

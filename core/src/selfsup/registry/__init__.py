@@ -6,8 +6,8 @@ Nothing here imports torch.
 from selfsup.registry.composition import FAMILIES
 from selfsup.registry.hookspecs import API_VERSION, hookimpl
 from selfsup.registry.kinds import KINDS, Kind
-from selfsup.registry.loader import Plugins, get_plugin_manager, reset
 from selfsup.registry.lookup import ModalityObjects, Registry, registry
+from selfsup.registry.plugin_loader import Plugins, get_plugin_manager, reset
 from selfsup.registry.presets import preset
 from selfsup.registry.records import PluginRecord, Status
 from selfsup.registry.specs import (

@@ -12,7 +12,7 @@ from selfsup.errors import ConfigError, DuplicateIdError, PluginError, SpecError
 from selfsup.registry import suggestions
 from selfsup.registry.composition import COMPOSE, RANDOM_INIT, SUPERVISED, composed_tasks
 from selfsup.registry.kinds import KINDS, kind_of
-from selfsup.registry.loader import Plugins, get_plugin_manager
+from selfsup.registry.plugin_loader import Plugins, get_plugin_manager
 from selfsup.registry.records import PluginRecord
 from selfsup.registry.specs import (
     BackboneSpec,

@@ -9,7 +9,7 @@ from typing import Protocol
 from selfsup.errors import MissingPluginError, UnknownIdError, UsageError
 from selfsup.registry.composition import missing_part
 from selfsup.registry.kinds import KINDS
-from selfsup.registry.loader import Plugins
+from selfsup.registry.plugin_loader import Plugins
 from selfsup.registry.records import PluginRecord
 from selfsup.registry.specs import ModalitySpec, ObjectiveSpec, Spec
 

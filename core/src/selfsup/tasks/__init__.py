@@ -40,8 +40,16 @@ from selfsup.tasks.masked.masked_modeling import (
 )
 from selfsup.tasks.parts.block_masking import MultiBlockMask, block_mask, multi_block_mask
 from selfsup.tasks.parts.label_loss import label_loss
-from selfsup.tasks.parts.masking import TokenMask, gather_tokens, mean_term, random_mask, split_by_score, tube, weighted_mean
 from selfsup.tasks.parts.moving_average import MomentumConfig, MomentumEncoder
+from selfsup.tasks.parts.random_masking import (
+    TokenMask,
+    gather_tokens,
+    mean_term,
+    random_mask,
+    split_by_score,
+    tube,
+    weighted_mean,
+)
 from selfsup.tasks.parts.span_masking import span_mask
 from selfsup.tasks.parts.transformer import HEAD_WIDTH, Block, Transformer, head_width, lattice_positions, visibility
 from selfsup.tasks.reconstruction import DENOISING_FAMILY, ReconstructionFamilyRecipe, reconstruction_recipe

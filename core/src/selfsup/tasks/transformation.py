@@ -17,7 +17,7 @@ from selfsup.errors import ConfigError
 from selfsup.runtime.precision import full
 from selfsup.tasks.base import PretextTask, StepOutput, TaskRecipe, Transformation, Transformed
 from selfsup.tasks.config_sections import with_defaults, with_section
-from selfsup.tasks.parts.masking import mean_term, weighted_mean
+from selfsup.tasks.parts.random_masking import mean_term, weighted_mean
 from selfsup.types import Batch, Info
 
 _KINDS = ("class", "coordinates")

@@ -34,10 +34,10 @@ from selfsup.data import (
 from selfsup.errors import BadRowError, ConfigError
 from selfsup.registry import registry
 from selfsup.types import Batch, Info, Row
-from selfsup_multimodal.blanks import Blank, blanks_of
+from selfsup_multimodal.absent_parts import Blank, blanks_of
 from selfsup_multimodal.columns import choose, parse_parts
 from selfsup_multimodal.config import MultimodalProcessorConfig
-from selfsup_multimodal.found import Lacking, described
+from selfsup_multimodal.part_findings import Lacking, described
 from selfsup_multimodal.part_rows import (
     LACKING,
     contents_of,
@@ -48,7 +48,7 @@ from selfsup_multimodal.part_rows import (
     probed_samples,
     rows_of_part,
 )
-from selfsup_multimodal.several import Samples, counts_of, is_packed, pack, unpack
+from selfsup_multimodal.several_samples import Samples, counts_of, is_packed, pack, unpack
 
 _FILE = "multimodal_processor.json"
 _FOLDER = "parts"

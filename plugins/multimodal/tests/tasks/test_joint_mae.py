@@ -9,7 +9,7 @@ import torch
 
 from selfsup.errors import ConfigError
 from selfsup.registry import registry
-from selfsup.tasks.parts.masking import gather_tokens
+from selfsup.tasks.parts.random_masking import gather_tokens
 from selfsup.testing.kit.gradients import assert_same_loss
 from selfsup.types import Batch, Info
 from selfsup_multimodal.backbones.fusion import Fusion

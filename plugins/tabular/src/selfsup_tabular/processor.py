@@ -27,12 +27,12 @@ from selfsup.data import (
 from selfsup.errors import ArtifactError, BadRowError, ColumnError, DataError
 from selfsup.runtime import Findings, listed_names
 from selfsup.types import Batch, Info, Row
+from selfsup_tabular.cell_masking import hidden_at_random, hide_cells
 from selfsup_tabular.columns.kinds import Markers, class_columns
 from selfsup_tabular.columns.plan import MISSING, UNKNOWN, DateColumn, Plan, fit_plan
 from selfsup_tabular.columns.sampling import sample_rows
 from selfsup_tabular.columns.values import BadCells, one_array
 from selfsup_tabular.config import TableProcessorConfig
-from selfsup_tabular.hiding import hidden_at_random, hide_cells
 
 _FILE = "table_processor.json"
 _SEED = 0

@@ -3,7 +3,7 @@ import torch
 
 from selfsup.backbones import TokenBackbone
 from selfsup.registry import registry
-from selfsup.tasks.parts.masking import gather_tokens
+from selfsup.tasks.parts.random_masking import gather_tokens
 from selfsup.training.run.resolve import resolve_config
 from selfsup_tabular.backbones.inputs import RowInput, RowInputConfig
 from selfsup_tabular.mock import mock_rows

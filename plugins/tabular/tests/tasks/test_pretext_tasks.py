@@ -17,8 +17,8 @@ from selfsup.testing.kit.task_checks import generator
 from selfsup.types import Batch
 from selfsup_tabular.backbones.ft_transformer import FTTransformerBackbone, FTTransformerConfig
 from selfsup_tabular.backbones.mlp import MLPBackbone, MLPConfig
+from selfsup_tabular.cell_masking import hidden_at_random, hide_cells
 from selfsup_tabular.corruptions import marginal_swap
-from selfsup_tabular.hiding import hidden_at_random, hide_cells
 from selfsup_tabular.task_specs import SPECS
 from selfsup_tabular.tasks import scarf
 from selfsup_tabular.tasks.saint import SAINT, MixedViews, SAINTConfig

@@ -20,7 +20,7 @@ from selfsup_images.processor import SquareProcessor, auto_size
 from selfsup_vision.decoding import Reading, ValueRange, decode, decode_whole, opened
 from selfsup_vision.decoding.images import size_of
 from selfsup_vision.decoding.raster import Layout
-from selfsup_vision.seen import Seen
+from selfsup_vision.seen_images import Seen
 
 
 class ImageProcessorConfig(Config):

@@ -16,7 +16,7 @@ from selfsup.errors import ConfigError
 from selfsup.tasks.base import PretextTask, StepOutput, TaskFamilyRecipe, TaskRecipe
 from selfsup.tasks.family import recipe_from_family
 from selfsup.tasks.masked.masked_modeling import token_backbone
-from selfsup.tasks.parts.masking import mean_term
+from selfsup.tasks.parts.random_masking import mean_term
 from selfsup.types import Batch, Info
 
 

@@ -18,7 +18,7 @@ from selfsup.tasks.latent.ijepa import jepa_loss, layer_normalize
 from selfsup.tasks.latent.teacher import Teacher, TeacherConfig
 from selfsup.tasks.masked.masked_modeling import mask_token, token_backbone
 from selfsup.tasks.parts.block_masking import block_mask
-from selfsup.tasks.parts.masking import TokenMask, gather_tokens, random_mask
+from selfsup.tasks.parts.random_masking import TokenMask, gather_tokens, random_mask
 from selfsup.tasks.parts.span_masking import span_mask
 from selfsup.types import Batch, Info
 

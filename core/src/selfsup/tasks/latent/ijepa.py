@@ -21,7 +21,7 @@ from selfsup.tasks.family import recipe_from_family
 from selfsup.tasks.latent.teacher import Teacher, TeacherConfig
 from selfsup.tasks.masked.masked_modeling import mask_token, token_backbone
 from selfsup.tasks.parts.block_masking import MultiBlockMask, multi_block_mask, shuffled
-from selfsup.tasks.parts.masking import gather_tokens, mean_term
+from selfsup.tasks.parts.random_masking import gather_tokens, mean_term
 from selfsup.tasks.parts.transformer import Transformer, head_width, lattice_positions
 from selfsup.types import Batch, Info
 

@@ -22,7 +22,7 @@ from selfsup.tasks.base import StepOutput, TaskFamilyRecipe
 from selfsup.tasks.family import recipe_from_family
 from selfsup.tasks.joint_embedding.comparison import ComparesEmbeddings
 from selfsup.tasks.masked.masked_modeling import mask_token, token_backbone
-from selfsup.tasks.parts.masking import gather_tokens, mean_term, weighted_mean
+from selfsup.tasks.parts.random_masking import gather_tokens, mean_term, weighted_mean
 from selfsup.tasks.parts.span_masking import span_mask
 from selfsup.types import Batch, Info
 

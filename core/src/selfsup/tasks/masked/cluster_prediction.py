@@ -22,8 +22,8 @@ from selfsup.runtime.precision import full, no_autocast
 from selfsup.tasks.base import PretextTask, StepOutput, TaskFamilyRecipe, TaskRecipe
 from selfsup.tasks.family import recipe_from_family
 from selfsup.tasks.masked.masked_modeling import mask_token, token_backbone
-from selfsup.tasks.parts.masking import gather_tokens, mean_term, weighted_mean
 from selfsup.tasks.parts.moving_average import MomentumEncoder
+from selfsup.tasks.parts.random_masking import gather_tokens, mean_term, weighted_mean
 from selfsup.tasks.parts.span_masking import span_mask
 from selfsup.types import Batch, Info
 

@@ -13,7 +13,7 @@ from selfsup.config import Config
 from selfsup.errors import ConfigError
 from selfsup.tasks.base import PretextTask, StepOutput, TaskFamilyRecipe, TaskRecipe
 from selfsup.tasks.family import recipe_from_family
-from selfsup.tasks.parts.masking import TokenMask, gather_tokens, mean_term, random_mask, tube
+from selfsup.tasks.parts.random_masking import TokenMask, gather_tokens, mean_term, random_mask, tube
 from selfsup.tasks.parts.transformer import Transformer, head_width, lattice_positions
 from selfsup.types import Batch, Info
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from selfsup.tasks.parts.masking import TokenMask, hidden_count, lattice_coordinates, split_by_score
+from selfsup.tasks.parts.random_masking import TokenMask, hidden_count, lattice_coordinates, split_by_score
 
 Range = tuple[float, float]
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from selfsup.errors import ConfigError
-from selfsup.tasks.parts.masking import TokenMask
+from selfsup.tasks.parts.random_masking import TokenMask
 
 _UNIT = 1_000_000
 """Shares are counted in millionths, in integers: host and device then agree on every count."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from selfsup.errors import ConfigError
-from selfsup.tasks.parts.masking import lattice_coordinates
+from selfsup.tasks.parts.random_masking import lattice_coordinates
 
 HEAD_WIDTH = 32
 """Channels of an attention head by default: the 512 / 16 of MAE's decoder, the 384 / 12 of I-JEPA's predictor."""

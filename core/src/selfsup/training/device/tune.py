@@ -8,7 +8,7 @@ from torch import nn
 from selfsup.runtime.precision import Precision
 from selfsup.training.device.attention import attend_in_float32
 from selfsup.training.device.short_clips import pad_short_clips
-from selfsup.training.device.small_maps import multiply_small_maps
+from selfsup.training.device.small_feature_maps import multiply_small_maps
 
 
 def tune_for_device(

@@ -17,9 +17,9 @@ from selfsup.objectives import Embeddings, mlp, nt_xent
 from selfsup.runtime import full
 from selfsup.tasks import ComparesEmbeddings, StepOutput, TaskRecipe, Term, Views, encode_views, mean_term
 from selfsup.types import Batch, Info
+from selfsup_tabular.cell_masking import hide_cells
 from selfsup_tabular.corruptions import marginal_swap
 from selfsup_tabular.decoder import CellDecoder
-from selfsup_tabular.hiding import hide_cells
 from selfsup_tabular.layout import CellLayout
 
 

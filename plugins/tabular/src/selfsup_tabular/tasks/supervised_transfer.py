@@ -8,7 +8,7 @@ from pydantic import Field
 from selfsup.config import Config
 from selfsup.tasks import Views, ViewsRecipe, supervised
 from selfsup.types import Batch, Info
-from selfsup_tabular.hiding import hidden_at_random, hide_cells
+from selfsup_tabular.cell_masking import hidden_at_random, hide_cells
 
 
 class HiddenCellsConfig(Config):

@@ -23,7 +23,7 @@ from selfsup.batch_parts import fill_absent, part_names, part_of, presence
 from selfsup.config import Config
 from selfsup.errors import ConfigError
 from selfsup.registry import registry
-from selfsup.tasks.parts.masking import gather_tokens
+from selfsup.tasks.parts.random_masking import gather_tokens
 from selfsup.tasks.parts.transformer import Transformer, lattice_positions
 from selfsup.testing.toy.pairs.rows import PARTS
 from selfsup.types import Batch, Info

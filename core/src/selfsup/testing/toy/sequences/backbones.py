@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from selfsup.backbones import Backbone, BackboneRecipe, Encoded, TokenBackbone, Tokens, mean_over_tokens
 from selfsup.config import Config
-from selfsup.tasks.parts.masking import gather_tokens
+from selfsup.tasks.parts.random_masking import gather_tokens
 from selfsup.tasks.parts.transformer import Transformer, lattice_positions
 from selfsup.types import Batch, Info
 

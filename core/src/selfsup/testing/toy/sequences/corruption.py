@@ -12,7 +12,7 @@ from selfsup.config import Config
 from selfsup.errors import ConfigError
 from selfsup.objectives.base import Term
 from selfsup.tasks.base import Corrupted, Corruption, CorruptionRecipe
-from selfsup.tasks.parts.masking import mean_term
+from selfsup.tasks.parts.random_masking import mean_term
 from selfsup.testing.toy.sequences.backbones import Standardize
 from selfsup.testing.toy.sequences.noise import Noise
 from selfsup.types import Batch, Info

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from selfsup.config import Config
 from selfsup.tasks.base import Transformation, TransformationRecipe, Transformed
-from selfsup.tasks.parts.masking import gather_tokens
+from selfsup.tasks.parts.random_masking import gather_tokens
 from selfsup.testing.toy.sequences.views import real_length
 from selfsup.types import Batch, Info
 

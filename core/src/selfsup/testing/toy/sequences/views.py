@@ -10,7 +10,7 @@ from torch import Tensor
 
 from selfsup.config import Config
 from selfsup.tasks.base import Views, ViewsRecipe
-from selfsup.tasks.parts.masking import gather_tokens
+from selfsup.tasks.parts.random_masking import gather_tokens
 from selfsup.testing.toy.sequences.noise import Noise
 from selfsup.types import Batch, Info
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ import torch
 
 import selfsup
 from selfsup.artifacts.pretraining_rows import PretrainingRows
-from selfsup.errors import ConfigError, DataError
+from selfsup.data.batches.stream import StreamBatches
+from selfsup.errors import ConfigError, DataError, RunError
 
 ROWS = 48
 
@@ -118,6 +120,76 @@ def test_killed_in_mid_epoch_with_processes_that_decode_it_ends_as_if_it_had_not
         for out in (straight, tmp_path / "run")
     ]
     assert losses[0] == losses[1]
+
+
+STOPPED = """
+import json, os, signal, subprocess, sys, time
+import selfsup.training.run.pretrain
+from selfsup.data.sources.streams.row_stream import RowStream
+from selfsup.training.loop.stepper import Stepper
+def attempt(options, number):
+    if child := os.fork():
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    os.setsid()  # a group of its own, as a job has
+    take, read, begun = Stepper.take, RowStream.read, []
+    def told(self, batch):
+        take(self, batch)
+        if self.step == 2:
+            begun.append(self.step)
+            subprocess.Popen(["sh", "-c", f"sleep 0.2; kill -{number} -{os.getpgid(0)}"])
+    def slow(self, *place):
+        for row in read(self, *place):
+            time.sleep(0.05 if begun else 0)
+            yield row
+    Stepper.take, RowStream.read = told, slow
+    try:
+        selfsup.training.run.pretrain.pretrain("sequence/simclr", **options)
+    except SystemExit as ended:
+        os._exit(ended.code)
+    os._exit(0)
+print(json.dumps([attempt(options, number) for options, number in json.loads(sys.argv[1])]))
+"""
+"""While the run waits for a batch its whole group is told to stop."""
+
+
+@pytest.mark.slow
+def test_a_signal_to_the_whole_group_saves_and_ends_the_run(folder: Path, tmp_path: Path, toy: Path) -> None:
+    numbers = [signal.SIGTERM, signal.SIGUSR1]
+    overrides = {**OPTIONS["overrides"], "streaming.workers": 1, "checkpoint_minutes": 1000}
+    plan = [
+        ({**OPTIONS, "data": str(folder), "out": str(tmp_path / str(number)), "steps": 500, "overrides": overrides}, number)
+        for number in numbers
+    ]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(toy), os.environ.get("PYTHONPATH")]))}
+    ended = subprocess.run(
+        [sys.executable, "-c", STOPPED, json.dumps(plan)], env=environment, capture_output=True, text=True, timeout=200
+    )
+    assert json.loads(ended.stdout) == [128 + number for number in numbers], ended.stderr
+    assert "cannot be read" not in ended.stderr  # the processes that decode outlived it
+    for number in numbers:
+        info = json.loads((tmp_path / str(number) / "run.json").read_text())
+        assert info["status"] == "stopped"
+        assert (tmp_path / str(number) / "checkpoints" / "last.pt").exists()
+
+
+def test_saves_where_no_batch_comes_after_it_was_asked_to_stop(
+    folder: Path, tmp_path: Path, toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches = StreamBatches.batches
+
+    def broken(self: StreamBatches) -> Iterator[Any]:
+        for _, batch in zip(range(2), batches(self), strict=False):
+            yield batch
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise RunError("the file system is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StreamBatches, "batches", broken)
+        with pytest.raises(SystemExit) as ended:
+            run_of(folder, tmp_path / "run")
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "stopped"
+    assert run_of(folder, tmp_path / "run", resume=True).metrics[-1]["step"] == 9
 
 
 def test_says_what_a_stream_cannot_do(folder: Path, tmp_path: Path, toy: Path) -> None:

@@ -9,8 +9,9 @@ import sys
 import threading
 import types
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from typing import Any
 
@@ -22,13 +23,17 @@ from selfsup.data.bad_rows import encode_list
 from selfsup.data.batches.shuffle import Origin, StreamedRow
 from selfsup.data.processor import Processor, Sample
 from selfsup.data.store.content_hash import HashArray, hashes_of, held_out
-from selfsup.errors import BadRowError, RunError, SelfsupError
+from selfsup.errors import BadRowError, RunError
 from selfsup.runtime.decoder_output import decoding
 from selfsup.types import Row
 
 _CHUNK_ROWS = 32
 _AHEAD = 2
 """Chunks that lie ready for each process."""
+_DIED = "DataLoader worker (pid"
+"""How torch begins to tell that a process is gone; what one raises begins with ``Caught``."""
+_TO_ALL = {getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)}
+"""Signals that reach all processes of a job when it has to end (Slurm, systemd, ``timeout``, a terminal that is closed)."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,7 @@ class RowDecoder:
         """
         chunks = self._chunks.of(rows)
         try:
-            with _without_main(self._own_main):
+            with _without_main(self._own_main), _shielded() if self._loader.num_workers else nullcontext():
                 results = iter(self._loader)
             for hashes, items, remarks in results:
                 for text, count in remarks.items():
@@ -115,7 +120,7 @@ class RowDecoder:
                     bad = isinstance(item, str)
                     yield DecodedRow(row.place, row.origin, value, None if bad else item, item if bad else "")
         except RuntimeError as error:
-            if isinstance(error, SelfsupError) or "worker" not in str(error):
+            if not str(error).startswith(_DIED):
                 raise
             raise RunError(
                 f"a process that decodes rows died: {error}. It may have run out of memory: use fewer of them "
@@ -174,11 +179,40 @@ def _without_main(needed: bool) -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
+@contextmanager
+def _shielded() -> Iterator[None]:
+    """Start processes that the signals to a whole job do not end: the run saves a checkpoint first, and needs them until then.
+
+    They inherit the mask of this thread, as does the clean process that they start from.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _TO_ALL)
+    try:
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, _TO_ALL)  # for that unblocks some of them
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _start_worker(_: int) -> None:
-    """Pass over Ctrl-C, which reaches all processes: the run saves a checkpoint first. End where the run is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if (run := multiprocessing.parent_process()) is not None:
-        threading.Thread(target=_end_with, args=(run.sentinel,), daemon=True).start()
+    """Pass over signals that reach all processes, for the run answers them. End where the run says so, or is gone."""
+    for number in {signal.SIGINT, *_TO_ALL} - {signal.SIGTERM}:
+        signal.signal(number, signal.SIG_IGN)
+    if (run := multiprocessing.parent_process()) is None:
+        return
+    threads = [threading.Thread(target=_end_with, args=(run.sentinel,), daemon=True)]
+    if hasattr(signal, "sigwaitinfo"):  # without it nothing tells who sent one
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threads.append(threading.Thread(target=_end_when_told, args=(run.pid,), daemon=True))
+    for thread in threads:
+        thread.start()
+
+
+def _end_when_told(run: int) -> None:
+    """End on SIGTERM of the run itself."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != run:
+        pass
+    os._exit(0)
 
 
 def _end_with(sentinel: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from selfsup.training.loop.signals import StopRequest
 from selfsup.training.loop.stepper import Stepper
 from selfsup.training.observe.journal import Journal
 from selfsup.training.observe.online_probe import PROBE_METRICS
+from selfsup.types import Batch
 
 Look = Callable[[int], Mapping[str, float]]
 """Looks at the embeddings at a step and gives metrics; it must leave model and random state as they were."""
@@ -143,7 +144,7 @@ class Trainer:
         stepper, pace, total = self.stepper, self.pace, self.stepper.total_steps
         alone = self.fabric.world_size == 1
         with closing(self.source.batches()) as batches:
-            for batch in batches:
+            for batch in self._given(batches, stop):
                 stepper.take(batch)
                 step = stepper.step
                 asked = alone and stop.signal is not None
@@ -162,7 +163,19 @@ class Trainer:
                     self._save()
                 if step == total:
                     return False
-        return False
+        return alone and stop.signal is not None
+
+    def _given(self, batches: Iterable[Batch], stop: StopRequest) -> Iterator[Batch]:
+        """The batches; they end where one process was asked to stop and then cannot read on, so that it still saves.
+
+        What asks a job to stop often ends what the batches come from.
+        """
+        try:
+            yield from batches
+        except Exception as error:
+            if self.fabric.world_size > 1 or stop.signal is None:
+                raise
+            self.reporter.message(f"Warning: the next batch cannot be read, and the run was asked to stop: {error}")
 
     def _log(self) -> None:
         stepper = self.stepper

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from selfsup.data.batches.row_tally import RowTally
 from selfsup.data.batches.shuffle import ShuffleBuffer
 from selfsup.data.batches.source import Share
 from selfsup.data.batches.stream import StreamBatches, StreamOptions, rows_of
@@ -168,6 +169,35 @@ def test_goes_on_on_another_number_of_processes(folder: Path, monkeypatch: pytes
     assert taken(alone) == whole[2:]
 
 
+@pytest.mark.parametrize(("holdout", "bad"), [(0.0, {0}), (0.4, set()), (0.0, set(range(20)))])
+def test_another_number_of_processes_goes_on_exactly_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, holdout: float, bad: set[int]
+) -> None:
+    """One whose batches have skipped rows is at a place where no batch of others begins."""
+    monkeypatch.setattr("torch.distributed.new_group", lambda **_: None)
+    rows = [{"sequence": None if number in bad else sequence(number)} for number in range(60)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    stream = opened(tmp_path / "rows.jsonl", sample_rows=60)
+    options = {"holdout": holdout, "max_bad_rows": 0.5, "buffer": 1}
+    source = batches_of(stream, Share(10, seed=3), **options)
+    iterator = source.batches()
+    begun = next(iterator)["sequence"][:, 1].tolist()
+    state = source.state_dict()
+    iterator.close()
+    resumed = [batches_of(stream, Share(5, rank, 2, seed=3), **options) for rank in (0, 1)]
+    if state["taken"] % 10:
+        for part in resumed:
+            before = part.state_dict()
+            with pytest.raises(CheckpointError, match="places of their own"):
+                part.load_state_dict([state])
+            assert {**part.state_dict(), "tally": 0} == {**before, "tally": 0}
+        return
+    for part in resumed:
+        part.load_state_dict([state])
+    rest = [number for part in resumed for number in flat(taken(part))]
+    assert len({*begun, *rest}) == len(begun) + len(rest) == 40
+
+
 def test_shards_of_their_own_are_disjoint(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.distributed.new_group", lambda **_: None)
     monkeypatch.setattr(
@@ -197,6 +227,46 @@ def test_bad_rows_are_left_out_counted_and_named(tmp_path: Path) -> None:
         taken(batches_of(stream, max_bad_rows=0.01))
 
 
+def test_a_stream_of_bad_rows_ends_before_all_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("selfsup.data.batches.stream._LOOK_ROWS", 16)
+    rows = [{"sequence": sequence(number) if number < 20 else None} for number in range(2000)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    source, note, noted = batches_of(opened(tmp_path / "rows.jsonl"), Share(19), buffer=1, max_bad_rows=0.2), RowTally.note, []
+
+    def noting(tally: RowTally, row: Any) -> Any:
+        noted.append(row)
+        return note(tally, row)
+
+    monkeypatch.setattr(RowTally, "note", noting)
+    with pytest.raises(TooManyBadRowsError, match=r"of the first .* row 2\d of"):
+        taken(source)
+    assert len(noted) < 100
+
+
+@pytest.mark.parametrize(("stop", "said"), [(9, False), (7, True), (2, True)])
+def test_rows_that_processes_have_left_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int, said: bool
+) -> None:
+    """Where another process has no batch left after ``stop`` of them; less than a batch is nothing to tell of."""
+    (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps({"sequence": sequence(number)}) for number in range(80)) + "\n")
+    stream = opened(tmp_path / "rows.jsonl")
+    processor = SequenceProcessor(SequenceProcessorConfig()).fit(stream.sample)
+    processor.fitted["vocabulary"] = 100
+    batches, heard = list[Any](), list[str]()
+
+    def gathered(found: list[Any], own: Any, group: Any) -> None:
+        found[:] = [own, 80 if own is None else own]  # the other one has read all shards
+
+    monkeypatch.setattr("torch.distributed.new_group", lambda **_: "gloo")
+    monkeypatch.setattr("torch.distributed.all_reduce", lambda has, **_: has.fill_(0) if len(batches) == stop else has)
+    monkeypatch.setattr("torch.distributed.all_gather_object", gathered)
+    source = StreamBatches(stream, processor, Share(5, 0, 2), StreamOptions(buffer=1, prefetch=1), warn=heard.append)
+    for batch in source.batches():
+        batches.append(batch)
+    left = 40 - 5 * min(stop, 8)
+    assert [f"{left} of process 0, {left} of process 1" in text for text in heard] == [True] * said
+
+
 def test_rows_that_are_held_out_are_those_of_a_store(folder: Path) -> None:
     from selfsup.data import hold_out, load_source
 
@@ -207,6 +277,11 @@ def test_rows_that_are_held_out_are_those_of_a_store(folder: Path) -> None:
     assert not given & {row["sequence"][1] for row in outside}
     assert len(inside) - len(given) in (0, 1)
     assert source.seen().about["held_out"] == len(outside)
+
+
+def test_rows_that_the_user_tells_of_are_those_of_the_source(folder: Path) -> None:
+    assert rows_of(opened(folder), 100, 0.0) == 100
+    assert rows_of(opened(folder), 100, 0.2) == 80
 
 
 def test_too_few_rows_for_a_batch(folder: Path) -> None:

@@ -38,9 +38,16 @@ class RowTally:
         self.named: list[str] = []
         self._hashes, self._new = np.zeros(0, dtype=np.uint64), list[np.uint64]()
         self._told = 0
+        self._noted = self._noted_bad = 0
+
+    def begin(self) -> None:
+        """Rows are noted from here on behind those that were counted."""
+        self._noted, self._noted_bad = self.rows, self.bad
 
     def note(self, row: DecodedRow) -> DecodedRow:
         """The row without what is only needed for its batch."""
+        self._noted += bool(row.reason) or row.sample is not None
+        self._noted_bad += bool(row.reason)
         reason = row.reason and f"row {row.origin.number} of {self._stream.shards[row.origin.shard].name}: {row.reason}"
         return DecodedRow(row.place, row.origin, row.hash, {} if row.sample is not None else None, reason)
 
@@ -67,11 +74,26 @@ class RowTally:
                 self._new.append(row.hash)
         if len(self._new) > _UNSORTED:
             self._sort()
-        allowed = math.floor(self._max_bad * max(self.rows, len(self._stream.sample)))
-        if self.bad > allowed:
+        self._check(self.bad, self.rows)
+
+    def look_ahead(self, rows: Iterable[DecodedRow]) -> None:
+        """Check rows that fill no batch yet, so that a stream of bad ones is not read to its end.
+
+        Args:
+            rows: all since the last batch, which were noted.
+
+        Raises:
+            TooManyBadRowsError: more were bad than allowed.
+        """
+        self._check(self._noted_bad, self._noted, [row.reason for row in rows if row.reason])
+
+    def _check(self, bad: int, rows: int, reasons: Sequence[str] = ()) -> None:
+        allowed = math.floor(self._max_bad * max(rows, len(self._stream.sample)))
+        if bad > allowed:
+            self.named = [*self.named, *reasons][:_NAMED]
             raise TooManyBadRowsError(
-                f"{self.bad} of the first {self.rows} rows of {self._stream.name} cannot be processed; at most {allowed} may "
-                f"be bad (max_bad_rows={self._max_bad:g}). {self.described()} Repair or remove them, or allow more with "
+                f"{bad} of the first {rows} rows of {self._stream.name} cannot be processed; at most {allowed} may be bad "
+                f"(max_bad_rows={self._max_bad:g}). {self.described()} Repair or remove them, or allow more with "
                 "--max-bad-rows."
             )
 
@@ -79,12 +101,15 @@ class RowTally:
         """The first bad rows with their reasons, as a sentence; empty where there are none."""
         return f"The first: {'; '.join(text.rstrip('.') for text in self.named)}." if self.named else ""
 
-    def report(self, epoch: int, left: Sequence[int | None] | None) -> list[str]:
+    def report(self, epoch: int, left: Sequence[int | None], batch_size: int | None) -> list[str]:
         """What to say at the end of an epoch.
 
         Args:
             epoch: counted from 0.
-            left: of processes that read shards of their own, the rows that each has left; None: it is not known.
+            left: rows that each of several processes has left, as far as it knows no bad and no held-out ones; None: it is not
+                known.
+            batch_size: of all processes that take their parts of the same batches, of which the last one may be incomplete;
+                None: each reads shards of its own.
         """
         said = []
         if self.bad > self._told:
@@ -93,13 +118,18 @@ class RowTally:
                 f"{self.described()}"
             )
             self._told = self.bad
-        if left and any(count is None or count for count in left):
+        if None in left or sum(filter(None, left)) >= (batch_size or 1):
             named = ", ".join(
                 f"{'an unknown number' if count is None else count} of process {n}" for n, count in enumerate(left)
             )
             said.append(
                 f"Epoch {epoch + 1} of {self._stream.name} ended when a process had no full batch left. Rows that were not "
-                f"given in it: {named}. Even shards leave fewer; --set streaming.split=rows leaves none but the last batch."
+                f"given in it: {named}. "
+                + (
+                    "Even shards leave fewer, and so does --set streaming.split=rows."
+                    if batch_size is None
+                    else "Bad and held-out rows are not the same number on each process."
+                )
             )
         return said
 

@@ -95,6 +95,11 @@ class Split:
         """Whether the ``number``-th row that the shuffle gives is taken here."""
         return not self.strides or number // self.batch_size % self.world_size == self.rank
 
+    def rows_of(self, total: int) -> int:
+        """Of so many rows of all shards, those that are this process's, where it passes over the others'."""
+        batches, rest = divmod(total, self.batch_size * self.world_size)
+        return batches * self.batch_size + min(max(rest - self.rank * self.batch_size, 0), self.batch_size)
+
     def number_of(self, place: int) -> int:
         """The number that the shuffle gives the row at a place of this process's order."""
         if not self.strides:

@@ -22,6 +22,9 @@ from selfsup.errors import CheckpointError, DataError
 from selfsup.runtime.threads import read_ahead
 from selfsup.types import Batch
 
+_LOOK_ROWS = 1024
+"""After so many rows that fill no batch it is looked whether too many are bad."""
+
 
 @dataclass(frozen=True)
 class StreamOptions:
@@ -109,7 +112,7 @@ class StreamBatches(BatchSource):
 
     def batches(self) -> Generator[Batch]:
         """The rest of the epoch."""
-        begun = self._taken
+        begun, unusable = self._taken, 0
         with closing(read_ahead(self._steps(), self._options.prefetch)) as steps:
             for step in steps:
                 last = step.batch is None
@@ -122,10 +125,11 @@ class StreamBatches(BatchSource):
                 if last:
                     self._all_have_one(False)
                     self._tally.add(step.rows, given=False)
+                unusable = sum(row.sample is None for row in step.rows)
                 break
         if begun == self._taken == 0:
             raise DataError(self._too_few())
-        self._end_epoch()
+        self._end_epoch(unusable)
 
     def _all_have_one(self, mine: bool) -> bool:
         """Whether every process has another batch: asked on the CPU, so that no device waits."""
@@ -135,21 +139,30 @@ class StreamBatches(BatchSource):
         dist.all_reduce(has, op=dist.ReduceOp.MIN, group=self._group)
         return bool(has)
 
-    def _end_epoch(self) -> None:
-        left = None
-        if self._split.by_shards:
-            order = self._shuffled().total
-            own = [None if order is None else order - self._taken]
-            lefts: list[Any] = [None] * self._share.world_size
-            dist.all_gather_object(lefts, own[0], group=self._group)
-            left = lefts
+    def _end_epoch(self, unusable: int) -> None:
+        left = self._left(unusable)
         if self._share.rank == 0:
-            for text in self._tally.report(self._epoch, left):
+            whole = None if self._split.by_shards else self._share.batch_size * self._share.world_size
+            for text in self._tally.report(self._epoch, left, whole):
                 self._warn(text)
             for text, count in self._decoder.remarks.items():
                 self._warn(f"Warning: {count} of the rows of {self._stream.name} that were read: {text}.")
         self._decoder.remarks.clear()
         self._epoch, self._taken = self._epoch + 1, 0
+
+    def _left(self, unusable: int) -> list[int | None]:
+        """Rows behind the last batch, on each of several processes; ``unusable`` of this one are bad or held out."""
+        if self._group is None:
+            return []
+        total = self._shuffled().total
+        totals: list[Any] = [None] * self._share.world_size
+        dist.all_gather_object(totals, total, group=self._group)
+        if not self._split.by_shards:  # one has read all shards to their ends
+            total = next((count for count in totals if count is not None), None)
+            total = None if total is None else self._split.rows_of(total)
+        left: list[Any] = [None] * self._share.world_size
+        dist.all_gather_object(left, None if total is None else total - self._taken - unusable, group=self._group)
+        return left
 
     def _too_few(self) -> str:
         bad = self._tally.described()
@@ -176,11 +189,14 @@ class StreamBatches(BatchSource):
         size, draw = self._share.batch_size, (self._share.seed, self._epoch)
         good: list[DecodedRow] = []
         rows: list[DecodedRow] = []
+        self._tally.begin()
         with closing(self._decoder.decoded(self._shuffled())) as decoded:
             for row in decoded:
                 rows.append(self._tally.note(row))
                 if row.sample is not None:
                     good.append(row)
+                if len(rows) % _LOOK_ROWS == 0:
+                    self._tally.look_ahead(rows)
                 if len(good) == size:
                     yield _Step(self._batch(good, draw), row.place + 1, rows)
                     good, rows = [], []
@@ -223,13 +239,15 @@ class StreamBatches(BatchSource):
             own = states[rank]
             taken = own["taken"]
         else:
-            if self._split.by_shards or len({(state["epoch"], state["taken"]) for state in states}) > 1:
+            places = {(state["epoch"], *divmod(state["taken"], state["batch_size"])) for state in states}
+            if self._split.by_shards or len(places) > 1 or any(rest for _, _, rest in places):
                 raise CheckpointError(
-                    f"the stream was read by {len(states)} processes that each were at a place of their own (shards of their "
-                    f"own, or bad rows), and {share.world_size} cannot go on from there. Resume on {len(states)} devices."
+                    f"the stream was read by {len(states)} process(es) that are at places of their own (shards of their own, "
+                    f"or bad or held-out rows), and {share.world_size} cannot go on from there without losing or repeating "
+                    f"rows. Resume on {len(states)} device(s)."
                 )
             own = first
-            taken = first["taken"] * len(states) // share.world_size
+            taken = first["taken"] // first["batch_size"] * share.batch_size
         self._epoch, self._given, self._taken = own["epoch"], own["given"], taken
         self._counts, self._least = dict(own["counts"]), dict(own["least"])
         self._tally.load_state_dict([states[rank]] if len(states) == share.world_size else list(states) if rank == 0 else [])
@@ -245,7 +263,7 @@ class StreamBatches(BatchSource):
 
 
 def rows_of(stream: RowStream, given: int | None, holdout: float) -> int | None:
-    """Rows of an epoch, where that is known: as told, or as the shards say; None where rows are held out, which tells itself.
+    """Rows of an epoch, where that is known: as told, or as the shards say; without the share that is held out.
 
     Args:
         stream: the rows.
@@ -253,7 +271,7 @@ def rows_of(stream: RowStream, given: int | None, holdout: float) -> int | None:
         holdout: share of the rows that is held out.
     """
     if given is not None:
-        return given
+        return int(given * (1 - holdout))
     if stream.ended and not holdout:
         return len(stream.sample)
     counts = stream.counts()

@@ -152,9 +152,10 @@ class StreamingConfig(Config):
     split: Literal["auto", "rows", "shards"] = "auto"
     """Which rows are whose on several devices.
 
-    ``rows``: each device reads all shards and takes its part of each batch: no row is left out, however uneven the shards.
-    ``shards``: each reads shards of its own; an epoch ends where the first one has none left, and what the others have left is
-    counted and said. ``auto``: shards for sources in a network that have enough of them, else rows.
+    ``rows``: each device reads all shards and takes its part of each batch, so that uneven shards make no difference; where
+    devices meet more bad or held-out rows than others, an epoch ends with the first one that has no full batch left.
+    ``shards``: each reads shards of its own, and an epoch ends in the same way. What is left is said.
+    ``auto``: shards for sources in a network that have one for each device, else rows; a run keeps what it began with.
     """
     workers: int | None = Field(default=None, ge=0)
     """Processes that decode rows, for each device; 0: a thread of the run does. None: one for each core but one, 8 at most."""

@@ -14,6 +14,7 @@ import torch
 import selfsup
 from selfsup.artifacts import RunDirectory
 from selfsup.data import Loader
+from selfsup.data.batches.source import StoreBatches
 from selfsup.errors import CheckpointError, ConfigError
 from selfsup.training.loop import schedule
 from selfsup.training.observe import online_probe
@@ -86,6 +87,34 @@ def test_what_cannot_go_on_is_refused_and_leaves_the_run_as_it_was(tmp_path: Pat
     assert RunDirectory(run.dir).info() == held
 
 
+@pytest.mark.parametrize("fault", ["weights", "stream"])
+def test_a_checkpoint_that_is_refused_leaves_the_run_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fault: str
+) -> None:
+    run = RunDirectory(pretrain(tmp_path / "run", steps=4, overrides=CONSTANT).dir)
+    held, path = run.info(), run.checkpoints / "last.pt"
+    whole = path.read_bytes()
+    if fault == "weights":
+        content = torch.load(path, weights_only=True)
+        content["state"]["stepper"]["task"].popitem()
+        torch.save(content, path)
+    with monkeypatch.context() as patch:
+        if fault == "stream":
+
+            def refuse(*_: Any) -> None:
+                raise CheckpointError("the state of the stream cannot be divided")
+
+            patch.setattr(StoreBatches, "load_state_dict", refuse)
+        with pytest.raises((CheckpointError, RuntimeError)):
+            selfsup.pretrain(out=run.path, resume=True, steps=6)
+    assert run.info() == held
+    assert "The run goes on" not in capsys.readouterr().err
+    path.write_bytes(whole)
+    assert selfsup.pretrain(out=run.path, resume=True, progress=False).encoder.metadata["steps"] == 4
+    selfsup.pretrain(out=run.path, resume=True, steps=6, progress=False)
+    assert [entry["total_steps"] for entry in run.info()["history"]] == [4, 6]
+
+
 def test_the_best_checkpoint_is_that_of_the_whole_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([0.2, 0.9, 0.6, 0.7, 0.95])
     monkeypatch.setattr(online_probe.OnlineProbe, "score", lambda *_: next(scores))
@@ -137,6 +166,7 @@ def test_another_model_of_device_is_told(tmp_path: Path, capsys: pytest.CaptureF
 NOTE_ROWS = """
 import json, os
 from selfsup.data import Loader
+from selfsup.data.batches.source import StoreBatches
 
 make = Loader._make
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,8 +17,8 @@ from selfsup.artifacts import Encoder, RunDirectory
 from selfsup.backbones import Backbone
 from selfsup.data.batches.source import BatchSource, Share
 from selfsup.data.store.cache_entries import note_use
-from selfsup.errors import ConfigError, SelfsupError
-from selfsup.runtime import device_name, peak_memory, randomness
+from selfsup.errors import ConfigError
+from selfsup.runtime import device_name, randomness
 from selfsup.runtime.cache_folder import cache_root
 from selfsup.runtime.distributed import convert_sync_batchnorm
 from selfsup.runtime.file_lock import lock_folder, waiting_lock
@@ -46,14 +46,13 @@ from selfsup.training.observe.periodic_checks import Looks
 from selfsup.training.run import setup
 from selfsup.training.run.config import RunConfig
 from selfsup.training.run.initialization import Origin, keep_processor, origin_of, processor_note, without_origin
-from selfsup.training.run.resume import continuation, describe_continuation, first_settings
+from selfsup.training.run.outcome import Status, begin, recorded
+from selfsup.training.run.resume import continuation, first_settings
 from selfsup.training.run.setup import Data
 from selfsup.training.run.streaming import learned_rows, prepare
 
 _LOOKS = 20
 """Most looks at the embeddings in a run, where the config does not say."""
-
-Status = Literal["done", "stopped"]
 
 
 def execute(
@@ -105,21 +104,24 @@ def execute(
             total = config.optimization.total_steps(batches.steps_per_epoch) if batches is not None else 0
             task = _place(task, config, fabric, devices.precision)
             continued = {}
-            if batches is not None and resume and RunDirectory.is_run(out):
+            goes_on = resume and RunDirectory.is_run(out)
+            if batches is not None and goes_on:
                 continued = continuation(RunDirectory(out), config, batches.steps_per_epoch, device_name(fabric.device))
-            directory = _open(config, out, resume, data, origin, teacher, fabric, continued)
-            if main and "history" in continued:
-                reporter.message(describe_continuation(continued["history"]))
+            directory = _open(config, out, goes_on, data, origin, teacher, fabric)
             if main:
                 note_use(data.looked_at.path, out)
-            with _status(directory, fabric) as outcome:
+            with recorded(directory, fabric, begun=not goes_on) as outcome:
+                opened = partial(begin, outcome, directory, continued, fabric, reporter)
                 backbone, step = task.encoder_backbone(), 0
                 if batches is not None and total:
                     stepper = _stepper(task, config, fabric, total, batches.steps_per_epoch)
-                    outcome["status"] = _fit(stepper, batches, config, data, directory, resume, reporter, stop)
+                    identity = _identity(config, data, {**directory.info(), **continued})
+                    outcome.status = _fit(stepper, batches, config, data, directory, identity, resume, opened, reporter, stop)
                     backbone, step = kept_backbone(stepper), stepper.step
-                elif main:
-                    reporter.message(messages.untrained(config, trains=task.trains))
+                else:
+                    opened()
+                    if main:
+                        reporter.message(messages.untrained(config, trains=task.trains))
                 backbone = sharding.whole_part(
                     backbone, task, lambda: setup.build_task(without_origin(config), data.info)[0].backbone
                 )
@@ -142,7 +144,7 @@ def execute(
                         pretraining_rows=origin.together(rows),
                     )
                     encoder.save(directory.encoder)
-                    if outcome["status"] == "stopped":
+                    if outcome.status == "stopped":
                         reporter.message(messages.stopped(directory, step, total))
 
 
@@ -238,22 +240,20 @@ def _teacher_record(task: PretextTask) -> dict[str, str] | None:
 def _open(
     config: RunConfig,
     out: Path,
-    resume: bool,
+    goes_on: bool,
     data: Data,
     origin: Origin,
     teacher: dict[str, str] | None,
     fabric: Fabric,
-    continued: Mapping[str, Any],
 ) -> RunDirectory:
-    """The run's folder; the first process makes it or marks it as running again."""
+    """The run's folder; the first process makes it where the run does not go on."""
     if fabric.global_rank == 0:
-        if resume and RunDirectory.is_run(out):
+        if goes_on:
             run = RunDirectory.open(out, task=config.task)
             if (before := run.info().get("teacher")) != teacher:
                 raise ConfigError(
                     f"--resume goes on with the teacher that the run began with ({before}), and it is {teacher} now."
                 )
-            run.update(status="running", **continued)
         else:
             RunDirectory.create(
                 out,
@@ -279,31 +279,6 @@ def _open(
     return RunDirectory(out)
 
 
-@contextmanager
-def _status(directory: RunDirectory, fabric: Fabric) -> Iterator[dict[str, str]]:
-    """Write into ``run.json`` how it ended."""
-    outcome = {"status": "done"}
-    main = fabric.global_rank == 0
-    began = time.monotonic()
-    try:
-        yield outcome
-    except BaseException as error:
-        if main:
-            reason = str(error) if isinstance(error, SelfsupError) else f"{type(error).__name__}: {error}"
-            status = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
-            with suppress(SelfsupError):  # where the disk is full, the error on its way says so
-                directory.update(status=status, error=reason)
-        raise
-    if main:
-        directory.update(
-            status=outcome["status"],
-            error=None,
-            seconds=round(time.monotonic() - began, 3),
-            peak_memory=peak_memory(fabric.device),
-        )
-    fabric.barrier()
-
-
 def _stepper(task: PretextTask, config: RunConfig, fabric: Fabric, total: int, steps_per_epoch: int | None) -> Stepper:
     generator = torch.Generator(fabric.device)
     seed = randomness.seed_of_rank(config.seed, fabric.global_rank)
@@ -322,9 +297,9 @@ def _stepper(task: PretextTask, config: RunConfig, fabric: Fabric, total: int, s
     return stepper
 
 
-def _identity(config: RunConfig, data: Data, directory: RunDirectory) -> dict[str, Any]:
+def _identity(config: RunConfig, data: Data, info: Mapping[str, Any]) -> dict[str, Any]:
     """What the run's checkpoints are known by; it stays what it was when the run began."""
-    first = first_settings(config, directory.info())
+    first = first_settings(config, info)
     return setup.identity(first, data.fingerprint, first.devices * first.nodes)
 
 
@@ -339,15 +314,15 @@ def _fit(
     config: RunConfig,
     data: Data,
     directory: RunDirectory,
+    identity: Mapping[str, Any],
     resume: bool,
+    opened: Callable[[], None],
     reporter: Reporter,
     stop: StopRequest,
 ) -> Status:
     fabric, total = stepper.fabric, stepper.total_steps
     main = fabric.global_rank == 0
     probe = setup.prepare_probe(config, data.processor, reporter) if main else None
-    if probe is not None:
-        directory.update(val=probe[0].source)
     looks = Looks(
         fabric,
         lambda: kept_backbone(stepper),
@@ -369,7 +344,7 @@ def _fit(
             checkpoint_seconds=60 * config.checkpoint_minutes,
         ),
         checkpoints=directory.checkpoints,
-        identity=_identity(config, data, directory),
+        identity=identity,
         reporter=reporter,
         look=looks,
         watch=MetricWatch(total, reporter.message),
@@ -380,6 +355,9 @@ def _fit(
         reporter.message(warning)
     if resume and (directory.checkpoints / LAST).exists():
         trainer.restore()
+    opened()
+    if probe is not None:
+        directory.update(val=probe[0].source)
     if not main:
         with stop:
             return trainer.fit(stop)

@@ -52,6 +52,27 @@ def test_areas_are_left_out_where_all_test_rows_are_of_one_class():
     assert "auroc" not in classification_metrics(log_p, torch.tensor([1, 1]))
 
 
+def test_areas_are_nan_where_a_score_is_nan_and_take_infinite_ones():
+    y = torch.tensor([0, 1, 0, 1])
+    log_p = torch.tensor([[0.0, -torch.inf], [-torch.inf, 0.0], [-0.5, -1.0], [-1.0, -0.5]])
+    found = classification_metrics(log_p, y)
+    assert (found["auroc"], found["average_precision"]) == (1.0, 1.0)
+    log_p[2] = torch.nan
+    found = classification_metrics(log_p, y)
+    assert math.isnan(found["auroc"])
+    assert math.isnan(found["average_precision"])
+    assert math.isnan(
+        several_classes_metrics(torch.where(torch.arange(4).unsqueeze(1) == 2, torch.nan, log_p), log_p > -0.6)["map"]
+    )
+
+
+def test_one_class_alone_has_its_own_f1():
+    odds, y = torch.tensor([[1.0], [1.0], [-1.0], [-1.0], [-1.0]]), torch.tensor([[1], [0], [1], [0], [0]])
+    assert several_classes_metrics(odds, y) == pytest.approx({"map": 0.45, "micro_f1": 0.5, "macro_f1": 0.5})
+    nothing = several_classes_metrics(torch.full((2, 1), -1.0), torch.zeros(2, 1))
+    assert all(math.isnan(value) for value in nothing.values())
+
+
 def test_metrics_of_several_classes_are_those_of_scikit_learn():
     rng = np.random.default_rng(1)
     y = (rng.random((150, 5)) < [0.5, 0.2, 0.1, 0.05, 0.6]).astype(np.int8)

@@ -5,6 +5,8 @@ scikit-learn takes a second to import, so it is imported where it is needed.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -57,7 +59,8 @@ def row_scores(kind: LabelKind, outputs: Tensor, targets: Tensor) -> dict[str, T
 def classification_metrics(log_probabilities: Tensor, targets: Tensor) -> dict[str, float]:
     """Accuracy (the headline), macro-F1, balanced accuracy and cross-entropy; where there are two classes AUROC and AP, too.
 
-    AUROC and average precision are of the second class against the first. They are left out where test rows are of one alone.
+    AUROC and average precision are of the second class against the first. They are left out where test rows are of one alone,
+    and NaN where a score is NaN.
 
     Args:
         log_probabilities: [N, K].
@@ -73,9 +76,9 @@ def classification_metrics(log_probabilities: Tensor, targets: Tensor) -> dict[s
         "cross_entropy": cross_entropy(log_probabilities, targets),
     }
     if log_probabilities.shape[1] == 2 and len(np.unique(targets.numpy())) == 2:
-        margin = (log_probabilities[:, 1] - log_probabilities[:, 0]).double().nan_to_num().numpy()
-        found["auroc"] = scores.roc_auc_score(targets.numpy(), margin)
-        found["average_precision"] = scores.average_precision_score(targets.numpy(), margin)
+        margin = _finite(log_probabilities[:, 1] - log_probabilities[:, 0])
+        areas = {"auroc": scores.roc_auc_score, "average_precision": scores.average_precision_score}
+        found |= {name: np.nan if margin is None else area(targets.numpy(), margin) for name, area in areas.items()}
     return {name: float(value) for name, value in found.items()}
 
 
@@ -83,7 +86,8 @@ def several_classes_metrics(log_odds: Tensor, targets: Tensor) -> dict[str, floa
     """mAP (the headline), micro-F1 and macro-F1 of several classes a row; a class is predicted where it is likelier than not.
 
     mAP is the mean over classes of the average precision, over those that a test row has; macro-F1 is over those that a test
-    row has or that are predicted for one (scikit-learn's ``zero_division=nan``).
+    row has or that are predicted for one (scikit-learn's ``zero_division=nan``). Of one class (K = 1) both F1 are that class's.
+    mAP is NaN where a score is NaN.
 
     Args:
         log_odds: [N, K], or any scores that are above 0 where a class is predicted.
@@ -91,11 +95,20 @@ def several_classes_metrics(log_odds: Tensor, targets: Tensor) -> dict[str, floa
     """
     from sklearn import metrics as scores
 
-    truth, predicted, odds = targets.bool().numpy(), (log_odds > 0).numpy(), log_odds.double().nan_to_num().numpy()
+    truth, predicted, odds = targets.bool().numpy(), (log_odds > 0).numpy(), _finite(log_odds)
     there = truth.any(axis=0)
-    f1 = {f"{kind}_f1": scores.f1_score(truth, predicted, average=kind, zero_division=np.nan) for kind in ("micro", "macro")}
-    area = scores.average_precision_score(truth[:, there], odds[:, there]) if there.any() else np.nan
+    # scikit-learn takes one column for a problem of two classes, and would count the absence of the class as the other.
+    f1 = {
+        f"{kind}_f1": scores.f1_score(truth, predicted, average=kind if truth.shape[1] > 1 else "binary", zero_division=np.nan)
+        for kind in ("micro", "macro")
+    }
+    area = np.nan if odds is None or not there.any() else scores.average_precision_score(truth[:, there], odds[:, there])
     return {name: float(value) for name, value in {"map": area, **f1}.items()}
+
+
+def _finite(scores: Tensor) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+    """Scores of any shape as scikit-learn takes them: infinite ones as the largest numbers; None where one is NaN."""
+    return None if scores.isnan().any() else scores.double().nan_to_num().numpy()
 
 
 def regression_metrics(predictions: Tensor, targets: Tensor) -> dict[str, float]:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import selfsup
-from selfsup.backbones import Finetuning
+from selfsup.backbones import Finetuning, freeze, hold_fixed, unfreeze
 from selfsup.errors import ArtifactError, ConfigError, NonFiniteLossError
 from selfsup.evaluation import FinetunedModel
 from selfsup.evaluation.evaluators import finetune as module
@@ -33,6 +33,20 @@ def test_all_weights_move_and_accuracy_rises_above_the_probe(encoder, splits):
     assert moved == {name for name, _ in encoder.backbone.named_parameters()}
     assert all(torch.equal(value, before[key]) for key, value in encoder.state_dict().items())
     assert Finetune(CONFIG).evaluate(encoder, train, test, seed=0)["accuracy"] > probe_accuracy + 0.05
+
+
+def test_what_the_network_holds_fixed_is_not_trained(encoder, splits):
+    held = copy.deepcopy(encoder)
+    name = next(name for name, _ in held.backbone.named_parameters())
+    hold_fixed(held.backbone, name)
+    freeze(held.backbone)
+    tuned = finetune_encoder(held, splits[0], FinetuneConfig(epochs=1, min_steps=0, precision="32"), seed=0)
+    weights = dict(tuned.encoder.backbone.named_parameters())
+    assert [other for other, weight in weights.items() if not weight.requires_grad] == [name]
+    assert [other for other, weight in held.backbone.named_parameters() if torch.equal(weight, weights[other])] == [name]
+    held.backbone.requires_grad_(True)
+    unfreeze(held)
+    assert not held.backbone.get_parameter(name).requires_grad
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(encoder, splits):

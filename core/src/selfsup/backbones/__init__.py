@@ -23,7 +23,7 @@ from selfsup.backbones.fitting import (
     rescaled_input,
     whole_state,
 )
-from selfsup.backbones.several_parts import embed_part, freeze, part_networks, pooled_over_parts, unfreeze
+from selfsup.backbones.several_parts import embed_part, freeze, hold_fixed, part_networks, pooled_over_parts, unfreeze
 from selfsup.backbones.weights import load_weights
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "fit_weights",
     "freeze",
     "grid_size",
+    "hold_fixed",
     "language_transformer_finetuning",
     "load_weights",
     "max_over_tokens",

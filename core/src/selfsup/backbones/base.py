@@ -19,6 +19,8 @@ from selfsup.types import Batch, Info
 
 FROZEN = "is_frozen"
 """Attribute of a module that stays in evaluation mode, see :func:`selfsup.backbones.freeze`."""
+FIXED = "fixed_weights"
+"""Attribute of a module with the names of its parameters that nothing trains, see :func:`selfsup.backbones.hold_fixed`."""
 
 
 class Encoded(NamedTuple):

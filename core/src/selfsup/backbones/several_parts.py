@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from selfsup.backbones.base import FROZEN, Backbone, Encoded
+from selfsup.backbones.base import FIXED, FROZEN, Backbone, Encoded
 from selfsup.batch_parts import only_part
 from selfsup.errors import ConfigError
 from selfsup.types import Batch
@@ -75,10 +75,31 @@ def freeze(module: nn.Module) -> None:
     module.eval()
 
 
+def hold_fixed(module: nn.Module, *names: str) -> None:
+    """Train some weights of a module never: not in pretraining, and not in fine-tuning (:func:`unfreeze` passes them over).
+
+    For weights that are constants (positions of sines) and for those that nothing uses, which would stop DDP. Copies of the
+    module hold them fixed as well; a saved encoder does so by building its network anew.
+
+    Args:
+        module: has the weights.
+        names: of parameters of it, as ``named_parameters`` has them.
+    """
+    for name in names:
+        place, _, own = name.rpartition(".")
+        owner = module.get_submodule(place)
+        owner.get_parameter(own).requires_grad_(False)
+        setattr(owner, FIXED, (*getattr(owner, FIXED, ()), own))
+
+
 def unfreeze(module: nn.Module) -> None:
-    """Train all weights of a module again, those of frozen parts of it too; the mode is left to the next ``train()``."""
+    """Train all weights of a module again, those of frozen parts of it too; the mode is left to the next ``train()``.
+
+    What :func:`hold_fixed` was told of stays untrained.
+    """
+    fixed = {id(member.get_parameter(name)) for member in module.modules() for name in getattr(member, FIXED, ())}
     for member in module.modules():
         if getattr(member, FROZEN, False):
             delattr(member, FROZEN)
     for parameter in module.parameters():
-        parameter.requires_grad_(True)
+        parameter.requires_grad_(id(parameter) not in fixed)

@@ -1,3 +1,4 @@
+import copy
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ import torch
 from transformers import AutoFeatureExtractor, AutoModel
 
 import selfsup
-from selfsup.backbones import TokenBackbone
+from selfsup.backbones import TokenBackbone, unfreeze
 from selfsup.errors import ArtifactError, ConfigError, UnknownIdError
 from selfsup.registry import registry
 from selfsup.testing.kit.fake_device import fake_cuda
@@ -73,7 +74,9 @@ def test_only_kept_tokens_are_seen_and_padding_by_none(name: str, architecture: 
     ("name", "architecture"), [("wav2vec2", {}), ("wav2vec2", STABLE), ("wavlm", STABLE), ("data2vec-audio", {})]
 )
 def test_a_training_step_reaches_all_weights_and_draws_nothing(name: str, architecture: dict[str, Any]) -> None:
-    backbone = made(name, architecture).train()
+    backbone = copy.deepcopy(made(name, architecture)).train()
+    unfreeze(backbone)  # as fine-tuning does
+    assert [key for key, value in backbone.named_parameters() if not value.requires_grad] == ["model.masked_spec_embed"]
     before = torch.get_rng_state()
     backbone(batch()).pooled.square().sum().backward()
     assert torch.equal(before, torch.get_rng_state())

@@ -8,7 +8,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from selfsup.backbones import Backbone, TokenBackbone
+from selfsup.backbones import Backbone, TokenBackbone, unfreeze
 from selfsup.errors import ArtifactError, ConfigError, UnknownIdError
 from selfsup.tasks.parts.transformer import lattice_positions
 from selfsup.training.run.resolve import resolve_config
@@ -282,7 +282,9 @@ def test_fixed_positions_are_sines_and_cosines_of_the_lattice() -> None:
     assert learned.model.pos_embed is not None
     assert learned.model.pos_embed.requires_grad
     with_class: Any = _timm("test_vit", positions="sin-cos")
+    unfreeze(with_class)  # as fine-tuning does
     assert not with_class.model.pos_embed.requires_grad
+    assert with_class.model.cls_token.requires_grad
     assert torch.count_nonzero(with_class.model.pos_embed[:, :1]) == 0
     assert torch.equal(with_class.model.pos_embed[0, 1:], lattice_positions(
         with_class.model.patch_embed.grid_size, with_class.embed_dim, torch.device("cpu")

@@ -152,7 +152,7 @@ def finetune_encoder(
         known = _embeddings_of(encoder, train, rows).cpu()  # of these alone: the others may be many
         _start_from_probe(head, known, targets, n_outputs, names, config, seed)
     model = FinetunedModel(copy.deepcopy(encoder), head, names, label_kind=train.label_kind, mean=mean, scale=scale)
-    unfreeze(model)  # a task may have frozen some weights, or the backbone a part
+    unfreeze(model)  # a task may have frozen some weights, or the backbone a part; what the backbone holds fixed stays
     devices = devices_here(encoder.device, resolve_precision(config.precision, encoder.device.type))
     fabric = devices.connect()
     device = encoder.device if devices.processes == 1 else fabric.device

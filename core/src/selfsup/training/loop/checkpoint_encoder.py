@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from selfsup.artifacts import Encoder, RunDirectory, load
+from selfsup.backbones import unfreeze
 from selfsup.errors import ArtifactError, CheckpointError, ConfigError
 from selfsup.training.loop.checkpoint import BEST, load_checkpoint
 from selfsup.training.observe.online_probe import PROBE_METRICS
@@ -42,6 +43,7 @@ def load_best(run: RunDirectory) -> Encoder:
             backbone.load_state_dict(state["stepper"]["average"])
     except (CheckpointError, ConfigError, KeyError, RuntimeError) as error:
         raise ArtifactError(f"The best checkpoint of the run {run.path} cannot be loaded: {error}") from error
+    unfreeze(backbone)  # the average is not trained by gradients
     step = int(state["stepper"]["step"])
     found: dict[str, Any] = {
         **last.metadata,
@@ -53,7 +55,7 @@ def load_best(run: RunDirectory) -> Encoder:
     }
     return Encoder(
         last.processor,
-        backbone.requires_grad_(True),
+        backbone,
         backbone_id=config.backbone,
         backbone_options=setup.full_backbone_options(config, backbone),
         task=config.task,

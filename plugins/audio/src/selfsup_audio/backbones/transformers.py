@@ -21,6 +21,7 @@ from selfsup.backbones import (
     Finetuning,
     TokenBackbone,
     Tokens,
+    hold_fixed,
     language_transformer_finetuning,
     mean_over_tokens,
 )
@@ -111,7 +112,7 @@ class TransformersAudio(TokenBackbone):
         self.norm_last = bool(getattr(config, "do_stable_layer_norm", False))
         # The library's own mask token: tasks bring theirs, and a weight that nothing uses would stop DDP.
         if getattr(model, "masked_spec_embed", None) is not None:
-            self.model.masked_spec_embed.requires_grad_(False)
+            hold_fixed(self, "model.masked_spec_embed")
         self.hop, self.reach = 1, 1
         for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
             self.reach += (kernel - 1) * self.hop

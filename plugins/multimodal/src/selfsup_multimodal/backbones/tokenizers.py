@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field
 from torch import nn
 
-from selfsup.backbones import TokenBackbone
+from selfsup.backbones import TokenBackbone, hold_fixed
 from selfsup.config import Config
 from selfsup.errors import ConfigError
 from selfsup.registry import registry
@@ -66,6 +66,4 @@ def keep_parameters(module: nn.Module, kept: Iterable[nn.Parameter]) -> None:
             setattr(module, name, nn.Identity())
         else:
             keep_parameters(child, kept)
-    for parameter in module.parameters(recurse=False):
-        if id(parameter) not in ids:
-            parameter.requires_grad_(False)
+    hold_fixed(module, *(name for name, own in module.named_parameters(recurse=False) if id(own) not in ids))

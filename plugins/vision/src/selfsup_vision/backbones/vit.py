@@ -11,7 +11,15 @@ from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from selfsup.backbones import Encoded, Finetuning, TokenBackbone, Tokens, fit_channels, vision_transformer_finetuning
+from selfsup.backbones import (
+    Encoded,
+    Finetuning,
+    TokenBackbone,
+    Tokens,
+    fit_channels,
+    hold_fixed,
+    vision_transformer_finetuning,
+)
 from selfsup.errors import ConfigError
 from selfsup.tasks import lattice_positions
 from selfsup.types import Batch
@@ -99,7 +107,7 @@ class ViTBackbone(ImageBackbone, TokenBackbone):
             grid = tuple(self.model.patch_embed.grid_size)
             fixed = lattice_positions(grid, self.embed_dim, positions.device)
             positions[0, self._positioned_prefix :] = fixed.to(positions.dtype)
-        positions.requires_grad_(False)
+        hold_fixed(self, "model.pos_embed")
 
     def tokenize(self, batch: Batch) -> Tokens:
         """Embed the patches, and resample the learned positions to their lattice."""

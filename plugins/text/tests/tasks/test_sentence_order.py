@@ -70,3 +70,18 @@ def test_texts_without_two_words_count_for_nothing(encoder: Any, texts: Any, inf
     logits = task.out(task.backbone(seen.batch).pooled)
     expected = torch.nn.functional.cross_entropy(logits[3:], seen.label[3:])
     torch.testing.assert_close(output.loss, expected)
+
+
+@pytest.mark.slow
+def test_sentence_order_is_learned(encoder: Any, texts: Any, info: Any) -> None:
+    torch.manual_seed(0)
+    task = RECIPE.build(RECIPE.config(), encoder(hidden_size=32, layers=2), info)
+    optimizer = torch.optim.AdamW(task.parameters(), lr=5e-3)
+    losses = []
+    for step in range(200):
+        loss = task(texts(n=64, longest=8, seed=step, whole=True), generator(step)).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert sum(losses[-10:]) < 0.7 * sum(losses[:10])

@@ -86,6 +86,16 @@ def word_pointer(task: TSDAE) -> int:
     return task.backbone.word_embeddings.weight.data_ptr()
 
 
+@pytest.mark.parametrize("pooling", ["mean", "mean+max"])
+def test_every_weight_learns_through_an_embedding_of_any_width(pooling: str, encoder: Any, texts: Any, info: Any) -> None:
+    task = task_of(encoder(pooling=pooling), info)
+    assert task.backbone.pooled_dim == (64 if pooling == "mean+max" else 32)
+    loss = task(texts(), generator()).loss
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in task.parameters())
+
+
 def test_tsdae_takes_decoders_and_texts_of_one_token(decoder: Any, info: Any) -> None:
     task = task_of(decoder(), info)
     one = {"ids": torch.tensor([[9]]), "padding": torch.tensor([[False]]), "words": torch.tensor([[0]])}

@@ -167,23 +167,25 @@ def test_recordings(tmp_path: Path, machine: MakeMachine) -> None:
     assert board.tables[0].modality == "audio"
 
 
-class Killed(BaseException):
-    """The process ends here: nothing of ours handles it."""
+class Stopped(BaseException):
+    """Nothing of ours handles it."""
 
 
 @pytest.mark.slow
-def test_a_benchmark_that_was_killed_goes_on_and_repeats_no_cell(tmp_path: Path, machine: MakeMachine, in_process: Any) -> None:
+def test_a_benchmark_that_was_stopped_goes_on_and_repeats_no_cell(
+    tmp_path: Path, machine: MakeMachine, in_process: Any
+) -> None:
     write_people(tmp_path / "people.csv", labelled=40, rows=80)
 
-    class Dies(in_process):  # type: ignore[misc]
+    class Ends(in_process):  # type: ignore[misc]
         def run(self, jobs: Sequence[Job]) -> Generator[Outcome, None, None]:
             for outcome in super().run(jobs):
                 yield outcome
                 if outcome.job.cell.kind == "supervised" and outcome.job.out.name == "out":
-                    raise Killed
+                    raise Stopped
 
-    with pytest.raises(Killed):
-        own_benchmark(Asked(data="people.csv", label="income", minutes=0.05, names=("vime",)), Path("out"), machine(None, Dies))
+    with pytest.raises(Stopped):
+        own_benchmark(Asked(data="people.csv", label="income", minutes=0.05, names=("vime",)), Path("out"), machine(None, Ends))
     records = {path.name: path.stat().st_mtime_ns for path in Path("out/records").iterdir()}
     assert len(records) >= 3
     said: list[str] = []

@@ -38,6 +38,12 @@ WANTED = {
     "accumulate": 1,
 }  # fmt: skip
 """Written out, so that a default that moves is seen. Fields that AdamW does not read are left out."""
+OWN = {
+    "lr", "epochs", "steps", "max_steps", "batch_size", "clip", "clip_per_parameter",
+    "base_lr", "momentum", "trust_coefficient", "adapt_biases",
+}  # fmt: skip
+"""What lines of a modality may differ in: rate and budget, which a suite sets by line, what each task keeps, and the fields
+that AdamW does not read."""
 PAGES = Path(__file__).parents[2] / "docs" / "benchmark"
 PERMISSIVE = ("BSD", "MIT", "Apache", "CC BY 4.0", "CC0", "PSF")
 
@@ -83,10 +89,13 @@ def test_every_line_of_a_suite_can_be_planned(found: Registry, monkeypatch: pyte
     assert planned.left_out == ()
     for spec in specs:
         assert spec.headline.partition(".")[0] in spec.evaluators, spec.id
+    first: dict[str, dict[str, Any]] = {}
     for cell in {(cell.task, cell.kind, cell.backbone, repr(cell.overrides)): cell for cell in planned.plan.cells()}.values():
         settings = check(cell)
         if name in ONE_OPTIMIZER and cell.kind in ("task", "supervised"):
             assert {key: settings[key] for key in WANTED} == WANTED, cell.name
+            own = {key: value for key, value in settings.items() if key not in OWN}
+            assert own == first.setdefault(cell.modality, own), cell.name
 
 
 def test_every_task_of_a_plugin_has_a_line_in_the_suite_of_tasks(found: Registry) -> None:

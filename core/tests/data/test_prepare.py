@@ -408,12 +408,13 @@ def test_what_a_store_will_take_is_told_and_refused_early(cache, monkeypatch):
         if limit is None:
             monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=100))
         done.clear()
-        with pytest.raises(StorageError, match=rf"{reason}.*--stream"):
+        with pytest.raises(StorageError, match=rf"{reason}.*--stream") as refused:
             prepare(
                 numbers(list(range(2000)), f"other {limit}"), Numbers(), most_bytes=limit, workers=1,
                 progress=lambda count, _: done.append(count),
             )  # fmt: skip
         assert sum(done[-1:]) < 200  # not when the disk is full
+        assert ("--max-store-gb" in str(refused.value)) == (limit is not None)
     assert len(stores(cache)) == 1
     with pytest.raises(StorageError, match="at least"):
         prepare(numbers([1, 2, 3], "small"), Numbers(), most_bytes=1)

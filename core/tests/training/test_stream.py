@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -19,8 +20,10 @@ from selfsup.data.batches.source import Share
 from selfsup.data.batches.stream import StreamBatches, StreamOptions, rows_of
 from selfsup.data.sources.streams.load import open_stream
 from selfsup.data.sources.streams.row_stream import RowStream
+from selfsup.data.sources.streams.shards import ParquetShard
 from selfsup.errors import CheckpointError, ColumnError, DataError, SourceError, TooManyBadRowsError
 from selfsup.registry import registry
+from selfsup.registry.specs import ModalitySpec
 from selfsup.testing.toy.sequences.processor import SequenceProcessor, SequenceProcessorConfig
 
 pytestmark = pytest.mark.usefixtures("toy")
@@ -279,6 +282,16 @@ def test_rows_that_are_held_out_are_those_of_a_store(folder: Path) -> None:
     assert source.seen().about["held_out"] == len(outside)
 
 
+def test_shards_in_a_network_are_not_asked_where_nobody_needs_the_number(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert list(_sources(folder, tmp_path))  # which writes it
+    stream = opened(f"file://{tmp_path / 'rows.parquet'}")
+    assert rows_of(stream, None, 0.0) == ROWS
+    monkeypatch.setattr(ParquetShard, "count", None)
+    assert rows_of(stream, None, 0.0, ask=False) is None
+
+
 def test_rows_that_the_user_tells_of_are_those_of_the_source(folder: Path) -> None:
     assert rows_of(opened(folder), 100, 0.0) == 100
     assert rows_of(opened(folder), 100, 0.2) == 80
@@ -300,6 +313,8 @@ def _sources(folder: Path, target: Path) -> Iterator[tuple[str, Any, int | None]
     whole.to_parquet(target / "rows.parquet", batch_size=10)
     yield "parquet", target / "rows.parquet", ROWS
     yield "iterable", whole.to_iterable_dataset(num_shards=3), None
+    yield "generator", datasets.IterableDataset.from_generator(lambda: iter(rows)), None  # of unknown features
+    yield "mapped", whole.to_iterable_dataset(num_shards=3).map(dict), None
     yield "rows", whole, ROWS
 
 
@@ -329,6 +344,29 @@ def test_in_the_memory_of_a_file_system(folder: Path) -> None:
     assert sorted(flat(taken(batches_of(stream, Share(57))))) == list(range(ROWS))
     with pytest.raises(SourceError, match="nothing at memory://bucket/none"):
         opened("memory://bucket/none")
+
+
+def test_pictures_by_their_urls_or_decoded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import datasets
+    import fsspec
+    from PIL import Image
+
+    monkeypatch.setenv("SELFSUP_CACHE", str(tmp_path))
+    pictures = ModalitySpec(id="pictures", summary="Pictures.", target="a:B", backbone="b", columns={"image": "Image"})
+    memory, drawn = fsspec.filesystem("memory"), [Image.new("L", (4, 4), number) for number in range(6)]
+    for number, picture in enumerate(drawn):
+        with memory.open(f"/pictures/{number}.png", "wb") as file:
+            picture.save(file, "PNG")
+    urls = [{"image": {"path": f"memory://pictures/{number}.png", "bytes": None}} for number in range(6)]
+    features = datasets.Features({"image": datasets.Image()})
+    for source in (
+        datasets.IterableDataset.from_generator(lambda: iter(urls), features=features),
+        datasets.IterableDataset.from_generator(lambda: iter({"image": picture} for picture in drawn)),
+    ):
+        stream = open_stream(source, modality=pictures, sample_rows=3)
+        for rows in (stream.sample, stream.read(0, 1)):
+            values = [Image.open(io.BytesIO(row["image"]["bytes"])).getpixel((0, 0)) for row in rows]
+            assert values == ([0, 1, 2] if rows is stream.sample else [1, 2, 3, 4, 5])
 
 
 def test_says_what_it_cannot_read(folder: Path, tmp_path: Path) -> None:

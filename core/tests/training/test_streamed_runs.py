@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,12 @@ import torch
 import selfsup
 from selfsup.artifacts.pretraining_rows import PretrainingRows
 from selfsup.data.batches.stream import StreamBatches
-from selfsup.errors import ConfigError, DataError, RunError
+from selfsup.errors import CheckpointError, ConfigError, DataError, RunError
+from selfsup.runtime.progress import make_reporter
+from selfsup.training import RunConfig
+from selfsup.training.device.devices import Devices
+from selfsup.training.run.process import _one_at_a_time
+from selfsup.training.run.streaming import is_streamed, prepare, settled
 
 ROWS = 48
 
@@ -202,10 +208,58 @@ def test_says_what_a_stream_cannot_do(folder: Path, tmp_path: Path, toy: Path) -
         run_of(folder, tmp_path / "c", rows=10)
     with pytest.raises(ConfigError, match="needs the labels of all rows"):
         selfsup.pretrain("sequence/supervised", data=str(folder), out=tmp_path / "d", **OPTIONS)
-    with pytest.raises(ConfigError, match="can only be streamed"):
+    with pytest.raises(ConfigError, match=r"can only be streamed.*Copy it to this machine"):
         run_of(f"file://{folder}", tmp_path / "e", stream=False)
+    with pytest.raises(ConfigError, match=r"pattern of files.*Name their folder"):
+        run_of(folder / "part-*.jsonl", tmp_path / "e", stream=False)
     with pytest.raises(DataError, match="batch_size=60"):
         run_of(folder, tmp_path / "f", batch_size=60, overrides={**few, "optimization.warmup_fraction": 0.1})
+
+
+def test_a_small_share_is_held_out_though_the_sample_has_none_of_it(folder: Path, tmp_path: Path, toy: Path) -> None:
+    run_of(folder, tmp_path / "run", steps=1, holdout=1e-6, overrides={"streaming.rows": ROWS})
+    info = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert info["data"]["held_out"] is None  # they are found on the way
+    with pytest.raises(DataError, match="holds out all 2 rows of the sample"):
+        run_of(folder, tmp_path / "other", holdout=0.999999, overrides={"streaming.sample_rows": 2})
+
+
+def test_a_run_keeps_how_rows_were_split(folder: Path, tmp_path: Path, toy: Path) -> None:
+    """So that one of a remote source may go on on other devices, for which it would choose another way."""
+    run_of(f"file://{folder}", tmp_path / "run", steps=2)
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["config"]["streaming"]["split"] == "rows"
+    assert run_of(f"file://{folder}", tmp_path / "run", steps=3, resume=True).metrics[-1]["step"] == 3
+    config = RunConfig(task="sequence/simclr", data=f"file://{folder}", stream=True, devices=2)
+    with make_reporter(False) as reporter:
+        assert settled(config, prepare(config, reporter)).streaming.split == "shards"
+
+
+def test_a_run_that_cannot_go_on_stays_as_it_was(
+    folder: Path, tmp_path: Path, toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    run_of(folder, out, steps=2)
+    before = json.loads((out / "run.json").read_text())
+    load = StreamBatches.load_state_dict
+
+    def refuse(self: StreamBatches, states: Any) -> None:
+        load(self, states)
+        raise CheckpointError("it cannot")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StreamBatches, "load_state_dict", refuse)
+        with pytest.raises(CheckpointError, match="it cannot"):
+            run_of(folder, out, steps=3, resume=True)
+    assert json.loads((out / "run.json").read_text()) == before
+
+
+def test_streams_are_prepared_side_by_side_and_not_looked_at_twice(
+    folder: Path, toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = RunConfig(task="sequence/simclr", data=str(folder), stream=True, devices=2)
+    assert isinstance(_one_at_a_time(config, Devices("cpu", "32", 2, 1, "ddp")), nullcontext)
+    monkeypatch.setattr("selfsup.training.run.streaming.look_at", None)
+    assert is_streamed(config) == (True, "")
 
 
 def test_epochs_where_the_number_of_rows_is_told(folder: Path, tmp_path: Path, toy: Path) -> None:

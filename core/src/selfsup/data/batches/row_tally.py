@@ -108,8 +108,8 @@ class RowTally:
             epoch: counted from 0.
             left: rows that each of several processes has left, as far as it knows no bad and no held-out ones; None: it is not
                 known.
-            batch_size: of all processes that take their parts of the same batches, of which the last one may be incomplete;
-                None: each reads shards of its own.
+            batch_size: of all processes that take their parts of the same batches; fewer rows are no loss to tell of. None:
+                each reads shards of its own.
         """
         said = []
         if self.bad > self._told:

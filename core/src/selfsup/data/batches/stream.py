@@ -22,6 +22,7 @@ from selfsup.errors import CheckpointError, DataError
 from selfsup.runtime.threads import read_ahead
 from selfsup.types import Batch
 
+_FEW_SHARDS = 64
 _LOOK_ROWS = 1024
 """After so many rows that fill no batch it is looked whether too many are bad."""
 
@@ -262,18 +263,21 @@ class StreamBatches(BatchSource):
         return RowTally.seen(states)
 
 
-def rows_of(stream: RowStream, given: int | None, holdout: float) -> int | None:
+def rows_of(stream: RowStream, given: int | None, holdout: float, *, ask: bool = True) -> int | None:
     """Rows of an epoch, where that is known: as told, or as the shards say; without the share that is held out.
 
     Args:
         stream: the rows.
         given: number that the user says; None: none.
         holdout: share of the rows that is held out.
+        ask: whether to ask each shard also where that takes a while: where they are many, or in a network.
     """
     if given is not None:
-        return int(given * (1 - holdout))
+        return round(given * (1 - holdout))
     if stream.ended and not holdout:
         return len(stream.sample)
+    if not ask and (stream.remote or len(stream.shards) > _FEW_SHARDS):
+        return None
     counts = stream.counts()
     known = sum(counts.values()) if len(counts) == len(stream.shards) else None
-    return None if known is None else int(known * (1 - holdout)) if holdout else known
+    return None if known is None else round(known * (1 - holdout)) if holdout else known

@@ -64,14 +64,15 @@ class SizeWatch:
             raise StorageError(self._too_large(expected.nbytes, "about", f"and {shown_size(self._most)} are allowed"))
         free = shutil.disk_usage(self._folder).free + nbytes
         if expected.nbytes > free:
-            raise StorageError(self._too_large(expected.nbytes, "about", f"and {shown_size(free)} are free in {self._folder}"))
+            limit = f"and {shown_size(free)} are free in {self._folder}"
+            raise StorageError(self._too_large(expected.nbytes, "about", limit, allow=""))
         if self._estimated is not None:
             self._estimated(expected)
 
-    def _too_large(self, nbytes: int, how: str, limit: str) -> str:
+    def _too_large(self, nbytes: int, how: str, limit: str, allow: str = " allow more (--max-store-gb),") -> str:
         return (
             f"The processed rows of {self._rows.name} take {how} {shown_size(nbytes)}, {limit}. Decode them while training "
-            "goes on (--stream), allow more (--max-store-gb), make samples smaller (options of the processor), or let "
+            f"goes on (--stream),{allow} make samples smaller (options of the processor), or let "
             "SELFSUP_CACHE name a folder on a larger disk."
         )
 

@@ -100,8 +100,8 @@ class Trainer:
         """
         state = load_checkpoint(self.checkpoints / LAST, self.identity)
         parts = state.get("parts")
+        self.source.load_state_dict(state["source"])  # first: it may refuse
         self.stepper.load_state_dict(state["stepper"], None if parts is None else self.checkpoints / parts)
-        self.source.load_state_dict(state["source"])
         self._unlogged, self._best = state["unlogged"], state["best"]
         generator, states = self.stepper.generator, state["random"]
         if len(states) == self.fabric.world_size and randomness.is_of(states[0], generator):

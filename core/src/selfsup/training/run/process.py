@@ -49,7 +49,7 @@ from selfsup.training.run.initialization import Origin, keep_processor, origin_o
 from selfsup.training.run.outcome import Status, begin, recorded
 from selfsup.training.run.resume import continuation, first_settings
 from selfsup.training.run.setup import Data
-from selfsup.training.run.streaming import learned_rows, prepare
+from selfsup.training.run.streaming import learned_rows, prepare, settled
 
 _LOOKS = 20
 """Most looks at the embeddings in a run, where the config does not say."""
@@ -91,6 +91,7 @@ def execute(
             with _one_at_a_time(config, devices):
                 origin = origin_of(config, RunDirectory(out) if resume else None)
                 data = prepare(config, reporter, source, origin)
+            config = settled(config, data)
             fabric = devices.connect()
             # A checkpoint has the weights: where they came from at first may be gone.
             built = without_origin(config) if origin.resumed else config
@@ -149,8 +150,8 @@ def execute(
 
 
 def _one_at_a_time(config: RunConfig, devices: Devices) -> AbstractContextManager[None]:
-    """The first process of a machine makes the store, while the others wait for a file; they then find it."""
-    if devices.processes == 1:
+    """The first process of a machine makes the store, and the others wait for a file, to find it then; a stream has none."""
+    if devices.processes == 1 or config.stream:
         return nullcontext()
     folder = cache_root()
     with storage_errors(folder):

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -68,12 +68,14 @@ class Data:
     """What backbone and task are told of the batches."""
     name: str
     fingerprint: str
-    held_out: int
-    """Rows that were left out for testing."""
+    held_out: int | None
+    """Rows that were left out for testing; None: they are found while a stream is read."""
     pretraining_rows: PretrainingRows
     """Hashes of the rows that are trained on."""
     findings: Findings
     """How the source was read, and what the processor decided."""
+    split: Literal["rows", "shards"] | None = None
+    """Of a stream: which rows of it are whose on several devices."""
 
 
 def prepare_data(config: RunConfig, reporter: Reporter, source: Any = None, origin: Origin | None = None) -> Data:

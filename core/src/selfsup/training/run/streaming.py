@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from selfsup.artifacts.pretraining_rows import PretrainingRows
-from selfsup.data import Processor, hold_out
+from selfsup.data import Processor, Rows, row_hashes
 from selfsup.data.batches.source import SeenRows, Share
 from selfsup.data.batches.stream import StreamBatches, StreamOptions, rows_of
 from selfsup.data.sources.streams.load import look_at, open_stream
 from selfsup.data.sources.streams.row_stream import RowStream
-from selfsup.errors import ConfigError
+from selfsup.data.store.content_hash import held_out
+from selfsup.errors import ConfigError, DataError
 from selfsup.registry import registry
 from selfsup.runtime.decoder_output import caught_noise
 from selfsup.runtime.machine_load import cpu_count
@@ -39,13 +40,17 @@ def is_streamed(config: RunConfig, source: Any = None) -> tuple[bool, str]:
     Raises:
         ConfigError: the source can only be streamed, and must not be.
     """
-    found = look_at(config.data if source is None else source)
+    if config.stream:
+        return True, ""
+    found = look_at(config.data if source is None else source, sized=config.stream is None)
     if config.stream is not None:
-        if not config.stream and found.remote:
+        if found.remote:
+            other = "Name their folder" if found.pattern else "Copy it to this machine"
+            kind = ", as a pattern of files," if found.pattern else ""
             raise ConfigError(
-                f"{config.data} can only be streamed, and --no-stream forbids it. Copy it to this machine, or leave that out."
+                f"{config.data}{kind} can only be streamed, and --no-stream forbids it. {other}, or leave that out."
             )
-        return config.stream, ""
+        return False, ""
     limit = config.streaming.above_gb
     if found.remote:
         return True, f"{config.data} is streamed: its rows are decoded while training goes on."
@@ -79,9 +84,10 @@ def stream_data(config: RunConfig, reporter: Reporter, source: Any, origin: Orig
     )
     sample = stream.sample
     if config.holdout:
-        sample, out = hold_out(sample, config.holdout)
-        reporter.message(f"{len(out)} of the {len(stream.sample)} rows of the sample are held out for testing, and so on.")
-    known = rows_of(stream, config.streaming.rows, config.holdout)
+        sample = _without_held_out(sample, config.holdout)
+        out = len(stream.sample) - len(sample)
+        reporter.message(f"{out} of the {len(stream.sample)} rows of the sample are held out for testing, and so on.")
+    known = rows_of(stream, config.streaming.rows, config.holdout, ask=_counts_rows(config))
     with caught_noise(reporter.message):
         processor = fitted_processor(config, sample, origin, reporter)
         findings = stream.sample.findings.joined(processor.findings())
@@ -93,7 +99,7 @@ def stream_data(config: RunConfig, reporter: Reporter, source: Any, origin: Orig
         looked_at = process(sample.select(places), processor, config, reporter)
     options = StreamOptions(
         buffer=config.streaming.buffer,
-        by_shards=_by_shards(config, stream),
+        by_shards=(split := _split(config, stream)) == "shards",
         workers=_workers(config),
         max_bad_rows=config.max_bad_rows,
         holdout=config.holdout,
@@ -107,10 +113,31 @@ def stream_data(config: RunConfig, reporter: Reporter, source: Any, origin: Orig
         processor.info(),
         stream.name,
         stream.fingerprint,
-        0,
+        None if config.holdout else 0,
         PretrainingRows.of(nothing, sample.columns, holdout=config.holdout, source=stream.fingerprint),
         findings,
+        split,
     )
+
+
+def _without_held_out(sample: Rows, share: float) -> Rows:
+    """The rows of a sample that are not held out: of a small share none may be.
+
+    Raises:
+        DataError: all are.
+    """
+    outside = held_out(row_hashes(sample), share)
+    if outside.all():
+        raise DataError(
+            f"holdout={share:g} holds out all {len(sample)} rows of the sample of {sample.name}. Choose a smaller share, or "
+            "take a larger sample (--set streaming.sample_rows=N)."
+        )
+    return sample.select(np.flatnonzero(~outside))
+
+
+def _counts_rows(config: RunConfig) -> bool:
+    """Whether the course of the run is measured in epochs."""
+    return config.optimization.steps is None or config.optimization.warmup_epochs is not None
 
 
 def _batches(
@@ -145,10 +172,22 @@ def _check_possible(config: RunConfig) -> None:
         raise ConfigError("--unlabelled and --label-kind say nothing of a stream, whose labels are not read: leave them out.")
 
 
-def _by_shards(config: RunConfig, stream: RowStream) -> bool:
+def _split(config: RunConfig, stream: RowStream) -> Literal["rows", "shards"]:
     if config.streaming.split != "auto":
-        return config.streaming.split == "shards"
-    return stream.remote and len(stream.shards) >= config.devices * config.nodes > 1
+        return config.streaming.split
+    return "shards" if stream.remote and len(stream.shards) >= config.devices * config.nodes > 1 else "rows"
+
+
+def settled(config: RunConfig, data: Data) -> RunConfig:
+    """A config whose ``streaming.split`` is what a stream chose, so that the run keeps it wherever it goes on.
+
+    Args:
+        config: of the run.
+        data: as :func:`prepare` gives it.
+    """
+    if data.split is None:
+        return config
+    return config.model_copy(update={"streaming": config.streaming.model_copy(update={"split": data.split})})
 
 
 def _workers(config: RunConfig) -> int:

@@ -60,10 +60,12 @@ class Choice:
     """Whether it can only be streamed, or be fetched whole first."""
     size: int | None
     """Bytes of its files on this machine; None where that is not known."""
+    pattern: bool = False
+    """Whether it is a pattern of files on this machine."""
 
 
-def look_at(source: Any) -> Choice:
-    """Where a source lies, and how large it is; files are listed, and not opened."""
+def look_at(source: Any, *, sized: bool = True) -> Choice:
+    """Where a source lies, and, if ``sized``, how large it is; files are listed for that, and not opened."""
     if not isinstance(source, str | os.PathLike):
         return Choice(False, None)
     text = os.fspath(source)
@@ -73,8 +75,10 @@ def look_at(source: Any) -> Choice:
         return Choice(True, None)
     name, _ = cut_split(text)
     if _MAGIC.search(name) and not Path(name).expanduser().exists():
-        return Choice(True, sum(Path(path).stat().st_size for path in _expanded(name)))
+        return Choice(True, sum(Path(path).stat().st_size for path in _expanded(name)) if sized else None, pattern=True)
     path = Path(name).expanduser()
+    if not sized:
+        return Choice(False, None)
     if path.is_file():
         return Choice(False, path.stat().st_size)
     return Choice(False, _size_of(path) if path.is_dir() else None)
@@ -259,15 +263,23 @@ def _of_dataset(
 ) -> RowStream:
     import datasets
 
-    dataset = dataset.decode(False)
-    taken = _take(iter(dataset.take(most + 1)), most, name)
+    if dataset.features is not None:  # nobody knows those of a generator, or of what was mapped
+        dataset = dataset.decode(False)
+    whole = DatasetShard(name, dataset.take(most + 1), _media(dataset.features or {}))
+    taken = _take(whole.records(0), most, name)
     found = datasets.Dataset.from_list(taken.records, features=dataset.features)
+    media = _media(found.features)
     key = json.dumps([name, split, dataset.num_shards, repr(dataset.features)])
     fingerprint = hashlib.sha256(key.encode() + found.data.table.slice(0, 16).to_string().encode()).hexdigest()
     sample = rows_of(FoundSource(found, name, split, fingerprint)).without_labels()
     count = dataset.num_shards
-    shards = [DatasetShard(f"{name}, shard {index}", dataset.shard(count, index)) for index in range(count)]
+    shards = [DatasetShard(f"{name}, shard {index}", dataset.shard(count, index), media) for index in range(count)]
     return _stream(sample, shards, taken, remote=name.startswith("hf://"))
+
+
+def _media(features: Mapping[str, Any]) -> dict[str, Any]:
+    """Columns of files to their features."""
+    return {name: feature for name, feature in features.items() if type(feature).__name__ in ("Image", "Audio", "Video")}
 
 
 def _iterable(source: Any, split: str) -> tuple[Any, str, str] | None:

@@ -174,6 +174,8 @@ class DatasetShard:
 
     name: str
     dataset: Any = field(repr=False)
+    media: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """Columns of files to their features: a file may come decoded, or as the URL of its bytes."""
 
     def count(self) -> int | None:
         """None: it is not said by shard."""
@@ -182,12 +184,27 @@ class DatasetShard:
     def records(self, start: int) -> Iterator[Mapping[str, Any]]:
         """Its rows; those before ``start`` are read and left."""
         try:
-            yield from itertools.islice(self.dataset, start, None)
+            for record in itertools.islice(self.dataset, start, None):
+                yield {**record, **{name: _as_file(record.get(name), feature) for name, feature in self.media.items()}}
         except SelfsupError:
             raise
         except Exception as error:  # whatever the source below raises
             cause = root_cause(error)
             raise SourceError(f"Cannot read {self.name}: {type(cause).__name__}: {cause}") from error
+
+
+def _as_file(value: Any, feature: Any) -> Any:
+    """A file with its bytes where only its URL is given, or encoded where it is decoded; None where it is none."""
+    if isinstance(value, Mapping):
+        path = value.get("path")
+        if value.get("bytes") is None and isinstance(path, str) and "://" in path:
+            with open_file(path) as file:
+                return {**value, "bytes": file.read()}
+        return value
+    try:
+        return None if value is None else feature.encode_example(value)
+    except Exception:  # whatever stands in the place of a file
+        return None
 
 
 def shards_of(rows: Rows) -> list[RowsShard]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -104,6 +107,17 @@ def test_refuses_the_state_of_another_order(folder: Path) -> None:
     state = batches_of(opened(folder)).state_dict()
     with pytest.raises(CheckpointError, match=r"streaming\.buffer=8"):
         batches_of(opened(folder), buffer=9).load_state_dict([state])
+
+
+@pytest.mark.slow
+def test_processes_that_decode_leave_other_ones_as_they_are(folder: Path) -> None:
+    """They start from the same clean process, which passes over signals that would end it."""
+    assert taken(batches_of(opened(folder), workers=1)) == taken(batches_of(opened(folder)))
+    other = multiprocessing.get_context("forkserver").Process(target=time.sleep, args=(60,))
+    other.start()
+    other.terminate()
+    other.join(20)
+    assert other.exitcode == -signal.SIGTERM
 
 
 def test_shuffle_gives_each_number_once_and_far_from_its_place() -> None:

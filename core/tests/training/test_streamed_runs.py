@@ -228,7 +228,8 @@ def test_a_run_keeps_how_rows_were_split(folder: Path, tmp_path: Path, toy: Path
     """So that one of a remote source may go on on other devices, for which it would choose another way."""
     run_of(f"file://{folder}", tmp_path / "run", steps=2)
     assert json.loads((tmp_path / "run" / "run.json").read_text())["config"]["streaming"]["split"] == "rows"
-    assert run_of(f"file://{folder}", tmp_path / "run", steps=3, resume=True).metrics[-1]["step"] == 3
+    again = {"streaming.split": "auto"}  # as in the command that began it
+    assert run_of(f"file://{folder}", tmp_path / "run", steps=3, resume=True, overrides=again).metrics[-1]["step"] == 3
     config = RunConfig(task="sequence/simclr", data=f"file://{folder}", stream=True, devices=2)
     with make_reporter(False) as reporter:
         assert settled(config, prepare(config, reporter)).streaming.split == "shards"

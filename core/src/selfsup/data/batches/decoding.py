@@ -11,6 +11,7 @@ import types
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from typing import Any
@@ -34,6 +35,11 @@ _DIED = "DataLoader worker (pid"
 """How torch begins to tell that a process is gone; what one raises begins with ``Caught``."""
 _TO_ALL = {getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)}
 """Signals that reach all processes of a job when it has to end (Slurm, systemd, ``timeout``, a terminal that is closed)."""
+
+
+if any("multiprocessing.forkserver" in text for text in sys.orig_argv):
+    # This is the clean process, which holds signals back (_shielded): what the program starts from it beside may not.
+    os.register_at_fork(after_in_child=partial(signal.pthread_sigmask, signal.SIG_UNBLOCK, _TO_ALL))
 
 
 @dataclass(frozen=True)
@@ -183,7 +189,7 @@ def _without_main(needed: bool) -> Iterator[None]:
 def _shielded() -> Iterator[None]:
     """Start processes that the signals to a whole job do not end: the run saves a checkpoint first, and needs them until then.
 
-    They inherit the mask of this thread, as does the clean process that they start from.
+    The clean process that they start from inherits the mask of this thread; they hold signals back themselves.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _TO_ALL)
     try:

@@ -17,6 +17,8 @@ BUDGET = ("epochs", "steps", "max_steps")
 """Settings of the optimization that may be changed: how long the run is."""
 PLACEMENT = ("devices", "nodes", "strategy", "accelerator")
 """Settings of the run that may be changed: where it is computed."""
+_SETTLED = ("precision", "streaming.split")
+"""Settings whose ``auto`` became something else as the run began."""
 _DECIDE_BITS = (*PLACEMENT, "device")
 """What the last bits of the weights depend on."""
 
@@ -36,7 +38,7 @@ def resume_config(stored: Mapping[str, Any], options: Mapping[str, Any], run_dir
             f"{run_dir} holds a run of {stored.get('task')}, whose checkpoints are of no use to {task}: choose another folder "
             "(--out)."
         )
-    again = {key: value for key, value in options.items() if not (key == "precision" and value == "auto")}
+    again = {key: value for key, value in options.items() if not (key in _SETTLED and value == "auto")}
     old, config = stored_config(stored), stored_config(stored, again)
     free = {*PLACEMENT, *(f"optimization.{name}" for name in BUDGET)}
     changed = [

@@ -91,8 +91,8 @@ def execute(
             with _one_at_a_time(config, devices):
                 origin = origin_of(config, RunDirectory(out) if resume else None)
                 data = prepare(config, reporter, source, origin)
-            config = settled(config, data)
             fabric = devices.connect()
+            config = settled(config, data)
             # A checkpoint has the weights: where they came from at first may be gone.
             built = without_origin(config) if origin.resumed else config
             task, _ = setup.build_task(built, data.info, origin)

@@ -58,8 +58,9 @@ def test_what_a_task_asked_for_does_not_pass_to_another(corpus):
 def test_blocks_hold_all_texts_and_no_padding(corpus):
     config = resolve_config({"task": "text/vicreg", "data": corpus, "processor.packing": "blocks", **SMALL})
     data = setup.prepare_data(config, Silent())
-    assert isinstance(data.store, BlockStore)
-    batch = data.processor.collate(data.store.read(range(len(data.store))))
+    store = data.looked_at
+    assert isinstance(store, BlockStore)
+    batch = data.processor.collate(store.read(range(len(store))))
     assert batch["ids"].shape[1] == 8
     assert not batch["padding"].any()
     rows = load_source(corpus, modality=registry().modalities["text"])

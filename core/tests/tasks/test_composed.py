@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -73,5 +74,7 @@ def test_missing_views_and_other_families_are_clear_errors():
     with pytest.raises(SpecError, match="'simclr' needs views, and the modality registers none"):
         compose(SPECS[0], load(SPECS[0]), modality())
     spec = ObjectiveSpec(id="rotate", summary="x", target="a:b", family="transformation", paper="x")
-    with pytest.raises(SpecError, match="'transformation', which cannot be composed"):
+    with pytest.raises(SpecError, match="its target must be a TransformationRecipe; it is a ObjectiveRecipe"):
         compose(spec, load(SPECS[0]), modality())
+    with pytest.raises(SpecError, match="'reference', which cannot be composed"):
+        compose(replace(spec, family="reference"), load(SPECS[0]), modality())

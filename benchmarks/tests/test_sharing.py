@@ -46,7 +46,7 @@ class Broken(Gauge):
         raise RuntimeError("no device")
 
 
-def wait_for(arrived, seconds=2.0):
+def wait_for(arrived, seconds):
     # A machine under load starts processes late, so cells wait for each other; not for long, as none may come.
     end = time.monotonic() + seconds
     while not arrived() and time.monotonic() < end:
@@ -57,8 +57,10 @@ def work(job):
     global peak
     cell, folder = job["cell"], pathlib.Path(job["out"])
     need = peak = cell["overrides"]["need"]
+    options = cell["overrides"]
     running = lambda: len(list(folder.glob("*.using")))
-    wait_for(lambda: running() >= cell["overrides"].get("after", 0))
+    begun = lambda: len({path.stem for path in folder.glob("*.using")} | {path.stem for path in folder.glob("*.ended")})
+    wait_for(lambda: running() >= options.get("after", 0), 2)
     mine = folder / f"{cell['seed']}-{cell['task']}.using"
     mine.write_text(str(need))
     used = [int(other.read_text() or 0) for other in folder.glob("*.using") if other.exists()]
@@ -73,7 +75,8 @@ def work(job):
             os.kill(os.getpid(), signal.SIGSEGV)
         if cell["task"] == "fails":
             return "failed"
-        wait_for(lambda: running() >= cell["overrides"].get("until", 0))
+        wait_for(lambda: running() >= options.get("until", 0), options.get("patience", 4))
+        wait_for(lambda: begun() >= options.get("begun", 0), 20)
     finally:
         mine.with_suffix(".ended").touch()
         mine.unlink(missing_ok=True)
@@ -117,7 +120,7 @@ def _cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_as_many_cells_run_at_a_time_as_fit(gpu: Any, tmp_path: Path) -> None:
-    jobs = [job(tmp_path, "a", 300, seed, until=min(seed, 1) * 3) for seed in range(7)]
+    jobs = [job(tmp_path, "a", 300, seed, until=3) for seed in range(7)]
     errors, ran, said = go(gpu, jobs)
     assert errors == {job.cell.name: "" for job in jobs}
     assert said == []
@@ -129,7 +132,7 @@ def test_as_many_cells_run_at_a_time_as_fit(gpu: Any, tmp_path: Path) -> None:
 
 
 def test_small_cells_are_limited_by_cores_alone(gpu: Any, tmp_path: Path) -> None:
-    errors, ran, _ = go(gpu, [job(tmp_path, "a", 10, seed, until=min(seed, 1) * 4) for seed in range(9)])
+    errors, ran, _ = go(gpu, [job(tmp_path, "a", 10, seed, until=4) for seed in range(9)])
     assert set(errors.values()) == {""}
     assert max(line["at_a_time"] for line in ran) == 4
     (tmp_path / "ran.jsonl").unlink()
@@ -138,8 +141,8 @@ def test_small_cells_are_limited_by_cores_alone(gpu: Any, tmp_path: Path) -> Non
 
 
 def test_a_cell_that_is_out_of_memory_runs_again_alone(gpu: Any, tmp_path: Path) -> None:
-    jobs = [job(tmp_path, "small", 200, seed, until=min(seed, 1) * 3) for seed in range(3)]
-    errors, ran, said = go(gpu, [*jobs, job(tmp_path, "large", 950, 9, after=2)])
+    jobs = [job(tmp_path, "small", 200, seed, begun=2) for seed in range(3)]
+    errors, ran, said = go(gpu, [*jobs, job(tmp_path, "large", 950, 9, after=1)])
     assert set(errors.values()) == {""}
     assert said == ["large.d.seed9: it ran out of memory, beside other cells. It is run again alone."]
     assert [line["task"] for line in ran].count("large") == 2
@@ -147,7 +150,7 @@ def test_a_cell_that_is_out_of_memory_runs_again_alone(gpu: Any, tmp_path: Path)
 
 
 def test_a_cell_that_does_not_fit_alone_is_not_tried_for_ever(gpu: Any, tmp_path: Path) -> None:
-    jobs = [job(tmp_path, "small", 200, 0, until=2), job(tmp_path, "huge", 2000, 1, after=1)]
+    jobs = [job(tmp_path, "small", 200, 0, begun=2), job(tmp_path, "huge", 2000, 1, after=1)]
     errors, ran, said = go(gpu, jobs)
     assert len(errors) == 2
     assert [line["task"] for line in ran].count("huge") == 2
@@ -158,7 +161,7 @@ def test_a_cell_that_does_not_fit_alone_is_not_tried_for_ever(gpu: Any, tmp_path
 
 
 def test_jobs_at_a_time_can_be_set_whatever_memory_they_take(gpu: Any, tmp_path: Path) -> None:
-    jobs = [job(tmp_path, "a", 240, seed, until=4) for seed in range(4)]
+    jobs = [job(tmp_path, "a", 240, seed, until=4, patience=20) for seed in range(4)]
     errors, ran, said = go(gpu, jobs, parallel=4)
     assert (set(errors.values()), said) == ({""}, [])
     assert max(line["at_a_time"] for line in ran) == 4, "though three fit with a margin"

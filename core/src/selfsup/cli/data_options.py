@@ -1,4 +1,4 @@
-"""Options that name labelled or unlabelled data, shared by commands."""
+"""Options that several commands share: which data, which labels, which encoder."""
 
 from __future__ import annotations
 
@@ -33,81 +33,104 @@ column_option = click.option(
     multiple=True,
     metavar="ROLE=NAME",
     callback=_columns_of,
-    help="Which column holds what, where its type does not tell: image=photo; repeatable.",
+    help="The column for a role, if its type does not tell: image=photo; repeatable.",
 )
 """``--column ROLE=NAME``, as a mapping ``columns``."""
 label_kind_option = click.option(
     "--label-kind",
     type=click.Choice(["class", "classes", "number"]),
-    help="What it holds: one class a row, several (a list, or a text with | ; or , between them), or a number "
-    "[default: what its values look like].",
+    help="Kind of label: one class a row, several classes (a list, or a text with | ; or , between them), or a number "
+    "[default: detected from the values].",
 )
 """``--label-kind``, of the label column."""
 unlabelled_option = click.option(
     "--unlabelled",
     multiple=True,
     metavar="VALUE",
-    help="A label that means that a row has none, such as -1; repeatable. Empty ones always do.",
+    help="A label that marks a row without a label, such as -1; repeatable. Empty labels always do.",
 )
-"""``--unlabelled VALUE``, labels that mean that a row has none."""
+"""``--unlabelled VALUE``, labels that mark rows without a label."""
+seed_option = click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Seed of every random choice."
+)
+test_option = click.option(
+    "--test", metavar="SRC", help="Rows to test on [default: the source's test split, or rows held out from --data]."
+)
+_TABLE_KEYS = ("separator", "decimal", "encoding", "header", "sheet")
+
+
+def _applied(function: F, options: Sequence[Callable[[F], F]]) -> F:
+    """The command with these options, in this order in its help."""
+    for option in reversed(options):
+        function = option(function)
+    return function
 
 
 def table_options(function: F) -> F:
-    """Add the options of tables that are read as text or sheets; the command gets them as a dict, ``table``."""
+    """Add the options of text tables and sheets; the command gets them as a dict, ``table``."""
 
     @functools.wraps(function)
     def command(*args: Any, **options: Any) -> Any:
         given = {key: options.pop(key) for key in _TABLE_KEYS}
         return function(*args, table={key: value for key, value in given.items() if value is not None}, **options)
 
-    decorated: Any = command
-    for option in (
-        click.option("--sheet", metavar="NAME", help="The sheet of a workbook [default: the first]."),
+    options = [
+        click.option("--separator", metavar="CHAR", help="Between the cells of a text table: ; , tab ... [default: detected]."),
+        click.option("--decimal", type=click.Choice([".", ","]), help="Decimal mark of numbers [default: detected]."),
+        click.option("--encoding", metavar="NAME", help="Of texts and text tables: cp1252, utf-16, ... [default: detected]."),
         click.option("--no-header", "header", flag_value=False, type=bool, default=None, help="The first line holds data."),
-        click.option("--encoding", metavar="NAME", help="Of texts and text tables: cp1252, utf-16, ... [default: found]."),
-        click.option("--decimal", type=click.Choice([".", ","]), help="What begins the fraction of a number [default: found]."),
-        click.option("--separator", metavar="CHAR", help="Between the cells of a text table: ; , tab ... [default: found]."),
-    ):
-        decorated = option(decorated)
-    return cast(F, decorated)
+        click.option("--sheet", metavar="NAME", help="The sheet of a workbook [default: the first]."),
+    ]
+    return _applied(cast(F, command), options)
 
 
-_TABLE_KEYS = ("separator", "decimal", "encoding", "header", "sheet")
+def source_options(function: F) -> F:
+    """Add ``--label``, ``--label-kind``, ``--unlabelled``, ``--column`` and the options of :func:`table_options`."""
+    label = click.option("--label", metavar="COL", help="The label column [default: detected].")
+    return _applied(table_options(function), [label, label_kind_option, unlabelled_option, column_option])
+
+
+def encoder_options(function: F) -> F:
+    """Add the argument ``RUN|ENCODER``, and ``--checkpoint`` and ``--part``, which choose from it."""
+    options = [
+        click.argument("encoder", metavar="RUN|ENCODER"),
+        click.option(
+            "--checkpoint",
+            type=click.Choice(["best"]),
+            help="For a RUN with --val: the weights with the best probe [default: the last ones].",
+        ),
+        click.option(
+            "--part",
+            metavar="NAME",
+            help="For an encoder of several parts: use only this part, such as vision. Rows without it are left out.",
+        ),
+    ]
+    return _applied(function, options)
 
 
 def data_options(function: F) -> F:
-    """Add the options of :func:`table_options`, ``--data``, ``--label``, ``--label-kind``, ``--unlabelled``, ``--column`` and
-    ``--max-bad-rows``.
+    """Add ``--data``, ``--max-bad-rows``, and the options of :func:`encoder_options` and :func:`source_options`.
+
+    A command passes most of them on as they are: ``def command(encoder, data, **options)``.
     """
-    function = table_options(function)
-    for option in (
-        click.option(
-            "--max-bad-rows",
-            default=0.01,
-            show_default=True,
-            type=click.FloatRange(0, 1),
-            help="Part of the rows that may be unreadable.",
-        ),
-        column_option,
-        unlabelled_option,
-        label_kind_option,
-        click.option("--label", metavar="COL", help="The label column, where it cannot be found."),
-        click.option(
-            "--data", required=True, metavar="SRC", help="A registered data set, a file or folder, or hf://owner/name."
-        ),
-    ):
-        function = option(function)
-    return function
+    data = click.option(
+        "--data", required=True, metavar="SRC", help="A registered data set, a file or folder, or hf://owner/name."
+    )
+    bad_rows = click.option(
+        "--max-bad-rows",
+        default=0.01,
+        show_default=True,
+        type=click.FloatRange(0, 1),
+        help="Largest share of unreadable rows.",
+    )
+    return encoder_options(data(source_options(bad_rows(function))))
 
 
-checkpoint_option = click.option(
-    "--checkpoint",
-    type=click.Choice(["best"]),
-    help="Of a RUN with --val: the weights with which the probe did best [default: what the run left].",
-)
+def precision_option(what: str) -> Callable[[F], F]:
+    """``--precision`` of a forward pass.
 
-part_option = click.option(
-    "--part",
-    metavar="NAME",
-    help="Of an encoder of several parts: this one alone, such as vision. Rows that lack it are left out.",
-)
+    Args:
+        what: what is computed, for the help.
+    """
+    choice = click.Choice(["auto", "32", "bf16", "16"])
+    return click.option("--precision", default="32", show_default=True, type=choice, help=f"Precision of {what}.")

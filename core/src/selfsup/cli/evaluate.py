@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from selfsup.cli.data_options import checkpoint_option, data_options, part_option
+from selfsup.cli.data_options import data_options, precision_option, seed_option, test_option
 from selfsup.cli.output import emit, json_option, print_table, result_console
 
 if TYPE_CHECKING:
@@ -15,66 +15,26 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("encoder", metavar="RUN|ENCODER")
 @data_options
-@checkpoint_option
-@part_option
-@click.option(
-    "--test", metavar="SRC", help="Rows that the numbers are of [default: the source's test split, or a part held out]."
-)
+@test_option
 @click.option("--evaluators", default="knn,linear", show_default=True, metavar="IDS", help="Separated by commas.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Seed of every random choice.")
-@click.option(
-    "--precision", default="32", show_default=True, type=click.Choice(["auto", "32", "bf16", "16"]), help="Of the embeddings."
-)
+@seed_option
+@precision_option("the embeddings")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="An evaluator's option, such as knn.k=200.")
 @click.option("--out", metavar="DIR", help="Folder of the result records [default: RUN/results].")
 @json_option
 def command(
-    encoder: str,
-    data: str,
-    label: str | None,
-    label_kind: Any,
-    unlabelled: tuple[str, ...],
-    columns: dict[str, str],
-    table: dict[str, Any],
-    max_bad_rows: float,
-    test: str | None,
-    evaluators: str,
-    seed: int,
-    precision: Any,
-    settings: tuple[str, ...],
-    out: str | None,
-    checkpoint: str | None,
-    part: str | None,
-    as_json: bool,
+    encoder: str, data: str, test: str | None, evaluators: str, settings: tuple[str, ...], as_json: bool, **options: Any
 ) -> None:
-    """Measure an encoder on data, with evaluators; most need labels.
+    """Measure an encoder on data with evaluators; most need labels.
 
-    RUN is the folder of a pretraining, ENCODER the folder of an encoder or hf://owner/name. Records are written to RUN/results.
+    RUN is the folder of a pretraining, ENCODER the folder of an encoder or hf://owner/name. Records go to RUN/results.
     """
     from selfsup.evaluation.evaluate import evaluate
 
     ids = [id.strip() for id in evaluators.split(",") if id.strip()]
-    records = evaluate(
-        encoder,
-        data,
-        test,
-        evaluators=ids,
-        options=evaluator_options(ids, settings),
-        label=label,
-        label_kind=label_kind,
-        unlabelled=unlabelled,
-        columns=columns,
-        table=table,
-        seed=seed,
-        precision=precision,
-        max_bad_rows=max_bad_rows,
-        checkpoint=checkpoint,
-        part=part,
-        out=out,
-        progress=True,
-    )
+    chosen = evaluator_options(ids, settings)
+    records = evaluate(encoder, data, test, evaluators=ids, options=chosen, progress=True, **options)
     print_records(records, as_json=as_json)
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from selfsup.cli.data_options import checkpoint_option, part_option
+from selfsup.cli.data_options import encoder_options
 from selfsup.cli.output import emit, json_option
 
 
 @click.command()
-@click.argument("encoder", metavar="RUN|ENCODER")
+@encoder_options
 @click.option(
     "--format",
     "format_",
@@ -18,8 +18,6 @@ from selfsup.cli.output import emit, json_option
     help="safetensors (the encoder's folder), torch-export, onnx, or one of the backbone's own: timm, transformers.",
 )
 @click.option("--out", required=True, metavar="PATH", help="A folder for safetensors and transformers, else a file.")
-@checkpoint_option
-@part_option
 @json_option
 def command(encoder: str, format_: str, out: str, checkpoint: str | None, part: str | None, as_json: bool) -> None:
     """Write an encoder for use elsewhere."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from selfsup.cli.data_options import column_option, label_kind_option, table_options, unlabelled_option
+from selfsup.cli.data_options import source_options
 from selfsup.cli.flags import FlaggedCommand, take_flags
 from selfsup.cli.output import emit, json_option, print_table
 
@@ -20,32 +20,14 @@ _SHOWN_BAD_ROWS = 10
 @click.argument("source", metavar="SRC")
 @click.option("--modality", metavar="M", help="Kind of data: vision, text, audio, ... [default: a registered data set's].")
 @click.option("--split", metavar="NAME", help="Which split of the source [default: train where it has one].")
-@click.option("--label", metavar="COL", help="The label column, where it cannot be found.")
-@label_kind_option
-@unlabelled_option
-@column_option
-@table_options
+@source_options
 @click.option("--holdout", default=0.0, metavar="X", help="Share of the rows that pretraining would leave out [default: 0].")
 @click.option("--rows", default=256, show_default=True, metavar="N", help="Rows to try, spread over the source.")
 @click.option(
     "--set", "settings", metavar="KEY=VALUE", multiple=True, help="An option of the processor: --set processor.image_size=64."
 )
 @json_option
-def command(
-    source: str,
-    modality: str | None,
-    split: str | None,
-    label: str | None,
-    label_kind: Any,
-    unlabelled: tuple[str, ...],
-    columns: dict[str, str],
-    table: dict[str, Any],
-    holdout: float,
-    rows: int,
-    settings: tuple[str, ...],
-    as_json: bool,
-    **flags: Any,
-) -> None:
+def command(source: str, modality: str | None, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Show what a run would find in a source, without training.
 
     Files that are taken and passed over, columns and what they are used as, columns that could be the labels, bad rows of a
@@ -60,23 +42,10 @@ def command(
     from selfsup.training.settings import overrides
 
     kind = modality or modality_of(source)
-    given = overrides.join(overrides.parse_assignments(settings), take_flags(flags, kind))
+    given = overrides.join(overrides.parse_assignments(settings), take_flags(options, kind))
     config = registry().processor_class(registry().get("modality", kind).id).Config
-    options = overrides.place(given, {"processor": config}).get("processor", {})
-    found = inspect(
-        source,
-        kind,
-        split=split,
-        label=label,
-        label_kind=label_kind,
-        unlabelled=unlabelled,
-        columns=columns,
-        table=table,
-        processor=options,
-        holdout=holdout,
-        rows=rows,
-        progress=not as_json,
-    )
+    processor = overrides.place(given, {"processor": config}).get("processor", {})
+    found = inspect(source, kind, processor=processor, progress=not as_json, **options)
     emit(found.as_dict(), as_json=as_json, text=lambda: _print(found))
 
 

@@ -51,10 +51,9 @@ def atomic_write(path: str | Path, content: bytes | str | Callable[[BinaryIO], o
         StorageError: the disk is full or cannot be written. What was there before stays.
     """
     path = Path(path)
-    temporary = temporary_path(path)
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with temporary_file(path) as temporary:
             with temporary.open("wb") as file:
                 if isinstance(content, str):
                     file.write(content.encode())
@@ -65,15 +64,23 @@ def atomic_write(path: str | Path, content: bytes | str | Callable[[BinaryIO], o
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
         sync_directory(path.parent)
     return path
 
 
 def temporary_path(path: Path) -> Path:
-    """A hidden name beside ``path`` that no other process or thread takes, for what is renamed to ``path`` once it is whole."""
+    """A hidden name beside ``path`` that no other process or thread uses, to rename to ``path`` once it is complete."""
     return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+
+
+@contextmanager
+def temporary_file(path: Path) -> Iterator[Path]:
+    """Give a :func:`temporary_path`; at the end, remove the file unless it was renamed."""
+    temporary = temporary_path(path)
+    try:
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def sync_directory(directory: Path) -> None:

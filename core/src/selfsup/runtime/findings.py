@@ -32,6 +32,12 @@ class Findings:
         elif text not in former.split("; "):
             self.facts[topic] = f"{former}; {text}"
 
+    def add_files(self, taken: Counter[str], passed_over: Counter[str]) -> None:
+        """Note how many files were taken and passed over, by suffix."""
+        self.add("files", f"{taken.total()} taken ({suffix_counts(taken)})")
+        if passed_over:
+            self.add("files", f"{passed_over.total()} passed over by suffix ({suffix_counts(passed_over)})")
+
     def warn(self, text: str) -> None:
         """Note a warning, once."""
         if text not in self.warnings:

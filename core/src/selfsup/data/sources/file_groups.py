@@ -13,8 +13,8 @@ from selfsup.data.sources.media.files import readable_name
 from selfsup.data.sources.media.kinds import kind_of_path
 from selfsup.data.sources.tables.encodings import decode_text
 from selfsup.errors import SourceError
-from selfsup.runtime.files import temporary_path
-from selfsup.runtime.findings import Findings, suffix_counts
+from selfsup.runtime.files import temporary_file
+from selfsup.runtime.findings import Findings
 
 if TYPE_CHECKING:
     from selfsup.registry.specs import ModalitySpec
@@ -79,8 +79,7 @@ class FileGroups:
         schema = self.features().arrow_schema
         if target.exists():
             return datasets.Dataset.from_file(str(target))
-        temporary = temporary_path(target)
-        try:
+        with temporary_file(target) as temporary:
             with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
                 for chunk in self._chunks(groups):
                     arrays = [
@@ -89,8 +88,6 @@ class FileGroups:
                     ]
                     writer.write_batch(pa.record_batch(arrays, schema=schema))
             temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
         return datasets.Dataset.from_file(str(target))
 
     def learn(self, group: Group) -> None:
@@ -120,9 +117,7 @@ class FileGroups:
 
     def tell(self, findings: Findings) -> None:
         """Note how many files of each kind were taken and passed over."""
-        findings.add("files", f"{self.taken.total()} taken ({suffix_counts(self.taken)})")
-        if self.passed_over:
-            findings.add("files", f"{self.passed_over.total()} passed over by suffix ({suffix_counts(self.passed_over)})")
+        findings.add_files(self.taken, self.passed_over)
 
     def kind_of(self, extension: str) -> str:
         """``image``, ``audio``, ``video``, ``text``, ``json``, ``class``, or nothing."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -14,8 +15,8 @@ from selfsup.data.sources.media.files import readable_name
 from selfsup.data.sources.tables.encodings import decode_text, shown_encoding
 from selfsup.errors import SourceError
 from selfsup.runtime.cache_folder import cache_root
-from selfsup.runtime.files import storage_errors, temporary_path
-from selfsup.runtime.findings import Findings, listed_names, suffix_counts
+from selfsup.runtime.files import storage_errors, temporary_file
+from selfsup.runtime.findings import Findings, listed_names
 
 _BATCH = 4096
 NAME_COLUMN = "path"
@@ -162,15 +163,14 @@ def read_media_folder(
     digest = hashlib.sha256()
     taken, passed_over, encodings = Counter[str](), Counter[str](), _Encodings(encoding)
     cache = cache_root() / "folders"
-    temporary = temporary_path(cache / "rows")
     with storage_errors(cache, hint="Listings are kept below the folder that SELFSUP_CACHE names."):
         cache.mkdir(parents=True, exist_ok=True)
-        try:
+        with temporary_file(cache / "rows") as temporary:
             with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
                 found = walk_files(root, suffixes, frame_suffixes, passed_over)
-                if as_text:  # what cannot be read as a file is no text, and there is no later step to tell of it
+                if as_text:  # a file that cannot be read is no text, and no later step reports it
                     found = (file for file in found if (root / file.relative).is_file())
-                for files in _batched(found):
+                while files := list(itertools.islice(found, _BATCH)):
                     values: list[Any] = []
                     for file in files:
                         value, mark = _value(root, file, encodings if as_text else None)
@@ -186,12 +186,8 @@ def read_media_folder(
                     writer.write_batch(pa.record_batch(arrays, schema=schema))
             final = cache / f"{digest.hexdigest()[:32]}.arrow"
             temporary.replace(final)
-        finally:
-            temporary.unlink(missing_ok=True)
     findings = Findings()
-    findings.add("files", f"{taken.total()} taken ({suffix_counts(taken)})")
-    if passed_over:
-        findings.add("files", f"{passed_over.total()} passed over by suffix ({suffix_counts(passed_over)})")
+    findings.add_files(taken, passed_over)
     if as_text:
         encodings.tell(findings)
     return datasets.Dataset.from_file(str(final)), digest.hexdigest(), outside, findings
@@ -275,14 +271,3 @@ def _value(root: Path, file: FoundFile, encodings: _Encodings | None) -> tuple[A
     mark = f"{file.relative}\0{len(content)}\n".encode("utf-8", "surrogateescape") + content
     text = encodings.text(content, file.relative)
     return text, mark + encodings.given.encode()
-
-
-def _batched(files: Iterator[FoundFile]) -> Iterator[list[FoundFile]]:
-    batch: list[FoundFile] = []
-    for file in files:
-        batch.append(file)
-        if len(batch) == _BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

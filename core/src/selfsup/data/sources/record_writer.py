@@ -14,7 +14,7 @@ from selfsup.data.sources.in_memory import MEDIA_KINDS, Record, Records
 from selfsup.data.sources.media.in_memory import array_of, kind_of_value, media_file
 from selfsup.errors import SelfsupError, SourceError
 from selfsup.runtime.cache_folder import cache_root
-from selfsup.runtime.files import storage_errors, temporary_path
+from selfsup.runtime.files import storage_errors, temporary_file
 
 if TYPE_CHECKING:
     from selfsup.registry.specs import ModalitySpec
@@ -47,7 +47,6 @@ def write_records(found: Records, modality: ModalitySpec) -> tuple[Any, str]:
         rows = (_with_rates(row, kinds) for row in itertools.chain(begun, rows))
     digest = hashlib.sha256()
     cache = cache_root() / "objects"
-    temporary = temporary_path(cache / "rows")
     chunks = _chunks(rows, kinds)
     first = next(chunks, None)
     if first is None:
@@ -60,7 +59,7 @@ def write_records(found: Records, modality: ModalitySpec) -> tuple[Any, str]:
     digest.update(str(schema).encode())
     with storage_errors(cache, hint=_HINT):
         cache.mkdir(parents=True, exist_ok=True)
-        try:
+        with temporary_file(cache / "rows") as temporary:
             start = 0
             with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
                 while first is not None:
@@ -73,8 +72,6 @@ def write_records(found: Records, modality: ModalitySpec) -> tuple[Any, str]:
                     first = next(chunks, None)
             final = cache / f"{digest.hexdigest()[:32]}.arrow"
             temporary.replace(final)
-        finally:
-            temporary.unlink(missing_ok=True)
     return datasets.Dataset.from_file(str(final)), digest.hexdigest()
 
 

@@ -15,7 +15,7 @@ from selfsup.data.sources.tables.format import TableFormat
 from selfsup.data.sources.tables.header import Record, is_unnamed, read_header
 from selfsup.data.sources.tables.separators import Layout, find_layout, long_cells
 from selfsup.errors import SourceError
-from selfsup.runtime.files import temporary_path
+from selfsup.runtime.files import temporary_file
 from selfsup.runtime.findings import Findings, listed_names
 
 _CHUNK_ROWS = 8192
@@ -124,27 +124,24 @@ def _converted(tables: Sequence[Any], target: Path, form: TableFormat) -> tuple[
 
     notes = target.with_suffix(".json")
     if not (target.exists() and notes.exists()):
-        temporary = temporary_path(target)
-        try:
+        with temporary_file(target) as temporary, temporary_file(target) as texts:
             try:
-                findings = _convert(tables, temporary, form, quick=True)
-            except (NotQuickError, pa.ArrowInvalid):  # uneven rows, marks that are never closed: they are looked at one by one
-                findings = _convert(tables, temporary, form, quick=False)
+                findings = _convert(tables, temporary, texts, form, quick=True)
+            except (NotQuickError, pa.ArrowInvalid):  # uneven rows or unclosed quotation marks: read them one by one
+                findings = _convert(tables, temporary, texts, form, quick=False)
             notes.write_text(json.dumps(findings.as_json()), encoding="utf-8")
             temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
-            Path(f"{temporary}.texts").unlink(missing_ok=True)
     kept = json.loads(notes.read_text(encoding="utf-8"))
     return datasets.Dataset.from_file(str(target)), Findings(kept["facts"], kept["warnings"])
 
 
-def _convert(tables: Sequence[Any], target: Path, form: TableFormat, *, quick: bool) -> Findings:
+def _convert(tables: Sequence[Any], target: Path, texts: Path, form: TableFormat, *, quick: bool) -> Findings:
     """Write all cells as texts and learn what each column holds; then write the columns in their types.
 
     Args:
         tables: to join.
         target: the Arrow file.
+        texts: another one, for the cells as texts.
         form: as given.
         quick: read regular tables by Arrow's parser, many times faster; what it does not bear raises.
     """
@@ -153,7 +150,6 @@ def _convert(tables: Sequence[Any], target: Path, form: TableFormat, *, quick: b
     findings, ragged = Findings(), _Ragged()
     columns: list[str] = []
     types: list[ColumnType] = []
-    texts = Path(f"{target}.texts")
     with long_cells(), pa.OSFile(str(texts), "wb") as sink:
         writer = None
         for table in tables:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from selfsup.runtime.files import temporary_path
+from selfsup.runtime.files import temporary_file
 
 _BATCH_BYTES = 8 << 20
 _BATCH_ROWS = 16_384
@@ -29,12 +29,9 @@ def read_parquet(files: Sequence[Path], target: Path) -> Any:
     import datasets
 
     if not target.exists():
-        temporary = temporary_path(target)
-        try:
+        with temporary_file(target) as temporary:
             _convert(files, temporary)
             temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
     return datasets.Dataset.from_file(str(target))
 
 

@@ -23,7 +23,7 @@ from selfsup.data.sources.tables.workbooks import WORKBOOKS
 from selfsup.data.sources.tars import TAR_SUFFIXES, read_tars
 from selfsup.errors import SelfsupError, SourceError
 from selfsup.runtime.cache_folder import cache_root
-from selfsup.runtime.files import storage_error, storage_errors, temporary_path
+from selfsup.runtime.files import storage_error, storage_errors, temporary_file
 from selfsup.runtime.findings import Findings
 
 if TYPE_CHECKING:
@@ -187,10 +187,10 @@ def _as_utf8(files: Sequence[Path], cache: Path, encoding: str) -> tuple[list[Pa
             continue
         copy = cache / f"{number}-{found.name}{kind_suffix(file)}"
         if not copy.exists():
-            temporary = temporary_path(copy)
-            with open_text(file, found) as source, temporary.open("w", encoding="utf-8", newline="") as target:
-                shutil.copyfileobj(source, target, _BLOCK)
-            temporary.replace(copy)
+            with temporary_file(copy) as temporary:
+                with open_text(file, found) as source, temporary.open("w", encoding="utf-8", newline="") as target:
+                    shutil.copyfileobj(source, target, _BLOCK)
+                temporary.replace(copy)
         plain.append(copy)
     return plain, findings
 
@@ -205,14 +205,14 @@ def _read_arrow(file: Path, cache: Path) -> Any:
             return datasets.Dataset.from_file(str(file))
     copy = cache / f"{hashlib.sha256(str(file).encode()).hexdigest()[:16]}.arrow"
     if not copy.exists():
-        temporary = temporary_path(copy)
-        with pa.memory_map(str(file)) as source, pa.ipc.open_file(source) as reader:
-            parts = [plain_table(pa.Table.from_batches([reader.get_batch(n)])) for n in range(reader.num_record_batches)]
-            schema = datasets.Features.from_arrow_schema(parts[0].schema if parts else reader.schema).arrow_schema
-            with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
-                for part in parts:
-                    writer.write_table(part.cast(schema))
-        temporary.replace(copy)
+        with temporary_file(copy) as temporary:
+            with pa.memory_map(str(file)) as source, pa.ipc.open_file(source) as reader:
+                parts = [plain_table(pa.Table.from_batches([reader.get_batch(n)])) for n in range(reader.num_record_batches)]
+                schema = datasets.Features.from_arrow_schema(parts[0].schema if parts else reader.schema).arrow_schema
+                with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
+                    for part in parts:
+                        writer.write_table(part.cast(schema))
+            temporary.replace(copy)
     return datasets.Dataset.from_file(str(copy))
 
 

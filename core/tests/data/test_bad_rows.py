@@ -11,7 +11,7 @@ import pytest
 
 from selfsup.config import Config
 from selfsup.data import Processor, Rows, prepare, row_hashes
-from selfsup.data.processor import EncodedTable
+from selfsup.data.samples import EncodedTable
 from selfsup.data.sources.folders import read_media_folder
 from selfsup.data.sources.media.files import check_media_file, readable_name
 from selfsup.data.store import content_hash

@@ -12,7 +12,7 @@ import torch
 
 from selfsup.config import Config
 from selfsup.data import Processor, Rows, Store, prepare
-from selfsup.data.processor import EncodedTable
+from selfsup.data.samples import EncodedTable
 from selfsup.data.store import format as store_module
 from selfsup.data.store.writer import StoreWriter
 from selfsup.errors import BadRowError, DataError

@@ -16,8 +16,8 @@ import pytest
 from selfsup.data import Rows, load_source
 from selfsup.data.sources.file_groups import FileGroups
 from selfsup.data.sources.layout import of_one_kind
+from selfsup.data.sources.media.encode import kind_of_value
 from selfsup.data.sources.media.folders import find_folder, paths_in
-from selfsup.data.sources.media.in_memory import kind_of_value
 from selfsup.data.sources.media.kinds import kind_of_bytes, kind_of_path, looks_like_paths, medium_of
 from selfsup.data.sources.sidecars import read_sidecars
 from selfsup.data.sources.streams.shards import TarShard

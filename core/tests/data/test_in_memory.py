@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from selfsup.data import available_splits, load_source
-from selfsup.data.sources.media.in_memory import wav_bytes
+from selfsup.data.sources.media.encode import wav_bytes
 from selfsup.errors import SourceError
 from selfsup.registry.specs import ModalitySpec
 

@@ -7,7 +7,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from selfsup.data.processor import stack_samples
+from selfsup.data.samples import stack_samples
 from selfsup.errors import ArtifactError, BadRowError, ConfigError, SourceError
 from selfsup_text.backbones.small import SmallEncoderConfig, build_encoder
 from selfsup_text.processor import TextProcessor, TextProcessorConfig

@@ -12,7 +12,7 @@ import selfsup
 from selfsup.data.batches.loader import Loader
 from selfsup.data.batches.sampler import EpochSampler
 from selfsup.data.batches.windows import shown_lengths
-from selfsup.data.processor import stack_samples
+from selfsup.data.samples import stack_samples
 from selfsup.data.store.format import Store
 from selfsup.data.store.writer import StoreWriter
 from selfsup.errors import ArtifactError, BadRowError, SourceError

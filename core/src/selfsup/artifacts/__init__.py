@@ -2,7 +2,8 @@
 
 from selfsup.artifacts.encoder import Encoder, Precision
 from selfsup.artifacts.exporting import export, export_formats
-from selfsup.artifacts.loading import EncoderLike, image_scaling, load, read_model
+from selfsup.artifacts.hub import image_scaling, read_model
+from selfsup.artifacts.loading import EncoderLike, load
 from selfsup.artifacts.pretraining_rows import PretrainingRows
 from selfsup.artifacts.results import ResultRecord, read_results
 from selfsup.artifacts.run_directory import RunDirectory, default_run_path

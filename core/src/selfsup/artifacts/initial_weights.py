@@ -14,15 +14,8 @@ import torch
 from torch import Tensor
 
 from selfsup.artifacts.encoder import hash_weights
-from selfsup.artifacts.loading import (
-    FIRST_WEIGHTS,
-    HUB,
-    fetch,
-    find_encoder,
-    load,
-    load_processor,
-    read_encoder_config,
-)
+from selfsup.artifacts.hub import HUB, fetch
+from selfsup.artifacts.loading import FIRST_WEIGHTS, find_encoder, load, load_processor, read_encoder_config
 from selfsup.artifacts.pretraining_rows import PretrainingRows
 from selfsup.artifacts.run_directory import RunDirectory
 from selfsup.artifacts.saving import CONFIG_FILE, FORMAT, PROCESSOR_FOLDER

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,23 +12,17 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model
-from torch import Tensor
 
 from selfsup.artifacts.encoder import Encoder
+from selfsup.artifacts.hub import HUB, fetch
 from selfsup.artifacts.pretraining_rows import PRETRAINING_ROWS_FILES, PretrainingRows
 from selfsup.artifacts.run_directory import RunDirectory
 from selfsup.artifacts.saving import CONFIG_FILE, FORMAT, FORMAT_VERSION, PROCESSOR_FOLDER, WEIGHTS_FILE
-from selfsup.backbones import Scaling
-from selfsup.backbones.weights import read_tensors
 from selfsup.data.processor import Processor
 from selfsup.errors import ArtifactError, ConfigError, SelfsupError, UnfinishedRunWarning, UsageError
 from selfsup.runtime.file_lock import holder_of, lock_of
 
 _PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".joblib", ".tar")
-
-
-HUB = "hf://"
-"""What the name of a repository of the hub begins with."""
 FIRST_WEIGHTS = ("pretrained", "checkpoint")
 """Options of backbones that say where first weights come from."""
 EncoderLike = Encoder | str | os.PathLike[str]
@@ -116,7 +109,7 @@ def _of_checkpoint(source: str, checkpoint: str) -> Encoder:
     if checkpoint != "best":
         raise ConfigError(f"checkpoint={checkpoint!r} is not allowed; it is 'best', or left out for what the run left.")
     path = Path(source).expanduser()
-    if source.startswith("hf://") or not RunDirectory.is_run(path):
+    if source.startswith(HUB) or not RunDirectory.is_run(path):
         raise ConfigError(f"checkpoint={checkpoint!r} needs the folder of a run, and {source} is none.")
     from selfsup.training.loop.checkpoint_encoder import load_best
 
@@ -240,72 +233,3 @@ def without_first_weights(options: Mapping[str, Any]) -> dict[str, Any]:
 def _download(source: str) -> Path:
     """Fetch the files of an encoder from the hub, and nothing else of the repository."""
     return fetch(source, [CONFIG_FILE, WEIGHTS_FILE, PRETRAINING_ROWS_FILES, f"{PROCESSOR_FOLDER}/*"])
-
-
-def file_of(source: str, name: str) -> Path:
-    """A file of a model of another library, which need not be there.
-
-    Args:
-        source: its folder, or ``hf://owner/name[@revision]``, whose file is fetched.
-        name: of the file.
-
-    Raises:
-        ArtifactError: the hub cannot be asked.
-    """
-    return (fetch(source, [name]) if source.startswith(HUB) else Path(source).expanduser()) / name
-
-
-def read_model(source: str) -> dict[str, Tensor]:
-    """The tensors of ``model.safetensors`` of a model of another library, by name; ``source`` as for :func:`file_of`.
-
-    Raises:
-        ArtifactError: there is no such file, or it cannot be read.
-    """
-    path = file_of(source, WEIGHTS_FILE)
-    if not path.is_file():
-        raise ArtifactError(f"{source} holds no {WEIGHTS_FILE}: only safetensors are read.")
-    return read_tensors(path)
-
-
-def image_scaling(source: str, usual: Scaling) -> Scaling:
-    """Mean and deviation of each channel that a model of transformers was trained with (``preprocessor_config.json``).
-
-    Args:
-        source: as for :func:`file_of`.
-        usual: where nothing is said.
-
-    Raises:
-        ArtifactError: the file cannot be read.
-    """
-    path = file_of(source, "preprocessor_config.json")
-    try:
-        described = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path} cannot be read: {error}") from error
-    if not described.get("do_normalize", True):
-        return (0.0,) * len(usual[0]), (1.0,) * len(usual[1])
-    return tuple(described.get("image_mean", usual[0])), tuple(described.get("image_std", usual[1]))
-
-
-def fetch(source: str, patterns: list[str]) -> Path:
-    """Fetch files of a repository of the hub.
-
-    Args:
-        source: ``hf://owner/name[@revision]``.
-        patterns: names of the files.
-
-    Returns:
-        The folder that holds them.
-
-    Raises:
-        ArtifactError: they cannot be fetched.
-    """
-    match = re.fullmatch(r"hf://([^/@]+/[^/@]+)(?:@(.+))?", source)
-    if match is None:
-        raise ArtifactError(f"{source!r} is not of the form hf://owner/name[@revision].")
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(match[1], revision=match[2], allow_patterns=patterns))
-    except Exception as error:  # the hub's client has no common base for what it raises
-        raise ArtifactError(f"{source} cannot be fetched: {type(error).__name__}: {error}") from error

@@ -6,9 +6,10 @@ from selfsup.data.batches.blocks import BlockStore
 from selfsup.data.batches.loader import Loader
 from selfsup.data.batches.sampler import EpochSampler, IndexArray, LengthSampler, Sampler
 from selfsup.data.previews import CurvePreview, ImagePreview, Preview, TextPreview, envelope, shortened, text_of_row, thumbnail
-from selfsup.data.processor import EncodedTable, Processor, Sample, stack_samples
+from selfsup.data.processor import Processor
 from selfsup.data.processor_state import reading_state, write_state
 from selfsup.data.rows import Rows, spread_rows
+from selfsup.data.samples import EncodedTable, Sample, stack_samples
 from selfsup.data.sources.columns.joined import (
     JoinedColumns,
     SourceColumns,
@@ -25,8 +26,8 @@ from selfsup.data.sources.dataframes import arrow_column, arrow_table, categoric
 from selfsup.data.sources.hub import content_fingerprint
 from selfsup.data.sources.layout import table_suffixes
 from selfsup.data.sources.load import available_splits, load_source
+from selfsup.data.sources.media.encode import array_of, is_pil, pixels_of
 from selfsup.data.sources.media.files import check_media_file, real_path
-from selfsup.data.sources.media.in_memory import array_of, is_pil, pixels_of
 from selfsup.data.sources.media.kinds import looks_like_paths, medium_of
 from selfsup.data.sources.tables.format import TableFormat
 from selfsup.data.sources.tables.numbers import MISSING_NUMBERS, as_number, decimal_of

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from selfsup.data.rows import spread_rows
+from selfsup.data.samples import EncodedTable, Sample
 from selfsup.errors import BadRowError, SelfsupError, SourceError
 from selfsup.runtime.decoder_output import decoding
 
 if TYPE_CHECKING:
-    from selfsup.data.processor import EncodedTable, Processor, Sample
+    from selfsup.data.processor import Processor
     from selfsup.types import Row
 
 T = TypeVar("T")
@@ -80,8 +81,6 @@ def encode_arrow(processor: Processor, table: Any) -> EncodedTable:
 
     A table is bad as a whole if none of a few rows can be processed.
     """
-    from selfsup.data.processor import EncodedTable
-
     try:
         return processor.encode_table(table)
     except Exception as error:

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 from selfsup.config import Config as BaseConfig
 from selfsup.data.bad_rows import as_bad_row
 from selfsup.data.previews import Preview, TextPreview, text_of_row
+from selfsup.data.samples import EncodedTable, Sample, stack_samples
 from selfsup.errors import BadRowError, ConfigError
 from selfsup.runtime.findings import Findings, of_info
 from selfsup.types import Batch, Info, Row
@@ -25,18 +26,6 @@ if TYPE_CHECKING:
     from selfsup.data.sources.columns.joined import JoinedColumns, SourceColumns
 
 _REMARKS = threading.Lock()
-
-Sample = dict[str, np.ndarray[Any, Any]]
-"""One processed row: key to array. Where shapes differ between rows, they differ in the first dimension only."""
-
-
-class EncodedTable(NamedTuple):
-    """Many rows processed at once."""
-
-    samples: dict[str, np.ndarray[Any, Any]]
-    """Key to [n, ...], one entry a row; what stands in the place of a bad row means nothing."""
-    bad: dict[int, str]
-    """Place of each row that cannot be used, 0 to n - 1, and why."""
 
 
 class Processor(ABC):
@@ -390,15 +379,3 @@ class Processor(ABC):
     @abstractmethod
     def load(cls, directory: Path) -> Self:
         """Read what :meth:`save` wrote."""
-
-
-def stack_samples(samples: Sequence[Sample]) -> dict[str, Tensor | list[Tensor]]:
-    """By key: one tensor [B, ...] where all shapes agree, else the list of tensors."""
-    columns: dict[str, Tensor | list[Tensor]] = {}
-    for key in samples[0] if samples else ():
-        arrays = [np.asarray(sample[key]) for sample in samples]
-        if len({array.shape for array in arrays}) == 1:
-            columns[key] = torch.from_numpy(np.stack(arrays))
-        else:
-            columns[key] = [torch.from_numpy(array) for array in arrays]
-    return columns

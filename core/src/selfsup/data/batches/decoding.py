@@ -22,7 +22,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from selfsup.data.bad_rows import encode_list
 from selfsup.data.batches.shuffle import Origin, StreamedRow
-from selfsup.data.processor import Processor, Sample
+from selfsup.data.processor import Processor
+from selfsup.data.samples import Sample
 from selfsup.data.store.content_hash import HashArray, hashes_of, held_out
 from selfsup.errors import BadRowError, RunError
 from selfsup.runtime.decoder_output import decoding

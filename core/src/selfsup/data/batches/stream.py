@@ -16,7 +16,8 @@ from selfsup.data.batches.row_tally import RowTally
 from selfsup.data.batches.shuffle import ShuffledRows, Split
 from selfsup.data.batches.source import BatchSource, SeenRows, Share
 from selfsup.data.batches.windows import cut_windows
-from selfsup.data.processor import Processor, stack_samples
+from selfsup.data.processor import Processor
+from selfsup.data.samples import stack_samples
 from selfsup.data.sources.streams.row_stream import RowStream
 from selfsup.errors import CheckpointError, DataError
 from selfsup.runtime.threads import read_ahead

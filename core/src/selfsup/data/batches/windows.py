@@ -8,7 +8,8 @@ import numpy as np
 from torch import Tensor
 
 from selfsup.data.batches.sampler import IndexArray
-from selfsup.data.processor import Processor, Sample
+from selfsup.data.processor import Processor
+from selfsup.data.samples import Sample
 from selfsup.data.store.format import Store
 
 Draw = tuple[int, int]

@@ -9,13 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from selfsup.data.sources.in_memory import splits_in
-from selfsup.data.sources.layout import SPLIT_NAMES
+from selfsup.data.sources.layout import SPLIT_OF, splits_in
 from selfsup.errors import SourceError
 
 NPY_MAGIC = b"\x93NUMPY"
 ARRAY_SUFFIXES = (".npy", ".npz")
-_SPLITS = {name: split for split, names in SPLIT_NAMES.items() for name in names}
 
 
 def read_arrays(path: Path) -> Any:
@@ -47,8 +45,8 @@ def read_arrays(path: Path) -> Any:
     parts: dict[str, dict[str, Any]] = {}
     for name, array in arrays.items():
         words = re.split(r"[_\-./]", name.lower())
-        split = next((_SPLITS[word] for word in words if word in _SPLITS), "")
-        rest = "_".join(word for word in words if word not in _SPLITS)
+        split = next((SPLIT_OF[word] for word in words if word in SPLIT_OF), "")
+        rest = "_".join(word for word in words if word not in SPLIT_OF)
         parts.setdefault(split, {})[rest or name if split else name] = array
     if set(parts) == {""}:
         return arrays
@@ -65,4 +63,4 @@ def splits_of_file(path: Path) -> tuple[str, ...]:
             words = {word for name in loaded.files for word in re.split(r"[_\-./]", name.lower())}
     except Exception:  # it is said when the file is read
         return ()
-    return tuple(splits_in(dict.fromkeys(word for word in words if word in _SPLITS)))
+    return tuple(splits_in(dict.fromkeys(word for word in words if word in SPLIT_OF)))

@@ -3,14 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from selfsup.data.sources.media.encode import is_medium, is_tensor
 from selfsup.errors import ColumnError
+
+if TYPE_CHECKING:
+    from selfsup.registry.specs import ModalitySpec
 
 
 def is_frame(value: Any) -> bool:
     """Whether ``value`` is a table in memory: it can be handed over as a stream of Arrow batches."""
     return hasattr(value, "__arrow_c_stream__")
+
+
+def is_table_in_memory(source: Any, modality: ModalitySpec) -> bool:
+    """Whether an object is a table that Arrow takes as it is: not a single column, and without media as Python objects."""
+    if not is_frame(source) or is_tensor(source) or type(source).__name__ == "Series":
+        return False
+    return not ((modality.columns or modality.joins) and _holds_objects(source))
+
+
+def _holds_objects(frame: Any) -> bool:
+    """Whether a table of pandas or polars has columns of Python objects that are media."""
+    package = type(frame).__module__.partition(".")[0]
+    if package == "pandas":
+        columns = [frame[name].dropna() for name in frame.columns if str(frame[name].dtype) == "object"]
+        return any(len(column) and not isinstance(column.iloc[0], bytes) and is_medium(column.iloc[0]) for column in columns)
+    return package == "polars" and any(str(kind) == "Object" for kind in frame.dtypes)
 
 
 def arrow_table(frame: Any) -> Any:

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from selfsup.data.sources.dataframes import is_frame
-from selfsup.data.sources.layout import SPLIT_NAMES
-from selfsup.data.sources.media.in_memory import array_of, is_pil, is_tensor
+from selfsup.data.sources.columns.roles import MEDIA
+from selfsup.data.sources.media.encode import array_of, is_medium, is_pil, is_tensor
 from selfsup.errors import SourceError
 
 if TYPE_CHECKING:
@@ -23,10 +22,8 @@ Record = dict[str, Any]
 """One row as column to Python value; its label, if there is one, under :data:`LABEL`."""
 
 LABEL = "label"
-MEDIA_KINDS = ("image", "audio", "video")
 _VALUE_NAMES = ("x", "data", "inputs", "features", "samples", "arr_0", "images", "image", "videos", "audio", "texts", "text")
 _LABEL_NAMES = ("label", "labels", "y", "target", "targets", "classes", "arr_1")
-_SPLITS = {name: split for split, names in SPLIT_NAMES.items() for name in names}
 _LEAST_RATE = 1000
 """Hz: a number from here on behind a waveform is its sampling rate, as torchaudio's data sets have it."""
 
@@ -44,32 +41,6 @@ class Records:
     """Column to the names of the classes that its numbers stand for."""
     unreadable: list[str] = field(default_factory=list)
     """What to say of items that raised, filled in while rows are read."""
-
-
-def split_of(source: Any, split: str) -> Any:
-    """The part of a mapping of splits (``DatasetDict``, ``{"train": ..., "test": ...}``); anything else as it is.
-
-    Raises:
-        SourceError: it has no such split.
-    """
-    parts = splits_in(source)
-    if not parts:
-        return source
-    if split not in parts:
-        raise SourceError(f"The {type(source).__name__} has no {split!r} split; it has {', '.join(source)}.")
-    return source[parts[split]]
-
-
-def splits_in(source: Any) -> dict[str, str]:
-    """Split to its key, for a mapping whose keys are all names of splits; empty for everything else."""
-    if not isinstance(source, Mapping) or not source:
-        return {}
-    keys = {_SPLITS.get(str(key).lower(), ""): key for key in source}
-    if "" in keys:  # a hub's data set may have parts of other names beside a train split
-        keys.pop("")
-        if "train" not in keys or not all(hasattr(part, "features") for part in source.values()):
-            return {}
-    return {split: keys[split] for split in SPLIT_NAMES if split in keys}
 
 
 def records(source: Any, modality: ModalitySpec) -> Records:
@@ -223,7 +194,7 @@ def _rows_of_columns(source: Mapping[Any, Any], role: str, kind: str, modality: 
     label_name = next((n for n in _LABEL_NAMES if n in listed and n != value_name), "")
     renamed = {value_name: role, label_name: LABEL} if role else {label_name: LABEL}
     fixed = {key: value for key, value in columns.items() if key not in listed}
-    if kind in MEDIA_KINDS and isinstance(values := listed[value_name], np.ndarray) and kind != "audio":
+    if kind in MEDIA and isinstance(values := listed[value_name], np.ndarray) and kind != "audio":
         _rows_of_array(values, role, kind, modality)  # a look at its shape
 
     def rows() -> Iterator[Record]:
@@ -250,7 +221,7 @@ def _record(item: Any, place: int, role: str, kind: str) -> Record:
     if hasattr(item, "_asdict"):
         item = item._asdict()
     if isinstance(item, Mapping):
-        if (kind == "audio" and item.get("array") is not None) or (kind in MEDIA_KINDS and set(item) == {"bytes", "path"}):
+        if (kind == "audio" and item.get("array") is not None) or (kind in MEDIA and set(item) == {"bytes", "path"}):
             return {role: item}
         record = {str(key): _plain(value) for key, value in item.items()}
         return _with_rate(record, role) if kind == "audio" else record
@@ -333,7 +304,7 @@ def _of_stream(stream: Any, role: str, kind: str) -> Records:
     """Rows of an ``IterableDataset`` of the ``datasets`` library; its media stay files."""
     names = {}
     for column, feature in (stream.features or {}).items():
-        if type(feature).__name__.lower() in MEDIA_KINDS:
+        if type(feature).__name__.lower() in MEDIA:
             stream = stream.cast_column(column, type(feature)(decode=False))
         if type(feature).__name__ == "ClassLabel":
             names[column] = tuple(feature.names)
@@ -348,33 +319,9 @@ def _with_role(rows: Iterator[Record], role: str, kind: str) -> Iterator[Record]
     if first is None:
         return
     rows = itertools.chain([first], rows)
-    if kind in MEDIA_KINDS and role not in first:
+    if kind in MEDIA and role not in first:
         media = [name for name, value in first.items() if is_medium(value)]
         if len(media) == 1:
             yield from ({role if name == media[0] else name: value for name, value in row.items()} for row in rows)
             return
     yield from rows
-
-
-def is_table_in_memory(source: Any, modality: ModalitySpec) -> bool:
-    """Whether an object is a table that Arrow takes as it is: not a single column, and without media as Python objects."""
-    if not is_frame(source) or is_tensor(source) or type(source).__name__ == "Series":
-        return False
-    return not ((modality.columns or modality.joins) and holds_objects(source))
-
-
-def holds_objects(frame: Any) -> bool:
-    """Whether a table of pandas or polars has columns of Python objects that are media."""
-    package = type(frame).__module__.partition(".")[0]
-    if package == "pandas":
-        columns = [frame[name].dropna() for name in frame.columns if str(frame[name].dtype) == "object"]
-        return any(len(column) and not isinstance(column.iloc[0], bytes) and is_medium(column.iloc[0]) for column in columns)
-    return package == "polars" and any(str(kind) == "Object" for kind in frame.dtypes)
-
-
-def is_medium(value: Any) -> bool:
-    """Whether a value can only be an image, a recording or a video, and no text or number."""
-    if isinstance(value, Mapping):
-        return value.get("array") is not None or set(value) == {"bytes", "path"}
-    array = array_of(value)
-    return is_pil(value) or isinstance(value, bytes) or (array is not None and array.ndim > 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from selfsup.data.sources.tables.encodings import kind_suffix
 from selfsup.data.sources.tables.read import CELL_TEXTS, TABLE_SUFFIXES
@@ -20,7 +20,9 @@ SPLIT_NAMES: Mapping[str, tuple[str, ...]] = {
     "validation": ("validation", "val", "valid", "dev"),
     "test": ("test", "testing"),
 }
-"""The splits, and what folders and files that hold them may be called."""
+"""The splits, and the names of their folders, files and keys."""
+SPLIT_OF = {name: split for split, names in SPLIT_NAMES.items() for name in names}
+"""Such a name to its split."""
 
 
 def table_suffixes(modality: ModalitySpec) -> tuple[str, ...]:
@@ -57,9 +59,8 @@ def parts_of(folder: Path, modality: ModalitySpec) -> dict[str, list[Path]]:
         entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     except OSError as error:
         raise SourceError(f"Cannot list {folder}: {error.strerror or error}.") from error
-    known = {name for names in SPLIT_NAMES.values() for name in names}
     folders = [entry for entry in entries if entry.is_dir()]
-    split_folders = [entry for entry in folders if entry.name.lower() in known]
+    split_folders = [entry for entry in folders if entry.name.lower() in SPLIT_OF]
     if len(split_folders) == 1 and len(folders) > 1:
         split_folders = []
     parts: dict[str, list[Path]] = {}
@@ -76,3 +77,29 @@ def parts_of(folder: Path, modality: ModalitySpec) -> dict[str, list[Path]]:
         if directories or files:
             parts[split] = directories or files
     return parts
+
+
+def split_of(source: Any, split: str) -> Any:
+    """The part of a mapping of splits (``DatasetDict``, ``{"train": ..., "test": ...}``); anything else as it is.
+
+    Raises:
+        SourceError: it has no such split.
+    """
+    parts = splits_in(source)
+    if not parts:
+        return source
+    if split not in parts:
+        raise SourceError(f"The {type(source).__name__} has no {split!r} split; it has {', '.join(source)}.")
+    return source[parts[split]]
+
+
+def splits_in(source: Any) -> dict[str, str]:
+    """Split to its key, for a mapping whose keys are all names of splits; empty for everything else."""
+    if not isinstance(source, Mapping) or not source:
+        return {}
+    keys = {SPLIT_OF.get(str(key).lower(), ""): key for key in source}
+    if "" in keys:  # a hub's data set may have parts of other names beside a train split
+        keys.pop("")
+        if "train" not in keys or not all(hasattr(part, "features") for part in source.values()):
+            return {}
+    return {split: keys[split] for split in SPLIT_NAMES if split in keys}

@@ -5,39 +5,26 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfsup.data.rows import Rows
-from selfsup.data.sources.array_files import ARRAY_SUFFIXES, read_arrays, splits_of_file
+from selfsup.data.sources.array_files import ARRAY_SUFFIXES, splits_of_file
 from selfsup.data.sources.columns.choose import FoundSource, as_rows
 from selfsup.data.sources.columns.labels import LabelKind
-from selfsup.data.sources.columns.roles import MEDIA
-from selfsup.data.sources.dataframes import arrow_table, categorical_columns
-from selfsup.data.sources.file_groups import KEY
-from selfsup.data.sources.folders import NAME_COLUMN, read_media_folder
+from selfsup.data.sources.dataframes import arrow_table, categorical_columns, is_table_in_memory
 from selfsup.data.sources.hub import content_fingerprint, load_from_hub, load_registered
-from selfsup.data.sources.in_memory import is_table_in_memory, records, split_of, splits_in
-from selfsup.data.sources.layout import SPLIT_NAMES, is_table, of_one_kind, parts_of, table_suffixes
-from selfsup.data.sources.path_lists import is_path_list, read_path_list
-from selfsup.data.sources.record_writer import write_records
-from selfsup.data.sources.sidecars import read_sidecars
-from selfsup.data.sources.tables.encodings import COMPRESSED
+from selfsup.data.sources.layout import SPLIT_OF, parts_of, split_of, splits_in
+from selfsup.data.sources.paths import source_at_path
+from selfsup.data.sources.record_writer import source_in_memory
 from selfsup.data.sources.tables.format import TableFormat
-from selfsup.data.sources.tables.read import TABLE_SUFFIXES, read_tables
 from selfsup.errors import ColumnError, SourceError
-from selfsup.runtime.findings import Findings, listed_names, suffix_counts
+from selfsup.runtime.findings import Findings, listed_names
 
 if TYPE_CHECKING:
     from selfsup.registry.specs import DatasetSpec, ModalitySpec
-
-_LISTING = re.compile(r"(captions|metadata)([-_.].*)?", re.IGNORECASE)
-"""Names of tables that list the files beside them."""
-_SAID = 3
-"""Items that cannot be read and are named."""
 
 
 def load_source(
@@ -135,7 +122,7 @@ def _find(source: Any, modality: ModalitySpec, split: str, form: TableFormat) ->
             found = _find(split_of(source, split), modality, split, form)
             return replace(found, findings=Findings({"split": f"{split}, of {listed_names(parts)}"}).joined(found.findings))
         if not is_whole_source(source, modality):
-            return _in_memory(source, split, modality)
+            return source_in_memory(source, split, modality)
         if not hasattr(source, "features"):
             categories = categorical_columns(source)
             source = _dataset_of(source)
@@ -155,7 +142,7 @@ def _find(source: Any, modality: ModalitySpec, split: str, form: TableFormat) ->
         local, spec = _by_name(name, modality)
         label = spec.label if spec else None
         if local is not None:
-            return _at_path(local, name, part, modality, form, label=label)
+            return source_at_path(local, name, part, modality, form, label=label)
         if spec is not None:
             form.refuse(f"the data set {name}")
             dataset = load_registered(spec, part)
@@ -163,25 +150,13 @@ def _find(source: Any, modality: ModalitySpec, split: str, form: TableFormat) ->
     path = Path(name).expanduser()
     if not path.exists():
         raise SourceError(_nothing_there(name, modality))
-    return _at_path(path, name, part, modality, form)
+    return source_at_path(path, name, part, modality, form)
 
 
 def is_whole_source(source: Any, modality: ModalitySpec) -> bool:
     """Whether an object is a ``datasets.Dataset``, or a table that Arrow takes as it is."""
     of_datasets = hasattr(source, "features") and hasattr(source, "select_columns") and hasattr(source, "__len__")
     return of_datasets or is_table_in_memory(source, modality)
-
-
-def _in_memory(source: Any, split: str, modality: ModalitySpec, name: str = "") -> FoundSource:
-    """Rows of an array, a list, a mapping of columns, a data set of torch, a generator."""
-    found = records(source, modality)
-    dataset, fingerprint = write_records(found, modality)
-    findings = Findings({"source": found.described})
-    for text in found.unreadable[:_SAID]:
-        findings.warn(text)
-    if len(found.unreadable) > _SAID:
-        findings.warn(f"{len(found.unreadable) - _SAID} more items cannot be read.")
-    return FoundSource(dataset, name or found.name, split, fingerprint, findings=findings)
 
 
 def _dataset_of(frame: Any) -> Any:
@@ -199,10 +174,8 @@ def cut_split(text: str) -> tuple[str, str]:
     match = re.fullmatch(r"(.+):([A-Za-z_]+)", text)
     if match is None or Path(text).expanduser().exists():
         return text, ""
-    for split, names in SPLIT_NAMES.items():
-        if match[2] in names:
-            return match[1], split
-    return text, ""
+    split = SPLIT_OF.get(match[2])
+    return (match[1], split) if split else (text, "")
 
 
 def _by_name(name: str, modality: ModalitySpec) -> tuple[Path | None, DatasetSpec | None]:
@@ -217,137 +190,6 @@ def _by_name(name: str, modality: ModalitySpec) -> tuple[Path | None, DatasetSpe
     base = os.environ.get("SELFSUP_DATA")
     folder = Path(base).expanduser() / modality.id / name if base else None
     return (folder if folder is not None and folder.is_dir() else None), spec
-
-
-def _at_path(
-    path: Path, name: str, split: str, modality: ModalitySpec, form: TableFormat, *, label: str | None = None
-) -> FoundSource:
-    """A file, or a folder of media files or tables."""
-    if path.is_file():
-        if path.suffix.lower() in ARRAY_SUFFIXES:
-            form.refuse(f"the arrays of {path}")
-            arrays = read_arrays(path)
-            if isinstance(arrays, dict) and not splits_in(arrays) and split != "train":
-                raise SourceError(f"{name} has no {split!r} split: none of its arrays ({', '.join(arrays)}) names one.")
-            return _in_memory(split_of(arrays, split), split, modality, name)
-        if is_path_list(path, modality):
-            form.refuse(f"the list {path}", but=("encoding",))
-            dataset, fingerprint = read_path_list(path, modality, form.encoding)
-            return FoundSource(dataset, name, split, fingerprint, label=label, root=path.parent)
-        if not is_table(path, modality):
-            allowed = ", ".join(suffix for suffix in table_suffixes(modality) if suffix.count(".") == 1)
-            raise SourceError(
-                f"{path} is a single {path.suffix or 'nameless'} file. Give a folder, or a table ({allowed}; texts also "
-                f"packed: {', '.join(COMPRESSED)})."
-            )
-        return _in_tables([path], name, split, modality, form, label, root=path.parent)
-    parts = parts_of(path, modality)
-    if parts and split not in parts:
-        raise SourceError(f"{name} has no {split!r} split; it has {', '.join(parts)}.")
-    if not parts and split != "train":
-        raise SourceError(f"{name} has no {split!r} split: it is not split into train and test folders or files.")
-    places = parts[split] if parts else [path]
-    in_folder = places[0].is_dir()
-    found = (
-        _in_folder(places[0], name, split, modality, form, label)
-        if in_folder
-        else _in_tables(places, name, split, modality, form, label, root=path)
-    )
-    if len(parts) < 2:
-        return found
-    of_splits = Findings({"split": f"{split}, of {listed_names(parts)}"})
-    return replace(found, findings=of_splits.joined(found.findings))
-
-
-def _in_tables(
-    files: list[Path], name: str, split: str, modality: ModalitySpec, form: TableFormat, label: str | None, *, root: Path
-) -> FoundSource:
-    taken, others = of_one_kind(files)
-    specs = modalities_of(modality)
-    cells = not modality.columns and not modality.joins
-    read = read_tables(taken, form, cells=cells, modalities=specs, joined=modality.joins)
-    about = Findings()
-    if len(taken) > 1:
-        about.add("files", f"{len(taken)} taken ({listed_names(file.name for file in taken)})")
-    if others:
-        about.add("files", f"passed over beside the tables: {listed_names(file.name for file in others)}")
-    return FoundSource(
-        read.dataset,
-        name,
-        split,
-        read.fingerprint,
-        label=label,
-        root=root,
-        findings=about.joined(read.findings),
-        categories=read.categories,
-    )
-
-
-def modalities_of(modality: ModalitySpec) -> tuple[ModalitySpec, ...]:
-    """The modalities whose files are meant: this one, or all that can be a part of its rows."""
-    from selfsup.registry import registry
-
-    return tuple(spec for spec in registry().modalities.values() if not spec.joins) if modality.joins else (modality,)
-
-
-def _in_joined_folder(
-    folder: Path, name: str, split: str, modality: ModalitySpec, form: TableFormat, label: str | None
-) -> FoundSource:
-    """A folder for rows that join parts: tables that name files, else files that are called alike."""
-    tables = sorted(file for file in folder.iterdir() if is_table(file, modality))
-    listing = [file for file in tables if _LISTING.fullmatch(file.stem)]
-    if tables:
-        read = _in_tables(listing or tables, name, split, modality, form, label, root=folder)
-        return replace(read, beside=folder)
-    form.refuse(f"the files of {folder}", but=("encoding",))
-    found = read_sidecars(folder, modalities_of(modality), form.encoding)
-    if found is None:
-        there = Counter(file.suffix.lower() for file in folder.rglob("*") if file.is_file() and not file.name.startswith("."))
-        held = f" It holds {suffix_counts(there)}." if there else " It is empty."
-        raise SourceError(
-            f"{folder} holds nothing usable for {modality.id}: no table, and no pictures, recordings or videos with texts "
-            f"beside them (a.jpg and a.txt).{held}"
-        )
-    dataset, fingerprint, findings = found
-    return FoundSource(dataset, name, split, fingerprint, root=folder, findings=findings, named_by=KEY)
-
-
-def _in_folder(
-    folder: Path, name: str, split: str, modality: ModalitySpec, form: TableFormat, label: str | None
-) -> FoundSource:
-    if modality.joins:
-        return _in_joined_folder(folder, name, split, modality, form, label)
-    role, suffixes = _media_role(modality)
-    kind = modality.columns.get(role, "").lower()
-    top_tables = sorted(file for file in folder.iterdir() if is_table(file, modality))
-    media_only = tuple(suffix for suffix in suffixes if suffix not in TABLE_SUFFIXES or not top_tables)
-    frames = modality.frame_suffixes
-    as_text = kind not in MEDIA
-    media = (
-        read_media_folder(folder, role, media_only, as_text=as_text, frame_suffixes=frames, encoding=form.encoding)
-        if media_only
-        else None
-    )
-    if media is not None:
-        form.refuse(f"the files of {folder}", but=("encoding",) if as_text else ())
-        dataset, fingerprint, outside, findings = media
-        named_by = NAME_COLUMN if as_text else ""
-        tables = tuple(map(str, top_tables))
-        return FoundSource(
-            dataset, name, split, fingerprint, outside, root=folder, findings=findings, named_by=named_by, tables=tables
-        )
-    if top_tables:
-        return _in_tables(top_tables, name, split, modality, form, label, root=folder)
-    wanted = ", ".join((*suffixes, *(suffix for suffix in table_suffixes(modality) if suffix not in suffixes)))
-    still = f", and no folder of frames ({', '.join(frames)})" if frames else ""
-    there = Counter(file.suffix.lower() for file in folder.rglob("*") if file.is_file() and not file.name.startswith("."))
-    held = f" It holds {suffix_counts(there)}." if there else " It is empty."
-    raise SourceError(f"{folder} holds nothing usable for {modality.id}: no file that ends in {wanted}{still}.{held}")
-
-
-def _media_role(modality: ModalitySpec) -> tuple[str, tuple[str, ...]]:
-    """The role that files of the modality's suffixes play: its first one."""
-    return next(iter(modality.columns), ""), modality.suffixes if modality.columns else ()
 
 
 def _nothing_there(name: str, modality: ModalitySpec) -> str:

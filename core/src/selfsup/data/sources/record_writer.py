@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from selfsup.data.sources.columns.choose import FoundSource
+from selfsup.data.sources.columns.roles import MEDIA
 from selfsup.data.sources.dataframes import arrow_column
-from selfsup.data.sources.in_memory import MEDIA_KINDS, Record, Records
-from selfsup.data.sources.media.in_memory import array_of, kind_of_value, media_file
+from selfsup.data.sources.in_memory import Record, Records, records
+from selfsup.data.sources.media.encode import array_of, kind_of_value, media_file
 from selfsup.errors import SelfsupError, SourceError
 from selfsup.runtime.cache_folder import cache_root
 from selfsup.runtime.files import storage_errors, temporary_file
+from selfsup.runtime.findings import Findings
 
 if TYPE_CHECKING:
     from selfsup.registry.specs import ModalitySpec
@@ -23,14 +26,28 @@ _CHUNK_ROWS = 1024
 _LOOKED_AT = 64
 """Rows that tell which columns hold media, where the modality does not say so."""
 _CHUNK_BYTES = 8 << 20
+_SAID = 3
+"""Items that cannot be read and are named."""
 _HINT = "Rows in memory are written down below the folder that SELFSUP_CACHE names."
+
+
+def source_in_memory(source: Any, split: str, modality: ModalitySpec, name: str = "") -> FoundSource:
+    """The rows of an array, a list, a mapping of columns, a data set of torch, or a generator."""
+    found = records(source, modality)
+    dataset, fingerprint = write_records(found, modality)
+    findings = Findings({"source": found.described})
+    for text in found.unreadable[:_SAID]:
+        findings.warn(text)
+    if len(found.unreadable) > _SAID:
+        findings.warn(f"{len(found.unreadable) - _SAID} more items cannot be read.")
+    return FoundSource(dataset, name or found.name, split, fingerprint, findings=findings)
 
 
 def write_records(found: Records, modality: ModalitySpec) -> tuple[Any, str]:
     """Rows as a ``datasets.Dataset``, and the hash of their content.
 
     They are written into an Arrow file of the cache, a few megabytes at a time, so that a generator may be larger than the
-    memory. Media become files in it (:func:`selfsup.data.sources.media.in_memory.media_file`).
+    memory. Media become files in it (:func:`selfsup.data.sources.media.encode.media_file`).
 
     Raises:
         SourceError: there is no row, or one is of another kind than the first ones.
@@ -39,7 +56,7 @@ def write_records(found: Records, modality: ModalitySpec) -> tuple[Any, str]:
     import datasets
     import pyarrow as pa
 
-    kinds = {role: kind.lower() for role, kind in modality.columns.items() if kind.lower() in MEDIA_KINDS}
+    kinds = {role: kind.lower() for role, kind in modality.columns.items() if kind.lower() in MEDIA}
     rows = found.rows
     if modality.joins:
         begun = list(itertools.islice(rows, _LOOKED_AT))

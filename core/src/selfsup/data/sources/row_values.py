@@ -9,8 +9,10 @@ from typing import Any
 
 from selfsup.data.rows import Rows
 from selfsup.data.sources.columns.joined import split_role
-from selfsup.data.sources.in_memory import MEDIA_KINDS, is_medium, records, role_of, splits_in
-from selfsup.data.sources.media.in_memory import array_of, media_file
+from selfsup.data.sources.columns.roles import MEDIA
+from selfsup.data.sources.in_memory import records, role_of
+from selfsup.data.sources.layout import splits_in
+from selfsup.data.sources.media.encode import array_of, is_medium, media_file
 from selfsup.errors import SelfsupError, SourceError
 from selfsup.types import Row
 
@@ -57,7 +59,7 @@ def rows_to_embed(source: Any, modality: str, options: Mapping[str, Any] | None 
 def _of_records(rows: Iterator[dict[str, Any]], role: str, kind: str) -> Iterator[Row]:
     """Rows without what is no role; media as the processor knows them from files."""
     for place, record in enumerate(rows):
-        if kind not in MEDIA_KINDS:
+        if kind not in MEDIA:
             yield {role: record[role]} if role else {name: value for name, value in record.items() if name != "label"}
             continue
         try:

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from selfsup.data.bad_rows import encode_arrow, encode_list
-from selfsup.data.processor import EncodedTable, Processor, Sample
+from selfsup.data.processor import Processor
 from selfsup.data.rows import Rows
+from selfsup.data.samples import EncodedTable, Sample
 from selfsup.data.store.content_hash import HashArray, hashes_of, remember_hashes
 from selfsup.data.store.format import FORMAT_VERSION, HEADER, Store
 from selfsup.data.store.store_size import Estimate, SizeWatch

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from selfsup.data.processor import Sample
+from selfsup.data.samples import Sample
 from selfsup.data.store.format import FORMAT, FORMAT_VERSION, HEADER, KEPT
 from selfsup.errors import DataError
 

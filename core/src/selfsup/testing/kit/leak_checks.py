@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from selfsup.data.processor import stack_samples
+from selfsup.data.samples import stack_samples
 from selfsup.registry import registry
 from selfsup.tasks.augmented import AugmentedTask
 from selfsup.tasks.base import PretextTask, Transformed

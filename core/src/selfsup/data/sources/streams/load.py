@@ -19,7 +19,8 @@ from selfsup.data.sources.columns.choose import FoundSource, as_rows
 from selfsup.data.sources.file_groups import FileGroups
 from selfsup.data.sources.hub import hub_name
 from selfsup.data.sources.layout import SPLIT_NAMES, of_one_kind, parts_of
-from selfsup.data.sources.load import cut_split, load_source, modalities_of
+from selfsup.data.sources.load import cut_split, load_source
+from selfsup.data.sources.paths import modalities_of
 from selfsup.data.sources.streams.row_stream import RowStream, Shard
 from selfsup.data.sources.streams.shards import (
     DatasetShard,

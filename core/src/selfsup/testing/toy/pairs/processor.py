@@ -11,8 +11,9 @@ from torch import Tensor
 
 from selfsup.batch_parts import MARK, PRESENT, join_parts
 from selfsup.config import Config
-from selfsup.data.processor import Processor, Sample
+from selfsup.data.processor import Processor
 from selfsup.data.processor_state import reading_state, write_state
+from selfsup.data.samples import Sample
 from selfsup.data.sources.columns.joined import JoinedColumns, SourceColumns, split_role
 from selfsup.data.sources.columns.roles import describe_columns, feature_fits
 from selfsup.errors import BadRowError, ColumnError

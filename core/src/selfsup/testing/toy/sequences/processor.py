@@ -10,8 +10,9 @@ import numpy as np
 from pydantic import Field
 
 from selfsup.config import Config
-from selfsup.data.processor import Processor, Sample
+from selfsup.data.processor import Processor
 from selfsup.data.processor_state import reading_state, write_state
+from selfsup.data.samples import Sample
 from selfsup.errors import BadRowError, DataError
 from selfsup.types import Info, Row
 

@@ -40,6 +40,14 @@ def array_of(value: Any) -> Array | None:
     return None
 
 
+def is_medium(value: Any) -> bool:
+    """Whether a value can only be an image, a recording or a video, and no text or number."""
+    if isinstance(value, Mapping):
+        return value.get("array") is not None or set(value) == {"bytes", "path"}
+    array = array_of(value)
+    return is_pil(value) or isinstance(value, bytes) or (array is not None and array.ndim > 0)
+
+
 def kind_of_value(value: Any, *, rate: bool = False) -> str:
     """``image``, ``audio`` or ``video``: what a value in memory can only be; empty for texts, paths, numbers and lists of them.
 

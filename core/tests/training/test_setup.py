@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import importlib
+import runpy
+import sys
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -153,3 +157,20 @@ def test_rows_are_prepared_before_the_processes_form_a_group(monkeypatch, tmp_pa
     with pytest.raises(ConnectedError):
         process.execute(run_config(), two, tmp_path / "run", StopRequest(), resume=False, progress=False)
     assert order == ["prepared", "connected"]
+
+
+def test_fabric_is_imported_without_torchmetrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fabric asks for its version alone, and importing it takes longer than importing torch."""
+    (tmp_path / "torchmetrics").mkdir()
+    (tmp_path / "torchmetrics" / "__init__.py").write_text("raise AssertionError('it is imported')")
+    about = tmp_path / "torchmetrics-1.2.3.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Name: torchmetrics\nVersion: 1.2.3\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    fabric = importlib.import_module("selfsup.training.device.fabric")
+    for name in list(sys.modules):
+        if name.partition(".")[0] in ("lightning_fabric", "torchmetrics"):
+            monkeypatch.delitem(sys.modules, name)
+    runpy.run_path(str(fabric.__file__))
+    assert vars(sys.modules["lightning_fabric.utilities.imports"]).get("_TORCHMETRICS_GREATER_EQUAL_1_0_0", True)
+    assert "torchmetrics" not in sys.modules

@@ -20,7 +20,7 @@ from selfsup_bench.executors.sharing import Room
 from selfsup_bench.executors.workers import CudaGauge, Gauge, Ready, Work, Worker
 from selfsup_bench.planning.make_plan import target_modules
 
-PRELOAD = ("datasets", "lightning_fabric", "sklearn.manifold")
+PRELOAD = ("datasets", "selfsup.training.device.fabric", "sklearn.manifold")
 """Imported once by the process that the cells are forked from: torch and what else takes seconds.
 
 None of them starts a thread or touches a device."""

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from pydantic import Field, field_validator
 from torch import Tensor
 
@@ -36,6 +35,7 @@ from selfsup.runtime.randomness import preserved, seed_of_rank
 from selfsup.tasks import PretextTask, StepOutput, Views
 from selfsup.tasks.parts.label_loss import label_loss
 from selfsup.training.device.devices import devices_here
+from selfsup.training.device.fabric import Fabric
 from selfsup.training.device.tune import tune_for_device
 from selfsup.training.loop.optimizers import finetuning_scales
 from selfsup.training.loop.stepper import Stepper

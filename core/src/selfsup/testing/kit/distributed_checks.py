@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
@@ -24,6 +23,7 @@ from selfsup.testing.kit.cases import TaskCase
 from selfsup.testing.kit.joined_batch import PROCESSES, forward_joined, halves
 from selfsup.testing.kit.processes import run_in_two_processes
 from selfsup.testing.kit.task_checks import generator
+from selfsup.training.device.fabric import Fabric
 from selfsup.training.loop.step_mean import joined, weighted_by_share
 from selfsup.training.loop.stepper import Stepper
 from selfsup.training.run.config import OptimizationConfig

@@ -34,7 +34,7 @@ def run_in_two_processes(function: Callable[..., Any], *arguments: Any) -> None:
     """
     start = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     if start == "forkserver":
-        multiprocessing.get_context("forkserver").set_forkserver_preload(["torch", "lightning_fabric"])
+        multiprocessing.get_context("forkserver").set_forkserver_preload(["selfsup.training.device.fabric"])
     given = (dict(os.environ), function, *arguments)
     context = torch.multiprocessing.start_processes(  # type: ignore[attr-defined, no-untyped-call]  # torch leaves it untyped
         _call, args=given, nprocs=PROCESSES, join=False, start_method=start

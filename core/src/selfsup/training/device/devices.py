@@ -9,15 +9,11 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-from lightning_fabric.strategies.ddp import DDPStrategy
-from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
 from torch.nn.parallel import DistributedDataParallel
 
 from selfsup.errors import ConfigError
 from selfsup.runtime.precision import FABRIC_NAMES, Precision, resolve_precision
+from selfsup.training.device.fabric import DDPStrategy, Fabric, ModelParallelStrategy, SLURMEnvironment, TorchElasticEnvironment
 from selfsup.training.loop.sharding import shard
 from selfsup.training.run.config import RunConfig
 

@@ -13,14 +13,13 @@ from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, cast
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.wrappers import _FabricModule
 from torch import Tensor, nn
 
 from selfsup.objectives.parts.embeddings import Embeddings
 from selfsup.runtime import randomness
 from selfsup.runtime.distributed import world_size
 from selfsup.tasks import ComparesEmbeddings, StepOutput
+from selfsup.training.device.fabric import Fabric, FabricModule
 from selfsup.training.loop import sharding
 from selfsup.training.loop.step_mean import average_over_devices, joined, weighted_by_share
 from selfsup.types import Batch
@@ -37,7 +36,7 @@ class GradientCache:
     """
 
     def __init__(
-        self, fabric: Fabric, module: _FabricModule, parameters: Sequence[nn.Parameter], generator: torch.Generator
+        self, fabric: Fabric, module: FabricModule, parameters: Sequence[nn.Parameter], generator: torch.Generator
     ) -> None:
         self.fabric = fabric
         self.module = module

@@ -12,12 +12,11 @@ from contextlib import AbstractContextManager
 
 import torch
 import torch.distributed as dist
-from lightning_fabric import Fabric
-from lightning_fabric.wrappers import _FabricModule
 from torch import Tensor, nn
 
 from selfsup.runtime.distributed import sum_over_ranks, world_size
 from selfsup.tasks import StepOutput, Term
+from selfsup.training.device.fabric import Fabric, FabricModule
 from selfsup.training.loop import sharding
 from selfsup.types import Batch
 
@@ -33,7 +32,7 @@ class StepMean:
         parameters: what is trained; where weights are spread over devices, their parts.
     """
 
-    def __init__(self, fabric: Fabric, module: _FabricModule, parameters: Sequence[nn.Parameter]) -> None:
+    def __init__(self, fabric: Fabric, module: FabricModule, parameters: Sequence[nn.Parameter]) -> None:
         self.fabric = fabric
         self.module = module
         self.parameters = list(parameters)

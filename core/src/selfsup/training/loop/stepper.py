@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -16,6 +15,7 @@ from selfsup.errors import NonFiniteLossError
 from selfsup.runtime.precision import full
 from selfsup.tasks import ComparesEmbeddings, PretextTask, StepOutput
 from selfsup.tasks.parts.moving_average import MomentumEncoder, ramped_momentum
+from selfsup.training.device.fabric import Fabric
 from selfsup.training.loop import schedule, sharded_checkpoint, sharding
 from selfsup.training.loop.gradient_cache import GradientCache
 from selfsup.training.loop.optimizers import build_optimizer, module_scales, set_hyperparameters

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from lightning_fabric import Fabric
 
 from selfsup.data.batches.source import BatchSource
 from selfsup.errors import NonFiniteLossError
 from selfsup.runtime import randomness
 from selfsup.runtime.progress import Reporter
+from selfsup.training.device.fabric import Fabric
 from selfsup.training.loop import sharding
 from selfsup.training.loop.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
 from selfsup.training.loop.sharded_checkpoint import remove_other_parts, write_parts

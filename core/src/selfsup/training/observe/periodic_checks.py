@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from selfsup.backbones import Backbone
@@ -15,6 +14,7 @@ from selfsup.batch_parts import MARK
 from selfsup.data import Processor, Store
 from selfsup.data.batches.sampler import IndexArray
 from selfsup.data.batches.windows import read_windows
+from selfsup.training.device.fabric import Fabric
 from selfsup.training.observe.collapse_monitor import describe_collapse, effective_rank, embedding_std
 from selfsup.training.observe.online_probe import MONITORED_ROWS, OnlineProbe, batches_of, embed, embed_parts
 from selfsup.types import Batch

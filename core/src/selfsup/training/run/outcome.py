@@ -8,12 +8,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from lightning_fabric import Fabric
-
 from selfsup.artifacts import RunDirectory
 from selfsup.errors import SelfsupError
 from selfsup.runtime import peak_memory
 from selfsup.runtime.progress import Reporter
+from selfsup.training.device.fabric import Fabric
 from selfsup.training.run.resume import describe_continuation
 
 Status = Literal["done", "stopped"]

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from lightning_fabric import Fabric
 
 from selfsup.artifacts import Encoder, RunDirectory
 from selfsup.backbones import Backbone
@@ -31,6 +30,7 @@ from selfsup.tasks.base import InputChange
 from selfsup.tasks.joint_embedding.frozen_teacher import FrozenTeacher
 from selfsup.tasks.parts.moving_average import kept_initial_share
 from selfsup.training.device.devices import Devices
+from selfsup.training.device.fabric import Fabric
 from selfsup.training.device.tune import has_convolutions, tune_for_device
 from selfsup.training.loop import sharding
 from selfsup.training.loop.checkpoint import LAST

@@ -11,12 +11,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from selfsup.data.batches.decoding import start_ahead
 from selfsup.data.batches.row_tally import RowTally
 from selfsup.data.batches.shuffle import ShuffleBuffer
 from selfsup.data.batches.source import Share
@@ -112,6 +114,8 @@ def test_refuses_the_state_of_another_order(folder: Path) -> None:
 @pytest.mark.slow
 def test_processes_that_decode_leave_other_ones_as_they_are(folder: Path) -> None:
     """They start from the same clean process, which passes over signals that would end it."""
+    start_ahead()
+    assert forkserver._forkserver._forkserver_pid is not None  # type: ignore[attr-defined]
     assert taken(batches_of(opened(folder), workers=1)) == taken(batches_of(opened(folder)))
     other = multiprocessing.get_context("forkserver").Process(target=time.sleep, args=(60,))
     other.start()

@@ -12,7 +12,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import resource_tracker
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import wait
 from typing import Any
 
@@ -172,6 +172,13 @@ def _context() -> Any:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["selfsup.data.batches.decoding"])
     return context
+
+
+def start_ahead() -> None:
+    """Start the clean process that decoding processes come from, which takes seconds to import torch, while others work."""
+    _context()
+    with _shielded():
+        forkserver.ensure_running()
 
 
 @contextmanager

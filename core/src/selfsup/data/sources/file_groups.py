@@ -58,6 +58,7 @@ class FileGroups:
         path_of: Callable[[str, str], str] | None = None,
     ) -> None:
         self.modalities, self.lines, self.encoding, self.path_of = tuple(modalities), lines, encoding, path_of
+        self._kinds: dict[str, str] = {}
         self.types: dict[str, set[str]] = {}
         self.taken, self.passed_over = Counter[str](), Counter[str]()
 
@@ -122,11 +123,10 @@ class FileGroups:
     def kind_of(self, extension: str) -> str:
         """``image``, ``audio``, ``video``, ``text``, ``json``, ``class``, or nothing."""
         last = extension.rpartition(".")[2]
-        if last in _TEXTS:
-            return "text"
-        if last in _CLASSES or last == "json":
-            return "json" if last == "json" else "class"
-        return kind_of_path(f"x.{last}", self.modalities)
+        if last not in self._kinds:
+            plain = "text" if last in _TEXTS else "class" if last in _CLASSES else "json" if last == "json" else ""
+            self._kinds[last] = plain or kind_of_path(f"x.{last}", self.modalities)
+        return self._kinds[last]
 
     def _files(self, group: Group) -> dict[str, str]:
         """Extension to column, of the files whose content is not read."""

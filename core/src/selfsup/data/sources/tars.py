@@ -63,7 +63,7 @@ def samples_of(archive: tarfile.TarFile) -> Iterator[tuple[str, dict[str, Conten
         stem, dot, extension = path.name.partition(".")
         if not member.isfile() or not stem or not dot or "__MACOSX" in path.parts:
             continue
-        own = str(path.parent / stem)
+        own = f"{str(path)[: -len(path.name)]}{stem}"
         if own != key and members:
             yield key, members
             members = {}

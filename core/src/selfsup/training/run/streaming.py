@@ -10,6 +10,7 @@ import numpy as np
 
 from selfsup.artifacts.pretraining_rows import PretrainingRows
 from selfsup.data import Processor, Rows, row_hashes
+from selfsup.data.batches.decoding import start_ahead
 from selfsup.data.batches.source import SeenRows, Share
 from selfsup.data.batches.stream import StreamBatches, StreamOptions, rows_of
 from selfsup.data.sources.streams.load import look_at, open_stream
@@ -73,6 +74,8 @@ def stream_data(config: RunConfig, reporter: Reporter, source: Any, origin: Orig
     """
     spec = registry().get("task", config.task)
     _check_possible(config)
+    if _workers(config):
+        start_ahead()
     stream = open_stream(
         config.data if source is None else source,
         modality=registry().get("modality", spec.modality),

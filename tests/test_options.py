@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from selfsup.config import Config
 from selfsup.errors import ConfigError, LeftOutOptionsWarning
-from selfsup.evaluation.choose import choose
+from selfsup.evaluation import choose_evaluators
 from selfsup.registry import registry
 from selfsup.training.run.config import RunConfig
 from selfsup.training.run.resolve import resolve_config
@@ -225,7 +225,7 @@ def test_options_that_exclude_each_other_are_refused(backbone: str, settings: li
 )
 def test_options_of_evaluators_without_effect_are_refused(evaluator: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        choose([evaluator], {evaluator: options})
+        choose_evaluators([evaluator], {evaluator: options})
 
 
 def test_what_a_config_says_of_another_task_or_backbone_is_told() -> None:

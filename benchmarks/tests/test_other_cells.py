@@ -10,7 +10,7 @@ import pytest
 
 from selfsup.registry import registry
 from selfsup.registry.specs import BenchmarkSpec
-from selfsup_bench.cells.raw_features import processor_options
+from selfsup_bench.cells.cell import options_under
 from selfsup_bench.leaderboard.tables import markdown
 from selfsup_bench.planning.make_plan import make_plan
 from selfsup_bench.records.record import Record, RecordStore
@@ -187,7 +187,7 @@ def test_the_quick_suite_covers_six_modalities() -> None:
 
 def test_overrides_of_the_processor_reach_its_parts() -> None:
     overrides = {"processor.options.text.max_length": 16, "processor.options.text.packing": "none", "processor.parts": ["text"]}
-    assert processor_options({**overrides, "views.x": 1, "batch_size": 2}) == {
+    assert options_under("processor.", {**overrides, "views.x": 1, "batch_size": 2}) == {
         "options": {"text": {"max_length": 16, "packing": "none"}},
         "parts": ["text"],
     }

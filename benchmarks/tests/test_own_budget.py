@@ -12,7 +12,7 @@ import pytest
 
 import selfsup_bench.cells.run_cell
 from selfsup.errors import ColumnError, ConfigError
-from selfsup.evaluation.evaluators.finetune import FinetuneConfig, total_steps
+from selfsup.evaluation import FinetuneConfig
 from selfsup.registry import registry
 from selfsup_bench.cells.cell import Cell
 from selfsup_bench.cells.lines import Line, lines
@@ -85,7 +85,7 @@ def test_steps_to_convergence_are_those_that_the_cell_takes() -> None:
         config = FinetuneConfig(
             min_steps=max(CONVERGED, overrides.get("scratch.min_steps", 0)), batch_size=overrides.get("scratch.batch_size")
         )
-        assert total_steps(config, -(-rows // batch)) == scratch_steps(overrides, rows)
+        assert config.total_steps(-(-rows // batch)) == scratch_steps(overrides, rows)
 
 
 # --- cells at a time ---

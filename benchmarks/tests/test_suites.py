@@ -11,14 +11,13 @@ import pytest
 
 from selfsup.data import load_source
 from selfsup.errors import SelfsupError, SourceError
-from selfsup.evaluation.choose import choose as choose_evaluators
+from selfsup.evaluation import choose_evaluators
 from selfsup.registry import Registry, registry
 from selfsup.registry.specs import BenchmarkSpec
 from selfsup.training.run.resolve import resolve_config
 from selfsup.validation import validated
-from selfsup_bench.cells.cell import FEW_LABELS, Cell, is_raw
+from selfsup_bench.cells.cell import FEW_LABELS, Cell, is_raw, options_under
 from selfsup_bench.cells.lines import lines
-from selfsup_bench.cells.measure import evaluator_options
 from selfsup_bench.cells.run_cell import run_options
 from selfsup_bench.commands import benchmark
 from selfsup_bench.datasets import external as elsewhere
@@ -65,7 +64,7 @@ def suite(name: str, found: Registry) -> list[BenchmarkSpec]:
 
 def check(cell: Cell) -> dict[str, Any]:
     """Every option of a cell is one of its task, backbone, evaluators; returns how it is optimized."""
-    options = evaluator_options(cell)
+    options = options_under("evaluators.", cell.overrides)
     choose_evaluators(cell.evaluators, options)
     if views := options.get(FEW_LABELS, {}).get("finetune", {}).get("views"):
         recipe = registry().modality_objects(cell.modality).supervised_views
@@ -136,7 +135,7 @@ def test_training_from_scratch_does_not_start_from_a_probe(found: Registry) -> N
             assert specs
             for spec in specs:
                 (line,) = lines([spec], (0,), {spec.id: (modality, spec.backbone)})
-                options = evaluator_options(line.cells["scratch"][0])["few-labels"]
+                options = options_under("evaluators.", line.cells["scratch"][0].overrides)["few-labels"]
                 assert options["finetune"]["head"] == "zeros", spec.id
 
 

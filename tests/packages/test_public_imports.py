@@ -1,8 +1,8 @@
-"""Plugins of this checkout, and the one that `selfsup plugins new` writes, use the public API alone.
+"""Plugins of this checkout, the benchmark, and the plugin that `selfsup plugins new` writes import public names only.
 
 A plugin may import from ``selfsup`` and from the modules in ``PUBLIC``, and only what these have in ``__all__``. Targets of
-specs (``"selfsup.tasks:DENOISING_FAMILY"``) are held to the same. import-linter goes by modules and cannot see names, so that
-this is a test.
+specs (``"selfsup.tasks:DENOISING_FAMILY"``) are checked in the same way. import-linter sees modules and not names, so this
+is a test.
 """
 
 from __future__ import annotations
@@ -18,7 +18,11 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PUBLIC = {line.partition(":")[0] for line in (ROOT / "core/tests/public_api.txt").read_text().splitlines()}
 TEMPLATES = ROOT / "core/src/selfsup/templates/plugin"
-SOURCES = [*sorted(ROOT.glob("plugins/*/src/**/*.py")), *sorted(TEMPLATES.glob("*.py.txt"))]
+SOURCES = [
+    *sorted(ROOT.glob("plugins/*/src/**/*.py")),
+    *sorted(ROOT.glob("benchmarks/src/**/*.py")),
+    *sorted(TEMPLATES.glob("*.py.txt")),
+]
 
 
 def uses(source: str) -> Iterator[tuple[int, str, str]]:
@@ -78,5 +82,6 @@ def test_each_kind_of_fault_is_seen(source: str, fault: str) -> None:
 
 def test_there_are_sources_of_every_plugin() -> None:
     found = {path.parts[len(ROOT.parts) + 1] for path in SOURCES if path.is_relative_to(ROOT / "plugins")}
+    assert ROOT / "benchmarks/src/selfsup_bench/cells/measure.py" in SOURCES
     assert {"audio", "images", "multimodal", "tabular", "text", "video", "vision"} <= found
     assert TEMPLATES / "plugin.py.txt" in SOURCES

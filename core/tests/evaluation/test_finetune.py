@@ -88,7 +88,7 @@ def test_a_feature_that_was_silent_in_training_does_not_decide_alone():
     [(None, None, 200), (None, 0, 120), (3, None, 12), (3, 0, 12), (3, 50, 50), (60, None, 240), (None, 300, 300)],
 )
 def test_steps_of_four_an_epoch(epochs, min_steps, expected):
-    assert module.total_steps(FinetuneConfig(epochs=epochs, min_steps=min_steps), 4) == expected
+    assert FinetuneConfig(epochs=epochs, min_steps=min_steps).total_steps(4) == expected
 
 
 def test_the_modality_says_how_many_rows_a_step_has(encoder, splits, monkeypatch):

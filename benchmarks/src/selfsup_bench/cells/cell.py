@@ -31,6 +31,22 @@ def is_supervised(kind: Kind) -> bool:
     return kind == "supervised" or kind.startswith("supervised-")
 
 
+def options_under(prefix: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Config keys with a prefix as nested options.
+
+    With the prefix ``processor.``, ``{"processor.options.text.length": 8}`` gives ``{"options": {"text": {"length": 8}}}``.
+    """
+    options: dict[str, Any] = {}
+    for key, value in overrides.items():
+        if key.startswith(prefix):
+            *sections, name = key.removeprefix(prefix).split(".")
+            inner = options
+            for section in sections:
+                inner = inner.setdefault(section, {})
+            inner[name] = value
+    return options
+
+
 @dataclass(frozen=True, kw_only=True)
 class Cell:
     """One training and its evaluation. Every field determines the result, and nothing else of the benchmark does."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 
 from selfsup.artifacts import Encoder
-from selfsup.evaluation import Split
-from selfsup.evaluation.evaluators.few_labels import FewLabelsConfig, Predict, trained_from
+from selfsup.evaluation import FewLabelsConfig, Predict, Split, trained_from
 from selfsup.registry import registry
 from selfsup.runtime import preserved
 

@@ -11,14 +11,23 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from selfsup.evaluation import HEADLINES, Split, Splits, load_splits, output_count
-from selfsup.evaluation.choose import choose
-from selfsup.evaluation.evaluators.few_labels import FewLabels, LabelDraws, Predict, summary
-from selfsup.evaluation.record import record_of
-from selfsup.evaluation.subsets import Int64
+from selfsup.data import IndexArray
+from selfsup.evaluation import (
+    HEADLINES,
+    FewLabels,
+    LabelDraws,
+    Predict,
+    Split,
+    Splits,
+    choose_evaluators,
+    few_label_metrics,
+    load_splits,
+    output_count,
+    record_of,
+)
 from selfsup.runtime import Silent, resolve_precision
 from selfsup_bench.cells.boosting import Boosting, BoostingConfig, boosted_outputs
-from selfsup_bench.cells.cell import BOOSTING, EVALUATOR_PREFIX, FEW_LABELS, Cell
+from selfsup_bench.cells.cell import BOOSTING, EVALUATOR_PREFIX, FEW_LABELS, Cell, options_under
 from selfsup_bench.cells.from_scratch import from_scratch
 from selfsup_bench.records.record import Labels
 
@@ -58,7 +67,7 @@ def measure_encoder(encoder: Encoder, cell: Cell, out: Path, *, data: Any = None
     Raises:
         SelfsupError: an evaluator cannot do it.
     """
-    chosen = choose(cell.evaluators, evaluator_options(cell))
+    chosen = choose_evaluators(cell.evaluators, options_under(EVALUATOR_PREFIX, cell.overrides))
     splits = load_splits(
         encoder,
         cell.dataset if data is None else data,
@@ -84,7 +93,7 @@ def measure_encoder(encoder: Encoder, cell: Cell, out: Path, *, data: Any = None
             if cell.kind == "scratch":
                 predict = from_scratch(encoder, splits.test, evaluator.config)
             measured = evaluator.measure(encoder, splits.train, splits.test, seed=cell.seed, predict=predict)
-            values = summary(measured, HEADLINES[splits.train.label_kind])
+            values = few_label_metrics(measured, HEADLINES[splits.train.label_kind])
             for each in measured:
                 draws |= _draws(each)
                 rows |= _rows(each)
@@ -96,17 +105,6 @@ def measure_encoder(encoder: Encoder, cell: Cell, out: Path, *, data: Any = None
         results.append(record.model_dump(mode="json"))
         metrics |= {f"{spec.id}.{name}": value for name, value in values.items()}
     return Measured(metrics, draws, rows, labels, tuple(results))
-
-
-def evaluator_options(cell: Cell) -> dict[str, dict[str, Any]]:
-    """``evaluators.knn.k = 10`` as ``{"knn": {"k": 10}}``, ``evaluators.few-labels.finetune.lr`` nested once more."""
-    from selfsup.training.settings.overrides import apply
-
-    options: dict[str, dict[str, Any]] = {}
-    for key, value in cell.overrides.items():
-        if key.startswith(EVALUATOR_PREFIX):
-            apply(options, key.removeprefix(EVALUATOR_PREFIX).split("."), value)
-    return options
 
 
 def _draws(each: LabelDraws) -> dict[str, tuple[float, ...]]:
@@ -129,7 +127,7 @@ def _trees(encoder: Encoder, splits: Splits, config: BoostingConfig) -> Predict:
     new = splits.test.embeddings(encoder)
     n_classes = output_count(BOOSTING, splits.train, splits.test)
 
-    def predict(train: Split, rows: Int64, draw: int) -> Tensor:
+    def predict(train: Split, rows: IndexArray, draw: int) -> Tensor:
         chosen = torch.from_numpy(rows)
         known, targets = train.embeddings(encoder)[chosen], train.targets()[chosen]
         few = config.model_copy(update={"leaf": max(1, min(config.leaf, len(rows) // 20))})

@@ -15,8 +15,8 @@ from selfsup.config import validated
 from selfsup.data import Processor, load_source
 from selfsup.errors import BenchmarkError
 from selfsup.registry import registry
-from selfsup.training.settings.overrides import apply
 from selfsup.types import Batch, Info
+from selfsup_bench.cells.cell import options_under
 
 RawFeatures = Callable[[Batch, Info], Tensor]
 """A batch, and what the processor says of it, to [B, F]."""
@@ -75,19 +75,9 @@ def fitted_raw_encoder(
     features = objects.other_raw_features(kind.removeprefix("raw-")) if kind.startswith("raw-") else objects.raw_features
     if features is None:
         raise BenchmarkError(f"the modality {modality!r} registers no raw features, so there is nothing to compare with.")
-    given = processor_options(overrides)
+    given = options_under("processor.", overrides)
     spec = found.get("modality", modality)
     rows = load_source(dataset, modality=spec, split="train", label=label, options=given).without_labels()
     made = found.processor_class(modality)
     processor = made(validated(made.Config, given, what="the processor's options")).fit(rows)
     return raw_encoder(processor, features, processor(rows.read(range(1))))
-
-
-def processor_options(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """What config keys say of the processor: ``processor.options.text.max_length`` as ``{"options": {"text": ...}}``."""
-    given: dict[str, Any] = {}
-    for key, value in overrides.items():
-        section, _, rest = key.partition(".")
-        if section == "processor" and rest:
-            apply(given, rest.split("."), value)
-    return given

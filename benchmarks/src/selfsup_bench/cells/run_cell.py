@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfsup.errors import SelfsupError
-from selfsup_bench.cells.cell import EVALUATOR_PREFIX, Cell, is_raw, is_supervised
+from selfsup_bench.cells.cell import EVALUATOR_PREFIX, Cell, is_raw, is_supervised, options_under
 from selfsup_bench.cells.time_limit import time_limit
 from selfsup_bench.executors.base import Ending, Job
 from selfsup_bench.records.record import Projection, Record, RecordStore, read_json
@@ -60,10 +60,9 @@ def sources_of(job: Job) -> Sources:
     cell = job.cell
     if not cell.reading:
         return Sources(cell.dataset, cell.dataset)
-    from selfsup_bench.cells.raw_features import processor_options
     from selfsup_bench.own.data.read_rows import parts_of_cell
 
-    parts = parts_of_cell(cell.reading, job.out, processor_options(cell.overrides))
+    parts = parts_of_cell(cell.reading, job.out, options_under("processor.", cell.overrides))
     return Sources(parts.train, parts.labelled, parts.test)
 
 

@@ -74,11 +74,11 @@ def scratch_steps(overrides: Mapping[str, Any], rows: int) -> int:
         overrides: of a benchmark.
         rows: labelled rows of a draw.
     """
-    from selfsup.evaluation.evaluators.finetune import FinetuneConfig, total_steps
+    from selfsup.evaluation import FinetuneConfig
 
     least = max(int(overrides.get("scratch.min_steps") or 0), CONVERGED)
     config = FinetuneConfig(epochs=overrides.get("scratch.epochs"), min_steps=least)
-    return total_steps(config, math.ceil(rows / scratch_batch(overrides, rows)))
+    return config.total_steps(math.ceil(rows / scratch_batch(overrides, rows)))
 
 
 def decide(measured: Measured, seconds: float) -> Decision:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from selfsup.errors import MissingPluginError, SelfsupError, UnknownIdError
 from selfsup.registry import BenchmarkSpec, TargetSpec, TaskSpec
-from selfsup_bench.cells.cell import BOOSTING, Cell, is_raw
+from selfsup_bench.cells.cell import BOOSTING, Cell, is_raw, options_under
 from selfsup_bench.cells.lines import Line, distinct, lines
 from selfsup_bench.planning.plan import Plan
 from selfsup_bench.planning.provenance import circumstances
@@ -288,9 +288,8 @@ class _Data:
         place = (modality, dataset, json.dumps(own, sort_keys=True, default=str))
         if place not in self.known:
             from selfsup.data import load_source
-            from selfsup_bench.cells.raw_features import processor_options
 
-            options = processor_options(own)
+            options = options_under("processor.", own)
             spec = self.registry.get("modality", modality)
             try:
                 parts = [

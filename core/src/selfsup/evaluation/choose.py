@@ -23,7 +23,9 @@ def _recipe(spec: EvaluatorSpec) -> EvaluatorRecipe:
     return recipe
 
 
-def choose(ids: Sequence[str], options: Mapping[str, Mapping[str, Any]]) -> list[tuple[EvaluatorSpec, Config, Evaluator]]:
+def choose_evaluators(
+    ids: Sequence[str], options: Mapping[str, Mapping[str, Any]]
+) -> list[tuple[EvaluatorSpec, Config, Evaluator]]:
     """Look up evaluators and make them with their options.
 
     Args:

@@ -17,7 +17,7 @@ from selfsup.artifacts import Encoder, EncoderLike, ResultRecord, RunDirectory, 
 from selfsup.data import Rows, TableFormat, prepare, row_hashes
 from selfsup.data.sources.columns.labels import LabelKind
 from selfsup.errors import ColumnError, ConfigError
-from selfsup.evaluation.choose import choose
+from selfsup.evaluation.choose import choose_evaluators
 from selfsup.evaluation.embedding_files import check_suffix, id_column_of, write_embeddings
 from selfsup.evaluation.evaluators.finetune import FinetuneConfig, finetune_encoder, score
 from selfsup.evaluation.finetuned_model import FinetunedModel
@@ -90,7 +90,7 @@ def evaluate(
         ConfigError: an option is not allowed, or an evaluator is for another modality.
         DataError: the rows cannot be used.
     """
-    chosen = choose([evaluators] if isinstance(evaluators, str) else evaluators, options or {})
+    chosen = choose_evaluators([evaluators] if isinstance(evaluators, str) else evaluators, options or {})
     needs_label = any(spec.needs_labels for spec, _, _ in chosen)
     if (label_kind is not None or unlabelled) and not needs_label and label is None:
         raise ConfigError("--label-kind and --unlabelled have no effect: none of the evaluators needs labels. Leave them out.")

@@ -176,7 +176,7 @@ class FewLabels:
         Raises:
             ConfigError: every amount does, or ``label_noise`` is asked for where a row has no one class.
         """
-        return summary(self.measure(encoder, train, test, seed=seed), HEADLINES[train.label_kind])
+        return few_label_metrics(self.measure(encoder, train, test, seed=seed), HEADLINES[train.label_kind])
 
     def measure(
         self, encoder: Encoder, train: Split, test: Split, *, seed: int, predict: Predict | None = None
@@ -258,7 +258,7 @@ def trained_from(start: Callable[[int], Encoder], test: Split, config: FinetuneC
     return predict
 
 
-def summary(measured: Sequence[LabelDraws], headline: str) -> dict[str, float]:
+def few_label_metrics(measured: Sequence[LabelDraws], headline: str) -> dict[str, float]:
     """Means over the draws by ``METRIC@N``, and ``HEADLINE@N_std`` where there are several draws."""
     metrics: dict[str, float] = {}
     for draws in measured:

@@ -98,6 +98,11 @@ class FinetuneConfig(Config):
     def _as_text(cls, value: Any) -> Any:
         return str(value) if value == 32 else value  # ``--set precision=32`` gives a number
 
+    def total_steps(self, steps_per_epoch: int) -> int:
+        """Optimizer steps of a fine-tuning."""
+        default = 0 if self.epochs else _MIN_STEPS
+        return max((self.epochs or _EPOCHS) * steps_per_epoch, default if self.min_steps is None else self.min_steps)
+
 
 def finetune_encoder(
     encoder: Encoder,
@@ -177,7 +182,7 @@ def finetune_encoder(
     with preserved():
         torch.manual_seed(own_seed)
         _train(fabric, task, loader, config, own_seed, reporter)
-    if total_steps(config, len(loader)) < _SETTLED:
+    if config.total_steps(len(loader)) < _SETTLED:
         _settle(model.eval(), train, rows)
     return model.eval()
 
@@ -192,12 +197,6 @@ def _with_rates(config: FinetuneConfig, encoder: Encoder) -> FinetuneConfig:
     # Low rates keep what was learned; a network that has learned nothing is trained from scratch.
     own = Finetuning() if encoder.task.endswith("/random-init") else encoder.backbone.finetuning
     return config.model_copy(update={"lr": config.lr or own.lr, "layer_decay": config.layer_decay or own.layer_decay})
-
-
-def total_steps(config: FinetuneConfig, steps_per_epoch: int) -> int:
-    """Optimizer steps of a fine-tuning."""
-    default = 0 if config.epochs else _MIN_STEPS
-    return max((config.epochs or _EPOCHS) * steps_per_epoch, default if config.min_steps is None else config.min_steps)
 
 
 class _Finetuning(PretextTask):
@@ -233,7 +232,7 @@ class _Finetuning(PretextTask):
 
 
 def _train(fabric: Fabric, task: _Finetuning, loader: Loader, config: FinetuneConfig, seed: int, reporter: Reporter) -> None:
-    total = total_steps(config, len(loader))
+    total = config.total_steps(len(loader))
     model = task.model
     scales = finetuning_scales(task, model.encoder.backbone, config.layer_decay or 1.0, head=model.head)
     stepper = Stepper(

@@ -16,7 +16,7 @@ from selfsup_bench.leaderboard.build import build
 from selfsup_bench.leaderboard.tables import interval_note, markdown, print_leaderboard
 from selfsup_bench.planning.plan import Plan
 from selfsup_bench.records.record import Labels, Record
-from selfsup_bench.report.matrix import matrix_section
+from selfsup_bench.report.matrix_section import matrix_section
 from selfsup_bench.statistics.estimates import Estimate, Interval
 
 

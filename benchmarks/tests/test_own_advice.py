@@ -14,14 +14,14 @@ from selfsup_bench.leaderboard.board import Row
 from selfsup_bench.leaderboard.build import build
 from selfsup_bench.leaderboard.headline import Headline
 from selfsup_bench.leaderboard.tables import print_leaderboard
-from selfsup_bench.own.advice.advise import advise
-from selfsup_bench.own.advice.next_steps import commands, reading_flags
-from selfsup_bench.own.advice.recommendation import Recommendation
-from selfsup_bench.own.advice.sentence import few_text
-from selfsup_bench.own.data.divide_rows import Divided
-from selfsup_bench.own.data.read_rows import Division, Reading
-from selfsup_bench.own.schedule import Schedule
-from selfsup_bench.own.state import State
+from selfsup_bench.own_data.advice.advise import advise
+from selfsup_bench.own_data.advice.next_steps import commands, reading_flags
+from selfsup_bench.own_data.advice.recommendation import Recommendation
+from selfsup_bench.own_data.advice.sentence import few_text
+from selfsup_bench.own_data.rows.divide_rows import Divided
+from selfsup_bench.own_data.rows.read_rows import Division, Reading
+from selfsup_bench.own_data.schedule import Schedule
+from selfsup_bench.own_data.state import State
 from selfsup_bench.planning.plan import Plan
 from selfsup_bench.records.record import Record
 from selfsup_bench.statistics.estimates import Estimate, Interval

@@ -18,7 +18,7 @@ from selfsup_bench.cells.cell import Cell
 from selfsup_bench.cells.lines import Line, lines
 from selfsup_bench.cells.time_limit import TOO_LONG, TookTooLongError, time_limit
 from selfsup_bench.executors import Job, Outcome
-from selfsup_bench.own.budget import (
+from selfsup_bench.own_data.budget import (
     CONVERGED,
     Decision,
     Measured,
@@ -29,9 +29,9 @@ from selfsup_bench.own.budget import (
     scratch_batch,
     scratch_steps,
 )
-from selfsup_bench.own.data.guess_modality import guess_modality
-from selfsup_bench.own.pilot import STEPS, nothing_to_train, pilots, speed_of_cut
-from selfsup_bench.own.schedule import References, Speed, makespan, schedule
+from selfsup_bench.own_data.pilot import STEPS, nothing_to_train, pilots, speed_of_cut
+from selfsup_bench.own_data.rows.guess_modality import guess_modality
+from selfsup_bench.own_data.schedule import References, Speed, makespan, schedule
 from selfsup_bench.planning.plan import Plan
 from selfsup_bench.records.record import Record, RecordStore
 

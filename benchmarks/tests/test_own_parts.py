@@ -17,14 +17,14 @@ from selfsup.errors import BenchmarkError, ConfigError, DataError, UnknownIdErro
 from selfsup.registry import registry
 from selfsup_bench.cells.cell import Cell
 from selfsup_bench.executors.local import LocalExecutor
-from selfsup_bench.own.candidates import candidates, filled, on_data
-from selfsup_bench.own.data.divide_rows import Divided, Limits, divide
-from selfsup_bench.own.data.guess_modality import guess_modality
-from selfsup_bench.own.data.read_rows import Division, Reading, parts_of_cell
-from selfsup_bench.own.pilot import STEPS, pilot_cell, speed_of
-from selfsup_bench.own.schedule import ENOUGH_STEPS, MOST_EPOCHS, References, Speed, makespan, schedule
-from selfsup_bench.own.state import State
-from selfsup_bench.own.trial import Trial
+from selfsup_bench.own_data.candidates import candidates, filled, on_data
+from selfsup_bench.own_data.pilot import STEPS, pilot_cell, speed_of
+from selfsup_bench.own_data.rows.divide_rows import Divided, Limits, divide
+from selfsup_bench.own_data.rows.guess_modality import guess_modality
+from selfsup_bench.own_data.rows.read_rows import Division, Reading, parts_of_cell
+from selfsup_bench.own_data.schedule import ENOUGH_STEPS, MOST_EPOCHS, References, Speed, makespan, schedule
+from selfsup_bench.own_data.state import State
+from selfsup_bench.own_data.trial import Trial
 from selfsup_bench.records.record import Record
 
 pytest.importorskip("selfsup_tabular", reason="needs the tabular plugin")

@@ -18,10 +18,10 @@ from selfsup_bench import commands
 from selfsup_bench.cells.cell import Cell
 from selfsup_bench.executors import Job, Outcome
 from selfsup_bench.executors.base import Machine
-from selfsup_bench.own import command
-from selfsup_bench.own.advice.recommendation import FILE as RECOMMENDATION
-from selfsup_bench.own.command import Asked, own_benchmark
-from selfsup_bench.own.state import State
+from selfsup_bench.own_data import command
+from selfsup_bench.own_data.advice.recommendation import FILE as RECOMMENDATION
+from selfsup_bench.own_data.command import Asked, own_benchmark
+from selfsup_bench.own_data.state import State
 from selfsup_bench.planning.plan import Plan
 from selfsup_bench.records.record import Record, RecordStore
 

@@ -14,12 +14,12 @@ import pytest
 
 from selfsup_bench.cells.previews import Previews
 from selfsup_bench.leaderboard.build import build
-from selfsup_bench.own.advice.recommendation import Recommendation
+from selfsup_bench.own_data.advice.recommendation import Recommendation
 from selfsup_bench.planning.plan import Plan
 from selfsup_bench.records.record import Record
 from selfsup_bench.report import render
 from selfsup_bench.report.style import script
-from selfsup_bench.report.verdicts import summary
+from selfsup_bench.report.verdict_section import summary
 
 Reader = Callable[[str], Any]
 HOSTILE = "</script><script>alert(1)</script>\"'&"

@@ -13,12 +13,12 @@ from selfsup_bench.planning.plan import Plan
 from selfsup_bench.records.record import Projection, Record
 from selfsup_bench.report.charts import Series, bar, line_chart, scatter
 from selfsup_bench.report.curves import metrics_section
-from selfsup_bench.report.matrix import matrix_section, step
+from selfsup_bench.report.matrix_section import matrix_section, step
 from selfsup_bench.report.palette import CLASS_COLOURS, DARK, LIGHT
 from selfsup_bench.report.parts import colours, number_html
 from selfsup_bench.report.style import content_policy, style_sheet
 from selfsup_bench.report.svg import Scale, short, tick_label, ticks
-from selfsup_bench.report.verdicts import _ends
+from selfsup_bench.report.verdict_section import _ends
 from selfsup_bench.statistics.estimates import Estimate, Interval
 
 ERROR = "the loss is NaN </pre><script>"

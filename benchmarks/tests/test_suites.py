@@ -21,7 +21,7 @@ from selfsup_bench.cells.lines import lines
 from selfsup_bench.cells.run_cell import run_options
 from selfsup_bench.commands import benchmark
 from selfsup_bench.datasets import external as elsewhere
-from selfsup_bench.own.candidates import candidates
+from selfsup_bench.own_data.candidates import candidates
 from selfsup_bench.planning.make_plan import choose, make_plan
 from selfsup_bench.planning.templates import expand
 from selfsup_bench.suites import BENCHMARKS

@@ -13,7 +13,7 @@ import click
 
 from selfsup.cli import emit, json_option, result_console
 from selfsup.errors import BenchmarkError, ConfigError
-from selfsup_bench.own.options import OwnOptions, is_own, own_options, refuse_for_own, refuse_without_data, was_given
+from selfsup_bench.own_data.options import OwnOptions, is_own, own_options, refuse_for_own, refuse_without_data, was_given
 
 if TYPE_CHECKING:
     from selfsup.registry import BenchmarkSpec, Registry
@@ -166,7 +166,7 @@ def run_own(
     as_json: bool,
 ) -> None:
     """The benchmark of own data."""
-    from selfsup_bench.own.command import own_benchmark
+    from selfsup_bench.own_data.command import own_benchmark
     from selfsup_bench.runner import REPORT
 
     machine = machine_here(jobs=jobs, threads=threads, device=device, executor=executor, options=pairs)

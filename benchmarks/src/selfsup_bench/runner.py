@@ -13,7 +13,7 @@ from selfsup_bench.cells.previews import read_previews
 from selfsup_bench.executors import Executor, Job, Outcome
 from selfsup_bench.leaderboard.board import Leaderboard
 from selfsup_bench.leaderboard.build import build
-from selfsup_bench.own.advice.recommendation import Recommendation
+from selfsup_bench.own_data.advice.recommendation import Recommendation
 from selfsup_bench.planning.make_plan import Planned
 from selfsup_bench.planning.plan import FILE, Plan
 from selfsup_bench.progress import Progress, headlines_of

@@ -65,7 +65,7 @@ class Cell:
     train_rows: int = 0
     overrides: Mapping[str, Any] = field(default_factory=dict)
     reading: Mapping[str, Any] = field(default_factory=dict)
-    """Of own data: how it is read, and a hash of the rows it trains and tests on (:mod:`selfsup_bench.own.data.read_rows`).
+    """Of own data: how it is read, and a hash of its training and test rows (:mod:`selfsup_bench.own_data.rows.read_rows`).
 
     ``dataset`` is then its name for people. Empty for registered data sets.
     """

@@ -60,7 +60,7 @@ def sources_of(job: Job) -> Sources:
     cell = job.cell
     if not cell.reading:
         return Sources(cell.dataset, cell.dataset)
-    from selfsup_bench.own.data.read_rows import parts_of_cell
+    from selfsup_bench.own_data.rows.read_rows import parts_of_cell
 
     parts = parts_of_cell(cell.reading, job.out, options_under("processor.", cell.overrides))
     return Sources(parts.train, parts.labelled, parts.test)

@@ -14,7 +14,7 @@ from scipy.special import stdtr, stdtrit
 from selfsup_bench.cells.cell import Cell, Kind, is_raw, is_supervised
 from selfsup_bench.leaderboard.headline import Headline
 from selfsup_bench.leaderboard.rows import Found, by_table, scored_rows
-from selfsup_bench.own.candidates import SUITE as OWN
+from selfsup_bench.own_data.candidates import SUITE as OWN
 from selfsup_bench.planning.plan import Plan
 from selfsup_bench.records.record import Record, RecordStore
 from selfsup_bench.statistics.estimates import CONFIDENCE, Estimate, Interval, direction

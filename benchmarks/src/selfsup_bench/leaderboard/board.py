@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from selfsup_bench.cells.cell import Kind
-from selfsup_bench.own.advice.recommendation import Recommendation
+from selfsup_bench.own_data.advice.recommendation import Recommendation
 from selfsup_bench.statistics.estimates import Estimate, is_unclear
 
 

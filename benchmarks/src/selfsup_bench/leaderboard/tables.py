@@ -8,7 +8,7 @@ from selfsup_bench.cells.cell import is_supervised
 from selfsup_bench.leaderboard.board import Leaderboard, Matrix, MatrixCell, MatrixRow, Row, Table, Verdict
 from selfsup_bench.leaderboard.headline import Headline
 from selfsup_bench.leaderboard.wording import is_share, labels_count, metric_name
-from selfsup_bench.own.advice.recommendation import Recommendation
+from selfsup_bench.own_data.advice.recommendation import Recommendation
 from selfsup_bench.statistics.estimates import FEW_SEEDS, Estimate
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ from selfsup_bench.records.record import Record
 from selfsup_bench.report.curves import label_section, loss_section, metrics_section
 from selfsup_bench.report.details import details_section, failure_section, notice
 from selfsup_bench.report.embeddings import embedding_section
-from selfsup_bench.report.matrix import matrix_section
+from selfsup_bench.report.matrix_section import matrix_section
 from selfsup_bench.report.parts import badge, colours, data_name, networks, table_id
 from selfsup_bench.report.ranking import ranking_section
 from selfsup_bench.report.style import content_policy, script, style_sheet
-from selfsup_bench.report.verdicts import recommendation_section, verdict_section
+from selfsup_bench.report.verdict_section import recommendation_section, verdict_section
 
 
 def render(

@@ -15,7 +15,7 @@ from selfsup.cli import column_option, label_kind_option, table_options, unlabel
 from selfsup.errors import ConfigError
 
 if TYPE_CHECKING:
-    from selfsup_bench.own.command import Asked
+    from selfsup_bench.own_data.command import Asked
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -44,7 +44,7 @@ class OwnOptions:
         Raises:
             ConfigError: there are several modalities.
         """
-        from selfsup_bench.own.command import Asked
+        from selfsup_bench.own_data.command import Asked
 
         if len(modalities) > 1:
             raise ConfigError(f"--data is of one modality, not of {len(modalities)}: {', '.join(modalities)}.")
@@ -106,7 +106,7 @@ def own_options(function: F) -> F:
 
 def is_own(folder: Path) -> bool:
     """Whether a folder holds a benchmark of own data."""
-    from selfsup_bench.own.state import FILE
+    from selfsup_bench.own_data.state import FILE
 
     return (folder / FILE).is_file()
 

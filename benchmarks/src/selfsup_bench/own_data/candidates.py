@@ -11,8 +11,8 @@ from selfsup.errors import UnknownIdError
 from selfsup.registry import BenchmarkSpec, Registry, TaskSpec
 from selfsup_bench.cells.cell import BOOSTING, FEW_LABELS
 from selfsup_bench.cells.lines import SHARED_PREFIXES
-from selfsup_bench.own.budget import CONVERGED
-from selfsup_bench.own.data.divide_rows import Divided
+from selfsup_bench.own_data.budget import CONVERGED
+from selfsup_bench.own_data.rows.divide_rows import Divided
 from selfsup_bench.planning.templates import expand
 from selfsup_bench.suites.shared import one_optimizer
 

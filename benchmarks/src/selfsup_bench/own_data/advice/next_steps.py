@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.artifacts import RunDirectory
-from selfsup_bench.own.state import State
+from selfsup_bench.own_data.state import State
 from selfsup_bench.records.record import write_json
 
 CONFIG = "pretrain.json"

@@ -16,13 +16,13 @@ from selfsup_bench.cells.lines import Line, lines
 from selfsup_bench.executors import Job
 from selfsup_bench.executors.base import Machine
 from selfsup_bench.leaderboard.board import Leaderboard
-from selfsup_bench.own import pilot
-from selfsup_bench.own.advice.recommendation import FILE as RECOMMENDATION
-from selfsup_bench.own.budget import CONVERGED, PLANNED, Measured, decide, enough, minutes_for
-from selfsup_bench.own.candidates import SUITE, on_data
-from selfsup_bench.own.data.divide_rows import Divided
-from selfsup_bench.own.schedule import MOST_ROUNDS, Schedule, Speed
-from selfsup_bench.own.state import State
+from selfsup_bench.own_data import pilot
+from selfsup_bench.own_data.advice.recommendation import FILE as RECOMMENDATION
+from selfsup_bench.own_data.budget import CONVERGED, PLANNED, Measured, decide, enough, minutes_for
+from selfsup_bench.own_data.candidates import SUITE, on_data
+from selfsup_bench.own_data.rows.divide_rows import Divided
+from selfsup_bench.own_data.schedule import MOST_ROUNDS, Schedule, Speed
+from selfsup_bench.own_data.state import State
 from selfsup_bench.planning.make_plan import Planned, keyed, of_parts, resolved
 from selfsup_bench.planning.plan import Plan
 from selfsup_bench.progress import duration
@@ -41,7 +41,7 @@ class Trial:
 
         Args:
             state: what is decided already.
-            specs: the tasks to try, from :func:`~selfsup_bench.own.candidates.candidates`.
+            specs: the tasks to try, from :func:`~selfsup_bench.own_data.candidates.candidates`.
             out: folder of the benchmark; the division of the data is in it.
             machine: where cells run.
         """

@@ -9,7 +9,7 @@ from html import escape
 from selfsup_bench.cells.cell import is_raw
 from selfsup_bench.leaderboard.board import Leaderboard, Row, Table
 from selfsup_bench.leaderboard.wording import change_text, is_share
-from selfsup_bench.own.advice.recommendation import Recommendation
+from selfsup_bench.own_data.advice.recommendation import Recommendation
 from selfsup_bench.report.charts import bar
 from selfsup_bench.report.parts import badge, data_name, fold, number_html, table_id, words
 from selfsup_bench.statistics.estimates import Estimate

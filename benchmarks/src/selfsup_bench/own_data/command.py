@@ -15,16 +15,16 @@ from selfsup.errors import ConfigError, RunDirectoryError, SelfsupError
 from selfsup.runtime import lock_folder
 from selfsup_bench.executors.base import Machine
 from selfsup_bench.leaderboard.board import Leaderboard
-from selfsup_bench.own.advice.advise import advise
-from selfsup_bench.own.advice.next_steps import write_longer
-from selfsup_bench.own.advice.recommendation import Recommendation
-from selfsup_bench.own.budget import CONVERGED
-from selfsup_bench.own.candidates import candidates
-from selfsup_bench.own.data.divide_rows import Divided, Limits, divide
-from selfsup_bench.own.data.guess_modality import guess_modality
-from selfsup_bench.own.data.read_rows import Reading
-from selfsup_bench.own.state import FILE, State
-from selfsup_bench.own.trial import Trial
+from selfsup_bench.own_data.advice.advise import advise
+from selfsup_bench.own_data.advice.next_steps import write_longer
+from selfsup_bench.own_data.advice.recommendation import Recommendation
+from selfsup_bench.own_data.budget import CONVERGED
+from selfsup_bench.own_data.candidates import candidates
+from selfsup_bench.own_data.rows.divide_rows import Divided, Limits, divide
+from selfsup_bench.own_data.rows.guess_modality import guess_modality
+from selfsup_bench.own_data.rows.read_rows import Reading
+from selfsup_bench.own_data.state import FILE, State
+from selfsup_bench.own_data.trial import Trial
 from selfsup_bench.planning.plan import FILE as PLAN
 from selfsup_bench.progress import duration
 from selfsup_bench.runner import write_report

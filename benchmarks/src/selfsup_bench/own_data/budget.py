@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from selfsup_bench.own.schedule import References, Schedule, Speed, schedule
+from selfsup_bench.own_data.schedule import References, Schedule, Speed, schedule
 
 CONVERGED = 200
 """Optimizer steps of a training from scratch that are at least needed to converge."""

@@ -12,12 +12,12 @@ from selfsup_bench.leaderboard.headline import Headline
 from selfsup_bench.leaderboard.verdicts import State as Verdict
 from selfsup_bench.leaderboard.verdicts import champion, decisive_reference
 from selfsup_bench.leaderboard.wording import is_share, score_text, spoken
-from selfsup_bench.own.advice.next_steps import commands
-from selfsup_bench.own.advice.recommendation import Recommendation, State
-from selfsup_bench.own.advice.sentence import Found, range_text, row_score, sentence_of
-from selfsup_bench.own.budget import CONVERGED
-from selfsup_bench.own.schedule import ROUNDS
-from selfsup_bench.own.state import State as Decided
+from selfsup_bench.own_data.advice.next_steps import commands
+from selfsup_bench.own_data.advice.recommendation import Recommendation, State
+from selfsup_bench.own_data.advice.sentence import Found, range_text, row_score, sentence_of
+from selfsup_bench.own_data.budget import CONVERGED
+from selfsup_bench.own_data.schedule import ROUNDS
+from selfsup_bench.own_data.state import State as Decided
 from selfsup_bench.progress import duration
 from selfsup_bench.statistics.estimates import Estimate, direction
 

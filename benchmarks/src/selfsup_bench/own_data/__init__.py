@@ -38,7 +38,7 @@ def benchmark(
         jobs: cells at a time; 0: one a core, and on a GPU as many as fit.
         threads: CPU threads of a cell.
         device: ``auto``, ``cpu`` or ``gpu``.
-        **options: fields of :class:`~selfsup_bench.own.command.Asked`: ``label``, ``labelled``, ``test``, ``modality``,
+        **options: fields of :class:`~selfsup_bench.own_data.command.Asked`: ``label``, ``labelled``, ``test``, ``modality``,
             ``minutes``, ``names`` (of tasks), ``per_class``, ``label_kind``, ``unlabelled``, ``columns``, ``table``.
 
     Returns:
@@ -48,7 +48,7 @@ def benchmark(
         SelfsupError: the data cannot be used, has too few labels, or no task can be trained on it.
     """
     from selfsup_bench.commands import machine_here, results_folder
-    from selfsup_bench.own.command import Asked, own_benchmark
+    from selfsup_bench.own_data.command import Asked, own_benchmark
 
     for name in ("labelled", "test"):
         if name in options:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from selfsup_bench.leaderboard.board import Comparison, Row
 from selfsup_bench.leaderboard.headline import Headline
 from selfsup_bench.leaderboard.wording import change_text, is_share, labels_text, metric_name, score_text, spoken
-from selfsup_bench.own.advice.recommendation import State
-from selfsup_bench.own.state import State as Decided
+from selfsup_bench.own_data.advice.recommendation import State
+from selfsup_bench.own_data.state import State as Decided
 from selfsup_bench.statistics.estimates import Estimate
 
 

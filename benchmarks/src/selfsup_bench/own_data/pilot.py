@@ -13,10 +13,10 @@ from selfsup_bench.cells.cell import FEW_LABELS, Cell
 from selfsup_bench.cells.lines import Line
 from selfsup_bench.cells.time_limit import TOO_LONG
 from selfsup_bench.executors import Executor, Job
-from selfsup_bench.own.budget import Measured, Network, scratch_batch, scratch_steps
-from selfsup_bench.own.candidates import shared_key
-from selfsup_bench.own.data.divide_rows import Divided
-from selfsup_bench.own.schedule import Speed
+from selfsup_bench.own_data.budget import Measured, Network, scratch_batch, scratch_steps
+from selfsup_bench.own_data.candidates import shared_key
+from selfsup_bench.own_data.rows.divide_rows import Divided
+from selfsup_bench.own_data.schedule import Speed
 from selfsup_bench.records.record import Record, RecordStore
 
 STEPS = 12

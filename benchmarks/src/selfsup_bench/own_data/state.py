@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from selfsup.errors import BenchmarkError
-from selfsup_bench.own.data.divide_rows import Divided
-from selfsup_bench.own.data.read_rows import Division, Reading
-from selfsup_bench.own.schedule import Schedule
+from selfsup_bench.own_data.rows.divide_rows import Divided
+from selfsup_bench.own_data.rows.read_rows import Division, Reading
+from selfsup_bench.own_data.schedule import Schedule
 from selfsup_bench.records.record import read_json, write_json
 
 FILE = "own.json"
@@ -34,7 +34,7 @@ class State:
     scratch_parts: int
     """Cells among which the draws of training from scratch are shared out."""
     scratch_steps: int = 0
-    """Its optimizer steps: :data:`~selfsup_bench.own.budget.CONVERGED` where it is not cut; 0: not planned yet."""
+    """Its optimizer steps: :data:`~selfsup_bench.own_data.budget.CONVERGED` where it is not cut; 0: not planned yet."""
     scratch_draws: int = 0
     """Draws of the labels that it takes; 0: all."""
     schedule: Schedule | None = None

@@ -20,8 +20,8 @@ from selfsup_bench.commands import benchmark, report
 from selfsup_bench.executors import Job, Outcome
 from selfsup_bench.executors.base import Machine
 from selfsup_bench.leaderboard.board import Leaderboard
-from selfsup_bench.own.advice.recommendation import Recommendation
-from selfsup_bench.own.command import Asked, own_benchmark
+from selfsup_bench.own_data.advice.recommendation import Recommendation
+from selfsup_bench.own_data.command import Asked, own_benchmark
 from selfsup_bench.records.record import RecordStore
 
 pytest.importorskip("selfsup_tabular", reason="needs the tabular plugin")
@@ -35,7 +35,7 @@ MakeMachine = Callable[..., Machine]
 @pytest.fixture
 def machine(in_process: Any, few_points: None, machine_of: MakeMachine, monkeypatch: pytest.MonkeyPatch) -> MakeMachine:
     """Makes a machine whose cells run in this process; on a busy one no pilot is cut off."""
-    monkeypatch.setattr("selfsup_bench.own.pilot._LEAST", 600.0)
+    monkeypatch.setattr("selfsup_bench.own_data.pilot._LEAST", 600.0)
 
     def made(said: list[str] | None = None, make_executor: Any = in_process) -> Machine:
         return machine_of(make_executor, (said if said is not None else []).append)

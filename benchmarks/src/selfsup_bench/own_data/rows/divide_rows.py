@@ -10,7 +10,7 @@ import numpy as np
 
 from selfsup.data import IndexArray, LabelKind, Rows, row_hashes, strata
 from selfsup.errors import DataError
-from selfsup_bench.own.data.read_rows import Division, Reading
+from selfsup_bench.own_data.rows.read_rows import Division, Reading
 
 SHARE, MOST_SHARE, ENOUGH = 0.2, 0.5, 400
 """Share of the labelled rows that is tested on: a fifth; more where that is below 400 rows, but no more than half."""

@@ -95,6 +95,8 @@ def made_record(key: str, cell: Cell) -> Record:
         samples_per_second=1500.0 + cell.seed if trained else None,
         peak_memory=400_000_000 + cell.seed,
         device="cpu (Test CPU)",
+        measured=f"2026-01-3{cell.seed % 2}T12:00:00Z",
+        commit="abc1234",
         seconds={"pretrain": 4.0 * trained, "evaluate": 1.0, "total": 5.5},
         projection=_projection(FEW[name]) if cell.seed == SEEDS[0] else None,
         circumstances={"versions": {"selfsup": "0.1.0", "torch": "2"}, "data": "0123456789abcdef", "threads": 1},

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,26 @@ def test_report_prints_one_json_document(plan: Plan, records: dict[str, Record],
     assert document["tables"][0]["rows"][0]["task"] == "toy/alpha"
     assert document["report"] == str(tmp_path / "report.html")
     assert result.stderr.startswith("report: file://")
+
+
+def test_report_as_markdown_has_circumstances_verdicts_and_tables(
+    plan: Plan, records: dict[str, Record], tmp_path: Path
+) -> None:
+    plan.write(tmp_path)
+    for record in records.values():
+        RecordStore(tmp_path).write(record)
+    result = CliRunner().invoke(report, [str(tmp_path), "--format", "md"])
+    assert (result.exit_code, result.stderr) == (0, "")
+    page = result.stdout
+    assert page.startswith("# Results of the suite quick\n\n<!-- Written by `selfsup report DIR --format md`")
+    assert "\nCommand: `selfsup benchmark --suite quick --seeds 3`.\n" in page
+    for line in ("| date | 2026-01-30 to 2026-01-31 |", "| commit | abc1234 |", "| device | cpu (Test CPU) |"):
+        assert line in page
+    assert "\n## toyset\n\nWith 10 labels a class Alpha reaches 81.0 %; " in page
+    assert re.search(r"^\| Alpha \| net \| 81\.0 ± \d\.\d \| 94\.0 ± \d\.\d \| 77\.5 ± \d\.\d \| 1 \| 1,501 \|$", page, re.M)
+    assert not (tmp_path / "report.html").exists()
+    with pytest.raises(ConfigError, match="--json has no effect with --format md"):
+        CliRunner().invoke(report, [str(tmp_path), "--format", "md", "--json"], catch_exceptions=False)
 
 
 def test_report_of_an_unfinished_benchmark_exits_with_1(plan: Plan, tmp_path: Path) -> None:

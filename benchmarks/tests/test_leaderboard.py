@@ -13,9 +13,10 @@ from selfsup.registry.specs import BenchmarkSpec
 from selfsup_bench.cells.lines import lines
 from selfsup_bench.leaderboard.board import Leaderboard, Row
 from selfsup_bench.leaderboard.build import build
-from selfsup_bench.leaderboard.tables import interval_note, markdown, print_leaderboard
+from selfsup_bench.leaderboard.tables import interval_note, print_leaderboard
 from selfsup_bench.planning.plan import Plan
 from selfsup_bench.records.record import Labels, Record
+from selfsup_bench.report.markdown_page import markdown, render_markdown
 from selfsup_bench.report.matrix_section import matrix_section
 from selfsup_bench.statistics.estimates import Estimate, Interval
 
@@ -246,6 +247,22 @@ def test_the_matrix_has_a_row_a_method_by_family_and_a_column_a_modality(six: tu
     assert single.name == "denoising autoencoder"
     assert single.cells["vision"].score is not None
     assert single.cells["vision"].score.mean == pytest.approx(0.6)
+
+
+def test_the_page_of_several_data_sets_has_an_overview_and_the_matrix(six: tuple[Plan, dict[str, Record]]) -> None:
+    plan, records = six
+    key = plan.key(plan.lines[3].cells["task"][0])
+    records = {**records, key: replace(records[key], status="failed", error="out of | memory\nmore")}
+    page = render_markdown(build(plan, records), plan, records)
+    assert "## Overview\n\nPretraining pays on 5 of 6 data sets. It is not decided yet on 1." in page
+    lines_of = {line.split(" | ")[0]: line for line in page.splitlines() if line.startswith("| ")}
+    assert lines_of["| vision-set-of-data (vision)"].startswith(
+        "| vision-set-of-data (vision) | alpha 81.0 ± 2.3 | 64.0 ± 1.0 | pixels 72.0 ± 1.0 | 50.0 ± 2.3 | +9.0 points (6.5 to"
+    )
+    assert lines_of["| text-set-of-data (text)"].endswith("| – | incomplete |")
+    rows = [line for line in page.splitlines() if line.startswith("| beta | ")]
+    assert any(" | failed | " in line for line in rows)
+    assert page.endswith("## Cells without a result\n\n- text-beta.text-set-of-data.net.seed0: out of \\| memory\n")
 
 
 def test_a_mean_wider_than_its_scale_is_unclear_on_the_terminal_as_on_the_page(six: tuple[Plan, dict[str, Record]]) -> None:

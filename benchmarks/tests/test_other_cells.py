@@ -11,9 +11,9 @@ import pytest
 from selfsup.registry import registry
 from selfsup.registry.specs import BenchmarkSpec
 from selfsup_bench.cells.cell import options_under
-from selfsup_bench.leaderboard.tables import markdown
 from selfsup_bench.planning.make_plan import make_plan
 from selfsup_bench.records.record import Record, RecordStore
+from selfsup_bench.report.markdown_page import markdown
 from selfsup_bench.runner import run
 from selfsup_bench.suites import BENCHMARKS
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -136,3 +137,22 @@ def test_rows_that_join_parts_count_the_code_of_their_modalities(monkeypatch: py
     cells = keys(registry(), task="multimodal/clip", dataset="not-there")
     assert 1 <= len(seen) < len(cells), "sources are read once for cells that share them"
     assert all({"selfsup_multimodal", "selfsup_vision", "selfsup_text"} <= packages for packages in seen)
+
+
+def test_the_commit_is_that_of_the_checkout_which_tracks_the_file(tmp_path: Path) -> None:
+    def git(*arguments: str) -> str:
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        command = ["git", "-C", str(tmp_path), *identity, *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    tracked, installed = tmp_path / "tracked.py", tmp_path / "installed.py"
+    tracked.write_text("x = 1")
+    assert provenance.commit_of(tracked) == ""
+    git("init")
+    git("add", "tracked.py")
+    git("commit", "-m", "One")
+    installed.write_text("x = 1")
+    assert provenance.commit_of(tracked) == git("rev-parse", "--short", "HEAD")
+    assert provenance.commit_of(installed) == ""
+    tracked.write_text("x = 2")
+    assert provenance.commit_of(tracked).endswith("-dirty")

@@ -13,10 +13,11 @@ from selfsup_bench.cells.lines import lines
 from selfsup_bench.leaderboard.board import Verdict
 from selfsup_bench.leaderboard.build import build
 from selfsup_bench.leaderboard.headline import Headline
-from selfsup_bench.leaderboard.tables import markdown, metric_title
+from selfsup_bench.leaderboard.tables import metric_title
 from selfsup_bench.leaderboard.wording import labels_text
 from selfsup_bench.planning.plan import Plan
 from selfsup_bench.records.record import Labels, Record
+from selfsup_bench.report.markdown_page import markdown
 from selfsup_bench.report.parts import score_title
 
 NAME = "few-labels.accuracy@10"

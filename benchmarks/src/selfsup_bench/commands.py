@@ -216,12 +216,35 @@ def machine_here(
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "md"]),
+    default="text",
+    show_default=True,
+    help="md prints a page of results in Markdown: date, commit, device, verdicts and tables.",
+)
 @json_option
-def report(folder: Path, as_json: bool) -> None:
-    """Print the leaderboard of a benchmark's folder and write its report.html anew."""
-    from selfsup_bench.runner import REPORT, write_report
+def report(folder: Path, form: str, as_json: bool) -> None:
+    """Print the leaderboard of a benchmark's folder and write its report.html again.
 
-    show(write_report(folder), folder / REPORT, as_json=as_json)
+    With --format md it prints a page of results in Markdown instead, and writes nothing.
+
+    Raises:
+        ConfigError: both ``--format md`` and ``--json`` are given.
+    """
+    from selfsup_bench.runner import REPORT, read_results, write_report
+
+    if form == "text":
+        show(write_report(folder), folder / REPORT, as_json=as_json)
+        return
+    if as_json:
+        raise ConfigError("--json has no effect with --format md. Leave one of them out.")
+    from selfsup_bench.report.markdown_page import render_markdown
+
+    board, plan, records = read_results(folder)
+    click.echo(render_markdown(board, plan, records), nl=False)
+    exit_if_incomplete(board)
 
 
 def show(board: Leaderboard, page: Path, *, as_json: bool) -> None:
@@ -230,6 +253,11 @@ def show(board: Leaderboard, page: Path, *, as_json: bool) -> None:
 
     emit({**board.as_dict(), "report": str(page)}, as_json=as_json, text=lambda: print_leaderboard(board, result_console()))
     click.echo(f"report: {page.resolve().as_uri()}", err=True)
+    exit_if_incomplete(board)
+
+
+def exit_if_incomplete(board: Leaderboard) -> None:
+    """Exit status 1 if a cell has no result."""
     if board.failures:
         click.echo(f"{len(board.failures)} cells have no result; `--resume` tries them again.", err=True)
         sys.exit(1)

@@ -127,14 +127,25 @@ def write_report(out: Path, plan: Plan | None = None, store: RecordStore | None 
         BenchmarkError: the folder holds no benchmark, or a record is damaged.
         StorageError: the report cannot be written.
     """
+    board, plan, records = read_results(out, plan, store)
+    names = {record.projection.previews for record in records.values() if record.projection is not None}
+    write_text(out / REPORT, render(board, plan, records, read_previews(out, sorted(names - {""}))))
+    return board
+
+
+def read_results(
+    out: Path, plan: Plan | None = None, store: RecordStore | None = None
+) -> tuple[Leaderboard, Plan, dict[str, Record]]:
+    """The leaderboard of a folder, its plan, and the records that the plan asks for, by key.
+
+    Raises:
+        BenchmarkError: the folder holds no benchmark, or a record is damaged.
+    """
     plan = plan or Plan.read(out)
     wanted = {plan.key(cell) for cell in plan.cells()}
     store = store or RecordStore(out)
     records = {key: record for key in sorted(wanted) if (record := store.read(key)) is not None}
-    board = replace(build(plan, records), recommendation=Recommendation.read(out))
-    names = {record.projection.previews for record in records.values() if record.projection is not None}
-    write_text(out / REPORT, render(board, plan, records, read_previews(out, sorted(names - {""}))))
-    return board
+    return replace(build(plan, records), recommendation=Recommendation.read(out)), plan, records
 
 
 def _record_of(store: RecordStore, outcome: Outcome) -> Record:

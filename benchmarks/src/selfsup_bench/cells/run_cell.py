@@ -18,6 +18,7 @@ from selfsup.errors import SelfsupError
 from selfsup_bench.cells.cell import EVALUATOR_PREFIX, Cell, is_raw, is_supervised, options_under
 from selfsup_bench.cells.time_limit import time_limit
 from selfsup_bench.executors.base import Ending, Job
+from selfsup_bench.planning.provenance import commit_of
 from selfsup_bench.records.record import Projection, Record, RecordStore, read_json
 
 if TYPE_CHECKING:
@@ -143,6 +144,8 @@ def measure(job: Job) -> Record:
         samples_per_second=trained.samples_per_second,
         peak_memory=memory,
         device=device_name(torch.device(device)),
+        measured=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        commit=commit_of(Path(__file__)),
         seconds={
             "pretrain": round(trained.seconds, 3),
             "evaluate": round(evaluated - evaluation_began, 3),

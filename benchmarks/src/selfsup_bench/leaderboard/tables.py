@@ -1,4 +1,4 @@
-"""The leaderboard as tables for a terminal and as Markdown."""
+"""The leaderboard as tables for a terminal."""
 
 from __future__ import annotations
 
@@ -267,17 +267,3 @@ def _gain(gain: Estimate | None) -> Text:
 
 _GAIN_STYLES = ((0.67, "bold green"), (0.33, "green"), (0.0, "yellow"), (float("-inf"), "red"))
 """Least gain to style."""
-
-
-def markdown(table: Table) -> str:
-    """A table for a README."""
-    second, texts = beside(table)
-    score = metric_title(table.headline, table.labelled)
-    titles = ["method", "backbone", score, *([second] if second else []), "gain", "rank", "samples/s"]
-    lines = ["| " + " | ".join(titles) + " |", "|" + " --- |" * len(titles)]
-    for row in shown_rows(table):
-        name = row.name if row.kind == "task" else f"*{row.name}*"
-        cells = [name, backbone_name(row), number(row.score, share=is_share(table.headline))]
-        cells.extend([texts[row.key]] if second else [])
-        lines.append("| " + " | ".join([*cells, gain_text(row), rank_text(row), speed(row)]) + " |")
-    return "\n".join(lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, distribution, version
 from importlib.util import find_spec
@@ -85,6 +86,19 @@ def harness_digest(folder: Path | None = None) -> str:
 def _sources(folder: Path, paths: Iterable[Path]) -> bytes:
     """Names and contents of files of a folder."""
     return b"".join(path.relative_to(folder).as_posix().encode() + path.read_bytes() for path in sorted(paths))
+
+
+def commit_of(path: Path) -> str:
+    """The commit of the git checkout that a file belongs to, as ``git describe --always --dirty`` writes it.
+
+    Empty if git does not track the file, as in an installed package, or if there is no git.
+    """
+    for command in (["ls-files", "--error-unmatch", path.name], ["describe", "--always", "--dirty", "--exclude", "*"]):
+        try:
+            done = subprocess.run(["git", "-C", str(path.parent), *command], capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            return ""
+    return done.stdout.strip()
 
 
 def circumstances(

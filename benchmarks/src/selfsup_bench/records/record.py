@@ -77,6 +77,10 @@ class Record:
     peak_memory: int | None = None
     """Bytes: of the device where it is an accelerator, else resident memory of the process."""
     device: str = ""
+    measured: str = ""
+    """When the cell ended: ``2026-01-31T12:00:00Z``; empty in records of earlier versions."""
+    commit: str = ""
+    """Commit of the checkout that ran, with ``-dirty`` if files were changed; empty if it ran from an installed package."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Where the time went: ``pretrain``, ``evaluate``, ``total``."""
     projection: Projection | None = None

@@ -50,13 +50,27 @@ def failure_section(plan: Plan, records: Mapping[str, Record]) -> str:
 
 def details_section(board: Leaderboard, records: Mapping[str, Record]) -> str:
     """Versions and data, for whoever wants to repeat it."""
+    rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in circumstances(board, records).items())
+    return (
+        f'<section id="circumstances"><h2>Circumstances</h2><div class="card"><dl>{rows}</dl></div>'
+        '<p class="soft small">samples/s is pretraining alone, measured while other cells may run beside it; memory is the '
+        "peak of the cell's whole process, or of the accelerator where there is one. Probes choose their settings on a part of "
+        "the training split, never on the test split.</p></section>"
+    )
+
+
+def circumstances(board: Leaderboard, records: Mapping[str, Record]) -> dict[str, str]:
+    """Name to value of what determined the results: date, commit, device, versions, data, seeds, time; without empty ones."""
     done = [record for record in records.values() if record.status == "done"]
     versions: dict[str, set[str]] = {}
     for record in done:
         for name, version in record.circumstances.get("versions", {}).items():
             versions.setdefault(name, set()).add(str(version))
     data = {(record.cell.dataset, str(record.circumstances.get("data", ""))) for record in done}
+    days = sorted({record.measured[:10] for record in done if record.measured})
     entries = {
+        "date": " to ".join(dict.fromkeys([*days[:1], *days[-1:]])),
+        "commit": ", ".join(sorted({record.commit for record in done if record.commit})),
         "versions": ", ".join(f"{name} {' / '.join(sorted(found))}" for name, found in sorted(versions.items())),
         "device": ", ".join(sorted({record.device for record in done})),
         "CPU threads a cell": ", ".join(sorted({str(record.circumstances.get("threads", "")) for record in done})),
@@ -64,10 +78,4 @@ def details_section(board: Leaderboard, records: Mapping[str, Record]) -> str:
         "seeds": ", ".join(map(str, board.seeds)),
         "time of all cells": f"{sum(record.seconds.get('total', 0.0) for record in done):,.0f} s",
     }
-    rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in entries.items() if value)
-    return (
-        f'<section id="circumstances"><h2>Circumstances</h2><div class="card"><dl>{rows}</dl></div>'
-        '<p class="soft small">samples/s is pretraining alone, measured while other cells may run beside it; memory is the '
-        "peak of the cell's whole process, or of the accelerator where there is one. Probes choose their settings on a part of "
-        "the training split, never on the test split.</p></section>"
-    )
+    return {name: value for name, value in entries.items() if value}

@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import selfsup
-from selfsup.cli.main import main
 from selfsup.errors import ConfigError
-from selfsup.testing.toy.sequences.installed import installed
 from selfsup.testing.toy.sequences.rows import id_rows
 
-
-@pytest.fixture(scope="module", autouse=True)
-def toy_modality(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    folder = tmp_path_factory.mktemp("toy")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SELFSUP_PLUGINS", "sequences")
-        patch.setenv("SELFSUP_CACHE", str(folder / "cache"))
-        with installed(folder / "site"):
-            yield
+pytestmark = pytest.mark.usefixtures("toy")
 
 
 @pytest.fixture
@@ -37,15 +26,8 @@ def source(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(*args: str | Path) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main(["inspect", *map(str, args)])
-    return int(ended.value.code or 0)
-
-
-def test_everything_that_a_run_would_find_is_shown(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(source, "--modality", "sequence") == 0
-    lines = capsys.readouterr().out.splitlines()
+def test_everything_that_a_run_would_find_is_shown(source, cli):
+    lines = cli("inspect", source, "--modality", "sequence").out.splitlines()
     assert lines[0] == f"{source}: 40 rows for sequence (split train, of train, test)"
     assert "  columns: sequence; not used: stars, name (--column ROLE=NAME chooses)" in lines
     assert any(line.startswith("sequence\tList\tsequence\t2\t") for line in lines)
@@ -59,23 +41,24 @@ def test_everything_that_a_run_would_find_is_shown(source: Path, capsys: pytest.
     assert [line.partition(":")[0] for line in lines if line.startswith("  bad:")] == ["  bad", "  bad"]
 
 
-def test_json_is_one_document(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(source, "--modality", "sequence", "--split", "test", "--label", "stars", "--rows", 10, "--json") == 0
-    found = json.loads(capsys.readouterr().out)
+def test_json_is_one_document(source, cli):
+    found = json.loads(
+        cli("inspect", source, "--modality", "sequence", "--split", "test", "--label", "stars", "--rows", 10, "--json").out
+    )
     assert (found["rows"], found["split"], found["splits"], found["sample_rows"]) == (40, "test", ["train", "test"], 10)
     assert [(item["column"], item["taken"]) for item in found["labels"]] == [("stars", True), ("label", False)]
     assert found["columns"][0]["used_as"] == "sequence"
     assert found["samples"]
 
 
-def test_a_registered_data_set_needs_no_modality(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("toy-sequences") == 0
-    assert "rows for sequence" in capsys.readouterr().out
-    assert run("somewhere") == 2
-    assert "Say what kind of data it is: --modality sequence, sequence-pair." in capsys.readouterr().err
+def test_a_registered_data_set_needs_no_modality(cli):
+    assert "rows for sequence" in cli("inspect", "toy-sequences").out
+    done = cli("inspect", "somewhere")
+    assert done.status == 2
+    assert "Say what kind of data it is: --modality sequence, sequence-pair." in done.err
 
 
-def test_options_are_those_of_a_run(source: Path) -> None:
+def test_options_are_those_of_a_run(source):
     held = selfsup.inspect(str(source), "sequence", holdout=0.3)
     assert 0 < held.rows < 40
     assert held.tested_on == f"the {40 - held.rows} rows (30 %) that are held out"

@@ -37,44 +37,53 @@ class Noisy(Processor):
         logging.getLogger("pillow").error("odd tag")
         return {"x": np.asarray([row["x"]])}
 
-rows = Rows(dataset=datasets.Dataset.from_dict({"x": range(200)}), columns={"x": "x"}, name="numbers")
-with make_reporter(True) as reporter:
-    reporter.start("decoding", 200, unit="rows")
-    def progress(done, total):
-        reporter.advance(done)
-        if done in (32, 200):
-            print("user: print", file=sys.stderr)
-            logging.getLogger("user").warning("user: log")
-            reporter.message(f"user: message {done}")
-    with caught_noise(reporter.message):
-        prepare(rows, Noisy(), workers=2, progress=progress)
-print("user: after", file=sys.stderr)
-os.write(2, b"user: descriptor\n")
-logging.getLogger("user").warning("user: log after")
+def decode(cache):
+    os.environ["SELFSUP_CACHE"] = cache
+    rows = Rows(dataset=datasets.Dataset.from_dict({"x": range(200)}), columns={"x": "x"}, name="numbers")
+    with make_reporter(True) as reporter:
+        reporter.start("decoding", 200, unit="rows")
+        def progress(done, total):
+            reporter.advance(done)
+            if done in (32, 200):
+                print("user: print", file=sys.stderr)
+                logging.getLogger("user").warning("user: log")
+                reporter.message(f"user: message {done}")
+        with caught_noise(reporter.message):
+            prepare(rows, Noisy(), workers=2, progress=progress)
+    print("user: after", file=sys.stderr)
+    os.write(2, b"user: descriptor\n")
+    logging.getLogger("user").warning("user: log after")
+
+decode(sys.argv[1])
+print("now a terminal", file=sys.stderr)
+os.environ.update(FORCE_COLOR="1", TTY_COMPATIBLE="1", TERM="xterm")  # rich shows a live bar then
+decode(sys.argv[2])
 """
 
 
-@pytest.mark.parametrize("terminal", [False, True])
-def test_noise_is_counted_and_the_users_own_lines_stay(tmp_path: Path, terminal: bool) -> None:
-    environment = {**os.environ, "SELFSUP_CACHE": str(tmp_path / "cache"), "PYTHONWARNINGS": "always", "COLUMNS": "300"}
-    if terminal:
-        environment |= {"FORCE_COLOR": "1", "TTY_COMPATIBLE": "1", "TERM": "xterm"}  # rich shows a live bar then
-    done = subprocess.run([sys.executable, "-c", _SCRIPT], env=environment, capture_output=True, text=True, timeout=120)
+def test_noise_is_counted_and_the_users_own_lines_stay(tmp_path: Path) -> None:
+    caches = [tmp_path / "pipe", tmp_path / "terminal"]
+    done = subprocess.run(
+        [sys.executable, "-c", _SCRIPT, *map(str, caches)],
+        env={**os.environ, "PYTHONWARNINGS": "always", "COLUMNS": "300"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("user: print") == 2
-    assert done.stderr.count("user: log") == 3
-    for line in ("user: message 32", "user: message 200", "user: after", "user: descriptor", "200/200"):
-        assert line in done.stderr
-    assert "libnoise" not in done.stderr
-    assert "truncated" not in done.stderr
-    assert "odd tag" not in done.stderr
-    assert ("\x1b[" in done.stderr) == terminal, "there is a live bar on a terminal only"
-    (log,) = (tmp_path / "cache" / "logs").iterdir()
-    text = log.read_text()
-    assert text.count("[libnoise] bad frame") == 200
-    assert text.count("odd tag") == 200
-    assert text.count("truncated") >= 200
-    assert f"The decoders wrote {text.count(chr(10)):,} lines of warnings; see {log}" in done.stderr.replace("\n", "")
+    for shown, cache in zip(done.stderr.split("now a terminal\n"), caches, strict=True):
+        assert shown.count("user: print") == 2
+        assert shown.count("user: log") == 3
+        for line in ("user: message 32", "user: message 200", "user: after", "user: descriptor", "200/200"):
+            assert line in shown
+        for noise in ("libnoise", "truncated", "odd tag"):
+            assert noise not in shown
+        assert ("\x1b[" in shown) == (cache.name == "terminal"), "there is a live bar on a terminal only"
+        (log,) = (cache / "logs").iterdir()
+        text = log.read_text()
+        assert text.count("[libnoise] bad frame") == text.count("odd tag") == 200
+        assert text.count("truncated") >= 200
+        assert f"The decoders wrote {text.count(chr(10)):,} lines of warnings; see {log}" in shown.replace("\n", "")
 
 
 def test_silence_leaves_no_log_and_a_flood_is_cut(tmp_path, monkeypatch, capfd):

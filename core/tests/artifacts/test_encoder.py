@@ -31,10 +31,14 @@ def reference(encoder: Encoder) -> torch.Tensor:
 def test_embeddings_of_a_store(encoder, reference):
     store = prepare(rows_of(70), encoder.processor)
     embeddings = encoder.embed_store(store, batch_size=16)
-    assert embeddings.dtype == torch.float32
-    assert embeddings.device.type == "cpu"
-    assert not embeddings.requires_grad
+    assert (embeddings.dtype, embeddings.device.type, embeddings.requires_grad) == (torch.float32, "cpu", False)
     torch.testing.assert_close(embeddings, reference, rtol=1e-5, atol=1e-6)
+    half = encoder.embed_store(store, precision="bf16")
+    assert half.dtype == torch.float32
+    assert not torch.equal(half, encoder.embed_store(store))
+    torch.testing.assert_close(half, reference, rtol=0.05, atol=0.05)
+    with pytest.raises(ConfigError, match="precision='8' is not allowed; it is one of 32, bf16, 16"):
+        encoder.embed_store(store, precision="8")
 
 
 @pytest.mark.parametrize("kind", ["rows", "list", "iterator"])
@@ -78,37 +82,17 @@ def test_samples_of_like_length_share_a_batch(encoder):
     assert len(padded) == 7
 
 
-def test_training_flags_are_as_before(encoder):
+def test_embedding_changes_neither_flags_nor_statistics(encoder):
     encoder.train()
     encoder.backbone.norms[0].eval()
-    before = [module.training for module in encoder.modules()]
+    flags = [module.training for module in encoder.modules()]
+    weights = copy.deepcopy(encoder.backbone.state_dict())
     encoder.embed_store(prepare(rows_of(5), encoder.processor))
-    assert [module.training for module in encoder.modules()] == before
-    with pytest.raises(BadRowError):
-        encoder.embed([{"sequence": []}])
-    assert [module.training for module in encoder.modules()] == before
-
-
-def test_statistics_are_left_alone(encoder):
-    before = copy.deepcopy(encoder.backbone.state_dict())
-    encoder.train().embed(list(rows_of(5)))
-    assert all(torch.equal(value, before[key]) for key, value in encoder.backbone.state_dict().items())
-
-
-def test_precision(encoder, reference):
-    store = prepare(rows_of(70), encoder.processor)
-    half = encoder.embed_store(store, precision="bf16")
-    assert half.dtype == torch.float32
-    assert not torch.equal(half, encoder.embed_store(store))
-    torch.testing.assert_close(half, reference, rtol=0.05, atol=0.05)
-    with pytest.raises(ConfigError, match="precision='8' is not allowed; it is one of 32, bf16, 16"):
-        encoder.embed_store(store, precision="8")
-
-
-def test_bad_row_says_where(encoder):
-    rows = [*rows_of(20), {"sequence": []}]
+    encoder.embed(list(rows_of(5)))
     with pytest.raises(BadRowError, match=r"^Row 20 cannot be embedded: "):
-        encoder.embed(rows, batch_size=8)
+        encoder.embed([*rows_of(20), {"sequence": []}], batch_size=8)
+    assert [module.training for module in encoder.modules()] == flags
+    assert all(torch.equal(value, weights[key]) for key, value in encoder.backbone.state_dict().items())
 
 
 def test_digest_follows_weights_and_processor(encoder):

@@ -16,7 +16,7 @@ from selfsup.testing.toy.sequences.rows import mock_rows
 
 @pytest.fixture
 def batch(encoder):
-    """Five sequences, a number that no made-up example has."""
+    """Five sequences, a number that no synthetic example has."""
     return encoder.processor(mock_rows(5, 9))
 
 
@@ -31,10 +31,6 @@ def expected(encoder, batch) -> torch.Tensor:
     return embeddings
 
 
-def test_safetensors(encoder, tmp_path):
-    assert load(export(encoder, "safetensors", tmp_path / "out")).digest() == encoder.digest()
-
-
 def test_torch_export(encoder, batch, expected, tmp_path):
     encoder.train()
     path = export(encoder, "torch-export", tmp_path / "encoder.pt2")
@@ -45,11 +41,14 @@ def test_torch_export(encoder, batch, expected, tmp_path):
     assert not torch.allclose(program(shorter), expected[:2]), "lengths are free, too"
 
 
-def test_torch_export_of_a_given_batch(encoder, batch, expected, tmp_path):
+def test_torch_export_of_a_given_batch(encoder, batch, expected, tmp_path, monkeypatch):
+    monkeypatch.setattr(type(encoder.processor), "free_axes", {"sequence": (1,), "padding": (1,)})
     path = export(encoder, "torch-export", tmp_path / "encoder.pt2", batch={**batch, "label": torch.zeros(5)})
     program = torch.export.load(path).module()
-    part = {key: value[:3] for key, value in batch.items()}
-    torch.testing.assert_close(program(part), expected[:3])
+    torch.testing.assert_close(program({key: value[:3] for key, value in batch.items()}), expected[:3])
+    shorter = {key: value[:2, :7] for key, value in batch.items()}
+    with torch.no_grad():
+        torch.testing.assert_close(program(shorter), encoder.eval()(shorter))
 
 
 def test_onnx(encoder, batch, expected, tmp_path):
@@ -75,52 +74,32 @@ def test_format_of_the_backbone(encoder, tmp_path):
     assert load_file(path)["kind"].tolist() == [11]
 
 
-def test_unknown_format(encoder, tmp_path):
-    with pytest.raises(
-        UsageError, match="Cannot export to 'gguf'; this encoder can be exported to safetensors, torch-export, onnx"
-    ):
-        export(encoder, "gguf", tmp_path / "out")
+def test_a_path_is_as_good_as_an_encoder(encoder, tmp_path):
+    folder = encoder.save(tmp_path / "encoder")
+    for source in (encoder, folder, str(folder)):
+        written = export(source, "safetensors", tmp_path / f"copy-{type(source).__name__}")
+        assert load(written).digest() == encoder.digest()
 
 
-def test_backbone_that_cannot_be_traced(encoder, tmp_path, monkeypatch):
+def test_what_cannot_be_exported_is_refused(encoder, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    with pytest.raises(ConfigError, match="an encoder was given"):
+        export(encoder, "safetensors", out, checkpoint="best")
+    with pytest.raises(UsageError, match=r"the path of one .* and not a dict"):
+        export({}, "safetensors", out)
+    with pytest.raises(UsageError, match="'gguf'; this encoder can be exported to safetensors, torch-export, onnx"):
+        export(encoder, "gguf", out)
+    with pytest.raises(UsageError, match="at least two samples, and this one has 1"):
+        export(encoder, "torch-export", out, batch=encoder.processor(mock_rows(1, 9)))
+    with monkeypatch.context() as patch:
+        patch.setattr(type(registry().modality_objects("sequence")), "mock_rows", None)
+        with pytest.raises(ArtifactError, match=r"no synthetic rows; give an example"):
+            export(encoder, "torch-export", out)
+
     def forward(batch):
         raise RuntimeError("depends on the data")
 
     monkeypatch.setattr(encoder.backbone, "forward", forward)
     with pytest.raises(ArtifactError, match=r"'sequence/conv' cannot be traced: .*depends on the data"):
-        export(encoder, "torch-export", tmp_path / "encoder.pt2")
-    assert not (tmp_path / "encoder.pt2").exists()
-
-
-def test_modality_without_made_up_rows(encoder, tmp_path, monkeypatch):
-    monkeypatch.setattr(type(registry().modality_objects("sequence")), "mock_rows", None)
-    with pytest.raises(ArtifactError, match=r"no made-up rows; give an example"):
-        export(encoder, "torch-export", tmp_path / "encoder.pt2")
-
-
-def test_a_path_is_as_good_as_an_encoder(encoder, batch, expected, tmp_path):
-    folder = encoder.save(tmp_path / "encoder")
-    for source in (folder, str(folder)):
-        written = export(source, "safetensors", tmp_path / f"copy-{type(source).__name__}")
-        assert load(written).digest() == encoder.digest()
-    program = torch.export.load(export(folder, "torch-export", tmp_path / "encoder.pt2")).module()
-    torch.testing.assert_close(program(batch), expected)
-    with pytest.raises(ConfigError, match="an encoder was given"):
-        export(encoder, "safetensors", tmp_path / "out", checkpoint="best")
-    with pytest.raises(UsageError, match=r"the path of one .* and not a dict"):
-        export({}, "safetensors", tmp_path / "out")
-
-
-def test_what_the_processor_says_is_free_stays_free(encoder, tmp_path, monkeypatch):
-    monkeypatch.setattr(type(encoder.processor), "free_axes", {"sequence": (1,), "padding": (1,)})
-    alike = encoder.processor(mock_rows(5, 9))
-    path = export(encoder, "torch-export", tmp_path / "encoder.pt2", batch=alike)
-    program = torch.export.load(path).module()
-    shorter = {key: value[:2, :7] for key, value in alike.items()}
-    with torch.no_grad():
-        torch.testing.assert_close(program(shorter), encoder.eval()(shorter))
-
-
-def test_one_sample_says_nothing_of_other_numbers(encoder, tmp_path):
-    with pytest.raises(UsageError, match="at least two samples, and this one has 1"):
-        export(encoder, "torch-export", tmp_path / "encoder.pt2", batch=encoder.processor(mock_rows(1, 9)))
+        export(encoder, "torch-export", out)
+    assert not out.exists()

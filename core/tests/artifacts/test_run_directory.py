@@ -30,13 +30,10 @@ def test_run_file(tmp_path):
     assert [item.name for item in run.path.iterdir()] == ["run.json"], "nothing temporary stays"
 
 
-def test_folder_that_holds_a_run(tmp_path):
+def test_folders_that_hold_something_else_are_refused(tmp_path):
     make(tmp_path / "run").update(status="stopped")
     with pytest.raises(RunDirectoryError, match=r"run holds a run of toy/simclr \(status stopped\).*--resume.*--out"):
         make(tmp_path / "run")
-
-
-def test_folder_that_holds_something_else(tmp_path):
     (tmp_path / "thesis").mkdir()
     make(tmp_path / "thesis" / "empty-is-fine")
     with pytest.raises(RunDirectoryError, match="thesis is no run and not empty"):
@@ -44,18 +41,13 @@ def test_folder_that_holds_something_else(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(RunDirectoryError, match="file is a file"):
         make(tmp_path / "file")
-
-
-def test_opening_what_is_no_run(tmp_path):
     assert not RunDirectory.is_run(tmp_path)
     with pytest.raises(RunDirectoryError, match=r"holds no run: there is no run\.json"):
         RunDirectory.open(tmp_path)
-    (tmp_path / "run.json").write_text("{")
-    with pytest.raises(RunDirectoryError, match="Cannot read"):
-        RunDirectory.open(tmp_path)
-    (tmp_path / "run.json").write_text("{}")
-    with pytest.raises(RunDirectoryError, match="not of selfsup"):
-        RunDirectory.open(tmp_path)
+    for text, words in (("{", "Cannot read"), ("{}", "not of selfsup")):
+        (tmp_path / "run.json").write_text(text)
+        with pytest.raises(RunDirectoryError, match=words):
+            RunDirectory.open(tmp_path)
 
 
 def test_run_of_another_task_or_version(tmp_path):
@@ -79,17 +71,12 @@ def test_metrics(tmp_path):
     assert list(run.metrics())[-1] == {"step": 4, "loss": None}
     run.truncate_metrics(2)
     assert list(run.metrics()) == [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.5}]
-
-
-def test_metrics_line_that_a_crash_cut_short(tmp_path):
-    run = make(tmp_path / "run")
-    run.log(1, {"loss": 1.0})
     with run.metrics_file.open("a") as file:
-        file.write('{"step": 2, "lo')
-    assert [line["step"] for line in run.metrics()] == [1]
-    run.truncate_metrics(5)
-    run.log(2, {"loss": 0.5})
+        file.write('{"step": 3, "lo')  # a crash cuts the line short
     assert [line["step"] for line in run.metrics()] == [1, 2]
+    run.truncate_metrics(5)
+    run.log(3, {"loss": 0.5})
+    assert [line["step"] for line in run.metrics()] == [1, 2, 3]
 
 
 def test_default_path_is_free(tmp_path):

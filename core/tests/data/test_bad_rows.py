@@ -69,11 +69,6 @@ def numbers(n: int) -> Rows:
     return Rows(dataset=datasets.Dataset.from_dict({"x": range(n)}), columns={"x": "x"}, name="some numbers")
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch) -> None:
-    monkeypatch.setenv("SELFSUP_CACHE", str(tmp_path / "cache"))
-
-
 @pytest.mark.parametrize("kind", [Fragile, Together, Table])
 def test_any_exception_of_a_row_is_a_bad_row(kind):
     store = prepare(numbers(100), kind(), max_bad_rows=0.1, workers=2)

@@ -32,11 +32,6 @@ PICTURES = ModalitySpec(
 SCANS = ModalitySpec(id="scans", summary="Scans.", target="a:B", backbone="b", columns={"scan": "Image"}, suffixes=(".dcm",))
 
 
-@pytest.fixture(autouse=True)
-def _cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("SELFSUP_CACHE", str(tmp_path / "cache"))
-
-
 def write_tar(path: Path, members: Mapping[str, bytes], mode: str = "w") -> Path:
     with tarfile.open(path, mode) as archive:  # type: ignore[call-overload]
         for name, content in members.items():

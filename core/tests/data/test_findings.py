@@ -42,12 +42,3 @@ def test_files_that_are_passed_over_are_counted(tmp_path: Path) -> None:
     rows = load_source(str(tmp_path), modality=SOUND)
     assert rows.findings.facts["files"] == "3 taken (2 .wav, 1 .flac); 3 passed over by suffix (2 .xyz, 1 without suffix)"
     assert rows.findings.facts["label"] == "column 'label'"
-
-
-def test_columns_that_are_not_used_are_named(tmp_path: Path) -> None:
-    (tmp_path / "rows.jsonl").write_text(
-        '{"review": "good", "stars": 5, "label": 1}\n{"review": "bad", "stars": 1, "label": 0}\n'
-    )
-    words = ModalitySpec(id="words", summary="x", target="x:y", columns={"text": "string"}, backbone="none")
-    rows = load_source(str(tmp_path / "rows.jsonl"), modality=words)
-    assert rows.findings.facts["columns"] == "text is column 'review'; not used: stars (--column ROLE=NAME chooses)"

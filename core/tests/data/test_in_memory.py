@@ -39,12 +39,6 @@ WAVES = np.random.default_rng(1).standard_normal((4, 2, 500)).astype(np.float32)
 VIDEOS = np.random.default_rng(2).integers(0, 256, (3, 5, 9, 8, 3)).astype(np.uint8)
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("SELFSUP_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("SELFSUP_DATA", raising=False)
-
-
 def arrays(rows, role):
     """What the rows hold, read from the npy files that they became."""
     return np.stack([np.load(io.BytesIO(row[role]["bytes"])) for row in rows])

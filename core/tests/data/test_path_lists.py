@@ -14,12 +14,6 @@ PHOTOS = ModalitySpec(
 )
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("SELFSUP_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("SELFSUP_DATA", raising=False)
-
-
 def paths(rows):
     return [row["image"]["path"] for row in rows]
 

@@ -25,22 +25,16 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
         assert state["words"] == ["a", "é"]
 
 
-def read(path: Path) -> float:
-    with reading_state(path, "word", Options) as (config, state):
-        found = config.size / state["step"]
-    return float(found)
-
-
-DAMAGED = ["{", "[]", '{"config": {}}', '{"config": {"size": "many"}, "step": 1}', '{"config": {}, "step": 0}']
+DAMAGED = ["{", "[]", '{"config": {}}', '{"config": {"size": "many"}, "step": 1}', '{"config": {}, "step": 0}', None]
 
 
 @pytest.mark.parametrize("text", DAMAGED)
-def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
-    (tmp_path / "p.json").write_text(text)
-    with pytest.raises(ArtifactError, match=r"p\.json is not a saved word processor \(.+\); save the encoder again"):
-        read(tmp_path / "p.json")
-
-
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"p\.json is not a saved word processor"):
-        read(tmp_path / "p.json")
+def test_a_damaged_or_missing_file_is_named(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / "p.json").write_text(text)
+    words = r"p\.json is not a saved word processor \(.+\); save the encoder again"
+    with (
+        pytest.raises(ArtifactError, match=words),
+        reading_state(tmp_path / "p.json", "word", Options) as (config, state),
+    ):
+        assert config.size / state["step"]

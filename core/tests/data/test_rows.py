@@ -18,21 +18,6 @@ def rows_of(labels: list, **options) -> Rows:
     return Rows(dataset=data, columns={"x": "x"}, label="kind", fingerprint="f", name="toy", **options)
 
 
-@pytest.mark.parametrize(
-    ("labels", "names", "ids"),
-    [
-        (["b", "a", "b"], ("a", "b"), [1, 0, 1]),
-        ([10, 9, 10], ("9", "10"), [1, 0, 1]),
-        ([True, False, True], ("False", "True"), [1, 0, 1]),
-    ],
-)
-def test_classes_are_the_sorted_values(labels, names, ids):
-    rows = rows_of(labels)
-    assert rows.class_names == names
-    assert rows.labels().tolist() == ids
-    assert rows.labels().dtype == np.int64
-
-
 def test_test_labels_are_numbered_by_the_training_classes():
     train, test = rows_of(["b", "c", "a"]), rows_of(["c", "b"])
     assert test.read_by(train.label_reader).labels().tolist() == [2, 1]

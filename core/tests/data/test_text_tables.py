@@ -26,11 +26,6 @@ WORDS = ModalitySpec(
 N = 30
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SELFSUP_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
 @pytest.fixture
 def read(tmp_path: Path) -> Callable[..., Rows]:
     """Writes a file and reads it as a source."""
@@ -268,53 +263,35 @@ def test_feather_files_and_dictionaries_are_read(tmp_path: Path) -> None:
     assert load_source(str(tmp_path / "t.feather"), modality=TABLES).dataset[1] == {"a": 2, "b": "y"}
 
 
-_SHEET = (
-    """<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData>{}</sheetData></worksheet>"""
-)
+_MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+_OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+_PACKAGE = "http://schemas.openxmlformats.org/package/2006/relationships"
+
+
+def cell(name: str, value: Any) -> str:
+    if isinstance(value, str):
+        return f'<c r="{name}" t="inlineStr"><is><t>{value}</t></is></c>'
+    return "" if value is None else f'<c r="{name}"><v>{value}</v></c>'
 
 
 def workbook(path: Path, sheets: dict[str, list[list[Any]]]) -> None:
     """Write the least that is a workbook."""
-    main, office = (
-        "http://schemas.openxmlformats.org/spreadsheetml/2006/main",
-        "http://schemas.openxmlformats.org/officeDocument",
-    )
-    kind = "application/vnd.openxmlformats-officedocument.spreadsheetml"
-    numbers = range(1, len(sheets) + 1)
     with zipfile.ZipFile(path, "w") as file:
-        part = '<Override PartName="/xl/worksheets/sheet{}.xml" ContentType="{}.worksheet+xml"/>'
-        parts = "".join(part.format(n, kind) for n in numbers)
-        file.writestr(
-            "[Content_Types].xml",
-            f'<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types"><Default Extension="rels" '
-            f'ContentType="application/vnd.openxmlformats-package.relationships+xml"/><Override PartName="/xl/workbook.xml" '
-            f'ContentType="{kind}.sheet.main+xml"/>{parts}</Types>',
-        )
-        relation = '<Relationship Id="r{n}" Type="{office}/2006/relationships/{what}" Target="{target}"/>'
-        relations = '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">{}</Relationships>'
-        to_book = relation.format(n=1, office=office, what="officeDocument", target="xl/workbook.xml")
-        file.writestr("_rels/.rels", relations.format(to_book))
-        to_sheets = (relation.format(n=n, office=office, what="worksheet", target=f"worksheets/sheet{n}.xml") for n in numbers)
-        file.writestr("xl/_rels/workbook.xml.rels", relations.format("".join(to_sheets)))
-        named = "".join(f'<sheet name="{name}" sheetId="{n}" r:id="r{n}"/>' for n, name in enumerate(sheets, 1))
-        file.writestr(
-            "xl/workbook.xml",
-            f'<workbook xmlns="{main}" xmlns:r="{office}/2006/relationships"><sheets>{named}</sheets></workbook>',
-        )
-        for n, rows in enumerate(sheets.values(), 1):
-            cells = "".join(
-                f'<row r="{r}">'
-                + "".join(
-                    f'<c r="{"ABCDEF"[c]}{r}" t="inlineStr"><is><t>{value}</t></is></c>'
-                    if isinstance(value, str)
-                    else f'<c r="{"ABCDEF"[c]}{r}"><v>{value}</v></c>'
-                    for c, value in enumerate(row)
-                    if value is not None
-                )
-                + "</row>"
+        named = "".join(f'<sheet name="{name}" sheetId="{n}" r:id="r{n}"/>' for n, name in enumerate(sheets))
+        file.writestr("xl/workbook.xml", f'<workbook xmlns="{_MAIN}" xmlns:r="{_OFFICE}"><sheets>{named}</sheets></workbook>')
+        sheet = [("worksheet", f"worksheets/sheet{n}.xml") for n in range(len(sheets))]
+        for part, targets in (("_rels/.rels", [("officeDocument", "xl/workbook.xml")]), ("xl/_rels/workbook.xml.rels", sheet)):
+            links = (f'<Relationship Id="r{n}" Type="{_OFFICE}/{kind}" Target="{to}"/>' for n, (kind, to) in enumerate(targets))
+            file.writestr(part, f'<Relationships xmlns="{_PACKAGE}">{"".join(links)}</Relationships>')
+        for n, rows in enumerate(sheets.values()):
+            cells = (
+                "".join(cell(f"{column}{r}", value) for column, value in zip("ABCDEF", row, strict=False))
                 for r, row in enumerate(rows, 1)
             )
-            file.writestr(f"xl/worksheets/sheet{n}.xml", _SHEET.format(cells))
+            lines = "".join(f'<row r="{r}">{line}</row>' for r, line in enumerate(cells, 1))
+            file.writestr(
+                f"xl/worksheets/sheet{n}.xml", f'<worksheet xmlns="{_MAIN}"><sheetData>{lines}</sheetData></worksheet>'
+            )
 
 
 def test_a_sheet_of_a_workbook_is_a_table(tmp_path: Path) -> None:

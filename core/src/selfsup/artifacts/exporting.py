@@ -45,7 +45,7 @@ def export(
             the backbone's own ``export_formats``: the tensors of its ``export_state(format)`` are written as safetensors, or
             its ``export_folder(format, processor, folder)`` fills a folder.
         out: a folder for ``safetensors`` and for formats that fill one, else a file.
-        batch: an example batch of at least two samples for ``torch-export`` and ``onnx``; None: made-up rows of the modality.
+        batch: an example batch of at least two samples for ``torch-export`` and ``onnx``; None: synthetic rows of the modality.
             Either way the program takes any number of samples, and any length where the modality's rows have many (texts).
         checkpoint: ``best`` takes the weights of a run with which its validation probe did best, see :func:`selfsup.load`.
         part: of an encoder of rows that join several parts: export the encoder of this one (:meth:`Encoder.part`).
@@ -148,10 +148,10 @@ def _trace(encoder: Encoder, batch: Batch | None) -> tuple[torch.export.Exported
 def _example(encoder: Encoder, batch: Batch | None) -> tuple[Batch, dict[str, dict[int, Any]]]:
     """A batch to trace with, keys sorted, and by key the axes that stay free of its sizes.
 
-    They are the first (the batch), those that the processor says differ from batch to batch, and where the rows are made up
+    They are the first (the batch), those that the processor says differ from batch to batch, and where the rows are synthetic
     every one that differs between two sets of them.
     """
-    examples = [batch] if batch is not None else _made_up(encoder)
+    examples = [batch] if batch is not None else _synthetic(encoder)
     example = max(examples, key=len)  # some keys are only there where a sample needs them
     keys = sorted(key for key in example if key != "label")
     if batch is not None and (given := len(example[keys[0]])) < 2:
@@ -170,7 +170,7 @@ def _example(encoder: Encoder, batch: Batch | None) -> tuple[Batch, dict[str, di
     return {key: example[key].to(encoder.device) for key in keys}, free
 
 
-def _made_up(encoder: Encoder) -> list[Batch]:
+def _synthetic(encoder: Encoder) -> list[Batch]:
     processor = encoder.processor
     if own := processor.example_rows():
         return [processor(own)]
@@ -178,7 +178,7 @@ def _made_up(encoder: Encoder) -> list[Batch]:
 
 
 def _rows_of(processor: Processor, n: int, seed: int) -> list[Row]:
-    """Made-up rows of a modality; of one that joins parts, whichever these are, those of each part's own side by side."""
+    """Synthetic rows of a modality; for one that joins parts, those of each part side by side."""
     from selfsup.registry import registry
 
     make = registry().modality_objects(processor.modality).mock_rows
@@ -188,5 +188,5 @@ def _rows_of(processor: Processor, n: int, seed: int) -> list[Row]:
         parts = {name: _rows_of(part, n, seed) for name, part in processor.parts.items()}
         rows = [{f"{name}{MARK}{role}": v for name in parts for role, v in parts[name][place].items()} for place in range(n)]
     if not rows:
-        raise ArtifactError(f"The {processor.modality} plugin has no made-up rows; give an example as `batch`.")
+        raise ArtifactError(f"The {processor.modality} plugin has no synthetic rows; give an example as `batch`.")
     return rows

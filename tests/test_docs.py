@@ -8,13 +8,16 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 import soundfile
 from PIL import Image
 
+from selfsup.cli.main import program
 from selfsup.registry import registry
 from selfsup_bench.commands import benchmark
+from selfsup_bench.report.markdown_page import WRITTEN_BY
 
 DOCS = Path(__file__).parents[1] / "docs"
 sys.path.insert(0, str(DOCS))
@@ -25,11 +28,15 @@ PAGES = {
     "modalities/tabular.md": ["table"],
     "modalities/audio.md": ["recordings"],
     "modalities/video.md": ["clips"],
+    "guide": ["photos"],
 }
 """Page to the data that its commands need; those of the page of several modalities have tests of their own."""
-TESTED_ELSEWHERE = ("index.md", "modalities/multimodal.md", "extend/objective.md", "extend/modality.md")
-LIMITS = {"pretrain": ["--max-steps", "3"], "finetune": ["--set", "finetune.epochs=1"]}
+GUIDE = ("guide/train.md", "guide/evaluate.md", "guide/labels.md")
+"""Pages whose commands go on with the runs of the one before."""
+TESTED_ELSEWHERE = ("modalities/multimodal.md", "extend/objective.md", "extend/modality.md")
+LIMITS = {"pretrain": ["--max-steps", "3"], "resume": ["--max-steps", "5"], "finetune": ["--set", "finetune.epochs=1"]}
 """Added to a command of the pages, which train for many epochs."""
+OF_TORCHRUN = {"--nproc-per-node"}
 OF_EXAMPLES = "Two examples"
 DISTRIBUTIONS = ("audio", "multimodal", "tabular", "text", "video", "vision")
 
@@ -43,9 +50,11 @@ def blocks(page: str, language: str, section: str = "") -> list[str]:
 
 
 def commands(page: str) -> list[str]:
-    """The commands of a page that a test runs: all of the start page, and the examples of a modality."""
-    section = "" if page == "start.md" else OF_EXAMPLES
-    lines = [line for block in blocks(page, "console", section) for line in block.splitlines()]
+    """The commands of a page that a test runs: all of the start page and the guide, and the examples of a modality."""
+    if page == "guide":
+        return [line for each in GUIDE for line in commands(each)]
+    section = OF_EXAMPLES if page.startswith("modalities/") else ""
+    lines = [line for block in blocks(page, "console", section) for line in block.replace("\\\n", " ").splitlines()]
     return [line for line in lines if line.startswith("selfsup ") and not line.startswith("selfsup benchmark")]
 
 
@@ -117,7 +126,7 @@ def test_the_commands_of_a_page_run(page: str, data: Callable[[str], None], cli:
     assert len(found) >= 4
     for command in found:
         words = shlex.split(command)[1:]
-        outcome = cli(*words, *LIMITS.get(words[0], []))
+        outcome = cli(*words, *LIMITS.get("resume" if "--resume" in words else words[0], []))
         assert outcome.status == 0, f"{command}: {outcome.err}"
         assert "were pretrained on" not in " ".join(outcome.err.split()), f"{command} tests on rows that were pretrained on"
         if "--out" in words:
@@ -138,17 +147,53 @@ def test_the_code_of_a_page_runs(
     assert {score.evaluator for score in names["scores"]} == {"knn", "linear"}
 
 
+def written() -> list[str]:
+    """All pages that people write."""
+    return [path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md") if not {"_generated", "_build"} & set(path.parts)]
+
+
 def test_every_block_of_commands_is_run() -> None:
-    pages = [path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md") if not {"_generated", "_build"} & set(path.parts)]
-    assert {*PAGES, *TESTED_ELSEWHERE} <= set(pages)
-    others = [
-        page for page in pages if page not in {*PAGES, *TESTED_ELSEWHERE} and not page.startswith(("benchmark/", "results/"))
-    ]
-    assert [page for page in others if blocks(page, "console")] == []
+    run = {line for page in PAGES for line in commands(page)}
+    run |= {line for block in blocks("modalities/multimodal.md", "console") for line in block.splitlines()}
+    assert {*GUIDE, *TESTED_ELSEWHERE} <= set(written())
+    for page in {*written()} - {*PAGES, *GUIDE, *TESTED_ELSEWHERE, "results/speed.md", "results/tasks.md"}:
+        found = [line for block in blocks(page, "console") for line in block.splitlines()]
+        assert [line for line in found if line not in run and not line.startswith(("pip ", "selfsup benchmark"))] == [], page
+    assert [page for page in written() if any("selfsup " in block for block in blocks(page, "text"))] == []
+
+
+@pytest.mark.parametrize("page", ["results.md", *(page for page in written() if page.startswith("results/"))])
+def test_results_are_written_by_the_command_or_say_that_they_are_not(page: str) -> None:
+    text = (DOCS / page).read_text(encoding="utf-8")
+    assert WRITTEN_BY in text or "*Copied by hand: the records of th" in text
+
+
+def options_of(command: click.Command) -> set[str]:
+    """The options of a command and of its subcommands."""
+    found = {name for each in command.params for name in (*each.opts, *each.secondary_opts)} | {"--help", "--version"}
+    if isinstance(command, click.Group):
+        with click.Context(command) as context:
+            for name in command.list_commands(context):
+                found |= options_of(command.get_command(context, name))
+    return found
+
+
+@pytest.mark.parametrize("page", written())
+def test_the_commands_of_a_page_have_options_that_exist(page: str) -> None:
+    """Those in the text too: each option is of the command on its line, or of any if there is none."""
+    flags = {f"--{flag.name}" for spec in registry().modalities.values() for flag in spec.flags} | OF_TORCHRUN
+    every = options_of(program)
+    text = re.sub(r"^```(?:python|toml).*?^```", "", (DOCS / page).read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    text = text.replace("\\\n", " ")
+    for code in re.findall(r"`[^`\n]+`|^selfsup .*$", text, flags=re.MULTILINE):
+        words = re.findall(r"selfsup ([a-z]+)(?= |`|$)", code)
+        known = (options_of(program.get_command(click.Context(program), words[0])) if words else every) | flags
+        if "python -m" not in code:
+            assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", code)) <= known, code
 
 
 @pytest.mark.parametrize("page", ["start.md", "benchmark/index.md", "benchmark/own-data.md"])
-def test_benchmarks_have_options_that_exist(page: str) -> None:
+def test_benchmarks_have_values_that_are_allowed(page: str) -> None:
     text = (DOCS / page).read_text(encoding="utf-8")
     lines = [line.strip("$ ") for line in re.findall(r"selfsup benchmark ?[^`\n]*", text)]
     assert lines

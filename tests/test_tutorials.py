@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from selfsup_bench.report.markdown_page import render_markdown
+from selfsup_bench.runner import read_results
+
 PAGES = Path(__file__).parents[1] / "docs" / "extend"
 STEP = re.compile(r"^(?:`(?P<file>[^`\n]+)`:\n\n)?```(?P<language>console|python|toml)\n(?P<text>.*?)^```$", re.M | re.S)
 
@@ -64,18 +67,13 @@ def follow(tmp_path: Path) -> Callable[[str, str], dict[str, str]]:
     return run
 
 
-def test_an_objective_becomes_a_row_of_the_leaderboard(
-    follow: Callable[[str, str], dict[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_objective_becomes_a_row_of_the_leaderboard(follow: Callable[[str, str], dict[str, str]], tmp_path: Path) -> None:
     printed = follow("objective.md", "alignment,tabular,bench")
     assert "tabular/alignment" in printed["selfsup list tasks --filter alignment"]
     assert " checks passed, 0 failed." in printed["selfsup plugins check alignment"]
     board = printed["selfsup benchmark --suite alignment --seeds 1 --out results"]
     assert re.search(r"^ *1 +Alignment and uniformity +\d+\.\d ± \d+\.\d +\d+\.\d", board, re.M), board
-    monkeypatch.syspath_prepend(PAGES.parent)
-    from results_page import page
-
-    written = page(tmp_path / "selfsup-alignment" / "results")
+    written = render_markdown(*read_results(tmp_path / "selfsup-alignment" / "results"))
     assert "## digits-table\n\nWith 10 labels a class Alignment and uniformity reaches " in written
     assert re.search(r"^\| Alignment and uniformity \| mlp \| \d+\.\d ± \d+\.\d \|", written, re.M), written
 

@@ -7,9 +7,9 @@ from selfsup.data.store.writer import StoreWriter
 from selfsup.errors import DataError
 
 
-def write(path, samples):
+def write(path, samples, *, compressed=False):
     path.mkdir()
-    writer = StoreWriter(path)
+    writer = StoreWriter(path, compressed=compressed)
     for row, sample in enumerate(samples):
         writer.add(2 * row, sample)
     writer.finish(source_rows=2 * len(samples), bad_rows=[], fingerprint="f", processor="p")
@@ -24,8 +24,9 @@ def ragged(lengths):
         start += length
 
 
-def test_blocks_are_the_stream_of_all_samples_cut_evenly(tmp_path):
-    blocks = BlockStore(write(tmp_path / "s", list(ragged([3, 5, 1, 9, 4]))), 4)
+@pytest.mark.parametrize("compressed", [False, True])
+def test_blocks_are_the_stream_of_all_samples_cut_evenly(tmp_path, compressed):
+    blocks = BlockStore(write(tmp_path / "s", list(ragged([3, 5, 1, 9, 4])), compressed=compressed), 4)
     assert len(blocks) == 22 // 4
     read = blocks.read([0, 3, 1])
     assert read["ids"].tolist() == [[0, 1, 2, 3], [12, 13, 14, 15], [4, 5, 6, 7]]

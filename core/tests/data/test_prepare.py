@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,11 +19,14 @@ from types import SimpleNamespace
 import datasets
 import numpy as np
 import pytest
+import torch
 
 from selfsup.config import Config
 from selfsup.data import Processor, Rows, cache_in, cache_root, load_source, prepare
 from selfsup.errors import BadRowError, DataError, StorageError, TooManyBadRowsError
 from selfsup.registry.specs import ModalitySpec
+from selfsup.training import RunConfig
+from selfsup.training.run.setup import process
 
 PHOTOS = ModalitySpec(
     id="photos", summary="Pictures.", target="a:b", columns={"image": "Image"}, suffixes=(".jpg",), backbone="none"
@@ -321,6 +325,8 @@ from test_prepare import Numbers
 import numpy as np
 from selfsup.data import EpochSampler, Loader, load_source, prepare
 from selfsup.registry.specs import ModalitySpec
+from selfsup.training import RunConfig
+from selfsup.training.run.setup import process
 
 class Blobs(Numbers):
     def encode(self, row):
@@ -404,7 +410,7 @@ def test_what_a_store_will_take_is_told_and_refused_early(cache, monkeypatch):
     store = prepare(rows, Numbers(), estimated=told.append)
     assert len(told) == 1
     assert told[0].nbytes == pytest.approx(store.nbytes, rel=0.01)
-    for limit, reason in ((store.nbytes // 2, "are allowed"), (None, "are free")):
+    for limit, reason in ((50, "even when compressed .* are allowed"), (None, "even when compressed .* are free")):
         if limit is None:
             monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=100))
         done.clear()
@@ -418,3 +424,26 @@ def test_what_a_store_will_take_is_told_and_refused_early(cache, monkeypatch):
     assert len(stores(cache)) == 1
     with pytest.raises(StorageError, match="at least"):
         prepare(numbers([1, 2, 3], "small"), Numbers(), most_bytes=1)
+
+
+def test_samples_that_do_not_fit_raw_are_compressed(cache, monkeypatch):
+    """With the same values, under the same name; whether the first ones tell that, or only the last."""
+    monkeypatch.setattr("selfsup.data.store.compression._LEAST_BYTES", 256)
+    values = [*range(8000), -1]
+    raw = prepare(numbers(values), Numbers())
+    everything = raw.read(range(8000))["x"]
+    raw.close()
+    for first, most in ((64, 400), (8002, 8001)):
+        shutil.rmtree(cache)
+        monkeypatch.setattr("selfsup.data.store.store_size.ESTIMATE_ROWS", first)
+        processor, said = Numbers(), []
+        reporter = SimpleNamespace(message=said.append, start=lambda *_, **__: None, advance=lambda _: None)
+        config = RunConfig(task="numbers/none", data="numbers", max_store_gb=4e-5, workers=1)
+        packed = process(numbers(values), processor, config, reporter)
+        assert (packed.path, packed.bad_rows, len(packed)) == (raw.path, raw.bad_rows, 8000)
+        assert torch.equal(packed.read(range(8000))["x"], everything)
+        assert (size := packed.nbytes) < 40_000 < 64_000
+        assert 8001 < processor.encoded < 8001 + most  # the first rows are processed again
+        assert ["raw they take 0.064 MB, and 0.04 MB are allowed" in text for text in said[:-1]] == [True]
+        packed.close()
+        assert prepare(numbers(values), Numbers()).nbytes == size  # what is there is used

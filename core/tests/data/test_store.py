@@ -16,9 +16,9 @@ from selfsup.data.store.writer import StoreWriter
 from selfsup.errors import DataError, StorageError
 
 
-def write(path: Path, samples: list) -> Store:
+def write(path: Path, samples: list, *, compressed: bool = False) -> Store:
     path.mkdir()
-    writer = StoreWriter(path)
+    writer = StoreWriter(path, compressed=compressed)
     for row, sample in enumerate(samples):
         writer.add(row, sample)
     writer.finish(source_rows=len(samples), bad_rows=[], fingerprint="f", processor="p")
@@ -39,9 +39,11 @@ def samples():
     ]
 
 
+@pytest.mark.parametrize("compressed", [False, True])
 @pytest.mark.parametrize("indices", [[0, 1, 2, 3, 4, 5], [5, 0, 0, 3], [4, 5, 1, 2], [2], []])
-def test_samples_come_back_in_the_order_asked_for(tmp_path, samples, indices):
-    store = write(tmp_path / "store", samples)
+def test_samples_come_back_in_the_order_asked_for(tmp_path, monkeypatch, samples, indices, compressed):
+    monkeypatch.setattr("selfsup.data.store.compression._LEAST_BYTES", 100)  # an image is 60 bytes, a step of tokens 16
+    store = write(tmp_path / "store", samples, compressed=compressed)
     read = store.read(indices)
     assert set(read) == {"image", "tokens", "flag", "weight"}
     assert read["image"].shape == (len(indices), 3, 4, 5)
@@ -51,6 +53,40 @@ def test_samples_come_back_in_the_order_asked_for(tmp_path, samples, indices):
         for key, value in samples[index].items():
             assert np.array_equal(read[key][place].numpy(), value), (key, index)
     assert len(read["tokens"]) == len(indices)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "bool", "int16", "int64", "float16", "float32", "float64", "complex128"])
+@pytest.mark.parametrize("most", [1 << 20, 200])
+def test_compressed_values_of_every_type_are_the_same_to_the_last_bit(tmp_path, monkeypatch, dtype, most):
+    """Also where a sample is larger than a block, and of windows of it."""
+    monkeypatch.setattr("selfsup.data.store.compression._MOST_BYTES", most)
+    values = (np.random.default_rng(0).normal(size=(5, 7, 3, 4)) * 100).astype(dtype)
+    if values.dtype.kind == "f":
+        values[0, 0, 0] = np.nan, np.inf, -0.0, 1e-7
+    samples = [{"x": value, "odd": value[:length]} for value, length in zip(values, (7, 2, 0, 5, 1), strict=True)]
+    raw, packed = write(tmp_path / "raw", samples), write(tmp_path / "packed", samples, compressed=True)
+    for windows in (None, {"x": (np.array([2, 0, 6]), np.array([3, 7, 1]))}):
+        one, other = raw.read([4, 0, 3], windows), packed.read([4, 0, 3], windows)
+        for key in ("x", "odd"):
+            for mine, theirs in zip(one[key], other[key], strict=True):
+                assert mine.numpy().tobytes() == theirs.numpy().tobytes()
+                assert mine.dtype == theirs.dtype
+
+
+def test_photos_are_compressed_by_the_differences_of_neighbours(tmp_path):
+    row, column = np.mgrid[:32, :32]
+    photo = (128 + 60 * np.sin(row / 9) + 50 * np.cos(column / 7)).astype(np.uint8)
+    noise = np.random.default_rng(0).integers(0, 4, (6, 3, 32, 32), dtype=np.uint8)
+    store = write(tmp_path / "packed", [{"image": photo + each} for each in noise], compressed=True)
+    assert store.fields["image"].differences
+    assert store.nbytes < 0.5 * noise.nbytes
+
+
+def test_damaged_block_is_found_when_it_is_read(tmp_path, samples):
+    path = write(tmp_path / "store", samples, compressed=True).path / "0.values"
+    path.write_bytes(bytes(path.stat().st_size))
+    with pytest.raises(StorageError, match=r"0\.values is damaged.*made again"):
+        Store(path.parent).read([1])
 
 
 def test_lengths_and_sizes(tmp_path, samples):
@@ -94,7 +130,7 @@ def test_later_version_and_other_folders(tmp_path, samples):
     write(tmp_path / "store", samples)
     header = json.loads((tmp_path / "store" / "header.json").read_text())
     (tmp_path / "store" / "header.json").write_text(json.dumps({**header, "version": 99}))
-    with pytest.raises(StorageError, match=r"later selfsup \(store format 99; this one reads up to 1\)"):
+    with pytest.raises(StorageError, match=r"later selfsup \(store format 99; this one reads up to 2\)"):
         Store(tmp_path / "store")
     (tmp_path / "store" / "header.json").write_text("{}")
     with pytest.raises(StorageError, match="is not a store"):

@@ -2,13 +2,15 @@
 
 A store is a folder: ``header.json``, and for each key of a sample one file of raw values, sample after sample; where samples
 differ in their first dimension, a file of where each begins as well. The header is written last, and a whole folder appears
-by a rename, so what has a header is complete.
+by a rename, so what has a header is complete. Where raw values would not fit on the disk, the files of values are compressed
+in blocks, and a file says where each block begins.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
 import weakref
 from collections.abc import Mapping
@@ -21,11 +23,13 @@ import torch
 from torch import Tensor
 
 from selfsup.data.batches.sampler import IndexArray
+from selfsup.data.store.compression import BlockReader
 from selfsup.errors import DataError, StorageError
 from selfsup.runtime.file_lock import hold_shared
 
 FORMAT = "selfsup-store"
-FORMAT_VERSION = 1
+RAW_VERSION, FORMAT_VERSION = 1, 2
+"""Of stores with raw values, and of those with compressed ones."""
 HEADER = "header.json"
 KEPT = "kept.int64"
 _RESIDENT_BYTES = 64 << 20
@@ -45,6 +49,12 @@ class Field:
     """Of one sample; without its first dimension where ``starts`` is given."""
     starts: str = ""
     """Name of the file of int64 [N + 1], the first index at which each sample begins; empty: all samples have one shape."""
+    blocks: str = ""
+    """Name of the file of int64 [blocks + 1], where each compressed block begins; empty: the values are raw."""
+    block_steps: int = 0
+    """Steps along the first dimension of samples in a block."""
+    differences: tuple[int, ...] = ()
+    """Axes along which differences are taken before a block is compressed."""
 
     @property
     def item_bytes(self) -> int:
@@ -63,7 +73,7 @@ class Store:
         """
         self.path = Path(path)
         self._header = _read_header(self.path)
-        self.fields = {item["key"]: Field(**{**item, "shape": tuple(item["shape"])}) for item in self._header["fields"]}
+        self.fields = {item["key"]: _field(item) for item in self._header["fields"]}
         self.fingerprint: str = self._header["fingerprint"]
         """Of the rows it was made from."""
         self.source_rows: int = self._header["source_rows"]
@@ -80,10 +90,12 @@ class Store:
         self._files: dict[str, int] = {}
         self._held = [] if (held := hold_shared(self.path / HEADER)) is None else [held]
         self._finalizer = weakref.finalize(self, _close, self._files, self._held)
+        self._blocks = {key: self._open_blocks(field) for key, field in self.fields.items() if field.blocks}
         for key, field in self.fields.items():
-            steps = int(self._starts[key][-1]) if key in self._starts else self._n
-            self._check_size(field.file, steps * field.item_bytes)
-            self._files[key] = os.open(self.path / field.file, os.O_RDONLY)
+            if key not in self._blocks:
+                steps = int(self._starts[key][-1]) if key in self._starts else self._n
+                self._check_size(field.file, steps * field.item_bytes)
+                self._files[key] = os.open(self.path / field.file, os.O_RDONLY)
 
     def __len__(self) -> int:
         return self._n
@@ -164,8 +176,7 @@ class Store:
         field = self.fields[key]
         values = torch.empty((len(wanted), *field.shape), dtype=_torch_dtype(field.dtype))
         buffer, size = _bytes_of(values), field.item_bytes
-        for first, last in _runs(wanted):
-            self._fill(key, buffer[first * size : last * size], int(wanted[first]) * size)
+        self._fill(key, [(buffer[i * size : k * size], int(wanted[i]) * size) for i, k in _runs(wanted)])
         return values
 
     def _read_ragged(self, key: str, wanted: IndexArray) -> list[Tensor]:
@@ -174,8 +185,8 @@ class Store:
         places = np.concatenate([[0], np.cumsum(lengths)])
         values = torch.empty((int(places[-1]), *field.shape), dtype=_torch_dtype(field.dtype))
         buffer, size = _bytes_of(values), field.item_bytes
-        for first, last in _runs(wanted):
-            self._fill(key, buffer[int(places[first]) * size : int(places[last]) * size], int(starts[wanted[first]]) * size)
+        ends = (places * size).tolist()
+        self._fill(key, [(buffer[ends[i] : ends[k]], int(starts[wanted[i]]) * size) for i, k in _runs(wanted)])
         return list(torch.split(values, lengths.tolist()))
 
     def _read_windows(self, key: str, wanted: IndexArray, first: IndexArray, count: IndexArray) -> Tensor | list[Tensor]:
@@ -186,22 +197,44 @@ class Store:
         size = field.item_bytes if field.starts else field.item_bytes // max(field.shape[0], 1)
         begins = self._starts[key][wanted] if field.starts else wanted * field.shape[0]
         values = torch.empty((int(count.sum()), *trailing), dtype=_torch_dtype(field.dtype))
-        buffer, place = _bytes_of(values), 0
-        for offset, length in zip(((begins + first) * size).tolist(), (count * size).tolist(), strict=True):
-            self._fill(key, buffer[place : place + length], offset)
-            place += length
+        buffer, ends = _bytes_of(values), np.cumsum(count * size).tolist()
+        offsets = ((begins + first) * size).tolist()
+        self._fill(key, [(buffer[i:k], offset) for i, k, offset in zip([0, *ends], ends, offsets, strict=False)])
         parts = list(torch.split(values, count.tolist()))
         return values.view(len(parts), -1, *trailing) if parts and len(set(count.tolist())) == 1 else parts
 
-    def _fill(self, key: str, buffer: memoryview, offset: int) -> None:
-        """Fill the buffer from the key's file; one call may read less than was asked for."""
-        while buffer:
-            count = os.preadv(self._files[key], [buffer], offset)
-            if count == 0:
-                raise StorageError(
-                    f"{self.path / self.fields[key].file} ends too early. Delete {self.path}; it will be made again."
-                )
-            buffer, offset = buffer[count:], offset + count
+    def _fill(self, key: str, parts: list[tuple[memoryview, int]]) -> None:
+        """Fill each buffer with the key's values from a byte on; one call to the system may read less than was asked for."""
+        if key in self._blocks:
+            return self._blocks[key].fill(parts)
+        for buffer, offset in parts:
+            while buffer:
+                count = os.preadv(self._files[key], [buffer], offset)
+                if count == 0:
+                    raise StorageError(
+                        f"{self.path / self.fields[key].file} ends too early. Delete {self.path}; it will be made again."
+                    )
+                buffer, offset = buffer[count:], offset + count
+
+    def _open_blocks(self, field: Field) -> BlockReader:
+        shape, steps = field.shape, self._n
+        if field.starts:
+            steps = int(self._starts[field.key][-1])
+        elif shape:
+            shape, steps = shape[1:], self._n * shape[0]
+        starts = self._map(field.blocks, math.ceil(steps / field.block_steps) + 1)
+        self._check_size(field.file, int(starts[-1]))
+        self._files[field.key] = os.open(self.path / field.file, os.O_RDONLY)
+        return BlockReader(
+            self._files[field.key],
+            self.path / field.file,
+            starts,
+            steps=field.block_steps,
+            total=steps,
+            shape=shape,
+            dtype=field.dtype,
+            axes=field.differences,
+        )
 
     def _load(self, name: str, count: int) -> IndexArray:
         self._check_size(name, 8 * count)
@@ -219,6 +252,11 @@ class Store:
         if size != expected:
             state = "is missing" if size is None else f"has {size} bytes in the place of {expected}"
             raise StorageError(f"The store is damaged: {file} {state}. Delete {self.path}; it will be made again.")
+
+
+def _field(item: Mapping[str, Any]) -> Field:
+    lists = {name: tuple(item[name]) for name in ("shape", "differences") if name in item}
+    return Field(**{**item, **lists})
 
 
 def _read_header(path: Path) -> dict[str, Any]:

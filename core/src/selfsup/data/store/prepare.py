@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ from selfsup.data.processor import Processor
 from selfsup.data.rows import Rows
 from selfsup.data.samples import EncodedTable, Sample
 from selfsup.data.store.content_hash import HashArray, hashes_of, remember_hashes
-from selfsup.data.store.format import FORMAT_VERSION, HEADER, Store
-from selfsup.data.store.store_size import Estimate, SizeWatch
+from selfsup.data.store.format import HEADER, RAW_VERSION, Store
+from selfsup.data.store.store_size import Estimate, SizeWatch, StoreTooLargeError
 from selfsup.data.store.writer import StoreWriter
 from selfsup.errors import BadRowError, DataError, StorageError, TooManyBadRowsError
 from selfsup.runtime.cache_folder import cache_root
@@ -54,7 +55,8 @@ def prepare(
     """Process all rows with a fitted processor, or open what was processed before.
 
     The store is found by the content of the rows and the state of the processor. It appears in the cache as a whole or not at
-    all, whenever this is interrupted; a second process that wants the same waits for the first.
+    all, whenever this is interrupted; a second process that wants the same waits for the first. Samples that would not fit are
+    compressed without loss, and read as the same values.
 
     Args:
         rows: the rows; their labels are not looked at.
@@ -68,7 +70,7 @@ def prepare(
 
     Raises:
         TooManyBadRowsError: more rows were bad than allowed, or all; the message names the first ones.
-        StorageError: the disk is full or cannot be written, or all samples will take more than is allowed or free.
+        StorageError: the disk is full or cannot be written, or all samples, compressed, will take more than is allowed or free.
         DataError: there are no rows, or the processor's samples do not fit together.
     """
     if not 0 <= max_bad_rows <= 1:
@@ -78,7 +80,7 @@ def prepare(
     folder = Path(cache_dir) if cache_dir is not None else cache_root() / "stores"
     processor_hash = processor_digest(processor)
     key = hashlib.sha256(
-        json.dumps([FORMAT_VERSION, rows.fingerprint, processor_hash, _code_digest(processor)]).encode()
+        json.dumps([RAW_VERSION, rows.fingerprint, processor_hash, _code_digest(processor)]).encode()
     ).hexdigest()[:40]
     final = folder / key
     with storage_errors(folder, hint=_HINT):
@@ -93,9 +95,14 @@ def prepare(
         with storage_errors(folder, hint=_HINT):
             temporary.mkdir()
         try:
-            watch = SizeWatch(rows, folder, most_bytes, estimated)
             threads = workers or min(cpu_count(), _MOST_WORKERS)
-            hashes = _process(rows, processor, temporary, max_bad_rows, threads, progress, processor_hash, watch)
+            write = partial(_process, rows, processor, temporary, max_bad_rows, threads, progress, processor_hash)
+            try:
+                hashes = write(SizeWatch(rows, folder, most_bytes, estimated))
+            except StoreTooLargeError as error:
+                for file in temporary.iterdir():
+                    file.unlink()
+                hashes = write(SizeWatch(rows, folder, most_bytes, estimated, error))
             if cache_dir is None:
                 remember_hashes(rows, hashes)
             _publish(temporary, final)
@@ -152,7 +159,7 @@ def _process(
     watch: SizeWatch,
 ) -> HashArray:
     """Write the samples; gives the hash of each row."""
-    writer = StoreWriter(directory)
+    writer = StoreWriter(directory, compressed=watch.refused is not None)
     hashes = np.zeros(len(rows), dtype=np.uint64)
     bad: list[tuple[int, str]] = []
     done = 0

@@ -16,14 +16,26 @@ _ESTIMATE_SECONDS = 5.0
 """After so many rows, or so long, it is estimated what all will take."""
 
 
+class StoreTooLargeError(StorageError):
+    """Raw values do not fit; compressed ones may."""
+
+    def __init__(self, message: str, raw_bytes: int, limit: str) -> None:
+        super().__init__(message)
+        self.raw_bytes, self.limit = raw_bytes, limit
+
+
 @dataclass(frozen=True)
 class Estimate:
-    """What all rows of a source will take, as the first ones let expect."""
+    """What all rows of a source will take, estimated from the first ones."""
 
     nbytes: int
     """Of all samples on disk."""
     seconds: float
     """Until the last row is processed."""
+    raw_bytes: int = 0
+    """Bytes of the samples if they were not compressed; 0: they are not."""
+    limit: str = ""
+    """Why they are compressed: ``100.0 GB are allowed``."""
 
 
 class SizeWatch:
@@ -31,49 +43,62 @@ class SizeWatch:
 
     Args:
         rows: all of them.
-        folder: where the store lies.
+        folder: of the store.
         most_bytes: that it may take; None: what is free.
         estimated: takes the estimate; None: nobody does.
+        refused: why raw values do not fit, where they are compressed.
     """
 
     def __init__(
-        self, rows: Rows, folder: Path, most_bytes: int | None, estimated: Callable[[Estimate], object] | None
+        self,
+        rows: Rows,
+        folder: Path,
+        most_bytes: int | None,
+        estimated: Callable[[Estimate], object] | None,
+        refused: StoreTooLargeError | None = None,
     ) -> None:
         self._rows, self._folder, self._most, self._estimated = rows, folder, most_bytes, estimated
+        self.refused = refused
         self._began, self._looked = time.monotonic(), False
 
     def look(self, done: int, nbytes: int) -> None:
-        """Look at what the first rows took.
+        """Compare what the first rows took with the limits.
 
         Args:
             done: rows.
             nbytes: of their samples.
 
         Raises:
-            StorageError: it is more than the limit, or all rows will take more than that or than the disk has.
+            StoreTooLargeError: it is more than the limit, or all rows will take more than that or than the disk has.
         """
+        share = done / len(self._rows)
+        allowed = "" if self._most is None else f"{shown_size(self._most)} are allowed"
         if self._most is not None and nbytes > self._most:
-            raise StorageError(self._too_large(nbytes, "at least", f"and {shown_size(self._most)} are allowed"))
+            raise self._too_large(nbytes, "at least", allowed, int(nbytes / share))
         seconds = time.monotonic() - self._began
-        if self._looked or (done < ESTIMATE_ROWS and seconds < _ESTIMATE_SECONDS):
+        if self._looked or (done < min(ESTIMATE_ROWS, len(self._rows)) and seconds < _ESTIMATE_SECONDS):
             return
         self._looked = True
-        share = done / len(self._rows)
-        expected = Estimate(int(nbytes / share), seconds / share - seconds)
-        if self._most is not None and expected.nbytes > self._most:
-            raise StorageError(self._too_large(expected.nbytes, "about", f"and {shown_size(self._most)} are allowed"))
+        expected = int(nbytes / share)
         free = shutil.disk_usage(self._folder).free + nbytes
-        if expected.nbytes > free:
-            limit = f"and {shown_size(free)} are free in {self._folder}"
-            raise StorageError(self._too_large(expected.nbytes, "about", limit, allow=""))
+        if self._most is not None and expected > self._most:
+            raise self._too_large(expected, "about", allowed, expected)
+        if expected > free:
+            raise self._too_large(expected, "about", f"{shown_size(free)} are free in {self._folder}", expected, allow="")
         if self._estimated is not None:
-            self._estimated(expected)
+            raw = (0, "") if self.refused is None else (self.refused.raw_bytes, self.refused.limit)
+            self._estimated(Estimate(expected, seconds / share - seconds, *raw))
 
-    def _too_large(self, nbytes: int, how: str, limit: str, allow: str = " allow more (--max-store-gb),") -> str:
-        return (
-            f"The processed rows of {self._rows.name} take {how} {shown_size(nbytes)}, {limit}. Decode them while training "
-            f"goes on (--stream),{allow} make samples smaller (options of the processor), or let "
-            "SELFSUP_CACHE name a folder on a larger disk."
+    def _too_large(
+        self, nbytes: int, how: str, limit: str, expected: int, allow: str = " allow more (--max-store-gb),"
+    ) -> StoreTooLargeError:
+        packed = "" if self.refused is None else f" even when compressed ({shown_size(self.refused.raw_bytes)} otherwise)"
+        return StoreTooLargeError(
+            f"The processed rows of {self._rows.name} take {how} {shown_size(nbytes)}{packed}, and {limit}. Decode them while "
+            f"training goes on (--stream),{allow} make samples smaller (options of the processor), or let "
+            "SELFSUP_CACHE name a folder on a larger disk.",
+            expected,
+            limit,
         )
 
 

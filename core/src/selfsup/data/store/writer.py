@@ -13,7 +13,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from selfsup.data.samples import Sample
-from selfsup.data.store.format import FORMAT, FORMAT_VERSION, HEADER, KEPT
+from selfsup.data.store.compression import BlockWriter
+from selfsup.data.store.format import FORMAT, FORMAT_VERSION, HEADER, KEPT, RAW_VERSION
 from selfsup.errors import DataError
 
 
@@ -41,20 +42,29 @@ class StoreWriter:
     """Streams samples into the files of a folder, which becomes a store with :meth:`finish`.
 
     Its memory does not grow with the number of samples, as long as these have one shape.
+
+    Args:
+        path: of the folder.
+        compressed: whether values are compressed, without loss (:mod:`selfsup.data.store.compression`).
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, compressed: bool = False) -> None:
+        self.path, self.compressed = path, compressed
         self._files: dict[str, BinaryIO] = {}
+        self._blocks: dict[str, BlockWriter] = {}
         self._types: dict[str, tuple[str, tuple[int, ...]]] = {}
         self._lengths: dict[str, Lengths] = {}
         self._kept: BinaryIO | None = None
         self._count = 0
-        self.nbytes = 0
-        """Bytes of the samples so far."""
+        self._written = 0
 
     def __len__(self) -> int:
         return self._count
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the samples so far."""
+        return self._written + sum(blocks.nbytes for blocks in self._blocks.values())
 
     def add(self, row: int, sample: Sample) -> None:
         """Append one sample.
@@ -89,8 +99,11 @@ class StoreWriter:
                     f"The processor gave {key!r} as {values.dtype.name} {list(shape)} for row {rows[0]}; the first row has "
                     f"{dtype} [..., {', '.join(map(str, trailing))}]. Only the first dimension may differ."
                 )
-            self._files[key].write(np.ascontiguousarray(values).data if values.size else b"")
-            self.nbytes += values.nbytes
+            if self.compressed:
+                self._blocks[key].write(values)
+            else:
+                self._files[key].write(np.ascontiguousarray(values).data if values.size else b"")
+                self._written += values.nbytes
             self._lengths[key].add(shape[0] if shape else -1, len(rows))
         kept.write(np.ascontiguousarray(rows, dtype=np.int64).data)
         self._count += len(rows)
@@ -108,12 +121,14 @@ class StoreWriter:
         """Close the files and write the header, all of it on the disk when this returns."""
         fields = []
         for key, file in self._files.items():
-            file.flush()
-            os.fsync(file.fileno())
-            file.close()
+            about = self._blocks[key].finish() if self.compressed else {}
+            for each in (file, *([self._blocks[key].starts] if self.compressed else [])):
+                each.flush()
+                os.fsync(each.fileno())
+                each.close()
             lengths = self._lengths[key]
             dtype, trailing = self._types[key]
-            field = {"key": key, "file": Path(file.name).name, "dtype": dtype, "shape": list(trailing), "starts": ""}
+            field = {"key": key, "file": Path(file.name).name, "dtype": dtype, "shape": list(trailing), "starts": "", **about}
             if lengths.each is not None:
                 field["starts"] = f"{field['file']}.starts"
                 self._dump(str(field["starts"]), np.concatenate([[0], np.cumsum(np.frombuffer(lengths.each, dtype=np.int64))]))
@@ -126,7 +141,7 @@ class StoreWriter:
             self._kept.close()
         header = {
             "format": FORMAT,
-            "version": FORMAT_VERSION,
+            "version": FORMAT_VERSION if self.compressed else RAW_VERSION,
             "n": self._count,
             "source_rows": source_rows,
             "fingerprint": fingerprint,
@@ -143,7 +158,8 @@ class StoreWriter:
 
     def close(self) -> None:
         """Close the files without finishing; what cannot be written any more is of no use to anyone."""
-        for file in (*self._files.values(), *([self._kept] if self._kept is not None else [])):
+        starts = [blocks.starts for blocks in self._blocks.values()]
+        for file in (*self._files.values(), *starts, *([self._kept] if self._kept is not None else [])):
             with contextlib.suppress(OSError):
                 file.close()
 
@@ -155,6 +171,8 @@ class StoreWriter:
             self._types[key] = _kind(values)
             self._lengths[key] = Lengths()
             self._files[key] = (self.path / f"{number}.values").open("wb", buffering=1 << 20)
+            if self.compressed:
+                self._blocks[key] = BlockWriter(self._files[key], values)
         self._kept = (self.path / KEPT).open("wb", buffering=1 << 20)
         return self._kept
 

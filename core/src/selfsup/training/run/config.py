@@ -221,7 +221,10 @@ class RunConfig(Config):
     workers: int = Field(default=0, ge=0)
     """Threads that decode the rows once before training; 0 takes one a core."""
     max_store_gb: float | None = Field(default=None, gt=0)
-    """Gigabytes (10^9 bytes) that the processed rows may take on disk; None: what is free there. A stream takes none."""
+    """Gigabytes (10^9 bytes) that the processed rows may take on disk; None: what is free there. A stream takes none.
+
+    Rows that take more are compressed without loss; a run that does not fit even then is refused.
+    """
     max_bad_rows: float = Field(default=0.01, ge=0, le=1)
     """Part of the rows that may be unreadable; they are counted, named and skipped."""
     log_every: int = Field(default=10, ge=1)

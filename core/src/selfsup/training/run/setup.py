@@ -220,12 +220,16 @@ def process(rows: Rows, processor: Processor, config: RunConfig, reporter: Repor
         reporter.advance(done)
 
     def tell(estimate: Estimate) -> None:
-        if estimate.nbytes < _SMALL_BYTES and estimate.seconds < _SHORT_SECONDS:
-            return
-        reporter.message(
-            f"The processed rows of {rows.name} will take about {shown_size(estimate.nbytes)} on disk, and "
-            f"{math.ceil(estimate.seconds / 60)} minutes. --stream decodes rows while training goes on."
-        )
+        if estimate.raw_bytes:
+            reporter.message(
+                f"The processed rows of {rows.name} are compressed without loss, to about {shown_size(estimate.nbytes)}: raw "
+                f"they take {shown_size(estimate.raw_bytes)}, and {estimate.limit}."
+            )
+        elif estimate.nbytes >= _SMALL_BYTES or estimate.seconds >= _SHORT_SECONDS:
+            reporter.message(
+                f"The processed rows of {rows.name} will take about {shown_size(estimate.nbytes)} on disk, and "
+                f"{math.ceil(estimate.seconds / 60)} minutes. --stream decodes rows while training goes on."
+            )
 
     with caught_noise(reporter.message):
         store = prepare(

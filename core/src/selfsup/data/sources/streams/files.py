@@ -1,0 +1,172 @@
+"""Find the files of a source that can be read row by row, on this machine or through fsspec."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from selfsup.data.sources.layout import SPLIT_NAMES, of_one_kind, parts_of
+from selfsup.data.sources.load import cut_split
+from selfsup.data.sources.streams.shards import open_file
+from selfsup.data.sources.tables.encodings import find_encoding
+from selfsup.data.sources.tars import TAR_SUFFIXES
+from selfsup.errors import SourceError
+
+if TYPE_CHECKING:
+    from selfsup.registry.specs import ModalitySpec
+
+_PACKED = (".gz", ".bz2", ".xz")
+JSON = (".jsonl", ".ndjson")
+_LINES = (*JSON, ".txt")
+_STREAMED = (*TAR_SUFFIXES, ".parquet", *_LINES, *(f"{line}{packed}" for line in _LINES for packed in _PACKED))
+MAGIC = re.compile(r"[*?\[{]")
+_BRACES = re.compile(r"\{([^{}]*)\}")
+_RANGE = re.compile(r"(\d+)\.\.(\d+)")
+_BLOCK = 1 << 20
+
+
+def files_of(text: str, modality: ModalitySpec, split: str) -> tuple[list[str], str, str, Path | None]:
+    """The files that can be read row by row, what the user calls them, the split, and where relative paths start."""
+    if "://" in text:
+        return _remote_files(text, split), text, split, None
+    name, explicit = cut_split(text)
+    part = explicit or split
+    path = Path(name).expanduser()
+    if not path.exists() and MAGIC.search(name):
+        found = expanded(name)
+        if not found:
+            raise SourceError(f"No file fits {name}.")
+        _check_kinds(found, name)
+        return found, name, part, Path(found[0]).parent
+    if path.is_file():
+        listed = kind_of(path.name) == ".txt" and "string" not in modality.columns.values()  # a list of files
+        return ([str(path)] if kind_of(path.name) and not listed else []), name, part, path.parent
+    if not path.is_dir():
+        return [], name, part, None
+    parts = parts_of(path, modality)
+    if parts and part not in parts:
+        raise SourceError(f"{name} has no {part!r} split; it has {', '.join(parts)}.")
+    places = parts.get(part, [path])
+    files = sorted(places[0].iterdir()) if places[0].is_dir() else places
+    there = [file for file in files if file.is_file() and not file.name.startswith(".")]
+    media = modality.suffixes if modality.columns else ()
+    kinds = [file for file in there if kind_of(file.name) and not file.name.lower().endswith(media)]
+    chosen, _ = of_one_kind(kinds) if kinds else ([], [])
+    if any(file.name.lower().endswith(media) for file in there) or (places[0].is_dir() and any(map(Path.is_dir, files))):
+        chosen = [file for file in chosen if kind_of(file.name) == ".tar"]  # notes beside files, not data
+    return [str(file) for file in chosen], name, part, places[0] if places[0].is_dir() else path
+
+
+def _remote_files(text: str, split: str) -> list[str]:
+    import fsspec  # type: ignore[import-untyped]
+
+    try:
+        system, _ = fsspec.core.url_to_fs(text)
+        found: list[str] = []
+        for url in _braced(text):
+            place = system._strip_protocol(url)
+            if MAGIC.search(place):
+                found += sorted(system.glob(place))
+            elif system.isdir(place):
+                listed = sorted(item for item in system.ls(place, detail=False) if kind_of(item))
+                found += _of_split(listed, split)
+            elif system.exists(place):
+                found.append(place)
+    except ImportError as error:
+        raise SourceError(f"{text} needs a package that is not installed: {error}.") from error
+    except Exception as error:  # each file system raises what its client raises
+        raise SourceError(f"Cannot list {text}: {type(error).__name__}: {error}") from error
+    if not found:
+        raise SourceError(
+            f"There is nothing at {text} that can be streamed: archives (.tar), .parquet, .jsonl or .txt. Pack other files "
+            "into archives, or copy them to this machine."
+        )
+    _check_kinds(found, text)
+    return [system.unstrip_protocol(place) for place in found]
+
+
+def _check_kinds(files: Sequence[str], name: str) -> None:
+    if others := [file for file in files if not kind_of(file)]:
+        raise SourceError(
+            f"{name} names {others[0]}, which cannot be streamed: archives (.tar), .parquet, .jsonl and .txt can, and folders."
+        )
+
+
+def _of_split(files: list[str], split: str) -> list[str]:
+    """Those whose names begin with the split's; all where no name begins with any split's."""
+    known = {part: re.compile(rf"({'|'.join(names)})([-_.].*)?", re.IGNORECASE) for part, names in SPLIT_NAMES.items()}
+    by_split = {part: [file for file in files if form.fullmatch(PurePosixPath(file).name)] for part, form in known.items()}
+    return by_split[split] if any(by_split.values()) else files
+
+
+def kind_of(name: str) -> str:
+    """``.tar``, ``.parquet``, ``.jsonl``, ..., without a suffix of compression; empty where it cannot be streamed."""
+    lower = name.lower()
+    found = next((suffix for suffix in sorted(_STREAMED, key=len, reverse=True) if lower.endswith(suffix)), "")
+    return next((f".{part}" for part in found.split(".") if part), "")
+
+
+def expanded(pattern: str) -> list[str]:
+    """Files on this machine that fit a pattern with ``*``, ``?``, ``[...]`` or ``{a,b}``, ``{000..127}``."""
+    found: list[str] = []
+    for name in _braced(str(Path(pattern).expanduser())):
+        path = Path(name)
+        if re.search(r"[*?\[]", name):
+            found += sorted(map(str, Path(path.anchor).glob(str(path.relative_to(path.anchor)))))
+        elif path.is_file():
+            found.append(name)
+    return found
+
+
+def _braced(text: str) -> list[str]:
+    """A pattern with braces as all texts that it stands for."""
+    match = _BRACES.search(text)
+    if match is None:
+        return [text]
+    inner = match[1]
+    if span := _RANGE.fullmatch(inner):
+        width = len(span[1])
+        choices = [f"{number:0{width}d}" for number in range(int(span[1]), int(span[2]) + 1)]
+    else:
+        choices = inner.split(",")
+    head, tail = text[: match.start()], text[match.end() :]
+    return [done for choice in choices for done in _braced(f"{head}{choice}{tail}")]
+
+
+def encoding_of(url: str, given: str) -> str:
+    """The encoding of a file of lines: the given one, or what its beginning tells."""
+    with open_file(url, unpack=True) as file:
+        block = file.read(_BLOCK)
+    # The last letter may be cut.
+    return find_encoding(iter([block.rsplit(b"\n", 1)[0] if b"\n" in block else block]), url, given).name
+
+
+def fingerprint_of(urls: Sequence[str]) -> str:
+    """Hash of the names and sizes of the files, and of when they changed where that is said."""
+    import fsspec
+
+    digest = hashlib.sha256()
+    for url in urls:
+        system, place = fsspec.core.url_to_fs(url)
+        about = system.info(place)
+        mark = next((about[key] for key in ("ETag", "etag", "mtime", "LastModified", "created") if about.get(key)), "")
+        digest.update(json.dumps([PurePosixPath(url).name, about.get("size"), str(mark)]).encode())
+    return digest.hexdigest()
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of the files below a folder; hidden ones are passed over."""
+    total = 0
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            try:
+                total += Path(place, name).stat().st_size
+            except OSError:  # a link that leads nowhere
+                continue
+    return total

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import multiprocessing
 import os
@@ -362,6 +363,35 @@ def test_in_the_memory_of_a_file_system(folder: Path) -> None:
     assert sorted(flat(taken(batches_of(stream, Share(57))))) == list(range(ROWS))
     with pytest.raises(SourceError, match="nothing at memory://bucket/none"):
         opened("memory://bucket/none")
+
+
+def test_pictures_in_folders_of_a_file_system(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import fsspec
+
+    monkeypatch.setenv("SELFSUP_CACHE", str(tmp_path))
+    pictures = ModalitySpec(
+        id="pictures", summary="Pictures.", target="a:B", backbone="b", columns={"image": "Image"}, suffixes=(".png",)
+    )
+    memory = fsspec.filesystem("memory")
+    for number in range(40):
+        split = "val" if number >= 30 else "train"
+        memory.pipe(f"/photos/{split}/{'cats' if number % 2 else 'dogs'}/{number}.PNG", f"picture {number}".encode())
+    memory.pipe("/photos/readme.txt", b"no picture")
+    stream = open_stream("memory://photos", modality=pictures, sample_rows=5)
+    assert (stream.remote, stream.ended, stream.described) == (True, False, "5 of 30 files")
+    assert len(stream.sample) == 5
+    assert rows_of(stream, None, 0.0) == 30
+    read = list(stream.read(0, 2))
+    assert sorted(row["image"]["bytes"] for row in [*read, *itertools.islice(stream.read(0), 2)]) == sorted(
+        f"picture {number}".encode() for number in range(30)
+    )
+    assert read[0]["image"]["path"].startswith("memory://")
+    assert stream.describe(0, 2, read[0]).endswith(f"({read[0]['image']['path']})")
+    assert rows_of(open_stream("memory://photos/*/cats/*", modality=pictures, sample_rows=50), None, 0.0) == 20
+    memory.pipe("/photos/train/cats/1.PNG", b"another picture")
+    assert open_stream("memory://photos", modality=pictures, sample_rows=5).fingerprint != stream.fingerprint
+    with pytest.raises(SourceError, match=r"folders of \.png, \.\.\. files\. Pack other"):
+        open_stream("memory://photos/nothing", modality=pictures, sample_rows=5)
 
 
 def test_pictures_by_their_urls_or_decoded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -6,10 +6,12 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from selfsup.data.sources.columns.roles import MEDIA
 from selfsup.data.sources.layout import SPLIT_NAMES, of_one_kind, parts_of
 from selfsup.data.sources.load import cut_split
 from selfsup.data.sources.streams.shards import open_file
@@ -33,7 +35,7 @@ _BLOCK = 1 << 20
 def files_of(text: str, modality: ModalitySpec, split: str) -> tuple[list[str], str, str, Path | None]:
     """The files that can be read row by row, what the user calls them, the split, and where relative paths start."""
     if "://" in text:
-        return _remote_files(text, split), text, split, None
+        return _remote_files(text, modality, split), text, split, None
     name, explicit = cut_split(text)
     part = explicit or split
     path = Path(name).expanduser()
@@ -62,13 +64,30 @@ def files_of(text: str, modality: ModalitySpec, split: str) -> tuple[list[str], 
     return [str(file) for file in chosen], name, part, places[0] if places[0].is_dir() else path
 
 
-def _remote_files(text: str, split: str) -> list[str]:
+def media_column(modality: ModalitySpec) -> str:
+    """The role of single files of a modality's suffixes; empty where a row is something else."""
+    roles = [role for role, kind in modality.columns.items() if kind.lower() in MEDIA]
+    return roles[0] if len(roles) == 1 and modality.suffixes else ""
+
+
+@contextmanager
+def listing_errors(text: str) -> Iterator[None]:
+    """Raise what a file system's client raises within the block as a SourceError."""
+    try:
+        yield
+    except ImportError as error:
+        raise SourceError(f"{text} needs a package that is not installed: {error}.") from error
+    except Exception as error:  # each file system raises what its client raises
+        raise SourceError(f"Cannot list {text}: {type(error).__name__}: {error}") from error
+
+
+def _remote_files(text: str, modality: ModalitySpec, split: str) -> list[str]:
     import fsspec  # type: ignore[import-untyped]
 
-    try:
+    found: list[str] = []
+    with listing_errors(text):
         system, _ = fsspec.core.url_to_fs(text)
-        found: list[str] = []
-        for url in _braced(text):
+        for url in braced(text):
             place = system._strip_protocol(url)
             if MAGIC.search(place):
                 found += sorted(system.glob(place))
@@ -77,14 +96,11 @@ def _remote_files(text: str, split: str) -> list[str]:
                 found += _of_split(listed, split)
             elif system.exists(place):
                 found.append(place)
-    except ImportError as error:
-        raise SourceError(f"{text} needs a package that is not installed: {error}.") from error
-    except Exception as error:  # each file system raises what its client raises
-        raise SourceError(f"Cannot list {text}: {type(error).__name__}: {error}") from error
     if not found:
+        own = f", and folders of {', '.join(modality.suffixes[:3])}, ... files" if media_column(modality) else ""
         raise SourceError(
-            f"There is nothing at {text} that can be streamed: archives (.tar), .parquet, .jsonl or .txt. Pack other files "
-            "into archives, or copy them to this machine."
+            f"There is nothing at {text} that can be streamed: archives (.tar), .parquet, .jsonl or .txt{own}. Pack other "
+            "files into archives, convert other tables to Parquet, or copy them to this machine."
         )
     _check_kinds(found, text)
     return [system.unstrip_protocol(place) for place in found]
@@ -93,7 +109,8 @@ def _remote_files(text: str, split: str) -> list[str]:
 def _check_kinds(files: Sequence[str], name: str) -> None:
     if others := [file for file in files if not kind_of(file)]:
         raise SourceError(
-            f"{name} names {others[0]}, which cannot be streamed: archives (.tar), .parquet, .jsonl and .txt can, and folders."
+            f"{name} names {others[0]}, which cannot be streamed: archives (.tar), .parquet, .jsonl and .txt can, and folders. "
+            "Convert other tables to Parquet."
         )
 
 
@@ -114,7 +131,7 @@ def kind_of(name: str) -> str:
 def expanded(pattern: str) -> list[str]:
     """Files on this machine that fit a pattern with ``*``, ``?``, ``[...]`` or ``{a,b}``, ``{000..127}``."""
     found: list[str] = []
-    for name in _braced(str(Path(pattern).expanduser())):
+    for name in braced(str(Path(pattern).expanduser())):
         path = Path(name)
         if re.search(r"[*?\[]", name):
             found += sorted(map(str, Path(path.anchor).glob(str(path.relative_to(path.anchor)))))
@@ -123,7 +140,7 @@ def expanded(pattern: str) -> list[str]:
     return found
 
 
-def _braced(text: str) -> list[str]:
+def braced(text: str) -> list[str]:
     """A pattern with braces as all texts that it stands for."""
     match = _BRACES.search(text)
     if match is None:
@@ -135,7 +152,7 @@ def _braced(text: str) -> list[str]:
     else:
         choices = inner.split(",")
     head, tail = text[: match.start()], text[match.end() :]
-    return [done for choice in choices for done in _braced(f"{head}{choice}{tail}")]
+    return [done for choice in choices for done in braced(f"{head}{choice}{tail}")]
 
 
 def encoding_of(url: str, given: str) -> str:
@@ -146,6 +163,16 @@ def encoding_of(url: str, given: str) -> str:
     return find_encoding(iter([block.rsplit(b"\n", 1)[0] if b"\n" in block else block]), url, given).name
 
 
+def mark_of(about: Mapping[str, Any]) -> tuple[Any, str]:
+    """Size of a file, and what its file system says of its content or of when it changed.
+
+    Args:
+        about: from ``info`` of the file system.
+    """
+    mark = next((about[key] for key in ("ETag", "etag", "mtime", "LastModified", "created") if about.get(key)), "")
+    return about.get("size"), str(mark)
+
+
 def fingerprint_of(urls: Sequence[str]) -> str:
     """Hash of the names and sizes of the files, and of when they changed where that is said."""
     import fsspec
@@ -153,9 +180,7 @@ def fingerprint_of(urls: Sequence[str]) -> str:
     digest = hashlib.sha256()
     for url in urls:
         system, place = fsspec.core.url_to_fs(url)
-        about = system.info(place)
-        mark = next((about[key] for key in ("ETag", "etag", "mtime", "LastModified", "created") if about.get(key)), "")
-        digest.update(json.dumps([PurePosixPath(url).name, about.get("size"), str(mark)]).encode())
+        digest.update(json.dumps([PurePosixPath(url).name, *mark_of(system.info(place))]).encode())
     return digest.hexdigest()
 
 

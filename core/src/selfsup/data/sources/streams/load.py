@@ -17,7 +17,18 @@ from selfsup.data.sources.file_groups import FileGroups
 from selfsup.data.sources.hub import hub_name
 from selfsup.data.sources.load import cut_split, load_source
 from selfsup.data.sources.paths import modalities_of
-from selfsup.data.sources.streams.files import JSON, MAGIC, encoding_of, expanded, files_of, fingerprint_of, kind_of, size_of
+from selfsup.data.sources.streams.files import (
+    JSON,
+    MAGIC,
+    encoding_of,
+    expanded,
+    files_of,
+    fingerprint_of,
+    kind_of,
+    media_column,
+    size_of,
+)
+from selfsup.data.sources.streams.remote_media import media_files, media_fingerprint, media_sample, media_shards
 from selfsup.data.sources.streams.row_stream import RowStream, Shard
 from selfsup.data.sources.streams.samples import Taken, sample_of_lines, sample_of_parquet, sample_of_tars, take
 from selfsup.data.sources.streams.shards import (
@@ -83,8 +94,9 @@ def open_stream(
 
     Args:
         source: tar archives of samples, Parquet files, files of JSON or text lines (also compressed), each as a file, a folder,
-            a pattern with ``*`` or ``{000..127}``, on this machine or by a URL that fsspec knows (``s3://``); ``hf://owner/name``;
-            a ``datasets.IterableDataset``. All else is listed or converted as :func:`~selfsup.data.load_source` does, and its
+            a pattern with ``*`` or ``{000..127}``, on this machine or by a URL that fsspec knows (``s3://``), where folders of
+            single images, recordings or videos are read, too; ``hf://owner/name``; a ``datasets.IterableDataset``. All else is
+            listed or converted as :func:`~selfsup.data.load_source` does, and its
             files are decoded on the way.
         modality: what kind of data is wanted.
         sample_rows: most rows of the sample.
@@ -105,6 +117,9 @@ def open_stream(
 
     if isinstance(source, str | os.PathLike) and not os.fspath(source).startswith("hf://"):
         text = os.fspath(source)
+        if "://" in text and (media := media_files(text, modality, split)):
+            form.refuse(text)
+            return _of_media(text, media, modality, sample_rows, split, rows_of)
         urls, name, part, root = files_of(text, modality, split)
         if urls:
             return _of_files(urls, name, part, root, modality, form, sample_rows, rows_of)
@@ -159,6 +174,21 @@ def _of_files(
     elif kind == ".tar":
         shards = [TarShard(url, groups, used) for url in urls]
     return _stream(sample, shards, taken, remote="://" in urls[0])
+
+
+def _of_media(
+    name: str,
+    marks: Mapping[str, Any],
+    modality: ModalitySpec,
+    most: int,
+    split: str,
+    rows_of: Callable[[FoundSource], Any],
+) -> RowStream:
+    shards = media_shards(name, media_column(modality), list(marks))
+    dataset, described = media_sample(shards, modality, most)
+    findings = Findings({"files": f"{len(marks)} read one by one"})
+    sample = rows_of(FoundSource(dataset, name, split, media_fingerprint(marks), findings=findings)).without_labels()
+    return RowStream(sample, shards, sample.fingerprint, remote=True, ended=len(sample) == len(marks), described=described)
 
 
 def _stream(sample: Any, shards: Sequence[Shard], taken: Taken, *, remote: bool) -> RowStream:

@@ -109,7 +109,7 @@ def test_rows_that_are_alike_are_on_one_side():
     rest, part = rows.split_off(0.2, seed=0, kinds=row_hashes(rows))
     assert not {row["x"] for row in rest} & {row["x"] for row in part}
     assert len(part) == 200
-    with pytest.raises(DataError, match="its 3 rows are alike"):
+    with pytest.raises(DataError, match="its 3 rows are equal"):
         rows_of({"x": [1, 1, 1]}).split_off(0.5, seed=0, kinds=np.zeros(3, np.uint64))
 
 

@@ -73,7 +73,7 @@ def test_a_tar_archive_is_a_row_for_each_name(tmp_path: Path, name: str, mode: s
     assert rows["tags"] == [["a"], None, None]
     assert rows["label"] == [None, 7, None]
     assert "box" not in rows.column_names
-    assert read.findings.facts["files"] == "9 taken (4 .jpg, 2 .json, 2 .txt, 1 .cls); 1 passed over by suffix (1 .notes)"
+    assert read.findings.facts["files"] == "9 used (4 .jpg, 2 .json, 2 .txt, 1 .cls); 1 skipped by suffix (1 .notes)"
 
 
 def test_two_processes_may_write_the_same_groups(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_captions_beside_files(tmp_path: Path) -> None:
     assert rows.with_format(None)["image"][0] == {"bytes": None, "path": "a.jpg"}
     assert rows["text"] == [["one", "two"], ["three"], None]
     assert findings.facts["captions"] == "1 of 3 rows have no text beside them"
-    assert findings.warnings == ["Texts without a picture, recording or video beside them are passed over: 1 (z.txt)."]
+    assert findings.warnings == ["Texts without an image, recording or video beside them are skipped: 1 (z.txt)."]
     (root / "b.v2.txt").write_text("changed")
     again = read_sidecars(root, [PICTURES])
     assert again is not None
@@ -196,7 +196,7 @@ def test_files_without_any_caption_say_so(tmp_path: Path) -> None:
     found = read_sidecars(files(tmp_path / "d", a_jpg="0", b_dcm="1"), [PICTURES, SCANS])
     assert found is not None
     assert found[2].facts["captions"] == "none beside the 2 rows (a.txt beside a.jpg)"
-    assert found[2].facts["files"] == "2 taken (1 .dcm, 1 .jpg)"
+    assert found[2].facts["files"] == "2 used (1 .dcm, 1 .jpg)"
 
 
 COCO = {

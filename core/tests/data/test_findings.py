@@ -23,7 +23,7 @@ def test_facts_on_one_topic_are_joined_and_warnings_said_once() -> None:
 def test_a_processor_that_says_nothing_is_described_by_its_info() -> None:
     info = {"image_size": 32, "rate": 0.5, "mean": [0.1, 0.2], "vocabulary": list(range(100)), "none": [], "deep": {"a": 1}}
     assert of_info(info, {"image_size": "auto", "rate": 0.5}).facts == {
-        "image size": "32 (found; --set processor.image_size=)",
+        "image size": "32 (detected; --set processor.image_size=)",
         "rate": "0.5",
         "mean": "0.1, 0.2",
         "vocabulary": "100 entries",
@@ -40,5 +40,5 @@ def test_files_that_are_passed_over_are_counted(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
     rows = load_source(str(tmp_path), modality=SOUND)
-    assert rows.findings.facts["files"] == "3 taken (2 .wav, 1 .flac); 3 passed over by suffix (2 .xyz, 1 without suffix)"
+    assert rows.findings.facts["files"] == "3 used (2 .wav, 1 .flac); 3 skipped by suffix (2 .xyz, 1 without suffix)"
     assert rows.findings.facts["label"] == "column 'label'"

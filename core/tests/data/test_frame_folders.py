@@ -50,7 +50,7 @@ def test_folders_of_frames_in_no_class_are_rows_without_labels(tmp_path):
     rows = load_source(tmp_path, modality=MODALITY)
     assert rows.label is None
     assert len(rows) == 2
-    with pytest.raises(ColumnError, match="x lies in no class folder"):
+    with pytest.raises(ColumnError, match="x is in no class folder"):
         load_source(tmp_path, modality=MODALITY, needs_label=True)
 
 

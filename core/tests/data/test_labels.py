@@ -129,7 +129,7 @@ def test_what_is_no_label_is_refused():
     with pytest.raises(ColumnError, match=r"120 different texts in 120 rows.*--label-kind class"):
         find([f"word {i}" for i in range(120)])
     assert find([f"word {i}" for i in range(120)], kind="class").kind == "class"
-    with pytest.raises(ColumnError, match=r"numbers but for 'lost'.*--label-kind number --unlabelled 'lost'"):
+    with pytest.raises(ColumnError, match=r"numbers except for 'lost'.*--label-kind number --unlabelled 'lost'"):
         find([*(f"{i}.5" for i in range(40)), "lost"])
     with pytest.raises(ColumnError, match=r"'x' of row 1.*is no number"):
         find(["1", "x"], kind="number").read(dataset(["1", "x"]))
@@ -142,9 +142,9 @@ def test_what_is_no_label_is_refused():
 def test_what_was_found_is_said_with_what_else_it_could_be():
     assert find(["a", "b"]).describe() == "2 classes (a, b)"
     assert "--label-kind number" in find(list(range(15))).describe()
-    assert "300 different whole numbers; for classes say --label-kind class" in find([i * i for i in range(300)]).describe()
-    assert "--label-kind classes parts texts at '|'" in find(["a|b", "a", "b", "b|a"]).describe()
-    assert "If -1 means that there is no label, say --unlabelled -1" in find([-1, 0, 1]).describe()
+    assert "300 different whole numbers; for classes, add --label-kind class" in find([i * i for i in range(300)]).describe()
+    assert "--label-kind classes splits texts at '|'" in find(["a|b", "a", "b", "b|a"]).describe()
+    assert "If -1 means that there is no label, add --unlabelled -1" in find([-1, 0, 1]).describe()
     assert "If" not in find([-1, 1]).describe(), "-1 and 1 are two classes"
     assert "No row has the label '7' (--unlabelled)" in find([0, 1], unlabelled=("7",)).describe()
     assert find([["a"]]).describe() == "1 class (a), several a row"

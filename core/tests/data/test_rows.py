@@ -60,7 +60,7 @@ def test_select_keeps_order_and_class_ids():
     assert part.class_names == ("a", "b", "c")
     assert part.labels().tolist() == [0, 1]
     assert len({rows.fingerprint, part.fingerprint, rows.select([0, 2]).fingerprint}) == 3
-    with pytest.raises(DataError, match="Row 3 is not there: toy has 3 rows"):
+    with pytest.raises(DataError, match="There is no row 3: toy has 3 rows"):
         rows.select([3])
 
 

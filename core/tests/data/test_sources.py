@@ -314,7 +314,7 @@ def test_registered_name(toy_set, no_network):
     assert (rows.read([0]), rows.label, rows.split, rows.name) == ([{"text": "test"}], "sort", "test", "toy-set")
     with pytest.raises(SourceError, match="no 'validation' split; it has train, test"):
         load_source("toy-set", modality=TEXTS, split="validation")
-    with pytest.raises(SourceError, match="is of modality texts, and photos is wanted"):
+    with pytest.raises(SourceError, match="is of modality texts, not photos"):
         load_source("toy-set", modality=PHOTOS)
     with pytest.raises(SourceError, match=r"'toy-sat' is no file.*Did you mean 'toy-set'"):
         load_source("toy-sat", modality=TEXTS)
@@ -345,7 +345,7 @@ def test_hub_source(monkeypatch):
         raise ConnectionError("no route to host")
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    with pytest.raises(SourceError, match=r"hf://owner/name/plain:test has to be fetched from the network"):
+    with pytest.raises(SourceError, match=r"hf://owner/name/plain:test must be fetched from the network"):
         load_source("hf://owner/name/plain:test", modality=TEXTS)
     with pytest.raises(SourceError, match="not of the form hf://owner/name"):
         load_source("hf://name", modality=TEXTS)

@@ -248,7 +248,7 @@ def test_tables_beside_notes(tmp_path: Path) -> None:
     (tmp_path / "meta.json").write_text("{}")
     rows = load_source(str(tmp_path), modality=TABLES)
     assert (len(rows), rows.dataset[N + 2]) == (2 * N, {"x": 2, "y": 1})
-    assert rows.findings.facts["files"] == "2 taken (a.csv, b.csv); passed over beside the tables: README.txt, meta.json"
+    assert rows.findings.facts["files"] == "2 used (a.csv, b.csv); skipped beside the tables: README.txt, meta.json"
     (tmp_path / "b.csv").write_text(lines("x,z", lambda n: f"{n},1"))
     with pytest.raises(SourceError, match=r"b\.csv has the columns x, z, but .*a\.csv x, y"):
         load_source(str(tmp_path), modality=TABLES)
@@ -327,5 +327,5 @@ def test_texts_of_a_folder_are_each_read_in_their_encoding(tmp_path: Path) -> No
     (tmp_path / "9.md").write_bytes("Это по-русски".encode("cp1251"))
     rows = load_source(str(tmp_path), modality=WORDS)
     assert [row["text"] for row in rows].count(None) == 1
-    assert "1 files are no texts that can be read" in rows.findings.warnings[0]
+    assert "1 files cannot be read as text" in rows.findings.warnings[0]
     assert load_source(str(tmp_path), modality=WORDS, table={"encoding": "cp1251"}).read([4])[0]["text"] == "Это по-русски"

@@ -104,7 +104,7 @@ def test_what_lies_outside_of_the_file_is_a_bad_row_with_its_name(long: Path) ->
     store = prepare(rows_of(long / "outside.csv"), VideoProcessor(VideoProcessorConfig(image_size=16)), max_bad_rows=0.5)
     assert store.kept.tolist() == [0, 1, 5]
     name = "row 2 (long.mkv, start 5.0, end 7.0)"
-    assert store.bad_rows[0][1] == f"{name}: its segment of 5 to 7 s lies outside of the video, which has 6 s"
+    assert store.bad_rows[0][1] == f"{name}: its segment of 5 to 7 s is outside the video, which has 6 s"
 
 
 def test_single_frames_have_no_times() -> None:

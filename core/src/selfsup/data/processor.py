@@ -1,4 +1,4 @@
-"""The contract of a processor: rows in, a batch out; fitted once, saved with the encoder."""
+"""The contract of a processor: it turns rows into batches, is fitted once, and saved with the encoder."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _REMARKS = threading.Lock()
 class Processor(ABC):
     """Turns rows into a batch, deterministically: decodes, tokenizes, resamples, scales.
 
-    ``encode`` does the costly work, once a row, and its result is kept on disk; ``collate`` joins kept samples into a batch at
+    ``encode`` does the costly work once per row, and the store keeps its result. ``collate`` joins samples into a batch at
     every step and must be cheap. Augmentation belongs to the views.
     """
 
@@ -39,71 +39,67 @@ class Processor(ABC):
     Config: ClassVar[type[BaseConfig]]
 
     block_length: int = 0
-    """Where it is not 0, the rows of pretraining are joined, one behind the other, and cut into samples of so many steps.
+    """Steps of a sample if pretraining joins rows end to end and cuts them into blocks; 0: a row is a sample.
 
-    Every key of a sample then has as many steps as every other, and :meth:`unpacked` encodes for everything but pretraining.
+    All keys of a sample then have the same number of steps, and :meth:`unpacked` encodes for everything but pretraining.
     """
     window_key: ClassVar[str] = ""
-    """Key of the tensor of a sample that batches show a window of (:attr:`window_steps` at most); empty: whole samples.
+    """Key whose tensor is longer than a batch shows: batches get a window of :attr:`window_steps`; empty: whole samples.
 
-    For rows that are longer than a batch can show (recordings, videos). ``encode`` keeps more than a window of them, a bounded
-    part. In training the loader draws a new window in every epoch (:meth:`window_start`) and reads only that from the store;
-    evaluation always takes the same window.
+    For long rows (recordings, videos). ``encode`` keeps a bounded part that is longer than a window. In training the loader
+    draws a new window in every epoch (:meth:`window_start`) and reads only that from the store; evaluation uses a fixed one.
 
-    How a processor gets it: set this key, define ``window_steps``, and let ``encode`` return ``[t, ...]`` under the key. Fill
-    rows shorter than a window up as before, so that they are all of one shape. If the batch says how many steps are real, store
-    that number under another key and clip it to ``window_steps`` in ``collate``. Place the stored part so that
-    ``window_start(t, None)``, by default the middle, gives the window of evaluation. An override of ``collate`` starts with
-    :meth:`cut`, since samples that come from :meth:`encode` are whole. The key must not be joined into blocks.
+    To use it: set this key, define ``window_steps``, and let ``encode`` return ``[t, ...]`` under the key. Pad shorter rows, so
+    that all have one shape. If the batch gives the number of real steps, store it under another key and clip it to
+    ``window_steps`` in ``collate``. ``window_start(t, None)``, by default the middle, is the window of evaluation. Overrides
+    of ``collate`` call :meth:`cut` first, since samples from :meth:`encode` are whole. Do not join the key into blocks.
     """
     ragged_keys: ClassVar[tuple[str, ...]] = ()
-    """Keys of samples that differ in their first dimension between rows, where there are several such keys.
+    """Keys whose first dimension differs between rows, if there are several such keys.
 
-    Their padding is marked under a key for each (see :meth:`padding_key`); to name them makes that the same in every batch,
-    whichever of them happen to be even in it.
+    Each has its own padding mask (see :meth:`padding_key`). Naming them keeps the masks the same in every batch, also where the
+    lengths happen to be equal.
     """
     free_axes: ClassVar[Mapping[str, tuple[int, ...]]] = {}
-    """Key of a batch to those of its axes, beside the first, that are as long as the batch's longest sample.
+    """Key of a batch to its axes, beside the first, that vary with the longest sample of the batch.
 
-    Exported programs (ONNX, ``torch.export``) then take every length.
+    Exported programs (ONNX, ``torch.export``) accept every length there.
     """
     padded_key: ClassVar[str] = ""
-    """Key of a batch whose samples are filled up with zeros along time, and whose real steps ``length`` ([B] long) counts.
+    """Key of a batch whose samples are padded with zeros along time; ``length`` ([B] long) counts the real steps.
 
-    Empty where batches have no padding, or mark it by ``padding`` ([B, N] bool). No backbone may see padding; the conformance
+    Empty if batches have no padding, or mark it by ``padding`` ([B, N] bool). No backbone may see padding; the conformance
     kit checks it.
     """
     batch_size: ClassVar[int] = 256
-    """Samples that are embedded at a time, and those of a training step, where nobody says otherwise; fewer large ones."""
+    """Default number of samples of a training step, and of those embedded at a time; lower for large samples."""
     columnar: ClassVar[bool] = False
-    """Whether rows of plain values are processed column by column: then :meth:`encode_table` is used for many rows."""
+    """Whether rows of plain values are processed column by column, by :meth:`encode_table`."""
 
     part_options: ClassVar[str] = ""
-    """Of a processor of joined rows: the option that holds those of each part's processor, by the part's name."""
+    """For a processor of joined rows: the option that holds the options of each part's processor, by the part's name."""
     adjustable: ClassVar[frozenset[str]] = frozenset()
-    """Options that can be given otherwise to a processor that is fitted, without fitting it again: see :meth:`adjusted`."""
+    """Options that may change on a fitted processor without fitting again: see :meth:`adjusted`."""
 
     def __init__(self, config: BaseConfig) -> None:
         self.config = config
 
     @classmethod
     def choose_columns(cls, source: SourceColumns, options: Mapping[str, Any]) -> JoinedColumns:
-        """Say which columns of a source are which part of a row; only of a modality that joins others (``ModalitySpec.joins``).
+        """Assign the columns of a source to the parts of a row; only for a modality that joins others (``ModalitySpec.joins``).
 
-        Args:
-            source: the columns, and what the user says of them.
-            options: of the processor, as far as they are given, or what :meth:`source_options` of a fitted one gives.
+        ``options`` are those given for the processor, or the :meth:`source_options` of a fitted one.
 
         Raises:
             ColumnError: a column is missing, ambiguous or of the wrong type.
-            MissingPluginError: a part is of a modality whose plugin is not installed.
+            MissingPluginError: a part needs a modality whose plugin is not installed.
         """
         raise NotImplementedError(f"{cls.__name__} is of a modality that joins others, and has no choose_columns.")
 
     def source_options(self) -> dict[str, Any]:
-        """What makes :func:`~selfsup.data.load_source` find the columns that this processor was fitted to.
+        """The options with which :func:`~selfsup.data.load_source` finds the columns that this processor was fitted to.
 
-        Empty where the modality says by itself which columns it takes. Only after :meth:`fit`.
+        Empty if the modality has fixed roles. Only after :meth:`fit`.
         """
         return {}
 
@@ -111,27 +107,27 @@ class Processor(ABC):
     def fit(self, rows: Iterable[Row]) -> Self:
         """Learn from training rows what must be learned (vocabulary, category codes, means, the image size) and return self.
 
-        Rows that cannot be read are passed over here; they are counted when they are encoded.
+        Skip rows that cannot be read; they are counted when they are encoded.
         """
 
     def adjusted(self, config: BaseConfig) -> Self:
-        """The same, as far as it was fitted, with other options: those of :attr:`adjustable` may differ.
+        """A copy with the same fitted state and other options; only those in :attr:`adjustable` may differ.
 
-        Override it where options decide more than ``config``.
+        Override it if options decide more than ``config``.
         """
         twin = copy.copy(self)
         twin.config = config
         return twin
 
     def check_rows(self, columns: Sequence[str], source: str) -> str:
-        """Look whether rows of these columns are what it was fitted on, for an encoder that is trained further on other rows.
+        """Compare the columns of new rows with those it was fitted on, before an encoder is trained further on them.
 
         Args:
-            columns: of the rows.
-            source: whose processor it is, for the message.
+            columns: of the new rows.
+            source: the name of the encoder, for the message.
 
         Returns:
-            What to say: columns that are passed over, and the like; empty for modalities with fixed roles.
+            A remark, such as columns that are ignored; empty for modalities with fixed roles.
 
         Raises:
             ColumnError: a column is missing; the message names the difference.
@@ -140,121 +136,109 @@ class Processor(ABC):
 
     @classmethod
     def unlike(cls, theirs: Info, ours: Info) -> str:
-        """Why a network that was trained on batches as ``theirs`` would misread batches as ``ours``; empty: it would not.
+        """Why a network trained on batches like ``theirs`` would misread batches like ``ours``; empty if it would not.
 
-        Sizes and lengths are no reason: networks take others. Override it where the same number may mean something else (the id
-        of a token, a sample at another rate, a code of a category).
+        Sizes and lengths do not matter, as networks accept others. Override it if the same number can mean something else (a
+        token id, a sample at another rate, a category code).
         """
         return ""
 
     def unpacked(self) -> Processor:
-        """The processor of the same batches that makes each row a sample: this one, unless it has a ``block_length``."""
+        """The processor of the same batches with one sample per row: this one, unless it has a ``block_length``."""
         return self
 
     @property
     def parts(self) -> Mapping[str, Processor]:
-        """Of rows that join several parts (a picture and its caption): the processor of each part, by its name; else empty.
+        """For rows that join several parts (an image and its caption): the processor of each part, by its name; else empty.
 
-        Each is a processor of the part's own modality, and knows nothing of the others. Only after :meth:`fit`.
+        Each is a processor of the part's own modality, independent of the others. Only after :meth:`fit`.
         """
         return {}
 
     @classmethod
     def part_modality(cls, part: str, options: Mapping[str, Any]) -> str:
-        """The modality of a part of a row, before any row is read.
-
-        Args:
-            part: its name.
-            options: of this processor, as far as they are known.
+        """The modality of a part, from its name and the given options of this processor, before any row is read.
 
         Raises:
-            ConfigError: it cannot be told.
+            ConfigError: the modality does not follow from them.
         """
-        raise ConfigError(f"rows of {cls.modality} have no parts, and so none that is called {part!r}.")
+        raise ConfigError(f"rows of {cls.modality} have no parts, so there is no part {part!r}.")
 
     def take(self, part: str, processor: Processor) -> Self:
-        """Use a processor that is fitted already (an encoder's) for a part of each row; :meth:`fit` leaves it as it is."""
-        raise ConfigError(f"rows of {self.modality} have no parts, and so none that is called {part!r}.")
+        """Use a fitted processor (an encoder's) for a part of each row; :meth:`fit` does not change it."""
+        raise ConfigError(f"rows of {self.modality} have no parts, so there is no part {part!r}.")
 
     @property
     def window_steps(self) -> int:
-        """Steps of ``window_key`` that a batch shows; only asked where that is not empty, and after :meth:`fit`."""
+        """Steps of ``window_key`` that a batch shows; only used if that key is set, and after :meth:`fit`."""
         raise NotImplementedError(f"{type(self).__name__} has a window_key and no window_steps.")
 
     def window_start(self, steps: int, generator: np.random.Generator | None) -> int:
-        """First step of the window of a sample that is longer than it.
+        """First step of the window in a stored sample of ``steps`` steps, more than ``window_steps``.
 
-        Args:
-            steps: of the stored sample, more than ``window_steps``.
-            generator: of this sample in this epoch; None: the window that evaluation takes, by default the middle.
+        ``generator`` belongs to this sample in this epoch; without one it is the window of evaluation, by default the middle.
         """
         room = steps - self.window_steps
         return room // 2 if generator is None else int(generator.integers(room + 1))
 
     def windowed(self) -> Mapping[str, Processor]:
-        """Key of each tensor that batches show a window of, to the processor that says which (see :attr:`window_key`)."""
+        """Each key that batches show a window of, with the processor that places it (see :attr:`window_key`)."""
         return {self.window_key: self} if self.window_key else {}
 
     def takes_whole(self) -> Mapping[str, Processor]:
-        """The keys of :meth:`windowed` that :meth:`collate_whole` wants in full."""
+        """The keys of :meth:`windowed` that :meth:`collate_whole` needs in full."""
         return {} if type(self).collate_whole is Processor.collate_whole else self.windowed()
 
     def training_samples(
         self, samples: Mapping[str, Tensor | Sequence[Tensor]], generator: torch.Generator
     ) -> Mapping[str, Tensor | Sequence[Tensor]]:
-        """Samples as training sees them: these, unless a sample has several of a kind (captions): then one is drawn.
+        """Choose what training sees of each sample, such as one of several captions; the default changes nothing.
 
-        The loader calls it before :meth:`collate`, and never for evaluation, which takes the first of them.
-
-        Args:
-            samples: as :meth:`collate` takes them; not to be changed in place.
-            generator: of this batch, the one that :meth:`training_batch` gets next.
+        The loader calls it before :meth:`collate`, with the generator that :meth:`training_batch` gets next. Evaluation takes
+        the first caption. Do not change ``samples`` in place.
         """
         return samples
 
     def training_batch(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """A batch as training sees it: this one, unless values must be shown to be learned (a table's unknown category).
+        """Change a batch for training, if the network must learn a value that rows do not show (a table's unknown category).
 
-        The loader calls it for pretraining, the supervised reference and fine-tuning, and never for evaluation. What helps a
-        method to learn is a view and does not belong here.
-
-        Args:
-            batch: of :meth:`collate`, on the CPU; not to be changed in place.
-            generator: of this batch: a function of the run's seed, the epoch and the batch's first sample.
+        The loader calls it for pretraining, the supervised reference and fine-tuning, not for evaluation. Augmentation is not
+        done here but in views. Do not change ``batch`` (on the CPU) in place. ``generator`` is a function of the run's seed,
+        the epoch and the batch's first sample.
         """
         return batch
 
     @abstractmethod
     def info(self) -> Info:
-        """What a backbone has to know of the batches, as plain JSON values. Only after :meth:`fit`."""
+        """What a backbone must know about the batches, as plain JSON values. Only after :meth:`fit`."""
 
     def findings(self) -> Findings:
-        """What was found and decided, for people: sizes, rates, ranges, lengths, kinds of columns. Only after :meth:`fit`.
+        """What was detected and decided, for people: sizes, rates, ranges, lengths, kinds of columns. Only after :meth:`fit`.
 
-        Every run shows it once, and pretraining keeps it in ``run.json``. The default shows what :meth:`info` holds; override
-        it to say where a value comes from, how to set it (``--set processor.KEY=``), and what was left out.
+        Every run shows it once, and pretraining keeps it in ``run.json``. The default shows :meth:`info`; override it to say
+        where a value comes from, how to set it (``--set processor.KEY=``), and what was left out.
         """
         return of_info(self.info(), self.config.model_dump())
 
     def column_kinds(self) -> dict[str, str]:
-        """Role to what it is used as (``number``, ``category``, ``left out: ...``), where the processor decides that.
+        """Role to its use (``number``, ``category``, ``left out: ...``), for modalities without fixed roles; else empty.
 
-        For modalities without fixed roles; empty elsewhere. Only after :meth:`fit`.
+        Only after :meth:`fit`.
         """
         return {}
 
     def example_rows(self) -> Sequence[Row]:
-        """Rows to try a network with, where what the processor was fitted on decides what a row must hold (a table's columns).
+        """Rows to try a network with, if the fitted processor decides what a row must hold (a table's columns).
 
-        Empty: any rows of the modality will do.
+        Empty: any rows of the modality work.
         """
         return []
 
     def preview(self, row: Row) -> Sequence[Preview]:
-        """What a person sees of a row in the report's pictures of embeddings: small texts, pictures, curves.
+        """What the report shows of a row beside its embedding: small texts, images, curves.
 
-        The default shows the row's plain values. Override it where a row is more than these: a picture of at most
-        :data:`~selfsup.data.previews.PREVIEW_SIDE` pixels a side (:func:`~selfsup.data.previews.thumbnail`), a waveform
+        The default shows the row's plain values. Override it to show an image of at most
+        :data:`~selfsup.data.previews.PREVIEW_SIDE` pixels per side (:func:`~selfsup.data.previews.thumbnail`) or a waveform
         (:func:`~selfsup.data.previews.envelope`). Only after :meth:`fit`.
 
         Raises:
@@ -268,13 +252,13 @@ class Processor(ABC):
         """Process one row.
 
         Raises:
-            BadRowError: the row cannot be used; the message says why (not which: the caller knows).
+            BadRowError: the row cannot be used; the message says why (the caller adds which).
         """
 
     def encode_rows(self, rows: Sequence[Row]) -> list[Sample | BadRowError]:
-        """Process many rows; override where that is faster together than one by one.
+        """Process many rows; override it if that is faster than one by one.
 
-        Whatever :meth:`encode` raises makes its row a bad one, full memory and errors about something else than a row excepted.
+        An error of :meth:`encode` makes its row a bad row, except for full memory and errors that are not about a row.
         """
         results: list[Sample | BadRowError] = []
         for row in rows:
@@ -285,9 +269,9 @@ class Processor(ABC):
         return results
 
     def encode_table(self, table: Any) -> EncodedTable:
-        """Process the rows of a ``pyarrow.Table``, whose columns are the roles; for a :attr:`columnar` processor.
+        """Process the rows of a ``pyarrow.Table`` with a column per role, for a :attr:`columnar` processor.
 
-        The default goes row by row; override it where that is slow.
+        The default goes row by row, which is slow.
         """
         results = self.encode_rows(table.to_pylist())
         bad = {place: str(item) for place, item in enumerate(results) if isinstance(item, BadRowError)}
@@ -296,10 +280,10 @@ class Processor(ABC):
         return EncodedTable({key: np.stack([np.asarray(item[key]) for item in filled]) for key in good}, bad)
 
     def remark(self, text: str) -> None:
-        """Count a usable row that the user should know about: its values were clipped, or a part was cut off.
+        """Count a row that can be used but not as it is: values were clipped, or a part was cut off.
 
-        To be called from :meth:`encode`, once for each such row and text. ``prepare`` keeps the counts beside
-        the samples, and every command says them: ``12 of the 400 rows of photos: <text>``. Safe from several threads.
+        Call it from :meth:`encode`, once per row and text; several threads may. ``prepare`` keeps the counts beside the
+        samples, and every command shows them: ``12 of the 400 rows of photos: <text>``.
         """
         with _REMARKS:
             counts: Counter[str] = self.__dict__.setdefault("_remarks", Counter())
@@ -311,10 +295,10 @@ class Processor(ABC):
             return dict(self.__dict__.pop("_remarks", {}))
 
     def collate(self, samples: Mapping[str, Tensor | Sequence[Tensor]]) -> Batch:
-        """Join samples, given by key: a stacked tensor [B, ...] where shapes agree, else a list of B tensors.
+        """Join samples, given by key: a stacked tensor [B, ...] if shapes agree, else a list of B tensors.
 
         The default cuts samples to the window of evaluation (:meth:`cut`), pads ragged keys with zeros at the end of their
-        first dimension and adds the ``padding`` of each ([B, N] bool, True where padding) under :meth:`padding_key`.
+        first dimension, and adds a mask for each ([B, N] bool, True for padding) under :meth:`padding_key`.
         """
         batch: Batch = {}
         cut = self.cut(samples)
@@ -330,24 +314,18 @@ class Processor(ABC):
 
     @staticmethod
     def padding_key(key: str, ragged: Sequence[str]) -> str:
-        """Where a batch marks the padding of a key: ``padding`` for the first of its ragged keys, ``<key>_padding`` for others.
-
-        Args:
-            key: of the samples.
-            ragged: all keys whose first dimension differs between rows.
-        """
+        """Key of the padding mask: ``padding`` for the first of the ragged keys, ``<key>_padding`` for the others."""
         return f"{key}_padding" if key in ragged[1:] else "padding"
 
     def collate_whole(self, samples: Mapping[str, Tensor | Sequence[Tensor]]) -> Batch:
-        """Join samples for a task that cuts its views from whole ones (``Views.takes_whole``).
+        """Join samples for a task that cuts its views from whole samples (``Views.takes_whole``); by default :meth:`collate`.
 
-        Override it where :meth:`collate` shows a part of a sample only, as the centre of an image. The default is
-        :meth:`collate`.
+        Override it if :meth:`collate` shows only a part of a sample, such as the centre of an image.
         """
         return self.collate(samples)
 
     def cut(self, samples: Mapping[str, Tensor | Sequence[Tensor]]) -> Mapping[str, Tensor | Sequence[Tensor]]:
-        """Samples with what is longer than a window under :attr:`window_key` cut to the window of evaluation."""
+        """Samples whose tensors under :attr:`window_key` are cut to the window of evaluation."""
         key = self.window_key
         if not key:
             return samples
@@ -362,7 +340,7 @@ class Processor(ABC):
         return {**samples, key: torch.stack(parts) if alike else parts}
 
     def __call__(self, rows: Sequence[Row]) -> Batch:
-        """Process rows into a batch at once; the first bad row raises."""
+        """Process rows into a batch; the first bad row raises."""
         encoded = self.encode_rows(rows)
         samples: list[Sample] = []
         for item in encoded:
@@ -373,7 +351,7 @@ class Processor(ABC):
 
     @abstractmethod
     def save(self, directory: Path) -> None:
-        """Write config and fitted state as JSON (or another format that executes nothing) into ``directory``."""
+        """Write config and fitted state into ``directory``, as JSON or another format that executes nothing."""
 
     @classmethod
     @abstractmethod

@@ -1,4 +1,4 @@
-"""Rows of a data source by role, with the labels kept apart."""
+"""Rows of a data source by role, with the labels separate."""
 
 from __future__ import annotations
 
@@ -32,45 +32,45 @@ IndexArray = np.ndarray[Any, np.dtype[np.int64]]
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of one split of a source, as roles. Iterating gives :data:`~selfsup.types.Row` dicts, which never hold the label.
+    """Rows of one split of a source. Iterating gives :data:`~selfsup.types.Row` dicts by role, which never hold the label.
 
-    A media value is a dict of ``bytes`` and ``path``; one of them may be None: files are decoded by the processor. Iterating
-    keeps no more than a few megabytes at a time.
+    A media value is a dict of ``bytes`` and ``path``, one of which may be None; the processor decodes it. Iterating keeps at
+    most a few megabytes in memory.
     """
 
     dataset: Any
-    """The ``datasets.Dataset`` behind, with all its columns."""
+    """The ``datasets.Dataset`` with all its columns."""
     columns: Mapping[str, str]
     """Role to column."""
     label: str | None = None
     """The label column, or None."""
     label_kind: LabelKind | None = None
-    """What the label column holds, as told; None: it is found."""
+    """What the label column holds; None: it is detected."""
     unlabelled: tuple[str, ...] = ()
-    """Labels that mean that a row has none, beside null, NaN and empty texts."""
+    """Labels that mark a row without a label, in addition to null, NaN and empty texts."""
     reader: LabelReader | None = field(default=None, repr=False, compare=False)
-    """How labels are read, where that is not found from these rows alone; see :attr:`label_reader`."""
+    """How to read labels, if that does not follow from these rows alone; see :attr:`label_reader`."""
     whole: Rows | None = field(default=None, repr=False, compare=False)
-    """The rows that these are a selection of, which say what labels there are."""
+    """The rows that these were selected from; their labels decide the classes."""
     name: str = "rows"
-    """What the user calls the source."""
+    """The source as the user named it."""
     split: str = "train"
     fingerprint: str = ""
-    """Hash of the content, the roles of the columns and the selection. Labels are not part of it."""
+    """Hash of the content, the roles of the columns and the selection, without labels."""
     root: Path | None = None
-    """Where relative paths in the rows start."""
+    """The folder of relative paths in the rows."""
     media: frozenset[str] = field(default=frozenset())
     """Roles whose values are files."""
     categories: frozenset[str] = field(default=frozenset())
-    """Columns that the source itself calls categories, though they may hold numbers (pandas' ``category``)."""
+    """Columns that the source marks as categories, even if they hold numbers (pandas' ``category``)."""
     findings: Findings = field(default_factory=Findings, repr=False, compare=False)
-    """How the source was read: files taken and passed over, format of a table, which column plays which role."""
+    """How the source was read: files used and skipped, format of a table, the column of each role."""
     parts: Mapping[str, str] = field(default_factory=dict)
-    """Name of each part to the id of its modality, of rows that join several; their roles are ``<part>/<role>``."""
+    """For rows that join several parts: name of each part to the id of its modality; roles are ``<part>/<role>``."""
     firsts: frozenset[str] = field(default=frozenset())
-    """Roles whose column lists several values a row, and that take the first of them."""
+    """Roles that use the first of several values that their column lists for a row."""
     places: IndexArray | None = field(default=None, repr=False, compare=False)
-    """[N], where each row lies in the source, where these are a selection of its rows."""
+    """[N], index of each row in the source, if these are a selection of its rows."""
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -86,9 +86,9 @@ class Rows:
             yield start, self.read(range(start, min(start + step, len(self))))
 
     def tables(self) -> Iterator[tuple[int, Any]]:
-        """Consecutive rows as (index of the first, ``pyarrow.Table`` with a column a role), in pieces of about 8 MB at most.
+        """Consecutive rows as (index of the first, ``pyarrow.Table`` with a column per role), in pieces of about 8 MB at most.
 
-        Files of media roles are left as the source has them.
+        Media values are as in the source.
         """
         step = self._chunk_rows(_TABLE_ROWS)
         for start in range(0, len(self), step):
@@ -96,7 +96,7 @@ class Rows:
             yield start, table.select(list(self.columns.values())).rename_columns(list(self.columns))
 
     def read(self, indices: Sequence[int] | IndexArray | range) -> list[Row]:
-        """The rows at these places, in this order."""
+        """The rows at these indices, in this order."""
         view = self.view
         if isinstance(indices, range) and indices.step == 1:
             table = view[indices.start : indices.stop]
@@ -105,7 +105,7 @@ class Rows:
         return [self.as_row(record) for record in table.to_pylist()]
 
     def as_row(self, record: Mapping[str, Any]) -> Row:
-        """Columns and their values as a row; a column that is missing is empty."""
+        """A record (column to value) as a row; a missing column gives None."""
         row = {role: record.get(column) for role, column in self.columns.items()}
         for role in self.media:
             row[role] = self._file(row[role])
@@ -115,7 +115,7 @@ class Rows:
         return row
 
     def describe(self, index: int) -> str:
-        """What to call one row in a message: its file where it has one, and its number in the source."""
+        """How messages name a row: its index in the source, and its file if it has one."""
         number = index if self.places is None else int(self.places[index])
         for role in sorted(self.media):
             column = self._paths_only[index : index + 1].column(self.columns[role])
@@ -126,7 +126,7 @@ class Rows:
         return f"row {number}"
 
     def _describe_segment(self, index: int) -> str:
-        """Which part of its file a row is: ``, start 2, end 3.5``; empty where it is all of it."""
+        """The part of its file that a row is: ``, start 2, end 3.5``; empty for the whole file."""
         roles = [role for role in SEGMENT_ROLES if role in self.columns]
         if not roles:
             return ""
@@ -135,15 +135,15 @@ class Rows:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Names of the classes in the order of their ids; empty where there is no label column, or where it holds numbers."""
+        """Names of the classes in the order of their ids; empty without a label column, or if it holds numbers."""
         return () if self.label is None else self.label_reader.names
 
     @functools.cached_property
     def label_reader(self) -> LabelReader:
-        """How the labels are read: their kind and their classes. A selection has that of all rows.
+        """How to read the labels: their kind and their classes. A selection has the reader of all rows.
 
         Raises:
-            ColumnError: there is no label column, or it holds nothing that can be a label.
+            ColumnError: there is no label column, or its values cannot be labels.
         """
         if self.label is None:
             columns = ", ".join(self.dataset.column_names)
@@ -158,7 +158,7 @@ class Rows:
         """The label of each row: [N] int64 class ids, [N, K] int8 zeros and ones for several classes, [N] float64 numbers.
 
         Raises:
-            ColumnError: there is no label column, or a row has no label (:meth:`labelled` leaves such rows out).
+            ColumnError: there is no label column, or a row has no label (:meth:`labelled` drops such rows).
         """
         labels = self._labels()
         there = has_label(labels)
@@ -170,14 +170,14 @@ class Rows:
         return labels
 
     def labelled(self, say: Callable[[str], None] | None = None, *, what: str = "") -> Rows:
-        """The rows that have a label; these rows themselves where all have one.
+        """The rows that have a label; the same object if all have one.
 
         Args:
-            say: takes a line on how many rows have none.
-            what: what to call the rows there (``training``, ``test``).
+            say: called with a line on how many rows have none.
+            what: how that line names the rows (``training``, ``test``).
 
         Raises:
-            ColumnError: there is no label column, or it holds nothing that can be a label.
+            ColumnError: there is no label column, or its values cannot be labels.
             DataError: no row has a label.
         """
         there = has_label(self._labels())
@@ -191,20 +191,20 @@ class Rows:
         return self.select(np.flatnonzero(there))
 
     def read_by(self, reader: LabelReader) -> Rows:
-        """The same rows with labels that are read as ``reader`` says, so that ids mean the same as elsewhere."""
+        """The same rows with the labels read by ``reader``, so that ids have the same meaning as in other rows."""
         return replace(self, reader=reader if reader.column == self.label else replace(reader, column=str(self.label)))
 
     def _labels(self) -> LabelArray:
         return self.label_reader.read(self.dataset)
 
     def without_labels(self) -> Rows:
-        """The same rows with the label column cut off."""
+        """The same rows without the label column."""
         if self.label is None:
             return self
         return replace(self, dataset=self.dataset.remove_columns(self.label), label=None, reader=None, whole=None)
 
     def has_part(self, part: str) -> BoolArray:
-        """[N] bool, which rows have a part: any of its columns holds something (``filled``)."""
+        """[N] bool, which rows have a part: at least one of its columns has a value (``filled``)."""
         roles = roles_of(self.columns, part)
         if not roles:
             raise ColumnError(f"{self.name} has no part {part!r}; its parts are {', '.join(self.parts) or 'none'}.")
@@ -219,9 +219,9 @@ class Rows:
         return there
 
     def of_part(self, part: str) -> Rows:
-        """The rows that have a part, as rows of that part's own modality; of several texts a row the first.
+        """The rows that have a part, as rows of that part's own modality, with the first of several texts of a row.
 
-        ``places`` says where they lie in the source.
+        ``places`` holds their indices in the source.
 
         Raises:
             ColumnError: there is no such part.
@@ -244,15 +244,15 @@ class Rows:
         )
 
     def features_list_texts(self, column: str) -> bool:
-        """Whether a column holds a list of texts a row."""
+        """Whether a column holds a list of texts per row."""
         item = getattr(self.dataset.features[column], "feature", None)
         return item is not None and feature_fits(item, "string")
 
     def select(self, indices: Sequence[int] | IndexArray) -> Rows:
-        """The rows at these places, in this order. Classes keep their ids."""
+        """The rows at these indices, in this order. Classes keep their ids."""
         places = np.asarray(indices, dtype=np.int64)
         if places.size and (places.min() < 0 or places.max() >= len(self)):
-            raise DataError(f"Row {int(places.max())} is not there: {self.name} has {len(self)} rows.")
+            raise DataError(f"There is no row {int(places.max())}: {self.name} has {len(self)} rows.")
         digest = hashlib.sha256(self.fingerprint.encode() + places.tobytes()).hexdigest()
         dataset = self.dataset.select(places, keep_in_memory=True)
         known = places if self.places is None else self.places[places]
@@ -262,41 +262,38 @@ class Rows:
     def split_off(
         self, fraction: float, seed: int, *, kinds: np.ndarray[Any, np.dtype[np.uint64]] | None = None
     ) -> tuple[Rows, Rows]:
-        """Part the rows in two: the rest, and a random ``fraction`` of each class (of all rows where there are no labels).
+        """Split the rows in two: the rest, and a random ``fraction`` of each class (of all rows if there are no labels).
 
-        Each class with at least two rows gives at least one row and keeps at least one. Of numbers each tenth of their range of
-        values gives its part, and where rows have several classes all rows are one.
+        Each class with at least two rows has a row on both sides. Numbers are drawn evenly from each tenth of their values;
+        rows with several classes are drawn like rows without labels.
 
         Args:
             fraction: between 0 and 1.
             seed: of the draw.
-            kinds: [N], rows of one number stay together, on the side of the first of them, so that no row has its double on
-                the other side; ``fraction`` is then one of the different rows. From :func:`~selfsup.data.row_hashes`.
+            kinds: [N], rows with the same number stay on one side, so that no row has a duplicate on the other side;
+                ``fraction`` then refers to different rows. From :func:`~selfsup.data.row_hashes`.
 
         Raises:
             DataError: ``fraction`` is not between 0 and 1, or there are fewer than two (different) rows.
         """
         if not 0 < fraction < 1:
-            raise DataError(f"Cannot split off a fraction of {fraction}; it lies between 0 and 1.")
+            raise DataError(f"Cannot split off a fraction of {fraction}: it must be between 0 and 1.")
         if len(self) < 2:
-            raise DataError(
-                f"Cannot split {self.name}: it has {len(self)} row{'' if len(self) == 1 else 's'}, and two are needed."
-            )
-        generator = np.random.default_rng(seed)
-        ids = strata(self.labels()) if self.label is not None else np.zeros(len(self), dtype=np.int64)
+            raise DataError(f"Cannot split {self.name}: it has {len(self)} row{'s' * (len(self) != 1)}, and two are needed.")
         first, kind = np.arange(len(self)), np.arange(len(self))
         if kinds is not None:
             _, first, kind = np.unique(kinds, return_index=True, return_inverse=True)
             if len(first) < 2:
-                raise DataError(f"Cannot split {self.name}: its {len(self)} rows are alike, and two different ones are needed.")
+                raise DataError(f"Cannot split {self.name}: its {len(self)} rows are equal, and two different ones are needed.")
+            first = np.sort(first)
+        ids = strata(self.labels()) if self.label is not None else np.zeros(len(self), dtype=np.int64)
         held = np.zeros(len(self), dtype=bool)
-        first = np.sort(first)
+        generator = np.random.default_rng(seed)
         for class_id in np.unique(ids[first]):
             members = first[ids[first] == class_id]
-            if len(members) == 1:
-                continue
-            count = min(max(round(fraction * len(members)), 1), len(members) - 1)
-            held[generator.permutation(members)[:count]] = True
+            if len(members) > 1:
+                count = min(max(round(fraction * len(members)), 1), len(members) - 1)
+                held[generator.permutation(members)[:count]] = True
         if not held.any():  # every class has a single row
             held[first[generator.integers(len(first))]] = True
         if kinds is not None:
@@ -305,7 +302,7 @@ class Rows:
 
     @functools.cached_property
     def view(self) -> Any:
-        """The role columns only, read as Arrow: nothing is decoded."""
+        """The role columns as Arrow, without decoding."""
         return self.dataset.select_columns(list(dict.fromkeys(self.columns.values()))).with_format("arrow")
 
     @functools.cached_property
@@ -313,8 +310,8 @@ class Rows:
         return self.dataset.select_columns([self.columns[role] for role in sorted(self.media)]).with_format("arrow")
 
     def _chunk_rows(self, most: int = _CHUNK_ROWS) -> int:
-        """So many rows that they take about 8 MB, ``most`` at most."""
-        # Of a few stretches: the size of all would be found by looking at a part of every page.
+        """The number of rows that take about 8 MB, at most ``most``."""
+        # From a few stretches: the size of all rows would need a look at every page.
         data = self.dataset.data
         starts = np.unique(np.linspace(0, max(data.num_rows - 1, 0), 16).astype(int)).tolist()
         parts = [data.fast_slice(start, 64) for start in starts]
@@ -322,7 +319,7 @@ class Rows:
         return int(min(max(_CHUNK_BYTES / max(mean, 1), 1), most))
 
     def _file(self, value: Any) -> Any:
-        """A media value as a dict of ``bytes`` and ``path``, the path absolute where it names a file to read."""
+        """A media value as a dict of ``bytes`` and ``path``; the path of a file to read is absolute."""
         if isinstance(value, str):
             value = {"bytes": None, "path": value}
         elif isinstance(value, bytes):
@@ -333,14 +330,10 @@ class Rows:
 
 
 def spread_rows(rows: Iterable[Row], most: int) -> Iterator[Row]:
-    """At most ``most`` rows, spread evenly over all of them, in their order: what a processor looks at before it chooses.
+    """At most ``most`` rows, spread evenly over all, in their order: a sample for a processor to choose its settings from.
 
-    Of each of ``most`` equal parts one row is drawn, always the same one. Of rows that can only be iterated (a generator, a
-    stream) the first ones are taken.
-
-    Args:
-        rows: :class:`Rows` (only the drawn ones are read), a sequence of rows, or any iterable of them.
-        most: how many.
+    One row is drawn from each of ``most`` equal parts, always the same one; of :class:`Rows` only these are read. Rows that can
+    only be iterated (a generator, a stream) give the first ones.
     """
     if not isinstance(rows, Rows | Sequence):
         yield from itertools.islice(rows, most)

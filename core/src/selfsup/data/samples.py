@@ -10,20 +10,20 @@ import torch
 from torch import Tensor
 
 Sample = dict[str, np.ndarray[Any, Any]]
-"""One processed row: key to array. Where shapes differ between rows, they differ in the first dimension only."""
+"""One processed row: key to array. Shapes differ between rows in the first dimension only."""
 
 
 class EncodedTable(NamedTuple):
     """Many rows processed at once."""
 
     samples: dict[str, np.ndarray[Any, Any]]
-    """Key to [n, ...], one entry a row; what stands in the place of a bad row means nothing."""
+    """Key to [n, ...], one entry per row; entries of bad rows have no meaning."""
     bad: dict[int, str]
-    """Place of each row that cannot be used, 0 to n - 1, and why."""
+    """Index of each row that cannot be used, 0 to n - 1, and why."""
 
 
 def stack_samples(samples: Sequence[Sample]) -> dict[str, Tensor | list[Tensor]]:
-    """By key: one tensor [B, ...] where all shapes agree, else the list of tensors."""
+    """By key: one tensor [B, ...] if all shapes agree, else the list of tensors."""
     columns: dict[str, Tensor | list[Tensor]] = {}
     for key in samples[0] if samples else ():
         arrays = [np.asarray(sample[key]) for sample in samples]

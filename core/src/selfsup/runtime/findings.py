@@ -8,21 +8,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 SHOWN_NAMES = 8
-"""Names that a list shows in full."""
+"""Most names that a list shows."""
 
 
 @dataclass
 class Findings:
     """Facts by topic and warnings, each a short text for people.
 
-    A source fills in how it was read (files, separator, encoding, columns), a processor what it decided (kinds of columns,
-    sizes, rates, ranges, lengths). A text that states a guess says how to set it: ``32 pixels (--set processor.image_size=)``.
+    A source notes how it was read (files, separator, encoding, columns), a processor what it decided (kinds of columns, sizes,
+    rates, ranges, lengths). The text of a guess says how to set it: ``32 pixels (--set processor.image_size=)``.
     """
 
     facts: dict[str, str] = field(default_factory=dict)
     """Topic (one or two words, such as ``image size``) to text."""
     warnings: list[str] = field(default_factory=list)
-    """What probably needs the user's attention, as whole sentences."""
+    """What may need the user's attention, as whole sentences."""
 
     def add(self, topic: str, text: str) -> None:
         """Note a fact. Two texts on one topic are joined by a semicolon."""
@@ -33,10 +33,10 @@ class Findings:
             self.facts[topic] = f"{former}; {text}"
 
     def add_files(self, taken: Counter[str], passed_over: Counter[str]) -> None:
-        """Note how many files were taken and passed over, by suffix."""
-        self.add("files", f"{taken.total()} taken ({suffix_counts(taken)})")
+        """Note how many files are used and skipped, by suffix."""
+        self.add("files", f"{taken.total()} used ({suffix_counts(taken)})")
         if passed_over:
-            self.add("files", f"{passed_over.total()} passed over by suffix ({suffix_counts(passed_over)})")
+            self.add("files", f"{passed_over.total()} skipped by suffix ({suffix_counts(passed_over)})")
 
     def warn(self, text: str) -> None:
         """Note a warning, once."""
@@ -64,16 +64,16 @@ class Findings:
 
 
 def of_info(info: Mapping[str, Any], config: Mapping[str, Any]) -> Findings:
-    """What a processor's ``info`` says, for processors that describe nothing themselves.
+    """A processor's ``info`` as findings, for processors without findings of their own.
 
-    Numbers, texts and short lists are shown as they are, of longer lists how many entries they have. Where the config says
-    ``auto`` under the same key, the text says how to set it.
+    Shows numbers, texts and short lists, and the number of entries of longer lists. If the config has ``auto`` under the same
+    key, the text says how to set it.
     """
     found = Findings()
     for key, value in info.items():
         text = _shown(value)
         if text:
-            guessed = f" (found; --set processor.{key}=)" if config.get(key) == "auto" else ""
+            guessed = f" (detected; --set processor.{key}=)" if config.get(key) == "auto" else ""
             found.add(key.replace("_", " "), text + guessed)
     return found
 
@@ -99,6 +99,6 @@ def listed_names(items: Iterable[str], most: int = SHOWN_NAMES) -> str:
 
 
 def suffix_counts(counts: Counter[str]) -> str:
-    """``4 .xyz, 1 .pdf``: how many files have which suffix, the most frequent first."""
+    """``4 .xyz, 1 .pdf``: number of files by suffix, the most frequent first."""
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return listed_names(f"{count} {suffix or 'without suffix'}" for suffix, count in ordered)

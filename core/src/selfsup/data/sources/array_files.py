@@ -17,9 +17,9 @@ ARRAY_SUFFIXES = (".npy", ".npz")
 
 
 def read_arrays(path: Path) -> Any:
-    """What a file holds: an array, a dict of arrays by name, or a dict from splits to such dicts.
+    """The content of a file: an array, a dict of arrays by name, or a dict from splits to such dicts.
 
-    Names with a split in them (``x_train``, ``test_labels``) are those of the split. Nothing in the file is executed.
+    Arrays with a split in their name (``x_train``, ``test_labels``) belong to that split. Nothing in the file is executed.
 
     Raises:
         SourceError: it is damaged, or holds Python objects.
@@ -28,14 +28,14 @@ def read_arrays(path: Path) -> Any:
     with path.open("rb") as file:
         head = file.read(6)
     if head != NPY_MAGIC if suffix == ".npy" else not zipfile.is_zipfile(path):
-        raise SourceError(f"{path} is no {suffix[1:]} file of NumPy, whatever its name says.")
+        raise SourceError(f"{path} is no {suffix[1:]} file of NumPy, despite its name.")
     try:
         loaded = np.load(path, mmap_mode="r" if suffix == ".npy" else None, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return loaded
         with loaded:
             arrays = {name: loaded[name] for name in loaded.files}
-    except Exception as error:  # zip, zlib and NumPy raise errors of many kinds
+    except Exception as error:  # zip, zlib and NumPy raise many kinds of errors
         if "allow_pickle" in str(error):
             raise SourceError(
                 f"{path} holds Python objects, and reading these could run any code: save arrays of numbers, such as "
@@ -55,12 +55,12 @@ def read_arrays(path: Path) -> Any:
 
 
 def splits_of_file(path: Path) -> tuple[str, ...]:
-    """The splits that a file names, or none; only the names of its arrays are read."""
+    """The splits in the names of a file's arrays, without reading the arrays."""
     if path.suffix.lower() != ".npz":
         return ()
     try:
         with np.load(path, allow_pickle=False) as loaded:
             words = {word for name in loaded.files for word in re.split(r"[_\-./]", name.lower())}
-    except Exception:  # it is said when the file is read
+    except Exception:  # reported when the file is read
         return ()
     return tuple(splits_in(dict.fromkeys(word for word in words if word in SPLIT_OF)))

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 def is_frame(value: Any) -> bool:
-    """Whether ``value`` is a table in memory: it can be handed over as a stream of Arrow batches."""
+    """Whether ``value`` is a table in memory that offers a stream of Arrow batches."""
     return hasattr(value, "__arrow_c_stream__")
 
 
 def is_table_in_memory(source: Any, modality: ModalitySpec) -> bool:
-    """Whether an object is a table that Arrow takes as it is: not a single column, and without media as Python objects."""
+    """Whether an object is a table that Arrow can read: not a single column, and without media as Python objects."""
     if not is_frame(source) or is_tensor(source) or type(source).__name__ == "Series":
         return False
     return not ((modality.columns or modality.joins) and _holds_objects(source))
@@ -36,8 +36,8 @@ def _holds_objects(frame: Any) -> bool:
 def arrow_table(frame: Any) -> Any:
     """A table in memory as a ``pyarrow.Table`` of plain columns.
 
-    Dictionaries (pandas' and polars' categoricals) are decoded. The index of a pandas frame is left out, its column names
-    become texts, and a column of several types becomes texts, as :func:`arrow_column` says.
+    Dictionaries (categoricals of pandas and polars) are decoded. The index of a pandas frame is dropped, its column names
+    become texts, and columns of several types become texts (:func:`arrow_column`).
 
     Raises:
         ColumnError: two columns have one name.
@@ -56,7 +56,7 @@ def arrow_table(frame: Any) -> Any:
 
 
 def categorical_columns(frame: Any) -> tuple[str, ...]:
-    """Columns of a table in memory that it calls categories itself: pandas' and polars' categoricals, Arrow dictionaries."""
+    """Columns that a table in memory marks as categories: categoricals of pandas and polars, Arrow dictionaries."""
     import pyarrow as pa
 
     if type(frame).__module__.partition(".")[0] == "pandas":
@@ -69,7 +69,7 @@ def categorical_columns(frame: Any) -> tuple[str, ...]:
 
 
 def table_of_rows(rows: Sequence[Mapping[str, Any]]) -> Any:
-    """Rows (dicts of column to value) as a ``pyarrow.Table``; what a row does not hold is null."""
+    """Rows (dicts of column to value) as a ``pyarrow.Table``; missing entries are null."""
     import pyarrow as pa
 
     names = list(dict.fromkeys(name for row in rows for name in row))
@@ -77,7 +77,7 @@ def table_of_rows(rows: Sequence[Mapping[str, Any]]) -> Any:
 
 
 def arrow_column(values: Iterable[Any]) -> Any:
-    """Python values as an Arrow array, NaN as null. Where they are of several types, all become texts."""
+    """Python values as an Arrow array, NaN as null. Values of several types all become texts."""
     import pyarrow as pa
 
     values = list(values)
@@ -107,7 +107,7 @@ def _of_series(series: Any) -> Any:
 
 
 def _plain(column: Any) -> Any:
-    """The column without dictionaries and views, which ``datasets`` does not know."""
+    """The column without dictionaries and views, which ``datasets`` does not support."""
     import pyarrow as pa
 
     if pa.types.is_dictionary(column.type):
@@ -120,7 +120,7 @@ def _plain(column: Any) -> Any:
 
 
 def _without_view(array: Any) -> Any:
-    """The array itself, or large strings in the place of string views."""
+    """The array, with large strings instead of string views."""
     import pyarrow as pa
 
     if not pa.types.is_string_view(array.type):

@@ -1,4 +1,4 @@
-"""Rows that are groups of files with one stem: a picture, its caption, and more."""
+"""Rows that are groups of files with one stem: an image, its caption, and more."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ Content = Callable[[], bytes]
 Group = Mapping[str, Content]
 """Extension (``jpg``, ``left.png``, ``txt``) to what reads the file."""
 Groups = Callable[[], Iterable[tuple[str, Group]]]
-"""Gives the groups by their key; called twice."""
+"""Iterates over keys and groups; called twice."""
 
 
 class FileGroups:
-    """Turns groups of files into rows with a column a kind of file.
+    """Turns groups of files into rows with a column per kind of file.
 
     An image, a recording or a video becomes the column ``image``, ``audio`` or ``video`` (of ``left.jpg`` the column
-    ``left``); ``txt``, ``text`` and ``caption`` become ``text``; the fields of a ``json`` object become columns of their names;
+    ``left``); ``txt``, ``text`` and ``caption`` become ``text``; the fields of a ``json`` object become columns;
     ``cls`` becomes ``label``.
 
     Args:
-        modalities: whose suffixes count beside the usual ones.
-        lines: whether each line of a text is a text of its own (a caption), so that ``text`` may list several.
-        encoding: of the texts; empty: that of each is found.
-        path_of: what to write in the place of a file's content, by key and extension; None: the content itself.
+        modalities: their suffixes are known in addition to the usual ones.
+        lines: whether each line of a text is a separate text (a caption), so that ``text`` may list several.
+        encoding: of the texts; empty: detected for each.
+        path_of: the path to store instead of a file's content, by key and extension; None: store the content.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class FileGroups:
         self.taken, self.passed_over = Counter[str](), Counter[str]()
 
     def write(self, groups: Groups, target: Path) -> Any:
-        """The rows as a ``datasets.Dataset`` in the Arrow file ``target``, which is kept if it is there.
+        """The rows as a ``datasets.Dataset`` in the Arrow file ``target``, which is reused if it exists.
 
         Raises:
             SourceError: there is no row.
@@ -92,7 +92,7 @@ class FileGroups:
         return datasets.Dataset.from_file(str(target))
 
     def learn(self, group: Group) -> None:
-        """Note the columns of a row and their types; :meth:`features` then says what all rows have together."""
+        """Note the columns of a row and their types, for :meth:`features`."""
         for extension in group:
             known = self.kind_of(extension)
             (self.taken if known else self.passed_over)["." + extension.rpartition(".")[2]] += 1
@@ -102,7 +102,7 @@ class FileGroups:
             self.types.setdefault(column, set()).add(_type_of(value))
 
     def features(self) -> Any:
-        """The ``datasets.Features`` of the rows that were learned from."""
+        """The ``datasets.Features`` of all rows given to :meth:`learn`."""
         import datasets
 
         return datasets.Features({KEY: datasets.Value("string"), **{name: self._feature(name) for name in self.types}})
@@ -117,11 +117,11 @@ class FileGroups:
         return row
 
     def tell(self, findings: Findings) -> None:
-        """Note how many files of each kind were taken and passed over."""
+        """Note how many files of each kind are used and skipped."""
         findings.add_files(self.taken, self.passed_over)
 
     def kind_of(self, extension: str) -> str:
-        """``image``, ``audio``, ``video``, ``text``, ``json``, ``class``, or nothing."""
+        """``image``, ``audio``, ``video``, ``text``, ``json``, ``class``, or empty."""
         last = extension.rpartition(".")[2]
         if last not in self._kinds:
             plain = "text" if last in _TEXTS else "class" if last in _CLASSES else "json" if last == "json" else ""
@@ -129,7 +129,7 @@ class FileGroups:
         return self._kinds[last]
 
     def _files(self, group: Group) -> dict[str, str]:
-        """Extension to column, of the files whose content is not read."""
+        """Extension to column of the media files."""
         found: dict[str, str] = {}
         for extension in group:
             kind = self.kind_of(extension)
@@ -139,7 +139,7 @@ class FileGroups:
         return found
 
     def _plain(self, group: Group) -> dict[str, Any]:
-        """Texts, classes and the fields of json objects."""
+        """The texts, the class and the fields of json objects."""
         fields: dict[str, Any] = {}
         texts: dict[str, Any] = {}
         for extension, content in group.items():
@@ -179,7 +179,7 @@ class FileGroups:
         media = {"image": datasets.Image, "audio": datasets.Audio, "video": datasets.Video}
         if len(types) == 1 and (kind := media.get(next(iter(types)))) is not None:
             return kind(decode=False)
-        if types & set(media):  # a column that holds several kinds of files
+        if types & set(media):  # files of several kinds
             return {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
         if "texts" in types:
             return datasets.List(datasets.Value("string"))
@@ -188,10 +188,10 @@ class FileGroups:
         return datasets.Value("string")
 
     def cast(self, name: str, value: Any) -> Any:
-        """A value as the type of its column, where rows differ in it.
+        """A value converted to the type of its column, since rows may differ in it.
 
         Raises:
-            ValueError: it cannot be one, or (``OverflowError``, ``TypeError``) is too large or of another kind.
+            ValueError: it cannot be converted, or (``OverflowError``, ``TypeError``) is too large or of another kind.
         """
         types = self.types.get(name, {""}) - {""}
         if value is None or isinstance(value, dict):
@@ -201,13 +201,13 @@ class FileGroups:
         if types and types <= {"bool", "int", "float"}:
             if "float" in types:
                 return float(value)
-            whole = types == {"bool"} or isinstance(value, float)  # no fraction is cut off
+            whole = types == {"bool"} or isinstance(value, float)  # keep the fraction
             return value if whole else int(value)
         return value if isinstance(value, str) else json.dumps(value)
 
 
 def _fields(text: str) -> dict[str, Any]:
-    """The fields of a json object that can be columns; of anything else none."""
+    """The fields of a json object that can be columns; empty for other json."""
     try:
         parsed = json.loads(text)
     except ValueError:
@@ -223,5 +223,5 @@ def _type_of(value: Any) -> str:
     if isinstance(value, list):
         return "texts" if value and all(isinstance(item, str) for item in value) else ""
     if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
-        return "text"  # no column of numbers holds it
+        return "text"  # too large for a column of numbers
     return {str: "text", int: "int", float: "float"}.get(type(value), "")

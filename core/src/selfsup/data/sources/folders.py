@@ -20,7 +20,7 @@ from selfsup.runtime.findings import Findings, listed_names
 
 _BATCH = 4096
 NAME_COLUMN = "path"
-"""Column that names the files of a folder of texts."""
+"""Column for the names of the files in a folder of texts."""
 _IGNORED = ("__MACOSX",)
 
 
@@ -31,13 +31,13 @@ class FoundFile:
     relative: str
     """Path below the folder, with ``/``."""
     size: int
-    """Bytes; of frames: of all of them."""
+    """In bytes; for frames: of all of them."""
     modified: int
-    """Nanoseconds; of frames: a number that follows from the name, size and time of each of them."""
+    """In nanoseconds; for frames: a hash of the name, size and time of each."""
 
     @property
     def folder(self) -> str:
-        """The first-level folder it lies in, or empty."""
+        """The first-level folder that it is in, or empty."""
         head, _, tail = self.relative.partition("/")
         return head if tail else ""
 
@@ -50,10 +50,9 @@ def walk_files(
 ) -> Iterator[FoundFile]:
     """The files below ``root`` with one of the suffixes, in sorted order, a folder at a time.
 
-    Hidden files and folders are passed over; what cannot be read (a link that leads nowhere) is found all the same, so that it
-    is told of where it is decoded. A link to a folder is followed, but no folder is entered twice. A folder below
-    ``root`` that holds files of ``frame_suffixes``, and neither folders nor files of ``suffixes``, is found as a whole.
-    ``passed_over`` counts the suffixes of the other files.
+    Hidden files and folders are skipped. A broken link counts as a file and becomes a bad row when it is decoded. Links to
+    folders are followed, but no folder is entered twice. A folder below ``root`` that holds files with ``frame_suffixes``, and
+    neither folders nor files with ``suffixes``, is one result. ``passed_over`` counts the suffixes of the other files.
 
     Raises:
         SourceError: a folder cannot be listed.
@@ -90,7 +89,7 @@ def _walk(
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is a folder or a link to one; a link that leads to itself is none."""
+    """Whether an entry is a folder or a link to one; a link to itself is not."""
     try:
         return entry.is_dir()
     except OSError:
@@ -98,7 +97,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _size_and_time(entry: os.DirEntry[str]) -> tuple[int, int]:
-    """Of a file; zeros of a link that leads nowhere, which becomes a bad row."""
+    """Size and time of a file; zeros for a broken link, which becomes a bad row."""
     try:
         found = entry.stat()
     except OSError:
@@ -109,7 +108,7 @@ def _size_and_time(entry: os.DirEntry[str]) -> tuple[int, int]:
 def _frames(
     entries: list[os.DirEntry[str]], suffixes: tuple[str, ...], frame_suffixes: tuple[str, ...]
 ) -> tuple[int, int] | None:
-    """Size and mark of the frames that a folder consists of; None where it is no folder of frames."""
+    """Size and hash of the frames in a folder; None if it is not a folder of frames."""
     if any(_is_folder(entry) or entry.name.lower().endswith(suffixes) for entry in entries):
         return None
     files = (entry for entry in entries if entry.name.lower().endswith(frame_suffixes) and Path(entry.path).is_file())
@@ -128,23 +127,23 @@ def _is_wanted(entry: os.DirEntry[str]) -> bool:
 def read_media_folder(
     root: Path, role: str, suffixes: tuple[str, ...], *, as_text: bool, frame_suffixes: tuple[str, ...] = (), encoding: str = ""
 ) -> tuple[Any, str, str, Findings] | None:
-    """The media files below a folder as a data set, or None where there are none.
+    """The media files below a folder as a data set, or None if there are none.
 
-    First-level folders are the classes, if all files lie in one. The listing is streamed into an Arrow file of the cache, so
-    that memory does not grow with the number of files.
+    First-level folders are the classes, if all files are in one. The listing is streamed to an Arrow file in the cache, so that
+    memory does not grow with the number of files.
 
     Args:
         root: the folder.
-        role: the column to put the files in.
-        suffixes: which files count.
-        as_text: put in the content of the files in the place of their paths.
-        frame_suffixes: which files are frames; see :func:`walk_files`.
-        encoding: of texts; empty: that of each file is found.
+        role: the column for the files.
+        suffixes: of the media files.
+        as_text: store the content of the files instead of their paths.
+        frame_suffixes: of frames; see :func:`walk_files`.
+        encoding: of texts; empty: detected for each file.
 
     Returns:
         The data set (columns ``role``, with ``as_text`` ``path``, and with classes ``label``); a hash over path, size and time
-        of modification of each file (with ``as_text``: over the content); the name of a file that lies in no class folder, or
-        empty; what was found.
+        of modification of each file (with ``as_text``: over the content); the name of a file outside of the class folders, or
+        empty; the findings.
     """
     import datasets
     import pyarrow as pa
@@ -194,7 +193,7 @@ def read_media_folder(
 
 
 class _Encodings:
-    """In which encodings the texts of a folder are."""
+    """The encodings of the texts in a folder."""
 
     def __init__(self, given: str) -> None:
         self.given = given
@@ -204,7 +203,7 @@ class _Encodings:
         self.unread: list[str] = []
 
     def text(self, content: bytes, name: str) -> str | None:
-        """The text of a file; None where it is none that can be read."""
+        """The text of a file; None if it cannot be read as text."""
         try:
             text, found = decode_text(content, name, self.given)
         except SourceError as error:
@@ -218,21 +217,21 @@ class _Encodings:
         return text
 
     def tell(self, findings: Findings) -> None:
-        """Note them.
+        """Note the encodings.
 
         Raises:
             SourceError: no file can be read.
         """
         if not self.counts:
-            raise SourceError(f"None of the {len(self.unread)} files is a text that can be read. {self.unread[0]}")
+            raise SourceError(f"None of the {len(self.unread)} files can be read as text. {self.unread[0]}")
         if self.unread:
-            findings.warn(f"{len(self.unread)} files are no texts that can be read. The first: {self.unread[0]}")
+            findings.warn(f"{len(self.unread)} files cannot be read as text. The first: {self.unread[0]}")
         shown = [f"{count} {self.examples.get(name, name)}" for name, count in self.counts.most_common()]
         findings.add("encoding", listed_names(shown) if len(self.counts) > 1 else shown[0].split(" ", 1)[1])
         if self.damaged:
             findings.warn(
-                f"{len(self.damaged)} files hold bytes that are not right in their encoding and are read as \ufffd: "
-                f"{listed_names(self.damaged, 3)}. --encoding names another one."
+                f"{len(self.damaged)} files hold bytes that are invalid in their encoding and are read as \ufffd: "
+                f"{listed_names(self.damaged, 3)}. --encoding sets another encoding."
             )
 
 
@@ -251,7 +250,7 @@ def _classes(root: Path, suffixes: tuple[str, ...], frame_suffixes: tuple[str, .
 
 
 def _listed(folder: Path) -> list[os.DirEntry[str]]:
-    """The entries of a folder that count, by name."""
+    """The entries of a folder by name, without hidden ones."""
     try:
         with os.scandir(folder) as listing:
             return sorted((entry for entry in listing if _is_wanted(entry)), key=lambda entry: entry.name)
@@ -260,7 +259,7 @@ def _listed(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _value(root: Path, file: FoundFile, encodings: _Encodings | None) -> tuple[Any, bytes]:
-    """What the column holds for a file, and what of it goes into the hash."""
+    """The value of a file in the column, and its bytes for the hash."""
     if encodings is None:
         mark = f"{file.relative}\0{file.size}\0{file.modified}\n".encode("utf-8", "surrogateescape")
         return {"bytes": None, "path": readable_name(file.relative)}, mark

@@ -1,4 +1,4 @@
-"""Read data sets of plugins and of the Hugging Face hub."""
+"""Load data sets of plugins and of the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CHUNK = 1024
 
 
 def load_from_hub(source: str, split: str) -> tuple[Any, str]:
-    """The data set of ``hf://owner/name[/config][:split]`` and the split taken. No code of the repository is run.
+    """The data set of ``hf://owner/name[/config][:split]``, and its split. No code of the repository is run.
 
     Raises:
         SourceError: the text is malformed, there is no network, or the hub has no such data set or split.
@@ -27,7 +27,7 @@ def load_from_hub(source: str, split: str) -> tuple[Any, str]:
     with quiet_datasets():
         try:
             dataset = datasets.load_dataset(name, config, split=part)
-        except Exception as error:  # the hub's client has no common base for what it raises
+        except Exception as error:  # the errors of the hub's client have no common base class
             raise SourceError(_failed(source, part, error)) from error
     if len(dataset) == 0:
         raise SourceError(f"{source} holds no row.")
@@ -50,7 +50,7 @@ def load_registered(spec: DatasetSpec, split: str) -> Any:
     """One split of a registered data set.
 
     Raises:
-        SourceError: there is no such split, or it cannot be loaded (for most of them: there is no network).
+        SourceError: there is no such split, or it cannot be loaded (for most data sets: there is no network).
     """
     from selfsup.registry import registry
 
@@ -62,7 +62,7 @@ def load_registered(spec: DatasetSpec, split: str) -> Any:
             dataset = target(split)
         except SelfsupError:
             raise
-        except Exception as error:  # whatever the plugin's loader raises
+        except Exception as error:  # a plugin's loader may raise anything
             if spec.embedded:
                 cause = root_cause(error)
                 raise SourceError(f"Data set {spec.id!r} cannot be loaded: {type(cause).__name__}: {cause}") from error
@@ -75,8 +75,8 @@ def load_registered(spec: DatasetSpec, split: str) -> Any:
 def content_fingerprint(dataset: Any) -> str:
     """A hash that is the same for the same rows.
 
-    Rows in memory are hashed themselves. For files of the ``datasets`` cache its own fingerprint is taken, which follows from
-    the repository's revision and from what was done since: they may be too large to be read for this.
+    It hashes rows in memory. Files in the ``datasets`` cache may be too large to read, so it uses the library's fingerprint,
+    which follows from the repository's revision and all changes since.
     """
     if dataset.cache_files:
         return f"datasets-{dataset._fingerprint}"
@@ -102,7 +102,7 @@ def _failed(source: str, split: str, error: Exception) -> str:
     }  # fmt: skip
     if offline:
         return (
-            f"{source} has to be fetched from the network, and it cannot be reached ({type(cause).__name__}: {cause}). "
+            f"{source} must be fetched from the network, which cannot be reached ({type(cause).__name__}: {cause}). "
             "Connect, or put its files below a folder named by SELFSUP_DATA, as <modality>/<name>/<split>.parquet."
         )
     return f"{source} (split {split!r}) cannot be loaded: {type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""Read objects of a program: arrays, lists, dicts of columns, torch and hub data sets, generators."""
+"""Read objects in memory: arrays, lists, dicts of columns, torch and hub data sets, generators."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LABEL = "label"
 _VALUE_NAMES = ("x", "data", "inputs", "features", "samples", "arr_0", "images", "image", "videos", "audio", "texts", "text")
 _LABEL_NAMES = ("label", "labels", "y", "target", "targets", "classes", "arr_1")
 _LEAST_RATE = 1000
-"""Hz: a number from here on behind a waveform is its sampling rate, as torchaudio's data sets have it."""
+"""In Hz. A number of at least this after a waveform is its sampling rate, as in torchaudio's data sets."""
 
 
 @dataclass
@@ -34,26 +34,26 @@ class Records:
 
     rows: Iterator[Record]
     name: str
-    """What to call the source in messages."""
+    """How messages name the source."""
     described: str
-    """What it is, for people."""
+    """A description for people."""
     class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Column to the names of the classes that its numbers stand for."""
+    """Column to the names of its classes, if it holds class numbers."""
     unreadable: list[str] = field(default_factory=list)
-    """What to say of items that raised, filled in while rows are read."""
+    """A message per item that cannot be read, filled in while rows are read."""
 
 
 def records(source: Any, modality: ModalitySpec) -> Records:
     """The rows of an object that is neither a text nor a table.
 
     Args:
-        source: an array or tensor of N rows, or a pair of these and their labels; a mapping of columns; a list, tuple,
-            generator or any other iterable of rows; a data set of torch. A row is a value (path, text, PIL image, array), a
-            pair of a value and a label, or a dict.
-        modality: what kind of data is wanted.
+        source: an array or tensor of N rows, or a pair of these and their labels; a mapping of columns; a list, generator or
+            other iterable of rows; a torch dataset. A row is a value (path, text, PIL image, array), a pair of a value and a
+            label, or a dict.
+        modality: the kind of data.
 
     Raises:
-        SourceError: it is a single row, or nothing that rows can be taken from.
+        SourceError: it is a single row, or holds no rows.
     """
     role, kind = role_of(modality)
     name = type(source).__name__
@@ -66,9 +66,9 @@ def records(source: Any, modality: ModalitySpec) -> Records:
         values = source[0]
         columns = {role: values} if role else {f"x{place}": values[:, place] for place in range(values.shape[1])}
         return records({**columns, LABEL: source[1]}, modality)
-    _rows_or_raise(source)
+    _refuse_other_splits(source)
     if name == "DataLoader" and hasattr(source, "dataset"):
-        raise SourceError("A DataLoader gives batches, and rows are wanted: give its data set, loader.dataset.")
+        raise SourceError("A DataLoader gives batches, not rows: give its data set, loader.dataset.")
     if isinstance(source, Mapping):
         return Records(_rows_of_columns(source, role, kind, modality), "the columns", f"dict of {', '.join(map(str, source))}")
     if hasattr(source, "features") and not hasattr(source, "__len__"):  # a stream of the datasets library
@@ -96,12 +96,12 @@ def records(source: Any, modality: ModalitySpec) -> Records:
 
 
 def role_of(modality: ModalitySpec) -> tuple[str, str]:
-    """The role that a bare value plays, and its kind in lower case; empty where every column is a role."""
+    """The role of a bare value, and its kind in lower case; empty if every column is a role."""
     return next(((role, kind.lower()) for role, kind in modality.columns.items()), ("", ""))
 
 
 def _say_rows(modality: ModalitySpec) -> str:
-    """What the rows of a modality may be."""
+    """Which rows a modality accepts, for messages."""
     if modality.joins:
         return "for rows of several parts give a dict of columns, or a list of dicts"
     return {
@@ -114,19 +114,15 @@ def _say_rows(modality: ModalitySpec) -> str:
 
 
 def _are_values_and_labels(source: Any) -> bool:
-    """Whether a tuple is ``(X, y)``: an array of N rows, and a label for each."""
+    """Whether a tuple is ``(X, y)``: an array of N rows, and N labels."""
     if not isinstance(source, tuple) or len(source) != 2 or hasattr(source, "_asdict"):
         return False
     values, labels = (array_of(part) for part in source)
     return values is not None and labels is not None and values.ndim > 1 and labels.ndim == 1 and len(values) == len(labels)
 
 
-def _rows_or_raise(source: Any) -> None:
-    """Nothing, unless a mapping holds data sets under names that are no splits.
-
-    Raises:
-        SourceError: it does.
-    """
+def _refuse_other_splits(source: Any) -> None:
+    """Refuse a mapping of data sets whose names are no splits."""
     if isinstance(source, Mapping) and any(hasattr(part, "features") for part in source.values()):
         raise SourceError(
             f"The {type(source).__name__} has the parts {', '.join(map(str, source))}, and none is called train, validation or "
@@ -135,13 +131,13 @@ def _rows_or_raise(source: Any) -> None:
 
 
 def _single(source: Any, modality: ModalitySpec) -> str:
-    """What to say of a single row."""
+    """The message for a single row."""
     shown = f"{source[:40]!r}" if isinstance(source, str) else f"A single {type(source).__name__}"
-    return f"{shown} is one row, and rows are wanted: put it into a list, [row]; {_say_rows(modality)}."
+    return f"{shown} is one row, not several: put it into a list, [row]; {_say_rows(modality)}."
 
 
 def _rows_of_array(array: Array, role: str, kind: str, modality: ModalitySpec) -> Iterator[Record]:
-    """The rows of an array, after a look at its shape."""
+    """The rows of an array whose shape fits the modality."""
     if array.dtype.names:
         fields = array.dtype.names
         return _rows_of_columns({field: array[field] for field in fields}, role, kind, modality)
@@ -157,7 +153,7 @@ def _rows_of_array(array: Array, role: str, kind: str, modality: ModalitySpec) -
         if array.ndim != 2:
             raise SourceError(f"{wrong} is no table: {_say_rows(modality)}.")
         return (dict(zip((f"x{place}" for place in range(shape[1])), row.tolist(), strict=True)) for row in array)
-    if array.dtype.kind in "OUT" and array.ndim == 1:  # of arrays of several sizes, of paths
+    if array.dtype.kind in "OUT" and array.ndim == 1:  # arrays of several sizes, or paths
         return (_record(item, place, role, kind) for place, item in enumerate(array))
     if kind == "audio":
         raise SourceError(
@@ -170,19 +166,19 @@ def _rows_of_array(array: Array, role: str, kind: str, modality: ModalitySpec) -
     colors = (3, 4)
     if array.ndim == least and (shape[-1] in colors or (kind == "image" and shape[0] in colors and shape[0] < min(shape[1:]))):
         raise SourceError(
-            f"{wrong} looks like one {kind}, and rows are wanted: give [{kind}] for one; for {shape[0]} grey ones "
+            f"{wrong} looks like one {kind}, not several: give [{kind}] for one; for {shape[0]} grey ones "
             "give array[..., None]."
         )
     return ({role: row} for row in array)
 
 
 def _rows_of_columns(source: Mapping[Any, Any], role: str, kind: str, modality: ModalitySpec) -> Iterator[Record]:
-    """The rows of a mapping from column to values; numbers and texts hold for all rows."""
+    """The rows of a mapping from column to values; a single number or text applies to all rows."""
     columns = {str(key): value if (array := array_of(value)) is None else array for key, value in source.items()}
     listed = {key: value for key, value in columns.items() if _is_column(value)}
     if not listed or (role in columns and role not in listed):
         held = ", ".join(map(repr, columns)) or "nothing"
-        raise SourceError(f"A dict of {held} is one row, and rows are wanted: put it into a list, [row].")
+        raise SourceError(f"A dict of {held} is one row, not several: put it into a list, [row].")
     lengths = {key: len(value) for key, value in listed.items()}
     if len(set(lengths.values())) > 1:
         raise SourceError(f"The columns have several lengths: {', '.join(f'{key} {n}' for key, n in lengths.items())}.")
@@ -190,18 +186,18 @@ def _rows_of_columns(source: Mapping[Any, Any], role: str, kind: str, modality: 
         raise SourceError("The columns hold no row.")
     value_name = role if role in listed else next((n for n in _VALUE_NAMES if n in listed), "") if role else ""
     if role and not value_name:
-        raise SourceError(f"None of the columns {', '.join(columns)} is the {role!r}: name one so.")
+        raise SourceError(f"None of the columns {', '.join(columns)} is the {role!r}: rename one to it.")
     label_name = next((n for n in _LABEL_NAMES if n in listed and n != value_name), "")
     renamed = {value_name: role, label_name: LABEL} if role else {label_name: LABEL}
     fixed = {key: value for key, value in columns.items() if key not in listed}
     if kind in MEDIA and isinstance(values := listed[value_name], np.ndarray) and kind != "audio":
-        _rows_of_array(values, role, kind, modality)  # a look at its shape
+        _rows_of_array(values, role, kind, modality)  # checks the shape
 
     def rows() -> Iterator[Record]:
         for place in range(next(iter(lengths.values()))):
             record = {renamed.get(key, key): _plain(value[place]) for key, value in listed.items()}
             record |= fixed
-            yield _with_rate(record, role) if kind == "audio" else record
+            yield with_rate(record, role) if kind == "audio" else record
 
     return rows()
 
@@ -216,7 +212,7 @@ def _record(item: Any, place: int, role: str, kind: str) -> Record:
     """One item of a list, as a row.
 
     Raises:
-        SourceError: it is no row of this kind.
+        SourceError: it is not a row of this kind.
     """
     if hasattr(item, "_asdict"):
         item = item._asdict()
@@ -224,28 +220,29 @@ def _record(item: Any, place: int, role: str, kind: str) -> Record:
         if (kind == "audio" and item.get("array") is not None) or (kind in MEDIA and set(item) == {"bytes", "path"}):
             return {role: item}
         record = {str(key): _plain(value) for key, value in item.items()}
-        return _with_rate(record, role) if kind == "audio" else record
+        return with_rate(record, role) if kind == "audio" else record
     if not role:
         return _table_row(item, place)
     if isinstance(item, tuple) and item:
         return _pair(item, role, kind)
     if kind == "string":
         if not isinstance(item, str | np.str_) and item is not None:
-            raise SourceError(f"Item {place} is of type {type(item).__name__}, and a text is wanted: give a list of strings.")
+            raise SourceError(f"Item {place} is of type {type(item).__name__}, not a text: give a list of strings.")
         return {role: None if item is None else str(item)}
     return {role: item}
 
 
-def _with_rate(record: Record, role: str) -> Record:
-    """A row whose samples and sampling rate are one value."""
-    if "sampling_rate" not in record or array_of(record.get(role)) is None:
+def with_rate(record: Record, *roles: str) -> Record:
+    """A row in which the samples of each role and the sampling rate beside them are one value."""
+    waves = [role for role in roles if array_of(record.get(role)) is not None]
+    if not waves or "sampling_rate" not in record:
         return record
     rest = {key: value for key, value in record.items() if key != "sampling_rate"}
-    return {**rest, role: {"array": record[role], "sampling_rate": record["sampling_rate"]}}
+    return {**rest, **{role: {"array": record[role], "sampling_rate": record["sampling_rate"]} for role in waves}}
 
 
 def _pair(item: tuple[Any, ...], role: str, kind: str) -> Record:
-    """A value, and its label behind it; behind a waveform its sampling rate comes first."""
+    """A value followed by its label; a waveform is followed by its sampling rate first."""
     value, *rest = item
     record: Record = {role: value}
     if kind == "audio" and array_of(value) is not None and rest:
@@ -259,7 +256,7 @@ def _pair(item: tuple[Any, ...], role: str, kind: str) -> Record:
 
 
 def _table_row(item: Any, place: int) -> Record:
-    """A row of a table as numbers, perhaps with a label behind them."""
+    """A row of a table as numbers, perhaps followed by a label."""
     label: list[Any] = []
     if isinstance(item, tuple) and item and (values := array_of(item[0])) is not None and values.ndim == 1:
         item, label = values, [_plain(value) for value in item[1:2]]
@@ -271,7 +268,7 @@ def _table_row(item: Any, place: int) -> Record:
 
 
 def _plain(value: Any) -> Any:
-    """NumPy's and torch's scalars, and short vectors of them, as Python values; everything else as it is."""
+    """A NumPy or torch scalar as a Python value; everything else unchanged."""
     array = array_of(value)
     if array is not None:
         return array.item() if array.ndim == 0 else value
@@ -279,11 +276,11 @@ def _plain(value: Any) -> Any:
 
 
 def _map_style(source: Any, unreadable: list[str]) -> Iterator[Any]:
-    """The items of a data set of torch; one that raises is a row without a value, and is said."""
+    """The items of a torch dataset; an item that raises becomes an empty row, and a message."""
     for place in range(len(source)):
         try:
             yield source[place]
-        except Exception as error:  # whatever a data set's own code raises for a damaged file
+        except Exception as error:  # a dataset may raise anything for a damaged file
             if isinstance(error, MemoryError):
                 raise
             unreadable.append(f"item {place} of the {type(source).__name__} cannot be read: {type(error).__name__}: {error}")
@@ -291,7 +288,7 @@ def _map_style(source: Any, unreadable: list[str]) -> Iterator[Any]:
 
 
 def _class_names(source: Any) -> tuple[str, ...]:
-    """The names of the classes of a data set of torchvision, or of a subset of one."""
+    """The class names of a torchvision dataset, or of a subset of one."""
     while source is not None:
         names = getattr(source, "classes", None)
         if isinstance(names, list | tuple) and names and all(isinstance(name, str) for name in names):
@@ -301,7 +298,7 @@ def _class_names(source: Any) -> tuple[str, ...]:
 
 
 def _of_stream(stream: Any, role: str, kind: str) -> Records:
-    """Rows of an ``IterableDataset`` of the ``datasets`` library; its media stay files."""
+    """Rows of an ``IterableDataset`` of the ``datasets`` library, with media not decoded."""
     names = {}
     for column, feature in (stream.features or {}).items():
         if type(feature).__name__.lower() in MEDIA:
@@ -314,7 +311,7 @@ def _of_stream(stream: Any, role: str, kind: str) -> Records:
 
 
 def _with_role(rows: Iterator[Record], role: str, kind: str) -> Iterator[Record]:
-    """Rows in which the only medium of the first row plays the role, where no column is called so."""
+    """Rows in which the only medium of the first row gets the role, if no column has its name."""
     first = next(rows, None)
     if first is None:
         return

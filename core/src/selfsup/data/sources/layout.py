@@ -26,8 +26,8 @@ SPLIT_OF = {name: split for split, names in SPLIT_NAMES.items() for name in name
 
 
 def table_suffixes(modality: ModalitySpec) -> tuple[str, ...]:
-    """Suffixes of tables that can hold such rows: a text file has cells, or no column but text."""
-    unfit: tuple[str, ...] = TAR_SUFFIXES  # of tables: a table has no files
+    """Suffixes of tables that can hold rows of a modality; text files hold cells or lines."""
+    unfit: tuple[str, ...] = TAR_SUFFIXES  # a modality of tables has no files
     if modality.joins:
         unfit = CELL_TEXTS
     elif modality.columns:
@@ -36,12 +36,12 @@ def table_suffixes(modality: ModalitySpec) -> tuple[str, ...]:
 
 
 def is_table(file: Path, modality: ModalitySpec) -> bool:
-    """Whether a file is a table of such rows, by its name."""
+    """Whether a file is a table for this modality, by its name."""
     return file.name.lower().endswith(table_suffixes(modality)) and not file.name.startswith(".") and file.is_file()
 
 
 def of_one_kind(files: list[Path]) -> tuple[list[Path], list[Path]]:
-    """The tables of a folder that are meant, and those passed over: notes (txt, json) and archives beside tables."""
+    """The tables of a folder to use, and those to skip: notes (txt, json) and archives beside tables."""
     main = [file for file in files if kind_suffix(file) not in (".txt", ".json", ".tar")] or [
         file for file in files if kind_suffix(file) == ".tar"
     ]
@@ -53,7 +53,7 @@ def of_one_kind(files: list[Path]) -> tuple[list[Path], list[Path]]:
 def parts_of(folder: Path, modality: ModalitySpec) -> dict[str, list[Path]]:
     """Split to its folder, or to its table files (``train.csv``, ``train-00000-of-00002.parquet``).
 
-    A single folder of such a name among others is a class that happens to be called so (trains, planes, cars).
+    A single folder with such a name among others is a class (trains, planes, cars).
     """
     try:
         entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
@@ -69,7 +69,7 @@ def parts_of(folder: Path, modality: ModalitySpec) -> dict[str, list[Path]]:
         pattern = re.compile(rf"({'|'.join(names)})([-_.].*)?", re.IGNORECASE)
         files = [entry for entry in entries if is_table(entry, modality) and pattern.fullmatch(entry.stem)]
         if modality.joins and not files:
-            captions = re.compile(rf"captions[-_.]({'|'.join(names)})\d*", re.IGNORECASE)  # as COCO calls them
+            captions = re.compile(rf"captions[-_.]({'|'.join(names)})\d*", re.IGNORECASE)  # the names in COCO
             beside = sorted((folder / "annotations").glob("*.json"))
             files = [entry for entry in (*entries, *beside) if is_table(entry, modality) and captions.fullmatch(entry.stem)]
         if len(directories) > 1:
@@ -80,7 +80,7 @@ def parts_of(folder: Path, modality: ModalitySpec) -> dict[str, list[Path]]:
 
 
 def split_of(source: Any, split: str) -> Any:
-    """The part of a mapping of splits (``DatasetDict``, ``{"train": ..., "test": ...}``); anything else as it is.
+    """The split of a mapping of splits (``DatasetDict``, ``{"train": ..., "test": ...}``); other sources unchanged.
 
     Raises:
         SourceError: it has no such split.
@@ -94,11 +94,11 @@ def split_of(source: Any, split: str) -> Any:
 
 
 def splits_in(source: Any) -> dict[str, str]:
-    """Split to its key, for a mapping whose keys are all names of splits; empty for everything else."""
+    """Split to its key, for a mapping whose keys are all names of splits; else empty."""
     if not isinstance(source, Mapping) or not source:
         return {}
     keys = {SPLIT_OF.get(str(key).lower(), ""): key for key in source}
-    if "" in keys:  # a hub's data set may have parts of other names beside a train split
+    if "" in keys:  # a hub data set may have other parts beside a train split
         keys.pop("")
         if "train" not in keys or not all(hasattr(part, "features") for part in source.values()):
             return {}

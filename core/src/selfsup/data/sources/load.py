@@ -1,4 +1,4 @@
-"""Load a source: from a source string or an object to rows."""
+"""Load rows from a source: a name, a path, a hub data set, or an object in memory."""
 
 from __future__ import annotations
 
@@ -45,39 +45,38 @@ def load_source(
     Args:
         source: one of
 
-            - the name of a registered data set (``cifar10``, ``cifar10:test``); where ``SELFSUP_DATA`` names a folder,
-              ``<it>/<modality>/<name>/`` is taken first;
+            - the name of a registered data set (``cifar10``, ``cifar10:test``); if ``SELFSUP_DATA`` names a folder,
+              ``<it>/<modality>/<name>/`` has priority;
             - a table file (csv, tsv, json, jsonl, txt, also compressed: gz, bz2, xz; parquet, arrow, feather, xlsx) or a folder
               of them;
             - a tar archive of samples (webdataset), or a folder of them;
             - a folder of files of the modality, whose first-level folders are the classes; ``train``, ``test``, ... folders (or
-              files of these names) are its splits;
-            - a list of files, relative to its folder: a txt with a path and perhaps a label a line, a table with paths;
+              files with these names) are its splits;
+            - a list of files, relative to its folder: a txt with a path and an optional label per line, a table with paths;
             - an ``.npy`` file of N rows, or an ``.npz`` file of arrays (``images``, ``labels``; ``x_train``, ``y_test``, ...);
             - ``hf://owner/name[/config][:split]``, the only form that uses the network;
             - a ``datasets.Dataset`` or ``IterableDataset``, or a table in memory (pandas, polars, Arrow);
-            - an array or tensor [N, ...], a dict of columns, a data set of torch, a list or generator of rows
+            - an array or tensor [N, ...], a dict of columns, a torch dataset, a list or generator of rows
               (:func:`selfsup.data.sources.in_memory.records`); a ``DatasetDict`` or a dict of splits;
-            - :class:`Rows`, which are given back.
+            - :class:`Rows`, which are returned as they are.
 
-            A name is taken as a registered one first; ``./name`` is the file or folder.
-        modality: what kind of data is wanted.
-        split: ``train``, ``validation`` or ``test``; one that the source names after a colon goes before.
-        columns: role to column, where it cannot be found by type.
-        label: the label column, where it cannot be found.
+            A registered name has priority; ``./name`` is the file or folder.
+        modality: the kind of data.
+        split: ``train``, ``validation`` or ``test``; a split after a colon in the source has priority.
+        columns: role to column, if the type does not tell.
+        label: the label column; None: it is detected.
         needs_label: whether a source without labels is an error.
-        label_kind: what the label column holds; None: it is found where labels are read (:class:`LabelReader`).
-        unlabelled: labels that mean that a row has none, beside null, NaN and empty texts.
-        table: separator, decimal mark, encoding, ... of a text table, where they cannot be found
-            (:class:`~selfsup.data.TableFormat`).
-        options: of the processor, or what its :meth:`~selfsup.data.Processor.source_options` gives: a modality that joins
-            others chooses its columns by them.
+        label_kind: what the label column holds; None: it is detected when labels are read (:class:`LabelReader`).
+        unlabelled: labels that mean "no label", in addition to null, NaN and empty texts.
+        table: separator, decimal mark, encoding, ... of a text table (:class:`~selfsup.data.TableFormat`), if not detected.
+        options: of the processor, or its :meth:`~selfsup.data.Processor.source_options`: a modality that joins others chooses
+            its columns by them.
 
     Raises:
         SourceError: there is nothing, or nothing usable, at the source.
-        ConfigError: ``table`` says something that is of no use for this source.
+        ConfigError: an option in ``table`` has no effect for this source.
         ColumnError: a column is missing, ambiguous or of the wrong type.
-        MissingPluginError: a part is of a modality whose plugin is not installed.
+        MissingPluginError: a part needs a modality whose plugin is not installed.
     """
     if isinstance(source, Rows):
         if needs_label and source.label is None:
@@ -96,7 +95,7 @@ def load_source(
 
 
 def available_splits(source: Any, *, modality: ModalitySpec) -> tuple[str, ...]:
-    """The splits that a source has, as far as that can be said without the network; ``("train",)`` where it has no parts."""
+    """The splits of a source, as far as known without the network; ``("train",)`` if it is not split."""
     if not isinstance(source, str | os.PathLike):
         return tuple(splits_in(source)) or ("train",)
     text = os.fspath(source)
@@ -154,7 +153,7 @@ def _find(source: Any, modality: ModalitySpec, split: str, form: TableFormat) ->
 
 
 def is_whole_source(source: Any, modality: ModalitySpec) -> bool:
-    """Whether an object is a ``datasets.Dataset``, or a table that Arrow takes as it is."""
+    """Whether an object is a ``datasets.Dataset``, or a table that Arrow can read."""
     of_datasets = hasattr(source, "features") and hasattr(source, "select_columns") and hasattr(source, "__len__")
     return of_datasets or is_table_in_memory(source, modality)
 
@@ -170,7 +169,7 @@ def _dataset_of(frame: Any) -> Any:
 
 
 def cut_split(text: str) -> tuple[str, str]:
-    """``cifar10:test`` as ``("cifar10", "test")``; a path that exists as it stands has no split behind a colon."""
+    """``cifar10:test`` as ``("cifar10", "test")``; a path that exists is not cut."""
     match = re.fullmatch(r"(.+):([A-Za-z_]+)", text)
     if match is None or Path(text).expanduser().exists():
         return text, ""
@@ -179,14 +178,14 @@ def cut_split(text: str) -> tuple[str, str]:
 
 
 def _by_name(name: str, modality: ModalitySpec) -> tuple[Path | None, DatasetSpec | None]:
-    """The folder below ``SELFSUP_DATA`` and the registered spec that a name stands for, each None if it does not exist."""
+    """The folder below ``SELFSUP_DATA`` and the registered spec of a name; None if it does not exist."""
     from selfsup.registry import registry
 
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*(/[a-z0-9][A-Za-z0-9._-]*)?", name):
         return None, None
     spec: DatasetSpec | None = registry().datasets.get(name)
     if spec is not None and spec.modality != modality.id:
-        raise SourceError(f"Data set {name!r} is of modality {spec.modality}, and {modality.id} is wanted.")
+        raise SourceError(f"Data set {name!r} is of modality {spec.modality}, not {modality.id}.")
     base = os.environ.get("SELFSUP_DATA")
     folder = Path(base).expanduser() / modality.id / name if base else None
     return (folder if folder is not None and folder.is_dir() else None), spec

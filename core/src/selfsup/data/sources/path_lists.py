@@ -1,4 +1,4 @@
-"""Read lists of files: a text file with one path per line, or a table with a column of paths."""
+"""Read lists of files: a text file with a path per line, or a table with a column of paths."""
 
 from __future__ import annotations
 
@@ -19,27 +19,22 @@ if TYPE_CHECKING:
 
 LIST_SUFFIXES = (".txt", ".lst", ".list")
 _LOOKED_AT = 64
-"""Values of a column of texts that tell whether it holds paths."""
+"""Number of values that decide whether a column of texts holds paths."""
 _MOST = 0.8
-"""Part of them that must look like paths."""
+"""Share of them that must look like paths."""
 _USUAL_NAMES = ("path", "file", "filename", "file_name", "filepath", "file_path", "image_path", "audio_path", "video_path")
 
 
 def is_path_list(path: Path, modality: ModalitySpec) -> bool:
-    """Whether a text file is a list of files for this modality: a modality of texts has a row a line instead."""
+    """Whether a text file is a list of files for this modality; for a modality of texts its lines are rows."""
     return path.suffix.lower() in LIST_SUFFIXES and any(kind.lower() in MEDIA for kind in modality.columns.values())
 
 
 def read_path_list(path: Path, modality: ModalitySpec, encoding: str = "") -> tuple[Any, str]:
     """The rows of a list of files as a ``datasets.Dataset``, and the hash of the list.
 
-    A line is a path, relative to the list's folder, or a path and a label behind a tab, comma, semicolon or space. Lines that
-    are empty or begin with ``#`` are no rows.
-
-    Args:
-        path: of the list.
-        modality: what kind of data is wanted.
-        encoding: of the text, where it cannot be found.
+    A line is a path, relative to the list's folder, optionally followed by a tab, comma, semicolon or space and a label. Empty
+    lines and lines that start with ``#`` are skipped. An empty ``encoding`` is detected.
 
     Raises:
         SourceError: it cannot be read, or holds no row.
@@ -66,7 +61,7 @@ def read_path_list(path: Path, modality: ModalitySpec, encoding: str = "") -> tu
 
 
 def _parsed(line: str, suffixes: tuple[str, ...]) -> tuple[str, str]:
-    """The path of a line, and its label or nothing."""
+    """The path of a line, and its label or an empty text."""
     if line[0] in "\"'" and line[0] in line[1:]:
         file, _, rest = line[1:].partition(line[0])
         return file, rest.strip("\t,; ")
@@ -82,11 +77,11 @@ def _parsed(line: str, suffixes: tuple[str, ...]) -> tuple[str, str]:
 def find_path_columns(
     dataset: Any, modality: ModalitySpec, given: Mapping[str, str], label: str | None, name: str
 ) -> dict[str, str]:
-    """Role to column, for roles of media that no column fits by type: the column of texts that holds paths of such files.
+    """Role to column for media roles that no column fits by type: the column of texts that holds paths of such files.
 
     Args:
         dataset: the rows.
-        modality: what kind of data is wanted.
+        modality: the kind of data.
         given: role to column, from the user.
         label: the label column.
         name: the source, for messages.
@@ -107,8 +102,8 @@ def find_path_columns(
         usual = [column for column in columns if column.lower() in _USUAL_NAMES]
         if headless := [column for column in features if column.lower().endswith(suffixes)]:
             raise ColumnError(
-                f"The first line of {name} looks like a row ({headless[0]}), and it is read as the names of the columns: say "
-                f"--no-header, or put a line with names above it, such as {_header(features, suffixes)}."
+                f"The first line of {name} looks like a row ({headless[0]}), but is read as the names of the columns: add "
+                f"--no-header, or a first line with names, such as {_header(features, suffixes)}."
             )
         if len(columns) > 1 and len(usual) != 1:
             raise ColumnError(
@@ -120,13 +115,13 @@ def find_path_columns(
 
 
 def _header(features: Mapping[str, Any], suffixes: tuple[str, ...]) -> str:
-    """A first line for a table that has none."""
+    """A header line for a table that lacks one."""
     names = ["path" if column.lower().endswith(suffixes) else "label" for column in features]
     return ",".join(names if len(set(names)) == len(names) else ["path", "label", "..."])
 
 
 def sample_values(dataset: Any, column: str) -> list[Any]:
-    """Values of a column in at most 64 rows, spread over all of them; those that are empty are left out."""
+    """The non-empty values of a column in at most 64 rows, spread over all rows."""
     places = np.unique(np.linspace(0, len(dataset) - 1, _LOOKED_AT).astype(int))
     values = dataset.select_columns([column]).with_format("arrow")[places.tolist()].column(column).to_pylist()
     return [value for value in values if value]

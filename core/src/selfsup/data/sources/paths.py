@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from selfsup.registry.specs import ModalitySpec
 
 _LISTING = re.compile(r"(captions|metadata)([-_.].*)?", re.IGNORECASE)
-"""Names of tables that list the files beside them."""
+"""Names of tables that list files in their folder."""
 
 
 def source_at_path(
     path: Path, name: str, split: str, modality: ModalitySpec, form: TableFormat, *, label: str | None = None
 ) -> FoundSource:
-    """A file, or a folder of media files or tables."""
+    """Read a file, or a folder of media files or tables."""
     if path.is_file():
         if path.suffix.lower() in ARRAY_SUFFIXES:
             form.refuse(f"the arrays of {path}")
@@ -79,9 +79,9 @@ def _in_tables(
     read = read_tables(taken, form, cells=cells, modalities=specs, joined=modality.joins)
     about = Findings()
     if len(taken) > 1:
-        about.add("files", f"{len(taken)} taken ({listed_names(file.name for file in taken)})")
+        about.add("files", f"{len(taken)} used ({listed_names(file.name for file in taken)})")
     if others:
-        about.add("files", f"passed over beside the tables: {listed_names(file.name for file in others)}")
+        about.add("files", f"skipped beside the tables: {listed_names(file.name for file in others)}")
     return FoundSource(
         read.dataset,
         name,
@@ -95,7 +95,7 @@ def _in_tables(
 
 
 def modalities_of(modality: ModalitySpec) -> tuple[ModalitySpec, ...]:
-    """The modalities whose files are meant: this one, or all that can be a part of its rows."""
+    """The modalities whose files count: this one, or all that can be a part of its rows."""
     from selfsup.registry import registry
 
     return tuple(spec for spec in registry().modalities.values() if not spec.joins) if modality.joins else (modality,)
@@ -104,7 +104,7 @@ def modalities_of(modality: ModalitySpec) -> tuple[ModalitySpec, ...]:
 def _in_joined_folder(
     folder: Path, name: str, split: str, modality: ModalitySpec, form: TableFormat, label: str | None
 ) -> FoundSource:
-    """A folder for rows that join parts: tables that name files, else files that are called alike."""
+    """Read a folder for rows that join parts: tables that name files, else files with the same stem."""
     tables = sorted(file for file in folder.iterdir() if is_table(file, modality))
     listing = [file for file in tables if _LISTING.fullmatch(file.stem)]
     if tables:
@@ -113,11 +113,9 @@ def _in_joined_folder(
     form.refuse(f"the files of {folder}", but=("encoding",))
     found = read_sidecars(folder, modalities_of(modality), form.encoding)
     if found is None:
-        there = Counter(file.suffix.lower() for file in folder.rglob("*") if file.is_file() and not file.name.startswith("."))
-        held = f" It holds {suffix_counts(there)}." if there else " It is empty."
         raise SourceError(
             f"{folder} holds nothing usable for {modality.id}: no table, and no pictures, recordings or videos with texts "
-            f"beside them (a.jpg and a.txt).{held}"
+            f"beside them (a.jpg and a.txt). {_held(folder)}"
         )
     dataset, fingerprint, findings = found
     return FoundSource(dataset, name, split, fingerprint, root=folder, findings=findings, named_by=KEY)
@@ -151,11 +149,15 @@ def _in_folder(
         return _in_tables(top_tables, name, split, modality, form, label, root=folder)
     wanted = ", ".join((*suffixes, *(suffix for suffix in table_suffixes(modality) if suffix not in suffixes)))
     still = f", and no folder of frames ({', '.join(frames)})" if frames else ""
+    raise SourceError(f"{folder} holds nothing usable for {modality.id}: no file that ends in {wanted}{still}. {_held(folder)}")
+
+
+def _held(folder: Path) -> str:
+    """Which files a folder holds, by suffix, as a sentence."""
     there = Counter(file.suffix.lower() for file in folder.rglob("*") if file.is_file() and not file.name.startswith("."))
-    held = f" It holds {suffix_counts(there)}." if there else " It is empty."
-    raise SourceError(f"{folder} holds nothing usable for {modality.id}: no file that ends in {wanted}{still}.{held}")
+    return f"It holds {suffix_counts(there)}." if there else "It is empty."
 
 
 def _media_role(modality: ModalitySpec) -> tuple[str, tuple[str, ...]]:
-    """The role that files of the modality's suffixes play: its first one."""
+    """The role of files with the modality's suffixes, its first one, and these suffixes."""
     return next(iter(modality.columns), ""), modality.suffixes if modality.columns else ()

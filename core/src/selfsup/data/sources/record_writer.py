@@ -1,4 +1,4 @@
-"""Write the rows of an object into an Arrow file of the cache."""
+"""Write the rows of an object in memory to an Arrow file in the cache."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from selfsup.data.sources.columns.choose import FoundSource
 from selfsup.data.sources.columns.roles import MEDIA
 from selfsup.data.sources.dataframes import arrow_column
-from selfsup.data.sources.in_memory import Record, Records, records
+from selfsup.data.sources.in_memory import Record, Records, records, with_rate
 from selfsup.data.sources.media.encode import array_of, kind_of_value, media_file
 from selfsup.errors import SelfsupError, SourceError
 from selfsup.runtime.cache_folder import cache_root
@@ -24,11 +22,11 @@ if TYPE_CHECKING:
 
 _CHUNK_ROWS = 1024
 _LOOKED_AT = 64
-"""Rows that tell which columns hold media, where the modality does not say so."""
+"""Number of rows that decide which columns hold media, if the modality does not fix it."""
 _CHUNK_BYTES = 8 << 20
-_SAID = 3
-"""Items that cannot be read and are named."""
-_HINT = "Rows in memory are written down below the folder that SELFSUP_CACHE names."
+_MOST_NAMED = 3
+"""Number of unreadable items that are named."""
+_HINT = "Rows in memory are written to the folder that SELFSUP_CACHE names."
 
 
 def source_in_memory(source: Any, split: str, modality: ModalitySpec, name: str = "") -> FoundSource:
@@ -36,21 +34,21 @@ def source_in_memory(source: Any, split: str, modality: ModalitySpec, name: str 
     found = records(source, modality)
     dataset, fingerprint = write_records(found, modality)
     findings = Findings({"source": found.described})
-    for text in found.unreadable[:_SAID]:
+    for text in found.unreadable[:_MOST_NAMED]:
         findings.warn(text)
-    if len(found.unreadable) > _SAID:
-        findings.warn(f"{len(found.unreadable) - _SAID} more items cannot be read.")
+    if len(found.unreadable) > _MOST_NAMED:
+        findings.warn(f"{len(found.unreadable) - _MOST_NAMED} more items cannot be read.")
     return FoundSource(dataset, name or found.name, split, fingerprint, findings=findings)
 
 
 def write_records(found: Records, modality: ModalitySpec) -> tuple[Any, str]:
     """Rows as a ``datasets.Dataset``, and the hash of their content.
 
-    They are written into an Arrow file of the cache, a few megabytes at a time, so that a generator may be larger than the
-    memory. Media become files in it (:func:`selfsup.data.sources.media.encode.media_file`).
+    They go to an Arrow file in the cache, a few megabytes at a time, so that a generator may be larger than the memory. Media
+    become encoded files in it (:func:`selfsup.data.sources.media.encode.media_file`).
 
     Raises:
-        SourceError: there is no row, or one is of another kind than the first ones.
+        SourceError: there is no row, or a row has other columns or types than the first ones.
         StorageError: the cache cannot be written.
     """
     import datasets
@@ -61,15 +59,15 @@ def write_records(found: Records, modality: ModalitySpec) -> tuple[Any, str]:
     if modality.joins:
         begun = list(itertools.islice(rows, _LOOKED_AT))
         kinds = {name: kind for name in dict.fromkeys(name for row in begun for name in row) if (kind := _medium(begun, name))}
-        rows = (_with_rates(row, kinds) for row in itertools.chain(begun, rows))
+        waves = [name for name, kind in kinds.items() if kind == "audio"]
+        rows = (with_rate(row, *waves) for row in itertools.chain(begun, rows))
     digest = hashlib.sha256()
     cache = cache_root() / "objects"
     chunks = _chunks(rows, kinds)
     first = next(chunks, None)
     if first is None:
-        once = (
-            "" if not found.described.endswith("read once") else " A generator can be read once: give a list to read it again."
-        )
+        again = " A generator can be read once: give a list to read it again."
+        once = again if found.described.endswith("read once") else ""
         raise SourceError(f"{found.name} holds no row.{once}")
     features = _features(first, kinds, found.class_names, named=modality.joins)
     schema = features.arrow_schema
@@ -93,7 +91,7 @@ def write_records(found: Records, modality: ModalitySpec) -> tuple[Any, str]:
 
 
 def _chunks(rows: Iterator[Record], kinds: dict[str, str]) -> Iterator[list[Record]]:
-    """Rows whose media are files, a few megabytes at a time."""
+    """Rows with encoded media, a few megabytes at a time."""
     chunk: list[Record] = []
     size = 0
     for place, record in enumerate(rows):
@@ -114,25 +112,16 @@ def _chunks(rows: Iterator[Record], kinds: dict[str, str]) -> Iterator[list[Reco
 
 
 def _medium(rows: Sequence[Record], name: str) -> str:
-    """``image``, ``audio`` or ``video`` of a column whose values can be nothing else, and no paths; else empty."""
+    """``image``, ``audio`` or ``video`` if all values of a column are of this medium, and no paths; else empty."""
     values = [value for row in rows if (value := row.get(name)) is not None]
     kinds = {kind_of_value(value, rate="sampling_rate" in rows[0]) for value in values}
     return kinds.pop() if len(kinds) == 1 else ""
 
 
-def _with_rates(row: Record, kinds: dict[str, str]) -> Record:
-    """A row in which samples and the sampling rate beside them are one value."""
-    alone = [name for name, kind in kinds.items() if kind == "audio" and array_of(row.get(name)) is not None]
-    if not alone or "sampling_rate" not in row:
-        return row
-    rest = {key: value for key, value in row.items() if key != "sampling_rate"}
-    return {**rest, **{name: {"array": row[name], "sampling_rate": row["sampling_rate"]} for name in alone}}
-
-
 def _features(
     rows: Sequence[Record], kinds: dict[str, str], class_names: Mapping[str, tuple[str, ...]], *, named: bool = False
 ) -> Any:
-    """The features of the columns that the first rows have; with ``named`` those of media say which medium it is."""
+    """The features of the columns of the first rows; with ``named``, media columns have their medium's feature."""
     import datasets
     import pyarrow as pa
 
@@ -181,7 +170,6 @@ def _batch(rows: Sequence[Record], schema: Any, start: int) -> Any:
 
 
 def _listed(value: Any) -> Any:
-    """Arrays in columns that hold no media, as lists."""
-    if hasattr(value, "detach"):
-        value = value.detach().cpu().numpy()
-    return value.tolist() if isinstance(value, np.ndarray) else value
+    """An array as a list; everything else unchanged."""
+    array = array_of(value)
+    return value if array is None else array.tolist()

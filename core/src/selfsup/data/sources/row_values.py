@@ -1,4 +1,4 @@
-"""Turn any rows to embed into dicts of roles."""
+"""Turn rows to embed, in any form, into dicts of roles."""
 
 from __future__ import annotations
 
@@ -21,13 +21,12 @@ def rows_to_embed(source: Any, modality: str, options: Mapping[str, Any] | None 
     """Rows of any kind as dicts of roles.
 
     Args:
-        source: :class:`Rows`, a table or data set in memory, or what ``records`` takes. Dicts of
-            roles are given back as they are.
+        source: :class:`Rows`, a table or data set in memory, or what ``records`` takes. Dicts of roles stay as they are.
         modality: id of the modality.
-        options: what :meth:`selfsup.data.Processor.source_options` of the processor gives.
+        options: :meth:`selfsup.data.Processor.source_options` of the processor.
 
     Raises:
-        SourceError: it is a single row, or nothing that rows can be taken from.
+        SourceError: it is a single row, or holds no rows.
     """
     if isinstance(source, Rows):
         return source
@@ -44,7 +43,7 @@ def rows_to_embed(source: Any, modality: str, options: Mapping[str, Any] | None 
     if isinstance(source, str | os.PathLike):
         shown = f"{os.fspath(source)[:60]!r}"
         raise SourceError(
-            f"{shown} is one row, and rows are wanted: give [{shown}] for one. The rows of a file or folder are embedded by "
+            f"{shown} is one row, not several: give [{shown}] for one. The rows of a file or folder are embedded by "
             "selfsup.embed(encoder, source, out)."
         )
     spec = registry().get("modality", modality)
@@ -57,7 +56,7 @@ def rows_to_embed(source: Any, modality: str, options: Mapping[str, Any] | None 
 
 
 def _of_records(rows: Iterator[dict[str, Any]], role: str, kind: str) -> Iterator[Row]:
-    """Rows without what is no role; media as the processor knows them from files."""
+    """Records reduced to roles, with media as the processor gets them from files."""
     for place, record in enumerate(rows):
         if kind not in MEDIA:
             yield {role: record[role]} if role else {name: value for name, value in record.items() if name != "label"}
@@ -69,7 +68,7 @@ def _of_records(rows: Iterator[dict[str, Any]], role: str, kind: str) -> Iterato
 
 
 def _are_roles(row: Mapping[str, Any], *, joined: bool) -> bool:
-    """Whether the keys of a dict are roles: of rows that join parts they may be columns, which are still to be found."""
+    """Whether the keys of a dict are roles; for rows that join parts they may be columns instead."""
     return not joined or any(split_role(key)[0] for key in row)
 
 

@@ -24,14 +24,14 @@ _Groups = dict[str, dict[str, str]]
 
 
 def read_sidecars(root: Path, modalities: Iterable[ModalitySpec], encoding: str = "") -> tuple[Any, str, Findings] | None:
-    """The files below a folder as a ``datasets.Dataset`` with a row for all that are called alike; None where it has no media.
+    """The files below a folder as a ``datasets.Dataset``, a row for each stem; None if there are no media.
 
-    Files of one name but for the suffix are a row, in whatever folder they lie together (``cats/a.jpg``, ``cats/a.txt``), or
-    below two folders (``images/a.jpg``, ``captions/a.txt``). Each line of a text is a caption of its own. Where files lie in
-    several first-level folders, these are classes, in the column ``label``.
+    Files with the same name apart from the suffix are a row, in one folder (``cats/a.jpg``, ``cats/a.txt``) or in two
+    (``images/a.jpg``, ``captions/a.txt``). Each line of a text is a caption. Several first-level folders are classes, in the
+    column ``label``.
 
     Returns:
-        The rows, a hash over path, size and time of modification of each file, and what was found.
+        The rows, a hash over path, size and time of modification of each file, and the findings.
     """
     specs = tuple(modalities)
     reader = FileGroups(
@@ -57,7 +57,7 @@ def read_sidecars(root: Path, modalities: Iterable[ModalitySpec], encoding: str 
     alone = sorted(path for key, files in whole.items() if key not in groups for path in files.values())
     if alone:
         shown = listed_names(alone, 3)
-        findings.warn(f"Texts without a picture, recording or video beside them are passed over: {len(alone)} ({shown}).")
+        findings.warn(f"Texts without an image, recording or video beside them are skipped: {len(alone)} ({shown}).")
     without = sum(not any(reader.kind_of(ext) in ("text", "json") for ext in files) for files in groups.values())
     if without and any(reader.kind_of(ext) in ("text", "json") for files in groups.values() for ext in files):
         findings.add("captions", f"{without} of {len(groups)} rows have no text beside them")
@@ -85,7 +85,7 @@ def _extension(path: str) -> str:
 
 
 def _grouped(files: Sequence[str], *, drop: int) -> _Groups:
-    """Files by what they are called without suffix, and without so many of the first folders they lie in."""
+    """Files by their path without suffix, and without its first ``drop`` folders."""
     groups: _Groups = {}
     for file in files:
         path = PurePosixPath(file)
@@ -94,7 +94,7 @@ def _grouped(files: Sequence[str], *, drop: int) -> _Groups:
         extension = _extension(file)
         if extension not in (group := groups.setdefault(key, {})):
             group[extension] = file
-        else:  # the same name and suffix in two folders: they are no pair
+        else:  # the same name and suffix in two folders: not a pair
             groups[str(path.with_suffix(""))] = {extension: file}
     return groups
 
@@ -104,5 +104,5 @@ def _media(files: Mapping[str, str], reader: FileGroups) -> set[str]:
 
 
 def _joined(groups: _Groups, reader: FileGroups) -> int:
-    """Groups that hold files of two kinds at least, one of them of a medium."""
+    """Number of groups with files of at least two kinds, one of them a medium."""
     return sum(bool(_media(files, reader)) and len({reader.kind_of(ext) for ext in files}) > 1 for files in groups.values())

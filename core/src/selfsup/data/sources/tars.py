@@ -23,19 +23,18 @@ def read_tars(
 ) -> tuple[Any, Findings]:
     """The samples of archives as a ``datasets.Dataset``, written into the Arrow file ``target``.
 
-    A member's name is a key up to the first dot of its last part, and an extension; members that follow each other under one
-    key are a row (``FileGroups``). Links, folders and hidden files are passed over; nothing is
-    unpacked to disk.
+    A member's name is a key up to the first dot of its last part, and an extension; adjacent members with one key are a row
+    (``FileGroups``). Links, folders and hidden files are skipped; nothing is unpacked to disk.
 
     Args:
         files: the archives.
-        target: made, unless it is there.
-        modalities: whose suffixes count as files of media.
+        target: written unless it exists.
+        modalities: their suffixes are media files.
         lines: whether each line of a text is a text of its own.
-        encoding: of texts; empty: found.
+        encoding: of texts; empty: detected.
 
     Raises:
-        SourceError: an archive is damaged, or holds no sample.
+        SourceError: an archive is damaged or holds no sample.
     """
     groups = FileGroups(modalities, lines=lines, encoding=encoding)
     findings = Findings()
@@ -55,10 +54,10 @@ def _samples(files: Sequence[Path]) -> Iterator[tuple[str, dict[str, Content]]]:
 
 
 def samples_of(archive: tarfile.TarFile) -> Iterator[tuple[str, dict[str, Content]]]:
-    """Key and members of each sample of an open archive; a member is read when it is asked for, before the next sample."""
+    """Key and members of each sample of an open archive; read its members before the next sample."""
     key, members = "", dict[str, Content]()
     while (member := archive.next()) is not None:
-        archive.members = []  # type: ignore[attr-defined]  # they would fill the memory
+        archive.members = []  # type: ignore[attr-defined]  # the list would fill the memory
         path = PurePosixPath(member.name)
         stem, dot, extension = path.name.partition(".")
         if not member.isfile() or not stem or not dot or "__MACOSX" in path.parts:

@@ -1,4 +1,4 @@
-"""Choose the role of each column of a source, its label column, and where its files are."""
+"""Choose the role of each column of a source, its label column, and the folder of its files."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FoundSource:
-    """A source before its columns are known."""
+    """A source before the roles of its columns are known."""
 
     dataset: Any
     name: str
     split: str
     fingerprint: str
     outside: str = ""
-    """A media file that lies in no class folder."""
+    """A media file outside of the class folders; empty if there is none."""
     label: str | None = None
     root: Path | None = None
     findings: Findings = field(default_factory=Findings)
     categories: tuple[str, ...] = ()
     named_by: str = ""
-    """A column that was made to name the rows."""
+    """A column that only names the rows."""
     tables: tuple[str, ...] = ()
-    """Tables that lie beside media files."""
+    """Tables beside media files."""
     beside: Path | None = None
-    """A folder whose files the tables in it should list."""
+    """A folder whose tables should list its files."""
 
 
 def as_rows(
@@ -56,12 +56,12 @@ def as_rows(
     unlabelled: Collection[str],
     options: Mapping[str, Any],
 ) -> Rows:
-    """The rows with their columns in their roles; for the arguments see :func:`~selfsup.data.load_source`."""
+    """The rows with a role for each column; for the arguments see :func:`~selfsup.data.load_source`."""
     given = dict(columns or {})
     features = found.dataset.features
     if needs_label and label is None and found.outside:
         raise ColumnError(
-            f"{found.name} has no labels, and they are needed: {found.outside} lies in no class folder (it should be "
+            f"{found.name} has no labels, and they are needed: {found.outside} is in no class folder (it should be "
             f"{found.root}/CLASS/{found.outside}).{_beside(found)}"
         )
     if label is not None and label not in features and found.tables:
@@ -70,7 +70,7 @@ def as_rows(
     label_column = find_label(features, wants_label, needed=needs_label, name=found.name, taken=given.values())
     if label_column is None and (label_kind is not None or unlabelled):
         raise ColumnError(
-            f"{found.name} has no label column, so that --label-kind and --unlabelled have no effect. Name one with --label."
+            f"{found.name} has no label column, so --label-kind and --unlabelled have no effect. Name one with --label."
         )
     choose = _joined_columns if modality.joins else _plain_columns
     chosen = choose(found, modality, given, label_column, options)
@@ -98,7 +98,7 @@ def as_rows(
 def _plain_columns(
     found: FoundSource, modality: ModalitySpec, given: Mapping[str, str], label: str | None, options: Mapping[str, Any]
 ) -> JoinedColumns:
-    """Which column plays which role, of rows of one modality."""
+    """The columns of the roles, for rows of one modality."""
     features = found.dataset.features
     given = {**given, **find_path_columns(found.dataset, modality, given, label, found.name)}
     others = SEGMENT_ROLES if modality.segments else ()
@@ -113,7 +113,7 @@ def _plain_columns(
 def _joined_columns(
     found: FoundSource, modality: ModalitySpec, given: Mapping[str, str], label: str | None, options: Mapping[str, Any]
 ) -> JoinedColumns:
-    """Which column plays which role in which part: the processor class says so."""
+    """The columns of the roles of each part, as the processor class chooses them."""
     from selfsup.registry import registry
 
     source = SourceColumns(
@@ -130,19 +130,19 @@ def _joined_columns(
 
 
 def _root_of_files(found: FoundSource, chosen: JoinedColumns, root: Path, options: Mapping[str, Any]) -> Path:
-    """Where the paths in the columns of files start; said where that is not the folder of the source."""
+    """The folder of relative paths in media columns; a finding names it if it is not that of the source."""
     columns = dict.fromkeys(chosen.columns[role] for role in sorted(chosen.media))
     paths = [path for column in columns for path in paths_in(sample_values(found.dataset, column))]
     folder = find_folder(root, paths, str(options.get("folder") or ""), str(options.get("known_folder") or ""))
     if folder != root:
-        chosen.findings.add("files", f"those that the table names are looked for in {folder} (--set processor.folder=)")
+        chosen.findings.add("files", f"paths of the table are relative to {folder} (--set processor.folder=)")
     if found.beside is not None:
-        _tell_unlisted(found, chosen, folder)
+        _warn_unlisted(found, chosen, folder)
     return folder
 
 
-def _tell_unlisted(found: FoundSource, chosen: JoinedColumns, folder: Path) -> None:
-    """Say how many files beside a table it does not list: pictures that nobody described."""
+def _warn_unlisted(found: FoundSource, chosen: JoinedColumns, folder: Path) -> None:
+    """Warn of files beside a table that it does not list."""
     features = found.dataset.features
     for role in sorted(chosen.media):
         column = chosen.columns[role]
@@ -153,20 +153,20 @@ def _tell_unlisted(found: FoundSource, chosen: JoinedColumns, folder: Path) -> N
         there = [file.relative for file in walk_files(folder, suffixes)] if suffixes else []
         if unlisted := [name for name in there if name not in named]:
             chosen.findings.warn(
-                f"{len(unlisted)} of the {len(there)} files below {folder} are in no row of the table, and are left out: "
+                f"{len(unlisted)} of the {len(there)} files below {folder} are in no row of the table and are left out: "
                 f"{listed_names(unlisted, 3)}."
             )
 
 
 def _beside(found: FoundSource) -> str:
-    """What to do with tables that lie beside media files, as a sentence; empty where there are none."""
+    """Advice on tables beside media files, as a sentence; empty if there are none."""
     return f" If {found.tables[0]} lists the files with their labels, give it as the source." if found.tables else ""
 
 
 def _column_findings(
     features: Mapping[str, Any], wanted: Mapping[str, str], roles: Mapping[str, str], label: str | None, named_by: str
 ) -> Findings:
-    """Which column plays which role, and which none. Where every column is a role, the processor says what they are."""
+    """The column of each role, and unused columns. If every column is a role, the processor describes them instead."""
     found = Findings()
     if wanted:
         taken = [role if role == column else f"{role} is column {column!r}" for role, column in roles.items()]

@@ -1,4 +1,4 @@
-"""Choose which column is which part of rows with several parts, and find rows that lack one."""
+"""Columns of rows with several parts, and which rows have a part."""
 
 from __future__ import annotations
 
@@ -18,52 +18,52 @@ BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
 
 @dataclass(frozen=True)
 class SourceColumns:
-    """The columns of a source, for a processor that says which of them are which part of a row."""
+    """The columns of a source, for a processor that assigns them to the parts of a row."""
 
     features: Mapping[str, Any]
     """Column to ``datasets`` feature."""
     sample: Callable[[str], list[Any]]
-    """The values of a column in a few rows, spread over all of them."""
+    """The values of a column in a few rows, spread over all rows."""
     given: Mapping[str, str]
-    """Role to column, from the user; a role may be without its part."""
+    """Role to column, from the user; a role may lack its part."""
     label: str | None
-    """The label column, which plays no role."""
+    """The label column, which has no role."""
     name: str
     """The source, for messages."""
 
 
 @dataclass(frozen=True)
 class JoinedColumns:
-    """Which column plays which role in which part."""
+    """The columns of the roles of each part."""
 
     columns: Mapping[str, str]
     """``<part>/<role>`` to column, the roles of a part together."""
     parts: Mapping[str, str]
     """Name of a part to the id of its modality, in the order of the columns."""
     media: frozenset[str] = field(default=frozenset())
-    """Those of the roles whose values are files."""
+    """Roles whose values are files."""
     findings: Findings = field(default_factory=Findings)
 
 
 def split_role(role: str) -> tuple[str, str]:
-    """``vision/image`` as ``("vision", "image")``; the part is empty where the role names none."""
+    """``vision/image`` as ``("vision", "image")``; the part is empty if the role names none."""
     part, mark, rest = role.partition(MARK)
     return (part, rest) if mark else ("", role)
 
 
 def roles_of(columns: Mapping[str, Any], part: str) -> dict[str, Any]:
-    """What stands under a part's roles, without the part's name."""
+    """The entries of a part's roles, without the part's name."""
     start = part + MARK
     return {role.removeprefix(start): value for role, value in columns.items() if role.startswith(start)}
 
 
 def decisive_roles(roles: Sequence[str]) -> list[str]:
-    """The roles of a part that say whether a row has it: the times of a segment alone do not."""
+    """The roles of a part that decide whether a row has it: all but the times of a segment."""
     return [role for role in roles if role not in SEGMENT_ROLES] or list(roles)
 
 
 def is_blank(value: Any) -> bool:
-    """Whether a value stands for nothing: null, NaN, a blank text, a file without content and path, a list of such."""
+    """Whether a value is empty: null, NaN, a blank text, a file without content and path, or a list of such values."""
     if value is None:
         return True
     if isinstance(value, str):
@@ -78,7 +78,7 @@ def is_blank(value: Any) -> bool:
 
 
 def filled(column: Any) -> BoolArray:
-    """[n] bool, where an Arrow column holds something, by the rule of :func:`is_blank`."""
+    """[n] bool, which values of an Arrow column are not empty, as :func:`is_blank` defines it."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

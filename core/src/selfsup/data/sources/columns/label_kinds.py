@@ -36,7 +36,7 @@ _MANY_HINTS = 10
 
 
 def find_kind(reader: LabelReader, dataset: Any, kind: LabelKind | None) -> LabelReader:
-    """The reader with its kind, its classes and what goes with them."""
+    """The reader with its kind, its classes, and further settings."""
     column, feature = reader.column, dataset.features[reader.column]
     if kind is not None and kind not in LABEL_KINDS:
         raise ColumnError(f"label_kind={kind!r} is not allowed: it is one of {', '.join(LABEL_KINDS)}.")
@@ -45,7 +45,7 @@ def find_kind(reader: LabelReader, dataset: Any, kind: LabelKind | None) -> Labe
     own, kind_name = own_names(feature), feature_name(feature)
     if own is None and kind_name != "null" and not can_be_label(kind_name):
         raise ColumnError(
-            f"Label column {column!r} is of type {kind_name}; labels are texts, numbers, truths or lists of these. "
+            f"Label column {column!r} is of type {kind_name}; labels are texts, numbers, booleans or lists of these. "
             "Choose another column with --label."
         )
     values = distinct(dataset, column)
@@ -75,7 +75,7 @@ def find_kind(reader: LabelReader, dataset: Any, kind: LabelKind | None) -> Labe
 
 
 def _with_unused(reader: LabelReader, named: Sequence[tuple[Any, str | None]]) -> LabelReader:
-    """The reader with a hint on values that were said to mean "no label", and that no row has."""
+    """The reader with a hint about ``unlabelled`` values that no row has."""
     unused = [given for given in reader.unlabelled if not any(name and same_value(value, name, given) for value, name in named)]
     hint = f"No row has the label {', '.join(map(repr, unused))} (--unlabelled)"
     return replace(reader, hints=(*reader.hints, hint)) if unused else reader
@@ -88,7 +88,7 @@ def _find_lists(reader: LabelReader, dataset: Any, kind: LabelKind | None) -> La
     inner = feature.feature if hasattr(feature, "feature") else feature[0]
     own, inner_name = own_names(inner), feature_name(inner)
     if kind not in (None, "classes"):
-        raise ColumnError(f"Label column {column!r} holds lists, which are several classes a row, and not label_kind={kind!r}.")
+        raise ColumnError(f"Label column {column!r} holds lists, which are several classes a row, not label_kind={kind!r}.")
     whole = inner_name in ("string", "bool", "null") or inner_name.startswith(("int", "uint"))
     if own is None and not whole and not inner_name.startswith(("float", "double")):
         raise ColumnError(
@@ -122,7 +122,7 @@ def _find_lists(reader: LabelReader, dataset: Any, kind: LabelKind | None) -> La
 def _as_numbers(
     reader: LabelReader, named: Sequence[tuple[Any, str | None]]
 ) -> tuple[LabelReader, list[tuple[Any, str | None]]]:
-    """The reader with the decimal mark of texts that are numbers, and with marks such as ``NA`` among them as no label."""
+    """The reader with the decimal mark of texts that are numbers, and with marks such as ``NA`` as "no label"."""
     marks = sorted({str(name) for _, name in named if str(name).strip() in MISSING_NUMBERS})
     kept = [(value, name) for value, name in named if str(name) not in marks]
     decimal = decimal_of(str(name) for _, name in kept)
@@ -145,18 +145,18 @@ def _kind_of_texts(
         return ("number" if amounts else "class"), ()
     if (odd := mostly_numbers(texts, numbers)) is not None:
         raise ColumnError(
-            f"Label column {reader.column!r} holds numbers but for {', '.join(map(repr, odd[:5]))}. If these mean that there "
-            f"is no label, say --label-kind number {' '.join(f'--unlabelled {text!r}' for text in odd[:5])}; if the labels are "
-            "classes, say --label-kind class."
+            f"Label column {reader.column!r} holds numbers except for {', '.join(map(repr, odd[:5]))}. If these mean "
+            f'"no label", add --label-kind number {" ".join(f"--unlabelled {text!r}" for text in odd[:5])}; if the labels are '
+            "classes, add --label-kind class."
         )
     if rows >= _FEW_ROWS and len(texts) > _NAMES_OF_ROWS * rows:
         raise ColumnError(
-            f"Label column {reader.column!r} holds {len(texts)} different texts in {rows} rows, which are no classes. Choose "
-            "another column with --label, or say --label-kind class."
+            f"Label column {reader.column!r} holds {len(texts)} different texts in {rows} rows, too many for classes. Choose "
+            "another column with --label, or add --label-kind class."
         )
     separator = separator_of(texts, marks="|;")
     parts = {part for text in texts for part in label_parts(text, separator)} if separator else set()
-    hint = f"For several classes a row, --label-kind classes parts texts at {separator!r}" if separator else ""
+    hint = f"For several classes a row, --label-kind classes splits texts at {separator!r}" if separator else ""
     return "class", ((hint,) if separator and len(parts) < len(texts) else ())
 
 
@@ -166,13 +166,13 @@ def _kind_of_numbers(
     values = [value for value, _ in named]
     if codes_or_amounts(values, rows) == "amounts":
         whole = all(float(value).is_integer() for value in values)
-        hint = f"They are {len(values):,} different whole numbers; for classes say --label-kind class"
+        hint = f"They are {len(values):,} different whole numbers; for classes, add --label-kind class"
         return "number", ((hint,) if whole else ())
     hints = []
     if len(values) > _MANY_HINTS:
-        hints.append("They are whole numbers; for a regression say --label-kind number")
+        hints.append("They are whole numbers; for a regression, add --label-kind number")
     if len(values) > 2 and (doubtful := [str(name) for _, name in named if name in ("-1", "255", "-100")]):
-        hints.append(f"If {doubtful[0]} means that there is no label, say --unlabelled {doubtful[0]}")
+        hints.append(f"If {doubtful[0]} means that there is no label, add --unlabelled {doubtful[0]}")
     return "class", tuple(hints)
 
 

@@ -16,22 +16,21 @@ from selfsup.data.sources.tables.numbers import as_number
 _CHUNK = 65_536
 _LISTS = ("List", "LargeList", "Sequence")
 _FEW, _MANY = 20, 100
-"""So many different whole numbers are classes in any case; or with two rows each."""
+"""Up to 20 different whole numbers are always classes; up to 100 if there are two rows each."""
 _ROWS_A_CLASS, _ROWS_A_CODE = 2, 5
 _MARKS = "|;,"
 _MOSTLY, _LEAST = 0.8, 20
-"""From this share of the different texts on, and so many, a column of texts is one of numbers with a few other words in it."""
+"""Of at least 20 different texts, a share of 0.8 are numbers: it is a column of numbers with a few other words."""
 
 
 def class_name(value: Any, own: Sequence[str] | None = None) -> str | None:
-    """What a value is called as a class; None where it says that there is none (null, NaN, an empty text).
+    """The class name of a value; None for null, NaN and empty texts.
 
-    Whole numbers have one name whether they come as ``1``, ``1.0`` or ``Decimal(1)``: a column of integers with gaps is often
-    read as one of floats.
+    ``1``, ``1.0`` and ``Decimal(1)`` have one name, since readers often turn integers with missing values into floats.
 
     Args:
         value: of the column.
-        own: names of a ``ClassLabel``, whose values are ids; -1 means no label.
+        own: names of a ``ClassLabel``, whose values are ids; -1 means "no label".
     """
     if value is None:
         return None
@@ -48,7 +47,7 @@ def class_name(value: Any, own: Sequence[str] | None = None) -> str | None:
 
 
 def as_float(value: Any, decimal: str = ".") -> float | None:
-    """A number, or a text that is one (also ``$1,000``; ``decimal`` begins its fraction); None for all others."""
+    """A number, or the number in a text (also ``$1,000``, with ``decimal`` as decimal mark); None for other values."""
     if isinstance(value, str):
         return as_number(value, decimal)
     try:
@@ -58,7 +57,7 @@ def as_float(value: Any, decimal: str = ".") -> float | None:
 
 
 def same_value(value: Any, name: str, given: str) -> bool:
-    """Whether a value (``name`` as a class) is the one that the user wrote: by its name, or as a number by its size."""
+    """Whether a value (``name`` as a class) equals the one that the user gave, as a text or as a number."""
     if name == given or str(value) == given:
         return True
     wanted, number = as_float(given), as_float(name)
@@ -66,12 +65,7 @@ def same_value(value: Any, name: str, given: str) -> bool:
 
 
 def codes_or_amounts(values: Sequence[Any], rows: int) -> Literal["codes", "amounts"]:
-    """Whether different numbers are names of classes or sizes of something.
-
-    Args:
-        values: the distinct ones, without NaN.
-        rows: how many rows they are of.
-    """
+    """Whether the distinct numbers of so many rows, without NaN, are class codes or amounts."""
     if not all(float(value).is_integer() for value in values):
         return "amounts"
     n = len(values)
@@ -83,22 +77,19 @@ def codes_or_amounts(values: Sequence[Any], rows: int) -> Literal["codes", "amou
 
 
 def mostly_numbers(texts: Sequence[str], numbers: Sequence[float | None]) -> list[str] | None:
-    """The texts that are no numbers where most others are; None where few are."""
+    """The texts that are no numbers, if most others are; else None."""
     odd = [text for text, number in zip(texts, numbers, strict=True) if number is None]
     return sorted(odd) if len(texts) >= _LEAST and len(odd) <= (1 - _MOSTLY) * len(texts) else None
 
 
 def separator_of(texts: Sequence[str], marks: str = _MARKS) -> str:
-    """What parts classes within texts: the first of ``|``, ``;`` and ``,`` that occurs; empty where none does."""
+    """The separator of classes within texts: the first of ``|``, ``;`` and ``,`` that occurs; empty if none does."""
     plain = [text for text in texts if not _is_bracketed(text)]
     return next((mark for mark in marks if any(mark in text for text in plain)), "")
 
 
 def label_parts(text: str, separator: str) -> list[Any]:
-    """The classes that one text names: a list in brackets (JSON or Python), else what stands between separators.
-
-    White space around a class does not count, and nothing between two separators is no class.
-    """
+    """The classes that one text names: a list in brackets (JSON or Python), else the non-empty parts between separators."""
     if _is_bracketed(text):
         for parse in (json.loads, ast.literal_eval):
             try:

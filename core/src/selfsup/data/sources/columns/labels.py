@@ -30,49 +30,49 @@ labels. ``number``: [N] float64, NaN where a row has none."""
 
 @dataclass(frozen=True)
 class LabelReader:
-    """How the labels of a column are read: their kind, their classes, and what stands for no label."""
+    """How to read the labels of a column: their kind, their classes, and which values mean "no label"."""
 
     column: str
     kind: LabelKind
     names: tuple[str, ...] = ()
-    """K names of classes in the order of their ids; empty for numbers."""
+    """K class names in the order of their ids; empty for numbers."""
     unlabelled: tuple[str, ...] = ()
-    """Values that mean that a row has no label; null, NaN and empty texts always do."""
+    """Values that mean "no label", in addition to null, NaN and empty texts."""
     separator: str = ""
-    """What parts the classes within one text; empty: nothing does."""
+    """Separator of several classes within one text; empty: a text is one class."""
     decimal: str = "."
-    """What begins the fraction of numbers that are texts."""
+    """Decimal mark of numbers that are texts."""
     hot: bool = False
-    """Whether lists of 0 and 1 say for each class whether it is there, in place of naming those that are."""
+    """Whether lists hold a 0 or 1 for each class, instead of the names of the classes."""
     hints: tuple[str, ...] = field(default=(), compare=False)
-    """What else the column could mean, and how to say so."""
+    """Other meanings of the column, and the options that choose them."""
 
     @classmethod
     def find(cls, dataset: Any, column: str, kind: LabelKind | None = None, unlabelled: Collection[str] = ()) -> LabelReader:
-        """Find out what a column of a ``datasets.Dataset`` holds.
+        """Detect what a column of a ``datasets.Dataset`` holds.
 
-        ``ClassLabel``, texts and truths are classes, and texts that are all numbers with a fraction among them are numbers.
-        Lists are several classes. Numbers with a fraction are numbers; whole ones are classes where there are few of them
-        (20, or 100 with two rows each) or where they count from 0 or 1 without a gap with five rows each, else numbers.
+        ``ClassLabel``, texts and booleans are classes, unless all texts are numbers and some have a fraction. Lists are several
+        classes. Numbers are numbers if some have a fraction; whole numbers are classes if there are few of them (20, or 100
+        with two rows each), or if they count from 0 or 1 without a gap with five rows each.
 
         Args:
             dataset: the rows.
             column: the label column.
-            kind: what it holds, as told; None: it is found.
-            unlabelled: values that mean that a row has no label.
+            kind: what it holds; None: it is detected.
+            unlabelled: values that mean "no label".
 
         Raises:
-            ColumnError: the column holds no label, or nothing that can be one, or not what ``kind`` says.
+            ColumnError: the column holds no labels, values that cannot be labels, or labels of another kind than ``kind``.
         """
         return find_kind(cls(column, kind or "class", unlabelled=tuple(unlabelled)), dataset, kind)
 
     def together(self, other: LabelReader) -> LabelReader:
-        """The same with the classes of ``other`` that are not here behind those that are."""
+        """The same with the further classes of ``other`` appended."""
         more = tuple(name for name in other.names if name not in set(self.names))
         return replace(self, names=self.names + more, separator=self.separator or other.separator)
 
     def describe(self) -> str:
-        """What was found, and what else it could be."""
+        """What was detected, and what else it could be."""
         if self.kind == "number":
             what = "numbers"
         else:
@@ -85,7 +85,7 @@ class LabelReader:
         """The labels of all rows.
 
         Raises:
-            ColumnError: a row is of a class that is not among ``names``, or its label is no number where they are numbers.
+            ColumnError: a row has a class that is not among ``names``, or a label that is no number although the others are.
         """
         parts: list[LabelArray] = []
         start = 0
@@ -104,7 +104,7 @@ class LabelReader:
         place = {name: index for index, name in enumerate(self.names)}
         own, known = own_names(feature), frozenset(self.names)
         codes, values = encoded(chunk)
-        table = np.full(len(values) + 1, -1, dtype=np.int64)  # the last is what code -1, a null, is looked up as
+        table = np.full(len(values) + 1, -1, dtype=np.int64)  # the last entry is for null, whose code is -1
         for code, value in enumerate(values):
             name = class_name(value, own)
             if self.is_unlabelled(value, name):
@@ -128,7 +128,7 @@ class LabelReader:
                 row = start + int(np.argmax(codes == code))
                 raise ColumnError(
                     f"The label {value!r} of row {row} (column {self.column!r}) is no number. If it means that there is no "
-                    f"label, say --unlabelled {str(value)!r}; if the labels are classes, say --label-kind class."
+                    f"label, add --unlabelled {str(value)!r}; if the labels are classes, add --label-kind class."
                 )
             table[code] = number
         found: LabelArray = table[codes]
@@ -180,12 +180,12 @@ def has_label(labels: LabelArray) -> np.ndarray[Any, np.dtype[np.bool_]]:
 
 
 def strata(labels: LabelArray, bins: int = 10) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """[N] ids of groups to draw evenly from: of classes themselves, of numbers their quantiles, of several classes one.
+    """[N] ids of groups to draw evenly from: the classes, quantiles of numbers, or one group for several classes a row.
 
     Args:
-        labels: as a reader gives them, each row labelled.
-        bins: groups of numbers at most, fewer where they would hold fewer than five rows. Each has as many rows as every other
-            but for equal numbers, which stay together.
+        labels: as a reader gives them; every row has one.
+        bins: most groups of numbers; fewer if a group would have fewer than five rows. Groups have the same size, except that
+            equal numbers stay together.
     """
     if labels.ndim == 2:
         return np.zeros(len(labels), dtype=np.int64)
@@ -197,6 +197,6 @@ def strata(labels: LabelArray, bins: int = 10) -> np.ndarray[Any, np.dtype[np.in
 
 
 def standard_scale(numbers: LabelArray) -> tuple[float, float]:
-    """Mean and standard deviation of numbers, in float64; the latter is 1 where they do not vary."""
+    """Mean and standard deviation of numbers, in float64; the deviation is 1 if all numbers are equal."""
     deviation = float(np.std(numbers, dtype=np.float64))
     return float(np.mean(numbers, dtype=np.float64)), deviation if deviation > 0 else 1.0

@@ -1,4 +1,4 @@
-"""Find the roles of columns by their feature types."""
+"""Assign columns to roles by their feature types."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from selfsup.errors import ColumnError
 
 MEDIA = ("image", "audio", "video")
-"""Roles whose columns hold files, or what files hold."""
+"""Media: kinds of roles whose columns hold files, or the contents of files."""
 _LABEL_NAMES = ("label", "labels")
 
 
@@ -26,7 +26,7 @@ def feature_name(feature: Any) -> str:
 
 
 def feature_fits(feature: Any, wanted: str) -> bool:
-    """Whether a column of this feature can play a role of the wanted type.
+    """Whether a column of this feature can have a role of the wanted type.
 
     ``Image``, ``Audio`` and ``Video`` also fit encoded files (a struct of ``bytes`` and ``path``, or plain bytes), and
     ``Audio`` decoded ones (a struct with ``array`` and ``sampling_rate``); ``string`` fits any text,
@@ -60,16 +60,16 @@ def find_columns(
 ) -> dict[str, str]:
     """Role to column.
 
-    A role takes the column that the user gave, else the one of its own name if the type fits, else the only one that fits.
-    A column that is named for a media role, either way, may hold texts: the paths of the files.
+    A role gets the column that the user gave, else the one with its own name if the type fits, else the only one that fits.
+    A column chosen by name for a media role may also hold texts: the paths of the files.
 
     Args:
         features: column to feature.
-        wanted: role to feature type, from the modality; empty: every column is its own role, the label excepted.
+        wanted: role to feature type, from the modality; empty: every column except the label is its own role.
         given: role to column, from the user.
-        label: the label column, which plays no role.
+        label: the label column, which has no role.
         name: the source, for messages.
-        others: roles that the user may give too, and that are found elsewhere (of segments).
+        others: roles that the user may also give and that are handled elsewhere (those of segments).
 
     Raises:
         ColumnError: a column is missing, of a wrong type, or ambiguous.
@@ -79,13 +79,13 @@ def find_columns(
     for role, column in given.items():
         if wanted and role not in wanted:
             roles = ", ".join((*wanted, *others))
-            raise ColumnError(f"There is no role {role!r} to put column {column!r} in; the roles are {roles}.")
+            raise ColumnError(f"There is no role {role!r} for column {column!r}; the roles are {roles}.")
         if column not in features:
             raise ColumnError(f"{name} has no column {column!r} (for {role!r}). Its columns are {describe_columns(features)}.")
     if not wanted:
         chosen = dict(given) or {column: column for column in features if column != label}
         if not chosen:
-            raise ColumnError(f"{name} has no column beside the label {label!r}.")
+            raise ColumnError(f"{name} has no column other than the label {label!r}.")
         return chosen
     return {role: _find_column(features, role, kind, given.get(role), label, name) for role, kind in wanted.items()}
 
@@ -108,12 +108,12 @@ def _find_column(features: Mapping[str, Any], role: str, kind: str, given: str |
         )
     raise ColumnError(
         f"{name} has no column of type {kind} for {role!r}. Its columns are {columns}. "
-        f"If one of them is meant, say --column {role}=NAME."
+        f"To use one of them, add --column {role}=NAME."
     )
 
 
 def _fits_by_name(feature: Any, wanted: str) -> bool:
-    """Whether a column that was named for a role can play it; texts are then paths of media files."""
+    """Whether a column can have the role that it was named for; texts are then paths of media files."""
     return feature_fits(feature, wanted) or (wanted.lower() in MEDIA and feature_fits(feature, "string"))
 
 

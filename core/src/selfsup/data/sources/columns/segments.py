@@ -1,4 +1,4 @@
-"""Rows that are segments of a file, given by columns of start and end seconds."""
+"""Rows that are segments of a file, with columns for start and end in seconds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from selfsup.errors import BadRowError, ColumnError
 SEGMENT_ROLES = ("start", "end", "offset", "duration")
 """Columns that make a row a segment: ``start`` (or ``offset``), and ``end`` or ``duration``; each may be missing."""
 _TOLERANCE = 0.1
-"""Seconds that an end may lie behind that of the file: durations are written down rounded."""
+"""Seconds that a segment may end after its file, since tables round durations."""
 
 
 class Segment(NamedTuple):
@@ -24,15 +24,15 @@ class Segment(NamedTuple):
     """After ``start``; None: the end of the file."""
 
     def within(self, seconds: float, noun: str) -> tuple[float, float]:
-        """Start and end in a file of so many seconds; an end up to 0.1 s behind that of the file is that of the file.
+        """Start and end in a file of ``seconds``; an end up to 0.1 s after the file's becomes that of the file.
 
         Raises:
-            BadRowError: it lies outside of the file, or a part of it does.
+            BadRowError: the segment is not inside the file.
         """
         end = seconds if self.end is None else self.end
         if self.start >= seconds or end > seconds + _TOLERANCE:
             shown = f"from {self.start:g} s on" if self.end is None else f"of {self.start:g} to {self.end:g} s"
-            raise BadRowError(f"its segment {shown} lies outside of the {noun}, which has {seconds:.6g} s")
+            raise BadRowError(f"its segment {shown} is outside the {noun}, which has {seconds:.6g} s")
         return self.start, min(end, seconds)
 
 
@@ -41,13 +41,13 @@ def segment_columns(
 ) -> dict[str, str]:
     """Role to column for the :data:`SEGMENT_ROLES`.
 
-    A role takes the column that the user gave (none, where that is empty), else the one of its own name if it holds numbers.
-    A duration that was not asked for counts only beside a start: alone it is how long the file is.
+    A role gets the column that the user gave (an empty name: no column), else the one with its own name if it holds numbers.
+    A ``duration`` that the user did not give needs a start: alone it is the duration of the file.
 
     Args:
         features: column to feature.
         given: role to column, from the user.
-        taken: role to column, found already.
+        taken: role to column, of the other roles.
         label: the label column.
         name: the source, for messages.
 
@@ -76,11 +76,10 @@ def segment_columns(
 def segment_of(row: Mapping[str, Any]) -> Segment | None:
     """The segment that a row names; None: the whole file.
 
-    A missing value is as a missing column. Where a row has both, ``start`` goes before ``offset`` and ``end`` before
-    ``duration``.
+    A missing value is like a missing column. ``start`` has priority over ``offset``, and ``end`` over ``duration``.
 
     Raises:
-        BadRowError: a value is no time, the segment begins before the file, or it has no length.
+        BadRowError: a value is no time, the segment starts before the file, or its length is not positive.
     """
     start, end, offset, duration = (_seconds(row.get(role), role) for role in SEGMENT_ROLES)
     start = offset if start is None else start
@@ -91,7 +90,7 @@ def segment_of(row: Mapping[str, Any]) -> Segment | None:
     start = start or 0.0
     if start < 0 or (end is not None and end <= start):
         shown = f"{start:g} s on" if end is None else f"{start:g} to {end:g} s"
-        raise BadRowError(f"its segment of {shown} is none: it must not begin before 0, and end after it begins")
+        raise BadRowError(f"its segment of {shown} is not allowed: it must start at 0 or later, and end after its start")
     return Segment(start, end)
 
 

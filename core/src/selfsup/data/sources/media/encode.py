@@ -21,12 +21,12 @@ _COLORS = (1, 3, 4)
 
 
 def is_tensor(value: Any) -> bool:
-    """Whether a value is a torch tensor (or one of another library that calls itself one)."""
+    """Whether a value is a torch tensor, or a tensor of another library."""
     return hasattr(value, "detach") and hasattr(value, "numpy")
 
 
 def is_pil(value: Any) -> bool:
-    """Whether a value is a PIL image; Pillow itself is not needed here."""
+    """Whether a value is a PIL image; does not need Pillow."""
     return any(kind.__module__ == "PIL.Image" and kind.__name__ == "Image" for kind in type(value).__mro__)
 
 
@@ -41,7 +41,7 @@ def array_of(value: Any) -> Array | None:
 
 
 def is_medium(value: Any) -> bool:
-    """Whether a value can only be an image, a recording or a video, and no text or number."""
+    """Whether a value is an image, a recording or a video."""
     if isinstance(value, Mapping):
         return value.get("array") is not None or set(value) == {"bytes", "path"}
     array = array_of(value)
@@ -49,11 +49,11 @@ def is_medium(value: Any) -> bool:
 
 
 def kind_of_value(value: Any, *, rate: bool = False) -> str:
-    """``image``, ``audio`` or ``video``: what a value in memory can only be; empty for texts, paths, numbers and lists of them.
+    """The medium of a value in memory: ``image``, ``audio`` or ``video``; empty for texts, paths, numbers and lists of them.
 
     Args:
         value: an array, a tensor, a PIL image, encoded bytes, ``{"bytes", "path"}`` or ``{"array", "sampling_rate"}``.
-        rate: whether a sampling rate stands beside it: an array of one axis, or of two, is then a recording.
+        rate: whether it comes with a sampling rate: an array with one or two axes is then a recording.
     """
     if isinstance(value, Mapping):
         if value.get("array") is not None:
@@ -76,9 +76,7 @@ def kind_of_value(value: Any, *, rate: bool = False) -> str:
 
 
 def media_file(value: Any, kind: str) -> dict[str, Any]:
-    """One value of a media role as ``{"bytes", "path"}``.
-
-    Images and videos in memory become an npy file, recordings a wav file.
+    """One value of a media role as ``{"bytes", "path"}``; images and videos in memory become npy files, recordings wav files.
 
     Args:
         value: None, a path, encoded bytes, ``{"bytes", "path"}``, a PIL image, an array or tensor; of recordings
@@ -86,7 +84,7 @@ def media_file(value: Any, kind: str) -> dict[str, Any]:
         kind: ``image``, ``audio`` or ``video``.
 
     Raises:
-        SourceError: it is none of these; the message says what to give.
+        SourceError: it is of another form; the message says what to give.
     """
     if value is None:
         return {"bytes": None, "path": None}
@@ -136,7 +134,7 @@ def npy_bytes(array: Array) -> bytes:
 def pixels_of(image: Any) -> Array:
     """A PIL image as an array, upright, without palette: transparency becomes a fourth channel."""
     image.load()
-    orientation = 1 if image.format == "TIFF" else image.getexif().get(0x0112, 1)  # a TIFF is turned while it is loaded
+    orientation = 1 if image.format == "TIFF" else image.getexif().get(0x0112, 1)  # Pillow already turns a TIFF
     if image.mode in ("P", "PA", "LA", "La", "RGBa") or (image.mode == "RGB" and "transparency" in image.info):
         clear = image.mode != "P" or "transparency" in image.info
         image = image.convert("RGBA" if clear else "RGB")
@@ -163,28 +161,28 @@ def _frames_first(array: Array) -> Array:
     """A clip [T, H, W, C], [T, C, H, W] or [C, T, H, W] with its channels last.
 
     Raises:
-        SourceError: it cannot be told where its channels are.
+        SourceError: no axis, or more than one, can be the channels.
     """
     if array.ndim != 4 or array.shape[3] in _COLORS:
         return array
     places = [axis for axis in (0, 1) if array.shape[axis] in _COLORS]
     if len(places) != 1:
         raise SourceError(
-            f"It cannot be told where the channels of a clip of shape {array.shape} are: give [frames, height, width, 3], such "
+            f"The channels of a clip of shape {array.shape} cannot be found: give [frames, height, width, 3], such "
             "as clip.transpose(0, 2, 3, 1)."
         )
     return np.moveaxis(array, places[0], 3)
 
 
 def wav_bytes(samples: Any, rate: Any) -> bytes:
-    """Samples as a wav file: 16 bits where they are int16, else 32-bit floats (Multimedia Programming Interface, 1991).
+    """Samples as a wav file: 16 bits for int16, else 32-bit floats (Multimedia Programming Interface, 1991).
 
     Args:
         samples: [T], or channels along the shorter of two axes; int16, int32, or real numbers in -1..1.
         rate: in Hz.
 
     Raises:
-        SourceError: a shape, type or rate that no recording has.
+        SourceError: the shape, type or rate is not that of a recording.
     """
     array = array_of(samples) if array_of(samples) is not None else np.asarray(samples)
     assert array is not None

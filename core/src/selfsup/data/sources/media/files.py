@@ -14,12 +14,12 @@ _ESCAPED = re.compile(r"\\udc([89a-f][0-9a-f])")
 
 
 def readable_name(name: str) -> str:
-    """A file's name as a text that can be kept and shown: bytes that are not UTF-8 are written out (``caf\\udce9.wav``)."""
+    """A file's name as valid text: bytes that are not UTF-8 become escapes (``caf\\udce9.wav``)."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 
 def real_path(path: str | Path) -> str | Path:
-    """The path of a file whose name :func:`readable_name` wrote; any other path as it is."""
+    """The path of a file whose name :func:`readable_name` gave; any other path unchanged."""
     text = os.fspath(path)
     if not _ESCAPED.search(text) or os.path.lexists(text):
         return path
@@ -27,16 +27,16 @@ def real_path(path: str | Path) -> str | Path:
 
 
 def check_media_file(path: str | Path, noun: str) -> str:
-    """The absolute path of a file that can be opened, is a regular file, and is not empty.
+    """The absolute path of a regular file that can be opened and is not empty.
 
-    Devices and pipes are refused, since reading one may never end.
+    Devices and pipes are refused, since reading them may never end.
 
     Args:
         path: of the file.
         noun: what it should hold, for the message: ``recording``.
 
     Raises:
-        BadRowError: it is not there, is a folder, a device or a pipe, may not be read, or is empty.
+        BadRowError: it does not exist, is a folder, a device or a pipe, is not readable, or is empty.
     """
     path = Path(path)
     try:

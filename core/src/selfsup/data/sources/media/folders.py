@@ -1,4 +1,4 @@
-"""Find the files that a table names: in the table's folder, or in one inside or beside it."""
+"""Find the folder of the files that a table names: the table's own, or one inside or beside it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MOST_FOLDERS = 500
 
 
 def paths_in(values: Sequence[Any]) -> list[str]:
-    """The relative paths among values of a column of files that has no contents."""
+    """The relative paths among values of a media column, without values that hold file contents."""
     found = []
     for value in values:
         path = value if isinstance(value, str) else value.get("path") if isinstance(value, dict) else None
@@ -24,16 +24,16 @@ def paths_in(values: Sequence[Any]) -> list[str]:
 
 
 def find_folder(root: Path, paths: Sequence[str], given: str = "", known: str = "") -> Path:
-    """The folder that relative paths start from; ``root`` where no other has more of the files.
+    """The folder of relative paths; ``root`` unless another folder has more of the files.
 
     Args:
         root: of the table.
-        paths: some of those that it names.
-        given: what the user says, relative to the working directory; empty: nothing.
-        known: where an encoder's rows had theirs; it is tried, too.
+        paths: some of the paths in the table.
+        given: the folder that the user gave, relative to the working directory; or empty.
+        known: the folder of the rows that an encoder was trained on, as another candidate; or empty.
 
     Raises:
-        ConfigError: there is no such folder.
+        ConfigError: the given folder does not exist.
     """
     if given:
         folder = Path(given).expanduser()
@@ -56,7 +56,7 @@ def _count(folder: Path, paths: Sequence[str]) -> int:
 
 
 def _near(root: Path) -> Iterator[Path]:
-    """Folders in ``root``, those beside it, and those in these; not too many."""
+    """Folders in ``root``, inside those, and beside ``root``; a limited number."""
     seen = 0
     for base in (root, root.parent):
         for folder in sorted(_folders(base)):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from selfsup.registry.specs import ModalitySpec
 
 _MOST = 0.8
-"""Part of the values that must be of a kind."""
+"""Share of the values that must have the kind."""
 _SUFFIXES: Mapping[str, str] = {
     "image": ".jpg .jpeg .jpe .jfif .png .webp .gif .bmp .dib .tif .tiff .tga .avif .heic .heif .jp2 .ppm .pgm .pbm .pnm",
     "audio": ".wav .wave .flac .mp3 .mp2 .ogg .oga .opus .m4a .aac .aiff .aif .au .wma .amr .caf .weba",
@@ -26,16 +26,11 @@ _MARKS: tuple[tuple[int, bytes, str], ...] = (
     (4, b"ftypavif", "image"), (4, b"ftyphei", "image"), (4, b"ftypM4A", "audio"), (4, b"ftyp", "video"),
     (0, b"\x1aE\xdf\xa3", "video"), (0, b"\x00\x00\x01\xba", "video"), (0, b"FLV", "video"),
 )  # fmt: skip
-"""Place, bytes and kind of file, the first that fits (the formats' own specifications)."""
+"""Offset, bytes and kind of file; the first match counts (from the specifications of the formats)."""
 
 
 def kind_of_path(path: str, modalities: Iterable[ModalitySpec] = ()) -> str:
-    """``image``, ``audio`` or ``video`` by the suffix of a path; empty where it does not say.
-
-    Args:
-        path: of a file.
-        modalities: whose suffixes count beside the usual ones.
-    """
+    """``image``, ``audio`` or ``video`` by the suffix of a path, also by suffixes of ``modalities``; empty if unknown."""
     suffix = PurePath(path).suffix.lower()
     if suffix in _KIND_OF or not suffix:
         return _KIND_OF.get(suffix, "")
@@ -45,12 +40,12 @@ def kind_of_path(path: str, modalities: Iterable[ModalitySpec] = ()) -> str:
 
 
 def kind_of_bytes(content: bytes) -> str:
-    """``image``, ``audio`` or ``video`` by the first bytes of a file; empty where they do not say."""
+    """``image``, ``audio`` or ``video`` by the first bytes of a file; empty if unknown."""
     return next((kind for place, mark, kind in _MARKS if content[place : place + len(mark)] == mark), "")
 
 
 def looks_like_paths(values: Sequence[Any], suffixes: tuple[str, ...] = ()) -> bool:
-    """Whether texts are paths of files with these suffixes; without any, of files of any medium."""
+    """Whether texts are paths of files with these suffixes; without suffixes: of media files."""
     texts = [value.strip() for value in values if isinstance(value, str) and value.strip()]
     if suffixes:
         found = sum(text.lower().endswith(suffixes) for text in texts)
@@ -60,12 +55,12 @@ def looks_like_paths(values: Sequence[Any], suffixes: tuple[str, ...] = ()) -> b
 
 
 def medium_of(feature: Any, values: Sequence[Any], modalities: Iterable[ModalitySpec] = ()) -> str:
-    """``image``, ``audio`` or ``video``: what a column holds; empty where it holds something else, or does not say.
+    """``image``, ``audio`` or ``video``: the medium of a column; empty if it holds something else or is unknown.
 
     Args:
         feature: of the column.
         values: some of its values.
-        modalities: whose suffixes count beside the usual ones.
+        modalities: their suffixes are known in addition to the usual ones.
     """
     name = feature_name(feature).lower()
     if name in MEDIA:

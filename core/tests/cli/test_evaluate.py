@@ -89,7 +89,7 @@ def test_options_of_the_data_are_passed_on(cli, run, tmp_path, command):
     done = cli(command, run.path, "--data", tmp_path / "rows.csv", *table, *out)
     assert (done.status, "column_0 (string), column_1 (string)" in done.err) == (1, True)
     for option, message in (
-        (["--sheet", "May"], "--sheet says nothing of"),
+        (["--sheet", "May"], "--sheet has no effect on"),
         (["--column", "sequence=nothing"], "no column 'nothing'"),
         (["--label", "nothing"], "no label column 'nothing'"),
         (["--part", "left"], "leave the part 'left' out"),

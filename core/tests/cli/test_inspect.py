@@ -62,7 +62,7 @@ def test_options_are_those_of_a_run(source):
     held = selfsup.inspect(str(source), "sequence", holdout=0.3)
     assert 0 < held.rows < 40
     assert held.tested_on == f"the {40 - held.rows} rows (30 %) that are held out"
-    with pytest.raises(ConfigError, match=r"--separator says nothing of .*train\.jsonl"):
+    with pytest.raises(ConfigError, match=r"--separator has no effect on .*train\.jsonl"):
         selfsup.inspect(str(source), "sequence", table={"separator": ";"})
     with pytest.raises(ConfigError, match="rows=0 is not allowed"):
         selfsup.inspect(str(source), "sequence", rows=0)

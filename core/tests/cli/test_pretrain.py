@@ -81,6 +81,6 @@ def test_the_format_of_a_table_is_passed_on(cli, tmp_path):
     (tmp_path / "rows.csv").write_text("a;b\n1;2\n")
     table = ["--data", tmp_path / "rows.csv", "--separator", ";", "--decimal", ",", "--encoding", "cp1252", "--no-header"]
     done = cli("pretrain", "sequence/simclr", *table, "--sheet", "May", "--out", tmp_path / "none")
-    assert (done.status, "--sheet says nothing of" in done.err) == (2, True)
+    assert (done.status, "--sheet has no effect on" in done.err) == (2, True)
     done = cli("pretrain", "sequence/simclr", *table, "--out", tmp_path / "none")
     assert (done.status, "Its columns are column_0 (string), column_1 (string)" in done.err) == (1, True)

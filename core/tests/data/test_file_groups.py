@@ -215,7 +215,7 @@ def test_annotations_of_coco(tmp_path: Path) -> None:
     rows, findings = read_coco([file])
     assert rows["image"] == ["a.jpg", "b.jpg"]
     assert rows["captions"] == [["one", "two"], []]
-    assert findings.facts["captions"] == "2, of 2 images; none of 1"
+    assert findings.facts["captions"] == "2, for 2 images; none for 1"
     assert [text[-3:] for text in findings.warnings] == [" 1.", " 1."]
     file.write_text(json.dumps({**COCO, "annotations": [{"image_id": 3, "bbox": [1, 2]}]}))
     with pytest.raises(SourceError, match="annotations without captions"):

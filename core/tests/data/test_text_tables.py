@@ -85,7 +85,7 @@ def test_an_encoding_of_another_script_has_to_be_named(read: Callable[..., Rows]
 def test_a_few_damaged_letters_do_not_change_the_encoding(read: Callable[..., Rows]) -> None:
     rows = read(lines("a,b", lambda n: f"{n},café été").encode() + b"30,caf\xc3\n")
     assert rows.dataset[0]["b"] == "café été"
-    assert "bytes that are no utf-8" in rows.findings.warnings[0]
+    assert "bytes that are not valid utf-8" in rows.findings.warnings[0]
 
 
 def zipped(content: bytes) -> bytes:
@@ -119,7 +119,7 @@ def test_numbers_with_signs_and_marks_are_numbers(read: Callable[..., Rows]) -> 
     assert rows.dataset[7] == {"price": 1007.5, "part": 7, "result": -7.5, "gap": 7}
     assert rows.dataset[1]["gap"] is None
     assert rows.findings.facts["missing"] == "marks for it in gap ('-', '?', 'NA')"
-    assert rows.findings.facts["signs"] == "numbers with currency, per cents or thousands in price, part, result"
+    assert rows.findings.facts["signs"] == "numbers with currency, per cent or thousands marks in price, part, result"
 
 
 def test_words_that_look_like_marks_stay_words(read: Callable[..., Rows]) -> None:
@@ -144,7 +144,7 @@ def test_names_of_columns(read: Callable[..., Rows]) -> None:
     rows = read(lines("a,,a,b,", lambda n: f"{n},{n},{n},x,"))
     assert list(types(rows)) == ["a", "Unnamed: 1", "a.1", "b"]
     assert rows.findings.facts["columns"] == (
-        "of one name: the second 'a' is 'a.1'; left out: Unnamed: 4 (empty and without a name)"
+        "with the same name: the second 'a' is 'a.1'; left out: Unnamed: 4 (empty and without a name)"
     )
 
 
@@ -188,8 +188,8 @@ def test_uneven_rows_are_counted_and_named(read: Callable[..., Rows]) -> None:
     rows = read(lines("a,b,c", lambda n: f"{n},{n},x", 300) + "1,2,3,4\n1,2\n")
     assert len(rows) == 301
     assert rows.findings.warnings == [
-        "1 of 302 rows have fewer cells than the header (line 303 has 2); the rest of them counts as missing.",
-        f"1 of 302 rows are left out, for they have more cells than the header (line 302 of {rows.name} has 4).",
+        "1 of 302 rows have fewer cells than the header (line 303 has 2); the other cells are missing values.",
+        f"1 of 302 rows are left out because they have more cells than the header (line 302 of {rows.name} has 4).",
     ]
     with pytest.raises(SourceError, match="3 of 33 rows have more cells than the header has columns"):
         read(lines("a,b,c", lambda n: f"{n},{n},x") + "1,2,3,4\n" * 3)
@@ -228,11 +228,11 @@ def test_what_is_given_goes_before_what_is_found(read: Callable[..., Rows]) -> N
         read(content, separator="::")
     with pytest.raises(ConfigError, match="is no encoding"):
         read(content, encoding="utf-99")
-    with pytest.raises(ConfigError, match="sheet says nothing of"):
+    with pytest.raises(ConfigError, match="sheet has no effect on"):
         read(content, sheet="May")
     rows = read(content, separator=";")
     assert len(load_source(rows.dataset, modality=TABLES, table=TableFormat(separator=";").where_of_use())) == N
-    with pytest.raises(ConfigError, match="--separator says nothing of a Dataset: leave it out"):
+    with pytest.raises(ConfigError, match="--separator has no effect on a Dataset: leave it out"):
         load_source(rows.dataset, modality=TABLES, table={"separator": ";"})
 
 

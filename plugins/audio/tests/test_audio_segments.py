@@ -80,11 +80,9 @@ def test_what_lies_outside_of_the_file_is_a_bad_row_with_its_name(long: Path) ->
     store = prepare(rows, AudioProcessor().fit(rows), max_bad_rows=0.5)
     assert store.kept.tolist() == [0, 1, 2, 3, 4], "an end 0.05 s behind the file is a rounded one"
     reasons = [reason for _, reason in store.bad_rows]
-    assert reasons[0].startswith(
-        "row 5 (long.wav, start 9.5, end 10.5): its segment of 9.5 to 10.5 s is outside the recording"
-    )
+    assert reasons[0].startswith("row 5 (long.wav, start 9.5, end 10.5): its segment of 9.5 to 10.5 s is outside the recording")
     assert "has 10 s" in reasons[0]
-    assert "lies outside" in reasons[1]
+    assert "is outside" in reasons[1]
     assert all("must not begin before 0" in reason for reason in reasons[2:])
 
 

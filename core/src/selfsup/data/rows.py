@@ -34,7 +34,7 @@ IndexArray = np.ndarray[Any, np.dtype[np.int64]]
 class Rows:
     """Rows of one split of a source. Iterating gives :data:`~selfsup.types.Row` dicts by role, which never hold the label.
 
-    A media value is a dict of ``bytes`` and ``path``, one of which may be None; the processor decodes it. Iterating keeps at
+    A media value is a dict of ``bytes`` and ``path``, either may be None; the processor decodes it. Iterating keeps at
     most a few megabytes in memory.
     """
 

@@ -12,7 +12,7 @@ from selfsup.runtime.findings import Findings
 
 
 def is_coco(file: Path) -> bool:
-    """Whether a json file holds such annotations: an object that lists ``images`` and ``annotations``."""
+    """Whether a json file holds COCO annotations: an object with lists ``images`` and ``annotations``."""
     if file.suffix.lower() != ".json":
         return False
     with file.open("rb") as stream:
@@ -29,7 +29,7 @@ def read_coco(files: Sequence[Path]) -> tuple[Any, Findings]:
     """The images with their captions, as a ``datasets.Dataset`` with the columns ``id``, ``image`` (paths) and ``captions``.
 
     Raises:
-        SourceError: the annotations are no captions.
+        SourceError: an annotation has no caption, or an image no file name.
     """
     import datasets
 
@@ -55,11 +55,11 @@ def read_coco(files: Sequence[Path]) -> tuple[Any, Findings]:
     if not rows:
         raise SourceError(f"{files[0]} names no image.")
     without = sum(not row["captions"] for row in rows)
-    findings.add("captions", f"{sum(len(row['captions']) for row in rows)}, of {len(rows)} images")
+    findings.add("captions", f"{sum(len(row['captions']) for row in rows)}, for {len(rows)} images")
     if without:
-        findings.add("captions", f"none of {without}")
+        findings.add("captions", f"none for {without}")
     if orphans:
-        findings.warn(f"Captions of images that the file does not name are left out: {orphans}.")
+        findings.warn(f"Captions of images that the file does not list are left out: {orphans}.")
     if blank:
         findings.warn(f"Empty captions are left out: {blank}.")
     features = {"id": datasets.Value("string"), "image": datasets.Value("string")}

@@ -8,13 +8,13 @@ from typing import Any
 from selfsup.data.sources.tables.numbers import MISSING_NUMBERS, NumberEvidence, as_number
 
 MISSING_WORDS = ("", "#N/A", "#N/A N/A", "#NA", "<NA>", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "N/A", "n/a")
-"""Cells of a column of words that programs write for a missing value. ``NA`` and ``None`` are words: a country, an answer."""
+"""Marks of missing values in a column of words. ``NA`` and ``None`` are not among them: a country, an answer."""
 _INTEGER = r"^[+-]?(0|[1-9][0-9]*)$"
 _ZERO_FIRST = r"^[+-]?0[0-9]+$"
 _PLAIN = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _THOUSANDS = r"^[+-]?[0-9]{1,3}(\.[0-9]{3})+$"
 _LONGEST_INTEGER = 18
-"""Digits that a 64-bit integer holds in any case; longer ones are ids."""
+"""Most digits that always fit a 64-bit integer; longer numbers are ids."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,11 @@ class ColumnPlan:
     feature: str
     """``int64``, ``float64``, ``bool`` or ``large_string``."""
     decimal: str = ""
-    """What begins a fraction, where cells do not follow the plain form (digits, a point); else empty."""
+    """The decimal mark, if cells are not all in the plain form (digits, a point); else empty."""
     empty: bool = False
-    """Whether no cell holds anything."""
+    """Whether all cells are empty."""
     written: bool = False
-    """Whether numbers have signs of currency, per cents or separators of thousands."""
+    """Whether numbers have currency signs, per cent signs or thousands separators."""
 
     @property
     def numeric(self) -> bool:
@@ -36,7 +36,7 @@ class ColumnPlan:
         return self.feature in ("int64", "float64")
 
     def typed(self, cells: Any) -> Any:
-        """An Arrow array of texts as one of values, null where a value is missing."""
+        """An Arrow array of texts as an array of values, with null for missing values."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -44,7 +44,7 @@ class ColumnPlan:
             missing = pc.is_in(pc.utf8_trim_whitespace(cells), value_set=pa.array(MISSING_WORDS, cells.type))
             return pc.if_else(missing, pa.scalar(None, cells.type), cells)
         texts = pc.utf8_trim_whitespace(cells)
-        if self.numeric and not self.decimal:  # digits and a point throughout: Arrow reads them many times faster
+        if self.numeric and not self.decimal:  # only digits and points: Arrow is many times faster
             return pc.utf8_ltrim(_without_marks(texts), characters="+").cast(self.feature)
         coded = texts.dictionary_encode()
         values = [self._value(text) for text in coded.dictionary.to_pylist()]
@@ -60,19 +60,19 @@ class ColumnPlan:
 
 @dataclass
 class ColumnType:
-    """What a column holds, learned from its cells part by part."""
+    """The type of a column, learned from its cells part by part."""
 
     evidence: NumberEvidence = field(default_factory=NumberEvidence)
     filled: bool = False
     marks: set[str] = field(default_factory=set)
-    """Texts that stand for a missing value in a column of numbers; without the empty one."""
+    """Marks of missing values in a column of numbers, without the empty text."""
     integers: bool = True
     zero_first: bool = False
     booleans: bool = True
     plain: bool = True
 
     def feed(self, cells: Any) -> None:
-        """Look at more cells, an Arrow array of texts."""
+        """Learn from more cells, an Arrow array of texts."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -117,8 +117,8 @@ class ColumnType:
         """How the cells become values.
 
         Args:
-            decimal: the mark of all columns, if it is given.
-            preferred: the mark where the cells do not tell.
+            decimal: the decimal mark of all columns, or empty.
+            preferred: the decimal mark if the cells do not tell.
         """
         if not self.filled:
             return ColumnPlan("float64", empty=not self.marks)
@@ -137,7 +137,7 @@ class ColumnType:
 
 
 def _without_marks(texts: Any) -> Any:
-    """Null in the place of what stands for a missing number."""
+    """Null instead of marks of missing numbers."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -146,7 +146,7 @@ def _without_marks(texts: Any) -> Any:
 
 
 def _are_floats(texts: Any) -> bool:
-    """Whether all cells are empty, or numbers of digits with a point that no zero begins."""
+    """Whether all cells are empty or plain numbers without leading zeros."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

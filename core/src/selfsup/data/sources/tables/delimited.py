@@ -1,4 +1,4 @@
-"""Read csv, tsv and sheets as one Arrow file; detect separator, header and types."""
+"""Convert csv, tsv and sheets to one Arrow file, with detected separator, header and types."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from selfsup.runtime.findings import Findings, listed_names
 _CHUNK_ROWS = 8192
 _BLOCK_BYTES = 4 << 20
 _MOST_RAGGED = 0.01
-"""Share of rows with more cells than the header from which on the table is refused."""
+"""A table is refused if a larger share of its rows has more cells than the header."""
 _END = "\x1d(end of the table)\x1d"
-"""A line behind the last one: where it lands in a cell, a quotation mark is open."""
+"""A line after the last one: if it is inside a cell, a quotation mark is open."""
 VERSION = 1
-"""Of what this module makes of a file; part of the name under which it is kept."""
+"""Version of the conversion, part of the key of its cached result."""
 
 
 @dataclass
 class _Ragged:
-    """Rows whose number of cells is not that of the header."""
+    """Counts of rows with fewer or more cells than the header."""
 
     short: list[str] = field(default_factory=list)
     long: list[str] = field(default_factory=list)
@@ -40,23 +40,23 @@ class _Ragged:
 
 
 def read_delimited(files: Sequence[Path], target: Path, form: TableFormat, *, preferred: str) -> tuple[Any, Findings]:
-    """The rows of text tables as a data set, read from the Arrow file ``target``, which is made if it is not there.
+    """The rows of text tables as a data set, read from the Arrow file ``target``, which is written unless it exists.
 
     Args:
         files: with the same columns, in any order.
-        target: of the conversion; what was found is kept beside it.
-        form: of the files, as far as it is given.
-        preferred: the separator that the suffix stands for.
+        target: of the conversion; the findings are kept beside it.
+        form: of the files, as far as the user gives it.
+        preferred: the usual separator for the suffix.
 
     Raises:
-        SourceError: a file cannot be read, or is no table.
+        SourceError: a file cannot be read, or is not a table.
     """
     tables = [_TextTable(file, form, preferred) for file in files]
     return _converted(tables, target, form)
 
 
 def read_sheets(files: Sequence[Path], target: Path, form: TableFormat) -> tuple[Any, Findings]:
-    """The rows of a sheet of each workbook, as :func:`read_delimited` gives those of texts."""
+    """The rows of a sheet of each workbook, like :func:`read_delimited` for texts."""
     from selfsup.data.sources.tables.workbooks import SheetTable
 
     return _converted([SheetTable(file, form) for file in files], target, form)
@@ -72,7 +72,7 @@ class _TextTable:
             self.layout: Layout = find_layout(stream, form.separator, preferred)
 
     def records(self) -> Iterator[tuple[int, Record]]:
-        """Number of the line that a record ends on, and its cells."""
+        """Line number of the end of each record, and its cells."""
         with open_text(self.file, self.encoding) as stream:
             reader = self.layout.reader(itertools.chain(stream, [_END]))
             line = 0
@@ -87,12 +87,12 @@ class _TextTable:
                 yield line, record
 
     def is_regular(self, width: int) -> bool:
-        """Whether Arrow's parser reads a table of so many columns as this class does, as far as its first rows tell."""
+        """Whether Arrow's parser reads a table of this width like this class, judged by its first rows."""
         plain = self.encoding.name == "utf-8" and not self.encoding.damaged and width > 1 and width == self.layout.width
         return plain and self.layout.quoted and not self.layout.spaced and self.layout.separator != " "
 
     def quick_batches(self, stream: Any, names: Sequence[str], above: int) -> Any:
-        """A reader of Arrow batches in which every cell is a text."""
+        """A reader of Arrow batches with all cells as texts."""
         import pyarrow as pa
         from pyarrow import csv as arrow_csv
 
@@ -114,7 +114,9 @@ class _TextTable:
         found = Findings()
         found.add("format", f"{shown_encoding(self.encoding)}, separator {self.layout.shown()}")
         if self.encoding.damaged:
-            found.warn(f"{self.name} holds bytes that are no {self.encoding.name}; they are read as \ufffd (--encoding).")
+            found.warn(
+                f"{self.name} holds bytes that are not valid {self.encoding.name}; they are read as \ufffd (--encoding)."
+            )
         return found
 
 
@@ -136,14 +138,14 @@ def _converted(tables: Sequence[Any], target: Path, form: TableFormat) -> tuple[
 
 
 def _convert(tables: Sequence[Any], target: Path, texts: Path, form: TableFormat, *, quick: bool) -> Findings:
-    """Write all cells as texts and learn what each column holds; then write the columns in their types.
+    """Write all cells as texts and learn the type of each column; then write the columns with their types.
 
     Args:
         tables: to join.
         target: the Arrow file.
-        texts: another one, for the cells as texts.
-        form: as given.
-        quick: read regular tables by Arrow's parser, many times faster; what it does not bear raises.
+        texts: another Arrow file, for the cells as texts.
+        form: as the user gives it.
+        quick: read regular tables with Arrow's parser, many times faster; it raises on irregular ones.
     """
     import pyarrow as pa
 
@@ -163,7 +165,7 @@ def _convert(tables: Sequence[Any], target: Path, texts: Path, form: TableFormat
             elif sorted(names) != sorted(columns):
                 raise SourceError(
                     f"{table.name} has the columns {listed_names(names)}, but {tables[0].name} {listed_names(columns)}. Tables "
-                    "of one folder have the same columns; name the one that is meant."
+                    "in one folder must have the same columns; name the table to read."
                 )
             order = [names.index(name) for name in columns]
             parts = _quick_parts(table, names, above, records, ragged) if quick and table.is_regular(len(names)) else None
@@ -175,7 +177,7 @@ def _convert(tables: Sequence[Any], target: Path, texts: Path, form: TableFormat
         if writer is None:
             raise SourceError("There is no table to read.")
         writer.close()
-    _tell_ragged(ragged, findings)
+    _warn_ragged(ragged, findings)
     _write_typed(texts, target, columns, types, form, findings)
     return findings
 
@@ -204,7 +206,7 @@ def _write_typed(
         shown = (f"{name} ({', '.join(map(repr, sorted(marks)))})" for name, marks in marked.items())
         findings.add("missing", f"marks for it in {listed_names(shown)}")
     if written := [name for name, plan in zip(columns, plans, strict=True) if plan.written]:
-        findings.add("signs", f"numbers with currency, per cents or thousands in {listed_names(written)}")
+        findings.add("signs", f"numbers with currency, per cent or thousands marks in {listed_names(written)}")
     names = [columns[place] for place in kept]
     features = datasets.Features({name: datasets.Value(plans[place].feature) for name, place in zip(names, kept, strict=True)})
     schema = features.arrow_schema
@@ -221,7 +223,7 @@ def _write_typed(
 
 
 def _even(records: Iterable[tuple[int, Record]], width: int, ragged: _Ragged, name: str) -> Iterator[Record]:
-    """Records of one width: short ones filled up, long ones passed over unless what is too much is empty."""
+    """Records of one width: short ones are padded, long ones are skipped unless the extra cells are empty."""
     for line, record in records:
         ragged.rows += 1
         if len(record) < width:
@@ -244,37 +246,37 @@ def _even(records: Iterable[tuple[int, Record]], width: int, ragged: _Ragged, na
         )
 
 
-def _tell_ragged(ragged: _Ragged, findings: Findings) -> None:
+def _warn_ragged(ragged: _Ragged, findings: Findings) -> None:
     if ragged.n_short:
         findings.warn(
-            f"{ragged.n_short} of {ragged.rows} rows have fewer cells than the header ({', '.join(ragged.short)}); the rest of "
-            "them counts as missing."
+            f"{ragged.n_short} of {ragged.rows} rows have fewer cells than the header ({', '.join(ragged.short)}); the "
+            "other cells are missing values."
         )
     if ragged.n_long:
         findings.warn(
-            f"{ragged.n_long} of {ragged.rows} rows are left out, for they have more cells than the header "
+            f"{ragged.n_long} of {ragged.rows} rows are left out because they have more cells than the header "
             f"({', '.join(ragged.long)})."
         )
 
 
 def _parts(records: Iterator[tuple[int, Record]], width: int, ragged: _Ragged, name: str) -> Iterator[list[Any]]:
-    """The cells of some thousand rows at a time, column by column."""
+    """The cells of a few thousand rows at a time, column by column."""
     even = _even(records, width, ragged, name)
     while chunk := list(itertools.islice(even, _CHUNK_ROWS)):
         yield list(zip(*chunk, strict=True))
 
 
 class NotQuickError(Exception):
-    """Arrow's parser may have read a table otherwise than it is meant."""
+    """Arrow's parser may have read a table wrongly."""
 
 
 def _quick_parts(
     table: _TextTable, names: Sequence[str], above: int, records: Iterator[tuple[int, Record]], ragged: _Ragged
 ) -> Iterator[list[Any]]:
-    """The same by Arrow's parser.
+    """The same with Arrow's parser.
 
     Raises:
-        NotQuickError: its first row is another one, or its last one has a line end in a cell: a quotation mark may be open.
+        NotQuickError: its first row differs, or its last row has a line break in a cell: a quotation mark may be open.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -287,7 +289,7 @@ def _quick_parts(
                 raise NotQuickError
             last = [column[-1].as_py() for column in columns]
             blank = pc.equal(pc.utf8_trim_whitespace(columns[0]), "")
-            if pc.any(blank).as_py():  # rows without any value are none
+            if pc.any(blank).as_py():  # drop rows without any value
                 for column in columns[1:]:
                     blank = pc.and_(blank, pc.equal(pc.utf8_trim_whitespace(column), ""))
                 columns = pa.record_batch(columns, names=list(names)).filter(pc.invert(blank)).columns

@@ -1,8 +1,8 @@
 """Detect the encoding of a text file.
 
-UTF-8 is told by its rules, UTF-16 by its mark or its zeros. What is neither is taken for Western European text (cp1252) where
-the bytes beyond ASCII stand alone between letters, as accents do. Where they stand in rows they are letters of another script,
-and several encodings would read them: these have to be named.
+UTF-8 follows strict rules; UTF-16 has a byte-order mark or many zero bytes. Other text is taken as Western European (cp1252) if
+bytes beyond ASCII occur alone between letters, as accents do. If they occur in runs, they are letters of another script, which
+several encodings could read: then the user must name the encoding.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from selfsup.errors import SourceError
 
 
 def _open_zip(path: Path, _: str) -> IO[bytes]:
-    """The one file of an archive."""
+    """The only file of an archive."""
     archive = zipfile.ZipFile(path)
     names = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX")]
     if len(names) != 1:
         archive.close()
         raise SourceError(
-            f"{path} holds {len(names)} files, and a packed table is a single one: unpack it, and name the folder."
+            f"{path} holds {len(names)} files, but a compressed table is one file: unpack it, and name the folder."
         )
     return archive.open(names[0])
 
 
 COMPRESSED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open, ".zip": _open_zip}
-"""Suffix of a compressed file to what opens it."""
+"""Suffix of a compressed file to the function that opens it."""
 _BLOCK = 1 << 20
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
           (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))  # fmt: skip
@@ -44,48 +44,44 @@ _AROUND = 24
 _HIGH = re.compile(rb"[\x80-\xff]+")
 _MULTIBYTE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
 _MOSTLY_UTF8 = 0.9
-"""Share of the letters beyond ASCII that are right in UTF-8 from which on the others are damage."""
+"""If at least this share of the letters beyond ASCII is valid UTF-8, the others are damage."""
 _IN_ROWS = 0.5
-"""Share of the bytes beyond ASCII that have such a neighbour from which on they are of another script."""
+"""If at least this share of the bytes beyond ASCII has such a neighbour, they are another script."""
 
 
 class FoundEncoding(NamedTuple):
     """The encoding of a file and how sure it is."""
 
     name: str
-    """As Python calls it."""
+    """Python's name for it."""
     example: str = ""
-    """A word that shows how a guess reads; empty where it is no guess."""
+    """A word as the guessed encoding reads it; empty if it is no guess."""
     damaged: int = 0
-    """Bytes that are not right in it; they are read as U+FFFD."""
+    """Invalid bytes, which are read as U+FFFD."""
 
 
 def kind_suffix(path: Path) -> str:
-    """The suffix of a file in lower case, without the one of its compression: ``.csv`` of ``rows.CSV.gz``."""
+    """The suffix of a file in lower case, without that of its compression: ``.csv`` for ``rows.CSV.gz``."""
     suffix = path.suffix.lower()
     return Path(path.stem).suffix.lower() if suffix in COMPRESSED else suffix
 
 
 def open_bytes(path: Path) -> IO[bytes]:
-    """The bytes of a file, decompressed where its suffix says so."""
+    """The bytes of a file, decompressed according to its suffix."""
     stream: IO[bytes] = COMPRESSED.get(path.suffix.lower(), open)(path, "rb")
     return stream
 
 
 def open_text(path: Path, encoding: FoundEncoding) -> io.TextIOWrapper:
-    """The text of a file, with its line ends as they are."""
+    """The text of a file, with unchanged line ends."""
     return io.TextIOWrapper(open_bytes(path), encoding=encoding.name, errors="replace", newline="")
 
 
 def encoding_of_file(path: Path, given: str = "") -> FoundEncoding:
-    """The encoding of a file, which is read through for it.
-
-    Args:
-        path: of the file; it may be compressed.
-        given: encoding to take; empty: it is found.
+    """The encoding of a file, from all of its bytes; a ``given`` encoding is only checked.
 
     Raises:
-        SourceError: the file cannot be read, is not text, or its encoding cannot be told.
+        SourceError: the file cannot be read, is not text, or its encoding cannot be detected.
     """
     try:
         with open_bytes(path) as stream:
@@ -95,7 +91,7 @@ def encoding_of_file(path: Path, given: str = "") -> FoundEncoding:
 
 
 def find_encoding(blocks: Iterable[bytes], name: str, given: str = "") -> FoundEncoding:
-    """The encoding of a text that comes in blocks; ``name`` is for messages. See :func:`encoding_of_file`."""
+    """The encoding of a text in blocks; ``name`` is for messages. See :func:`encoding_of_file`."""
     decoder = codecs.getincrementaldecoder(given or "utf-8")("strict")
     first, sample, valid, damaged = b"", b"", True, 0
     for number, block in enumerate(blocks):
@@ -122,7 +118,7 @@ def find_encoding(blocks: Iterable[bytes], name: str, given: str = "") -> FoundE
     if given:
         return FoundEncoding(given, damaged=damaged)
     if b"\0" in first:
-        raise SourceError(f"{name} is not text: it holds zero bytes. If it is, name its encoding with --encoding.")
+        raise SourceError(f"{name} is not text: it holds zero bytes. If it is text, name its encoding with --encoding.")
     if valid:
         return FoundEncoding("utf-8")
     return _guess(sample, name)
@@ -135,7 +131,7 @@ def decode_text(content: bytes, name: str, given: str = "") -> tuple[str, FoundE
 
 
 def _wide(first: bytes) -> str:
-    """``utf-16-le`` or ``utf-16-be`` where nearly every second byte is zero; else empty."""
+    """``utf-16-le`` or ``utf-16-be`` if nearly every second byte is zero; else empty."""
     if len(first) < 8 or any(byte < 32 and byte not in b"\t\n\r\0" for byte in first):
         return ""
     even, odd = first[::2].count(0) / len(first[::2]), first[1::2].count(0) / len(first[1::2])
@@ -145,7 +141,7 @@ def _wide(first: bytes) -> str:
 
 
 def _around_high(block: bytes, most: int) -> Iterator[bytes]:
-    """Stretches around bytes beyond ASCII, ``most`` bytes in all."""
+    """Stretches around bytes beyond ASCII, at most ``most`` bytes in total."""
     start = end = taken = 0
     if block.isascii():
         return
@@ -163,7 +159,7 @@ def _around_high(block: bytes, most: int) -> Iterator[bytes]:
 
 
 def _guess(sample: bytes, name: str) -> FoundEncoding:
-    """The encoding of a text that is not UTF-8 throughout."""
+    """The encoding of a text that is not entirely UTF-8."""
     multibyte = len(_MULTIBYTE.findall(sample))
     rest = _MULTIBYTE.sub(b"", sample)
     wrong = sum(len(run) for run in _HIGH.findall(rest))

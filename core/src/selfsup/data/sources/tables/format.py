@@ -16,16 +16,16 @@ _NAMED_SEPARATORS = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semi
 
 
 class TableFormat(Config):
-    """The format of tables that are read as text or as sheets; what is left empty is found in the file and shown."""
+    """The format of text tables and sheets; empty fields are detected in the file and shown."""
 
     separator: str = ""
-    """One character between two cells, or ``tab`` or ``space`` (of any number); empty: found among , ; tab | and space."""
+    """One character between two cells, or ``tab`` or ``space`` (any number); empty: one of , ; tab | and space is detected."""
     decimal: Literal["", ".", ","] = ""
-    """What begins the fraction of a number; the other one, spaces and apostrophes may part thousands. Empty: found."""
+    """Decimal mark; the other mark, spaces and apostrophes may separate thousands. Empty: detected."""
     encoding: str = ""
-    """Of texts, such as ``cp1252``, ``utf-16``, ``gb18030``; empty: UTF-8, UTF-16 or Western European (cp1252), as found."""
+    """Of texts, such as ``cp1252``, ``utf-16``, ``gb18030``; empty: UTF-8, UTF-16 or Western European (cp1252) is detected."""
     header: bool = True
-    """Whether the first line names the columns; without one they are called ``column_0``, ``column_1``, ..."""
+    """Whether the first line names the columns; otherwise they are ``column_0``, ``column_1``, ..."""
     sheet: str = ""
     """Name of the sheet of a workbook; empty: the first."""
 
@@ -57,11 +57,7 @@ class TableFormat(Config):
         return value if isinstance(value, cls) else validated(cls, dict(value or {}), what="the table's format")
 
     def refuse(self, what: str, *, but: tuple[str, ...] = ()) -> None:
-        """Refuse options that nothing would follow.
-
-        Args:
-            what: what they are of no use for, as a message calls it.
-            but: fields that are of use.
+        """Refuse options that have no effect for a source, ``what`` in messages; the fields in ``but`` have an effect.
 
         Raises:
             ConfigError: another field is given.
@@ -69,20 +65,20 @@ class TableFormat(Config):
         for key in self.given:
             if key not in but:
                 flag = "--no-header" if key == "header" else f"--{key}"
-                raise ConfigError(f"{flag} says nothing of {what}: leave it out.")
+                raise ConfigError(f"{flag} has no effect on {what}: leave it out.")
 
     def where_of_use(self) -> TableFormat:
-        """The same, but passed over without a word by sources that it says nothing of: for the second source of a command."""
+        """The same, but ignored by sources on which it has no effect: for the second source of a command."""
         return _WhereOfUse(**self.given)
 
     @property
     def given(self) -> dict[str, Any]:
-        """What is not left to be found."""
+        """The fields that are not to be detected."""
         return self.model_dump(exclude_defaults=True)
 
 
 class _WhereOfUse(TableFormat):
-    """A format that is followed where it can be."""
+    """A format that applies only if it can."""
 
     def refuse(self, what: str, *, but: tuple[str, ...] = ()) -> None:
         """Refuse nothing."""

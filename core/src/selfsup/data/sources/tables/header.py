@@ -27,7 +27,7 @@ def read_header(
         above, _ = next(filled, (0, []))
     if layout.skipped:
         passed = "the line" if layout.skipped == 1 else f"{layout.skipped} lines"
-        findings.add("header", f"{passed} above it passed over")
+        findings.add("header", f"{passed} above it skipped")
     first = next(filled, None)
     if first is None:
         raise SourceError(f"{table.name} holds no row.")
@@ -37,20 +37,22 @@ def read_header(
         return names, itertools.chain([first], filled), above
     second = next(filled, None)
     if second is None:
-        raise SourceError(f"{table.name} holds no row beside its header ({listed_names(header)}). Without one: --no-header.")
+        raise SourceError(
+            f"{table.name} holds no row except its header ({listed_names(header)}). If that is a row: --no-header."
+        )
     header = [name.strip().removeprefix("\ufeff") for name in header]
-    if len(header) == layout.width - 1:  # as R writes them: the names of rows have no name
+    if len(header) == layout.width - 1:  # as R writes it: the column of row names has no name
         header = ["", *header]
     if numbers := _data_in_header(header, second[1]):
         findings.warn(
-            f"The first line of {table.name} looks like data, and is taken for the names of the columns "
+            f"The first line of {table.name} looks like data, but is read as the names of the columns "
             f"({listed_names(numbers)}). If it is data: --no-header."
         )
     return _unique(header, findings), itertools.chain([second], filled), line
 
 
 def _data_in_header(header: Sequence[str], below: Sequence[str]) -> list[str]:
-    """Names that are numbers above numbers; years and counted columns (0, 1, 2) are names."""
+    """Names that are numbers above numbers, except years and counted columns (0, 1, 2)."""
     pairs = zip(header, below, strict=False)
     found = [name for name, cell in pairs if name and as_number(name) is not None and as_number(cell) is not None]
     whole = [int(name) for name in found if name.isdigit()]
@@ -60,12 +62,12 @@ def _data_in_header(header: Sequence[str], below: Sequence[str]) -> list[str]:
 
 
 def is_unnamed(name: str) -> bool:
-    """Whether a column stands under no name in the file."""
+    """Whether a column has no name in the file."""
     return name.startswith("Unnamed: ")
 
 
 def _unique(header: Sequence[str], findings: Findings) -> list[str]:
-    """Unique names: a nameless column is ``Unnamed: 3``, a second ``a`` is ``a.1``."""
+    """Unique names: a column without a name is ``Unnamed: 3``, a second ``a`` is ``a.1``."""
     taken = Counter(header)
     names: list[str] = []
     renamed = []
@@ -79,5 +81,5 @@ def _unique(header: Sequence[str], findings: Findings) -> list[str]:
             renamed.append(f"the second {name!r} is {chosen!r}")
         names.append(chosen)
     if renamed:
-        findings.add("columns", f"of one name: {listed_names(renamed)}")
+        findings.add("columns", f"with the same name: {listed_names(renamed)}")
     return names

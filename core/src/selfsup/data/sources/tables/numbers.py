@@ -13,7 +13,7 @@ MISSING_NUMBERS = (
     "nan", "NAN", "-nan", "-NaN", "null", "NULL", "Null", "None", "none", "NONE", "#VALUE!", "#DIV/0!", "#REF!",
     "1.#IND", "1.#QNAN", "-1.#IND",
 )  # fmt: skip
-"""Texts that stand for a missing value in a column of numbers; in a column of words some of them are words."""
+"""Marks of missing values in a column of numbers; in a column of words some of them are words."""
 
 _CODES = "USD|EUR|GBP|JPY|CNY|RMB|CHF|CAD|AUD|NZD|INR|BRL|MXN|ZAR|KRW|SEK|NOK|DKK|PLN|CZK|HUF|RON|TRY|RUB|UAH|ILS|AED|SAR|THB|IDR|HKD|SGD|Rs\\.?|kr\\.?|zł|Kč|Ft|lei"  # fmt: skip  # noqa: E501
 _BEFORE = re.compile(rf"(?:{_CODES})\s+(?=[-+\d.,])|(?:US|CA|AU|NZ|HK|[ACRS])(?=\$)")
@@ -35,18 +35,18 @@ def _sure(mark: str, other: str) -> re.Pattern[str]:
 
 
 _SURE = {".": _sure(r"\.", ","), ",": _sure(",", r"\.")}
-"""What only a fraction can look like: ``0,5``, ``1,25``, ``1,2345`` and ``1.234,5`` for a comma."""
+"""Forms that only a fraction has: ``0,5``, ``1,25``, ``1,2345`` and ``1.234,5`` for a comma."""
 
 
 @lru_cache(maxsize=1 << 16)
 def as_number(text: str, decimal: str = ".") -> float | None:
-    """The number that a text is, or None.
+    """The number in a text, or None if it is not a number.
 
-    Per cents are read as they are written (``12 %`` is 12), and a number in brackets is negative (accounting).
+    ``12 %`` is 12, and a number in brackets is negative (accounting).
 
     Args:
         text: such as ``-1,234.5``, ``$1,000``, ``1 000 EUR``, ``(5.00)``, ``12 %``, ``1e-3``, ``inf``.
-        decimal: ``.`` or ``,``, what begins the fraction. The other one may part thousands, as spaces and apostrophes may.
+        decimal: the decimal mark, ``.`` or ``,``. The other one, spaces and apostrophes may separate thousands.
     """
     text = text.strip()
     if decimal == ".":
@@ -67,7 +67,7 @@ def as_number(text: str, decimal: str = ".") -> float | None:
     if part is not None:
         first, *between, last = whole.split(part)
         sizes = {len(group) for group in between}
-        if len(last) != 3 or (sizes - {3} and (sizes != {2} or part != ",")):  # of two digits in India
+        if len(last) != 3 or (sizes - {3} and (sizes != {2} or part != ",")):  # groups of two digits in India
             return None
         whole = first + "".join(between) + last
     fraction = "." + match["fraction"][1:] if match["fraction"] else ""
@@ -76,27 +76,27 @@ def as_number(text: str, decimal: str = ".") -> float | None:
 
 
 def _bare(text: str) -> str:
-    """A number without the sign or the name of its currency."""
+    """A number without currency sign or name."""
     text = _AFTER.sub("", _BEFORE.sub("", text.strip(), count=1))
     return "".join(letter for letter in text if unicodedata.category(letter) != "Sc").strip()
 
 
 def sure_marks(text: str) -> str:
-    """Which of ``.`` and ``,`` can only begin a fraction in this text: none, one or both of them."""
+    """Which of ``.`` and ``,`` must be a decimal mark in this text: none, one or both."""
     return "".join(mark for mark, pattern in _SURE.items() if pattern.search(text))
 
 
 @dataclass
 class NumberEvidence:
-    """Whether the texts of a column are numbers, and with which decimal mark; fed distinct texts, part by part."""
+    """Whether the distinct texts of a column are numbers, and with which decimal mark; fed part by part."""
 
     possible: set[str] = field(default_factory=lambda: {".", ","})
     """Decimal marks with which all texts so far are numbers."""
     sure: set[str] = field(default_factory=set)
-    """Decimal marks that some text shows beyond doubt."""
+    """Decimal marks that some text proves."""
 
     def feed(self, texts: Iterable[str]) -> None:
-        """Look at more texts; returns early once they cannot all be numbers."""
+        """Learn from more texts; returns early once they cannot all be numbers."""
         for text in texts:
             for mark in tuple(self.possible):
                 if as_number(text, mark) is None:
@@ -106,7 +106,7 @@ class NumberEvidence:
             self.sure.update(sure_marks(text))
 
     def decimal(self, preferred: str = "") -> str:
-        """The decimal mark, ``preferred`` where either would do; empty where the texts are not all numbers."""
+        """The decimal mark, ``preferred`` if both are possible; empty if not all texts are numbers."""
         likely = [mark for mark in (".", ",") if mark in self.possible and mark in self.sure]
         if len(likely) == 1 and len(self.sure) == 1:
             return likely[0]

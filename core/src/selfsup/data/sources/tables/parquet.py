@@ -1,7 +1,7 @@
 """Convert Parquet files to one Arrow file in constant memory.
 
-The conversion of the ``datasets`` library reads far ahead: its memory grows with the size of the files. This one holds one page
-of each column and one batch of rows, whatever the size of the row groups.
+The conversion of the ``datasets`` library reads far ahead, so its memory grows with the files. This one holds one page of each
+column and one batch of rows, for row groups of any size.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ _BUFFER_BYTES = 1 << 20
 
 
 def read_parquet(files: Sequence[Path], target: Path) -> Any:
-    """The rows of Parquet files, read from the Arrow file ``target``, which is made if it is not there.
+    """The rows of Parquet files, read from the Arrow file ``target``, which is written unless it exists.
 
-    The files have the same columns. Feature types that the ``datasets`` library wrote into their metadata are kept.
+    All files must have the same columns. Feature types in the metadata, as ``datasets`` writes them, are kept.
 
     Raises:
         OSError, pyarrow.ArrowException: a file cannot be read, is no Parquet, or ``target`` cannot be written.
@@ -54,7 +54,7 @@ def _convert(files: Sequence[Path], target: Path) -> None:
 
 
 def _rows_at_a_time(metadata: Any) -> int:
-    """So many rows that a batch of them takes about 8 MB."""
+    """Number of rows in a batch of about 8 MB."""
     size = sum(metadata.row_group(index).total_byte_size for index in range(metadata.num_row_groups))
     mean = size / max(metadata.num_rows, 1)
     return int(min(max(_BATCH_BYTES / max(mean, 1), 1), _BATCH_ROWS))

@@ -1,4 +1,4 @@
-"""Read table files (csv, json, parquet, arrow, text) as data sets."""
+"""Read table files (csv, json, parquet, arrow, xlsx, tar, text) as data sets."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from selfsup.registry.specs import ModalitySpec
 
 TEXT_TABLES = (".csv", ".tsv")
-"""Suffixes of texts whose cells have a separator."""
+"""Suffixes of texts with separated cells."""
 _LINES = (".json", ".jsonl", ".ndjson", ".txt")
 CELL_TEXTS = (".txt", ".tab", ".dat", ".data")
-"""Further suffixes of such texts, where a row is a table's; of other rows ``.txt`` holds one a line, and the rest nothing."""
+"""Further suffixes of such texts for tables; for other modalities ``.txt`` holds a row per line, the rest nothing."""
 _TEXTS = (*TEXT_TABLES, *_LINES, *CELL_TEXTS[1:])
 TABLE_SUFFIXES = (
     ".parquet", *_TEXTS, *(f"{text}{packed}" for text in _TEXTS for packed in COMPRESSED), ".arrow", ".feather", *WORKBOOKS,
@@ -47,19 +47,19 @@ _HINT = "Tables are converted below the folder that SELFSUP_CACHE names."
 
 
 class ReadTables(NamedTuple):
-    """What :func:`read_tables` gives."""
+    """The result of :func:`read_tables`."""
 
     dataset: Any
     """The rows, a ``datasets.Dataset``."""
     fingerprint: str
-    """Hash of their content, and of how it was read."""
+    """Hash of their content and of the settings of reading."""
     findings: Findings
     categories: tuple[str, ...]
-    """Columns that the files call categories (Arrow dictionaries, as pandas writes its own)."""
+    """Columns that the files mark as categories (Arrow dictionaries, as pandas writes them)."""
 
 
 def hash_files(files: Sequence[Path]) -> str:
-    """SHA-256 over the bytes of the files, in the order given; where they lie does not count."""
+    """SHA-256 over the bytes of the files in this order, without their paths."""
     digest = hashlib.sha256()
     for file in files:
         try:
@@ -80,20 +80,18 @@ def read_tables(
     modalities: Sequence[ModalitySpec] = (),
     joined: bool = False,
 ) -> ReadTables:
-    """The rows of table files of one kind.
-
-    They are converted to an Arrow file in the cache, once for each content, and read from there.
+    """The rows of table files of one kind, converted to an Arrow file in the cache, once for each content.
 
     Args:
         files: the tables.
-        form: of tables that are text or sheets, as far as it is given.
-        cells: whether a ``txt`` file is a table of cells, and not one of lines.
-        modalities: whose suffixes say what the members of a tar archive are, beside the usual ones.
+        form: of text tables or sheets, as far as the user gives it.
+        cells: whether a ``txt`` file holds cells, not lines.
+        modalities: their suffixes tell the kind of the members of a tar archive, in addition to the usual ones.
         joined: whether rows join parts: a json file may then be COCO's, and a line of a text in an archive is a caption.
 
     Raises:
-        SourceError: a file cannot be read or is not what its suffix says, the files are of several kinds, or hold no row.
-        ConfigError: an option of ``form`` is of no use for such files.
+        SourceError: a file cannot be read or does not match its suffix, the files are of several kinds, or hold no row.
+        ConfigError: an option of ``form`` has no effect on such files.
         StorageError: the cache cannot be written.
     """
     import datasets
@@ -101,7 +99,7 @@ def read_tables(
     form = form or TableFormat()
     kinds = sorted({kind_suffix(file) for file in files})
     if len(kinds) > 1:
-        raise SourceError(f"{files[0].parent} holds tables of several kinds ({', '.join(kinds)}). Name the file that is meant.")
+        raise SourceError(f"{files[0].parent} holds tables of several kinds ({', '.join(kinds)}). Name the file to read.")
     names, suffix = [str(file) for file in files], kinds[0]
     shown = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
     has_separator = suffix in TEXT_TABLES or (cells and suffix in CELL_TEXTS)
@@ -140,7 +138,7 @@ def read_tables(
                 dataset = datasets.concatenate_datasets([_read_arrow(file, cache) for file in files])
         except SelfsupError:
             raise
-        except Exception as error:  # the readers raise whatever the parser below them raises
+        except Exception as error:  # the parsers may raise anything
             cause = root_cause(error)
             if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
                 raise storage_error(cache, cause, hint=_HINT) from error
@@ -166,13 +164,13 @@ def _dictionaries(file: Path, suffix: str) -> tuple[str, ...]:
             schema = kind(source).schema
     else:
         return ()
-    # Parquet gives back dictionaries of texts alone; pandas notes the others.
+    # Parquet keeps only dictionaries of texts; pandas notes the others.
     noted = {item["name"] for item in (schema.pandas_metadata or {}).get("columns", []) if item["pandas_type"] == "categorical"}
     return tuple(column.name for column in schema if pa.types.is_dictionary(column.type) or column.name in noted)
 
 
 def _as_utf8(files: Sequence[Path], cache: Path, encoding: str) -> tuple[list[Path], Findings]:
-    """Texts that are UTF-8 and not compressed: the files themselves, or copies in the cache."""
+    """Uncompressed UTF-8 files: the files themselves, or copies in the cache."""
     plain, findings = [], Findings()
     for number, file in enumerate(files):
         found = encoding_of_file(file, encoding)
@@ -181,7 +179,7 @@ def _as_utf8(files: Sequence[Path], cache: Path, encoding: str) -> tuple[list[Pa
                 raise SourceError(f"{file} holds no row.")
         findings.add("format", shown_encoding(found))
         if found.damaged:
-            findings.warn(f"{file} holds bytes that are no {found.name}; they are read as \ufffd (--encoding).")
+            findings.warn(f"{file} holds bytes that are not valid {found.name}; they are read as \ufffd (--encoding).")
         if found.name == "utf-8" and not found.damaged and file.suffix.lower() not in COMPRESSED:
             plain.append(file)
             continue
@@ -196,7 +194,7 @@ def _as_utf8(files: Sequence[Path], cache: Path, encoding: str) -> tuple[list[Pa
 
 
 def _read_arrow(file: Path, cache: Path) -> Any:
-    """The rows of an Arrow stream, as ``datasets`` writes them, or of an Arrow file (feather), which is converted."""
+    """The rows of an Arrow stream, as ``datasets`` writes it, or of an Arrow file (feather), which is converted."""
     import datasets
     import pyarrow as pa
 
@@ -217,7 +215,7 @@ def _read_arrow(file: Path, cache: Path) -> Any:
 
 
 def _without_empty_lines(dataset: Any) -> Any:
-    """Lines of a text file that hold more than white space: blank ones part paragraphs and are no samples."""
+    """The lines of a text file that are not blank."""
     import pyarrow.compute as pc
 
     view = dataset.with_format("arrow")
@@ -231,7 +229,7 @@ def _without_empty_lines(dataset: Any) -> Any:
 
 
 def root_cause(error: BaseException) -> BaseException:
-    """The first error of a chain: what really went wrong."""
+    """The first error of a chain, the actual cause."""
     while (cause := error.__cause__ or error.__context__) is not None:
         error = cause
     return error
@@ -239,7 +237,7 @@ def root_cause(error: BaseException) -> BaseException:
 
 @contextmanager
 def quiet_datasets() -> Iterator[None]:
-    """No progress bars of the ``datasets`` library inside: standard error belongs to the command."""
+    """Hide the progress bars of ``datasets`` in the block, since stderr belongs to the command."""
     import datasets
 
     shown = not datasets.are_progress_bars_disabled()

@@ -17,13 +17,13 @@ _CANDIDATES = (",", ";", "\t", "|", " ")
 _SAMPLE_RECORDS = 200
 _SAMPLE_LETTERS = 1 << 18
 _REGULAR = 0.8
-"""Share of records that must have the usual number of cells for a separator to be believed."""
+"""Share of records that must have the usual number of cells for a separator to count."""
 _SPACED = 0.9
-"""Share of separators with a space behind them from which on it belongs to them."""
+"""If at least this share of separators is followed by a space, the space belongs to them."""
 _PREAMBLE = 20
 """Most lines above a header."""
 NONE = "\x1f"
-"""Stands for no separator: a character that texts do not hold."""
+"""No separator: a character that does not occur in texts."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,14 @@ class Layout:
     width: int
     """Usual number of cells of a record."""
     skipped: int
-    """Records above the header, which are passed over."""
+    """Records above the header, which are skipped."""
     guessed: bool
     spaced: bool = False
-    """Whether spaces behind a separator do not belong to the cell."""
+    """Whether spaces after a separator do not belong to the cell."""
     quoted: bool = True
-    """Whether quotation marks hold cells together."""
+    """Whether quotation marks enclose cells."""
     quote: str = '"'
-    """The mark."""
+    """The quotation mark."""
 
     def reader(self, lines: Iterable[str]) -> Any:
         """A ``csv.reader`` of the records."""
@@ -61,7 +61,7 @@ class Layout:
 
 @contextmanager
 def long_cells() -> Iterator[None]:
-    """Cells of any length: a whole article may lie in one, where Python's ``csv`` stops at 131,072 letters."""
+    """Allow cells of any length, such as whole articles; Python's ``csv`` stops at 131,072 characters."""
     former = csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
     try:
         yield
@@ -70,15 +70,11 @@ def long_cells() -> Iterator[None]:
 
 
 def find_layout(stream: TextIO, given: str, preferred: str) -> Layout:
-    """The layout of a text table, by its first records.
+    """The layout of a text table, from its first records.
 
-    The separator is the one with which the header has two cells at least and most records as many as the header; of several
-    such, the preferred one. Lines above the header that have fewer cells are passed over (titles, ``sep=;``).
-
-    Args:
-        stream: the text, from its beginning.
-        given: the separator, if it is known.
-        preferred: the separator that the name of the file stands for.
+    With the right separator, the header has at least two cells and most records have as many; of several such, ``preferred``
+    (the usual one for the file's suffix) counts. Lines above the header with fewer cells (titles, ``sep=;``) are skipped. A
+    ``given`` separator is not detected.
     """
     text = stream.read(_SAMPLE_LETTERS)
     whole = len(text) < _SAMPLE_LETTERS
@@ -98,8 +94,8 @@ def find_layout(stream: TextIO, given: str, preferred: str) -> Layout:
     regular_ones = [candidate for candidate, (_, regular) in found.items() if regular >= _REGULAR] or list(found)
 
     def rank(candidate: str) -> tuple[bool, int, float, bool, int]:
-        # A space parts words too: it is taken only if nothing else parts the records. And a header that fits goes before lines
-        # that would have to be passed over: a;b is no title above 1,5;2,5.
+        # A space also separates words: it counts only if nothing else separates the records. And a fitting header has priority
+        # over skipped lines: a;b is not a title above 1,5;2,5.
         layout, regular = found[candidate]
         return candidate != " ", -layout.skipped, round(regular, 1), candidate == preferred, layout.width
 
@@ -107,7 +103,7 @@ def find_layout(stream: TextIO, given: str, preferred: str) -> Layout:
 
 
 def _layout(text: str, separator: str, whole: bool, *, guessed: bool) -> tuple[Layout, float]:
-    """The layout with a separator, and the share of records that have as many cells as the header; 0 without a header."""
+    """The layout with a separator, and the share of records with as many cells as the header; 0 without a header."""
     spaced = separator not in " \t" and text.count(f"{separator} ") >= _SPACED * text.count(separator) > 0
     spaced = spaced or (separator not in " \t" and f'{separator} "' in text)
     lines = text.split("\n", 20)[:20]
@@ -115,7 +111,7 @@ def _layout(text: str, separator: str, whole: bool, *, guessed: bool) -> tuple[L
     layout = Layout(separator, 1, 0, guessed, spaced, quote="'" if single else '"')
     records = _records(text, layout, whole)
     if separator == "\t" and any("\t" in cell and "\n" in cell for record in records for cell in record):
-        layout = replace(layout, quoted=False)  # a quotation mark that is none swallows lines
+        layout = replace(layout, quoted=False)  # a single quotation mark would swallow lines
         records = _records(text, layout, whole)
     return _shape(layout, records)
 
@@ -126,7 +122,7 @@ def layout_of_records(records: list[list[str]]) -> Layout:
 
 
 def _shape(layout: Layout, records: list[list[str]]) -> tuple[Layout, float]:
-    """Where the header is and how wide the records are; and the share of records that are so wide."""
+    """The layout with header line and width, and the share of records with this width."""
     if not records:
         return layout, 0.0
     skipped = _above_header(records, Counter(map(len, records[1:] or records)).most_common(1)[0][0])
@@ -136,9 +132,11 @@ def _shape(layout: Layout, records: list[list[str]]) -> tuple[Layout, float]:
     width = Counter(map(len, rest)).most_common(1)[0][0]
     usual = [record for record in rest if len(record) == width]
     regular = len(usual) / len(rest)
-    if len(header) == width - 1 and all(not record[-1].strip() for record in usual):  # a separator too many behind each row
+    if len(header) == width - 1 and all(
+        not record[-1].strip() for record in usual
+    ):  # an extra separator at the end of each row
         width -= 1
-    elif len(header) == width - 1:  # as R writes them: the names of the rows stand under no name
+    elif len(header) == width - 1:  # as R writes it: the column of row names has no name
         if len(header) < 2 and not all(record[0].strip().isdigit() for record in usual):
             return replace(layout, width=1, skipped=skipped), 0.0
     elif len(header) > width:
@@ -149,7 +147,7 @@ def _shape(layout: Layout, records: list[list[str]]) -> tuple[Layout, float]:
 
 
 def _records(text: str, layout: Layout, whole: bool) -> list[list[str]]:
-    """The first records that hold something; the last of a cut text is left out."""
+    """The first records that are not empty, without the last one if the text is cut."""
     found: list[list[str]] = []
     with long_cells(), suppress(csv.Error):
         for record in layout.reader(io.StringIO(text, newline="")):
@@ -161,7 +159,7 @@ def _records(text: str, layout: Layout, whole: bool) -> list[list[str]]:
 
 
 def _above_header(records: list[list[str]], width: int) -> int:
-    """Number of records above the header: titles and remarks, of a single cell or of fewer than the rows have."""
+    """Number of records above the header: titles and remarks with one cell, or with fewer cells than the rows."""
     for place, record in enumerate(records[: min(_PREAMBLE, len(records) - 1)]):
         cells = [cell for cell in record if cell.strip()]
         below = records[place + 1]

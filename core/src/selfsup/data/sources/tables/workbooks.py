@@ -30,15 +30,15 @@ class SheetTable:
         self.layout: Layout = layout_of_records([record for record in self._records if any(record)])
 
     def records(self) -> Iterator[tuple[int, list[str]]]:
-        """Number of a row, counted from the first that holds something, and its cells."""
+        """Row numbers, counted from the first row that is not empty, and cells."""
         yield from enumerate(self._records, 1)
 
     def is_regular(self, _: int) -> bool:
-        """No: its cells are here already."""
+        """Never, since the cells are already read."""
         return False
 
     def findings(self) -> Findings:
-        """Which sheet."""
+        """The sheet."""
         found = Findings()
         others = [name for name in self._sheets if name != self._sheet]
         also = f", of {len(self._sheets)} (others: {listed_names(others)}; --sheet chooses)" if others else ""
@@ -53,12 +53,12 @@ def _open(file: Path) -> Any:
         raise SourceError(f'{file} is a workbook, which needs python-calamine: pip install "selfsup[xlsx]".') from None
     try:
         return python_calamine.CalamineWorkbook.from_path(str(file))
-    except Exception as error:  # the library has an error of its own for each kind of damage
+    except Exception as error:  # the library has many kinds of errors
         raise SourceError(f"Cannot read {file} as a workbook: {error}") from error
 
 
 def _text(cell: Any) -> str:
-    """A cell as a csv file would hold it."""
+    """A cell as in a csv file."""
     if isinstance(cell, bool):
         return "True" if cell else "False"
     if isinstance(cell, float):

@@ -83,7 +83,7 @@ def test_what_lies_outside_of_the_file_is_a_bad_row_with_its_name(long: Path) ->
     assert reasons[0].startswith("row 5 (long.wav, start 9.5, end 10.5): its segment of 9.5 to 10.5 s is outside the recording")
     assert "has 10 s" in reasons[0]
     assert "is outside" in reasons[1]
-    assert all("must not begin before 0" in reason for reason in reasons[2:])
+    assert all("must start at 0 or later" in reason for reason in reasons[2:])
 
 
 def test_columns_of_other_names_are_chosen_and_turned_off(long: Path) -> None:

@@ -111,7 +111,7 @@ def test_what_was_learned_from_rows_cannot_be_set(modality: str, option: str, va
 
 def test_another_modality_and_another_shape(tmp_path: Path) -> None:
     folder = encoder("text").save(tmp_path / "encoder")
-    with pytest.raises(ConfigError, match="is an encoder for text, and one for vision is wanted"):
+    with pytest.raises(ConfigError, match="is an encoder for text, not for vision"):
         pretrain("vision", tmp_path / "run", init=folder, steps=1)
     with pytest.raises(ArtifactError, match=r"do not fit this TransformersBackbone: 0 % .*word_embeddings.weight \("):
         pretrain("text", tmp_path / "run", init=folder, steps=1, overrides={"backbone.hidden_size": 16})

@@ -166,7 +166,7 @@ def test_options_without_effect_are_refused(encoder, tmp_path, toy):
     with pytest.raises(ConfigError, match="none of the evaluators needs labels"):
         evaluate(encoder, classes, evaluators=["geometry"], unlabelled=["0"])
     classes.remove_columns("label").to_parquet(tmp_path / "none.parquet")
-    with pytest.raises(ColumnError, match="no label column, so that --label-kind"):
+    with pytest.raises(ColumnError, match="no label column, so --label-kind"):
         embed(encoder, tmp_path / "none.parquet", tmp_path / "e.npy", label_kind="class")
     with pytest.raises(ConfigError, match="sequence/random-init sees no label"):
         selfsup.pretrain("sequence/random-init", classes, out=tmp_path / "run", unlabelled=["0"], progress=False)

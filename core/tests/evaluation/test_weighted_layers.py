@@ -79,5 +79,5 @@ def test_layers_are_pooled_over_real_tokens_in_the_order_of_the_store(id_encoder
 
 def test_a_backbone_without_tokens_is_refused(encoder, splits):
     recipe = registry().load(registry().get("evaluator", "weighted-layers"))
-    with pytest.raises(ArtifactError, match="'sequence/conv' gives no outputs of its layers"):
+    with pytest.raises(ArtifactError, match="'sequence/conv' has no layer outputs"):
         recipe.build(recipe.config()).evaluate(encoder, *splits, seed=0)

@@ -165,7 +165,7 @@ def test_teachers_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_a_teacher_that_would_misread_the_batches(teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kind = registry().processor_class("sequence")
     monkeypatch.setattr(kind, "unlike", classmethod(lambda cls, theirs, ours: "its ids are others."))
-    with pytest.raises(ConfigError, match=r"cannot be what to teach sequence: its ids are others"):
+    with pytest.raises(ConfigError, match=r"cannot be used to teach sequence: its ids are others"):
         distill(tmp_path / "run", teacher)
 
 

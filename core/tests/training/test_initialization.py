@@ -197,10 +197,10 @@ def test_options_go_before_what_the_weights_bring(former: selfsup.Run, tmp_path:
     [
         ("nowhere", ConfigError, "nowhere does not exist, and is no backbone"),
         ("empty", ArtifactError, "is no encoder and no run"),
-        ("foreign", ConfigError, r"holds a model of another library \(bert\), and no backbone for sequence starts from such"),
+        ("foreign", ConfigError, r"holds a model of another library \(bert\), and no backbone for sequence can load it"),
         ("broken", ArtifactError, "config.json cannot be read"),
-        ("weights.safetensors", ConfigError, "does not say which network it is of: name it with --backbone"),
-        ("notes.txt", ConfigError, "is a file of no known kind"),
+        ("weights.safetensors", ConfigError, "which does not name its network: name it with --backbone"),
+        ("notes.txt", ConfigError, "is an unknown kind of file"),
         ("sequence/conv", ConfigError, "no library has weights for the backbone sequence/conv"),
     ],
 )
@@ -226,7 +226,7 @@ def test_an_encoder_of_another_modality(former: selfsup.Run, tmp_path: Path) -> 
     shutil.copytree(former.dir / "encoder", tmp_path / "encoder")
     path = tmp_path / "encoder" / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "modality": "smell"}))
-    with pytest.raises(ConfigError, match="is an encoder for smell, and one for sequence is wanted"):
+    with pytest.raises(ConfigError, match="is an encoder for smell, not for sequence"):
         pretrain(tmp_path / "run", init=str(tmp_path / "encoder"))
 
 

@@ -244,7 +244,7 @@ def test_a_signal_saves_a_checkpoint_and_an_encoder_and_ends_the_call(
     go_on = f"selfsup pretrain --resume --out '{run.path}'"
     told = " ".join(capsys.readouterr().err.split())
     assert f"Stopped at step 3 of {STEPS}. The checkpoint is {run.checkpoints / 'last.pt'}. Go on with: {go_on}" in told
-    with pytest.warns(UnfinishedRunWarning, match=rf"unfinished run: it has taken 3 of {STEPS} steps. Go on with: {go_on}"):
+    with pytest.warns(UnfinishedRunWarning, match=rf"unfinished run, at step 3 of {STEPS}. Continue it with: {go_on}"):
         assert selfsup.load(run.path).metadata["steps"] == 3
     for use in USES:
         with pytest.warns(UnfinishedRunWarning, match=f"3 of {STEPS} steps"):

@@ -129,7 +129,7 @@ def test_a_part_of_an_encoder_is_exported_and_then_started_from(
     options = ("--data", "toy-sequences", "--steps", "0", "--out", str(out))
     assert run("sequence/vicreg", *options, "--init", str(joined)) != 0
     message = " ".join(capsys.readouterr().err.split())
-    assert "is an encoder for multimodal, and one for sequence is wanted. Its part left or right is:" in message
+    assert "is an encoder for multimodal, not for sequence. Its part left or right is for sequence:" in message
     assert "--part left --format safetensors" in message
     export(joined, "safetensors", tower, part="left")
     assert run("sequence/vicreg", *options, "--init", str(tower)) == 0

@@ -66,7 +66,7 @@ def test_a_table_names_the_files_beside_it(tmp_path: Path) -> None:
     assert rows.root == folder / "images"
     assert captions_of(rows)[0] == "a red thing"
     assert rows.findings.warnings == [
-        f"1 of the 6 files below {folder / 'images'} are in no row of the table, and are left out: other.png."
+        f"1 of the 6 files below {folder / 'images'} are in no row of the table and are left out: other.png."
     ]
     processor = MultimodalProcessor().fit(rows)
     store = prepare(rows, processor, cache_dir=tmp_path / "store", max_bad_rows=0.5)

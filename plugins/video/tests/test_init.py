@@ -73,5 +73,5 @@ def test_frames_of_another_size_have_resampled_positions(tmp_path: Path) -> None
 
 def test_a_network_of_speech_is_none_of_videos(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "wav2vec2"}))
-    with pytest.raises(ConfigError, match=r"of another library \(wav2vec2\), and no backbone for video starts from such"):
+    with pytest.raises(ConfigError, match=r"of another library \(wav2vec2\), and no backbone for video can load it"):
         initial_weights(tmp_path, "video")

@@ -158,7 +158,7 @@ def test_a_name_of_timm_asks_for_its_weights() -> None:
     assert not found.come_with("timm/resnet50.a1_in1k", {"pretrained": False})
     assert not found.come_with("timm/resnet18", {"pretrained": True})
     assert found.processor_options["image_size"] == 224
-    with pytest.raises(ConfigError, match="is for vision, and one for smell is wanted"):
+    with pytest.raises(ConfigError, match="is for vision, not for smell"):
         initial_weights("timm/resnet50", "smell")
 
 

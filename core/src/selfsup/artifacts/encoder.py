@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,10 +36,9 @@ from selfsup.data.batches.windows import shown_lengths
 from selfsup.data.sources.row_values import rows_to_embed
 from selfsup.errors import ArtifactError, BadRowError, ConfigError, DataWarning
 from selfsup.runtime.module_mode import evaluation_mode
+from selfsup.runtime.precision import Precision as Precision
 from selfsup.types import Batch, Row
 
-Precision = Literal["32", "bf16", "16"]
-"""Arithmetic of a forward pass: float32, or autocast to bfloat16 or float16."""
 _AUTOCAST: Mapping[str, torch.dtype | None] = {"32": None, "bf16": torch.bfloat16, "16": torch.float16}
 
 
@@ -48,11 +48,11 @@ class Encoder(nn.Module):
     Args:
         processor: fitted.
         backbone: the network.
-        backbone_id: what the registry builds it by.
-        backbone_options: its options in full, as plain JSON values or as the config itself.
-        task: id of the pretext task that trained it; empty for none.
-        metadata: what else to keep with it (data set, steps, seed, ...), as plain JSON values.
-        pretraining_rows: hashes of the rows that its weights have learned from; None where they are not known.
+        backbone_id: its id in the registry.
+        backbone_options: all of its options, as plain JSON values or as the config itself.
+        task: id of the pretext task that trained it, or empty.
+        metadata: further facts to keep (data set, steps, seed, ...), as plain JSON values.
+        pretraining_rows: hashes of the rows that its weights were trained on; None if unknown.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Encoder(nn.Module):
 
     @property
     def modality(self) -> str:
-        """The kind of data that it takes."""
+        """Id of its modality."""
         return self.processor.modality
 
     @property
@@ -90,29 +90,25 @@ class Encoder(nn.Module):
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """Names of the parts that its rows join (a picture and its caption); empty for rows of one kind of data."""
+        """Names of the parts that its rows join (an image and its caption); empty for one kind of data."""
         return tuple(self.backbone.part_dims)
 
     def check_part(self, name: str) -> None:
-        """Make sure that there is a part of this name.
-
-        Raises:
-            ConfigError: there is none; the message lists those that there are.
-        """
+        """Raise a :class:`ConfigError` that lists the parts, if there is no part with this name."""
         if not self.parts:
             raise ConfigError(f"This encoder takes {self.modality} data, which have no parts: leave the part {name!r} out.")
         if name not in self.parts:
             raise ConfigError(f"This encoder has no part {name!r}; its parts are {', '.join(self.parts)}.")
 
     def part(self, name: str) -> Encoder:
-        """The network of one part as an encoder of that part's own modality, which shares its weights with this one.
+        """The network of one part as an encoder of that part's own modality, with shared weights.
 
-        It takes rows of that modality, and is evaluated, fine-tuned, saved and exported like any. Its embeddings are those of
-        the part's own network: of towers without the projection into their joint space, see :meth:`embed`. ``metadata`` says
-        ``part`` and ``part_of``, and ``task`` stays that of the pretraining.
+        It is evaluated, fine-tuned, saved and exported like any encoder, on rows of that modality. Its embeddings are those of
+        the part's own network; for towers without the projection into their joint space, see :meth:`embed`. ``metadata`` gets
+        ``part`` and ``part_of``; ``task`` stays that of the pretraining.
 
         Raises:
-            ConfigError: there is no such part, or it has no network of its own (one network takes all parts together).
+            ConfigError: there is no such part, or it has no network of its own (one network for all parts).
         """
         self.check_part(name)
         id_, options = self.backbone.part_options(name)
@@ -129,7 +125,7 @@ class Encoder(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where its weights are."""
+        """The device of its weights."""
         tensor = next(iter(self.backbone.state_dict().values()), None)
         return tensor.device if tensor is not None else torch.device("cpu")
 
@@ -151,25 +147,25 @@ class Encoder(nn.Module):
             encoder.embed([{"array": samples, "sampling_rate": 16000}])
             encoder.embed(frame)                          # a DataFrame, a datasets.Dataset, Rows
 
-        For files and folders that are named by a text, see :func:`selfsup.embed`. For many rows that are used more than once,
+        To embed a file or folder, see :func:`selfsup.embed`. To embed many rows more than once,
         :func:`~selfsup.data.store.prepare` and :meth:`embed_store` are faster.
 
         Args:
-            rows: N rows: what :func:`selfsup.data.load_source` takes in memory, or dicts of roles.
-            part: of rows that join several parts: embed this one alone, as it is compared with others; NaN where a row lacks
-                it. None: all parts that a row has, joined.
-            batch_size: rows at a time; None: what suits the modality.
-            precision: of the computation: ``32``, ``bf16`` or ``16`` (automatic casting).
+            rows: N rows, in any form that :func:`selfsup.data.load_source` takes in memory, or dicts of roles.
+            part: for rows that join several parts: embed only this part, as for comparing it with others; NaN if a row lacks
+                it. None: all parts of a row, joined.
+            batch_size: rows per batch; None: the modality's.
+            precision: ``32``, ``bf16`` or ``16`` (autocast).
 
         Raises:
             BadRowError: a row cannot be processed; the message says which.
             ConfigError: there is no such part.
-            SourceError: it is a single row, or nothing that rows can be taken from.
+            SourceError: it is a single row, or holds no rows.
         """
         dim = self._dim_of(part)
         rows = rows_to_embed(rows, self.modality, self.processor.source_options())
         parts: list[Tensor] = []
-        self.processor.take_remarks()  # of other rows
+        self.processor.take_remarks()  # drop those of other rows
         with self._evaluating(precision):
             for start, chunk in _chunks(rows, batch_size or self.processor.batch_size):
                 samples: list[Sample] = []
@@ -190,10 +186,9 @@ class Encoder(nn.Module):
 
         Args:
             store: from :func:`~selfsup.data.store.prepare` with this encoder's processor.
-            part: of rows that join several parts: embed this one alone, as it is compared with others ([N, part_dims[part]]);
-                NaN where a row lacks it. None: all parts that a row has, joined.
-            batch_size: samples at a time; None: what suits the modality.
-            precision: of the computation: ``32``, ``bf16`` or ``16`` (automatic casting).
+            part: embed only this part ([N, part_dims[part]]), as for :meth:`embed`.
+            batch_size: samples per batch; None: the modality's.
+            precision: ``32``, ``bf16`` or ``16`` (autocast).
 
         Raises:
             ConfigError: there is no such part.
@@ -211,21 +206,16 @@ class Encoder(nn.Module):
         return self.backbone.part_dims[part]
 
     def _embedded(self, batch: Batch, part: str | None) -> Tensor:
-        """[B, D] float32 on the CPU: of all parts joined, or of one alone with NaN in rows that lack it."""
+        """[B, D] float32 on the CPU: of all parts joined, or of one part with NaN in rows that lack it."""
         if part is None:
             pooled: Tensor = self(batch)
             return pooled.float().cpu()
         return embed_part(self.backbone, batch, part).cpu()
 
     def embed_layers(self, store: Store, *, batch_size: int | None = None, precision: Precision = "32") -> Tensor:
-        """The mean over the real tokens of what each layer puts out: [N, L, D], float32 on the CPU.
+        """The output of each layer, averaged over the real tokens: [N, L, D], float32 on the CPU.
 
-        The first of the L are the tokens before the first layer, without their positions.
-
-        Args:
-            store: from :func:`~selfsup.data.store.prepare` with this encoder's processor.
-            batch_size: samples at a time; None: what suits the modality.
-            precision: of the computation: ``32``, ``bf16`` or ``16`` (automatic casting).
+        The first of the L are the tokens before the first layer, without positions. For the arguments see :meth:`embed_store`.
 
         Raises:
             ArtifactError: the backbone has no tokens.
@@ -233,8 +223,8 @@ class Encoder(nn.Module):
         backbone = self.backbone
         if not isinstance(backbone, TokenBackbone):
             raise ArtifactError(
-                f"The backbone {self.backbone_id!r} gives no outputs of its layers: it has no tokens. `selfsup list backbones` "
-                "shows those that have."
+                f"The backbone {self.backbone_id!r} has no layer outputs, since it has no tokens. `selfsup list backbones` "
+                "shows which backbones have tokens."
             )
         parts: list[Tensor] = []
         order: list[Tensor] = []
@@ -248,7 +238,7 @@ class Encoder(nn.Module):
         return torch.cat(parts)[torch.cat(order).argsort()]
 
     def _batches(self, store: Store, batch_size: int | None) -> Iterator[tuple[Tensor, Batch]]:
-        """Every sample of a store once: places in it, and the batch of them."""
+        """Indices and batches of all samples of a store, each once."""
         batch_size = batch_size or self.processor.batch_size
         lengths = shown_lengths(store, self.processor)
         sampler: Sampler = EpochSampler(len(store), batch_size, drop_last=False, shuffle=False)
@@ -259,7 +249,7 @@ class Encoder(nn.Module):
             yield torch.from_numpy(indices), batch
 
     def config(self) -> dict[str, Any]:
-        """What ``config.json`` says of it, save for the versions."""
+        """The content of ``config.json``, without the versions."""
         return {
             "modality": self.modality,
             "task": self.task,
@@ -272,7 +262,7 @@ class Encoder(nn.Module):
         }
 
     def _described_parts(self) -> dict[str, Any]:
-        """What ``config.json`` says of the parts, for people: the weights and the processor hold all of it."""
+        """The parts in ``config.json``, for people; loading uses the weights and the processor."""
         if not self.parts:
             return {}
         dims = self.backbone.part_dims
@@ -281,7 +271,7 @@ class Encoder(nn.Module):
         }
 
     def digest(self) -> str:
-        """SHA-256 of weights, backbone and processor: the same for encoders that give the same embeddings."""
+        """SHA-256 of weights, backbone and processor: equal for encoders with equal embeddings."""
         digest = hashlib.sha256(processor_digest(self.processor).encode())
         described = {key: value for key, value in self.config().items() if key in ("modality", "backbone", "info")}
         digest.update(json.dumps(described, sort_keys=True).encode())
@@ -289,7 +279,7 @@ class Encoder(nn.Module):
         return digest.hexdigest()
 
     def save(self, directory: str | Path) -> Path:
-        """Write it into a folder that does not exist, is empty, or holds an encoder (which is replaced as a whole).
+        """Write it to a folder that does not exist, is empty, or holds an encoder (which is replaced as a whole).
 
         Raises:
             ArtifactError: the folder holds something else.
@@ -299,7 +289,7 @@ class Encoder(nn.Module):
 
     @contextmanager
     def _evaluating(self, precision: Precision) -> Iterator[None]:
-        """Evaluation mode, no gradients, and the precision; every module's training flag is as before afterwards."""
+        """Evaluation mode without gradients, in this precision; afterwards every module has its former training flag."""
         if precision not in _AUTOCAST:
             raise ConfigError(f"precision={precision!r} is not allowed; it is one of {', '.join(_AUTOCAST)}.")
         dtype = _AUTOCAST[precision]
@@ -309,7 +299,7 @@ class Encoder(nn.Module):
 
 
 def hash_weights(digest: Any, weights: Mapping[str, Tensor]) -> None:
-    """Put names, types, shapes and values of weights into a digest of :mod:`hashlib`, in the order of their names."""
+    """Add names, types, shapes and values of weights to a :mod:`hashlib` digest, in the order of their names."""
     for name, tensor in sorted(weights.items()):
         values = tensor.detach().cpu().contiguous()
         digest.update(f"\0{name}\0{values.dtype}\0{tuple(values.shape)}\0".encode())
@@ -321,12 +311,7 @@ def _chunks(rows: Iterable[Row], size: int) -> Iterator[tuple[int, list[Row]]]:
         for start in range(0, len(rows), size):
             yield start, rows.read(range(start, min(start + size, len(rows))))
         return
-    chunk: list[Row] = []
-    start = 0
-    for row in rows:
-        chunk.append(row)
-        if len(chunk) == size:
-            yield start, chunk
-            start, chunk = start + size, []
-    if chunk:
+    rest, start = iter(rows), 0
+    while chunk := list(itertools.islice(rest, size)):
         yield start, chunk
+        start += len(chunk)

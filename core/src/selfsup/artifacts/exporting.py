@@ -23,7 +23,7 @@ _OWN_FORMATS = ("safetensors", "torch-export", "onnx")
 
 
 def export_formats(encoder: Encoder) -> tuple[str, ...]:
-    """The formats that an encoder can be exported to: the core's, then those that its backbone names in ``export_formats``."""
+    """The formats for exporting an encoder: those of the core, then the ``export_formats`` of its backbone."""
     return (*_OWN_FORMATS, *getattr(encoder.backbone, "export_formats", ()))
 
 
@@ -39,16 +39,16 @@ def export(
     """Write an encoder for use elsewhere.
 
     Args:
-        encoder: an encoder, or what :func:`selfsup.load` takes; its weights are left as they are.
+        encoder: as for :func:`selfsup.load`; its weights do not change.
         format: ``safetensors`` (the encoder's folder), ``torch-export`` (a ``.pt2`` program of ``batch -> embedding`` that
-            ``torch.export.load`` reads), ``onnx`` (an input a key of the batch, output ``pooled_embedding``), or one of
-            the backbone's own ``export_formats``: the tensors of its ``export_state(format)`` are written as safetensors, or
-            its ``export_folder(format, processor, folder)`` fills a folder.
-        out: a folder for ``safetensors`` and for formats that fill one, else a file.
+            ``torch.export.load`` reads), ``onnx`` (an input per key of the batch, output ``pooled_embedding``), or one of
+            the backbone's own ``export_formats``: safetensors of its ``export_state(format)``, or a folder that its
+            ``export_folder(format, processor, folder)`` fills.
+        out: a folder for ``safetensors`` and for formats that fill a folder, else a file.
         batch: an example batch of at least two samples for ``torch-export`` and ``onnx``; None: synthetic rows of the modality.
-            Either way the program takes any number of samples, and any length where the modality's rows have many (texts).
-        checkpoint: ``best`` takes the weights of a run with which its validation probe did best, see :func:`selfsup.load`.
-        part: of an encoder of rows that join several parts: export the encoder of this one (:meth:`Encoder.part`).
+            The program takes any number of samples, and any length for modalities with varying lengths (texts).
+        checkpoint: ``best`` takes the weights of a run with the best validation probe, see :func:`selfsup.load`.
+        part: for rows that join several parts: export the encoder of this part (:meth:`Encoder.part`).
 
     Returns:
         ``out``.
@@ -56,7 +56,7 @@ def export(
     Raises:
         UsageError: the format is unknown for this encoder.
         ConfigError: ``checkpoint`` does not go with ``encoder``, or it has no such part.
-        ArtifactError: what the format needs is not installed, the network cannot be traced, or the folder holds something.
+        ArtifactError: a package for the format is missing, the network cannot be traced, or the folder is not empty.
         StorageError: the disk is full or cannot be written.
     """
     path = Path(out)
@@ -75,7 +75,7 @@ def export(
     from safetensors.torch import save
 
     state: dict[str, Tensor] = backbone.export_state(format)
-    # What the other library needs besides weights (architecture, normalisation of inputs) travels in the header.
+    # The header holds what the other library needs beside the weights (architecture, normalisation of inputs).
     described = backbone.export_metadata(format) if hasattr(backbone, "export_metadata") else {}
     tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     content = save(tensors, metadata={"format": "pt", **described})
@@ -83,7 +83,7 @@ def export(
 
 
 def _export_folder(encoder: Encoder, format: str, path: Path) -> Path:
-    """A folder that is there as a whole or not at all."""
+    """Fill a folder, in full or not at all."""
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise ArtifactError(f"{path} exists and is not an empty folder; it is not overwritten. Choose another.")
     temporary = temporary_path(path)
@@ -123,7 +123,7 @@ def _export_onnx(encoder: Encoder, path: Path, batch: Batch | None) -> Path:
     traced, keys = _trace(encoder, batch)
     try:
         program = torch.onnx.export(traced, dynamo=True, input_names=keys, output_names=["pooled_embedding"], verbose=False)
-    except Exception as error:  # the converter raises errors of many kinds
+    except Exception as error:  # the converter raises many kinds of errors
         raise ArtifactError(f"The backbone {encoder.backbone_id!r} cannot be expressed in ONNX: {error}") from error
     if program is None:
         raise ArtifactError(f"The backbone {encoder.backbone_id!r} cannot be expressed in ONNX.")
@@ -140,23 +140,23 @@ def _trace(encoder: Encoder, batch: Batch | None) -> tuple[torch.export.Exported
     try:
         with evaluation_mode(module):
             return torch.export.export(module, (example,), dynamic_shapes=(free,)), list(example)
-    except Exception as error:  # the tracer raises errors of many kinds
+    except Exception as error:  # the tracer raises many kinds of errors
         reason = f"{type(error).__name__}: {error}"
         raise ArtifactError(f"The backbone {encoder.backbone_id!r} cannot be traced: {reason}") from error
 
 
 def _example(encoder: Encoder, batch: Batch | None) -> tuple[Batch, dict[str, dict[int, Any]]]:
-    """A batch to trace with, keys sorted, and by key the axes that stay free of its sizes.
+    """A batch to trace with, keys sorted, and by key the axes of variable size.
 
-    They are the first (the batch), those that the processor says differ from batch to batch, and where the rows are synthetic
-    every one that differs between two sets of them.
+    These are the first axis (the batch), the ``free_axes`` of the processor, and, with synthetic rows, axes that differ between
+    two sets of them.
     """
     examples = [batch] if batch is not None else _synthetic(encoder)
-    example = max(examples, key=len)  # some keys are only there where a sample needs them
+    example = max(examples, key=len)  # some keys exist only if a sample needs them
     keys = sorted(key for key in example if key != "label")
     if batch is not None and (given := len(example[keys[0]])) < 2:
         raise UsageError(
-            f"`batch` needs at least two samples, and this one has {given}: with one, no other number could follow."
+            f"`batch` needs at least two samples, and this one has {given}: a program traced with one takes no other number."
         )
     dynamic, automatic = torch.export.Dim.DYNAMIC, torch.export.Dim.AUTO
     free: dict[str, dict[int, Any]] = {key: {0: dynamic} for key in keys}

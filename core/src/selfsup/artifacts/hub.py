@@ -14,18 +14,18 @@ from selfsup.backbones.weights import read_tensors
 from selfsup.errors import ArtifactError
 
 HUB = "hf://"
-"""What the name of a repository of the hub begins with."""
+"""Prefix of repositories of the hub."""
 
 
 def file_of(source: str, name: str) -> Path:
-    """A file of a model of another library, which need not be there.
+    """The path of a file of a model of another library; it need not exist.
 
     Args:
-        source: its folder, or ``hf://owner/name[@revision]``, whose file is fetched.
+        source: the model's folder, or ``hf://owner/name[@revision]``, from which the file is fetched.
         name: of the file.
 
     Raises:
-        ArtifactError: the hub cannot be asked.
+        ArtifactError: the hub cannot be reached.
     """
     return (fetch(source, [name]) if source.startswith(HUB) else Path(source).expanduser()) / name
 
@@ -38,16 +38,16 @@ def read_model(source: str) -> dict[str, Tensor]:
     """
     path = file_of(source, WEIGHTS_FILE)
     if not path.is_file():
-        raise ArtifactError(f"{source} holds no {WEIGHTS_FILE}: only safetensors are read.")
+        raise ArtifactError(f"{source} holds no {WEIGHTS_FILE}; other formats are not read.")
     return read_tensors(path)
 
 
 def image_scaling(source: str, usual: Scaling) -> Scaling:
-    """Mean and deviation of each channel that a model of transformers was trained with (``preprocessor_config.json``).
+    """Mean and deviation of each channel from the ``preprocessor_config.json`` of a transformers model.
 
     Args:
         source: as for :func:`file_of`.
-        usual: where nothing is said.
+        usual: the default.
 
     Raises:
         ArtifactError: the file cannot be read.
@@ -82,5 +82,5 @@ def fetch(source: str, patterns: list[str]) -> Path:
 
     try:
         return Path(snapshot_download(match[1], revision=match[2], allow_patterns=patterns))
-    except Exception as error:  # the hub's client has no common base for what it raises
+    except Exception as error:  # the errors of the hub's client have no common base class
         raise ArtifactError(f"{source} cannot be fetched: {type(error).__name__}: {error}") from error

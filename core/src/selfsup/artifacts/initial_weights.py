@@ -35,34 +35,34 @@ class InitialWeights:
     """Weights that a network can start from, and what goes with them."""
 
     source: str
-    """As it was named."""
+    """The source as the user named it."""
     modality: str
     backbone_id: str
     """The backbone that the weights are of."""
     options: dict[str, Any]
-    """Its options as plain JSON values; those of other libraries' models say where the weights are (``pretrained``)."""
+    """Its options as plain JSON values; for models of other libraries they name the weights (``pretrained``)."""
     processor: Processor | None = None
     """The fitted processor of an encoder of ours; None for models of other libraries."""
     processor_options: dict[str, Any] = field(default_factory=dict)
-    """Options of the processor that other libraries' weights were trained with: tokenizer, sampling rate, image size."""
+    """For weights of other libraries: options of their processor, such as tokenizer, sampling rate and image size."""
     pretraining_rows: PretrainingRows | None = None
-    """What the weights have learned from, as far as it is known."""
+    """The rows that the weights were trained on, if known."""
     _build: Callable[[Info], Backbone] = field(kw_only=True, repr=False)
     _weights: Callable[[], Mapping[str, Tensor]] | None = field(default=None, kw_only=True, repr=False)
 
     def come_with(self, backbone: str, options: Mapping[str, Any]) -> bool:
-        """Whether a backbone of this id that is built by these options has the weights by that alone.
+        """Whether a backbone built by this id and these options already has the weights.
 
-        So it does where the options say where the weights are, as :attr:`options` do. Those of a run may say otherwise.
+        It has if the options name the weights as :attr:`options` do; the options of a run may differ.
         """
         first = {name: self.options[name] for name in FIRST_WEIGHTS if self.options.get(name)}
         return bool(first) and backbone == self.backbone_id and all(options.get(name) == first[name] for name in first)
 
     def backbone(self, info: Info) -> Backbone:
-        """The network with these weights, on the CPU; torch's random state stays as it was.
+        """The network with these weights, on the CPU; torch's random state does not change.
 
         Args:
-            info: of the batches that it takes; an encoder of ours keeps to its own processor's.
+            info: of its batches; an encoder of ours keeps the info of its own processor.
 
         Raises:
             SelfsupError: the weights cannot be read, or do not fit their backbone.
@@ -76,21 +76,21 @@ class InitialWeights:
 
 
 def initial_weights(source: str | os.PathLike[str], modality: str, *, backbone: str = "") -> InitialWeights:
-    """Find weights to start from; they are read when they are asked for.
+    """Find weights to start from; they are read when they are used.
 
     Args:
         source: one of
 
             * the folder of a run, of an encoder or of a fine-tuned model of ours, or ``hf://owner/name`` of one,
-            * a folder of a model that a backbone of the modality can start from (transformers, timm), or ``hf://owner/name``,
-            * the id of a backbone whose library has weights for that name (``timm/resnet50``),
+            * a folder of a model that a backbone of the modality can load (transformers, timm), or ``hf://owner/name``,
+            * the id of a backbone whose library has weights for it (``timm/resnet50``),
             * a file of weights (``.safetensors``, or ``.pth`` of tensors), together with ``backbone``.
-        modality: of the network that starts from it.
-        backbone: id of the backbone that the weights of a file are of.
+        modality: of the network to start.
+        backbone: id of the backbone of a file of weights.
 
     Raises:
         ConfigError: it is none of these, or of another modality.
-        ArtifactError: it cannot be read.
+        ArtifactError: the source cannot be read.
     """
     text = os.fspath(source)
     path = Path(text).expanduser()
@@ -112,14 +112,14 @@ def load_into(backbone: Backbone, weights: InitialWeights, info: Info) -> tuple[
 
     Args:
         backbone: to change, in place.
-        weights: what to start from.
-        info: of the batches that the backbone was built for.
+        weights: to start from.
+        info: of the backbone's batches.
 
     Returns:
-        What became of the weights, and their SHA-256.
+        Which weights were used, and their SHA-256.
 
     Raises:
-        ConfigError: what the batches hold means something else to these weights (ids of another tokenizer).
+        ConfigError: the weights would misread the batches (ids of another tokenizer).
         ArtifactError: less than half of the backbone fits.
     """
     check_meaning(weights, info, "start from")
@@ -138,22 +138,22 @@ def check_meaning(weights: InitialWeights, info: Info, purpose: str) -> None:
     """Refuse batches that a network with these weights would misread.
 
     Args:
-        weights: of ours, whose processor is known; those of other libraries are checked where they are read.
+        weights: of ours, with a processor; those of other libraries are checked when they are read.
         info: of the batches.
-        purpose: what the weights are for, for the message (``start from``).
+        purpose: of the weights, for the message (``start from``).
 
     Raises:
         ConfigError: the message says what differs.
     """
     if weights.processor is not None and (reason := type(weights.processor).unlike(weights.processor.info(), info)):
-        raise ConfigError(f"{weights.source} cannot be what to {purpose}: {reason}")
+        raise ConfigError(f"{weights.source} cannot be used to {purpose}: {reason}")
 
 
 def _ours(source: str, modality: str) -> InitialWeights:
     directory = find_encoder(source)
     config = read_encoder_config(directory)
     if config["modality"] != modality:
-        text = f"{source} is an encoder for {config['modality']}, and one for {modality} is wanted."
+        text = f"{source} is an encoder for {config['modality']}, not for {modality}."
         raise ConfigError(text + _of_its_parts(config, source, modality))
     return InitialWeights(
         source,
@@ -167,12 +167,12 @@ def _ours(source: str, modality: str) -> InitialWeights:
 
 
 def _of_its_parts(config: Mapping[str, Any], source: str, modality: str) -> str:
-    """How to take a part of an encoder of several parts that is of a modality; empty where none is."""
+    """How to use a part with this modality of an encoder of several parts; empty if there is none."""
     fitting = [name for name, own in config["info"].get("parts", {}).items() if own.get("modality") == modality]
     if not fitting:
         return ""
     export = f"selfsup export {source} --part {fitting[0]} --format safetensors --out FOLDER"
-    return f" Its part {' or '.join(fitting)} is: {export}, then start from FOLDER."
+    return f" Its part {' or '.join(fitting)} is for {modality}: {export}, then start from FOLDER."
 
 
 def _adopted(source: str, described: Mapping[str, Any], modality: str) -> InitialWeights:
@@ -186,7 +186,7 @@ def _adopted(source: str, described: Mapping[str, Any], modality: str) -> Initia
             return _of_adopted(source, found, modality)
     kind = described.get("model_type") or described.get("architecture") or "an unknown kind"
     raise ConfigError(
-        f"{source} holds a model of another library ({kind}), and no backbone for {modality} starts from such. See "
+        f"{source} holds a model of another library ({kind}), and no backbone for {modality} can load it. See "
         f"`selfsup list backbones --modality {modality}`."
     )
 
@@ -205,7 +205,7 @@ def _of_adopted(source: str, found: Adopted, modality: str) -> InitialWeights:
 
 
 def _preprocessing(backbone: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The processor's options that the weights which a backbone's options name were trained with."""
+    """Options of the processor with which the weights in a backbone's options were trained."""
     recipe = registry().backbone_recipe(backbone)
     if recipe.preprocessing is None:
         return {}
@@ -215,20 +215,18 @@ def _preprocessing(backbone: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_file(source: str, path: Path, modality: str, backbone: str) -> InitialWeights:
-    """A file of weights with the names of a library."""
+    """A file of weights with a library's names."""
     if path.suffix not in _TENSOR_FILES:
         raise ConfigError(
-            f"{source} is a file of no known kind: give a folder, or a file of weights ({', '.join(_TENSOR_FILES)})."
+            f"{source} is an unknown kind of file: give a folder, or a file of weights ({', '.join(_TENSOR_FILES)})."
         )
     if not backbone:
-        raise ConfigError(
-            f"{source} is a file of weights, and a file does not say which network it is of: name it with --backbone."
-        )
+        raise ConfigError(f"{source} is a file of weights, which does not name its network: name it with --backbone.")
     return _of_adopted(source, Adopted(backbone, weights=lambda: read_tensors(path)), modality)
 
 
 def _of_library(source: str, modality: str) -> InitialWeights:
-    """The id of a backbone whose library has weights of its own for that name."""
+    """The id of a backbone whose library has weights for it."""
     wanted = (
         "Give the folder of a run or of an encoder, the folder of a model of another library, a file of weights, "
         "hf://owner/name, or a backbone whose library has weights (timm/NAME)."
@@ -238,7 +236,7 @@ def _of_library(source: str, modality: str) -> InitialWeights:
     except UnknownIdError:
         raise ConfigError(f"{source} does not exist, and is no backbone. {wanted}") from None
     if spec.modality != modality:
-        raise ConfigError(f"the backbone {source} is for {spec.modality}, and one for {modality} is wanted.")
+        raise ConfigError(f"the backbone {source} is for {spec.modality}, not for {modality}.")
     field_info = registry().backbone_recipe(source).config.model_fields.get("pretrained")
     if field_info is None or field_info.annotation is not bool:
         raise ConfigError(f"no library has weights for the backbone {source}. {wanted}")
@@ -246,7 +244,7 @@ def _of_library(source: str, modality: str) -> InitialWeights:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    """A ``config.json``; empty if it has none."""
+    """The content of a ``config.json``; empty if it does not exist."""
     try:
         described = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

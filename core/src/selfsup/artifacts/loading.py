@@ -24,9 +24,9 @@ from selfsup.runtime.file_lock import holder_of, lock_of
 
 _PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".joblib", ".tar")
 FIRST_WEIGHTS = ("pretrained", "checkpoint")
-"""Options of backbones that say where first weights come from."""
+"""Options of backbones that name initial weights."""
 EncoderLike = Encoder | str | os.PathLike[str]
-"""An encoder, or what :func:`load` reads one from: a path, ``hf://owner/name``, or a :class:`selfsup.Run`."""
+"""An encoder, or its source for :func:`load`: a path, ``hf://owner/name``, or a :class:`selfsup.Run`."""
 
 
 def load(
@@ -40,23 +40,23 @@ def load(
 
     Args:
         source: an encoder's folder, a run's folder, a :class:`selfsup.Run`, or ``hf://owner/name[@revision]``. An encoder is
-            returned as it is, so that a caller need not ask what it was given.
-        checkpoint: of a run's folder: ``best`` takes the weights with which its validation probe (``val``) did best; None takes
-            those that the run left.
-        device: where its weights go; None: the CPU, or where the encoder is already.
-        part: of an encoder of rows that join several parts: the encoder of this one (:meth:`Encoder.part`).
+            returned as it is.
+        checkpoint: of a run's folder: ``best`` takes the weights with the best validation probe (``val``); None takes the last
+            ones.
+        device: for its weights; None: the CPU, or the device of a given encoder.
+        part: for rows that join several parts: return the encoder of this part (:meth:`Encoder.part`).
 
     Returns:
-        The encoder; one that was read is in evaluation mode.
+        The encoder, in evaluation mode if it was read.
 
     Raises:
         ArtifactError: there is no encoder, it is damaged, of a later selfsup, or a pickle; or the run kept no such checkpoint.
-        ConfigError: there is no checkpoint of that name, ``source`` is no run, or the encoder has no such part.
-        UsageError: ``source`` is nothing of all this.
+        ConfigError: the checkpoint is unknown, ``source`` is no run, or the encoder has no such part.
+        UsageError: ``source`` is none of these.
         MissingPluginError: the plugin of its modality is not installed.
 
     Warns:
-        UnfinishedRunWarning: its run has not taken all of its steps.
+        UnfinishedRunWarning: its run is not finished.
     """
     if part is not None:
         return load(source, checkpoint=checkpoint, device=device).part(part)
@@ -66,7 +66,7 @@ def load(
         return source if device is None else source.to(device)
     if not isinstance(source, str | os.PathLike):
         raise UsageError(
-            f"An encoder is wanted, or the path of one (a run's folder, an encoder's folder, hf://owner/name), and not a "
+            f"Give an encoder, or the path of one (a run's folder, an encoder's folder, hf://owner/name), and not a "
             f"{type(source).__name__}."
         )
     text, device = os.fspath(source), device or "cpu"
@@ -81,33 +81,33 @@ def load(
 
 
 def find_encoder(source: str) -> Path:
-    """The folder of the encoder that :func:`load` reads; files of the hub are fetched.
+    """The folder of the encoder that :func:`load` reads; fetches files of the hub.
 
     Raises:
-        ArtifactError: there is none.
+        ArtifactError: there is no encoder.
     """
     return _download(source) if source.startswith(HUB) else _locate(Path(source).expanduser())
 
 
 def _unfinished(encoder: Encoder, source: Path) -> str:
-    """What to say of an encoder whose run has not taken all of its steps; empty where it has."""
+    """The warning for an encoder of an unfinished run; empty if the run is finished."""
     steps, total = encoder.metadata.get("steps"), encoder.metadata.get("of_steps")
     chosen = bool(encoder.metadata.get("checkpoint"))  # the best step is rarely the last one
     if chosen or not isinstance(steps, int) or not isinstance(total, int) or steps >= total:
         return ""
-    text = f"this encoder is of an unfinished run: it has taken {steps} of {total} steps."
+    text = f"this encoder is from an unfinished run, at step {steps} of {total}."
     if not RunDirectory.is_run(source):
         return text
     run = RunDirectory.open(source)
     if (holder := holder_of(lock_of(run.path))) is not None:
-        return f"{text} The run goes on now, in {holder}."
-    return f"{text} Go on with: {run.resume_command}"
+        return f"{text} The run continues now, in {holder}."
+    return f"{text} Continue it with: {run.resume_command}"
 
 
 def _of_checkpoint(source: str, checkpoint: str) -> Encoder:
     """The encoder of a run's checkpoint."""
     if checkpoint != "best":
-        raise ConfigError(f"checkpoint={checkpoint!r} is not allowed; it is 'best', or left out for what the run left.")
+        raise ConfigError(f"checkpoint={checkpoint!r} is not allowed; use 'best', or leave it out for the last weights.")
     path = Path(source).expanduser()
     if source.startswith(HUB) or not RunDirectory.is_run(path):
         raise ConfigError(f"checkpoint={checkpoint!r} needs the folder of a run, and {source} is none.")
@@ -117,7 +117,7 @@ def _of_checkpoint(source: str, checkpoint: str) -> Encoder:
 
 
 def _locate(path: Path) -> Path:
-    """The encoder's folder that a path stands for."""
+    """The encoder's folder of a path."""
     if path.suffix.lower() in _PICKLES and not path.is_dir():
         raise ArtifactError(
             f"{path} looks like a pickle, and loading a pickle can run any code, so it is not loaded. An encoder is a "
@@ -131,7 +131,7 @@ def _locate(path: Path) -> Path:
         run = RunDirectory.open(path)
         if not (run.encoder / CONFIG_FILE).exists():
             if (holder := holder_of(lock_of(path))) is not None:
-                raise ArtifactError(f"The run {path} has no encoder yet: it goes on now, in {holder}.")
+                raise ArtifactError(f"The run {path} has no encoder yet: it is running now, in {holder}.")
             steps = f" (status {run.status}, {_progress(run)})"
             raise ArtifactError(f"The run {path} has no encoder yet{steps}. Finish it with: {run.resume_command}")
         return run.encoder
@@ -149,10 +149,10 @@ def _progress(run: RunDirectory) -> str:
 
 
 def read_encoder_config(directory: Path) -> dict[str, Any]:
-    """What the ``config.json`` of an encoder's folder holds.
+    """The ``config.json`` of an encoder's folder.
 
     Raises:
-        ArtifactError: it cannot be read, is none of an encoder, damaged, or of a later selfsup.
+        ArtifactError: it cannot be read, is damaged, or is not of an encoder or of a later selfsup.
     """
     path = directory / CONFIG_FILE
     try:
@@ -173,14 +173,14 @@ def read_encoder_config(directory: Path) -> dict[str, Any]:
 
 
 def load_processor(folder: Path, modality: str) -> Processor:
-    """Read what a processor of this modality has saved.
+    """Load a processor of this modality.
 
     Raises:
         ArtifactError: it is missing or damaged.
     """
     from selfsup.registry import registry
 
-    # The classes come from the registry by modality and backbone id: no name from the file is ever imported.
+    # Classes come from the registry by modality and backbone id: no name from the file is imported.
     processor_class = registry().processor_class(modality)
     try:
         return processor_class.load(folder)
@@ -195,13 +195,13 @@ def _build(directory: Path, config: dict[str, Any]) -> Encoder:
 
     processor = load_processor(directory / PROCESSOR_FOLDER, config["modality"])
     id, options = config["backbone"]["id"], dict(config["backbone"]["options"])
-    # Where the first weights came from is of no use here, and may no longer be there.
+    # Do not load initial weights: they are replaced at once, and may no longer exist.
     wanted = without_first_weights(options)
     backbone, _ = registry().build_backbone(id, wanted, config["info"])
     weights = directory / WEIGHTS_FILE
     try:
         with safe_open(str(weights), "pt") as file:
-            # A weight that two parts share is stored once; its other names are in the header.
+            # Shared weights are stored once; their other names are in the header.
             backbone.expect_weights(frozenset(file.keys()) | frozenset(file.metadata() or ()))
         load_model(backbone, str(weights))
     except FileNotFoundError:
@@ -222,7 +222,7 @@ def _build(directory: Path, config: dict[str, Any]) -> Encoder:
 
 
 def without_first_weights(options: Mapping[str, Any]) -> dict[str, Any]:
-    """A backbone's options, those of its parts too, but for what says where first weights came from (``BackboneRecipe``)."""
+    """Options of a backbone and its parts, without those that name initial weights (``BackboneRecipe``)."""
     return {
         name: without_first_weights(value) if isinstance(value, Mapping) else value
         for name, value in options.items()
@@ -231,5 +231,5 @@ def without_first_weights(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _download(source: str) -> Path:
-    """Fetch the files of an encoder from the hub, and nothing else of the repository."""
+    """Fetch the files of an encoder from the hub, and no others."""
     return fetch(source, [CONFIG_FILE, WEIGHTS_FILE, PRETRAINING_ROWS_FILES, f"{PROCESSOR_FOLDER}/*"])

@@ -40,7 +40,7 @@ Loading it executes nothing: the weights are safetensors, the rest is JSON.
 
 ## Limits
 
-Embeddings reflect the data that they were learned from, with its gaps and biases. Measure them on your own data
+Embeddings reflect the training data, with its gaps and biases. Measure them on your own data
 (`selfsup evaluate`) before you rely on them.
 
 Made with {versions}.
@@ -48,7 +48,7 @@ Made with {versions}.
 
 
 class Described(Protocol):
-    """What the card says of an encoder."""
+    """The parts of an encoder that the card describes."""
 
     task: str
     backbone_id: str
@@ -66,7 +66,7 @@ class Described(Protocol):
 
 
 def model_card(encoder: Described) -> str:
-    """A model card in Markdown, with the metadata block that hubs read."""
+    """A model card in Markdown, with the metadata block for hubs."""
     facts = {
         "Pretext task": encoder.task or "none",
         "Backbone": encoder.backbone_id,
@@ -88,14 +88,14 @@ def model_card(encoder: Described) -> str:
 
 
 def _parts(encoder: Described) -> dict[str, str]:
-    """The parts that rows join, with the modality and the width of each."""
+    """The parts of a row, with modality and width."""
     dims = encoder.backbone.part_dims
     listed = [f"{name} ({own.modality}, {dims[name]} numbers)" for name, own in encoder.processor.parts.items() if name in dims]
     return {"Parts": ", ".join(listed)} if listed else {}
 
 
 def _row(encoder: Described) -> str:
-    """What a row looks like, as far as the modality's spec says."""
+    """An example row, as far as the modality's spec tells."""
     named = [f'"{role}": ...' for role in _columns(encoder.modality)]
     for part, own in encoder.processor.parts.items():
         named += [f'"{part}{MARK}{role}": ...' for role in _columns(own.modality)]

@@ -1,4 +1,4 @@
-"""Record which rows an encoder was pretrained on, so that an evaluation can tell whether it tests on them."""
+"""Record which rows an encoder was pretrained on, so that an evaluation can detect them among its test rows."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from selfsup.errors import ArtifactError
 from selfsup.runtime.files import atomic_write
 
 PRETRAINING_ROWS_FILES = "pretraining_rows*.npy"
-"""Files of an encoder's folder: ``pretraining_rows.npy``, and ``pretraining_rows.PART.npy`` for each part of a row."""
+"""Files in an encoder's folder: ``pretraining_rows.npy``, and ``pretraining_rows.PART.npy`` for each part of a row."""
 MAX_HASHES = 1 << 20
-"""Different rows whose hashes are kept (8 MB). Of more rows a fixed sample is kept, which gives shares as an estimate."""
+"""Most hashes to keep (8 MB). Of more rows a fixed sample is kept, and shares are estimates."""
 
 
 @dataclass(frozen=True)
 class PretrainingRows:
-    """Hashes of the rows that weights have learned from (see :func:`~selfsup.data.row_hashes`); nothing else of the rows."""
+    """Hashes of the rows that weights were trained on (see :func:`~selfsup.data.row_hashes`), without the rows."""
 
     hashes: HashArray = field(repr=False)
-    """[n] uint64, sorted, each once: of all different rows, or of those with the smallest hashes of hashes."""
+    """[n] uint64, sorted and unique: of all different rows, or of those with the smallest hashes of hashes."""
     different: int
-    """Different rows in all."""
+    """Number of different rows."""
     roles: tuple[str, ...]
-    """What of a row was hashed."""
+    """The roles that were hashed."""
     holdout: float = 0.0
-    """Share of the rows that was held out, by their hashes."""
+    """Share of the rows that was held out by hash."""
     source: str = ""
-    """Fingerprint of the rows before a part was held out."""
+    """Fingerprint of the rows before some were held out."""
     parts: Mapping[str, PretrainingRows] = field(default_factory=dict)
-    """Of rows that join several parts: name of each to the same of that part alone, as rows of its own modality have it.
+    """For rows that join several parts: the same for each part alone, as rows of its own modality.
 
-    Their ``holdout`` is 0: which rows were held out follows from whole rows.
+    Their ``holdout`` is 0, since whole rows decide which are held out.
     """
 
     @classmethod
@@ -49,12 +49,12 @@ class PretrainingRows:
         return cls(kept, different, tuple(sorted(roles)), holdout, source)
 
     def none(self) -> PretrainingRows:
-        """The same without any row, for weights that have learned from none."""
+        """The same without any row, for untrained weights."""
         parts = {part: own.none() for part, own in self.parts.items()}
         return replace(self, hashes=self.hashes[:0], different=0, parts=parts)
 
     def together(self, hashes: HashArray) -> PretrainingRows:
-        """These rows and further ones, as after training on both. What is known of parts is then not all, and is left out."""
+        """These rows and further ones, as after training on both. Parts are dropped, since they are incomplete then."""
         if len(self.hashes) < self.different:  # a sample: the number of different rows is an upper bound
             new = hashes[~np.isin(hashes, self.hashes)]
             joined = self.of(np.concatenate([self.hashes, new]), self.roles)
@@ -63,23 +63,22 @@ class PretrainingRows:
         return replace(self, hashes=joined.hashes, different=joined.different, parts={})
 
     def after(self, former: PretrainingRows) -> PretrainingRows:
-        """These rows and those of an encoder that the weights started from, or were taught by.
+        """These rows and those of an encoder that the weights started from or were distilled from.
 
-        What was held out, and from which source, is as here. Former rows that were hashed by other roles cannot be told from
-        these, and are kept all the same: rows that hash alike are the same.
+        Holdout and source stay those of these rows. Former rows are kept even if other roles were hashed.
         """
         joined = self.together(former.hashes)
-        lost = former.different - len(former.hashes)  # rows that the former list keeps a sample of
-        # Of a part all is known where both know it.
+        lost = former.different - len(former.hashes)  # rows that the former sample lacks
+        # A part is complete if both have it.
         parts = {name: own.after(former.parts[name]) for name, own in self.parts.items() if name in former.parts}
         return replace(joined, different=joined.different + lost, parts=parts)
 
     def seen(self, hashes: HashArray) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        """[M] bool, whether each of these rows is among those that are kept."""
+        """[M] bool, whether each of these rows is among the kept ones."""
         return np.isin(hashes, self.hashes)
 
     def share(self, hashes: HashArray) -> float | None:
-        """Share of rows that were learned from, 0 to 1: an estimate where a sample is kept, None where none can be made."""
+        """Share of rows that were trained on, 0 to 1; an estimate if only a sample is kept, None if it cannot be estimated."""
         if not len(hashes) or not self.different:
             return 0.0
         if len(self.hashes) < self.different:
@@ -89,7 +88,7 @@ class PretrainingRows:
         return float(self.seen(hashes).mean())
 
     def as_dict(self) -> dict[str, Any]:
-        """All but the hashes, as plain JSON values."""
+        """Everything except the hashes, as plain JSON values."""
         return {
             "version": HASH_VERSION,
             "different": self.different,
@@ -101,7 +100,7 @@ class PretrainingRows:
         }
 
     def save(self, directory: Path, part: str = "") -> None:
-        """Write the hashes into a folder, those of each part into a file of its own.
+        """Write the hashes to a folder, with a file for each part.
 
         Raises:
             StorageError: the disk is full or cannot be written.
@@ -112,12 +111,12 @@ class PretrainingRows:
 
     @classmethod
     def load(cls, directory: Path, described: Mapping[str, Any] | None, part: str = "") -> PretrainingRows | None:
-        """Read what :meth:`save` wrote; None where the folder has no hashes, or such as another selfsup computes.
+        """Read what :meth:`save` wrote; None if there are no hashes, or only those of another version.
 
         Args:
             directory: of the encoder.
-            described: what :meth:`as_dict` gave.
-            part: name of the part that it is of.
+            described: from :meth:`as_dict`.
+            part: name of the part, or empty.
 
         Raises:
             ArtifactError: the file is damaged.
@@ -139,9 +138,7 @@ class PretrainingRows:
                 {name: own for name, own in parts.items() if own is not None},
             )
         except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-            raise ArtifactError(
-                f"{path} is damaged: {error}. Delete it; it is then not known which rows were learned from."
-            ) from error
+            raise ArtifactError(f"{path} is damaged: {error}. Delete it; the pretraining rows are then unknown.") from error
 
 
 def _file_name(part: str) -> str:

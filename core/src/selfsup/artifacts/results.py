@@ -18,9 +18,9 @@ SCHEMA_VERSION = 1
 
 
 class ResultRecord(Config):
-    """What was measured, of what, on what, with what."""
+    """The result of one evaluation: task, data, evaluator, settings, metrics."""
 
-    model_config = ConfigDict(ser_json_inf_nan="strings")  # JSON has no NaN, and a null could not be told from a missing number
+    model_config = ConfigDict(ser_json_inf_nan="strings")  # JSON has no NaN, and null would look like a missing number
 
     schema_version: int = SCHEMA_VERSION
     """Version of this record's fields."""
@@ -29,39 +29,39 @@ class ResultRecord(Config):
     backbone: str
     """Id of the backbone."""
     dataset: str
-    """The source that was evaluated on, as the user named it."""
+    """The evaluated source, as the user named it."""
     dataset_fingerprint: str
     """Hash of its content."""
     evaluator: str
     """Id of the evaluator."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """The evaluator's options, in full."""
+    """All options of the evaluator."""
     metrics: dict[str, float]
     """Name to value; the first one is the headline."""
     n_train: int
-    """Rows that a probe could be fitted on."""
+    """Number of training rows for probes."""
     n_test: int
-    """Rows that the metrics are of."""
+    """Number of test rows."""
     pretrained_share: float | None = None
-    """Share of the test rows that the encoder has learned from, 0 to 1; None where that is not known."""
+    """Share of the test rows that the encoder was trained on, 0 to 1; None if unknown."""
     seed: int
-    """Of the evaluator's random choices."""
+    """Seed of the evaluator."""
     encoder: str
     """Hash of the encoder's weights and config."""
     checkpoint: str | None = None
-    """Which checkpoint of the run the weights are of (``best``); None: what the run left."""
+    """Checkpoint of the run (``best``); None: the last weights."""
     versions: dict[str, str] = Field(default_factory=dict)
     """Package to version."""
     device: str = ""
-    """What it ran on."""
+    """Kind and model of the device."""
     seconds: float
-    """Wall-clock time of the evaluation."""
+    """Wall-clock time of the evaluation, in seconds."""
     peak_memory: int = 0
-    """Bytes at the most."""
+    """Peak memory in bytes."""
     created: str = Field(default_factory=lambda: datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))
     """Time of the evaluation, ISO 8601, UTC."""
     details: dict[str, Any] = Field(default_factory=dict)
-    """What else there is to say (class names, a note on how the test rows were chosen); plain JSON values."""
+    """Further facts (class names, how the test rows were chosen), as plain JSON values."""
 
     @property
     def headline(self) -> tuple[str, float]:
@@ -69,7 +69,7 @@ class ResultRecord(Config):
         return next(iter(self.metrics.items()))
 
     def file_name(self) -> str:
-        """A name that is the same for the same measurement of the same encoder: measuring again replaces the record."""
+        """A name that depends on encoder, data and settings only, so that a repeated evaluation replaces its record."""
         what = [
             self.task,
             self.backbone,
@@ -115,5 +115,5 @@ class ResultRecord(Config):
 
 
 def read_results(directory: str | Path) -> list[ResultRecord]:
-    """All records of a folder, by file name; none where the folder does not exist."""
+    """All records of a folder, by file name; empty if the folder does not exist."""
     return [ResultRecord.read(path) for path in sorted(Path(directory).glob("*.json"))]

@@ -22,7 +22,7 @@ class RunDirectory:
     """``run.json``, ``metrics.jsonl``, ``checkpoints/``, ``encoder/`` and ``results/`` of one pretraining."""
 
     def __init__(self, path: str | Path) -> None:
-        """Point at a folder without looking at it; use :meth:`create` or :meth:`open`."""
+        """Take a folder without reading it; use :meth:`create` or :meth:`open`."""
         self.path = Path(path)
 
     def __repr__(self) -> str:
@@ -35,7 +35,7 @@ class RunDirectory:
 
     @property
     def metrics_file(self) -> Path:
-        """A JSON line per logged step."""
+        """One JSON line per logged step."""
         return self.path / "metrics.jsonl"
 
     @property
@@ -45,13 +45,12 @@ class RunDirectory:
 
     @property
     def encoder(self) -> Path:
-        """Folder of the encoder, there once the run is done."""
+        """Folder of the encoder, which exists once the run is done."""
         return self.path / "encoder"
 
     @property
     def start(self) -> Path:
-        """Folder of what a run needs to go on and cannot always make again: its processor, and what an encoder that it started
-        from has learned from."""
+        """Folder of data that a resumed run needs: its processor, and the pretraining rows of an initial encoder."""
         return self.path / "start"
 
     @property
@@ -61,12 +60,14 @@ class RunDirectory:
 
     @property
     def resume_command(self) -> str:
-        """What a shell is told to go on with the run: its folder holds all of its options."""
+        """The command that resumes the run; its folder holds all options."""
         config = self.info().get("config", {})
         if str(config.get("data", "")).startswith("<"):
             return f"selfsup.pretrain(data=ROWS, out={str(self.path)!r}, resume=True) with the same rows."
         command = f"selfsup pretrain --resume --out {shlex.quote(str(self.path))}"
-        return command if config.get("nodes", 1) == 1 else f"{command} (started on each machine by srun or torchrun, as before)"
+        return (
+            command if config.get("nodes", 1) == 1 else f"{command} (start it on each machine by srun or torchrun, as before)"
+        )
 
     @classmethod
     def create(cls, path: str | Path, *, task: str, config: Mapping[str, Any], **fields: Any) -> RunDirectory:
@@ -79,7 +80,7 @@ class RunDirectory:
             fields: what else ``run.json`` holds (seed, data, fingerprint, device).
 
         Raises:
-            RunDirectoryError: the folder holds a run, or something else.
+            RunDirectoryError: the folder holds a run or something else.
             StorageError: it cannot be written.
         """
         run = cls(path)
@@ -100,7 +101,7 @@ class RunDirectory:
         return run
 
     def check_free(self) -> None:
-        """Make sure that a new run can have this folder, before hours are spent on its data. No process writes into it now.
+        """Make sure that a new run can use this folder, before it spends hours on its data. No process must be writing to it.
 
         Raises:
             RunDirectoryError: it holds a run, or something else.
@@ -112,18 +113,18 @@ class RunDirectory:
             gone = ", but its process is gone" if held.get("status") == "running" else ""
             raise RunDirectoryError(
                 f"{self.path} holds a run of {held.get('task')} (status {held.get('status')}{gone}). "
-                "Go on with it with --resume, or choose another folder with --out."
+                "Continue it with --resume, or choose another folder with --out."
             )
         if self.path.is_dir() and (other := next((item.name for item in self.path.iterdir()), None)):
             raise RunDirectoryError(f"{self.path} is no run and not empty (it holds {other!r}). Choose another with --out.")
 
     @classmethod
     def open(cls, path: str | Path, *, task: str | None = None) -> RunDirectory:
-        """Open the folder of a run that exists.
+        """Open the folder of an existing run.
 
         Args:
             path: the folder.
-            task: id of the task that it must be a run of; None: any.
+            task: id of its task; None: any.
 
         Raises:
             RunDirectoryError: there is no run, it cannot be read, is of another task or of a later selfsup.
@@ -140,7 +141,7 @@ class RunDirectory:
         return (Path(path) / RUN_FILE).is_file()
 
     def info(self) -> dict[str, Any]:
-        """What ``run.json`` holds.
+        """The content of ``run.json``.
 
         Raises:
             RunDirectoryError: it does not exist, is damaged, or of a later selfsup.
@@ -170,13 +171,13 @@ class RunDirectory:
         return str(self.info()["status"])
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Append a line to ``metrics.jsonl``. What is not finite is written as null, for JSON has no word for it."""
+        """Append a line to ``metrics.jsonl``, with null for infinite values and NaN, which JSON lacks."""
         line = {key: value if math.isfinite(value) else None for key, value in metrics.items()}
         with storage_errors(self.metrics_file), self.metrics_file.open("a") as file:
             file.write(json.dumps({"step": step, **line}) + "\n")
 
     def metrics(self) -> Iterator[dict[str, Any]]:
-        """The logged lines. A last line that a crash cut short is passed over."""
+        """The logged lines, without a last line that a crash cut off."""
         if not self.metrics_file.exists():
             return
         with self.metrics_file.open() as file:
@@ -186,7 +187,7 @@ class RunDirectory:
                 yield json.loads(text)
 
     def truncate_metrics(self, step: int) -> None:
-        """Drop the lines after ``step``: those that a resumed run writes again."""
+        """Drop the lines after ``step``, which a resumed run writes again."""
         if self.metrics_file.exists():
             kept = [line for line in self.metrics() if line["step"] <= step]
             atomic_write(self.metrics_file, "".join(json.dumps(line) + "\n" for line in kept))
@@ -196,12 +197,12 @@ class RunDirectory:
 
 
 def default_run_path(task: str, base: str | Path = "runs", *, claim: bool = False) -> Path:
-    """``runs/<modality>-<task>-<time>``, with a number behind it where that exists already.
+    """``runs/<modality>-<task>-<time>``, with a number appended if it exists.
 
     Args:
         task: id of the task.
         base: folder of all runs.
-        claim: make the folder, so that of two runs that start in one second each gets its own.
+        claim: make the folder, so that two runs that start in the same second get different ones.
 
     Raises:
         StorageError: the folder cannot be made.
@@ -214,7 +215,7 @@ def default_run_path(task: str, base: str | Path = "runs", *, claim: bool = Fals
 
 
 def _made(path: Path) -> bool:
-    """Make a folder; False where another process was faster."""
+    """Make a folder; False if another process was faster."""
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

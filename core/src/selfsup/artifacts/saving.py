@@ -28,16 +28,16 @@ CARD_FILE = "README.md"
 
 
 class Saved(Described, Protocol):
-    """What is written of an encoder."""
+    """The parts of an encoder that are saved."""
 
     pretraining_rows: PretrainingRows | None
 
     def config(self) -> dict[str, Any]:
-        """What it is made of, but for the weights."""
+        """Everything except the weights."""
 
 
 def save_encoder(encoder: Saved, directory: Path) -> Path:
-    """Write config, weights, processor and model card so that the folder is at no time half an encoder."""
+    """Write config, weights, processor and model card, in full or not at all."""
     if directory.exists() and not _may_replace(directory):
         raise ArtifactError(f"{directory} exists and is no encoder; it is not overwritten. Choose another folder.")
     mark = f"{os.getpid()}-{secrets.token_hex(4)}"
@@ -50,7 +50,7 @@ def save_encoder(encoder: Saved, directory: Path) -> Path:
                 encoder.pretraining_rows.save(temporary)
             (temporary / CARD_FILE).write_text(model_card(encoder))
             _save_weights(encoder.backbone, temporary / WEIGHTS_FILE)
-            # safetensors lets nobody but the owner read its files; whoever may read the others may read this one.
+            # safetensors makes its files private; give this one the permissions of the others.
             shutil.copymode(temporary / CARD_FILE, temporary / WEIGHTS_FILE)
             config = {
                 "format": FORMAT,

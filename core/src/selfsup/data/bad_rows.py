@@ -1,4 +1,4 @@
-"""Process rows so that one that fails becomes a bad row with a reason and does not end the run."""
+"""Process rows so that a failure makes a bad row with a reason and does not end the run."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _PROBES = 8
-"""Rows of a failing table that are tried one by one before it is searched for the bad ones."""
+"""Number of rows of a failing table that are tried one by one before the search for bad rows."""
 
 
 def as_bad_row(error: Exception) -> BadRowError:
-    """What a processor raised for one row, as a bad row that says why.
+    """An error that a processor raised for one row, as a bad row with the reason.
 
     Raises:
-        MemoryError: the memory is full, which is no fault of the row.
-        SelfsupError: an error that is raised on purpose and is not about a row (an option, a full disk).
+        MemoryError: the memory is full, which is not the fault of the row.
+        SelfsupError: another deliberate error that is not about a row (an option, a full disk).
     """
     if isinstance(error, BadRowError):
         return error
@@ -39,17 +39,17 @@ def as_bad_row(error: Exception) -> BadRowError:
 
 
 def read_sample(rows: Iterable[Row], most: int, read: Callable[[Row], T], *, noun: str, choice: str) -> list[T]:
-    """What ``read`` says of at most ``most`` rows, spread over all of them (:func:`~selfsup.data.spread_rows`).
+    """The results of ``read`` for at most ``most`` rows, spread over all rows (:func:`~selfsup.data.spread_rows`).
 
     Args:
         rows: training rows.
-        most: how many are tried.
-        read: looks at one row; what it raises passes that row over.
-        noun: what a row holds, for the message: ``recording``.
-        choice: what is chosen from them, for the message: ``The sample rate``.
+        most: number of rows to try.
+        read: reads one row; the row is skipped if this raises.
+        noun: the content of a row, for the message: ``recording``.
+        choice: what depends on these rows, for the message: ``The sample rate``.
 
     Raises:
-        SourceError: none of them can be read.
+        SourceError: no row can be read.
     """
     found: list[T] = []
     reason, tried = "there are no rows", 0
@@ -66,7 +66,7 @@ def read_sample(rows: Iterable[Row], most: int, read: Callable[[Row], T], *, nou
 
 
 def encode_list(processor: Processor, rows: Sequence[Row]) -> list[Sample | BadRowError]:
-    """:meth:`Processor.encode_rows`; where it raises, row by row, so that only those at fault are bad."""
+    """Call :meth:`Processor.encode_rows`; if it raises, go row by row, so that only faulty rows are bad."""
     try:
         return processor.encode_rows(rows)
     except Exception as error:
@@ -77,9 +77,9 @@ def encode_list(processor: Processor, rows: Sequence[Row]) -> list[Sample | BadR
 
 
 def encode_arrow(processor: Processor, table: Any) -> EncodedTable:
-    """:meth:`Processor.encode_table`; where it raises, of ever smaller parts, so that only the rows at fault are bad.
+    """Call :meth:`Processor.encode_table`; if it raises, halve the table again and again, so that only faulty rows are bad.
 
-    A table is bad as a whole if none of a few rows can be processed.
+    All rows are bad if none of a few rows can be processed.
     """
     try:
         return processor.encode_table(table)

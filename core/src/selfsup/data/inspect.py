@@ -22,9 +22,9 @@ from selfsup.validation import validated
 _EXAMPLES = 3
 _EXAMPLE_LETTERS = 30
 _LABEL_ROWS = 100_000
-"""Rows that label candidates are looked for in."""
+"""Most rows in which to look for label columns."""
 _MOST_CLASSES = 1000
-"""A column of more classes, or of more than one for two rows, is no candidate."""
+"""A column with more classes, or with more than one class per two rows, is no candidate."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ class ColumnFound:
     name: str
     type: str
     used_as: str
-    """A role, ``label``, a kind of column, or why it is left out."""
+    """A role, ``label``, a kind of column, or why the column is left out."""
     missing: int
-    """Of the rows of the sample."""
+    """Number of rows of the sample without a value."""
     examples: tuple[str, ...]
-    """A few different values, cut."""
+    """A few different values, shortened."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,12 @@ class LabelCandidate:
     kind: LabelKind
     description: str
     taken: bool
-    """Whether it is taken where none is named."""
+    """Whether it is the label column if the user names none."""
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """What :func:`inspect` found."""
+    """The result of :func:`inspect`."""
 
     source: str
     modality: str
@@ -62,20 +62,20 @@ class Inspection:
     split: str
     splits: tuple[str, ...]
     tested_on: str
-    """Which rows ``evaluate`` and ``finetune`` would test on."""
+    """The rows on which ``evaluate`` and ``finetune`` would test."""
     facts: dict[str, str]
-    """Topic to text: how the source was read, and what the processor decided."""
+    """Topic to text: how the source was read, and the decisions of the processor."""
     warnings: tuple[str, ...]
     columns: tuple[ColumnFound, ...]
     labels: tuple[LabelCandidate, ...]
     sample_rows: int
-    """Rows, spread over the source, that were processed."""
+    """Number of rows, spread over the source, that were processed."""
     bad_rows: dict[str, int]
-    """Reason, with the row named, to 1; those of the sample that cannot be used."""
+    """Bad rows of the sample: row and reason to 1."""
     remarks: dict[str, int]
-    """What was remarked on rows that can be used, and on how many."""
+    """Remarks on rows that can be used, and the number of these rows."""
     samples: dict[str, str]
-    """Key of a processed row to the type and the shape of its array."""
+    """Key of a processed row to type and shape of its array."""
 
     def as_dict(self) -> dict[str, Any]:
         """JSON values."""
@@ -100,25 +100,25 @@ def inspect(
     """Show what pretraining and evaluation would find in a source.
 
     Args:
-        source: what :func:`selfsup.data.load_source` takes.
+        source: as for :func:`selfsup.data.load_source`.
         modality: id, such as ``vision``; None: that of a registered data set.
-        split: which split; None: ``train`` where the source has one, else its first.
-        label: the label column, where it cannot be found.
-        label_kind: what it holds, where that cannot be found.
-        unlabelled: labels that mean that a row has none.
-        columns: role to column, where it cannot be found.
-        table: separator, decimal mark, encoding, ... of a text table, where they cannot be found.
+        split: of the source; None: ``train`` if there is one, else the first.
+        label: the label column; None: detected.
+        label_kind: of the label column; None: detected.
+        unlabelled: labels that mean "no label".
+        columns: role to column, if the type does not tell.
+        table: separator, decimal mark, encoding, ... of a text table, if not detected.
         processor: options of the processor.
         holdout: share of the rows that pretraining would leave out.
-        rows: that are processed to see which are bad, spread evenly over the source.
+        rows: number of rows to process, spread evenly over the source.
         progress: show progress on stderr.
 
     Raises:
-        ConfigError: no modality is given, or an option is not allowed.
-        DataError: the rows cannot be used at all.
+        ConfigError: the modality is missing, or an option is not allowed.
+        DataError: no row can be used.
     """
     if rows < 1:
-        raise ConfigError(f"rows={rows} is not allowed: at least one row is tried.")
+        raise ConfigError(f"rows={rows} is not allowed: try at least one row.")
     spec = registry().get("modality", modality or modality_of(source))
     splits = available_splits(source, modality=spec)
     chosen = split or ("train" if "train" in splits else splits[0])
@@ -167,7 +167,7 @@ def modality_of(source: Any) -> str:
     """The modality of a registered data set.
 
     Raises:
-        ConfigError: it is none, so the modality has to be said.
+        ConfigError: it is no registered data set, so the user must name the modality.
     """
     known = registry()
     if isinstance(source, str):
@@ -175,7 +175,7 @@ def modality_of(source: Any) -> str:
             return str(known.get("dataset", source.partition(":")[0]).modality)
         except UnknownIdError:
             pass
-    raise ConfigError(f"Say what kind of data it is: --modality {', '.join(known.modalities)}.")
+    raise ConfigError(f"Name the kind of data: --modality {', '.join(known.modalities)}.")
 
 
 def _tested_on(splits: Sequence[str]) -> str:
@@ -184,7 +184,7 @@ def _tested_on(splits: Sequence[str]) -> str:
 
 
 def _try(rows: Rows, processor: Processor) -> tuple[dict[str, int], dict[str, int], dict[str, str]]:
-    """Reasons of bad rows, remarks, and what processed rows look like."""
+    """Reasons of bad rows, remarks, and types and shapes of processed rows."""
     with tempfile.TemporaryDirectory() as folder:
         try:
             store = prepare(rows, processor.unpacked(), max_bad_rows=1.0, cache_dir=folder)
@@ -226,7 +226,7 @@ def _columns(rows: Rows, sample: Rows, processor: Processor) -> tuple[ColumnFoun
 
 
 def _examples(values: Any, names: Sequence[str] | None) -> tuple[str, ...]:
-    """The first few different values of an Arrow column, as texts; of ``ClassLabel`` ids their names."""
+    """The first few different values of an Arrow column, as texts; for ``ClassLabel`` ids their names."""
     seen: dict[str, None] = {}
     for value in values.slice(0, 64).to_pylist():
         if isinstance(value, dict) and {"bytes", "path"} >= set(value):
@@ -243,12 +243,12 @@ def _examples(values: Any, names: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def _useless(processor: Processor) -> frozenset[str]:
-    """Columns that the processor leaves out: ids and columns of one value are no labels either."""
+    """Columns that the processor leaves out; ids and columns with one value are no labels either."""
     return frozenset(role for role, kind in processor.column_kinds().items() if kind.startswith("left out"))
 
 
 def _label_candidates(rows: Rows, useless: Collection[str]) -> tuple[LabelCandidate, ...]:
-    """Columns that could be the labels, the one that is taken first; columns of numbers last."""
+    """Columns that could be the labels: the label column first, columns of numbers last."""
     dataset = rows.dataset if len(rows) <= _LABEL_ROWS else rows.dataset.select(range(_LABEL_ROWS))
     taken_by_role = set(rows.columns.values()) if rows.media or len(rows.columns) == 1 else set()
     found = []

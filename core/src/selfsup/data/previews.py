@@ -1,4 +1,4 @@
-"""Small previews of a row for a page: texts, pictures, curves."""
+"""Small previews of a row for a report: texts, images, curves."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 from selfsup.types import Row
 
 PREVIEW_SIDE = 48
-"""Longer side of a picture, in pixels."""
+"""Longer side of an image, in pixels."""
 PREVIEW_CHARACTERS = 240
-"""Characters of a text at most."""
+"""Most characters of a text."""
 PREVIEW_COLUMNS = 12
-"""Columns of a row that are shown at most."""
+"""Most columns of a row."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class TextPreview:
 
 @dataclass(frozen=True, eq=False)
 class ImagePreview:
-    """A picture: uint8 [H, W] (grey) or [H, W, 3] (red, green, blue)."""
+    """An image: uint8 [H, W] (grey) or [H, W, 3] (red, green, blue)."""
 
     pixels: np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -40,12 +40,12 @@ class CurvePreview:
 
 
 Preview = TextPreview | ImagePreview | CurvePreview
-"""What a person sees of a row in a report."""
+"""A row in a report."""
 
 
 def shortened(text: str, most: int = PREVIEW_CHARACTERS) -> str:
-    """A text on one line, cut at ``most`` characters, between words where it has some."""
-    # Of a long document only the start is looked at.
+    """A text on one line, cut at ``most`` characters, between words if possible."""
+    # Read only the start of a long document.
     line = " ".join(text[: 4 * most].split())
     if len(line) <= most and len(text) <= 4 * most:
         return line
@@ -54,7 +54,7 @@ def shortened(text: str, most: int = PREVIEW_CHARACTERS) -> str:
 
 
 def text_of_row(row: Row) -> str:
-    """A row as ``column: value`` lines; of a single text that text alone; of a file its name."""
+    """A row as ``column: value`` lines; a single text alone; for a file its name."""
     lines = [(role, _shown(value)) for role, value in row.items()]
     shown = [(role, value) for role, value in lines if value]
     if len(shown) == 1:
@@ -65,7 +65,7 @@ def text_of_row(row: Row) -> str:
 
 
 def _shown(value: Any) -> str:
-    """One value for people; empty where there is nothing to show."""
+    """One value for people; empty if there is nothing to show."""
     if isinstance(value, Mapping):
         path = value.get("path")
         return str(path).replace("\\", "/").rsplit("/", 1)[-1] if path else ""
@@ -79,14 +79,14 @@ def _shown(value: Any) -> str:
 
 
 def thumbnail(pixels: np.ndarray[Any, Any], side: int = PREVIEW_SIDE) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """A picture made smaller by the mean of areas, so that its longer side is at most ``side`` pixels.
+    """Shrink an image by area means, until its longer side is at most ``side`` pixels.
 
     Args:
-        pixels: uint8 [C, H, W]. Of other channels than 1 or 3 the first three are taken as colours, or the first as grey.
+        pixels: uint8 [C, H, W]. With more than 3 channels the first three are the colours; with 2 the first is grey.
         side: in pixels.
 
     Returns:
-        uint8 [h, w], or [h, w, 3]; small pictures as they are.
+        uint8 [h, w], or [h, w, 3]; small images are not changed.
     """
     import torch
     from torch.nn import functional as F
@@ -102,11 +102,11 @@ def thumbnail(pixels: np.ndarray[Any, Any], side: int = PREVIEW_SIDE) -> np.ndar
 
 
 def envelope(samples: np.ndarray[Any, Any], parts: int = 60) -> tuple[float, ...]:
-    """A waveform as lowest and highest value of each of ``parts`` stretches, in turn: what a sound editor shows.
+    """A waveform as lowest and highest value of each of ``parts`` stretches, in turn, as sound editors draw it.
 
     Args:
         samples: [T], numbers of any scale.
-        parts: stretches; fewer where there are fewer samples.
+        parts: number of stretches, at most one per sample.
 
     Returns:
         2 * parts values, with 3 decimals.

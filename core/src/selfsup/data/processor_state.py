@@ -16,20 +16,14 @@ C = TypeVar("C", bound=Config)
 
 
 def write_state(path: Path, config: Config, **fitted: Any) -> None:
-    """Write a config and what was fitted.
-
-    Args:
-        path: of the file.
-        config: of the processor; under the key ``config``.
-        fitted: plain JSON values by key.
-    """
+    """Write a config, under the key ``config``, and the fitted state, plain JSON values by key."""
     state = {"config": config.model_dump(mode="json"), **fitted}
     path.write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
 
 
 @contextmanager
 def reading_state(path: Path, kind: str, config: type[C]) -> Iterator[tuple[C, dict[str, Any]]]:
-    """Config and keys that :func:`write_state` wrote, to be made into a processor inside the ``with`` block.
+    """Read what :func:`write_state` wrote; build the processor from it inside the ``with`` block.
 
     Args:
         path: of the file.
@@ -37,7 +31,7 @@ def reading_state(path: Path, kind: str, config: type[C]) -> Iterator[tuple[C, d
         config: class of the config.
 
     Raises:
-        ArtifactError: the file is missing, or the block finds a key missing or a value that will not do.
+        ArtifactError: the file is missing, or the block finds a missing key or an invalid value.
     """
     try:
         state = json.loads(path.read_text(encoding="utf-8"))

@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from selfsup.tasks import Transformation, Transformed
-from selfsup.testing import LEAK_CHECKS, LeakCase, leak_cases
-from selfsup.testing.kit.conformance import parametrize_leaks
+from selfsup.testing import LEAK_CHECKS, LeakCase, leak_cases, parametrize_leaks
 from selfsup.testing.kit.leak_checks import check_linear_leak, check_trained_leak, common_ids, revealed, score, with_all_keys
 from selfsup.testing.toy.sequences.installed import installed
 from selfsup.types import Batch

@@ -18,8 +18,14 @@ from torch import Tensor, nn
 
 from selfsup.backbones import Backbone, Encoded, mean_over_tokens
 from selfsup.errors import ConfigError, PluginError
+from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, ViewEmbeddings
+from selfsup.objectives.byol import BYOL
+from selfsup.objectives.dino import DINO
+from selfsup.objectives.simsiam import SimSiam
+from selfsup.objectives.vicreg import VICReg
 from selfsup.registry import registry
 from selfsup.tasks import PretextTask, StepOutput
+from selfsup.tasks.joint_embedding.task import JointEmbedding
 from selfsup.testing import (
     BACKBONE_CHECKS,
     TASK_CHECKS,
@@ -29,9 +35,11 @@ from selfsup.testing import (
     check_plugin,
     check_spec,
 )
-from selfsup.testing.kit import backbone_checks, conformance
+from selfsup.testing.kit import backbone_checks, conformance, task_checks
 from selfsup.testing.kit.backbone_checks import check_padding
 from selfsup.testing.kit.cases import check_device, shortened
+from selfsup.testing.kit.objective_checks import check_collapse
+from selfsup.testing.kit.task_checks import check_gradients, first_step
 from selfsup.testing.toy.sequences.installed import installed
 from selfsup.types import Batch
 
@@ -97,6 +105,82 @@ def test_each_check_of_a_task_turns_red(check: Callable[[TaskCase], None]) -> No
     check(planted(""))
     with pytest.raises((AssertionError, RuntimeError)):
         check(planted(check.__name__))
+
+
+def test_the_checks_of_a_case_share_one_build_and_one_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: dict[str, int] = {"build": 0, "train_step": 0}
+
+    def counted(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            calls[name] += 1
+            return original(*args, **kwargs)
+
+        return call
+
+    monkeypatch.setattr(Planted, "build", counted("build", Planted.build))
+    monkeypatch.setattr(task_checks, "train_step", counted("train_step", task_checks.train_step))
+    case = planted("none")
+    for check in TASK_CHECKS:
+        check(case)
+    assert calls == {"build": 3, "train_step": 12}  # built again to compare two builds, and to load a state
+
+
+def test_a_shared_task_or_batch_is_not_what_a_check_changed() -> None:
+    case = planted("")
+    task, batch = case.task(), case.batch()
+    with torch.no_grad():
+        next(task.parameters()).add_(1)
+    batch["sequence"].zero_()
+    assert not torch.equal(next(task.parameters()), next(case.task().parameters()))
+    assert case.batch()["sequence"].any()
+
+
+# Collapse
+
+
+class NoTarget(SimSiam):
+    """Compares two predictions with each other, so that gradient flows through both."""
+
+    def forward(self, embeddings: ViewEmbeddings) -> LossOutput:
+        return super().forward(replace(embeddings, target=embeddings.online))
+
+
+class NoPredictor(BYOL):
+    def build_predictor(self) -> None:  # type: ignore[override]
+        return None
+
+
+class NoCentre(DINO):
+    def _move_center(self, teacher: list[Tensor], valid: Tensor | None) -> None:
+        return None
+
+
+@pytest.mark.parametrize(
+    ("objective", "options", "fault"),
+    [
+        (NoTarget, {}, "the loss does not depend on the target"),
+        (NoPredictor, {}, "training collapses"),
+        (NoCentre, {}, "training collapses"),
+        (VICReg, {"variance_weight": 0.0}, "training collapses"),
+    ],
+)
+def test_an_objective_that_collapses_is_seen(
+    objective: type[JointEmbeddingObjective], options: dict[str, Any], fault: str
+) -> None:
+    healthy = objective if options else objective.__mro__[1]
+    check_collapse(ObjectiveRecipe(objective.Config, healthy))
+    with pytest.raises(AssertionError, match=fault):
+        check_collapse(ObjectiveRecipe(objective.Config, objective), options)
+
+
+def test_a_target_with_a_gradient_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = TaskCase(registry().get("task", "sequence/simsiam"), rows=6)
+    check_gradients(case)
+    first_step.cache_clear()
+    monkeypatch.setattr(JointEmbedding, "_target", lambda self, views, projections, generator: projections)
+    with pytest.raises(AssertionError, match="a gradient flows through the target's embeddings"):
+        check_gradients(case)
+    first_step.cache_clear()
 
 
 def test_every_check_of_a_backbone_has_a_planted_fault() -> None:

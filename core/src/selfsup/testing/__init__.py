@@ -18,14 +18,16 @@ if TYPE_CHECKING:
         backbone_cases,
         check_plugin,
         leak_cases,
-        parametrize_backbones,
-        parametrize_leaks,
-        parametrize_specs,
-        parametrize_tasks,
         task_cases,
     )
     from selfsup.testing.kit.distributed_checks import check_accumulated_chunks, check_two_processes
     from selfsup.testing.kit.leak_checks import LEAK_CHECKS, LeakCase
+    from selfsup.testing.kit.parametrize import (
+        parametrize_backbones,
+        parametrize_leaks,
+        parametrize_specs,
+        parametrize_tasks,
+    )
     from selfsup.testing.kit.parts_checks import PART_BACKBONE_CHECKS, PART_TASK_CHECKS
     from selfsup.testing.kit.spec_checks import check_entry_module_is_light, check_spec
 
@@ -65,14 +67,16 @@ __getattr__ = lazy_names(
             "backbone_cases",
             "check_plugin",
             "leak_cases",
-            "parametrize_backbones",
-            "parametrize_leaks",
-            "parametrize_specs",
-            "parametrize_tasks",
             "task_cases",
         ],
         "selfsup.testing.kit.distributed_checks": ["check_accumulated_chunks", "check_two_processes"],
         "selfsup.testing.kit.leak_checks": ["LEAK_CHECKS", "LeakCase"],
+        "selfsup.testing.kit.parametrize": [
+            "parametrize_backbones",
+            "parametrize_leaks",
+            "parametrize_specs",
+            "parametrize_tasks",
+        ],
         "selfsup.testing.kit.parts_checks": ["PART_BACKBONE_CHECKS", "PART_TASK_CHECKS"],
         "selfsup.testing.kit.spec_checks": ["check_entry_module_is_light", "check_spec"],
     },

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self
@@ -14,7 +15,7 @@ from selfsup.batch_parts import MARK, part_names, part_of
 from selfsup.config import Config
 from selfsup.errors import ConfigError
 from selfsup.registry import registry
-from selfsup.registry.specs import TaskSpec
+from selfsup.registry.specs import Preset, TaskSpec
 from selfsup.types import Batch
 
 if TYPE_CHECKING:
@@ -71,6 +72,10 @@ class TaskCase:
             task = recipe.build(config, backbone, info)
         return task.to(self.device).train()
 
+    def task(self) -> PretextTask:
+        """A copy of :meth:`build`, which is called once for all checks that run on this case one after the other."""
+        return copy.deepcopy(_built(self))
+
     def on(self, device: str) -> Self:
         """The same case on another device."""
         return replace(self, device=device)
@@ -106,6 +111,30 @@ class TaskCase:
         batch = self.batch()
         kept = torch.arange(self.rows, device=next(iter(batch.values())).device) >= self.rows // 2
         return shortened(batch, kept)
+
+
+@lru_cache(maxsize=2)
+def _built(case: TaskCase) -> PretextTask:
+    return case.build()
+
+
+def all_checks_needed(specs: Iterable[TaskSpec]) -> set[str]:
+    """Ids of the tasks that need every check if a test runs on all of ``specs``: two of each objective, and all with own code.
+
+    A task composed of an objective and a modality has code of both and none of its own, and so has a preset that changes
+    defaults alone. A fault of the objective shows in two modalities, a fault of the modality in several objectives.
+    """
+    needed: set[str] = set()
+    by_objective: dict[str, list[str]] = {}
+    for spec in specs:
+        preset = spec.preset or Preset()
+        if not spec.objective or not (spec.composed or spec.preset) or preset.recipe or preset.views or preset.corruption:
+            needed.add(spec.id)
+        else:
+            by_objective.setdefault(spec.objective, []).append(spec.id)
+    for number, ids in enumerate(ids for _, ids in sorted(by_objective.items())):
+        needed |= {ids[number % len(ids)], ids[(number + len(ids) // 2) % len(ids)]}
+    return needed
 
 
 def check_device(device: str) -> None:
@@ -174,7 +203,12 @@ def load_mock_rows(modality: str, n: int, seed: int = 0) -> list[dict[str, Any]]
 
 
 def mock_batch(modality: str, n: int, part: int) -> Batch:
-    """A batch of mock rows."""
+    """A batch of ``n`` mock rows drawn from the seed ``part``; processed once, and copied at each call."""
+    return {key: value.clone() for key, value in _mock_batch(modality, n, part).items()}
+
+
+@lru_cache(maxsize=32)
+def _mock_batch(modality: str, n: int, part: int) -> Batch:
     return fitted_processor(modality)(load_mock_rows(modality, n, seed=part))
 
 

@@ -1,35 +1,9 @@
-"""Run every check on everything that is registered, as pytest parameters or as a plain report.
-
-In a plugin's own tests::
-
-    from selfsup.testing import parametrize_specs, parametrize_tasks
-
-    @parametrize_tasks(modality="vision")
-    def test_task(case, check):
-        check(case)
-
-    @parametrize_backbones(modality="vision")
-    def test_backbone(case, check):
-        check(case)
-
-A check that a task cannot meet is not left out but expected to fail, with a reason, and the test fails once it passes::
-
-    @parametrize_tasks(modality="vision", expected_failures={("vision/x", "check_learning"): "why"})
-
-Of a modality whose rows join several parts the same calls run :data:`~selfsup.testing.PART_TASK_CHECKS` and
-:data:`~selfsup.testing.PART_BACKBONE_CHECKS` as well.
-
-Tasks that predict a transformation are held to chance on noise, too::
-
-    @parametrize_leaks(modality="vision")
-    def test_leak(case, check):
-        check(case)
-"""
+"""Run every check on everything that a distribution registers, and report the results."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,42 +118,6 @@ def all_specs(provider: str = "") -> list[specs.Spec]:
     return [spec for spec in found if not provider or house.provider(spec)[0] == provider]
 
 
-def parametrize_tasks(
-    *, modality: str = "", provider: str = "", expected_failures: Mapping[tuple[str, str], str] | None = None
-) -> Any:
-    """A pytest decorator for ``test(case, check)`` over all checks of all tasks."""
-    return _parametrize(task_cases(modality, provider), task_checks, expected_failures)
-
-
-def parametrize_leaks(
-    *, modality: str = "", provider: str = "", expected_failures: Mapping[tuple[str, str], str] | None = None
-) -> Any:
-    """A pytest decorator for ``test(case, check)`` over both leak checks of all transformation tasks, on each kind of noise.
-
-    ``expected_failures`` goes by the case's name (``"video/frame-order-8 frames"``) and the check's.
-    """
-    return _parametrize(leak_cases(modality, provider), lambda _: LEAK_CHECKS, expected_failures)
-
-
-def _parametrize(
-    cases: Sequence[TaskCase],
-    checks: Callable[[Any], Sequence[Callable[..., None]]],
-    failures: Mapping[tuple[str, str], str] | None,
-) -> Any:
-    import pytest
-
-    expected = dict(failures or {})
-    params = []
-    for case in cases:
-        for check in checks(case):
-            reason = expected.pop((str(case), check.__name__), "")
-            marks = [pytest.mark.xfail(reason=reason, strict=True)] if reason else []
-            params.append(pytest.param(case, check, id=f"{case}-{check.__name__}", marks=marks))
-    if expected:
-        raise ValueError(f"expected_failures names checks that are not run: {sorted(expected)}")
-    return pytest.mark.parametrize(("case", "check"), params)
-
-
 def backbone_cases(
     modality: str = "", provider: str = "", members: Mapping[str, Mapping[str, Any]] | None = None
 ) -> list[BackboneCase]:
@@ -201,38 +139,6 @@ def backbone_cases(
     for id_, options in (members or {}).items():
         found.append(BackboneCase(id_, house.get("backbone", id_).modality, options))
     return found
-
-
-def parametrize_backbones(
-    *, modality: str = "", provider: str = "", members: Mapping[str, Mapping[str, Any]] | None = None
-) -> Any:
-    """A pytest decorator for ``test(case, check)`` over all checks of all backbones.
-
-    For the arguments see :func:`backbone_cases`. Each family of backbones needs a member.
-    """
-    import pytest
-
-    house = registry()
-    found = {id_.split("/")[0] for id_ in members or {}}
-    for spec in house.backbones.values():
-        chosen = (not modality or spec.modality == modality) and (not provider or house.provider(spec)[0] == provider)
-        if chosen and spec.id.endswith("/*") and spec.id.removesuffix("/*") not in found:
-            raise ValueError(f"no member of the family of backbones {spec.id} is named: members={{'{spec.id[:-1]}...': {{}}}}")
-    params = [
-        pytest.param(case, check, id=f"{case}-{check.__name__}")
-        for case in backbone_cases(modality, provider, members)
-        for check in backbone_checks(case)
-    ]
-    return pytest.mark.parametrize(("case", "check"), params)
-
-
-def parametrize_specs(*, provider: str = "") -> Any:
-    """A pytest decorator for ``test(spec)`` over all registered specs."""
-    import pytest
-
-    return pytest.mark.parametrize(
-        "spec", [pytest.param(spec, id=f"{type(spec).__name__}-{spec.id}") for spec in all_specs(provider)]
-    )
 
 
 def check_plugin(distribution: str, entry_module: str, device: str = "cpu") -> list[CheckResult]:

@@ -39,7 +39,7 @@ CHUNK_TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-9}
 
 def one_process_gradients(case: TaskCase) -> dict[str, Tensor]:
     """Gradients of one process that has the whole batch, each half with the draws that its process makes."""
-    task = case.build()
+    task = case.task()
     torch.autograd.backward(forward_joined(task, case.uneven_batch(), [generator(rank) for rank in range(PROCESSES)]).loss)
     return gradients(task)
 
@@ -54,7 +54,7 @@ def _process(rank: int, cases: Sequence[TaskCase], folder: str) -> None:
     try:
         for number, case in enumerate(cases):
             try:
-                task = convert_sync_batchnorm(case.build())
+                task = convert_sync_batchnorm(case.task())
                 wrapped = DistributedDataParallel(task)
                 output = wrapped(halves(case.uneven_batch())[rank], generator(rank))
                 torch.autograd.backward(weighted_by_share(joined(output)))
@@ -111,7 +111,7 @@ def check_accumulated_chunks(case: TaskCase, chunks: int = 3, dtype: torch.dtype
             float32.
     """
     case = case.on("cpu")
-    task = case.build()
+    task = case.task()
     compares = isinstance(task, ComparesEmbeddings)
     if task.couples_samples and not compares:
         return
@@ -143,7 +143,7 @@ def check_accumulated_chunks(case: TaskCase, chunks: int = 3, dtype: torch.dtype
     stepper = Stepper(Fabric(accelerator="cpu", devices=1), task, config, total_steps=2, warmup_steps=0, generator=drawn)
     stepper.take(batch)
     (loss,) = stepper.drain()
-    whole = _prepare(case.build(), dtype)
+    whole = _prepare(case.task(), dtype)
     comparing = generator().set_state(states[chunks]) if len(states) > chunks else None
     output = forward_joined(whole, batch, [generator().set_state(state) for state in states[:chunks]], comparing=comparing)
     torch.autograd.backward(output.loss)

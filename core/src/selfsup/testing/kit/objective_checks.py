@@ -1,13 +1,10 @@
-"""Check that joint-embedding objectives ignore rows that lack a view's part.
-
-Everything is compared in float64, in the loss, the gradient of each embedding and parameter, and the state that is kept.
-"""
+"""Check joint-embedding objectives alone, in float64: absent rows change nothing, and collapse does not pay."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,6 +16,8 @@ from selfsup.testing.kit.fake_device import fake_cuda
 
 ROWS, WIDTH, TOKENS = 12, 16, 5
 STEPS = 3
+SETTLING_STEPS = 20
+"""Steps on embeddings of one kind, after which a centre or a queue holds these and no others."""
 TOLERANCE = 1e-9
 GARBAGE = 1e6
 
@@ -129,6 +128,62 @@ def take_step(
     parameters = {name: gradient for (name, _), gradient in zip(named, gradients[n:], strict=True)}
     objective.after_step(0.5)
     return Found(output, list(gradients[:n]), parameters, {key: value.clone() for key, value in objective.state_dict().items()})
+
+
+def check_collapse(recipe: ObjectiveRecipe, options: Mapping[str, Any] | None = None) -> None:
+    """One embedding for all rows costs more than an embedding for each row, or a predictor meets a target without gradient.
+
+    Contrast, regularised variances, a centre or a queue make collapse dear. BYOL and SimSiam avoid it in another way (Chen & He
+    2020, arXiv:2011.10566, section 4): a predictor, and a target through which no gradient flows. There the loss has to depend
+    on that target. A fixed teacher does not collapse and is not checked.
+
+    Args:
+        recipe: of a joint-embedding objective.
+        options: of its config, on top of small ones.
+
+    Raises:
+        AssertionError: nothing keeps the embeddings apart.
+    """
+    target = small_objective(recipe, options).target
+    if target == "teacher":
+        return
+    if target != "none" and small_objective(recipe, options).build_predictor() is not None:
+        objective = small_objective(recipe, options)
+        given = draw(objective, 0)
+        moved = replace(given, target=[view.flip(0) for view in given.target])
+        losses = [take_step(deepcopy(objective), each).output.loss for each in (given, moved)]
+        assert not torch.equal(*losses), "the loss does not depend on the target, through which no gradient flows"
+        return
+    apart, together = (_settled_loss(small_objective(recipe, options), collapsed) for collapsed in (False, True))
+    assert together - apart > 0.01 * max(abs(together), 1.0), (
+        f"one embedding for all rows has a loss of {together:.4f}, an embedding for each row {apart:.4f}: training collapses"
+    )
+
+
+def _settled_loss(objective: JointEmbeddingObjective, collapsed: bool) -> float:
+    """The loss where all views of a row have the same embedding, or all rows of all batches have it.
+
+    The objective's own parameters and state first adapt to such embeddings for :data:`SETTLING_STEPS` steps.
+    """
+    parameters = dict(objective.named_parameters())
+    optimizer = torch.optim.Adam(parameters.values(), lr=0.05) if parameters else None
+    constant = draw(objective, 0)
+
+    def alike(views: list[Tensor], constants: list[Tensor]) -> list[Tensor]:
+        return [constants[0][:1].expand_as(view) if collapsed else views[0] / views[0].std(dim=0) for view in views]
+
+    loss = torch.zeros(())
+    for step in range(SETTLING_STEPS):
+        drawn = draw(objective, step)
+        online, tokens = alike(drawn.online, constant.online), alike(drawn.tokens, constant.tokens)
+        target = alike(drawn.target, constant.online) if collapsed else [online[0] for _ in drawn.target]
+        found = take_step(objective, Given(online, target, tokens, drawn.locations[:1] * 2))
+        loss = found.output.loss.detach()
+        for name, parameter in parameters.items():
+            parameter.grad = found.parameters[name]
+        if optimizer is not None:
+            optimizer.step()
+    return loss.item()
 
 
 def check_absent_rows(recipe: ObjectiveRecipe, options: Mapping[str, Any] | None = None) -> None:

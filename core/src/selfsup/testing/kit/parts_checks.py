@@ -68,7 +68,7 @@ def check_absent_content(case: TaskCase) -> None:
     case = case.on("cpu")
     states: list[dict[str, Tensor]] = []
     for change in (lambda batch: batch, with_garbage):
-        task = case.build()
+        task = case.task()
         optimizer = torch.optim.SGD(trainable(task), lr=1e-3)
         losses = [
             train_step(task, optimizer, change(lacking(case.batch(step))), generator(step), (step + 1) / 4) for step in range(2)
@@ -94,7 +94,7 @@ def check_absent_is_not_compared(case: TaskCase) -> None:
     They are replaced by zeros and by garbage, which changes neither the loss, nor what the objective keeps, nor a gradient.
     """
     case = case.on("cpu")
-    task = case.build()
+    task = case.task()
     if not isinstance(task, JointEmbedding):
         return
     batch = lacking(case.batch())
@@ -146,7 +146,7 @@ def _compared(task: JointEmbedding, embeddings: ViewEmbeddings, blank: float | N
 def check_every_part_learns(case: TaskCase) -> None:
     """Of tasks that compare embeddings: the network of each part gets a gradient, of one-way objectives too."""
     case = case.on("cpu")
-    task = case.build()
+    task = case.task()
     if not isinstance(task, ComparesEmbeddings):
         return
     task(case.batch(), generator()).loss.backward()

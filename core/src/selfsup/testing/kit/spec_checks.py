@@ -19,7 +19,7 @@ from selfsup.registry import registry, specs
 from selfsup.tasks import TaskRecipe
 from selfsup.tasks.composed import RECIPES
 from selfsup.testing.kit.cases import fitted_processor
-from selfsup.testing.kit.objective_checks import check_absent_rows, small_objective
+from selfsup.testing.kit.objective_checks import check_absent_rows, check_collapse, small_objective
 from selfsup.training.run.config import OptimizationConfig
 from selfsup.validation import validated
 
@@ -74,8 +74,10 @@ def _check_target(spec: specs.Spec, target: Any) -> None:
         wanted = RECIPES[spec.family]
         assert isinstance(target, wanted), f"the target is {type(target).__name__}, not {wanted.__name__}"
         _check_config(target.config)
-        if isinstance(target, ObjectiveRecipe) and small_objective(target).handles_absent:
-            check_absent_rows(target)
+        if isinstance(target, ObjectiveRecipe):
+            check_collapse(target)
+            if small_objective(target).handles_absent:
+                check_absent_rows(target)
     elif isinstance(spec, specs.EvaluatorSpec):
         assert isinstance(target, EvaluatorRecipe), f"the target is {type(target).__name__}, not EvaluatorRecipe"
         _check_config(target.config)

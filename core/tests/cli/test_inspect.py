@@ -55,7 +55,7 @@ def test_a_registered_data_set_needs_no_modality(cli):
     assert "rows for sequence" in cli("inspect", "toy-sequences").out
     done = cli("inspect", "somewhere")
     assert done.status == 2
-    assert "Name the kind of data: --modality sequence, sequence-pair." in done.err
+    assert "Name the kind of data: --modality sequence, sequence-pair, vector." in done.err
 
 
 def test_options_are_those_of_a_run(source):

@@ -1,4 +1,4 @@
-"""Made-up pairs: the second sequence goes on where the first began, with the same step; a fifth of the rows lack one."""
+"""Synthetic pairs: the second sequence goes on where the first began, with the same step; a fifth of the rows lack one."""
 
 from __future__ import annotations
 

@@ -8,15 +8,16 @@ SELFSUP_API = 1
 
 _HERE = "selfsup.testing.toy.sequences"
 _PAIRS = "selfsup.testing.toy.pairs"
+_VECTORS = "selfsup.testing.toy.vectors"
 
 
 @hookimpl
 def selfsup_modalities() -> list[ModalitySpec]:
-    """One kind of data, and one whose rows join two of it."""
+    """Sequences, rows that join two sequences, and vectors, which have no tokens."""
     return [
         ModalitySpec(
             id="sequence",
-            summary="Sequences of ids or of frames; made up, for tests.",
+            summary="Sequences of ids or of frames; synthetic, for tests.",
             target=f"{_HERE}.processor:SequenceProcessor",
             columns={"sequence": "List"},
             backbone="sequence/transformer",
@@ -32,7 +33,7 @@ def selfsup_modalities() -> list[ModalitySpec]:
         ),
         ModalitySpec(
             id="sequence-pair",
-            summary="Rows of two sequences; one may be missing; made up, for tests.",
+            summary="Rows of two sequences; one may be missing; synthetic, for tests.",
             target=f"{_PAIRS}.processor:PairProcessor",
             joins=True,
             backbone="sequence-pair/towers",
@@ -41,12 +42,22 @@ def selfsup_modalities() -> list[ModalitySpec]:
             raw_features=f"{_PAIRS}.features:raw_features",
             mock_rows=f"{_PAIRS}.rows:mock_rows",
         ),
+        ModalitySpec(
+            id="vector",
+            summary="Vectors of fixed length, without tokens; synthetic, for tests.",
+            target=f"{_VECTORS}:VectorProcessor",
+            columns={"vector": "List"},
+            backbone="vector/mlp",
+            views=f"{_VECTORS}:VIEWS",
+            raw_features=f"{_VECTORS}:raw_features",
+            mock_rows=f"{_VECTORS}:mock_rows",
+        ),
     ]
 
 
 @hookimpl
 def selfsup_backbones() -> list[BackboneSpec]:
-    """One with tokens, one without, one with tokens that look back only; of pairs two of towers, and one with tokens."""
+    """For sequences three networks, for pairs two of towers and one over all tokens, for vectors one without tokens."""
     return [
         BackboneSpec(
             id="sequence/transformer",
@@ -87,6 +98,12 @@ def selfsup_backbones() -> list[BackboneSpec]:
             modality="sequence-pair",
             tokens=True,
         ),
+        BackboneSpec(
+            id="vector/mlp",
+            summary="Two linear layers.",
+            target=f"{_VECTORS}:NETWORK",
+            modality="vector",
+        ),
     ]
 
 
@@ -107,11 +124,11 @@ def selfsup_tasks() -> list[TaskSpec]:
 
 @hookimpl
 def selfsup_datasets() -> list[DatasetSpec]:
-    """Made-up rows with labels."""
+    """Synthetic rows with labels."""
     return [
         DatasetSpec(
             id="toy-sequences",
-            summary="Made-up sequences of ids; the class is the step from one id to the next.",
+            summary="Synthetic sequences of ids; the class is the step from one id to the next.",
             target=f"{_HERE}.rows:id_dataset",
             modality="sequence",
             licence="Apache-2.0",
@@ -119,7 +136,7 @@ def selfsup_datasets() -> list[DatasetSpec]:
         ),
         DatasetSpec(
             id="toy-frames",
-            summary="Made-up frames of four channels; the class is the frequency.",
+            summary="Synthetic frames of four channels; the class is the frequency.",
             target=f"{_HERE}.rows:frame_dataset",
             modality="sequence",
             licence="Apache-2.0",
@@ -127,7 +144,7 @@ def selfsup_datasets() -> list[DatasetSpec]:
         ),
         DatasetSpec(
             id="toy-pairs",
-            summary="Made-up pairs of sequences of ids, a fifth with one alone; the class is the step from one id to the next.",
+            summary="Synthetic pairs of sequences of ids, a fifth with one alone; the class is the step between ids.",
             target=f"{_PAIRS}.rows:pair_dataset",
             modality="sequence-pair",
             licence="Apache-2.0",

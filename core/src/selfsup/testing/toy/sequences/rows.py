@@ -1,4 +1,4 @@
-"""Made-up rows from which something can be learned: each class has its own course from one token to the next."""
+"""Synthetic rows from which something can be learned: each class has its own course from one token to the next."""
 
 from __future__ import annotations
 

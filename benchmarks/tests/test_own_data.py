@@ -1,11 +1,11 @@
-"""Benchmarks of own data from the first row to the advice, on tiny real files: photos, tables, recordings, texts."""
+"""Benchmarks of own data from the first row to the advice, on tiny real files: photos, tables, texts."""
 
 from __future__ import annotations
 
 import csv
 import json
 import shlex
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from selfsup.cli.main import main
-from selfsup.errors import BenchmarkError, ConfigError, DataError, RunDirectoryError
+from selfsup.errors import ConfigError, DataError, RunDirectoryError
 from selfsup_bench.commands import benchmark, report
-from selfsup_bench.executors import Job, Outcome
 from selfsup_bench.executors.base import Machine
 from selfsup_bench.leaderboard.board import Leaderboard
 from selfsup_bench.own_data.advice.recommendation import Recommendation
@@ -37,8 +36,8 @@ def machine(in_process: Any, few_points: None, machine_of: MakeMachine, monkeypa
     """Makes a machine whose cells run in this process; on a busy one no pilot is cut off."""
     monkeypatch.setattr("selfsup_bench.own_data.pilot._LEAST", 600.0)
 
-    def made(said: list[str] | None = None, make_executor: Any = in_process) -> Machine:
-        return machine_of(make_executor, (said if said is not None else []).append)
+    def made(said: list[str] | None = None) -> Machine:
+        return machine_of(in_process, (said if said is not None else []).append)
 
     return made
 
@@ -151,52 +150,6 @@ def test_texts_with_labelled_lines_apart(tmp_path: Path, machine: MakeMachine) -
     assert names == {str(tmp_path / "few.csv")}
 
 
-@pytest.mark.slow
-def test_recordings(tmp_path: Path, machine: MakeMachine) -> None:
-    pytest.importorskip("selfsup_audio", reason="needs the audio plugin")
-    soundfile = pytest.importorskip("soundfile")
-    generator = np.random.default_rng(0)
-    for place in range(32):
-        name, hertz = (("low", 300), ("high", 1200))[place % 2]
-        times = np.arange(2000) / 8000
-        (tmp_path / "sounds" / name).mkdir(parents=True, exist_ok=True)
-        tone = 0.3 * np.sin(2 * np.pi * hertz * times) + generator.normal(0, 0.05, len(times))
-        soundfile.write(tmp_path / "sounds" / name / f"{place}.wav", tone, 8000)
-    board, advice = own_benchmark(Asked(data="sounds", minutes=0.05, names=("simclr",), per_class=3), Path("out"), machine())
-    whole(board, advice, Path("out"))
-    assert board.tables[0].modality == "audio"
-
-
-class Stopped(BaseException):
-    """Nothing of ours handles it."""
-
-
-@pytest.mark.slow
-def test_a_benchmark_that_was_stopped_goes_on_and_repeats_no_cell(
-    tmp_path: Path, machine: MakeMachine, in_process: Any
-) -> None:
-    write_people(tmp_path / "people.csv", labelled=40, rows=80)
-
-    class Ends(in_process):  # type: ignore[misc]
-        def run(self, jobs: Sequence[Job]) -> Generator[Outcome, None, None]:
-            for outcome in super().run(jobs):
-                yield outcome
-                if outcome.job.cell.kind == "supervised" and outcome.job.out.name == "out":
-                    raise Stopped
-
-    with pytest.raises(Stopped):
-        own_benchmark(Asked(data="people.csv", label="income", minutes=0.05, names=("vime",)), Path("out"), machine(None, Ends))
-    records = {path.name: path.stat().st_mtime_ns for path in Path("out/records").iterdir()}
-    assert len(records) >= 3
-    said: list[str] = []
-    board, advice = own_benchmark(None, Path("out"), machine(said), resume=True)
-    whole(board, advice, Path("out"))
-    after = {path.name: path.stat().st_mtime_ns for path in Path("out/records").iterdir()}
-    assert records.items() <= after.items()
-    assert len(after) > len(records)
-    assert "Measuring how fast each task is here." not in said, "the plan is kept"
-
-
 # --- errors ---
 
 
@@ -223,25 +176,6 @@ def test_what_does_not_go_is_said_before_anything_runs(
     with pytest.raises(error, match=message):
         CliRunner().invoke(benchmark, [*arguments, "--out", "out"], catch_exceptions=False)
     assert not Path("out/records").exists()
-
-
-def test_a_task_that_cannot_run_on_the_data_is_an_error_if_it_is_the_only_one(
-    tmp_path: Path, machine: MakeMachine, in_process: Any
-) -> None:
-    write_people(tmp_path / "people.csv", labelled=40, rows=60)
-
-    class Fails(in_process):  # type: ignore[misc]
-        def run(self, jobs: Sequence[Job]) -> Generator[Outcome, None, None]:
-            for job in jobs:
-                if job.cell.kind == "task":
-                    yield Outcome(job, "its process was ended by SIGSEGV")
-                else:
-                    yield from super().run([job])
-
-    with pytest.raises(BenchmarkError, match="No task can be trained on this data: its process was ended by SIGSEGV"):
-        own_benchmark(
-            Asked(data="people.csv", label="income", minutes=0.05, names=("vime",)), Path("out"), machine(None, Fails)
-        )
 
 
 def test_going_on_needs_something_to_go_on_with(machine: MakeMachine) -> None:

@@ -22,7 +22,7 @@ from selfsup_bench.own_data.pilot import STEPS, pilot_cell, speed_of
 from selfsup_bench.own_data.rows.divide_rows import Divided, Limits, divide
 from selfsup_bench.own_data.rows.guess_modality import guess_modality
 from selfsup_bench.own_data.rows.read_rows import Division, Reading, parts_of_cell
-from selfsup_bench.own_data.schedule import ENOUGH_STEPS, MOST_EPOCHS, References, Speed, makespan, schedule
+from selfsup_bench.own_data.schedule import ENOUGH_STEPS, MOST_EPOCHS, References, Speed, schedule
 from selfsup_bench.own_data.state import State
 from selfsup_bench.own_data.trial import Trial
 from selfsup_bench.records.record import Record
@@ -206,6 +206,9 @@ def test_the_modality_of_folders_and_tables_is_guessed(tmp_path: Path) -> None:
     (tmp_path / "reviews.csv").write_text("\n".join(reviews))
     assert guess_modality(str(tmp_path / "reviews.csv"), label="stars")[0] == "text"
     assert guess_modality("breast-cancer")[0] == "tabular"
+    (tmp_path / "sounds" / "low").mkdir(parents=True)
+    (tmp_path / "sounds" / "low" / "a.wav").write_bytes(b"RIFF")
+    assert guess_modality(str(tmp_path / "sounds"))[0] == "audio"
 
 
 def test_what_cannot_be_guessed_is_asked_for(tmp_path: Path) -> None:
@@ -295,12 +298,6 @@ FAST, SLOW = Speed(startup=2, evaluate=3, step=0.01, epoch=20), Speed(startup=2,
 
 def references(*benchmarks: str, scratch: float = 10.0) -> References:
     return References(benchmarks, supervised=FAST, untrained=4.0, scratch=(scratch, scratch))
-
-
-def test_makespan_is_when_the_last_cell_ends() -> None:
-    assert makespan([3, 3, 2, 2, 2], 2) == 7
-    assert makespan([5], 4) == 5
-    assert makespan([], 2) == 0
 
 
 def test_each_task_trains_for_the_same_time_within_the_time_there_is() -> None:

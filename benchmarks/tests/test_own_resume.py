@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from selfsup.errors import ConfigError
+from selfsup.errors import BenchmarkError, ConfigError
 from selfsup.registry import registry
 from selfsup_bench import commands
 from selfsup_bench.cells.cell import Cell
@@ -33,22 +33,24 @@ ASKED = Asked(data="people.csv", label="income", minutes=5.0, names=("vime",))
 
 
 class MadeUp:
-    """Writes made-up records, and may be interrupted before a cell."""
+    """Writes synthetic records; may be interrupted before a cell, and the processes of tasks may die."""
 
-    def __init__(self, make: MakeRecord, stop: Callable[[Job], bool] = lambda job: False) -> None:
-        self.make, self.stop = make, stop
+    def __init__(self, make: MakeRecord, stop: Callable[[Job], bool] = lambda job: False, *, tasks_die: bool = False) -> None:
+        self.make, self.stop, self.tasks_die = make, stop, tasks_die
         self.ran: list[str] = []
+        self.said: list[str] = []
 
     def machine(self) -> Machine:
-        return Machine(
-            registry(), lambda on_start: self, jobs=1, threads=1, device="cpu", kind="cpu", say=lambda line: None
-        )  # fmt: skip
+        return Machine(registry(), lambda on_start: self, jobs=1, threads=1, device="cpu", kind="cpu", say=self.said.append)
 
     def run(self, jobs: Sequence[Job]) -> Generator[Outcome, None, None]:
         for job in jobs:
             if self.stop(job):
                 raise KeyboardInterrupt
             self.ran.append(job.key)
+            if self.tasks_die and job.cell.kind == "task":
+                yield Outcome(job, "its process was ended by SIGSEGV")
+                continue
             task = "toy/alpha" if job.cell.kind == "task" else job.cell.task
             kind = "raw" if job.cell.kind == "boosting" else job.cell.kind
             made = self.make(job.key, replace(job.cell, task=task, kind=kind))
@@ -92,9 +94,10 @@ def test_seeds_that_are_whole_stay_though_the_time_is_up(make_record: MakeRecord
     own_benchmark(ASKED, OUT, first.machine())
     assert seeds() == [0, 1, 2, 3, 4]
     late(monkeypatch)
-    again = MadeUp(make_record)
-    board, _ = own_benchmark(None, OUT, again.machine(), resume=True)
-    assert (seeds(), list(board.seeds), again.ran) == ([0, 1, 2, 3, 4], [0, 1, 2, 3, 4], [])
+    for asked in (None, replace(ASKED, modality="tabular", per_class=10)):  # the same options may be given again
+        again = MadeUp(make_record)
+        board, _ = own_benchmark(asked, OUT, again.machine(), resume=True)
+        assert (seeds(), list(board.seeds), again.ran) == ([0, 1, 2, 3, 4], [0, 1, 2, 3, 4], [])
 
 
 def test_a_second_interruption_loses_no_seed_either(make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,6 +118,7 @@ def test_a_second_interruption_loses_no_seed_either(make_record: MakeRecord, mon
     again = MadeUp(make_record)
     board, _ = own_benchmark(None, OUT, again.machine(), resume=True)
     assert again.ran == [failed], "what failed is tried again"
+    assert not any(line.startswith("Measuring how fast") for line in again.said), "the plan is kept"
     assert list(board.seeds) == [0, 1]
 
 
@@ -135,36 +139,34 @@ def test_more_minutes_give_more_seeds_to_a_benchmark_that_goes_on(
         own_benchmark(Asked(minutes=5), OUT, MadeUp(make_record).machine(), resume=True)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("--only", "simclr"), r"whose --only is \['vime'\], and not \['simclr'\]"),
-        (("--labels-per-class", "5"), "whose --labels-per-class is 10, and not 5"),
-        (("--modality", "text"), "whose --modality is 'tabular', and not 'text'"),
-        (("--label", "job"), "whose --label is 'income', and not 'job'"),
-        (("--unlabelled", "?"), "whose --unlabelled is "),
-        (("--no-header",), "whose --table is"),
-        (("--minutes", "2"), "whose --minutes are 5"),
-        (("--data", "other.csv"), "whose --data is 'people.csv', and not 'other.csv'"),
-    ],
-)
+DIFFERENT = [
+    (("--only", "simclr"), r"whose --only is \['vime'\], and not \['simclr'\]"),
+    (("--labels-per-class", "5"), "whose --labels-per-class is 10, and not 5"),
+    (("--modality", "text"), "whose --modality is 'tabular', and not 'text'"),
+    (("--label", "job"), "whose --label is 'income', and not 'job'"),
+    (("--unlabelled", "?"), "whose --unlabelled is "),
+    (("--no-header",), "whose --table is"),
+    (("--minutes", "2"), "whose --minutes are 5"),
+    (("--data", "other.csv"), "whose --data is 'people.csv', and not 'other.csv'"),
+]
+
+
 def test_an_option_that_differs_is_refused_and_not_passed_over(
-    make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], message: str
+    make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stopped = MadeUp(make_record, lambda job: True)
     with pytest.raises(KeyboardInterrupt):
         own_benchmark(ASKED, OUT, stopped.machine())
     monkeypatch.setattr(commands, "machine_here", lambda **options: stopped.machine())
-    with pytest.raises(ConfigError, match=message):
-        CliRunner().invoke(commands.benchmark, ["--resume", "--out", "out", *arguments], catch_exceptions=False)
+    for arguments, message in DIFFERENT:
+        with pytest.raises(ConfigError, match=message):
+            CliRunner().invoke(commands.benchmark, ["--resume", "--out", "out", *arguments], catch_exceptions=False)
     assert stopped.ran == []
 
 
-def test_what_is_as_it_was_may_be_said_again(make_record: MakeRecord) -> None:
-    own_benchmark(ASKED, OUT, MadeUp(make_record).machine())
-    again = MadeUp(make_record)
-    own_benchmark(replace(ASKED, modality="tabular", per_class=10), OUT, again.machine(), resume=True)
-    assert again.ran == []
+def test_a_task_that_cannot_run_is_an_error_if_it_is_the_only_one(make_record: MakeRecord) -> None:
+    with pytest.raises(BenchmarkError, match="No task can be trained on this data: its process was ended by SIGSEGV"):
+        own_benchmark(ASKED, OUT, MadeUp(make_record, tasks_die=True).machine())
 
 
 def test_an_old_recommendation_is_gone_while_seeds_run(make_record: MakeRecord) -> None:

@@ -88,7 +88,7 @@ MIXES = [(1, 0.3, 0.3), (1, 0.5, 0.3), (0.3, 1, 0.3), (0.3, 1, 1), (1, 1, 1), (0
 @pytest.mark.parametrize("seeds", [2, 3, 5])
 def test_intervals_hold_the_truth_as_often_as_they_say(seeds: int) -> None:
     rng = np.random.default_rng(seeds)
-    draws, repeats = 10, 4000
+    draws, repeats = 10, 1000
     for seed, draw, rest in MIXES:
         values = (
             seed * rng.standard_normal((repeats, seeds, 1))
@@ -102,7 +102,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say(seeds: int) -> None:
 def test_intervals_hold_the_truth_where_test_rows_differ_most() -> None:
     rng = np.random.default_rng(0)
     held = []
-    for _ in range(600):
+    for _ in range(300):
         skill = 0.1 * rng.standard_normal((3, 1, 1)) + 0.1 * rng.standard_normal((1, 10, 1))
         adds = skill + rng.standard_normal((1, 1, 40)) + 0.2 * rng.standard_normal((3, 10, 40))
         held.append((_holds(Scores(adds.mean(axis=2), adds.mean(axis=1))), _holds(Scores(adds.mean(axis=2)))))
@@ -115,9 +115,9 @@ def test_a_bootstrap_from_ten_seeds_on_holds_the_truth_too() -> None:
     rng = np.random.default_rng(5)
     for seed, draw, rest in ((1, 1, 1), (0.3, 1, 0.3)):
         values = (
-            seed * rng.standard_normal((1000, 10, 1))
-            + draw * rng.standard_normal((1000, 1, 10))
-            + rest * rng.standard_normal((1000, 10, 10))
+            seed * rng.standard_normal((300, 10, 1))
+            + draw * rng.standard_normal((300, 1, 10))
+            + rest * rng.standard_normal((300, 10, 10))
         )
         assert Scores(values[0]).estimate().interval.method == "bootstrap"  # type: ignore[union-attr]
         assert np.mean([_holds(Scores(each)) for each in values]) >= 0.93
@@ -146,10 +146,10 @@ def classifier_draws(pool: int, *, seeds: int, repeats: int, per_class: int = 10
 
 @pytest.mark.parametrize(("pool", "taken_as_independent"), [(12, 0.5), (15, 0.35), (20, 0.25)])
 def test_draws_from_a_small_pool_seldom_find_a_difference_that_is_none(pool: int, taken_as_independent: float) -> None:
-    made = list(classifier_draws(pool, seeds=1, repeats=400))
+    made = list(classifier_draws(pool, seeds=1, repeats=200))
     assert np.mean([_p(each) < 0.05 for each in made]) <= 0.05
     assert np.mean([_p(replace(each, overlap=0.0)) < 0.05 for each in made]) > taken_as_independent
-    three = list(classifier_draws(pool, seeds=3, repeats=200))
+    three = list(classifier_draws(pool, seeds=3, repeats=100))
     assert np.mean([_p(each) < 0.05 for each in three]) <= 0.05
 
 

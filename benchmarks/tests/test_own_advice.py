@@ -102,7 +102,7 @@ def test_where_it_is_unclear_it_says_what_would_tell(plan: Plan, records: dict[s
     found = advice_of(plan, moved(plan, records, "raw", 0.09))
     assert found.state == "unclear"
     assert found.sentence.startswith("Unclear: with 10 labels a class toy/alpha reaches 81.0 %")
-    (told,) = [line for line in found.evidence if line.startswith("What would tell: ")]
+    (told,) = [line for line in found.evidence if line.startswith("What would help to decide: ")]
     assert "a longer run, by the first command below" in told
     assert ("more labelled rows: only 200 are tested on" in told) == (
         build(plan, moved(plan, records, "raw", 0.09)).tables[0].verdict.doubt == "rows"
@@ -176,7 +176,7 @@ def test_a_reference_that_lacks_is_the_reason_and_a_longer_run_is_not_the_cure(p
     assert any(line.startswith("training from scratch has no result: ") for line in found.evidence)
     assert found.sentence.startswith("Unclear, since training from scratch has no result: ")
     assert "boom; try it again with --resume. So far with 10 labels a class toy/alpha reaches 81.0 %" in found.sentence
-    assert not any(line.startswith("What would tell") for line in found.evidence)
+    assert not any(line.startswith("What would help to decide") for line in found.evidence)
     worse = advice_of(plan, without_scratch(plan, moved(plan, records, "raw", 0.15)))
     assert worse.state == "do-not-pretrain", "whatever training from scratch would reach"
 

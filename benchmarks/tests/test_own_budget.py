@@ -220,5 +220,5 @@ def test_a_wrong_label_is_named_before_the_kind_of_data_is_asked_for(tmp_path: P
     monkeypatch.setattr(known, "modalities", {"vision": known.modalities["vision"]})
     with pytest.raises(ColumnError, match=r"has no label column 'WRONG'. Its columns are first .*second .*kind"):
         guess_modality(str(tmp_path / "t.csv"), label="WRONG")
-    with pytest.raises(ConfigError, match="It cannot be told what kind of data"):
+    with pytest.raises(ConfigError, match=r"The kind of data in .* cannot be guessed"):
         guess_modality(str(tmp_path / "t.csv"), label="kind")

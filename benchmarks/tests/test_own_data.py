@@ -164,7 +164,7 @@ def test_texts_with_labelled_lines_apart(tmp_path: Path, machine: MakeMachine) -
         (("--data", "people.csv", "--modality", "vision", "--modality", "text"), ConfigError, "of one modality, not of 2"),
         (("--data", "people.csv", "--label", "wages"), DataError, "wages"),
         (("--data", "people.csv"), DataError, "label"),
-        (("--data", "nothing.csv"), ConfigError, "It cannot be told what kind of data nothing.csv is"),
+        (("--data", "nothing.csv"), ConfigError, "The kind of data in nothing.csv cannot be guessed"),
         (("--data", "few.csv", "--label", "income"), DataError, "too few labels: at least two classes need 4 labelled rows"),
     ],
 )

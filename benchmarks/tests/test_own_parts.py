@@ -212,7 +212,7 @@ def test_the_modality_of_folders_and_tables_is_guessed(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_guessed_is_asked_for(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"It cannot be told what kind of data .*Say --modality, one of "):
+    with pytest.raises(ConfigError, match=r"The kind of data in .* cannot be guessed\. Set --modality to one of "):
         guess_modality(str(tmp_path / "nothing-there"))
 
 

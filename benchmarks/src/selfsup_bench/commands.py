@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 RESULTS = Path("benchmark-results")
 ON_GPU = 6
-"""Cells that are taken to share a GPU when the time is planned; how many do depends on their memory."""
+"""Cells at a time on a GPU that the plan assumes; the real number depends on their memory."""
 
 
 @click.command()
@@ -56,7 +56,7 @@ ON_GPU = 6
     nargs=2,
     metavar="DIR1 DIR2",
     type=click.Path(path_type=Path),
-    help="Run nothing, and hold the results in DIR2 against those in DIR1.",
+    help="Run nothing; compare the results in DIR2 with those in DIR1.",
 )
 @json_option
 @click.pass_context
@@ -89,9 +89,9 @@ def benchmark(
     selfsup benchmark --data table.csv --label income
     selfsup benchmark --data corpus.txt --labelled headlines.csv
 
-    With --compare it tells what differs between two folders: packages, scores with the interval of their difference, speed. The
-    exit status is 1 if a score has become worse beyond chance, or is lost. A row that DIR2 lacks counts as lost, too, unless
-    --modality, --only or another suite left it out.
+    With --compare it shows what differs between two folders: packages, scores with the interval of their difference, speed. The
+    exit status is 1 if a score is significantly worse or lost. A row that is missing in DIR2 is lost, too, unless --modality,
+    --only or another suite left it out.
     """
     if folders is not None:
         compare_folders(context, *folders, as_json=as_json)
@@ -133,7 +133,7 @@ def benchmark(
 
 
 def compare_folders(context: click.Context, before: Path, after: Path, *, as_json: bool) -> None:
-    """Hold a benchmark against another one; exit status 1 if something has become worse.
+    """Compare two benchmarks; exit status 1 if a score is worse or lost.
 
     Raises:
         ConfigError: another option was given.
@@ -264,7 +264,7 @@ def exit_if_incomplete(board: Leaderboard) -> None:
 
 
 def results_folder(suite: str, *, resume: bool) -> Path:
-    """A new folder named after the suite and the time; to resume, the newest one of the suite if there is any."""
+    """A new folder named after the suite and the time; to resume, the newest one of the suite."""
     if resume:
         earlier = sorted(path for path in RESULTS.glob(f"{suite}-*") if path.is_dir())
         if earlier:

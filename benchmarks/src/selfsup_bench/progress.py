@@ -26,7 +26,7 @@ class Estimator:
         self.took: dict[str, list[float]] = defaultdict(list)
 
     def finished(self, cell: Cell, seconds: float) -> None:
-        """A cell has ended after so many seconds."""
+        """A cell has ended; ``seconds`` is how long it took."""
         self.left[cell.kind] -= 1
         self.took[cell.kind].append(seconds)
 
@@ -36,7 +36,7 @@ class Estimator:
         elapsed = self.clock() - self.began
         if not every or elapsed <= 0:
             return None
-        # A kind that has no finished cell yet is taken to be as slow as the slowest kind so far.
+        # A kind without a finished cell is assumed to be as slow as the slowest kind so far.
         means = {kind: sum(took) / len(took) for kind, took in self.took.items() if took}
         work = sum(count * means.get(kind, max(means.values())) for kind, count in self.left.items())
         at_a_time = max(1.0, sum(every) / elapsed)
@@ -63,7 +63,7 @@ class Progress:
         kept = f" ({reused} more are finished already)" if reused else ""
         self.say(f"{self.total} cells to run{kept}.")
         if others:
-            self.say(f"{others} records in this folder are of other code, data, options or packages, and are left as they are.")
+            self.say(f"{others} records in this folder are of other code, data, options or packages. They are kept.")
 
     def started(self, cell: Cell) -> None:
         """A cell begins."""

@@ -62,8 +62,8 @@ def run(
     Args:
         planned: what to run.
         out: folder for records, runs and report.
-        make_executor: makes the executor, given what it has to call as a job starts.
-        resume: take finished records of the folder as they are.
+        make_executor: makes the executor, given the function to call when a job starts.
+        resume: keep finished records of the folder and do not run their cells again.
         threads: CPU threads a cell.
         device: ``auto``, ``cpu`` or ``gpu``.
 
@@ -102,7 +102,7 @@ def run_locked(
         for cell in plan.cells()
     ]
     todo = [job for job in jobs if not store.finished(job.key)]
-    # Rounds of own data leave records of earlier plans, which is nothing to tell.
+    # Rounds of own data leave records of earlier plans: that is normal, and not reported.
     others = len(store.keys() - {job.key for job in jobs}) if not any(job.cell.reading for job in jobs) else 0
     progress = Progress(
         [job.cell for job in todo], reused=len(jobs) - len(todo), headlines=headlines_of(plan.lines), others=others

@@ -1,4 +1,4 @@
-"""Gradient-boosted trees: what tables are usually given to, and what pretraining on them has to be held against."""
+"""Gradient-boosted trees: the usual model for tables, and so a reference for pretraining on them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class BoostingConfig(Config):
     iterations: int = Field(default=100, ge=1)
     """Trees at most, of each class where there are more than two."""
     learning_rate: float = Field(default=0.1, gt=0)
-    """Share of each tree's advice that is taken."""
+    """Factor of each tree's prediction (shrinkage)."""
     leaf: int = Field(default=20, ge=1)
     """Training rows of a leaf at least."""
     early_stopping: bool = False

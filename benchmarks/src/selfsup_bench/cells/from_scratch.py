@@ -1,4 +1,4 @@
-"""Training from scratch with few labels: each draw of them starts from an untrained network of its own."""
+"""Training from scratch with few labels: each draw of the labels starts from another untrained network."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from selfsup.runtime import preserved
 
 
 def untrained(encoder: Encoder, seed: int) -> Encoder:
-    """The network of an encoder as it is initialised, with weights that are drawn anew; torch's random state stays as it was.
+    """The network of an encoder with new initial weights; torch's random state is unchanged.
 
     Args:
-        encoder: whose backbone, options and processor are taken; it is left as it is.
+        encoder: its backbone, options and processor are used; it is not changed.
         seed: of the weights. The same one gives the same weights, unless the options name first weights, which then stay.
     """
     with preserved():

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from selfsup.artifacts import Encoder
 
 ROWS = 2000
-"""Test rows whose scores are kept one by one; of more rows, the means of so many groups are kept."""
+"""Number of test rows whose scores are kept singly; larger test splits keep the means of this many groups."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What points of the report's pictures of embeddings stand for: small pictures, texts and curves, kept once for all cells.
 
 Processors make them (:meth:`selfsup.data.Processor.preview`), so that this module knows no modality. The pictures of all rows
-lie on one sheet, which takes a tenth of the bytes that they would take one by one.
+are on one sheet, which needs a tenth of the bytes of separate pictures.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from selfsup_bench.records.record import read_json, write_json
 FOLDER = "previews"
 """In a benchmark's folder."""
 MOST_TEXT = 600
-"""Characters of all texts of a row at most, whatever a processor gives."""
+"""Characters of all texts of a row at most."""
 MOST_CURVE = 240
 """Values of a curve at most."""
 MOST_TILES = 1200
@@ -183,7 +183,7 @@ def keep_previews(out: Path, rows: Rows, places: Sequence[int], processor: Proce
         processor: fitted, of the rows' modality.
 
     Returns:
-        What :func:`read_previews` finds them by; empty where they could not be made, which is said on stderr.
+        Their name for :func:`read_previews`; empty if they could not be made, which is reported on stderr.
     """
     name = rows.fingerprint[:16]
     path = out / FOLDER / f"{name}.json"
@@ -198,7 +198,7 @@ def keep_previews(out: Path, rows: Rows, places: Sequence[int], processor: Proce
 
 
 def read_previews(out: Path, names: Sequence[str]) -> dict[str, Previews]:
-    """The previews of these names, as far as they are there and whole: a report without them lacks no figure."""
+    """The previews of these names; missing and damaged ones are left out, since a report needs none."""
     found: dict[str, Previews] = {}
     for name in names:
         path = out / FOLDER / f"{name}.json"

@@ -54,7 +54,7 @@ def project(
     Args:
         embeddings: [N, D].
         labels: [N] class ids.
-        places: [N], where their rows lie in the source.
+        places: [N], the places of their rows in the source.
         class_names: by class id.
         seed: of t-SNE.
     """

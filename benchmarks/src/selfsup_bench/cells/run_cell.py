@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from selfsup import Encoder
 
 _LACK = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
-"""How PyTorch says that memory ran out, where it has no error of its own for it (the CPU's allocator, cuBLAS, cuDNN)."""
+"""Messages of PyTorch for exhausted memory where it has no error class (the CPU's allocator, cuBLAS, cuDNN)."""
 CURVE_POINTS = 200
 """Points of a loss curve that are kept at most."""
 
@@ -158,7 +158,7 @@ def measure(job: Job) -> Record:
 
 
 def limit_threads(threads: int) -> None:
-    """Use so many CPU threads, in torch and in the libraries below numpy and scikit-learn."""
+    """Set the number of CPU threads, in torch and in the libraries below numpy and scikit-learn."""
     import torch
 
     torch.set_num_threads(threads)
@@ -166,7 +166,7 @@ def limit_threads(threads: int) -> None:
 
 
 def run_options(cell: Cell, sources: Sources | None = None) -> dict[str, Any]:
-    """What the cell's pretraining is told, as ``selfsup.pretrain`` takes it.
+    """The arguments of ``selfsup.pretrain`` for the cell.
 
     Args:
         cell: of a task, or of a reference that has a network.
@@ -233,7 +233,7 @@ def _projection(encoder: Encoder, job: Job, sources: Sources) -> Projection:
     rows = load_source(data, modality=modality, split="test", needs_label=True, options=options).labelled()
     groups, names = label_groups(rows.labels(), rows.class_names)
     places = drawn_places(len(rows))
-    # How many rows may be bad was held against all of them by the evaluation.
+    # The evaluation has already checked how many of all rows are bad.
     store = prepare(rows if len(places) == len(rows) else rows.select(places), encoder.processor, max_bad_rows=1)
     kept = places[store.kept]
     made = project(encoder.embed_store(store).numpy(), groups[kept], places=kept, class_names=names)

@@ -13,7 +13,7 @@ from selfsup.errors import BenchmarkError
 TOO_LONG = "it took too long"
 """How the error begins."""
 _AGAIN = 5.0
-"""Seconds after which it is tried again, where something took the error for one of its own."""
+"""Seconds until the error is raised again, in case other code caught it."""
 
 
 class TookTooLongError(BenchmarkError):

@@ -135,7 +135,7 @@ def compare(before: Path, after: Path) -> Compared:
 
     Args:
         before: folder of a benchmark, of this or an earlier version.
-        after: of the one that is held against it.
+        after: of the second benchmark.
 
     Raises:
         BenchmarkError: a folder holds no benchmark, or one that is damaged or of a later version.

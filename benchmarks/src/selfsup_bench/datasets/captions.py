@@ -50,7 +50,7 @@ def describe(image: Images, name: str) -> str:
     rows, columns = np.nonzero(ink)
     rows, columns = rows - rows.mean(), columns - columns.mean()
     lean = -(rows * columns).sum() / max((rows**2).sum(), 1e-9)
-    # What is enclosed by ink is a piece of the background of its own; the outside is the first.
+    # Each region that ink encloses is one component of the background; the outside is the first.
     loops = int(ndimage.label(np.pad(~ink, 1, constant_values=True))[1]) - 1
     stroke = ("thin", "plain", "bold")[int(np.digitize(width, _STROKE))]
     posture = ("leaning left", "upright", "leaning right")[int(np.digitize(lean, _LEAN))]

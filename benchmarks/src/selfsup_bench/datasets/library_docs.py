@@ -40,7 +40,7 @@ def library_docs(split: str) -> Dataset:
     """8,000 first sentences of docstrings, and which of eight libraries each is from: 6,400 to train, 1,600 to test.
 
     From the installed Python files of libraries that the harness needs anyway. The rows differ between versions of these
-    libraries, so only results of one installation can be compared; the fingerprint in every record tells them apart. Files
+    libraries, so only results of one installation can be compared; the fingerprint in every record distinguishes them. Files
     are read in the order of a hash of their names, until a library has 1,000 sentences. A sentence of two libraries is left
     out. Every fifth one of a class is a test row.
 

@@ -1,4 +1,4 @@
-"""Videos whose label is what a shape does: computed, so that no single frame tells it."""
+"""Computed videos whose label is the motion of a shape, which no single frame shows."""
 
 from __future__ import annotations
 

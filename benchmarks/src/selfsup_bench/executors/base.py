@@ -93,7 +93,7 @@ MakeExecutor = Callable[[Callable[[Job], None]], Executor]
 
 @dataclass(frozen=True)
 class Machine:
-    """Where the cells of own data run, and who is told of it."""
+    """Where the cells of own data run, and how progress is reported."""
 
     registry: Registry
     make_executor: MakeExecutor

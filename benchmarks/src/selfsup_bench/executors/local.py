@@ -55,10 +55,10 @@ class LocalExecutor:
         """Make an executor.
 
         Args:
-            parallel: cells at a time, whatever memory they take; 0: one a CPU core that a cell's threads leave free, and on a
+            parallel: cells at a time, regardless of memory; 0: one a CPU core that a cell's threads leave free, and on a
                 GPU no more than fit.
             on_start: called with each job as it begins.
-            options: this executor has none of its own.
+            options: this executor has none.
             work: what a process does with a job.
             gauge: measures the memory of a device that cells share; None: of the GPU, if they run on it.
             say: called with a line for people.

@@ -12,7 +12,7 @@ from selfsup_bench.executors.base import Job, Outcome
 
 
 class RayExecutor:
-    """Runs every cell as a Ray task in a worker process of its own. The folder of the benchmark has to be on a shared disk."""
+    """Runs every cell as a Ray task in its own worker process. The folder of the benchmark must be on a shared disk."""
 
     def __init__(
         self,
@@ -25,7 +25,7 @@ class RayExecutor:
 
         Args:
             parallel: tasks at a time; 0: as many as the cluster has room for.
-            on_start: called with each job as it is handed in.
+            on_start: called with each job when it is submitted.
             options: ``address`` of the cluster (default: the one that Ray finds, else this machine), ``num_gpus`` and
                 ``memory`` (bytes) of each task.
 
@@ -70,6 +70,6 @@ class RayExecutor:
 def _error(ray: Any, handle: Any) -> str:
     try:
         ray.get(handle)
-    except Exception as error:  # whatever Ray makes of a task that died
+    except Exception as error:  # Ray has several errors for a task that died
         return f"its Ray task failed: {str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__}"
     return ""

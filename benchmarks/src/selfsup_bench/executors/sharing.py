@@ -12,9 +12,9 @@ from selfsup_bench.executors.base import Job
 MARGIN = 0.1
 """Share of the memory that is left free: the allocator's blocks do not fit each other without gaps."""
 FIRST_GUESS = 8
-"""A cell is taken to need this part of the memory, as long as nothing has been measured."""
+"""Share of the memory that a cell is assumed to need before any has been measured."""
 OF_OTHERS = 2.0
-"""A cell of a kind that was not measured yet is taken to need so many times what the largest kind so far does."""
+"""A cell of an unmeasured kind is assumed to need this many times the memory of the largest measured kind."""
 
 
 def kind_of(cell: Cell) -> str:

@@ -13,7 +13,7 @@ from selfsup_bench.executors.base import Job, Outcome
 
 
 class SubmititExecutor:
-    """Hands every cell in as a job of its own and waits for them. The folder of the benchmark has to be on a shared disk."""
+    """Submits every cell as one Slurm job and waits for them. The folder of the benchmark must be on a shared disk."""
 
     def __init__(
         self,
@@ -27,7 +27,7 @@ class SubmititExecutor:
 
         Args:
             parallel: jobs that Slurm may run at a time; 0: as many as it likes.
-            on_start: called with each job as it is handed in.
+            on_start: called with each job when it is submitted.
             options: parameters of ``submitit.AutoExecutor`` (``timeout_min=60``, ``slurm_partition=gpu``, ``gpus_per_node=1``,
                 ``mem_gb=16``); ``cluster`` chooses among ``slurm``, ``local`` and ``debug``.
             poll_seconds: time between two looks at the jobs.

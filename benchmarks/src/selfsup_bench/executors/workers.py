@@ -20,7 +20,7 @@ from selfsup_bench.executors.base import Ending, Job
 
 Work = Callable[[dict[str, Any]], Any]
 """What a process runs, given ``Job.as_dict()``. It returns how the cell ended (:data:`~selfsup_bench.executors.base.Ending`);
-anything else is taken for ``done``."""
+anything else means ``done``."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class Worker:
         return code
 
     def close(self) -> None:
-        """Let it go; it ends by itself if it has nothing to do."""
+        """Close the connection; an idle worker then ends."""
         self.connection.close()
         self.process.join(5)
         if self.process.is_alive():
@@ -140,7 +140,7 @@ class Worker:
         self.process.close()
 
     def stop(self) -> None:
-        """End it and all that it has started, whatever it is doing."""
+        """Kill it and all processes that it has started."""
         self._signal(signal.SIGTERM)
         self.process.join(5)
         if self.process.is_alive():
@@ -153,7 +153,7 @@ class Worker:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, number)
                 return
-        with suppress(ProcessLookupError):  # it has no group of its own yet
+        with suppress(ProcessLookupError):  # its process group does not exist yet
             self.process.terminate() if number == signal.SIGTERM else self.process.kill()
 
 
@@ -183,7 +183,7 @@ def _serve(connection: Connection, work: Work, gauge: Gauge, once: bool) -> None
 def _peak(gauge: Gauge) -> int | None:
     try:
         return gauge.end()
-    except RuntimeError:  # the device is in no state to tell
+    except RuntimeError:  # the device does not answer
         return None
 
 

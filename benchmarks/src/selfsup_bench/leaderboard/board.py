@@ -54,7 +54,7 @@ class Row:
     rank: tuple[int, int] | None = None
     """95 % interval of its rank among the tasks of the table; 1 is the best."""
     comparisons: tuple[Comparison, ...] = ()
-    """A task against each reference that it has to beat."""
+    """A task against each reference that it must beat."""
     curve: Mapping[int, Estimate] = field(default_factory=dict)
     """Labels a class to the score."""
     note: str = ""
@@ -108,7 +108,7 @@ class Table:
         """The row of a key.
 
         Raises:
-            KeyError: there is none.
+            KeyError: it does not exist.
         """
         for row in self.rows:
             if row.key == key:

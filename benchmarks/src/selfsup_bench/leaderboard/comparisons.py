@@ -14,7 +14,7 @@ from selfsup_bench.statistics.scores import Scores, holm, rank_intervals
 
 
 def is_worthy(kind: Kind) -> bool:
-    """Whether a task has to beat a reference: it has no more labels, and is what one would use without pretraining."""
+    """Whether a task must beat a reference: one with as few labels, which people would use without pretraining."""
     return is_raw(kind) or kind in (BOOSTING, "scratch", "random-init")
 
 

@@ -138,7 +138,7 @@ def _task(line: Line, head: Headline, found: Found) -> Scored:
 
 
 def gain_of(line: Line, head: Headline, found: Found) -> tuple[Estimate | None, str]:
-    """The normalised gain over the seeds, each with its own references; or None and why there is none."""
+    """The normalised gain over the seeds, each with its own references; or None and the reason."""
     kinds: tuple[Kind, ...] = ("task", "random-init", "supervised")
     scores = [found.scores(kind, line.cells[kind], head.of(kind)) for kind in kinds]
     known = [each.per_seed for each in scores if each is not None]

@@ -154,7 +154,7 @@ def print_leaderboard(board: Leaderboard, console: Console) -> None:
 
 
 def _plain(console: Console) -> dict[str, Any]:
-    """Text as it is: brackets are no markup, and nothing is folded where there is no terminal."""
+    """Options for plain text: brackets are no markup, and lines are folded only on a terminal."""
     return {"markup": False, "highlight": False, "soft_wrap": not console.is_terminal}
 
 

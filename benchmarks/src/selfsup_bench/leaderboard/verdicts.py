@@ -19,7 +19,7 @@ _ADVICE: Mapping[Source, str] = {
     "rows": "Most of the doubt is from the test rows: use more of them.",
 }
 _SMALL_POOL = 0.2
-"""Overlap of two draws from which on more draws tell little."""
+"""Overlap of two draws above which more draws add little."""
 _LABEL_MORE = "Most of the doubt is from which rows have labels, and the draws share many: label more rows."
 _ONE_POOL = "Each draw has all labelled rows, so that what other rows would give is not known: label more rows."
 _ONE_SEED = "This is one seed: how much seeds differ is not known."

@@ -12,7 +12,7 @@ from selfsup_bench.own_data.schedule import References, Schedule, Speed, schedul
 CONVERGED = 200
 """Optimizer steps of a training from scratch that are at least needed to converge."""
 _BATCH = 128
-"""Rows of a step that a training from scratch takes if nothing else is said."""
+"""Default batch size of training from scratch."""
 _SHARE, _MOST = 0.3, 0.4
 """Share of the time that training from scratch may take: as a rule, and before it is cut."""
 _FEWER_DRAWS = (5, 3)
@@ -82,9 +82,9 @@ def scratch_steps(overrides: Mapping[str, Any], rows: int) -> int:
 
 
 def decide(measured: Measured, seconds: float) -> Decision:
-    """How to use so many seconds.
+    """How to use the seconds that there are.
 
-    Training from scratch is what a task is held against, so that it comes first: to convergence, if need be with fewer draws,
+    Training from scratch is the reference of each task, so it comes first: to convergence, if need be with fewer draws,
     and then for fewer networks, so that their tasks are left out. It is cut only if even one network would take too long.
     """
     networks, jobs = list(measured.networks), measured.jobs
@@ -126,7 +126,7 @@ def minutes_for(measured: Measured, wanted: Callable[[Decision], bool], *, minut
 
     Args:
         measured: what pilots showed.
-        wanted: tells whether a decision is.
+        wanted: whether a decision is good enough.
         minutes: that are too few.
         spent: seconds that everything before the decision took.
     """

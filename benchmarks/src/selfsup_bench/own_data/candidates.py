@@ -28,7 +28,7 @@ _HEADS: Mapping[str, Mapping[str, Any]] = {
 }
 """Heads for networks of some hundred dimensions; the papers' are for ResNet-50."""
 _CURVE = (2, 5, 20, 50)
-"""Labels a class that make the curve beside the headline, as far as there are so many."""
+"""Labels a class that make the curve beside the headline, if there are enough."""
 _CURVE_MINUTES = 10
 """From so much time on there is a curve: its probes take some seconds a cell."""
 
@@ -160,7 +160,7 @@ def _groups(divided: Divided) -> int:
 
 
 def filled(batch: int, rows: int) -> int:
-    """A batch that so many rows fill twice: halved as long as they do not, and never below 2."""
+    """A batch size that the rows fill at least twice: halved until they do, and never below 2."""
     while batch > 2 and 2 * batch > rows:
         batch //= 2
     return max(2, min(batch, rows))

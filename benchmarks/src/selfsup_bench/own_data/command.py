@@ -38,7 +38,7 @@ _DECODED = 24
 _DECODING = 0.15
 """Share of the time that decoding may take."""
 _TASKS = ((4.0, 2), (10.0, 3))
-"""Below so many minutes only the first tasks are tried, unless they are named: a pilot takes some seconds."""
+"""With fewer minutes only the first tasks are tried, unless they are named: a pilot takes some seconds."""
 _FEWEST = 500
 """Rows to pretrain on that are kept however long they take to decode."""
 
@@ -110,7 +110,7 @@ def own_benchmark(
         if not state.names and len(specs) > most:
             machine.say(f"In {duration(60 * state.minutes)} only {', '.join(spec.task for spec in specs[:most])} are tried.")
             specs = specs[:most]
-        tell(state.divided, state.reading, machine.say)
+        show_division(state.divided, state.reading, machine.say)
         trial = Trial(state, specs, out, machine)
         try:
             trial.measure()
@@ -247,7 +247,7 @@ def _limits(reading: Reading, minutes: float, machine: Machine) -> Limits:
     )
 
 
-def tell(divided: Divided, reading: Reading, say: Callable[[str], None]) -> None:
+def show_division(divided: Divided, reading: Reading, say: Callable[[str], None]) -> None:
     """What was found in the data."""
     say(f"Data: {reading.name}, {divided.rows:,} rows, {divided.labels:,} with a label ({divided.label}).")
     if divided.kind == "number":

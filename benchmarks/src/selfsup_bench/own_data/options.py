@@ -84,7 +84,7 @@ def own_options(function: F) -> F:
             type=click.IntRange(1),
             default=None,
             show_default="10",
-            help="Few labels: so many a class (--data).",
+            help="Few labels: how many a class (--data).",
         ),
         click.option(
             "--minutes",

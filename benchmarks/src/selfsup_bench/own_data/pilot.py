@@ -1,4 +1,4 @@
-"""A short pilot of each task in a process of its own: how long it takes to start, to step and to be evaluated here."""
+"""A short pilot of each task in its own process, which measures the time to start, for a step, and to evaluate."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 ROUNDS, MOST_ROUNDS = 3, 5
 """Seeds that are planned with, and the most that are run where time is left."""
 ENOUGH_STEPS = 100
-"""Below so many steps a task has hardly begun to learn: rather fewer seeds, then fewer tasks."""
+"""With fewer steps a task has hardly begun to learn: then seeds are dropped first, and tasks next."""
 MOST_EPOCHS = 400
 """Passes over the rows from which on more time is not used."""
 LEAST_STEPS = 5

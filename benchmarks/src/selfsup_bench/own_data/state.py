@@ -1,4 +1,4 @@
-"""What a benchmark of own data has decided so far, in its folder: a run that goes on decides nothing anew."""
+"""What a benchmark of own data has decided so far, in its folder: a resumed run keeps all decisions."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ class Trial:
         )
 
     def _slow(self, every: Sequence[Line], found: pilot.Piloted) -> dict[str, float]:
-        """Benchmark to the minutes that its task needs by itself, of those whose pilot took too long."""
+        """Benchmark to the minutes that its task needs, for tasks whose pilot took too long."""
         return {
             name: max(
                 minutes_for(

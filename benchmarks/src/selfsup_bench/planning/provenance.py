@@ -48,7 +48,7 @@ def versions(distributions: Iterable[str]) -> dict[str, str]:
 
 
 def code_digest(packages: Iterable[str]) -> str:
-    """Hash of the Python sources of import packages: a version number alone does not tell what runs in an edited checkout.
+    """Hash of the Python sources of import packages: a version number does not identify the code of an edited checkout.
 
     A package may be a single module. Those that cannot be found count by their name only.
     """
@@ -104,7 +104,7 @@ def commit_of(path: Path) -> str:
 def circumstances(
     *, schema: int, distributions: Iterable[str], packages: Iterable[str], data: str, device: str, threads: int
 ) -> dict[str, Any]:
-    """All that determines a result besides the cell itself, as JSON values.
+    """Everything except the cell that determines a result, as JSON values.
 
     Args:
         schema: version of the record.

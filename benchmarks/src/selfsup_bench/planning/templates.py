@@ -19,7 +19,7 @@ def expand(specs: Iterable[BenchmarkSpec], registry: Registry) -> list[Benchmark
     """Put the lines that a template stands for in its place.
 
     Templates are filled in their order, so that a task that has no place on the backbone of the first one (it needs tokens)
-    can have one on that of the second. Templates of modalities that are not installed stay as they are.
+    can have one on that of the second. Templates of modalities that are not installed are kept unchanged.
 
     Args:
         specs: benchmarks and templates.
@@ -64,7 +64,7 @@ def has_place(task: TaskSpec, backbone: str, registry: Registry) -> bool:
     """Whether a task made of an objective can be trained on a backbone; an empty one is the task's own choice."""
     if not backbone:
         return True
-    if task.family == "autoregressive":  # the network may not see what it has to tell
+    if task.family == "autoregressive":  # the network must not see what it predicts
         return backbone == registry.get("modality", task.modality).causal_backbone
     tokens = task.needs_tokens or registry.get("objective", task.objective).compares_tokens
     return not tokens or registry.get("backbone", backbone).tokens

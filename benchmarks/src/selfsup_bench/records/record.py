@@ -32,7 +32,7 @@ class Projection:
     places: tuple[int, ...] = ()
     """Where each point's row lies among the labelled test rows; empty in records of earlier versions."""
     previews: str = ""
-    """Names the file of what these rows look like (:mod:`selfsup_bench.cells.previews`); empty: there is none."""
+    """Names the file of what these rows look like (:mod:`selfsup_bench.cells.previews`); empty: without previews."""
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -139,7 +139,7 @@ class RecordStore:
         return path
 
     def read(self, key: str) -> Record | None:
-        """The record of a key, or None if there is none.
+        """The record of a key, or None if it does not exist.
 
         Raises:
             BenchmarkError: the file is damaged or of a later version.

@@ -1,6 +1,6 @@
-"""The published JSON schemas of records and plans, made from the dataclasses; every file is held against them as it is read.
+"""The published JSON schemas of records and plans, made from the dataclasses. Each file is validated when it is read.
 
-``python -m selfsup_bench.records.schema`` writes them anew into ``selfsup_bench/records/schemas``.
+``python -m selfsup_bench.records.schema`` writes them into ``selfsup_bench/records/schemas``.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def checked(values: Mapping[str, Any], document: Document, path: Path) -> dict[s
 
     Args:
         values: what the file holds.
-        document: what it has to be.
+        document: what it must be.
         path: of the file, for messages.
 
     Raises:
@@ -154,7 +154,7 @@ def field_docstrings(kind: type) -> dict[str, str]:
     return words
 
 
-# --- holding values against a schema
+# --- validation of values
 
 
 def fault(value: Any, schema: Mapping[str, Any], *, root: Mapping[str, Any] | None = None, field: str = "") -> str | None:

@@ -98,7 +98,7 @@ def loss_section(table: Table, palette: Mapping[str, str], plan: Plan, records: 
             cards.append(f'<figure class="card">{chart}<figcaption>{escape(row.name)}</figcaption></figure>')
     if not cards:
         return ""
-    note = "One line a seed. Each method has a loss of its own: heights cannot be compared between charts."
+    note = "One line a seed. Each method has a different loss: heights cannot be compared between charts."
     return fold("Loss curves", f'<p class="soft">{note}</p><div class="grid">{"".join(cards)}</div>', heading=True)
 
 

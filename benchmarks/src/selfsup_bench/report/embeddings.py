@@ -103,7 +103,7 @@ def _data(name: str, previews: Previews) -> str:
         sheet = element("svg", element("defs", image), class_="sheet", aria_hidden="true", width=0, height=0)
     rows = {str(place): list(parts) for place, parts in previews.rows.items()}
     values = {"tile": list(previews.tile), "columns": previews.columns, "rows": rows}
-    # "<" would end the element, in whatever text.
+    # "<" in a text would end the element.
     content = json.dumps(values, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c").replace("&", "\\u0026")
     return f'{sheet}<script type="application/json" id="previews-{escape(name)}">{content}</script>'
 

@@ -107,7 +107,7 @@ def value_of(estimate: Estimate | None) -> str:
 
 
 def scroll_box(label: str, content: str) -> str:
-    """A box that scrolls sideways by itself where its content is too wide for the screen, by keyboard too."""
+    """A box that scrolls sideways, also by keyboard, if its content is wider than the screen."""
     return f'<div class="card scroll" role="region" tabindex="0" aria-label="{escape(label)}">{content}</div>'
 
 

@@ -60,7 +60,7 @@ def ranking_section(table: Table, palette: Mapping[str, str], note: str) -> str:
     notes = "".join(
         f"<li>{escape(row.name)}: no gain, {escape(row.note)}</li>"
         for row in table.rows
-        # What lacks a cell is said once, on top of the page.
+        # Missing cells are named once, at the top of the page.
         if row.note not in ("", INCOMPLETE) and row.kind == "task"
     )
     return (

@@ -101,7 +101,7 @@ def _ends(scores: Sequence[Estimate], *, share: bool) -> tuple[float, float]:
 
 
 def _pictured(table: Table) -> list[Row]:
-    """The best task, training from scratch, raw input and the untrained network, as far as they are there."""
+    """The best task, training from scratch, raw input and the untrained network; rows that do not exist are left out."""
     best = [row for row in table.rows if row.key == table.verdict.best]
     network = best[0].backbone if best else ""
     rest = [

@@ -22,9 +22,9 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 Source = Literal["seeds", "draws", "rows"]
 RESAMPLES = 2000
 _OWN = {2: 1.0, 3: 0.5}
-"""Seeds to :attr:`Spread.own`, so that intervals hold the mean at least 93 times in 100 whatever differs most."""
+"""Seeds to :attr:`Spread.own`, so that intervals contain the mean at least 93 times in 100, whichever source varies most."""
 _ALL = 0.99
-"""Overlap above which draws are taken to be one and the same."""
+"""Draws that overlap more than this count as identical."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +127,7 @@ class Term:
 
     source: Source | Literal["rest"]
     variance: float
-    """Signed: that of the rest is taken off, since seeds and draws both hold it."""
+    """With a sign: the variance of the rest is subtracted, since those of seeds and draws both contain it."""
     df: float
 
 
@@ -137,7 +137,7 @@ class Spread:
 
     terms: tuple[Term, ...]
     floor: float = 0.0
-    """The least that the variance is taken to be."""
+    """Lower bound of the variance."""
     own: float = 0.0
     """Weight of the interval in which each part has its own t, 0 to 1; the rest is Satterthwaite's, which is too narrow where
     there are few seeds that differ little by chance."""
@@ -253,7 +253,7 @@ def _effects(scores: Scores, axis: int) -> Floats:
 
 @lru_cache(maxsize=8)
 def _weights(count: int, resamples: int, seed: int, axis: int) -> Floats:
-    """[resamples, count]: how often each of so many values is drawn, as a share."""
+    """[resamples, count]: how often each of ``count`` values is drawn, as a share."""
     drawn = np.random.default_rng((seed, axis, count)).integers(0, count, (resamples, count))
     flat = (drawn + count * np.arange(resamples)[:, None]).ravel()
     return np.bincount(flat, minlength=resamples * count).reshape(resamples, count) / count

@@ -19,7 +19,7 @@ _SMALL: Mapping[str, Any] = {
     "scratch.batch_size": 30,
 }
 _VIEWS: Mapping[str, Any] = {"views.mixup": 0.0}
-"""Each sound by itself: another one underneath hides how it changes in time."""
+"""No mixing of sounds: a second sound hides how the first one changes over time."""
 _TRENDS = Setting(
     modality="audio",
     suites=("quick",),

@@ -107,7 +107,7 @@ _DIGITS_TABLE = _table(
     headline="few-labels.accuracy@10",
     steps=1500,
 )
-# With six of ten pixels replaced, as SCARF's default has it, little is left to tell one digit from another.
+# SCARF's default replaces six of ten pixels, which leaves too little of a digit to recognise it.
 _SCARF: Mapping[str, Any] = {"views.rate": 0.4, "objective.temperature": 0.5}
 _TABLES = (
     _table("adult"),

@@ -40,7 +40,7 @@ _CONV: Mapping[str, Any] = {
     "scratch.batch_size": 30,
 }
 _VIEWS: Mapping[str, Any] = {
-    # Nearly whole frames: a shape that is cut off does nothing that can be told.
+    # Crops keep nearly the whole frame: the motion of a shape that is cut off cannot be seen.
     "views.global_scale": [0.6, 1.0],
     "views.jitter_strength": 0.5,
     # They are grey.

@@ -23,7 +23,7 @@ from selfsup_bench.statistics.estimates import Estimate, direction
 
 
 def advise(board: Leaderboard, decided: Decided, *, out: Path, encoder: Path) -> Recommendation:
-    """What to do, as far as the results tell.
+    """What to do, as far as the results show.
 
     Args:
         board: of this benchmark; its only table is that of the data.
@@ -91,7 +91,7 @@ def _state(comparisons: Sequence[Comparison]) -> State:
 def _reason(state: State, lacking: Sequence[Row], others: Sequence[Row], decided: Decided) -> str:
     """Why there is no answer although the scores may give one: a reference lacks, or was not trained enough."""
     if state == "do-not-pretrain":
-        return ""  # one that is better is better, whatever another one would reach
+        return ""  # one better reference decides, even if another has no result
     if lacking:
         return f"{_no_result(lacking[0])}; try it again with --resume"
     if state == "pretrain" and _cut(others, decided):
@@ -141,7 +141,7 @@ def _apart(first: Estimate, second: Estimate, head: Headline, decided: Decided) 
 
 
 def _half(estimate: Estimate, head: Headline, decided: Decided) -> float:
-    """Half of a 95 % interval: at least what so many test rows leave open of a share."""
+    """Half of the 95 % interval of a share on this number of test rows, at its widest."""
     known = estimate.interval.half_width if estimate.interval is not None else 0.0
     if not is_share(head.metric):
         return known or math.inf
@@ -159,7 +159,7 @@ def _others(best: Row, tasks: Sequence[Row], head: Headline) -> list[str]:
 
 
 def _how_sure(found: Found, doubt: str) -> list[str]:
-    """What would tell more, where it is unclear; what was corrected for, where it is not."""
+    """What would help to decide, if it is unclear; else what was corrected for."""
     decided, seeds = found.decided, found.seeds
     if found.state != "unclear":
         p = found.against[found.decisive.key].p_holm
@@ -176,7 +176,7 @@ def _how_sure(found: Found, doubt: str) -> list[str]:
     if doubt == "rows":
         advice.append(f"more labelled rows: only {decided.divided.n_test:,} are tested on")
     advice.append("a longer run, by the first command below")
-    return [f"What would tell: {'; '.join(advice)}."]
+    return [f"What would help to decide: {'; '.join(advice)}."]
 
 
 def _budget(best: Row, decided: Decided, state: State) -> list[str]:
@@ -191,7 +191,7 @@ def _budget(best: Row, decided: Decided, state: State) -> list[str]:
 
 
 def _scratch(others: Sequence[Row], decided: Decided) -> list[str]:
-    """How long training from scratch took, which is what pretraining is held against."""
+    """How long training from scratch, the reference of pretraining, took."""
     if not decided.scratch_steps or not any(row.kind == "scratch" for row in others):
         return []
     draws = decided.scratch_draws or decided.draws

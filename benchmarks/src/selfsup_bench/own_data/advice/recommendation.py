@@ -22,7 +22,7 @@ class Recommendation:
     sentence: str
     """The advice: "Pretrain with audio/simclr: with 10 labels a class ..."."""
     evidence: tuple[str, ...]
-    """Sentences: with all labels, on which rows, with which budget, what would tell more."""
+    """Sentences: with all labels, on which rows, with which budget, what would help to decide."""
     task: str = ""
     """Id of the best pretext task; empty where none has a result."""
     encoder: str = ""

@@ -19,7 +19,7 @@ class Found:
 
     state: State
     reason: str
-    """Why it is unclear whatever the scores say; empty where they decide."""
+    """Why it is unclear regardless of the scores; empty if the scores decide."""
     best: Row
     others: Sequence[Row]
     """The references that have a score, the best first."""
@@ -89,7 +89,7 @@ def _seeds(count: int) -> str:
 
 
 def row_score(row: Row, head: Headline) -> str:
-    """``81.0 %``, or that there is none."""
+    """``81.0 %``, or ``no result``."""
     return "no result" if row.score is None else score_text(row.score.mean, head.metric)
 
 

@@ -19,7 +19,7 @@ NEEDED = 4
 NEEDED_ROWS = 20
 """Labelled rows that are needed where labels are numbers, or several classes a row."""
 UNEQUAL = 3.0
-"""From so many times as many rows of the largest class as of the smallest, classes count alike (balanced accuracy)."""
+"""If the largest class has this many times the rows of the smallest, the metric is balanced accuracy."""
 FEWER = 2 / 3
 """Share of a class that is drawn at most, so that draws of the labels differ."""
 
@@ -60,7 +60,7 @@ class Divided:
     notes: tuple[str, ...]
     """What was left out, or chosen otherwise than asked."""
     drawn: int = 0
-    """Labels of one draw: ``per_class`` of each class, or tenth of the numbers, as far as there are so many; 0: not counted."""
+    """Labels of one draw: ``per_class`` of each class or tenth of the numbers, fewer if there are not enough; 0: unknown."""
 
 
 def divide(reading: Reading, *, wanted: int, limits: Limits, options: dict[str, Any] | None = None) -> Divided:
@@ -133,7 +133,7 @@ def _places(rows: Rows) -> IndexArray:
 
 
 def _sample(rows: Rows, most: int) -> Rows:
-    """At most so many rows, drawn always alike, in their order."""
+    """A sample of at most that many rows, always the same one, in their order."""
     if len(rows) <= most:
         return rows
     return rows.select(np.sort(np.random.default_rng(0).permutation(len(rows))[:most]))
@@ -143,7 +143,7 @@ def _check_enough(labelled: Rows, kind: LabelKind) -> None:
     if kind != "class":
         if len(labelled) < NEEDED_ROWS:
             raise DataError(
-                f"{labelled.name} has {len(labelled)} labelled rows, which is too few to tell tasks apart: a part of them is "
+                f"{labelled.name} has {len(labelled)} labelled rows, which is too few to compare tasks: a part of them is "
                 f"tested on. Label at least {NEEDED_ROWS}, better 100."
             )
         return
@@ -168,7 +168,7 @@ def _split(labelled: Rows, roles: Sequence[str], most: int) -> tuple[Rows, Rows]
 
 
 def _train(whole: Rows, test: Rows, roles: Sequence[str], most: int, notes: list[str]) -> IndexArray:
-    """Places of the rows to pretrain on: all but those that are alike to a test row, or a sample of so many of them."""
+    """Places of the rows to pretrain on: all but duplicates of test rows, or a sample of them."""
     rows = _with_places(_sample(whole, most + len(test)))
     if roles:
         rows = rows.select(np.flatnonzero(~np.isin(row_hashes(rows, roles), row_hashes(test, roles))))

@@ -34,8 +34,8 @@ def guess_modality(
         columns: role to column, as named.
 
     Raises:
-        ConfigError: it cannot be told.
-        ColumnError: it cannot be told, and there is no such label column.
+        ConfigError: the modality cannot be guessed.
+        ColumnError: it cannot be guessed, and the label column does not exist.
     """
     known = registry()
     name = source.partition(":")[0]
@@ -89,13 +89,13 @@ def _by_columns(
         _check_label(source, modalities, label, form)
     known = ", ".join(registry().modalities)
     tried = reasons[0] if len(reasons) == 1 else " ".join(reasons[:3])
-    raise ConfigError(f"It cannot be told what kind of data {source} is. Say --modality, one of {known}. {tried}")
+    raise ConfigError(f"The kind of data in {source} cannot be guessed. Set --modality to one of {known}. {tried}")
 
 
 def _rows(
     source: str, spec: ModalitySpec, split: str, label: str | None, columns: Mapping[str, str], form: TableFormat
 ) -> Rows:
-    """The rows as of a modality; without the label column where it is not there, which is said later."""
+    """The rows read as a modality; without the label column if it does not exist, which is an error later."""
     try:
         return load_source(source, modality=spec, split=split, label=label, columns=columns, table=form)
     except ColumnError:
@@ -107,7 +107,7 @@ def _rows(
 def _check_label(source: str, modalities: list[ModalitySpec], label: str, form: TableFormat) -> None:
     """Raise a ColumnError if the source can be read, and has no such column: that is what is wrong then, first of all."""
     for spec in modalities:
-        plain = replace(spec, columns={})  # whatever columns there are
+        plain = replace(spec, columns={})  # any columns
         try:
             split = available_splits(source, modality=plain)[0]
             load_source(source, modality=plain, split=split, table=form)

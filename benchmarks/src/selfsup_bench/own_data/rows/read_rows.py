@@ -165,7 +165,7 @@ class Division:
         return found
 
     def parts(self, reading: Reading, options: Mapping[str, Any] | None = None) -> Parts:
-        """The rows themselves, read anew.
+        """The rows themselves, read again.
 
         Raises:
             BenchmarkError: the sources do not hold the same rows any more.

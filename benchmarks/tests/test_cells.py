@@ -174,6 +174,18 @@ def test_training_from_scratch_shares_the_draws_of_the_labels_among_the_seeds() 
     assert "scratch" not in lines([replace(spec, evaluators=("linear",), overrides={})], (0,), {spec.id: ("toy", "n")})[0].cells
 
 
+def test_raw_features_are_probed_where_networks_are_fine_tuned() -> None:
+    few = "evaluators.few-labels."
+    own = {f"{few}per_class": [10], f"{few}method": "finetune", f"{few}finetune.lr": 1e-3}
+    spec = BenchmarkSpec(
+        id="alpha-toyset", summary="A toy.", task="toy/alpha", dataset="toyset", suites=("quick",), steps=4,
+        evaluators=("few-labels",), overrides=own, references=("boosting",),
+    )  # fmt: skip
+    (line,) = lines([spec], (0,), {spec.id: ("toy", "net")})
+    assert all(dict(line.cells[kind][0].overrides) == own for kind in ("task", "random-init"))
+    assert all(dict(line.cells[kind][0].overrides) == {f"{few}per_class": [10]} for kind in ("raw", "boosting"))
+
+
 def test_boosted_trees_are_measured_with_the_amount_of_labels_that_the_headline_is_of() -> None:
     own = {"evaluators.few-labels.per_class": [10, 2, 50], "evaluators.few-labels.shares": [0.5], "processor.bins": 8}
     spec = BenchmarkSpec(

@@ -80,7 +80,7 @@ def check(cell: Cell) -> dict[str, Any]:
 @pytest.mark.parametrize("name", SUITES)
 def test_every_line_of_a_suite_can_be_planned(found: Registry, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(
-        "selfsup_bench.planning.make_plan._Data.fingerprint", lambda self, modality, dataset, overrides: ("x", "")
+        "selfsup_bench.planning.provenance.DataFingerprints.of", lambda self, modality, dataset, overrides: ("x", "")
     )
     specs = suite(name, found)
     planned = make_plan(specs, suite=name, seeds=(0,), registry=found, device="cpu", threads=1)
@@ -88,7 +88,9 @@ def test_every_line_of_a_suite_can_be_planned(found: Registry, monkeypatch: pyte
     for spec in specs:
         assert spec.headline.partition(".")[0] in spec.evaluators, spec.id
     first: dict[str, dict[str, Any]] = {}
-    for cell in {(cell.task, cell.kind, cell.backbone, repr(cell.overrides)): cell for cell in planned.plan.cells()}.values():
+    # Data sets differ in values and not in the options that are set.
+    cells = {(cell.task, cell.kind, cell.backbone, *sorted(cell.overrides)): cell for cell in planned.plan.cells()}
+    for cell in cells.values():
         settings = check(cell)
         if name in ONE_OPTIMIZER and cell.kind in ("task", "supervised"):
             assert {key: settings[key] for key in WANTED} == WANTED, cell.name
@@ -103,6 +105,23 @@ def test_every_task_of_a_plugin_has_a_line_in_the_suite_of_tasks(found: Registry
         composed = task.id == f"{task.modality}/{task.objective}"
         if task.family != "reference" and not composed and task.modality in MODALITIES:
             assert (task.id in lines) != (task.id in left_out), task.id
+
+
+def test_every_line_of_the_suite_of_tasks_has_one_that_fine_tunes(found: Registry) -> None:
+    tasks = {spec.id.removeprefix("tasks-"): spec for spec in suite("tasks", found)}
+    tuned = {spec.id.removeprefix("finetune-"): spec for spec in suite("finetune", found)}
+    assert tasks.keys() == tuned.keys()
+    assert len({spec.dataset for spec in tuned.values()}) > 10
+    first: dict[str, BenchmarkSpec] = {}
+    for name, spec in tuned.items():
+        first.setdefault(spec.dataset, spec)
+        assert (spec.task, spec.steps, spec.backbone) == (tasks[name].task, tasks[name].steps, tasks[name].backbone)
+    for spec in first.values():
+        options = options_under("evaluators.", spec.overrides)[FEW_LABELS]
+        assert (options["method"], options["draws"], len(options["per_class"]) + len(options["shares"])) == ("finetune", 3, 1)
+        (line,) = lines([spec], (0,), {spec.id: (spec.task.partition("/")[0], spec.backbone)})
+        for cells in line.cells.values():
+            check(cells[0])
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import click
 
 from selfsup.cli import emit, json_option, result_console
-from selfsup.errors import BenchmarkError, ConfigError
+from selfsup.errors import ConfigError
+from selfsup_bench.executors.make_executor import device_kind, executor_factory, machine_here, parse_pairs
 from selfsup_bench.own_data.options import OwnOptions, is_own, own_options, refuse_for_own, refuse_without_data, was_given
 
 if TYPE_CHECKING:
     from selfsup.registry import BenchmarkSpec, Registry
-    from selfsup_bench.executors import Executor, Job
-    from selfsup_bench.executors.base import Machine
     from selfsup_bench.leaderboard.board import Leaderboard
     from selfsup_bench.planning.make_plan import Planned
 
 RESULTS = Path("benchmark-results")
-ON_GPU = 6
-"""Cells at a time on a GPU that the plan assumes; the real number depends on their memory."""
 
 
 @click.command()
@@ -181,39 +177,6 @@ def run_own(
     show(board, folder / REPORT, as_json=as_json)
 
 
-def machine_here(
-    *, jobs: int = 0, threads: int = 1, device: str = "auto", executor: str = "local", options: dict[str, str] | None = None
-) -> Machine:
-    """Where the cells of own data run.
-
-    Args:
-        jobs: cells at a time; 0: one a core that ``threads`` leave free, and on a GPU as many as fit.
-        threads: CPU threads of a cell.
-        device: ``auto``, ``cpu`` or ``gpu``.
-        executor: id of an executor.
-        options: of the executor.
-
-    Raises:
-        UnknownIdError: there is no such executor.
-        BenchmarkError: it needs a package that is not installed.
-    """
-    from selfsup.registry import registry
-    from selfsup.runtime import cpu_count
-    from selfsup_bench.executors.base import Machine
-
-    found, kind = registry(), device_kind(device)
-    cores = max(1, cpu_count() // threads)
-    return Machine(
-        registry=found,
-        make_executor=executor_factory(found, executor, jobs=jobs, options=options or {}),
-        jobs=jobs or (cores if kind == "cpu" else min(cores, ON_GPU)),
-        threads=threads,
-        device=device,
-        kind=kind,
-        say=lambda line: click.echo(line, err=True),
-    )
-
-
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option(
@@ -272,18 +235,6 @@ def results_folder(suite: str, *, resume: bool) -> Path:
     return RESULTS / f"{suite}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
-def parse_pairs(pairs: tuple[str, ...]) -> dict[str, str]:
-    """``("a=1", "b=x")`` as a dict.
-
-    Raises:
-        ConfigError: one has no ``=``.
-    """
-    for pair in pairs:
-        if "=" not in pair:
-            raise ConfigError(f"--executor-option {pair!r} is not of the form KEY=VALUE.")
-    return dict(pair.split("=", 1) for pair in pairs)
-
-
 def plan_on_device(
     specs: Sequence[BenchmarkSpec], *, suite: str, seeds: int, found: Registry, device: str, threads: int
 ) -> Planned:
@@ -294,29 +245,3 @@ def plan_on_device(
     for line in planned.left_out:
         click.echo(f"left out: {line}", err=True)
     return planned
-
-
-def device_kind(device: str) -> str:
-    """``cpu`` or ``cuda``, as the cells of this machine will find it."""
-    if device == "cpu":
-        return "cpu"
-    import torch
-
-    return "cuda" if device == "gpu" or torch.cuda.is_available() else "cpu"
-
-
-def executor_factory(
-    found: Registry, name: str, *, jobs: int, options: dict[str, str]
-) -> Callable[[Callable[[Job], None]], Executor]:
-    """How to make the executor, once what to call as a job starts is known.
-
-    Raises:
-        UnknownIdError: there is no such executor.
-        BenchmarkError: it needs a package that is not installed.
-    """
-    spec = found.get("executor", name)
-    lacking = [module for module in spec.requires if importlib.util.find_spec(module) is None]
-    if lacking:
-        raise BenchmarkError(f"the executor {name!r} needs {', '.join(lacking)}, which is not installed: {spec.install}")
-    kind = found.load(spec)
-    return lambda on_start: cast("Executor", kind(parallel=jobs, on_start=on_start, options=options))

@@ -96,3 +96,11 @@ def test_a_target_of_a_preset_that_cannot_be_imported_is_named(house: Registry, 
     spec = replace(preset("byol", id="sequence/small", recipe="selfsup.no_such:RECIPE", **WORDS))
     with pytest.raises(PluginError, match=r"its preset.recipe 'selfsup.no_such:RECIPE' cannot be imported"):
         recipe_of(house, spec, monkeypatch)
+
+
+def test_a_recipe_is_composed_once_and_again_when_a_part_has_changed(house: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = house.get("task", "sequence/byol")
+    first = house.task_recipe(spec)
+    assert house.task_recipe(spec) is first
+    monkeypatch.setitem(house.modalities, "sequence", replace(house.modalities["sequence"], summary="Changed."))
+    assert house.task_recipe(spec) is not first

@@ -163,9 +163,11 @@ def reference(cell: Cell, kind: Kind, overrides: Mapping[str, Any], of_parts: Co
         of_parts: evaluators that raw features are not measured by.
     """
     shared = {key: value for key, value in overrides.items() if key.startswith(SHARED_PREFIXES)}
-    trees = f"evaluators.{BOOSTING}."
+    trees, few = f"evaluators.{BOOSTING}.", f"evaluators.{FEW_LABELS}."
+    if is_raw(kind):  # raw features have no weights to fine-tune
+        shared = _without(shared, f"{few}method", f"{few}finetune.")
     if kind == "boosting":
-        own = ("processor.", trees, f"evaluators.{FEW_LABELS}.")
+        own = ("processor.", trees, few)
         shared = {key: value for key, value in shared.items() if key.startswith(own)} | _first_amount(overrides)
     else:
         shared = _without(shared, trees)

@@ -47,7 +47,8 @@ def benchmark(
     Raises:
         SelfsupError: the data cannot be used, has too few labels, or no task can be trained on it.
     """
-    from selfsup_bench.commands import machine_here, results_folder
+    from selfsup_bench.commands import results_folder
+    from selfsup_bench.executors.make_executor import machine_here
     from selfsup_bench.own_data.command import Asked, own_benchmark
 
     for name in ("labelled", "test"):

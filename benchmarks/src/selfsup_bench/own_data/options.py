@@ -48,21 +48,8 @@ class OwnOptions:
 
         if len(modalities) > 1:
             raise ConfigError(f"--data is of one modality, not of {len(modalities)}: {', '.join(modalities)}.")
-        given = self.values
-        return Asked(
-            data=self.data or "",
-            labelled=given["labelled"] or "",
-            test=given["test"] or "",
-            label=given["label"],
-            label_kind=given["label_kind"],
-            unlabelled=given["unlabelled"],
-            columns=given["columns"],
-            table=given["table"],
-            modality=modalities[0] if modalities else None,
-            minutes=given["minutes"],
-            names=only,
-            per_class=given["per_class"],
-        )
+        sources = {name: self.values[name] or "" for name in ("data", "labelled", "test")}
+        return Asked(**{**self.values, **sources}, modality=modalities[0] if modalities else None, names=only)
 
 
 def own_options(function: F) -> F:

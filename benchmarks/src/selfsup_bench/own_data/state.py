@@ -61,22 +61,12 @@ class State:
         divided = {f.name: getattr(self.divided, f.name) for f in fields(Divided) if f.name != "division"}
         values = {
             "schema": SCHEMA,
+            **{f.name: getattr(self, f.name) for f in fields(self)},
             "reading": self.reading.as_dict(),
-            "given": dict(self.given),
-            "minutes": self.minutes,
-            "names": list(self.names),
             "divided": {**divided, "rows_file": self.divided.division.digest},
-            "draws": self.draws,
-            "scratch_parts": self.scratch_parts,
-            "scratch_steps": self.scratch_steps,
-            "scratch_draws": self.scratch_draws,
             "schedule": None if self.schedule is None else self.schedule.as_dict(),
-            "failed": dict(self.failed),
             "spent": round(self.spent, 1),
             "enough": round(self.enough, 1),
-            "slow": dict(self.slow),
-            "finished": self.finished,
-            "extended": self.extended,
         }
         write_json(folder / FILE, values)
 

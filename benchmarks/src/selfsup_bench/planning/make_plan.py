@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from typing import TYPE_CHECKING, Any
 
-from selfsup.errors import MissingPluginError, SelfsupError, UnknownIdError
+from selfsup.errors import MissingPluginError, UnknownIdError
 from selfsup.registry import BenchmarkSpec, TargetSpec, TaskSpec
-from selfsup_bench.cells.cell import BOOSTING, Cell, is_raw, options_under
+from selfsup_bench.cells.cell import BOOSTING, Cell, is_raw
 from selfsup_bench.cells.lines import Line, distinct, lines
 from selfsup_bench.planning.plan import Plan
-from selfsup_bench.planning.provenance import circumstances
+from selfsup_bench.planning.provenance import DataFingerprints, circumstances
 from selfsup_bench.planning.templates import expand
 from selfsup_bench.records.record import SCHEMA
 
@@ -167,7 +166,7 @@ def keyed(
         UnknownIdError: a cell names an evaluator or a data set that is not there.
     """
     draft = [named(line, registry) for line in draft]
-    data = _Data(registry)
+    data = DataFingerprints(registry)
     keys: dict[str, str] = {}
     made: dict[str, dict[str, Any]] = {}
     unavailable: dict[str, str] = {}
@@ -176,7 +175,7 @@ def keyed(
         providers = _providers(registry, cell)
         # Of own data the reading names the rows.
         own = str(cell.reading.get("rows", ""))
-        fingerprint, trouble = (own, "") if own else data.fingerprint(cell.modality, cell.dataset, cell.overrides)
+        fingerprint, trouble = (own, "") if own else data.of(cell.modality, cell.dataset, cell.overrides)
         place = (frozenset(providers), fingerprint)
         if place not in known:  # most cells share theirs, and all sources are read for it
             known[place] = circumstances(
@@ -269,33 +268,3 @@ def modules_of(registry: Registry, specs: Iterable[BenchmarkSpec]) -> tuple[str,
 def target_modules(registry: Registry, cells: Iterable[Cell]) -> tuple[str, ...]:
     """Modules that cells will import: those of their tasks, objectives, modalities, backbones and evaluators."""
     return tuple(sorted({spec.target.partition(":")[0] for cell in cells for spec in _specs(registry, cell)}))
-
-
-class _Data:
-    """Fingerprints of data sets, each looked up once."""
-
-    def __init__(self, registry: Registry) -> None:
-        self.registry = registry
-        self.known: dict[tuple[str, str, str], tuple[str, str]] = {}
-
-    def fingerprint(self, modality: str, dataset: str, overrides: Mapping[str, Any]) -> tuple[str, str]:
-        """Hash of both splits, and why there are none (empty if there are).
-
-        Of rows that join parts the overrides say which: those of the processor count there.
-        """
-        joins = self.registry.get("modality", modality).joins
-        own = {key: value for key, value in overrides.items() if key.startswith("processor.")} if joins else {}
-        place = (modality, dataset, json.dumps(own, sort_keys=True, default=str))
-        if place not in self.known:
-            from selfsup.data import load_source
-
-            options = options_under("processor.", own)
-            spec = self.registry.get("modality", modality)
-            try:
-                parts = [
-                    load_source(dataset, modality=spec, split=split, options=options).fingerprint for split in ("train", "test")
-                ]
-                self.known[place] = ("-".join(part[:24] for part in parts), "")
-            except SelfsupError as error:
-                self.known[place] = ("unavailable", str(error))
-        return self.known[place]

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import subprocess
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, distribution, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from packaging.requirements import Requirement
+
+from selfsup.errors import SelfsupError
+from selfsup_bench.cells.cell import options_under
+
+if TYPE_CHECKING:
+    from selfsup.registry import Registry
 
 FOLDER = Path(__file__).parents[1]
 HARNESS = (
@@ -125,3 +132,33 @@ def circumstances(
         "threads": threads,
     }
     return dict(result)
+
+
+class DataFingerprints:
+    """Fingerprints of data sets, each looked up once."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+        self.known: dict[tuple[str, str, str], tuple[str, str]] = {}
+
+    def of(self, modality: str, dataset: str, overrides: Mapping[str, Any]) -> tuple[str, str]:
+        """Hash of both splits, and why there are none (empty if there are).
+
+        Of rows that join parts the overrides say which: those of the processor count there.
+        """
+        joins = self.registry.get("modality", modality).joins
+        own = {key: value for key, value in overrides.items() if key.startswith("processor.")} if joins else {}
+        place = (modality, dataset, json.dumps(own, sort_keys=True, default=str))
+        if place not in self.known:
+            from selfsup.data import load_source
+
+            options = options_under("processor.", own)
+            spec = self.registry.get("modality", modality)
+            try:
+                parts = [
+                    load_source(dataset, modality=spec, split=split, options=options).fingerprint for split in ("train", "test")
+                ]
+                self.known[place] = ("-".join(part[:24] for part in parts), "")
+            except SelfsupError as error:
+                self.known[place] = ("unavailable", str(error))
+        return self.known[place]

@@ -57,6 +57,7 @@ class Registry:
         self.commands = self._registered(CommandSpec)
         self.loggers = self._registered(LoggerSpec)
         self.executors = self._registered(ExecutorSpec)
+        self._recipes: dict[str, tuple[tuple[object, ...], TaskRecipe]] = {}
 
     @cached_property
     def tasks(self) -> dict[str, TaskSpec]:
@@ -169,10 +170,18 @@ class Registry:
             PluginError: a target cannot be imported, or a preset has a default that is not allowed.
         """
         loaded = self.load(spec)
+        if spec.preset is None and not spec.composed:
+            return cast("TaskRecipe", loaded)
+        # Composing builds pydantic models, which takes a tenth of a second.
+        parts = (spec, self.modalities.get(spec.modality), self.objectives.get(spec.objective), loaded)
+        known = self._recipes.get(spec.id)
+        if known is None or any(before is not now for before, now in zip(known[0], parts, strict=True)):
+            known = self._recipes[spec.id] = parts, self._composed(spec, loaded)
+        return known[1]
+
+    def _composed(self, spec: TaskSpec, loaded: Any) -> TaskRecipe:
         if spec.preset is not None:
             return self._preset_recipe(spec, loaded)
-        if not spec.composed:
-            return cast("TaskRecipe", loaded)
         if spec.target == RANDOM_INIT:
             return cast("TaskRecipe", loaded())
         modality = self.modality_objects(spec.modality)

@@ -24,18 +24,23 @@ TASKS = sorted({(spec.modality, spec.family): id for id, spec in sorted(registry
 """One of each family in each modality."""
 
 
-def configs() -> dict[str, type[Config]]:
-    """Every config that options are of, by whose it is; each class once."""
+def owners() -> list[str]:
+    """What has options: the run, and each processor, backbone, evaluator and task."""
     found = registry()
-    every: dict[str, type[Config]] = {"run": RunConfig}
-    every |= {f"{id}'s processor": found.processor_class(id).Config for id in found.modalities}
-    every |= {f"backbone {id}": found.backbone_recipe(id).config for id in found.backbones}
-    every |= {f"evaluator {id}": found.load(spec).config for id, spec in found.evaluators.items()}
-    every |= {f"task {id}": found.task_recipe(found.get("task", id)).config for id in found.tasks}
-    return every
+    kinds = {"processor": found.modalities, "backbone": found.backbones, "evaluator": found.evaluators, "task": found.tasks}
+    return ["run", *(f"{kind} {id}" for kind, ids in kinds.items() for id in ids)]
 
 
-CONFIGS = configs()
+def config_of(owner: str) -> type[Config]:
+    """The config class of an owner; tasks are composed here, and not when tests are collected."""
+    found, (kind, _, id) = registry(), owner.partition(" ")
+    if kind == "run":
+        return RunConfig
+    if kind == "processor":
+        return found.processor_class(id).Config
+    if kind == "task":
+        return found.task_recipe(found.get("task", id)).config
+    return found.backbone_recipe(id).config if kind == "backbone" else found.load(found.get("evaluator", id)).config
 
 
 def leaves(config: type[BaseModel], prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -81,10 +86,11 @@ def written(annotation: Any) -> list[tuple[str, Any]]:
     return texts
 
 
-@pytest.mark.parametrize("whose", CONFIGS)
-def test_each_option_is_read_by_its_type(whose: str) -> None:
-    sections = {"x": CONFIGS[whose]}
-    for path in leaves(CONFIGS[whose]):
+@pytest.mark.parametrize("owner", owners())
+def test_each_option_is_read_by_its_type_and_those_without_effect_exist(owner: str) -> None:
+    config = config_of(owner)
+    sections = {"x": config}
+    for path in leaves(config):
         annotation, key = annotation_of(("x", *path), sections), ".".join(("x", *path))
         assert resolve_key(key, sections) == ("x", *path)
         for text, value in written(annotation):
@@ -94,6 +100,9 @@ def test_each_option_is_read_by_its_type(whose: str) -> None:
         if type(None) not in members(annotation):
             with pytest.raises(ConfigError, match="has no null"):
                 read_value("null", annotation, key)
+    for each in nested_configs(config):
+        if "name" not in each.model_fields and not any(field.is_required() for field in each.model_fields.values()):
+            assert each().without_effect().keys() <= each.model_fields.keys()
 
 
 @pytest.mark.parametrize("id", TASKS)
@@ -237,11 +246,14 @@ def test_what_a_config_says_of_another_task_or_backbone_is_told() -> None:
     assert resolve_config({}, stored).optimization.lr == 0.5
 
 
-@pytest.mark.parametrize("whose", CONFIGS)
-def test_only_options_that_exist_are_said_to_have_no_effect(whose: str) -> None:
-    for config in nested_configs(CONFIGS[whose]):
-        if "name" not in config.model_fields and not any(field.is_required() for field in config.model_fields.values()):
-            assert config().without_effect().keys() <= config.model_fields.keys()
+@pytest.mark.parametrize(
+    ("task", "size"),
+    [("vision/simclr", 256), ("audio/wav2vec2", 64), ("video/videomae", 32), ("tabular/byol", 256), ("tabular/scarf", 128)],
+)
+def test_the_batch_size_is_what_the_task_asks_for_or_what_suits_the_modality(task: str, size: int) -> None:
+    options = {"task": task, "data": "nothing is read"}
+    assert resolve_config(options).optimization.batch_size == size
+    assert resolve_config({**options, "batch_size": 7}).optimization.batch_size == 7
 
 
 def nested_configs(config: type[Config]) -> Iterator[type[Config]]:

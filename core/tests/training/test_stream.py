@@ -220,6 +220,74 @@ def test_another_number_of_processes_goes_on_exactly_or_not_at_all(
     assert len({*begun, *rest}) == len(begun) + len(rest) == 40
 
 
+class Blocks(SequenceProcessor):
+    """Joins sequences into blocks."""
+
+    block_length = 7
+    window_key = ""
+
+
+def blocks_of(source: Path, batch: int = 2, *, rank: int = 0, world_size: int = 1, **options: Any) -> StreamBatches:
+    stream = opened(source, sample_rows=60)
+    processor = Blocks(SequenceProcessorConfig(keep=9.0)).fit(stream.sample)
+    return StreamBatches(stream, processor, Share(batch, rank, world_size), StreamOptions(**{"buffer": 1, **options}))
+
+
+def tokens_of(source: StreamBatches, most: int = 1000) -> list[list[int]]:
+    """The tokens of each batch."""
+    iterator = source.batches()
+    found = [batch["sequence"].flatten().tolist() for batch in itertools.islice(iterator, most)]
+    iterator.close()
+    return found
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sequences of 1 to 40 numbers that count on from one to the next; one is bad."""
+    lengths, begin, lines = [3, 40, 1, 1, 8, 14, 2, 33, 7, 20, 5, 1], 0, list[str]()
+    for number, length in enumerate(lengths):
+        row = None if number == 4 else list(range(begin, begin + length))
+        lines.append(json.dumps({"sequence": row}))
+        begin += length if row else 0
+    path = tmp_path_factory.mktemp("texts") / "rows.jsonl"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_blocks_are_cut_from_all_rows_one_behind_the_other(texts: Path) -> None:
+    source = blocks_of(texts, max_bad_rows=0.5)
+    given = tokens_of(source)
+    assert flat(given) == list(range(126))  # 127 tokens: what fills no batch of two blocks is left
+    assert all(len(batch) == 14 for batch in given)
+    seen = source.seen()
+    assert (seen.about["rows_read"], seen.about["bad_rows"]) == (11, 1)
+    assert tokens_of(source)[0] == given[0]  # the next epoch begins anew
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3, 5, 8])
+def test_blocks_go_on_in_the_middle_of_a_row(texts: Path, stop: int) -> None:
+    """And each row is counted once."""
+    whole = blocks_of(texts, max_bad_rows=0.5, buffer=4)
+    expected = tokens_of(whole)
+    source = blocks_of(texts, max_bad_rows=0.5, buffer=4)
+    begun = tokens_of(source, stop)
+    resumed = blocks_of(texts, max_bad_rows=0.5, buffer=4)
+    resumed.load_state_dict([source.state_dict()])
+    assert begun + tokens_of(resumed) == expected
+    assert resumed.seen().about == whole.seen().about
+
+
+def test_blocks_of_two_processes_are_of_rows_of_their_own(texts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.distributed.new_group", lambda **_: None)
+    parts = [flat(tokens_of(blocks_of(texts, rank=rank, world_size=2, max_bad_rows=0.5))) for rank in (0, 1)]
+    assert not set(parts[0]) & set(parts[1])
+    assert len(parts[0]) + len(parts[1]) > 127 - 2 * 14
+    source = blocks_of(texts, rank=0, world_size=2, max_bad_rows=0.5)
+    tokens_of(source, 1)
+    with pytest.raises(CheckpointError, match="blocks of tokens"):
+        blocks_of(texts, 4).load_state_dict([source.state_dict()] * 2)
+
+
 def test_shards_of_their_own_are_disjoint(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.distributed.new_group", lambda **_: None)
     monkeypatch.setattr(

@@ -1,14 +1,66 @@
-"""Join the samples of a store into one sequence and cut it into blocks of equal length, without padding or a copy."""
+"""Join samples into one sequence and cut it into blocks of equal length, without padding: of a store, or of a stream."""
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from selfsup.data.samples import Sample
 from selfsup.data.store.format import Store
 from selfsup.errors import DataError
+
+
+class BlockCutter:
+    """Joins the samples of a stream, one behind the other, and cuts them into blocks; steps that fill none wait for more.
+
+    Args:
+        length: steps of a block.
+        skip: steps of the first sample that belong to a block before.
+    """
+
+    def __init__(self, length: int, skip: int = 0) -> None:
+        self._length, self._skip = length, skip
+        self._waiting: deque[tuple[Sample, int]] = deque()
+        self._steps = 0
+
+    @property
+    def begun(self) -> int:
+        """Steps of the first waiting sample that blocks have already; 0: it is whole, or none waits."""
+        return self._waiting[0][1] if self._waiting else 0
+
+    def add(self, sample: Sample) -> Iterator[Sample]:
+        """The blocks that are full with one more sample.
+
+        Raises:
+            DataError: its keys differ in their steps.
+        """
+        steps = {key: len(values) if values.ndim else 1 for key, values in sample.items()}
+        count = min(steps.values())
+        if any(not values.ndim for values in sample.values()) or max(steps.values()) != count:
+            raise DataError(f"The keys {', '.join(sample)} differ in their steps: samples cannot be joined into blocks.")
+        skipped, self._skip = min(self._skip, count), 0
+        if count > skipped:
+            self._waiting.append((sample, skipped))
+            self._steps += count - skipped
+        while self._steps >= self._length:
+            yield self._cut()
+
+    def _cut(self) -> Sample:
+        parts, missing = list[Sample](), self._length
+        while missing:
+            sample, start = self._waiting.popleft()
+            total = len(next(iter(sample.values())))
+            end = min(start + missing, total)
+            parts.append({key: values[start:end] for key, values in sample.items()})
+            missing -= end - start
+            if end < total:
+                self._waiting.appendleft((sample, end))
+        self._steps -= self._length
+        return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
 
 class BlockStore(Store):

@@ -29,7 +29,8 @@ from selfsup.errors import BadRowError, RunError
 from selfsup.runtime.decoder_output import decoding
 from selfsup.types import Row
 
-_CHUNK_ROWS = 32
+_CHUNK_ROWS, _TABLE_ROWS = 32, 512
+"""Rows that a process decodes at a time: one by one, or column by column."""
 _AHEAD = 2
 """Chunks that lie ready for each process."""
 _DIED = "DataLoader worker (pid"
@@ -89,7 +90,7 @@ class RowDecoder:
     """
 
     def __init__(self, processor: Processor, workers: int, *, holdout: float = 0.0) -> None:
-        self._chunks = _Chunks()
+        self._chunks = _Chunks(_TABLE_ROWS if processor.columnar else _CHUNK_ROWS)
         self.remarks: dict[str, int] = {}
         options: dict[str, Any] = {}
         if workers:
@@ -138,7 +139,8 @@ class RowDecoder:
 class _Chunks:
     """Gives the loader its chunks, and remembers which rows are under way."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: int) -> None:
+        self._size = size
         self._rows: Iterator[StreamedRow] = iter(())
         self._pending: list[list[StreamedRow]] = []
 
@@ -151,7 +153,7 @@ class _Chunks:
         chunk: list[StreamedRow] = []
         for row in self._rows:
             chunk.append(row)
-            if len(chunk) == _CHUNK_ROWS:
+            if len(chunk) == self._size:
                 yield self._sent(chunk)
                 chunk = []
         if chunk:

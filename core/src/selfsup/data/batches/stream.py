@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 import torch.distributed as dist
 
+from selfsup.data.batches.blocks import BlockCutter
 from selfsup.data.batches.decoding import DecodedRow, RowDecoder
 from selfsup.data.batches.loader import joined
 from selfsup.data.batches.row_tally import RowTally
@@ -17,12 +18,14 @@ from selfsup.data.batches.shuffle import ShuffledRows, Split
 from selfsup.data.batches.source import BatchSource, SeenRows, Share
 from selfsup.data.batches.windows import cut_windows
 from selfsup.data.processor import Processor
-from selfsup.data.samples import stack_samples
+from selfsup.data.samples import Sample, stack_samples
 from selfsup.data.sources.streams.row_stream import RowStream
 from selfsup.errors import CheckpointError, DataError
 from selfsup.runtime.threads import read_ahead
 from selfsup.types import Batch
 
+_Numbered = tuple[Sample, tuple[int, ...]]
+"""A sample with numbers that only it has in an epoch."""
 _FEW_SHARDS = 64
 _LOOK_ROWS = 1024
 """After so many rows that fill no batch it is looked whether too many are bad."""
@@ -52,7 +55,9 @@ class _Step:
 
     batch: Batch | None
     end: int
-    """Place behind its last row."""
+    """Place of the first row that is not used up by it."""
+    skip: int = 0
+    """Of blocks: steps of that row that are used."""
     rows: list[DecodedRow] = field(default_factory=list)
     """All rows since the last batch, without their samples."""
 
@@ -97,7 +102,7 @@ class StreamBatches(BatchSource):
         self._rows, self._warn = rows, warn
         self._counts: dict[int, int] = {}
         self._least: dict[int, int] = {}
-        self._epoch = self._given = self._taken = 0
+        self._epoch = self._given = self._taken = self._skip = 0
         self._tally = RowTally(stream, options.max_bad_rows, share.world_size)
         several = share.world_size > 1
         self._group = cast(dist.ProcessGroup, dist.new_group(backend="gloo")) if several else None
@@ -114,13 +119,13 @@ class StreamBatches(BatchSource):
 
     def batches(self) -> Generator[Batch]:
         """The rest of the epoch."""
-        begun, unusable = self._taken, 0
+        begun, unusable = (self._taken, self._skip), 0
         with closing(read_ahead(self._steps(), self._options.prefetch)) as steps:
             for step in steps:
                 last = step.batch is None
                 if not last and self._all_have_one(True):
                     self._tally.add(step.rows)
-                    self._taken, self._given = step.end, self._epoch
+                    self._taken, self._skip, self._given = step.end, step.skip, self._epoch
                     assert step.batch is not None
                     yield {key: value.to(self._share.device, non_blocking=True) for key, value in step.batch.items()}
                     continue
@@ -129,7 +134,7 @@ class StreamBatches(BatchSource):
                     self._tally.add(step.rows, given=False)
                 unusable = sum(row.sample is None for row in step.rows)
                 break
-        if begun == self._taken == 0:
+        if begun == (self._taken, self._skip) == (0, 0):
             raise DataError(self._too_few())
         self._end_epoch(unusable)
 
@@ -150,7 +155,7 @@ class StreamBatches(BatchSource):
             for text, count in self._decoder.remarks.items():
                 self._warn(f"Warning: {count} of the rows of {self._stream.name} that were read: {text}.")
         self._decoder.remarks.clear()
-        self._epoch, self._taken = self._epoch + 1, 0
+        self._epoch, self._taken, self._skip = self._epoch + 1, 0, 0
 
     def _left(self, unusable: int) -> list[int | None]:
         """Rows behind the last batch, on each of several processes; ``unusable`` of this one are bad or held out."""
@@ -188,27 +193,30 @@ class StreamBatches(BatchSource):
 
     def _steps(self) -> Iterator[_Step]:
         """The batches from here on, and the end; made in a thread."""
-        size, draw = self._share.batch_size, (self._share.seed, self._epoch)
-        good: list[DecodedRow] = []
+        size, length = self._share.batch_size, self._processor.block_length
+        blocks = BlockCutter(length, self._skip) if length else None
+        good: list[_Numbered] = []
         rows: list[DecodedRow] = []
         self._tally.begin()
         with closing(self._decoder.decoded(self._shuffled())) as decoded:
             for row in decoded:
                 rows.append(self._tally.note(row))
-                if row.sample is not None:
-                    good.append(row)
                 if len(rows) % _LOOK_ROWS == 0:
                     self._tally.look_ahead(rows)
-                if len(good) == size:
-                    yield _Step(self._batch(good, draw), row.place + 1, rows)
-                    good, rows = [], []
-        yield _Step(None, self._taken, rows)
+                for sample, skip in _samples_of(row, blocks):
+                    good.append((sample, (*row.origin, skip) if blocks else row.origin))
+                    if len(good) == size:
+                        ends_within = bool(skip)
+                        done, rows = (rows[:-1], rows[-1:]) if ends_within else (rows, [])
+                        yield _Step(self._batch(good), row.place + (not ends_within), skip, done)
+                        good = []
+        yield _Step(None, self._taken, self._skip, rows)
 
-    def _batch(self, rows: list[DecodedRow], draw: tuple[int, int]) -> Batch:
-        samples = [row.sample for row in rows if row.sample is not None]
-        draws = [(*draw, *row.origin) for row in rows]
-        shown = stack_samples(cut_windows(samples, self._processor, draws, whole=self._share.whole))
-        batch = joined(shown, self._processor, draw, *rows[0].origin, whole=self._share.whole)
+    def _batch(self, samples: list[_Numbered]) -> Batch:
+        draw, whole = (self._share.seed, self._epoch), self._share.whole
+        draws = [(*draw, *numbers) for _, numbers in samples]
+        shown = stack_samples(cut_windows([sample for sample, _ in samples], self._processor, draws, whole=whole))
+        batch = joined(shown, self._processor, draw, *samples[0][1], whole=whole)
         if torch.device(self._share.device).type == "cuda":
             batch = {key: value.pin_memory() for key, value in batch.items()}
         return batch
@@ -219,6 +227,7 @@ class StreamBatches(BatchSource):
             "epoch": self._epoch,
             "given": self._given,
             "taken": self._taken,
+            "skip": self._skip,
             "batch_size": self._share.batch_size,
             "buffer": self._options.buffer,
             "by_shards": self._split.by_shards,
@@ -239,18 +248,18 @@ class StreamBatches(BatchSource):
             )
         if len(states) == share.world_size:
             own = states[rank]
-            taken = own["taken"]
+            taken, skip = own["taken"], own.get("skip", 0)
         else:
             places = {(state["epoch"], *divmod(state["taken"], state["batch_size"])) for state in states}
-            if self._split.by_shards or len(places) > 1 or any(rest for _, _, rest in places):
+            if self._split.by_shards or self._processor.block_length or len(places) > 1 or any(rest for _, _, rest in places):
                 raise CheckpointError(
                     f"the stream was read by {len(states)} process(es) that are at places of their own (shards of their own, "
-                    f"or bad or held-out rows), and {share.world_size} cannot go on from there without losing or repeating "
-                    f"rows. Resume on {len(states)} device(s)."
+                    f"blocks of tokens, bad or held-out rows), and {share.world_size} cannot go on from there without losing "
+                    f"or repeating rows. Resume on {len(states)} device(s)."
                 )
             own = first
-            taken = first["taken"] // first["batch_size"] * share.batch_size
-        self._epoch, self._given, self._taken = own["epoch"], own["given"], taken
+            taken, skip = first["taken"] // first["batch_size"] * share.batch_size, 0
+        self._epoch, self._given, self._taken, self._skip = own["epoch"], own["given"], taken, skip
         self._counts, self._least = dict(own["counts"]), dict(own["least"])
         self._tally.load_state_dict([states[rank]] if len(states) == share.world_size else list(states) if rank == 0 else [])
 
@@ -262,6 +271,15 @@ class StreamBatches(BatchSource):
             states = [None] * self._share.world_size
             dist.all_gather_object(states, own, group=self._group)
         return RowTally.seen(states)
+
+
+def _samples_of(row: DecodedRow, blocks: BlockCutter | None) -> Iterator[tuple[Sample, int]]:
+    """The samples that a row completes, and how many of its steps are used where some are left: none, itself, or blocks."""
+    if row.sample is not None and blocks is None:
+        yield row.sample, 0
+    elif row.sample is not None and blocks is not None:
+        for block in blocks.add(row.sample):
+            yield block, blocks.begun
 
 
 def rows_of(stream: RowStream, given: int | None, holdout: float, *, ask: bool = True) -> int | None:

@@ -146,9 +146,15 @@ class StreamingConfig(Config):
     Shards are read in another order in each epoch, too.
     """
     sample_rows: int = Field(default=10_000, ge=2)
-    """Rows that processors are fitted on: the first ones, no more than 256 MB; of folders and tables rows spread over all."""
+    """Rows that processors are fitted on: the first ones, no more than 256 MB; of folders and tables rows spread over all.
+
+    Of single files at a URL, each of which is a request, 512 at most.
+    """
     rows: int | None = Field(default=None, ge=2)
-    """Rows of an epoch, where the source does not say how many it has (archives, lines); needed for a budget in epochs."""
+    """Rows of an epoch, where the source does not say how many it has (archives, lines); needed for a budget in epochs.
+
+    Of texts that are joined into blocks, the number of blocks is estimated from it and the lengths of rows in the sample.
+    """
     split: Literal["auto", "rows", "shards"] = "auto"
     """Which rows are whose on several devices.
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from selfsup.artifacts.pretraining_rows import PretrainingRows
-from selfsup.data import Processor, Rows, row_hashes
+from selfsup.data import BlockStore, Processor, Rows, Store, row_hashes
 from selfsup.data.batches.decoding import start_ahead
 from selfsup.data.batches.source import SeenRows, Share
 from selfsup.data.batches.stream import StreamBatches, StreamOptions, rows_of
@@ -25,9 +25,10 @@ from selfsup.training.observe.online_probe import MONITORED_ROWS
 from selfsup.training.run.config import RunConfig
 from selfsup.training.run.initialization import Origin, origin_of
 from selfsup.training.run.setup import Data, fitted_processor, prepare_data, process
-from selfsup.validation import validated
 
 _MOST_WORKERS = 8
+_ROWS_A_BLOCK = 8
+"""Rows of the sample that are read for each block that is looked at."""
 _GB = 1e9
 
 
@@ -98,8 +99,13 @@ def stream_data(config: RunConfig, reporter: Reporter, source: Any, origin: Orig
         findings.add("stream", f"{how_many} in {len(stream.shards)} shard(s), shuffled among {config.streaming.buffer}")
         findings.add("sample", f"the processor is fitted on {stream.described} (--set streaming.sample_rows=)")
         show_findings(reporter, f"Data: {sample.name} ({sample.split}), streamed", findings)
-        places = np.unique(np.linspace(0, len(sample) - 1, min(MONITORED_ROWS, len(sample))).astype(np.int64))
-        looked_at = process(sample.select(places), processor, config, reporter)
+        most = min(MONITORED_ROWS * (_ROWS_A_BLOCK if processor.block_length else 1), len(sample))
+        places = np.unique(np.linspace(0, len(sample) - 1, most).astype(np.int64))
+        looked_at: Store = process(sample.select(places), processor, config, reporter)
+    if processor.block_length:
+        steps = looked_at.steps(next(iter(looked_at.fields)), np.arange(len(looked_at))).mean()
+        known = None if known is None else round(known * float(steps) / processor.block_length)
+        looked_at = BlockStore(looked_at.path, processor.block_length)
     options = StreamOptions(
         buffer=config.streaming.buffer,
         by_shards=(split := _split(config, stream)) == "shards",
@@ -156,14 +162,6 @@ def _needs_all_rows(config: RunConfig) -> str:
         return f"{spec.id} needs the labels of all rows before it starts, and a stream does not have them."
     if config.rows:
         return f"rows={config.rows} draws from all rows, and a stream does not know them beforehand."
-    kind = registry().processor_class(spec.modality)
-    if kind.columnar:
-        return f"rows of {spec.modality} are processed column by column, which a stream cannot."
-    if kind(validated(kind.Config, config.processor_options, what="the processor's options")).block_length:
-        return (
-            f"the processor of {config.task} joins rows into blocks, which a stream cannot: for text --set "
-            "processor.packing=none makes each row a sample."
-        )
     return ""
 
 

@@ -109,7 +109,7 @@ def test_a_container_of_this_machine_that_was_killed_holds_nothing(tmp_path: Pat
 def test_where_files_cannot_be_locked_the_process_and_its_heartbeat_decide(
     pid: int, free: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(file_lock, "_LOCKS", False)
+    monkeypatch.setattr(file_lock, "CAN_LOCK", False)
     _left_by(lock_of(tmp_path / "run"), seconds_ago=2, pid=pid, host=socket.gethostname(), boot=file_lock._boot_id())
     if free:
         lock_folder(tmp_path / "run", "writing").release()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 import json
 from pathlib import Path
@@ -12,7 +11,7 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from selfsup.config import Config
 from selfsup.errors import ArtifactError
-from selfsup.runtime.files import atomic_write
+from selfsup.runtime.files import atomic_write, utc_now
 
 SCHEMA_VERSION = 1
 
@@ -58,7 +57,7 @@ class ResultRecord(Config):
     """Wall-clock time of the evaluation, in seconds."""
     peak_memory: int = 0
     """Peak memory in bytes."""
-    created: str = Field(default_factory=lambda: datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))
+    created: str = Field(default_factory=utc_now)
     """Time of the evaluation, ISO 8601, UTC."""
     details: dict[str, Any] = Field(default_factory=dict)
     """Further facts (class names, how the test rows were chosen), as plain JSON values."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from selfsup.errors import RunDirectoryError
 from selfsup.runtime.environment import environment
-from selfsup.runtime.files import atomic_write, storage_errors
+from selfsup.runtime.files import atomic_write, storage_errors, utc_now
 
 RUN_FILE = "run.json"
 FORMAT_VERSION = 1
@@ -92,7 +92,7 @@ class RunDirectory:
                 "format_version": FORMAT_VERSION,
                 "task": task,
                 "status": "running",
-                "created": _now(),
+                "created": utc_now(),
                 "config": dict(config),
                 "environment": environment(),
                 **fields,
@@ -163,7 +163,7 @@ class RunDirectory:
 
     def update(self, **fields: Any) -> None:
         """Set fields of ``run.json``, in one atomic write."""
-        self._write({**self.info(), **fields, "updated": _now()})
+        self._write({**self.info(), **fields, "updated": utc_now()})
 
     @property
     def status(self) -> str:
@@ -223,7 +223,3 @@ def _made(path: Path) -> bool:
         except FileExistsError:
             return False
     return True
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -8,18 +8,18 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 
-from selfsup.runtime.file_lock import hold_shared
+from selfsup.runtime.shared_lock import hold_shared
 
 _held: dict[Path, int] = {}
-"""Cache to the descriptor that says that this process uses it."""
+"""Cache folder to the descriptor that marks this process as a user."""
 _chosen: ContextVar[Path | None] = ContextVar("selfsup_cache", default=None)
 
 
 def cache_root() -> Path:
     """The folder of all caches: ``$SELFSUP_CACHE``, else ``$XDG_CACHE_HOME/selfsup``, else ``~/.cache/selfsup``.
 
-    While :func:`cache_in` lasts it is the folder given there. Everything in it can be made again; ``selfsup cache clear``
-    removes what no process uses. This process counts as a user from its first call on.
+    Inside :func:`cache_in` it is the folder given there. Everything in it can be recomputed; ``selfsup cache clear`` removes
+    entries that no process uses. This process counts as a user from its first call.
     """
     root = cache_path()
     _hold(root)
@@ -27,7 +27,7 @@ def cache_root() -> Path:
 
 
 def cache_path() -> Path:
-    """As :func:`cache_root`, for those who only look at it."""
+    """Like :func:`cache_root`, without becoming a user of the cache."""
     if (chosen := _chosen.get()) is not None:
         return chosen
     if own := os.environ.get("SELFSUP_CACHE"):
@@ -37,7 +37,7 @@ def cache_path() -> Path:
 
 
 def _hold(root: Path) -> None:
-    """Tell other processes that this one may read what lies there, as long as it lives."""
+    """Tell other processes that this one may read the cache, as long as it lives."""
     if root in _held or not root.is_dir():
         return
     lock = root / "in-use.lock"
@@ -49,7 +49,7 @@ def _hold(root: Path) -> None:
 
 @contextmanager
 def cache_in(folder: str | Path) -> Iterator[None]:
-    """Keep derived data below ``folder`` for as long as this lasts, in this thread alone: of rows that are used once only."""
+    """Keep derived data below ``folder`` in this block and thread: for rows that are used only once."""
     token = _chosen.set(Path(folder))
     try:
         yield

@@ -1,9 +1,9 @@
 """Catch what decoders write to stderr: keep it off the screen, count it, and report it in one line.
 
 The libraries below a decoder (libmpg123, FFmpeg, libtiff) write past Python, to file descriptor 2, and do so hundreds of times
-for one set of damaged files. While :func:`caught_noise` lasts, that descriptor leads into a log file. What Python itself writes
-to ``sys.stderr`` (progress, the user's own output) still reaches the screen, but for what is written within :func:`decoding`,
-such as the warnings of Pillow.
+for one set of damaged files. Inside :func:`caught_noise`, that descriptor leads to a log file. Output of Python to
+``sys.stderr`` (progress, the user's own output) still reaches the screen, except inside :func:`decoding`, such as warnings of
+Pillow.
 """
 
 from __future__ import annotations
@@ -33,13 +33,12 @@ _capture: _Capture | None = None
 
 @contextmanager
 def caught_noise(tell: Callable[[str], object]) -> Iterator[None]:
-    """Send what decoders write to standard error into a log file below the cache.
+    """Send the output of decoders on standard error to a log file in the cache.
 
-    Where one of these is open already, in whichever thread, it serves for this one too. Where there is no such descriptor or no
-    room for a log, nothing is caught.
+    An open block in any thread also serves this one. Without such a descriptor, or without room for a log, nothing is caught.
 
     Args:
-        tell: called at the end with one line, how much there was and where it is; not called where nothing was written.
+        tell: called at the end with one line on the number of lines and the log; not called if nothing was written.
     """
     global _capture
     with _LOCK:
@@ -65,7 +64,7 @@ def caught_noise(tell: Callable[[str], object]) -> Iterator[None]:
 
 @contextmanager
 def decoding() -> Iterator[None]:
-    """This thread decodes: what Python code within writes to ``sys.stderr`` is a decoder's."""
+    """Mark this thread as decoding: Python output to ``sys.stderr`` in the block comes from a decoder."""
     before = getattr(_thread, "decoding", False)
     _thread.decoding = True
     try:
@@ -75,13 +74,13 @@ def decoding() -> Iterator[None]:
 
 
 def bound_log() -> None:
-    """Cut the log where it has grown long; what is cut off is counted. To be called from time to time."""
+    """Cut the log if it is long; cut lines are counted. Call it from time to time."""
     if _capture is not None:
         _capture.bound()
 
 
 class Screen:
-    """A text stream to where ``stream`` leads, also while that is caught."""
+    """A text stream to the target of ``stream``, also while that is caught."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -93,7 +92,7 @@ class Screen:
 
 
 class _Capture:
-    """Descriptor 2 leads into a file, and ``sys.stderr`` to where it led before."""
+    """Redirect descriptor 2 to a file, and ``sys.stderr`` to the former target."""
 
     def __init__(self) -> None:
         self.users = 0
@@ -115,13 +114,13 @@ class _Capture:
         self._cut = 0
         with suppress(OSError, ValueError, AttributeError):
             sys.stderr.flush()
-        self._own: Any = _Parted(self.screen if _is_direct(sys.stderr) else sys.stderr, self._log)
+        self._own: Any = _SplitStderr(self.screen if _is_direct(sys.stderr) else sys.stderr, self._log)
         self._handlers = [(handler, handler.setStream(self._own)) for handler in _direct_handlers()]
         sys.stderr = self._own
         os.dup2(self._log, _STDERR)
 
     def close(self) -> int:
-        """Put everything back; the number of lines that were caught."""
+        """Restore everything; return the number of caught lines."""
         os.dup2(self.screen.fileno(), _STDERR)
         if sys.stderr is self._own:
             sys.stderr = self._former
@@ -136,21 +135,21 @@ class _Capture:
         return lines
 
     def bound(self) -> None:
-        """Keep the first megabyte of more than four."""
+        """Cut a log of more than four megabytes to its first megabyte."""
         with _LOCK:
             if os.fstat(self._log).st_size > _MOST_BYTES:
                 self._cut += _lines(self.path, _KEPT_BYTES)
                 os.ftruncate(self._log, _KEPT_BYTES)
 
 
-class _Parted:
-    """Takes the place of ``sys.stderr``: to the log from threads that decode, to the screen from all others."""
+class _SplitStderr:
+    """Replaces ``sys.stderr``: threads that decode write to the log, all others to the screen."""
 
     def __init__(self, screen: TextIO, log: int) -> None:
         self._screen, self._log = screen, log
 
     def write(self, text: str) -> int:
-        """Write where the thread's output belongs."""
+        """Write to the log or the screen, depending on the thread."""
         if getattr(_thread, "decoding", False):
             os.write(self._log, text.encode("utf-8", "backslashreplace"))
             return len(text)
@@ -166,7 +165,7 @@ class _Parted:
 
 
 def _is_direct(stream: Any) -> bool:
-    """Whether a stream writes to descriptor 2 itself. In tests and notebooks it may not, and under a live bar rich takes it."""
+    """Whether a stream writes to descriptor 2; in tests, notebooks and under rich's live bar it may not."""
     if hasattr(stream, "rich_proxied_file"):
         return False
     try:
@@ -176,7 +175,7 @@ def _is_direct(stream: Any) -> bool:
 
 
 def _direct_handlers() -> list[logging.StreamHandler[Any]]:
-    """Handlers of loggers that took hold of ``sys.stderr`` while it led to descriptor 2."""
+    """Log handlers that hold a ``sys.stderr`` that leads to descriptor 2."""
     loggers = [logging.root, *(item for item in logging.root.manager.loggerDict.values() if isinstance(item, logging.Logger))]
     handlers = {id(handler): handler for logger in loggers for handler in logger.handlers}
     return [
@@ -184,13 +183,13 @@ def _direct_handlers() -> list[logging.StreamHandler[Any]]:
         for handler in handlers.values()
         if isinstance(handler, logging.StreamHandler)
         and not isinstance(handler, logging.FileHandler)
-        and not isinstance(getattr(type(handler), "stream", None), property)  # these look ``sys.stderr`` up
+        and not isinstance(getattr(type(handler), "stream", None), property)  # these look up ``sys.stderr``
         and _is_direct(handler.stream)
     ]
 
 
 def _lines(path: Path, start: int) -> int:
-    """Lines of a file from a byte on, the last one even where it does not end."""
+    """Number of lines of a file from byte ``start``, with an unfinished last line."""
     count, last = 0, b"\n"
     with path.open("rb") as file:
         file.seek(start)
@@ -200,6 +199,6 @@ def _lines(path: Path, start: int) -> int:
 
 
 def _remove_old(folder: Path) -> None:
-    """All but the newest logs."""
+    """Remove all but the newest logs."""
     for path in sorted(folder.glob("decoders-*.log"))[: -_KEPT_LOGS or None]:
         path.unlink(missing_ok=True)

@@ -1,8 +1,8 @@
 """Collectives with correct gradients, for losses over the global batch.
 
-The convention is that of ``DistributedDataParallel``: every rank has equally many samples, computes a loss whose mean over
-the ranks is the global loss, and the gradients of the parameters are averaged over the ranks. Under it each objective gives
-the gradients that one process would give on the joined batch. In one process every function below is the identity.
+The convention is that of ``DistributedDataParallel``: all ranks have the same number of samples, the mean of their losses is
+the global loss, and gradients of parameters are averaged over the ranks. Each objective then gives the gradients of one process
+on the joined batch. In one process every function below is the identity.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 M = TypeVar("M", bound=nn.Module)
 
 SMALLEST_GROUP = 8
-"""Least samples that :class:`SplitBatchNorm` takes statistics of; 32 in MoCo's paper (256 images on 8 GPUs)."""
+"""Least samples of a group of :class:`SplitBatchNorm`; 32 in MoCo's paper (256 images on 8 GPUs)."""
 
 
 def world_size() -> int:
@@ -43,7 +43,7 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        # The rows of this rank enter the loss of every rank, so their gradients add up.
+        # The rows of this rank are part of the loss of every rank, so their gradients add up.
         total = grad.contiguous().clone()
         dist.all_reduce(total)
         rows: int = ctx.rows
@@ -70,7 +70,7 @@ def gather(x: Tensor) -> Tensor:
     """Join the rows of all ranks, in the order of the ranks, with gradient.
 
     Args:
-        x: [B, ...], of one shape on every rank.
+        x: [B, ...], with the same shape on every rank.
 
     Returns:
         [world_size * B, ...].
@@ -120,13 +120,13 @@ def from_first_rank(x: Tensor) -> Tensor:
 
 
 class SynchronizedBatchNorm(_BatchNorm):
-    """Batch norm over the global batch, on every device (torch's SyncBatchNorm is for accelerators only), with right gradients.
+    """Batch norm over the global batch, with correct gradients, also on CPUs (torch's SyncBatchNorm needs accelerators).
 
-    Modules inside it (the dropout and activation of timm's fused layers) are applied to its output in their order.
+    Its submodules (dropout and activation of timm's fused layers) are applied to its output in order.
     """
 
     def _check_input_dim(self, input: Tensor) -> None:
-        """Every [B, C, ...] will do."""
+        """Accept every [B, C, ...]."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise [B, C, ...]."""
@@ -136,14 +136,14 @@ class SynchronizedBatchNorm(_BatchNorm):
         return output
 
     def _is_split(self, input: Tensor) -> bool:
-        """Whether the statistics are not those of the rows at hand."""
+        """Whether the statistics differ from those of the local rows."""
         return self.training and world_size() > 1
 
     def _normalize(self, x: Tensor) -> Tensor:
         full = x if x.dtype == torch.float64 else x.float()
         dims = [0, *range(2, x.ndim)]
         var, mean = torch.var_mean(full, dim=dims, correction=0)
-        # One collective for both: the variance of all is the mean variance plus the variance of the means.
+        # One collective for both: the total variance is the mean variance plus the variance of the means.
         parts = gather(torch.stack([mean, var])[None])
         mean = parts[:, 0].mean(dim=0)
         var = (parts[:, 1] + (parts[:, 0] - mean).square()).mean(dim=0)
@@ -171,19 +171,13 @@ class SynchronizedBatchNorm(_BatchNorm):
 
 
 class SplitBatchNorm(SynchronizedBatchNorm):
-    """Batch norm over groups of neighbouring samples of the global batch, each by itself, as devices without synced norm do.
+    """Batch norm over separate groups of neighbouring samples of the global batch, like devices without synced norm.
 
-    Where the batch norm is over the whole batch, a query can find its key by the statistics that both share (He et al. 2019,
-    arXiv:1911.05722, section 3.3). Groups are halved in number until each has at least 8 samples, as many as every other, and
-    lies on one device; a single group is the whole batch. The running statistics are those of all groups, averaged.
+    With batch norm over the whole batch, a query can find its key by their shared statistics (He et al. 2019,
+    arXiv:1911.05722, section 3.3). The number of groups is halved until each has at least 8 samples, all have the same size,
+    and none crosses devices; a single group is the whole batch. Running statistics are averaged over the groups.
 
-    Args:
-        num_features: C.
-        eps: added to the variance.
-        momentum: of the running statistics.
-        affine: whether there are a scale and a shift.
-        track_running_stats: whether there are running statistics.
-        splits: most groups of a global batch.
+    Args are those of ``BatchNorm2d``, and ``splits``, the most groups of a global batch.
     """
 
     def __init__(
@@ -210,7 +204,7 @@ class SplitBatchNorm(SynchronizedBatchNorm):
         shape = (len(parts), x.shape[1])
         full = torch.float64 if x.dtype == torch.float64 else torch.float32
         means, variances = torch.zeros(shape, dtype=full, device=x.device), torch.zeros(shape, dtype=full, device=x.device)
-        # With a momentum of 1 the "running" statistics are those of the group.
+        # With momentum 1 the "running" statistics are those of the group.
         output = torch.cat(
             [
                 F.batch_norm(part, means[k], variances[k], self.weight, self.bias, True, 1.0, self.eps)
@@ -225,21 +219,15 @@ class SplitBatchNorm(SynchronizedBatchNorm):
 def convert_sync_batchnorm(module: M) -> M:
     """Replace every batch norm in ``module`` by one over all ranks; weights, statistics and their names stay.
 
-    Returns:
-        ``module`` itself, or its replacement where it is a batch norm.
+    Returns ``module``, or its replacement if it is a batch norm itself.
     """
     return _convert(module, SynchronizedBatchNorm)
 
 
 def convert_split_batchnorm(module: M, splits: int) -> M:
-    """Replace every batch norm in ``module`` by a :class:`SplitBatchNorm`; weights, statistics and their names stay.
+    """Replace every batch norm in ``module`` by a :class:`SplitBatchNorm` with at most ``splits`` groups.
 
-    Args:
-        module: a network.
-        splits: most groups of a global batch.
-
-    Returns:
-        ``module`` itself, or its replacement where it is a batch norm.
+    Weights, statistics and their names stay. Returns ``module``, or its replacement if it is a batch norm itself.
     """
     return _convert(module, partial(SplitBatchNorm, splits=splits))
 

@@ -28,10 +28,10 @@ _PACKAGES = (
 
 
 def environment(device: torch.device | str | None = None) -> dict[str, Any]:
-    """Versions and hardware, as plain JSON values: what a run and a result record keep.
+    """Versions and hardware for a run or a result record, as plain JSON values.
 
     Args:
-        device: what the work is done on; None: a GPU where there is one, else the CPU.
+        device: of the run; None: the GPU if there is one, else the CPU.
     """
     chosen = torch.device(device) if device is not None else torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return {
@@ -47,7 +47,7 @@ def environment(device: torch.device | str | None = None) -> dict[str, Any]:
 
 @cache
 def package_versions() -> tuple[tuple[str, str], ...]:
-    """Name and version of selfsup, its plugins and the packages that numbers depend on; those that are installed."""
+    """Name and version of selfsup, its plugins and the packages that affect results, as far as installed."""
     names = {"selfsup", *_PACKAGES}
     names |= {point.dist.name for point in importlib.metadata.entry_points(group="selfsup") if point.dist is not None}
     versions = []
@@ -68,7 +68,7 @@ def device_name(device: torch.device | str) -> str:
 
 @cache
 def cpu_name() -> str:
-    """The model of the CPU, or its architecture where the system does not say more."""
+    """The model of the CPU, or its architecture if the model is unknown."""
     info = Path("/proc/cpuinfo")
     if info.exists():
         for line in info.read_text().splitlines():
@@ -79,7 +79,7 @@ def cpu_name() -> str:
 
 
 def peak_memory(device: torch.device | str = "cpu") -> int:
-    """Bytes: the most this process has had resident, or on a GPU the most that its tensors took."""
+    """Peak memory in bytes: resident memory of this process, or on a GPU of its tensors."""
     chosen = torch.device(device)
     if chosen.type == "cuda":
         return int(torch.cuda.max_memory_allocated(chosen))

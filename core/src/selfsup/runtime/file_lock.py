@@ -1,15 +1,14 @@
 """Lock a folder for one writer; the lock names its holder and is released when the holder dies.
 
-Where files can be locked (``flock``: Linux and macOS, local disks and NFS 4), the system frees the lock of a process that ends,
-however it ends. The file names the process, its machine and when it began. Its holder also touches the file every few seconds,
-since not every network file system passes locks between machines: a lock of another machine is taken to be held while that
-goes on.
+If files can be locked (``flock``: Linux and macOS, local disks and NFS 4), the system frees the lock of any process that ends.
+The file names the process, its machine and its start. The holder also touches the file every few seconds, since some network
+file systems do not pass locks between machines: a lock of another machine counts as held as long as this continues. The library
+``filelock`` cannot replace this: it has no heartbeat between machines, does not name the holder, and has no shared locks.
 """
 
 from __future__ import annotations
 
 import contextlib
-import datetime
 import functools
 import importlib.util
 import json
@@ -23,35 +22,35 @@ from pathlib import Path
 from typing import IO
 
 from selfsup.errors import InUseError
-from selfsup.runtime.files import storage_errors
+from selfsup.runtime.files import storage_errors, utc_now
 
-_LOCKS = importlib.util.find_spec("fcntl") is not None
-"""Whether the system can lock files (not Windows); else the heartbeat and the process id decide."""
+CAN_LOCK = importlib.util.find_spec("fcntl") is not None
+"""Whether the system can lock files (not Windows); otherwise the heartbeat and the process id decide."""
 HEARTBEAT_SECONDS = 5.0
-"""How often a holder shows that it lives."""
+"""Interval at which a holder touches its lock."""
 SILENT_SECONDS = 60.0
-"""A holder on another machine that was not heard of for so long is taken to be dead."""
+"""A holder on another machine counts as dead after so long without a touch."""
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lock."""
+    """The holder of a lock."""
 
     pid: int
     host: str
     since: str
     """ISO 8601, UTC."""
     what: str
-    """What it does: ``pretraining``."""
+    """Its work: ``pretraining``."""
     boot: str = ""
-    """Of the machine: its kernel's id since it was started; empty where it has none."""
+    """Boot id of the machine's kernel; empty if it has none."""
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host} ({self.what}, since {self.since})"
 
     @property
     def here(self) -> bool:
-        """Whether it runs, or ran, on this machine; containers of one machine have one kernel and names of their own."""
+        """Whether it runs, or ran, on this machine; containers of a machine share its kernel, not its name."""
         if self.boot and _boot_id():
             return self.boot == _boot_id()
         return self.host == socket.gethostname()
@@ -62,9 +61,9 @@ class FileLock:
 
     Args:
         path: of the lock file; its folder is made.
-        subject: what it is a lock of, for messages.
-        what: what is done meanwhile, for the message that others get.
-        advice: what those can do, added to the message.
+        what: the work of this process, for the message to others.
+        subject: the locked thing, for messages.
+        advice: to others, added to the message.
 
     Raises:
         InUseError: another process (or another thread of this one) holds it; the message says which.
@@ -78,7 +77,7 @@ class FileLock:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = _acquire(self.path, str(subject) or str(self.path.parent), advice)
         self._over = threading.Event()
-        holder = Holder(os.getpid(), socket.gethostname(), _now(), what, _boot_id())
+        holder = Holder(os.getpid(), socket.gethostname(), utc_now(), what, _boot_id())
         with storage_errors(self.path):
             self._file.seek(0)
             self._file.truncate()
@@ -94,19 +93,19 @@ class FileLock:
         self.release()
 
     def release(self) -> None:
-        """Let others have it, and remove the file and the folders that were made for it alone."""
+        """Release the lock, and remove its file and the folders that were made only for it."""
         if self._over.is_set():
             return
         self._over.set()
         _held.discard(self)
-        # Removed while it is held: whoever waits for it finds that its file is gone, and takes a new one.
+        # Remove it while it is held: processes that wait for it notice, and make a new one.
         with contextlib.suppress(OSError):
             self.path.unlink(missing_ok=True)
         self._file.close()
         for folder in self._made:
             try:
                 folder.rmdir()
-            except OSError:  # something is in it
+            except OSError:  # not empty
                 break
 
     def _beat(self) -> None:
@@ -134,7 +133,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def lock_of(folder: str | Path) -> Path:
-    """The lock file of a folder that one process writes into: beside it, as the folder itself may be replaced."""
+    """The lock file of a folder: beside it, since the folder itself may be replaced."""
     folder = Path(folder).expanduser().resolve()
     return folder.with_name(f".{folder.name}.lock")
 
@@ -143,36 +142,32 @@ def lock_folder(folder: str | Path, what: str, *, advice: str = "Wait for it, or
     """Lock a folder against other writers.
 
     Args:
-        folder: it need not exist.
-        what: what is done meanwhile.
-        advice: what others can do.
+        folder: need not exist.
+        what: the work of this process, for the message to others.
+        advice: to others.
 
     Raises:
-        InUseError: another process writes into it.
+        InUseError: another process holds it.
         StorageError: the lock cannot be written.
     """
     return FileLock(lock_of(folder), what, subject=folder, advice=advice)
 
 
 def check_not_in_use(folder: str | Path, *, advice: str = "Wait for it, or choose another folder (--out).") -> None:
-    """Make sure that no process holds the lock of a folder now.
-
-    Raises:
-        InUseError: one does.
-    """
+    """Raise an :class:`InUseError` if a process holds the lock of a folder now."""
     if (holder := holder_of(lock_of(folder))) is not None:
         raise InUseError(_in_use(str(folder), holder, advice))
 
 
 def holder_of(path: str | Path) -> Holder | None:
-    """Who holds a lock now; None: nobody, or a process that is dead."""
+    """The holder of a lock now; None: nobody, or a dead process."""
     path = Path(path)
     try:
         file = path.open("r+")
     except OSError:
         return None
     with file:
-        free = _try_lock(file)
+        free = lock_now(file)
         if free is False:
             return _holder(file) or Holder(0, "this machine", "just now", "starting")
         return _still_heard(path, file, locks=free is True)
@@ -180,9 +175,9 @@ def holder_of(path: str | Path) -> Holder | None:
 
 @contextlib.contextmanager
 def waiting_lock(path: str | Path) -> Iterator[None]:
-    """Wait until no other process holds a lock, and hold it. Where files cannot be locked, this does not wait."""
+    """Wait until no other process holds a lock, and hold it. Does not wait if files cannot be locked."""
     path = Path(path)
-    if not _LOCKS:
+    if not CAN_LOCK:
         yield
         return
     import fcntl
@@ -199,43 +194,8 @@ def waiting_lock(path: str | Path) -> Iterator[None]:
         yield
 
 
-def hold_shared(path: str | Path) -> int | None:
-    """A descriptor; while it is open, :func:`is_shared` is true of the file. None: nobody can be told."""
-    if not _LOCKS:
-        return None
-    import fcntl
-
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
-
-
-def is_shared(path: str | Path) -> bool:
-    """Whether a process holds a file, by :func:`hold_shared` or alone."""
-    with try_lock(path) as free:
-        return not free
-
-
-@contextlib.contextmanager
-def try_lock(path: str | Path | None) -> Iterator[bool]:
-    """Hold a file alone, if nobody else holds it: gives whether that is so. What is not there, nobody holds."""
-    with contextlib.ExitStack() as stack:
-        free = True
-        if path is not None and Path(path).exists():
-            with contextlib.suppress(OSError):
-                free = _try_lock(stack.enter_context(Path(path).open("r+"))) is not False
-        yield free
-
-
 def alive(pid: int) -> bool:
-    """Whether a process of this machine runs."""
+    """Whether a process runs on this machine."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -249,12 +209,12 @@ def _acquire(path: Path, subject: str, advice: str) -> IO[str]:
     while True:
         with storage_errors(path):
             file = path.open("a+")
-        free = _try_lock(file)
+        free = lock_now(file)
         if free is False:
             holder = _holder(file)
             file.close()
             raise InUseError(_in_use(subject, holder, advice))
-        if not _is_at(file, path):  # its holder removed it between the opening and the locking
+        if not _is_at(file, path):  # its holder removed it before it was locked
             file.close()
             continue
         holder = _still_heard(path, file, locks=free is True)
@@ -270,9 +230,9 @@ def _in_use(subject: str, holder: Holder | None, advice: str) -> str:
     return f"{subject} is in use {who}. {advice}".rstrip()
 
 
-def _try_lock(file: IO[str]) -> bool | None:
-    """Whether the system gives this process the lock; None: it cannot lock files there."""
-    if not _LOCKS:
+def lock_now(file: IO[str]) -> bool | None:
+    """Whether this process gets the lock of a file now; None: the system cannot lock it."""
+    if not CAN_LOCK:
         return None
     import fcntl
 
@@ -286,12 +246,9 @@ def _try_lock(file: IO[str]) -> bool | None:
 
 
 def _still_heard(path: Path, file: IO[str], *, locks: bool) -> Holder | None:
-    """The holder that a lock names which the system takes to be free, if that process may be alive all the same.
+    """The holder in an unlocked lock file, if it may still be alive.
 
-    Args:
-        path: of the lock file.
-        file: the same, open.
-        locks: whether the system locks files here; then a holder on this machine is dead.
+    If the system ``locks`` files here, a holder on this machine is dead.
     """
     holder = _holder(file)
     if holder is None or (locks and holder.here):
@@ -302,7 +259,7 @@ def _still_heard(path: Path, file: IO[str], *, locks: bool) -> Holder | None:
 
 
 def _silence(path: Path) -> float:
-    """Seconds since a lock file was touched, by the clock of its disk."""
+    """Seconds since a lock file was touched, by the clock of its file system."""
     probe = path.with_name(f"{path.name}.{os.getpid()}.now")
     try:
         probe.touch()
@@ -349,7 +306,3 @@ def _missing_folders(folder: Path) -> list[Path]:
         missing.append(folder)
         folder = folder.parent
     return missing
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

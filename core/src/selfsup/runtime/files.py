@@ -1,7 +1,8 @@
-"""Write files atomically, and turn disk errors into messages that say what to do."""
+"""Write files atomically, and turn disk errors into helpful messages."""
 
 from __future__ import annotations
 
+import datetime
 import errno
 import os
 import secrets
@@ -38,17 +39,17 @@ def storage_error(path: Path, error: OSError, *, hint: str = "") -> StorageError
 
 
 def atomic_write(path: str | Path, content: bytes | str | Callable[[BinaryIO], object]) -> Path:
-    """Write a file so that a reader, or a crash at any moment, sees the old content or the new one and nothing between.
+    """Write a file so that readers see the old content or the new one, also after a crash at any moment.
 
     Args:
-        path: where to; the folder is made if it is missing.
-        content: the bytes, a text (UTF-8), or a function that writes into the open file.
+        path: of the file; a missing folder is made.
+        content: bytes, a text (UTF-8), or a function that writes to the open file.
 
     Returns:
         ``path``.
 
     Raises:
-        StorageError: the disk is full or cannot be written. What was there before stays.
+        StorageError: the disk is full or cannot be written. The old content stays.
     """
     path = Path(path)
     with storage_errors(path):
@@ -84,7 +85,7 @@ def temporary_file(path: Path) -> Iterator[Path]:
 
 
 def sync_directory(directory: Path) -> None:
-    """Make the names in a folder durable; a file system that cannot do it is left alone."""
+    """Make the names in a folder durable, if the file system can."""
     try:
         descriptor = os.open(directory, os.O_RDONLY)
     except OSError:
@@ -95,3 +96,8 @@ def sync_directory(directory: Path) -> None:
         pass
     finally:
         os.close(descriptor)
+
+
+def utc_now() -> str:
+    """The time in UTC, ISO 8601, to the second."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

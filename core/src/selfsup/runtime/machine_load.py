@@ -1,4 +1,4 @@
-"""Notice a machine with more busy threads than cores, and say what to do."""
+"""Detect a machine with more busy threads than cores, and advise what to do."""
 
 from __future__ import annotations
 
@@ -8,21 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 _AFTER_SECONDS = 10.0
-"""A shorter stretch says little of how busy a machine is."""
+"""Seconds to measure: a shorter time tells little about the load."""
 _CROWDED = 1.5
-"""Threads that want to run for each core; from here on they wait for each other."""
+"""Threads per core from which they wait for each other."""
 _SERVED = 0.75
-"""Below this part of the time that its threads could have had, a run is held up by others."""
+"""A run that gets a smaller share of its CPU time is slowed down by others."""
 
 
 class LoadWatch:
-    """One call a logged line; warns once where a run on the CPU gets too little of it.
+    """Called at each logged line; warns once, by ``warn``, if a run on the CPU gets too little of it.
 
-    Threads of one operation wait for the slowest of them. Where more threads want to run than there are cores, each operation
-    waits for one that has no core, and a run becomes slower by far more than its share of the machine.
-
-    Args:
-        warn: takes a line for the user.
+    Threads of an operation wait for the slowest one. With more threads than cores, each operation waits for a thread without a
+    core, and a run slows down far more than its share of the machine explains.
     """
 
     def __init__(self, warn: Callable[[str], None]) -> None:
@@ -31,7 +28,7 @@ class LoadWatch:
         self._began, self._used = time.monotonic(), time.process_time()
 
     def __call__(self) -> None:
-        """Look at the machine, if that is due."""
+        """Check the machine, if it is time."""
         seconds = time.monotonic() - self._began
         if self._told or seconds < _AFTER_SECONDS:
             return
@@ -49,11 +46,11 @@ def describe_load(load: float, cores: int, allowed: float, threads: int, used: f
     """A warning if threads wait for each other, else an empty text.
 
     Args:
-        load: threads of all processes that want to run, the mean over a minute.
+        load: threads of all processes that want to run, averaged over a minute.
         cores: of the machine.
-        allowed: cores that this process may use (its affinity, its container's quota).
-        threads: that torch computes with in this process.
-        used: CPU seconds of this process in a second.
+        allowed: cores that this process may use (affinity, quota of its container).
+        threads: of torch in this process.
+        used: CPU seconds of this process per second.
     """
     fewer = max(int(allowed), 1)
     if threads >= _CROWDED * allowed and threads > 1:
@@ -71,7 +68,7 @@ def describe_load(load: float, cores: int, allowed: float, threads: int, used: f
 
 
 def system_load() -> float:
-    """Threads that wanted to run in the last minute; 0 where the system does not tell."""
+    """Threads that wanted to run, averaged over a minute; 0 if unknown."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 @contextmanager
 def evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Put a module into evaluation mode, without gradients, for the block; then each part of it is in its own mode again."""
+    """Put a module into evaluation mode, without gradients, in the block; then restore the mode of each submodule."""
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:

@@ -18,16 +18,16 @@ FABRIC_NAMES: dict[Precision, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
     "bf16": "bf16-mixed",
     "16": "16-mixed",
 }
-"""What Lightning Fabric calls each; weights stay in float32 in all of them."""
+"""Lightning Fabric's names; weights stay in float32 in all of them."""
 
 _SIZE = 512
 _REPEATS = 5
 _WORTH_IT = 1.5
-"""bf16 must beat float32 by this factor: autocast's casts cost something, too."""
+"""bf16 must be faster than float32 by this factor, since the casts of autocast also take time."""
 
 
 def resolve_precision(precision: Literal["auto", "32", "bf16", "16"], device_type: str) -> Precision:
-    """Turn ``auto`` into a precision, and refuse one that the device lacks.
+    """Turn ``auto`` into a precision, and refuse a precision that the device lacks.
 
     Raises:
         ConfigError: fp16 without a GPU.
@@ -45,9 +45,9 @@ def resolve_precision(precision: Literal["auto", "32", "bf16", "16"], device_typ
 
 @functools.cache
 def cpu_bf16_speedup() -> float:
-    """How many times faster this CPU multiplies bf16 matrices than float32 ones, measured once a process (milliseconds).
+    """How many times faster this CPU multiplies bf16 matrices than float32 ones, measured once per process (milliseconds).
 
-    The fastest of a few tries counts, so that a busy machine does not decide it. Global random state is not touched.
+    Uses the fastest of a few tries, so that a busy machine does not matter. Global random state does not change.
     """
     single = torch.ones(_SIZE, _SIZE)
     return _seconds(single) / _seconds(single.to(torch.bfloat16))

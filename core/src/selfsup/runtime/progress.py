@@ -18,12 +18,12 @@ from selfsup.runtime.decoder_output import Screen
 from selfsup.runtime.findings import Findings
 
 _REFRESH_SECONDS = 0.5
-"""A refresh costs milliseconds of the processor that trains, so there is no thread and no faster rate."""
+"""A refresh takes milliseconds from training, so there is no thread and no faster rate."""
 _LINE_SECONDS = 10.0
 
 
 class Reporter(Protocol):
-    """Shows the course of a run."""
+    """Shows the progress of a run."""
 
     def __enter__(self) -> Self:
         """Begin to show."""
@@ -38,20 +38,20 @@ class Reporter(Protocol):
         ...
 
     def advance(self, done: int) -> None:
-        """So much of the part is done. Called at every step, so it returns at once most of the time."""
+        """Report how much of the part is done. Called at every step, so it usually returns at once."""
         ...
 
     def metrics(self, done: int, values: Mapping[str, float]) -> None:
-        """The newest numbers, of when so much was done."""
+        """Report the newest numbers, at ``done``."""
         ...
 
     def message(self, text: str) -> None:
-        """Say something that stays."""
+        """Show a permanent line."""
         ...
 
 
 class Silent:
-    """Shows nothing; for ranks other than the first, and for ``progress=False``."""
+    """Shows nothing: for ranks other than the first, and for ``progress=False``."""
 
     def __enter__(self) -> Self:
         return self
@@ -73,7 +73,7 @@ class Silent:
 
 
 class Lines(Silent):
-    """Plain lines for logs and pipes: the first numbers, then at most one line in ten seconds, and the last."""
+    """Plain lines for logs and pipes: the first and the last numbers, and at most one line in ten seconds between."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -87,19 +87,19 @@ class Lines(Silent):
         self._flush()
 
     def start(self, what: str, total: int, done: int = 0, unit: str = "steps") -> None:
-        """Begin a part; its name is shown with the first numbers."""
+        """Begin a part; its name appears with the first numbers."""
         self._flush()
         self._what, self._total, self._done, self._first, self._unit = what, total, done, done, unit
         self._began, self._shown, self._values = time.monotonic(), 0.0, {}
 
     def advance(self, done: int) -> None:
-        """Remember the step, and show a line if the last one is long ago."""
+        """Remember the step, and show a line if it is time."""
         self._done, self._fresh = done, True
         if self._shown and time.monotonic() - self._shown >= _LINE_SECONDS:
             self._show()
 
     def metrics(self, done: int, values: Mapping[str, float]) -> None:
-        """Remember the numbers, and show a line if the last one is long ago."""
+        """Remember the numbers, and show a line if it is time."""
         self._values.update(values)
         self._done, self._fresh = done, True
         if time.monotonic() - self._shown >= _LINE_SECONDS:
@@ -156,7 +156,7 @@ class Bar(Silent):
         self._began, self._shown, self._values = time.monotonic(), 0.0, {}
 
     def advance(self, done: int) -> None:
-        """Move the bar, if it is time to."""
+        """Move the bar, if it is time."""
         now = time.monotonic()
         if self._task is None or (now - self._shown < _REFRESH_SECONDS and done < self._total):
             return
@@ -176,7 +176,7 @@ class Bar(Silent):
 
 
 def make_reporter(enabled: bool = True) -> Reporter:
-    """The reporter that fits stderr: a bar on a terminal, lines elsewhere, nothing if not ``enabled``."""
+    """A reporter for stderr: a bar on a terminal, lines elsewhere, nothing unless ``enabled``."""
     if not enabled:
         return Silent()
     console = Console(file=cast(TextIO, Screen(sys.stderr)), highlight=False)
@@ -184,41 +184,38 @@ def make_reporter(enabled: bool = True) -> Reporter:
 
 
 def tell_bad_rows(reporter: Reporter, bad_rows: Sequence[tuple[int, str]], of: str) -> None:
-    """Say which rows are left out, and why: the first three of them.
+    """Report how many rows are left out, with the reasons of the first three.
 
     Args:
-        reporter: shows it as a line; without anyone to show lines to, it becomes a :class:`~selfsup.errors.DataWarning`.
+        reporter: shows a line; a silent one gives a :class:`~selfsup.errors.DataWarning` instead.
         bad_rows: index and reason (:attr:`selfsup.data.Store.bad_rows`).
-        of: which rows: ``400 rows of photos``.
+        of: the rows, for the line: ``400 rows of photos``.
     """
     if bad_rows:
         named = "; ".join(reason.rstrip(".") for _, reason in bad_rows[:3])
         more = f"; and {len(bad_rows) - 3} more" if len(bad_rows) > 3 else ""
         line = f"{len(bad_rows)} of the {of} are left out: {named}{more}."
-        if type(reporter) is Silent:  # the reporter of plain lines is one of its kind
+        if type(reporter) is Silent:  # not one of its subclasses
             warnings.warn(line, DataWarning, stacklevel=4)
         reporter.message(f"Warning: {line}")
 
 
 def tell_remarks(reporter: Reporter, remarks: Mapping[str, int], of: str) -> None:
-    """Say what a processor remarked on rows that it could use.
+    """Report the remarks of a processor on usable rows, like :func:`tell_bad_rows`.
 
-    Args:
-        reporter: shows it as lines; without anyone to show lines to, it becomes a :class:`~selfsup.errors.DataWarning`.
-        remarks: text to number of rows (:attr:`selfsup.data.Store.remarks`).
-        of: which rows: ``400 rows of photos``.
+    ``remarks`` maps a text to a number of rows (:attr:`selfsup.data.Store.remarks`).
     """
     for text, count in remarks.items():
         line = f"{count} of the {of}: {text}."
-        if type(reporter) is Silent:  # the reporter of plain lines is one of its kind
+        if type(reporter) is Silent:  # not one of its subclasses
             warnings.warn(line, DataWarning, stacklevel=4)
         reporter.message(f"Warning: {line}")
 
 
 def show_findings(reporter: Reporter, title: str, findings: Findings) -> None:
-    """Show what was found in the data: a line a fact, then the warnings.
+    """Show findings about the data: a line per fact, then the warnings.
 
-    Without anyone to show lines to, each warning becomes a :class:`~selfsup.errors.DataWarning`.
+    A silent reporter gives a :class:`~selfsup.errors.DataWarning` for each warning instead.
     """
     for line in findings.lines(title):
         reporter.message(line)
@@ -228,7 +225,7 @@ def show_findings(reporter: Reporter, title: str, findings: Findings) -> None:
 
 
 def shown_metrics(values: Mapping[str, float]) -> list[str]:
-    """The numbers that fit on a line: loss, speed, probe."""
+    """The main numbers for a line: loss, probe, speed."""
     parts = []
     if "loss" in values:
         parts.append(f"loss {values['loss']:.4g}")
@@ -244,7 +241,7 @@ def shown_metrics(values: Mapping[str, float]) -> list[str]:
 
 
 def time_left(seconds: float, done: int, left: int) -> str:
-    """How long the rest takes at the pace so far; empty where nothing is left or nothing is known."""
+    """Estimated time of the rest; empty if nothing is left or no estimate is possible."""
     if done <= 0 or left <= 0 or seconds <= 0:
         return ""
     rest = int(seconds / done * left)

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 _RANK_STRIDE = 1_000_003
-"""Distance of the seeds of two devices: far from the seeds that people choose next to each other."""
+"""Distance of the seeds of two devices, far larger than that of seeds that people choose."""
 
 _STEP_STRIDE = 15_485_863
-"""Distance of the seeds that a device goes on with after two steps: no small multiple of the distance between devices."""
+"""Distance of the seeds for resuming at two steps, no small multiple of the distance between devices."""
 
 
 def seed_of_rank(seed: int, rank: int) -> int:
@@ -21,7 +21,7 @@ def seed_of_rank(seed: int, rank: int) -> int:
 
 
 def get_state(generator: torch.Generator) -> dict[str, Any]:
-    """State of the run's generator, and of torch's global ones that dropout draws with."""
+    """State of the run's generator, and of torch's global generators, which dropout uses."""
     device = generator.device
     return {
         "generator": generator.get_state(),
@@ -32,7 +32,7 @@ def get_state(generator: torch.Generator) -> dict[str, Any]:
 
 
 def set_state(state: dict[str, Any], generator: torch.Generator) -> None:
-    """Go back to what :func:`get_state` gave."""
+    """Restore a state from :func:`get_state`."""
     generator.set_state(state["generator"])
     torch.set_rng_state(state["cpu"])
     if state["cuda"] is not None and generator.device.type == "cuda":
@@ -42,13 +42,13 @@ def set_state(state: dict[str, Any], generator: torch.Generator) -> None:
 
 
 def is_of(state: dict[str, Any], generator: torch.Generator) -> bool:
-    """Whether a state is of a generator on a device of this kind, so that :func:`set_state` can go back to it."""
+    """Whether a state is from a generator on this kind of device, so that :func:`set_state` can restore it."""
     kinds = {kind for kind in ("cuda", "mps") if state.get(kind) is not None}
     return kinds == {generator.device.type} - {"cpu"}
 
 
 def start_anew(generator: torch.Generator, step: int) -> None:
-    """Draw other numbers than before, where there is no state to go on from: a function of the first seed and the step."""
+    """Seed with a function of the first seed and the step, if there is no state to restore."""
     seed = generator.initial_seed() + step * _STEP_STRIDE
     generator.manual_seed(seed)
     torch.manual_seed(seed)
@@ -56,7 +56,7 @@ def start_anew(generator: torch.Generator, step: int) -> None:
 
 @contextmanager
 def preserved() -> Iterator[None]:
-    """Give torch's global random state back as it was, so that a run or a look at it changes no one else's numbers."""
+    """Restore torch's global random state after the block, so that it does not affect other code."""
     cpu = torch.get_rng_state()
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]  # torch's own
     try:

@@ -12,12 +12,12 @@ from selfsup.runtime.file_lock import alive
 
 
 def temporary_folder(folder: Path, key: str) -> Path:
-    """Where this process makes what will be called ``key``: a hidden name that says whose it is."""
+    """A hidden folder in which this process builds ``key``; its name tells host and process."""
     return folder / f".{key}.{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
 
 
 def remove_remains(folder: Path, key: str) -> None:
-    """Remove what killed processes of this machine left of this store."""
+    """Remove temporary folders of ``key`` that killed processes of this machine left."""
     for left in folder.glob(f".{key}.*.tmp"):
         parts = left.name.split(".")
         host, pid = ".".join(parts[2:-3]), parts[-3]

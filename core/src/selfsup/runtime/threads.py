@@ -14,13 +14,7 @@ R = TypeVar("R")
 
 
 def in_order(work: Callable[[P], R], parts: Iterable[P], workers: int) -> Generator[R]:
-    """``work`` of each part, in their order, with a bounded number of parts in memory at a time.
-
-    Args:
-        work: called in threads.
-        parts: read as they are needed.
-        workers: number of threads.
-    """
+    """Apply ``work`` to each part in ``workers`` threads, with results in order and a bounded number of parts in memory."""
     pending: deque[Future[R]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="selfsup-encode") as pool:
         try:
@@ -36,16 +30,16 @@ def in_order(work: Callable[[P], R], parts: Iterable[P], workers: int) -> Genera
 
 
 def read_ahead(items: Iterator[R], most: int) -> Generator[R]:
-    """The items, which a thread makes while the last one is used; its errors are raised here. Closing this ends the thread.
+    """The items, which a thread produces ahead; its errors are raised here. Closing this ends the thread.
 
     Args:
-        items: iterated in the thread only, and closed there if they can be.
-        most: items that may lie ready.
+        items: iterated, and closed if possible, only in the thread.
+        most: most items to keep ready.
     """
     ready: queue.Queue[tuple[Any, BaseException | None, bool]] = queue.Queue(maxsize=most)
     stop = threading.Event()
     thread = threading.Thread(target=_produce, args=(items, ready, stop), name="selfsup-prefetch", daemon=True)
-    del items  # the thread alone keeps them
+    del items  # only the thread keeps them
     thread.start()
     try:
         while True:
@@ -63,7 +57,7 @@ def read_ahead(items: Iterator[R], most: int) -> Generator[R]:
 
 
 def _produce(items: Iterator[Any], ready: queue.Queue[Any], stop: threading.Event) -> None:
-    """Fill the queue; a free function, so that the thread keeps no iterator alive."""
+    """Fill the queue; not a closure, so that the thread keeps no iterator alive."""
     try:
         for item in items:
             if stop.is_set():

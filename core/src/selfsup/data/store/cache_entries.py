@@ -14,8 +14,8 @@ from typing import Any
 
 from selfsup.data.store.format import HEADER
 from selfsup.errors import ConfigError
-from selfsup.runtime.file_lock import is_shared, try_lock
 from selfsup.runtime.files import storage_errors
+from selfsup.runtime.shared_lock import is_shared, try_lock
 
 STORES = "stores"
 RUN_FILE = "run.json"

@@ -25,7 +25,7 @@ from torch import Tensor
 from selfsup.data.batches.sampler import IndexArray
 from selfsup.data.store.compression import BlockReader
 from selfsup.errors import DataError, StorageError
-from selfsup.runtime.file_lock import hold_shared
+from selfsup.runtime.shared_lock import hold_shared
 
 FORMAT = "selfsup-store"
 RAW_VERSION, FORMAT_VERSION = 1, 2

@@ -6,8 +6,7 @@ import sys
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from types import TracebackType
-from typing import Protocol, Self, TextIO, cast
+from typing import Self, TextIO, cast
 
 from rich.console import Console
 from rich.markup import escape
@@ -22,36 +21,8 @@ _REFRESH_SECONDS = 0.5
 _LINE_SECONDS = 10.0
 
 
-class Reporter(Protocol):
-    """Shows the progress of a run."""
-
-    def __enter__(self) -> Self:
-        """Begin to show."""
-        ...
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Stop showing."""
-        ...
-
-    def start(self, what: str, total: int, done: int = 0, unit: str = "steps") -> None:
-        """Begin a part of the run, such as decoding or training."""
-        ...
-
-    def advance(self, done: int) -> None:
-        """Report how much of the part is done. Called at every step, so it usually returns at once."""
-        ...
-
-    def metrics(self, done: int, values: Mapping[str, float]) -> None:
-        """Report the newest numbers, at ``done``."""
-        ...
-
-    def message(self, text: str) -> None:
-        """Show a permanent line."""
-        ...
-
-
-class Silent:
-    """Shows nothing: for ranks other than the first, and for ``progress=False``."""
+class Reporter:
+    """Shows the progress of a run; this base class shows nothing."""
 
     def __enter__(self) -> Self:
         return self
@@ -60,19 +31,23 @@ class Silent:
         return None
 
     def start(self, what: str, total: int, done: int = 0, unit: str = "steps") -> None:
-        """Show nothing."""
+        """Begin a part of the run, such as decoding or training."""
 
     def advance(self, done: int) -> None:
-        """Show nothing."""
+        """Report how much of the part is done. Called at every step, so it usually returns at once."""
 
     def metrics(self, done: int, values: Mapping[str, float]) -> None:
-        """Show nothing."""
+        """Report the newest numbers, at ``done``."""
 
     def message(self, text: str) -> None:
-        """Show nothing."""
+        """Show a permanent line."""
 
 
-class Lines(Silent):
+class Silent(Reporter):
+    """Shows nothing: for ranks other than the first, and for ``progress=False``."""
+
+
+class Lines(Reporter):
     """Plain lines for logs and pipes: the first and the last numbers, and at most one line in ten seconds between."""
 
     def __init__(self, console: Console) -> None:
@@ -120,7 +95,7 @@ class Lines(Silent):
         self.message("  ".join(part for part in parts if part))
 
 
-class Bar(Silent):
+class Bar(Reporter):
     """A live bar for a terminal."""
 
     def __init__(self, console: Console) -> None:
@@ -194,10 +169,7 @@ def tell_bad_rows(reporter: Reporter, bad_rows: Sequence[tuple[int, str]], of: s
     if bad_rows:
         named = "; ".join(reason.rstrip(".") for _, reason in bad_rows[:3])
         more = f"; and {len(bad_rows) - 3} more" if len(bad_rows) > 3 else ""
-        line = f"{len(bad_rows)} of the {of} are left out: {named}{more}."
-        if type(reporter) is Silent:  # not one of its subclasses
-            warnings.warn(line, DataWarning, stacklevel=4)
-        reporter.message(f"Warning: {line}")
+        _warn(reporter, f"{len(bad_rows)} of the {of} are left out: {named}{more}.")
 
 
 def tell_remarks(reporter: Reporter, remarks: Mapping[str, int], of: str) -> None:
@@ -206,10 +178,13 @@ def tell_remarks(reporter: Reporter, remarks: Mapping[str, int], of: str) -> Non
     ``remarks`` maps a text to a number of rows (:attr:`selfsup.data.Store.remarks`).
     """
     for text, count in remarks.items():
-        line = f"{count} of the {of}: {text}."
-        if type(reporter) is Silent:  # not one of its subclasses
-            warnings.warn(line, DataWarning, stacklevel=4)
-        reporter.message(f"Warning: {line}")
+        _warn(reporter, f"{count} of the {of}: {text}.")
+
+
+def _warn(reporter: Reporter, line: str) -> None:
+    if isinstance(reporter, Silent):
+        warnings.warn(line, DataWarning, stacklevel=5)
+    reporter.message(f"Warning: {line}")
 
 
 def show_findings(reporter: Reporter, title: str, findings: Findings) -> None:
@@ -219,7 +194,7 @@ def show_findings(reporter: Reporter, title: str, findings: Findings) -> None:
     """
     for line in findings.lines(title):
         reporter.message(line)
-    if type(reporter) is Silent:
+    if isinstance(reporter, Silent):
         for text in findings.warnings:
             warnings.warn(text, DataWarning, stacklevel=4)
 

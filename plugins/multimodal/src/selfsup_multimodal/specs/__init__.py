@@ -1,1 +1,0 @@
-"""What the plugin registers, one module a kind. Imports nothing heavy."""

@@ -13,8 +13,7 @@ from selfsup.data.sources.columns.joined import JoinedColumns, SourceColumns
 from selfsup.errors import ColumnError, ConfigError, MissingPluginError
 from selfsup.registry import registry
 from selfsup.registry.specs import ModalitySpec
-from selfsup_multimodal.columns import choose, names
-from selfsup_multimodal.columns import choose as choosing
+from selfsup_multimodal.columns import choose, contents, names
 from selfsup_multimodal.columns.names import is_usual, parse_parts, written
 
 TEXT, NUMBER, FILE = Value("string"), Value("float64"), {"bytes": Value("binary"), "path": Value("string")}
@@ -46,9 +45,8 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Any:
             return specs[id] if id in specs else real(kind, id)
 
         house = SimpleNamespace(modalities=specs, get=get)
-        for module in (names, choosing.__globals__):
-            target = module if isinstance(module, dict) else vars(module)
-            monkeypatch.setitem(target, "registry", lambda: house)
+        for used in (names.parse_parts, contents.ColumnContents.medium, choose):
+            monkeypatch.setitem(used.__globals__, "registry", lambda: house)
 
     use(*KINDS)
     return use
@@ -106,7 +104,7 @@ def test_what_was_chosen_is_said_with_how_to_change_it() -> None:
         "(--column ROLE=NAME, --set parts=[vision,text])",
         "columns": "not used: captions_id",
     }
-    assert "text is column 'captions', several a row" in found({"image": IMAGE, "captions": TEXTS}).findings.facts["parts"]
+    assert "text is column 'captions', several per row" in found({"image": IMAGE, "captions": TEXTS}).findings.facts["parts"]
 
 
 @pytest.mark.usefixtures("installed")
@@ -145,7 +143,7 @@ def test_equal_candidates_and_missing_parts_end_with_the_switch_to_use(features:
 @pytest.mark.usefixtures("installed")
 def test_a_column_of_captions_that_are_all_missing_is_named() -> None:
     features = {"x": IMAGE, "title": NUMBER}  # what a table without a single caption is read as
-    with pytest.raises(ColumnError, match="Nothing stands in title in the rows that were looked at"):
+    with pytest.raises(ColumnError, match="title is empty in the sampled rows"):
         found(features, values={"title": []})
     with pytest.raises(ColumnError, match=r"is float64, but text/text needs string\. It is empty .* fill it"):
         found(features, values={"title": []}, given={"text": "title"})
@@ -198,9 +196,7 @@ def test_a_part_whose_plugin_is_missing(installed: Any) -> None:
     with pytest.raises(MissingPluginError, match="pip install selfsup-video"):
         found(PHOTO, given={"video": "photo"})
     (warning,) = found({**PHOTO, "sound": SOUND}).findings.warnings
-    assert (
-        warning == "Column 'sound' is of the modality audio, which is not installed, and is not used: pip install selfsup-audio"
-    )
+    assert warning == "Column 'sound' is not used, because its modality audio is not installed: pip install selfsup-audio"
 
 
 @pytest.mark.usefixtures("installed")

@@ -1,4 +1,4 @@
-"""The processor of rows that join parts: one processor a part, and which parts a row has."""
+"""The processor of joined rows: one processor per part, and which parts a row has."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from selfsup.config import Config, check_effect, validated
 from selfsup.data import (
-    CONTENT,
     MARK,
     PRESENT,
     Findings,
@@ -23,7 +21,6 @@ from selfsup.data import (
     Rows,
     Sample,
     SourceColumns,
-    encode_list,
     join_parts,
     part_of,
     reading_state,
@@ -37,32 +34,22 @@ from selfsup.types import Batch, Info, Row
 from selfsup_multimodal.absent_parts import Blank, blanks_of
 from selfsup_multimodal.columns import choose, parse_parts
 from selfsup_multimodal.config import MultimodalProcessorConfig
+from selfsup_multimodal.fitted_part import FittedPart
 from selfsup_multimodal.part_findings import Lacking, described
-from selfsup_multimodal.part_rows import (
-    LACKING,
-    contents_of,
-    lists_several,
-    modalities_of,
-    naming,
-    own_rows,
-    probed_samples,
-    rows_of_part,
-)
-from selfsup_multimodal.several_samples import Samples, counts_of, is_packed, pack, unpack
+from selfsup_multimodal.part_rows import lists_several, modalities_of, naming, own_rows, probed_samples, rows_of_part
+from selfsup_multimodal.several_samples import Samples
 
-_FILE = "multimodal_processor.json"
-_FOLDER = "parts"
+_FILE, _FOLDER = "multimodal_processor.json", "parts"
 
 
 class MultimodalProcessor(Processor):
-    """One processor a part, each of the part's own modality and fitted on the rows that have it.
+    """One processor per part, each of the part's own modality and fitted on the rows that have the part.
 
     A batch holds ``<part>/<key>`` for the keys of each part's own batches, ``<part>/present`` ([B] bool) and
-    ``<part>/content`` ([B] int64, equal for equal contents, -1 where a row lacks the part). Where a row lacks a part, zeros
-    stand in its place and mean nothing. A row that lacks every part is a bad one, as is one that names a file which cannot
-    be read.
+    ``<part>/content`` ([B] int64, equal for equal contents, -1 if the row lacks the part). A missing part is filled with zeros,
+    which carry no meaning. A row without any part is bad, and so is one with an unreadable file.
 
-    A part of texts may list several of them a row: training draws one at each step, evaluation takes the first.
+    A part of texts may list several of them per row: training draws one at each step, evaluation uses the first.
     """
 
     modality: ClassVar[str] = "multimodal"
@@ -74,24 +61,22 @@ class MultimodalProcessor(Processor):
     def __init__(self, config: MultimodalProcessorConfig | None = None) -> None:
         super().__init__(config or MultimodalProcessorConfig())
         parse_parts(self.config.parts)
-        self._parts: dict[str, Processor] = {}
+        self._fitted: dict[str, FittedPart] = {}
         self._taken: dict[str, Processor] = {}
         self._columns: dict[str, str] = {}
-        self._blanks: dict[str, dict[str, Blank]] = {}
-        self._several: frozenset[str] = frozenset()
         self._lacking: dict[str, Lacking] = {}
 
     @property
     def parts(self) -> Mapping[str, Processor]:
-        """Name of each part to its fitted processor; empty before :meth:`fit`."""
-        return self._parts
+        """The fitted processor of each part, by name; empty before :meth:`fit`."""
+        return {name: part.processor for name, part in self._fitted.items()}
 
     @classmethod
     def choose_columns(cls, source: SourceColumns, options: Mapping[str, Any]) -> JoinedColumns:
-        """By what the user names, then by the names of columns, then by type and content (:mod:`selfsup_multimodal.columns`).
+        """Choose by the user's names, then by column names, then by type and content (:mod:`selfsup_multimodal.columns`).
 
         Raises:
-            ColumnError: a part has no column, or several that are equally good.
+            ColumnError: a part has no column, or several equally good ones.
             MissingPluginError: a part is of a modality whose plugin is not installed.
         """
         given = {key: value for key, value in options.items() if key in cls.Config.model_fields}
@@ -99,13 +84,13 @@ class MultimodalProcessor(Processor):
         return choose(source, config.parts, options.get("columns"))
 
     def source_options(self) -> dict[str, Any]:
-        """The parts, and the columns that they were."""
+        """The parts and their columns."""
         known = {"known_folder": self.config.folder} if self.config.folder else {}
         return {"parts": list(self.config.parts), "columns": dict(self._columns), **known}
 
     @classmethod
     def part_modality(cls, part: str, options: Mapping[str, Any]) -> str:
-        """As ``parts`` says, else the modality of that name.
+        """The modality that ``parts`` gives the part, else the modality of the part's name.
 
         Raises:
             ConfigError: there is no part of that name.
@@ -117,12 +102,7 @@ class MultimodalProcessor(Processor):
         raise ConfigError(f"there is no part {part!r}; the parts are {known} (--set parts=[NAME:MODALITY,...]).")
 
     def take(self, part: str, processor: Processor) -> Self:
-        """Use a processor that is fitted already (an encoder's) for a part; :meth:`fit` then leaves it as it is.
-
-        Args:
-            part: name of the part.
-            processor: fitted, of the part's modality.
-        """
+        """Use a fitted processor of the part's modality (an encoder's) for a part; :meth:`fit` leaves it as it is."""
         self._taken[part] = processor.unpacked()
         return self
 
@@ -130,39 +110,34 @@ class MultimodalProcessor(Processor):
         """Fit the processor of each part on the rows that have it.
 
         Raises:
-            ConfigError: ``options`` names a part that is not there, or an option that it has not.
-            DataError: a part can be fitted on no row.
+            ConfigError: ``options`` names an unknown part or an unknown option.
+            DataError: a part cannot be fitted on any row.
             MissingPluginError: a part is of a modality whose plugin is not installed.
         """
         if not isinstance(rows, Rows):
             rows = list(rows)
         modalities = modalities_of(rows, self.config.parts)
         self._check_names(modalities)
-        columns = dict(rows.columns) if isinstance(rows, Rows) else {}
-        fitted: dict[str, Processor] = {}
-        several, blanks, lacking = set(), {}, {}
+        fitted, lacking = {}, {}
         for name, id in modalities.items():
             own, count = rows_of_part(rows, name, self.config.captions)
             processor = self._taken.get(name) or naming(name, self._unfitted(name, id).fit, own)
             if processor.modality != id:
                 raise ConfigError(f"The part {name!r} is of {id}, and its processor of {processor.modality}.")
-            fitted[name] = processor
-            blanks[name] = blanks_of(probed_samples(name, processor, own), processor.windowed())
+            blanks = blanks_of(probed_samples(name, processor, own), processor.windowed())
+            fitted[name] = FittedPart(name, processor, blanks, lists_several(rows, name))
             lacking[name] = Lacking.of(own, total=len(rows), there=count)
-            if lists_several(rows, name):
-                several.add(name)
         self.config = self.config.model_copy(
             update={"parts": tuple(name if name == id else f"{name}:{id}" for name, id in modalities.items())}
         )
-        self._columns, self._several, self._lacking = columns, frozenset(several), lacking
-        return self._use(fitted, blanks)
+        self._columns, self._lacking = dict(rows.columns) if isinstance(rows, Rows) else {}, lacking
+        return self._use(fitted)
 
-    def _use(self, fitted: Mapping[str, Processor], blanks: Mapping[str, Mapping[str, Blank]]) -> Self:
-        self._parts = dict(fitted)
-        self._blanks = {name: dict(keys) for name, keys in blanks.items()}
-        free = {f"{name}{MARK}{key}": axes for name, part in fitted.items() for key, axes in part.free_axes.items()}
-        # What is the class's own for one modality follows from the parts here.
-        self.__dict__.update(free_axes=free, batch_size=min(part.batch_size for part in fitted.values()))
+    def _use(self, fitted: dict[str, FittedPart]) -> Self:
+        self._fitted = fitted
+        free = {f"{name}{MARK}{key}": axes for name, part in self.parts.items() for key, axes in part.free_axes.items()}
+        # Class attributes of other processors; here they follow from the parts.
+        self.__dict__.update(free_axes=free, batch_size=min(part.batch_size for part in self.parts.values()))
         self.__dict__.pop("_windowed", None)
         return self
 
@@ -180,30 +155,31 @@ class MultimodalProcessor(Processor):
         processor = kind(config)
         if processor.block_length:
             raise ConfigError(
-                f"processor.options.{name} joins rows into blocks of {processor.block_length} steps, and these rows have other "
-                "parts, so that each stays one: leave that out."
+                f"processor.options.{name} joins rows into blocks of {processor.block_length} steps, but these rows have other "
+                "parts and cannot be joined: leave that option out."
             )
         return processor
 
     def info(self) -> Info:
         """``parts``: name to ``modality`` and the part's own ``info``."""
-        return {"parts": {name: {"modality": part.modality, "info": part.info()} for name, part in self._parts.items()}}
+        return {"parts": {name: {"modality": part.modality, "info": part.info()} for name, part in self.parts.items()}}
 
     def findings(self) -> Findings:
-        """What each part's processor found, how many rows lack the part, and which part says nothing."""
-        return described(self._parts, self._lacking, several=self._several, captions=self.config.captions)
+        """What each part's processor found, how many rows lack the part, and which parts are constant."""
+        several = {name for name, part in self._fitted.items() if part.several}
+        return described(self.parts, self._lacking, several=several, captions=self.config.captions)
 
     def column_kinds(self) -> dict[str, str]:
-        """Of the parts that decide what their columns are."""
-        return {f"{name}{MARK}{role}": kind for name, part in self._parts.items() for role, kind in part.column_kinds().items()}
+        """The kinds of columns of the parts that decide them (tables)."""
+        return {f"{name}{MARK}{role}": kind for name, part in self.parts.items() for role, kind in part.column_kinds().items()}
 
     def example_rows(self) -> Sequence[Row]:
-        """Where a part has rows of its own, these, with made-up ones of the other parts."""
-        own = {name: part.example_rows() for name, part in self._parts.items()}
+        """Example rows of the parts that have some, joined with mock rows of the other parts; empty if no part has any."""
+        own = {name: part.example_rows() for name, part in self.parts.items()}
         if not any(own.values()):
             return []
         joined: list[Row] = [{}, {}, {}, {}]
-        for name, part in self._parts.items():
+        for name, part in self.parts.items():
             rows = own[name] or registry().modality_objects(part.modality).mock_rows(len(joined), 0)
             for place, row in enumerate(joined):
                 row |= {f"{name}{MARK}{role}": value for role, value in rows[place % len(rows)].items()}
@@ -211,30 +187,30 @@ class MultimodalProcessor(Processor):
 
     @cached_property
     def _windowed(self) -> dict[str, Processor]:
-        return {f"{name}{MARK}{key}": own for name, part in self._parts.items() for key, own in part.windowed().items()}
+        return {f"{name}{MARK}{key}": own for name, part in self.parts.items() for key, own in part.windowed().items()}
 
     def windowed(self) -> Mapping[str, Processor]:
         """The windows of all parts."""
         return self._windowed
 
     def takes_whole(self) -> Mapping[str, Processor]:
-        """Of the parts whose :meth:`collate_whole` wants them."""
-        return {f"{name}{MARK}{key}": own for name, part in self._parts.items() for key, own in part.takes_whole().items()}
+        """The keys of the parts whose :meth:`collate_whole` needs whole samples."""
+        return {f"{name}{MARK}{key}": own for name, part in self.parts.items() for key, own in part.takes_whole().items()}
 
     def encode(self, row: Row) -> Sample:
-        """One row to the samples of its parts, blank where it lacks one."""
+        """Encode one row to the samples of its parts; missing parts are blank."""
         (result,) = self.encode_rows([row])
         if isinstance(result, BadRowError):
             raise result
         return result
 
     def encode_rows(self, rows: Sequence[Row]) -> list[Sample | BadRowError]:
-        """Many rows, a part at a time."""
+        """Encode many rows, one part at a time."""
         samples: list[Sample] = [{} for _ in rows]
         bad: dict[int, BadRowError] = {}
         lacking = np.ones(len(rows), dtype=bool)
-        for name, part in self._parts.items():
-            for place, found in enumerate(self._encode_part(name, part, rows)):
+        for name, part in self._fitted.items():
+            for place, found in enumerate(part.encode(rows, self.config.captions, self.remark)):
                 if isinstance(found, BadRowError):
                     bad.setdefault(place, found)
                     lacking[place] = False
@@ -242,120 +218,64 @@ class MultimodalProcessor(Processor):
                 lacking[place] &= not found[PRESENT]
                 samples[place] |= {f"{name}{MARK}{key}": value for key, value in found.items()}
         for place in np.flatnonzero(lacking).tolist():
-            bad[place] = BadRowError(f"it has none of its parts ({', '.join(self._parts)})")
+            bad[place] = BadRowError(f"it has none of its parts ({', '.join(self.parts)})")
         return [bad.get(place, sample) for place, sample in enumerate(samples)]
 
     def preview(self, row: Row) -> Sequence[Preview]:
-        """What each part's processor shows of it; of several texts the first."""
-        return [
-            preview for name, part in self._parts.items() for own in own_rows(row, name, 1) for preview in part.preview(own)
-        ]
-
-    def _encode_part(self, name: str, part: Processor, rows: Sequence[Row]) -> list[Sample | BadRowError]:
-        """The samples of one part of each row, with what says whether it is there and what it holds."""
-        several = name in self._several
-        flat: list[Row] = []
-        spans: list[range] = []
-        for row in rows:
-            own = own_rows(row, name, self.config.captions if several else 1)
-            spans.append(range(len(flat), len(flat) + len(own)))
-            flat += own
-        contents = contents_of(flat)
-        encoded = encode_list(part, flat) if flat else []
-        results: list[Sample | BadRowError] = []
-        for span in spans:
-            good = [(place, sample) for place in span if not isinstance(sample := encoded[place], BadRowError)]
-            if span and not good:
-                results.append(BadRowError(f"{name}: {encoded[span[0]]}"))
-                continue
-            if len(good) < len(span):
-                self.remark(f"{name}: some of its texts cannot be used and are left out")
-            found = [{**sample, CONTENT: contents[place]} for place, sample in good]
-            found = found or [{**self._blank(name), CONTENT: np.int64(LACKING)}]
-            results.append({**(pack(found) if several else found[0]), PRESENT: np.asarray(bool(good))})
-        return results
-
-    def _blank(self, name: str) -> Sample:
-        return {key: blank.array() for key, blank in self._blanks[name].items()}
-
-    def _scalars(self, name: str) -> list[str]:
-        return [CONTENT, *(key for key, blank in self._blanks[name].items() if not blank.shape)]
+        """The previews of each part; of several texts the first."""
+        return [preview for name, part in self.parts.items() for own in own_rows(row, name, 1) for preview in part.preview(own)]
 
     def take_remarks(self) -> dict[str, int]:
-        """Those of all parts, with the part's name."""
-        found = super().take_remarks()
-        for name, part in self._parts.items():
-            found |= {f"{name}: {text}": count for text, count in part.take_remarks().items()}
-        return found
+        """The remarks of all parts, with the part's name."""
+        own = {f"{name}: {text}": n for name, part in self.parts.items() for text, n in part.take_remarks().items()}
+        return {**super().take_remarks(), **own}
 
     def training_samples(self, samples: Samples, generator: torch.Generator) -> Samples:
-        """Of several texts a row one, drawn anew at each step."""
-        found = dict(samples)
-        for name in self._parts:
-            own = roles_of(samples, name)
-            if not is_packed(own):
-                continue
-            counts = counts_of(own)
-            drawn = (torch.rand(len(counts), generator=generator) * counts).long()
-            found = {key: value for key, value in found.items() if not key.startswith(name + MARK)}
-            found |= {f"{name}{MARK}{key}": value for key, value in self._chosen(name, own, drawn).items()}
+        """Draw one of several texts per row, anew at each step."""
+        found: dict[str, Any] = {}
+        for name, part in self._fitted.items():
+            found |= {f"{name}{MARK}{key}": value for key, value in part.drawn(roles_of(samples, name), generator).items()}
         return found
 
-    def _chosen(self, name: str, own: Samples, places: Tensor) -> Samples:
-        """One sample of each row of a part; what says whether the part is there stays."""
-        packed = {key: value for key, value in own.items() if key != PRESENT}
-        return {**unpack(packed, places, self._scalars(name)), PRESENT: own[PRESENT]}
-
     def collate(self, samples: Samples) -> Batch:
-        """Each part's own batch, and which rows have the part."""
-        return self._collated(samples, whole=False)
+        """Join the batches of all parts, with the rows that have each part."""
+        return join_parts({name: part.collate(roles_of(samples, name), whole=False) for name, part in self._fitted.items()})
 
     def collate_whole(self, samples: Samples) -> Batch:
-        """Each part's own batch of whole samples."""
-        return self._collated(samples, whole=True)
-
-    def _collated(self, samples: Samples, *, whole: bool) -> Batch:
-        batches: dict[str, Batch] = {}
-        for name, part in self._parts.items():
-            own: Samples = roles_of(samples, name)
-            if is_packed(own):
-                own = self._chosen(name, own, torch.zeros(len(own[PRESENT]), dtype=torch.long))
-            keys = {key: value for key, value in own.items() if key not in (PRESENT, CONTENT)}
-            batch = part.collate_whole(keys) if whole else part.collate(keys)
-            marks = {key: torch.as_tensor(own[key]) for key in (PRESENT, CONTENT)}
-            batches[name] = {**batch, **marks}
-        return join_parts(batches)
+        """Join the batches of whole samples of all parts."""
+        return join_parts({name: part.collate(roles_of(samples, name), whole=True) for name, part in self._fitted.items()})
 
     def training_batch(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """Each part's batch as its own training sees it."""
+        """Apply each part's own ``training_batch``."""
         changed = dict(batch)
-        for name, part in self._parts.items():
+        for name, part in self.parts.items():
             own = part.training_batch(part_of(batch, name), generator)
             changed |= {f"{name}{MARK}{key}": value for key, value in own.items()}
         return changed
 
     def __call__(self, rows: Sequence[Row]) -> Batch:
-        """Process rows into a batch at once; the first bad row raises."""
-        encoded = self.encode_rows(rows)
-        for place, item in enumerate(encoded):
+        """Process rows into a batch; the first bad row raises."""
+        samples: list[Sample] = []
+        for place, item in enumerate(self.encode_rows(rows)):
             if isinstance(item, BadRowError):
                 raise BadRowError(f"row {place}: {item}")
-        return self.collate(stack_samples([item for item in encoded if not isinstance(item, BadRowError)]))
+            samples.append(item)
+        return self.collate(stack_samples(samples))
 
     def save(self, directory: Path) -> None:
-        """Write the config and what was found as JSON, and each part's processor into a folder of its own."""
+        """Write the config and the fitted state as JSON, and each part's processor into its own folder."""
         directory = Path(directory)
-        for name, part in self._parts.items():
+        for name, part in self.parts.items():
             folder = directory / _FOLDER / name
             folder.mkdir(parents=True, exist_ok=True)
             part.save(folder)
         write_state(
             directory / _FILE,
             self.config,
-            modalities={name: part.modality for name, part in self._parts.items()},
+            modalities={name: part.modality for name, part in self.parts.items()},
             columns=self._columns,
-            several=sorted(self._several),
-            blanks={name: {key: blank.as_json() for key, blank in keys.items()} for name, keys in self._blanks.items()},
+            several=sorted(name for name, part in self._fitted.items() if part.several),
+            blanks={name: {key: blank.as_json() for key, blank in part.blanks.items()} for name, part in self._fitted.items()},
         )
 
     @classmethod
@@ -369,13 +289,12 @@ class MultimodalProcessor(Processor):
         directory = Path(directory)
         with reading_state(directory / _FILE, "multimodal", MultimodalProcessorConfig) as (config, state):
             processor = cls(config)
-            modalities = {str(name): str(id) for name, id in state["modalities"].items()}
-            processor._columns = {str(role): str(column) for role, column in state["columns"].items()}
-            processor._several = frozenset(map(str, state["several"]))
+            modalities, several = dict(state["modalities"]), set(state["several"])
+            processor._columns = dict(state["columns"])
             blanks = {
                 name: {key: Blank.of_json(value) for key, value in keys.items()} for name, keys in state["blanks"].items()
             }
             if set(blanks) != set(modalities):
-                raise ValueError("it does not say what each part looks like")
+                raise ValueError("blanks and modalities name different parts")
         parts = {name: registry().processor_class(id).load(directory / _FOLDER / name) for name, id in modalities.items()}
-        return processor._use(parts, blanks)
+        return processor._use({name: FittedPart(name, part, blanks[name], name in several) for name, part in parts.items()})

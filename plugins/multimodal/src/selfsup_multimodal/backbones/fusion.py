@@ -1,9 +1,8 @@
-"""``fusion``: the tokens of all parts of a row through one transformer."""
+"""The ``fusion`` backbone: one transformer over the tokens of all parts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, cast
 
 import torch
@@ -17,7 +16,6 @@ from selfsup.backbones import (
     Finetuning,
     TokenBackbone,
     Tokens,
-    mean_over_tokens,
     pooled_over_parts,
     vision_transformer_finetuning,
 )
@@ -27,18 +25,23 @@ from selfsup.errors import ConfigError
 from selfsup.runtime import full
 from selfsup.tasks import Transformer, gather_tokens, lattice_positions
 from selfsup.types import Batch, Info
+from selfsup_multimodal.backbones.fused_tokens import (
+    NUMBERS,
+    ConcatenatedHeads,
+    FusedTokens,
+    numbered_targets,
+    part_padding,
+    pooled_part,
+)
 from selfsup_multimodal.backbones.tokenizers import TokenizerConfig, build_tokenizer, keep_parameters, varies
 from selfsup_multimodal.joined_info import check_names, joined_parts
-
-_MARKS = 2
-"""Numbers in front of each target: the part that the token is of, and its place there."""
 
 
 class FusionConfig(Config):
     """Options of ``fusion``."""
 
     tokenizers: dict[str, TokenizerConfig] = Field(default_factory=dict)
-    """By the name of a part; parts that are not named have the defaults of their modality."""
+    """By part name; the other parts use the defaults of their modality."""
     dim: int = Field(default=192, ge=4)
     """Width D of the fused tokens; 768 in M3AE's ViT-B."""
     depth: int = Field(default=4, ge=1)
@@ -47,35 +50,21 @@ class FusionConfig(Config):
     """Attention heads, a divisor of the width; None: one for every 32 channels."""
 
 
-@dataclass(frozen=True)
-class FusedTokens(Tokens):
-    """The tokens of all parts, one part behind the other."""
-
-    spans: Mapping[str, tuple[int, int]] | None = None
-    """Part to where its tokens begin and end."""
-    grids: Mapping[str, tuple[int, ...]] | None = None
-    """Part to the lattice of its own tokens."""
-
-
 class Fusion(TokenBackbone):
     """One transformer over the tokens of all parts (M3AE: Geng et al. 2022, arXiv:2205.14204).
 
-    A token backbone of its own modality cuts each part into tokens, and its other layers are thrown away. The tokens are
-    projected to one width; sines and cosines of the place on the part's own lattice and a learned vector for the part are added
-    to their positions. Parts that a row lacks are padding. The tokens lie on one axis: parts of a fixed number of tokens first,
-    so that the others begin at the same place in every batch.
+    A token backbone of its own modality cuts each part into tokens; its other layers are thrown away. The tokens are projected
+    to one width. Their positions are the sine-cosine positions on the part's own lattice plus a learned vector per part.
+    Missing parts are padding. Parts with a fixed number of tokens come first, so that the others begin at the same index in
+    every batch.
 
-    The embedding of a row is the mean over the parts that it has of each part's mean token. ``Encoded.parts`` holds what the
-    network makes of each part alone, so that a picture's embedding knows nothing of its caption.
+    The embedding of a row is the mean of its parts' mean tokens. ``Encoded.parts`` holds the embedding of each part encoded
+    alone, so that a picture's embedding does not depend on its caption.
 
-    What there is to predict differs between parts (patches, ids, cells): targets are [B, N, 2 + P] float, where the first two
-    numbers say which part a token is of and its place there, and P is the widest part's. Ids are among them as numbers, so
-    that targets count as continuous; :meth:`normalize_targets` and :meth:`target_loss` treat each token by its part.
-
-    Args:
-        tokenizers: token backbones by the name of the part.
-        options: id and options in full of each.
-        config: the options.
+    Targets differ between parts (patches, ids, cells). They are [B, N, 2 + P] float: the number of the part, the index of the
+    token in it, and the part's own target (P is the width of the widest). Ids are stored as floats, so ``target_kind`` is
+    continuous; :meth:`normalize_targets` and :meth:`target_loss` handle each token by its part.
+    ``options`` holds the id and the full options of each tokenizer.
     """
 
     modality: ClassVar[str] = "multimodal"
@@ -97,61 +86,58 @@ class Fusion(TokenBackbone):
         self.part_embedding = nn.Parameter(torch.randn(len(tokenizers), dim) * 0.02)
         self.transformer = Transformer(dim, config.depth, config.heads, shrink_residuals=True)
         self.target_dim = sum(own.target_dim for own in tokenizers.values())
-        # How many numbers a part's targets have, once they were asked for; the same in every batch.
+        # Width of each part's targets, known after the first call of `targets`; the same in every batch.
         self._target_widths: dict[str, int] = {}
 
     @property
     def part_dims(self) -> Mapping[str, int]:
-        """D for each."""
+        """D for every part."""
         return dict.fromkeys(self.tokenizers, self.embed_dim)
 
     @property
     def shares_space(self) -> bool:
-        """One network makes all embeddings."""
+        """True: one network makes all embeddings."""
         return True
 
     def tokenizer(self, name: str) -> TokenBackbone:
-        """What cuts a part into tokens, and knows its targets."""
+        """The token backbone of a part, which cuts it into tokens and defines its targets."""
         return cast(TokenBackbone, self.tokenizers[name])
 
     def forward(self, batch: Batch) -> Encoded:
-        """Encode all parts together, and where there are several, each alone."""
+        """Encode all parts together and, if there are several, each one alone."""
         tokens = self.tokenize(batch)
         encoded = self.encode(tokens)
-        together = {name: pooled_part(encoded, tokens, name, presence(batch, name)) for name in tokens.spans or ()}
-        pooled = pooled_over_parts(together, shares_space=True)
-        parts = together
-        if len(together) > 1:
-            parts = {name: self._alone(name, batch) for name in together}
-        valid = next(iter(together.values())).valid if len(together) == 1 else None
+        parts = {name: pooled_part(encoded, tokens, name, presence(batch, name)) for name in tokens.spans}
+        pooled, valid = pooled_over_parts(parts, shares_space=True), None
+        if len(parts) == 1:
+            valid = next(iter(parts.values())).valid
+        else:
+            alone = {name: self.tokenize(only_part(batch, name)) for name in parts}
+            parts = {name: pooled_part(self.encode(own), own, name, presence(batch, name)) for name, own in alone.items()}
         return Encoded(pooled, encoded, tokens.grid, tokens.padding, parts, valid)
 
-    def _alone(self, name: str, batch: Batch) -> Encoded:
-        tokens = self.tokenize(only_part(batch, name))
-        return pooled_part(self.encode(tokens), tokens, name, presence(batch, name))
-
     def tokenize(self, batch: Batch) -> FusedTokens:
-        """Cut each part that the batch holds into tokens, and put them one behind the other.
+        """Cut each part in the batch into tokens and concatenate them.
 
         Raises:
-            ConfigError: it holds none of the parts.
+            ConfigError: the batch holds no part of this network.
         """
         cut = {name: self.tokenizer(name).tokenize(own) for name, own in self._own_batches(batch).items()}
         if not cut:
-            raise ConfigError(f"the batch holds none of the parts {', '.join(self.tokenizers)}, which the network is for.")
+            raise ConfigError(f"the batch holds none of the network's parts: {', '.join(self.tokenizers)}.")
         embeddings, positions, paddings, spans, begin = [], [], [], {}, 0
-        # Rows of a single part that lack it are left with others' values, as a tower has them: what comes out means nothing.
+        # With a single part, rows that lack it keep other rows' values, as in a tower: their output is meaningless.
         present = {name: presence(batch, name) if cut.keys() - {name} else None for name in cut}
         padded = any(own.padding is not None or present[name] is not None for name, own in cut.items())
         for name, own in cut.items():
             content = self.projections[name](own.embeddings)
-            B, N, _ = content.shape
+            N = content.shape[1]
             place = lattice_positions(own.grid, self.embed_dim, content.device) + self.part_embedding[self._number(name)]
             learned = self.projections[name](own.positions.to(self.part_embedding.dtype))
-            positions.append((learned + place).expand(B, -1, -1))
+            positions.append((learned + place).expand(len(content), -1, -1))
             embeddings.append(content)
             if padded:
-                paddings.append(_padding(own, present[name], B, N))
+                paddings.append(part_padding(own, present[name]))
             spans[name] = (begin, begin + N)
             begin += N
         return FusedTokens(
@@ -164,111 +150,93 @@ class Fusion(TokenBackbone):
         )
 
     def encode(self, tokens: Tokens, *, keep: Tensor | None = None) -> Tensor:
-        """Mix the tokens, or only those of ``keep``."""
+        """Encode the tokens, or only those of ``keep``."""
+        return self._mix(tokens, keep)
+
+    def encode_apart(self, tokens: FusedTokens, keep: Tensor, parts: Tensor) -> Tensor:
+        """Encode the tokens of ``keep`` without attention between parts; ``parts`` ([K] long) is each kept token's part."""
+        return self._mix(tokens, keep, parts.unsqueeze(0))
+
+    def _mix(self, tokens: Tokens, keep: Tensor | None, groups: Tensor | None = None) -> Tensor:
         x, padding = tokens.embeddings + tokens.positions, tokens.padding
         if keep is not None:
             x, padding = gather_tokens(x, keep), None if padding is None else gather_tokens(padding, keep)
-        return self.transformer(x, padding)  # type: ignore[no-any-return]  # modules are callable as Any
-
-    def encode_apart(self, tokens: FusedTokens, keep: Tensor, parts: Tensor) -> Tensor:
-        """As :meth:`encode` of ``keep``, but no token looks at those of another part.
-
-        Args:
-            tokens: from :meth:`tokenize`.
-            keep: [B, K] long.
-            parts: [K] long, the number of the part that each kept token is of.
-        """
-        x = gather_tokens(tokens.embeddings + tokens.positions, keep)
-        padding = None if tokens.padding is None else gather_tokens(tokens.padding, keep)
-        return self.transformer(x, padding, None, parts.unsqueeze(0))  # type: ignore[no-any-return]
+        return self.transformer(x, padding, None, groups)  # type: ignore[no-any-return]  # modules are callable as Any
 
     def layer_outputs(self, tokens: Tokens) -> list[Tensor]:
         """The output of each block; the last is normalised."""
         return self.transformer.layers(tokens.embeddings + tokens.positions, tokens.padding)
 
     def blocks(self) -> list[nn.Module]:
-        """Those of the transformer."""
+        """The transformer's blocks."""
         return list(self.transformer.blocks)
 
     def input_projection(self) -> list[nn.Parameter]:
-        """Of the parts that have one."""
+        """The input projections of all parts that have one."""
         return [parameter for name in self.tokenizers for parameter in self.tokenizer(name).input_projection()]
 
     def tokenizer_parameters(self) -> list[nn.Parameter]:
-        """Those of all parts' tokens, the projections to one width and the parts' vectors."""
+        """The parts' tokenizers, the projections to one width and the vector of each part."""
         own = [parameter for name in self.tokenizers for parameter in self.tokenizer(name).tokenizer_parameters()]
         return [*own, *self.projections.parameters(), self.part_embedding]
 
     @property
     def finetuning(self) -> Finetuning:
-        """As MAE's."""
+        """MAE's settings."""
         return vision_transformer_finetuning(self.embed_dim)
 
     def full_options(self, given: Config) -> Config:
-        """Each part's with its id and options in full."""
+        """Give the id and the full options of each tokenizer."""
         assert isinstance(given, FusionConfig)
-        own = {name: TokenizerConfig(backbone=id, options=options) for name, (id, options) in self._options.items()}
-        return given.model_copy(update={"tokenizers": own})
+        tokenizers = {name: TokenizerConfig(backbone=id, options=own) for name, (id, own) in self._options.items()}
+        return given.model_copy(update={"tokenizers": tokenizers})
 
     def targets(self, batch: Batch) -> Tensor:
-        """[B, N, 2 + P] float: the number of the part, the token's place there, and the part's own targets, zeros behind."""
+        """[B, N, 2 + P] float: number of the part, index of the token in it, the part's own target, then zeros."""
         found = {name: self.tokenizer(name).targets(own) for name, own in self._own_batches(batch).items()}
         values = {name: target if target.ndim == 3 else target.unsqueeze(2) for name, target in found.items()}
         self._target_widths |= {name: value.shape[2] for name, value in values.items()}
-        kind = torch.promote_types(torch.float32, self.part_embedding.dtype)
-        widest = max(value.shape[2] for value in values.values())
-        rows = []
-        for name, value in values.items():
-            B, N, P = value.shape
-            marks = torch.stack([
-                torch.full((N,), float(self._number(name)), device=value.device, dtype=kind),
-                torch.arange(N, device=value.device, dtype=kind),
-            ], dim=1)  # fmt: skip
-            rest = value.new_zeros(B, N, widest - P, dtype=kind)
-            rows.append(torch.cat([marks.expand(B, -1, -1), value.to(kind), rest], dim=2))
-        return torch.cat(rows, dim=1)
+        dtype = torch.promote_types(torch.float32, self.part_embedding.dtype)
+        return numbered_targets({self._number(name): value for name, value in values.items()}, dtype)
 
     def target_weight(self, batch: Batch) -> Tensor | None:
-        """[B, N] float, as the parts say; None where none says anything."""
+        """[B, N] float, the parts' own weights; None if no part has any."""
         own = self._own_batches(batch)
         weights = {name: self.tokenizer(name).target_weight(part) for name, part in own.items()}
         if all(weight is None for weight in weights.values()):
             return None
-        filled = []
         for name, part in own.items():
-            weight = weights[name]
-            if weight is None:
+            if weights[name] is None:
                 target = self.tokenizer(name).targets(part)
-                weight = torch.ones(target.shape[:2], device=target.device)
-            filled.append(weight)
-        return torch.cat(filled, dim=1)
+                weights[name] = torch.ones(target.shape[:2], device=target.device)
+        return torch.cat([weight for weight in weights.values() if weight is not None], dim=1)
 
     def normalize_targets(self, targets: Tensor) -> Tensor:
-        """Each token's as its part has it; the marks in front stay."""
+        """Normalize each target as its part does; the two leading numbers stay."""
         out = full(targets)
         for name, width in self._target_widths.items():
-            own = self.tokenizer(name).normalize_targets(out[..., _MARKS : _MARKS + width])
+            own = self.tokenizer(name).normalize_targets(out[..., NUMBERS : NUMBERS + width])
             if self.tokenizer(name).target_kind == "categorical":
                 continue
-            rest = out[..., _MARKS + width :]
-            changed = torch.cat([out[..., :_MARKS], own.to(out.dtype), rest], dim=-1)
-            out = torch.where(self._is_of(name, out).unsqueeze(-1), changed, out)
+            rest = out[..., NUMBERS + width :]
+            changed = torch.cat([out[..., :NUMBERS], own.to(out.dtype), rest], dim=-1)
+            out = torch.where((out[..., :1] == self._number(name)), changed, out)
         return out
 
     def target_head(self, dim: int) -> nn.Module:
-        """The heads of all parts side by side; a token reads its own."""
-        return PartHeads({name: self.tokenizer(name).target_head(dim) for name in self.tokenizers})
+        """The heads of all parts, their outputs concatenated; each token uses the slice of its part."""
+        return ConcatenatedHeads({name: self.tokenizer(name).target_head(dim) for name in self.tokenizers})
 
     def target_loss(
         self, prediction: Tensor, target: Tensor, index: Tensor, *, distance: Literal["squared", "absolute"] = "squared"
     ) -> Tensor:
-        """[B, K], the loss of each token as its part has it."""
+        """[B, K], the loss of each token by its part's own ``target_loss``."""
         loss = prediction.new_zeros(index.shape, dtype=torch.promote_types(torch.float32, prediction.dtype))
         predictions = torch.split(prediction, [self.tokenizer(name).target_dim for name in self.tokenizers], dim=-1)
         for name, own in zip(self.tokenizers, predictions, strict=True):
             if name not in self._target_widths:
                 continue
-            is_own = self._is_of(name, target)
+            is_own = target[..., 0] == self._number(name)
             loss = loss + torch.where(is_own, self.part_loss(name, own, target, is_own, distance=distance), 0.0)
         return loss
 
@@ -283,71 +251,31 @@ class Fusion(TokenBackbone):
     ) -> Tensor:
         """[B, K], the loss of tokens of one part.
 
-        Args:
-            name: of the part.
-            prediction: [B, K, ...] from the part's own head.
-            target: [B, K, 2 + P] from :meth:`targets`.
-            is_own: [B, K] bool, which tokens are of this part; the loss of others means nothing. None: all are.
-            distance: of real vectors.
+        ``prediction`` is [B, K, ...] from the part's own head and ``target`` [B, K, 2 + P] from :meth:`targets`. ``is_own``
+        ([B, K] bool, None: all) marks the tokens of this part: the loss of the others is meaningless.
         """
         part = self.tokenizer(name)
-        # Other parts' numbers are no ids or places of this one.
+        # Targets of other parts are not valid ids or indices of this one.
         target = target if is_own is None else torch.where(is_own.unsqueeze(-1), target, 0.0)
-        values = target[..., _MARKS : _MARKS + self._target_widths[name]]
+        values = target[..., NUMBERS : NUMBERS + self._target_widths[name]]
         if part.target_kind == "categorical":
             values = values[..., 0].long()
         return part.target_loss(prediction, values, target[..., 1].long(), distance=distance)
-
-    def _is_of(self, name: str, target: Tensor) -> Tensor:
-        return target[..., 0] == self._number(name)
 
     def _number(self, name: str) -> int:
         return list(self.tokenizers).index(name)
 
     def _own_batches(self, batch: Batch) -> dict[str, Batch]:
-        """The batch of each part that it holds; rows that lack one hold other rows' values."""
+        """The batch of each part that is there; rows that lack a part hold other rows' values."""
         held = part_names(batch)
         return {name: fill_absent(part_of(batch, name), presence(batch, name)) for name in self.tokenizers if name in held}
 
 
-class PartHeads(nn.ModuleDict):
-    """A head a part, their outputs side by side."""
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """[..., dim] to [..., the sum of the heads' widths]."""
-        return torch.cat([head(hidden) for head in self.values()], dim=-1)
-
-
-def _padding(tokens: Tokens, present: Tensor | None, B: int, N: int) -> Tensor:
-    """[B, N] bool; a part that a row lacks is padding."""
-    padding = tokens.padding
-    if padding is None:
-        padding = torch.zeros(B, N, dtype=torch.bool, device=tokens.embeddings.device)
-    return padding if present is None else padding | ~present.unsqueeze(1)
-
-
-def pooled_part(encoded: Tensor, tokens: FusedTokens, name: str, present: Tensor | None) -> Encoded:
-    """A part's tokens among encoded ones, and their mean.
-
-    Args:
-        encoded: [B, N, D].
-        tokens: what was encoded.
-        name: of the part.
-        present: [B] bool, which rows have it; None: all.
-    """
-    assert tokens.spans is not None
-    assert tokens.grids is not None
-    begin, end = tokens.spans[name]
-    own = encoded[:, begin:end]
-    padding = None if tokens.padding is None else tokens.padding[:, begin:end]
-    return Encoded(mean_over_tokens(own, padding), own, tokens.grids[name], padding, None, present)
-
-
 def build_fusion(config: FusionConfig, info: Info) -> Fusion:
-    """One transformer for all parts of the rows.
+    """Build one transformer for all parts of the rows.
 
     Raises:
-        ConfigError: there are no parts, options are of none of them, or a part cannot be cut into tokens.
+        ConfigError: there are no parts, an option names an unknown part, or a part cannot be cut into tokens.
         MissingPluginError: the plugin of a part's modality is not installed; the message says how to install it.
     """
     parts = dict(sorted(joined_parts(info).items(), key=lambda item: varies(item[1])))
@@ -358,15 +286,14 @@ def build_fusion(config: FusionConfig, info: Info) -> Fusion:
 
 
 def fused(backbone: Backbone, method: str) -> Fusion:
-    """``backbone``, if it fuses tokens of parts.
+    """Return ``backbone`` if it is a :class:`Fusion`.
 
     Raises:
-        ConfigError: it does not.
+        ConfigError: it is another backbone.
     """
     if not isinstance(backbone, Fusion):
-        raise ConfigError(f"{method} hides tokens of several parts, and {type(backbone).__name__} has none: take fusion.")
+        raise ConfigError(f"{method} masks tokens of several parts, which {type(backbone).__name__} lacks: take fusion.")
     return backbone
 
 
 FUSION = BackboneRecipe(config=FusionConfig, build=build_fusion)
-"""``fusion``."""

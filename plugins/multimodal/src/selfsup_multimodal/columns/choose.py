@@ -1,9 +1,8 @@
-"""Finds the columns of each part: those that the user names, then by name, then by type and content."""
+"""Choose the columns of each part: by the user's names, then by column names, then by type and content."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 from selfsup.data import (
     MARK,
@@ -14,35 +13,30 @@ from selfsup.data import (
     describe_columns,
     feature_fits,
     feature_name,
-    looks_like_paths,
-    medium_of,
     segment_columns,
     split_role,
 )
 from selfsup.errors import ColumnError, ConfigError
 from selfsup.registry import KNOWN_MODALITIES, registry
 from selfsup.runtime import Findings, listed_names
-from selfsup_multimodal.columns.names import IDENTIFIERS, Part, describes, is_usual, own_names, parse_parts, written
-
-_MODALITY_OF = {"image": "vision", "audio": "audio", "video": "video", "text": "text"}
-"""Role to the modality of it that is known without being installed; those of files are called as their kind."""
+from selfsup_multimodal.columns.contents import MODALITY_OF, ColumnContents
+from selfsup_multimodal.columns.names import Part, describes, is_usual, own_names, parse_parts, written
 
 
 def choose(source: SourceColumns, wanted: Sequence[str], remembered: Mapping[str, str] | None = None) -> JoinedColumns:
-    """Which columns are which part.
+    """Choose a column for each role of each part.
 
-    A role takes the column that the user names; else the one that an encoder learned from, if the source has it; else the one
-    of its own name; else one of a name that such columns usually have (``caption``); else the only one that fits by type and
-    content.
+    The first rule that finds a column decides: the user names it; the encoder was trained on it; it has the role's name; it has
+    a usual name of such columns (``caption``); it is the only one whose type and content fit.
 
     Args:
         source: the columns.
         wanted: the parts, ``name`` or ``name:modality``; empty: all that are found.
-        remembered: ``<part>/<role>`` to column, of a processor that was fitted before.
+        remembered: ``<part>/<role>`` to column, of a fitted processor.
 
     Raises:
-        ColumnError: a part has no column or several that are equally good, or there are fewer than two parts.
-        MissingPluginError: a part is of a modality that is not installed.
+        ColumnError: a part has no column or several equally good ones, or there are fewer than two parts.
+        MissingPluginError: the modality of a part is not installed.
     """
     return _Choice(source, parse_parts(wanted), dict(remembered or {})).result()
 
@@ -50,12 +44,11 @@ def choose(source: SourceColumns, wanted: Sequence[str], remembered: Mapping[str
 class _Choice:
     def __init__(self, source: SourceColumns, wanted: dict[str, Part], remembered: dict[str, str]) -> None:
         self.source, self.wanted, self.remembered = source, wanted, remembered
-        self.features = {name: feature for name, feature in source.features.items() if name != source.label}
-        self._samples: dict[str, list[Any]] = {}
-        self._media: dict[str, str] = {}
+        self.contents = ColumnContents(source)
+        self.features = self.contents.features
         if wanted and len(wanted) < 2:
             raise ConfigError(
-                f"parts={written(list(wanted.values()))} names one part, and rows of several are joined: name two."
+                f"parts={written(list(wanted.values()))} names one part, but rows join several: name at least two."
             )
         self.given = self._by_part(source.given)
         asked = {split_role(role)[0] for role in self.given if split_role(role)[1] not in SEGMENT_ROLES}
@@ -72,16 +65,16 @@ class _Choice:
 
     def result(self) -> JoinedColumns:
         """See :func:`choose`."""
-        tiers: tuple[Callable[[Part, str, str], list[str]], ...] = (
+        rules: tuple[Callable[[Part, str, str], list[str]], ...] = (
             self._as_given, self._as_before, self._by_own_name, self._by_usual_name, self._by_content,
         )  # fmt: skip
         roles = [(part, role, kind) for part in self.parts.values() for role, kind in part.kinds.items()]
-        for tier in tiers:
+        for rule in rules:
             for part, role, kind in roles:
                 key = f"{part.name}{MARK}{role}"
                 if key in self.columns or key in self.equal:
                     continue
-                found = tier(part, role, kind)
+                found = rule(part, role, kind)
                 if len(found) == 1:
                     self.columns[key] = found[0]
                 elif found:
@@ -98,7 +91,7 @@ class _Choice:
         )
 
     def _by_part(self, given: Mapping[str, str]) -> dict[str, str]:
-        """What the user gave, by ``<part>/<role>``."""
+        """The columns that the user names, by ``<part>/<role>``."""
         found: dict[str, str] = {}
         specs = registry().modalities.values()
         known = self.wanted or {spec.id: Part(spec.id, spec) for spec in specs if spec.columns and not spec.joins}
@@ -123,7 +116,7 @@ class _Choice:
         return found
 
     def _owner(self, role: str, parts: Mapping[str, Part]) -> str:
-        """The part that a role without one belongs to."""
+        """The part of a role that the user gives without a part."""
         owners = [part.name for part in parts.values() if role in part.modality.columns]
         if not owners:
             owners = [part.name for part in parts.values() if not part.modality.columns]
@@ -131,44 +124,23 @@ class _Choice:
             return owners[0]
         if owners:
             choices = " or ".join(f"--column {name}{MARK}{role}=NAME" for name in owners)
-            raise ColumnError(f"Several parts have the role {role!r}: say {choices}.")
-        if not self.wanted and role in _MODALITY_OF:
-            registry().get("modality", _MODALITY_OF[role])  # says how to install it
+            raise ColumnError(f"Several parts have the role {role!r}: use {choices}.")
+        if not self.wanted and role in MODALITY_OF:
+            registry().get("modality", MODALITY_OF[role])  # says how to install it
         roles = dict.fromkeys(role for part in parts.values() for role in part.modality.columns)
-        raise ColumnError(f"There is no role {role!r} to put a column in; the roles are {', '.join(roles)}.")
+        raise ColumnError(f"There is no role {role!r}; the roles are {', '.join(roles)}.")
 
     def _free(self) -> Iterable[str]:
         taken = {*self.columns.values(), *self.given.values()}
         return (column for column in self.features if column not in taken)
 
-    def _sample(self, column: str) -> list[Any]:
-        if column not in self._samples:
-            self._samples[column] = self.source.sample(column)
-        return self._samples[column]
-
-    def _medium(self, column: str) -> str:
-        if column not in self._media:
-            feature = self.features[column]
-            plain = feature_name(feature).lower() in MEDIA
-            self._media[column] = medium_of(feature, () if plain else self._sample(column), registry().modalities.values())
-        return self._media[column]
-
-    def _fits(self, column: str, kind: str) -> bool:
-        """Whether a column that is named for a role can play it."""
-        feature = self.source.features[column]
-        if feature_name(feature) == "null":  # every row lacks it
-            return True
-        if kind in MEDIA:
-            return feature_fits(feature, kind) or feature_fits(feature, "string")
-        return feature_fits(feature, kind) or (kind == "string" and _lists_texts(feature))
-
     def _as_given(self, part: Part, role: str, kind: str) -> list[str]:
         column = self.given.get(f"{part.name}{MARK}{role}")
         if not column:
             return []
-        if not self._fits(column, kind):
+        if not self.contents.fits(column, kind):
             have = feature_name(self.source.features[column])
-            empty = " It is empty in the rows that were looked at: fill it, or take another." * (not self._sample(column))
+            empty = "" if self.contents.sample(column) else " It is empty in the sampled rows: fill it, or name another one."
             raise ColumnError(
                 f"Column {column!r} of {self.source.name} is {have}, but {part.name}{MARK}{role} needs {kind}.{empty}"
             )
@@ -176,52 +148,28 @@ class _Choice:
 
     def _as_before(self, part: Part, role: str, kind: str) -> list[str]:
         column = self.remembered.get(f"{part.name}{MARK}{role}", "")
-        return [column] if column in self.features and self._fits(column, kind) else []
+        return [column] if column in self.features and self.contents.fits(column, kind) else []
 
     def _by_own_name(self, part: Part, role: str, kind: str) -> list[str]:
         alone = sum(other.modality.id == part.modality.id for other in self.parts.values()) == 1
         free = set(self._free())
-        return [name for name in own_names(part, role, alone=alone) if name in free and self._suits(name, kind)][:1]
+        return [name for name in own_names(part, role, alone=alone) if name in free and self.contents.suits(name, kind)][:1]
 
     def _by_usual_name(self, part: Part, role: str, kind: str) -> list[str]:
         if sum(other.modality.id == part.modality.id for other in self.parts.values()) > 1:
             return []
-        return [name for name in self._free() if is_usual(name, role) and self._suits(name, kind)]
-
-    def _suits(self, column: str, kind: str) -> bool:
-        """Whether a column of a fitting name holds what it should: files of another kind, or of none, are not it."""
-        if not self._fits(column, kind):
-            return False
-        if kind in MEDIA:
-            text = feature_fits(self.features[column], "string")
-            medium = self._medium(column)
-            return medium == kind or (not medium and (not text or not self._sample(column)))
-        return kind != "string" or _lists_texts(self.features[column]) or not looks_like_paths(self._sample(column))
+        return [name for name in self._free() if is_usual(name, role) and self.contents.suits(name, kind)]
 
     def _by_content(self, part: Part, role: str, kind: str) -> list[str]:
-        if kind in MEDIA:
-            return self._files(part, kind)
         asked = bool(self.wanted) or part.name in self.asked
+        if kind in MEDIA:
+            suffixes = (*part.modality.suffixes, *part.modality.frame_suffixes)
+            found = self.contents.files(self._free(), kind)
+            return found or (self.contents.shared_files(suffixes) if self.wanted and suffixes else [])
         if kind == "string":
-            found = self._texts(role, kind, asked=asked)
+            found = self.contents.texts(self._free()) if asked or describes(role) else []
             return found if len(found) == 1 or asked else []
         return [name for name in self._free() if feature_fits(self.features[name], kind)] if asked else []
-
-    def _texts(self, role: str, kind: str, *, asked: bool = False) -> list[str]:
-        """Columns of texts that could be a role of texts."""
-        if kind != "string" or not (asked or describes(role)):
-            return []
-        texts = [name for name in self._free() if feature_fits(self.features[name], "string")]
-        return [name for name in texts if name.lower() not in IDENTIFIERS and not looks_like_paths(self._sample(name))]
-
-    def _files(self, part: Part, kind: str) -> list[str]:
-        """Columns that hold files of a kind; of the sound of videos only where it is asked for."""
-        found = [name for name in self._free() if self._medium(name) == kind]
-        suffixes = (*part.modality.suffixes, *part.modality.frame_suffixes)
-        if not found and self.wanted and suffixes:
-            shared = [name for name in self.features if self._medium(name) or feature_fits(self.features[name], "string")]
-            found = [name for name in shared if looks_like_paths(_paths(self._sample(name)), suffixes)]
-        return found
 
     def _check_equal(self) -> None:
         for key, columns in self.equal.items():
@@ -238,8 +186,8 @@ class _Choice:
         """The parts that have all of their columns.
 
         Raises:
-            ColumnError: one that is wanted has not, or there are fewer than two.
-            MissingPluginError: the second part would be of a modality that is not installed.
+            ColumnError: a wanted part lacks a column, or there are fewer than two parts.
+            MissingPluginError: a column needs a modality that is not installed.
         """
         found, columns = [], describe_columns(self.features)
         for part in self.parts.values():
@@ -251,53 +199,38 @@ class _Choice:
             elif self.wanted or part.name in self.asked:
                 role = missing[0]
                 raise ColumnError(
-                    f"{self.source.name} has no column for the {role!r} of {part.name}. Its columns are {columns}. If one of "
-                    f"them is meant, say --column {part.name}{MARK}{role}=NAME."
+                    f"{self.source.name} has no column for the {role!r} of {part.name}. Its columns are {columns}. To use "
+                    f"one of them: --column {part.name}{MARK}{role}=NAME."
                 )
         order = {name: place for place, name in enumerate(self.features)}
         if not self.wanted:
             found.sort(key=lambda part: min((order[self.columns[key]] for key in self._keys(part)), default=len(order)))
         if len(found) < (1 if self.remembered else 2):
             for column in self._free():
-                self._require(column)
-            texts = [
-                name for part in self.parts.values() for role, kind in part.kinds.items() for name in self._texts(role, kind)
-            ]
+                if missing_modality := self.contents.missing_modality(column):
+                    registry().get("modality", missing_modality)  # raises and says how to install it
+            describing = [role for part in self.parts.values() for role, kind in part.kinds.items() if kind == "string"]
+            texts = self.contents.texts(self._free()) if any(map(describes, describing)) else []
             if found and len(texts) > 1:
                 raise ColumnError(
-                    f"{self.source.name} has several columns of texts ({', '.join(texts)}), and none has a name that says that "
-                    f"it goes with {found[0].name}. Choose one with --column text=NAME. Its columns are {columns}."
+                    f"{self.source.name} has several columns of texts ({', '.join(texts)}), and no name shows which one goes "
+                    f"with {found[0].name}. Choose one with --column text=NAME. Its columns are {columns}."
                 )
             held = " and ".join(f"{part.name} ({self.columns[self._keys(part)[0]]!r})" for part in found) or "none"
-            empty = [column for column in self._free() if not self._sample(column)]
-            without = f" Nothing stands in {listed_names(empty)} in the rows that were looked at." if empty else ""
+            empty = [column for column in self._free() if not self.contents.sample(column)]
+            without = f" {listed_names(empty)} is empty in the sampled rows." if empty else ""
             raise ColumnError(
-                f"{self.source.name} holds columns of fewer than two parts; found: {held}. Its columns are {columns}.{without} "
-                "Name others with --column ROLE=NAME (text=title), or say which parts are meant with --set "
-                "parts=[vision,tabular], where tabular takes the columns that are left."
+                f"{self.source.name} has columns for fewer than two parts; found: {held}. Its columns are {columns}.{without} "
+                "Name others with --column ROLE=NAME (text=title), or name the parts with --set parts=[vision,tabular], where "
+                "tabular takes the remaining columns."
             )
         return found
 
     def _keys(self, part: Part) -> list[str]:
         return [key for key in self.columns if key.startswith(part.name + MARK)]
 
-    def _missing(self, column: str) -> str:
-        """The known modality that a column is of and that is not installed; empty if it is installed or unknown."""
-        medium = self._medium(column)
-        kinds = {kind.lower() for spec in registry().modalities.values() for kind in spec.columns.values()}
-        return "" if not medium or medium in kinds else _MODALITY_OF[medium]
-
-    def _require(self, column: str) -> None:
-        """Nothing, unless a column is of a modality that is not installed.
-
-        Raises:
-            MissingPluginError: it is.
-        """
-        if missing := self._missing(column):
-            registry().get("modality", missing)
-
     def _add_tables(self, parts: Sequence[Part]) -> None:
-        """Give a part that takes every column those that are left: numbers, texts, truths and dates."""
+        """Give the remaining plain columns (numbers, texts, booleans, dates) to parts that take any column."""
         for part in parts:
             if part.kinds:
                 continue
@@ -308,13 +241,13 @@ class _Choice:
             }
             plain = ("Value", "ClassLabel")
             left = {f"{start}{name}": name for name in self._free() if type(self.features[name]).__name__ in plain}
-            left = {key: name for key, name in left.items() if not self._medium(name)}
+            left = {key: name for key, name in left.items() if not self.contents.medium(name)}
             self.columns |= chosen or before or left
             if not (chosen or before or left):
-                raise ColumnError(f"{self.source.name} has no column left for {part.name}: all are taken by other parts.")
+                raise ColumnError(f"{self.source.name} has no column left for {part.name}: other parts use all of them.")
 
     def _add_segments(self, parts: Sequence[Part]) -> None:
-        """Times that make a part of a file a row."""
+        """Add the columns of start and end times to parts whose rows are segments of a file."""
         for part in parts:
             if not part.modality.segments:
                 continue
@@ -332,7 +265,8 @@ class _Choice:
             if not part.kinds:
                 shown.append(f"{part.name} ({listed_names(columns.values())})")
                 continue
-            each = [f"{role} is column {column!r}" + self._several(column) for role, column in columns.items()]
+            lists = {column: ", several per row" if self.contents.lists_texts(column) else "" for column in columns.values()}
+            each = [f"{role} is column {column!r}{lists[column]}" for role, column in columns.items()]
             shown.append(f"{part.name} ({', '.join(each)})")
         found.add("parts", f"{'; '.join(shown)} (--column ROLE=NAME, --set parts={written(parts)})")
         idle = [name for name in self.features if name not in self.columns.values()]
@@ -340,26 +274,12 @@ class _Choice:
             found.add("columns", f"not used: {listed_names(idle)}")
         for name in self.absent:
             role = next(role for role in self.parts[name].kinds if f"{name}{MARK}{role}" not in self.columns)
-            meant = f" If one of {listed_names(idle)} is meant, say --column {name}{MARK}{role}=NAME." if idle else ""
-            found.warn(f"{self.source.name} has no column for {name}, so every row lacks that part.{meant}")
+            hint = f" To use one of {listed_names(idle)}: --column {name}{MARK}{role}=NAME." if idle else ""
+            found.warn(f"{self.source.name} has no column for {name}, so every row lacks that part.{hint}")
         for name in idle:
-            if missing := self._missing(name):
+            if missing := self.contents.missing_modality(name):
                 found.warn(
-                    f"Column {name!r} is of the modality {missing}, which is not installed, and is not used: "
+                    f"Column {name!r} is not used, because its modality {missing} is not installed: "
                     f"pip install {KNOWN_MODALITIES[missing]}"
                 )
         return found
-
-    def _several(self, column: str) -> str:
-        return ", several a row" if _lists_texts(self.source.features[column]) else ""
-
-
-def _lists_texts(feature: Any) -> bool:
-    """Whether a column holds a list of texts a row."""
-    item = feature[0] if isinstance(feature, list) and len(feature) == 1 else getattr(feature, "feature", None)
-    return item is not None and feature_fits(item, "string")
-
-
-def _paths(values: Sequence[Any]) -> list[str]:
-    """The paths among values of a column of files."""
-    return [value.get("path") or "" if isinstance(value, Mapping) else value for value in values if value]

@@ -18,7 +18,7 @@ from selfsup.runtime import full, no_autocast
 from selfsup.tasks import ComparesEmbeddings, StepOutput, TaskFamilyRecipe, Term, gather_tokens
 from selfsup.types import Batch, Info
 from selfsup_multimodal.backbones.fusion import FusedTokens, Fusion, fused
-from selfsup_multimodal.tasks.mae import HiddenLoss, JointMAE, JointMAEConfig, kept_of, spans_of
+from selfsup_multimodal.tasks.mae import HiddenLoss, JointMAE, JointMAEConfig, kept_of
 
 
 class CAVMAEConfig(JointMAEConfig):
@@ -74,7 +74,7 @@ class CAVMAE(ComparesEmbeddings[SeenAndHidden], JointMAE):
         masks = self.draw_masks(tokens, generator)
         keep = kept_of(tokens, masks)
         hidden = self.reconstruct(batch, tokens, masks, keep, self.backbone.encode(tokens, keep=keep))
-        names = tuple(spans_of(tokens))
+        names = tuple(tokens.spans)
         counts = [masks[name].keep.shape[1] for name in names]
         return SeenAndHidden(
             losses=[hidden[name].loss for name in names],

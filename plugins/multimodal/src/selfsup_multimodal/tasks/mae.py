@@ -110,7 +110,7 @@ class JointMAE(PretextTask):
             ConfigError: a part has fewer than two tokens.
         """
         masks = {}
-        for name, (begin, end) in spans_of(tokens).items():
+        for name, (begin, end) in tokens.spans.items():
             padding = None if tokens.padding is None else tokens.padding[:, begin:end]
             masks[name] = random_mask(
                 tokens.embeddings.shape[0], (end - begin,), self.ratios[name],
@@ -139,7 +139,7 @@ class JointMAE(PretextTask):
         if self.config.normalize_targets:
             targets = self.backbone.normalize_targets(targets)
         losses: dict[str, HiddenLoss] = {}
-        for name, (begin, end) in spans_of(tokens).items():
+        for name, (begin, end) in tokens.spans.items():
             hidden = masks[name].hidden
             prediction = self.heads[name](gather_tokens(decoded[:, begin:end], hidden))
             loss = self.backbone.part_loss(name, prediction, gather_tokens(targets[:, begin:end], hidden))
@@ -155,7 +155,6 @@ class JointMAE(PretextTask):
 
     def _positions(self, tokens: FusedTokens, dim: int) -> Tensor:
         """[N, dim], the place of each token on its part's lattice, and which part that is."""
-        assert tokens.grids is not None
         own = [
             lattice_positions(grid, dim, tokens.embeddings.device) + self.part_embedding[name]
             for name, grid in tokens.grids.items()
@@ -163,15 +162,9 @@ class JointMAE(PretextTask):
         return torch.cat(own)
 
 
-def spans_of(tokens: FusedTokens) -> Mapping[str, tuple[int, int]]:
-    """Part to where its tokens begin and end."""
-    assert tokens.spans is not None
-    return tokens.spans
-
-
 def kept_of(tokens: FusedTokens, masks: Mapping[str, TokenMask]) -> Tensor:
     """[B, K] long, the tokens that masks of each part leave, one part behind the other."""
-    return torch.cat([masks[name].keep + begin for name, (begin, _) in spans_of(tokens).items()], dim=1)
+    return torch.cat([masks[name].keep + begin for name, (begin, _) in tokens.spans.items()], dim=1)
 
 
 def by_part(

@@ -221,7 +221,7 @@ def test_names_of_parts() -> None:
     assert written(list(parts.values())) == "[vision,back:vision]"
     for wrong, message in (
         (["vision", "vision"], r"two parts are called 'vision'.*parts=\[front:vision,back:vision\]"),
-        (["a/b:vision"], "no name for a part"),
+        (["a/b:vision"], "not a valid name of a part"),
         (["multimodal", "text"], "joins parts itself"),
     ):
         with pytest.raises(ConfigError, match=message):

@@ -102,9 +102,9 @@ def test_parts_can_be_seen_as_they_are(info: Info, batch: Batch) -> None:
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
-        ({"middle": {}}, "views.parts.middle is of no part of these rows; their parts are left, right"),
+        ({"middle": {}}, "views.parts.middle names no part of these rows; their parts are left, right"),
         ({"left": {"wrong": 1}}, "wrong"),
-        ({"left": {"n_global": 2}}, "a part is seen once"),
+        ({"left": {"n_global": 2}}, "each part has one view"),
     ],
 )
 def test_wrong_options_are_named(info: Info, parts: dict[str, Any], message: str) -> None:

@@ -168,10 +168,10 @@ def test_rows_that_lack_parts_are_counted_and_said(tmp_path: Path) -> None:
     assert "a kind" in findings.facts
     assert findings.warnings == []
     repeated = MultimodalProcessor().fit(ROWS[:5]).findings().facts["left"]
-    assert repeated == "1 of 5 rows lack it (20 %); 1 of 4 that were compared repeat another"
+    assert repeated == "1 of 5 rows lack it (20 %); 1 of 4 compared rows repeat another"
     constant = [{"left/sequence": [1, 2], "right/sequence": row["right/sequence"]} for row in ROWS[:2]]
     (warning,) = MultimodalProcessor().fit(constant).findings().warnings
-    assert "The part 'left' is the same in all of the 2 rows that were compared" in warning
+    assert "The part 'left' is the same in all 2 compared rows" in warning
     few = [{"left/sequence": row["left/sequence"], "right/sequence": None} for row in ROWS[:1] * 3]
     found = MultimodalProcessor().fit([*few, ROWS[0], ROWS[3]]).findings()
     assert any("Most rows (3 of 5) lack the part 'right'" in text for text in found.warnings)

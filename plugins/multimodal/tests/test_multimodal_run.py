@@ -99,12 +99,12 @@ def test_a_run_goes_on_where_its_source_is_gone(
     shutil.copytree(left, source)
     locked = ("--set", "lock.part=left", "--init", f"left={source}")
     assert run("multimodal/lit", "--data", str(pairs), "--out", str(out), "--steps", "2", *STEPS, *PARTS, *locked) == 0
-    assert "drawn at random" not in capsys.readouterr().err
+    assert "random weights" not in capsys.readouterr().err
     before = load(out)
     shutil.rmtree(source)
     RunDirectory(out).update(status="stopped")
     assert run("--resume", "--out", str(out)) == 0
-    assert "drawn at random" not in capsys.readouterr().err
+    assert "random weights" not in capsys.readouterr().err
     after = load(out)
     assert same(before, after)
     assert same(after.part("left"), load(left))  # it was locked

@@ -167,7 +167,7 @@ def test_objects_of_a_program(tmp_path: Path) -> None:
     assert type(features["sound"]).__name__ == "Audio"
 
 
-@pytest.mark.parametrize(("place", "hint"), [("gone/", ""), ("set\\", "Write '/' between folders in place of")])
+@pytest.mark.parametrize(("place", "hint"), [("gone/", ""), ("set\\", "Write '/' between folders instead of")])
 def test_pictures_that_are_all_missing_are_named_with_the_switch(tmp_path: Path, place: str, hint: str) -> None:
     pictures(tmp_path / "set", NAMES)
     lines = [f"{place}{name},{caption}" for name, caption in zip(NAMES, CAPTIONS, strict=True)]

@@ -1,1 +1,1 @@
-"""Several modalities at once: rows of parts, each part of a modality of its own."""
+"""The multimodal plugin: rows that join parts of several modalities."""

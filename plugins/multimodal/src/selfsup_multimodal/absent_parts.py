@@ -1,4 +1,4 @@
-"""What stands in the place of a part that a row lacks: zeros of the usual shape."""
+"""Placeholders for the parts that a row lacks: zeros of the usual shape."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from selfsup.data import Sample
 
 @dataclass(frozen=True)
 class Blank:
-    """One key of the samples of a part, without content."""
+    """The placeholder for one key of a part's samples."""
 
     dtype: str
     shape: tuple[int, ...]
     value: int = 0
-    """Of a single whole number: what it usually is, so that a length is not 0."""
+    """For a scalar integer a typical value, so that a length is not 0."""
 
     def array(self) -> np.ndarray[Any, Any]:
-        """The blank itself."""
+        """The placeholder as an array."""
         return np.full(self.shape, self.value, dtype=self.dtype)
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values, for the processor's file."""
+        """Plain values for the processor's file."""
         return {"dtype": self.dtype, "shape": list(self.shape), "value": self.value}
 
     @classmethod
     def of_json(cls, state: Mapping[str, Any]) -> Blank:
-        """What :meth:`as_json` gave."""
+        """Read the values of :meth:`as_json`."""
         return cls(str(np.dtype(state["dtype"])), tuple(int(size) for size in state["shape"]), int(state["value"]))
 
 
 def blanks_of(samples: Sequence[Sample], windowed: Collection[str]) -> dict[str, Blank]:
-    """The blank of each key.
+    """The placeholder of each key.
 
     Args:
-        samples: processed rows that have the part, one at least.
-        windowed: keys that batches show a window of; no sample of them is shorter than the shortest here.
+        samples: processed rows that have the part, at least one.
+        windowed: keys that batches cut to a window; their placeholder is as long as the shortest sample.
     """
     found = {}
     for key in samples[0]:

@@ -1,8 +1,9 @@
-"""Views of joined rows: a view is a part, seen as its own modality sees one view of a sample."""
+"""Views of joined rows: one view per part, made by the part's own modality."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import Any, cast
 
 import torch
@@ -19,18 +20,18 @@ from selfsup_multimodal.joined_info import JoinedPart, check_names, joined_parts
 
 _ONE = {"n_global": 1, "n_local": 0}
 _LIGHT = {"global_scale": (0.9, 1.0)}
-"""Share of a picture that a crop keeps where parts are compared: what open_clip crops by default. A caption says what all of a
-picture shows, and half of it may show something else."""
+"""Share of a picture that a crop keeps when parts are compared; open_clip's default. A caption describes the whole picture, so
+a smaller crop may not match it."""
 
 
 class PartViewsConfig(Config):
     """Options of views of joined rows."""
 
     augment: bool = True
-    """Draw one view of each part as its modality does for a task that sees a single one (a random crop of a picture); false:
-    every part is seen as it is. Where parts are compared, crops keep 0.9 to 1 of a picture, as in open_clip."""
+    """Augment each part as its modality does for tasks with a single view (a random crop of a picture); false: use every part
+    as it is. When parts are compared, crops keep 0.9 to 1 of a picture, as in open_clip."""
     parts: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    """By the name of a part: options of its view, as ``views`` has them in a task of the part's own modality that sees one view
+    """By part name: options of its view, those of ``views`` in a single-view task of the part's own modality
     (``views.parts.vision.global_scale=[0.5,1]``)."""
 
     def without_effect(self) -> dict[str, str]:
@@ -39,20 +40,20 @@ class PartViewsConfig(Config):
 
 
 class PartViews(Views):
-    """The parts of each row, one batch a part (or all in one), each through the views of its own modality.
+    """One view per part (or one view of all parts), each augmented by its own modality.
 
-    A modality without such views shows its part as it is. Rows that lack a part hold other rows' values while it is drawn, so
-    that nothing is computed of blanks. Random draws are made part by part, in the order of the parts.
+    Parts of modalities without such views stay as they are. Rows that lack a part hold other rows' values during augmentation,
+    so that placeholders are never augmented. Random draws follow the order of the parts.
 
     Args:
         config: the options.
-        info: what the processor says.
-        recipe_of: which views of a modality to take.
-        light: defaults of these views' options, of those that they have.
-        together: one view that holds all parts; else a view a part.
+        info: of the processor.
+        recipe_of: which views of a modality to use.
+        light: defaults for the options that these views have.
+        together: make one view of all parts instead of one per part.
 
     Raises:
-        ConfigError: options are of no part, of one without views, or not allowed.
+        ConfigError: an option names an unknown part, a part without views, or is not allowed.
     """
 
     def __init__(
@@ -80,14 +81,14 @@ class PartViews(Views):
         self.note = " ".join(view.note for name in self.names if (view := self._own(name)) and view.note)
 
     def _takes_whole(self, part: JoinedPart) -> bool:
-        """Whether a part comes whole: its views cut from whole samples, or whole samples are those of every batch."""
+        """Whether the batch holds whole samples of a part: its views crop them, or its processor never cuts them."""
         view = self._own(part.name)
         if view is not None:
             return view.takes_whole
         return registry().processor_class(part.modality).collate_whole is Processor.collate_whole
 
     def forward(self, batch: Batch, generator: torch.Generator | None) -> list[Batch]:
-        """A view a part, or one of all parts, with ``<part>/present`` and what else the rows say of a part."""
+        """One view per part, or one of all parts; ``<part>/present`` and similar keys stay."""
         views = [self._view(name, batch, generator) for name in self.names]
         if not self.together:
             return views
@@ -107,7 +108,7 @@ class PartViews(Views):
 
 
 def _views_of(part: JoinedPart, options: dict[str, Any], recipe: ViewsRecipe | None, light: Mapping[str, Any]) -> Views | None:
-    """The views of a part that show one of each sample; None where its modality has none of that kind."""
+    """The single-view augmentation of a part; None if its modality has none."""
     what = f"the views of the part {part.name!r}"
     if recipe is None:
         if options:
@@ -117,37 +118,29 @@ def _views_of(part: JoinedPart, options: dict[str, Any], recipe: ViewsRecipe | N
     views = recipe.build(validated(with_defaults(recipe.config, one), options, what=what), part.info)
     if views.n_global + views.n_local != 1:
         raise ConfigError(
-            f"{what} are {views.n_global + views.n_local}, and a part is seen once: leave n_global and n_local out."
+            f"{what} are {views.n_global + views.n_local}, but each part has one view: leave n_global and n_local out."
         )
     return views
 
 
-def _single(parts: ModalityObjects) -> ViewsRecipe | None:
-    return parts.single_views
-
-
-def _supervised(parts: ModalityObjects) -> ViewsRecipe | None:
-    return parts.supervised_views
-
-
 def build_views(config: PartViewsConfig, info: Info) -> PartViews:
-    """A view a part."""
-    return PartViews(config, info, _single, light=_LIGHT, together=False)
+    """Build one view per part."""
+    return PartViews(config, info, attrgetter("single_views"), light=_LIGHT, together=False)
 
 
 def build_single_view(config: PartViewsConfig, info: Info) -> PartViews:
-    """One view that holds all parts."""
-    return PartViews(config, info, _single, together=True)
+    """Build one view of all parts."""
+    return PartViews(config, info, attrgetter("single_views"), together=True)
 
 
 def build_supervised_view(config: PartViewsConfig, info: Info) -> PartViews:
-    """One view that holds all parts, each augmented as for supervised training in its own modality."""
-    return PartViews(config, info, _supervised, together=True)
+    """Build one view of all parts, each augmented as for supervised training in its own modality."""
+    return PartViews(config, info, attrgetter("supervised_views"), together=True)
 
 
 VIEWS = ViewsRecipe(config=PartViewsConfig, build=build_views)
 """The default views of joined rows."""
 SINGLE_VIEW = ViewsRecipe(config=PartViewsConfig, build=build_single_view)
-"""The one view of tasks that compare no views: masked and latent prediction."""
+"""The view of tasks that compare no views: masked and latent prediction."""
 SUPERVISED_VIEW = ViewsRecipe(config=PartViewsConfig, build=build_supervised_view)
 """The light augmentation of supervised training."""

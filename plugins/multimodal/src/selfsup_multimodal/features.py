@@ -1,4 +1,4 @@
-"""Raw features of joined rows: those of the parts side by side, or of the parts of one modality."""
+"""Raw features of joined rows: of all parts concatenated, or of the parts of one modality."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RawFeatures = Callable[[Batch, Info], Tensor]
 
 
 def joined(batch: Batch, info: Info) -> Tensor:
-    """[B, F] float: each part's raw features with a 2-norm of 1, so that all parts count alike; zeros where one is absent.
+    """[B, F] float: each part's raw features with unit 2-norm, so that all parts have equal weight; zeros if one is missing.
 
     Parts whose modality has no raw features are left out.
 
@@ -30,14 +30,14 @@ def joined(batch: Batch, info: Info) -> Tensor:
 
 
 def of_modality(batch: Batch, info: Info, *, modality: str) -> Tensor:
-    """[B, F] float, as :func:`joined`, of the parts of one modality alone.
+    """[B, F] float, as :func:`joined`, but only of the parts of one modality.
 
     Raises:
         ConfigError: the rows have no such part.
     """
     parts = {name: part for name, part in joined_parts(info).items() if part.modality == modality}
     if not parts:
-        raise ConfigError(f"the rows have no part of {modality}, so that there are no raw features of it.")
+        raise ConfigError(f"the rows have no part of {modality}, so there are no raw features of it.")
     return _side_by_side(batch, parts)
 
 

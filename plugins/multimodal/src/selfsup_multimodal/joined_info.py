@@ -1,4 +1,4 @@
-"""What a processor of joined rows says of its batches, part by part."""
+"""The parts in the info of a processor of joined rows."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class JoinedPart:
     name: str
     modality: str
     info: Info
-    """What the part's own processor says."""
+    """Of the part's own processor."""
 
     @property
     def spec(self) -> ModalitySpec:
-        """Of the part's modality.
+        """The spec of the part's modality.
 
         Raises:
             MissingPluginError: its plugin is not installed; the message says how to install it.
@@ -32,18 +32,15 @@ class JoinedPart:
 
 
 def joined_parts(info: Info) -> dict[str, JoinedPart]:
-    """The parts that a processor of joined rows names, by their names, in its order.
-
-    Args:
-        info: ``{"parts": {name: {"modality": id, "info": {...}}}}``.
+    """The parts in ``{"parts": {name: {"modality": id, "info": {...}}}}``, by name, in order.
 
     Raises:
-        ConfigError: there are none, or a name cannot be that of a part of a network.
+        ConfigError: there are none, or a name cannot be used for a part of a network.
     """
     found = info.get("parts") or {}
     if not found:
-        raise ConfigError("The batches have no parts, so that there is nothing to join: take a task of the rows' own modality.")
-    taken = nn.ModuleDict()  # of the instance: some names are not the class's
+        raise ConfigError("The batches have no parts to join: use a task of the rows' own modality.")
+    taken = nn.ModuleDict()  # an instance has attributes that the class lacks
     for name in found:
         if hasattr(taken, name) or "." in name or not name:
             raise ConfigError(f"A part cannot be called {name!r}: give it another name (processor.parts=[NAME:MODALITY,...]).")
@@ -51,17 +48,12 @@ def joined_parts(info: Info) -> dict[str, JoinedPart]:
 
 
 def check_names(given: Iterable[str], parts: Iterable[str], option: str) -> None:
-    """Make sure that options are of parts that there are.
-
-    Args:
-        given: names that options are given for.
-        parts: the names that there are.
-        option: how the options are called: ``backbone.towers``.
+    """Check that options (``option``, such as ``backbone.towers``) are given only for known parts.
 
     Raises:
-        ConfigError: a name is of no part.
+        ConfigError: a name is unknown.
     """
     known = list(parts)
     for name in given:
         if name not in known:
-            raise ConfigError(f"{option}.{name} is of no part of these rows; their parts are {', '.join(known)}.")
+            raise ConfigError(f"{option}.{name} names no part of these rows; their parts are {', '.join(known)}.")

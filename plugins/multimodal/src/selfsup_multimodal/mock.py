@@ -1,4 +1,4 @@
-"""Made-up rows of two parts that belong together: both show a hidden class."""
+"""Synthetic rows of two parts that both show a hidden class."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from selfsup.types import Row
 
 N_CLASSES = 4
 _MAKERS: Mapping[str, str] = {"image": "_image", "string": "_text", "audio": "_sound", "list": "_ids", "video": "_video"}
-"""Kind of a role to the function that makes a value; the parts are of the first two kinds that are installed."""
+"""Kind of a role to the function that makes a value; rows use the first two kinds that are installed."""
 _LACK = 0.2
-"""Share of the rows that lack a part, each part as often as the others."""
+"""Share of the rows that lack a part; each part equally often."""
 _COLOURS = ("red", "green", "blue", "grey")
 _THINGS = ("bag", "shirt", "shoe", "lamp")
 _WORDS = ("old", "new", "small", "large", "soft", "plain", "warm", "light")
@@ -27,14 +27,14 @@ Maker = Callable[[int, np.random.Generator], Any]
 
 
 def mock_rows(n: int, seed: int) -> list[Row]:
-    """``n`` rows of two parts; one row in five lacks one; the class of a row is its number modulo 4."""
+    """``n`` rows of two parts; one row in five lacks a part; the class of a row is its index modulo 4."""
     return _rows(n, seed, classes=True)
 
 
 def mock_parts() -> dict[str, tuple[str, str]]:
-    """Name of each part of the made-up rows to the id of its modality and its role: two that are installed.
+    """By part: modality and role, for two installed modalities.
 
-    Where only one is, both parts are of it, and are called ``first`` and ``second``.
+    If only one is installed, both parts use it and are named ``first`` and ``second``.
     """
     found = {}
     for kind in _MAKERS:
@@ -44,7 +44,7 @@ def mock_parts() -> dict[str, tuple[str, str]]:
                 found[spec.id] = (spec.id, roles[0])
     if not found:
         raise MissingPluginError(
-            "Made-up rows join modalities that are installed, and there is none: pip install selfsup-vision selfsup-text"
+            "Synthetic rows join installed modalities, but none is installed: pip install selfsup-vision selfsup-text"
         )
     if len(found) == 1:
         (only,) = found.values()
@@ -75,7 +75,7 @@ def _maker(kind: str) -> Maker:
 
 
 def _image(label: int, rng: np.random.Generator) -> Any:
-    """[16, 16, 3] uint8: a light square on dark, in the corner and the colour of the class."""
+    """[16, 16, 3] uint8: a light square on dark, in the corner and colour of the class."""
     image = rng.integers(0, 90, (_SIZE, _SIZE, 3))
     top, left = divmod(label, 2)
     half = _SIZE // 2
@@ -86,20 +86,20 @@ def _image(label: int, rng: np.random.Generator) -> Any:
 
 
 def _text(label: int, rng: np.random.Generator) -> str:
-    """A few words, among them the colour and the thing of the class."""
+    """A few words, including the colour and the object of the class."""
     some = rng.choice(_WORDS, int(rng.integers(1, 4)), replace=False)
     return " ".join(["a", *some, _COLOURS[label], _THINGS[label], f"of {rng.choice(_WORDS)} kind"])
 
 
 def _sound(label: int, rng: np.random.Generator) -> dict[str, Any]:
-    """A quarter of a second: a tone of the class's pitch in noise."""
+    """0.25 s: a tone at the pitch of the class, in noise."""
     time = np.arange(int(0.25 * _RATE)) / _RATE
     tone = 0.3 * np.sin(2 * math.pi * 300 * 2**label * time + rng.uniform(0, 2 * math.pi))
     return {"array": (tone + rng.normal(0, 0.02, len(time))).astype(np.float32), "sampling_rate": _RATE}
 
 
 def _ids(label: int, rng: np.random.Generator) -> list[int]:
-    """12 to 20 ids, four of five the one before plus the class's step, modulo 16."""
+    """12 to 20 ids; four of five add the step of the class to the previous id, modulo 16."""
     ids = [int(rng.integers(16))]
     for _ in range(int(rng.integers(12, 21)) - 1):
         ids.append(int(rng.integers(16)) if rng.random() < 0.2 else (ids[-1] + 2 * label + 1) % 16)
@@ -107,9 +107,9 @@ def _ids(label: int, rng: np.random.Generator) -> list[int]:
 
 
 def _video(label: int, rng: np.random.Generator) -> Any:
-    """[8, 16, 16, 3] uint8: the square of the picture on noise of its own in each frame."""
+    """[8, 16, 16, 3] uint8: the square of the class on new noise in each frame."""
     return np.stack([_image(label, rng) for _ in range(8)])
 
 
 NOISE_ROWS = {"independent": partial(_rows, classes=False)}
-"""Rows whose parts have nothing to do with each other, for the leak checks."""
+"""Rows with independent parts, for the leak checks."""

@@ -1,4 +1,4 @@
-"""What is said of the parts of rows: how many rows lack one, and which says nothing."""
+"""Findings about the parts of rows: how many rows lack a part, and which parts are constant."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from selfsup.types import Row
 from selfsup_multimodal.part_rows import contents_of
 
 _SEEN = 256
-"""Rows of a part that are compared."""
+"""Rows of a part that are compared with each other."""
 _MANY = 0.5
-"""Share of rows that lack a part from which on there is a warning."""
+"""Share of rows without a part above which there is a warning."""
 
 
 @dataclass(frozen=True)
 class Lacking:
-    """What was seen of one part."""
+    """Counts for one part."""
 
     total: int
     """Rows."""
     there: int
-    """Those that have the part."""
+    """Rows that have the part."""
     seen: int
-    """Those that were compared."""
+    """Rows that were compared."""
     different: int
-    """Different contents among them."""
+    """Different contents among these."""
 
     @classmethod
     def of(cls, rows: Rows | Sequence[Row], *, total: int, there: int) -> Lacking:
-        """Compare a few of the rows that have a part."""
+        """Compare a sample of the rows that have a part."""
         some = list(spread_rows(rows, _SEEN))
         return cls(total, there, len(some), len(set(contents_of(some).tolist())))
 
@@ -39,7 +39,7 @@ class Lacking:
 def described(
     parts: Mapping[str, Processor], lacking: Mapping[str, Lacking], *, several: Collection[str], captions: int
 ) -> Findings:
-    """The findings of all parts, each fact behind the name of its part."""
+    """The findings of all parts, each fact with the name of its part."""
     found = Findings()
     for name, part in parts.items():
         own = part.findings()
@@ -48,16 +48,16 @@ def described(
             share = f" ({100 * missing / seen.total:.3g} %)" if missing else ""
             found.add(name, f"{missing} of {seen.total} rows lack it{share}")
             if 1 < seen.different < seen.seen:
-                found.add(name, f"{seen.seen - seen.different} of {seen.seen} that were compared repeat another")
+                found.add(name, f"{seen.seen - seen.different} of {seen.seen} compared rows repeat another")
             if missing > _MANY * seen.total:
-                found.warn(f"Most rows ({missing} of {seen.total}) lack the part {name!r}, and teach nothing about it.")
+                found.warn(f"Most rows ({missing} of {seen.total}) lack the part {name!r} and teach nothing about it.")
             if seen.different == 1 and seen.seen > 1:
                 found.warn(
-                    f"The part {name!r} is the same in all of the {seen.seen} rows that were compared: it tells nothing of the "
-                    "others. Check that the right column is taken (--column ROLE=NAME)."
+                    f"The part {name!r} is the same in all {seen.seen} compared rows, so it teaches nothing. Check that it "
+                    "uses the right column (--column ROLE=NAME)."
                 )
         if name in several:
-            found.add(name, f"at most {captions} texts of a row, one drawn at each step (--set processor.captions=)")
+            found.add(name, f"at most {captions} texts per row, one drawn at each step (--set processor.captions=)")
         for topic, text in own.facts.items():
             found.add(f"{name} {topic}", _with_keys(text, name, part))
         for text in own.warnings:
@@ -66,7 +66,7 @@ def described(
 
 
 def _with_keys(text: str, name: str, part: Processor) -> str:
-    """A text that says how to set options, with the keys that they have here."""
+    """Replace the option names of the part's own processor by their names here."""
     text = text.replace("processor.", f"processor.options.{name}.")
     spec = registry().modalities.get(part.modality)
     for flag in spec.flags if spec is not None else ():

@@ -1,4 +1,4 @@
-"""The rows of one part of joined rows, and what they hold."""
+"""Rows of a single part, taken from joined rows."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ from selfsup.types import Row
 from selfsup_multimodal.columns import parse_parts
 
 LACKING = -1
-"""Content of a part that is not there."""
+"""Content number of a missing part."""
 _PROBE_ROWS = 16
-"""Rows of a part that tell what its samples look like."""
+"""Rows of a part that show the shapes of its samples."""
 
 
 def modalities_of(rows: Rows | Sequence[Row], written: Sequence[str]) -> dict[str, str]:
-    """Name of each part that rows hold to the id of its modality.
+    """By part: the id of its modality.
 
     Raises:
-        ConfigError: it cannot be told for one.
+        ConfigError: the modality of a part is unknown.
     """
     if isinstance(rows, Rows) and rows.parts:
         return dict(rows.parts)
@@ -57,7 +57,7 @@ def modalities_of(rows: Rows | Sequence[Row], written: Sequence[str]) -> dict[st
     for name, own in roles.items():
         fitting = [spec.id for spec in registry().modalities.values() if spec.columns and set(spec.columns) <= set(own)]
         if name not in known and name not in registry().modalities and len(fitting) != 1:
-            raise ConfigError(f"Nothing says which modality the part {name!r} is of: say parts=[{name}:MODALITY].")
+            raise ConfigError(f"The modality of the part {name!r} is unknown: set parts=[{name}:MODALITY].")
         found[name] = known.get(name) or (name if name in registry().modalities else fitting[0])
     if len(found) < 2:
         have = ", ".join(keys) or "none"
@@ -66,7 +66,7 @@ def modalities_of(rows: Rows | Sequence[Row], written: Sequence[str]) -> dict[st
 
 
 def rows_of_part(rows: Rows | Sequence[Row], part: str, captions: int) -> tuple[Rows | list[Row], int]:
-    """The rows that have a part, as rows of its own modality, and how many they are; of several texts a row each is one."""
+    """Rows of a part's own modality, and how many joined rows have the part; each of several texts is a row."""
     if isinstance(rows, Rows):
         own = rows.of_part(part)
         return _each_text(own) if own.firsts and len(own.columns) == 1 else own, len(own)
@@ -77,7 +77,7 @@ def rows_of_part(rows: Rows | Sequence[Row], part: str, captions: int) -> tuple[
 
 
 def _each_text(rows: Rows) -> Rows:
-    """Rows that list texts with a row a text."""
+    """Rows that list texts, split into one row per text."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -89,7 +89,7 @@ def _each_text(rows: Rows) -> Rows:
 
 
 def own_rows(row: Row, part: str, most: int) -> list[Row]:
-    """A row of one part as rows of its own modality: none where it lacks the part, several where it lists texts."""
+    """Rows of a part's own modality from one joined row: none if it lacks the part, several if it lists texts."""
     own = roles_of(row, part)
     if not own or all(is_blank(own[role]) for role in decisive_roles(list(own))):
         return []
@@ -105,14 +105,14 @@ def _lists_texts(value: Any) -> bool:
 
 
 def lists_several(rows: Rows | Sequence[Row], part: str) -> bool:
-    """Whether a part lists texts."""
+    """Whether rows list several texts for a part."""
     if isinstance(rows, Rows):
         return any(rows.features_list_texts(column) for column in roles_of(rows.columns, part).values())
     return any(_lists_texts(value) for row in rows for value in roles_of(row, part).values())
 
 
 def probed_samples(name: str, processor: Processor, rows: Rows | Sequence[Row]) -> list[Sample]:
-    """A few processed rows of a part.
+    """Process a few rows of a part.
 
     Raises:
         DataError: none of them can be processed.
@@ -126,22 +126,22 @@ def probed_samples(name: str, processor: Processor, rows: Rows | Sequence[Row]) 
 
 
 def lost_files(rows: Rows | Sequence[Row]) -> str:
-    """What to do where none of the files that a few rows name is there; empty where one is, or where rows name none."""
+    """Advice if all files that a few rows name are missing; else empty."""
     if not isinstance(rows, Rows) or not rows.media:
         return ""
     files = [row[role] for row in spread_rows(rows, _PROBE_ROWS) for role in rows.media]
     paths = [str(file["path"]) for file in files if isinstance(file, Mapping) and file.get("path") and not file.get("bytes")]
     if not paths or any(Path(real_path(path)).exists() for path in paths):
         return ""
-    slashes = " Write '/' between folders in place of '\\'." if "\\" in paths[0] and os.sep == "/" else ""
+    slashes = " Write '/' between folders instead of '\\'." if "\\" in paths[0] and os.sep == "/" else ""
     return (
-        f" None of the {len(paths)} files that were looked for is there, such as {paths[0]}.{slashes} Say which folder the "
-        "paths start from with --set processor.folder=DIR."
+        f" None of the {len(paths)} files in a sample exists, such as {paths[0]}.{slashes} Set the folder that the paths are "
+        "relative to with --set processor.folder=DIR."
     )
 
 
 def naming(name: str, call: Any, *arguments: Any) -> Any:
-    """What a call gives; an error says which part it is about."""
+    """Call a function; errors name the part."""
     try:
         return call(*arguments)
     except SelfsupError as error:
@@ -150,7 +150,7 @@ def naming(name: str, call: Any, *arguments: Any) -> Any:
 
 
 def contents_of(rows: Sequence[Row]) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """[n], equal for equal rows, and never the number that says that there is none."""
+    """[n], equal for equal rows and never :data:`LACKING`."""
     if not rows:
         return np.zeros(0, dtype=np.int64)
     roles = dict.fromkeys(role for row in rows for role in row)
@@ -159,7 +159,7 @@ def contents_of(rows: Sequence[Row]) -> np.ndarray[Any, np.dtype[np.int64]]:
 
 
 def _plain(value: Any) -> Any:
-    """Pictures and tensors of a program as arrays, which say what they hold."""
+    """PIL images and tensors as arrays, which can be hashed."""
     if is_pil(value):
         return pixels_of(value)
     array = array_of(value)

@@ -1,8 +1,8 @@
-"""Rows with several samples, one after the other: the captions of a picture."""
+"""Rows with several samples, stored concatenated: the captions of a picture."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -12,11 +12,11 @@ from selfsup.data import Sample
 
 Samples = Mapping[str, Tensor | Sequence[Tensor]]
 STEPS = ".steps"
-"""Behind a key: how many steps each of a row's samples has under it, [k]."""
+"""Suffix of a key: the number of steps of each of a row's samples, [k]."""
 
 
 def pack(samples: Sequence[Sample]) -> Sample:
-    """Several samples of one row as one: arrays one after the other, with their lengths; single numbers as [k]."""
+    """Concatenate several samples of one row, with their lengths; scalars become [k]."""
     packed: Sample = {}
     for key in samples[0]:
         arrays = [np.asarray(sample[key]) for sample in samples]
@@ -29,7 +29,7 @@ def pack(samples: Sequence[Sample]) -> Sample:
 
 
 def is_packed(samples: Samples) -> bool:
-    """Whether rows still hold several samples each."""
+    """Whether rows hold several samples each."""
     return any(key.endswith(STEPS) for key in samples)
 
 
@@ -40,12 +40,12 @@ def counts_of(samples: Samples) -> Tensor:
 
 
 def unpack(samples: Samples, chosen: Tensor, scalars: Collection[str]) -> dict[str, Tensor | list[Tensor]]:
-    """One sample of each row.
+    """Take one sample of each row.
 
     Args:
-        samples: what :func:`pack` made, by key [B, ...] or a list of B tensors.
-        chosen: [B] long, the number of the sample of each row.
-        scalars: keys whose samples are single numbers.
+        samples: of :func:`pack`, by key [B, ...] or a list of B tensors.
+        chosen: [B] long, the index of each row's sample.
+        scalars: keys whose samples are scalars.
     """
     places = chosen.tolist()
     found: dict[str, Tensor | list[Tensor]] = {}
@@ -55,8 +55,7 @@ def unpack(samples: Samples, chosen: Tensor, scalars: Collection[str]) -> dict[s
         if key in scalars:
             found[key] = torch.stack([row[place] for row, place in zip(values, places, strict=True)])
             continue
-        cut: Callable[[Tensor, Tensor, int], Tensor] = _slice
-        rows = [cut(row, steps, place) for row, steps, place in zip(values, samples[key + STEPS], places, strict=True)]
+        rows = [_slice(row, steps, place) for row, steps, place in zip(values, samples[key + STEPS], places, strict=True)]
         alike = len({row.shape for row in rows}) == 1
         found[key] = torch.stack(rows) if alike else rows
     return found

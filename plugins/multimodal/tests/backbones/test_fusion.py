@@ -148,8 +148,8 @@ def test_saved_options_are_in_full(info: Info) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"tokenizers": {"middle": {}}}, "backbone.tokenizers.middle is of no part"),
-        ({"tokenizers": {"left": {"backbone": "sequence/conv"}}}, "cuts nothing into tokens"),
+        ({"tokenizers": {"middle": {}}}, "backbone.tokenizers.middle names no part"),
+        ({"tokenizers": {"left": {"backbone": "sequence/conv"}}}, "has no tokens"),
         ({"tokenizers": {"left": {"backbone": "towers"}}}, "for multimodal"),
         ({"dim": 24, "heads": 5}, "backbone.heads=5 does not divide"),
     ],

@@ -134,10 +134,10 @@ def test_blocks_are_counted_from_the_output(info: Info) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"towers": {"middle": {}}}, "backbone.towers.middle is of no part of these rows; their parts are left, right"),
-        ({"towers": {"left": {"backbone": "fusion"}}}, "for multimodal, and the part 'left' is of sequence"),
+        ({"towers": {"middle": {}}}, "backbone.towers.middle names no part of these rows; their parts are left, right"),
+        ({"towers": {"left": {"backbone": "fusion"}}}, "for multimodal, but the modality of the part 'left' is sequence"),
         ({"towers": {"left": {"options": {"width": 3}}}}, "width"),
-        ({"towers": {"left": {"frozen": True, "lr_scale": 0.1}}}, "lr_scale=0.1 has no effect, since the tower is frozen"),
+        ({"towers": {"left": {"frozen": True, "lr_scale": 0.1}}}, "lr_scale=0.1 has no effect, because the tower is frozen"),
     ],
 )
 def test_wrong_options_are_named(info: Info, options: dict[str, Any], message: str) -> None:
@@ -163,7 +163,7 @@ def test_rows_without_parts_are_refused() -> None:
 
 
 def test_a_batch_without_any_part_is_refused(info: Info, batch: Batch) -> None:
-    with pytest.raises(ConfigError, match="none of the parts left, right"):
+    with pytest.raises(ConfigError, match="none of the towers' parts: left, right"):
         towers(info)({"sequence": batch["left/sequence"]})
 
 

@@ -101,7 +101,7 @@ def test_chance_equals_counting_all_draws():
 def test_what_cannot_be_compared_is_refused(monkeypatch):
     made = RECIPE.build(CrossModalRetrievalConfig())
     split = Given({"image": torch.eye(4), "text": torch.eye(4)}, {"text": [0, 1, 2]})
-    with pytest.raises(ConfigError, match="spaces of their own"):
+    with pytest.raises(ConfigError, match="no joint space"):
         made.evaluate(encoder("image", "text", shared=False), split, split, seed=0)
     with pytest.raises(ConfigError, match="no embedding of each part"):
         made.evaluate(encoder(), split, split, seed=0)

@@ -120,11 +120,11 @@ def test_zero_shot_names_the_nearest_class(house, encoder, splits) -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"classnames": {"hat": "a hat"}}, "names 'hat', and the classes are bag"),
-        ({"classnames": {"bag": "shoe"}}, "is called 'shoe', and so is another"),
+        ({"classnames": {"hat": "a hat"}}, "names 'hat', but the classes are bag"),
+        ({"classnames": {"bag": "shoe"}}, "has the same name 'shoe' as another class"),
         ({"part": "sound"}, "the parts are"),
-        ({"part": "text"}, "which part"),
-        ({"text": "vision"}, "not of texts"),
+        ({"part": "text"}, "Choose the part"),
+        ({"text": "vision"}, "holds no texts"),
     ],
 )
 def test_zero_shot_that_makes_no_sense(encoder, splits, options, reason) -> None:

@@ -97,13 +97,13 @@ def test_hidden_tokens_are_not_seen(info: Info, batch: Batch) -> None:
 def test_options_go_by_part_then_by_modality() -> None:
     parts = {"front": "sequence", "back": "sequence"}
     assert by_part({"sequence": 0.5, "back": 0.2}, parts, 1.0, "x") == {"front": 0.5, "back": 0.2}
-    with pytest.raises(ConfigError, match=r"x\.side is of no part of these rows .*; the parts are front, back\. Name one"):
+    with pytest.raises(ConfigError, match=r"x\.side names no part of these rows .*; the parts are front, back\. Name one"):
         by_part({"side": 1.0}, parts, 1.0, "x")
 
 
 def test_an_option_of_a_modality_that_no_part_is_of_is_refused(info: Info) -> None:
     for options in ({"mask_ratios": {"text": 0.5}}, {"weights": {"text": 0.5}}):
-        with pytest.raises(ConfigError, match=r"\.text is of no part of these rows"):
+        with pytest.raises(ConfigError, match=r"\.text names no part of these rows"):
             task_of(info, **options)
 
 

@@ -42,7 +42,7 @@ def test_the_locked_tower_stays_and_the_rest_learns(info: Info, batch: Batch) ->
 
 def test_a_locked_tower_that_knows_nothing_is_told(info: Info) -> None:
     task = task_of(info)
-    assert "the tower of right is locked with weights that were drawn at random" in task.fit_to_data(100, 10)
+    assert "the tower of right is locked with random weights" in task.fit_to_data(100, 10)
     assert "--init right=RUN" in task.fit_to_data(100, 10)
     task.backbone.part("right").started_from = "elsewhere"
     assert task.fit_to_data(100, 10) == ""
@@ -52,9 +52,9 @@ def test_a_part_is_named_by_itself_or_its_modality(info: Info) -> None:
     parts = joined_parts({"parts": {**info["parts"], "seen": {"modality": "vision", "info": {}}}})
     assert locked_part("left", parts) == "left"
     assert locked_part("vision", parts) == "seen"
-    with pytest.raises(ConfigError, match=r"lock.part=sequence is of several parts of these rows: name one of left, right"):
+    with pytest.raises(ConfigError, match=r"lock.part=sequence matches several parts of these rows: name one of left, right"):
         locked_part("sequence", parts)
-    with pytest.raises(ConfigError, match=r"lock.part=audio is of no part of these rows"):
+    with pytest.raises(ConfigError, match=r"lock.part=audio matches no part of these rows"):
         locked_part("audio", parts)
 
 

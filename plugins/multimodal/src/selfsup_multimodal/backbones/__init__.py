@@ -1,1 +1,1 @@
-"""Networks for rows of several parts: a tower a part, or one transformer over the tokens of all."""
+"""Backbones for joined rows: one tower per part, or one transformer over the tokens of all parts."""

@@ -1,4 +1,4 @@
-"""What cuts the parts of a row into tokens: token backbones of their modalities, without the layers behind."""
+"""Tokenizers of the parts of a row: token backbones of their modalities without the later layers."""
 
 from __future__ import annotations
 
@@ -17,47 +17,43 @@ from selfsup_multimodal.joined_info import JoinedPart
 
 
 class TokenizerConfig(Config):
-    """What cuts one part into tokens."""
+    """The tokenizer of one part."""
 
     backbone: str = ""
-    """Id of a token backbone of the part's modality, whose tokens are taken; empty: that modality's default."""
+    """Id of a token backbone of the part's modality; empty: that modality's default."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """Of that backbone, as for a run of its own modality; its depth is of no account."""
+    """Options of that backbone, as in its own modality; its depth has no effect."""
 
 
 def build_tokenizer(part: JoinedPart, config: TokenizerConfig) -> tuple[TokenBackbone, tuple[str, dict[str, Any]]]:
-    """What cuts a part into tokens, and its id with its options in full.
+    """Build the tokenizer of a part; also returns its id and full options.
 
     Raises:
-        ConfigError: the modality has no token backbone, or the one that was chosen has no tokens or is of another modality.
+        ConfigError: the modality has no token backbone, or the chosen one has no tokens or another modality.
         MissingPluginError: the plugin of the part's modality is not installed.
     """
     id = config.backbone or part.spec.token_backbone
     if not id:
-        raise ConfigError(
-            f"{part.modality} has no token backbone, so that the part {part.name!r} cannot be fused; take towers."
-        )
+        raise ConfigError(f"{part.modality} has no token backbone, so the part {part.name!r} cannot be fused; take towers.")
     check_modality(id, part)
     backbone, options = registry().build_backbone(id, config.options, part.info)
     if not isinstance(backbone, TokenBackbone):
         raise ConfigError(
-            f"the backbone {id!r} of the part {part.name!r} cuts nothing into tokens; "
-            f"`selfsup list backbones --modality {part.modality}` says which do."
+            f"the backbone {id!r} of the part {part.name!r} has no tokens; "
+            f"`selfsup list backbones --modality {part.modality}` shows which have."
         )
     return backbone, (id, options.model_dump(mode="json"))
 
 
 def varies(part: JoinedPart) -> bool:
-    """Whether the number of tokens follows the batch's longest sample."""
+    """Whether the number of tokens depends on the longest sample of the batch."""
     return bool(registry().processor_class(part.modality).free_axes)
 
 
 def keep_parameters(module: nn.Module, kept: Iterable[nn.Parameter]) -> None:
-    """Throw away the layers whose parameters are not kept; single parameters beside kept ones stay, and are not trained.
+    """Remove the layers that hold none of the ``kept`` parameters, in place.
 
-    Args:
-        module: changed in place. What used the layers no longer works.
-        kept: parameters of it.
+    Other parameters next to kept ones stay and are not trained. Methods that use removed layers no longer work.
     """
     ids = {id(parameter) for parameter in kept}
     for name, child in list(module.named_children()):

@@ -1,4 +1,4 @@
-"""Which column of a source is which part of a row."""
+"""Chooses which column of a source is which part of a row."""
 
 from selfsup_multimodal.columns.choose import choose
 from selfsup_multimodal.columns.names import Part, parse_parts

@@ -73,7 +73,7 @@ class ColumnContents:
         """Those of the columns that hold files of a kind."""
         return [name for name in columns if self.medium(name) == kind]
 
-    def shared_files(self, suffixes: Sequence[str]) -> list[str]:
+    def shared_files(self, suffixes: tuple[str, ...]) -> list[str]:
         """All columns whose files have one of the suffixes, whatever their kind (the sound of videos)."""
         holding = [name for name in self.features if self.medium(name) or self._is_string(name)]
         return [name for name in holding if looks_like_paths(_paths(self.sample(name)), suffixes)]

@@ -1,4 +1,4 @@
-"""Names of parts, and what columns are usually called."""
+"""Names of parts, and usual names of columns."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ USUAL: tuple[frozenset[str], ...] = (
         }
     ),
 )  # fmt: skip
-"""Groups of names that mean the same. They are for a role whose own name is in the group, whoever registers it."""
+"""Groups of synonyms. A group applies to every role whose own name is in it."""
 _ENDINGS = re.compile(r"_(path|file|filename|filepath|file_name|file_path|bytes|text)$")
 IDENTIFIERS = ("id", "key", "__key__", "uid", "uuid", "index", "filename", "file_name", "url", "__url__")
-"""Columns of texts that tell rows apart rather than describe them."""
+"""Names of text columns that identify rows and do not describe them."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One of the things that a row holds."""
+    """One part of a row."""
 
     name: str
-    """What the user calls it; else the id of its modality."""
+    """The user's name for it, or the id of its modality."""
     modality: ModalitySpec
 
     @property
     def kinds(self) -> dict[str, str]:
-        """Role to the type of feature that it wants, in lower case; empty where every column is a role."""
+        """By role: the feature type that it needs, in lower case; empty if the part takes any column (tables)."""
         return {role: kind.lower() for role, kind in self.modality.columns.items()}
 
 
 def parse_parts(texts: Sequence[str]) -> dict[str, Part]:
-    """Parts by name, of texts such as ``vision`` or ``front:vision``.
+    """Parse parts such as ``vision`` or ``front:vision``, by name.
 
     Raises:
-        ConfigError: a text is no such thing, two parts have one name, or a modality joins others itself.
+        ConfigError: a name is not allowed or used twice, or a modality joins others itself.
         MissingPluginError: the plugin of a modality is not installed; the message says how to install it.
     """
     parts: dict[str, Part] = {}
@@ -53,9 +53,9 @@ def parse_parts(texts: Sequence[str]) -> dict[str, Part]:
         name, _, id = text.partition(":")
         spec = registry().get("modality", id or name)
         if not _PART.fullmatch(name):
-            raise ConfigError(f"parts: {name!r} is no name for a part; it is of letters, digits, '-' and '_'.")
+            raise ConfigError(f"parts: {name!r} is not a valid name of a part; use letters, digits, '-' and '_'.")
         if spec.joins:
-            raise ConfigError(f"parts: {spec.id} joins parts itself, and cannot be one.")
+            raise ConfigError(f"parts: {spec.id} joins parts itself and cannot be one.")
         if name in parts:
             raise ConfigError(
                 f"parts: two parts are called {name!r}; give each a name: parts=[front:{spec.id},back:{spec.id}], for example."
@@ -66,20 +66,14 @@ def parse_parts(texts: Sequence[str]) -> dict[str, Part]:
 
 def written(parts: Sequence[Part]) -> str:
     """Parts as ``--set parts=`` takes them: ``[vision,front:vision]``."""
-    return (
-        "["
-        + ",".join(part.name if part.name == part.modality.id else f"{part.name}:{part.modality.id}" for part in parts)
-        + "]"
-    )
+    names = (part.name if part.name == part.modality.id else f"{part.name}:{part.modality.id}" for part in parts)
+    return f"[{','.join(names)}]"
 
 
 def own_names(part: Part, role: str, *, alone: bool) -> tuple[str, ...]:
-    """Names that a column of this role has by rights.
+    """Column names that identify a role of a part.
 
-    Args:
-        part: whose role it is.
-        role: of its modality.
-        alone: whether no other part is of this modality: the role's own name then says enough.
+    ``alone`` says that no other part has this modality: the role's own name is then enough.
     """
     names: tuple[str, ...] = (f"{part.name}/{role}", f"{part.name}_{role}", f"{role}_{part.name}")
     if part.name != part.modality.id:
@@ -88,11 +82,11 @@ def own_names(part: Part, role: str, *, alone: bool) -> tuple[str, ...]:
 
 
 def is_usual(column: str, role: str) -> bool:
-    """Whether a column has one of the names that columns of this role usually have."""
+    """Whether a column has a usual name of this role."""
     bare = _ENDINGS.sub("", column.lower())
     return any(role in group and bare in group for group in USUAL)
 
 
 def describes(role: str) -> bool:
-    """Whether the only column of texts is taken for this role without further ado: one that says what a text says."""
+    """Whether a single column of texts may be used for this role whatever its name: roles such as text or caption."""
     return role in USUAL[-1]

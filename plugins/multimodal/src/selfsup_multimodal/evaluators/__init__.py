@@ -1,1 +1,1 @@
-"""Measurements across the parts of a row."""
+"""Evaluators that compare the parts of a row."""

@@ -1,4 +1,4 @@
-"""Robustness to a missing part: what a probe on all parts loses where a test row lacks one."""
+"""Robustness to missing parts: what a probe on all parts loses when test rows lack one."""
 
 from __future__ import annotations
 
@@ -27,32 +27,32 @@ from selfsup_multimodal.evaluators.rows import WithoutPart, parts_of
 
 
 class MissingPartConfig(Config):
-    """Options of the evaluator of missing parts."""
+    """Options of the missing-part evaluator."""
 
     probe: Literal["linear", "knn"] = "linear"
-    """What is fitted on the training rows: a linear probe, or the nearest neighbours."""
+    """The probe on the training rows: linear, or nearest neighbours."""
     k: int = Field(default=20, ge=1)
-    """Neighbours that vote, where ``probe`` is ``knn``."""
+    """Number of neighbours if ``probe`` is ``knn``."""
 
     def without_effect(self) -> dict[str, str]:
-        """The number of neighbours, for a linear probe."""
+        """See :meth:`selfsup.config.Config.without_effect`."""
         return idle(f"missing-part.probe is {self.probe}", self.probe != "knn", "k")
 
 
 @dataclass(frozen=True)
 class MissingPart:
-    """Fits a probe on all parts joined, and tests it with each part removed from the test rows.
+    """Fits a probe on all parts, and tests it with each part removed from the test rows.
 
-    Beside it, a probe that is fitted and tested on each part alone says what that part holds by itself.
+    A second probe, fitted and tested on each part alone, measures what that part holds.
     """
 
     config: MissingPartConfig
 
     def evaluate(self, encoder: Encoder, train: Split, test: Split, *, seed: int) -> dict[str, float]:
-        """The headline of the labels' kind (accuracy, mAP, R²) on test rows that have all parts, then without each part.
+        """The headline metric of the labels (accuracy, mAP, R²) on test rows with all parts, then without each part.
 
-        ``..._drop_without_PART`` is how much is lost (a share, of R² a number), ``..._only_PART`` the score of a probe on that
-        part's embeddings alone, ``rows`` the number of test rows that have all parts.
+        ``..._drop_without_PART`` is the loss in that metric, ``..._only_PART`` the score of a probe on that part's embeddings
+        alone, ``rows`` the number of test rows with all parts.
 
         Raises:
             DataError: no test row has all parts.
@@ -62,7 +62,7 @@ class MissingPart:
         name, targets = HEADLINES[train.label_kind], train.targets()
         whole = torch.stack([test.present(encoder, part) for part in parts]).all(dim=0)
         if not whole.any():
-            raise DataError(f"The evaluator 'missing-part' found no test row that has all parts ({', '.join(parts)}).")
+            raise DataError(f"The evaluator 'missing-part' found no test row with all parts ({', '.join(parts)}).")
         asked = test.targets()[whole]
 
         def fit(features: Tensor, rows: Tensor) -> _Fitted:
@@ -92,24 +92,18 @@ class MissingPart:
 
 
 class _Fitted:
-    """A probe on training rows."""
+    """A probe fitted on training rows."""
 
     def __init__(
         self, config: MissingPartConfig, features: Tensor, targets: Tensor, n_outputs: int, train: Split, seed: int
     ) -> None:
-        self.config, self.features, self.targets, self.n_outputs, self.kind = (
-            config,
-            features,
-            targets,
-            n_outputs,
-            train.label_kind,
-        )
-        self.probe = None
+        self.config, self.features, self.targets = config, features, targets
+        self.n_outputs, self.kind, self.probe = n_outputs, train.label_kind, None
         if config.probe == "linear":
             self.probe = fit_probe(features, targets, n_outputs, LinearConfig(), seed=seed, names=train.class_names)
 
     def outputs(self, features: Tensor) -> Tensor:
-        """What it says of rows: [N, K] or [N]."""
+        """Its predictions: [N, K] or [N]."""
         if self.probe is not None:
             return self.probe.outputs(features)
         config = KNNConfig(k=self.config.k)

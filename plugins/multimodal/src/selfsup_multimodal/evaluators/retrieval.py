@@ -1,4 +1,4 @@
-"""Retrieval across parts: does a picture find its caption, and the caption its picture?"""
+"""Cross-modal retrieval: find the caption of a picture, and the picture of a caption."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
 
 class CrossModalRetrievalConfig(Config):
-    """Options of the retrieval across parts."""
+    """Options of cross-modal retrieval."""
 
     ks: tuple[PositiveInt, ...] = Field(default=(10, 1, 5), min_length=1)
-    """Values of k for R@k, the headline's first (CLIP reports 1, 5 and 10)."""
+    """Values of k for R@k; the first is the headline (CLIP reports 1, 5 and 10)."""
 
 
 def chance_recall(right: Tensor, n: int, k: int) -> float:
-    """Mean over queries of the chance that k rows drawn from n hold a right one: 1 - C(n - r, k) / C(n, k) for r right rows.
+    """R@k of a random order, the mean over queries of 1 - C(n - r, k) / C(n, k) for r correct rows out of n.
 
     Args:
         right: [Q] long, r of each query.
         n: size of the gallery.
-        k: rows that are drawn; all of them where there are fewer.
+        k: rows drawn; at most n.
     """
     drawn = torch.arange(min(k, n), dtype=torch.float64)
     missed = ((n - right.double().unsqueeze(1) - drawn).clamp_min(0) / (n - drawn)).prod(dim=1)
@@ -42,23 +42,23 @@ def chance_recall(right: Tensor, n: int, k: int) -> float:
 
 @dataclass(frozen=True)
 class CrossModalRetrieval:
-    """Looks for the other parts of each test row by the cosine of their embeddings (Radford et al. 2021, arXiv 2103.00020, D).
+    """Retrieves the other parts of each test row by cosine similarity (Radford et al. 2021, arXiv 2103.00020, D).
 
-    For each pair of parts the gallery is made of the test rows that have both. A row is right where its content of the part
-    that is looked for, or of the part that is asked with, equals the query's: one title may be that of several pictures.
+    For each pair of parts the gallery consists of the test rows that have both. A row is correct if its content of either part
+    equals the query's: several pictures may have one title.
     """
 
     config: CrossModalRetrievalConfig
 
     def evaluate(self, encoder: Encoder, train: Split, test: Split, *, seed: int) -> dict[str, float]:
-        """The mean over all directions of R@k for each k, then each direction's R@k and median rank; nothing is drawn.
+        """Mean R@k over all directions for each k, then R@k and median rank of each direction; nothing is random.
 
-        Ties count without optimism (``first_hit_ranks``). ``..._chance`` is what a random
-        order would give, ``gallery_...`` the number of rows that are searched.
+        Ties are ranked pessimistically (``first_hit_ranks``). ``..._chance`` is the value for a random order, ``gallery_...``
+        the number of rows searched.
 
         Raises:
             ConfigError: the embeddings of the parts cannot be compared.
-            DataError: no pair of parts has two test rows that have both.
+            DataError: no two test rows have the same two parts.
         """
         parts = parts_of(encoder, "cross-modal-retrieval", shared=True)
         present = {part: test.present(encoder, part) for part in parts}
@@ -82,26 +82,26 @@ class CrossModalRetrieval:
                     values.append(found[name])
         if not each:
             raise DataError(
-                f"The evaluator 'cross-modal-retrieval' needs at least two test rows that have two parts, and of the "
-                f"{len(test.store)} there are fewer. Give others with --test."
+                f"The evaluator 'cross-modal-retrieval' needs at least two test rows with two parts, and these "
+                f"{len(test.store)} have fewer. Give others with --test."
             )
         return {**{name: sum(values) / len(values) for name, values in means.items()}, **each}
 
 
 def _scores(queries: Tensor, gallery: Tensor, contents: Sequence[Tensor], ks: Sequence[int]) -> dict[str, float]:
-    """R@k and the median rank of one direction, each with its chance."""
+    """R@k and the median rank of one direction, each with its value at chance."""
     n = len(gallery)
     ranks, right = first_hit_ranks(queries, gallery, [(content, content) for content in contents])
     scores: dict[str, float] = {}
     for k in ks:
         scores[f"recall_at_{k}"] = float((ranks <= k).double().mean())
         scores[f"recall_at_{k}_chance"] = chance_recall(right, n, k)
-    # The first of r right rows stands at (n + 1) / (r + 1) on average.
+    # The expected rank of the first of r correct rows is (n + 1) / (r + 1).
     return {**scores, "median_rank": _median(ranks), "median_rank_chance": _median((n + 1) / (right.double() + 1))}
 
 
 def _median(values: Tensor) -> float:
-    """The middle, of an even number of values the mean of the two in the middle."""
+    """The median; for an even number of values the mean of the two in the middle."""
     return float(values.double().quantile(0.5))
 
 

@@ -1,4 +1,4 @@
-"""What the evaluators across parts ask of an encoder and of the rows of a split."""
+"""What evaluators of several parts need from an encoder and the rows of a split."""
 
 from __future__ import annotations
 
@@ -19,29 +19,23 @@ if TYPE_CHECKING:
 
 
 class WithoutPart(Backbone):
-    """A network that is told of every row that it lacks one part."""
+    """A network whose rows all lack one part."""
 
     def __init__(self, backbone: Backbone, part: str) -> None:
         super().__init__()
-        self.__dict__["modality"] = backbone.modality  # of the instance: the class is of no modality
+        self.__dict__["modality"] = backbone.modality  # on the instance: it differs between instances
         self.backbone, self.lacks = backbone, part
         self.embed_dim = backbone.pooled_dim
 
     def forward(self, batch: Batch) -> Encoded:
-        """Encode what is left of the batch."""
+        """Encode the other parts of the batch."""
         key = f"{self.lacks}{MARK}{PRESENT}"
         encoded: Encoded = self.backbone({**batch, key: torch.zeros_like(batch[key])})
         return encoded
 
 
 class JointPart(Backbone):
-    """The embedding of one part in the space of all, from batches of that part's own modality.
-
-    Args:
-        backbone: of several parts.
-        name: of the part.
-        modality: of the part.
-    """
+    """The embedding of one part in the joint space, from batches of that part's own modality."""
 
     def __init__(self, backbone: Backbone, name: str, modality: str) -> None:
         super().__init__()
@@ -50,7 +44,7 @@ class JointPart(Backbone):
         self.embed_dim = backbone.part_dims[name]
 
     def forward(self, batch: Batch) -> Encoded:
-        """Encode rows that hold this part alone."""
+        """Encode rows that hold only this part."""
         joined = join_parts({self.name: batch})
         first = next(iter(joined.values()))
         joined[f"{self.name}{MARK}{PRESENT}"] = torch.ones(len(first), dtype=torch.bool, device=first.device)
@@ -60,35 +54,30 @@ class JointPart(Backbone):
 
 
 def parts_of(encoder: Encoder, evaluator: str, *, shared: bool = False) -> tuple[str, ...]:
-    """The parts that an encoder embeds, at least two.
-
-    Args:
-        encoder: to be measured.
-        evaluator: for messages.
-        shared: whether their embeddings must lie in one space.
+    """The parts that an encoder embeds, at least two; with ``shared`` they must lie in one space.
 
     Raises:
-        ConfigError: it has none, or one that cannot be compared with another.
+        ConfigError: it has fewer, or their embeddings cannot be compared.
     """
     dims = encoder.backbone.part_dims
     if len(dims) < 2:
         raise ConfigError(
-            f"The evaluator {evaluator!r} compares the parts of a row, and the backbone {encoder.backbone_id!r} gives no "
+            f"The evaluator {evaluator!r} compares the parts of a row, but the backbone {encoder.backbone_id!r} gives no "
             "embedding of each part."
         )
     if shared and not encoder.backbone.shares_space:
         widths = ", ".join(f"{name} {width}" for name, width in dims.items())
         raise ConfigError(
-            f"The evaluator {evaluator!r} compares embeddings of different parts, and those of this encoder lie in spaces of "
-            f"their own (widths: {widths}). Pretrain with --set backbone.joint_dim=256."
+            f"The evaluator {evaluator!r} compares embeddings of different parts, but this encoder has no joint space (widths: "
+            f"{widths}). Pretrain with --set backbone.joint_dim=256."
         )
     return tuple(dims)
 
 
 def content_of(encoder: Encoder, split: Split, parts: Collection[str]) -> dict[str, Tensor]:
-    """Name of each part to [N] long: a number for what the part of a row holds, the same for equal contents, -1 where it lacks.
+    """By part: [N] long, equal for equal contents, -1 if the row lacks the part.
 
-    Of a part whose processor gives no such numbers each row's content counts as different from every other's.
+    If the processor gives no such numbers, all contents of a part are taken as different.
     """
     found: dict[str, list[Tensor]] = {part: [] for part in parts}
     n, size = len(split.store), encoder.processor.batch_size

@@ -1,4 +1,4 @@
-"""Zero-shot classification: the class whose name is nearest to a row, without a labelled example."""
+"""Zero-shot classification: the class with the nearest embedded name, without labelled examples."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class ZeroShotConfig(Config):
     """Options of zero-shot classification."""
 
     templates: tuple[str, ...] = Field(default=("{}",), min_length=1)
-    """Texts with ``{}`` in the place of the class name; their embeddings are averaged (CLIP: ``a photo of a {}.``, or 80)."""
+    """Texts with ``{}`` for the class name; their embeddings are averaged (CLIP: ``a photo of a {}.``, or 80 of them)."""
     classnames: dict[str, str] = Field(default_factory=dict)
-    """Class as the label column has it to what it is called in the texts; classes that are not named keep their own name."""
+    """Class in the label column to its name in the texts; other classes keep their own name."""
     part: str = ""
-    """The part that is classified; empty: the only one beside the texts."""
+    """The part to classify; empty: the only other part."""
     text: str = ""
-    """The part that the class names are texts of; empty: the only one whose modality is of strings."""
+    """The part that encodes the class names; empty: the only part of strings."""
 
     @field_validator("templates")
     @classmethod
@@ -40,25 +40,25 @@ class ZeroShotConfig(Config):
 
 
 def string_role(modality: str) -> str:
-    """The role of a modality that is a string, where it is its only column; else empty."""
+    """The role of a modality whose only column is a string; else empty."""
     columns = registry().get("modality", modality).columns
     return next(iter(columns)) if list(columns.values()) in (["string"], ["large_string"]) else ""
 
 
 @dataclass(frozen=True)
 class ZeroShot:
-    """Names the class of test rows by the cosine of one part to the embeddings of class names (Radford et al. 2021, 3.1)."""
+    """Classifies test rows by the cosine of one part to the embedded class names (Radford et al. 2021, 3.1)."""
 
     config: ZeroShotConfig
 
     def evaluate(self, encoder: Encoder, train: Split, test: Split, *, seed: int) -> dict[str, float]:
-        """Accuracy (the headline), balanced accuracy and the accuracy of the five nearest names; nothing is fitted or drawn.
+        """Accuracy (the headline), balanced accuracy and top-5 accuracy; nothing is fitted or random.
 
-        ``accuracy_chance`` is 1 / K for K classes, ``accuracy_most_frequent`` what always naming the largest class of the test
-        rows gives. Rows that lack the part are left out.
+        ``accuracy_chance`` is 1 / K for K classes, ``accuracy_most_frequent`` the accuracy of always predicting the largest
+        class of the test rows. Rows that lack the part are left out.
 
         Raises:
-            ConfigError: the parts cannot be found or compared, a class has no name, or two have the same.
+            ConfigError: the parts cannot be found or compared, or class names are missing or equal.
             DataError: no test row has the part.
         """
         parts = parts_of(encoder, "zero-shot", shared=True)
@@ -67,7 +67,7 @@ class ZeroShot:
         names = _names(test.class_names, self.config.classnames)
         there = test.present(encoder, part)
         if not there.any():
-            raise DataError(f"The evaluator 'zero-shot' found no test row that has the part {part!r}.")
+            raise DataError(f"The evaluator 'zero-shot' found no test row with the part {part!r}.")
         weights = class_embeddings(encoder, text, names, self.config.templates)
         scores = F.normalize(test.embeddings(encoder, part=part)[there].double(), dim=1) @ weights.double().T
         targets = test.targets()[there]
@@ -86,13 +86,13 @@ class ZeroShot:
 
 
 def class_embeddings(encoder: Encoder, text: str, names: Sequence[str], templates: Sequence[str]) -> Tensor:
-    """[K, D] unit vectors, one a class: the mean of the unit embeddings of all templates, scaled to unit length again.
+    """[K, D] unit vectors, one per class: the normalised mean of the unit embeddings of all templates.
 
     Args:
         encoder: of several parts.
         text: the part of texts.
         names: K names.
-        templates: with ``{}`` in the place of the name.
+        templates: with ``{}`` for the name.
 
     Raises:
         BadRowError: a text cannot be read.
@@ -106,31 +106,33 @@ def class_embeddings(encoder: Encoder, text: str, names: Sequence[str], template
 
 
 def _roles(encoder: Encoder, parts: Sequence[str], config: ZeroShotConfig) -> tuple[str, str]:
-    """The part of texts and the part that is classified."""
+    """The part of texts and the part to classify."""
     for option, name in (("text", config.text), ("part", config.part)):
         if name and name not in parts:
             raise ConfigError(f"zero-shot.{option}={name!r} is not allowed: the parts are {', '.join(parts)}.")
     able = [part for part in parts if string_role(encoder.processor.parts[part].modality)]
     if config.text and config.text not in able:
-        raise ConfigError(f"zero-shot.text={config.text!r} is not allowed: that part is not of texts.")
+        raise ConfigError(f"zero-shot.text={config.text!r} is not allowed: that part holds no texts.")
     if not config.text and len(able) != 1:
-        found = f"there are {len(able)}: {', '.join(able)}" if able else f"there is none among {', '.join(parts)}"
-        raise ConfigError(f"The evaluator 'zero-shot' needs one part of texts for the names of the classes, and {found}.")
+        found = f"there are {len(able)}: {', '.join(able)}" if able else f"none of {', '.join(parts)} is one"
+        raise ConfigError(f"The evaluator 'zero-shot' needs one part of texts for the class names, but {found}.")
     text = config.text or able[0]
     others = [part for part in parts if part != text]
     if config.part == text or (not config.part and len(others) != 1):
-        raise ConfigError(f"Say which part 'zero-shot' classifies: --set zero-shot.part=NAME with one of {', '.join(others)}.")
+        raise ConfigError(
+            f"Choose the part that 'zero-shot' classifies: --set zero-shot.part=NAME, one of {', '.join(others)}."
+        )
     return text, config.part or others[0]
 
 
 def _names(classes: Sequence[str], called: Mapping[str, str]) -> list[str]:
-    """What each class is called."""
+    """The name of each class in the texts."""
     if unknown := [name for name in called if name not in classes]:
-        raise ConfigError(f"zero-shot.classnames names {unknown[0]!r}, and the classes are {', '.join(classes)}.")
+        raise ConfigError(f"zero-shot.classnames names {unknown[0]!r}, but the classes are {', '.join(classes)}.")
     names = [called.get(name, name).strip() for name in classes]
     for name, own in zip(names, classes, strict=True):
         if not name or names.count(name) > 1:
-            what = "has no name" if not name else f"is called {name!r}, and so is another"
+            what = "has no name" if not name else f"has the same name {name!r} as another class"
             raise ConfigError(f'The class {own!r} {what}: give names with --set \'zero-shot.classnames={{"CLASS": "NAME"}}\'.')
     return names
 

@@ -1,1 +1,1 @@
-"""Encoders of several parts in the formats of other programs."""
+"""Exports of encoders of several parts for other libraries."""

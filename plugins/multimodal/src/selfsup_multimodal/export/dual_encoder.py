@@ -1,4 +1,4 @@
-"""A tower of pictures and a tower of texts as a ``VisionTextDualEncoderModel`` of plain transformers, with equal outputs."""
+"""Export of an image tower and a text tower as transformers' ``VisionTextDualEncoderModel``, with equal outputs."""
 
 from __future__ import annotations
 
@@ -20,38 +20,38 @@ from selfsup.registry import registry
 from selfsup.runtime import evaluation_mode
 
 FORMAT = "transformers"
-"""The name of the format for ``selfsup export``."""
-_NEEDED = "Export to transformers needs a tower of pictures whose backbone timm builds, and a tower of texts of transformers"
+"""Name of the format in ``selfsup export``."""
+_NEEDED = "Export to transformers needs an image tower that timm can build and a text tower of transformers"
 _NEARLY_LINEAR = 2.0**-12
-"""The pooler of BERT is tanh(W h). With W this times the identity it is the identity times this, up to the rounding of float32
-(tanh x = x - x³/3 ...); the projection behind it is scaled up again."""
+"""BERT's pooler is tanh(W h). With W = this times the identity it is linear up to float32 rounding (tanh x = x - x³/3 ...); the
+projection after it is scaled up again."""
 _TOLERANCE = 1e-4
-"""Largest difference of an entry of a unit vector that the rounding of float32 explains."""
+"""Largest difference between entries of unit vectors that float32 rounding explains."""
 
 
 @dataclass(frozen=True)
 class Tower:
-    """One side of what is exported."""
+    """One tower to export."""
 
     backbone: Backbone
     projection: Tensor
-    """[J, D], from its pooled embedding to the space of all."""
+    """[J, D], from its pooled embedding to the joint space."""
     processor: Processor
 
 
 def write_dual_encoder(towers: Mapping[str, Tower], folder: Path) -> None:
-    """Write both towers, the tokenizer and the settings of the image processor into an empty folder.
+    """Write both towers, the tokenizer and the image processor's settings into an empty folder.
 
-    ``VisionTextDualEncoderModel.from_pretrained`` and ``VisionTextDualEncoderProcessor.from_pretrained`` read it. The network
-    of pictures becomes a ``TimmWrapperModel``, so that reading it needs timm. ``logit_scale`` is the library's first value: the
-    scale that a run has learned belongs to its objective. Outputs are compared before anything is written.
+    ``VisionTextDualEncoderModel.from_pretrained`` and ``VisionTextDualEncoderProcessor.from_pretrained`` read it. The image
+    network becomes a ``TimmWrapperModel``, so loading it needs timm. ``logit_scale`` is the library's initial value, because
+    the learned scale belongs to the objective. Outputs are compared before anything is written.
 
     Args:
-        towers: name of a part to its tower: one of pictures, one of texts.
+        towers: by part name: one image tower, one text tower.
         folder: exists and is empty.
 
     Raises:
-        ArtifactError: transformers or timm is not installed, or the towers cannot be expressed; the message says why.
+        ArtifactError: transformers or timm is not installed, or transformers cannot represent the towers.
     """
     vision, text = _sides(towers)
     library = _library()
@@ -79,7 +79,7 @@ def write_dual_encoder(towers: Mapping[str, Tower], folder: Path) -> None:
 
 
 def _library() -> Any:
-    """The module ``transformers``, which is not needed for anything else here.
+    """Import ``transformers``, which only this export needs.
 
     Raises:
         ArtifactError: it is not installed.
@@ -91,7 +91,7 @@ def _library() -> Any:
 
 
 def _sides(towers: Mapping[str, Tower]) -> tuple[Tower, Tower]:
-    """The tower of pictures and the tower of texts."""
+    """The image tower and the text tower."""
     if len(towers) != 2:
         raise ArtifactError(f"{_NEEDED}; this encoder has the parts {', '.join(towers)}. Export one with --part NAME.")
     kinds = {"timm": "export_state", FORMAT: "pretrained_tokenizer"}
@@ -108,10 +108,10 @@ def _sides(towers: Mapping[str, Tower]) -> tuple[Tower, Tower]:
 
 
 def _rebuilt(vision: Backbone, text: Backbone) -> tuple[Any, Any]:
-    """Both networks as transformers has them.
+    """Both networks as models of transformers.
 
     Raises:
-        ArtifactError: one of them cannot be written there, or both; the message names all reasons, as each costs a run.
+        ArtifactError: transformers cannot represent one of them; the message gives all reasons, since each costs a run.
     """
     made: list[Any] = []
     reasons: list[str] = []
@@ -126,7 +126,7 @@ def _rebuilt(vision: Backbone, text: Backbone) -> tuple[Any, Any]:
 
 
 def _wrap_timm(backbone: Backbone) -> Any:
-    """The network of pictures as transformers wraps those of timm."""
+    """The image network as transformers' wrapper of timm."""
     library, source = _library(), cast(Any, backbone)
     described = source.export_metadata("timm")
     config = library.TimmWrapperConfig(
@@ -139,30 +139,30 @@ def _wrap_timm(backbone: Backbone) -> Any:
         wrapped = library.TimmWrapperModel(config)
         wrapped.timm_model.load_state_dict(source.export_state("timm"))
     except ImportError as error:
-        raise ArtifactError(f"Export of a tower of pictures to transformers needs timm: pip install timm ({error})") from error
+        raise ArtifactError(f"Export of an image tower to transformers needs timm: pip install timm ({error})") from error
     except RuntimeError as error:
         raise ArtifactError(
-            "timm has no arguments that build the network of pictures as it is, and transformers builds it by timm: it is "
-            f"{described['architecture']} with a stem of its own. Pretrain with vit-tiny or timm/NAME as its backbone, or"
-            " export it alone with --part and --format timm."
+            "transformers builds image networks with timm, and timm cannot build this one: it is "
+            f"{described['architecture']} with another stem. Pretrain with the backbone vit-tiny or timm/NAME, or export the "
+            "tower alone with --part and --format timm."
         ) from error
     return wrapped
 
 
 def _with_pooler(backbone: Backbone) -> Any:
-    """The network of texts with a pooler that gives the output of the class token, as the dual encoder takes it."""
+    """The text network with a pooler that returns the class token's output, which the dual encoder uses."""
     source = cast(Any, backbone)
     if source.pooling != "cls":
         raise ArtifactError(
-            f"transformers pools its networks of texts by the class token, and this tower by {source.pooling!r}. Pretrain with "
-            "pooling=cls among the options of that tower, or export it alone with --part and --format transformers."
+            f"transformers pools text networks by the class token, but this tower uses {source.pooling!r}. Pretrain with the "
+            "option pooling=cls for that tower, or export it alone with --part and --format transformers."
         )
     model = _library().AutoModel.from_config(source.model.config)
     dense = getattr(getattr(model, "pooler", None), "dense", None)
     if not isinstance(dense, nn.Linear):
         raise ArtifactError(
-            f"transformers' {type(model).__name__} has no pooler, which the dual encoder needs. Take text-encoder-small or "
-            "transformers/bert as the tower of texts, or export it alone with --part and --format transformers."
+            f"transformers' {type(model).__name__} has no pooler, which the dual encoder needs. Use text-encoder-small or "
+            "transformers/bert as the text tower, or export it alone with --part and --format transformers."
         )
     model.load_state_dict(source.model.state_dict(), strict=False)
     with torch.no_grad():
@@ -172,7 +172,7 @@ def _with_pooler(backbone: Backbone) -> Any:
 
 
 def _image_settings(vision: Tower) -> dict[str, Any]:
-    """How an image becomes what the network takes, for transformers' CLIPImageProcessor."""
+    """Preprocessing of images, for transformers' CLIPImageProcessor."""
     processor, described = cast(Any, vision.processor), cast(Any, vision.backbone).export_metadata("timm")
     size = int(processor.info()["image_size"])
     return {
@@ -192,7 +192,7 @@ def _image_settings(vision: Tower) -> dict[str, Any]:
 
 
 def _check(whole: Any, tokenizer: Any, vision: Tower, text: Tower) -> None:
-    """Compare the embeddings of a few made-up rows.
+    """Compare the embeddings of a few synthetic rows before and after the export.
 
     Raises:
         ArtifactError: they differ.
@@ -208,15 +208,15 @@ def _check(whole: Any, tokenizer: Any, vision: Tower, text: Tower) -> None:
         inputs = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
         theirs = whole(pixel_values=(images - mean) / std, **inputs)
         for name, tower, batch, found in (
-            ("pictures", vision, {"image": images}, theirs.image_embeds),
-            ("texts", text, text.processor(rows), theirs.text_embeds),
+            ("image", vision, {"image": images}, theirs.image_embeds),
+            ("text", text, text.processor(rows), theirs.text_embeds),
         ):
             ours = F.normalize(_pooled(tower.backbone, batch) @ tower.projection.T.cpu(), dim=1)
             if not torch.allclose(ours, found, atol=_TOLERANCE, rtol=0):
                 worst = float((ours - found).abs().max())
                 raise ArtifactError(
-                    f"The tower of {name} has other outputs in transformers (by {worst:.2g}), so it is not written. Export one "
-                    "part with --part NAME."
+                    f"The {name} tower has other outputs in transformers (difference {worst:.2g}), so nothing is written. "
+                    "Export one part with --part NAME."
                 )
 
 

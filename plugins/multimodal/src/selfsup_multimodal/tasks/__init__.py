@@ -1,1 +1,1 @@
-"""Tasks with a recipe of their own."""
+"""Multimodal tasks that differ from what the core composes."""

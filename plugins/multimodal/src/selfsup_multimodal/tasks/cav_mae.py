@@ -1,4 +1,4 @@
-"""CAV-MAE: masked autoencoding of all parts together, and a contrast of what is seen of each alone."""
+"""CAV-MAE: masked autoencoding of all parts together, and a contrast between the parts of a row."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from selfsup.objectives import Embeddings, counted, not_compared, symmetric_cont
 from selfsup.runtime import full, no_autocast
 from selfsup.tasks import ComparesEmbeddings, StepOutput, TaskFamilyRecipe, Term, gather_tokens
 from selfsup.types import Batch, Info
-from selfsup_multimodal.backbones.fusion import FusedTokens, Fusion, fused
+from selfsup_multimodal.backbones.fused_tokens import FusedTokens
+from selfsup_multimodal.backbones.fusion import Fusion, fused
 from selfsup_multimodal.tasks.mae import HiddenLoss, JointMAE, JointMAEConfig, kept_of
 
 
@@ -26,26 +27,26 @@ class CAVMAEConfig(JointMAEConfig):
 
     usual_weights: ClassVar[Mapping[str, float]] = {}
     weights: dict[str, float] = Field(default_factory=dict)
-    """By a part's name or its modality: weight of its loss, 1 where none is given; 1 for both in the paper."""
+    """By part name or modality: weight of its loss; else 1, as for both in the paper."""
     contrast_weight: float = Field(default=0.01, ge=0)
     """Weight of the contrast; 0.01 in the paper."""
     temperature: float = Field(default=0.05, gt=0)
     """Divides the cosines; 0.05 in the paper."""
     ignore_duplicates: bool = True
-    """Whether rows that show the same in a part (a caption twice) are no negatives of each other (paper: they are)."""
+    """Do not use rows with equal content in a part (a repeated caption) as negatives (paper: they are)."""
 
 
 @dataclass(frozen=True)
 class SeenAndHidden(Embeddings):
-    """What CAV-MAE takes means of and contrasts; lists hold a tensor a part."""
+    """What CAV-MAE compares; lists hold one tensor per part."""
 
     trained: ClassVar[tuple[str, ...]] = ("losses", "pooled")
     losses: list[Tensor]
-    """[B, M] each, of what was hidden."""
+    """[B, M] each, the losses of hidden tokens."""
     weights: list[Tensor | None]
-    """[B, M] each, 0 where a row has fewer hidden tokens."""
+    """[B, M] each, 0 in slots without a hidden token."""
     pooled: list[Tensor]
-    """[B, D] each, the mean over what is left of the part, encoded apart from the others."""
+    """[B, D] each, the mean over the visible tokens of the part, encoded without the other parts."""
     present: list[Tensor | None]
     """[B] bool each, which rows have the part."""
     contents: list[Tensor | None]
@@ -56,10 +57,9 @@ class SeenAndHidden(Embeddings):
 class CAVMAE(ComparesEmbeddings[SeenAndHidden], JointMAE):
     """Contrastive audio-visual masked autoencoder (CAV-MAE: Gong et al. 2023, arXiv:2210.07839, equation 7), for any parts.
 
-    The tokens that are left of each part are encoded twice: all parts together, from which the hidden ones are given back, and
-    each part alone, whose mean tokens are contrasted across the parts of a row. Unlike the paper, all layers are shared by the
-    parts (there: 11 of each part's own and one for both), and the contrast is taken in both directions (there: in one).
-    Of more than two parts every pair is contrasted.
+    The visible tokens are encoded twice: all parts together, to reconstruct the hidden tokens, and each part alone, to contrast
+    the parts' mean tokens. Unlike the paper, the parts share all layers (there: 11 per part and one for both), and the contrast
+    is symmetric (there: in one direction). With more than two parts every pair is contrasted.
     """
 
     def __init__(self, config: CAVMAEConfig, backbone: Fusion, info: Info) -> None:
@@ -69,7 +69,7 @@ class CAVMAE(ComparesEmbeddings[SeenAndHidden], JointMAE):
         self.couples_samples = config.contrast_weight > 0
 
     def embed(self, batch: Batch, generator: torch.Generator | None, *, replay: bool = False) -> SeenAndHidden:
-        """Mask each part, encode what is left together and apart, give back what was hidden."""
+        """Mask each part, encode the visible tokens together and apart, reconstruct the hidden ones."""
         tokens = self.backbone.tokenize(batch)
         masks = self.draw_masks(tokens, generator)
         keep = kept_of(tokens, masks)
@@ -86,7 +86,7 @@ class CAVMAE(ComparesEmbeddings[SeenAndHidden], JointMAE):
         )
 
     def compare(self, embeddings: SeenAndHidden) -> StepOutput:
-        """The parts' means, and the contrast of every pair of parts."""
+        """The parts' mean losses, and the contrast of every pair of parts."""
         hidden = zip(embeddings.losses, embeddings.weights, strict=True)
         output = self.mean_losses({name: HiddenLoss(*own) for name, own in zip(embeddings.names, hidden, strict=True)})
         if not self.contrast_weight:
@@ -101,7 +101,7 @@ class CAVMAE(ComparesEmbeddings[SeenAndHidden], JointMAE):
         return StepOutput.of(*(output.terms or (Term(output.loss, output.weight),)), *weighted, metrics=metrics)
 
     def _alone(self, tokens: FusedTokens, keep: Tensor, counts: list[int]) -> list[Tensor]:
-        """[B, D] a part, the mean over the ``counts`` tokens that are kept of it, encoded apart from the other parts."""
+        """[B, D] per part, the mean over its kept tokens (``counts`` many), encoded apart from the other parts."""
         number = torch.cat([torch.full((n,), place, device=keep.device) for place, n in enumerate(counts)])
         encoded = torch.split(self.backbone.encode_apart(tokens, keep, number), counts, dim=1)
         padding: Any = [None] * len(counts)
@@ -110,7 +110,7 @@ class CAVMAE(ComparesEmbeddings[SeenAndHidden], JointMAE):
         return [full(mean_over_tokens(*each)) for each in zip(encoded, padding, strict=True)]
 
     def _contrast(self, embeddings: SeenAndHidden) -> tuple[list[Term], Tensor]:
-        """A term a pair of parts, over the rows that have both, and the share that is found, the mean over the pairs."""
+        """One term per pair of parts, over the rows that have both, and the mean retrieval accuracy."""
         terms, found = [], []
         for pair in combinations(range(len(embeddings.names)), 2):
             a, b = (embeddings.pooled[place] for place in pair)
@@ -128,7 +128,7 @@ class CAVMAE(ComparesEmbeddings[SeenAndHidden], JointMAE):
 
 
 def build_cav_mae(config: CAVMAEConfig, backbone: Backbone, info: Info) -> CAVMAE:
-    """Build it around the fused tokens of all parts."""
+    """Build CAV-MAE around a fusion backbone."""
     return CAVMAE(config, fused(backbone, "CAV-MAE"), info)
 
 
@@ -143,5 +143,4 @@ CAV_MAE_FAMILY = TaskFamilyRecipe(
         "warmup_fraction": 0.05,
     },
 )
-"""CAV-MAE with the optimizer of the authors' code; its rate, which there is constant and then halved every few epochs, is
-M3AE's."""
+"""The optimizer of the authors' code with M3AE's learning rate (theirs is constant, then halved every few epochs)."""

@@ -1,4 +1,4 @@
-"""LiT: contrast with the tower of one part locked, so that the others learn to read what it knows."""
+"""LiT: CLIP's contrast with one tower locked, so that the other towers learn to match it."""
 
 from __future__ import annotations
 
@@ -19,23 +19,17 @@ from selfsup_multimodal.joined_info import JoinedPart, joined_parts
 
 
 class LockConfig(Config):
-    """Which tower is locked."""
+    """Options of the locked tower."""
 
     part: str = Field(default="vision", min_length=1)
-    """Name of the part whose tower stays as it is, or its modality where one part alone is of it; pictures in the paper. Start
-    that tower from trained weights (``--init vision=RUN``, or ``pretrained`` among its options)."""
+    """The part whose tower is locked, by name or by a modality that only it has; images in the paper. Start that tower from
+    trained weights (``--init vision=RUN``, or its option ``pretrained``)."""
 
 
 class LockedContrast(JointEmbedding):
-    """Locked-image tuning (LiT: Zhai et al. 2022, arXiv:2111.07991): CLIP's contrast with one tower that is not trained.
+    """Locked-image tuning (LiT: Zhai et al. 2022, arXiv:2111.07991): CLIP's contrast with one frozen tower.
 
-    The projection behind the locked tower is trained, as that behind the other is.
-
-    Args:
-        backbone: with towers.
-        views: a view a part.
-        objective: compares two parts.
-        locked: name of the part whose tower is locked.
+    The projections of all towers are trained, that of the locked tower included.
 
     Raises:
         ConfigError: the backbone has no tower for the part.
@@ -47,9 +41,9 @@ class LockedContrast(JointEmbedding):
         self.locked = locked
 
     def fit_to_data(self, rows: int, batch_size: int) -> str:
-        """As elsewhere, and say if the locked tower knows nothing."""
-        said = [super().fit_to_data(rows, batch_size), "" if self._is_trained() else self._warning()]
-        return " ".join(filter(None, said))
+        """Also warn if the locked tower has random weights."""
+        notes = [super().fit_to_data(rows, batch_size), "" if self._is_trained() else self._warning()]
+        return " ".join(filter(None, notes))
 
     def _is_trained(self) -> bool:
         tower = self.backbone.part(self.locked)
@@ -58,23 +52,23 @@ class LockedContrast(JointEmbedding):
 
     def _warning(self) -> str:
         return (
-            f"Warning: the tower of {self.locked} is locked with weights that were drawn at random, and others learn to read "
-            f"what knows nothing. Start it from trained weights: --init {self.locked}=RUN."
+            f"Warning: the tower of {self.locked} is locked with random weights, so the other towers learn to match noise. "
+            f"Start it from trained weights: --init {self.locked}=RUN."
         )
 
 
 def locked_part(name: str, parts: dict[str, JoinedPart]) -> str:
-    """The part that a name stands for: its own, or that of its modality.
+    """The part with this name, or the only part with this modality.
 
     Raises:
-        ConfigError: there is none, or several are of that modality.
+        ConfigError: there is none, or several parts have that modality.
     """
     if name in parts:
         return name
     found = [part.name for part in parts.values() if part.modality == name]
     if len(found) == 1:
         return found[0]
-    what = "is of several parts" if found else "is of no part"
+    what = "matches several parts" if found else "matches no part"
     raise ConfigError(f"lock.part={name} {what} of these rows: name one of {', '.join(parts)}.")
 
 
@@ -89,4 +83,4 @@ def _recipe() -> TaskRecipe:
 
 
 LIT = _recipe()
-"""``multimodal/lit``: the paper's optimizer is Adafactor at 1e-3; here it is CLIP's."""
+"""``multimodal/lit`` with CLIP's optimizer (paper: Adafactor at 1e-3)."""

@@ -1,4 +1,4 @@
-"""Masked autoencoding of several parts at once: M3AE."""
+"""M3AE: masked autoencoding of several parts together."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ from selfsup.tasks import (
     random_mask,
 )
 from selfsup.types import Batch, Info
-from selfsup_multimodal.backbones.fusion import FusedTokens, Fusion, fused
+from selfsup_multimodal.backbones.fused_tokens import FusedTokens
+from selfsup_multimodal.backbones.fusion import Fusion, fused
 from selfsup_multimodal.joined_info import joined_parts
 
 
@@ -35,13 +36,13 @@ class JointMAEConfig(Config):
     """Options of masked autoencoding of several parts."""
 
     usual_weights: ClassVar[Mapping[str, float]] = {"text": 0.1}
-    """What ``weights`` holds beside what is given."""
+    """Defaults of single entries of ``weights``."""
     mask_ratio: float = Field(default=0.75, gt=0, lt=1)
-    """Share of each part's tokens that is hidden from the encoder; 0.75 of pictures and texts alike in the paper."""
+    """Share of each part's tokens that is hidden; 0.75 for images and texts in the paper."""
     mask_ratios: dict[str, float] = Field(default_factory=dict)
-    """By a part's name or its modality: another share of its tokens (``mask_ratios.text=0.5``)."""
+    """By part name or modality: another share of its tokens (``mask_ratios.text=0.5``)."""
     weights: dict[str, float] = Field(default_factory=lambda: {"text": 0.1})
-    """By a part's name or its modality: weight of its loss; else 0.1 for texts, as in the authors' code, and 1 for others."""
+    """By part name or modality: weight of its loss; else 0.1 for texts, as in the authors' code, and 1 for others."""
     decoder_dim: int | None = Field(default=None, ge=4)
     """Width of the decoder; None: half the backbone's; 512 in the paper, where the backbone has 768 and more."""
     decoder_depth: int = Field(default=4, ge=0)
@@ -49,7 +50,7 @@ class JointMAEConfig(Config):
     decoder_heads: int | None = Field(default=None, ge=1)
     """Attention heads of the decoder; None: one per 32 channels, which is the paper's 16 for 512."""
     normalize_targets: bool = True
-    """Give each continuous target zero mean and unit variance over its own numbers, as MAE's better variant does."""
+    """Normalise each continuous target to zero mean and unit variance, as MAE's better variant does."""
 
     @field_validator("weights")
     @classmethod
@@ -58,24 +59,24 @@ class JointMAEConfig(Config):
 
 
 class HiddenLoss(NamedTuple):
-    """The loss of the hidden tokens of a part."""
+    """The losses of a part's hidden tokens."""
 
     loss: Tensor
     """[B, M]."""
     weight: Tensor | None
-    """[B, M], 0 where a row has fewer hidden tokens, or a token has no target; None: all count."""
+    """[B, M], 0 in slots without a hidden token or without a target; None: all are 1."""
 
 
 class JointMAE(PretextTask):
     """Multimodal masked autoencoder (M3AE: Geng et al. 2022, arXiv:2205.14204), for any parts.
 
-    Of each part a share of the tokens is hidden, so that every sample keeps tokens of each part that it has. The backbone
-    encodes what is kept of all parts together; a narrow transformer gets it back in its places, with a learned token in all
-    others, and gives back what was hidden: patches by squared error, ids by cross-entropy, each part by its own head. The loss
-    is the weighted sum of the parts' means over their hidden tokens. Parts that a row lacks are neither seen nor predicted.
+    A share of each part's tokens is hidden. The backbone encodes the visible tokens of all parts together. A narrow transformer
+    sees them at their positions, with a learned token elsewhere, and predicts the hidden tokens: patches by squared error, ids
+    by cross-entropy, each part with its own head. The loss is the weighted sum of the parts' means over their hidden tokens.
+    Missing parts are neither seen nor predicted.
 
     Raises:
-        ConfigError: options are of no part.
+        ConfigError: an option names an unknown part.
     """
 
     backbone: Fusion
@@ -97,14 +98,14 @@ class JointMAE(PretextTask):
         self.heads = nn.ModuleDict({name: backbone.tokenizer(name).target_head(dim) for name in backbone.part_dims})
 
     def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
-        """Mask each part, encode what is left, decode, compare."""
+        """Mask each part, encode the visible tokens, decode, compare."""
         tokens = self.backbone.tokenize(batch)
         masks = self.draw_masks(tokens, generator)
         keep = kept_of(tokens, masks)
         return self.mean_losses(self.reconstruct(batch, tokens, masks, keep, self.backbone.encode(tokens, keep=keep)))
 
     def draw_masks(self, tokens: FusedTokens, generator: torch.Generator | None) -> dict[str, TokenMask]:
-        """Which tokens of each part are hidden; indices are places within the part.
+        """Draw which tokens of each part are hidden; indices count within the part.
 
         Raises:
             ConfigError: a part has fewer than two tokens.
@@ -121,10 +122,10 @@ class JointMAE(PretextTask):
     def reconstruct(
         self, batch: Batch, tokens: FusedTokens, masks: Mapping[str, TokenMask], keep: Tensor, encoded: Tensor
     ) -> dict[str, HiddenLoss]:
-        """The loss of each hidden token, by the name of its part.
+        """The loss of each hidden token, by part.
 
         Args:
-            batch: what the targets are read from.
+            batch: holds the targets.
             tokens: of all parts.
             masks: from :meth:`draw_masks`.
             keep: [B, K] long, which tokens were encoded.
@@ -148,13 +149,13 @@ class JointMAE(PretextTask):
         return losses
 
     def mean_losses(self, losses: Mapping[str, HiddenLoss]) -> StepOutput:
-        """The weighted sum of the parts' means, a term a part."""
+        """The weighted sum of the parts' means, one term per part."""
         means = {name: mean_term(*own) for name, own in losses.items()}
         metrics = {f"{name}_loss": term.loss.detach() for name, term in means.items()}
         return StepOutput.of(*(term.scaled(self.weights[name]) for name, term in means.items()), metrics=metrics)
 
     def _positions(self, tokens: FusedTokens, dim: int) -> Tensor:
-        """[N, dim], the place of each token on its part's lattice, and which part that is."""
+        """[N, dim], sine-cosine positions on each part's lattice plus a learned vector per part."""
         own = [
             lattice_positions(grid, dim, tokens.embeddings.device) + self.part_embedding[name]
             for name, grid in tokens.grids.items()
@@ -163,7 +164,7 @@ class JointMAE(PretextTask):
 
 
 def kept_of(tokens: FusedTokens, masks: Mapping[str, TokenMask]) -> Tensor:
-    """[B, K] long, the tokens that masks of each part leave, one part behind the other."""
+    """[B, K] long, the visible tokens of all parts."""
     return torch.cat([masks[name].keep + begin for name, (begin, _) in tokens.spans.items()], dim=1)
 
 
@@ -174,29 +175,29 @@ def by_part(
     option: str,
     usual: Mapping[str, float] | None = None,
 ) -> dict[str, float]:
-    """A number for each part: by its name, else by its modality, else the default.
+    """A value for each part: by its name, else by its modality, else the default.
 
     Args:
-        values: by names of parts or modalities.
-        modalities: name of each part to its modality.
-        default: where neither is named.
-        option: how the option is called.
-        usual: values that stand there by themselves, whether or not rows have such a part.
+        values: by part name or modality.
+        modalities: by part name.
+        default: for the other parts.
+        option: name of the option, for messages.
+        usual: default entries of ``values``, which may name modalities that the rows lack.
 
     Raises:
-        ConfigError: a name is neither that of a part nor of a part's modality.
+        ConfigError: a name is neither a part nor the modality of one.
     """
     for name, value in values.items():
         if name not in modalities and name not in modalities.values() and (usual or {}).get(name) != value:
             raise ConfigError(
-                f"{option}.{name} is of no part of these rows and of no part's modality; the parts are "
-                f"{', '.join(modalities)}. Name one of them, or leave that out."
+                f"{option}.{name} names no part of these rows and no part's modality; the parts are "
+                f"{', '.join(modalities)}. Name one of them, or leave the option out."
             )
     return {name: values.get(name, values.get(modality, default)) for name, modality in modalities.items()}
 
 
 def build_joint_mae(config: JointMAEConfig, backbone: Backbone, info: Info) -> JointMAE:
-    """Build it around the fused tokens of all parts."""
+    """Build M3AE around a fusion backbone."""
     return JointMAE(config, fused(backbone, "Joint masked autoencoding"), info)
 
 
@@ -205,4 +206,4 @@ JOINT_MAE = TaskFamilyRecipe(
     build=build_joint_mae,
     optimization={"optimizer": "adamw", "base_lr": 1.5e-4, "betas": (0.9, 0.95), "weight_decay": 0.05, "warmup_fraction": 0.05},
 )
-"""M3AE with the rate, decay and betas of the authors' code."""
+"""Learning rate, weight decay and betas of the authors' code."""

@@ -16,7 +16,7 @@ from selfsup.types import Batch, Info
 from selfsup_text.augmentations.tokens import compact, thin_out
 from selfsup_text.backbones.base import TextBackbone
 from selfsup_text.backbones.heads import VocabularyHead
-from selfsup_text.tasks.vocabulary import mask_id_of
+from selfsup_text.tasks.parts.special_tokens import mask_id_of
 
 
 class TextCorruptionConfig(Config):

@@ -13,7 +13,7 @@ from selfsup.data import Rows, prepare
 from selfsup.errors import ColumnError, ConfigError, DataError
 from selfsup.evaluation import Split
 from selfsup_text.evaluators.entities import entities, entity_f1, is_bio
-from selfsup_text.evaluators.tagged import Sentence, word_vectors
+from selfsup_text.evaluators.tagged_words import Sentence, word_vectors
 from selfsup_text.evaluators.token_classification import TokenClassification, TokenClassificationConfig
 from selfsup_text.mock import mock_rows
 from selfsup_text.processor import TextProcessor, TextProcessorConfig

@@ -11,7 +11,7 @@ from selfsup.testing.kit.gradients import assert_same_loss
 from selfsup.testing.kit.task_checks import generator
 from selfsup_text.backbones.transformers import TransformersConfig, build_transformers
 from selfsup_text.tasks.electra import RECIPE, Electra, ElectraConfig, build_electra, draw
-from selfsup_text.tasks.masking import hide_tokens
+from selfsup_text.tasks.parts.token_masks import hide_tokens
 
 
 def task_of(encoder: Any, info: Any, **options: Any) -> Electra:

@@ -10,8 +10,8 @@ import torch
 from selfsup.errors import ConfigError
 from selfsup.testing.kit.gradients import assert_same_loss
 from selfsup.testing.kit.task_checks import generator
+from selfsup_text.tasks.parts.spans import answer, draw_spans, most_spans, shorten
 from selfsup_text.tasks.span_corruption import RECIPE, SpanCorruption, SpanCorruptionConfig, build_span_corruption
-from selfsup_text.tasks.spans import answer, draw_spans, most_spans, shorten
 
 END = 3
 

@@ -16,7 +16,7 @@ from selfsup.types import Batch
 from selfsup_text.backbones.base import TextBackbone
 from selfsup_text.evaluators.perplexity import drawn_batches, figures
 from selfsup_text.evaluators.vocabulary_probe import Examples, HeadConfig, score_head, text_backbone_of, vocabulary_head
-from selfsup_text.tasks.vocabulary import mask_id_of
+from selfsup_text.tasks.parts.special_tokens import mask_id_of
 
 if TYPE_CHECKING:
     from selfsup.artifacts import Encoder

@@ -15,7 +15,7 @@ from selfsup.config import Config
 from selfsup.errors import DataError
 from selfsup.evaluation import EvaluatorRecipe, LinearConfig, Split, classification_metrics, fit_probe
 from selfsup_text.evaluators.entities import entity_f1, is_bio
-from selfsup_text.evaluators.tagged import Sentence, read_sentences, word_vectors
+from selfsup_text.evaluators.tagged_words import Sentence, read_sentences, word_vectors
 
 if TYPE_CHECKING:
     from selfsup.artifacts import Encoder

@@ -10,7 +10,7 @@ from selfsup.backbones import Backbone
 from selfsup.tasks import NEXT_TOKEN_FAMILY, NextToken, NextTokenConfig, StepOutput, mean_term
 from selfsup.types import Batch, Info
 from selfsup_text.backbones.base import TextBackbone
-from selfsup_text.tasks.vocabulary import text_backbone
+from selfsup_text.tasks.parts.special_tokens import text_backbone
 
 
 class CausalLanguageModeling(NextToken):

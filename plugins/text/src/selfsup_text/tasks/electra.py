@@ -13,8 +13,8 @@ from selfsup.runtime import full
 from selfsup.tasks import HEAD_WIDTH, PretextTask, StepOutput, TaskRecipe, TokenMask, Transformer, gather_tokens, mean_term
 from selfsup.types import Batch, Info
 from selfsup_text.backbones.base import TextBackbone
-from selfsup_text.tasks.masking import hide_tokens, put
-from selfsup_text.tasks.vocabulary import Vocabulary, mask_id_of, text_backbone
+from selfsup_text.tasks.parts.special_tokens import SpecialTokens, mask_id_of, text_backbone
+from selfsup_text.tasks.parts.token_masks import hide_tokens, put
 
 
 class ElectraConfig(Config):
@@ -83,7 +83,7 @@ class Electra(PretextTask):
         super().__init__()
         self.config = config
         self.backbone = backbone
-        self.vocabulary = Vocabulary(info)
+        self.vocabulary = SpecialTokens(info)
         self.mask_id = mask_id_of(info, "ELECTRA")
         width = backbone.embed_dim
         dim = config.generator_dim or max(width // 4 // HEAD_WIDTH * HEAD_WIDTH, HEAD_WIDTH)

@@ -12,8 +12,8 @@ from selfsup.config import Config
 from selfsup.tasks import MaskedModeling, StepOutput, TaskRecipe, TokenMask, gather_tokens
 from selfsup.types import Batch, Info
 from selfsup_text.backbones.base import TextBackbone
-from selfsup_text.tasks.masking import hide_tokens, hide_words, replace_ids
-from selfsup_text.tasks.vocabulary import Vocabulary, mask_id_of, text_backbone
+from selfsup_text.tasks.parts.special_tokens import SpecialTokens, mask_id_of, text_backbone
+from selfsup_text.tasks.parts.token_masks import hide_tokens, hide_words, replace_ids
 
 
 class MLMConfig(Config):
@@ -49,7 +49,7 @@ class MaskedLanguageModeling(MaskedModeling):
     def __init__(self, config: MLMConfig, backbone: TextBackbone, info: Info) -> None:
         super().__init__(backbone, backbone.embed_dim, normalize_targets=False, head=backbone.output_head())
         self.config = config
-        self.vocabulary = Vocabulary(info)
+        self.vocabulary = SpecialTokens(info)
         self.mask_id = mask_id_of(info, "Masked language modelling")
 
     def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:

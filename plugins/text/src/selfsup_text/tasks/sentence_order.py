@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from selfsup.config import Config
 from selfsup.tasks import Transformation, TransformationRecipe, Transformed
 from selfsup.types import Batch, Info
-from selfsup_text.tasks.vocabulary import Vocabulary
+from selfsup_text.tasks.parts.special_tokens import SpecialTokens
 
 
 class SentenceOrderConfig(Config):
@@ -47,7 +47,7 @@ class SentenceOrder(Transformation):
     def __init__(self, config: SentenceOrderConfig, info: Info) -> None:
         super().__init__()
         self.config = config
-        self.vocabulary = Vocabulary(info)
+        self.vocabulary = SpecialTokens(info)
 
     def forward(self, batch: Batch, generator: torch.Generator | None) -> Transformed:
         """Label 1 is for swapped segments."""

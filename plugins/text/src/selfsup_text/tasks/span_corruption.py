@@ -13,9 +13,9 @@ from selfsup.config import Config
 from selfsup.tasks import PretextTask, StepOutput, TaskRecipe, mean_term
 from selfsup.types import Batch, Info
 from selfsup_text.backbones.base import TextBackbone
-from selfsup_text.tasks.decoder import TextDecoder
-from selfsup_text.tasks.spans import Answer, answer, draw_spans, most_spans, shorten
-from selfsup_text.tasks.vocabulary import Vocabulary, mask_id_of, text_backbone
+from selfsup_text.tasks.parts.decoder import TextDecoder
+from selfsup_text.tasks.parts.spans import Answer, answer, draw_spans, most_spans, shorten
+from selfsup_text.tasks.parts.special_tokens import SpecialTokens, mask_id_of, text_backbone
 
 
 class SpanCorruptionConfig(Config):
@@ -46,7 +46,7 @@ class SpanCorruption(PretextTask):
         super().__init__()
         self.config = config
         self.backbone = backbone
-        self.vocabulary = Vocabulary(info)
+        self.vocabulary = SpecialTokens(info)
         self.mask_id = mask_id_of(info, "Span corruption")
         self.slots = most_spans(int(info["max_length"]), config.rate, config.mean_span)
         dim = backbone.word_embeddings.embedding_dim

@@ -13,9 +13,9 @@ from selfsup.config import Config
 from selfsup.tasks import PretextTask, StepOutput, TaskRecipe, mean_term
 from selfsup.types import Batch, Info
 from selfsup_text.backbones.base import TextBackbone
-from selfsup_text.tasks.decoder import TextDecoder
-from selfsup_text.tasks.masking import draw_counts, most_hidden
-from selfsup_text.tasks.vocabulary import Vocabulary, text_backbone
+from selfsup_text.tasks.parts.decoder import TextDecoder
+from selfsup_text.tasks.parts.special_tokens import SpecialTokens, text_backbone
+from selfsup_text.tasks.parts.token_masks import draw_counts, most_hidden
 
 
 class TSDAEConfig(Config):
@@ -46,7 +46,7 @@ class TSDAE(PretextTask):
         super().__init__()
         self.deletion = config.deletion
         self.backbone = backbone
-        self.vocabulary = Vocabulary(info)
+        self.vocabulary = SpecialTokens(info)
         dim = backbone.word_embeddings.embedding_dim
         self.decoder = TextDecoder(dim, backbone.pooled_dim, config.decoder_depth, config.decoder_heads)
         self.head = backbone.target_head(dim)

@@ -16,7 +16,7 @@ from selfsup.runtime import from_first_rank, full, sum_over_ranks
 from selfsup.tasks import PretextTask, StepOutput, TaskRecipe
 from selfsup.types import Batch, Info
 from selfsup_text.backbones.word_vectors import WordVectors
-from selfsup_text.tasks.vocabulary import Vocabulary
+from selfsup_text.tasks.parts.special_tokens import SpecialTokens
 
 
 class Word2VecConfig(Config):
@@ -51,7 +51,7 @@ class Word2Vec(PretextTask):
         super().__init__()
         self.config = config
         self.backbone = backbone
-        self.vocabulary = Vocabulary(info)
+        self.vocabulary = SpecialTokens(info)
         self.neighbours = nn.Embedding(self.vocabulary.size, backbone.embed_dim)
         nn.init.normal_(self.neighbours.weight, std=1 / math.sqrt(backbone.embed_dim))
         self.register_buffer("counts", torch.zeros(self.vocabulary.size, dtype=torch.float64))

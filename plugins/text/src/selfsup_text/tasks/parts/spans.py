@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from selfsup_text.tasks.masking import draw_counts, fewest_hidden, most_hidden
+from selfsup_text.tasks.parts.token_masks import draw_counts, fewest_hidden, most_hidden
 
 
 class Spans(NamedTuple):

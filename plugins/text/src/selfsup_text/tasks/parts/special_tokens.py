@@ -11,7 +11,7 @@ from selfsup.types import Batch, Info
 from selfsup_text.backbones.base import TextBackbone
 
 
-class Vocabulary(nn.Module):
+class SpecialTokens(nn.Module):
     """Which ids are special, on the device of the task.
 
     Args:

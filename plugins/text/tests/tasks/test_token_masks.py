@@ -7,7 +7,15 @@ import torch
 
 from selfsup.testing.kit.fake_device import fake_cuda
 from selfsup.testing.kit.task_checks import generator
-from selfsup_text.tasks.masking import draw_counts, fewest_hidden, hide_tokens, hide_words, most_hidden, put, replace_ids
+from selfsup_text.tasks.parts.token_masks import (
+    draw_counts,
+    fewest_hidden,
+    hide_tokens,
+    hide_words,
+    most_hidden,
+    put,
+    replace_ids,
+)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What is learned of a corpus: a bounded sample of its texts, and how rare each token is."""
+"""A bounded sample of a corpus, and statistics of its tokens."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _FIT_ROWS = 200_000
 _FIT_CHARACTERS = 10_000_000
 _FIT_CHUNK = 1000
 _LENGTH_ROWS = 1000
-"""Rows by which the mean length of a text is judged."""
+"""Rows that estimate the mean length of a text."""
 
 
 def sample_texts(rows: Iterable[Row]) -> list[str]:
-    """Texts to train on, a bounded number of them, in their order."""
+    """A bounded sample of texts to train on, in order."""
     texts: list[str] = []
     room = _FIT_CHARACTERS
     for row in _spread(rows):
@@ -34,7 +34,7 @@ def sample_texts(rows: Iterable[Row]) -> list[str]:
 
 
 def _spread(rows: Iterable[Row]) -> Iterable[Row]:
-    """At most 200,000 rows, evenly over all of them where they can be picked, so many that their texts are within the bound."""
+    """At most 200,000 rows, spread evenly if rows can be indexed, so that their texts stay within the limit."""
     if not isinstance(rows, Rows | Sequence):
         return islice(rows, _FIT_ROWS)
     lengths = [len(text) for row in spread_rows(rows, _LENGTH_ROWS) if isinstance(text := row.get("text"), str)]
@@ -43,18 +43,18 @@ def _spread(rows: Iterable[Row]) -> Iterable[Row]:
 
 
 class Survey(NamedTuple):
-    """What texts look like to a tokenizer."""
+    """Statistics of tokenized texts."""
 
     idf: list[float]
     """[V], log((1 + n) / (1 + texts with the token)) + 1 (scikit-learn's smooth idf), to four places; 0 for special tokens."""
     lengths: list[int]
     """Tokens of each text."""
     unknown: float
-    """Share of all tokens that the tokenizer does not know."""
+    """Share of unknown tokens."""
 
 
 def survey(vocabulary: Vocabulary, texts: Sequence[str]) -> Survey:
-    """Tokenize texts and count."""
+    """Tokenize texts and count tokens."""
     found: Counter[int] = Counter()
     lengths: list[int] = []
     unknown, unknown_id = 0, vocabulary.id("unk")

@@ -1,4 +1,4 @@
-"""Corruption: most words of a text go, and the embedding of the rest predicts which words there were."""
+"""Corruption of texts: remove most words, and predict the bag of all words from the embedding of the rest."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ class TextCorruptionConfig(Config):
     """Options of :class:`TextCorruption`."""
 
     kind: Literal["deletion", "mask"] = "deletion"
-    """Whether tokens are left out or masked; leaving out is best in TSDAE (Wang et al. 2021, arXiv:2104.06979)."""
+    """Delete or mask tokens; deletion is best in TSDAE (Wang et al. 2021, arXiv:2104.06979)."""
     rate: float = Field(0.6, gt=0, lt=1)
-    """Share of the tokens that goes; 0.6 in TSDAE. At least one token of each text stays."""
+    """Share of the tokens to remove; 0.6 in TSDAE. At least one token of each text stays."""
 
 
 class TextCorruption(Corruption):
-    """Deletes or masks tokens; the answer is the bag of words of the whole text, by cross-entropy from the pooled embedding.
+    """Deletes or masks tokens; the target is the bag of words of the whole text, by cross-entropy from the pooled embedding.
 
-    Unlike TSDAE the order of the words is not asked for, so that any pooled embedding will do and the vocabulary is passed once
-    a text. Special tokens do not count as words.
+    Unlike TSDAE it does not predict the order of words, so that it works with any pooled embedding and needs one pass of the
+    vocabulary per text. Special tokens are not words.
     """
 
     counted: Tensor
@@ -47,7 +47,7 @@ class TextCorruption(Corruption):
         self.register_buffer("counted", counted, persistent=False)
 
     def forward(self, batch: Batch, generator: torch.Generator | None) -> Corrupted:
-        """The target [B, V] is the share that each word has of its text."""
+        """Corrupt the texts; the target [B, V] is each word's share of its text."""
         ids, padding = batch["ids"], batch["padding"]
         stays = thin_out(~padding, self.config.rate, generator)
         if self.config.kind == "deletion":
@@ -57,11 +57,11 @@ class TextCorruption(Corruption):
         return Corrupted(corrupted, bag_of_words(ids, padding, self.counted))
 
     def build_decoder(self, backbone: Backbone) -> nn.Module:
-        """From the pooled embedding to a logit for each word."""
+        """A decoder from the pooled embedding to one logit per word."""
         return BagDecoder(backbone, self.counted.shape[0])
 
     def loss(self, prediction: Tensor, corrupted: Corrupted) -> Term:
-        """Cross-entropy with the words of the text, in float32; the mean over texts that have any."""
+        """Cross-entropy with the words of the text, in float32; the mean over texts that have words."""
         target = corrupted.target
         entropy = -(target * F.log_softmax(prediction.float()[:, : target.shape[1]], dim=1)).sum(dim=1)
         return mean_term(entropy, (target.sum(dim=1) > 0).to(entropy.dtype))
@@ -84,22 +84,16 @@ class BagDecoder(nn.Module):
 
 
 def bag_of_words(ids: Tensor, padding: Tensor, counted: Tensor) -> Tensor:
-    """[B, V] float, the share of each word among the words of its text; 0 in a text without words.
+    """[B, V] float, each word's share of the words of its text; zeros for a text without words.
 
     Args:
         ids: [B, N] long.
         padding: [B, N] bool.
-        counted: [V] float, 0 for ids that are no words.
+        counted: [V] float, 0 for ids that are not words, else 1.
     """
     weight = counted[ids].masked_fill(padding, 0)
     counts = torch.zeros(ids.shape[0], counted.shape[0], device=ids.device).scatter_add(1, ids, weight)
     return counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
 
 
-def build_corruption(config: TextCorruptionConfig, info: Info) -> TextCorruption:
-    """Make the corruption."""
-    return TextCorruption(config, info)
-
-
-RECIPE = CorruptionRecipe(config=TextCorruptionConfig, build=build_corruption)
-"""Denoising of texts."""
+RECIPE = CorruptionRecipe(config=TextCorruptionConfig, build=TextCorruption)

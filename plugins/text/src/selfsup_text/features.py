@@ -10,9 +10,9 @@ from selfsup.types import Batch, Info
 
 
 def tfidf(batch: Batch, info: Info) -> Tensor:
-    """[B, V] float: 1 + log of how often each token occurs, times its inverse document frequency, with unit 2-norm.
+    """[B, V] float: (1 + log count) of each token times its inverse document frequency, with unit 2-norm.
 
-    The tokens are the tokenizer's pieces, cut to ``max_length`` as every encoder sees them; special tokens count nothing.
+    Tokens are the tokenizer's pieces, cut to ``max_length`` as for every encoder; special tokens have weight 0.
     """
     idf = torch.tensor(info["idf"], dtype=torch.float32, device=batch["ids"].device)
     real = (~batch["padding"]).float()

@@ -1,4 +1,4 @@
-"""Made-up texts with something to learn for every kind of task."""
+"""Synthetic texts with structure for every kind of task."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WORDS = ("small", "old", "quiet", "red", "strange")
 def mock_rows(n: int, seed: int) -> list[Row]:
     """``n`` texts of two to four sentences on one of two topics, without labels.
 
-    A sentence is "the <word> <subject> <verb> in the <place> .", so that order, words and topic can all be predicted in part.
+    A sentence is "the <word> <subject> <verb> in the <place> .", so that order, words and topic can be predicted in part.
     """
     rng = np.random.default_rng(seed)
     rows: list[Row] = []
@@ -33,7 +33,7 @@ def mock_rows(n: int, seed: int) -> list[Row]:
 
 
 def noise_rows(n: int, seed: int, words: tuple[int, int]) -> list[Row]:
-    """``n`` texts of ``words`` words (the fewest and the most), each word drawn for itself from those of the mock rows."""
+    """``n`` texts of ``words`` (least, most) words, drawn independently from the words of the mock rows."""
     rng = np.random.default_rng(seed)
     known = [*_WORDS, *(word for topic in _TOPICS for kind in topic for word in kind)]
     lengths = rng.integers(words[0], words[1] + 1, size=n)
@@ -45,4 +45,4 @@ NOISE_ROWS = {
     "30 words": partial(noise_rows, words=(30, 30)),
     "1 to 200 words": partial(noise_rows, words=(1, 200)),
 }
-"""Independent noise for the leak checks: hardly to be cut in two, of middle length, of all lengths up to beyond a sample's."""
+"""Independent noise for the leak checks: very short, medium, and of all lengths up to more than a sample."""

@@ -1,8 +1,8 @@
-"""The tasks of this plugin with a recipe of their own, as light specs, and the backbone that one of them needs."""
+"""The specs of the text tasks that the core does not compose."""
 
 from __future__ import annotations
 
-from selfsup.registry import BackboneSpec, Family, TaskSpec, preset
+from selfsup.registry import Family, TaskSpec, preset
 
 _ENCODER = "text-encoder-small"
 
@@ -49,7 +49,7 @@ SPECS: list[TaskSpec] = [
                    "teacher": {"start": 0.999, "end": 0.9999, "ramp": 0.1}},
            optimization={"optimizer": "adamw", "lr": 5e-4, "betas": (0.9, 0.98), "weight_decay": 0.01,
                          "warmup_fraction": 0.05}),
-    # Dropout alone makes the views. The paper's 3e-5 at a batch of 64 is for a pretrained BERT.
+    # Only dropout makes the views. The paper's 3e-5 at a batch of 64 is for a pretrained BERT.
     preset("simclr", id="text/simcse", family="joint-embedding", title="SimCSE", backbone=_ENCODER,
            recipe="selfsup_text.tasks.simcse:SIMCSE_OBJECTIVE",
            summary="Contrast a sentence under two dropout masks with the other sentences of the batch.",
@@ -57,7 +57,7 @@ SPECS: list[TaskSpec] = [
            optimization={"optimizer": "adamw", "lr": 5e-4, "weight_decay": 0.0, "warmup_fraction": 0.0, "clip": 1.0}),
     _spec("tsdae", "reconstruction", "Delete 60 % of a sentence's tokens and reconstruct it from the sentence embedding.",
           "Wang et al. 2021, arXiv 2104.06979", title="TSDAE"),
-    # AdamW in the place of the paper's LAMB at a batch of 4096.
+    # AdamW instead of the paper's LAMB at a batch of 4096.
     preset(id="text/sentence-order", family="transformation", backbone=_ENCODER,
            recipe="selfsup_text.tasks.sentence_order:RECIPE",
            summary="Predict whether the two halves of a text were swapped (ALBERT).", paper="Lan et al. 2019, arXiv 1909.11942",
@@ -67,13 +67,4 @@ SPECS: list[TaskSpec] = [
     _spec("random-init", "reference", "Reference: the backbone at initialisation, without training.",
           "none: the floor that pretraining has to beat", tokens=False),
 ]  # fmt: skip
-"""Tasks that differ for texts from what the core composes; vicreg, barlow-twins, byol and others are composed."""
-
-BACKBONES: list[BackboneSpec] = [
-    BackboneSpec(
-        id="word-vectors",
-        target="selfsup_text.backbones.word_vectors:RECIPE",
-        summary="Table of word vectors, averaged over a text; trained by text/word2vec.",
-        modality="text",
-    )
-]
+"""The core composes the other tasks (vicreg, barlow-twins, byol and others)."""

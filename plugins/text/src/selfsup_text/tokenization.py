@@ -1,4 +1,4 @@
-"""A tokenizer, its special tokens, and which tokens begin a word."""
+"""Tokenizers with their special tokens, and which tokens begin a word."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from selfsup_text.tokenizer_training import CONTINUES, SPECIAL
 _HUB = "hf://"
 _ROLES = ("pad", "unk", "cls", "sep", "mask")
 _MARKS = ("\u2581", "\u0120")
-"""What a token of SentencePiece or of byte-level BPE begins with where a space was in front of it."""
+"""How SentencePiece and byte-level BPE mark a token that follows a space."""
 _INSTEAD = {"cls": ("bos_token", "eos_token"), "sep": ("eos_token", "bos_token"), "pad": ("eos_token",)}
-"""Tokens of decoders that can do the work."""
+"""Tokens of decoders that can replace missing special tokens."""
 _TOKENIZER_FILE = "tokenizer.json"
 _SPECIAL_FILE = "special_tokens.json"
 _WHAT_TO_GIVE = (
     "Give the tokenizer that the model was trained with (--set processor.tokenizer=FOLDER, or hf://owner/name), or train one "
-    "on the rows (--set processor.tokenizer=wordpiece, bpe or unigram): the words of a pretrained model are then new."
+    "on the rows (--set processor.tokenizer=wordpiece, bpe or unigram): a pretrained model then gets new word vectors."
 )
 
 
@@ -35,15 +35,15 @@ class Vocabulary:
 
     tokenizer: Tokenizer
     special: dict[str, str]
-    """``pad``, ``cls``, ``sep``, and ``unk`` and ``mask`` where there is one, to the token."""
+    """Role (``pad``, ``cls``, ``sep``, and ``unk`` and ``mask`` if they exist) to token."""
     begins: bool = True
-    """Whether the class token stands in front of a text for a decoder, too; GPT-2's tokenizer puts nothing there."""
+    """Whether decoders, too, get the class token before a text; GPT-2's tokenizer adds none."""
 
     def __len__(self) -> int:
         return self.tokenizer.get_vocab_size(with_added_tokens=True)
 
     def id(self, role: str) -> int:
-        """The id of a special token; -1 without one (``unk`` of byte-level tokenizers, ``mask`` of decoders')."""
+        """The id of a special token; -1 if it is missing (``unk`` in byte-level tokenizers, ``mask`` in decoders')."""
         token = self.special.get(role)
         id = None if token is None else self.tokenizer.token_to_id(token)
         return -1 if id is None else id
@@ -56,9 +56,9 @@ class Vocabulary:
         return sorted(found)
 
     def begins_word(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        """[V], whether a token begins a word, by its mark or by its first character.
+        """[V], whether a token begins a word, by its mark or its first character.
 
-        A Chinese, Japanese or Korean character, punctuation and a special token begin one in any place.
+        Chinese, Japanese and Korean characters, punctuation and special tokens always begin a word.
         """
         tokens = self.tokenizer.get_vocab(with_added_tokens=True)
         begins = np.zeros(len(self), dtype=np.bool_)
@@ -75,10 +75,9 @@ class Vocabulary:
         return begins
 
     def framing(self, *, causal: bool) -> Tokenizer:
-        """The tokenizer as it puts the special tokens in by itself, for those who use it without selfsup.
+        """The tokenizer with a post-processor that adds the special tokens, for use without selfsup.
 
-        Args:
-            causal: whether it is for a decoder, which wants nothing behind a text.
+        ``causal`` is for decoders, which need nothing after a text.
         """
         begin, end = self.special["cls"], self.special["sep"]
         pairs = sorted({(begin, self.id("cls")), (end, self.id("sep"))})
@@ -96,7 +95,7 @@ class Vocabulary:
         (directory / _SPECIAL_FILE).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
 
     def digest(self) -> str:
-        """The same where all ids stand for the same tokens, but for tokens that were added to a vocabulary that was there."""
+        """A hash of the tokens and ids without added tokens; equal for equal vocabularies."""
         tokens = sorted((id, token) for token, id in self.tokenizer.get_vocab(with_added_tokens=False).items())
         return hashlib.sha256(json.dumps(tokens).encode()).hexdigest()[:16]
 
@@ -117,22 +116,22 @@ class Vocabulary:
 
 
 def trained(tokenizer: Tokenizer) -> Vocabulary:
-    """The vocabulary of a tokenizer that was trained here."""
+    """The vocabulary of a tokenizer trained by this plugin."""
     return Vocabulary(tokenizer, dict(SPECIAL))
 
 
 def load_vocabulary(source: str, *, add_special: bool = False) -> Vocabulary:
-    """A tokenizer that is there already, with what it lacks of special tokens added behind its own.
+    """Load a tokenizer, and add the special tokens that it lacks after its own.
 
-    A decoder's beginning and end of a text serve as class token and separator, and its end as padding: so its vocabulary is the
-    one that its model was trained with.
+    For decoders the tokens for beginning and end of a text serve as class token and separator, and the end as padding, so that
+    the vocabulary stays the one of the model.
 
     Args:
-        source: a folder with ``tokenizer.json``, or ``hf://owner/name``. No code of it is run.
-        add_special: whether a mask token and padding are added where it has none of its own.
+        source: a folder with ``tokenizer.json``, or ``hf://owner/name``. No code in it is run.
+        add_special: whether a missing mask token and padding token are added.
 
     Raises:
-        ConfigError: there is no such tokenizer, or it is none of the tokenizers library.
+        ConfigError: there is no such tokenizer, or it is not one of the tokenizers library.
     """
     from transformers import AutoTokenizer
 
@@ -143,14 +142,14 @@ def load_vocabulary(source: str, *, add_special: bool = False) -> Vocabulary:
     try:
         found = AutoTokenizer.from_pretrained(where, local_files_only=local, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
-        raise ConfigError(f"{source} holds no tokenizer that can be read ({error}). {_WHAT_TO_GIVE}") from error
+        raise ConfigError(f"The tokenizer in {source} cannot be read ({error}). {_WHAT_TO_GIVE}") from error
     backend = getattr(found, "backend_tokenizer", None)
     if backend is None:
-        raise ConfigError(f"{source} has no {_TOKENIZER_FILE}: only tokenizers of that library are read. {_WHAT_TO_GIVE}")
+        raise ConfigError(f"{source} has no {_TOKENIZER_FILE}, the only format that is read. {_WHAT_TO_GIVE}")
     tokenizer = Tokenizer.from_str(backend.to_str())
-    # Of a folder with a model alone the library makes a tokenizer that knows special tokens and no word.
+    # From a folder with only a model, the library makes a tokenizer of special tokens without words.
     if tokenizer.get_vocab_size(with_added_tokens=True) <= len(tokenizer.get_added_tokens_decoder()):
-        raise ConfigError(f"{source} holds a model and no tokenizer. {_WHAT_TO_GIVE}")
+        raise ConfigError(f"{source} holds a model but no tokenizer. {_WHAT_TO_GIVE}")
     tokenizer.no_padding()
     tokenizer.no_truncation()
     framed, bare = (found("a", add_special_tokens=special)["input_ids"] for special in (True, False))
@@ -167,10 +166,10 @@ def load_vocabulary(source: str, *, add_special: bool = False) -> Vocabulary:
 
 
 def _stands_alone(text: str) -> bool:
-    """Whether a token of this text begins a word in any place: by a character that is no part of a spaced word."""
+    """Whether a token with this text always begins a word: its first character is not part of a spaced word."""
     if not text:
         return False
     first = text[0]
-    if first == "\ufffd":  # a part of a character
+    if first == "\ufffd":  # part of a character
         return False
     return not first.isalnum() or unicodedata.east_asian_width(first) in "WF"

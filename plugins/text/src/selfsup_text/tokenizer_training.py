@@ -1,4 +1,4 @@
-"""Training a tokenizer on a corpus. The same texts give the same tokenizer, in whatever process and on however many cores."""
+"""Trains a tokenizer on a corpus. The same texts give the same tokenizer, on any number of cores."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Literal
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 _GIANT = re.compile(r"(\w{256}(?=\w)|[^\w\s]{256}(?=[^\w\s])|\S{512}(?=\S))")
-"""A run of characters that is no word; merging pairs takes a time that grows with the square of a word's length."""
+"""A run of characters that is not a word; the time to merge pairs grows with the square of a word's length."""
 Kind = Literal["wordpiece", "bpe", "unigram"]
 SPECIAL = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
-"""The special tokens of trained tokenizers, whose ids are 0 to 4."""
+"""The special tokens of trained tokenizers; their ids are 0 to 4."""
 CONTINUES = "##"
-"""What a WordPiece begins with where it is not the beginning of a word."""
+"""Prefix of WordPieces that do not begin a word."""
 _SEEDS = 1.5
-"""Pieces that Unigram begins with, for each one that it keeps."""
+"""Initial pieces of Unigram per piece that it keeps."""
 _ROUNDS = 4
-"""Rounds of Unigram's training; in the first it drops pieces."""
+"""Rounds of Unigram's training; halfway it drops pieces."""
 
 
 def train_tokenizer(kind: Kind, texts: Sequence[str], *, vocab_size: int, min_frequency: int, lowercase: bool) -> Tokenizer:
@@ -29,13 +29,13 @@ def train_tokenizer(kind: Kind, texts: Sequence[str], *, vocab_size: int, min_fr
     Args:
         kind: ``wordpiece`` (Schuster & Nakajima 2012, as in BERT; learned by merges as in the tokenizers library), ``bpe`` on
             bytes (Sennrich et al. 2015, arXiv:1508.07909; Radford et al. 2019), or ``unigram`` (Kudo 2018, arXiv:1804.10959;
-            here with hard counts and pieces that byte pair encoding begins with, so that it is quick and repeatable).
+            with hard counts, starting from byte pair encoding's pieces, so that it is fast and repeatable).
         texts: the corpus.
-        vocab_size: entries at most, the five special tokens among them.
-        min_frequency: how often a pair must occur to be merged.
-        lowercase: whether upper case and accents (WordPiece) are dropped.
+        vocab_size: most entries, the five special tokens included.
+        min_frequency: least count of a pair to be merged.
+        lowercase: drop upper case, and accents for WordPiece.
 
-    Runs of more than 256 characters without a space (base64, one line of a script) are cut, or they would take hours.
+    Runs of more than 256 characters without a space (base64, minified scripts) are cut: they would take hours.
     """
     texts = [_GIANT.sub(r"\1 ", text) for text in texts]
     if kind == "wordpiece":
@@ -46,12 +46,12 @@ def train_tokenizer(kind: Kind, texts: Sequence[str], *, vocab_size: int, min_fr
 
 
 def _wordpiece(texts: Sequence[str], vocab_size: int, min_frequency: int, lowercase: bool) -> Tokenizer:
-    normalizer = normalizers.BertNormalizer(lowercase=lowercase)  # it also puts every Chinese character apart
+    normalizer = normalizers.BertNormalizer(lowercase=lowercase)  # also separates Chinese characters
     alphabet = _alphabet(texts, normalizer, (vocab_size - len(SPECIAL)) // 2)
     trained = Tokenizer(models.WordPiece(unk_token=SPECIAL["unk"]))
     trained.normalizer = normalizer
     trained.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    # The trainer numbers what follows a prefix in the order of a hash table, and ties go by number. Named here, it has its own.
+    # The trainer numbers prefixed characters in hash order and breaks ties by number; naming them here fixes the order.
     inner = [f"{CONTINUES}{character}" for character in alphabet if _inside_words(character, trained)]
     trainer = trainers.WordPieceTrainer(
         vocab_size=vocab_size,
@@ -62,7 +62,7 @@ def _wordpiece(texts: Sequence[str], vocab_size: int, min_frequency: int, lowerc
         show_progress=False,
     )
     trained.train_from_iterator(iter(texts), trainer)
-    # Built anew, since those named above would count as special tokens.
+    # Rebuilt, because the characters named above would be special tokens.
     tokenizer = Tokenizer(models.WordPiece(trained.get_vocab(), unk_token=SPECIAL["unk"]))
     tokenizer.normalizer = normalizer
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -89,7 +89,7 @@ def _byte_pairs(texts: Sequence[str], vocab_size: int, min_frequency: int, lower
 
 def _unigram(texts: Sequence[str], vocab_size: int, min_frequency: int, lowercase: bool) -> Tokenizer:
     normalizer = _normalizer(normalizers.NFKC(), lowercase)
-    # Chinese has no spaces: without a cut at punctuation a piece could reach across sentences.
+    # Chinese has no spaces: without a cut at punctuation a piece could span sentences.
     cut = pre_tokenizers.Sequence([pre_tokenizers.Metaspace(), pre_tokenizers.Punctuation()])
     alphabet = _alphabet(texts, normalizer, (vocab_size - len(SPECIAL)) // 2)
     seeds = Tokenizer(models.BPE())
@@ -104,7 +104,7 @@ def _unigram(texts: Sequence[str], vocab_size: int, min_frequency: int, lowercas
     seeds.train_from_iterator(iter(texts), trainer)
     counts = _recount(texts, seeds, seeds.get_vocab())
     for round_ in range(_ROUNDS):
-        if round_ == _ROUNDS // 2:  # by now the counts are of pieces that compete with each other
+        if round_ == _ROUNDS // 2:  # by now the counts reflect competing pieces
             ranked = sorted(counts, key=lambda token: (len(token) > 1, -counts[token], token))
             counts = {token: counts[token] for token in ranked[: vocab_size - len(SPECIAL)]}
         counts = _recount(texts, _with_counts(counts, normalizer, cut), counts)
@@ -112,7 +112,7 @@ def _unigram(texts: Sequence[str], vocab_size: int, min_frequency: int, lowercas
 
 
 def _with_counts(counts: Mapping[str, int], normalizer: normalizers.Normalizer, cut: pre_tokenizers.PreTokenizer) -> Tokenizer:
-    """A Unigram tokenizer whose pieces are as probable as they are frequent."""
+    """A Unigram tokenizer whose piece probabilities are relative counts."""
     total = math.log(sum(counts.values()))
     pieces = [(token, math.log(counts[token]) - total) for token in sorted(counts, key=lambda token: (-counts[token], token))]
     scored = [*((token, 0.0) for token in SPECIAL.values()), *pieces]
@@ -124,7 +124,7 @@ def _with_counts(counts: Mapping[str, int], normalizer: normalizers.Normalizer, 
 
 
 def _recount(texts: Sequence[str], tokenizer: Tokenizer, tokens: Iterable[str]) -> dict[str, int]:
-    """How often each of the tokens occurs; one that does not counts once."""
+    """How often each token occurs, at least 1."""
     ids: Counter[int] = Counter()
     for start in range(0, len(texts), 1024):
         for encoding in tokenizer.encode_batch_fast(list(texts[start : start + 1024]), add_special_tokens=False):
@@ -134,7 +134,7 @@ def _recount(texts: Sequence[str], tokenizer: Tokenizer, tokens: Iterable[str]) 
 
 
 def _inside_words(character: str, tokenizer: Tokenizer) -> bool:
-    """Whether a character can stand within a word: Chinese characters and punctuation are words of their own."""
+    """Whether a character can be inside a word; Chinese characters and punctuation are separate words."""
     assert tokenizer.normalizer is not None
     assert tokenizer.pre_tokenizer is not None
     return len(tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(f"a{character}a"))) == 1

@@ -1,4 +1,4 @@
-"""Random changes of texts, a batch at a time, on its device."""
+"""Augmentation of batches of texts, on their device."""
 
 from selfsup_text.augmentations.views import RECIPE, SUPERVISED_RECIPE, TextViews, TextViewsConfig
 

@@ -1,4 +1,4 @@
-"""Which tokens of a text are kept, and the text that is left."""
+"""Select tokens of texts, and build batches of the selected tokens."""
 
 from __future__ import annotations
 
@@ -9,18 +9,17 @@ from selfsup.types import Batch
 
 
 def window_mask(padding: Tensor, share: tuple[float, float], generator: torch.Generator | None) -> Tensor:
-    """[B, N] bool, a random stretch of each sample.
+    """[B, N] bool, a random contiguous window of each sample.
 
     Args:
         padding: [B, N] bool, at the end of each sample.
-        share: smallest and largest length of the stretch, as a share of the sample; a sample draws its own, and at least one
-            token.
-        generator: of the draws.
+        share: least and largest length, as a share of the sample; drawn per sample, at least one token.
+        generator: for the random draws.
     """
     B, N = padding.shape
     draw = torch.rand(B, 2, generator=generator, device=padding.device)
     length = (~padding).sum(dim=1)
-    # In float32 on any device, so that the whole share of a sample is the whole sample.
+    # Float32 on any device, so that a share of 1 gives the whole sample.
     part = share[0] + (share[1] - share[0]) * draw[:, 0]
     width = torch.minimum((length * part).ceil().long().clamp(min=1), length)
     start = torch.minimum((draw[:, 1] * (length - width + 1)).long(), length - width)
@@ -29,28 +28,22 @@ def window_mask(padding: Tensor, share: tuple[float, float], generator: torch.Ge
 
 
 def thin_out(kept: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:
-    """[B, N] bool, ``kept`` without a random share ``rate`` of it; at least one token of each sample stays.
-
-    Args:
-        kept: [B, N] bool, with one token or more of each sample.
-        rate: each token goes with this probability.
-        generator: of the draws.
-    """
+    """[B, N] bool, drop each token of ``kept`` ([B, N] bool) with probability ``rate``, but keep at least one per sample."""
     score = torch.rand(kept.shape, generator=generator, device=kept.device)
-    # The token that stays in any case is the last one to go.
+    # The token with the highest score always stays.
     last = score.masked_fill(~kept, -1.0).argmax(dim=1, keepdim=True)
     stays = kept & (score >= rate)
     return stays.scatter(1, last, kept.gather(1, last))
 
 
 def compact(batch: Batch, kept: Tensor, width: int, pad_id: int) -> Batch:
-    """The kept tokens of each sample, next to each other and in their order.
+    """The kept tokens of each sample, moved together in order.
 
     Args:
         batch: ``ids``, ``padding``, ``words``.
         kept: [B, N] bool.
-        width: tokens of the result, [B, width]; more than that are cut off.
-        pad_id: what the rest is filled with.
+        width: of the result, [B, width]; further tokens are cut.
+        pad_id: fills the rest.
     """
     order = torch.argsort(~kept, dim=1, stable=True)[:, :width]
     length = kept.sum(dim=1, keepdim=True)

@@ -1,4 +1,4 @@
-"""The views of texts: a stretch of each, thinned out, and dropout within the network."""
+"""Views of texts: a random window, deleted tokens, and dropout in the network."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ class TextViewsConfig(Config):
     """Options of :class:`TextViews`."""
 
     n_global: int = Field(2, ge=1)
-    """Views of each text; 2 in SimCSE (Gao et al. 2021, arXiv:2104.08821)."""
+    """Long views per text; 2 in SimCSE (Gao et al. 2021, arXiv:2104.08821)."""
     n_local: int = Field(0, ge=0)
-    """Views of short stretches; none in the papers named here."""
+    """Short views per text; none in the papers named here."""
     global_share: Share = (0.4, 1.0)
-    """Smallest and largest stretch of a view, as a share of the text; (0.05, 0.5) in Contriever, for documents, 1 in SimCSE."""
+    """Least and largest window of a long view, as a share of the text; (0.05, 0.5) in Contriever (documents), 1 in SimCSE."""
     local_share: Share = (0.1, 0.4)
-    """Smallest and largest stretch of a short view, as a share of the text."""
+    """Least and largest window of a short view, as a share of the text."""
     deletion: Rate = 0.1
-    """Share of the tokens that is left out; 0.1 in Contriever (Izacard et al. 2021, arXiv:2112.09118), 0 in SimCSE."""
+    """Share of the tokens to delete; 0.1 in Contriever (Izacard et al. 2021, arXiv:2112.09118), 0 in SimCSE."""
     dropout: Rate = 0.1
-    """Share of the numbers that dropout sets to 0, others in every view; 0.1 in SimCSE, where it alone makes the views."""
+    """Dropout rate in the network, with another mask per view; 0.1 in SimCSE, whose views differ only by dropout."""
 
     @model_validator(mode="after")
     def _check_shares(self) -> Self:
         for name in ("global_share", "local_share"):
             low, high = getattr(self, name)
             if not 0 < low <= high <= 1:
-                raise ValueError(f"{name}=({low}, {high}) is no range: 0 < low <= high <= 1")
+                raise ValueError(f"{name}=({low}, {high}) is not a valid range: 0 < low <= high <= 1")
         return self
 
     def without_effect(self) -> dict[str, str]:
@@ -52,18 +52,18 @@ class SupervisedTextViewsConfig(TextViewsConfig):
     """Light augmentation: the whole text with dropout."""
 
     n_global: int = Field(1, ge=1)
-    """Views of each text; supervised training takes one."""
+    """Views per text; supervised training uses one."""
     global_share: Share = (1.0, 1.0)
-    """Smallest and largest stretch of a view, as a share of the text; all of it in BERT."""
+    """Least and largest window, as a share of the text; all of it in BERT."""
     deletion: Rate = 0.05
-    """Share of the tokens that is left out; 0 in BERT."""
+    """Share of the tokens to delete; 0 in BERT."""
 
 
 class TextViews(Views):
-    """Random views of a batch of texts, on its device, each sample with its own stretch, deletions and dropout.
+    """Random views of a batch of texts, on its device; each sample has its own window, deletions and dropout.
 
-    A view holds ``ids``, ``padding`` and ``words``, and ``crop`` (see :class:`selfsup.tasks.Views`), which is exact but for the
-    tokens left out. With dropout it also holds ``dropout_seed`` and ``dropout_rate``, from which the backbone makes the masks
+    A view holds ``ids``, ``padding``, ``words`` and ``crop`` (see :class:`selfsup.tasks.Views`), which is exact except for
+    deleted tokens. With dropout it also holds ``dropout_seed`` and ``dropout_rate``, from which the backbone makes the masks
     (on hidden layers; SimCSE also drops attention weights).
     """
 
@@ -94,20 +94,15 @@ class TextViews(Views):
 
 
 def _crop(window: Tensor, kept: Tensor, width: int) -> Tensor:
-    """[B, 1, 2], origin and extent of a view's lattice of ``width`` tokens along the text, in shares of it."""
+    """[B, 1, 2], origin and extent of a view of ``width`` tokens, as shares of the text."""
     N = window.shape[1]
     start = window.float().argmax(dim=1)
-    # The tokens that are left stand for the whole stretch, evenly.
+    # The remaining tokens are spread evenly over the window.
     step = window.sum(dim=1) / kept.sum(dim=1).clamp(min=1)
     return torch.stack([start / N, step * width / N], dim=-1).unsqueeze(1)
 
 
-def build_views(config: TextViewsConfig, info: Info) -> TextViews:
-    """Make the views."""
-    return TextViews(config, info)
-
-
-RECIPE = ViewsRecipe(config=TextViewsConfig, build=build_views)
+RECIPE = ViewsRecipe(config=TextViewsConfig, build=TextViews)
 """The default views of texts."""
-SUPERVISED_RECIPE = ViewsRecipe(config=SupervisedTextViewsConfig, build=build_views)
+SUPERVISED_RECIPE = ViewsRecipe(config=SupervisedTextViewsConfig, build=TextViews)
 """The light augmentation of supervised training."""

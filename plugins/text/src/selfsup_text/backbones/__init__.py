@@ -1,4 +1,4 @@
-"""Networks for texts, all of them models of the transformers library."""
+"""Backbones for texts: models of the transformers library, and word vectors."""
 
 from selfsup_text.backbones.base import TextBackbone, TextTokens
 from selfsup_text.backbones.network import TransformersBackbone

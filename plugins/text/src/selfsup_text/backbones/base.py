@@ -1,4 +1,4 @@
-"""What all text backbones share: embeddings, special tokens, pooling, and the head that predicts tokens."""
+"""The base class of text backbones: embeddings, special tokens, pooling, and the vocabulary head."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from selfsup_text.backbones.pooling import Pooling, pool
 
 @dataclass(frozen=True)
 class TextTokens(Tokens):
-    """The content of texts before the network has mixed it, and what goes with it."""
+    """The embedded content of texts, with special tokens and dropout."""
 
     special: Tensor | None = None
-    """[B, 2, D], the embeddings of the class token and of the separator; None: they are looked up."""
+    """[B, 2, D], the embeddings of class token and separator; None: they are looked up."""
     dropout_seed: Tensor | None = None
-    """[B] long, what the dropout of this batch follows from; None: there is none."""
+    """[B] long, seeds of the dropout masks; None: no dropout."""
     dropout_rate: Tensor | None = None
-    """[B] float, share that is dropped."""
+    """[B] float, dropout rates."""
 
 
 class Ahead(NamedTuple):
-    """What a decoder knows in front of each token that has something in front of it."""
+    """What a decoder predicts each token from, for tokens with a predecessor."""
 
     states: Tensor
-    """[B, M, D], the last layer's output at the token before."""
+    """[B, M, D], the last layer's output at the previous token."""
     targets: Tensor
-    """[B, M] long, the ids to tell."""
+    """[B, M] long, the ids to predict."""
     places: Tensor
-    """[B, M] long, where in their text they stand."""
+    """[B, M] long, their positions in the text."""
     valid: Tensor
     """[B, M] bool, False for padding."""
 
@@ -48,22 +48,22 @@ class Ahead(NamedTuple):
 class TextBackbone(TokenBackbone):
     """A network for batches ``{"ids": [B, N] long, "padding": [B, N] bool}`` of content tokens, padding at the end.
 
-    A class token and a separator are put around the content inside, and taken out again. A decoder whose tokenizer puts nothing
-    in front of a text by itself (GPT-2) sees none either. Positions are the network's own affair: ``Tokens.positions`` is zero,
-    and with ``keep`` each token has the position it had in the whole text.
+    A class token and a separator are added around the content and removed from the output. A decoder gets no class token if
+    its tokenizer adds none before a text (GPT-2). The network adds positions itself: ``Tokens.positions`` is zero, and with
+    ``keep`` each token keeps its position in the whole text.
 
-    Dropout is not drawn from a random state but asked for by the batch (``dropout_seed`` and ``dropout_rate``, which the
-    dropout views put in), so that pretraining can be repeated bit by bit. Other batches have none, in training mode too
-    (as Geiping & Goldstein 2022, arXiv:2212.14034, train).
+    Dropout follows from the batch (``dropout_seed`` and ``dropout_rate``, set by the views), not from a random state, so that
+    pretraining is reproducible bit by bit. Other batches have no dropout, even in training mode (as in Geiping & Goldstein
+    2022, arXiv:2212.14034).
 
-    The network's own vocabulary head, :meth:`output_head`, is the one head that an encoder keeps: a language model is of no use
-    without it. Tasks that ask for it leave it in :attr:`vocabulary_head`.
+    Encoders keep one head, the network's own vocabulary head (:meth:`output_head`), because a language model needs it. Tasks
+    that train it leave it in :attr:`vocabulary_head`.
 
     Args:
         info: of the processor: ``vocab_size``, ``max_length``, ``cls_id``, ``sep_id``, ``begins``.
         embed_dim: D.
-        causal: whether a token sees only those in front of it.
-        pooling: how the tokens become one embedding.
+        causal: whether a token sees only earlier ones.
+        pooling: how tokens become one embedding.
         head: the network's own vocabulary head; None: it has none.
 
     Raises:
@@ -73,16 +73,16 @@ class TextBackbone(TokenBackbone):
     modality: ClassVar[str] = "text"
     target_kind: ClassVar[Literal["continuous", "categorical"]] = "categorical"
     vocabulary_head: LanguageHead | None
-    """The network's own vocabulary head, if a task trains it or the pretrained model came with it; saved with the encoder."""
+    """The network's own vocabulary head, if a task trains it or a pretrained model has it; saved with the encoder."""
 
     def __init__(self, info: Info, embed_dim: int, *, causal: bool, pooling: Pooling, head: LanguageHead | None = None) -> None:
         super().__init__()
         unfit = "cls" if causal else "last"
         if pooling == unfit:
-            other, why = ("last", "sees no text") if causal else ("cls", "is only one of many that see all")
+            other, why = ("last", "sees no text") if causal else ("cls", "is no summary: all tokens see the whole text")
             token = "class" if causal else "last"
             raise ConfigError(
-                f"backbone.pooling={pooling!r} does not suit this network: its {token} token {why}. Take {other!r}."
+                f"backbone.pooling={pooling!r} does not suit this network: its {token} token {why}. Use {other!r}."
             )
         self.causal = causal
         self.begins = not causal or bool(info.get("begins", True))
@@ -90,10 +90,10 @@ class TextBackbone(TokenBackbone):
         self.embed_dim = embed_dim
         self.max_length = int(info["max_length"])
         self.noise = DropoutNoise()
-        # Embeddings drop too where a network has no dropout of its own.
+        # Replaced by the identity if the network has dropout itself.
         self.input_dropout: nn.Module = SeededDropout(self.noise, -1)
         self.vocabulary_head = None
-        # In a tuple, so that it is not registered (trained, saved) unless a task asks for it.
+        # In a tuple, so that it is not registered (trained, saved) unless a task needs it.
         self._own_head: tuple[LanguageHead, ...] = () if head is None else (head,)
         special = torch.tensor([[info["cls_id"], info["sep_id"]]])
         self.register_buffer("special_pair", special, persistent=False)
@@ -107,10 +107,10 @@ class TextBackbone(TokenBackbone):
 
     @abstractmethod
     def mix(self, framed: Framed, *, every_layer: bool = False) -> list[Tensor]:
-        """The output of the last layer, [B, L, D], normalised as the network does; with ``every_layer`` all, in order."""
+        """The output of the last layer, [B, L, D], normalised as the network does; with ``every_layer`` of all layers."""
 
     def position_embeddings(self, n: int) -> Tensor | None:
-        """[n, D], what the network adds to the first ``n`` words of a text; None: it has no table of positions."""
+        """[n, D], the position embeddings of the first ``n`` words of a text; None: the network has none."""
         return None
 
     @property
@@ -119,7 +119,7 @@ class TextBackbone(TokenBackbone):
         return 2 * self.embed_dim if self.pooling == "mean+max" else self.embed_dim
 
     def forward(self, batch: Batch) -> Encoded:
-        """Pool over the content."""
+        """Encode, and pool over the content."""
         tokens = self.tokenize(batch)
         sequence = self._run(tokens)[-1]
         content = content_of(sequence, begins=self.begins)
@@ -128,7 +128,7 @@ class TextBackbone(TokenBackbone):
         return Encoded(pooled, content, tokens.grid, tokens.padding)
 
     def tokenize(self, batch: Batch) -> TextTokens:
-        """Look the ids up, those of the special tokens with them.
+        """Embed the ids and the special tokens.
 
         Raises:
             ConfigError: the texts are longer than the network has positions for.
@@ -137,7 +137,7 @@ class TextBackbone(TokenBackbone):
         B, N = ids.shape
         if self.max_length < N:
             raise ConfigError(
-                f"a batch holds texts of {N} tokens, and this network was built for {self.max_length} (processor.max_length): "
+                f"a batch holds texts of {N} tokens, but this network was built for {self.max_length} (processor.max_length): "
                 "cut them, or build it for more."
             )
         looked = self.word_embeddings(torch.cat([ids, self.special_pair.expand(B, 2)], dim=1))
@@ -157,7 +157,7 @@ class TextBackbone(TokenBackbone):
         return list(self.word_embeddings.parameters())
 
     def encode(self, tokens: Tokens, *, keep: Tensor | None = None, first: bool = False) -> Tensor:
-        """The output at the content, or at what is kept of it; with ``first`` also at the class token, where there is one."""
+        """The output at the content, or at its kept tokens; with ``first`` also at the class token, if there is one."""
         return content_of(self._run(tokens, keep)[-1], begins=self.begins and not first)
 
     def layer_outputs(self, tokens: Tokens) -> list[Tensor]:
@@ -165,7 +165,7 @@ class TextBackbone(TokenBackbone):
         return [content_of(layer, begins=self.begins) for layer in self._run(tokens, every_layer=True)]
 
     def ahead(self, batch: Batch) -> Ahead:
-        """What a language model predicts from: the state in front of every token, the first one's if a class token is there."""
+        """The states that a language model predicts tokens from; the first token is included if there is a class token."""
         ids = batch["ids"]
         states = self.encode(self.tokenize(batch), first=True)[:, :-1]
         given = ids.shape[1] - states.shape[1]
@@ -177,19 +177,18 @@ class TextBackbone(TokenBackbone):
         return batch["ids"]
 
     def target_head(self, dim: int) -> nn.Module:
-        """A head of the task's own. Of the network's width it starts like the network's own one; else it is BERT's.
+        """A new vocabulary head: a copy of the network's own if the width fits, else BERT's.
 
-        Both share the word embeddings where the network does.
+        Both share the word embeddings if the network does.
         """
         if self._own_head and dim == self.embed_dim:
             return self._own_head[0].duplicate(self.word_embeddings)
         return VocabularyHead(dim, self.word_embeddings)
 
     def output_head(self) -> nn.Module:
-        """The network's own vocabulary head, which from then on is a part of it: trained, averaged and saved with it.
+        """The network's own vocabulary head, which becomes part of the network: trained, averaged and saved with it.
 
-        Of a pretrained model it is the head that came with it. Where the library has none for this network it is a head of the
-        task's own, as :meth:`target_head` gives.
+        A pretrained model keeps its pretrained head. If the library has no head for this network, use :meth:`target_head`.
         """
         if not self._own_head:
             return self.target_head(self.embed_dim)
@@ -198,21 +197,21 @@ class TextBackbone(TokenBackbone):
 
     @property
     def own_head(self) -> LanguageHead | None:
-        """The network's own vocabulary head, whether it is kept or not; None: the library has none for it."""
+        """The network's own vocabulary head, kept or not; None: the library has none."""
         return self._own_head[0] if self._own_head else None
 
     def freeze_head(self) -> None:
-        """Take the weights of the kept head out of training, but those that it shares with the network."""
+        """Freeze the kept head, except for weights that it shares with the network."""
         own = {id(parameter) for name, parameter in self.named_parameters() if not name.startswith("vocabulary_head.")}
         for parameter in self.vocabulary_head.parameters() if self.vocabulary_head is not None else ():
             parameter.requires_grad_(id(parameter) in own)
 
     def spare_parts(self) -> Mapping[str, nn.Module]:
-        """The network's own vocabulary head, as long as no task has asked for it."""
+        """The network's own vocabulary head."""
         return {"vocabulary_head": self._own_head[0]} if self._own_head else {}
 
     def expect_weights(self, names: Collection[str]) -> None:
-        """Put the vocabulary head in place if the saved encoder has kept it, and let go of it if not."""
+        """Register the vocabulary head if the saved encoder kept it; else drop it."""
         if any(name.startswith("vocabulary_head.") for name in names):
             self.output_head()
         else:
@@ -236,7 +235,7 @@ class TextBackbone(TokenBackbone):
 
 
 class _OwnHead(nn.Module):
-    """The head of a backbone as a task calls it; its weights are registered in the backbone alone."""
+    """Calls the head of a backbone, whose weights are registered only in the backbone."""
 
     def __init__(self, backbone: TextBackbone) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""What is tried on every model before it is taken: the library has several hundred model types, and not all of them fit.
+"""Checks of each model before it becomes a backbone: the library has several hundred model types, and not all fit.
 
-A few tokens pass the model some ten times, which says more than a list of names: a type may look at later tokens, at padding,
-or at no position at all, depending on its config and on the library's version.
+A list of names would not do: depending on config and library version, a type may attend to later tokens or padding, or ignore
+positions. So a few tokens pass the model about ten times.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from selfsup_text.backbones.network import TransformersBackbone
 
 _WORDS = 6
-"""Tokens of the texts that are tried, at most."""
+"""Most tokens of the test texts."""
 _CLOSE = 1e-5
-"""Share of the states' own size that rounding may make up where texts stand in batches of different shapes."""
+"""Relative rounding error allowed between batches of different shapes."""
 _EQUAL = 1e-6
-"""The same where the shapes are equal; networks with small first weights pass little on from token to token."""
+"""The same for equal shapes; networks with small initial weights pass little from token to token."""
 
 
 def measured_causal(network: PreTrainedModel, wanted: Literal["masked", "causal"] | None) -> bool:
@@ -34,10 +34,10 @@ def measured_causal(network: PreTrainedModel, wanted: Literal["masked", "causal"
 
     Args:
         network: without a head.
-        wanted: what its language model needs: ``causal``, ``masked`` (each token sees all), or either.
+        wanted: the kind of its language model: ``causal``, ``masked`` (each token sees all), or None for any.
 
     Raises:
-        ConfigError: it does otherwise than its language model needs.
+        ConfigError: the network does not match ``wanted``.
     """
     name = network.config.model_type
     options: dict[str, Any] = {"return_dict": True}
@@ -47,7 +47,7 @@ def measured_causal(network: PreTrainedModel, wanted: Literal["masked", "causal"
         torch.manual_seed(0)
         try:
             first = network.get_input_embeddings()(torch.arange(_WORDS).unsqueeze(0))
-            # The last token becomes another one, far from what it was.
+            # Replace the last token by a very different one.
             other = torch.cat([first[:, :-1], 10 * first.abs().amax() * torch.randn_like(first[:, -1:])], dim=1)
             one, two = (network(inputs_embeds=x, **options).last_hidden_state[:, :-1] for x in (first, other))
         except Exception as error:  # models of other modalities fail in their own ways
@@ -56,21 +56,21 @@ def measured_causal(network: PreTrainedModel, wanted: Literal["masked", "causal"
     if wanted == "causal" and not causal:
         raise refusal(
             name,
-            "it has a language model for decoders, and here its tokens see later ones. Where its config has is_decoder, set "
+            "its language model is for decoders, but its tokens see later ones. If its config has is_decoder, set "
             'backbone.architecture={"is_decoder": true}',
         )
     if wanted == "masked" and causal:
-        raise refusal(name, "it has a language model for encoders, and here its tokens see earlier ones alone")
+        raise refusal(name, "its language model is for encoders, but its tokens see only earlier ones")
     return causal
 
 
 def check_backbone(backbone: TransformersBackbone, info: Info) -> None:
-    """Padding, positions, dropout and the vocabulary head do what they must.
+    """Check padding, positions, dropout and the vocabulary head.
 
-    A model that has no dropout of its own on its layers gets one on its embeddings.
+    A model without dropout in its layers gets dropout on its embeddings.
 
     Raises:
-        ConfigError: they do not; the message names the model type and says what.
+        ConfigError: a check fails; the message names the model type and the reason.
     """
     name = backbone.model.config.model_type
     training = backbone.training
@@ -84,13 +84,13 @@ def check_backbone(backbone: TransformersBackbone, info: Info) -> None:
     except Exception as error:  # models of other modalities fail in their own ways
         raise refusal(name, failure(error)) from error
     finally:
-        backbone.train(training)  # a layer of dropout may be new
+        backbone.train(training)  # a dropout layer may be new
     if reason is not None:
         raise refusal(name, reason)
 
 
 def _fault(backbone: TransformersBackbone, info: Info) -> str | None:
-    """The first thing that is wrong, or None."""
+    """The first failure, or None."""
     texts = _texts(backbone, info)
     encoded = backbone(texts)
     tokens = encoded.tokens
@@ -102,7 +102,7 @@ def _fault(backbone: TransformersBackbone, info: Info) -> str | None:
     turned = {**texts, "ids": texts["ids"].clone()}
     turned["ids"][0, :2] = texts["ids"][0, :2].flip(0)
     if _same(backbone(turned).tokens[0, 2:], tokens[0, 2:], _EQUAL):
-        return "it does not know in what order words stand"
+        return "it ignores the order of words"
     return _dropout_fault(backbone, texts, tokens) or _head_fault(backbone, texts)
 
 
@@ -122,7 +122,7 @@ def _dropout_fault(backbone: TransformersBackbone, texts: Batch, calm: Tensor) -
     still = backbone(texts).tokens
     backbone.eval()
     if not torch.equal(first, again) or not _same(still, calm):
-        return "in training it draws at random from a source that no seed of the batch sets, so a run could not be repeated"
+        return "in training it draws random numbers that do not follow from the batch's seeds, so runs are not reproducible"
     if _same(first, calm, _EQUAL):
         return "dropout has no effect"
     return None
@@ -137,12 +137,12 @@ def _head_fault(backbone: TransformersBackbone, texts: Batch) -> str | None:
         wanted = whole(input_ids=ids, return_dict=True).logits
     states = backbone.model(input_ids=ids, return_dict=True).last_hidden_state
     if not _same(head(states), wanted):
-        return "its vocabulary head takes more than the states of the last layer"
+        return "its vocabulary head needs more than the states of the last layer"
     return None
 
 
 def _texts(backbone: TransformersBackbone, info: Info) -> Batch:
-    """A text of ``_WORDS`` tokens and one of half as many, the words all different."""
+    """A text of ``_WORDS`` different tokens and one of half as many."""
     words = min(_WORDS, backbone.max_length)
     special = {int(id) for id in info.get("special_ids", ())} | {int(info[key]) for key in ("pad_id", "cls_id", "sep_id")}
     ordinary = torch.tensor([id for id in range(int(info["vocab_size"])) if id not in special][: 2 * words])
@@ -153,15 +153,15 @@ def _texts(backbone: TransformersBackbone, info: Info) -> Batch:
 
 
 def _same(one: Tensor, two: Tensor, share: float = _CLOSE) -> bool:
-    """Whether two states differ by no more than a share of their size."""
+    """Whether two tensors differ by at most ``share`` of the larger entries."""
     return bool((one - two).abs().amax() <= share * one.abs().amax().clamp(min=1e-6))
 
 
 def failure(error: Exception) -> str:
-    """What to say of a model that fails where a few embedded words pass it."""
+    """The reason for a model that fails on a few embedded words."""
     return f"it fails on the embeddings of a few words ({type(error).__name__}: {error})"
 
 
 def refusal(name: str, reason: str) -> ConfigError:
-    """The error of a model type that does not fit."""
+    """The error for a model type that does not fit."""
     return ConfigError(f"transformers/{name} cannot be a text backbone: {reason}.")

@@ -1,4 +1,4 @@
-"""Dropout that the views ask for: the mask is a function of a seed in the batch, so that a run can be repeated bit by bit."""
+"""Dropout with masks that follow from seeds in the batch, so that runs are reproducible bit by bit."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from torch import Tensor, nn
 _WORD = 0xFFFFFFFF
 _RESOLUTION = 1 << 24
 SEED_KEY = "dropout_seed"
-"""Key of the batch: [B] long, from which each sample's masks follow."""
+"""Key of the batch: [B] long, seeds of each sample's masks."""
 RATE_KEY = "dropout_rate"
-"""Key of the batch: [B] float, the share of numbers that is dropped."""
+"""Key of the batch: [B] float, dropout rates."""
 
 
 class DropoutNoise:
-    """What the dropout modules of one network are told before it runs."""
+    """Seeds and rates shared by the dropout modules of one network."""
 
     def __init__(self) -> None:
         self.seed: Tensor | None = None
         self.rate: Tensor | None = None
         self.used = False
-        """Whether a dropout has acted since :meth:`set` was called last."""
+        """Whether any dropout was applied since the last :meth:`set`."""
 
     def set(self, seed: Tensor | None, rate: Tensor | None) -> None:
-        """Drop by these from now on ([B] long, [B] float); None: not at all."""
+        """Use these from now on ([B] long, [B] float); None: no dropout."""
         self.seed, self.rate, self.used = seed, rate, False
 
 
 class SeededDropout(nn.Dropout):
-    """Stands in the place of a network's dropout. Without a seed it does nothing, in training mode too.
+    """Replaces a dropout module of a network. Without a seed it does nothing, even in training mode.
 
-    ``p`` stays 0, which networks read for the dropout of their attention weights.
+    ``p`` stays 0, because networks read it for the dropout of attention weights.
 
     Args:
-        noise: shared with the other dropouts of the network.
-        salt: another number for each of them.
+        noise: shared by all dropout modules of the network.
+        salt: a different number for each module.
     """
 
     def __init__(self, noise: DropoutNoise, salt: int) -> None:
@@ -45,7 +45,7 @@ class SeededDropout(nn.Dropout):
         self.salt = salt
 
     def forward(self, input: Tensor) -> Tensor:
-        """Drop numbers of [B, ...] and scale up what is left."""
+        """Drop entries of [B, ...] and scale up the others."""
         seed, rate = self.noise.seed, self.noise.rate
         if seed is None or rate is None or seed.shape[0] != input.shape[0]:
             return input
@@ -56,13 +56,13 @@ class SeededDropout(nn.Dropout):
 
 
 def keep_mask(seed: Tensor, salt: int, rate: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """[B, ...] bool, False with probability ``rate``: a hash of (seed, salt, index of the number in its sample).
+    """[B, ...] bool, False with probability ``rate``: a hash of (seed, salt, index of the entry in its sample).
 
     Args:
         seed: [B] long.
-        salt: which of several masks of one seed.
+        salt: selects one of several masks per seed.
         rate: [B] float in 0..1.
-        shape: of what is dropped, B first.
+        shape: of the result, B first.
     """
     start = _mix(seed + salt * 0x9E3779B1)
     index = torch.arange(math.prod(shape[1:]), device=seed.device)
@@ -72,7 +72,7 @@ def keep_mask(seed: Tensor, salt: int, rate: Tensor, shape: tuple[int, ...]) -> 
 
 
 def _mix(value: Tensor) -> Tensor:
-    """A 32-bit integer hash (two rounds of xor-shift and multiply) in 64-bit arithmetic, which does not overflow."""
+    """A 32-bit integer hash (two rounds of xor-shift and multiply), in 64-bit arithmetic against overflow."""
     value = value & _WORD
     for _ in range(2):
         value = ((value ^ (value >> 16)) * 0x45D9F3B) & _WORD
@@ -80,7 +80,7 @@ def _mix(value: Tensor) -> Tensor:
 
 
 def seed_dropout(network: nn.Module, noise: DropoutNoise) -> int:
-    """Put :class:`SeededDropout` in the place of every dropout of a network; how many there were."""
+    """Replace every dropout of a network by :class:`SeededDropout`; returns their number."""
     found = [
         (parent, name)
         for parent in network.modules()

@@ -1,4 +1,4 @@
-"""The head that predicts tokens."""
+"""BERT's vocabulary head."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch.nn import functional as F
 class VocabularyHead(nn.Module):
     """BERT's head (Devlin et al. 2018, arXiv:1810.04805): dense, GELU, layer norm, and the word embeddings as the decoder.
 
-    The embeddings stay the backbone's own and appear once in the task's state; the bias is the head's.
+    The embeddings belong to the backbone and appear once in the task's state; the bias belongs to the head.
 
     Args:
-        dim: width of what comes in; the dense layer brings it to the embeddings' width.
+        dim: width of the input; the dense layer maps it to the embeddings' width.
         embeddings: of the backbone, [V, D].
     """
 

@@ -1,4 +1,4 @@
-"""The head of a language model of the transformers library, apart from its network."""
+"""The head of a language model of the transformers library, separated from its network."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from transformers import PreTrainedModel
 
 
 class LanguageHead(nn.Module):
-    """From the last layer of a network to logits, as its ``...ForMaskedLM`` or ``...ForCausalLM`` computes them.
+    """Maps the last layer's output to logits as the network's ``...ForMaskedLM`` or ``...ForCausalLM`` does.
 
-    It is that model with a stand-in for the network, which hands the given states on. So whatever the library does behind the
-    network (a dense layer, a norm, a scale, a cap) is done here too. Weights that the model ties to the word embeddings are the
-    network's own parameters.
+    It is that model with the network replaced by a module that passes the given states on. So everything that the library does
+    after the network (a dense layer, a norm, a scale, a cap) is included. Tied weights stay the network's own parameters.
 
     Args:
-        model: the language model; its network is taken out of it.
+        model: the language model; its network is removed from it.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -36,11 +35,7 @@ class LanguageHead(nn.Module):
 
     @contextmanager
     def joined(self, network: nn.Module) -> Iterator[PreTrainedModel]:
-        """The whole language model, as long as this is entered.
-
-        Args:
-            network: the one that it was built with.
-        """
+        """The whole language model inside the ``with`` block; ``network`` is the one that it was built with."""
         prefix = self.model.base_model_prefix
         given = getattr(self.model, prefix)
         setattr(self.model, prefix, network)
@@ -50,22 +45,22 @@ class LanguageHead(nn.Module):
             setattr(self.model, prefix, given)
 
     def duplicate(self, embeddings: nn.Embedding) -> LanguageHead:
-        """A head with weights of its own that start like these; what is tied to ``embeddings`` stays tied."""
+        """A copy of the head; weights tied to ``embeddings`` stay tied."""
         given = getattr(self.model, self.model.base_model_prefix)
         shared = {id(part): part for part in (*embeddings.parameters(), given)}
         return copy.deepcopy(self, memo=shared)
 
 
 class _Given(nn.Module):
-    """Stands in for a network: gives its ``inputs_embeds`` back as the output of the last layer."""
+    """Replaces a network: returns its ``inputs_embeds`` as the output of the last layer."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        # In a tuple, so that its weights are not registered here a second time.
+        # In a tuple, so that its weights are not registered twice.
         self._network = (network,)
 
     def forward(self, *_: Any, inputs_embeds: Tensor, **__: Any) -> _States:
-        """What the language model takes for the network's output."""
+        """The given states in the form of a network's output."""
         return _States(inputs_embeds)
 
     def __getattr__(self, name: str) -> Any:
@@ -74,13 +69,13 @@ class _Given(nn.Module):
         except AttributeError:
             if name == "_network":
                 raise
-            if name == "decoder":  # OPT's language model passes its network by, and runs the decoder within
+            if name == "decoder":  # OPT's language model calls the network's inner decoder
                 return self
-            return getattr(self._network[0], name)  # heads that look their network's embeddings up
+            return getattr(self._network[0], name)  # heads that use their network's embeddings
 
 
 class _States:
-    """A network's output with nothing but the states of its last layer."""
+    """A network's output with only the states of its last layer."""
 
     def __init__(self, states: Tensor) -> None:
         self.last_hidden_state = states
@@ -94,7 +89,7 @@ class _States:
 
 
 def split(model: PreTrainedModel) -> tuple[PreTrainedModel, LanguageHead] | None:
-    """A language model as its network and its head; None: the library does not keep the two apart."""
+    """Separate a language model into network and head; None: the library does not separate them."""
     network = getattr(model, model.base_model_prefix, None)
     if not isinstance(network, PreTrainedModel) or network is model:
         return None

@@ -29,7 +29,7 @@ from selfsup_text.backbones.checks import check_backbone, measured_causal
 from selfsup_text.backbones.language_head import split
 from selfsup_text.backbones.network import TransformersBackbone, without_progress
 from selfsup_text.backbones.pooling import Pooling
-from selfsup_text.processor import TextProcessorConfig
+from selfsup_text.config import TextProcessorConfig
 from selfsup_text.tokenization import load_vocabulary
 
 _ROUND, _ADDED = 1024, 64

@@ -19,7 +19,8 @@ import selfsup_tabular
 from selfsup.errors import ConfigError, PretrainedRowsWarning
 from selfsup_tabular import SelfSupervisedFeatures
 
-QUICK = {"steps": 3, "random_state": 0, "options": {"backbone.dim": 16, "backbone.depth": 1}}
+SMALL = {"backbone.dim": 16, "backbone.depth": 1}
+QUICK = {"steps": 3, "random_state": 0, "options": SMALL}
 
 
 def mixed(n: int = 60) -> pd.DataFrame:
@@ -35,7 +36,7 @@ def mixed(n: int = 60) -> pd.DataFrame:
     )
 
 
-@parametrize_with_checks([SelfSupervisedFeatures(steps=2, options={"backbone.dim": 8, "backbone.depth": 1})])
+@parametrize_with_checks([SelfSupervisedFeatures(steps=1, options={"backbone.dim": 8, "backbone.depth": 1})])
 def test_scikit_learn_checks(estimator, check):
     with warnings.catch_warnings():
         warnings.simplefilter("default")  # scikit-learn's own checks warn of what they try
@@ -88,10 +89,10 @@ def test_nothing_is_left_on_disk(tmp_path, monkeypatch):
 
 def test_the_random_state_decides():
     frame = mixed()
-    first, second = (SelfSupervisedFeatures(**QUICK).fit_transform(frame) for _ in range(2))
+    states = ({**QUICK, "random_state": seed} for seed in (0, 0, 1))
+    first, second, other = (SelfSupervisedFeatures(**options).fit_transform(frame) for options in states)
     np.testing.assert_array_equal(first, second)
-    assert (SelfSupervisedFeatures(**{**QUICK, "random_state": 1}).fit_transform(frame) != first).any()
-    assert (SelfSupervisedFeatures(**{**QUICK, "steps": 4}).fit_transform(frame) != first).any()
+    assert (other != first).any()
 
 
 def test_in_a_grid_search_over_a_pipeline():
@@ -118,21 +119,17 @@ def test_parameters_survive_a_clone_and_reach_the_run():
     assert (encoder.metadata["batch_size"], encoder.metadata["of_steps"]) == (10, 12)
 
 
-def test_a_batch_is_no_larger_than_the_data():
-    assert SelfSupervisedFeatures(steps=1, batch_size=1000).fit(mixed(9)).encoder_.metadata["batch_size"] == 9
-
-
 def test_tasks_with_labels_take_them_from_y():
     frame = mixed()
     y = np.where(frame["flag"], "yes", "no")
-    options = {"steps": 40, "random_state": 0}
+    options = {"steps": 40, "lr": 1e-2, "random_state": 0, "options": SMALL}
     features = SelfSupervisedFeatures("tabular/supervised", **options).fit(frame, y)
     assert list(features.classes_) == ["no", "yes"]
     probe = LogisticRegression(max_iter=500).fit(features.transform(frame), y)
     assert probe.score(features.transform(frame), y) > 0.9
     with pytest.raises(ValueError, match=r"needs labels.*fit\(X, y\)"):
         SelfSupervisedFeatures("tabular/supervised", **options).fit(frame)
-    with pytest.raises(ValueError, match="X has 60 rows, and y has 59"):
+    with pytest.raises(ValueError, match="X has 60 rows, but y has 59"):
         SelfSupervisedFeatures("tabular/supervised", **options).fit(frame, y[1:])
 
 
@@ -141,7 +138,7 @@ def test_y_may_be_numbers_or_several_classes(kind):
     rng = np.random.default_rng(0)
     x = rng.standard_normal((120, 4))
     y = 100 + 5 * x[:, 0] - 3 * x[:, 1] if kind == "number" else np.stack([x[:, 0] > 0, x[:, 1] > 0.5], axis=1).astype(int)
-    features = SelfSupervisedFeatures("tabular/supervised", steps=60, lr=1e-2, random_state=0).fit(x, y)
+    features = SelfSupervisedFeatures("tabular/supervised", steps=40, lr=1e-2, random_state=0, options=SMALL).fit(x, y)
     embedded = features.transform(x)
     if kind == "number":
         assert not hasattr(features, "classes_")
@@ -158,7 +155,8 @@ def test_mistakes_are_named():
         SelfSupervisedFeatures(**{**QUICK, "options": {"objective.temperatur": 1}}).fit(frame)
     with pytest.raises(ValueError, match="at least two rows"):
         SelfSupervisedFeatures(**QUICK).fit(frame[:1])
-    fitted = SelfSupervisedFeatures(**QUICK).fit(frame)
+    fitted = SelfSupervisedFeatures(**QUICK, batch_size=1000).fit(frame)
+    assert fitted.encoder_.metadata["batch_size"] == len(frame)
     with pytest.raises(ValueError, match="feature names"):
         fitted.transform(frame.rename(columns={"day": "night"}))
     with pytest.raises(AttributeError, match="no attribute 'Features'"):

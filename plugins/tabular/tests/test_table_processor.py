@@ -12,7 +12,6 @@ import torch
 
 from selfsup.data import load_source, prepare, processor_digest
 from selfsup.errors import ArtifactError, BadRowError, ColumnError, ConfigError, DataError, SourceError, TooManyBadRowsError
-from selfsup.registry.specs import ModalitySpec
 from selfsup.validation import validated
 from selfsup_tabular.plugin import selfsup_modalities
 from selfsup_tabular.processor import TableProcessor, TableProcessorConfig
@@ -92,12 +91,6 @@ def test_tables_in_memory_and_rows_give_the_same():
         assert processor_digest(again) == processor_digest(processor), type(table)
 
 
-def test_a_data_frame_is_a_source():
-    rows = load_source(pd.DataFrame({"x": [1.0, 2.0], "label": ["a", "b"]}), modality=TABULAR)
-    assert rows.class_names == ("a", "b")
-    assert fitted(rows.without_labels()).info()["numeric_columns"] == ["x"]
-
-
 def test_kinds_can_be_overridden():
     rows = [{"code": 1, "text": "5", "day": "2020-01-01", "id": n} for n in range(3)]
     info = fitted(rows).info()
@@ -106,7 +99,7 @@ def test_kinds_can_be_overridden():
     assert fitted(rows, numeric="id").info()["numeric_columns"][:2] == ["code", "id"]
     info = fitted(rows, categorical="code, day", numeric=["text"], drop="id").info()
     assert (info["numeric_columns"], info["category_columns"]) == (["text"], ["code", "day"])
-    assert info["dropped"] == {"id": "as told"}
+    assert info["dropped"] == {"id": "as requested"}
     assert fitted(rows, dates="day", drop="code,id,text").info()["numeric_columns"][0] == "day.time"
 
 
@@ -120,11 +113,11 @@ def test_options_that_contradict_each_other_are_refused(options, message):
 
 
 def test_tables_that_teach_nothing_are_refused():
-    with pytest.raises(ColumnError, match=r"no column 'wage' to take as numeric\. The columns are age,"):
+    with pytest.raises(ColumnError, match=r"no column 'wage' to use as numeric\. The columns are age,"):
         fitted(numeric="wage")
-    with pytest.raises(ColumnError, match=r"No column of the table is of use \(x: it holds no value\)"):
+    with pytest.raises(ColumnError, match=r"No column of the table is useful \(x: it holds no value\)"):
         fitted([{"x": None}])
-    with pytest.raises(SourceError, match="no row"):
+    with pytest.raises(SourceError, match="no rows"):
         fitted([])
     with pytest.raises(DataError, match=r"call fit\(rows\)"):
         TableProcessor()(ROWS)
@@ -146,10 +139,10 @@ def test_rare_categories_share_the_unknown_code():
 
 
 def test_categories_beyond_a_small_integer_are_kept_apart():
-    rows = [{"c": n} for n in range(40_000)]
-    processor = fitted(rows, categorical="c", max_categories=40_000)
+    rows = [{"c": n} for n in range(33_000)]
+    processor = fitted(rows, categorical="c", max_categories=33_000)
     codes = processor(rows)["category"][:, 0]
-    assert codes.unique().numel() == 40_000
+    assert codes.unique().numel() == 33_000
     assert int(codes.min()) == 2
 
 
@@ -218,16 +211,6 @@ def test_scales_are_learned_from_a_sample_of_many_rows():
     assert fitted(frame, fit_rows=2000, scaling="standard").plan.numbers[0].scale.center == pytest.approx(1e4, rel=0.05)
 
 
-def test_csv_and_parquet_files_give_the_same(tmp_path):
-    frame = pd.DataFrame({"n": [1, 2, 3], "c": ["a", "b", None], "d": ["2020-01-01", "2020-01-02", "2020-01-03"]})
-    frame.to_csv(tmp_path / "t.csv", index=False)
-    frame.to_parquet(tmp_path / "t.parquet")
-    sources = [load_source(tmp_path / f"t.{kind}", modality=TABULAR) for kind in ("csv", "parquet")]
-    batches = [fitted(rows)(rows.read(range(3))) for rows in sources]
-    assert equal(*batches)
-    assert batches[0]["numeric"].shape == (3, 6)
-
-
 def test_memory_does_not_grow_with_the_rows(tmp_path):
     def peak(n: int) -> int:
         file = tmp_path / f"{n}.parquet"
@@ -246,10 +229,10 @@ def test_memory_does_not_grow_with_the_rows(tmp_path):
         return used
 
     peak(20_000)  # imports
-    small, large = peak(300_000), peak(900_000)
+    small, large = peak(100_000), peak(300_000)
     # A row is nine bytes and more, in the file as in the store, and its hash another eight, which stays in memory; Arrow's pool
     # gives back its buffers when it likes.
-    assert large - small < (8 + 3) * 600_000
+    assert large - small < (8 + 3) * 200_000
 
 
 def test_lists_are_dropped_and_named(tmp_path):
@@ -257,12 +240,6 @@ def test_lists_are_dropped_and_named(tmp_path):
     assert "list" in fitted(rows).info()["dropped"]["pixels"]
     with pytest.raises(ColumnError, match="'pixels' holds list"):
         fitted(rows, categorical="pixels")
-
-
-def test_the_plugin_is_a_modality_of_whole_rows():
-    assert isinstance(TABULAR, ModalitySpec)
-    assert TABULAR.columns == {}
-    assert [flag.name for flag in TABULAR.flags] == ["categorical", "numeric", "dates", "drop"]
 
 
 def test_so_few_rows_that_none_might_be_drawn_are_refused():

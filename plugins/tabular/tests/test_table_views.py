@@ -27,7 +27,7 @@ def test_the_first_view_is_the_row_as_it_is():
     assert list(first) == list(second) == ["numeric", "missing", "category"]
 
 
-def test_the_options_say_how_many_and_how_spoiled():
+def test_the_options_say_how_many_and_how_corrupted():
     made = views(n_global=2, n_local=2, rate=0.2, local_rate=0.9, corrupt_first=True)
     assert [round(changed(view), 1) for view in made] == pytest.approx([0.2, 0.2, 0.9, 0.9], abs=0.101)
     assert not torch.equal(made[0]["numeric"], made[1]["numeric"])
@@ -37,9 +37,3 @@ def test_raw_features_are_numbers_marks_and_one_hot_categories():
     info = {"cardinalities": [3]}
     batch = {"numeric": torch.tensor([[2.0]]), "missing": torch.tensor([[True]]), "category": torch.tensor([[1]])}
     assert columns(batch, info).tolist() == [[2, 1, 0, 1, 0]]
-
-
-def test_mock_rows_follow_their_seed_and_hold_every_kind_of_column():
-    assert mock_rows(6, 0) == mock_rows(6, 0) != mock_rows(6, 1)
-    info = TableProcessor().fit(mock_rows(64, 0)).info()
-    assert (info["n_cells"], info["dropped"]) == (13, {})

@@ -1,4 +1,4 @@
-"""Encoders carried over to tables with other columns."""
+"""Encoders transferred to tables with other columns."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_transfer_leaves_the_old_encoder_and_the_random_state_as_they_were(tmp_p
 
 def test_what_cannot_be_carried_over_is_refused() -> None:
     old = encoder("mlp", frame())
-    with pytest.raises(ColumnError, match=r"No column of .* \(p\) is one of the encoder's table \(x, y"):
+    with pytest.raises(ColumnError, match=r"No column of .* \(p\) is in the encoder's table \(x, y"):
         transfer(old, pd.DataFrame({"p": np.arange(9.0)}))
 
     class Wide(Backbone):
@@ -173,7 +173,7 @@ def test_what_cannot_be_carried_over_is_refused() -> None:
             return self.layer(batch["numeric"])
 
     plan = old.processor.plan  # type: ignore[attr-defined]
-    with pytest.raises(ConfigError, match=r"Wide cannot be carried over.*'layer\.weight'"):
+    with pytest.raises(ConfigError, match=r"Wide cannot be transferred.*'layer\.weight'"):
         carry_over(Wide(3), Wide(4), match_cells(plan, plan))
 
 
@@ -182,7 +182,7 @@ def test_supervised_transfer_helps_where_labels_are_few(tmp_path: Any) -> None:
     above["outcome"] = above["town"].map({"north": "a", "east": "b", "south": "c"})
     above = above.drop(columns="town")
     run = selfsup.pretrain(
-        "tabular/supervised-transfer", above, label="outcome", out=tmp_path / "run", steps=150, batch_size=64,
+        "tabular/supervised-transfer", above, label="outcome", out=tmp_path / "run", steps=80, batch_size=64,
         lr=3e-3, precision="32", progress=False, overrides={"backbone.dim": 32},
     )  # fmt: skip
     below = frame(200, seed=2).drop(columns="z").assign(new=np.arange(200.0) % 7)

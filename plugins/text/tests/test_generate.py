@@ -69,7 +69,7 @@ def test_draws_follow_from_the_seed(run: Any) -> None:
 
 @pytest.mark.parametrize("idle", [{"seed": 3}, {"temperature": 0.0, "top_k": 5}, {"temperature": 0.0, "top_p": 0.5}])
 def test_what_would_have_no_effect_is_refused(run: Any, idle: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=f"{list(idle)[-1]}=.* has no effect: the likeliest token is taken"):
+    with pytest.raises(ConfigError, match=f"{list(idle)[-1]}=.* has no effect, because decoding is greedy"):
         generate(run.dir, PROMPTS, **idle)
 
 
@@ -86,7 +86,7 @@ def test_the_command(run: Any, other: list[Path]) -> None:
 def test_who_cannot_write_says_why(run: Any, other: list[Path]) -> None:
     with pytest.raises(ConfigError, match=r"text-encoder-small' is an encoder.*text/clm"):
         generate(other[0], ["the"])
-    with pytest.raises(ConfigError, match=r"no vocabulary head: text/tsdae throws it away"):
+    with pytest.raises(ConfigError, match=r"no vocabulary head: text/tsdae does not keep it"):
         generate(other[1], ["the"])
-    with pytest.raises(ConfigError, match="tokens, and this network"):
+    with pytest.raises(ConfigError, match="tokens, but this network"):
         generate(run.dir, ["the cat " * 60])

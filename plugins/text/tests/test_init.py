@@ -149,7 +149,7 @@ def test_ids_of_another_tokenizer_are_refused(corpus: str, bert: str, tmp_path: 
     found = initial_weights(former.dir, "text")
     other = TextProcessor(TextProcessorConfig(vocab_size=90)).fit({"text": text} for text in TEXTS).info()
     backbone, _ = registry().build_backbone("text-encoder-small", {"hidden_size": 32, "layers": 1}, other)
-    with pytest.raises(ConfigError, match=r"was trained on the ids of another tokenizer \(.* entries\) than these texts"):
+    with pytest.raises(ConfigError, match=r"was trained with another tokenizer \(.* entries\) than these texts"):
         load_into(backbone, found, other)
     options = {**OPTIONS, "init": former, "steps": 1}
     overrides = {"objective.teacher": bert, "processor.max_length": 30}

@@ -68,7 +68,7 @@ def test_its_own_tokenizer_comes_along_and_is_shown(corpus: str, tmp_path: Path,
 
 def test_a_model_without_a_tokenizer_says_what_to_do(corpus: str, tmp_path: Path) -> None:
     source = model(tmp_path / "model", tokenizer=False)
-    with pytest.raises(ConfigError, match=r"holds a model and no tokenizer.*--set processor\.tokenizer=FOLDER.*wordpiece"):
+    with pytest.raises(ConfigError, match=r"holds a model but no tokenizer.*--set processor\.tokenizer=FOLDER.*wordpiece"):
         pretrain(corpus, tmp_path / "run", pretrained=source)
     # Its own one from elsewhere is taken at its word.
     other = model(tmp_path / "other", tokenizer=True)
@@ -98,7 +98,7 @@ def test_words_cannot_be_new_where_positions_count_from_the_padding(corpus: str,
     source = model(tmp_path / "model", tokenizer=False, kind="roberta")
     overrides = {"backbone.pretrained": source, "processor.tokenizer": "wordpiece"}
     options: dict[str, Any] = {"backbone": "transformers/roberta", "batch_size": 8, "overrides": overrides}
-    with pytest.raises(ConfigError, match="padding at the id 1, and the given tokenizer at 0"):
+    with pytest.raises(ConfigError, match="padding at the id 1, but the given tokenizer at 0"):
         selfsup.pretrain("text/random-init", corpus, out=tmp_path / "run", **options)
 
 
@@ -128,7 +128,7 @@ def test_a_folder_of_selfsup_says_how_to_export_it(corpus: str, tmp_path: Path) 
         "text/random-init", corpus, out=tmp_path / "run", batch_size=8, overrides={"processor.vocab_size": 64}
     )
     for folder in (run.dir, run.dir / "encoder"):
-        with pytest.raises(ConfigError, match=r"is of selfsup itself.*selfsup export .* --format transformers"):
+        with pytest.raises(ConfigError, match=r"is a folder of selfsup.*selfsup export .* --format transformers"):
             pretrain(corpus, tmp_path / "other", pretrained=str(folder))
 
 

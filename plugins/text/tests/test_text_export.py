@@ -24,7 +24,7 @@ def small(backbone: str) -> Encoder:
     """An untrained encoder of at most 12 tokens: all texts that an example is made of are as long."""
     processor = TextProcessor(TextProcessorConfig(max_length=12, vocab_size=150)).fit(mock_rows(24, 0))
     torch.manual_seed(0)
-    network, options = registry().build_backbone(backbone, {"hidden_size": 16, "heads": 2, "layers": 2}, processor.info())
+    network, options = registry().build_backbone(backbone, {"hidden_size": 16, "heads": 2, "layers": 1}, processor.info())
     return Encoder(processor, network, backbone_id=backbone, backbone_options=options).eval()
 
 

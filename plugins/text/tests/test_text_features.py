@@ -5,7 +5,6 @@ import torch
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from selfsup_text.features import tfidf
-from selfsup_text.mock import mock_rows
 from selfsup_text.processor import TextProcessor, TextProcessorConfig
 
 TEXTS = ["the dog sleeps", "the dog the cat", "a cat runs home", "the home"]
@@ -28,9 +27,3 @@ def test_padding_and_special_tokens_count_nothing():
     features = tfidf(batch, info)[0]
     assert features[0] == 0
     assert features[2] / features[1] == pytest.approx(2 * (1 + math.log(2)))
-
-
-def test_mock_rows_follow_their_seed():
-    assert mock_rows(6, 0) == mock_rows(6, 0)
-    assert mock_rows(6, 0) != mock_rows(6, 1)
-    assert set(mock_rows(1, 0)[0]) == {"text"}

@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 
@@ -7,9 +8,10 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from selfsup.data.samples import stack_samples
+from selfsup.data import TextPreview, stack_samples
+from selfsup.data.previews import PREVIEW_CHARACTERS
 from selfsup.errors import ArtifactError, BadRowError, ConfigError, SourceError
-from selfsup_text.backbones.small import SmallEncoderConfig, build_encoder
+from selfsup_text.backbones.small import ENCODER
 from selfsup_text.processor import TextProcessor, TextProcessorConfig
 
 ENGLISH = [
@@ -82,8 +84,6 @@ def test_the_same_texts_give_the_same_tokenizer_in_another_process():
         "    t = train_tokenizer(kind, texts, vocab_size=300, min_frequency=1, lowercase=False)\n"
         "    print(json.dumps(sorted(t.get_vocab().items(), key=lambda item: item[1])))\n"
     )
-    import json
-
     argument = json.dumps(ENGLISH + CHINESE)
     one, two = (
         subprocess.run([sys.executable, "-c", code, argument], capture_output=True, text=True, check=True).stdout for _ in "ab"
@@ -105,7 +105,7 @@ def test_a_batch_is_at_least_eight_wide_but_never_wider_than_the_longest_sample_
     processor = fitted(max_length=4)
     batch = processor(rows(["dog", ENGLISH[0]]))
     assert batch["ids"].shape == (2, 4)
-    backbone = build_encoder(SmallEncoderConfig(hidden_size=8, layers=1), processor.info())
+    backbone = ENCODER.build(ENCODER.config(hidden_size=8, layers=1), processor.info())
     assert torch.isfinite(backbone(batch).pooled).all()
 
 
@@ -175,11 +175,11 @@ def test_what_was_found_is_told():
     assert found.facts["tokenizer"] == (
         f"wordpiece, trained on these rows, {size} entries (--set processor.tokenizer=, processor.vocab_size=)"
     )
-    assert "at most 20 tokens, the rest of a row is cut off, which 20 % of the texts have" in found.facts["length"]
+    assert "at most 20 tokens, longer texts are cut (20 % of them)" in found.facts["length"]
     longest = len(fitted(texts, max_length=128)([{"text": texts[-1]}])["ids"][0])
-    assert f" to {longest} tokens, half of them at most " in found.facts["texts"]
-    assert found.facts["texts"].endswith("(15 seen)")
-    assert "which" not in fitted(texts, max_length=64).findings().facts["length"]
+    assert f" to {longest} tokens, median " in found.facts["texts"]
+    assert found.facts["texts"].endswith("(15 sampled)")
+    assert "% of" not in fitted(texts, max_length=64).findings().facts["length"]
     assert "joined into blocks" in fitted(texts, max_length=20, packing="blocks").findings().facts["length"]
     assert not found.warnings
 
@@ -229,15 +229,17 @@ def test_what_a_decoders_tokenizer_lacks_is_added(tmp_path):
     assert (info["pad_id"], info["mask_id"], info["vocab_size"]) == (4, 5, 6)
 
 
-def test_info_is_plain_and_names_the_special_tokens():
-    info = fitted().info()
-    assert info["special_ids"] == [info[f"{role}_id"] for role in ("pad", "unk", "cls", "sep", "mask")]
-    assert len(info["idf"]) == info["vocab_size"]
-    assert info["tokenizer"] == "wordpiece"
+def test_the_beginning_of_a_text_is_shown():
+    processor = fitted()
+    assert processor.preview({"text": "Two\n lines <b>"}) == [TextPreview("Two lines <b>")]
+    (preview,) = processor.preview({"text": "word " * 5000})
+    assert PREVIEW_CHARACTERS - 6 < len(preview.text) <= PREVIEW_CHARACTERS
+    with pytest.raises(BadRowError, match="no text"):
+        processor.preview({"text": None})
 
 
 def test_nothing_to_train_on_is_said():
-    with pytest.raises(SourceError, match="no row with text"):
+    with pytest.raises(SourceError, match="no row holds text"):
         TextProcessor().fit(rows(["", None]))
 
 

@@ -1,4 +1,4 @@
-"""The tabular modality of selfsup: tables of numbers, categories and dates."""
+"""The tabular plugin: tables of numbers, categories and dates."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _HOMES = {"SelfSupervisedFeatures": "sklearn", "Transferred": "column_transfer",
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for, and nothing before: the entry module of the plugin lies in this package."""
+    """Import on first use, because importing the plugin's entry module must stay light."""
     import importlib
 
     if name not in _HOMES:

@@ -1,4 +1,4 @@
-"""The default views of tables: SCARF's, a row as it is and a row with cells of other rows."""
+"""The default views of tables, SCARF's: the row itself, and a copy with cells of other rows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class SwapViewsConfig(Config):
     local_rate: float = Field(default=0.8, ge=0, le=1)
     """Share of the cells of a local view that come from other rows."""
     corrupt_first: bool = False
-    """Whether the first view is corrupted like the others; in the paper it is the row as it is."""
+    """Whether the first view is corrupted like the others; in the paper it is the unchanged row."""
 
     def without_effect(self) -> dict[str, str]:
         """See :meth:`selfsup.config.Config.without_effect`."""
@@ -31,7 +31,7 @@ class SwapViewsConfig(Config):
 
 
 class SwapViews(Views):
-    """Copies of a batch in which random cells have the value of the same column in another row of the batch."""
+    """Copies of a batch in which random cells have the value of the same column in another row."""
 
     def __init__(self, config: SwapViewsConfig, info: Info) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class SwapViews(Views):
 
     @torch.no_grad()
     def forward(self, batch: Batch, generator: torch.Generator | None) -> list[Batch]:
-        """The global views, then the local ones. The first global view is the batch itself unless the config says otherwise."""
+        """The global views, then the local ones. The first global view is the batch itself unless ``corrupt_first`` is set."""
         config = self.config
         cells = {key: batch[key] for key in ("numeric", "missing", "category")}
         rates = [config.rate] * config.n_global + [config.local_rate] * config.n_local

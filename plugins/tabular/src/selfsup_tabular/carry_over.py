@@ -1,4 +1,4 @@
-"""What of a backbone's weights fits a table with partly other columns."""
+"""Copies a backbone's weights to a table with partly different columns."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from selfsup_tabular.columns.plan import MISSING, Plan
 
 @dataclass(frozen=True)
 class Cells:
-    """Where the cells of a new table were in the old one."""
+    """Indices of a new table's cells in the old table."""
 
     numeric: list[int]
-    """Per numeric cell its place among the old numeric cells, or -1."""
+    """By numeric cell: its index among the old numeric cells, or -1."""
     codes: list[list[int]]
-    """Per category column and code the place among the codes of all old category columns, or -1."""
+    """By category column and code: the index among the codes of all old category columns, or -1."""
     category: list[int]
-    """Per category column its place among the old ones, or -1."""
+    """By category column: its index among the old ones, or -1."""
     old_numeric: int
-    """Numeric cells of the old table."""
+    """Number of numeric cells of the old table."""
     old_cardinalities: list[int]
-    """Codes of its category columns."""
+    """Number of codes of each of its category columns."""
 
 
 def match_cells(old: Plan, new: Plan) -> Cells:
-    """Find each cell and code of ``new`` in ``old``, by the names of columns and the values of categories."""
+    """Find each cell and code of ``new`` in ``old``, by names of columns and values of categories."""
     places = {name: i for i, name in enumerate(name for column in old.numbers for name in column.cell_names())}
     starts, start = {}, 0
     for column in old.categories:
@@ -59,12 +59,12 @@ def match_cells(old: Plan, new: Plan) -> Cells:
 
 @torch.no_grad()
 def carry_over(old: Backbone, new: Backbone, cells: Cells) -> None:
-    """Give ``new`` the weights of ``old`` wherever they mean the same.
+    """Copy the weights of ``old`` to ``new`` wherever they have the same meaning.
 
-    All that does not depend on the columns is copied. In a token backbone a column of both tables keeps its vectors, and a new
-    one has those that it was initialised with. In a network that takes a row as one vector, the input weights of new columns
-    become zero, so that they say nothing at first, and what a missing value of a column that is gone would add goes into the
-    bias: on the shared columns the network is the old one, with the columns that are gone missing.
+    Weights that do not depend on columns are copied. In a token backbone shared columns keep their vectors, and new columns
+    keep their initial ones. In a network on row vectors the input weights of new columns become zero, and the contribution of a
+    missing value in a removed column is added to the bias: the network then computes what the old one does with the removed
+    columns missing.
 
     Args:
         old: trained.
@@ -72,7 +72,7 @@ def carry_over(old: Backbone, new: Backbone, cells: Cells) -> None:
         cells: from :func:`match_cells`.
 
     Raises:
-        ConfigError: the backbone has column weights in a form that is not known here.
+        ConfigError: the backbone depends on columns in an unknown way.
     """
     theirs, mine = dict(old.named_modules()), dict(new.named_modules())
     handled: set[str] = set()
@@ -91,8 +91,8 @@ def carry_over(old: Backbone, new: Backbone, cells: Cells) -> None:
             continue
         if key not in source or source[key].shape != target.shape:
             raise ConfigError(
-                f"{type(new).__name__} cannot be carried over to other columns: its weight {key!r} depends on them in a way "
-                "that is not known. Use mlp, tabular-resnet or ft-transformer."
+                f"{type(new).__name__} cannot be transferred to other columns: its weight {key!r} depends on them in an "
+                "unknown way. Use mlp, tabular-resnet or ft-transformer."
             )
         target.copy_(source[key])
 
@@ -113,7 +113,7 @@ def _row_input(old: nn.Module, new: RowInput, old_linear: nn.Module, linear: nn.
     assert isinstance(old_linear, nn.Linear)
     assert isinstance(linear, nn.Linear)
     n, m = cells.old_numeric, len(cells.numeric)
-    # One row for each input: the numbers, their marks of a missing value, then the categories.
+    # One row per input: the numbers, their missing flags, then the categories.
     source, target = old_linear.weight.T, linear.weight.T
     target.zero_()
     _copy_rows(target, source, cells.numeric + [place if place < 0 else n + place for place in cells.numeric])
@@ -129,7 +129,7 @@ def _row_input(old: nn.Module, new: RowInput, old_linear: nn.Module, linear: nn.
         begin = 2 * m
         for place, codes, table in zip(cells.category, cells.codes, new.embeddings, strict=True):
             width = cast(nn.Embedding, table).embedding_dim
-            # A column that has got so many new categories that its vectors are wider starts anew.
+            # A column whose vectors became wider, because it has many new categories, starts anew.
             if place >= 0 and tables[place].embedding_dim == width:
                 first = _starts(cells.old_cardinalities)[place]
                 within = [code if code < 0 else code - first for code in codes]
@@ -146,6 +146,6 @@ def _starts(sizes: list[int]) -> list[int]:
 
 
 def _copy_rows(target: Tensor, source: Tensor, places: list[int]) -> None:
-    """Row i of ``target`` becomes row ``places[i]`` of ``source``, where that is not -1."""
+    """Copy row ``places[i]`` of ``source`` to row i of ``target``, unless it is -1."""
     kept = [i for i, place in enumerate(places) if place >= 0]
     target[kept] = source[[places[i] for i in kept]]

@@ -1,4 +1,4 @@
-"""Hidden cells: they look as missing values do, so that any backbone takes them."""
+"""Hides cells as missing values, which every backbone supports."""
 
 from __future__ import annotations
 

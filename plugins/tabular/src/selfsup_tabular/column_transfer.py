@@ -1,4 +1,4 @@
-"""Carrying an encoder over to a table with partly other columns."""
+"""Transfers an encoder to a table with partly different columns."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Transferred:
 
     encoder: Encoder
     shared: tuple[str, ...]
-    """Columns of both tables, which keep their scales, codes and weights."""
+    """Columns of both tables; they keep their scales, codes and weights."""
     new: tuple[str, ...]
-    """Columns of the new table only; their weights are fresh."""
+    """Columns of only the new table, with new weights."""
     gone: tuple[str, ...]
-    """Columns of the old table only."""
+    """Columns of only the old table."""
 
 
 def transfer(
@@ -42,7 +42,7 @@ def transfer(
     table: TableFormat | Mapping[str, Any] | None = None,
     seed: int = 0,
 ) -> Transferred:
-    """Make an encoder for a table with partly other columns from one that was trained on another table.
+    """Transfer an encoder to a table with partly different columns.
 
     The downstream half of Levin et al. 2022 (arXiv:2206.15306): pretrain upstream, with labels
     (``tabular/supervised-transfer``) or without (any other task), transfer, and fine-tune on the few labels of the new table::
@@ -51,21 +51,20 @@ def transfer(
         moved = transfer(run.encoder, "hospital_b.csv", label="outcome")
         result = selfsup.finetune(moved.encoder, "hospital_b.csv", label="outcome")
 
-    A column is shared where both tables have one of that name and kind. It keeps the scale and the codes of the old table,
-    since a value means the same in both; new categories get codes beyond. The rows of ``data`` give scales and codes to the new
-    columns. The paper predicts columns that are missing downstream with a model of the old table; here the encoder goes
-    without.
+    A column is shared if both tables have one of that name and kind. It keeps the scale and codes of the old table, because
+    values have the same meaning in both; new categories get additional codes. New columns learn scales and codes from the rows
+    of ``data``. The paper predicts columns that are missing downstream with a model of the old table; here they are dropped.
 
     Args:
-        encoder: of tables, or what :func:`selfsup.load` takes; it is left as it is.
+        encoder: of tables, or anything that :func:`selfsup.load` takes; it is not changed.
         data: source of the new table's training rows.
         label: its label column, which is left out.
         columns: role to column, as for :func:`selfsup.pretrain`.
-        table: separator, decimal mark, encoding, ... of a text table, where they cannot be found.
+        table: separator, decimal mark, encoding, ... of a text table, if they cannot be detected.
         seed: of the new weights.
 
     Raises:
-        ConfigError: the encoder is of another modality.
+        ConfigError: the encoder has another modality.
         ColumnError: no column is in both tables.
     """
     from selfsup.artifacts import load
@@ -73,7 +72,7 @@ def transfer(
     source = load(encoder)
     if not isinstance(source.processor, TableProcessor):
         raise ConfigError(
-            f"Only encoders of tables can be carried over to other columns, and this one is for {source.modality}."
+            f"Only encoders of tables can be transferred to other columns, but this one is for {source.modality}."
         )
     modality = registry().get("modality", "tabular")
     rows = load_source(data, modality=modality, columns=columns, label=label, table=table).without_labels()
@@ -101,7 +100,7 @@ def transfer(
 
 
 def _processor(old: TableProcessor, rows: Any) -> tuple[TableProcessor, tuple[str, ...]]:
-    """A processor of the new table, and the columns that it shares with the old one."""
+    """A processor for the new table, and the columns that it shares with the old one."""
     present = set(rows.columns)
     kept = {
         key: tuple(name for name in getattr(old.config, key) if name in present)
@@ -109,17 +108,16 @@ def _processor(old: TableProcessor, rows: Any) -> tuple[TableProcessor, tuple[st
     }
     fresh = TableProcessor(old.config.model_copy(update=kept)).fit(rows)
     before = {column.name: column for column in (*old.plan.numbers, *old.plan.categories)}
-    # What is dropped for what its values are here (all alike, row numbers) says something to the old encoder.
-    told = set(old.config.drop)
+    # Columns dropped because of their values here (constant, row numbers) still carry information for the old encoder.
     for name in fresh.plan.dropped:
-        if name in before and name not in told:
+        if name in before and name not in old.config.drop:
             kept[_OPTIONS[type(before[name])]] += (name,)
     fresh = TableProcessor(old.config.model_copy(update=kept)).fit(rows)
     plan = fresh.plan
     shared: list[str] = []
 
     def settled(column: Any) -> Any:
-        """The column as it was in the old table, where it is of the same kind."""
+        """The column as in the old table, if it has the same kind."""
         known: Any = before.get(column.name)
         if type(known) is not type(column):
             return column
@@ -127,7 +125,7 @@ def _processor(old: TableProcessor, rows: Any) -> tuple[TableProcessor, tuple[st
         if isinstance(known, CategoryColumn):
             more = tuple(value for value in column.values if value not in set(known.values))
             return known.model_copy(update={"values": known.values + more})
-        if isinstance(known, DateColumn):  # the time of day comes or goes, all other parts of a date mean the same
+        if isinstance(known, DateColumn):  # only the time of day may differ
             return known.model_copy(update={"has_times": column.has_times})
         return known
 
@@ -135,8 +133,8 @@ def _processor(old: TableProcessor, rows: Any) -> tuple[TableProcessor, tuple[st
     categories: tuple[CategoryColumn, ...] = tuple(settled(column) for column in plan.categories)
     if not shared:
         raise ColumnError(
-            f"No column of {rows.name} ({', '.join(plan.columns)}) is one of the encoder's table ({', '.join(before)}), so "
-            "nothing can be carried over. Name columns alike, or pretrain on the new table."
+            f"No column of {rows.name} ({', '.join(plan.columns)}) is in the encoder's table ({', '.join(before)}), so nothing "
+            "can be transferred. Give columns the same names, or pretrain on the new table."
         )
     processor = TableProcessor(fresh.config)
     processor._plan = Plan(numbers=numbers, categories=categories, dropped=plan.dropped, warnings=plan.warnings)

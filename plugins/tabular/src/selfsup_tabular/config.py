@@ -21,41 +21,40 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 
 
 class TableProcessorConfig(Config):
-    """Options of :class:`~selfsup_tabular.processor.TableProcessor`. Lists may be written with commas: ``a,b``."""
+    """Options of :class:`~selfsup_tabular.processor.TableProcessor`. Lists may be written as ``a,b``."""
 
     numeric: Names = ()
-    """Columns to take as numbers, whatever they look like."""
+    """Columns to use as numbers, overriding detection."""
     categorical: Names = ()
-    """Columns to take as categories, whatever they look like."""
+    """Columns to use as categories, overriding detection."""
     dates: Names = ()
-    """Columns to take as points in time: dates, timestamps or texts (ISO 8601, 31/12/2024, ...)."""
+    """Columns to use as points in time: dates, timestamps or texts (ISO 8601, 31/12/2024, ...)."""
     drop: Names = ()
-    """Columns to leave out."""
+    """Columns to drop."""
     scaling: Scaling = "standard"
-    """Numbers become standard scores (standard; SCARF's), normal scores of their ranks (quantile), or stay (none)."""
+    """Turn numbers into standard scores (standard, as in SCARF), normal scores of ranks (quantile), or keep them (none)."""
     quantiles: int = Field(default=256, ge=2)
     """Most knots of the quantile scaling; ranks between them are interpolated."""
     max_categories: int = Field(default=1000, ge=1)
-    """Most categories of a column with a code of their own; the rarer ones share the code of unknown ones."""
+    """Most categories per column with their own code; rarer ones share the code of unknown categories."""
     min_count: int = Field(default=1, ge=1)
-    """Rows in which a category must occur to have a code of its own."""
+    """Least number of rows of a category with its own code."""
     missing_values: Names = ("", "?", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "null", "NULL")
-    """Texts that stand for a missing value in every column, once white space is cut off. ``NA`` and ``None`` may be words."""
+    """Texts that mark a missing value in every column, without surrounding white space. ``NA`` and ``None`` may be words."""
     missing_numbers: Names = ()
-    """Texts that do in columns of numbers and dates, beside the usual ones: ``-``, ``?``, ``NA``, ``None``, ..."""
+    """More such texts in columns of numbers and dates, in addition to ``-``, ``?``, ``NA``, ``None``, ..."""
     decimal: Literal["", ".", ","] = ""
-    """What begins the fraction of numbers that are texts; empty: found, column by column."""
+    """Decimal mark of numbers stored as texts; empty: detect it per column."""
     date_format: str = ""
-    """Form of dates that are texts, such as ``%m/%d/%Y``, without a time of day; empty: found, column by column."""
+    """Format of dates stored as texts, such as ``%m/%d/%Y``, without a time of day; empty: detect it per column."""
     absent_columns: Literal["error", "missing"] = "error"
-    """Whether a table without one of the columns is refused, or taken as if all values of it were missing."""
+    """What to do if a table lacks a column: raise an error, or treat all of its values as missing."""
     fit_rows: int = Field(default=100_000, ge=100)
-    """About so many rows, sampled evenly, are what scales and categories are learned from; at least 100."""
-
+    """Approximate number of random rows for learning scales and categories, at least 100."""
     unknown_rate: float = Field(default=0.01, ge=0, lt=1)
-    """Share of the categories (0 to 1) that training shows as unknown, others in each epoch, so that these are learned."""
+    """Share of the categories that training shows as unknown, drawn in each epoch, so that unknown values are learned."""
     missing_rate: float = Field(default=0.01, ge=0, lt=1)
-    """Share of the cells (0 to 1) that training shows as missing, others in each epoch, so that these are learned."""
+    """Share of the cells that training shows as missing, drawn in each epoch, so that missing values are learned."""
 
     @model_validator(mode="after")
     def _check_kinds(self) -> Self:
@@ -63,13 +62,13 @@ class TableProcessorConfig(Config):
         for option in ("numeric", "categorical", "dates", "drop"):
             for name in getattr(self, option):
                 if name in seen:
-                    raise ValueError(f"column {name!r} is named by {seen[name]!r} and by {option!r}; one of them must go")
+                    raise ValueError(f"column {name!r} is named by {seen[name]!r} and by {option!r}; remove one of them")
                 seen[name] = option
         return self
 
     @property
     def number_markers(self) -> frozenset[str]:
-        """Texts that stand for a missing number or date."""
+        """Texts that mark a missing number or date."""
         return frozenset((*MISSING_NUMBERS, *self.missing_values, *self.missing_numbers))
 
     def kinds(self) -> dict[str, Kind]:

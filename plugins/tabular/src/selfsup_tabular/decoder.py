@@ -1,4 +1,4 @@
-"""From an embedding of a row back to all its cells."""
+"""A decoder from the embedding of a row to all of its cells."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from selfsup.backbones import Encoded
 
 
 class CellDecoder(nn.Module):
-    """A perceptron from the pooled embedding to a prediction of all cells, as :class:`.layout.CellLayout` reads it.
+    """An MLP from the pooled embedding to a prediction of all cells in the format of :class:`.layout.CellLayout`.
 
     Args:
         embed_dim: D of the pooled embedding.
-        width: numbers of a prediction.
+        width: of the prediction.
         hidden: width of the hidden layers.
-        depth: number of hidden layers; 0: one linear layer.
+        depth: number of hidden layers; 0: linear.
     """
 
     def __init__(self, embed_dim: int, width: int, hidden: int, depth: int) -> None:

@@ -10,6 +10,6 @@ from selfsup.types import Batch, Info
 
 
 def columns(batch: Batch, info: Info) -> Tensor:
-    """[B, F] float: the scaled numbers (missing ones at the mean, with a mark), and every category as a one-hot vector."""
+    """[B, F] float: scaled numbers (0 if missing), flags of missing numbers, and categories as one-hot vectors."""
     one_hot = [F.one_hot(batch["category"][:, place], count).float() for place, count in enumerate(info["cardinalities"])]
     return torch.cat([batch["numeric"].float(), batch["missing"].float(), *one_hot], dim=1)

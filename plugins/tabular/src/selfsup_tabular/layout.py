@@ -1,4 +1,4 @@
-"""Which cells a row has, how predictions of all of them lie side by side, and how far they are from the truth."""
+"""The cells of a row, the format of predictions of all cells, and their losses."""
 
 from __future__ import annotations
 
@@ -19,19 +19,15 @@ Distance = Literal["squared", "absolute"]
 class CellLayout(nn.Module):
     """The cells of a table: numeric ones first, then categories.
 
-    A prediction of all cells has ``width`` numbers: one for each numeric cell, then for each category as many logits as it has
-    codes. The loss of a cell is the squared (or absolute) error of its number, or the cross-entropy of its code. A cell that
-    is missing, or whose category is unknown, has none: there is nothing to tell, and a mean over cells must not count it
-    (:meth:`known`).
-
-    Args:
-        info: of the processor.
+    A prediction of all cells has ``width`` numbers: one per numeric cell, then one logit per code of each category. The loss of
+    a cell is the squared (or absolute) error of its number, or the cross-entropy of its code. Missing cells and unknown
+    categories have no target: their loss is 0, and means over cells leave them out (:meth:`known`).
     """
 
     first: Tensor
-    """[n_cells] long, where the first number of each cell lies in a prediction."""
+    """[n_cells] long, index of the first number of each cell in a prediction."""
     widths: Tensor
-    """[n_cells] long, how many numbers each cell has."""
+    """[n_cells] long, how many numbers of a prediction belong to each cell."""
 
     def __init__(self, info: Info) -> None:
         super().__init__()
@@ -46,27 +42,27 @@ class CellLayout(nn.Module):
         self.register_buffer("first", widths.cumsum(0) - widths, persistent=False)
 
     def values(self, batch: Batch) -> Tensor:
-        """[B, n_cells] float32: the number of each numeric cell, NaN where it is missing, and the code of each category."""
+        """[B, n_cells] float32: the number of each numeric cell (NaN if missing), and the code of each category."""
         numeric = batch["numeric"].float().masked_fill(batch["missing"], torch.nan)
         return torch.cat([numeric, batch["category"].float()], dim=1)
 
     def known(self, values: Tensor) -> Tensor:
-        """[B, n_cells] bool, the cells of :meth:`values` that hold something, where no value is missing or unknown."""
+        """[B, n_cells] bool, the cells of :meth:`values` that are neither missing nor unknown."""
         numeric, category = values[:, : self.n_numeric], values[:, self.n_numeric :]
         return torch.cat([~numeric.isnan(), category >= FIRST], dim=1)
 
     def mean_loss(self, prediction: Tensor, values: Tensor) -> Term:
-        """The mean of :meth:`losses` of whole rows over the cells that hold something, and how many these are."""
+        """The mean of :meth:`losses` of whole rows over known cells, weighted by their number."""
         return mean_term(self.losses(prediction, values), self.known(values).float())
 
     def losses(self, prediction: Tensor, values: Tensor, index: Tensor | None = None, distance: Distance = "squared") -> Tensor:
-        """The loss of each cell, in float32 at least; 0 where it is missing or unknown.
+        """The loss of each cell, at least in float32; 0 if it is missing or unknown.
 
         Args:
-            prediction: [B, width] of the whole row, or [B, K, width]; each cell reads its own part.
-            values: [B, n_cells] from :meth:`values`; with ``index`` [B, K], those of the cells that it names.
-            index: [B, K] long, which cells are predicted, where these are not all in order.
-            distance: of numbers.
+            prediction: [B, width] of the whole row, or [B, K, width]; each cell uses its own part.
+            values: [B, n_cells] from :meth:`values`; with ``index`` [B, K], of these cells.
+            index: [B, K] long, the predicted cells; None: all, in order.
+            distance: for numbers.
 
         Returns:
             [B, n_cells] or [B, K].
@@ -98,6 +94,6 @@ class CellLayout(nn.Module):
 
 
 def _distance(prediction: Tensor, values: Tensor, distance: Distance) -> Tensor:
-    """Element-wise, 0 where the value is NaN; no NaN reaches the gradient."""
+    """Element-wise, 0 if the value is NaN; no NaN reaches the gradient."""
     difference = torch.where(values.isnan(), 0.0, prediction - values.nan_to_num())
     return difference.square() if distance == "squared" else difference.abs()

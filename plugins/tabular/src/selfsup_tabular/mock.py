@@ -1,4 +1,4 @@
-"""Made-up rows with something to learn: every column says something of the others."""
+"""Synthetic rows in which every column is related to the others."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _FIRST_DAY = datetime.date(2020, 1, 1)
 def mock_rows(n: int, seed: int) -> list[Row]:
     """``n`` rows without labels, of three hidden kinds.
 
-    Five numbers lie along a line that depends on the kind, two categories follow it nine times out of ten, a third one is the
-    sign of a number, the date grows with a number, and some values of one column of each sort are missing.
+    Five numbers lie on a line that depends on the kind, two categories equal it nine times out of ten, a third category is the
+    sign of a number, the date grows with a number, and one column of each sort has missing values.
     """
     rng = np.random.default_rng(seed)
     rows: list[Row] = []

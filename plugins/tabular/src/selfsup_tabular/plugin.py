@@ -1,16 +1,16 @@
-"""The entry point of the tabular plugin: hooks that return specs. Imports nothing heavy."""
+"""Registers the tabular plugin: its modality, backbones, tasks and command. Imports nothing heavy."""
 
 from __future__ import annotations
 
 from selfsup.registry import BackboneSpec, CommandSpec, Flag, ModalitySpec, TaskSpec, hookimpl
-from selfsup_tabular.task_specs import COMMANDS, SPECS
+from selfsup_tabular.task_specs import SPECS
 
 SELFSUP_API = 1
 
 
 @hookimpl
 def selfsup_modalities() -> list[ModalitySpec]:
-    """Tables."""
+    """The modality ``tabular``."""
 
     def flag(name: str, summary: str) -> Flag:
         return Flag(name=name, option=f"processor.{name}", summary=summary, metavar="COL,COL")
@@ -29,10 +29,10 @@ def selfsup_modalities() -> list[ModalitySpec]:
             raw_title="columns",
             mock_rows="selfsup_tabular.mock:mock_rows",
             flags=(
-                flag("categorical", "Columns to take as categories."),
-                flag("numeric", "Columns to take as numbers."),
-                flag("dates", "Columns to take as dates."),
-                flag("drop", "Columns to leave out."),
+                flag("categorical", "Columns to use as categories."),
+                flag("numeric", "Columns to use as numbers."),
+                flag("dates", "Columns to use as dates."),
+                flag("drop", "Columns to drop."),
             ),
         )
     ]
@@ -40,7 +40,7 @@ def selfsup_modalities() -> list[ModalitySpec]:
 
 @hookimpl
 def selfsup_backbones() -> list[BackboneSpec]:
-    """Three networks; one sees every cell as a token."""
+    """Three networks; one has a token per cell."""
 
     def spec(id: str, target: str, summary: str, *, tokens: bool = False) -> BackboneSpec:
         where = f"selfsup_tabular.backbones.{target}"
@@ -48,27 +48,24 @@ def selfsup_backbones() -> list[BackboneSpec]:
 
     return [
         spec("mlp", "mlp:MLP", "MLP on all cells of a row; by default four layers of 256, as in SCARF."),
-        spec(
-            "tabular-resnet",
-            "resnet:RESNET",
-            "ResNet on all cells of a row: residual blocks of linear layers.",
-        ),
-        spec(
-            "ft-transformer",
-            "ft_transformer:FT_TRANSFORMER",
-            "Transformer, one token per cell (FT-Transformer).",
-            tokens=True,
-        ),
+        spec("tabular-resnet", "resnet:RESNET", "ResNet on all cells of a row: residual blocks of linear layers."),
+        spec("ft-transformer", "ft_transformer:FT_TRANSFORMER", "Transformer, one token per cell.", tokens=True),
     ]
 
 
 @hookimpl
 def selfsup_tasks() -> list[TaskSpec]:
-    """The tasks with a recipe of their own; what the core composes (dcl, tico, data2vec, ...) is not among them."""
+    """The tasks with a recipe of their own; the core composes the others (dcl, tico, data2vec, ...)."""
     return list(SPECS)
 
 
 @hookimpl
 def selfsup_commands() -> list[CommandSpec]:
-    """Transfer to other columns."""
-    return list(COMMANDS)
+    """``selfsup transfer``."""
+    return [
+        CommandSpec(
+            id="transfer",
+            summary="Transfer an encoder of tables to a table with partly different columns.",
+            target="selfsup_tabular.transfer_command:command",
+        )
+    ]

@@ -1,4 +1,4 @@
-"""The table processor: rows to scaled numbers and category codes."""
+"""The table processor: turns rows into scaled numbers and category codes."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ _SEED = 0
 
 
 class TableProcessor(Processor):
-    """Learns the kind of each column from training rows, the scale of its numbers and the codes of its categories.
+    """Learns the kind of each column, the scales of numbers and the codes of categories.
 
-    A batch holds ``numeric`` [B, Cn] float32 (scaled, 0 where missing), ``missing`` [B, Cn] bool and ``category`` [B, Cc] long
-    (0: not among the training rows; 1: missing; 2 and up: by frequency). All three are there whatever the table is.
+    A batch holds ``numeric`` [B, Cn] float32 (scaled, 0 if missing), ``missing`` [B, Cn] bool and ``category`` [B, Cc] long
+    (0: unknown; 1: missing; 2 and up: by frequency), possibly with no columns.
 
-    Beside rows, :meth:`fit` and calling take a whole table (pandas, polars, Arrow). Columns are found by name, in any order;
-    those that were not there in training are passed over.
+    :meth:`fit` and calling also take a whole table (pandas, polars, Arrow). Columns are found by name, in any order; columns
+    that were not there in training are ignored.
     """
 
     modality: ClassVar[str] = "tabular"
@@ -60,24 +60,21 @@ class TableProcessor(Processor):
 
     @property
     def plan(self) -> Plan:
-        """What was learned.
+        """The fitted plan.
 
         Raises:
-            DataError: nothing yet.
+            DataError: the processor is not fitted.
         """
         if self._plan is None:
             raise DataError("The table processor has not been fitted: call fit(rows) with training rows first.")
         return self._plan
 
     def fit(self, rows: Iterable[Row] | Any) -> Self:
-        """Learn from training rows: from about ``fit_rows`` of them, drawn evenly.
-
-        Args:
-            rows: :class:`~selfsup.data.Rows`, dicts, or a whole table.
+        """Learn from about ``fit_rows`` random rows (:class:`~selfsup.data.Rows`, dicts, or a whole table).
 
         Raises:
-            ColumnError: an option names a column that is not there, or no column is of use.
-            SourceError: there is no row.
+            ColumnError: an option names a missing column, or no column is useful.
+            SourceError: there are no rows.
         """
         config = self.config
         table = sample_rows(rows, config.fit_rows, _SEED)
@@ -97,9 +94,8 @@ class TableProcessor(Processor):
         return self
 
     def info(self) -> Info:
-        """``numeric_columns``, ``category_columns`` (names of cells), ``cardinalities``, ``n_cells``, ``dropped``, ``plan``.
-
-        ``plan`` is a digest of all scales and codes.
+        """``numeric_columns``, ``category_columns`` (names of cells), ``cardinalities``, ``n_cells``, ``dropped``, and ``plan``
+        (a digest of all scales and codes).
         """
         numeric = [name for column in self.plan.numbers for name in column.cell_names()]
         categories = self.plan.categories
@@ -114,37 +110,37 @@ class TableProcessor(Processor):
 
     @cached_property
     def _digest(self) -> str:
-        """The same where every number and code means the same."""
+        """Equal if every number and code has the same meaning."""
         columns = self.plan.model_dump_json(include={"numbers", "categories"})
         return hashlib.sha256(columns.encode()).hexdigest()[:16]
 
     def check_rows(self, columns: Sequence[str], source: str) -> str:
-        """Refuse a table that lacks columns, unless they may be absent; say which columns are passed over."""
+        """Reject a table that lacks columns, unless they may be absent; name the columns that are ignored."""
         present, wanted = set(columns), self.plan.columns
         absent = [name for name in wanted if name not in present]
         new = [name for name in columns if name not in {*wanted, *self.plan.dropped}]
         if absent and self.config.absent_columns == "error":
-            known = f", and has {listed_names(map(repr, new))}, which it does not know" if new else ""
+            known = f", and has {listed_names(map(repr, new))}, which is new" if new else ""
             raise ColumnError(
-                f"The table lacks {listed_names(map(repr, absent))}, which {source} was trained with{known}. Carry the encoder "
-                f"over to this table first (selfsup transfer {source} --data SRC --out DIR) and start from DIR; or take absent "
-                "columns as missing (--set processor.absent_columns=missing)."
+                f"The table lacks {listed_names(map(repr, absent))}, which {source} was trained with{known}. Transfer the "
+                f"encoder to this table first (selfsup transfer {source} --data SRC --out DIR) and start from DIR; or treat "
+                "absent columns as missing (--set processor.absent_columns=missing)."
             )
-        return f"The columns {listed_names(new)} are passed over: {source} does not know them." if new else ""
+        return f"The columns {listed_names(new)} are ignored: {source} was trained without them." if new else ""
 
     @classmethod
     def unlike(cls, theirs: Info, ours: Info) -> str:
-        """Whether columns, scales or codes differ."""
+        """Say if columns, scales or codes differ."""
         if theirs["plan"] == ours["plan"]:
             return ""
         names = [{*info["numeric_columns"], *info["category_columns"]} for info in (theirs, ours)]
         lost, new = sorted(names[0] - names[1]), sorted(names[1] - names[0])
         differing = [f"it has {listed_names(lost)}" if lost else "", f"these rows have {listed_names(new)}" if new else ""]
         what = " and ".join(filter(None, differing)) or "the scales and the codes of their columns differ"
-        return f"it was trained on another table: {what}. Its own processor goes with it."
+        return f"it was trained on another table: {what}. Use its own processor."
 
     def findings(self) -> Findings:
-        """Columns by kind, those left out and why, and columns of numbers with words among them."""
+        """Columns by kind, dropped columns with reasons, and columns of numbers with words in them."""
         plan, found = self.plan, Findings()
         dates = [column for column in plan.numbers if isinstance(column, DateColumn)]
         numbers = [column for column in plan.numbers if not isinstance(column, DateColumn)]
@@ -169,30 +165,30 @@ class TableProcessor(Processor):
         return found
 
     def column_kinds(self) -> dict[str, str]:
-        """Column to ``number``, ``date``, ``category`` or why it is left out."""
+        """Column to ``number``, ``date``, ``category`` or the reason why it is dropped."""
         numbers = {column.name: "date" if isinstance(column, DateColumn) else "number" for column in self.plan.numbers}
         categories = {column.name: "category" for column in self.plan.categories}
         return {**numbers, **categories, **{name: f"left out: {reason}" for name, reason in self.plan.dropped.items()}}
 
     def example_rows(self) -> Sequence[Row]:
-        """Rows of the fitted columns in which every value is missing."""
+        """Rows with the fitted columns and only missing values."""
         return [dict.fromkeys(self.plan.columns) for _ in range(4)]
 
     def encode(self, row: Row) -> Sample:
-        """One row to ``numeric`` ([Cn] float32, NaN where missing) and ``category`` ([Cc])."""
+        """Encode one row to ``numeric`` ([Cn] float32, NaN if missing) and ``category`` ([Cc])."""
         (result,) = self.encode_rows([row])
         if isinstance(result, BadRowError):
             raise result
         return result
 
     def preview(self, row: Row) -> Sequence[Preview]:
-        """The columns that are used, in the table's order, with their values."""
+        """The columns in use, in the table's order, with their values."""
         used = set(self.plan.columns)
         text = text_of_row({name: value for name, value in row.items() if name in used})
         return [TextPreview(text)] if text else []
 
     def encode_rows(self, rows: Sequence[Row]) -> list[Sample | BadRowError]:
-        """Many rows, column by column."""
+        """Encode many rows, column by column."""
         samples, bad = self.encode_table(table_of_rows(rows))
         return [
             BadRowError(bad[place]) if place in bad else {key: values[place] for key, values in samples.items()}
@@ -200,10 +196,10 @@ class TableProcessor(Processor):
         ]
 
     def encode_table(self, table: Any) -> EncodedTable:
-        """The rows of a ``pyarrow.Table``.
+        """Encode the rows of a ``pyarrow.Table``.
 
         Raises:
-            ColumnError: a column is missing, or holds something else than in training.
+            ColumnError: a column is missing or has another type than in training.
         """
         plan, words, numbers = self.plan, self.config.missing_values, self.config.number_markers
         self._check_columns(table.column_names)
@@ -219,15 +215,14 @@ class TableProcessor(Processor):
         for place, (of_column, codes) in enumerate(zip(plan.categories, self._codes, strict=True)):
             if of_column.name in present:
                 category[:, place] = of_column.codes(one_array(table.column(of_column.name)), words, codes)
-        empty = np.empty((table.num_rows, 0), dtype=np.float32)
-        stacked = np.stack(numeric, axis=1).astype(np.float32) if numeric else empty
-        return EncodedTable({"numeric": stacked, "category": category}, bad.reasons)
+        stacked = np.stack(numeric, axis=1) if numeric else np.empty((table.num_rows, 0))
+        return EncodedTable({"numeric": stacked.astype(np.float32), "category": category}, bad.reasons)
 
     def training_batch(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """Show some cells as missing and some categories as unknown, as ``missing_rate`` and ``unknown_rate`` say.
+        """Replace random cells by missing values and random categories by unknown ones (``missing_rate``, ``unknown_rate``).
 
-        A code that never occurs in training gets no gradient: its vector would stay as it is drawn, and a new category or the
-        first missing value would be noise to the encoder.
+        A code that never occurs in training gets no gradient, so that new categories and missing values would be noise to the
+        encoder.
         """
         missing, unknown = self.config.missing_rate, self.config.unknown_rate
         if missing:
@@ -239,15 +234,15 @@ class TableProcessor(Processor):
         return batch
 
     def collate(self, samples: Mapping[str, Tensor | Sequence[Tensor]]) -> Batch:
-        """Put the mark of missing numbers into a key of its own."""
+        """Move the flags of missing numbers into their own key."""
         numeric, category = samples["numeric"], samples["category"]
         if not (isinstance(numeric, Tensor) and isinstance(category, Tensor)):
-            raise DataError("The samples of a table have one shape, and these differ; process the rows again.")
+            raise DataError("The samples of a table must have one shape, but these differ; process the rows again.")
         missing = numeric.isnan()
         return {"numeric": numeric.masked_fill(missing, 0.0), "missing": missing, "category": category.long()}
 
     def __call__(self, rows: Sequence[Row] | Any) -> Batch:
-        """Rows, or a whole table, to a batch at once; the first bad row raises."""
+        """Process rows or a whole table into a batch; the first bad row raises."""
         table = arrow_table(rows) if is_frame(rows) else table_of_rows(rows)
         samples, bad = self.encode_table(table)
         for place in sorted(bad):
@@ -260,7 +255,7 @@ class TableProcessor(Processor):
 
     @property
     def _code_type(self) -> type[np.signedinteger[Any]]:
-        """The smaller of two types that hold every code: it is what lies on the disk."""
+        """The smallest type for all codes, to save disk space."""
         return np.int16 if max(self.info()["cardinalities"], default=0) < 2**15 else np.int32
 
     def _check_columns(self, names: Sequence[str]) -> None:
@@ -268,8 +263,8 @@ class TableProcessor(Processor):
         if absent and self.config.absent_columns == "error":
             raise ColumnError(
                 f"The table has no column {', '.join(map(repr, absent))}, which the processor was fitted with; it has "
-                f"{', '.join(names) or 'none'}. If that is the label, pretrain again and name it with --label; where a column "
-                "is really gone, pretrain without it (--drop), or with --set processor.absent_columns=missing."
+                f"{', '.join(names) or 'none'}. If that is the label, pretrain again and name it with --label; if a column no "
+                "longer exists, pretrain without it (--drop), or with --set processor.absent_columns=missing."
             )
 
     def save(self, directory: Path) -> None:
@@ -295,7 +290,7 @@ class TableProcessor(Processor):
 
 
 class _Saved(Config):
-    """The file."""
+    """The content of the file."""
 
     config: TableProcessorConfig
     plan: Plan

@@ -1,4 +1,4 @@
-"""Self-supervised features for scikit-learn: a transformer for pipelines and grid searches."""
+"""A scikit-learn transformer with self-supervised features, for pipelines and grid searches."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from selfsup.training import pretrain, resolve_config
 
 FloatArray = np.ndarray[Any, np.dtype[np.float32]]
 _ROWS = 1024
-"""Rows that are embedded at a time."""
+"""Rows per batch of embeddings."""
 
 
 class SelfSupervisedFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untyped
@@ -36,28 +36,28 @@ class SelfSupervisedFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         model = make_pipeline(features, LogisticRegression(max_iter=1000))
         model.fit(X_train, y_train)
 
-    ``X`` is a DataFrame (pandas, polars), whose columns may hold numbers, texts, categories, booleans and dates, with missing
-    values; or a two-dimensional array. Columns are taken by the processor of the modality ``tabular``. Nothing is left on disk.
+    ``X`` is a DataFrame (pandas, polars) with columns of numbers, texts, categories, booleans and dates, possibly with missing
+    values, or a two-dimensional array. The processor of ``tabular`` handles the columns. Nothing is left on disk.
 
     Args:
-        task: id of the pretext task, as of ``selfsup list tasks --modality tabular``.
-        backbone: id of the backbone; None: the task's own.
-        epochs: passes over the rows; None: the task's own, unless ``steps`` is given.
+        task: id of the pretext task (``selfsup list tasks --modality tabular``).
+        backbone: id of the backbone; None: the task's default.
+        epochs: passes over the rows; None: the task's default, unless ``steps`` is given.
         steps: optimizer steps instead of ``epochs``.
-        batch_size: rows of a step; None: the task's own. Never more than there are rows.
-        lr: peak learning rate; None: the task's own.
-        options: further options by dotted key, as of ``--set``: ``{"views.rate": 0.4, "processor.scaling": "standard"}``. In a
-            pipeline the rows of :meth:`fit` are training rows already; with ``{"holdout": 0.2}`` a part of them is left out.
+        batch_size: rows per step, at most the number of rows; None: the task's default.
+        lr: peak learning rate; None: the task's default.
+        options: further options by dotted key, as with ``--set``: ``{"views.rate": 0.4, "processor.scaling": "standard"}``. In
+            a pipeline all rows of :meth:`fit` are training rows; ``{"holdout": 0.2}`` leaves some of them out.
         precision: arithmetic of the training: ``32``, ``bf16``, ``16`` or ``auto``.
         random_state: of the weights, the order of the rows and all corruption.
-        progress: show the course of the training on stderr.
+        progress: show the progress of the training on stderr.
 
     Attributes:
-        encoder_: the :class:`selfsup.Encoder`; save it with ``encoder_.save(folder)``. It knows the rows of :meth:`fit` by
-            their hashes, so that :func:`selfsup.evaluate` warns where it is tested on them.
-        n_features_in_: columns seen in :meth:`fit`.
-        feature_names_in_: their names, where they are all texts.
-        classes_: the labels, for a task that needs them, where ``y`` holds classes; columns of ``y`` where a row has several.
+        encoder_: the :class:`selfsup.Encoder`; save it with ``encoder_.save(folder)``. It stores hashes of the rows of
+            :meth:`fit`, so that :func:`selfsup.evaluate` warns if test rows are among them.
+        n_features_in_: number of columns in :meth:`fit`.
+        feature_names_in_: their names, if all are strings.
+        classes_: the classes in ``y``, for tasks with labels; column numbers of ``y`` if a row has several classes.
     """
 
     encoder_: Encoder
@@ -93,18 +93,17 @@ class SelfSupervisedFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
         Args:
             X: [n, columns], at least two rows.
-            y: [n] classes or numbers (floats with a fraction), or [n, K] zeros and ones where a row may have several classes;
-                only the tasks with labels look at them (``tabular/supervised``). What they are is told by scikit-learn's
-                ``type_of_target``.
+            y: [n] classes or numbers (floats with a fraction), or [n, K] zeros and ones if a row may have several classes;
+                used only by tasks with labels (``tabular/supervised``). scikit-learn's ``type_of_target`` decides.
 
         Raises:
-            ValueError: ``X`` is not a table, or labels are needed and missing.
+            ValueError: ``X`` is not a table, or needed labels are missing.
             SelfsupError: an option is not allowed, or the rows cannot be used.
         """
         rows = self._rows(X, reset=True)
         if registry().get("task", self.task).needs_labels:
             if y is None:
-                raise ValueError(f"The task {self.task!r} needs labels, and y is None: give fit(X, y).")
+                raise ValueError(f"The task {self.task!r} needs labels, but y is None: call fit(X, y).")
             rows = self._labelled(rows, y)
         given = {
             **dict(self.options or {}),
@@ -126,7 +125,7 @@ class SelfSupervisedFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         return self
 
     def _labelled(self, rows: Rows, y: Any) -> Rows:
-        """The rows with one more column, the labels."""
+        """The rows with a column of labels."""
         target = type_of_target(y, input_name="y", raise_unknown=True)
         if target == "multilabel-indicator":
             hot = np.asarray(y.toarray() if hasattr(y, "toarray") else y) > 0
@@ -139,10 +138,7 @@ class SelfSupervisedFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         return _with_labels(rows, codes.tolist(), "class")
 
     def transform(self, X: Any) -> FloatArray:
-        """[n, D] float32, the embedding of each row.
-
-        Args:
-            X: [n, columns], the columns of :meth:`fit`.
+        """[n, D] float32, the embedding of each row of ``X``, which has the columns of :meth:`fit`.
 
         Raises:
             ValueError: ``X`` has other columns.
@@ -150,7 +146,7 @@ class SelfSupervisedFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         """
         check_is_fitted(self, "encoder_")
         rows = self._rows(X, reset=False)
-        # In float64 a row's embedding does not depend on how many rows stand beside it, which decides how float32 is rounded.
+        # In float32 the rounding of a row's embedding would depend on the size of its batch.
         backbone = copy.deepcopy(self.encoder_.backbone).double().eval()
         parts = []
         with torch.inference_mode():
@@ -165,7 +161,7 @@ class SelfSupervisedFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
     @property
     def _n_features_out(self) -> int:
-        """D; for the names of the features."""
+        """D, for the names of features."""
         return self.encoder_.embed_dim
 
     def _rows(self, X: Any, *, reset: bool) -> Rows:
@@ -173,7 +169,7 @@ class SelfSupervisedFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         if is_frame(X):
             validate_data(self, X, reset=reset, skip_check_array=True)
             if reset and len(X) < 2:
-                raise ValueError(f"X has n_samples={len(X)}, and pretraining needs at least two rows.")
+                raise ValueError(f"X has n_samples={len(X)}, but pretraining needs at least two rows.")
             return _rows_of(arrow_table(X))
         array = validate_data(
             self, X, reset=reset, dtype=None, ensure_all_finite="allow-nan", ensure_min_samples=2 if reset else 1
@@ -181,7 +177,7 @@ class SelfSupervisedFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         return _rows_of(pa.table({f"x{i}": _column(array[:, i]) for i in range(array.shape[1])}))
 
     def __sklearn_tags__(self) -> Any:
-        """What scikit-learn may ask of it: missing values, texts and categories are fine; its output is float32 always."""
+        """Capabilities for scikit-learn: missing values, texts and categories are allowed; the output is always float32."""
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         tags.input_tags.categorical = True
@@ -191,7 +187,7 @@ class SelfSupervisedFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
 
 def _rows_of(table: pa.Table) -> Rows:
-    """The rows of an Arrow table; every column is its own role, and none is a label, whatever it is called."""
+    """The rows of an Arrow table; every column is its own role, and none is a label."""
     from datasets import Dataset
 
     dataset = Dataset(table)
@@ -200,15 +196,15 @@ def _rows_of(table: pa.Table) -> Rows:
 
 
 def _column(values: Any) -> pa.Array:
-    """A column of an array as Arrow; Python objects become numbers where all of them are, else texts."""
+    """A column of an array as Arrow; Python objects become numbers if all of them are, else texts."""
     return arrow_column(values.tolist()) if values.dtype.kind in "OUS" else pa.array(np.ascontiguousarray(values))
 
 
 def _with_labels(rows: Rows, labels: list[Any], kind: LabelKind) -> Rows:
-    """The rows with one more column, the labels."""
+    """Add a column of labels to rows."""
     name = "label"
     while name in rows.columns:
         name += "_"
     if len(labels) != len(rows):
-        raise ValueError(f"X has {len(rows)} rows, and y has {len(labels)}.")
+        raise ValueError(f"X has {len(rows)} rows, but y has {len(labels)}.")
     return replace(rows, dataset=rows.dataset.add_column(name, labels), label=name, label_kind=kind)

@@ -1,11 +1,11 @@
-"""The tasks of this plugin with a recipe of their own, and its command, as light specs."""
+"""The specs of the tabular tasks that the core does not compose."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from selfsup.registry import CommandSpec, Family, TaskSpec, preset
+from selfsup.registry import Family, TaskSpec, preset
 
 _BACKBONE = "mlp"
 _TOKENS = "ft-transformer"
@@ -37,10 +37,10 @@ def _spec(
 
 
 def _joint(name: str, summary: str, paper: str, heads: Mapping[str, int], **config: Any) -> TaskSpec:
-    """An objective on corruption views, with heads and an optimizer of the size of tables.
+    """An objective on corruption views, with heads and an optimizer for tables.
 
-    The papers train ResNet-50 on ImageNet, most of them with LARS and heads of up to 8192 units, many times the size of an
-    encoder of tables. Losses and everything else are the papers'.
+    The papers train ResNet-50 on ImageNet, mostly with LARS and heads of up to 8192 units, far larger than encoders of tables.
+    Everything else, the losses included, is as in the papers.
     """
     return preset(
         name, id=f"tabular/{name}", family="joint-embedding", summary=summary, paper=paper, backbone=_BACKBONE,
@@ -65,15 +65,15 @@ SPECS: list[TaskSpec] = [
     _spec("saint", "saint", "reconstruction", "Contrast and denoise rows mixed with others by CutMix and mixup.",
           "Somepalli et al. 2021, arXiv:2106.01342", tokens=True, title="SAINT"),
     # After MET: the encoder sees the kept cells only, a shallow transformer reconstructs the masked ones. MET adds an
-    # adversarial step in the input, compares all cells and not the masked ones alone, and masks 70 % of them.
+    # adversarial step in the input, compares all cells and not only the masked ones, and masks 70 % of them.
     preset("mae", id="tabular/masked-cells", family="masked-modeling", backbone=_TOKENS, needs_tokens=True,
            summary="Encode half of the cells and reconstruct the masked ones.",
            paper="after Majmundar et al. 2022, arXiv:2206.08564 (MET)",
            config={"mask_ratio": 0.5, "decoder_depth": 1, "normalize_targets": False},
            optimization={"lr": 1e-3, "weight_decay": 0.01, "batch_size": 256}),
-    # After T-JEPA: sets of random cells in the place of blocks. A regularization token, without which the paper sees collapse,
-    # is part of the sequence in both encoders (--set backbone.reg_tokens=0 leaves it out). It is never predicted, and its
-    # output is dropped. Unlike in the authors' code, targets are layer-normalised and compared by smooth L1, as in I-JEPA.
+    # After T-JEPA: sets of random cells instead of blocks. A regularization token, without which the paper observes collapse,
+    # is part of the sequence in both encoders (--set backbone.reg_tokens=0 removes it). It is never predicted, and its output
+    # is dropped. Unlike in the authors' code, targets are layer-normalised and compared by smooth L1, as in I-JEPA.
     preset("ijepa", id="tabular/jepa", family="latent-prediction", title="T-JEPA", backbone=_TOKENS, needs_tokens=True,
            summary="Predict a momentum teacher's representations of sets of cells from other cells.",
            paper="after Thimonier et al. 2024, arXiv:2410.05016 (T-JEPA)",
@@ -93,13 +93,4 @@ SPECS: list[TaskSpec] = [
           "Train with labels while columns are masked at random, for transfer to tables with other columns.",
           "Levin et al. 2022, arXiv:2206.15306", labels=True),
 ]  # fmt: skip
-"""What the core composes by itself (denoising-autoencoder, mae, ijepa, data2vec, simclr, ...) is not among them."""
-
-COMMANDS: list[CommandSpec] = [
-    CommandSpec(
-        id="transfer",
-        summary="Transfer an encoder of tables to a table with partly different columns.",
-        target="selfsup_tabular.transfer_command:command",
-    )
-]
-"""The command line's half of :func:`selfsup_tabular.transfer`."""
+"""The core composes the other tasks (denoising-autoencoder, mae, ijepa, data2vec, simclr, ...)."""

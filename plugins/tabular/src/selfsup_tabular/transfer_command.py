@@ -1,4 +1,4 @@
-"""``selfsup transfer``: carry an encoder over to a table with partly other columns."""
+"""``selfsup transfer``: transfer an encoder to a table with partly different columns."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from selfsup.cli import emit, json_option, table_options
 @click.option("--data", required=True, metavar="SRC", help="The new table: a file, a folder, a registered data set.")
 @click.option("--label", metavar="COL", help="Its label column, which is left out.")
 @table_options
-@click.option("--out", required=True, metavar="DIR", help="Where the encoder for the new table goes.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of the new columns' weights.")
+@click.option("--out", required=True, metavar="DIR", help="Folder for the new encoder.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of the weights of new columns.")
 @json_option
 def command(encoder: str, data: str, label: str | None, table: dict[str, Any], out: str, seed: int, as_json: bool) -> None:
     """Transfer an encoder of tables to a table with partly different columns."""
@@ -24,5 +24,5 @@ def command(encoder: str, data: str, label: str | None, table: dict[str, Any], o
     moved = transfer(encoder, data, label=label, table=table, seed=seed)
     path = moved.encoder.save(out)
     document = {"path": path, "shared": list(moved.shared), "new": list(moved.new), "gone": list(moved.gone)}
-    text = f"{path}: {len(moved.shared)} columns carried over, {len(moved.new)} new, {len(moved.gone)} gone"
+    text = f"{path}: {len(moved.shared)} shared columns, {len(moved.new)} new, {len(moved.gone)} removed"
     emit(document, as_json=as_json, text=lambda: click.echo(text))

@@ -128,13 +128,6 @@ def test_targets_are_numbers_and_codes_and_each_has_its_own_loss():
     assert torch.isfinite(loss).all()
 
 
-@pytest.mark.parametrize("id_", IDS)
-def test_bf16_autocast_works(id_):
-    backbone = built(id_)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.isfinite(backbone(fitted()(ROWS)).pooled).all()
-
-
 def test_regularization_tokens_take_part_and_are_dropped():
     batch, backbone = fitted()(ROWS), built("ft-transformer", reg_tokens=2)
     assert built("ft-transformer").reg_tokens is None

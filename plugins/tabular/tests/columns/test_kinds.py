@@ -55,7 +55,7 @@ def test_a_column_of_numbers_with_some_words_is_warned_of():
     found = find_kind("price", pa.chunked_array([pa.array(values)]), MARKERS)
     assert found.kind == "dropped"
     assert "Column 'price' holds numbers in 98 of 100 cells, and 'broken' (1), 'n.d.' (1)." in found.warning
-    assert found.warning.endswith("It is left out.")
+    assert found.warning.endswith("The column is dropped.")
     assert find_kind("grade", pa.chunked_array([pa.array(["A", "B", "1"])]), MARKERS).warning == ""
 
 

@@ -55,10 +55,10 @@ def test_a_text_that_is_no_date_makes_its_row_bad():
 
 @pytest.mark.parametrize(("read", "array", "message"), [
     (numbers_of, pa.array([datetime.date(2020, 1, 1)]), "'x' holds date32"),
-    (numbers_of, pa.array([[1]]), "column of numbers"),
-    (days_of, pa.array([3]), "column of dates"),
-    (lambda name, array, markers, bad: keys_of(name, array, markers), pa.array([[1]]), "column of categories"),
-    (lambda name, array, markers, bad: keys_of(name, array, markers), pa.array([b"a"]), "column of categories"),
+    (numbers_of, pa.array([[1]]), "numbers are expected"),
+    (days_of, pa.array([3]), "dates are expected"),
+    (lambda name, array, markers, bad: keys_of(name, array, markers), pa.array([[1]]), "categories are expected"),
+    (lambda name, array, markers, bad: keys_of(name, array, markers), pa.array([b"a"]), "categories are expected"),
 ])  # fmt: skip
 def test_a_column_of_another_type_is_an_error(read, array, message):
     with pytest.raises(ColumnError, match=message):

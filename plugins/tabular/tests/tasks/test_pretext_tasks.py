@@ -19,7 +19,6 @@ from selfsup_tabular.backbones.ft_transformer import FTTransformerBackbone, FTTr
 from selfsup_tabular.backbones.mlp import MLPBackbone, MLPConfig
 from selfsup_tabular.cell_masking import hidden_at_random, hide_cells
 from selfsup_tabular.corruptions import marginal_swap
-from selfsup_tabular.task_specs import SPECS
 from selfsup_tabular.tasks import scarf
 from selfsup_tabular.tasks.saint import SAINT, MixedViews, SAINTConfig
 from selfsup_tabular.tasks.subtab import SubsetViews, SubTab, SubTabConfig, column_subsets
@@ -237,11 +236,3 @@ def test_joint_embedding_recipes_have_heads_and_an_optimizer_for_tables(name: st
     config: Any = recipe.config()
     assert config.objective.hidden_dim == 512
     assert config.views.rate == 0.6
-
-
-def test_every_spec_is_registered_and_stands_before_a_composed_one() -> None:
-    tasks = registry().tasks
-    for spec in SPECS:
-        assert tasks[spec.id] is spec
-        assert not spec.composed
-    assert {"tabular/denoising-autoencoder", "tabular/data2vec", "tabular/mae", "tabular/simclr"} <= set(tasks)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from selfsup_text.augmentations.tokens import compact, thin_out, window_mask
-from selfsup_text.augmentations.views import TextViewsConfig, build_views
+from selfsup_text.augmentations.views import TextViews, TextViewsConfig
 
 INFO = {"pad_id": 0}
 
@@ -57,7 +57,7 @@ def test_what_is_left_is_compact_and_in_order():
 
 
 def test_views_are_long_then_short_and_differ():
-    views = build_views(TextViewsConfig(n_local=2), INFO)(batch(), generator())
+    views = TextViews(TextViewsConfig(n_local=2), INFO)(batch(), generator())
     assert [view["ids"].shape[1] for view in views] == [20, 20, 8, 8]
     assert not torch.equal(views[0]["ids"], views[1]["ids"])
     for view in views:
@@ -65,13 +65,13 @@ def test_views_are_long_then_short_and_differ():
         assert ((view["ids"] == 0) == view["padding"]).all()
         assert ((view["words"] == -1) == view["padding"]).all()
         assert set(view) == {"ids", "padding", "words", "crop", "dropout_seed", "dropout_rate"}
-    again = build_views(TextViewsConfig(n_local=2), INFO)(batch(), generator())
+    again = TextViews(TextViewsConfig(n_local=2), INFO)(batch(), generator())
     assert all(torch.equal(one[key], two[key]) for one, two in zip(views, again, strict=True) for key in one)
 
 
 def test_crop_says_where_each_token_lies():
     config = TextViewsConfig(deletion=0.0, dropout=0.0, global_share=(0.3, 0.6))
-    (view, _) = build_views(config, INFO)(batch(), generator())
+    (view, _) = TextViews(config, INFO)(batch(), generator())
     width = view["ids"].shape[1]
     origin, extent = view["crop"][:, 0, 0:1], view["crop"][:, 0, 1:2]
     centre = origin + extent * (torch.arange(width) + 0.5) / width
@@ -81,12 +81,12 @@ def test_crop_says_where_each_token_lies():
 def test_dropout_views_alone_are_the_text_twice_with_other_seeds():
     config = TextViewsConfig(global_share=(1.0, 1.0), deletion=0.0, dropout=0.2)
     texts = batch()
-    one, two = build_views(config, INFO)(texts, generator())
+    one, two = TextViews(config, INFO)(texts, generator())
     assert torch.equal(one["ids"], texts["ids"])
     assert torch.equal(two["ids"], texts["ids"])
     assert not torch.equal(one["dropout_seed"], two["dropout_seed"])
     assert one["dropout_rate"].unique().tolist() == pytest.approx([0.2])
-    (without, _) = build_views(TextViewsConfig(dropout=0.0), INFO)(texts, generator())
+    (without, _) = TextViews(TextViewsConfig(dropout=0.0), INFO)(texts, generator())
     assert "dropout_seed" not in without
 
 

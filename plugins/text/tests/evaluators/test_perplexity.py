@@ -11,12 +11,12 @@ import torch
 from selfsup.artifacts import Encoder
 from selfsup.errors import ConfigError, DataError
 from selfsup.evaluation import Split
-from selfsup_text.evaluators.perplexity import Perplexity, PerplexityConfig, drawn_batches, figures, next_tokens
+from selfsup_text.evaluators.perplexity import Perplexity, PerplexityConfig, drawn_batches, next_tokens, scores
 from selfsup_text.evaluators.pseudo_perplexity import PseudoPerplexity, PseudoPerplexityConfig, hidden_tokens, one_by_one
 from selfsup_text.evaluators.vocabulary_probe import Examples, score_head
 from selfsup_text.mock import mock_rows
 
-QUICK = {"steps": 150, "lr": 0.1}
+QUICK = {"steps": 80, "lr": 0.1}
 
 
 def texts(n: int, seed: int) -> list[str]:
@@ -27,7 +27,9 @@ def state(encoder: Encoder) -> dict[str, Any]:
     return {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
 
 
-def test_perplexity_of_learnable_text_is_low(text_decoder: Encoder, split_of: Callable[..., Split]) -> None:
+def test_perplexity_of_learnable_text_is_low_and_of_nonsense_high(
+    text_decoder: Encoder, split_of: Callable[..., Split]
+) -> None:
     before = state(text_decoder)
     train, test = split_of(text=texts(120, 0)), split_of(text=texts(20, 1))
     made = Perplexity(PerplexityConfig(**QUICK)).evaluate(text_decoder, train, test, seed=0)
@@ -35,19 +37,18 @@ def test_perplexity_of_learnable_text_is_low(text_decoder: Encoder, split_of: Ca
     assert 1.5 < made["perplexity"] < 12
     assert made["perplexity"] == pytest.approx(math.exp(made["cross_entropy"]))
     assert made["tokens"] == sum(test.store.lengths("ids"))
-    assert made == Perplexity(PerplexityConfig(**QUICK)).evaluate(text_decoder, train, test, seed=0)
     assert all(torch.equal(value, before[name]) for name, value in text_decoder.state_dict().items())
     assert all(parameter.grad is None for parameter in text_decoder.parameters())
-
-
-def test_nonsense_is_perplexing(text_decoder: Encoder, split_of: Callable[..., Split]) -> None:
-    train, test = split_of(text=texts(120, 0)), split_of(text=[" ".join(text.split()[::-1]) for text in texts(20, 1)])
-    assert Perplexity(PerplexityConfig(**QUICK)).evaluate(text_decoder, train, test, seed=0)["perplexity"] > 20
+    nonsense = split_of(text=[" ".join(text.split()[::-1]) for text in texts(20, 1)])
+    short = Perplexity(PerplexityConfig(steps=10))
+    one, two, other = (short.evaluate(text_decoder, train, rows, seed=0) for rows in (test, test, nonsense))
+    assert one == two
+    assert other["perplexity"] > one["perplexity"]
 
 
 def test_tokens_are_told_from_those_before_them(text_decoder: Encoder) -> None:
     batch = text_decoder.processor([{"text": "the cat sleeps"}, {"text": "the dog"}])
-    made = next_tokens(text_decoder.backbone, batch, torch.Generator())  # type: ignore[arg-type]
+    made = next_tokens(text_decoder.backbone, batch)  # type: ignore[arg-type]
     lengths = (~batch["padding"]).sum(dim=1).tolist()
     wanted = [batch["ids"][row, :n] for row, n in enumerate(lengths)]
     assert torch.equal(made.targets, torch.cat(wanted))
@@ -76,8 +77,6 @@ def test_pseudo_perplexity_hides_one_token_at_a_time(text_encoder: Encoder) -> N
     assert torch.equal(made.targets, text["ids"][0, :n])
     (copies,) = seen
     assert (copies[:, :n] == info["mask_id"]).equal(torch.eye(n, dtype=torch.bool))
-    alone = torch.cat([tokenize({**text, "ids": copies[i : i + 1]}).embeddings for i in range(2)])
-    assert alone.shape[0] == 2
     assert made.features.shape == (n, backbone.embed_dim)
 
 
@@ -101,7 +100,7 @@ def test_special_tokens_are_never_hidden(text_encoder: Encoder) -> None:
 
 
 def test_pseudo_perplexity_of_learnable_text(text_encoder: Encoder, split_of: Callable[..., Split]) -> None:
-    train, test = split_of(text=texts(120, 0)), split_of(text=[*texts(6, 1), "cat"])
+    train, test = split_of(text=texts(120, 0)), split_of(text=[*texts(3, 1), "cat"])
     config = PseudoPerplexityConfig(**QUICK)
     made = PseudoPerplexity(config).evaluate(text_encoder, train, test, seed=0)
     assert 1.0 < made["pseudo_perplexity"] < 40
@@ -127,7 +126,7 @@ def test_texts_of_one_token_have_nothing_to_tell(text_decoder: Encoder, split_of
     with pytest.raises(DataError, match="training texts are too short"):
         Perplexity(PerplexityConfig(steps=3)).evaluate(text_decoder, short, short, seed=0)
     with pytest.raises(DataError, match="test texts are too short"):
-        figures("perplexity", 0.0, 0, 0)
+        scores("perplexity", text_decoder, torch.nn.Identity(), [], next_tokens)  # type: ignore[arg-type]
 
 
 def test_the_score_is_the_sum_over_all_parts() -> None:

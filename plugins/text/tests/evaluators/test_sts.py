@@ -65,7 +65,7 @@ def test_columns_that_cannot_be_found_are_named(text_encoder: Encoder, split_of:
         STS(STSConfig(score="b")).evaluate(text_encoder, several, several, seed=0)
     with pytest.raises(ColumnError, match="has no column 'z'"):
         STS(STSConfig(other="z")).evaluate(text_encoder, several, several, seed=0)
-    with pytest.raises(ColumnError, match="came without rows"):
+    with pytest.raises(ColumnError, match="have no rows"):
         STS(STSConfig()).evaluate(text_encoder, several, Split(several.store, None), seed=0)
 
 

@@ -35,15 +35,6 @@ def test_a_probe_learns_which_words_are_nouns(text_encoder: Encoder, split_of: C
     assert next(iter(made)) == "accuracy"
 
 
-def test_shuffled_tags_cannot_be_learned(text_encoder: Encoder, split_of: Callable[..., Split]) -> None:
-    columns = tagged(60, 0)
-    columns["tags"] = [tags[::-1] for tags in columns["tags"]]
-    made = TokenClassification(TokenClassificationConfig()).evaluate(
-        text_encoder, split_of(**columns), split_of(**tagged(20, 1)), seed=0
-    )
-    assert made["entity_f1"] < 0.5
-
-
 def test_words_keep_their_own_tokens(text_encoder: Encoder) -> None:
     words = ("the", "horse", "sleepsunknownword", "in", "☃☃☃")
     sentences = [Sentence(words, tuple("abcde")), Sentence(("cat",), ("f",))]

@@ -10,13 +10,13 @@ from selfsup.testing.kit.fake_device import fake_cuda
 from selfsup.testing.kit.gradients import assert_same_loss
 from selfsup.testing.kit.task_checks import generator
 from selfsup_text.backbones.word_vectors import WordVectors, WordVectorsConfig
-from selfsup_text.tasks.mlm import RECIPE, MaskedLanguageModeling, MLMConfig, build_mlm
+from selfsup_text.tasks.mlm import MaskedLanguageModeling, MLMConfig
 
 
 def task_of(encoder: Any, info: Any, **options: Any) -> MaskedLanguageModeling:
     backbone = encoder()
     torch.manual_seed(1)
-    return build_mlm(MLMConfig(**options), backbone, info)
+    return MaskedLanguageModeling(MLMConfig(**options), backbone, info)
 
 
 def test_mlm_loss_by_hand_in_float64(encoder: Any, texts: Any, info: Any) -> None:
@@ -95,15 +95,10 @@ def test_whole_words_are_hidden_without_a_host_sync(encoder: Any, texts: Any, in
         assert task(batch, None).loss.device.type == "cuda"
 
 
-def test_mlm_has_the_papers_defaults_and_packs() -> None:
-    assert RECIPE.config().model_dump() == {"rate": 0.15, "mask_share": 0.8, "random_share": 0.1, "whole_words": False}
-    assert RECIPE.processor == {"packing": "blocks", "add_special": True}
-    with pytest.raises(ValueError, match="more than 1 together"):
-        RECIPE.config(mask_share=0.9, random_share=0.2)
-
-
-def test_mlm_refuses_decoders_and_backbones_without_tokens(decoder: Any, info: Any) -> None:
-    with pytest.raises(ConfigError, match="needs an encoder, and TransformersBackbone is a decoder"):
-        build_mlm(MLMConfig(), decoder(), info)
-    with pytest.raises(ConfigError, match="WordVectors has none"):
-        build_mlm(MLMConfig(), WordVectors(WordVectorsConfig(), info), info)
+def test_mlm_refuses_decoders_backbones_without_tokens_and_shares_above_one(decoder: Any, info: Any) -> None:
+    with pytest.raises(ValueError, match="add up to more than 1"):
+        MLMConfig(mask_share=0.9, random_share=0.2)
+    with pytest.raises(ConfigError, match="needs an encoder, but TransformersBackbone is a decoder"):
+        MaskedLanguageModeling(MLMConfig(), decoder(), info)
+    with pytest.raises(ConfigError, match="WordVectors gives none"):
+        MaskedLanguageModeling(MLMConfig(), WordVectors(WordVectorsConfig(), info), info)

@@ -72,13 +72,12 @@ def test_texts_without_two_words_count_for_nothing(encoder: Any, texts: Any, inf
     torch.testing.assert_close(output.loss, expected)
 
 
-@pytest.mark.slow
 def test_sentence_order_is_learned(encoder: Any, texts: Any, info: Any) -> None:
     torch.manual_seed(0)
-    task = RECIPE.build(RECIPE.config(), encoder(hidden_size=32, layers=2), info)
-    optimizer = torch.optim.AdamW(task.parameters(), lr=5e-3)
+    task = RECIPE.build(RECIPE.config(), encoder(hidden_size=32, layers=1), info)
+    optimizer = torch.optim.AdamW(task.parameters(), lr=1e-2)
     losses = []
-    for step in range(200):
+    for step in range(120):
         loss = task(texts(n=64, longest=8, seed=step, whole=True), generator(step)).loss
         optimizer.zero_grad()
         loss.backward()

@@ -43,11 +43,3 @@ def test_simcse_loss_is_nt_xent_behind_one_layer_of_tanh(encoder: Any, texts: An
 def test_simcse_says_what_guessing_would_give(encoder: Any, texts: Any, info: Any) -> None:
     metrics = task_of(encoder, info)(texts(), generator()).metrics
     assert metrics["chance_loss"].item() == pytest.approx(math.log(15))
-
-
-def test_simcse_has_the_papers_defaults() -> None:
-    config = RECIPE.config()
-    assert config.objective.temperature == 0.05
-    assert "hidden_dim" not in config.objective.model_dump()
-    assert (config.views.dropout, config.views.deletion, config.views.global_share) == (0.1, 0.0, (1.0, 1.0))
-    assert RECIPE.processor == {}

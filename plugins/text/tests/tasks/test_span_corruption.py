@@ -11,7 +11,7 @@ from selfsup.errors import ConfigError
 from selfsup.testing.kit.gradients import assert_same_loss
 from selfsup.testing.kit.task_checks import generator
 from selfsup_text.tasks.parts.spans import answer, draw_spans, most_spans, shorten
-from selfsup_text.tasks.span_corruption import RECIPE, SpanCorruption, SpanCorruptionConfig, build_span_corruption
+from selfsup_text.tasks.span_corruption import SpanCorruption, SpanCorruptionConfig
 
 END = 3
 
@@ -19,7 +19,7 @@ END = 3
 def task_of(encoder: Any, info: Any, **options: Any) -> SpanCorruption:
     backbone = encoder()
     torch.manual_seed(1)
-    return build_span_corruption(SpanCorruptionConfig(**options), backbone, info)
+    return SpanCorruption(SpanCorruptionConfig(**options), backbone, info)
 
 
 def runs(mask: list[bool]) -> list[tuple[int, int]]:
@@ -30,9 +30,9 @@ def runs(mask: list[bool]) -> list[tuple[int, int]]:
 
 @pytest.mark.parametrize(("rate", "mean_span"), [(0.15, 3.0), (0.5, 2.0), (0.3, 1.0)])
 def test_spans_have_the_papers_statistics(rate: float, mean_span: float) -> None:
-    real = torch.ones(4000, 60, dtype=torch.bool)
+    real = torch.ones(2000, 60, dtype=torch.bool)
     spans = draw_spans(real, rate, mean_span, generator())
-    assert spans.mask.float().mean().item() == pytest.approx(rate, abs=0.002)
+    assert spans.mask.float().mean().item() == pytest.approx(rate, abs=0.003)
     lengths = [end - begin for mask in spans.mask.tolist() for begin, end in runs(mask)]
     assert np.mean(lengths) == pytest.approx(mean_span, abs=0.1)
     if mean_span > 1:
@@ -136,19 +136,16 @@ def test_a_text_of_one_token_costs_nothing(encoder: Any, info: Any) -> None:
     assert task(one, generator()).loss.item() == 0
 
 
-def test_span_corruption_has_the_papers_defaults_and_refuses_decoders(decoder: Any, info: Any) -> None:
-    config = RECIPE.config()
-    assert (config.rate, config.mean_span) == (0.15, 3.0)
-    assert RECIPE.processor == {"packing": "blocks", "add_special": True}
+def test_span_corruption_refuses_decoders(decoder: Any, info: Any) -> None:
     with pytest.raises(ConfigError, match="needs an encoder"):
-        build_span_corruption(SpanCorruptionConfig(), decoder(), info)
+        SpanCorruption(SpanCorruptionConfig(), decoder(), info)
 
 
 def test_sentinels_start_as_far_apart_as_the_words(encoder: Any, info: Any) -> None:
     """They are added to the mask token's embedding, in which they must not drown."""
     backbone = encoder()
     torch.manual_seed(0)
-    task = build_span_corruption(SpanCorruptionConfig(), backbone, {**info, "max_length": 2000})
+    task = SpanCorruption(SpanCorruptionConfig(), backbone, {**info, "max_length": 2000})
     spread = float(backbone.word_embeddings.weight.detach().std())
     for sentinels in (task.sentinels, task.decoder_sentinels):
         assert float(sentinels.weight.detach().std()) == pytest.approx(spread, rel=0.1)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any
 
 import pytest
@@ -7,13 +8,7 @@ import torch
 
 from selfsup.registry import TaskSpec, registry
 from selfsup.tasks import TaskRecipe
-from selfsup.training.run.config import OptimizationConfig
-from selfsup_text.task_specs import BACKBONES, SPECS
-
-TASKS = {
-    "random-init",
-    "mlm", "clm", "span-corruption", "electra", "data2vec", "simcse", "tsdae", "sentence-order", "word2vec",
-}  # fmt: skip
+from selfsup_text.task_specs import SPECS
 
 
 def recipe_of(spec: TaskSpec) -> TaskRecipe:
@@ -26,23 +21,22 @@ def build(name: str, backbone: Any, info: Any, **options: Any) -> Any:
     return recipe.build(recipe.config(**options), backbone, info)
 
 
-def test_every_task_of_the_plugin_has_a_spec() -> None:
-    assert {spec.id for spec in SPECS} == {f"text/{name}" for name in TASKS}
-    assert [spec.id for spec in BACKBONES] == ["word-vectors"]
-    assert {spec.backbone for spec in SPECS} == {"text-encoder-small", "text-decoder-small", "word-vectors"}
-
-
-@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.id)
-def test_recipes_are_optimized_by_what_the_trainer_knows(spec: TaskSpec) -> None:
-    recipe = recipe_of(spec)
-    config = OptimizationConfig(**recipe.optimization)
-    assert recipe.optimization.keys() <= config.model_fields_set
-    assert recipe.optimization
-
-
 def test_language_models_are_packed_and_sentences_are_not() -> None:
     packed = {spec.id.partition("/")[2] for spec in SPECS if recipe_of(spec).processor.get("packing") == "blocks"}
     assert packed == {"mlm", "clm", "span-corruption", "electra", "data2vec"}
+
+
+@pytest.mark.parametrize(("task", "defaults"), [
+    ("electra", {"rate": 0.15, "discriminator_weight": 50.0}),
+    ("mlm", {"rate": 0.15, "mask_share": 0.8, "random_share": 0.1, "whole_words": False}),
+    ("span-corruption", {"rate": 0.15, "mean_span": 3.0}),
+    ("tsdae", {"deletion": 0.6}),
+    ("simcse", {"objective.temperature": 0.05, "views.dropout": 0.1, "views.deletion": 0.0, "views.global_share": (1.0, 1.0)}),
+    ("data2vec", {"masking": "random", "mask_ratio": 0.15, "beta": 4.0, "head_layers": 2}),
+])  # fmt: skip
+def test_defaults_are_the_papers(task: str, defaults: dict[str, Any]) -> None:
+    config = recipe_of(registry().get("task", f"text/{task}")).config()
+    assert {key: attrgetter(key)(config) for key in defaults} == defaults
 
 
 def test_clm_is_the_cores_next_token_prediction(decoder: Any, texts: Any, info: Any) -> None:
@@ -63,7 +57,6 @@ def test_clm_is_the_cores_next_token_prediction(decoder: Any, texts: Any, info: 
 
 def test_data2vec_hides_tokens_as_the_paper_for_text(encoder: Any, texts: Any, info: Any) -> None:
     task = build("data2vec", encoder(), info)
-    assert (task.config.masking, task.config.mask_ratio, task.config.beta, task.config.head_layers) == ("random", 0.15, 4.0, 2)
     assert len(task.head) == 3
     batch = texts(n=200, whole=True)
     mask = task.draw_mask(task.backbone.tokenize(batch), torch.Generator().manual_seed(0)).mask

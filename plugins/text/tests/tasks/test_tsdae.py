@@ -8,12 +8,12 @@ import torch
 from selfsup.errors import ConfigError
 from selfsup.testing.kit.gradients import assert_same_loss
 from selfsup.testing.kit.task_checks import generator
-from selfsup_text.tasks.tsdae import RECIPE, TSDAE, TSDAEConfig, build_tsdae, delete
+from selfsup_text.tasks.tsdae import TSDAE, TSDAEConfig, delete
 
 
 def task_of(backbone: Any, info: Any, **options: Any) -> TSDAE:
     torch.manual_seed(1)
-    return build_tsdae(TSDAEConfig(**options), backbone, info)
+    return TSDAE(TSDAEConfig(**options), backbone, info)
 
 
 def test_three_of_five_tokens_are_deleted_and_the_rest_stays_in_order() -> None:
@@ -75,17 +75,6 @@ def test_the_encoder_sees_what_was_not_deleted(encoder: Any, texts: Any, info: A
         assert [token for token in text if token in left] == left
 
 
-def test_tsdae_ties_the_decoders_words_to_the_encoders(encoder: Any, info: Any) -> None:
-    task = task_of(encoder(), info)
-    assert [name for name, value in task.state_dict().items() if tuple(value.shape) == (60, 32)] == [
-        name for name, value in task.state_dict(prefix="").items() if value.data_ptr() == word_pointer(task)
-    ]
-
-
-def word_pointer(task: TSDAE) -> int:
-    return task.backbone.word_embeddings.weight.data_ptr()
-
-
 @pytest.mark.parametrize("pooling", ["mean", "mean+max"])
 def test_every_weight_learns_through_an_embedding_of_any_width(pooling: str, encoder: Any, texts: Any, info: Any) -> None:
     task = task_of(encoder(pooling=pooling), info)
@@ -105,8 +94,3 @@ def test_tsdae_takes_decoders_and_texts_of_one_token(decoder: Any, info: Any) ->
 def test_heads_that_do_not_divide_the_decoders_width_are_refused(encoder: Any, info: Any) -> None:
     with pytest.raises(ConfigError, match="A decoder of width 32 cannot have decoder_heads=3"):
         task_of(encoder(), info, decoder_heads=3)
-
-
-def test_tsdae_deletes_as_the_paper_and_never_packs() -> None:
-    assert RECIPE.config().deletion == 0.6
-    assert RECIPE.processor == {}

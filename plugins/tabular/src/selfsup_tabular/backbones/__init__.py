@@ -1,1 +1,1 @@
-"""Networks for tables."""
+"""Backbones for tables."""

@@ -1,4 +1,4 @@
-"""FT-Transformer (Gorishniy et al. 2021, arXiv:2106.11959, section 3.3): every cell is a token."""
+"""The FT-Transformer backbone (Gorishniy et al. 2021, arXiv:2106.11959, section 3.3): every cell is a token."""
 
 from __future__ import annotations
 
@@ -26,19 +26,15 @@ class FTTransformerConfig(Config):
     heads: int = Field(default=4, ge=1)
     """Attention heads, a divisor of the width; 8 in the paper."""
     reg_tokens: int = Field(default=0, ge=0)
-    """Learned tokens beside the cells whose outputs nothing reads; T-JEPA's [REG] against collapse is 1, the paper has none."""
+    """Additional learned tokens whose outputs are dropped; 1 in T-JEPA ([REG], against collapse), none in the paper."""
 
 
 class CellEmbedding(nn.Module):
-    """The content of each cell as a vector, and a vector for its column.
+    """A vector for the content of each cell, and a vector for its column.
 
-    A number x of column j is x · w_j, a category its own vector, a missing number a vector of its own; the bias b_j of the
-    paper is the column's position, so that a mask hides the value and not which column it is of. Starts uniform in ±1/√D, as
-    in the paper's code.
-
-    Args:
-        dim: D.
-        layout: the cells.
+    A number x in column j becomes x · w_j; each category and each missing number has its own vector. The paper's bias b_j is
+    the column's position, so that a mask hides the value but not the column. Parameters start uniform in ±1/√D, as in the
+    paper's code.
     """
 
     offsets: Tensor
@@ -58,7 +54,7 @@ class CellEmbedding(nn.Module):
             nn.init.uniform_(parameter, -1 / math.sqrt(dim), 1 / math.sqrt(dim))
 
     def forward(self, batch: Batch) -> Tensor:
-        """[B, n_cells, D], without the columns' vectors."""
+        """[B, n_cells, D], without the vectors of the columns."""
         parts = []
         if self.n_numeric:
             values = batch["numeric"].unsqueeze(2) * self.weight
@@ -71,10 +67,10 @@ class CellEmbedding(nn.Module):
 class FTTransformerBackbone(TokenBackbone):
     """A transformer over the cells of a row; the embedding is the mean of its outputs.
 
-    The paper reads a [CLS] token, which masked tasks would leave untrained; its ReGLU, feed-forward width of 4/3 and dropout
-    are the core's GELU, width of 4 and none here. With ``reg_tokens`` the sequence holds T-JEPA's regularization tokens, too
-    (Thimonier et al. 2024, arXiv:2410.05016): they take part in the attention, and what becomes of them is dropped. What there
-    is to predict is the number or the code of each cell that is neither missing nor unknown.
+    Unlike in the paper there is no [CLS] token, which masked tasks would not train, and blocks are the core's: GELU,
+    feed-forward width 4 and no dropout (paper: ReGLU, 4/3 and dropout). With ``reg_tokens`` T-JEPA's regularization tokens
+    (Thimonier et al. 2024, arXiv:2410.05016) take part in the attention; their outputs are dropped. Targets are the numbers and
+    codes of cells that are neither missing nor unknown.
     """
 
     modality: ClassVar[str] = "tabular"
@@ -101,12 +97,12 @@ class FTTransformerBackbone(TokenBackbone):
         return list(self.cells.parameters())
 
     def encode(self, tokens: Tokens, *, keep: Tensor | None = None) -> Tensor:
-        """Mix the tokens, or only those of ``keep``."""
+        """Encode the tokens, or only those of ``keep``."""
         content = tokens.embeddings + tokens.positions
         return self._mix(content if keep is None else gather_tokens(content, keep))[-1]
 
     def blocks(self) -> list[nn.Module]:
-        """Those of the transformer."""
+        """The transformer's blocks."""
         return list(self.transformer.blocks)
 
     def layer_outputs(self, tokens: Tokens) -> list[Tensor]:
@@ -114,7 +110,7 @@ class FTTransformerBackbone(TokenBackbone):
         return self._mix(tokens.embeddings + tokens.positions)
 
     def _mix(self, content: Tensor) -> list[Tensor]:
-        """The output of each block, [B, K, D]; the learned tokens come along in front and are left out again."""
+        """The output of each block, [B, K, D]; the learned tokens are prepended and removed again."""
         if self.reg_tokens is None:
             return self.transformer.layers(content)
         extra = self.reg_tokens.to(content.dtype).expand(len(content), -1, -1)
@@ -122,7 +118,7 @@ class FTTransformerBackbone(TokenBackbone):
         return [output[:, extra.shape[1] :] for output in outputs]
 
     def targets(self, batch: Batch) -> Tensor:
-        """[B, n_cells, 1] float: numbers, NaN where one is missing, and codes."""
+        """[B, n_cells, 1] float: numbers (NaN if missing) and codes."""
         return self.layout.values(batch).unsqueeze(2)
 
     def target_weight(self, batch: Batch) -> Tensor:
@@ -130,13 +126,13 @@ class FTTransformerBackbone(TokenBackbone):
         return self.layout.known(self.layout.values(batch)).float()
 
     def target_head(self, dim: int) -> nn.Module:
-        """A linear layer with an output for each number and each code; a cell reads its own."""
+        """A linear layer with an output per number and per code; each cell uses its own."""
         return nn.Linear(dim, self.layout.width)
 
     def target_loss(
         self, prediction: Tensor, target: Tensor, index: Tensor, *, distance: Literal["squared", "absolute"] = "squared"
     ) -> Tensor:
-        """[B, K]: the error of numbers, the cross-entropy of codes, 0 where a cell is missing."""
+        """[B, K]: the error of numbers, the cross-entropy of codes, 0 for missing cells."""
         return self.layout.losses(prediction, target.squeeze(-1), index, distance)
 
     def forward(self, batch: Batch) -> Encoded:

@@ -1,4 +1,4 @@
-"""A row of a table as one vector, for networks that take all cells at once."""
+"""Turns a row into one input vector, for networks that take all cells at once."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from selfsup.types import Batch, Info
 
 
 class RowInputConfig(Config):
-    """How cells become the input of a network that takes a row as one vector."""
+    """Options of the input vector."""
 
     categories: Literal["one-hot", "embedding"] = "one-hot"
-    """Categories as one-hot vectors (as in SCARF and VIME), or as learned vectors."""
+    """Encode categories as one-hot vectors (as in SCARF and VIME) or as learned vectors."""
     category_dim: int | None = Field(default=None, ge=1)
     """Width of the learned vectors; None: the smaller of 32 and half the number of codes, rounded up."""
 
@@ -26,12 +26,7 @@ class RowInputConfig(Config):
 
 
 class RowInput(nn.Module):
-    """Numbers, marks of missing numbers, and categories side by side.
-
-    Args:
-        config: the options.
-        info: of the processor.
-    """
+    """Concatenates numbers, flags of missing numbers, and categories."""
 
     offsets: Tensor
 

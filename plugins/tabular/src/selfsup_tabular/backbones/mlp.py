@@ -1,4 +1,4 @@
-"""A multilayer perceptron over the cells of a row."""
+"""The MLP backbone on all cells of a row."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class MLPConfig(RowInputConfig):
     norm: Literal["none", "batch", "layer"] = "none"
     """Normalisation before each ReLU; none in SCARF."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Share of units left out behind each ReLU; 0 in SCARF."""
+    """Dropout rate after each ReLU; 0 in SCARF."""
 
 
 class MLPBackbone(Backbone):
-    """Linear layers with ReLU; the embedding is the output of the last."""
+    """Linear layers with ReLU; the embedding is the output of the last one."""
 
     modality: ClassVar[str] = "tabular"
 

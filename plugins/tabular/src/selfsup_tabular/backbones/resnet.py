@@ -1,4 +1,4 @@
-"""The ResNet for tables of Gorishniy et al. 2021 (arXiv:2106.11959, section 3.2)."""
+"""The ResNet backbone for tables (Gorishniy et al. 2021, arXiv:2106.11959, section 3.2)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class TabularResNetConfig(RowInputConfig):
     expansion: float = Field(default=2.0, gt=0)
     """Width of a block's hidden layer as a multiple of ``dim``; 1 to 4 in the paper."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Share of hidden units left out; 0 to 0.5 in the paper."""
+    """Dropout rate of hidden units; 0 to 0.5 in the paper."""
 
 
 class _Block(nn.Module):
@@ -42,7 +42,7 @@ class _Block(nn.Module):
 
 
 class TabularResNetBackbone(Backbone):
-    """A linear layer, residual blocks, then batch norm and ReLU; the paper's last linear layer belongs to whoever predicts."""
+    """A linear layer, residual blocks, batch norm and ReLU; the paper's last linear layer is left to heads."""
 
     modality: ClassVar[str] = "tabular"
 

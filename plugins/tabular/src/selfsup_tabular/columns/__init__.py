@@ -1,1 +1,1 @@
-"""What is learned of each column of a table, and how its values become numbers and codes."""
+"""Learns the columns of a table, and turns their values into numbers and codes."""

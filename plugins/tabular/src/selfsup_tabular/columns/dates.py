@@ -1,4 +1,4 @@
-"""Dates as numbers: when it was, and where in the year, the week and the day."""
+"""Dates as numbers: the time, and the phase in year, week and day."""
 
 from __future__ import annotations
 
@@ -20,16 +20,15 @@ def date_parts(has_times: bool) -> tuple[str, ...]:
 
 
 def split_date(days: FloatArray, has_times: bool) -> list[FloatArray]:
-    """The parts of points in time.
+    """Split points in time into parts.
 
     Args:
-        days: [n] days since 1970-01-01, NaN where missing.
-        has_times: whether the time of day is among the parts.
+        days: [n] days since 1970-01-01, NaN if missing.
+        has_times: whether to include the time of day.
 
     Returns:
-        [n] each: the days themselves, then sine and cosine (times the square root of two: unit variance over a whole cycle) of
-        the place in the year (years of 365.2425 days from January 1st 1970 on), in the week (from Monday) and, with times, in
-        the day.
+        [n] each: the days, then sine and cosine (times the square root of two, for unit variance over a cycle) of the phase in
+        the year (years of 365.2425 days from 1970-01-01), in the week (from Monday) and, with times, in the day.
     """
     cycles = [days / DAYS_A_YEAR, (days - _MONDAY) / 7] + ([days] if has_times else [])
     parts = [days]

@@ -1,4 +1,4 @@
-"""Of what kind each column of a table is: numbers, categories, dates, or of no use."""
+"""Detects the kind of each column: numbers, categories, dates, or useless."""
 
 from __future__ import annotations
 
@@ -17,58 +17,56 @@ from selfsup_tabular.columns.values import date_forms, distinct_texts, has_missi
 Kind = Literal["numeric", "category", "date", "dropped"]
 
 MANY_CODES = 100
-"""Texts that are whole numbers are codes of categories up to so many distinct ones, and numbers beyond."""
+"""Texts of whole numbers are categories up to this many distinct values, and numbers above."""
 _NAMES_OF_ROWS = 0.5
-"""A text column whose distinct values are more than this share of its rows names the rows (an id, a sentence)."""
+"""A text column with more distinct values than this share of its rows identifies rows (ids, sentences)."""
 _FEW_ROWS = 100
-"""Below so many rows nothing can be said of that."""
-
-
+"""With fewer rows, text columns are not dropped for that reason."""
 _OFTEN = 10
-"""Rows that must hold one value for a column of it to be left out."""
+"""Least number of rows for dropping a constant column."""
 DATE_FORMS = (
     "", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y.%m.%d", "%d %b %Y", "%d-%b-%Y", "%b %d, %Y",
     "%d %B %Y", "%B %d, %Y",
 )  # fmt: skip
-"""Forms of dates that are looked for, the first that fits is taken; empty: ISO 8601."""
+"""Date formats to try; the first that fits is used; empty: ISO 8601."""
 _DAY_FIRST = {"%d/%m/%Y": "%m/%d/%Y", "%d-%m-%Y": "%m-%d-%Y"}
-"""Forms with the day first, and those that read the same texts with the month first."""
+"""Formats with the day first, and the same with the month first."""
 _ROW_NAMES = re.compile(
     r"|Unnamed: ?\d+|index|level_\d+|row|row[ _.]?(number|num|no|nr|id|index|names?)|nr|no|ids?|uuid|guid"
     r"|\w*[ _.-](id|uuid|guid)|\w*[a-z](Id|ID)",
 )
-"""Names of columns that number or name the rows."""
+"""Names of columns that number or identify rows."""
 
 
 class Markers(NamedTuple):
-    """Texts that stand for a missing value."""
+    """Texts that mark a missing value."""
 
     words: frozenset[str]
     """In every column."""
     numbers: frozenset[str]
-    """In columns of numbers and dates; those of words among them."""
+    """In columns of numbers and dates; includes ``words``."""
 
 
 class Found(NamedTuple):
-    """What a column is taken for."""
+    """The detected kind of a column."""
 
     kind: Kind
     reason: str = ""
     """Why it is dropped."""
     warning: str = ""
-    """What should be looked at."""
+    """A doubt to show to the user."""
     decimal: str = "."
-    """What begins the fraction of numbers that are texts."""
+    """Decimal mark of numbers stored as texts."""
     form: str = ""
-    """Of dates that are texts; empty: ISO 8601."""
+    """Format of dates stored as texts; empty: ISO 8601."""
 
 
 def class_columns(rows: Any, names: Collection[str]) -> dict[str, Kind]:
-    """Columns that the source calls categories (``ClassLabel``, pandas' ``category``, Arrow dictionaries), whatever they hold.
+    """Columns that the source declares as categories (``ClassLabel``, pandas' ``category``, Arrow dictionaries).
 
     Args:
-        rows: :class:`~selfsup.data.Rows`, or a whole table; of anything else none is known.
-        names: columns that are there.
+        rows: :class:`~selfsup.data.Rows` or a whole table; anything else declares none.
+        names: existing columns.
     """
     if not isinstance(rows, Rows):
         return {name: "category" for name in categorical_columns(rows) if name in names}
@@ -85,24 +83,24 @@ def find_kinds(
 
     Args:
         table: training rows, with dictionaries decoded.
-        wanted: column to kind, as the user said; goes before what is found.
-        markers: texts that stand for a missing value.
-        decimal: what begins the fraction of numbers that are texts; empty: found.
-        date_format: of dates that are texts; empty: found.
+        wanted: the user's column to kind; overrides detection.
+        markers: texts that mark a missing value.
+        decimal: decimal mark of numbers stored as texts; empty: detect it.
+        date_format: of dates stored as texts; empty: detect it.
 
     Raises:
-        ColumnError: a column that the user named is not there.
+        ColumnError: a column in ``wanted`` does not exist.
     """
     for name in wanted:
         if name not in table.column_names:
             columns = ", ".join(table.column_names)
-            raise ColumnError(f"There is no column {name!r} to take as {wanted[name]}. The columns are {columns}.")
+            raise ColumnError(f"There is no column {name!r} to use as {wanted[name]}. The columns are {columns}.")
     found = {}
     for name in table.column_names:
         kind = wanted.get(name)
         column = table.column(name)
         if kind == "dropped":
-            found[name] = Found("dropped", "as told")
+            found[name] = Found("dropped", "as requested")
         elif column.null_count == len(column):
             found[name] = Found("dropped", "it holds no value")
         elif kind == "numeric" and is_text(column.type):
@@ -120,10 +118,10 @@ def find_kinds(
 def find_kind(name: str, column: pa.ChunkedArray, markers: Markers, decimal: str = "", date_format: str = "") -> Found:
     """The kind of one column, by its type, and for texts by its values.
 
-    Numbers are numeric, booleans are categories, dates and timestamps are dates. Texts are dates or numbers where all of them
-    are such (whole numbers are taken for codes of categories up to :data:`MANY_CODES` distinct ones, and always where some
-    begin with a zero), else categories, unless nearly every row has its own. Dropped are columns of a single value, and whole
-    numbers that are another one in each row, under a name such as ``id``, ``Unnamed: 0`` or none.
+    Numbers are numeric, booleans are categories, dates and timestamps are dates. Texts are dates or numbers if all of them are
+    (whole numbers are categories up to :data:`MANY_CODES` distinct ones, or if some begin with a zero). Other texts are
+    categories, unless nearly every row has its own. Dropped are constant columns, and whole numbers that differ in every row
+    under a name such as ``id``, ``Unnamed: 0`` or none.
     """
     kind = column.type
     if is_date(kind):
@@ -147,7 +145,7 @@ def find_kind(name: str, column: pa.ChunkedArray, markers: Markers, decimal: str
 
 
 def _dates(name: str, texts: Collection[str], form: str) -> Found | None:
-    """Dates in one form, ``form`` if it fits; None where the texts are none."""
+    """Dates in one format (``form`` if it fits); None if the texts are not dates."""
     fitting = date_forms(texts, (form, *DATE_FORMS) if form else DATE_FORMS) if texts else []
     if not fitting:
         return None
@@ -155,8 +153,8 @@ def _dates(name: str, texts: Collection[str], form: str) -> Found | None:
     other = next((item for item in fitting if chosen in _DAY_FIRST and item == _DAY_FIRST[chosen] and not form), "")
     if other:
         warning = (
-            f"The dates of column {name!r} could have the day or the month first ({next(iter(texts))!r}): the day is taken to "
-            f"be. If it is the month: --set processor.date_format={other}."
+            f"The dates of column {name!r} could have the day or the month first ({next(iter(texts))!r}): they are read with "
+            f"the day first. Else: --set processor.date_format={other}."
         )
     return Found("date", warning=warning, form=chosen)
 
@@ -181,17 +179,17 @@ def _kind_of_texts(column: pa.ChunkedArray, markers: Markers, decimal: str, date
     warning = "" if mark or coded else _mostly_numbers(column, markers, decimal or likely_decimal(values), name)
     if filled >= _FEW_ROWS and len(texts) > _NAMES_OF_ROWS * filled:
         reason = f"nearly every row has a text of its own ({len(texts)} in {filled} rows)"
-        return Found("dropped", reason, warning and f"{warning} It is left out.")
-    return Found("category", warning=warning and f"{warning} It is taken for categories.")
+        return Found("dropped", reason, warning and f"{warning} The column is dropped.")
+    return Found("category", warning=warning and f"{warning} Its values are categories.")
 
 
 def likely_decimal(texts: Collection[str]) -> str:
-    """What begins a fraction in most of the texts that are numbers."""
+    """The decimal mark with which most texts are numbers."""
     return max((".", ","), key=lambda mark: sum(as_number(text, mark) is not None for text in texts))
 
 
 def _mostly_numbers(column: pa.ChunkedArray, markers: Markers, decimal: str, name: str) -> str:
-    """A warning where more than half of the cells are numbers and some are not; else empty."""
+    """A warning if most but not all cells are numbers; else empty."""
     counts = pc.value_counts(pc.utf8_trim_whitespace(pc.drop_null(column)))
     numbers, odd = 0, []
     for item in counts.to_pylist():
@@ -206,13 +204,13 @@ def _mostly_numbers(column: pa.ChunkedArray, markers: Markers, decimal: str, nam
         return ""
     shown = listed_names((f"{text[:30]!r} ({count})" for count, text in sorted(odd, key=lambda pair: (-pair[0], pair[1]))), 5)
     return (
-        f"Column {name!r} holds numbers in {numbers} of {numbers + others} cells, and {shown}. To take it for numbers, name "
-        f"these texts as missing (--set processor.missing_numbers=...) or its rows as bad (--numeric {name})."
+        f"Column {name!r} holds numbers in {numbers} of {numbers + others} cells, and {shown}. To read it as numbers, declare "
+        f"these texts as missing (--set processor.missing_numbers=...) or their rows as bad (--numeric {name})."
     )
 
 
 def _numbers_rows(column: pa.ChunkedArray, name: str) -> bool:
-    """Whether a column of whole numbers has another one in each row, and a name that says so."""
+    """Whether a column of whole numbers differs in every row and has the name of a row number or id."""
     if _ROW_NAMES.fullmatch(name.strip()) is None and _ROW_NAMES.fullmatch(name.strip().lower()) is None:
         return False
     return len(column) > 1 and not column.null_count and len(pc.unique(column)) == len(column)

@@ -1,4 +1,4 @@
-"""What is learned of a table: the columns that are used, their scales and their codes."""
+"""The plan of a table: the columns in use, their scales and codes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from selfsup_tabular.columns.scaling import Scale, Scaling, fit_scale
 from selfsup_tabular.columns.values import BadCells, FloatArray, IntArray, days_of, keys_of, numbers_of, one_array
 
 UNKNOWN = 0
-"""Code of a category that the training rows do not hold, or that is too rare."""
+"""Code of a category that is not in the training rows or too rare."""
 MISSING = 1
 """Code of a missing category."""
 FIRST = 2
@@ -27,18 +27,18 @@ class NumericColumn(Config):
     """A column of numbers."""
 
     name: str
-    """Of the column."""
+    """Name of the column."""
     scale: Scale
     """How its values are scaled."""
     decimal: str = "."
-    """What begins the fraction of values that are texts."""
+    """Decimal mark of values stored as texts."""
 
     def cells(self, array: pa.Array, markers: Collection[str], bad: BadCells) -> list[FloatArray]:
-        """The one cell of each row, [n]."""
+        """The cells of the column, one [n]."""
         return [self.scale(numbers_of(self.name, array, markers, bad, self.decimal))]
 
     def cell_names(self) -> tuple[str, ...]:
-        """What the cell is called."""
+        """The name of the cell."""
         return (self.name,)
 
 
@@ -46,21 +46,21 @@ class DateColumn(Config):
     """A column of points in time."""
 
     name: str
-    """Of the column."""
+    """Name of the column."""
     scale: Scale
     """How the days since 1970 are scaled."""
     has_times: bool
-    """Whether the time of day is a part."""
+    """Whether the time of day is included."""
     form: str = ""
-    """Of values that are texts; empty: ISO 8601."""
+    """Format of values stored as texts; empty: ISO 8601."""
 
     def cells(self, array: pa.Array, markers: Collection[str], bad: BadCells) -> list[FloatArray]:
-        """The cells of each row, [n] for each part."""
+        """The cells of the column, [n] for each part of the date."""
         time, *cycles = split_date(days_of(self.name, array, markers, bad, self.form), self.has_times)
         return [self.scale(time), *cycles]
 
     def cell_names(self) -> tuple[str, ...]:
-        """What the cells are called."""
+        """The names of the cells."""
         return tuple(f"{self.name}.{part}" for part in date_parts(self.has_times))
 
 
@@ -68,9 +68,9 @@ class CategoryColumn(Config):
     """A column of categories."""
 
     name: str
-    """Of the column."""
+    """Name of the column."""
     values: tuple[str, ...]
-    """The categories with a code of their own, the most frequent first; the first has code 2."""
+    """The categories with their own code, by frequency; the first has code 2."""
 
     @property
     def cardinality(self) -> int:
@@ -90,16 +90,16 @@ class CategoryColumn(Config):
 
 
 class Plan(Config):
-    """All columns in use. Cells are numbered: those of numeric columns, those of dates, then categories."""
+    """All columns in use. Cells are ordered: numeric columns, dates, categories."""
 
     numbers: tuple[NumericColumn | DateColumn, ...] = ()
     """Columns of numbers, then those of dates."""
     categories: tuple[CategoryColumn, ...] = ()
     """Columns of categories."""
     dropped: dict[str, str] = Field(default_factory=dict)
-    """Columns of the training rows that are not used, and why."""
+    """Columns that are not used, with the reason."""
     warnings: tuple[str, ...] = ()
-    """What should be looked at: columns of numbers with words among them."""
+    """Doubts to show to the user: columns of numbers with words in them."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -119,21 +119,21 @@ def fit_plan(
     max_categories: int,
     min_count: int,
 ) -> Plan:
-    """Learn from training rows.
+    """Learn a plan from training rows.
 
     Args:
         table: the rows.
-        wanted: column to kind, where the user said so.
-        markers: texts that stand for a missing value.
-        decimal: what begins the fraction of numbers that are texts; empty: found.
-        date_format: of dates that are texts; empty: found.
+        wanted: the user's column to kind.
+        markers: texts that mark a missing value.
+        decimal: decimal mark of numbers stored as texts; empty: detect it.
+        date_format: of dates stored as texts; empty: detect it.
         scaling: of numbers.
         knots: of the quantile scaling.
-        max_categories: most categories of a column that have a code of their own.
-        min_count: rows that a category must have for one.
+        max_categories: most categories per column with their own code.
+        min_count: least number of rows for such a category.
 
     Raises:
-        ColumnError: a named column is not there or does not fit its kind, or no column is of use.
+        ColumnError: a named column is missing or does not fit its kind, or no column is useful.
     """
     arrays = {name: one_array(table.column(name)) for name in table.column_names}
     decoded = pa.table({name: pa.chunked_array([array]) for name, array in arrays.items()})
@@ -142,7 +142,7 @@ def fit_plan(
     dates: list[DateColumn] = []
     categories: list[CategoryColumn] = []
     dropped = {name: item.reason for name, item in found.items() if item.kind == "dropped"}
-    # A cell that cannot be read is as good as missing here; its row is counted when it is encoded.
+    # Unreadable cells are missing here; their rows are counted as bad when they are encoded.
     bad = BadCells()
     for name, item in found.items():
         if item.kind == "category":
@@ -162,8 +162,8 @@ def fit_plan(
                     DateColumn(name=name, scale=fit_scale(values, scaling, knots), has_times=has_times, form=item.form)
                 )
     if not (numbers or dates or categories):
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in dropped.items()) or "there is none"
-        raise ColumnError(f"No column of the table is of use ({reasons}).")
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in dropped.items()) or "there are no columns"
+        raise ColumnError(f"No column of the table is useful ({reasons}).")
     warnings = tuple(item.warning for item in found.values() if item.warning)
     return Plan(numbers=(*numbers, *dates), categories=tuple(categories), dropped=dropped, warnings=warnings)
 

@@ -1,4 +1,4 @@
-"""The rows that scales and codes are learned from."""
+"""Samples the rows that scales and codes are learned from."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from selfsup.types import Row
 
 
 def sample_rows(rows: Iterable[Row] | Any, most: int, seed: int) -> pa.Table:
-    """About ``most`` rows, drawn evenly, or all where there are no more; in their order.
+    """About ``most`` random rows in order, or all if there are fewer.
 
     Args:
-        rows: :class:`~selfsup.data.Rows`, a few megabytes in memory at a time; dicts; or a whole table.
-        most: how many.
-        seed: of the draw.
+        rows: :class:`~selfsup.data.Rows`, read a few megabytes at a time; dicts; or a whole table.
+        most: size of the sample.
+        seed: of the sample.
 
     Raises:
-        SourceError: there is no row.
+        SourceError: there are no rows.
     """
     rng = np.random.default_rng(seed)
     if isinstance(rows, Rows):
@@ -33,12 +33,12 @@ def sample_rows(rows: Iterable[Row] | Any, most: int, seed: int) -> pa.Table:
         whole = arrow_table(rows) if is_frame(rows) else table_of_rows(list(rows))
         table = _drawn(whole, most / max(whole.num_rows, 1), rng)
     if table.num_rows == 0:
-        raise SourceError("There is no row to learn the columns from.")
+        raise SourceError("There are no rows to learn the columns from.")
     return table
 
 
 def _drawn(table: pa.Table, share: float, rng: np.random.Generator) -> pa.Table:
-    """Each row with probability ``share``; copied, so that a mapped file need not stay in memory."""
+    """Each row with probability ``share``; copied, so that a mapped file can leave memory."""
     if share >= 1:
         return table
     chosen = np.flatnonzero(rng.random(table.num_rows) < share)

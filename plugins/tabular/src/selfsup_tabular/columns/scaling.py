@@ -1,4 +1,4 @@
-"""Scaling of numbers: standard scores, or the normal scores of their ranks."""
+"""Scaling of numbers: standard scores, or normal scores of ranks."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from selfsup_tabular.columns.values import FloatArray
 Scaling = Literal["quantile", "standard", "none"]
 _LARGEST = float(np.finfo(np.float32).max)
 _ROUNDING = 1e-13
-"""A spread below this share of the values is one of rounding: float64 has 16 digits, and a sum of many loses some."""
+"""A standard deviation below this share of the values is rounding error: float64 has 16 digits, and long sums lose some."""
 
 
 class Scale(Config):
-    """How one column of numbers is scaled: the line through the knots, or (x - center) / spread where there are none."""
+    """The scaling of one column: interpolation between knots, or (x - center) / spread without knots."""
 
     center: float = 0.0
-    """Taken off."""
+    """Subtracted."""
     spread: float = 1.0
-    """What the rest is divided by; 1 for a column of one value."""
+    """Divisor; 1 for a constant column."""
     at: tuple[float, ...] = ()
     """Knots: values of the column, ascending."""
     to: tuple[float, ...] = ()
-    """Knots: the scaled value at each; beyond the first and the last it stays as it is there."""
+    """Knots: the scaled value at each; constant beyond the first and the last."""
     low: float = 0.0
-    """Smallest finite value of the training rows, taken in the place of minus infinity and of what float32 does not hold."""
+    """Smallest finite training value; replaces minus infinity and values below the range of float32."""
     high: float = 0.0
-    """Largest finite value of the training rows, taken in the place of infinity and of what float32 does not hold."""
+    """Largest finite training value; replaces infinity and values above the range of float32."""
 
     def __call__(self, values: FloatArray) -> FloatArray:
-        """[n] to [n]; NaN stays NaN, and all else becomes a number that float32 holds."""
+        """[n] to [n]; NaN stays NaN, all other results are finite in float32."""
         if self.at:
             scaled = np.interp(values, self.at, self.to)
             return np.where(np.isnan(values), np.nan, scaled)
@@ -45,16 +45,16 @@ class Scale(Config):
 
 
 def fit_scale(values: FloatArray, scaling: Scaling, knots: int) -> Scale:
-    """Learn the scaling of one column; missing and infinite values, and those that float32 does not hold, are passed over.
+    """Learn the scaling of one column, from values that are finite in float32.
 
     ``standard`` gives zero mean and unit variance. ``quantile`` gives the normal score of the mid-rank: a value x becomes the
-    normal quantile of P(X < x) + P(X = x) / 2, then brought to zero mean and unit variance over the training rows too. So a
-    value that most rows share lands in the middle of the ranks it takes up, where scikit-learn's ``QuantileTransformer`` puts
-    a smallest one at -5.2. Where there are more than ``knots`` distinct values, ranks between knots are interpolated.
+    normal quantile of P(X < x) + P(X = x) / 2, standardised over the training rows. So a frequent value lands in the middle of
+    its ranks, while scikit-learn's ``QuantileTransformer`` puts a frequent smallest value at -5.2. With more than ``knots``
+    distinct values, ranks between knots are interpolated.
 
     Args:
-        values: [n] float64, NaN where missing.
-        scaling: which.
+        values: [n] float64, NaN if missing.
+        scaling: kind of scaling.
         knots: most knots of the quantile scaling.
     """
     finite = values[np.abs(values) <= _LARGEST]
@@ -80,5 +80,5 @@ def fit_scale(values: FloatArray, scaling: Scaling, knots: int) -> Scale:
 
 
 def _positive(spread: float, values: FloatArray) -> float:
-    """``spread``, or 1 where it is so small beside the values that dividing by it would make noise of rounding."""
+    """``spread``, or 1 if it is only rounding error of the values."""
     return spread if spread > _ROUNDING * float(np.abs(values).max()) else 1.0

@@ -1,6 +1,6 @@
-"""Raw Arrow columns as numbers, points in time or category keys, whatever type they arrive in.
+"""Reads Arrow columns of any type as numbers, points in time or category keys.
 
-A text is read once for each distinct value, so that a column of a million rows and ten values costs ten readings.
+Each distinct text is parsed once, so a column of a million rows and ten values needs ten calls.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ SECONDS_A_DAY = 86_400.0
 
 
 class BadCells:
-    """Rows that hold a cell which cannot be read, each with the first reason."""
+    """Rows with an unreadable cell, each with the first reason."""
 
     def __init__(self) -> None:
         self.reasons: dict[int, str] = {}
 
     def add(self, rows: Collection[int], reason: str) -> None:
-        """Note that these rows cannot be used."""
+        """Mark rows as bad."""
         for row in rows:
             self.reasons.setdefault(int(row), reason)
 
 
 def one_array(column: pa.ChunkedArray) -> pa.Array:
-    """A column in one piece."""
+    """Combine the chunks of a column."""
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    if isinstance(array, pa.ChunkedArray):  # some versions keep the chunks of a single one
+    if isinstance(array, pa.ChunkedArray):  # some versions keep chunks
         array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
     return array
 
@@ -48,7 +48,7 @@ def is_text(kind: pa.DataType) -> bool:
 
 
 def is_number(kind: pa.DataType) -> bool:
-    """Whether a column of this type holds numbers, durations or times of day (booleans are none)."""
+    """Whether a column of this type holds numbers, durations or times of day (not booleans)."""
     tests = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_duration, pa.types.is_time)
     return any(test(kind) for test in tests)
 
@@ -59,17 +59,17 @@ def is_date(kind: pa.DataType) -> bool:
 
 
 def numbers_of(name: str, array: pa.Array, markers: Collection[str], bad: BadCells, decimal: str = ".") -> FloatArray:
-    """[n] float64, NaN where a value is missing.
+    """[n] float64, NaN if a value is missing.
 
     Args:
         name: of the column, for messages.
-        array: of numbers, booleans, or texts that are numbers; durations and times of day count in seconds.
-        markers: texts that stand for a missing value.
-        bad: takes the rows whose text is no number.
-        decimal: what begins the fraction of a text that is a number; see :func:`selfsup.data.sources.tables.numbers.as_number`.
+        array: numbers, booleans, texts of numbers, or durations and times of day (in seconds).
+        markers: texts that mark a missing value.
+        bad: receives the rows whose text is not a number.
+        decimal: decimal mark of texts; see :func:`selfsup.data.as_number`.
 
     Raises:
-        ColumnError: the column holds something else altogether.
+        ColumnError: the column has another type.
     """
     kind = array.type
     if pa.types.is_null(kind):
@@ -82,21 +82,21 @@ def numbers_of(name: str, array: pa.Array, markers: Collection[str], bad: BadCel
         return _float64(array.cast(pa.time64("us"), safe=False).cast(pa.int64())) / 1e6
     if is_number(kind) or pa.types.is_boolean(kind):
         return _float64(array)
-    raise ColumnError(f"Column {name!r} holds {kind}, but it is a column of numbers here. Convert it, or drop it with --drop.")
+    raise ColumnError(f"Column {name!r} holds {kind}, but numbers are expected. Convert it, or drop it with --drop.")
 
 
 def days_of(name: str, array: pa.Array, markers: Collection[str], bad: BadCells, form: str = "") -> FloatArray:
-    """[n] float64, days since 1970-01-01 in UTC, NaN where a value is missing.
+    """[n] float64, days since 1970-01-01 in UTC, NaN if a value is missing.
 
     Args:
         name: of the column, for messages.
-        array: of dates, timestamps (those without a zone are taken for UTC), or texts.
-        markers: texts that stand for a missing value.
-        bad: takes the rows whose text is no date.
-        form: of texts, as :meth:`datetime.datetime.strptime` takes it, a time of day apart; empty: ISO 8601.
+        array: dates, timestamps (without a zone: UTC), or texts.
+        markers: texts that mark a missing value.
+        bad: receives the rows whose text is not a date.
+        form: format of texts for :meth:`datetime.datetime.strptime`, without a time of day; empty: ISO 8601.
 
     Raises:
-        ColumnError: the column holds something else altogether.
+        ColumnError: the column has another type.
     """
     kind = array.type
     if pa.types.is_null(kind):
@@ -108,15 +108,15 @@ def days_of(name: str, array: pa.Array, markers: Collection[str], bad: BadCells,
         return _float64(array.cast(pa.timestamp("us", getattr(kind, "tz", None)), safe=False).cast(pa.int64())) / (
             1e6 * SECONDS_A_DAY
         )
-    raise ColumnError(f"Column {name!r} holds {kind}, but it is a column of dates here. Convert it, or drop it with --drop.")
+    raise ColumnError(f"Column {name!r} holds {kind}, but dates are expected. Convert it, or drop it with --drop.")
 
 
 def keys_of(name: str, array: pa.Array, markers: Collection[str]) -> tuple[IntArray, list[str | None]]:
     """The category of each row.
 
     Returns:
-        [n] int64 places in the list of keys; keys, one a distinct raw value, None for a missing one (the last is always None;
-        two raw values may have one key: 3, 3.0 and "3").
+        [n] int64 indices into the keys; the keys, one per distinct raw value, None for a missing one (the last is always None;
+        several raw values may have one key: 3, 3.0 and "3").
 
     Raises:
         ColumnError: the column holds lists, structs or bytes.
@@ -125,7 +125,7 @@ def keys_of(name: str, array: pa.Array, markers: Collection[str]) -> tuple[IntAr
     if pa.types.is_null(kind):
         return np.zeros(len(array), dtype=np.int64), [None]
     if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        raise ColumnError(f"Column {name!r} holds {kind}, but it is a column of categories here. Drop it with --drop.")
+        raise ColumnError(f"Column {name!r} holds {kind}, but categories are expected. Drop it with --drop.")
     encoded = array.dictionary_encode()
     keys = [category_key(value, markers) for value in encoded.dictionary.to_pylist()]
     places = encoded.indices.fill_null(len(keys)).to_numpy(zero_copy_only=False).astype(np.int64)
@@ -133,10 +133,10 @@ def keys_of(name: str, array: pa.Array, markers: Collection[str]) -> tuple[IntAr
 
 
 def category_key(value: Any, markers: Collection[str]) -> str | None:
-    """What a raw value is called among the categories; None where it is missing.
+    """The category of a raw value; None if it is missing.
 
-    Numbers without a fraction are called alike whatever their type, since a column of whole numbers becomes one of real numbers
-    where a value is missing. White space around texts is cut off.
+    Whole numbers have the same key in any type, because a column of integers becomes one of floats if a value is missing. White
+    space around texts is removed.
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
@@ -149,7 +149,7 @@ def category_key(value: Any, markers: Collection[str]) -> str | None:
 
 
 def distinct_texts(array: pa.Array, markers: Collection[str]) -> list[str]:
-    """The distinct texts of a column that stand for a value."""
+    """The distinct texts of a column, without those that mark a missing value."""
     texts = (value.strip() for value in pc.unique(array).to_pylist() if value is not None)
     return sorted({text for text in texts if text not in markers})
 
@@ -160,7 +160,7 @@ def has_missing(array: pa.Array, markers: Collection[str]) -> bool:
 
 
 def as_day(text: str, form: str = "") -> float | None:
-    """Days since 1970-01-01 of a text in a form, or of an ISO 8601 text, or None. A bare year or number is no date."""
+    """Days since 1970-01-01 of a text in a format or in ISO 8601, or None. A year or number alone is not a date."""
     if len(text) < 8 or (not form and (not text[:4].isdigit() or text[4] != "-")):
         return None
     try:
@@ -170,7 +170,7 @@ def as_day(text: str, form: str = "") -> float | None:
 
 
 def date_forms(texts: Iterable[str], forms: Sequence[str]) -> list[str]:
-    """Those of ``forms`` in which all texts are dates."""
+    """The formats in which all texts are dates."""
     left = list(forms)
     for text in texts:
         left = [form for form in left if as_day(text, form) is not None]
@@ -203,7 +203,7 @@ def _days_of_text(text: str, form: str = "") -> float:
 def _parsed(
     name: str, array: pa.Array, markers: Collection[str], bad: BadCells, parse: Callable[[str], float], what: str
 ) -> FloatArray:
-    """Texts read by ``parse``, one call for each distinct one."""
+    """Texts read by ``parse``, with one call per distinct text."""
     encoded = array.dictionary_encode()
     places = encoded.indices.fill_null(len(encoded.dictionary)).to_numpy(zero_copy_only=False)
     values = np.full(len(encoded.dictionary) + 1, np.nan)

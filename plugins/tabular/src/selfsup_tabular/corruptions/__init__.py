@@ -1,4 +1,4 @@
-"""How tables are corrupted: cells take the values that their column has in other rows."""
+"""Corruption of tables: cells get values of their column from other rows."""
 
 from selfsup_tabular.corruptions.swap import MarginalSwap, Swapped, marginal_swap, swap_cells
 

@@ -1,4 +1,4 @@
-"""Denoising: cells come from other rows, and the row is asked for as it was."""
+"""Denoising: replace cells by those of other rows, and reconstruct the original row."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class SwapNoiseConfig(Config):
 class SwapNoise(Corruption):
     """Swap noise (Jahrer 2017, the winning solution of Porto Seguro's competition), over all cells of the row.
 
-    Numbers have squared error and categories cross-entropy, each cell with the same weight, where Jahrer has squared error on
-    one-hot vectors.
+    The loss is squared error for numbers and cross-entropy for categories, with equal weight per cell; Jahrer uses squared
+    error on one-hot vectors.
     """
 
     def __init__(self, config: SwapNoiseConfig, info: Info) -> None:
@@ -43,17 +43,16 @@ class SwapNoise(Corruption):
         self.layout = CellLayout(info)
 
     def forward(self, batch: Batch, generator: torch.Generator | None) -> Corrupted:
-        """The target is the clean row, [B, n_cells] as :meth:`CellLayout.values` gives it."""
+        """Swap cells; the target is the clean row, [B, n_cells] of :meth:`CellLayout.values`."""
         return Corrupted(marginal_swap(batch, self.config.rate, generator).batch, self.layout.values(batch))
 
     def build_decoder(self, backbone: Backbone) -> nn.Module:
-        """From the pooled embedding to all cells."""
+        """A decoder from the pooled embedding to all cells."""
         return CellDecoder(backbone.pooled_dim, self.layout.width, self.config.decoder_dim, self.config.decoder_depth)
 
     def loss(self, prediction: Tensor, corrupted: Corrupted) -> Term:
-        """Mean over all cells that hold something, in float32."""
+        """Mean over all known cells, in float32."""
         return self.layout.mean_loss(prediction, corrupted.target)
 
 
 RECIPE = CorruptionRecipe(config=SwapNoiseConfig, build=SwapNoise)
-"""Denoising of tables."""

@@ -1,6 +1,6 @@
-"""Swap noise: cells take the value of their column in other rows of the batch.
+"""Swap noise: replace cells by those of the same column in other rows of the batch.
 
-Cells are numbered numeric columns first, then categories, as everywhere in this plugin.
+Cells are ordered as everywhere in this plugin: numeric columns, then categories.
 """
 
 from __future__ import annotations
@@ -15,28 +15,27 @@ from selfsup.types import Batch
 
 
 class Swapped(NamedTuple):
-    """A batch whose cells were swapped, and which of them."""
+    """A batch with swapped cells, and which cells were swapped."""
 
     batch: Batch
-    """The batch with swapped cells; all its other keys are as they were."""
+    """The batch with swapped cells; other keys are unchanged."""
     replaced: Tensor
-    """[B, n_cells] bool, where the value really changed: another row may hold the same value."""
+    """[B, n_cells] bool, cells whose value changed; another row may hold the same value."""
     drawn: Tensor
-    """[B, n_cells] bool, where a cell was drawn to be swapped, whether its value changed or not."""
+    """[B, n_cells] bool, cells that were drawn, whether or not their value changed."""
 
 
 def marginal_swap(batch: Batch, rate: float, generator: torch.Generator | None) -> Swapped:
-    """Replace each cell, with probability ``rate``, by that column's cell of another row, drawn for each cell anew.
+    """Replace each cell, with probability ``rate``, by that column's cell of another row, drawn independently per cell.
 
-    So each value comes from the column's empirical marginal distribution (Bahri et al. 2021, arXiv:2106.15147, algorithm 1;
-    Yoon et al. 2020, VIME, section 4.1, shuffle each column instead, which differs in that a row may meet itself). Unlike
-    SCARF's, which draws exactly the share ``rate`` of the columns of a row, every cell is drawn by itself. A missing value is a
-    value like any other.
+    Values then follow the column's empirical marginal distribution (Bahri et al. 2021, arXiv:2106.15147, algorithm 1). VIME
+    (Yoon et al. 2020, section 4.1) shuffles each column instead, so that a row may keep its value. SCARF draws exactly the
+    share ``rate`` of a row's columns; here cells are drawn independently. Missing values are swapped like others.
 
     Args:
-        batch: ``numeric`` [B, Cn], ``missing`` [B, Cn] and ``category`` [B, Cc]; a batch of one row stays as it is.
-        rate: 0 to 1, the share of the cells that is drawn.
-        generator: source of the draws on the batch's device; None: torch's global one.
+        batch: ``numeric`` [B, Cn], ``missing`` [B, Cn] and ``category`` [B, Cc]; a single row stays unchanged.
+        rate: share of the cells to draw, 0 to 1.
+        generator: for the random draws, on the batch's device; None: torch's global one.
     """
     device = batch["numeric"].device
     B = batch["numeric"].shape[0]
@@ -60,13 +59,7 @@ class MarginalSwap(InputChange):
 
 
 def swap_cells(batch: Batch, donors: Tensor, drawn: Tensor) -> Swapped:
-    """Replace the drawn cells by those of the same column in other rows.
-
-    Args:
-        batch: as for :func:`marginal_swap`.
-        donors: [B, n_cells] long, the row that each cell would come from.
-        drawn: [B, n_cells] bool, the cells to replace.
-    """
+    """Replace the cells in ``drawn`` ([B, n_cells] bool) by those of the rows ``donors`` ([B, n_cells] long)."""
     numeric, missing, category = batch["numeric"], batch["missing"], batch["category"]
     Cn = numeric.shape[1]
     other_numeric = torch.where(drawn[:, :Cn], numeric.gather(0, donors[:, :Cn]), numeric)
@@ -78,5 +71,5 @@ def swap_cells(batch: Batch, donors: Tensor, drawn: Tensor) -> Swapped:
 
 
 def n_cells(batch: Batch) -> int:
-    """The cells of a row: numeric columns and categories."""
+    """Number of cells per row: numeric columns and categories."""
     return batch["numeric"].shape[1] + batch["category"].shape[1]

@@ -1,1 +1,1 @@
-"""The tasks of tables: what their papers do beyond an objective and the default views."""
+"""Tabular tasks that differ from what the core composes, one task per file."""

@@ -1,4 +1,4 @@
-"""SAINT: contrast and denoising of rows that are mixed with others, in cells and in embeddings."""
+"""SAINT: contrast and denoise rows mixed with other rows, in cells (CutMix) and embeddings (mixup)."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ class SAINTConfig(Config):
     """Options of SAINT's pretraining (Somepalli et al. 2021, arXiv:2106.01342)."""
 
     cutmix: float = Field(default=0.3, ge=0, lt=1)
-    """Share of the cells that is replaced by the same column's cell of another row (paper: 0.3)."""
+    """Share of the cells replaced by the same column's cell of another row (paper: 0.3)."""
     mixup: float = Field(default=0.2, ge=0, lt=1)
-    """Share of another row's embedding that is mixed in (paper: alpha = 0.2)."""
+    """Weight of another row's embedding in the mixture (paper: alpha = 0.2)."""
     temperature: float = Field(default=0.7, gt=0)
     """Divides the cosines of the contrastive loss (paper: 0.7)."""
     denoising_weight: float = Field(default=10.0, ge=0)
-    """Lambda, the weight of giving the cells back against the contrast (paper: 10)."""
+    """Lambda, weight of the denoising loss relative to the contrast (paper: 10)."""
     hidden_dim: int = Field(default=256, ge=1)
-    """Width of the hidden layer of both projectors (authors' code: 6/5 of all cells' embeddings together)."""
+    """Width of the hidden layer of both projectors (authors' code: 6/5 of the width of all cells' embeddings)."""
     output_dim: int = Field(default=128, ge=1)
-    """Width of the projections (authors' code: half of all cells' embeddings together)."""
+    """Width of the projections (authors' code: half of the width of all cells' embeddings)."""
 
 
 class MixedViews(Views):
-    """Three views of each row: as it is, with cells of others (CutMix), and the row that is to be mixed into the second."""
+    """Three views of each row: the row itself, a copy with cells of other rows (CutMix), and the row to mix into that copy."""
 
     def __init__(self, cutmix: float) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class MixedViews(Views):
         self.n_global, self.n_local = 3, 0
 
     def forward(self, batch: Batch, generator: torch.Generator | None) -> list[Batch]:
-        """The clean rows, those with CutMix, and of these another one for each row."""
+        """The clean rows, the rows after CutMix, and another of these for each row."""
         cut = marginal_swap(batch, self.cutmix, generator).batch
         rows = batch["numeric"].shape[0]
         device = batch["numeric"].device
@@ -63,25 +63,21 @@ class MixedEmbeddings(Embeddings):
     mixed: Tensor
     """[B, P], projections of the mixed rows."""
     cells: Tensor
-    """[B, N], how far each cell is from what was given back."""
+    """[B, N], reconstruction losses of cells."""
     weight: Tensor | None
-    """[B, N], 0 where a cell has no target; None: all have one."""
+    """[B, N], 0 for cells without a target; None: all have one."""
 
 
 class SAINT(ComparesEmbeddings[MixedEmbeddings]):
     """Pretraining of SAINT (Somepalli et al. 2021, arXiv:2106.01342, section 4 and equation 5), for any cells as tokens.
 
-    One view is the row; the other takes cells of other rows (CutMix) and is then mixed with another row's embedding (mixup).
-    Their projections attract each other and repel those of other rows; from the mixed view the cells are given back.
+    One view is the row. The other has cells of other rows (CutMix) and is then mixed with another row's embedding (mixup). The
+    two views are contrasted with other rows, and the cells are reconstructed from the mixed view.
 
-    Unlike the paper: no row attends to another (the intersample attention of section 3.1 belongs to its network, not to the
-    task). Equation 4 gives the row itself the weight alpha = 0.2, here the *other* row has it, since a positive that
-    is four fifths of another row is none. Projections start from the mean over the cells, which is what is evaluated, and not
-    from all cells side by side. The contrast is the core's NT-Xent, whose negatives come from both views.
-
-    Args:
-        config: options.
-        backbone: the network to train; its tokens are cells.
+    Unlike the paper: rows do not attend to each other (the intersample attention of section 3.1 belongs to its network, not to
+    the task). Equation 4 gives the row itself the weight alpha = 0.2; here the *other* row has it, because a mixture with four
+    fifths of another row is not a positive. Projectors use the mean over cells, which is also evaluated, not the concatenated
+    cells. The contrast is the core's NT-Xent, with negatives from both views.
     """
 
     backbone: TokenBackbone
@@ -98,7 +94,7 @@ class SAINT(ComparesEmbeddings[MixedEmbeddings]):
         self.head = backbone.target_head(backbone.embed_dim)
 
     def embed(self, batch: Batch, generator: torch.Generator | None, *, replay: bool = False) -> MixedEmbeddings:
-        """Mix, encode both views in one call, project, denoise."""
+        """Mix, encode both views in one call, project, reconstruct."""
         clean, cut, other = (self.backbone.tokenize(view) for view in self.views(batch, generator))
         mixed = torch.lerp(cut.embeddings, other.embeddings, self.config.mixup)
         both = replace(
@@ -116,7 +112,7 @@ class SAINT(ComparesEmbeddings[MixedEmbeddings]):
         return MixedEmbeddings(a, b, cells, self.backbone.target_weight(batch))
 
     def compare(self, embeddings: MixedEmbeddings) -> StepOutput:
-        """Contrast, and take the mean over the cells."""
+        """Contrast the projections, and average the losses of cells."""
         contrastive = nt_xent(embeddings.clean, embeddings.mixed, self.config.temperature)
         denoising = mean_term(embeddings.cells, embeddings.weight)
         return StepOutput.of(
@@ -127,7 +123,7 @@ class SAINT(ComparesEmbeddings[MixedEmbeddings]):
 
 
 def _twice(positions: Tensor) -> Tensor:
-    """Positions of both views' tokens: [1, N, D] fits as it is."""
+    """Positions of both views' tokens; [1, N, D] fits both."""
     return positions if len(positions) == 1 else torch.cat([positions, positions])
 
 
@@ -141,4 +137,4 @@ RECIPE = TaskRecipe(
     build=build_saint,
     optimization={"optimizer": "adamw", "lr": 1e-4, "weight_decay": 0.01, "batch_size": 256},
 )
-"""SAINT; the paper takes AdamW (1e-4, weight decay 0.01) at a batch of 256."""
+"""The paper's optimizer: AdamW (1e-4, weight decay 0.01) at a batch of 256."""

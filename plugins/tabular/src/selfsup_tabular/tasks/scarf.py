@@ -1,4 +1,4 @@
-"""SCARF: a row and its copy with most cells drawn anew attract each other."""
+"""SCARF: contrast a row and a corrupted copy of it with other rows."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class SCARFConfig(SimCLRConfig):
 
 
 class SCARFObjective(SimCLR):
-    """NT-Xent behind SCARF's projector of two layers without batch norm.
+    """NT-Xent after SCARF's projector of two layers without batch norm.
 
-    The paper's InfoNCE has the corrupted rows of the batch as its only negatives (section 3, algorithm 1); in NT-Xent each view
-    of a row has both views of all other rows.
+    In the paper only the corrupted rows of the batch are negatives (section 3, algorithm 1); in NT-Xent both views of all other
+    rows are.
     """
 
     Config = SCARFConfig
@@ -38,4 +38,4 @@ SCARF_OBJECTIVE = ObjectiveRecipe(
     build=SCARFObjective,
     optimization={"optimizer": "adam", "lr": 1e-3, "weight_decay": 0.0, "batch_size": 128},
 )
-"""SCARF's loss with the paper's optimizer: Adam (1e-3) at a batch of 128."""
+"""The paper's optimizer: Adam (1e-3) at a batch of 128."""

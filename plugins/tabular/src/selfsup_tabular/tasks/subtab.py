@@ -1,4 +1,4 @@
-"""SubTab: rows seen through overlapping subsets of their columns."""
+"""SubTab: reconstruct and contrast rows from overlapping subsets of their columns."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class SubTabConfig(Config):
     """Options of SubTab (Ucar et al. 2021, arXiv:2110.04361)."""
 
     n_subsets: int = Field(default=4, ge=2)
-    """Subsets K of the columns, at most as many as there are columns (paper: 4 for MNIST, tuned for each table)."""
+    """Number K of subsets, at most the number of columns (paper: 4 for MNIST, tuned for each table)."""
     overlap: float = Field(default=0.75, ge=0, le=1)
-    """Columns that a subset shares with its neighbour, as a share of those it does not share (paper: 0.75)."""
+    """Columns shared with the neighbouring subset, relative to the others (paper: 0.75)."""
     whole_row: bool = True
-    """Whether the whole row is one more view, as the encoder is given whole rows afterwards; the paper averages subsets."""
+    """Whether the whole row is an additional view, because the encoder is used on whole rows; the paper averages subsets."""
     noise: float = Field(default=0.15, ge=0, lt=1)
-    """Share of the cells that is replaced by another row's (swap noise; authors' code: 0.15 to 0.3)."""
+    """Share of the cells replaced by another row's (swap noise; authors' code: 0.15 to 0.3)."""
     temperature: float = Field(default=0.1, gt=0)
     """Divides the cosines of the contrastive loss (paper: 0.1)."""
     contrastive_weight: float = Field(default=1.0, ge=0)
@@ -53,21 +53,16 @@ class SubTabConfig(Config):
 
 
 def column_subsets(n_cells: int, n_subsets: int, overlap: float) -> Tensor:
-    """[K, n_cells] bool, which columns each subset holds.
+    """[K, n_cells] bool, the columns of each subset.
 
-    Neighbouring columns are divided into K blocks of as equal size as can be, and each block is made longer by the share
-    ``overlap`` of its size, to the left (the first to the right), as in the authors' code.
-
-    Args:
-        n_cells: columns.
-        n_subsets: K; at most ``n_cells`` are made.
-        overlap: 0 to 1.
+    Columns are divided into K blocks of nearly equal size; each block is extended by the share ``overlap`` of its size to the
+    left (the first one to the right), as in the authors' code. K is at most ``n_cells``.
 
     Raises:
         ConfigError: there are fewer than two columns.
     """
     if n_cells < 2:
-        raise ConfigError(f"SubTab parts the columns into subsets, and this table has {n_cells}: it needs at least two.")
+        raise ConfigError(f"SubTab divides the columns into subsets and needs at least two, but this table has {n_cells}.")
     n_subsets = min(n_subsets, n_cells)
     bounds = [round(k * n_cells / n_subsets) for k in range(n_subsets + 1)]
     held = torch.zeros(n_subsets, n_cells, dtype=torch.bool)
@@ -78,7 +73,7 @@ def column_subsets(n_cells: int, n_subsets: int, overlap: float) -> Tensor:
 
 
 class SubsetViews(Views):
-    """K views of each row, each through its own subset of the columns; cells out of the subset are missing."""
+    """K views of each row with its own subset of the columns; the other cells are missing."""
 
     hidden: Tensor
 
@@ -92,7 +87,7 @@ class SubsetViews(Views):
         self.n_global, self.n_local = len(hidden), 0
 
     def forward(self, batch: Batch, generator: torch.Generator | None) -> list[Batch]:
-        """One view a subset, with swap noise of its own."""
+        """One view per subset, each with its own swap noise."""
         views = []
         for place in range(self.n_global):
             noisy = marginal_swap(batch, self.noise, generator).batch if self.noise else batch
@@ -106,25 +101,20 @@ class SubsetEmbeddings(Embeddings):
 
     trained: ClassVar[tuple[str, ...]] = ("projected", "losses")
     projected: list[Tensor]
-    """Per subset [B, P]."""
+    """[B, P] per subset."""
     losses: Tensor
-    """[B, C], how far each cell is from what the subsets give back."""
+    """[B, C], reconstruction losses of cells, averaged over subsets."""
     known: Tensor
-    """[B, C] float, 0 where a cell is missing."""
+    """[B, C] float, 0 for missing cells."""
 
 
 class SubTab(ComparesEmbeddings[SubsetEmbeddings]):
     """Subsetting features of tabular data (Ucar et al. 2021, arXiv:2110.04361, equations 1 to 4).
 
-    Each subset of the columns is encoded by itself; from each the whole row is given back, and all pairs of subsets attract
-    each other (NT-Xent and squared distance of their projections). In the paper a subset is the encoder's whole input, and
-    embeddings of new rows are means over subsets. Here columns out of the subset are missing values, and the whole row is one
-    more view by default, so that the encoder takes whole rows as any other does.
-
-    Args:
-        config: options.
-        backbone: the network to train.
-        info: of the processor.
+    Each subset of the columns is encoded separately. The whole row is reconstructed from each, and all pairs of subsets are
+    compared (NT-Xent and squared distance of their projections). In the paper the encoder's input is only the subset, and
+    embeddings of new rows are means over subsets. Here the other columns are missing values, and by default the whole row is an
+    additional view, so that the encoder works on whole rows.
     """
 
     couples_samples = True
@@ -139,16 +129,16 @@ class SubTab(ComparesEmbeddings[SubsetEmbeddings]):
         self.decoder = CellDecoder(backbone.pooled_dim, self.layout.width, config.hidden_dim, config.decoder_depth)
 
     def embed(self, batch: Batch, generator: torch.Generator | None, *, replay: bool = False) -> SubsetEmbeddings:
-        """Cut subsets, encode, give rows back, project."""
+        """Make subsets, encode, reconstruct, project."""
         encoded = encode_views(self.backbone, self.views(batch, generator))
         values = self.layout.values(batch)
-        # Each view gives back the same cells, so that the mean over views is one over these.
+        # All views reconstruct the same cells, so their losses can be averaged first.
         losses = torch.stack([self.layout.losses(self.decoder(view), values) for view in encoded]).mean(dim=0)
         projected = full(self.projector(torch.cat([view.pooled for view in encoded])))
         return SubsetEmbeddings(list(projected.chunk(len(encoded))), losses, self.layout.known(values).float())
 
     def compare(self, embeddings: SubsetEmbeddings) -> StepOutput:
-        """Compare all pairs of subsets, and take the mean over the cells."""
+        """Compare all pairs of subsets, and average the losses of cells."""
         reconstruction = mean_term(embeddings.losses, embeddings.known)
         pairs = list(combinations(embeddings.projected, 2))
         contrastive = torch.stack([nt_xent(a, b, self.config.temperature) for a, b in pairs]).mean()
@@ -169,4 +159,4 @@ RECIPE = TaskRecipe(
     build=SubTab,
     optimization={"optimizer": "adamw", "lr": 1e-3, "weight_decay": 1e-5, "batch_size": 256, "clip": 1.0},
 )
-"""SubTab; the authors' code takes AdamW (1e-3) at a batch of 256."""
+"""The authors' optimizer: AdamW (1e-3) at a batch of 256."""

@@ -1,4 +1,4 @@
-"""Supervised pretraining of an encoder that is to be carried over to a table with partly other columns."""
+"""Supervised pretraining of an encoder for transfer to tables with partly different columns."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ class HiddenCellsConfig(Config):
     """Options of :class:`HiddenCells`."""
 
     n_global: int = Field(default=1, ge=1)
-    """Views of each row; supervised training takes one."""
+    """Views per row; supervised training uses one."""
     n_local: int = Field(default=0, ge=0, le=0)
     """There are no local views."""
     rate: float = Field(default=0.1, ge=0, lt=1)
-    """Share of the cells that are hidden as missing values; none in the paper."""
+    """Share of the cells to hide as missing values; none in the paper."""
 
 
 class HiddenCells(Views):
-    """Rows with some cells hidden as missing values: a column that the next table lacks is then nothing new."""
+    """Rows with random cells hidden as missing values, to prepare for columns that the next table lacks."""
 
     def __init__(self, config: HiddenCellsConfig, info: Info) -> None:
         super().__init__()
@@ -38,6 +38,6 @@ class HiddenCells(Views):
 RECIPE = supervised(ViewsRecipe(config=HiddenCellsConfig, build=HiddenCells))
 """The upstream half of Levin et al. 2022 (arXiv:2206.15306): cross-entropy on the labels of a large table.
 
-The downstream half is :func:`selfsup_tabular.transfer`. That cells are hidden is not in the paper, whose answer to columns that
-are missing downstream is to predict them.
+The downstream half is :func:`selfsup_tabular.transfer`. The paper hides no cells; it predicts columns that
+are missing downstream.
 """

@@ -1,4 +1,4 @@
-"""VIME: guess which cells were changed, and what they were."""
+"""VIME: detect corrupted cells and reconstruct the row."""
 
 from __future__ import annotations
 
@@ -20,24 +20,19 @@ class VIMEConfig(Config):
     """Options of VIME (Yoon et al. 2020, NeurIPS)."""
 
     rate: float = Field(default=0.3, gt=0, lt=1)
-    """Share of the cells that is drawn to be replaced by the same column's cell of another row (authors' code: 0.3)."""
+    """Share of the cells to replace by the same column's cell of another row (authors' code: 0.3)."""
     feature_weight: float = Field(default=2.0, ge=0)
-    """Alpha, the weight of giving the cells back against finding the changed ones (authors' code: 2)."""
+    """Alpha, weight of the reconstruction relative to the detection (authors' code: 2)."""
 
 
 class VIME(PretextTask):
     """Value imputation and mask estimation (Yoon et al. 2020, "VIME", NeurIPS, equations 3 to 5).
 
-    Cells are replaced by values of their column's empirical marginal; from the embedding one linear layer estimates which cells
-    differ from what they were (binary cross-entropy; a cell that met an equal value counts as unchanged, as in the authors'
-    code), and another gives the row back. Numbers are compared by squared error as in the paper, which has min-max scaled ones
-    only; categories, one-hot in the paper, by cross-entropy. The paper has no missing values. Here a cell that is missing
-    in the row is not asked for, and whether a cell was changed is asked only where it holds something before and after.
-
-    Args:
-        config: options.
-        backbone: the network to train.
-        info: of the processor.
+    Cells are replaced by draws from their column's empirical marginal. From the embedding one linear layer detects which cells
+    changed (binary cross-entropy; a cell replaced by an equal value is unchanged, as in the authors' code), and another one
+    reconstructs the row. Numbers have squared error, as in the paper (there min-max scaled), categories cross-entropy (paper:
+    one-hot). The paper has no missing values; here missing cells are not reconstructed, and changes are detected only in cells
+    that are known before and after.
     """
 
     def __init__(self, config: VIMEConfig, backbone: Backbone, info: Info) -> None:
@@ -50,11 +45,10 @@ class VIME(PretextTask):
         self.decoder = nn.Linear(backbone.pooled_dim, self.layout.width)
 
     def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
-        """Swap cells, encode, estimate mask and cells."""
+        """Swap cells, encode, predict changes and cells."""
         swapped = self.swap(batch, generator)
         pooled = self.backbone(swapped.batch).pooled
-        logits = self.mask_head(pooled)
-        logits = full(logits)
+        logits = full(self.mask_head(pooled))
         wrong = F.binary_cross_entropy_with_logits(logits, swapped.replaced.to(logits.dtype), reduction="none")
         values = self.layout.values(batch)
         known = self.layout.known(values) & self.layout.known(self.layout.values(swapped.batch))
@@ -72,4 +66,4 @@ RECIPE = TaskRecipe(
     build=VIME,
     optimization={"optimizer": "adam", "lr": 1e-3, "weight_decay": 0.0, "batch_size": 128},
 )
-"""VIME; the authors' code takes RMSProp (1e-3) at a batch of 128."""
+"""Adam instead of the authors' RMSProp (1e-3) at a batch of 128."""

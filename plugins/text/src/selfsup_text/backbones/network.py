@@ -23,25 +23,25 @@ from selfsup_text.backbones.layout import Framed
 from selfsup_text.backbones.pooling import Pooling
 
 MaskStyle = Literal["ready", "windows", "plain"]
-"""How a model takes the padding: a finished mask [B, 1, ., L], one for each kind of layer, or [B, L] as usual."""
+"""The form of a model's padding mask: [B, 1, ., L], one such mask per kind of layer, or the usual [B, L]."""
 
 
 class TransformersBackbone(TextBackbone):
-    """Any encoder or decoder of the transformers library that takes embeddings and gives the output of each layer.
+    """Any encoder or decoder of the transformers library that takes embeddings and returns the output of each layer.
 
-    The state dict is the library's own, but for a prefix. Masks are made here, so that no step has to wait for the device to
-    say whether there is padding; a decoder needs none, since padding lies behind the text.
+    The state dict is the library's own with a prefix. Attention masks are made here, so that no step waits for the device to
+    know whether there is padding; a decoder needs none, because padding comes after the text.
 
     Args:
         model: without a head.
         info: of the processor.
         causal: whether it is a decoder.
-        pooling: how the tokens become one embedding.
-        head: the head of the language model that the model was a part of; None: there is none.
-        head_is_fresh: whether that head has never been trained.
+        pooling: how tokens become one embedding.
+        head: the head of the language model that the model belongs to, if any.
+        head_is_fresh: whether that head is untrained.
 
     Raises:
-        ConfigError: the model has embeddings narrower than its layers, or too few positions.
+        ConfigError: the embeddings are narrower than the layers, or there are too few positions.
     """
 
     export_formats: ClassVar[tuple[str, ...]] = ("transformers",)
@@ -64,8 +64,8 @@ class TransformersBackbone(TextBackbone):
         embeddings = model.get_input_embeddings()
         if not isinstance(embeddings, nn.Embedding) or embeddings.embedding_dim != self.embed_dim:
             raise ConfigError(
-                f"transformers/{config.model_type} embeds words in another width than the {self.embed_dim} of its layers, "
-                "which masked tasks cannot mix: set backbone.architecture.embedding_size to that width."
+                f"transformers/{config.model_type} embeds words in another width than the {self.embed_dim} of its layers, but "
+                "masked tasks need equal widths: set backbone.architecture.embedding_size to that width."
             )
         self.target_dim = embeddings.num_embeddings
         self._parameters_taken = frozenset(inspect.signature(model.forward).parameters)
@@ -81,7 +81,7 @@ class TransformersBackbone(TextBackbone):
         need = self.max_length + 2 + self._first_place
         if have is not None and have < need:
             raise ConfigError(
-                f"transformers/{config.model_type} has {have} positions, and texts of {self.max_length} tokens need {need}: "
+                f"transformers/{config.model_type} has {have} positions, but texts of {self.max_length} tokens need {need}: "
                 f"choose processor.max_length={have - 2 - self._first_place} or less."
             )
 
@@ -93,9 +93,9 @@ class TransformersBackbone(TextBackbone):
         return found
 
     def fit_weight(self, name: str, weight: Tensor, own: Tensor) -> Tensor | None:
-        """Take positions for texts of another length, and words of the same tokenizer with others added at its end.
+        """Resample position embeddings for another length, and pad word embeddings for added tokens.
 
-        The special rows at the beginning of a table of positions stay what they are.
+        The special rows at the beginning of a position table stay as they are.
         """
         if weight.shape[1:] != own.shape[1:]:
             return None
@@ -108,31 +108,31 @@ class TransformersBackbone(TextBackbone):
         return None
 
     def weights_came(self, names: Collection[str]) -> None:
-        """Know that the vocabulary head has been trained, if its weights are among them."""
+        """Mark the vocabulary head as trained if its weights are among them."""
         if any(name.startswith("vocabulary_head.") for name in names):
             self.head_is_fresh = False
 
     def blocks(self) -> list[nn.Module]:
-        """The layers; none where they share their weights (ALBERT)."""
+        """The layers; none if they share their weights (ALBERT)."""
         depth = getattr(self.model.config, "num_hidden_layers", 0)
         lists = (module for module in self.model.modules() if isinstance(module, nn.ModuleList) and len(module) == depth)
         return list(next(lists, ()))
 
     @property
     def finetuning(self) -> Finetuning:
-        """BERT's, and a higher rate where narrower."""
+        """BERT's settings, with a higher learning rate for narrower networks."""
         return language_transformer_finetuning(self.embed_dim)
 
     def describe_input(self) -> str:
-        """Whether pretrained weights had to take new words."""
+        """Say if pretrained weights got new word vectors."""
         return self.lost_weights()
 
     def lost_weights(self) -> str:
-        """Those of its words, where the texts have another tokenizer."""
+        """Word vectors that were replaced because the texts use another tokenizer."""
         return f"fresh vectors for all {self.target_dim} words of another tokenizer" if self.words_are_new else ""
 
     def position_embeddings(self, n: int) -> Tensor | None:
-        """[n, D], of the table of absolute positions, if the model has one; the class token stands before the first word."""
+        """[n, D], from the table of absolute positions, if there is one; the first row belongs to the class token, if any."""
         table = _position_table(self.model)
         start = self._first_place + int(self.begins)
         if table is None or table.embedding_dim != self.embed_dim or table.num_embeddings < start + n:
@@ -155,18 +155,18 @@ class TransformersBackbone(TextBackbone):
         return [*layers, output.last_hidden_state]
 
     def _check_places(self) -> None:
-        """Whether tokens can be left out while the others keep their positions."""
+        """Check that tokens can be left out while the others keep their positions."""
         if "position_ids" not in self._parameters_taken or (self._masks == "plain" and (self.causal or self._has_windows)):
             raise ConfigError(
                 f"transformers/{self.model.config.model_type} cannot leave tokens out and keep the positions of the others, as "
-                "this task wants. Take another task, or a network such as bert, modernbert, gpt2 or llama."
+                "this task needs. Use another task, or a network such as bert, modernbert, gpt2 or llama."
             )
 
     def _mask(self, framed: Framed) -> Any:
         if self._masks == "plain":
             return (~framed.padding).long()
         if self.causal:
-            # Padding lies behind all that is looked at, so that only an order of their own (keep) asks for a mask.
+            # Padding comes after all visible tokens, so only a custom order (keep) needs a mask.
             return None if framed.places is None else _causal(framed)
         visible = None if _surely_whole(framed.padding) else ~framed.padding[:, None, None, :]
         if self._masks == "ready":
@@ -174,7 +174,7 @@ class TransformersBackbone(TextBackbone):
         return {"full_attention": visible, "sliding_attention": self._window(framed, visible)}
 
     def _window(self, framed: Framed, visible: Tensor | None) -> Tensor:
-        """[B, 1, L, L] bool: what is no farther away than half of the model's window."""
+        """[B, 1, L, L] bool: tokens within half of the model's window."""
         places = framed.places
         if places is None:
             places = torch.arange(framed.padding.shape[1], device=framed.padding.device).unsqueeze(0)
@@ -182,10 +182,9 @@ class TransformersBackbone(TextBackbone):
         return near.unsqueeze(1) if visible is None else near.unsqueeze(1) & visible
 
     def export_folder(self, format: str, processor: Any, folder: Path) -> None:
-        """Write the model and its tokenizer into an empty folder, as ``AutoModel`` and ``AutoTokenizer`` read them.
+        """Write the model and its tokenizer into an empty folder for ``AutoModel`` and ``AutoTokenizer``.
 
-        A backbone that has kept its vocabulary head is written with it: ``AutoModelForMaskedLM`` reads it, or
-        ``AutoModelForCausalLM`` for a decoder.
+        A kept vocabulary head is included, for ``AutoModelForMaskedLM`` or ``AutoModelForCausalLM``.
 
         Args:
             format: ``transformers``.
@@ -193,7 +192,7 @@ class TransformersBackbone(TextBackbone):
             folder: exists and is empty.
 
         Raises:
-            ArtifactError: another format was asked for.
+            ArtifactError: the format is unknown.
         """
         if format not in self.export_formats:
             raise ArtifactError(f"a text backbone has no export format {format!r}; it has: {', '.join(self.export_formats)}.")
@@ -208,7 +207,7 @@ class TransformersBackbone(TextBackbone):
 
 @contextmanager
 def without_progress() -> Iterator[None]:
-    """Keep the library from drawing its progress and from giving advice: standard error belongs to the command."""
+    """Silence the library's progress bars and advice."""
     shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # not typed there
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # not typed there
@@ -221,7 +220,7 @@ def without_progress() -> Iterator[None]:
 
 
 def mask_style(model: PreTrainedModel, causal: bool) -> MaskStyle:
-    """How a model takes its mask."""
+    """The form of a model's mask."""
     config: Any = model.config
     if config.model_type == "modernbert" and hasattr(config, "sliding_window"):  # the first versions of 5 take plain masks
         return "windows"
@@ -229,36 +228,36 @@ def mask_style(model: PreTrainedModel, causal: bool) -> MaskStyle:
 
 
 def has_windows(config: Any) -> bool:
-    """Whether some layers look at near tokens alone, or mix them in another way than by attention."""
+    """Whether some layers attend only to near tokens, or use something else than attention."""
     kinds = set(getattr(config, "layer_types", None) or ())
     window = getattr(config, "sliding_window", None) or getattr(config, "local_attention", None)
     return bool(kinds - {"full_attention"}) or bool(window and not kinds)
 
 
 def _causal(framed: Framed) -> Tensor:
-    """[B, 1, L, L] bool: what stands at or in front of one's own place."""
+    """[B, 1, L, L] bool: tokens at the same or earlier positions."""
     assert framed.places is not None
     before = framed.places.unsqueeze(1) <= framed.places.unsqueeze(2)
     own = torch.eye(before.shape[1], dtype=torch.bool, device=before.device)
-    # Every row sees something (itself): a softmax over nothing would be NaN.
+    # Each token sees itself: a softmax over nothing would be NaN.
     return ((before & ~framed.padding.unsqueeze(1)) | own).unsqueeze(1)
 
 
 def _surely_whole(padding: Tensor) -> bool:
-    """Whether there is no padding, as far as that is known without waiting for the device."""
+    """Whether there is certainly no padding, without waiting for the device."""
     if padding.device.type != "cpu" or torch.compiler.is_compiling():
         return False
     return not bool(padding.any())
 
 
 def _first_place(model: PreTrainedModel) -> int:
-    """The position id of the first token: 0, or behind the padding's own position (RoBERTa)."""
+    """The position id of the first token: 0, or after that of the padding (RoBERTa)."""
     table = _position_table(model)
     return 0 if table is None or table.padding_idx is None else int(table.padding_idx) + 1
 
 
 def _position_table(model: PreTrainedModel) -> nn.Embedding | None:
-    """The table of absolute positions: it lies beside the words. Tables of distances lie within the layers."""
+    """The table of absolute positions, next to the words. Tables inside layers hold distances."""
     for name, module in model.named_modules():
         if isinstance(module, nn.Embedding) and "position" in name and "layer" not in name:
             return module

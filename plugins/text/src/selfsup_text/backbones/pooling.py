@@ -1,8 +1,8 @@
-"""From the tokens of a text to one embedding."""
+"""Pooling of the tokens of a text to one embedding."""
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -11,21 +11,17 @@ from selfsup.backbones import max_over_tokens, mean_over_tokens
 from selfsup.runtime import full
 
 Pooling = Literal["mean", "cls", "max", "mean+max", "last"]
-"""``cls`` is the class token's output (not for causal networks), ``last`` that of the last real token (for them alone)."""
-POOLINGS: tuple[str, ...] = get_args(Pooling)
+"""``cls`` is the class token's output (not for causal networks), ``last`` that of the last token (only for these)."""
 
 
 def pool(kind: Pooling, tokens: Tensor, padding: Tensor, first: Tensor) -> Tensor:
-    """One embedding a sample, in float32 at least.
+    """[B, D], or [B, 2 D] for ``mean+max``, one embedding per sample, at least in float32.
 
     Args:
-        kind: how.
+        kind: of pooling.
         tokens: [B, N, D], the content.
-        padding: [B, N] bool; every sample has a real token.
+        padding: [B, N] bool; every sample has at least one token.
         first: [B, D], the class token's output.
-
-    Returns:
-        [B, D], or [B, 2 D] for ``mean+max``.
     """
     if kind == "cls":
         return full(first)

@@ -1,6 +1,8 @@
-"""Small text backbones for CPUs."""
+"""Small text backbones for CPUs: a BERT and a GPT-2."""
 
 from __future__ import annotations
+
+from functools import partial
 
 from pydantic import Field
 
@@ -15,7 +17,7 @@ from selfsup_text.backbones.transformers import assemble, build_model
 
 
 class SmallEncoderConfig(Config):
-    """Options of ``text-encoder-small``: BERT's layers (Devlin et al. 2018, arXiv:1810.04805), few and narrow."""
+    """Options of ``text-encoder-small``: BERT's layers (Devlin et al. 2018, arXiv:1810.04805), but few and narrow."""
 
     hidden_size: int = Field(128, ge=4, le=4096)
     """Width D; 768 in BERT-base, 128 in its smallest (Turc et al. 2019, arXiv:1908.08962)."""
@@ -24,14 +26,13 @@ class SmallEncoderConfig(Config):
     heads: int = Field(2, ge=1)
     """Attention heads, a divisor of the width; 12 in BERT-base, 2 in its smallest."""
     initializer_range: float | None = Field(None, gt=0)
-    """Standard deviation of the first weights; None: 0.02 * sqrt(768 / width), 0.049 at 128; 0.02 in BERT, whose width is
-    768."""
+    """Standard deviation of the initial weights; None: 0.02 * sqrt(768 / width), 0.049 at 128; 0.02 in BERT with width 768."""
     pooling: Pooling = "mean"
     """How tokens become an embedding: ``mean``, ``cls``, ``max`` or ``mean+max``; the class token's output in BERT."""
 
 
 class SmallDecoderConfig(Config):
-    """Options of ``text-decoder-small``: GPT-2's layers (Radford et al. 2019), few and narrow."""
+    """Options of ``text-decoder-small``: GPT-2's layers (Radford et al. 2019), but few and narrow."""
 
     hidden_size: int = Field(128, ge=4, le=4096)
     """Width D; 768 in the smallest GPT-2."""
@@ -40,28 +41,10 @@ class SmallDecoderConfig(Config):
     heads: int = Field(2, ge=1)
     """Attention heads, a divisor of the width; 12 in the smallest GPT-2."""
     initializer_range: float | None = Field(None, gt=0)
-    """Standard deviation of the first weights; None: 0.02 * sqrt(768 / width), 0.049 at 128; 0.02 in GPT-2, whose smallest
-    width is 768."""
+    """Standard deviation of the initial weights; None: 0.02 * sqrt(768 / width), 0.049 at 128; 0.02 in GPT-2 with width
+    768."""
     pooling: Pooling = "mean"
     """How tokens become an embedding: ``mean``, ``last``, ``max`` or ``mean+max``; the last token's output in GPT."""
-
-
-def build_encoder(config: SmallEncoderConfig, info: Info) -> TransformersBackbone:
-    """A small BERT without a pooler.
-
-    Raises:
-        ConfigError: the heads do not divide the width.
-    """
-    return _build("bert", config, info)
-
-
-def build_decoder(config: SmallDecoderConfig, info: Info) -> TransformersBackbone:
-    """A small GPT-2.
-
-    Raises:
-        ConfigError: the heads do not divide the width.
-    """
-    return _build("gpt2", config, info)
 
 
 def _build(name: str, config: SmallEncoderConfig | SmallDecoderConfig, info: Info) -> TransformersBackbone:
@@ -72,7 +55,7 @@ def _build(name: str, config: SmallEncoderConfig | SmallDecoderConfig, info: Inf
     return assemble(build_model(architecture), info, pooling=config.pooling, causal=name == "gpt2")
 
 
-ENCODER = BackboneRecipe(config=SmallEncoderConfig, build=build_encoder)
-"""``text-encoder-small``."""
-DECODER = BackboneRecipe(config=SmallDecoderConfig, build=build_decoder)
-"""``text-decoder-small``."""
+ENCODER = BackboneRecipe(config=SmallEncoderConfig, build=partial(_build, "bert"))
+"""``text-encoder-small``: a small BERT without a pooler."""
+DECODER = BackboneRecipe(config=SmallDecoderConfig, build=partial(_build, "gpt2"))
+"""``text-decoder-small``: a small GPT-2."""

@@ -1,4 +1,4 @@
-"""``transformers/*``: any encoder or decoder of the transformers library, from its config or from pretrained weights."""
+"""The backbones ``transformers/*``: any encoder or decoder of the library, from a config or from pretrained weights."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from selfsup_text.config import TextProcessorConfig
 from selfsup_text.tokenization import load_vocabulary
 
 _ROUND, _ADDED = 1024, 64
-"""Words that a model may have more than its tokenizer, for a round number, and fewer, where some were added to that."""
+"""How many words a model may have more than its tokenizer (rounding), and fewer (tokens added later)."""
 _AUTO: dict[str, Any] = {"masked": AutoModelForMaskedLM, "causal": AutoModelForCausalLM}
 
 
@@ -43,26 +43,26 @@ class TransformersConfig(Config):
     name: str
     """The library's model type: ``bert``, ``roberta``, ``modernbert``, ``distilbert``, ``gpt2``, ``llama``, ..."""
     hidden_size: int | None = Field(None, ge=4)
-    """Width D of the layers; None: the model type's own (768 for BERT)."""
+    """Width D of the layers; None: the model type's default (768 for BERT)."""
     layers: int | None = Field(None, ge=1)
-    """Number of layers; None: the model type's own (12 for BERT)."""
+    """Number of layers; None: the model type's default (12 for BERT)."""
     heads: int | None = Field(None, ge=1)
-    """Attention heads, a divisor of the width; None: the model type's own (12 for BERT)."""
+    """Attention heads, a divisor of the width; None: the model type's default (12 for BERT)."""
     initializer_range: float | None = Field(None, gt=0)
-    """Standard deviation of the first weights; None: 0.02 * sqrt(768 / width), which is 0.02 for BERT-base, or what the model
-    type has if it is another than 0.02."""
+    """Standard deviation of the initial weights; None: 0.02 * sqrt(768 / width), 0.02 for BERT-base, or the model type's
+    default if that is not 0.02."""
     pooling: Pooling | None = None
     """How tokens become an embedding: ``mean``, ``cls`` (``last`` for decoders), ``max``, ``mean+max``; None: the mean."""
     pretrained: str | None = None
-    """Folder, or ``hf://owner/name``, of a model of this type to start from; only safetensors are read. Its own tokenizer comes
-    along; ``processor.tokenizer`` names another, whose words have fresh vectors."""
+    """Folder, or ``hf://owner/name``, of a model of this type to start from; only safetensors are read. Its tokenizer is used,
+    too; ``processor.tokenizer`` chooses another one, whose words get new vectors."""
     architecture: dict[str, Any] = Field(default_factory=dict)
-    """Other fields of the model's config, under the library's names; filled in from ``pretrained``."""
+    """Other fields of the model's config, under the library's names; set automatically with ``pretrained``."""
 
     @model_validator(mode="before")
     @classmethod
     def _described(cls, values: Any) -> Any:
-        """Keep what the pretrained model is like, so that its encoder can be loaded where that folder is not."""
+        """Store the pretrained model's config, so that the encoder loads without that folder."""
         if not isinstance(values, dict) or not values.get("pretrained") or values.get("architecture"):
             return values
         try:
@@ -73,7 +73,7 @@ class TransformersConfig(Config):
 
 
 def build_transformers(config: TransformersConfig, info: Info) -> TransformersBackbone:
-    """Build a model for the processor's vocabulary and length, and check that it does what is asked of a text backbone.
+    """Build a model for the processor's vocabulary and length, and check that it works as a text backbone.
 
     Raises:
         UnknownIdError: the library has no such model type.
@@ -95,14 +95,14 @@ def build_transformers(config: TransformersConfig, info: Info) -> TransformersBa
 def assemble(
     model: PreTrainedModel, info: Info, *, pooling: Pooling, causal: bool | None = None, headless: bool = True
 ) -> TransformersBackbone:
-    """The backbone of a model.
+    """Make a backbone of a model.
 
     Args:
         model: with or without the head of a language model.
         info: of the processor.
-        pooling: how the tokens become one embedding.
-        causal: whether it is a decoder; None: it is tried.
-        headless: whether the head, if there is one, has fresh weights.
+        pooling: how tokens become one embedding.
+        causal: whether it is a decoder; None: find out.
+        headless: whether the head, if any, has new weights.
 
     Raises:
         ConfigError: the model type does not fit.
@@ -116,10 +116,10 @@ def assemble(
 
 
 def build_model(architecture: Any) -> PreTrainedModel:
-    """A model with fresh weights: a language model, or where the library has none a plain one.
+    """Build a model with new weights: a language model, or a plain model if the library has none.
 
     Raises:
-        ConfigError: the library has no model of texts for this config, or it refuses the sizes.
+        ConfigError: the library has no text model for this config, or rejects the sizes.
     """
     check_single(architecture)
     kind = language_model(architecture)
@@ -132,15 +132,15 @@ def build_model(architecture: Any) -> PreTrainedModel:
 
 
 def _without_pooler(make: Any, *arguments: Any, **options: Any) -> Any:
-    """A plain model without the pooler that BERT's kin have, and that nothing would train."""
+    """A plain model without the pooler of BERT-like models, which nothing would train."""
     try:
         return make(*arguments, **options, add_pooling_layer=False)
-    except TypeError:  # it has none
+    except TypeError:  # the model has no pooler
         return make(*arguments, **options)
 
 
 def _free_padding(network: PreTrainedModel, info: Info) -> None:
-    """Let the separator learn where it also stands for padding, as in decoders without a padding token."""
+    """Let the separator learn if it is also the padding, as in decoders without a padding token."""
     if info["pad_id"] not in (info["cls_id"], info["sep_id"]):
         return
     embeddings = network.get_input_embeddings()
@@ -152,18 +152,18 @@ def _free_padding(network: PreTrainedModel, info: Info) -> None:
 
 
 def _pretrained(config: TransformersConfig, source: str, info: Info) -> tuple[PreTrainedModel, bool, bool]:
-    """A pretrained model, whether its head is fresh (it came without one, or its words are new), and whether its words are."""
+    """Load a pretrained model; also returns whether its head is new (missing, or new words), and whether its words are."""
     own = {name: getattr(config, name) for name in ("hidden_size", "layers", "heads", "initializer_range")}
     if given := [name for name, value in own.items() if value is not None]:
-        raise ConfigError(f"backbone.{given[0]} cannot be chosen beside backbone.pretrained, whose model has its own.")
+        raise ConfigError(f"backbone.{given[0]} cannot be combined with backbone.pretrained, whose model fixes it.")
     found = read_config(source)
     if found.model_type != config.name:
         raise ConfigError(
-            f"{source} holds a model of type {found.model_type}: take the backbone transformers/{found.model_type}."
+            f"{source} holds a model of type {found.model_type}: use the backbone transformers/{found.model_type}."
         )
-    if "model_type" not in config.architecture:  # what is filled in from the model names its type
+    if "model_type" not in config.architecture:  # automatic values include the type
         raise ConfigError(
-            f"backbone.architecture cannot be chosen beside backbone.pretrained: {source} has its own. Leave it out."
+            f"backbone.architecture cannot be combined with backbone.pretrained, whose config is in {source}. Leave it out."
         )
     model, headless = _read_weights(found, source)
     model.to(torch.float32)  # type: ignore[arg-type]  # typed there for devices alone
@@ -178,40 +178,40 @@ def _pretrained(config: TransformersConfig, source: str, info: Info) -> tuple[Pr
 
 
 def _is_other_vocabulary(source: str, have: int, info: Info) -> bool:
-    """Whether the processor's tokenizer is not the one that a model was trained with.
+    """Whether the processor's tokenizer differs from the one that a model was trained with.
 
     Raises:
-        ConfigError: the model came without a tokenizer, and the one that was given for it has another number of words.
+        ConfigError: the model has no tokenizer, and the given one has another number of words.
     """
     given = info.get("vocabulary")
     try:
         own = load_vocabulary(source).digest()
-    except ConfigError:  # it came without one
+    except ConfigError:  # it has none
         wanted = int(info["vocab_size"])
         if info.get("tokenizer", "loaded") != "loaded":
             return True
         if have - _ROUND <= wanted <= have + _ADDED:
             return False
         raise ConfigError(
-            f"{source} has {have} words and no tokenizer of its own, and the given one has {wanted}: their ids do not mean the "
-            "same. Give the tokenizer that it was trained with (--set processor.tokenizer=FOLDER), or train one on the rows "
-            "(--set processor.tokenizer=wordpiece): all words are then new."
+            f"{source} has {have} words and no tokenizer of its own, but the given one has {wanted}: their ids differ in "
+            "meaning. Give the tokenizer that it was trained with (--set processor.tokenizer=FOLDER), or train one on the rows "
+            "(--set processor.tokenizer=wordpiece): all word vectors are then new."
         ) from None
     return given is not None and given != own
 
 
 def _draw_words(model: PreTrainedModel, source: str, info: Info) -> None:
-    """Give all words of a model fresh vectors, as widely spread as those that it had.
+    """Give all words of a model new vectors with the same standard deviation.
 
     Raises:
-        ConfigError: it counts positions from the id of its padding, which another tokenizer has elsewhere.
+        ConfigError: it counts positions from the id of its padding, which the tokenizer has elsewhere.
     """
     embeddings = model.get_input_embeddings()
     assert isinstance(embeddings, nn.Embedding)
     own, pad = embeddings.padding_idx, int(info["pad_id"])
     if own is not None and own != pad:
         raise ConfigError(
-            f"{source} has its padding at the id {own}, and the given tokenizer at {pad}. Take the model's own tokenizer "
+            f"{source} has its padding at the id {own}, but the given tokenizer at {pad}. Use the model's own tokenizer "
             f"(--set processor.tokenizer={source})."
         )
     with torch.no_grad():
@@ -221,14 +221,14 @@ def _draw_words(model: PreTrainedModel, source: str, info: Info) -> None:
 
 
 def preprocessing(config: TransformersConfig) -> dict[str, Any]:
-    """The tokenizer that a pretrained model was trained with, and its length where that is less than a text's by default."""
+    """The tokenizer of a pretrained model, and its maximal length if that is below the default."""
     if config.pretrained is None:
         return {}
     found: Any = read_config(config.pretrained)
     options: dict[str, Any] = {"tokenizer": config.pretrained}
     positions = getattr(found, "max_position_embeddings", None)
     usual = TextProcessorConfig().max_length
-    # Two for class token and separator; some count from behind the id of their padding.
+    # Two for class token and separator; some models count positions from after the id of their padding.
     room = (
         usual
         if not isinstance(positions, int) or positions < 0
@@ -256,10 +256,10 @@ def _read_weights(found: Any, source: str) -> tuple[PreTrainedModel, bool]:
 
 
 def adopt(source: str, described: Mapping[str, Any]) -> Adopted | None:
-    """The member of the family that starts from a model of the transformers library; None where it is none of texts.
+    """The backbone that starts from a model of the transformers library; None if it is not a text model.
 
     Args:
-        source: its folder, or ``hf://owner/name``.
+        source: folder, or ``hf://owner/name``.
         described: its ``config.json``.
     """
     name = described.get("model_type")
@@ -271,4 +271,3 @@ def adopt(source: str, described: Mapping[str, Any]) -> Adopted | None:
 
 
 RECIPE = BackboneRecipe(config=TransformersConfig, build=build_transformers, preprocessing=preprocessing, adopt=adopt)
-"""``transformers/*``."""

@@ -1,4 +1,4 @@
-"""Word vectors: a table of embeddings, and a text is the mean of its tokens'. The strong cheap baseline."""
+"""Word vectors: a text is the mean of its tokens' vectors. A cheap, strong baseline."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class WordVectorsConfig(Config):
     """Options of word vectors."""
 
     dim: int = Field(default=128, ge=2)
-    """Width D; 300 in the paper of word2vec."""
+    """Width D; 300 in the word2vec paper."""
 
 
 class WordVectors(Backbone):
-    """Embeddings without a network behind them: what :mod:`selfsup_text.tasks.word2vec` trains."""
+    """A table of embeddings without a network, trained by :mod:`selfsup_text.tasks.word2vec`."""
 
     modality: ClassVar[str] = "text"
 
@@ -32,10 +32,9 @@ class WordVectors(Backbone):
         nn.init.normal_(self.word_embeddings.weight, std=1 / math.sqrt(config.dim))
 
     def forward(self, batch: Batch) -> Encoded:
-        """Look the ids up, and take the mean over those that are not padding."""
+        """Embed the ids, and average over tokens that are not padding."""
         tokens = self.word_embeddings(batch["ids"])
         return Encoded(mean_over_tokens(tokens, batch["padding"]), tokens, (tokens.shape[1],), batch["padding"])
 
 
 RECIPE = BackboneRecipe(config=WordVectorsConfig, build=WordVectors)
-"""``word-vectors``."""

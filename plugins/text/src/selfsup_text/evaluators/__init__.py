@@ -1,1 +1,1 @@
-"""Measurements of text encoders that are more than a class for each text."""
+"""Evaluators for texts, and what they share."""

@@ -1,4 +1,4 @@
-"""Columns of the evaluated rows beyond the text: second sentences, scores, tags."""
+"""Columns of evaluated rows other than the text: second sentences, scores, tags."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from selfsup.evaluation import Split
 
 
 def rows_of(split: Split, evaluator: str) -> Rows:
-    """The rows behind a split.
+    """The rows of a split.
 
     Raises:
         ColumnError: it has none (it was made of processed samples).
     """
     if split.rows is None:
-        raise ColumnError(f"The evaluator {evaluator!r} reads columns beside the text, and these samples came without rows.")
+        raise ColumnError(f"The evaluator {evaluator!r} reads other columns than the text, but these samples have no rows.")
     return split.rows
 
 
 def choose_column(rows: Rows, given: str, *, fits: Callable[[Any], bool], names: Sequence[str], what: str, option: str) -> str:
-    """The column that holds something.
+    """Find the column for a purpose: the user's, else the first with a usual name, else the only one that fits.
 
     Args:
-        rows: whose columns they are.
-        given: the one that the user named, or empty.
-        fits: whether a column of this feature can be it.
-        names: usual names, the first that is there is taken; else the only column that fits.
-        what: what it holds, for messages.
+        rows: to search.
+        given: the user's column, or empty.
+        fits: whether a feature type is suitable.
+        names: usual names, in order.
+        what: the content, for messages.
         option: the evaluator's option that names it, for messages.
 
     Raises:
-        ColumnError: there is none, there are several, or the one that was named does not fit.
+        ColumnError: no or several columns fit, or the given one does not.
     """
     features: dict[str, Any] = rows.dataset.features
     listed = describe_columns(features)
@@ -51,7 +51,7 @@ def choose_column(rows: Rows, given: str, *, fits: Callable[[Any], bool], names:
     if len(fitting) == 1:
         return fitting[0]
     found = f"several could hold {what}: {', '.join(fitting)}" if fitting else f"none holds {what}"
-    raise ColumnError(f"Of the columns of {rows.name} {found}. Name it with --set {option}=COLUMN. They are {listed}.")
+    raise ColumnError(f"Of the columns of {rows.name} {found}. Name one with --set {option}=COLUMN. The columns are {listed}.")
 
 
 def values_of(split: Split, column: str) -> list[Any]:

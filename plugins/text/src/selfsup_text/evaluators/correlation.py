@@ -1,4 +1,4 @@
-"""Correlations of two series of numbers; scipy's, which warns and gives NaN where a series does not vary."""
+"""Correlations of two series; scipy's, but 0 instead of a warning and NaN for a constant series."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from torch import Tensor
 
 
 def pearson(x: Tensor, y: Tensor) -> float:
-    """Pearson's correlation of two [N]; 0 where one of them does not vary."""
+    """Pearson's correlation of two [N]; 0 if one is constant."""
     from scipy import stats
 
     return float(stats.pearsonr(x.double(), y.double()).statistic) if _vary(x, y) else 0.0
 
 
 def spearman(x: Tensor, y: Tensor) -> float:
-    """Spearman's rank correlation of two [N], ties sharing their mean rank; 0 where one of them does not vary."""
+    """Spearman's rank correlation of two [N] with mean ranks for ties; 0 if one is constant."""
     from scipy import stats
 
     return float(stats.spearmanr(x.double(), y.double()).statistic) if _vary(x, y) else 0.0

@@ -1,24 +1,24 @@
-"""Entities in a series of tags, each counted as found only if its kind and both of its ends are right."""
+"""Entities in sequences of tags, and their F1: an entity is correct if its kind and both ends are."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
 Entity = tuple[int, int, str]
-"""First word, word behind the last one, kind."""
+"""First word, word after the last one, kind."""
 
 
 def is_bio(tags: Iterable[str]) -> bool:
-    """Whether the tags mark entities: ``B-KIND`` and ``I-KIND``, and ``O`` outside."""
+    """Whether the tags mark entities: ``B-KIND``, ``I-KIND``, and ``O`` outside."""
     return all(tag == "O" or tag[:2] in ("B-", "I-") for tag in tags)
 
 
 def entities(tags: Sequence[str], ends: Iterable[int] = ()) -> set[Entity]:
-    """The entities of a series of tags; an ``I-`` that follows no word of its kind begins one.
+    """The entities in a sequence of tags; an ``I-`` that does not continue an entity of its kind begins one.
 
     Args:
-        tags: one a word.
-        ends: places behind which another sentence begins, which no entity crosses.
+        tags: one per word.
+        ends: indices where the next sentence begins; no entity crosses them.
     """
     borders = set(ends)
     found: set[Entity] = set()
@@ -33,8 +33,8 @@ def entities(tags: Sequence[str], ends: Iterable[int] = ()) -> set[Entity]:
     return found
 
 
-def entity_f1(said: Sequence[str], true: Sequence[str], ends: Iterable[int] = ()) -> float:
-    """F1 of the entities (Tjong Kim Sang and De Meulder 2003, CoNLL shared task); 1 where there are none on either side."""
+def entity_f1(predicted: Sequence[str], true: Sequence[str], ends: Iterable[int] = ()) -> float:
+    """F1 of the entities (Tjong Kim Sang and De Meulder 2003, CoNLL shared task); 1 if there are none at all."""
     places = list(ends)
-    a, b = entities(said, places), entities(true, places)
+    a, b = entities(predicted, places), entities(true, places)
     return 2 * len(a & b) / (len(a) + len(b)) if a or b else 1.0

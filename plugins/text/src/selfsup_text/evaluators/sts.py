@@ -1,4 +1,4 @@
-"""Semantic textual similarity: do close embeddings mean what people call similar?"""
+"""Semantic textual similarity: correlate the cosine of two embeddings with human scores."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ class STSConfig(Config):
     other: str = ""
     """Column of the second sentences; empty: ``sentence_b`` or ``sentence2``, else the only other column of strings."""
     score: str = ""
-    """Column of people's scores, more is more similar; empty: ``score``, else the only column of numbers."""
+    """Column of human scores, higher is more similar; empty: ``score``, else the only column of numbers."""
 
 
 @dataclass(frozen=True)
 class STS:
-    """Compares the cosine of the embeddings of two sentences with people's scores; nothing is fitted.
+    """Compares the cosine of the embeddings of two sentences with human scores; nothing is fitted.
 
-    All test pairs make one correlation (Gao et al. 2021, arXiv 2104.08821, appendix B: the setting "all"). A pair one of whose
-    sentences cannot be read is left out.
+    One correlation over all test pairs (Gao et al. 2021, arXiv 2104.08821, appendix B: the setting "all"). Pairs with an
+    unreadable sentence are left out.
     """
 
     config: STSConfig
 
     def evaluate(self, encoder: Encoder, train: Split, test: Split, *, seed: int) -> dict[str, float]:
-        """``spearman``, ``pearson`` and the number of pairs, of ``test``.
+        """``spearman``, ``pearson`` and the number of ``pairs`` of ``test``.
 
         Raises:
             ColumnError: the second sentences or the scores cannot be found.
@@ -69,9 +69,9 @@ class STS:
         encoded = encoder.processor.encode_rows(texts)
         good = [i for i, item in enumerate(encoded) if not isinstance(item, BadRowError)]
         if len(good) < 2:
-            raise DataError(f"{rows.name} has {len(good)} readable sentence pairs, and a correlation needs two at least.")
+            raise DataError(f"{rows.name} has {len(good)} readable sentence pairs, but a correlation needs at least two.")
         order = np.argsort([len(texts[i]["text"]) for i in good], kind="stable")
-        kept = [good[i] for i in order]  # of like length together: little is computed on padding
+        kept = [good[i] for i in order]  # sorted by length: less padding
         second = torch.from_numpy(encoder.embed([texts[i] for i in kept], precision=test.precision))
         cosine = F.cosine_similarity(test.embeddings(encoder)[kept].double(), second.double(), dim=1)
         wanted = torch.tensor([scores[i] for i in kept], dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Tagged words: from rows of texts and tags to token batches that keep to the words."""
+"""Words with tags: read them from rows, and compute one vector per word."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ _BATCH = 64
 
 @dataclass(frozen=True)
 class Sentence:
-    """One text as words, each with its tag."""
+    """One text as words with tags."""
 
     words: tuple[str, ...]
     tags: tuple[str, ...]
 
 
 def read_sentences(split: Split, *, words: str, tags: str) -> list[Sentence]:
-    """The tagged sentences of a split.
+    """Read the tagged sentences of a split.
 
     Args:
-        split: its rows hold tags, as a list or as a string with white space between them.
-        words: the column of the words as lists; empty: the text, cut at white space.
-        tags: the column of the tags; empty: by its usual name, or the only list.
+        split: with rows that hold tags as a list or a string separated by white space.
+        words: the column of lists of words; empty: the text, split at white space.
+        tags: the column of tags; empty: one with a usual name, or the only list.
 
     Raises:
         ColumnError: a column cannot be found.
-        DataError: a sentence has not as many tags as words, or a tag that is no class, or there is none with any.
+        DataError: a sentence has more or fewer tags than words, a tag is not a class, or there are no tags.
     """
     rows = rows_of(split, "token-classification")
     column = choose_column(
@@ -58,17 +58,17 @@ def read_sentences(split: Split, *, words: str, tags: str) -> list[Sentence]:
     names = _tag_names(rows.dataset.features[column])
     sentences: list[Sentence] = []
     pairs = zip(values_of(split, source), values_of(split, column), strict=True)
-    for place, (said, named) in zip(split.store.kept, pairs, strict=True):
-        parts = _parts(said)
+    for place, (text, named) in zip(split.store.kept, pairs, strict=True):
+        parts = _parts(text)
         if names and any(isinstance(m, int) and not 0 <= m < len(names) for m in _parts(named)):
             raise DataError(
-                f"{rows.describe(int(place))} of {rows.name} has a word without a tag in column {column!r} (its number is none "
-                f"of the {len(names)} classes); leave such rows out."
+                f"{rows.describe(int(place))} of {rows.name} has a word without a tag in column {column!r} (its number is not "
+                f"one of {len(names)} classes); leave such rows out."
             )
         marks = [names[m] if names and isinstance(m, int) else str(m) for m in _parts(named)]
         if len(parts) != len(marks):
             raise DataError(
-                f"{rows.describe(int(place))} of {rows.name} has {len(parts)} words ({source!r}, cut at white space) and "
+                f"{rows.describe(int(place))} of {rows.name} has {len(parts)} words ({source!r}, split at white space) and "
                 f"{len(marks)} tags ({column!r}); each word needs one. Give the words as lists with --set "
                 "token-classification.words=COLUMN."
             )
@@ -84,27 +84,26 @@ def _parts(value: Any) -> list[Any]:
 
 
 def _tag_names(feature: Any) -> Sequence[str]:
-    """Names of a list's ``ClassLabel`` ids; none where the tags stand for themselves."""
+    """Names of a list's ``ClassLabel`` ids; empty for other tags."""
     inner = getattr(feature, "feature", None)
     return getattr(inner, "names", None) or ()
 
 
 class Words(NamedTuple):
-    """Words of sentences, one after the other, as an encoder sees them."""
+    """The words of several sentences with their vectors."""
 
     vectors: Tensor
     """[M, D] float32 on the CPU."""
     tags: list[str]
     """M tags."""
     ends: list[int]
-    """Behind which words a sentence ends."""
+    """Index after the last word of each sentence."""
 
 
 def word_vectors(encoder: Encoder, sentences: Sequence[Sentence], *, pooling: str) -> Words:
-    """A vector for each word, and its tag; words behind the longest text that the encoder takes are left out.
+    """A vector and a tag per word; words beyond the encoder's maximal length are left out.
 
-    Tokens are those of the whole sentence (its words joined by spaces), as the encoder saw such texts in pretraining; each
-    belongs to one word.
+    The whole sentence (its words joined by spaces) is tokenized, as in pretraining; each token belongs to one word.
 
     Args:
         encoder: its backbone gives tokens.

@@ -1,4 +1,4 @@
-"""Token classification: how much of each word's tag a linear classifier reads from its frozen tokens."""
+"""Token classification: a linear probe predicts each word's tag from its frozen tokens."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class TokenClassificationConfig(Config):
     """Options of the token classification probe."""
 
     tags: str = ""
-    """Column of the tags (lists, or strings cut at white space); empty: ``tags``, ``ner_tags``, ..., or the only list."""
+    """Column of the tags (lists, or strings split at white space); empty: ``tags``, ``ner_tags``, ..., or the only list."""
     words: str = ""
-    """Column of the words as lists; empty: the text, cut at white space."""
+    """Column of the words as lists; empty: the text, split at white space."""
     pooling: Literal["first", "mean"] = "first"
-    """Which vector stands for a word of several tokens: its first token's (BERT), or their mean."""
+    """The vector of a word with several tokens: its first token's (BERT), or their mean."""
     max_words: int = Field(default=50_000, ge=1)
-    """Training words at most; whole sentences are drawn with the seed."""
+    """Most training words; whole sentences are drawn with the seed."""
     linear: LinearConfig = LinearConfig()
     """Options of the linear probe."""
 
@@ -45,12 +45,12 @@ class TokenClassification:
     config: TokenClassificationConfig
 
     def evaluate(self, encoder: Encoder, train: Split, test: Split, *, seed: int) -> dict[str, float]:
-        """Accuracy, macro-F1 and cross-entropy over words of ``test``; ``entity_f1`` where the tags mark entities (B-, I-, O).
+        """Accuracy, macro-F1 and cross-entropy over words of ``test``; ``entity_f1`` if the tags mark entities (B-, I-, O).
 
         Raises:
             ColumnError: the tags cannot be found.
             ConfigError: the backbone gives no tokens.
-            DataError: words and tags do not fit, or all training words have one tag.
+            DataError: words and tags do not match, or all training words have one tag.
         """
         options = {"words": self.config.words, "tags": self.config.tags}
         known, wanted = read_sentences(train, **options), read_sentences(test, **options)
@@ -59,7 +59,7 @@ class TokenClassification:
         names = sorted(set(seen.tags))
         if len(names) < 2:
             raise DataError(
-                f"All {len(seen.tags)} training words have the tag {names[0]!r}, and a classifier needs two tags at least."
+                f"All {len(seen.tags)} training words have the tag {names[0]!r}, but a classifier needs at least two tags."
             )
         place = {name: i for i, name in enumerate(names)}
         targets = torch.tensor([place[name] for name in seen.tags])
@@ -67,7 +67,7 @@ class TokenClassification:
         new = word_vectors(encoder, wanted, pooling=self.config.pooling)
         if strange := sorted(set(new.tags) - place.keys()):
             shown = ", ".join(strange)
-            _log.warning("token-classification: no training word has these tags, so they count as wrong: %s", shown)
+            _log.warning("token-classification: no training word has these tags, so they are scored as wrong: %s", shown)
             place |= {tag: len(names) + i for i, tag in enumerate(strange)}
         log_p = probe.outputs(new.vectors)
         if strange:
@@ -80,7 +80,7 @@ class TokenClassification:
 
 
 def _draw(sentences: list[Sentence], limit: int, seed: int) -> list[Sentence]:
-    """Sentences in random order until they hold ``limit`` words; all where they hold no more."""
+    """Sentences in random order, as many as fit into ``limit`` words (at least one)."""
     order = np.random.default_rng(seed).permutation(len(sentences))
     taken = np.cumsum([len(sentences[i].words) for i in order])
     return [sentences[i] for i in order[: max(1, int((taken <= limit).sum()))]]

@@ -1,4 +1,4 @@
-"""The vocabulary head that scores frozen tokens: the encoder's own, or one that is fitted on training rows."""
+"""The vocabulary head that scores frozen tokens: the encoder's own, or one fitted on training rows."""
 
 from __future__ import annotations
 
@@ -26,28 +26,27 @@ if TYPE_CHECKING:
     from selfsup.artifacts import Encoder
 
 _TOKENS_A_STEP = 1024
-"""Tokens of a batch that the head is fitted on at most."""
+"""Most tokens of a batch that the head is fitted on."""
 _LOGITS = 16_000_000
-"""Logits that are held at once (64 MB in float32)."""
+"""Most logits in memory (64 MB in float32)."""
 
 
 class HeadConfig(Config):
-    """Which vocabulary head is used, and how one is fitted."""
+    """Which vocabulary head to use, and how to fit one."""
 
     head: Literal["auto", "own", "fitted"] = "auto"
-    """``own``: the language model's, as mlm and clm leave it and pretrained models bring it; ``fitted``: one that is trained on
-    the frozen tokens of the training rows, which compares encoders of any task; ``auto``: its own if the encoder has kept
-    one."""
+    """``own``: the language model's, kept by mlm, clm and pretrained models; ``fitted``: trained on frozen tokens of the
+    training rows, to compare encoders of any task; ``auto``: its own if the encoder has one."""
     steps: int = Field(default=300, ge=1)
     """Optimizer steps."""
     batch_size: int = Field(default=32, ge=1)
-    """Texts of a step."""
+    """Texts per step."""
     lr: float = Field(default=3e-3, gt=0)
-    """Peak learning rate of AdamW, along a cosine to 0."""
+    """Peak learning rate of AdamW, with a cosine schedule to 0."""
 
     def without_effect(self) -> dict[str, str]:
         """See :meth:`selfsup.config.Config.without_effect`."""
-        return idle("head is own, and nothing is fitted", self.head == "own", "steps", "batch_size", "lr")
+        return idle("head is own, so nothing is fitted", self.head == "own", "steps", "batch_size", "lr")
 
 
 class Examples(NamedTuple):
@@ -63,27 +62,27 @@ MakeExamples = Callable[[TextBackbone, Batch, torch.Generator], Examples]
 
 
 class Score(NamedTuple):
-    """How well a head tells ids."""
+    """How well a head predicts ids."""
 
     nats: float
     """Sum of -log p(id)."""
     hits: int
-    """How often the likeliest id is the right one."""
+    """How often the likeliest id is correct."""
     tokens: int
 
 
 def text_backbone_of(encoder: Encoder, evaluator: str, *, causal: bool) -> TextBackbone:
-    """The encoder's backbone, if it is a text backbone that is causal or not as wanted.
+    """Return the encoder's backbone if it is a text backbone, and causal or not as required.
 
     Raises:
         ConfigError: it is not.
     """
     backbone = encoder.backbone
     if not isinstance(backbone, TextBackbone) or backbone.causal != causal:
-        kind = "a decoder (each token sees those before it alone)" if causal else "an encoder (each token sees all others)"
+        kind = "a decoder (each token sees only earlier ones)" if causal else "an encoder (each token sees all others)"
         other = "pseudo-perplexity" if causal else "perplexity"
         raise ConfigError(
-            f"The evaluator {evaluator!r} is for {kind}, and the backbone {encoder.backbone_id!r} is none. Try {other!r}."
+            f"The evaluator {evaluator!r} is for {kind}, which the backbone {encoder.backbone_id!r} is not. Try {other!r}."
         )
     return backbone
 
@@ -91,16 +90,16 @@ def text_backbone_of(encoder: Encoder, evaluator: str, *, causal: bool) -> TextB
 def vocabulary_head(
     encoder: Encoder, backbone: TextBackbone, store: Store, make: MakeExamples, config: HeadConfig, seed: int
 ) -> nn.Module:
-    """The head that the config asks for; the arguments are those of :func:`fit_head`.
+    """The head that the config selects; the arguments are those of :func:`fit_head`.
 
     Raises:
-        ConfigError: the encoder's own is asked for, and it has none.
-        DataError: no batch has anything to learn from.
+        ConfigError: it selects the encoder's own head, which is missing.
+        DataError: the texts are too short to learn from.
     """
     if config.head == "own" and backbone.vocabulary_head is None:
         raise ConfigError(
-            "head='own' needs an encoder that has kept its vocabulary head: one of text/mlm or text/clm, or text/random-init "
-            "with backbone.pretrained. Take head='fitted'."
+            "head='own' needs an encoder with its vocabulary head: from text/mlm, text/clm, or text/random-init with "
+            "backbone.pretrained. Use head='fitted'."
         )
     if config.head != "fitted" and backbone.vocabulary_head is not None:
         return backbone.vocabulary_head
@@ -110,18 +109,18 @@ def vocabulary_head(
 def fit_head(
     encoder: Encoder, backbone: TextBackbone, store: Store, make: MakeExamples, config: HeadConfig, seed: int
 ) -> nn.Module:
-    """Fit BERT's vocabulary head on frozen tokens; the backbone, word embeddings included, stays as it is.
+    """Fit BERT's vocabulary head on frozen tokens; the backbone with its word embeddings does not change.
 
     Args:
-        encoder: with its processor, in whatever mode; it is left so.
+        encoder: with its processor; its mode is restored.
         backbone: of the encoder.
         store: training texts.
         make: tokens and targets of a batch.
         config: options.
-        seed: of the head, the order and what ``make`` draws.
+        seed: of the head, the order of texts and the draws of ``make``.
 
     Raises:
-        DataError: no batch has anything to learn from.
+        DataError: the texts are too short to learn from.
     """
     fabric = devices_here(encoder.device, "32").connect()
     with preserved():
@@ -140,7 +139,7 @@ def fit_head(
             warmup_steps=config.steps // 20,
             generator=generator,
         )
-        told = 0
+        seen = 0
         for batch in itertools.islice(
             _endless(encoder, store, config, seed, fabric.global_rank, fabric.world_size), config.steps
         ):
@@ -148,12 +147,12 @@ def fit_head(
                 features, targets = make(backbone, batch, generator)
             chosen = torch.randperm(len(targets), generator=generator, device=encoder.device)[:_TOKENS_A_STEP]
             stepper.take({"features": features[chosen].float(), "targets": targets[chosen]})
-            told += len(chosen)
+            seen += len(chosen)
     finally:
         for parameter, trained in words.items():
             parameter.requires_grad_(trained)
-    if not told:
-        raise DataError("The training texts are too short: no token has another one to predict it from.")
+    if not seen:
+        raise DataError("The training texts are too short: no token has context to predict it from.")
     return head.eval()
 
 
@@ -163,25 +162,25 @@ class _HeadTask(PretextTask):
     def __init__(self, backbone: TextBackbone, head: nn.Module) -> None:
         super().__init__()
         self.head = head
-        self._backbone = (backbone,)  # no part of what is trained
+        self._backbone = (backbone,)  # in a tuple: it is not trained
 
     def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
-        """The mean over the tokens of a batch, which may be none."""
+        """The mean over the tokens of a batch, which may be empty."""
         losses = F.cross_entropy(self.head(batch["features"]).float(), batch["targets"], reduction="sum")
         count = losses.new_tensor(float(len(batch["targets"])))
         return StepOutput(losses / count.clamp_min(1), {}, count)
 
     def lr_scales(self) -> list[tuple[nn.Module, float]]:
-        """None: all of the head is trained at the same rate."""
+        """Empty: all of the head has the same learning rate."""
         return []
 
     def encoder_backbone(self) -> Backbone:
-        """The network whose tokens are scored."""
+        """The network that makes the tokens."""
         return self._backbone[0]
 
 
 def score_head(head: nn.Module, examples: Examples) -> Score:
-    """What the head says of the targets, a few tokens at a time."""
+    """Score the targets by a head, a few tokens at a time."""
     nats, hits, tokens = 0.0, 0, len(examples.targets)
     size = 256
     with torch.no_grad():
@@ -197,7 +196,7 @@ def score_head(head: nn.Module, examples: Examples) -> Score:
 
 
 def _endless(encoder: Encoder, store: Store, config: HeadConfig, seed: int, rank: int, ranks: int) -> Iterator[Batch]:
-    """Shuffled batches, epoch after epoch; this process's share of each."""
+    """This process's share of shuffled batches, epoch after epoch."""
     size = max(min(config.batch_size, len(store)) // ranks, 1)
     sampler = EpochSampler(len(store), size, seed, rank=rank, world_size=ranks)
     loader = Loader(store, encoder.processor, sampler, encoder.device)

@@ -1,1 +1,1 @@
-"""Tasks of text: what the papers do otherwise than the core's objectives do by themselves, one task a file."""
+"""Text tasks that differ from what the core composes, one task per file."""

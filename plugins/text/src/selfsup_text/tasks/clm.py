@@ -1,4 +1,4 @@
-"""Causal language modelling: each token from those before it, in packed blocks."""
+"""Causal language modelling: predict each token from the earlier ones, in packed blocks."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from selfsup_text.tasks.parts.special_tokens import text_backbone
 
 
 class CausalLanguageModeling(NextToken):
-    """GPT's task (Radford et al. 2018): the core's next token, and the first one of each text from the class token before it.
+    """GPT's task (Radford et al. 2018): the core's next token, plus the first token from the class token.
 
-    Without a class token (GPT-2's tokenizer puts none) the first token is given. The vocabulary head is the network's own (a
-    pretrained model's goes on from where it was), and the encoder keeps it.
+    Without a class token (GPT-2) the first token is given. The vocabulary head is the network's own, pretrained if the network
+    is, and the encoder keeps it.
     """
 
     backbone: TextBackbone
 
     def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
-        """Encode, predict, compare; nothing is drawn at random."""
+        """Encode, predict, compare; nothing is random."""
         if self.steps_ahead > 1:
             return super().forward(batch, generator)
         ahead = self.backbone.ahead(batch)

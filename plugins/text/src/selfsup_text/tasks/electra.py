@@ -1,4 +1,4 @@
-"""ELECTRA: a small generator fills hidden tokens in, and the encoder tells which tokens are not the text's own."""
+"""ELECTRA: a small generator replaces tokens, and the encoder detects which tokens were replaced."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ElectraConfig(Config):
     """Options of ELECTRA."""
 
     rate: float = Field(default=0.15, gt=0, lt=1)
-    """Share of the tokens that the generator fills in; 0.15 in the paper, 0.25 for its large model."""
+    """Share of the tokens that the generator replaces; 0.15 in the paper, 0.25 for its large model."""
     generator_dim: int | None = Field(default=None, ge=4)
     """Width of the generator; None: a quarter of the encoder's, as for the paper's small and large models."""
     generator_depth: int = Field(default=2, ge=1)
@@ -29,21 +29,20 @@ class ElectraConfig(Config):
     generator_heads: int | None = Field(default=None, ge=1)
     """Attention heads of the generator; None: one per 32 channels."""
     discriminator_weight: float = Field(default=50.0, gt=0)
-    """Weight of the encoder's loss against the generator's; 50 in the paper."""
+    """Weight of the encoder's loss relative to the generator's; 50 in the paper."""
 
 
 class Generator(nn.Module):
-    """A small masked language model over the encoder's own word and position embeddings, which it is lent at each call.
+    """A small masked language model that uses the encoder's word and position embeddings.
 
-    As in the paper's code the embeddings of words and positions are added, then normalised, then brought to the generator's
-    width.
+    As in the paper's code word and position embeddings are added, normalised and projected to the generator's width.
 
     Args:
-        embedding_dim: E, of the word embeddings.
-        dim: width; of another than E a linear layer leads to it.
+        embedding_dim: E, width of the word embeddings.
+        dim: width; a linear layer maps E to it if they differ.
         depth: number of blocks.
         heads: attention heads.
-        vocab_size: V, number of ids that it draws from.
+        vocab_size: V, number of ids that it predicts.
     """
 
     def __init__(self, embedding_dim: int, dim: int, depth: int, heads: int | None, vocab_size: int) -> None:
@@ -59,9 +58,9 @@ class Generator(nn.Module):
         """[B, M, V], the logits of hidden tokens.
 
         Args:
-            embedded: [B, N, E], words (the mask token among them) and positions, added.
+            embedded: [B, N, E], words (mask tokens included) plus positions.
             padding: [B, N] bool.
-            hidden: [B, M] long, where to tell.
+            hidden: [B, M] long, the tokens to predict.
             words: [V or more, E], the word embeddings.
         """
         x = self.transformer(self.enter(self.embedded_norm(embedded)), padding)
@@ -72,17 +71,17 @@ class Generator(nn.Module):
 class Electra(PretextTask):
     """Replaced token detection (Clark et al. 2020, arXiv 2003.10555).
 
-    The generator is trained by maximum likelihood, not against the encoder; no gradient passes through what it has drawn. It
-    shares the embeddings of words and positions (section 3.2; beside a network without a table of positions it has one of its
-    own). A token that it draws right counts as the text's own.
+    The generator is trained by maximum likelihood, not against the encoder; no gradient passes through its samples. It shares
+    the word and position embeddings (section 3.2); if the network has no position table, it has its own. A correctly sampled
+    token is labelled as original.
     """
 
     backbone: TextBackbone
 
-    def __init__(self, config: ElectraConfig, backbone: TextBackbone, info: Info) -> None:
+    def __init__(self, config: ElectraConfig, backbone: Backbone, info: Info) -> None:
         super().__init__()
         self.config = config
-        self.backbone = backbone
+        self.backbone = backbone = text_backbone(backbone, "ELECTRA", causal=False)
         self.vocabulary = SpecialTokens(info)
         self.mask_id = mask_id_of(info, "ELECTRA")
         width = backbone.embed_dim
@@ -96,13 +95,13 @@ class Electra(PretextTask):
         self.head = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 1))
 
     def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
-        """Hide, fill in, tell apart."""
+        """Mask tokens, replace them by samples of the generator, classify all tokens."""
         ids = batch["ids"]
         mask = hide_tokens(self.vocabulary.maskable(batch), self.config.rate, generator)
         logits = self.fill_in(batch, mask)
         filled = put(ids, mask, draw(logits.detach(), generator))
-        told = F.cross_entropy(logits.flatten(0, 1), ids.gather(1, mask.hidden).flatten(), reduction="none")
-        generator_loss = mean_term(told.view(mask.hidden.shape), mask.weight)
+        errors = F.cross_entropy(logits.flatten(0, 1), ids.gather(1, mask.hidden).flatten(), reduction="none")
+        generator_loss = mean_term(errors.view(mask.hidden.shape), mask.weight)
         encoded = self.backbone.encode(self.backbone.tokenize({**batch, "ids": filled}))
         replaced = self.head(encoded).squeeze(-1).float()
         wrong = F.binary_cross_entropy_with_logits(replaced, (filled != ids).float(), reduction="none")
@@ -114,7 +113,7 @@ class Electra(PretextTask):
         )
 
     def fill_in(self, batch: Batch, mask: TokenMask) -> Tensor:
-        """[B, M, V], the generator's logits of the hidden tokens, in float32 or better."""
+        """[B, M, V], the generator's logits of the hidden tokens, at least in float32."""
         words, N = self.backbone.word_embeddings, batch["ids"].shape[1]
         shared = self.backbone.position_embeddings(N)
         positions = self.own_positions.weight[:N] if shared is None and self.own_positions is not None else shared
@@ -124,23 +123,18 @@ class Electra(PretextTask):
 
 
 def draw(logits: Tensor, generator: torch.Generator | None) -> Tensor:
-    """One id from each of the distributions [..., V], by its cumulated probabilities: [...] long.
+    """[...] long, sample one id from each distribution [..., V] by cumulative probabilities.
 
-    ``torch.multinomial`` looks at its input on the host.
+    ``torch.multinomial`` would synchronise with the device.
     """
     cumulated = logits.softmax(dim=-1).cumsum(dim=-1)
     chance = torch.rand(logits.shape[:-1], generator=generator, device=logits.device).unsqueeze(-1)
     return (cumulated < chance * cumulated[..., -1:]).sum(dim=-1).clamp(max=logits.shape[-1] - 1)
 
 
-def build_electra(config: ElectraConfig, backbone: Backbone, info: Info) -> Electra:
-    """Build ELECTRA around an encoder."""
-    return Electra(config, text_backbone(backbone, "ELECTRA", causal=False), info)
-
-
 RECIPE = TaskRecipe(
     config=ElectraConfig,
-    build=build_electra,
+    build=Electra,
     optimization={
         "optimizer": "adamw",
         "base_lr": 1e-3,
@@ -151,4 +145,4 @@ RECIPE = TaskRecipe(
     },
     processor={"packing": "blocks", "add_special": True},
 )
-"""ELECTRA-small's settings (5e-4 at a batch of 128, 10k of 1M steps of warm-up; linear decay there, a cosine here)."""
+"""ELECTRA-small's settings (5e-4 at a batch of 128, warm-up for 10k of 1M steps) with a cosine instead of linear decay."""

@@ -1,4 +1,4 @@
-"""Masked language modelling: hide tokens among their neighbours, and tell them from these."""
+"""Masked language modelling: predict hidden tokens from their context."""
 
 from __future__ import annotations
 
@@ -20,40 +20,41 @@ class MLMConfig(Config):
     """Options of masked language modelling."""
 
     rate: float = Field(default=0.15, gt=0, lt=1)
-    """Share of the tokens that is hidden; 0.15 in BERT, 0.3 to 0.4 serve small and large models better (arXiv 2202.08005)."""
+    """Share of the tokens to hide; 0.15 in BERT, 0.3 to 0.4 works better in arXiv 2202.08005."""
     mask_share: float = Field(default=0.8, ge=0, le=1)
-    """Share of the hidden tokens that is replaced by the mask token; 0.8 in BERT."""
+    """Share of the hidden tokens replaced by the mask token; 0.8 in BERT."""
     random_share: float = Field(default=0.1, ge=0, le=1)
-    """Share of the hidden tokens that is replaced by a random token; 0.1 in BERT. The others stay as they are."""
+    """Share of the hidden tokens replaced by a random token; 0.1 in BERT. The others stay unchanged."""
     whole_words: bool = False
-    """Hide whole words in place of single tokens; so in BERT's later release."""
+    """Hide whole words instead of single tokens, as in BERT's later release."""
 
     @model_validator(mode="after")
     def _shares(self) -> Self:
         if self.mask_share + self.random_share > 1:
-            raise ValueError(f"mask_share={self.mask_share} and random_share={self.random_share} are more than 1 together")
+            raise ValueError(f"mask_share={self.mask_share} and random_share={self.random_share} add up to more than 1")
         return self
 
 
 class MaskedLanguageModeling(MaskedModeling):
-    """BERT's first task (Devlin et al. 2018, arXiv 1810.04805, section 3.1), without its second.
+    """BERT's masked language modelling (Devlin et al. 2018, arXiv 1810.04805, section 3.1), without next sentence prediction.
 
-    Every ordinary token is hidden with probability ``rate``; special tokens and padding never are. A text has always the same
-    number of hidden tokens but for rounding, so that a fixed number of places, and these alone, pass the vocabulary head. That
-    head is the network's own (a pretrained model's goes on from where it was), and the encoder keeps it.
+    Every ordinary token is hidden with probability ``rate``; special tokens and padding never are. All texts of a length have
+    the same number of hidden tokens, up to rounding, so that only a fixed number of tokens passes the vocabulary head. It is
+    the network's own head, pretrained if the network is, and the encoder keeps it.
     """
 
     backbone: TextBackbone
     distance = "squared"
 
-    def __init__(self, config: MLMConfig, backbone: TextBackbone, info: Info) -> None:
+    def __init__(self, config: MLMConfig, backbone: Backbone, info: Info) -> None:
+        backbone = text_backbone(backbone, "Masked language modelling", causal=False)
         super().__init__(backbone, backbone.embed_dim, normalize_targets=False, head=backbone.output_head())
         self.config = config
         self.vocabulary = SpecialTokens(info)
         self.mask_id = mask_id_of(info, "Masked language modelling")
 
     def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
-        """Hide, encode, tell."""
+        """Mask, encode, predict."""
         mask = self.draw_mask(batch, generator)
         ids = replace_ids(
             batch["ids"],
@@ -68,22 +69,17 @@ class MaskedLanguageModeling(MaskedModeling):
         return self.loss(gather_tokens(encoded, mask.hidden), batch, mask)
 
     def draw_mask(self, batch: Batch, generator: torch.Generator | None) -> TokenMask:
-        """The tokens to hide."""
+        """Draw the tokens to hide."""
         maskable = self.vocabulary.maskable(batch)
         if self.config.whole_words:
             return hide_words(maskable, batch["words"], self.config.rate, generator)
         return hide_tokens(maskable, self.config.rate, generator)
 
 
-def build_mlm(config: MLMConfig, backbone: Backbone, info: Info) -> MaskedLanguageModeling:
-    """Build masked language modelling around an encoder."""
-    return MaskedLanguageModeling(config, text_backbone(backbone, "Masked language modelling", causal=False), info)
-
-
 RECIPE = TaskRecipe(
     config=MLMConfig,
-    build=build_mlm,
+    build=MaskedLanguageModeling,
     optimization={"optimizer": "adamw", "lr": 1e-3, "betas": (0.9, 0.98), "weight_decay": 0.01, "warmup_fraction": 0.05},
     processor={"packing": "blocks", "add_special": True},
 )
-"""Optimized as RoBERTa (Liu et al. 2019, arXiv 1907.11692), with a learning rate for small encoders (BERT-base: 1e-4)."""
+"""RoBERTa's optimizer (Liu et al. 2019, arXiv 1907.11692), with a learning rate for small encoders (BERT-base: 1e-4)."""

@@ -1,4 +1,4 @@
-"""The reference ``text/random-init``: the core's, but a pretrained language model keeps its head."""
+"""The reference ``text/random-init``: the core's, except that a pretrained language model keeps its head."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from selfsup_text.backbones.network import TransformersBackbone
 
 
 def build_random_init(config: Any, backbone: Backbone, info: Info) -> RandomInit:
-    """The backbone as it is; a vocabulary head that came with pretrained weights stays with it, and is not trained."""
+    """The unchanged backbone; a pretrained vocabulary head stays and is not trained."""
     if isinstance(backbone, TransformersBackbone) and not backbone.head_is_fresh:
         backbone.output_head()
         backbone.freeze_head()
@@ -20,4 +20,4 @@ def build_random_init(config: Any, backbone: Backbone, info: Info) -> RandomInit
 
 
 RECIPE = replace(random_init(), build=build_random_init)
-"""Evaluates a pretrained model as it is, its perplexity among the rest."""
+"""Evaluates a pretrained model as it is, including its perplexity."""

@@ -1,4 +1,4 @@
-"""Sentence order: were the two halves of a text swapped?"""
+"""Sentence order: predict whether the two segments of a text were swapped."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ class SentenceOrderConfig(Config):
     """Options of :class:`SentenceOrder`."""
 
     least_share: float = Field(default=0.25, gt=0, le=0.5)
-    """Least share of the tokens in either segment; in the paper segments are sentences of any length."""
+    """Least share of the tokens in a segment; in the paper segments are sentences of any length."""
     most_share: float = Field(default=0.75, ge=0.5, lt=1)
-    """Most share of the tokens in either segment."""
+    """Largest share of the tokens in a segment."""
 
     @model_validator(mode="after")
     def _symmetric(self) -> Self:
         if abs(self.least_share + self.most_share - 1) > 1e-9:
             raise ValueError(
                 f"least_share={self.least_share} and most_share={self.most_share} do not add up to 1: the length of a segment "
-                "would tell whether it is the first"
+                "would reveal whether it is the first"
             )
         return self
 
@@ -36,9 +36,9 @@ class SentenceOrderConfig(Config):
 class SentenceOrder(Transformation):
     """ALBERT's sentence-order prediction (Lan et al. 2019, arXiv 1909.11942, section 3.1).
 
-    Two consecutive segments stand in their order or swapped, a separator between them. The batch does not say where sentences
-    end, so that a text is cut in front of a random word. Its first and last token are left out: a capital or a full stop would
-    tell on which side of the separator the text begins or ends.
+    Two consecutive segments are in order or swapped, with a separator between them. Batches do not mark the ends of sentences,
+    so a text is cut before a random word. Its first and last token are left out, because a capital or a full stop would reveal
+    the order.
     """
 
     kind = "class"
@@ -50,12 +50,12 @@ class SentenceOrder(Transformation):
         self.vocabulary = SpecialTokens(info)
 
     def forward(self, batch: Batch, generator: torch.Generator | None) -> Transformed:
-        """Label 1 is for swapped segments."""
+        """Swap the segments of half of the texts; label 1: swapped."""
         ids = batch["ids"]
         B, N = ids.shape
         total = ((~batch["padding"]).sum(dim=1, keepdim=True) - 2).clamp(min=0)
         cut = self.cut(batch["words"], total, generator)
-        # Half of every batch: a batch that leans to one answer would only teach the head's bias.
+        # Exactly half of every batch: an unbalanced batch would mostly train the head's bias.
         order = torch.rand(B, generator=generator, device=ids.device).argsort()
         label = (order % 2).unsqueeze(1)
         swapped = label == 1
@@ -67,20 +67,20 @@ class SentenceOrder(Transformation):
         moved = self.vocabulary.take(batch, (source + 1).clamp(min=0, max=N - 1), valid)
         between = place == first
         moved["ids"] = moved["ids"].masked_fill(between, self.vocabulary.end_id)
-        # The separator is a word of its own. All are counted as they now stand: their old numbers would tell the order.
+        # The separator is a separate word. Words are numbered anew, since the old numbers would reveal the order.
         words = moved["words"].masked_fill(between, N)
         begins = F.pad(words[:, 1:] != words[:, :-1], (1, 0))
         moved["words"] = begins.cumsum(dim=1).masked_fill(moved["padding"] & ~between, -1)
-        # A single token, or none, has no order.
+        # Fewer than two tokens have no order.
         return Transformed(moved, label.squeeze(1), (total.squeeze(1) > 1).float())
 
     def cut(self, words: Tensor, total: Tensor, generator: torch.Generator | None) -> Tensor:
-        """[B, 1] long, the tokens of the first segment: a share of all at random, and on to where the next word begins.
+        """[B, 1] long, the length of the first segment: a random share of all tokens, extended to the start of the next word.
 
         Args:
             words: [B, N] long, of the whole text.
-            total: [B, 1] long, tokens of both segments, which begin with the text's second token.
-            generator: source of the draws.
+            total: [B, 1] long, tokens of both segments, starting at the text's second token.
+            generator: for the random draws.
         """
         N = words.shape[1]
         least, most = round(self.config.least_share * 1000), round(self.config.most_share * 1000)
@@ -93,10 +93,4 @@ class SentenceOrder(Transformation):
         return torch.where(found < N, found, torch.minimum(earliest, (total - 1).clamp(min=0)))
 
 
-def build_sentence_order(config: SentenceOrderConfig, info: Info) -> SentenceOrder:
-    """Make the transformation."""
-    return SentenceOrder(config, info)
-
-
-RECIPE = TransformationRecipe(config=SentenceOrderConfig, build=build_sentence_order)
-"""The transformation of ``text/sentence-order``."""
+RECIPE = TransformationRecipe(config=SentenceOrderConfig, build=SentenceOrder)

@@ -1,4 +1,4 @@
-"""SimCSE: a sentence seen through two dropout masks, against the others of its batch."""
+"""SimCSE: contrast two dropout views of a sentence with the other sentences of the batch."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class SimCSEConfig(Config):
     temperature: float = Field(default=0.05, gt=0)
     """Divides the cosines (paper: 0.05)."""
     output_dim: int = Field(default=128, ge=1)
-    """Width of the head, which is thrown away (paper: that of the encoder)."""
+    """Width of the head, which is not kept (paper: that of the encoder)."""
 
 
 class SimCSE(JointEmbeddingObjective):
-    """The core's NT-Xent behind SimCSE's head (Gao et al. 2021, arXiv 2104.08821).
+    """NT-Xent after SimCSE's head (Gao et al. 2021, arXiv 2104.08821).
 
-    The paper contrasts with the other sentences' second views alone; here their first views are negatives too.
+    In the paper only the second views of other sentences are negatives; here their first views are, too.
     """
 
     Config = SimCSEConfig
@@ -33,7 +33,7 @@ class SimCSE(JointEmbeddingObjective):
         self.config = config
 
     def build_projector(self, embed_dim: int) -> nn.Module:
-        """One layer with tanh, in training only."""
+        """One layer with tanh, used only in training."""
         return nn.Sequential(nn.Linear(embed_dim, self.config.output_dim), nn.Tanh())
 
     def forward(self, embeddings: ViewEmbeddings) -> LossOutput:

@@ -1,4 +1,4 @@
-"""Span corruption: cut spans out of a text, leave a sentinel for each, and let a decoder say what they were."""
+"""Span corruption: replace spans of a text by sentinels, and let a decoder predict the spans."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class SpanCorruptionConfig(Config):
     """Options of span corruption."""
 
     rate: float = Field(default=0.15, gt=0, lt=1)
-    """Share of the tokens that is cut out; 0.15 in the paper."""
+    """Share of the tokens in spans; 0.15 in the paper."""
     mean_span: float = Field(default=3.0, ge=1)
-    """Tokens of a span on average; 3 in the paper."""
+    """Mean tokens per span; 3 in the paper."""
     decoder_depth: int = Field(default=2, ge=1)
-    """Blocks of the decoder, which is thrown away; as many as the encoder's in the paper."""
+    """Blocks of the decoder, which is not kept; as many as the encoder's in the paper."""
     decoder_heads: int | None = Field(default=None, ge=1)
     """Attention heads of the decoder; None: one per 32 channels."""
 
@@ -34,18 +34,17 @@ class SpanCorruptionConfig(Config):
 class SpanCorruption(PretextTask):
     """T5's task (Raffel et al. 2019, arXiv 1910.10683, section 3.1.4) for any encoder.
 
-    The encoder sees the text with one sentinel in the place of each span, and is the shorter for it. The decoder, small and as
-    wide as the word embeddings that it shares, is T5's but for its depth, its positions and a layer norm of its words.
-    Sentinels are vectors of the task that are added to the mask token's, not words of the vocabulary; the end of every span is
-    one id, the separator's.
+    The encoder sees the shortened text with one sentinel per span. The decoder is as wide as the word embeddings that it
+    shares; it differs from T5's in depth, positions and a layer norm of its words. Sentinels are not words of the vocabulary
+    but vectors of the task, added to the mask token's. Every span ends with the separator's id.
     """
 
     backbone: TextBackbone
 
-    def __init__(self, config: SpanCorruptionConfig, backbone: TextBackbone, info: Info) -> None:
+    def __init__(self, config: SpanCorruptionConfig, backbone: Backbone, info: Info) -> None:
         super().__init__()
         self.config = config
-        self.backbone = backbone
+        self.backbone = backbone = text_backbone(backbone, "Span corruption", causal=False)
         self.vocabulary = SpecialTokens(info)
         self.mask_id = mask_id_of(info, "Span corruption")
         self.slots = most_spans(int(info["max_length"]), config.rate, config.mean_span)
@@ -54,13 +53,13 @@ class SpanCorruption(PretextTask):
         self.decoder_sentinels = nn.Embedding(self.slots, dim)
         for sentinels in (self.sentinels, self.decoder_sentinels):
             nn.init.normal_(sentinels.weight, std=float(backbone.word_embeddings.weight.detach().std()))
-        # Words as far apart as the positions that the decoder adds: with BERT's 0.02 to begin with they would drown in them.
+        # Normalised, because words with BERT's initial deviation of 0.02 would be negligible next to the positions.
         self.enter = nn.LayerNorm(dim)
         self.decoder = TextDecoder(dim, backbone.embed_dim, config.decoder_depth, config.decoder_heads)
         self.head = backbone.target_head(dim)
 
     def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
-        """Cut out, encode what is left, say what was cut out."""
+        """Cut spans out, encode the rest, predict the spans."""
         rate, mean_span = self.config.rate, self.config.mean_span
         real = ~batch["padding"]
         spans = draw_spans(real, rate, mean_span, generator)
@@ -77,26 +76,21 @@ class SpanCorruption(PretextTask):
         return StepOutput.of(mean_term(loss, wanted.valid.to(loss.dtype)))
 
     def _given(self, wanted: Answer) -> Tensor:
-        """[B, L, dim], the decoder's input; a sentinel is the mask token's embedding and the sentinel's own vector."""
+        """[B, L, dim], the decoder's input; a sentinel is the mask token's embedding plus the sentinel's vector."""
         ids = wanted.given.masked_fill(wanted.sentinel, self.mask_id)
         words: Tensor = self.backbone.word_embeddings(ids)
         return words + self._marks(self.decoder_sentinels, wanted.sentinel, wanted.number)
 
     def _marks(self, sentinels: nn.Embedding, where: Tensor, number: Tensor) -> Tensor:
-        """[B, K, D], the vectors of sentinels where they stand, zero elsewhere."""
+        """[B, K, D], the vectors of sentinels at their positions, zero elsewhere."""
         vectors: Tensor = sentinels(number.clamp(max=self.slots - 1))
         return vectors * where.unsqueeze(-1)
 
 
-def build_span_corruption(config: SpanCorruptionConfig, backbone: Backbone, info: Info) -> SpanCorruption:
-    """Build span corruption around an encoder."""
-    return SpanCorruption(config, text_backbone(backbone, "Span corruption", causal=False), info)
-
-
 RECIPE = TaskRecipe(
     config=SpanCorruptionConfig,
-    build=build_span_corruption,
+    build=SpanCorruption,
     optimization={"optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.01, "warmup_fraction": 0.05, "clip": 1.0},
     processor={"packing": "blocks", "add_special": True},
 )
-"""AdamW in the place of the paper's Adafactor (inverse square root schedule from 0.01)."""
+"""AdamW instead of the paper's Adafactor (inverse square root schedule from 0.01)."""

@@ -1,4 +1,4 @@
-"""TSDAE: a sentence with most of its tokens deleted becomes one vector, from which the whole sentence is told."""
+"""TSDAE: delete most tokens of a sentence, and reconstruct the whole sentence from the embedding of the rest."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class TSDAEConfig(Config):
     """Options of TSDAE."""
 
     deletion: float = Field(default=0.6, ge=0, lt=1)
-    """Share of the tokens that is deleted from what the encoder sees; 0.6 in the paper."""
+    """Share of the tokens deleted from the encoder's input; 0.6 in the paper."""
     decoder_depth: int = Field(default=1, ge=1)
-    """Blocks of the decoder, which is thrown away; the paper's decoder has the encoder's own."""
+    """Blocks of the decoder, which is not kept; the paper's decoder shares the encoder's layers."""
     decoder_heads: int | None = Field(default=None, ge=1)
     """Attention heads of the decoder; None: one per 32 channels."""
 
@@ -32,27 +32,26 @@ class TSDAEConfig(Config):
 class TSDAE(PretextTask):
     """Transformer-based sequential denoising autoencoder (Wang et al. 2021, arXiv 2104.06979).
 
-    The decoder looks at nothing of the sentence but its pooled embedding and the tokens before the one it tells. It is tied to
-    the encoder by its word embeddings, those it reads and those it tells; the paper ties all layers, which only a network
-    that is run both ways could have.
+    The decoder sees only the pooled embedding and the earlier tokens. It shares the encoder's word embeddings for input and
+    output; the paper ties all layers, which needs a network that works as encoder and decoder.
 
-    Unlike span corruption's, the words that the decoder reads pass no layer norm: they start faint beside its positions, so
-    that it has to lean on the embedding.
+    Unlike in span corruption the decoder's words are not normalised: they are initially small next to the positions, so that
+    the decoder must rely on the embedding.
     """
 
     backbone: TextBackbone
 
-    def __init__(self, config: TSDAEConfig, backbone: TextBackbone, info: Info) -> None:
+    def __init__(self, config: TSDAEConfig, backbone: Backbone, info: Info) -> None:
         super().__init__()
         self.deletion = config.deletion
-        self.backbone = backbone
+        self.backbone = backbone = text_backbone(backbone, "TSDAE")
         self.vocabulary = SpecialTokens(info)
         dim = backbone.word_embeddings.embedding_dim
         self.decoder = TextDecoder(dim, backbone.pooled_dim, config.decoder_depth, config.decoder_heads)
         self.head = backbone.target_head(dim)
 
     def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
-        """Delete, embed, give the sentence back."""
+        """Delete tokens, embed the rest, reconstruct the sentence."""
         index, valid = delete(~batch["padding"], self.deletion, generator)
         memory = self.backbone(self.vocabulary.take(batch, index, valid)).pooled.unsqueeze(1)
         ids = batch["ids"]
@@ -65,19 +64,19 @@ class TSDAE(PretextTask):
 
 
 def delete(real: Tensor, share: float, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-    """Which tokens stay when ``share`` of them are deleted at random; one at least.
+    """Delete a random ``share`` of the tokens, but keep at least one.
 
-    Each stays with the same probability; unlike the paper's code, which draws for each token apart, as many stay in every
-    sentence of a length, but for rounding, so that what stays fits into fewer places.
+    Unlike in the paper's code, which decides for each token independently, all sentences of a length keep the same number, up
+    to rounding, so that the result is shorter.
 
     Args:
         real: [B, N] bool, the tokens that are not padding.
         share: in 0..1.
-        generator: source of the draws.
+        generator: for the random draws.
 
     Returns:
-        index: [B, K] long, the tokens that stay, in their order.
-        valid: [B, K] bool, False in unused places, which come last.
+        index: [B, K] long, the kept tokens in order.
+        valid: [B, K] bool, False in unused slots, which come last.
     """
     N = real.shape[1]
     K = max(most_hidden(N, 1 - share), 1)
@@ -88,14 +87,9 @@ def delete(real: Tensor, share: float, generator: torch.Generator | None) -> tup
     return index.clamp(max=N - 1), valid
 
 
-def build_tsdae(config: TSDAEConfig, backbone: Backbone, info: Info) -> TSDAE:
-    """Build TSDAE around any text backbone."""
-    return TSDAE(config, text_backbone(backbone, "TSDAE"), info)
-
-
 RECIPE = TaskRecipe(
     config=TSDAEConfig,
-    build=build_tsdae,
+    build=TSDAE,
     optimization={"optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.0, "warmup_fraction": 0.05, "clip": 1.0},
 )
-"""Without weight decay as in the paper; its 3e-5 at a batch of 8 is for a pretrained BERT."""
+"""No weight decay, as in the paper; its learning rate of 3e-5 at a batch of 8 is for a pretrained BERT."""

@@ -1,4 +1,4 @@
-"""word2vec: a token's vector tells which tokens stand near it (skip-gram with negative sampling)."""
+"""word2vec: predict neighbouring tokens from a token's vector (skip-gram with negative sampling)."""
 
 from __future__ import annotations
 
@@ -23,31 +23,36 @@ class Word2VecConfig(Config):
     """Options of word2vec."""
 
     window: int = Field(default=5, ge=1)
-    """Furthest neighbour told; each token draws its own from 1 to this. The paper's code has 5, and 10 for skip-gram."""
+    """Largest distance of neighbours; each token draws its own from 1 to this. The paper's code has 5, and 10 for skip-gram."""
     negatives: int = Field(default=5, ge=1)
-    """Weight of negatives against neighbours: how many there are of each; 5 to 20 in the paper, 2 to 5 on much data."""
+    """Weight of negatives: their number per neighbour; 5 to 20 in the paper, 2 to 5 on much data."""
     shared_negatives: int = Field(default=64, ge=1)
-    """Tokens that are drawn as negatives of the whole batch; in the paper each neighbour has its own."""
+    """Negatives drawn for the whole batch; in the paper each neighbour has its own."""
     smoothing: float = Field(default=0.75, ge=0, le=1)
-    """Power of a token's frequency that negatives are drawn by; 0.75 in the paper."""
+    """Negatives are drawn with probability proportional to frequency to this power; 0.75 in the paper."""
     subsampling: float = Field(default=1e-3, gt=0)
-    """Frequency above which tokens are left out at random; 1e-5 in the paper, 1e-3 in its code, for words and much data."""
+    """Frequency above which tokens are randomly left out; 1e-5 in the paper, 1e-3 in its code, for words and much data."""
 
 
 class Word2Vec(PretextTask):
     """Skip-gram with negative sampling (Mikolov et al. 2013, arXiv 1310.4546, section 2.2).
 
-    Frequencies are counted on the way, over all devices, since a batch says nothing of the corpus; a step goes by those of the
-    steps before, and the first one takes all tokens as equally frequent. A frequent token that is left out (section 2.3: kept
-    with probability sqrt(subsampling / frequency)) still takes its place in the window. Special tokens are neither centre nor
-    neighbour. Vectors start normal; in the paper's code those of neighbours start at zero.
+    Frequencies are counted during training, over all devices; a step uses the counts of earlier steps, and the first step
+    assumes equal frequencies. A frequent token that is left out (section 2.3: kept with probability sqrt(subsampling /
+    frequency)) still takes up a position in the window. Special tokens are neither centre nor neighbour. All vectors are
+    initialised from a normal distribution; in the paper's code those of neighbours start at zero.
     """
 
     backbone: WordVectors
     counts: Tensor
     counted: Tensor
 
-    def __init__(self, config: Word2VecConfig, backbone: WordVectors, info: Info) -> None:
+    def __init__(self, config: Word2VecConfig, backbone: Backbone, info: Info) -> None:
+        if not isinstance(backbone, WordVectors):
+            raise ConfigError(
+                f"word2vec trains only a table of vectors, and {type(backbone).__name__} is a network. Use the backbone "
+                "word-vectors."
+            )
         super().__init__()
         self.config = config
         self.backbone = backbone
@@ -55,12 +60,12 @@ class Word2Vec(PretextTask):
         self.neighbours = nn.Embedding(self.vocabulary.size, backbone.embed_dim)
         nn.init.normal_(self.neighbours.weight, std=1 / math.sqrt(backbone.embed_dim))
         self.register_buffer("counts", torch.zeros(self.vocabulary.size, dtype=torch.float64))
-        # Of the step that is being taken; between steps there is nothing to keep.
+        # Counts of the current step, which are empty between steps.
         self.register_buffer("counted", torch.zeros(self.vocabulary.size, dtype=torch.float64), persistent=False)
         self._negatives: Tensor | None = None
 
     def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
-        """Tell the neighbours of every token apart from tokens drawn by frequency."""
+        """Distinguish the neighbours of every token from tokens drawn by frequency."""
         ids = batch["ids"]
         usable = self.vocabulary.maskable(batch)
         self._count(ids, usable)
@@ -78,7 +83,7 @@ class Word2Vec(PretextTask):
 
     @torch.no_grad()
     def after_step(self, progress: float) -> None:
-        """Learn how frequent the tokens are that all devices saw in the step."""
+        """Add the token counts of the step, over all devices."""
         self.counts.add_(sum_over_ranks(self.counted))
         self.counted.zero_()
         self._negatives = None
@@ -89,10 +94,10 @@ class Word2Vec(PretextTask):
             self.counted.scatter_add_(0, ids.flatten(), usable.flatten().to(self.counted.dtype))
 
     def _draw(self, frequency: Tensor, generator: torch.Generator | None) -> Tensor:
-        """[n] long, the negatives of the step, the same ones for all of its parts and devices."""
+        """[n] long, the negatives of the step, equal for all of its chunks and devices."""
         if self._negatives is not None and self.training:
             return self._negatives
-        # Tokens that were never seen, special ones among them, are no negatives: 0 to the power of 0 would be 1.
+        # Unseen and special tokens are never negatives, even with smoothing 0 (0 ** 0 is 1).
         weight = (frequency**self.config.smoothing).masked_fill(frequency == 0, 0)
         ordinary = (~self.vocabulary.is_special).to(weight.dtype)
         weight = torch.where(weight.sum() > 0, weight, ordinary)
@@ -100,21 +105,21 @@ class Word2Vec(PretextTask):
         return self._negatives
 
     def _subsample(self, ids: Tensor, usable: Tensor, frequency: Tensor, generator: torch.Generator | None) -> Tensor:
-        """[B, N] bool, the tokens that are left in."""
+        """[B, N] bool, the tokens that stay."""
         chance = torch.rand(ids.shape, generator=generator, device=ids.device)
         keep = (self.config.subsampling / frequency.clamp(min=1e-12)).sqrt()
         return usable & (chance < keep[ids])
 
 
 def neighbour_loss(centre: Tensor, other: Tensor, kept: Tensor, reach: Tensor, window: int) -> tuple[Tensor, Tensor]:
-    """The loss of a token's vector not telling its neighbours, summed over all pairs, and how many neighbours each token has.
+    """The loss summed over all pairs of neighbours, and the number of neighbours of each token.
 
     Args:
         centre: [B, N, D], vectors of the tokens.
         other: [B, N, D], their vectors as neighbours.
-        kept: [B, N] bool, the tokens that take part.
-        reach: [B, N] long, how far each token's window reaches.
-        window: the furthest that any reaches.
+        kept: [B, N] bool, the tokens to use.
+        reach: [B, N] long, the window of each token.
+        window: the largest window.
 
     Returns:
         loss: scalar, the sum of -log sigmoid(centre . neighbour).
@@ -127,9 +132,9 @@ def neighbour_loss(centre: Tensor, other: Tensor, kept: Tensor, reach: Tensor, w
         both = kept[:, distance:] & kept[:, :-distance]
         forward = (both & (reach[:, :-distance] >= distance)).to(centre.dtype)
         backward = (both & (reach[:, distance:] >= distance)).to(centre.dtype)
-        told = F.softplus(-(centre[:, :-distance] * other[:, distance:]).sum(dim=-1)) * forward
-        told_back = F.softplus(-(centre[:, distance:] * other[:, :-distance]).sum(dim=-1)) * backward
-        loss = loss + told.sum() + told_back.sum()
+        ahead = F.softplus(-(centre[:, :-distance] * other[:, distance:]).sum(dim=-1)) * forward
+        behind = F.softplus(-(centre[:, distance:] * other[:, :-distance]).sum(dim=-1)) * backward
+        loss = loss + ahead.sum() + behind.sum()
         pairs = pairs + F.pad(forward, (0, distance)) + F.pad(backward, (distance, 0))
     return loss, pairs
 
@@ -141,23 +146,9 @@ def draw_by(weight: Tensor, n: int, generator: torch.Generator | None) -> Tensor
     return torch.searchsorted(cumulated.to(torch.float64), chance, right=True).clamp(max=len(weight) - 1)
 
 
-def build_word2vec(config: Word2VecConfig, backbone: Backbone, info: Info) -> Word2Vec:
-    """Build word2vec around word vectors.
-
-    Raises:
-        ConfigError: the backbone is another one, whose network this would not train.
-    """
-    if not isinstance(backbone, WordVectors):
-        raise ConfigError(
-            f"word2vec trains a table of vectors and nothing behind it, and {type(backbone).__name__} is a network. "
-            "Take the backbone word-vectors."
-        )
-    return Word2Vec(config, backbone, info)
-
-
 RECIPE = TaskRecipe(
     config=Word2VecConfig,
-    build=build_word2vec,
+    build=Word2Vec,
     optimization={"optimizer": "adam", "lr": 2e-2, "weight_decay": 0.0, "warmup_fraction": 0.0},
 )
-"""Adam in the place of the paper's code's plain SGD (0.025, falling to zero)."""
+"""Adam instead of plain SGD (0.025, decaying to zero) as in the paper's code."""

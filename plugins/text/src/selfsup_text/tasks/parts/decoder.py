@@ -1,4 +1,4 @@
-"""The decoder of tasks that give a text back: causal attention, and cross-attention to what the encoder says of it."""
+"""A decoder for tasks that reconstruct texts: causal self-attention, and cross-attention to the encoder's output."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class CrossAttention(nn.Module):
         self.projection = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor, memory: Tensor, visible: Tensor | None) -> Tensor:
-        """What is to be added to ``x``; ``visible`` ([B, 1, 1, K] bool) says what of the memory may be looked at."""
+        """The update of ``x``; ``visible`` ([B, 1, 1, K] bool) marks the memory that may be attended to."""
         B, L, D = x.shape
         q = self.query(self.norm(x)).view(B, L, self.heads, D // self.heads).transpose(1, 2)
         k, v = self.key_value(memory).view(B, -1, 2, self.heads, D // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
@@ -32,15 +32,15 @@ class CrossAttention(nn.Module):
 
 
 class TextDecoder(nn.Module):
-    """A causal transformer that looks at a memory in front of each block, with sine-cosine positions.
+    """A causal transformer with cross-attention to a memory before each block, and sine-cosine positions.
 
-    Other than in Vaswani et al. 2017 a block looks at the memory first and at the tokens before it then.
+    In Vaswani et al. 2017 a block attends to earlier tokens first and then to the memory.
 
     Args:
-        dim: width of what it is given and gives back.
+        dim: width of input and output.
         memory_dim: width of the memory.
         depth: number of blocks.
-        heads: attention heads; None: as near to one per 32 channels as divides ``dim``.
+        heads: attention heads; None: about one per 32 channels, a divisor of ``dim``.
 
     Raises:
         ConfigError: ``heads`` does not divide ``dim``.
@@ -56,15 +56,12 @@ class TextDecoder(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, x: Tensor, memory: Tensor, padding: Tensor | None = None) -> Tensor:
-        """What is known of the next token at each place.
+        """[B, L, dim], the states that predict the next tokens.
 
         Args:
-            x: [B, L, dim], embeddings of the tokens so far; those behind the end are looked at by none before it.
+            x: [B, L, dim], embeddings of the tokens so far; padding at the end affects no earlier token.
             memory: [B, K, memory_dim].
-            padding: [B, K] bool, True where the memory is not to be looked at.
-
-        Returns:
-            [B, L, dim].
+            padding: [B, K] bool, True for memory to ignore.
         """
         L = x.shape[1]
         behind = visibility(None, torch.arange(L, device=x.device).unsqueeze(0))

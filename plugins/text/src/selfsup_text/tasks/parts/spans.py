@@ -1,4 +1,4 @@
-"""Random spans of a text, and the two sequences that span corruption makes of it."""
+"""Random spans of a text, and the two sequences of span corruption: the shortened text and the decoder's target."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ from selfsup_text.tasks.parts.token_masks import draw_counts, fewest_hidden, mos
 
 
 class Spans(NamedTuple):
-    """Spans of a text's tokens. There are M slots for their tokens, in order; the first ``hidden`` are used."""
+    """Spans of a text. There are M slots for their tokens, in order; the first ``hidden`` are used."""
 
     mask: Tensor
-    """[B, N] bool, True where a token lies in a span."""
+    """[B, N] bool, True for tokens in spans."""
     place: Tensor
-    """[B, M] long, where each token of a span lies in the text; N in unused slots."""
+    """[B, M] long, the index of each span token in the text; N in unused slots."""
     number: Tensor
-    """[B, M] long, which span the token lies in, from 0 on."""
+    """[B, M] long, the number of its span, from 0."""
     hidden: Tensor
-    """[B, 1] long, tokens in spans."""
+    """[B, 1] long, number of tokens in spans."""
     spans: Tensor
     """[B, 1] long, number of spans."""
 
 
 def most_spans(n: int, rate: float, mean_span: float) -> int:
-    """The most spans of a text of ``n`` tokens."""
+    """The largest number of spans of a text of ``n`` tokens."""
     return max(round(most_hidden(n, rate) / mean_span), 1)
 
 
 def draw_spans(real: Tensor, rate: float, mean_span: float, generator: torch.Generator | None) -> Spans:
-    """Spans as T5 draws them (Raffel et al. 2019, arXiv 1910.10683, section 3.3.4, and its code).
+    """Draw spans as T5 does (Raffel et al. 2019, arXiv 1910.10683, section 3.3.4, and its code).
 
-    The corrupted tokens, ``rate`` of all (rounded up or down at random), are cut at random places into ``count / mean_span``
-    spans, the others into as many stretches; they take turns, a stretch first.
+    The corrupted tokens, ``rate`` of all (randomly rounded), are cut at random into ``count / mean_span`` spans, the others
+    into as many gaps; gaps and spans alternate, starting with a gap.
 
     Args:
         real: [B, N] bool, the tokens that are not padding; they come first.
         rate: share of the tokens in spans.
-        mean_span: tokens in a span, on average.
-        generator: source of the draws.
+        mean_span: mean tokens per span.
+        generator: for the random draws.
     """
     B, N = real.shape
     device = real.device
@@ -52,7 +52,7 @@ def draw_spans(real: Tensor, rate: float, mean_span: float, generator: torch.Gen
     number = _cut(count, spans, M, generator)
     stretch = _cut(total - count, spans, N, generator)
     other = torch.arange(N, device=device).unsqueeze(0) < total - count
-    # Tokens outside of spans in stretches up to each span: what lies in front of that span's tokens beside spans.
+    # The number of tokens in the gaps before each span.
     before = torch.zeros(B, N, dtype=torch.long, device=device).scatter_add(1, stretch, other.long()).cumsum(dim=1)
     slot = torch.arange(M, device=device).unsqueeze(0)
     place = torch.where(slot < count, slot + before.gather(1, number), N)
@@ -61,40 +61,33 @@ def draw_spans(real: Tensor, rate: float, mean_span: float, generator: torch.Gen
 
 
 def _cut(total: Tensor, parts: Tensor, slots: int, generator: torch.Generator | None) -> Tensor:
-    """Cut ``total`` ([B, 1]) things into ``parts`` ([B, 1]) pieces, none empty: the piece of each, [B, slots] long.
+    """[B, slots] long: cut ``total`` ([B, 1]) items into ``parts`` ([B, 1]) non-empty pieces; returns the piece of each item.
 
-    Slots beyond ``total`` lie in the last piece.
+    Slots beyond ``total`` belong to the last piece.
     """
     place = torch.arange(slots, device=total.device).unsqueeze(0)
     score = torch.rand(total.shape[0], slots, generator=generator, device=total.device)
-    # A cut may lie in front of any thing but the first.
+    # A cut can be before any item except the first.
     allowed = (place > 0) & (place < total)
     rank = score.masked_fill(~allowed, 2.0).argsort(dim=1).argsort(dim=1)
     return (allowed & (rank < parts - 1)).long().cumsum(dim=1)
 
 
 class Shortened(NamedTuple):
-    """A text in which one token stands for each span."""
+    """A text in which one token represents each span."""
 
     source: Tensor
-    """[B, W] long, which tokens of the text are left; those that stand for spans are the spans' first."""
+    """[B, W] long, the remaining tokens of the text; the first token of a span represents it."""
     valid: Tensor
-    """[B, W] bool, False in unused places, which come last."""
+    """[B, W] bool, False in unused slots, which come last."""
     stands: Tensor
-    """[B, W] bool, True where a token stands for a span."""
+    """[B, W] bool, True for tokens that represent a span."""
     number: Tensor
-    """[B, W] long, for which span it stands."""
+    """[B, W] long, the number of that span."""
 
 
 def shorten(spans: Spans, real: Tensor, rate: float, mean_span: float) -> Shortened:
-    """Take all tokens of spans away but the first of each.
-
-    Args:
-        spans: from :func:`draw_spans`, with the same arguments.
-        real: [B, N] bool.
-        rate: share of the tokens in spans.
-        mean_span: tokens in a span, on average.
-    """
+    """Remove all tokens of spans except the first of each; the arguments are those of :func:`draw_spans`."""
     N = real.shape[1]
     W = min(N - fewest_hidden(N, rate) + most_spans(N, rate, mean_span), N)
     first = spans.mask.clone()
@@ -107,37 +100,37 @@ def shorten(spans: Spans, real: Tensor, rate: float, mean_span: float) -> Shorte
 
 
 class Answer(NamedTuple):
-    """The spans one after the other, each behind a sentinel: what the decoder is given, and what it is to say."""
+    """The spans in sequence, each after a sentinel: the decoder's input and target."""
 
     given: Tensor
-    """[B, L] long, ids; the end's where a sentinel or nothing stands."""
+    """[B, L] long, ids; the end's id at sentinels and unused positions."""
     sentinel: Tensor
-    """[B, L] bool, True where a sentinel stands."""
+    """[B, L] bool, True for sentinels."""
     number: Tensor
-    """[B, L] long, which sentinel."""
+    """[B, L] long, the number of the sentinel."""
     target: Tensor
-    """[B, L] long, the next id; at the last token of a span the end's."""
+    """[B, L] long, the next id; after the last token of a span the end's id."""
     valid: Tensor
-    """[B, L] bool, False behind the last span."""
+    """[B, L] bool, False after the last span."""
 
 
 def answer(spans: Spans, ids: Tensor, end_id: int, slots: int) -> Answer:
-    """The sequence that T5's decoder gives: sentinel, tokens of the first span, sentinel, tokens of the second, and so on.
+    """The sequence of T5's decoder: sentinel, tokens of the first span, sentinel, tokens of the second, and so on.
 
-    T5 predicts the next sentinel at a span's end; here all ends are one id, since sentinels are no words of the vocabulary.
+    T5 predicts the next sentinel at the end of a span; here all spans end with one id, because sentinels are not words.
 
     Args:
         spans: of the text.
         ids: [B, N] long, its tokens.
-        end_id: what stands for the end of a span.
-        slots: the most spans.
+        end_id: marks the end of a span.
+        slots: the largest number of spans.
     """
     B, M = spans.place.shape
     L = M + slots
     device = ids.device
     token = torch.arange(M, device=device).unsqueeze(0)
     used = token < spans.hidden
-    # A token has all tokens before it in front of it, and the sentinels of its own span and of those before.
+    # Before each token are all earlier tokens, and the sentinels of its own and of earlier spans.
     where = torch.where(used, token + spans.number + 1, L)
     words = ids.gather(1, spans.place.clamp(max=ids.shape[1] - 1))
     given = torch.full((B, L + 1), end_id, dtype=torch.long, device=device).scatter(1, where, words)[:, :L]

@@ -1,4 +1,4 @@
-"""What the tasks have to know of the vocabulary, and the check that a backbone is one of text."""
+"""The ids of special tokens for tasks, and checks of tokenizer and backbone."""
 
 from __future__ import annotations
 
@@ -12,11 +12,7 @@ from selfsup_text.backbones.base import TextBackbone
 
 
 class SpecialTokens(nn.Module):
-    """Which ids are special, on the device of the task.
-
-    Args:
-        info: of the fitted processor.
-    """
+    """The ids of special and ordinary tokens, on the device of the task."""
 
     is_special: Tensor
     ordinary: Tensor
@@ -31,16 +27,12 @@ class SpecialTokens(nn.Module):
         self.register_buffer("is_special", special, persistent=False)
         self.register_buffer("ordinary", torch.nonzero(~special).flatten(), persistent=False)
 
-    def real(self, batch: Batch) -> Tensor:
-        """[B, N] bool, the tokens that are not padding."""
-        return ~batch["padding"]
-
     def maskable(self, batch: Batch) -> Tensor:
         """[B, N] bool, the tokens that are neither padding nor special."""
         return ~(batch["padding"] | self.is_special[batch["ids"]])
 
     def take(self, batch: Batch, index: Tensor, valid: Tensor) -> Batch:
-        """The batch of other tokens: those at ``index`` ([B, K] long) where ``valid`` ([B, K] bool), padding elsewhere."""
+        """The batch of the tokens at ``index`` ([B, K] long) where ``valid`` ([B, K] bool), padding elsewhere."""
         return {
             "ids": batch["ids"].gather(1, index).masked_fill(~valid, self.pad_id),
             "padding": ~valid,
@@ -55,25 +47,25 @@ def mask_id_of(info: Info, method: str) -> int:
         ConfigError: the tokenizer has none.
     """
     if int(info["mask_id"]) < 0:
-        raise ConfigError(f"{method} needs a mask token, and the tokenizer has none: set processor.add_special=true.")
+        raise ConfigError(f"{method} needs a mask token, but the tokenizer has none: set processor.add_special=true.")
     return int(info["mask_id"])
 
 
 def text_backbone(backbone: Backbone, method: str, *, causal: bool | None = None) -> TextBackbone:
-    """``backbone``, if it is one of text with tokens, and causal or not as wanted (None: either).
+    """Return ``backbone`` if it is a text backbone with tokens, and causal or not as required (None: either).
 
     Raises:
         ConfigError: it is not.
     """
     if not isinstance(backbone, TextBackbone):
         raise ConfigError(
-            f"{method} works on the tokens of a text, and {type(backbone).__name__} has none. Choose a backbone with tokens: "
-            "`selfsup list backbones --modality text` says which have."
+            f"{method} needs the tokens of a text, but {type(backbone).__name__} gives none. Choose a backbone with tokens: "
+            "`selfsup list backbones --modality text` shows which have them."
         )
     if causal is not None and backbone.causal != causal:
         kind, wanted = ("a decoder", "an encoder") if backbone.causal else ("an encoder", "a decoder")
         raise ConfigError(
-            f"{method} needs {wanted}, and {type(backbone).__name__} is {kind} here. Choose another backbone, for example "
+            f"{method} needs {wanted}, but {type(backbone).__name__} is {kind} here. Choose another backbone, for example "
             f"{'text-decoder-small' if causal else 'text-encoder-small'}."
         )
     return backbone

@@ -1,4 +1,4 @@
-"""Which tokens of a text are hidden, and what is put in their place. Batched, on the device, without waiting for it."""
+"""Random masks over tokens or whole words, and replacements of hidden tokens. Batched, on the device, without host syncs."""
 
 from __future__ import annotations
 
@@ -10,49 +10,46 @@ from torch import Tensor
 from selfsup.tasks import TokenMask
 
 _UNIT = 1_000_000
-"""Rates are counted in millionths, in integers: host and device then agree on every count."""
+"""Rates are integers in millionths, so that host and device agree on every count."""
 _ROUNDS = 4
-"""How often a sample's budget is filled up with words that still fit; what is then left of it is a token, if anything."""
+"""Rounds that fill a sample's budget with words that still fit; afterwards at most about one token is left."""
 
 
 def most_hidden(n: int, rate: float) -> int:
-    """The most tokens of ``n`` that :func:`draw_counts` says: ceil(n * rate)."""
+    """The largest result of :func:`draw_counts` for ``n`` tokens: ceil(n * rate)."""
     return -(-n * round(rate * _UNIT) // _UNIT)
 
 
 def fewest_hidden(n: int, rate: float) -> int:
-    """The fewest tokens of ``n`` that :func:`draw_counts` says: floor(n * rate)."""
+    """The smallest result of :func:`draw_counts` for ``n`` tokens: floor(n * rate)."""
     return n * round(rate * _UNIT) // _UNIT
 
 
 def draw_counts(total: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:
-    """``total * rate``, rounded up or down at random such that the mean is exact.
+    """[B, 1] long, ``total * rate``, randomly rounded up or down such that the mean is exact.
 
-    A text of three tokens so has one hidden in nine of twenty steps at a rate of 0.15, where rounding up hides a third of it
-    and rounding down nothing ever.
+    At a rate of 0.15 a text of three tokens has one hidden token in nine of twenty steps. Rounding up would always hide a
+    third of it, rounding down nothing.
 
     Args:
         total: [B, 1] long.
         rate: in 0..1.
-        generator: source of the draws; None: torch's global one.
-
-    Returns:
-        [B, 1] long.
+        generator: for the random draws; None: torch's global one.
     """
     chance = torch.randint(_UNIT, total.shape, generator=generator, device=total.device)
     return (total * round(rate * _UNIT) + chance) // _UNIT
 
 
 def hide_tokens(maskable: Tensor, rate: float, generator: torch.Generator | None) -> TokenMask:
-    """Hide single tokens, each with probability ``rate``, and in every text the same number but for rounding.
+    """Hide single tokens, each with probability ``rate``; the number per text is fixed up to rounding.
 
     Args:
         maskable: [B, N] bool, the tokens that may be hidden.
-        rate: share hidden of them.
-        generator: source of the draws.
+        rate: share of these to hide.
+        generator: for the random draws.
 
     Returns:
-        With M = ceil(N * rate) slots for hidden tokens.
+        A mask with M = ceil(N * rate) slots for hidden tokens.
     """
     score = torch.rand(maskable.shape, generator=generator, device=maskable.device)
     order = score.masked_fill(~maskable, math.inf).argsort(dim=1)
@@ -61,19 +58,18 @@ def hide_tokens(maskable: Tensor, rate: float, generator: torch.Generator | None
 
 
 def hide_words(maskable: Tensor, words: Tensor, rate: float, generator: torch.Generator | None) -> TokenMask:
-    """Hide whole words, in random order, as long as they fit into ``rate`` of a text's tokens (rounded as above).
+    """Hide whole words, in random order, while they fit into ``rate`` of a text's tokens (randomly rounded).
 
-    As in BERT's code a word that no longer fits is passed over for the next that does; one that is longer than the whole budget
-    is never hidden.
+    As in BERT's code a word that does not fit is skipped; a word longer than the whole budget is never hidden.
 
     Args:
         maskable: [B, N] bool, the tokens that may be hidden.
-        words: [B, N] long, one number for the tokens of a word, another one for the next word's.
-        rate: share hidden of the maskable tokens.
-        generator: source of the draws.
+        words: [B, N] long, equal for the tokens of a word, different for neighbouring words.
+        rate: share of the maskable tokens to hide.
+        generator: for the random draws.
 
     Returns:
-        With M = ceil(N * rate) slots for hidden tokens.
+        A mask with M = ceil(N * rate) slots for hidden tokens.
     """
     B, N = maskable.shape
     begins = torch.ones_like(maskable)
@@ -105,19 +101,16 @@ def replace_ids(
     random_share: float,
     generator: torch.Generator | None,
 ) -> Tensor:
-    """Put the mask token, another token or the same in the place of hidden ones (Devlin et al. 2018, arXiv 1810.04805, 3.1).
+    """[B, N] long, replace hidden tokens by the mask token, a random token or themselves (Devlin et al. 2018, section 3.1).
 
     Args:
         ids: [B, N] long.
-        mask: which are hidden.
+        mask: the hidden tokens.
         mask_id: of the mask token.
-        ordinary: [W] long, the ids that random ones are drawn from, all alike.
+        ordinary: [W] long, the ids that random tokens are drawn from, uniformly.
         mask_share: probability that a hidden token becomes the mask token; 0.8 in BERT.
         random_share: probability that it becomes a random one; 0.1 in BERT. Otherwise it stays.
-        generator: source of the draws.
-
-    Returns:
-        [B, N] long.
+        generator: for the random draws.
     """
     old = ids.gather(1, mask.hidden)
     chance = torch.rand(old.shape, generator=generator, device=ids.device)
@@ -128,14 +121,14 @@ def replace_ids(
 
 
 def put(ids: Tensor, mask: TokenMask, new: Tensor) -> Tensor:
-    """[B, N], ``ids`` with ``new`` ([B, M]) in the place of hidden tokens; slots that hold none change nothing."""
+    """[B, N], ``ids`` with hidden tokens replaced by ``new`` ([B, M]); unused slots change nothing."""
     if mask.weight is not None:
         new = torch.where(mask.weight > 0, new, ids.gather(1, mask.hidden))
     return ids.scatter(1, mask.hidden, new)
 
 
 def _split(order: Tensor, counts: Tensor, slots: int) -> TokenMask:
-    """The first ``counts`` ([B, 1]) tokens of ``order`` ([B, N]) are hidden, in ``slots`` places."""
+    """Hide the first ``counts`` ([B, 1]) tokens of ``order`` ([B, N]), with ``slots`` slots."""
     place = torch.arange(order.shape[1], device=order.device).unsqueeze(0)
     mask = torch.zeros_like(order, dtype=torch.bool).scatter(1, order, place < counts)
     keep = order.gather(1, counts + place[:, : order.shape[1] - slots])

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from selfsup.config import Config
+from selfsup.config import Config as BaseConfig
 from selfsup.data import Preview, Processor, Sample, TextPreview, reading_state, shortened, write_state
 from selfsup.errors import BadRowError, SourceError
 from selfsup.runtime import Findings
@@ -136,7 +137,7 @@ class TextProcessor(Processor):
             )
         return found
 
-    def adjusted(self, config: Config) -> Self:
+    def adjusted(self, config: BaseConfig) -> Self:
         """The same tokenizer with another length or packing."""
         twin = super().adjusted(config)
         twin.block_length = twin.config.max_length if twin.config.packing == "blocks" else 0

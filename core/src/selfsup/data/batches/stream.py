@@ -275,11 +275,8 @@ class StreamBatches(BatchSource):
 
 def _samples_of(row: DecodedRow, blocks: BlockCutter | None) -> Iterator[tuple[Sample, int]]:
     """The samples that a row completes, and how many of its steps are used where some are left: none, itself, or blocks."""
-    if row.sample is not None and blocks is None:
-        yield row.sample, 0
-    elif row.sample is not None and blocks is not None:
-        for block in blocks.add(row.sample):
-            yield block, blocks.begun
+    if row.sample is not None:
+        yield from ((row.sample, 0),) if blocks is None else ((block, blocks.begun) for block in blocks.add(row.sample))
 
 
 def rows_of(stream: RowStream, given: int | None, holdout: float, *, ask: bool = True) -> int | None:

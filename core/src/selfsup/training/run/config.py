@@ -148,7 +148,7 @@ class StreamingConfig(Config):
     sample_rows: int = Field(default=10_000, ge=2)
     """Rows that processors are fitted on: the first ones, no more than 256 MB; of folders and tables rows spread over all.
 
-    Of single files at a URL, each of which is a request, 512 at most.
+    Of single files at a URL: 512 at most, for each is a request.
     """
     rows: int | None = Field(default=None, ge=2)
     """Rows of an epoch, where the source does not say how many it has (archives, lines); needed for a budget in epochs.

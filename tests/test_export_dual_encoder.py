@@ -41,7 +41,7 @@ print(json.dumps([out.image_embeds.tolist(), out.text_embeds.tolist()]))
 
 
 def tower(modality: str, backbone: str, options: dict[str, object], **processor_options: object) -> Tower:
-    """A network on made-up rows with a random projection to 6 numbers."""
+    """A network on synthetic rows with a random projection to 6 numbers."""
     house = registry()
     rows = house.modality_objects(modality).mock_rows(24, 0)
     made = house.processor_class(modality)

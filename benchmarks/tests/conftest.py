@@ -1,4 +1,4 @@
-"""A small benchmark with made-up records: two tasks, three seeds, ten draws of the labels, every reference."""
+"""A small benchmark with synthetic records: two tasks, three seeds, ten draws of the labels, every reference."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def plan() -> Plan:
         for line, name in zip(made, ("Alpha", "Beta"), strict=True)
     )
     draft = Plan("quick", SEEDS, named, {})
-    return Plan("quick", SEEDS, named, {cell.key({}): cell.key({"data": "made up"}) for cell in draft.cells()})
+    return Plan("quick", SEEDS, named, {cell.key({}): cell.key({"data": "synthetic"}) for cell in draft.cells()})
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def make_record() -> Callable[[str, Cell], Record]:
 
 
 def made_record(key: str, cell: Cell) -> Record:
-    """What a cell of the made-up benchmark gave; a seed adds 0.01, and a draw what it adds to all rows alike."""
+    """What a cell of the synthetic benchmark gave; a seed adds 0.01, and a draw what it adds to all rows alike."""
     name = cell.task if cell.kind == "task" else cell.kind
     trained = cell.kind in ("task", "supervised")
     step = 0.0 if cell.kind in ("raw", "scratch") else 0.01 * (cell.seed - 1)

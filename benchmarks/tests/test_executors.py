@@ -1,4 +1,4 @@
-"""Executors run made-up work: processes that finish, raise, die and hang; and fakes of submitit and ray."""
+"""Executors run synthetic work: processes that finish, raise, die and hang; and fakes of submitit and ray."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ if task == "hangs":
 
 @pytest.fixture(autouse=True)
 def _nothing_to_import(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The made-up cells need no torch."""
+    """The synthetic cells need no torch."""
     monkeypatch.setattr(local, "PRELOAD", ())
     monkeypatch.setattr(local, "target_modules", lambda found, cells: ())
 

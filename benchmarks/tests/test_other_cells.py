@@ -11,6 +11,7 @@ import pytest
 from selfsup.registry import registry
 from selfsup.registry.specs import BenchmarkSpec
 from selfsup_bench.cells.cell import options_under
+from selfsup_bench.datasets.images import read_mnist
 from selfsup_bench.planning.make_plan import make_plan
 from selfsup_bench.records.record import Record, RecordStore
 from selfsup_bench.report.markdown_page import markdown
@@ -44,6 +45,7 @@ def records_of(tmp_path: Path, in_process: Any, few_points: None) -> Measure:
     return measured
 
 
+@pytest.mark.slow
 def test_numbers_have_references_and_are_ranked_by_r2(records_of: Measure) -> None:
     pytest.importorskip("selfsup_tabular", reason="needs the tabular plugin")
     records, table = records_of(
@@ -99,6 +101,7 @@ def test_text_has_counted_words_as_a_reference(records_of: Measure) -> None:
 
 def test_sounds_have_two_kinds_of_raw_features(records_of: Measure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("selfsup_audio", reason="needs the audio plugin")
+    monkeypatch.setattr("selfsup_bench.datasets.sounds._SOUNDS", 12)
     few_rows(tmp_path, monkeypatch, "audio", "synthetic-sounds")
     overrides = {
         "optimization.batch_size": 8,
@@ -125,6 +128,7 @@ def test_videos_have_a_single_frame_as_a_reference(
     records_of: Measure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("selfsup_video", reason="needs the video plugin")
+    monkeypatch.setattr("selfsup_bench.datasets.videos._VIDEOS", 12)
     few_rows(tmp_path, monkeypatch, "video", "moving-digits")
     kind = "supervised-single-frame"
     overrides = {
@@ -149,13 +153,13 @@ def test_videos_have_a_single_frame_as_a_reference(
     assert "| *supervised (single-frame)* | single-frame |" in table
 
 
-def few_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, modality: str, name: str, *, every: int = 21) -> None:
-    """Put every 21st row of an embedded data set in its place: rows of eight classes take turns."""
+def few_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, modality: str, name: str) -> None:
+    """Make an embedded data set, which the caller has made smaller, outside the shared cache, and use it by its name."""
+    monkeypatch.setenv("SELFSUP_CACHE", str(tmp_path / "small"))
     folder = tmp_path / "data" / modality / name
     folder.mkdir(parents=True)
     for split in ("train", "test"):
-        rows = registry().load(registry().get("dataset", name))(split)
-        rows.select(range(0, len(rows), every)).to_parquet(str(folder / f"{split}.parquet"))
+        registry().load(registry().get("dataset", name))(split).to_parquet(str(folder / f"{split}.parquet"))
     monkeypatch.setenv("SELFSUP_DATA", str(tmp_path / "data"))
 
 
@@ -172,7 +176,8 @@ def test_pairs_have_the_raw_input_of_each_part_as_references(
     records_of: Measure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("selfsup_multimodal", reason="needs the multimodal plugin")
-    few_rows(tmp_path, monkeypatch, "multimodal", "captioned-digits", every=4)
+    monkeypatch.setattr("selfsup_bench.datasets.captions.read_mnist", lambda: [part[::4] for part in read_mnist()])
+    few_rows(tmp_path, monkeypatch, "multimodal", "captioned-digits")
     found = next(spec for spec in BENCHMARKS if spec.id == "captioned-digits-clip")
     own = {
         key: value for key, value in found.overrides.items() if not key.startswith(("optimization.", "evaluators.few-labels."))

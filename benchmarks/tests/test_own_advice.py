@@ -1,4 +1,4 @@
-"""What is recommended, on made-up records: pretrain, do not, or it is unclear, each with its evidence."""
+"""What is recommended, on synthetic records: pretrain, do not, or it is unclear, each with its evidence."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ OUT = Path("out")
 ASKED = Asked(data="people.csv", label="income", minutes=5.0, names=("vime",))
 
 
-class MadeUp:
+class Synthetic:
     """Writes synthetic records; may be interrupted before a cell, and the processes of tasks may die."""
 
     def __init__(self, make: MakeRecord, stop: Callable[[Job], bool] = lambda job: False, *, tasks_die: bool = False) -> None:
@@ -90,12 +90,12 @@ def late(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_seeds_that_are_whole_stay_though_the_time_is_up(make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = MadeUp(make_record)
+    first = Synthetic(make_record)
     own_benchmark(ASKED, OUT, first.machine())
     assert seeds() == [0, 1, 2, 3, 4]
     late(monkeypatch)
     for asked in (None, replace(ASKED, modality="tabular", per_class=10)):  # the same options may be given again
-        again = MadeUp(make_record)
+        again = Synthetic(make_record)
         board, _ = own_benchmark(asked, OUT, again.machine(), resume=True)
         assert (seeds(), list(board.seeds), again.ran) == ([0, 1, 2, 3, 4], [0, 1, 2, 3, 4], [])
 
@@ -106,7 +106,7 @@ def test_a_second_interruption_loses_no_seed_either(make_record: MakeRecord, mon
 
     for resume in (False, True):
         with pytest.raises(KeyboardInterrupt):
-            own_benchmark(ASKED, OUT, MadeUp(make_record, stop).machine(), resume=resume)
+            own_benchmark(ASKED, OUT, Synthetic(make_record, stop).machine(), resume=resume)
         assert seeds() == [0, 1]
         assert json.loads((OUT / RECOMMENDATION).read_text())["state"] in ("pretrain", "do-not-pretrain", "unclear")
     failed = next(key for key, record in RecordStore(OUT).all().items() if record.cell.kind == "task")
@@ -115,7 +115,7 @@ def test_a_second_interruption_loses_no_seed_either(make_record: MakeRecord, mon
     assert record is not None
     store.write(replace(record, status="failed", error="boom"))
     late(monkeypatch)
-    again = MadeUp(make_record)
+    again = Synthetic(make_record)
     board, _ = own_benchmark(None, OUT, again.machine(), resume=True)
     assert again.ran == [failed], "what failed is tried again"
     assert not any(line.startswith("Measuring how fast") for line in again.said), "the plan is kept"
@@ -129,14 +129,14 @@ def test_more_minutes_give_more_seeds_to_a_benchmark_that_goes_on(
         return job.cell.seed == 1 and job.cell.kind == "task" and job.out == OUT
 
     with pytest.raises(KeyboardInterrupt):
-        own_benchmark(ASKED, OUT, MadeUp(make_record, stop).machine())
+        own_benchmark(ASKED, OUT, Synthetic(make_record, stop).machine())
     late(monkeypatch)
-    own_benchmark(None, OUT, MadeUp(make_record).machine(), resume=True)
+    own_benchmark(None, OUT, Synthetic(make_record).machine(), resume=True)
     assert seeds() == [0]
-    own_benchmark(Asked(minutes=1e5), OUT, MadeUp(make_record).machine(), resume=True)
+    own_benchmark(Asked(minutes=1e5), OUT, Synthetic(make_record).machine(), resume=True)
     assert seeds() == [0, 1, 2, 3, 4]
     with pytest.raises(ConfigError, match=r"whose --minutes are 100000\. They can become more"):
-        own_benchmark(Asked(minutes=5), OUT, MadeUp(make_record).machine(), resume=True)
+        own_benchmark(Asked(minutes=5), OUT, Synthetic(make_record).machine(), resume=True)
 
 
 DIFFERENT = [
@@ -154,7 +154,7 @@ DIFFERENT = [
 def test_an_option_that_differs_is_refused_and_not_passed_over(
     make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stopped = MadeUp(make_record, lambda job: True)
+    stopped = Synthetic(make_record, lambda job: True)
     with pytest.raises(KeyboardInterrupt):
         own_benchmark(ASKED, OUT, stopped.machine())
     monkeypatch.setattr(commands, "machine_here", lambda **options: stopped.machine())
@@ -166,7 +166,7 @@ def test_an_option_that_differs_is_refused_and_not_passed_over(
 
 def test_a_task_that_cannot_run_is_an_error_if_it_is_the_only_one(make_record: MakeRecord) -> None:
     with pytest.raises(BenchmarkError, match="No task can be trained on this data: its process was ended by SIGSEGV"):
-        own_benchmark(ASKED, OUT, MadeUp(make_record, tasks_die=True).machine())
+        own_benchmark(ASKED, OUT, Synthetic(make_record, tasks_die=True).machine())
 
 
 def test_an_old_recommendation_is_gone_while_seeds_run(make_record: MakeRecord) -> None:
@@ -174,7 +174,7 @@ def test_an_old_recommendation_is_gone_while_seeds_run(make_record: MakeRecord) 
         return job.cell.seed == 1 and job.cell.kind == "task" and job.out == OUT
 
     with pytest.raises(KeyboardInterrupt):
-        own_benchmark(ASKED, OUT, MadeUp(make_record, stop).machine())
+        own_benchmark(ASKED, OUT, Synthetic(make_record, stop).machine())
     assert (OUT / RECOMMENDATION).is_file()
     seen: list[bool] = []
 
@@ -182,7 +182,7 @@ def test_an_old_recommendation_is_gone_while_seeds_run(make_record: MakeRecord) 
         seen.append((OUT / RECOMMENDATION).exists())
         return False
 
-    own_benchmark(None, OUT, MadeUp(make_record, look).machine(), resume=True)
+    own_benchmark(None, OUT, Synthetic(make_record, look).machine(), resume=True)
     assert seen
     assert not any(seen)
     assert (OUT / RECOMMENDATION).is_file()
@@ -195,7 +195,7 @@ def test_ctrl_c_before_anything_has_run_is_no_error_of_another_kind(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(command.Trial, "measure", interrupted)
-    monkeypatch.setattr(commands, "machine_here", lambda **options: MadeUp(make_record).machine())
+    monkeypatch.setattr(commands, "machine_here", lambda **options: Synthetic(make_record).machine())
     given = ["--data", "people.csv", "--label", "income", "--out", "out"]
     ended = CliRunner().invoke(commands.benchmark, given)
     assert "Stopped. Go on with --resume --out out." in ended.output

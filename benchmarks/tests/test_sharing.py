@@ -1,4 +1,4 @@
-"""Cells that share a device's memory: made-up cells on a made-up GPU of 1,000 bytes, in real processes."""
+"""Cells that share a device's memory: synthetic cells on a synthetic GPU of 1,000 bytes, in real processes."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def work(job):
 
 @pytest.fixture
 def gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The module of the made-up GPU, which child processes can import, too."""
+    """The module of the synthetic GPU, which child processes can import, too."""
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "made_up_gpu.py").write_text(GPU)
     monkeypatch.syspath_prepend(tmp_path / "site")

@@ -54,11 +54,11 @@ def selfsup_benchmarks():
             overrides=SMALL, backbone="sequence/conv",
         ),
         BenchmarkSpec(
-            id="toy-others", summary="* on made-up sequences.", task="sequence/*", suites=("quick",), objectives="others",
+            id="toy-others", summary="* on synthetic sequences.", task="sequence/*", suites=("quick",), objectives="others",
             backbone="sequence/conv", **shared,
         ),
         BenchmarkSpec(
-            id="toy-all", summary="* on made-up sequences.", task="sequence/*", suites=("quick", "matrix"), objectives="all",
+            id="toy-all", summary="* on synthetic sequences.", task="sequence/*", suites=("quick", "matrix"), objectives="all",
             backbone="sequence/conv", **shared,
         ),
         BenchmarkSpec(
@@ -96,7 +96,7 @@ def test_an_objective_of_another_package_has_a_line_in_the_quick_suite(found: Re
     quick = suite("quick", found)
     assert quick["simclr"].id == "toy-simclr"
     assert quick["wink"].id == "toy-others-wink"
-    assert quick["wink"].summary == "wink on made-up sequences."
+    assert quick["wink"].summary == "wink on synthetic sequences."
     assert quick["byol"].id == "toy-all-byol"  # the later template takes only what no other line has
     for spec in quick.values():
         assert not spec.is_template

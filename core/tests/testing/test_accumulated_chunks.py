@@ -34,8 +34,10 @@ def test_every_objective_that_compares_embeddings_is_held_to_the_whole_batch(cas
     assert not [name for name, task in tasks.items() if task.couples_samples and not isinstance(task, ComparesEmbeddings)]
 
 
-@pytest.mark.parametrize("name", [*OBJECTIVES, *OTHERS])
-@pytest.mark.parametrize(("chunks", "dtype"), [(2, torch.float32), (4, torch.float64)])
+@pytest.mark.parametrize(
+    ("name", "chunks", "dtype"),
+    [("simclr", 2, torch.float32), *((name, 4, torch.float64) for name in (*OBJECTIVES, *OTHERS))],
+)
 def test_chunks_give_the_gradient_of_the_whole_batch(
     name: str, chunks: int, dtype: torch.dtype, cases: dict[str, TaskCase]
 ) -> None:

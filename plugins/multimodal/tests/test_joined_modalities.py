@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import pytest
@@ -32,6 +33,7 @@ SMALL = {
 }
 
 
+@cache
 def joined(pair: tuple[str, str]) -> tuple[Processor, Batch]:
     """Mock rows of two modalities side by side; the second part of row 2 and the first of row 5 are taken away."""
     if missing := [id for id in pair if id not in registry().modalities]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import shutil
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,7 +16,7 @@ from selfsup.artifacts.pretraining_rows import PretrainingRows
 from selfsup.backbones import Backbone
 from selfsup.errors import ArtifactError, StorageError
 from selfsup.runtime.environment import package_versions
-from selfsup.runtime.files import storage_errors, sync_directory
+from selfsup.runtime.files import replace_folder, storage_errors, sync_directory, temporary_path
 
 FORMAT = "selfsup-encoder"
 FORMAT_VERSION = 1
@@ -40,8 +39,7 @@ def save_encoder(encoder: Saved, directory: Path) -> Path:
     """Write config, weights, processor and model card, in full or not at all."""
     if directory.exists() and not _may_replace(directory):
         raise ArtifactError(f"{directory} exists and is no encoder; it is not overwritten. Choose another folder.")
-    mark = f"{os.getpid()}-{secrets.token_hex(4)}"
-    temporary = directory.with_name(f".{directory.name}.{mark}.tmp")
+    temporary = temporary_path(directory)
     with storage_errors(directory):
         try:
             (temporary / PROCESSOR_FOLDER).mkdir(parents=True)
@@ -61,10 +59,7 @@ def save_encoder(encoder: Saved, directory: Path) -> Path:
             (temporary / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
             _sync_files(temporary)
             if directory.exists():
-                old = directory.with_name(f".{directory.name}.{mark}.old")
-                directory.rename(old)
-                temporary.rename(directory)
-                shutil.rmtree(old)
+                replace_folder(temporary, directory)
             else:
                 temporary.rename(directory)
         finally:

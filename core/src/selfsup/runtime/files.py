@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import datetime
 import errno
 import os
 import secrets
+import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,6 +85,26 @@ def temporary_file(path: Path) -> Iterator[Path]:
         yield temporary
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def replace_folder(new: Path, path: Path) -> None:
+    """Give a complete folder the name of another one on the same disk, which is removed.
+
+    On Linux the two change names in one step, so that the name is always there; elsewhere it is missing for an instant.
+    """
+    if _exchanged(new, path):
+        shutil.rmtree(new)
+        return
+    old = temporary_path(path)
+    path.rename(old)
+    new.rename(path)
+    shutil.rmtree(old)
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Whether the system exchanged two names: ``renameat2`` with ``RENAME_EXCHANGE``, which Python does not have."""
+    swap = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
+    return swap is not None and swap(-100, os.fsencode(one.absolute()), -100, os.fsencode(other.absolute()), 2) == 0
 
 
 def sync_directory(directory: Path) -> None:

@@ -19,13 +19,13 @@ class Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True)
 
     def without_effect(self) -> dict[str, str]:
-        """Options that do nothing beside the values of the others: name to why (``"masking is spans"``).
+        """Options without effect given the values of the others: name to reason (``"masking is spans"``); by default none.
 
-        A caller who sets one of them to another value than its default is told so, and nothing is run. Here there are none.
+        Setting one of them to a value other than its default is an error.
         """
         return {}
 
 
 def idle(reason: str, when: bool, *names: str) -> dict[str, str]:
-    """``names`` with the reason for which they do nothing, for :meth:`Config.without_effect`; empty unless ``when``."""
+    """``names`` with the reason why they have no effect, for :meth:`Config.without_effect`; empty unless ``when``."""
     return dict.fromkeys(names, reason) if when else {}

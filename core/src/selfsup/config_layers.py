@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 EXCLUSIVE = (("lr", "base_lr"), ("epochs", "steps"), ("warmup_epochs", "warmup_fraction"))
-"""Pairs of fields that say the same in two ways: a layer that sets one takes the other of the layers before away."""
+"""Pairs of fields that set the same thing: a layer that sets one removes the other from the layers before."""
 
 REPLACES: Mapping[str, tuple[str, ...]] = {
     "weight_decay": ("weight_decay_end",),
@@ -16,11 +16,11 @@ REPLACES: Mapping[str, tuple[str, ...]] = {
     "end": ("initial_share",),
     "ramp": ("initial_share",),
 }
-"""Field to further fields of the same schedule: a layer that sets it takes those of the layers before away.
+"""Field to further fields of the same schedule: a layer that sets it removes those of the layers before.
 
-A constant weight decay does not end where a paper's rising one does, another course of the learning rate has no paper's
-warm-up, and momenta of one's own (``start``, ``end``, ``ramp``) are not fitted to the length of the run as a paper's are. The
-peak (``lr``, ``base_lr``) and the length of the warm-up are no part of each other: each can be changed alone.
+A constant weight decay does not have the end value of a paper's schedule, another learning-rate schedule does not have the
+paper's warm-up, and given momenta (``start``, ``end``, ``ramp``) are not fitted to the length of the run. The peak (``lr``,
+``base_lr``) and the length of the warm-up are independent.
 """
 
 OPTIMIZER_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
@@ -29,7 +29,7 @@ OPTIMIZER_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "sgd": {"base_lr": 0.05, "weight_decay": 1e-4},
     "lars": {"base_lr": 0.3, "weight_decay": 1e-6},
 }
-"""Optimizer to what differs from the defaults of ``OptimizationConfig`` where it takes another one's place.
+"""Optimizer to its differences from the defaults of ``OptimizationConfig``, for replacing another optimizer.
 
 SGD's are SimSiam's (Chen and He 2020, arXiv:2011.10566), LARS's are SimCLR's (Chen et al. 2020, arXiv:2002.05709).
 """
@@ -38,18 +38,15 @@ _OF_OPTIMIZER = (
     "lr", "base_lr", "weight_decay", "weight_decay_end", "betas", "eps", "momentum", "trust_coefficient", "bias_lr_scale",
     "adapt_biases",
 )  # fmt: skip
-"""Fields whose values are made for one optimizer and say nothing of another."""
+"""Fields whose values only apply to one optimizer."""
 
 
 def merge_layers(*layers: Mapping[str, Any], replace: bool = True) -> dict[str, Any]:
-    """Join layers of options; later ones win, section by section.
+    """Join layers of nested options; later ones win, section by section.
 
-    What a layer sets also takes away what it stands for in the layers before: see :data:`EXCLUSIVE` and :data:`REPLACES`.
-    Another ``optimizer`` takes away the settings that were made for the former one, and brings :data:`OPTIMIZER_DEFAULTS`.
-
-    Args:
-        layers: nested options.
-        replace: False: take away exclusive fields only, for options that are said again.
+    A layer also removes fields of the layers before: see :data:`EXCLUSIVE` and :data:`REPLACES`. Another ``optimizer`` removes
+    the settings of the former one, and adds :data:`OPTIMIZER_DEFAULTS`. Without ``replace``, as for repeated options, only
+    exclusive fields are removed.
     """
     merged: dict[str, Any] = {}
     for layer in layers:

@@ -12,11 +12,11 @@
     │   ├── PluginVersionError    it was made for another hook API or another selfsup
     │   └── DuplicateIdError      two plugins claim one id
     ├── DataError                 the data cannot be used
-    │   ├── SourceError           nothing, or nothing usable, at that source
+    │   ├── SourceError           nothing usable at that source
     │   ├── ColumnError           a column is missing or has the wrong type
     │   ├── BadRowError           one row cannot be processed; skipped and counted
     │   └── TooManyBadRowsError   more rows were bad than ``max_bad_rows`` allows
-    ├── RunError                  a run cannot start or go on
+    ├── RunError                  a run cannot start or continue
     │   ├── RunDirectoryError     the output folder holds something else
     │   ├── InUseError            another process writes into that folder
     │   ├── CheckpointError       a checkpoint is damaged or of another run
@@ -92,7 +92,7 @@ class PluginError(SelfsupError):
 
 
 class PluginVersionError(PluginError):
-    """A plugin was made for another version of the hook API or of selfsup."""
+    """A plugin needs another version of the hook API or of selfsup."""
 
 
 class DuplicateIdError(PluginError):
@@ -104,7 +104,7 @@ class DataError(SelfsupError):
 
 
 class SourceError(DataError):
-    """A data source does not exist or holds nothing usable."""
+    """A source does not exist or holds nothing usable."""
 
 
 class ColumnError(DataError):
@@ -120,15 +120,15 @@ class TooManyBadRowsError(DataError):
 
 
 class RunError(SelfsupError):
-    """A run cannot start or cannot go on."""
+    """A run cannot start or continue."""
 
 
 class RunDirectoryError(RunError):
-    """The output folder holds another run, or something that is no run."""
+    """The output folder holds another run or something else."""
 
 
 class InUseError(RunError):
-    """Another process writes into the same folder now; the message says which."""
+    """Another process is writing to the same folder; the message says which."""
 
 
 class CheckpointError(RunError):
@@ -152,16 +152,16 @@ class BenchmarkError(SelfsupError):
 
 
 class DataWarning(UserWarning):
-    """Rows can be used, but not quite as they are: values were clipped, parts left out. The message counts them."""
+    """Rows can be used, but not as they are: values were clipped, parts left out. The message counts them."""
 
 
 class PretrainedRowsWarning(UserWarning):
-    """An evaluation tests on rows that the encoder has learned from; its record says which share (``pretrained_share``)."""
+    """An evaluation tests on rows that the encoder was trained on; its record has the share (``pretrained_share``)."""
 
 
 class UnfinishedRunWarning(UserWarning):
-    """The encoder is of a run that has not taken all of its steps; the message says how many it has taken."""
+    """The encoder is from an unfinished run; the message tells its step."""
 
 
 class LeftOutOptionsWarning(UserWarning):
-    """A config of another task or backbone was given, and what it says of those does not count."""
+    """Options in a config of another task or backbone were ignored."""

@@ -11,10 +11,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Moved:
-    """A public name that is elsewhere now; the old one works, with a warning, until a stated version and day."""
+    """A public name that has moved; the old one works, with a warning, until a stated version and day."""
 
     to: str
-    """Where it is now: ``package.module:name``."""
+    """Its new place: ``package.module:name``."""
     since: str
     """Version that moved it."""
     until: str
@@ -23,7 +23,7 @@ class Moved:
     """Day before which that version is not released, as YYYY-MM-DD."""
 
     def load(self, old: str) -> Any:
-        """The object, after a warning that says where it is now."""
+        """The object, after a warning that names its new place."""
         module, _, name = self.to.partition(":")
         warnings.warn(
             f"{old} is called {module}.{name} since selfsup {self.since}. The old name goes away in selfsup {self.until}, not "
@@ -46,7 +46,7 @@ def lazy_names(
     Args:
         package: its name.
         homes: module to the names that it defines.
-        moved: old name to where the object is now; a use of it warns.
+        moved: old name to the new place; using it warns.
     """
     home_of = {name: module for module, names in (homes or {}).items() for name in names}
 

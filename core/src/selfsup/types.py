@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Row = dict[str, Any]
-"""One sample as the source gives it: role or column name to raw value."""
+"""One sample from a source: role or column name to raw value."""
 
 Info = Mapping[str, Any]
-"""What a processor tells a backbone about its batches (image size, vocabulary size, ...); plain JSON values."""
+"""Facts about a processor's batches for backbones (image size, vocabulary size, ...), as plain JSON values."""
 
 if TYPE_CHECKING:
     Batch = dict[str, Tensor]

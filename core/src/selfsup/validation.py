@@ -1,4 +1,4 @@
-"""Turn pydantic's errors into one clear error."""
+"""Validate options, with one clear error for all mistakes."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ C = TypeVar("C", bound="Config")
 
 
 def validated(config: type[C], options: Mapping[str, Any], *, what: str) -> C:
-    """Make a config of options.
+    """Make a config from options.
 
     Args:
         config: its class.
-        options: keys and values as a caller, a command line or a file gave them.
-        what: whose options they are, for the message (``backbone 'timm/resnet18'``).
+        options: keys and values.
+        what: the owner of the options, for the message (``backbone 'timm/resnet18'``).
 
     Raises:
-        ConfigError: a key is unknown, absent, or its value is not allowed; the message names them all.
+        ConfigError: a key is unknown or missing, or its value is not allowed; the message lists all mistakes.
     """
     from pydantic import ValidationError
 
@@ -37,11 +37,11 @@ def validated(config: type[C], options: Mapping[str, Any], *, what: str) -> C:
 
 
 def check_effect(values: Config, given: Mapping[str, Any], *, prefix: str = "") -> None:
-    """Make sure that each option that a caller gave does something beside the others.
+    """Make sure that each given option has an effect.
 
     Args:
         values: the whole config.
-        given: what of it the caller said, by section.
+        given: the options that the caller gave, by section.
         prefix: of the keys, for the message (``objective.``).
 
     Raises:

@@ -43,14 +43,14 @@ def test_the_filter_and_the_table(cli, options):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["options"], "name the task"),
+        (["options"], "name the task or evaluator"),
         (["options", "sequence/simcrl"], "Did you mean 'sequence/simclr'"),
         (["options", "sequence/simclr", "--backbone", "sequence/con"], "Did you mean 'sequence/conv'"),
         (["options", "sequence/mae", "--backbone", "sequence/conv"], "has none. Take sequence/transformer"),
         (["options", "sequence/simclr", "--modality", "sequence"], "leave --modality out"),
         (["options", "knn", "--backbone", "sequence/conv"], "leave --backbone out"),
         (["tasks", "sequence/simclr"], "goes with `selfsup list options TASK` only"),
-        (["loggers", "--modality", "sequence"], "loggers are of no modality"),
+        (["loggers", "--modality", "sequence"], "loggers have no modality"),
         (["tasks", "--backbone", "sequence/conv"], "goes with `selfsup list options TASK` only"),
     ],
 )

@@ -124,8 +124,8 @@ def test_a_store_that_was_cleared_is_made_again(cache: Path, tmp_path: Path) -> 
     ("arguments", "message"),
     [
         (["clear"], "say what to remove"),
-        (["clear", "--all", "--older-than", "3d"], "--all takes everything"),
-        (["clear", "stores", "--all"], "--all takes everything"),
+        (["clear", "--all", "--older-than", "3d"], "--all removes everything"),
+        (["clear", "stores", "--all"], "--all removes everything"),
         (["clear", "nothing-like-it"], "has no entry 'nothing-like-it'"),
         (["clear", "--older-than", "soon"], "'soon' is not of the form 30d"),
     ],

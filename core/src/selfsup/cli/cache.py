@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def command(ctx: click.Context) -> None:
     """List or clear what is kept between runs: decoded samples, tables, embedded data sets.
 
-    It lies below SELFSUP_CACHE (default: ~/.cache/selfsup). All of it is made again when it is wanted.
+    The cache is the folder SELFSUP_CACHE (default: ~/.cache/selfsup). Everything in it is recomputed when needed.
     """
     if ctx.invoked_subcommand is None:
         ctx.invoke(list_command, as_json=False)
@@ -27,7 +27,7 @@ def command(ctx: click.Context) -> None:
 @command.command("list")
 @json_option
 def list_command(as_json: bool) -> None:
-    """List the entries with size, source, age and the runs that took them."""
+    """List the entries with size, source, age and the runs that used them."""
     from selfsup.data.store.cache_entries import entries
     from selfsup.runtime.cache_folder import cache_path
 
@@ -46,16 +46,16 @@ def list_command(as_json: bool) -> None:
 @command.command("clear")
 @click.argument("keys", nargs=-1, metavar="[KEY]...")
 @click.option("--all", "everything", is_flag=True, help="All entries.")
-@click.option("--older-than", "age", metavar="AGE", help="Only what was not used for so long: 30d, 12h, 2w.")
-@click.option("--dry-run", is_flag=True, help="Remove nothing, and say what would be removed.")
+@click.option("--older-than", "age", metavar="AGE", help="Only entries not used for this time: 30d, 12h, 2w.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
 @json_option
 def clear_command(keys: tuple[str, ...], everything: bool, age: str | None, dry_run: bool, as_json: bool) -> None:
-    """Remove entries: those of KEY (a beginning will do, or a kind such as stores), all, or the old ones.
+    """Remove entries: those of KEY (a prefix, or a kind such as stores), all, or the old ones.
 
-    What a process uses at the moment is kept, whatever was asked.
+    Entries that a process is using are always kept.
     """
     if everything and (keys or age is not None):
-        raise click.UsageError("--all takes everything: leave the keys and --older-than out.")
+        raise click.UsageError("--all removes everything: leave the keys and --older-than out.")
     if not (everything or keys or age is not None):
         raise click.UsageError("say what to remove: a KEY of `selfsup cache list`, --older-than AGE, or --all.")
     from selfsup.data.store.cache_entries import clear, parse_age
@@ -97,7 +97,7 @@ def shown_size(size: float) -> str:
 
 
 def shown_age(seconds: float) -> str:
-    """How long ago, for people."""
+    """An age for people."""
     for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= length:
             return f"{seconds // length:.0f} {unit} ago"

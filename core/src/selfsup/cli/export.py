@@ -20,7 +20,7 @@ from selfsup.cli.output import emit, json_option
 @click.option("--out", required=True, metavar="PATH", help="A folder for safetensors and transformers, else a file.")
 @json_option
 def command(encoder: str, format_: str, out: str, checkpoint: str | None, part: str | None, as_json: bool) -> None:
-    """Write an encoder for use elsewhere."""
+    """Export an encoder for other programs."""
     from selfsup.artifacts import export, load
 
     path = export(load(encoder, checkpoint=checkpoint), format_, out, part=part)

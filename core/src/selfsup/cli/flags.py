@@ -1,4 +1,4 @@
-"""Flags of ``selfsup pretrain`` for one modality: short forms of ``--set``."""
+"""Flags that modalities add to commands: short forms of ``--set``."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _KEY = "selfsup.flags"
 
 
 class FlaggedCommand(click.Command):
-    """A command that takes the flags of all installed modalities beside its own."""
+    """A command with the flags of all installed modalities."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """Its own parameters, and one option for each name of a flag."""
+        """Its own parameters, and an option for each flag."""
         own = super().get_params(ctx)
         if _KEY not in ctx.meta:
             taken = {name for parameter in own for name in parameter.opts}
@@ -30,14 +30,14 @@ def take_flags(options: dict[str, Any], task: str | None) -> dict[str, Any]:
     """Take the values of flags out of a command's options.
 
     Args:
-        options: of the command; those of flags are removed.
-        task: id of the task, whose modality must have the flag; None: what a file or an earlier run says.
+        options: of the command; flags are removed from it.
+        task: id of the task, whose modality must have the flag; None: unknown, as for a config file or a resumed run.
 
     Returns:
         Config key to value, as for ``--set``.
 
     Raises:
-        ConfigError: a flag was given that the task's modality does not have.
+        ConfigError: the task's modality does not have a given flag.
     """
     from selfsup.training.settings.values import Unread
 

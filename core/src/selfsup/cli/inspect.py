@@ -18,8 +18,10 @@ _SHOWN_BAD_ROWS = 10
 
 @click.command("inspect", cls=FlaggedCommand, no_args_is_help=True)
 @click.argument("source", metavar="SRC")
-@click.option("--modality", metavar="M", help="Kind of data: vision, text, audio, ... [default: a registered data set's].")
-@click.option("--split", metavar="NAME", help="Which split of the source [default: train where it has one].")
+@click.option(
+    "--modality", metavar="M", help="Kind of data: vision, text, audio, ... [default: that of a registered data set]."
+)
+@click.option("--split", metavar="NAME", help="Split of the source [default: train if there is one].")
 @source_options
 @click.option("--holdout", default=0.0, metavar="X", help="Share of the rows that pretraining would leave out [default: 0].")
 @click.option("--rows", default=256, show_default=True, metavar="N", help="Rows to try, spread over the source.")
@@ -30,8 +32,8 @@ _SHOWN_BAD_ROWS = 10
 def command(source: str, modality: str | None, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Show what a run would find in a source, without training.
 
-    Files that are taken and passed over, columns and what they are used as, columns that could be the labels, bad rows of a
-    sample, and what the processor decides: sizes, rates, lengths, kinds of columns.
+    Shows the files that are used and skipped, the columns and their use, columns that could be the labels, bad rows of a
+    sample, and the decisions of the processor: sizes, rates, lengths, kinds of columns.
 
     \b
     selfsup inspect photos/ --modality vision

@@ -24,7 +24,7 @@ def _suites(spec: Any) -> str:
 
 
 def _task(spec: Any) -> str:
-    """A task, or what a template stands for."""
+    """A task, or the tasks of a template."""
     words = {"": "", "all": " (every objective)", "others": " (objectives of other packages)"}
     return f"{spec.task}{words[spec.objectives]}"
 
@@ -41,21 +41,21 @@ _COLUMNS: dict[str, dict[str, Callable[[Any], str]]] = {
         "DATASET": lambda spec: spec.dataset or "your own",
     },
 }
-"""What a table shows between id and summary."""
+"""Columns of the table between id and summary."""
 
 
 @click.command()
 @click.argument("kind", metavar="KIND", type=click.Choice([*sorted(_PLURALS), "options"]))
 @click.argument("whose", metavar="[TASK|EVALUATOR]", required=False)
-@click.option("--modality", metavar="M", help="Only what is for this modality.")
-@click.option("--backbone", metavar="ID", help="Of options: those of this backbone [default: the task's].")
-@click.option("--filter", "words", metavar="TEXT", help="Only lines in which this text occurs.")
+@click.option("--modality", metavar="M", help="Only entries for this modality.")
+@click.option("--backbone", metavar="ID", help="For options: of this backbone [default: the task's].")
+@click.option("--filter", "words", metavar="TEXT", help="Only lines with this text.")
 @json_option
 def command(kind: str, whose: str | None, modality: str | None, backbone: str | None, words: str | None, as_json: bool) -> None:
     """List what is installed, or the options of a task.
 
     KIND is one of backbones, benchmarks, commands, datasets, evaluators, executors, loggers, modalities, objectives, tasks; or
-    options, with a TASK or an EVALUATOR.
+    options with a TASK or an EVALUATOR.
 
     \b
     selfsup list tasks --modality vision
@@ -63,13 +63,13 @@ def command(kind: str, whose: str | None, modality: str | None, backbone: str | 
     """
     if kind == "options":
         if modality is not None:
-            raise click.UsageError("options are of a task, which has its modality: leave --modality out.")
+            raise click.UsageError("the task fixes the modality of its options: leave --modality out.")
         _list_options(whose, backbone, words or "", as_json=as_json)
         return
     if whose is not None or backbone is not None:
         raise click.UsageError(f"{'--backbone' if whose is None else repr(whose)} goes with `selfsup list options TASK` only.")
     if modality is not None and kind in _OF_NO_MODALITY:
-        raise click.UsageError(f"{kind} are of no modality: leave --modality out.")
+        raise click.UsageError(f"{kind} have no modality: leave --modality out.")
     found = registry()
     if modality is not None:
         found.get("modality", modality)
@@ -81,7 +81,7 @@ def command(kind: str, whose: str | None, modality: str | None, backbone: str | 
 
 def _list_options(whose: str | None, backbone: str | None, words: str, *, as_json: bool) -> None:
     if whose is None:
-        raise click.UsageError("name the task (or evaluator) whose options are meant: selfsup list options vision/simclr.")
+        raise click.UsageError("name the task or evaluator: selfsup list options vision/simclr.")
     from selfsup.training.settings.options import Option, evaluator_options, task_options
 
     evaluator = registry().evaluators.get(whose)

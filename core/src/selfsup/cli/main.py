@@ -1,6 +1,6 @@
-"""The program ``selfsup``: find the commands of all plugins, turn errors into messages and an exit status.
+"""The program ``selfsup``: finds the commands of all plugins, and turns errors into messages and an exit status.
 
-Nothing heavy is imported before a command is called, so that ``selfsup --help`` answers at once.
+It imports nothing heavy before a command is called, so that ``selfsup --help`` answers at once.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from selfsup.errors import SelfsupError
 
 
 class Commands(click.Group):
-    """A group of the commands that the plugins register, each imported when it is called or its help is asked for."""
+    """The commands of all plugins, each imported when it is called or when its help is shown."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names of all commands."""
@@ -47,7 +47,7 @@ class Commands(click.Group):
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that the arguments name; what is no name (``--opt``) is click's to refuse."""
+        """Find the command that the arguments name; click refuses options in its place."""
         name = args[0]
         if name.startswith("-"):
             return super().resolve_command(ctx, args)
@@ -94,7 +94,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         click.echo(f"Error: {error}", err=True)
         status = error.exit_status
     except BrokenPipeError:
-        # The reader of our output went away (`selfsup list tasks | head`); there is nobody left to tell.
+        # The reader of our output has stopped (`selfsup list tasks | head`).
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
     else:
@@ -105,7 +105,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **options: Any) -> None:
-    """Our own warnings are one line for people; those of others are shown as Python does."""
+    """Show our own warnings as one line, and others as Python does."""
     if category.__module__ == "selfsup.errors":
         click.echo(f"Warning: {message}", err=True)
     else:

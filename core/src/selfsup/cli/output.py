@@ -26,9 +26,9 @@ def emit(document: Any, *, as_json: bool, text: Callable[[], None] | None = None
     """Print a result on stdout.
 
     Args:
-        document: JSON values; paths, tuples, sets and numpy numbers are turned into them, NaN and infinities into null.
+        document: JSON values; paths, tuples, sets and numpy numbers are converted, NaN and infinities become null.
         as_json: print the document as JSON.
-        text: prints it for people; without it, strings are printed as they are and all else as JSON.
+        text: prints it for people; without it, strings are printed as they are and other values as JSON.
     """
     if as_json or (text is None and not isinstance(document, str)):
         click.echo(json.dumps(plain(document), indent=2, ensure_ascii=False, allow_nan=False))
@@ -39,7 +39,7 @@ def emit(document: Any, *, as_json: bool, text: Callable[[], None] | None = None
 
 
 def plain(value: Any) -> Any:
-    """JSON values of a result."""
+    """A result as JSON values."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, set | frozenset):
@@ -59,7 +59,7 @@ def plain(value: Any) -> Any:
 
 @cache
 def result_console() -> Console:
-    """Where results for people go: stdout."""
+    """The console for results: stdout."""
     from rich.console import Console
 
     return Console(highlight=False)
@@ -67,7 +67,7 @@ def result_console() -> Console:
 
 @cache
 def progress_console() -> Console:
-    """Where progress and warnings go: stderr."""
+    """The console for progress and warnings: stderr."""
     from rich.console import Console
 
     return Console(stderr=True, highlight=False)
@@ -76,7 +76,7 @@ def progress_console() -> Console:
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table on stdout.
 
-    On a terminal it fits the width. In a pipe nothing is cut or wrapped: tab-separated lines, the headers first.
+    On a terminal it fits the width. In a pipe it is tab-separated lines with the headers first, without cuts or wraps.
     """
     console = result_console()
     if not console.is_terminal:

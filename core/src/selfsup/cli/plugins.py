@@ -21,7 +21,7 @@ def command() -> None:
 @command.command("list")
 @json_option
 def list_command(as_json: bool) -> None:
-    """List every plugin that was found, with its state and what it registers."""
+    """List every plugin with its state and the number of things that it registers."""
     plugins = get_plugin_manager()
     counts = {record.name: _counts(record) for record in plugins.records}
     documents = [{**_document(record), "registers": counts[record.name]} for record in plugins.records]
@@ -40,7 +40,7 @@ def list_command(as_json: bool) -> None:
 @json_option
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool) -> None:
-    """Import everything that the plugins register and report what is wrong. Exit status 1 if something is."""
+    """Import everything that the plugins register and report problems. Exit status 1 if there are any."""
     from selfsup.registry import registry
     from selfsup.registry.diagnosis import environment, problems
 
@@ -61,7 +61,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
                 click.echo(f"  - {problem}")
             if record.traceback:
                 click.echo("\n".join(f"    {line}" for line in record.traceback.rstrip().splitlines()))
-        click.echo("\nAll plugins are well." if healthy else "\nThere are problems.")
+        click.echo("\nAll plugins are fine." if healthy else "\nThere are problems.")
 
     emit({"healthy": healthy, "environment": about, "plugins": documents}, as_json=as_json, text=text)
     ctx.exit(0 if healthy else 1)
@@ -69,14 +69,14 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
 
 @command.command()
 @click.argument("name")
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where tasks are checked.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Device of the tasks.")
 @json_option
 @click.pass_context
 def check(ctx: click.Context, name: str, device: str, as_json: bool) -> None:
-    """Run the conformance checks on all that the plugin NAME registers. Exit status 1 if one fails.
+    """Run the conformance checks on everything that the plugin NAME registers. Exit status 1 if one fails.
 
-    A plugin names the checks that it cannot meet yet, with reasons, in SELFSUP_EXPECTED_FAILURES of its entry module. They
-    are run and shown, and count as failed once they pass.
+    A plugin lists checks that it does not pass yet, with reasons, in SELFSUP_EXPECTED_FAILURES of its entry module. They are
+    run and shown, and fail once they pass.
     """
     record = get_plugin_manager().record(name)
     if record is None or record.status != "loaded":
@@ -106,10 +106,10 @@ def check(ctx: click.Context, name: str, device: str, as_json: bool) -> None:
 
 @command.command()
 @click.argument("name")
-@click.option("--out", type=click.Path(path_type=Path), help="Where to; default: the folder selfsup-NAME.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder to write [default: selfsup-NAME].")
 @json_option
 def new(name: str, out: Path | None, as_json: bool) -> None:
-    """Write a small working plugin distribution, to start one's own from."""
+    """Write a small working plugin distribution as a start for your own."""
     from selfsup.registry.scaffold import new_plugin
 
     folder = out or Path(f"selfsup-{name}")

@@ -19,42 +19,38 @@ from selfsup.cli.output import emit, json_option
     "--data", metavar="SRC", help="Rows to learn from: a data set's name, a file or folder, hf://owner/name, s3://..."
 )
 @click.option("--out", metavar="DIR", type=click.Path(path_type=Path), help="The run's folder [default: runs/<task>-<time>].")
-@click.option(
-    "--resume", is_flag=True, help="Go on with the run in --out, or begin it; a larger --epochs or --steps extends it."
-)
-@click.option("--config", metavar="FILE", type=click.Path(path_type=Path), help="Options as JSON; a run.json repeats that run.")
+@click.option("--resume", is_flag=True, help="Resume the run in --out, or start it; a larger --epochs or --steps extends it.")
+@click.option("--config", metavar="FILE", type=click.Path(path_type=Path), help="Options as JSON; a run.json repeats its run.")
 @click.option("--backbone", metavar="ID", help="The network to train [default: the task's].")
 @click.option(
     "--init",
     "starts",
     metavar="SRC",
     multiple=True,
-    help="What to start from: a run, an encoder, a folder of transformers or timm, hf://owner/name; of a part: PART=SRC.",
+    help="Initial weights: a run, an encoder, a folder of transformers or timm, hf://owner/name; for a part: PART=SRC.",
 )
 @click.option("--epochs", type=int, metavar="N", help="Budget in passes over the data.")
 @click.option("--steps", type=int, metavar="N", help="Budget in optimizer steps.")
-@click.option("--max-steps", type=int, metavar="N", help="Upper limit of the budget in steps, whatever the epochs come to.")
-@click.option(
-    "--batch-size", type=int, metavar="N", help="Samples of an optimizer step, over all devices [default: the task's]."
-)
+@click.option("--max-steps", type=int, metavar="N", help="Upper limit of the budget in steps, also if --epochs gives more.")
+@click.option("--batch-size", type=int, metavar="N", help="Samples per optimizer step, over all devices [default: the task's].")
 @click.option("--lr", type=float, metavar="X", help="Peak learning rate.")
 @click.option("--precision", type=click.Choice(["auto", "32", "bf16", "16"]), help="Arithmetic [default: auto, the fastest].")
-@click.option("--devices", type=int, metavar="N", help="Processes on this machine, one a GPU.")
+@click.option("--devices", type=int, metavar="N", help="Processes on this machine, one per GPU.")
 @click.option("--nodes", type=int, metavar="N", help="Machines; start the command on each with srun or torchrun.")
-@click.option("--strategy", type=click.Choice(["auto", "ddp", "fsdp"]), help="How several devices share the work.")
+@click.option("--strategy", type=click.Choice(["auto", "ddp", "fsdp"]), help="Strategy for several devices.")
 @click.option("--seed", type=int, metavar="N", help="Seed of weights, order and views [default: 0].")
 @click.option(
     "--holdout",
     type=float,
     metavar="X",
-    help="Share of the rows to leave out, which evaluate and finetune then test on [default: 0].",
+    help="Share of the rows to hold out, as test rows of evaluate and finetune [default: 0].",
 )
 @click.option(
     "--val",
     metavar="SRC",
-    help="Labelled rows for a probe, which is shown while the run goes on and chooses the best checkpoint.",
+    help="Labelled rows for a probe, which is shown during the run and chooses the best checkpoint.",
 )
-@click.option("--label", metavar="COLUMN", help="The label column; seen by no task but supervised ones.")
+@click.option("--label", metavar="COLUMN", help="The label column; only supervised tasks see it.")
 @label_kind_option
 @unlabelled_option
 @column_option
@@ -63,13 +59,13 @@ from selfsup.cli.output import emit, json_option
     "--stream/--no-stream",
     "stream",
     default=None,
-    help="Decode rows while training goes on, and not all of them before; give --steps where their number is not known "
-    "[default: for URLs, patterns of files, and what is larger than streaming.above_gb].",
+    help="Decode rows during training, not before; give --steps if their number is unknown "
+    "[default: for URLs, patterns of files, and sources larger than streaming.above_gb].",
 )
 @click.option(
-    "--max-store-gb", type=float, metavar="X", help="Gigabytes that the processed rows may take [default: what is free]."
+    "--max-store-gb", type=float, metavar="X", help="Most gigabytes for the processed rows [default: the free space]."
 )
-@click.option("--max-bad-rows", type=float, metavar="X", help="Part of the rows that may be unreadable [default: 0.01].")
+@click.option("--max-bad-rows", type=float, metavar="X", help="Largest share of unreadable rows [default: 0.01].")
 @click.option(
     "--logger", "loggers", metavar="ID", multiple=True, help="tensorboard, wandb, trackio, or a plugin's; repeatable."
 )
@@ -103,12 +99,12 @@ def command(
     selfsup pretrain text/mlm --data letters.txt --init ./bert
     selfsup pretrain --resume --out runs/vision-simclr-20250101-120000
 
-    Ctrl-C and SIGTERM save a checkpoint and say how to go on; --resume then does, bit by bit as if nothing had happened.
-    While a run goes on, no other process writes into its folder.
+    Ctrl-C and SIGTERM save a checkpoint and show how to resume; a resumed run gives the same weights, bit by bit, as one
+    that was never stopped. Only one process at a time may write to the folder of a run.
 
     --resume with a larger --epochs, --steps or --max-steps extends a run, finished or not: from its last step on, the learning
-    rate and all else that has a course follow the new budget. --resume with other --devices goes on with the same batches;
-    run.json then says that the last bits differ (bit_identical). No other option may change.
+    rate and other schedules follow the new budget. --resume with other --devices continues with the same batches; run.json
+    then notes that the last bits differ (bit_identical). No other option may change.
 
     On Slurm, SIGUSR1 saves a checkpoint and puts the job back into the queue, if the command has --resume and --out:
 
@@ -139,7 +135,7 @@ def command(
 
 
 def _without_labels(task: str) -> str:
-    """The switch for an evaluator that compares the parts of a row and needs no labels, which pairs seldom have; else empty."""
+    """``--evaluators`` for a modality of several parts: one that compares the parts and needs no labels; else empty."""
     from selfsup.registry import registry
 
     house = registry()
@@ -153,7 +149,7 @@ def _init_of(texts: tuple[str, ...]) -> str | dict[str, str] | None:
     """One source, or a source for each part of a row (``vision=RUN``).
 
     Raises:
-        click.UsageError: there are several and not each is of a part, or two are of one part.
+        click.UsageError: there are several sources without a part, or two for one part.
     """
     split = [text.partition("=") for text in texts]
     of_parts = all(sign and re.fullmatch(r"[A-Za-z][\w-]*", name) for name, sign, _ in split)

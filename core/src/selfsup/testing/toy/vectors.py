@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from selfsup.backbones import Backbone, BackboneRecipe, Encoded
 from selfsup.config import Config
-from selfsup.data.processor import Processor, Sample
+from selfsup.data.processor import Processor
 from selfsup.data.processor_state import reading_state, write_state
+from selfsup.data.samples import Sample
 from selfsup.errors import BadRowError, DataError
 from selfsup.tasks.base import Views, ViewsRecipe
 from selfsup.types import Batch, Info, Row

@@ -68,10 +68,7 @@ class BarlowTwins(JointEmbeddingObjective):
 
     Config = BarlowTwinsConfig
     handles_absent = True
-
-    def __init__(self, config: BarlowTwinsConfig) -> None:
-        super().__init__()
-        self.config = config
+    config: BarlowTwinsConfig
 
     def build_projector(self, embed_dim: int) -> nn.Module:
         """Three layers."""

@@ -101,6 +101,10 @@ class Objective(nn.Module, ABC):
 
     Config: ClassVar[type[Config]]
 
+    def __init__(self, config: Any = None) -> None:
+        super().__init__()
+        self.config = config
+
     def fit_to_data(self, rows: int, batch_size: int) -> str:
         """Make what is kept of former batches fit the data, before the first step; called once, before anything is restored.
 

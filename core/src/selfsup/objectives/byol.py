@@ -48,10 +48,7 @@ class BYOL(JointEmbeddingObjective):
     handles_absent = True
     couples_samples = False
     target = "momentum"
-
-    def __init__(self, config: BYOLConfig) -> None:
-        super().__init__()
-        self.config = config
+    config: BYOLConfig
 
     def build_projector(self, embed_dim: int) -> nn.Module:
         """Two layers."""

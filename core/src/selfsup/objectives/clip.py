@@ -75,10 +75,10 @@ class CLIP(JointEmbeddingObjective):
 
     Config = CLIPConfig
     handles_absent = True
+    config: CLIPConfig
 
     def __init__(self, config: CLIPConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         # One number in one dimension: weights that are spread over devices cannot have none.
         self.log_scale = nn.Parameter(torch.full((1,), math.log(min(1 / config.temperature, config.max_scale))))
 

@@ -57,10 +57,10 @@ class COLA(JointEmbeddingObjective):
 
     Config = COLAConfig
     handles_absent = True
+    config: COLAConfig
 
     def __init__(self, config: COLAConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.similarity = nn.Parameter(nn.init.xavier_uniform_(torch.empty(config.output_dim, config.output_dim)))
 
     def build_projector(self, embed_dim: int) -> nn.Module:

@@ -97,10 +97,10 @@ class Correspondence(JointEmbeddingObjective):
 
     Config = CorrespondenceConfig
     handles_absent = True
+    config: CorrespondenceConfig
 
     def __init__(self, config: CorrespondenceConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.head = self._build_head(config.output_dim)
 
     def _build_head(self, width: int) -> nn.Module:

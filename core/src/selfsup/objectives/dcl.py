@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from selfsup.config import Config
-from selfsup.objectives.base import JointEmbeddingObjective, LossOutput, ObjectiveRecipe, ViewEmbeddings
-from selfsup.objectives.parts.heads import mlp
+from selfsup.objectives.base import LossOutput, ViewEmbeddings
+from selfsup.objectives.nt_xent import RECIPE as SIMCLR_RECIPE
+from selfsup.objectives.nt_xent import SimCLR, SimCLRConfig
 from selfsup.objectives.parts.valid_rows import (
     counted,
     in_both_views,
@@ -76,32 +78,20 @@ def _von_mises_fisher(scores: Tensor, valid: Tensor | None) -> Tensor:
     return 2 - there.sum() * shares
 
 
-class DCLConfig(Config):
-    """DCL (Yeh et al. 2021, arXiv:2110.06848)."""
+class DCLConfig(SimCLRConfig):
+    """DCL (Yeh et al. 2021, arXiv:2110.06848), with SimCLR's projector."""
 
     temperature: float = Field(default=0.1, gt=0)
     """Divides the cosines (paper: 0.1)."""
     sigma: float | None = Field(default=None, gt=0)
     """Weighs the positives as DCLW does, with this concentration (paper: 0.5); None: plain DCL."""
-    hidden_dim: int = Field(default=2048, ge=1)
-    """Width of the projector's hidden layer (paper: as SimCLR, 2048)."""
-    output_dim: int = Field(default=128, ge=1)
-    """Width of the projection (paper: as SimCLR, 128)."""
 
 
-class DCL(JointEmbeddingObjective):
+class DCL(SimCLR):
     """The decoupled loss behind SimCLR's projector."""
 
     Config = DCLConfig
-    handles_absent = True
-
-    def __init__(self, config: DCLConfig) -> None:
-        super().__init__()
-        self.config = config
-
-    def build_projector(self, embed_dim: int) -> nn.Module:
-        """Two layers."""
-        return mlp([embed_dim, self.config.hidden_dim, self.config.output_dim], last_norm="affine")
+    config: DCLConfig
 
     def forward(self, embeddings: ViewEmbeddings) -> LossOutput:
         """The loss of one batch."""
@@ -112,8 +102,5 @@ class DCL(JointEmbeddingObjective):
         return LossOutput(loss, {"positive_similarity": mean_cosine(a, b, valid)}, counted(valid, loss))
 
 
-RECIPE = ObjectiveRecipe(
-    config=DCLConfig,
-    build=DCL,
-    optimization={"optimizer": "lars", "base_lr": 0.3, "weight_decay": 1e-6, "warmup_epochs": 10},
-)
+RECIPE = replace(SIMCLR_RECIPE, config=DCLConfig, build=DCL)
+"""DCL with the paper's settings, which are SimCLR's."""

@@ -90,10 +90,10 @@ class DINO(JointEmbeddingObjective):
     keeps_target = True
     center: Tensor
     teacher_temperature: Tensor
+    config: DINOConfig
 
     def __init__(self, config: DINOConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.register_buffer("center", torch.zeros(config.output_dim))
         # In a buffer, so that a resumed run goes on with it.
         self.register_buffer("teacher_temperature", torch.tensor(self._temperature(0.0)))

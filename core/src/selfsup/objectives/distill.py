@@ -104,10 +104,10 @@ class Distill(JointEmbeddingObjective):
     target = "teacher"
     uses_local_views = True
     handles_absent = True
+    config: DistillConfig
 
     def __init__(self, config: DistillConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.teacher_dim = 0
 
     def meet_teacher(self, dim: int) -> None:

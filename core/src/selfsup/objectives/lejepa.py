@@ -77,10 +77,7 @@ class LeJEPA(JointEmbeddingObjective):
     Config = LeJEPAConfig
     handles_absent = True
     uses_local_views = True
-
-    def __init__(self, config: LeJEPAConfig) -> None:
-        super().__init__()
-        self.config = config
+    config: LeJEPAConfig
 
     def build_projector(self, embed_dim: int) -> nn.Module:
         """Three layers."""

@@ -113,10 +113,10 @@ class MoCoV2(JointEmbeddingObjective):
     Config = MoCoV2Config
     handles_absent = True
     target = "momentum"
+    config: MoCoV2Config
 
     def __init__(self, config: MoCoV2Config) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.one_way = not config.symmetric
         self.batch_norm_splits = config.batch_norm_splits
         self.queue = EmbeddingQueue(config.queue_size, config.output_dim)
@@ -182,10 +182,10 @@ class MoCoV3(JointEmbeddingObjective):
     Config = MoCoV3Config
     handles_absent = True
     target = "momentum"
+    config: MoCoV3Config
 
     def __init__(self, config: MoCoV3Config) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.freezes_input = config.freeze_patch_projection
 
     def build_projector(self, embed_dim: int) -> nn.Module:

@@ -66,10 +66,7 @@ class SimCLR(JointEmbeddingObjective):
 
     Config = SimCLRConfig
     handles_absent = True
-
-    def __init__(self, config: SimCLRConfig) -> None:
-        super().__init__()
-        self.config = config
+    config: SimCLRConfig
 
     def build_projector(self, embed_dim: int) -> nn.Module:
         """Two layers."""

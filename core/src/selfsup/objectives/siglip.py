@@ -152,10 +152,10 @@ class SigLIP(JointEmbeddingObjective):
 
     Config = SigLIPConfig
     handles_absent = True
+    config: SigLIPConfig
 
     def __init__(self, config: SigLIPConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         # One number in one dimension: weights that are spread over devices cannot have none.
         self.log_scale = nn.Parameter(torch.full((1,), math.log(config.scale)))
         self.logit_bias = nn.Parameter(torch.full((1,), config.bias))

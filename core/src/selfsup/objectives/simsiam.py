@@ -48,10 +48,7 @@ class SimSiam(JointEmbeddingObjective):
     handles_absent = True
     couples_samples = False
     target = "stop-gradient"
-
-    def __init__(self, config: SimSiamConfig) -> None:
-        super().__init__()
-        self.config = config
+    config: SimSiamConfig
 
     def build_projector(self, embed_dim: int) -> nn.Module:
         """Three layers, the last batch norm without learned scale."""

@@ -100,10 +100,10 @@ class SwAV(JointEmbeddingObjective):
     handles_absent = True
     uses_local_views = True
     queue_on: Tensor
+    config: SwAVConfig
 
     def __init__(self, config: SwAVConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.prototypes = nn.Linear(config.output_dim, config.n_prototypes, bias=False)
         self._normalize_prototypes()
         self.queues = self._make_queues(config.queue_size)

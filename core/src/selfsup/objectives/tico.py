@@ -66,10 +66,10 @@ class TiCo(JointEmbeddingObjective):
     target = "momentum"
     one_way = True
     covariance: Tensor
+    config: TiCoConfig
 
     def __init__(self, config: TiCoConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.register_buffer("covariance", torch.zeros(config.output_dim, config.output_dim))
 
     def build_projector(self, embed_dim: int) -> nn.Module:

@@ -156,10 +156,7 @@ class VICReg(JointEmbeddingObjective):
 
     Config = VICRegConfig
     handles_absent = True
-
-    def __init__(self, config: VICRegConfig) -> None:
-        super().__init__()
-        self.config = config
+    config: VICRegConfig
 
     def build_projector(self, embed_dim: int) -> nn.Module:
         """Three layers."""

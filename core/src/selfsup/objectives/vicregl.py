@@ -93,12 +93,12 @@ class VICRegL(JointEmbeddingObjective):
     Config = VICRegLConfig
     handles_absent = True
     uses_tokens = True
+    config: VICRegLConfig
 
     def __init__(self, config: VICRegLConfig) -> None:
-        super().__init__()
+        super().__init__(config)
         if min(config.n_matches) < 1:
             raise ConfigError(f"objective.n_matches={config.n_matches} must be two positive numbers.")
-        self.config = config
 
     def build_projector(self, embed_dim: int) -> nn.Module:
         """Three layers."""

@@ -5,8 +5,6 @@ from selfsup.backbones import Backbone, Encoded
 from selfsup.errors import ConfigError
 from selfsup.registry import registry
 from selfsup_audio.corruptions import Noise, NoiseConfig
-from selfsup_audio.mock import mock_rows
-from selfsup_audio.processor import AudioProcessor, AudioProcessorConfig
 
 INFO = {"sample_rate": 8000, "n_samples": 4000}
 SMALL = {
@@ -17,15 +15,7 @@ SMALL = {
 }
 
 
-def batch(n: int = 4) -> dict[str, torch.Tensor]:
-    return AudioProcessor(AudioProcessorConfig(sample_rate=8000, clip_seconds=0.5))(mock_rows(n, 0))
-
-
-def seeded() -> torch.Generator:
-    return torch.Generator().manual_seed(0)
-
-
-def test_the_target_is_the_clean_spectrogram_and_padding_does_not_count() -> None:
+def test_the_target_is_the_clean_spectrogram_without_padding(batch, seeded) -> None:
     recordings = batch()
     noise = Noise(NoiseConfig(snr=(0.0, 0.0)), INFO)
     corrupted = noise(recordings, seeded())
@@ -41,7 +31,7 @@ def test_the_target_is_the_clean_spectrogram_and_padding_does_not_count() -> Non
     assert float(noise.loss(prediction, corrupted).loss) == 0
 
 
-def test_masking_silences_the_wanted_share_in_pieces() -> None:
+def test_masking_silences_the_wanted_share_in_pieces(seeded) -> None:
     ones = {"waveform": torch.ones(200, 4000), "length": torch.full((200,), 4000)}
     corrupted = Noise(NoiseConfig(kind="masking", amount=0.25, piece_seconds=0.01), INFO)(ones, seeded()).batch["waveform"]
     assert float((corrupted == 0).float().mean()) == pytest.approx(0.25, abs=0.01)
@@ -50,7 +40,7 @@ def test_masking_silences_the_wanted_share_in_pieces() -> None:
 
 
 @pytest.mark.parametrize("id", sorted(SMALL))
-def test_every_backbone_has_a_decoder_to_frames(id: str) -> None:
+def test_every_backbone_has_a_decoder_to_frames(batch, seeded, id: str) -> None:
     backbone, _ = registry().build_backbone(id, SMALL[id], INFO)
     noise = Noise(NoiseConfig(), INFO)
     decoder = noise.build_decoder(backbone)

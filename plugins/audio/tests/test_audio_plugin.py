@@ -1,17 +1,8 @@
 import numpy as np
-import soundfile
 
 from selfsup.registry import registry
-from selfsup_audio import plugin
 from selfsup_audio.decoding import decode, read_header
 from selfsup_audio.mock import mock_rows
-
-
-def test_the_suffix_of_every_format_that_soundfile_reads_is_taken() -> None:
-    """But for what holds other things than sound, has no header, or needs a second file."""
-    (modality,) = plugin.selfsup_modalities()
-    formats = set(soundfile.available_formats()) - {"RAW", "MAT4", "MAT5", "SD2", "WAVEX"}
-    assert {f".{format.lower()}" for format in formats} <= set(modality.suffixes)
 
 
 def test_there_are_two_kinds_of_raw_features() -> None:

@@ -58,15 +58,8 @@ def test_files_of_all_formats_are_read(format: str, subtype: str) -> None:
     assert np.abs(waveform).max() == pytest.approx(2**14, rel=0.05)
 
 
-def test_channels_are_averaged() -> None:
-    left = tone()
-    silent = np.zeros_like(left)
-    mixed = decode(encoded(np.stack([left, silent], axis=1), subtype="FLOAT"), 8000, 4000)
-    np.testing.assert_allclose(mixed, left / 2 * 32768, atol=1)
-
-
-@pytest.mark.parametrize("rate", [8000, 11025, 22050, 44100, 48000])
-def test_rates_are_changed_and_pitch_stays(rate: int) -> None:
+@pytest.mark.parametrize("rate", [8000, 22050, 44100])
+def test_resampling_keeps_the_pitch(rate: int) -> None:
     waveform = decode(encoded(tone(0.5, rate), rate), 16000, 8000).astype(float)
     assert abs(len(waveform) - 8000) <= 1
     spectrum = np.abs(np.fft.rfft(waveform, n=8000))
@@ -89,8 +82,10 @@ def test_long_recordings_are_cut(cut: str, start: int, form: str) -> None:
     assert waveform.tolist() == list(range(start, start + 1000))
 
 
-def test_short_recordings_are_filled_up_with_zeros() -> None:
-    batch = processor()([{"audio": encoded(np.full(100, 7, dtype=np.int16))}])
+def test_short_recordings_are_padded_with_zeros() -> None:
+    row = {"audio": encoded(np.full(100, 7, dtype=np.int16))}
+    assert [made.encode(row)["waveform"].shape for made in (processor(), processor(keep=1))] == [(4000,)] * 2
+    batch = processor()([row])
     assert batch["length"].tolist() == [100]
     assert batch["waveform"][0, :100].tolist() == [7] * 100
     assert batch["waveform"][0, 100:].count_nonzero() == 0
@@ -107,12 +102,6 @@ def test_only_the_kept_part_of_a_long_file_is_read(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(soundfile.SoundFile, "read", counted)
     assert len(decode(content, 4000, 500)) == 500
     assert asked == [1000]
-
-
-def test_silence_is_kept() -> None:
-    batch = processor()([{"audio": encoded(np.zeros(4000, dtype=np.int16))}])
-    assert batch["length"].tolist() == [4000]
-    assert batch["waveform"].count_nonzero() == 0
 
 
 @pytest.mark.parametrize(
@@ -159,21 +148,13 @@ def test_a_truncated_file_gives_what_is_left_of_it() -> None:
     assert decode(content[: 44 + 2 * 1000], 8000, 4000).tolist() == [9] * 1000
 
 
-def test_the_rate_is_the_commonest_and_at_most_16000() -> None:
-    assert auto_rate([8000, 8000, 44100]) == 8000
-    assert auto_rate([8000, 11025]) == 11025
-    assert auto_rate([44100]) == 16000
-    assert auto_rate([100]) == 1000
+def test_the_rate_is_the_commonest_and_the_length_holds_nearly_all() -> None:
+    assert [auto_rate(rates) for rates in ([8000, 8000, 44100], [8000, 11025], [44100], [100])] == [8000, 11025, 16000, 1000]
+    assert auto_seconds([float(second) for second in range(6)]) == pytest.approx(4.75)
+    assert [auto_seconds(durations) for durations in ([0.01], [60.0], [])] == [0.25, 10.0, 10.0]
 
 
-def test_the_length_holds_nearly_all_and_at_most_ten_seconds() -> None:
-    assert auto_seconds([float(second) for second in range(101)][:6]) == pytest.approx(4.75)
-    assert auto_seconds([0.01]) == 0.25
-    assert auto_seconds([60.0]) == 10.0
-    assert auto_seconds([]) == 10.0
-
-
-def test_fitting_reads_headers_and_passes_bad_rows_over() -> None:
+def test_fitting_reads_headers_and_skips_bad_rows() -> None:
     rows = [{"audio": encoded(tone(0.5))}, {"audio": b"broken"}, {"audio": encoded(tone(1.0))}]
     fitted = AudioProcessor().fit(rows)
     assert fitted.info() == {"sample_rate": 8000, "n_samples": 7800}
@@ -189,12 +170,11 @@ def test_what_is_given_is_not_chosen() -> None:
     assert half.info() == {"sample_rate": 4000, "n_samples": 2000}
 
 
-def test_before_fitting_there_is_a_clear_error() -> None:
+def test_processor_is_saved_and_loaded(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="call fit"):
         AudioProcessor().info()
-
-
-def test_saved_and_loaded_it_is_the_same(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="not a saved audio processor"):
+        AudioProcessor.load(tmp_path)
     rows = [{"audio": encoded(tone(0.3))}, {"audio": encoded(tone(0.437))}]
     fitted = AudioProcessor(AudioProcessorConfig(cut="start")).fit(rows)
     fitted.save(tmp_path)
@@ -202,11 +182,6 @@ def test_saved_and_loaded_it_is_the_same(tmp_path: Path) -> None:
     assert loaded.info() == fitted.info()
     assert loaded.config == fitted.config
     assert torch.equal(loaded(rows)["waveform"], fitted(rows)["waveform"])
-
-
-def test_a_damaged_file_is_a_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="not a saved audio processor"):
-        AudioProcessor.load(tmp_path)
     (tmp_path / "audio_processor.json").write_text('{"config": {}, "sample_rate": 0, "n_samples": 1}')
     with pytest.raises(ArtifactError, match="not a saved audio processor"):
         AudioProcessor.load(tmp_path)
@@ -220,8 +195,8 @@ def test_options_that_cannot_be_are_refused(options: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("cut", ["center", "start"])
 @pytest.mark.parametrize("form", ["file", "array"])
-@pytest.mark.parametrize("samples", [1000, 1001, 1777, 3999, 9000])
-def test_the_embedded_clip_is_the_same_however_much_is_kept(cut: str, form: str, samples: int) -> None:
+@pytest.mark.parametrize("samples", [1001, 9000])
+def test_the_embedded_clip_does_not_depend_on_how_much_is_kept(cut: str, form: str, samples: int) -> None:
     ramp = np.arange(samples, dtype=np.int16)
     value = encoded(ramp) if form == "file" else {"array": ramp, "sampling_rate": 8000}
     kept, alone = processor(8000, 0.125, cut=cut), processor(8000, 0.125, cut=cut, keep=1)
@@ -233,19 +208,11 @@ def test_the_embedded_clip_is_the_same_however_much_is_kept(cut: str, form: str,
     assert torch.equal(whole["length"], clip["length"])
 
 
-@pytest.mark.parametrize(("rate", "sample_rate"), [(44100, 16000), (48000, 16000), (8000, 16000), (22050, 8000)])
+@pytest.mark.parametrize(("rate", "sample_rate"), [(44100, 16000), (8000, 16000)])
 def test_the_embedded_clip_of_a_resampled_recording_is_the_same_but_for_its_ends(rate: int, sample_rate: int) -> None:
     noise = np.random.default_rng(0).normal(0, 0.1, 3 * rate)
     whole, clip = (processor(sample_rate, 0.5, keep=keep)([{"audio": encoded(noise, rate)}])["waveform"] for keep in (4, 1))
     np.testing.assert_allclose(whole[0, 200:-200], clip[0, 200:-200], atol=1)
-
-
-def test_short_recordings_are_stored_as_before() -> None:
-    rows = [{"audio": encoded(np.full(n, 7, dtype=np.int16))} for n in (100, 4000)]
-    for kept, alone in zip(processor().encode_rows(rows), processor(keep=1).encode_rows(rows), strict=True):
-        assert kept["waveform"].shape == alone["waveform"].shape == (4000,)
-        assert np.array_equal(kept["waveform"], alone["waveform"])
-        assert kept["length"] == alone["length"]
 
 
 def test_training_draws_a_clip_of_a_long_recording_in_every_epoch(tmp_path: Path) -> None:
@@ -279,14 +246,10 @@ def test_what_is_auto_is_chosen_from_rows_of_all_classes_of_a_sorted_source() ->
     assert (AudioProcessor().fit(iter(rows)).sample_rate) == 8000, "a stream has no other rows than the first"
 
 
-def test_what_was_found_is_told_with_what_sets_it() -> None:
+def test_findings_name_the_options() -> None:
     stereo = encoded(np.stack([tone(1.5), tone(1.5)], axis=1))
-    facts = (
-        AudioProcessor()
-        .fit([{"audio": encoded(tone(0.5))}, {"audio": stereo}, {"audio": encoded(tone(), 4000)}])
-        .findings()
-        .facts
-    )
+    rows = [{"audio": encoded(tone(0.5))}, {"audio": stereo}, {"audio": encoded(tone(), 4000)}]
+    facts = AudioProcessor().fit(rows).findings().facts
     assert facts["sample rate"].startswith("8000 Hz; 8000 Hz in 2, 4000 Hz in 1 of 3 recordings (--set")
     assert facts["clips"] == "1.45 s; recordings last 0.5 to 1.5 s (--set processor.clip_seconds=)"
     assert "1 in 2, 2 in 1 of 3 recordings" in facts["channels"]

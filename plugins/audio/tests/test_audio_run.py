@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -33,47 +32,30 @@ def write_folder(folder: Path, per_class: int = 24) -> Path:
     return folder
 
 
-@pytest.fixture(autouse=True)
-def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("SELFSUP_CACHE", str(tmp_path / "cache"))
-
-
-def test_a_run_on_a_folder_of_recordings(tmp_path: Path) -> None:
-    sounds = write_folder(tmp_path / "sounds")
-    run = selfsup.pretrain("audio/simclr", data=str(sounds), out=tmp_path / "run", overrides=SMALL, **BUDGET)
-    encoder = selfsup.load(run.dir)
-    assert encoder.processor.info()["sample_rate"] == 8000
-    embedded = encoder.embed([{"audio": str(sounds / "low" / "000.wav")}, {"audio": str(sounds / "high" / "001.flac")}])
-    assert embedded.shape == (2, 16)
-    (record,) = selfsup.evaluate(encoder, data=str(sounds), evaluators=["knn"])
-    assert record.metrics["accuracy"] > 0.8
-
-
-def test_bad_files_are_named_and_skipped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_on_a_folder_of_recordings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Bad files are named and skipped."""
     sounds = write_folder(tmp_path / "sounds")
     (sounds / "low" / "broken.wav").write_bytes(b"RIFF, but no more of it")
     (sounds / "high" / "empty.flac").touch()
     with pytest.raises(TooManyBadRowsError, match=r"high/empty.flac\): the recording is empty"):
-        selfsup.pretrain("audio/simclr", data=str(sounds), out=tmp_path / "run", overrides=SMALL, **BUDGET)
-    selfsup.pretrain("audio/simclr", data=str(sounds), out=tmp_path / "other", overrides=SMALL, max_bad_rows=0.1, **BUDGET)
-    told = capsys.readouterr().err
-    assert "Warning: 2 of the 50 rows of " in told
-    assert "(high/empty.flac): " in told
-    assert "low/broken.wav" in told
+        selfsup.pretrain("audio/simclr", data=str(sounds), out=tmp_path / "other", overrides=SMALL, **BUDGET)
+    bad = {"max_bad_rows": 0.1, "overrides": SMALL}
+    run = selfsup.pretrain("audio/simclr", data=str(sounds), out=tmp_path / "run", **bad, **BUDGET)
+    errors = capsys.readouterr().err
+    assert "Warning: 2 of the 50 rows of " in errors
+    assert "(high/empty.flac): " in errors
+    assert "low/broken.wav" in errors
+    encoder = selfsup.load(run.dir)
+    assert encoder.processor.info()["sample_rate"] == 8000
+    embedded = encoder.embed([{"audio": str(sounds / "low" / "000.wav")}, {"audio": str(sounds / "high" / "001.flac")}])
+    assert embedded.shape == (2, 16)
+    for name in ("low/broken.wav", "high/empty.flac"):
+        (sounds / name).unlink()
+    (record,) = selfsup.evaluate(encoder, data=str(sounds), evaluators=["knn"])
+    assert record.metrics["accuracy"] > 0.8
 
 
-def test_spoken_digits_of_unseen_speakers(tmp_path: Path) -> None:
-    base = os.environ.get("SELFSUP_DATA")
-    if not base or not (Path(base) / "audio" / "fsdd").is_dir():
-        pytest.skip("SELFSUP_DATA names no folder with audio/fsdd in it")
-    run = selfsup.pretrain("audio/random-init", data="fsdd", out=tmp_path / "run", seed=0)
-    (record,) = selfsup.evaluate(run.encoder, data="fsdd", evaluators=["knn"])
-    assert record.metrics["accuracy"] > 0.3
-
-
-def test_long_recordings_are_embedded_alike_and_trained_on_in_new_windows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_long_recordings_are_trained_on_in_new_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     generator = np.random.default_rng(0)
     sounds = tmp_path / "sounds"
     sounds.mkdir()

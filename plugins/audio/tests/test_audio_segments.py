@@ -23,9 +23,8 @@ CUTS = [(0.0, 2.0), (2.5, 3.75), (3.0, 9.5), (9.0, 10.0)]
 
 
 @pytest.fixture
-def long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A recording of 10 s, beside files that hold its parts."""
-    monkeypatch.setenv("SELFSUP_CACHE", str(tmp_path / "cache"))
+def long(tmp_path: Path) -> Path:
+    """A recording of 10 s, and files that hold its parts."""
     soundfile.write(tmp_path / "long.wav", LONG, RATE)
     (tmp_path / "cut").mkdir()
     for place, (start, end) in enumerate(CUTS):
@@ -37,8 +36,9 @@ def rows_of(source: Any, **options: Any) -> Rows:
     return load_source(str(source), modality=registry().get("modality", "audio"), **options)
 
 
-@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
-@pytest.mark.parametrize("columns", [("start", "end"), ("offset", "duration"), ("start", "duration")])
+@pytest.mark.parametrize(
+    ("suffix", "columns"), [("csv", ("start", "end")), ("jsonl", ("offset", "duration")), ("parquet", ("start", "duration"))]
+)
 def test_segments_give_what_the_cut_files_give(long: Path, suffix: str, columns: tuple[str, str]) -> None:
     table = pd.DataFrame({"audio": "long.wav", columns[0]: [cut[0] for cut in CUTS]})
     table[columns[1]] = [end - start if columns[1] == "duration" else end for start, end in CUTS]
@@ -72,13 +72,13 @@ def test_embeddings_of_segments_are_those_of_the_cut_files(long: Path) -> None:
     assert np.abs(embeddings[0] - embeddings[0][:1]).max() > 1e-3
 
 
-def test_what_lies_outside_of_the_file_is_a_bad_row_with_its_name(long: Path) -> None:
+def test_segments_outside_the_file_are_bad_rows(long: Path) -> None:
     spans = [(0, 1), (1, None), (None, 2), (None, None), (9.5, 10.05), (9.5, 10.5), (12, 13), (-1, 2), (3, 3), (4, 3)]
     table = pd.DataFrame({"audio": "long.wav", "start": [a for a, _ in spans], "end": [b for _, b in spans]})
     table.to_csv(long / "manifest.csv", index=False)
     rows = rows_of(long / "manifest.csv")
     store = prepare(rows, AudioProcessor().fit(rows), max_bad_rows=0.5)
-    assert store.kept.tolist() == [0, 1, 2, 3, 4], "an end 0.05 s behind the file is a rounded one"
+    assert store.kept.tolist() == [0, 1, 2, 3, 4], "an end 0.05 s after that of the file is a rounding error"
     reasons = [reason for _, reason in store.bad_rows]
     assert reasons[0].startswith("row 5 (long.wav, start 9.5, end 10.5): its segment of 9.5 to 10.5 s is outside the recording")
     assert "has 10 s" in reasons[0]
@@ -108,8 +108,8 @@ def test_columns_of_other_names_are_chosen_and_turned_off(long: Path) -> None:
         rows_of(long / "manifest.csv", columns={"image": "file"})
 
 
-@pytest.mark.parametrize("value", ["soon", "1:2:3:4", float("inf"), [1.0]])
-def test_a_value_that_is_no_time_is_a_bad_row(long: Path, value: Any) -> None:
+def test_a_value_that_is_no_time_is_a_bad_row(long: Path) -> None:
     processor = AudioProcessor(AudioProcessorConfig(sample_rate=RATE, clip_seconds=1))
-    with pytest.raises(BadRowError, match=r"its start .* is no time"):
-        processor.encode({"audio": str(long / "long.wav"), "start": value})
+    for value in ("soon", "1:2:3:4", float("inf"), [1.0]):
+        with pytest.raises(BadRowError, match=r"its start .* is no time"):
+            processor.encode({"audio": str(long / "long.wav"), "start": value})

@@ -18,11 +18,6 @@ from selfsup_audio.mock import mock_rows
 from selfsup_audio.processor import AudioProcessor
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SELFSUP_CACHE", str(tmp_path / "cache"))
-
-
 @pytest.fixture
 def wav2vec2(tmp_path: Path) -> str:
     """A small model and what its recordings were like, as the library leaves them."""

@@ -1,14 +1,16 @@
-"""Made-up videos for the tests: encoded files of any container, whose frames tell their number."""
+"""Synthetic videos for the tests, in files of any container, whose frames encode their number; and seeded generators."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+import torch
 
 VideoMaker = Callable[..., bytes]
 
@@ -20,7 +22,7 @@ def encode(
     format: str = "mp4", codec: str = "libx264", frames: int = 40, size: tuple[int, int] = (64, 48), key_every: int = 12,
     pixel_format: str = "yuv420p", aspect: Fraction | None = None, title: str = "",
 ) -> bytes:  # fmt: skip
-    """A video whose frames tell their number: greys of the lower half, sixteens left and ones right. Red corner above left."""
+    """A video whose frames show their number by the greys of the lower half, sixteens left and ones right; top left is red."""
     width, height = size
     out = io.BytesIO()
     with av.open(out, "w", format=format) as container:
@@ -45,3 +47,14 @@ def encode(
 def make_video() -> VideoMaker:
     """:func:`encode`."""
     return encode
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SELFSUP_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def seeded() -> Callable[..., torch.Generator]:
+    """A generator with a seed, 0 by default."""
+    return lambda seed=0: torch.Generator().manual_seed(seed)

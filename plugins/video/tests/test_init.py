@@ -17,11 +17,6 @@ from selfsup.registry import registry
 CLIPS = np.random.default_rng(0).integers(0, 256, (8, 4, 32, 32, 3), dtype=np.uint8)
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SELFSUP_CACHE", str(tmp_path / "cache"))
-
-
 @torch.no_grad()
 def test_a_videomae_gives_what_the_library_gives(tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers", reason="a model of it is read")

@@ -26,11 +26,6 @@ from selfsup_vision.processor import ImageProcessor, ImageProcessorConfig
 GREY = [{"image": np.full((16, 16, 3), value, dtype=np.uint8)} for value in range(0, 160, 8)]
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SELFSUP_CACHE", str(tmp_path / "cache"))
-
-
 def encoder(folder: Path, size: int = 16, id: str = "vit-tiny", **options: Any) -> Path:
     processor = ImageProcessor(ImageProcessorConfig(image_size=size)).fit(GREY)
     options = {"embed_dim": 32, "depth": 1, "heads": 2, "patch_size": 4} if id == "vit-tiny" else options
@@ -78,7 +73,7 @@ def test_a_vit_of_transformers_gives_what_the_library_gives(names: str, tmp_path
     transformers = pytest.importorskip("transformers", reason="a model of it is read")
     torch.manual_seed(0)
     config = transformers.ViTConfig(
-        hidden_size=192, num_hidden_layers=12, num_attention_heads=3, intermediate_size=768, image_size=32, patch_size=8
+        hidden_size=192, num_hidden_layers=12, num_attention_heads=3, intermediate_size=768, image_size=16, patch_size=8
     )
     model = transformers.ViTModel(config, add_pooling_layer=False).eval()
     model.embeddings.cls_token.normal_()
@@ -91,8 +86,8 @@ def test_a_vit_of_transformers_gives_what_the_library_gives(names: str, tmp_path
         save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     run = start(GREY, tmp_path / "run", folder)
     assert run.config.backbone == "timm/vit_tiny_patch16_224"
-    assert run.encoder.processor.info()["image_size"] == 32
-    image = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    assert run.encoder.processor.info()["image_size"] == 16
+    image = torch.randint(0, 256, (2, 3, 16, 16), dtype=torch.uint8)
     mean, std = torch.tensor([0.5, 0.4, 0.3]).view(3, 1, 1), torch.tensor([0.5, 0.2, 0.7]).view(3, 1, 1)
     expected = model(pixel_values=(image / 255 - mean) / std).last_hidden_state[:, 1:]
     tokens = run.encoder.backbone({"image": image}).tokens

@@ -61,7 +61,7 @@ def test_rows_are_those_of_the_prepared_source(tmp_path: Path) -> None:
     )
 
 
-def test_a_class_of_another_type_than_in_the_sample_ends_nothing(tmp_path: Path) -> None:
+def test_a_class_of_another_type_than_in_the_sample_is_no_error(tmp_path: Path) -> None:
     write_archive(tmp_path / "a.tar", range(ROWS), kinds=[*"01201201201", "n/a"])
     given = [int(value) for batch in batches_of(tmp_path / "a.tar").batches() for value in batch["image"][:, 0, 0, 0]]
     assert sorted(given) == list(range(ROWS))
@@ -84,15 +84,15 @@ def test_goes_on_in_the_middle_of_an_archive(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the system does not say how much memory a process has")
 def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
-    write_archive(tmp_path / "a.tar", range(3000), extra=100_000)  # 300 MB
+    write_archive(tmp_path / "a.tar", range(2000), extra=50_000)  # 100 MB
     source = batches_of(tmp_path / "a.tar", batch=50)
     iterator = source.batches()
     for _ in range(10):
         next(iterator)
     before = resident()
     later = [resident() for _ in iterator]
-    assert len(later) == 50
-    assert max(later) - before < 60e6
+    assert len(later) == 30
+    assert max(later) - before < 40e6
 
 
 def resident() -> int:

@@ -241,8 +241,8 @@ def language_transformer_finetuning(dim: int) -> Finetuning:
 class TokenBackbone(Backbone):
     """A backbone that sees its input as tokens: what masked modelling and latent prediction need.
 
-    ``forward(batch)`` equals pooling over ``encode(tokenize(batch))``. The mask token belongs to the task, not to the backbone:
-    see :meth:`Tokens.masked`.
+    ``forward(batch)`` equals pooling over ``encode(tokenize(batch))``: by default the mean of the real tokens. The mask token
+    belongs to the task, not to the backbone: see :meth:`Tokens.masked`.
     """
 
     target_kind: ClassVar[Literal["continuous", "categorical"]]
@@ -253,6 +253,12 @@ class TokenBackbone(Backbone):
     """How many channels (the last axis of P) are normalised each for itself where targets are; 1: all P numbers together."""
     causal: bool = False
     """Whether a token sees only itself and those before it on the lattice (row-major): what autoregressive tasks need."""
+
+    def forward(self, batch: Batch) -> Encoded:
+        """Encode all tokens; the embedding is the mean of the real ones."""
+        tokens = self.tokenize(batch)
+        encoded = self.encode(tokens)
+        return Encoded(mean_over_tokens(encoded, tokens.padding), encoded, tokens.grid, tokens.padding)
 
     @abstractmethod
     def tokenize(self, batch: Batch) -> Tokens:

@@ -59,13 +59,9 @@ def selfsup_backbones() -> list[BackboneSpec]:
         spec("mel-cnn", "mel_cnn:RECIPE", "Small CNN on log-mel spectrograms (that of BYOL-A), for CPUs.", tokens=False),
         spec("mel-vit", "mel_vit:RECIPE", "Small transformer on patches of a log-mel spectrogram (AST, SSAST)."),
         spec("gru", "gru:RECIPE", "GRU on log-mel frames, causal (APC, CPC)."),
-        spec(
-            "wave-transformer-small",
-            "wave:RECIPE",
-            "Convolutions on the waveform and a small transformer (wav2vec 2.0).",
-        ),
+        spec("wave-transformer-small", "wave:RECIPE", "Convolutions on the waveform and a small transformer (wav2vec 2.0)."),
         spec("transformers-audio/*", "transformers:RECIPE", "Any speech model of transformers: wav2vec2, hubert, wavlm, ..."),
-        *task_specs.BACKBONES,
+        spec("mel-transformer", "mel_vit:MEL_TRANSFORMER", "Small transformer on whole log-mel frames (Mockingjay, TERA)."),
     ]
 
 

@@ -1,10 +1,10 @@
-"""The tasks of audio that differ from what the core composes, and the backbone that two of them need."""
+"""The tasks of audio that differ from what the core composes, as presets."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from selfsup.registry import BackboneSpec, Family, TaskSpec, preset
+from selfsup.registry import Family, TaskSpec, preset
 
 _WAVE = "wave-transformer-small"
 
@@ -115,13 +115,3 @@ SPECS: list[TaskSpec] = [
     ),
 ]  # fmt: skip
 """Tasks that differ for recordings from what the core composes; simclr, vicreg, barlow-twins and others are composed."""
-
-BACKBONES: list[BackboneSpec] = [
-    BackboneSpec(
-        id="mel-transformer",
-        target="selfsup_audio.backbones.mel_transformer:RECIPE",
-        summary="Small transformer on whole log-mel frames (Mockingjay, TERA).",
-        modality="audio",
-        tokens=True,
-    )
-]

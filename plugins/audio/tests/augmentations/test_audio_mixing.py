@@ -19,13 +19,7 @@ def silent_behind(waveform: torch.Tensor, length: torch.Tensor) -> bool:
     return not waveform[torch.arange(waveform.shape[1]) >= length.unsqueeze(1)].any()
 
 
-def test_loudness_is_of_the_real_samples() -> None:
-    waveform, length = recordings()
-    by_hand = [float(row[:n].square().mean().sqrt()) for row, n in zip(waveform, length, strict=True)]
-    torch.testing.assert_close(loudness(waveform, length).squeeze(1), torch.tensor(by_hand))
-
-
-def test_mixing_shares_the_energy_and_keeps_the_loudness() -> None:
+def test_mixing_shares_the_energy_and_keeps_the_loudness_of_the_real_samples() -> None:
     waveform, length = recordings(512)
     mixed = mix_with_others(waveform, length, 0.4, generator=seeded())
     # What is left of each recording: its correlation with the mixture, squared, is 1 - r with r uniform in 0..0.4.
@@ -33,7 +27,8 @@ def test_mixing_shares_the_energy_and_keeps_the_loudness() -> None:
     part = 1 - own.square()
     assert float(part.mean()) == pytest.approx(0.2, abs=0.02)
     assert float(part.max()) < 0.45
-    ratio = loudness(mixed, length) / loudness(waveform, length)
+    by_hand = [float(row[:n].square().mean().sqrt()) for row, n in zip(waveform, length, strict=True)]
+    ratio = loudness(mixed, length).squeeze(1) / torch.tensor(by_hand)
     assert float((ratio - 1).abs().max()) < 0.1
     assert silent_behind(mixed, length)
 
@@ -44,12 +39,6 @@ def test_the_other_recording_is_another_one() -> None:
     mixed = mix_with_others(waveform, length, 1.0, generator=seeded()).view(8, 8, 16)[..., 0]
     others = mixed - torch.diag(mixed.diagonal())
     assert (others.count_nonzero(dim=1) == 1).all()
-
-
-def test_silence_is_mixed_in_without_nan() -> None:
-    waveform, length = recordings(4)
-    waveform[1:] = 0
-    assert torch.isfinite(mix_with_others(waveform, length, 0.4, generator=seeded())).all()
 
 
 @pytest.mark.parametrize("snr", [0.0, 20.0])
@@ -83,10 +72,7 @@ def test_the_equaliser_changes_bands_by_what_it_says_and_no_phase() -> None:
     assert float(decibels.std(dim=0).min()) > 1
     steps = (decibels[:, 1:] - decibels[:, :-1]).abs()
     assert float(steps.max()) < 2
-    # Symmetric around the impulse: all frequencies stay where they were in time.
+    # Symmetric around the impulse: no phase changes.
     torch.testing.assert_close(filtered[:, 257:400], filtered[:, 113:256].flip(1), atol=1e-5, rtol=0)
-
-
-def test_the_equaliser_keeps_the_end() -> None:
     waveform, length = recordings(8, 1000)
     assert silent_behind(equalize(waveform, length, 6.0, generator=seeded()), length)

@@ -1,4 +1,4 @@
-"""What lies behind the end of a recording changes nothing."""
+"""Padding behind the end of a recording changes nothing."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from selfsup.testing.kit.backbone_checks import check_padding
 from selfsup_audio.augmentations.equalizer import equalize
 from selfsup_audio.backbones.convolutions import norm_of_real
 from selfsup_audio.backbones.transformers import TransformersAudio
-from selfsup_audio.features import mel_statistics, mfcc_statistics
+from selfsup_audio.features import mel_statistics, mfcc_statistics, statistics
 from selfsup_audio.spectra import MFCC, MFCCConfig
 from selfsup_audio.tasks.hubert import TokenMFCC
 from selfsup_audio.waveforms import standardized
 
 STABLE = {"do_stable_layer_norm": True, "feat_extract_norm": "layer"}
 KINDS = ("wav2vec2", "hubert", "wavlm", "data2vec-audio")
-LENGTHS = (8000, 16000, 48000, 7999, 700, 399, 1)
+LENGTHS = (8000, 16000, 7999, 700, 399, 1)
 
 
 def speech(**architecture: Any) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def speech(**architecture: Any) -> dict[str, Any]:
 
 
 def recordings() -> tuple[torch.Tensor, torch.Tensor]:
-    """Noise of several lengths, filled up with zeros to the longest."""
+    """Noise of several lengths, padded with zeros to the longest."""
     length = torch.tensor(LENGTHS)
     noise = torch.randn(len(LENGTHS), max(LENGTHS), generator=torch.Generator().manual_seed(0)) * 0.1
     return noise * (torch.arange(max(LENGTHS)) < length.unsqueeze(1)), length
@@ -44,9 +44,9 @@ def test_backbones(case: BackboneCase, check: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        *[(name, {"mel": {"standardize": how}}) for name in ("mel-cnn", "mel-vit", "gru") for how in ("fixed", "none")],
-        ("gru", {"stack": 7}),
-        ("mel-cnn", {"mel": {"n_mels": 20}}),
+        ("mel-cnn", {"mel": {"standardize": "fixed", "n_mels": 20}}),
+        ("mel-vit", {"mel": {"standardize": "none"}}),
+        ("gru", {"stack": 7, "mel": {"standardize": "none"}}),
         ("transformers-audio/wav2vec2", speech(**STABLE)),
         ("transformers-audio/wavlm", speech(**STABLE)),
         ("transformers-audio/hubert", speech(conv_pos_batch_norm=True)),
@@ -63,12 +63,12 @@ def test_backbones_with_other_options(name: str, options: dict[str, Any]) -> Non
 @torch.no_grad()
 def test_a_padded_recording_equals_the_librarys_result_for_it_alone(kind: str, architecture: dict[str, Any]) -> None:
     torch.manual_seed(0)
-    info = {"sample_rate": 16000, "n_samples": 48000}
+    info = {"sample_rate": 16000, "n_samples": 16000}
     backbone, _ = registry().build_backbone(f"transformers-audio/{kind}", speech(**architecture), info)
     assert isinstance(backbone.eval(), TransformersAudio)
     waveform, length = recordings()
     together = backbone({"waveform": waveform, "length": length})
-    for row, n in enumerate(LENGTHS[:5]):
+    for row, n in enumerate(LENGTHS[:4]):
         alone = standardized(waveform[row : row + 1, :n], length[row : row + 1])
         wanted = backbone.model(alone).last_hidden_state[0]
         assert together.padding is not None
@@ -84,7 +84,7 @@ def test_recordings_shorter_than_a_frame_are_padded_alike(name: str) -> None:
     case = BackboneCase(name, "audio", speech() if "/" in name else {})
     waveform, length = recordings()
     backbone = case.build()
-    for row, n in ((4, 700), (5, 399), (6, 1)):
+    for row, n in ((3, 700), (4, 399), (5, 1)):
         one = {"waveform": waveform[row : row + 1, :n], "length": length[row : row + 1]}
         wanted = backbone(one).pooled
         for more in (1, 300, 5000):
@@ -92,7 +92,7 @@ def test_recordings_shorter_than_a_frame_are_padded_alike(name: str) -> None:
             assert (padded - wanted).norm() <= 1e-4 * wanted.norm()
 
 
-def test_the_norm_over_real_frames_has_the_gradients_of_the_norm_of_what_is_real() -> None:
+def test_the_norm_over_real_frames_equals_the_norm_without_padding_and_so_do_its_gradients() -> None:
     torch.manual_seed(0)
     norm = torch.nn.GroupNorm(3, 3)
     torch.nn.init.uniform_(norm.weight, 0.5, 1.5)
@@ -110,23 +110,22 @@ def test_the_norm_over_real_frames_has_the_gradients_of_the_norm_of_what_is_real
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("features", [mel_statistics, mfcc_statistics])
-def test_raw_features(features: Any) -> None:
+@pytest.mark.parametrize("features", ["mel", "mfcc", "deltas"])
+def test_spectra_and_their_statistics(features: str) -> None:
     waveform, length = recordings()
-    info = {"sample_rate": 16000, "n_samples": 48000}
-    together = features({"waveform": waveform, "length": length}, info)
-    for row, n in enumerate(LENGTHS):
-        alone = features({"waveform": waveform[row : row + 1, :n], "length": length[row : row + 1]}, info)
-        torch.testing.assert_close(together[row], alone[0], atol=1e-3, rtol=1e-4)
+    info = {"sample_rate": 16000, "n_samples": 16000}
 
+    def of(waveform: torch.Tensor, length: torch.Tensor) -> torch.Tensor:
+        if features == "deltas":
+            frames, padding = MFCC(MFCCConfig(deltas=True), 16000)(waveform, length)
+            return statistics(frames, padding)
+        return {"mel": mel_statistics, "mfcc": mfcc_statistics}[features]({"waveform": waveform, "length": length}, info)
 
-def test_mfcc_and_their_differences() -> None:
-    waveform, length = recordings()
-    mfcc = MFCC(MFCCConfig(deltas=True), 16000)
-    together, padding = mfcc(waveform, length)
+    together = of(waveform, length)
     for row, n in enumerate(LENGTHS):
-        alone = mfcc(waveform[row : row + 1, :n], length[row : row + 1])[0][0]
-        torch.testing.assert_close(together[row][~padding[row]], alone, atol=1e-3, rtol=1e-4)
+        torch.testing.assert_close(
+            together[row], of(waveform[row : row + 1, :n], length[row : row + 1])[0], atol=1e-3, rtol=1e-4
+        )
 
 
 def test_hubert_clusters_leave_padding_out_of_a_tokens_mean() -> None:
@@ -139,7 +138,7 @@ def test_hubert_clusters_leave_padding_out_of_a_tokens_mean() -> None:
     torch.testing.assert_close(longer[0, : frames // 2], whole[0], atol=1e-3, rtol=1e-3)
 
 
-def test_the_equalizer_does_the_same_to_a_padded_recording() -> None:
+def test_the_equalizer_changes_a_padded_recording_in_the_same_way() -> None:
     waveform, length = recordings()
     short = equalize(waveform[:1, :8000], length[:1], 12.0, generator=torch.Generator().manual_seed(0))
     long = equalize(waveform[:1], length[:1], 12.0, generator=torch.Generator().manual_seed(0))
@@ -147,7 +146,7 @@ def test_the_equalizer_does_the_same_to_a_padded_recording() -> None:
 
 
 @pytest.mark.parametrize("samples", [4096, 8192, 8000])
-def test_the_equalizer_lets_nothing_of_the_beginning_out_at_the_end(samples: int) -> None:
+def test_the_equalizer_does_not_wrap_the_beginning_around_to_the_end(samples: int) -> None:
     click = torch.zeros(8, samples)
     click[:, 0] = 1
     heard = equalize(click, torch.full((8,), samples), 12.0, generator=torch.Generator().manual_seed(0))

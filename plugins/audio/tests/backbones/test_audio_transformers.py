@@ -10,14 +10,12 @@ import torch
 from transformers import AutoFeatureExtractor, AutoModel
 
 import selfsup
-from selfsup.backbones import TokenBackbone, unfreeze
+from selfsup.backbones import unfreeze
 from selfsup.errors import ArtifactError, ConfigError, UnknownIdError
 from selfsup.registry import registry
 from selfsup.testing.kit.fake_device import fake_cuda
 from selfsup.training.run.resolve import resolve_config
 from selfsup_audio.backbones.transformers import TransformersAudio
-from selfsup_audio.mock import mock_rows
-from selfsup_audio.processor import AudioProcessor, AudioProcessorConfig
 from selfsup_audio.waveforms import standardized
 
 INFO = {"sample_rate": 16000, "n_samples": 8000}
@@ -35,10 +33,6 @@ def made(name: str, architecture: dict[str, Any] | None = None, **options: Any) 
     return backbone.eval()
 
 
-def batch(n: int = 3) -> dict[str, torch.Tensor]:
-    return AudioProcessor(AudioProcessorConfig(sample_rate=16000, clip_seconds=0.5))(mock_rows(n, 0))
-
-
 @pytest.mark.parametrize(("name", "architecture"), KINDS)
 @torch.no_grad()
 def test_it_equals_the_library(name: str, architecture: dict[str, Any]) -> None:
@@ -53,46 +47,36 @@ def test_it_equals_the_library(name: str, architecture: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(("name", "architecture"), KINDS)
-def test_only_kept_tokens_are_seen_and_padding_by_none(name: str, architecture: dict[str, Any]) -> None:
+def test_only_kept_tokens_are_seen(batch, name: str, architecture: dict[str, Any]) -> None:
     backbone = made(name, architecture)
-    tokens = backbone.tokenize(batch())
-    N = tokens.embeddings.shape[1]
+    tokens = backbone.tokenize(batch(3, 16000))
     keep = torch.tensor([[1, 4, 7], [0, 2, 9], [3, 1, 0]])
-    hidden = torch.ones(3, N, dtype=torch.bool).scatter(1, keep, False)
+    hidden = torch.ones(tokens.embeddings.shape[:2], dtype=torch.bool).scatter(1, keep, False)
     changed = replace(tokens, embeddings=torch.where(hidden.unsqueeze(-1), 9.0, tokens.embeddings))
     kept = backbone.encode(tokens, keep=keep)
     assert kept.shape == (3, 3, 32)
     assert torch.equal(backbone.encode(changed, keep=keep), kept)
-    padding = tokens.padding
-    assert padding is not None
-    assert padding.any()
-    filled = replace(tokens, embeddings=torch.where(padding.unsqueeze(-1), 9.0, tokens.embeddings))
-    assert torch.equal(backbone.encode(filled)[~padding], backbone.encode(tokens)[~padding])
 
 
 @pytest.mark.parametrize(
     ("name", "architecture"), [("wav2vec2", {}), ("wav2vec2", STABLE), ("wavlm", STABLE), ("data2vec-audio", {})]
 )
-def test_a_training_step_reaches_all_weights_and_draws_nothing(name: str, architecture: dict[str, Any]) -> None:
+def test_a_training_step_reaches_all_weights_and_draws_nothing(batch, name: str, architecture: dict[str, Any]) -> None:
     backbone = copy.deepcopy(made(name, architecture)).train()
     unfreeze(backbone)  # as fine-tuning does
     assert [key for key, value in backbone.named_parameters() if not value.requires_grad] == ["model.masked_spec_embed"]
     before = torch.get_rng_state()
-    backbone(batch()).pooled.square().sum().backward()
+    backbone(batch(3, 16000)).pooled.square().sum().backward()
     assert torch.equal(before, torch.get_rng_state())
     assert [key for key, value in backbone.named_parameters() if value.requires_grad and value.grad is None] == []
-    with fake_cuda(backbone, batch()) as fake:
+    with fake_cuda(backbone, batch(3, 16000)) as fake:
         assert backbone(fake).pooled.device.type == "cuda"
 
 
-def test_targets_are_as_many_as_tokens() -> None:
-    backbone = made("hubert", n_mels=20)
-    assert isinstance(backbone, TokenBackbone)
-    assert backbone.targets(batch()).shape == (*backbone.tokenize(batch()).embeddings.shape[:2], 20)
-
-
-def test_normalize_says_whether_the_waveform_is_standardized() -> None:
-    recordings = batch()
+def test_options_for_targets_and_normalization(batch) -> None:
+    recordings = batch(3, 16000)
+    hubert = made("hubert", n_mels=20)
+    assert hubert.targets(recordings).shape == (*hubert.tokenize(recordings).embeddings.shape[:2], 20)
     softer = {**recordings, "waveform": recordings["waveform"] // 8}
     for normalize in (True, False):
         backbone = made("wavlm", STABLE, normalize=normalize)
@@ -100,8 +84,8 @@ def test_normalize_says_whether_the_waveform_is_standardized() -> None:
         assert bool(change < 0.1 * backbone.tokenize(recordings).embeddings.norm()) == normalize
 
 
-def test_exported_and_pretrained_it_is_the_same(tmp_path: Path) -> None:
-    backbone, recordings = made("wav2vec2", STABLE), batch()
+def test_an_exported_model_is_the_same_and_can_be_loaded(batch, tmp_path: Path) -> None:
+    backbone, recordings = made("wav2vec2", STABLE), batch(3, 16000)
     backbone.export_folder("transformers", None, tmp_path)
     plain = AutoModel.from_pretrained(tmp_path).eval()
     assert AutoFeatureExtractor.from_pretrained(tmp_path).sampling_rate == 16000
@@ -110,7 +94,7 @@ def test_exported_and_pretrained_it_is_the_same(tmp_path: Path) -> None:
     torch.testing.assert_close(plain(standardized(**once)).last_hidden_state, backbone(once).tokens)
     again, options = registry().build_backbone("transformers-audio/wav2vec2", {"pretrained": str(tmp_path)}, INFO)
     torch.testing.assert_close(again.eval()(recordings).pooled, backbone(recordings).pooled)
-    # Where the folder is gone, what it described still builds the same network.
+    # Without the folder, what it described still builds the same network.
     rest = {key: value for key, value in options.model_dump().items() if key not in ("pretrained", "name")}
     rebuilt, _ = registry().build_backbone("transformers-audio/wav2vec2", rest, INFO)
     rebuilt.load_state_dict(again.state_dict())
@@ -119,7 +103,7 @@ def test_exported_and_pretrained_it_is_the_same(tmp_path: Path) -> None:
         backbone.export_folder("timm", None, tmp_path)
 
 
-def test_its_rate_and_its_scaling_come_along(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_pretrained_weights_bring_their_rate_and_scaling(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     slow, plain = tmp_path / "slow", tmp_path / "plain"
     made("wav2vec2").export_folder("transformers", None, plain)
     (plain / "preprocessor_config.json").unlink()
@@ -138,13 +122,12 @@ def test_its_rate_and_its_scaling_come_along(tmp_path: Path, capfd: pytest.Captu
     assert (backbone.sample_rate, backbone.normalize) == (8000, False)
     shown = " ".join(capfd.readouterr().err.split())
     assert "With the pretrained weights come processor.sample_rate=8000, waveforms are taken as they are." in shown
-    # What is set goes before, where it can: waveforms of another rate are another thing to the network.
     asked = resolve_config({"task": "audio/random-init", **options, **overrides, "backbone.normalize": True})
     assert (asked.backbone_options["normalize"], asked.processor_options["sample_rate"]) == (True, 8000)
     other = {**overrides, "processor.sample_rate": 16000}
     with pytest.raises(ConfigError, match=r"at 8000 Hz, and these have 16000: leave processor\.sample_rate out"):
         selfsup.pretrain("audio/random-init", **options, out=tmp_path / "other", overrides=other)
-    # A folder that says nothing is like the papers' models.
+    # A folder without a preprocessor_config.json is like the papers' models.
     silent = resolve_config({"task": "audio/random-init", **options, "backbone.pretrained": str(plain)})
     assert (silent.backbone_options["normalize"], silent.processor_options["sample_rate"]) == (True, 16000)
     (plain / "preprocessor_config.json").write_text("{")

@@ -8,11 +8,11 @@ from pydantic import ValidationError
 from selfsup.testing.kit.task_checks import generator
 from selfsup_audio.tasks.alteration import AlterationConfig, alter_frames
 
-B, N, R, M = 2000, 100, 2, 20
+B, N, R, M = 1000, 100, 2, 20
 
 
 def frames_and_padding(lengths: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Frames whose values tell the token they are of: 1, 2, 3, ..."""
+    """Frames that hold the number of their token: 1, 2, 3, ..."""
     frames = torch.arange(1.0, N + 1).view(1, N, 1, 1).expand(B, N, R, M).clone()
     padding = torch.zeros(B, N, dtype=torch.bool) if lengths is None else torch.arange(N) >= lengths.unsqueeze(1)
     return frames, padding
@@ -75,15 +75,6 @@ def test_some_clips_get_noise() -> None:
     noisy = (out.frames != frames).flatten(1).any(dim=1)
     assert noisy.float().mean().item() == pytest.approx(0.15, abs=5 * math.sqrt(0.15 * 0.85 / B))
     assert (out.frames - frames)[noisy].std().item() == pytest.approx(0.2, abs=0.005)
-
-
-def test_draws_come_from_the_generator_alone() -> None:
-    frames, padding = frames_and_padding()
-    config = AlterationConfig(frequency_share=0.2, noise_probability=0.5)
-    state = torch.get_rng_state()
-    first, again = (alter_frames(frames, padding, config, generator(3)).frames for _ in range(2))
-    assert torch.equal(first, again)
-    assert torch.equal(state, torch.get_rng_state())
 
 
 def test_shares_that_are_more_than_all_are_refused() -> None:

@@ -1,4 +1,4 @@
-"""What the tasks of recordings have of their own: their papers' settings, and what they do with a spectrogram."""
+"""The papers' settings of the tasks of recordings, and what they do with a spectrogram."""
 
 from typing import Any
 
@@ -58,7 +58,7 @@ def test_alterations_are_the_papers() -> None:
 
 def test_views_of_byol_a_and_cola() -> None:
     byol, cola = (options(f"audio/{name}") for name in ("byol-a", "cola"))
-    assert (byol["views"]["mixup"], byol["views"]["longest_seconds"]) == (0.4, 0.96)
+    assert [byol["views"][key] for key in ("mixup", "longest_seconds", "same_segment")] == [0.4, 0.96, True]
     assert cola["views"]["longest_seconds"] * cola["views"]["global_share"][0] == pytest.approx(0.96)
     assert (byol["momentum"]["start"], byol["momentum"]["end"]) == (0.99, 0.99)
     assert [cola["views"][key] for key in ("mixup", "noise_p", "gain_db", "equalizer_db")] == [0, 0, 0, 0]
@@ -72,7 +72,7 @@ def test_views_of_byol_a_and_cola() -> None:
         assert (windows - view["waveform"][0, :n]).abs().amax(dim=1).min() < 1e-3, "a segment is not one of the recording"
 
 
-def test_mockingjay_gives_back_the_chosen_tokens_alone_and_tera_all() -> None:
+def test_mockingjay_reconstructs_the_altered_tokens_and_tera_all() -> None:
     batch = mock_batch("audio", 4, 0)
     for name, everything in (("mockingjay", False), ("tera", True)):
         task = task_of(f"audio/{name}")

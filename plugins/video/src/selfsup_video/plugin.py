@@ -14,9 +14,10 @@ _FILES = (
     ".3g2 .ogv .ogm .gif .apng .mxf .dv .y4m .rm .rmvb .mjpeg .mjpg .nut .ivf .h264 .264 .h265 .265 .hevc .mj2 .wtv .npy"
 )
 """Suffixes of what FFmpeg reads, and of clips as arrays."""
-_FRAMES = (
+FRAME_SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".tga", ".avif", ".jp2", ".ppm", ".pgm",
 )  # fmt: skip
+"""Suffixes of the files of a folder that are frames."""
 
 
 @hookimpl
@@ -30,7 +31,7 @@ def selfsup_modalities() -> list[ModalitySpec]:
             columns={"video": "Video"},
             suffixes=tuple(_FILES.split()),
             segments=True,
-            frame_suffixes=_FRAMES,
+            frame_suffixes=FRAME_SUFFIXES,
             backbone="conv3d-small",
             token_backbone="video-vit-small",
             views=f"{_VIEWS}:RECIPE",

@@ -10,7 +10,7 @@ from typing import Any
 
 from selfsup.registry import TaskSpec, preset
 
-_CROP = "selfsup_video.augmentations.supervised:SUPERVISED_RECIPE"
+_CROP = "selfsup_video.augmentations:SUPERVISED_RECIPE"
 
 
 def _transformation(name: str, summary: str, paper: str, **head: Any) -> TaskSpec:

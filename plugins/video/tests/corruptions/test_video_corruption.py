@@ -19,7 +19,7 @@ def corrupt(**options):
     return Noise(NoiseConfig(**options), INFO)(batch(64), torch.Generator().manual_seed(1))
 
 
-def test_pixels_are_blackened_in_all_channels_and_for_every_frame_anew():
+def test_pixels_are_blackened_in_all_channels_and_independently_in_each_frame():
     corrupted = corrupt(amount=0.25)
     black = corrupted.batch["video"] == 0
     torch.testing.assert_close(corrupted.target, batch(64)["video"] / 255)
@@ -46,27 +46,28 @@ def test_the_loss_is_the_squared_error():
     assert float(noise.loss((target + 0.5).double(), Corrupted({}, target)).loss) == pytest.approx(0.25)
 
 
-@pytest.mark.parametrize("name", ["conv3d-small", "video-vit-small", "timm-frames/test_resnet"])
-@pytest.mark.parametrize("clips", [1, 2])
-def test_the_decoder_gives_back_a_video_from_every_lattice(name, clips):
+@pytest.mark.parametrize(
+    ("name", "options", "clips"),
+    [
+        ("conv3d-small", {"width": 8}, 2),
+        ("video-vit-small", {"embed_dim": 16, "heads": 1, "depth": 1}, 1),
+        ("timm-frames/test_resnet", {}, 2),
+    ],
+)
+def test_the_decoder_gives_a_video_and_leaves_the_backbone_as_it_was(name, options, clips):
     info = {**INFO, "clips": clips, "image_size": 32}
-    backbone, _ = registry().build_backbone(name, {}, info)
+    backbone, _ = registry().build_backbone(name, options, info)
+    part = next(backbone.train().children()).eval()
+    before = {key: value.clone() for key, value in backbone.state_dict().items()}
     decoder = VideoDecoder(backbone, info, 16)
+    assert backbone.training
+    assert not part.training
+    assert all(torch.equal(value, before[key]) for key, value in backbone.state_dict().items())
     video = torch.rand(2, 4 * clips, 3, 32, 32)
     out = decoder(backbone({"video": video}))
     assert out.shape == video.shape
     out.square().mean().backward()
     assert all(parameter.grad is not None for parameter in decoder.parameters())
-
-
-def test_the_backbone_is_left_as_it_was():
-    backbone, _ = registry().build_backbone("conv3d-small", {"width": 8}, INFO)
-    backbone.stages.eval()
-    before = {name: value.clone() for name, value in backbone.state_dict().items()}
-    VideoDecoder(backbone, INFO, 16)
-    assert backbone.training
-    assert not backbone.stages.training
-    assert all(torch.equal(value, before[name]) for name, value in backbone.state_dict().items())
 
 
 def test_a_backbone_without_a_feature_map_is_refused():

@@ -43,20 +43,6 @@ def recipe_of(name: str) -> TaskRecipe:
     return registry().task_recipe(registry().get("task", f"video/{name}"))
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.id)
-def test_every_video_task_trains_on_two_clips(spec: Any) -> None:
-    info = {**INFO, "clips": 2}
-    depth = {"predictor_depth": 1} if spec.id == "video/vjepa" else {}
-    task = build(registry().task_recipe(spec), spec.needs_tokens, info, **depth)
-    drawing = generator()
-    output = task({"video": videos(frames=32)}, drawing)
-    output.loss.backward()
-    task.after_backward(0.5)
-    task.after_step(0.5)
-    assert torch.isfinite(output.loss)
-    assert not [name for name, p in task.named_parameters() if p.requires_grad and p.grad is None]
-
-
 def test_the_registered_tasks_are_those_of_video() -> None:
     names = ["frame-order", "clip-order", "arrow-of-time", "playback-speed", "cvrl", "videomae", "vjepa"]
     assert [spec.id for spec in SPECS] == [f"video/{name}" for name in names]
@@ -100,7 +86,7 @@ def test_cvrl_draws_near_windows_more_often_than_far_ones() -> None:
     assert config.views.interval == "decreasing"
     assert (config.objective.temperature, recipe_of("cvrl").optimization["base_lr"]) == (0.1, 0.08)
     task: Any = build(recipe_of("cvrl"), False)
-    frames = (torch.arange(16) * 10).to(torch.uint8).view(1, 16, 1, 1, 1).expand(2000, -1, 3, 16, 16)
+    frames = (torch.arange(16) * 10).to(torch.uint8).view(1, 16, 1, 1, 1).expand(1500, -1, 3, 16, 16)
     made = build(recipe_of("cvrl"), False, **{
         "views.jitter_p": 0.0, "views.grey_p": 0.0, "views.blur_p": 0.0
     }).views({"video": frames}, generator())  # type: ignore[operator]  # fmt: skip
@@ -138,7 +124,7 @@ def test_frame_order_trains_in_all_its_modes(tokens: bool, overrides: dict[str, 
 
 
 def test_videomae_targets_of_grey_videos_hold_no_constant() -> None:
-    """Where ImageNet's offsets of channels are in the targets, most of their energy says which channel a number is of."""
+    """With ImageNet's offsets of channels in the targets, most of their energy says which channel a number belongs to."""
     task: Any = build(recipe_of("videomae"), True)
     noise = torch.randn(4, 16, 1, 16, 16, generator=generator())
     seen: list[torch.Tensor] = []
@@ -159,20 +145,21 @@ def test_videomae_targets_of_grey_videos_hold_no_constant() -> None:
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.id)
-def test_every_video_task_trains_on_short_videos_and_sees_nothing_behind_them(spec: Any) -> None:
+def test_every_video_task_trains_on_two_clips_of_short_videos_and_sees_only_real_frames(spec: Any) -> None:
     depth = {"predictor_depth": 1} if spec.id == "video/vjepa" else {}
+    info = {**INFO, "clips": 2}
     length = torch.tensor([3, 5, 16, 13, 1, 8])
-    behind = torch.arange(16) >= length.view(-1, 1)
+    behind = (torch.arange(16) >= length.view(-1, 1)).repeat(1, 2)
     losses = []
     for fill in (0, 255):
-        task = build(registry().task_recipe(spec), spec.needs_tokens, None, **depth).eval()
-        filled = videos(6).masked_fill(behind.view(6, 16, 1, 1, 1), fill)
+        task = build(registry().task_recipe(spec), spec.needs_tokens, info, **depth).eval()
+        filled = videos(6, 32).masked_fill(behind.view(6, 32, 1, 1, 1), fill)
         output = task({"video": filled, "length": length}, generator(1))
         output.loss.backward()
+        task.after_backward(0.5)
         assert not [name for name, p in task.named_parameters() if p.requires_grad and (p.grad is None or p.grad.isnan().any())]
         losses.append(output.loss)
     torch.testing.assert_close(losses[0], losses[1], atol=1e-5, rtol=1e-4)
     if spec.family == "transformation":
         output = build(registry().task_recipe(spec), False)({"video": videos(2), "length": torch.tensor([1, 1])}, generator())
-        assert output.weight is not None
         assert (output.loss.item(), output.weight.item(), output.metrics["left_out"].item()) == (0, 0, 1)

@@ -1,4 +1,4 @@
-"""Ordering statistics: every answer equally often, and the label says what was done."""
+"""Statistics of the transformations: every label equally often, and the label says what was done."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import torch
 
 from selfsup.errors import ConfigError
 from selfsup.tasks import Transformation
-from selfsup.testing.kit.fake_device import fake_cuda
 from selfsup.testing.kit.task_checks import generator
 from selfsup_video.transformations import (
     ArrowOfTime,
@@ -23,7 +22,7 @@ from selfsup_video.transformations import (
     PlaybackSpeed,
     PlaybackSpeedConfig,
 )
-from selfsup_video.transformations.orders import all_orders
+from selfsup_video.transformations.clip_order import all_orders
 
 INFO = {"frames": 16, "clips": 2, "image_size": 4, "channels": 3}
 BATCH = 480
@@ -60,25 +59,21 @@ def evenly(share: torch.Tensor, n: int, wanted: float) -> bool:
 def test_every_answer_comes_equally_often_in_every_batch_and_place(name: str) -> None:
     transformation = MAKE[name](INFO)
     drawing = generator()
-    drawn = torch.stack([transformation({"video": numbered(24)}, drawing).label for _ in range(300)])
+    drawn = torch.stack([transformation({"video": numbered(24)}, drawing).label for _ in range(200)])
     counts = torch.stack([(drawn == label).sum(dim=1) for label in range(transformation.n_outputs)])
     assert int(counts.max() - counts.min()) <= 1
-    assert evenly(torch.bincount(drawn[:, 0], minlength=transformation.n_outputs) / 300, 300, 1 / transformation.n_outputs)
+    assert evenly(torch.bincount(drawn[:, 0], minlength=transformation.n_outputs) / 200, 200, 1 / transformation.n_outputs)
 
 
 @pytest.mark.parametrize("name", MAKE)
-def test_video_transformations_run_on_fake_cuda_and_draw_from_the_generator_alone(name: str) -> None:
+def test_video_transformations_follow_their_generator(name: str) -> None:
     transformation = MAKE[name](INFO)
-    before = torch.get_rng_state()
-    first, label = run(transformation, 3)
-    assert torch.equal(before, torch.get_rng_state())
-    again, same = run(transformation, 3)
+    (first, label), (again, same) = run(transformation, 3), run(transformation, 3)
     assert torch.equal(first, again)
     assert torch.equal(label, same)
     assert not torch.equal(first, run(transformation, 4)[0])
-    with fake_cuda(transformation, {"video": numbered(4).contiguous()}) as batch:
-        out = transformation(batch, None)
-        assert (out.batch["video"].device.type, out.label.device.type) == ("cuda", "cuda")
+    seen, _ = run(MAKE[name]({**INFO, "frames": 16}), clips=1, frames=14)  # a view of fewer frames is one clip
+    assert int(seen.max()) <= 13
 
 
 @pytest.mark.parametrize("symmetric", [False, True])
@@ -200,13 +195,6 @@ def test_pace_is_the_distance_of_the_frames(paces: tuple[int, ...], length: int 
     assert torch.bincount(label).tolist() == [BATCH // len(paces)] * len(paces)
 
 
-@pytest.mark.parametrize("name", MAKE)
-def test_a_view_of_fewer_frames_is_taken_as_one_clip(name: str) -> None:
-    transformation = MAKE[name]({**INFO, "frames": 16})
-    seen, _ = run(transformation, clips=1, frames=12 if name != "playback-speed" else 14)
-    assert int(seen.max()) <= 13
-
-
 @pytest.mark.parametrize(("make", "message"), [
     (lambda: PlaybackSpeed(PlaybackSpeedConfig(), {"frames": 4}), "2 frames at a pace of 4 do not fit into a clip of 4"),
     (lambda: PlaybackSpeed(PlaybackSpeedConfig(length=9), INFO), "9 frames at a pace of 4 do not fit into a clip of 16"),
@@ -268,7 +256,7 @@ def test_a_short_video_turns_around_within_its_frames() -> None:
     assert made.batch["length"].tolist() == [3] * 8 + [8] * 8
 
 
-def test_the_pace_cannot_be_told_from_when_a_window_lies() -> None:
+def test_the_time_of_a_window_does_not_predict_its_pace() -> None:
     """With windows anywhere they fit, the mean time alone gives the right one of four paces in three cases of four."""
     seen, label = run(PlaybackSpeed(PlaybackSpeedConfig(), {**INFO, "frames": 32}), clips=1, frames=32)
     counts = torch.zeros(32, 4)
@@ -276,7 +264,7 @@ def test_the_pace_cannot_be_told_from_when_a_window_lies() -> None:
     assert float(counts.max(dim=1).values.sum()) / len(label) < 0.35
 
 
-def test_frames_lie_as_far_apart_as_a_short_video_allows() -> None:
+def test_frames_are_as_far_apart_as_a_short_video_allows() -> None:
     made = FrameOrder(FrameOrderConfig(), {**INFO, "frames": 16})(short([7] * 400 + [16] * 400), generator())
     steps = made.batch["video"][:, :, 0, 0, 0].sort(dim=1).values.diff(dim=1)[:, 0]
     assert set(steps[:400].tolist()) == {1, 2}

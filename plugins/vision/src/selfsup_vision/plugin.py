@@ -29,7 +29,7 @@ def selfsup_modalities() -> list[ModalitySpec]:
             backbone=_BACKBONE,
             token_backbone="vit-tiny",
             views=f"{_VIEWS}:RECIPE",
-            single_views="selfsup_vision.augmentations.single:SINGLE_RECIPE",
+            single_views=f"{_VIEWS}:SINGLE_RECIPE",
             supervised_views=f"{_VIEWS}:SUPERVISED_RECIPE",
             corruption="selfsup_vision.corruptions.noise:RECIPE",
             resize="selfsup_images.size:resize_frames",

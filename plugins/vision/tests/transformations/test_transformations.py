@@ -6,8 +6,9 @@ import torch
 
 from selfsup.errors import ConfigError
 from selfsup_vision.transformations import PatchPosition, Rotation, permutation_set
-from selfsup_vision.transformations.jigsaw import JigsawConfig, build_jigsaw
-from selfsup_vision.transformations.patch_position import PatchPositionConfig, build_patch_position
+from selfsup_vision.transformations.jigsaw import Jigsaw, JigsawConfig
+from selfsup_vision.transformations.patch_position import PatchPositionConfig
+from selfsup_vision.transformations.rotation import RotationConfig
 from selfsup_vision.transformations.tiles import cut, join, take
 
 
@@ -17,18 +18,18 @@ def _images(n: int, size: int) -> torch.Tensor:
 
 def test_rotation_gives_all_four_of_each_image() -> None:
     images = _images(5, 12)
-    out = Rotation()({"image": images}, None)
+    out = Rotation(RotationConfig(), {})({"image": images}, None)
     assert out.label.tolist() == [0, 1, 2, 3] * 5
     for turned, label, source in zip(out.batch["image"], out.label, images.repeat_interleave(4, dim=0), strict=True):
         assert torch.equal(turned, torch.rot90(source, int(label), dims=(1, 2)))
 
 
 BARE = {"gap": 0.0, "jitter": 0.0, "color_guard": "none"}
-"""Patches that touch, as if nobody had thought of shortcuts."""
+"""Patches that touch, without any guard against shortcuts."""
 
 
 def _patches(n: int, size: int, **options: object) -> PatchPosition:
-    return build_patch_position(PatchPositionConfig(n=n, **options), {"image_size": size})  # type: ignore[arg-type]
+    return PatchPosition(PatchPositionConfig(n=n, **options), {"image_size": size})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("size", [30, 32], ids=["divisible", "not-divisible"])
@@ -78,7 +79,7 @@ def test_patches_have_the_papers_gap_and_jitter(size: int, patch: int, gap: int,
 
 
 def _solved_by_seams(task: PatchPosition, images: torch.Tensor) -> float:
-    """How often the patch whose left border is most like another's right border is its right neighbour; chance: 1 of 8."""
+    """How often the patch whose left border is most like another's right border is its right neighbour; chance: 1/8."""
     out, n = task({"image": images}, torch.Generator().manual_seed(0)), task.n
     order = (out.label[..., 1] * (n - 1) * n + out.label[..., 0] * (n - 1)).round().long()
     tiles = take(cut(out.batch["image"], n), order.argsort(dim=1))
@@ -92,7 +93,7 @@ def _solved_by_seams(task: PatchPosition, images: torch.Tensor) -> float:
 
 def test_seams_do_not_give_neighbours_away() -> None:
     noise = torch.rand(200, 3, 52, 52, generator=torch.Generator().manual_seed(0))
-    images = torch.nn.functional.avg_pool2d(noise, 5, stride=1)  # like its neighbours up to four pixels away, and no further
+    images = torch.nn.functional.avg_pool2d(noise, 5, stride=1)  # correlated with its neighbours up to four pixels away only
     assert _solved_by_seams(_patches(3, 48, **BARE), images) > 0.8
     assert abs(_solved_by_seams(_patches(3, 48), images) - 1 / 8) < 0.05
 
@@ -122,16 +123,11 @@ def test_the_border_of_an_indivisible_image_is_grey() -> None:
     assert torch.equal(out[0, 0, 1:10, 1:10], torch.ones(9, 9))
 
 
-def test_join_reverses_cut() -> None:
-    images = _images(2, 24)
-    assert torch.equal(join(cut(images, 4), 4, (24, 24), 0.0), images)
-
-
 def test_jigsaw_label_names_the_order() -> None:
     # Every cell has one grey value, so that the order can be read off.
     cells = torch.arange(9, dtype=torch.float32).view(1, 9, 1, 1, 1).expand(40, 9, 3, 10, 10) / 10
     images = join(cells, 3, (30, 30), 0.0)
-    jigsaw = build_jigsaw(JigsawConfig(normalize_tiles=False), {"image_size": 30})
+    jigsaw = Jigsaw(JigsawConfig(normalize_tiles=False), {"image_size": 30})
     out = jigsaw({"image": images}, torch.Generator().manual_seed(0))
     tiles = out.batch["image"].view(40, 9, 3, jigsaw.tile_size, jigsaw.tile_size)
     read = (tiles[:, :, 0, 0, 0] * 10).round().long()
@@ -141,13 +137,13 @@ def test_jigsaw_label_names_the_order() -> None:
 
 def test_jigsaw_tiles_are_cut_at_every_place_and_normalised() -> None:
     images = torch.arange(32.0).view(1, 1, 1, 32).expand(2000, 3, 32, 32) / 32
-    jigsaw = build_jigsaw(JigsawConfig(normalize_tiles=False, grey_p=0.0), {"image_size": 32})
+    jigsaw = Jigsaw(JigsawConfig(normalize_tiles=False, grey_p=0.0), {"image_size": 32})
     left = jigsaw({"image": images}, torch.Generator().manual_seed(0)).batch["image"][:, 0, 0, 0]
     offset = (left * 32 - 1).remainder(10).round()
     counts = torch.bincount(offset.long(), minlength=3) / len(offset)
     assert jigsaw.tile_size == 8
     assert float((counts - 1 / 3).abs().max()) < 0.02
-    normalised = build_jigsaw(JigsawConfig(), {"image_size": 32})({"image": _images(8, 32)}, None).batch["image"]
+    normalised = Jigsaw(JigsawConfig(), {"image_size": 32})({"image": _images(8, 32)}, None).batch["image"]
     torch.testing.assert_close(normalised.mean(dim=(2, 3)), torch.full((72, 3), 0.45), atol=1e-4, rtol=0)
     torch.testing.assert_close(normalised.std(dim=(2, 3)), torch.full((72, 3), 0.225), atol=5e-3, rtol=0)
 
@@ -174,7 +170,7 @@ def test_jigsaw_shows_some_images_in_grey_and_shifts_the_channels_of_the_others(
     # The three channels hold the column, so that they differ where they were shifted against each other.
     size = 240
     ramp = (torch.arange(float(size)) / size).expand(60, 3, size, size)
-    jigsaw = build_jigsaw(JigsawConfig(normalize_tiles=False), {"image_size": size})
+    jigsaw = Jigsaw(JigsawConfig(normalize_tiles=False), {"image_size": size})
     tiles = jigsaw({"image": ramp}, torch.Generator().manual_seed(0)).batch["image"].unflatten(0, (60, 9))
     place = (tiles[:, :, :, 0, 0] * size).round()
     apart = torch.stack([place[:, :, 0] - place[:, :, 1], place[:, :, 2] - place[:, :, 1]])
@@ -183,18 +179,18 @@ def test_jigsaw_shows_some_images_in_grey_and_shifts_the_channels_of_the_others(
     still = (apart == 0).all(dim=(0, 2))
     assert 0.1 < float(still.float().mean()) < 0.5
     colours = torch.rand(2000, 3, 24, 24, generator=torch.Generator().manual_seed(0))
-    small = build_jigsaw(JigsawConfig(normalize_tiles=False), {"image_size": 24})
+    small = Jigsaw(JigsawConfig(normalize_tiles=False), {"image_size": 24})
     tiles = small({"image": colours}, torch.Generator().manual_seed(0)).batch["image"].unflatten(0, (2000, 9))
     grey = (tiles - tiles.mean(dim=2, keepdim=True)).abs().amax(dim=(2, 3, 4)) < 1e-6
     assert torch.equal(grey.all(dim=1), grey.any(dim=1))
     assert abs(float(grey[:, 0].float().mean()) - 0.3) < 0.03
     off = JigsawConfig(normalize_tiles=False, grey_p=0.0, channel_shift=0.0)
-    tiles = build_jigsaw(off, {"image_size": size})({"image": ramp[:4]}, None).batch["image"]
+    tiles = Jigsaw(off, {"image_size": size})({"image": ramp[:4]}, None).batch["image"]
     assert torch.equal(tiles[:, 0], tiles[:, 2])
 
 
 def test_images_too_small_for_their_tiles_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"larger processor\.image_size"):
-        build_jigsaw(JigsawConfig(), {"image_size": 9})
+        Jigsaw(JigsawConfig(), {"image_size": 9})
     with pytest.raises(ConfigError, match="too many patches"):
-        build_patch_position(PatchPositionConfig(n=8), {"image_size": 12})
+        PatchPosition(PatchPositionConfig(n=8), {"image_size": 12})

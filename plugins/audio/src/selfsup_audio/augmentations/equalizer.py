@@ -5,14 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from selfsup_audio.augmentations.draws import uniform
-from selfsup_audio.augmentations.mixing import decibels_to_factor
+from selfsup_audio.augmentations.mixing import decibels_to_factor, uniform
 from selfsup_audio.waveforms import real_samples
 
 _POINTS = 8
 """Frequencies at which the change is drawn, evenly spaced on a scale that is linear at the bottom and then logarithmic."""
-
-
 _REACH = 256
 """Zeros behind the recording, so that what the filter puts in front of its beginning does not come out at its end: less than
 0.3 % of the amplitude reaches farther, at 12 decibels."""

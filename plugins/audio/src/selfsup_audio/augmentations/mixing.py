@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from selfsup_audio.augmentations.draws import uniform
 from selfsup_audio.waveforms import real_samples
 
 
@@ -67,3 +66,10 @@ def change_gain(waveform: Tensor, most: float, *, generator: torch.Generator | N
 def decibels_to_factor(decibels: Tensor) -> Tensor:
     """What amplitudes are multiplied with."""
     return torch.exp(decibels * 0.11512925464970229)  # ln(10) / 20
+
+
+def uniform(
+    shape: tuple[int, ...], low: float, high: float, *, generator: torch.Generator | None, device: torch.device
+) -> Tensor:
+    """Uniform float32 numbers in [low, high)."""
+    return torch.rand(shape, generator=generator, device=device).mul_(high - low).add_(low)

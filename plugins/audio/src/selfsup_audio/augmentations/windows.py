@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from selfsup_audio.augmentations.draws import uniform
+from selfsup_audio.augmentations.mixing import uniform
 
 _BITS = 24
 """Places in a waveform are counted in 2^-24 samples, in integers: exact for recordings of any length."""

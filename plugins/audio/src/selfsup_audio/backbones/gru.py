@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from selfsup.backbones import BackboneRecipe, Encoded, TokenBackbone, Tokens, mean_over_tokens
+from selfsup.backbones import BackboneRecipe, TokenBackbone, Tokens
 from selfsup.config import Config
 from selfsup.types import Batch, Info
 from selfsup_audio.backbones.frames import gathered, whole_pieces
@@ -50,13 +50,6 @@ class GRUBackbone(TokenBackbone):
         self.embed = nn.Linear(self.target_dim, config.embed_dim)
         self.layers = nn.ModuleList(GRULayer(config.embed_dim) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.embed_dim)
-
-    def forward(self, batch: Batch) -> Encoded:
-        """Pool over the real tokens."""
-        tokens = self.tokenize(batch)
-        encoded = self.encode(tokens)
-        assert tokens.padding is not None
-        return Encoded(mean_over_tokens(encoded, tokens.padding), encoded, tokens.grid, tokens.padding)
 
     def tokenize(self, batch: Batch) -> Tokens:
         """Embed the stacked frames; their place is told by the order in which they are read."""

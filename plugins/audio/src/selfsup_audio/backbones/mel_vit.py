@@ -1,4 +1,4 @@
-"""``mel-vit``: a transformer on patches of a log-mel spectrogram."""
+"""``mel-vit`` and ``mel-transformer``: a transformer on patches, or on whole frames, of a log-mel spectrogram."""
 
 from __future__ import annotations
 
@@ -30,6 +30,15 @@ class MelViTConfig(Config):
     """Attention heads, a divisor of the width; None: one for every 32 channels (12 of 64 channels in AST)."""
     mel: LogMelConfig = LogMelConfig()
     """The spectrogram; 128 bands in AST."""
+
+
+class MelTransformerConfig(MelViTConfig):
+    """Options of :class:`MelViT` with other defaults: a token is all bands of a few frames."""
+
+    patch_frames: int = Field(3, ge=1, le=1024)
+    """Frames of a token; 3 in Mockingjay, 1 in TERA."""
+    patch_mels: int | None = Field(None, ge=1)
+    """Mel bands of a token, a divisor of their number; None: all, as in Mockingjay and TERA."""
 
 
 class MelViT(AudioTokenBackbone):
@@ -86,3 +95,5 @@ class MelViT(AudioTokenBackbone):
 
 RECIPE = BackboneRecipe(config=MelViTConfig, build=MelViT)
 """``mel-vit``."""
+MEL_TRANSFORMER = BackboneRecipe(config=MelTransformerConfig, build=MelViT)
+"""``mel-transformer``, which Mockingjay and TERA train."""

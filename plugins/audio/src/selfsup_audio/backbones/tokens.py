@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from selfsup.backbones import Encoded, Finetuning, TokenBackbone, Tokens, mean_over_tokens, vision_transformer_finetuning
+from selfsup.backbones import Finetuning, TokenBackbone, Tokens, vision_transformer_finetuning
 from selfsup.errors import ConfigError
 from selfsup.tasks import Transformer, lattice_positions
 from selfsup.types import Batch
@@ -44,13 +44,6 @@ class AudioTokenBackbone(TokenBackbone):
     @abstractmethod
     def content(self, batch: Batch) -> tuple[Tensor, tuple[int, ...], Tensor]:
         """Embeddings [B, N, D] without positions, the lattice of the N tokens, and their padding [B, N] bool."""
-
-    def forward(self, batch: Batch) -> Encoded:
-        """Pool over the real tokens."""
-        tokens = self.tokenize(batch)
-        encoded = self.encode(tokens)
-        assert tokens.padding is not None
-        return Encoded(mean_over_tokens(encoded, tokens.padding), encoded, tokens.grid, tokens.padding)
 
     def tokenize(self, batch: Batch) -> Tokens:
         """Embed."""

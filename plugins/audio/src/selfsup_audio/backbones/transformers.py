@@ -17,13 +17,11 @@ from transformers.utils import logging
 from selfsup.backbones import (
     Adopted,
     BackboneRecipe,
-    Encoded,
     Finetuning,
     TokenBackbone,
     Tokens,
     hold_fixed,
     language_transformer_finetuning,
-    mean_over_tokens,
 )
 from selfsup.config import Config
 from selfsup.errors import ArtifactError, ConfigError, SelfsupError
@@ -119,13 +117,6 @@ class TransformersAudio(TokenBackbone):
             self.hop *= stride
         rate = self.sample_rate
         self.mel = LogMel(LogMelConfig(n_mels=n_mels, window_seconds=self.reach / rate, hop_seconds=self.hop / rate), rate)
-
-    def forward(self, batch: Batch) -> Encoded:
-        """Pool over the real tokens."""
-        tokens = self.tokenize(batch)
-        encoded = self.encode(tokens)
-        assert tokens.padding is not None
-        return Encoded(mean_over_tokens(encoded, tokens.padding), encoded, tokens.grid, tokens.padding)
 
     def tokenize(self, batch: Batch) -> Tokens:
         """Convolve and project."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Self, cast
+from typing import NamedTuple, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -82,8 +82,3 @@ def alter_frames(frames: Tensor, padding: Tensor, config: AlterationConfig, gene
         noise = torch.randn(frames.shape, generator=generator, device=device, dtype=frames.dtype) * config.noise_std
         altered = altered + noise * (noisy[:, 0] < config.noise_probability).view(B, 1, 1, 1)
     return Altered(altered, mask)
-
-
-def time_weight(mask: TokenMask) -> Tensor:
-    """[B, M] float, which slots of ``mask.hidden`` hold a token."""
-    return cast(Tensor, mask.weight)  # a span mask always has weights

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
-
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor
 
 from selfsup.config import Config, idle
@@ -13,76 +11,39 @@ from selfsup.tasks import Views, ViewsRecipe
 from selfsup.types import Batch, Info
 from selfsup_images.crop import box_locations
 from selfsup_images.pipeline import ViewOptions, draw, make_view
+from selfsup_images.view_config import CropAndColorConfig, Probability, Range
 from selfsup_video.augmentations.windows import Interval, draw_places
 from selfsup_video.clips import Window, clip_shape, real_frames, take_frames, window_index
 from selfsup_video.sizes import local_size_for, window_for
 
-Probability = Annotated[float, Field(ge=0, le=1)]
-Range = tuple[float, float]
 
+class VideoViewsConfig(CropAndColorConfig):
+    """Options of :class:`VideoViews`; the defaults are CVRL's (Qian et al. 2020, arXiv:2008.03800) unless another is named."""
 
-class VideoViewsConfig(Config):
-    """Options of :class:`VideoViews`; the defaults are CVRL's (Qian et al. 2020, arXiv:2008.03800) where no other is said."""
-
-    n_global: int = Field(2, ge=1)
-    """Global views of each video; 2 in the paper."""
-    n_local: int = Field(0, ge=0)
-    """Local views of each video: few frames, small crops at a small size; 0 in the paper."""
     frames: int | None = Field(None, ge=1)
-    """Frames of a global view; None: half a clip of the processor's (the paper takes 16 frames from videos of ten seconds)."""
+    """Frames of a global view; None: half a clip of the processor (the paper takes 16 frames from videos of ten seconds)."""
     local_frames: int | None = Field(None, ge=1)
     """Frames of a local view; None: half of those of a global one."""
     spacing: int = Field(1, ge=1)
     """Kept frames from one frame of a view to the next; 1 of the processor's, whose stride is 2 as in the paper."""
     interval: Interval = "independent"
     """Where views lie: anywhere in any clip; or in one, their distance of decreasing density (the paper's best) or uniform."""
-    global_size: int | None = Field(None, ge=8)
-    """Side of a global view in pixels; None: the processor's image size."""
-    local_size: int | None = Field(None, ge=4)
-    """Side of a local view in pixels; None: 3/7 of the image size in whole tubelets (48 at 112)."""
     global_scale: Range = (0.3, 1.0)
     """Smallest and largest area of a global crop, as a fraction of the image; 0.3..1 in the paper."""
     local_scale: Range = (0.05, 0.3)
     """Smallest and largest area of a local crop; below the global ones, as in DINO."""
     ratio: Range = (0.5, 2.0)
     """Smallest and largest width/height of a crop; 0.5..2 in the paper."""
-    flip_p: Probability = 0.5
-    """Probability of a mirrored view; 0.5 in the paper. 0 where left and right matter."""
-    jitter_p: Probability = 0.8
-    """Probability of colour jitter; 0.8 in the paper."""
     jitter_strength: float = Field(1.0, ge=0)
-    """Factor on the four amounts below; 1 in the authors' code."""
-    brightness: float = Field(0.8, ge=0)
-    """Amount of brightness jitter (factor 1 - x .. 1 + x); 0.8 in the authors' code."""
-    contrast: float = Field(0.8, ge=0)
-    """Amount of contrast jitter; 0.8 in the authors' code."""
-    saturation: float = Field(0.8, ge=0)
-    """Amount of saturation jitter; 0.8 in the authors' code."""
-    hue: float = Field(0.2, ge=0, le=0.5)
-    """Amount of hue jitter in turns; 0.2 in the authors' code."""
-    grey_p: Probability = 0.2
-    """Probability of a greyscale view; 0.2 in the paper."""
+    """Factor on the four amounts of jitter; 1 in the authors' code."""
     blur_p: Probability = 0.5
     """Probability of Gaussian blur; 0.5 in the authors' code."""
-    blur_sigma: Range = (0.1, 2.0)
-    """Smallest and largest standard deviation of the blur in pixels; 0.1..2 in the authors' code."""
-    blur_min_size: int = Field(64, ge=4)
-    """Where global views have a side below so many pixels nothing is blurred; the paper's have 224."""
-
-    @model_validator(mode="after")
-    def _check_ranges(self) -> Self:
-        for name in ("global_scale", "local_scale", "ratio", "blur_sigma"):
-            low, high = getattr(self, name)
-            if not (0 < low <= high) or (name.endswith("scale") and high > 1):
-                raise ValueError(f"{name}=({low}, {high}) is no range: 0 < low <= high" + (" <= 1" * name.endswith("scale")))
-        return self
 
     def without_effect(self) -> dict[str, str]:
         """See :meth:`selfsup.config.Config.without_effect`."""
-        jitter = ("jitter_strength", "brightness", "contrast", "saturation", "hue")
         return {
-            **idle("views.n_local is 0", self.n_local == 0, "local_frames", "local_size", "local_scale"),
-            **idle("views.jitter_p is 0", self.jitter_p == 0, *jitter),
+            **super().without_effect(),
+            **idle("views.n_local is 0", self.n_local == 0, "local_frames"),
             **idle("views.blur_p is 0", self.blur_p == 0, "blur_sigma", "blur_min_size"),
         }
 
@@ -102,9 +63,12 @@ class VideoViews(Views):
         size = config.global_size or int(info["image_size"])
         frames = config.frames or window_for(int(info["frames"]))
         local_size, local_frames = config.local_size or local_size_for(size), config.local_frames or window_for(frames)
-        blurred = size >= config.blur_min_size
-        self.views = [(frames, _options(config, size, config.global_scale, blurred))] * self.n_global
-        self.views += [(local_frames, _options(config, local_size, config.local_scale, blurred))] * self.n_local
+        blur_p = config.blur_p if size >= config.blur_min_size else 0.0
+        large, small = (
+            config.options(side, scale, strength=config.jitter_strength, blur_p=blur_p)
+            for side, scale in ((size, config.global_scale), (local_size, config.local_scale))
+        )
+        self.views = [(frames, large)] * self.n_global + [(local_frames, small)] * self.n_local
 
     @torch.no_grad()
     def forward(self, batch: Batch, generator: torch.Generator | None) -> list[Batch]:
@@ -124,23 +88,6 @@ class VideoViews(Views):
         return made
 
 
-def _options(config: VideoViewsConfig, size: int, scale: Range, blurred: bool) -> ViewOptions:
-    amounts = (config.brightness, config.contrast, config.saturation)
-    brightness, contrast, saturation = (amount * config.jitter_strength for amount in amounts)
-    return ViewOptions(
-        size=size,
-        scale=scale,
-        ratio=config.ratio,
-        flip_p=config.flip_p,
-        jitter_p=config.jitter_p,
-        jitter=(brightness, contrast, saturation, min(config.hue * config.jitter_strength, 0.5)),
-        grey_p=config.grey_p,
-        blur_p=config.blur_p if blurred else 0.0,
-        blur_sigma=config.blur_sigma,
-        solarize_p=0.0,
-    )
-
-
 def _view(video: Tensor, window: Window, duration: float, options: ViewOptions, generator: torch.Generator | None) -> Batch:
     """One view of the frames of a window, which last ``duration`` (1: all T frames)."""
     index = window.places
@@ -154,10 +101,41 @@ def _view(video: Tensor, window: Window, duration: float, options: ViewOptions, 
     return made if window.real is None else {**made, "length": window.real}
 
 
-def build_views(config: VideoViewsConfig, info: Info) -> VideoViews:
-    """Make the views."""
-    return VideoViews(config, info)
-
-
-RECIPE = ViewsRecipe(config=VideoViewsConfig, build=build_views)
+RECIPE = ViewsRecipe(config=VideoViewsConfig, build=VideoViews)
 """The default views of videos."""
+
+
+class SupervisedViewsConfig(Config):
+    """Options of the views of supervised training."""
+
+    n_global: int = Field(1, ge=1)
+    """Views of each video; supervised training takes one."""
+    n_local: int = Field(0, ge=0, le=0)
+    """There are no local views."""
+    frames: int | None = Field(None, ge=1)
+    """Frames of a view; None: one whole clip."""
+    scale: Range = (0.6, 1.0)
+    """Smallest and largest area of a crop, as a fraction of the image."""
+    ratio: Range = (3 / 4, 4 / 3)
+    """Smallest and largest width/height of a crop."""
+    flip_p: Probability = 0.0
+    """Probability of a mirrored view. 0, as labels may speak of left and right; 0.5 is usual where they do not."""
+
+
+def build_supervised_views(config: SupervisedViewsConfig, info: Info) -> VideoViews:
+    """Make the views of supervised training."""
+    views = VideoViewsConfig(
+        n_global=config.n_global,
+        frames=config.frames or int(info["frames"]),
+        global_scale=config.scale,
+        ratio=config.ratio,
+        flip_p=config.flip_p,
+        jitter_p=0.0,
+        grey_p=0.0,
+        blur_p=0.0,
+    )
+    return VideoViews(views, info)
+
+
+SUPERVISED_RECIPE = ViewsRecipe(config=SupervisedViewsConfig, build=build_supervised_views)
+"""The light augmentation of supervised training."""

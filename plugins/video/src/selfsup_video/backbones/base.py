@@ -5,18 +5,15 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
-from selfsup.backbones import Backbone, Encoded, mean_over_tokens
+from selfsup.backbones import Encoded, mean_over_tokens
 from selfsup.types import Batch, Info
+from selfsup_images.backbones import IMAGENET_MEAN, IMAGENET_STD, PixelBackbone
 from selfsup_video.clips import clip_shape, is_padding, real_frames, take_frames
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
-
-class VideoBackbone(Backbone):
+class VideoBackbone(PixelBackbone):
     """A network for batches ``{"video": [B, T, 3, H, W]}``, uint8 or float in 0..1, and ``length`` ([B] long) of short videos.
 
     The embedding of several clips is the mean of theirs, and no clip sees another. What lies behind the ``length`` real frames
@@ -24,30 +21,15 @@ class VideoBackbone(Backbone):
 
     Args:
         info: of the processor.
-        mean: of each channel in 0..1, taken from the input.
-        std: of each channel in 0..1, the input is divided by it.
+        mean: see :class:`~selfsup_images.backbones.PixelBackbone`.
+        std: see there.
     """
 
     modality: ClassVar[str] = "video"
-    _mean: Tensor
-    _std: Tensor
 
     def __init__(self, info: Info, mean: tuple[float, ...] = IMAGENET_MEAN, std: tuple[float, ...] = IMAGENET_STD) -> None:
-        super().__init__()
+        super().__init__(mean, std)
         self.info = {"frames": int(info["frames"])}
-        self.register_buffer("_mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("_std", torch.tensor(std).view(3, 1, 1), persistent=False)
-
-    def normalized(self, video: Tensor) -> Tensor:
-        """[..., 3, H, W] float: ``mean`` taken off, divided by ``std``."""
-        if video.dtype == torch.uint8:
-            return (video.to(self._mean.dtype) - self._mean * 255.0).div_(self._std * 255.0)
-        return (video.to(self._mean.dtype) - self._mean).div_(self._std)
-
-    def describe_input(self) -> str:
-        """The mean and the deviation of each channel."""
-        mean, std = ([round(float(value), 4) for value in buffer.flatten()] for buffer in (self._mean, self._std))
-        return f"channels are scaled by mean {mean} and deviation {std}"
 
     def middle_frame(self, batch: Batch) -> Tensor:
         """[B, 1, 3, H, W], the middle one of the real frames of the middle clip."""
@@ -74,7 +56,7 @@ class ConvBackbone(VideoBackbone):
         video, real = batch["video"], real_frames(batch)
         clips, frames = clip_shape(video, self.info)
         real = None if real is None else real.clamp(max=frames).repeat_interleave(clips)
-        pixels = self.normalized(video.reshape(-1, frames, *video.shape[2:])).transpose(1, 2)
+        pixels = self.scaled(video.reshape(-1, frames, *video.shape[2:])).transpose(1, 2)
         self._real = {} if real is None else {frames: real}
         features = self.features(pixels)
         t, h, w = features.shape[2:]

@@ -95,17 +95,7 @@ class SingleFrame(SmallConv):
         return super().forward({"video": self.middle_frame(batch)})
 
 
-def build_small_conv(config: SmallConvConfig, info: Info) -> SmallConv:
-    """Make the network."""
-    return SmallConv(config, info)
-
-
-def build_single_frame(config: SmallConvConfig, info: Info) -> SingleFrame:
-    """Make the reference."""
-    return SingleFrame(config, info)
-
-
-SMALL = BackboneRecipe(config=SmallConvConfig, build=build_small_conv)
+SMALL = BackboneRecipe(config=SmallConvConfig, build=SmallConv)
 """``conv3d-small``."""
-SINGLE_FRAME = BackboneRecipe(config=SmallConvConfig, build=build_single_frame)
+SINGLE_FRAME = BackboneRecipe(config=SmallConvConfig, build=SingleFrame)
 """``single-frame``."""

@@ -16,7 +16,8 @@ from selfsup.backbones import BackboneRecipe, Encoded, load_weights, mean_over_t
 from selfsup.config import Config, idle
 from selfsup.errors import ConfigError, UnknownIdError
 from selfsup.types import Batch, Info
-from selfsup_video.backbones.base import IMAGENET_MEAN, IMAGENET_STD, VideoBackbone
+from selfsup_images.backbones import IMAGENET_MEAN, IMAGENET_STD, timm_tokens, timm_width
+from selfsup_video.backbones.base import VideoBackbone
 from selfsup_video.clips import changes, clip_shape, is_padding, real_frames
 
 
@@ -52,9 +53,7 @@ class FramesBackbone(VideoBackbone):
         super().__init__(info, mean, std)
         self.model = model
         self.seen, self.pool = config.seen, config.pool
-        self.embed_dim = int(getattr(model, "head_hidden_size", model.num_features))  # type: ignore[arg-type]  # timm: an int
-        self._has_tokens = self.embed_dim == model.num_features
-        self._channels_last = str(getattr(model, "output_fmt", "NCHW")).endswith("NHWC")
+        self.embed_dim, self._has_tokens = timm_width(model)
 
     @property
     def pooled_dim(self) -> int:
@@ -80,7 +79,7 @@ class FramesBackbone(VideoBackbone):
         B, T = video.shape[:2]
         clips, frames = clip_shape(video, self.info)
         padding = None if real is None else is_padding(real.clamp(max=frames), frames).repeat(1, clips)
-        features: Tensor = self.model.forward_features(self.normalized(video.flatten(0, 1)))  # type: ignore[operator]  # timm
+        features: Tensor = self.model.forward_features(self.scaled(video.flatten(0, 1)))  # type: ignore[operator]  # timm
         each: Tensor = self.model.forward_head(features, pre_logits=True)  # type: ignore[operator]  # timm: a method
         each = each.view(B, T, -1)
         pooled = mean_over_tokens(each, padding)
@@ -88,19 +87,9 @@ class FramesBackbone(VideoBackbone):
             pooled = torch.cat([pooled, mean_over_tokens(*changes(each, clips, padding))], dim=1)
         if not self._has_tokens:
             return Encoded(pooled)
-        places, grid = self._places(features)
+        places, grid = timm_tokens(self.model, features)
         padding = None if padding is None else padding.repeat_interleave(places.shape[1], dim=1)
         return Encoded(pooled, places.reshape(B, T * places.shape[1], -1), (T, *grid), padding)
-
-    def _places(self, features: Tensor) -> tuple[Tensor, tuple[int, ...]]:
-        """The feature maps of single frames as [b, places, D], and their lattice."""
-        if features.ndim == 3:
-            tokens = features[:, int(getattr(self.model, "num_prefix_tokens", 0)) :]
-            grid = getattr(getattr(self.model, "patch_embed", None), "grid_size", None)
-            return tokens, tuple(grid) if grid and grid[0] * grid[1] == tokens.shape[1] else (tokens.shape[1],)
-        if self._channels_last:
-            return features.flatten(1, 2), (features.shape[1], features.shape[2])
-        return features.flatten(2).transpose(1, 2), (features.shape[2], features.shape[3])
 
 
 def build_frames(config: FramesConfig, info: Info) -> FramesBackbone:

@@ -11,11 +11,9 @@ from torch import Tensor, nn
 
 from selfsup.backbones import (
     BackboneRecipe,
-    Encoded,
     Finetuning,
     TokenBackbone,
     Tokens,
-    mean_over_tokens,
     vision_transformer_finetuning,
 )
 from selfsup.config import Config
@@ -52,7 +50,10 @@ class VideoViT(VideoBackbone, TokenBackbone):
     tubelet does not divide is filled up with its last frame. Each clip is seen apart and filled up by itself, and the embedding
     is the mean over clips. Tubelets without a real frame are padding. The targets of masked modelling are the pixels of each
     tubelet, P = tubelet * patch * patch * 3. Where a task normalises them, each channel is for itself, as in the authors' code
-    of VideoMAE: together, three channels of different offsets would for the most part tell which channel a number is of.
+    of VideoMAE: together, the offsets of three channels would mostly say which channel a number belongs to.
+
+    Raises:
+        ConfigError: the patch size does not divide the image, or the heads the width.
     """
 
     target_kind: ClassVar[Literal["continuous", "categorical"]] = "continuous"
@@ -74,12 +75,6 @@ class VideoViT(VideoBackbone, TokenBackbone):
         self.transformer = Transformer(config.embed_dim, config.depth, config.heads, shrink_residuals=True)
         nn.init.xavier_uniform_(self.embedding.weight)
         nn.init.zeros_(self.embedding.bias)
-
-    def forward(self, batch: Batch) -> Encoded:
-        """The mean of all real tokens."""
-        tokens = self.tokenize(batch)
-        encoded = self.encode(tokens)
-        return Encoded(mean_over_tokens(encoded, tokens.padding), encoded, tokens.grid, tokens.padding)
 
     def input_projection(self) -> list[nn.Parameter]:
         """Of the tubelets."""
@@ -161,7 +156,7 @@ class VideoViT(VideoBackbone, TokenBackbone):
             # A tubelet that is real in part is filled up as the last one of any clip is.
             last = real.clamp(max=frames).repeat_interleave(clips).unsqueeze(1) - 1
             apart = take_frames(apart, torch.arange(frames, device=video.device).clamp(max=last))
-        apart = self.normalized(apart)
+        apart = self.scaled(apart)
         pixels, (t, y, x) = tubelets(apart, self.tubelet, self.patch_size)
         return pixels.view(video.shape[0], -1, self.target_dim), (clips * t, y, x)
 
@@ -189,14 +184,5 @@ def sequence_positions(grid: tuple[int, ...], dim: int, device: torch.device) ->
     return torch.where(channels % 2 == 0, angles.sin(), angles.cos())
 
 
-def build_video_vit(config: VideoViTConfig, info: Info) -> VideoViT:
-    """Make the transformer.
-
-    Raises:
-        ConfigError: the patch size does not divide the image, or the heads the width.
-    """
-    return VideoViT(config, info)
-
-
-SMALL = BackboneRecipe(config=VideoViTConfig, build=build_video_vit, adopt=adopt)
+SMALL = BackboneRecipe(config=VideoViTConfig, build=VideoViT, adopt=adopt)
 """``video-vit-small``."""

@@ -62,10 +62,5 @@ class Noise(Corruption):
         return Term((error.mean(dim=(2, 3, 4)) * corrupted.weight).sum() / frames.clamp(min=1), frames)
 
 
-def build_noise(config: NoiseConfig, info: Info) -> Noise:
-    """Make the corruption."""
-    return Noise(config, info)
-
-
-RECIPE = CorruptionRecipe(config=NoiseConfig, build=build_noise)
+RECIPE = CorruptionRecipe(config=NoiseConfig, build=Noise)
 """Denoising of videos."""

@@ -15,11 +15,7 @@ from PIL import Image
 
 from selfsup.data import check_media_file
 from selfsup.errors import BadRowError
-
-FRAME_SUFFIXES = (
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".tga", ".avif", ".jp2", ".ppm", ".pgm",
-)  # fmt: skip
-"""Files of a folder that are frames."""
+from selfsup_video.plugin import FRAME_SUFFIXES
 
 _READ_ERRORS = (OSError, RuntimeError, ValueError, TypeError, SyntaxError, EOFError, IndexError, struct.error, zlib.error)
 """What Pillow's file plugins raise on damaged files (most are ``OSError``, but not all)."""

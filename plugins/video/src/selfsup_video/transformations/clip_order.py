@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -11,7 +13,6 @@ from selfsup.errors import ConfigError
 from selfsup.tasks import Transformation, TransformationRecipe, Transformed, balanced_labels
 from selfsup.types import Batch, Info
 from selfsup_video.clips import clip_shape, real_frames, take_frames, window_index
-from selfsup_video.transformations.orders import all_orders
 
 
 class ClipOrderConfig(Config):
@@ -83,6 +84,12 @@ class ClipOrder(Transformation):
     def _span(self, n: int, length: int) -> int:
         gap = length // 2 if self.config.gap is None else self.config.gap
         return n * length + (n - 1) * gap
+
+
+def all_orders(n: int, *, symmetric: bool = False) -> Tensor:
+    """[classes, n] long: all n! orders of n things, or with ``symmetric`` the n!/2 that are no other one reversed."""
+    every = permutations(range(n))
+    return torch.tensor([order for order in every if not symmetric or order[0] < order[-1]])
 
 
 RECIPE = TransformationRecipe(config=ClipOrderConfig, build=ClipOrder)

@@ -13,7 +13,7 @@ from selfsup.errors import ConfigError
 from selfsup.tasks import Transformation, TransformationRecipe, Transformed, balanced_labels
 from selfsup.types import Batch, Info
 from selfsup_video.clips import clip_shape, real_frames, take_frames, window_index
-from selfsup_video.transformations.orders import all_orders
+from selfsup_video.transformations.clip_order import all_orders
 
 
 class FrameOrderConfig(Config):

@@ -3,82 +3,39 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Self
+from typing import Any
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor
 
 from selfsup.config import Config, idle
-from selfsup.tasks import Views, ViewsRecipe
+from selfsup.tasks import Views, ViewsRecipe, with_defaults
 from selfsup.types import Batch, Info
 from selfsup_images.crop import box_locations, sides
 from selfsup_images.pipeline import ViewOptions, draw, make_view
+from selfsup_images.view_config import CropAndColorConfig, Probability, Range
 from selfsup_vision.sizes import local_size_for
 
-Probability = Annotated[float, Field(ge=0, le=1)]
-Range = tuple[float, float]
 
-
-class ImageViewsConfig(Config):
+class ImageViewsConfig(CropAndColorConfig):
     """Options of :class:`ImageViews`; the defaults are SimCLR's (Chen et al. 2020, arXiv:2002.05709, appendix A and B.9)."""
 
-    n_global: int = Field(2, ge=1)
-    """Global views of each image; 2 in the paper."""
-    n_local: int = Field(0, ge=0)
-    """Local views of each image: small crops at a small size; 0 in the paper, 6 in SwAV, 8 in DINO."""
-    global_size: int | None = Field(None, ge=8)
-    """Side of a global view in pixels; None: the processor's image size."""
-    local_size: int | None = Field(None, ge=4)
-    """Side of a local view in pixels; None: 3/7 of the image size in whole tokens (96 at 224, 12 at 32)."""
-    global_scale: Range = (0.08, 1.0)
-    """Smallest and largest area of a global crop, as a fraction of the image; 0.08..1 in the paper."""
-    local_scale: Range = (0.05, 0.4)
-    """Smallest and largest area of a local crop; 0.05..0.4 in DINO."""
-    ratio: Range = (3 / 4, 4 / 3)
-    """Smallest and largest width/height of a crop; 3/4..4/3 in the paper."""
-    flip_p: Probability = 0.5
-    """Probability of a mirrored view; 0.5 in the paper."""
-    jitter_p: Probability = 0.8
-    """Probability of colour jitter; 0.8 in the paper."""
     jitter_strength: float | None = Field(None, ge=0)
-    """Factor on the four amounts below; None: 1, or 0.5 for images below 64 pixels, as in the paper (appendix B.9)."""
-    brightness: float = Field(0.8, ge=0)
-    """Amount of brightness jitter (factor 1 - x .. 1 + x); 0.8 in the paper."""
-    contrast: float = Field(0.8, ge=0)
-    """Amount of contrast jitter; 0.8 in the paper."""
-    saturation: float = Field(0.8, ge=0)
-    """Amount of saturation jitter; 0.8 in the paper."""
-    hue: float = Field(0.2, ge=0, le=0.5)
-    """Amount of hue jitter in turns; 0.2 in the paper."""
-    grey_p: Probability = 0.2
-    """Probability of a greyscale view; 0.2 in the paper."""
+    """Factor on the four amounts of jitter; None: 1, or 0.5 for images below 64 pixels, as in the paper (appendix B.9)."""
     blur_p: tuple[Probability, ...] = Field((0.5,), min_length=1)
-    """Probability of blur for each global view in turn, the last for all that follow; 0.5 in the paper, (1, 0.1) in BYOL."""
+    """Probability of blur for each global view, the last for all that follow; 0.5 in the paper, (1, 0.1) in BYOL."""
     local_blur_p: Probability = 0.5
     """Probability of Gaussian blur for local views; 0.5 in SwAV and DINO."""
-    blur_sigma: Range = (0.1, 2.0)
-    """Smallest and largest standard deviation of the blur in pixels; 0.1..2 in the paper."""
-    blur_min_size: int = Field(64, ge=4)
-    """Where global views have a side below so many pixels nothing is blurred; the paper does not at 32 (appendix B.9)."""
     solarize_p: tuple[Probability, ...] = Field((0.0,), min_length=1)
     """Probability of solarization for each global view, the last for all that follow; 0 in the paper, (0, 0.2) in BYOL."""
-
-    @model_validator(mode="after")
-    def _check_ranges(self) -> Self:
-        for name in ("global_scale", "local_scale", "ratio", "blur_sigma"):
-            low, high = getattr(self, name)
-            if not (0 < low <= high) or (name.endswith("scale") and high > 1):
-                raise ValueError(f"{name}=({low}, {high}) is no range: 0 < low <= high" + (" <= 1" * name.endswith("scale")))
-        return self
 
     def without_effect(self) -> dict[str, str]:
         """See :meth:`selfsup.config.Config.without_effect`."""
         blurs = max(self.blur_p) > 0 or (self.n_local > 0 and self.local_blur_p > 0)
-        jitter = ("jitter_strength", "brightness", "contrast", "saturation", "hue")
         return {
-            **idle("views.n_local is 0", self.n_local == 0, "local_size", "local_scale", "local_blur_p"),
-            **idle("views.jitter_p is 0", self.jitter_p == 0, *jitter),
+            **super().without_effect(),
+            **idle("views.n_local is 0", self.n_local == 0, "local_blur_p"),
             **idle("nothing is blurred", not blurs, "blur_sigma", "blur_min_size"),
         }
 
@@ -105,32 +62,18 @@ class ImageViews(Views):
         if strength is None:
             strength = 0.5 if image_size < 64 else 1.0
 
-        global_size = config.global_size or image_size
-        local_size = config.local_size or local_size_for(global_size)
+        size = config.global_size or image_size
+        local_size = config.local_size or local_size_for(size)
+        blurred = size >= config.blur_min_size
 
         def options(size: int, scale: Range, blur_p: float, solarize_p: float) -> ViewOptions:
-            return ViewOptions(
-                size=size,
-                scale=scale,
-                ratio=config.ratio,
-                flip_p=config.flip_p,
-                jitter_p=config.jitter_p,
-                jitter=(
-                    config.brightness * strength,
-                    config.contrast * strength,
-                    config.saturation * strength if colors else 0.0,
-                    min(config.hue * strength, 0.5) if colors else 0.0,
-                ),
-                grey_p=config.grey_p if colors else 0.0,
-                blur_p=blur_p if global_size >= config.blur_min_size else 0.0,
-                blur_sigma=config.blur_sigma,
-                solarize_p=solarize_p,
-            )
+            blur_p = blur_p if blurred else 0.0
+            return config.options(size, scale, strength=strength, blur_p=blur_p, solarize_p=solarize_p, colors=colors)
 
         self.views = [
-            options(global_size, config.global_scale, _nth(config.blur_p, i), _nth(config.solarize_p, i))
-            for i in range(self.n_global)
+            options(size, config.global_scale, _nth(config.blur_p, i), _nth(config.solarize_p, i)) for i in range(self.n_global)
         ]
+        self.views += [options(local_size, config.local_scale, config.local_blur_p, 0.0) for _ in range(self.n_local)]
         left_out = [
             name
             for name, amount in (
@@ -145,7 +88,6 @@ class ImageViews(Views):
                 f"Views change no {', '.join(left_out)}: images with {info['channels']} channels have no colours. Brightness "
                 "and contrast change all channels together; blur and solarization each."
             )
-        self.views += [options(local_size, config.local_scale, config.local_blur_p, 0.0) for _ in range(self.n_local)]
 
     @torch.no_grad()
     def forward(self, batch: Batch, generator: torch.Generator | None) -> list[Batch]:
@@ -176,13 +118,17 @@ def _nth(values: tuple[float, ...], index: int) -> float:
     return values[min(index, len(values) - 1)]
 
 
-def build_views(config: ImageViewsConfig, info: Info) -> ImageViews:
-    """Make the views."""
-    return ImageViews(config, info)
-
-
-RECIPE = ViewsRecipe(config=ImageViewsConfig, build=build_views)
+RECIPE = ViewsRecipe(config=ImageViewsConfig, build=ImageViews)
 """The default views of images."""
+_NO_COLORS: dict[str, Any] = {"jitter_p": 0.0, "grey_p": 0.0, "blur_p": (0.0,), "solarize_p": (0.0,)}
+
+SINGLE_RECIPE = ViewsRecipe(
+    config=with_defaults(ImageViewsConfig, {"n_global": 1, "n_local": 0, "global_scale": (0.2, 1.0), **_NO_COLORS}),
+    build=ImageViews,
+)
+"""A random resized crop of 20 to 100 % of the area, width/height 3/4 to 4/3, mirrored half of the time, as MAE has it
+(arXiv:2111.06377, section 4; scale and ratio in the authors' code). ``views.global_scale=[1,1]`` with ``views.flip_p=0`` shows
+the whole image."""
 
 
 class ShiftViewsConfig(Config):
@@ -249,10 +195,5 @@ class ShiftViews(Views):
         return (last - (last - place).abs()).long()
 
 
-def build_shift_views(config: ShiftViewsConfig, info: Info) -> ShiftViews:
-    """Make the views of supervised training."""
-    return ShiftViews(config, info)
-
-
-SUPERVISED_RECIPE = ViewsRecipe(config=ShiftViewsConfig, build=build_shift_views)
+SUPERVISED_RECIPE = ViewsRecipe(config=ShiftViewsConfig, build=ShiftViews)
 """The light augmentation of supervised training."""

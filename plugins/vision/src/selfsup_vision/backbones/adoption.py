@@ -6,30 +6,26 @@ from collections.abc import Mapping
 from typing import Any
 
 import timm
-import torch
 from torch import Tensor
 
 from selfsup.artifacts import image_scaling, read_model
 from selfsup.backbones import Adopted, Scaling, rescaled_input
-from selfsup_vision.backbones.base import IMAGENET_MEAN, IMAGENET_STD
+from selfsup_images.backbones import IMAGENET_MEAN, IMAGENET_STD
+from selfsup_images.vit_weights import PATCHES, plain_names, renamed_blocks
 
 _HALF = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 """What ViTs scale images by where their folder does not say."""
 _SIZES = {(192, 12, 3): "tiny", (384, 12, 6): "small", (768, 12, 12): "base", (1024, 24, 16): "large"}
 """Width, depth and heads of the ViTs that timm has names for."""
-_OF_BLOCKS = {
-    "attention.output.dense": "attn.proj",
-    "attention.o_proj": "attn.proj",
-    "intermediate.dense": "mlp.fc1",
-    "output.dense": "mlp.fc2",
-    "mlp.fc1": "mlp.fc1",
-    "mlp.fc2": "mlp.fc2",
-    "layernorm_before": "norm1",
-    "layernorm_after": "norm2",
-}
-"""What transformers (4 and 5) calls a layer of a block, and timm."""
-_PROJECTIONS = (("attention.attention.query", "attention.q_proj"), ("attention.attention.key", "attention.k_proj"),
-                ("attention.attention.value", "attention.v_proj"))  # fmt: skip
+_BLOCK = {
+    "projection": "attn.proj", "mlp_in": "mlp.fc1", "mlp_out": "mlp.fc2", "norm1": "norm1", "norm2": "norm2", "qkv": "attn.qkv",
+}  # fmt: skip
+"""What timm calls a layer of a block, by its role."""
+_OUTSIDE = {
+    "embeddings.cls_token": "cls_token", "embeddings.position_embeddings": "pos_embed",
+    "layernorm.weight": "norm.weight", "layernorm.bias": "norm.bias",
+}  # fmt: skip
+"""What transformers calls a weight outside of the blocks, and timm."""
 
 
 def adopt(source: str, described: Mapping[str, Any]) -> Adopted | None:
@@ -86,30 +82,13 @@ def _of_transformers(source: str, described: Mapping[str, Any]) -> Adopted:
 
 def _renamed(state: Mapping[str, Tensor], theirs: Scaling, ours: Scaling) -> dict[str, Tensor]:
     """The weights of a ViT of transformers under the names of timm, for images that are scaled as ours are."""
-    state = {
-        key.removeprefix("vit.").removeprefix("deit.").replace("encoder.layer.", "layers."): value
-        for key, value in state.items()
-    }
-    found: dict[str, Tensor] = {}
-    for their_name, our_name in (("embeddings.cls_token", "cls_token"), ("embeddings.position_embeddings", "pos_embed"),
-                         ("layernorm.weight", "norm.weight"), ("layernorm.bias", "norm.bias")):  # fmt: skip
+    state = plain_names(state, "vit", "deit")
+    found = {f"blocks.{name}": value for name, value in renamed_blocks(state, _BLOCK).items()}
+    for their_name, our_name in _OUTSIDE.items():
         if their_name in state:
             found[our_name] = state[their_name]
-    blocks = sorted({key.split(".")[1] for key in state if key.startswith("layers.")}, key=int)
-    for block in blocks:
-        for their_name, our_name in _OF_BLOCKS.items():
-            for kind in ("weight", "bias"):
-                if (value := state.get(f"layers.{block}.{their_name}.{kind}")) is not None:
-                    found[f"blocks.{block}.{our_name}.{kind}"] = value
-        for kind in ("weight", "bias"):
-            parts = [next((state[key] for name in names if (key := f"layers.{block}.{name}.{kind}") in state), None)
-                     for names in _PROJECTIONS]  # fmt: skip
-            whole = [part for part in parts if part is not None]
-            if len(whole) == len(parts):
-                found[f"blocks.{block}.attn.qkv.{kind}"] = torch.cat(whole)
-    projection = "embeddings.patch_embeddings.projection"
-    if f"{projection}.weight" in state:
-        weight, bias = state[f"{projection}.weight"], state[f"{projection}.bias"]
+    if f"{PATCHES}.weight" in state:
+        weight, bias = state[f"{PATCHES}.weight"], state[f"{PATCHES}.bias"]
         if weight.shape[1] == len(IMAGENET_MEAN):
             weight, bias = rescaled_input(weight, bias, theirs, ours)
         found["patch_embed.proj.weight"], found["patch_embed.proj.bias"] = weight, bias

@@ -6,15 +6,12 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
-from selfsup.backbones import Backbone, fit_channels
+from selfsup.backbones import fit_channels
 from selfsup.errors import ArtifactError
 from selfsup.types import Batch, Info
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+from selfsup_images.backbones import IMAGENET_MEAN, IMAGENET_STD, PixelBackbone
 
 
 def statistics_for(channels: int, colors: tuple[float, ...]) -> tuple[float, ...]:
@@ -45,20 +42,18 @@ class Construction:
         return "\n".join([*(["import torch"] if self.changes else []), *lines, *self.changes])
 
 
-class ImageBackbone(Backbone):
+class ImageBackbone(PixelBackbone):
     """A network for batches ``{"image": [B, C, H, W]}``, uint8 or float in 0..1.
 
     Args:
         model: a timm model without classifier.
         construction: how plain timm builds that model.
-        mean: of each channel in 0..1, taken from the input.
-        std: of each channel in 0..1, the input is divided by it.
+        mean: see :class:`~selfsup_images.backbones.PixelBackbone`.
+        std: see there.
     """
 
     modality: ClassVar[str] = "vision"
     export_formats: ClassVar[tuple[str, ...]] = ("timm",)
-    _mean: Tensor
-    _std: Tensor
 
     def __init__(
         self,
@@ -67,24 +62,18 @@ class ImageBackbone(Backbone):
         mean: tuple[float, ...] = IMAGENET_MEAN,
         std: tuple[float, ...] = IMAGENET_STD,
     ) -> None:
-        super().__init__()
+        super().__init__(mean, std)
         self.model = model
         self.construction = construction
-        # Stated in the export and rebuilt by the constructor, so that the state dict is timm's own but for a prefix.
-        self.register_buffer("_mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
-        self.register_buffer("_std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
 
     @property
     def channels(self) -> int:
         """C of the images that it takes."""
-        return int(self._mean.shape[1])
+        return int(self._mean.shape[0])
 
     def normalized(self, batch: Batch) -> Tensor:
-        """[B, C, H, W] float: the image with ``mean`` taken off, divided by ``std``."""
-        image = batch["image"]
-        if image.dtype == torch.uint8:
-            return (image.to(self._mean.dtype) - self._mean * 255.0).div_(self._std * 255.0)
-        return (image.to(self._mean.dtype) - self._mean).div_(self._std)
+        """[B, C, H, W] float, scaled."""
+        return self.scaled(batch["image"])
 
     def fit_weight(self, name: str, weight: Tensor, own: Tensor) -> Tensor | None:
         """Take filters for other channels, as timm does with its weights for RGB."""
@@ -92,11 +81,6 @@ class ImageBackbone(Backbone):
         if weight.ndim == 4 and own.shape[1] == self.channels and weight.shape == wanted:
             return fit_channels(weight, self.channels)
         return None
-
-    def describe_input(self) -> str:
-        """The mean and the deviation of each channel."""
-        mean, std = ([round(float(value), 4) for value in buffer.flatten()] for buffer in (self._mean, self._std))
-        return f"channels are scaled by mean {mean} and deviation {std}"
 
     def export_state(self, format: str) -> dict[str, Tensor]:
         """The weights under another library's names.

@@ -13,7 +13,8 @@ from selfsup.backbones import BackboneRecipe
 from selfsup.config import Config
 from selfsup.errors import ConfigError
 from selfsup.types import Info
-from selfsup_vision.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Construction, channels_of, statistics_for
+from selfsup_images.backbones import IMAGENET_MEAN, IMAGENET_STD
+from selfsup_vision.backbones.base import Construction, channels_of, statistics_for
 from selfsup_vision.backbones.timm import TimmBackbone
 from selfsup_vision.backbones.vit import ViTBackbone
 from selfsup_vision.sizes import patch_size_for

@@ -17,8 +17,9 @@ from selfsup.backbones import Backbone, BackboneRecipe, Encoded, Finetuning, loa
 from selfsup.config import Config, idle
 from selfsup.errors import ConfigError, UnknownIdError
 from selfsup.types import Batch, Info
+from selfsup_images.backbones import IMAGENET_MEAN, IMAGENET_STD, timm_tokens, timm_width
 from selfsup_vision.backbones.adoption import adopt
-from selfsup_vision.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Construction, ImageBackbone, channels_of, statistics_for
+from selfsup_vision.backbones.base import Construction, ImageBackbone, channels_of, statistics_for
 from selfsup_vision.backbones.vit import ViTBackbone, is_plain_vit
 from selfsup_vision.sizes import patch_size_for
 
@@ -63,24 +64,13 @@ class TimmBackbone(ImageBackbone):
         std: tuple[float, ...] = IMAGENET_STD,
     ) -> None:
         super().__init__(model, construction, mean, std)
-        self.embed_dim = int(getattr(model, "head_hidden_size", model.num_features))  # type: ignore[arg-type]  # timm: an int
-        # Some heads widen the features (MobileNetV3), and then tokens and pooled embedding have no width in common.
-        self._has_tokens = self.embed_dim == model.num_features
-        self._channels_last = str(getattr(model, "output_fmt", "NCHW")).endswith("NHWC")
+        self.embed_dim, self._has_tokens = timm_width(model)
 
     def forward(self, batch: Batch) -> Encoded:
         """Pool as timm's head does."""
         features: Tensor = self.model.forward_features(self.normalized(batch))  # type: ignore[operator]  # timm: a method
         pooled: Tensor = self.model.forward_head(features, pre_logits=True)  # type: ignore[operator]  # timm: a method
-        if not self._has_tokens:
-            return Encoded(pooled)
-        if features.ndim == 3:
-            prefix = int(getattr(self.model, "num_prefix_tokens", 0))
-            tokens = features[:, prefix:]
-            return Encoded(pooled, tokens, self._grid(tokens.shape[1]))
-        if self._channels_last:
-            return Encoded(pooled, features.flatten(1, 2), (features.shape[1], features.shape[2]))
-        return Encoded(pooled, features.flatten(2).transpose(1, 2), (features.shape[2], features.shape[3]))
+        return Encoded(pooled, *timm_tokens(self.model, features)) if self._has_tokens else Encoded(pooled)
 
     def blocks(self) -> list[nn.Module]:
         """Those of a transformer (DeiT, BEiT, EVA, ...); a network of stages has none."""
@@ -91,11 +81,6 @@ class TimmBackbone(ImageBackbone):
     def finetuning(self) -> Finetuning:
         """As MAE's for a transformer."""
         return vision_transformer_finetuning(self.embed_dim) if self.blocks() else Finetuning()
-
-    def _grid(self, n_tokens: int) -> tuple[int, ...]:
-        """The lattice of a transformer's tokens, or a line where timm does not say."""
-        grid = getattr(getattr(self.model, "patch_embed", None), "grid_size", None)
-        return tuple(grid) if grid and grid[0] * grid[1] == n_tokens else (n_tokens,)
 
 
 def build_timm(config: TimmConfig, info: Info) -> Backbone:

@@ -23,7 +23,8 @@ from selfsup.backbones import (
 from selfsup.errors import ConfigError
 from selfsup.tasks import lattice_positions
 from selfsup.types import Batch
-from selfsup_vision.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Construction, ImageBackbone
+from selfsup_images.backbones import IMAGENET_MEAN, IMAGENET_STD
+from selfsup_vision.backbones.base import Construction, ImageBackbone
 
 
 class ViTBackbone(ImageBackbone, TokenBackbone):

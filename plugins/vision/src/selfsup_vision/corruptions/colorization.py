@@ -57,6 +57,9 @@ class Colorization(Corruption):
     The colours are those of the image shrunk by ``stride``.
     Differences from the paper: a colour counts for its own cell only, not softly for the five nearest; cells are all that sRGB
     reaches; their frequencies are a running estimate over the training batches, so that any data will do; the decoder is small.
+
+    Raises:
+        ConfigError: the images have other channels than red, green and blue.
     """
 
     table: Tensor
@@ -64,11 +67,16 @@ class Colorization(Corruption):
     frequency: Tensor
     seen: Tensor
 
-    def __init__(self, config: ColorizationConfig, image_size: int) -> None:
+    def __init__(self, config: ColorizationConfig, info: Info) -> None:
         super().__init__()
+        if (channels := channels_of(info)) != 3:
+            raise ConfigError(
+                f"vision/colorization predicts colours from lightness, and these images have {channels} channels "
+                "(processor.channels): choose another task, such as vision/inpainting."
+            )
         self.config = config
-        self.image_size = image_size
-        self.out_size = max(image_size // config.stride, 1)
+        self.image_size = int(info["image_size"])
+        self.out_size = max(self.image_size // config.stride, 1)
         if config.target == "classes":
             centres, table = ab_cells(config.cell)
             near = torch.exp(-0.5 * (torch.cdist(centres, centres) / config.smoothing).square())
@@ -124,19 +132,5 @@ class Colorization(Corruption):
         return Term((F.cross_entropy(prediction, corrupted.target, reduction="none") * corrupted.weight).mean())
 
 
-def build_colorization(config: ColorizationConfig, info: Info) -> Colorization:
-    """Make the corruption.
-
-    Raises:
-        ConfigError: the images have other channels than red, green and blue.
-    """
-    if (channels := channels_of(info)) != 3:
-        raise ConfigError(
-            f"vision/colorization predicts colours from lightness, and these images have {channels} channels "
-            "(processor.channels): choose another task, such as vision/inpainting."
-        )
-    return Colorization(config, int(info["image_size"]))
-
-
-RECIPE = CorruptionRecipe(config=ColorizationConfig, build=build_colorization)
+RECIPE = CorruptionRecipe(config=ColorizationConfig, build=Colorization)
 """Colorization of images."""

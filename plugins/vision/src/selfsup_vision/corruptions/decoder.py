@@ -9,6 +9,8 @@ from torch.nn import functional as F
 from selfsup.backbones import Backbone, Encoded
 from selfsup.errors import ConfigError
 from selfsup.runtime import evaluation_mode
+from selfsup.types import Info
+from selfsup_vision.backbones.base import channels_of
 
 
 class FeatureMapDecoder(nn.Module):
@@ -56,6 +58,12 @@ class FeatureMapDecoder(nn.Module):
             decoded = F.interpolate(decoded, size=(self.out_size, self.out_size), mode="bilinear", align_corners=False)
         image: Tensor = self.leave(decoded)
         return image
+
+
+def image_decoder(backbone: Backbone, info: Info, width: int) -> FeatureMapDecoder:
+    """The decoder to images of the processor's size and channels."""
+    size = int(info["image_size"])
+    return FeatureMapDecoder(backbone, size, channels_of(info), size, width)
 
 
 def feature_map_side(backbone: Backbone, image_size: int) -> int:

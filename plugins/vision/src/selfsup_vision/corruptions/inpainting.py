@@ -13,9 +13,10 @@ from selfsup.backbones import Backbone
 from selfsup.config import Config, idle
 from selfsup.tasks import Corrupted, Corruption, CorruptionRecipe, Term, mean_term
 from selfsup.types import Batch, Info
+from selfsup_images.backbones import IMAGENET_MEAN
 from selfsup_images.pipeline import to_float
-from selfsup_vision.backbones.base import IMAGENET_MEAN, channels_of, statistics_for
-from selfsup_vision.corruptions.decoder import FeatureMapDecoder
+from selfsup_vision.backbones.base import channels_of, statistics_for
+from selfsup_vision.corruptions.decoder import image_decoder
 
 
 class InpaintingConfig(Config):
@@ -55,13 +56,12 @@ class Inpainting(Corruption):
     fill: Tensor
     """ImageNet's mean colour, which backbones normalise to zero."""
 
-    def __init__(self, config: InpaintingConfig, image_size: int, channels: int = 3) -> None:
+    def __init__(self, config: InpaintingConfig, info: Info) -> None:
         super().__init__()
-        self.config = config
-        self.image_size, self.channels = image_size, channels
-        self.register_buffer(
-            "fill", torch.tensor(statistics_for(channels, IMAGENET_MEAN)).view(1, channels, 1, 1), persistent=False
-        )
+        self.config, self.info = config, info
+        self.image_size = int(info["image_size"])
+        fill = torch.tensor(statistics_for(channels_of(info), IMAGENET_MEAN))
+        self.register_buffer("fill", fill.view(1, -1, 1, 1), persistent=False)
 
     def forward(self, batch: Batch, generator: torch.Generator | None) -> Corrupted:
         """The target is the whole image [B, C, S, S] in 0..1, the weight [B, 1, S, S] is 1 inside of holes."""
@@ -94,7 +94,7 @@ class Inpainting(Corruption):
 
     def build_decoder(self, backbone: Backbone) -> nn.Module:
         """From the feature map to an image."""
-        return FeatureMapDecoder(backbone, self.image_size, self.channels, self.image_size, self.config.decoder_width)
+        return image_decoder(backbone, self.info, self.config.decoder_width)
 
     def loss(self, prediction: Tensor, corrupted: Corrupted) -> Term:
         """Mean squared error of the pixels in holes, in float32."""
@@ -103,10 +103,5 @@ class Inpainting(Corruption):
         return mean_term(error, corrupted.weight)
 
 
-def build_inpainting(config: InpaintingConfig, info: Info) -> Inpainting:
-    """Make the corruption."""
-    return Inpainting(config, int(info["image_size"]), channels_of(info))
-
-
-RECIPE = CorruptionRecipe(config=InpaintingConfig, build=build_inpainting)
+RECIPE = CorruptionRecipe(config=InpaintingConfig, build=Inpainting)
 """Inpainting of images."""

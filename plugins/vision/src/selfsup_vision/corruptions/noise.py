@@ -13,8 +13,7 @@ from selfsup.config import Config
 from selfsup.tasks import Corrupted, Corruption, CorruptionRecipe, Term
 from selfsup.types import Batch, Info
 from selfsup_images.pipeline import to_float
-from selfsup_vision.backbones.base import channels_of
-from selfsup_vision.corruptions.decoder import FeatureMapDecoder
+from selfsup_vision.corruptions.decoder import image_decoder
 
 
 class NoiseConfig(Config):
@@ -31,10 +30,9 @@ class NoiseConfig(Config):
 class Noise(Corruption):
     """Denoising (Vincent et al. 2008, ICML; 2010, JMLR 11), with squared error over all pixels."""
 
-    def __init__(self, config: NoiseConfig, image_size: int, channels: int = 3) -> None:
+    def __init__(self, config: NoiseConfig, info: Info) -> None:
         super().__init__()
-        self.config = config
-        self.image_size, self.channels = image_size, channels
+        self.config, self.info = config, info
 
     def forward(self, batch: Batch, generator: torch.Generator | None) -> Corrupted:
         """The target is the clean image [B, C, S, S] in 0..1. Pixels are replaced in all their channels at once."""
@@ -52,17 +50,12 @@ class Noise(Corruption):
 
     def build_decoder(self, backbone: Backbone) -> nn.Module:
         """From the feature map to an image."""
-        return FeatureMapDecoder(backbone, self.image_size, self.channels, self.image_size, self.config.decoder_width)
+        return image_decoder(backbone, self.info, self.config.decoder_width)
 
     def loss(self, prediction: Tensor, corrupted: Corrupted) -> Term:
         """Mean squared error, in float32."""
         return Term((prediction.float() - corrupted.target).square().mean())
 
 
-def build_noise(config: NoiseConfig, info: Info) -> Noise:
-    """Make the corruption."""
-    return Noise(config, int(info["image_size"]), channels_of(info))
-
-
-RECIPE = CorruptionRecipe(config=NoiseConfig, build=build_noise)
+RECIPE = CorruptionRecipe(config=NoiseConfig, build=Noise)
 """Denoising of images."""

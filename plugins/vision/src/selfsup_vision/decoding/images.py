@@ -17,9 +17,11 @@ from PIL import Image, UnidentifiedImageError
 
 from selfsup.data import check_media_file
 from selfsup.errors import BadRowError
+from selfsup_vision.decoding.pillow_files import Content, is_wide, upright
 from selfsup_vision.decoding.raster import NUMPY_MAGIC, Array, Layout, Raster, array_of_npy, raster_of_array
+from selfsup_vision.decoding.tiff import open_tiff_without_pillow
 from selfsup_vision.decoding.value_range import ValueRange, scaled
-from selfsup_vision.decoding.wide import Content, open_tiff_without_pillow, upright, wide_raster
+from selfsup_vision.decoding.wide import wide_raster
 
 _READ_ERRORS = (
     OSError,
@@ -92,8 +94,7 @@ def opened(value: Any, reading: Reading = Reading()) -> Iterator[Opened]:
         with _file(Content(Path(check_media_file(value, "image"))), reading) as image:
             yield image
     elif isinstance(value, Image.Image):
-        wide = value.mode in ("F", "I") or value.mode.startswith("I;16")
-        yield _of_array(np.asarray(upright(value)), reading) if wide else value
+        yield _of_array(np.asarray(upright(value)), reading) if is_wide(value.mode) else value
     elif isinstance(value, np.ndarray):
         yield _of_array(value, reading)
     elif hasattr(value, "detach") and hasattr(value, "numpy"):  # a tensor

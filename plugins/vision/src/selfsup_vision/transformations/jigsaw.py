@@ -16,6 +16,7 @@ from selfsup.tasks import Transformation, TransformationRecipe, Transformed
 from selfsup.types import Batch, Info
 from selfsup_images.color import grey as luma
 from selfsup_images.pipeline import to_float
+from selfsup_vision.backbones.base import channels_of
 from selfsup_vision.sizes import patch_size_for
 from selfsup_vision.transformations.tiles import cut, take, windows
 
@@ -47,18 +48,21 @@ class Jigsaw(Transformation):
     Each tile is cut at a random place of its cell, encoded apart, and the order is told from all of them together. The paper's
     guards against shortcuts are kept: tiles do not lie at fixed distances, each is normalised by itself, some images are grey,
     and the colour channels of the others are shifted against each other.
+
+    Raises:
+        ConfigError: the tiles do not fit into their cells.
     """
 
     kind = "class"
     orders: Tensor
 
-    def __init__(self, config: JigsawConfig, tile_size: int, channels: int = 3) -> None:
+    def __init__(self, config: JigsawConfig, info: Info) -> None:
         super().__init__()
-        self.config = config
+        self.config, channels = config, channels_of(info)
         self.grey_p = config.grey_p if channels == 3 else 0.0
         if config.grey_p and not self.grey_p:
             self.note = f"No tiles are made grey: images with {channels} channels have no colours."
-        self.tile_size = tile_size
+        self.tile_size = _tile_size(config, int(info["image_size"]))
         self.parts = config.n**2
         orders = permutation_set(self.parts, config.n_permutations)
         self.n_outputs = len(orders)
@@ -116,15 +120,9 @@ def permutation_set(n: int, count: int) -> np.ndarray[tuple[int, ...], np.dtype[
     return every[chosen]
 
 
-def build_jigsaw(config: JigsawConfig, info: Info) -> Jigsaw:
-    """Make the transformation.
-
-    Raises:
-        ConfigError: the tiles do not fit into their cells.
-    """
-    image_size = int(info["image_size"])
-    cell = image_size // config.n
-    unit = patch_size_for(image_size)
+def _tile_size(config: JigsawConfig, image_size: int) -> int:
+    """Side of a tile in pixels."""
+    cell, unit = image_size // config.n, patch_size_for(image_size)
     size = config.tile_size or max(round(cell * 64 / 75 / unit), 1) * unit
     size = size - unit if config.tile_size is None and size > cell else size
     if not 4 <= size <= cell:
@@ -132,8 +130,8 @@ def build_jigsaw(config: JigsawConfig, info: Info) -> Jigsaw:
             f"transformation.tile_size={size} does not suit images of {image_size} pixels: a tile has at least 4 and at most "
             f"{cell} pixels, {image_size} // {config.n}. Choose a larger processor.image_size, or another tile_size."
         )
-    return Jigsaw(config, size, int(info.get("channels", 3)))
+    return size
 
 
-RECIPE = TransformationRecipe(config=JigsawConfig, build=build_jigsaw)
+RECIPE = TransformationRecipe(config=JigsawConfig, build=Jigsaw)
 """The transformation of ``vision/jigsaw``."""

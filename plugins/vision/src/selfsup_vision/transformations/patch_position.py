@@ -13,6 +13,7 @@ from selfsup.errors import ConfigError
 from selfsup.tasks import Transformation, TransformationRecipe, Transformed
 from selfsup.types import Batch, Info
 from selfsup_images.pipeline import to_float
+from selfsup_vision.backbones.base import channels_of
 from selfsup_vision.transformations.tiles import cut, join, take, windows
 
 _MEAN = 0.45
@@ -46,11 +47,6 @@ class PatchPosition(Transformation):
     The gap is of whole pixels, at least one, so small images keep it: 3 pixels between patches of 7 at 32, 25 between patches
     of 49 at 224. The shift is at least one pixel where the gap allows it (1 at 32, 4 at 224).
 
-    Args:
-        config: the options.
-        image_size: side of the images in pixels.
-        channels: of the images.
-
     Raises:
         ConfigError: the image is too small for so many patches and their gap.
     """
@@ -58,8 +54,9 @@ class PatchPosition(Transformation):
     kind = "coordinates"
     axis: Tensor
 
-    def __init__(self, config: PatchPositionConfig, image_size: int, channels: int = 3) -> None:
+    def __init__(self, config: PatchPositionConfig, info: Info) -> None:
         super().__init__()
+        image_size, channels = int(info["image_size"]), channels_of(info)
         axis = torch.tensor(_GREEN_MAGENTA).view(3, 1, 1)
         self.register_buffer("axis", axis / axis.norm(), persistent=False)
         self.n, self.color_guard = config.n, config.color_guard
@@ -109,14 +106,5 @@ class PatchPosition(Transformation):
         return patches
 
 
-def build_patch_position(config: PatchPositionConfig, info: Info) -> PatchPosition:
-    """Make the transformation.
-
-    Raises:
-        ConfigError: the image is too small for so many patches.
-    """
-    return PatchPosition(config, int(info["image_size"]), int(info.get("channels", 3)))
-
-
-RECIPE = TransformationRecipe(config=PatchPositionConfig, build=build_patch_position)
+RECIPE = TransformationRecipe(config=PatchPositionConfig, build=PatchPosition)
 """The transformation of ``vision/patch-position``."""

@@ -22,6 +22,9 @@ class Rotation(Transformation):
     kind = "class"
     n_outputs = 4
 
+    def __init__(self, config: RotationConfig, info: Info) -> None:
+        super().__init__()
+
     def forward(self, batch: Batch, generator: torch.Generator | None) -> Transformed:
         """[B, 3, S, S] to [4B, 3, S, S]: the four rotations (counter-clockwise) of an image follow each other. No draws."""
         image = batch["image"]
@@ -30,10 +33,5 @@ class Rotation(Transformation):
         return Transformed({"image": turned.flatten(0, 1)}, label)
 
 
-def build_rotation(config: RotationConfig, info: Info) -> Rotation:
-    """Make the transformation."""
-    return Rotation()
-
-
-RECIPE = TransformationRecipe(config=RotationConfig, build=build_rotation)
+RECIPE = TransformationRecipe(config=RotationConfig, build=Rotation)
 """The transformation of ``vision/rotation``."""

@@ -82,12 +82,6 @@ class SequenceTransformer(TokenBackbone):
         """The output of each block."""
         return self.transformer.layers(*self._visible(tokens, None))
 
-    def forward(self, batch: Batch) -> Encoded:
-        """Pool over the real tokens."""
-        tokens = self.tokenize(batch)
-        encoded = self.encode(tokens)
-        return Encoded(mean_over_tokens(encoded, tokens.padding), encoded, tokens.grid, tokens.padding)
-
     def _visible(self, tokens: Tokens, keep: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Content plus position, padding and, for causal attention, order of the tokens that the network may see."""
         x, padding = tokens.embeddings + tokens.positions, tokens.padding

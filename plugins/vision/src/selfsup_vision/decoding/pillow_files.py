@@ -1,0 +1,124 @@
+"""The bytes of an image file, and what Pillow gives of files with more than 8 bits a channel."""
+
+from __future__ import annotations
+
+import io
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from selfsup.errors import BadRowError
+from selfsup_vision.decoding.raster import Array
+
+ORIENTATION = 0x0112
+
+# What these log about files that they cannot read is in the message of the bad row; without a handler it would also go to
+# standard error.
+for _library in ("PIL", "tifffile"):
+    logging.getLogger(_library).addHandler(logging.NullHandler())
+
+
+class Content:
+    """The bytes of an encoded image, read when they are needed."""
+
+    def __init__(self, value: bytes | Path) -> None:
+        self.value = value
+
+    def open(self) -> Image.Image:
+        """With Pillow, without decoding the pixels."""
+        return Image.open(io.BytesIO(self.value) if isinstance(self.value, bytes) else self.value)
+
+    def head(self, count: int = 8) -> bytes:
+        """The first bytes."""
+        if isinstance(self.value, bytes):
+            return self.value[:count]
+        with self.value.open("rb") as file:
+            return file.read(count)
+
+    def read(self) -> bytes:
+        """All bytes."""
+        return self.value if isinstance(self.value, bytes) else self.value.read_bytes()
+
+
+def is_wide(mode: str) -> bool:
+    """Whether a Pillow mode has one channel of more than 8 bits."""
+    return mode in ("F", "I") or mode.startswith("I;16")
+
+
+def has_raw_mode(image: Any, part: str) -> bool:
+    """Whether the numbers in the file are of a kind (``;16``) that the mode does not show."""
+    return any(part in str(argument) for tile in image.tile for argument in tile[3:])
+
+
+def page_count(image: Image.Image) -> int:
+    """Pages or frames of a file."""
+    return int(getattr(image, "n_frames", 1))
+
+
+def turned(pixels: Array, orientation: int) -> Array:
+    """[H, W, ...] as an orientation says."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The image, decoded and turned as EXIF says; a damaged EXIF block leaves it as it is."""
+    image.load()
+    if image.format == "TIFF":  # Pillow turns it when it loads it, and some releases keep the mark
+        return image
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # Pillow's parser raises errors of many kinds
+        return image
+
+
+def wide_pixels(image: Image.Image) -> Array:
+    """[H, W, 1] of an image of one wide channel."""
+    return checked(np.asarray(upright(image))[:, :, None])
+
+
+def checked(pixels: Array) -> Array:
+    """The same pixels.
+
+    Raises:
+        BadRowError: some are not finite.
+    """
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+        raise BadRowError("the image has pixels that are not finite (NaN or infinite)")
+    return pixels
+
+
+def both_halves(content: Content, mode: str, *, big: bool) -> Array:
+    """[H, W, 3 or 4] uint16 of colours of 16 bits. Pillow keeps one half of each value, so the file is decoded once a half.
+
+    Args:
+        content: the file.
+        mode: ``RGB`` or ``RGBA``.
+        big: whether the upper half comes first in what is decoded.
+    """
+    upper, lower = ("B", "L") if big else ("L", "B")
+    high, low = (decoded_as(content, f"{mode};16{half}").astype(np.uint16) for half in (upper, lower))
+    pixels: Array = high << 8 | low
+    return pixels
+
+
+def decoded_as(content: Content, raw: str) -> Array:
+    """A file decoded as if its numbers were laid out otherwise."""
+    image: Any
+    with content.open() as image:
+        tiles: list[Any] = list(image.tile)
+        for place, tile in enumerate(tiles):
+            arguments = raw if isinstance(tile[3], str) else (raw, *tile[3][1:])
+            tiles[place] = tile._replace(args=arguments) if hasattr(tile, "_replace") else (*tile[:3], arguments)
+        image.tile = tiles
+        image.load()
+        pixels: Array = np.asarray(image)
+        return pixels

@@ -121,7 +121,7 @@ BAD = {
     "wrong-shape": (np.zeros((2, 4, 4, 3), dtype=np.uint8), r"shape \(2, 4, 4, 3\) is no image"),
     "unclear-shape": (
         np.zeros((9, 4, 9), dtype=np.uint8),
-        r"where the channels .* \(9, 4, 9\) lie: set processor",
+        r"axis of the channels .* \(9, 4, 9\) is unclear: set processor",
     ),
     "many-channels": (np.zeros((99, 99, 90), dtype=np.uint8), r"more than 64 channels.*: set processor.channels=N"),
     "not-finite": (np.full((4, 4), np.nan), "not finite"),

@@ -1,4 +1,4 @@
-"""Denoising: noise is put on the waveform, and the clean spectrogram is asked for."""
+"""Denoising: add noise to the waveform and predict the clean spectrogram."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Noise(Corruption):
         self.mel = LogMel(LogMelConfig(), int(info["sample_rate"]))
 
     def forward(self, batch: Batch, generator: torch.Generator | None) -> Corrupted:
-        """The target is the clean spectrogram [B, F, 64]; frames behind the end of a recording do not count."""
+        """The target is the clean spectrogram [B, F, 64]; padding has weight 0."""
         clean, length = to_float(batch["waveform"]), batch["length"]
         target, padding = self.mel(clean, length)
         if self.config.kind == "gaussian":
@@ -63,7 +63,7 @@ class Noise(Corruption):
         return Corrupted({**batch, "waveform": corrupted}, target, (~padding).float())
 
     def build_decoder(self, backbone: Backbone) -> nn.Module:
-        """A linear layer from the tokens of each time to the frames that they stand for."""
+        """A linear layer from the tokens of each time to its frames."""
         n_samples = int(self.info["n_samples"])
         return FrameDecoder(backbone, n_samples, self.mel.n_frames(n_samples), self.mel.config.n_mels)
 
@@ -74,11 +74,11 @@ class Noise(Corruption):
 
 
 class FrameDecoder(nn.Module):
-    """From tokens on (time,) or (time, mel) back to frames: all tokens of a time give its frames together.
+    """Decode tokens on (time,) or (time, mel) to frames; all tokens of a time together give its frames.
 
     Args:
-        backbone: what gives the tokens.
-        n_samples: of the clips that it will see.
+        backbone: the source of the tokens.
+        n_samples: samples of the clips.
         n_frames: F, of the spectrogram of such a clip.
         n_mels: bands of a frame.
 
@@ -104,7 +104,7 @@ class FrameDecoder(nn.Module):
 
 
 def _time_lattice(backbone: Backbone, n_samples: int) -> tuple[int, int]:
-    """Times, and tokens of each, seen by encoding a clip of silence; the backbone is left as it was."""
+    """Number of times, and of tokens at each, found by encoding a clip of silence; the backbone does not change."""
     device = next(backbone.parameters()).device
     silence = {
         "waveform": torch.zeros(1, n_samples, device=device),
@@ -114,7 +114,7 @@ def _time_lattice(backbone: Backbone, n_samples: int) -> tuple[int, int]:
         encoded = backbone(silence)
     if encoded.tokens is None or encoded.grid is None:
         raise ConfigError(
-            f"denoising gives frames back from tokens, and {type(backbone).__name__} has none: choose another backbone, for "
+            f"denoising decodes frames from tokens, and {type(backbone).__name__} has none: choose another backbone, for "
             "example mel-cnn or mel-vit."
         )
     return int(encoded.grid[0]), int(encoded.tokens.shape[1]) // int(encoded.grid[0])

@@ -12,7 +12,7 @@ from selfsup_audio.spectra import MFCC, LogMel, LogMelConfig, MFCCConfig
 def mel_statistics(batch: Batch, info: Info) -> Tensor:
     """[B, 256]: mean, standard deviation, least and greatest log energy of each of 64 mel bands over the real frames.
 
-    Energies are taken as they are, so that loudness counts.
+    Energies are not standardised, so that they depend on loudness.
     """
     spectrum = LogMel(LogMelConfig(standardize="none"), int(info["sample_rate"])).to(batch["waveform"].device)
     return statistics(*spectrum(batch["waveform"], batch["length"]))
@@ -21,7 +21,7 @@ def mel_statistics(batch: Batch, info: Info) -> Tensor:
 def mfcc_statistics(batch: Batch, info: Info) -> Tensor:
     """[B, 160]: the same of 20 mel-frequency cepstral coefficients and their first differences from frame to frame.
 
-    The differences tell how fast the spectrum moves, which :func:`mel_statistics` does not know.
+    The differences measure how fast the spectrum changes, which :func:`mel_statistics` does not.
     """
     cepstrum = MFCC(MFCCConfig(n_mfcc=20), int(info["sample_rate"])).to(batch["waveform"].device)
     frames, padding = cepstrum(batch["waveform"], batch["length"])
@@ -34,7 +34,7 @@ def statistics(frames: Tensor, padding: Tensor) -> Tensor:
 
     Args:
         frames: [B, F, P].
-        padding: [B, F] bool, True where a frame is none; each sample has a real one.
+        padding: [B, F] bool; each sample has a real frame.
 
     Returns:
         [B, 4 P].

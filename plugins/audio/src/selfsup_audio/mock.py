@@ -1,4 +1,4 @@
-"""Made-up recordings with something to learn for every kind of task."""
+"""Synthetic recordings from which every kind of task can learn."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _RATE = 8000
 def mock_rows(n: int, seed: int) -> list[Row]:
     """``n`` wav files of 0.3 to 0.5 s at 8 kHz, without labels.
 
-    A tone that rises in pitch and fades (so that order and direction of time can be told), pure or with overtones, of random
-    pitch, beat, loudness and phase, in noise of random loudness.
+    A tone that rises in pitch and fades (so that order and direction of time can be predicted), pure or with overtones, with
+    random pitch, beat, loudness and phase, in noise of random loudness.
     """
     rng = np.random.default_rng(seed)
     rows: list[Row] = []
@@ -39,7 +39,7 @@ def mock_rows(n: int, seed: int) -> list[Row]:
 
 
 def noise_rows(n: int, seed: int, seconds: tuple[float, float]) -> list[Row]:
-    """``n`` wav files of white noise at 8 kHz, alike in loudness, as long as ``seconds`` from the least to the most."""
+    """``n`` wav files of white noise at 8 kHz, all of one loudness, with lengths uniform in ``seconds``."""
     rng = np.random.default_rng(seed)
     rows: list[Row] = []
     for _ in range(n):

@@ -18,7 +18,7 @@ _FFMPEG_FILES = (
     ".m4a .m4b .m4r .aac .adts .ac3 .eac3 .wma .mka .weba .amr .ape .wv .tta .dsf .dff .spx .mpc .mpa .ra .dts .mp4 .mov .mkv "
     ".webm .3gp .ogv"
 )
-"""What FFmpeg reads beside, the sound of videos too, where PyAV is installed."""
+"""What FFmpeg reads as well, if PyAV is installed, the sound of videos included."""
 
 
 @hookimpl

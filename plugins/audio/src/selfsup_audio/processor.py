@@ -34,39 +34,40 @@ class AudioProcessorConfig(Config):
     sample_rate: int | Literal["auto"] = Field("auto", union_mode="left_to_right")
     """Samples a second; "auto": the commonest rate of 256 rows, at most 16000 Hz (what speech models are made for)."""
     clip_seconds: float | Literal["auto"] = Field("auto", union_mode="left_to_right")
-    """Length of every clip in seconds; "auto": what holds 95 % of 256 rows whole, at least 0.25 s and at most 10 s."""
+    """Length of every clip in seconds; "auto": the length that holds 95 % of 256 rows whole, at least 0.25 s and at most 10
+    s."""
     cut: Literal["center", "start"] = "center"
     """The clip of a longer recording that is embedded: its middle or its beginning."""
     keep: float = Field(4.0, ge=1, le=1000)
-    """Most that is stored of a longer recording, in lengths of a clip: training takes a random clip of it in every epoch.
+    """Largest part of a longer recording that is stored, in clip lengths; training takes a random clip of it in each epoch.
 
-    1 stores the embedded clip alone, which then serves the whole run. A stored second takes 2 bytes a sample.
+    With 1 only the embedded clip is stored and used in the whole run. A stored second takes 2 bytes a sample.
     """
 
     full_scale: float | Literal["auto"] = Field("auto", union_mode="left_to_right")
-    """What 1.0 is in floating-point files and arrays; "auto": 1, unless most of 256 rows reach beyond it (integers
-    written as floating-point numbers: 32768). Nothing is clipped: a recording that reaches beyond it is scaled down."""
+    """Full scale of floating-point files and arrays; "auto": 1, unless most of 256 rows exceed it (32768 for integers written
+    as floating-point numbers). Nothing is clipped: a recording that exceeds it is scaled down."""
 
     def model_post_init(self, context: object, /) -> None:
         """Refuse rates and lengths that no backbone can use."""
         if self.sample_rate != "auto" and not 1000 <= self.sample_rate <= 192_000:
-            raise ValueError(f"sample_rate must lie in 1000..192000 Hz; {self.sample_rate} does not")
+            raise ValueError(f"sample_rate must be in 1000..192000 Hz; {self.sample_rate} is not")
         if self.clip_seconds != "auto" and not 0.05 <= self.clip_seconds <= 3600:
-            raise ValueError(f"clip_seconds must lie in 0.05..3600 seconds; {self.clip_seconds} does not")
+            raise ValueError(f"clip_seconds must be in 0.05..3600 seconds; {self.clip_seconds} is not")
         if self.full_scale != "auto" and not 0 < self.full_scale < float("inf"):
             raise ValueError(f"full_scale must be more than 0; {self.full_scale} is not")
 
 
 class AudioProcessor(Processor):
-    """Decodes recordings, mixes them down to one channel, resamples them, and cuts or fills them up to one length.
+    """Decode recordings, average their channels, resample them, and cut or pad them to one length.
 
     Up to ``keep`` times that length is stored of a longer recording, around the clip that is embedded
     (:attr:`~selfsup.data.Processor.window_key`); training draws a clip from it in every epoch.
 
     A row's ``audio`` may be ``{"bytes", "path"}``, encoded bytes, a path, or ``{"array", "sampling_rate"}``
     (:func:`selfsup_audio.decoding.decode`); with ``start`` and ``end`` (or ``offset`` and ``duration``) in seconds it is that
-    part of the file. A batch tells by ``length`` how many samples of each clip are real; the rest is
-    zero. Loudness is left as it is. A silent clip is kept; one without a sample is a bad row.
+    part of the file. ``length`` of a batch is the number of real samples of each clip; the rest is
+    zero. Loudness does not change. A silent clip is kept; one without a sample is a bad row.
     """
 
     modality: ClassVar[str] = "audio"
@@ -175,7 +176,7 @@ class AudioProcessor(Processor):
         found.add("clips", f"{clip:.4g} s{span} (--set processor.clip_seconds=)")
         if set(channels) - {1}:
             several = listed_names(f"{number} in {count}" for number, count in sorted(channels.items()))
-            found.add("channels", f"their mean is taken; {several} of {len(self._seen)} recordings")
+            found.add("channels", f"averaged; {several} of {len(self._seen)} recordings")
         if self._full_scale != 1:
             found.add("full scale", f"{self._full_scale:g} in floating-point recordings (--set processor.full_scale=)")
         return found

@@ -1,4 +1,4 @@
-"""Log-mel spectrograms and MFCC of a batch of waveforms, on its device, with a mark at the frames behind the end."""
+"""Log-mel spectrograms and MFCC of a batch of waveforms, on its device, with the padding of their frames."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ class LogMelConfig(Config):
 class LogMel(nn.Module):
     """The logarithm of the energy in bands of equal width on the mel scale (HTK's), a frame every hop.
 
-    Frame f covers the window from sample ``f * hop`` on. Only frames that lie wholly in the recording count, since where one is
-    cut off within a window all bands hear a click; a recording that is shorter than a window has one frame all the same.
-    Computed in float32, whatever the precision of the networks.
+    Frame f covers the window from sample ``f * hop`` on. Only frames that lie wholly in the recording are real, since the end
+    of a recording within a window is a click in all bands; a recording that is shorter than a window has one frame. Computed in
+    float32, whatever the precision of the networks.
 
     Args:
         config: bands, window, hop, standardisation.
@@ -75,7 +75,7 @@ class LogMel(nn.Module):
         if not config.fmin < top <= sample_rate / 2:
             raise ConfigError(
                 f"mel.fmin={config.fmin:g} and mel.fmax={top:g} Hz are no bands of recordings at {sample_rate} Hz: "
-                f"0 <= fmin < fmax <= {sample_rate / 2:g} is wanted."
+                f"they must satisfy 0 <= fmin < fmax <= {sample_rate / 2:g}."
             )
         if self.win < 2:
             raise ConfigError(f"mel.window_seconds={config.window_seconds} is shorter than two samples at {sample_rate} Hz.")
@@ -86,7 +86,7 @@ class LogMel(nn.Module):
         self.register_buffer("bands", bands, persistent=False)
 
     def n_frames(self, n_samples: int) -> int:
-        """Frames of a recording of so many samples: those that lie wholly in it, and at least one."""
+        """Frames of a recording of ``n_samples``: those that lie wholly in it, and at least one."""
         return max((n_samples - self.win) // self.hop, 0) + 1
 
     def frame_counts(self, length: Tensor) -> Tensor:
@@ -122,7 +122,7 @@ class LogMel(nn.Module):
         count = real.sum(dim=(1, 2), keepdim=True).clamp(min=1) * x.shape[2]
         centred = (x - (x * real).sum(dim=(1, 2), keepdim=True) / count) * real
         deviation = (centred.square().sum(dim=(1, 2), keepdim=True) / count).sqrt()
-        # A clip whose bands are all alike is silence: it becomes zeros, and not the rounding errors of zeros.
+        # Silence, with equal bands, becomes zeros and not amplified rounding errors.
         return centred / deviation.clamp(min=1e-2)
 
 
@@ -134,7 +134,7 @@ class MFCCConfig(Config):
     deltas: bool = False
     """Whether their first and second differences over time follow; so in HuBERT, which makes 39 numbers a frame."""
     mel: LogMelConfig = LogMelConfig(standardize="none")
-    """The spectrogram that they are computed of."""
+    """The spectrogram that they are computed from."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -174,7 +174,7 @@ class MFCC(nn.Module):
 
 
 def _last_repeated(frames: Tensor, padding: Tensor) -> Tensor:
-    """[B, F, P] with each recording's last real frame in the place of those behind it, as differences are taken at an end."""
+    """[B, F, P] with padding replaced by the last real frame of each recording, for differences at its end."""
     last = (~padding).sum(dim=1, keepdim=True) - 1
     index = torch.minimum(torch.arange(frames.shape[1], device=frames.device).unsqueeze(0), last)
     return frames.gather(1, index.unsqueeze(-1).expand(-1, -1, frames.shape[2]))

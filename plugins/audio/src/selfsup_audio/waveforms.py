@@ -1,4 +1,4 @@
-"""Waveforms of a batch: as floating-point numbers, and what of them is real."""
+"""Waveforms of a batch as floating-point numbers, their real samples, and their standardisation."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 FULL_SCALE = 32768.0
-"""What 1.0 is in 16-bit integers."""
+"""The value of 1.0 in 16-bit integers."""
 
 
 def to_float(waveform: Tensor) -> Tensor:
@@ -15,14 +15,14 @@ def to_float(waveform: Tensor) -> Tensor:
 
 
 def real_samples(length: Tensor, n: int) -> Tensor:
-    """[B, n] bool, True at the samples that lie before the end ([B] long) of their recording."""
+    """[B, n] bool, True at the samples before the end ([B] long) of their recording."""
     return torch.arange(n, device=length.device).unsqueeze(0) < length.unsqueeze(1)
 
 
 def standardized(waveform: Tensor, length: Tensor) -> Tensor:
-    """[B, T] float32 with zero mean and unit variance over the real samples of each recording; zero behind them.
+    """[B, T] float32 with zero mean and unit variance over the real samples of each recording; zero after them.
 
-    What wav2vec 2.0 is fed with (Baevski et al. 2020, arXiv:2006.11477, section 4.2). Silence stays zero.
+    The input of wav2vec 2.0 (Baevski et al. 2020, arXiv:2006.11477, section 4.2). Silence stays zero.
     """
     x = to_float(waveform)
     real = real_samples(length, x.shape[1]).to(x.dtype)

@@ -146,9 +146,9 @@ def test_what_does_not_fit_is_a_clear_error(tmp_path: Path) -> None:
     build = registry().build_backbone
     with pytest.raises(ConfigError, match="is no folder"):
         build("transformers-audio/hubert", {"pretrained": "nowhere"}, INFO)
-    with pytest.raises(ConfigError, match="of type hubert, and wavlm is wanted"):
+    with pytest.raises(ConfigError, match="of type hubert, and the backbone is wavlm"):
         build("transformers-audio/wavlm", {"pretrained": str(tmp_path)}, INFO)
-    with pytest.raises(ConfigError, match="cannot be chosen beside"):
+    with pytest.raises(ConfigError, match="cannot be set together with"):
         build("transformers-audio/hubert", {"pretrained": str(tmp_path), "layers": 3}, INFO)
     with pytest.raises(ConfigError, match=r"leave processor\.sample_rate out, or set it to 16000"):
         build("transformers-audio/hubert", {"pretrained": str(tmp_path)}, {"sample_rate": 8000, "n_samples": 4000})

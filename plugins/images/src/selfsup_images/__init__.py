@@ -1,1 +1,1 @@
-"""Random changes of images and videos in batches, on any device: torch alone, each sample with its own parameters."""
+"""Image operations on batches, on any device, and what the plugins of images and of videos share."""

@@ -13,7 +13,7 @@ def kernel_size_for(size: int) -> int:
 
 
 def gaussian_kernels(sigma: Tensor, kernel_size: int) -> Tensor:
-    """[B] standard deviations in pixels to [B, kernel_size] weights that add up to one."""
+    """[B] standard deviations in pixels to [B, kernel_size] weights that sum to one."""
     offsets = torch.arange(kernel_size, device=sigma.device, dtype=sigma.dtype) - kernel_size // 2
     return torch.softmax(-0.5 * (offsets / sigma.unsqueeze(1)).square(), dim=1)
 

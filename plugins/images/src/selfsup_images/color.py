@@ -1,8 +1,8 @@
 """Brightness, contrast, saturation, hue, greyscale and solarization of a batch, each sample with its own amount and order.
 
 Brightness, contrast, saturation and greyscale are one formula, ``x * scale + grey * blend + mean(grey) * level``, so that one
-pass serves samples that are at different steps of different orders. All of it works in place on float images in 0..1 and agrees
-with torchvision's functions of the same names on each sample.
+pass serves samples at different steps of different orders. All functions work in place on float images in 0..1 and equal
+torchvision's functions of the same names on each sample.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Jitter(NamedTuple):
     """The parameters of a colour jitter for B samples."""
 
     factors: Tensor
-    """[B, 4]: brightness, contrast and saturation factor (1: as it was), and hue shift in turns (0: as it was)."""
+    """[B, 4]: brightness, contrast and saturation factor (1: no change), and hue shift in turns (0: no change)."""
     order: Tensor
     """[B, 4] long: a permutation of 0..3, which of the four comes first, second, ..."""
 
@@ -34,7 +34,7 @@ class Jitter(NamedTuple):
         return Jitter(self.factors[index], self.order[index], self.used[index])
 
     def hue_step(self) -> Tensor:
-        """[B] long: at which of the four steps hue comes."""
+        """[B] long: the step of the four at which hue comes."""
         return (self.order == _HUE).to(torch.uint8).argmax(dim=1)
 
 
@@ -66,12 +66,12 @@ def random_jitter(
 def jitter_(image: Tensor, jitter: Jitter, *, hue: bool = True) -> Tensor:
     """Apply a colour jitter in place, every sample in its own order.
 
-    The samples that have hue third are brought through their first two steps, those that have it first through none; then hue
-    is turned for all at once; then each does what is left. So the costliest step is made once, in any order. On a CPU, where
-    looking at a number costs nothing, steps that no sample of the batch is at are left out.
+    Each sample does its steps before hue, then the hue of all samples is shifted at once, then each does its remaining steps:
+    the costliest step runs once, whatever the orders. On a CPU, where reading a number costs nothing, steps that no sample
+    needs are skipped.
 
     Args:
-        image: [B, 3, H, W] float in 0..1, contiguous; changed. Other channels than colours take brightness and contrast alone.
+        image: [B, 3, H, W] float in 0..1, contiguous; changed. Images with other channels use brightness and contrast only.
         jitter: the parameters.
         hue: False where no sample's hue changes, which saves that step.
     """
@@ -99,12 +99,12 @@ def _affine_where_(image: Tensor, scale: Tensor, blend: Tensor, level: Tensor, u
 
 
 def _nobody(used: Tensor) -> bool:
-    """Whether it is known without waiting for a device that no sample is used."""
+    """Whether certainly no sample is used; False where only the device knows."""
     return used.device.type == "cpu" and not bool(used.any())
 
 
 def _steps(jitter: Jitter) -> tuple[Tensor, Tensor, Tensor]:
-    """Scale, blend and level, [B, 4] each: what :func:`affine_color_` takes at each step (neutral at the step of hue)."""
+    """Scale, blend and level, [B, 4] each: the arguments of :func:`affine_color_` at each step (neutral at the step of hue)."""
     factor = jitter.factors.gather(1, jitter.order)
     scale = torch.where(jitter.order == _HUE, torch.ones_like(factor), factor)
     rest = 1.0 - factor
@@ -137,7 +137,7 @@ def grey(image: Tensor) -> Tensor:
 
 
 def greyscale_(image: Tensor, used: Tensor) -> Tensor:
-    """In place: the samples of ``used`` ([B] bool) in shades of grey."""
+    """In place: make the samples of ``used`` ([B] bool) grey."""
     if _nobody(used):
         return image
     active = used.to(image.dtype)

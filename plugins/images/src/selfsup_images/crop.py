@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from selfsup_images.draws import uniform
 
 _TRIES = 10
-"""Boxes drawn for each sample; the first that fits is taken (torchvision's count)."""
+"""Boxes drawn for each sample, as in torchvision; the first that fits is used."""
 
 
 def random_boxes(
@@ -65,8 +65,8 @@ def resized_crop(image: Tensor, boxes: Tensor, size: int, flip: Tensor, lying: T
         boxes: [B, 4] float: top, left, height, width.
         size: side of the result in pixels.
         flip: [B] bool, which samples are mirrored left to right.
-        lying: [B] bool, which images are stored with rows and columns exchanged; boxes, flip and the result are of the upright
-            image. None: none is.
+        lying: [B] bool, which images are stored transposed; boxes, flip and the result refer to the upright image. None: no
+            image.
 
     Returns:
         [B, C, size, size].
@@ -79,11 +79,11 @@ def resized_crop(image: Tensor, boxes: Tensor, size: int, flip: Tensor, lying: T
 
 
 def _crop(image: Tensor, boxes: Tensor, size: int, upside_down: Tensor | None, mirror: Tensor) -> Tensor:
-    """:func:`resized_crop` of images as they are stored; the rows of some are reversed, and the columns of some."""
+    """:func:`resized_crop` of stored images; the rows of some are reversed, and the columns of some."""
     height, width = image.shape[-2:]
     top, left, h, w = boxes.unbind(dim=1)
     if height <= size and width <= size:
-        # Nothing can shrink, so that two taps an axis are all that antialiasing would use.
+        # Nothing shrinks, so bilinear sampling needs no antialiasing.
         y = _centres(top, h, size)
         x = _centres(left, w, size)
         x = torch.where(mirror.unsqueeze(1), x.flip(1), x)
@@ -136,14 +136,14 @@ def _central_box(height: Tensor, width: Tensor, ratio: tuple[float, float]) -> t
 
 
 def _centres(origin: Tensor, extent: Tensor, size: int) -> Tensor:
-    """[B, size]: the source coordinate of each output pixel's centre (pixel i lies at i), never outside of its box."""
+    """[B, size]: the source coordinate of each output pixel's centre (pixel i is at i), within its box."""
     steps = torch.arange(size, device=origin.device, dtype=origin.dtype) + 0.5
     inside = (steps * (extent / size).unsqueeze(1) - 0.5).clamp_(min=0)
     return torch.minimum(inside, (extent - 1).unsqueeze(1)) + origin.unsqueeze(1)
 
 
 def _resize_weights(origin: Tensor, extent: Tensor, size: int, length: int) -> Tensor:
-    """[B, size, length]: how much each source pixel of the box gives to each output pixel; rows add up to one.
+    """[B, size, length]: the weight of each source pixel of the box in each output pixel; rows sum to one.
 
     A triangle as wide as an output pixel where the box shrinks, and as a source pixel where it grows.
     """

@@ -1,4 +1,4 @@
-"""Random draws on the device: uniform numbers, and subsets of a fixed size whose members are right in probability."""
+"""Random draws on the device: uniform numbers, and subsets of a fixed size."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def uniform(
 def random_subset(
     n: int, probability: float, *, generator: torch.Generator | None, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """A random subset of n samples of a size that is known beforehand, so that only its members are worked on, without a sync.
+    """A random subset of n samples whose size is known without a sync, so that only its members are processed.
 
-    Each sample is in it and active with exactly ``probability``; unlike with n coin flips, the number of active samples is
-    always ``n * probability`` rounded up or down, so that samples are not quite independent of each other.
+    Each sample is in it and active with exactly ``probability``. Unlike with n coin flips, the number of active samples is
+    always ``n * probability`` rounded up or down, so that samples are not quite independent.
 
     Returns:
-        Indices [k] long, k = ceil(n * probability), and active [k] bool. Only the last may be inactive: it carries the
+        Indices [k] long, k = ceil(n * probability), and active [k] bool. Only the last may be inactive, for the
         fraction of ``n * probability``.
     """
     wanted = n * probability

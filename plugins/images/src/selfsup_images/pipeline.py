@@ -1,6 +1,6 @@
 """One augmented view of a batch: crop, flip, colour jitter, greyscale, blur, solarize, in this order.
 
-A video is changed alike in all its frames: to a crop and a blur its frames are further channels, to the colours they are one
+All frames of a video change in the same way: crop and blur see its frames as further channels, the colour steps see them as one
 tall image.
 """
 
@@ -18,16 +18,16 @@ from selfsup_images.crop import random_boxes, resized_crop
 from selfsup_images.draws import random_subset, uniform
 
 _CPU_NUMBERS = (2**18, 2**20)
-"""Numbers worked on at once on a CPU, least and most: 1 to 4 MiB of float32, which stay near its cache."""
+"""Fewest and most numbers processed at once on a CPU: 1 to 4 MiB of float32, which fit its cache."""
 _CPU_SAMPLES = 32
-"""Samples worked on at once on a CPU, within those bounds: with fewer, calling the operators takes longer than their work."""
+"""Samples processed at once on a CPU, within those bounds; with fewer, the calls of operators dominate."""
 _DEVICE_NUMBERS = 2**28
-"""Elsewhere: 1 GiB of float32, which bounds what is needed besides the views themselves."""
+"""On other devices: 1 GiB of float32, which bounds the memory beyond the views themselves."""
 
 
 @dataclass(frozen=True)
 class ViewOptions:
-    """What is done to one view. Probabilities are for each sample; amounts as in torchvision's ``ColorJitter``."""
+    """The options of one view. Probabilities are per sample; amounts are those of torchvision's ``ColorJitter``."""
 
     size: int
     scale: tuple[float, float]
@@ -45,7 +45,7 @@ class ViewOptions:
 
 @dataclass(frozen=True)
 class Drawn:
-    """The random numbers of one view, for the whole batch, so that working in parts changes nothing."""
+    """The random numbers of one view of the whole batch, so that processing it in parts changes nothing."""
 
     boxes: Tensor
     """[B, 4], see :func:`random_boxes`."""
@@ -55,15 +55,15 @@ class Drawn:
     grey: Tensor
     """[B] bool."""
     blur: tuple[Tensor, Tensor, Tensor]
-    """Which samples [k], whether they are [k] bool, and by how much [k]."""
+    """Index [k], whether it is used [k] bool, and deviation in pixels [k]."""
     solarize: tuple[Tensor, Tensor]
-    """Which samples [k], and whether they are [k] bool."""
+    """Index [k], and whether it is used [k] bool."""
 
 
 def draw(
     options: ViewOptions, n: int, image: tuple[int, int] | Tensor, generator: torch.Generator | None, device: torch.device
 ) -> Drawn:
-    """Draw what one view of n images of a height and width, or of one each ([n, 2]), needs."""
+    """Draw the random numbers of a view of n images with one height and width, or one each ([n, 2])."""
     boxes = random_boxes(n, image, options.scale, options.ratio, generator=generator, device=device)
     flip = torch.rand(n, generator=generator, device=device) < options.flip_p
     jitter = random_jitter(n, options.jitter, options.jitter_p, generator=generator, device=device)
@@ -78,10 +78,10 @@ def make_view(image: Tensor, options: ViewOptions, drawn: Drawn, lying: Tensor |
     """Apply what was drawn.
 
     Args:
-        image: [B, C, H, W], or a video [B, 3, T, H, W], uint8 or float in 0..1; left as it is.
-        options: what is done.
-        drawn: with which parameters.
-        lying: [B] bool, which images are stored with rows and columns exchanged; None: none is.
+        image: [B, C, H, W], or a video [B, 3, T, H, W], uint8 or float in 0..1; not changed.
+        options: of the view.
+        drawn: the random numbers.
+        lying: [B] bool, which images are stored transposed; None: no image.
 
     Returns:
         [B, C, size, size] or [B, 3, T, size, size], float32 in 0..1. The mean grey that a change of contrast keeps is that of
@@ -91,7 +91,7 @@ def make_view(image: Tensor, options: ViewOptions, drawn: Drawn, lying: Tensor |
     image = image.flatten(1, -3)
     n, channels, height, width = image.shape
     view = torch.empty((n, channels, size, size), device=image.device)
-    # Samples that are treated alike come into the same part, where steps that none of them takes are left out.
+    # Samples with the same steps go into the same part, so that steps that no sample of a part needs are skipped.
     order = (drawn.jitter.used * (8 + 2 * drawn.jitter.hue_step()) + drawn.grey).argsort()
     for start, stop in parts(n, channels * max(height * width, size * size), image.device):
         index = order[start:stop]
@@ -117,12 +117,12 @@ def make_view(image: Tensor, options: ViewOptions, drawn: Drawn, lying: Tensor |
 
 
 def to_float(image: Tensor) -> Tensor:
-    """uint8 to float32 in 0..1; float32 as it is."""
+    """uint8 to float32 in 0..1; other types to float32."""
     return image.float().mul_(1.0 / 255.0) if image.dtype == torch.uint8 else image.float()
 
 
 def parts(n: int, numbers_each: int, device: torch.device) -> Iterator[tuple[int, int]]:
-    """Consecutive ranges that cover n samples, each of a size that suits the device's memory."""
+    """Consecutive ranges that cover n samples, each of a size that fits the device's memory."""
     least, most = _CPU_NUMBERS if device.type == "cpu" else (_DEVICE_NUMBERS, _DEVICE_NUMBERS)
     budget = min(max(_CPU_SAMPLES * numbers_each, least), most)
     step = max(1, budget // numbers_each)

@@ -1,4 +1,4 @@
-"""What processors of images and of videos share: square frames whose side is given, or chosen from a sample of the rows."""
+"""The base of processors of images and of videos: square frames whose side is set, or chosen from a sample of the rows."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class SquareProcessor(Processor):
     noun: ClassVar[str]
     """What a row holds, for messages and for the name of its file: ``image``, ``video``."""
     fit_rows: ClassVar[int]
-    """Rows that S is chosen from; only their headers are read."""
+    """Rows from which S is chosen; only their headers are read."""
     auto_sizes: ClassVar[tuple[int, int]]
-    """Least and largest S that is chosen."""
+    """Smallest and largest S that is chosen."""
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -61,7 +61,7 @@ class SquareProcessor(Processor):
         return self
 
     def sampled(self, rows: Iterable[Row], read: Callable[[Row], T]) -> list[T]:
-        """What ``read`` says of each of :attr:`fit_rows` rows that can be read, spread over all of them.
+        """The result of ``read`` for each readable row of :attr:`fit_rows` rows, spread over all rows.
 
         Raises:
             SourceError: none of these rows can be read.
@@ -96,7 +96,7 @@ class SquareProcessor(Processor):
         return {"image_size": self.image_size}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take over what :meth:`fitted` gave."""
+        """Restore what :meth:`fitted` returned."""
         self._image_size = int(state["image_size"])
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Frames of another size."""
+"""Resize the frames of a batch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FRAMES = ("image", "video")
 
 
 def resize_frames(batch: Batch, size: int) -> Batch:
-    """A batch whose frames have ``size`` pixels a side; the same batch where they have, or where it holds none.
+    """A batch whose frames have ``size`` pixels a side; the same batch if they already do, or if it holds no frames.
 
     Bilinear with antialiasing, on the batch's device; uint8 stays uint8, floats stay floats.
     """

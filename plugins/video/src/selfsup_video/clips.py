@@ -1,9 +1,8 @@
-"""Where in a video: the frames that the processor keeps, and random windows of what it kept.
+"""Choose the frames of a video that the processor keeps, and random windows of clips.
 
 A batch holds K clips of n frames, joined along T = K * n. A window lies within one clip, so that its frames are evenly spaced.
-Where a video has fewer than n frames, its clips are filled up with its last one, and the batch says by ``length`` ([B] long)
-how many frames of each clip are real: no window, no embedding and no loss sees the others. A batch of whole clips has no
-such key.
+The clips of a video with fewer than n frames are padded with its last frame, and ``length`` ([B] long) is the number of real
+frames of each clip: windows, embeddings and losses ignore the others. A batch of whole clips has no such key.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from selfsup.types import Batch, Info
 
 
 def clip_indices(n_source: int, frames: int, stride: int, clips: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """[clips * frames]: which frames of a video are kept.
+    """[clips * frames]: the frames of a video that are kept.
 
-    The clips are spread evenly: one lies in the middle, of several the first begins with the video and the last ends with it.
-    Where the video is too short for the stride, that is shrunk to the largest that fits; where it has fewer than ``frames``
-    frames, the last one is repeated, and :func:`real_frames` says how many there are.
+    The clips are spread evenly: a single one is in the middle; of several the first begins and the last ends with the video. If
+    the video is too short for the stride, the largest that fits is used. If it has fewer than ``frames`` frames, the last one
+    is repeated, and :func:`real_frames` gives the number of real ones.
 
     Args:
         n_source: frames of the video, at least 1.
@@ -39,7 +38,7 @@ def clip_indices(n_source: int, frames: int, stride: int, clips: int) -> np.ndar
 
 
 def stretch_indices(n_source: int, frames: int, stride: int, most: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """[t]: the frames of a video around its middle clip that are stored, at most ``most``, as many before it as behind.
+    """[t]: the frames around the middle clip of a video that are stored, at most ``most``, as many before as after the clip.
 
     The clip itself is :func:`clip_indices` of one clip; other arguments as there.
     """
@@ -56,25 +55,25 @@ def fitting_stride(n_source: int, frames: int, stride: int) -> int:
 
 
 def real_frames(batch: Batch) -> Tensor | None:
-    """[B] long, how many frames of each clip are real; None: all of every clip."""
+    """[B] long, number of real frames of each clip; None: all frames of all clips."""
     return batch.get("length")
 
 
 def is_padding(real: Tensor, frames: int) -> Tensor:
-    """[B, frames] bool, True for what lies behind the ``real`` ([B] long) frames of a clip."""
+    """[B, frames] bool, True after the ``real`` ([B] long) frames of a clip."""
     return torch.arange(frames, device=real.device) >= real.unsqueeze(1)
 
 
 class Window(NamedTuple):
-    """Which frames are seen of each sample."""
+    """The frames of each sample that are seen."""
 
     places: Tensor
-    """[B, L] long, places along T; behind the end of a video its last frame seen, again."""
+    """[B, L] long, places along T; after the end of a video its last seen frame is repeated."""
     real: Tensor | None
-    """[B] long, how many of the L are real; None: all."""
+    """[B] long, number of real frames of the L; None: all."""
 
     def of(self, video: Tensor) -> Batch:
-        """The frames of ``video`` ([B, T, ...]) as a batch: ``video`` [B, L, ...], and ``length`` where not all are real."""
+        """The frames of ``video`` ([B, T, ...]) as a batch: ``video`` [B, L, ...], and ``length`` if not all are real."""
         seen = take_frames(video, self.places)
         return {"video": seen} if self.real is None else {"video": seen, "length": self.real}
 
@@ -82,7 +81,7 @@ class Window(NamedTuple):
 def clip_shape(video: Tensor, info: Info) -> tuple[int, int]:
     """Number of clips K and frames a clip n of a batch's video [B, T, ...].
 
-    It may be of the processor (T = K * n), or a view or window of at most n frames, which is one clip.
+    The video comes from the processor (T = K * n), or is a view or window of at most n frames: one clip.
     """
     frames, length = int(info["frames"]), int(video.shape[1])
     return (length // frames, frames) if length > frames and length % frames == 0 else (1, length)
@@ -107,13 +106,13 @@ def random_window(
         length: frames of the window.
         generator: source of randomness.
         spacing: kept frames from one to the next (playback speed); for all, or [B] long, one a sample.
-        place: [B] in 0..1, where in the clip the window lies (0: first, 1: last place that it fits in); None: drawn.
-        clip: [B] long, which clip; None: drawn.
-        real: [B] long, frames of each clip that are real (:func:`real_frames`): the window lies among these, and where it does
-            not fit it begins with the first.
+        place: [B] in 0..1, place of the window in the clip (0: first, 1: last place in which it fits); None: random.
+        clip: [B] long, number of the clip; None: random.
+        real: [B] long, number of real frames of each clip (:func:`real_frames`): the window lies in these, and starts with the
+            first if it does not fit.
 
     Raises:
-        ConfigError: a clip has not so many frames (only said of a ``spacing`` for all; of a tensor the last frame repeats).
+        ConfigError: a clip has too few frames (checked for an int ``spacing``; with a tensor the last frame is repeated).
     """
     return window_index(
         video.shape[0],
@@ -144,11 +143,11 @@ def window_index(
     """A random window of each of n samples, see :func:`random_window`.
 
     Raises:
-        ConfigError: a clip has not so many frames.
+        ConfigError: a clip has too few frames.
     """
     if isinstance(spacing, int) and (length < 1 or spacing < 1 or (length - 1) * spacing >= frames):
         raise ConfigError(
-            f"{length} frames, {spacing} apart, do not fit into a clip of {frames}: take fewer, or set processor.frames higher."
+            f"{length} frames, {spacing} apart, do not fit into a clip of {frames}: use fewer, or set processor.frames higher."
         )
     if clip is None:
         clip = torch.randint(clips, (n,), generator=generator, device=device)
@@ -163,7 +162,7 @@ def window_index(
     if real is None:
         return Window(clip.unsqueeze(1) * frames + inside.clamp(max=frames - 1), None)
     shown = (inside <= last.unsqueeze(1)).sum(dim=1)
-    # Behind the end the last frame that is seen comes again, whatever the spacing is.
+    # After the end the last seen frame is repeated, whatever the spacing is.
     inside = inside.gather(1, torch.minimum(torch.arange(length, device=device), shown.unsqueeze(1) - 1))
     return Window(clip.unsqueeze(1) * frames + inside, shown)
 
@@ -172,12 +171,12 @@ def take_frames(video: Tensor, index: Tensor) -> Tensor:
     """[B, L, ...], the frames of ``video`` ([B, T, ...]) at ``index`` ([B, L] long)."""
     B, T = video.shape[:2]
     flat = index + torch.arange(B, device=video.device).unsqueeze(1) * T
-    # Whole frames of one flat list are copied as blocks, which gather along T would not do.
+    # Indexing a flat list copies whole frames as blocks, unlike gather along T.
     return video.flatten(0, 1).index_select(0, flat.flatten()).view(B, index.shape[1], *video.shape[2:])
 
 
 def changes(x: Tensor, clips: int, padding: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Absolute differences of consecutive frames within each clip; zeros, of one frame a clip.
+    """Absolute differences of consecutive frames within each clip; zeros for clips of one frame.
 
     Args:
         x: [B, T, ...], of all clips.
@@ -185,7 +184,7 @@ def changes(x: Tensor, clips: int, padding: Tensor | None) -> tuple[Tensor, Tens
         padding: [B, T] bool, or None.
 
     Returns:
-        [B, K * (n - 1), ...], and which of them have a frame behind the end: [B, K * (n - 1)] bool, or None.
+        [B, K * (n - 1), ...], and which of them involve padding: [B, K * (n - 1)] bool, or None.
     """
     each = x.view(x.shape[0], clips, -1, *x.shape[2:])
     if each.shape[2] == 1:

@@ -1,4 +1,4 @@
-"""Raw features of videos: what they look like on the whole, and where they change."""
+"""Raw features of videos: their mean image, and where they change."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SIDE = 16
 def frame_pixels(batch: Batch, info: Info) -> Tensor:
     """The mean image, and the mean absolute difference of consecutive frames, of 16x16 pixels (area mean): [B, 1536].
 
-    Only real frames count, and differences within a clip. A video of one frame has no difference (zeros).
+    Only real frames are used, and differences within clips. For a video of one frame the difference is zero.
     """
     video, real = to_float(batch["video"]), real_frames(batch)
     clips, frames = clip_shape(video, info) if "frames" in info else (1, video.shape[1])

@@ -1,4 +1,4 @@
-"""Made-up videos with something to learn for every kind of task."""
+"""Synthetic videos from which every kind of task can learn."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 from selfsup.types import Row
 
 _SIZE, _FRAMES = 16, 31
-"""Pixels and frames: as small as the processor takes, and as long as one clip of its defaults."""
+"""Pixels, the processor's minimum, and frames, one clip of its defaults."""
 
 
 def mock_rows(n: int, seed: int) -> list[Row]:
     """``n`` videos [31, 16, 16, 3] uint8, without labels.
 
-    In each a disc or square of a random colour moves along a line at the same speed, in a random direction and around the
-    edges, over a tinted background that brightens from the first frame to the last (so that order, direction and speed of time
-    can be told).
+    In each a disc or square of a random colour moves along a line at a fixed speed, in a random direction and around the edges,
+    over a tinted background that brightens from the first frame to the last (so that order, direction and speed can be
+    predicted).
     """
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:_SIZE, 0:_SIZE]
@@ -39,7 +39,7 @@ def mock_rows(n: int, seed: int) -> list[Row]:
 
 
 def noise_rows(n: int, seed: int, frames: tuple[int, int], height: int, width: int) -> list[Row]:
-    """``n`` videos [T, height, width, 3] uint8, each number drawn for itself, T from the first to the last of ``frames``."""
+    """``n`` videos [T, height, width, 3] uint8, independent noise, with T uniform in ``frames``."""
     rng = np.random.default_rng(seed)
     lengths = rng.integers(frames[0], frames[1] + 1, size=n)
     return [{"video": rng.integers(0, 256, (length, height, width, 3), dtype=np.uint8)} for length in lengths]

@@ -20,7 +20,7 @@ from selfsup_video.decoding import Header, decode, read_header
 
 _SMALLEST = 16
 _UNLIKE = 1.5
-"""Fastest frame rate over the slowest from which on a warning says so."""
+"""Ratio of the fastest to the slowest frame rate from which on there is a warning."""
 
 
 class VideoProcessorConfig(Config):
@@ -29,13 +29,13 @@ class VideoProcessorConfig(Config):
     frames: int = Field(16, ge=1, le=1024)
     """Frames n of a clip; 16 in most papers."""
     stride: int = Field(2, ge=1, le=1024)
-    """Frames of the source from one kept frame to the next; shrunk where a video is too short for it."""
+    """Frames of the source from one kept frame to the next; smaller for videos that are too short for it."""
     clips: int = Field(1, ge=1, le=256)
     """Clips K of each video, spread evenly and joined along time, T = K * n; 10 in many papers' tests."""
     keep: float = Field(4.0, ge=1, le=1000)
-    """Most that is stored of a longer video, in lengths of a clip: training takes a random clip of it in every epoch.
+    """Largest part of a longer video that is stored, in clip lengths; training takes a random clip of it in each epoch.
 
-    1 stores the embedded clip alone, which then serves the whole run; so do several ``clips``.
+    With 1, or with several ``clips``, only the embedded clips are stored and used in the whole run.
     """
     image_size: int | Literal["auto"] = Field("auto", union_mode="left_to_right")
     """Side S of the square frames in pixels, 16 to 1024; "auto": the median shorter side of 64 rows, at most 112."""
@@ -43,20 +43,20 @@ class VideoProcessorConfig(Config):
     def model_post_init(self, context: object, /) -> None:
         """Refuse sizes that no backbone can use."""
         if self.image_size != "auto" and not _SMALLEST <= self.image_size <= 1024:
-            raise ValueError(f"image_size must lie in {_SMALLEST}..1024 pixels; {self.image_size} does not")
+            raise ValueError(f"image_size must be in {_SMALLEST}..1024 pixels; {self.image_size} is not")
 
 
 class VideoProcessor(SquareProcessor):
-    """Decodes the frames of K evenly spread clips, resizes their shorter side to S (antialiased) and cuts the centre square.
+    """Decode the frames of K evenly spread clips, resize their shorter side to S (antialiased) and cut the centre square.
 
-    Of one clip a video, up to ``keep`` times its length is stored around it (:attr:`~selfsup.data.Processor.window_key`);
-    training draws a clip from that in every epoch, and the middle one is embedded.
+    With one clip, up to ``keep`` times its length is stored around it (:attr:`~selfsup.data.Processor.window_key`); training
+    draws a clip from that in each epoch, and the middle one is embedded.
 
     A row's ``video`` may be ``{"bytes", "path"}``, an encoded file, a path, a folder of frames or an array
     (:func:`selfsup_video.decoding.decode`); with ``start`` and ``end`` (or ``offset`` and ``duration``) in seconds it is that
-    part of the file. Where a video is shorter than a clip, the stride is shrunk; where it has
-    fewer than n frames, its last one is repeated, and the batch says by ``length`` ([B] long) how many frames of each clip are
-    real. A batch of whole clips has no such key. Sound is left out.
+    part of the file. A video shorter than a clip gets a smaller stride; one with fewer than n
+    frames repeats its last frame, and ``length`` ([B] long) is the number of real frames of each clip. A batch of whole clips
+    has no such key. Sound is ignored.
     """
 
     modality: ClassVar[str] = "video"
@@ -114,8 +114,8 @@ class VideoProcessor(SquareProcessor):
             found.add("frame rate", f"{low:.4g} to {high:.4g} a second; a clip lasts {span / high:.3g} to {span / low:.3g} s")
             if high > _UNLIKE * low:
                 found.warn(
-                    f"The videos have {low:.4g} to {high:.4g} frames a second, and the stride counts frames: one motion looks "
-                    "slower or faster in some than in others. Bring them to one rate if speed matters."
+                    f"The videos have {low:.4g} to {high:.4g} frames a second, and the stride counts frames, so that a motion "
+                    "looks faster in some than in others. Convert them to one rate if speed matters."
                 )
         return found
 
@@ -146,13 +146,13 @@ class VideoProcessor(SquareProcessor):
         """The first, the middle and the last frame of the stored part, side by side."""
         sample = self.encode(row)
         frames, real = sample["video"], int(sample["length"])
-        # What is shorter than a clip is filled up.
+        # A video shorter than a clip is padded.
         last = (real if real < self.config.frames else len(frames)) - 1
         chosen = [frames[place] for place in sorted({0, last // 2, last})]
         return [ImagePreview(np.concatenate([thumbnail(frame) for frame in chosen], axis=1))]
 
     def collate(self, samples: Mapping[str, Tensor | Sequence[Tensor]]) -> Batch:
-        """Join clips; of longer videos the clip that is embedded. ``length`` stays where a clip is not whole."""
+        """Join clips, for longer videos the embedded clip; ``length`` only if a clip is not whole."""
         batch = super().collate(samples)
         whole = bool((batch["length"] >= self.config.frames).all())
         return {key: value for key, value in batch.items() if key != "length" or not whole}

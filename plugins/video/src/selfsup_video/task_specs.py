@@ -1,7 +1,7 @@
 """The tasks of video that differ from what the core composes, as presets.
 
-Each but CVRL sees one random crop of a clip, the same in all frames. Tasks that predict a change of time take AdamW at one rate
-in the place of the papers' SGD, which ran for hundreds of epochs.
+All but CVRL see one random crop of a clip, the same in all frames. Tasks that predict a change of time use AdamW at one rate
+instead of the papers' SGD, which ran for hundreds of epochs.
 """
 
 from __future__ import annotations

@@ -68,14 +68,14 @@ def test_bad_frames_say_why(tmp_path) -> None:
     (tmp_path / "damaged.npy").write_bytes(b"\x93NUMPY\x01\x00 and an end")
     bad = {
         "holds no frames": tmp_path / "empty",
-        r"more than 8 bits a channel \(Pillow's mode I.*convert the frames to 8 bits": deep,
+        r"more than 8 bits a channel \(Pillow's mode I.*convert all frames to 8 bits": deep,
         "the npy file cannot be read": tmp_path / "damaged.npy",
         r"shape \(4, 4\) is no video": np.zeros((4, 4), dtype=np.uint8),
         r"shape \(2, 4, 4, 7\) is no video": np.zeros((2, 4, 4, 7), dtype=np.uint8),
         r"shape \(0, 4, 4, 3\) is no video": np.zeros((0, 4, 4, 3), dtype=np.uint8),
         "type int64": np.zeros((2, 4, 4), dtype=np.int64),
         "not finite": np.full((2, 4, 4), np.nan),
-        r"must lie in 0..1; this one spans 0..9": np.arange(10.0).reshape(1, 2, 5),
+        r"must be in 0..1; this one spans 0..9": np.arange(10.0).reshape(1, 2, 5),
         "list of frames is empty": [],
         "frame 0 cannot be read": [b"no image"],
     }

@@ -1,4 +1,4 @@
-"""Made-up images with something to learn for every kind of task."""
+"""Synthetic images from which every kind of task can learn."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _SIZE = 24
 def mock_rows(n: int, seed: int) -> list[Row]:
     """``n`` images [24, 24, 3] uint8, without labels.
 
-    Each is bright above and reddish to the right (so rotations and places can be told), under a texture that gets finer
-    downwards and to the right (so can tiles), with a tint and a disc or square of random colours.
+    Each is bright at the top and reddish to the right (so that rotations and places can be predicted), with a texture that gets
+    finer downwards and to the right (for tiles), a tint, and a disc or square of random colours.
     """
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:_SIZE, 0:_SIZE] / _SIZE
@@ -37,10 +37,10 @@ def mock_rows(n: int, seed: int) -> list[Row]:
 
 
 def noise_rows(n: int, seed: int, height: int, width: int, smooth: bool = False) -> list[Row]:
-    """``n`` images [height, width, 3] uint8 of noise: each number drawn for itself, or smoothed over 3x3 pixels.
+    """``n`` images [height, width, 3] uint8 of noise: independent, or smoothed over 3x3 pixels.
 
-    Smooth noise goes on from one pixel to the next, as images do, so that seams between tiles can be told from what fits. It
-    looks alike under rotation, and pixels that are 3 or more apart are independent.
+    Smooth noise is continuous, like images, so that tiles that fit can be recognised by their seams. Its distribution does not
+    change under rotation, and pixels with a distance of 3 or more are independent.
     """
     rng = np.random.default_rng(seed)
     rows: list[Row] = []
@@ -57,4 +57,4 @@ NOISE_ROWS = {
     "32 by 45 pixels": partial(noise_rows, height=32, width=45),
     "smooth": partial(noise_rows, height=33, width=33, smooth=True),
 }
-"""Noise for the leak checks: independent, of two sizes; and smooth, where what lies side by side fits together."""
+"""Noise for the leak checks: independent, in two sizes; and smooth, where neighbouring tiles fit together."""

@@ -29,18 +29,19 @@ class ImageProcessorConfig(Config):
     image_size: int | Literal["auto"] = Field("auto", union_mode="left_to_right")
     """Side S of the square images in pixels, at least 8; "auto": the median shorter side of 256 rows, at most 224."""
     margin: float = Field(8 / 7, ge=1, le=4)
-    """Shorter side of what is kept of an image, in units of S, as far as images are so large: 8/7 is the usual 256 for 224.
-    Training crops from all that is kept; evaluation sees the central S x S of it."""
+    """Shorter side of the kept image in units of S, for images that are large enough; 8/7 is the usual 256 for 224. Training
+    crops from the whole kept image; evaluation sees its central S x S."""
     max_aspect: float = Field(2.0, ge=1, le=8)
-    """Longest that a kept image may be, in units of its shorter side; beyond that its centre is kept. 1: the central square."""
+    """Longest side of the kept image in units of its shorter side; of longer images the centre is kept. 1: the central
+    square."""
     channels: int | Literal["auto"] = Field("auto", union_mode="left_to_right")
     """Channels C, at least 1; "auto": 3 (grey is repeated, transparency laid on white) unless most of 256 rows have another
-    number that is neither grey nor colour (2, 4 without opacity, 5, ...). Given, files of C pages have these as channels."""
+    number (2, 4 without opacity, 5, ...). If set, the pages of files with C pages are their channels."""
     value_range: ValueRange | Literal["auto"] = Field("auto", union_mode="left_to_right")
-    """Black and white, [low, high], of images of more than 8 bits a channel and of floats; "auto": learned from 256 rows.
-    Images of 8 bits always span 0..255."""
+    """Black and white, [low, high], of images with more than 8 bits a channel and of floats; "auto": learned from 256 rows.
+    Images with 8 bits always span 0..255."""
     array_layout: Layout = "auto"
-    """Where arrays (npy files, too) of three axes have their channels; "auto": along the first or last axis, the shorter."""
+    """Axis of the channels of arrays and npy files with three axes; "auto": the shorter of the first and the last axis."""
 
     @field_validator("value_range", mode="before")
     @classmethod
@@ -52,25 +53,25 @@ class ImageProcessorConfig(Config):
     def model_post_init(self, context: object, /) -> None:
         """Refuse sizes that no backbone can use, and ranges that are none."""
         if self.image_size != "auto" and not 8 <= self.image_size <= 4096:
-            raise ValueError(f"image_size must lie in 8..4096 pixels; {self.image_size} does not")
+            raise ValueError(f"image_size must be in 8..4096 pixels; {self.image_size} is not")
         if self.channels != "auto" and not 1 <= self.channels <= 1024:
-            raise ValueError(f"channels must lie in 1..1024; {self.channels} does not")
+            raise ValueError(f"channels must be in 1..1024; {self.channels} is not")
         if self.value_range != "auto" and not self.value_range[0] < self.value_range[1]:
             raise ValueError(f"value_range is [low, high] with low < high; {list(self.value_range)} is not")
 
 
 class ImageProcessor(SquareProcessor):
-    """Decodes images and keeps them whole: the shorter side is resized to ``margin`` x S (antialiased), the aspect stays.
+    """Decode images and keep them whole: the shorter side is resized to ``margin`` x S (antialiased), with the same aspect.
 
     Training cuts its views from the whole image (:meth:`collate_whole`); everything else sees the central S x S
-    (:meth:`collate`), 7/8 of the shorter side by default. Images that are no larger than S are not enlarged for a margin. Where
-    the rows that it is fitted on are all square, so is what is kept; with images of S pixels there is then nothing to cut.
+    (:meth:`collate`), 7/8 of the shorter side by default. Images of at most S are not enlarged for a margin. If all rows that
+    it is fitted on are square, square images are kept; with images of S pixels there is then nothing to cut.
 
     A row's ``image`` may be ``{"bytes", "path"}``, an encoded file, an npy file, a path, a PIL image, an array or a tensor
     (:func:`selfsup_vision.decoding.opened`). EXIF orientation is applied; palettes, transparency (on white) and greyscale
-    images become RGB; of several pages or frames the first is taken. Images of more than 8 bits a channel and floats are scaled
-    by one range for the whole data set, learned from the rows that it is fitted on, and kept in 8 bits. Images with other
-    channels than colours keep them.
+    images become RGB; of several pages or frames the first is used. Images with more than 8 bits a channel and floats are
+    scaled by one range for the whole data set, learned from the rows that it is fitted on, and stored in 8 bits. Other channels
+    are kept.
     """
 
     modality: ClassVar[str] = "vision"
@@ -93,23 +94,23 @@ class ImageProcessor(SquareProcessor):
 
     @property
     def window_steps(self) -> int:
-        """Rows (of a lying image: columns) that evaluation sees."""
+        """Rows (columns of images that are wider than high) that evaluation sees."""
         return self.image_size
 
     @property
     def kept_side(self) -> int:
-        """Shorter side of what is kept of an image in pixels."""
+        """Shorter side of the kept image in pixels."""
         return self._kept_side or self.image_size
 
     @property
     def keeps_aspects(self) -> bool:
-        """Whether images are kept with their aspect, and not as squares."""
+        """Whether images keep their aspect; otherwise they are kept as squares."""
         return self._aspects
 
     def fit(self, rows: Iterable[Row]) -> Self:
-        """Choose size (where it is "auto"), what is kept, channels and range of values from rows spread over all.
+        """Choose the size (if "auto"), the kept part, the channels and the range of values from rows spread over all.
 
-        Of images of 8 bits only the headers are read.
+        Only the headers of images with 8 bits are read.
 
         Raises:
             SourceError: the size is "auto" and none of these rows can be read.
@@ -140,7 +141,7 @@ class ImageProcessor(SquareProcessor):
         return self
 
     def adjusted(self, config: BaseConfig) -> Self:
-        """The same with another size, margin or number of channels; what is kept of an image follows from size and margin."""
+        """The same with another size, margin or number of channels; the kept part follows from size and margin."""
         twin = super().adjusted(config)
         largest = round(twin.image_size * twin.config.margin)
         enough = self.kept_side >= round(self.image_size * self.config.margin)
@@ -169,9 +170,9 @@ class ImageProcessor(SquareProcessor):
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take over what :meth:`fitted` gave."""
+        """Restore what :meth:`fitted` returned."""
         super().restore(state)
-        # Files from before images were kept whole do not have them: those encoders saw the centre square alone.
+        # Older files lack these fields; their encoders saw the centre square only.
         self._kept_side = int(state.get("kept_side", self.image_size))
         self._aspects = bool(state.get("keeps_aspects", False))
         self._channels = int(state.get("channels", 3))
@@ -195,7 +196,7 @@ class ImageProcessor(SquareProcessor):
         return {"image_size": self.image_size, "channels": self._channels}
 
     def example_rows(self) -> Sequence[Row]:
-        """Arrays of as many channels, where these are no colours; made-up photos do for all others."""
+        """Arrays with the right number of channels if they are no colours; otherwise synthetic photos are used."""
         if self._channels in (1, 3):
             return []
         shape = (self.image_size, self.image_size, self._channels)
@@ -213,7 +214,7 @@ class ImageProcessor(SquareProcessor):
         return {"image": image, "lying": np.asarray(lying)}
 
     def preview(self, row: Row) -> Sequence[Preview]:
-        """A thumbnail of what is kept of the image."""
+        """A thumbnail of the kept image."""
         sample = self.encode(row)
         image = sample["image"]
         if self.keeps_aspects:
@@ -235,7 +236,7 @@ class ImageProcessor(SquareProcessor):
         """The central S x S of each image: ``{"image": uint8 [B, C, S, S]}``."""
         if "lying" not in samples:
             return {"image": _central(torch.as_tensor(samples["image"]), self.image_size)}
-        # The longer side is cut already where a window was read.
+        # If a window was read, the longer side is already cut.
         image, lying = self.cut(samples)["image"], samples["lying"]
         assert isinstance(image, Tensor)
         assert isinstance(lying, Tensor)
@@ -244,11 +245,10 @@ class ImageProcessor(SquareProcessor):
         return {"image": image}
 
     def collate_whole(self, samples: Mapping[str, Tensor | Sequence[Tensor]]) -> Batch:
-        """All that is kept of each image: ``{"image": uint8 [B, C, K, K]}``.
+        """The whole kept images: ``{"image": uint8 [B, C, K, K]}``.
 
-        With aspects the longer side comes first, and shorter images are followed by black: ``{"image": uint8 [B, C, L, K],
-        "size": int64 [B, 2]}``, the true height and width. Where an image is wider than it is high, its rows and columns are
-        exchanged.
+        With aspects the longer side comes first, and shorter images are padded with black: ``{"image": uint8 [B, C, L, K],
+        "size": int64 [B, 2]}``, the true height and width. Images that are wider than high are transposed.
         """
         images = samples["image"]
         if "lying" not in samples:
@@ -265,6 +265,6 @@ class ImageProcessor(SquareProcessor):
 
 
 def _central(image: Tensor, size: int) -> Tensor:
-    """The central square of [..., H, W], copied where that is a part only."""
+    """The central square of [..., H, W], copied unless it is everything."""
     top, left = (image.shape[-2] - size) // 2, (image.shape[-1] - size) // 2
     return image[..., top : top + size, left : left + size].contiguous()

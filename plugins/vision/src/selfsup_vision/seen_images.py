@@ -1,4 +1,4 @@
-"""What an image processor saw in the rows that it was fitted on, for its decisions and for people."""
+"""Statistics of the images that a processor was fitted on, for its decisions and its report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from selfsup_vision.decoding.raster import Kind
 from selfsup_vision.decoding.value_range import describe_range
 
 _FEW = 0.05
-"""Part of the images that may be dark without a word."""
+"""Share of images that may be dark without a warning."""
 _NOUNS = {"integer": "more than 8 bits", "float": "floats"}
 
 
@@ -45,7 +45,7 @@ class Seen:
             self.ranges.setdefault(image.kind, RangeFit()).add(image)
 
     def usual_channels(self) -> int:
-        """What most images have; of equals 3."""
+        """The commonest number; 3 in a tie."""
         return max(self.channels, key=lambda n: (self.channels[n], n == 3), default=3)
 
     def findings(
@@ -59,11 +59,11 @@ class Seen:
         set_channels: bool,
         set_range: ValueRange | None,
     ) -> Findings:
-        """What is shown of it.
+        """The report.
 
         Args:
             size: S in pixels.
-            kept: the shorter side of what is kept in pixels.
+            kept: the shorter side of the kept image in pixels.
             channels: C.
             ranges: learned, by kind of numbers.
             set_size: whether the user set the size.
@@ -83,13 +83,13 @@ class Seen:
         if others and not (channels in (2, 4) and set(others) == {3}):  # an opacity may be a channel then
             named = ", ".join(f"{count} have {n}" for n, count in sorted(others.items()))
             found.warn(
-                f"{sum(others.values())} of {self.rows} images have other channels than {channels} ({named}) and cannot be "
-                "used. --set processor.channels= chooses which can."
+                f"{sum(others.values())} of {self.rows} images do not have {channels} channels ({named}) and cannot be "
+                "used. --set processor.channels= chooses the number."
             )
         if self.transparent and channels in (1, 3):
-            found.add("transparency", f"{self.transparent} of {self.rows} images have it; they are laid on white")
+            found.add("transparency", f"{self.transparent} of {self.rows} images have it; it becomes white")
         if self.paged:
-            found.add("pages", f"{self.paged} of {self.rows} files have several pages or frames; the first is taken")
+            found.add("pages", f"{self.paged} of {self.rows} files have several pages or frames; the first is used")
         self._add_ranges(found, ranges, set_range)
         return found
 
@@ -106,21 +106,21 @@ class Seen:
             if dim > 1 and dim > _FEW * fit.rows:
                 found.warn(
                     f"{dim} of {fit.rows} images of {_NOUNS[kind]} stay in the lowest 64th of the range {low:g}..{high:g} "
-                    "and are almost black: are they of another scale? Convert them, or set processor.value_range."
+                    "and are almost black. If they have another scale, convert them, or set processor.value_range."
                 )
             if (spread := fit.spread()) is not None:
                 black, white = spread
                 found.warn(
-                    f"99.8 % of the values lie in {black:g}..{white:g}, a small part of the range {low:g}..{high:g}, so images "
-                    f"have little contrast. --set processor.value_range=[{black:g},{white:g}] clips the others."
+                    f"99.8 % of the values are in {black:g}..{white:g}, a small part of the range {low:g}..{high:g}, so images "
+                    f"have little contrast. --set processor.value_range=[{black:g},{white:g}] clips the other values."
                 )
         if self.ranges and self.eight_bit:
             found.add(topic, f"0..255 for the {self.eight_bit} images of 8 bits")
         if given is not None and self.rows and not self.ranges:
             found.warn(
-                f"processor.value_range=[{given[0]:g},{given[1]:g}] is for images of more than 8 bits and for floats, and none "
-                f"of {self.rows} images is one, so it changes nothing."
+                f"processor.value_range=[{given[0]:g},{given[1]:g}] is for images with more than 8 bits and for floats. There "
+                f"are none in {self.rows} images, so it changes nothing."
             )
-        if not self.rows:  # of an encoder that was loaded
+        if not self.rows:  # a loaded encoder
             for name, learned in ({"integer": given, "float": given} if given else ranges).items():
                 found.add(topic, f"{learned[0]:g}..{learned[1]:g} for images of {_NOUNS[name]}")

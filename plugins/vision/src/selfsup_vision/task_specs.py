@@ -13,7 +13,7 @@ from selfsup.registry import Family, TaskSpec, preset
 _SHIFT = "selfsup_vision.augmentations.views:SUPERVISED_RECIPE"
 """Shifts an image by up to an eighth of its side and mirrors half of them."""
 _WINDOW: dict[str, Any] = {"padding": 0.0, "flip_p": 0.0}
-"""A window of a whole image at a random place: pixels as they are, and nothing beyond the image."""
+"""A window of a whole image at a random place, without padding or resampling."""
 _BYOL_COLORS: dict[str, Any] = {
     "jitter_strength": 1.0, "brightness": 0.4, "contrast": 0.4, "saturation": 0.2, "hue": 0.1,
 }  # fmt: skip

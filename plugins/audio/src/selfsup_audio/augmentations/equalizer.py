@@ -1,4 +1,4 @@
-"""A random equaliser: another microphone, another room, another voice."""
+"""A random equaliser, which imitates other microphones, rooms and voices."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from selfsup_audio.waveforms import real_samples
 _POINTS = 8
 """Frequencies at which the change is drawn, evenly spaced on a scale that is linear at the bottom and then logarithmic."""
 _REACH = 256
-"""Zeros behind the recording, so that what the filter puts in front of its beginning does not come out at its end: less than
-0.3 % of the amplitude reaches farther, at 12 decibels."""
+"""Zeros that are appended to the recording, so that the filter does not wrap its beginning around to its end. At 12 decibels
+less than 0.3 % of the amplitude reaches farther."""
 _FACTORS = (8, 9, 10, 12, 15)
 
 
 def equalize(waveform: Tensor, length: Tensor, most: float, *, generator: torch.Generator | None) -> Tensor:
-    """Raise or lower eight frequencies, evenly spaced to the ear, by up to ``most`` decibels each, and those between smoothly.
+    """Change eight frequencies, evenly spaced to the ear, by up to ``most`` decibels each, and interpolate between them.
 
-    Phases stay as they are, and so does the end of each recording.
+    Phases and the end of each recording do not change.
 
     Args:
         waveform: [B, T] float, zero where it is not real.
@@ -37,12 +37,12 @@ def equalize(waveform: Tensor, length: Tensor, most: float, *, generator: torch.
 
 
 def _fft_size(least: int) -> int:
-    """The smallest even number from ``least`` on that is a power of two times one of 8, 9, 10, 12, 15: fast, and near by."""
+    """The smallest product of a power of two and one of 8, 9, 10, 12, 15 that is even and at least ``least``: a fast size."""
     return min(factor << max(-(-least // factor) - 1, 1).bit_length() for factor in _FACTORS)
 
 
 def _hats(n_bins: int, device: torch.device) -> Tensor:
-    """[points, n_bins]: how much each point counts at each frequency; columns add up to one."""
+    """[points, n_bins]: the weight of each point at each frequency; columns sum to one."""
     frequency = torch.linspace(0, 1, n_bins, device=device)
     place = torch.log1p(frequency * 10) / torch.log1p(torch.full((), 10.0, device=device)) * (_POINTS - 1)
     points = torch.arange(_POINTS, device=device, dtype=place.dtype).unsqueeze(1)

@@ -1,4 +1,4 @@
-"""What is put on waveforms: other recordings of the batch, noise, and a change of loudness."""
+"""Mix waveforms with other recordings of the batch, add noise, and change their loudness."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from selfsup_audio.waveforms import real_samples
 
 
 def loudness(waveform: Tensor, length: Tensor) -> Tensor:
-    """[B, 1], the root mean square over the real samples of [B, T]; what is not real is zero."""
+    """[B, 1], the root mean square over the real samples of [B, T]; padding is zero."""
     return (waveform.square().sum(dim=1, keepdim=True) / length.unsqueeze(1).clamp(min=1)).sqrt()
 
 
 def mix_with_others(waveform: Tensor, length: Tensor, most: float, *, generator: torch.Generator | None) -> Tensor:
-    """Mix each recording with another one of the batch, at equal loudness: mixup for sounds.
+    """Mix each recording with another one of the batch, at equal loudness (mixup).
 
     The energy of each band becomes (1 - r) of the one and r of the other, r uniform in 0..``most``, as in BYOL-A's mixing of
-    log-mel spectrograms (Niizumi et al. 2021, arXiv:2103.06695, section III-B1), but for the interference of the two. There the
-    other one comes from a memory of 2048 former clips, as loud as it is; here it is another one of the batch.
+    log-mel spectrograms (Niizumi et al. 2021, arXiv:2103.06695, section III-B1), except for the interference of the two. In the
+    paper the other recording comes from a memory of 2048 earlier clips, at its own loudness.
 
     Args:
         waveform: [B, T] float, zero where it is not real.
@@ -64,7 +64,7 @@ def change_gain(waveform: Tensor, most: float, *, generator: torch.Generator | N
 
 
 def decibels_to_factor(decibels: Tensor) -> Tensor:
-    """What amplitudes are multiplied with."""
+    """The factor on amplitudes."""
     return torch.exp(decibels * 0.11512925464970229)  # ln(10) / 20
 
 

@@ -1,4 +1,4 @@
-"""The default views of recordings: windows in time, speed, another recording underneath, equaliser, noise, gain."""
+"""The default views of recordings: windows in time, speed, mixup, equaliser, noise and gain."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class AudioViewsConfig(Config):
     n_local: int = Field(0, ge=0)
     """Local views: short windows; 0 in the paper."""
     longest_seconds: float | None = Field(1.0, gt=0)
-    """Shares are of so many seconds where a recording is longer: 0.96 in the paper; None: always of the whole recording."""
+    """Seconds that shares refer to in longer recordings; 0.96 in the paper; None: shares of the whole recording."""
     same_segment: bool = False
     """Take all views of a recording from one random segment of ``longest_seconds``, as the paper does; else from anywhere."""
     global_share: Range = (0.6, 1.0)
-    """Smallest and largest part of a recording that a global view is of; all of its 0.96 seconds in the paper."""
+    """Smallest and largest share of a recording in a global view; all of its 0.96 seconds in the paper."""
     local_share: Range = (0.2, 0.5)
-    """Smallest and largest part of a recording that a local view is of; not in the paper."""
+    """Smallest and largest share of a recording in a local view; not in the paper."""
     speed: Range = (0.85, 1.2)
     """Slowest and fastest, time and pitch together; the paper resizes spectrograms by 0.6 to 1.5 in time and in frequency."""
     mixup: Probability = 0.4
@@ -47,7 +47,7 @@ class AudioViewsConfig(Config):
     noise_snr: Range = (10.0, 40.0)
     """Smallest and largest ratio of recording to noise in decibels; no noise in the paper."""
     gain_db: float = Field(6.0, ge=0, le=60)
-    """Largest change of loudness in decibels; not in the paper. Backbones that standardise each clip take it away again."""
+    """Largest change of loudness in decibels; not in the paper. Backbones that standardise each clip undo it."""
 
     @model_validator(mode="after")
     def _check_ranges(self) -> Self:
@@ -57,7 +57,7 @@ class AudioViewsConfig(Config):
             if not 1 / _FASTEST * (name == "speed") < low <= high <= top or low <= 0:
                 raise ValueError(f"{name}=({low}, {high}) is no range: 0 < low <= high <= {top:g}")
         if self.noise_snr[0] > self.noise_snr[1]:
-            raise ValueError(f"noise_snr={self.noise_snr} is no range: low <= high is wanted")
+            raise ValueError(f"noise_snr={self.noise_snr} is no range: low must be at most high")
         return self
 
     def without_effect(self) -> dict[str, str]:
@@ -73,11 +73,11 @@ class SupervisedAudioViewsConfig(AudioViewsConfig):
     """Light augmentation of supervised training: one view, nearly the whole recording."""
 
     longest_seconds: float | None = Field(None, gt=0)
-    """Shares are of so many seconds where a recording is longer; None: always of the whole recording."""
+    """Seconds that shares refer to in longer recordings; None: shares of the whole recording."""
     n_global: int = Field(1, ge=1)
     """Global views of each recording; supervised training takes one."""
     global_share: Range = (0.85, 1.0)
-    """Smallest and largest part of a recording that a global view is of."""
+    """Smallest and largest share of a recording in a global view."""
     speed: Range = (0.95, 1.05)
     """Slowest and fastest, in time and pitch together."""
     mixup: Probability = 0.0
@@ -95,8 +95,8 @@ class AudioViews(Views):
     one axis, time). T' is the clip's length, or ``longest_seconds`` of it, times the largest share: all global views have one
     shape, and all local ones.
 
-    Everything happens to the waveform, so that every backbone can have these views. BYOL-A, after whose augmentations they are
-    made, stretches spectrograms in time and in frequency, each on its own; here both change together, as with a faster tape.
+    All changes are made to the waveform, so that every backbone can use these views. They follow BYOL-A, which stretches
+    spectrograms in time and in frequency separately; here both change together, as with a faster tape.
     """
 
     def __init__(self, config: AudioViewsConfig, info: Info) -> None:

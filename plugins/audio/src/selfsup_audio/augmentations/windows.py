@@ -1,4 +1,4 @@
-"""Random windows of a batch of waveforms, played faster or slower: a crop in time and a change of pitch in one reading."""
+"""Random windows of a batch of waveforms, played faster or slower: crops in time that change the pitch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ONE = 1 << _BITS
 
 
 class Windows(NamedTuple):
-    """Which part of each recording is read, and how fast."""
+    """Part of each recording, and its speed."""
 
     start: Tensor
     """[B, 1] long, the first sample."""
@@ -35,15 +35,15 @@ def random_windows(
     within: Tensor | None = None,
     generator: torch.Generator | None,
 ) -> Windows:
-    """Draw a window for each recording, wholly within what is real of it.
+    """Draw a window for each recording, within its real samples.
 
     Args:
         length: [B] long, real samples.
         share: smallest and largest part of the recording that is read.
         speed: slowest and fastest; uniform in its logarithm. 2 is an octave up in half of the time.
-        longest: samples that the share is of where a recording has more; None: always of all.
-        within: [B, 1] long, where segments of ``longest`` samples begin (:func:`random_segments`); windows lie in these. None:
-            anywhere in the recording.
+        longest: samples that the share refers to in longer recordings; None: all.
+        within: [B, 1] long, first samples of segments of ``longest`` samples (:func:`random_segments`) that hold the windows;
+            None: windows anywhere in the recording.
         generator: source of randomness.
     """
     n, device = length.shape[0], length.device
@@ -68,17 +68,16 @@ def random_segments(length: Tensor, longest: int, *, generator: torch.Generator 
 def read_windows(waveform: Tensor, windows: Windows, n_samples: int, *, resampled: bool) -> tuple[Tensor, Tensor]:
     """Read the windows, between samples by linear interpolation.
 
-    No filter goes before: where it is played faster, what lies above half of the new rate comes back lower (aliasing). At the
-    small changes of an augmentation that is little.
+    There is no filter against aliasing, which is weak at the small changes of speed of an augmentation.
 
     Args:
         waveform: [B, T] float.
         windows: one a recording.
         n_samples: most samples of the result; a window that is longer is cut.
-        resampled: whether any is played at another speed than it was recorded.
+        resampled: whether any window has another speed than its recording.
 
     Returns:
-        [B, n_samples], zero behind the end of each window, and [B] long, where that is.
+        [B, n_samples], zero after the end of each window, and the lengths [B] long.
     """
     start, extent, rate = windows
     place = torch.arange(n_samples, device=waveform.device).unsqueeze(0) * rate
@@ -94,7 +93,7 @@ def read_windows(waveform: Tensor, windows: Windows, n_samples: int, *, resample
 
 
 def locations(windows: Windows, source_samples: int, n_samples: int) -> Tensor:
-    """The ``crop`` entry of a view, [B, 1, 2]: where its ``n_samples`` begin, and how far they reach, in 0..1 of the source."""
+    """The ``crop`` entry of a view, [B, 1, 2]: origin and extent of its ``n_samples`` in 0..1 of the source."""
     origin = windows.start.float() / source_samples
     extent = windows.rate.float() / _ONE * n_samples / source_samples
     return torch.stack([origin, extent], dim=-1)

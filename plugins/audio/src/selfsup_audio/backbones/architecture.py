@@ -1,4 +1,4 @@
-"""Configs of speech models of the transformers library: made from sizes, or read from a folder or the hub."""
+"""Configs of speech models of transformers, made from sizes or read from a folder or the hub."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from transformers import CONFIG_MAPPING, AutoConfig, FeatureExtractionMixin, Pre
 from selfsup.errors import ConfigError, UnknownIdError
 
 MODEL_TYPES = ("wav2vec2", "hubert", "wavlm", "data2vec-audio")
-"""Models of wav2vec 2.0's shape: convolutions on the waveform, a convolution for positions, a transformer."""
+"""Models like wav2vec 2.0: convolutions on the waveform, a convolution for positions, a transformer."""
 _HUB = "hf://"
 _USUAL_RATE = 16000
 _NOT_ARCHITECTURE = ("transformers_version", "dtype", "torch_dtype", "architectures", "_name_or_path")
@@ -21,17 +21,17 @@ _NOT_ARCHITECTURE = ("transformers_version", "dtype", "torch_dtype", "architectu
 def make_config(
     name: str, architecture: Mapping[str, Any], *, hidden_size: int | None, layers: int | None, heads: int | None
 ) -> PreTrainedConfig:
-    """A config of a model type, without dropout: pretraining draws nothing at random but from the run's generator.
+    """A config of a model type, without dropout: pretraining draws random numbers from the run's generator only.
 
     Args:
         name: one of :data:`MODEL_TYPES`.
-        architecture: fields of the config under the library's names; they go before the sizes that follow from others.
+        architecture: fields of the config under the library's names; they override sizes that follow from others.
         hidden_size: width; None: the type's own. The feed-forward layer keeps its proportion to it.
         layers: None: the type's own.
         heads: None: the type's own.
 
     Raises:
-        UnknownIdError: it is none of these types.
+        UnknownIdError: the name is unknown.
         ConfigError: a field is not allowed, or the sizes do not fit each other.
     """
     kind = config_class(name)
@@ -49,7 +49,7 @@ def make_config(
     for field, value in values.items():
         if field != "intermediate_size" and architecture.get(field, value) != value:
             raise ConfigError(
-                f"backbone.architecture has {field}={architecture[field]}, and the option for it says {value}: give one."
+                f"backbone.architecture has {field}={architecture[field]}, and its option has {value}: set only one of them."
             )
     values |= {key: value for key, value in architecture.items() if key != "model_type"}
     try:
@@ -68,26 +68,26 @@ def config_class(name: str) -> type[PreTrainedConfig]:
     """The config class of a model type.
 
     Raises:
-        UnknownIdError: it is none of :data:`MODEL_TYPES`.
+        UnknownIdError: the name is not in :data:`MODEL_TYPES`.
     """
     if name not in MODEL_TYPES:
-        raise UnknownIdError(f"there is no backbone transformers-audio/{name}; what follows the slash is one of "
+        raise UnknownIdError(f"there is no backbone transformers-audio/{name}; the name after the slash is one of "
                              f"{', '.join(MODEL_TYPES)}.")  # fmt: skip
     found: type[PreTrainedConfig] = CONFIG_MAPPING[name]
     return found
 
 
 def no_dropout(config: PreTrainedConfig) -> dict[str, Any]:
-    """The fields of a config that drop or hide something at random, switched off."""
+    """The fields of a config for dropout and random masks, switched off."""
     rates = {name: 0.0 for name, value in config.to_dict().items() if isinstance(value, float) and "drop" in name}
     return {**rates, "apply_spec_augment": False}
 
 
 def read_architecture(source: str) -> dict[str, Any]:
-    """The fields of the config at a source that differ from its class's defaults, ``model_type`` among them.
+    """The fields of a source's config that differ from the defaults of its class, and ``model_type``.
 
     Raises:
-        ConfigError: there is no such config.
+        ConfigError: the config cannot be read.
     """
     config = read_config(source)
     described = json.loads(config.to_json_string(use_diff=True))
@@ -96,10 +96,10 @@ def read_architecture(source: str) -> dict[str, Any]:
 
 
 def read_config(source: str) -> PreTrainedConfig:
-    """The config in a folder, or of a model of the hub (``hf://owner/name``). No code of the model's is run.
+    """The config in a folder, or of a model of the hub (``hf://owner/name``). No code of the model is run.
 
     Raises:
-        ConfigError: there is none, or it cannot be fetched.
+        ConfigError: the config is missing, or cannot be fetched.
     """
     where, local = place(source)
     try:
@@ -110,9 +110,9 @@ def read_config(source: str) -> PreTrainedConfig:
 
 
 def read_extractor(source: str) -> dict[str, Any]:
-    """``sample_rate`` in Hz and ``normalize`` of the recordings that a model was trained on, as far as its folder says so.
+    """``sample_rate`` in Hz and ``normalize`` of the recordings that a model was trained on.
 
-    Files without a word of them (``preprocessor_config.json`` is missing) are taken to be like the papers' models: 16,000 Hz.
+    Without a ``preprocessor_config.json`` the rate is that of the papers' models, 16,000 Hz.
 
     Raises:
         ConfigError: the file cannot be read.
@@ -129,10 +129,10 @@ def read_extractor(source: str) -> dict[str, Any]:
 
 
 def place(source: str) -> tuple[str, bool]:
-    """What the library is asked for, and whether it is a folder of this machine.
+    """The folder, or the name on the hub, for the library, and whether it is a folder.
 
     Raises:
-        ConfigError: it is neither a folder nor ``hf://owner/name``.
+        ConfigError: the source is neither a folder nor ``hf://owner/name``.
     """
     if source.startswith(_HUB):
         return source.removeprefix(_HUB), False

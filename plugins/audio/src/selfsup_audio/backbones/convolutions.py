@@ -1,4 +1,4 @@
-"""The convolutions of the transformers library's speech models, so that they see nothing behind the end of a recording."""
+"""The convolutions of the speech models of transformers, without an influence of padding."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from selfsup_audio.waveforms import real_samples
 
 
 def convolved(extractor: Any, waveform: Tensor, length: Tensor) -> Tensor:
-    """The feature extractor's output, its group norm over what is real of each recording.
+    """The feature extractor's output, with the group norm over the real samples of each recording.
 
     Args:
-        extractor: of a model of wav2vec 2.0's shape; has ``conv_layers``; one with a group norm is the first.
+        extractor: of a model like wav2vec 2.0; has ``conv_layers``; only the first may have a group norm.
         waveform: [B, T] float.
         length: [B] long, real samples, at least as many as a frame of the last layer sees.
 
@@ -36,15 +36,15 @@ def convolved(extractor: Any, waveform: Tensor, length: Tensor) -> Tensor:
 
 
 def norm_of_real(norm: nn.GroupNorm, x: Tensor, real: Tensor) -> Tensor:
-    """A group norm whose mean and variance are taken over the real frames of each sample.
+    """A group norm with mean and variance over the real frames of each sample.
 
     Args:
-        norm: of as many groups as channels, as in wav2vec 2.0.
+        norm: with one group per channel, as in wav2vec 2.0.
         x: [B, C, F].
         real: [B, F] bool; each sample has a real frame.
 
     Returns:
-        [B, C, F] float32; what stands at other frames means nothing.
+        [B, C, F] float32; values at padding are meaningless.
     """
     with torch.autocast(x.device.type, enabled=False):
         weight = real.unsqueeze(2).float()
@@ -55,7 +55,7 @@ def norm_of_real(norm: nn.GroupNorm, x: Tensor, real: Tensor) -> Tensor:
 
 
 def positions(embedding: Any, x: Tensor, seen: Tensor) -> Tensor:
-    """What a convolution over the tokens says of their places, with zeros around the seen ones in every one of its layers.
+    """The position embedding by a convolution over the tokens, with zeros for unseen tokens in each layer.
 
     Args:
         embedding: the model's ``pos_conv_embed``: one convolution, perhaps behind a batch norm (HuBERT), or several layers

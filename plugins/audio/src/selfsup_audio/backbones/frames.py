@@ -1,4 +1,4 @@
-"""What the backbones share: frames in whole pieces, and tokens at some places."""
+"""What the audio backbones share: frames in pieces of one size, and tokens at given places."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 
 def whole_pieces(frames: Tensor, padding: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Fill frames up with zeros at the end, so that they can be cut into pieces of ``size``.
+    """Pad frames with zeros at the end, so that they can be cut into pieces of ``size``.
 
     Args:
         frames: [B, F, P].
@@ -15,7 +15,7 @@ def whole_pieces(frames: Tensor, padding: Tensor, size: int) -> tuple[Tensor, Te
         size: frames of a piece.
 
     Returns:
-        [B, N * size, P], and the padding of the pieces [B, N] bool: a piece is none if it has no real frame.
+        [B, N * size, P], and the padding of the pieces [B, N] bool: pieces without a real frame.
     """
     missing = -frames.shape[1] % size
     if missing:

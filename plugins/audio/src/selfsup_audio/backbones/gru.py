@@ -24,7 +24,7 @@ class GRUConfig(Config):
     depth: int = Field(2, ge=1, le=16)
     """Layers; 3 in APC."""
     stack: int = Field(2, ge=1, le=64)
-    """Neighbouring frames that make a token: fewer steps, and so faster; 1 in APC."""
+    """Neighbouring frames in a token; more make fewer steps, which is faster; 1 in APC."""
     mel: LogMelConfig = LogMelConfig()
     """The spectrogram; 80 bands in APC, of zero mean and unit variance."""
 
@@ -32,10 +32,9 @@ class GRUConfig(Config):
 class GRUBackbone(TokenBackbone):
     """Gated recurrent layers, each but the first with a residual connection (APC: Chung et al. 2019, arXiv:1904.03240).
 
-    It is causal: a token sees those before it. How loud the whole clip is it knows from the start, through the spectrogram's
-    standardisation, unless ``mel.standardize`` says otherwise. With ``keep`` it reads the kept tokens in their order in time.
-    Computed in float32, whatever the run's precision. The embedding is the mean of the outputs at real tokens; targets are the
-    tokens' standardised log-mel frames.
+    It is causal: a token sees those before it. Only the standardisation of the spectrogram (``mel.standardize``) depends on the
+    whole clip. With ``keep`` it reads the kept tokens in their order in time. It runs in float32, whatever the run's precision.
+    The embedding is the mean of the outputs at real tokens; targets are the tokens' standardised log-mel frames.
     """
 
     modality: ClassVar[str] = "audio"
@@ -52,7 +51,7 @@ class GRUBackbone(TokenBackbone):
         self.norm = nn.LayerNorm(config.embed_dim)
 
     def tokenize(self, batch: Batch) -> Tokens:
-        """Embed the stacked frames; their place is told by the order in which they are read."""
+        """Embed the stacked frames; the order in which they are read gives their position."""
         stacked, padding = self._stacked(batch)
         embeddings = self.embed(stacked)
         return Tokens(embeddings, torch.zeros_like(embeddings[:1]), (embeddings.shape[1],), padding)

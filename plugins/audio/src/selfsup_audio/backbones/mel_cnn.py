@@ -17,7 +17,7 @@ from selfsup_audio.spectra import LogMel, LogMelConfig
 
 _BLOCKS = 3
 _STRIDE = 2**_BLOCKS
-"""Frames, and bands, that the poolings make one of."""
+"""Frames, and bands, that the pooling layers merge into one."""
 
 
 class MelCNNConfig(Config):
@@ -32,11 +32,10 @@ class MelCNNConfig(Config):
 
 
 class MelCNN(Backbone):
-    """Three times convolution, batch norm, ReLU and pooling, then two layers on what the bands of each time have become.
+    """Three blocks of convolution, batch norm, ReLU and pooling, then two layers on the bands of each time.
 
     The encoder of BYOL-A (Niizumi et al. 2021, arXiv:2103.06695, section III-C): maximum plus mean over time. Tokens are the
-    outputs at the times, each of eight frames. Unlike the paper's it has no dropout (nothing here is drawn at random), and what
-    lies behind the end of a recording is neither looked at nor pooled over.
+    outputs at the times, each of eight frames. Unlike the paper's it has no dropout, and padding changes nothing.
     """
 
     modality: ClassVar[str] = "audio"
@@ -60,7 +59,7 @@ class MelCNN(Backbone):
 
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
-                # He's: by torch's own the embedding of so few layers starts at a hundredth, and learns as slowly.
+                # He's initialisation: with torch's own the embedding starts a hundred times smaller and learns slowly.
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
@@ -72,9 +71,9 @@ class MelCNN(Backbone):
         x = F.pad(frames, (0, -frames.shape[2] % _STRIDE)).unsqueeze(1)
         real = ~padding[:, None, :, None]
         for block, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
-            # Every piece is zero behind the end, so that a recording's embedding does not tell how far it was filled up.
+            # Every piece is zero after the end, so that the embedding does not depend on the padding.
             x = x * real.repeat_interleave(_STRIDE >> block, dim=2).to(x.dtype)
-            # ReLU of the largest is the largest after ReLU, and takes a quarter of the numbers.
+            # ReLU after the pooling gives the same, on a quarter of the numbers.
             x = F.relu(F.max_pool2d(norm(convolution(x)), 2))
         tokens = self.layers(x.permute(0, 2, 3, 1).flatten(2))
         pooled = mean_over_tokens(tokens, padding) + max_over_tokens(tokens, padding)

@@ -44,9 +44,9 @@ class MelTransformerConfig(MelViTConfig):
 class MelViT(AudioTokenBackbone):
     """A vision transformer on spectrograms (AST: Gong et al. 2021, arXiv:2104.01778), without a class token.
 
-    Tokens lie on the lattice (time, mel); with ``patch_mels=None`` a token is all bands of its frames and they lie on (time,),
-    which makes it the bidirectional transformer on mel frames of Mockingjay and TERA. Unlike AST's, patches do not overlap and
-    positions are fixed, so that clips of any length are taken. Targets are the patch's standardised log-mel energies, frame by
+    The lattice of tokens is (time, mel). With ``patch_mels=None`` a token has all bands of its frames and the lattice is
+    (time,): the bidirectional transformer on mel frames of Mockingjay and TERA. Unlike in AST, patches do not overlap and
+    positions are fixed, so that clips may have any length. Targets are the patch's standardised log-mel energies, frame by
     frame: P = patch_frames * patch_mels.
 
     Raises:

@@ -1,4 +1,4 @@
-"""One gated recurrent layer, by torch's fused kernels where there are any."""
+"""One gated recurrent layer, with torch's fused kernels where available."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 class GRULayer(nn.Module):
     """A gated recurrent unit over [B, N, D] (Cho et al. 2014, arXiv:1406.1078), with the weights and the maths of ``nn.GRU``.
 
-    ``nn.GRU`` itself keeps a list of its weights beside its parameters, which escapes whoever exchanges these.
+    ``nn.GRU`` keeps a second list of its weights, which is not updated when the parameters are replaced.
     """
 
     def __init__(self, dim: int) -> None:
@@ -45,5 +45,5 @@ class GRULayer(nn.Module):
 
 
 def has_fused_kernel(device: torch.device) -> bool:
-    """Whether torch runs all steps in one call there: on CPUs and on CUDA devices that are really there."""
+    """Whether torch runs all steps in one call on the device: CPUs, and CUDA devices that exist."""
     return device.type == "cpu" or (device.type == "cuda" and torch.cuda.is_available())

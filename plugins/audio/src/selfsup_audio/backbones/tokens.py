@@ -1,4 +1,4 @@
-"""What the small token backbones share: a transformer, positions on the lattice, pooling over real tokens."""
+"""The base of the small token backbones: a transformer with positions on the lattice."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from selfsup_audio.backbones.frames import gathered
 
 
 class AudioTokenBackbone(TokenBackbone):
-    """A transformer over tokens of a recording: what a token is, and what there is to predict, subclasses say.
+    """A transformer over tokens of a recording; subclasses define the tokens and the targets.
 
-    Positions are fixed sines and cosines on the lattice, so that recordings of any length are taken. The embedding is the mean
-    of the real tokens. What a block adds to its input starts smaller by the root of twice the depth, as in GPT-2 (Radford et
-    al. 2019, section 2.3): otherwise the first steps of masked tasks make all embeddings alike, for a while.
+    Positions are fixed sines and cosines on the lattice, so that recordings may have any length. The embedding is the mean of
+    the real tokens. Residual branches start smaller by the root of twice the depth, as in GPT-2 (Radford et al. 2019, section
+    2.3): otherwise embeddings collapse for a while in the first steps of masked tasks.
 
     Args:
         embed_dim: width D.
@@ -77,7 +77,7 @@ class AudioTokenBackbone(TokenBackbone):
 
 
 def surely_whole(padding: Tensor) -> bool:
-    """Whether there is no padding, as far as that is known without waiting for the device: attention then needs no mask."""
+    """Whether there is certainly no padding, so that attention needs no mask; False where only the device knows."""
     if padding.device.type != "cpu" or torch.compiler.is_compiling():
         return False
     return not bool(padding.any())

@@ -1,4 +1,4 @@
-"""``transformers-audio/*``: speech models of the transformers library, from sizes or from pretrained weights."""
+"""``transformers-audio/*``: speech models of transformers, from sizes or from pretrained weights."""
 
 from __future__ import annotations
 
@@ -53,20 +53,20 @@ class TransformersAudioConfig(Config):
     heads: int | None = Field(None, ge=1)
     """Attention heads, a divisor of the width; None: the model type's own (12)."""
     normalize: bool = True
-    """Give each waveform zero mean and unit variance, as most of these models want; WavLM base wants it as it is. A pretrained
-    model brings its own value along (``do_normalize`` of its ``preprocessor_config.json``)."""
+    """Give each waveform zero mean and unit variance, as most of these models expect; WavLM base does not. A pretrained model
+    brings its own value (``do_normalize`` of its ``preprocessor_config.json``)."""
     n_mels: int = Field(40, ge=4, le=512)
     """Mel bands of the targets of masked tasks that predict spectra; the papers have no such targets."""
     pretrained: str | None = None
     """Folder, or ``hf://owner/name``, of a model of this type to start from; only safetensors are read. Its sampling rate and
-    its scaling of waveforms come along."""
+    its scaling of waveforms are used too."""
     architecture: dict[str, Any] = Field(default_factory=dict)
     """Other fields of the model's config (``conv_dim``, ...), under the library's names; filled in from ``pretrained``."""
 
     @model_validator(mode="before")
     @classmethod
     def _described(cls, values: Any) -> Any:
-        """Keep what the pretrained model is like, so that its encoder can be loaded where that folder is not."""
+        """Keep the architecture of the pretrained model, so that its encoder can be loaded without that folder."""
         if not isinstance(values, dict) or not values.get("pretrained") or values.get("architecture"):
             return values
         try:
@@ -81,12 +81,12 @@ class TransformersAudioConfig(Config):
 class TransformersAudio(TokenBackbone):
     """A model of wav2vec 2.0's shape (Baevski et al. 2020, arXiv:2006.11477) of the transformers library.
 
-    The state dict is the library's own, but for a prefix. A recording gets the output that the library gives for it alone and
-    without padding, whatever its padding: the group norm of the base models takes its statistics over real samples only, where
-    the library's takes them over the padding as well. Positions come from a convolution over the tokens inside; with
-    ``keep`` the other tokens are zero there and looked at by none, but are computed with, so that this saves no time. Tokens
-    count as frames of :class:`~selfsup_audio.spectra.LogMel` do. Targets are the standardised log-mel energies of
-    these windows. The embedding is the mean of the last layer at real tokens.
+    The state dict is the library's own, except for a prefix. A padded recording gets the output that the library gives for it
+    alone and without padding: the group norm of the base models uses real samples only, where the library's uses the padding as
+    well. Positions come from a convolution over the tokens. With ``keep`` the other tokens are zero in it and masked in
+    attention, but still computed, so that this saves no time. Tokens have the windows of
+    :class:`~selfsup_audio.spectra.LogMel`, and the targets are the standardised log-mel energies of these windows. The
+    embedding is the mean of the last layer at real tokens.
 
     Args:
         model: without a head.
@@ -108,7 +108,7 @@ class TransformersAudio(TokenBackbone):
         self.target_dim = n_mels
         self.sample_rate = int(info["sample_rate"])
         self.norm_last = bool(getattr(config, "do_stable_layer_norm", False))
-        # The library's own mask token: tasks bring theirs, and a weight that nothing uses would stop DDP.
+        # The library's own mask token: tasks have theirs, and DDP stops on a weight that nothing uses.
         if getattr(model, "masked_spec_embed", None) is not None:
             hold_fixed(self, "model.masked_spec_embed")
         self.hop, self.reach = 1, 1
@@ -124,7 +124,7 @@ class TransformersAudio(TokenBackbone):
         x = standardized(batch["waveform"], length) if self.normalize else to_float(batch["waveform"])
         count = self.mel.n_frames(x.shape[1])
         x = F.pad(x, (0, max(self.reach - x.shape[1], 0)))
-        # A recording that is shorter than a token's window has one token, of as much silence as is wanting.
+        # A recording that is shorter than a token's window is padded with silence to one token.
         features = convolved(self.model.feature_extractor, x, length.clamp(min=self.reach))
         projected = self.model.feature_projection(features.transpose(1, 2))
         embeddings = projected[0] if isinstance(projected, tuple) else projected
@@ -145,7 +145,7 @@ class TransformersAudio(TokenBackbone):
 
     @property
     def finetuning(self) -> Finetuning:
-        """That of transformers' own example of audio classification, and a higher rate where narrower."""
+        """That of transformers' example of audio classification, with a higher rate for narrower networks."""
         return language_transformer_finetuning(self.embed_dim)
 
     def layer_outputs(self, tokens: Tokens) -> list[Tensor]:
@@ -167,7 +167,7 @@ class TransformersAudio(TokenBackbone):
         seen = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if tokens.padding is None else ~tokens.padding
         if keep is not None:
             seen = seen & torch.zeros_like(seen).scatter(1, keep, True)
-        # Before the convolution for positions, so that nothing of an unseen token comes through it.
+        # Before the convolution for positions, which would mix unseen tokens in.
         x = x * seen.unsqueeze(-1)
         x = x + positions(encoder.pos_conv_embed, x, seen)
         if not self.norm_last:
@@ -183,10 +183,10 @@ class TransformersAudio(TokenBackbone):
         return [*outputs[:-1], encoder.layer_norm(outputs[-1])] if self.norm_last else outputs
 
     def export_folder(self, format: str, processor: Any, folder: Path) -> None:
-        """Fill an empty folder, which ``AutoModel`` and ``AutoFeatureExtractor`` read.
+        """Write a folder that ``AutoModel`` and ``AutoFeatureExtractor`` read.
 
         Raises:
-            ArtifactError: another format was asked for.
+            ArtifactError: the format is unknown.
         """
         if format not in self.export_formats:
             raise ArtifactError(f"this backbone has no export format {format!r}; it has: {', '.join(self.export_formats)}.")
@@ -202,19 +202,19 @@ class TransformersAudio(TokenBackbone):
 
 
 def _wavlm_layers(layers: Any, x: Tensor, seen: Tensor, *, indexed: bool) -> list[Tensor]:
-    """WavLM's layers hand a bias of relative positions on from one to the next.
+    """The outputs of WavLM's layers, which pass a bias of relative positions from one to the next.
 
     Args:
         layers: of its encoder.
         x: [B, N, D].
-        seen: [B, N] bool, which tokens may be looked at.
+        seen: [B, N] bool, which tokens attention may see.
         indexed: whether a layer takes its number.
     """
     outputs: list[Tensor] = []
     bias: Tensor | None = None
     mask = seen.long()
     with warnings.catch_warnings():
-        # The library hands torch a mask of another type than its bias, which works but is not what torch advises.
+        # The library gives torch a mask of another type than its bias, which works but is deprecated.
         warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask", category=UserWarning)
         for index, layer in enumerate(layers):
             number = {"index": index} if indexed else {}
@@ -227,7 +227,7 @@ def build_transformers(config: TransformersAudioConfig, info: Info) -> Transform
     """Build a model, with fresh weights or from pretrained ones.
 
     Raises:
-        UnknownIdError: it is none of the model types.
+        UnknownIdError: the model type is unknown.
         ConfigError: an option does not suit the model, or the pretrained one cannot be read.
     """
     if config.pretrained is not None:
@@ -243,10 +243,10 @@ def build_transformers(config: TransformersAudioConfig, info: Info) -> Transform
 def _pretrained(config: TransformersAudioConfig, source: str, info: Info) -> PreTrainedModel:
     sizes = {"hidden_size": config.hidden_size, "layers": config.layers, "heads": config.heads}
     if given := [name for name, value in sizes.items() if value is not None]:
-        raise ConfigError(f"backbone.{given[0]} cannot be chosen beside backbone.pretrained, whose model has its own.")
+        raise ConfigError(f"backbone.{given[0]} cannot be set together with backbone.pretrained, whose model has its own.")
     found = read_config(source)
     if found.model_type != config.name:
-        raise ConfigError(f"{source} holds a model of type {found.model_type}, and {config.name} is wanted.")
+        raise ConfigError(f"{source} holds a model of type {found.model_type}, and the backbone is {config.name}.")
     rate = read_extractor(source)["sample_rate"]
     if int(info["sample_rate"]) != rate:
         raise ConfigError(
@@ -270,7 +270,7 @@ def preprocessing(config: TransformersAudioConfig) -> dict[str, Any]:
 
 
 def adopt(source: str, described: Mapping[str, Any]) -> Adopted | None:
-    """The member of the family that starts from a speech model of the transformers library; None where it is none.
+    """The backbone that starts from a speech model of transformers; None for other models.
 
     Args:
         source: its folder, or ``hf://owner/name``.

@@ -1,4 +1,4 @@
-"""``wave-transformer-small``: convolutions on the waveform, then a transformer; wav2vec 2.0's shape."""
+"""``wave-transformer-small``: convolutions on the waveform, then a transformer, as in wav2vec 2.0."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class Stem(nn.Module):
     """Convolutions with channel-wise layer norm and GELU; each but the first halves the number of frames.
 
     At 16 kHz these are the kernels (10, 3, 3, 3, 3, 2, 2) and strides (5, 2, 2, 2, 2, 2, 2) of wav2vec 2.0 (Baevski et al.
-    2020, arXiv:2006.11477, section 4.2), with the layer norm of its large model, which unlike the base model's group norm does
-    not look at what lies behind the end. At other rates there are as many halvings as bring a frame next to 20 ms.
+    2020, arXiv:2006.11477, section 4.2), with the layer norm of its large model, which padding does not change, unlike the
+    group norm of the base model. At other rates the number of halvings brings a frame closest to 20 ms.
 
     Args:
         channels: of every convolution.
@@ -75,11 +75,10 @@ class Stem(nn.Module):
 
 
 class WaveTransformer(AudioTokenBackbone):
-    """A small network of wav2vec 2.0's shape: convolutions on the standardised waveform, then a transformer.
+    """A small network like wav2vec 2.0: convolutions on the standardised waveform, then a transformer.
 
-    Unlike the paper's its positions are fixed sines and cosines and not a convolution, so that tokens can be left out, and its
-    blocks have the norm in front. Targets of tasks that predict spectra are the standardised log-mel energies of the window
-    that each token sees.
+    Unlike in the paper, positions are fixed sines and cosines and not a convolution, so that tokens can be left out, and blocks
+    are pre-norm. Targets of tasks that predict spectra are the standardised log-mel energies of each token's window.
 
     Raises:
         ConfigError: the heads do not divide the width, or the sample rate is too low for the bands.

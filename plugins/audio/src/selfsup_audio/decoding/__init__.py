@@ -1,4 +1,4 @@
-"""From what a row holds to a mono waveform: files that libsndfile or FFmpeg read, arrays; and a reason where it fails."""
+"""Decode a row's recording to a mono waveform: files that libsndfile or FFmpeg read, and arrays."""
 
 from selfsup_audio.decoding.values import Cut, Header, decode, read_header
 

@@ -1,4 +1,4 @@
-"""Recordings that libsndfile does not read (m4a, aac, wma, the sound of videos), by FFmpeg where PyAV is installed."""
+"""Read recordings that libsndfile does not (m4a, aac, wma, the sound of videos) by FFmpeg, if PyAV is installed."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from selfsup.errors import BadRowError
 from selfsup_audio.decoding.readers import Waveform, checked_rate, joined, mono, scaled
 
 HINT = "m4a, aac, wma and the sound of videos need PyAV: pip install 'selfsup-audio[av]'"
-"""What to do where it is not installed."""
+"""The message without PyAV."""
 _RUN_UP_SECONDS = 1.0
-"""Decoded ahead of where a file is entered: frames build on those before them."""
+"""Decoded before the wanted sample after a seek, since frames depend on those before them."""
 _WORTH_A_SEEK_SECONDS = 10.0
 
 
@@ -32,7 +32,7 @@ def is_installed() -> bool:
 
 
 def open_by_ffmpeg(source: str | io.BytesIO) -> FFmpegReader:
-    """The reader of a file. One that many rows are parts of is looked through once for all of them.
+    """The reader of a file. A file with many rows is scanned once.
 
     Raises:
         BadRowError: as :class:`FFmpegReader`.
@@ -51,8 +51,8 @@ def _known_reader(path: str, size: int, modified: int) -> FFmpegReader:
 class FFmpegReader:
     """The first audio stream of a file.
 
-    Samples are counted from the first that is decoded. Where timestamps count samples (mp4, m4a), a place far from the
-    beginning is sought; elsewhere the file is decoded from its beginning, so that every sample is at its place.
+    Samples are counted from the first decoded one. Where timestamps count samples (mp4, m4a), the reader seeks to samples far
+    from the beginning; other files are decoded from their beginning, so that every sample has its right place.
 
     Raises:
         BadRowError: the file cannot be opened, or holds no sound that can be decoded.
@@ -73,7 +73,7 @@ class FFmpegReader:
         times = [time for time, _ in packets if time is not None]
         timed = len(times) == len(packets)
         self._origin = max(min(times), 0) if timed else None
-        """Timestamp of the first sample that is decoded, what a decoder drops at the beginning being before 0."""
+        """Timestamp of the first decoded sample; what a decoder drops at the beginning has times below 0."""
         steps = max(time + steps for time, steps in packets) - max(min(times), 0) if timed else sum(last for _, last in packets)
         self.frames: int | None = round(steps * base * rate) if steps > 0 else None
         self._counts_samples = timed and base == Fraction(1, rate)
@@ -102,7 +102,7 @@ class FFmpegReader:
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[Any, Any]]:
-        """Container and stream; whatever FFmpeg raises within becomes a :class:`BadRowError`."""
+        """Container and stream; errors of FFmpeg become a :class:`BadRowError`."""
         import av
 
         options: dict[str, Any] = {"metadata_errors": "ignore"} if int(av.__version__.partition(".")[0]) < 19 else {}
@@ -114,8 +114,8 @@ class FFmpegReader:
                     raise BadRowError("the file holds no sound")
                 stream = container.streams.audio[0]
                 if stream.codec_context is None:
-                    raise BadRowError("the recording is in a coding that FFmpeg does not know")
-                stream.codec_context.thread_count = 1  # rows are decoded side by side in threads
+                    raise BadRowError("FFmpeg does not know the codec of the recording")
+                stream.codec_context.thread_count = 1  # rows are decoded in parallel threads
                 yield container, stream
         except (av.error.FFmpegError, OSError, ValueError, EOFError) as error:
             text = getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""What samples are read from: files that libsndfile reads, and arrays. One mono part at a time."""
+"""Readers of mono samples from files that libsndfile reads and from arrays."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from selfsup.errors import BadRowError
 Waveform = np.ndarray[Any, np.dtype[np.float32]]
 
 READ_ERRORS = (soundfile.SoundFileError, OSError, RuntimeError, TypeError, ValueError, EOFError)
-"""What soundfile raises on damaged files, and on files that are none."""
+"""What soundfile raises on damaged files and on other kinds of files."""
 _RUN_UP = 16384
-"""Samples decoded ahead of where an mp3 file is entered: its frames build on those before them, and begin wrong without."""
+"""Samples of an mp3 file that are decoded before the first wanted one, since frames depend on those before them."""
 _ENDLESS = 2**40
-"""Frames beyond which a header means that nobody knew the length when it was written (a stream)."""
+"""A larger number of frames in a header means that the length was unknown when it was written (a stream)."""
 _HIGHEST_RATE = 50_000_000
-"""Hz. A rate beyond that is a damaged header."""
+"""In Hz; a higher rate means that the header is damaged."""
 _BLOCK = 1 << 20
-"""Numbers that are decoded at a time: a header may promise more than a file holds, and more than there is memory for."""
+"""Numbers that are decoded at a time: the length in a header may be wrong and exceed the memory."""
 
 
 class Reader(Protocol):
-    """A recording that is open."""
+    """An open recording."""
 
     sample_rate: int
     """In Hz."""
@@ -33,7 +33,7 @@ class Reader(Protocol):
     """Samples a channel; None where the file does not say."""
     channels: int
     unbounded: bool
-    """Whether the samples are numbers that -1..1 does not bound: floating-point files and arrays."""
+    """Whether samples may lie outside -1..1: floating-point files and arrays."""
 
     def read(self, first: int, count: int) -> Waveform:
         """At most ``count`` samples from the ``first`` on, mixed down to [t] with the mean of the channels."""
@@ -44,7 +44,7 @@ class SoundFileReader:
     """A file that libsndfile reads.
 
     Raises:
-        BadRowError: its sample rate is none.
+        BadRowError: the sample rate is invalid.
     """
 
     def __init__(self, file: soundfile.SoundFile) -> None:
@@ -76,7 +76,7 @@ class ArrayReader:
     """Decoded samples, [T] or [T, channels], and their rate in Hz.
 
     Raises:
-        BadRowError: they are of a shape or type that is no recording.
+        BadRowError: the shape or type is not that of a recording.
     """
 
     def __init__(self, array: np.ndarray[Any, Any], rate: Any) -> None:
@@ -85,12 +85,10 @@ class ArrayReader:
         self.sample_rate = checked_rate(rate)
         if array.ndim not in (1, 2) or (array.ndim == 2 and array.shape[1] > 64):
             turned = ": transpose it" if array.ndim == 2 and array.shape[0] <= 64 else ""
-            raise BadRowError(
-                f"an array of shape {array.shape} is no recording{turned}: [samples] or [samples, channels] is wanted"
-            )
+            raise BadRowError(f"an array of shape {array.shape} is no recording{turned}; give [samples] or [samples, channels]")
         kind = array.dtype
         if kind == np.bool_ or (not np.issubdtype(kind, np.integer) and not np.issubdtype(kind, np.floating)):
-            raise BadRowError(f"an array of type {kind} is no recording: whole or floating-point numbers are wanted")
+            raise BadRowError(f"an array of type {kind} is no recording; give integers or floating-point numbers")
         self._array = array.reshape(len(array), array.shape[1] if array.ndim == 2 else 1)
         self.frames: int | None = len(array)
         self.channels = self._array.shape[1]
@@ -110,7 +108,7 @@ _FULL_SCALE = {
     np.dtype(np.int16): 2.0**15,
     np.dtype(np.int32): 2.0**31,
 }
-"""What full scale is in samples of these types; of others nobody knows."""
+"""Full scale of samples of these types; for others it is unknown."""
 
 
 def scaled(samples: np.ndarray[Any, Any]) -> Waveform:
@@ -137,7 +135,7 @@ def checked_rate(rate: Any) -> int:
     """A sample rate in Hz, rounded.
 
     Raises:
-        BadRowError: it is none.
+        BadRowError: the rate is invalid.
     """
     if not 1 <= rate <= _HIGHEST_RATE:
         raise BadRowError(f"sampling_rate={rate!r} is no sample rate in Hz")
@@ -151,5 +149,5 @@ def mono(samples: Waveform) -> Waveform:
 
 
 def joined(blocks: list[Waveform]) -> Waveform:
-    """Parts one behind the other."""
+    """The parts concatenated."""
     return np.concatenate(blocks) if blocks else np.zeros(0, dtype=np.float32)

@@ -1,7 +1,7 @@
-"""What full scale is in samples that -1..1 does not bound: floating-point files and arrays, in which people keep all sorts.
+"""The full scale of samples in floating-point files and arrays, which may lie outside -1..1.
 
-Integers written as floating-point numbers (up to 32768), physical units, and mixes that reach a little beyond 1 are all found
-in practice. None is clipped: the scale is learned from a sample of the recordings, and what is beyond it is scaled down.
+Such files hold integers (up to 32768), physical units, or mixes that reach a little beyond 1. Nothing is clipped: the scale is
+learned from a sample of the recordings, and louder recordings are scaled down.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from selfsup_audio.decoding.readers import Waveform
 _INTEGERS = (2.0**15, 2.0**23, 2.0**31)
 """Full scale of 16, 24 and 32 bits."""
 _FAR = 16.0
-"""What is so many times louder than full scale is not just a loud recording: it has another scale."""
-_OPTION = "set what full scale is with processor.full_scale"
+"""A recording that exceeds full scale by this factor has another scale, and is not just loud."""
+_OPTION = "set the full scale by processor.full_scale"
 
 
 def learned_scale(samples: Sequence[Waveform]) -> float:
-    """The full scale of the recordings that these are parts of.
+    """The full scale of recordings, from parts of them.
 
-    1.0 unless most of them reach beyond it; then that of the smallest integers that hold them where all are whole numbers, else
-    the smallest power of 2 that does.
+    1.0 unless most of them exceed it. Else, for whole numbers, that of the smallest integer type that holds them, and for other
+    numbers the smallest power of 2 that does.
     """
     finite = [part[np.isfinite(part)] for part in samples]
     peaks = [float(np.abs(part).max()) for part in finite if len(part)]
@@ -35,10 +35,10 @@ def learned_scale(samples: Sequence[Waveform]) -> float:
 
 
 def scale_of(samples: Waveform, full_scale: float) -> tuple[float, str]:
-    """What to divide a recording by, and what must be said of it (empty: nothing).
+    """The divisor of a recording, and a remark on it (or an empty string).
 
-    Full scale where the recording is within it. One that reaches a little beyond is divided by its peak, one that is far beyond
-    by the scale that its own samples suggest, and one within -1..1 among integers by 1.
+    Full scale for a recording within it. A recording that exceeds it a little is divided by its peak, one that exceeds it by
+    far by the scale that its own samples suggest, and one within -1..1 among integers by 1.
 
     Args:
         samples: [T], finite.
@@ -47,11 +47,11 @@ def scale_of(samples: Waveform, full_scale: float) -> tuple[float, str]:
     peak = float(np.abs(samples).max())
     if peak <= full_scale:
         if full_scale >= _INTEGERS[0] and 0 < peak <= 1 and not _is_whole(samples):
-            return 1.0, f"they lie within -1..1 where others reach up to {full_scale:g}, and are taken as they are; {_OPTION}"
+            return 1.0, f"they lie within -1..1 where others reach up to {full_scale:g}, and are not scaled; {_OPTION}"
         return full_scale, ""
     if peak <= _FAR * full_scale:
         return peak, f"they reach beyond the full scale of {full_scale:g}, and are scaled down to it; {_OPTION}"
-    text = f"they reach far beyond the full scale of {full_scale:g}, and are taken as integers of as many bits as they need"
+    text = f"they reach far beyond the full scale of {full_scale:g}, and are scaled as integers of the bits that they need"
     return _holding(peak, _is_whole(samples)), f"{text}; {_OPTION}"
 
 

@@ -1,4 +1,4 @@
-"""What a row may hold, and which reader it goes to; the part of it that is kept, at the rate and scale that are wanted."""
+"""Choose the reader for a row's value, and decode the part that is kept at a rate and scale."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from selfsup_audio.decoding.scale import scale_of
 
 Cut = Literal["center", "start"]
 _PEAK_SECONDS = 10.0
-"""So much of a recording is looked at for its peak."""
+"""Seconds of a recording that are read to find its peak."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What is known of a recording before it is decoded."""
+    """Properties of a recording that are known without decoding it."""
 
     sample_rate: int
     """In Hz."""
     frames: int | None
-    """Samples a channel, of the segment where there is one; None where the file does not say."""
+    """Samples per channel of the recording or segment; None if unknown."""
     channels: int = 1
     samples: Waveform | None = None
-    """Some of the samples, where they are numbers that -1..1 does not bound."""
+    """Some of the samples, if they may lie outside -1..1."""
 
     @property
     def seconds(self) -> float | None:
@@ -48,7 +48,7 @@ def read_header(value: Any, segment: Segment | None = None, *, look: bool = Fals
     Args:
         value: as for :func:`decode`.
         segment: as for :func:`decode`.
-        look: whether to read some of the samples, where their scale is not known.
+        look: whether to read some of the samples if their scale is unknown.
 
     Raises:
         BadRowError: there is nothing to read, or it is no recording.
@@ -73,33 +73,32 @@ def decode(
     full_scale: float = 1.0,
     remark: Callable[[str], object] | None = None,
 ) -> np.ndarray[Any, np.dtype[np.int16]]:
-    """Decode, mix the channels down to their mean, resample, and cut what is too long.
+    """Decode, average the channels, resample, and cut long recordings.
 
-    Of a long file only the part that is kept is read, so that memory does not grow with its length. A segment is decoded as if
-    it were a file of its own: to the bit where the coding is one whose parts stand for themselves (wav, flac).
+    Only the part of a long file that is kept is read, so that memory does not grow with its length. A segment gives the same
+    samples as a file of its own (exactly for wav and flac, whose parts can be decoded separately).
 
-    With ``keep`` more than 1 and ``cut="center"``, as much is kept on the left of the middle ``n_samples`` as on their right,
-    and these are the samples that ``keep=1`` gives: to the bit where the rate is not changed, and otherwise but for the
-    few at both ends that the resampler makes of samples that it could not see.
+    With ``keep`` above 1 and ``cut="center"``, as much is kept to the left of the middle ``n_samples`` as to the right. The
+    middle is what ``keep=1`` gives, exactly if the rate does not change, else except for a few samples at both ends that depend
+    on their neighbours through the resampler.
 
     Args:
         value: ``{"bytes": ..., "path": ...}`` (either may be None), encoded bytes, a path, or decoded samples
             ``{"array": ..., "sampling_rate": ...}`` with an array [T] or [T, channels] of whole or floating-point numbers.
         sample_rate: in Hz, of the result.
         n_samples: samples of a clip.
-        cut: which part of a longer recording is kept: its middle or its beginning.
-        keep: most samples of the result, as a multiple of ``n_samples``. A stream may not tell its length: the first
-            ``n_samples`` of it are kept.
-        segment: which part of the file is the recording; None: all of it.
-        full_scale: what 1.0 is in floating-point files and arrays (:func:`selfsup_audio.decoding.scale.scale_of`).
-        remark: takes what must be said of a recording that can be used.
+        cut: keep the middle or the beginning of a longer recording.
+        keep: most samples of the result, as a multiple of ``n_samples``. Of a stream of unknown length the first ``n_samples``
+            are kept.
+        segment: the part of the file that is the recording; None: all.
+        full_scale: of floating-point files and arrays (:func:`selfsup_audio.decoding.scale.scale_of`).
+        remark: called with remarks on usable recordings.
 
     Returns:
         [t] int16 with 1 <= t <= ``keep * n_samples``.
 
     Raises:
-        BadRowError: it cannot be read or decoded, has no sample or one that is not finite, or does not hold the segment; the
-            message says why.
+        BadRowError: it cannot be read or decoded, has no sample or one that is not finite, or does not hold the segment.
     """
     with _opened(value) as reader:
         first, frames = _bounds(reader, segment)
@@ -107,7 +106,7 @@ def decode(
         kept = _kept_part(frames, rate, sample_rate, n_samples, cut, keep)
         part = reader.read(first + kept.start, kept.extent if frames is None else min(kept.extent, frames - kept.start))
     if not len(part):
-        raise BadRowError("the recording ends before its header says" if frames else "the recording is empty (0 samples)")
+        raise BadRowError("the recording is shorter than its header says" if frames else "the recording is empty (0 samples)")
     if not np.isfinite(part).all():
         raise BadRowError("the recording has samples that are not finite")
     if reader.unbounded:
@@ -116,7 +115,7 @@ def decode(
             remark(text)
         part = part if scale == 1 else part / np.float32(scale)
     if rate != sample_rate:
-        # A recording so short that nothing would be left keeps a sample of its own.
+        # A very short recording keeps at least one sample.
         resampled = soxr.resample(part, rate, sample_rate, quality="HQ")
         part = resampled if len(resampled) else part[:1]
     scaled = np.clip(np.rint(part[: kept.n_samples] * 32768.0), -32768, 32767)
@@ -125,7 +124,7 @@ def decode(
 
 
 def _bounds(reader: Reader, segment: Segment | None) -> tuple[int, int | None]:
-    """First sample of a recording in its file, and how many it has (None: the file does not say).
+    """First sample of a recording in its file, and its number of samples (None: unknown).
 
     Raises:
         BadRowError: the segment lies outside of the file.
@@ -142,7 +141,7 @@ def _bounds(reader: Reader, segment: Segment | None) -> tuple[int, int | None]:
 
 
 class _Part(NamedTuple):
-    """What is kept of a recording."""
+    """The part of a recording that is kept."""
 
     start: int
     """First sample, at the recording's own rate."""
@@ -153,7 +152,7 @@ class _Part(NamedTuple):
 
 
 def _kept_part(frames: int | None, rate: int, sample_rate: int, n_samples: int, cut: Cut, keep: float) -> _Part:
-    """Which part of a recording of ``frames`` samples (None: not known) is kept."""
+    """The part of a recording of ``frames`` samples (None: unknown) that is kept."""
     clip = _source_samples(n_samples, rate, sample_rate)
     if frames is None or frames <= clip:
         return _Part(0, clip, n_samples)
@@ -161,7 +160,7 @@ def _kept_part(frames: int | None, rate: int, sample_rate: int, n_samples: int, 
         kept = round(keep * n_samples)
         return _Part(0, _source_samples(kept, rate, sample_rate), kept)
     start = (frames - clip) // 2
-    # Both sides in steps that are whole samples at either rate, so that the clip in the middle is where it is without them.
+    # Both sides in steps that are whole samples at either rate, so that they do not move the clip in the middle.
     divisor = math.gcd(rate, sample_rate)
     step, source_step = sample_rate // divisor, rate // divisor
     steps = min(start // source_step, int((keep - 1) * n_samples / 2) // step)
@@ -170,13 +169,13 @@ def _kept_part(frames: int | None, rate: int, sample_rate: int, n_samples: int, 
 
 
 def _source_samples(n_samples: int, rate: int, sample_rate: int) -> int:
-    """So many samples at ``rate`` become ``n_samples``."""
+    """Samples at ``rate`` that become ``n_samples`` at ``sample_rate``."""
     return -(-n_samples * rate // sample_rate)
 
 
 @contextmanager
 def _opened(value: Any) -> Iterator[Reader]:
-    """What a row holds, open.
+    """Open what a row holds.
 
     Raises:
         BadRowError: there is nothing to open, or it cannot be read.

@@ -42,23 +42,23 @@ class AlterationConfig(Config):
 
 
 class Altered(NamedTuple):
-    """Altered frames, and which tokens were chosen along time."""
+    """Altered frames, and the tokens that were chosen along time."""
 
     frames: Tensor
     """[B, N, r, M]."""
     mask: TokenMask
-    """The tokens of the spans, those that stayed as they were among them."""
+    """The tokens of the spans, unchanged ones included."""
 
 
 def alter_frames(frames: Tensor, padding: Tensor, config: AlterationConfig, generator: torch.Generator | None) -> Altered:
     """Alter standardised log-mel frames (Liu et al. 2019, arXiv 1910.12638, section 2.2; 2020, arXiv 2007.06028, section III).
 
-    As in the authors' code, one die a clip decides between zeros, random frames and nothing.
+    As in the authors' code, one random number per clip decides between zeros, random frames and no change.
 
     Args:
         frames: [B, N, r, M]: N tokens of r frames of M bands, with zero mean.
         padding: [B, N] bool, at the end.
-        config: what is done how often.
+        config: the probabilities.
         generator: source of the draws.
     """
     B, N, _, M = frames.shape

@@ -1,4 +1,4 @@
-"""Give altered frames of a spectrogram back: Mockingjay and TERA."""
+"""Reconstruct altered frames of a spectrogram: Mockingjay and TERA."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class FrameReconstructionConfig(Config):
     """Options of Mockingjay and TERA."""
 
     predict: Literal["altered", "all"] = "altered"
-    """What is given back: the tokens chosen along time, as in Mockingjay, or all, as in TERA."""
+    """What is reconstructed: the tokens chosen along time, as in Mockingjay, or all, as in TERA."""
     alteration: AlterationConfig = AlterationConfig()
     """How the frames are altered."""
 
@@ -29,8 +29,8 @@ class FrameReconstructionConfig(Config):
 class FrameReconstruction(MaskedModeling):
     """Mockingjay (Liu et al. 2019, arXiv 1910.12638) and TERA (Liu et al. 2020, arXiv 2007.06028).
 
-    The log-mel frames are altered before they are embedded; a head of two layers gives the frames of before back, with absolute
-    error. Both papers take linear-scale or other spectra as targets as well; here input and target are the same.
+    The log-mel frames are altered before they are embedded, and a head of two layers reconstructs the original frames, with
+    absolute error. Both papers also use linear-scale or other spectra as targets; here input and target are the same.
     """
 
     backbone: MelViT
@@ -43,7 +43,7 @@ class FrameReconstruction(MaskedModeling):
         self.hidden = nn.Sequential(nn.Linear(D, D), nn.GELU(), nn.LayerNorm(D))
 
     def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
-        """Alter, encode, give back, compare."""
+        """Alter, encode, reconstruct, compare."""
         backbone = self.backbone
         tokens, frames = backbone.tokenize(batch), backbone.targets(batch)
         padding = padding_of(tokens.padding, frames)

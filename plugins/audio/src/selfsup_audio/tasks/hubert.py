@@ -1,4 +1,4 @@
-"""HuBERT: cluster prediction that begins with clusters of MFCC."""
+"""HuBERT: cluster prediction that starts with clusters of MFCC."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ class TokenMFCC(ClusterFeatures):
     """13 mel-frequency cepstral coefficients with their first and second differences, averaged over the frames of a token.
 
     HuBERT's first features (Hsu et al. 2021, arXiv 2106.07447, section IV-B), there one a frame of 10 ms. Tokens share the clip
-    evenly along the first axis of their lattice; those of one time are given the same. Frames behind the end are left out of
-    the mean.
+    evenly along the first axis of their lattice; tokens of one time get the same. Padding is left out of the mean.
 
     Args:
         info: of the processor.
@@ -32,7 +31,7 @@ class TokenMFCC(ClusterFeatures):
         frames, padding = self.mfcc(batch["waveform"], batch["length"])
         with torch.autocast(frames.device.type, enabled=False):
             times = F.adaptive_avg_pool1d(frames.transpose(1, 2), grid[0]).transpose(1, 2)
-            # The frames of padding are zero: they are in the mean's number alone.
+            # Frames of padding are zero, so only the count of the mean must leave them out.
             real = F.adaptive_avg_pool1d((~padding).to(frames.dtype).unsqueeze(1), grid[0]).transpose(1, 2)
             times = times / real.clamp(min=1e-6)
         return times.repeat_interleave(torch.Size(grid[1:]).numel(), dim=1)

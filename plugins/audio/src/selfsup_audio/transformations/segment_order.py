@@ -1,4 +1,4 @@
-"""In which order were the segments of a recording put?"""
+"""Predict the order of the shuffled segments of a recording."""
 
 from __future__ import annotations
 
@@ -23,22 +23,21 @@ class SegmentOrderConfig(Config):
     """Options of :class:`SegmentOrder`."""
 
     segments: int = Field(3, ge=2, le=5)
-    """Segments of equal length; there are as many classes as orders, from 2 to 120."""
+    """Segments of equal length; each of their 2 to 120 orders is a class."""
     gap: float = Field(0.15, ge=0, lt=1)
-    """Share of a segment's place left out, at random on both sides, so that no sound goes on in the next; 11/75 in jigsaw."""
+    """Share of a segment that is left out, at random on both sides, so that no sound continues in the next; 11/75 in jigsaw."""
     fade_seconds: float = Field(0.005, ge=0)
-    """Time in which a segment swells and dies away, so that no click tells of a cut."""
+    """Time in which a segment fades in and out, so that no click marks a cut."""
     apart: bool = True
-    """Encode each segment apart and join the embeddings, as in the jigsaw paper; otherwise encode the shuffled whole."""
+    """Encode each segment separately and join the embeddings, as in the jigsaw paper; otherwise encode the shuffled whole."""
 
 
 class SegmentOrder(Transformation):
     """The jigsaw puzzle of time (after Noroozi & Favaro 2016, arXiv 1603.09246; Carr et al. 2021, arXiv 2103.09879).
 
-    The real part of each recording is cut into places of equal length, of each a piece is taken, and the pieces are put in
-    one of all possible orders, each as likely as the others. A shorter recording has shorter pieces, and ``length`` says how
-    long they are. Where a place has no room for two fades and two samples, all pieces are silence: the zeros behind the end of
-    a recording of a few samples would tell the order.
+    The real part of each recording is cut into cells of equal length, a piece is cut from each, and the pieces are put into one
+    of all possible orders with equal probability. A shorter recording has shorter pieces; ``length`` is their length. If a cell
+    has no room for two fades and two samples, all pieces are silence: padding would give the order away.
     """
 
     kind = "class"
@@ -54,9 +53,9 @@ class SegmentOrder(Transformation):
         self.register_buffer("orders", torch.tensor(list(permutations(range(config.segments)))), persistent=False)
 
     def forward(self, batch: Batch, generator: torch.Generator | None) -> Transformed:
-        """[B, T] to [B * segments, t] (``apart``) or [B, segments * t]; the label is which order the pieces are in.
+        """[B, T] to [B * segments, t] (``apart``) or [B, segments * t]; the label is the number of the order.
 
-        Row r of ``orders`` says for each place of the result which segment of the recording has come there.
+        Row r of ``orders`` names the segment of the recording at each place of the result.
         """
         waveform, length = batch["waveform"], batch["length"]
         B, device, n = len(waveform), waveform.device, self.config.segments
@@ -72,7 +71,7 @@ class SegmentOrder(Transformation):
         pieces = to_float(waveform).unsqueeze(1).expand(-1, n, -1).gather(2, source) * envelope.unsqueeze(1)
         if self.config.apart:
             return Transformed({"waveform": pieces.flatten(0, 1), "length": width.expand(-1, n).flatten()}, label)
-        # Pieces of shorter recordings follow each other without a pause: what is behind each is at the end of all.
+        # Pieces of shorter recordings follow each other without a pause, and all padding comes last.
         place = torch.arange(n * len(step), device=device)
         index = (place // width).clamp(max=n - 1) * len(step) + (place % width).clamp(max=len(step) - 1)
         joined = pieces.flatten(1).gather(1, index) * (place < n * width)
@@ -85,7 +84,7 @@ class SegmentOrder(Transformation):
 
 
 def piece(cell: Length, gap: float) -> Length:
-    """Samples that are taken of a place of ``cell`` samples; in integers, so that host and device agree."""
+    """Samples of the piece of a cell of ``cell`` samples; in integers, so that host and device agree."""
     return cell - cell * round(gap * 1000) // 1000
 
 

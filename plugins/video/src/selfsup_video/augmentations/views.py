@@ -1,4 +1,4 @@
-"""The default views of videos: those of CVRL, a window of time each, changed alike in all its frames."""
+"""The default views of videos, those of CVRL: windows of time, with the same changes in all frames."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ class VideoViewsConfig(CropAndColorConfig):
     spacing: int = Field(1, ge=1)
     """Kept frames from one frame of a view to the next; 1 of the processor's, whose stride is 2 as in the paper."""
     interval: Interval = "independent"
-    """Where views lie: anywhere in any clip; or in one, their distance of decreasing density (the paper's best) or uniform."""
+    """Place of views: anywhere in any clip, or in one clip at a distance of decreasing density (the paper's best) or
+    uniform."""
     global_scale: Range = (0.3, 1.0)
     """Smallest and largest area of a global crop, as a fraction of the image; 0.3..1 in the paper."""
     local_scale: Range = (0.05, 0.3)
@@ -49,11 +50,11 @@ class VideoViewsConfig(CropAndColorConfig):
 
 
 class VideoViews(Views):
-    """Random views of a batch of videos, on its device, each sample with its own parameters, all frames of a view alike.
+    """Random views of a batch of videos, on its device, with own parameters per sample and the same for all frames of a view.
 
-    A window lies among the real frames of a clip. A view holds ``video`` (float32 [B, L, 3, S, S] in 0..1), ``crop`` (see
-    :class:`selfsup.tasks.Views`; axes time, y, x), and of videos shorter than a clip ``length`` ([B] long), the frames of the
-    view that are real. Blur hits a fixed number of samples in a batch (each sample with the stated probability).
+    A window lies in the real frames of a clip. A view holds ``video`` (float32 [B, L, 3, S, S] in 0..1), ``crop`` (see
+    :class:`selfsup.tasks.Views`; axes time, y, x), and for videos shorter than a clip ``length`` ([B] long), the number of real
+    frames of the view. A fixed number of samples in a batch is blurred (each sample with the stated probability).
     """
 
     def __init__(self, config: VideoViewsConfig, info: Info) -> None:
@@ -119,11 +120,11 @@ class SupervisedViewsConfig(Config):
     ratio: Range = (3 / 4, 4 / 3)
     """Smallest and largest width/height of a crop."""
     flip_p: Probability = 0.0
-    """Probability of a mirrored view. 0, as labels may speak of left and right; 0.5 is usual where they do not."""
+    """Probability of a mirrored view. 0, since labels may depend on left and right; otherwise 0.5 is usual."""
 
 
 def build_supervised_views(config: SupervisedViewsConfig, info: Info) -> VideoViews:
-    """Make the views of supervised training."""
+    """Build the views of supervised training."""
     views = VideoViewsConfig(
         n_global=config.n_global,
         frames=config.frames or int(info["frames"]),

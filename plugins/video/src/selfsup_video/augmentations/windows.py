@@ -1,4 +1,4 @@
-"""When the views of a sample lie: a place in the clip for each."""
+"""Draw the clip and the place in time of each view."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ Interval = Literal["independent", "decreasing", "uniform"]
 def draw_places(
     n: int, views: int, clips: int, interval: Interval, generator: torch.Generator | None, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Which clip each view of n samples is cut from, and where in it.
+    """Draw the clip that each view of n samples is cut from, and the place in it.
 
     CVRL (Qian et al. 2020, arXiv:2008.03800, section 3.2) draws the distance d of the first two views: ``decreasing`` with
     density 2 (1 - d), its best choice, or ``uniform``; d = 1 is from the beginning of a clip to its end. All views of a sample
-    then lie in one clip, and which of the two is earlier is drawn. ``independent`` views lie anywhere in any clip; of one clip
-    their distance has the decreasing density, too.
+    are then in one clip, and which of the two is earlier is random. ``independent`` views are anywhere in any clip; within one
+    clip their distance has the decreasing density, too.
 
     Args:
         n: number of samples.
         views: number of views.
         clips: K.
-        interval: how the views of a sample depend on each other.
+        interval: the distribution of distances.
         generator: source of randomness.
-        device: where to draw.
+        device: of the result.
 
     Returns:
         Clips [views, n] long, and places [views, n] in 0..1.

@@ -1,4 +1,4 @@
-"""Models of transformers that video backbones start from: VideoMAE's."""
+"""Start video backbones from VideoMAE models of transformers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BLOCK = {
 
 
 def adopt(source: str, described: Mapping[str, Any]) -> Adopted | None:
-    """``video-vit-small`` in the size of a VideoMAE of transformers; None where it is none.
+    """``video-vit-small`` in the size of a VideoMAE of transformers; None for other models.
 
     Args:
         source: its folder, or ``hf://owner/name``.
@@ -32,27 +32,27 @@ def adopt(source: str, described: Mapping[str, Any]) -> Adopted | None:
     if described.get("model_type") != "videomae":
         return None
 
-    def told(name: str, usual: int) -> int:
+    def size(name: str, usual: int) -> int:
         return int(described.get(name, usual))
 
     options: dict[str, Any] = {
-        "tubelet": told("tubelet_size", 2),
-        "patch_size": told("patch_size", 16),
-        "embed_dim": told("hidden_size", 768),
-        "depth": told("num_hidden_layers", 12),
-        "heads": told("num_attention_heads", 12),
+        "tubelet": size("tubelet_size", 2),
+        "patch_size": size("patch_size", 16),
+        "embed_dim": size("hidden_size", 768),
+        "depth": size("num_hidden_layers", 12),
+        "heads": size("num_attention_heads", 12),
         "positions": "sequence",
     }
-    processor = {"image_size": told("image_size", 224), "frames": told("num_frames", 16)}
+    processor = {"image_size": size("image_size", 224), "frames": size("num_frames", 16)}
     return Adopted("video-vit-small", options, processor, lambda: renamed(read_model(source), image_scaling(source, _IMAGENET)))
 
 
 def renamed(state: Mapping[str, Tensor], scaling: Scaling) -> dict[str, Tensor]:
-    """The weights of a VideoMAE under our names, for frames that are scaled as ours are."""
+    """The weights of a VideoMAE under our names, for frames in our scaling."""
     state = plain_names(state, "videomae")
     found = {f"transformer.blocks.{name}": value for name, value in renamed_blocks(state, _BLOCK).items()}
     for kind in ("weight", "bias"):
-        # With mean pooling the last norm stands behind it, and belongs to the classifier.
+        # With mean pooling the last norm follows it, and belongs to the classifier.
         last = state.get(f"layernorm.{kind}", state.get(f"fc_norm.{kind}"))
         if last is not None:
             found[f"transformer.norm.{kind}"] = last

@@ -1,4 +1,4 @@
-"""What all video backbones share: the normalisation of their input, and several clips in one batch."""
+"""The bases of video backbones: several clips in one batch, and padding behind short videos."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from selfsup_video.clips import clip_shape, is_padding, real_frames, take_frames
 class VideoBackbone(PixelBackbone):
     """A network for batches ``{"video": [B, T, 3, H, W]}``, uint8 or float in 0..1, and ``length`` ([B] long) of short videos.
 
-    The embedding of several clips is the mean of theirs, and no clip sees another. What lies behind the ``length`` real frames
-    of each changes nothing in evaluation mode.
+    Clips are encoded separately and their embeddings averaged. Frames after the first ``length`` of each clip change nothing in
+    evaluation mode.
 
     Args:
         info: of the processor.
@@ -32,7 +32,7 @@ class VideoBackbone(PixelBackbone):
         self.info = {"frames": int(info["frames"])}
 
     def middle_frame(self, batch: Batch) -> Tensor:
-        """[B, 1, 3, H, W], the middle one of the real frames of the middle clip."""
+        """[B, 1, 3, H, W], the middle real frame of the middle clip."""
         video, real = batch["video"], real_frames(batch)
         clips, frames = clip_shape(video, self.info)
         first = clips // 2 * frames
@@ -43,16 +43,16 @@ class VideoBackbone(PixelBackbone):
 
 
 class ConvBackbone(VideoBackbone):
-    """A network whose feature map is pooled. It sees each clip apart; the embedding of a video is the mean over its clips.
+    """A network whose feature map is pooled. It encodes each clip separately and averages the embeddings.
 
-    Behind the real frames of a short clip every map is zero before whatever mixes times, as it is behind a whole one by the
-    padding of convolutions: so a short clip is seen as it is without anything behind it.
+    After the real frames of a short clip, the input of each layer that mixes times is zero, like the padding of convolutions
+    after a whole clip. So padding changes nothing.
     """
 
     _real: dict[int, Tensor]
 
     def forward(self, batch: Batch) -> Encoded:
-        """The tokens are the places of the feature maps, those of later clips behind those of earlier ones along time."""
+        """Encode; tokens are the places of the feature maps, with the clips in order along time."""
         video, real = batch["video"], real_frames(batch)
         clips, frames = clip_shape(video, self.info)
         real = None if real is None else real.clamp(max=frames).repeat_interleave(clips)
@@ -68,7 +68,7 @@ class ConvBackbone(VideoBackbone):
         return Encoded(mean_over_tokens(tokens, padding), tokens, (clips * t, h, w), padding)
 
     def watch_time(self) -> None:
-        """Let all convolutions and maxima see zeros behind the real frames; called once, at the end of ``__init__``."""
+        """Give all convolutions and max-poolings zeros after the real frames; call it at the end of ``__init__``."""
         self._real = {}
         for module in self.modules():
             if isinstance(module, nn.Conv3d | nn.MaxPool3d):
@@ -76,14 +76,14 @@ class ConvBackbone(VideoBackbone):
                 module.register_forward_hook(self._follow)
 
     def _hide(self, module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor] | None:
-        """Zeros behind the real frames of [b, C, t, h, w], which is what follows a ReLU at the least."""
+        """Zeros after the real frames of [b, C, t, h, w], the smallest value after a ReLU."""
         (x,) = inputs
         if x.shape[2] not in self._real:
             return None
         return (x.masked_fill(is_padding(self._real[x.shape[2]], x.shape[2])[:, None, :, None, None], 0),)
 
     def _follow(self, module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-        """Note how many of the times of an output are of real frames."""
+        """Note the number of real times of an output."""
         before, after = inputs[0].shape[2], output.shape[2]
         if before in self._real and before != after:
             kernel, stride, padding = (_along_time(getattr(module, name)) for name in ("kernel_size", "stride", "padding"))

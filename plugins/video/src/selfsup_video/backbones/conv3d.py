@@ -64,7 +64,7 @@ class SmallConv(ConvBackbone):
 
 
 class Residual(nn.Module):
-    """Convolution in space, then in time, around which the input is carried."""
+    """A residual block: a convolution in space, then one in time."""
 
     def __init__(self, before: int, after: int, stride: int, time_stride: int) -> None:
         super().__init__()
@@ -85,9 +85,9 @@ class Residual(nn.Module):
 
 
 class SingleFrame(SmallConv):
-    """``conv3d-small`` that sees the middle frame of the middle clip alone.
+    """``conv3d-small`` that sees the middle frame of the middle clip only.
 
-    Weights, widths and depth are the same, so that what the other knows beyond it is of motion.
+    Weights, widths and depth are the same, so that the difference in accuracy is due to motion.
     """
 
     def forward(self, batch: Batch) -> Encoded:

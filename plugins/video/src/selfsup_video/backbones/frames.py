@@ -1,4 +1,4 @@
-"""A network for images on each frame, pooled over time."""
+"""``timm-frames/*``: a timm model on each frame, pooled over time."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class FramesConfig(Config):
     name: str
     """A name of timm (``timm.list_models()``), perhaps with a tag of weights: ``resnet18``, ``resnet50.a1_in1k``."""
     pretrained: bool = False
-    """Whether to start from the weights that timm has for this name; they are fetched from the network. The size of frames that
-    they were trained with comes along, and the mean and deviation of each channel."""
+    """Whether to start from timm's weights for this name, fetched from the network. They bring the size of the frames that they
+    were trained with, and the mean and deviation of each channel."""
     checkpoint: str | None = None
     """Path of a state dict with timm's names to start from (``.safetensors``, or ``.pth`` with tensors only)."""
     seen: Literal["all", "middle"] = "all"
-    """Every frame, or the middle one of the middle clip alone: what the same network knows without motion."""
+    """Every frame, or only the middle one of the middle clip: the same network without motion."""
     pool: Literal["mean", "mean-difference"] = "mean"
-    """Over time: the mean, or beside it the mean absolute difference of consecutive frames' embeddings (twice the width)."""
+    """Pooling over time: the mean, or the mean and the mean absolute difference of consecutive embeddings (twice the width)."""
 
     def without_effect(self) -> dict[str, str]:
         """See :meth:`selfsup.config.Config.without_effect`."""
@@ -42,9 +42,9 @@ class FramesConfig(Config):
 
 
 class FramesBackbone(VideoBackbone):
-    """A timm model that sees frame by frame. Only ``pool="mean-difference"`` knows of time, and of its direction nothing does.
+    """A timm model that encodes each frame. Only ``pool="mean-difference"`` depends on time, and nothing on its direction.
 
-    The tokens are the places of the feature maps of all frames, where the model has such maps.
+    The tokens are the places of the feature maps of all frames, if the model has such maps.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class FramesBackbone(VideoBackbone):
         return resampled
 
     def forward(self, batch: Batch) -> Encoded:
-        """Encode the frames, pool each as timm's head does, then over time."""
+        """Encode the frames, pool each as timm's head does, then pool over time."""
         video, real = batch["video"], real_frames(batch)
         if self.seen == "middle":
             video, real = self.middle_frame(batch), None
@@ -113,7 +113,7 @@ def build_frames(config: FramesConfig, info: Info) -> FramesBackbone:
 
 
 def _create(config: FramesConfig, image_size: int) -> Any:
-    """The model; those that are built for one image size are told it, others have no such argument."""
+    """The model, built for the image size if it has that argument."""
     reasons = []
     attempts: tuple[dict[str, Any], ...] = ({"img_size": image_size}, {})
     for kwargs in attempts:

@@ -1,4 +1,4 @@
-"""Video networks of torchvision as backbones."""
+"""``torchvision/*``: video networks of torchvision."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class TorchvisionConfig(Config):
     name: str
     """A name of torchvision (``torchvision.models.list_models(torchvision.models.video)``): ``r2plus1d_18``, ``s3d``."""
     pretrained: bool = False
-    """Whether to start from torchvision's default weights (Kinetics-400, with labels); they are fetched from the network. The
-    size of frames that they were trained with comes along; channels are scaled as theirs with fresh weights, too."""
+    """Whether to start from torchvision's default weights (Kinetics-400, with labels); fetched from the network. They
+    bring the size of their frames; channels are scaled as theirs also with fresh weights."""
     checkpoint: str | None = None
     """Path of a state dict with torchvision's names to start from (``.safetensors``, or ``.pth`` with tensors only)."""
 
@@ -58,7 +58,7 @@ class TorchvisionBackbone(ConvBackbone):
         return self._swin(model, video)
 
     def _swin(self, model: Any, video: Tensor) -> Tensor:
-        """The windows of its attention have no mask: clips of each length are seen apart, which waits for the device once."""
+        """Encode clips of each length separately, since its attention has no mask; this waits for the device once."""
         real = self._real.get(video.shape[2])
         if real is None:
             swin: Tensor = model.norm(model.features(model.pos_drop(model.patch_embed(video))))
@@ -82,7 +82,7 @@ def build_torchvision(config: TorchvisionConfig, info: Info) -> TorchvisionBackb
 
     Raises:
         UnknownIdError: torchvision has no such video network.
-        ConfigError: it takes one size only (MViT), or its weights cannot be fetched.
+        ConfigError: it works for one size only (MViT), or its weights cannot be fetched.
         ArtifactError: the checkpoint cannot be read, or does not fit.
     """
     known = list_models(library)
@@ -107,12 +107,12 @@ def build_torchvision(config: TorchvisionConfig, info: Info) -> TorchvisionBackb
 
 
 def _own_transforms(name: str) -> Any:
-    """What torchvision does to the input of its own weights: ``mean``, ``std``, ``crop_size``."""
+    """The preprocessing of torchvision's weights: ``mean``, ``std``, ``crop_size``."""
     return get_model_weights(name)["DEFAULT"].transforms()
 
 
 def _cut_classifier(model: Any) -> tuple[int, str]:
-    """Take the classifier off; the width before it, and what it was called."""
+    """Remove the classifier; returns the width before it and its name."""
     if isinstance(model, library.VideoResNet):
         width, model.fc = int(model.fc.in_features), nn.Identity()
         return width, "fc"

@@ -1,4 +1,4 @@
-"""A small vision transformer on tubelets."""
+"""``video-vit-small``: a vision transformer on tubelets."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ class VideoViTConfig(Config):
     heads: int = Field(3, ge=1)
     """Attention heads, a divisor of the width; 6 in VideoMAE's ViT-S, 3 in DeiT-Ti."""
     positions: Literal["lattice", "sequence"] = "lattice"
-    """Fixed sines and cosines of a tubelet's time, row and column, or of its place in the row of all, as in VideoMAE's code."""
+    """Fixed sines and cosines of a tubelet's time, row and column, or of its index in the sequence, as in VideoMAE's code."""
 
 
 class VideoViT(VideoBackbone, TokenBackbone):
     """Joint space-time attention over tubelets, mean pooled (ViT-S of VideoMAE, Tong et al. 2022, arXiv:2203.12602, smaller).
 
-    Positions are fixed sines and cosines on the lattice (time, y, x), so that any length and size will do; a length that the
-    tubelet does not divide is filled up with its last frame. Each clip is seen apart and filled up by itself, and the embedding
-    is the mean over clips. Tubelets without a real frame are padding. The targets of masked modelling are the pixels of each
-    tubelet, P = tubelet * patch * patch * 3. Where a task normalises them, each channel is for itself, as in the authors' code
-    of VideoMAE: together, the offsets of three channels would mostly say which channel a number belongs to.
+    Positions are fixed sines and cosines on the lattice (time, y, x), for any length and size; a length that the tubelet does
+    not divide is padded with the last frame. Each clip is padded and encoded separately, and the embedding is the mean over
+    clips. Tubelets without a real frame are padding. The targets of masked modelling are the pixels of each tubelet, P =
+    tubelet * patch * patch * 3. Tasks that normalise them do so for each channel separately, as in the authors' code of
+    VideoMAE: together, the offsets of three channels would mostly say which channel a number belongs to.
 
     Raises:
         ConfigError: the patch size does not divide the image, or the heads the width.
@@ -132,7 +132,7 @@ class VideoViT(VideoBackbone, TokenBackbone):
         return [each.view(x.shape) for each in self.transformer.layers(apart, padding)]
 
     def _clips(self, grid: tuple[int, ...]) -> int:
-        """Clips that tokens on a lattice are of."""
+        """Number of clips of a lattice."""
         one = -(-int(self.info["frames"]) // self.tubelet)
         return grid[0] // one if grid[0] > one and grid[0] % one == 0 else 1
 
@@ -153,7 +153,7 @@ class VideoViT(VideoBackbone, TokenBackbone):
         real = real_frames(batch)
         apart = video.reshape(-1, frames, *video.shape[2:])
         if real is not None:
-            # A tubelet that is real in part is filled up as the last one of any clip is.
+            # A tubelet with some real frames is padded like the last one of any clip.
             last = real.clamp(max=frames).repeat_interleave(clips).unsqueeze(1) - 1
             apart = take_frames(apart, torch.arange(frames, device=video.device).clamp(max=last))
         apart = self.scaled(apart)
@@ -177,7 +177,7 @@ def tubelets(video: Tensor, length: int, size: int) -> tuple[Tensor, tuple[int, 
 
 
 def sequence_positions(grid: tuple[int, ...], dim: int, device: torch.device) -> Tensor:
-    """Fixed positions [N, dim] of tokens by their place in the row of all: sines and cosines in turn (Vaswani et al. 2017)."""
+    """Fixed positions [N, dim] of tokens by their index: alternating sines and cosines (Vaswani et al. 2017)."""
     places = torch.arange(math.prod(grid), device=device, dtype=torch.float32).unsqueeze(1)
     channels = torch.arange(dim, device=device)
     angles = places * 10000.0 ** (-2.0 * (channels // 2) / dim)

@@ -1,4 +1,4 @@
-"""From a feature map in space and time back to a video."""
+"""A decoder from a feature map in space and time to a video."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class VideoDecoder(nn.Module):
     The width starts at ``width`` and is halved by every doubling, down to 8.
 
     Args:
-        backbone: what gives the feature map.
+        backbone: the source of the feature map.
         info: of the processor.
         width: channels at the feature map's size.
 
@@ -58,10 +58,10 @@ class VideoDecoder(nn.Module):
 
 
 def lattice_of(backbone: Backbone, frames: int, side: int) -> tuple[int, ...]:
-    """The lattice of the feature map of one clip, seen by encoding one; the backbone is left as it was.
+    """The lattice of the feature map of one clip, found by encoding one; the backbone does not change.
 
     Raises:
-        ConfigError: there is none in space and time.
+        ConfigError: there is no feature map in space and time.
     """
     parameter = next(backbone.parameters())
     with evaluation_mode(backbone):

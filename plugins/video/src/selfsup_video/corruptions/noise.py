@@ -1,4 +1,4 @@
-"""Denoising: noise is put on the video, and the clean one is asked for."""
+"""Denoising: add noise to the video and predict the clean one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class NoiseConfig(Config):
     """Options of :class:`Noise`."""
 
     kind: Literal["masking", "gaussian", "frames"] = "masking"
-    """Black pixels, drawn for every frame anew (masking in Vincent et al. 2008); Gaussian noise; or whole black frames."""
+    """Black pixels, independent in each frame (masking in Vincent et al. 2008); Gaussian noise; or whole black frames."""
     amount: float = Field(0.25, gt=0, lt=1)
     """Share of pixels or frames hidden, or for Gaussian noise its standard deviation in 0..1; 0.25 in Vincent et al."""
     decoder_width: int = Field(64, ge=8)

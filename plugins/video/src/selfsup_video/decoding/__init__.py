@@ -1,4 +1,4 @@
-"""From what a row holds to frames: files that FFmpeg reads, folders of frames, arrays; and a reason where it fails."""
+"""Decode a row's video to frames: files that FFmpeg reads, folders of frames, and arrays."""
 
 from selfsup_video.decoding.files import Header
 from selfsup_video.decoding.values import Choose, decode, read_header

@@ -1,4 +1,4 @@
-"""Video files, decoded by FFmpeg (PyAV): only the frames that are wanted are converted, and far gaps are jumped over."""
+"""Decode video files by FFmpeg (PyAV), converting only the wanted frames and seeking over large gaps."""
 
 from __future__ import annotations
 
@@ -23,56 +23,56 @@ from selfsup.data import Segment
 from selfsup.errors import BadRowError
 
 _UNTIMED = ("avi",)
-"""Containers that do not know when a frame is shown, only in which order frames are decoded."""
+"""Containers without times of frames; only the order of decoding is known."""
 _WORTH_A_SEEK = 16
-"""Frames to be decoded in vain from which on jumping to a key frame is the faster way."""
+"""Number of unneeded frames from which on seeking to a key frame is faster than decoding them."""
 _TRIES = 4
-"""How often a video that turns out shorter than its packets say is read anew."""
+"""How often a video that is shorter than its packets say is read again."""
 _ROUNDING = 1e-3
-"""Seconds by which a frame may be shown before a segment begins: times are written down rounded."""
+"""Seconds by which a frame may precede the start of its segment, since times are rounded."""
 _MOST_PIXELS = 1 << 28
-"""Of a frame: 16384 x 16384. A damaged header may ask for more than there is memory for."""
+"""Largest frame, 16384 x 16384: the size in a damaged header may exceed the memory."""
 _MOST_ASPECT = 32
-"""Longer side of a frame over the shorter one, pixels made square."""
+"""Largest ratio of the longer side of a frame to the shorter one, in square pixels."""
 _KEEP_BAD_METADATA: dict[str, Any] = {"metadata_errors": "ignore"} if int(av.__version__.partition(".")[0]) < 19 else {}
-"""Options of ``av.open`` that read a file whose title is not UTF-8. PyAV 19 does so by itself and has no option for it."""
+"""Options of ``av.open`` that read a file whose title is not UTF-8. PyAV 19 always does, without the option."""
 
 
 class Header(NamedTuple):
-    """What is known of a video before it is decoded."""
+    """Properties of a video that are known without decoding it."""
 
     shorter_side: int
     """In pixels."""
     frames: int | None
-    """How many, where that is told; not always right."""
+    """Number of frames if the file states it; not always right."""
     rate: float | None
-    """Frames a second, where that is told."""
+    """Frames a second, if the file states it."""
 
 
 class _Timeline:
-    """When each frame of a stream is shown, and which of them can be decoded without another."""
+    """The times of the frames of a stream, and its key frames."""
 
     def __init__(
         self, packets: list[tuple[int | None, bool]], timed: bool, base: Fraction | None, rate: Fraction | None
     ) -> None:
         times = [time for time, _ in packets if time is not None]
         self.by_time = timed and len(times) == len(packets) and len(set(times)) == len(times)
-        """Whether frames are told by their time; else they are counted, and nothing is jumped over."""
+        """Whether frames are identified by their time; otherwise they are counted, without seeking."""
         self.marks = sorted(times) if self.by_time else list(range(len(packets)))
-        """Of each frame in the order in which they are shown: its time, or its number."""
+        """The time or number of each frame, in the order of display."""
         self._step = base if self.by_time else 1 / rate if rate else None
-        """Seconds from one mark to the next whole number; None where the file does not say."""
+        """Seconds per unit of the marks; None if unknown."""
         self.places = {mark: place for place, mark in enumerate(self.marks)}
         self._keys = sorted(time for time, is_key in packets if is_key and time is not None) if self.by_time else []
 
     def within(self, segment: Segment) -> tuple[int, int]:
-        """Places of the first frame that is shown in a segment and of the first behind it; times count from the first frame.
+        """Places of the first frame of a segment and of the first after it; times count from the first frame.
 
         Raises:
-            BadRowError: the segment lies outside of the video, or the file does not say when its frames are shown.
+            BadRowError: the segment lies outside the video, or the file has no times of frames.
         """
         if not self._step:
-            raise BadRowError("the video does not say when its frames are shown, so a part of it cannot be cut out by seconds")
+            raise BadRowError("the video has no times of frames, so a part of it cannot be cut out by seconds")
         times = [float((mark - self.marks[0]) * self._step) for mark in self.marks]
         interval = times[-1] / (len(times) - 1) if len(times) > 1 else float(self._step)
         start, end = segment.within(times[-1] + interval, "video")
@@ -81,11 +81,11 @@ class _Timeline:
         return first, max(bisect_left(times, end - slack), first + 1)
 
     def jump(self, mark: int, reached: int) -> int | None:
-        """The time of the key frame to go on from towards a mark, or None where that saves too little.
+        """The time of the key frame to seek to on the way to a mark, or None if that saves too little.
 
         Args:
-            mark: what is wanted next.
-            reached: place of the frame that was decoded last, -1 before the first.
+            mark: of the next wanted frame.
+            reached: place of the last decoded frame, -1 before the first.
         """
         last = bisect_right(self._keys, mark) - 1
         if last < 0 or self.places[self._keys[last]] - (reached + 1) < _WORTH_A_SEEK:
@@ -101,8 +101,8 @@ def decode_file(
 ) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """The wanted frames of a video file, [n, 3, size, size]; see :func:`selfsup_video.decoding.decode`.
 
-    Rotation and pixels that are not square, as the file states them, are made good. The frames are counted by reading the
-    packets once without decoding them, since headers do not always tell.
+    Frames are rotated and stretched as the file states. They are counted by reading the packets once without decoding them,
+    since headers are not reliable.
 
     Raises:
         BadRowError: it cannot be opened or decoded, holds no frame, or does not hold the segment.
@@ -116,7 +116,7 @@ def decode_file(
         video, done, seen = _decoded(source, size, timeline, [marks[index] for index in choose(len(marks))])
         if done == len(video):
             return video
-        # The decoder kept frames back, or the file ends early: what there is of it is a shorter video.
+        # The decoder dropped frames, or the file ends early: treat it as a shorter video.
         if not first < seen < last:
             break
         last = seen
@@ -124,7 +124,7 @@ def decode_file(
 
 
 def _read_timeline(source: str | io.BytesIO) -> _Timeline:
-    """The timeline of a file, of whose packets none is decoded."""
+    """The timeline of a file, without decoding its packets."""
     with _opened(source) as (container, stream):
         return _Timeline(
             [(packet.pts, packet.is_keyframe) for packet in container.demux(stream) if packet.size],
@@ -141,14 +141,14 @@ def _state_of(path: str) -> tuple[str, int, int]:
 
 @functools.lru_cache(maxsize=8)
 def _known_timeline(path: str, size: int, modified: int) -> _Timeline:
-    """Of a long file that many rows are parts of: its packets are read once for all of them."""
+    """The timeline of a file with many rows, whose packets are read once."""
     return _read_timeline(path)
 
 
 def _decoded(
     source: str | io.BytesIO, size: int, timeline: _Timeline, wanted: list[int]
 ) -> tuple[np.ndarray[Any, np.dtype[np.uint8]], int, int]:
-    """The frames of the wanted marks, how many of these were found, and how many frames the video has up to the last seen."""
+    """The frames of the wanted marks, the number of those found, and the number of frames up to the last one seen."""
     video = np.empty((len(wanted), 3, size, size), dtype=np.uint8)
     done, seen, reformatter = 0, 0, VideoReformatter()
     with _opened(source) as (container, stream):
@@ -164,10 +164,10 @@ def _decoded(
 
 
 def file_header(source: str | io.BytesIO) -> Header:
-    """What the header states, pixels made square.
+    """The properties in the header, in square pixels.
 
     Raises:
-        BadRowError: it cannot be opened, or does not say how large it is.
+        BadRowError: it cannot be opened, or its size is unknown.
     """
     with _opened(source) as (container, stream):
         side = min(_shown_size(stream.codec_context.width, stream.codec_context.height, stream))
@@ -177,13 +177,13 @@ def file_header(source: str | io.BytesIO) -> Header:
             seconds = container.duration / av.time_base
         frames = stream.frames or (round(seconds * rate) if seconds and rate else None)
     if side < 1:
-        raise BadRowError("the video does not say how large it is")
+        raise BadRowError("the size of the video is unknown")
     return Header(side, frames, rate)
 
 
 @contextmanager
 def _opened(source: str | io.BytesIO) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """The container and its first video stream; whatever FFmpeg raises within becomes a :class:`BadRowError`."""
+    """The container and its first video stream; errors of FFmpeg become a :class:`BadRowError`."""
     try:
         if isinstance(source, io.BytesIO):
             source.seek(0)
@@ -192,8 +192,8 @@ def _opened(source: str | io.BytesIO) -> Iterator[tuple[InputContainer, VideoStr
                 raise BadRowError("the file holds no video stream")
             stream = container.streams.video[0]
             if stream.codec_context is None:
-                raise BadRowError("the video is in a coding that FFmpeg does not know")
-            # Rows are decoded side by side in threads: a decoder's own threads would only get in their way.
+                raise BadRowError("FFmpeg does not know the codec of the video")
+            # Rows are decoded in parallel threads, so that threads within a decoder only slow them down.
             stream.codec_context.thread_count = 1
             stream.codec_context.options = {"max_pixels": str(_MOST_PIXELS)}
             yield container, stream
@@ -205,7 +205,7 @@ def _opened(source: str | io.BytesIO) -> Iterator[tuple[InputContainer, VideoStr
 def _frames(
     container: InputContainer, stream: VideoStream, timeline: _Timeline, wanted: list[int]
 ) -> Iterator[tuple[int, VideoFrame]]:
-    """Decoded frames with their marks, in order, up to the last wanted one; far gaps between wanted marks are jumped over."""
+    """Decoded frames with their marks, in order, up to the last wanted one, seeking over large gaps between wanted marks."""
     todo = deque(dict.fromkeys(wanted))
     reached = -1
     while todo:
@@ -213,7 +213,7 @@ def _frames(
         if key is not None:
             with suppress(av.error.FFmpegError):
                 container.seek(key, stream=stream)
-            # Where the file cannot be searched it goes on, or back to its beginning; the same jump is then not made again.
+            # If the seek fails, decoding continues or restarts at the beginning, and this seek is not tried again.
             reached = timeline.places[key] - 1
         for count, frame in enumerate(container.decode(stream)):
             mark = count
@@ -235,7 +235,7 @@ def _square(
     """A frame upright, with its shorter side at ``size``, the centre cut out: [3, size, size]."""
     width, height = _shown_size(frame.width, frame.height, stream)
     if max(width, height) > _MOST_ASPECT * min(width, height):
-        raise BadRowError(f"the video is of {width} x {height} pixels, which is no picture")
+        raise BadRowError(f"the video is of {width} x {height} pixels, which is not a picture")
     scale = size / min(width, height)
     width, height = max(round(width * scale), size), max(round(height * scale), size)
     scaled = reformatter.reformat(frame, width=width, height=height, format="rgb24", interpolation="BILINEAR")

@@ -1,4 +1,4 @@
-"""Videos as single frames: folders of image files, arrays, lists of images."""
+"""Decode videos given as single frames: folders of image files, arrays, lists of images."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _READ_ERRORS = (OSError, RuntimeError, ValueError, TypeError, SyntaxError, EOFEr
 
 
 def frame_paths(folder: Path) -> list[Any]:
-    """The frames of a folder in the order of their names, with numbers in them read as numbers (2 before 10).
+    """The frames of a folder in the order of their names, with numbers compared as numbers (2 before 10).
 
     Raises:
-        BadRowError: it cannot be listed, or holds none.
+        BadRowError: it cannot be listed, or holds no frames.
     """
     try:
         files = [file for file in folder.iterdir() if file.suffix.lower() in FRAME_SUFFIXES and not file.name.startswith(".")]
@@ -43,14 +43,14 @@ def from_array(array: np.ndarray[Any, Any]) -> list[Any]:
         BadRowError: another shape or type, or float values that are not in 0..1.
     """
     if array.ndim not in (3, 4) or (array.ndim == 4 and array.shape[3] not in (1, 3)) or not array.size:
-        raise BadRowError(f"an array of shape {array.shape} is no video: [T, H, W] or [T, H, W, 3] is wanted")
+        raise BadRowError(f"an array of shape {array.shape} is no video; give [T, H, W] or [T, H, W, 3]")
     if np.issubdtype(array.dtype, np.floating):
         if not np.isfinite(array).all():
             raise BadRowError("the array has values that are not finite")
         if array.min() < 0 or array.max() > 1:
-            raise BadRowError(f"a float video must lie in 0..1; this one spans {array.min():g}..{array.max():g}")
+            raise BadRowError(f"a float video must be in 0..1; this one spans {array.min():g}..{array.max():g}")
     elif array.dtype != np.uint8:
-        raise BadRowError(f"an array of type {array.dtype} is no video: uint8, or float in 0..1 is wanted")
+        raise BadRowError(f"an array of type {array.dtype} is no video; give uint8, or float in 0..1")
     return list(array)
 
 
@@ -71,7 +71,7 @@ def decode_frames(
         try:
             with open_frame(frames[index]) as image:
                 if image.format == "JPEG":
-                    # Twice the size wanted: this reduction aliases a little, and the resize after it smooths that out.
+                    # Twice the wanted size: this reduction aliases a little, which the resize after it smooths out.
                     image.draft("RGB", (2 * size, 2 * size))
                 video[place] = square(image.convert("RGB"), size)
         except (*_READ_ERRORS, BadRowError) as error:
@@ -96,7 +96,7 @@ def open_frame(value: Any) -> Image.Image:
     """One frame: a PIL image, an array [H, W], [H, W, 1] or [H, W, 3], encoded bytes, or a path.
 
     Raises:
-        BadRowError: it has more than 8 bits a channel: which of its numbers is white is not known.
+        BadRowError: it has more than 8 bits a channel, so that black and white are unknown.
     """
     if isinstance(value, Image.Image):
         return _of_8_bits(value)
@@ -115,8 +115,8 @@ def open_frame(value: Any) -> Image.Image:
 def _of_8_bits(image: Image.Image) -> Image.Image:
     if image.mode in ("F", "I") or image.mode.startswith("I;16"):
         raise BadRowError(
-            f"a frame has more than 8 bits a channel (Pillow's mode {image.mode}), and its black and white are not "
-            "known: convert the frames to 8 bits, all by one scale"
+            f"a frame has more than 8 bits a channel (Pillow's mode {image.mode}), so its black and white are "
+            "unknown: convert all frames to 8 bits by one scale"
         )
     return image
 

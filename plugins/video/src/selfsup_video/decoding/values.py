@@ -1,4 +1,4 @@
-"""What a row may hold, and which reader it goes to."""
+"""Choose the reader for a row's value."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from selfsup_video.decoding.frames import decode_frames, frame_paths, frames_sho
 _NPY = b"\x93NUMPY"
 """How npy files begin."""
 Choose = Callable[[int], np.ndarray[Any, np.dtype[np.int64]]]
-"""From the number of frames of a video to those that are wanted, in ascending order (some perhaps several times)."""
+"""From the number of frames of a video to the wanted ones, in ascending order, with repetitions."""
 
 
 def decode(value: Any, size: int, choose: Choose, segment: Segment | None = None) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Decode the wanted frames to RGB, resize the shorter side to ``size`` (antialiased), and cut the centre.
 
-    No more than the wanted frames is ever held in memory, but for an array that the row itself holds.
+    Only the wanted frames are held in memory, except for an array that the row itself holds.
 
     Args:
         value: ``{"bytes": ..., "path": ...}`` (either may be None), an encoded file, its path or that of a folder of frames, an
             array [T, H, W] or [T, H, W, 3] of uint8, or of float in 0..1, an npy file of one, or a list of images, files or
             paths of frames.
         size: S in pixels.
-        choose: says which frames.
-        segment: which part of a file is the video, counted from its first frame; None: all of it.
+        choose: chooses the frames.
+        segment: the part of a file that is the video, counted from its first frame; None: all.
 
     Returns:
         [n, 3, S, S] uint8.
 
     Raises:
-        BadRowError: the video cannot be read or decoded, or does not hold the segment; the message says why.
+        BadRowError: the video cannot be read or decoded, or does not hold the segment.
     """
     source = _opened(value)
     if isinstance(source, list):
@@ -58,7 +58,7 @@ def read_header(value: Any) -> Header:
 
 
 def _read_npy(source: Any) -> np.ndarray[Any, Any]:
-    """The array of an npy file; of one on disk only what is used is read. Nothing in it is executed."""
+    """The array of an npy file; only the used part of a file on disk is read. Nothing in it is executed."""
     try:
         if isinstance(source, str):
             array: np.ndarray[Any, Any] = np.load(source, mmap_mode="r", allow_pickle=False)

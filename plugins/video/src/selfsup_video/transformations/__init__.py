@@ -1,4 +1,4 @@
-"""Changes of a video whose kind is the label."""
+"""Transformations of videos: the kind of the change is the label."""
 
 from selfsup_video.transformations.arrow_of_time import ArrowOfTime, ArrowOfTimeConfig
 from selfsup_video.transformations.clip_order import ClipOrder, ClipOrderConfig

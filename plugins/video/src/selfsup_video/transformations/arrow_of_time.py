@@ -1,4 +1,4 @@
-"""Does a video run forwards or backwards?"""
+"""Predict whether a video runs forwards or backwards."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class ArrowOfTimeConfig(Config):
 class ArrowOfTime(Transformation):
     """The arrow of time (Wei et al. 2018, CVPR, "Learning and using the arrow of time").
 
-    A window runs forwards (label 0) or backwards (1), each in one half of a batch. The paper sees optical flow, with black
-    borders cut off and camera motion taken out, which give the direction of some films away; here pixels are seen as they are.
-    A video of fewer frames than ``length`` is seen whole; one of a single frame is left out.
+    A window runs forwards (label 0) or backwards (1), each in half of a batch. The paper uses optical flow without black
+    borders and camera motion, which give the direction of some films away; here the input is the pixels. A video of fewer
+    frames than ``length`` is seen whole; one of a single frame is left out.
     """
 
     kind = "class"
@@ -43,7 +43,7 @@ class ArrowOfTime(Transformation):
         if window.real is None:
             index = torch.where(backwards, window.places.flip(1), window.places)
             return Transformed(window._replace(places=index).of(video), label)
-        # The real frames turn around among themselves; what fills the window up stays behind them.
+        # Only the real frames are reversed; padding stays after them.
         last = window.real.unsqueeze(1) - 1
         place = torch.arange(length, device=video.device).clamp(max=last)
         index = window.places.gather(1, torch.where(backwards, last - place, place))

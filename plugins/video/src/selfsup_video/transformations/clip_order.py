@@ -1,4 +1,4 @@
-"""In which order were the clips of a video put?"""
+"""Predict the order of the shuffled clips of a video."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ class ClipOrderConfig(Config):
     """Options of :class:`ClipOrder`."""
 
     clips: int = Field(3, ge=2, le=5)
-    """Clips that are put in order, with clips! orders to tell apart; 3 in the paper."""
+    """Clips to order; their clips! orders are the classes; 3 in the paper."""
     length: int | None = Field(None, ge=1)
-    """Frames of a clip; None: as many as fit, of gaps of half as many; 16 in the paper."""
+    """Frames of a clip; None: as many as fit, with gaps of half as many; 16 in the paper."""
     gap: int | None = Field(None, ge=0)
-    """Frames left out between two clips, so that no edge tells which follows; None: half of the length; 8 in the paper."""
+    """Frames left out between two clips, so that their edges do not match; None: half of the length; 8 in the paper."""
 
 
 class ClipOrder(Transformation):
     """Video clip order prediction, VCOP (Xu et al. 2019, CVPR, pages 10334-10343).
 
-    Consecutive clips of one length with gaps between them are shuffled, encoded apart, and their order is told from all
-    embeddings together. The label is the number of the order in :attr:`orders`. The paper's head compares the embeddings in
-    pairs first; here they are joined. A video that all clips and gaps do not fit into is left out.
+    Consecutive clips of one length with gaps between them are shuffled and encoded separately, and their order is predicted
+    from all embeddings together. The label is the number of the order in :attr:`orders`. The paper's head compares the
+    embeddings in pairs first; here they are joined. Videos that are too short for all clips and gaps are left out.
 
     Raises:
         ConfigError: the clips do not fit into those of the processor.
@@ -50,7 +50,7 @@ class ClipOrder(Transformation):
         self.sizes(int(info["frames"]))
 
     def forward(self, batch: Batch, generator: torch.Generator | None) -> Transformed:
-        """[B, T, 3, S, S] to [B * clips, length, 3, S, S], the clips of a sample side by side, shuffled."""
+        """[B, T, 3, S, S] to [B * clips, length, 3, S, S], the shuffled clips of a sample one after another."""
         video = batch["video"]
         B, device, n = video.shape[0], video.device, self.parts
         clips, frames = clip_shape(video, self.info)

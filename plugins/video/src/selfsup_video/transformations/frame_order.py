@@ -1,4 +1,4 @@
-"""In which order do the frames of a video stand, or do they stand in order at all?"""
+"""Predict the order of the shuffled frames of a video, or verify that they are in order."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ class FrameOrderConfig(Config):
     """Options of :class:`FrameOrder`."""
 
     mode: Literal["permutation", "verification"] = "permutation"
-    """Name the order of shuffled frames (Lee et al.), or tell frames in order from others (Misra et al.)."""
+    """Classify the order of shuffled frames (Lee et al.), or verify that frames are in order (Misra et al.)."""
     frames: int = Field(4, ge=2, le=6)
     """Frames that are seen; 4 in Lee et al., 3 in Misra et al."""
     spacing: tuple[int, int] | None = None
-    """Least and largest distance of neighbours, in kept frames; None: from half of the largest that fits to that.
+    """Smallest and largest distance of neighbours, in kept frames; None: from half of the largest that fits to the largest.
 
-    In a video of fewer frames than a clip, neighbours are as near as they must be; one that they do not fit into is left out.
+    In videos with fewer frames than a clip neighbours are closer; videos into which they do not fit are left out.
     """
     symmetric: bool = True
-    """Whether an order and its reverse are one, as in both papers: many motions could go either way."""
+    """Whether an order and its reverse are one class, as in both papers, since many motions are reversible."""
     apart: bool = False
-    """Encode each frame apart and join the embeddings, as both papers do, or all frames as one short clip."""
+    """Encode each frame separately and join the embeddings, as both papers do, or all frames as one short clip."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.spacing is not None and not 1 <= self.spacing[0] <= self.spacing[1]:
             raise ValueError(f"spacing={self.spacing} is no range: 1 <= least <= largest")
         if self.mode == "verification" and self.frames < 3:
-            raise ValueError("frames=2 cannot be verified: a frame between two others is changed; take 3 or more")
+            raise ValueError("frames=2 cannot be verified, since an inner frame is replaced: use 3 or more")
         if self.mode == "permutation" and self.frames == 2 and self.symmetric:
-            raise ValueError("frames=2 have one order where its reverse is the same: set symmetric=false, or take more frames")
+            raise ValueError("frames=2 have one order if its reverse is the same: set symmetric=false, or use more frames")
         return self
 
 
@@ -49,9 +49,9 @@ class FrameOrder(Transformation):
     arXiv:1603.08561).
 
     In ``permutation`` mode the frames are shuffled and the label is the number of the order in :attr:`orders`. In
-    ``verification`` mode two frames more are drawn, one before and one behind; label 1 is for frames in order, and label 0 for
-    those with an inner one replaced by one of these two. With ``symmetric`` half of the samples run backwards. The
-    papers choose frames of much motion by optical flow and crop them apart; here any frames are taken, as they are.
+    ``verification`` mode two more frames are drawn, one before and one after; label 1 is for frames in order, and label 0 if an
+    inner frame is replaced by one of these two. With ``symmetric`` half of the samples run backwards. The papers choose frames
+    with much motion by optical flow and crop each separately; here frames are chosen at random and cropped in the same way.
 
     Raises:
         ConfigError: the frames do not fit into a clip.
@@ -72,7 +72,7 @@ class FrameOrder(Transformation):
         self.spacings(int(info["frames"]))
 
     def forward(self, batch: Batch, generator: torch.Generator | None) -> Transformed:
-        """[B, T, 3, S, S] to [B, frames, 3, S, S], or to [B * frames, 1, 3, S, S] if they are encoded apart."""
+        """[B, T, 3, S, S] to [B, frames, 3, S, S], or to [B * frames, 1, 3, S, S] if they are encoded separately."""
         video = batch["video"]
         B, device = video.shape[0], video.device
         clips, frames = clip_shape(video, self.info)
@@ -97,7 +97,7 @@ class FrameOrder(Transformation):
         return Transformed({"video": seen}, label, None if real is None else weight)
 
     def _verified(self, label: Tensor, generator: torch.Generator | None) -> Tensor:
-        """[B, frames] long: which of the drawn frames are seen."""
+        """[B, frames] long: which of the drawn frames are shown."""
         n, shape, device = self.config.frames, (len(label), 1), label.device
         place = torch.arange(n, device=device)
         changed = torch.randint(1, n - 1, shape, generator=generator, device=device)
@@ -105,7 +105,7 @@ class FrameOrder(Transformation):
         return torch.where((place == changed) & (label == 0).unsqueeze(1), outside, place + 1)
 
     def spacings(self, frames: int) -> tuple[int, int]:
-        """Least and largest distance of neighbours, where a clip has ``frames``.
+        """Smallest and largest distance of neighbours in a clip of ``frames``.
 
         Raises:
             ConfigError: the frames do not fit at this distance.

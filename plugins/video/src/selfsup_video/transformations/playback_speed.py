@@ -1,4 +1,4 @@
-"""How fast is a video played?"""
+"""Predict the playback speed of a video."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class PlaybackSpeedConfig(Config):
     paces: tuple[Annotated[int, Field(ge=1)], ...] = (1, 2, 3, 4)
     """Speeds to classify, in kept frames from one seen to the next; 1 to 4 in the paper."""
     length: int | None = Field(None, ge=2)
-    """Frames that are seen; None: as many as a clip has at the highest speed; 16 in the paper."""
+    """Frames that are shown; None: as many as a clip has at the highest speed; 16 in the paper."""
 
     @model_validator(mode="after")
     def _rising(self) -> Self:
@@ -34,10 +34,10 @@ class PlaybackSpeed(Transformation):
     """Pace prediction (Wang et al. 2020, arXiv:2008.05861, section 3.1), and SpeedNet with two speeds (Benaim et al. 2020,
     arXiv:2004.06130).
 
-    Every sample is seen for the same number of frames, at one of the speeds. The middle of what is seen is drawn from where the
-    highest speed has room around it, whatever the speed is: a first frame that is anywhere a window fits would tell a slow one
-    by where it lies (the paper has videos of ten seconds, in which that tells little). A video that the highest speed has no
-    room in is left out. The paper adds a contrastive loss between paces of one video, which is not here.
+    Every sample shows the same number of frames, at one of the speeds. The middle of the window is drawn from the places where
+    the highest speed fits, whatever the speed is: otherwise the place of the window would predict its speed (less so in the
+    paper's videos of ten seconds). Videos that are too short for the highest speed are left out. The paper's contrastive loss
+    between paces of one video is not included.
 
     Raises:
         ConfigError: a clip is too short for the highest speed.
@@ -68,12 +68,12 @@ class PlaybackSpeed(Transformation):
         return Transformed({"video": seen}, label, weight)
 
     def _windows(self, label: Tensor, length: int, frames: int | Tensor, generator: torch.Generator | None) -> Tensor:
-        """[B, length] long, places in a clip of ``frames`` (of all, or [B] long), alike around one middle at every speed.
+        """[B, length] long, places in a clip of ``frames`` (of all, or [B] long), around one middle at every speed.
 
-        Where a window of odd width has no frame in its middle, it lies half a frame earlier or later, either as often.
+        A window without a middle frame is shifted by half a frame, earlier or later with equal probability.
         """
         B, device = len(label), label.device
-        # Twice the middle, in half frames, so that all is whole numbers.
+        # In half frames, so that all numbers are whole.
         reach = (length - 1) * self.highest
         room = torch.as_tensor(frames, device=device) - 1 - reach
         drawn = (torch.rand(B, generator=generator, device=device) * (room + 1)).long().clamp(min=0)
@@ -84,7 +84,7 @@ class PlaybackSpeed(Transformation):
         return start.unsqueeze(1) + torch.arange(length, device=device) * pace.unsqueeze(1)
 
     def _frames_for(self, frames: int) -> int:
-        """Frames that are seen of a clip of ``frames``."""
+        """Frames that are shown of a clip of ``frames``."""
         length = self.length or (frames - 1) // self.highest + 1
         if length < 2 or (length - 1) * self.highest >= frames:
             raise ConfigError(

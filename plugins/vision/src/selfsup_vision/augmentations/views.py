@@ -1,4 +1,4 @@
-"""The default views of images: those of SimCLR, with options for everything that other methods change."""
+"""The default views of images, those of SimCLR, with options for what other methods change."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ class ImageViews(Views):
     """Random views of a batch of images, on its device, each sample with its own parameters.
 
     A view holds ``image`` (float32 [B, C, S, S] in 0..1) and ``crop`` (see :class:`selfsup.tasks.Views`). Every step equals
-    torchvision's function of the same name on each sample. Blur and solarization hit a fixed number of samples in a batch (each
-    sample with the stated probability), so that the others cost nothing. Images of other channels than red, green and blue have
-    no saturation, hue and greyscale; brightness and contrast change all their channels together. In training, crops are cut
-    from the whole image, not from the centre that evaluation sees
+    torchvision's function of the same name on each sample. Blur and solarization change a fixed number of samples in a batch
+    (each sample with the stated probability), so that the others cost nothing. Images with channels other than red, green and
+    blue have no saturation, hue and greyscale; brightness and contrast change all their channels together. In training, crops
+    are cut from the whole image, not from the centre that evaluation sees
     (:meth:`selfsup_vision.processor.ImageProcessor.collate_whole`).
     """
 
@@ -93,7 +93,7 @@ class ImageViews(Views):
     def forward(self, batch: Batch, generator: torch.Generator | None) -> list[Batch]:
         """``n_global`` views of ``batch["image"]`` ([B, C, H, W], uint8 or float in 0..1), then ``n_local`` smaller ones.
 
-        ``batch["size"]`` ([B, 2]), if there is one, says how high and wide each image is; what is wider than high lies.
+        ``batch["size"]`` ([B, 2]), if present, is the height and width of each image; wider images are stored transposed.
         """
         image = batch["image"]
         shape, lying = size_of(batch)
@@ -107,14 +107,15 @@ class ImageViews(Views):
 
 
 def size_of(batch: Batch) -> tuple[tuple[int, int] | Tensor, Tensor | None]:
-    """Height and width of the images of a batch, or of each ([B, 2]), and which lie ([B] bool) if any can."""
+    """Height and width of the images of a batch, or of each ([B, 2]), and which are stored transposed ([B] bool) if any can
+    be."""
     if "size" in batch:
         return batch["size"], batch["size"][:, 1] > batch["size"][:, 0]
     return (batch["image"].shape[2], batch["image"].shape[3]), None
 
 
 def _nth(values: tuple[float, ...], index: int) -> float:
-    """The value for a view; the last one for all views beyond."""
+    """The value for a view; the last one for all further views."""
     return values[min(index, len(values) - 1)]
 
 
@@ -126,7 +127,7 @@ SINGLE_RECIPE = ViewsRecipe(
     config=with_defaults(ImageViewsConfig, {"n_global": 1, "n_local": 0, "global_scale": (0.2, 1.0), **_NO_COLORS}),
     build=ImageViews,
 )
-"""A random resized crop of 20 to 100 % of the area, width/height 3/4 to 4/3, mirrored half of the time, as MAE has it
+"""A random resized crop of 20 to 100 % of the area, width/height 3/4 to 4/3, mirrored half of the time, as in MAE
 (arXiv:2111.06377, section 4; scale and ratio in the authors' code). ``views.global_scale=[1,1]`` with ``views.flip_p=0`` shows
 the whole image."""
 
@@ -145,11 +146,11 @@ class ShiftViewsConfig(Config):
 
 
 class ShiftViews(Views):
-    """The light augmentation of supervised training: a random place of the square that is seen, and a random flip.
+    """The light augmentation of supervised training: a square at a random place, and a random flip.
 
-    The square lies anywhere in a whole image (He et al. 2015 crop 224 pixels from 256 to 480), and at least ``padding`` to each
-    side of the centre, where the image ends before that mirrored at its edges. He et al. pad small images with zeros; mirrored
-    edges leave no dark bars, which a frozen or small network would take for content. Pixels are moved, never interpolated.
+    The square is anywhere in a whole image (He et al. 2015 crop 224 pixels from 256 to 480), and at least ``padding`` to each
+    side of the centre; beyond the edges the image is mirrored. He et al. pad small images with zeros; mirrored edges leave no
+    dark bars, which a frozen or small network could confuse with content. Pixels are moved, never interpolated.
     """
 
     takes_whole = True
@@ -162,7 +163,7 @@ class ShiftViews(Views):
 
     @torch.no_grad()
     def forward(self, batch: Batch, generator: torch.Generator | None) -> list[Batch]:
-        """``n_global`` views [B, C, S, S] of ``batch["image"]``, of its type."""
+        """``n_global`` views [B, C, S, S] of ``batch["image"]``, with its dtype."""
         return [{"image": self._shifted(batch, generator)} for _ in range(self.n_global)]
 
     def _shifted(self, batch: Batch, generator: torch.Generator | None) -> Tensor:

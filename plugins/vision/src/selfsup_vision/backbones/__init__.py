@@ -1,4 +1,4 @@
-"""Networks for images, all of timm's modules."""
+"""Networks for images, all made of timm's modules."""
 
 from selfsup_vision.backbones.base import Construction, ImageBackbone
 from selfsup_vision.backbones.timm import TimmBackbone

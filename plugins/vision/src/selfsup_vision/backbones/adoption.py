@@ -1,4 +1,4 @@
-"""Models of other libraries that image backbones start from: folders of timm (as on the hub), and ViTs of transformers."""
+"""Start image backbones from folders of timm (as on the hub) and from ViTs of transformers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from selfsup_images.backbones import IMAGENET_MEAN, IMAGENET_STD
 from selfsup_images.vit_weights import PATCHES, plain_names, renamed_blocks
 
 _HALF = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
-"""What ViTs scale images by where their folder does not say."""
+"""The scaling of ViTs whose folder does not state it."""
 _SIZES = {(192, 12, 3): "tiny", (384, 12, 6): "small", (768, 12, 12): "base", (1024, 24, 16): "large"}
 """Width, depth and heads of the ViTs that timm has names for."""
 _BLOCK = {
@@ -29,7 +29,7 @@ _OUTSIDE = {
 
 
 def adopt(source: str, described: Mapping[str, Any]) -> Adopted | None:
-    """The backbone that starts from a folder of timm, or from a ViT of transformers; None where it is neither.
+    """The backbone that starts from a folder of timm, or from a ViT of transformers; None for other models.
 
     Args:
         source: the folder, or ``hf://owner/name``.
@@ -65,7 +65,7 @@ def _of_timm(source: str, architecture: str, described: Mapping[str, Any]) -> Ad
 
 
 def _of_transformers(source: str, described: Mapping[str, Any]) -> Adopted:
-    """A plain ViT. The scaling of its channels is folded into the projection of the patches, since our backbone has its own."""
+    """A plain ViT. The scaling of its channels is folded into the projection of the patches."""
     width, depth, heads = (
         int(described.get(key, usual))
         for key, usual in (("hidden_size", 768), ("num_hidden_layers", 12), ("num_attention_heads", 12))
@@ -81,7 +81,7 @@ def _of_transformers(source: str, described: Mapping[str, Any]) -> Adopted:
 
 
 def _renamed(state: Mapping[str, Tensor], theirs: Scaling, ours: Scaling) -> dict[str, Tensor]:
-    """The weights of a ViT of transformers under the names of timm, for images that are scaled as ours are."""
+    """The weights of a ViT of transformers under the names of timm, for images in our scaling."""
     state = plain_names(state, "vit", "deit")
     found = {f"blocks.{name}": value for name, value in renamed_blocks(state, _BLOCK).items()}
     for their_name, our_name in _OUTSIDE.items():

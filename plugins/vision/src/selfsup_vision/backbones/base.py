@@ -1,4 +1,4 @@
-"""What all image backbones share: the normalisation of their input, and their state under timm's names."""
+"""The base of image backbones: their input, and their export to timm."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from selfsup_images.backbones import IMAGENET_MEAN, IMAGENET_STD, PixelBackbone
 
 
 def statistics_for(channels: int, colors: tuple[float, ...]) -> tuple[float, ...]:
-    """A mean or deviation of each channel: that of red, green and blue, or for other channels their average for each."""
+    """The mean or deviation of each channel: those of red, green and blue, or their average for each of other channels."""
     return colors if len(colors) == channels else (sum(colors) / len(colors),) * channels
 
 
@@ -26,14 +26,14 @@ def channels_of(info: Info) -> int:
 
 @dataclass(frozen=True)
 class Construction:
-    """How plain timm builds a network."""
+    """How to build a network with timm."""
 
     architecture: str
     """The name for ``timm.create_model``."""
     kwargs: dict[str, Any] = field(default_factory=dict)
-    """Its keyword arguments beside ``num_classes=0``; JSON values."""
+    """Its keyword arguments in addition to ``num_classes=0``; JSON values."""
     changes: tuple[str, ...] = ()
-    """Lines of Python that change ``model`` after that, where timm has no argument for it."""
+    """Lines of Python that then change ``model``, for changes without an argument in timm."""
 
     def code(self) -> str:
         """The lines of Python that build the network."""
@@ -47,7 +47,7 @@ class ImageBackbone(PixelBackbone):
 
     Args:
         model: a timm model without classifier.
-        construction: how plain timm builds that model.
+        construction: how timm builds that model.
         mean: see :class:`~selfsup_images.backbones.PixelBackbone`.
         std: see there.
     """
@@ -86,23 +86,23 @@ class ImageBackbone(PixelBackbone):
         """The weights under another library's names.
 
         Args:
-            format: ``timm``: what ``load_state_dict`` of the network that :meth:`export_metadata` describes takes.
+            format: ``timm``, for ``load_state_dict`` of the network that :meth:`export_metadata` describes.
 
         Raises:
-            ArtifactError: another format was asked for.
+            ArtifactError: the format is unknown.
         """
         self._check_format(format)
         return {name: value.detach() for name, value in self.model.state_dict().items()}
 
     def export_metadata(self, format: str) -> dict[str, str]:
-        """What the other library needs to use these weights.
+        """The metadata with which another library can use these weights.
 
         Returns:
             ``architecture`` and ``kwargs`` (JSON) of ``timm.create_model``, ``mean`` and ``std`` (JSON) of the input in 0..1,
             and ``code``, the lines of Python that build the network as ``model``.
 
         Raises:
-            ArtifactError: another format was asked for.
+            ArtifactError: the format is unknown.
         """
         self._check_format(format)
         return {

@@ -1,4 +1,4 @@
-"""Small backbones, for small images and for CPUs; all are timm's modules put together."""
+"""Small backbones for small images and for CPUs, made of timm's modules."""
 
 from __future__ import annotations
 
@@ -54,19 +54,19 @@ def build_cifar_resnet(config: CifarResNetConfig, info: Info) -> TimmBackbone:
 
 
 def build_narrow_resnet(config: NarrowResNetConfig, info: Info) -> TimmBackbone:
-    """A ResNet of basic blocks whose stem suits the image: a 3x3 convolution that keeps images up to 64 pixels as they are,
-    halves those up to 128, and quarters larger ones (with max-pooling)."""
+    """A ResNet of basic blocks whose stem depends on the image size: a 3x3 convolution that keeps the size of images up to 64
+    pixels, halves that of images up to 128, and quarters that of larger ones (with max-pooling)."""
     size = int(info["image_size"])
     return _resnet(config.width, config.blocks, channels_of(info), stride=1 if size <= 64 else 2, pool=size > 128)
 
 
 def _resnet(width: int, blocks: int, image_channels: int, *, stride: int, pool: bool) -> TimmBackbone:
-    """timm's ResNet with a stem of its own; all else (blocks, initialisation, names) is timm's."""
-    # stem_width is asked for with stem_type="deep" alone, and makes the first stage take ``width`` channels.
+    """timm's ResNet with another stem; blocks, initialisation and names are timm's."""
+    # timm uses stem_width only with stem_type="deep"; it gives the first stage ``width`` input channels.
     channels = tuple(width * 2**i for i in range(4))
     layers = (blocks,) * 4
-    # Residual branches that start at zero would leave so shallow a network a stack of 1x1 shortcuts, which sees next to
-    # nothing and hardly learns in its first hundred steps.
+    # With residual branches that start at zero, so shallow a network would be a stack of 1x1 shortcuts, which hardly learns in
+    # its first hundred steps.
     kwargs: dict[str, Any] = {
         "layers": layers, "channels": channels, "stem_type": "deep", "stem_width": width // 2, "zero_init_last": False,
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Any timm model as a backbone."""
+"""``timm/*``: any timm model as a backbone."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from selfsup_vision.backbones.vit import ViTBackbone, is_plain_vit
 from selfsup_vision.sizes import patch_size_for
 
 _FEWEST_TOKENS = 7
-"""Along one side: 224 / 32. A vision transformer with fewer gets smaller patches."""
+"""Fewest tokens along one side, 224 / 32; a vision transformer with fewer gets smaller patches."""
 
 
 class TimmConfig(Config):
@@ -33,8 +33,8 @@ class TimmConfig(Config):
     name: str
     """A name of timm (``timm.list_models()``), perhaps with a tag of weights: ``resnet50``, ``vit_small_patch16_224.dino``."""
     pretrained: bool = False
-    """Whether to start from the weights that timm has for this name; they are fetched from the network. The size of images that
-    they were trained with comes along, and the mean and deviation of each channel."""
+    """Whether to start from timm's weights for this name, fetched from the network. They bring the size of the images that they
+    were trained with, and the mean and deviation of each channel."""
     checkpoint: str | None = None
     """Path of a state dict with timm's names to start from (``.safetensors``, or ``.pth`` with tensors only)."""
     patch_size: int | None = Field(None, ge=1)
@@ -54,7 +54,7 @@ class TimmConfig(Config):
 
 
 class TimmBackbone(ImageBackbone):
-    """A timm model that is no plain vision transformer: its feature map becomes the tokens."""
+    """A timm model other than a plain vision transformer; its feature map becomes the tokens."""
 
     def __init__(
         self,
@@ -73,20 +73,20 @@ class TimmBackbone(ImageBackbone):
         return Encoded(pooled, *timm_tokens(self.model, features)) if self._has_tokens else Encoded(pooled)
 
     def blocks(self) -> list[nn.Module]:
-        """Those of a transformer (DeiT, BEiT, EVA, ...); a network of stages has none."""
+        """Those of a transformer (DeiT, BEiT, EVA, ...); empty for networks of stages."""
         blocks = getattr(self.model, "blocks", None)
         return list(blocks) if isinstance(blocks, (nn.ModuleList, nn.Sequential)) and hasattr(self.model, "patch_embed") else []
 
     @property
     def finetuning(self) -> Finetuning:
-        """As MAE's for a transformer."""
+        """As in MAE for a transformer."""
         return vision_transformer_finetuning(self.embed_dim) if self.blocks() else Finetuning()
 
 
 def build_timm(config: TimmConfig, info: Info) -> Backbone:
     """Build a timm model for the processor's image size and channels.
 
-    Weights for RGB are adapted to other channels as timm does: summed for one channel, else repeated in turn and scaled down.
+    Weights for RGB are adapted to other channels as in timm: summed for one channel, else repeated and scaled down.
 
     Raises:
         UnknownIdError: timm has no such model.
@@ -107,19 +107,21 @@ def build_timm(config: TimmConfig, info: Info) -> Backbone:
     construction = Construction(config.name, {k: v for k, v in kwargs.items() if k != "dynamic_img_size"})
     if is_plain_vit(model):
         backbone = ViTBackbone(model, construction, mean, std)
-        # Positions that came with weights are part of what was learned.
+        # Positions of loaded weights were learned with them.
         if config.positions == "sin-cos" and not config.pretrained and config.checkpoint is None:
             backbone.fix_positions()
         return backbone
     if config.patch_size is not None:
         raise ConfigError(f"backbone.patch_size={config.patch_size}: timm/{config.name} is no plain vision transformer.")
     if config.pool != "avg":
-        raise ConfigError(f"backbone.pool={config.pool}: timm/{config.name} is no plain vision transformer and pools its way.")
+        raise ConfigError(
+            f"backbone.pool={config.pool}: timm/{config.name} is no plain vision transformer; it pools its own way."
+        )
     return TimmBackbone(model, construction, mean, std)
 
 
 def _load_checkpoint(model: Any, config: TimmConfig, channels: int, known: dict[str, Any]) -> None:
-    """Load a state dict of timm's names; one for RGB into a network for other channels as timm does with its own weights."""
+    """Load a state dict of timm's names; weights for RGB are adapted to other channels as in timm."""
     path = Path(str(config.checkpoint))
     stems = [stems] if isinstance(stems := known.get("first_conv", ()), str) else list(stems or ())
     adapted = [f"{stem}.weight" for stem in stems] if channels != 3 else []
@@ -133,7 +135,7 @@ def _load_checkpoint(model: Any, config: TimmConfig, channels: int, known: dict[
 
 
 def _create(config: TimmConfig, image_size: int, channels: int) -> tuple[Any, dict[str, Any]]:
-    """The model, and the arguments that it took: timm's models differ in which they have."""
+    """The model, and the arguments that it accepted, which differ between timm's models."""
     common = {} if channels == 3 else {"in_chans": channels}
     attempts = [{**arguments, **common} for arguments in _arguments(config, image_size)]
     for kwargs in attempts:
@@ -142,7 +144,7 @@ def _create(config: TimmConfig, image_size: int, channels: int) -> tuple[Any, di
         except TypeError:
             if kwargs is attempts[-1]:
                 raise
-        except NotImplementedError as error:  # timm's word for a stem that it cannot adapt
+        except NotImplementedError as error:  # timm raises it for a stem that it cannot adapt
             raise ConfigError(
                 f"backbone.pretrained=true: the weights of timm/{config.name} are for 3 channels, and timm cannot adapt them "
                 f"to {channels} ({error}). Leave pretrained out, or set processor.channels=3."
@@ -161,7 +163,7 @@ def _create(config: TimmConfig, image_size: int, channels: int) -> tuple[Any, di
 
 
 def _arguments(config: TimmConfig, image_size: int) -> Iterator[dict[str, Any]]:
-    """From what a plain vision transformer takes to what every model takes (nothing)."""
+    """Arguments to try, from those of a plain vision transformer to none, which every model accepts."""
     patch = config.patch_size or _patch_size(config.name, image_size)
     if image_size % patch:
         raise ConfigError(
@@ -170,7 +172,7 @@ def _arguments(config: TimmConfig, image_size: int) -> Iterator[dict[str, Any]]:
     size: dict[str, Any] = {"img_size": image_size}
     transformer = {**size, "patch_size": patch, "dynamic_img_size": True}
     if config.pool == "avg":
-        # fc_norm=False keeps the last norm in front of the pooling, where the tokens see it too.
+        # fc_norm=False keeps the last norm before the pooling, so that it applies to the tokens too.
         yield {**transformer, "global_pool": "avg", "fc_norm": False}
     yield transformer
     yield size
@@ -178,14 +180,14 @@ def _arguments(config: TimmConfig, image_size: int) -> Iterator[dict[str, Any]]:
 
 
 def _patch_size(name: str, image_size: int) -> int:
-    """The model's own patch size (timm's names tell it) where it suits the image, else the default for the image."""
-    told = re.search(r"patch(\d+)", name)
-    own = int(told.group(1)) if told else 16
+    """The model's own patch size (in its name) if it suits the image, else the default for the image."""
+    found = re.search(r"patch(\d+)", name)
+    own = int(found.group(1)) if found else 16
     return own if image_size % own == 0 and image_size // own >= _FEWEST_TOKENS else patch_size_for(image_size)
 
 
 def preprocessing(config: TimmConfig) -> dict[str, Any]:
-    """The size of the images that pretrained weights were made with, and how much of an image their evaluation sees."""
+    """The image size and the margin with which pretrained weights are evaluated."""
     known = timm.get_pretrained_cfg(config.name) if config.pretrained and timm.is_model(config.name) else None
     if known is None:
         return {}

@@ -1,4 +1,4 @@
-"""timm's plain vision transformers as token backbones: tokens in, tokens out, with any of them left out."""
+"""timm's plain vision transformers as token backbones."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from selfsup_vision.backbones.base import Construction, ImageBackbone
 class ViTBackbone(ImageBackbone, TokenBackbone):
     """A ``timm.models.vision_transformer.VisionTransformer`` (Dosovitskiy et al. 2020, arXiv:2010.11929).
 
-    Images of another size than it was built for are taken too, with resampled position embeddings, if the patch size divides
-    them. The targets of masked modelling are the normalised pixels of each patch, P = patch * patch * C.
+    It also encodes images of other sizes that the patch size divides, with resampled position embeddings. The targets of masked
+    modelling are the normalised pixels of each patch, P = patch * patch * C.
     """
 
     target_kind: ClassVar[Literal["continuous", "categorical"]] = "continuous"
@@ -72,9 +72,9 @@ class ViTBackbone(ImageBackbone, TokenBackbone):
         return super().fit_weight(name, weight, own)
 
     def _resampled(self, positions: Tensor) -> Tensor | None:
-        """Positions [1, prefix + n * n, D] on this network's lattice; special tokens that one of the two lacks are passed over.
+        """Positions [1, prefix + n * n, D] on this network's lattice; special tokens that one of the two lacks are ignored.
 
-        None where they lie on no square or are of another width.
+        None if their lattice is not square or their width differs.
         """
         if positions.ndim != 3 or positions.shape[2] != self.embed_dim:
             return None
@@ -95,10 +95,10 @@ class ViTBackbone(ImageBackbone, TokenBackbone):
         return torch.cat([special, lattice], dim=1)
 
     def fix_positions(self) -> None:
-        """Put fixed sines and cosines of the lattice in the place of learned positions; special tokens have zeros.
+        """Replace learned positions by fixed sines and cosines of the lattice, with zeros for special tokens.
 
-        As MAE (He et al. 2021, arXiv:2111.06377) and MoCo v3 (Chen et al. 2021, arXiv:2104.02057) have them. A network without
-        absolute positions stays as it is.
+        As in MAE (He et al. 2021, arXiv:2111.06377) and MoCo v3 (Chen et al. 2021, arXiv:2104.02057). Networks without absolute
+        positions do not change.
         """
         positions = self.model.pos_embed
         if positions is None:
@@ -133,7 +133,7 @@ class ViTBackbone(ImageBackbone, TokenBackbone):
         return [*self.input_projection(), *([positions] if isinstance(positions, nn.Parameter) else [])]
 
     def encode(self, tokens: Tokens, *, keep: Tensor | None = None) -> Tensor:
-        """Equal to the patch tokens of timm's ``forward_features`` where all are kept."""
+        """Equal to the patch tokens of timm's ``forward_features`` if all are kept."""
         return self._mix(self._placed(tokens, keep))[:, self.model.num_prefix_tokens :]
 
     def blocks(self) -> list[nn.Module]:
@@ -146,7 +146,7 @@ class ViTBackbone(ImageBackbone, TokenBackbone):
         return vision_transformer_finetuning(self.embed_dim)
 
     def layer_outputs(self, tokens: Tokens) -> list[Tensor]:
-        """The patch tokens behind each block; the last is normalised, as :meth:`encode` gives it."""
+        """The patch tokens after each block; the last is normalised, as in :meth:`encode`."""
         sequence = self._with_prefix(self._placed(tokens, None))
         outputs = []
         for block in self.model.blocks:
@@ -156,7 +156,7 @@ class ViTBackbone(ImageBackbone, TokenBackbone):
         return [output[:, self.model.num_prefix_tokens :] for output in outputs]
 
     def targets(self, batch: Batch) -> Tensor:
-        """[B, N, P]: each patch's normalised pixels, row by row, the channels of a pixel next to each other."""
+        """[B, N, P]: each patch's normalised pixels, as (row, column, channel)."""
         with torch.no_grad():
             return patches(self.normalized(batch), self.patch_size)
 
@@ -183,7 +183,7 @@ class ViTBackbone(ImageBackbone, TokenBackbone):
         return content.gather(1, keep.unsqueeze(-1).expand(-1, -1, content.shape[-1]))
 
     def _with_prefix(self, content: Tensor) -> Tensor:
-        """Put the special tokens, with their positions, in front; then what timm does before the first block."""
+        """Prepend the special tokens with their positions, then do what timm does before the first block."""
         model = self.model
         special: list[Tensor] = [token for token in (model.cls_token, model.reg_token) if token is not None]
         if special:
@@ -207,5 +207,5 @@ def patches(image: Tensor, size: int) -> Tensor:
 
 
 def is_plain_vit(model: Any) -> bool:
-    """Whether the model's forward pass is the one that :class:`ViTBackbone` takes apart (subclasses change it)."""
+    """Whether :class:`ViTBackbone` knows the model's forward pass (subclasses change it)."""
     return type(model) is VisionTransformer and hasattr(model.patch_embed, "patch_size")

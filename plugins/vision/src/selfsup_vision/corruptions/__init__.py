@@ -1,4 +1,4 @@
-"""Corruptions of images whose repair takes some understanding."""
+"""Corruptions of images: colorization, inpainting and denoising."""
 
 from selfsup_vision.corruptions.colorization import Colorization, ColorizationConfig
 from selfsup_vision.corruptions.inpainting import Inpainting, InpaintingConfig

@@ -1,4 +1,4 @@
-"""Colorization: the colours are taken away, and asked for."""
+"""Colorization: predict the colours of a grey image."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from selfsup_vision.corruptions.decoder import FeatureMapDecoder
 from selfsup_vision.corruptions.lab import ab_cells, rgb_to_lab
 
 _AB_SCALE = 110.0
-"""What regression divides a and b by, so that they lie in about -1..1."""
+"""Scale of a and b for regression, which brings them to about -1..1."""
 
 
 class ColorizationConfig(Config):
     """Options of :class:`Colorization`."""
 
     target: Literal["classes", "regression"] = "classes"
-    """Predict which cell of the ab plane a colour lies in, or a and b themselves with squared error; classes in the paper."""
+    """Predict the cell of the ab plane of a colour, or a and b with squared error; classes in the paper."""
     cell: float = Field(10.0, ge=2, le=50)
     """Side of a cell of the ab plane; 10 in the paper."""
     rebalancing: float = Field(0.5, ge=0, le=1)
-    """Lambda: how much rare colours gain, from 0 (weight 1 / frequency) to 1 (all alike); 0.5 in the paper."""
+    """Lambda, from 0 (weight 1 / frequency) to 1 (equal weights); 0.5 in the paper."""
     smoothing: float = Field(5.0, gt=0)
     """Standard deviation in the ab plane by which frequencies are smoothed; 5 in the paper."""
     frequency_momentum: float = Field(0.99, ge=0, lt=1)
-    """What is kept of the running frequencies at each step; the paper counts them over ImageNet beforehand."""
+    """Momentum of the running frequencies at each step; the paper counts them over ImageNet beforehand."""
     stride: int = Field(4, ge=1)
     """The image is this many times larger than the predicted colours along each side; 4 in the paper."""
     decoder_width: int = Field(128, ge=8)
@@ -49,17 +49,17 @@ class ColorizationConfig(Config):
 
 
 class Colorization(Corruption):
-    """Colorful image colorization (Zhang et al. 2016, arXiv:1603.08511): from lightness to the colour of each place.
+    """Colorful image colorization (Zhang et al. 2016, arXiv:1603.08511): from lightness to the colour of each pixel.
 
-    The network sees the lightness L in all three channels, and its encoder is evaluated on RGB like all others; the paper feeds
-    lightness there, too. In small runs on CIFAR-10 (two seeds) that cost about half of what was learned: the linear probe was
-    3.0 points above an untrained network on lightness and 1.6 on RGB; its score was 33 on both.
+    The network sees the lightness L in all three channels, but its encoder is evaluated on RGB like all others; the paper
+    evaluates on lightness. In small runs on CIFAR-10 (two seeds) the linear probe was 3.0 points above an untrained network on
+    lightness and 1.6 on RGB; its score was 33 on both.
     The colours are those of the image shrunk by ``stride``.
-    Differences from the paper: a colour counts for its own cell only, not softly for the five nearest; cells are all that sRGB
-    reaches; their frequencies are a running estimate over the training batches, so that any data will do; the decoder is small.
+    Differences from the paper: the target is the cell of a colour only, not a soft one over the five nearest; the cells are all
+    that sRGB reaches; their frequencies are a running estimate over the training batches, for any data; the decoder is small.
 
     Raises:
-        ConfigError: the images have other channels than red, green and blue.
+        ConfigError: the images have channels other than red, green and blue.
     """
 
     table: Tensor
@@ -112,7 +112,7 @@ class Colorization(Corruption):
 
     @torch.no_grad()
     def after_step(self, progress: float) -> None:
-        """Learn how frequent colours are from what all devices saw in the step, however the batch was cut."""
+        """Update the frequencies of colours from the whole step, over all devices and parts of the batch."""
         if self.config.target == "classes":
             seen = sum_over_ranks(self.seen)
             share = torch.where(seen.sum() > 0, seen / seen.sum(), self.frequency)

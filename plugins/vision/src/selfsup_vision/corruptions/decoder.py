@@ -1,4 +1,4 @@
-"""From a feature map back to an image."""
+"""A decoder from a feature map to an image."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from selfsup_vision.backbones.base import channels_of
 class FeatureMapDecoder(nn.Module):
     """Doubles the feature map by nearest neighbour and a 3x3 convolution until it reaches the wanted size.
 
-    The width starts at ``width`` and is halved after the first doubling, at most twice. No network of an earlier paper is
-    repeated here: the context encoder's, for one, is as large as its encoder, which would be thrown away with most of the work.
+    The width starts at ``width`` and is halved after the first doubling, at most twice. It is smaller than the decoders of the
+    papers; that of the context encoder, for example, is as large as its encoder.
 
     Args:
-        backbone: what gives the feature map.
-        image_size: side of the images that it will see.
+        backbone: the source of the feature map.
+        image_size: side of its input.
         out_channels: C.
         out_size: side of the result.
         width: channels at the feature map's size.
@@ -67,7 +67,7 @@ def image_decoder(backbone: Backbone, info: Info, width: int) -> FeatureMapDecod
 
 
 def feature_map_side(backbone: Backbone, image_size: int) -> int:
-    """The side of the feature map for images of a size, seen by encoding one; the backbone is left as it was.
+    """The side of the feature map for images of a size, found by encoding one; the backbone does not change.
 
     Raises:
         ConfigError: there is no square feature map.

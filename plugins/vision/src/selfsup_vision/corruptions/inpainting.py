@@ -1,4 +1,4 @@
-"""Inpainting: holes are cut into the image, and what was there is asked for."""
+"""Inpainting: cut holes into the image and predict their content."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class InpaintingConfig(Config):
     """Options of :class:`Inpainting`."""
 
     holes: Literal["regions", "blocks"] = "regions"
-    """What is cut out: regions of any shape, with which the paper learns its features, or squares (its "random block")."""
+    """Shape of the holes: regions of any shape, with which the paper learns its features, or squares (its "random block")."""
     share: float = Field(0.25, gt=0, lt=1)
-    """Part of the image that regions cover; a quarter in the paper."""
+    """Share of the image that regions cover; a quarter in the paper."""
     region_size: float = Field(0.25, gt=0, le=1)
-    """How coarse regions are: distance between the points of the random field that bounds them, as a fraction of the image's
-    side; the paper takes the outlines of objects."""
+    """Coarseness of regions: distance between the points of the random field that bounds them, as a fraction of the image's
+    side; the paper uses the outlines of objects."""
     n_holes: int = Field(5, ge=1)
     """Squares in each image, which may overlap."""
     hole_size: float = Field(0.25, gt=0, lt=1)
@@ -46,11 +46,11 @@ class InpaintingConfig(Config):
 
 
 class Inpainting(Corruption):
-    """Context encoders (Pathak et al. 2016, arXiv:1604.07379): fill holes from what is around them.
+    """Context encoders (Pathak et al. 2016, arXiv:1604.07379): fill holes from their surroundings.
 
-    The loss is the paper's reconstruction loss, squared error inside of the holes alone. There is no adversarial loss: it
+    The loss is the paper's reconstruction loss, squared error inside the holes only. There is no adversarial loss: it
     sharpens the picture and has a weight of 0.001 to 0.999 in the paper. By default the holes are regions of any shape at
-    random places: with straight borders a network learns to look for the border (section 3.2).
+    random places: with straight borders a network learns features of the border (section 3.2).
     """
 
     fill: Tensor
@@ -64,18 +64,18 @@ class Inpainting(Corruption):
         self.register_buffer("fill", fill.view(1, -1, 1, 1), persistent=False)
 
     def forward(self, batch: Batch, generator: torch.Generator | None) -> Corrupted:
-        """The target is the whole image [B, C, S, S] in 0..1, the weight [B, 1, S, S] is 1 inside of holes."""
+        """The target is the whole image [B, C, S, S] in 0..1, the weight [B, 1, S, S] is 1 inside holes."""
         clean = to_float(batch["image"])
         hole = self.holes(clean.shape[0], generator, clean.device)
         return Corrupted({"image": torch.where(hole, self.fill, clean)}, clean, hole.float())
 
     def holes(self, n: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
-        """[n, 1, S, S] bool, True inside of a hole."""
+        """[n, 1, S, S] bool, True inside a hole."""
         blocks = self.config.holes == "blocks"
         return self._blocks(n, generator, device) if blocks else self._regions(n, generator, device)
 
     def _regions(self, n: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
-        """Where a smooth random field is highest, on the stated share of each image."""
+        """The stated share of each image where a smooth random field is highest."""
         size = self.image_size
         points = max(round(1 / self.config.region_size), 1) + 1
         noise = torch.randn((n, 1, points, points), generator=generator, device=device)

@@ -36,7 +36,7 @@ def ab_cells(width: float) -> tuple[Tensor, Tensor]:
 
     Returns:
         Centres [Q, 2], and a table [n, n] long from the rounded (a, b) / width, each shifted by n // 2, to the cell, or to the
-        nearest one where sRGB has no such colour.
+        nearest one if sRGB has no such colour.
     """
     steps = torch.linspace(0, 1, 52)
     cube = torch.cartesian_prod(steps, steps, steps).T.reshape(1, 3, 1, -1)

@@ -1,4 +1,4 @@
-"""Denoising: noise is put on the image, and the clean one is asked for."""
+"""Denoising: add noise to the image and predict the clean one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class NoiseConfig(Config):
     """Options of :class:`Noise`."""
 
     kind: Literal["masking", "gaussian", "salt-and-pepper"] = "masking"
-    """What is put on pixels: black, Gaussian noise, or black and white; masking in Vincent et al. 2008, all three in 2010."""
+    """Noise: black pixels, Gaussian noise, or black and white pixels; masking in Vincent et al. 2008, all three in 2010."""
     amount: float = Field(0.25, gt=0, le=1)
     """Share of pixels corrupted, or for Gaussian noise its standard deviation in 0..1; 0.25 in Vincent et al."""
     decoder_width: int = Field(128, ge=8)

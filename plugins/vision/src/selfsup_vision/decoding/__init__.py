@@ -1,4 +1,4 @@
-"""From what a row holds to an image of 8 bits a channel: every file, mode and array that people keep images in."""
+"""Decode a row's image to 8 bits a channel: files of all modes, arrays and tensors."""
 
 from selfsup_vision.decoding.images import Opened, Reading, decode, decode_whole, opened
 from selfsup_vision.decoding.raster import Raster, raster_of_array

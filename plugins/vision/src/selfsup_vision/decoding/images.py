@@ -1,4 +1,4 @@
-"""Opening, scaling and resizing one image."""
+"""Open, scale and resize one image."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ _READ_ERRORS = (
 )
 """What Pillow's file plugins raise on damaged files (most are ``OSError``, but not all)."""
 _HEIF = tuple(b"ftyp" + brand for brand in (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"))
-"""How HEIF files begin (ISO/IEC 23008-12), behind the size of their first box."""
+"""The beginning of HEIF files (ISO/IEC 23008-12), after the size of their first box."""
 _ALPHA_MODES = frozenset({"RGBA", "LA", "PA", "La", "RGBa"})
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-"""ITU-R 601, as Pillow converts to grey."""
+"""ITU-R 601, as in Pillow."""
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 Opened = Image.Image | Raster
-"""A PIL image of 8 bits a channel, not yet decoded; or numbers."""
+"""A PIL image with 8 bits a channel, not yet decoded; or an array."""
 
 
 def _silent(text: str) -> None:
-    """Remark nothing."""
+    """Ignore a remark."""
 
 
 @dataclass(frozen=True)
@@ -58,28 +58,28 @@ class Reading:
     channels: int | None = None
     """C of the result; None: 3."""
     given_channels: int | None = None
-    """C, where the user says it: pages become channels, and an opacity a channel, where that makes so many."""
+    """C if the user sets it: pages, and the opacity, then become channels if that gives C."""
     layout: Layout = "auto"
-    """Where the channels of arrays lie."""
+    """The axis of the channels of arrays."""
     value_range: ValueRange | None = None
-    """Black and white of images of more than 8 bits and of floats, where the user says it."""
+    """Black and white of images with more than 8 bits and of floats, if the user sets it."""
     learned: Mapping[str, ValueRange] = field(default_factory=dict)
-    """Black and white by kind of numbers, from the rows that the processor was fitted on."""
+    """Black and white for each kind of numbers, learned from the rows that the processor was fitted on."""
     remark: Callable[[str], None] = _silent
-    """Told what is to be said of an image that can be used."""
+    """Called with remarks on usable images."""
 
 
 @contextmanager
 def opened(value: Any, reading: Reading = Reading()) -> Iterator[Opened]:
-    """What a row holds, open within the block; the pixels of a file of 8 bits are not decoded yet.
+    """Open what a row holds; the pixels of a file with 8 bits are not decoded yet.
 
     Args:
         value: ``{"bytes": ..., "path": ...}`` (either may be None), an encoded file or an npy file, a path, a PIL image, or an
             array or tensor (:func:`raster_of_array`).
-        reading: how.
+        reading: options.
 
     Raises:
-        BadRowError: there is nothing to read, or it is no image.
+        BadRowError: there is nothing to read, or it is not an image.
     """
     if isinstance(value, dict):
         value = value.get("bytes") if value.get("bytes") is not None else value.get("path")
@@ -137,7 +137,7 @@ def _file(content: Content, reading: Reading) -> Iterator[Opened]:
 
 
 def _heif(content: Content) -> Image.Image | None:
-    """A HEIC or HEIF image, where one of the libraries that read them is installed; None for other files."""
+    """A HEIC or HEIF image, if a library that reads them is installed; None for other files."""
     if content.head(12)[4:12] not in _HEIF:
         return None
     for library in ("pi_heif", "pillow_heif"):
@@ -155,7 +155,7 @@ def _heif(content: Content) -> Image.Image | None:
 
 
 def _unknown(content: Content) -> str:
-    """What to say of a file that Pillow does not know."""
+    """The message for a file that Pillow does not know."""
     head = content.head(12)
     if head[4:8] == b"ftyp" and head[8:12] in (b"avif", b"avis"):
         return "this Pillow reads no AVIF: update it to 11.3 or later, or convert the files"
@@ -181,7 +181,7 @@ def decode(value: Any, size: int, reading: Reading = Reading()) -> Pixels:
     """Decode, resize the shorter side to ``size`` (antialiased), and cut the centre: [C, size, size] uint8.
 
     Raises:
-        BadRowError: the image cannot be read or decoded, or has other channels; the message says why.
+        BadRowError: the image cannot be read or decoded, or has other channels.
     """
     return _pixels(value, size, 1.0, reading).transpose(2, 0, 1).copy()
 
@@ -190,10 +190,10 @@ def decode_whole(value: Any, size: int, max_aspect: float, reading: Reading = Re
     """Decode and resize the shorter side to ``size`` (antialiased); beyond ``max_aspect`` to 1 the longer is cut.
 
     Returns:
-        [L, C, size] with the longer side first, and whether that is the width: rows and columns are then exchanged.
+        [L, C, size] with the longer side first, and whether that is the width: the image is then transposed.
 
     Raises:
-        BadRowError: the image cannot be read or decoded, or has other channels; the message says why.
+        BadRowError: the image cannot be read or decoded, or has other channels.
     """
     pixels = _pixels(value, size, max_aspect, reading)
     lying = pixels.shape[1] > pixels.shape[0]
@@ -230,7 +230,7 @@ def _pixels(value: Any, size: int, max_aspect: float, reading: Reading) -> Pixel
 def _loaded(image: Image.Image, size: int) -> Image.Image:
     """Decoded and upright."""
     if image.format == "JPEG":
-        # Twice the size wanted: the DCT-domain reduction aliases a little, and the resize after it smooths that out.
+        # Twice the wanted size: the DCT-domain reduction aliases a little, which the resize after it smooths out.
         image.draft(image.mode, (2 * size, 2 * size))
     return upright(image)
 
@@ -238,7 +238,7 @@ def _loaded(image: Image.Image, size: int) -> Image.Image:
 def _resized(image: Image.Image, size: int, max_aspect: float) -> Image.Image:
     width, height = image.size
     side = min(width, height)
-    # In whole pixels: half a pixel off, one axis would be smoother than the other, and tell how an image was turned.
+    # In whole pixels: half a pixel off, one axis would be smoother than the other and give the rotation of an image away.
     box_w, box_h = min(width, int(side * max_aspect)), min(height, int(side * max_aspect))
     wanted = (max(round(box_w * size / side), size), max(round(box_h * size / side), size))
     if image.size == wanted:
@@ -248,12 +248,12 @@ def _resized(image: Image.Image, size: int, max_aspect: float) -> Image.Image:
 
 
 def is_transparent(image: Image.Image) -> bool:
-    """Whether an image of 8 bits may have transparent places."""
+    """Whether an image with 8 bits may have transparent pixels."""
     return image.mode in _ALPHA_MODES or "transparency" in image.info
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Any Pillow mode of 8 bits to RGB: transparency laid on white, palettes looked up."""
+    """Convert any Pillow mode with 8 bits to RGB, with transparency on white."""
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if is_transparent(image):
@@ -264,12 +264,12 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def to_grey(image: Image.Image) -> Image.Image:
-    """Any Pillow mode of 8 bits to shades of grey (ITU-R 601)."""
+    """Convert any Pillow mode with 8 bits to grey (ITU-R 601)."""
     return image if image.mode == "L" and not is_transparent(image) else to_rgb(image).convert("L")
 
 
 def _bands(image: Image.Image) -> Raster:
-    """The bands of an image of 8 bits as they are: CMYK, or colours and opacity."""
+    """The bands of an image with 8 bits, unchanged: CMYK, or colours and opacity."""
     if image.mode in ("P", "PA", "1", "RGBa", "La"):
         image = image.convert("RGBA" if is_transparent(image) else "RGB")
     pixels = np.asarray(image)

@@ -49,7 +49,7 @@ def is_wide(mode: str) -> bool:
 
 
 def has_raw_mode(image: Any, part: str) -> bool:
-    """Whether the numbers in the file are of a kind (``;16``) that the mode does not show."""
+    """Whether the file has a raw mode (``;16``) that Pillow's mode does not show."""
     return any(part in str(argument) for tile in image.tile for argument in tile[3:])
 
 
@@ -59,7 +59,7 @@ def page_count(image: Image.Image) -> int:
 
 
 def turned(pixels: Array, orientation: int) -> Array:
-    """[H, W, ...] as an orientation says."""
+    """[H, W, ...] turned by an EXIF orientation."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
@@ -81,7 +81,7 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def wide_pixels(image: Image.Image) -> Array:
-    """[H, W, 1] of an image of one wide channel."""
+    """[H, W, 1] of an image with one wide channel."""
     return checked(np.asarray(upright(image))[:, :, None])
 
 
@@ -97,12 +97,12 @@ def checked(pixels: Array) -> Array:
 
 
 def both_halves(content: Content, mode: str, *, big: bool) -> Array:
-    """[H, W, 3 or 4] uint16 of colours of 16 bits. Pillow keeps one half of each value, so the file is decoded once a half.
+    """[H, W, 3 or 4] uint16 of colours with 16 bits, decoded twice, since Pillow keeps one half of each value.
 
     Args:
         content: the file.
         mode: ``RGB`` or ``RGBA``.
-        big: whether the upper half comes first in what is decoded.
+        big: whether the upper half comes first in the decoded data.
     """
     upper, lower = ("B", "L") if big else ("L", "B")
     high, low = (decoded_as(content, f"{mode};16{half}").astype(np.uint16) for half in (upper, lower))
@@ -111,7 +111,7 @@ def both_halves(content: Content, mode: str, *, big: bool) -> Array:
 
 
 def decoded_as(content: Content, raw: str) -> Array:
-    """A file decoded as if its numbers were laid out otherwise."""
+    """Decode a file with another raw mode."""
     image: Any
     with content.open() as image:
         tiles: list[Any] = list(image.tile)

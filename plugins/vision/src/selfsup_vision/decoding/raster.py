@@ -1,4 +1,4 @@
-"""Images as numbers of any type and with any number of channels, before it is known which are black and white."""
+"""Images as arrays of any type and number of channels, before they are scaled to black and white."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ Layout = Literal["auto", "channels-last", "channels-first"]
 Kind = Literal["8-bit", "integer", "float"]
 
 MOST_CHANNELS = 64
-"""Channels of an array that are told from its height and width without help."""
+"""Most channels whose axis is found without help."""
 NUMPY_MAGIC = b"\x93NUMPY"
 _SET_LAYOUT = "set processor.array_layout=channels-last or channels-first"
 
 
 @dataclass(frozen=True)
 class Raster:
-    """An image as the numbers that its file or array holds."""
+    """An image as the numbers in its file or array."""
 
     values: Array
-    """[H, W, C], with the opacity as the last channel where there is one."""
+    """[H, W, C], with the opacity, if any, as the last channel."""
     alpha: bool = False
     """Whether the last channel is opacity: full at the largest value of an integer type, and at 1 for floats."""
     declared: int | None = None
-    """Largest value that the file says it can hold, where it says less than its numbers could."""
+    """Largest possible value that the file states, if it is less than that of its type."""
     pages: int = 1
-    """The first page of the file, or all pages as channels."""
+    """Pages of the file."""
 
     @property
     def channels(self) -> int:
@@ -40,7 +40,7 @@ class Raster:
 
     @property
     def kind(self) -> Kind:
-        """How its numbers are scaled: 8 bits by themselves, wider whole numbers and floats by the range of the data."""
+        """Kind of numbers: 8 bits have their own scale, wider integers and floats that of the data."""
         if self.values.dtype in (np.uint8, np.bool_):
             return "8-bit"
         return "float" if np.issubdtype(self.values.dtype, np.floating) else "integer"
@@ -51,19 +51,19 @@ def raster_of_array(array: Array, channels: int | None = None, layout: Layout = 
 
     Args:
         array: [H, W], [H, W, C] or [C, H, W] of any whole or real numbers, or bool.
-        channels: C, where the user says it; four channels of uint8 are else colours and opacity.
-        layout: where the channels lie. ``auto``: along the first or last axis, which has as many as ``channels`` says, or at
-            most 64 and fewer than the other.
+        channels: C if the user sets it; otherwise four channels of uint8 are colours and opacity.
+        layout: the axis of the channels. ``auto``: the first or last axis, whichever has ``channels`` entries, or at most 64
+            and fewer than the other.
 
     Raises:
-        BadRowError: it is no image, or it cannot be told where its channels lie.
+        BadRowError: it is not an image, or the axis of its channels is unclear.
     """
     if array.dtype.kind not in "buif" or array.dtype.itemsize > 8:
-        raise BadRowError(f"an array of type {array.dtype} is no image: whole or real numbers are wanted")
+        raise BadRowError(f"an array of type {array.dtype} is no image; give integers or floating-point numbers")
     if array.ndim == 2:
         array = array[:, :, None]
     if array.ndim != 3 or not array.size:
-        raise BadRowError(f"an array of shape {array.shape} is no image: [H, W], [H, W, C] or [C, H, W] is wanted")
+        raise BadRowError(f"an array of shape {array.shape} is no image; give [H, W], [H, W, C] or [C, H, W]")
     if _first_axis(array.shape, channels, layout):
         array = np.moveaxis(array, 0, 2)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
@@ -74,7 +74,7 @@ def raster_of_array(array: Array, channels: int | None = None, layout: Layout = 
 
 
 def _first_axis(shape: tuple[int, ...], channels: int | None, layout: Layout) -> bool:
-    """Whether the channels of a 3-d array lie along its first axis."""
+    """Whether the first axis of a 3-d array is that of the channels."""
     if layout != "auto":
         return layout == "channels-first"
     first, last = shape[0], shape[2]
@@ -86,9 +86,9 @@ def _first_axis(shape: tuple[int, ...], channels: int | None, layout: Layout) ->
             return first in usual
         return first < last
     if first == last <= MOST_CHANNELS:
-        raise BadRowError(f"it cannot be told where the channels of an array of shape {shape} lie: {_SET_LAYOUT}")
+        raise BadRowError(f"the axis of the channels of an array of shape {shape} is unclear: {_SET_LAYOUT}")
     raise BadRowError(
-        f"an array of shape {shape} has more than {MOST_CHANNELS} channels, whichever axis they lie along: set "
+        f"an array of shape {shape} has more than {MOST_CHANNELS} channels along either axis: set "
         f"processor.channels=N, or {_SET_LAYOUT}"
     )
 

@@ -47,7 +47,7 @@ def tiff(image: Any, content: Content, channels: int | None) -> Raster | None:
     raw = image.tile[0][3][0] if len(image.tile) and isinstance(image.tile[0][3], tuple) else ""
     swapped = image.tile[0][0] == "libtiff" and image.tag_v2.prefix == b"MM" and "B" in raw.partition(";")[2]
     if samples == 1 and image.mode in ("I", "F") and swapped:
-        # libtiff gives numbers in the machine's order, and Pillow takes them for the file's.
+        # libtiff gives numbers in the machine's byte order, and Pillow assumes the file's.
         pixels = decoded_as(content, raw.replace("B", "N"))[:, :, None]
         return Raster(checked(pixels), declared=declared, pages=pages)
     if samples == 1:
@@ -55,7 +55,7 @@ def tiff(image: Any, content: Content, channels: int | None) -> Raster | None:
     colors = {5: 4}.get(int(tags.get(_PHOTOMETRIC, 1)), 3 if int(tags.get(_PHOTOMETRIC, 1)) in (2, 6, 8) else 1)
     extra = _numbers(tags.get(_EXTRA, ()))
     opaque = samples == colors or (samples == colors + 1 and (not extra or extra[0] in _OPACITY))
-    if opaque and (bits <= 8 or colors == 4):  # inks are of print, which uses their whole range
+    if opaque and (bits <= 8 or colors == 4):  # inks use their whole range
         return None
     if opaque and raw.startswith(("RGB;16", "RGBA;16")) and int(tags.get(_PLANAR, 1)) == 1:
         big = sys.byteorder == "big" if image.tile[0][0] == "libtiff" else image.tag_v2.prefix == b"MM"
@@ -69,14 +69,14 @@ def _numbers(value: Any) -> tuple[int, ...]:
 
 
 def _pages_are_channels(description: str, pages: int, channels: int | None) -> bool:
-    """Whether pages of one channel each are the channels of one image: the user says so, or ImageJ's or OME's description."""
+    """Whether pages with one channel each are channels of one image, by the user's setting or ImageJ's or OME's description."""
     if pages < 2:
         return False
     if channels is not None:
         return pages == channels
-    told = re.search(r"^channels=(\d+)", description, re.MULTILINE) if description.startswith("ImageJ") else None
-    told = told or (re.search(r'SizeC="(\d+)"', description) if "<OME" in description[:2000] else None)
-    return told is not None and int(told[1]) == pages
+    found = re.search(r"^channels=(\d+)", description, re.MULTILINE) if description.startswith("ImageJ") else None
+    found = found or (re.search(r'SizeC="(\d+)"', description) if "<OME" in description[:2000] else None)
+    return found is not None and int(found[1]) == pages
 
 
 def tiff_raster(content: Content, channels: int | None) -> Raster:
@@ -105,10 +105,10 @@ def tiff_raster(content: Content, channels: int | None) -> Raster:
             bits = int(page.bitspersample)
     except BadRowError:
         raise
-    except Exception as error:  # a parser of files that anyone may have damaged: it raises errors of many kinds
+    except Exception as error:  # on damaged files its parser raises errors of many kinds
         raise BadRowError(f"the TIFF file cannot be decoded: {str(error) or type(error).__name__}") from error
     if pixels.ndim != len(axes):
-        raise BadRowError("the TIFF file cannot be decoded: it holds less than its header says")
+        raise BadRowError("the TIFF file cannot be decoded: it is shorter than its header says")
     pixels = _channels_last(pixels, axes)
     alpha = bool(extra) and int(extra[0]) in _OPACITY and pixels.shape[2] == (4 if rgb else 2) and channels in (None, 1, 3)
     declared = (1 << bits) - 1 if 8 < bits < 16 else None
@@ -116,7 +116,7 @@ def tiff_raster(content: Content, channels: int | None) -> Raster:
 
 
 def _channels_last(pixels: Array, axes: str) -> Array:
-    """A page as [H, W, C]; of axes beside height, width and samples (depth) the first place is taken."""
+    """A page as [H, W, C], with the first entry of other axes (depth)."""
     for place in reversed(range(len(axes))):
         if axes[place] not in "YXS":
             pixels = pixels.take(0, axis=place)
@@ -127,5 +127,5 @@ def _channels_last(pixels: Array, axes: str) -> Array:
 
 
 def open_tiff_without_pillow(content: Content, channels: int | None) -> Raster | None:
-    """What tifffile reads of a file that Pillow does not know; None where it is no TIFF."""
+    """A TIFF file that Pillow does not know, read by tifffile; None for other files."""
     return tiff_raster(content, channels) if content.head()[:4] in _TIFF else None

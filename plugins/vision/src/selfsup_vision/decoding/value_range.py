@@ -1,4 +1,4 @@
-"""Which number is black and which is white, for images whose type does not say: more than 8 bits, and floats."""
+"""Learn which numbers are black and white in images with more than 8 bits and in floats."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from selfsup_vision.decoding.raster import Array, Kind, Raster
 ValueRange = tuple[float, float]
 """Black and white."""
 NOMINAL: Mapping[Kind, ValueRange] = {"8-bit": (0.0, 255.0), "integer": (0.0, 65535.0), "float": (0.0, 1.0)}
-"""What is taken where nothing was learned."""
+"""Black and white if nothing was learned."""
 DEPTHS = (8, 10, 12, 14, 16)
 """Bits of cameras and scanners."""
 _SAMPLE = 4096
-"""Pixels of each image that tell how the values are spread."""
+"""Pixels of each image in the statistics of values."""
 _DIM = 64
 _POOR = 16
-"""How much of the range most pixels must span, as one part of so many, to be let alone."""
+"""There is a warning if most pixels span less than this fraction (1 / 16) of the range."""
 
 
 @dataclass
 class RangeFit:
-    """What is seen of the values of one kind of numbers in the rows that a processor is fitted on."""
+    """Statistics of the values of one kind of numbers in the rows that a processor is fitted on."""
 
     rows: int = 0
     low: float = np.inf
@@ -32,13 +32,13 @@ class RangeFit:
     whole: bool = True
     """Whether all values are whole numbers."""
     declared: int = 0
-    """Largest value that a file says it can hold."""
+    """Largest possible value that a file states."""
     samples: list[Array] = field(default_factory=list, repr=False)
     highs: list[float] = field(default_factory=list, repr=False)
     """The largest value of each image."""
 
     def add(self, raster: Raster) -> None:
-        """Look at one more image."""
+        """Add an image."""
         values = raster.values[..., : raster.channels]
         self.rows += 1
         self.low, self.high = min(self.low, float(values.min())), max(self.high, float(values.max()))
@@ -51,8 +51,8 @@ class RangeFit:
     def range(self) -> ValueRange:
         """Black and white for all images of the kind.
 
-        Whole numbers from 0 on: 0 to the largest number of 8, 10, 12, 14 or 16 bits that holds them all. Reals in 0..1 or
-        -1..1: that. Everything else: from the smallest value seen (0, where that is near) to the largest.
+        Non-negative integers: 0 to the largest number of the fewest of 8, 10, 12, 14 or 16 bits that hold them all. Floats in
+        0..1 or -1..1: that range. Everything else: from the smallest value seen (0 if that is near) to the largest.
         """
         top = max(self.high, float(self.declared))
         if not self.whole or top <= 1:
@@ -66,13 +66,13 @@ class RangeFit:
         return 0.0, next((float(2**bits - 1) for bits in DEPTHS if top < 2**bits), top)
 
     def spread(self) -> ValueRange | None:
-        """Where 99.8 % of the pixels lie, if that is less than a sixteenth of the range: outliers then set it; else None."""
+        """The range of 99.8 % of the pixels if it is less than a sixteenth of the range, which outliers then set; else None."""
         low, high = (float(value) for value in np.quantile(np.concatenate(self.samples), (0.001, 0.999)))
         black, white = self.range()
         return (low, high) if (white - black) > _POOR * max(high - low, 1e-12) and high > low else None
 
     def dim(self) -> int:
-        """How many images stay in the lowest 64th of the range: with another scale than the others they are almost black."""
+        """Number of images in the lowest 64th of the range, which are almost black and probably have another scale."""
         black, white = self.range()
         return sum(high - black < (white - black) / _DIM for high in self.highs)
 
@@ -85,7 +85,7 @@ def describe_range(kind: Kind, found: ValueRange) -> str:
 
 
 def scaled(raster: Raster, given: ValueRange | None, learned: Mapping[str, ValueRange]) -> tuple[Array, str]:
-    """The colours of an image, black at 0 and white at 255, and what is to be remarked.
+    """The colours of an image, with black at 0 and white at 255, and a remark.
 
     Args:
         raster: the image.
@@ -93,8 +93,8 @@ def scaled(raster: Raster, given: ValueRange | None, learned: Mapping[str, Value
         learned: those of each kind of numbers, from the rows that the processor was fitted on.
 
     Returns:
-        [H, W, C] float32 in 0..255; transparent places are white. A remark where values lie beyond the range, or where none was
-        learned; else empty.
+        [H, W, C] float32 in 0..255; transparent pixels are white. The remark is empty unless values exceed the range, or no
+        range was learned.
     """
     kind = raster.kind
     values = raster.values[..., : raster.channels]
@@ -109,8 +109,8 @@ def scaled(raster: Raster, given: ValueRange | None, learned: Mapping[str, Value
         elif given is None and kind not in learned:
             noun = "floats" if kind == "float" else "more than 8 bits"
             remark = (
-                f"images of {noun}, and none of the rows that the processor was fitted on has them: "
-                f"{low:g}..{high:g} is taken (processor.value_range=[LOW,HIGH] sets the range)"
+                f"images of {noun}, which the rows that the processor was fitted on do not contain: "
+                f"the range is {low:g}..{high:g} (processor.value_range=[LOW,HIGH] sets it)"
             )
     exact: Array = values.astype(np.float32 if values.dtype.itemsize <= 2 or values.dtype == np.float32 else np.float64)
     numbers = np.clip(np.subtract(exact, low) * (255.0 / (high - low)), 0, 255).astype(np.float32)
@@ -118,7 +118,7 @@ def scaled(raster: Raster, given: ValueRange | None, learned: Mapping[str, Value
 
 
 def _on_white(colors: Array, raster: Raster) -> Array:
-    """Colours in 0..255 laid on white where the image has an opacity."""
+    """Colours in 0..255 on white, if the image has an opacity."""
     if not raster.alpha:
         return colors
     opacity = raster.values[..., -1:].astype(np.float32)

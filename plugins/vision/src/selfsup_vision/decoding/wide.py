@@ -24,12 +24,12 @@ from selfsup_vision.decoding.tiff import tiff
 
 
 def wide_raster(image: Any, content: Content, channels: int | None) -> Raster | None:
-    """What an opened file holds, where Pillow's 8-bit modes cannot hold it; None where they can.
+    """The content of an opened file that Pillow's 8-bit modes cannot hold; None for other files.
 
     Args:
         image: as Pillow opened it, not yet decoded.
         content: the file.
-        channels: that the user asked for; a file of as many pages with one channel each has them as its channels.
+        channels: set by the user; pages with one channel each are the channels of a file with this number of pages.
 
     Raises:
         BadRowError: it cannot be decoded.
@@ -54,7 +54,7 @@ def _orientation(image: Any) -> int:
 
 
 def _png(content: Content, image: Any) -> Raster:
-    """A PNG of 16 bits: Pillow keeps the upper 8 of all but grey ones."""
+    """A PNG with 16 bits; Pillow keeps the upper 8 of colours."""
     raw = str(image.tile[0][3])
     orientation = _orientation(image)
     if raw.startswith("I"):
@@ -67,7 +67,7 @@ def _png(content: Content, image: Any) -> Raster:
 
 
 def _pnm_maximum(image: Any) -> int:
-    """Largest value of a PGM or PPM file, as its header says; 0 where Pillow does not tell."""
+    """Largest value of a PGM or PPM file from its header; 0 if unknown."""
     if image.mode == "F":
         return 0
     arguments = image.tile[0][3] if image.tile else ()
@@ -77,7 +77,7 @@ def _pnm_maximum(image: Any) -> int:
 
 
 def _pnm(content: bytes, maximum: int) -> Raster:
-    """PGM and PPM of more than 8 bits, as the numbers in the file: Pillow stretches grey ones to 16 bits, cuts colours to 8."""
+    """A PGM or PPM with more than 8 bits, unscaled; Pillow stretches grey to 16 bits and cuts colours to 8."""
     tokens, end = [], 0
     for match in re.finditer(rb"(?:\s|#[^\n]*\n)*([^\s#]+)", content):
         tokens.append(match[1])

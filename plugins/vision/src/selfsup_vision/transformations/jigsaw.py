@@ -1,4 +1,4 @@
-"""In which of a set of orders were the tiles of an image laid?"""
+"""Predict the order of the shuffled tiles of an image."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from selfsup_vision.sizes import patch_size_for
 from selfsup_vision.transformations.tiles import cut, take, windows
 
 _MEAN, _STD = 0.45, 0.225
-"""Of ImageNet's pixels in 0..1; what normalised tiles are brought to."""
+"""Of ImageNet's pixels in 0..1; the mean and deviation of normalised tiles."""
 
 
 class JigsawConfig(Config):
@@ -30,7 +30,7 @@ class JigsawConfig(Config):
     n: int = Field(3, ge=2, le=3)
     """Tiles along each side of the image; 3 in the paper."""
     n_permutations: int = Field(100, ge=2, le=1000)
-    """Orders to classify; 1000 in the paper; 100, as in Kolesnikov et al. 2019 (arXiv:1901.09005), suit small data."""
+    """Orders to classify; 1000 in the paper; 100 for small data, as in Kolesnikov et al. 2019 (arXiv:1901.09005)."""
     tile_size: int | None = Field(None, ge=4)
     """Side of a tile in pixels; None: 64/75 of its cell as in the paper, in whole tokens (8 at 32, 64 at 224)."""
     grey_p: float = Field(0.3, ge=0, le=1)
@@ -39,15 +39,15 @@ class JigsawConfig(Config):
     """Largest shift of each colour channel of a tile, as a fraction of the tile's side, in whole pixels; 2 of 64 in the paper;
     none for tiles below 16."""
     normalize_tiles: bool = True
-    """Bring each tile to one mean and deviation, so that light and contrast do not give neighbours away; so in the paper."""
+    """Give each tile the same mean and deviation, as in the paper, so that light and contrast do not reveal neighbours."""
 
 
 class Jigsaw(Transformation):
     """Jigsaw puzzles (Noroozi & Favaro 2016, arXiv:1603.09246).
 
-    Each tile is cut at a random place of its cell, encoded apart, and the order is told from all of them together. The paper's
-    guards against shortcuts are kept: tiles do not lie at fixed distances, each is normalised by itself, some images are grey,
-    and the colour channels of the others are shifted against each other.
+    Each tile is cut at a random place of its cell and encoded separately, and the order is predicted from all of them together.
+    The paper's guards against shortcuts are included: random distances of tiles, normalisation of each tile, some grey images,
+    and relative shifts of the colour channels of the others.
 
     Raises:
         ConfigError: the tiles do not fit into their cells.
@@ -69,7 +69,7 @@ class Jigsaw(Transformation):
         self.register_buffer("orders", torch.from_numpy(orders.astype(np.int64)), persistent=False)
 
     def forward(self, batch: Batch, generator: torch.Generator | None) -> Transformed:
-        """[B, C, S, S] to [B * n * n, C, tile, tile] float; the label is which order they are in."""
+        """[B, C, S, S] to [B * n * n, C, tile, tile] float; the label is the number of their order."""
         image = batch["image"]
         B, device = image.shape[0], image.device
         grey = torch.rand((B, 1, 1, 1, 1), generator=generator, device=device) < self.grey_p
@@ -86,7 +86,7 @@ class Jigsaw(Transformation):
     def _jittered(self, cells: Tensor, grey: Tensor, generator: torch.Generator | None) -> Tensor:
         """Cut [B, N, C, tile, tile] out of the cells [B, N, C, h, w], each at a random place.
 
-        The channels of images that are not to be grey ([B, 1, 1, 1, 1] bool) lie a little apart.
+        The channels of images that do not become ``grey`` ([B, 1, 1, 1, 1] bool) are shifted a little.
         """
         B, N, C, h, w = cells.shape
         size, device = self.tile_size, cells.device
@@ -104,8 +104,8 @@ class Jigsaw(Transformation):
 def permutation_set(n: int, count: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     """At most ``count`` orders of n things [count, n]: the paper's algorithm 1.
 
-    The first is drawn (here always the same, so that every run has the same set). Each further one has the largest sum of
-    Hamming distances to all that were chosen before; of equals the first in lexicographic order is taken.
+    The first is random, but the same in all runs. Each further one has the largest sum of Hamming distances to those chosen
+    before; of equal ones the first in lexicographic order is used.
     """
     every = np.array(list(permutations(range(n))), dtype=np.uint8)
     columns = np.ascontiguousarray(every.T)
@@ -114,7 +114,7 @@ def permutation_set(n: int, count: int) -> np.ndarray[tuple[int, ...], np.dtype[
     while len(chosen) < min(count, len(every)):
         for column, value in zip(columns, every[chosen[-1]], strict=True):
             total += column != value
-        # Never again: below all that any order can reach.
+        # Below all sums, so that it is not chosen again.
         total[chosen[-1]] = -n * len(every)
         chosen.append(int(total.argmax()))
     return every[chosen]

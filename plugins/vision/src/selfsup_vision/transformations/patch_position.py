@@ -1,4 +1,4 @@
-"""Where did each patch of a shuffled image lie?"""
+"""Predict the position of each patch of a shuffled image."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from selfsup_vision.backbones.base import channels_of
 from selfsup_vision.transformations.tiles import cut, join, take, windows
 
 _MEAN = 0.45
-"""Grey of what no patch covers and of dropped channels: the mean of ImageNet's pixels in 0..1."""
+"""Grey of gaps and of dropped channels: the mean of ImageNet's pixels in 0..1."""
 _GREEN_MAGENTA = (-1.0, 2.0, -1.0)
 """The direction in RGB along which lenses shift colours (Doersch et al. 2015, section 3.1)."""
 
@@ -32,17 +32,17 @@ class PatchPositionConfig(Config):
     jitter: float = Field(7 / 96, ge=0, le=0.5)
     """Largest shift of a patch along each axis, as a fraction of its side; 7/96 in the paper; within half of the gap."""
     color_guard: Literal["projection", "dropping", "none"] = "projection"
-    """Against chromatic aberration: take the green-magenta direction out of each pixel, or keep one random channel of each
-    patch and put faint noise in the place of the others; the paper has both, with results alike."""
+    """Guard against chromatic aberration: remove the green-magenta direction from each pixel, or keep one random channel of
+    each patch and replace the others by faint noise; the paper has both, with similar results."""
 
 
 class PatchPosition(Transformation):
     """The image is cut into n x n patches, these are shuffled, and (x, y) of each patch is regressed.
 
     After Doersch et al. 2015 (arXiv:1505.05192), who classify the place of one patch relative to another and encode the two
-    apart; here the network sees the shuffled image as a whole and says where each patch came from, as coordinates with squared
-    error. The paper's guards against shortcuts are kept: patches do not touch, each is cut at a random place of its cell, and
-    colours do not give away the distance from the lens's axis. What no patch covers is grey.
+    separately; here the network sees the shuffled image as a whole and predicts the original coordinates of each patch, with
+    squared error. The paper's guards against shortcuts are included: patches do not touch, each is cut at a random place of its
+    cell, and colours do not reveal the distance from the axis of the lens. Gaps are grey.
 
     The gap is of whole pixels, at least one, so small images keep it: 3 pixels between patches of 7 at 32, 25 between patches
     of 49 at 224. The shift is at least one pixel where the gap allows it (1 at 32, 4 at 224).
@@ -76,7 +76,7 @@ class PatchPosition(Transformation):
         self.shift = min(wanted, (self.cell - self.patch) // 2)
 
     def forward(self, batch: Batch, generator: torch.Generator | None) -> Transformed:
-        """Shuffle; the label [B, n * n, 2] says for each place of the result where its patch was: x and y in 0..1."""
+        """Shuffle; the label [B, n * n, 2] is the original x and y in 0..1 of the patch at each place of the result."""
         image = to_float(batch["image"])
         B, device, parts = image.shape[0], image.device, self.n**2
         margin = (self.cell - self.patch) // 2
@@ -92,7 +92,7 @@ class PatchPosition(Transformation):
         return Transformed({"image": shuffled}, torch.stack([column, row], dim=-1).float() / (self.n - 1))
 
     def _guarded(self, patches: Tensor, generator: torch.Generator | None) -> Tensor:
-        """[B, N, 3, h, w] without what betrays the distance from the lens's axis."""
+        """[B, N, 3, h, w] without the colours that reveal the distance from the axis of the lens."""
         if self.color_guard == "projection":
             along = (patches * self.axis).sum(dim=2, keepdim=True)
             return patches - along * self.axis

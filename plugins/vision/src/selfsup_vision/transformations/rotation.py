@@ -1,4 +1,4 @@
-"""Which of four rotations was an image given?"""
+"""Predict the rotation of an image."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class RotationConfig(Config):
 class Rotation(Transformation):
     """Rotations by 0, 90, 180 and 270 degrees, all four of each image (Gidaris et al. 2018, arXiv:1803.07728).
 
-    Pixels are moved and never interpolated, so no artefact tells the angle (section 3.1 of the paper).
+    Pixels are moved and never interpolated, so that no artefact reveals the angle (section 3.1 of the paper).
     """
 
     kind = "class"
@@ -26,7 +26,7 @@ class Rotation(Transformation):
         super().__init__()
 
     def forward(self, batch: Batch, generator: torch.Generator | None) -> Transformed:
-        """[B, 3, S, S] to [4B, 3, S, S]: the four rotations (counter-clockwise) of an image follow each other. No draws."""
+        """[B, 3, S, S] to [4B, 3, S, S]: the four rotations (counter-clockwise) of an image follow each other."""
         image = batch["image"]
         turned = torch.stack([image, *(torch.rot90(image, turns, dims=(2, 3)) for turns in (1, 2, 3))], dim=1)
         label = torch.arange(4, device=image.device).repeat(image.shape[0])

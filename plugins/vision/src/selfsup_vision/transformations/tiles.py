@@ -1,4 +1,4 @@
-"""Cutting images into n x n tiles and putting them together again."""
+"""Cut images into n x n tiles, and join tiles to images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def cut(image: Tensor, n: int) -> Tensor:
 
 
 def join(tiles: Tensor, n: int, size: tuple[int, int], fill: float) -> Tensor:
-    """The reverse of :func:`cut`: [B, n * n, C, h, w] to [B, C, *size], with ``fill`` around what the tiles cover."""
+    """The reverse of :func:`cut`: [B, n * n, C, h, w] to [B, C, *size], with ``fill`` around the tiles."""
     B, _, C, h, w = tiles.shape
     centre = tiles.reshape(B, n, n, C, h, w).permute(0, 3, 1, 4, 2, 5).reshape(B, C, n * h, n * w)
     top, left = (size[0] - n * h) // 2, (size[1] - n * w) // 2
@@ -37,7 +37,7 @@ def windows(cells: Tensor, size: int, top: Tensor, left: Tensor) -> Tensor:
     Args:
         cells: [B, N, C, h, w].
         size: side of a window in pixels.
-        top: [B, N, 1] long, or [B, N, C] for channels that are cut apart.
+        top: [B, N, 1] long, or [B, N, C] for separate windows of the channels.
         left: likewise.
     """
     B, N, C = cells.shape[:3]

@@ -187,7 +187,8 @@ def test_embedded_data_is_the_same_whenever_it_is_made(
     assert prints[0] == prints[1]
 
 
-def test_parity_and_table_are_the_digits(found: Registry) -> None:
+def test_parity_and_table_are_the_digits(found: Registry, embedded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SELFSUP_CACHE", str(embedded))
     load = {name: found.load(found.get("dataset", name)) for name in ("mnist-5k", "mnist-parity", "mnist-table")}
     digits, parity, table = (load[name]("test") for name in ("mnist-5k", "mnist-parity", "mnist-table"))
     assert parity.features["label"].names == ["even", "odd"]

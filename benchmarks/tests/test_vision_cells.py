@@ -95,7 +95,8 @@ def test_a_cell_that_cannot_run_says_why(tmp_path: Path, in_process: Any, few_po
     assert all("batch_size=100000 is larger than the data" in error for error in errors.values())
 
 
-def test_key_follows_the_data(tmp_path: Path) -> None:
+def test_key_follows_the_data(embedded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SELFSUP_CACHE", str(embedded))
     first, second = plan_of(spec()), plan_of(spec(dataset="mnist-5k"))
     assert not set(first.circumstances) & set(second.circumstances)
     assert next(iter(first.circumstances.values()))["versions"]["selfsup"]

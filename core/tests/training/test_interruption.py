@@ -247,7 +247,7 @@ def test_a_signal_saves_a_checkpoint_and_an_encoder_and_ends_the_call(
     with pytest.warns(UnfinishedRunWarning, match=rf"unfinished run, at step 3 of {STEPS}. Continue it with: {go_on}"):
         assert selfsup.load(run.path).metadata["steps"] == 3
     for use in USES:
-        with pytest.warns(UnfinishedRunWarning, match=f"3 of {STEPS} steps"):
+        with pytest.warns(UnfinishedRunWarning, match=f"step 3 of {STEPS}"):
             use(run.path, tmp_path)
     record = json.loads(next(run.results.glob("knn-*.json")).read_text())
     assert record["details"]["unfinished"] == {"steps": 3, "of_steps": STEPS}

@@ -159,7 +159,7 @@ def test_a_name_of_timm_asks_for_its_weights() -> None:
 
 def test_a_language_model_is_none_of_images(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
-    with pytest.raises(ConfigError, match=r"holds a model of another library \(bert\), and no backbone for vision starts from"):
+    with pytest.raises(ConfigError, match=r"holds a model of another library \(bert\), and no backbone for vision can load it"):
         start(GREY, tmp_path / "run", tmp_path)
 
 

@@ -8,10 +8,9 @@ import pytest
 import torch
 
 from selfsup.artifacts.loading import without_first_weights
-from selfsup.backbones import Backbone, fit_weights
+from selfsup.backbones import fit_weights
 from selfsup.batch_parts import only_part
 from selfsup.errors import ConfigError, UnknownIdError
-from selfsup.objectives import BarlowTwins
 from selfsup.registry import registry
 from selfsup.types import Batch, Info
 from selfsup_multimodal.backbones.towers import Towers
@@ -41,6 +40,7 @@ def test_each_part_has_its_backbone_and_the_default_is_its_modalitys(info: Info)
     assert backbone.part_dims == {"left": 8, "right": 8}
     assert backbone.pooled_dim == 8
     assert backbone.shares_space
+    assert backbone.lr_scales() == [(backbone.towers["right"], 0.1)]
     with pytest.raises(ConfigError, match="its parts are left, right"):
         backbone.part("middle")
 
@@ -104,11 +104,6 @@ def test_a_frozen_tower_stays_as_it_is(info: Info, batch: Batch) -> None:
     assert not backbone.part("right").training
 
 
-def test_rates_are_the_towers_own(info: Info) -> None:
-    backbone = towers(info)
-    assert backbone.lr_scales() == [(backbone.towers["right"], 0.1)]
-
-
 def test_saved_options_are_in_full_and_know_nothing_of_training(info: Info) -> None:
     right = {**SMALL["towers"]["right"], "lr_scale": 1.0, "frozen": True}
     _, options = registry().build_backbone("towers", {"towers": {"right": right}}, info)
@@ -165,12 +160,6 @@ def test_rows_without_parts_are_refused() -> None:
 def test_a_batch_without_any_part_is_refused(info: Info, batch: Batch) -> None:
     with pytest.raises(ConfigError, match="none of the towers' parts: left, right"):
         towers(info)({"sequence": batch["left/sequence"]})
-
-
-def test_it_is_a_backbone_whose_heads_objectives_share(info: Info) -> None:
-    backbone: Backbone = towers(info)
-    projector = BarlowTwins(BarlowTwins.Config(hidden_dim=8, output_dim=8)).build_projector(backbone.pooled_dim)
-    assert projector[0].in_features == 8
 
 
 def test_weights_of_the_whole_reach_every_tower(info: Info) -> None:

@@ -5,7 +5,6 @@ from collections import Counter
 import pytest
 import torch
 
-from selfsup.testing.kit.fake_device import fake_cuda
 from selfsup.testing.kit.task_checks import generator
 from selfsup_text.tasks.parts.token_masks import (
     draw_counts,
@@ -99,11 +98,3 @@ def test_slots_without_a_hidden_token_change_nothing() -> None:
     maskable = torch.tensor([[True, True, True], [False, False, False]])
     mask = hide_tokens(maskable, 0.4, generator())
     assert torch.equal(put(ids, mask, torch.full_like(mask.hidden, 4))[1], ids[1])
-
-
-def test_masking_on_fake_cuda() -> None:
-    module = torch.nn.Linear(1, 1)
-    batch = {"maskable": torch.ones(4, 12, dtype=torch.bool), "words": torch.zeros(4, 12, dtype=torch.long)}
-    with fake_cuda(module, batch) as on_device:
-        assert hide_tokens(on_device["maskable"], 0.3, None).mask.device.type == "cuda"
-        assert hide_words(on_device["maskable"], on_device["words"], 0.3, None).mask.device.type == "cuda"

@@ -1,4 +1,4 @@
-"""Rows of a stream become samples, in processes of their own."""
+"""Decode the rows of a stream into samples, in worker processes."""
 
 from __future__ import annotations
 
@@ -32,34 +32,34 @@ from selfsup.types import Row
 _CHUNK_ROWS, _TABLE_ROWS = 32, 512
 """Rows that a process decodes at a time: one by one, or column by column."""
 _AHEAD = 2
-"""Chunks that lie ready for each process."""
+"""Chunks that are read ahead for each process."""
 _DIED = "DataLoader worker (pid"
-"""How torch begins to tell that a process is gone; what one raises begins with ``Caught``."""
+"""How torch's message begins when a process died; that of an error within one begins with ``Caught``."""
 _TO_ALL = {getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)}
 """Signals that reach all processes of a job when it has to end (Slurm, systemd, ``timeout``, a terminal that is closed)."""
 
 
 if any("multiprocessing.forkserver" in text for text in sys.orig_argv):
-    # This is the clean process, which holds signals back (_shielded): what the program starts from it beside may not.
+    # This is the clean process, which blocks signals (_shielded). Other processes that start from it must not.
     os.register_at_fork(after_in_child=partial(signal.pthread_sigmask, signal.SIG_UNBLOCK, _TO_ALL))
 
 
 @dataclass(frozen=True)
 class DecodedRow:
-    """What became of one row."""
+    """The result of decoding one row."""
 
     place: int
     """In the order of this process."""
     origin: Origin
     hash: np.uint64
     sample: Sample | None
-    """None: the row is bad, or held out."""
+    """None if the row is bad or held out."""
     reason: str = ""
-    """Why it is bad; empty: it is not."""
+    """Why it is bad; empty if it is not."""
 
 
 class _Decoder(Dataset[Any]):
-    """Decodes chunks of rows; the 'index' that the loader hands to a process is the chunk itself."""
+    """Decodes chunks of rows; the index that the loader sends to a process is the chunk itself."""
 
     def __init__(self, processor: Processor, holdout: float) -> None:
         self.processor, self.holdout = processor, holdout
@@ -77,16 +77,16 @@ class _Decoder(Dataset[Any]):
 
 
 class RowDecoder:
-    """Decodes rows in their order, in ``workers`` processes, or here where that is 0.
+    """Decodes rows in their order, in ``workers`` processes, or in this one if that is 0.
 
-    The order of the results, and so every batch, is the same whatever the number of processes. torch's loader runs them: what
-    it hands to a process as an index is a chunk of rows, read and shuffled by this process, so that shards need no splitting
-    among processes, and one archive keeps all of them busy.
+    The results, and so every batch, do not depend on the number of processes. torch's loader runs them and sends each a chunk
+    of rows in the place of an index. This process reads and shuffles the rows, so shards are not split among processes, and
+    one archive keeps all of them busy.
 
     Args:
         processor: fitted.
         workers: processes.
-        holdout: share of the rows that is held out by what they hold.
+        holdout: share of the rows to hold out, by their content.
     """
 
     def __init__(self, processor: Processor, workers: int, *, holdout: float = 0.0) -> None:
@@ -112,7 +112,7 @@ class RowDecoder:
         self._own_main = type(processor).__module__ == "__main__"
 
     def decoded(self, rows: Iterable[StreamedRow]) -> Generator[DecodedRow]:
-        """What became of each row, in their order.
+        """The result of each row, in their order.
 
         Raises:
             RunError: a process died.
@@ -137,7 +137,7 @@ class RowDecoder:
 
 
 class _Chunks:
-    """Gives the loader its chunks, and remembers which rows are under way."""
+    """Gives the loader its chunks, and remembers which rows have been sent."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -145,7 +145,7 @@ class _Chunks:
         self._pending: list[list[StreamedRow]] = []
 
     def of(self, rows: Iterable[StreamedRow]) -> _Chunks:
-        """Begin anew with these rows."""
+        """Start again with these rows."""
         self._rows, self._pending = iter(rows), []
         return self
 
@@ -161,7 +161,7 @@ class _Chunks:
 
     def _sent(self, chunk: list[StreamedRow]) -> list[Row]:
         rows = [row.row for row in chunk]
-        self._pending.append([row._replace(row={}) for row in chunk])  # the places stay, the content goes
+        self._pending.append([row._replace(row={}) for row in chunk])  # keep the place, drop the content
         return rows
 
     def pop(self) -> list[StreamedRow]:
@@ -170,7 +170,7 @@ class _Chunks:
 
 
 def _context() -> Any:
-    """Processes that start from a clean one: a fork of this one, which has threads, might hang."""
+    """Start processes from a clean one: a fork of this process, which has threads, might hang."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["selfsup.data.batches.decoding"])
     return context
@@ -185,7 +185,7 @@ def start_ahead() -> None:
 
 @contextmanager
 def _without_main(needed: bool) -> Iterator[None]:
-    """Start processes without running the caller's script again in each of them, unless a class of it is needed there."""
+    """Start processes that do not run the caller's script again, unless they need a class from it."""
     main = sys.modules["__main__"]
     if not needed:
         sys.modules["__main__"] = types.ModuleType("__main__")
@@ -197,27 +197,27 @@ def _without_main(needed: bool) -> Iterator[None]:
 
 @contextmanager
 def _shielded() -> Iterator[None]:
-    """Start processes that the signals to a whole job do not end: the run saves a checkpoint first, and needs them until then.
+    """Start processes that signals to the whole job do not end: the run needs them until it has saved a checkpoint.
 
-    The clean process that they start from inherits the mask of this thread; they hold signals back themselves.
+    The clean process that they start from inherits the signal mask of this thread; they block signals themselves.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _TO_ALL)
     try:
         resource_tracker.ensure_running()
-        signal.pthread_sigmask(signal.SIG_BLOCK, _TO_ALL)  # for that unblocks some of them
+        signal.pthread_sigmask(signal.SIG_BLOCK, _TO_ALL)  # ensure_running unblocks some of them
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start_worker(_: int) -> None:
-    """Pass over signals that reach all processes, for the run answers them. End where the run says so, or is gone."""
+    """Ignore signals that reach all processes: the run answers them. End when the run says so, or is gone."""
     for number in {signal.SIGINT, *_TO_ALL} - {signal.SIGTERM}:
         signal.signal(number, signal.SIG_IGN)
     if (run := multiprocessing.parent_process()) is None:
         return
     threads = [threading.Thread(target=_end_with, args=(run.sentinel,), daemon=True)]
-    if hasattr(signal, "sigwaitinfo"):  # without it nothing tells who sent one
+    if hasattr(signal, "sigwaitinfo"):  # without it the sender of a signal is unknown
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threads.append(threading.Thread(target=_end_when_told, args=(run.pid,), daemon=True))
     for thread in threads:

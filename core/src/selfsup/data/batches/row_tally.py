@@ -1,4 +1,4 @@
-"""What a stream has given so far: rows, bad rows and their reasons, and the hashes of those that were learned from."""
+"""Count the rows of a stream: those given, bad ones with reasons, and the hashes of rows that were trained on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The order in which a stream's rows are given: a function of seed, epoch and buffer size, which can be entered anywhere."""
+"""Shuffle the rows of a stream: their order depends on seed, epoch and buffer size, and can be resumed anywhere."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DRAWS = 4096
 
 
 class Origin(NamedTuple):
-    """Where a row lies in its stream."""
+    """The place of a row in its stream."""
 
     shard: int
     number: int
@@ -46,7 +46,7 @@ class ShuffleBuffer:
     def __init__(self, size: int, generator: np.random.Generator) -> None:
         self.size, self._generator = size, generator
         self.kept: list[int] = []
-        """Taken, and not given yet."""
+        """Numbers in the buffer."""
 
     def through(self, numbers: Iterator[int]) -> Generator[int]:
         """All of the numbers, each once."""

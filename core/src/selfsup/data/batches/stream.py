@@ -28,7 +28,7 @@ _Numbered = tuple[Sample, tuple[int, ...]]
 """A sample with numbers that only it has in an epoch."""
 _FEW_SHARDS = 64
 _LOOK_ROWS = 1024
-"""After so many rows that fill no batch it is looked whether too many are bad."""
+"""Rows without a full batch after which the share of bad rows is checked."""
 
 
 @dataclass(frozen=True)
@@ -36,17 +36,17 @@ class StreamOptions:
     """How a stream is read."""
 
     buffer: int = 1000
-    """Rows in memory that are shuffled."""
+    """Rows in memory that are shuffled among each other."""
     by_shards: bool = False
     """Whether each of several processes reads shards of its own (:class:`Split`)."""
     workers: int = 0
     """Processes that decode, for each process of the run; 0: it decodes itself."""
     max_bad_rows: float = 0.01
-    """Part of the rows that may be bad."""
+    """Share of the rows that may be bad."""
     holdout: float = 0.0
-    """Share of the rows that is held out, by what they hold."""
+    """Share of the rows to hold out, by their content."""
     prefetch: int = 2
-    """Batches that may lie ready."""
+    """Batches that are read ahead."""
 
 
 @dataclass
@@ -65,19 +65,20 @@ class _Step:
 class StreamBatches(BatchSource):
     """Batches of a stream for one process.
 
-    Which rows make up which batch is a function of the seed, the epoch, the size of the buffer and the source: not of how fast
-    rows are read, nor of how many processes decode them. The state is the epoch and a place in its order, so that a run that
-    goes on in the middle of an epoch gives the same rows as one that was never stopped.
+    The rows of a batch depend on the seed, the epoch, the size of the buffer and the source, and not on how fast rows are read
+    or how many processes decode them. The state is the epoch and a place in its order, so a resumed run gives the same rows as
+    one that was never stopped.
 
-    Of several processes all end an epoch at the same batch: as soon as one has no full batch left.
+    All processes end an epoch at the same batch: as soon as one has no full batch left. Where the processor joins rows into
+    blocks (:attr:`Processor.block_length`), each process makes them of its own rows.
 
     Args:
         stream: the rows.
         processor: fitted.
         share: of this process.
         options: how to read.
-        rows: of an epoch over all processes, where that is known; None: it is not.
-        warn: takes a line for the user, on the first process.
+        rows: samples of an epoch over all processes; None: unknown.
+        warn: shows a line to the user; called on the first process.
     """
 
     def __init__(
@@ -109,12 +110,12 @@ class StreamBatches(BatchSource):
 
     @property
     def steps_per_epoch(self) -> int | None:
-        """Batches in an epoch as far as that is known; bad rows make them fewer."""
+        """Batches in an epoch, or None; bad rows make them fewer."""
         return None if self._rows is None else self._rows // (self._share.batch_size * self._share.world_size)
 
     @property
     def epoch(self) -> int:
-        """Epoch of the last batch that was given, counted from 0."""
+        """Epoch of the last batch, counted from 0."""
         return self._given
 
     def batches(self) -> Generator[Batch]:
@@ -139,7 +140,7 @@ class StreamBatches(BatchSource):
         self._end_epoch(unusable)
 
     def _all_have_one(self, mine: bool) -> bool:
-        """Whether every process has another batch: asked on the CPU, so that no device waits."""
+        """Whether every process has another batch; they agree on the CPU, so no device waits."""
         if self._group is None:
             return mine
         has = torch.tensor(int(mine))
@@ -192,7 +193,7 @@ class StreamBatches(BatchSource):
         )
 
     def _steps(self) -> Iterator[_Step]:
-        """The batches from here on, and the end; made in a thread."""
+        """The rest of the epoch's batches, and its end; runs in a thread."""
         size, length = self._share.batch_size, self._processor.block_length
         blocks = BlockCutter(length, self._skip) if length else None
         good: list[_Numbered] = []
@@ -222,7 +223,7 @@ class StreamBatches(BatchSource):
         return batch
 
     def state_dict(self) -> dict[str, Any]:
-        """The epoch, the place in its order, and what was counted up to it."""
+        """The epoch, the place in its order, and the counts up to it."""
         return {
             "epoch": self._epoch,
             "given": self._given,
@@ -237,7 +238,7 @@ class StreamBatches(BatchSource):
         }
 
     def load_state_dict(self, states: Sequence[Mapping[str, Any]]) -> None:
-        """Go on from there; on another number of processes where each row belongs to a batch of all of them."""
+        """Resume from there; on another number of processes only if all were at the same global batch."""
         share, rank = self._share, self._share.rank
         first = states[0]
         if first["buffer"] != self._options.buffer or first["by_shards"] != self._split.by_shards:
@@ -280,13 +281,13 @@ def _samples_of(row: DecodedRow, blocks: BlockCutter | None) -> Iterator[tuple[S
 
 
 def rows_of(stream: RowStream, given: int | None, holdout: float, *, ask: bool = True) -> int | None:
-    """Rows of an epoch, where that is known: as told, or as the shards say; without the share that is held out.
+    """Rows of an epoch without those held out: the given number, or that of the shards; None if unknown.
 
     Args:
         stream: the rows.
-        given: number that the user says; None: none.
-        holdout: share of the rows that is held out.
-        ask: whether to ask each shard also where that takes a while: where they are many, or in a network.
+        given: number from the user, or None.
+        holdout: share of the rows to hold out.
+        ask: whether to ask each shard even if that takes a while (many shards, or a network).
     """
     if given is not None:
         return round(given * (1 - holdout))

@@ -77,7 +77,7 @@ def hashes_of(rows: Any) -> HashArray:
 
 
 def held_out(hashes: HashArray, share: float) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """[N] bool, whether a row is on the side that is held out: it is a matter of its hash alone.
+    """[N] bool, whether a row is held out: this depends on its hash alone.
 
     Args:
         hashes: [N], from :func:`row_hashes`.
@@ -87,7 +87,7 @@ def held_out(hashes: HashArray, share: float) -> np.ndarray[Any, np.dtype[np.boo
 
 
 def hold_out(rows: Rows, share: float, roles: Sequence[str] | None = None) -> tuple[Rows, Rows]:
-    """Part rows in two by what they hold: the rest, and about ``share`` of them.
+    """Split rows in two by their content: the rest, and about ``share`` of them.
 
     Rows that are alike are on one side, so the share of the rows may differ where there are many of one kind.
 

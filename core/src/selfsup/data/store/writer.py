@@ -24,9 +24,9 @@ class Lengths:
     def __init__(self) -> None:
         self.count = 0
         self.common: int | None = None
-        """What all have; None before the first."""
+        """Length of all samples; None before the first."""
         self.each: array[int] | None = None
-        """One by one, or None as long as all are alike."""
+        """Length of each sample; None while all are equal."""
 
     def add(self, length: int, times: int = 1) -> None:
         """Note ``times`` samples of this length (-1: no dimension at all)."""
@@ -157,7 +157,7 @@ class StoreWriter:
             os.fsync(file_.fileno())
 
     def close(self) -> None:
-        """Close the files without finishing; what cannot be written any more is of no use to anyone."""
+        """Close the files without finishing; errors are ignored, since the files are not used."""
         starts = [blocks.starts for blocks in self._blocks.values()]
         for file in (*self._files.values(), *starts, *([self._kept] if self._kept is not None else [])):
             with contextlib.suppress(OSError):

@@ -1,1 +1,1 @@
-"""Sources that are read row by row, shard after shard: nothing is copied, and only what is needed lies in memory."""
+"""Read sources row by row, shard after shard: nothing is copied, and only the rows in use are in memory."""

@@ -11,7 +11,7 @@ from selfsup.types import Row
 
 
 class Shard(Protocol):
-    """A part of a source that is read from its beginning to its end: an archive, a file of a table, a stretch of a folder."""
+    """A part of a source that is read from start to end: an archive, a file of a table, some files of a folder."""
 
     @property
     def name(self) -> str:
@@ -19,11 +19,11 @@ class Shard(Protocol):
         ...
 
     def count(self) -> int | None:
-        """Its number of rows, where that can be told without reading it."""
+        """Its number of rows, if that is known without reading it."""
         ...
 
     def records(self, start: int) -> Iterator[Mapping[str, Any]]:
-        """Columns to values of each row from the ``start``-th on; what lies before is passed over as cheaply as can be.
+        """Columns to values of each row from the ``start``-th on; rows before it are skipped as cheaply as possible.
 
         Raises:
             SourceError: it cannot be read.
@@ -36,15 +36,15 @@ class RowStream:
     """Rows of a source, read shard after shard."""
 
     sample: Rows
-    """Some of the rows, the first ones where the source can only be read from its beginning. They say which column plays which
-    role; processors are fitted on them, and embeddings of them are looked at."""
+    """Some of the rows: the first ones if the source can only be read from its start. They tell the role of each column;
+    processors are fitted on them, and the run observes their embeddings."""
     shards: Sequence[Shard]
     fingerprint: str
     """Hash of the names and sizes of the shards, and of the columns with their roles."""
     remote: bool = False
-    """Whether to read it takes a network."""
+    """Whether reading it needs a network."""
     ended: bool = False
-    """Whether ``sample`` holds all rows that there are."""
+    """Whether ``sample`` holds all rows."""
     described: str = ""
     """Which rows the sample is: ``the first 10000 rows``."""
 
@@ -59,7 +59,7 @@ class RowStream:
             yield self.sample.as_row(record)
 
     def counts(self) -> dict[int, int]:
-        """The number of rows of each shard, as far as that can be told without reading it."""
+        """Shard to its number of rows, for those that know it without being read."""
         found = {number: shard.count() for number, shard in enumerate(self.shards)}
         return {number: count for number, count in found.items() if count is not None}
 

@@ -6,12 +6,7 @@ from selfsup.backbones.base import (
     BackboneRecipe,
     Encoded,
     Finetuning,
-    TokenBackbone,
-    Tokens,
-    grid_size,
     language_transformer_finetuning,
-    max_over_tokens,
-    mean_over_tokens,
     vision_transformer_finetuning,
 )
 from selfsup.backbones.fitting import (
@@ -24,6 +19,7 @@ from selfsup.backbones.fitting import (
     whole_state,
 )
 from selfsup.backbones.several_parts import embed_part, freeze, hold_fixed, part_networks, pooled_over_parts, unfreeze
+from selfsup.backbones.token_backbone import TokenBackbone, Tokens, grid_size, max_over_tokens, mean_over_tokens
 from selfsup.backbones.weights import load_weights
 
 __all__ = [

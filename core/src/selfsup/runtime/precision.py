@@ -12,6 +12,7 @@ from torch import Tensor
 from selfsup.errors import ConfigError
 
 Precision = Literal["32", "bf16", "16"]
+"""Arithmetic of forward passes: float32, bfloat16, or float16."""
 
 FABRIC_NAMES: dict[Precision, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
     "32": "32-true",

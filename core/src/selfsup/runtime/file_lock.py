@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.util
+import itertools
 import json
 import os
 import socket
@@ -30,6 +31,9 @@ HEARTBEAT_SECONDS = 5.0
 """Interval at which a holder touches its lock."""
 SILENT_SECONDS = 60.0
 """A holder on another machine counts as dead after so long without a touch."""
+
+
+_ADVICE = "Wait for it, or choose another folder (--out)."
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ class FileLock:
 
     def __init__(self, path: str | Path, what: str, *, subject: str | Path = "", advice: str = "") -> None:
         self.path = Path(path)
-        self._made = _missing_folders(self.path.parent)
+        self._made = list(itertools.takewhile(lambda folder: not folder.exists(), self.path.parents))
         with storage_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = _acquire(self.path, str(subject) or str(self.path.parent), advice)
@@ -138,13 +142,8 @@ def lock_of(folder: str | Path) -> Path:
     return folder.with_name(f".{folder.name}.lock")
 
 
-def lock_folder(folder: str | Path, what: str, *, advice: str = "Wait for it, or choose another folder (--out).") -> FileLock:
-    """Lock a folder against other writers.
-
-    Args:
-        folder: need not exist.
-        what: the work of this process, for the message to others.
-        advice: to others.
+def lock_folder(folder: str | Path, what: str, *, advice: str = _ADVICE) -> FileLock:
+    """Lock a folder, which need not exist, against other writers; ``what`` and ``advice`` as for :class:`FileLock`.
 
     Raises:
         InUseError: another process holds it.
@@ -153,7 +152,7 @@ def lock_folder(folder: str | Path, what: str, *, advice: str = "Wait for it, or
     return FileLock(lock_of(folder), what, subject=folder, advice=advice)
 
 
-def check_not_in_use(folder: str | Path, *, advice: str = "Wait for it, or choose another folder (--out).") -> None:
+def check_not_in_use(folder: str | Path, *, advice: str = _ADVICE) -> None:
     """Raise an :class:`InUseError` if a process holds the lock of a folder now."""
     if (holder := holder_of(lock_of(folder))) is not None:
         raise InUseError(_in_use(str(folder), holder, advice))
@@ -297,12 +296,3 @@ def _is_at(file: IO[str], path: Path) -> bool:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except OSError:
         return False
-
-
-def _missing_folders(folder: Path) -> list[Path]:
-    """The folders that do not exist yet, the innermost first."""
-    missing = []
-    while not folder.exists() and folder != folder.parent:
-        missing.append(folder)
-        folder = folder.parent
-    return missing

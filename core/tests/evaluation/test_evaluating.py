@@ -2,7 +2,6 @@
 
 import csv
 import datetime
-import json
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -67,12 +66,6 @@ def test_nobody_fine_tunes_into_a_folder_that_another_process_writes(encoder, tm
     options = {"epochs": 1, "min_steps": 0}
     finetune(encoder, "toy-frames", fraction=0.2, options=options, out=tmp_path / "tuned")
     assert [path.name for path in tmp_path.iterdir()] == ["tuned"]
-
-
-def test_rows_without_a_test_split_are_parted_with_the_seed(encoder):
-    (record,) = evaluate(encoder, _dataset(60), evaluators=["knn"], seed=7)
-    assert (record.n_train, record.n_test) == (48, 12)
-    assert "held out with seed 7" in record.details["test_rows"]
 
 
 def test_test_rows_may_come_from_another_source(encoder, tmp_path):
@@ -292,11 +285,3 @@ def test_an_interrupted_embed_leaves_no_file(encoder, tmp_path, monkeypatch):
     with pytest.raises(StorageError, match="the disk is full"):
         embed(encoder, "toy-frames", tmp_path / "out" / "e.npy")
     assert list((tmp_path / "out").iterdir()) == []
-
-
-def test_records_are_json(encoder, tmp_path):
-    evaluate(encoder, "toy-frames", evaluators=["knn"], out=tmp_path)
-    (file,) = tmp_path.glob("*.json")
-    content = json.loads(file.read_text())
-    assert content["schema_version"] == 1
-    assert content["metrics"].keys() == {"accuracy", "macro_f1", "balanced_accuracy", "cross_entropy"}

@@ -8,18 +8,15 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from datasets import Dataset
 
 from selfsup.cli.main import program
 from selfsup.errors import ConfigError
 from selfsup.evaluation import Split
-from selfsup.evaluation.evaluate import evaluate
 from selfsup.evaluation.evaluators.few_labels import FewLabels, FewLabelsConfig, LabelDraws, amount_name, few_label_draws
 from selfsup.evaluation.evaluators.finetune import FinetuneConfig, finetune_encoder, score
 from selfsup.evaluation.evaluators.linear import LinearConfig, fit_probe
 from selfsup.evaluation.maths.metrics import label_metrics, row_scores
-from selfsup.evaluation.subsets import expected_overlap, few_label_rows, flipped_labels, labelled_subset
-from selfsup.testing.toy.sequences.rows import frame_rows
+from selfsup.evaluation.subsets import expected_overlap, few_label_rows, flipped_labels
 
 SHARED = ((0, 5), (0, 2), (2, 3))
 """First draw and number of draws: all five, and the five in two parts."""
@@ -182,14 +179,6 @@ def test_wrong_labels_are_trained_on_and_the_right_ones_tested(method, encoder, 
         FewLabelsConfig(label_noise=1.0)
 
 
-def test_shares_are_those_of_fine_tuning(encoder, splits):
-    train, test = splits
-    options = {"per_class": [], "shares": [0.1], "draws": 1, "method": "finetune", "finetune": TUNE}
-    rows = labelled_subset(train.labels, 0.1, seed=0)
-    model = finetune_encoder(encoder, train, FinetuneConfig(**TUNE), seed=0, rows=rows)
-    assert few(encoder, splits, **options)["accuracy@10%"] == score(model, test)["accuracy"]
-
-
 def test_shares_that_hold_too_few_rows_are_left_out(encoder, splits, caplog):
     metrics = few(encoder, splits, per_class=[], shares=[0.005, 0.1], draws=1)
     assert {name.partition("@")[2] for name in metrics} == {"10%"}
@@ -224,23 +213,6 @@ def test_a_prediction_can_stand_in_for_the_probe():
     assert (drawn.labelled, drawn.pool, drawn.overlap) == (6, 40, pytest.approx(6 / 40))
     assert (seen, drawn.amount, drawn.mean("accuracy")) == ([(6, 4, True), (6, 5, True)], "3", 0.5)
     assert drawn.rows["accuracy"].tolist() == [1.0, 0.0] * 5
-
-
-@pytest.mark.parametrize("kind", ["number", "classes"])
-def test_other_kinds_of_labels(encoder, kind):
-    rows = [frame_rows(n, seed) for n, seed in ((200, 0), (60, 1))]
-    names = (["slow", "odd"], ["medium"], ["fast", "odd"])
-    train, test = (
-        Dataset.from_list([{**row, "label": names[row["label"]] if kind == "classes" else 0.5 + row["label"]} for row in part])
-        for part in rows
-    )
-    few_, all_ = evaluate(
-        encoder, train, test, evaluators=["few-labels", "linear"], options={"few-labels": {"per_class": [20], "draws": 2}},
-        label_kind=kind,
-    )  # fmt: skip
-    headline = {"number": "r2", "classes": "map"}[kind]
-    assert few_.headline[0] == f"{headline}@20"
-    assert 0.2 < few_.metrics[f"{headline}@20"] <= all_.metrics[headline] + 0.05
 
 
 def test_the_command_prints_the_headline_with_its_deviation(encoder, tmp_path):

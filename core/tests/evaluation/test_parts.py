@@ -23,7 +23,7 @@ from selfsup.cli.main import program
 from selfsup.data import load_source, prepare, row_hashes
 from selfsup.errors import ConfigError, DataError
 from selfsup.evaluation import Split
-from selfsup.evaluation.splits import _tell
+from selfsup.evaluation.overlap import tell_pretrained
 from selfsup.evaluation.views import two_views
 from selfsup.registry import registry
 from selfsup.runtime.progress import Lines
@@ -191,7 +191,7 @@ def test_parts_of_test_rows_that_were_pretrained_on_beside_others_are_told(
 def test_it_is_said_why_nothing_is_known_of_rows_without_a_part(encoder: Encoder, capsys: pytest.CaptureFixture[str]) -> None:
     rows = load_source("toy-pairs:test", modality=registry().get("modality", "sequence-pair"))
     first = {role: column for role, column in rows.columns.items() if role.startswith("first")}
-    _tell(None, encoder, replace(rows, columns=first), Lines(Console(stderr=True)))
+    tell_pretrained(None, encoder, replace(rows, columns=first), Lines(Console(stderr=True)))
     told = " ".join(capsys.readouterr().err.split())
     assert "whether the test rows were pretrained on: these rows lack second/sequence" in told
 

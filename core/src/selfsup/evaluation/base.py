@@ -26,29 +26,26 @@ class Split:
     store: Store
     """The processed rows, without labels."""
     labels: LabelArray | None
-    """Aligned with ``store``: [N] class ids, [N, K] zeros and ones of several classes, or [N] numbers; None: there are none."""
+    """Aligned with ``store``: [N] class ids, [N, K] zeros and ones of several classes, or [N] numbers; None: no labels."""
     class_names: tuple[str, ...] = ()
-    """K names; empty where the labels are numbers."""
+    """K names; empty for numbers."""
     fingerprint: str = ""
     """Hash of the data source."""
     precision: Literal["32", "bf16", "16"] = "32"
-    """Arithmetic of the embeddings' computation."""
+    """Arithmetic of the embeddings."""
     rows: Rows | None = None
-    """The rows themselves, for evaluators that read further columns of them (sentence pairs, tags).
-
-    Sample i of ``store`` is row ``store.kept[i]``.
-    """
+    """The rows, for evaluators that read further columns (sentence pairs, tags); sample i of ``store`` is ``store.kept[i]``."""
     label_kind: LabelKind = "class"
-    """What ``labels`` are."""
+    """Kind of ``labels``."""
     _embeddings: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     def embeddings(self, encoder: Encoder, part: str | None = None) -> Tensor:
         """[N, D] float32 on the CPU, computed once for each encoder and part.
 
         Args:
-            encoder: with whose processor the rows were processed.
-            part: of rows that join several parts, this one alone, as it is compared with others; NaN in rows that lack it
-                (:meth:`present`). None: of all parts that a row has, joined.
+            encoder: its processor processed the rows.
+            part: embed this part only, in the joint space; NaN for rows without it (:meth:`present`). None: all parts of a
+                row together.
 
         Raises:
             ConfigError: the encoder has no such part.
@@ -59,7 +56,7 @@ class Split:
         return self._embeddings[key]
 
     def present(self, encoder: Encoder, part: str) -> Tensor:
-        """[N] bool on the CPU, which rows have a part.
+        """[N] bool on the CPU: which rows have a part.
 
         Raises:
             ConfigError: the encoder has no such part.
@@ -74,22 +71,22 @@ class Split:
             ColumnError: there are no labels.
         """
         if self.labels is None:
-            raise ColumnError("These rows have no labels, and they are needed here. Name the label column with --label.")
+            raise ColumnError("These rows have no labels, and labels are needed here. Name the label column with --label.")
         targets = torch.from_numpy(self.labels)
         return targets.float() if self.label_kind == "classes" else targets
 
 
 class Evaluator(Protocol):
-    """Measures an encoder. ``train`` is what a probe may be fitted on; numbers are always of ``test``."""
+    """Measures an encoder on ``test``; a probe may be fitted on ``train``."""
 
     def evaluate(self, encoder: Encoder, train: Split, test: Split, *, seed: int) -> dict[str, float]:
-        """Metric name to value; the first is the headline."""
+        """Metric name to value, the headline first."""
         ...
 
 
 @dataclass(frozen=True)
 class EvaluatorRecipe:
-    """How an ``EvaluatorSpec`` becomes an evaluator: validated options, and the class that takes them."""
+    """Builds an evaluator from its validated options."""
 
     config: type[Config]
     build: Callable[[Any], Evaluator]

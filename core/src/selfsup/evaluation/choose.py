@@ -26,11 +26,7 @@ def _recipe(spec: EvaluatorSpec) -> EvaluatorRecipe:
 def choose_evaluators(
     ids: Sequence[str], options: Mapping[str, Mapping[str, Any]]
 ) -> list[tuple[EvaluatorSpec, Config, Evaluator]]:
-    """Look up evaluators and make them with their options.
-
-    Args:
-        ids: of the evaluators, each once.
-        options: id to options.
+    """Look up evaluators and build them with their options.
 
     Raises:
         UnknownIdError: there is no such evaluator.

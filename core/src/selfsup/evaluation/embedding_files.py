@@ -1,4 +1,4 @@
-"""Write embeddings to a file batch by batch, in constant memory."""
+"""Write embeddings to a file, batch by batch in constant memory."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ SUFFIXES = (".parquet", ".csv", ".npy")
 _GROUP = 4_096
 """Rows of a parquet row group."""
 _NAMED = 64
-"""Rows whose names are read at a time."""
+"""Rows whose names are read at once."""
 
 
 def check_suffix(out: Path) -> None:
-    """Refuse a file name whose ending says no format.
+    """Refuse a file name without a known suffix.
 
     Raises:
-        ConfigError: it ends in none of ``.parquet``, ``.csv`` and ``.npy``.
+        ConfigError: the suffix is not ``.parquet``, ``.csv`` or ``.npy``.
     """
     if out.suffix.lower() not in SUFFIXES:
         raise ConfigError(
@@ -43,7 +43,7 @@ def check_suffix(out: Path) -> None:
 
 
 def names_file(out: Path) -> Path:
-    """Where the rows of an ``.npy`` file are named: ``e.rows.csv`` beside ``e.npy``."""
+    """The file with the names of the rows of an ``.npy`` file: ``e.rows.csv`` for ``e.npy``."""
     return out.with_name(f"{out.stem}.rows.csv")
 
 
@@ -58,13 +58,13 @@ def write_embeddings(
     reporter: Reporter,
     id_column: str | None = None,
 ) -> Path:
-    """Write the embedding of each sample, in the order of the rows, in full or not at all.
+    """Write the embedding of each sample, in the order of the rows; the file is written completely or not at all.
 
-    The columns of a ``.parquet`` file are ``row`` (place in the source, which differs from the line where rows could not be
-    read), ``path`` where the rows are files, ``id`` where the source has a column of that kind (:func:`id_column_of`),
-    ``embedding`` (D float32), and ``label`` where the source has labels: a class name, a list of them, or a number; null where
-    a row has none. A ``.csv`` file has the same, with ``e0``, ``e1``, ... for the embedding. A ``.npy`` file is [N, D] float32,
-    and :func:`names_file` beside it has the other columns, a line a row.
+    The columns of a ``.parquet`` file are ``row`` (index in the source, which differs from the line if rows were unreadable),
+    ``path`` if the rows are files, ``id`` if the source names its rows (:func:`id_column_of`), ``embedding`` (D float32), and
+    ``label`` if the source has labels: a class name, a list of them, or a number; null for a row without. A ``.csv`` file has
+    the same columns, with ``e0``, ``e1``, ... for the embedding. A ``.npy`` file is [N, D] float32, and :func:`names_file` has
+    the other columns, one line per row.
 
     Raises:
         ConfigError: the format is unknown.
@@ -84,13 +84,13 @@ def write_embeddings(
 
 
 _ID_NAMES = ("id", "key", "uid", "uuid", "guid", "sample_id", "row_id", "image_id", "file_name", "filename", "file", "path")
-"""Columns that name rows, the first that a source has."""
+"""Names of columns that name rows; the first one that a source has is used."""
 
 
 def id_column_of(rows: Rows, given: str | None) -> str | None:
-    """The column that names rows, or None: the given one, else one that is called ``id``, ``key``, ``uuid``, ``file_name``, ...
+    """The column that names rows: the given one, else a column ``id``, ``key``, ``uuid``, ``file_name``, ..., else None.
 
-    Of a table it may be among the values; elsewhere it plays no role.
+    In a table it may be one of the value columns; elsewhere it is a column without a role.
 
     Raises:
         ColumnError: the given column does not exist.
@@ -108,7 +108,7 @@ def id_column_of(rows: Rows, given: str | None) -> str | None:
 
 
 class _About:
-    """What is said of each embedded row beside its embedding."""
+    """The columns of embedded rows in addition to the embedding."""
 
     def __init__(self, rows: Rows, store: Store, id_column: str | None) -> None:
         self.kept, self.places = store.kept, rows.places
@@ -145,7 +145,7 @@ class _About:
         return pa.table(columns)
 
     def joined(self, groups: Iterator[np.ndarray[Any, np.dtype[np.float32]]]) -> Iterator[tuple[Any, Any]]:
-        """Groups of embeddings with what is said of their rows."""
+        """Groups of embeddings with the other columns of their rows."""
         start = 0
         for group in groups:
             yield self.table(slice(start, start + len(group))), group

@@ -1,4 +1,4 @@
-"""``selfsup.evaluate``, ``selfsup.finetune`` and ``selfsup.embed``: from an encoder and data to results and files."""
+"""Evaluate, fine-tune and embed: ``selfsup.evaluate``, ``selfsup.finetune`` and ``selfsup.embed``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -36,6 +36,31 @@ Source = Any
 """What :func:`selfsup.data.load_source` takes: a name, a path, ``hf://owner/name``, or an object that holds rows."""
 
 
+class CommonOptions(TypedDict, total=False):
+    """Options of :func:`evaluate`, :func:`finetune` and :func:`embed` alike."""
+
+    label: str | None
+    """The label column; None: it is found."""
+    label_kind: LabelKind | None
+    """What the label column holds: ``class``, ``classes`` (several per row: a list, or a text separated by ``|``, ``;`` or
+    ``,``) or ``number``; None: it is found."""
+    unlabelled: Sequence[str]
+    """Labels that mean that a row has no label, in addition to null, NaN and empty texts; such rows are left out."""
+    columns: Mapping[str, str] | None
+    """Role to column; None: they are found."""
+    table: TableFormat | Mapping[str, Any] | None
+    """Format of a text table, such as ``{"separator": ";"}`` (:class:`~selfsup.data.TableFormat`); None: it is found."""
+    max_bad_rows: float
+    """Share of the rows that may be unreadable, 0 to 1 (default 0.01); unreadable rows are left out."""
+    checkpoint: str | None
+    """``best``: use the weights with which the run's validation probe did best, see :func:`selfsup.load`."""
+    part: str | None
+    """For an encoder of rows with several parts: use the encoder of this part (:meth:`Encoder.part`), on joined rows that have
+    it or on rows of its own modality. Rows without the part are left out and counted in a message."""
+    progress: bool
+    """Show progress on stderr (default False)."""
+
+
 def evaluate(
     encoder: EncoderLike,
     data: Source,
@@ -43,47 +68,29 @@ def evaluate(
     *,
     evaluators: str | Sequence[str] = DEFAULT_EVALUATORS,
     options: Mapping[str, Mapping[str, Any]] | None = None,
-    label: str | None = None,
-    label_kind: LabelKind | None = None,
-    unlabelled: Sequence[str] = (),
-    columns: Mapping[str, str] | None = None,
-    table: TableFormat | Mapping[str, Any] | None = None,
     seed: int = 0,
     precision: Literal["auto", "32", "bf16", "16"] = "32",
-    max_bad_rows: float = 0.01,
-    checkpoint: str | None = None,
-    part: str | None = None,
     out: str | Path | None = None,
-    progress: bool = False,
+    **common: Unpack[CommonOptions],
 ) -> list[ResultRecord]:
     """Measure an encoder.
 
     Args:
-        encoder: an encoder, or what :func:`selfsup.load` takes; from a path it goes to the GPU where there is one.
+        encoder: an encoder, or what :func:`selfsup.load` takes; an encoder from a path goes to the GPU if there is one.
         data: source of the rows that probes are fitted on.
-        test: source of the rows that the numbers are of; None: the rows that the pretraining held out (``holdout``) where this
-            is its data, else the source's own test split, else its validation split, else a fifth of each class is held out.
-            The record says which, and as ``pretrained_share`` which share of them was pretrained on.
-        evaluators: an id or several, see ``selfsup list evaluators``.
+        test: source of the test rows. None: the rows that pretraining held out (``holdout``) if this is its data, else the
+            source's test split, else its validation split, else a fifth of each class. The record names them, and
+            ``pretrained_share`` is the share of them that was pretrained on.
+        evaluators: one id or several, see ``selfsup list evaluators``.
         options: evaluator id to its options, for example ``{"knn": {"k": 200}}``.
-        label: the label column, where it cannot be found.
-        label_kind: what it holds: ``class``, ``classes`` (several a row: a list, or a text with ``|``, ``;`` or ``,`` between
-            them) or ``number``; None: it is found.
-        unlabelled: labels that mean that a row has none, beside null, NaN and empty texts; such rows are left out.
-        columns: role to column, where it cannot be found.
-        table: separator, decimal mark, encoding, ... of a text table, where they cannot be found: ``{"separator": ";"}``
-            (:class:`~selfsup.data.TableFormat`).
         seed: of every random choice; the same seed gives the same numbers on the same machine.
-        precision: of the embeddings' computation.
-        max_bad_rows: part of the rows that may be unreadable.
-        checkpoint: ``best`` takes the weights of a run with which its validation probe did best, see :func:`selfsup.load`.
-        part: of an encoder of rows that join several parts: measure the encoder of this one (:meth:`Encoder.part`), on joined
-            rows that have it, or on rows of its own modality. Rows that lack it are left out, and a line says how many.
-        out: folder of the records; None: the ``results/`` of the run where ``encoder`` is a run's folder, else none is written.
-        progress: show progress on stderr.
+        precision: arithmetic of the embeddings.
+        out: folder of the records; None: the ``results/`` of the run if ``encoder`` is a run's folder, else none is written.
+        **common: ``label``, ``label_kind``, ``unlabelled``, ``columns``, ``table``, ``max_bad_rows``, ``checkpoint``, ``part``,
+            ``progress``: see :class:`~selfsup.evaluation.CommonOptions`.
 
     Returns:
-        One record an evaluator, in the order given.
+        One record per evaluator, in the order given.
 
     Raises:
         UnknownIdError: there is no such evaluator.
@@ -92,10 +99,11 @@ def evaluate(
     """
     chosen = choose_evaluators([evaluators] if isinstance(evaluators, str) else evaluators, options or {})
     needs_label = any(spec.needs_labels for spec, _, _ in chosen)
-    if (label_kind is not None or unlabelled) and not needs_label and label is None:
+    if (common.get("label_kind") or common.get("unlabelled")) and not needs_label and common.get("label") is None:
         raise ConfigError("--label-kind and --unlabelled have no effect: none of the evaluators needs labels. Leave them out.")
     results = _results_folder(encoder, out)
-    encoder = _loaded(encoder, checkpoint)
+    encoder = _loaded(encoder, common.pop("checkpoint", None))
+    part = common.get("part")
     measured = encoder if part is None else encoder.part(part)
     for spec, _, _ in chosen:
         if spec.modality not in ("", measured.modality):
@@ -104,23 +112,17 @@ def evaluate(
                 f"The evaluator {spec.id!r} is for {spec.modality}, and this encoder is for {measured.modality}.{whole}"
             )
     records = []
-    with make_reporter(progress) as reporter:
+    with make_reporter(common.pop("progress", False)) as reporter:
         splits = load_splits(
             encoder,
             data,
             test,
-            part=part,
-            label=label,
             needs_label=needs_label,
-            label_kind=label_kind,
-            unlabelled=unlabelled,
             kinds={spec.id: spec.label_kinds for spec, _, _ in chosen if spec.needs_labels},
-            columns=columns,
-            table=table,
             seed=seed,
-            max_bad_rows=max_bad_rows,
             precision=resolve_precision(precision, encoder.device.type),
             reporter=reporter,
+            **common,  # type: ignore[misc]  # without the keys that were taken out
         )
         reporter.start("evaluating", len(chosen), unit="evaluators")
         for done, (spec, config, evaluator) in enumerate(chosen, start=1):
@@ -151,41 +153,24 @@ def finetune(
     *,
     fraction: float = 1.0,
     options: Mapping[str, Any] | None = None,
-    label: str | None = None,
-    label_kind: LabelKind | None = None,
-    unlabelled: Sequence[str] = (),
-    columns: Mapping[str, str] | None = None,
-    table: TableFormat | Mapping[str, Any] | None = None,
     seed: int = 0,
-    max_bad_rows: float = 0.01,
-    checkpoint: str | None = None,
-    part: str | None = None,
     out: str | Path | None = None,
-    progress: bool = False,
+    **common: Unpack[CommonOptions],
 ) -> Finetuned:
     """Train all weights of a copy of an encoder, and a linear head, on labelled rows.
 
-    Started by torchrun or srun, the processes share each batch; the first one writes.
+    Processes that torchrun or srun started share each batch; the first one writes.
 
     Args:
-        encoder: an encoder, or what :func:`selfsup.load` takes; it is left as it is.
+        encoder: an encoder, or what :func:`selfsup.load` takes; it stays unchanged.
         data: source of the labelled training rows.
         test: source of the test rows, as for :func:`evaluate`.
-        fraction: share of the labels that is used, as many of each class as of every other (of numbers, of each tenth).
+        fraction: share of the labels to use, equally many from each class (for numbers: from each tenth).
         options: of :class:`~selfsup.evaluation.evaluators.finetune.FinetuneConfig`, for example ``{"epochs": 10}``.
-        label: the label column, where it cannot be found.
-        label_kind: what it holds: ``class``, ``classes`` (several a row: a list, or a text with ``|``, ``;`` or ``,`` between
-            them) or ``number``; None: it is found.
-        unlabelled: labels that mean that a row has none, beside null, NaN and empty texts; such rows are left out.
-        columns: role to column, where it cannot be found.
-        table: separator, decimal mark, encoding, ... of a text table, where they cannot be found: ``{"separator": ";"}``
-            (:class:`~selfsup.data.TableFormat`).
         seed: of every random choice.
-        max_bad_rows: part of the rows that may be unreadable.
-        checkpoint: ``best`` takes the weights of a run with which its validation probe did best, see :func:`selfsup.load`.
-        part: of an encoder of rows that join several parts: fine-tune the encoder of this one, as for :func:`evaluate`.
         out: folder for the fine-tuned encoder and its head; None: nothing is written.
-        progress: show progress on stderr.
+        **common: ``label``, ``label_kind``, ``unlabelled``, ``columns``, ``table``, ``max_bad_rows``, ``checkpoint``, ``part``,
+            ``progress``: see :class:`~selfsup.evaluation.CommonOptions`.
 
     Raises:
         ConfigError: an option is not allowed, or ``fraction`` leaves a class without a row.
@@ -195,27 +180,12 @@ def finetune(
     config = validated(FinetuneConfig, {**(options or {}), "fraction": fraction}, what="finetune")
     check_effect(config, options or {}, prefix="finetune.")
     results = _results_folder(encoder, None)
-    encoder = _loaded(encoder, checkpoint)
-    first = process_ranks()[0] == 0  # of several processes, which train together
+    encoder = _loaded(encoder, common.pop("checkpoint", None))
+    first = process_ranks()[0] == 0
     lock = lock_folder(out, "fine-tuning") if first and out is not None else nullcontext()
-    with lock, make_reporter(progress and first) as reporter:
-        splits = load_splits(
-            encoder,
-            data,
-            test,
-            part=part,
-            label=label,
-            needs_label=True,
-            label_kind=label_kind,
-            unlabelled=unlabelled,
-            columns=columns,
-            table=table,
-            seed=seed,
-            max_bad_rows=max_bad_rows,
-            precision="32",
-            reporter=reporter,
-        )
-        encoder = encoder if part is None else encoder.part(part)
+    with lock, make_reporter(common.pop("progress", False) and first) as reporter:
+        splits = load_splits(encoder, data, test, needs_label=True, seed=seed, precision="32", reporter=reporter, **common)  # type: ignore[misc]  # as above
+        encoder = encoder if splits.part is None else encoder.part(splits.part)
         began = time.perf_counter()
         model = finetune_encoder(encoder, splits.train, config, seed=seed, reporter=reporter)
         metrics = score(model, splits.test)
@@ -252,69 +222,43 @@ def embed(
     out: str | Path,
     *,
     split: str | None = None,
-    label: str | None = None,
-    label_kind: LabelKind | None = None,
-    unlabelled: Sequence[str] = (),
-    columns: Mapping[str, str] | None = None,
-    table: TableFormat | Mapping[str, Any] | None = None,
     id_column: str | None = None,
     batch_size: int | None = None,
     precision: Literal["auto", "32", "bf16", "16"] = "32",
-    max_bad_rows: float = 0.01,
-    checkpoint: str | None = None,
-    part: str | None = None,
-    progress: bool = False,
+    **common: Unpack[CommonOptions],
 ) -> EmbeddingFile:
     """Write the embedding of every row of a source to a file; memory does not grow with the number of rows.
 
-    For embeddings in memory, see :meth:`selfsup.Encoder.embed`.
+    For embeddings in memory, and for the embedding of a part in the joint space, see :meth:`selfsup.Encoder.embed`.
 
     Args:
         encoder: an encoder, or what :func:`selfsup.load` takes.
         data: source of the rows.
-        out: ``FILE.parquet`` or ``FILE.csv`` with the columns ``row``, ``path`` (of rows that are files), ``id`` (where the
-            source names its rows), the embedding and, where there are labels, ``label``; or ``FILE.npy``, [N, D] float32, with
-            ``FILE.rows.csv`` beside it, which holds the other columns.
-        split: which split of the source; None: ``train`` where it has one, else its first.
-        label: the label column, where it cannot be found.
-        label_kind: what it holds: ``class``, ``classes`` (several a row: a list, or a text with ``|``, ``;`` or ``,`` between
-            them) or ``number``; None: it is found.
-        unlabelled: labels that mean that a row has none, beside null, NaN and empty texts; such rows are left out.
-        columns: role to column, where it cannot be found.
-        table: separator, decimal mark, encoding, ... of a text table, where they cannot be found: ``{"separator": ";"}``
-            (:class:`~selfsup.data.TableFormat`).
-        id_column: the column that names the rows, where it is not called ``id``, ``key``, ``file_name``, ...
+        out: ``FILE.parquet`` or ``FILE.csv`` with the columns ``row``, ``path`` (for rows that are files), ``id`` (if the
+            source names its rows), the embedding and, if there are labels, ``label``; or ``FILE.npy``, [N, D] float32, and
+            ``FILE.rows.csv`` with the other columns.
+        split: which split of the source; None: ``train`` if it has one, else its first.
+        id_column: the column that names the rows; None: ``id``, ``key``, ``file_name``, ... if there is one.
         batch_size: rows at a time; None: what suits the modality.
-        precision: of the computation.
-        max_bad_rows: part of the rows that may be unreadable; they are left out of the file.
-        checkpoint: ``best`` takes the weights of a run with which its validation probe did best, see :func:`selfsup.load`.
-        part: of an encoder of rows that join several parts: the embeddings of :meth:`Encoder.part`, of rows that have this one,
-            as for :func:`evaluate`. For a part's embedding in the joint space, see :meth:`Encoder.embed`.
-        progress: show progress on stderr.
+        precision: arithmetic of the computation.
+        **common: ``label``, ``label_kind``, ``unlabelled``, ``columns``, ``table``, ``max_bad_rows``, ``checkpoint``, ``part``,
+            ``progress``: see :class:`~selfsup.evaluation.CommonOptions`.
 
     Raises:
-        ConfigError: the name of the file says no format.
+        ConfigError: the file's suffix is unknown.
         DataError: the rows cannot be used.
         StorageError: the disk is full or cannot be written.
     """
     check_suffix(Path(out))
-    encoder = _loaded(encoder, checkpoint)
+    encoder = _loaded(encoder, common.pop("checkpoint", None))
+    progress, max_bad_rows = common.pop("progress", False), common.pop("max_bad_rows", 0.01)
+    part = common.get("part")
     own = encoder if part is None else encoder.part(part)
     if split is None:
         splits = splits_of(encoder, data, part)
         split = "train" if "train" in splits else splits[0]
-    rows = load_rows(
-        encoder,
-        data,
-        part=part,
-        split=split,
-        columns=columns,
-        label=label,
-        label_kind=label_kind,
-        unlabelled=unlabelled,
-        table=table,
-    )
-    if label is None and not _has_labels(rows):
+    rows = load_rows(encoder, data, split=split, **common)  # type: ignore[misc]  # as above
+    if common.get("label") is None and not _has_labels(rows):
         rows = rows.without_labels()
     id_column_of(rows, id_column)  # a wrong name is found before minutes of decoding
     arithmetic = resolve_precision(precision, own.device.type)
@@ -331,20 +275,13 @@ def embed(
         tell_remarks(reporter, store.remarks, f"{len(rows)} rows of {rows.name}")
         size = batch_size or own.processor.batch_size
         path = write_embeddings(
-            own,
-            store,
-            rows,
-            Path(out),
-            batch_size=size,
-            autocast=autocast,
-            reporter=reporter,
-            id_column=id_column,
+            own, store, rows, Path(out), batch_size=size, autocast=autocast, reporter=reporter, id_column=id_column
         )
     return EmbeddingFile(path, len(store), own.embed_dim, len(store.bad_rows), tuple(store.bad_rows))
 
 
 def _has_labels(rows: Rows) -> bool:
-    """Whether the column that was taken for the labels holds some."""
+    """Whether the label column that was found holds labels."""
     try:
         return rows.label is not None and rows.label_reader is not None
     except ColumnError:
@@ -352,13 +289,13 @@ def _has_labels(rows: Rows) -> bool:
 
 
 def _loaded(encoder: EncoderLike, checkpoint: str | None) -> Encoder:
-    """On the GPU where there is one, unless it is loaded already."""
+    """The encoder, moved to the GPU if there is one and it was not loaded before."""
     usual = None if isinstance(encoder, Encoder) else f"cuda:{process_ranks()[1]}" if torch.cuda.is_available() else "cpu"
     return load(encoder, checkpoint=checkpoint, device=usual)
 
 
 def _results_folder(encoder: EncoderLike, out: str | Path | None) -> Path | None:
-    """Where records go: as told, or into the run that the encoder is of."""
+    """Where records go: ``out``, or the results folder of the encoder's run."""
     if out is not None:
         return Path(out)
     if isinstance(encoder, Encoder) or not isinstance(encoder, str | os.PathLike):

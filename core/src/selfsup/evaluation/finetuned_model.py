@@ -1,4 +1,4 @@
-"""The fine-tuned model: an encoder with a linear head that predicts labels."""
+"""A fine-tuned model: an encoder with a linear head that predicts labels."""
 
 from __future__ import annotations
 
@@ -18,26 +18,27 @@ from selfsup.types import Batch, Row
 
 if TYPE_CHECKING:
     from selfsup.artifacts import Encoder
+    from selfsup.evaluation.evaluators.linear import Probe
 
 HEAD_FILE = "head.safetensors"
 LABELS_FILE = "labels.json"
 _FARTHEST = 10.0
-"""Standard deviations from its mean beyond which no feature counts: of a batch of 100 rows none is farther away."""
+"""Standard deviations that a feature is clamped to: in a batch of 100 rows none is farther from its mean."""
 
 
 class Head(nn.Module):
     """Standardise each feature by the batch, then a linear layer: embeddings [B, D] to outputs [B, K], in float32.
 
-    Embeddings have any scale, and in a network with batch norm another one in training than in evaluation; batch norm without
-    weights of its own takes both away (He et al. 2022, MAE, arXiv 2111.06377, A.1).
+    Batch norm without weights removes the scale of embeddings, which in a network with batch norm differs between training and
+    evaluation (He et al. 2022, MAE, arXiv 2111.06377, A.1).
 
-    A feature that was silent in all training rows has no spread to speak of, and a new row that wakes it would be thousands of
-    standard deviations away: the answer would then be of that feature alone. So what is beyond 10 counts as 10.
+    A feature that was constant in all training rows has hardly any spread: a new row may be thousands of standard deviations
+    away, so that this feature alone would decide. So features are clamped to 10 standard deviations.
     """
 
     def __init__(self, embed_dim: int, n_outputs: int) -> None:
         super().__init__()
-        # Small features are features, too: the usual eps of 1e-5 would silence a standard deviation below 0.003.
+        # The usual eps of 1e-5 would suppress features with a standard deviation below 0.003.
         self.norm = nn.BatchNorm1d(embed_dim, affine=False, eps=1e-12)
         self.linear = nn.Linear(embed_dim, n_outputs)
         nn.init.zeros_(self.linear.weight)
@@ -48,6 +49,29 @@ class Head(nn.Module):
         with torch.autocast(embeddings.device.type, enabled=False):
             outputs: Tensor = self.linear(self.norm(embeddings.float()).clamp(-_FARTHEST, _FARTHEST))
         return outputs
+
+    @torch.no_grad()
+    def start_from(self, probe: Probe) -> None:
+        """Give the same outputs as a linear probe."""
+        scale = probe.standardizer.scale
+        self.norm.running_mean = probe.standardizer.mean.clone()
+        # The weight of a constant feature is 0. Its variance stays 1, since training may change the feature.
+        self.norm.running_var = torch.where(scale > 0, scale.clamp_min(1e-30).pow(-2), 1.0)
+        self.linear.weight.copy_(probe.model.weight.view_as(self.linear.weight))
+        self.linear.bias.copy_(probe.model.bias.view_as(self.linear.bias))
+
+    @torch.no_grad()
+    def settle(self, embeddings: Tensor) -> None:
+        """Standardise by the means and variances of these embeddings [N, D] from now on.
+
+        After a few steps of training the running means are still those of the start: numbers would be shifted by many standard
+        deviations, and rows with several classes would get all or none.
+        """
+        variance, mean = torch.var_mean(embeddings, dim=0, correction=0)
+        assert self.norm.running_mean is not None
+        assert self.norm.running_var is not None
+        self.norm.running_mean.copy_(mean)
+        self.norm.running_var.copy_(torch.where(variance > 0, variance, self.norm.running_var))
 
 
 class FinetunedModel(nn.Module):

@@ -14,17 +14,7 @@ from selfsup.runtime import device_name, package_versions, peak_memory
 def record_of(
     encoder: Encoder, splits: Splits, evaluator: str, config: Config, metrics: dict[str, float], seed: int, seconds: float
 ) -> ResultRecord:
-    """The record of one evaluation.
-
-    Args:
-        encoder: what was measured.
-        splits: on what.
-        evaluator: by what.
-        config: its options.
-        metrics: its numbers, the headline first.
-        seed: of its random choices.
-        seconds: it took.
-    """
+    """The record of one evaluation."""
     both = f"{splits.train.fingerprint}\n{splits.test.fingerprint}"
     details: dict[str, Any] = {
         "test_rows": splits.test_rows,

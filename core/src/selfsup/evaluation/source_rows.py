@@ -20,15 +20,15 @@ def load_rows(
     """The rows of a source for an encoder.
 
     Args:
-        encoder: of rows that join several parts, where ``part`` names one.
+        encoder: for rows with several parts if ``part`` is given.
         source: what :func:`selfsup.data.load_source` takes.
-        part: the source has joined rows, or where it has no such rows, rows of this part's modality (a folder of photos).
-            :func:`rows_of_part` takes the part out of joined rows.
-        columns: role to column; a role may be of a part (``vision/image``).
+        part: the source has joined rows, or rows of this part's modality (a folder of photos). :func:`rows_of_part` takes the
+            part out of joined rows.
+        columns: role to column; a role may belong to a part (``vision/image``).
         **options: of :func:`selfsup.data.load_source`.
 
     Raises:
-        SourceError: there is nothing, or nothing usable, at the source.
+        SourceError: the source is missing or has nothing usable.
         ColumnError: a column is missing, ambiguous or of the wrong type.
     """
     chosen = encoder.processor.source_options()
@@ -62,16 +62,16 @@ def splits_of(encoder: Encoder, source: Any, part: str | None = None) -> tuple[s
 
 
 def rows_of_part(rows: Rows, part: str | None, say: Callable[[str], None], *, what: str = "") -> Rows:
-    """Joined rows reduced to those that have a part, as rows of its modality; other rows are given back as they are.
+    """The joined rows that have a part, as rows of its modality; other rows are returned unchanged.
 
     Args:
         rows: from :func:`load_rows`.
         part: its name, or None.
-        say: takes a line on how many rows lack it.
-        what: what to call the rows there (``training``, ``test``).
+        say: shows a line with the number of rows without the part.
+        what: name of the rows in that line (``training``, ``test``).
 
     Raises:
-        DataError: no row has it.
+        DataError: no row has the part.
     """
     if part is None or not rows.parts:
         return rows

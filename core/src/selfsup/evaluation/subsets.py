@@ -1,4 +1,4 @@
-"""Draw class-balanced subsets and stratified splits of labelled rows, as a function of the seed."""
+"""Draw class-balanced subsets and stratified folds of labelled rows."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _DRAWS = 2
 
 
 def balanced_subset(labels: Int64, fraction: float, *, seed: int) -> Int64:
-    """Draw ``fraction`` of the rows, as many of each class as of every other, and at least one.
+    """Draw ``fraction`` of the rows, equally many of each class, and at least one of each.
 
-    The labels are shared out equally, as in the 1 % and 10 % subsets of Chen et al. 2020 (SimCLR, arXiv 2002.05709, B.5). A
-    class that has fewer rows than its share gives all of them, and the others share what is left over.
+    As the 1 % and 10 % subsets of Chen et al. 2020 (SimCLR, arXiv 2002.05709, B.5). A class with fewer rows gives all of them,
+    and the other classes share the rest.
 
     Args:
         labels: [N] class ids.
@@ -29,7 +29,7 @@ def balanced_subset(labels: Int64, fraction: float, *, seed: int) -> Int64:
         Indices into ``labels``, sorted.
 
     Raises:
-        ConfigError: the fraction is out of range, or holds fewer rows than there are classes.
+        ConfigError: the fraction is out of range, or has fewer rows than there are classes.
     """
     if not 0 < fraction <= 1:
         raise ConfigError(
@@ -51,10 +51,10 @@ def balanced_subset(labels: Int64, fraction: float, *, seed: int) -> Int64:
 
 
 def labelled_subset(labels: LabelArray, fraction: float, *, seed: int) -> Int64:
-    """:func:`balanced_subset` for labels of any kind: of numbers as many of each tenth, of several classes without regard.
+    """:func:`balanced_subset` for labels of any kind: numbers equally from each tenth, several classes uniformly.
 
     Raises:
-        ConfigError: the fraction is out of range, or holds fewer rows than there are classes, or fewer than two.
+        ConfigError: the fraction is out of range, or has fewer than two rows or fewer than there are classes.
     """
     if labels.ndim == 1 and labels.dtype.kind != "f":
         return balanced_subset(labels, fraction, seed=seed)
@@ -68,13 +68,13 @@ def labelled_subset(labels: LabelArray, fraction: float, *, seed: int) -> Int64:
 
 
 def few_label_rows(labels: LabelArray, per_class: int, *, draw: int, n_classes: int = 0) -> Int64:
-    """Draw so many labelled rows of each class; of numbers, of each tenth; of several classes a row, for each class.
+    """Draw ``per_class`` labelled rows of each class; of numbers, of each tenth; with several classes per row, K times as many.
 
     Args:
-        labels: [N] class ids, [N] numbers, or [N, K] of several classes, which are drawn without regard.
-        per_class: rows of each; a class that has fewer gives all of its rows.
-        draw: which draw; the same one gives the same rows, and with it fewer rows are a subset of more.
-        n_classes: K, where a row may have several classes.
+        labels: [N] class ids, [N] numbers, or [N, K] of several classes, which are drawn uniformly.
+        per_class: rows of each class; a class with fewer gives all of its rows.
+        draw: number of the draw; for one draw, fewer rows are a subset of more.
+        n_classes: K, if a row may have several classes.
 
     Returns:
         Indices into ``labels``, sorted.
@@ -87,13 +87,13 @@ def few_label_rows(labels: LabelArray, per_class: int, *, draw: int, n_classes: 
 
 
 def expected_overlap(labels: LabelArray, rows: Int64) -> float:
-    """Share of the rows of a draw that another draw from the same labels has too, 0 to 1, as it is expected.
+    """Expected share of the rows of a draw that another draw from the same labels has too, 0 to 1.
 
-    Of a group (as :func:`few_label_rows` draws from them) of N rows that gives n, each row is drawn with probability n / N.
+    From a group of N rows that gives n (see :func:`few_label_rows`), each row is drawn with probability n / N.
 
     Args:
         labels: [N] class ids, [N] numbers, or [N, K] of several classes.
-        rows: places in ``labels`` of the rows that were drawn.
+        rows: indices into ``labels`` of the rows that were drawn.
     """
     groups = strata(labels)
     drawn, sizes = np.bincount(groups[rows]), np.bincount(groups)[: groups[rows].max() + 1]
@@ -101,15 +101,15 @@ def expected_overlap(labels: LabelArray, rows: Int64) -> float:
 
 
 def stratified_folds(labels: LabelArray, n_folds: int, *, seed: int) -> Int64:
-    """Deal the rows of each class out to ``n_folds`` folds in turn; of numbers those of each tenth.
+    """Distribute the rows of each class (of numbers, of each tenth) over ``n_folds`` folds.
 
     Args:
-        labels: [N] class ids, [N] numbers, or [N, K] of several classes, which are dealt out without regard.
-        n_folds: folds.
+        labels: [N] class ids, [N] numbers, or [N, K] of several classes, which are distributed uniformly.
+        n_folds: number of folds.
         seed: of the order.
 
     Returns:
-        [N] the fold of each row, or -1 for the only row of a class, which is never held out.
+        [N] the fold of each row; -1 for the only row of a class, which is never held out.
     """
     labels = strata(labels)
     order = np.random.default_rng(seed).permutation(len(labels))
@@ -122,19 +122,19 @@ def stratified_folds(labels: LabelArray, n_folds: int, *, seed: int) -> Int64:
 
 
 def flipped_labels(labels: Int64, rate: float, *, seed: int) -> Int64:
-    """Give exactly the share ``rate`` of the rows, rounded, another label than theirs: each other class is as likely.
+    """Give the share ``rate`` of the rows, rounded, a wrong label, drawn uniformly from the other classes.
 
     The noisy-label setting of Bahri et al. 2021 (SCARF, arXiv:2106.15147, section 4), with a rate of 0.3.
 
     Args:
         labels: [N] class ids, of at least two classes.
         rate: 0 to 1.
-        seed: of the rows and of their new labels; with one seed, the rows of a lower rate are among those of a higher.
+        seed: of the rows and their new labels; for one seed, the rows of a lower rate are a subset of those of a higher one.
 
     Returns:
         [N], a copy.
     """
-    # A stream of its own: the order of :func:`balanced_subset` would put wrong labels first into every subset.
+    # Not the order of :func:`balanced_subset`, which would put wrong labels first into every subset.
     generator = np.random.default_rng((seed, _FLIPS))
     rows = generator.permutation(len(labels))
     classes, place = np.unique(labels, return_inverse=True)
@@ -146,7 +146,7 @@ def flipped_labels(labels: Int64, rate: float, *, seed: int) -> Int64:
 
 
 def _share_out(sizes: Int64, total: int) -> Int64:
-    """Equal shares of ``total`` that are limited by ``sizes``; what cannot be shared equally goes to the first classes."""
+    """Equal shares of ``total``, at most ``sizes``; the first classes get the remainder."""
     counts = np.zeros_like(sizes)
     while (left := total - int(counts.sum())) > 0:
         open_classes = np.flatnonzero(counts < sizes)

@@ -1,4 +1,4 @@
-"""Make augmented views of processed rows for evaluators."""
+"""Embed augmented views of processed rows for evaluators."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def two_views(encoder: Encoder, store: Store, indices: IndexArray, *, seed: int)
     """Embeddings of two augmentations of some rows, by the modality's default views.
 
     Args:
-        encoder: embeds them.
-        store: the rows.
-        indices: [N], which of them.
+        encoder: embeds the views.
+        store: has the rows.
+        indices: [N], of the rows.
         seed: of the augmentation.
 
     Returns:
-        Two of [N, D] float32 on the CPU; None where the modality has no views, or makes but one. Where views are parts of a
-        row, of the rows that have both; None where the parts do not share a space, or no row has both.
+        Two tensors [N, D] float32 on the CPU; None: the modality has fewer than two views. If views are parts of a row, only
+        rows with both parts; None: the parts do not share a space, or no row has both.
     """
     from selfsup.registry import registry
 

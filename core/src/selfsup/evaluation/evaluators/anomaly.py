@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 def anomaly_scores(queries: Tensor, normal: Tensor, *, k: int = 2) -> Tensor:
     """Mean cosine distance to the ``k`` nearest normal rows, [Q].
 
-    Bergman, Cohen and Hoshen 2020 (DN2, arXiv 2002.10445, section 3.1), with cosine in place of Euclidean distance.
+    Bergman, Cohen and Hoshen 2020 (DN2, arXiv 2002.10445, section 3.1), with cosine instead of Euclidean distance.
 
     Args:
         queries: [Q, D].
-        normal: [N, D], at least one row; where there are fewer than ``k``, all count.
-        k: neighbours.
+        normal: [N, D], at least one row.
+        k: neighbours, at most N.
     """
     scores, _ = nearest(F.normalize(queries, dim=1), F.normalize(normal, dim=1), min(k, len(normal)))
     return (1 - scores).mean(dim=1)
@@ -46,12 +46,12 @@ class AnomalyConfig(Config):
 
 @dataclass(frozen=True)
 class Anomaly:
-    """Takes the training rows of one class as normal, and looks for the other classes among the test rows."""
+    """Treats the training rows of one class as normal, and detects other classes among the test rows."""
 
     config: AnomalyConfig
 
     def evaluate(self, encoder: Encoder, train: Split, test: Split, *, seed: int) -> dict[str, float]:
-        """AUROC (mean over normal classes, and the worst of them) on ``test``; nothing is drawn at random."""
+        """AUROC (mean over normal classes, and the worst of them) on ``test``; nothing is random."""
         n_classes = class_count("anomaly", test, train)  # the test rows must be of two classes; the normal rows need not
         names = test.class_names or tuple(str(c) for c in range(n_classes))
         classes = self._normal_classes(names, train.targets(), test.targets())

@@ -42,7 +42,7 @@ def kmeans(embeddings: Tensor, n_clusters: int, *, n_init: int, seed: int) -> Te
     """Cluster ids [N] of the best of ``n_init`` runs of Lloyd's algorithm from k-means++ starts (scikit-learn's)."""
     model = KMeans(n_clusters=n_clusters, n_init=n_init, random_state=seed)
     with warnings.catch_warnings():
-        # Collapsed embeddings have fewer distinct points than clusters: the score says so.
+        # Collapsed embeddings have fewer distinct points than clusters, which shows in the score.
         warnings.simplefilter("ignore", ConvergenceWarning)
         return torch.from_numpy(model.fit_predict(embeddings.numpy()).astype(np.int64))
 
@@ -53,9 +53,9 @@ class ClusteringConfig(Config):
     n_clusters: int = Field(default=0, ge=0)
     """Number of clusters; 0: the number of classes among the test rows."""
     n_init: int = Field(default=10, ge=1)
-    """Starts; the best by k-means' own loss is kept."""
+    """Number of starts; the result with the lowest k-means loss is kept."""
     normalize: bool = True
-    """Whether embeddings are scaled to length 1 first, so that clusters are by direction."""
+    """Whether to normalise embeddings to length 1 first."""
 
 
 @dataclass(frozen=True)

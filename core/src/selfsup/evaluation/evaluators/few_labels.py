@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 Predict = Callable[[Split, Int64, int], Tensor]
-"""Labelled rows, the places in them that may be used, and the number of the draw, to outputs for all test rows:
-log-probabilities [M, K] of classes, log-odds [M, K] of several, or numbers [M]."""
+"""Labelled rows, indices of the rows to use, and the number of the draw, to outputs for all test rows: log-probabilities
+[M, K] of classes, log-odds [M, K] of several, or numbers [M]."""
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -38,25 +38,23 @@ class FewLabelsConfig(Config):
     """Options of the few-labels evaluator."""
 
     per_class: tuple[Count, ...] = (10,)
-    """Labelled rows of each class; of numbers, of each tenth of them; of several classes a row, so many rows for each class.
-
-    The first one is the headline.
-    """
+    """Labelled rows per class; for numbers, per tenth of them; with several classes per row, that many times the number of
+    classes. The first amount is the headline."""
     shares: tuple[Share, ...] = ()
-    """Shares of the training labels, shared out equally among the classes (SimCLR: 0.01, 0.1; SCARF: 0.25). Without
-    ``per_class``, the first one is the headline."""
+    """Shares of the training labels, equally many per class (SimCLR: 0.01, 0.1; SCARF: 0.25). Without ``per_class``, the first
+    share is the headline."""
     draws: int = Field(default=10, ge=1)
-    """Draws of the labelled rows. They depend on the labels alone, so every encoder and every seed gets the same ones."""
+    """Number of draws. They depend only on the labels, so they are the same for every encoder and seed."""
     first_draw: int = Field(default=0, ge=0)
-    """Number of the first draw: several evaluations can share the draws out among them."""
+    """Number of the first draw, to divide the draws over several evaluations."""
     label_noise: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the training labels that is wrong, each another class drawn evenly; those of the test are right (SCARF: 0.3)."""
+    """Share of the training labels to replace by a wrong class, drawn uniformly; test labels stay (SCARF: 0.3)."""
     method: Literal["linear", "finetune"] = "linear"
-    """What is trained on them: a linear probe, or all weights (of an untrained network: training from scratch)."""
+    """What to train: a linear probe, or all weights (for an untrained network: training from scratch)."""
     linear: LinearConfig = LinearConfig()
     """Options of the linear probe."""
     finetune: FinetuneConfig = FinetuneConfig()
-    """Options of fine-tuning, but for its ``fraction``."""
+    """Options of fine-tuning, except ``fraction``."""
 
     @model_validator(mode="after")
     def _some_amount(self) -> Self:

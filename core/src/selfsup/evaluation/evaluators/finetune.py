@@ -1,10 +1,10 @@
-"""Fine-tuning: all weights of a copy of the encoder, and a linear head, are trained on (a part of) the labels."""
+"""Fine-tune all weights of a copy of an encoder, and a linear head, on all or some labels."""
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,7 +13,7 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
-from selfsup.backbones import Backbone, Finetuning, unfreeze
+from selfsup.backbones import Backbone, Finetuning, part_networks, unfreeze
 from selfsup.config import Config
 from selfsup.data import EpochSampler, Loader
 from selfsup.data.batches.sampler import IndexArray
@@ -48,50 +48,50 @@ if TYPE_CHECKING:
 
 _EPOCHS, _MIN_STEPS, _BATCH_SIZE = 30, 200, 128
 _SETTLED = 100
-"""From so many steps on, running means (of a tenth of each new batch) have caught up with the network."""
+"""After this many steps, running means (momentum 0.1) have caught up with the network."""
 
 
 class FinetuneConfig(Config):
     """Options of fine-tuning."""
 
     fraction: float = Field(default=1.0, gt=0, le=1)
-    """Share of the training labels that is used, as many of each class as of every other (SimCLR: 0.01, 0.1, 1).
+    """Share of the training labels to use, equally many from each class (SimCLR: 0.01, 0.1, 1).
 
-    Where labels are numbers, as many of each tenth of them; where a row may have several classes, drawn evenly.
+    For numbers, equally many from each tenth of them; where rows may have several classes, drawn uniformly.
     """
     epochs: int | None = Field(default=None, ge=1)
     """Passes over the labelled rows; None: 30 (SimCLR: 30 for 10 % of the labels, 60 for 1 %)."""
     min_steps: int | None = Field(default=None, ge=0)
-    """At least so many optimizer steps; None: 200 (where labels are few, passes are short), or 0 where ``epochs`` is given."""
+    """Fewest optimizer steps; None: 200 (with few labels, epochs are short), or 0 if ``epochs`` is given."""
     batch_size: int | None = Field(default=None, ge=2)
-    """Rows of a step, at most as many as there are; None: 128, or what suits the modality where that is less."""
+    """Rows per step, at most as many as there are; None: 128, or the modality's own batch size if that is smaller."""
     lr: float | None = Field(default=None, gt=0)
     """Peak learning rate of AdamW; it rises over the first tenth of the steps and falls along a cosine to 0.
 
-    None: what the backbone says suits it (BERT 3e-5, ViT-B 2.5e-4, most small networks 1e-3), and 1e-3 for untrained networks.
+    None: the backbone's own (BERT 3e-5, ViT-B 2.5e-4, most small networks 1e-3), and 1e-3 for untrained networks.
     """
     layer_decay: float | None = Field(default=None, gt=0, le=1)
-    """Factor of the learning rate from each block to the one before it; what lies before the first block has the lowest rate.
+    """Factor of the learning rate from each block to the block before it; the input layers have the lowest rate.
 
-    None: what the backbone says suits it (vision transformers 0.75, all others 1), and 1 for an untrained network. Clark et al.
-    2020 (ELECTRA, arXiv 2003.10555, section 3.1) and Bao et al. 2021 (BEiT, arXiv 2106.08254) fine-tune in this way.
+    None: the backbone's own (vision transformers 0.75, all others 1), and 1 for an untrained network (Clark et al. 2020,
+    ELECTRA, arXiv 2003.10555, section 3.1; Bao et al. 2021, BEiT, arXiv 2106.08254).
     """
     weight_decay: float = Field(default=0.05, ge=0)
-    """Weight decay of all but biases and norms."""
+    """Weight decay, except for biases and norms."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the target that is spread over all classes; not for labels that are numbers."""
+    """Share of the target that is spread over all classes; not for numbers."""
     class_weight: ClassWeight = "none"
-    """How much rows count by their class: ``none`` alike, ``balanced`` each class alike, or a weight by name of the class."""
+    """Weights of rows by class: ``none`` (all 1), ``balanced`` (each class has the same total), or class name to weight."""
     clip: float | None = Field(default=1.0, gt=0)
     """Largest 2-norm of the gradient; None does not clip."""
     augment: bool = True
-    """Whether the modality's light supervised augmentation is applied, where it has one, and long rows get random windows."""
+    """Whether to apply the modality's light supervised augmentation, if it has one, and to draw random windows of long rows."""
     views: dict[str, Any] = Field(default_factory=dict)
-    """Options of that augmentation, as ``selfsup list options MODALITY/supervised --filter views.`` shows them."""
+    """Options of that augmentation; ``selfsup list options MODALITY/supervised --filter views.`` lists them."""
     head: Literal["probe", "zeros"] = "probe"
-    """Where the head starts: from a linear probe (Kumar et al. 2022, LP-FT, arXiv 2202.10054), or from zeros."""
+    """Initial head: a linear probe (Kumar et al. 2022, LP-FT, arXiv 2202.10054), or zeros."""
     precision: Literal["auto", "32", "bf16"] = "auto"
-    """Arithmetic of the training; ``auto`` takes bf16 where the device is faster with it."""
+    """Arithmetic of the training; ``auto`` uses bf16 if the device is faster with it."""
 
     @field_validator("precision", mode="before")
     @classmethod
@@ -113,25 +113,25 @@ def finetune_encoder(
     rows: IndexArray | None = None,
     reporter: Reporter | None = None,
 ) -> FinetunedModel:
-    """Train a copy of ``encoder`` and a linear head on labelled rows; ``encoder`` itself is left as it is.
+    """Train a copy of ``encoder`` and a linear head on labelled rows; ``encoder`` itself stays unchanged.
 
-    Where torchrun or srun started several processes, all of them must call this together: they share each batch, and give the
-    model of one process.
+    If torchrun or srun started several processes, all of them must call this together: they share each batch, and each returns
+    the same model.
 
-    Differs from SimCLR's protocol (AdamW and a warm-up in place of SGD with Nesterov momentum), so that one setting fits
+    Differs from SimCLR's protocol (AdamW and a warm-up instead of SGD with Nesterov momentum), so that one setting fits
     convolutional networks and transformers of every modality.
 
     Args:
-        encoder: where the weights start.
+        encoder: has the initial weights.
         train: labelled rows.
         config: options.
-        seed: of the rows that are used, their order, augmentation and dropout.
-        rows: places in ``train`` of the rows that are used, in the place of ``fraction``.
-        reporter: is told of the progress.
+        seed: of the choice of rows, their order, augmentation and dropout.
+        rows: indices into ``train`` of the rows to use, instead of ``fraction``.
+        reporter: shows the progress.
 
     Raises:
-        ConfigError: ``fraction`` leaves a class without a row, ``layer_decay`` is asked of a network without blocks, or class
-            weights or label smoothing of labels that have no classes.
+        ConfigError: ``fraction`` leaves a class without a row, ``layer_decay`` is set for a network without blocks, or class
+            weights or label smoothing for labels without classes.
         NonFiniteLossError: the loss became NaN or infinite.
     """
     n_outputs = output_count("finetune", train, train)
@@ -153,11 +153,11 @@ def finetune_encoder(
     with preserved():  # a linear layer draws its first weights, which are replaced
         head = Head(encoder.embed_dim, n_outputs)
     if config.head == "probe":
-        targets = torch.from_numpy(labels[rows])
-        known = _embeddings_of(encoder, train, rows).cpu()  # of these alone: the others may be many
-        _start_from_probe(head, known, targets, n_outputs, names, config, seed)
+        known, linear = _embeddings_of(encoder, train, rows).cpu(), LinearConfig(class_weight=config.class_weight)
+        head.start_from(fit_probe(known, torch.from_numpy(labels[rows]), n_outputs, linear, seed=seed, names=names))
     model = FinetunedModel(copy.deepcopy(encoder), head, names, label_kind=train.label_kind, mean=mean, scale=scale)
-    unfreeze(model)  # a task may have frozen some weights, or the backbone a part; what the backbone holds fixed stays
+    unfreeze(model)  # that a task or the backbone froze, except those that nothing trains (hold_fixed)
+    _freeze_spare_parts(model.encoder.backbone)
     devices = devices_here(encoder.device, resolve_precision(config.precision, encoder.device.type))
     fabric = devices.connect()
     device = encoder.device if devices.processes == 1 else fabric.device
@@ -183,18 +183,29 @@ def finetune_encoder(
         torch.manual_seed(own_seed)
         _train(fabric, task, loader, config, own_seed, reporter)
     if config.total_steps(len(loader)) < _SETTLED:
-        _settle(model.eval(), train, rows)
+        head.settle(_embeddings_of(model.encoder, train, rows))
     return model.eval()
 
 
+def _freeze_spare_parts(backbone: Backbone) -> None:
+    """Leave out of training what only a pretext task uses (a vocabulary head): DDP fails where a weight has no gradient."""
+    for network in (backbone, *part_networks(backbone)):
+        spare = tuple(f"{name}." for name in network.spare_parts())
+        everywhere = list(network.named_parameters(remove_duplicate=False))
+        shared = {id(parameter) for name, parameter in everywhere if not name.startswith(spare)}
+        for _, parameter in everywhere:
+            if id(parameter) not in shared:
+                parameter.requires_grad_(False)
+
+
 def _with_rates(config: FinetuneConfig, encoder: Encoder) -> FinetuneConfig:
-    """The config with the rates that are left to the network filled in."""
+    """Fill in the learning rates that the config leaves to the network."""
     if config.layer_decay not in (None, 1.0) and not encoder.backbone.blocks():
         raise ConfigError(
             f"finetune.layer_decay={config.layer_decay}: {encoder.backbone_id} has no blocks whose learning rates could "
             "differ. Leave the option out."
         )
-    # Low rates keep what was learned; a network that has learned nothing is trained from scratch.
+    # A low rate keeps what was learned; an untrained network has learned nothing.
     own = Finetuning() if encoder.task.endswith("/random-init") else encoder.backbone.finetuning
     return config.model_copy(update={"lr": config.lr or own.lr, "layer_decay": config.layer_decay or own.layer_decay})
 
@@ -206,7 +217,7 @@ class _Finetuning(PretextTask):
         model: what is trained.
         views: light augmentation; None: none.
         label_smoothing: see :func:`~selfsup.tasks.parts.label_loss.label_loss`.
-        table: weights by class, see :func:`~selfsup.evaluation.maths.class_weights.row_weights`; None: all rows count alike.
+        table: weights by class, see :func:`~selfsup.evaluation.maths.class_weights.row_weights`; None: all are 1.
     """
 
     table: Tensor | None
@@ -218,7 +229,7 @@ class _Finetuning(PretextTask):
         self.register_buffer("table", table)
 
     def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
-        """The loss of one batch, which carries ``label``."""
+        """The loss of one batch, which has the key ``label``."""
         inputs = {key: value for key, value in batch.items() if key != "label"}
         outputs = self.model(inputs if self.views is None else self.views(inputs, generator)[0])
         target = batch["label"]
@@ -256,41 +267,6 @@ def _train(fabric: Fabric, task: _Finetuning, loader: Loader, config: FinetuneCo
         reporter.metrics(stepper.step, {"loss": losses[-1]})
 
 
-def _start_from_probe(
-    head: Head,
-    embeddings: Tensor,
-    targets: Tensor,
-    n_outputs: int,
-    names: Sequence[str],
-    config: FinetuneConfig,
-    seed: int,
-) -> None:
-    linear = LinearConfig(class_weight=config.class_weight)
-    probe = fit_probe(embeddings, targets, n_outputs, linear, seed=seed, names=names)
-    scale = probe.standardizer.scale
-    with torch.no_grad():
-        head.norm.running_mean = probe.standardizer.mean.clone()
-        # A feature that does not vary has no weight. Its variance is left at 1, since training may wake it up.
-        head.norm.running_var = torch.where(scale > 0, scale.clamp_min(1e-30).pow(-2), 1.0)
-        head.linear.weight.copy_(probe.model.weight.view_as(head.linear.weight))
-        head.linear.bias.copy_(probe.model.bias.view_as(head.linear.bias))
-
-
-def _settle(model: FinetunedModel, train: Split, rows: IndexArray) -> None:
-    """Give the head the means and variances of the embeddings as they are after training.
-
-    After a few steps its running means are still those of the start, and every output is shifted: numbers are wrong by many
-    standard deviations, and a row's several classes fall on one side.
-    """
-    embeddings = _embeddings_of(model.encoder, train, rows)
-    variance, mean = torch.var_mean(embeddings, dim=0, correction=0)
-    norm = model.head.norm
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    norm.running_mean.copy_(mean)
-    norm.running_var.copy_(torch.where(variance > 0, variance, norm.running_var))
-
-
 def _embeddings_of(encoder: Encoder, train: Split, rows: IndexArray) -> Tensor:
     """[n, D] float32 of n rows, on the encoder's device."""
     parts = []
@@ -302,10 +278,10 @@ def _embeddings_of(encoder: Encoder, train: Split, rows: IndexArray) -> Tensor:
 
 
 def _augmentation(encoder: Encoder, options: Mapping[str, Any]) -> Views | None:
-    """The light augmentation of supervised training, where the modality has one.
+    """The modality's light augmentation for supervised training, or None.
 
     Raises:
-        ConfigError: it has none, or not such options.
+        ConfigError: there are options and no augmentation, or an option is unknown.
     """
     from selfsup.registry import registry
 
@@ -330,24 +306,24 @@ class _Subset:
         return len(self._sampler)
 
     def batches(self, epoch: int) -> list[np.ndarray[tuple[int, ...], np.dtype[np.int64]]]:
-        """Places in the store."""
+        """Indices into the store."""
         return [self._rows[batch] for batch in self._sampler.batches(epoch)]
 
 
 @dataclass(frozen=True)
 class Finetune:
-    """Trains all weights on training rows, and scores the result on test rows."""
+    """Trains all weights on training rows and scores the result on test rows."""
 
     config: FinetuneConfig
 
     def evaluate(self, encoder: Encoder, train: Split, test: Split, *, seed: int) -> dict[str, float]:
-        """The metrics of the labels' kind on ``test``: accuracy, mAP or R² first."""
+        """The metrics on ``test`` that suit the kind of labels: accuracy, mAP or R² first."""
         output_count("finetune", train, test)
         return score(finetune_encoder(encoder, train, self.config, seed=seed), test)
 
 
 def score(model: FinetunedModel, test: Split) -> dict[str, float]:
-    """The metrics of the labels' kind of a fine-tuned model on labelled rows."""
+    """The metrics of a fine-tuned model on labelled rows that suit the kind of labels."""
     embeddings = model.encoder.embed_store(test.store, precision=test.precision)
     return label_metrics(model.label_kind, model.outputs(embeddings), test.targets())
 

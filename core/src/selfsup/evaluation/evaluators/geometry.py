@@ -24,7 +24,7 @@ _CHUNK = 1_024
 
 
 def rankme(embeddings: Tensor, *, epsilon: float = 1e-7) -> float:
-    """Effective rank: exp of the entropy of the singular values' shares, 1..min(N, D).
+    """Effective rank: exp of the entropy of the normalised singular values, 1..min(N, D).
 
     Garrido et al. 2023 (RankMe, arXiv 2210.02885, eq. 1-2): p_k = σ_k / |σ|₁ + ε, exp(-Σ p_k log p_k). Embeddings are not
     centred. The singular values are taken from the float64 Gram matrix, whose rounding is below ε.
@@ -41,9 +41,9 @@ def rankme(embeddings: Tensor, *, epsilon: float = 1e-7) -> float:
 
 
 def effective_dimension(embeddings: Tensor) -> float:
-    """Participation ratio (Σ λ)² / Σ λ² of the eigenvalues λ of the covariance, 1..D; 0 where all embeddings are the same.
+    """Participation ratio (Σ λ)² / Σ λ² of the eigenvalues λ of the covariance, 1..D; 0 if all embeddings are equal.
 
-    Equals tr(C)² / tr(C²) (Gao et al. 2017, bioRxiv 214262), so no eigenvalue is computed.
+    Computed without eigenvalues as tr(C)² / tr(C²) (Gao et al. 2017, bioRxiv 214262).
 
     Args:
         embeddings: [N, D].
@@ -83,7 +83,7 @@ def uniformity(embeddings: Tensor, *, t: float = 2.0) -> float:
     total = 0.0
     for start in range(0, n, _CHUNK):
         similarity = x[start : start + _CHUNK] @ x.T
-        # |x - y|² = 2 - 2 x·y on the sphere. A row with itself is no pair.
+        # |x - y|² = 2 - 2 x·y on the sphere. Exclude pairs of a row with itself.
         kernel = similarity.sub_(1).mul_(2 * t).exp_()
         kernel.diagonal(offset=start).zero_()
         total += float(kernel.sum(dtype=torch.float64))
@@ -94,9 +94,9 @@ class GeometryConfig(Config):
     """Options of the geometry evaluator."""
 
     rows: int = Field(default=10_000, ge=2)
-    """At most so many test rows, drawn with the seed (RankMe: 25,600)."""
+    """Largest number of test rows, drawn with the seed (RankMe: 25,600)."""
     view_rows: int = Field(default=2_048, ge=1)
-    """At most so many of them are augmented twice for the alignment."""
+    """Largest number of them that are augmented twice for the alignment."""
     alpha: float = Field(default=2.0, gt=0)
     """Exponent of the alignment (Wang and Isola 2020: 2)."""
     t: float = Field(default=2.0, gt=0)
@@ -110,7 +110,7 @@ class Geometry:
     config: GeometryConfig
 
     def evaluate(self, encoder: Encoder, train: Split, test: Split, *, seed: int) -> dict[str, float]:
-        """RankMe, effective dimension, uniformity, the mean spread of a feature; alignment where the modality has views.
+        """RankMe, effective dimension, uniformity, the mean standard deviation of a feature; with views also alignment.
 
         Raises:
             DataError: there are fewer than two test rows.

@@ -26,16 +26,16 @@ def knn_log_probabilities(
 ) -> Tensor:
     """Log-probability of each class by the votes of the ``k`` nearest rows by cosine similarity.
 
-    The vote of a neighbour at similarity s weighs exp(s / tau) (Wu et al. 2018, arXiv 1805.01978, section 3.4; Caron et al.
-    2021, DINO, arXiv 2104.14294). The paper only ranks the classes. For a finite cross-entropy, the share of the votes w_c of a
-    class is smoothed here with one vote that is spread over all classes: (k w_c + 1/K) / (k + 1). The ranking stays.
+    The vote of a neighbour at similarity s has the weight exp(s / tau) (Wu et al. 2018, arXiv 1805.01978, section 3.4; Caron et
+    al. 2021, DINO, arXiv 2104.14294). The paper only ranks the classes. For a finite cross-entropy, the share w_c of the votes
+    is smoothed with one vote that is spread over all classes: (k w_c + 1/K) / (k + 1). The ranking stays.
 
     Args:
         queries: [Q, D].
         database: [N, D].
         labels: [N] long, in 0..n_classes-1.
         n_classes: K.
-        k: neighbours that vote; where there are fewer rows, all of them do.
+        k: neighbours that vote, at most N.
         tau: temperature.
 
     Returns:
@@ -50,13 +50,13 @@ def knn_log_probabilities(
 def knn_mean(queries: Tensor, database: Tensor, values: Tensor, *, k: int = 20, tau: float = 0.07) -> Tensor:
     """Mean of the values of the ``k`` nearest rows, weighted as in :func:`knn_log_probabilities`.
 
-    For zeros and ones of several classes it is the share of the votes that each class has.
+    For zeros and ones of several classes it is each class's share of the votes.
 
     Args:
         queries: [Q, D].
         database: [N, D].
         values: [N] or [N, K].
-        k: neighbours; where there are fewer rows, all of them.
+        k: neighbours, at most N.
         tau: temperature.
 
     Returns:
@@ -68,7 +68,7 @@ def knn_mean(queries: Tensor, database: Tensor, values: Tensor, *, k: int = 20, 
 
 
 def _votes(queries: Tensor, database: Tensor, k: int, tau: float) -> tuple[Tensor, Tensor]:
-    """[Q, k] weights that sum to 1, and the rows that they are of."""
+    """[Q, k] weights that sum to 1, and [Q, k] indices of their rows."""
     scores, indices = nearest(F.normalize(queries.float(), dim=1), F.normalize(database.float(), dim=1), k)
     return (scores / tau).softmax(dim=1), indices
 
@@ -85,20 +85,20 @@ class KNNConfig(Config):
 def knn_outputs(
     queries: Tensor, database: Tensor, targets: Tensor, kind: LabelKind, n_classes: int, config: KNNConfig
 ) -> Tensor:
-    """What the neighbours of each query say, as :func:`~selfsup.evaluation.maths.metrics.label_metrics` takes it.
+    """Predictions from the neighbours of each query, for :func:`~selfsup.evaluation.maths.metrics.label_metrics`.
 
     Args:
         queries: [Q, D].
         database: [N, D].
         targets: of the database, as :meth:`~selfsup.evaluation.Split.targets` gives them.
         kind: of the labels.
-        n_classes: K, where they are classes.
+        n_classes: K, for classes.
         config: number of neighbours and temperature.
     """
     if kind == "class":
         return knn_log_probabilities(queries, database, targets, n_classes, k=config.k, tau=config.tau)
     outputs = knn_mean(queries, database, targets, k=config.k, tau=config.tau)
-    # Of several classes the ranking is that of the votes, and above 0 a class is predicted.
+    # With several classes per row, a class is predicted above 0.
     return outputs - 0.5 if kind == "classes" else outputs
 
 
@@ -109,10 +109,10 @@ class KNN:
     config: KNNConfig
 
     def evaluate(self, encoder: Encoder, train: Split, test: Split, *, seed: int) -> dict[str, float]:
-        """The metrics of the labels' kind on ``test``; nothing is drawn at random.
+        """The metrics on ``test`` that suit the kind of labels; nothing is random.
 
-        Of classes the cross-entropy is of the smoothed votes; of several classes those with more than half of the votes are
-        predicted.
+        The cross-entropy is that of the smoothed votes; with several classes per row, classes with more than half of the votes
+        are predicted.
         """
         n_classes = output_count("knn", train, test)
         database, targets = train.embeddings(encoder), train.targets()

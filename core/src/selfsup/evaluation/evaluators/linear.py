@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from selfsup.artifacts import Encoder
 
 _PATIENCE = 2
-"""So many penalties in a row with a worse held-out loss end the path: weaker ones overfit more still."""
+"""Consecutive penalties with a worse held-out loss that end the path, since weaker ones overfit even more."""
 
 
 class LinearConfig(Config):
@@ -36,11 +36,11 @@ class LinearConfig(Config):
         default=(100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8),
         min_length=1,
     )
-    """Penalties to choose from where labels are numbers, on half the mean squared error and standardised features."""
+    """Penalties to choose from for numbers, on half the mean squared error and standardised features."""
     tolerance: float = Field(default=1e-5, gt=0)
     """The fit stops when it expects to gain less than this, in nats."""
     class_weight: ClassWeight = "none"
-    """How much rows count by their class: ``none`` alike, ``balanced`` each class alike, or a weight by name of the class."""
+    """Weights of rows by class: ``none`` (all 1), ``balanced`` (each class has the same total), or class name to weight."""
 
 
 @dataclass(frozen=True)
@@ -67,21 +67,21 @@ def fit_probe(
 ) -> Probe:
     """Fit a linear model whose L2 penalty is chosen on held-out training rows.
 
-    It is a multinomial logistic regression; one binary logistic regression a class where rows have several; or a ridge
-    regression of numbers. The penalties are fitted from strong to weak, each from the one before; the one with the best
-    accuracy on held-out rows (where there is no one class a row, the lowest loss) is fitted again on all rows
+    It is a multinomial logistic regression; one binary logistic regression per class if rows have several; or a ridge
+    regression of numbers. The penalties are fitted from strong to weak, each starting from the previous fit; the one with the
+    best accuracy on held-out rows (without a single class per row: the lowest loss) is fitted again on all rows
     (:func:`~selfsup.evaluation.maths.penalty.choose_penalty`; Radford et al. 2021, CLIP, arXiv 2103.00020, A.3).
 
     Args:
         embeddings: [N, D] float.
         targets: [N] long class ids; [N, K] of 0 and 1; or [N] float numbers.
-        n_classes: K; of no account where labels are numbers.
+        n_classes: K; unused for numbers.
         config: options.
         seed: of the folds.
-        names: K, of the classes, where ``config.class_weight`` names some.
+        names: K class names, if ``config.class_weight`` names classes.
 
     Raises:
-        ConfigError: the class weights or the penalties that were asked for do not fit the labels.
+        ConfigError: the class weights or penalties do not fit the labels.
     """
     numbers = targets.dim() == 1 and targets.is_floating_point()
     for name in ("l2", "tolerance") if numbers else ("ridge",):
@@ -118,7 +118,7 @@ def fit_probe(
 
 
 def _held_out(model: Logistic, features: Tensor, targets: Tensor, weights: Tensor | None) -> tuple[float, float]:
-    """The weight of the rows that are hit (0 for rows of several classes), and the summed loss."""
+    """The total weight of correctly predicted rows (0 for several classes per row), and the summed loss."""
     if targets.dim() == 2:
         losses = F.binary_cross_entropy_with_logits(model.logits(features).double(), targets.double(), reduction="none")
         return 0.0, float((losses if weights is None else losses * weights).sum())
@@ -136,7 +136,7 @@ class Linear:
     config: LinearConfig
 
     def evaluate(self, encoder: Encoder, train: Split, test: Split, *, seed: int) -> dict[str, float]:
-        """The metrics of the labels' kind on ``test`` (accuracy, mAP or R² first), and the penalty that was chosen.
+        """The metrics on ``test`` that suit the kind of labels (accuracy, mAP or R² first), and the chosen penalty.
 
         Raises:
             ConfigError: the class weights do not fit the labels.

@@ -24,22 +24,22 @@ if TYPE_CHECKING:
 _CHUNK_NUMBERS = 16_000_000
 """Scores that are ranked at once (64 MB)."""
 _ROUNDING = 1e-6
-"""Cosines that differ by no more are ties: some times the rounding of a float32 inner product of unit vectors."""
+"""Cosines that differ by at most this are ties: a few times the rounding error of float32 inner products."""
 
 
 class Hits(NamedTuple):
     """The best right answer to each query."""
 
     ranks: Tensor
-    """[Q] float64, from 1; a fraction where right and wrong rows tie."""
+    """[Q] float64, from 1; a fraction if right and wrong rows tie."""
     right: Tensor
-    """[Q] long, how many rows of the gallery are right."""
+    """[Q] long, number of right rows in the gallery."""
 
 
 def recall_at(queries: Tensor, query_labels: Tensor, gallery: Tensor, gallery_labels: Tensor, ks: Sequence[int]) -> list[float]:
     """R@k for each k: the share of queries with at least one row of their class among their k nearest by cosine.
 
-    Jégou et al. 2011, as in Oh Song et al. 2016 (arXiv 1511.06452). A ``k`` above the size of the gallery means all of it.
+    Jégou et al. 2011, as in Oh Song et al. 2016 (arXiv 1511.06452). ``k`` is at most N.
 
     Args:
         queries: [Q, D].
@@ -58,10 +58,10 @@ def mean_average_precision(queries: Tensor, query_labels: Tensor, gallery: Tenso
     """Mean over queries of the average precision of the whole gallery, ranked by cosine.
 
     AP = 1/R Σ_i i / rank_i over the R gallery rows of the query's class (``sklearn.metrics.average_precision_score``).
-    Scores that differ in no more than the last bit of float32 count as equal, and among equals other classes rank first.
+    Scores that differ only in the last bit of float32 are equal, and among equal scores other classes rank first.
 
     Args:
-        queries: [Q, D], each of a class that the gallery holds.
+        queries: [Q, D], of classes that the gallery has.
         query_labels: [Q] long.
         gallery: [N, D].
         gallery_labels: [N] long.
@@ -73,8 +73,8 @@ def mean_average_precision(queries: Tensor, query_labels: Tensor, gallery: Tenso
     for first in range(0, len(queries), step):
         scores = buffer[: len(queries[first : first + step])]
         torch.mm(queries[first : first + step], gallery.T, out=scores)
-        # Taken from 2, scores are positive and the best are smallest; positive floats are ordered like their bits. The last bit
-        # carries whether the row is of the query's class, so that one sort of plain numbers ranks both together.
+        # 2 - score is positive and smallest for the best; positive floats are ordered like their bits. The last bit marks rows
+        # of the query's class, so that one sort of plain numbers ranks both together.
         keys = scores.neg_().add_(2).view(torch.int32).bitwise_and_(-2)
         keys.bitwise_or_(query_labels[first : first + step].unsqueeze(1).cpu() == gallery_labels.cpu())
         for row in keys.numpy():
@@ -85,11 +85,11 @@ def mean_average_precision(queries: Tensor, query_labels: Tensor, gallery: Tenso
 
 
 def first_hit_ranks(queries: Tensor, gallery: Tensor, labels: Sequence[tuple[Tensor, Tensor]]) -> Hits:
-    """Where the first right row stands among all of the gallery by cosine; a row is right where one pair of labels agrees.
+    """The rank of the first right row in the gallery by cosine; a row is right if one pair of labels is equal.
 
-    Scores that differ by less than the rounding of float32 are ties. Of h right and w wrong rows that tie for the first right
-    place, the first right one stands at w / (h + 1) + 1 on average over their orders, behind all better ones: with one right
-    row this is the mean rank of the ties. So embeddings that are all alike rank as a guess does.
+    Scores that differ by less than the rounding error of float32 are ties. If h right and w wrong rows tie for the first right
+    place, the first right one has on average rank w / (h + 1) + 1 after all better ones; with one right row this is the mean
+    rank of the ties. So embeddings that are all equal rank like a random guess.
 
     Args:
         queries: [Q, D].
@@ -123,12 +123,12 @@ class RetrievalConfig(Config):
 
 @dataclass(frozen=True)
 class Retrieval:
-    """Looks for the class of each test row among the training rows."""
+    """Retrieves training rows of the class of each test row."""
 
     config: RetrievalConfig
 
     def evaluate(self, encoder: Encoder, train: Split, test: Split, *, seed: int) -> dict[str, float]:
-        """Mean average precision, and R@k for each k, with test rows as queries; nothing is drawn at random.
+        """Mean average precision, and R@k for each k, with test rows as queries; nothing is random.
 
         A query whose class is not among the training rows cannot be answered and is left out.
         """

@@ -11,12 +11,12 @@ from torch import Tensor
 from selfsup.errors import ConfigError
 
 ClassWeight = Literal["none", "balanced"] | dict[str, float]
-"""``none``: rows count alike. ``balanced``: each class counts alike, by N / (K N_c) for each of its N_c rows, as
-``class_weight="balanced"`` of scikit-learn. Names of classes to weights: as told, and 1 for all others."""
+"""``none``: all weights are 1. ``balanced``: N / (K N_c) for each of the N_c rows of a class, as scikit-learn's
+``class_weight="balanced"``. Class names to weights: 1 for all other classes."""
 
 
 def weight_table(option: ClassWeight, targets: Tensor, n_classes: int, names: Sequence[str], *, what: str) -> Tensor | None:
-    """Weights by class, for :func:`row_weights`; None where all rows count alike.
+    """Weights by class, for :func:`row_weights`; None: all are 1.
 
     Args:
         option: as configured.

@@ -1,9 +1,9 @@
-"""Find exact nearest neighbours by inner product: approximate scores first, then exact ones of the candidates.
+"""Find exact nearest neighbours by inner product: approximate scores first, then exact scores of the candidates.
 
-Nearly all of the time of exact search goes into one matrix product, and bfloat16 products run several times faster than
-float32 ones where the processor has them. So candidates are found in bfloat16, their scores are computed again in float32, and
-a bound on the rounding error of the first pass proves for each query that no other row can belong to its neighbours. Queries
-without that proof are searched again in float32. The result is that of a plain float32 search.
+Exact search spends nearly all time in one matrix product, and bfloat16 products are several times faster than float32 ones if
+the processor has them. So candidates are found in bfloat16, their scores are computed again in float32, and a bound on the
+rounding error of the first pass proves for each query that no other row can be a neighbour. Queries without that proof are
+searched again in float32. The result equals that of a plain float32 search.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _BLOCK = 65_536
 _CHUNK = 512
 """Queries that are scored at once: with ``_BLOCK`` at most 134 MB of float32 scores."""
 _SMALL = 4_096
-"""Below so many database rows the two passes cost more than they save."""
+"""With fewer database rows two passes are slower than one."""
 
 
 class Neighbours(NamedTuple):
     """The k nearest rows of each query, nearest first.
 
-    Among rows of equal score the lower index comes first; only where hundreds of rows tie for the last places (collapsed
-    embeddings) is it left open which of them are found.
+    Rows with equal scores are ordered by index; if hundreds of rows tie for the last places (collapsed embeddings), any of them
+    may be found.
     """
 
     scores: Tensor
@@ -46,7 +46,7 @@ def nearest(queries: Tensor, database: Tensor, k: int, *, dtype: torch.dtype | N
         queries: [Q, D] float32; normalise both to search by cosine.
         database: [N, D] float32, on the same device.
         k: 1..N.
-        dtype: of the first pass; None: what is fastest here (on CPUs measured once a process).
+        dtype: of the first pass; None: the fastest (on CPUs measured once per process).
 
     Raises:
         ValueError: ``k`` is out of range.
@@ -68,8 +68,8 @@ def nearest(queries: Tensor, database: Tensor, k: int, *, dtype: torch.dtype | N
 
 def _search(queries: Tensor, database: Tensor, k: int, n_candidates: int, dtype: torch.dtype) -> tuple[Neighbours, Tensor]:
     """Two passes; the second result ([Q] bool) says for which queries the neighbours are proven."""
-    # q·x = (q-μ)·(x-μ) + μ·(x-μ) + q·μ. Rounding errors are relative, so they shrink with the centred vectors: this is what
-    # keeps embeddings that all lie in a narrow cone apart. μ·(x-μ) goes in as two more columns; q·μ changes no ranking.
+    # q·x = (q-μ)·(x-μ) + μ·(x-μ) + q·μ. Rounding errors are relative, so they are smaller for centred vectors, which matters
+    # for embeddings in a narrow cone. μ·(x-μ) is two further columns; q·μ does not change the ranking.
     centre = database.mean(dim=0)
     centred = queries - centre
     low = centred.to(dtype)
@@ -103,7 +103,7 @@ def _search(queries: Tensor, database: Tensor, k: int, n_candidates: int, dtype:
 
 
 def _merge_candidates(low: Tensor, transposed: Tensor, start: int, values: Tensor, index: Tensor) -> None:
-    """Score a block of rows for all queries, and keep the best of it and of what ``values`` and ``index`` hold."""
+    """Score a block of rows for all queries, and merge the best into ``values`` and ``index``."""
     width = transposed.shape[1]
     n_best = min(values.shape[1], width)
     buffer = torch.empty((min(_CHUNK, len(low)), width), dtype=low.dtype, device=low.device)
@@ -121,7 +121,7 @@ def _merge_candidates(low: Tensor, transposed: Tensor, start: int, values: Tenso
 
 
 def _rescore(queries: Tensor, database: Tensor, index: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """float32 scores of the candidates, and the best ``k`` of them. Each score is one sum, so equal rows score alike."""
+    """float32 scores of the candidates, and the best ``k`` of them. Each score is one sum, so equal rows have equal scores."""
     index = index.sort(dim=1).values
     scores = torch.empty(index.shape, device=queries.device)
     # One query at a time stays in the processor's cache; a GPU wants many.

@@ -12,24 +12,24 @@ from selfsup.evaluation.subsets import stratified_folds
 
 _FOLDS = 5
 _ONE_FOLD_FROM = 5_000
-"""From so many rows on, one fold of them measures a penalty well enough."""
+"""With this many rows or more, one fold is enough to choose a penalty."""
 
 Scores = Callable[[Tensor, Tensor], Iterable[tuple[float, float]]]
-"""[N] bool of the rows to fit on, and of the held-out ones, to hits and summed loss on the latter for each penalty in turn."""
+"""[N] bool of the rows to fit on and of the held-out rows, to hits and summed loss on the held-out rows for each penalty."""
 
 
 def choose_penalty(targets: Tensor, n_penalties: int, scores: Scores, *, seed: int, patience: int | None = None) -> int:
-    """The place of the penalty with the most hits on held-out rows; among equals, of that with the least loss.
+    """The index of the penalty with the most hits on held-out rows, then with the lowest loss.
 
-    A fifth of the rows of each class (of numbers, of each tenth of them) is held out; below 5,000 rows, each fifth in turn.
-    Where no class has two rows nothing can be held out, and the middle penalty is taken.
+    A fifth of the rows of each class (of numbers, of each tenth) is held out; with fewer than 5,000 rows, each fifth in turn.
+    If no class has two rows, nothing can be held out, and the middle penalty is chosen.
 
     Args:
-        targets: as the model takes them.
-        n_penalties: how many there are; one alone is taken without a fit.
+        targets: of the model.
+        n_penalties: number of penalties; a single one is chosen without a fit.
         scores: fits on some rows with each penalty, in their order, and scores the held-out rows.
         seed: of the folds.
-        patience: so many penalties in a row with a worse loss end a fold, and the rest of them are out; None: all are tried.
+        patience: stop a fold after this many consecutive penalties with a worse loss, and exclude the rest; None: try all.
     """
     if n_penalties == 1:
         return 0

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 _CHUNK = 4_096
-"""Rows that are taken to float64 at once."""
+"""Rows that are converted to float64 at once."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def fit_ridge(features: Tensor, targets: Tensor, l2: Sequence[float]) -> list[Ri
     """Fit one regression for each penalty: minimise half the mean squared error + l2/2 |w|², with an unpenalised bias.
 
     This is what ``sklearn.linear_model.Ridge(alpha=N l2)`` minimises. One eigendecomposition, of the smaller of XᵀX and XXᵀ,
-    serves all penalties. Sums are in float64.
+    is used for all penalties. Sums are in float64.
 
     Args:
         features: [N, D].

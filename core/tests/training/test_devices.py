@@ -34,12 +34,6 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-@pytest.fixture
-def path(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(toy), os.environ.get("PYTHONPATH")])))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-
-
 def _close(first: selfsup.Run, second: selfsup.Run) -> None:
     other = second.encoder.backbone.state_dict()
     for key, value in first.encoder.backbone.state_dict().items():
@@ -66,20 +60,19 @@ def _holders(out: Path) -> Iterator[set[int]]:
         thread.join()
 
 
-@pytest.mark.usefixtures("path")
-def test_two_processes_do_not_start_into_a_folder_that_is_in_use(tmp_path: Path) -> None:
-    with lock_folder(tmp_path / "run", "pretraining"), pytest.raises(InUseError, match="run is in use by"):
-        selfsup.pretrain("sequence/byol", out=tmp_path / "run", devices=2, **OPTIONS)
-
-
-@pytest.mark.usefixtures("path")
-def test_two_processes_train_with_ddp_and_with_sharded_weights_alike(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("toy")
+def test_two_processes_train_with_ddp_and_with_sharded_weights_alike(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], request: pytest.FixtureRequest
+) -> None:
     with _holders(tmp_path / "ddp") as holders:
         ddp = selfsup.pretrain("sequence/byol", out=tmp_path / "ddp", devices=2, val="toy-sequences:test", **OPTIONS)
     assert len(holders) == 1  # the first of the two processes that train
     assert os.getpid() not in holders
     assert not lock_of(tmp_path / "ddp").exists()
     assert "pretraining 4/4 steps" in capfd.readouterr().err
+    with lock_folder(tmp_path / "fsdp", "pretraining"), pytest.raises(InUseError, match="fsdp is in use by"):
+        selfsup.pretrain("sequence/byol", out=tmp_path / "fsdp", devices=2, **OPTIONS)
+    request.getfixturevalue("forked_workers")
     fsdp = selfsup.pretrain("sequence/byol", out=tmp_path / "fsdp", devices=2, strategy="fsdp", progress=False, **OPTIONS)
     _close(ddp, fsdp)
     assert ddp.metrics[-1]["loss"] == pytest.approx(fsdp.metrics[-1]["loss"], rel=1e-4)
@@ -111,7 +104,7 @@ def test_a_process_that_dies_without_a_word_is_named(tmp_path: Path) -> None:
     assert str(launch._failure(tmp_path, [(0, 1)])) == "a process of the run failed: ZeroDivisionError: by zero"
 
 
-@pytest.mark.usefixtures("path")
+@pytest.mark.usefixtures("forked_workers")
 def test_a_process_that_fails_ends_the_others(tmp_path: Path) -> None:
     options = {**OPTIONS, "overrides": {"optimizer": "sgd", "lr": 1e38, "schedule": "constant", "warmup_fraction": 0.0}}
     with pytest.raises(NonFiniteLossError, match=r"by step 1 of 4|at step \d of 4"):

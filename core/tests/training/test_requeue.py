@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import selfsup
 from selfsup.artifacts import RunDirectory
 from selfsup.training.loop.signals import StopRequest, requeue_job
 from selfsup.training.loop.stepper import Stepper
+from selfsup.training.run import launch
 
 OPTIONS: dict[str, Any] = {
     "task": "sequence/vicreg", "data": "toy-sequences", "batch_size": 32, "precision": "32", "accelerator": "cpu",
@@ -122,22 +122,46 @@ def test_a_handler_of_others_is_left_alone_and_a_signal_before_training_is_kept(
         signal.signal(signal.SIGUSR1, before)
 
 
+@pytest.fixture
+def signalled_at_birth(toy: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
+    """Sends a signal as soon as a worker has started; gives the signals that the launcher passes on."""
+    start, passed_on = launch._start, list[int]()
+
+    def prepare(number: int, *, to_worker: bool) -> list[int]:
+        def started(*arguments: Any) -> Any:
+            worker = start(*arguments)
+            send = worker.send_signal
+            if to_worker:
+                send(number)
+            os.kill(os.getpid(), number)
+            monkeypatch.setattr(worker, "send_signal", lambda sig: passed_on.append(sig) or send(sig))
+            return worker
+
+        monkeypatch.setattr(launch, "_start", started)
+        return passed_on
+
+    return prepare
+
+
 @pytest.mark.slow
-def test_sigusr1_is_passed_on_to_all_processes(
-    tmp_path: Path, scontrol: Path, toy: Path, monkeypatch: pytest.MonkeyPatch
+def test_sigusr1_in_the_first_moments_of_two_processes_stops_them_once_they_train(
+    tmp_path: Path, scontrol: Path, signalled_at_birth: Callable[..., list[int]]
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(toy), os.environ.get("PYTHONPATH")])))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    passed_on = signalled_at_birth(signal.SIGUSR1, to_worker=True)
     run = RunDirectory(tmp_path / "run")
-
-    def tell() -> None:
-        while not run.metrics_file.exists():
-            time.sleep(0.05)
-        os.kill(os.getpid(), signal.SIGUSR1)
-
-    threading.Thread(target=tell, daemon=True).start()
     with pytest.raises(SystemExit) as ended:
         selfsup.pretrain(out=run.path, resume=True, steps=100_000, devices=2, progress=False, **OPTIONS)
     assert ended.value.code == 128 + signal.SIGUSR1
+    assert passed_on[:2] == [signal.SIGUSR1] * 2
     assert run.status == "stopped"
     assert scontrol.read_text() == "requeue 77\n"
+
+
+def test_sigterm_in_the_first_moments_of_two_processes_ends_the_call(
+    tmp_path: Path, signalled_at_birth: Callable[..., list[int]]
+) -> None:
+    passed_on = signalled_at_birth(signal.SIGTERM, to_worker=False)
+    with pytest.raises(SystemExit) as ended:
+        selfsup.pretrain(out=tmp_path / "run", steps=100_000, devices=2, progress=False, **OPTIONS)
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert passed_on[:2] == [signal.SIGTERM] * 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +176,7 @@ def noted(self, draw, indices):
 
 Loader._make = noted
 """
-# Run where a process starts, as ``sitecustomize``.
+# Also run where a worker starts.
 
 
 def _batches(path: Path, processes: int, steps: int) -> list[set[int]]:
@@ -191,15 +190,11 @@ def _batches(path: Path, processes: int, steps: int) -> list[set[int]]:
 
 @pytest.mark.slow
 def test_a_run_that_goes_on_with_two_processes_and_then_one_takes_the_same_batches(
-    tmp_path: Path, toy: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, forked_workers: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    site = tmp_path / "site"
-    site.mkdir()
-    (site / "sitecustomize.py").write_text(NOTE_ROWS)
     noted = tmp_path / "rows.jsonl"
     monkeypatch.setenv("NOTED_ROWS", str(noted))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(site), str(toy), os.environ.get("PYTHONPATH")])))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("AT_START", NOTE_ROWS)
     monkeypatch.setattr(Loader, "_make", Loader._make)  # goes back to it at the end
     exec(NOTE_ROWS, {})
     options: dict[str, Any] = {"task": "sequence/simclr", "accelerator": "cpu", "probe_every": 16, "overrides": CONSTANT}

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import pickletools
 import runpy
-import socket
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +17,11 @@ from selfsup.training.loop.sharded_checkpoint import remove_other_parts
 
 pytestmark = pytest.mark.slow
 
-SCRIPT = Path(__file__).with_name("two_checkpoints.py")
-RUN = runpy.run_path(str(SCRIPT))
+RUN = runpy.run_path(str(Path(__file__).with_name("two_checkpoints.py")))
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, in_two_processes: Callable[..., None]) -> Path:
     path = tmp_path_factory.mktemp("checkpoints")
     alone = RUN["stepper"](Fabric(accelerator="cpu", devices=1), 0)
     RUN["train"](alone, RUN["BEFORE"])
@@ -33,22 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert state.pop("spread") == {}
     torch.save(state, path / "one.pt")
     torch.save(RUN["train"](alone, RUN["AFTER"]), path / "alone-went-on.pt")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {
-        **os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
-        "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "test", "OMP_NUM_THREADS": "1",
-    }  # fmt: skip
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(SCRIPT), str(path)], env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )
-        for rank in range(2)
-    ]  # fmt: skip
-    outputs = [process.communicate(timeout=560)[0] for process in processes]
-    assert all(process.returncode == 0 for process in processes), outputs
+    in_two_processes("two_checkpoints", path)
     return path
 
 

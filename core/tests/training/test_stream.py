@@ -6,12 +6,9 @@ import io
 import itertools
 import json
 import multiprocessing
-import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
@@ -143,7 +140,9 @@ def test_two_processes_give_the_global_batches_of_one(folder: Path, monkeypatch:
 
 
 @pytest.mark.slow
-def test_two_gloo_processes_end_an_epoch_together_on_uneven_shards(tmp_path: Path, toy: Path) -> None:
+def test_two_gloo_processes_end_an_epoch_together_on_uneven_shards(
+    tmp_path: Path, in_two_processes: Callable[..., None]
+) -> None:
     """And with bad rows, so that one has no batch left before the other."""
     rows: list[Any] = [{"sequence": sequence(number)} for number in range(ROWS)]
     rows[30:34] = [{"sequence": None}] * 4
@@ -152,13 +151,7 @@ def test_two_gloo_processes_end_an_epoch_together_on_uneven_shards(tmp_path: Pat
     for shard, count in enumerate(SHARDS):
         (data / f"part-{shard}.jsonl").write_text("\n".join(map(json.dumps, rows[begin : begin + count])) + "\n")
         begin += count
-    paths = os.pathsep.join(filter(None, [str(toy), os.environ.get("PYTHONPATH")]))
-    script = Path(__file__).with_name("two_streams.py")
-    ended = subprocess.run(
-        [sys.executable, str(script), str(data), str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert ended.returncode == 0, ended.stderr
+    in_two_processes("two_streams", data, tmp_path)
     one, other = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
     for how in ("rows", "shards"):
         for epoch in (0, 1):

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import pytest
 import torch
 
 import selfsup
+from selfsup.artifacts import RunDirectory
 from selfsup.artifacts.pretraining_rows import PretrainingRows
 from selfsup.data.batches.stream import StreamBatches
 from selfsup.errors import CheckpointError, ConfigError, DataError, RunError
@@ -24,6 +23,8 @@ from selfsup.training import RunConfig
 from selfsup.training.device.devices import Devices
 from selfsup.training.run.process import _one_at_a_time
 from selfsup.training.run.streaming import is_streamed, prepare, settled
+
+pytestmark = pytest.mark.usefixtures("toy")
 
 ROWS = 48
 
@@ -79,107 +80,35 @@ def test_leaves_a_run_like_any_other(straight: Path) -> None:
     assert rows.different == ROWS
 
 
-CHILD = """
-import json, os, signal, sys
-import selfsup.training.run.pretrain
-from selfsup.training.loop.stepper import Stepper
-options = json.loads(sys.argv[1])
-def attempt(at, workers):
-    # A fork costs nothing, where a process that imports torch anew costs seconds.
-    if child := os.fork():
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    take = Stepper.take
-    def counted(self, batch):
-        take(self, batch)
-        if self.step == at:
-            os.kill(os.getpid(), signal.SIGKILL)
-    Stepper.take = counted
-    options["overrides"]["streaming.workers"] = workers
-    selfsup.training.run.pretrain.pretrain("sequence/simclr", **options)
-    os._exit(0)
-print(json.dumps([attempt(5, 1), attempt(99, 1)]))
-"""
-"""It has no guard for its main module: processes that decode do not run it again."""
-
-
 @pytest.mark.slow
-def test_killed_in_mid_epoch_with_processes_that_decode_it_ends_as_if_it_had_not_been(
-    folder: Path, straight: Path, tmp_path: Path, toy: Path
+def test_stopped_with_processes_that_decode_it_saves_and_ends_as_if_it_had_not_been(
+    folder: Path, straight: Path, tmp_path: Path, attempt: Callable[..., Any]
 ) -> None:
-    options = {**OPTIONS, "data": str(folder), "out": str(tmp_path / "run"), "resume": True}
-    options["overrides"] = {**OPTIONS["overrides"], "checkpoint_every": 3}
-    (tmp_path / "child.py").write_text(CHILD)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(toy), os.environ.get("PYTHONPATH")]))}
-    ended = subprocess.run(
-        [sys.executable, str(tmp_path / "child.py"), json.dumps(options)],
-        env=environment, capture_output=True, text=True, timeout=200,
-    )  # fmt: skip
-    assert json.loads(ended.stdout) == [-signal.SIGKILL, 0], ended.stderr
+    """Killed in mid-epoch, and by a signal to the whole group while it waits for a batch, which those processes outlive."""
+
+    def told(out: str, stop: dict[str, Any], steps: int, **overrides: Any) -> tuple[str, dict[str, Any], dict[str, Any]]:
+        given = {**OPTIONS["overrides"], "streaming.workers": 1, **overrides}
+        options = {**OPTIONS, "data": str(folder), "out": str(tmp_path / out), "resume": True, "steps": steps}
+        return ("sequence/simclr", {**options, "overrides": given}, stop)
+
+    kills = [told("run", stop, 9, checkpoint_every=3) for stop in ({"at": 5, "signal": signal.SIGKILL}, {})]
+    numbers = [signal.SIGTERM, signal.SIGUSR1]
+    groups = [told(f"{number}", {"group": number}, 500, checkpoint_minutes=1000) for number in numbers]
+    codes, errors = attempt([*kills, *groups], alone=True)
+    assert codes == [-signal.SIGKILL, 0, *(128 + number for number in numbers)]
+    assert "cannot be read" not in errors
     one, other = weights(straight), weights(tmp_path / "run")
     assert all(torch.equal(one[key], other[key]) for key in one)
-    losses = [
-        {
-            line["step"]: line["loss"]
-            for line in map(json.loads, (out / "metrics.jsonl").read_text().splitlines())
-            if "loss" in line
-        }
-        for out in (straight, tmp_path / "run")
-    ]
+    losses = [{line["step"]: line.get("loss") for line in RunDirectory(out).metrics()} for out in (straight, tmp_path / "run")]
     assert losses[0] == losses[1]
-
-
-STOPPED = """
-import json, os, signal, subprocess, sys, time
-import selfsup.training.run.pretrain
-from selfsup.data.sources.streams.row_stream import RowStream
-from selfsup.training.loop.stepper import Stepper
-def attempt(options, number):
-    if child := os.fork():
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    os.setsid()  # a group of its own, as a job has
-    take, read, begun = Stepper.take, RowStream.read, []
-    def told(self, batch):
-        take(self, batch)
-        if self.step == 2:
-            begun.append(self.step)
-            subprocess.Popen(["sh", "-c", f"sleep 0.2; kill -{number} -{os.getpgid(0)}"])
-    def slow(self, *place):
-        for row in read(self, *place):
-            time.sleep(0.05 if begun else 0)
-            yield row
-    Stepper.take, RowStream.read = told, slow
-    try:
-        selfsup.training.run.pretrain.pretrain("sequence/simclr", **options)
-    except SystemExit as ended:
-        os._exit(ended.code)
-    os._exit(0)
-print(json.dumps([attempt(options, number) for options, number in json.loads(sys.argv[1])]))
-"""
-"""While the run waits for a batch its whole group is told to stop."""
-
-
-@pytest.mark.slow
-def test_a_signal_to_the_whole_group_saves_and_ends_the_run(folder: Path, tmp_path: Path, toy: Path) -> None:
-    numbers = [signal.SIGTERM, signal.SIGUSR1]
-    overrides = {**OPTIONS["overrides"], "streaming.workers": 1, "checkpoint_minutes": 1000}
-    plan = [
-        ({**OPTIONS, "data": str(folder), "out": str(tmp_path / str(number)), "steps": 500, "overrides": overrides}, number)
-        for number in numbers
-    ]  # fmt: skip
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(toy), os.environ.get("PYTHONPATH")]))}
-    ended = subprocess.run(
-        [sys.executable, "-c", STOPPED, json.dumps(plan)], env=environment, capture_output=True, text=True, timeout=200
-    )
-    assert json.loads(ended.stdout) == [128 + number for number in numbers], ended.stderr
-    assert "cannot be read" not in ended.stderr  # the processes that decode outlived it
     for number in numbers:
-        info = json.loads((tmp_path / str(number) / "run.json").read_text())
-        assert info["status"] == "stopped"
-        assert (tmp_path / str(number) / "checkpoints" / "last.pt").exists()
+        run = RunDirectory(tmp_path / f"{number}")
+        assert run.status == "stopped"
+        assert (run.checkpoints / "last.pt").exists()
 
 
 def test_saves_where_no_batch_comes_after_it_was_asked_to_stop(
-    folder: Path, tmp_path: Path, toy: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batches = StreamBatches.batches
 
@@ -198,7 +127,7 @@ def test_saves_where_no_batch_comes_after_it_was_asked_to_stop(
     assert run_of(folder, tmp_path / "run", resume=True).metrics[-1]["step"] == 9
 
 
-def test_says_what_a_stream_cannot_do(folder: Path, tmp_path: Path, toy: Path) -> None:
+def test_says_what_a_stream_cannot_do(folder: Path, tmp_path: Path) -> None:
     few = {"streaming.sample_rows": 20}
     with pytest.raises(ConfigError, match=r"--steps N"):
         run_of(folder, tmp_path / "a", steps=None, epochs=2, overrides=few)
@@ -216,7 +145,7 @@ def test_says_what_a_stream_cannot_do(folder: Path, tmp_path: Path, toy: Path) -
         run_of(folder, tmp_path / "f", batch_size=60, overrides={**few, "optimization.warmup_fraction": 0.1})
 
 
-def test_a_small_share_is_held_out_though_the_sample_has_none_of_it(folder: Path, tmp_path: Path, toy: Path) -> None:
+def test_a_small_share_is_held_out_though_the_sample_has_none_of_it(folder: Path, tmp_path: Path) -> None:
     run_of(folder, tmp_path / "run", steps=1, holdout=1e-6, overrides={"streaming.rows": ROWS})
     info = json.loads((tmp_path / "run" / "run.json").read_text())
     assert info["data"]["held_out"] is None  # they are found on the way
@@ -224,7 +153,7 @@ def test_a_small_share_is_held_out_though_the_sample_has_none_of_it(folder: Path
         run_of(folder, tmp_path / "other", holdout=0.999999, overrides={"streaming.sample_rows": 2})
 
 
-def test_a_run_keeps_how_rows_were_split(folder: Path, tmp_path: Path, toy: Path) -> None:
+def test_a_run_keeps_how_rows_were_split(folder: Path, tmp_path: Path) -> None:
     """So that one of a remote source may go on on other devices, for which it would choose another way."""
     run_of(f"file://{folder}", tmp_path / "run", steps=2)
     assert json.loads((tmp_path / "run" / "run.json").read_text())["config"]["streaming"]["split"] == "rows"
@@ -235,9 +164,7 @@ def test_a_run_keeps_how_rows_were_split(folder: Path, tmp_path: Path, toy: Path
         assert settled(config, prepare(config, reporter)).streaming.split == "shards"
 
 
-def test_a_run_that_cannot_go_on_stays_as_it_was(
-    folder: Path, tmp_path: Path, toy: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_cannot_go_on_stays_as_it_was(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "run"
     run_of(folder, out, steps=2)
     before = json.loads((out / "run.json").read_text())
@@ -254,22 +181,20 @@ def test_a_run_that_cannot_go_on_stays_as_it_was(
     assert json.loads((out / "run.json").read_text()) == before
 
 
-def test_streams_are_prepared_side_by_side_and_not_looked_at_twice(
-    folder: Path, toy: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_streams_are_prepared_side_by_side_and_not_looked_at_twice(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = RunConfig(task="sequence/simclr", data=str(folder), stream=True, devices=2)
     assert isinstance(_one_at_a_time(config, Devices("cpu", "32", 2, 1, "ddp")), nullcontext)
     monkeypatch.setattr("selfsup.training.run.streaming.look_at", None)
     assert is_streamed(config) == (True, "")
 
 
-def test_epochs_where_the_number_of_rows_is_told(folder: Path, tmp_path: Path, toy: Path) -> None:
+def test_epochs_where_the_number_of_rows_is_told(folder: Path, tmp_path: Path) -> None:
     told = {"streaming.sample_rows": 20, "streaming.rows": ROWS}
     run = run_of(folder, tmp_path / "run", steps=None, epochs=2, overrides=told)
     assert run.metrics[-1]["step"] == 8
 
 
-def test_large_sources_and_patterns_are_streamed_by_themselves(folder: Path, tmp_path: Path, toy: Path) -> None:
+def test_large_sources_and_patterns_are_streamed_by_themselves(folder: Path, tmp_path: Path) -> None:
     options = {"steps": 1, "stream": None}
     assert not run_of(folder, tmp_path / "a", **options).config.stream
     assert run_of(folder, tmp_path / "b", **options, overrides={"streaming.above_gb": 1e-9}).config.stream

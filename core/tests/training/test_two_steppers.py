@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import runpy
-import socket
 from pathlib import Path
 
 import pytest
 import torch
 from lightning_fabric import Fabric
 
-from selfsup.testing.kit.processes import run_script_in_two_processes
-
 pytestmark = pytest.mark.slow
 
-SCRIPT = Path(__file__).with_name("two_steppers.py")
-RUN = runpy.run_path(str(SCRIPT))
+RUN = runpy.run_path(str(Path(__file__).with_name("two_steppers.py")))
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory, in_two_processes):
     path = tmp_path_factory.mktemp("steppers")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    run_script_in_two_processes(SCRIPT, str(path), port)
+    in_two_processes("two_steppers", path)
     return path
 
 

@@ -1,13 +1,12 @@
 """Trains a task with weights that are spread over two processes, saves it, and goes on from what it saved.
 
-A script of its own, which the test starts twice with the environment of torchrun.
-Usage: ``python two_checkpoints.py FOLDER``; rank 0 writes ``FOLDER/last.pt`` with its parts, ``FOLDER/whole.pt`` as earlier
+Rank 0 writes ``FOLDER/last.pt`` with its parts, ``FOLDER/whole.pt`` as earlier
 versions wrote it, and the weights that each way of going on comes to (``FOLDER/<way>.pt``).
 """
 
 from __future__ import annotations
 
-import sys
+import os
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +94,10 @@ def whole(stepper: Stepper) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def main(folder: Path) -> None:
-    torch.set_num_threads(1)
+def process(rank: int, place: str) -> None:
+    """Do so as one of two processes that torchrun would have started."""
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+    folder = Path(place)
     spread = fabric("fsdp")
     first, main = stepper(spread, 0), spread.global_rank == 0
     train(first, BEFORE)
@@ -123,7 +124,3 @@ def main(folder: Path) -> None:
         for name, content in found.items():
             torch.save(content, folder / f"{name}-went-on.pt")
     spread.barrier()
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

@@ -1,14 +1,12 @@
 """Reads a stream in two gloo processes; run by ``test_stream.py``.
 
-Usage: ``python two_streams.py FOLDER OUT``; writes ``OUT/<rank>.json``: for each way to split the rows, the numbers of the rows
+Writes ``OUT/<rank>.json``: for each way to split the rows, the numbers of the rows
 of each batch by epoch, what was said and what was counted.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,18 +31,10 @@ def read(folder: Path, rank: int, *, by_shards: bool) -> dict[str, Any]:
     return {"epochs": epochs, "said": said, "about": dict(seen.about), "different": seen.different}
 
 
-def main(folder: Path, out: Path) -> None:
-    other = os.fork()  # before any thread, and sooner than a process that imports torch anew
-    rank = 0 if other else 1
-    dist.init_process_group("gloo", init_method=f"file://{out / 'meeting'}", rank=rank, world_size=2)
-    found = {name: read(folder, rank, by_shards=name == "shards") for name in ("rows", "shards")}
-    (out / f"{rank}.json").write_text(json.dumps(found))
+def process(rank: int, folder: str, out: str) -> None:
+    """Read as one of two processes."""
+    dist.init_process_group("gloo", init_method=f"file://{out}/meeting", rank=rank, world_size=2)
+    found = {name: read(Path(folder), rank, by_shards=name == "shards") for name in ("rows", "shards")}
+    (Path(out) / f"{rank}.json").write_text(json.dumps(found))
     dist.barrier()
     dist.destroy_process_group()
-    if not other:
-        os._exit(0)
-    sys.exit(os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]))
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -11,7 +11,7 @@ from selfsup.data import BlockStore, load_source
 from selfsup.errors import ConfigError, LeftOutOptionsWarning, UsageError
 from selfsup.registry import registry
 from selfsup.runtime.progress import Silent
-from selfsup.training.run import setup
+from selfsup.training.run import prepare_rows
 from selfsup.training.run.resolve import resolve_config
 from selfsup_text.mock import mock_rows
 
@@ -57,7 +57,7 @@ def test_what_a_task_asked_for_does_not_pass_to_another(corpus):
 
 def test_blocks_hold_all_texts_and_no_padding(corpus):
     config = resolve_config({"task": "text/vicreg", "data": corpus, "processor.packing": "blocks", **SMALL})
-    data = setup.prepare_data(config, Silent())
+    data = prepare_rows.prepare_data(config, Silent())
     store = data.looked_at
     assert isinstance(store, BlockStore)
     batch = data.processor.collate(store.read(range(len(store))))
@@ -87,6 +87,6 @@ def test_a_run_in_blocks_leaves_an_encoder_of_rows(cli, corpus):
 def test_a_task_with_labels_cannot_have_blocks(corpus):
     config = resolve_config({"task": "text/supervised", "data": corpus, "processor.packing": "blocks", **SMALL})
     with pytest.raises(ConfigError, match="label for each row"):
-        setup.prepare_data(config, Silent())
+        prepare_rows.prepare_data(config, Silent())
     with pytest.raises(UsageError, match="packing"):
         resolve_config({"task": "text/supervised", "data": corpus, "processor.packing": "boxes"})

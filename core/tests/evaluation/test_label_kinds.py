@@ -8,7 +8,6 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from datasets import Dataset
-from sklearn.linear_model import Ridge
 
 import selfsup
 from selfsup.cli.main import program
@@ -61,16 +60,6 @@ def test_numbers_are_measured_by_r2(encoder, options):
     assert "class_names" not in records[0].details
 
 
-def test_the_linear_probe_of_numbers_is_scikit_learns_ridge(encoder):
-    train, test = Dataset.from_list(numbers()), Dataset.from_list(numbers(60, 1))
-    (record,) = evaluate(encoder, train, test, evaluators=["linear"])
-    x, new = (encoder.embed([{"sequence": row["sequence"]} for row in rows]) for rows in (train, test))
-    mean, scale = x.mean(axis=0), x.std(axis=0)
-    model = Ridge(alpha=len(x) * record.metrics["l2"]).fit((x - mean) / scale, train["label"])
-    guess = model.predict((new - mean) / scale)
-    assert record.metrics["mae"] == pytest.approx(np.abs(guess - np.array(test["label"])).mean(), rel=1e-3)
-
-
 def test_several_classes_are_measured_by_map(encoder, options):
     records = evaluate(
         encoder, Dataset.from_list(several()), Dataset.from_list(several(60, 1)), evaluators=EVERY, options=options
@@ -113,13 +102,6 @@ def test_a_few_steps_of_fine_tuning_do_not_shift_numbers(encoder):
     spread = np.std([row["label"] for row in numbers()])
     bias = np.mean(result.model.predict(rows)) - np.mean([row["label"] for row in numbers()])
     assert abs(bias) < 0.15 * spread, "the head's running means are those of the network that it leaves"
-
-
-@pytest.mark.parametrize("rows", [numbers, several])
-def test_few_labels_are_enough_to_fine_tune(encoder, rows):
-    few = {**TUNE, "fraction": 0.1, "epochs": 1, "batch_size": 4}
-    (record,) = evaluate(encoder, Dataset.from_list(rows()), evaluators=["finetune"], options={"finetune": few})
-    assert math.isfinite(record.headline[1])
 
 
 def test_class_weights_reach_linear_probe_and_fine_tuning(encoder):
@@ -172,11 +154,6 @@ def test_options_without_effect_are_refused(encoder, tmp_path, toy):
         selfsup.pretrain("sequence/random-init", classes, out=tmp_path / "run", unlabelled=["0"], progress=False)
 
 
-def test_geometry_needs_no_labels_whatever_they_are(encoder):
-    (record,) = evaluate(encoder, Dataset.from_list(numbers()), evaluators=["geometry"])
-    assert record.metrics["rankme"] > 1
-
-
 @pytest.mark.parametrize(("gap", "told"), [(None, {}), ("", {}), ("?", {"unlabelled": ["?"]})])
 def test_rows_without_a_label_are_left_out_and_counted(encoder, gap, told):
     rows = [{**row, "label": gap if i % 10 == 0 else f"c{row['label']}"} for i, row in enumerate(frame_rows(120, 0))]
@@ -186,13 +163,6 @@ def test_rows_without_a_label_are_left_out_and_counted(encoder, gap, told):
     assert record.details["class_names"] == ["c0", "c1", "c2"]
     (record,) = evaluate(encoder, Dataset.from_list(rows), evaluators=["knn"], **told)
     assert record.n_train + record.n_test == 108
-
-
-def test_floats_with_gaps_are_classes(encoder):
-    rows = [{**row, "label": None if i % 10 == 0 else float(row["label"])} for i, row in enumerate(frame_rows(120, 0))]
-    (record,) = evaluate(encoder, Dataset.from_list(rows), Dataset.from_list(frame_rows(60, 1)), evaluators=["knn"])
-    assert (record.n_train, record.details["class_names"]) == (108, ["0", "1", "2"])
-    assert record.metrics["accuracy"] > 0.4
 
 
 def test_classes_that_only_test_rows_have_are_told_and_count_as_wrong(encoder, tmp_path, toy):
@@ -286,7 +256,7 @@ def test_the_supervised_reference_learns_every_kind(toy, tmp_path, rows, metric)
 
 def test_supervised_labels_that_are_alike_are_refused(toy, tmp_path):
     Dataset.from_list([{**row, "label": 1.5} for row in numbers()]).to_parquet(tmp_path / "t.parquet")
-    with pytest.raises(DataError, match=r"labels of .* are alike"):
+    with pytest.raises(DataError, match=r"labels of .* are equal"):
         selfsup.pretrain("sequence/supervised", tmp_path / "t.parquet", out=tmp_path / "run", steps=1, progress=False)
 
 

@@ -16,7 +16,6 @@ from selfsup.artifacts import RunDirectory
 from selfsup.cli.main import program
 from selfsup.errors import ArtifactError, ConfigError
 from selfsup.evaluation.evaluate import embed, evaluate, finetune
-from selfsup.training.loop.checkpoint import load_checkpoint
 from selfsup.training.observe import online_probe
 
 pytestmark = pytest.mark.usefixtures("toy")
@@ -50,10 +49,8 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, Any]]:
 @pytest.mark.parametrize(
     ("task", "overrides"),
     [
-        ("sequence/vicreg", {}),
         ("sequence/byol", {}),
         ("sequence/vicreg", {"optimization.ema": 0.5}),
-        ("sequence/supervised", {}),
     ],
 )
 def test_the_best_encoder_is_the_one_that_the_probe_saw_at_its_peak(
@@ -110,37 +107,3 @@ def test_without_a_probe_no_checkpoint_is_the_best(tmp_path: Path) -> None:
         selfsup.load(run.dir / "encoder", checkpoint="best")
     with pytest.raises(ConfigError, match=r"and an encoder was given"):
         evaluate(run.encoder, "toy-sequences", evaluators=["knn"], checkpoint="best")
-
-
-def test_a_run_that_goes_on_remembers_its_best(tmp_path: Path, seen: list[tuple[Tensor, Any]]) -> None:
-    import signal
-
-    from selfsup.training.loop.signals import StopRequest
-
-    def stop_after(step: int) -> None:
-        from selfsup.training.loop.stepper import Stepper
-
-        original = Stepper.take
-        request: list[StopRequest] = []
-        enter = StopRequest.__enter__
-
-        def entered(self: StopRequest) -> StopRequest:
-            request.append(self)
-            return enter(self)
-
-        def take(self: Stepper, batch: Any) -> None:
-            original(self, batch)
-            if self.step == step:
-                request[0].signal = signal.SIGTERM
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Stepper, "take", take)
-            patch.setattr(StopRequest, "__enter__", entered)
-            with pytest.raises(SystemExit):
-                pretrain(tmp_path / "run", val="toy-sequences:test", log_every=1)
-
-    stop_after(5)
-    selfsup.pretrain(out=tmp_path / "run", resume=True, progress=False)
-    assert len(seen) == 5
-    identity = {"task": "sequence/vicreg"}
-    assert load_checkpoint(tmp_path / "run" / "checkpoints" / "best.pt", identity)["stepper"]["step"] == 4

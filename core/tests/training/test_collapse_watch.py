@@ -26,7 +26,7 @@ from selfsup.types import Batch
 
 pytestmark = pytest.mark.usefixtures("toy")
 
-STEPS = 60
+STEPS = 40
 SIZES = {"objective.hidden_dim": 64, "objective.output_dim": 32}
 DINO_SIZES = {"objective.hidden_dim": 64, "objective.bottleneck_dim": 16, "objective.output_dim": 128, "views.n_local": 0}
 SWAV_SIZES = {**SIZES, "objective.n_prototypes": 30, "objective.queue_size": 0}
@@ -52,16 +52,9 @@ def told(task: str, out: Path, capsys: pytest.CaptureFixture[str], options: dict
 
 HEALTHY: list[tuple[str, dict[str, Any]]] = [
     ("vicreg", SIZES),
-    ("lejepa", LEJEPA_SIZES),
-    ("barlow-twins", SIZES),
     ("byol", SIZES),
-    ("simsiam", SIMSIAM_SIZES),
-    ("tico", SIZES),
-    ("clip", SIZES),
     ("siglip", SIZES),
-    ("correspondence", SIZES),
     ("mocov2", MOCO_SIZES),
-    ("mocov3", SIZES),
     ("dino", DINO_SIZES),
     ("swav", SWAV_SIZES),
     ("ijepa", {}),

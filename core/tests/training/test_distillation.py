@@ -130,7 +130,7 @@ def test_a_run_goes_on(teacher: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(ConfigError, match="source does not exist"):
         selfsup.pretrain(out=tmp_path / "broken", resume=True, progress=False)
     other = selfsup.pretrain("sequence/vicreg", **OPTIONS, out=source, overrides={"objective.hidden_dim": 8, "output_dim": 8})
-    with pytest.raises(ConfigError, match="goes on with the teacher that the run began with"):
+    with pytest.raises(ConfigError, match="needs the teacher that the run began with"):
         selfsup.pretrain(out=tmp_path / "broken", resume=True, progress=False)
     shutil.rmtree(other.dir)
     shutil.move(tmp_path / "elsewhere", source)

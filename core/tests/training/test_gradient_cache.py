@@ -153,22 +153,6 @@ def test_dropout_and_buffers_are_replayed(norm: bool, objective: Callable[[], Jo
     assert torch.equal(drawn.get_state(), again.get_state())
 
 
-def test_both_passes_have_the_same_embeddings(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[tuple[bool, list[Tensor]]] = []
-    embed = JointEmbedding.embed
-
-    def spied(task: JointEmbedding, batch: Batch, generator: torch.Generator | None, *, replay: bool = False) -> Any:
-        made = embed(task, batch, generator, replay=replay)
-        seen.append((replay, [tensor.detach() for tensor in made.tensors()]))
-        return made
-
-    monkeypatch.setattr(JointEmbedding, "embed", spied)
-    cached(restless(), rows(), 3, torch.Generator().manual_seed(0))
-    assert [replay for replay, _ in seen] == [False] * 3 + [True] * 3
-    for (_, first), (_, second) in zip(seen[:3], seen[3:], strict=True):
-        assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
-
-
 def test_a_step_moves_the_target_the_queue_and_the_statistics_once() -> None:
     task = restless(moco(), norm=True)
     online, target = task.backbone, task.momentum.module.backbone

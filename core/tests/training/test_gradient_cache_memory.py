@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from selfsup.backbones import Backbone, Encoded
-from selfsup.objectives import DINO, BarlowTwins, LeJEPA, MoCoV2, SimCLR, SwAV, VICRegL
+from selfsup.objectives import DINO, MoCoV2, VICRegL
 from selfsup.objectives.base import JointEmbeddingObjective
 from selfsup.tasks import Views
 from selfsup.tasks.joint_embedding.task import JointEmbedding
@@ -26,12 +26,8 @@ from selfsup.types import Batch
 ROWS, CHUNKS, STEPS = 4, 16, 1024
 WIDTHS: dict[str, Any] = {"hidden_dim": 32, "output_dim": 16}
 OBJECTIVES: dict[str, Callable[[], JointEmbeddingObjective]] = {
-    "negatives": lambda: SimCLR(SimCLR.Config(**WIDTHS)),
-    "correlations": lambda: BarlowTwins(BarlowTwins.Config(**WIDTHS)),
     "queue and target": lambda: MoCoV2(MoCoV2.Config(queue_size=64, **WIDTHS)),
-    "assignments": lambda: SwAV(SwAV.Config(n_prototypes=32, queue_size=64, queue_start=0, **WIDTHS)),
     "local views": lambda: DINO(DINO.Config(hidden_dim=32, output_dim=64, bottleneck_dim=16)),
-    "drawn directions": lambda: LeJEPA(LeJEPA.Config(n_slices=32, **WIDTHS)),
     "tokens": lambda: VICRegL(VICRegL.Config(token_dim=8, n_matches=(4, 2), **WIDTHS)),
 }
 

@@ -11,10 +11,8 @@ from torch import Tensor
 
 import selfsup
 from selfsup.artifacts import RunDirectory
-from selfsup.artifacts.initial_weights import initial_weights, load_into
 from selfsup.backbones import Backbone, Encoded, fit_channels, fit_weights, resample_sequence
 from selfsup.errors import ArtifactError, ConfigError
-from selfsup.registry import registry
 from selfsup.training.loop.stepper import Stepper
 from selfsup.training.run.resolve_origin import told_start
 from selfsup.training.settings.values import Unread
@@ -281,20 +279,6 @@ def test_each_weight_is_taken_made_to_fit_or_named() -> None:
     assert torch.equal(own.model[2].weight, theirs["2.weight"][:2])
     with pytest.raises(ArtifactError, match=r": 16.3 % of its parameters .*left as drawn: model.0.weight \(9x3, theirs 6x3\)"):
         fit_weights(Two(wide=9), Two().state_dict())
-
-
-def test_a_network_gets_the_weights_that_were_found(former: selfsup.Run) -> None:
-    found = initial_weights(former.dir, "sequence")
-    assert found.processor is not None
-    assert (found.backbone_id, found.options["dim"]) == ("sequence/conv", 24)
-    state = torch.get_rng_state()
-    backbone, _ = registry().build_backbone(found.backbone_id, found.options, found.processor.info())
-    torch.set_rng_state(state)
-    fitted, digest = load_into(backbone, found, found.processor.info())
-    assert torch.equal(torch.get_rng_state(), state)
-    assert (fitted.share, fitted.describe()) == (1, [])
-    assert same(backbone.state_dict(), weights(former))
-    assert digest == load_into(backbone, found, found.processor.info())[1]
 
 
 def test_filters_for_other_channels() -> None:

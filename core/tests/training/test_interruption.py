@@ -1,17 +1,13 @@
-"""Runs that are killed and go on must end with the very bits of a run that was never stopped."""
+"""Runs that are killed and go on end with the same bits as a run that was never stopped."""
 
 from __future__ import annotations
 
 import json
 import os
-import random
 import re
+import shutil
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,22 +21,13 @@ from selfsup.runtime.file_lock import lock_of
 from selfsup.training.loop.signals import StopRequest
 from selfsup.training.loop.stepper import Stepper
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("toy")]
 
-STEPS = 40
+STEPS = 16
+KILLED, TERMINATED = -signal.SIGKILL, 128 + signal.SIGTERM
 OPTIONS: dict[str, Any] = {
-    "data": "toy-sequences",
-    "out": "",
-    "resume": True,
-    "progress": False,
-    "steps": STEPS,
-    "batch_size": 32,
-    "precision": "32",
-    "checkpoint_every": 7,
-    "log_every": 5,
-    "probe_every": 20,
-    "val": "toy-sequences:test",
-    "backbone": "sequence/conv",
+    "data": "toy-sequences", "out": "", "resume": True, "progress": False, "steps": STEPS, "batch_size": 32, "precision": "32",
+    "checkpoint_every": 3, "log_every": 2, "probe_every": 8, "val": "toy-sequences:test", "backbone": "sequence/conv",
     "overrides": {
         "objective.hidden_dim": 16,
         "objective.output_dim": 8,
@@ -52,105 +39,28 @@ OPTIONS: dict[str, Any] = {
         "ema": 0.9,
         "clip": 1.0,
     },
-}
+}  # fmt: skip
 
-CHILD = """
-import json, os, signal, sys, time, traceback
-import selfsup.training.run.pretrain
-from selfsup.training.loop import checkpoint
-from selfsup.training.loop.signals import StopRequest
-from selfsup.training.loop.stepper import Stepper
 
-def attempt(options, stop):
-    # A fork costs nothing, where a process that imports torch anew costs seconds.
-    child = os.fork()
-    if child:
-        if "after" in stop:
-            time.sleep(stop["after"])
-            os.kill(child, signal.SIGKILL)
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    take, replace = Stepper.take, checkpoint.atomic_write
-    def counted(self, batch):
+def pretrain(out: Path, **options: Any) -> selfsup.Run:
+    return selfsup.pretrain("sequence/mocov3", **{**OPTIONS, "out": out, **options})
+
+
+def signal_at(patch: pytest.MonkeyPatch, steps: list[int], *numbers: signal.Signals) -> None:
+    """Send signals to this process after some steps."""
+    take = Stepper.take
+
+    def taken(self: Stepper, batch: Any) -> None:
         take(self, batch)
-        if self.step == stop.get("at"):
-            os.kill(os.getpid(), stop["signal"])
-    def cut_short(path, write):
-        def half(file):
-            write(file)
-            file.truncate(file.tell() // 2)
-            file.flush()
-            os.kill(os.getpid(), signal.SIGKILL)
-        replace(path, half if stop.get("write") else write)
-    Stepper.take, checkpoint.atomic_write = counted, cut_short
-    try:
-        selfsup.training.run.pretrain.pretrain("sequence/mocov3", **options)
-    except SystemExit as ended:
-        os._exit(ended.code)
-    except BaseException:
-        traceback.print_exc()
-        os._exit(1)
-    os._exit(0)
+        if self.step in steps:
+            for number in numbers:
+                os.kill(os.getpid(), number)
 
-print(json.dumps([attempt(options, stop) for options, stop in json.loads(sys.argv[1])]))
-"""
-
-
-@dataclass(frozen=True)
-class Story:
-    """The folders of one run that was left alone and of two that were not, and how each process ended."""
-
-    straight: Path
-    killed: Path
-    terminated: Path
-    extended: Path
-    killed_extended: Path
-    codes: list[int]
-
-
-@pytest.fixture(scope="module")
-def story(tmp_path_factory: pytest.TempPathFactory, toy: Path) -> Story:
-    folder, rng = tmp_path_factory.mktemp("runs"), random.Random()
-    first, second, third = sorted(rng.sample(range(1, STEPS), 3))
-    kills = [{"at": first}, {"write": True}, {"at": second}, {"at": third}]
-    stops = [{"signal": signal.SIGKILL, **kill} for kill in kills] + [{"after": rng.uniform(0.05, 0.5)}, {}]
-    attempts = [("straight", {})]
-    attempts += [("killed", stop) for stop in stops]
-    attempts += [("terminated", {"signal": signal.SIGTERM, "at": rng.randrange(1, STEPS)}), ("terminated", {})]
-    plan = [({**OPTIONS, "out": str(folder / name)}, stop) for name, stop in attempts]
-    kill = {"signal": signal.SIGKILL, "at": rng.randrange(STEPS // 2 + 1, STEPS)}
-    for name, stops in (("extended", [{}]), ("killed-extended", [kill, {}])):
-        plan.append(({**OPTIONS, "out": str(folder / name), "steps": STEPS // 2}, {}))
-        plan += [({**OPTIONS, "out": str(folder / name)}, stop) for stop in stops]
-    paths = filter(None, [str(toy), os.environ.get("PYTHONPATH")])
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
-    code, out, err = _finish([sys.executable, "-c", CHILD, json.dumps(plan)], environment, folder)
-    assert code == 0, err
-    codes = json.loads(out)
-    assert 1 not in codes, err
-    names = ("straight", "killed", "terminated", "extended", "killed-extended")
-    return Story(*(folder / name for name in names), codes)
-
-
-def _finish(command: list[str], environment: dict[str, str], folder: Path, silence: float = 300.0) -> tuple[int, str, str]:
-    """Wait for a process as long as it goes on writing into a folder; gives status, output and errors."""
-    out, err = folder / "out.txt", folder / "err.txt"
-    with out.open("w") as stdout, err.open("w") as stderr:
-        process = subprocess.Popen(command, env=environment, stdout=stdout, stderr=stderr)
-    seen, since = -1.0, time.monotonic()
-    while process.poll() is None:
-        newest = max(path.stat().st_mtime for path in (folder, *folder.glob("*"), *folder.glob("*/metrics.jsonl")))
-        if newest != seen:
-            seen, since = newest, time.monotonic()
-        elif time.monotonic() - since > silence:
-            process.kill()
-            pytest.fail(f"nothing was written for {silence:.0f} s: {err.read_text()}")
-        time.sleep(0.1)
-    return process.returncode, out.read_text(), err.read_text()
+    patch.setattr(Stepper, "take", taken)
 
 
 def _lines(out: Path) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key != "samples_per_second"} for line in lines]
+    return [{key: value for key, value in line.items() if key != "samples_per_second"} for line in RunDirectory(out).metrics()]
 
 
 def _differences(first: Any, second: Any, place: str = "") -> list[str]:
@@ -174,47 +84,41 @@ def _assert_same(first: Path, second: Path) -> None:
     assert _lines(first) == _lines(second)
 
 
-def test_a_run_killed_at_random_steps_ends_bit_by_bit_as_one_that_was_not(story: Story) -> None:
-    killed = story.codes[1:7]
-    assert killed[:2] == [-signal.SIGKILL] * 2
-    assert killed[-1] == 0
-    _assert_same(story.straight, story.killed)
+def test_a_run_stopped_in_every_way_ends_bit_by_bit_as_one_that_was_not(tmp_path: Path, attempt: Callable[..., Any]) -> None:
+    def told(name: str, stop: dict[str, Any], **options: Any) -> tuple[str, dict[str, Any], dict[str, Any]]:
+        return ("sequence/mocov3", {**OPTIONS, "out": str(tmp_path / name), **options}, stop)
 
-
-def test_a_run_that_got_a_sigterm_exits_and_goes_on_bit_by_bit(story: Story) -> None:
-    assert story.codes[7:9] == [128 + signal.SIGTERM, 0]
-    _assert_same(story.straight, story.terminated)
-
-
-def test_a_run_killed_in_its_extension_goes_on_bit_by_bit(story: Story) -> None:
-    assert story.codes[9:] == [0, 0, 0, -signal.SIGKILL, 0]
-    _assert_same(story.extended, story.killed_extended)
-    histories = [RunDirectory(run).info()["history"] for run in (story.extended, story.killed_extended)]
-    for history in histories:
+    killed = [{"at": 2, "signal": signal.SIGKILL}, {"write": True}, {"at": 8, "signal": signal.SIGKILL}]
+    stops = [*killed, {"at": 11, "signal": signal.SIGTERM}, {}]
+    plan = [told("straight", {}), *(told("stopped", stop) for stop in stops), told("extended", {}, steps=STEPS // 2)]
+    assert attempt(plan)[0] == [0, *[KILLED] * 3, TERMINATED, 0, 0]
+    _assert_same(tmp_path / "straight", tmp_path / "stopped")
+    shutil.copytree(tmp_path / "extended", tmp_path / "stopped-extended")
+    stops = [{"at": 13, "signal": signal.SIGKILL}, {}]
+    assert attempt([told("extended", {}), *(told("stopped-extended", stop) for stop in stops)])[0] == [0, KILLED, 0]
+    _assert_same(tmp_path / "extended", tmp_path / "stopped-extended")
+    for name in ("extended", "stopped-extended"):
+        history = RunDirectory(tmp_path / name).info()["history"]
         assert [(entry["from_step"], entry["total_steps"]) for entry in history] == [(0, STEPS // 2), (STEPS // 2, STEPS)]
 
 
-def test_nobody_writes_into_the_folder_of_a_run_that_goes_on(
-    tmp_path: Path, toy: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nobody_writes_into_the_folder_of_a_run_that_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     take, refused = Stepper.take, []
 
     def meanwhile(self: Stepper, batch: Any) -> None:
         take(self, batch)
-        if self.step in (3, 17):
+        if self.step == 2:
             for again in ({}, {"resume": False}, {"steps": STEPS + 1}):
                 with pytest.raises(
                     InUseError, match=f"run is in use by process {os.getpid()} on .*pretraining sequence/mocov3"
                 ):
-                    selfsup.pretrain("sequence/mocov3", **{**options, **again})
+                    pretrain(tmp_path / "run", **again)
                 refused.append(again)
 
-    options = {**OPTIONS, "out": tmp_path / "run"}
     monkeypatch.setattr(Stepper, "take", meanwhile)
-    selfsup.pretrain("sequence/mocov3", **options)
-    assert len(refused) == 6
-    steps = [line["step"] for line in _lines(tmp_path / "run")]
-    assert steps == sorted(set(steps))
+    pretrain(tmp_path / "run", steps=4)
+    assert len(refused) == 3
+    assert [line["step"] for line in _lines(tmp_path / "run")] == [0, 1, 2, 4]
     assert not lock_of(tmp_path / "run").exists()
 
 
@@ -223,78 +127,62 @@ def test_a_signal_saves_a_checkpoint_and_an_encoder_and_ends_the_call(
     number: signal.Signals,
     error: type[BaseException],
     tmp_path: Path,
-    toy: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    take, before = Stepper.take, signal.getsignal(number)
-
-    def pressed(self: Stepper, batch: Any) -> None:
-        take(self, batch)
-        if self.step == 3:
-            os.kill(os.getpid(), number)
-
-    monkeypatch.setattr(Stepper, "take", pressed)
+    before = signal.getsignal(number)
+    signal_at(monkeypatch, [2], number)
     with pytest.raises(error):
-        selfsup.pretrain("sequence/mocov3", **{**OPTIONS, "out": tmp_path / "my run", "progress": True})
+        pretrain(tmp_path / "my run", progress=True)
     assert signal.getsignal(number) is before
     run = RunDirectory(tmp_path / "my run")
     assert run.status == "stopped"
-    assert torch.load(run.checkpoints / "last.pt", weights_only=True)["state"]["stepper"]["step"] == 3
+    assert torch.load(run.checkpoints / "last.pt", weights_only=True)["state"]["stepper"]["step"] == 2
     go_on = f"selfsup pretrain --resume --out '{run.path}'"
     told = " ".join(capsys.readouterr().err.split())
-    assert f"Stopped at step 3 of {STEPS}. The checkpoint is {run.checkpoints / 'last.pt'}. Go on with: {go_on}" in told
-    with pytest.warns(UnfinishedRunWarning, match=rf"unfinished run, at step 3 of {STEPS}. Continue it with: {go_on}"):
-        assert selfsup.load(run.path).metadata["steps"] == 3
-    for use in USES:
-        with pytest.warns(UnfinishedRunWarning, match=f"step 3 of {STEPS}"):
-            use(run.path, tmp_path)
+    assert f"Stopped at step 2 of {STEPS}. The checkpoint is {run.checkpoints / 'last.pt'}. Go on with: {go_on}" in told
+    with pytest.warns(UnfinishedRunWarning, match=rf"unfinished run, at step 2 of {STEPS}. Continue it with: {go_on}"):
+        encoder = selfsup.load(run.path)
+    assert encoder.metadata["steps"] == 2
+    if number == signal.SIGTERM:
+        return
+    for use in (
+        lambda: selfsup.evaluate(run.path, "toy-sequences", evaluators=["knn"]),
+        lambda: selfsup.finetune(run.path, "toy-sequences", options={"epochs": 1, "min_steps": 0}),
+        lambda: selfsup.embed(run.path, "toy-sequences", tmp_path / "embeddings.npy"),
+    ):
+        with pytest.warns(UnfinishedRunWarning, match=f"at step 2 of {STEPS}"):
+            use()
     record = json.loads(next(run.results.glob("knn-*.json")).read_text())
-    assert record["details"]["unfinished"] == {"steps": 3, "of_steps": STEPS}
-
-
-USES: list[Callable[[Path, Path], object]] = [
-    lambda run, out: selfsup.evaluate(run, "toy-sequences", evaluators=["knn"]),
-    lambda run, out: selfsup.finetune(run, "toy-sequences", options={"epochs": 1, "min_steps": 0}),
-    lambda run, out: selfsup.embed(run, "toy-sequences", out / "embeddings.npy"),
-    lambda run, out: selfsup.export(selfsup.load(run), "safetensors", out / "exported"),
-]
+    assert record["details"]["unfinished"] == {"steps": 2, "of_steps": STEPS}
 
 
 def test_a_second_ctrl_c_says_what_there_is_to_go_on_with(
-    tmp_path: Path, toy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    take = Stepper.take
-    at: list[int] = []
-
-    def pressed(self: Stepper, batch: Any) -> None:
-        take(self, batch)
-        if self.step in at:
-            os.kill(os.getpid(), signal.SIGINT)
-            os.kill(os.getpid(), signal.SIGINT)
-
-    monkeypatch.setattr(Stepper, "take", pressed)
+    at = [2]
+    signal_at(monkeypatch, at, signal.SIGINT, signal.SIGINT)
     for step, told in (
-        (3, "Interrupted before the first checkpoint. Begin again with"),
-        (12, "The last checkpoint is .*last.pt"),
+        (2, "Interrupted before the first checkpoint. Begin again with"),
+        (4, "The last checkpoint is .*last.pt"),
     ):
         at[:] = [step]
         with pytest.raises(KeyboardInterrupt):
-            selfsup.pretrain("sequence/mocov3", **{**OPTIONS, "out": tmp_path / "run", "progress": True})
+            pretrain(tmp_path / "run", progress=True)
         assert re.search(f"{told}.*selfsup pretrain --resume --out", " ".join(capsys.readouterr().err.split()))
         assert RunDirectory(tmp_path / "run").status == "stopped"
         assert not lock_of(tmp_path / "run").exists()
 
 
 def test_ctrl_c_while_rows_are_decoded_says_that_nothing_is_left(
-    tmp_path: Path, toy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def pressed(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("selfsup.training.run.setup.prepare", pressed)
+    monkeypatch.setattr("selfsup.training.run.prepare_rows.prepare", pressed)
     with pytest.raises(KeyboardInterrupt):
-        selfsup.pretrain("sequence/mocov3", **{**OPTIONS, "out": tmp_path / "run", "progress": True})
+        pretrain(tmp_path / "run", progress=True)
     assert "Interrupted before the first step" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 

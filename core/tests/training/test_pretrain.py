@@ -28,7 +28,6 @@ from selfsup.testing.toy.sequences.rows import id_rows
 from selfsup.training.loop import checkpoint
 from selfsup.training.loop.stepper import Stepper
 from selfsup.training.observe import online_probe
-from selfsup.training.observe.collapse_monitor import COLLAPSED_STD
 
 pytestmark = pytest.mark.usefixtures("toy")
 
@@ -91,15 +90,6 @@ def test_the_probe_changes_nothing(tmp_path: Path) -> None:
     assert same(weights(with_probe), weights(without))
 
 
-def test_training_teaches_something(tmp_path: Path) -> None:
-    run = pretrain(
-        tmp_path / "run", steps=60, lr=0.01, val="toy-sequences:test", probe_every=60, overrides={"optimizer": "adamw"}
-    )
-    first, last = run.metrics[0], run.metrics[-1]
-    assert last["loss"] < run.metrics[1]["loss"]
-    assert last["probe_accuracy"] > first["probe_accuracy"]
-
-
 def test_a_run_is_the_same_for_the_same_seed_and_its_config_repeats_it(tmp_path: Path) -> None:
     first = pretrain(tmp_path / "a", seed=3)
     again = selfsup.pretrain(config=first.dir / "run.json", out=tmp_path / "b", progress=False)
@@ -111,18 +101,14 @@ def test_a_run_is_the_same_for_the_same_seed_and_its_config_repeats_it(tmp_path:
 
 def test_options_reach_what_they_name(tmp_path: Path) -> None:
     overrides = {"objective.variance_weight": 3.0, "backbone.dim": 16, "optimization.betas": [0.8, 0.9], "optimizer": "adam"}
-    run = pretrain(tmp_path / "run", steps=1, overrides=overrides)
+    run = pretrain(tmp_path / "run", steps=1, rows=70, overrides=overrides)
+    assert RunDirectory(run.dir).info()["data"]["rows"] == 70
     assert run.encoder.embed_dim == 16
     assert run.config.task_options["objective"]["variance_weight"] == 3.0
     assert (run.config.optimization.optimizer, run.config.optimization.betas) == ("adam", (0.8, 0.9))
 
 
-def test_rows_limits_the_data(tmp_path: Path) -> None:
-    run = pretrain(tmp_path / "run", steps=1, rows=70)
-    assert RunDirectory(run.dir).info()["data"]["rows"] == 70
-
-
-@pytest.mark.parametrize("budget", [{}, {"epochs": 20}, {"steps": 5}, {"max_steps": 3, "epochs": 2}])
+@pytest.mark.parametrize("budget", [{"steps": 5}, {"max_steps": 3, "epochs": 2}])
 def test_random_init_takes_no_step_and_saves_the_fresh_network(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], budget: dict[str, Any]
 ) -> None:
@@ -143,19 +129,6 @@ def test_the_supervised_reference_gets_labels(tmp_path: Path) -> None:
     run = pretrain(tmp_path / "run", task="sequence/supervised", steps=80, lr=0.01, val="toy-sequences:test", probe_every=80)
     assert run.metrics[-1]["accuracy"] > 0.8
     assert run.metrics[-1]["probe_accuracy"] > run.metrics[0]["probe_accuracy"]
-
-
-def test_other_tasks_never_get_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: set[str] = set()
-    take = Stepper.take
-
-    def spying(self: Stepper, batch: Any) -> None:
-        seen.update(batch)
-        take(self, batch)
-
-    monkeypatch.setattr(Stepper, "take", spying)
-    pretrain(tmp_path / "run", steps=1, label="label")
-    assert seen == {"sequence", "padding"}
 
 
 def test_the_moving_average_is_what_is_saved(tmp_path: Path) -> None:
@@ -306,6 +279,8 @@ def test_a_full_disk_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path: 
     monkeypatch.undo()
     state = torch.load(tmp_path / "run" / "checkpoints" / "last.pt", weights_only=True)["state"]["stepper"]
     assert state["step"] == 2
+    run = pretrain(tmp_path / "run", steps=6, checkpoint_every=2, resume=True)  # once there is room again
+    assert same(weights(run), weights(pretrain(tmp_path / "straight", checkpoint_every=2)))
 
 
 @pytest.mark.parametrize(("overrides", "warned"), [({}, False), ({"teacher.start": 0.9}, True)])
@@ -321,18 +296,6 @@ def test_a_run_that_keeps_mostly_its_random_start_says_so(
     assert ("after 3 steps 90 % of the network that is kept will still be its random start" in shown) is warned
 
 
-def test_a_failed_run_can_be_resumed_once_the_cause_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(path: Path, state: Any, identity: Any) -> None:
-        raise StorageError("full")
-
-    monkeypatch.setattr("selfsup.training.loop.trainer.save_checkpoint", full)
-    with pytest.raises(StorageError):
-        pretrain(tmp_path / "run", checkpoint_every=2)
-    monkeypatch.undo()
-    run = pretrain(tmp_path / "run", checkpoint_every=2, resume=True)
-    assert same(weights(run), weights(pretrain(tmp_path / "straight", checkpoint_every=2)))
-
-
 def test_a_finished_run_that_is_resumed_is_left_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = pretrain(tmp_path / "run")
     written = (run.dir / "run.json").stat().st_mtime_ns
@@ -342,10 +305,6 @@ def test_a_finished_run_that_is_resumed_is_left_as_it_is(tmp_path: Path, capsys:
     assert (run.dir / "run.json").stat().st_mtime_ns == written
 
 
-def test_resuming_begins_a_run_that_is_not_there_yet(tmp_path: Path) -> None:
-    assert pretrain(tmp_path / "run", resume=True).encoder.metadata["steps"] == 6
-
-
 @pytest.mark.parametrize(
     ("spreads", "enough", "warned"),
     [
@@ -353,6 +312,7 @@ def test_resuming_begins_a_run_that_is_not_there_yet(tmp_path: Path) -> None:
         ([0.01, 0.01, 0.001, 0.001, 0.001, 0.001], 100, 1),
         ([0.001] * 6, 100, 0),  # it begins like that, as transformers on texts do, and the run is short
         ([0.001] * 6, 3, 1),  # it has had the time to grow
+        ([0.001, 0.002, 0.004, 0.016, 0.03, 1.0], 100, 0),  # it grows
     ],
 )
 def test_a_collapsed_embedding_is_reported_once_and_not_while_a_run_begins(
@@ -372,34 +332,11 @@ def test_a_collapsed_embedding_is_reported_once_and_not_while_a_run_begins(
     assert capsys.readouterr().err.count("the embedding has collapsed") == warned
 
 
-@pytest.mark.parametrize(
-    ("task", "backbone", "chunks", "said"),
-    [
-        ("sequence/simclr", "sequence/conv", 2, 1),
-        ("sequence/simclr", "sequence/conv", 1, 0),
-        ("sequence/simmim", "sequence/transformer", 2, 0),
-    ],
-)
-def test_chunks_that_batch_norm_sees_apart_are_told_of_once(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], task: str, backbone: str, chunks: int, said: int
-) -> None:
-    pretrain(tmp_path / "run", task=task, steps=3, progress=True, backbone=backbone, overrides={"accumulate": chunks})
+def test_chunks_that_batch_norm_sees_apart_are_told_of_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pretrain(tmp_path / "run", task="sequence/simclr", steps=3, progress=True, overrides={"accumulate": 2})
     shown = capsys.readouterr().err
-    assert shown.count(f"accumulate={chunks}: batch norm takes its statistics over each chunk of 32 samples") == said
+    assert shown.count("accumulate=2: batch norm takes its statistics over each chunk of 32 samples") == 1
     assert "changes what" not in shown
-
-
-def test_a_small_spread_that_grows_is_no_collapse(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    noise, spreads = torch.randn(64, 8), iter([0.001, 0.002, 0.004, 0.016, 0.03, 1.0])
-    monkeypatch.setattr(online_probe, "MONITORED_ROWS", 64)
-    spread = lambda backbone, batches: {"": torch.ones(64, 8) + next(spreads) * noise}  # noqa: E731
-    monkeypatch.setattr("selfsup.training.observe.periodic_checks.embed_parts", spread)
-    run = pretrain(tmp_path / "run", steps=5, probe_every=1, progress=True)
-    seen = [line["embedding_std"] for line in run.metrics if "embedding_std" in line]
-    assert sum(std < COLLAPSED_STD for std in seen) >= 3
-    assert "collapsed" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -437,7 +374,7 @@ def test_one_row_one_class_and_no_task_are_answered(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has 1 usable row, and pretraining needs at least two"):
         pretrain(tmp_path / "run", data=str(rows), label="label")
     rows.write_text("".join(json.dumps({**row, "label": 0}) + "\n" for row in id_rows(80, 0)))
-    with pytest.raises(DataError, match="are alike, and sequence/supervised needs at least two"):
+    with pytest.raises(DataError, match="are equal, and sequence/supervised needs at least two"):
         pretrain(tmp_path / "run", task="sequence/supervised", data=str(rows), label="label")
     with pytest.raises(ConfigError, match="no task was given"):
         selfsup.pretrain(data="toy-sequences")
@@ -462,9 +399,7 @@ def test_a_folder_of_something_else_and_of_another_run_are_refused(tmp_path: Pat
 def test_resuming_refuses_another_task_other_options_and_other_data(tmp_path: Path) -> None:
     run = pretrain(tmp_path / "run", checkpoint_every=2)
     RunDirectory(run.dir).update(status="stopped")
-    with pytest.raises(
-        CheckpointError, match="holds a run of sequence/vicreg, whose checkpoints are of no use to sequence/simclr"
-    ):
+    with pytest.raises(CheckpointError, match="holds a run of sequence/vicreg, whose checkpoints sequence/simclr cannot use"):
         pretrain(run.dir, task="sequence/simclr", resume=True)
     with pytest.raises(ConfigError, match=r"it was not started with seed = 5 \(but 0\)"):
         pretrain(run.dir, checkpoint_every=2, seed=5, resume=True)

@@ -62,7 +62,7 @@ def test_numbers_and_several_classes_have_probes_of_their_own() -> None:
     assert probe.metric == "probe_map"
     assert probe.score(features[probe.indices]) > 0.95
     for labels in (np.full(20, 1.5), np.ones((20, 2), dtype=np.int8)):
-        with pytest.raises(DataError, match="all alike"):
+        with pytest.raises(DataError, match="all equal"):
             OnlineProbe(labels, seed=0)
 
 

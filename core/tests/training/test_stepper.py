@@ -17,7 +17,6 @@ from selfsup.backbones import Backbone, Encoded
 from selfsup.errors import NonFiniteLossError
 from selfsup.objectives.dino import RECIPE as DINO
 from selfsup.tasks import PretextTask, StepOutput, Term
-from selfsup.tasks.parts.moving_average import MomentumEncoder, ramped_momentum
 from selfsup.tasks.parts.random_masking import mean_term
 from selfsup.training.device.tune import tune_for_device
 from selfsup.training.loop.stepper import Stepper, clip_each, split_batch
@@ -315,14 +314,3 @@ def test_a_cpus_step_has_its_attention_in_float32(monkeypatch: pytest.MonkeyPatc
     stepper.take(batch())
     assert seen == [True] * accumulate
     assert F.scaled_dot_product_attention is torchs
-
-
-def test_an_average_of_the_weights_forgets_its_start_at_once() -> None:
-    online = torch.nn.Linear(1, 1, bias=False)
-    average = MomentumEncoder(online, 0.9999, 0.9999)
-    start = average.module.weight.item()
-    with torch.no_grad():
-        online.weight.add_(1.0)
-    for step in range(10):
-        average.move(online, ramped_momentum(step, 0.9999))
-    assert 1 - (average.module.weight.item() - start) == pytest.approx(1.08e-5, abs=1e-6)

@@ -20,7 +20,7 @@ from selfsup.training.run.config import RunConfig
 
 @dataclass(frozen=True)
 class Devices:
-    """What a run computes on, and in which arithmetic; :func:`resolve_devices` makes it once."""
+    """Devices and precision of a run; :func:`resolve_devices` makes it once."""
 
     accelerator: Literal["cuda", "mps", "cpu"]
     precision: Precision
@@ -36,7 +36,7 @@ class Devices:
 
     @property
     def rank(self) -> int:
-        """Number of this process among all of the run's; it is known before :meth:`connect`."""
+        """Rank of this process among all of the run's; known before :meth:`connect`."""
         if self.processes == 1:
             return 0
         started_by = next((kind for kind in (TorchElasticEnvironment, SLURMEnvironment) if kind.detect()), None)
@@ -49,7 +49,7 @@ class Devices:
             strategy = ModelParallelStrategy(shard, data_parallel_size=self.processes, tensor_parallel_size=1)
         elif self.strategy == "ddp" or self.processes > 1:
             strategy = _ddp()
-        # Fabric says on stderr what run.json and the progress say already.
+        # Fabric repeats on stderr what run.json and the progress say.
         logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
         fabric = Fabric(
             accelerator=self.accelerator,
@@ -63,10 +63,10 @@ class Devices:
 
 
 def resolve_devices(config: RunConfig) -> Devices:
-    """Find out what a run's config means on this machine.
+    """Resolve a run's devices and precision on this machine.
 
     Raises:
-        ConfigError: the devices are not there, do not have the precision, or the processes that were started do not match them.
+        ConfigError: devices are missing or lack the precision, or the number of started processes differs.
     """
     check_world(config)
     accelerator = choose_accelerator(config)
@@ -75,10 +75,10 @@ def resolve_devices(config: RunConfig) -> Devices:
 
 
 def devices_here(device: torch.device, precision: Precision) -> Devices:
-    """What a training computes on that takes all processes that were started, such as fine-tuning.
+    """Devices of a training that uses all started processes, such as fine-tuning.
 
     Args:
-        device: of this process; several processes take one device of its kind each.
+        device: of this process; each of several processes uses one device of this kind.
         precision: of the training.
     """
     processes, nodes = started_processes(), 1
@@ -94,7 +94,7 @@ def choose_accelerator(config: RunConfig) -> Literal["cuda", "mps", "cpu"]:
     """``cuda``, ``mps`` or ``cpu``.
 
     Raises:
-        ConfigError: a GPU was asked for and there is none, or more devices than there are.
+        ConfigError: the config asks for a GPU and there is none, or for more devices than there are.
     """
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     mps = torch.backends.mps.is_available()
@@ -117,14 +117,14 @@ def launched_outside() -> bool:
 
 
 def started_processes() -> int:
-    """How many processes torchrun or srun started over all machines; 1 where neither did."""
+    """Number of processes that torchrun or srun started over all machines; 1: neither did."""
     if TorchElasticEnvironment.detect():
         return int(os.environ["WORLD_SIZE"])
     return int(os.environ.get("SLURM_NTASKS", "1")) if SLURMEnvironment.detect() else 1
 
 
 def process_ranks() -> tuple[int, int]:
-    """The number of this process among those that torchrun or srun started: over all machines, and on this one."""
+    """Rank of this process among those that torchrun or srun started: over all machines, and on this machine."""
     if TorchElasticEnvironment.detect():
         return int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
     if SLURMEnvironment.detect():
@@ -133,10 +133,10 @@ def process_ranks() -> tuple[int, int]:
 
 
 def check_world(config: RunConfig) -> None:
-    """Make sure that as many processes were started as the config says.
+    """Check that the config's number of processes was started.
 
     Raises:
-        ConfigError: they were not. Each would else be a run of its own that writes into the same folder.
+        ConfigError: it differs; each process would be a run of its own in the same folder.
     """
     processes = config.devices * config.nodes
     if launched_outside() and (started := started_processes()) != processes:
@@ -147,7 +147,7 @@ def check_world(config: RunConfig) -> None:
 
 
 def _ddp() -> DDPStrategy:
-    """DDP that does not send buffers each step: norm statistics and states of objectives are kept equal by the tasks."""
+    """DDP without a broadcast of buffers: tasks keep norm statistics and states of objectives equal."""
     known = inspect.signature(DistributedDataParallel).parameters
     name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # its name before torch 2.14
     options: dict[str, Any] = {name: False, "gradient_as_bucket_view": True}

@@ -1,4 +1,4 @@
-"""Save and load checkpoints: atomic, ``weights_only``, and refused by another run."""
+"""Save and load checkpoints: written atomically, read without executing code, refused by other runs."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from selfsup.errors import CheckpointError
 from selfsup.runtime.files import atomic_write
 
 FORMAT = 2
-"""Version of the layout of a checkpoint. Version 1, which does not say where its batches are, is read, too."""
+"""Version of a checkpoint's layout. Version 1, without the state of the batches, is still read."""
 
 LAST = "last.pt"
 BEST = "best.pt"
 
 
 class _Remembering:
-    """A file that remembers why a write failed: ``torch.save`` reports every failure as a RuntimeError of its own."""
+    """A file that remembers why a write failed, since ``torch.save`` raises a RuntimeError for every failure."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -43,10 +43,10 @@ def save_checkpoint(path: Path, state: Mapping[str, Any], identity: Mapping[str,
     Args:
         path: the file.
         state: nested dictionaries and lists of tensors and primitives.
-        identity: what a run must agree on to go on from it, such as its task.
+        identity: what a run must agree on to resume from it, such as its task.
 
     Raises:
-        StorageError: the disk is full or cannot be written. The checkpoint that was there before stays.
+        StorageError: the disk is full or cannot be written. The previous checkpoint stays.
     """
 
     def write(file: BinaryIO) -> None:
@@ -62,7 +62,7 @@ def save_checkpoint(path: Path, state: Mapping[str, Any], identity: Mapping[str,
 
 
 def load_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU, executing nothing.
+    """Read a checkpoint onto the CPU, without executing code.
 
     Raises:
         CheckpointError: it is missing, damaged, of another version, or of another run.
@@ -72,13 +72,13 @@ def load_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
         if found.get(key) != wanted:
             raise CheckpointError(
                 f"the checkpoint {path} is of another run: its {key} is {found.get(key)!r}, this run's is {wanted!r}. "
-                "Resume with what it was started with, or choose another folder (--out)."
+                "Resume with the options of its start, or choose another folder (--out)."
             )
     return state
 
 
 def saved_step(path: Path) -> int:
-    """The optimizer step that a checkpoint was saved after; its tensors are not read.
+    """The optimizer step of a checkpoint, without reading its tensors.
 
     Raises:
         CheckpointError: it is missing, damaged or of another version.
@@ -101,6 +101,6 @@ def _read(path: Path, *, mmap: bool = False) -> tuple[dict[str, Any], dict[str, 
         ) from error
     if version not in (1, FORMAT):
         raise CheckpointError(f"the checkpoint {path} has format {version}, and this selfsup reads formats up to {FORMAT}.")
-    if version == 1 and "random" in state:  # of a store: a step took a batch
+    if version == 1 and "random" in state:  # from a store, which gives one batch per step
         state["source"] = [{"batches": state["stepper"]["step"]}]
     return identity, state

@@ -15,19 +15,19 @@ from selfsup.training.run.resolve import stored_config
 
 
 def load_best(run: RunDirectory) -> Encoder:
-    """The encoder of the checkpoint with the highest score of the probe, in evaluation mode on the CPU.
+    """The encoder of the checkpoint with the best probe score, in evaluation mode on the CPU.
 
-    Its network is the one that the run keeps: the task's own (a teacher, where the task keeps that), or with
-    ``optimization.ema`` the moving average. Its metadata say ``checkpoint`` and ``checkpoint_step``.
+    It has the network that the run saves: the task's backbone (or teacher), or with ``optimization.ema`` its moving average.
+    Its metadata have ``checkpoint`` and ``checkpoint_step``.
 
     Raises:
-        ArtifactError: the run kept no best checkpoint, has no encoder yet, or the checkpoint is not of it.
+        ArtifactError: the run has no best checkpoint or no encoder yet, or the checkpoint is of another run.
     """
     path = run.checkpoints / BEST
     if not path.exists():
         raise ArtifactError(
             f"The run {run.path} kept no best checkpoint: that needs a validation probe. Pretrain with --val SRC, or leave "
-            "the checkpoint out: then its encoder is what the run left."
+            "the checkpoint out to load the run's last encoder."
         )
     last = load(run.path)  # for its processor, and its list of rows
     held = run.info()
@@ -35,7 +35,7 @@ def load_best(run: RunDirectory) -> Encoder:
         state = load_checkpoint(path, {"task": held["task"], "data": held["data"]["fingerprint"]})
         config = stored_config(held["config"])
         task, _ = setup.build_task(without_origin(config), {**last.processor.info(), **held.get("info", {})}, taught=False)
-        # The head that leads to a teacher's embedding is in the checkpoint, and of no use here.
+        # The checkpoint also has the head for a frozen teacher, which is not needed here.
         kept = set(task.state_dict()) if held.get("teacher") else set(state["stepper"]["task"])
         task.load_state_dict({name: value for name, value in state["stepper"]["task"].items() if name in kept})
         backbone = task.encoder_backbone()

@@ -1,9 +1,8 @@
-"""Cache gradients: the exact gradient of a loss over all samples of a batch, with the memory of one chunk.
+"""Take the exact gradient of a loss over all samples of a batch, with the memory of one chunk.
 
-Gradient caching (Gao et al. 2021, arXiv:2101.06983, section 3.2): embed the batch chunk by chunk without a graph, compare all
-embeddings once, keep the loss's gradient with respect to them, then embed each chunk again and send its share of that gradient
-back through the networks. By the chain rule this is the gradient of the whole batch. It costs one more forward pass of what is
-trained.
+Gradient caching (Gao et al. 2021, arXiv:2101.06983, section 3.2): embed the batch chunk by chunk without a graph, compute the
+loss and its gradient with respect to all embeddings, then embed each chunk again and backpropagate its share of that gradient.
+By the chain rule this is the gradient of the whole batch. It costs one more forward pass.
 """
 
 from __future__ import annotations
@@ -31,8 +30,8 @@ class GradientCache:
     Args:
         fabric: the devices and the precision.
         module: the task as Fabric wrapped it.
-        parameters: what is trained; where weights are spread over devices, their parts.
-        generator: what the task draws with.
+        parameters: the trained ones; if weights are sharded, their shards.
+        generator: the task's random generator.
     """
 
     def __init__(
@@ -47,10 +46,10 @@ class GradientCache:
     def backward(self, chunks: Sequence[Batch]) -> tuple[StepOutput, Tensor]:
         """Leave the gradient of the loss of all chunks and devices in the parameters.
 
-        Random state and buffers are afterwards what they are once every chunk was embedded and all were compared.
+        Random state and buffers end as after one pass over all chunks and one comparison.
 
         Args:
-            chunks: this device's share of the batch; every device has equally many samples in equally many chunks.
+            chunks: this device's share of the batch; all devices have the same numbers of samples and chunks.
 
         Returns:
             The output for the whole batch, and a detached scalar whose mean over the devices is its loss.
@@ -72,7 +71,7 @@ class GradientCache:
 
     @torch.no_grad()
     def _embed_all(self, chunks: Sequence[Batch]) -> tuple[list[dict[str, Any]], list[Embeddings]]:
-        """Per chunk the random state before it, and its embeddings."""
+        """For each chunk the random state before it, and its embeddings."""
         draws, embedded = [], []
         for chunk in chunks:
             draws.append(randomness.get_state(self.generator))
@@ -80,9 +79,9 @@ class GradientCache:
         return draws, embedded
 
     def _compare(self, embedded: Sequence[Embeddings]) -> tuple[StepOutput, Tensor, list[list[Tensor | None]]]:
-        """The output, the loss, and per chunk and tensor the gradient, None where the loss does not depend on the tensor.
+        """The output, the loss, and the gradient for each chunk and tensor; None: the loss does not depend on the tensor.
 
-        The objective's own parameters have their gradients then.
+        The objective's own parameters get their gradients here.
         """
         whole = type(embedded[0]).join(embedded)
         leaves = [tensor.detach().requires_grad_() for tensor in whole.tensors()]
@@ -100,13 +99,13 @@ class GradientCache:
         if gradient is None:
             return [None] * len(sizes)
         scaler = getattr(self.fabric.strategy.precision, "scaler", None)
-        if scaler is not None:  # the loss scale (fp16) comes in again when the gradients are sent back
+        if scaler is not None:  # the loss scale (fp16) is applied again when the gradients are sent back
             gradient = gradient / scaler.scale(gradient.new_ones(()))
         split: tuple[Tensor, ...] = gradient.split(sizes)
         return split
 
     def _send_back(self, chunk: Batch, gradients: Sequence[Tensor | None]) -> None:
-        """Embed a chunk again, and let the gradients of its embeddings go on to the parameters."""
+        """Embed a chunk again, and backpropagate the gradients of its embeddings."""
         with self._alone():
             tensors = self._embed(chunk, replay=True).tensors()
             # The derivative of a product with a constant is the constant, exactly.
@@ -130,10 +129,9 @@ class GradientCache:
         return embeddings
 
     def _call(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Call a function in the place of the task's ``forward``.
+        """Call a function instead of the task's ``forward``.
 
-        So it has what a forward pass has: the precision of the run, and the hooks of whatever spreads weights over devices,
-        which look for tensors in what it gives.
+        So it runs with the precision of the run and with the hooks of FSDP, which look for tensors in its outputs.
         """
         self.task.forward = function  # type: ignore[method-assign]
         try:
@@ -144,8 +142,8 @@ class GradientCache:
     def _alone(self) -> AbstractContextManager[None]:
         """Keep gradients on this device: they are averaged once, after the last chunk.
 
-        DDP expects one pass that reaches all parameters; here several reach those of the networks, and one the objective's.
-        Sharded weights have no whole gradients to keep: there, every pass crosses.
+        DDP expects one backward pass that reaches all parameters; here several reach the networks, and one the objective.
+        Sharded weights have no whole gradients to keep, so every pass averages them.
         """
         manager: AbstractContextManager[None] = self.fabric.no_backward_sync(
             self.module, enabled=not sharding.is_sharded(self.task)
@@ -154,7 +152,7 @@ class GradientCache:
 
 
 class _Kept:
-    """Holds embeddings, so that Fabric does not look into them for tensors to convert."""
+    """Hides embeddings from Fabric, which would convert the tensors in them."""
 
     def __init__(self, embeddings: Embeddings) -> None:
         self.embeddings = embeddings
@@ -181,7 +179,7 @@ class _Buffers:
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Give the buffers the values that they had, in place but where a module has exchanged one."""
+        """Restore the buffers' values, in place unless a module has replaced a buffer."""
         for module, name, buffer, value in self._places:
             if module._buffers.get(name) is buffer:
                 buffer.copy_(value)

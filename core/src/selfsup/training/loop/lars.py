@@ -20,10 +20,9 @@ class LARS(Optimizer):
         v     = m * v + lr * local * (g + b * w)
         w     = w - v
 
-    Groups with ``adapt=False`` (biases and norms) take ``local = 1``, as large-batch self-supervised papers do since SimCLR;
-    the paper itself scales every layer. Their step is the raw gradient at the rate of their group, however small they are, so
-    that short runs need a smaller rate for them. The rate is inside of the velocity as in the paper, where ``torch.optim.SGD``
-    has it outside. Nothing here waits for the device.
+    Groups with ``adapt=False`` (biases and norms) use ``local = 1``, as large-batch self-supervised papers do since SimCLR; the
+    paper itself scales every layer. Their step is the raw gradient at their group's rate, so short runs need a smaller rate for
+    them. As in the paper, the rate is part of the velocity, unlike in ``torch.optim.SGD``. Nothing here waits for the device.
 
     Args:
         params: parameters or groups of them.

@@ -20,16 +20,16 @@ _FUSED_DEVICES = ("cpu", "cuda")
 def parameter_groups(
     module: nn.Module, weight_decay: float, *, bias_scale: float = 1.0, scale_of: Callable[[str], float] | None = None
 ) -> list[dict[str, Any]]:
-    """Trainable parameters in groups, each with a weight decay and a learning rate of its own.
+    """Group trainable parameters by weight decay and learning rate.
 
-    Biases, norms and all other parameters of one dimension have no weight decay (``decays`` is False). ``scale`` is a group's
-    learning rate as a fraction of the optimizer's; :func:`set_hyperparameters` keeps to it, and checkpoints hold it.
+    Biases, norms and other parameters of one dimension have no weight decay (``decays`` is False). ``scale`` is a group's
+    learning rate as a fraction of the optimizer's; :func:`set_hyperparameters` applies it, and checkpoints keep it.
 
     Args:
-        module: its parameters that need a gradient are taken.
+        module: has the parameters.
         weight_decay: of the groups with weight decay.
-        bias_scale: fraction for the parameters without weight decay.
-        scale_of: from the name of a parameter to a further factor (layer-wise rates); None: 1 for all.
+        bias_scale: fraction for parameters without weight decay.
+        scale_of: parameter name to a further factor (layer-wise rates); None: 1.
 
     Returns:
         One group for each pair of ``decays`` and ``scale`` that occurs, those with weight decay first.
@@ -47,16 +47,16 @@ def parameter_groups(
 
 
 def layer_scales(module: nn.Module, blocks: Sequence[nn.Module], decay: float, *, head: nn.Module) -> dict[str, float]:
-    """Layer-wise learning rates: name of each parameter to the fraction of the optimizer's rate that it is trained with.
+    """Layer-wise learning rates: parameter name to its fraction of the optimizer's rate.
 
-    With L blocks, block i (from 0) has ``decay ** (L - i)``, the head 1, and all others, which feed the first block,
-    ``decay ** (L + 1)`` (Bao et al. 2021, BEiT, arXiv 2106.08254, as in the authors' code). Without blocks all have 1.
+    With L blocks, block i (from 0) has ``decay ** (L - i)``, the head 1, and the input layers ``decay ** (L + 1)`` (Bao et al.
+    2021, BEiT, arXiv 2106.08254, as in the authors' code). Without blocks all have 1.
 
     Args:
         module: holds the blocks and the head.
         blocks: from the input to the output.
         decay: factor from each block to the one before it.
-        head: what is trained anew.
+        head: the new head.
     """
     if not blocks:
         return {name: 1.0 for name, _ in module.named_parameters()}
@@ -66,12 +66,12 @@ def layer_scales(module: nn.Module, blocks: Sequence[nn.Module], decay: float, *
 
 
 def module_scales(module: nn.Module, scales: Iterable[tuple[nn.Module, float]]) -> dict[str, float]:
-    """Learning rates of members: name of each parameter to the fraction of the optimizer's rate that it is trained with.
+    """Learning rates of submodules: parameter name to its fraction of the optimizer's rate.
 
     Args:
-        module: holds the members.
-        scales: members with their fraction, as :meth:`selfsup.backbones.Backbone.lr_scales` gives them: where a parameter is of
-            several, the last one says. All others have 1.
+        module: has the submodules.
+        scales: submodules and their fractions (:meth:`selfsup.backbones.Backbone.lr_scales`); for a parameter in several
+            submodules the last one decides. All others have 1.
     """
     scale = {id(parameter): share for member, share in scales for parameter in member.parameters()}
     return {name: scale.get(id(parameter), 1.0) for name, parameter in module.named_parameters()}
@@ -80,14 +80,14 @@ def module_scales(module: nn.Module, scales: Iterable[tuple[nn.Module, float]]) 
 def finetuning_scales(module: nn.Module, backbone: Backbone, decay: float, *, head: nn.Module) -> dict[str, float]:
     """The rates of fine-tuning: layer-wise ones (:func:`layer_scales`) times the backbone's own (:func:`module_scales`).
 
-    Where each part of a row has a network of its own, the layers of each count for themselves, and what lies behind all of them
-    (projections into a joint space) has the head's rate.
+    If each part of a row has its own network, each network has its own layer-wise rates, and the layers after them
+    (projections into a joint space) have the head's rate.
 
     Args:
         module: holds the backbone and the head.
         backbone: the network.
         decay: factor from each block to the one before it.
-        head: what is trained anew.
+        head: the new head.
     """
     networks = part_networks(backbone)
     if not networks:
@@ -113,12 +113,12 @@ def build_optimizer(
 
     Args:
         module: a pretext task.
-        config: says which optimizer.
+        config: names the optimizer.
         scale_of: see :func:`parameter_groups`.
-        allow_fused: False where gradients must be unscaled from outside first (fp16 with a loss scale).
+        allow_fused: False if gradients must be unscaled first (fp16 with a loss scale).
 
     Raises:
-        ConfigError: the module has nothing to train.
+        ConfigError: the module has no trainable parameter.
     """
     groups = parameter_groups(module, config.weight_decay, bias_scale=config.bias_lr_scale, scale_of=scale_of)
     if not groups:
@@ -142,7 +142,7 @@ def build_optimizer(
 
 
 def set_hyperparameters(optimizer: Optimizer, *, lr: float, weight_decay: float) -> None:
-    """Set what schedules move: each group takes ``scale`` times the rate, and groups without weight decay keep none."""
+    """Set the learning rate, times each group's ``scale``, and the weight decay of groups that have one."""
     for group in optimizer.param_groups:
         group["lr"] = lr * group["scale"]
         if group["decays"]:

@@ -23,12 +23,12 @@ def learning_rate(
     """The learning rate of one optimizer step.
 
     Args:
-        step: 0 for the first step. With a warm-up of W steps it has ``peak / W``, so that no step is lost at rate 0.
+        step: 0 for the first step, which with a warm-up of W steps has the rate ``peak / W``.
         total: steps of the run, warm-up included.
         peak: rate at the end of the warm-up.
         warmup: W, steps of linear rise.
-        final_fraction: the cosine ends at this fraction of the peak, which the last step comes next to.
-        schedule: what follows the warm-up.
+        final_fraction: end of the cosine, right after the last step, as a fraction of the peak.
+        schedule: after the warm-up.
     """
     if step < warmup:
         return peak * (step + 1) / warmup

@@ -1,10 +1,10 @@
-"""Save and load the sharded part of a checkpoint (FSDP2): each process its own, without gathering.
+"""Save and load the sharded part of a checkpoint (FSDP2): each process writes its own shards.
 
-The format is that of torch's distributed checkpoints with safetensors files (``HuggingFaceStorageWriter``), which hold all that
-is needed to read them on any number of processes. torch's own files (``FileSystemWriter``) would need a pickle to be loaded.
+The format is torch's distributed checkpoint with safetensors files (``HuggingFaceStorageWriter``), which any number of
+processes can read. Torch's own files (``FileSystemWriter``) would need pickle.
 
-What every device has whole (buffers, scalars, settings) is in ``last.pt``, which names the folder of the rest: a checkpoint is
-there as soon as that file is, and the folder of the one before is removed only then.
+Tensors that every device has whole (buffers, scalars) and settings are in ``last.pt``, which names the folder of the shards.
+The checkpoint is complete once that file exists; the folder of the previous one is removed after that.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _TASK, _OPTIMIZER = "task.", "optimizer."
 
 
 def split_states(module: nn.Module, optimizer: Optimizer) -> tuple[dict[str, Any], dict[str, Any], dict[str, Tensor]]:
-    """The states of a module and its optimizer without what is spread over devices, and that by name."""
+    """The states of a module and its optimizer without sharded tensors, and the sharded tensors by name."""
     task, spread, known = {}, {}, set()
     for name, tensor in module.state_dict(keep_vars=True).items():
         if not _is_spread(tensor):
@@ -53,15 +53,15 @@ def split_states(module: nn.Module, optimizer: Optimizer) -> tuple[dict[str, Any
 
 
 def write_parts(checkpoints: Path, step: int, spread: Mapping[str, Tensor]) -> str | None:
-    """Write what is spread over devices into a new folder; all processes together.
+    """Write the sharded tensors into a new folder; all processes call this together.
 
     Args:
         checkpoints: folder of the checkpoints.
         step: optimizer step, for the name.
-        spread: of :func:`split_states`.
+        spread: from :func:`split_states`.
 
     Returns:
-        The folder's name, None where nothing is spread.
+        The folder's name; None: nothing is sharded.
 
     Raises:
         StorageError: the disk of a process is full or cannot be written.
@@ -92,23 +92,23 @@ def write_parts(checkpoints: Path, step: int, spread: Mapping[str, Tensor]) -> s
 
 
 def remove_other_parts(checkpoints: Path, kept: str | None) -> None:
-    """Remove what earlier checkpoints, and some that were cut short, have spread over processes."""
+    """Remove the shards of earlier and of incomplete checkpoints."""
     for folder in checkpoints.glob(f"{_PREFIX}*"):
         if folder.is_dir() and folder.name != kept:
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def read_parts(folder: Path, module: nn.Module, optimizer: Optimizer, states: tuple[dict[str, Any], dict[str, Any]]) -> None:
-    """Go back to what :func:`split_states` gave, on any number of processes; all of them together.
+    """Restore what :func:`split_states` returned, on any number of processes; all of them call this together.
 
     Args:
-        folder: of :func:`write_parts`.
-        module: whole or spread over devices.
+        folder: from :func:`write_parts`.
+        module: whole or sharded.
         optimizer: of its weights, in the same order.
-        states: of module and optimizer, without what is in the folder.
+        states: of module and optimizer, without the sharded tensors.
 
     Raises:
-        CheckpointError: the folder is gone, damaged, or of another network.
+        CheckpointError: the folder is missing, damaged, or of another network.
     """
     from torch.distributed.checkpoint.api import CheckpointException
     from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader

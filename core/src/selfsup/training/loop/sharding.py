@@ -1,6 +1,6 @@
-"""Gather weights that are sharded over devices (FSDP2).
+"""Shard weights over devices and gather them (FSDP2).
 
-torch's modules for it take a second to import, so they are imported by runs that use them only.
+Torch's modules for it take a second to import, so only runs that use them import them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def shard(module: nn.Module, mesh: DeviceMesh) -> nn.Module:
-    """Spread every parameter over the devices, in place; a network and its moving average are then cut alike."""
+    """Shard every parameter over the devices, in place; a network and its moving average are sharded in the same way."""
     from torch.distributed.fsdp import fully_shard
 
     fully_shard(module, mesh=mesh["data_parallel"])
@@ -30,14 +30,14 @@ def shard(module: nn.Module, mesh: DeviceMesh) -> nn.Module:
 
 
 def is_sharded(module: nn.Module) -> bool:
-    """Whether :func:`shard` spread its parameters."""
+    """Whether :func:`shard` was applied."""
     fsdp = sys.modules.get("torch.distributed.fsdp")
     return fsdp is not None and isinstance(module, fsdp.FSDPModule)
 
 
 @contextmanager
 def gathered(module: nn.Module) -> Iterator[None]:
-    """While entered, the weights are plain and whole on every device; all devices must enter together."""
+    """While entered, every device has the whole weights; all devices must enter together."""
     if not is_sharded(module):
         yield
         return
@@ -50,7 +50,7 @@ def gathered(module: nn.Module) -> Iterator[None]:
 
 
 def whole_state(module: nn.Module) -> dict[str, Any]:
-    """The whole state of a module; all devices must call together where weights are spread, and the first one gets it."""
+    """The whole state of a module. If it is sharded, all devices call this together, and the first one gets the state."""
     if not is_sharded(module):
         return module.state_dict()
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
@@ -59,9 +59,9 @@ def whole_state(module: nn.Module) -> dict[str, Any]:
 
 
 def set_states(module: nn.Module, optimizer: Optimizer, states: tuple[dict[str, Any], dict[str, Any]]) -> None:
-    """Go back to whole states of a module and its optimizer, each device taking its part.
+    """Load whole states into a module and its optimizer, each device its shard.
 
-    The optimizer's may count its parameters, as it does itself, or name them, as torch does where weights are spread.
+    The optimizer's state may number its parameters, as an optimizer does, or name them, as torch does for sharded weights.
     """
     task, held = states
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
@@ -84,7 +84,7 @@ def set_states(module: nn.Module, optimizer: Optimizer, states: tuple[dict[str, 
 
 
 def _spread_like(parameter: Tensor, value: Any) -> Any:
-    """A whole value of an optimizer's state, spread as its parameter if it has the same shape; all devices together."""
+    """Shard a value of an optimizer's state like its parameter, if it has the same shape; all devices call this together."""
     from torch.distributed.tensor import DTensor, distribute_tensor
 
     if not (isinstance(parameter, DTensor) and isinstance(value, Tensor) and value.shape == parameter.shape):
@@ -93,14 +93,14 @@ def _spread_like(parameter: Tensor, value: Any) -> Any:
 
 
 def whole_part(module: M, root: nn.Module, build: Callable[[], M]) -> M:
-    """A part of a network with whole weights: itself, or where they are spread over devices a new one that is filled with them.
+    """A part of a network with whole weights: itself, or if it is sharded, a new module with the gathered weights.
 
-    All devices must call together where weights are spread; the first one then gets the weights.
+    If it is sharded, all devices call this together, and the first one gets the weights.
 
     Args:
         module: the part.
-        root: what was given to :func:`shard`.
-        build: makes a new part of the same kind.
+        root: the module that was given to :func:`shard`.
+        build: makes a new module of the same kind.
     """
     if not is_sharded(root):
         return module
@@ -113,7 +113,7 @@ def whole_part(module: M, root: nn.Module, build: Callable[[], M]) -> M:
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """A tensor that is not spread over devices; all devices must call together where it is."""
+    """The whole tensor of a sharded one; all devices call this together."""
     distributed = sys.modules.get("torch.distributed.tensor")
     if distributed is None or not isinstance(tensor, distributed.DTensor):
         return tensor
@@ -121,7 +121,7 @@ def whole(tensor: Tensor) -> Tensor:
 
 
 def own_part(tensor: Tensor) -> Tensor:
-    """The part of a tensor that lies on this device, in the same memory: all of it where it is not spread over devices."""
+    """This device's shard of a tensor, in the same memory; the whole tensor if it is not sharded."""
     distributed = sys.modules.get("torch.distributed.tensor")
     if distributed is None or not isinstance(tensor, distributed.DTensor):
         return tensor
@@ -129,6 +129,6 @@ def own_part(tensor: Tensor) -> Tensor:
 
 
 def all_finite(module: nn.Module) -> bool:
-    """Whether every weight is finite; one wait for the device. All devices must call together where weights are spread."""
+    """Whether every weight is finite, with one device sync. If weights are sharded, all devices call this together."""
     norms = torch._foreach_norm([parameter.detach() for parameter in module.parameters()])
     return not norms or bool(torch.isfinite(torch.stack([whole(norm).float() for norm in norms])).all())

@@ -12,21 +12,21 @@ from types import FrameType
 from typing import Any, Self
 
 REQUEUE = getattr(signal, "SIGUSR1", None)
-"""What Slurm sends before the time of a job is over (``#SBATCH --signal=USR1@120``)."""
+"""The signal that Slurm sends before a job's time limit (``#SBATCH --signal=USR1@120``)."""
 
 
 class StopRequest:
-    """While entered, SIGTERM, SIGHUP (its terminal is closed), SIGUSR1 and the first SIGINT (Ctrl-C) ask the run to stop.
+    """While entered, SIGTERM, SIGHUP (its terminal was closed), SIGUSR1 and the first SIGINT (Ctrl-C) ask the run to stop.
 
-    A second SIGINT interrupts at once. SIGHUP stays ignored where it was (``nohup``), and SIGUSR1 is left to a handler that is
-    there already (a launcher such as submitit puts its jobs back into the queue itself).
+    A second SIGINT interrupts at once. SIGHUP stays ignored if it was (``nohup``), and an existing handler of SIGUSR1 stays (a
+    launcher such as submitit requeues its jobs itself).
 
-    Signals reach the main thread only; elsewhere this does nothing but hold the flag.
+    Python handles signals in the main thread only; in other threads this only holds the flag.
     """
 
     def __init__(self) -> None:
         self.signal: int | None = None
-        """The signal that asked, or None."""
+        """The signal that asked to stop, or None."""
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -40,7 +40,7 @@ class StopRequest:
 
     @contextmanager
     def before_training(self) -> Iterator[None]:
-        """While entered, SIGUSR1 is kept for the first step: there is nothing to save before it, and nobody who looks."""
+        """While entered, remember SIGUSR1 until the first step: before it there is nothing to save."""
         before = self._take(REQUEUE) if REQUEUE and self._is_free(REQUEUE) else {}
         try:
             yield
@@ -48,11 +48,11 @@ class StopRequest:
             _give_back(before)
 
     def _is_free(self, number: int) -> bool:
-        """Whether nobody but this handles a signal."""
+        """Whether no other handler is set for a signal."""
         return signal.getsignal(number) in (signal.SIG_DFL, self._ask)
 
     def _take(self, *numbers: int) -> dict[int, Any]:
-        """Handle signals from here on; gives what handled them before."""
+        """Handle signals from now on; returns the previous handlers."""
         if threading.current_thread() is not threading.main_thread():
             return {}
         return {number: signal.signal(number, self._ask) for number in numbers}
@@ -60,36 +60,36 @@ class StopRequest:
     def _ask(self, number: int, _frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.signal is not None:
             raise KeyboardInterrupt
-        if self.signal is None:  # Slurm sends SIGTERM, too, when the time is over
+        if self.signal is None:  # Slurm also sends SIGTERM at the time limit
             self.signal = number
 
     @property
     def interrupted(self) -> bool:
-        """Whether it was Ctrl-C that asked."""
+        """Whether Ctrl-C asked to stop."""
         return self.signal == signal.SIGINT
 
     @property
     def requeues(self) -> bool:
-        """Whether it was SIGUSR1 that asked."""
+        """Whether SIGUSR1 asked to stop."""
         return self.signal is not None and self.signal == REQUEUE
 
 
 def requeue_job(*, resumes: bool) -> str:
-    """Put the job of Slurm that this process runs in back into the queue (``scontrol requeue``), and say what came of it.
+    """Requeue this process's Slurm job (``scontrol requeue``), and return a message about it.
 
-    Only the first process of a job does so; others, and processes outside of Slurm, do nothing and give an empty text.
+    Only the first process of a job does so; other processes, and those outside of Slurm, return an empty text.
 
     Args:
-        resumes: whether the job's command goes on with a run that it finds (``--resume``); one that does not would fail.
+        resumes: whether the job's command resumes a run (``--resume``); one without would fail after a requeue.
     """
     job = os.environ.get("SLURM_JOB_ID")
     if job is None or any(os.environ.get(name, "0") != "0" for name in ("RANK", "SLURM_PROCID")):
         return ""
     if (array := os.environ.get("SLURM_ARRAY_JOB_ID")) and (task := os.environ.get("SLURM_ARRAY_TASK_ID")):
-        job = f"{array}_{task}"  # the id of an array's last job is that of the whole array
+        job = f"{array}_{task}"  # the last job of an array has the array's own id
     if not resumes:
         return (
-            f"Warning: the job {job} is not put back into the queue, for its command would not go on: add --resume --out DIR."
+            f"Warning: the job {job} is not put back into the queue, since its command does not resume: add --resume --out DIR."
         )
     try:
         done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, check=False)

@@ -1,8 +1,8 @@
-"""The gradient of one mean over the whole batch of a step, for any number of chunks and devices.
+"""Take the gradient of one mean over the whole batch of a step, for any number of chunks and devices.
 
-A loss is a mean over tokens or samples, and chunks of a batch have unequal numbers of them. So the mean of the chunks' means is
-not the mean of the whole: each chunk counts by its weight (:class:`~selfsup.tasks.StepOutput`). Nothing here waits for the
-device. Losses that compare samples are no such means: see :mod:`selfsup.training.loop.gradient_cache`.
+A loss is a mean over tokens or samples, and chunks of a batch have unequal numbers of them. So each chunk's mean is weighted
+(:class:`~selfsup.tasks.StepOutput`). Nothing here waits for the device. For losses that compare samples see
+:mod:`selfsup.training.loop.gradient_cache`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class StepMean:
     Args:
         fabric: the devices and the precision.
         module: the task as Fabric wrapped it.
-        parameters: what is trained; where weights are spread over devices, their parts.
+        parameters: the trained ones; if weights are sharded, their shards.
     """
 
     def __init__(self, fabric: Fabric, module: FabricModule, parameters: Sequence[nn.Parameter]) -> None:
@@ -42,7 +42,7 @@ class StepMean:
 
         Args:
             forward: the task on one chunk.
-            chunks: this device's share of the batch; every device has equally many samples in equally many chunks.
+            chunks: this device's share of the batch; all devices have the same numbers of samples and chunks.
 
         Returns:
             The last chunk's output, and a detached scalar whose mean over the devices is the loss of the whole batch.
@@ -55,11 +55,11 @@ class StepMean:
         return self._accumulate(forward, chunks)
 
     def _accumulate(self, forward: Forward, chunks: Sequence[Batch]) -> tuple[StepOutput, Tensor]:
-        """One chunk after the other.
+        """Go through the chunks one by one.
 
-        How much weight there is in all is known after the last chunk only. So the gradient of a mean is summed up by the
-        chunks' weights and divided at the end. Means over different things are kept apart until then, each with a gradient of
-        its own; with a single one, as most tasks have it, that costs nothing.
+        The total weight is known only after the last chunk, so gradients are summed with the chunks' weights and divided at the
+        end. Means over different things keep separate gradients until then; with a single mean, as in most tasks, that costs
+        nothing.
         """
         rows = [len(next(iter(chunk.values()))) for chunk in chunks]
         sums: list[_WeightedSum] = []
@@ -85,8 +85,8 @@ class StepMean:
     def _waiting(self, last: bool, means: int) -> AbstractContextManager[None]:
         """Keep gradients on this device until the last chunk.
 
-        DDP expects one pass through the graph of a forward pass, and several means need several. Then gradients cross in
-        :meth:`_combine`. Sharded weights have no whole gradients to keep: with several means, every pass crosses.
+        DDP expects one backward pass per forward pass, and several means need several: then :meth:`_combine` averages the
+        gradients. Sharded weights have no whole gradients to keep: with several means, every pass averages them.
         """
         waits = not last if means < 2 else not sharding.is_sharded(self.module.module)
         manager: AbstractContextManager[None] = self.fabric.no_backward_sync(self.module, enabled=waits)
@@ -117,19 +117,19 @@ class _WeightedSum:
         self._counted = term.weight is not None
         self._unit, self._factor = torch.ones_like(self._total), torch.ones_like(self._total)
         if term.weight is not None:
-            # Weights are counted in units of what a chunk may have, so that half precision does not overflow.
+            # Divide weights by that of the first chunk, so that half precision does not overflow.
             first = mean_over_devices(term.weight.to(self._total.dtype))
             self._unit = torch.where(first > 0, first, 1.0)
 
     def add(self, term: Term, share: float) -> Tensor:
-        """Count a chunk, and give what is to be differentiated; ``share`` is its part of the batch's samples."""
+        """Add a chunk and return the tensor to differentiate; ``share`` is the chunk's share of the batch's samples."""
         weight: Tensor | float = share if term.weight is None else term.weight.to(self._total.dtype) / self._unit
         self._total += weight
         self.loss += weight * term.loss.detach()
         return term.loss * weight
 
     def finish(self) -> None:
-        """Learn of the weight of all chunks on all devices. Where it is 0 so is the loss, and the gradient."""
+        """Take the total weight of all chunks on all devices. If it is 0, loss and gradient are 0."""
         if self._counted:
             total = mean_over_devices(self._total)
             self._factor = torch.where(total > 0, 1 / total, 0.0)
@@ -137,17 +137,17 @@ class _WeightedSum:
 
     @torch.no_grad()
     def divide(self, gradients: Sequence[Tensor | None]) -> None:
-        """Make the gradient of the sum, in place, one of the mean."""
+        """Divide the gradients of the sum by the total weight, in place."""
         if self._counted:
             torch._foreach_mul_([sharding.own_part(each) for each in gradients if each is not None], self._factor)
 
     def enter(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Let the parameters collect this mean's gradient."""
+        """Put this mean's gradient into the parameters, to add to it."""
         for parameter, gradient in zip(parameters, self.gradients, strict=False):
             parameter.grad = gradient
 
     def leave(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Take the gradient out of the parameters."""
+        """Take this mean's gradient out of the parameters."""
         self.gradients = [parameter.grad for parameter in parameters]
         for parameter in parameters:
             parameter.grad = None
@@ -155,7 +155,7 @@ class _WeightedSum:
 
 @torch.no_grad()
 def average_over_devices(parameters: Sequence[nn.Parameter]) -> None:
-    """Make the gradients of parameters the mean over the devices; each device must have those of the same parameters."""
+    """Average gradients over the devices; each device must have gradients of the same parameters."""
     if world_size() == 1:
         return
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
@@ -165,7 +165,7 @@ def average_over_devices(parameters: Sequence[nn.Parameter]) -> None:
 
 
 def joined(output: StepOutput) -> list[Term]:
-    """The means that add up to the loss, those with the same weight as one."""
+    """The means that add up to the loss, joined where they have the same weight."""
     terms: dict[int, Term] = {}
     for term in output.terms or (Term(output.loss, output.weight),):
         known = terms.get(id(term.weight))
@@ -174,7 +174,7 @@ def joined(output: StepOutput) -> list[Term]:
 
 
 def weighted_by_share(terms: Sequence[Term]) -> Tensor:
-    """The sum of means, each times its weight over the devices' mean weight.
+    """The sum of means, each times its weight divided by the devices' mean weight.
 
     The mean of this over the devices is that of the whole batch.
     """

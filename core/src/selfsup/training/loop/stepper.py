@@ -1,4 +1,4 @@
-"""Run one optimizer step: no file, no print, no wait for the device."""
+"""Run optimizer steps, without files, prints or waits for the device."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class Stepper:
 
     Args:
         fabric: the devices and the precision.
-        task: what is trained; it must be on the device already.
+        task: is trained; it must be on the device.
         config: optimizer and schedule.
         total_steps: of the whole run.
-        warmup_steps: of them.
-        generator: what the task draws with, on the device.
-        scales: name of each parameter to its learning rate as a fraction of the run's; None: as the task says.
-        advice: what to do where the loss becomes NaN; None: what suits ``selfsup pretrain``.
+        warmup_steps: number of them in the warm-up.
+        generator: the task's random generator, on the device.
+        scales: parameter name to its learning rate as a fraction of the run's; None: the task decides.
+        advice: what to do if the loss becomes NaN; None: advice for ``selfsup pretrain``.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Stepper:
         scaled = getattr(fabric.strategy.precision, "scaler", None) is not None
         # The wrapped module runs forward under autocast and, with several devices, averages gradients.
         self.module = fabric.setup_module(task, move_to_device=False)
-        # torch has no fused SGD for weights that are spread over devices.
+        # Torch has no fused SGD for sharded weights.
         spread = config.optimizer == "sgd" and sharding.is_sharded(task)
         rates = module_scales(task, task.lr_scales()) if scales is None else scales
         self._advice = advice or (
@@ -122,17 +122,17 @@ class Stepper:
         self.step += 1
 
     def _backward(self, batch: Batch) -> tuple[StepOutput, Tensor]:
-        """Take the gradient, and give the task's output and the loss."""
+        """Compute the gradient; returns the task's output and the loss."""
         if self.config.accumulate == 1:
             return self._mean.backward(self._forward, [batch])
         chunks = list(split_batch(batch, self.config.accumulate))
         return self._mean.backward(self._forward, chunks) if self._cache is None else self._cache.backward(chunks)
 
     def _clip(self, max_norm: float) -> Tensor | None:
-        """Clip the gradient; gives its 2-norm before."""
+        """Clip the gradient; returns its 2-norm before."""
         if not self.config.clip_per_parameter:
             return self.fabric.clip_gradients(self.module, self.optimizer, max_norm=max_norm, error_if_nonfinite=False)
-        # With a loss scale (fp16) the gradients are true to size only after this.
+        # With a loss scale (fp16) gradients have their true size only after this.
         self.fabric.strategy.precision.unscale_gradients(self._plain)
         return clip_each([parameter.grad for parameter in self.task.parameters() if parameter.grad is not None], max_norm)
 
@@ -140,10 +140,10 @@ class Stepper:
         return cast(StepOutput, self.module(batch, self.generator))
 
     def drain(self) -> list[float]:
-        """The loss of each step since the last call, the mean over all devices. This waits for the device.
+        """The losses of the steps since the last call, averaged over devices. This waits for the device.
 
         Raises:
-            NonFiniteLossError: one of the losses was NaN or infinite; the message names the first such step.
+            NonFiniteLossError: a loss was NaN or infinite; the message names the first such step.
         """
         if not self._losses:
             return []
@@ -159,7 +159,7 @@ class Stepper:
         return values
 
     def check_weights(self) -> None:
-        """Make sure that the weights are fit to be kept: the loss of a step says nothing of what the step did to them.
+        """Check that all weights are finite; a loss does not show what its step did to them.
 
         Raises:
             NonFiniteLossError: a weight is NaN or infinite.
@@ -170,9 +170,9 @@ class Stepper:
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that decides the steps to come, but for random state; tensors and primitives only.
+        """Everything that later steps depend on, except random state; tensors and primitives only.
 
-        ``spread`` has what is spread over devices, each process its part of each tensor.
+        ``spread`` has the sharded tensors, each process its shards.
         """
         scaler = getattr(self.fabric.strategy.precision, "scaler", None)
         task, optimizer, spread = sharded_checkpoint.split_states(self.task, self._plain)
@@ -186,16 +186,16 @@ class Stepper:
         }
 
     def weights(self) -> dict[str, Any]:
-        """The whole weights, for an encoder; all processes must call together, and the first one gets them."""
+        """The whole weights; all processes call this together, and the first one gets them."""
         average = None if self.average is None else self.average.module.state_dict()
         return {"step": self.step, "task": sharding.whole_state(self.task), "average": average}
 
     def load_state_dict(self, state: dict[str, Any], parts: Path | None = None) -> None:
-        """Go on from what :meth:`state_dict` gave.
+        """Restore what :meth:`state_dict` returned.
 
         Args:
             state: whole, or without ``spread``.
-            parts: folder of what was spread over devices (:func:`sharded_checkpoint.write_parts`).
+            parts: folder of the sharded tensors (:func:`sharded_checkpoint.write_parts`).
         """
         self.step, states = state["step"], (state["task"], state["optimizer"])
         if parts is None:
@@ -216,7 +216,7 @@ def clip_each(gradients: list[Tensor], max_norm: float) -> Tensor | None:
     As in the authors' code of DINO (Caron et al. 2021, arXiv:2104.14294, ``utils.clip_gradients``).
 
     Returns:
-        The 2-norm of all gradients together before; None where there are no gradients.
+        The 2-norm of all gradients together before; None: there are no gradients.
     """
     if not gradients:
         return None
@@ -228,7 +228,7 @@ def clip_each(gradients: list[Tensor], max_norm: float) -> Tensor | None:
 
 
 def split_batch(batch: Batch, chunks: int) -> Iterator[Batch]:
-    """Cut a batch into ``chunks`` batches along the first dimension of each tensor, of equal size or with one sample more."""
+    """Cut a batch along the first dimension into ``chunks`` batches, whose sizes differ by at most one sample."""
     cut = {key: value.tensor_split(chunks) for key, value in batch.items()}
     for index in range(chunks):
         yield {key: value[index] for key, value in cut.items()}

@@ -1,4 +1,4 @@
-"""The course of a run: epochs, logs, looks, checkpoints, and a way out at any step."""
+"""Train over epochs: logs, checks of the embeddings, checkpoints, and stops on request."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from selfsup.training.observe.online_probe import PROBE_METRICS
 from selfsup.types import Batch
 
 Look = Callable[[int], Mapping[str, float]]
-"""Looks at the embeddings at a step and gives metrics; it must leave model and random state as they were."""
+"""Checks the embeddings at a step and returns metrics; it must not change the model or random state."""
 
 
 @dataclass(frozen=True)
 class Pace:
-    """When what happens, in optimizer steps."""
+    """Intervals of logs, checks and checkpoints, in optimizer steps."""
 
     batch_size: int
     """Samples of a step over all devices."""
     log_every: int
     look_every: int
     checkpoint_every: int
-    """0: by time alone."""
+    """0: only ``checkpoint_seconds`` decides."""
     checkpoint_seconds: float
 
     def logs_at(self, step: int, total: int) -> bool:
@@ -46,7 +46,7 @@ class Pace:
         return step in (1, total) or step % self.log_every == 0 or self.looks_at(step, total)
 
     def looks_at(self, step: int, total: int) -> bool:
-        """Whether a look at the embeddings is due after this step."""
+        """Whether a check of the embeddings is due after this step."""
         return step == total or step % self.look_every == 0
 
 
@@ -55,15 +55,15 @@ class Trainer:
 
     Args:
         fabric: the devices.
-        stepper: what a step is.
+        stepper: runs a step.
         source: gives this device's share of the batches.
-        pace: when what happens.
+        pace: intervals.
         checkpoints: folder of the checkpoints.
-        identity: what a checkpoint must agree on to be of this run.
-        reporter: what a person sees.
-        look: looks at the embeddings, on the first process only.
-        watch: looks at each line of metrics, on the first process only.
-        load: looks at the machine at each line, on the first process only; None: nothing does.
+        identity: what a checkpoint must agree on to belong to this run.
+        reporter: shows the progress.
+        look: checks the embeddings, on the first process only.
+        watch: checks each line of metrics, on the first process only.
+        load: checks the machine's load at each line, on the first process only.
     """
 
     def __init__(
@@ -84,16 +84,15 @@ class Trainer:
         self.checkpoints, self.identity = checkpoints, identity
         self.reporter, self.look, self.watch, self.load = reporter, look, watch, load
         self.journal: Journal | None = None
-        """Set on the first process: what it writes down."""
+        """Set on the first process only: it receives the events of the run."""
         self._unlogged: list[float] = []
         self._best: float | None = None
         self._saved_at = -1
 
     def restore(self) -> int:
-        """Go on from the last checkpoint; returns its step.
+        """Resume from the last checkpoint; returns its step.
 
-        On as many devices of the same kind all that is drawn from here on is what would have been drawn; on others the devices
-        draw anew.
+        On the same number and kind of devices, the random state is restored; otherwise new generators are seeded.
 
         Raises:
             CheckpointError: it is damaged or of another run.
@@ -112,11 +111,11 @@ class Trainer:
         return self.stepper.step
 
     def fit(self, stop: StopRequest) -> Literal["done", "stopped"]:
-        """Train to the end, or until asked to stop; both leave a checkpoint.
+        """Train to the end or until asked to stop, and write a checkpoint.
 
         Raises:
-            NonFiniteLossError: the loss became NaN or infinite. Checkpoints from before are kept, and none is written.
-            StorageError: the disk is full. The checkpoint from before is kept.
+            NonFiniteLossError: the loss became NaN or infinite. No checkpoint is written; earlier ones stay.
+            StorageError: the disk is full. The previous checkpoint stays.
         """
         stepper, total = self.stepper, self.stepper.total_steps
         self.reporter.start("pretraining", total, stepper.step)
@@ -140,7 +139,7 @@ class Trainer:
         return "done"
 
     def _epoch(self, stop: StopRequest) -> bool:
-        """Train on what is left of an epoch; True if asked to stop."""
+        """Train on the rest of an epoch; True if asked to stop."""
         stepper, pace, total = self.stepper, self.pace, self.stepper.total_steps
         alone = self.fabric.world_size == 1
         with closing(self.source.batches()) as batches:
@@ -154,7 +153,7 @@ class Trainer:
                     late = time.monotonic() - self._checkpoint_time > pace.checkpoint_seconds
                     number, agreed = self._agree(stop.signal or 0, late)
                     due = due or bool(agreed)
-                    if number:  # it may have reached one process alone, and all leave in the same way
+                    if number:  # the signal may have reached one process only
                         stop.signal, asked = int(number), True
                 self.reporter.advance(step)
                 if asked:
@@ -166,9 +165,9 @@ class Trainer:
         return alone and stop.signal is not None
 
     def _given(self, batches: Iterable[Batch], stop: StopRequest) -> Iterator[Batch]:
-        """The batches; they end where one process was asked to stop and then cannot read on, so that it still saves.
+        """The batches; after a request to stop, an error in reading the next one ends them, so that the run still saves.
 
-        What asks a job to stop often ends what the batches come from.
+        Whatever stops a job often also ends the source of its batches.
         """
         try:
             yield from batches
@@ -200,16 +199,16 @@ class Trainer:
         self._mark_time()
 
     def _looked(self, step: int) -> dict[str, float]:
-        """Metrics of a look at the embeddings; the first process alone looks."""
+        """Metrics of a check of the embeddings, by the first process."""
         with sharding.gathered(self.stepper.task):
             metrics = dict(self.look(step)) if self.journal is not None else {}
         return metrics
 
     def _keep_if_best(self, probe: float | None) -> None:
-        """Keep the weights, and nothing else, where the validation probe does better than ever; no loss can say that.
+        """Save the weights if the validation probe has its best score so far.
 
         Args:
-            probe: score of the probe at this step, on the first process; None without a probe.
+            probe: its score at this step, on the first process; None: there is no probe.
         """
         better = probe is not None and (self._best is None or probe > self._best)
         better = bool(*self._agree(better))
@@ -231,11 +230,11 @@ class Trainer:
         self._unlogged += self.stepper.drain()
 
     def _mark_time(self) -> None:
-        """Speed is measured from here on: looks and checkpoints are no part of it."""
+        """Measure speed from now on, without checks and checkpoints."""
         self._began, self._began_at = time.perf_counter(), self.stepper.step
 
     def _agree(self, *wanted: float) -> tuple[float, ...]:
-        """What any process wants, all do, at the same step: the largest value of each wish."""
+        """The maximum of each value over all processes, so that all act at the same step."""
         if self.fabric.world_size == 1:
             return wanted
         wishes = torch.tensor(wanted, dtype=torch.float32, device=self.fabric.device)
@@ -266,7 +265,7 @@ class Trainer:
         self._mark_time()
 
     def _of_all(self, own: dict[str, Any]) -> list[dict[str, Any]]:
-        """What each process gives, by rank."""
+        """The values of all processes, by rank."""
         if self.fabric.world_size == 1:
             return [own]
         states: list[dict[str, Any]] = [{}] * self.fabric.world_size

@@ -1,4 +1,4 @@
-"""Monitor collapse and stalled learning, without labels."""
+"""Detect collapse and stalled learning without labels."""
 
 from __future__ import annotations
 
@@ -9,31 +9,30 @@ from torch import Tensor
 from torch.nn import functional as F
 
 COLLAPSED_STD = 0.05
-"""Below this relative spread all embeddings are practically one point (a healthy embedding has about 1, a collapsed one 0)."""
+"""Embeddings have collapsed to a point if their relative spread is below this (healthy: about 1, collapsed: 0)."""
 COLLAPSED_RANK = 1.5
-"""Below this effective rank the embeddings lie on one line."""
-
+"""Embeddings have collapsed to a line if their effective rank is below this."""
 COLLAPSED_CODEBOOK = 1.5
-"""Below this perplexity practically one entry of a codebook (one cluster) is in use."""
+"""A codebook has collapsed to one entry if its perplexity is below this."""
 COLLAPSED_HEAD = 0.2
-"""Below this spread, where 1 is healthy, a head or its targets have collapsed, if they began with more than twice as much."""
+"""A head or its targets have collapsed if their spread (healthy: 1) is below this and below half of its first value."""
 COLLAPSED_HEAD_RANK = 1.5
-"""Below this rank the outputs of a head lie on one line, if they began with more."""
+"""The outputs of a head have collapsed to a line if their rank is below this and was higher."""
 COLLAPSED_ASSIGNMENT = 1.5
-"""Below this perplexity practically all samples are given to one prototype."""
+"""Nearly all samples are assigned to one prototype if the perplexity is below this."""
 EVEN_ASSIGNMENT = 0.99
-"""Above this part of ln K a teacher's assignments say nothing: they are even over all K prototypes for every sample."""
+"""Assignments are uniform over all K prototypes if their entropy, divided by ln K, is above this."""
 CHANCE = 0.01
-"""A loss that is within this part of what guessing gives is one of guessing."""
+"""A loss is no better than guessing if it differs from that of guessing by less than this share."""
 INITIAL_SHARE = 1 / 3
-"""Above this share of its random start, what a run keeps is not what it learned."""
+"""A moving average with a larger share of its random start is reported."""
 
 
 def embedding_std(embeddings: Tensor) -> float:
-    """Spread of l2-normalised embeddings against that of a uniform distribution on the sphere: 1 is healthy, 0 is collapse.
+    """Spread of l2-normalised embeddings relative to a uniform distribution on the sphere: 1 is healthy, 0 is collapse.
 
     The mean over dimensions of the standard deviation over samples, divided by ``1 / sqrt(D)`` (Chen and He 2021, SimSiam,
-    arXiv:2011.10566, section 4.1, which plots it undivided).
+    arXiv:2011.10566, section 4.1, plot it undivided).
 
     Args:
         embeddings: [N, D].
@@ -43,10 +42,10 @@ def embedding_std(embeddings: Tensor) -> float:
 
 
 def effective_rank(embeddings: Tensor) -> float:
-    """How many directions the embeddings fill, 1..min(N, D): the exponential of the entropy of the singular values' shares.
+    """Effective number of dimensions, 1..min(N, D): the exponential of the entropy of the normalised singular values.
 
     RankMe (Garrido et al. 2023, arXiv:2210.02885, eq. 1-3) on centred embeddings: without centring, a common offset of all
-    samples would count as a direction.
+    samples would be a direction.
 
     Args:
         embeddings: [N, D].
@@ -61,7 +60,7 @@ def effective_rank(embeddings: Tensor) -> float:
 
 
 def describe_collapse(std: float, rank: float) -> str:
-    """A warning if the embeddings have collapsed, else an empty text.
+    """A warning if the embeddings have collapsed; else empty.
 
     Args:
         std: from :func:`embedding_std`.
@@ -81,10 +80,10 @@ def describe_collapse(std: float, rank: float) -> str:
 
 
 def describe_initial_share(share: float, steps: int) -> str:
-    """A warning if too much of the network that is kept will be its random start, else an empty text.
+    """A warning if too much of the saved network will be its random start; else empty.
 
     Args:
-        share: of the kept network.
+        share: share of the random start, 0 to 1.
         steps: of the run.
     """
     if share > INITIAL_SHARE:
@@ -97,7 +96,7 @@ def describe_initial_share(share: float, steps: int) -> str:
 
 
 def describe_codebook(perplexity: float) -> str:
-    """A warning if a codebook has collapsed to one entry, else an empty text.
+    """A warning if a codebook has collapsed to one entry; else empty.
 
     Args:
         perplexity: how many entries (or clusters) are in use: the exponential of the entropy of their shares.
@@ -112,9 +111,9 @@ def describe_codebook(perplexity: float) -> str:
 
 
 def describe_head(name: str, value: float, first: float) -> str:
-    """A warning if what a loss compares has collapsed, else an empty text.
+    """A warning if the outputs that a loss compares have collapsed; else empty.
 
-    Some networks begin with a small spread, which is no collapse: a value counts against the first one.
+    Values are compared with the first ones, since some networks start with a small spread.
 
     Args:
         name: ``target_std``, ``output_std``, ``sample_std`` or ``target_rank``.
@@ -149,7 +148,7 @@ HEAD_METRICS = tuple(_HEADS)
 
 
 def describe_assignments(entropy: float, used: float) -> str:
-    """A warning if assignments to prototypes have collapsed, else an empty text.
+    """A warning if assignments to prototypes have collapsed; else empty.
 
     Args:
         entropy: mean entropy of a sample's assignment divided by ln K, 0..1.
@@ -169,11 +168,11 @@ def describe_assignments(entropy: float, used: float) -> str:
 
 
 def describe_chance(loss: float, chance: float) -> str:
-    """A warning if a loss is what guessing gives, else an empty text.
+    """A warning if a loss is no better than guessing; else empty.
 
     Args:
         loss: the contrastive loss.
-        chance: ln(number of candidates), or what that comes to in the loss's own scale.
+        chance: loss of guessing: ln(number of candidates), in the scale of the loss.
     """
     if abs(loss - chance) < CHANCE * chance:
         return (
@@ -185,7 +184,7 @@ def describe_chance(loss: float, chance: float) -> str:
 
 
 def describe_left_out(share: float) -> str:
-    """A warning that a task leaves out samples.
+    """A warning that the task leaves out samples.
 
     Args:
         share: of all samples so far, above 0.

@@ -13,14 +13,7 @@ from selfsup.training.observe.loggers import Loggers
 
 
 class Journal:
-    """What the main process writes down.
-
-    Args:
-        run_dir: the run's folder.
-        write_line: appends a step's metrics to ``metrics.jsonl``.
-        loggers: where metrics go besides.
-        reporter: what a person sees.
-    """
+    """Passes the events of a run on: metrics, checkpoints, begin and end. Used by the main process."""
 
     def __init__(
         self, run_dir: Path, write_line: Callable[[int, Mapping[str, float]], None], loggers: Loggers, reporter: Reporter
@@ -31,11 +24,11 @@ class Journal:
         self._reporter = reporter
 
     def started(self, config: Mapping[str, Any]) -> None:
-        """The run begins or goes on."""
+        """The run starts or continues."""
         self._observe("selfsup_run_started", config=dict(config))
 
     def record(self, step: int, metrics: Mapping[str, float]) -> None:
-        """One line of metrics; a value that is not finite is left out, since JSON has no word for it."""
+        """One line of metrics; values that are not finite are left out, since JSON cannot hold them."""
         finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
         self._write_line(step, finite)
         self._loggers.log(finite, step)
@@ -47,12 +40,12 @@ class Journal:
         self._observe("selfsup_checkpoint_saved", path=path, step=step)
 
     def ended(self, status: str) -> None:
-        """The run is over, for now if ``stopped``."""
+        """The run has ended; ``stopped`` runs can be resumed."""
         self._loggers.close()
         self._observe("selfsup_run_ended", status=status)
 
     def _observe(self, hook: str, **values: Any) -> None:
-        """Call the observers. One that fails is a fault of its plugin and does not end the run."""
+        """Call the observers of plugins; a failure is reported and does not end the run."""
         try:
             getattr(get_plugin_manager().hook, hook)(run_dir=self._run_dir, **values)
         except Exception as error:  # whatever a plugin raises

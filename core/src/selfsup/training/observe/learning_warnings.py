@@ -1,4 +1,4 @@
-"""Watch logged metrics and warn once if nothing is learned."""
+"""Watch the logged metrics and warn once if nothing is learned."""
 
 from __future__ import annotations
 
@@ -14,24 +14,20 @@ from selfsup.training.observe.collapse_monitor import (
 )
 
 _EARLY = 0.2
-"""Part of the run in which it is no news that little has been learned."""
+"""Share of the run before which nothing is reported."""
 _FIRST_STEPS = 20
-"""Steps in which it is no news either, however short the run is."""
+"""Steps before which nothing is reported, however short the run is."""
 _IN_A_ROW = 3
-"""Logged lines that must say the same before it is believed."""
+"""Consecutive logged lines with a fault before it is reported."""
 
 
 class MetricWatch:
-    """One call a logged line.
+    """Checks each logged line; one call per line.
 
-    It looks at ``left_out`` (the share of samples that a task leaves out), at ``codebook_perplexity``, and at ``chance_loss``
-    (what guessing gives) beside ``contrastive_loss``, or beside ``loss`` where a task has no other part in it. For collapse in
-    a head it looks at ``target_std``, ``target_rank``, ``sample_std`` and ``output_std`` against their first values, and at
-    ``teacher_entropy`` with ``prototypes_used``.
-
-    Args:
-        total_steps: of the run.
-        warn: takes a line for the user.
+    It checks ``left_out`` (share of samples that the task leaves out), ``codebook_perplexity``, and ``contrastive_loss`` (or
+    ``loss``) against ``chance_loss`` (the loss of guessing). For collapse in a head it compares ``target_std``,
+    ``target_rank``, ``sample_std`` and ``output_std`` with their first values, and checks ``teacher_entropy`` and
+    ``prototypes_used``.
     """
 
     def __init__(self, total_steps: int, warn: Callable[[str], None]) -> None:
@@ -40,7 +36,7 @@ class MetricWatch:
         self._first: dict[str, float] = {}
 
     def __call__(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Look at one line of metrics."""
+        """Check one line of metrics."""
         for name in HEAD_METRICS:
             if name in metrics:
                 self._first.setdefault(name, metrics[name])
@@ -52,10 +48,10 @@ class MetricWatch:
         if "codebook_perplexity" in metrics:
             self._note("codebook", describe_codebook(metrics["codebook_perplexity"]), step)
         assigns = {"teacher_entropy", "prototypes_used"} <= metrics.keys()
-        # Where samples are assigned to prototypes, healthy projections draw together around them: the assignments tell.
+        # Healthy projections cluster around prototypes, so with prototypes only the assignments show a collapse.
         watched = [name for name in HEAD_METRICS if name in metrics and not (assigns and name in ("target_std", "target_rank"))]
         heads = [describe_head(name, metrics[name], self._first[name]) for name in watched]
-        if heads:  # a collapse shows in several of them, and is said once
+        if heads:  # report once, though a collapse shows in several of them
             self._note("head", next((text for text in heads if text), ""), step)
         if assigns:
             self._note("assignments", describe_assignments(metrics["teacher_entropy"], metrics["prototypes_used"]), step)
@@ -64,7 +60,7 @@ class MetricWatch:
             self._note("chance", describe_chance(loss, metrics["chance_loss"]), step)
 
     def _note(self, kind: str, warning: str, step: int) -> None:
-        """Count what is said in a row; a warning that has been given is not given again."""
+        """Count consecutive lines with a warning, and show it once."""
         count = self._seen.get(kind, 0)
         if count >= _IN_A_ROW:
             return

@@ -1,4 +1,4 @@
-"""Loggers besides ``metrics.jsonl``: TensorBoard, Weights & Biases, Trackio."""
+"""Log metrics to TensorBoard, Weights & Biases and Trackio."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Logger(Protocol):
     """What the target of a :class:`~selfsup.registry.specs.LoggerSpec` makes.
 
     It is called as ``Target(run_dir, config, start_step)`` on the main process: the run's folder, the resolved config as JSON
-    values, and the step that the run begins at or goes on from.
+    values, and the step that the run starts or continues from.
     """
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
@@ -27,7 +27,7 @@ class Logger(Protocol):
         ...
 
     def close(self) -> None:
-        """Write out what is held back. Called once."""
+        """Write everything that is buffered. Called once."""
         ...
 
 
@@ -36,12 +36,12 @@ class TensorBoardLogger:
 
     def __init__(self, run_dir: Path, config: Mapping[str, Any], start_step: int) -> None:
         tensorboard = importlib.import_module("torch.utils.tensorboard")
-        # What an interrupted run logged beyond the step that it goes on from is hidden.
+        # Hide what an interrupted run logged after the step that it continues from.
         purge = start_step + 1 if start_step else None
         self._writer = tensorboard.SummaryWriter(str(run_dir / "tensorboard"), purge_step=purge)
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Write one scalar a metric."""
+        """Write one scalar per metric."""
         for name, value in metrics.items():
             self._writer.add_scalar(name, value, step)
 
@@ -51,7 +51,7 @@ class TensorBoardLogger:
 
 
 class WandbLogger:
-    """A Weights & Biases run named as the run's folder; resuming goes on with the same one."""
+    """A Weights & Biases run with the name of the run's folder; a resumed run continues it."""
 
     def __init__(self, run_dir: Path, config: Mapping[str, Any], start_step: int) -> None:
         wandb = importlib.import_module("wandb")
@@ -74,7 +74,7 @@ class WandbLogger:
 
 
 class TrackioLogger:
-    """A trackio run named after the run's folder; resuming goes on with the same one."""
+    """A trackio run with the name of the run's folder; a resumed run continues it."""
 
     def __init__(self, run_dir: Path, config: Mapping[str, Any], start_step: int) -> None:
         self._trackio = importlib.import_module("trackio")
@@ -91,7 +91,7 @@ class TrackioLogger:
 
 
 def unique_name(run_dir: Path) -> str:
-    """A name that no other run has and that a resumed run finds again: the folder's, and a tag kept in ``logger-name.txt``."""
+    """The folder's name and a random tag, kept in ``logger-name.txt`` so that a resumed run has the same name."""
     path = run_dir / "logger-name.txt"
     if not path.exists():
         atomic_write(path, f"{run_dir.name}-{secrets.token_hex(4)}")
@@ -99,14 +99,14 @@ def unique_name(run_dir: Path) -> str:
 
 
 class Loggers:
-    """All loggers of a run. One that fails is reported and left out; it does not end a run of days.
+    """All loggers of a run. A logger that fails is reported and removed; it does not end the run.
 
     Args:
         ids: registered ids.
         run_dir: the run's folder.
         config: the resolved config.
-        start_step: where the run begins or goes on.
-        warn: takes a line for the user.
+        start_step: step that the run starts or continues from.
+        warn: shows a line to the user.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class Loggers:
             self._active[id] = target(run_dir, config, start_step)
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Hand the metrics to each logger."""
+        """Pass the metrics to each logger."""
         for id, logger in list(self._active.items()):
             try:
                 logger.log(metrics, step)
@@ -142,7 +142,7 @@ def check_loggers(ids: Sequence[str]) -> None:
 
     Raises:
         UnknownIdError: no logger has that id.
-        ConfigError: what a logger needs is not installed; the message says how to install it.
+        ConfigError: a package that a logger needs is not installed; the message says how to install it.
     """
     for id in ids:
         spec = registry().get("logger", id)

@@ -8,32 +8,21 @@ from selfsup.training.run.config import RunConfig
 
 
 def stopped(run: RunDirectory, step: int, total: int) -> str:
-    """A run was asked to stop, and has saved a checkpoint.
-
-    Args:
-        run: its folder.
-        step: the last optimizer step that was taken.
-        total: steps of the whole run.
-    """
+    """A run stopped on request and saved a checkpoint."""
     return f"Stopped at step {step} of {total}. The checkpoint is {run.checkpoints / LAST}. Go on with: {run.resume_command}"
 
 
 def interrupted(run: RunDirectory) -> str:
-    """A run was ended before it could save a checkpoint of its last step."""
+    """A run ended before it could save a checkpoint of its last step."""
     if not RunDirectory.is_run(run.path):
-        return "Interrupted before the first step: there is nothing to go on with. Start again with the same command."
+        return "Interrupted before the first step: there is nothing to continue. Start again with the same command."
     if (run.checkpoints / LAST).exists():
         return f"Interrupted. The last checkpoint is {run.checkpoints / LAST}. Go on with: {run.resume_command}"
     return f"Interrupted before the first checkpoint. Begin again with: {run.resume_command}"
 
 
 def untrained(config: RunConfig, *, trains: bool) -> str:
-    """A run saves the network as it is initialised. Names the options that say how to train it.
-
-    Args:
-        config: of the run.
-        trains: whether its task could be trained, and was given no step.
-    """
+    """A run saves its untrained network. Names options without effect."""
     budget = [] if trains else ["epochs", "steps", "max_steps"]
     told = {name: value for name in budget if (value := getattr(config.optimization, name))}
     told |= {name: value for name in ("val", "loggers") if (value := getattr(config, name))}

@@ -1,4 +1,4 @@
-"""Probe the embeddings during a run with labels; it draws nothing, sends no gradient and changes nothing."""
+"""Probe the embeddings with labels during a run, without any effect on the run."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ from selfsup.runtime.randomness import preserved
 from selfsup.types import Batch
 
 MAX_ROWS = 2000
-"""More rows would make the look dearer than what it tells."""
+"""Most rows of a probe; more would cost too much time."""
 MONITORED_ROWS = 256
-"""Rows whose embeddings the collapse monitor looks at."""
+"""Rows whose embeddings the collapse monitor checks."""
 PROBE_METRICS = {"class": "probe_accuracy", "classes": "probe_map", "number": "probe_r2"}
-"""What the probe's score is called, by the kind of the labels."""
+"""Name of the probe's score by the kind of labels."""
 _RIDGE = 1e-2
 """L2 penalty as a fraction of the mean eigenvalue of the Gram matrix."""
 
 
 class OnlineProbe:
-    """Scores of a ridge regression on the frozen embeddings of labelled rows, half of them to fit it and half to score it.
+    """Score of a ridge regression on frozen embeddings of labelled rows: one half fits it, the other half scores it.
 
     Args:
         labels: of the validation rows: [N] class ids, [N, K] zeros and ones of several classes, or [N] numbers.
-        seed: draws which rows are used (at most 2,000) and which half is which; of each class both halves get as much.
+        seed: of the choice of rows (at most 2,000) and of the halves; both have equally many rows of each class.
         source: where the rows come from (name, split, fingerprint).
 
     Raises:
-        DataError: fewer than two classes have two rows, or the labels are all alike.
+        DataError: fewer than two classes have two rows, or all labels are equal.
     """
 
     def __init__(self, labels: LabelArray, seed: int, source: Mapping[str, str] | None = None) -> None:
         self.source = dict(source or {})
-        """What ``run.json`` says of the rows."""
+        """Source of the rows, for ``run.json``."""
         rng = np.random.default_rng(seed)
         chosen = np.sort(rng.permutation(len(labels))[:MAX_ROWS])
         order = chosen[np.argsort(rng.permutation(len(chosen)))]
@@ -54,7 +54,7 @@ class OnlineProbe:
         if several or numbers:
             if len(score) < 2 or any((part == part[:1]).all() for part in (labels[fit], labels[score])):
                 raise DataError(
-                    f"the {len(labels)} validation rows (--val) are too few for a probe, or have labels that are all alike. "
+                    f"the {len(labels)} validation rows (--val) are too few for a probe, or have labels that are all equal. "
                     "Choose other rows, or leave --val out."
                 )
         elif len(np.intersect1d(labels[fit], labels[score])) < 2:
@@ -63,9 +63,9 @@ class OnlineProbe:
                 "at least two rows each. Choose other rows, or leave --val out."
             )
         self.indices = np.concatenate([fit, score])
-        """Places in the validation store of the rows to embed: those to fit on, then those to score."""
+        """Indices into the validation store: the rows to fit on, then the rows to score."""
         self.metric = PROBE_METRICS["number" if numbers else "classes" if several else "class"]
-        """What it gives, the name in the metrics of the run: more is better."""
+        """Name of the score in the run's metrics; higher is better."""
         self._n_fit = len(fit)
         self._targets = torch.from_numpy(labels[self.indices] if several or numbers else self._ids(labels))
 
@@ -74,7 +74,7 @@ class OnlineProbe:
         return found
 
     def score(self, embeddings: Tensor) -> float:
-        """Accuracy (0..1), mAP (0..1) or R² (1 at best) on the scored half.
+        """Accuracy (0..1), mAP (0..1) or R² (at most 1) on the scored half.
 
         Args:
             embeddings: [N, D] of the rows ``indices``.
@@ -98,16 +98,16 @@ class OnlineProbe:
 
 @torch.no_grad()
 def embed(backbone: Backbone, batches: Iterable[Batch]) -> Tensor:
-    """Pooled embeddings in evaluation mode, [N, D] float32 on the CPU; modes and random state are given back as they were."""
+    """Pooled embeddings in evaluation mode, [N, D] float32 on the CPU; modes and random state are restored."""
     with preserved(), evaluation_mode(backbone):
         return torch.cat([backbone(batch).pooled.float().cpu() for batch in batches])
 
 
 @torch.no_grad()
 def embed_parts(backbone: Backbone, batches: Iterable[Batch]) -> dict[str, Tensor]:
-    """As :func:`embed`, by part: under the name of each part the embeddings of the rows that have it, [n, part_dims[part]].
+    """As :func:`embed`, by part: part name to the embeddings of the rows that have it, [n, part_dims[part]].
 
-    Under an empty name are those of whole rows; nothing else where rows have no parts.
+    The empty name has the embeddings of whole rows.
     """
     found: dict[str, list[Tensor]] = {}
     with preserved(), evaluation_mode(backbone):

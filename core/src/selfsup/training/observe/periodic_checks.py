@@ -1,4 +1,4 @@
-"""Check a run periodically: collapse, and the online probe."""
+"""Check the embeddings of a run periodically: for collapse, and with the online probe."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from selfsup.training.observe.online_probe import MONITORED_ROWS, OnlineProbe, b
 from selfsup.types import Batch
 
 _EARLY = 0.2
-"""Part of the run in which a small spread is no news: many networks start with one."""
+"""Share of the run before which a small spread is not reported: many networks start with one."""
 _FIRST_STEPS = 100
-"""Steps that a small spread may last from the start: a network needs some to leave it. One that it falls to is told at once."""
+"""Steps before which a spread that was small from the start is not reported; one that became small is."""
 
 
 class Looks:
-    """Metrics of the encoder at a step; one call a look.
+    """Metrics of the embeddings at a step; one call per check.
 
     Args:
         fabric: the devices and the precision.
-        backbone: gives the backbone that would be kept now.
-        processor: joins samples to batches.
-        store: training rows; a fixed few are looked at.
+        backbone: gives the backbone that would be saved now.
+        processor: collates samples to batches.
+        store: training rows; a fixed sample of them is checked.
         total_steps: of the run.
-        warn: takes a line for the user.
+        warn: shows a line to the user.
         probe: the probe and its rows, or None.
     """
 
@@ -83,7 +83,7 @@ class Looks:
         return metrics
 
     def _spread(self, step: int, part: str, embeddings: Tensor) -> dict[str, float]:
-        """The metrics of whole rows (an empty name) or of a part; a collapse is said."""
+        """The metrics of whole rows (an empty name) or of a part; warns of a collapse."""
         start = f"{part}{MARK}" if part else ""
         std, rank = f"{start}embedding_std", f"{start}effective_rank"
         metrics = {std: embedding_std(embeddings), rank: effective_rank(embeddings)}
@@ -96,9 +96,9 @@ class Looks:
         return metrics
 
     def _is_news(self, step: int, std: str, metrics: Mapping[str, float]) -> bool:
-        """Whether a small spread is a collapse, and not the start that many networks (transformers on texts) have.
+        """Whether a small spread is a collapse; many networks, such as transformers on texts, start with a small one.
 
-        It is one where the spread or the rank fell to half of what it was, and where it has not grown after enough steps.
+        It is a collapse if the spread or the rank fell to half of its first value, or if it has not grown after enough steps.
         """
         last = self._last_std.get(std, math.inf)
         growing = metrics[std] > 1.1 * last

@@ -28,21 +28,21 @@ class OptimizationConfig(Config):
     were made for the recipe's: ``adam`` then has no weight decay, ``sgd`` base_lr 0.05 and 1e-4, ``lars`` base_lr 0.3 and 1e-6.
     """
     lr: float | None = Field(default=None, gt=0)
-    """Peak learning rate as it is; None takes ``base_lr * batch_size / 256``. The course and the warm-up stay."""
+    """Peak learning rate, not scaled by the batch size; None: ``base_lr * batch_size / 256``. Schedule and warm-up stay."""
     base_lr: float = Field(default=1e-3, gt=0)
     """Peak learning rate for a batch of 256, scaled linearly with the batch size."""
     final_lr_fraction: float = Field(default=0.0, ge=0, le=1)
-    """Where the cosine ends, as a fraction of the peak; to set it replaces a recipe's constant schedule by the cosine."""
+    """End of the cosine, as a fraction of the peak; setting it replaces a recipe's constant schedule by the cosine."""
     schedule: Literal["cosine", "constant"] = "cosine"
-    """Course of the learning rate after the warm-up; to set it drops the recipe's warm-up and end."""
+    """Schedule of the learning rate after the warm-up; setting it drops the recipe's warm-up and end."""
     warmup_fraction: float = Field(default=0.05, ge=0, lt=1)
-    """Part of all steps in which the learning rate rises linearly from 0 to its peak."""
+    """Share of all steps in which the learning rate rises linearly from 0 to its peak."""
     warmup_epochs: float | None = Field(default=None, ge=0)
-    """Length of the warm-up in epochs, at most half of the run; None takes ``warmup_fraction``."""
+    """Length of the warm-up in epochs, at most half of the run; None: ``warmup_fraction`` decides."""
     weight_decay: float = Field(default=0.05, ge=0)
-    """Weight decay; biases, norms and all other parameters of one dimension have none. To set it drops ``weight_decay_end``."""
+    """Weight decay, except for biases, norms and other parameters of one dimension. Setting it drops ``weight_decay_end``."""
     weight_decay_end: float | None = Field(default=None, ge=0)
-    """Weight decay at the end, reached along a cosine (DINO: .04 to .4); None keeps it constant."""
+    """Weight decay at the end of a cosine (DINO: .04 to .4); None: constant."""
     betas: tuple[float, float] = (0.9, 0.999)
     """Decay rates of Adam's two moments."""
     eps: float = Field(default=1e-8, gt=0)
@@ -54,35 +54,35 @@ class OptimizationConfig(Config):
     bias_lr_scale: float = Field(default=1.0, ge=0)
     """Learning rate of biases and norms as a fraction of that of the weights (Barlow Twins' authors: 0.0048 / 0.2)."""
     adapt_biases: bool = False
-    """Whether LARS adapts the rate of biases and norms, too (LARS's paper, SwAV: yes; SimCLR, BYOL and Barlow Twins: no)."""
+    """Whether LARS also adapts the rate of biases and norms (LARS's paper, SwAV: yes; SimCLR, BYOL and Barlow Twins: no)."""
     clip: float | None = Field(default=None, gt=0)
     """Largest 2-norm of the gradient; None does not clip."""
     clip_per_parameter: bool = False
-    """Clip the gradient of each parameter on its own, as the authors of DINO do, and not all of them together."""
+    """Clip the gradient of each parameter separately, as DINO's authors do, instead of all together."""
     batch_size: int = Field(default=256, ge=2)
-    """Samples of one optimizer step, over all devices and accumulated chunks together; tasks and modalities may have others."""
+    """Samples of one optimizer step, over all devices and accumulated chunks; tasks and modalities may have other defaults."""
     accumulate: int = Field(default=1, ge=1)
-    """Chunks that each device's share of a batch is cut into, one after the other, to need the memory of one.
+    """Chunks per device that a batch is cut into, so that activations need the memory of one chunk.
 
-    The gradient is that of the whole batch. Tasks that compare samples (contrasts, covariances, assignments) embed each chunk
-    twice for that, which costs one more forward pass (GradCache, Gao et al. 2021, arXiv:2101.06983). Batch norm sees chunk by
-    chunk, and so do views that take values from other rows. The batch itself lies on the device as a whole.
+    The gradient equals that of the whole batch. Tasks that compare samples (contrasts, covariances, assignments) embed each
+    chunk twice, which costs one more forward pass (GradCache, Gao et al. 2021, arXiv:2101.06983). Batch norm, and views that
+    mix rows, work on each chunk separately. The input batch itself is on the device as a whole.
     """
     epochs: int | None = Field(default=None, ge=1)
-    """Budget in passes over the data; 100 if neither this nor ``steps`` is given."""
+    """Budget in epochs; 100 if neither this nor ``steps`` is given."""
     steps: int | None = Field(default=None, ge=0)
     """Budget in optimizer steps, instead of ``epochs``."""
     max_steps: int | None = Field(default=None, ge=1)
-    """Upper limit of the budget in optimizer steps, whatever ``epochs`` comes to."""
+    """Upper limit of the budget in optimizer steps."""
     ema: float = Field(default=0.0, ge=0, lt=1)
-    """Decay per step of a moving average of the encoder's weights, which is then what is saved; 0 keeps none.
+    """Decay per step of a moving average of the encoder's weights, which is saved instead of them; 0: no average.
 
-    It begins lower and rises over the first steps, so that short runs do not keep their random start.
+    It rises from a lower value over the first steps, so that short runs do not keep their random start.
     """
     compile: str = "off"
     """Backend of ``torch.compile`` for the backbone (``inductor``, ...); ``off`` does not compile."""
     channels_last: bool | None = None
-    """Keep convolution weights in channels-last order; None does so for 2-d convolutions, but not in float32 on a CPU."""
+    """Store convolution weights channels-last; None: yes for 2-d convolutions, except in float32 on a CPU."""
 
     @model_validator(mode="after")
     def _one_budget(self) -> Self:
@@ -138,76 +138,73 @@ class OptimizationConfig(Config):
 
 
 class StreamingConfig(Config):
-    """How rows are streamed; of effect where ``stream`` is on."""
+    """How rows are streamed; it has no effect without ``stream``."""
 
     buffer: int = Field(default=1000, ge=1)
-    """Rows that lie in memory, as the source holds them, and are shuffled among each other; 1 keeps the order of the shards.
-
-    Shards are read in another order in each epoch, too.
-    """
+    """Rows in the shuffle buffer, undecoded in memory; 1: no shuffling within shards. Each epoch also shuffles the shards."""
     sample_rows: int = Field(default=10_000, ge=2)
-    """Rows that processors are fitted on: the first ones, no more than 256 MB; of folders and tables rows spread over all.
+    """Rows that processors are fitted on: the first rows, at most 256 MB; of folders and tables evenly spaced rows.
 
-    Of single files at a URL: 512 at most, for each is a request.
+    Of single files at a URL: at most 512, since each is a request.
     """
     rows: int | None = Field(default=None, ge=2)
-    """Rows of an epoch, where the source does not say how many it has (archives, lines); needed for a budget in epochs.
+    """Rows of an epoch, if the source does not know how many it has (archives, lines); needed for a budget in epochs.
 
-    Of texts that are joined into blocks, the number of blocks is estimated from it and the lengths of rows in the sample.
+    For texts that are joined into blocks, the number of blocks is estimated from it and from the lengths of the sample's rows.
     """
     split: Literal["auto", "rows", "shards"] = "auto"
-    """Which rows are whose on several devices.
+    """How rows are divided over devices.
 
-    ``rows``: each device reads all shards and takes its part of each batch, so that uneven shards make no difference; where
-    devices meet more bad or held-out rows than others, an epoch ends with the first one that has no full batch left.
-    ``shards``: each reads shards of its own, and an epoch ends in the same way. What is left is said.
-    ``auto``: shards for sources in a network that have one for each device, else rows; a run keeps what it began with.
+    ``rows``: each device reads all shards and uses its part of each batch, so uneven shards do not matter. An epoch ends when
+    a device has no full batch left, since some may meet more bad or held-out rows than others.
+    ``shards``: each device reads its own shards; an epoch ends in the same way. A message names the rows that are left over.
+    ``auto``: shards for remote sources with at least one shard per device, else rows; a resumed run keeps its choice.
     """
     workers: int | None = Field(default=None, ge=0)
-    """Processes that decode rows, for each device; 0: a thread of the run does. None: one for each core but one, 8 at most."""
+    """Processes per device that decode rows; 0: a thread of the run decodes. None: the number of cores minus 1, at most 8."""
     above_gb: float = Field(default=50.0, gt=0)
-    """Size of a source on this machine, in gigabytes (10^9 bytes), above which it is streamed where ``stream`` does not say."""
+    """Stream sources on this machine that are larger than this, in gigabytes (10^9 bytes), unless ``stream`` is set."""
 
 
 class RunConfig(Config):
-    """All that determines a run. ``run.json`` holds it resolved; ``--config run.json`` repeats the run."""
+    """Everything that determines a run. ``run.json`` has it resolved; ``--config run.json`` repeats the run."""
 
     task: str
     """Id of the pretext task, such as ``vision/simclr``."""
     data: str
     """Source of the training rows: a registered name, a path, or ``hf://owner/name``."""
     backbone: str = ""
-    """Id of the backbone; empty takes the task's own, then the modality's."""
+    """Id of the backbone; empty: the task's default, else the modality's."""
     init: str | dict[str, str] | None = None
-    """What to start from: the folder of a run, of an encoder, or of a model of another library; ``hf://owner/name``; the id of
-    a backbone whose library has weights (``timm/resnet50``); or a file of weights, with ``backbone``. It chooses the backbone
-    and its options where nothing else does, and its processor comes along. By the name of a part of a row: what the network of
-    that part starts from (``vision=RUN``). None: weights drawn with the seed.
+    """Source of the initial weights: the folder of a run, an encoder or a model of another library; ``hf://owner/name``; the
+    id of a backbone whose library has weights (``timm/resnet50``); or a file of weights, with ``backbone``. It sets the
+    backbone and its options unless they are given, and brings its processor. For rows with several parts: part name to source
+    (``vision=RUN``). None: weights drawn with the seed.
     """
     columns: dict[str, str] = Field(default_factory=dict)
-    """Role to column name, where the feature types do not tell."""
+    """Role to column name, for columns that cannot be found by type."""
     table: TableFormat = Field(default_factory=TableFormat)
-    """Separator, decimal mark, encoding, ... of text tables, where they cannot be found."""
+    """Separator, decimal mark, encoding, ... of text tables, if they cannot be found."""
     label: str | None = None
-    """Label column; cut off before the task, but for the supervised reference."""
+    """Label column; removed before the task, except for the supervised reference."""
     label_kind: LabelKind | None = None
-    """What it holds: ``class``, ``classes`` (several a row) or ``number``; None: what its values look like."""
+    """What the label column holds: ``class``, ``classes`` (several per row) or ``number``; None: found from its values."""
     unlabelled: tuple[str, ...] = ()
-    """Labels that mean that a row has none, beside empty ones; the supervised reference and the probe leave such rows out."""
+    """Labels that mean that a row has no label, as empty ones do; the supervised reference and the probe skip such rows."""
     rows: int = Field(default=0, ge=0)
-    """Train on so many rows, drawn with the seed; 0 takes all."""
+    """Number of training rows, drawn with the seed; 0: all."""
     holdout: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the rows to leave out, by a hash of what they hold; ``evaluate`` and ``finetune`` then test on them."""
+    """Share of the rows to hold out, by a hash of their content; ``evaluate`` and ``finetune`` test on them."""
     val: str | None = None
-    """Source of labelled rows for the online probe; None runs none.
+    """Source of labelled rows for the online probe; None: no probe.
 
-    Its validation split, else its training split without the rows of ``holdout``; test rows only where the source names them
-    (``SRC:test``), since the probe chooses the checkpoint that is kept as the best.
+    Its validation split is used, else its training split without the rows of ``holdout``; test rows only if they are named
+    (``SRC:test``), since the probe chooses the best checkpoint.
     """
     stream: bool | None = None
-    """Decode rows while training goes on, and not all of them before.
+    """Decode rows during training instead of all rows before it.
 
-    None: only sources that cannot be prepared (``s3://`` and other URLs, patterns of several files) and those that are larger
+    None: only for sources that cannot be prepared (``s3://`` and other URLs, patterns of several files) and for sources larger
     than ``streaming.above_gb``.
     """
     streaming: StreamingConfig = Field(default_factory=StreamingConfig)
@@ -215,37 +212,37 @@ class RunConfig(Config):
     seed: int = Field(default=0, ge=0)
     """Seed of the weights, the order of the rows and the views."""
     precision: Literal["auto", "32", "bf16", "16"] = "auto"
-    """Arithmetic; ``auto`` takes bf16 where the device is faster with it, which is measured on a CPU."""
+    """Arithmetic; ``auto`` uses bf16 if the device is faster with it (measured on a CPU)."""
     devices: int = Field(default=1, ge=1)
-    """Processes on this machine, one a GPU where there are GPUs."""
+    """Processes on this machine, one per GPU if there are GPUs."""
     nodes: int = Field(default=1, ge=1)
     """Machines; more than one needs srun or torchrun to start the command on each."""
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"
-    """How several devices share the work; ``auto`` takes ddp where there are several."""
+    """How several devices share the work; ``auto``: ddp."""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
-    """Kind of device; ``auto`` takes the GPU where there is one."""
+    """Kind of device; ``auto``: the GPU if there is one."""
     workers: int = Field(default=0, ge=0)
-    """Threads that decode the rows once before training; 0 takes one a core."""
+    """Threads that decode the rows before training; 0: one per core."""
     max_store_gb: float | None = Field(default=None, gt=0)
-    """Gigabytes (10^9 bytes) that the processed rows may take on disk; None: what is free there. A stream takes none.
+    """Limit of the processed rows on disk, in gigabytes (10^9 bytes); None: the free space. A stream needs none.
 
     Rows that take more are compressed without loss; a run that does not fit even then is refused.
     """
     max_bad_rows: float = Field(default=0.01, ge=0, le=1)
-    """Part of the rows that may be unreadable; they are counted, named and skipped."""
+    """Share of the rows that may be unreadable, 0 to 1; they are counted, named and skipped."""
     log_every: int = Field(default=10, ge=1)
     """Optimizer steps between two lines of ``metrics.jsonl``."""
     checkpoint_every: int = Field(default=0, ge=0)
-    """Optimizer steps between two checkpoints; 0 goes by ``checkpoint_minutes`` alone."""
+    """Optimizer steps between two checkpoints; 0: only ``checkpoint_minutes`` decides."""
     checkpoint_minutes: float = Field(default=10.0, gt=0)
-    """Longest time between two checkpoints."""
+    """Longest time between two checkpoints, in minutes."""
     probe_every: int = Field(default=0, ge=0)
-    """Optimizer steps between two looks at the embeddings (probe and collapse monitor).
+    """Optimizer steps between two checks of the embeddings (probe and collapse monitor).
 
-    0: a twentieth of the run, but no fewer than train on as many rows as a look is at.
+    0: a twentieth of the run, but enough steps to train on as many rows as a check reads.
     """
     loggers: tuple[str, ...] = ()
-    """Where metrics go besides ``metrics.jsonl``: ``tensorboard``, ``wandb``, ``trackio``, or a plugin's."""
+    """Loggers in addition to ``metrics.jsonl``: ``tensorboard``, ``wandb``, ``trackio``, or a plugin's."""
     optimization: OptimizationConfig = Field(default_factory=OptimizationConfig)
     """Optimizer, schedule and budget."""
     processor_options: dict[str, Any] = Field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Start a run from given weights, with the processor and the pretraining rows that come with them."""
+"""Find a run's initial weights and teacher, with the processor and pretraining rows that come with them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _PART_ROWS = "part-rows-"
 
 
 def keep_processor(processor: Processor, run: RunDirectory) -> None:
-    """Keep a run's fitted processor in its folder: what it came from may be gone where the run goes on.
+    """Save a run's fitted processor in its folder, since its source may be gone when the run is resumed.
 
     Raises:
         StorageError: the folder cannot be written.
@@ -50,31 +50,31 @@ def keep_processor(processor: Processor, run: RunDirectory) -> None:
 
 @dataclass
 class Origin:
-    """Where a run's first weights, its processor and its list of rows come from, beside its data."""
+    """Initial weights of a run, with the processor and pretraining rows that come with them."""
 
     processor: Processor | None = None
-    """Fitted; None: one is fitted on the run's rows."""
+    """A fitted processor; None: one is fitted on the run's rows."""
     processor_of: str = ""
-    """Whose it is."""
+    """Source of the processor, for messages."""
     rows: list[PretrainingRows] = field(default_factory=list)
-    """What the weights, and those of a teacher, have learned from."""
+    """Rows that the weights, and a teacher, have learned from."""
     weights: InitialWeights | None = None
-    """None: the network's own first weights, or those of a checkpoint."""
+    """None: newly drawn weights, or those of a checkpoint."""
     parts: dict[str, InitialWeights] = field(default_factory=dict)
-    """Of rows that join parts: what the networks of parts start from."""
+    """For rows with several parts: part name to the initial weights of its network."""
     part_rows: dict[str, PretrainingRows] = field(default_factory=dict)
-    """What these have learned from."""
+    """Part name to the rows that these weights have learned from."""
     built_by_options: bool = False
-    """Whether a backbone that is built by the run's options has the weights already."""
+    """Whether building the backbone from the run's options loads the weights already."""
     resumed: bool = False
-    """Whether a checkpoint has the weights, so that nothing is read that may no longer be there."""
+    """Whether a checkpoint has the weights, so that their source, which may be gone, is not read."""
     messages: list[str] = field(default_factory=list)
-    """What :meth:`start` has to tell."""
+    """Messages, after :meth:`start`."""
     record: dict[str, Any] | None = None
-    """What ``run.json`` keeps of it, after :meth:`start`."""
+    """Entry of ``run.json``, after :meth:`start`."""
 
     def start(self, backbone: Backbone, info: Info) -> None:
-        """Give a fresh backbone its first weights."""
+        """Load the initial weights into a new backbone."""
         if self.resumed:
             for network in backbone.modules():
                 if isinstance(network, Backbone):
@@ -94,14 +94,14 @@ class Origin:
         self.record = {"source": source, "weights": digest, "share": round(share, 6), "backbone": self.weights.backbone_id}
 
     def together(self, rows: PretrainingRows) -> PretrainingRows:
-        """The run's rows and all that its first weights have learned from."""
+        """The run's rows and those that its initial weights have learned from."""
         for former in self.rows:
             rows = rows.after(former)
         own = {name: part.after(self.part_rows[name]) for name, part in rows.parts.items() if name in self.part_rows}
         return replace(rows, parts={**rows.parts, **own})
 
     def save(self, run: RunDirectory) -> None:
-        """Keep in a run's folder what it needs to go on where the source is gone.
+        """Save in a run's folder what a resumed run needs if the source is gone.
 
         Raises:
             StorageError: the folder cannot be written.
@@ -115,14 +115,14 @@ class Origin:
 
 
 def origin_of(config: RunConfig, run: RunDirectory | None = None) -> Origin:
-    """Find what a run starts from.
+    """Find the initial weights of a run.
 
     Args:
         config: resolved in full.
-        run: a run that goes on; None: one that begins.
+        run: a run to resume; None: a new run.
 
     Raises:
-        ConfigError: the source is none, or of another modality.
+        ConfigError: the source has no weights, or is of another modality.
         ArtifactError: it cannot be read.
     """
     modality = registry().get("task", config.task).modality
@@ -130,7 +130,7 @@ def origin_of(config: RunConfig, run: RunDirectory | None = None) -> Origin:
     if run is not None and (run.checkpoints / LAST).exists():
         return _kept(config, run, modality)
     if registry().get("modality", modality).joins:
-        teacher = ""  # it is of a part
+        teacher = ""  # it teaches one part
     if isinstance(config.init, dict):
         parts = part_weights(config.init, modality, config.backbone, config.model_dump())
         known = {name: own.pretraining_rows for name, own in parts.items() if own.pretraining_rows is not None}
@@ -147,10 +147,10 @@ def origin_of(config: RunConfig, run: RunDirectory | None = None) -> Origin:
 
 
 def teacher_of(config: RunConfig) -> str:
-    """The encoder that teaches a run's network, where its task has one; else empty.
+    """The source of a run's teacher; empty: its task has none.
 
     Raises:
-        ConfigError: the task needs one, and the config names none.
+        ConfigError: the task needs a teacher, and the config names none.
     """
     recipe = registry().task_recipe(registry().get("task", config.task))
     if recipe.teacher is None:
@@ -165,15 +165,15 @@ def teacher_of(config: RunConfig) -> str:
 
 
 def teachers(source: str, modality: str, info: Info) -> tuple[InitialWeights, Info, int | None]:
-    """The weights of a teacher, what is known of the batches that it sees, and the place of its part in a row.
+    """The weights of a teacher, the info of its batches, and the index of its part in a row.
 
     Args:
-        source: as of ``init``.
+        source: as ``init``.
         modality: of the run.
-        info: of the run's processor; where rows have parts, the teacher is of the first part whose modality it has.
+        info: of the run's processor; if rows have parts, the teacher is for the first part of its modality.
 
     Raises:
-        ConfigError: it is of another modality, or would misread the batches; the message says why.
+        ConfigError: the teacher is of another modality, or would misread the batches; the message says why.
         ArtifactError: it cannot be read.
     """
     parts: Mapping[str, Any] = info.get("parts") or {}
@@ -194,10 +194,10 @@ def teachers(source: str, modality: str, info: Info) -> tuple[InitialWeights, In
 
 
 def build_teacher(config: RunConfig, info: Info) -> FrozenTeacher | None:
-    """The trained network that a run's task learns from; None where it has none.
+    """The frozen teacher of a run's task; None: it has none.
 
     Raises:
-        ConfigError: none is named, it is of another modality, or would misread the batches.
+        ConfigError: no teacher is named, or it is of another modality or would misread the batches.
         ArtifactError: it cannot be read.
     """
     source = teacher_of(config)
@@ -217,7 +217,7 @@ def build_teacher(config: RunConfig, info: Info) -> FrozenTeacher | None:
 
 
 def _sizes(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a processor's options those that its batches have by the same name."""
+    """The options of a processor that are also in the info of its batches."""
     return {name: options[name] for name in ("image_size",) if name in options}
 
 
@@ -227,7 +227,7 @@ def _sources(config: RunConfig, teacher: str) -> list[tuple[str, str]]:
 
 
 def _kept(config: RunConfig, run: RunDirectory, modality: str) -> Origin:
-    """What a run that goes on has kept of it."""
+    """What a run to resume has saved of its origin."""
     processor = run.start / PROCESSOR_FOLDER
     rows = [_read_rows(folder) for folder in sorted(run.start.glob("rows-*"))]
     return Origin(
@@ -252,10 +252,10 @@ def _read_rows(folder: Path) -> PretrainingRows | None:
 
 
 def adjusted_processor(processor: Processor, options: Mapping[str, Any], source: str) -> Processor:
-    """A processor that came with weights, with the options of a run.
+    """A processor that came with weights, changed to the options of a run.
 
     Raises:
-        ConfigError: an option differs that cannot be changed without fitting it anew.
+        ConfigError: an option differs that only a new fit could change.
     """
     wanted = validated(type(processor).Config, options, what="the processor's options")
     theirs, ours = processor.config.model_dump(mode="json"), wanted.model_dump(mode="json")
@@ -270,7 +270,7 @@ def adjusted_processor(processor: Processor, options: Mapping[str, Any], source:
 
 
 def processor_note(config: RunConfig, origin: Origin) -> str:
-    """What to say of a processor that came with weights; empty where one is fitted on the run's rows."""
+    """A message on a processor that came with weights; empty: one is fitted on the run's rows."""
     if origin.processor is None or origin.resumed:
         return ""
     theirs = origin.processor.config.model_dump(mode="json")
@@ -284,5 +284,5 @@ def processor_note(config: RunConfig, origin: Origin) -> str:
 
 
 def without_origin(config: RunConfig) -> RunConfig:
-    """The same network without the weights that it started from, whose source may no longer be there."""
+    """The config without the initial weights, whose source may be gone."""
     return config.model_copy(update={"init": None, "backbone_options": without_first_weights(config.backbone_options)})

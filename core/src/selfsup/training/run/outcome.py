@@ -1,4 +1,4 @@
-"""How a run begins and ends, as its ``run.json`` says it."""
+"""Record in ``run.json`` how a run begins and ends."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ class Outcome:
     """How a run ends."""
 
     begun: bool
-    """False while a run that goes on may still be refused, which leaves ``run.json`` as it was."""
+    """False while a resumed run may still be refused; then ``run.json`` stays unchanged."""
     status: Status = "done"
 
 
 def begin(outcome: Outcome, directory: RunDirectory, continued: Mapping[str, Any], fabric: Fabric, reporter: Reporter) -> None:
-    """Mark a run that goes on as running again, once no process refuses its checkpoint any longer; all call it together.
+    """Mark a resumed run as running, after all processes have accepted its checkpoint; all of them call this.
 
     Args:
         outcome: of the run, from :func:`recorded`.
         directory: the run's folder.
         continued: from :func:`~selfsup.training.run.resume.continuation`.
         fabric: the devices.
-        reporter: is told with what the run goes on.
+        reporter: shows what has changed.
     """
     fabric.barrier()
     if fabric.global_rank == 0 and not outcome.begun:
@@ -47,12 +47,12 @@ def begin(outcome: Outcome, directory: RunDirectory, continued: Mapping[str, Any
 
 @contextmanager
 def recorded(directory: RunDirectory, fabric: Fabric, *, begun: bool) -> Iterator[Outcome]:
-    """Write into ``run.json`` how a run ended; nothing if it had not begun.
+    """Write into ``run.json`` how a run ended, if it had begun.
 
     Args:
         directory: the run's folder.
         fabric: the devices; the first process writes.
-        begun: False for a run that goes on, until :func:`begin`.
+        begun: False for a resumed run, until :func:`begin`.
     """
     outcome = Outcome(begun)
     main = fabric.global_rank == 0
@@ -63,7 +63,7 @@ def recorded(directory: RunDirectory, fabric: Fabric, *, begun: bool) -> Iterato
         if main and outcome.begun:
             reason = str(error) if isinstance(error, SelfsupError) else f"{type(error).__name__}: {error}"
             ended = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
-            with suppress(SelfsupError):  # where the disk is full, the error on its way says so
+            with suppress(SelfsupError):  # on a full disk, the original error says so
                 directory.update(status=ended, error=reason)
         raise
     if main:

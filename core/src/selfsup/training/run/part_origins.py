@@ -1,4 +1,4 @@
-"""Start the networks of single parts from given weights (``init`` as a mapping)."""
+"""Load initial weights into the networks of single parts (``init`` as a mapping)."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def part_weights(
     """Find the weights of each part that ``init`` names.
 
     Args:
-        init: name of a part to what its network starts from, as for a run of the part's own modality.
+        init: part name to the source of its network's weights.
         modality: of the run.
         backbone: id of the run's backbone.
         options: ``processor_options`` and ``backbone_options``, as far as they are known.
 
     Raises:
-        ConfigError: the modality joins no parts, the backbone has no network a part, or a source is of another modality.
+        ConfigError: rows have no parts, the backbone has no network per part, or a source is of another modality.
         ArtifactError: a source cannot be read.
     """
     if not registry().get("modality", modality).joins:
@@ -49,7 +49,7 @@ def part_weights(
 
 
 def part_backbones(parts: Mapping[str, InitialWeights], recipe: BackboneRecipe) -> dict[str, Any]:
-    """Options of the run's backbone that give each part the network that its weights are of."""
+    """Options of the run's backbone that give each part the network of its weights."""
     if not parts:
         return {}
     return {recipe.parts: {name: {"backbone": own.backbone_id, "options": dict(own.options)} for name, own in parts.items()}}
@@ -67,18 +67,13 @@ def part_processors(parts: Mapping[str, InitialWeights], processor: type[Process
 
 
 def start_parts(backbone: Backbone, parts: Mapping[str, InitialWeights], info: Info) -> tuple[list[str], dict[str, Any]]:
-    """Give the networks of parts their first weights.
-
-    Args:
-        backbone: of the run.
-        parts: name of each part to its weights.
-        info: of the run's processor.
+    """Load the initial weights into the networks of parts.
 
     Returns:
-        What to tell, and what ``run.json`` keeps of it.
+        Messages, and the entry of ``run.json``.
 
     Raises:
-        ConfigError: there is no such part, or its batches mean something else to these weights.
+        ConfigError: there is no such part, or these weights would misread its batches.
         ArtifactError: weights do not fit.
     """
     messages: list[str] = []

@@ -1,19 +1,15 @@
-"""One process of a run, from its config to its encoder."""
+"""Run one process of a pretraining, from its config to its encoder."""
 
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
-
-import torch
+from typing import Any
 
 from selfsup.artifacts import Encoder, RunDirectory
-from selfsup.backbones import Backbone
 from selfsup.data.batches.source import BatchSource, Share
 from selfsup.data.store.cache_entries import note_use
 from selfsup.errors import ConfigError
@@ -22,37 +18,25 @@ from selfsup.runtime.cache_folder import cache_root
 from selfsup.runtime.distributed import convert_sync_batchnorm
 from selfsup.runtime.file_lock import lock_folder, waiting_lock
 from selfsup.runtime.files import storage_errors
-from selfsup.runtime.machine_load import LoadWatch
 from selfsup.runtime.precision import Precision
 from selfsup.runtime.progress import Reporter, make_reporter
 from selfsup.tasks import PretextTask
 from selfsup.tasks.base import InputChange
 from selfsup.tasks.joint_embedding.frozen_teacher import FrozenTeacher
-from selfsup.tasks.parts.moving_average import kept_initial_share
 from selfsup.training.device.devices import Devices
 from selfsup.training.device.fabric import Fabric
 from selfsup.training.device.tune import has_convolutions, tune_for_device
 from selfsup.training.loop import sharding
-from selfsup.training.loop.checkpoint import LAST
 from selfsup.training.loop.signals import StopRequest
-from selfsup.training.loop.stepper import Stepper
-from selfsup.training.loop.trainer import Pace, Trainer
 from selfsup.training.observe import messages
-from selfsup.training.observe.collapse_monitor import describe_initial_share
-from selfsup.training.observe.journal import Journal
-from selfsup.training.observe.learning_warnings import MetricWatch
-from selfsup.training.observe.loggers import Loggers
-from selfsup.training.observe.periodic_checks import Looks
 from selfsup.training.run import setup
 from selfsup.training.run.config import RunConfig
+from selfsup.training.run.fit import build_stepper, checkpoint_identity, fit, kept_backbone
 from selfsup.training.run.initialization import Origin, keep_processor, origin_of, processor_note, without_origin
-from selfsup.training.run.outcome import Status, begin, recorded
-from selfsup.training.run.resume import continuation, first_settings
-from selfsup.training.run.setup import Data
+from selfsup.training.run.outcome import begin, recorded
+from selfsup.training.run.prepare_rows import Data
+from selfsup.training.run.resume import continuation
 from selfsup.training.run.streaming import learned_rows, prepare, settled
-
-_LOOKS = 20
-"""Most looks at the embeddings in a run, where the config does not say."""
 
 
 def execute(
@@ -71,14 +55,14 @@ def execute(
         config: resolved in full.
         devices: what to compute on.
         out: the run's folder.
-        stop: listens for requests to stop; it holds a signal if one ended the run early.
-        resume: go on with the run in ``out``, from its last checkpoint if it has one.
-        progress: show the course of the run on stderr.
-        source: rows to take in place of ``config.data``.
+        stop: listens for requests to stop; holds the signal that ended the run early.
+        resume: continue the run in ``out``, from its last checkpoint if there is one.
+        progress: show progress on stderr.
+        source: rows to use instead of ``config.data``.
 
     Raises:
         InUseError: another process writes into ``out``.
-        SelfsupError: the run cannot start or go on.
+        SelfsupError: the run cannot start or continue.
     """
     with randomness.preserved(), stop.before_training():
         main = devices.rank == 0
@@ -87,13 +71,13 @@ def execute(
             make_reporter(progress and main) as reporter,
             _told_if_interrupted(out, reporter),
         ):
-            # Before the processes are a group: no collective then waits for a preparation, which may take hours.
+            # Prepare before the processes form a group: a collective would time out, since preparation may take hours.
             with _one_at_a_time(config, devices):
                 origin = origin_of(config, RunDirectory(out) if resume else None)
                 data = prepare(config, reporter, source, origin)
             fabric = devices.connect()
             config = settled(config, data)
-            # A checkpoint has the weights: where they came from at first may be gone.
+            # A checkpoint has the weights; the source of the initial weights may be gone.
             built = without_origin(config) if origin.resumed else config
             task, _ = setup.build_task(built, data.info, origin)
             teacher = _teacher_record(task)
@@ -115,9 +99,9 @@ def execute(
                 opened = partial(begin, outcome, directory, continued, fabric, reporter)
                 backbone, step = task.encoder_backbone(), 0
                 if batches is not None and total:
-                    stepper = _stepper(task, config, fabric, total, batches.steps_per_epoch)
-                    identity = _identity(config, data, {**directory.info(), **continued})
-                    outcome.status = _fit(stepper, batches, config, data, directory, identity, resume, opened, reporter, stop)
+                    stepper = build_stepper(task, config, fabric, total, batches.steps_per_epoch)
+                    identity = checkpoint_identity(config, data, {**directory.info(), **continued})
+                    outcome.status = fit(stepper, batches, config, data, directory, identity, resume, opened, reporter, stop)
                     backbone, step = kept_backbone(stepper), stepper.step
                 else:
                     opened()
@@ -126,7 +110,7 @@ def execute(
                 backbone = sharding.whole_part(
                     backbone, task, lambda: setup.build_task(without_origin(config), data.info)[0].backbone
                 )
-                # Of all processes; an untrained network has learned from no row.
+                # Rows of all processes; an untrained network has learned from no row.
                 seen = batches.seen() if batches is not None and step else None
                 rows = data.pretraining_rows if step else data.pretraining_rows.none()
                 if seen is not None:
@@ -141,7 +125,6 @@ def execute(
                         backbone_options=setup.full_backbone_options(config, backbone),
                         task=config.task,
                         metadata=_metadata(config, data, directory, step, total),
-                        # And from those of the encoder that it started from.
                         pretraining_rows=origin.together(rows),
                     )
                     encoder.save(directory.encoder)
@@ -150,7 +133,7 @@ def execute(
 
 
 def _one_at_a_time(config: RunConfig, devices: Devices) -> AbstractContextManager[None]:
-    """The first process of a machine makes the store, and the others wait for a file, to find it then; a stream has none."""
+    """Let the first process of a machine make the store while the others wait for a lock file; a stream has no store."""
     if devices.processes == 1 or config.stream:
         return nullcontext()
     folder = cache_root()
@@ -162,7 +145,7 @@ def _one_at_a_time(config: RunConfig, devices: Devices) -> AbstractContextManage
 
 @contextmanager
 def _told_if_interrupted(out: Path, reporter: Reporter) -> Iterator[None]:
-    """Say what there is to go on with where Ctrl-C ends a run at once."""
+    """If Ctrl-C ends a run at once, say how to continue it."""
     try:
         yield
     except KeyboardInterrupt:
@@ -172,9 +155,9 @@ def _told_if_interrupted(out: Path, reporter: Reporter) -> Iterator[None]:
 
 
 def _batches(task: PretextTask, config: RunConfig, data: Data, fabric: Fabric, reporter: Reporter) -> BatchSource:
-    """The batches of a task that trains, once its batch size is known to fit the data."""
+    """The batches of a task, after a check that the batch size fits the data."""
     share = setup.check_batch(config.optimization, data.rows, fabric.world_size)
-    # Rows that nobody counted are many: what is kept of former batches stays as it is.
+    # With an unknown number of rows, a queue keeps its length.
     note = "" if data.rows is None else task.fit_to_data(data.rows, config.optimization.batch_size)
     warning = setup.accumulation_warning(task, config, share)
     left_out = [part.note for part in task.modules() if isinstance(part, InputChange)]
@@ -192,15 +175,8 @@ def _batches(task: PretextTask, config: RunConfig, data: Data, fabric: Fabric, r
     return data.source(own)
 
 
-def kept_backbone(stepper: Stepper) -> Backbone:
-    """The backbone that a run leaves: the moving average of its weights, if it keeps one."""
-    if stepper.average is not None:
-        return stepper.average.module
-    return stepper.task.encoder_backbone()
-
-
 def _metadata(config: RunConfig, data: Data, directory: RunDirectory, step: int, total: int) -> dict[str, Any]:
-    """What an encoder says of how it was made."""
+    """The metadata of an encoder: how it was trained."""
     held = directory.info()
     told: dict[str, str] = {}
     for field, name in (("init", "started_from"), ("teacher", "taught_by")):
@@ -221,7 +197,7 @@ def _metadata(config: RunConfig, data: Data, directory: RunDirectory, step: int,
 
 
 def _place(task: PretextTask, config: RunConfig, fabric: Fabric, precision: Precision) -> PretextTask:
-    """Put a task on its device, in the memory order and with the norms that the run wants."""
+    """Move a task to its device, with synchronised batch norm on several devices and the run's memory format."""
     if fabric.world_size > 1:
         convert_sync_batchnorm(task)
     if config.optimization.channels_last and not has_convolutions(task.backbone):
@@ -233,7 +209,7 @@ def _place(task: PretextTask, config: RunConfig, fabric: Fabric, precision: Prec
 
 
 def _teacher_record(task: PretextTask) -> dict[str, str] | None:
-    """What ``run.json`` keeps of the network that teaches a task's, if there is one."""
+    """What ``run.json`` keeps of a task's frozen teacher; None: there is none."""
     found = [part for part in task.modules() if isinstance(part, FrozenTeacher)]
     return {"source": found[0].source, "weights": found[0].digest} if found else None
 
@@ -247,14 +223,12 @@ def _open(
     teacher: dict[str, str] | None,
     fabric: Fabric,
 ) -> RunDirectory:
-    """The run's folder; the first process makes it where the run does not go on."""
+    """Open the run's folder; the first process creates it for a new run."""
     if fabric.global_rank == 0:
         if goes_on:
             run = RunDirectory.open(out, task=config.task)
             if (before := run.info().get("teacher")) != teacher:
-                raise ConfigError(
-                    f"--resume goes on with the teacher that the run began with ({before}), and it is {teacher} now."
-                )
+                raise ConfigError(f"--resume needs the teacher that the run began with ({before}), and it is {teacher} now.")
         else:
             RunDirectory.create(
                 out,
@@ -278,99 +252,3 @@ def _open(
             origin.save(RunDirectory(out))
     fabric.barrier()
     return RunDirectory(out)
-
-
-def _stepper(task: PretextTask, config: RunConfig, fabric: Fabric, total: int, steps_per_epoch: int | None) -> Stepper:
-    generator = torch.Generator(fabric.device)
-    seed = randomness.seed_of_rank(config.seed, fabric.global_rank)
-    generator.manual_seed(seed)
-    torch.manual_seed(seed)
-    stepper = Stepper(
-        fabric,
-        task,
-        config.optimization,
-        total_steps=total,
-        warmup_steps=config.optimization.warmup_steps(steps_per_epoch),
-        generator=generator,
-    )
-    if config.optimization.compile != "off":
-        setup.compile_backbones(task, config.optimization.compile)
-    return stepper
-
-
-def _identity(config: RunConfig, data: Data, info: Mapping[str, Any]) -> dict[str, Any]:
-    """What the run's checkpoints are known by; it stays what it was when the run began."""
-    first = first_settings(config, info)
-    return setup.identity(first, data.fingerprint, first.devices * first.nodes)
-
-
-def look_every(total: int, rows: int, batch_size: int) -> int:
-    """Steps between looks: so many that a look is at no more rows than were trained on since the last one."""
-    return max(total // _LOOKS, math.ceil(rows / batch_size))
-
-
-def _fit(
-    stepper: Stepper,
-    source: BatchSource,
-    config: RunConfig,
-    data: Data,
-    directory: RunDirectory,
-    identity: Mapping[str, Any],
-    resume: bool,
-    opened: Callable[[], None],
-    reporter: Reporter,
-    stop: StopRequest,
-) -> Status:
-    fabric, total = stepper.fabric, stepper.total_steps
-    main = fabric.global_rank == 0
-    probe = setup.prepare_probe(config, data.processor, reporter) if main else None
-    looks = Looks(
-        fabric,
-        lambda: kept_backbone(stepper),
-        data.processor,
-        data.looked_at,
-        total_steps=total,
-        warn=reporter.message,
-        probe=probe,
-    )
-    trainer = Trainer(
-        fabric=fabric,
-        stepper=stepper,
-        source=source,
-        pace=Pace(
-            batch_size=config.optimization.batch_size,
-            log_every=config.log_every,
-            look_every=config.probe_every or look_every(total, looks.n_rows, config.optimization.batch_size),
-            checkpoint_every=config.checkpoint_every,
-            checkpoint_seconds=60 * config.checkpoint_minutes,
-        ),
-        checkpoints=directory.checkpoints,
-        identity=identity,
-        reporter=reporter,
-        look=looks,
-        watch=MetricWatch(total, reporter.message),
-        load=LoadWatch(reporter.message) if fabric.device.type == "cpu" else None,
-    )
-    warning = describe_initial_share(kept_initial_share(stepper.task, stepper.task.encoder_backbone(), total), total)
-    if warning and main:
-        reporter.message(warning)
-    if resume and (directory.checkpoints / LAST).exists():
-        trainer.restore()
-    opened()
-    if probe is not None:
-        directory.update(val=probe[0].source)
-    if not main:
-        with stop:
-            return trainer.fit(stop)
-    directory.truncate_metrics(stepper.step if stepper.step else -1)
-    resolved = config.model_dump(mode="json")
-    loggers = Loggers(config.loggers, directory.path, resolved, stepper.step, reporter.message)
-    trainer.journal = journal = Journal(directory.path, directory.log, loggers, reporter)
-    status: Literal["done", "stopped", "failed"] = "failed"
-    journal.started(resolved)
-    try:
-        with stop:
-            status = trainer.fit(stop)
-    finally:
-        journal.ended(status)
-    return status

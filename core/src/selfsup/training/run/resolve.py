@@ -22,7 +22,7 @@ from selfsup.training.settings import overrides
 from selfsup.validation import check_effect, validated
 
 _OF_THE_TASK = ("task_options", "optimization", "backbone", "backbone_options")
-"""Parts of a config that another task has its own values for."""
+"""Sections of a config that do not carry over to another task."""
 _SHORT = {
     "epochs": "optimization.epochs",
     "steps": "optimization.steps",
@@ -30,11 +30,11 @@ _SHORT = {
     "batch_size": "optimization.batch_size",
     "lr": "optimization.lr",
 }
-"""Names that always mean these, whatever a task calls its own options."""
+"""Short names that always mean these, whatever options a task has."""
 
 
 def resolve_config(options: Mapping[str, Any], base: Mapping[str, Any] | None = None) -> RunConfig:
-    """The full config of a run: the paper's values, under those of a file, under those of the caller.
+    """The full config of a run: the paper's values, overridden by a file's, overridden by the caller's.
 
     Args:
         options: key to value, in any form that ``--set`` takes; ``task`` and ``data`` among them, unless ``base`` has them.
@@ -47,11 +47,11 @@ def resolve_config(options: Mapping[str, Any], base: Mapping[str, Any] | None = 
 
 
 def stored_config(stored: Mapping[str, Any], again: Mapping[str, Any] | None = None) -> RunConfig:
-    """The config of a run as it was stored: nothing is read of what its first weights came from, which may be gone.
+    """The config of a run as it was stored; the source of its initial weights, which may be gone, is not read.
 
     Args:
-        stored: as ``run.json`` has it.
-        again: options of a caller beside it, which take nothing away but what says the same in another way.
+        stored: as in ``run.json``.
+        again: further options of a caller; they only replace options that mean the same.
     """
     return _resolve(again or {}, stored, replace=again is None, stored=True)
 
@@ -105,13 +105,13 @@ def _resolve(options: Mapping[str, Any], base: Mapping[str, Any] | None, *, repl
             if recipe.teacher is not None and not modality.joins and (teacher := recipe.teacher(valid["task"])):
                 chosen = replace_fields(chosen, teacher=initial_weights(teacher, modality.id))
             named_by_options = backbone_recipe.preprocessing(valid["backbone"]) if backbone_recipe.preprocessing else {}
-            # What the first weights were trained with goes before the task's values, and after what a file or the caller says.
+            # Options of the initial weights override the task's values; a file's and the caller's override both.
             own = {"processor_options": chosen.processor_options(named_by_options, recipe.processor, processor)}
             again = merge_layers(merge_layers(paper, own, base), given, replace=replace)
             merged["processor_options"] = again.get("processor_options", {})
         values = validated(classes[section], merged.get(f"{section}_options", {}), what=f"the {section}'s options")
         if section == "backbone" and (idle := _idle(values, suited, base, given)):
-            # What suits the task but has no effect beside the rest is not kept as if it had one.
+            # Drop options that the task suggests but that have no effect here.
             kept = {name: value for name, value in merged["backbone_options"].items() if name not in idle}
             values = validated(classes[section], kept, what=f"the {section}'s options")
         valid[section] = values
@@ -122,13 +122,13 @@ def _resolve(options: Mapping[str, Any], base: Mapping[str, Any] | None, *, repl
 
 
 def _idle(values: Config, suited: Mapping[str, Any], *told: Mapping[str, Any]) -> set[str]:
-    """Options of a backbone that only the task asked for, and that have no effect."""
+    """Options of a backbone that only the task suggests, and that have no effect."""
     said = {name for layer in told for name in layer.get("backbone_options", {})}
     return (values.without_effect().keys() & suited.keys()) - said
 
 
 def sections_of(task: str, backbone: str) -> dict[str, type[Config]]:
-    """Where the options of a run belong: ``""`` (the run itself), ``processor``, ``backbone`` and ``task``.
+    """The sections of a run's options: ``""`` (the run itself), ``processor``, ``backbone`` and ``task``.
 
     Raises:
         UnknownIdError: there is no such task or backbone.
@@ -143,10 +143,10 @@ def sections_of(task: str, backbone: str) -> dict[str, type[Config]]:
 
 
 def read_config_file(path: Path) -> dict[str, Any]:
-    """The config in a JSON file: of a run (``run.json``), or the options themselves.
+    """The config in a JSON file: a ``run.json``, or the options themselves.
 
     Raises:
-        ConfigError: it cannot be read or holds no object.
+        ConfigError: the file cannot be read or has no JSON object.
     """
     try:
         content = json.loads(path.read_text())
@@ -160,7 +160,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
 
 
 def default_backbone(spec: TaskSpec, modality: ModalitySpec) -> str:
-    """The backbone of a task where the caller names none."""
+    """The default backbone of a task."""
     return spec.backbone or (modality.token_backbone if spec.needs_tokens else modality.backbone)
 
 
@@ -168,8 +168,8 @@ def check_backbone(backbone: str, spec: TaskSpec) -> BackboneSpec:
     """The spec of a backbone that fits a task.
 
     Raises:
-        UnknownIdError: there is none of that id.
-        ConfigError: it is of another modality, or has no tokens where the task masks tokens.
+        UnknownIdError: there is no such backbone.
+        ConfigError: it is of another modality, or has no tokens and the task masks tokens.
     """
     found = registry().get("backbone", backbone)
     if found.modality != spec.modality:
@@ -187,7 +187,7 @@ def check_backbone(backbone: str, spec: TaskSpec) -> BackboneSpec:
 
 
 def _for_another_task(base: Mapping[str, Any]) -> dict[str, Any]:
-    """A config without what its task brought with it."""
+    """A config without the values that its task brought."""
     kept = {key: value for key, value in base.items() if key not in _OF_THE_TASK}
     former = registry().tasks.get(str(base.get("task")))
     brought = registry().task_recipe(former).processor if former is not None else {}
@@ -198,10 +198,10 @@ def _for_another_task(base: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_given(resolved: RunConfig, valid: Mapping[str, Config], given: Mapping[str, Any]) -> None:
-    """Make sure that what the caller said is what runs.
+    """Check that every option of the caller has an effect.
 
     Raises:
-        ConfigError: two options say the same in two ways, or one has no effect.
+        ConfigError: two options exclude each other, or one has no effect.
     """
     optimization = given.get("optimization", {})
     for pair in EXCLUSIVE:
@@ -224,7 +224,7 @@ def _check_given(resolved: RunConfig, valid: Mapping[str, Config], given: Mappin
 def _place(
     options: Mapping[str, Any], classes: Mapping[str, type[Config]], listing: str, short: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Options under their full paths in the run's config; ``short`` are names that stand for one, beside the usual ones."""
+    """Options under their full paths in the run's config; ``short`` are further short names."""
     placed = overrides.place(options, {"": RunConfig, **classes}, short={**short, **_SHORT}, listing=listing)
     run = placed.pop("", {})
     return {**run, **{f"{section}_options": values for section, values in placed.items()}}

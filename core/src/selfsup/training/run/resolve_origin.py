@@ -1,4 +1,4 @@
-"""Resolve the options that initial weights and a teacher decide."""
+"""Resolve the options that depend on initial weights and a teacher."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from selfsup.training.run.part_origins import part_backbones, part_processors
 from selfsup.training.settings.values import Unread, read_value
 
 _OF_PART = "init."
-"""What the key of a part's source begins with."""
+"""Prefix of the key of a part's source."""
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """What first weights bring; empty for a run that starts from none."""
+    """Initial weights and teacher of a run; empty for a run without."""
 
     weights: InitialWeights | None = None
     teacher: InitialWeights | None = None
     parts: Mapping[str, InitialWeights] = field(default_factory=dict)
-    """Of rows that join parts: by the name of a part."""
+    """For rows with several parts: part name to its weights."""
 
     @property
     def backbone(self) -> str:
-        """The id of the backbone that the weights are of, or empty."""
+        """Id of the weights' backbone, or empty."""
         return "" if self.weights is None else self.weights.backbone_id
 
     def backbone_options(self, backbone: str) -> dict[str, Any]:
-        """Options of the backbone that the weights are of, if that is the run's; those of the networks of parts."""
+        """Options of the weights' backbone, if the run has the same backbone; or of the networks of parts."""
         if self.parts:
             return part_backbones(self.parts, registry().backbone_recipe(backbone))
         return dict(self.weights.options) if self.weights is not None and backbone == self.backbone else {}
@@ -46,8 +46,8 @@ class Chosen:
         """Options of the processor that the weights were trained with.
 
         Args:
-            of_options: those that go with what the backbone's own options name.
-            of_task: those that suit the task. They go before those of a fitted processor as far as they can still be set.
+            of_options: options that suit the weights that the backbone's own options name.
+            of_task: options that suit the task. They override those of a fitted processor if they can still be set.
             kind: class of the run's processor.
         """
         if self.parts:
@@ -62,32 +62,32 @@ class Chosen:
 
 
 def chosen_by(init: Any, modality: str, backbone: str) -> Chosen:
-    """What ``init`` decides.
+    """The weights that ``init`` names.
 
     Args:
         init: of the config, or None.
         modality: of the task.
-        backbone: that the caller names, or empty.
+        backbone: named by the caller, or empty.
 
     Raises:
-        ConfigError: it is nothing that a run can start from, or of another modality.
+        ConfigError: there are no weights, or they are of another modality.
         ArtifactError: it cannot be read.
     """
     if isinstance(init, Mapping):
-        return Chosen()  # the parts' are found once the backbone and the parts are known
+        return Chosen()  # found later, once the backbone and the parts are known
     return Chosen(initial_weights(str(init), modality, backbone=backbone) if init else None)
 
 
 def told_start(options: Mapping[str, Any], base: Mapping[str, Any]) -> tuple[Any, Any]:
-    """What a run is told to start from.
+    """The ``init`` of a run.
 
     Args:
-        options: of the caller; ``init.PART`` says what the network of one part starts from.
-        base: the config of a file, which counts where the caller says nothing, by parts as well.
+        options: of the caller; ``init.PART`` is the source of one part's network.
+        base: the config of a file, used for what the caller leaves out, by parts as well.
 
     Returns:
-        What counts; and what of it the caller says otherwise than the file, empty for nothing to start from, None where both
-        say the same.
+        The ``init``, and the part of it in which the caller differs from the file: empty for fresh weights, None for no
+        difference.
 
     Raises:
         ConfigError: a source is an empty text.
@@ -115,11 +115,11 @@ def told_start(options: Mapping[str, Any], base: Mapping[str, Any]) -> tuple[Any
 
 
 def without_former_start(options: Mapping[str, Any], anew: Any, backbone: str) -> dict[str, Any]:
-    """A file's options of a backbone, but for what says that it starts from other weights than the caller says.
+    """A file's options of a backbone, without initial weights that the caller replaces.
 
     Args:
         options: of the backbone.
-        anew: what the caller says otherwise, from :func:`told_start`.
+        anew: the caller's difference, from :func:`told_start`.
         backbone: its id.
     """
     recipe = registry().backbone_recipe(backbone)
@@ -137,10 +137,10 @@ def without_former_start(options: Mapping[str, Any], anew: Any, backbone: str) -
 
 
 def check_one_start(init: Any, given: Mapping[str, Any]) -> None:
-    """Make sure that a caller says once where the first weights come from.
+    """Check that a caller names the initial weights once.
 
     Raises:
-        ConfigError: ``init`` and an option of the backbone say so.
+        ConfigError: both ``init`` and an option of the backbone name them.
     """
     named = [name for name in FIRST_WEIGHTS if given.get("backbone_options", {}).get(name)]
     if init and named:

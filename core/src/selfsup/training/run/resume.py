@@ -1,4 +1,4 @@
-"""Resume a run: what may change, what ``run.json`` records, and what is refused."""
+"""Resume a run: check the options that may change, and record the changes in ``run.json``."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from selfsup.training.run.config import RunConfig
 from selfsup.training.run.resolve import stored_config
 
 BUDGET = ("epochs", "steps", "max_steps")
-"""Settings of the optimization that may be changed: how long the run is."""
+"""Settings of the budget, which may change."""
 PLACEMENT = ("devices", "nodes", "strategy", "accelerator")
-"""Settings of the run that may be changed: where it is computed."""
+"""Settings of the devices, which may change."""
 _SETTLED = ("precision", "streaming.split")
-"""Settings whose ``auto`` became something else as the run began."""
+"""Settings whose ``auto`` was resolved at the start of the run."""
 _DECIDE_BITS = (*PLACEMENT, "device")
-"""What the last bits of the weights depend on."""
+"""Settings that the rounding of the weights depends on."""
 
 
 def resume_config(stored: Mapping[str, Any], options: Mapping[str, Any], run_dir: Path) -> RunConfig:
-    """The config of a run that goes on: the stored one, with another budget or on other devices if the options say so.
+    """The config of a resumed run: the stored one, with another budget or other devices if the options say so.
 
-    All other options that are given again must say the same.
+    All other options that are given again must have the stored values.
 
     Raises:
         CheckpointError: the folder holds a run of another task.
-        ConfigError: an option differs from the stored one, and is none that may be changed.
+        ConfigError: an option differs from the stored one and may not change.
     """
     task = options.get("task")
     if task and task != stored.get("task"):
         raise CheckpointError(
-            f"{run_dir} holds a run of {stored.get('task')}, whose checkpoints are of no use to {task}: choose another folder "
+            f"{run_dir} holds a run of {stored.get('task')}, whose checkpoints {task} cannot use: choose another folder "
             "(--out)."
         )
     again = {key: value for key, value in options.items() if not (key in _SETTLED and value == "auto")}
@@ -48,7 +48,7 @@ def resume_config(stored: Mapping[str, Any], options: Mapping[str, Any], run_dir
     ]
     if changed:
         raise ConfigError(
-            f"--resume goes on with the run as it was started, and it was not started with {'; '.join(changed)}. Only the "
+            f"--resume continues the run as it was started, and it was not started with {'; '.join(changed)}. Only the "
             f"budget ({', '.join(BUDGET)}) and the devices ({', '.join(PLACEMENT)}) can be changed: leave the other options "
             "out, or start a new run in another folder (--out)."
         )
@@ -56,16 +56,15 @@ def resume_config(stored: Mapping[str, Any], options: Mapping[str, Any], run_dir
 
 
 def same_budget(stored: Mapping[str, Any], config: RunConfig) -> bool:
-    """Whether a run that goes on keeps the budget that it had."""
+    """Whether a resumed run keeps its budget."""
     return _budget(stored_config(stored)) == _budget(config)
 
 
 def continuation(run: RunDirectory, config: RunConfig, steps_per_epoch: int | None, device: str) -> dict[str, Any]:
-    """What ``run.json`` says from now on of a run that goes on with another budget or on other devices; else empty.
+    """New fields of ``run.json`` for a run that is resumed with another budget or on other devices; else empty.
 
-    ``config`` is the new one, and ``history`` has an entry for each stretch of the run: from which step, with which budget and
-    on which devices. ``bit_identical`` is false as soon as the devices changed: rounding and the draws of the views are then no
-    longer those of a run that stayed where it was.
+    ``history`` has an entry for each stretch of the run: its first step, budget and devices. ``bit_identical`` is false once
+    the devices changed, since rounding and the random views then differ from those of an uninterrupted run.
 
     Args:
         run: its folder.
@@ -88,8 +87,8 @@ def continuation(run: RunDirectory, config: RunConfig, steps_per_epoch: int | No
     if not path.exists():
         if info["status"] == "done" and former:
             raise CheckpointError(
-                f"the run {run.path} is finished and its checkpoint {path} is gone, so it cannot go on. Start a new run from "
-                f"its weights: --init {run.path}."
+                f"the run {run.path} is finished and its checkpoint {path} is gone, so it cannot be resumed. Start a new run "
+                f"from its weights: --init {run.path}."
             )
         return fields  # nothing was trained with the former settings
     done = saved_step(path)
@@ -100,7 +99,7 @@ def continuation(run: RunDirectory, config: RunConfig, steps_per_epoch: int | No
         )
     history = info.get("history") or [{"from_step": 0, "total_steps": former, **was}]
     if len(history) > 1 and history[-1]["from_step"] == done:
-        history = history[:-1]  # no step was kept that was taken with these
+        history = history[:-1]  # no step of that stretch was kept
     began = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     return {
         **fields,
@@ -110,12 +109,7 @@ def continuation(run: RunDirectory, config: RunConfig, steps_per_epoch: int | No
 
 
 def first_settings(config: RunConfig, info: Mapping[str, Any]) -> RunConfig:
-    """A run's config with the budget and the devices that it was started with, which its checkpoints are known by.
-
-    Args:
-        config: of the run as it goes on.
-        info: its ``run.json``.
-    """
+    """A run's config with the budget and the devices that it was started with, which its checkpoints are known by."""
     if not info.get("history"):
         return config
     first = info["history"][0]
@@ -124,17 +118,17 @@ def first_settings(config: RunConfig, info: Mapping[str, Any]) -> RunConfig:
 
 
 def describe_continuation(history: Sequence[Mapping[str, Any]]) -> str:
-    """What to say of the last stretch of a run."""
+    """A message about the last stretch of a run."""
     before, now = history[-2:]
     texts = [f"The run goes on from step {now['from_step']} of {now['total_steps']}."]
     if before["total_steps"] != now["total_steps"]:
         texts.append(
-            f"Its budget was {before['total_steps']} steps: learning rate, momenta and all else that has a course follow the "
-            f"new budget from here on."
+            f"Its budget was {before['total_steps']} steps: learning rate, momenta and all other schedules follow the "
+            f"new budget from now on."
         )
     moved = [f"{name}={now[name]} (before: {before[name]})" for name in _DECIDE_BITS if before[name] != now[name]]
     if moved:
-        texts.append(f"It is computed with {', '.join(moved)}: the batches stay the same, the last bits do not.")
+        texts.append(f"It is computed with {', '.join(moved)}: the batches stay the same, but rounding may differ.")
     return " ".join(texts)
 
 

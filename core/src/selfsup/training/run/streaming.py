@@ -1,4 +1,4 @@
-"""What a run on a stream needs before its first step, and whether a run is one."""
+"""Decide whether a run streams its rows, and open the stream."""
 
 from __future__ import annotations
 
@@ -24,23 +24,19 @@ from selfsup.runtime.progress import Reporter, show_findings
 from selfsup.training.observe.online_probe import MONITORED_ROWS
 from selfsup.training.run.config import RunConfig
 from selfsup.training.run.initialization import Origin, origin_of
-from selfsup.training.run.setup import Data, fitted_processor, prepare_data, process
+from selfsup.training.run.prepare_rows import Data, fitted_processor, prepare_data, process
 
 _MOST_WORKERS = 8
 _ROWS_A_BLOCK = 8
-"""Rows of the sample that are read for each block that is looked at."""
+"""Rows of the sample to read for each block whose embedding is checked."""
 _GB = 1e9
 
 
 def is_streamed(config: RunConfig, source: Any = None) -> tuple[bool, str]:
-    """Whether a run streams its rows, and what to say where nobody said so.
-
-    Args:
-        config: of the run.
-        source: rows to take in place of ``config.data``.
+    """Whether a run streams its rows, and a message if that was chosen automatically.
 
     Raises:
-        ConfigError: the source can only be streamed, and must not be.
+        ConfigError: the source can only be streamed, and ``--no-stream`` forbids it.
     """
     if config.stream:
         return True, ""
@@ -50,7 +46,7 @@ def is_streamed(config: RunConfig, source: Any = None) -> tuple[bool, str]:
             other = "Name their folder" if found.pattern else "Copy it to this machine"
             kind = ", as a pattern of files," if found.pattern else ""
             raise ConfigError(
-                f"{config.data}{kind} can only be streamed, and --no-stream forbids it. {other}, or leave that out."
+                f"{config.data}{kind} can only be streamed, and --no-stream forbids it. {other}, or leave --no-stream out."
             )
         return False, ""
     limit = config.streaming.above_gb
@@ -67,11 +63,11 @@ def is_streamed(config: RunConfig, source: Any = None) -> tuple[bool, str]:
 def stream_data(config: RunConfig, reporter: Reporter, source: Any, origin: Origin) -> Data:
     """Open a stream and fit the processor on a sample of it.
 
-    For arguments see :func:`~selfsup.training.run.setup.prepare_data`.
+    For arguments see :func:`~selfsup.training.run.prepare_rows.prepare_data`.
 
     Raises:
         ConfigError: the task or an option needs all rows at hand.
-        DataError: there is nothing at the source that can be used.
+        DataError: the source has no usable rows.
     """
     spec = registry().get("task", config.task)
     _check_possible(config)
@@ -130,10 +126,10 @@ def stream_data(config: RunConfig, reporter: Reporter, source: Any, origin: Orig
 
 
 def _without_held_out(sample: Rows, share: float) -> Rows:
-    """The rows of a sample that are not held out: of a small share none may be.
+    """The rows of a sample that are not held out.
 
     Raises:
-        DataError: all are.
+        DataError: all rows are held out.
     """
     outside = held_out(row_hashes(sample), share)
     if outside.all():
@@ -145,7 +141,7 @@ def _without_held_out(sample: Rows, share: float) -> Rows:
 
 
 def _counts_rows(config: RunConfig) -> bool:
-    """Whether the course of the run is measured in epochs."""
+    """Whether the budget or the warm-up is given in epochs."""
     return config.optimization.steps is None or config.optimization.warmup_epochs is not None
 
 
@@ -166,11 +162,11 @@ def _needs_all_rows(config: RunConfig) -> str:
 
 
 def _check_possible(config: RunConfig) -> None:
-    """Refuse what needs all rows at hand."""
+    """Refuse options that need all rows before the first step."""
     if reason := _needs_all_rows(config):
         raise ConfigError(f"{reason} Leave out --stream (or give --no-stream), so that all rows are prepared first.")
     if config.unlabelled or config.label_kind:
-        raise ConfigError("--unlabelled and --label-kind say nothing of a stream, whose labels are not read: leave them out.")
+        raise ConfigError("--unlabelled and --label-kind have no effect on a stream, which reads no labels: leave them out.")
 
 
 def _split(config: RunConfig, stream: RowStream) -> Literal["rows", "shards"]:
@@ -180,12 +176,7 @@ def _split(config: RunConfig, stream: RowStream) -> Literal["rows", "shards"]:
 
 
 def settled(config: RunConfig, data: Data) -> RunConfig:
-    """A config whose ``streaming.split`` is what a stream chose, so that the run keeps it wherever it goes on.
-
-    Args:
-        config: of the run.
-        data: as :func:`prepare` gives it.
-    """
+    """A config with the ``streaming.split`` that the stream chose, so that a resumed run keeps it."""
     if data.split is None:
         return config
     return config.model_copy(update={"streaming": config.streaming.model_copy(update={"split": data.split})})
@@ -198,20 +189,15 @@ def _workers(config: RunConfig) -> int:
 
 
 def learned_rows(before: PretrainingRows, seen: SeenRows) -> PretrainingRows:
-    """The rows that a stream gave, as far as their hashes are kept.
-
-    Args:
-        before: how they are hashed.
-        seen: what was given.
-    """
+    """Hashes of the rows that a stream gave; ``before`` says how they are hashed."""
     found = PretrainingRows.of(seen.hashes, before.roles, holdout=before.holdout, source=before.source)
     return replace(found, different=max(seen.different, len(found.hashes)))
 
 
 def prepare(config: RunConfig, reporter: Reporter, source: Any = None, origin: Origin | None = None) -> Data:
-    """The training rows of a run: decoded on the way where ``config.stream`` says so, else all of them now.
+    """The training rows of a run: a stream if ``config.stream`` is set, else all rows, processed now.
 
-    For arguments and errors see :func:`~selfsup.training.run.setup.prepare_data`.
+    For arguments and errors see :func:`~selfsup.training.run.prepare_rows.prepare_data`.
     """
     if config.stream:
         return stream_data(config, reporter, source, origin or origin_of(config))

@@ -31,15 +31,15 @@ class Option:
     """One option, as ``--set KEY=VALUE`` takes it."""
 
     key: str
-    """In full, as it is unambiguous."""
+    """The unambiguous key."""
     type: str
-    """And the limits of a number."""
+    """Type, with the limits of a number."""
     default: Any
-    """A JSON value: what runs where nobody says otherwise; of this task and this backbone."""
+    """The default for this task and backbone, a JSON value."""
     paper: str
-    """The paper's value, where the option says it; of an optimizer's settings that of the task's recipe. Else empty."""
+    """The paper's value from the option's description, or from the task's recipe for optimizer settings; else empty."""
     meaning: str
-    """What it does, with its unit."""
+    """Description, with the unit."""
     command: str
     """The command whose ``--set`` takes it: ``pretrain``, ``evaluate`` or ``finetune``."""
 
@@ -49,11 +49,11 @@ class Option:
 
 
 def task_options(task: str, backbone: str = "") -> list[Option]:
-    """All options of a task: of its run, optimizer, processor, backbone, views and objective, and of what measures its encoder.
+    """All options of a task: of its run, optimizer, processor, backbone, views, objective and evaluators.
 
     Args:
         task: its id.
-        backbone: id of the backbone whose options are meant; empty: the task's default.
+        backbone: id of a backbone; empty: the task's default.
 
     Raises:
         UnknownIdError: there is no such task or backbone.
@@ -109,7 +109,7 @@ def _option(path: tuple[str, ...], field: FieldInfo, default: Any, sections: Sec
 
 
 def _key(path: tuple[str, ...], sections: Sections) -> str:
-    """The shortest key with a section: ``objective.temperature`` for ``task.objective.temperature``, where that is clear."""
+    """The shortest unambiguous key with a section: ``objective.temperature`` for ``task.objective.temperature``."""
     full = shown_key(path)
     if path[0] == "task" and len(path) > 2:
         short = ".".join(path[1:])

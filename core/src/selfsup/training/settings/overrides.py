@@ -1,4 +1,4 @@
-"""Find where the key of ``--set key=value`` belongs, and explain a key that belongs nowhere."""
+"""Find the option that a key of ``--set key=value`` names, and explain unknown keys."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Sections = Mapping[str, type[Config]]
 
 
 def parse_assignment(text: str) -> tuple[str, Unread]:
-    """Split ``key=value``; the value stays a text until :func:`read` knows the type of the key.
+    """Split ``key=value``; the value stays a text until the type of the key is known.
 
     Raises:
-        ConfigError: there is no ``=``, or nothing before it.
+        ConfigError: there is no ``=`` or no key.
     """
     key, sign, value = text.partition("=")
     if not sign or not key.strip():
@@ -34,7 +34,7 @@ def parse_assignments(texts: Iterable[str]) -> dict[str, Unread]:
     """Split several ``key=value``.
 
     Raises:
-        ConfigError: one is none, or a key is given two values.
+        ConfigError: a text is no assignment, or a key has two values.
     """
     values: dict[str, Unread] = {}
     for text in texts:
@@ -48,7 +48,7 @@ def join(*layers: Mapping[str, Any]) -> dict[str, Any]:
     """Options that were given in several ways (flags, ``--set``, arguments) as one mapping.
 
     Raises:
-        ConfigError: two of them give a key two values.
+        ConfigError: a key has two values.
     """
     joined: dict[str, Any] = {}
     for layer in layers:
@@ -62,16 +62,16 @@ def join(*layers: Mapping[str, Any]) -> dict[str, Any]:
 def place(
     options: Mapping[str, Any], sections: Sections, *, short: Mapping[str, str] | None = None, listing: str = ""
 ) -> dict[str, Any]:
-    """Options under their full paths, ``{section: {field: value}}``, their texts read by the types of their fields.
+    """Options under their full paths, ``{section: {field: value}}``, with texts parsed by the types of their fields.
 
     Args:
         options: key (in any form that :func:`resolve_key` takes) to value.
-        sections: where keys may belong.
-        short: names that always stand for a certain key.
+        sections: have the options.
+        short: short names to keys.
         listing: the command that lists all keys, for messages.
 
     Raises:
-        ConfigError: a key belongs nowhere or to several places, has two values under two names, or is null where it cannot be.
+        ConfigError: a key is unknown or ambiguous, has two values under two names, or cannot be null.
     """
     placed: dict[str, Any] = {}
     said: dict[tuple[str, ...], str] = {}
@@ -90,12 +90,12 @@ def place(
 
 
 def annotation_of(path: Sequence[str], sections: Sections) -> Any:
-    """The type of the field at the end of a full path; inside a dictionary that of its values."""
+    """The type of the field at the end of a full path; in a dictionary, the type of its values."""
     annotation: Any = sections[path[0]]
     for name in path[1:]:
         model = nested(annotation)
         if model is not None:
-            # A key that the model in a dictionary does not have is refused, with its reason, by the config itself.
+            # The config itself refuses a key that a model in a dictionary does not have.
             annotation = model.model_fields[name].annotation if name in model.model_fields else Any
         else:  # a free key of a dictionary
             annotation = get_args(annotation)[1] if len(get_args(annotation)) == 2 else Any
@@ -105,16 +105,16 @@ def annotation_of(path: Sequence[str], sections: Sections) -> Any:
 def resolve_key(key: str, sections: Sections, *, listing: str = "") -> tuple[str, ...]:
     """The full path of a key: its section, then field names.
 
-    A key may be written in full (``optimization.lr``), without its section where that is clear (``objective.temperature``), or
-    as a bare field name that only one place has (``temperature``).
+    A key may be written in full (``optimization.lr``), without its section (``objective.temperature``), or as a bare field name
+    (``temperature``), if that is unambiguous.
 
     Args:
-        key: as it was written.
-        sections: where it may belong.
+        key: as written.
+        sections: have the options.
         listing: the command that lists all keys, for messages.
 
     Raises:
-        ConfigError: no place has that key, or several have.
+        ConfigError: the key is unknown or ambiguous.
     """
     parts = tuple(key.split("."))
     paths = paths_of(sections)
@@ -148,7 +148,7 @@ def _paths(sections: tuple[tuple[str, type[Config]], ...]) -> list[tuple[str, ..
 
 
 def apply(options: dict[str, Any], path: Sequence[str], value: Any) -> None:
-    """Set a value deep in nested dictionaries, making those that are missing."""
+    """Set a value in nested dictionaries, creating missing ones."""
     for part in path[:-1]:
         options = options.setdefault(part, {})
     options[path[-1]] = value
@@ -161,7 +161,7 @@ def _value_at(options: Mapping[str, Any], path: Sequence[str]) -> Any:
 
 
 def _shown(path: tuple[str, ...]) -> tuple[str, ...]:
-    """A path as it is written: the run's own fields have no section."""
+    """A path as written: the run's own fields have no section."""
     return path[1:] if path[0] == "" else path
 
 
@@ -176,7 +176,7 @@ def nested(annotation: Any) -> type[BaseModel] | None:
 
 
 def leaves(config: type[BaseModel], prefix: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """The paths of all fields of a config that are no sections themselves, each behind ``prefix``."""
+    """The paths of all fields of a config that are no configs themselves, each after ``prefix``."""
     for name, field in config.model_fields.items():
         model = nested(field.annotation)
         if model is None:
@@ -186,20 +186,19 @@ def leaves(config: type[BaseModel], prefix: tuple[str, ...]) -> Iterator[tuple[s
 
 
 def shown_key(path: tuple[str, ...]) -> str:
-    """A full path as a key in full."""
+    """The full key of a path."""
     return ".".join(_shown(path))
 
 
 def _inside_dict(parts: tuple[str, ...], paths: list[tuple[str, ...]], sections: Sections) -> tuple[str, ...] | None:
-    """A path into a field that is itself a dictionary (``columns.image``): its keys are free.
+    """A path into a field that is a dictionary with free keys (``columns.image``).
 
-    The dictionary may be written as any key, in full or not (``views.parts`` for ``task.views.parts``).
+    The dictionary may be written in full or not (``views.parts`` for ``task.views.parts``).
 
     Raises:
-        ConfigError: several dictionaries may be meant.
+        ConfigError: the key is ambiguous.
     """
     dictionaries = [path for path in paths if get_origin(annotation_of(path, sections)) is dict]
-    # In full first, then by as many names as are there.
     for written in range(len(parts) - 1, 0, -1):
         named = parts[:written]
         found = [path for path in dictionaries if _shown(path) == named]

@@ -10,35 +10,30 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from selfsup.errors import ConfigError
 
 NULLS = ("null", "none", "None")
-"""How a command line writes the value that is no value, for fields that have one."""
+"""Texts for null, for fields that may be null."""
 _TRUE = ("true", "True", "yes", "on", "1")
 _FALSE = ("false", "False", "no", "off", "0")
 
 
 class Unread(str):
-    """The text of a value whose type is not known yet; :func:`read_value` reads it by the type of its field."""
+    """The text of a value whose type is unknown yet; :func:`read_value` parses it."""
 
 
 class _UnreadableError(Exception):
-    """A text is no value of a type."""
+    """A text cannot be parsed as a type."""
 
 
 def read_value(text: str, annotation: Any, key: str) -> Any:
-    """Read a text by the type of its field: what is a word for one field is a number or null for another.
+    """Parse a text by the type of its field.
 
-    A word of a ``Literal`` comes first, so that ``none`` is that word where the field has it, and null elsewhere. Lists are
-    JSON or parts between commas. A text in JSON quotes is always a text (``'"null"'``).
-
-    Args:
-        text: as it was written.
-        annotation: of the field.
-        key: of the field, for messages.
+    Words of a ``Literal`` come first, so that ``none`` is that word if the field has it, and null otherwise. Lists are JSON or
+    separated by commas. A text in JSON quotes is always a text (``'"null"'``).
 
     Returns:
-        The value; the text itself where it cannot be read, which the field's config then refuses with its reason.
+        The value; or the text itself if it cannot be parsed, which the field's config then refuses.
 
     Raises:
-        ConfigError: it is null, and the field has no null.
+        ConfigError: it is null, and the field cannot be null.
     """
     try:
         return _read(text, annotation)
@@ -113,7 +108,7 @@ def _word(text: str, words: Sequence[Any]) -> Any:
 def _one_of(text: str, members: Sequence[Any]) -> Any:
     for member in sorted(members, key=_rank):
         try:
-            # Beside numbers, 0 and 1 are numbers.
+            # If a number is allowed too, 0 and 1 are numbers.
             return _bool(text, words=1) if member is bool and len(members) > 2 else _read(text, member)
         except _UnreadableError:
             continue
@@ -121,7 +116,7 @@ def _one_of(text: str, members: Sequence[Any]) -> Any:
 
 
 def _rank(annotation: Any) -> int:
-    """Words that are told exactly go before types that take more texts."""
+    """Try types with few possible texts before types with many."""
     kind = get_origin(annotation)
     if kind is Annotated:
         return _rank(get_args(annotation)[0])

@@ -18,6 +18,8 @@ from selfsup.testing.toy.sequences.installed import installed
 from selfsup.training.run import launch
 
 HERE = Path(__file__).parent
+LONGEST_SECONDS = 1500.0
+"""For all attempts of a test; a busy machine is slow."""
 
 
 @pytest.fixture(scope="module")
@@ -102,10 +104,10 @@ def attempt(tmp_path_factory: pytest.TempPathFactory, toy: Path) -> Callable[...
         folder = tmp_path_factory.mktemp("attempts")
         (folder / "plan.json").write_text(json.dumps(attempts))
         if alone:
-            subprocess.run([sys.executable, str(HERE / "stopped_runs.py"), str(folder)], timeout=300, check=False)
+            subprocess.run([sys.executable, str(HERE / "stopped_runs.py"), str(folder)], timeout=LONGEST_SECONDS, check=False)
         else:
             process = run_script("stopped_runs", folder=str(folder))
-            process.join(300)
+            process.join(LONGEST_SECONDS)
             process.kill()
         errors = (folder / "errors.txt").read_text()
         assert (folder / "codes.json").exists(), errors

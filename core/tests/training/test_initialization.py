@@ -216,7 +216,7 @@ def test_what_is_nothing_to_start_from(init: str, error: type[Exception], text: 
 
 
 def test_an_encoder_in_memory_has_no_path(former: selfsup.Run, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"save it first \(encoder.save\(DIR\)\)"):
+    with pytest.raises(ConfigError, match=r"save the encoder first \(encoder.save\(DIR\)\)"):
         pretrain(tmp_path / "run", init=former.encoder)
 
 

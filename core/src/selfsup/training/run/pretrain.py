@@ -78,13 +78,13 @@ def pretrain(
         task: id of the pretext task.
         data: a source: a data set's name, a path, ``hf://owner/name``, or an object that holds rows (an array, a list, a data
             frame, a data set of torch or of the hub; see :func:`selfsup.data.load_source`).
-        out: the run's folder; None makes ``runs/<modality>-<task>-<time>``.
-        resume: go on with the run in ``out`` from its last checkpoint, or begin it if there is none yet. A larger ``epochs``,
-            ``steps`` or ``max_steps`` extends it, finished or not: from its last step on, all schedules are those of the new
-            budget. Other ``devices``, ``nodes`` or another ``strategy`` go on with the same batches.
-        config: a config file, a run's ``run.json``, or options as nested dictionaries; the other arguments go before it.
-        overrides: config keys to values, as for ``--set``; None is null, for options that have it.
-        progress: show the course of the run on stderr.
+        out: the run's folder; None: ``runs/<modality>-<task>-<time>``.
+        resume: continue the run in ``out`` from its last checkpoint, or start it if there is none. A larger ``epochs``,
+            ``steps`` or ``max_steps`` extends the run, finished or not; all schedules then follow the new budget from its last
+            step on. Other ``devices``, ``nodes`` or ``strategy`` continue with the same batches.
+        config: a config file, a run's ``run.json``, or options as nested dictionaries; the other arguments override it.
+        overrides: config keys to values, as for ``--set``; None is null.
+        progress: show progress on stderr.
         **options: fields of :class:`~selfsup.training.RunConfig` (``backbone``, ``init``, ``val``, ``seed``, ``devices``, ...),
             and ``epochs``, ``steps``, ``max_steps``, ``batch_size`` and ``lr``; None: not given.
 
@@ -92,10 +92,10 @@ def pretrain(
         The finished run.
 
     Raises:
-        SelfsupError: the run cannot start or go on; the message says why.
-        SystemExit: a SIGTERM, SIGHUP or SIGUSR1 came; a checkpoint was saved, and ``resume`` goes on from it. The status is 128
-            and the signal's number. After SIGUSR1 a job of Slurm is put back into the queue, if ``resume`` is set.
-        KeyboardInterrupt: a SIGINT came; likewise.
+        SelfsupError: the run cannot start or continue; the message says why.
+        SystemExit: SIGTERM, SIGHUP or SIGUSR1 stopped the run; a checkpoint for ``resume`` was saved. The status is 128 plus
+            the signal's number. After SIGUSR1 a Slurm job is put back into the queue, if ``resume`` is set.
+        KeyboardInterrupt: SIGINT (Ctrl-C) stopped the run; a checkpoint was saved.
     """
     if not isinstance(options.get("val"), str | os.PathLike | None):
         raise ConfigError(
@@ -139,19 +139,17 @@ def pretrain(
 
 
 def _init_of(given: Any) -> str | dict[str, str] | None:
-    """Paths as texts: of one thing to start from, or by the name of a part.
+    """Initial weights as texts: one path, or part names to paths.
 
     Raises:
-        ConfigError: it is no path.
+        ConfigError: a value is no path.
     """
     if isinstance(given, Mapping):
         return {str(name): str(_init_of(source)) for name, source in given.items()}
     if isinstance(given, str | os.PathLike):
         return os.fspath(given)
     if given is not None:
-        raise ConfigError(
-            f"init is the path of what to start from, not a {type(given).__name__}: save it first (encoder.save(DIR))."
-        )
+        raise ConfigError(f"init is a path, not a {type(given).__name__}: save the encoder first (encoder.save(DIR)).")
     return None
 
 
@@ -202,9 +200,9 @@ def _run_processes(
             f"torchrun --nnodes {config.nodes} --nproc-per-node {config.devices} -m selfsup pretrain ..."
         )
     if source is not None:
-        raise ConfigError("several devices read the data for themselves: give its name or path and not the rows.")
+        raise ConfigError("several devices read the data for themselves: give its name or path instead of rows.")
     with make_reporter(progress) as reporter:
         origin = origin_of(config, directory if resume else None)
-        prepare(config, reporter, origin=origin)  # bad input ends here, before any process is started
+        prepare(config, reporter, origin=origin)  # bad input fails here, before any process starts
     plan = {"config": config.model_dump(mode="json"), "out": str(directory.path), "resume": resume, "progress": progress}
     run_processes(plan, config.devices * config.nodes, stop)

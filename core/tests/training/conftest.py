@@ -35,11 +35,11 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             yield folder / "site"
 
 
-def run_script(name: str, **values: Any) -> multiprocessing.Process:
-    """Start a script of this folder, with these globals, in a process of a server that has imported torch already."""
+def run_script(name: str, environment: Mapping[str, str], **values: Any) -> multiprocessing.Process:
+    """Start a script of this folder, with these globals, in a process of a server that has imported torch."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["torch", "lightning_fabric"])
-    arguments = {"init_globals": {**values, "environment": dict(os.environ)}, "run_name": name}
+    arguments = {"init_globals": {**values, "environment": dict(environment)}, "run_name": name}
     process = context.Process(target=runpy.run_path, args=(str(HERE / f"{name}.py"),), kwargs=arguments)
     process.start()
     return process  # type: ignore[return-value]
@@ -49,10 +49,8 @@ class ForkedWorker:
     """A worker of a run on several devices with the methods of ``subprocess.Popen``; it starts without importing torch."""
 
     def __init__(self, folder: Path, rank: int, environment: Mapping[str, str]) -> None:
-        with pytest.MonkeyPatch.context() as patch:
-            for key, value in {**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)}.items():
-                patch.setenv(key, value)
-            self._process = run_script("worker_process", folder=str(folder))
+        own = {**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+        self._process = run_script("worker_process", own, folder=str(folder))
         self.kill, self.wait = self._process.kill, self._process.join
 
     def poll(self) -> int | None:
@@ -106,7 +104,7 @@ def attempt(tmp_path_factory: pytest.TempPathFactory, toy: Path) -> Callable[...
         if alone:
             subprocess.run([sys.executable, str(HERE / "stopped_runs.py"), str(folder)], timeout=LONGEST_SECONDS, check=False)
         else:
-            process = run_script("stopped_runs", folder=str(folder))
+            process = run_script("stopped_runs", os.environ, folder=str(folder))
             process.join(LONGEST_SECONDS)
             process.kill()
         errors = (folder / "errors.txt").read_text()

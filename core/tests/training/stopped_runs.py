@@ -16,7 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-os.environ.update(globals().get("environment", {}))
+if "environment" in globals():  # else it is a script, and has one
+    os.environ.clear()
+    os.environ.update(globals()["environment"])
 
 import torch
 

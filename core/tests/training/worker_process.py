@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+os.environ.clear()  # that of the server
 os.environ.update(globals()["environment"])
 
 import torch

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         few_label_metrics,
         trained_from,
     )
-    from selfsup.evaluation.evaluators.finetune import FinetuneConfig
+    from selfsup.evaluation.evaluators.finetune_config import FinetuneConfig
     from selfsup.evaluation.evaluators.knn import KNNConfig, knn_outputs
     from selfsup.evaluation.evaluators.linear import LinearConfig, fit_probe
     from selfsup.evaluation.evaluators.retrieval import first_hit_ranks
@@ -46,7 +46,7 @@ else:
                 "few_label_metrics",
                 "trained_from",
             ],
-            "selfsup.evaluation.evaluators.finetune": ["FinetuneConfig"],
+            "selfsup.evaluation.evaluators.finetune_config": ["FinetuneConfig"],
             "selfsup.evaluation.evaluators.knn": ["KNNConfig", "knn_outputs"],
             "selfsup.evaluation.evaluators.linear": ["LinearConfig", "fit_probe"],
             "selfsup.evaluation.evaluators.retrieval": ["first_hit_ranks"],

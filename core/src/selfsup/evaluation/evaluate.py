@@ -14,15 +14,16 @@ import numpy as np
 import torch
 
 from selfsup.artifacts import Encoder, EncoderLike, ResultRecord, RunDirectory, load
-from selfsup.data import Rows, TableFormat, prepare, row_hashes
+from selfsup.data import TableFormat, prepare, row_hashes
 from selfsup.data.sources.columns.labels import LabelKind
-from selfsup.errors import ColumnError, ConfigError
+from selfsup.errors import ConfigError
 from selfsup.evaluation.choose import choose_evaluators
 from selfsup.evaluation.embedding_files import check_suffix, id_column_of, write_embeddings
-from selfsup.evaluation.evaluators.finetune import FinetuneConfig, finetune_encoder, score
+from selfsup.evaluation.evaluators.finetune import finetune_encoder, score
+from selfsup.evaluation.evaluators.finetune_config import FinetuneConfig
 from selfsup.evaluation.finetuned_model import FinetunedModel
 from selfsup.evaluation.record import record_of
-from selfsup.evaluation.source_rows import load_rows, rows_of_part, splits_of
+from selfsup.evaluation.source_rows import has_labels, load_rows, rows_of_part, splits_of
 from selfsup.evaluation.splits import load_splits
 from selfsup.runtime.decoder_output import caught_noise
 from selfsup.runtime.file_lock import lock_folder
@@ -166,7 +167,7 @@ def finetune(
         data: source of the labelled training rows.
         test: source of the test rows, as for :func:`evaluate`.
         fraction: share of the labels to use, equally many from each class (for numbers: from each tenth).
-        options: of :class:`~selfsup.evaluation.evaluators.finetune.FinetuneConfig`, for example ``{"epochs": 10}``.
+        options: of :class:`~selfsup.evaluation.FinetuneConfig`, for example ``{"epochs": 10}``.
         seed: of every random choice.
         out: folder for the fine-tuned encoder and its head; None: nothing is written.
         **common: ``label``, ``label_kind``, ``unlabelled``, ``columns``, ``table``, ``max_bad_rows``, ``checkpoint``, ``part``,
@@ -258,7 +259,7 @@ def embed(
         splits = splits_of(encoder, data, part)
         split = "train" if "train" in splits else splits[0]
     rows = load_rows(encoder, data, split=split, **common)  # type: ignore[misc]  # as above
-    if common.get("label") is None and not _has_labels(rows):
+    if common.get("label") is None and not has_labels(rows):
         rows = rows.without_labels()
     id_column_of(rows, id_column)  # a wrong name is found before minutes of decoding
     arithmetic = resolve_precision(precision, own.device.type)
@@ -278,14 +279,6 @@ def embed(
             own, store, rows, Path(out), batch_size=size, autocast=autocast, reporter=reporter, id_column=id_column
         )
     return EmbeddingFile(path, len(store), own.embed_dim, len(store.bad_rows), tuple(store.bad_rows))
-
-
-def _has_labels(rows: Rows) -> bool:
-    """Whether the label column that was found holds labels."""
-    try:
-        return rows.label is not None and rows.label_reader is not None
-    except ColumnError:
-        return False
 
 
 def _loaded(encoder: EncoderLike, checkpoint: str | None) -> Encoder:

@@ -80,3 +80,11 @@ def rows_of_part(rows: Rows, part: str | None, say: Callable[[str], None], *, wh
         named = f"{what} rows" if what else "rows"
         say(f"{lacking} of the {len(rows)} {named} of {rows.name} lack the part {part!r} and are left out.")
     return own
+
+
+def has_labels(rows: Rows) -> bool:
+    """Whether the label column that was found holds labels."""
+    try:
+        return rows.label is not None and rows.label_reader is not None
+    except ColumnError:
+        return False

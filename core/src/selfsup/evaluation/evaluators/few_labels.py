@@ -16,7 +16,8 @@ from selfsup.config import Config, idle
 from selfsup.errors import ConfigError
 from selfsup.evaluation.base import EvaluatorRecipe, Split
 from selfsup.evaluation.checks import output_count
-from selfsup.evaluation.evaluators.finetune import FinetuneConfig, finetune_encoder
+from selfsup.evaluation.evaluators.finetune import finetune_encoder
+from selfsup.evaluation.evaluators.finetune_config import FinetuneConfig
 from selfsup.evaluation.evaluators.linear import LinearConfig, fit_probe
 from selfsup.evaluation.maths.metrics import HEADLINES, label_metrics, row_scores
 from selfsup.evaluation.subsets import Int64, expected_overlap, few_label_rows, flipped_labels, labelled_subset

@@ -258,7 +258,7 @@ def embed(
     if split is None:
         splits = splits_of(encoder, data, part)
         split = "train" if "train" in splits else splits[0]
-    rows = load_rows(encoder, data, split=split, **common)  # type: ignore[misc]  # as above
+    rows = load_rows(encoder, data, split=split, **common)
     if common.get("label") is None and not has_labels(rows):
         rows = rows.without_labels()
     id_column_of(rows, id_column)  # a wrong name is found before minutes of decoding

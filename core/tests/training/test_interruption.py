@@ -134,6 +134,7 @@ def test_a_signal_saves_a_checkpoint_and_an_encoder_and_ends_the_call(
     signal_at(monkeypatch, [2], number)
     with pytest.raises(error):
         pretrain(tmp_path / "my run", progress=True)
+    monkeypatch.undo()  # fine-tuning takes steps, too
     assert signal.getsignal(number) is before
     run = RunDirectory(tmp_path / "my run")
     assert run.status == "stopped"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selfsup.data.sources.columns.roles import MEDIA
+from selfsup.data.sources.items import LABEL, Record, plain_value, record_of, with_rate
 from selfsup.data.sources.media.encode import array_of, is_medium, is_pil, is_tensor
 from selfsup.errors import SourceError
 
@@ -18,14 +19,8 @@ if TYPE_CHECKING:
     from selfsup.registry.specs import ModalitySpec
 
 Array = np.ndarray[Any, Any]
-Record = dict[str, Any]
-"""One row as column to Python value; its label, if there is one, under :data:`LABEL`."""
-
-LABEL = "label"
 _VALUE_NAMES = ("x", "data", "inputs", "features", "samples", "arr_0", "images", "image", "videos", "audio", "texts", "text")
 _LABEL_NAMES = ("label", "labels", "y", "target", "targets", "classes", "arr_1")
-_LEAST_RATE = 1000
-"""In Hz. A number of at least this after a waveform is its sampling rate, as in torchaudio's data sets."""
 
 
 @dataclass
@@ -77,7 +72,7 @@ def records(source: Any, modality: ModalitySpec) -> Records:
         source = source.to_list()
     if type(source).__module__.partition(".")[0] in ("pandas", "polars"):
         listed = source.to_dicts() if hasattr(source, "to_dicts") else source.to_dict("records")
-        rows = (_record(item, place, role, kind) for place, item in enumerate(listed))
+        rows = (record_of(item, place, role, kind) for place, item in enumerate(listed))
         return Records(_with_role(rows, role, kind), f"the {name}", f"{name} of {len(source)} rows")
     names = {LABEL: found} if (found := _class_names(source)) else {}
     unreadable: list[str] = []
@@ -91,7 +86,7 @@ def records(source: Any, modality: ModalitySpec) -> Records:
             f"A source is a text, a path, a data set, a table, an array, a list or a generator, not {name}: "
             f"{_say_rows(modality)}."
         )
-    rows = (_record(item, place, role, kind) for place, item in enumerate(items))
+    rows = (record_of(item, place, role, kind) for place, item in enumerate(items))
     return Records(_with_role(rows, role, kind), f"the {name}", described, names, unreadable)
 
 
@@ -154,7 +149,7 @@ def _rows_of_array(array: Array, role: str, kind: str, modality: ModalitySpec) -
             raise SourceError(f"{wrong} is no table: {_say_rows(modality)}.")
         return (dict(zip((f"x{place}" for place in range(shape[1])), row.tolist(), strict=True)) for row in array)
     if array.dtype.kind in "OUT" and array.ndim == 1:  # arrays of several sizes, or paths
-        return (_record(item, place, role, kind) for place, item in enumerate(array))
+        return (record_of(item, place, role, kind) for place, item in enumerate(array))
     if kind == "audio":
         raise SourceError(
             f'{wrong} has no sampling rate: give {{"audio": array, "sampling_rate": Hz}}, with rows [samples] or [channels, '
@@ -195,7 +190,7 @@ def _rows_of_columns(source: Mapping[Any, Any], role: str, kind: str, modality: 
 
     def rows() -> Iterator[Record]:
         for place in range(next(iter(lengths.values()))):
-            record = {renamed.get(key, key): _plain(value[place]) for key, value in listed.items()}
+            record = {renamed.get(key, key): plain_value(value[place]) for key, value in listed.items()}
             record |= fixed
             yield with_rate(record, role) if kind == "audio" else record
 
@@ -206,73 +201,6 @@ def _is_column(value: Any) -> bool:
     if isinstance(value, np.ndarray):
         return value.ndim > 0
     return hasattr(value, "__len__") and hasattr(value, "__getitem__") and not isinstance(value, str | bytes | Mapping)
-
-
-def _record(item: Any, place: int, role: str, kind: str) -> Record:
-    """One item of a list, as a row.
-
-    Raises:
-        SourceError: it is not a row of this kind.
-    """
-    if hasattr(item, "_asdict"):
-        item = item._asdict()
-    if isinstance(item, Mapping):
-        if (kind == "audio" and item.get("array") is not None) or (kind in MEDIA and set(item) == {"bytes", "path"}):
-            return {role: item}
-        record = {str(key): _plain(value) for key, value in item.items()}
-        return with_rate(record, role) if kind == "audio" else record
-    if not role:
-        return _table_row(item, place)
-    if isinstance(item, tuple) and item:
-        return _pair(item, role, kind)
-    if kind == "string":
-        if not isinstance(item, str | np.str_) and item is not None:
-            raise SourceError(f"Item {place} is of type {type(item).__name__}, not a text: give a list of strings.")
-        return {role: None if item is None else str(item)}
-    return {role: item}
-
-
-def with_rate(record: Record, *roles: str) -> Record:
-    """A row in which the samples of each role and the sampling rate beside them are one value."""
-    waves = [role for role in roles if array_of(record.get(role)) is not None]
-    if not waves or "sampling_rate" not in record:
-        return record
-    rest = {key: value for key, value in record.items() if key != "sampling_rate"}
-    return {**rest, **{role: {"array": record[role], "sampling_rate": record["sampling_rate"]} for role in waves}}
-
-
-def _pair(item: tuple[Any, ...], role: str, kind: str) -> Record:
-    """A value followed by its label; a waveform is followed by its sampling rate first."""
-    value, *rest = item
-    record: Record = {role: value}
-    if kind == "audio" and array_of(value) is not None and rest:
-        rate = _plain(rest[0])
-        if isinstance(rate, int | float) and not isinstance(rate, bool) and rate >= _LEAST_RATE:
-            record[role] = {"array": value, "sampling_rate": rate}
-            rest = rest[1:]
-    if rest:
-        record[LABEL] = _plain(rest[0])
-    return record
-
-
-def _table_row(item: Any, place: int) -> Record:
-    """A row of a table as numbers, perhaps followed by a label."""
-    label: list[Any] = []
-    if isinstance(item, tuple) and item and (values := array_of(item[0])) is not None and values.ndim == 1:
-        item, label = values, [_plain(value) for value in item[1:2]]
-    if (array := array_of(item)) is not None:
-        item = array.tolist() if array.ndim == 1 else None
-    if not isinstance(item, list | tuple):
-        raise SourceError(f"Item {place} is no row of a table: give dicts, or sequences of values.")
-    return {**{f"x{column}": _plain(value) for column, value in enumerate(item)}, **({LABEL: label[0]} if label else {})}
-
-
-def _plain(value: Any) -> Any:
-    """A NumPy or torch scalar as a Python value; everything else unchanged."""
-    array = array_of(value)
-    if array is not None:
-        return array.item() if array.ndim == 0 else value
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def _map_style(source: Any, unreadable: list[str]) -> Iterator[Any]:
@@ -305,7 +233,7 @@ def _of_stream(stream: Any, role: str, kind: str) -> Records:
             stream = stream.cast_column(column, type(feature)(decode=False))
         if type(feature).__name__ == "ClassLabel":
             names[column] = tuple(feature.names)
-    rows = (_record(item, place, role, kind) for place, item in enumerate(stream))
+    rows = (record_of(item, place, role, kind) for place, item in enumerate(stream))
     name = type(stream).__name__
     return Records(_with_role(rows, role, kind), f"the {name}", f"{name}, read once", names)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from selfsup.data.sources.tables.encodings import kind_suffix
 from selfsup.data.sources.tables.read import CELL_TEXTS, TABLE_SUFFIXES
-from selfsup.data.sources.tars import TAR_SUFFIXES
+from selfsup.data.sources.tables.tars import TAR_SUFFIXES
 from selfsup.errors import SourceError
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from selfsup.data.sources.columns.choose import FoundSource
 from selfsup.data.sources.columns.roles import MEDIA
 from selfsup.data.sources.dataframes import arrow_column
-from selfsup.data.sources.in_memory import Record, Records, records, with_rate
+from selfsup.data.sources.in_memory import Records, records
+from selfsup.data.sources.items import Record, with_rate
 from selfsup.data.sources.media.encode import array_of, kind_of_value, media_file
 from selfsup.errors import SelfsupError, SourceError
 from selfsup.runtime.cache_folder import cache_root

@@ -16,7 +16,7 @@ from selfsup.data.sources.layout import SPLIT_NAMES, of_one_kind, parts_of
 from selfsup.data.sources.load import cut_split
 from selfsup.data.sources.streams.shards import open_file
 from selfsup.data.sources.tables.encodings import find_encoding
-from selfsup.data.sources.tars import TAR_SUFFIXES
+from selfsup.data.sources.tables.tars import TAR_SUFFIXES
 from selfsup.errors import SourceError
 
 if TYPE_CHECKING:

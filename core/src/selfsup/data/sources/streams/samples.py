@@ -45,7 +45,7 @@ def sample_of_tars(urls: Sequence[str], groups: FileGroups, most: int) -> tuple[
     import datasets
     import pyarrow as pa
 
-    from selfsup.data.sources.tars import samples_of
+    from selfsup.data.sources.tables.tars import samples_of
 
     def records() -> Iterator[Mapping[str, Any]]:
         for url in urls:

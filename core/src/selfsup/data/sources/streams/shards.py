@@ -14,7 +14,7 @@ from typing import IO, Any
 from selfsup.data.rows import Rows
 from selfsup.data.sources.file_groups import FileGroups
 from selfsup.data.sources.tables.read import root_cause
-from selfsup.data.sources.tars import samples_of
+from selfsup.data.sources.tables.tars import samples_of
 from selfsup.errors import SelfsupError, SourceError
 
 _BATCH_ROWS = 256

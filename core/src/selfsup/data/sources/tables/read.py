@@ -19,8 +19,8 @@ from selfsup.data.sources.tables.delimited import VERSION, read_delimited, read_
 from selfsup.data.sources.tables.encodings import COMPRESSED, encoding_of_file, kind_suffix, open_text, shown_encoding
 from selfsup.data.sources.tables.format import TableFormat
 from selfsup.data.sources.tables.parquet import read_parquet
+from selfsup.data.sources.tables.tars import TAR_SUFFIXES, read_tars
 from selfsup.data.sources.tables.workbooks import WORKBOOKS
-from selfsup.data.sources.tars import TAR_SUFFIXES, read_tars
 from selfsup.errors import SelfsupError, SourceError
 from selfsup.runtime.cache_folder import cache_root
 from selfsup.runtime.files import storage_error, storage_errors, temporary_file

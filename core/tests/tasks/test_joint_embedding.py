@@ -19,7 +19,6 @@ from selfsup.registry.builtin.objectives import SPECS
 from selfsup.tasks import Views, ViewsRecipe
 from selfsup.tasks.augmented import AugmentedTask
 from selfsup.tasks.joint_embedding import embed_views as view_embedding
-from selfsup.tasks.joint_embedding import task as joint_embedding
 from selfsup.tasks.joint_embedding.embed_views import encode_views, token_locations
 from selfsup.tasks.joint_embedding.task import JointEmbedding, joint_embedding_recipe
 
@@ -419,8 +418,8 @@ def test_views_say_which_rows_show_the_same():
     left = {"left/x": torch.zeros(4), "left/present": ~there | there, "left/content": torch.tensor([1, 2, 3, 1])}
     right = {"right/x": torch.zeros(4), "right/present": there, "right/content": torch.tensor([7, 7, 0, 9])}
     silent = {"silent/x": torch.zeros(4), "silent/present": there}
-    assert joint_embedding._groups([silent, {"x": torch.zeros(4)}]) is None
-    groups = joint_embedding._groups([left, silent, right])
+    assert view_embedding.shown_content([silent, {"x": torch.zeros(4)}]) is None
+    groups = view_embedding.shown_content([left, silent, right])
     assert groups.tolist() == [[1, -1, 7], [2, -1, 7], [3, -1, -1], [1, -1, 9]]
 
 
@@ -476,7 +475,7 @@ def test_a_view_without_padding_beside_one_with_it_has_none():
     padding = torch.tensor([[False, True], [False, False]])
     padded = Encoded(torch.zeros(2, 3), torch.zeros(2, 2, 3), (2,), padding)
     whole = Encoded(torch.zeros(2, 3), torch.zeros(2, 4, 3), (4,))
-    first, second = joint_embedding._token_padding([whole, padded])
+    first, second = view_embedding.token_padding([whole, padded])
     assert first.tolist() == [[False] * 4] * 2
     assert second is padding
-    assert joint_embedding._token_padding([whole, whole]) is None
+    assert view_embedding.token_padding([whole, whole]) is None

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from selfsup.backbones import Backbone, Encoded, part_networks
-from selfsup.batch_parts import part_names
+from selfsup.batch_parts import CONTENT, MARK, part_names, presence
 from selfsup.errors import ConfigError
 from selfsup.runtime.distributed import SplitBatchNorm, from_first_rank, gather, rank, world_size
 from selfsup.types import Batch
@@ -202,3 +202,48 @@ def token_locations(crop: Tensor, grid: tuple[int, ...]) -> Tensor:
     axes = [(torch.arange(n, device=crop.device, dtype=crop.dtype) + 0.5) / n for n in grid]
     centres = torch.stack([axis.flatten() for axis in torch.meshgrid(*axes, indexing="ij")], dim=-1)
     return crop[:, None, :, 0] + crop[:, None, :, 1] * centres
+
+
+def present_rows(views: Sequence[Batch]) -> list[Tensor] | None:
+    """Per view [B] bool, which rows have the part that it shows; None for data of one kind."""
+    found = [presence(view, part) for view, part in zip(views, view_parts(views), strict=True)]
+    valid = [each for each in found if each is not None]
+    return valid if valid and len(valid) == len(found) else None
+
+
+def shown_content(views: Sequence[Batch]) -> Tensor | None:
+    """[B, V] long, a number for what each view shows of each row, -1 where it does not say; None if no view says."""
+    columns = [
+        (view.get(f"{part}{MARK}{CONTENT}") if part else None, presence(view, part))
+        for view, part in zip(views, view_parts(views), strict=True)
+    ]
+    known = [content for content, _ in columns if content is not None]
+    if not known:
+        return None
+    blank = torch.full_like(known[0], -1)
+    filled = [
+        blank if content is None else content if present is None else torch.where(present, content, blank)
+        for content, present in columns
+    ]
+    return torch.stack(filled, dim=1)
+
+
+def token_padding(tokens: Sequence[Encoded]) -> list[Tensor] | None:
+    """Per view [B, N] bool; a view without padding has none in it where others have some. None: no view has any."""
+    if all(view.padding is None for view in tokens):
+        return None
+    return [
+        view.padding if view.padding is not None else torch.zeros_like(view.tokens[..., 0], dtype=torch.bool)
+        for view in tokens
+        if view.tokens is not None
+    ]
+
+
+def view_locations(views: Sequence[Batch], tokens: Sequence[Encoded]) -> list[Tensor] | None:
+    """Per view [B, N, d], where the centre of each token lies in the source; None unless all views with tokens say it."""
+    located = [
+        token_locations(view["crop"], encoded.grid)
+        for view, encoded in zip(views, tokens, strict=False)
+        if "crop" in view and encoded.grid
+    ]
+    return located if tokens and len(located) == len(tokens) else None

@@ -8,8 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from selfsup.backbones import Backbone, Encoded
-from selfsup.batch_parts import CONTENT, MARK, presence
+from selfsup.backbones import Backbone
 from selfsup.config import Config
 from selfsup.config_layers import merge_layers
 from selfsup.errors import ConfigError
@@ -29,7 +28,10 @@ from selfsup.tasks.joint_embedding.embed_views import (
     embed_shuffled,
     embed_views,
     has_split_norm,
-    token_locations,
+    present_rows,
+    shown_content,
+    token_padding,
+    view_locations,
     view_parts,
 )
 from selfsup.tasks.joint_embedding.frozen_teacher import START, FrozenTeacher, start_teacher
@@ -123,16 +125,16 @@ class JointEmbedding(ComparesEmbeddings[ViewEmbeddings]):
             target=[] if replay else _full_precision(self._target(target_views, projections[:n_global], generator)),
             n_global=n_global,
             online_tokens=_full_precision([view.tokens for view in tokens if view.tokens is not None]),
-            locations=_locations(views, tokens),
-            token_padding=_token_padding(tokens),
+            locations=view_locations(views, tokens),
+            token_padding=token_padding(tokens),
             valid=self._valid(views),
-            groups=_groups(views),
+            groups=shown_content(views),
             generator=generator,
         )
 
     def _valid(self, views: Sequence[Batch]) -> list[Tensor] | None:
         """Per view which rows count: those that have it and, where one view's teacher teaches all, that view."""
-        valid = _present(views)
+        valid = present_rows(views)
         if valid is None or self.teacher is None or self.teacher.view is None:
             return valid
         return [each & valid[self.teacher.view] for each in valid]
@@ -216,50 +218,6 @@ def _check_views(views: Views, objective: JointEmbeddingObjective) -> None:
 
 def _full_precision(tensors: Sequence[Tensor]) -> list[Tensor]:
     return [full(tensor) for tensor in tensors]
-
-
-def _present(views: Sequence[Batch]) -> list[Tensor] | None:
-    """Per view which rows have what it is of; None for data of one kind."""
-    found = [presence(view, part) for view, part in zip(views, view_parts(views), strict=True)]
-    valid = [each for each in found if each is not None]
-    return valid if valid and len(valid) == len(found) else None
-
-
-def _groups(views: Sequence[Batch]) -> Tensor | None:
-    """[B, V], per view what it shows of each row as a number, -1 where it does not say; None where no view says."""
-    columns = [
-        (view.get(f"{part}{MARK}{CONTENT}") if part else None, presence(view, part))
-        for view, part in zip(views, view_parts(views), strict=True)
-    ]
-    known = [content for content, _ in columns if content is not None]
-    if not known:
-        return None
-    blank = torch.full_like(known[0], -1)
-    filled = [
-        blank if content is None else content if present is None else torch.where(present, content, blank)
-        for content, present in columns
-    ]
-    return torch.stack(filled, dim=1)
-
-
-def _token_padding(tokens: Sequence[Encoded]) -> list[Tensor] | None:
-    """Per view [B, N] bool; a view without padding has none in it where others have some. None: no view has any."""
-    if all(view.padding is None for view in tokens):
-        return None
-    return [
-        view.padding if view.padding is not None else torch.zeros_like(view.tokens[..., 0], dtype=torch.bool)
-        for view in tokens
-        if view.tokens is not None
-    ]
-
-
-def _locations(views: Sequence[Batch], tokens: Sequence[Encoded]) -> list[Tensor] | None:
-    located = [
-        token_locations(view["crop"], encoded.grid)
-        for view, encoded in zip(views, tokens, strict=False)
-        if "crop" in view and encoded.grid
-    ]
-    return located if tokens and len(located) == len(tokens) else None
 
 
 def _named_teacher(config: Any) -> str | None:

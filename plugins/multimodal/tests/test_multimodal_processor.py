@@ -305,11 +305,11 @@ def test_it_is_fitted_on_rows_of_a_program_with_pictures_and_different_keys() ->
     assert facts["tabular numbers"] == "2: n, m"
 
 
-def test_made_up_rows_belong_together_and_a_fifth_lacks_a_part(monkeypatch: pytest.MonkeyPatch, toy: None) -> None:
+def test_synthetic_rows_belong_together_and_a_fifth_lacks_a_part(monkeypatch: pytest.MonkeyPatch, toy: None) -> None:
     from selfsup_multimodal import mock
 
     kinds = registry().modalities
-    for left_out in ("vision", "text", "audio", "video"):
+    for left_out in ("vision", "text", "audio", "video", "vector"):
         monkeypatch.delitem(kinds, left_out, raising=False)
     assert mock.mock_parts() == {"first": ("sequence", "sequence"), "second": ("sequence", "sequence")}
     rows = mock.mock_rows(400, 0)
@@ -321,7 +321,7 @@ def test_made_up_rows_belong_together_and_a_fifth_lacks_a_part(monkeypatch: pyte
     assert min(alone.values()) > 20
 
     def step(ids: list[int]) -> int:
-        """The class of made-up ids: the commonest step from one to the next."""
+        """The class of synthetic ids: the commonest step from one to the next."""
         return int(np.bincount(np.diff(ids) % 16).argmax())
 
     both = [row for row in rows if None not in row.values()]

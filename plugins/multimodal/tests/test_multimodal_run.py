@@ -142,7 +142,7 @@ def test_networks_of_any_parts_are_traced(tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": ids, "b": ids[::-1]}), path)
     assert run("multimodal/random-init", "--data", str(path), "--out", str(out), *PARTS) == 0
     encoder = load(out)
-    assert encoder.parts == ("left", "right")  # which made-up rows have not
+    assert encoder.parts == ("left", "right")  # which synthetic rows have not
     program = torch.export.load(export(encoder, "torch-export", tmp_path / "program.pt2")).module()
     batch = encoder.processor([{"left/sequence": ids[row], "right/sequence": ids[-row] if row else None} for row in range(5)])
     with torch.no_grad():

@@ -300,7 +300,7 @@ def test_what_was_found_names_every_column():
         "numbers": "1: age",
         "categories": "1: town (2)",
         "dates": "1: day",
-        "left out": "3: id (it numbers the rows), price (nearly every row has a text of its own (120 in 120 rows)), "
+        "left out": "3: id (it numbers the rows), price (nearly every row has its own text (120 in 120 rows)), "
         "one (every row holds 1)",
         "set by": "--numeric, --categorical, --dates, --drop COL,COL",
     }

@@ -1,4 +1,4 @@
-"""Zero-shot classification and missing parts, with towers on made-up pictures and captions."""
+"""Zero-shot classification and missing parts, with towers on synthetic pictures and captions."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def test_vime_finds_cells_whose_value_changed_and_gives_all_cells_back() -> None
 
 @pytest.mark.parametrize("task", ["vime", "subtab", "saint", "denoising-autoencoder", "masked-cells", "mae", "simmim"])
 def test_a_column_that_is_missing_throughout_changes_no_loss(task: str) -> None:
-    """What is told of missing cells has no gradient, and they do not thin out the mean."""
+    """Predictions of missing cells get no gradient, and the mean leaves these cells out."""
     recipe = recipe_of(task)
     batch = table()
     batch["missing"][:, 0], batch["category"][:, 1] = True, 1

@@ -1,4 +1,4 @@
-"""A corpus of made-up sentences, an encoder and a decoder of them, and splits that keep their rows."""
+"""A corpus of synthetic sentences, an encoder and a decoder of them, and splits that keep their rows."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from datasets import Dataset
 
 from selfsup.artifacts import Encoder
+from selfsup.backbones import BackboneRecipe
 from selfsup.data import Rows, prepare
 from selfsup.evaluation import Split
 from selfsup_text.backbones.small import DECODER, ENCODER
@@ -22,24 +23,22 @@ def processor() -> TextProcessor:
     return TextProcessor(TextProcessorConfig(vocab_size=300, max_length=48)).fit(mock_rows(200, 0))
 
 
-@pytest.fixture(scope="session")
-def text_encoder(processor: TextProcessor) -> Encoder:
-    """Random weights."""
-    config = ENCODER.config(hidden_size=32, layers=1)
+def untrained(id: str, recipe: BackboneRecipe, processor: TextProcessor) -> Encoder:
+    config = recipe.config(hidden_size=32, layers=1)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        backbone = ENCODER.build(config, processor.info())
-    return Encoder(processor, backbone, backbone_id="text-encoder-small", backbone_options=config).eval()
+        backbone = recipe.build(config, processor.info())
+    return Encoder(processor, backbone, backbone_id=id, backbone_options=config).eval()
+
+
+@pytest.fixture(scope="session")
+def text_encoder(processor: TextProcessor) -> Encoder:
+    return untrained("text-encoder-small", ENCODER, processor)
 
 
 @pytest.fixture(scope="session")
 def text_decoder(processor: TextProcessor) -> Encoder:
-    """Random weights, each token sees those before it alone."""
-    config = DECODER.config(hidden_size=32, layers=1)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        backbone = DECODER.build(config, processor.info())
-    return Encoder(processor, backbone, backbone_id="text-decoder-small", backbone_options=config).eval()
+    return untrained("text-decoder-small", DECODER, processor)
 
 
 @pytest.fixture

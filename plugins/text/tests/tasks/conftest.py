@@ -1,4 +1,4 @@
-"""What the tests of tasks share: a made-up vocabulary, texts of it, and small backbones."""
+"""What the tests of tasks share: a synthetic vocabulary, texts of it, and small backbones."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def info() -> Info:
 
 @pytest.fixture
 def texts() -> Callable[..., Batch]:
-    """``texts(n, longest, seed)``: ids that count upwards from a random one, so that they can be told from each other.
+    """``texts(n, longest, seed)``: ids that count upwards from a random one, so that they differ from each other.
 
     The first text is as long as ``longest``, the others are of 1 to ``longest`` tokens, in words of one to three.
     """

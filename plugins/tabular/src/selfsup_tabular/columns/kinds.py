@@ -178,7 +178,7 @@ def _kind_of_texts(column: pa.ChunkedArray, markers: Markers, decimal: str, date
     filled = len(column) - column.null_count
     warning = "" if mark or coded else _mostly_numbers(column, markers, decimal or likely_decimal(values), name)
     if filled >= _FEW_ROWS and len(texts) > _NAMES_OF_ROWS * filled:
-        reason = f"nearly every row has a text of its own ({len(texts)} in {filled} rows)"
+        reason = f"nearly every row has its own text ({len(texts)} in {filled} rows)"
         return Found("dropped", reason, warning and f"{warning} The column is dropped.")
     return Found("category", warning=warning and f"{warning} Its values are categories.")
 

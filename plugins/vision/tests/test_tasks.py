@@ -160,8 +160,10 @@ def test_mocov3_freezes_the_patch_projection(frozen: bool) -> None:
     assert "backbone.model.blocks.0.attn.qkv.weight" in changed
 
 
-def test_mocov3_trains_convolutional_networks_as_a_whole() -> None:
-    task = recipe_of("mocov3").build(recipe_of("mocov3").config(), _backbone("resnet-narrow"), INFO)
+def test_mocov3_trains_all_parameters_of_convolutional_networks() -> None:
+    recipe = recipe_of("mocov3")
+    config = small_config(recipe.config, _narrow(recipe.config().model_dump()))
+    task = recipe.build(config, _backbone("resnet-narrow"), INFO)
     assert all(parameter.requires_grad for parameter in task.backbone.parameters())
 
 

@@ -73,7 +73,10 @@ class TaskCase:
         return task.to(self.device).train()
 
     def task(self) -> PretextTask:
-        """A copy of :meth:`build`, which is called once for all checks that run on this case one after the other."""
+        """A copy of :meth:`build`, which is called once for all checks that run on this case one after the other.
+
+        A test that patches what builds the task has to use another case, for example one with other ``rows``.
+        """
         return copy.deepcopy(_built(self))
 
     def on(self, device: str) -> Self:

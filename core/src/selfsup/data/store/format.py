@@ -160,7 +160,7 @@ class Store:
         return self._read_fixed(key, np.arange(self._n))
 
     def close(self) -> None:
-        """Close the files; done by itself when the store is no longer used."""
+        """Close the files; this happens automatically when the store is no longer used."""
         self._finalizer()
 
     def _read_fixed(self, key: str, wanted: IndexArray) -> Tensor:
@@ -217,11 +217,8 @@ class Store:
                 buffer, offset = buffer[count:], offset + count
 
     def _open_blocks(self, field: Field) -> BlockReader:
-        shape, steps = field.shape, self._n
-        if field.starts:
-            steps = int(self._starts[field.key][-1])
-        elif shape:
-            shape, steps = shape[1:], self._n * shape[0]
+        shape = field.shape if field.starts else field.shape[1:]
+        steps = int(self._starts[field.key][-1]) if field.starts else self._n * math.prod(field.shape[:1])
         starts = self._map(field.blocks, math.ceil(steps / field.block_steps) + 1)
         self._check_size(field.file, int(starts[-1]))
         self._files[field.key] = os.open(self.path / field.file, os.O_RDONLY)

@@ -23,6 +23,18 @@ class _NoCopyToHost(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
 
 
 @contextmanager
+def _looks_real() -> Iterator[None]:
+    """Hide from libraries that tensors are fake: transformers leaves out host syncs where it sees a fake tensor."""
+    subclasses: Any = torch._subclasses
+    kind = subclasses.FakeTensor
+    subclasses.FakeTensor = _NoCopyToHost
+    try:
+        yield
+    finally:
+        subclasses.FakeTensor = kind
+
+
+@contextmanager
 def fake_cuda(module: nn.Module, batch: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
     """Move ``module`` (in place) to fake ``cuda`` tensors and yield ``batch`` there.
 
@@ -42,5 +54,5 @@ def fake_cuda(module: nn.Module, batch: dict[str, Tensor]) -> Iterator[dict[str,
         for name, buffer in part._buffers.items():
             if buffer is not None:
                 part._buffers[name] = fake(buffer)
-    with mode, _NoCopyToHost():  # type: ignore[no-untyped-call]  # as above
+    with mode, _NoCopyToHost(), _looks_real():  # type: ignore[no-untyped-call]  # as above
         yield {key: fake(value) for key, value in batch.items()}

@@ -10,7 +10,8 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import AttentionInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.utils import logging
 
 from selfsup.backbones import Finetuning, language_transformer_finetuning, resample_sequence
@@ -24,6 +25,13 @@ from selfsup_text.backbones.pooling import Pooling
 
 MaskStyle = Literal["ready", "windows", "plain"]
 """The form of a model's padding mask: [B, 1, ., L], one such mask per kind of layer, or the usual [B, L]."""
+
+_CAUSAL = "selfsup_causal"
+"""torch's attention under a name for which the library builds no mask.
+
+To build one for a decoder, the library looks whether a batch holds packed texts, and waits for the device to say so.
+"""
+AttentionInterface.register(_CAUSAL, sdpa_attention_forward)
 
 
 class TransformersBackbone(TextBackbone):
@@ -74,6 +82,8 @@ class TransformersBackbone(TextBackbone):
         if seed_dropout(model, self.noise):
             self.input_dropout = nn.Identity()
         self._masks = mask_style(model, causal)
+        if causal and self._masks == "ready" and model._supports_attention_backend:
+            config._attn_implementation = _CAUSAL
         self._has_windows = has_windows(config)
 
     def _check_positions(self, config: Any) -> None:

@@ -142,3 +142,36 @@ def test_batches_reach_a_gpu_unchanged(store):
     for indices, batch in zip(sampler.batches(0), Loader(store, Plain(Config()), sampler, "cuda").epoch(0), strict=True):
         assert batch["x"].is_cuda
         assert batch["x"].flatten().tolist() == indices.tolist()
+
+
+class OnDevice(Plain):
+    """Its samples may lie on a device as a whole."""
+
+    collates_on_device = True
+
+
+def test_a_small_store_lies_on_the_device_and_gives_the_same_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = StoreWriter(tmp_path)
+    for i in range(20):
+        writer.add(i, {"x": np.asarray([i, 2 * i])})
+    writer.finish(source_rows=20, bad_rows=[], fingerprint="f", processor="p")
+    store, labels = Store(tmp_path), np.arange(20) % 3
+    sampler = EpochSampler(20, 6, seed=3)
+    read = list(Loader(store, Plain(Config()), sampler, labels=labels, window_seed=0).epoch(1))
+    small = Loader(store, OnDevice(Config()), sampler, labels=labels, window_seed=0, device_bytes=20 * 16)
+    large = Loader(store, OnDevice(Config()), sampler, labels=labels, window_seed=0, device_bytes=20 * 16 - 1)
+    for loader, on_device in ((small, True), (large, False)):
+        for own, other in zip(loader.epoch(1), read, strict=True):
+            assert own.keys() == other.keys()
+            assert all(torch.equal(own[key], other[key]) for key in own)
+        assert bool(loader._on_device) is on_device
+    monkeypatch.setattr(store, "read", lambda *_: pytest.fail("a store on the device is not read again"))
+    assert len(list(small.epoch(2))) == 3
+
+
+def test_several_threads_give_the_same_batches(store):
+    sampler = EpochSampler(20, 6, seed=3)
+    loader = Loader(store, Plain(Config()), sampler)
+    read = [batch["x"].tolist() for batch in loader.epoch(1)]
+    loader._threads = 3
+    assert [batch["x"].tolist() for batch in loader.epoch(1)] == read

@@ -60,7 +60,8 @@ def signal_at(patch: pytest.MonkeyPatch, steps: list[int], *numbers: signal.Sign
 
 
 def _lines(out: Path) -> list[dict[str, Any]]:
-    return [{key: value for key, value in line.items() if key != "samples_per_second"} for line in RunDirectory(out).metrics()]
+    timed = ("samples_per_second", "data_wait")
+    return [{key: value for key, value in line.items() if key not in timed} for line in RunDirectory(out).metrics()]
 
 
 def _differences(first: Any, second: Any, place: str = "") -> list[str]:

@@ -62,6 +62,15 @@ def test_convolution_weights_and_activations_are_channels_last_if_wanted(
     assert task.backbone.convolution(image).is_contiguous(memory_format=torch.channels_last) is ordered
 
 
+def test_fsdp_gets_the_plain_order_that_it_can_spread() -> None:
+    fabric = Fabric(accelerator="cpu", devices=1)
+    config = run_config().model_copy(update={"strategy": "fsdp"})
+    assert process._place(Task(), config, fabric, "bf16").backbone.convolution.weight.is_contiguous()
+    wanted = run_config(channels_last=True).model_copy(update={"strategy": "fsdp"})
+    with pytest.raises(ConfigError, match="FSDP cannot spread"):
+        process._place(Task(), wanted, fabric, "bf16")
+
+
 def test_images_and_videos_in_one_network_have_each_their_order() -> None:
     network = nn.ModuleList([nn.Conv2d(3, 4, 3), nn.Conv3d(3, 4, 3), nn.Linear(3, 3)])
     before = {name: value.clone() for name, value in network.state_dict().items()}

@@ -114,3 +114,14 @@ def test_samples_that_are_left_out_are_told_of_at_the_first_line_and_once() -> N
     assert len(told) == 1
     assert "12 % of the samples so far are left out of the loss: they are too short for this task" in told[0]
     assert "processor.frames" in told[0]
+
+
+def test_waiting_for_data_is_reported_once_with_a_remedy() -> None:
+    told: list[str] = []
+    watch = MetricWatch(1000, told.append)
+    for step in range(10, 100, 10):
+        watch(step, {"loss": 1.0, "data_wait": 0.29 if step < 50 else 0.6})
+    assert len(told) == 1
+    assert "during 60 % of the time" in told[0]
+    assert "--set workers=N" in told[0]
+    assert "step 70" in told[0]

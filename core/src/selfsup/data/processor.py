@@ -81,6 +81,12 @@ class Processor(ABC):
     adjustable: ClassVar[frozenset[str]] = frozenset()
     """Options that may change on a fitted processor without fitting again: see :meth:`adjusted`."""
 
+    collates_on_device: ClassVar[bool] = False
+    """Whether :meth:`collate` and :meth:`collate_whole` take samples of one shape on any device.
+
+    A small store then lies on the GPU in training (:class:`~selfsup.data.batches.loader.Loader`).
+    """
+
     def __init__(self, config: BaseConfig) -> None:
         self.config = config
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -147,6 +147,8 @@ class InputChange(nn.Module, ABC):
 
     note: str = ""
     """A sentence that every run says once: what of the options cannot be done with these data; empty: nothing."""
+    compilable: ClassVar[tuple[str, ...]] = ()
+    """Names of methods that draw nothing and take most of the time: a run on a GPU may compile them."""
 
     def __call__(self, batch: Batch, generator: torch.Generator | None) -> Any:
         """Call ``forward`` with autocast off."""

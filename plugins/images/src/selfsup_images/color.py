@@ -29,7 +29,7 @@ class Jitter(NamedTuple):
     used: Tensor
     """[B] bool: False where all factors are neutral."""
 
-    def take(self, index: Tensor) -> Jitter:
+    def take(self, index: Tensor | slice) -> Jitter:
         """The parameters of some samples."""
         return Jitter(self.factors[index], self.order[index], self.used[index])
 
@@ -91,6 +91,13 @@ def jitter_(image: Tensor, jitter: Jitter, *, hue: bool = True) -> Tensor:
     return image
 
 
+def recolor_(image: Tensor, jitter: Jitter | None, grey: Tensor | None, hue: bool) -> Tensor:
+    """Apply a colour jitter and greyscale (``grey`` [B] bool) in place; None skips a step, ``hue`` as in :func:`jitter_`."""
+    if jitter is not None:
+        jitter_(image, jitter, hue=hue)
+    return image if grey is None else greyscale_(image, grey)
+
+
 def _affine_where_(image: Tensor, scale: Tensor, blend: Tensor, level: Tensor, used: Tensor) -> None:
     """:func:`affine_color_` for some of the samples."""
     if _nobody(used):
@@ -100,7 +107,7 @@ def _affine_where_(image: Tensor, scale: Tensor, blend: Tensor, level: Tensor, u
 
 def _nobody(used: Tensor) -> bool:
     """Whether certainly no sample is used; False where only the device knows."""
-    return used.device.type == "cpu" and not bool(used.any())
+    return used.device.type == "cpu" and not torch.compiler.is_compiling() and not bool(used.any())
 
 
 def _steps(jitter: Jitter) -> tuple[Tensor, Tensor, Tensor]:
@@ -125,7 +132,7 @@ def affine_color_(image: Tensor, scale: Tensor, blend: Tensor, level: Tensor) ->
     added = grey(image)
     mean = added.mean(dim=(2, 3), keepdim=True)
     added.mul_(blend.view(-1, 1, 1, 1)).add_(mean.mul_(level.view(-1, 1, 1, 1)))
-    return torch.addcmul(added, image, scale.view(-1, 1, 1, 1), out=image).clamp_(0.0, 1.0)
+    return _addcmul_(image, added, image, scale.view(-1, 1, 1, 1)).clamp_(0.0, 1.0)
 
 
 def grey(image: Tensor) -> Tensor:
@@ -168,10 +175,17 @@ def shift_hue_(image: Tensor, shift: Tensor) -> Tensor:
     hue.add_((shift * 6.0).view(-1, 1, 1))
     hue.sub_((hue * (1.0 / 6.0)).floor_(), alpha=6.0)
     low, high = bottom.sub_(chroma), top.add_(chroma)
-    torch.addcmul(low, chroma, (hue - 3.0).abs_().clamp_(1.0, 2.0), out=red)
-    torch.addcmul(high, chroma, (hue - 2.0).abs_().clamp_(1.0, 2.0), value=-1.0, out=green)
-    torch.addcmul(high, chroma, hue.sub_(4.0).abs_().clamp_(1.0, 2.0), value=-1.0, out=blue)
+    _addcmul_(red, low, chroma, (hue - 3.0).abs_().clamp_(1.0, 2.0))
+    _addcmul_(green, high, chroma, (hue - 2.0).abs_().clamp_(1.0, 2.0), value=-1.0)
+    _addcmul_(blue, high, chroma, hue.sub_(4.0).abs_().clamp_(1.0, 2.0), value=-1.0)
     return image
+
+
+def _addcmul_(out: Tensor, base: Tensor, first: Tensor, second: Tensor, value: float = 1.0) -> Tensor:
+    """``base + value * first * second`` into ``out``. The compiler cannot write into a view; it removes the copy itself."""
+    if torch.compiler.is_compiling():
+        return out.copy_(torch.addcmul(base, first, second, value=value))
+    return torch.addcmul(base, first, second, value=value, out=out)
 
 
 def solarize(image: Tensor, used: Tensor, threshold: float = 0.5) -> Tensor:

@@ -6,14 +6,14 @@ tall image.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from selfsup_images.blur import gaussian_blur, gaussian_kernels, kernel_size_for
-from selfsup_images.color import Jitter, greyscale_, jitter_, random_jitter, solarize
+from selfsup_images.color import Jitter, random_jitter, recolor_, solarize
 from selfsup_images.crop import random_boxes, resized_crop
 from selfsup_images.draws import random_subset, uniform
 
@@ -23,6 +23,9 @@ _CPU_SAMPLES = 32
 """Samples processed at once on a CPU, within those bounds; with fewer, the calls of operators dominate."""
 _DEVICE_NUMBERS = 2**28
 """On other devices: 1 GiB of float32, which bounds the memory beyond the views themselves."""
+
+Recolor = Callable[[Tensor, Jitter | None, Tensor | None, bool], Tensor]
+"""Changes colours in place (:func:`~selfsup_images.color.recolor_`)."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,9 @@ def draw(
     return Drawn(boxes, flip, jitter, grey, (blurred, really, sigma), solarized)
 
 
-def make_view(image: Tensor, options: ViewOptions, drawn: Drawn, lying: Tensor | None = None) -> Tensor:
+def make_view(
+    image: Tensor, options: ViewOptions, drawn: Drawn, lying: Tensor | None = None, recolor: Recolor = recolor_
+) -> Tensor:
     """Apply what was drawn.
 
     Args:
@@ -82,6 +87,7 @@ def make_view(image: Tensor, options: ViewOptions, drawn: Drawn, lying: Tensor |
         options: of the view.
         drawn: the random numbers.
         lying: [B] bool, which images are stored transposed; None: no image.
+        recolor: :func:`~selfsup_images.color.recolor_`, perhaps compiled.
 
     Returns:
         [B, C, size, size] or [B, 3, T, size, size], float32 in 0..1. The mean grey that a change of contrast keeps is that of
@@ -91,19 +97,25 @@ def make_view(image: Tensor, options: ViewOptions, drawn: Drawn, lying: Tensor |
     image = image.flatten(1, -3)
     n, channels, height, width = image.shape
     view = torch.empty((n, channels, size, size), device=image.device)
-    # Samples with the same steps go into the same part, so that steps that no sample of a part needs are skipped.
-    order = (drawn.jitter.used * (8 + 2 * drawn.jitter.hue_step()) + drawn.grey).argsort()
+    # On a CPU samples with the same steps go into the same part, so that steps that no sample of a part needs are skipped.
+    order = None
+    if image.device.type == "cpu":
+        order = (drawn.jitter.used * (8 + 2 * drawn.jitter.hue_step()) + drawn.grey).argsort()
     for start, stop in parts(n, channels * max(height * width, size * size), image.device):
-        index = order[start:stop]
-        part = to_float(image.index_select(0, index))
+        index = slice(start, stop) if order is None else order[start:stop]
+        part = to_float(image[index] if isinstance(index, slice) else image.index_select(0, index))
         lies = None if lying is None else lying[index]
         part = resized_crop(part, drawn.boxes[index], size, drawn.flip[index], lies).contiguous()
         colors = part.view(part.shape[0], bands, -1, size)
-        if options.jitter_p > 0:
-            jitter_(colors, drawn.jitter.take(index), hue=options.jitter[3] > 0)
-        if options.grey_p > 0:
-            greyscale_(colors, drawn.grey[index])
-        view.index_copy_(0, index, part)
+        if options.jitter_p > 0 or options.grey_p > 0:
+            jitter = drawn.jitter.take(index) if options.jitter_p > 0 else None
+            recolor(colors, jitter, drawn.grey[index] if options.grey_p > 0 else None, options.jitter[3] > 0)
+        if not isinstance(index, slice):
+            view.index_copy_(0, index, part)
+        elif stop - start == n:
+            view = part
+        else:
+            view[index] = part
     blurred, really, sigma = drawn.blur
     kernels = _kernels(sigma, really, kernel_size_for(size)) if blurred.shape[0] else sigma
     for start, stop in parts(blurred.shape[0], channels * size * size, image.device):

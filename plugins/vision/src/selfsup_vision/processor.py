@@ -79,6 +79,7 @@ class ImageProcessor(SquareProcessor):
     config: ImageProcessorConfig
 
     window_key: ClassVar[str] = "image"
+    collates_on_device = True
     adjustable: ClassVar[frozenset[str]] = frozenset({"image_size", "margin", "max_aspect", "channels", "array_layout"})
     noun: ClassVar[str] = "image"
     fit_rows: ClassVar[int] = 256
@@ -255,10 +256,14 @@ class ImageProcessor(SquareProcessor):
             return {"image": torch.as_tensor(images)}
         lying = samples["lying"]
         assert isinstance(lying, Tensor)
-        longer = torch.tensor([len(image) for image in images])
-        whole = torch.zeros((len(images), images[0].shape[1], int(longer.max()), self.kept_side), dtype=torch.uint8)
-        for place, image in enumerate(images):
-            whole[place, :, : len(image)] = image.transpose(0, 1)
+        if isinstance(images, Tensor):  # all have one shape
+            longer = torch.full((len(images),), images.shape[1], device=images.device)
+            whole = images.transpose(1, 2).contiguous()
+        else:
+            longer = torch.tensor([len(image) for image in images])
+            whole = torch.zeros((len(images), images[0].shape[1], int(longer.max()), self.kept_side), dtype=torch.uint8)
+            for place, image in enumerate(images):
+                whole[place, :, : len(image)] = image.transpose(0, 1)
         shorter = torch.full_like(longer, self.kept_side)
         height, width = torch.where(lying, shorter, longer), torch.where(lying, longer, shorter)
         return {"image": whole, "size": torch.stack([height, width], dim=1)}

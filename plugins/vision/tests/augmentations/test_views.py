@@ -6,6 +6,7 @@ from pydantic import ValidationError
 from selfsup_images import pipeline
 from selfsup_images.blur import kernel_size_for
 from selfsup_vision.augmentations import ImageViews, ImageViewsConfig, ShiftViews, ShiftViewsConfig
+from selfsup_vision.augmentations import views as views_module
 
 PLAIN = {"jitter_p": 0.0, "grey_p": 0.0, "blur_p": (0.0,)}
 
@@ -153,3 +154,31 @@ def test_views_are_cut_from_whole_images(seeded):
     assert float((view["image"][:, 0, 0, 0] * 16 - top).abs().max()) < 1
     assert float((columns[~mirrored, 0, 0] - left[~mirrored]).abs().max()) < 1.5
     assert float((columns[mirrored, 0, 0] - (left[mirrored] - 1)).abs().max()) < 1.5
+
+
+@pytest.mark.slow
+def test_compiled_views_are_those_that_are_not_compiled(images, seeded):
+    views, batch = _views(n_local=1, local_size=16), {"image": images(6)}
+    plain = views(batch, seeded(1))
+    views.recolor = torch.compile(views.recolor, backend="eager", fullgraph=True)
+    for own, other in zip(views(batch, seeded(1)), plain, strict=True):
+        torch.testing.assert_close(own["image"], other["image"], atol=1e-5, rtol=1e-5)
+        assert torch.equal(own["crop"], other["crop"])
+
+
+def test_views_made_together_are_views_of_their_own(images, seeded):
+    views, size = _views(64, n_local=3, local_size=16, solarize_p=(0.5,)), torch.tensor([[64, 48], [48, 64]] * 3)
+    shape, lying = views_module.size_of({"image": images(6, 64), "size": size})
+    made = views._made(views.views[-1], 3, images(6, 64), shape, lying, seeded())
+    drawn = pipeline.draw(views.views[-1], 18, size.repeat(3, 1), seeded(), torch.device("cpu"))
+    for place, view in enumerate(made):
+        own = slice(6 * place, 6 * place + 6)
+        boxes, jitter = drawn.boxes[own], drawn.jitter.take(own)
+        hit = (drawn.blur[0] >= own.start) & (drawn.blur[0] < own.stop)
+        blur = (drawn.blur[0][hit] - own.start, drawn.blur[1][hit], drawn.blur[2][hit])
+        nothing = (drawn.solarize[0][:0], drawn.solarize[1][:0])
+        alone = pipeline.Drawn(boxes, drawn.flip[own], jitter, drawn.grey[own], blur, nothing)
+        wanted = pipeline.make_view(images(6, 64), views.views[-1], alone, lying)
+        torch.testing.assert_close(view["image"], wanted, atol=1e-6, rtol=0)
+        assert torch.equal(view["crop"], views_module.box_locations(boxes, size, drawn.flip[own]))
+    assert not torch.equal(made[0]["image"], made[1]["image"])

@@ -8,6 +8,7 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from timm.layers.pos_embed import resample_abs_pos_embed
 
 from selfsup.backbones import TokenBackbone, unfreeze
 from selfsup.errors import ArtifactError, ConfigError, UnknownIdError
@@ -16,7 +17,7 @@ from selfsup.tasks.parts.transformer import lattice_positions
 from selfsup.training.run.resolve import resolve_config
 from selfsup.training.run.setup import pretrained_note
 from selfsup_vision.backbones import ViTBackbone
-from selfsup_vision.backbones.vit import patches
+from selfsup_vision.backbones.vit import patches, resampled_positions
 from selfsup_vision.sizes import local_size_for, patch_size_for
 
 VITS = ["timm/test_vit", "timm/test_vit2", "timm/test_vit3"]
@@ -249,3 +250,14 @@ def test_the_input_projection_is_that_of_the_patches():
     }  # fmt: skip
     assert build("resnet-narrow", width=8).input_projection() == []
     assert isinstance(build("timm/test_vit"), ViTBackbone)
+
+
+def test_positions_by_matrix_products_are_those_of_timm():
+    positions = torch.randn(1, 1 + 36, 8).requires_grad_()
+    for new in ((4, 4), (3, 9)):
+        wanted = resample_abs_pos_embed(positions, new_size=list(new), old_size=[6, 6], num_prefix_tokens=1)
+        found = resampled_positions(positions, (6, 6), new, 1)
+        torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+        weight = torch.randn_like(wanted)
+        ours, theirs = (torch.autograd.grad((each * weight).sum(), positions)[0] for each in (found, wanted))
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 
@@ -15,8 +15,16 @@ from selfsup.data.processor import Processor
 from selfsup.data.sources.columns.labels import LabelArray
 from selfsup.data.store.format import Store
 from selfsup.errors import DataError
-from selfsup.runtime.threads import read_ahead
+from selfsup.runtime.machine_load import cpu_count
+from selfsup.runtime.threads import in_order, read_ahead
 from selfsup.types import Batch
+
+_DEVICE_SHARE = 0.1
+"""Of a GPU's free memory: what the samples of a store may take there."""
+_THREADS = 4
+"""Most threads that read batches for a GPU."""
+_CHUNK_BYTES = 2**26
+"""What is copied to a device at once."""
 
 
 class Loader:
@@ -24,6 +32,9 @@ class Loader:
 
     The batches of ``epoch(e, start_batch=k)`` are those of ``epoch(e)`` from the k-th on: nothing depends on what was read
     before.
+
+    For a GPU several threads read. Where the samples of training have one shape and are small, they lie on the GPU as a whole,
+    and only their numbers are sent there.
     """
 
     def __init__(
@@ -36,6 +47,7 @@ class Loader:
         prefetch: int = 2,
         window_seed: int | None = None,
         whole: bool = False,
+        device_bytes: int | None = None,
     ) -> None:
         """Check that the labels fit.
 
@@ -51,6 +63,7 @@ class Loader:
                 (:attr:`Processor.window_key`), :meth:`Processor.training_samples` and :meth:`Processor.training_batch`; None:
                 batches as evaluation takes them.
             whole: give whole samples (:meth:`Processor.collate_whole`), for a task that cuts its views from them.
+            device_bytes: most bytes of samples that may lie on the device; None: a tenth of a CUDA device's free memory.
         """
         if labels is not None and len(labels) != len(store):
             raise DataError(f"There are {len(labels)} labels for {len(store)} samples.")
@@ -58,6 +71,9 @@ class Loader:
         self.device = torch.device(device)
         self.prefetch, self.window_seed, self.whole = prefetch, window_seed, whole
         self._labels = None if labels is None else _label_tensor(labels)
+        self._device_bytes = device_bytes
+        self._threads = min(_THREADS, max(cpu_count() // 2, 1)) if self.device.type == "cuda" else 1
+        self._on_device: dict[str, torch.Tensor] | None = None
 
     def __len__(self) -> int:
         return len(self.sampler)
@@ -65,10 +81,64 @@ class Loader:
     def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from ``start_batch`` on. Errors in reading are raised here; dropping it ends the thread."""
         wanted = self.sampler.batches(epoch)[start_batch:]
+        if self._on_device is None:
+            self._on_device = self._copied() if self._fits_device() else {}
+        if self._on_device:
+            for indices in wanted:
+                yield self._picked(self._on_device, indices)
+            return
         make = partial(self._make, None if self.window_seed is None else (self.window_seed, epoch))
-        with closing(read_ahead(map(make, wanted), self.prefetch)) as batches:
+        with closing(self._made(make, wanted)) as batches:
             for batch in batches:
                 yield {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}
+
+    def _made(self, make: Callable[[IndexArray], Batch], wanted: Sequence[IndexArray]) -> Generator[Batch]:
+        if self._threads > 1:
+            return in_order(make, wanted, self._threads)
+        return read_ahead(map(make, wanted), self.prefetch)
+
+    def _fits_device(self) -> bool:
+        """Whether the samples of training can lie on the device as a whole."""
+        kind = type(self.processor)
+        draws = kind.training_samples is not Processor.training_samples or kind.training_batch is not Processor.training_batch
+        if self.window_seed is None or not kind.collates_on_device or draws:
+            return False
+        if any(field.starts for field in self.store.fields.values()):
+            return False
+        in_full = self.processor.takes_whole() if self.whole else {}
+        for key, owner in self.processor.windowed().items():
+            if key in self.store.fields and key not in in_full and self.store.fields[key].shape[0] > owner.window_steps:
+                return False
+        most = self._device_bytes
+        if most is None:
+            most = int(_DEVICE_SHARE * torch.cuda.mem_get_info(self.device)[0]) if self.device.type == "cuda" else 0
+        return sum(field.item_bytes for field in self.store.fields.values()) * len(self.store) <= most
+
+    def _copied(self) -> dict[str, torch.Tensor]:
+        """All samples on the device."""
+        size = max(sum(field.item_bytes for field in self.store.fields.values()), 1)
+        step = max(_CHUNK_BYTES // size, 1)
+        copied: dict[str, torch.Tensor] = {}
+        for start in range(0, len(self.store), step):
+            stop = min(start + step, len(self.store))
+            for key, values in self.store.read(range(start, stop)).items():
+                assert isinstance(values, torch.Tensor)
+                if key not in copied:
+                    copied[key] = torch.empty((len(self.store), *values.shape[1:]), dtype=values.dtype, device=self.device)
+                copied[key][start:stop] = values
+        if self._labels is not None:
+            self._labels = self._labels.to(self.device)
+        return copied
+
+    def _picked(self, copied: Mapping[str, torch.Tensor], indices: IndexArray) -> Batch:
+        numbers = torch.from_numpy(indices)
+        if self.device.type == "cuda":
+            numbers = numbers.pin_memory().to(self.device, non_blocking=True)
+        samples = {key: values.index_select(0, numbers) for key, values in copied.items()}
+        batch = self.processor.collate_whole(samples) if self.whole else self.processor.collate(samples)
+        if self._labels is not None:
+            batch["label"] = self._labels.index_select(0, numbers)
+        return batch
 
     def _make(self, draw: Draw | None, indices: IndexArray) -> Batch:
         samples: Mapping[str, torch.Tensor | Sequence[torch.Tensor]]

@@ -64,6 +64,7 @@ class Trainer:
         look: checks the embeddings, on the first process only.
         watch: checks each line of metrics, on the first process only.
         load: checks the machine's load at each line, on the first process only.
+        after_step: is called with the number of each step.
     """
 
     def __init__(
@@ -79,15 +80,17 @@ class Trainer:
         look: Look,
         watch: Callable[[int, Mapping[str, float]], None],
         load: Callable[[], None] | None = None,
+        after_step: Callable[[int], None] | None = None,
     ) -> None:
         self.fabric, self.stepper, self.source, self.pace = fabric, stepper, source, pace
         self.checkpoints, self.identity = checkpoints, identity
-        self.reporter, self.look, self.watch, self.load = reporter, look, watch, load
+        self.reporter, self.look, self.watch, self.load, self.after_step = reporter, look, watch, load, after_step
         self.journal: Journal | None = None
         """Set on the first process only: it receives the events of the run."""
         self._unlogged: list[float] = []
         self._best: float | None = None
         self._saved_at = -1
+        self._waited = 0.0
 
     def restore(self) -> int:
         """Resume from the last checkpoint; returns its step.
@@ -146,6 +149,8 @@ class Trainer:
             for batch in self._given(batches, stop):
                 stepper.take(batch)
                 step = stepper.step
+                if self.after_step is not None:
+                    self.after_step(step)
                 asked = alone and stop.signal is not None
                 due = pace.checkpoint_every > 0 and step % pace.checkpoint_every == 0
                 if pace.logs_at(step, total):
@@ -169,8 +174,15 @@ class Trainer:
 
         Whatever stops a job often also ends the source of its batches.
         """
+        given = iter(batches)
         try:
-            yield from batches
+            while True:
+                began = time.perf_counter()
+                batch = next(given, None)
+                self._waited += time.perf_counter() - began
+                if batch is None:
+                    return
+                yield batch
         except Exception as error:
             if self.fabric.world_size > 1 or stop.signal is None:
                 raise
@@ -186,6 +198,7 @@ class Trainer:
             "loss": sum(self._unlogged) / len(self._unlogged),
             "lr": stepper.last_lr,
             "samples_per_second": (stepper.step - self._began_at) * self.pace.batch_size / max(seconds, 1e-9),
+            "data_wait": self._waited / max(seconds, 1e-9),
             **{name: float(value) for name, value in metrics.items()},
         }
         if stepper.config.weight_decay_end is not None:
@@ -231,7 +244,7 @@ class Trainer:
 
     def _mark_time(self) -> None:
         """Measure speed from now on, without checks and checkpoints."""
-        self._began, self._began_at = time.perf_counter(), self.stepper.step
+        self._began, self._began_at, self._waited = time.perf_counter(), self.stepper.step, 0.0
 
     def _agree(self, *wanted: float) -> tuple[float, ...]:
         """The maximum of each value over all processes, so that all act at the same step."""

@@ -19,15 +19,17 @@ _FIRST_STEPS = 20
 """Steps before which nothing is reported, however short the run is."""
 _IN_A_ROW = 3
 """Consecutive logged lines with a fault before it is reported."""
+_LONG_WAIT = 0.3
+"""Share of the time that steps may wait for data."""
 
 
 class MetricWatch:
     """Checks each logged line; one call per line.
 
-    It checks ``left_out`` (share of samples that the task leaves out), ``codebook_perplexity``, and ``contrastive_loss`` (or
-    ``loss``) against ``chance_loss`` (the loss of guessing). For collapse in a head it compares ``target_std``,
-    ``target_rank``, ``sample_std`` and ``output_std`` with their first values, and checks ``teacher_entropy`` and
-    ``prototypes_used``.
+    It checks ``data_wait`` (share of the time that steps wait for data), ``left_out`` (share of samples that the task leaves
+    out), ``codebook_perplexity``, and ``contrastive_loss`` (or ``loss``) against ``chance_loss`` (the loss of guessing). For
+    collapse in a head it compares ``target_std``, ``target_rank``, ``sample_std`` and ``output_std`` with their first values,
+    and checks ``teacher_entropy`` and ``prototypes_used``.
     """
 
     def __init__(self, total_steps: int, warn: Callable[[str], None]) -> None:
@@ -43,6 +45,8 @@ class MetricWatch:
         if metrics.get("left_out", 0) > 0 and "left_out" not in self._seen:
             self._seen["left_out"] = 1
             self._warn(describe_left_out(metrics["left_out"]))
+        if step > _FIRST_STEPS:
+            self._note("data_wait", describe_data_wait(metrics.get("data_wait", 0.0)), step)
         if step < max(_EARLY * self._total, _FIRST_STEPS):
             return
         if "codebook_perplexity" in metrics:
@@ -67,3 +71,17 @@ class MetricWatch:
         self._seen[kind] = count + 1 if warning else 0
         if warning and count + 1 == _IN_A_ROW:
             self._warn(f"{warning} (step {step})")
+
+
+def describe_data_wait(share: float) -> str:
+    """A warning if steps wait for data, with a remedy; else an empty text.
+
+    Args:
+        share: of the time, 0 to 1.
+    """
+    if share < _LONG_WAIT:
+        return ""
+    return (
+        f"Warning: steps wait for data during {100 * share:.0f} % of the time. Prepare the rows once (--no-stream) or decode a "
+        "stream with more processes (--set workers=N); else put the cache on a faster disk (SELFSUP_CACHE=DIR)."
+    )

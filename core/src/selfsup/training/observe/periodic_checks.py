@@ -14,6 +14,7 @@ from selfsup.batch_parts import MARK
 from selfsup.data import Processor, Store
 from selfsup.data.batches.sampler import IndexArray
 from selfsup.data.batches.windows import read_windows
+from selfsup.training.device.compilation import uncompiled
 from selfsup.training.device.fabric import Fabric
 from selfsup.training.observe.collapse_monitor import describe_collapse, effective_rank, embedding_std
 from selfsup.training.observe.online_probe import MONITORED_ROWS, OnlineProbe, batches_of, embed, embed_parts
@@ -66,7 +67,7 @@ class Looks:
 
         Where rows have parts, also ``<part>/embedding_std`` and ``<part>/effective_rank``, of the rows that have the part.
         """
-        with self._fabric.autocast():
+        with self._fabric.autocast(), uncompiled():
             embeddings = embed_parts(self._backbone(), self._batches(self._store, self._rows))
         if not all(bool(torch.isfinite(own).all()) for own in embeddings.values()):
             self._say_once(f"Warning: some embeddings are NaN or infinite (step {step}); a smaller learning rate may help.")
@@ -113,7 +114,7 @@ class Looks:
             self._warn(text)
 
     def _embed(self, store: Store, indices: IndexArray) -> Tensor:
-        with self._fabric.autocast():
+        with self._fabric.autocast(), uncompiled():
             return embed(self._backbone(), self._batches(store, indices))
 
     def _batches(self, store: Store, indices: IndexArray) -> Iterator[Batch]:

@@ -42,7 +42,7 @@ def build_stepper(task: PretextTask, config: RunConfig, fabric: Fabric, total: i
     seed = randomness.seed_of_rank(config.seed, fabric.global_rank)
     generator.manual_seed(seed)
     torch.manual_seed(seed)
-    stepper = Stepper(
+    return Stepper(
         fabric,
         task,
         config.optimization,
@@ -50,9 +50,6 @@ def build_stepper(task: PretextTask, config: RunConfig, fabric: Fabric, total: i
         warmup_steps=config.optimization.warmup_steps(steps_per_epoch),
         generator=generator,
     )
-    if config.optimization.compile != "off":
-        setup.compile_backbones(task, config.optimization.compile)
-    return stepper
 
 
 def checkpoint_identity(config: RunConfig, data: Data, info: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,6 +74,7 @@ def fit(
     opened: Callable[[], None],
     reporter: Reporter,
     stop: StopRequest,
+    after_step: Callable[[int], None] | None,
 ) -> Status:
     """Train until the budget is used or a stop is requested.
 
@@ -91,6 +89,7 @@ def fit(
         opened: is called once the checkpoint has been accepted.
         reporter: shows the progress.
         stop: holds requests to stop.
+        after_step: is called with the number of each step.
     """
     fabric, total = stepper.fabric, stepper.total_steps
     main = fabric.global_rank == 0
@@ -121,6 +120,7 @@ def fit(
         look=looks,
         watch=MetricWatch(total, reporter.message),
         load=LoadWatch(reporter.message) if fabric.device.type == "cpu" else None,
+        after_step=after_step,
     )
     warning = describe_initial_share(kept_initial_share(stepper.task, stepper.task.encoder_backbone(), total), total)
     if warning and main:

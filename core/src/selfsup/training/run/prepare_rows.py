@@ -66,6 +66,8 @@ class Data:
     """How the source was read and what the processor decided."""
     split: Literal["rows", "shards"] | None = None
     """How a stream is divided over several devices; None: no stream."""
+    ragged: bool = False
+    """Whether batches differ in length."""
 
 
 def prepare_data(config: RunConfig, reporter: Reporter, source: Any = None, origin: Origin | None = None) -> Data:
@@ -147,6 +149,7 @@ def prepare_data(config: RunConfig, reporter: Reporter, source: Any = None, orig
         held,
         learned,
         findings,
+        ragged=shown_lengths(store, processor) is not None,
     )
 
 

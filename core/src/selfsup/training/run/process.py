@@ -23,6 +23,7 @@ from selfsup.runtime.progress import Reporter, make_reporter
 from selfsup.tasks import PretextTask
 from selfsup.tasks.base import InputChange
 from selfsup.tasks.joint_embedding.frozen_teacher import FrozenTeacher
+from selfsup.training.device.compilation import compiling
 from selfsup.training.device.devices import Devices
 from selfsup.training.device.fabric import Fabric
 from selfsup.training.device.tune import has_convolutions, tune_for_device
@@ -101,7 +102,11 @@ def execute(
                 if batches is not None and total:
                     stepper = build_stepper(task, config, fabric, total, batches.steps_per_epoch)
                     identity = checkpoint_identity(config, data, {**directory.info(), **continued})
-                    outcome.status = fit(stepper, batches, config, data, directory, identity, resume, opened, reporter, stop)
+                    compiles = compiling(task, config, directory, ragged=data.ragged, total_steps=total, device=fabric.device)
+                    with compiles as after_step:
+                        outcome.status = fit(
+                            stepper, batches, config, data, directory, identity, resume, opened, reporter, stop, after_step
+                        )
                     backbone, step = kept_backbone(stepper), stepper.step
                 else:
                     opened()
@@ -204,7 +209,12 @@ def _place(task: PretextTask, config: RunConfig, fabric: Fabric, precision: Prec
         raise ConfigError(
             f"optimization.channels_last has no effect: {config.backbone} has no 2-d or 3-d convolution. Leave it out."
         )
-    tune_for_device(task, fabric.device, precision, channels_last=config.optimization.channels_last)
+    order = config.optimization.channels_last
+    if config.strategy == "fsdp":
+        if order:
+            raise ConfigError("optimization.channels_last=true: FSDP cannot spread weights in that order. Leave it out.")
+        order = False
+    tune_for_device(task, fabric.device, precision, channels_last=order)
     return task
 
 

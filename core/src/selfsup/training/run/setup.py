@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from selfsup.backbones import Backbone, TokenBackbone
@@ -125,26 +123,6 @@ def pretrained_note(config: RunConfig, backbone: Backbone) -> str:
     if others:
         parts.append(f"The weights were trained with other settings than these: {', '.join(others)}.")
     return " ".join(parts)
-
-
-def compile_backbones(task: nn.Module, backend: str) -> None:
-    """Compile the forward passes of every backbone in a task, moving averages included, in place.
-
-    Of a token backbone ``tokenize`` and ``encode`` are compiled too. The weights keep their names.
-
-    Raises:
-        ConfigError: torch has no such backend.
-    """
-    known = torch._dynamo.list_backends(exclude_tags=())
-    if backend not in known:
-        raise ConfigError(f"compile={backend!r} is no backend of torch.compile; use one of off, {', '.join(known)}.")
-    for part in task.modules():
-        if isinstance(part, Backbone):
-            part.compile(backend=backend)
-        if isinstance(part, TokenBackbone):
-            wrap: Callable[..., Any] = torch.compile(backend=backend)
-            for name in ("tokenize", "encode"):
-                setattr(part, name, wrap(getattr(part, name)))
 
 
 def identity(config: RunConfig, fingerprint: str, processes: int) -> dict[str, Any]:

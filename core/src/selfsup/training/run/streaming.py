@@ -122,6 +122,7 @@ def stream_data(config: RunConfig, reporter: Reporter, source: Any, origin: Orig
         PretrainingRows.of(nothing, sample.columns, holdout=config.holdout, source=stream.fingerprint),
         findings,
         split,
+        ragged=not processor.windowed(),
     )
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from selfsup.config import Config, idle
 from selfsup.tasks import Views, ViewsRecipe, with_defaults
 from selfsup.types import Batch, Info
+from selfsup_images.color import recolor_
 from selfsup_images.crop import box_locations, sides
 from selfsup_images.pipeline import ViewOptions, draw, make_view
 from selfsup_images.view_config import CropAndColorConfig, Probability, Range
@@ -52,6 +53,8 @@ class ImageViews(Views):
     """
 
     takes_whole = True
+    compilable = ("recolor",)
+    recolor = staticmethod(recolor_)
 
     def __init__(self, config: ImageViewsConfig, info: Info) -> None:
         super().__init__()
@@ -97,13 +100,34 @@ class ImageViews(Views):
         """
         image = batch["image"]
         shape, lying = size_of(batch)
-        made = []
-        for options in self.views:
-            drawn = draw(options, image.shape[0], shape, generator, image.device)
-            made.append(
-                {"image": make_view(image, options, drawn, lying), "crop": box_locations(drawn.boxes, shape, drawn.flip)}
-            )
-        return made
+        if image.device.type == "cpu":
+            return [view for options in self.views for view in self._made(options, 1, image, shape, lying, generator)]
+        # A GPU takes longer to be called than to work, so it makes all views with the same options at once.
+        made: dict[int, Batch] = {}
+        for options in dict.fromkeys(self.views):
+            members = [place for place, own in enumerate(self.views) if own == options]
+            views = self._made(options, len(members), image, shape, lying, generator)
+            made.update(zip(members, views, strict=True))
+        return [made[place] for place in range(len(self.views))]
+
+    def _made(
+        self,
+        options: ViewOptions,
+        k: int,
+        image: Tensor,
+        shape: tuple[int, int] | Tensor,
+        lying: Tensor | None,
+        generator: torch.Generator | None,
+    ) -> list[Batch]:
+        """``k`` views with the same options, as one view of the batch repeated ``k`` times."""
+        if k > 1:
+            image = image.repeat(k, *[1] * (image.ndim - 1))
+            lying = None if lying is None else lying.repeat(k)
+            shape = shape.repeat(k, 1) if isinstance(shape, Tensor) else shape
+        drawn = draw(options, len(image), shape, generator, image.device)
+        view = make_view(image, options, drawn, lying, self.recolor)
+        crop = box_locations(drawn.boxes, shape, drawn.flip)
+        return [{"image": one, "crop": place} for one, place in zip(view.chunk(k), crop.chunk(k), strict=True)]
 
 
 def size_of(batch: Batch) -> tuple[tuple[int, int] | Tensor, Tensor | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -10,6 +11,7 @@ from timm.layers.patch_embed import resample_patch_embed
 from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from selfsup.backbones import (
     Encoded,
@@ -25,6 +27,32 @@ from selfsup.tasks import lattice_positions
 from selfsup.types import Batch
 from selfsup_images.backbones import IMAGENET_MEAN, IMAGENET_STD
 from selfsup_vision.backbones.base import Construction, ImageBackbone
+
+
+def resampled_positions(positions: Tensor, old: Sequence[int], new: Sequence[int], prefix: int) -> Tensor:
+    """timm's ``resample_abs_pos_embed`` as two matrix products, whose gradient is the same every time.
+
+    The gradient of a bicubic resampling adds up in any order on a GPU, so that a resumed run would differ in the last digits.
+
+    Args:
+        positions: [1, prefix + old rows * old columns, D].
+        old: rows and columns of the lattice.
+        new: those wanted.
+        prefix: special tokens in front, which stay.
+
+    Returns:
+        [1, prefix + new rows * new columns, D].
+    """
+
+    def weights(before: int, after: int) -> Tensor:
+        # Two columns, since torch 2.14 resamples a single one wrongly.
+        unit = torch.eye(before, device=positions.device).view(1, before, before, 1).repeat(1, 1, 1, 2)
+        return F.interpolate(unit, size=(after, 2), mode="bicubic", antialias=True)[0, :, :, 0].T
+
+    with torch.autocast(positions.device.type, enabled=False):
+        lattice = positions[0, prefix:].float().view(old[0], old[1], -1)
+        moved = torch.einsum("yr,xc,rcd->yxd", weights(old[0], new[0]), weights(old[1], new[1]), lattice)
+    return torch.cat([positions[:, :prefix], moved.flatten(0, 1).unsqueeze(0).to(positions.dtype)], dim=1)
 
 
 class ViTBackbone(ImageBackbone, TokenBackbone):
@@ -168,6 +196,9 @@ class ViTBackbone(ImageBackbone, TokenBackbone):
     def _positions(self, grid: tuple[int, int]) -> Tensor | None:
         if self.model.pos_embed is None:
             return None
+        old = tuple(self.model.patch_embed.grid_size)
+        if self.model.pos_embed.device.type == "cuda" and grid != old:
+            return resampled_positions(self.model.pos_embed, old, grid, self._positioned_prefix)
         positions: Tensor = resample_abs_pos_embed(
             self.model.pos_embed,
             new_size=list(grid),

@@ -28,13 +28,32 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "tabular": ("scarf", "table-memory"),
     "audio": ("audio-memory",),
     "video": ("decoding", "video-memory"),
+    "multimodal": (),
 }
 """Names of the figures of each modality, known without importing torch."""
+
+PRETRAINING: Mapping[str, tuple[str, ...]] = {
+    "vision": ("simclr-resnet18", "simclr-resnet18-256", "simclr-resnet50", "dino-vit-small"),
+    "text": ("mlm-bert-base",),
+    "audio": ("wav2vec2-base",),
+    "video": ("videomae-vit-small",),
+    "multimodal": ("clip-vit-b-32",),
+}
+"""Names of the figures of pretraining on a GPU (:mod:`speed.workloads`); on a CPU they are small, to test them."""
+
+
+def names(modality: str) -> tuple[str, ...]:
+    """All figures of a modality."""
+    return (*NAMES[modality], *PRETRAINING.get(modality, ()))
 
 
 def measurements(modality: str) -> dict[str, Callable[[Settings], Figure]]:
     """Name to how it is measured."""
-    return {"vision": _vision, "text": _text, "tabular": _tabular, "audio": _audio, "video": _video}[modality]()
+    from speed.pretraining import pretraining_figures
+
+    makers = {"vision": _vision, "text": _text, "tabular": _tabular, "audio": _audio, "video": _video}
+    own = makers[modality]() if modality in makers else {}
+    return {**own, **pretraining_figures(modality)}
 
 
 def _vision() -> dict[str, Callable[[Settings], Figure]]:

@@ -79,13 +79,13 @@ def write_videos(folder: Path, n: int, *, size: int = 64, frames: int = 32) -> N
             container.mux(stream.encode())
 
 
-def write_sounds(folder: Path, n: int) -> None:
-    """A folder of ``n`` WAV files of a second: noise of 8,000 samples of 16 bits."""
+def write_sounds(folder: Path, n: int, *, seconds: int = 1, rate: int = RATE) -> None:
+    """A folder of ``n`` WAV files: noise of 16 bits."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     for number in range(n):
         with wave.open(str(folder / f"{number:06d}.wav"), "wb") as file:
             file.setnchannels(1)
             file.setsampwidth(2)
-            file.setframerate(RATE)
-            file.writeframes(rng.integers(-8000, 8000, RATE, dtype=np.int16).tobytes())
+            file.setframerate(rate)
+            file.writeframes(rng.integers(-8000, 8000, seconds * rate, dtype=np.int16).tobytes())

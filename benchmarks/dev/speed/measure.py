@@ -28,6 +28,19 @@ class Settings:
     """Rows of the larger file whose memory is measured; 0: the figure's own."""
     steps: int = 0
     """Optimizer steps of a measurement; 0: the figure's own."""
+    device: str = "cpu"
+    """``cpu`` or ``cuda``."""
+    compile: str = ""
+    """Backend of ``torch.compile`` on our side; empty: inductor on a GPU."""
+    profile: bool = False
+    """Say where the time of a step goes."""
+    alone: bool = False
+    """Leave the other side out."""
+
+    @property
+    def small(self) -> bool:
+        """Whether networks and data are small enough for a CPU."""
+        return self.device == "cpu"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -107,12 +107,13 @@ def our_training(data: str, *, steps: int, precision: str) -> Curve:
     return Curve(statistics.median(speeds[1:] or speeds), [line["loss"] for line in lines if line["step"] % every == 0])
 
 
-def packed_blocks(data: str) -> tuple[Any, dict[str, int]]:
-    """[M, 126] int32, the very blocks that our side trains on, and the ids of the special tokens with the vocabulary's size."""
+def packed_blocks(data: str, *, length: int = 0, vocabulary: int = 0) -> tuple[Any, dict[str, int]]:
+    """[M, length] int32, the blocks that our side trains on; the ids of the special tokens and the vocabulary's size."""
     found = registry()
     rows = load_source(data, modality=found.get("modality", "text")).without_labels()
     kind = found.processor_class("text")
-    options = {"vocab_size": VOCABULARY, "max_length": LENGTH, "packing": "blocks"}
+    length = length or LENGTH
+    options = {"vocab_size": vocabulary or VOCABULARY, "max_length": length, "packing": "blocks"}
     processor = kind(validated(kind.Config, options, what="the processor's options")).fit(rows)
     ids: list[Any] = []
     for _, chunk in rows.chunks():
@@ -120,7 +121,7 @@ def packed_blocks(data: str) -> tuple[Any, dict[str, int]]:
     stream = np.concatenate(ids)
     names = ("vocab_size", "pad_id", "unk_id", "cls_id", "sep_id", "mask_id")
     info = processor.info()
-    return stream[: len(stream) // LENGTH * LENGTH].reshape(-1, LENGTH), {name: int(info[name]) for name in names}
+    return stream[: len(stream) // length * length].reshape(-1, length), {name: int(info[name]) for name in names}
 
 
 def their_training(blocks: Any, info: dict[str, int], *, steps: int, bf16: bool) -> Curve:
@@ -143,7 +144,7 @@ def their_training(blocks: Any, info: dict[str, int], *, steps: int, bf16: bool)
     )
     torch.manual_seed(0)
     model = transformers.BertForMaskedLM(config)
-    collator = transformers.DataCollatorForLanguageModeling(_tokenizer(info["vocab_size"], special), mlm_probability=0.15)
+    collator = transformers.DataCollatorForLanguageModeling(tokenizer(info["vocab_size"], special), mlm_probability=0.15)
     edge = np.ones((len(blocks), 1), dtype=blocks.dtype)
     framed = np.concatenate([info["cls_id"] * edge, blocks, info["sep_id"] * edge], axis=1).astype(np.int64)
     hidden = np.isin(framed, list(special)).astype(np.int64)
@@ -176,7 +177,7 @@ def their_training(blocks: Any, info: dict[str, int], *, steps: int, bf16: bool)
     return Curve(BATCH * LENGTH / statistics.median(clock.took[1:]), losses)
 
 
-def _tokenizer(size: int, special: dict[int, str]) -> Any:
+def tokenizer(size: int, special: dict[int, str]) -> Any:
     """What the collator asks of a tokenizer: the size of the vocabulary, the mask token, and which ids are special."""
     transformers = peer("transformers")
     models = peer("tokenizers.models", "tokenizers")

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from selfsup.errors import BenchmarkError
 from speed import __main__ as program
 from speed.accumulation import gradient_difference, memory_figure
-from speed.figures import NAMES, measurements
+from speed.figures import NAMES, measurements, names
 from speed.made_up_data import images, write_folder
 from speed.measure import Figure, Settings, in_turn, peer, ratio_figure
 from speed.probes import embeddings
@@ -63,7 +63,7 @@ def test_made_up_embeddings_have_common_classes() -> None:
 
 @pytest.mark.parametrize("modality", list(NAMES))
 def test_names_are_those_of_the_figures(modality: str) -> None:
-    assert tuple(measurements(modality)) == NAMES[modality]
+    assert tuple(measurements(modality)) == names(modality)
 
 
 def test_chunks_of_the_figure_have_the_gradient_of_the_whole_batch() -> None:

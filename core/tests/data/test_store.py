@@ -89,6 +89,31 @@ def test_damaged_block_is_found_when_it_is_read(tmp_path, samples):
         Store(path.parent).read([1])
 
 
+def test_one_flipped_bit_of_a_block_or_a_wrong_place_of_one_is_found(tmp_path, samples):
+    folder = write(tmp_path / "store", samples, compressed=True).path
+    values, starts = folder / "0.values", folder / "0.values.blocks"
+    for place in range(values.stat().st_size):
+        content = values.read_bytes()
+        values.write_bytes(bytes([*content[:place], content[place] ^ 1, *content[place + 1 :]]))
+        with pytest.raises(StorageError, match=r"0\.values is damaged.*Delete .*store; it will be made again"):
+            Store(folder).read([1])
+        values.write_bytes(content)
+    for wrong in (-1, 1, 1 << 62):
+        places = np.fromfile(starts, dtype=np.int64)
+        np.concatenate([[wrong], places[1:]]).tofile(starts)
+        with pytest.raises(StorageError, match=r"0\.values is damaged.*made again"):
+            Store(folder).read([1])
+        places.tofile(starts)
+    assert np.array_equal(Store(folder).read([1])["image"][0].numpy(), samples[1]["image"])
+
+
+def test_falling_waves_whose_last_block_is_short_are_read_without_a_warning(tmp_path):
+    """The differences wrap around as unsigned integers; NumPy warns of that only for single numbers."""
+    waves = [{"wave": np.arange(length, 0, -1).astype(np.int16)} for length in (16000, 16000, 16010)]
+    read = write(tmp_path / "store", waves, compressed=True).read([2, 0])["wave"]
+    assert all(np.array_equal(wave.numpy(), waves[row]["wave"]) for wave, row in zip(read, (2, 0), strict=True))
+
+
 def test_lengths_and_sizes(tmp_path, samples):
     store = write(tmp_path / "store", samples)
     assert store.lengths("tokens").tolist() == [3, 1, 0, 7, 3, 2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -62,7 +63,7 @@ def decompress(content: bytes, axes: Sequence[int], dtype: str, shape: tuple[int
     planes = np.frombuffer(plain, dtype=np.uint8).reshape(size, -1)
     whole = _as_integers(np.ascontiguousarray(planes.T).view(dtype)).reshape(shape)
     for axis in axes:
-        if whole.shape[axis] > _FEW:
+        if whole.ndim == 1 or whole.shape[axis] > _FEW:  # the sum of two NumPy scalars would warn that it wraps around
             whole = np.cumsum(whole, axis=axis, dtype=whole.dtype)
             continue
         lines = np.swapaxes(whole := whole.copy(), 0, axis)
@@ -89,7 +90,7 @@ class BlockWriter:
     def __init__(self, file: BinaryIO, first: Values) -> None:
         self._file = file
         self.starts = Path(f"{file.name}.blocks").open("wb")  # noqa: SIM115  # the store's writer closes it
-        """Where the blocks begin, int64 [blocks + 1]."""
+        """int64 [blocks + 1, 2]: where each block begins, and the CRC-32 of the block before it; 0, 0 for the first one."""
         self._shape = first.shape[2:]
         self.steps = block_steps(first.shape[1:], first.itemsize * math.prod(self._shape))
         self.axes: tuple[int, ...] | None = None
@@ -99,7 +100,7 @@ class BlockWriter:
         self.nbytes = 0
         """Bytes of the blocks so far, and of the values that fill none yet."""
         self._written = 0
-        self.starts.write(bytes(8))
+        self.starts.write(bytes(16))
 
     def write(self, values: Values) -> None:
         """Append samples of one shape, [n, ...]."""
@@ -121,7 +122,7 @@ class BlockWriter:
         self._file.write(content)
         self._written += len(content)
         self.nbytes += len(content) - block.nbytes
-        self.starts.write(np.int64(self._written).tobytes())
+        self.starts.write(np.array([self._written, zlib.crc32(content)], dtype=np.int64).tobytes())
 
     def finish(self) -> dict[str, Any]:
         """Write what is left; gives what the header says of the blocks."""
@@ -136,7 +137,7 @@ class BlockReader:
     Args:
         file: descriptor of the file of blocks.
         path: of the file, for messages.
-        starts: [blocks + 1] int64, where each block begins.
+        starts: int64 [blocks + 1, 2], as :class:`BlockWriter` writes them.
         steps: in a block.
         total: steps in all.
         shape: of a step.
@@ -164,7 +165,7 @@ class BlockReader:
         """Fill each buffer with the values from a byte on, counted as if nothing was compressed.
 
         Raises:
-            StorageError: a block is damaged.
+            StorageError: a block that is read is damaged, by its CRC-32, or where it begins is not known.
         """
         pieces = [piece for part in parts for piece in self._pieces(*part)]
         threads = min(len(pieces), cpu_count(), _MOST_THREADS)
@@ -187,10 +188,14 @@ class BlockReader:
             buffer[:] = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data[skipped : skipped + len(buffer)]
 
     def _read(self, block: int) -> Values:
-        start, end = int(self._starts[block]), int(self._starts[block + 1])
+        (start, _), (end, checksum) = self._starts[block : block + 2].tolist()
         steps = min(self._steps, self._total - block * self._steps)
-        content = os.pread(self._file, end - start, start)
         try:
+            if not 0 <= start <= end <= int(self._starts[-1, 0]):
+                raise ValueError(f"block {block} goes from byte {start} to byte {end}")
+            content = os.pread(self._file, end - start, start)
+            if zlib.crc32(content) != checksum:
+                raise ValueError(f"the bytes of block {block} are not those that were written")
             return decompress(content, self._axes, self._dtype, (steps, *self._shape))
         except (OSError, ValueError) as error:
             raise StorageError(

@@ -3,7 +3,7 @@
 A store is a folder: ``header.json``, and for each key of a sample one file of raw values, sample after sample; where samples
 differ in their first dimension, a file of where each begins as well. The header is written last, and a whole folder appears
 by a rename, so what has a header is complete. Where raw values would not fit on the disk, the files of values are compressed
-in blocks, and a file says where each block begins.
+in blocks, and a file says where each block begins and has its checksum.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ class Field:
     starts: str = ""
     """Name of the file of int64 [N + 1], the first index at which each sample begins; empty: all samples have one shape."""
     blocks: str = ""
-    """Name of the file of int64 [blocks + 1], where each compressed block begins; empty: the values are raw."""
+    """Name of the file of int64 [blocks + 1, 2], where each compressed block begins and the CRC-32 of the one before it; empty:
+    the values are raw."""
     block_steps: int = 0
     """Steps along the first dimension of samples in a block."""
     differences: tuple[int, ...] = ()
@@ -219,8 +220,8 @@ class Store:
     def _open_blocks(self, field: Field) -> BlockReader:
         shape = field.shape if field.starts else field.shape[1:]
         steps = int(self._starts[field.key][-1]) if field.starts else self._n * math.prod(field.shape[:1])
-        starts = self._map(field.blocks, math.ceil(steps / field.block_steps) + 1)
-        self._check_size(field.file, int(starts[-1]))
+        starts = self._map(field.blocks, 2 * (math.ceil(steps / field.block_steps) + 1)).reshape(-1, 2)
+        self._check_size(field.file, int(starts[-1, 0]))
         self._files[field.key] = os.open(self.path / field.file, os.O_RDONLY)
         return BlockReader(
             self._files[field.key],

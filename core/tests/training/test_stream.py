@@ -22,6 +22,7 @@ from selfsup.data.batches.shuffle import ShuffleBuffer
 from selfsup.data.batches.source import Share
 from selfsup.data.batches.stream import StreamBatches, StreamOptions, rows_of
 from selfsup.data.sources.streams.load import open_stream
+from selfsup.data.sources.streams.remote_media import media_files, media_shards
 from selfsup.data.sources.streams.row_stream import RowStream
 from selfsup.data.sources.streams.shards import ParquetShard
 from selfsup.errors import CheckpointError, ColumnError, DataError, SourceError, TooManyBadRowsError
@@ -350,6 +351,24 @@ def test_rows_that_processes_have_left_are_named(
     assert [f"{left} of process 0, {left} of process 1" in text for text in heard] == [True] * said
 
 
+@pytest.mark.parametrize("more", [False, True])
+def test_blocks_that_only_one_process_can_fill_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: bool) -> None:
+    """Rows that fill no batch of blocks on any process are not reported, though they are more than a batch has blocks."""
+    (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps({"sequence": [number]}) for number in range(46)) + "\n")
+
+    def gathered(found: list[Any], own: Any, group: Any) -> None:
+        found[:] = [own, more if isinstance(own, bool) else own]
+
+    monkeypatch.setattr("torch.distributed.new_group", lambda **_: "gloo")
+    monkeypatch.setattr("torch.distributed.all_reduce", lambda has, **_: has)
+    monkeypatch.setattr("torch.distributed.all_gather_object", gathered)
+    stream, heard = opened(tmp_path / "rows.jsonl", sample_rows=46), list[str]()
+    processor = Blocks(SequenceProcessorConfig(keep=9.0)).fit(stream.sample)
+    source = StreamBatches(stream, processor, Share(2, 0, 2), StreamOptions(buffer=1), warn=heard.append)
+    assert len(flat(tokens_of(source))) == 14
+    assert ["10 of process 0" in text and "its own rows into blocks" in text for text in heard] == [True] * more
+
+
 def test_rows_that_are_held_out_are_those_of_a_store(folder: Path) -> None:
     from selfsup.data import hold_out, load_source
 
@@ -453,6 +472,33 @@ def test_pictures_in_folders_of_a_file_system(monkeypatch: pytest.MonkeyPatch, t
     assert open_stream("memory://photos", modality=pictures, sample_rows=5).fingerprint != stream.fingerprint
     with pytest.raises(SourceError, match=r"folders of \.png, \.\.\. files\. Pack other"):
         open_stream("memory://photos/nothing", modality=pictures, sample_rows=5)
+
+
+@pytest.mark.parametrize(
+    ("files", "shards", "sizes"), [(1100, 64, {17, 18}), (70_000, 128, {546, 547}), (500, 16, {31, 32}), (5, 1, {5})]
+)
+def test_single_files_are_cut_into_many_even_shards(files: int, shards: int, sizes: set[int]) -> None:
+    cut = media_shards("s3://photos", "image", [str(number) for number in range(files)])
+    assert (len(cut), {shard.count() for shard in cut}) == (shards, sizes)
+    assert [url for shard in cut for url in shard.urls] == [str(number) for number in range(files)]
+    assert cut[0].name == f"s3://photos, files 0 to {cut[0].count() - 1}"
+
+
+def test_files_whose_suffix_says_what_they_are_are_not_asked_whether_they_are_folders(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One request for each of many URLs takes long."""
+    import fsspec
+
+    memory = fsspec.filesystem("memory")
+    for file in folder.iterdir():
+        memory.pipe(f"/known/{file.name}", file.read_bytes())
+    monkeypatch.setattr(type(memory), "isdir", None)
+    pictures = ModalitySpec(
+        id="pictures", summary="Pictures.", target="a:B", backbone="b", columns={"image": "Image"}, suffixes=(".png",)
+    )
+    assert not media_files("memory://known/{000..127}.tar", pictures, "train")
+    assert len(opened("memory://known/part-{0..2}.jsonl").shards) == 3
 
 
 def test_pictures_by_their_urls_or_decoded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

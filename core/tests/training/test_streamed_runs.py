@@ -159,9 +159,10 @@ def test_a_run_keeps_how_rows_were_split(folder: Path, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "run" / "run.json").read_text())["config"]["streaming"]["split"] == "rows"
     again = {"streaming.split": "auto"}  # as in the command that began it
     assert run_of(f"file://{folder}", tmp_path / "run", steps=3, resume=True, overrides=again).metrics[-1]["step"] == 3
-    config = RunConfig(task="sequence/simclr", data=f"file://{folder}", stream=True, devices=2)
-    with make_reporter(False) as reporter:
-        assert settled(config, prepare(config, reporter)).streaming.split == "shards"
+    for devices, split in ((2, "rows"), (3, "shards"), (4, "rows")):  # three shards
+        config = RunConfig(task="sequence/simclr", data=f"file://{folder}", stream=True, devices=devices)
+        with make_reporter(False) as reporter:
+            assert settled(config, prepare(config, reporter)).streaming.split == split
 
 
 def test_a_run_that_cannot_go_on_stays_as_it_was(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,12 @@ MAX_HASHES = 1 << 20
 """Different rows whose hashes are kept (8 MB), of all processes together."""
 _NAMED = 5
 _UNSORTED = 1 << 14
+_CAUSES = {
+    "shards": "Even shards leave fewer, and so does --set streaming.split=rows.",
+    "rows": "Bad and held-out rows are not the same number on each process.",
+    "blocks": "Each process joins its own rows into blocks, and longer rows fill more of them.",
+}
+"""By what each process has of its own, why one may have a batch when another has none."""
 
 
 class RowTally:
@@ -101,15 +107,15 @@ class RowTally:
         """The first bad rows with their reasons, as a sentence; empty where there are none."""
         return f"The first: {'; '.join(text.rstrip('.') for text in self.named)}." if self.named else ""
 
-    def report(self, epoch: int, left: Sequence[int | None], batch_size: int | None) -> list[str]:
+    def report(self, epoch: int, left: Sequence[int | None], least: int, cause: str) -> list[str]:
         """What to say at the end of an epoch.
 
         Args:
             epoch: counted from 0.
             left: rows that each of several processes has left, as far as it knows no bad and no held-out ones; None: it is not
                 known.
-            batch_size: of all processes that take their parts of the same batches; fewer rows are no loss to tell of. None:
-                each reads shards of its own.
+            least: fewer rows that are left on all processes together are not reported.
+            cause: why one process has fewer batches than another: ``shards``, ``rows`` or ``blocks``.
         """
         said = []
         if self.bad > self._told:
@@ -118,18 +124,13 @@ class RowTally:
                 f"{self.described()}"
             )
             self._told = self.bad
-        if None in left or sum(filter(None, left)) >= (batch_size or 1):
+        if None in left or sum(filter(None, left)) >= least:
             named = ", ".join(
                 f"{'an unknown number' if count is None else count} of process {n}" for n, count in enumerate(left)
             )
             said.append(
                 f"Epoch {epoch + 1} of {self._stream.name} ended when a process had no full batch left. Rows that were not "
-                f"given in it: {named}. "
-                + (
-                    "Even shards leave fewer, and so does --set streaming.split=rows."
-                    if batch_size is None
-                    else "Bad and held-out rows are not the same number on each process."
-                )
+                f"given in it: {named}. {_CAUSES[cause]}"
             )
         return said
 

@@ -120,24 +120,21 @@ class StreamBatches(BatchSource):
 
     def batches(self) -> Generator[Batch]:
         """The rest of the epoch."""
-        begun, unusable = (self._taken, self._skip), 0
+        begun = self._taken, self._skip
         with closing(read_ahead(self._steps(), self._options.prefetch)) as steps:
             for step in steps:
-                last = step.batch is None
-                if not last and self._all_have_one(True):
+                if step.batch is not None and self._all_have_one(True):
                     self._tally.add(step.rows)
                     self._taken, self._skip, self._given = step.end, step.skip, self._epoch
-                    assert step.batch is not None
                     yield {key: value.to(self._share.device, non_blocking=True) for key, value in step.batch.items()}
                     continue
-                if last:
+                if step.batch is None:
                     self._all_have_one(False)
                     self._tally.add(step.rows, given=False)
-                unusable = sum(row.sample is None for row in step.rows)
                 break
         if begun == (self._taken, self._skip) == (0, 0):
             raise DataError(self._too_few())
-        self._end_epoch(unusable)
+        self._end_epoch(step)
 
     def _all_have_one(self, mine: bool) -> bool:
         """Whether every process has another batch; they agree on the CPU, so no device waits."""
@@ -147,27 +144,30 @@ class StreamBatches(BatchSource):
         dist.all_reduce(has, op=dist.ReduceOp.MIN, group=self._group)
         return bool(has)
 
-    def _end_epoch(self, unusable: int) -> None:
-        left = self._left(unusable)
+    def _end_epoch(self, rest: _Step) -> None:
+        left, blocks = self._left(rest), self._processor.block_length
         if self._share.rank == 0:
-            whole = None if self._split.by_shards else self._share.batch_size * self._share.world_size
-            for text in self._tally.report(self._epoch, left, whole):
+            least = 1 if blocks else self._share.batch_size * self._share.world_size
+            cause = "shards" if self._split.by_shards else "blocks" if blocks else "rows"
+            for text in self._tally.report(self._epoch, left, least, cause):
                 self._warn(text)
             for text, count in self._decoder.remarks.items():
                 self._warn(f"Warning: {count} of the rows of {self._stream.name} that were read: {text}.")
         self._decoder.remarks.clear()
         self._epoch, self._taken, self._skip = self._epoch + 1, 0, 0
 
-    def _left(self, unusable: int) -> list[int | None]:
-        """Rows behind the last batch, on each of several processes; ``unusable`` of this one are bad or held out."""
+    def _left(self, rest: _Step) -> list[int | None]:
+        """Rows after the last batch, on each of several processes; none if no process could fill a batch of blocks."""
         if self._group is None:
             return []
-        total = self._shuffled().total
         totals: list[Any] = [None] * self._share.world_size
+        dist.all_gather_object(totals, rest.batch is not None, group=self._group)
+        if self._processor.block_length and not any(totals):
+            return []
+        total, unusable = self._shuffled().total, sum(row.sample is None for row in rest.rows)
         dist.all_gather_object(totals, total, group=self._group)
         if not self._split.by_shards:  # one has read all shards to their ends
-            total = next((count for count in totals if count is not None), None)
-            total = None if total is None else self._split.rows_of(total)
+            total = next((self._split.rows_of(count) for count in totals if count is not None), None)
         left: list[Any] = [None] * self._share.world_size
         dist.all_gather_object(left, None if total is None else total - self._taken - unusable, group=self._group)
         return left

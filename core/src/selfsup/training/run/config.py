@@ -162,7 +162,8 @@ class StreamingConfig(Config):
     ``rows``: each device reads all shards and uses its part of each batch, so uneven shards do not matter. An epoch ends when
     a device has no full batch left, since some may meet more bad or held-out rows than others.
     ``shards``: each device reads its own shards; an epoch ends in the same way. A message names the rows that are left over.
-    ``auto``: shards for remote sources with at least one shard per device, else rows; a resumed run keeps its choice.
+    ``auto``: shards for remote sources where each device gets equally many and at most a tenth of the shards is left over, else
+    rows; a resumed run keeps its choice.
     """
     workers: int | None = Field(default=None, ge=0)
     """Processes per device that decode rows; 0: a thread of the run decodes. None: the number of cores minus 1, at most 8."""

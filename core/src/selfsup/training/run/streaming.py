@@ -30,6 +30,8 @@ _MOST_WORKERS = 8
 _ROWS_A_BLOCK = 8
 """Rows of the sample to read for each block whose embedding is checked."""
 _GB = 1e9
+_MOST_LEFT = 0.1
+"""Share of the shards that may be left over when each process takes equally many."""
 
 
 def is_streamed(config: RunConfig, source: Any = None) -> tuple[bool, str]:
@@ -171,9 +173,16 @@ def _check_possible(config: RunConfig) -> None:
 
 
 def _split(config: RunConfig, stream: RowStream) -> Literal["rows", "shards"]:
+    """How processes divide the rows.
+
+    An epoch ends with the process that has the fewest rows, so ``count % processes`` of ``count`` shards of equal size are not
+    read in it. Where these are more than a tenth, each process reads all shards.
+    """
     if config.streaming.split != "auto":
         return config.streaming.split
-    return "shards" if stream.remote and len(stream.shards) >= config.devices * config.nodes > 1 else "rows"
+    count, processes = len(stream.shards), config.devices * config.nodes
+    even = count >= processes > 1 and count % processes <= _MOST_LEFT * count
+    return "shards" if stream.remote and even else "rows"
 
 
 def settled(config: RunConfig, data: Data) -> RunConfig:

@@ -91,6 +91,8 @@ def _remote_files(text: str, modality: ModalitySpec, split: str) -> list[str]:
             place = system._strip_protocol(url)
             if MAGIC.search(place):
                 found += sorted(system.glob(place))
+            elif kind_of(place) and system.isfile(place):
+                found.append(place)
             elif system.isdir(place):
                 listed = sorted(item for item in system.ls(place, detail=False) if kind_of(item))
                 found += _of_split(listed, split)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 _REQUESTS = 16
 """Files that are fetched at a time."""
 _SHARD_FILES = 1024
+"""Most files in a shard."""
+_SHARDS = 64
 _SAMPLE_FILES = 512
 """Most files of the sample: each is a request."""
 
@@ -69,8 +73,10 @@ def media_files(text: str, modality: ModalitySpec, split: str) -> dict[str, Any]
             place = system._strip_protocol(url)
             if MAGIC.search(place):
                 listed, top = system.glob(place, detail=True), ""
-            elif not system.isdir(place) or any(
-                kind_of(item) in (".tar", ".parquet") for item in system.ls(place, detail=False)
+            elif (
+                (kind_of(place) and not url.endswith("/"))  # a file; no request is needed to know it
+                or not system.isdir(place)
+                or any(kind_of(item) in (".tar", ".parquet") for item in system.ls(place, detail=False))
             ):
                 continue
             else:
@@ -99,19 +105,20 @@ def media_sample(shards: Sequence[MediaShard], modality: ModalitySpec, most: int
 
 
 def media_shards(name: str, column: str, urls: Sequence[str]) -> list[MediaShard]:
-    """Files as shards of 1024 files."""
+    """Files as even shards.
+
+    Each has 16 files or more, so that these are fetched together, and at most 1024. There are 1, 2, 4, ... 32 of them, or a
+    multiple of 64, so that as many processes get equally many files.
+    """
+    count = _SHARDS * math.ceil(len(urls) / (_SHARDS * _SHARD_FILES))
+    if len(urls) < _SHARDS * _REQUESTS:
+        count = 1 << max((len(urls) // _REQUESTS).bit_length() - 1, 0)
+    edges = [len(urls) * number // count for number in range(count + 1)]
     return [
-        MediaShard(
-            f"{name}, files {first} to {min(first + _SHARD_FILES, len(urls)) - 1}", column, urls[first : first + _SHARD_FILES]
-        )
-        for first in range(0, len(urls), _SHARD_FILES)
+        MediaShard(f"{name}, files {first} to {end - 1}", column, urls[first:end]) for first, end in itertools.pairwise(edges)
     ]
 
 
 def media_fingerprint(marks: Mapping[str, Any]) -> str:
     """Hash of the names and the contents' marks of all files."""
     return hashlib.sha256(json.dumps(marks).encode()).hexdigest()
-
-
-def _is_packed(name: str) -> bool:
-    return kind_of(name) in (".tar", ".parquet")

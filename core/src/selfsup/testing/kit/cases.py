@@ -125,19 +125,35 @@ def all_checks_needed(specs: Iterable[TaskSpec]) -> set[str]:
     """Ids of the tasks that need every check if a test runs on all of ``specs``: two of each objective, and all with own code.
 
     A task composed of an objective and a modality has code of both and none of its own, and so has a preset that changes
-    defaults alone. A fault of the objective shows in two modalities, a fault of the modality in several objectives.
+    defaults other than those of the views. A fault of the objective shows in two modalities, a fault of the modality in several
+    objectives. Views have code for each of their options: presets that change options of views need every check, and one task
+    with local views in each modality does.
     """
     needed: set[str] = set()
     by_objective: dict[str, list[str]] = {}
+    with_local_views: dict[str, list[str]] = {}
     for spec in specs:
         preset = spec.preset or Preset()
-        if not spec.objective or not (spec.composed or spec.preset) or preset.recipe or preset.views or preset.corruption:
+        own = preset.recipe or preset.views or preset.corruption or preset.config.get("views")
+        if not spec.objective or not (spec.composed or spec.preset) or own:
             needed.add(spec.id)
-        else:
-            by_objective.setdefault(spec.objective, []).append(spec.id)
+            continue
+        by_objective.setdefault(spec.objective, []).append(spec.id)
+        if _has_local_views(spec.objective):
+            with_local_views.setdefault(spec.modality, []).append(spec.id)
     for number, ids in enumerate(ids for _, ids in sorted(by_objective.items())):
         needed |= {ids[number % len(ids)], ids[(number + len(ids) // 2) % len(ids)]}
+    for number, ids in enumerate(ids for _, ids in sorted(with_local_views.items())):
+        if needed.isdisjoint(ids):
+            needed.add(ids[number % len(ids)])
     return needed
+
+
+def _has_local_views(objective: str) -> bool:
+    """Whether an objective of the joint-embedding family compares local views by default."""
+    house = registry()
+    spec = house.get("objective", objective)
+    return spec.family == "joint-embedding" and bool(house.load(spec).views.get("n_local"))
 
 
 def check_device(device: str) -> None:

@@ -17,13 +17,14 @@ from selfsup.registry import registry
 CLIPS = np.random.default_rng(0).integers(0, 256, (8, 4, 32, 32, 3), dtype=np.uint8)
 
 
+@pytest.mark.parametrize("qkv_bias", [True, False])
 @torch.no_grad()
-def test_a_videomae_gives_what_the_library_gives(tmp_path: Path) -> None:
+def test_a_videomae_gives_what_the_library_gives(tmp_path: Path, qkv_bias: bool) -> None:
     transformers = pytest.importorskip("transformers", reason="a model of it is read")
     torch.manual_seed(0)
     config = transformers.VideoMAEConfig(
         hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=128, image_size=32, patch_size=8,
-        num_frames=4, use_mean_pooling=False,
+        num_frames=4, use_mean_pooling=False, qkv_bias=qkv_bias,
     )  # fmt: skip
     model = transformers.VideoMAEModel(config).eval()
     for name, parameter in model.named_parameters():

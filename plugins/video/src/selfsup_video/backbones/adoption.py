@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from selfsup.artifacts import image_scaling, read_model
@@ -51,6 +52,8 @@ def renamed(state: Mapping[str, Tensor], scaling: Scaling) -> dict[str, Tensor]:
     """The weights of a VideoMAE under our names, for frames in our scaling."""
     state = plain_names(state, "videomae")
     found = {f"transformer.blocks.{name}": value for name, value in renamed_blocks(state, _BLOCK).items()}
+    for name in [name for name in found if name.endswith("qkv.weight")]:  # trained with qkv_bias=False
+        found.setdefault(name.replace("weight", "bias"), torch.zeros(len(found[name])))
     for kind in ("weight", "bias"):
         # With mean pooling the last norm follows it, and belongs to the classifier.
         last = state.get(f"layernorm.{kind}", state.get(f"fc_norm.{kind}"))

@@ -70,7 +70,7 @@ def run_processes(plan: Mapping[str, Any], processes: int, stop: StopRequest) ->
                 worker.wait()
         failed = [(rank, worker.returncode) for rank, worker in enumerate(workers) if worker.returncode != 0]
         if stop.signal is not None and failed and {code for _, code in failed} == {-signal.SIGTERM}:
-            raise SystemExit(128 + stop.signal)
+            raise KeyboardInterrupt if stop.signal == signal.SIGINT else SystemExit(128 + stop.signal)
         if failed:
             raise _failure(folder, failed)
 

@@ -93,8 +93,9 @@ def pretrain(
 
     Raises:
         SelfsupError: the run cannot start or continue; the message says why.
-        SystemExit: SIGTERM, SIGHUP or SIGUSR1 stopped the run; a checkpoint for ``resume`` was saved. The status is 128 plus
-            the signal's number. After SIGUSR1 a Slurm job is put back into the queue, if ``resume`` is set.
+        SystemExit: SIGTERM, SIGHUP or SIGUSR1 stopped the run; if it had begun to train, a checkpoint for ``resume`` was saved.
+            The status is 128 plus the signal's number. After SIGUSR1 a Slurm job is put back into the queue, if ``resume`` is
+            set.
         KeyboardInterrupt: SIGINT (Ctrl-C) stopped the run; a checkpoint was saved.
     """
     if not isinstance(options.get("val"), str | os.PathLike | None):

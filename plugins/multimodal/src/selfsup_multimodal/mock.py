@@ -32,9 +32,9 @@ def mock_rows(n: int, seed: int) -> list[Row]:
 
 
 def mock_parts() -> dict[str, tuple[str, str]]:
-    """By part: modality and role, for two installed modalities.
+    """By part: modality and role, for two installed modalities of different kinds.
 
-    If only one is installed, both parts use it and are named ``first`` and ``second``.
+    If only one kind is installed, both parts use it and are named ``first`` and ``second``.
     """
     found = {}
     for kind in _MAKERS:
@@ -42,6 +42,7 @@ def mock_parts() -> dict[str, tuple[str, str]]:
             roles = [role for role, wanted in spec.columns.items() if wanted.lower() == kind]
             if not spec.joins and len(spec.columns) == 1 and roles:
                 found[spec.id] = (spec.id, roles[0])
+                break
     if not found:
         raise MissingPluginError(
             "Synthetic rows join installed modalities, but none is installed: pip install selfsup-vision selfsup-text"

@@ -162,9 +162,9 @@ def wide(content: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("name", "make", "reason"),
     [
-        ("video", lambda: patched(film("mp4", "libx264"), b"avc1", b"zzzz"), "coding that FFmpeg does not know"),
+        ("video", lambda: patched(film("mp4", "libx264"), b"avc1", b"zzzz"), "FFmpeg does not know the codec"),
         ("video", lambda: film("mp4", "libx264")[:200], "cannot be read"),
-        ("video", lambda: wide(film("mp4", "mpeg4", Fraction(2, 1))), "which is no picture"),
+        ("video", lambda: wide(film("mp4", "mpeg4", Fraction(2, 1))), "which is not a picture"),
         ("vision", bomb, "pixels"),
         ("audio", lambda: patched(film("mp4", "libx264"), b"avc1", b"zzzz"), "not an audio file"),
     ],

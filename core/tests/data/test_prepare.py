@@ -26,7 +26,7 @@ from selfsup.data import Processor, Rows, cache_in, cache_root, load_source, pre
 from selfsup.errors import BadRowError, DataError, StorageError, TooManyBadRowsError
 from selfsup.registry.specs import ModalitySpec
 from selfsup.training import RunConfig
-from selfsup.training.run.setup import process
+from selfsup.training.run.prepare_rows import process
 
 PHOTOS = ModalitySpec(
     id="photos", summary="Pictures.", target="a:b", columns={"image": "Image"}, suffixes=(".jpg",), backbone="none"
@@ -326,7 +326,7 @@ import numpy as np
 from selfsup.data import EpochSampler, Loader, load_source, prepare
 from selfsup.registry.specs import ModalitySpec
 from selfsup.training import RunConfig
-from selfsup.training.run.setup import process
+from selfsup.training.run.prepare_rows import process
 
 class Blobs(Numbers):
     def encode(self, row):

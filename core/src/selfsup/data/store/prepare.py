@@ -24,6 +24,7 @@ from selfsup.data.samples import EncodedTable, Sample
 from selfsup.data.store.content_hash import HashArray, hashes_of, remember_hashes
 from selfsup.data.store.format import HEADER, RAW_VERSION, Store
 from selfsup.data.store.store_size import Estimate, SizeWatch, StoreTooLargeError
+from selfsup.data.store.temporary_folders import remove_remains, temporary_folder
 from selfsup.data.store.writer import StoreWriter
 from selfsup.errors import BadRowError, DataError, StorageError, TooManyBadRowsError
 from selfsup.runtime.cache_folder import cache_root
@@ -31,7 +32,6 @@ from selfsup.runtime.decoder_output import bound_log, decoding
 from selfsup.runtime.file_lock import waiting_lock
 from selfsup.runtime.files import storage_error, storage_errors, sync_directory
 from selfsup.runtime.machine_load import cpu_count
-from selfsup.runtime.temporary_folders import remove_remains, temporary_folder
 from selfsup.runtime.threads import in_order
 from selfsup.types import Row
 

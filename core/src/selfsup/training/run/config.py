@@ -79,11 +79,11 @@ class OptimizationConfig(Config):
 
     It rises from a lower value over the first steps, so that short runs do not keep their random start.
     """
-    compile: str = "auto"
+    compile: str = "off"
     """Backend of ``torch.compile`` for networks and views (``inductor``, ...), ``off``, or ``auto``.
 
     ``auto`` times some steps on one CUDA GPU and compiles where that saves time within the run; ``run.json`` keeps the
-    decision. Elsewhere it does not compile.
+    decision, which another run of the same seed may take otherwise. On a CPU or several devices it does not compile.
     """
     channels_last: bool | None = None
     """Store convolution weights channels-last; None: yes for 2-d convolutions, except in float32 on a CPU."""

@@ -109,14 +109,17 @@ def test_checkpoint_of_another_task(cli, photos, tiny):
     refused(outcome, "vision/simclr", "vision/byol")
 
 
-def test_full_disk(cli, photos, tiny, monkeypatch):
-    """The disk fills up while the encoder is written: the message says so, and no half-written file stays."""
+def test_full_disk(cli, photos, tmp_path, tiny, monkeypatch):
+    """The disk is full when the store is written: the message says so, and no half-written file stays."""
 
     def full(descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(selfsup.runtime.files.os, "fsync", full)
     refused(cli("pretrain", "vision/simclr", "--data", photos, "--out", "run", *tiny), "disk is full")
+    assert not list((tmp_path / "run").rglob("*"))
+    assert [path.suffix for path in (tmp_path / "cache" / "stores").iterdir()] == [".lock"]
+    assert not list((tmp_path / "cache").rglob("*tmp*"))
 
 
 @pytest.mark.parametrize("name", ["encoder.pkl", "encoder.pt", "model.ckpt"])

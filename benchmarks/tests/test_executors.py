@@ -106,6 +106,16 @@ def test_closing_ends_what_still_runs(tmp_path: Path, pretend: Work) -> None:
         os.kill(pid, 0)
 
 
+def test_a_cell_has_the_environment_of_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process that it is forked from may have started under another one."""
+    script = tmp_path / "environment.py"
+    script.write_text("import os, pathlib; pathlib.Path(out, cell['task']).write_text(os.environ['SELFSUP_PLUGINS'])")
+    for task in ("first", "second"):
+        monkeypatch.setenv("SELFSUP_PLUGINS", task)
+        list(LocalExecutor(work=partial(runpy.run_path, str(script))).run(jobs(tmp_path, task)))
+        assert (tmp_path / task).read_text() == task
+
+
 def test_local_executor_has_no_options() -> None:
     with pytest.raises(BenchmarkError, match="no option 'gpus'"):
         LocalExecutor(options={"gpus": "1"})

@@ -6,19 +6,22 @@ import io
 import itertools
 import json
 import multiprocessing
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from multiprocessing import forkserver
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
-from selfsup.data.batches.decoding import start_ahead
+from selfsup.data.batches.decoding import RowDecoder, start_ahead
 from selfsup.data.batches.row_tally import RowTally
-from selfsup.data.batches.shuffle import ShuffleBuffer
+from selfsup.data.batches.shuffle import Origin, ShuffleBuffer, StreamedRow
 from selfsup.data.batches.source import Share
 from selfsup.data.batches.stream import StreamBatches, StreamOptions, rows_of
 from selfsup.data.sources.streams.load import open_stream
@@ -121,6 +124,15 @@ def test_processes_that_decode_leave_other_ones_as_they_are(folder: Path) -> Non
     other.terminate()
     other.join(20)
     assert other.exitcode == -signal.SIGTERM
+
+
+def test_processes_that_decode_have_the_environment_of_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clean process may have started under another one."""
+    reads = SimpleNamespace(columnar=False, encode_rows=partial(map, partial(os.getenv, "SELFSUP_CACHE")), take_remarks=dict)
+    rows = [StreamedRow(0, Origin(0, 0), {"sequence": [1]})]
+    for value in ("first", "second"):
+        monkeypatch.setenv("SELFSUP_CACHE", value)
+        assert [row.reason for row in RowDecoder(cast(Any, reads), workers=1).decoded(rows)] == [value]
 
 
 def test_shuffle_gives_each_number_once_and_far_from_its_place() -> None:

@@ -104,7 +104,7 @@ class Worker:
         """Whether another cell has run beside this one's."""
         self.ready = once
         self.connection, there = context.Pipe()
-        self.process = context.Process(target=_serve, args=(there, work, gauge, once), daemon=False)
+        self.process = context.Process(target=_serve, args=(dict(os.environ), there, work, gauge, once), daemon=False)
         self.process.start()
         there.close()
 
@@ -157,7 +157,9 @@ class Worker:
             self.process.terminate() if number == signal.SIGTERM else self.process.kill()
 
 
-def _serve(connection: Connection, work: Work, gauge: Gauge, once: bool) -> None:
+def _serve(environment: dict[str, str], connection: Connection, work: Work, gauge: Gauge, once: bool) -> None:
+    os.environ.clear()  # it is that of the server process at its start
+    os.environ.update(environment)
     _end_with_parent()
     if not once:
         connection.send(Ready(gauge.free()))

@@ -98,7 +98,7 @@ class RowDecoder:
                 "multiprocessing_context": _context(),
                 "prefetch_factor": _AHEAD,
                 "persistent_workers": True,
-                "worker_init_fn": _start_worker,
+                "worker_init_fn": partial(_start_worker, dict(os.environ)),
             }
         self._loader: DataLoader[Any] = DataLoader(
             _Decoder(processor, holdout),
@@ -210,8 +210,10 @@ def _shielded() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _start_worker(_: int) -> None:
+def _start_worker(environment: dict[str, str], _: int) -> None:
     """Ignore signals that reach all processes: the run answers them. End when the run says so, or is gone."""
+    os.environ.clear()  # it is that of the clean process at its start
+    os.environ.update(environment)
     for number in {signal.SIGINT, *_TO_ALL} - {signal.SIGTERM}:
         signal.signal(number, signal.SIG_IGN)
     if (run := multiprocessing.parent_process()) is None:

@@ -15,7 +15,7 @@ import torch
 
 import selfsup
 from selfsup.artifacts import RunDirectory
-from selfsup.errors import ConfigError, InUseError, NonFiniteLossError, RunError
+from selfsup.errors import CheckpointError, ConfigError, InUseError, NonFiniteLossError, RunError
 from selfsup.runtime.file_lock import holder_of, lock_folder, lock_of
 from selfsup.training.device import devices
 from selfsup.training.run import launch
@@ -89,19 +89,30 @@ def test_two_processes_train_with_ddp_and_with_sharded_weights_alike(
 def test_an_error_of_a_process_comes_out_as_it_was(tmp_path: Path) -> None:
     launch.write_failure(tmp_path, 1, ConnectionError("peer went away"))
     launch.write_failure(tmp_path, 0, NonFiniteLossError("the loss became nan at step 3"))
-    error = launch._failure(tmp_path, [(0, 1), (1, 1)])
+    error = launch._failure(tmp_path, [(0, 1), (1, 1)], 2)
     assert isinstance(error, NonFiniteLossError)
     assert str(error) == "the loss became nan at step 3"
 
 
-def test_a_process_that_dies_without_a_word_is_named(tmp_path: Path) -> None:
-    (tmp_path / "log-1.txt").write_text("Killed")
-    error = launch._failure(tmp_path, [(1, -signal.SIGKILL)])
-    assert type(error) is RunError
-    assert "process 1 of the run was killed by signal 9" in str(error)
-    assert "Killed" in str(error)
-    launch.write_failure(tmp_path, 0, ZeroDivisionError("by zero"))
-    assert str(launch._failure(tmp_path, [(0, 1)])) == "a process of the run failed: ZeroDivisionError: by zero"
+def test_a_process_that_dies_is_named_with_its_signal(tmp_path: Path) -> None:
+    """Also where the others wrote errors: they failed because it was gone."""
+    (tmp_path / "log-1.txt").write_text("half a line")
+    launch.write_failure(tmp_path, 0, ConnectionError("Connection closed by peer"))
+    launch.write_failure(tmp_path, 2, CheckpointError("could not be written (Connection closed by peer)"))
+    for number, known in ((signal.SIGKILL, "when memory is full"), (signal.SIGSEGV, "half a line")):
+        error = launch._failure(tmp_path, [(0, 1), (1, -number), (2, 1)], 4)
+        assert type(error) is RunError
+        assert f"process 1 of 4 (ranks count from 0) died: {number.name} (signal {number:d}) killed it" in str(error)
+        assert known in str(error)
+    # NCCL's watchdog aborts the others once one has failed.
+    assert isinstance(launch._failure(tmp_path, [(0, 1), (1, -signal.SIGABRT), (2, 1)], 4), CheckpointError)
+    assert "ended with status 3" in str(launch._failure(tmp_path / "none", [(1, 3)], 2))
+
+
+def test_an_error_of_no_class_of_ours_names_its_process(tmp_path: Path) -> None:
+    launch.write_failure(tmp_path, 1, ZeroDivisionError("by zero"))
+    error = launch._failure(tmp_path, [(1, 1)], 2)
+    assert str(error) == "process 1 of 2 failed, which ended the others: ZeroDivisionError: by zero"
 
 
 @pytest.mark.usefixtures("forked_workers")

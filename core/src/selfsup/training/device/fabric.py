@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
@@ -26,6 +27,9 @@ def _only_version_of(package: str) -> Iterator[None]:
     finally:
         del sys.modules[package]
 
+
+# A machine of a Slurm cluster may well run a command without srun.
+warnings.filterwarnings("ignore", "The `srun` command is available on your system but is not used")
 
 with _only_version_of("torchmetrics"):  # it takes longer to import than torch
     from lightning_fabric import Fabric

@@ -1,4 +1,4 @@
-"""Launch one process per device on this machine, without running the caller's script again.
+"""Call a function in one process per device on this machine, without running the caller's script again.
 
 Lightning Fabric's launcher and torch's ``spawn`` run that script again in each process, and lose the class of an error.
 torch's elastic agent and ``spawn`` send SIGTERM to the other processes after a failure, which asks a run to save.
@@ -15,10 +15,12 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,29 +29,41 @@ from selfsup.errors import RunError
 from selfsup.runtime.machine_load import cpu_count
 from selfsup.training.loop.signals import REQUEUE, StopRequest
 
+_RESULT = "result.json"
+_INTERRUPTED = 128 + signal.SIGINT
+_STOPPED = {_INTERRUPTED, *(-number for number in (signal.SIGINT, signal.SIGTERM, REQUEUE) if number)}
+"""How processes end that a request to stop ends before they can save: with this status, or by the signal."""
 _POLL_SECONDS = 0.1
+_FOLLOW_SECONDS = 1.0
 _GRACE_SECONDS = 5.0
 """How long the other processes may take to end after one has failed."""
 
 
-def run_processes(plan: Mapping[str, Any], processes: int, stop: StopRequest) -> None:
-    """Run :func:`run_worker` in several processes and wait for all of them.
+def run_processes(call: str, arguments: Mapping[str, Any], processes: int, stop: StopRequest) -> Any:
+    """Call a function in several processes and wait for all of them.
 
-    A request to stop is passed on (SIGUSR1 as it is, all others as SIGTERM), so that the processes save a checkpoint and end.
+    A request to stop is passed on (SIGUSR1 as it is, all others as SIGTERM), so that a run saves a checkpoint and ends. After a
+    process has failed, the others have five seconds to end.
 
     Args:
-        plan: JSON values for the workers: ``config``, ``out``, ``resume`` and ``progress``.
+        call: ``module:name`` of the function; each process calls it with a :class:`StopRequest` and the arguments. It lets
+            SIGUSR1 through with :func:`accept_requeue`.
+        arguments: JSON values.
         processes: number of processes.
         stop: listens for requests to stop.
 
+    Returns:
+        What the function gives in the first process, a JSON value.
+
     Raises:
-        SelfsupError: what a worker raised, as the same class.
-        RunError: a worker died without an error of its own.
-        SystemExit: a request to stop came before the workers could save anything.
+        SelfsupError: what a process raised, as the same class.
+        RunError: a process was killed by a signal, or died without an error of its own.
+        SystemExit: a request to stop ended the processes before they could save anything.
+        KeyboardInterrupt: SIGINT did.
     """
     with tempfile.TemporaryDirectory(prefix="selfsup-") as name, stop:
         folder = Path(name)
-        (folder / "plan.json").write_text(json.dumps(plan))
+        (folder / "plan.json").write_text(json.dumps({"call": call, "arguments": dict(arguments)}))
         environment = {
             "OMP_NUM_THREADS": str(max(cpu_count() // processes, 1)),
             **os.environ,
@@ -64,20 +78,23 @@ def run_processes(plan: Mapping[str, Any], processes: int, stop: StopRequest) ->
             workers = [_start(folder, rank, environment) for rank in range(processes)]
         try:
             _wait(workers, stop)
+            codes = [worker.poll() for worker in workers]  # before the rest of them is killed here
         finally:
             for worker in workers:
                 worker.kill()
                 worker.wait()
-        failed = [(rank, worker.returncode) for rank, worker in enumerate(workers) if worker.returncode != 0]
-        if stop.signal is not None and failed and {code for _, code in failed} == {-signal.SIGTERM}:
+        failed = [(rank, code) for rank, code in enumerate(codes) if code]
+        if stop.signal is not None and failed and {code for _, code in failed} <= _STOPPED:
             raise KeyboardInterrupt if stop.signal == signal.SIGINT else SystemExit(128 + stop.signal)
         if failed:
-            raise _failure(folder, failed)
+            raise _failure(folder, failed, processes)
+        result = folder / _RESULT
+        return json.loads(result.read_text()) if result.exists() else None
 
 
 def write_failure(folder: Path, rank: int, error: BaseException) -> None:
     """Write down an error for the process that waits."""
-    failure = {"time": time.time(), "type": type(error).__name__, "message": str(error)}
+    failure = {"time": time.time(), "rank": rank, "type": type(error).__name__, "message": str(error)}
     (folder / f"error-{rank}.json").write_text(json.dumps(failure))
 
 
@@ -133,21 +150,39 @@ def _wait(workers: list[subprocess.Popen[bytes]], stop: StopRequest) -> None:
         time.sleep(_POLL_SECONDS)
 
 
-def _failure(folder: Path, failed: list[tuple[int, int]]) -> errors.SelfsupError:
-    """The error that came first, since the others mostly follow from it; a :class:`SelfsupError` comes before all others."""
+def _failure(folder: Path, failed: Sequence[tuple[int, int]], processes: int) -> errors.SelfsupError:
+    """The error that came first, since the others mostly follow from it.
+
+    A process that was killed comes before all others: they fail because it is gone. Only SIGABRT may itself follow from an
+    error in another process, as torch's watchdog of NCCL sends it. A :class:`SelfsupError` comes before other errors.
+    """
+    for rank, code in failed:
+        if code < 0 and -code != signal.SIGABRT:
+            return _death(folder, rank, code, processes)
     failures = [json.loads(path.read_text()) for path in folder.glob("error-*.json")]
     failures.sort(key=lambda failure: (not _is_ours(failure["type"]), failure["time"]))
     if not failures:
-        rank, code = failed[0]
-        log = folder / f"log-{rank}.txt"
-        tail = "\n" + log.read_text(errors="replace")[-2000:] if log.exists() else ""
-        how = f"was killed by signal {-code}" if code < 0 else f"ended with status {code}"
-        return RunError(f"process {rank} of the run {how} without an error of its own; it may have run out of memory.{tail}")
+        return _death(folder, *failed[0], processes)
     first = failures[0]
     if _is_ours(first["type"]):
         kind: type[errors.SelfsupError] = getattr(errors, first["type"])
         return kind(first["message"])
-    return RunError(f"a process of the run failed: {first['type']}: {first['message']}")
+    where = f"process {first['rank']} of {processes}"
+    return RunError(f"{where} failed, which ended the others: {first['type']}: {first['message']}")
+
+
+def _death(folder: Path, rank: int, code: int, processes: int) -> RunError:
+    """An error about a process that left none of its own; ranks count from 0."""
+    log = folder / f"log-{rank}.txt"
+    tail = log.read_text(errors="replace")[-2000:].strip() if log.exists() else ""
+    reason = "it ended with status " + str(code)
+    if code < 0:
+        known = -code in set(signal.Signals)
+        reason = f"{signal.Signals(-code).name} (signal {-code}) killed it" if known else f"signal {-code} killed it"
+    hint = " The system does that when memory is full." if -code == signal.SIGKILL else ""
+    last = f" Its last output:\n{tail}" if tail else ""
+    who = f"process {rank} of {processes} (ranks count from 0)"
+    return RunError(f"{who} died: {reason}, and the others were stopped.{hint}{last}")
 
 
 def _is_ours(name: str) -> bool:
@@ -162,24 +197,30 @@ def _free_port() -> int:
 
 
 def run_worker(folder: Path) -> int:
-    """Take part in the run that ``plan.json`` describes, and write down an error. Returns the exit status."""
+    """Make the call that ``plan.json`` describes, and write down its result or error. Returns the exit status."""
     rank, stop = int(os.environ["RANK"]), StopRequest()
     plan = json.loads((folder / "plan.json").read_text())
+    module, _, name = plan["call"].partition(":")
+    threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
     try:
-        with stop.before_training():
-            accept_requeue()
-            from selfsup.training.device.devices import resolve_devices
-            from selfsup.training.run.config import RunConfig
-            from selfsup.training.run.process import execute
-
-            config, out = RunConfig.model_validate(plan["config"]), Path(plan["out"])
-            execute(config, resolve_devices(config), out, stop, resume=plan["resume"], progress=plan["progress"])
+        result = getattr(import_module(module), name)(stop, **plan["arguments"])
+        if rank == 0 and result is not None:
+            (folder / _RESULT).write_text(json.dumps(result))
+    except KeyboardInterrupt:  # Ctrl-C reaches all processes of a terminal
+        return _INTERRUPTED
     except BaseException as error:
         if not isinstance(error, errors.SelfsupError):
             traceback.print_exc()
         write_failure(folder, rank, error)
         return 1
     return 0
+
+
+def _follow(launcher: int) -> None:
+    """Ask this process to stop once the one that started it is gone: nobody else would end it."""
+    while os.getppid() == launcher:
+        time.sleep(_FOLLOW_SECONDS)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def work(folder: Path) -> NoReturn:

@@ -12,7 +12,7 @@ from typing import Any
 
 from selfsup.artifacts import Encoder, RunDirectory, default_run_path, load
 from selfsup.data import TableFormat
-from selfsup.errors import ConfigError, RunDirectoryError
+from selfsup.errors import ConfigError, RunDirectoryError, RunError
 from selfsup.runtime.file_lock import check_not_in_use
 from selfsup.runtime.progress import make_reporter
 from selfsup.training.device.devices import Devices, launched_outside, resolve_devices
@@ -206,4 +206,10 @@ def _run_processes(
         origin = origin_of(config, directory if resume else None)
         prepare(config, reporter, origin=origin)  # bad input fails here, before any process starts
     plan = {"config": config.model_dump(mode="json"), "out": str(directory.path), "resume": resume, "progress": progress}
-    run_processes(plan, config.devices * config.nodes, stop)
+    try:
+        run_processes("selfsup.training.run.process:execute_as_worker", plan, config.devices, stop)
+    except RunError as error:
+        # A process that was killed writes nothing, and the others know only that it is gone.
+        if type(error) is RunError and RunDirectory.is_run(directory.path) and directory.status in ("running", "failed"):
+            directory.update(status="failed", error=str(error))
+        raise

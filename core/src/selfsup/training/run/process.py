@@ -24,7 +24,7 @@ from selfsup.tasks import PretextTask
 from selfsup.tasks.base import InputChange
 from selfsup.tasks.joint_embedding.frozen_teacher import FrozenTeacher
 from selfsup.training.device.compilation import compiling
-from selfsup.training.device.devices import Devices
+from selfsup.training.device.devices import Devices, resolve_devices
 from selfsup.training.device.fabric import Fabric
 from selfsup.training.device.tune import has_convolutions, tune_for_device
 from selfsup.training.loop import sharding
@@ -34,6 +34,7 @@ from selfsup.training.run import setup
 from selfsup.training.run.config import RunConfig
 from selfsup.training.run.fit import build_stepper, checkpoint_identity, fit, kept_backbone
 from selfsup.training.run.initialization import Origin, keep_processor, origin_of, processor_note, without_origin
+from selfsup.training.run.launch import accept_requeue
 from selfsup.training.run.outcome import begin, recorded
 from selfsup.training.run.prepare_rows import Data
 from selfsup.training.run.resume import continuation
@@ -135,6 +136,14 @@ def execute(
                     encoder.save(directory.encoder)
                     if outcome.status == "stopped":
                         reporter.message(messages.stopped(directory, step, total))
+
+
+def execute_as_worker(stop: StopRequest, *, config: dict[str, Any], out: str, resume: bool, progress: bool) -> None:
+    """Pretrain as one of the processes of :func:`~selfsup.training.run.launch.run_processes`; see :func:`execute`."""
+    with stop.before_training():
+        accept_requeue()
+        run = RunConfig.model_validate(config)
+        execute(run, resolve_devices(run), Path(out), stop, resume=resume, progress=progress)
 
 
 def _one_at_a_time(config: RunConfig, devices: Devices) -> AbstractContextManager[None]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable, Sequence
+import runpy
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map_only
+from torch import nn
 
 from selfsup.backbones import Backbone, Encoded
 from selfsup.objectives import DINO, MoCoV2, VICRegL
@@ -23,6 +22,7 @@ from selfsup.training.loop.step_mean import StepMean
 from selfsup.training.loop.stepper import split_batch
 from selfsup.types import Batch
 
+LiveBytes = runpy.run_path(str(Path(__file__).with_name("live_bytes.py")))["LiveBytes"]
 ROWS, CHUNKS, STEPS = 4, 16, 1024
 WIDTHS: dict[str, Any] = {"hidden_dim": 32, "output_dim": 16}
 OBJECTIVES: dict[str, Callable[[], JointEmbeddingObjective]] = {
@@ -30,32 +30,6 @@ OBJECTIVES: dict[str, Callable[[], JointEmbeddingObjective]] = {
     "local views": lambda: DINO(DINO.Config(hidden_dim=32, output_dim=64, bottleneck_dim=16)),
     "tokens": lambda: VICRegL(VICRegL.Config(token_dim=8, n_matches=(4, 2), **WIDTHS)),
 }
-
-
-class LiveBytes(TorchDispatchMode):
-    """Counts the bytes of all tensors that were made while it is on and still exist; views of ``given`` ones cost nothing."""
-
-    def __init__(self, given: Sequence[Tensor]) -> None:
-        super().__init__()
-        self.live = self.peak = 0
-        self._sizes = {tensor.untyped_storage()._cdata: 0 for tensor in given}
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        made = func(*args, **(kwargs or {}))
-        tree_map_only(Tensor, self._count, made)
-        return made
-
-    def _count(self, tensor: Tensor) -> None:
-        storage = tensor.untyped_storage()
-        key = storage._cdata
-        if key not in self._sizes:
-            self._sizes[key] = storage.nbytes()
-            self.live += storage.nbytes()
-            self.peak = max(self.peak, self.live)
-            weakref.finalize(storage, self._drop, key)
-
-    def _drop(self, key: int) -> None:
-        self.live -= self._sizes.pop(key)
 
 
 class Series(Backbone):
@@ -99,7 +73,7 @@ def peak(objective: JointEmbeddingObjective, rows: int, chunks: int) -> int:
             StepMean(fabric, module, parameters).backward(lambda each: module(each, generator), [batch])
         else:
             GradientCache(fabric, module, parameters, generator).backward(list(split_batch(batch, chunks)))
-    return memory.peak
+    return int(memory.peak)
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -120,9 +121,20 @@ class Backbone(nn.Module, ABC):
     def blocks(self) -> list[nn.Module]:
         """The repeated layers, from the input to the output; empty where the network is not made of such.
 
-        Layer-wise learning rates count them. All parameters outside of them count as the input's.
+        Layer-wise learning rates count them. All parameters outside of them count as the input's. FSDP shards each of them
+        separately, and activation checkpointing computes them again in the backward pass.
         """
         return []
+
+    def remember_forward(self) -> Callable[[], AbstractContextManager[Any]]:
+        """Remember, while :meth:`forward` runs, what its blocks read besides their arguments, weights and random state.
+
+        Override it where the forward pass sets a state that blocks read and that is gone in the backward pass.
+
+        Returns:
+            Makes a context in which that state is as it is now; activation checkpointing computes blocks again in it.
+        """
+        return nullcontext
 
     def input_projection(self) -> list[nn.Parameter]:
         """Parameters of the linear layer that makes tokens of patches of the input; MoCo v3 leaves them as they are drawn.

@@ -26,6 +26,7 @@ from selfsup.tasks.joint_embedding.frozen_teacher import FrozenTeacher
 from selfsup.training.device.compilation import compiling
 from selfsup.training.device.devices import Devices, resolve_devices
 from selfsup.training.device.fabric import Fabric
+from selfsup.training.device.recompute import recomputing
 from selfsup.training.device.tune import has_convolutions, tune_for_device
 from selfsup.training.loop import sharding
 from selfsup.training.loop.signals import StopRequest
@@ -104,7 +105,8 @@ def execute(
                     stepper = build_stepper(task, config, fabric, total, batches.steps_per_epoch)
                     identity = checkpoint_identity(config, data, {**directory.info(), **continued})
                     compiles = compiling(task, config, directory, ragged=data.ragged, total_steps=total, device=fabric.device)
-                    with compiles as after_step:
+                    recomputes = recomputing(task, config.optimization.checkpoint_activations)
+                    with compiles as after_step, recomputes:
                         outcome.status = fit(
                             stepper, batches, config, data, directory, identity, resume, opened, reporter, stop, after_step
                         )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -143,6 +144,10 @@ class TransformersAudio(TokenBackbone):
         """The layers behind the convolutions."""
         return list(self.model.encoder.layers)
 
+    def remember_forward(self) -> Callable[[], AbstractContextManager[None]]:
+        """WavLM's layers warn."""
+        return _mismatched_masks
+
     @property
     def finetuning(self) -> Finetuning:
         """That of transformers' example of audio classification, with a higher rate for narrower networks."""
@@ -201,6 +206,14 @@ class TransformersAudio(TokenBackbone):
         extractor(sampling_rate=self.sample_rate, do_normalize=self.normalize).save_pretrained(folder)
 
 
+@contextmanager
+def _mismatched_masks() -> Iterator[None]:
+    """Silence a warning: the library gives torch a mask of another type than its bias, which works but is deprecated."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask", category=UserWarning)
+        yield
+
+
 def _wavlm_layers(layers: Any, x: Tensor, seen: Tensor, *, indexed: bool) -> list[Tensor]:
     """The outputs of WavLM's layers, which pass a bias of relative positions from one to the next.
 
@@ -213,9 +226,7 @@ def _wavlm_layers(layers: Any, x: Tensor, seen: Tensor, *, indexed: bool) -> lis
     outputs: list[Tensor] = []
     bias: Tensor | None = None
     mask = seen.long()
-    with warnings.catch_warnings():
-        # The library gives torch a mask of another type than its bias, which works but is deprecated.
-        warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask", category=UserWarning)
+    with _mismatched_masks():
         for index, layer in enumerate(layers):
             number = {"index": index} if indexed else {}
             x, bias = layer(x, attention_mask=mask, position_bias=bias, **number)

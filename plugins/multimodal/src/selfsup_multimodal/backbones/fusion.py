@@ -82,6 +82,7 @@ class Fusion(TokenBackbone):
         self.tokenizers = nn.ModuleDict(tokenizers)
         for tokenizer in tokenizers.values():
             keep_parameters(tokenizer, tokenizer.tokenizer_parameters())
+            tokenizer.blocks = list  # type: ignore[method-assign]  # its layers are gone, and it names none
         self.projections = nn.ModuleDict({name: nn.Linear(own.embed_dim, dim, bias=False) for name, own in tokenizers.items()})
         self.part_embedding = nn.Parameter(torch.randn(len(tokenizers), dim) * 0.02)
         self.transformer = Transformer(dim, config.depth, config.heads, shrink_residuals=True)

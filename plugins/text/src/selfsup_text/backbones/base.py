@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
@@ -217,6 +219,10 @@ class TextBackbone(TokenBackbone):
         else:
             self._own_head = ()
 
+    def remember_forward(self) -> Callable[[], AbstractContextManager[None]]:
+        """Remember the seeds and rates of the dropout."""
+        return partial(self.noise.holding, self.noise.seed, self.noise.rate)
+
     def _run(self, tokens: Tokens, keep: Tensor | None = None, *, every_layer: bool = False) -> list[Tensor]:
         content = tokens.embeddings
         B, N, _ = content.shape
@@ -227,11 +233,8 @@ class TextBackbone(TokenBackbone):
         if special is None:
             special = self.word_embeddings(self.special_pair).expand(B, -1, -1)
         framed = frame(content, padding, special.to(content.dtype), keep, begins=self.begins)
-        self.noise.set(getattr(tokens, "dropout_seed", None), getattr(tokens, "dropout_rate", None))
-        try:
+        with self.noise.holding(getattr(tokens, "dropout_seed", None), getattr(tokens, "dropout_rate", None)):
             return self.mix(replace(framed, embeddings=self.input_dropout(framed.embeddings)), every_layer=every_layer)
-        finally:
-            self.noise.set(None, None)
 
 
 class _OwnHead(nn.Module):

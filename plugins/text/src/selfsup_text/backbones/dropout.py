@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +29,15 @@ class DropoutNoise:
     def set(self, seed: Tensor | None, rate: Tensor | None) -> None:
         """Use these from now on ([B] long, [B] float); None: no dropout."""
         self.seed, self.rate, self.used = seed, rate, False
+
+    @contextmanager
+    def holding(self, seed: Tensor | None, rate: Tensor | None) -> Iterator[None]:
+        """Use these while entered, and no dropout afterwards."""
+        self.set(seed, rate)
+        try:
+            yield
+        finally:
+            self.set(None, None)
 
 
 class SeededDropout(nn.Dropout):

@@ -1,0 +1,119 @@
+"""Activation checkpointing: keep only the inputs of blocks, and compute the rest again in the backward pass.
+
+Chen et al. 2016 (arXiv:1604.06174). It saves the memory of the activations inside of blocks and costs one more forward pass of
+them. Gradients are bit-identical: a block computes again with the same random state, arithmetic and settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from selfsup.backbones import Backbone
+from selfsup.errors import ConfigError
+from selfsup.training.device.blocks import repeated_blocks
+
+
+class Recomputed:
+    """Lets the trained blocks of a task keep their inputs only, until :meth:`undo`; weights keep their names.
+
+    Networks without gradient (moving averages, frozen teachers) are left as they are.
+
+    Args:
+        task: has the networks.
+
+    Raises:
+        ConfigError: no trained network has blocks.
+    """
+
+    def __init__(self, task: nn.Module) -> None:
+        found = repeated_blocks(task)
+        self._blocks = [block for block in found if any(parameter.requires_grad for parameter in block.parameters())]
+        if not any(found[block] is not None for block in self._blocks):
+            names = sorted({type(part).__name__ for part in task.modules() if isinstance(part, Backbone)})
+            raise ConfigError(
+                f"optimization.checkpoint_activations has no effect: {', '.join(names)} has no repeated blocks "
+                "that are trained (Backbone.blocks). Leave it out, or use optimization.accumulate to save memory."
+            )
+        self._own = [vars(block).get("forward") for block in self._blocks]
+        for block in self._blocks:
+            block.forward = partial(_forward, block, block.forward, found[block])
+
+    def undo(self) -> None:
+        """Give every block its own forward pass back."""
+        for block, own in zip(self._blocks, self._own, strict=True):
+            del block.forward
+            if own is not None:
+                block.forward = own
+        self._blocks, self._own = [], []
+
+
+@contextmanager
+def recomputing(task: nn.Module, wanted: bool) -> Iterator[None]:
+    """Recompute the blocks of a task while entered, if ``wanted``.
+
+    Raises:
+        ConfigError: as for :class:`Recomputed`.
+    """
+    if not wanted:
+        yield
+        return
+    recomputed = Recomputed(task)
+    try:
+        yield
+    finally:
+        recomputed.undo()
+
+
+def _forward(block: nn.Module, forward: Any, owner: Backbone | None, *args: Any, **kwargs: Any) -> Any:
+    """The forward pass of a block."""
+    if not torch.is_grad_enabled():
+        return forward(*args, **kwargs)
+    remembered = nullcontext if owner is None else owner.remember_forward()
+    attention, again = F.scaled_dot_product_attention, False
+
+    def compute(*args: Any, **kwargs: Any) -> Any:
+        nonlocal again
+        if not again:
+            again = True
+            return forward(*args, **kwargs)
+        with remembered(), _attending_with(attention), _copied_buffers(block):
+            return forward(*args, **kwargs)
+
+    return checkpoint(compute, *args, use_reentrant=False, **kwargs)
+
+
+@contextmanager
+def _attending_with(attention: Any) -> Iterator[None]:
+    """Use the attention function of the forward pass, which a task may replace meanwhile (:mod:`.attention`)."""
+    now, F.scaled_dot_product_attention = F.scaled_dot_product_attention, attention
+    try:
+        yield
+    finally:
+        F.scaled_dot_product_attention = now
+
+
+@contextmanager
+def _copied_buffers(block: nn.Module) -> Iterator[None]:
+    """Let the block change copies of its buffers: batch norm counts a batch once."""
+    held: list[tuple[nn.Module, str, Tensor]] = [
+        (module, name, buffer)
+        for module in block.modules()
+        if module.training
+        for name, buffer in module._buffers.items()
+        if buffer is not None
+    ]
+    for module, name, buffer in held:
+        module._buffers[name] = buffer.clone()
+    try:
+        yield
+    finally:
+        for module, name, buffer in held:
+            module._buffers[name] = buffer

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from selfsup.config import Config
     from selfsup.data.inspect import Inspection, inspect
     from selfsup.errors import SelfsupError
-    from selfsup.evaluation.evaluate import embed, evaluate, finetune
+    from selfsup.evaluation.embedding.embed import embed
+    from selfsup.evaluation.evaluate import evaluate, finetune
     from selfsup.registry import hookimpl, preset
     from selfsup.training.run.pretrain import Run, pretrain
 
@@ -59,7 +60,8 @@ _find = lazy_names(
         "selfsup.config": ["Config"],
         "selfsup.data.inspect": ["Inspection", "inspect"],
         "selfsup.errors": ["SelfsupError"],
-        "selfsup.evaluation.evaluate": ["embed", "evaluate", "finetune"],
+        "selfsup.evaluation.embedding.embed": ["embed"],
+        "selfsup.evaluation.evaluate": ["evaluate", "finetune"],
         "selfsup.registry": ["hookimpl", "preset"],
         "selfsup.training.run.pretrain": ["Run", "pretrain"],
     },

@@ -20,7 +20,8 @@ from selfsup.errors import (
     TooManyBadRowsError,
     UnknownIdError,
 )
-from selfsup.evaluation.evaluate import embed, evaluate, finetune
+from selfsup.evaluation.embedding.embed import embed
+from selfsup.evaluation.evaluate import evaluate, finetune
 from selfsup.runtime.file_lock import lock_folder
 from selfsup.testing.toy.sequences.rows import frame_rows
 
@@ -206,7 +207,7 @@ def test_embed_to_npy(encoder, tmp_path, batch_size):
 
 
 def test_embed_to_parquet(encoder, tmp_path, monkeypatch):
-    monkeypatch.setattr("selfsup.evaluation.embedding_files._GROUP", 100)
+    monkeypatch.setattr("selfsup.evaluation.embedding.files._GROUP", 100)
     embed(encoder, "toy-frames", tmp_path / "e.parquet", split="test", batch_size=50)
     table = pq.read_table(tmp_path / "e.parquet")
     rows = frame_rows(128, 1)
@@ -281,7 +282,7 @@ def test_an_interrupted_embed_leaves_no_file(encoder, tmp_path, monkeypatch):
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("selfsup.evaluation.embedding_files._write_npy", full)
+    monkeypatch.setattr("selfsup.evaluation.embedding.files._write_npy", full)
     with pytest.raises(StorageError, match="the disk is full"):
         embed(encoder, "toy-frames", tmp_path / "out" / "e.npy")
     assert list((tmp_path / "out").iterdir()) == []

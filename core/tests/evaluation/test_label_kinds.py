@@ -14,7 +14,8 @@ from selfsup.cli.main import program
 from selfsup.data import load_source
 from selfsup.errors import ArtifactError, ColumnError, ConfigError, DataError
 from selfsup.evaluation import FinetunedModel
-from selfsup.evaluation.evaluate import embed, evaluate, finetune
+from selfsup.evaluation.embedding.embed import embed
+from selfsup.evaluation.evaluate import evaluate, finetune
 from selfsup.registry import registry
 from selfsup.testing.toy.sequences.rows import frame_rows
 

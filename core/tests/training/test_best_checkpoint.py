@@ -15,7 +15,8 @@ import selfsup
 from selfsup.artifacts import RunDirectory
 from selfsup.cli.main import program
 from selfsup.errors import ArtifactError, ConfigError
-from selfsup.evaluation.evaluate import embed, evaluate, finetune
+from selfsup.evaluation.embedding.embed import embed
+from selfsup.evaluation.evaluate import evaluate, finetune
 from selfsup.training.observe import online_probe
 
 pytestmark = pytest.mark.usefixtures("toy")

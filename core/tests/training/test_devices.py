@@ -142,3 +142,16 @@ def test_more_devices_than_there_are_and_a_world_that_differs_are_refused(monkey
     with pytest.raises(ConfigError, match=r"3 process\(es\) were started, but devices=4 times nodes=1 is 4"):
         devices.resolve_devices(config)
     assert devices.resolve_devices(config.model_copy(update={"devices": 3, "accelerator": "cpu"})).processes == 3
+
+
+def test_a_machine_with_slurm_is_no_job_and_gives_no_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "srun"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.delenv("SLURM_NTASKS", raising=False)
+    assert (devices.process_ranks(), devices.launched_outside()) == ((0, 0), False)
+    devices.Devices("cpu", "32", 1, 1, "auto").connect()
+    monkeypatch.setenv("SLURM_NTASKS", "2")
+    monkeypatch.setenv("SLURM_PROCID", "1")
+    assert (devices.process_ranks(), devices.started_processes()) == ((1, 0), 2)

@@ -25,7 +25,7 @@ from selfsup.cli.output import emit, json_option
 @json_option
 def command(encoder: str, data: str, out: str, as_json: bool, **options: Any) -> None:
     """Write the embedding of every row to a file, in full or not at all."""
-    from selfsup.evaluation.evaluate import embed
+    from selfsup.evaluation.embedding.embed import embed
 
     result = embed(encoder, data, out, progress=True, **options)
     document = {

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from selfsup.evaluation.base import Evaluator, EvaluatorRecipe, Split
     from selfsup.evaluation.checks import class_count, output_count
     from selfsup.evaluation.choose import choose_evaluators
-    from selfsup.evaluation.evaluate import CommonOptions
+    from selfsup.evaluation.common_options import CommonOptions
     from selfsup.evaluation.evaluators.few_labels import (
         FewLabels,
         FewLabelsConfig,
@@ -37,7 +37,7 @@ else:
             "selfsup.evaluation.base": ["Evaluator", "EvaluatorRecipe", "Split"],
             "selfsup.evaluation.checks": ["class_count", "output_count"],
             "selfsup.evaluation.choose": ["choose_evaluators"],
-            "selfsup.evaluation.evaluate": ["CommonOptions"],
+            "selfsup.evaluation.common_options": ["CommonOptions"],
             "selfsup.evaluation.evaluators.few_labels": [
                 "FewLabels",
                 "FewLabelsConfig",

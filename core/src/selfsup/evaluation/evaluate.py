@@ -1,4 +1,4 @@
-"""Evaluate, fine-tune and embed: ``selfsup.evaluate``, ``selfsup.finetune`` and ``selfsup.embed``."""
+"""Evaluate and fine-tune: ``selfsup.evaluate`` and ``selfsup.finetune``."""
 
 from __future__ import annotations
 
@@ -8,58 +8,27 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Literal, Unpack
 
 import numpy as np
-import torch
 
-from selfsup.artifacts import Encoder, EncoderLike, ResultRecord, RunDirectory, load
-from selfsup.data import TableFormat, prepare, row_hashes
-from selfsup.data.sources.columns.labels import LabelKind
+from selfsup.artifacts import Encoder, EncoderLike, ResultRecord, RunDirectory
+from selfsup.data import row_hashes
 from selfsup.errors import ConfigError
 from selfsup.evaluation.choose import choose_evaluators
-from selfsup.evaluation.embedding_files import check_suffix, id_column_of, write_embeddings
+from selfsup.evaluation.common_options import CommonOptions, Source, loaded
 from selfsup.evaluation.evaluators.finetune import finetune_encoder, score
 from selfsup.evaluation.evaluators.finetune_config import FinetuneConfig
 from selfsup.evaluation.finetuned_model import FinetunedModel
 from selfsup.evaluation.record import record_of
-from selfsup.evaluation.source_rows import has_labels, load_rows, rows_of_part, splits_of
 from selfsup.evaluation.splits import load_splits
-from selfsup.runtime.decoder_output import caught_noise
 from selfsup.runtime.file_lock import lock_folder
 from selfsup.runtime.precision import resolve_precision
-from selfsup.runtime.progress import make_reporter, show_findings, tell_bad_rows, tell_remarks
+from selfsup.runtime.progress import make_reporter
 from selfsup.training.device.devices import process_ranks
 from selfsup.validation import check_effect, validated
 
 DEFAULT_EVALUATORS = ("knn", "linear")
-Source = Any
-"""What :func:`selfsup.data.load_source` takes: a name, a path, ``hf://owner/name``, or an object that holds rows."""
-
-
-class CommonOptions(TypedDict, total=False):
-    """Options of :func:`evaluate`, :func:`finetune` and :func:`embed` alike."""
-
-    label: str | None
-    """The label column; None: it is found."""
-    label_kind: LabelKind | None
-    """What the label column holds: ``class``, ``classes`` (several per row: a list, or a text separated by ``|``, ``;`` or
-    ``,``) or ``number``; None: it is found."""
-    unlabelled: Sequence[str]
-    """Labels that mean that a row has no label, in addition to null, NaN and empty texts; such rows are left out."""
-    columns: Mapping[str, str] | None
-    """Role to column; None: they are found."""
-    table: TableFormat | Mapping[str, Any] | None
-    """Format of a text table, such as ``{"separator": ";"}`` (:class:`~selfsup.data.TableFormat`); None: it is found."""
-    max_bad_rows: float
-    """Share of the rows that may be unreadable, 0 to 1 (default 0.01); unreadable rows are left out."""
-    checkpoint: str | None
-    """``best``: use the weights with which the run's validation probe did best, see :func:`selfsup.load`."""
-    part: str | None
-    """For an encoder of rows with several parts: use the encoder of this part (:meth:`Encoder.part`), on joined rows that have
-    it or on rows of its own modality. Rows without the part are left out and counted in a message."""
-    progress: bool
-    """Show progress on stderr (default False)."""
 
 
 def evaluate(
@@ -103,7 +72,7 @@ def evaluate(
     if (common.get("label_kind") or common.get("unlabelled")) and not needs_label and common.get("label") is None:
         raise ConfigError("--label-kind and --unlabelled have no effect: none of the evaluators needs labels. Leave them out.")
     results = _results_folder(encoder, out)
-    encoder = _loaded(encoder, common.pop("checkpoint", None))
+    encoder = loaded(encoder, common.pop("checkpoint", None))
     part = common.get("part")
     measured = encoder if part is None else encoder.part(part)
     for spec, _, _ in chosen:
@@ -181,7 +150,7 @@ def finetune(
     config = validated(FinetuneConfig, {**(options or {}), "fraction": fraction}, what="finetune")
     check_effect(config, options or {}, prefix="finetune.")
     results = _results_folder(encoder, None)
-    encoder = _loaded(encoder, common.pop("checkpoint", None))
+    encoder = loaded(encoder, common.pop("checkpoint", None))
     first = process_ranks()[0] == 0
     lock = lock_folder(out, "fine-tuning") if first and out is not None else nullcontext()
     with lock, make_reporter(common.pop("progress", False) and first) as reporter:
@@ -200,91 +169,6 @@ def finetune(
         if first and out is not None:
             model.save(out)
     return Finetuned(model, record)
-
-
-@dataclass(frozen=True)
-class EmbeddingFile:
-    """What :func:`embed` wrote."""
-
-    path: Path
-    rows: int
-    """N, rows that were embedded."""
-    dim: int
-    """D."""
-    bad_rows: int
-    """Rows that could not be read and are not in the file."""
-    left_out: tuple[tuple[int, str], ...] = ()
-    """Place in the source of each of them, and why."""
-
-
-def embed(
-    encoder: EncoderLike,
-    data: Source,
-    out: str | Path,
-    *,
-    split: str | None = None,
-    id_column: str | None = None,
-    batch_size: int | None = None,
-    precision: Literal["auto", "32", "bf16", "16"] = "32",
-    **common: Unpack[CommonOptions],
-) -> EmbeddingFile:
-    """Write the embedding of every row of a source to a file; memory does not grow with the number of rows.
-
-    For embeddings in memory, and for the embedding of a part in the joint space, see :meth:`selfsup.Encoder.embed`.
-
-    Args:
-        encoder: an encoder, or what :func:`selfsup.load` takes.
-        data: source of the rows.
-        out: ``FILE.parquet`` or ``FILE.csv`` with the columns ``row``, ``path`` (for rows that are files), ``id`` (if the
-            source names its rows), the embedding and, if there are labels, ``label``; or ``FILE.npy``, [N, D] float32, and
-            ``FILE.rows.csv`` with the other columns.
-        split: which split of the source; None: ``train`` if it has one, else its first.
-        id_column: the column that names the rows; None: ``id``, ``key``, ``file_name``, ... if there is one.
-        batch_size: rows at a time; None: what suits the modality.
-        precision: arithmetic of the computation.
-        **common: ``label``, ``label_kind``, ``unlabelled``, ``columns``, ``table``, ``max_bad_rows``, ``checkpoint``, ``part``,
-            ``progress``: see :class:`~selfsup.evaluation.CommonOptions`.
-
-    Raises:
-        ConfigError: the file's suffix is unknown.
-        DataError: the rows cannot be used.
-        StorageError: the disk is full or cannot be written.
-    """
-    check_suffix(Path(out))
-    encoder = _loaded(encoder, common.pop("checkpoint", None))
-    progress, max_bad_rows = common.pop("progress", False), common.pop("max_bad_rows", 0.01)
-    part = common.get("part")
-    own = encoder if part is None else encoder.part(part)
-    if split is None:
-        splits = splits_of(encoder, data, part)
-        split = "train" if "train" in splits else splits[0]
-    rows = load_rows(encoder, data, split=split, **common)
-    if common.get("label") is None and not has_labels(rows):
-        rows = rows.without_labels()
-    id_column_of(rows, id_column)  # a wrong name is found before minutes of decoding
-    arithmetic = resolve_precision(precision, own.device.type)
-    autocast = {"32": None, "bf16": torch.bfloat16, "16": torch.float16}[arithmetic]
-    with make_reporter(progress) as reporter:
-        rows = rows_of_part(rows, part, reporter.message)
-        title = f"Data: {rows.name} ({rows.split}), {len(rows)} rows"
-        show_findings(reporter, title, rows.findings.joined(own.processor.findings()))
-        reporter.start("reading rows", len(rows), unit="rows")
-        with caught_noise(reporter.message):
-            store = prepare(rows, own.processor, max_bad_rows=max_bad_rows, progress=lambda done, _: reporter.advance(done))
-        if progress:  # the result holds them
-            tell_bad_rows(reporter, store.bad_rows, f"{len(rows)} rows of {rows.name}")
-        tell_remarks(reporter, store.remarks, f"{len(rows)} rows of {rows.name}")
-        size = batch_size or own.processor.batch_size
-        path = write_embeddings(
-            own, store, rows, Path(out), batch_size=size, autocast=autocast, reporter=reporter, id_column=id_column
-        )
-    return EmbeddingFile(path, len(store), own.embed_dim, len(store.bad_rows), tuple(store.bad_rows))
-
-
-def _loaded(encoder: EncoderLike, checkpoint: str | None) -> Encoder:
-    """The encoder, moved to the GPU if there is one and it was not loaded before."""
-    usual = None if isinstance(encoder, Encoder) else f"cuda:{process_ranks()[1]}" if torch.cuda.is_available() else "cpu"
-    return load(encoder, checkpoint=checkpoint, device=usual)
 
 
 def _results_folder(encoder: EncoderLike, out: str | Path | None) -> Path | None:

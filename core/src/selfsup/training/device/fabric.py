@@ -1,4 +1,4 @@
-"""Import lightning_fabric without torchmetrics, whose version alone it asks for."""
+"""Import lightning_fabric without torchmetrics, whose version alone it asks for, and without its hint at ``srun``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from types import ModuleType
+from typing import Any
 
 
 @contextmanager
@@ -28,15 +29,46 @@ def _only_version_of(package: str) -> Iterator[None]:
         del sys.modules[package]
 
 
-# A machine of a Slurm cluster may well run a command without srun.
-warnings.filterwarnings("ignore", "The `srun` command is available on your system but is not used")
-
 with _only_version_of("torchmetrics"):  # it takes longer to import than torch
-    from lightning_fabric import Fabric
-    from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+    from lightning_fabric import Fabric as _Fabric
+    from lightning_fabric.plugins.environments.slurm import SLURMEnvironment as _SLURMEnvironment
     from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
     from lightning_fabric.strategies.ddp import DDPStrategy
     from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
     from lightning_fabric.wrappers import _FabricModule as FabricModule
 
-__all__ = ["DDPStrategy", "Fabric", "FabricModule", "ModelParallelStrategy", "SLURMEnvironment", "TorchElasticEnvironment"]
+
+@contextmanager
+def _without_srun_hint() -> Iterator[None]:
+    """Leave out Lightning's warning that a machine has ``srun`` and the process was not started by it: most are not."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The `srun` command is available")
+        yield
+
+
+class Fabric(_Fabric):
+    """Lightning's own, without the hint."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        with _without_srun_hint():
+            super().__init__(*args, **options)
+
+
+class SLURMEnvironment(_SLURMEnvironment):
+    """Lightning's own, without the hint."""
+
+    @staticmethod
+    def detect() -> bool:
+        """Whether ``srun`` started this process."""
+        with _without_srun_hint():
+            return _SLURMEnvironment.detect()
+
+
+__all__ = [
+    "DDPStrategy",
+    "Fabric",
+    "FabricModule",
+    "ModelParallelStrategy",
+    "SLURMEnvironment",
+    "TorchElasticEnvironment",
+]

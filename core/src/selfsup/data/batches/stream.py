@@ -19,6 +19,7 @@ from selfsup.data.batches.source import BatchSource, SeenRows, Share
 from selfsup.data.batches.windows import cut_windows
 from selfsup.data.processor import Processor
 from selfsup.data.samples import Sample, stack_samples
+from selfsup.data.sources.streams.remote_files import RETRIES
 from selfsup.data.sources.streams.row_stream import RowStream
 from selfsup.errors import CheckpointError, DataError
 from selfsup.runtime.threads import read_ahead
@@ -153,6 +154,8 @@ class StreamBatches(BatchSource):
                 self._warn(text)
             for text, count in self._decoder.remarks.items():
                 self._warn(f"Warning: {count} of the rows of {self._stream.name} that were read: {text}.")
+            if text := RETRIES.take():
+                self._warn(f"Warning: while {self._stream.name} was read, {text}")
         self._decoder.remarks.clear()
         self._epoch, self._taken, self._skip = self._epoch + 1, 0, 0
 

@@ -14,6 +14,7 @@ from selfsup.data.batches.decoding import start_ahead
 from selfsup.data.batches.source import SeenRows, Share
 from selfsup.data.batches.stream import StreamBatches, StreamOptions, rows_of
 from selfsup.data.sources.streams.load import look_at, open_stream
+from selfsup.data.sources.streams.remote_files import RETRIES
 from selfsup.data.sources.streams.row_stream import RowStream
 from selfsup.data.store.content_hash import held_out
 from selfsup.errors import ConfigError, DataError
@@ -84,6 +85,8 @@ def stream_data(config: RunConfig, reporter: Reporter, source: Any, origin: Orig
         options={**(origin.processor.source_options() if origin.processor is not None else {}), **config.processor_options},
         label=config.label,
     )
+    if text := RETRIES.take():
+        reporter.message(f"Warning: while {stream.name} was opened, {text}")
     sample = stream.sample
     if config.holdout:
         sample = _without_held_out(sample, config.holdout)

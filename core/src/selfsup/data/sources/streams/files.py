@@ -8,12 +8,14 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from selfsup.data.sources.columns.roles import MEDIA
 from selfsup.data.sources.layout import SPLIT_NAMES, of_one_kind, parts_of
 from selfsup.data.sources.load import cut_split
+from selfsup.data.sources.streams.remote_files import described, infos, persistently
 from selfsup.data.sources.streams.shards import open_file
 from selfsup.data.sources.tables.encodings import find_encoding
 from selfsup.data.sources.tables.tars import TAR_SUFFIXES
@@ -32,10 +34,17 @@ _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 _BLOCK = 1 << 20
 
 
-def files_of(text: str, modality: ModalitySpec, split: str) -> tuple[list[str], str, str, Path | None]:
-    """The files that can be read row by row, what the user calls them, the split, and where relative paths start."""
+def files_of(text: str, modality: ModalitySpec, split: str) -> tuple[list[str], str, str, str, Path | None]:
+    """The files that can be read row by row, their fingerprint, what the user calls them, the split, and where paths start."""
     if "://" in text:
-        return _remote_files(text, modality, split), text, split, None
+        marks = _remote_files(text, modality, split)
+        return list(marks), _fingerprint(marks), text, split, None
+    files, name, part, root = _local_files(text, modality, split)
+    marks = {file: mark_of(about) for file, about in zip(files, _local_infos(files), strict=True)}
+    return files, _fingerprint(marks) if files else "", name, part, root
+
+
+def _local_files(text: str, modality: ModalitySpec, split: str) -> tuple[list[str], str, str, Path | None]:
     name, explicit = cut_split(text)
     part = explicit or split
     path = Path(name).expanduser()
@@ -78,24 +87,30 @@ def listing_errors(text: str) -> Iterator[None]:
     except ImportError as error:
         raise SourceError(f"{text} needs a package that is not installed: {error}.") from error
     except Exception as error:  # each file system raises what its client raises
-        raise SourceError(f"Cannot list {text}: {type(error).__name__}: {error}") from error
+        raise SourceError(f"Cannot list {text}: {described(error)}") from error
 
 
-def _remote_files(text: str, modality: ModalitySpec, split: str) -> list[str]:
+def _remote_files(text: str, modality: ModalitySpec, split: str) -> dict[str, tuple[Any, str]]:
+    """URLs to the marks of their files. Each file is asked for once, and many at a time."""
     import fsspec  # type: ignore[import-untyped]
 
     found: list[str] = []
+    known: dict[str, dict[str, Any] | None] = {}
     with listing_errors(text):
         system, _ = fsspec.core.url_to_fs(text)
-        for url in braced(text):
-            place = system._strip_protocol(url)
+        places = [system._strip_protocol(url) for url in braced(text)]
+        named = [place for place in places if kind_of(place) and not MAGIC.search(place)]
+        known |= zip(named, infos(system, named), strict=True)
+        for place in places:
             if MAGIC.search(place):
-                found += sorted(system.glob(place))
-            elif kind_of(place) and system.isfile(place):
+                found += sorted(persistently(partial(system.glob, place), place, refused=False))
+            elif (about := known.get(place)) is not None and about.get("type", "file") == "file":
                 found.append(place)
+            elif place in known and about is None:
+                continue
             elif system.isdir(place):
-                listed = sorted(item for item in system.ls(place, detail=False) if kind_of(item))
-                found += _of_split(listed, split)
+                names = persistently(partial(system.ls, place, detail=False), place, refused=False)
+                found += _of_split(sorted(item for item in names if kind_of(item)), split)
             elif system.exists(place):
                 found.append(place)
     if not found:
@@ -105,7 +120,10 @@ def _remote_files(text: str, modality: ModalitySpec, split: str) -> list[str]:
             "files into archives, convert other tables to Parquet, or copy them to this machine."
         )
     _check_kinds(found, text)
-    return [system.unstrip_protocol(place) for place in found]
+    with listing_errors(text):
+        rest = [place for place in found if place not in known]
+        known |= zip(rest, infos(system, rest), strict=True)
+    return {system.unstrip_protocol(place): mark_of(known[place] or {}) for place in found}
 
 
 def _check_kinds(files: Sequence[str], name: str) -> None:
@@ -175,14 +193,19 @@ def mark_of(about: Mapping[str, Any]) -> tuple[Any, str]:
     return about.get("size"), str(mark)
 
 
-def fingerprint_of(urls: Sequence[str]) -> str:
-    """Hash of the names and sizes of the files, and of when they changed where that is said."""
+def _local_infos(files: Sequence[str]) -> list[Mapping[str, Any]]:
+    """What the file system of this machine knows of each file."""
     import fsspec
 
+    system = fsspec.filesystem("file")
+    return [system.info(file) for file in files]
+
+
+def _fingerprint(marks: Mapping[str, tuple[Any, str]]) -> str:
+    """Hash of the names and sizes of the files, and of when they changed where that is said."""
     digest = hashlib.sha256()
-    for url in urls:
-        system, place = fsspec.core.url_to_fs(url)
-        digest.update(json.dumps([PurePosixPath(url).name, *mark_of(system.info(place))]).encode())
+    for url, mark in marks.items():
+        digest.update(json.dumps([PurePosixPath(url).name, *mark]).encode())
     return digest.hexdigest()
 
 

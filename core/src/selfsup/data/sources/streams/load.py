@@ -23,7 +23,6 @@ from selfsup.data.sources.streams.files import (
     encoding_of,
     expanded,
     files_of,
-    fingerprint_of,
     kind_of,
     media_column,
     size_of,
@@ -120,9 +119,9 @@ def open_stream(
         if "://" in text and (media := media_files(text, modality, split)):
             form.refuse(text)
             return _of_media(text, media, modality, sample_rows, split, rows_of)
-        urls, name, part, root = files_of(text, modality, split)
+        urls, fingerprint, name, part, root = files_of(text, modality, split)
         if urls:
-            return _of_files(urls, name, part, root, modality, form, sample_rows, rows_of)
+            return _of_files(urls, fingerprint, name, part, root, modality, form, sample_rows, rows_of)
     elif streamed := _iterable(source, split):
         return _of_dataset(*streamed, modality, sample_rows, rows_of)
     rows = load_source(source, modality=modality, split=split, columns=columns, label=label, table=table, options=options)
@@ -136,6 +135,7 @@ def open_stream(
 
 def _of_files(
     urls: Sequence[str],
+    fingerprint: str,
     name: str,
     split: str,
     root: Path | None,
@@ -166,7 +166,6 @@ def _of_files(
         lines = [LineShard(url, as_json, encoding) for url in urls]
         dataset, taken = sample_of_lines(lines, modality, most, as_json=as_json)
         shards = [*lines]
-    fingerprint = fingerprint_of(urls)
     sample = rows_of(FoundSource(dataset, name, split, fingerprint, root=root, findings=findings)).without_labels()
     used = tuple(dict.fromkeys(sample.columns.values()))
     if kind == ".parquet":

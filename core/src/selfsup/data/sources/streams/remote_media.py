@@ -15,7 +15,7 @@ import numpy as np
 from selfsup.data.sources.layout import SPLIT_OF
 from selfsup.data.sources.streams.files import MAGIC, braced, kind_of, listing_errors, mark_of, media_column
 from selfsup.data.sources.streams.samples import SAMPLE_BYTES
-from selfsup.data.sources.streams.shards import open_file, within
+from selfsup.data.sources.streams.shards import read_file, within
 from selfsup.runtime.threads import in_order
 
 if TYPE_CHECKING:
@@ -47,8 +47,7 @@ class MediaShard:
         return in_order(self._record, self.urls[start:], _REQUESTS)
 
     def _record(self, url: str) -> Mapping[str, Any]:
-        with open_file(url) as file:
-            return {self.column: {"bytes": file.read(), "path": url}}
+        return {self.column: {"bytes": read_file(url), "path": url}}
 
 
 def media_files(text: str, modality: ModalitySpec, split: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from selfsup.data.rows import Rows
 from selfsup.data.sources.file_groups import FileGroups
+from selfsup.data.sources.streams.remote_files import described, open_remote, persistently
 from selfsup.data.sources.tables.read import root_cause
 from selfsup.data.sources.tables.tars import samples_of
 from selfsup.errors import SelfsupError, SourceError
@@ -30,16 +31,40 @@ def open_file(url: str, *, unpack: bool = False) -> Iterator[IO[bytes]]:
     """
     import fsspec  # type: ignore[import-untyped]
 
+    with _reading_errors(url):
+        if "://" not in url:
+            with fsspec.open(url, "rb", compression="infer" if unpack else None) as file:
+                yield file
+        else:
+            packed = fsspec.utils.infer_compression(url) if unpack else None
+            with open_remote(url) as raw:
+                yield raw if packed is None else fsspec.compression.compr[packed](raw, mode="r")
+
+
+def read_file(url: str) -> bytes:
+    """All bytes of a file at a URL, which are one request.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
+    import fsspec
+
+    with _reading_errors(url):
+        system, place = fsspec.core.url_to_fs(url)
+        return bytes(persistently(lambda: system.cat_file(place), url))
+
+
+@contextmanager
+def _reading_errors(url: str) -> Iterator[None]:
+    """Raise what a file system's client raises within the block as a SourceError."""
     try:
-        with fsspec.open(url, "rb", compression="infer" if unpack else None) as file:
-            yield file
+        yield
     except (SelfsupError, GeneratorExit):
         raise
     except ImportError as error:
         raise SourceError(f"{url} needs a package that is not installed: {error}.") from error
     except Exception as error:  # each file system raises what its client raises
-        cause = root_cause(error)
-        raise SourceError(f"Cannot read {url}: {type(cause).__name__}: {cause}") from error
+        raise SourceError(f"Cannot read {url}: {described(error)}") from error
 
 
 @dataclass(frozen=True)
@@ -198,8 +223,7 @@ def _as_file(value: Any, feature: Any) -> Any:
     if isinstance(value, Mapping):
         path = value.get("path")
         if value.get("bytes") is None and isinstance(path, str) and "://" in path:
-            with open_file(path) as file:
-                return {**value, "bytes": file.read()}
+            return {**value, "bytes": read_file(path)}
         return value
     try:
         return None if value is None else feature.encode_example(value)

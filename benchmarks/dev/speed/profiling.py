@@ -56,7 +56,7 @@ def counted_operations() -> Iterator[list[int]]:
 
         return counting
 
-    with _replaced("_backward", wrapped):
+    with _replaced("backward", wrapped):
         yield counts
 
 
@@ -89,7 +89,7 @@ class Profile:
                 self._views += self._clock() - started.pop(id(module))
 
         handles = [register_module_forward_pre_hook(before), register_module_forward_hook(after)]
-        names = {"take": self._taking, "_backward": self._timed("both"), "_forward": self._timed("forward")}
+        names = {"take": self._taking, "backward": self._timed("both"), "_forward": self._timed("forward")}
         try:
             with ExitStack() as stack:
                 for name, wrapped in names.items():

@@ -42,7 +42,7 @@ def test_a_figure_tells_the_share_of_the_peak_and_where_the_time_goes(
 def test_the_parts_of_a_profile_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     from selfsup.training.loop.stepper import Stepper
 
-    own = {name: getattr(Stepper, name) for name in ("take", "_backward", "_forward")}
+    own = {name: getattr(Stepper, name) for name in ("take", "backward", "_forward")}
     profile = Profile("cpu")
     assert profile.shares() == {}
     with profile.measuring():

@@ -161,9 +161,11 @@ def test_a_small_store_lies_on_the_device_and_gives_the_same_batches(tmp_path: P
     small = Loader(store, OnDevice(Config()), sampler, labels=labels, window_seed=0, device_bytes=20 * 16)
     large = Loader(store, OnDevice(Config()), sampler, labels=labels, window_seed=0, device_bytes=20 * 16 - 1)
     for loader, on_device in ((small, True), (large, False)):
-        for own, other in zip(loader.epoch(1), read, strict=True):
-            assert own.keys() == other.keys()
-            assert all(torch.equal(own[key], other[key]) for key in own)
+        for place in (None, on_device):  # a first epoch reads only what it gives
+            for own, other in zip(loader.epoch(1), read, strict=True):
+                assert own.keys() == other.keys()
+                assert all(torch.equal(own[key], other[key]) for key in own)
+            assert (loader._on_device is None) is (place is None)
         assert bool(loader._on_device) is on_device
     monkeypatch.setattr(store, "read", lambda *_: pytest.fail("a store on the device is not read again"))
     assert len(list(small.epoch(2))) == 3
@@ -175,3 +177,24 @@ def test_several_threads_give_the_same_batches(store):
     read = [batch["x"].tolist() for batch in loader.epoch(1)]
     loader._threads = 3
     assert [batch["x"].tolist() for batch in loader.epoch(1)] == read
+
+
+@pytest.mark.parametrize("prefetch", [1, 2, 5])
+def test_threads_make_no_more_batches_than_may_lie_ready(store, prefetch):
+    made = []
+
+    class Counting(Plain):
+        def collate(self, samples):
+            made.append(1)
+            return super().collate(samples)
+
+    loader = Loader(store, Counting(Config()), EpochSampler(20, 1), prefetch=prefetch)
+    loader._threads = 3
+    iterator = loader.epoch(0)
+    next(iterator)
+    time.sleep(0.1)
+    assert len(made) == 1 + prefetch
+    next(iterator)
+    time.sleep(0.1)
+    assert len(made) == 2 + prefetch
+    iterator.close()

@@ -114,3 +114,22 @@ def attempt(tmp_path_factory: pytest.TempPathFactory, toy: Path) -> Callable[...
         return codes, errors
 
     return run
+
+
+@pytest.fixture
+def compile_backend() -> Iterator[Callable[[str, Callable[..., Any]], None]]:
+    """Register a backend of torch.compile by its name, for the time of a test that starts with nothing compiled."""
+    from torch._dynamo.backends import registry
+    from torch.compiler import reset
+
+    names: list[str] = []
+
+    def register(name: str, function: Callable[..., Any]) -> None:
+        registry.register_backend(function, name)
+        names.append(name)
+
+    reset()
+    yield register
+    for name in names:
+        del registry._BACKENDS[name], registry._COMPILER_FNS[name]
+    reset()

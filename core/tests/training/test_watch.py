@@ -116,12 +116,14 @@ def test_samples_that_are_left_out_are_told_of_at_the_first_line_and_once() -> N
     assert "processor.frames" in told[0]
 
 
-def test_waiting_for_data_is_reported_once_with_a_remedy() -> None:
+@pytest.mark.parametrize(("streams", "remedy"), [(True, "--set streaming.workers=N"), (False, "SELFSUP_CACHE=DIR")])
+def test_waiting_for_data_is_reported_once_with_a_remedy_that_can_help(streams: bool, remedy: str) -> None:
     told: list[str] = []
-    watch = MetricWatch(1000, told.append)
+    watch = MetricWatch(1000, told.append, streams=streams)
     for step in range(10, 100, 10):
         watch(step, {"loss": 1.0, "data_wait": 0.29 if step < 50 else 0.6})
     assert len(told) == 1
     assert "during 60 % of the time" in told[0]
-    assert "--set workers=N" in told[0]
+    assert remedy in told[0]
+    assert ("--no-stream" in told[0]) is streams
     assert "step 70" in told[0]

@@ -104,7 +104,8 @@ def command(
 
     --resume with a larger --epochs, --steps or --max-steps extends a run, finished or not: from its last step on, the learning
     rate and other schedules follow the new budget. --resume with other --devices continues with the same batches; run.json
-    then notes that the last bits differ (bit_identical). No other option may change.
+    then notes that the last bits differ (bit_identical). --set optimization.compile=off goes on uncompiled, where torch.compile
+    fails. No other option may change.
 
     On Slurm, SIGUSR1 saves a checkpoint and puts the job back into the queue, if the command has --resume and --out:
 

@@ -13,14 +13,22 @@ P = TypeVar("P")
 R = TypeVar("R")
 
 
-def in_order(work: Callable[[P], R], parts: Iterable[P], workers: int) -> Generator[R]:
-    """Apply ``work`` to each part in ``workers`` threads, with results in order and a bounded number of parts in memory."""
+def in_order(work: Callable[[P], R], parts: Iterable[P], workers: int, most: int | None = None) -> Generator[R]:
+    """Apply ``work`` to each part in threads, with results in order and a bounded number of parts in memory.
+
+    Args:
+        work: is applied.
+        parts: what it is applied to.
+        workers: number of threads.
+        most: parts that are worked on or lie ready, beside the one that was given last; None: two a thread.
+    """
+    most = 2 * workers if most is None else most
     pending: deque[Future[R]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="selfsup-encode") as pool:
         try:
             for part in parts:
                 pending.append(pool.submit(work, part))
-                if len(pending) > 2 * workers:
+                if len(pending) > most:
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()

@@ -85,26 +85,29 @@ def make_view(
     Args:
         image: [B, C, H, W], or a video [B, 3, T, H, W], uint8 or float in 0..1; not changed.
         options: of the view.
-        drawn: the random numbers.
+        drawn: the random numbers, of B samples or of k * B: then of k views of the batch, one after the other.
         lying: [B] bool, which images are stored transposed; None: no image.
         recolor: :func:`~selfsup_images.color.recolor_`, perhaps compiled.
 
     Returns:
-        [B, C, size, size] or [B, 3, T, size, size], float32 in 0..1. The mean grey that a change of contrast keeps is that of
-        the whole video.
+        [B or k * B, C, size, size] or [B or k * B, 3, T, size, size], float32 in 0..1. The mean grey that a change of contrast
+        keeps is that of the whole video.
     """
     shape, size, bands = image.shape[1:-2], options.size, image.shape[1]
     image = image.flatten(1, -3)
-    n, channels, height, width = image.shape
+    (samples, channels, height, width), n = image.shape, len(drawn.boxes)
     view = torch.empty((n, channels, size, size), device=image.device)
     # On a CPU samples with the same steps go into the same part, so that steps that no sample of a part needs are skipped.
     order = None
     if image.device.type == "cpu":
         order = (drawn.jitter.used * (8 + 2 * drawn.jitter.hue_step()) + drawn.grey).argsort()
     for start, stop in parts(n, channels * max(height * width, size * size), image.device):
-        index = slice(start, stop) if order is None else order[start:stop]
-        part = to_float(image[index] if isinstance(index, slice) else image.index_select(0, index))
-        lies = None if lying is None else lying[index]
+        index: slice | Tensor = slice(start, stop) if order is None else order[start:stop]
+        source = index
+        if n != samples:  # only the images of this part are repeated
+            source = (torch.arange(start, stop, device=image.device) if order is None else order[start:stop]) % samples
+        part = to_float(image[source] if isinstance(source, slice) else image.index_select(0, source))
+        lies = None if lying is None else lying[source]
         part = resized_crop(part, drawn.boxes[index], size, drawn.flip[index], lies).contiguous()
         colors = part.view(part.shape[0], bands, -1, size)
         if options.jitter_p > 0 or options.grey_p > 0:

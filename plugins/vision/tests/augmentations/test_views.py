@@ -182,3 +182,35 @@ def test_views_made_together_are_views_of_their_own(images, seeded):
         torch.testing.assert_close(view["image"], wanted, atol=1e-6, rtol=0)
         assert torch.equal(view["crop"], views_module.box_locations(boxes, size, drawn.flip[own]))
     assert not torch.equal(made[0]["image"], made[1]["image"])
+
+
+def test_views_made_together_copy_no_whole_batch_of_images(images, seeded, monkeypatch):
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Largest(TorchDispatchMode):
+        numbers = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            out = func(*args, **(kwargs or {}))
+            if isinstance(out, torch.Tensor):
+                self.numbers = max(self.numbers, out.numel())
+            return out
+
+    side, size, n, k = 64, 16, 8, 8
+    views, image = _views(side, n_local=k, local_size=size, **PLAIN), images(n, side)
+    monkeypatch.setattr(pipeline, "_CPU_NUMBERS", (3 * side * side,) * 2)  # in parts of one image
+    with Largest() as seen:
+        views._made(views.views[-1], k, image, (side, side), None, seeded())
+    assert seen.numbers == n * k * 3 * size * size  # the views themselves
+    assert seen.numbers < k * image.numel() // 4
+
+
+@pytest.mark.parametrize("fit", [1, 5, 100])
+def test_views_made_together_are_the_same_in_parts_of_any_size(images, seeded, monkeypatch, fit):
+    side, lying = 32, torch.tensor([False, True, False, True])
+    views, image = _views(side, n_local=3, local_size=16), images(4, side)
+    options = views.views[-1]
+    drawn = pipeline.draw(options, 12, (side, side), seeded(), image.device)
+    wanted = pipeline.make_view(image.repeat(3, 1, 1, 1), options, drawn, lying.repeat(3))
+    monkeypatch.setattr(pipeline, "_CPU_NUMBERS", (fit * 3 * side * side,) * 2)
+    torch.testing.assert_close(pipeline.make_view(image, options, drawn, lying), wanted, atol=1e-6, rtol=0)

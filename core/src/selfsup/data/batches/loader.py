@@ -33,8 +33,9 @@ class Loader:
     The batches of ``epoch(e, start_batch=k)`` are those of ``epoch(e)`` from the k-th on: nothing depends on what was read
     before.
 
-    For a GPU several threads read. Where the samples of training have one shape and are small, they lie on the GPU as a whole,
-    and only their numbers are sent there.
+    For a GPU several threads read. Where the samples of training have one shape and are small, they are copied to the GPU as a
+    whole after the first epoch, and only their numbers are sent there from then on; a shorter training reads no more than it
+    uses.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class Loader:
         sampler: Sampler,
         device: torch.device | str = "cpu",
         labels: LabelArray | None = None,
-        prefetch: int = 2,
+        prefetch: int | None = None,
         window_seed: int | None = None,
         whole: bool = False,
         device_bytes: int | None = None,
@@ -58,7 +59,8 @@ class Loader:
             device: where the batches go; for a GPU they are pinned first and copied without waiting.
             labels: [len(store)] class ids, [len(store), K] zeros and ones of several classes, or [len(store)] numbers; put into
                 the batch as ``label``, ids as int64 and all others as float32. None: the batch holds no label.
-            prefetch: batches that may lie ready.
+            prefetch: batches that may lie ready, for a GPU together with those that are read; None: 2, for a GPU one more than
+                threads that read.
             window_seed: of what training draws in each epoch: the windows of samples that are longer than a batch shows
                 (:attr:`Processor.window_key`), :meth:`Processor.training_samples` and :meth:`Processor.training_batch`; None:
                 batches as evaluation takes them.
@@ -69,10 +71,12 @@ class Loader:
             raise DataError(f"There are {len(labels)} labels for {len(store)} samples.")
         self.store, self.processor, self.sampler = store, processor, sampler
         self.device = torch.device(device)
-        self.prefetch, self.window_seed, self.whole = prefetch, window_seed, whole
+        self.window_seed, self.whole = window_seed, whole
         self._labels = None if labels is None else _label_tensor(labels)
         self._device_bytes = device_bytes
         self._threads = min(_THREADS, max(cpu_count() // 2, 1)) if self.device.type == "cuda" else 1
+        self.prefetch = prefetch or (2 if self._threads == 1 else self._threads + 1)
+        self._begun = False
         self._on_device: dict[str, torch.Tensor] | None = None
 
     def __len__(self) -> int:
@@ -81,8 +85,9 @@ class Loader:
     def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from ``start_batch`` on. Errors in reading are raised here; dropping it ends the thread."""
         wanted = self.sampler.batches(epoch)[start_batch:]
-        if self._on_device is None:
+        if self._on_device is None and self._begun:
             self._on_device = self._copied() if self._fits_device() else {}
+        self._begun = True
         if self._on_device:
             for indices in wanted:
                 yield self._picked(self._on_device, indices)
@@ -94,7 +99,7 @@ class Loader:
 
     def _made(self, make: Callable[[IndexArray], Batch], wanted: Sequence[IndexArray]) -> Generator[Batch]:
         if self._threads > 1:
-            return in_order(make, wanted, self._threads)
+            return in_order(make, wanted, min(self._threads, self.prefetch), self.prefetch)
         return read_ahead(map(make, wanted), self.prefetch)
 
     def _fits_device(self) -> bool:

@@ -54,11 +54,11 @@ class GradientCache:
         Returns:
             The output for the whole batch, and a detached scalar whose mean over the devices is its loss.
         """
-        before = _Buffers(self.task)
+        before = BufferCopies(self.task)
         draws, embedded = self._embed_all(chunks)
         output, loss, gradients = self._compare(embedded)
         del embedded
-        after, drawn_after = _Buffers(self.task), randomness.get_state(self.generator)
+        after, drawn_after = BufferCopies(self.task), randomness.get_state(self.generator)
         before.restore()
         for chunk, drawn, gradient in zip(chunks, draws, gradients, strict=True):
             randomness.set_state(drawn, self.generator)
@@ -165,7 +165,7 @@ class _Place(NamedTuple):
     value: Tensor
 
 
-class _Buffers:
+class BufferCopies:
     """Copies of all buffers of a module."""
 
     @torch.no_grad()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -100,13 +100,18 @@ class Stepper:
             self.step, self.total_steps, start=self.config.weight_decay, end=self.config.weight_decay_end
         )
 
-    def take(self, batch: Batch) -> None:
-        """Train on one batch (this device's share of it)."""
+    def take(self, batch: Batch, backward: Callable[[Batch], tuple[StepOutput, Tensor]] | None = None) -> None:
+        """Train on one batch.
+
+        Args:
+            batch: this device's share of it.
+            backward: computes the gradient; None: :meth:`backward`.
+        """
         config, task, optimizer = self.config, self.task, self.optimizer
         progress = self.step / self.total_steps
         self.last_lr, self.last_weight_decay = self.lr, self.weight_decay
         set_hyperparameters(self._plain, lr=self.last_lr, weight_decay=self.last_weight_decay)
-        output, loss = self._backward(batch)
+        output, loss = (backward or self.backward)(batch)
         self.metrics = output.metrics
         task.after_backward(progress)
         if config.clip is not None:
@@ -121,7 +126,7 @@ class Stepper:
         self._losses.append(loss)
         self.step += 1
 
-    def _backward(self, batch: Batch) -> tuple[StepOutput, Tensor]:
+    def backward(self, batch: Batch) -> tuple[StepOutput, Tensor]:
         """Compute the gradient; returns the task's output and the loss."""
         if self.config.accumulate == 1:
             return self._mean.backward(self._forward, [batch])

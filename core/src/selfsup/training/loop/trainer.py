@@ -64,7 +64,7 @@ class Trainer:
         look: checks the embeddings, on the first process only.
         watch: checks each line of metrics, on the first process only.
         load: checks the machine's load at each line, on the first process only.
-        after_step: is called with the number of each step.
+        take: takes a step on a batch; None: the stepper does.
     """
 
     def __init__(
@@ -80,11 +80,12 @@ class Trainer:
         look: Look,
         watch: Callable[[int, Mapping[str, float]], None],
         load: Callable[[], None] | None = None,
-        after_step: Callable[[int], None] | None = None,
+        take: Callable[[Batch], None] | None = None,
     ) -> None:
         self.fabric, self.stepper, self.source, self.pace = fabric, stepper, source, pace
         self.checkpoints, self.identity = checkpoints, identity
-        self.reporter, self.look, self.watch, self.load, self.after_step = reporter, look, watch, load, after_step
+        self.reporter, self.look, self.watch, self.load = reporter, look, watch, load
+        self.take = take or stepper.take
         self.journal: Journal | None = None
         """Set on the first process only: it receives the events of the run."""
         self._unlogged: list[float] = []
@@ -147,10 +148,8 @@ class Trainer:
         alone = self.fabric.world_size == 1
         with closing(self.source.batches()) as batches:
             for batch in self._given(batches, stop):
-                stepper.take(batch)
+                self.take(batch)
                 step = stepper.step
-                if self.after_step is not None:
-                    self.after_step(step)
                 asked = alone and stop.signal is not None
                 due = pace.checkpoint_every > 0 and step % pace.checkpoint_every == 0
                 if pace.logs_at(step, total):

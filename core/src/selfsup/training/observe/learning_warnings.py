@@ -24,7 +24,7 @@ _LONG_WAIT = 0.3
 
 
 class MetricWatch:
-    """Checks each logged line; one call per line.
+    """Checks each logged line; one call per line. ``streams`` says whether rows are decoded while they are needed.
 
     It checks ``data_wait`` (share of the time that steps wait for data), ``left_out`` (share of samples that the task leaves
     out), ``codebook_perplexity``, and ``contrastive_loss`` (or ``loss``) against ``chance_loss`` (the loss of guessing). For
@@ -32,8 +32,8 @@ class MetricWatch:
     and checks ``teacher_entropy`` and ``prototypes_used``.
     """
 
-    def __init__(self, total_steps: int, warn: Callable[[str], None]) -> None:
-        self._total, self._warn = total_steps, warn
+    def __init__(self, total_steps: int, warn: Callable[[str], None], *, streams: bool = False) -> None:
+        self._total, self._warn, self._streams = total_steps, warn, streams
         self._seen: dict[str, int] = {}
         self._first: dict[str, float] = {}
 
@@ -46,7 +46,7 @@ class MetricWatch:
             self._seen["left_out"] = 1
             self._warn(describe_left_out(metrics["left_out"]))
         if step > _FIRST_STEPS:
-            self._note("data_wait", describe_data_wait(metrics.get("data_wait", 0.0)), step)
+            self._note("data_wait", describe_data_wait(metrics.get("data_wait", 0.0), streams=self._streams), step)
         if step < max(_EARLY * self._total, _FIRST_STEPS):
             return
         if "codebook_perplexity" in metrics:
@@ -73,15 +73,18 @@ class MetricWatch:
             self._warn(f"{warning} (step {step})")
 
 
-def describe_data_wait(share: float) -> str:
+def describe_data_wait(share: float, *, streams: bool) -> str:
     """A warning if steps wait for data, with a remedy; else an empty text.
 
     Args:
         share: of the time, 0 to 1.
+        streams: whether rows are decoded while they are needed.
     """
     if share < _LONG_WAIT:
         return ""
-    return (
-        f"Warning: steps wait for data during {100 * share:.0f} % of the time. Prepare the rows once (--no-stream) or decode a "
-        "stream with more processes (--set workers=N); else put the cache on a faster disk (SELFSUP_CACHE=DIR)."
+    remedy = (
+        "Prepare the rows once (--no-stream), or decode the stream with more processes (--set streaming.workers=N)."
+        if streams
+        else "Put the cache on a faster disk (SELFSUP_CACHE=DIR), or give the run more processor cores."
     )
+    return f"Warning: steps wait for data during {100 * share:.0f} % of the time. {remedy}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -16,6 +17,7 @@ from selfsup.runtime.machine_load import LoadWatch
 from selfsup.runtime.progress import Reporter
 from selfsup.tasks import PretextTask
 from selfsup.tasks.parts.moving_average import kept_initial_share
+from selfsup.training.device.compile_trial import CompileTrial
 from selfsup.training.device.fabric import Fabric
 from selfsup.training.loop.checkpoint import LAST
 from selfsup.training.loop.signals import StopRequest
@@ -74,7 +76,7 @@ def fit(
     opened: Callable[[], None],
     reporter: Reporter,
     stop: StopRequest,
-    after_step: Callable[[int], None] | None,
+    trial: CompileTrial | None,
 ) -> Status:
     """Train until the budget is used or a stop is requested.
 
@@ -89,7 +91,7 @@ def fit(
         opened: is called once the checkpoint has been accepted.
         reporter: shows the progress.
         stop: holds requests to stop.
-        after_step: is called with the number of each step.
+        trial: decides whether steps are compiled; None: no step is left to it.
     """
     fabric, total = stepper.fabric, stepper.total_steps
     main = fabric.global_rank == 0
@@ -118,9 +120,9 @@ def fit(
         identity=identity,
         reporter=reporter,
         look=looks,
-        watch=MetricWatch(total, reporter.message),
+        watch=MetricWatch(total, reporter.message, streams=bool(config.stream)),
         load=LoadWatch(reporter.message) if fabric.device.type == "cpu" else None,
-        after_step=after_step,
+        take=None if trial is None else partial(trial.take, stepper),
     )
     warning = describe_initial_share(kept_initial_share(stepper.task, stepper.task.encoder_backbone(), total), total)
     if warning and main:

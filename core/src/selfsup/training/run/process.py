@@ -104,11 +104,19 @@ def execute(
                 if batches is not None and total:
                     stepper = build_stepper(task, config, fabric, total, batches.steps_per_epoch)
                     identity = checkpoint_identity(config, data, {**directory.info(), **continued})
-                    compiles = compiling(task, config, directory, ragged=data.ragged, total_steps=total, device=fabric.device)
+                    compiles = compiling(
+                        task,
+                        config,
+                        directory,
+                        ragged=data.ragged,
+                        total_steps=total,
+                        device=fabric.device,
+                        say=reporter.message,
+                    )
                     recomputes = recomputing(task, config.optimization.checkpoint_activations)
-                    with compiles as after_step, recomputes:
+                    with compiles as trial, recomputes:
                         outcome.status = fit(
-                            stepper, batches, config, data, directory, identity, resume, opened, reporter, stop, after_step
+                            stepper, batches, config, data, directory, identity, resume, opened, reporter, stop, trial
                         )
                     backbone, step = kept_backbone(stepper), stepper.step
                 else:

@@ -17,14 +17,16 @@ BUDGET = ("epochs", "steps", "max_steps")
 """Settings of the budget, which may change."""
 PLACEMENT = ("devices", "nodes", "strategy", "accelerator")
 """Settings of the devices, which may change."""
+_COMPILE = "optimization.compile"
+"""May be turned off, so that a run goes on where the compiler fails."""
 _SETTLED = ("precision", "streaming.split")
 """Settings whose ``auto`` was resolved at the start of the run."""
-_DECIDE_BITS = (*PLACEMENT, "device")
+_DECIDE_BITS = (*PLACEMENT, "device", "compile")
 """Settings that the rounding of the weights depends on."""
 
 
 def resume_config(stored: Mapping[str, Any], options: Mapping[str, Any], run_dir: Path) -> RunConfig:
-    """The config of a resumed run: the stored one, with another budget or other devices if the options say so.
+    """The config of a resumed run: the stored one, with another budget, other devices or uncompiled if the options say so.
 
     All other options that are given again must have the stored values.
 
@@ -44,13 +46,13 @@ def resume_config(stored: Mapping[str, Any], options: Mapping[str, Any], run_dir
     changed = [
         f"{key} = {after!r} (but {before!r})"
         for key, before, after in _differences(old.model_dump(), config.model_dump())
-        if key not in free
+        if key not in free and (key, after) != (_COMPILE, "off")
     ]
     if changed:
         raise ConfigError(
             f"--resume continues the run as it was started, and it was not started with {'; '.join(changed)}. Only the "
-            f"budget ({', '.join(BUDGET)}) and the devices ({', '.join(PLACEMENT)}) can be changed: leave the other options "
-            "out, or start a new run in another folder (--out)."
+            f"budget ({', '.join(BUDGET)}) and the devices ({', '.join(PLACEMENT)}) can be changed, and {_COMPILE} be turned "
+            "off: leave the other options out, or start a new run in another folder (--out)."
         )
     return config
 
@@ -61,10 +63,11 @@ def same_budget(stored: Mapping[str, Any], config: RunConfig) -> bool:
 
 
 def continuation(run: RunDirectory, config: RunConfig, steps_per_epoch: int | None, device: str) -> dict[str, Any]:
-    """New fields of ``run.json`` for a run that is resumed with another budget or on other devices; else empty.
+    """New fields of ``run.json`` for a run that is resumed with another budget, on other devices or uncompiled; else empty.
 
-    ``history`` has an entry for each stretch of the run: its first step, budget and devices. ``bit_identical`` is false once
-    the devices changed, since rounding and the random views then differ from those of an uninterrupted run.
+    ``history`` has an entry for each stretch of the run: its first step, budget, devices and ``compile``. ``bit_identical`` is
+    false once the devices or ``compile`` changed, since rounding, and on other devices the random views, then differ from those
+    of an uninterrupted run.
 
     Args:
         run: its folder.
@@ -97,7 +100,9 @@ def continuation(run: RunDirectory, config: RunConfig, steps_per_epoch: int | No
             f"the budget is {total} steps, and the run {run.path} has taken {done} already. Give a larger one (--epochs, "
             f"--steps{', --max-steps' if config.optimization.max_steps else ''}), or start a new run in another folder (--out)."
         )
-    history = info.get("history") or [{"from_step": 0, "total_steps": former, **was}]
+    # An older version did not record the compilation, which could not change then.
+    history = [{"compile": was["compile"], **entry} for entry in info.get("history", [])]
+    history = history or [{"from_step": 0, "total_steps": former, **was}]
     if len(history) > 1 and history[-1]["from_step"] == done:
         history = history[:-1]  # no step of that stretch was kept
     began = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -109,11 +114,11 @@ def continuation(run: RunDirectory, config: RunConfig, steps_per_epoch: int | No
 
 
 def first_settings(config: RunConfig, info: Mapping[str, Any]) -> RunConfig:
-    """A run's config with the budget and the devices that it was started with, which its checkpoints are known by."""
+    """A run's config with the settings that can change as it was started with, which its checkpoints are known by."""
     if not info.get("history"):
         return config
     first = info["history"][0]
-    optimization = config.optimization.model_copy(update={name: first[name] for name in BUDGET})
+    optimization = config.optimization.model_copy(update={name: first[name] for name in (*BUDGET, "compile") if name in first})
     return config.model_copy(update={"optimization": optimization, **{name: first[name] for name in PLACEMENT}})
 
 
@@ -137,7 +142,8 @@ def _budget(config: RunConfig) -> dict[str, Any]:
 
 
 def _settings(config: RunConfig) -> dict[str, Any]:
-    return _budget(config) | {name: getattr(config, name) for name in PLACEMENT}
+    placement = {name: getattr(config, name) for name in PLACEMENT}
+    return _budget(config) | placement | {"compile": config.optimization.compile}
 
 
 def _differences(old: Any, new: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -119,12 +119,10 @@ class ImageViews(Views):
         lying: Tensor | None,
         generator: torch.Generator | None,
     ) -> list[Batch]:
-        """``k`` views with the same options, as one view of the batch repeated ``k`` times."""
-        if k > 1:
-            image = image.repeat(k, *[1] * (image.ndim - 1))
-            lying = None if lying is None else lying.repeat(k)
-            shape = shape.repeat(k, 1) if isinstance(shape, Tensor) else shape
-        drawn = draw(options, len(image), shape, generator, image.device)
+        """``k`` views with the same options, drawn together; the images themselves are not repeated."""
+        if isinstance(shape, Tensor):
+            shape = shape.repeat(k, 1)
+        drawn = draw(options, k * len(image), shape, generator, image.device)
         view = make_view(image, options, drawn, lying, self.recolor)
         crop = box_locations(drawn.boxes, shape, drawn.flip)
         return [{"image": one, "crop": place} for one, place in zip(view.chunk(k), crop.chunk(k), strict=True)]

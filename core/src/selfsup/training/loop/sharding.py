@@ -6,13 +6,16 @@ Torch's modules for it take a second to import, so only runs that use them impor
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+
+from selfsup.training.device.blocks import repeated_blocks
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
@@ -22,11 +25,41 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def shard(module: nn.Module, mesh: DeviceMesh) -> nn.Module:
-    """Shard every parameter over the devices, in place; a network and its moving average are sharded in the same way."""
+    """Shard every parameter over the devices, in place, block by block.
+
+    A block (:func:`repeated_blocks`: of the trained networks, their moving averages, frozen teachers and decoders) gathers its
+    weights for the time of its computation only; everything else is gathered for a whole step. A network and its moving
+    average are sharded in the same way.
+    """
     from torch.distributed.fsdp import fully_shard
 
+    for block in _with_own_weights(repeated_blocks(module), module):
+        before = _hooks(block)
+        fully_shard(block, mesh=mesh["data_parallel"])
+        block._sharding_hooks = frozenset(_hooks(block) - before)  # type: ignore[assignment]  # a plain attribute
     fully_shard(module, mesh=mesh["data_parallel"])
     return module
+
+
+def _with_own_weights(blocks: Iterable[nn.Module], root: nn.Module) -> Iterator[nn.Module]:
+    """The blocks that have weights and share none with another module: FSDP could shard a shared weight in one place only."""
+    uses = Counter(id(parameter) for part in root.modules() for parameter in part._parameters.values() if parameter is not None)
+    for block in blocks:
+        own = Counter(
+            id(parameter) for part in block.modules() for parameter in part._parameters.values() if parameter is not None
+        )
+        if own and all(uses[weight] == count for weight, count in own.items()):
+            yield block
+
+
+def _hooks(module: nn.Module) -> set[int]:
+    return {*module._forward_pre_hooks, *module._forward_hooks}
+
+
+def _sharded_parts(root: nn.Module) -> list[FSDPModule]:
+    """The blocks that were sharded separately, and the root."""
+    fsdp = sys.modules["torch.distributed.fsdp"]
+    return [part for part in root.modules() if isinstance(part, fsdp.FSDPModule)]
 
 
 def is_sharded(module: nn.Module) -> bool:
@@ -37,16 +70,37 @@ def is_sharded(module: nn.Module) -> bool:
 
 @contextmanager
 def gathered(module: nn.Module) -> Iterator[None]:
-    """While entered, every device has the whole weights; all devices must enter together."""
+    """While entered, every device has the whole weights; all devices must enter together.
+
+    Then a single device can compute with parts of the module: blocks neither gather nor free their weights.
+    """
     if not is_sharded(module):
         yield
         return
-    sharded = cast("FSDPModule", module)
-    sharded.unshard()
+    parts = _sharded_parts(module)
+    for part in parts:
+        part.unshard()
+    try:
+        with ExitStack() as stack:
+            for part in parts:
+                stack.enter_context(_without_hooks(cast(nn.Module, part)))
+            yield
+    finally:
+        for part in parts:
+            part.reshard()
+
+
+@contextmanager
+def _without_hooks(block: nn.Module) -> Iterator[None]:
+    """Run no hook of FSDP while entered."""
+    own = getattr(block, "_sharding_hooks", frozenset())
+    before, after = block._forward_pre_hooks, block._forward_hooks
+    block._forward_pre_hooks = OrderedDict((key, hook) for key, hook in before.items() if key not in own)
+    block._forward_hooks = OrderedDict((key, hook) for key, hook in after.items() if key not in own)
     try:
         yield
     finally:
-        sharded.reshard()
+        block._forward_pre_hooks, block._forward_hooks = before, after
 
 
 def whole_state(module: nn.Module) -> dict[str, Any]:

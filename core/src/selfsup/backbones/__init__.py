@@ -18,6 +18,7 @@ from selfsup.backbones.fitting import (
     rescaled_input,
     whole_state,
 )
+from selfsup.backbones.large_vocabulary import chunked_over_tokens
 from selfsup.backbones.several_parts import embed_part, freeze, hold_fixed, part_networks, pooled_over_parts, unfreeze
 from selfsup.backbones.token_backbone import TokenBackbone, Tokens, grid_size, max_over_tokens, mean_over_tokens
 from selfsup.backbones.weights import load_weights
@@ -32,6 +33,7 @@ __all__ = [
     "Scaling",
     "TokenBackbone",
     "Tokens",
+    "chunked_over_tokens",
     "embed_part",
     "fit_channels",
     "fit_weights",

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from selfsup.backbones.base import Backbone, Encoded
+from selfsup.backbones.large_vocabulary import chunked_over_tokens
 from selfsup.errors import ConfigError
 from selfsup.runtime.precision import full
 from selfsup.types import Batch
@@ -144,6 +145,32 @@ class TokenBackbone(Backbone):
             return F.cross_entropy(prediction.flatten(0, 1), target.flatten(), reduction="none").view(target.shape)
         difference = prediction - target
         return (difference.square() if distance == "squared" else difference.abs()).mean(dim=-1)
+
+    def predicted_loss(
+        self,
+        head: nn.Module,
+        states: Tensor,
+        target: Tensor,
+        index: Tensor,
+        *,
+        distance: Literal["squared", "absolute"] = "squared",
+    ) -> Tensor:
+        """``target_loss(head(states), ...)``, [B, K]; of large vocabularies without all logits at once.
+
+        Args:
+            head: from :meth:`target_head` or :meth:`output_head`.
+            states: [B, K, dim], what the head takes.
+            target: as for :meth:`target_loss`.
+            index: as for :meth:`target_loss`.
+            distance: as for :meth:`target_loss`.
+        """
+
+        def losses(states: Tensor, target: Tensor, index: Tensor) -> tuple[Tensor, ...]:
+            return (self.target_loss(head(states), target, index, distance=distance),)
+
+        if self.target_kind != "categorical":
+            return losses(states, target, index)[0]
+        return chunked_over_tokens(losses, states, target, index, classes=self.target_dim)[0]
 
 
 def grid_size(grid: tuple[int, ...]) -> int:

@@ -22,12 +22,12 @@ def task_of(encoder: Any, info: Any, **options: Any) -> Electra:
 
 def test_draws_follow_the_distribution() -> None:
     logits = torch.tensor([[0.0, 1.0, -1.0, 2.0], [-50.0, 50.0, -50.0, -50.0]]).expand(20000, 2, 4)
-    drawn = draw(logits, generator())
+    drawn = draw(logits, torch.rand(20000, 2, generator=generator()))
     counts = Counter(drawn[:, 0].tolist())
     for index, probability in enumerate(logits[0, 0].softmax(dim=0).tolist()):
         assert counts[index] / 20000 == pytest.approx(probability, abs=0.01)
     assert (drawn[:, 1] == 1).all()
-    assert draw(torch.zeros(5, 3), generator()).max() <= 2
+    assert draw(torch.zeros(5, 3), torch.rand(5, generator=generator())).max() <= 2
 
 
 def test_electra_loss_by_hand(encoder: Any, texts: Any, info: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,7 +37,7 @@ def test_electra_loss_by_hand(encoder: Any, texts: Any, info: Any, monkeypatch: 
     mask = hide_tokens(task.vocabulary.maskable(batch), 0.3, generator(2))
     turns = torch.arange(mask.hidden.numel()).view(mask.hidden.shape) % 2 == 0
     drawn = torch.where(turns, ids.gather(1, mask.hidden), 11)
-    monkeypatch.setattr("selfsup_text.tasks.electra.draw", lambda logits, generator: drawn)
+    monkeypatch.setattr("selfsup_text.tasks.electra.draw", lambda logits, chance: drawn)
     seen: list[Any] = []
     tokenize = task.backbone.tokenize
     task.backbone.tokenize = lambda batch: seen.append(batch["ids"]) or tokenize(batch)  # type: ignore[method-assign]
@@ -47,7 +47,8 @@ def test_electra_loss_by_hand(encoder: Any, texts: Any, info: Any, monkeypatch: 
     for i, slot in torch.nonzero(mask.weight).tolist():
         place = int(mask.hidden[i, slot])
         filled[i, place] = drawn[i, slot]
-        logits = task.fill_in({key: value[i : i + 1] for key, value in batch.items()}, mask_of(mask, i))[0, slot]
+        states = task.fill_in({key: value[i : i + 1] for key, value in batch.items()}, mask_of(mask, i))
+        logits = task.generator.logits(states, task.backbone.word_embeddings.weight)[0, slot]
         generator_losses.append(F.cross_entropy(logits, ids[i, place]))
     assert torch.equal(seen[0], filled)
     assert (filled != ids).any()

@@ -56,7 +56,7 @@ class NextToken(PretextTask):
         M = target.shape[1]
         encoded = self.backbone.encode(tokens)[:, :M]
         index = torch.arange(N - M, N, device=encoded.device).expand(B, M)
-        loss = self.backbone.target_loss(self.head(encoded), target, index, distance="absolute")
+        loss = self.backbone.predicted_loss(self.head, encoded, target, index, distance="absolute")
         mean = mean_term(loss, self._weight(loss, tokens.padding, self.backbone.target_weight(batch)))
         metrics = {"perplexity": mean.loss.detach().exp()} if self.backbone.target_kind == "categorical" else {}
         return StepOutput.of(mean, metrics=metrics)

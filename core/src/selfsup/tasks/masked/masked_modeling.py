@@ -69,7 +69,7 @@ class MaskedModeling(PretextTask):
         target = gather_tokens(self.backbone.targets(batch), mask.hidden)
         if self.normalize_targets:
             target = self.backbone.normalize_targets(target)
-        loss = self.backbone.target_loss(self.head(hidden), target, mask.hidden, distance=self.distance)
+        loss = self.backbone.predicted_loss(self.head, hidden, target, mask.hidden, distance=self.distance)
         return StepOutput.of(mean_term(loss, joined_weight(mask.weight, self.backbone.target_weight(batch), mask.hidden)))
 
 

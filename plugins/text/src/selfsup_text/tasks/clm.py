@@ -27,7 +27,7 @@ class CausalLanguageModeling(NextToken):
         if self.steps_ahead > 1:
             return super().forward(batch, generator)
         ahead = self.backbone.ahead(batch)
-        loss = self.backbone.target_loss(self.head(ahead.states), ahead.targets, ahead.places)
+        loss = self.backbone.predicted_loss(self.head, ahead.states, ahead.targets, ahead.places)
         mean = mean_term(loss, ahead.valid.to(loss.dtype))
         return StepOutput.of(mean, metrics={"perplexity": mean.loss.detach().exp()})
 

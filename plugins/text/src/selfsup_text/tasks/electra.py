@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from selfsup.backbones import Backbone
+from selfsup.backbones import Backbone, chunked_over_tokens
 from selfsup.config import Config
 from selfsup.runtime import full
 from selfsup.tasks import HEAD_WIDTH, PretextTask, StepOutput, TaskRecipe, TokenMask, Transformer, gather_tokens, mean_term
@@ -54,18 +54,21 @@ class Generator(nn.Module):
         self.norm = nn.LayerNorm(embedding_dim)
         self.bias = nn.Parameter(torch.zeros(vocab_size))
 
-    def forward(self, embedded: Tensor, padding: Tensor, hidden: Tensor, words: Tensor) -> Tensor:
-        """[B, M, V], the logits of hidden tokens.
+    def forward(self, embedded: Tensor, padding: Tensor, hidden: Tensor) -> Tensor:
+        """[B, M, E], what :meth:`logits` predicts hidden tokens from.
 
         Args:
             embedded: [B, N, E], words (mask tokens included) plus positions.
             padding: [B, N] bool.
             hidden: [B, M] long, the tokens to predict.
-            words: [V or more, E], the word embeddings.
         """
         x = self.transformer(self.enter(self.embedded_norm(embedded)), padding)
-        x = self.norm(F.gelu(self.leave(gather_tokens(x, hidden))))
-        return F.linear(x, words[: len(self.bias)], self.bias)
+        states: Tensor = self.norm(F.gelu(self.leave(gather_tokens(x, hidden))))
+        return states
+
+    def logits(self, states: Tensor, words: Tensor) -> Tensor:
+        """[B, M, V], at least in float32; ``words`` ([V or more, E]) are the word embeddings."""
+        return full(F.linear(states, words[: len(self.bias)], self.bias))
 
 
 class Electra(PretextTask):
@@ -98,10 +101,11 @@ class Electra(PretextTask):
         """Mask tokens, replace them by samples of the generator, classify all tokens."""
         ids = batch["ids"]
         mask = hide_tokens(self.vocabulary.maskable(batch), self.config.rate, generator)
-        logits = self.fill_in(batch, mask)
-        filled = put(ids, mask, draw(logits.detach(), generator))
-        errors = F.cross_entropy(logits.flatten(0, 1), ids.gather(1, mask.hidden).flatten(), reduction="none")
-        generator_loss = mean_term(errors.view(mask.hidden.shape), mask.weight)
+        chance = torch.rand(mask.hidden.shape, generator=generator, device=ids.device)
+        states, answers = self.fill_in(batch, mask), ids.gather(1, mask.hidden)
+        errors, drawn = chunked_over_tokens(self._guess, states, answers, chance, classes=self.vocabulary.size)
+        filled = put(ids, mask, drawn)
+        generator_loss = mean_term(errors, mask.weight)
         encoded = self.backbone.encode(self.backbone.tokenize({**batch, "ids": filled}))
         replaced = self.head(encoded).squeeze(-1).float()
         wrong = F.binary_cross_entropy_with_logits(replaced, (filled != ids).float(), reduction="none")
@@ -113,23 +117,32 @@ class Electra(PretextTask):
         )
 
     def fill_in(self, batch: Batch, mask: TokenMask) -> Tensor:
-        """[B, M, V], the generator's logits of the hidden tokens, at least in float32."""
+        """[B, M, E], the generator's states at the hidden tokens."""
         words, N = self.backbone.word_embeddings, batch["ids"].shape[1]
         shared = self.backbone.position_embeddings(N)
         positions = self.own_positions.weight[:N] if shared is None and self.own_positions is not None else shared
         embedded = words(batch["ids"].masked_fill(mask.mask, self.mask_id)) + positions
-        logits: Tensor = self.generator(embedded, batch["padding"], mask.hidden, words.weight)
-        return full(logits)
+        states: Tensor = self.generator(embedded, batch["padding"], mask.hidden)
+        return states
+
+    def _guess(self, states: Tensor, answers: Tensor, chance: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, M] each: the generator's loss, and an id drawn from what it predicts."""
+        logits = self.generator.logits(states, self.backbone.word_embeddings.weight)
+        errors = F.cross_entropy(logits.flatten(0, 1), answers.flatten(), reduction="none")
+        return errors.view(answers.shape), draw(logits.detach(), chance)
 
 
-def draw(logits: Tensor, generator: torch.Generator | None) -> Tensor:
+def draw(logits: Tensor, chance: Tensor) -> Tensor:
     """[...] long, sample one id from each distribution [..., V] by cumulative probabilities.
 
     ``torch.multinomial`` would synchronise with the device.
+
+    Args:
+        logits: [..., V].
+        chance: [...], uniform in 0..1.
     """
     cumulated = logits.softmax(dim=-1).cumsum(dim=-1)
-    chance = torch.rand(logits.shape[:-1], generator=generator, device=logits.device).unsqueeze(-1)
-    return (cumulated < chance * cumulated[..., -1:]).sum(dim=-1).clamp(max=logits.shape[-1] - 1)
+    return (cumulated < chance.unsqueeze(-1) * cumulated[..., -1:]).sum(dim=-1).clamp(max=logits.shape[-1] - 1)
 
 
 RECIPE = TaskRecipe(

@@ -72,7 +72,7 @@ class SpanCorruption(PretextTask):
         wanted = answer(spans, batch["ids"], self.vocabulary.end_id, most_spans(real.shape[1], rate, mean_span))
         decoded = self.decoder(self.enter(self._given(wanted)), memory, rest["padding"])
         index = torch.arange(decoded.shape[1], device=decoded.device).expand(decoded.shape[:2])
-        loss = self.backbone.target_loss(self.head(decoded), wanted.target, index)
+        loss = self.backbone.predicted_loss(self.head, decoded, wanted.target, index)
         return StepOutput.of(mean_term(loss, wanted.valid.to(loss.dtype)))
 
     def _given(self, wanted: Answer) -> Tensor:

@@ -59,7 +59,7 @@ class TSDAE(PretextTask):
         given = self.backbone.word_embeddings(torch.cat([start, ids[:, :-1]], dim=1))
         decoded = self.decoder(given, memory)
         index = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
-        loss = self.backbone.target_loss(self.head(decoded), ids, index)
+        loss = self.backbone.predicted_loss(self.head, decoded, ids, index)
         return StepOutput.of(mean_term(loss, (~batch["padding"]).to(loss.dtype)))
 
 

@@ -23,10 +23,10 @@ from selfsup.data.batches.decoding import RowDecoder, start_ahead
 from selfsup.data.batches.row_tally import RowTally
 from selfsup.data.batches.shuffle import Origin, ShuffleBuffer, StreamedRow
 from selfsup.data.batches.source import Share
-from selfsup.data.batches.stream import StreamBatches, StreamOptions, rows_of
+from selfsup.data.batches.stream import StreamBatches, StreamOptions
 from selfsup.data.sources.streams.load import open_stream
 from selfsup.data.sources.streams.remote_media import media_files, media_shards
-from selfsup.data.sources.streams.row_stream import RowStream
+from selfsup.data.sources.streams.row_stream import RowStream, rows_of
 from selfsup.data.sources.streams.shards import ParquetShard
 from selfsup.errors import CheckpointError, ColumnError, DataError, SourceError, TooManyBadRowsError
 from selfsup.registry import registry
@@ -176,6 +176,10 @@ def test_two_gloo_processes_end_an_epoch_together_on_uneven_shards(
             if how == "rows":  # none is lost but for what fills no batch of both
                 assert len(given) == (ROWS - 4) // 8 * 8
         assert one[how]["about"] == other[how]["about"]
+        kept = [set(found[how]["counts"]) for found in (one, other)]
+        assert not kept[0] & kept[1], "a checkpoint holds the length of a shard once"
+        assert kept[0] | kept[1] == {str(shard) for shard in range(len(SHARDS))}
+        assert one[how]["known"] + other[how]["known"] == ROWS
         assert one[how]["about"]["bad_rows"] in range(1, 9)
     assert any("left out" in text for text in one["rows"]["said"])
     assert any("Epoch 1" in text and "of process 1" in text for text in one["shards"]["said"])  # what is lost is named

@@ -28,7 +28,20 @@ def read(folder: Path, rank: int, *, by_shards: bool) -> dict[str, Any]:
     source = StreamBatches(stream, processor, Share(4, rank, 2, seed=3), options, warn=said.append)
     epochs = [[batch["sequence"][:, 1].tolist() for batch in source.batches()] for _ in range(2)]
     seen = source.seen()
-    return {"epochs": epochs, "said": said, "about": dict(seen.about), "different": seen.different}
+    counts = source.state_dict()["counts"]
+    again = StreamBatches(stream, processor, Share(4, rank, 2, seed=3), options)
+    states: list[Any] = [None, None]
+    dist.all_gather_object(states, source.state_dict())
+    again.load_state_dict(states)
+    known = sum(again.state_dict()["counts"].values())
+    return {
+        "counts": counts,
+        "known": known,
+        "epochs": epochs,
+        "said": said,
+        "about": dict(seen.about),
+        "different": seen.different,
+    }
 
 
 def process(rank: int, folder: str, out: str) -> None:

@@ -11,6 +11,7 @@ import torch
 
 from selfsup.data.batches.decoding import DecodedRow
 from selfsup.data.batches.source import SeenRows
+from selfsup.data.sources.streams.remote_files import RETRIES
 from selfsup.data.sources.streams.row_stream import RowStream
 from selfsup.data.store.content_hash import HashArray, mixed
 from selfsup.errors import TooManyBadRowsError
@@ -124,6 +125,8 @@ class RowTally:
                 f"{self.described()}"
             )
             self._told = self.bad
+        if text := RETRIES.take():
+            said.append(f"Warning: while {self._stream.name} was read, {text}")
         if None in left or sum(filter(None, left)) >= least:
             named = ", ".join(
                 f"{'an unknown number' if count is None else count} of process {n}" for n, count in enumerate(left)

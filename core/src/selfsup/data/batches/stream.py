@@ -14,12 +14,12 @@ from selfsup.data.batches.blocks import BlockCutter
 from selfsup.data.batches.decoding import DecodedRow, RowDecoder
 from selfsup.data.batches.loader import joined
 from selfsup.data.batches.row_tally import RowTally
+from selfsup.data.batches.shard_counts import ShardCounts
 from selfsup.data.batches.shuffle import ShuffledRows, Split
 from selfsup.data.batches.source import BatchSource, SeenRows, Share
 from selfsup.data.batches.windows import cut_windows
 from selfsup.data.processor import Processor
 from selfsup.data.samples import Sample, stack_samples
-from selfsup.data.sources.streams.remote_files import RETRIES
 from selfsup.data.sources.streams.row_stream import RowStream
 from selfsup.errors import CheckpointError, DataError
 from selfsup.runtime.threads import read_ahead
@@ -27,7 +27,6 @@ from selfsup.types import Batch
 
 _Numbered = tuple[Sample, tuple[int, ...]]
 """A sample with numbers that only it has in an epoch."""
-_FEW_SHARDS = 64
 _LOOK_ROWS = 1024
 """Rows without a full batch after which the share of bad rows is checked."""
 
@@ -102,7 +101,7 @@ class StreamBatches(BatchSource):
         self._split = Split(share.batch_size, share.rank, share.world_size, by_shards)
         self._decoder = RowDecoder(processor, options.workers, holdout=options.holdout)
         self._rows, self._warn = rows, warn
-        self._counts: dict[int, int] = {}
+        self._counts = ShardCounts(share.rank, share.world_size)
         self._least: dict[int, int] = {}
         self._epoch = self._given = self._taken = self._skip = 0
         self._tally = RowTally(stream, options.max_bad_rows, share.world_size)
@@ -154,9 +153,8 @@ class StreamBatches(BatchSource):
                 self._warn(text)
             for text, count in self._decoder.remarks.items():
                 self._warn(f"Warning: {count} of the rows of {self._stream.name} that were read: {text}.")
-            if text := RETRIES.take():
-                self._warn(f"Warning: while {self._stream.name} was read, {text}")
         self._decoder.remarks.clear()
+        self._counts.exchange(self._group)
         self._epoch, self._taken, self._skip = self._epoch + 1, 0, 0
 
     def _left(self, rest: _Step) -> list[int | None]:
@@ -235,7 +233,7 @@ class StreamBatches(BatchSource):
             "batch_size": self._share.batch_size,
             "buffer": self._options.buffer,
             "by_shards": self._split.by_shards,
-            "counts": dict(self._counts),
+            "counts": self._counts.state_dict(),
             "least": dict(self._least),
             "tally": self._tally.state_dict(),
         }
@@ -264,7 +262,8 @@ class StreamBatches(BatchSource):
             own = first
             taken, skip = first["taken"] // first["batch_size"] * share.batch_size, 0
         self._epoch, self._given, self._taken, self._skip = own["epoch"], own["given"], taken, skip
-        self._counts, self._least = dict(own["counts"]), dict(own["least"])
+        self._counts.load_state_dict(state["counts"] for state in states)
+        self._least = {shard: count for shard, count in own["least"].items() if shard not in self._counts}
         self._tally.load_state_dict([states[rank]] if len(states) == share.world_size else list(states) if rank == 0 else [])
 
     def seen(self) -> SeenRows:
@@ -281,23 +280,3 @@ def _samples_of(row: DecodedRow, blocks: BlockCutter | None) -> Iterator[tuple[S
     """The samples that a row completes, and how many of its steps are used where some are left: none, itself, or blocks."""
     if row.sample is not None:
         yield from ((row.sample, 0),) if blocks is None else ((block, blocks.begun) for block in blocks.add(row.sample))
-
-
-def rows_of(stream: RowStream, given: int | None, holdout: float, *, ask: bool = True) -> int | None:
-    """Rows of an epoch without those held out: the given number, or that of the shards; None if unknown.
-
-    Args:
-        stream: the rows.
-        given: number from the user, or None.
-        holdout: share of the rows to hold out.
-        ask: whether to ask each shard even if that takes a while (many shards, or a network).
-    """
-    if given is not None:
-        return round(given * (1 - holdout))
-    if stream.ended and not holdout:
-        return len(stream.sample)
-    if not ask and (stream.remote or len(stream.shards) > _FEW_SHARDS):
-        return None
-    counts = stream.counts()
-    known = sum(counts.values()) if len(counts) == len(stream.shards) else None
-    return None if known is None else round(known * (1 - holdout)) if holdout else known

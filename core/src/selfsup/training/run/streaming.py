@@ -12,10 +12,10 @@ from selfsup.artifacts.pretraining_rows import PretrainingRows
 from selfsup.data import BlockStore, Processor, Rows, Store, row_hashes
 from selfsup.data.batches.decoding import start_ahead
 from selfsup.data.batches.source import SeenRows, Share
-from selfsup.data.batches.stream import StreamBatches, StreamOptions, rows_of
+from selfsup.data.batches.stream import StreamBatches, StreamOptions
 from selfsup.data.sources.streams.load import look_at, open_stream
 from selfsup.data.sources.streams.remote_files import RETRIES
-from selfsup.data.sources.streams.row_stream import RowStream
+from selfsup.data.sources.streams.row_stream import RowStream, rows_of
 from selfsup.data.store.content_hash import held_out
 from selfsup.errors import ConfigError, DataError
 from selfsup.registry import registry

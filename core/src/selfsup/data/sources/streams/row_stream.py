@@ -9,6 +9,8 @@ from typing import Any, Protocol
 from selfsup.data.rows import Rows
 from selfsup.types import Row
 
+_FEW_SHARDS = 64
+
 
 class Shard(Protocol):
     """A part of a source that is read from start to end: an archive, a file of a table, some files of a folder."""
@@ -68,3 +70,23 @@ class RowStream:
         values = [row.get(role) for role in sorted(self.sample.media)]
         paths = [value["path"] for value in values if isinstance(value, dict) and value.get("path")]
         return f"row {number} of {self.shards[shard].name}{f' ({paths[0]})' if paths else ''}"
+
+
+def rows_of(stream: RowStream, given: int | None, holdout: float, *, ask: bool = True) -> int | None:
+    """Rows of an epoch without those held out: the given number, or that of the shards; None if unknown.
+
+    Args:
+        stream: the rows.
+        given: number from the user, or None.
+        holdout: share of the rows to hold out.
+        ask: whether to ask each shard even if that takes a while (many shards, or a network).
+    """
+    if given is not None:
+        return round(given * (1 - holdout))
+    if stream.ended and not holdout:
+        return len(stream.sample)
+    if not ask and (stream.remote or len(stream.shards) > _FEW_SHARDS):
+        return None
+    counts = stream.counts()
+    known = sum(counts.values()) if len(counts) == len(stream.shards) else None
+    return None if known is None else round(known * (1 - holdout)) if holdout else known

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from selfsup.data import EpochSampler
+from selfsup.data.batches import sampler as samplers
+from selfsup.data.batches.permutation import Permutation
 from selfsup.errors import ConfigError, DataError
 
 
@@ -77,3 +79,59 @@ def test_batch_larger_than_the_data():
 def test_numbers_out_of_range(options, error, words):
     with pytest.raises(error, match=words):
         EpochSampler(**options)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 64, 1000, 4097])
+def test_a_computed_order_holds_every_number_once(n):
+    order = Permutation(n, (1, 2))
+    numbers = order(np.arange(n))
+    assert sorted(numbers.tolist()) == list(range(n))
+    assert numbers[n // 2 :].tolist() == order(np.arange(n // 2, n)).tolist(), "a part needs nothing before it"
+    if n >= 64:
+        assert numbers.tolist() != Permutation(n, (1, 3))(np.arange(n)).tolist()
+        # In a random order the correlation with the places is about 1 / sqrt(n), and about one number keeps its place.
+        assert abs(np.corrcoef(numbers, np.arange(n))[0, 1]) < 4 / n**0.5
+        assert (numbers == np.arange(n)).sum() < 8
+        assert abs(np.corrcoef(numbers[1:], numbers[:-1])[0, 1]) < 4 / n**0.5
+
+
+@pytest.mark.parametrize(
+    ("n", "drop_last", "lengths"), [(103, True, False), (103, False, False), (205, True, True), (205, False, True)]
+)
+def test_very_many_samples_are_divided_as_few_are(monkeypatch, n, drop_last, lengths):
+    sizes = np.random.default_rng(0).integers(1, 50, n) if lengths else None
+
+    def parts() -> list:
+        return [
+            EpochSampler(n, 4, seed=5, drop_last=drop_last, rank=rank, world_size=3, lengths=sizes).batches(2)
+            for rank in range(3)
+        ]
+
+    few = parts()
+    monkeypatch.setattr(samplers, "MOST_IN_MEMORY", 10)
+    many = parts()
+    assert [[len(batch) for batch in part] for part in many] == [[len(batch) for batch in part] for part in few]
+    rows = np.concatenate([flat(part) for part in many])
+    whole = n // 12 * 12
+    if drop_last:
+        assert len(np.unique(rows)) == len(rows) == whole
+    else:
+        assert set(rows.tolist()) == set(range(n))
+    later = EpochSampler(n, 4, seed=5, drop_last=drop_last, rank=1, world_size=3, lengths=sizes).batches(2)[5:]
+    assert flat(later) == flat(list(many[1])[5:]), "a run goes on in the middle of an epoch"
+    if sizes is not None:
+        spread = [np.ptp(sizes[np.concatenate([part[number] for part in many])]) for number in range(whole // 12)]
+        assert np.mean(spread) < 10, "samples of like length come together"
+
+
+def test_the_order_of_a_billion_samples_takes_no_memory():
+    import tracemalloc
+
+    tracemalloc.start()
+    batches = EpochSampler(1_000_000_000, 512, rank=1, world_size=8).batches(3)
+    rows = np.concatenate([batches[number] for number in (0, 100_000, len(batches) - 1)])
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    tracemalloc.stop()
+    assert len(batches) == 1_000_000_000 // 4096
+    assert len(np.unique(rows)) == 3 * 512
+    assert rows.max() > 900_000_000 > 100_000_000 > rows.min()

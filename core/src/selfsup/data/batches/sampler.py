@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 
+from selfsup.data.batches.permutation import ComputedBatches, IndexArray, OrderedByLength, Permutation
 from selfsup.errors import ConfigError, DataError
 
-IndexArray = np.ndarray[Any, np.dtype[np.int64]]
-"""[n] int64, places of rows."""
+MOST_IN_MEMORY = 1 << 27
+"""Samples whose order is drawn at once (1 GB for each process); of more it is computed batch by batch."""
 _SORTED_BATCHES = 64
 """Batches among which samples are sorted by length: the padding that is left is a few per cent, the batches still vary."""
 
@@ -21,7 +23,7 @@ class Sampler(Protocol):
         """Batches in an epoch."""
         ...
 
-    def batches(self, epoch: int) -> list[IndexArray]:
+    def batches(self, epoch: int) -> Sequence[IndexArray]:
         """Per batch the int64 indices of its samples."""
         ...
 
@@ -86,10 +88,12 @@ class EpochSampler:
         whole, rest = divmod(self.n, self.batch_size * self.world_size)
         return whole if self.drop_last or not rest else whole + 1
 
-    def batches(self, epoch: int) -> list[IndexArray]:
+    def batches(self, epoch: int) -> Sequence[IndexArray]:
         """This process's batches of an epoch, each int64 [batch_size] (the last one may be shorter without ``drop_last``)."""
-        order = self._order(epoch)
         step = self.batch_size * self.world_size
+        if self.n > MOST_IN_MEMORY:
+            return self._computed(epoch, step)
+        order = self._order(epoch)
         batches = []
         for start in range(0, len(self) * step, step):
             rows = order[start : start + step]
@@ -99,6 +103,24 @@ class EpochSampler:
             batches.append(rows[self.rank * share : (self.rank + 1) * share])
         return batches
 
+    def _computed(self, epoch: int, step: int) -> ComputedBatches:
+        """The same of very many samples, in another order."""
+        order: Callable[[IndexArray], IndexArray] = _as_they_are
+        if self.shuffle:
+            order = permutation = Permutation(self.n, (self.seed, epoch))
+            if self._lengths is not None:
+                order = OrderedByLength(permutation, self._lengths, step, _SORTED_BATCHES, (self.seed, epoch))
+
+        def rows(number: int) -> IndexArray:
+            share = -(-min(step, self.n - number * step) // self.world_size)
+            start = number * step + self.rank * share
+            places = np.arange(start, start + share)
+            if start < self.n < start + share:  # the last batch is filled up from the beginning
+                return np.concatenate([order(places[places < self.n]), order(places[places >= self.n] - self.n)])
+            return order(places % self.n)
+
+        return ComputedBatches(range(len(self)), rows)
+
     def _order(self, epoch: int) -> IndexArray:
         if not self.shuffle:
             return np.arange(self.n, dtype=np.int64)
@@ -107,6 +129,10 @@ class EpochSampler:
         if self._lengths is not None:
             _sort_by_length(order, self._lengths, self.batch_size * self.world_size, generator)
         return order
+
+
+def _as_they_are(places: IndexArray) -> IndexArray:
+    return places
 
 
 def _sort_by_length(order: IndexArray, lengths: IndexArray, step: int, generator: np.random.Generator) -> None:

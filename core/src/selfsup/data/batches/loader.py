@@ -9,7 +9,8 @@ from functools import partial
 import numpy as np
 import torch
 
-from selfsup.data.batches.sampler import IndexArray, Sampler
+from selfsup.data.batches.permutation import IndexArray
+from selfsup.data.batches.sampler import Sampler
 from selfsup.data.batches.windows import Draw, read_windows
 from selfsup.data.processor import Processor
 from selfsup.data.sources.columns.labels import LabelArray

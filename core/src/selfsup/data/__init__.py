@@ -4,7 +4,8 @@ from selfsup.batch_parts import CONTENT, MARK, PRESENT, fill_absent, join_parts,
 from selfsup.data.bad_rows import encode_list, read_sample
 from selfsup.data.batches.blocks import BlockStore
 from selfsup.data.batches.loader import Loader
-from selfsup.data.batches.sampler import EpochSampler, IndexArray, LengthSampler, Sampler
+from selfsup.data.batches.permutation import IndexArray
+from selfsup.data.batches.sampler import EpochSampler, LengthSampler, Sampler
 from selfsup.data.previews import CurvePreview, ImagePreview, Preview, TextPreview, envelope, shortened, text_of_row, thumbnail
 from selfsup.data.processor import Processor
 from selfsup.data.processor_state import reading_state, write_state

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from selfsup.data import Rows, row_hashes
-from selfsup.data.batches.sampler import IndexArray
+from selfsup.data.batches.permutation import IndexArray
 from selfsup.errors import PretrainedRowsWarning
 from selfsup.registry import registry
 from selfsup.runtime.progress import Reporter, Silent

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from selfsup.batch_parts import part_names, presence
-from selfsup.data.batches.sampler import IndexArray
+from selfsup.data.batches.permutation import IndexArray
 from selfsup.data.batches.windows import read_windows
 from selfsup.runtime.module_mode import evaluation_mode
 

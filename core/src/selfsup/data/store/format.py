@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfsup.data.batches.sampler import IndexArray
+from selfsup.data.batches.permutation import IndexArray
 from selfsup.data.store.compression import BlockReader
 from selfsup.errors import DataError, StorageError
 from selfsup.runtime.shared_lock import hold_shared

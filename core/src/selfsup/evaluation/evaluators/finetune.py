@@ -14,7 +14,7 @@ from torch import Tensor
 
 from selfsup.backbones import Backbone, Finetuning, part_networks, unfreeze
 from selfsup.data import EpochSampler, Loader
-from selfsup.data.batches.sampler import IndexArray
+from selfsup.data.batches.permutation import IndexArray
 from selfsup.data.batches.windows import read_windows
 from selfsup.data.sources.columns.labels import standard_scale
 from selfsup.errors import ConfigError

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from selfsup.backbones import Backbone
-from selfsup.data.batches.sampler import IndexArray
+from selfsup.data.batches.permutation import IndexArray
 from selfsup.data.sources.columns.labels import LabelArray, strata
 from selfsup.errors import DataError
 from selfsup.evaluation.maths.metrics import accuracy, regression_metrics, several_classes_metrics

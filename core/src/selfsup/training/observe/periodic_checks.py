@@ -12,7 +12,7 @@ from torch import Tensor
 from selfsup.backbones import Backbone
 from selfsup.batch_parts import MARK
 from selfsup.data import Processor, Store
-from selfsup.data.batches.sampler import IndexArray
+from selfsup.data.batches.permutation import IndexArray
 from selfsup.data.batches.windows import read_windows
 from selfsup.training.device.compilation import uncompiled
 from selfsup.training.device.fabric import Fabric

@@ -6,6 +6,7 @@ from selfsup.registry import registry
 from selfsup.testing import (
     check_entry_module_is_light,
     check_spec,
+    check_training_on_devices,
     check_two_processes,
     parametrize_leaks,
     parametrize_specs,
@@ -73,6 +74,14 @@ def test_leak(case, check):
 @pytest.mark.slow
 def test_two_processes_give_the_gradients_of_one():
     assert check_two_processes(task_cases()) == {}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("processes", [2, 4])
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+@pytest.mark.parametrize("modality", sorted(registry().modalities))
+def test_all_tasks_train_as_in_one_process(modality, strategy, processes):
+    assert check_training_on_devices(task_cases(modality), processes=processes, strategy=strategy) == {}
 
 
 def test_specs_are_hashable():

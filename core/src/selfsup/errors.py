@@ -165,3 +165,9 @@ class UnfinishedRunWarning(UserWarning):
 
 class LeftOutOptionsWarning(UserWarning):
     """Options in a config of another task or backbone were ignored."""
+
+
+def error_named(name: str, message: str) -> SelfsupError | None:
+    """An error of the class of this module with a name, as another process raised it; None: there is no such class."""
+    kind = globals().get(name)
+    return kind(message) if isinstance(kind, type) and issubclass(kind, SelfsupError) else None

@@ -16,7 +16,7 @@ from selfsup.objectives.lejepa import _agreement
 from selfsup.registry import registry
 from selfsup.registry.builtin.objectives import SPECS
 from selfsup.testing.kit.objective_checks import check_absent_rows, small_objective
-from selfsup.testing.kit.processes import run_script_in_two_processes
+from selfsup.testing.kit.processes import run_script_in_processes
 
 RECIPES = {spec.id: registry().load(spec) for spec in SPECS if spec.family == "joint-embedding"}
 SCRIPT = Path(__file__).with_name("absent_rows_two_processes.py")
@@ -134,7 +134,7 @@ def test_lejepa_compares_views_that_are_there_with_the_mean_of_the_global_ones()
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("gloo")
-    run_script_in_two_processes(SCRIPT, str(path))
+    run_script_in_processes(2, SCRIPT, str(path))
     return path
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from selfsup.testing.kit.processes import run_script_in_two_processes
+from selfsup.testing.kit.processes import run_script_in_processes
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
 RUN = runpy.run_path(str(SCRIPT))
@@ -17,7 +17,7 @@ RUN = runpy.run_path(str(SCRIPT))
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("gloo")
-    run_script_in_two_processes(SCRIPT, str(path))
+    run_script_in_processes(2, SCRIPT, str(path))
     return path
 
 

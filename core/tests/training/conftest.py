@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from selfsup.testing.kit.processes import run_script_in_two_processes
+from selfsup.testing.kit.processes import run_script_in_processes
 from selfsup.testing.toy.sequences.installed import installed
 from selfsup.training.run import launch
 
@@ -71,18 +71,22 @@ def forked_workers(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def in_two_processes() -> Callable[..., None]:
-    """Call ``process(rank, *arguments)`` of a script of this folder in two processes, with the environment of torchrun."""
+    """Call ``process(rank, *arguments)`` of a script of this folder in two processes, with the environment of torchrun.
 
-    def run(name: str, *arguments: object) -> None:
+    ``processes`` gives another number.
+    """
+
+    def run(name: str, *arguments: object, processes: int = 2) -> None:
         with socket.socket() as free, pytest.MonkeyPatch.context() as patch:
             free.bind(("127.0.0.1", 0))
             for key, value in {
-                "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free.getsockname()[1], "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2,
+                "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free.getsockname()[1], "WORLD_SIZE": processes,
+                "LOCAL_WORLD_SIZE": processes,
                 "GROUP_RANK": 0, "TORCHELASTIC_RUN_ID": "test",
             }.items():  # fmt: skip
                 patch.setenv(key, str(value))
             free.close()
-            run_script_in_two_processes(HERE / f"{name}.py", *map(str, arguments))
+            run_script_in_processes(processes, HERE / f"{name}.py", *map(str, arguments))
 
     return run
 

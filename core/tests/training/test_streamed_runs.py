@@ -127,6 +127,77 @@ def test_saves_where_no_batch_comes_after_it_was_asked_to_stop(
     assert run_of(folder, tmp_path / "run", resume=True).metrics[-1]["step"] == 9
 
 
+SOURCE_ENDS = """
+import os, signal
+from selfsup.data.sources.streams.row_stream import RowStream
+from selfsup.training.loop.stepper import Stepper
+
+read, take = RowStream.read, Stepper.take
+rank, last, stops = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]) - 1, os.environ["STOPS"]
+
+def broken(self, *place):
+    begun.append(place)
+    for number, row in enumerate(read(self, *place)):
+        if rank == last and number > 3 and len(begun) > len(self.shards):
+            raise OSError("the file system is gone")
+        yield row
+
+def taken(self, batch):
+    take(self, batch)
+    if self.step == 2 and rank == 0 and stops:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+begun = []
+RowStream.read, Stepper.take = broken, taken
+"""
+"""Runs where a worker starts: in the second epoch, its last process cannot read; before that, the first is asked to stop."""
+
+
+def _options(devices: int) -> dict[str, Any]:
+    # A request to stop is heard at the next line of metrics, which here comes after the source has ended.
+    overrides = {"log_every": 100, "probe_every": 100}
+    return {"devices": devices, "accelerator": "cpu", "precision": "32", "batch_size": 8, "steps": 14, "overrides": overrides}
+
+
+def _stopped_and_without_source(folder: Path, out: Path, devices: int) -> RunDirectory:
+    with pytest.raises(SystemExit) as ended:
+        run_of(folder, out, **_options(devices))
+    assert ended.value.code == 128 + signal.SIGTERM
+    run = RunDirectory(out)
+    assert run.status == "stopped"
+    assert 6 <= torch.load(run.checkpoints / "last.pt", weights_only=True)["state"]["stepper"]["step"] < 14
+    return run
+
+
+@pytest.mark.slow
+def test_a_run_that_was_asked_to_stop_saves_where_one_of_its_sources_ends(
+    folder: Path, tmp_path: Path, forked_workers: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AT_START", SOURCE_ENDS)
+    monkeypatch.setenv("STOPS", "yes")
+    _stopped_and_without_source(folder, tmp_path / "run", 2)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("devices", [2, 4])
+def test_an_error_of_one_source_reaches_all_processes_and_a_stop_still_saves(
+    devices: int, folder: Path, tmp_path: Path, forked_workers: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = _options(devices)
+    monkeypatch.setenv("AT_START", SOURCE_ENDS)
+    monkeypatch.setenv("STOPS", "")
+    told = f"process {devices - 1} of {devices} cannot read its next batch: OSError: the file system is gone"
+    with pytest.raises(DataError, match=told):
+        run_of(folder, tmp_path / "failed", **options)
+    monkeypatch.setenv("STOPS", "yes")
+    run = _stopped_and_without_source(folder, tmp_path / "run", devices)
+    monkeypatch.delenv("AT_START")
+    run_of(folder, run.path, resume=True, **options)
+    run_of(folder, tmp_path / "straight", **options)
+    one, other = weights(run.path), weights(tmp_path / "straight")
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
 def test_says_what_a_stream_cannot_do(folder: Path, tmp_path: Path) -> None:
     few = {"streaming.sample_rows": 20}
     with pytest.raises(ConfigError, match=r"--steps N"):

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
         leak_cases,
         task_cases,
     )
-    from selfsup.testing.kit.distributed_checks import check_accumulated_chunks, check_two_processes
+    from selfsup.testing.kit.distributed_checks import (
+        check_accumulated_chunks,
+        check_training_on_devices,
+        check_two_processes,
+    )
     from selfsup.testing.kit.leak_checks import LEAK_CHECKS, LeakCase
     from selfsup.testing.kit.parametrize import (
         parametrize_backbones,
@@ -46,6 +50,7 @@ __all__ = [
     "check_entry_module_is_light",
     "check_plugin",
     "check_spec",
+    "check_training_on_devices",
     "check_two_processes",
     "leak_cases",
     "load_mock_rows",
@@ -69,7 +74,11 @@ __getattr__ = lazy_names(
             "leak_cases",
             "task_cases",
         ],
-        "selfsup.testing.kit.distributed_checks": ["check_accumulated_chunks", "check_two_processes"],
+        "selfsup.testing.kit.distributed_checks": [
+            "check_accumulated_chunks",
+            "check_training_on_devices",
+            "check_two_processes",
+        ],
         "selfsup.testing.kit.leak_checks": ["LEAK_CHECKS", "LeakCase"],
         "selfsup.testing.kit.parametrize": [
             "parametrize_backbones",

@@ -83,6 +83,12 @@ class RowTally:
             self._sort()
         self._check(self.bad, self.rows)
 
+    def check(self, rows: Sequence[DecodedRow], *, given: bool = True) -> None:
+        """Raise what :meth:`add` would raise for these rows, and count nothing."""
+        reasons = [row.reason for row in rows if row.reason]
+        usable = sum(not row.reason and row.sample is not None for row in rows) if given else 0
+        self._check(self.bad + len(reasons), self.rows + len(reasons) + usable, reasons)
+
     def look_ahead(self, rows: Iterable[DecodedRow]) -> None:
         """Check rows that fill no batch yet, so that a stream of bad ones is not read to its end.
 

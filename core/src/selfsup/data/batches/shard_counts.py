@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
-import torch.distributed as dist
+from selfsup.data.batches.agreement import Agreement
 
 
 class ShardCounts(dict[int, int]):
@@ -24,13 +23,10 @@ class ShardCounts(dict[int, int]):
         self._rank, self._world_size = rank, world_size
         self._shared: set[int] = set()
 
-    def exchange(self, group: dist.ProcessGroup | None) -> None:
+    def exchange(self, processes: Agreement) -> None:
         """Tell the other processes what was counted since the last call, and hear it from them; all call this together."""
-        if group is not None:
-            new: list[Any] = [None] * self._world_size
-            dist.all_gather_object(new, {shard: self[shard] for shard in self.keys() - self._shared}, group=group)
-            for counts in new:
-                self.update(counts)
+        for counts in processes.gathered({shard: self[shard] for shard in self.keys() - self._shared}):
+            self.update(counts)
         self._shared = set(self)
 
     def state_dict(self) -> dict[int, int]:

@@ -61,6 +61,11 @@ class BatchSource(ABC):
     def epoch(self) -> int:
         """Epoch of the last batch that was given, counted from 0."""
 
+    @property
+    def failed_together(self) -> bool:
+        """Whether :meth:`batches` has raised an error on all processes, each behind the same batch."""
+        return False
+
     @abstractmethod
     def batches(self) -> Generator[Batch]:
         """The rest of the epoch; the next call gives the next epoch. Errors in reading are raised here."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
-import torch.distributed as dist
 
+from selfsup.data.batches.agreement import Agreement
 from selfsup.data.batches.blocks import BlockCutter
 from selfsup.data.batches.decoding import DecodedRow, RowDecoder
 from selfsup.data.batches.loader import joined
@@ -105,8 +105,7 @@ class StreamBatches(BatchSource):
         self._least: dict[int, int] = {}
         self._epoch = self._given = self._taken = self._skip = 0
         self._tally = RowTally(stream, options.max_bad_rows, share.world_size)
-        several = share.world_size > 1
-        self._group = cast(dist.ProcessGroup, dist.new_group(backend="gloo")) if several else None
+        self._processes = Agreement(share.world_size)
 
     @property
     def steps_per_epoch(self) -> int | None:
@@ -118,31 +117,36 @@ class StreamBatches(BatchSource):
         """Epoch of the last batch, counted from 0."""
         return self._given
 
+    @property
+    def failed_together(self) -> bool:
+        """Whether all processes learned of the error that ended the batches."""
+        return self._processes.failed
+
     def batches(self) -> Generator[Batch]:
         """The rest of the epoch."""
         begun = self._taken, self._skip
         with closing(read_ahead(self._steps(), self._options.prefetch)) as steps:
-            for step in steps:
-                if step.batch is not None and self._all_have_one(True):
-                    self._tally.add(step.rows)
-                    self._taken, self._skip, self._given = step.end, step.skip, self._epoch
-                    yield {key: value.to(self._share.device, non_blocking=True) for key, value in step.batch.items()}
-                    continue
-                if step.batch is None:
-                    self._all_have_one(False)
-                    self._tally.add(step.rows, given=False)
-                break
+            while True:
+                step, error = self._next(steps)
+                if not self._processes.all_have(step.batch is not None, error):
+                    break
+                self._tally.add(step.rows)
+                self._taken, self._skip, self._given = step.end, step.skip, self._epoch
+                yield {key: value.to(self._share.device, non_blocking=True) for key, value in cast(Batch, step.batch).items()}
+        if step.batch is None:
+            self._tally.add(step.rows, given=False)
         if begun == (self._taken, self._skip) == (0, 0):
             raise DataError(self._too_few())
         self._end_epoch(step)
 
-    def _all_have_one(self, mine: bool) -> bool:
-        """Whether every process has another batch; they agree on the CPU, so no device waits."""
-        if self._group is None:
-            return mine
-        has = torch.tensor(int(mine))
-        dist.all_reduce(has, op=dist.ReduceOp.MIN, group=self._group)
-        return bool(has)
+    def _next(self, steps: Iterator[_Step]) -> tuple[_Step, Exception | None]:
+        """The next step, and the error that came instead."""
+        try:
+            step = next(steps)
+            self._tally.check(step.rows, given=step.batch is not None)
+        except Exception as error:
+            return _Step(None, self._taken, self._skip), error
+        return step, None
 
     def _end_epoch(self, rest: _Step) -> None:
         left, blocks = self._left(rest), self._processor.block_length
@@ -154,24 +158,21 @@ class StreamBatches(BatchSource):
             for text, count in self._decoder.remarks.items():
                 self._warn(f"Warning: {count} of the rows of {self._stream.name} that were read: {text}.")
         self._decoder.remarks.clear()
-        self._counts.exchange(self._group)
+        self._counts.exchange(self._processes)
         self._epoch, self._taken, self._skip = self._epoch + 1, 0, 0
 
     def _left(self, rest: _Step) -> list[int | None]:
         """Rows after the last batch, on each of several processes; none if no process could fill a batch of blocks."""
-        if self._group is None:
+        if not self._processes.several:
             return []
-        totals: list[Any] = [None] * self._share.world_size
-        dist.all_gather_object(totals, rest.batch is not None, group=self._group)
-        if self._processor.block_length and not any(totals):
+        have_more = self._processes.gathered(rest.batch is not None)
+        if self._processor.block_length and not any(have_more):
             return []
         total, unusable = self._shuffled().total, sum(row.sample is None for row in rest.rows)
-        dist.all_gather_object(totals, total, group=self._group)
+        totals = self._processes.gathered(total)
         if not self._split.by_shards:  # one has read all shards to their ends
             total = next((self._split.rows_of(count) for count in totals if count is not None), None)
-        left: list[Any] = [None] * self._share.world_size
-        dist.all_gather_object(left, None if total is None else total - self._taken - unusable, group=self._group)
-        return left
+        return self._processes.gathered(None if total is None else total - self._taken - unusable)
 
     def _too_few(self) -> str:
         bad = self._tally.described()
@@ -268,12 +269,7 @@ class StreamBatches(BatchSource):
 
     def seen(self) -> SeenRows:
         """The rows that were given."""
-        own = self._tally.state_dict()
-        states: list[Any] = [own]
-        if self._group is not None:
-            states = [None] * self._share.world_size
-            dist.all_gather_object(states, own, group=self._group)
-        return RowTally.seen(states)
+        return RowTally.seen(self._processes.gathered(self._tally.state_dict()))
 
 
 def _samples_of(row: DecodedRow, blocks: BlockCutter | None) -> Iterator[tuple[Sample, int]]:

@@ -109,9 +109,9 @@ class TaskCase:
             batch = {**batch, "label": torch.arange(self.rows) % 2}
         return {key: value.to(self.device) for key, value in batch.items()}
 
-    def uneven_batch(self) -> Batch:
+    def uneven_batch(self, part: int = 0) -> Batch:
         """A batch whose first half keeps a third of its tokens, or half of its numbers; see :func:`shortened`."""
-        batch = self.batch()
+        batch = self.batch(part)
         kept = torch.arange(self.rows, device=next(iter(batch.values())).device) >= self.rows // 2
         return shortened(batch, kept)
 

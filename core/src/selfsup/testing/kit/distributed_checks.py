@@ -6,10 +6,14 @@ batch that is compared have clearly unequal numbers of tokens, so that a mean ov
 
 from __future__ import annotations
 
+import os
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from socket import socket
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,12 +24,14 @@ from selfsup.runtime.distributed import convert_sync_batchnorm
 from selfsup.tasks import ComparesEmbeddings, PretextTask
 from selfsup.tasks.base import InputChange
 from selfsup.testing.kit.cases import TaskCase
-from selfsup.testing.kit.joined_batch import PROCESSES, forward_joined, halves
-from selfsup.testing.kit.processes import run_in_two_processes
+from selfsup.testing.kit.joined_batch import PROCESSES, forward_joined, halves, train_joined
+from selfsup.testing.kit.processes import run_in_processes
 from selfsup.testing.kit.task_checks import generator
+from selfsup.training.device.devices import Devices
 from selfsup.training.device.fabric import Fabric
+from selfsup.training.loop import sharding
 from selfsup.training.loop.step_mean import joined, weighted_by_share
-from selfsup.training.loop.stepper import Stepper
+from selfsup.training.loop.stepper import Stepper, split_batch
 from selfsup.training.run.config import OptimizationConfig
 from selfsup.types import Batch
 
@@ -35,6 +41,12 @@ gradients, statistics that are not shared, or a mean over a process's own tokens
 
 CHUNK_TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-9}
 """The same for chunks one after the other, which do what the whole batch does."""
+
+TRAINING_TOLERANCES = {torch.float32: 1e-2, torch.float64: 1e-6}
+"""The same for the way that weights and buffers have gone after some steps."""
+_DESCENT = OptimizationConfig(
+    optimizer="sgd", lr=0.05, momentum=0.0, weight_decay=0.0, schedule="constant", clip=None, warmup_fraction=0.0
+)
 
 
 def one_process_gradients(case: TaskCase) -> dict[str, Tensor]:
@@ -74,7 +86,7 @@ def check_two_processes(cases: Sequence[TaskCase]) -> dict[str, str]:
     """
     failures: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder:
-        run_in_two_processes(_process, list(cases), folder)
+        run_in_processes(PROCESSES, _process, list(cases), folder)
         for number, case in enumerate(cases):
             error = Path(folder) / f"{number}.error"
             if error.exists():
@@ -86,6 +98,100 @@ def check_two_processes(cases: Sequence[TaskCase]) -> dict[str, str]:
             if failure:
                 failures[case.spec.id] = failure
     return failures
+
+
+def check_training_on_devices(
+    cases: Sequence[TaskCase], *, processes: int = 2, strategy: Literal["ddp", "fsdp"] = "ddp", steps: int = 10
+) -> dict[str, str]:
+    """Train on several gloo processes as a run does, and compare with one process on the joined batches; id to what differs.
+
+    Losses of all steps, and weights and buffers after the last one, must agree: to 1e-6 in float64, and to 1e-2 where a network
+    computes in float32. Each batch has rows of clearly unequal lengths, and each process draws its own views and masks. Batch
+    norm is synchronised, and queues have the rows of all processes in their order. What differs by design is told to the one
+    process: k-means takes its new centroids from the rows of the first process.
+
+    Args:
+        cases: the tasks, with seven rows for each process.
+        processes: how many.
+        strategy: ``ddp``, or ``fsdp`` with sharded weights.
+        steps: of plain gradient descent, so that the size of each gradient counts.
+    """
+    cases = [replace(case, rows=7 * processes) for case in cases]
+    failures: dict[str, str] = {}
+    with tempfile.TemporaryDirectory() as folder, socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        free.close()
+        run_in_processes(processes, _train_together, cases, folder, processes, port, strategy, steps)
+        for number, case in enumerate(cases):
+            error = Path(folder) / f"{number}.error"
+            if error.exists():
+                failures[case.spec.id] = error.read_text()
+                continue
+            theirs = torch.load(Path(folder) / f"{number}.pt", weights_only=True)
+            if failure := _training_difference(case, processes, steps, theirs):
+                failures[case.spec.id] = failure
+    return failures
+
+
+def _train_together(
+    rank: int, cases: Sequence[TaskCase], folder: str, processes: int, port: int, strategy: Literal["ddp", "fsdp"], steps: int
+) -> None:
+    """Train each case as one of several processes, like those that torchrun starts."""
+    os.environ |= {
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "kit", "GROUP_RANK": "0",
+        "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes),
+    }  # fmt: skip
+    for number, case in enumerate(cases):
+        fabric = Devices("cpu", "32", processes, 1, strategy).connect()
+        dtype = torch.float64 if _takes_float64(case) else torch.float32
+        try:
+            task = _prepare(convert_sync_batchnorm(case.task()), dtype, norms=True)
+            given = generator(rank)
+            stepper = Stepper(
+                fabric, task, _DESCENT, total_steps=steps, warmup_steps=0, generator=given, scales=defaultdict(lambda: 1.0)
+            )
+            for step in range(steps):
+                stepper.take(list(split_batch(_cast(case.uneven_batch(step % 2), dtype), processes))[rank])
+            losses = torch.tensor(stepper.drain(), dtype=torch.float64)
+            state = {name: sharding.whole(value.detach()).clone() for name, value in task.state_dict().items()}
+        except Exception as error:  # as above
+            (Path(folder) / f"{number}.error").write_text(f"{type(error).__name__}: {error}")
+            continue
+        if rank == 0:
+            torch.save({"losses": losses, "state": state}, Path(folder) / f"{number}.pt")
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+
+
+def _training_difference(case: TaskCase, processes: int, steps: int, theirs: dict[str, Any]) -> str:
+    """Train on the joined batches in this process, and say what differs; empty if nothing does."""
+    dtype = torch.float64 if _takes_float64(case) else torch.float32
+    task = _prepare(case.task(), dtype, norms=True)
+    start = {name: value.clone() for name, value in task.state_dict().items()}
+    batches = [_cast(case.uneven_batch(step % 2), dtype) for step in range(steps)]
+    losses = train_joined(task, batches, [generator(rank) for rank in range(processes)], _DESCENT.peak_lr())
+    tolerance = TRAINING_TOLERANCES[dtype]
+    off = (torch.tensor(losses, dtype=torch.float64) - theirs["losses"]).abs()
+    if bool((off > tolerance * (1 + theirs["losses"].abs())).any()):
+        return f"the loss of step {int(off.gt(tolerance).nonzero()[0]) + 1} differs by {float(off.max()):.2g} at most"
+    ours = task.state_dict()
+    if ours.keys() != theirs["state"].keys():
+        return f"{sorted(ours.keys() ^ theirs['state'].keys())} exist on one side only"
+    moved = torch.stack([(value.double() - start[name].double()).norm() for name, value in ours.items()]).norm()
+    apart = {name: float((value.double() - theirs["state"][name].double()).norm()) for name, value in ours.items()}
+    worst = max(apart, key=lambda name: apart[name])
+    share = float(torch.tensor(list(apart.values())).norm() / moved)
+    return "" if share < tolerance else f"after {steps} steps {share:.2g} of the way differs, most of all in {worst}"
+
+
+def _takes_float64(case: TaskCase) -> bool:
+    """Whether the task can be in float64; some networks compute in float32 whatever their weights are in."""
+    try:
+        _prepare(case.task(), torch.float64, norms=True)(_cast(case.batch(), torch.float64), generator())
+    except RuntimeError:
+        return False
+    return True
 
 
 def difference(ours: dict[str, Tensor], theirs: dict[str, Tensor], tolerance: float = TOLERANCE) -> str:
@@ -156,13 +262,13 @@ def check_accumulated_chunks(case: TaskCase, chunks: int = 3, dtype: torch.dtype
         _check_buffers(task, whole, tolerance, name)
 
 
-def _prepare(task: PretextTask, dtype: torch.dtype) -> PretextTask:
-    """In place: put the task in one precision, with batch norms that look at one sample at a time.
+def _prepare(task: PretextTask, dtype: torch.dtype, *, norms: bool = False) -> PretextTask:
+    """In place: put the task in one precision; without ``norms``, its batch norms look at one sample at a time.
 
     What makes the network's input (views, corruptions, transformations) computes in float32, as in every run.
     """
     for module in task.to(dtype).modules():
-        if isinstance(module, _BatchNorm):
+        if isinstance(module, _BatchNorm) and not norms:
             module.eval()
         if isinstance(module, InputChange) and dtype != torch.float32:
             module.to(torch.float32)

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from selfsup import batch_parts
+from selfsup.objectives.parts.kmeans import StreamingKMeans
 from selfsup.tasks import ComparesEmbeddings, PretextTask, StepOutput
 from selfsup.tasks.base import InputChange
 from selfsup.training.loop.stepper import split_batch
@@ -57,6 +58,49 @@ def forward_joined(
         embeddings = task.embed(batch, whole)
     whole.set_state(comparing.get_state())
     return task.compare(embeddings)
+
+
+def train_joined(task: PretextTask, batches: Sequence[Batch], generators: Sequence[torch.Generator], lr: float) -> list[float]:
+    """Train by plain gradient descent on whole batches, each chunk with its own draws; gives the loss of each step.
+
+    Args:
+        task: is trained.
+        batches: one for each step.
+        generators: one for each chunk.
+        lr: learning rate.
+    """
+    losses, steps = [], len(batches)
+    task.fit_to_run(steps)
+    with _centroids_of_first_chunk(len(generators)):
+        for step, batch in enumerate(batches):
+            loss = forward_joined(task, batch, generators).loss
+            torch.autograd.backward(loss)
+            losses.append(float(loss.detach()))
+            task.after_backward(step / steps)
+            with torch.no_grad():
+                for parameter in task.parameters():
+                    if parameter.grad is not None:
+                        parameter.sub_(lr * parameter.grad)
+                        parameter.grad = None
+            task.after_step((step + 1) / steps)
+    return losses
+
+
+@contextmanager
+def _centroids_of_first_chunk(count: int) -> Iterator[None]:
+    """Let k-means draw new centroids from the first of ``count`` chunks, as the first of so many processes does for all."""
+    original = StreamingKMeans._draw
+
+    def draw(self: StreamingKMeans, x: Tensor, real: Tensor, generator: torch.Generator | None) -> Tensor:
+        first = real.clone()
+        first[len(x) // count :] = 0
+        return original(self, x, first, generator)
+
+    StreamingKMeans._draw = draw  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        StreamingKMeans._draw = original  # type: ignore[method-assign]
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Two processes for the checks of what devices do together, started from a server that has imported torch once."""
+"""Processes for the checks of what devices do together, started from a server that has imported torch once."""
 
 from __future__ import annotations
 
@@ -12,19 +12,18 @@ from typing import Any
 
 import torch
 
-from selfsup.testing.kit.joined_batch import PROCESSES
-
 LONGEST_SECONDS = 300.0
-"""After which two processes that wait for each other are ended."""
+"""After which processes that wait for each other are ended."""
 
 
-def run_in_two_processes(function: Callable[..., Any], *arguments: Any) -> None:
-    """Call ``function(rank, *arguments)`` in two new processes at once, and wait for both.
+def run_in_processes(count: int, function: Callable[..., Any], *arguments: Any) -> None:
+    """Call ``function(rank, *arguments)`` in new processes at once, and wait for all of them.
 
     Where the platform can fork, they come from one server process (``forkserver``), which lasts as long as this process does:
     only the first call waits for the import of torch.
 
     Args:
+        count: number of processes.
         function: of a module that can be imported.
         arguments: that can be pickled.
 
@@ -37,19 +36,19 @@ def run_in_two_processes(function: Callable[..., Any], *arguments: Any) -> None:
         multiprocessing.get_context("forkserver").set_forkserver_preload(["selfsup.training.device.fabric"])
     given = (dict(os.environ), function, *arguments)
     context = torch.multiprocessing.start_processes(  # type: ignore[attr-defined, no-untyped-call]  # torch leaves it untyped
-        _call, args=given, nprocs=PROCESSES, join=False, start_method=start
+        _call, args=given, nprocs=count, join=False, start_method=start
     )
     deadline = time.monotonic() + LONGEST_SECONDS
     while not context.join(timeout=1.0):
         if time.monotonic() > deadline:
             for process in context.processes:
                 process.kill()
-            raise TimeoutError(f"{PROCESSES} processes had not ended after {LONGEST_SECONDS:g} seconds.")
+            raise TimeoutError(f"{count} processes had not ended after {LONGEST_SECONDS:g} seconds.")
 
 
-def run_script_in_two_processes(script: Path, *arguments: Any) -> None:
-    """Call the function ``process(rank, *arguments)`` of a script, which needs to lie in no package, in two new processes."""
-    run_in_two_processes(_of_script, str(script), *arguments)
+def run_script_in_processes(count: int, script: Path, *arguments: Any) -> None:
+    """Call the function ``process(rank, *arguments)`` of a script, which needs to lie in no package, in new processes."""
+    run_in_processes(count, _of_script, str(script), *arguments)
 
 
 def _call(rank: int, environment: dict[str, str], function: Callable[..., Any], *arguments: Any) -> None:

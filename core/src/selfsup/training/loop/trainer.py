@@ -92,6 +92,7 @@ class Trainer:
         self._best: float | None = None
         self._saved_at = -1
         self._waited = 0.0
+        self._asked = False
 
     def restore(self) -> int:
         """Resume from the last checkpoint; returns its step.
@@ -166,12 +167,13 @@ class Trainer:
                     self._save()
                 if step == total:
                     return False
-        return alone and stop.signal is not None
+        return self._asked or (alone and stop.signal is not None)
 
     def _given(self, batches: Iterable[Batch], stop: StopRequest) -> Iterator[Batch]:
         """The batches; after a request to stop, an error in reading the next one ends them, so that the run still saves.
 
-        Whatever stops a job often also ends the source of its batches.
+        Whatever stops a job often also ends the source of its batches. Of several processes, all must have learned of the error
+        (:attr:`BatchSource.failed_together`), and one of them of the request.
         """
         given = iter(batches)
         try:
@@ -183,8 +185,12 @@ class Trainer:
                     return
                 yield batch
         except Exception as error:
-            if self.fabric.world_size > 1 or stop.signal is None:
+            if self.fabric.world_size > 1 and not self.source.failed_together:
                 raise
+            (number,) = self._agree(stop.signal or 0)
+            if not number:
+                raise
+            stop.signal, self._asked = int(number), True
             self.reporter.message(f"Warning: the next batch cannot be read, and the run was asked to stop: {error}")
 
     def _log(self) -> None:

@@ -160,13 +160,12 @@ def _failure(folder: Path, failed: Sequence[tuple[int, int]], processes: int) ->
         if code < 0 and -code != signal.SIGABRT:
             return _death(folder, rank, code, processes)
     failures = [json.loads(path.read_text()) for path in folder.glob("error-*.json")]
-    failures.sort(key=lambda failure: (not _is_ours(failure["type"]), failure["time"]))
+    failures.sort(key=lambda failure: (errors.error_named(failure["type"], "") is None, failure["time"]))
     if not failures:
         return _death(folder, *failed[0], processes)
     first = failures[0]
-    if _is_ours(first["type"]):
-        kind: type[errors.SelfsupError] = getattr(errors, first["type"])
-        return kind(first["message"])
+    if (known := errors.error_named(first["type"], first["message"])) is not None:
+        return known
     where = f"process {first['rank']} of {processes}"
     return RunError(f"{where} failed, which ended the others: {first['type']}: {first['message']}")
 
@@ -183,11 +182,6 @@ def _death(folder: Path, rank: int, code: int, processes: int) -> RunError:
     last = f" Its last output:\n{tail}" if tail else ""
     who = f"process {rank} of {processes} (ranks count from 0)"
     return RunError(f"{who} died: {reason}, and the others were stopped.{hint}{last}")
-
-
-def _is_ours(name: str) -> bool:
-    kind = getattr(errors, name, None)
-    return isinstance(kind, type) and issubclass(kind, errors.SelfsupError)
 
 
 def _free_port() -> int:

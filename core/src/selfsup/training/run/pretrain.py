@@ -207,7 +207,8 @@ def _run_processes(
         prepare(config, reporter, origin=origin)  # bad input fails here, before any process starts
     plan = {"config": config.model_dump(mode="json"), "out": str(directory.path), "resume": resume, "progress": progress}
     try:
-        run_processes("selfsup.training.run.process:execute_as_worker", plan, config.devices, stop)
+        stopped_by = run_processes("selfsup.training.run.process:execute_as_worker", plan, config.devices, stop)
+        stop.signal = stop.signal or stopped_by  # which may have reached these processes only
     except RunError as error:
         # A process that was killed writes nothing, and the others know only that it is gone.
         if type(error) is RunError and RunDirectory.is_run(directory.path) and directory.status in ("running", "failed"):

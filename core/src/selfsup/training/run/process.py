@@ -148,12 +148,17 @@ def execute(
                         reporter.message(messages.stopped(directory, step, total))
 
 
-def execute_as_worker(stop: StopRequest, *, config: dict[str, Any], out: str, resume: bool, progress: bool) -> None:
-    """Pretrain as one of the processes of :func:`~selfsup.training.run.launch.run_processes`; see :func:`execute`."""
+def execute_as_worker(stop: StopRequest, *, config: dict[str, Any], out: str, resume: bool, progress: bool) -> int | None:
+    """Pretrain as one of the processes of :func:`~selfsup.training.run.launch.run_processes`; see :func:`execute`.
+
+    Returns:
+        The signal that stopped the run early, or None.
+    """
     with stop.before_training():
         accept_requeue()
         run = RunConfig.model_validate(config)
         execute(run, resolve_devices(run), Path(out), stop, resume=resume, progress=progress)
+    return stop.signal
 
 
 def _one_at_a_time(config: RunConfig, devices: Devices) -> AbstractContextManager[None]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from selfsup.tasks import PretextTask, StepOutput
-from selfsup.testing import TaskCase, check_accumulated_chunks, check_two_processes, task_cases
+from selfsup.testing import TaskCase, check_accumulated_chunks, check_training_on_devices, check_two_processes, task_cases
 from selfsup.testing.toy.sequences.installed import installed
 from selfsup.types import Batch
 
@@ -51,6 +51,7 @@ def main(folder: Path, wanted: list[str]) -> None:
                 check_accumulated_chunks(case)
             except AssertionError as error:
                 found.setdefault(case.spec.id, []).append(str(error))
+        found["on devices"] = list(check_training_on_devices(cases[:1], steps=1).values())
     sys.stdout.write(json.dumps(found) + "\n")
 
 

@@ -34,6 +34,7 @@ def test_a_planted_local_mean_is_found_in_two_processes_and_in_chunks(tmp_path: 
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
+    assert "the loss of step 1 differs by" in found["on devices"][0]
     for task in TASKS:
         complaints = found[task]
         # CPC draws negatives from the whole batch, which chunks of it do not see: they are not compared.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -34,11 +33,11 @@ def chunked_over_tokens(function: Callable[..., tuple[Tensor, ...]], *tensors: T
     if B * K * classes <= MOST_LOGITS:
         return function(*tensors)
     size = max(CHUNK_LOGITS // classes, 1)
-    results = []
-    for part in zip(*(tensor.flatten(0, 1).split(size) for tensor in tensors), strict=True):
+    results: list[tuple[Tensor, ...]] = []
+    for part in zip(*(torch.split(tensor.flatten(0, 1), size) for tensor in tensors), strict=True):
         arguments = [tensor.unsqueeze(0) for tensor in part]
         if torch.is_grad_enabled():
-            results.append(cast("tuple[Tensor, ...]", checkpoint(function, *arguments, use_reentrant=False)))
+            results.append(checkpoint(function, *arguments, use_reentrant=False))
         else:
             results.append(function(*arguments))
     return tuple(torch.cat(values, dim=1).view(B, K) for values in zip(*results, strict=True))

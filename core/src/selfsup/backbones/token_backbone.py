@@ -30,6 +30,9 @@ class Tokens:
     """The lattice that the N tokens lie on: (T,), (H, W), (T, H, W) or (columns,)."""
     padding: Tensor | None = None
     """[B, N] bool, True where a token is padding; nothing looks at such tokens, and they are never hidden or predicted."""
+    group: Tensor | None = None
+    """[B, N] long, the document that a token belongs to: it looks only at tokens of the same one, and is predicted from them
+    only; None: all tokens of a sample belong together."""
 
     def masked(self, mask: Tensor, token: Tensor) -> Tokens:
         """Put ``token`` ([D]) in the place of the content wherever ``mask`` ([B, N] bool) is True; positions stay."""

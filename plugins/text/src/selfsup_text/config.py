@@ -11,6 +11,8 @@ from selfsup_text.tokenizer_training import SPECIAL
 
 KINDS = ("wordpiece", "bpe", "unigram")
 """Tokenizers that can be trained."""
+DOCUMENTS = "documents"
+"""Key of the batch: [B, N] long, the number of the document (row) in its block that a token belongs to."""
 _LEAST_BPE = 256 + len(SPECIAL)
 
 
@@ -29,6 +31,13 @@ class TextProcessorConfig(Config):
     """Most tokens of a sample without class token and separator; 510 in BERT. Longer texts are cut."""
     packing: Literal["none", "blocks"] = "none"
     """``none``: each row is a sample; ``blocks``: pretraining joins rows, with a separator, into blocks of ``max_length``."""
+    document_masks: bool = False
+    """Whether tokens of a block attend only to tokens of their own row (document), whose positions begin anew, and no word is
+    predicted from another row; a row has a class token of its own where texts begin with one.
+
+    False in BERT, RoBERTa and GPT, whose blocks run across documents; True in Llama 3 (Grattafiori et al. 2024,
+    arXiv:2407.21783, section 3.2), which found little effect except in long contexts.
+    """
     add_special: bool = False
     """Add a mask token and a padding token to a loaded tokenizer that lacks them (as those of decoders do). Masked language
     modelling, ELECTRA and span corruption set it."""
@@ -38,6 +47,7 @@ class TextProcessorConfig(Config):
         trained = self.tokenizer in KINDS
         return {
             **idle("processor.tokenizer is loaded", not trained, "vocab_size", "min_frequency", "lowercase"),
+            **idle("processor.packing is none", self.packing == "none", "document_masks"),
             **idle("processor.tokenizer is trained, with all special tokens", trained, "add_special"),
         }
 

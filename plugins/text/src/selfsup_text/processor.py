@@ -16,7 +16,7 @@ from selfsup.data import Preview, Processor, Sample, TextPreview, reading_state,
 from selfsup.errors import BadRowError, SourceError
 from selfsup.runtime import Findings
 from selfsup.types import Batch, Info, Row
-from selfsup_text.config import KINDS, TextProcessorConfig
+from selfsup_text.config import DOCUMENTS, KINDS, TextProcessorConfig
 from selfsup_text.corpus import Survey, sample_texts, survey
 from selfsup_text.tokenization import Vocabulary, load_vocabulary, trained
 from selfsup_text.tokenizer_training import SPECIAL, train_tokenizer
@@ -42,11 +42,12 @@ class TextProcessor(Processor):
     the length of the longest sample.
 
     With ``packing="blocks"`` pretraining joins the rows, with a separator after each, and cuts them into blocks of
-    ``max_length`` tokens without padding; in evaluation each row stays a sample.
+    ``max_length`` tokens without padding; in evaluation each row stays a sample. With ``document_masks`` such a batch also
+    holds ``documents`` ([B, N] long, the number of the token's row in its block).
     """
 
     modality: ClassVar[str] = "text"
-    adjustable: ClassVar[frozenset[str]] = frozenset({"max_length", "packing"})
+    adjustable: ClassVar[frozenset[str]] = frozenset({"max_length", "packing", "document_masks"})
     free_axes: ClassVar[Mapping[str, tuple[int, ...]]] = {"ids": (1,), "padding": (1,), "words": (1,)}
     Config: ClassVar[type[Config]] = TextProcessorConfig
     config: TextProcessorConfig
@@ -200,7 +201,11 @@ class TextProcessor(Processor):
             return BadRowError("the tokenizer makes no token of its text")
         if 2 * ids.count(self.vocabulary.id("unk")) > len(ids):
             self.remark("most of the text's tokens are unknown to the tokenizer")
-        ids = [*ids, self.vocabulary.id("sep")] if self.block_length else ids[: self.config.max_length]
+        if self.block_length:
+            begin = [self.vocabulary.id("cls")] if self.config.document_masks and self.vocabulary.begins else []
+            ids = [*begin, *ids, self.vocabulary.id("sep")]
+        else:
+            ids = ids[: self.config.max_length]
         return {"ids": np.asarray(ids, dtype=np.int32)}
 
     def encode_words(self, sentences: Sequence[Sequence[str]]) -> list[list[list[int]]]:
@@ -239,7 +244,11 @@ class TextProcessor(Processor):
         begins = self._begins[ids]
         # A block may begin inside a word, which is then word 0.
         words = (begins.cumsum(dim=1) - begins[:, :1].long()).masked_fill(padding, -1)
-        return {"ids": ids, "padding": padding, "words": words}
+        batch = {"ids": ids, "padding": padding, "words": words}
+        if self.block_length and self.config.document_masks:
+            ends = ids == self.vocabulary.id("sep")
+            batch[DOCUMENTS] = ends.cumsum(dim=1) - ends.long()
+        return batch
 
     def pretrained_tokenizer(self, *, causal: bool = False) -> PreTrainedTokenizerFast:
         """The tokenizer for the transformers library, which adds special tokens and cuts texts like this processor.

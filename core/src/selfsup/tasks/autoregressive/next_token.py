@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from selfsup.backbones import Backbone, TokenBackbone
+from selfsup.backbones import Backbone, TokenBackbone, Tokens
 from selfsup.config import Config
 from selfsup.errors import ConfigError
 from selfsup.tasks.base import PretextTask, StepOutput, TaskFamilyRecipe, TaskRecipe
@@ -57,13 +57,16 @@ class NextToken(PretextTask):
         encoded = self.backbone.encode(tokens)[:, :M]
         index = torch.arange(N - M, N, device=encoded.device).expand(B, M)
         loss = self.backbone.predicted_loss(self.head, encoded, target, index, distance="absolute")
-        mean = mean_term(loss, self._weight(loss, tokens.padding, self.backbone.target_weight(batch)))
+        mean = mean_term(loss, self._weight(loss, tokens, self.backbone.target_weight(batch)))
         metrics = {"perplexity": mean.loss.detach().exp()} if self.backbone.target_kind == "categorical" else {}
         return StepOutput.of(mean, metrics=metrics)
 
-    def _weight(self, loss: Tensor, padding: Tensor | None, known: Tensor | None) -> Tensor:
+    def _weight(self, loss: Tensor, tokens: Tokens, known: Tensor | None) -> Tensor:
         """1 where there is something to predict; with weights the loss of samples that are all too short is 0, and not NaN."""
-        weight = torch.ones_like(loss) if padding is None else (~padding[:, self.steps_ahead :]).to(loss.dtype)
+        ahead, padding, group = self.steps_ahead, tokens.padding, tokens.group
+        weight = torch.ones_like(loss) if padding is None else (~padding[:, ahead:]).to(loss.dtype)
+        if group is not None:
+            weight = weight * (group[:, ahead:] == group[:, :-ahead])
         return weight if known is None else weight * known[:, self.steps_ahead :]
 
 

@@ -103,7 +103,8 @@ class MAE(MaskedModeling):
         kept = self.embed(self.backbone.encode(tokens, keep=mask.keep))
         places = mask.keep.unsqueeze(-1).expand_as(kept)
         full = self.mask_token.to(kept.dtype).expand(B, N, -1).scatter(1, places, kept)
-        decoded = self.decoder(full + lattice_positions(tokens.grid, full.shape[-1], full.device), tokens.padding)
+        placed = full + lattice_positions(tokens.grid, full.shape[-1], full.device)
+        decoded = self.decoder(placed, tokens.padding, None, tokens.group)
         return self.loss(gather_tokens(decoded, mask.hidden), batch, mask)
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from selfsup.types import Batch
+from selfsup_text.config import DOCUMENTS
 
 
 def window_mask(padding: Tensor, share: tuple[float, float], generator: torch.Generator | None) -> Tensor:
@@ -40,7 +41,7 @@ def compact(batch: Batch, kept: Tensor, width: int, pad_id: int) -> Batch:
     """The kept tokens of each sample, moved together in order.
 
     Args:
-        batch: ``ids``, ``padding``, ``words``.
+        batch: ``ids``, ``padding``, ``words``, and perhaps ``documents``.
         kept: [B, N] bool.
         width: of the result, [B, width]; further tokens are cut.
         pad_id: fills the rest.
@@ -52,4 +53,5 @@ def compact(batch: Batch, kept: Tensor, width: int, pad_id: int) -> Batch:
         "ids": batch["ids"].gather(1, order).masked_fill(padding, pad_id),
         "padding": padding,
         "words": batch["words"].gather(1, order).masked_fill(padding, -1),
+        **({DOCUMENTS: batch[DOCUMENTS].gather(1, order)} if DOCUMENTS in batch else {}),
     }

@@ -11,6 +11,7 @@ from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from selfsup.backbones import Encoded, TokenBackbone, Tokens
 from selfsup.errors import ConfigError
@@ -20,6 +21,7 @@ from selfsup_text.backbones.heads import VocabularyHead
 from selfsup_text.backbones.language_head import LanguageHead
 from selfsup_text.backbones.layout import Framed, content_of, frame
 from selfsup_text.backbones.pooling import Pooling, pool
+from selfsup_text.config import DOCUMENTS
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class Ahead(NamedTuple):
 
 class TextBackbone(TokenBackbone):
     """A network for batches ``{"ids": [B, N] long, "padding": [B, N] bool}`` of content tokens, padding at the end.
+
+    With ``documents`` ([B, N] long) tokens attend to those of their own document, whose positions begin anew.
 
     A class token and a separator are added around the content and removed from the output. A decoder gets no class token if
     its tokenizer adds none before a text (GPT-2). The network adds positions itself: ``Tokens.positions`` is zero, and with
@@ -87,7 +91,8 @@ class TextBackbone(TokenBackbone):
                 f"backbone.pooling={pooling!r} does not suit this network: its {token} token {why}. Use {other!r}."
             )
         self.causal = causal
-        self.begins = not causal or bool(info.get("begins", True))
+        self._texts_begin = bool(info.get("begins", True))
+        self.begins = not causal or self._texts_begin
         self.pooling = pooling
         self.embed_dim = embed_dim
         self.max_length = int(info["max_length"])
@@ -142,6 +147,11 @@ class TextBackbone(TokenBackbone):
                 f"a batch holds texts of {N} tokens, but this network was built for {self.max_length} (processor.max_length): "
                 "cut them, or build it for more."
             )
+        if DOCUMENTS in batch and self.begins and not self._texts_begin:
+            raise ConfigError(
+                "processor.document_masks: this encoder puts a class token before a text, which the documents of a block lack "
+                "with this tokenizer. Use another tokenizer (processor.tokenizer), or a decoder."
+            )
         looked = self.word_embeddings(torch.cat([ids, self.special_pair.expand(B, 2)], dim=1))
         content, special = looked.split([N, 2], dim=1)
         return TextTokens(
@@ -152,6 +162,7 @@ class TextBackbone(TokenBackbone):
             special=special,
             dropout_seed=batch.get(SEED_KEY),
             dropout_rate=batch.get(RATE_KEY),
+            group=batch.get(DOCUMENTS),
         )
 
     def tokenizer_parameters(self) -> list[nn.Parameter]:
@@ -167,12 +178,18 @@ class TextBackbone(TokenBackbone):
         return [content_of(layer, begins=self.begins) for layer in self._run(tokens, every_layer=True)]
 
     def ahead(self, batch: Batch) -> Ahead:
-        """The states that a language model predicts tokens from; the first token is included if there is a class token."""
+        """The states that a language model predicts tokens from; the first token is included if there is a class token.
+
+        In blocks with document masks no token is predicted from another document.
+        """
         ids = batch["ids"]
         states = self.encode(self.tokenize(batch), first=True)[:, :-1]
         given = ids.shape[1] - states.shape[1]
         index = torch.arange(given, ids.shape[1], device=ids.device).expand(states.shape[:2])
-        return Ahead(states, ids[:, given:], index, ~batch["padding"][:, given:])
+        valid = ~batch["padding"]
+        if (documents := batch.get(DOCUMENTS)) is not None:
+            valid = valid & F.pad(documents[:, 1:] == documents[:, :-1], (1, 0), value=False)
+        return Ahead(states, ids[:, given:], index, valid[:, given:])
 
     def targets(self, batch: Batch) -> Tensor:
         """[B, N] long, the ids."""
@@ -232,7 +249,7 @@ class TextBackbone(TokenBackbone):
         special = getattr(tokens, "special", None)
         if special is None:
             special = self.word_embeddings(self.special_pair).expand(B, -1, -1)
-        framed = frame(content, padding, special.to(content.dtype), keep, begins=self.begins)
+        framed = frame(content, padding, special.to(content.dtype), keep, begins=self.begins, documents=tokens.group)
         with self.noise.holding(getattr(tokens, "dropout_seed", None), getattr(tokens, "dropout_rate", None)):
             return self.mix(replace(framed, embeddings=self.input_dropout(framed.embeddings)), every_layer=every_layer)
 

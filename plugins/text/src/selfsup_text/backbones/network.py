@@ -158,27 +158,47 @@ class TransformersBackbone(TextBackbone):
         if "use_cache" in self._parameters_taken:
             arguments["use_cache"] = False
         if framed.places is not None:
-            self._check_places()
+            self._check_places(
+                "leave tokens out and keep the positions of the others, as this task needs"
+                if framed.documents is None
+                else "begin positions anew in each document, as processor.document_masks needs"
+            )
             arguments["position_ids"] = framed.places + self._first_place
         output = self.model(**arguments)
         layers = output.hidden_states[1:-1] if every_layer else ()
         return [*layers, output.last_hidden_state]
 
-    def _check_places(self) -> None:
-        """Check that tokens can be left out while the others keep their positions."""
+    def _check_places(self, what: str) -> None:
+        """Check that tokens can have other positions than their indices, which ``what`` needs."""
         if "position_ids" not in self._parameters_taken or (self._masks == "plain" and (self.causal or self._has_windows)):
             raise ConfigError(
-                f"transformers/{self.model.config.model_type} cannot leave tokens out and keep the positions of the others, as "
-                "this task needs. Use another task, or a network such as bert, modernbert, gpt2 or llama."
+                f"transformers/{self.model.config.model_type} cannot {what}. Use another task or option, or "
+                "a network such as bert, modernbert, gpt2 or llama."
             )
 
     def _mask(self, framed: Framed) -> Any:
+        if framed.documents is not None:
+            return self._document_mask(framed)
         if self._masks == "plain":
             return (~framed.padding).long()
         if self.causal:
             # Padding comes after all visible tokens, so only a custom order (keep) needs a mask.
             return None if framed.places is None else _causal(framed)
         visible = None if _surely_whole(framed.padding) else ~framed.padding[:, None, None, :]
+        if self._masks == "ready":
+            return visible
+        return {"full_attention": visible, "sliding_attention": self._window(framed, visible)}
+
+    def _document_mask(self, framed: Framed) -> Any:
+        """Block-diagonal masks: each document by itself."""
+        assert framed.documents is not None
+        assert framed.places is not None
+        visible = _separate(framed, framed.documents, framed.places, causal=self.causal).unsqueeze(1)
+        if self._masks == "plain":
+            raise ConfigError(
+                f"transformers/{self.model.config.model_type} makes its attention masks from padding alone, so "
+                "processor.document_masks cannot be used. Use a network such as bert, modernbert, gpt2 or llama."
+            )
         if self._masks == "ready":
             return visible
         return {"full_attention": visible, "sliding_attention": self._window(framed, visible)}
@@ -251,6 +271,15 @@ def _causal(framed: Framed) -> Tensor:
     own = torch.eye(before.shape[1], dtype=torch.bool, device=before.device)
     # Each token sees itself: a softmax over nothing would be NaN.
     return ((before & ~framed.padding.unsqueeze(1)) | own).unsqueeze(1)
+
+
+def _separate(framed: Framed, documents: Tensor, places: Tensor, *, causal: bool) -> Tensor:
+    """[B, L, L] bool: tokens of the same document, and of a decoder those at the same or earlier positions."""
+    visible = (documents.unsqueeze(2) == documents.unsqueeze(1)) & ~framed.padding.unsqueeze(1)
+    if causal:
+        visible = visible & (places.unsqueeze(1) <= places.unsqueeze(2))
+    # Each token sees itself: a softmax over nothing would be NaN.
+    return visible | torch.eye(visible.shape[1], dtype=torch.bool, device=visible.device)
 
 
 def _surely_whole(padding: Tensor) -> bool:

@@ -13,6 +13,8 @@ from selfsup.runtime import full
 from selfsup.tasks import HEAD_WIDTH, PretextTask, StepOutput, TaskRecipe, TokenMask, Transformer, gather_tokens, mean_term
 from selfsup.types import Batch, Info
 from selfsup_text.backbones.base import TextBackbone
+from selfsup_text.backbones.layout import document_places
+from selfsup_text.config import DOCUMENTS
 from selfsup_text.tasks.parts.special_tokens import SpecialTokens, mask_id_of, text_backbone
 from selfsup_text.tasks.parts.token_masks import hide_tokens, put
 
@@ -54,15 +56,16 @@ class Generator(nn.Module):
         self.norm = nn.LayerNorm(embedding_dim)
         self.bias = nn.Parameter(torch.zeros(vocab_size))
 
-    def forward(self, embedded: Tensor, padding: Tensor, hidden: Tensor) -> Tensor:
+    def forward(self, embedded: Tensor, padding: Tensor, hidden: Tensor, documents: Tensor | None = None) -> Tensor:
         """[B, M, E], what :meth:`logits` predicts hidden tokens from.
 
         Args:
             embedded: [B, N, E], words (mask tokens included) plus positions.
             padding: [B, N] bool.
             hidden: [B, M] long, the tokens to predict.
+            documents: [B, N] long, the document that a token belongs to; None: all are one.
         """
-        x = self.transformer(self.enter(self.embedded_norm(embedded)), padding)
+        x = self.transformer(self.enter(self.embedded_norm(embedded)), padding, None, documents)
         states: Tensor = self.norm(F.gelu(self.leave(gather_tokens(x, hidden))))
         return states
 
@@ -121,8 +124,12 @@ class Electra(PretextTask):
         words, N = self.backbone.word_embeddings, batch["ids"].shape[1]
         shared = self.backbone.position_embeddings(N)
         positions = self.own_positions.weight[:N] if shared is None and self.own_positions is not None else shared
+        documents = batch.get(DOCUMENTS)
+        if documents is not None:
+            assert positions is not None
+            positions = positions[document_places(documents)]
         embedded = words(batch["ids"].masked_fill(mask.mask, self.mask_id)) + positions
-        states: Tensor = self.generator(embedded, batch["padding"], mask.hidden)
+        states: Tensor = self.generator(embedded, batch["padding"], mask.hidden, documents)
         return states
 
     def _guess(self, states: Tensor, answers: Tensor, chance: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,9 +10,11 @@ from torch import Tensor, nn
 
 from selfsup.backbones import Backbone
 from selfsup.config import Config
+from selfsup.errors import ConfigError
 from selfsup.tasks import PretextTask, StepOutput, TaskRecipe, mean_term
 from selfsup.types import Batch, Info
 from selfsup_text.backbones.base import TextBackbone
+from selfsup_text.config import DOCUMENTS
 from selfsup_text.tasks.parts.decoder import TextDecoder
 from selfsup_text.tasks.parts.spans import Answer, answer, draw_spans, most_spans, shorten
 from selfsup_text.tasks.parts.special_tokens import SpecialTokens, mask_id_of, text_backbone
@@ -61,6 +63,11 @@ class SpanCorruption(PretextTask):
     def forward(self, batch: Batch, generator: torch.Generator | None) -> StepOutput:
         """Cut spans out, encode the rest, predict the spans."""
         rate, mean_span = self.config.rate, self.config.mean_span
+        if DOCUMENTS in batch:
+            raise ConfigError(
+                "processor.document_masks: the decoder of span corruption sees the spans of all documents in a block. "
+                "Leave the option out."
+            )
         real = ~batch["padding"]
         spans = draw_spans(real, rate, mean_span, generator)
         short = shorten(spans, real, rate, mean_span)

@@ -9,6 +9,7 @@ from selfsup.backbones import Backbone
 from selfsup.errors import ConfigError
 from selfsup.types import Batch, Info
 from selfsup_text.backbones.base import TextBackbone
+from selfsup_text.config import DOCUMENTS
 
 
 class SpecialTokens(nn.Module):
@@ -37,6 +38,7 @@ class SpecialTokens(nn.Module):
             "ids": batch["ids"].gather(1, index).masked_fill(~valid, self.pad_id),
             "padding": ~valid,
             "words": batch["words"].gather(1, index).masked_fill(~valid, -1),
+            **({DOCUMENTS: batch[DOCUMENTS].gather(1, index)} if DOCUMENTS in batch else {}),
         }
 
 

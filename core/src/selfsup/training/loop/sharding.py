@@ -93,7 +93,7 @@ def gathered(module: nn.Module) -> Iterator[None]:
 @contextmanager
 def _without_hooks(block: nn.Module) -> Iterator[None]:
     """Run no hook of FSDP while entered."""
-    own = getattr(block, "_sharding_hooks", frozenset())
+    own: frozenset[int] = getattr(block, "_sharding_hooks", frozenset())
     before, after = block._forward_pre_hooks, block._forward_hooks
     block._forward_pre_hooks = OrderedDict((key, hook) for key, hook in before.items() if key not in own)
     block._forward_hooks = OrderedDict((key, hook) for key, hook in after.items() if key not in own)

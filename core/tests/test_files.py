@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from selfsup.errors import StorageError
-from selfsup.runtime.files import atomic_write, storage_errors
+from selfsup.runtime.files import (
+    atomic_write,
+    give_name,
+    remove_remains,
+    scratch_folder,
+    storage_errors,
+    temporary_file,
+    temporary_folder,
+    temporary_path,
+)
 
 
 @pytest.mark.parametrize("content", ["grün", "grün".encode(), lambda file: file.write("grün".encode())])
@@ -65,3 +75,53 @@ def test_reasons(number, words):
         storage_errors(Path("here"), hint="Ask for help."),
     ):
         raise OSError(number, os.strerror(number))
+
+
+def test_what_killed_processes_left_is_removed_and_files_in_progress_stay(tmp_path):
+    path = tmp_path / "file"
+    (left := temporary_path(path)).write_text("half")
+    (left_folder := temporary_path(path)).mkdir()
+    (other := temporary_path(tmp_path / "file.txt")).write_text("half")
+    with temporary_file(path) as first:
+        assert not left.exists()
+        assert not left_folder.exists()
+        first.write_text("whole")
+        with temporary_folder(path):
+            assert first.read_text() == "whole"
+        give_name(first, path)
+    assert sorted(item.name for item in tmp_path.iterdir()) == sorted(["file", other.name])
+    remove_remains(tmp_path)
+    assert [item.name for item in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_was_left_on_another_machine_is_kept_unless_the_folder_is_ours(tmp_path, monkeypatch):
+    monkeypatch.setattr("selfsup.runtime.files._machine", lambda: "01234567")
+    (left := temporary_path(tmp_path / "file")).write_text("half")
+    monkeypatch.undo()
+    remove_remains(tmp_path)
+    assert left.exists()
+    remove_remains(tmp_path, any_machine=True)
+    assert not left.exists()
+
+
+def test_without_locks_only_what_a_dead_process_left_is_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr("selfsup.runtime.files.CAN_LOCK", False)
+    (own := temporary_path(tmp_path / "file")).write_text("half")
+    (dead := own.with_name(own.name.replace(f".{os.getpid()}-", f".{2**22 + 1}-"))).write_text("half")
+    atomic_write(tmp_path / "file", "whole")
+    assert own.exists()
+    assert not dead.exists()
+
+
+def test_arrays_that_were_cut_short_are_taken_for_a_full_disk(tmp_path):
+    with pytest.raises(StorageError, match="the disk is full"), storage_errors(tmp_path / "file"):
+        raise OSError("98 requested and 49 written")  # NumPy does not give the system's reason
+
+
+def test_a_full_disk_of_temporary_files_is_named(monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tempfile.TemporaryDirectory", full)
+    with pytest.raises(StorageError, match=f"Cannot write {tempfile.gettempdir()}: the disk is full.*TMPDIR"), scratch_folder():
+        pass

@@ -14,7 +14,7 @@ import pytest
 
 import selfsup
 from selfsup.cli.main import main
-from selfsup.data.store.cache_entries import Entry, clear, entries, parse_age
+from selfsup.data.store.cache_entries import USES, Entry, clear, entries, note_use, parse_age
 from selfsup.data.store.format import Store
 from selfsup.errors import ConfigError
 from selfsup.testing.toy.sequences.installed import installed
@@ -64,6 +64,13 @@ def test_a_run_that_would_take_it_again_is_marked_and_one_that_is_gone_is_not_na
     assert stores(cache)[0].unfinished == (str(tmp_path / "run"),)
     (tmp_path / "run" / "run.json").unlink()
     assert stores(cache)[0].runs == ()
+
+
+def test_a_run_is_noted_once_also_behind_half_a_line(tmp_path: Path) -> None:
+    (tmp_path / USES).write_text('{"run": "/gone", "time": 1}\n{"run": "/ha')
+    for _ in range(3):
+        note_use(tmp_path, tmp_path / "run")
+    assert [json.loads(line)["run"] for line in (tmp_path / USES).read_text().splitlines()] == ["/gone", str(tmp_path / "run")]
 
 
 def test_what_is_in_use_is_kept(cache: Path) -> None:

@@ -103,6 +103,18 @@ def test_a_run_stopped_in_every_way_ends_bit_by_bit_as_one_that_was_not(tmp_path
         assert [(entry["from_step"], entry["total_steps"]) for entry in history] == [(0, STEPS // 2), (STEPS // 2, STEPS)]
 
 
+def test_a_run_that_was_killed_while_it_began_can_be_resumed_twice(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    pretrain(out, steps=3)
+    shutil.rmtree(out / "checkpoints")
+    (out / "start" / "processor" / "processor.json").write_text('{"conf')  # it was killed in the middle of this
+    RunDirectory(out).update(status="running")
+    pretrain(out, steps=3)
+    (out / "checkpoints" / ".last.pt.01234567.1-0123.tmp").write_text("half")  # and in the middle of its last checkpoint
+    pretrain(out, steps=6)
+    assert {path.name for path in (out / "checkpoints").iterdir()} == {"last.pt", "best.pt"}
+
+
 def test_nobody_writes_into_the_folder_of_a_run_that_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     take, refused = Stepper.take, []
 

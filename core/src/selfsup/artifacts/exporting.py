@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import shutil
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +14,7 @@ from selfsup.artifacts.loading import EncoderLike, load
 from selfsup.batch_parts import MARK
 from selfsup.data import Processor
 from selfsup.errors import ArtifactError, UsageError
-from selfsup.runtime.files import atomic_write, storage_errors, sync_directory, temporary_path
+from selfsup.runtime.files import atomic_write, give_folder_name, storage_errors, temporary_folder
 from selfsup.runtime.module_mode import evaluation_mode
 from selfsup.types import Batch, Row
 
@@ -86,15 +85,9 @@ def _export_folder(encoder: Encoder, format: str, path: Path) -> Path:
     """Fill a folder, in full or not at all."""
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise ArtifactError(f"{path} exists and is not an empty folder; it is not overwritten. Choose another.")
-    temporary = temporary_path(path)
-    with storage_errors(path):
-        try:
-            temporary.mkdir(parents=True)
-            cast(Any, encoder.backbone).export_folder(format, encoder.processor, temporary)
-            temporary.replace(path)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-        sync_directory(path.parent)
+    with storage_errors(path), temporary_folder(path) as temporary:
+        cast(Any, encoder.backbone).export_folder(format, encoder.processor, temporary)
+        give_folder_name(temporary, path)
     return path
 
 

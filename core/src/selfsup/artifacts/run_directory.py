@@ -12,7 +12,7 @@ from typing import Any
 
 from selfsup.errors import RunDirectoryError
 from selfsup.runtime.environment import environment
-from selfsup.runtime.files import atomic_write, storage_errors, utc_now
+from selfsup.runtime.files import atomic_write, is_temporary, remove_remains, storage_errors, utc_now
 
 RUN_FILE = "run.json"
 FORMAT_VERSION = 1
@@ -115,7 +115,8 @@ class RunDirectory:
                 f"{self.path} holds a run of {held.get('task')} (status {held.get('status')}{gone}). "
                 "Continue it with --resume, or choose another folder with --out."
             )
-        if self.path.is_dir() and (other := next((item.name for item in self.path.iterdir()), None)):
+        items = self.path.iterdir() if self.path.is_dir() else ()
+        if other := next((item.name for item in items if not is_temporary(item)), None):  # a killed process may have begun
             raise RunDirectoryError(f"{self.path} is no run and not empty (it holds {other!r}). Choose another with --out.")
 
     @classmethod
@@ -164,6 +165,12 @@ class RunDirectory:
     def update(self, **fields: Any) -> None:
         """Set fields of ``run.json``, in one atomic write."""
         self._write({**self.info(), **fields, "updated": utc_now()})
+
+    def remove_remains(self) -> None:
+        """Remove the temporary files that killed processes left; only for who holds the folder's lock."""
+        for name in (RUN_FILE, self.metrics_file.name, self.encoder.name, self.start.name):
+            remove_remains(self.path, name, any_machine=True)
+        remove_remains(self.checkpoints, any_machine=True)
 
     @property
     def status(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,9 +15,9 @@ from safetensors.torch import save_model
 from selfsup.artifacts.model_card import Described, model_card
 from selfsup.artifacts.pretraining_rows import PretrainingRows
 from selfsup.backbones import Backbone
-from selfsup.errors import ArtifactError, StorageError
+from selfsup.errors import ArtifactError
 from selfsup.runtime.environment import package_versions
-from selfsup.runtime.files import replace_folder, storage_errors, sync_directory, temporary_path
+from selfsup.runtime.files import give_folder_name, storage_error, storage_errors, temporary_folder
 
 FORMAT = "selfsup-encoder"
 FORMAT_VERSION = 1
@@ -39,32 +40,23 @@ def save_encoder(encoder: Saved, directory: Path) -> Path:
     """Write config, weights, processor and model card, in full or not at all."""
     if directory.exists() and not _may_replace(directory):
         raise ArtifactError(f"{directory} exists and is no encoder; it is not overwritten. Choose another folder.")
-    temporary = temporary_path(directory)
-    with storage_errors(directory):
-        try:
-            (temporary / PROCESSOR_FOLDER).mkdir(parents=True)
-            encoder.processor.save(temporary / PROCESSOR_FOLDER)
-            if encoder.pretraining_rows is not None:
-                encoder.pretraining_rows.save(temporary)
-            (temporary / CARD_FILE).write_text(model_card(encoder))
-            _save_weights(encoder.backbone, temporary / WEIGHTS_FILE)
-            # safetensors makes its files private; give this one the permissions of the others.
-            shutil.copymode(temporary / CARD_FILE, temporary / WEIGHTS_FILE)
-            config = {
-                "format": FORMAT,
-                "format_version": FORMAT_VERSION,
-                **encoder.config(),
-                "versions": dict(package_versions()),
-            }
-            (temporary / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
-            _sync_files(temporary)
-            if directory.exists():
-                replace_folder(temporary, directory)
-            else:
-                temporary.rename(directory)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-        sync_directory(directory.parent)
+    with storage_errors(directory), temporary_folder(directory) as temporary:
+        (temporary / PROCESSOR_FOLDER).mkdir()
+        encoder.processor.save(temporary / PROCESSOR_FOLDER)
+        if encoder.pretraining_rows is not None:
+            encoder.pretraining_rows.save(temporary)
+        (temporary / CARD_FILE).write_text(model_card(encoder))
+        _save_weights(encoder.backbone, temporary / WEIGHTS_FILE, directory)
+        # safetensors makes its files private; give this one the permissions of the others.
+        shutil.copymode(temporary / CARD_FILE, temporary / WEIGHTS_FILE)
+        config = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            **encoder.config(),
+            "versions": dict(package_versions()),
+        }
+        (temporary / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
+        give_folder_name(temporary, directory)
     return directory
 
 
@@ -81,15 +73,10 @@ def _may_replace(directory: Path) -> bool:
     return directory.is_dir() and (is_encoder(directory) or not any(directory.iterdir()))
 
 
-def _save_weights(backbone: Backbone, path: Path) -> None:
+def _save_weights(backbone: Backbone, path: Path, directory: Path) -> None:
     try:
         save_model(backbone, str(path), metadata={"format": "pt"})
-    except SafetensorError as error:
-        raise StorageError(f"Cannot write {path.name}: {error}.") from error
-
-
-def _sync_files(directory: Path) -> None:
-    for file in directory.rglob("*"):
-        if file.is_file():
-            with file.open("rb") as stream:
-                os.fsync(stream.fileno())
+    except SafetensorError as error:  # its text ends in the system's error: (os error 28)
+        number = re.search(r"os error (\d+)", str(error))
+        reason = OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(str(error))
+        raise storage_error(directory / path.name, reason) from error

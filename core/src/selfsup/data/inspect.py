@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from selfsup.data.sources.columns.roles import feature_name
 from selfsup.errors import ColumnError, ConfigError, TooManyBadRowsError, UnknownIdError
 from selfsup.registry import registry
 from selfsup.runtime.decoder_output import caught_noise
+from selfsup.runtime.files import scratch_folder
 from selfsup.runtime.progress import make_reporter
 from selfsup.validation import validated
 
@@ -185,7 +185,7 @@ def _tested_on(splits: Sequence[str]) -> str:
 
 def _try(rows: Rows, processor: Processor) -> tuple[dict[str, int], dict[str, int], dict[str, str]]:
     """Reasons of bad rows, remarks, and types and shapes of processed rows."""
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         try:
             store = prepare(rows, processor.unpacked(), max_bad_rows=1.0, cache_dir=folder)
         except TooManyBadRowsError as error:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.util
 import itertools
 import json
 import os
@@ -23,10 +22,8 @@ from pathlib import Path
 from typing import IO
 
 from selfsup.errors import InUseError
-from selfsup.runtime.files import storage_errors, utc_now
+from selfsup.runtime.files import CAN_LOCK, alive, lock_descriptor, storage_errors, utc_now
 
-CAN_LOCK = importlib.util.find_spec("fcntl") is not None
-"""Whether the system can lock files (not Windows); otherwise the heartbeat and the process id decide."""
 HEARTBEAT_SECONDS = 5.0
 """Interval at which a holder touches its lock."""
 SILENT_SECONDS = 60.0
@@ -193,17 +190,6 @@ def waiting_lock(path: str | Path) -> Iterator[None]:
         yield
 
 
-def alive(pid: int) -> bool:
-    """Whether a process runs on this machine."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
 def _acquire(path: Path, subject: str, advice: str) -> IO[str]:
     while True:
         with storage_errors(path):
@@ -231,17 +217,7 @@ def _in_use(subject: str, holder: Holder | None, advice: str) -> str:
 
 def lock_now(file: IO[str]) -> bool | None:
     """Whether this process gets the lock of a file now; None: the system cannot lock it."""
-    if not CAN_LOCK:
-        return None
-    import fcntl
-
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return None
-    return True
+    return lock_descriptor(file.fileno()) if CAN_LOCK else None
 
 
 def _still_heard(path: Path, file: IO[str], *, locks: bool) -> Holder | None:

@@ -5,17 +5,27 @@ from __future__ import annotations
 import ctypes
 import datetime
 import errno
+import functools
+import hashlib
+import importlib.util
 import os
+import re
 import secrets
 import shutil
+import socket
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from selfsup.errors import StorageError
 
+CAN_LOCK = importlib.util.find_spec("fcntl") is not None
+"""Whether the system can lock files (not Windows)."""
+SCRATCH_HINT = "The variable TMPDIR names another folder for temporary files."
+_ENDING = ".tmp"
 _REASONS = {
     errno.ENOSPC: "the disk is full; free some space or choose another disk",
     errno.EDQUOT: "the disk quota is used up; free some space or choose another disk",
@@ -36,7 +46,8 @@ def storage_errors(path: Path, *, hint: str = "") -> Iterator[None]:
 
 def storage_error(path: Path, error: OSError, *, hint: str = "") -> StorageError:
     """The :class:`StorageError` that says why ``path`` could not be written."""
-    reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
+    cut_short = error.errno is None and re.fullmatch(r"\d+ requested and \d+ written", str(error))  # NumPy's words
+    reason = _REASONS.get(errno.ENOSPC if cut_short else error.errno or 0, error.strerror or str(error))
     message = f"Cannot write {path}: {reason}."
     return StorageError(f"{message} {hint}" if hint else message)
 
@@ -56,7 +67,6 @@ def atomic_write(path: str | Path, content: bytes | str | Callable[[BinaryIO], o
     """
     path = Path(path)
     with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary_file(path) as temporary:
             with temporary.open("wb") as file:
                 if isinstance(content, str):
@@ -72,33 +82,184 @@ def atomic_write(path: str | Path, content: bytes | str | Callable[[BinaryIO], o
     return path
 
 
-def temporary_path(path: Path) -> Path:
-    """A hidden name beside ``path`` that no other process or thread uses, to rename to ``path`` once it is complete."""
-    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+@contextmanager
+def temporary_file(path: Path) -> Iterator[Path]:
+    """Make an empty hidden file beside ``path``, to fill and rename (:func:`give_name`); at the end, remove it if it is there.
+
+    The file is locked meanwhile. What killed processes of this machine left of the same file is removed first.
+    """
+    with _temporary(path, folder=False) as temporary:
+        yield temporary
 
 
 @contextmanager
-def temporary_file(path: Path) -> Iterator[Path]:
-    """Give a :func:`temporary_path`; at the end, remove the file unless it was renamed."""
-    temporary = temporary_path(path)
+def temporary_folder(path: Path) -> Iterator[Path]:
+    """As :func:`temporary_file`, with a folder."""
+    with _temporary(path, folder=True) as temporary:
+        yield temporary
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder in the system's place for temporary files, removed at the end.
+
+    Raises:
+        StorageError: it cannot be made or written; an ``OSError`` inside is taken for that.
+    """
+    place = Path(tempfile.gettempdir())
+    with storage_errors(place, hint=SCRATCH_HINT), tempfile.TemporaryDirectory(prefix="selfsup-") as name:
+        yield Path(name)
+
+
+def give_name(temporary: Path, path: Path) -> None:
+    """Rename a complete file to ``path``, its content on the disk first: some disks are found to be full only then."""
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    sync_directory(path.parent)
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a name is one of :func:`temporary_file` or :func:`temporary_folder`."""
+    return path.name.startswith(".") and path.name.endswith(_ENDING)
+
+
+def remove_remains(folder: Path, name: str = "", *, any_machine: bool = False) -> None:
+    """Remove temporary files and folders of dead processes.
+
+    Args:
+        folder: that they are in; it may be missing.
+        name: of the file or folder that they were to become; empty: any.
+        any_machine: also those of other machines, whose locks may not be seen here; only for who holds the lock of the folder.
+    """
+    with suppress(OSError):
+        for left in [Path(entry.path) for entry in os.scandir(folder) if entry.name.startswith(f".{name}")]:
+            former, machine, process = (*left.name[1:].removesuffix(_ENDING).rsplit(".", 2), "", "")[:3]
+            if is_temporary(left) and process and name in ("", former) and (any_machine or machine == _machine()):
+                _remove_if_free(left)
+
+
+def lock_descriptor(descriptor: int) -> bool | None:
+    """Whether this process gets the lock of an open file or folder now; None: the system cannot lock it."""
+    if not CAN_LOCK:
+        return None
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+@contextmanager
+def _temporary(path: Path, *, folder: bool) -> Iterator[Path]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_remains(path.parent, path.name)
+    temporary, descriptor = _made(path, folder)
     try:
         yield temporary
     finally:
-        temporary.unlink(missing_ok=True)
+        if folder:
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
+        if descriptor is not None:
+            os.close(descriptor)
 
 
-def replace_folder(new: Path, path: Path) -> None:
-    """Give a complete folder the name of another one on the same disk, which is removed.
+def _made(path: Path, folder: bool) -> tuple[Path, int | None]:
+    """A new temporary file or folder, and a descriptor that holds its lock."""
+    while True:
+        temporary = temporary_path(path)
+        if folder:
+            temporary.mkdir()
+        else:
+            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        if not CAN_LOCK:
+            return temporary, None
+        import fcntl
+
+        with suppress(FileNotFoundError):  # another process took it for remains before it was locked
+            descriptor = os.open(temporary, os.O_RDONLY)
+            with suppress(OSError):  # the file system may have no locks
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if _names(temporary, descriptor):
+                return temporary, descriptor
+            os.close(descriptor)
+
+
+def _names(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _remove_if_free(left: Path) -> None:
+    """Remove a temporary file or folder unless a process holds its lock; without locks, unless its process is alive."""
+    if not CAN_LOCK:
+        pid = left.name.removesuffix(_ENDING).rpartition(".")[2].partition("-")[0]
+        if pid.isdigit() and not alive(int(pid)):
+            _remove(left)
+        return
+    with suppress(OSError):
+        descriptor = os.open(left, os.O_RDONLY)
+        try:
+            if lock_descriptor(descriptor):
+                _remove(left)
+        finally:
+            os.close(descriptor)
+
+
+def _remove(left: Path) -> None:
+    if left.is_dir():
+        shutil.rmtree(left, ignore_errors=True)
+    else:
+        left.unlink(missing_ok=True)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs on this machine."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def temporary_path(path: Path) -> Path:
+    """A hidden name beside ``path`` that no other process or thread uses; it tells machine and process."""
+    return path.with_name(f".{path.name}.{_machine()}.{os.getpid()}-{secrets.token_hex(4)}{_ENDING}")
+
+
+@functools.cache
+def _machine() -> str:
+    """Eight hexadecimal digits that tell this machine from others; containers have names of their own."""
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
+def give_folder_name(temporary: Path, path: Path) -> None:
+    """Rename a complete folder to ``path``, its files on the disk first; a folder of that name is replaced.
 
     On Linux the two change names in one step, so that the name is always there; elsewhere it is missing for an instant.
     """
-    if _exchanged(new, path):
-        shutil.rmtree(new)
-        return
-    old = temporary_path(path)
-    path.rename(old)
-    new.rename(path)
-    shutil.rmtree(old)
+    for file in temporary.rglob("*"):
+        if file.is_file():
+            with file.open("rb") as stream:
+                os.fsync(stream.fileno())
+    if not path.exists():
+        temporary.rename(path)
+    elif not _exchanged(temporary, path):
+        old = temporary_path(path)
+        path.rename(old)
+        temporary.rename(path)
+        shutil.rmtree(old)
+    sync_directory(path.parent)
 
 
 def _exchanged(one: Path, other: Path) -> bool:

@@ -7,7 +7,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from selfsup.runtime.file_lock import CAN_LOCK, lock_now
+from selfsup.runtime.file_lock import lock_now
+from selfsup.runtime.files import CAN_LOCK
 
 
 def hold_shared(path: str | Path) -> int | None:

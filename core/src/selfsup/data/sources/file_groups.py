@@ -13,7 +13,7 @@ from selfsup.data.sources.media.files import readable_name
 from selfsup.data.sources.media.kinds import kind_of_path
 from selfsup.data.sources.tables.encodings import decode_text
 from selfsup.errors import SourceError
-from selfsup.runtime.files import temporary_file
+from selfsup.runtime.files import give_name, temporary_file
 from selfsup.runtime.findings import Findings
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class FileGroups:
                         for name, kind in zip(schema.names, schema.types, strict=True)
                     ]
                     writer.write_batch(pa.record_batch(arrays, schema=schema))
-            temporary.replace(target)
+            give_name(temporary, target)
         return datasets.Dataset.from_file(str(target))
 
     def learn(self, group: Group) -> None:

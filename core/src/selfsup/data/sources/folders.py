@@ -15,7 +15,7 @@ from selfsup.data.sources.media.files import readable_name
 from selfsup.data.sources.tables.encodings import decode_text, shown_encoding
 from selfsup.errors import SourceError
 from selfsup.runtime.cache_folder import cache_root
-from selfsup.runtime.files import storage_errors, temporary_file
+from selfsup.runtime.files import give_name, storage_errors, temporary_file
 from selfsup.runtime.findings import Findings, listed_names
 
 _BATCH = 4096
@@ -184,7 +184,7 @@ def read_media_folder(
                     arrays = [pa.array(column, kind) for column, kind in zip(columns, schema.types, strict=True)]
                     writer.write_batch(pa.record_batch(arrays, schema=schema))
             final = cache / f"{digest.hexdigest()[:32]}.arrow"
-            temporary.replace(final)
+            give_name(temporary, final)
     findings = Findings()
     findings.add_files(taken, passed_over)
     if as_text:

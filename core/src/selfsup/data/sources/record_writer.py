@@ -15,7 +15,7 @@ from selfsup.data.sources.items import Record, with_rate
 from selfsup.data.sources.media.encode import array_of, kind_of_value, media_file
 from selfsup.errors import SelfsupError, SourceError
 from selfsup.runtime.cache_folder import cache_root
-from selfsup.runtime.files import storage_errors, temporary_file
+from selfsup.runtime.files import give_name, storage_errors, temporary_file
 from selfsup.runtime.findings import Findings
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def write_records(found: Records, modality: ModalitySpec) -> tuple[Any, str]:
                     start += len(first)
                     first = next(chunks, None)
             final = cache / f"{digest.hexdigest()[:32]}.arrow"
-            temporary.replace(final)
+            give_name(temporary, final)
     return datasets.Dataset.from_file(str(final)), digest.hexdigest()
 
 

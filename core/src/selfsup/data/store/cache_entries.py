@@ -63,8 +63,14 @@ class Cleared:
 
 def note_use(store: Path, run: Path) -> None:
     """Remember that a run took a store; where that cannot be written it is not known."""
-    with contextlib.suppress(OSError), (store / USES).open("a") as file:
-        file.write(json.dumps({"run": str(Path(run).absolute()), "time": round(time.time())}) + "\n")
+    name = str(Path(run).absolute())
+    if name in _uses(store):
+        return
+    line = json.dumps({"run": name, "time": round(time.time())}) + "\n"
+    with contextlib.suppress(OSError), (store / USES).open("a+b") as file:
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)  # half a line that a killed process left
+        file.write(line.encode())
 
 
 def entries(root: Path) -> list[Entry]:

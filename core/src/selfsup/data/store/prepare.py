@@ -9,7 +9,6 @@ import math
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
@@ -24,13 +23,12 @@ from selfsup.data.samples import EncodedTable, Sample
 from selfsup.data.store.content_hash import HashArray, hashes_of, remember_hashes
 from selfsup.data.store.format import HEADER, RAW_VERSION, Store
 from selfsup.data.store.store_size import Estimate, SizeWatch, StoreTooLargeError
-from selfsup.data.store.temporary_folders import remove_remains, temporary_folder
 from selfsup.data.store.writer import StoreWriter
 from selfsup.errors import BadRowError, DataError, StorageError, TooManyBadRowsError
 from selfsup.runtime.cache_folder import cache_root
 from selfsup.runtime.decoder_output import bound_log, decoding
 from selfsup.runtime.file_lock import waiting_lock
-from selfsup.runtime.files import storage_error, storage_errors, sync_directory
+from selfsup.runtime.files import scratch_folder, storage_error, storage_errors, sync_directory, temporary_folder
 from selfsup.runtime.machine_load import cpu_count
 from selfsup.runtime.threads import in_order
 from selfsup.types import Row
@@ -87,35 +85,29 @@ def prepare(
         folder.mkdir(parents=True, exist_ok=True)
     if (store := _reuse(final, rows, max_bad_rows)) is not None:
         return store
-    with waiting_lock(folder / f"{key}.lock"):
+    with waiting_lock(folder / f"{key}.lock"), contextlib.ExitStack() as stack:
         if (store := _reuse(final, rows, max_bad_rows)) is not None:  # made while this one waited
             return store
-        remove_remains(folder, key)
-        temporary = temporary_folder(folder, key)
         with storage_errors(folder, hint=_HINT):
-            temporary.mkdir()
+            temporary = stack.enter_context(temporary_folder(final))
+        threads = workers or min(cpu_count(), _MOST_WORKERS)
+        write = partial(_process, rows, processor, temporary, max_bad_rows, threads, progress, processor_hash)
         try:
-            threads = workers or min(cpu_count(), _MOST_WORKERS)
-            write = partial(_process, rows, processor, temporary, max_bad_rows, threads, progress, processor_hash)
-            try:
-                hashes = write(SizeWatch(rows, folder, most_bytes, estimated))
-            except StoreTooLargeError as error:
-                for file in temporary.iterdir():
-                    file.unlink()
-                hashes = write(SizeWatch(rows, folder, most_bytes, estimated, error))
-            if cache_dir is None:
-                remember_hashes(rows, hashes)
-            _publish(temporary, final)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            hashes = write(SizeWatch(rows, folder, most_bytes, estimated))
+        except StoreTooLargeError as error:
+            for file in temporary.iterdir():
+                file.unlink()
+            hashes = write(SizeWatch(rows, folder, most_bytes, estimated, error))
+        if cache_dir is None:
+            remember_hashes(rows, hashes)
+        _publish(temporary, final)
         return Store(final)
 
 
 def processor_digest(processor: Processor) -> str:
     """Hash of what a processor saves: the same for the same config and fitted state."""
     digest = hashlib.sha256(processor.modality.encode())
-    with tempfile.TemporaryDirectory() as name:
-        directory = Path(name)
+    with scratch_folder() as directory:
         processor.save(directory)
         for file in sorted(path for path in directory.rglob("*") if path.is_file()):
             digest.update(f"\0{file.relative_to(directory).as_posix()}\0".encode())

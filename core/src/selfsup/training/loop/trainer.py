@@ -106,6 +106,8 @@ class Trainer:
         parts = state.get("parts")
         self.source.load_state_dict(state["source"])  # first: it may refuse
         self.stepper.load_state_dict(state["stepper"], None if parts is None else self.checkpoints / parts)
+        if self.fabric.global_rank == 0:
+            remove_other_parts(self.checkpoints, parts)  # of a checkpoint that was not completed
         self._unlogged, self._best = state["unlogged"], state["best"]
         generator, states = self.stepper.generator, state["random"]
         if len(states) == self.fabric.world_size and randomness.is_of(states[0], generator):

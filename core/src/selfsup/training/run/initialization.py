@@ -24,7 +24,7 @@ from selfsup.backbones import Backbone, whole_state
 from selfsup.data.processor import Processor
 from selfsup.errors import ArtifactError, ConfigError
 from selfsup.registry import registry
-from selfsup.runtime.files import atomic_write, storage_errors
+from selfsup.runtime.files import atomic_write, give_folder_name, storage_errors, temporary_folder
 from selfsup.tasks.joint_embedding.frozen_teacher import FrozenTeacher
 from selfsup.training.loop.checkpoint import LAST
 from selfsup.training.run.config import RunConfig
@@ -36,16 +36,22 @@ _ROWS_FILE = "pretraining_rows.json"
 _PART_ROWS = "part-rows-"
 
 
-def keep_processor(processor: Processor, run: RunDirectory) -> None:
-    """Save a run's fitted processor in its folder, since its source may be gone when the run is resumed.
+def keep_start(processor: Processor, origin: Origin, run: RunDirectory) -> None:
+    """Save in a run's folder what a resumed run needs, in full or not at all, since its sources may be gone by then.
+
+    Args:
+        processor: fitted.
+        origin: of the run.
+        run: its folder.
 
     Raises:
         StorageError: the folder cannot be written.
     """
-    folder = run.start / PROCESSOR_FOLDER
-    with storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        processor.save(folder)
+    with storage_errors(run.start), temporary_folder(run.start) as temporary:
+        (temporary / PROCESSOR_FOLDER).mkdir()
+        processor.save(temporary / PROCESSOR_FOLDER)
+        origin.save(temporary)
+        give_folder_name(temporary, run.start)
 
 
 @dataclass
@@ -100,18 +106,16 @@ class Origin:
         own = {name: part.after(self.part_rows[name]) for name, part in rows.parts.items() if name in self.part_rows}
         return replace(rows, parts={**rows.parts, **own})
 
-    def save(self, run: RunDirectory) -> None:
-        """Save in a run's folder what a resumed run needs if the source is gone.
+    def save(self, folder: Path) -> None:
+        """Save the rows that the initial weights have learned from.
 
         Raises:
             StorageError: the folder cannot be written.
         """
         kept = {f"rows-{place}": rows for place, rows in enumerate(self.rows)}
         for name, rows in {**kept, **{f"{_PART_ROWS}{part}": rows for part, rows in self.part_rows.items()}}.items():
-            folder = run.start / name
-            folder.mkdir(parents=True, exist_ok=True)
-            rows.save(folder)
-            atomic_write(folder / _ROWS_FILE, json.dumps(rows.as_dict()) + "\n")
+            rows.save(folder / name)
+            atomic_write(folder / name / _ROWS_FILE, json.dumps(rows.as_dict()) + "\n")
 
 
 def origin_of(config: RunConfig, run: RunDirectory | None = None) -> Origin:

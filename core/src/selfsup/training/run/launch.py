@@ -26,6 +26,7 @@ from typing import Any, NoReturn
 
 from selfsup import errors
 from selfsup.errors import RunError
+from selfsup.runtime.files import SCRATCH_HINT, storage_errors
 from selfsup.runtime.machine_load import cpu_count
 from selfsup.training.loop.signals import REQUEUE, StopRequest
 
@@ -63,7 +64,8 @@ def run_processes(call: str, arguments: Mapping[str, Any], processes: int, stop:
     """
     with tempfile.TemporaryDirectory(prefix="selfsup-") as name, stop:
         folder = Path(name)
-        (folder / "plan.json").write_text(json.dumps({"call": call, "arguments": dict(arguments)}))
+        with storage_errors(folder, hint=SCRATCH_HINT):
+            (folder / "plan.json").write_text(json.dumps({"call": call, "arguments": dict(arguments)}))
         environment = {
             "OMP_NUM_THREADS": str(max(cpu_count() // processes, 1)),
             **os.environ,
@@ -95,7 +97,10 @@ def run_processes(call: str, arguments: Mapping[str, Any], processes: int, stop:
 def write_failure(folder: Path, rank: int, error: BaseException) -> None:
     """Write down an error for the process that waits."""
     failure = {"time": time.time(), "rank": rank, "type": type(error).__name__, "message": str(error)}
-    (folder / f"error-{rank}.json").write_text(json.dumps(failure))
+    try:
+        (folder / f"error-{rank}.json").write_text(json.dumps(failure))
+    except OSError:  # the disk of the temporary files is full
+        sys.stderr.write(f"Error: {error}\n")
 
 
 def _start(folder: Path, rank: int, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:

@@ -34,7 +34,7 @@ from selfsup.training.observe import messages
 from selfsup.training.run import setup
 from selfsup.training.run.config import RunConfig
 from selfsup.training.run.fit import build_stepper, checkpoint_identity, fit, kept_backbone
-from selfsup.training.run.initialization import Origin, keep_processor, origin_of, processor_note, without_origin
+from selfsup.training.run.initialization import Origin, keep_start, origin_of, processor_note, without_origin
 from selfsup.training.run.launch import accept_requeue
 from selfsup.training.run.outcome import begin, recorded
 from selfsup.training.run.prepare_rows import Data
@@ -75,6 +75,8 @@ def execute(
             _told_if_interrupted(out, reporter),
         ):
             # Prepare before the processes form a group: a collective would time out, since preparation may take hours.
+            if main:
+                RunDirectory(out).remove_remains()
             with _one_at_a_time(config, devices):
                 origin = origin_of(config, RunDirectory(out) if resume else None)
                 data = prepare(config, reporter, source, origin)
@@ -282,7 +284,7 @@ def _open(
                 **({} if origin.record is None else {"init": origin.record}),
                 **({} if teacher is None else {"teacher": teacher}),
             )
-            keep_processor(data.processor, RunDirectory(out))
-            origin.save(RunDirectory(out))
+        if not origin.resumed:  # or a run that was killed before its first checkpoint, perhaps while it wrote this
+            keep_start(data.processor, origin, RunDirectory(out))
     fabric.barrier()
     return RunDirectory(out)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfsup.data.sources.file_groups import FileGroups
@@ -14,6 +12,7 @@ from selfsup.data.sources.paths import modalities_of
 from selfsup.data.sources.streams.shards import LineShard, ParquetShard, open_file, within
 from selfsup.data.sources.tables.read import read_tables
 from selfsup.errors import SourceError
+from selfsup.runtime.files import scratch_folder
 
 if TYPE_CHECKING:
     from selfsup.registry.specs import ModalitySpec
@@ -95,7 +94,7 @@ def sample_of_lines(shards: Sequence[LineShard], modality: ModalitySpec, most: i
             f"{shards[0].name} is no file of JSON lines: its first line begins with {first[:20]!r}, and not with {{. Write "
             "each row on a line of its own, or leave out --stream."
         )
-    with tempfile.TemporaryDirectory(prefix="selfsup-") as folder:
-        file = Path(folder) / ("rows.jsonl" if as_json else "rows.txt")
+    with scratch_folder() as folder:
+        file = folder / ("rows.jsonl" if as_json else "rows.txt")
         file.write_text("\n".join(record["text"] for record in taken.records) + "\n", encoding="utf-8")
         return read_tables([file], modalities=modalities_of(modality)).dataset, taken

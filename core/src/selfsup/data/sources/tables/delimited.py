@@ -15,7 +15,7 @@ from selfsup.data.sources.tables.format import TableFormat
 from selfsup.data.sources.tables.header import Record, is_unnamed, read_header
 from selfsup.data.sources.tables.separators import Layout, find_layout, long_cells
 from selfsup.errors import SourceError
-from selfsup.runtime.files import temporary_file
+from selfsup.runtime.files import atomic_write, give_name, temporary_file
 from selfsup.runtime.findings import Findings, listed_names
 
 _CHUNK_ROWS = 8192
@@ -131,8 +131,8 @@ def _converted(tables: Sequence[Any], target: Path, form: TableFormat) -> tuple[
                 findings = _convert(tables, temporary, texts, form, quick=True)
             except (NotQuickError, pa.ArrowInvalid):  # uneven rows or unclosed quotation marks: read them one by one
                 findings = _convert(tables, temporary, texts, form, quick=False)
-            notes.write_text(json.dumps(findings.as_json()), encoding="utf-8")
-            temporary.replace(target)
+            atomic_write(notes, json.dumps(findings.as_json()))
+            give_name(temporary, target)
     kept = json.loads(notes.read_text(encoding="utf-8"))
     return datasets.Dataset.from_file(str(target)), Findings(kept["facts"], kept["warnings"])
 

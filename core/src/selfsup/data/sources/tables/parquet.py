@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from selfsup.runtime.files import temporary_file
+from selfsup.runtime.files import give_name, temporary_file
 
 _BATCH_BYTES = 8 << 20
 _BATCH_ROWS = 16_384
@@ -31,7 +31,7 @@ def read_parquet(files: Sequence[Path], target: Path) -> Any:
     if not target.exists():
         with temporary_file(target) as temporary:
             _convert(files, temporary)
-            temporary.replace(target)
+            give_name(temporary, target)
     return datasets.Dataset.from_file(str(target))
 
 

@@ -23,7 +23,7 @@ from selfsup.data.sources.tables.tars import TAR_SUFFIXES, read_tars
 from selfsup.data.sources.tables.workbooks import WORKBOOKS
 from selfsup.errors import SelfsupError, SourceError
 from selfsup.runtime.cache_folder import cache_root
-from selfsup.runtime.files import storage_error, storage_errors, temporary_file
+from selfsup.runtime.files import give_name, storage_error, storage_errors, temporary_file
 from selfsup.runtime.findings import Findings
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def _as_utf8(files: Sequence[Path], cache: Path, encoding: str) -> tuple[list[Pa
             with temporary_file(copy) as temporary:
                 with open_text(file, found) as source, temporary.open("w", encoding="utf-8", newline="") as target:
                     shutil.copyfileobj(source, target, _BLOCK)
-                temporary.replace(copy)
+                give_name(temporary, copy)
         plain.append(copy)
     return plain, findings
 
@@ -210,7 +210,7 @@ def _read_arrow(file: Path, cache: Path) -> Any:
                 with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
                     for part in parts:
                         writer.write_table(part.cast(schema))
-            temporary.replace(copy)
+            give_name(temporary, copy)
     return datasets.Dataset.from_file(str(copy))
 
 

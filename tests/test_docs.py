@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import sys
@@ -18,6 +19,7 @@ from selfsup.cli.main import program
 from selfsup.registry import registry
 from selfsup_bench.commands import benchmark
 from selfsup_bench.report.markdown_page import WRITTEN_BY
+from speed.__main__ import main as measure_speed
 
 DOCS = Path(__file__).parents[1] / "docs"
 sys.path.insert(0, str(DOCS))
@@ -165,7 +167,42 @@ def test_every_block_of_commands_is_run() -> None:
 @pytest.mark.parametrize("page", ["results.md", *(page for page in written() if page.startswith("results/"))])
 def test_results_are_written_by_the_command_or_say_that_they_are_not(page: str) -> None:
     text = (DOCS / page).read_text(encoding="utf-8")
-    assert WRITTEN_BY in text or "*Copied by hand: the records of th" in text
+    from_records = "_generated/fragments/speed.md" in text
+    assert WRITTEN_BY in text or "*Copied by hand: the records of th" in text or from_records
+
+
+def test_figures_of_speed_come_from_records_alone(tmp_path: Path) -> None:
+    from site_pages import speed
+
+    page = (DOCS / "results" / "speed.md").read_text(encoding="utf-8")
+    files = sorted(speed.RECORDS.glob("*.json"))
+    assert files
+    speed.write(tmp_path)
+    everything = (tmp_path / "fragments" / "speed.md").read_text(encoding="utf-8")
+    for path in files:
+        held = json.loads(path.read_text(encoding="utf-8"))
+        assert held["modality"] == path.stem
+        shown = speed.tables(held["figures"])
+        assert f"## {speed.TITLES[path.stem]}\n\n{shown}" in everything
+        for figure in held["figures"]:
+            assert f"| `{figure['name']}`: " in shown
+            assert f"| {speed.amount(figure['ours'])} {figure['unit']} |" in shown
+            assert figure["measured"]["device"].startswith(figure["measured"]["kind"])
+            assert figure["measured"]["command"].startswith(f"python -m speed {path.stem}")
+            assert figure["measured"]["commit"] in shown
+            assert (figure["measured"]["commit"] != "") == (figure["measured"]["date"] != "")
+    units = "images|tokens|rows|clips|samples|pairs|GB|MB|ms|s|TFLOP/s"
+    assert re.findall(rf"\d[\d.,]*(?: (?:{units})\b| ?%|×(?!\d))", page) == []
+
+
+def test_one_command_measures_the_speed_of_a_modality() -> None:
+    from speed.figures import NAMES, usual
+
+    (block,) = blocks("results/speed.md", "console")
+    lines = [line for line in block.splitlines() if line.startswith("python -m speed ")]
+    options = [measure_speed.make_context("speed", shlex.split(line)[3:]).params for line in lines]
+    assert [each["modality"] for each in options] == [modality for modality in NAMES if usual(modality, "cpu")]
+    assert all(each["out"].name == f"{each['modality']}.json" for each in options)
 
 
 def options_of(command: click.Command) -> set[str]:
@@ -188,7 +225,9 @@ def test_the_commands_of_a_page_have_options_that_exist(page: str) -> None:
     for code in re.findall(r"`[^`\n]+`|^selfsup .*$", text, flags=re.MULTILINE):
         words = re.findall(r"selfsup ([a-z]+)(?= |`|$)", code)
         known = (options_of(program.get_command(click.Context(program), words[0])) if words else every) | flags
-        if "python -m" not in code:
+        if page == "results/speed.md":
+            known |= options_of(measure_speed)
+        if "python -m" not in code or page == "results/speed.md":
             assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", code)) <= known, code
 
 

@@ -1,11 +1,11 @@
-"""Write the pages of the site that come from the code: the references of the API and the configuration, tables of tasks."""
+"""Write the pages of the site that come from the code and from records: references, tables of tasks and of speed."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
 
-from site_pages import api, commands, configuration, registered
+from site_pages import api, commands, configuration, registered, speed
 
 
 def write_all(docs: Path) -> None:
@@ -16,5 +16,5 @@ def write_all(docs: Path) -> None:
     """
     out = docs / "_generated"
     shutil.rmtree(out, ignore_errors=True)
-    for part in (api, commands, configuration, registered):
+    for part in (api, commands, configuration, registered, speed):
         part.write(out)

@@ -14,8 +14,8 @@ import click
 from selfsup.cli import emit
 from selfsup.cli.output import progress_console
 from selfsup.errors import SelfsupError
-from speed.figures import NAMES, PRETRAINING, measurements, names
-from speed.measure import Settings
+from speed.figures import NAMES, measurable, measurements, names, usual
+from speed.measure import Figure, Settings
 
 
 @click.command()
@@ -32,18 +32,26 @@ from speed.measure import Settings
     type=click.Choice(["cpu", "cuda"]),
     default="cpu",
     show_default=True,
-    help="Where to train; on cuda the figures of pretraining are measured, in full size.",
+    help="Where to measure; on cuda the figures of pretraining too, in full size.",
 )
 @click.option(
-    "--compile", default="", metavar="BACKEND", help="Of torch.compile on our side, or off. [default: inductor on cuda]"
+    "--compile",
+    default="",
+    metavar="BACKEND",
+    help="Of torch.compile on our side, or off (figures of pretraining). [default: off, and on cuda inductor as well]",
 )
 @click.option("--profile", is_flag=True, help="Say where the time of a step goes (figures of pretraining).")
 @click.option("--alone", is_flag=True, help="Leave the peer out (figures of pretraining).")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Keep the figures in this JSON file with device and commit, in place of older ones of the same names.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 @click.option("--here", is_flag=True, hidden=True, help="Measure in this process.")
 def main(
     modality: str, only: tuple[str, ...], repeats: int, data: str, rows: int, steps: int, device: str, compile: str,
-    profile: bool, alone: bool, as_json: bool, here: bool,
+    profile: bool, alone: bool, out: Path | None, as_json: bool, here: bool,
 ) -> None:  # fmt: skip
     """Measure how fast the program is, against its peers where there are any.
 
@@ -52,28 +60,51 @@ def main(
     unknown = sorted(set(only) - set(names(modality)))
     if unknown:
         raise click.BadParameter(f"{unknown[0]!r} is none of {', '.join(names(modality))}.", param_hint="--only")
+    elsewhere = sorted(set(only) - set(measurable(modality, device)))
+    if elsewhere:
+        raise click.BadParameter(
+            f"{elsewhere[0]!r} cannot be measured on {device}; these can: {', '.join(measurable(modality, device)) or 'none'}.",
+            param_hint="--only",
+        )
     settings = Settings(
         repeats=repeats, data=data, rows=rows, steps=steps, device=device, compile=compile, profile=profile, alone=alone
     )
-    default = PRETRAINING.get(modality, ()) if device == "cuda" else NAMES[modality]
     results: list[dict[str, Any]] = []
-    for name in only or default:
+    for name in only or usual(modality, device):
         if not as_json:
             click.echo(f"measuring {name} ...", err=True)
-        results.append(_here(modality, name, settings) if here else _apart(modality, name, settings))
+        results += _here(modality, name, settings) if here else _apart(modality, name, settings)
+    if out is not None:
+        from speed import records
+
+        records.keep(out, modality, results, records.where_and_when(device, [modality, *_given(click.get_current_context())]))
     emit(results, as_json=as_json, text=lambda: show(results))
     if not all(result.get("reached") for result in results):
         sys.exit(1)
 
 
-def _here(modality: str, name: str, settings: Settings) -> dict[str, Any]:
+def _given(context: click.Context) -> list[str]:
+    """The options that a figure depends on and that were given, as on the command line."""
+    words: list[str] = []
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        given = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        if given and name in ("only", "repeats", "rows", "steps", "device", "compile", "profile", "alone"):
+            value = context.params[name]
+            for each in value if isinstance(value, tuple) else (value,):
+                words += [f"--{name}"] if each is True else [f"--{name}", str(each)]
+    return words
+
+
+def _here(modality: str, name: str, settings: Settings) -> list[dict[str, Any]]:
     try:
-        return measurements(modality)[name](settings).as_dict()
+        found = measurements(modality)[name](settings)
     except SelfsupError as error:
-        return {"name": name, "error": str(error)}
+        return [{"name": name, "error": str(error)}]
+    return [figure.as_dict() for figure in ([found] if isinstance(found, Figure) else found)]
 
 
-def _apart(modality: str, name: str, settings: Settings) -> dict[str, Any]:
+def _apart(modality: str, name: str, settings: Settings) -> list[dict[str, Any]]:
     """Measure one figure in a process of its own, so that the memory and threads of one do not weigh on the next."""
     command = [sys.executable, "-m", "speed", modality, "--only", name, "--json", "--here"]
     for option, value in asdict(settings).items():
@@ -83,11 +114,17 @@ def _apart(modality: str, name: str, settings: Settings) -> dict[str, Any]:
             command.append(f"--{option}")
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
     try:
-        result: dict[str, Any] = json.loads(done.stdout)[0]
-    except (ValueError, LookupError):
+        results: list[dict[str, Any]] = json.loads(done.stdout)
+    except ValueError:
         last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-        return {"name": name, "error": last}
-    return result
+        return [{"name": name, "error": last}]
+    return results
+
+
+def amount(value: float) -> str:
+    """A number with four digits that count."""
+    rounded = float(f"{value:.4g}")
+    return f"{rounded:,.0f}" if rounded >= 1000 else f"{rounded:g}"
 
 
 def show(results: list[dict[str, Any]]) -> None:
@@ -97,11 +134,11 @@ def show(results: list[dict[str, Any]]) -> None:
         if "error" in result:
             click.echo(f"| {result['name']} | – | – | – | – | {result['error']} |")
             continue
-        theirs = "–" if result["theirs"] is None else f"{result['theirs']:,.4g} {result['unit']}"
-        value = f"{result['value']:.3g}{'×' if result['theirs'] is not None else ' ' + result['unit']}"
+        theirs = "–" if result["theirs"] is None else f"{amount(result['theirs'])} {result['unit']}"
+        value = f"{result['value']:.3g}×" if result["theirs"] is not None else f"{amount(result['value'])} {result['unit']}"
         reached = "reached" if result["reached"] else "NOT reached"
         click.echo(
-            f"| {result['name']}: {result['what']} | {result['ours']:,.4g} {result['unit']} | {theirs} | {value} "
+            f"| {result['name']}: {result['what']} | {amount(result['ours'])} {result['unit']} | {theirs} | {value} "
             f"| {result['compare']} {result['goal']:g} | {reached}{'; ' + result['note'] if result['note'] else ''} |"
         )
     progress_console().print(_machine(), highlight=False)

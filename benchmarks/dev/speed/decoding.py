@@ -15,14 +15,14 @@ from selfsup.data import EpochSampler, Loader, load_source, prepare
 from selfsup.registry import registry
 from selfsup.runtime import cpu_count
 from speed.apart import apart
-from speed.made_up_data import write_videos
 from speed.measure import Figure, Settings, in_turn, peer, ratio_figure
+from speed.synthetic_data import write_videos
 
 EPOCHS, BATCH, WORKERS = 3, 32, 2
 SIZE, STRIDE, WINDOW = 64, 2, 8
 """Pixels a side, source frames from one kept frame to the next, and frames of a clip."""
 _FRAMES, _SIDE = 64, 160
-"""Frames and pixels a side of a made-up video."""
+"""Frames and pixels a side of a synthetic video."""
 
 
 def decoding_figure(settings: Settings) -> Figure:

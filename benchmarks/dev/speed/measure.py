@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import operator
 import statistics
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from types import ModuleType
@@ -31,7 +33,7 @@ class Settings:
     device: str = "cpu"
     """``cpu`` or ``cuda``."""
     compile: str = ""
-    """Backend of ``torch.compile`` on our side; empty: inductor on a GPU."""
+    """Backend of ``torch.compile`` on our side; empty: off, and on a GPU inductor as well."""
     profile: bool = False
     """Say where the time of a step goes."""
     alone: bool = False
@@ -71,6 +73,56 @@ class Figure:
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {**asdict(self), "reached": self.reached}
+
+
+def wait(device: str) -> None:
+    """For the work that was given to a device."""
+    if device == "cuda":
+        import torch
+
+        torch.cuda.synchronize()
+
+
+def seconds(work: Callable[[], object], device: str) -> float:
+    """What some work takes on an idle device: on a GPU between two of its events, else by the clock."""
+    import torch
+
+    from selfsup.training.device.compile_trial import StepClock
+
+    wait(device)
+    clock = StepClock(torch.device(device))
+    with clock.step():
+        work()
+    return clock.seconds()[0]
+
+
+class Stretches:
+    """Samples a second of a training: the median of stretches of a twelfth of its steps, measured alike on both sides.
+
+    The first third is left out. The time of a stretch is all of it, the wait for batches too, until the device has done its
+    work. Within a stretch nothing waits for the device.
+
+    Args:
+        device: ``cpu`` or ``cuda``.
+        steps: of the training.
+        batch: samples of a step.
+    """
+
+    def __init__(self, device: str, *, steps: int, batch: int) -> None:
+        self._device, self._batch, self._every = device, batch, max(steps // 12, 1)
+        self._ends: list[float] = []
+
+    def ended(self, step: int) -> None:
+        """Note the end of a step, counted from 1."""
+        if step % self._every == 0:
+            wait(self._device)
+            self._ends.append(time.perf_counter())
+
+    def rate(self) -> float:
+        """Samples a second."""
+        later = self._ends[min(len(self._ends) // 3, len(self._ends) - 2) :]
+        took = [end - start for start, end in itertools.pairwise(later)]
+        return self._every * self._batch / statistics.median(took)
 
 
 def in_turn(ours: Callable[[], float], theirs: Callable[[], float], *, repeats: int) -> tuple[list[float], list[float]]:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from selfsup.errors import BenchmarkError
-from speed import made_up_data
+from speed import synthetic_data
 from speed.measure import Figure, Settings
 
 _BLOCK = 100_000
@@ -72,7 +72,7 @@ def video_memory_figure(settings: Settings) -> Figure:
         "a folder of MP4 files, 32 frames of 64x64",
         "video/cvrl",
         rows=settings.rows or 1_000,
-        write=made_up_data.write_videos,
+        write=synthetic_data.write_videos,
         overrides={"optimization.batch_size": 16, "backbone.width": 4, "objective.hidden_dim": 64},
         factor=5,
         goal=1.05,
@@ -86,7 +86,7 @@ def audio_memory_figure(settings: Settings) -> Figure:
         "a folder of WAV files, 1 s at 8 kHz",
         "audio/simclr",
         rows=settings.rows or 10_000,
-        write=made_up_data.write_sounds,
+        write=synthetic_data.write_sounds,
         overrides={
             "optimization.batch_size": 32,
             "backbone.channels": 8,
@@ -147,7 +147,7 @@ def _with_cache(folder: Path) -> dict[str, str]:
 
 
 def write_table(path: Path, rows: int) -> None:
-    """A made-up table in row groups of 100,000: ten numbers that depend on each other, four categories, some values missing."""
+    """A synthetic table in row groups of 100,000: ten dependent numbers, four categories, some values missing."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -169,7 +169,7 @@ def write_table(path: Path, rows: int) -> None:
 
 
 def write_lines(path: Path, rows: int) -> None:
-    """Made-up lines of ten words, whose frequencies follow Zipf's law."""
+    """Synthetic lines of ten words, whose frequencies follow Zipf's law."""
     rng = np.random.default_rng(0)
     letters = np.array(list("abcdefghijklmnopqrstuvwxyz"))
     words = np.array(["".join(rng.choice(letters, rng.integers(2, 10))) for _ in range(5000)])

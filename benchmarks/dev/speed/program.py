@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 from selfsup.errors import BenchmarkError
-from speed.made_up_data import write_folder
 from speed.measure import Figure
+from speed.synthetic_data import write_folder
 
 _PEAK = """
 import sys

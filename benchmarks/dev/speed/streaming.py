@@ -18,8 +18,8 @@ from selfsup.data.batches.stream import StreamBatches, StreamOptions
 from selfsup.data.sources.streams.load import open_stream
 from selfsup.registry import registry
 from speed.apart import apart
-from speed.made_up_data import images
 from speed.measure import Figure, Settings, in_turn, peer, ratio_figure
+from speed.synthetic_data import images
 
 BATCH, WORKERS, BUFFER, SIZE = 256, 2, 1000, 32
 _ROWS = 5000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from functools import lru_cache, partial
 from typing import Any
 
@@ -11,8 +10,8 @@ import torch
 from selfsup.registry import registry
 from selfsup.runtime import cpu_count
 from speed.apart import apart
-from speed.made_up_data import images
-from speed.measure import Figure, in_turn, peer, ratio_figure
+from speed.measure import Figure, Settings, in_turn, peer, ratio_figure, seconds
+from speed.synthetic_data import images
 
 WORKERS = 2
 BATCH = 256
@@ -34,7 +33,7 @@ class PeerImages(torch.utils.data.Dataset[Any]):
 
 
 @lru_cache(maxsize=1)
-def peer_loader(n: int, size: int) -> Any:
+def peer_loader(n: int, size: int, pin: bool = False) -> Any:
     """lightly's views of the same images; the blur is left out at 32 pixels, as in its CIFAR-10 example and in ours.
 
     Cached, so that its workers live on from one measurement to the next.
@@ -47,21 +46,25 @@ def peer_loader(n: int, size: int) -> Any:
     )
     pictures = PeerImages([Image.fromarray(image) for image in images(n, size)], transform)
     return torch.utils.data.DataLoader(
-        pictures, batch_size=BATCH, shuffle=True, drop_last=True, num_workers=WORKERS, persistent_workers=True
+        pictures, batch_size=BATCH, shuffle=True, drop_last=True, num_workers=WORKERS, persistent_workers=True, pin_memory=pin
     )
 
 
-def peer_views(n: int, size: int) -> float:
-    """Images a second of lightly's loader."""
-    loader = peer_loader(n, size)
-    began = time.perf_counter()
-    for _ in loader:
-        pass
-    return len(loader) * BATCH / (time.perf_counter() - began)
+def peer_views(n: int, size: int, device: str) -> float:
+    """Images a second of lightly's loader, from which the views go to the device."""
+    loader = peer_loader(n, size, device == "cuda")
+
+    def epoch() -> None:
+        for views, _ in loader:
+            for view in views:
+                view.to(device, non_blocking=True)
+
+    return len(loader) * BATCH / seconds(epoch, device)
 
 
-def views_figure(size: int, *, goal: float, n: int, repeats: int) -> Figure:
-    """Images a second, two views of each, both sides starting from decoded 8-bit images in memory."""
+def views_figure(size: int, *, goal: float, n: int, settings: Settings) -> Figure:
+    """Images a second, two views of each on the device, both sides starting from decoded 8-bit images in memory."""
+    device = settings.device
     torch.set_num_threads(cpu_count())
     made = images(n, size)
     info = {"image_size": size}
@@ -69,23 +72,27 @@ def views_figure(size: int, *, goal: float, n: int, repeats: int) -> Figure:
     assert recipe is not None
     views = recipe.build(recipe.config(), info)
     store = torch.from_numpy(made).permute(0, 3, 1, 2).contiguous()
-    generator = torch.Generator().manual_seed(0)
+    store = store.pin_memory() if device == "cuda" else store
+    generator = torch.Generator(device).manual_seed(0)
 
-    def ours() -> float:
-        began = time.perf_counter()
+    def epoch() -> None:
         order = torch.randperm(n)
         for i in range(n // BATCH):
-            views({"image": store.index_select(0, order[i * BATCH : (i + 1) * BATCH])}, generator)
-        return (n // BATCH) * BATCH / (time.perf_counter() - began)
+            image = store.index_select(0, order[i * BATCH : (i + 1) * BATCH])
+            views({"image": image.to(device, non_blocking=True)}, generator)
+
+    def ours() -> float:
+        return (n // BATCH) * BATCH / seconds(epoch, device)
 
     with apart() as there:
-        theirs = there(peer_views)
+        theirs = partial(there(peer_views), n, size, device)
         ours()
-        theirs(n, size)  # starts the workers, which live on
-        mine, other = in_turn(ours, partial(theirs, n, size), repeats=repeats)
+        theirs()  # starts the workers, which live on
+        mine, other = in_turn(ours, theirs, repeats=settings.repeats)
     return ratio_figure(
         f"views-{size}",
-        f"two SimCLR views of each image at {size}x{size}, against lightly's SimCLRTransform in a {WORKERS}-worker DataLoader",
+        f"two SimCLR views of each image at {size}x{size}{' on the GPU' if device == 'cuda' else ''}, against lightly's "
+        f"SimCLRTransform in a {WORKERS}-worker DataLoader",
         mine,
         other,
         unit="images/s",

@@ -1,4 +1,4 @@
-"""CLIP against open_clip's loop, on made-up pairs."""
+"""CLIP against open_clip's loop, on synthetic pairs."""
 
 from __future__ import annotations
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
 
 from selfsup.data.batches import loader
-from speed import peer_loops
-from speed.measure import Settings
-from speed.pretraining import pretraining_figures
-from speed.profiling import PARTS, Profile, peak
-from speed.workloads import WORKLOADS
+from speed.measure import Settings, Stretches
+from speed.pretraining import figure, peer_loops
+from speed.pretraining.figure import pretraining_figures
+from speed.pretraining.profiling import PARTS, Profile, peak
+from speed.pretraining.workloads import WORKLOADS
 
 pytestmark = pytest.mark.slow
 
@@ -27,14 +29,16 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_figure_tells_the_share_of_the_peak_and_where_the_time_goes(
     modality: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("speed.pretraining.cpu_count", lambda: 1)
+    monkeypatch.setattr("speed.pretraining.figure.cpu_count", lambda: 1)
     share = loader._DEVICE_SHARE
-    figure = pretraining_figures(modality)[name](Settings(repeats=1, steps=4, alone=True, profile=True))
-    assert figure.theirs is None
-    assert figure.value == figure.ours > 1
-    assert "compile=off, first step" in figure.note
-    assert all(f"{part} " in figure.note for part in PARTS)
-    share_of_peak = float(figure.note.partition("TFLOP/s, ")[2].partition(" %")[0])
+    (found,) = pretraining_figures(modality)[name](Settings(repeats=1, steps=4, alone=True, profile=True))
+    assert found.theirs is None
+    assert found.value == found.ours > 1
+    assert found.name == name
+    assert "compile=off" in found.what
+    assert "compile=off, first step" in found.note
+    assert all(f"{part} " in found.note for part in PARTS)
+    share_of_peak = float(found.note.partition("TFLOP/s, ")[2].partition(" %")[0])
     assert 0 <= share_of_peak < 100
     assert share == loader._DEVICE_SHARE
 
@@ -82,3 +86,58 @@ def test_timing_leaves_the_first_steps_out() -> None:
     rate = peer_loops.timed(iter(range(100)), taken.append, steps=10, batch=4, device="cpu")
     assert taken == list(range(10))
     assert rate > 7 * 4
+
+
+def test_both_settings_of_the_compiler_are_measured_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert figure.compilers(Settings(device="cuda")) == ["off", "inductor"]
+    assert figure.compilers(Settings(device="cuda", compile="eager")) == ["eager"]
+    assert figure.compilers(Settings()) == ["off"]
+    monkeypatch.setattr(figure, "cpu_count", lambda: 1)
+    monkeypatch.setattr(figure, "compilers", lambda settings: ["off", "eager"])
+    monkeypatch.setattr(figure, "_operations", lambda *_: 1e6)
+    measured: list[str] = []
+
+    def our_speed(*_: object, compiled: str, **options: object) -> tuple[float, float]:
+        measured.append(compiled)
+        return (10.0 if compiled == "off" else 20.0), 1.5
+
+    monkeypatch.setattr(figure, "_our_speed", our_speed)
+    plain, compiled = pretraining_figures("vision")["simclr-resnet18-256-read"](Settings(repeats=2, steps=4, alone=True))
+    assert measured == ["off", "eager", "off", "eager"]
+    assert (plain.ours, compiled.ours) == (10.0, 20.0)
+    assert (plain.name, compiled.name) == ("simclr-resnet18-256-read", "simclr-resnet18-256-read-eager")
+    assert "batches read by threads, compile=off" in plain.what
+    assert "batches read by threads, compile=eager" in compiled.what
+    assert "compile=eager, first step" in compiled.note
+
+
+@pytest.mark.parametrize("steps", [24, 4])
+def test_both_sides_are_timed_over_the_same_stretches(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+    now = [0.0]
+    monkeypatch.setattr("speed.measure.time.perf_counter", lambda: now[0])
+    stretches = Stretches("cpu", steps=steps, batch=5)
+    for step in range(1, steps + 1):
+        now[0] += 100.0 if step <= steps // 4 else 0.5  # the first steps take longer
+        now[0] += 30.0 if step == steps - 2 and steps > 4 else 0.0  # once another program is in the way
+        stretches.ended(step)
+    assert stretches.rate() == pytest.approx(10.0)
+
+
+def test_waiting_is_the_wait_for_a_batch_and_not_for_logs_and_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    from selfsup.training.observe.journal import Journal
+
+    own = Journal.record
+
+    def slow(self: Journal, *args: object) -> None:
+        time.sleep(0.05)
+        own(self, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Journal, "record", slow)
+    monkeypatch.setattr(figure, "cpu_count", lambda: 1)
+    work = next(work for work in WORKLOADS["vision"](True) if work.name == "simclr-resnet18")
+    profile = Profile("cpu")
+    with TemporaryDirectory() as folder, profile.measuring():
+        figure._pretrain(work, work.data(Path(folder)), Path(folder) / "run", steps=4, device="cpu", compiled="off")
+    shares = profile.shares()
+    assert set(shares) == set(PARTS)
+    assert shares["waiting for input"] < 25

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import statistics
 import tempfile
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,8 @@ from selfsup.data import load_source
 from selfsup.registry import registry
 from selfsup.runtime import cpu_count
 from speed.apart import apart
-from speed.measure import Figure, Settings, in_turn, peer, ratio_figure
+from speed.measure import Figure, Settings, Stretches, in_turn, peer, ratio_figure
+from speed.pretraining.profiling import timing
 
 WIDTH, DEPTH, BATCH = 256, 4, 128
 """SCARF's encoder and batch."""
@@ -27,15 +26,16 @@ _LABELS = {"adult": "income"}
 def scarf_figure(settings: Settings) -> Figure:
     """SCARF on adult (or ``--data``): an MLP of four layers of 256 on one-hot categories, batch 128."""
     torch.set_num_threads(cpu_count())
+    device = settings.device
     data = settings.data or "adult"
     steps = settings.steps or 400
     cells = one_hot(data)
 
     def ours() -> float:
-        return our_rows(data, steps=steps)
+        return our_rows(data, steps=steps, device=device)
 
     with apart() as there:
-        measure = partial(there(ts3l_rows), cells, steps=max(20, steps // 4))
+        measure = partial(there(ts3l_rows), cells, steps=max(20, steps // 4), device=device)
         ours()
         workers = max((0, 2), key=lambda count: measure(workers=count))
         theirs = partial(measure, workers=workers)
@@ -52,10 +52,11 @@ def scarf_figure(settings: Settings) -> Figure:
     )
 
 
-def our_rows(data: str, *, steps: int) -> float:
-    """Rows a second by ``selfsup.pretrain`` (median of the logged stretches but the first)."""
-    with tempfile.TemporaryDirectory() as folder:
-        run = selfsup.pretrain(
+def our_rows(data: str, *, steps: int, device: str) -> float:
+    """Rows a second by ``selfsup.pretrain``."""
+    stretches = Stretches(device, steps=steps, batch=BATCH)
+    with tempfile.TemporaryDirectory() as folder, timing(stretches):
+        selfsup.pretrain(
             "tabular/scarf",
             data,
             out=Path(folder) / "run",
@@ -66,10 +67,14 @@ def our_rows(data: str, *, steps: int) -> float:
             log_every=max(1, steps // 8),
             probe_every=10 * steps,
             progress=False,
-            overrides={"optimization.batch_size": BATCH, "backbone.dim": WIDTH, "backbone.depth": DEPTH},
+            overrides={
+                "optimization.batch_size": BATCH,
+                "backbone.dim": WIDTH,
+                "backbone.depth": DEPTH,
+                "accelerator": "gpu" if device == "cuda" else "cpu",
+            },
         )
-        speeds = [line["samples_per_second"] for line in run.metrics if "samples_per_second" in line]
-    return float(statistics.median(speeds[1:] or speeds))
+    return stretches.rate()
 
 
 def one_hot(data: str) -> Any:
@@ -83,7 +88,7 @@ def one_hot(data: str) -> Any:
     return np.concatenate(parts).astype(np.float32)
 
 
-def ts3l_rows(cells: Any, *, steps: int, workers: int) -> float:
+def ts3l_rows(cells: Any, *, steps: int, workers: int, device: str) -> float:
     """Rows a second of TabularS3L's documented SCARF: its data set and module in Lightning's trainer."""
     import logging
 
@@ -117,33 +122,22 @@ def ts3l_rows(cells: Any, *, steps: int, workers: int) -> float:
     )
     made = scarf.SCARFDataset(frame, config=config, continuous_cols=list(frame.columns), category_cols=[])
     loader = torch.utils.data.DataLoader(made, BATCH, shuffle=True, drop_last=True, num_workers=workers)
-    clock = _Clock(lightning)
+    stretches = Stretches(device, steps=steps, batch=BATCH)
+
+    base: Any = lightning.Callback
+
+    class Clock(base):  # type: ignore[misc]  # its base is known at run time only
+        def on_train_batch_end(self, trainer: Any, *args: Any, **kwargs: Any) -> None:
+            stretches.ended(trainer.global_step)
+
     trainer = lightning.Trainer(
-        accelerator="cpu",
+        accelerator="gpu" if device == "cuda" else "cpu",
         max_steps=steps,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        callbacks=[clock.callback],
+        callbacks=[Clock()],
     )
     trainer.fit(modules.SCARFLightning(config), loader)
-    return BATCH / statistics.median(clock.took[1:])
-
-
-class _Clock:
-    """Seconds from the end of each step to the end of the next."""
-
-    def __init__(self, lightning: Any) -> None:
-        self.took: list[float] = []
-        self.last = 0.0
-        clock = self
-
-        class Callback(lightning.Callback):  # type: ignore[misc]  # its base is known at run time only
-            def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
-                now = time.perf_counter()
-                if clock.last:
-                    clock.took.append(now - clock.last)
-                clock.last = now
-
-        self.callback = Callback()
+    return stretches.rate()

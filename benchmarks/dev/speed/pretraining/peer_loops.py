@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import tempfile
-import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -12,11 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from speed.made_up_data import images
-from speed.measure import peer
-
-_FIRST = 0.3
-"""Share of the steps that is not timed."""
+from speed.measure import Stretches, peer
+from speed.synthetic_data import images
 
 
 def cores() -> int:
@@ -32,22 +28,12 @@ def bf16(device: str) -> Any:
 
 
 def timed(batches: Iterable[Any], step: Any, *, steps: int, batch: int, device: str) -> float:
-    """Samples a second of ``step`` on the later ones of ``steps`` batches."""
-    first = max(int(_FIRST * steps), 1)
-    began, taken = 0.0, 0
-    for number, one in enumerate(itertools.islice(batches, steps)):
-        if number == first:
-            _wait(device)
-            began = time.perf_counter()
+    """Samples a second of ``step`` on so many batches, timed as ours are."""
+    stretches = Stretches(device, steps=steps, batch=batch)
+    for number, one in enumerate(itertools.islice(batches, steps), 1):
         step(one)
-        taken = number + 1 - first
-    _wait(device)
-    return taken * batch / (time.perf_counter() - began)
-
-
-def _wait(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
+        stretches.ended(number)
+    return stretches.rate()
 
 
 def _forever(loader: Any) -> Iterator[Any]:
@@ -94,7 +80,7 @@ def lightly_simclr(*, n: int, size: int, network: str, batch: int, device: str, 
 
 def trainer_mlm(*, length: int, batch: int, small: bool, device: str, blocks: Any, info: dict[str, int]) -> float:
     """MLM by transformers' ``Trainer`` and collator, with the better number of loader workers."""
-    from speed.mlm import tokenizer
+    from speed.pretraining.mlm import step_clock, tokenizer
 
     transformers = peer("transformers")
     peer("accelerate")
@@ -114,36 +100,23 @@ def trainer_mlm(*, length: int, batch: int, small: bool, device: str, blocks: An
             vocab_size=info["vocab_size"], max_position_embeddings=length + 2, hidden_dropout_prob=0.0,
             attention_probs_dropout_prob=0.0, pad_token_id=info["pad_id"], **sizes,
         )  # fmt: skip
-        clock = _clock(transformers)
+        steps = 6 if small else 60
+        stretches = Stretches(device, steps=steps, batch=batch)
         with tempfile.TemporaryDirectory() as folder:
             arguments = transformers.TrainingArguments(
-                output_dir=folder, per_device_train_batch_size=batch, max_steps=6 if small else 60, logging_steps=1000,
+                output_dir=folder, per_device_train_batch_size=batch, max_steps=steps, logging_steps=1000,
                 save_strategy="no", report_to=[], use_cpu=device == "cpu", bf16=True, disable_tqdm=True,
                 dataloader_drop_last=True, dataloader_num_workers=workers, dataloader_persistent_workers=workers > 0,
                 dataloader_pin_memory=device == "cuda",
             )  # fmt: skip
             model = transformers.BertForMaskedLM(config)
-            trainer = transformers.Trainer(model, arguments, data_collator=collator, train_dataset=rows, callbacks=[clock])
+            trainer = transformers.Trainer(
+                model, arguments, data_collator=collator, train_dataset=rows, callbacks=[step_clock(transformers, stretches)]
+            )
             trainer.train()
-        took = clock.times[len(clock.times) // 3 :]
-        return float((len(took) - 1) * batch / (took[-1] - took[0]))
+        return stretches.rate()
 
     return max(measured(workers) for workers in ((0,) if small else (0, 8)))
-
-
-def _clock(transformers: Any) -> Any:
-    """A callback that keeps the time of each step's end."""
-
-    class Clock(transformers.TrainerCallback):  # type: ignore[misc]  # its base is known at run time only
-        def __init__(self) -> None:
-            self.times: list[float] = []
-
-        def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            self.times.append(time.perf_counter())
-
-    return Clock()
 
 
 class _Rows(torch.utils.data.Dataset[Any]):
@@ -256,7 +229,7 @@ def open_clip_pairs(*, n: int, size: int, batch: int, small: bool, device: str, 
     """CLIP as open_clip trains it: its model, transform, tokenizer and loss; loader workers prepare pictures and texts."""
     from PIL import Image
 
-    from speed.workloads import captions
+    from speed.pretraining.workloads import captions
 
     open_clip = peer("open_clip", "open_clip_torch")
     losses = peer("open_clip.loss", "open_clip_torch")

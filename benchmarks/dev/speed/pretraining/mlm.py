@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import statistics
 import tempfile
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +16,8 @@ from selfsup.data import load_source
 from selfsup.registry import registry
 from selfsup.runtime import cpu_count, resolve_precision
 from speed.apart import apart
-from speed.measure import Figure, Settings, in_turn, peer, ratio_figure
+from speed.measure import Figure, Settings, Stretches, in_turn, peer, ratio_figure
+from speed.pretraining.profiling import timing
 
 LENGTH, BATCH, VOCABULARY = 126, 32, 8192
 """Content tokens of a block (128 with class token and separator), blocks of a step, size of the vocabulary."""
@@ -31,7 +30,7 @@ class Curve(NamedTuple):
     """What one training gives."""
 
     tokens_per_second: float
-    """Of content, median of the stretches between two lines of the log but the first."""
+    """Of content."""
     losses: list[float]
     """Mean loss of each stretch."""
 
@@ -40,17 +39,17 @@ def mlm_figure(settings: Settings) -> Figure:
     """MLM on packed blocks of real text (the pages of Python's reference, or ``--data``) with BERT-mini."""
     torch.set_num_threads(cpu_count())
     data = settings.data or "pydoc-topics"
-    steps = settings.steps or 120
-    precision = resolve_precision("auto", "cpu")
+    steps, device = settings.steps or 120, settings.device
+    precision = resolve_precision("auto", device)
     curves: dict[str, Curve] = {}
 
     def ours() -> float:
-        curves["ours"] = our_training(data, steps=steps, precision=precision)
+        curves["ours"] = our_training(data, steps=steps, precision=precision, device=device)
         return curves["ours"].tokens_per_second
 
     blocks, info = packed_blocks(data)
     with apart() as there:
-        train = partial(there(their_training), blocks, info, steps=steps, bf16=precision == "bf16")
+        train = partial(there(their_training), blocks, info, steps=steps, bf16=precision == "bf16", device=device)
 
         def theirs() -> float:
             curves["theirs"] = train()
@@ -74,10 +73,11 @@ def _shown(curve: Curve) -> str:
     return " ".join(f"{loss:.2f}" for loss in curve.losses)
 
 
-def our_training(data: str, *, steps: int, precision: str) -> Curve:
+def our_training(data: str, *, steps: int, precision: str, device: str) -> Curve:
     """``selfsup.pretrain("text/mlm")`` with the rates of the collator: 15 %, 80/10/10."""
     every = max(1, steps // 10)
-    with tempfile.TemporaryDirectory() as folder:
+    stretches = Stretches(device, steps=steps, batch=BATCH * LENGTH)
+    with tempfile.TemporaryDirectory() as folder, timing(stretches):
         run = selfsup.pretrain(
             "text/mlm",
             data,
@@ -89,6 +89,7 @@ def our_training(data: str, *, steps: int, precision: str) -> Curve:
             probe_every=10 * steps,
             progress=False,
             overrides={
+                "accelerator": "gpu" if device == "cuda" else "cpu",
                 "optimization.batch_size": BATCH,
                 "optimization.lr": LR,
                 "optimization.betas": BETAS,
@@ -102,9 +103,8 @@ def our_training(data: str, *, steps: int, precision: str) -> Curve:
                 "backbone.initializer_range": 0.02,  # as in the peer's config, so that both losses start alike
             },
         )
-        lines = [line for line in run.metrics if "samples_per_second" in line]
-    speeds = [line["samples_per_second"] * LENGTH for line in lines]
-    return Curve(statistics.median(speeds[1:] or speeds), [line["loss"] for line in lines if line["step"] % every == 0])
+        losses = [line["loss"] for line in run.metrics if "loss" in line and line["step"] % every == 0]
+    return Curve(stretches.rate(), losses)
 
 
 def packed_blocks(data: str, *, length: int = 0, vocabulary: int = 0) -> tuple[Any, dict[str, int]]:
@@ -124,7 +124,7 @@ def packed_blocks(data: str, *, length: int = 0, vocabulary: int = 0) -> tuple[A
     return stream[: len(stream) // length * length].reshape(-1, length), {name: int(info[name]) for name in names}
 
 
-def their_training(blocks: Any, info: dict[str, int], *, steps: int, bf16: bool) -> Curve:
+def their_training(blocks: Any, info: dict[str, int], *, steps: int, bf16: bool, device: str) -> Curve:
     """``Trainer`` and ``DataCollatorForLanguageModeling`` as the library's ``run_mlm.py`` has them, without dropout as ours."""
     torch.set_num_threads(cpu_count())
     transformers = peer("transformers")
@@ -150,7 +150,7 @@ def their_training(blocks: Any, info: dict[str, int], *, steps: int, bf16: bool)
     hidden = np.isin(framed, list(special)).astype(np.int64)
     rows = [{"input_ids": ids, "special_tokens_mask": mask} for ids, mask in zip(framed, hidden, strict=True)]
     every = max(1, steps // 10)
-    clock = _clock(transformers)
+    stretches = Stretches(device, steps=steps, batch=BATCH * LENGTH)
     with tempfile.TemporaryDirectory() as folder:
         arguments = transformers.TrainingArguments(
             output_dir=folder,
@@ -165,16 +165,18 @@ def their_training(blocks: Any, info: dict[str, int], *, steps: int, bf16: bool)
             logging_steps=every,
             save_strategy="no",
             report_to=[],
-            use_cpu=True,
+            use_cpu=device == "cpu",
             bf16=bf16,
             disable_tqdm=True,
             dataloader_drop_last=True,
-            dataloader_pin_memory=False,
+            dataloader_pin_memory=device == "cuda",
         )
-        trainer = transformers.Trainer(model, arguments, data_collator=collator, train_dataset=rows, callbacks=[clock])
+        trainer = transformers.Trainer(
+            model, arguments, data_collator=collator, train_dataset=rows, callbacks=[step_clock(transformers, stretches)]
+        )
         trainer.train()
     losses = [float(line["loss"]) for line in trainer.state.log_history if "loss" in line]
-    return Curve(BATCH * LENGTH / statistics.median(clock.took[1:]), losses)
+    return Curve(stretches.rate(), losses)
 
 
 def tokenizer(size: int, special: dict[int, str]) -> Any:
@@ -187,18 +189,11 @@ def tokenizer(size: int, special: dict[int, str]) -> Any:
     return transformers.PreTrainedTokenizerFast(tokenizer_object=made, **names)
 
 
-def _clock(transformers: Any) -> Any:
-    """A callback that keeps the seconds from the end of each step to the end of the next."""
+def step_clock(transformers: Any, stretches: Stretches) -> Any:
+    """A callback of ``Trainer`` that tells of each step's end."""
 
     class Clock(transformers.TrainerCallback):  # type: ignore[misc]  # its base is known at run time only
-        def __init__(self) -> None:
-            self.took: list[float] = []
-            self.last = 0.0
-
-        def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-            now = time.perf_counter()
-            if self.last:
-                self.took.append(now - self.last)
-            self.last = now
+        def on_step_end(self, arguments: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            stretches.ended(state.global_step)
 
     return Clock()

@@ -6,7 +6,6 @@ import time
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from selfsup.backbones import Backbone, Encoded
@@ -14,6 +13,7 @@ from selfsup.errors import BenchmarkError
 from selfsup.objectives import SimCLR
 from selfsup.tasks import JointEmbedding, Views
 from selfsup.training import OptimizationConfig
+from selfsup.training.device.fabric import Fabric
 from selfsup.training.loop.stepper import Stepper
 from selfsup.types import Batch
 from speed.measure import Figure, in_turn, ratio_figure
@@ -161,13 +161,14 @@ def _gradients(device: str, images: Tensor, chunks: int, width: int) -> Tensor:
     return torch.cat(found)
 
 
-def time_figure(*, repeats: int, batch: int = 64, chunks: int = 4, size: int = 32, width: int = 16) -> Figure:
+def time_figure(
+    *, repeats: int, device: str = "cpu", batch: int = 64, chunks: int = 4, size: int = 32, width: int = 16
+) -> Figure:
     """A step in chunks that are compared as a whole, against one in which each chunk is compared by itself.
 
     On a CPU this is the time of one processor, on which other programs do not weigh.
     """
     torch.set_num_threads(1)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     images = {"image": torch.rand(batch, 3, size, size, device=device)}
     cached, plain = (make_stepper(device, chunks, width=width, caches=caches) for caches in (True, False))
     mine, other = in_turn(lambda: _seconds(cached, images), lambda: _seconds(plain, images), repeats=repeats)
@@ -180,7 +181,7 @@ def time_figure(*, repeats: int, batch: int = 64, chunks: int = 4, size: int = 3
         unit="s",
         compare="<=",
         goal=1.5,
-        note="one more forward pass" + (f"; {torch.cuda.get_device_name()}" if device == "cuda" else ""),
+        note="one more forward pass",
     )
 
 

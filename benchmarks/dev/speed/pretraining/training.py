@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import statistics
 import tempfile
-import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -16,8 +14,9 @@ from torch import nn
 import selfsup
 from selfsup.runtime import cpu_count
 from speed.apart import apart
-from speed.made_up_data import as_dataset, images
-from speed.measure import Figure, in_turn, peer, ratio_figure
+from speed.measure import Figure, Settings, Stretches, in_turn, peer, ratio_figure
+from speed.pretraining.profiling import timing
+from speed.synthetic_data import as_dataset, images
 from speed.views import peer_loader
 
 SIZE = 32
@@ -33,9 +32,12 @@ _LIGHTLY_EXAMPLE = {
 """Head and optimizer of lightly's SimCLR example, so that both sides train the same."""
 
 
-def our_speed(data: Any, *, backbone: str, batch: int, steps: int, overrides: Mapping[str, Any]) -> tuple[float, Any]:
-    """Samples a second of SimCLR by ``selfsup.pretrain`` (median of the logged stretches but the first); the run's config."""
-    with tempfile.TemporaryDirectory() as folder:
+def our_speed(
+    data: Any, *, backbone: str, batch: int, steps: int, overrides: Mapping[str, Any], device: str = "cpu"
+) -> tuple[float, Any]:
+    """Samples a second of SimCLR by ``selfsup.pretrain``, and the run's config."""
+    stretches = Stretches(device, steps=steps, batch=batch)
+    with tempfile.TemporaryDirectory() as folder, timing(stretches):
         run = selfsup.pretrain(
             "vision/simclr",
             data,
@@ -46,29 +48,29 @@ def our_speed(data: Any, *, backbone: str, batch: int, steps: int, overrides: Ma
             log_every=max(1, steps // 4),
             probe_every=10 * steps,
             progress=False,
-            overrides=dict(overrides),
+            overrides={**overrides, "accelerator": "gpu" if device == "cuda" else "cpu"},
         )
-        speeds = [line["samples_per_second"] for line in run.metrics if "samples_per_second" in line]
-    return statistics.median(speeds[1:] or speeds), run.config
+    return stretches.rate(), run.config
 
 
-def step_figure(*, repeats: int, steps: int = 24, batch: int = 128) -> Figure:
+def step_figure(settings: Settings, *, batch: int = 128) -> Figure:
     """A step of the trainer against a loop by hand with the same task (views, network, loss), optimizer and precision."""
     torch.set_num_threads(cpu_count())
+    device, steps = settings.device, settings.steps or (24 if settings.small else 240)
     made = images(2048, SIZE)
     data = as_dataset(made)
-    measure = partial(our_speed, data, backbone="resnet-narrow", batch=batch, steps=steps, overrides={})
+    measure = partial(our_speed, data, backbone="resnet-narrow", batch=batch, steps=steps, overrides={}, device=device)
     _, config = measure()
-    store = torch.from_numpy(made).permute(0, 3, 1, 2).contiguous()
+    store = torch.from_numpy(made).permute(0, 3, 1, 2).contiguous().to(device)
 
     def ours() -> float:
         return batch / measure()[0]
 
     def theirs() -> float:
-        return _hand_written(config, store, steps=steps, batch=batch)
+        return _hand_written(config, store, steps=steps, batch=batch, device=device)
 
     theirs()
-    mine, other = in_turn(ours, theirs, repeats=repeats)
+    mine, other = in_turn(ours, theirs, repeats=settings.repeats)
     return ratio_figure(
         "step",
         f"one SimCLR step (resnet-narrow, batch {batch}, {config.precision}) against a loop by hand with the same parts",
@@ -80,28 +82,27 @@ def step_figure(*, repeats: int, steps: int = 24, batch: int = 128) -> Figure:
     )
 
 
-def _hand_written(config: Any, store: torch.Tensor, *, steps: int, batch: int) -> float:
-    """Median seconds of a step of the plainest loop: index, forward, backward, optimizer."""
+def _hand_written(config: Any, store: torch.Tensor, *, steps: int, batch: int, device: str) -> float:
+    """Seconds of a step of the plainest loop: index, forward, backward, optimizer."""
     from selfsup.training import build_optimizer
     from selfsup.training.run.setup import build_task
 
     info = {"image_size": SIZE}
     task, _ = build_task(config, info)
-    task = task.to(memory_format=torch.channels_last)
+    task = task.to(device).to(memory_format=torch.channels_last)
     task.train()
     optimizer = build_optimizer(task, config.optimization)
-    generator = torch.Generator().manual_seed(0)
-    took: list[float] = []
-    for _ in range(steps):
-        began = time.perf_counter()
-        images_ = store[torch.randint(0, len(store), (batch,))]
-        with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
+    generator = torch.Generator(device).manual_seed(0)
+    stretches = Stretches(device, steps=steps, batch=batch)
+    for step in range(1, steps + 1):
+        images_ = store[torch.randint(0, len(store), (batch,)).to(device)]
+        with torch.autocast(device, torch.bfloat16, enabled=config.precision == "bf16"):
             loss = task({"image": images_}, generator).loss
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        took.append(time.perf_counter() - began)
-    return statistics.median(took[1:])
+        stretches.ended(step)
+    return batch / stretches.rate()
 
 
 def end_to_end_figure(*, cifar_stem: bool, goal: float, repeats: int, steps: int = 5, batch: int = 256) -> Figure:
@@ -144,13 +145,11 @@ def _lightly(*, n: int, cifar_stem: bool, batch: int) -> float:
     head = heads.SimCLRProjectionHead(512, 512, 128)
     criterion = losses.NTXentLoss()
     optimizer = torch.optim.SGD([*network.parameters(), *head.parameters()], lr=0.06)
-    took: list[float] = []
-    began = time.perf_counter()
-    for (first, second), _ in peer_loader(n, SIZE):
+    stretches = Stretches("cpu", steps=n // batch, batch=batch)
+    for step, ((first, second), _) in enumerate(peer_loader(n, SIZE), 1):
         loss = criterion(head(network(first)), head(network(second)))
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        took.append(time.perf_counter() - began)
-        began = time.perf_counter()
-    return batch / statistics.median(took[1:])
+        stretches.ended(step)
+    return stretches.rate()

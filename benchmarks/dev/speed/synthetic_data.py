@@ -1,4 +1,4 @@
-"""Made-up images, videos and recordings for measurements of speed and memory. Their content has no meaning."""
+"""Synthetic images, videos and recordings for measurements of speed and memory. Their content has no meaning."""
 
 from __future__ import annotations
 

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from speed import peer_loops
-from speed.made_up_data import as_dataset, images, write_sounds, write_videos
+from speed.pretraining import peer_loops
+from speed.synthetic_data import as_dataset, images, write_sounds, write_videos
 
 _LIGHTLY = "lightly in a loop of its documentation, bf16, batch"
 
@@ -24,12 +24,12 @@ class Workload:
     backbone: str
     batch: int
     steps: int
-    """Of our side, in 10 to 20 s on a GPU of 2023."""
+    """Of our side, in 10 to 20 s on a GPU of 2023; the peer's loop has its own number."""
     data: Callable[[Path], Any]
     """Makes the rows, in a folder if they are files."""
     overrides: Mapping[str, Any] = field(default_factory=dict)
     peer: Callable[..., float] | None = None
-    """Samples a second of the other side; a function of :mod:`speed.peer_loops`."""
+    """Samples a second of the other side; a function of :mod:`speed.pretraining.peer_loops`."""
     peer_options: Mapping[str, Any] = field(default_factory=dict)
     against: str = ""
     goal: float = 0.0
@@ -38,7 +38,7 @@ class Workload:
     scale: int = 1
     """Units in a sample: tokens of a block."""
     on_device: bool = False
-    """Whether data of a real size lie on the GPU; else batches are read by threads, also where the made-up ones would fit."""
+    """Whether data of a real size lie on the GPU; else batches are read by threads, also where the synthetic ones would fit."""
 
 
 def vision(small: bool) -> list[Workload]:
@@ -60,6 +60,8 @@ def vision(small: bool) -> list[Workload]:
               steps=8 if small else 400, peer_options=documented, goal=3.5),
         cifar(name="simclr-resnet18-256", what="SimCLR, ResNet-18 with a 3x3 stem, 32x32", batch=batch,
               steps=8 if small else 1000, peer_options=documented, goal=3.5),
+        cifar(name="simclr-resnet18-256-read", what="SimCLR, ResNet-18 with a 3x3 stem, 32x32", batch=batch,
+              steps=8 if small else 1000, peer_options=documented, goal=3.5, on_device=False),
         Workload(
             name="simclr-resnet50", what=f"SimCLR, ResNet-50, {size}x{size}", task="vision/simclr", backbone=resnet,
             batch=8 if small else 256, steps=8 if small else 80, data=large, overrides=simclr,

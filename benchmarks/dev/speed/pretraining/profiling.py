@@ -14,6 +14,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from selfsup.tasks.base import InputChange
 from selfsup.training.loop.stepper import Stepper
+from selfsup.training.loop.trainer import Trainer
+from speed.measure import Stretches, wait
+
+Wrapper = Callable[[Callable[..., Any]], Callable[..., Any]]
+"""Makes a method of a method."""
 
 PARTS = ("waiting for input", "views", "forward", "backward", "optimizer")
 """What the time of a step is divided into."""
@@ -33,12 +38,6 @@ def peak(device: str) -> float:
     return 2 * size**3 / statistics.median(took[3:])
 
 
-def wait(device: str) -> None:
-    """For the work that was given to a device."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-
-
 @contextmanager
 def counted_operations() -> Iterator[list[int]]:
     """Count the operations of matrix products, convolutions and attention in each step (forward and backward).
@@ -56,18 +55,21 @@ def counted_operations() -> Iterator[list[int]]:
 
         return counting
 
-    with _replaced("backward", wrapped):
+    with replaced(Stepper, "backward", wrapped):
         yield counts
 
 
 class Profile:
-    """Seconds of the parts of a step, each waited for, so that the sum is more than a step takes without."""
+    """Seconds of the parts of a step, each waited for, so that the sum is more than a step takes without.
+
+    Logging, checks and checkpoints are in none of them.
+    """
 
     def __init__(self, device: str) -> None:
         self._device = device
         self._steps: list[dict[str, float]] = []
         self._now: dict[str, float] = {}
-        self._last = 0.0
+        self._waited = 0.0
         self._views = 0.0
 
     def shares(self) -> dict[str, float]:
@@ -89,11 +91,16 @@ class Profile:
                 self._views += self._clock() - started.pop(id(module))
 
         handles = [register_module_forward_pre_hook(before), register_module_forward_hook(after)]
-        names = {"take": self._taking, "backward": self._timed("both"), "_forward": self._timed("forward")}
+        places: list[tuple[type, str, Wrapper]] = [
+            (Trainer, "_given", self._giving),
+            (Stepper, "take", self._taking),
+            (Stepper, "backward", self._timed("both")),
+            (Stepper, "_forward", self._timed("forward")),
+        ]
         try:
             with ExitStack() as stack:
-                for name, wrapped in names.items():
-                    stack.enter_context(_replaced(name, wrapped))
+                for owner, name, wrapper in places:
+                    stack.enter_context(replaced(owner, name, wrapper))
                 yield self
         finally:
             for handle in handles:
@@ -103,7 +110,22 @@ class Profile:
         wait(self._device)
         return time.perf_counter()
 
-    def _timed(self, name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def _giving(self, given: Callable[..., Any]) -> Callable[..., Any]:
+        """Time what a trainer waits for each batch."""
+
+        def timing(*args: Any) -> Iterator[Any]:
+            batches = given(*args)
+            while True:
+                began = self._clock()
+                batch = next(batches, None)
+                self._waited = self._clock() - began
+                if batch is None:
+                    return
+                yield batch
+
+        return timing
+
+    def _timed(self, name: str) -> Wrapper:
         def wrapped(function: Callable[..., Any]) -> Callable[..., Any]:
             def timing(stepper: Stepper, *args: Any) -> Any:
                 began = self._clock()
@@ -116,33 +138,52 @@ class Profile:
         return wrapped
 
     def _taking(self, take: Callable[..., Any]) -> Callable[..., Any]:
-        def timing(stepper: Stepper, batch: Any) -> Any:
+        def timing(stepper: Stepper, *args: Any) -> Any:
             began = self._clock()
             self._now, self._views = {}, 0.0
-            result = take(stepper, batch)
+            result = take(stepper, *args)
             ended = self._clock()
             both, forward = self._now["both"], self._now["forward"]
             self._steps.append(
                 {
-                    "waiting for input": began - self._last if self._last else 0.0,
+                    "waiting for input": self._waited,
                     "views": self._views,
                     "forward": forward - self._views,
                     "backward": both - forward,
                     "optimizer": ended - began - both,
                 }
             )
-            self._last = ended
             return result
 
         return timing
 
 
 @contextmanager
-def _replaced(name: str, wrapped: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Iterator[None]:
-    """Put a wrapper around a method of the stepper."""
-    own = getattr(Stepper, name)
-    setattr(Stepper, name, wrapped(own))
+def replaced(owner: type, name: str, wrapper: Wrapper) -> Iterator[None]:
+    """Put a wrapper around a method of a class."""
+    own = getattr(owner, name)
+    setattr(owner, name, wrapper(own))
     try:
         yield
     finally:
-        setattr(Stepper, name, own)
+        setattr(owner, name, own)
+
+
+@contextmanager
+def timing(stretches: Stretches) -> Iterator[list[float]]:
+    """Time the steps of a run in this process. Yields a list that the seconds of the first step are put into."""
+    first: list[float] = []
+
+    def wrapper(take: Callable[..., Any]) -> Callable[..., Any]:
+        def taking(stepper: Stepper, *args: Any) -> None:
+            began = time.perf_counter()
+            take(stepper, *args)
+            if not first:
+                wait(stepper.fabric.device.type)
+                first.append(time.perf_counter() - began)
+            stretches.ended(stepper.step)
+
+        return taking
+
+    with replaced(Stepper, "take", wrapper):
+        yield first

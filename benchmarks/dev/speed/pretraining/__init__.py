@@ -1,0 +1,1 @@
+"""Training on a device: steps, whole trainings against peers, and where the time goes."""

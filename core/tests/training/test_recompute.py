@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 import selfsup
@@ -22,6 +21,7 @@ from selfsup.tasks import PretextTask, StepOutput, Views
 from selfsup.tasks.joint_embedding.task import JointEmbedding
 from selfsup.tasks.parts.moving_average import MomentumConfig
 from selfsup.tasks.parts.transformer import Transformer
+from selfsup.training.device.fabric import Fabric
 from selfsup.training.device.recompute import Recomputed, recomputing
 from selfsup.training.device.tune import tune_for_device
 from selfsup.training.loop.stepper import Stepper

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from selfsup.objectives import DINO, SimCLR
@@ -23,6 +22,7 @@ from selfsup.tasks.parts.moving_average import MomentumConfig
 from selfsup.testing.toy.sequences.backbones import FrameTransformer, SequenceTransformerConfig
 from selfsup.training.device.blocks import repeated_blocks
 from selfsup.training.device.devices import resolve_devices
+from selfsup.training.device.fabric import Fabric
 from selfsup.training.device.recompute import recomputing
 from selfsup.training.loop import sharding
 from selfsup.training.loop.stepper import Stepper

@@ -34,7 +34,11 @@ from selfsup.cli.output import emit, json_option
 @click.option("--max-steps", type=int, metavar="N", help="Upper limit of the budget in steps, also if --epochs gives more.")
 @click.option("--batch-size", type=int, metavar="N", help="Samples per optimizer step, over all devices [default: the task's].")
 @click.option("--lr", type=float, metavar="X", help="Peak learning rate.")
-@click.option("--precision", type=click.Choice(["auto", "32", "bf16", "16"]), help="Arithmetic [default: auto, the fastest].")
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "32", "bf16", "bf16-true", "16"]),
+    help="Arithmetic; bf16-true: bf16 weights, too [default: auto, the fastest].",
+)
 @click.option("--devices", type=int, metavar="N", help="Processes on this machine, one per GPU.")
 @click.option("--nodes", type=int, metavar="N", help="Machines; start the command on each with srun or torchrun.")
 @click.option("--strategy", type=click.Choice(["auto", "ddp", "fsdp"]), help="Strategy for several devices.")

@@ -100,6 +100,9 @@ class MomentumEncoder(nn.Module, Generic[M]):
     Batch-norm statistics: a copy in training mode keeps those of its own forward passes, which fit its own weights (as in the
     authors' code of MoCo, BYOL and DINO); one in evaluation mode averages the online module's. All other buffers are copied.
 
+    The copy's weights are in float32 at least, whatever the online module's: an average in bf16 would stand still at a momentum
+    of 0.999, as a thousandth of a difference is below half of the last of its 8 significant bits.
+
     Args:
         online: the module to follow.
         start: momentum of the first update.
@@ -116,6 +119,9 @@ class MomentumEncoder(nn.Module, Generic[M]):
         """What the momenta are raised to; set by :meth:`fit_to_run`."""
         self.module: M = deepcopy(online)
         self.module.requires_grad_(False)
+        for weight in self.module.parameters():
+            if weight.dtype in (torch.bfloat16, torch.float16):
+                weight.data = weight.data.float()
 
     @torch.no_grad()
     def forward(self, *args: Any, **kwargs: Any) -> Any:

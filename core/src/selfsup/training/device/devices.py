@@ -28,6 +28,13 @@ class Devices:
     """On this machine."""
     nodes: int
     strategy: Literal["auto", "ddp", "fsdp"]
+    bf16_weights: bool = False
+    """Whether weights are in bf16, too (``precision=bf16-true``)."""
+
+    @property
+    def setting(self) -> Literal["32", "bf16", "bf16-true", "16"]:
+        """The value of ``RunConfig.precision``, resolved."""
+        return "bf16-true" if self.bf16_weights else self.precision
 
     @property
     def processes(self) -> int:
@@ -70,8 +77,11 @@ def resolve_devices(config: RunConfig) -> Devices:
     """
     check_world(config)
     accelerator = choose_accelerator(config)
-    precision = resolve_precision(config.precision, accelerator)
-    return Devices(accelerator, precision, config.devices, config.nodes, config.strategy)
+    if config.precision == "bf16-true" and accelerator == "mps":
+        raise ConfigError("precision bf16-true needs a CUDA GPU or a CPU; use 32, bf16 or --set accelerator=cpu.")
+    bf16_weights = config.precision == "bf16-true"
+    precision = resolve_precision("bf16" if config.precision == "bf16-true" else config.precision, accelerator)
+    return Devices(accelerator, precision, config.devices, config.nodes, config.strategy, bf16_weights)
 
 
 def devices_here(device: torch.device, precision: Precision) -> Devices:

@@ -135,6 +135,11 @@ def set_states(module: nn.Module, optimizer: Optimizer, states: tuple[dict[str, 
             for place in sorted(found)
         }
     optimizer.load_state_dict({"state": found, "param_groups": groups})
+    for place, values in found.items():
+        state = optimizer.state[parameters[place]]
+        for key, value in values.items():  # torch converts a state to the type of its weight, which may be bf16
+            if isinstance(value, Tensor) and isinstance(state[key], Tensor) and state[key].dtype != value.dtype:
+                state[key] = value.to(parameters[place].device)
 
 
 def _spread_like(parameter: Tensor, value: Any) -> Any:

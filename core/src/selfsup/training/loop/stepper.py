@@ -17,6 +17,7 @@ from selfsup.tasks import ComparesEmbeddings, PretextTask, StepOutput
 from selfsup.tasks.parts.moving_average import MomentumEncoder, ramped_momentum
 from selfsup.training.device.fabric import Fabric
 from selfsup.training.loop import schedule, sharded_checkpoint, sharding
+from selfsup.training.loop.bf16_weights import Float32Steps, has_bf16
 from selfsup.training.loop.gradient_cache import GradientCache
 from selfsup.training.loop.optimizers import build_optimizer, module_scales, set_hyperparameters
 from selfsup.training.loop.step_mean import StepMean
@@ -72,6 +73,7 @@ class Stepper:
         self._plain = build_optimizer(task, config, allow_fused=not scaled and not spread, scale_of=rates.__getitem__)
         self.optimizer = cast(Optimizer, fabric.setup_optimizers(self._plain))
         trained = [parameter for group in self._plain.param_groups for parameter in group["params"]]
+        self._in_float32 = Float32Steps(self._plain) if has_bf16(trained) else None
         self._mean = StepMean(fabric, self.module, trained)
         caches = task.couples_samples and isinstance(task, ComparesEmbeddings)
         self._cache = GradientCache(fabric, self.module, trained, generator) if caches else None
@@ -118,7 +120,10 @@ class Stepper:
             norm = self._clip(config.clip)
             if norm is not None:
                 self.metrics = {**self.metrics, "grad_norm": sharding.whole(norm)}
-        optimizer.step()
+        if self._in_float32 is None:
+            optimizer.step()
+        else:
+            self._in_float32.step(self.step)
         optimizer.zero_grad(set_to_none=True)
         task.after_step((self.step + 1) / self.total_steps)
         if self.average is not None:

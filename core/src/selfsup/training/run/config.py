@@ -228,8 +228,13 @@ class RunConfig(Config):
     """How rows are streamed."""
     seed: int = Field(default=0, ge=0)
     """Seed of the weights, the order of the rows and the views."""
-    precision: Literal["auto", "32", "bf16", "16"] = "auto"
-    """Arithmetic; ``auto`` uses bf16 if the device is faster with it (measured on a CPU)."""
+    precision: Literal["auto", "32", "bf16", "bf16-true", "16"] = "auto"
+    """Arithmetic; ``auto`` uses bf16 if the device is faster with it (measured on a CPU).
+
+    ``bf16-true`` computes as ``bf16`` and also keeps the backbone's matrices and their gradients in bf16. The optimizer
+    computes in float32, with its state in float32, and rounds new weights at random so that small updates count in the mean;
+    moving averages, norms, biases, embeddings, heads and saved encoders are in float32. Not with fsdp or accumulate.
+    """
     devices: int = Field(default=1, ge=1)
     """Processes on this machine, one per GPU if there are GPUs."""
     nodes: int = Field(default=1, ge=1)
@@ -273,4 +278,17 @@ class RunConfig(Config):
     def _average_of_whole_weights(self) -> Self:
         if self.strategy == "fsdp" and self.optimization.ema:
             raise ValueError("optimization.ema needs whole weights on each device, which strategy=fsdp does not keep; use ddp")
+        return self
+
+    @model_validator(mode="after")
+    def _bf16_weights(self) -> Self:
+        if self.precision == "bf16-true" and self.strategy == "fsdp":
+            raise ValueError(
+                "precision=bf16-true needs whole weights on each device, which strategy=fsdp does not keep; use bf16"
+            )
+        if self.precision == "bf16-true" and self.optimization.accumulate > 1:
+            raise ValueError(
+                "precision=bf16-true keeps gradients in bf16, where sums over the chunks of optimization.accumulate would lose "
+                "small ones; use precision=bf16, or optimization.checkpoint_activations in place of accumulate"
+            )
         return self

@@ -124,7 +124,7 @@ def pretrain(
     check_loggers(resolved.loggers)
     devices = resolve_devices(resolved)
     streamed, why = is_streamed(resolved, source)
-    resolved = resolved.model_copy(update={"precision": devices.precision, "stream": streamed})
+    resolved = resolved.model_copy(update={"precision": devices.setting, "stream": streamed})
     if why:
         with make_reporter(progress) as reporter:
             reporter.message(why)

@@ -29,6 +29,7 @@ from selfsup.training.device.fabric import Fabric
 from selfsup.training.device.recompute import recomputing
 from selfsup.training.device.tune import has_convolutions, tune_for_device
 from selfsup.training.loop import sharding
+from selfsup.training.loop.bf16_weights import store_in_bf16, store_in_float32
 from selfsup.training.loop.signals import StopRequest
 from selfsup.training.observe import messages
 from selfsup.training.run import setup
@@ -93,6 +94,8 @@ def execute(
             batches = _batches(task, config, data, fabric, reporter) if task.trains else None
             total = config.optimization.total_steps(batches.steps_per_epoch) if batches is not None else 0
             task = _place(task, config, fabric, devices.precision)
+            if devices.bf16_weights:
+                store_in_bf16(task)
             continued = {}
             goes_on = resume and RunDirectory.is_run(out)
             if batches is not None and goes_on:
@@ -128,6 +131,7 @@ def execute(
                 backbone = sharding.whole_part(
                     backbone, task, lambda: setup.build_task(without_origin(config), data.info)[0].backbone
                 )
+                store_in_float32(backbone)
                 # Rows of all processes; an untrained network has learned from no row.
                 seen = batches.seen() if batches is not None and step else None
                 rows = data.pretraining_rows if step else data.pretraining_rows.none()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 class GRULayer(nn.Module):
@@ -23,7 +24,8 @@ class GRULayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, N, D] to the same, first to last."""
         if has_fused_kernel(x.device):
-            weights = [self.input.weight, self.state.weight, self.input.bias, self.state.bias]
+            # Products are not under autocast, which would convert weights that are kept in bf16.
+            weights = [each.to(x.dtype) for each in (self.input.weight, self.state.weight, self.input.bias, self.state.bias)]
             start = x.new_zeros(1, x.shape[0], x.shape[2])
             output: Tensor = torch.gru(x, start, weights, True, 1, 0.0, self.training, False, True)[0]
             return output
@@ -31,12 +33,13 @@ class GRULayer(nn.Module):
 
     def stepwise(self, x: Tensor) -> Tensor:
         """The same in plain operators, token by token."""
-        given = self.input(x)
+        given = F.linear(x, self.input.weight.to(x.dtype), self.input.bias)
+        state = self.state.weight.to(x.dtype)
         h = x.new_zeros(x.shape[0], x.shape[2])
         outputs: list[Tensor] = []
         for step in range(x.shape[1]):
             reset, update, new = given[:, step].chunk(3, dim=1)
-            from_reset, from_update, from_new = self.state(h).chunk(3, dim=1)
+            from_reset, from_update, from_new = F.linear(h, state, self.state.bias).chunk(3, dim=1)
             gate = torch.sigmoid(update + from_update)
             candidate = torch.tanh(new + torch.sigmoid(reset + from_reset) * from_new)
             h = torch.lerp(candidate, h, gate)

@@ -75,6 +75,13 @@ def test_embed_writes_a_file_and_says_so(cli, run, tmp_path):
     assert json.loads(done.out) == {"path": path, "rows": 256, "dim": 32, "bad_rows": 0, "left_out": []}
 
 
+def test_embed_refuses_options_of_another_engine(cli, run, tmp_path):
+    arguments = ("embed", run.path, "--data", "toy-frames", "--out", tmp_path / "e.npy", "--engine-option")
+    assert "'workers' is not of the form KEY=VALUE" in cli(*arguments, "workers").err
+    done = cli(*arguments, "workers=2")
+    assert (done.status, "The engine local has no option 'workers'" in done.err) == (2, True)
+
+
 def test_export_writes_an_encoder(cli, run, tmp_path):
     done = cli("export", run.path, "--format", "safetensors", "--out", tmp_path / "exported", "--json")
     assert json.loads(done.out) == {"path": str(tmp_path / "exported"), "format": "safetensors"}

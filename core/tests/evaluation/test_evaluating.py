@@ -286,3 +286,16 @@ def test_an_interrupted_embed_leaves_no_file(encoder, tmp_path, monkeypatch):
     with pytest.raises(StorageError, match="the disk is full"):
         embed(encoder, "toy-frames", tmp_path / "out" / "e.npy")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_engines_and_their_options_are_checked_first(tmp_path, monkeypatch):
+    def embed_by(engine, **options):
+        embed(tmp_path / "nothing", "nowhere", tmp_path / "e.npy", engine=engine, engine_options=options)
+
+    with pytest.raises(ConfigError, match="engine='spark' is not allowed; it is local or ray"):
+        embed_by("spark")
+    with pytest.raises(ConfigError, match="The engine local has no option 'workers'"):
+        embed_by("local", workers=2)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r'not installed: pip install "selfsup\[ray\]"'):
+        embed_by("ray")

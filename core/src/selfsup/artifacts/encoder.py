@@ -36,10 +36,9 @@ from selfsup.data.batches.windows import shown_lengths
 from selfsup.data.sources.row_values import rows_to_embed
 from selfsup.errors import ArtifactError, BadRowError, ConfigError, DataWarning
 from selfsup.runtime.module_mode import evaluation_mode
+from selfsup.runtime.precision import AUTOCAST
 from selfsup.runtime.precision import Precision as Precision
 from selfsup.types import Batch, Row
-
-_AUTOCAST: Mapping[str, torch.dtype | None] = {"32": None, "bf16": torch.bfloat16, "16": torch.float16}
 
 
 class Encoder(nn.Module):
@@ -290,9 +289,9 @@ class Encoder(nn.Module):
     @contextmanager
     def _evaluating(self, precision: Precision) -> Iterator[None]:
         """Evaluation mode without gradients, in this precision; afterwards every module has its former training flag."""
-        if precision not in _AUTOCAST:
-            raise ConfigError(f"precision={precision!r} is not allowed; it is one of {', '.join(_AUTOCAST)}.")
-        dtype = _AUTOCAST[precision]
+        if precision not in AUTOCAST:
+            raise ConfigError(f"precision={precision!r} is not allowed; it is one of {', '.join(AUTOCAST)}.")
+        dtype = AUTOCAST[precision]
         autocast = torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
         with evaluation_mode(self), torch.inference_mode(), autocast:
             yield

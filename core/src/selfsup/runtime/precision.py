@@ -21,6 +21,9 @@ FABRIC_NAMES: dict[Precision, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
 }
 """Lightning Fabric's names; weights stay in float32 in all of them."""
 
+AUTOCAST: dict[Precision, torch.dtype | None] = {"32": None, "bf16": torch.bfloat16, "16": torch.float16}
+"""The type that a forward pass is cast to; None: none."""
+
 _SIZE = 512
 _REPEATS = 5
 _WORTH_IT = 1.5

@@ -71,8 +71,7 @@ def prepare(
         StorageError: the disk is full or cannot be written, or all samples, compressed, will take more than is allowed or free.
         DataError: there are no rows, or the processor's samples do not fit together.
     """
-    if not 0 <= max_bad_rows <= 1:
-        raise DataError(f"max_bad_rows={max_bad_rows} is not a part of the rows; it lies between 0 and 1.")
+    check_share(max_bad_rows)
     if len(rows) == 0:
         raise DataError(f"{rows.name} has no row to process.")
     folder = Path(cache_dir) if cache_dir is not None else cache_root() / "stores"
@@ -163,7 +162,7 @@ def _process(
                 hashes[start : start + count] = some
                 with storage_errors(directory.parent, hint=_HINT):
                     bad += _write(writer, samples, start, count)
-                _check_bad(bad, rows, max_bad_rows)
+                check_bad_rows(bad, rows, max_bad_rows)
                 done += count
                 watch.look(done, writer.nbytes)
                 bound_log()
@@ -171,7 +170,7 @@ def _process(
                     progress(done, len(rows))
         named = [(index, f"{rows.describe(index)}: {reason}") for index, reason in bad]
         if not len(writer):
-            raise TooManyBadRowsError(f"None of the {len(rows)} rows of {rows.name} could be processed. {_list_bad(named)}")
+            raise no_good_row(rows, named)
         with storage_errors(directory.parent, hint=_HINT):
             writer.finish(
                 source_rows=len(rows),
@@ -238,7 +237,33 @@ def _encode(processor: Processor, rows: Any, start: int) -> _Results:
     return samples
 
 
-def _check_bad(bad: list[tuple[int, str]], rows: Rows, max_bad_rows: float, *, named: bool = False) -> None:
+def check_share(max_bad_rows: float) -> None:
+    """Make sure that ``max_bad_rows`` is a part of the rows.
+
+    Raises:
+        DataError: it is not between 0 and 1.
+    """
+    if not 0 <= max_bad_rows <= 1:
+        raise DataError(f"max_bad_rows={max_bad_rows} is not a part of the rows; it lies between 0 and 1.")
+
+
+def no_good_row(rows: Rows, bad: list[tuple[int, str]]) -> TooManyBadRowsError:
+    """The error where all rows are bad; ``bad`` has index and reason of each."""
+    return TooManyBadRowsError(f"None of the {len(rows)} rows of {rows.name} could be processed. {_list_bad(bad)}")
+
+
+def check_bad_rows(bad: list[tuple[int, str]], rows: Rows, max_bad_rows: float, *, named: bool = False) -> None:
+    """Make sure that no more rows are bad than may be.
+
+    Args:
+        bad: index and reason of each.
+        rows: all rows.
+        max_bad_rows: part of the rows, 0 to 1.
+        named: the reasons name the rows already.
+
+    Raises:
+        TooManyBadRowsError: more are.
+    """
     if len(bad) <= max_bad_rows * len(rows):
         return
     first = bad[:5] if named else [(index, f"{rows.describe(index)}: {reason}") for index, reason in bad[:5]]
@@ -262,7 +287,7 @@ def _reuse(final: Path, rows: Rows, max_bad_rows: float) -> Store | None:
     except StorageError:
         shutil.rmtree(final, ignore_errors=True)
         return None
-    _check_bad(store.bad_rows, rows, max_bad_rows, named=True)
+    check_bad_rows(store.bad_rows, rows, max_bad_rows, named=True)
     with contextlib.suppress(OSError):  # it may be another user's
         os.utime(final / HEADER)
     return store

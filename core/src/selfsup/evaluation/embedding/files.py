@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -28,6 +28,8 @@ _GROUP = 4_096
 """Rows of a parquet row group."""
 _NAMED = 64
 """Rows whose names are read at once."""
+Part = tuple[Any, np.ndarray[Any, np.dtype[np.float32]]]
+"""Consecutive rows of a file: a ``pyarrow.Table`` of all columns but the embedding, and the embeddings [n, D]."""
 
 
 def check_suffix(out: Path) -> None:
@@ -72,15 +74,54 @@ def write_embeddings(
         StorageError: the disk is full or cannot be written.
     """
     check_suffix(out)
-    about = _About(rows, store, id_column)
-    parts = _embeddings(encoder, store, batch_size, autocast, reporter)
+    parts = embedded_parts(
+        encoder, store, rows, name_columns(rows, id_column), batch_size=batch_size, autocast=autocast, reporter=reporter
+    )
+    return write_parts(out, parts, encoder.embed_dim)
+
+
+def embedded_parts(
+    encoder: Encoder,
+    store: Store,
+    rows: Rows,
+    names: Mapping[str, str],
+    *,
+    batch_size: int,
+    autocast: torch.dtype | None,
+    reporter: Reporter,
+) -> Iterator[Part]:
+    """The parts of a file of embeddings, in the order of the rows.
+
+    Args:
+        encoder: in any mode.
+        store: the processed rows.
+        rows: the rows.
+        names: what :func:`name_columns` gives for all rows of the file.
+        batch_size: samples at a time.
+        autocast: type of the arithmetic; None: float32.
+        reporter: shows the progress.
+    """
+    about = _About(rows, store, names)
+    return about.joined(_grouped(_embeddings(encoder, store, batch_size, autocast, reporter)))
+
+
+def write_parts(out: Path, parts: Iterator[Part], dim: int) -> Path:
+    """Write parts to a file as :func:`write_embeddings` does.
+
+    Args:
+        out: a path with a known suffix.
+        parts: at least one.
+        dim: D.
+    """
     if out.suffix.lower() == ".npy":
-        path = atomic_write(out, lambda file: _write_npy(file, parts, len(store), encoder.embed_dim))
-        atomic_write(names_file(out), lambda file: _write_csv(file, ((about.table(part), None) for part in about.groups())))
-        return path
+        # The lines with the names are written along with the numbers, and each file appears as a whole.
+        return atomic_write(
+            out,
+            lambda file: atomic_write(names_file(out), lambda names: _write_csv(names, _write_npy(file, parts, dim))),
+        )
     if out.suffix.lower() == ".csv":
-        return atomic_write(out, lambda file: _write_csv(file, about.joined(_grouped(parts))))
-    return atomic_write(out, lambda file: _write_parquet(file, about.joined(_grouped(parts)), encoder.embed_dim))
+        return atomic_write(out, lambda file: _write_csv(file, parts))
+    return atomic_write(out, lambda file: _write_parquet(file, parts, dim))
 
 
 _ID_NAMES = ("id", "key", "uid", "uuid", "guid", "sample_id", "row_id", "image_id", "file_name", "filename", "file", "path")
@@ -107,26 +148,32 @@ def id_column_of(rows: Rows, given: str | None) -> str | None:
     return next((free[name] for name in _ID_NAMES if name in free and free[name] != rows.label), None)
 
 
+def name_columns(rows: Rows, id_column: str | None = None) -> dict[str, str]:
+    """``path`` and ``id``, the columns of a file that name its rows, to the columns of the source, as far as it has them.
+
+    Raises:
+        ColumnError: there is no column ``id_column``.
+    """
+    columns = {}
+    role = next(iter(sorted(rows.media)), None)
+    if role is not None:
+        columns["path"] = rows.columns[role]
+    if (found := id_column_of(rows, id_column)) is not None and found not in columns.values():
+        columns["path" if found == NAME_COLUMN and "path" not in columns else "id"] = found
+    if "path" in columns and not _has_paths(
+        rows.dataset.select_columns([columns["path"]]).with_format("arrow"), columns["path"]
+    ):
+        del columns["path"]
+    return columns
+
+
 class _About:
     """The columns of embedded rows in addition to the embedding."""
 
-    def __init__(self, rows: Rows, store: Store, id_column: str | None) -> None:
-        self.kept, self.places = store.kept, rows.places
+    def __init__(self, rows: Rows, store: Store, columns: Mapping[str, str]) -> None:
+        self.kept, self.places, self.columns = store.kept, rows.places, columns
         self.labels = None if rows.label is None else _label_column(rows, store)
-        columns = {}
-        role = next(iter(sorted(rows.media)), None)
-        if role is not None:
-            columns["path"] = rows.columns[role]
-        if (found := id_column_of(rows, id_column)) is not None and found not in columns.values():
-            columns["path" if found == NAME_COLUMN and "path" not in columns else "id"] = found
-        view: Any = rows.dataset.select_columns(list(columns.values())).with_format("arrow") if columns else None
-        self.columns = {name: column for name, column in columns.items() if name != "path" or _has_paths(view, column)}
-        self.view = view
-
-    def groups(self) -> Iterator[slice]:
-        """Consecutive samples."""
-        for start in range(0, len(self.kept), _GROUP):
-            yield slice(start, min(start + _GROUP, len(self.kept)))
+        self.view: Any = rows.dataset.select_columns(list(columns.values())).with_format("arrow") if columns else None
 
     def table(self, part: slice) -> Any:
         """Row number, names and label of some samples as a ``pyarrow.Table``."""
@@ -144,7 +191,7 @@ class _About:
             columns["label"] = self.labels[part]
         return pa.table(columns)
 
-    def joined(self, groups: Iterator[np.ndarray[Any, np.dtype[np.float32]]]) -> Iterator[tuple[Any, Any]]:
+    def joined(self, groups: Iterator[np.ndarray[Any, np.dtype[np.float32]]]) -> Iterator[Part]:
         """Groups of embeddings with the other columns of their rows."""
         start = 0
         for group in groups:
@@ -208,14 +255,26 @@ def _embeddings(
         reporter.advance(done)
 
 
-def _write_npy(file: BinaryIO, parts: Iterator[Tensor], n: int, dim: int) -> None:
-    header = {"descr": "<f4", "fortran_order": False, "shape": (n, dim)}
-    np.lib.format.write_array_header_1_0(file, header)
-    for part in parts:
-        file.write(part.numpy().astype("<f4", copy=False).tobytes())
+def _write_npy(file: BinaryIO, parts: Iterator[Part], dim: int) -> Iterator[tuple[Any, None]]:
+    """Write the numbers of the parts as they are taken; yields their other columns."""
+    file.write(_npy_header(0, dim))
+    n = 0
+    for table, group in parts:
+        file.write(group.astype("<f4", copy=False).tobytes())
+        n += len(group)
+        yield table, None
+    file.seek(0)
+    file.write(_npy_header(n, dim))
 
 
-def _write_parquet(file: BinaryIO, groups: Iterator[tuple[Any, Any]], dim: int) -> None:
+def _npy_header(n: int, dim: int) -> bytes:
+    """The header of an array [n, dim] of float32; it is equally long for every n."""
+    held = io.BytesIO()
+    np.lib.format.write_array_header_1_0(held, {"descr": "<f4", "fortran_order": False, "shape": (n, dim)})
+    return held.getvalue()
+
+
+def _write_parquet(file: BinaryIO, groups: Iterator[Part], dim: int) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -233,7 +292,7 @@ def _write_parquet(file: BinaryIO, groups: Iterator[tuple[Any, Any]], dim: int) 
             writer.close()
 
 
-def _write_csv(file: BinaryIO, groups: Iterator[tuple[Any, Any]]) -> None:
+def _write_csv(file: BinaryIO, groups: Iterator[Part] | Iterator[tuple[Any, None]]) -> None:
     """A line a row; the labels of a row that has several are joined by semicolons."""
     text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
     writer = csv.writer(text, lineterminator="\n")

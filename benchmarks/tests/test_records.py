@@ -9,7 +9,6 @@ import pytest
 
 from selfsup.errors import BenchmarkError, StorageError
 from selfsup_bench.planning.plan import Plan
-from selfsup_bench.records import record as records_module
 from selfsup_bench.records.record import Labels, Record, RecordStore, read_json, write_json
 
 
@@ -62,9 +61,9 @@ def test_full_disk_leaves_no_half_record(tmp_path: Path, records: dict[str, Reco
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(records_module.os, "fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     store = RecordStore(tmp_path)
-    with pytest.raises(StorageError, match="No space left on device"):
+    with pytest.raises(StorageError, match="the disk is full"):
         store.write(next(iter(records.values())))
     assert list(store.folder.iterdir()) == []
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from selfsup.errors import RunDirectoryError
-from selfsup.runtime import lock_folder
+from selfsup.runtime import atomic_write, is_temporary, lock_folder, remove_remains
 from selfsup_bench.cells.previews import read_previews
 from selfsup_bench.executors import Executor, Job, Outcome
 from selfsup_bench.leaderboard.board import Leaderboard
@@ -18,7 +18,7 @@ from selfsup_bench.planning.make_plan import Planned
 from selfsup_bench.planning.plan import FILE, Plan
 from selfsup_bench.progress import Progress, headlines_of
 from selfsup_bench.records.migrations import upgraded
-from selfsup_bench.records.record import Record, RecordStore, leftovers, read_json, write_text
+from selfsup_bench.records.record import Record, RecordStore, read_json
 from selfsup_bench.report import render
 
 REPORT = "report.html"
@@ -39,10 +39,9 @@ def open_folder(out: Path, *, resume: bool) -> RecordStore:
         if not resume:
             raise RunDirectoryError(f"{out} holds a benchmark already. Go on with it by --resume, or give another --out.")
         upgraded(read_json(out / FILE), "plan", out / FILE)
-    elif out.is_dir() and any(path not in leftovers(out / FILE) for path in out.iterdir()):
+    elif out.is_dir() and not all(is_temporary(path) for path in out.iterdir()):
         raise RunDirectoryError(f"{out} holds something that is no benchmark. Give an empty or a new folder with --out.")
-    for path in leftovers(out / FILE):
-        path.unlink(missing_ok=True)
+    remove_remains(out, any_machine=True)
     store = RecordStore(out)
     store.sweep()
     return store
@@ -129,7 +128,7 @@ def write_report(out: Path, plan: Plan | None = None, store: RecordStore | None 
     """
     board, plan, records = read_results(out, plan, store)
     names = {record.projection.previews for record in records.values() if record.projection is not None}
-    write_text(out / REPORT, render(board, plan, records, read_previews(out, sorted(names - {""}))))
+    atomic_write(out / REPORT, render(board, plan, records, read_previews(out, sorted(names - {""}))))
     return board
 
 

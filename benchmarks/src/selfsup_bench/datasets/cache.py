@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from selfsup.data import cache_root, strata
 from selfsup.errors import SourceError, StorageError
+from selfsup.runtime import temporary_folder
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features
@@ -80,10 +80,8 @@ def _write(folder: Path, read: Callable[[], tuple[Columns, Features]]) -> None:
     whole = Dataset.from_dict(dict(columns), features=features)
     labels = strata(np.asarray(columns["label"]))  # numbers by their tenths
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
         # Written beside the goal and renamed, so that no other process ever sees half of it.
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
-            new = Path(temporary) / "new"
+        with temporary_folder(folder) as new:
             with _quiet():
                 for split in SPLITS:
                     rows = whole.select(split_rows(labels, split), keep_in_memory=True)

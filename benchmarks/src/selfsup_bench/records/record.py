@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from selfsup.errors import BenchmarkError, StorageError
+from selfsup.errors import BenchmarkError
+from selfsup.runtime import atomic_write, remove_remains
 from selfsup_bench.cells.cell import Cell
 from selfsup_bench.records.migrations import SCHEMA
 from selfsup_bench.records.schema import checked
 
-__all__ = ["SCHEMA", "Labels", "Projection", "Record", "RecordStore", "leftovers", "read_json", "write_json", "write_text"]
+__all__ = ["SCHEMA", "Labels", "Projection", "Record", "RecordStore", "read_json", "write_json"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,8 +160,7 @@ class RecordStore:
 
     def sweep(self) -> None:
         """Remove what a process left that was killed while it wrote; only for who holds the folder's lock."""
-        for path in self.folder.glob(".*.json-*"):
-            path.unlink(missing_ok=True)
+        remove_remains(self.folder, any_machine=True)
 
     def all(self) -> dict[str, Record]:
         """Every record, by key.
@@ -199,7 +197,7 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
     Raises:
         StorageError: the disk is full or cannot be written.
     """
-    write_text(path, json.dumps(values, indent=1, sort_keys=True, allow_nan=True) + "\n")
+    atomic_write(path, json.dumps(values, indent=1, sort_keys=True, allow_nan=True) + "\n")
 
 
 def _finite(value: Any) -> Any:
@@ -209,33 +207,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_finite(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def leftovers(path: Path) -> list[Path]:
-    """What processes left beside a file that were killed while they wrote it."""
-    return sorted(path.parent.glob(f".{path.name}-*"))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all.
-
-    Raises:
-        StorageError: the disk is full or cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}-", encoding="utf-8", delete=False) as file:
-            temporary = Path(file.name)
-            try:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        raise StorageError(
-            f"{path} cannot be written: {error}. Free some space or choose another folder with --out."
-        ) from error

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     )
     from selfsup.runtime.environment import device_name, package_versions, peak_memory
     from selfsup.runtime.file_lock import lock_folder
-    from selfsup.runtime.files import atomic_write
+    from selfsup.runtime.files import atomic_write, is_temporary, remove_remains, temporary_folder
     from selfsup.runtime.findings import Findings, listed_names
     from selfsup.runtime.machine_load import cpu_count
     from selfsup.runtime.module_mode import evaluation_mode
@@ -52,7 +52,7 @@ else:
             "selfsup.runtime.environment": ["device_name", "package_versions", "peak_memory"],
             "selfsup.runtime.module_mode": ["evaluation_mode"],
             "selfsup.runtime.file_lock": ["lock_folder"],
-            "selfsup.runtime.files": ["atomic_write"],
+            "selfsup.runtime.files": ["atomic_write", "is_temporary", "remove_remains", "temporary_folder"],
             "selfsup.runtime.findings": ["Findings", "listed_names"],
             "selfsup.runtime.machine_load": ["cpu_count"],
             "selfsup.runtime.precision": ["full", "no_autocast", "resolve_precision"],
@@ -75,6 +75,7 @@ __all__ = [
     "from_first_rank",
     "full",
     "gather",
+    "is_temporary",
     "listed_names",
     "lock_folder",
     "max_over_ranks",
@@ -84,8 +85,10 @@ __all__ = [
     "peak_memory",
     "preserved",
     "rank",
+    "remove_remains",
     "resolve_precision",
     "seed_of_rank",
     "sum_over_ranks",
+    "temporary_folder",
     "world_size",
 ]

@@ -82,12 +82,15 @@ def jitter_(image: Tensor, jitter: Jitter, *, hue: bool = True) -> Tensor:
         for step in range(4):
             affine_color_(image, scale[:, step], blend[:, step], level[:, step])
         return image
-    hue_step = jitter.hue_step()
-    for step in (0, 1, 2):
-        _affine_where_(image, scale[:, step], blend[:, step], level[:, step], hue_step > step)
-    shift_hue_(image, jitter.factors[:, _HUE])
-    for step in (1, 2, 3):
-        _affine_where_(image, scale[:, step], blend[:, step], level[:, step], hue_step < step)
+    hue_step, places = jitter.hue_step().unsqueeze(1), torch.arange(4, device=image.device)
+    for used, steps in ((hue_step > places, (0, 1, 2)), (hue_step < places, (1, 2, 3))):
+        # Neutral for the samples that do not take this step now.
+        own = scale.where(used, scale.new_ones(())), blend * used, level * used
+        for step in steps:
+            if not _nobody(used[:, step]):
+                affine_color_(image, *(each[:, step] for each in own))
+        if steps[0] == 0:
+            shift_hue_(image, jitter.factors[:, _HUE])
     return image
 
 
@@ -96,13 +99,6 @@ def recolor_(image: Tensor, jitter: Jitter | None, grey: Tensor | None, hue: boo
     if jitter is not None:
         jitter_(image, jitter, hue=hue)
     return image if grey is None else greyscale_(image, grey)
-
-
-def _affine_where_(image: Tensor, scale: Tensor, blend: Tensor, level: Tensor, used: Tensor) -> None:
-    """:func:`affine_color_` for some of the samples."""
-    if _nobody(used):
-        return
-    affine_color_(image, scale.where(used, scale.new_ones(())), blend * used, level * used)
 
 
 def _nobody(used: Tensor) -> bool:

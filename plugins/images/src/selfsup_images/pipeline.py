@@ -6,8 +6,9 @@ tall image.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -67,14 +68,51 @@ def draw(
     options: ViewOptions, n: int, image: tuple[int, int] | Tensor, generator: torch.Generator | None, device: torch.device
 ) -> Drawn:
     """Draw the random numbers of a view of n images with one height and width, or one each ([n, 2])."""
-    boxes = random_boxes(n, image, options.scale, options.ratio, generator=generator, device=device)
-    flip = torch.rand(n, generator=generator, device=device) < options.flip_p
-    jitter = random_jitter(n, options.jitter, options.jitter_p, generator=generator, device=device)
-    grey = torch.rand(n, generator=generator, device=device) < options.grey_p
-    blurred, really = random_subset(n, options.blur_p, generator=generator, device=device)
+    return draw_together([options], n, image, generator, device)
+
+
+def draw_together(
+    views: Sequence[ViewOptions],
+    n: int,
+    image: tuple[int, int] | Tensor,
+    generator: torch.Generator | None,
+    device: torch.device,
+) -> Drawn:
+    """Draw the random numbers of k views of n images at once, for k * n samples: one view after the other.
+
+    Args:
+        views: the options of each view, which differ in the probabilities of blur and solarization only.
+        n: number of images.
+        image: their height and width, or those of each ([n, 2]).
+        generator: source of randomness.
+        device: of the numbers.
+    """
+    options, total = views[0], len(views) * n
+    sizes = image.repeat(len(views), 1) if isinstance(image, Tensor) else image
+    boxes = random_boxes(total, sizes, options.scale, options.ratio, generator=generator, device=device)
+    flip = torch.rand(total, generator=generator, device=device) < options.flip_p
+    jitter = random_jitter(total, options.jitter, options.jitter_p, generator=generator, device=device)
+    grey = torch.rand(total, generator=generator, device=device) < options.grey_p
+    blurred, really = _subsets([view.blur_p for view in views], n, generator, device)
     sigma = uniform((blurred.shape[0],), *options.blur_sigma, generator=generator, device=device)
-    solarized = random_subset(n, options.solarize_p, generator=generator, device=device)
+    solarized = _subsets([view.solarize_p for view in views], n, generator, device)
     return Drawn(boxes, flip, jitter, grey, (blurred, really, sigma), solarized)
+
+
+def _subsets(
+    probabilities: Sequence[float], n: int, generator: torch.Generator | None, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """:func:`random_subset` of the n samples of each view, where views with the same probability share one draw."""
+    found: list[tuple[Tensor, Tensor]] = []
+    first = 0
+    for probability, run in groupby(probabilities):
+        count = n * len(list(run))
+        index, active = random_subset(count, probability, generator=generator, device=device)
+        found.append((index + first if first else index, active))
+        first += count
+    if len(found) == 1:
+        return found[0]
+    return torch.cat([index for index, _ in found]), torch.cat([active for _, active in found])
 
 
 def make_view(

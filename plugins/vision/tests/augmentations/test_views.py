@@ -169,7 +169,7 @@ def test_compiled_views_are_those_that_are_not_compiled(images, seeded):
 def test_views_made_together_are_views_of_their_own(images, seeded):
     views, size = _views(64, n_local=3, local_size=16, solarize_p=(0.5,)), torch.tensor([[64, 48], [48, 64]] * 3)
     shape, lying = views_module.size_of({"image": images(6, 64), "size": size})
-    made = views._made(views.views[-1], 3, images(6, 64), shape, lying, seeded())
+    made = views._made([views.views[-1]] * 3, images(6, 64), shape, lying, seeded())
     drawn = pipeline.draw(views.views[-1], 18, size.repeat(3, 1), seeded(), torch.device("cpu"))
     for place, view in enumerate(made):
         own = slice(6 * place, 6 * place + 6)
@@ -200,7 +200,7 @@ def test_views_made_together_copy_no_whole_batch_of_images(images, seeded, monke
     views, image = _views(side, n_local=k, local_size=size, **PLAIN), images(n, side)
     monkeypatch.setattr(pipeline, "_CPU_NUMBERS", (3 * side * side,) * 2)  # in parts of one image
     with Largest() as seen:
-        views._made(views.views[-1], k, image, (side, side), None, seeded())
+        views._made([views.views[-1]] * k, image, (side, side), None, seeded())
     assert seen.numbers == n * k * 3 * size * size  # the views themselves
     assert seen.numbers < k * image.numel() // 4
 
@@ -214,3 +214,50 @@ def test_views_made_together_are_the_same_in_parts_of_any_size(images, seeded, m
     wanted = pipeline.make_view(image.repeat(3, 1, 1, 1), options, drawn, lying.repeat(3))
     monkeypatch.setattr(pipeline, "_CPU_NUMBERS", (fit * 3 * side * side,) * 2)
     torch.testing.assert_close(pipeline.make_view(image, options, drawn, lying), wanted, atol=1e-6, rtol=0)
+
+
+def test_views_that_differ_in_blur_and_solarization_are_made_together(images, seeded):
+    views, n = _views(64, blur_p=(1.0, 0.25), solarize_p=(0.0, 0.5)), 8
+    own, (first, second) = images(n, 64), views.views
+    together = pipeline.draw_together([first, second], n, (64, 64), seeded(), own.device)
+    assert sorted(together.blur[0].tolist())[:n] == list(range(n))
+    assert int((together.blur[0] >= n).sum()) == 2
+    assert int((together.solarize[0] >= n).sum()) == len(together.solarize[0]) == 4
+    made = views._made([first, second], own, (64, 64), None, seeded())
+    for place, options in enumerate((first, second)):
+        mine = slice(place * n, (place + 1) * n)
+        hit, sun = (together.blur[0] // n) == place, (together.solarize[0] // n) == place
+        alone = pipeline.Drawn(
+            together.boxes[mine], together.flip[mine], together.jitter.take(mine), together.grey[mine],
+            (together.blur[0][hit] % n, together.blur[1][hit], together.blur[2][hit]),
+            (together.solarize[0][sun] % n, together.solarize[1][sun]),
+        )  # fmt: skip
+        torch.testing.assert_close(made[place]["image"], pipeline.make_view(own, options, alone), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("size", "options", "most"),
+    [
+        (32, {}, 290),
+        (224, {"n_local": 8, "blur_p": (1.0, 0.1), "local_blur_p": 0.5, "solarize_p": (0.0, 0.2)}, 655),
+    ],
+    ids=["SimCLR", "DINO"],
+)
+def test_a_gpu_is_called_a_bounded_number_of_times(size, options, most):
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Calls(TorchDispatchMode):
+        count = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            self.count += func.namespace == "aten" and not func.is_view
+            return func(*args, **(kwargs or {}))
+
+    views = _views(size, **options)
+    with FakeTensorMode():
+        batch = {"image": torch.empty(16, 3, size, size, dtype=torch.uint8, device="cuda")}
+        with Calls() as calls:
+            made = views(batch, None)
+    assert len(made) == len(views.views)
+    assert calls.count <= most

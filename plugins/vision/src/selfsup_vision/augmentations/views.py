@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,7 +16,7 @@ from selfsup.tasks import Views, ViewsRecipe, with_defaults
 from selfsup.types import Batch, Info
 from selfsup_images.color import recolor_
 from selfsup_images.crop import box_locations, sides
-from selfsup_images.pipeline import ViewOptions, draw, make_view
+from selfsup_images.pipeline import ViewOptions, draw_together, make_view
 from selfsup_images.view_config import CropAndColorConfig, Probability, Range
 from selfsup_vision.sizes import local_size_for
 
@@ -101,30 +103,30 @@ class ImageViews(Views):
         image = batch["image"]
         shape, lying = size_of(batch)
         if image.device.type == "cpu":
-            return [view for options in self.views for view in self._made(options, 1, image, shape, lying, generator)]
-        # A GPU takes longer to be called than to work, so it makes all views with the same options at once.
+            return [view for options in self.views for view in self._made([options], image, shape, lying, generator)]
+        # A GPU takes longer to be called than to work, so it makes all views at once that differ in blur and solarization only.
+        groups: dict[ViewOptions, list[int]] = {}
+        for place, options in enumerate(self.views):
+            groups.setdefault(replace(options, blur_p=0.0, solarize_p=0.0), []).append(place)
         made: dict[int, Batch] = {}
-        for options in dict.fromkeys(self.views):
-            members = [place for place, own in enumerate(self.views) if own == options]
-            views = self._made(options, len(members), image, shape, lying, generator)
+        for members in groups.values():
+            views = self._made([self.views[place] for place in members], image, shape, lying, generator)
             made.update(zip(members, views, strict=True))
         return [made[place] for place in range(len(self.views))]
 
     def _made(
         self,
-        options: ViewOptions,
-        k: int,
+        views: Sequence[ViewOptions],
         image: Tensor,
         shape: tuple[int, int] | Tensor,
         lying: Tensor | None,
         generator: torch.Generator | None,
     ) -> list[Batch]:
-        """``k`` views with the same options, drawn together; the images themselves are not repeated."""
-        if isinstance(shape, Tensor):
-            shape = shape.repeat(k, 1)
-        drawn = draw(options, k * len(image), shape, generator, image.device)
-        view = make_view(image, options, drawn, lying, self.recolor)
-        crop = box_locations(drawn.boxes, shape, drawn.flip)
+        """Views whose options differ in blur and solarization only, drawn together; the images themselves are not repeated."""
+        k = len(views)
+        drawn = draw_together(views, len(image), shape, generator, image.device)
+        view = make_view(image, views[0], drawn, lying, self.recolor)
+        crop = box_locations(drawn.boxes, shape.repeat(k, 1) if isinstance(shape, Tensor) else shape, drawn.flip)
         return [{"image": one, "crop": place} for one, place in zip(view.chunk(k), crop.chunk(k), strict=True)]
 
 

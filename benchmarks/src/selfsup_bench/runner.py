@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from selfsup.errors import RunDirectoryError
+from selfsup.errors import BenchmarkError, RunDirectoryError
 from selfsup.runtime import atomic_write, is_temporary, lock_folder, remove_remains
 from selfsup_bench.cells.previews import read_previews
 from selfsup_bench.executors import Executor, Job, Outcome
@@ -144,7 +144,14 @@ def read_results(
     wanted = {plan.key(cell) for cell in plan.cells()}
     store = store or RecordStore(out)
     records = {key: record for key in sorted(wanted) if (record := store.read(key)) is not None}
-    return replace(build(plan, records), recommendation=Recommendation.read(out)), plan, records
+    try:
+        board = build(plan, records)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:  # a plan with cells of other kinds
+        raise BenchmarkError(
+            f"{out} holds a damaged plan or record ({type(error).__name__}: {error}). Run the benchmark again with "
+            "--resume, or into another folder."
+        ) from error
+    return replace(board, recommendation=Recommendation.read(out)), plan, records
 
 
 def _record_of(store: RecordStore, outcome: Outcome) -> Record:

@@ -28,6 +28,8 @@
 
 from __future__ import annotations
 
+import re
+
 __all__ = [
     "ArtifactError",
     "BadRowError",
@@ -58,11 +60,31 @@ __all__ = [
 ]
 
 
+_NOT_PRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Characters that a terminal obeys instead of showing them, or that cannot be encoded: all controls except line break and tab,
+marks of the direction of writing, halves of surrogate pairs."""
+
+
+def printable(text: str) -> str:
+    """A message with escapes (``\\x1b``) in the place of characters that would act on the terminal: names and values in it may
+    come from files of strangers."""
+    return _NOT_PRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def one_line(text: str) -> str:
+    """A name for a message: as :func:`printable`, with escapes for line breaks, too."""
+    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
 class SelfsupError(Exception):
     """Base of all errors of selfsup. The message says what is wrong, why, and what to do."""
 
     exit_status = 1
     """What the command line exits with when this error ends it."""
+
+    def __str__(self) -> str:
+        """The message, without characters that a terminal would obey."""
+        return printable(super().__str__())
 
 
 class UsageError(SelfsupError):

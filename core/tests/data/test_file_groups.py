@@ -45,7 +45,7 @@ def test_a_value_that_its_column_cannot_hold_is_missing_from_a_streamed_row(tmp_
     values = [1, 2, 3.7, "n/a", [4], True, "5", 10**30]
     path = write_tar(tmp_path / "a.tar", {f"{n}.json": json.dumps({"n": v, "m": v}).encode() for n, v in enumerate(values)})
     groups = FileGroups((), lines=False)
-    groups.learn({"json": lambda: b'{"n": 1, "m": 0.5}'})
+    groups.learn("a", {"json": lambda: b'{"n": 1, "m": 0.5}'})
     rows = list(TarShard(str(path), groups, ("n", "m")).records(0))
     assert [row["n"] for row in rows] == [1, 2, 3.7, None, None, 1, 5, 10**30]  # nothing is cut off
     assert [row["m"] for row in rows] == [1, 2, 3.7, None, None, 1, 5, 1e30]

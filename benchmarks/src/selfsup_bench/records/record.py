@@ -183,8 +183,8 @@ def read_json(path: Path) -> dict[str, Any]:
         BenchmarkError: the file cannot be read or holds something else.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        values = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
         raise BenchmarkError(f"{path} cannot be read: {error}. Delete it and run the benchmark again with --resume.") from error
     if not isinstance(values, dict):
         raise BenchmarkError(f"{path} holds no JSON object. Delete it and run the benchmark again with --resume.")

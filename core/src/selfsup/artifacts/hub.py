@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from torch import Tensor
 from selfsup.artifacts.saving import WEIGHTS_FILE
 from selfsup.backbones import Scaling
 from selfsup.backbones.weights import read_tensors
+from selfsup.damaged_files import read_json
 from selfsup.errors import ArtifactError
 
 HUB = "hf://"
@@ -54,7 +54,7 @@ def image_scaling(source: str, usual: Scaling) -> Scaling:
     """
     path = file_of(source, "preprocessor_config.json")
     try:
-        described = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        described = read_json(path) if path.is_file() else {}
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{path} cannot be read: {error}") from error
     if not described.get("do_normalize", True):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from selfsup.artifacts.run_directory import RunDirectory
 from selfsup.artifacts.saving import CONFIG_FILE, FORMAT, PROCESSOR_FOLDER
 from selfsup.backbones import Adopted, Backbone, BackboneRecipe, Fitted, fit_weights, whole_state
 from selfsup.backbones.weights import read_tensors
+from selfsup.damaged_files import read_json
 from selfsup.data.processor import Processor
 from selfsup.errors import ArtifactError, ConfigError, UnknownIdError
 from selfsup.registry import registry
@@ -246,7 +246,7 @@ def _of_library(source: str, modality: str) -> InitialWeights:
 def _read_config(path: Path) -> dict[str, Any]:
     """The content of a ``config.json``; empty if it does not exist."""
     try:
-        described = json.loads(path.read_text(encoding="utf-8"))
+        described = read_json(path)
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:

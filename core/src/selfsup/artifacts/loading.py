@@ -18,10 +18,15 @@ from selfsup.artifacts.hub import HUB, fetch
 from selfsup.artifacts.pretraining_rows import PRETRAINING_ROWS_FILES, PretrainingRows
 from selfsup.artifacts.run_directory import RunDirectory
 from selfsup.artifacts.saving import CONFIG_FILE, FORMAT, FORMAT_VERSION, PROCESSOR_FOLDER, WEIGHTS_FILE
+from selfsup.backbones import Backbone
+from selfsup.damaged_files import read_json, reading, short_reason
 from selfsup.data.processor import Processor
-from selfsup.errors import ArtifactError, ConfigError, SelfsupError, UnfinishedRunWarning, UsageError
+from selfsup.errors import ArtifactError, ConfigError, UnfinishedRunWarning, UsageError
 from selfsup.runtime.file_lock import holder_of, lock_of
 
+RESTORE = "Restore the folder from a copy, or save the encoder again."
+"""What to do about a damaged encoder."""
+_SPARE_BYTES = 64 << 20
 _PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".joblib", ".tar")
 FIRST_WEIGHTS = ("pretrained", "checkpoint")
 """Options of backbones that name initial weights."""
@@ -156,11 +161,13 @@ def read_encoder_config(directory: Path) -> dict[str, Any]:
     """
     path = directory / CONFIG_FILE
     try:
-        config = json.loads(path.read_text())
+        config = read_json(path)
     except (OSError, ValueError) as error:
-        raise ArtifactError(f"Cannot read {path}: {error}") from error
+        raise ArtifactError(f"Cannot read {path}: {error}. {RESTORE}") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise ArtifactError(f"{path} is not of a selfsup encoder: its format is not {FORMAT!r}.")
+    if not isinstance(config.get("format_version"), int):
+        raise ArtifactError(f"{path} is damaged: its format_version is no number. {RESTORE}")
     if config["format_version"] > FORMAT_VERSION:
         raise ArtifactError(
             f"{directory} was written by a later selfsup (encoder format {config['format_version']}; this one reads up to "
@@ -168,7 +175,10 @@ def read_encoder_config(directory: Path) -> dict[str, Any]:
         )
     missing = [key for key in ("modality", "task", "backbone", "info", "metadata") if key not in config]
     if missing:
-        raise ArtifactError(f"{path} is damaged: it lacks {', '.join(missing)}.")
+        raise ArtifactError(f"{path} is damaged: it lacks {', '.join(missing)}. {RESTORE}")
+    for key, kind in (("modality", str), ("task", str), ("backbone", dict), ("info", dict), ("metadata", dict)):
+        if not isinstance(config[key], kind):
+            raise ArtifactError(f"{path} is damaged: its {key} is {str(config[key])[:60]!r}. {RESTORE}")
     return config
 
 
@@ -182,34 +192,36 @@ def load_processor(folder: Path, modality: str) -> Processor:
 
     # Classes come from the registry by modality and backbone id: no name from the file is imported.
     processor_class = registry().processor_class(modality)
-    try:
+    with reading(folder, ArtifactError, RESTORE):
         return processor_class.load(folder)
-    except SelfsupError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(f"{folder} cannot be read: {type(error).__name__}: {error}") from error
 
 
 def _build(directory: Path, config: dict[str, Any]) -> Encoder:
     from selfsup.registry import registry
 
     processor = load_processor(directory / PROCESSOR_FOLDER, config["modality"])
-    id, options = config["backbone"]["id"], dict(config["backbone"]["options"])
-    # Do not load initial weights: they are replaced at once, and may no longer exist.
-    wanted = without_first_weights(options)
-    backbone, _ = registry().build_backbone(id, wanted, config["info"])
-    weights = directory / WEIGHTS_FILE
+    with reading(directory / CONFIG_FILE, ArtifactError, RESTORE):
+        id, options = str(config["backbone"]["id"]), dict(config["backbone"]["options"])
+        # Do not load initial weights: they are replaced at once, and may no longer exist.
+        wanted = without_first_weights(options)
+        _check_info(processor, config["info"])
+        weights = directory / WEIGHTS_FILE
+        _check_size(id, wanted, config["info"], weights)
+        backbone, _ = registry().build_backbone(id, wanted, config["info"])
     try:
         with safe_open(str(weights), "pt") as file:
             # Shared weights are stored once; their other names are in the header.
             backbone.expect_weights(frozenset(file.keys()) | frozenset(file.metadata() or ()))
         load_model(backbone, str(weights))
     except FileNotFoundError:
-        raise ArtifactError(f"{directory} is damaged: {WEIGHTS_FILE} is missing.") from None
+        raise ArtifactError(f"{directory} is damaged: {WEIGHTS_FILE} is missing. {RESTORE}") from None
     except SafetensorError as error:
-        raise ArtifactError(f"{weights} is damaged: {error}.") from error
+        raise ArtifactError(f"{weights} is damaged: {error}. {RESTORE}") from error
     except RuntimeError as error:
         raise ArtifactError(f"The weights in {weights} do not fit the backbone {id!r}: {error}") from error
+    except Exception as error:  # a header may promise tensors of any type and size
+        raise ArtifactError(f"{weights} is damaged ({short_reason(error)}). {RESTORE}") from error
+    _check_finite(backbone, weights)
     return Encoder(
         processor,
         backbone,
@@ -219,6 +231,48 @@ def _build(directory: Path, config: dict[str, Any]) -> Encoder:
         metadata=config["metadata"],
         pretraining_rows=PretrainingRows.load(directory, config.get("pretraining_rows")),
     )
+
+
+def _check_info(processor: Processor, info: Mapping[str, Any]) -> None:
+    """Refuse a processor whose batches the network does not fit, such as a tokenizer with more words.
+
+    Raises:
+        ValueError: they differ.
+    """
+    own = json.loads(json.dumps(dict(processor.info())))
+    for key in own.keys() & info.keys():
+        if own[key] != info[key]:
+            raise ValueError(f"its {key} is {str(info[key])[:60]}, but that of the processor {str(own[key])[:60]}")
+
+
+def _check_size(id: str, options: Mapping[str, Any], info: Mapping[str, Any], weights: Path) -> None:
+    """Refuse a config that describes a much larger network than the file of weights holds, before memory is taken for it.
+
+    Raises:
+        ValueError: it does.
+    """
+    from selfsup.registry import registry
+
+    try:
+        held = weights.stat().st_size
+        with warnings.catch_warnings(), torch.device("meta"):
+            warnings.simplefilter("ignore")
+            skeleton, _ = registry().build_backbone(id, options, info)
+    except Exception:  # some networks need values to be built, and the build below tells what is wrong
+        return
+    described = sum(weight.numel() * weight.element_size() for weight in skeleton.parameters())
+    if described > 2 * held + _SPARE_BYTES:
+        raise ValueError(f"it describes a network of {described / 1e6:,.0f} MB, but {weights.name} has {held / 1e6:,.0f} MB")
+
+
+def _check_finite(backbone: Backbone, path: Path) -> None:
+    """Refuse weights that would make every embedding NaN."""
+    for name, weight in backbone.named_parameters():
+        if weight.is_floating_point() and not torch.isfinite(weight).all():
+            raise ArtifactError(
+                f"{path} is damaged, or of a run that diverged: {name} has values that are not finite (NaN or infinite). "
+                f"{RESTORE}"
+            )
 
 
 def without_first_weights(options: Mapping[str, Any]) -> dict[str, Any]:

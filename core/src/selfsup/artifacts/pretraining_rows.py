@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from selfsup.damaged_files import read_npy
 from selfsup.data.store.content_hash import HASH_VERSION, HashArray, mixed
 from selfsup.errors import ArtifactError
 from selfsup.runtime.files import atomic_write
@@ -125,7 +126,8 @@ class PretrainingRows:
         if described is None or described.get("version") != HASH_VERSION or not path.is_file():
             return None
         try:
-            hashes = np.load(path, allow_pickle=False)
+            with path.open("rb") as file:
+                hashes = read_npy(file)
             if hashes.dtype != np.uint64 or hashes.shape != (described["kept"],):
                 raise ValueError(f"it holds {hashes.dtype} {hashes.shape}")
             parts = {name: cls.load(directory, own, name) for name, own in described.get("parts", {}).items()}
@@ -137,7 +139,7 @@ class PretrainingRows:
                 described["source"],
                 {name: own for name, own in parts.items() if own is not None},
             )
-        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        except Exception as error:  # what describes it may be damaged, too
             raise ArtifactError(f"{path} is damaged: {error}. Delete it; the pretraining rows are then unknown.") from error
 
 

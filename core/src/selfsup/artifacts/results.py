@@ -10,10 +10,12 @@ from typing import Any
 from pydantic import ConfigDict, Field, ValidationError
 
 from selfsup.config import Config
+from selfsup.damaged_files import read_json, short_reason
 from selfsup.errors import ArtifactError
 from selfsup.runtime.files import atomic_write, utc_now
 
 SCHEMA_VERSION = 1
+_AGAIN = "Delete it, and evaluate again."
 
 
 class ResultRecord(Config):
@@ -98,10 +100,10 @@ class ResultRecord(Config):
             ArtifactError: the file is not a record, or one of a later version.
         """
         try:
-            content = json.loads(Path(path).read_text())
-            version = content["schema_version"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ArtifactError(f"{path} is not a result record: {type(error).__name__}: {error}") from error
+            content = read_json(Path(path))
+            version = int(content["schema_version"])
+        except Exception as error:  # the file may hold values of any kind
+            raise ArtifactError(f"{path} is not a result record: {short_reason(error)}. {_AGAIN}") from error
         if version > SCHEMA_VERSION:
             raise ArtifactError(
                 f"{path} was written by a later selfsup (record version {version}; this one reads up to "
@@ -110,7 +112,9 @@ class ResultRecord(Config):
         try:
             return cls.model_validate(content)
         except ValidationError as error:
-            raise ArtifactError(f"{path} is not a result record: {error.errors(include_url=False)[0]['msg']}") from error
+            wrong = error.errors(include_url=False)[0]
+            place = ".".join(map(str, wrong["loc"]))
+            raise ArtifactError(f"{path} is not a result record: {place}: {wrong['msg']}. {_AGAIN}") from error
 
 
 def read_results(directory: str | Path) -> list[ResultRecord]:

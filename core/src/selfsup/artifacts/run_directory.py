@@ -10,12 +10,24 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from selfsup.damaged_files import parse_json, read_json
 from selfsup.errors import RunDirectoryError
 from selfsup.runtime.environment import environment
 from selfsup.runtime.files import atomic_write, is_temporary, remove_remains, storage_errors, utc_now
 
 RUN_FILE = "run.json"
 FORMAT_VERSION = 1
+_RESTORE = "Restore it from a copy, or start a new run in another folder (--out)."
+_KINDS: Mapping[str, type] = {
+    "task": str,
+    "status": str,
+    "config": dict,
+    "data": dict,
+    "info": dict,
+    "history": list,
+}
+"""Fields of ``run.json`` and the kind of their values, where they are present."""
+_NEEDED = ("task", "status", "config")
 
 
 class RunDirectory:
@@ -148,18 +160,23 @@ class RunDirectory:
             RunDirectoryError: it does not exist, is damaged, or of a later selfsup.
         """
         try:
-            held = json.loads(self.run_file.read_text())
+            held = read_json(self.run_file)
         except FileNotFoundError:
             raise RunDirectoryError(f"{self.path} holds no run: there is no {RUN_FILE} in it.") from None
         except (OSError, ValueError) as error:
-            raise RunDirectoryError(f"Cannot read {self.run_file}: {error}") from error
-        if not isinstance(held, dict) or "format_version" not in held:
+            raise RunDirectoryError(f"Cannot read {self.run_file}: {error}. {_RESTORE}") from error
+        if not isinstance(held, dict) or not isinstance(held.get("format_version"), int):
             raise RunDirectoryError(f"{self.run_file} is not of selfsup: it has no format_version.")
         if held["format_version"] > FORMAT_VERSION:
             raise RunDirectoryError(
                 f"{self.path} was written by a later selfsup (run format {held['format_version']}; this one reads up to "
                 f"{FORMAT_VERSION}). Update selfsup."
             )
+        for key, kind in _KINDS.items():
+            if not isinstance(held.get(key, kind()), kind):
+                raise RunDirectoryError(f"{self.run_file} is damaged: its {key} is {str(held[key])[:60]!r}. {_RESTORE}")
+        if missing := [key for key in _NEEDED if key not in held]:
+            raise RunDirectoryError(f"{self.run_file} is damaged: it lacks {', '.join(missing)}. {_RESTORE}")
         return held
 
     def update(self, **fields: Any) -> None:
@@ -184,14 +201,30 @@ class RunDirectory:
             file.write(json.dumps({"step": step, **line}) + "\n")
 
     def metrics(self) -> Iterator[dict[str, Any]]:
-        """The logged lines, without a last line that a crash cut off."""
+        """The logged lines, without a last line that a crash cut off.
+
+        Raises:
+            RunDirectoryError: a line is damaged.
+        """
         if not self.metrics_file.exists():
             return
-        with self.metrics_file.open() as file:
-            for text in file:
+        with self.metrics_file.open(encoding="utf-8", errors="replace") as file:
+            for number, text in enumerate(file, 1):
                 if not text.endswith("\n"):
                     return
-                yield json.loads(text)
+                yield self._metrics_of(text, number)
+
+    def _metrics_of(self, text: str, number: int) -> dict[str, Any]:
+        try:
+            values = parse_json(text)
+        except ValueError:
+            values = None
+        if not isinstance(values, dict) or not isinstance(values.get("step"), int):
+            raise RunDirectoryError(
+                f"{self.metrics_file} is damaged: line {number} is {text[:60]!r}, and no object with a step. Remove this line: "
+                "only what it logged is lost."
+            )
+        return values
 
     def truncate_metrics(self, step: int) -> None:
         """Drop the lines after ``step``, which a resumed run writes again."""

@@ -15,6 +15,7 @@ from safetensors.torch import save_model
 from selfsup.artifacts.model_card import Described, model_card
 from selfsup.artifacts.pretraining_rows import PretrainingRows
 from selfsup.backbones import Backbone
+from selfsup.damaged_files import read_json
 from selfsup.errors import ArtifactError
 from selfsup.runtime.environment import package_versions
 from selfsup.runtime.files import give_folder_name, storage_error, storage_errors, temporary_folder
@@ -63,7 +64,7 @@ def save_encoder(encoder: Saved, directory: Path) -> Path:
 def is_encoder(directory: Path) -> bool:
     """Whether a folder holds an encoder of selfsup."""
     try:
-        config = json.loads((directory / CONFIG_FILE).read_text())
+        config = read_json(directory / CONFIG_FILE)
     except (OSError, ValueError):
         return False
     return isinstance(config, dict) and config.get("format") == FORMAT

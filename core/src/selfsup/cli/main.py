@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import click
 
-from selfsup.errors import SelfsupError
+from selfsup.errors import SelfsupError, printable
 
 
 class Commands(click.Group):
@@ -91,7 +91,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     except SelfsupError as error:
         if debug:
             raise
-        click.echo(f"Error: {error}", err=True)
+        click.echo(_shown("Error", error), err=True)
         status = error.exit_status
     except BrokenPipeError:
         # The reader of our output has stopped (`selfsup list tasks | head`).
@@ -104,9 +104,14 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     sys.exit(status)
 
 
+def _shown(kind: str, message: object) -> str:
+    """A message for the terminal; further lines are indented, so that no name in it can look like a line of the program."""
+    return f"{kind}: {printable(str(message))}".replace("\n", "\n  ")
+
+
 def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **options: Any) -> None:
     """Show our own warnings as one line, and others as Python does."""
     if category.__module__ == "selfsup.errors":
-        click.echo(f"Warning: {message}", err=True)
+        click.echo(_shown("Warning", message), err=True)
     else:
         sys.stderr.write(warnings.formatwarning(message, category, *where[:2], *where[3:4]))

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from selfsup.config import Config
-from selfsup.errors import ArtifactError, ConfigError
+from selfsup.damaged_files import read_json
+from selfsup.errors import ArtifactError
 from selfsup.validation import validated
 
 C = TypeVar("C", bound=Config)
@@ -34,7 +35,9 @@ def reading_state(path: Path, kind: str, config: type[C]) -> Iterator[tuple[C, d
         ArtifactError: the file is missing, or the block finds a missing key or an invalid value.
     """
     try:
-        state = json.loads(path.read_text(encoding="utf-8"))
+        state = read_json(path)
         yield validated(config, state["config"], what="its config"), state
-    except (ConfigError, OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
+    except ArtifactError:
+        raise
+    except Exception as error:  # a damaged file may hold values of any kind
         raise ArtifactError(f"{path} is not a saved {kind} processor ({error}); save the encoder again.") from error

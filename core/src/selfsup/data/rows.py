@@ -18,7 +18,7 @@ from selfsup.data.sources.columns.labels import LabelArray, LabelKind, LabelRead
 from selfsup.data.sources.columns.roles import feature_fits
 from selfsup.data.sources.columns.segments import SEGMENT_ROLES
 from selfsup.data.sources.media.files import real_path
-from selfsup.errors import ColumnError, DataError
+from selfsup.errors import ColumnError, DataError, one_line
 from selfsup.runtime.findings import Findings
 from selfsup.types import Row
 
@@ -122,7 +122,7 @@ class Rows:
             value = column.combine_chunks().to_pylist()[0]
             path = value.get("path") if isinstance(value, dict) else value if isinstance(value, str) else None
             if path:
-                return f"row {number} ({path}{self._describe_segment(index)})"
+                return f"row {number} ({one_line(path)}{self._describe_segment(index)})"
         return f"row {number}"
 
     def _describe_segment(self, index: int) -> str:

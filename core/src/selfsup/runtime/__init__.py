@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from selfsup.public_names import lazy_names
 
 if TYPE_CHECKING:
+    from selfsup.damaged_files import read_npy
     from selfsup.runtime.distributed import (
         SplitBatchNorm,
         SynchronizedBatchNorm,
@@ -52,6 +53,7 @@ else:
             "selfsup.runtime.environment": ["device_name", "package_versions", "peak_memory"],
             "selfsup.runtime.module_mode": ["evaluation_mode"],
             "selfsup.runtime.file_lock": ["lock_folder"],
+            "selfsup.damaged_files": ["read_npy"],
             "selfsup.runtime.files": ["atomic_write", "is_temporary", "remove_remains", "temporary_folder"],
             "selfsup.runtime.findings": ["Findings", "listed_names"],
             "selfsup.runtime.machine_load": ["cpu_count"],
@@ -85,6 +87,7 @@ __all__ = [
     "peak_memory",
     "preserved",
     "rank",
+    "read_npy",
     "remove_remains",
     "resolve_precision",
     "seed_of_rank",

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from selfsup.errors import DataWarning
+from selfsup.errors import DataWarning, printable
 from selfsup.runtime.decoder_output import Screen
 from selfsup.runtime.findings import Findings
 
@@ -82,7 +82,7 @@ class Lines(Reporter):
 
     def message(self, text: str) -> None:
         """Print a line."""
-        self._console.print(text, markup=False, soft_wrap=True)
+        self._console.print(printable(text), markup=False, soft_wrap=True)
 
     def _flush(self) -> None:
         if self._fresh:
@@ -147,7 +147,7 @@ class Bar(Reporter):
 
     def message(self, text: str) -> None:
         """Print a line above the bar."""
-        self._console.print(text, markup=False, soft_wrap=True)
+        self._console.print(printable(text), markup=False, soft_wrap=True)
 
 
 def make_reporter(enabled: bool = True) -> Reporter:

@@ -110,7 +110,12 @@ class Vocabulary:
             special = json.loads((directory / _SPECIAL_FILE).read_text(encoding="utf-8"))
             begins = bool(special.pop("begins", True))
             tokenizer = Tokenizer.from_file(str(directory / _TOKENIZER_FILE))
-            return cls(tokenizer, {str(k): str(v) for k, v in special.items()}, begins)
+            found = cls(tokenizer, {str(k): str(v) for k, v in special.items()}, begins)
+            if unknown := [token for role, token in found.special.items() if found.id(role) < 0]:
+                raise ValueError(f"the tokenizer has no token {unknown[0]!r}")
+            if missing := [role for role in ("pad", "cls", "sep") if role not in found.special]:
+                raise ValueError(f"there is no {missing[0]} token")
+            return found
         except Exception as error:  # the tokenizers library raises plain Exception
             raise ArtifactError(f"{directory} holds no saved tokenizer ({error}); save the encoder again.") from error
 

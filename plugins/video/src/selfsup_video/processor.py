@@ -17,6 +17,7 @@ from selfsup.types import Batch, Info, Row
 from selfsup_images.processor import SquareProcessor, auto_size
 from selfsup_video.clips import clip_indices, stretch_indices
 from selfsup_video.decoding import Header, decode, read_header
+from selfsup_video.decoding.files import MAX_PIXELS
 
 _SMALLEST = 16
 _UNLIKE = 1.5
@@ -39,6 +40,10 @@ class VideoProcessorConfig(Config):
     """
     image_size: int | Literal["auto"] = Field("auto", union_mode="left_to_right")
     """Side S of the square frames in pixels, 16 to 1024; "auto": the median shorter side of 64 rows, at most 112."""
+
+    max_pixels: int = Field(MAX_PIXELS, ge=256)
+    """Most pixels of a frame of a video file, 8192 x 8192 by default; a file with larger ones is a bad row, since the size in a
+    damaged header may exceed the memory."""
 
     def model_post_init(self, context: object, /) -> None:
         """Refuse sizes that no backbone can use."""
@@ -65,7 +70,7 @@ class VideoProcessor(SquareProcessor):
     Config: ClassVar[type[Config]] = VideoProcessorConfig
     config: VideoProcessorConfig
 
-    adjustable: ClassVar[frozenset[str]] = frozenset({"frames", "stride", "clips", "keep", "image_size"})
+    adjustable: ClassVar[frozenset[str]] = frozenset({"frames", "stride", "clips", "keep", "image_size", "max_pixels"})
     noun: ClassVar[str] = "video"
     fit_rows: ClassVar[int] = 64
     auto_sizes: ClassVar[tuple[int, int]] = (_SMALLEST, 112)
@@ -139,7 +144,7 @@ class VideoProcessor(SquareProcessor):
                 return clip_indices(n_source, frames, self.config.stride, self.config.clips)
             return stretch_indices(n_source, frames, self.config.stride, int(self.config.keep * frames))
 
-        video = decode(row.get("video"), self.image_size, choose, segment_of(row))
+        video = decode(row.get("video"), self.image_size, choose, segment_of(row), max_pixels=self.config.max_pixels)
         return {"video": video, "length": np.asarray(real, dtype=np.int64)}
 
     def preview(self, row: Row) -> Sequence[Preview]:

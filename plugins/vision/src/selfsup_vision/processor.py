@@ -19,6 +19,7 @@ from selfsup.types import Batch, Info, Row
 from selfsup_images.processor import SquareProcessor, auto_size
 from selfsup_vision.decoding import Reading, ValueRange, decode, decode_whole, opened
 from selfsup_vision.decoding.images import size_of
+from selfsup_vision.decoding.pillow_files import MAX_PIXELS, allow_pixels
 from selfsup_vision.decoding.raster import Layout
 from selfsup_vision.seen_images import Seen
 
@@ -40,6 +41,9 @@ class ImageProcessorConfig(Config):
     value_range: ValueRange | Literal["auto"] = Field("auto", union_mode="left_to_right")
     """Black and white, [low, high], of images with more than 8 bits a channel and of floats; "auto": learned from 256 rows.
     Images with 8 bits always span 0..255."""
+    max_pixels: int = Field(MAX_PIXELS, ge=64)
+    """Most pixels of an image file; a larger one is a bad row, since it may fill the memory (a decompression bomb). Default:
+    where Pillow stops."""
     array_layout: Layout = "auto"
     """Axis of the channels of arrays and npy files with three axes; "auto": the shorter of the first and the last axis."""
 
@@ -80,13 +84,16 @@ class ImageProcessor(SquareProcessor):
 
     window_key: ClassVar[str] = "image"
     collates_on_device = True
-    adjustable: ClassVar[frozenset[str]] = frozenset({"image_size", "margin", "max_aspect", "channels", "array_layout"})
+    adjustable: ClassVar[frozenset[str]] = frozenset(
+        {"image_size", "margin", "max_aspect", "channels", "max_pixels", "array_layout"}
+    )
     noun: ClassVar[str] = "image"
     fit_rows: ClassVar[int] = 256
     auto_sizes: ClassVar[tuple[int, int]] = (8, 224)
 
     def __init__(self, config: ImageProcessorConfig | None = None) -> None:
         super().__init__(config or ImageProcessorConfig())
+        allow_pixels(self.config.max_pixels)
         self._kept_side: int | None = None
         self._aspects = False
         self._channels = 3 if self.config.channels == "auto" else self.config.channels
@@ -230,6 +237,7 @@ class ImageProcessor(SquareProcessor):
             layout=config.array_layout,
             value_range=None if config.value_range == "auto" else config.value_range,
             learned=self._ranges,
+            max_pixels=config.max_pixels,
             remark=self.remark,
         )
 

@@ -158,7 +158,7 @@ class Division:
             with np.load(path, allow_pickle=False) as arrays:
                 first, second, third = (str(text) for text in arrays["fingerprints"])
                 found = cls(arrays["train"], arrays["labelled"], arrays["test"], (first, second, third))
-        except (OSError, ValueError, KeyError) as error:
+        except Exception as error:  # zip, zlib and NumPy raise many kinds of errors
             raise BenchmarkError(f"{path} cannot be read: {error}. Run the benchmark again into another folder.") from error
         if found.digest != digest:
             raise BenchmarkError(f"{path} is damaged. Run the benchmark again into another folder.")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from selfsup.data.sources.layout import SPLIT_OF, splits_in
+from selfsup.data.sources.tables.encodings import LEAST_BOMB, MOST_RATIO
 from selfsup.errors import SourceError
 
 NPY_MAGIC = b"\x93NUMPY"
@@ -30,10 +31,10 @@ def read_arrays(path: Path) -> Any:
     if head != NPY_MAGIC if suffix == ".npy" else not zipfile.is_zipfile(path):
         raise SourceError(f"{path} is no {suffix[1:]} file of NumPy, despite its name.")
     try:
-        loaded = np.load(path, mmap_mode="r" if suffix == ".npy" else None, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        with loaded:
+        if suffix == ".npy":
+            return np.load(path, mmap_mode="r", allow_pickle=False)
+        refuse_bomb(path)
+        with np.load(path, allow_pickle=False) as loaded:
             arrays = {name: loaded[name] for name in loaded.files}
     except Exception as error:  # zip, zlib and NumPy raise many kinds of errors
         if "allow_pickle" in str(error):
@@ -41,6 +42,8 @@ def read_arrays(path: Path) -> Any:
                 f"{path} holds Python objects, and reading these could run any code: save arrays of numbers, such as "
                 "np.savez(path, images=images, labels=labels)."
             ) from error
+        if isinstance(error, SourceError):
+            raise
         raise SourceError(f"Cannot read {path} as {path.suffix[1:]}: {type(error).__name__}: {error}") from error
     parts: dict[str, dict[str, Any]] = {}
     for name, array in arrays.items():
@@ -52,6 +55,21 @@ def read_arrays(path: Path) -> Any:
         return arrays
     parts.pop("", None)
     return parts
+
+
+def refuse_bomb(path: Path) -> None:
+    """Refuse a zip archive whose arrays would fill the memory: they are read as a whole.
+
+    Raises:
+        SourceError: it unpacks to far more than data compress to.
+    """
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())
+    if unpacked > max(MOST_RATIO * path.stat().st_size, LEAST_BOMB):
+        raise SourceError(
+            f"{path} unpacks to {unpacked / 1e9:.3g} GB, more than {MOST_RATIO} times its size: it is damaged, or made to "
+            "fill the memory. If it is not, save each array as an npy file, which is not read as a whole."
+        )
 
 
 def splits_of_file(path: Path) -> tuple[str, ...]:

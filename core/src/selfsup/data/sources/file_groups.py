@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from selfsup.damaged_files import parse_json
 from selfsup.data.sources.media.files import readable_name
 from selfsup.data.sources.media.kinds import kind_of_path
 from selfsup.data.sources.tables.encodings import decode_text
-from selfsup.errors import SourceError
+from selfsup.errors import SourceError, one_line
 from selfsup.runtime.files import give_name, temporary_file
-from selfsup.runtime.findings import Findings
+from selfsup.runtime.findings import Findings, listed_names
 
 if TYPE_CHECKING:
     from selfsup.registry.specs import ModalitySpec
@@ -61,6 +62,7 @@ class FileGroups:
         self._kinds: dict[str, str] = {}
         self.types: dict[str, set[str]] = {}
         self.taken, self.passed_over = Counter[str](), Counter[str]()
+        self.unread: list[str] = []
 
     def write(self, groups: Groups, target: Path) -> Any:
         """The rows as a ``datasets.Dataset`` in the Arrow file ``target``, which is reused if it exists.
@@ -72,9 +74,9 @@ class FileGroups:
         import pyarrow as pa
 
         rows = 0
-        for _, group in groups():
+        for key, group in groups():
             rows += 1
-            self.learn(group)
+            self.learn(key, group)
         if not rows:
             raise SourceError("There is no file in it.")
         schema = self.features().arrow_schema
@@ -91,14 +93,14 @@ class FileGroups:
             give_name(temporary, target)
         return datasets.Dataset.from_file(str(target))
 
-    def learn(self, group: Group) -> None:
-        """Note the columns of a row and their types, for :meth:`features`."""
+    def learn(self, key: str, group: Group) -> None:
+        """Note the columns of a row and their types, for :meth:`features`, and its texts that cannot be read."""
         for extension in group:
             known = self.kind_of(extension)
             (self.taken if known else self.passed_over)["." + extension.rpartition(".")[2]] += 1
         for extension, column in self._files(group).items():
             self.types.setdefault(column, set()).add(self.kind_of(extension))
-        for column, value in self._plain(group).items():
+        for column, value in self._plain(group, key).items():
             self.types.setdefault(column, set()).add(_type_of(value))
 
     def features(self) -> Any:
@@ -117,8 +119,11 @@ class FileGroups:
         return row
 
     def tell(self, findings: Findings) -> None:
-        """Note how many files of each kind are used and skipped."""
+        """Note how many files of each kind are used and skipped, and which texts cannot be read."""
         findings.add_files(self.taken, self.passed_over)
+        if self.unread:
+            shown = listed_names(list(dict.fromkeys(self.unread)), 3)
+            findings.warn(f"Files that cannot be read as text count as missing: {len(self.unread)} ({shown}).")
 
     def kind_of(self, extension: str) -> str:
         """``image``, ``audio``, ``video``, ``text``, ``json``, ``class``, or empty."""
@@ -138,15 +143,20 @@ class FileGroups:
                 found[extension] = extension.replace(".", "_") if first in found.values() else first
         return found
 
-    def _plain(self, group: Group) -> dict[str, Any]:
-        """The texts, the class and the fields of json objects."""
+    def _plain(self, group: Group, key: str = "") -> dict[str, Any]:
+        """The texts, the class and the fields of json objects; of files that are no text nothing."""
         fields: dict[str, Any] = {}
         texts: dict[str, Any] = {}
         for extension, content in group.items():
             kind = self.kind_of(extension)
             if kind not in ("text", "json", "class"):
                 continue
-            text, _ = decode_text(content(), extension, self.encoding)
+            try:
+                text, _ = decode_text(content(), extension, self.encoding)
+            except SourceError:
+                if key:
+                    self.unread.append(one_line(readable_name(f"{key}.{extension}")))
+                continue
             if kind == "text":
                 texts[extension.rpartition(".")[0].replace(".", "_") or "text"] = self._text(text)
             elif kind == "class":
@@ -209,7 +219,7 @@ class FileGroups:
 def _fields(text: str) -> dict[str, Any]:
     """The fields of a json object that can be columns; empty for other json."""
     try:
-        parsed = json.loads(text)
+        parsed = parse_json(text)
     except ValueError:
         return {}
     if not isinstance(parsed, dict):

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from selfsup.damaged_files import read_json
 from selfsup.data.store.format import HEADER
 from selfsup.errors import ConfigError
 from selfsup.runtime.files import storage_errors
@@ -204,7 +205,7 @@ def _uses(store: Path) -> list[str]:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text())
+        content = read_json(path)
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from selfsup.damaged_files import read_npy
 from selfsup.data.rows import Rows
 from selfsup.errors import ConfigError, DataError
 from selfsup.runtime.cache_folder import cache_root
@@ -271,7 +272,8 @@ def _recall(path: Path | None, count: int) -> HashArray | None:
     if path is None or not path.is_file():
         return None
     try:
-        found: HashArray = np.load(path, allow_pickle=False)
+        with path.open("rb") as file:
+            found: HashArray = read_npy(file)
     except (OSError, ValueError):
         return None
     return found if found.shape == (count,) and found.dtype == np.uint64 else None

@@ -9,7 +9,6 @@ in blocks, and a file says where each block begins and has its checksum.
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import os
 import weakref
@@ -22,7 +21,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from selfsup.damaged_files import read_json, reading
 from selfsup.data.batches.permutation import IndexArray
+from selfsup.data.store.checksums import check_sums
 from selfsup.data.store.compression import BlockReader
 from selfsup.errors import DataError, StorageError
 from selfsup.runtime.shared_lock import hold_shared
@@ -73,6 +74,18 @@ class Store:
             StorageError: it is not a store, is of a later version, or a file is shorter or longer than the header says.
         """
         self.path = Path(path)
+        self._resident: dict[str, Tensor] = {}
+        self._files: dict[str, int] = {}
+        self._held: list[int] = []
+        self._finalizer = weakref.finalize(self, _close, self._files, self._held)
+        try:
+            with reading(self.path, StorageError, f"Delete {self.path}; it will be made again.", what="a store"):
+                self._open()
+        except StorageError:
+            self._finalizer()
+            raise
+
+    def _open(self) -> None:
         self._header = _read_header(self.path)
         self.fields = {item["key"]: _field(item) for item in self._header["fields"]}
         self.fingerprint: str = self._header["fingerprint"]
@@ -87,16 +100,18 @@ class Store:
         self.kept: IndexArray = self._map(KEPT, self._n)
         """[N] int64, the source row of each sample."""
         self._starts = {key: self._load(field.starts, self._n + 1) for key, field in self.fields.items() if field.starts}
-        self._resident: dict[str, Tensor] = {}
-        self._files: dict[str, int] = {}
-        self._held = [] if (held := hold_shared(self.path / HEADER)) is None else [held]
-        self._finalizer = weakref.finalize(self, _close, self._files, self._held)
+        for key, starts in self._starts.items():
+            if starts[0] != 0 or (np.diff(starts) < 0).any():
+                raise ValueError(f"the samples of {key!r} do not follow each other")
+        if (held := hold_shared(self.path / HEADER)) is not None:
+            self._held.append(held)
         self._blocks = {key: self._open_blocks(field) for key, field in self.fields.items() if field.blocks}
         for key, field in self.fields.items():
             if key not in self._blocks:
                 steps = int(self._starts[key][-1]) if key in self._starts else self._n
                 self._check_size(field.file, steps * field.item_bytes)
                 self._files[key] = os.open(self.path / field.file, os.O_RDONLY)
+        check_sums(self.path, self._header.get("checksums", {}))
 
     def __len__(self) -> int:
         return self._n
@@ -259,7 +274,7 @@ def _field(item: Mapping[str, Any]) -> Field:
 
 def _read_header(path: Path) -> dict[str, Any]:
     try:
-        header = json.loads((path / HEADER).read_text())
+        header = read_json(path / HEADER)
     except FileNotFoundError:
         raise StorageError(f"{path} is not a store: it has no {HEADER}.") from None
     except (OSError, ValueError) as error:

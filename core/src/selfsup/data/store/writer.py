@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from selfsup.data.samples import Sample
+from selfsup.data.store.checksums import checksums
 from selfsup.data.store.compression import BlockWriter
 from selfsup.data.store.format import FORMAT, FORMAT_VERSION, HEADER, KEPT, RAW_VERSION
 from selfsup.errors import DataError
@@ -150,6 +151,7 @@ class StoreWriter:
             "fields": fields,
             "bad_rows": bad_rows,
             "remarks": dict(remarks or {}),
+            "checksums": {} if self.compressed else checksums(self.path),  # compressed blocks have their own
         }
         with (self.path / HEADER).open("w") as file_:
             json.dump(header, file_, indent=1)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
 
+from selfsup.damaged_files import reading, short_reason
 from selfsup.errors import CheckpointError
 from selfsup.runtime.files import atomic_write
 
 FORMAT = 2
 """Version of a checkpoint's layout. Version 1, without the state of the batches, is still read."""
+
+RESTORE = "restore it, or start a new run in another folder (--out)."
+"""What to do about a damaged checkpoint."""
 
 LAST = "last.pt"
 BEST = "best.pt"
@@ -67,6 +72,7 @@ def load_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         CheckpointError: it is missing, damaged, of another version, or of another run.
     """
+    _check_sums(path)
     found, state = _read(path)
     for key, wanted in identity.items():
         if found.get(key) != wanted:
@@ -83,7 +89,31 @@ def saved_step(path: Path) -> int:
     Raises:
         CheckpointError: it is missing, damaged or of another version.
     """
-    return int(_read(path, mmap=True)[1]["stepper"]["step"])
+    state = _read(path, mmap=True)[1]
+    with reading(path, CheckpointError, RESTORE, what="a checkpoint"):
+        return int(state["stepper"]["step"])
+
+
+def _check_sums(path: Path) -> None:
+    """Compare the parts of the file with their checksums, which ``torch.load`` does not look at: a changed bit in a weight
+    would train on unnoticed.
+
+    Raises:
+        CheckpointError: a part differs.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except FileNotFoundError:
+        raise CheckpointError(f"there is no checkpoint {path}.") from None
+    except Exception as error:  # zip, zlib and struct raise many kinds of errors
+        raise CheckpointError(
+            f"the checkpoint {path} cannot be read ({short_reason(error)}). It is damaged: {RESTORE}"
+        ) from error
+    if damaged is not None:
+        raise CheckpointError(
+            f"the checkpoint {path} cannot be read: {damaged} differs from its checksum. It is damaged: {RESTORE}"
+        )
 
 
 def _read(path: Path, *, mmap: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -93,11 +123,15 @@ def _read(path: Path, *, mmap: bool = False) -> tuple[dict[str, Any], dict[str, 
         version, identity, state = content["format"], dict(content["identity"]), dict(content["state"])
     except FileNotFoundError:
         raise CheckpointError(f"there is no checkpoint {path}.") from None
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, TypeError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except pickle.UnpicklingError as error:  # torch's text advises to load it unsafely
         raise CheckpointError(
-            f"the checkpoint {path} cannot be read ({reason}). It is damaged or was not written by selfsup: restore it, or "
-            "start a new run in another folder (--out)."
+            f"the checkpoint {path} cannot be read: it holds more than tensors and plain values, and reading these could run "
+            f"any code. It is damaged or was not written by selfsup: {RESTORE}"
+        ) from error
+    except Exception as error:  # on damaged files torch raises errors of many kinds
+        raise CheckpointError(
+            f"the checkpoint {path} cannot be read ({short_reason(error)}). It is damaged or was not written by selfsup: "
+            f"{RESTORE}"
         ) from error
     if version not in (1, FORMAT):
         raise CheckpointError(f"the checkpoint {path} has format {version}, and this selfsup reads formats up to {FORMAT}.")

@@ -6,7 +6,8 @@ from typing import Any
 
 from selfsup.artifacts import Encoder, RunDirectory, load
 from selfsup.backbones import unfreeze
-from selfsup.errors import ArtifactError, CheckpointError, ConfigError
+from selfsup.damaged_files import short_reason
+from selfsup.errors import ArtifactError, MissingPluginError
 from selfsup.training.loop.checkpoint import BEST, load_checkpoint
 from selfsup.training.observe.online_probe import PROBE_METRICS
 from selfsup.training.run import setup
@@ -41,8 +42,10 @@ def load_best(run: RunDirectory) -> Encoder:
         backbone = task.encoder_backbone()
         if state["stepper"]["average"] is not None:
             backbone.load_state_dict(state["stepper"]["average"])
-    except (CheckpointError, ConfigError, KeyError, RuntimeError) as error:
-        raise ArtifactError(f"The best checkpoint of the run {run.path} cannot be loaded: {error}") from error
+    except MissingPluginError:
+        raise
+    except Exception as error:  # a damaged file may hold values of any kind
+        raise ArtifactError(f"The best checkpoint of the run {run.path} cannot be loaded: {short_reason(error)}") from error
     unfreeze(backbone)  # the average is not trained by gradients
     step = int(state["stepper"]["step"])
     found: dict[str, Any] = {

@@ -124,6 +124,11 @@ def set_states(module: nn.Module, optimizer: Optimizer, states: tuple[dict[str, 
     places |= {place: place for place in range(len(parameters))}
     groups = [{**group, "params": [places[key] for key in group["params"]]} for group in held["param_groups"]]
     found = {places[key]: values for key, values in held["state"].items()}
+    for place, values in found.items():  # torch takes any shape, and fails at the next step
+        if any(
+            isinstance(value, Tensor) and value.ndim and value.shape != parameters[place].shape for value in values.values()
+        ):
+            raise ValueError(f"the optimizer's state of {names[id(parameters[place])]} has another shape than the weight")
     if not is_sharded(module):
         module.load_state_dict(task)
     else:

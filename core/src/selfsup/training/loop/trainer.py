@@ -11,13 +11,14 @@ from typing import Any, Literal
 
 import torch
 
+from selfsup.damaged_files import reading
 from selfsup.data.batches.source import BatchSource
-from selfsup.errors import NonFiniteLossError
+from selfsup.errors import CheckpointError, NonFiniteLossError
 from selfsup.runtime import randomness
 from selfsup.runtime.progress import Reporter
 from selfsup.training.device.fabric import Fabric
 from selfsup.training.loop import sharding
-from selfsup.training.loop.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
+from selfsup.training.loop.checkpoint import BEST, LAST, RESTORE, load_checkpoint, save_checkpoint
 from selfsup.training.loop.sharded_checkpoint import remove_other_parts, write_parts
 from selfsup.training.loop.signals import StopRequest
 from selfsup.training.loop.stepper import Stepper
@@ -102,7 +103,13 @@ class Trainer:
         Raises:
             CheckpointError: it is damaged or of another run.
         """
-        state = load_checkpoint(self.checkpoints / LAST, self.identity)
+        path = self.checkpoints / LAST
+        state = load_checkpoint(path, self.identity)
+        with reading(path, CheckpointError, f"It is of another version or damaged: {RESTORE}"):
+            self._restore(state)
+        return self.stepper.step
+
+    def _restore(self, state: dict[str, Any]) -> None:
         parts = state.get("parts")
         self.source.load_state_dict(state["source"])  # first: it may refuse
         self.stepper.load_state_dict(state["stepper"], None if parts is None else self.checkpoints / parts)
@@ -115,7 +122,6 @@ class Trainer:
         else:
             randomness.start_anew(generator, self.stepper.step)
         self._saved_at = self.stepper.step
-        return self.stepper.step
 
     def fit(self, stop: StopRequest) -> Literal["done", "stopped"]:
         """Train to the end or until asked to stop, and write a checkpoint.

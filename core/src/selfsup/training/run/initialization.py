@@ -21,6 +21,7 @@ from selfsup.artifacts.pretraining_rows import PretrainingRows
 from selfsup.artifacts.run_directory import RunDirectory
 from selfsup.artifacts.saving import PROCESSOR_FOLDER
 from selfsup.backbones import Backbone, whole_state
+from selfsup.damaged_files import read_json
 from selfsup.data.processor import Processor
 from selfsup.errors import ArtifactError, ConfigError
 from selfsup.registry import registry
@@ -249,7 +250,7 @@ def _part_rows(run: RunDirectory) -> dict[str, PretrainingRows | None]:
 
 def _read_rows(folder: Path) -> PretrainingRows | None:
     try:
-        described = json.loads((folder / _ROWS_FILE).read_text(encoding="utf-8"))
+        described = read_json(folder / _ROWS_FILE)
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{folder / _ROWS_FILE} cannot be read: {error}") from error
     return PretrainingRows.load(folder, described)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace as replace_fields
@@ -12,6 +11,7 @@ from typing import Any
 from selfsup.artifacts.initial_weights import initial_weights
 from selfsup.config import Config
 from selfsup.config_layers import EXCLUSIVE, merge_layers
+from selfsup.damaged_files import read_json
 from selfsup.errors import ConfigError, LeftOutOptionsWarning
 from selfsup.registry import registry
 from selfsup.registry.specs import BackboneSpec, ModalitySpec, TaskSpec
@@ -149,7 +149,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
         ConfigError: the file cannot be read or has no JSON object.
     """
     try:
-        content = json.loads(path.read_text())
+        content = read_json(path)
     except (OSError, ValueError) as error:
         raise ConfigError(f"the config file {path} cannot be read: {error}.") from None
     if isinstance(content, dict) and "format_version" in content:

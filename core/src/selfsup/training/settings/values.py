@@ -7,6 +7,7 @@ import types
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from selfsup.damaged_files import parse_json
 from selfsup.errors import ConfigError
 
 NULLS = ("null", "none", "None")
@@ -196,6 +197,6 @@ def _anything(text: str, *, structured: bool) -> Any:
 def _json(text: str) -> Any:
     """The JSON value, or this function itself where it is none."""
     try:
-        return json.loads(text)
-    except json.JSONDecodeError:
+        return parse_json(text)
+    except ValueError:
         return _json

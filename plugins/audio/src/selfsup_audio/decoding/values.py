@@ -20,6 +20,8 @@ from selfsup_audio.decoding.readers import ArrayReader, Reader, SoundFileReader,
 from selfsup_audio.decoding.scale import scale_of
 
 Cut = Literal["center", "start"]
+_MOST_SAMPLES = 1 << 28
+"""Most samples that are read of a recording, 1 GiB, unless the clip itself has more: the rate in a header may be any number."""
 _PEAK_SECONDS = 10.0
 """Seconds of a recording that are read to find its peak."""
 
@@ -57,7 +59,7 @@ def read_header(value: Any, segment: Segment | None = None, *, look: bool = Fals
         first, frames = _bounds(reader, segment)
         samples = None
         if look and reader.unbounded:
-            count = round(_PEAK_SECONDS * reader.sample_rate)
+            count = min(round(_PEAK_SECONDS * reader.sample_rate), _MOST_SAMPLES)
             samples = reader.read(first + max((frames or 0) - count, 0) // 2, count if frames is None else min(count, frames))
         return Header(reader.sample_rate, frames, reader.channels, samples)
 
@@ -104,6 +106,11 @@ def decode(
         first, frames = _bounds(reader, segment)
         rate = reader.sample_rate
         kept = _kept_part(frames, rate, sample_rate, n_samples, cut, keep)
+        if kept.extent > max(_MOST_SAMPLES, 8 * kept.n_samples):
+            raise BadRowError(
+                f"at its sample rate of {rate:,} Hz the part to read has {kept.extent:,} samples, which would fill the memory: "
+                "the header is damaged, or convert the recording to a lower rate"
+            )
         part = reader.read(first + kept.start, kept.extent if frames is None else min(kept.extent, frames - kept.start))
     if not len(part):
         raise BadRowError("the recording is shorter than its header says" if frames else "the recording is empty (0 samples)")

@@ -30,8 +30,8 @@ _TRIES = 4
 """How often a video that is shorter than its packets say is read again."""
 _ROUNDING = 1e-3
 """Seconds by which a frame may precede the start of its segment, since times are rounded."""
-_MOST_PIXELS = 1 << 28
-"""Largest frame, 16384 x 16384: the size in a damaged header may exceed the memory."""
+MAX_PIXELS = 1 << 26
+"""Pixels of the largest frame unless the user sets more, 8192 x 8192: the size in a damaged header may exceed the memory."""
 _MOST_ASPECT = 32
 """Largest ratio of the longer side of a frame to the shorter one, in square pixels."""
 _KEEP_BAD_METADATA: dict[str, Any] = {"metadata_errors": "ignore"} if int(av.__version__.partition(".")[0]) < 19 else {}
@@ -98,6 +98,7 @@ def decode_file(
     size: int,
     choose: Callable[[int], np.ndarray[Any, np.dtype[np.int64]]],
     segment: Segment | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """The wanted frames of a video file, [n, 3, size, size]; see :func:`selfsup_video.decoding.decode`.
 
@@ -113,7 +114,7 @@ def decode_file(
     first, last = (0, len(timeline.marks)) if segment is None else timeline.within(segment)
     for _ in range(_TRIES):
         marks = timeline.marks[first:last]
-        video, done, seen = _decoded(source, size, timeline, [marks[index] for index in choose(len(marks))])
+        video, done, seen = _decoded(source, size, timeline, [marks[index] for index in choose(len(marks))], max_pixels)
         if done == len(video):
             return video
         # The decoder dropped frames, or the file ends early: treat it as a shorter video.
@@ -146,12 +147,17 @@ def _known_timeline(path: str, size: int, modified: int) -> _Timeline:
 
 
 def _decoded(
-    source: str | io.BytesIO, size: int, timeline: _Timeline, wanted: list[int]
+    source: str | io.BytesIO, size: int, timeline: _Timeline, wanted: list[int], max_pixels: int
 ) -> tuple[np.ndarray[Any, np.dtype[np.uint8]], int, int]:
     """The frames of the wanted marks, the number of those found, and the number of frames up to the last one seen."""
     video = np.empty((len(wanted), 3, size, size), dtype=np.uint8)
     done, seen, reformatter = 0, 0, VideoReformatter()
-    with _opened(source) as (container, stream):
+    with _opened(source, max_pixels) as (container, stream):
+        width, height = stream.codec_context.width, stream.codec_context.height
+        if width * height > max_pixels:
+            raise BadRowError(
+                f"the header states frames of {width} x {height} pixels, more than {max_pixels:,} (processor.max_pixels)"
+            )
         for mark, frame in _frames(container, stream, timeline, wanted):
             first, seen = done, max(seen, bisect_right(timeline.marks, mark))
             while done < len(wanted) and wanted[done] <= mark:
@@ -182,7 +188,7 @@ def file_header(source: str | io.BytesIO) -> Header:
 
 
 @contextmanager
-def _opened(source: str | io.BytesIO) -> Iterator[tuple[InputContainer, VideoStream]]:
+def _opened(source: str | io.BytesIO, max_pixels: int = MAX_PIXELS) -> Iterator[tuple[InputContainer, VideoStream]]:
     """The container and its first video stream; errors of FFmpeg become a :class:`BadRowError`."""
     try:
         if isinstance(source, io.BytesIO):
@@ -195,7 +201,7 @@ def _opened(source: str | io.BytesIO) -> Iterator[tuple[InputContainer, VideoStr
                 raise BadRowError("FFmpeg does not know the codec of the video")
             # Rows are decoded in parallel threads, so that threads within a decoder only slow them down.
             stream.codec_context.thread_count = 1
-            stream.codec_context.options = {"max_pixels": str(_MOST_PIXELS)}
+            stream.codec_context.options = {"max_pixels": str(max_pixels)}
             yield container, stream
     except (av.error.FFmpegError, OSError, ValueError, EOFError) as error:
         text = getattr(error, "strerror", None) or str(error) or type(error).__name__

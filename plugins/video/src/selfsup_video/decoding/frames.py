@@ -17,7 +17,18 @@ from selfsup.data import check_media_file
 from selfsup.errors import BadRowError
 from selfsup_video.plugin import FRAME_SUFFIXES
 
-_READ_ERRORS = (OSError, RuntimeError, ValueError, TypeError, SyntaxError, EOFError, IndexError, struct.error, zlib.error)
+_READ_ERRORS = (
+    OSError,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    SyntaxError,
+    EOFError,
+    IndexError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
 """What Pillow's file plugins raise on damaged files (most are ``OSError``, but not all)."""
 
 

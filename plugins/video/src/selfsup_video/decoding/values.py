@@ -11,7 +11,8 @@ import numpy as np
 
 from selfsup.data import Segment, check_media_file
 from selfsup.errors import BadRowError
-from selfsup_video.decoding.files import Header, decode_file, file_header
+from selfsup.runtime import read_npy
+from selfsup_video.decoding.files import MAX_PIXELS, Header, decode_file, file_header
 from selfsup_video.decoding.frames import decode_frames, frame_paths, frames_shorter_side, from_array
 
 _NPY = b"\x93NUMPY"
@@ -20,7 +21,9 @@ Choose = Callable[[int], np.ndarray[Any, np.dtype[np.int64]]]
 """From the number of frames of a video to the wanted ones, in ascending order, with repetitions."""
 
 
-def decode(value: Any, size: int, choose: Choose, segment: Segment | None = None) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def decode(
+    value: Any, size: int, choose: Choose, segment: Segment | None = None, *, max_pixels: int = MAX_PIXELS
+) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Decode the wanted frames to RGB, resize the shorter side to ``size`` (antialiased), and cut the centre.
 
     Only the wanted frames are held in memory, except for an array that the row itself holds.
@@ -32,6 +35,7 @@ def decode(value: Any, size: int, choose: Choose, segment: Segment | None = None
         size: S in pixels.
         choose: chooses the frames.
         segment: the part of a file that is the video, counted from its first frame; None: all.
+        max_pixels: of a frame of a file; larger ones are not decoded.
 
     Returns:
         [n, 3, S, S] uint8.
@@ -44,7 +48,7 @@ def decode(value: Any, size: int, choose: Choose, segment: Segment | None = None
         if segment is not None:
             raise BadRowError("single frames have no times, so a part of them cannot be cut out by seconds")
         return decode_frames(source, size, choose)
-    return decode_file(source, size, choose, segment)
+    return decode_file(source, size, choose, segment, max_pixels)
 
 
 def read_header(value: Any) -> Header:
@@ -63,8 +67,8 @@ def _read_npy(source: Any) -> np.ndarray[Any, Any]:
         if isinstance(source, str):
             array: np.ndarray[Any, Any] = np.load(source, mmap_mode="r", allow_pickle=False)
         else:
-            array = np.lib.format.read_array(source, allow_pickle=False)
-    except (ValueError, EOFError, OSError, SyntaxError) as error:
+            array = read_npy(source)
+    except Exception as error:  # NumPy evaluates the header as Python's own syntax, whose parser raises errors of many kinds
         raise BadRowError(f"the npy file cannot be read: {error}") from error
     return array
 

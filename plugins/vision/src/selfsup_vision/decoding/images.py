@@ -17,7 +17,7 @@ from PIL import Image, UnidentifiedImageError
 
 from selfsup.data import check_media_file
 from selfsup.errors import BadRowError
-from selfsup_vision.decoding.pillow_files import Content, is_wide, upright
+from selfsup_vision.decoding.pillow_files import MAX_PIXELS, Content, is_wide, large_alone, upright
 from selfsup_vision.decoding.raster import NUMPY_MAGIC, Array, Layout, Raster, array_of_npy, raster_of_array
 from selfsup_vision.decoding.tiff import open_tiff_without_pillow
 from selfsup_vision.decoding.value_range import ValueRange, scaled
@@ -65,6 +65,8 @@ class Reading:
     """Black and white of images with more than 8 bits and of floats, if the user sets it."""
     learned: Mapping[str, ValueRange] = field(default_factory=dict)
     """Black and white for each kind of numbers, learned from the rows that the processor was fitted on."""
+    max_pixels: int = MAX_PIXELS
+    """Larger images are bad rows."""
     remark: Callable[[str], None] = _silent
     """Called with remarks on usable images."""
 
@@ -118,7 +120,7 @@ def _file(content: Content, reading: Reading) -> Iterator[Opened]:
         if (heif := _heif(content)) is not None:
             yield heif
             return
-        raster = open_tiff_without_pillow(content, reading.given_channels)
+        raster = open_tiff_without_pillow(content, reading.given_channels, reading.max_pixels)
         if raster is None:
             raise BadRowError(_unknown(content)) from None
         yield raster
@@ -128,9 +130,9 @@ def _file(content: Content, reading: Reading) -> Iterator[Opened]:
     if image is None:
         yield _of_array(array, reading)
         return
-    with image:
+    with image, large_alone(*image.size, reading.max_pixels):
         try:
-            raster = wide_raster(image, content, reading.given_channels)
+            raster = wide_raster(image, content, reading.given_channels, reading.max_pixels)
         except _READ_ERRORS as error:
             raise BadRowError(f"the image cannot be decoded: {error}") from error
         yield raster or image

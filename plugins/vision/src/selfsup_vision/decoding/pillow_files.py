@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,31 @@ from selfsup.errors import BadRowError
 from selfsup_vision.decoding.raster import Array
 
 ORIENTATION = 0x0112
+MAX_PIXELS = 178_956_970
+"""Pixels of the largest image unless the user sets more: where Pillow refuses one as a decompression bomb."""
+_LARGE = 1 << 24
+"""Images of more pixels are decoded one at a time, whatever the number of threads: each may take a gigabyte."""
+_ALONE = threading.RLock()
+
+
+@contextmanager
+def large_alone(width: int, height: int, max_pixels: int) -> Iterator[None]:
+    """Decode an image of this size within the block: a large one alone, and none that is too large.
+
+    Raises:
+        BadRowError: it has more than ``max_pixels``.
+    """
+    if width * height > max_pixels:
+        raise BadRowError(f"the header states {width} x {height} pixels, more than {max_pixels:,} (processor.max_pixels)")
+    with _ALONE if width * height > _LARGE else nullcontext():
+        yield
+
+
+def allow_pixels(max_pixels: int) -> None:
+    """Let Pillow open images of this size, if it is more than Pillow's own limit; that holds for the whole process."""
+    if Image.MAX_IMAGE_PIXELS is not None and max_pixels > 2 * Image.MAX_IMAGE_PIXELS:
+        Image.MAX_IMAGE_PIXELS = -(-max_pixels // 2)
+
 
 # What these log about files that they cannot read is in the message of the bad row; without a handler it would also go to
 # standard error.
@@ -75,6 +103,8 @@ def upright(image: Image.Image) -> Image.Image:
     if image.format == "TIFF":  # Pillow turns it when it loads it, and some releases keep the mark
         return image
     try:
+        if image.getexif().get(ORIENTATION, 1) == 1:
+            return image  # the function below would copy it
         return ImageOps.exif_transpose(image)
     except Exception:  # Pillow's parser raises errors of many kinds
         return image
@@ -105,8 +135,9 @@ def both_halves(content: Content, mode: str, *, big: bool) -> Array:
         big: whether the upper half comes first in the decoded data.
     """
     upper, lower = ("B", "L") if big else ("L", "B")
-    high, low = (decoded_as(content, f"{mode};16{half}").astype(np.uint16) for half in (upper, lower))
-    pixels: Array = high << 8 | low
+    pixels = decoded_as(content, f"{mode};16{upper}").astype(np.uint16)
+    pixels <<= 8
+    pixels |= decoded_as(content, f"{mode};16{lower}")
     return pixels
 
 

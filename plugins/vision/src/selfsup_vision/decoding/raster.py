@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from selfsup.errors import BadRowError
+from selfsup.runtime import read_npy
 
 Array = np.ndarray[Any, Any]
 Layout = Literal["auto", "channels-last", "channels-first"]
@@ -100,7 +101,6 @@ def array_of_npy(content: bytes) -> Array:
         BadRowError: it is damaged, or holds Python objects.
     """
     try:
-        array: Array = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
-    except (ValueError, EOFError, OSError, MemoryError, SyntaxError) as error:
+        return read_npy(io.BytesIO(content))
+    except (ValueError, OSError) as error:
         raise BadRowError(f"the npy file cannot be read: {error}") from error
-    return array

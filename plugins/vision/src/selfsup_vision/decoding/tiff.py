@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 import sys
 from typing import Any
@@ -33,13 +34,14 @@ _OPACITY = (1, 2, 999)
 """Values of ExtraSamples that mean opacity: associated, unassociated, and what old Photoshops write."""
 
 
-def tiff(image: Any, content: Content, channels: int | None) -> Raster | None:
+def tiff(image: Any, content: Content, channels: int | None, max_pixels: int) -> Raster | None:
     """A TIFF that Pillow can open."""
     tags = image.tag_v2
     samples, pages = int(tags.get(_SAMPLES, 1)), page_count(image)
     bits = max(_numbers(tags.get(_BITS, 1)))
     declared = (1 << bits) - 1 if 8 < bits < 16 else None
     if samples == 1 and _pages_are_channels(str(tags.get(_DESCRIPTION, "")), pages, channels):
+        _check_numbers(pages * image.size[0] * image.size[1], max_pixels)
         stack = [np.asarray(upright(page)) for page in ImageSequence.Iterator(image)]
         if len({page.shape for page in stack}) > 1 or stack[0].ndim != 2:
             raise BadRowError(f"its {pages} pages cannot be channels of one image: they are of several sizes or have colours")
@@ -61,7 +63,7 @@ def tiff(image: Any, content: Content, channels: int | None) -> Raster | None:
         big = sys.byteorder == "big" if image.tile[0][0] == "libtiff" else image.tag_v2.prefix == b"MM"
         pixels = both_halves(content, raw.partition(";")[0], big=big)
         return Raster(pixels, alpha=samples == 4, declared=declared, pages=pages)
-    return tiff_raster(content, channels)
+    return tiff_raster(content, channels, max_pixels)
 
 
 def _numbers(value: Any) -> tuple[int, ...]:
@@ -79,7 +81,7 @@ def _pages_are_channels(description: str, pages: int, channels: int | None) -> b
     return found is not None and int(found[1]) == pages
 
 
-def tiff_raster(content: Content, channels: int | None) -> Raster:
+def tiff_raster(content: Content, channels: int | None, max_pixels: int) -> Raster:
     """A TIFF that only tifffile can read: several channels of more than 8 bits, or more than three channels.
 
     Raises:
@@ -97,8 +99,10 @@ def tiff_raster(content: Content, channels: int | None) -> Raster:
         with tifffile.TiffFile(source) as file:
             pages, page = len(file.pages), file.pages.first
             if page.samplesperpixel == 1 and _pages_are_channels(page.description, pages, channels):
+                _check_numbers(pages * math.prod(page.shape), max_pixels)
                 pixels = np.stack([item.asarray() for item in file.pages], axis=2)
                 return Raster(checked(pixels), pages=pages)
+            _check_numbers(math.prod(page.shape), max_pixels)
             pixels, axes = page.asarray(), page.axes
             extra, orientation = tuple(page.extrasamples), page.tags.valueof(ORIENTATION, default=1)
             rgb = int(page.photometric) in (2, 6)
@@ -115,6 +119,12 @@ def tiff_raster(content: Content, channels: int | None) -> Raster:
     return Raster(turned(checked(pixels), int(orientation)), alpha=alpha, declared=declared, pages=pages)
 
 
+def _check_numbers(count: int, max_pixels: int) -> None:
+    """Refuse a size in a header that would fill the memory: three channels of the largest image."""
+    if count > 3 * max_pixels:
+        raise BadRowError(f"the header states {count:,} numbers, more than three times {max_pixels:,} (processor.max_pixels)")
+
+
 def _channels_last(pixels: Array, axes: str) -> Array:
     """A page as [H, W, C], with the first entry of other axes (depth)."""
     for place in reversed(range(len(axes))):
@@ -126,6 +136,6 @@ def _channels_last(pixels: Array, axes: str) -> Array:
     return np.moveaxis(pixels, axes.index("S"), 2)
 
 
-def open_tiff_without_pillow(content: Content, channels: int | None) -> Raster | None:
+def open_tiff_without_pillow(content: Content, channels: int | None, max_pixels: int) -> Raster | None:
     """A TIFF file that Pillow does not know, read by tifffile; None for other files."""
-    return tiff_raster(content, channels) if content.head()[:4] in _TIFF else None
+    return tiff_raster(content, channels, max_pixels) if content.head()[:4] in _TIFF else None

@@ -113,7 +113,9 @@ def scaled(raster: Raster, given: ValueRange | None, learned: Mapping[str, Value
                 f"the range is {low:g}..{high:g} (processor.value_range=[LOW,HIGH] sets it)"
             )
     exact: Array = values.astype(np.float32 if values.dtype.itemsize <= 2 or values.dtype == np.float32 else np.float64)
-    numbers = np.clip(np.subtract(exact, low) * (255.0 / (high - low)), 0, 255).astype(np.float32)
+    exact -= low  # in place, since a copy of a large image is large
+    exact *= 255.0 / (high - low)
+    numbers = np.clip(exact, 0, 255, out=exact).astype(np.float32, copy=False)
     return _on_white(numbers, raster), remark
 
 

@@ -23,13 +23,14 @@ from selfsup_vision.decoding.raster import Raster
 from selfsup_vision.decoding.tiff import tiff
 
 
-def wide_raster(image: Any, content: Content, channels: int | None) -> Raster | None:
+def wide_raster(image: Any, content: Content, channels: int | None, max_pixels: int) -> Raster | None:
     """The content of an opened file that Pillow's 8-bit modes cannot hold; None for other files.
 
     Args:
         image: as Pillow opened it, not yet decoded.
         content: the file.
         channels: set by the user; pages with one channel each are the channels of a file with this number of pages.
+        max_pixels: of all pages and channels that are decoded together.
 
     Raises:
         BadRowError: it cannot be decoded.
@@ -39,7 +40,7 @@ def wide_raster(image: Any, content: Content, channels: int | None) -> Raster | 
     if image.format == "PPM" and (maximum := _pnm_maximum(image)) > 255:
         return _pnm(content.read(), maximum)
     if image.format == "TIFF":
-        return tiff(image, content, channels)
+        return tiff(image, content, channels, max_pixels)
     if is_wide(image.mode):
         return Raster(wide_pixels(image), pages=page_count(image))
     return None

@@ -39,18 +39,16 @@ def take(records: Iterator[Mapping[str, Any]], most: int, name: str) -> Taken:
 
 def sample_of_tars(urls: Sequence[str], groups: FileGroups, most: int) -> tuple[Any, Taken]:
     """The first samples of archives; ``groups`` learns their columns."""
-    import tarfile
-
     import datasets
     import pyarrow as pa
 
-    from selfsup.data.sources.tables.tars import samples_of
+    from selfsup.data.sources.tables.tars import open_archive, samples_of
 
     def records() -> Iterator[Mapping[str, Any]]:
         for url in urls:
-            with open_file(url) as file, tarfile.open(fileobj=file) as archive:
+            with open_file(url) as file, open_archive(file) as archive:
                 for key, group in samples_of(archive):
-                    groups.learn(group)
+                    groups.learn(key, group)
                     yield groups.record(key, group)
 
     taken = take(records(), most, urls[0])

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import io
 import itertools
-import json
-import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import IO, Any
 
+from selfsup.damaged_files import parse_json
 from selfsup.data.rows import Rows
 from selfsup.data.sources.file_groups import FileGroups
 from selfsup.data.sources.streams.remote_files import described, open_remote, persistently
+from selfsup.data.sources.tables.encodings import bounded_lines
 from selfsup.data.sources.tables.read import root_cause
-from selfsup.data.sources.tables.tars import samples_of
+from selfsup.data.sources.tables.tars import open_archive, samples_of
 from selfsup.errors import SelfsupError, SourceError
 
 _BATCH_ROWS = 256
@@ -83,7 +83,7 @@ class TarShard:
 
     def records(self, start: int) -> Iterator[Mapping[str, Any]]:
         """The samples; of those before ``start`` the names alone are read."""
-        with open_file(self.name) as file, tarfile.open(fileobj=file) as archive:
+        with open_file(self.name) as file, open_archive(file) as archive:
             for key, group in itertools.islice(samples_of(archive), start, None):
                 record = self.groups.record(key, group)
                 yield {column: self._cast(column, record.get(column)) for column in self.columns or record}
@@ -153,7 +153,7 @@ class LineShard:
                 yield {"text": line}
                 continue
             try:
-                parsed = json.loads(line)
+                parsed = parse_json(line)
             except ValueError:
                 parsed = {}
             yield parsed if isinstance(parsed, dict) else {}
@@ -164,7 +164,7 @@ class LineShard:
             open_file(self.name, unpack=True) as file,
             io.TextIOWrapper(file, encoding=self.encoding, errors="replace") as text,
         ):
-            for line in text:
+            for line in bounded_lines(text, self.name):
                 if line.strip():
                     yield line.rstrip("\r\n")
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from selfsup.damaged_files import read_json
 from selfsup.errors import SourceError
 from selfsup.runtime.findings import Findings
 
@@ -19,7 +19,7 @@ def is_coco(file: Path) -> bool:
         if not stream.read(64).lstrip().startswith(b"{"):
             return False
     try:
-        content = json.loads(file.read_bytes())
+        content = read_json(file)
     except ValueError:
         return False
     return isinstance(content, dict) and all(isinstance(content.get(name), list) for name in ("images", "annotations"))
@@ -36,7 +36,7 @@ def read_coco(files: Sequence[Path]) -> tuple[Any, Findings]:
     rows: list[dict[str, Any]] = []
     findings, orphans, blank = Findings(), 0, 0
     for file in files:
-        content = json.loads(file.read_bytes())
+        content = read_json(file)
         captions: dict[Any, list[str]] = {image.get("id"): [] for image in content["images"]}
         for annotation in content["annotations"]:
             caption = annotation.get("caption")

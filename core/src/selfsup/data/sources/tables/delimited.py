@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.data.sources.tables.column_types import ColumnType
-from selfsup.data.sources.tables.encodings import FoundEncoding, encoding_of_file, open_bytes, open_text, shown_encoding
+from selfsup.data.sources.tables.encodings import (
+    FoundEncoding,
+    bounded_lines,
+    encoding_of_file,
+    open_bytes,
+    open_text,
+    shown_encoding,
+)
 from selfsup.data.sources.tables.format import TableFormat
 from selfsup.data.sources.tables.header import Record, is_unnamed, read_header
 from selfsup.data.sources.tables.separators import Layout, find_layout, long_cells
@@ -74,7 +81,7 @@ class _TextTable:
     def records(self) -> Iterator[tuple[int, Record]]:
         """Line number of the end of each record, and its cells."""
         with open_text(self.file, self.encoding) as stream:
-            reader = self.layout.reader(itertools.chain(stream, [_END]))
+            reader = self.layout.reader(itertools.chain(bounded_lines(stream, self.name), [_END]))
             line = 0
             for record in reader:
                 if record and record[-1].endswith(_END):

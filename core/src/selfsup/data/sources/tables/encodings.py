@@ -17,7 +17,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, TextIO
 
 from selfsup.errors import SourceError
 
@@ -36,6 +36,10 @@ def _open_zip(path: Path, _: str) -> IO[bytes]:
 
 COMPRESSED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open, ".zip": _open_zip}
 """Suffix of a compressed file to the function that opens it."""
+MOST_RATIO, LEAST_BOMB = 200, 1 << 30
+"""A compressed file is refused once it has grown to this multiple of its size, and to this many bytes."""
+MOST_LINE = 1 << 28
+"""Most characters of a line of a text table."""
 _BLOCK = 1 << 20
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
           (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))  # fmt: skip
@@ -67,9 +71,65 @@ def kind_suffix(path: Path) -> str:
 
 
 def open_bytes(path: Path) -> IO[bytes]:
-    """The bytes of a file, decompressed according to its suffix."""
-    stream: IO[bytes] = COMPRESSED.get(path.suffix.lower(), open)(path, "rb")
-    return stream
+    """The bytes of a file, decompressed according to its suffix.
+
+    Raises:
+        SourceError: on reading, if it is a decompression bomb (:class:`Bounded`).
+    """
+    unpack = COMPRESSED.get(path.suffix.lower())
+    if unpack is None:
+        return path.open("rb")
+    return io.BufferedReader(Bounded(unpack(path, "rb"), str(path), path.stat().st_size), _BLOCK)
+
+
+class Bounded(io.RawIOBase):
+    """A decompressed stream that ends with an error if it grows far beyond what data compress to: a decompression bomb.
+
+    Args:
+        stream: decompressed.
+        name: of the file, for the message.
+        packed: compressed bytes.
+    """
+
+    def __init__(self, stream: IO[bytes], name: str, packed: int) -> None:
+        self._stream, self._name = stream, name
+        self._left = max(MOST_RATIO * packed, LEAST_BOMB)
+        self._whole = self._left
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read into a buffer; counts the bytes."""
+        content = self._stream.read(len(buffer))
+        buffer[: len(content)] = content
+        self._left -= len(content)
+        if self._left < 0:
+            raise SourceError(
+                f"{self._name} unpacks to more than {self._whole / 1e9:.3g} GB, {MOST_RATIO} times its size: it is damaged, or "
+                "made to fill the disk. If it is not, unpack it and name the result."
+            )
+        return len(content)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()
+        super().close()
+
+
+def bounded_lines(stream: TextIO, name: str) -> Iterator[str]:
+    """The lines of a text. A line is held in memory, so one without an end is refused.
+
+    Raises:
+        SourceError: a line is longer than :data:`MOST_LINE`.
+    """
+    number = 0
+    while line := stream.readline(MOST_LINE + 1):
+        number += 1
+        if len(line) > MOST_LINE:
+            raise SourceError(_too_long(name, f"line {number}"))
+        yield line
 
 
 def open_text(path: Path, encoding: FoundEncoding) -> io.TextIOWrapper:
@@ -77,15 +137,39 @@ def open_text(path: Path, encoding: FoundEncoding) -> io.TextIOWrapper:
     return io.TextIOWrapper(open_bytes(path), encoding=encoding.name, errors="replace", newline="")
 
 
-def encoding_of_file(path: Path, given: str = "") -> FoundEncoding:
+def _with_line_ends(blocks: Iterable[bytes], path: Path) -> Iterator[bytes]:
+    """The same blocks; a SourceError if one line fills many of them."""
+    length = 0
+    for block in blocks:
+        end = block.rfind(b"\n")
+        length = length + len(block) if end < 0 else len(block) - 1 - end
+        if length > MOST_LINE:
+            raise SourceError(_too_long(str(path), "a line"))
+        yield block
+
+
+def _too_long(name: str, line: str) -> str:
+    return (
+        f"Cannot read {name}: {line} has more than {MOST_LINE:,} characters, so the file is damaged or not made of lines. "
+        "Break it into lines, or store long texts as parquet."
+    )
+
+
+def encoding_of_file(path: Path, given: str = "", *, lines: bool = True) -> FoundEncoding:
     """The encoding of a file, from all of its bytes; a ``given`` encoding is only checked.
 
+    Args:
+        path: of the file.
+        given: by the user.
+        lines: whether the file is read line by line.
+
     Raises:
-        SourceError: the file cannot be read, is not text, or its encoding cannot be detected.
+        SourceError: the file cannot be read, is not text, its encoding cannot be detected, or a line is too long to be read.
     """
     try:
         with open_bytes(path) as stream:
-            return find_encoding(iter(lambda: stream.read(_BLOCK), b""), str(path), given)
+            blocks = iter(lambda: stream.read(_BLOCK), b"")
+            return find_encoding(_with_line_ends(blocks, path) if lines else blocks, str(path), given)
     except (OSError, EOFError, lzma.LZMAError, zipfile.BadZipFile, zlib.error) as error:
         raise SourceError(f"Cannot read {path}: {getattr(error, 'strerror', None) or error}.") from error
 

@@ -48,9 +48,14 @@ def _convert(files: Sequence[Path], target: Path) -> None:
             with pq.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER_BYTES) as source:
                 if set(source.schema_arrow.names) != set(schema.names):
                     raise ValueError(f"{file.name} has columns {source.schema_arrow.names}, but {files[0].name} {schema.names}")
+                rows = 0
                 for batch in source.iter_batches(_rows_at_a_time(source.metadata), columns=schema.names, use_threads=False):
+                    batch.validate(full=True)  # texts that are not UTF-8 would fail wherever they are read
                     table = pa.Table.from_batches([batch]).select(schema.names)
                     writer.write_table(table_cast(table, schema))
+                    rows += len(batch)
+                if rows != source.metadata.num_rows:
+                    raise ValueError(f"its footer states {source.metadata.num_rows:,} rows, and it holds {rows:,}")
 
 
 def _rows_at_a_time(metadata: Any) -> int:

@@ -9,14 +9,21 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 import numpy as np
 
 from selfsup.data.sources.dataframes import plain_table
 from selfsup.data.sources.tables.coco import is_coco, read_coco
 from selfsup.data.sources.tables.delimited import VERSION, read_delimited, read_sheets
-from selfsup.data.sources.tables.encodings import COMPRESSED, encoding_of_file, kind_suffix, open_text, shown_encoding
+from selfsup.data.sources.tables.encodings import (
+    COMPRESSED,
+    bounded_lines,
+    encoding_of_file,
+    kind_suffix,
+    open_text,
+    shown_encoding,
+)
 from selfsup.data.sources.tables.format import TableFormat
 from selfsup.data.sources.tables.parquet import read_parquet
 from selfsup.data.sources.tables.tars import TAR_SUFFIXES, read_tars
@@ -136,6 +143,7 @@ def read_tables(
                 dataset = read([str(file) for file in plain], cache_dir=str(cache))
             else:
                 dataset = datasets.concatenate_datasets([_read_arrow(file, cache) for file in files])
+            categories = _dictionaries(files[0], suffix)
         except SelfsupError:
             raise
         except Exception as error:  # the parsers may raise anything
@@ -147,7 +155,7 @@ def read_tables(
         dataset = _without_empty_lines(dataset)
     if len(dataset) == 0:
         raise SourceError(f"{shown} holds no row.")
-    return ReadTables(dataset, fingerprint, findings, _dictionaries(files[0], suffix))
+    return ReadTables(dataset, fingerprint, findings, categories)
 
 
 def _dictionaries(file: Path, suffix: str) -> tuple[str, ...]:
@@ -173,9 +181,10 @@ def _as_utf8(files: Sequence[Path], cache: Path, encoding: str) -> tuple[list[Pa
     """Uncompressed UTF-8 files: the files themselves, or copies in the cache."""
     plain, findings = [], Findings()
     for number, file in enumerate(files):
-        found = encoding_of_file(file, encoding)
+        lines = kind_suffix(file) != ".json"  # an array may be one line
+        found = encoding_of_file(file, encoding, lines=lines)
         with open_text(file, found) as stream:
-            if not any(line.strip() for line in stream):
+            if not any(part.strip() for part in (bounded_lines(stream, str(file)) if lines else _pieces(stream))):
                 raise SourceError(f"{file} holds no row.")
         findings.add("format", shown_encoding(found))
         if found.damaged:
@@ -193,19 +202,33 @@ def _as_utf8(files: Sequence[Path], cache: Path, encoding: str) -> tuple[list[Pa
     return plain, findings
 
 
+def _pieces(stream: TextIO) -> Iterator[str]:
+    return iter(lambda: stream.read(_BLOCK), "")
+
+
 def _read_arrow(file: Path, cache: Path) -> Any:
-    """The rows of an Arrow stream, as ``datasets`` writes it, or of an Arrow file (feather), which is converted."""
+    """The rows of an Arrow stream, as ``datasets`` writes it, or of an Arrow file (feather), which is converted.
+
+    All values are validated first: Arrow takes the offsets in a file as they are, and a wrong one would end the process.
+    """
     import datasets
     import pyarrow as pa
 
     with file.open("rb") as stream:
-        if stream.read(6) != b"ARROW1":
-            return datasets.Dataset.from_file(str(file))
+        is_stream = stream.read(6) != b"ARROW1"
+    if is_stream:
+        with pa.memory_map(str(file)) as source, pa.ipc.open_stream(source) as batches:
+            for batch in batches:
+                batch.validate(full=True)
+        return datasets.Dataset.from_file(str(file))
     copy = cache / f"{hashlib.sha256(str(file).encode()).hexdigest()[:16]}.arrow"
     if not copy.exists():
         with temporary_file(copy) as temporary:
             with pa.memory_map(str(file)) as source, pa.ipc.open_file(source) as reader:
-                parts = [plain_table(pa.Table.from_batches([reader.get_batch(n)])) for n in range(reader.num_record_batches)]
+                batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
+                for batch in batches:
+                    batch.validate(full=True)
+                parts = [plain_table(pa.Table.from_batches([batch])) for batch in batches]
                 schema = datasets.Features.from_arrow_schema(parts[0].schema if parts else reader.schema).arrow_schema
                 with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
                     for part in parts:

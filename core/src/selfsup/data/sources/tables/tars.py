@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Self, cast
 
 from selfsup.data.sources.file_groups import Content, FileGroups
+from selfsup.data.sources.media.files import readable_name
+from selfsup.data.sources.tables.encodings import LEAST_BOMB, MOST_RATIO
 from selfsup.errors import SourceError
 from selfsup.runtime.findings import Findings
 
@@ -49,8 +52,71 @@ def read_tars(
 def _samples(files: Sequence[Path]) -> Iterator[tuple[str, dict[str, Content]]]:
     """Key and members of each sample, in the order of the archives."""
     for file in files:
-        with tarfile.open(file) as archive:
+        with file.open("rb") as stream, open_archive(stream) as archive:
             yield from samples_of(archive)
+
+
+def open_archive(file: IO[bytes]) -> tarfile.TarFile:
+    """Open an archive, packed or not, that may be damaged: reading one that is ends with an error that says where.
+
+    Raises:
+        tarfile.ReadError: it is no archive.
+    """
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    try:
+        archive: Any = _Archive  # its options are not in the stubs
+        return cast("tarfile.TarFile", archive.open(fileobj=file, most_bytes=max(MOST_RATIO * size, LEAST_BOMB)))
+    except tarfile.ReadError:  # its text lists every way of packing
+        raise tarfile.ReadError("it does not begin as an archive does, packed or not") from None
+
+
+class DamagedArchiveError(tarfile.TarError):
+    """A member's header is damaged, or states a size that no member has."""
+
+
+class _Member(tarfile.TarInfo):
+    """A member whose header is checked; the library takes a damaged one for the end of the archive, and any size as it is."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """Read a header."""
+        member = super().frombuf(buf, encoding, errors)
+        if member.type in _EXTENSIONS and member.size > _MOST_EXTENSION:
+            raise DamagedArchiveError(f"a name or other description of a member takes {member.size:,} bytes")
+        return member
+
+    @classmethod
+    def fromtarfile(cls, tarfile: tarfile.TarFile) -> Self:
+        """Read the next header."""
+        archive = cast(_Archive, tarfile)
+        try:
+            member = super().fromtarfile(archive)
+        except _DAMAGE as error:
+            if not archive.offset:
+                raise
+            place = f"{archive.offset:,}"
+            raise DamagedArchiveError(f"it is damaged at byte {place} ({error}): make it again, or leave it out") from error
+        if member.size < 0 or archive.offset + member.size > archive.most_bytes:
+            raise DamagedArchiveError(
+                f"member {readable_name(member.name)!r} unpacks to {member.size:,} bytes, far more than the archive has: "
+                "it is damaged, or made to fill the memory"
+            )
+        return member
+
+
+class _Archive(tarfile.TarFile):
+    tarinfo = _Member
+
+    def __init__(self, *args: Any, most_bytes: int, **options: Any) -> None:
+        self.most_bytes = most_bytes
+        super().__init__(*args, **options)
+
+
+_DAMAGE = (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError)  # type: ignore[attr-defined]  # not in the stubs
+_EXTENSIONS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+_MOST_EXTENSION = 1 << 20
+"""Most bytes of a member's description."""
 
 
 def samples_of(archive: tarfile.TarFile) -> Iterator[tuple[str, dict[str, Content]]]:

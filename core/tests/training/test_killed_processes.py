@@ -15,6 +15,7 @@ import torch
 import selfsup
 from selfsup.artifacts import RunDirectory
 from selfsup.errors import RunError
+from selfsup.testing.toy.sequences.processor import SequenceProcessor
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("forked_workers")]
 
@@ -25,7 +26,12 @@ OPTIONS: dict[str, Any] = {
     "overrides": {"objective.hidden_dim": 16, "objective.output_dim": 8},
 }  # fmt: skip
 
-KILL = """
+SMALL = """
+from selfsup.testing.toy.sequences.processor import SequenceProcessor
+SequenceProcessor.batch_size = 48
+"""
+"""Runs where a worker starts: checks of the embeddings have a batch for each process."""
+KILL = f"""{SMALL}
 import os, signal, time
 from selfsup.training.loop import checkpoint
 from selfsup.training.loop.stepper import Stepper
@@ -104,13 +110,16 @@ def test_a_killed_process_ends_the_run_with_its_name_and_the_run_goes_on_bit_by_
             selfsup.pretrain(out=run.path, **options)
         assert time.time() - float(killed_at.read_text()) < 20, where
         assert (run.info()["status"], run.info()["error"]) == ("failed", str(failed.value))
-    monkeypatch.delenv("AT_START")
+    monkeypatch.setenv("AT_START", SMALL)
     selfsup.pretrain(out=run.path, **options)
     selfsup.pretrain(out=tmp_path / "straight", **options)
     assert run.status == "done"
     first, second = _weights(run.path), _weights(tmp_path / "straight")
     assert [name for name in second if not torch.equal(first[name], second[name])] == []
     assert _lines(run.path) == _lines(tmp_path / "straight")
+    monkeypatch.setattr(SequenceProcessor, "batch_size", 48)
+    selfsup.pretrain(out=tmp_path / "alone", **{**options, "devices": 1, "strategy": "auto", "steps": 1})
+    assert _lines(tmp_path / "alone")[0] == _lines(run.path)[0]  # the first check, whose batches all processes divide
 
 
 @pytest.mark.long

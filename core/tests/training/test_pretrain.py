@@ -327,8 +327,8 @@ def test_a_collapsed_embedding_is_reported_once_and_not_while_a_run_begins(
     noise, left = torch.randn(64, 8), iter(spreads)
     monkeypatch.setattr(online_probe, "MONITORED_ROWS", 64)
     monkeypatch.setattr("selfsup.training.observe.periodic_checks._FIRST_STEPS", enough)
-    spread = lambda backbone, batches: {"": torch.ones(64, 8) + next(left) * noise}  # noqa: E731
-    monkeypatch.setattr("selfsup.training.observe.periodic_checks.embed_parts", spread)
+    spread = lambda *_: {"": torch.ones(64, 8) + next(left) * noise}  # noqa: E731
+    monkeypatch.setattr("selfsup.training.observe.periodic_checks.embed", spread)
     pretrain(tmp_path / "run", steps=5, probe_every=1, progress=True)
     assert capsys.readouterr().err.count("the embedding has collapsed") == warned
 

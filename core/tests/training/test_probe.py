@@ -87,7 +87,7 @@ def test_a_look_leaves_state_modes_and_random_numbers_as_they_were() -> None:
     before = {name: value.clone() for name, value in backbone.state_dict().items()}
     random = torch.get_rng_state()
     x = torch.arange(12.0).reshape(4, 3)
-    embeddings = embed(backbone, [{"x": x[:2]}, {"x": x[2:]}])
+    embeddings = embed(backbone, [{"x": x[:2]}, {"x": x[2:]}])[""]
     assert embeddings.shape == (4, 3)
     assert not embeddings.requires_grad
     assert torch.equal(torch.get_rng_state(), random)

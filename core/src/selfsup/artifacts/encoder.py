@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import json
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,9 +32,11 @@ from selfsup.data import (
     stack_samples,
 )
 from selfsup.data.bad_rows import encode_list
+from selfsup.data.batches.sampler import DividedSampler
 from selfsup.data.batches.windows import shown_lengths
 from selfsup.data.sources.row_values import rows_to_embed
 from selfsup.errors import ArtifactError, BadRowError, ConfigError, DataWarning
+from selfsup.runtime.distributed import work_division
 from selfsup.runtime.module_mode import evaluation_mode
 from selfsup.runtime.precision import AUTOCAST
 from selfsup.runtime.precision import Precision as Precision
@@ -194,8 +196,8 @@ class Encoder(nn.Module):
         """
         result = torch.empty((len(store), self._dim_of(part)), dtype=torch.float32)
         with self._evaluating(precision):
-            for indices, batch in self._batches(store, batch_size):
-                result[indices] = self._embedded(batch, part)
+            for indices, embeddings in self._of_batches(store, batch_size, lambda batch: self._embedded(batch, part)):
+                result[indices] = embeddings
         return result
 
     def _dim_of(self, part: str | None) -> int:
@@ -225,27 +227,35 @@ class Encoder(nn.Module):
                 f"The backbone {self.backbone_id!r} has no layer outputs, since it has no tokens. `selfsup list backbones` "
                 "shows which backbones have tokens."
             )
-        parts: list[Tensor] = []
-        order: list[Tensor] = []
+
+        def layers_of(batch: Batch) -> Tensor:
+            tokens = backbone.tokenize(batch)
+            layers = [tokens.embeddings, *backbone.layer_outputs(tokens)]
+            return torch.stack([mean_over_tokens(layer.float(), tokens.padding) for layer in layers], dim=1).cpu()
+
         with self._evaluating(precision):
-            for indices, batch in self._batches(store, batch_size):
-                tokens = backbone.tokenize(batch)
-                layers = [tokens.embeddings, *backbone.layer_outputs(tokens)]
-                pooled = [mean_over_tokens(layer.float(), tokens.padding) for layer in layers]
-                parts.append(torch.stack(pooled, dim=1).cpu())
-                order.append(indices)
+            order, parts = zip(*self._of_batches(store, batch_size, layers_of), strict=True)
         return torch.cat(parts)[torch.cat(order).argsort()]
 
-    def _batches(self, store: Store, batch_size: int | None) -> Iterator[tuple[Tensor, Batch]]:
-        """Indices and batches of all samples of a store, each once."""
+    def _of_batches(
+        self, store: Store, batch_size: int | None, compute: Callable[[Batch], Tensor]
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Indices of all samples of a store, each once, and what is computed of their batches.
+
+        Within :func:`~selfsup.runtime.distributed.divided_work` each process computes a part of the batches.
+        """
         batch_size = batch_size or self.processor.batch_size
         lengths = shown_lengths(store, self.processor)
         sampler: Sampler = EpochSampler(len(store), batch_size, drop_last=False, shuffle=False)
         if lengths is not None:
             sampler = LengthSampler(lengths, batch_size)
-        loader = Loader(store, self.processor, sampler, self.device)
-        for indices, batch in zip(sampler.batches(0), loader.epoch(0), strict=True):
-            yield torch.from_numpy(indices), batch
+        places, division = sampler.batches(0), work_division()
+        own = sampler if division is None else DividedSampler(sampler, division)
+        outputs: Iterator[Tensor] = map(compute, Loader(store, self.processor, own, self.device).epoch(0))
+        if division is not None:
+            outputs = division.outputs(outputs, len(places))
+        for indices, output in zip(places, outputs, strict=True):
+            yield torch.from_numpy(indices), output
 
     def config(self) -> dict[str, Any]:
         """The content of ``config.json``, without the versions."""

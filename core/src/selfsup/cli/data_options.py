@@ -126,6 +126,16 @@ def data_options(function: F) -> F:
     return encoder_options(data(source_options(bad_rows(function))))
 
 
+def devices_option(function: F) -> F:
+    """``--devices``, of commands that embed or train."""
+    return click.option(
+        "--devices",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Processes on this machine, one per GPU [default: those that torchrun or srun started, else 1].",
+    )(function)
+
+
 def precision_option(what: str) -> Callable[[F], F]:
     """``--precision`` of a forward pass.
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from selfsup.cli.data_options import data_options, precision_option
+from selfsup.cli.data_options import data_options, devices_option, precision_option
 from selfsup.cli.output import emit, json_option
 from selfsup.errors import ConfigError
 
@@ -23,6 +23,7 @@ from selfsup.errors import ConfigError
 @click.option("--split", metavar="NAME", help="Split of the source [default: train if there is one].")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Rows per batch [default: the modality's].")
 @precision_option("the embeddings")
+@devices_option
 @click.option(
     "--engine",
     type=click.Choice(["local", "ray"]),
@@ -45,8 +46,11 @@ def command(encoder: str, data: str, out: str, as_json: bool, settings: tuple[st
     as without. A block whose worker dies is given to another one.
     """
     from selfsup.evaluation.embedding.embed import embed
+    from selfsup.training.device.devices import process_ranks
 
     result = embed(encoder, data, out, progress=True, engine_options=engine_options(settings), **options)
+    if process_ranks()[0] > 0:
+        return
     document = {
         "path": result.path,
         "rows": result.rows,

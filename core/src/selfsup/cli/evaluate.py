@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from selfsup.cli.data_options import data_options, precision_option, seed_option, test_option
+from selfsup.cli.data_options import data_options, devices_option, precision_option, seed_option, test_option
 from selfsup.cli.output import emit, json_option, print_table, result_console
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 @click.option("--evaluators", default="knn,linear", show_default=True, metavar="IDS", help="Separated by commas.")
 @seed_option
 @precision_option("the embeddings")
+@devices_option
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="An evaluator's option, such as knn.k=200.")
 @click.option("--out", metavar="DIR", help="Folder of the result records [default: RUN/results].")
 @json_option
@@ -31,11 +32,13 @@ def command(
     RUN is the folder of a pretraining, ENCODER the folder of an encoder or hf://owner/name. Records go to RUN/results.
     """
     from selfsup.evaluation.evaluate import evaluate
+    from selfsup.training.device.devices import process_ranks
 
     ids = [id.strip() for id in evaluators.split(",") if id.strip()]
     chosen = evaluator_options(ids, settings)
     records = evaluate(encoder, data, test, evaluators=ids, options=chosen, progress=True, **options)
-    print_records(records, as_json=as_json)
+    if process_ranks()[0] == 0:
+        print_records(records, as_json=as_json)
 
 
 def evaluator_options(ids: Sequence[str], settings: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from selfsup.cli.data_options import data_options, seed_option, test_option
+from selfsup.cli.data_options import data_options, devices_option, seed_option, test_option
 from selfsup.cli.output import json_option, progress_console
 
 
@@ -19,6 +19,7 @@ from selfsup.cli.output import json_option, progress_console
     help="Share of the labels to use, the same number for each class (for numbers: for each tenth) [default: 1].",
 )
 @seed_option
+@devices_option
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="An option of fine-tuning, such as epochs=10.")
 @click.option("--out", metavar="DIR", help="Folder for the fine-tuned encoder and its head.")
 @json_option
@@ -36,7 +37,7 @@ def command(
 
     Prints the score on the test rows and, for a RUN, writes it to RUN/results. The encoder itself does not change.
 
-    On several devices: torchrun --nproc-per-node N -m selfsup finetune ...
+    Several devices share each batch: --devices N, or torchrun --nproc-per-node N -m selfsup finetune ...
     """
     from selfsup.cli.evaluate import evaluator_options, print_records
     from selfsup.evaluation.evaluate import finetune

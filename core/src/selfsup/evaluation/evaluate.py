@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -20,6 +21,7 @@ from selfsup.evaluation.common_options import CommonOptions, Source, loaded
 from selfsup.evaluation.evaluators.finetune import finetune_encoder, score
 from selfsup.evaluation.evaluators.finetune_config import FinetuneConfig
 from selfsup.evaluation.finetuned_model import FinetunedModel
+from selfsup.evaluation.on_devices import call_on_devices, starts_processes, together
 from selfsup.evaluation.record import record_of
 from selfsup.evaluation.splits import load_splits
 from selfsup.runtime.file_lock import lock_folder
@@ -41,6 +43,7 @@ def evaluate(
     seed: int = 0,
     precision: Literal["auto", "32", "bf16", "16"] = "32",
     out: str | Path | None = None,
+    devices: int | None = None,
     **common: Unpack[CommonOptions],
 ) -> list[ResultRecord]:
     """Measure an encoder.
@@ -56,6 +59,8 @@ def evaluate(
         seed: of every random choice; the same seed gives the same numbers on the same machine.
         precision: arithmetic of the embeddings.
         out: folder of the records; None: the ``results/`` of the run if ``encoder`` is a run's folder, else none is written.
+        devices: processes on this machine, one per GPU if there are GPUs; they divide the embedding, and the numbers are those
+            of one. None: processes that torchrun or srun started, else this one.
         **common: ``label``, ``label_kind``, ``unlabelled``, ``columns``, ``table``, ``max_bad_rows``, ``checkpoint``, ``part``,
             ``progress``: see :class:`~selfsup.evaluation.CommonOptions`.
 
@@ -67,12 +72,19 @@ def evaluate(
         ConfigError: an option is not allowed, or an evaluator is for another modality.
         DataError: the rows cannot be used.
     """
-    chosen = choose_evaluators([evaluators] if isinstance(evaluators, str) else evaluators, options or {})
+    evaluators = [evaluators] if isinstance(evaluators, str) else list(evaluators)
+    chosen = choose_evaluators(evaluators, options or {})
     needs_label = any(spec.needs_labels for spec, _, _ in chosen)
     if (common.get("label_kind") or common.get("unlabelled")) and not needs_label and common.get("label") is None:
         raise ConfigError("--label-kind and --unlabelled have no effect: none of the evaluators needs labels. Leave them out.")
     results = _results_folder(encoder, out)
+    if starts_processes(devices):
+        given = {"test": test, "evaluators": evaluators, "options": options, "seed": seed, "precision": precision}
+        call = f"{__name__}:evaluate_as_worker"
+        found = call_on_devices(call, devices or 1, encoder, data, **given, out=results, **common)
+        return [ResultRecord.model_validate(record) for record in found]
     encoder = loaded(encoder, common.pop("checkpoint", None))
+    first = process_ranks()[0] == 0
     part = common.get("part")
     measured = encoder if part is None else encoder.part(part)
     for spec, _, _ in chosen:
@@ -82,7 +94,7 @@ def evaluate(
                 f"The evaluator {spec.id!r} is for {spec.modality}, and this encoder is for {measured.modality}.{whole}"
             )
     records = []
-    with make_reporter(common.pop("progress", False)) as reporter:
+    with make_reporter(common.pop("progress", False) and first) as reporter:
         splits = load_splits(
             encoder,
             data,
@@ -95,15 +107,21 @@ def evaluate(
             **common,  # type: ignore[misc]  # without the keys that were taken out
         )
         reporter.start("evaluating", len(chosen), unit="evaluators")
-        for done, (spec, config, evaluator) in enumerate(chosen, start=1):
-            began = time.perf_counter()
-            metrics = evaluator.evaluate(measured, splits.train, splits.test, seed=seed)
-            record = record_of(measured, splits, spec.id, config, metrics, seed, time.perf_counter() - began)
-            if results is not None:
-                record.write(results)
-            records.append(record)
-            reporter.advance(done)
+        with together(encoder.device):
+            for done, (spec, config, evaluator) in enumerate(chosen, start=1):
+                began = time.perf_counter()
+                metrics = evaluator.evaluate(measured, splits.train, splits.test, seed=seed)
+                record = record_of(measured, splits, spec.id, config, metrics, seed, time.perf_counter() - began)
+                if results is not None and first:
+                    record.write(results)
+                records.append(record)
+                reporter.advance(done)
     return records
+
+
+def evaluate_as_worker(**options: Any) -> list[dict[str, Any]]:
+    """The records of :func:`evaluate` as JSON values, for :func:`~selfsup.evaluation.on_devices.call_on_devices`."""
+    return [record.model_dump(mode="json") for record in evaluate(**options)]
 
 
 @dataclass(frozen=True)
@@ -125,11 +143,12 @@ def finetune(
     options: Mapping[str, Any] | None = None,
     seed: int = 0,
     out: str | Path | None = None,
+    devices: int | None = None,
     **common: Unpack[CommonOptions],
 ) -> Finetuned:
     """Train all weights of a copy of an encoder, and a linear head, on labelled rows.
 
-    Processes that torchrun or srun started share each batch; the first one writes.
+    Several processes share each batch; the first one writes.
 
     Args:
         encoder: an encoder, or what :func:`selfsup.load` takes; it stays unchanged.
@@ -139,6 +158,8 @@ def finetune(
         options: of :class:`~selfsup.evaluation.FinetuneConfig`, for example ``{"epochs": 10}``.
         seed: of every random choice.
         out: folder for the fine-tuned encoder and its head; None: nothing is written.
+        devices: processes on this machine, one per GPU if there are GPUs. None: processes that torchrun or srun started, else
+            this one.
         **common: ``label``, ``label_kind``, ``unlabelled``, ``columns``, ``table``, ``max_bad_rows``, ``checkpoint``, ``part``,
             ``progress``: see :class:`~selfsup.evaluation.CommonOptions`.
 
@@ -150,6 +171,12 @@ def finetune(
     config = validated(FinetuneConfig, {**(options or {}), "fraction": fraction}, what="finetune")
     check_effect(config, options or {}, prefix="finetune.")
     results = _results_folder(encoder, None)
+    if starts_processes(devices):
+        given = {"test": test, "fraction": fraction, "options": options, "seed": seed}
+        with tempfile.TemporaryDirectory(prefix="selfsup-finetuned-") as folder:
+            call, model_folder = f"{__name__}:finetune_as_worker", out or Path(folder) / "model"
+            found = call_on_devices(call, devices or 1, encoder, data, **given, out=model_folder, **common)
+            return Finetuned(FinetunedModel.load(model_folder), ResultRecord.model_validate(found))
     encoder = loaded(encoder, common.pop("checkpoint", None))
     first = process_ranks()[0] == 0
     lock = lock_folder(out, "fine-tuning") if first and out is not None else nullcontext()
@@ -157,8 +184,9 @@ def finetune(
         splits = load_splits(encoder, data, test, needs_label=True, seed=seed, precision="32", reporter=reporter, **common)  # type: ignore[misc]  # as above
         encoder = encoder if splits.part is None else encoder.part(splits.part)
         began = time.perf_counter()
-        model = finetune_encoder(encoder, splits.train, config, seed=seed, reporter=reporter)
-        metrics = score(model, splits.test)
+        with together(encoder.device):
+            model = finetune_encoder(encoder, splits.train, config, seed=seed, reporter=reporter)
+            metrics = score(model, splits.test)
         record = record_of(encoder, splits, "finetune", config, metrics, seed, time.perf_counter() - began)
         if (learned := model.encoder.pretraining_rows) is not None:
             labelled = row_hashes(splits.train.rows, learned.roles) if splits.train.rows is not None else np.zeros(0, np.uint64)
@@ -169,6 +197,11 @@ def finetune(
         if first and out is not None:
             model.save(out)
     return Finetuned(model, record)
+
+
+def finetune_as_worker(**options: Any) -> dict[str, Any]:
+    """The record of :func:`finetune` as JSON values, for :func:`~selfsup.evaluation.on_devices.call_on_devices`."""
+    return finetune(**options).record.model_dump(mode="json")
 
 
 def _results_folder(encoder: EncoderLike, out: str | Path | None) -> Path | None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from selfsup.data.batches.permutation import ComputedBatches, IndexArray, OrderedByLength, Permutation
 from selfsup.errors import ConfigError, DataError
+from selfsup.runtime.distributed import WorkDivision
 
 MOST_IN_MEMORY = 1 << 27
 """Samples whose order is drawn at once (1 GB for each process); of more it is computed batch by batch."""
@@ -168,3 +169,22 @@ class LengthSampler:
     def batches(self, epoch: int) -> list[IndexArray]:
         """The batches, each int64 [batch_size]; ``epoch`` makes no difference."""
         return self._batches
+
+
+class DividedSampler:
+    """This process's batches of a sampler whose batches are divided over processes.
+
+    Args:
+        sampler: the same on all processes.
+        division: of its batches.
+    """
+
+    def __init__(self, sampler: Sampler, division: WorkDivision) -> None:
+        self._sampler, self._division = sampler, division
+
+    def __len__(self) -> int:
+        return len(self.batches(0))
+
+    def batches(self, epoch: int) -> list[IndexArray]:
+        """The batches of this process."""
+        return list(self._division.own(self._sampler.batches(epoch)))

@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Unpack
 
@@ -18,10 +18,12 @@ from selfsup.evaluation.common_options import CommonOptions, Source, loaded
 from selfsup.evaluation.embedding.blocks import Work, work_of
 from selfsup.evaluation.embedding.files import Part, check_suffix, id_column_of, write_embeddings, write_parts
 from selfsup.evaluation.embedding.ray_data import RayConfig, check_ray, ray_blocks
+from selfsup.evaluation.on_devices import call_on_devices, starts_processes, together
 from selfsup.evaluation.source_rows import has_labels, load_rows, rows_of_part, splits_of
 from selfsup.runtime.decoder_output import caught_noise
 from selfsup.runtime.precision import AUTOCAST, resolve_precision
 from selfsup.runtime.progress import Reporter, Silent, make_reporter, show_findings, tell_bad_rows, tell_remarks
+from selfsup.training.device.devices import process_ranks
 from selfsup.validation import validated
 
 
@@ -51,6 +53,7 @@ def embed(
     precision: Literal["auto", "32", "bf16", "16"] = "32",
     engine: Literal["local", "ray"] = "local",
     engine_options: Mapping[str, Any] | None = None,
+    devices: int | None = None,
     **common: Unpack[CommonOptions],
 ) -> EmbeddingFile:
     """Write the embedding of every row of a source to a file; memory does not grow with the number of rows.
@@ -71,6 +74,8 @@ def embed(
             same file. Every machine has to see the source at the same path, if it is one.
         engine_options: of the engine ``ray``, such as ``{"workers": 8}``
             (:class:`~selfsup.evaluation.embedding.ray_data.RayConfig`); ``local`` has none.
+        devices: processes on this machine, one per GPU if there are GPUs; they divide the batches, and the file is that of one.
+            None: processes that torchrun or srun started, else this one.
         **common: ``label``, ``label_kind``, ``unlabelled``, ``columns``, ``table``, ``max_bad_rows``, ``checkpoint``, ``part``,
             ``progress``: see :class:`~selfsup.evaluation.CommonOptions`.
 
@@ -81,10 +86,16 @@ def embed(
         StorageError: the disk is full or cannot be written.
     """
     check_suffix(Path(out))
+    if engine != "local" and devices is not None:
+        raise ConfigError(f"devices has no effect on the engine {engine}, whose option workers says how many processes embed.")
     ray = _ray_config(engine, engine_options or {})
     check_share(common.get("max_bad_rows", 0.01))
+    if starts_processes(devices):
+        given = {"out": out, "split": split, "id_column": id_column, "batch_size": batch_size, "precision": precision}
+        return _file_of(call_on_devices(f"{__name__}:embed_as_worker", devices or 1, encoder, data, **given, **common))
     encoder = loaded(encoder, common.pop("checkpoint", None))
-    progress, max_bad_rows = common.pop("progress", False), common.pop("max_bad_rows", 0.01)
+    first = process_ranks()[0] == 0
+    progress, max_bad_rows = common.pop("progress", False) and first, common.pop("max_bad_rows", 0.01)
     part = common.get("part")
     own = encoder if part is None else encoder.part(part)
     if split is None:
@@ -142,9 +153,10 @@ def _embed_here(
     if not isinstance(reporter, Silent):  # the result holds them
         tell_bad_rows(reporter, store.bad_rows, f"{len(rows)} rows of {rows.name}")
     tell_remarks(reporter, store.remarks, f"{len(rows)} rows of {rows.name}")
-    path = write_embeddings(
-        encoder, store, rows, out, batch_size=batch_size, autocast=autocast, reporter=reporter, id_column=id_column
-    )
+    with together(encoder.device):
+        path = write_embeddings(
+            encoder, store, rows, out, batch_size=batch_size, autocast=autocast, reporter=reporter, id_column=id_column
+        )
     return EmbeddingFile(path, len(store), encoder.embed_dim, len(store.bad_rows), tuple(store.bad_rows))
 
 
@@ -175,3 +187,15 @@ def _embed_on_ray(
         tell_bad_rows(reporter, bad, f"{len(rows)} rows of {rows.name}")
     tell_remarks(reporter, remarks, f"{len(rows)} rows of {rows.name}")
     return EmbeddingFile(path, kept, dim, len(bad), tuple(bad))
+
+
+def embed_as_worker(**options: Any) -> dict[str, Any]:
+    """The result of :func:`embed` as JSON values, for :func:`~selfsup.evaluation.on_devices.call_on_devices`."""
+    file = asdict(embed(**options))
+    return {**file, "path": str(file["path"])}
+
+
+def _file_of(values: dict[str, Any]) -> EmbeddingFile:
+    """What :func:`embed_as_worker` gave."""
+    left_out = tuple((int(place), str(why)) for place, why in values["left_out"])
+    return EmbeddingFile(**{**values, "path": Path(values["path"]), "left_out": left_out})

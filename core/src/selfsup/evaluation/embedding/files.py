@@ -12,13 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfsup.data import EpochSampler, Loader, Rows, Store
+from selfsup.data import EpochSampler, Loader, Rows, Sampler, Store
+from selfsup.data.batches.sampler import DividedSampler
 from selfsup.data.sources.columns.labels import has_label
 from selfsup.data.sources.folders import NAME_COLUMN
 from selfsup.errors import ColumnError, ConfigError
+from selfsup.runtime.distributed import rank, work_division
 from selfsup.runtime.files import atomic_write
 from selfsup.runtime.module_mode import evaluation_mode
 from selfsup.runtime.progress import Reporter
+from selfsup.types import Batch
 
 if TYPE_CHECKING:
     from selfsup.artifacts import Encoder
@@ -74,6 +77,10 @@ def write_embeddings(
         StorageError: the disk is full or cannot be written.
     """
     check_suffix(out)
+    if rank() > 0:  # the first process writes what all of them compute
+        for _ in _embeddings(encoder, store, batch_size, autocast, reporter):
+            pass
+        return out
     parts = embedded_parts(
         encoder, store, rows, name_columns(rows, id_column), batch_size=batch_size, autocast=autocast, reporter=reporter
     )
@@ -244,15 +251,25 @@ def _embeddings(
     encoder: Encoder, store: Store, batch_size: int, autocast: torch.dtype | None, reporter: Reporter
 ) -> Iterator[Tensor]:
     """Float32 embeddings of consecutive samples, on the CPU."""
-    sampler = EpochSampler(len(store), batch_size, drop_last=False, shuffle=False)
+    sampler: Sampler = EpochSampler(len(store), batch_size, drop_last=False, shuffle=False)
+    count, division = len(sampler), work_division()
+    if division is not None:
+        sampler = DividedSampler(sampler, division)
+    outputs = (
+        _embedded(encoder, batch, autocast) for batch in Loader(store, encoder.processor, sampler, encoder.device).epoch(0)
+    )
     reporter.start("embedding", len(store), unit="rows")
     done = 0
-    for batch in Loader(store, encoder.processor, sampler, encoder.device).epoch(0):
-        with evaluation_mode(encoder), torch.autocast(encoder.device.type, dtype=autocast, enabled=autocast is not None):
-            embeddings = encoder(batch)
-        yield embeddings.float().cpu()
+    for embeddings in outputs if division is None else division.outputs(outputs, count):
+        yield embeddings
         done += len(embeddings)
         reporter.advance(done)
+
+
+def _embedded(encoder: Encoder, batch: Batch, autocast: torch.dtype | None) -> Tensor:
+    with evaluation_mode(encoder), torch.autocast(encoder.device.type, dtype=autocast, enabled=autocast is not None):
+        embeddings: Tensor = encoder(batch)
+        return embeddings.float().cpu()
 
 
 def _write_npy(file: BinaryIO, parts: Iterator[Part], dim: int) -> Iterator[tuple[Any, None]]:

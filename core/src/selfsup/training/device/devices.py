@@ -116,9 +116,18 @@ def choose_accelerator(config: RunConfig) -> Literal["cuda", "mps", "cpu"]:
         if config.devices > 1:
             raise ConfigError(f"devices={config.devices} was asked for, and this machine has one GPU.")
         return "mps"
-    if config.devices > gpus:
-        raise ConfigError(f"devices={config.devices} was asked for, and this machine has {gpus} GPU{'' if gpus == 1 else 's'}.")
+    check_gpus(config.devices, gpus)
     return "cuda"
+
+
+def check_gpus(devices: int, gpus: int) -> None:
+    """Make sure that each process gets a GPU of its own.
+
+    Raises:
+        ConfigError: there are fewer.
+    """
+    if devices > gpus:
+        raise ConfigError(f"devices={devices} was asked for, and this machine has {gpus} GPU{'' if gpus == 1 else 's'}.")
 
 
 def launched_outside() -> bool:

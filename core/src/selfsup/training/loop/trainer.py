@@ -62,7 +62,7 @@ class Trainer:
         checkpoints: folder of the checkpoints.
         identity: what a checkpoint must agree on to belong to this run.
         reporter: shows the progress.
-        look: checks the embeddings, on the first process only.
+        look: checks the embeddings; all processes call it, and the first one gets the metrics.
         watch: checks each line of metrics, on the first process only.
         load: checks the machine's load at each line, on the first process only.
         take: takes a step on a batch; None: the stepper does.
@@ -225,10 +225,9 @@ class Trainer:
         self._mark_time()
 
     def _looked(self, step: int) -> dict[str, float]:
-        """Metrics of a check of the embeddings, by the first process."""
+        """Metrics of a check of the embeddings, on the first process; all of them compute."""
         with sharding.gathered(self.stepper.task):
-            metrics = dict(self.look(step)) if self.journal is not None else {}
-        return metrics
+            return dict(self.look(step))
 
     def _keep_if_best(self, probe: float | None) -> None:
         """Save the weights if the validation probe has its best score so far.

@@ -15,6 +15,7 @@ from selfsup.data.sources.columns.labels import LabelArray, strata
 from selfsup.errors import DataError
 from selfsup.evaluation.maths.metrics import accuracy, regression_metrics, several_classes_metrics
 from selfsup.evaluation.maths.ridge import fit_ridge
+from selfsup.runtime.distributed import WorkDivision
 from selfsup.runtime.module_mode import evaluation_mode
 from selfsup.runtime.randomness import preserved
 from selfsup.types import Batch
@@ -97,27 +98,37 @@ class OnlineProbe:
 
 
 @torch.no_grad()
-def embed(backbone: Backbone, batches: Iterable[Batch]) -> Tensor:
-    """Pooled embeddings in evaluation mode, [N, D] float32 on the CPU; modes and random state are restored."""
-    with preserved(), evaluation_mode(backbone):
-        return torch.cat([backbone(batch).pooled.float().cpu() for batch in batches])
+def embed(
+    backbone: Backbone, batches: Iterable[Batch], division: WorkDivision | None = None, count: int = 0
+) -> dict[str, Tensor]:
+    """Pooled embeddings in evaluation mode, float32 on the CPU; modes and random state are restored.
 
+    Args:
+        backbone: the network.
+        batches: of this process.
+        division: of all batches over processes; None: this process has all.
+        count: number of all batches, with ``division``.
 
-@torch.no_grad()
-def embed_parts(backbone: Backbone, batches: Iterable[Batch]) -> dict[str, Tensor]:
-    """As :func:`embed`, by part: part name to the embeddings of the rows that have it, [n, part_dims[part]].
-
-    The empty name has the embeddings of whole rows.
+    Returns:
+        The embeddings of whole rows, [N, D], with an empty name; and part name to the embeddings of the rows that have the
+        part, [n, part_dims[part]].
     """
     found: dict[str, list[Tensor]] = {}
     with preserved(), evaluation_mode(backbone):
-        for batch in batches:
-            encoded = backbone(batch)
-            found.setdefault("", []).append(encoded.pooled.float().cpu())
-            for name, own in (encoded.parts or {}).items():
-                pooled = own.pooled.float().cpu()
-                found.setdefault(name, []).append(pooled if own.valid is None else pooled[own.valid.cpu()])
+        outputs: Iterable[dict[str, Tensor]] = (_embedded(backbone, batch) for batch in batches)
+        for output in outputs if division is None else division.outputs(outputs, count):
+            for name, pooled in output.items():
+                found.setdefault(name, []).append(pooled)
     return {name: torch.cat(parts) for name, parts in found.items()}
+
+
+def _embedded(backbone: Backbone, batch: Batch) -> dict[str, Tensor]:
+    encoded = backbone(batch)
+    found = {"": encoded.pooled.float().cpu()}
+    for name, own in (encoded.parts or {}).items():
+        pooled = own.pooled.float().cpu()
+        found[name] = pooled if own.valid is None else pooled[own.valid.cpu()]
+    return found
 
 
 def batches_of(indices: IndexArray, size: int) -> Iterator[IndexArray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -14,10 +14,11 @@ from selfsup.batch_parts import MARK
 from selfsup.data import Processor, Store
 from selfsup.data.batches.permutation import IndexArray
 from selfsup.data.batches.windows import read_windows
+from selfsup.runtime.distributed import WorkDivision
 from selfsup.training.device.compilation import uncompiled
 from selfsup.training.device.fabric import Fabric
 from selfsup.training.observe.collapse_monitor import describe_collapse, effective_rank, embedding_std
-from selfsup.training.observe.online_probe import MONITORED_ROWS, OnlineProbe, batches_of, embed, embed_parts
+from selfsup.training.observe.online_probe import MONITORED_ROWS, OnlineProbe, batches_of, embed
 from selfsup.types import Batch
 
 _EARLY = 0.2
@@ -27,7 +28,7 @@ _FIRST_STEPS = 100
 
 
 class Looks:
-    """Metrics of the embeddings at a step; one call per check.
+    """Metrics of the embeddings at a step; one call per check, by all processes, which divide the batches.
 
     Args:
         fabric: the devices and the precision.
@@ -53,6 +54,7 @@ class Looks:
         self._fabric, self._backbone, self._processor, self._store = fabric, backbone, processor, store
         self._total, self._warn, self._probe = total_steps, warn, probe
         self._rows = np.unique(np.linspace(0, len(store) - 1, min(MONITORED_ROWS, len(store))).astype(np.int64))
+        self._division = WorkDivision()
         self._warned = False
         self._last_std: dict[str, float] = {}
         self._first: dict[str, float] = {}
@@ -65,10 +67,13 @@ class Looks:
     def __call__(self, step: int) -> dict[str, float]:
         """``embedding_std`` (1 is healthy, 0 is collapse), ``effective_rank``, and with a probe its score.
 
+        The first process gets them, the others get nothing.
         Where rows have parts, also ``<part>/embedding_std`` and ``<part>/effective_rank``, of the rows that have the part.
         """
-        with self._fabric.autocast(), uncompiled():
-            embeddings = embed_parts(self._backbone(), self._batches(self._store, self._rows))
+        embeddings = self._embed(self._store, self._rows)
+        probed = {} if self._probe is None else self._embed(self._probe[1], self._probe[0].indices)
+        if self._fabric.global_rank > 0:
+            return {}
         if not all(bool(torch.isfinite(own).all()) for own in embeddings.values()):
             self._say_once(f"Warning: some embeddings are NaN or infinite (step {step}); a smaller learning rate may help.")
             return {}
@@ -79,8 +84,8 @@ class Looks:
                 of_parts |= self._spread(step, part, own)
         metrics = {**self._spread(step, "", whole), **of_parts}
         if self._probe is not None:
-            probe, store = self._probe
-            metrics[probe.metric] = probe.score(self._embed(store, probe.indices))
+            probe = self._probe[0]
+            metrics[probe.metric] = probe.score(probed[""])
         return metrics
 
     def _spread(self, step: int, part: str, embeddings: Tensor) -> dict[str, float]:
@@ -113,11 +118,14 @@ class Looks:
             self._warned = True
             self._warn(text)
 
-    def _embed(self, store: Store, indices: IndexArray) -> Tensor:
+    def _embed(self, store: Store, indices: IndexArray) -> dict[str, Tensor]:
+        """Embeddings of whole rows and of parts; all processes divide the batches."""
+        pieces = list(batches_of(indices, self._processor.batch_size))
+        own = self._batches(store, self._division.own(pieces))
         with self._fabric.autocast(), uncompiled():
-            return embed(self._backbone(), self._batches(store, indices))
+            return embed(self._backbone(), own, self._division, len(pieces))
 
-    def _batches(self, store: Store, indices: IndexArray) -> Iterator[Batch]:
-        for part in batches_of(indices, self._processor.batch_size):
+    def _batches(self, store: Store, pieces: Sequence[IndexArray]) -> Iterator[Batch]:
+        for part in pieces:
             batch = self._processor.collate(read_windows(store, self._processor, part))
             yield {key: value.to(self._fabric.device) for key, value in batch.items()}

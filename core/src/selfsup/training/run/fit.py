@@ -95,7 +95,7 @@ def fit(
     """
     fabric, total = stepper.fabric, stepper.total_steps
     main = fabric.global_rank == 0
-    probe = prepare_probe(config, data.processor, reporter) if main else None
+    probe = prepare_probe(config, data.processor, reporter)
     looks = Looks(
         fabric,
         lambda: kept_backbone(stepper),
@@ -130,7 +130,7 @@ def fit(
     if resume and (directory.checkpoints / LAST).exists():
         trainer.restore()
     opened()
-    if probe is not None:
+    if probe is not None and main:
         directory.update(val=probe[0].source)
     if not main:
         with stop:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import platform
-import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,11 +17,11 @@ from selfsup.artifacts import Encoder, load
 from selfsup.data import Rows, prepare
 from selfsup.data.bad_rows import encode_list
 from selfsup.data.sources.columns.labels import LabelReader
-from selfsup.data.store.temporary_folders import remove_remains, temporary_folder
 from selfsup.errors import BadRowError, SourceError, TooManyBadRowsError
 from selfsup.evaluation.embedding.files import Part, embedded_parts, name_columns
 from selfsup.evaluation.source_rows import load_rows, rows_of_part
 from selfsup.runtime.cache_folder import cache_root
+from selfsup.runtime.files import temporary_folder
 from selfsup.runtime.precision import AUTOCAST, resolve_precision
 from selfsup.runtime.progress import Silent
 
@@ -180,12 +179,8 @@ class BlockEmbedder:
         rows = self.rows.select(range(start, stop))
         root = cache_root() / "embedding"
         root.mkdir(parents=True, exist_ok=True)
-        remove_remains(root, "block")
-        folder = temporary_folder(root, "block")
-        try:
+        with temporary_folder(root / "block") as folder:  # of a worker that dies, the next one removes it
             return self._embedded(rows, start, folder)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def _embedded(self, rows: Rows, start: int, folder: Path) -> Block:
         stop = start + len(rows)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import platform
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +20,7 @@ from selfsup.errors import BadRowError, SourceError, TooManyBadRowsError
 from selfsup.evaluation.embedding.files import Part, embedded_parts, name_columns
 from selfsup.evaluation.source_rows import load_rows, rows_of_part
 from selfsup.runtime.cache_folder import cache_root
-from selfsup.runtime.files import temporary_folder
+from selfsup.runtime.files import scratch_folder, temporary_folder
 from selfsup.runtime.precision import AUTOCAST, resolve_precision
 from selfsup.runtime.progress import Silent
 
@@ -113,17 +112,17 @@ class Block:
 
 def encoder_files(encoder: Encoder) -> dict[str, bytes]:
     """The files of a saved encoder, by their paths in its folder."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = encoder.save(Path(name) / "encoder")
+    with scratch_folder() as scratch:
+        folder = encoder.save(scratch / "encoder")
         files = (path for path in folder.rglob("*") if path.is_file())
         return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def _loaded_encoder(files: Mapping[str, bytes]) -> Encoder:
     """The encoder of :func:`encoder_files`, on the GPU if the worker has one."""
-    with tempfile.TemporaryDirectory() as name:
+    with scratch_folder() as name:
         for path, content in files.items():
-            file = Path(name, path)
+            file = name / path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(content)
         return load(name, device="cuda" if torch.cuda.is_available() else "cpu")
@@ -177,9 +176,7 @@ class BlockEmbedder:
             StorageError: the disk of the cache is full or cannot be written.
         """
         rows = self.rows.select(range(start, stop))
-        root = cache_root() / "embedding"
-        root.mkdir(parents=True, exist_ok=True)
-        with temporary_folder(root / "block") as folder:  # of a worker that dies, the next one removes it
+        with temporary_folder(cache_root() / "embedding" / "block") as folder:
             return self._embedded(rows, start, folder)
 
     def _embedded(self, rows: Rows, start: int, folder: Path) -> Block:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ from selfsup.data.sources.paths import modalities_of
 from selfsup.data.sources.streams.shards import LineShard, ParquetShard, open_file, within
 from selfsup.data.sources.tables.read import read_tables
 from selfsup.errors import SourceError
-from selfsup.runtime.files import scratch_folder
+from selfsup.runtime.cache_folder import cache_root
+from selfsup.runtime.files import atomic_write
 
 if TYPE_CHECKING:
     from selfsup.registry.specs import ModalitySpec
@@ -92,7 +94,10 @@ def sample_of_lines(shards: Sequence[LineShard], modality: ModalitySpec, most: i
             f"{shards[0].name} is no file of JSON lines: its first line begins with {first[:20]!r}, and not with {{. Write "
             "each row on a line of its own, or leave out --stream."
         )
-    with scratch_folder() as folder:
-        file = folder / ("rows.jsonl" if as_json else "rows.txt")
-        file.write_text("\n".join(record["text"] for record in taken.records) + "\n", encoding="utf-8")
-        return read_tables([file], modalities=modalities_of(modality)).dataset, taken
+    text = "\n".join(record["text"] for record in taken.records) + "\n"
+    # Named by its content: what is made of it in the cache is found again by the next run, and not made anew.
+    folder = cache_root() / "tables" / f"sample-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+    file = folder / ("rows.jsonl" if as_json else "rows.txt")
+    if not file.exists():
+        atomic_write(file, text)
+    return read_tables([file], modalities=modalities_of(modality)).dataset, taken

@@ -21,7 +21,7 @@ from selfsup.runtime.files import atomic_write, utc_now
 
 HERE = Path(__file__).parent
 RECORDS = "docs/results/speed"
-"""Folder of the records in a checkout; changes there are no changes of what is measured."""
+"""Folder of the records in a checkout. Changes in ``docs/results`` are no changes of what is measured."""
 
 
 def where_and_when(device: str, arguments: Sequence[str]) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def commit(folder: Path = HERE) -> str:
         BenchmarkError: the folder is in no git checkout.
     """
     top = _git(folder, "rev-parse", "--show-toplevel")
-    changed = _git(Path(top), "status", "--porcelain", "--untracked-files=no", "--", ".", f":(exclude){RECORDS}")
+    changed = _git(Path(top), "status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)docs/results")
     return _git(folder, "rev-parse", "--short=10", "HEAD") + (" with changes" if changed else "")
 
 

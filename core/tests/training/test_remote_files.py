@@ -9,16 +9,17 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from selfsup.data.sources.streams import remote_files
 from selfsup.data.sources.streams.load import open_stream
-from selfsup.data.sources.streams.remote_files import AHEAD, BLOCK, RETRIES, RemoteFile, may_pass
-from selfsup.data.sources.streams.shards import open_file, read_file
+from selfsup.data.sources.streams.remote_files import AHEAD, BLOCK, RETRIES, TAIL, RemoteFile, may_pass
+from selfsup.data.sources.streams.shards import ParquetShard, open_file, read_file
 from selfsup.errors import SourceError
 from selfsup.registry import registry
 
@@ -34,7 +35,7 @@ class Server(http.server.ThreadingHTTPServer):
 
     def __init__(self, files: dict[str, bytes]) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.files, self.asked = files, Counter[str]()
+        self.files, self.asked, self.sent = files, Counter[str](), Counter[str]()
         self.fails: Iterator[str] = itertools.repeat("")
         self.ranges, self.delay = True, 0.0
         self.lock, self.now, self.most = threading.Lock(), 0, 0
@@ -80,6 +81,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         if body:
+            server.sent[name] += len(content)
             self.wfile.write(content[: len(content) // 2] if fails else content)
         self.close_connection = bool(fails)
 
@@ -105,9 +107,9 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
         thread.join()
 
 
-def opened(server: Server) -> Any:
+def opened(server: Server, **options: Any) -> Any:
     source = f"{server.url}/part-{{000..{SHARDS - 1:03d}}}.jsonl"
-    return open_stream(source, modality=registry().get("modality", "sequence"), sample_rows=6)
+    return open_stream(source, modality=registry().get("modality", "sequence"), sample_rows=6, **options)
 
 
 def test_each_shard_is_asked_for_once_and_many_at_a_time(server: Server) -> None:
@@ -118,6 +120,23 @@ def test_each_shard_is_asked_for_once_and_many_at_a_time(server: Server) -> None
     heads = [server.asked[f"HEAD {name}"] for name in server.files]
     assert heads[5:] == [1] * (SHARDS - 5)
     assert not any(server.asked[f"GET {name}"] for name in list(server.files)[5:]), "the sample is of the first shards"
+
+
+def test_one_process_lists_for_all(server: Server) -> None:
+    told: list[Any] = []
+
+    def first(work: Callable[[], Any]) -> Any:
+        told.append(work())
+        return told[-1]
+
+    stream = opened(server, listed=first)
+    server.asked.clear()
+    other = opened(server, listed=lambda work: told.pop(0))
+    assert (other.fingerprint, [shard.name for shard in other.shards]) == (
+        stream.fingerprint,
+        [shard.name for shard in stream.shards],
+    )
+    assert {name.split()[1] for name in server.asked} <= {f"part-{shard:03d}.jsonl" for shard in range(4)}, "the sample alone"
 
 
 @pytest.mark.parametrize("failure", ["503", "429", "cut"])
@@ -176,6 +195,22 @@ def test_large_files_come_block_by_block_with_the_next_ones_on_their_way(server:
         file.seek(0)
         assert file.read() == content
     assert server.asked["GET large.bin"] <= (6 + 2 * (1 + AHEAD) if ranges else 1)
+
+
+def test_the_end_of_a_large_file_is_a_small_request(server: Server) -> None:
+    """Parquet keeps there how many rows it has, and what lies where."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    buffer = io.BytesIO()
+    numbers = np.random.default_rng(0).integers(2**62, size=1 << 20)
+    pq.write_table(pa.table({"x": numbers}), buffer)
+    server.files["numbers.parquet"] = buffer.getvalue()
+    assert len(buffer.getvalue()) > BLOCK
+    shard = ParquetShard(f"{server.url}/numbers.parquet")
+    assert shard.count() == len(numbers)
+    assert server.sent["numbers.parquet"] <= TAIL
+    assert [row["x"] for row in itertools.islice(shard.records(1000), 3)] == numbers[1000:1003].tolist()
 
 
 def test_blocks_ahead_are_fetched_together() -> None:

@@ -10,11 +10,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch.distributed as dist
 
+from selfsup.data.batches.agreement import Agreement
 from selfsup.data.batches.source import Share
 from selfsup.data.batches.stream import StreamBatches, StreamOptions
 from selfsup.data.sources.streams.load import open_stream
+from selfsup.errors import SourceError
 from selfsup.registry import registry
 from selfsup.testing.toy.sequences.processor import SequenceProcessor, SequenceProcessorConfig
 
@@ -47,6 +50,14 @@ def read(folder: Path, rank: int, processes: int, *, by_shards: bool) -> dict[st
 def process(rank: int, folder: str, out: str, processes: str) -> None:
     """Read as one of the processes."""
     dist.init_process_group("gloo", init_method=f"file://{out}/meeting", rank=rank, world_size=int(processes))
+    agreement = Agreement(2)
+    assert agreement.from_first(lambda: {"of": rank}) == {"of": 0}
+
+    def failing() -> None:
+        raise SourceError(f"process {rank} failed")
+
+    with pytest.raises(SourceError, match="process 0 failed"):
+        agreement.from_first(failing)
     found = {name: read(Path(folder), rank, int(processes), by_shards=name == "shards") for name in ("rows", "shards")}
     (Path(out) / f"{rank}.json").write_text(json.dumps(found))
     dist.barrier()

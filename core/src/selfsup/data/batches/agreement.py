@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 
-from selfsup.errors import DataError, error_named
+from selfsup.errors import DataError, SelfsupError, error_named
 
 T = TypeVar("T")
 _FAILED = -1
@@ -60,6 +61,26 @@ class Agreement:
         values: list[Any] = [None] * self._world_size
         dist.all_gather_object(values, mine, group=self._group)
         return values
+
+    def from_first(self, work: Callable[[], T]) -> T:
+        """What this gives on the first process, which alone does it; all call this together, and get its error, if it has one.
+
+        Raises:
+            SelfsupError: of the first process.
+        """
+        if self._group is None:
+            return work()
+        told: list[Any] = [None]
+        if dist.get_rank() == 0:
+            try:
+                told = [(work(), None)]
+            except SelfsupError as error:
+                told = [(None, (type(error).__name__, str(error)))]
+        dist.broadcast_object_list(told, group=self._group)
+        result, failed = told[0]
+        if failed is not None:
+            raise error_named(*failed) or DataError(failed[1])
+        return cast(T, result)
 
     def _error(self, own: Exception | None) -> Exception:
         told = self.gathered(None if own is None else (type(own).__name__, str(own)))

@@ -78,10 +78,12 @@ def execute(
             # Prepare before the processes form a group: a collective would time out, since preparation may take hours.
             if main:
                 RunDirectory(out).remove_remains()
+            # A stream does not take long to open: there one process lists the files for all.
+            fabric = devices.connect() if config.stream else None
             with _one_at_a_time(config, devices):
                 origin = origin_of(config, RunDirectory(out) if resume else None)
                 data = prepare(config, reporter, source, origin)
-            fabric = devices.connect()
+            fabric = fabric or devices.connect()
             config = settled(config, data)
             # A checkpoint has the weights; the source of the initial weights may be gone.
             built = without_origin(config) if origin.resumed else config

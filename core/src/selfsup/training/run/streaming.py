@@ -10,6 +10,7 @@ import numpy as np
 
 from selfsup.artifacts.pretraining_rows import PretrainingRows
 from selfsup.data import BlockStore, Processor, Rows, Store, row_hashes
+from selfsup.data.batches.agreement import Agreement
 from selfsup.data.batches.decoding import start_ahead
 from selfsup.data.batches.source import SeenRows, Share
 from selfsup.data.batches.stream import StreamBatches, StreamOptions
@@ -20,6 +21,7 @@ from selfsup.data.store.content_hash import held_out
 from selfsup.errors import ConfigError, DataError
 from selfsup.registry import registry
 from selfsup.runtime.decoder_output import caught_noise
+from selfsup.runtime.distributed import world_size
 from selfsup.runtime.machine_load import cpu_count
 from selfsup.runtime.progress import Reporter, show_findings
 from selfsup.training.observe.online_probe import MONITORED_ROWS
@@ -76,6 +78,8 @@ def stream_data(config: RunConfig, reporter: Reporter, source: Any, origin: Orig
     _check_possible(config)
     if _workers(config):
         start_ahead()
+    # The processes of a run form a group before: one of them lists the files for all.
+    agreement = Agreement(world_size())
     stream = open_stream(
         config.data if source is None else source,
         modality=registry().get("modality", spec.modality),
@@ -84,6 +88,7 @@ def stream_data(config: RunConfig, reporter: Reporter, source: Any, origin: Orig
         table=config.table,
         options={**(origin.processor.source_options() if origin.processor is not None else {}), **config.processor_options},
         label=config.label,
+        listed=agreement.from_first,
     )
     if text := RETRIES.take():
         reporter.message(f"Warning: while {stream.name} was opened, {text}")
@@ -92,7 +97,7 @@ def stream_data(config: RunConfig, reporter: Reporter, source: Any, origin: Orig
         sample = _without_held_out(sample, config.holdout)
         out = len(stream.sample) - len(sample)
         reporter.message(f"{out} of the {len(stream.sample)} rows of the sample are held out for testing, and so on.")
-    known = rows_of(stream, config.streaming.rows, config.holdout, ask=_counts_rows(config))
+    known = agreement.from_first(partial(rows_of, stream, config.streaming.rows, config.holdout, ask=_counts_rows(config)))
     with caught_noise(reporter.message):
         processor = fitted_processor(config, sample, origin, reporter)
         findings = stream.sample.findings.joined(processor.findings())

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +89,7 @@ def open_stream(
     table: TableFormat | None = None,
     options: Mapping[str, Any] | None = None,
     label: str | None = None,
+    listed: Callable[[Callable[[], Any]], Any] | None = None,
 ) -> RowStream:
     """The rows of a source, to be read one after the other.
 
@@ -104,6 +106,8 @@ def open_stream(
         table: encoding of texts.
         options: of the processor; a modality that joins others chooses its columns by them.
         label: the label column, which is left out.
+        listed: calls what lists the files at a URL and gives its result: of several processes, one lists for all. None: each
+            process lists them.
 
     Raises:
         SourceError: there is nothing at the source, or nothing that can be streamed.
@@ -116,10 +120,11 @@ def open_stream(
 
     if isinstance(source, str | os.PathLike) and not os.fspath(source).startswith("hf://"):
         text = os.fspath(source)
-        if "://" in text and (media := media_files(text, modality, split)):
+        listed = listed if listed is not None and "://" in text else _called
+        if "://" in text and (media := listed(partial(media_files, text, modality, split))):
             form.refuse(text)
             return _of_media(text, media, modality, sample_rows, split, rows_of)
-        urls, fingerprint, name, part, root = files_of(text, modality, split)
+        urls, fingerprint, name, part, root = listed(partial(files_of, text, modality, split))
         if urls:
             return _of_files(urls, fingerprint, name, part, root, modality, form, sample_rows, rows_of)
     elif streamed := _iterable(source, split):
@@ -131,6 +136,10 @@ def open_stream(
     sample = rows if whole else rows.select(places)
     described = f"all {len(rows)} rows" if whole else f"{len(places)} rows, spread over all {len(rows)}"
     return RowStream(sample, shards_of(rows), rows.fingerprint, ended=whole, described=described)
+
+
+def _called(work: Callable[[], Any]) -> Any:
+    return work()
 
 
 def _of_files(

@@ -24,10 +24,12 @@ FIRST_WAIT = 0.5
 """Seconds before the second try; they double each time, so that all tries take half a minute."""
 _BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 """HTTP statuses that may be gone a moment later."""
-_AT_ONCE = 32
-"""Files whose size is asked for at a time."""
+AT_ONCE = 32
+"""Files that are asked for their size, or their number of rows, at a time."""
 BLOCK = 4 << 20
 """Bytes of a request."""
+TAIL = 1 << 18
+"""Bytes at the end of a large file, where Parquet keeps what it holds: a request of their own."""
 AHEAD = 4
 """Blocks of a file that is read in order which are requested ahead."""
 _BUFFER = 1 << 16
@@ -139,7 +141,7 @@ def infos(system: Any, places: Sequence[str]) -> list[dict[str, Any] | None]:
                 return None
             raise SourceError(f"Cannot ask for {place}: {described(error)}.") from error
 
-    return list(in_order(info, places, min(_AT_ONCE, max(len(places), 1))))
+    return list(in_order(info, places, min(AT_ONCE, max(len(places), 1))))
 
 
 @contextmanager
@@ -171,6 +173,8 @@ class RemoteFile(io.RawIOBase):
     def __init__(self, fetch: Callable[[int, int], bytes], size: int, name: str) -> None:
         super().__init__()
         self._fetch, self._size, self._name = fetch, size, name
+        self._body = size - TAIL if size > BLOCK else size
+        self._last = max(-(-self._body // BLOCK) - 1, 0) + (size > BLOCK)
         self._at = 0
         self._block, self._held = -1, memoryview(b"")
         self._pending: deque[tuple[int, Future[bytes]]] = deque()
@@ -200,7 +204,8 @@ class RemoteFile(io.RawIOBase):
         view = memoryview(buffer).cast("B")
         if self._at >= self._size or not len(view):
             return 0
-        number, offset = divmod(self._at, BLOCK)
+        number = self._at // BLOCK if self._at < self._body else self._last
+        offset = self._at - self._edges(number)[0]
         if number != self._block:
             self._held, self._block = memoryview(self._wanted(number)), number
         part = self._held[offset : offset + len(view)]
@@ -227,15 +232,20 @@ class RemoteFile(io.RawIOBase):
 
     def _send(self, number: int) -> None:
         """Request the blocks behind one."""
-        last = (self._size - 1) // BLOCK
         first = self._pending[-1][0] + 1 if self._pending else number + 1
-        for block in range(first, min(number + AHEAD, last) + 1):
+        for block in range(first, min(number + AHEAD, self._last) + 1):
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(AHEAD, thread_name_prefix="selfsup-fetch")
             self._pending.append((block, self._pool.submit(self._get, block)))
 
+    def _edges(self, number: int) -> tuple[int, int]:
+        """Where a block begins and ends."""
+        if number == self._last and self._body < self._size:
+            return self._body, self._size
+        return number * BLOCK, min((number + 1) * BLOCK, self._body)
+
     def _get(self, number: int) -> bytes:
-        start, end = number * BLOCK, min((number + 1) * BLOCK, self._size)
+        start, end = self._edges(number)
         return persistently(lambda: self._checked(start, end), self._name)
 
     def _checked(self, start: int, end: int) -> bytes:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from selfsup.data.rows import Rows
+from selfsup.data.sources.streams.remote_files import AT_ONCE
+from selfsup.runtime.threads import in_order
 from selfsup.types import Row
 
 _FEW_SHARDS = 64
@@ -62,8 +64,8 @@ class RowStream:
 
     def counts(self) -> dict[int, int]:
         """Shard to its number of rows, for those that know it without being read."""
-        found = {number: shard.count() for number, shard in enumerate(self.shards)}
-        return {number: count for number, count in found.items() if count is not None}
+        found = in_order(lambda shard: shard.count(), self.shards, AT_ONCE if self.remote else 1)
+        return {number: count for number, count in enumerate(found) if count is not None}
 
     def describe(self, shard: int, number: int, row: Row) -> str:
         """What to call a row in a message: its shard, its number and its file."""

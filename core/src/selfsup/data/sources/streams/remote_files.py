@@ -193,9 +193,9 @@ class RemoteFile(io.RawIOBase):
         """Place of the next byte."""
         return self._at
 
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+    def seek(self, offset: int, start: int = io.SEEK_SET, /) -> int:
         """Go to a place; nothing is requested."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[start]
         self._at = max(base + offset, 0)
         return self._at
 

@@ -1,6 +1,7 @@
-"""Trains transformers whose blocks are sharded separately, in one process or in two (FSDP2).
+"""Trains networks whose blocks are sharded separately (FSDP2) or computed again, in one process or in two.
 
-A script of its own, since processes must be able to find what they run. Rank 0 writes ``FOLDER/<task>-<recompute>.pt``.
+A script of its own, since processes must be able to find what they run. Rank 0 writes
+``FOLDER/<strategy>-<task>-<recompute>.pt``.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from selfsup.backbones import Backbone, Encoded
 from selfsup.objectives import DINO, SimCLR
+from selfsup.runtime import evaluation_mode
 from selfsup.runtime.distributed import convert_sync_batchnorm
 from selfsup.tasks import PretextTask, Views
 from selfsup.tasks.joint_embedding.task import JointEmbedding
@@ -31,7 +34,8 @@ from selfsup.types import Batch
 
 ROWS, N, STEPS = 8, 8, 10
 TASKS = ("dino", "data2vec", "mae", "simclr", "simclr-in-chunks")
-CASES = [*((task, False) for task in TASKS), ("dino", True), ("mae", True)]
+SHARDED = [("fsdp", task, False) for task in TASKS]
+CASES = [*SHARDED, *((strategy, task, True) for strategy in ("fsdp", "ddp") for task in ("dino", "mae", "batch-norm"))]
 INFO = {"channels": 3, "mean": [0.0] * 3, "std": [1.0] * 3, "kind": "frames"}
 
 
@@ -48,8 +52,37 @@ class Cropped(Views):
         return [{"sequence": view} for view in views[: 2 + self.n_local]]
 
 
+class NormedBlock(nn.Module):
+    """Batch norm within a block, whose statistics are of all devices."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.norm = nn.Linear(16, 16), nn.BatchNorm1d(16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x + torch.tanh(self.norm(self.linear(x)))
+        return out
+
+
+class Normed(Backbone):
+    modality = "sequence"
+    embed_dim = 16
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.layers = nn.Linear(3, 16), nn.Sequential(*(NormedBlock() for _ in range(3)))
+
+    def forward(self, batch: Batch) -> Encoded:
+        return Encoded(self.layers(self.first(batch["sequence"].mean(dim=1))))
+
+    def blocks(self) -> list[nn.Module]:
+        return list(self.layers)
+
+
 def build(task: str) -> PretextTask:
     torch.manual_seed(0)
+    if task == "batch-norm":
+        return JointEmbedding(Normed(), Cropped(0), SimCLR(SimCLR.Config(hidden_dim=16, output_dim=8)))
     backbone = FrameTransformer(SequenceTransformerConfig(dim=16, depth=3), INFO)
     match task:
         case "dino":
@@ -130,9 +163,9 @@ class Seen:
         most = self.whole_at_once
         with sharding.gathered(self.task):
             if stepper.fabric.global_rank == 0:
-                x = torch.ones(2, N, 3)
-                with torch.no_grad():
-                    self.embedded = torch.stack([self.task.encoder_backbone()({"sequence": x}).pooled for _ in range(2)])
+                x, backbone = torch.ones(2, N, 3), self.task.encoder_backbone()
+                with evaluation_mode(backbone):
+                    self.embedded = torch.stack([backbone({"sequence": x}).pooled for _ in range(2)])
         self.whole_at_once = most
 
     def report(self) -> dict[str, Any]:
@@ -144,10 +177,11 @@ class Seen:
 def process(rank: int, folder: str) -> None:
     """Train all cases as one of two processes that torchrun would have started."""
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-    config = RunConfig(task="toy", data="toy", backbone="toy", accelerator="cpu", devices=2, strategy="fsdp", precision="32")
-    fabric = resolve_devices(config).connect()
-    for task, recompute in CASES:
+    options: dict[str, Any] = {"accelerator": "cpu", "devices": 2, "precision": "32"}
+    for strategy, task, recompute in CASES:
+        config = RunConfig(task="toy", data="toy", backbone="toy", strategy=strategy, **options)
+        fabric = resolve_devices(config).connect()
         found = train(fabric, task, recompute)
         if fabric.global_rank == 0:
-            torch.save(found, Path(folder) / f"{task}-{recompute}.pt")
+            torch.save(found, Path(folder) / f"{strategy}-{task}-{recompute}.pt")
         fabric.barrier()

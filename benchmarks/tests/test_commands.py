@@ -78,7 +78,7 @@ def test_unknown_names(arguments: tuple[str, ...], message: str) -> None:
 def test_executor_whose_package_is_missing_says_how_to_install_it() -> None:
     if importlib.util.find_spec("ray") is not None:
         pytest.skip("ray is installed here")
-    with pytest.raises(BenchmarkError, match="needs ray, which is not installed: pip install ray"):
+    with pytest.raises(BenchmarkError, match=r'needs ray, which is not installed: pip install "selfsup-bench\[ray\]"'):
         executor_factory(registry(), "ray", jobs=0, options={})
 
 

@@ -186,7 +186,7 @@ def slurm(monkeypatch: pytest.MonkeyPatch, pretend: Work) -> FakeSubmitit:
 def test_submitit_runs_every_cell_as_a_job(tmp_path: Path, slurm: FakeSubmitit) -> None:
     executor = SubmititExecutor(parallel=4, options={"timeout_min": "60", "slurm_partition": "gpu"}, poll_seconds=0)
     outcomes: list[Outcome] = list(executor.run(jobs(tmp_path, "one", "raises")))
-    assert [outcome.error for outcome in outcomes] == ["", "its Slurm job 1 failed: no good"]
+    assert [outcome.error for outcome in outcomes] == ["", "its job 1 failed: no good"]
     assert (tmp_path / "one.pid").exists()
     assert slurm.parameters["timeout_min"] == 60
     assert slurm.parameters["slurm_partition"] == "gpu"
@@ -210,6 +210,13 @@ def test_submitit_option_that_it_does_not_know(tmp_path: Path, slurm: FakeSubmit
 class FakeRay(types.ModuleType):
     """Runs a task when it is waited for."""
 
+    class exceptions:  # noqa: N801
+        class RayError(Exception):
+            pass
+
+        class RayTaskError(RayError):
+            pass
+
     def __init__(self) -> None:
         super().__init__("ray")
         self.limits: list[dict[str, Any]] = []
@@ -219,16 +226,19 @@ class FakeRay(types.ModuleType):
         self.address: str | None = None
         self.most = 0
 
-    def init(self, address: str | None, ignore_reinit_error: bool, log_to_driver: bool) -> None:
+    def is_initialized(self) -> bool:
+        return True
+
+    def init(self, address: str | None, ignore_reinit_error: bool, log_to_driver: bool, include_dashboard: bool) -> None:
         self.address = address
 
     def remote(self, **limits: Any) -> Callable[[Callable[..., None]], Any]:
         self.limits.append(limits)
 
         def wrap(function: Callable[..., None]) -> Any:
-            def submit(values: dict[str, Any]) -> int:
+            def submit(work: Work, *arguments: Any, again: bool) -> int:
                 handle = len(self.limits)
-                self.tasks[handle] = lambda: function(values)
+                self.tasks[handle] = lambda: function(work, *arguments, again=again)
                 return handle
 
             return types.SimpleNamespace(remote=submit)
@@ -242,7 +252,7 @@ class FakeRay(types.ModuleType):
             self.tasks[first]()
             self.results[first] = None
         except Exception as error:
-            self.results[first] = error
+            self.results[first] = self.exceptions.RayTaskError(*error.args)
         return [first], rest
 
     def get(self, handle: int) -> None:

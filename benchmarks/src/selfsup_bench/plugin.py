@@ -205,13 +205,13 @@ def selfsup_executors() -> list[ExecutorSpec]:
             summary="One Slurm job a cell.",
             target="selfsup_bench.executors.slurm:SubmititExecutor",
             requires=("submitit",),
-            install="pip install submitit",
+            install='pip install "selfsup-bench[submitit]"',
         ),
         ExecutorSpec(
             id="ray",
             summary="One Ray task a cell.",
             target="selfsup_bench.executors.ray:RayExecutor",
             requires=("ray",),
-            install="pip install ray",
+            install='pip install "selfsup-bench[ray]"',
         ),
     ]

@@ -168,10 +168,7 @@ def _serve(environment: dict[str, str], connection: Connection, work: Work, gaug
             job, log = connection.recv()
         except EOFError:
             return
-        with Path(log).open("a", encoding="utf-8") as file:
-            # The file descriptors themselves, so that what C++ code says before it aborts is in the log too.
-            os.dup2(file.fileno(), 1)
-            os.dup2(file.fileno(), 2)
+        log_to(Path(log))
         gauge.begin()
         said = work(job)
         sys.stdout.flush()
@@ -180,6 +177,14 @@ def _serve(environment: dict[str, str], connection: Connection, work: Work, gaug
         connection.send(Ended(how, _peak(gauge)))
         if once or how != "done":  # after some errors a GPU can no longer be used by the same process
             return
+
+
+def log_to(path: Path) -> None:
+    """Append what this process prints from now on to a file."""
+    with path.open("a", encoding="utf-8") as file:
+        # The file descriptors themselves, so that what C++ code says before it aborts is in the log too.
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
 
 
 def _peak(gauge: Gauge) -> int | None:

@@ -1,0 +1,206 @@
+"""Cells on a real Ray cluster, in processes of submitit, and on a real Slurm of one machine, with processes that are killed."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import runpy
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from selfsup.errors import BenchmarkError
+from selfsup_bench.cells.cell import Cell
+from selfsup_bench.executors import Executor, Job
+from selfsup_bench.executors.cluster import run_there, this_process
+from selfsup_bench.executors.ray import RayExecutor
+from selfsup_bench.executors.slurm import SubmititExecutor
+
+SCRIPT = """
+import os, pathlib, signal
+
+name, _, deaths = cell["task"].partition("-")
+print("cell", cell["task"], flush=True)
+ran = pathlib.Path(out, cell["task"] + ".ran")
+with ran.open("a") as file:
+    file.write(f"{os.getpid()}\\n")
+if name == "dies" and len(ran.read_text().split()) <= int(deaths):
+    os.kill(os.getpid(), signal.SIGKILL)
+if name == "raises":
+    raise RuntimeError("no good")
+"""
+"""Appends a line a try; ``dies-2`` kills its process twice."""
+TASKS = ("one", "dies-1", "dies-9", "raises", "two")
+
+
+def jobs_of(out: Path, *tasks: str) -> list[Job]:
+    made = []
+    for seed, task in enumerate(tasks):
+        cell = Cell(kind="raw", modality="vision", task=task, dataset="digits", evaluators=(), seed=seed)
+        made.append(Job(key=cell.key({}), cell=cell, out=out, circumstances={}))
+    return made
+
+
+@pytest.fixture
+def pretend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "pretend.py"
+    script.write_text(SCRIPT)
+    for module in ("ray", "slurm"):
+        monkeypatch.setattr(f"selfsup_bench.executors.{module}.work", partial(runpy.run_path, str(script)))
+
+
+def check(executor: Executor, out: Path, said: list[str], *, died: str) -> None:
+    """Every cell has one outcome; what died was tried twice more at most."""
+    outcomes = {outcome.job.cell.task: outcome for outcome in executor.run(jobs_of(out, *TASKS))}
+    assert set(outcomes) == set(TASKS)
+    tries = {task: len((out / f"{task}.ran").read_text().split()) for task in TASKS}
+    assert tries == {"one": 1, "dies-1": 2, "dies-9": 3, "raises": 1, "two": 1}
+    assert [outcomes[task].error for task in ("one", "dies-1", "two")] == ["", "", ""]
+    assert "no good" in outcomes["raises"].error
+    assert died in outcomes["dies-9"].error
+    assert outcomes["dies-9"].error.endswith(", 3 times")
+    assert sorted(line.split(":")[0] for line in said) == ["dies-1.digits.seed1", "dies-9.digits.seed2", "dies-9.digits.seed2"]
+    assert all("It is tried again (" in line for line in said)
+    assert outcomes["dies-9"].job.log.read_text().split("\n").count("cell dies-9") == 3
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("ray")
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.usefixtures("pretend")
+def test_ray_tries_killed_cells_again(tmp_path: Path) -> None:
+    ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'selfsup-bench[ray]'")
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    said: list[str] = []
+    try:
+        check(RayExecutor(options={"address": cluster.address}, say=said.append), tmp_path, said, died="its Ray task died")
+        assert not ray.is_initialized()
+    finally:
+        cluster.shutdown()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("pretend")
+def test_submitit_tries_killed_cells_again(tmp_path: Path) -> None:
+    pytest.importorskip("submitit", reason="submitit is not installed: pip install 'selfsup-bench[submitit]'")
+    said: list[str] = []
+    executor = SubmititExecutor(options={"cluster": "local", "timeout_min": "5"}, poll_seconds=0.2, say=said.append)
+    check(executor, tmp_path, said, died="died")
+
+
+def free_port() -> int:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        return int(bound.getsockname()[1])
+
+
+CONFIG = """
+ClusterName=one
+SlurmctldHost={host}(127.0.0.1)
+SlurmUser={user}
+SlurmdUser={user}
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/controller.pid
+SlurmdPidFile={folder}/node.pid
+SlurmctldLogFile={folder}/controller.log
+SlurmdLogFile={folder}/node.log
+SlurmctldPort={ports[0]}
+SlurmdPort={ports[1]}
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+MpiDefault=none
+ReturnToService=2
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+SchedulerParameters=sched_interval=1,batch_sched_delay=0
+NodeName={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=2000 State=UNKNOWN
+PartitionName=all Nodes={host} Default=YES MaxTime=INFINITE State=UP
+"""
+"""A Slurm of one machine, without accounting."""
+
+
+@pytest.fixture
+def slurm(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A Slurm of this machine, for the packages ``slurmctld slurmd slurm-client munge`` of Debian."""
+    pytest.importorskip("submitit", reason="submitit is not installed: pip install 'selfsup-bench[submitit]'")
+    programs = {name: shutil.which(name) or shutil.which(f"{name}-wlm") for name in ("munged", "slurmctld", "slurmd", "sbatch")}
+    lacking = [name for name, path in programs.items() if path is None]
+    if lacking or getpass.getuser() != "root":
+        pytest.skip(f"needs root and Slurm: apt-get install slurmctld slurmd slurm-client munge ({', '.join(lacking)} missing)")
+    # Its sockets have short paths that every user can enter.
+    folder = Path(subprocess.check_output(["mktemp", "-d", "/tmp/slurm-XXXXXX"], text=True).strip())
+    folder.chmod(0o755)
+    for name in ("state", "spool"):
+        (folder / name).mkdir()
+    (folder / "munge.key").write_bytes(os.urandom(1024))
+    (folder / "munge.key").chmod(0o400)
+    host = socket.gethostname().partition(".")[0]
+    config = folder / "slurm.conf"
+    config.write_text(CONFIG.format(host=host, user="root", folder=folder, ports=(free_port(), free_port())))
+    monkeypatch.setenv("SLURM_CONF", str(config))
+    munge = [f"--{name}={folder}/munge.{end}" for name, end in (("key-file", "key"), ("socket", "socket"), ("pid-file", "pid"))]
+    munge += [f"--log-file={folder}/munge.log", f"--seed-file={folder}/munge.seed", "--force", "--foreground"]
+    commands = ([programs["munged"], *munge], [programs["slurmctld"], "-D"], [programs["slurmd"], "-D"])
+    running: list[subprocess.Popen[bytes]] = []
+    try:
+        for command in commands:
+            running.append(
+                subprocess.Popen([str(word) for word in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            )
+            time.sleep(0.5)
+        end = time.monotonic() + 60
+        while "idle" not in subprocess.run(["sinfo", "-h"], capture_output=True, text=True, check=False).stdout:
+            assert time.monotonic() < end, (folder / "controller.log").read_text()
+            time.sleep(0.5)
+        yield
+    finally:
+        for process in reversed(running):
+            process.terminate()
+            process.wait(20)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("slurm", "pretend")
+def test_slurm_tries_killed_cells_again(tmp_path: Path) -> None:
+    said: list[str] = []
+    executor = SubmititExecutor(options={"timeout_min": "5", "mem_gb": "0"}, poll_seconds=0.5, say=said.append)
+    check(executor, tmp_path, said, died="its job ")
+
+
+def test_retries_are_a_number() -> None:
+    for kind in (RayExecutor, SubmititExecutor):
+        with pytest.raises(BenchmarkError, match="retries is a number of times, 0 or more, and not '-1'"):
+            kind(options={"retries": "-1"})
+
+
+def test_a_cell_that_is_tried_again_waits_for_the_folder_of_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from selfsup.runtime import lock_folder
+
+    (job,) = jobs_of(tmp_path, "one")
+    (job.folder / "run").mkdir(parents=True)
+    lock = lock_folder(job.folder / "run", "a process that is dead")
+    lock.__enter__()
+    waits: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            lock.__exit__(None, None, None)
+
+    monkeypatch.setattr("selfsup_bench.executors.cluster.time.sleep", wait)
+    done = run_there(lambda values: values["key"], this_process(), {}, job.as_dict(), again=True)
+    assert (done, len(waits)) == (job.key, 3)

@@ -57,6 +57,22 @@ def test_a_view_of_one_frame_is_that_of_an_image() -> None:
     torch.testing.assert_close(view[:, 0], pipeline.make_view(video[:, 0], options, drawn), atol=1e-6, rtol=0)
 
 
+@pytest.mark.slow
+def test_compiled_views_are_those_that_are_not_compiled() -> None:
+    from selfsup.training.device.compilation import Compiled
+
+    own, video = views(n_global=2, n_local=1), batch()
+    plain = own(video, seeded(1))
+    before = own.recolor
+    compiled = Compiled(own, "eager", ragged=False)
+    assert own.recolor is not before
+    for view, other in zip(own(video, seeded(1)), plain, strict=True):
+        torch.testing.assert_close(view["video"], other["video"], atol=1e-5, rtol=1e-5)
+        assert torch.equal(view["crop"], other["crop"])
+    compiled.undo()
+    assert own.recolor is before
+
+
 def test_frames_are_consecutive_and_crop_gives_their_time() -> None:
     video = torch.arange(16).view(1, 16, 1, 1, 1).expand(64, 16, 3, 16, 16).to(torch.uint8) * 10
     for spacing in (1, 2):

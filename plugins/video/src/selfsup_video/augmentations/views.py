@@ -9,6 +9,7 @@ from torch import Tensor
 from selfsup.config import Config, idle
 from selfsup.tasks import Views, ViewsRecipe
 from selfsup.types import Batch, Info
+from selfsup_images.color import recolor_
 from selfsup_images.crop import box_locations
 from selfsup_images.pipeline import ViewOptions, draw, make_view
 from selfsup_images.view_config import CropAndColorConfig, Probability, Range
@@ -57,6 +58,9 @@ class VideoViews(Views):
     frames of the view. A fixed number of samples in a batch is blurred (each sample with the stated probability).
     """
 
+    compilable = ("recolor",)
+    recolor = staticmethod(recolor_)
+
     def __init__(self, config: VideoViewsConfig, info: Info) -> None:
         super().__init__()
         self.config, self.info = config, dict(info)
@@ -85,21 +89,22 @@ class VideoViews(Views):
                 spacing=self.config.spacing, place=place[number], clip=clip[number], real=real,
                 device=video.device,
             )  # fmt: skip
-            made.append(_view(video, window, length * self.config.spacing / total, options, generator))
+            made.append(self._view(video, window, length * self.config.spacing / total, options, generator))
         return made
 
-
-def _view(video: Tensor, window: Window, duration: float, options: ViewOptions, generator: torch.Generator | None) -> Batch:
-    """One view of the frames of a window, which last ``duration`` (1: all T frames)."""
-    index = window.places
-    shape = (int(video.shape[3]), int(video.shape[4]))
-    drawn = draw(options, video.shape[0], shape, generator, video.device)
-    view = make_view(take_frames(video, index).transpose(1, 2), options, drawn)
-    start = index[:, :1] / video.shape[1]
-    time = torch.stack([start, torch.full_like(start, duration)], dim=2)
-    crop = torch.cat([time, box_locations(drawn.boxes, shape, drawn.flip)], dim=1)
-    made = {"video": view.transpose(1, 2), "crop": crop}
-    return made if window.real is None else {**made, "length": window.real}
+    def _view(
+        self, video: Tensor, window: Window, duration: float, options: ViewOptions, generator: torch.Generator | None
+    ) -> Batch:
+        """One view of the frames of a window, which last ``duration`` (1: all T frames)."""
+        index = window.places
+        shape = (int(video.shape[3]), int(video.shape[4]))
+        drawn = draw(options, video.shape[0], shape, generator, video.device)
+        view = make_view(take_frames(video, index).transpose(1, 2), options, drawn, recolor=self.recolor)
+        start = index[:, :1] / video.shape[1]
+        time = torch.stack([start, torch.full_like(start, duration)], dim=2)
+        crop = torch.cat([time, box_locations(drawn.boxes, shape, drawn.flip)], dim=1)
+        made = {"video": view.transpose(1, 2), "crop": crop}
+        return made if window.real is None else {**made, "length": window.real}
 
 
 RECIPE = ViewsRecipe(config=VideoViewsConfig, build=VideoViews)

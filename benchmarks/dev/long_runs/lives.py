@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ _TIMED = frozenset(
     ("created", "updated", "began", "seconds", "samples_per_second", "data_wait", "peak_memory", "time", "measured", "commit")
 )
 """Keys of values that differ between any two runs."""
+_BY_TIME = re.compile(r"(?<=default)-[0-9a-f]{16}")
+"""What ``datasets`` names by the time at which a file was changed."""
 _PAGES = (".html", ".md", ".log", ".lock")
 """Files for people, which show times; and locks."""
 
@@ -150,6 +153,9 @@ def left_by(folder: Path) -> dict[str, Any]:
         name = path.relative_to(folder).as_posix()
         if path.is_dir() or name.startswith(("tmp/", "home/", "cache/logs/")):
             continue
+        name = _BY_TIME.sub("", name)
+        while name in found:
+            name += " again"
         found[name] = _content(path)
     return found
 

@@ -117,13 +117,16 @@ def _held() -> tuple[float, float, float, float]:
     """Memory, files, threads and children."""
     process = Path("/proc/self")
     memory = int((process / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    tasks = [task.name for task in (process / "task").iterdir()]
-    children = sum(len((process / "task" / task / "children").read_text().split()) for task in tasks if _is_there(task))
-    return memory, sum(1 for _ in (process / "fd").iterdir()), len(tasks), children
+    files, threads = (sum(1 for _ in (process / name).iterdir()) for name in ("fd", "task"))
+    return memory, files, threads, sum(_parent(each) == os.getpid() for each in Path("/proc").glob("[0-9]*"))
 
 
-def _is_there(task: str) -> bool:
-    return Path("/proc/self/task", task, "children").exists()
+def _parent(process: Path) -> int | None:
+    """The parent of a process, None if it has ended."""
+    try:
+        return int((process / "stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return None
 
 
 def _traffic() -> tuple[float, float]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 import torch
 
 from selfsup.data.batches import loader
+from selfsup.training.loop.trainer import Trainer
 from speed.measure import Settings, Stretches
 from speed.pretraining import figure, peer_loops
 from speed.pretraining.figure import pretraining_figures
@@ -126,18 +127,24 @@ def test_both_sides_are_timed_over_the_same_stretches(monkeypatch: pytest.Monkey
 def test_waiting_is_the_wait_for_a_batch_and_not_for_logs_and_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     from selfsup.training.observe.journal import Journal
 
-    own = Journal.record
+    own, now = Journal.record, [0.0]
 
     def slow(self: Journal, *args: object) -> None:
-        time.sleep(0.05)
+        now[0] += 60.0
         own(self, *args)  # type: ignore[arg-type]
 
+    def read(self: object, batches: Iterable[Any], stop: object) -> Iterator[Any]:
+        for batch in batches:
+            now[0] += 0.25
+            yield batch
+
     monkeypatch.setattr(Journal, "record", slow)
+    monkeypatch.setattr(Trainer, "_given", read)
     monkeypatch.setattr(figure, "cpu_count", lambda: 1)
     work = next(work for work in WORKLOADS["vision"](True) if work.name == "simclr-resnet18")
     profile = Profile("cpu")
+    monkeypatch.setattr(profile, "_clock", lambda: now[0])
     with TemporaryDirectory() as folder, profile.measuring():
         figure._pretrain(work, work.data(Path(folder)), Path(folder) / "run", steps=4, device="cpu", compiled="off")
-    shares = profile.shares()
-    assert set(shares) == set(PARTS)
-    assert shares["waiting for input"] < 25
+    assert profile.shares() == {**dict.fromkeys(PARTS, 0.0), "waiting for input": 250.0}
+    assert now[0] > 4 * 60

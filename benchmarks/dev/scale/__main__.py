@@ -57,8 +57,8 @@ def simulate_command(
             click.echo(f"{processes} process(es), split={split}, {link:g} Mbit/s ...", err=True)
             setting = Setting(processes, split, link, device_seconds=device_seconds, batch_size=batch_size, steps=count)
             results.append(simulate(made, setting))
-    if record:
-        _save("simulation.json", found)
+            if record:
+                _save("simulation.json", found)
     emit(found, as_json=as_json, text=lambda: click.echo(json.dumps(found, indent=1)))
 
 

@@ -22,7 +22,7 @@ from scale.network import network
 from scale.shards import write_shards
 from selfsup.artifacts.pretraining_rows import PretrainingRows
 from selfsup.data import EpochSampler, prepare
-from selfsup.data.batches.shuffle import ShuffleBuffer
+from selfsup.data.batches.shuffle import ShuffledRows, Split
 from selfsup.data.batches.source import Share
 from selfsup.data.batches.stream import StreamBatches, StreamOptions
 from selfsup.data.sources.streams.load import open_stream
@@ -69,8 +69,6 @@ class Constants:
     """Of a link's bandwidth that an all-reduce of gloo fills, of 2 (N - 1) / N times its bytes, in a simulated network."""
     agreement_seconds: float
     """For all processes to agree that each has a batch: an all-reduce of one number in that network."""
-    process_bytes: float
-    """Peak memory of a process of a run with a tiny network, without its decoders."""
 
 
 def measure(*, size: int = 224, rows: int = 256, nodes: int = 8, isolate: bool | None = None) -> dict[str, Any]:
@@ -121,8 +119,9 @@ def _of_rows(folder: Path, size: int, rows: int) -> dict[str, float]:
     decode = _cpu(lambda: seen.extend(len(batch["image"]) for batch in batches.batches())) / sum(seen)
     passed = _cpu(lambda: [sum(1 for _ in stream.read(shard)) for shard in range(shards.count)]) / shards.rows
     count = 200_000
-    buffer = ShuffleBuffer(1000, np.random.default_rng(0))
-    resume = _cpu(lambda: sum(1 for _ in buffer.through(iter(range(count))))) / count
+    shuffled = ShuffledRows(stream, Split(32), seed=0, epoch=0, buffer=1000, counts=dict.fromkeys(range(shards.count), count))
+    given = shuffled._shuffle.through(shuffled._positions())  # what it does before the first row that is read
+    resume = _cpu(lambda: [shuffled._held.pop(next(given), None) for _ in range(count)]) / count
     store = prepare(stream.sample, processor)
     nbytes = sum(field.item_bytes for field in store.fields.values())
     return {
@@ -192,5 +191,4 @@ def _of_network(folder: Path, nodes: int, isolate: bool | None) -> dict[str, flo
     return {
         "link_share": wanted / found["seconds"] if isolated else 1.0,
         "agreement_seconds": found["agreement"],
-        "process_bytes": found["peak_memory"],
     }

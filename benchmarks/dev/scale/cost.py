@@ -125,6 +125,7 @@ class Cost:
         self.node_gbit = node_rate * self.file_bytes * 8 / 1e9
         self.rows_gbit = self.node_gbit * plan.devices
         self.cores = node_rate * constants.decode_seconds
+        self.reader = plan.device_rate * constants.pass_seconds
         self.listing = self.shards * plan.latency / _AT_ONCE
         self.sample = min(10_000 * self.file_bytes, SAMPLE_BYTES) * plan.per_node * 8 / (plan.node_gbit * 1e9)
         self.resume = plan.images / plan.devices * constants.resume_seconds
@@ -147,6 +148,7 @@ class Cost:
             Line("duration", self.seconds / _DAY, "days", "device time / devices"),
             Line("step", self.step * 1e3, "ms", "batch / devices / rate"),
             Line("decoding", self.cores, "cores a machine", f"rate of a machine × {c.decode_seconds * 1e3:.1f} ms"),
+            Line("reading archives", self.reader, "threads a process", f"rate × {c.pass_seconds * 1e6:.0f} µs, split=shards"),
             Line("network, split=shards", self.node_gbit, "Gbit/s a machine", "rate of a machine × file"),
             Line("network, split=rows", self.rows_gbit, "Gbit/s a machine", "the same × devices"),
             Line("all shards' servers", self.node_gbit * plan.devices / plan.per_node, "Gbit/s", "split=shards, all machines"),
@@ -169,6 +171,8 @@ class Cost:
         found = [
             ("network, split=rows", self.rows_gbit, gbit, "Gbit/s a machine", "`streaming.split=shards`: a shard is read once"),
             ("network, split=shards", self.node_gbit, gbit, "Gbit/s a machine", "smaller files: shorter side 8/7 of the size"),
+            ("reading, split=rows", self.reader * plan.devices, 1.0, "threads a process", "`streaming.split=shards`"),
+            ("reading, split=shards", self.reader, 1.0, "threads a process", "a store, or fewer images a second a device"),
             ("decoding", self.cores, plan.node_cores, "cores a machine", "smaller files, more cores a device, or a store"),
             ("disk of a store", self.store / _TB, plan.node_disk / _TB, "TB", "`--stream`"),
             ("memory of a store's hashes", self.hashes / _GB, plan.node_memory / _GB, machine, "`--stream`: 8 MB in all"),

@@ -18,7 +18,7 @@ from scale.simulate import Setting, simulate
 CONSTANTS = Constants(
     image_size=224, file_bytes=25e3, decode_seconds=1e-3, pass_seconds=5e-5, resume_seconds=1e-7, store_bytes=2e5,
     hash_bytes=32, order_bytes=8, order_seconds=2e-8, computed_order_seconds=8e-8, checkpoint_bytes=12,
-    checkpoint_seconds=1e-9, link_share=0.5, agreement_seconds=1e-3, process_bytes=1e9,
+    checkpoint_seconds=1e-9, link_share=0.5, agreement_seconds=1e-3,
 )  # fmt: skip
 
 
@@ -94,6 +94,7 @@ def test_the_model_by_hand() -> None:
     assert lines["duration"] == pytest.approx(1e10 / 64_000 / 86_400)
     assert lines["step"] == pytest.approx(100)  # ms
     assert lines["decoding"] == pytest.approx(8)  # cores: 8,000 images a second at 1 ms
+    assert lines["reading archives"] == pytest.approx(0.05)
     assert lines["network, split=shards"] == pytest.approx(8000 * 25e3 * 8 / 1e9)
     assert lines["network, split=rows"] == pytest.approx(64 * 1.6)
     assert lines["gradients"] == pytest.approx(2 * 63 / 64 * 1e8 * 8 / 50e9 * 1e3)

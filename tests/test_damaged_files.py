@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from corrupted.damage import damaged
-from corrupted.hostile import png
+from corrupted.hostile_content import png
 from corrupted.media_files import MEDIA, SETTINGS, film
 from selfsup.data import load_source, prepare
 from selfsup.errors import BadRowError

@@ -10,6 +10,7 @@ import lzma
 import tarfile
 import zipfile
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -91,7 +92,8 @@ def images_in_parquet() -> bytes:
 def archive(mode: str = "w") -> bytes:
     """Images with their classes and fields, as webdataset writes them."""
     out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode=mode) as tar:
+    tar: Any
+    with tarfile.open(fileobj=out, mode=mode) as tar:  # type: ignore[call-overload]  # any of its modes
         for number in range(6):
             members = {"png": picture("PNG"), "cls": b"%d" % (number % 2), "json": json.dumps({"size": number}).encode()}
             for suffix, content in members.items():

@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def attempt(kind: str, seeds: Sequence[int], folder: Path) -> list[Result]:
         if kind in MEDIA:
             return _media(kind, seeds, folder)
         if kind in SAVED:
-            return [_judged(kind, seed, lambda s=seed: try_saved(kind, s, folder / str(s))) for seed in seeds]
+            return [_judged(kind, seed, partial(try_saved, kind, seed, folder / str(seed)), f"/{seed}/") for seed in seeds]
         return [_table(kind, seed, folder) for seed in seeds]
 
 

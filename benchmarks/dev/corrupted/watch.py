@@ -129,8 +129,10 @@ def run(watched: Watched, kind: str, seeds: Sequence[int], per_job: int) -> Figu
         per_job: inputs that are tried together; 0: the kind is a hostile file, which has no whole one to try first.
     """
     figures = Figures()
+    answer: dict[str, Any] | None
     answer, what = watched.ask({"kind": kind, "seeds": [WHOLE]}) if per_job else (_NOTHING, "")  # also imports what it needs
-    told = what if answer is None else "".join(result["text"] for result in answer["results"] if result["outcome"] != "read")
+    given = [] if answer is None else answer["results"]
+    told = what or "".join(result["text"] for result in given if result["outcome"] != "read")
     if told:
         figures.faults.append(f"{kind}: the whole file is not read: {told}")
     step = per_job or 1
@@ -157,7 +159,8 @@ def run(watched: Watched, kind: str, seeds: Sequence[int], per_job: int) -> Figu
 def _answers(watched: Watched, kind: str, seeds: list[int]) -> Iterator[tuple[dict[str, Any] | None, str, list[int]]]:
     answer, what = watched.ask({"kind": kind, "seeds": seeds})
     if answer is not None and answer["grown"] > watched.most_memory:
-        answer, what = None, f"{MEMORY} (grew by {answer['grown'] >> 20} MiB)"
+        what = f"{MEMORY} (grew by {answer['grown'] >> 20} MiB)"
+        answer = None
     if answer is None and len(seeds) > 1:
         for seed in seeds:
             yield from _answers(watched, kind, [seed])

@@ -129,3 +129,15 @@ def test_footer_of_parquet_that_states_more_rows(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(pq, "ParquetFile", Short)
     with pytest.raises(SourceError, match="its footer states 3 rows, and it holds 2"):
         read_tables([tmp_path / "a.parquet"])
+
+
+@pytest.mark.parametrize(("name", "content"), [("a.csv", b"a,b\nab,cd\nef,gh\n"), ("a.txt", b"abcdef\nghijkl\n")])
+def test_damaged_conversion_is_made_again(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    first = read_tables([tmp_path / name]).dataset
+    rows = first.to_list()
+    (converted,) = (tmp_path / "cache" / "tables").rglob("*.arrow")
+    whole = converted.read_bytes()
+    converted.write_bytes(whole.replace(b"gh", b"\xff\xfe"))
+    assert converted.read_bytes() != whole
+    assert read_tables([tmp_path / name]).dataset.to_list() == rows

@@ -298,3 +298,11 @@ def test_a_run_on_photos_of_different_shapes(tmp_path: Path, monkeypatch: pytest
     )  # fmt: skip
     assert record.metrics["accuracy"] > 0.8
     assert len(seen) > trained
+
+
+def test_images_of_more_pixels_than_allowed_are_bad_rows() -> None:
+    value = _encoded(Image.fromarray(_pixels(30, 40)))
+    processor = _processor(16, max_pixels=1199)
+    with pytest.raises(BadRowError, match=r"the header states 40 x 30 pixels, more than 1,199 \(processor\.max_pixels\)"):
+        processor.encode({"image": value})
+    assert _processor(16, max_pixels=1200).encode({"image": value})["image"].shape == (3, 16, 16)

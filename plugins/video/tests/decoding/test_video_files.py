@@ -188,3 +188,10 @@ def test_files_are_closed(make_video, tmp_path):
     for _ in range(5):
         decode(path, 16, fixed(0, 1))
     assert len(list(Path("/proc/self/fd").iterdir())) <= before + 1
+
+
+def test_frames_of_more_pixels_than_allowed_are_not_decoded(make_video):
+    content = make_video()
+    assert decode(content, 32, fixed(0, 1)).shape == (2, 3, 32, 32)
+    with pytest.raises(BadRowError, match=r"the header states frames of .* more than 256 \(processor\.max_pixels\)"):
+        decode(content, 32, fixed(0, 1), max_pixels=256)

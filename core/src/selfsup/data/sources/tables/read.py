@@ -123,26 +123,38 @@ def read_tables(
     cache = cache_root() / "tables" / fingerprint[:32]
     with storage_errors(cache, hint=_HINT):
         cache.mkdir(parents=True, exist_ok=True)
-    findings = Findings()
+    begun = any(cache.iterdir())
+
+    def converted() -> tuple[Any, Findings]:
+        if suffix == ".parquet":
+            return read_parquet(files, cache / "rows.arrow"), Findings()
+        if has_separator:
+            preferred = "\t" if suffix == ".tsv" else "," if suffix == ".csv" else " "
+            return read_delimited(files, cache / "rows.arrow", form, preferred=preferred)
+        if suffix in WORKBOOKS:
+            return read_sheets(files, cache / "rows.arrow", form)
+        if suffix in TAR_SUFFIXES:
+            return read_tars(files, cache / "rows.arrow", modalities, lines=joined, encoding=form.encoding)
+        if joined and is_coco(files[0]):
+            return read_coco(files)
+        if suffix in _LINES:
+            plain, findings = _as_utf8(files, cache, form.encoding)
+            read = datasets.Dataset.from_text if suffix == ".txt" else datasets.Dataset.from_json
+            return read([str(file) for file in plain], cache_dir=str(cache)), findings
+        return datasets.concatenate_datasets([_read_arrow(file, cache) for file in files]), Findings()
+
     with quiet_datasets():
         try:
-            if suffix == ".parquet":
-                dataset = read_parquet(files, cache / "rows.arrow")
-            elif has_separator:
-                preferred = "\t" if suffix == ".tsv" else "," if suffix == ".csv" else " "
-                dataset, findings = read_delimited(files, cache / "rows.arrow", form, preferred=preferred)
-            elif suffix in WORKBOOKS:
-                dataset, findings = read_sheets(files, cache / "rows.arrow", form)
-            elif suffix in TAR_SUFFIXES:
-                dataset, findings = read_tars(files, cache / "rows.arrow", modalities, lines=joined, encoding=form.encoding)
-            elif joined and is_coco(files[0]):
-                dataset, findings = read_coco(files)
-            elif suffix in _LINES:
-                plain, findings = _as_utf8(files, cache, form.encoding)
-                read = datasets.Dataset.from_text if suffix == ".txt" else datasets.Dataset.from_json
-                dataset = read([str(file) for file in plain], cache_dir=str(cache))
-            else:
-                dataset = datasets.concatenate_datasets([_read_arrow(file, cache) for file in files])
+            try:
+                dataset, findings = _valid(converted())
+            except SelfsupError:
+                raise
+            except Exception:
+                if not begun:
+                    raise
+                shutil.rmtree(cache)  # an earlier conversion is damaged: make it again
+                cache.mkdir()
+                dataset, findings = _valid(converted())
             categories = _dictionaries(files[0], suffix)
         except SelfsupError:
             raise
@@ -200,6 +212,17 @@ def _as_utf8(files: Sequence[Path], cache: Path, encoding: str) -> tuple[list[Pa
                 give_name(temporary, copy)
         plain.append(copy)
     return plain, findings
+
+
+def _valid(found: tuple[Any, Findings]) -> tuple[Any, Findings]:
+    """The same, if all values are valid; to read others would raise anywhere, or end the process.
+
+    Raises:
+        pyarrow.ArrowInvalid: some are not.
+    """
+    for batch in found[0].data.table.to_batches():
+        batch.validate(full=True)
+    return found
 
 
 def _pieces(stream: TextIO) -> Iterator[str]:

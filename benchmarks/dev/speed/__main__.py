@@ -74,7 +74,7 @@ def main(
         if not as_json:
             click.echo(f"measuring {name} ...", err=True)
         results += _here(modality, name, settings) if here else _apart(modality, name, settings)
-    if out is not None:
+    if out is not None and any("error" not in result for result in results):
         from speed import records
 
         records.keep(out, modality, results, records.where_and_when(device, [modality, *_given(click.get_current_context())]))

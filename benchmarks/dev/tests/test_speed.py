@@ -192,13 +192,15 @@ def test_exit_status_says_whether_the_goals_are_reached(monkeypatch: pytest.Monk
     assert json.loads(result.stdout)[0]["reached"] is reached
 
 
-def test_a_figure_that_cannot_be_measured_is_a_line_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_figure_that_cannot_be_measured_is_a_line_of_the_table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def missing(settings: Settings) -> Figure:
         raise BenchmarkError("install it")
 
     monkeypatch.setattr(program, "measurements", lambda modality: {"knn": missing})
-    result = CliRunner().invoke(program.main, ["vision", "--only", "knn", "--here"])
+    out = tmp_path / "vision.json"
+    result = CliRunner().invoke(program.main, ["vision", "--only", "knn", "--here", "--out", str(out)])
     assert result.exit_code == 1
+    assert not out.exists()
     assert "| knn | – | – | – | – | install it |" in result.stdout
 
 

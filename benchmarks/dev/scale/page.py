@@ -61,8 +61,8 @@ def _simulation(record: dict[str, Any]) -> str:
                 f"{rate:.1f}",
                 f"{rate / (nodes * alone):.2f}",
                 f"{run['step_seconds']:.2f} s",
-                f"{run['bytes_fetched'] / 1e6:,.0f} MB",
-                f"{run['readers_of_a_shard']:.2f}",
+                "–" if run["bytes_fetched"] is None else f"{run['bytes_fetched'] / 1e6:,.0f} MB",
+                "–" if run["readers_of_a_shard"] is None else f"{run['readers_of_a_shard']:.2f}",
                 f"{run['first_step_seconds']:.0f} s",
                 f"{run['peak_memory'] / 1e9:.2f} GB",
             )

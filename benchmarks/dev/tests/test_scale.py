@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from scale.__main__ import main
 from scale.constants import Constants
-from scale.cost import Cost, Plan
+from scale.cost import METHODS, RECORDS, Cost, Plan, recorded_constants
 from scale.network import network, why_not
+from scale.page import PAGE, written
 from scale.server import TokenBucket
 from scale.shards import write_shards
 from scale.simulate import Setting, simulate
@@ -116,3 +122,48 @@ def test_what_breaks_first_comes_first() -> None:
     slow = Cost(Plan(node_gbit=0.1), CONSTANTS).limits()
     assert slow[0].what == "network, split=rows"
     assert {limit.what for limit in slow if limit.load > 1} >= {"network, split=shards", "gradients"}
+
+
+def test_the_command_prints_figures_and_json() -> None:
+    done = CliRunner().invoke(main, ["cost", "--images", "2e9", "--method", "mae-vits16", "--json"])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.output)
+    assert found["plan"]["device_rate"] == METHODS["mae-vits16"].rate
+    assert math.isclose(next(line["value"] for line in found["figures"] if line["what"] == "shards"), 2e5)
+    assert CliRunner().invoke(main, ["cost"]).output.count("What breaks first") == 1
+
+
+def test_the_page_shows_the_records() -> None:
+    text = PAGE.read_text()
+    assert text.count("<!-- from records:") == 3
+    assert written(text) == text, "run `python -m scale page` in benchmarks/dev"
+    assert recorded_constants().image_size == 224
+    for name in ("constants", "simulation"):
+        record = json.loads((RECORDS / f"{name}.json").read_text())
+        assert record["device"].startswith("cpu (")
+        assert record["commit"]
+
+
+def test_the_recorded_simulation_read_each_row_once() -> None:
+    runs = json.loads((RECORDS / "simulation.json").read_text())["runs"]
+    whole = next(run for run in runs if run["setting"]["nodes"] == 8 and run["setting"]["split"] == "shards")
+    assert whole["setting"]["shards"] == 1000
+    assert whole["rows_read"] == whole["different_rows"] == whole["rows_wanted"]
+    for run in runs:  # the server's counts of one run are lost
+        if run["readers_of_a_shard"] is not None:
+            sample = run["setting"]["sample_rows"] / run["setting"]["rows"]
+            nodes, by_shards = run["setting"]["nodes"], run["setting"]["split"] == "shards"
+            assert (run["readers_of_a_shard"] <= 1 + nodes * sample) == (by_shards or nodes == 1)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_eight_nodes_read_a_thousand_shards_once(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+    made = write_shards(tmp_path / "shards", 1000, 8, 64, padding=8000)
+    found = simulate(made, Setting(8, "shards", mbit=20.0, device_seconds=1.0, failing=0.01))
+    assert found["rows_read"] == found["different_rows"] == found["rows_wanted"] == 7936
+    assert found["readers_of_a_shard"] <= 1 + 8 * 512 / 8000
+    assert found["times_the_data"] < 1.7
+    assert found["requests"]["failed"] > 0
+    for name in ("rows_per_second", "step_seconds", "first_step_seconds", "open_seconds", "checkpoint_seconds", "peak_memory"):
+        record_property(name, found[name])

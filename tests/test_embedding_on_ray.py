@@ -131,7 +131,7 @@ def test_a_block_that_kills_every_worker_ends_the_embedding(cluster, table, tmp_
 
 
 def test_bad_rows_are_those_of_the_local_engine(cluster, tmp_path):
-    """Pictures, of which some cannot be read, in one block all."""
+    """Some pictures cannot be read, in one block none can."""
     from PIL import Image
 
     folder = tmp_path / "pictures"

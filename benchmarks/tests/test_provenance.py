@@ -13,6 +13,8 @@ import pytest
 from selfsup.registry import Registry, registry
 from selfsup.registry.specs import BenchmarkSpec
 from selfsup.testing.toy.sequences.installed import installed
+from selfsup_bench.cells.cell import Cell
+from selfsup_bench.executors.local import PRELOAD
 from selfsup_bench.planning import provenance
 from selfsup_bench.planning.make_plan import make_plan, target_modules
 
@@ -153,3 +155,11 @@ def test_the_commit_is_that_of_the_checkout_which_tracks_the_file(tmp_path: Path
     assert provenance.commit_of(installed) == ""
     tracked.write_text("x = 2")
     assert provenance.commit_of(tracked).endswith("-dirty")
+
+
+def test_what_cells_import_is_imported_before_they_are_forked() -> None:
+    found = registry()
+    cells = [Cell(kind="task", modality="vision", task="vision/simclr", dataset="digits", evaluators=("linear",), seed=0)]
+    modules = {*target_modules(found, cells), *PRELOAD}
+    assert found.get("modality", "vision").views.partition(":")[0] in modules
+    assert {"selfsup.training.run.process", "selfsup_bench.cells.measure", "selfsup.evaluation.evaluate"} <= modules

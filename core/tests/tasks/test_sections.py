@@ -7,7 +7,7 @@ from pydantic import Field, ValidationError
 
 from selfsup.config import Config
 from selfsup.errors import ConfigError
-from selfsup.tasks.config_sections import accepts, join_sections, with_defaults
+from selfsup.tasks.config_sections import accepts, join_sections, with_defaults, with_section
 
 
 class Inner(Config):
@@ -71,3 +71,15 @@ def test_joined_sections_refuse_unknown_keys_and_survive_json():
     assert joined.model_fields["outer"].description == "What is outside."
     with pytest.raises(ValidationError):
         joined.model_validate({"views": {}})
+
+
+def test_classes_without_source_keep_descriptions_and_look_for_none():
+    class Options(Config):
+        width: int = 8
+        """Width of the layers."""
+
+    changed = with_defaults(Options, {"width": 16})
+    assert changed.model_fields["width"].description == "Width of the layers."
+    assert changed.model_config["use_attribute_docstrings"] is False
+    assert with_section(changed, "more", Options, "More.").model_fields["width"].description == "Width of the layers."
+    assert Options.model_config["use_attribute_docstrings"] is True

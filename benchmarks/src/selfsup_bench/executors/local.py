@@ -20,8 +20,14 @@ from selfsup_bench.executors.sharing import Room
 from selfsup_bench.executors.workers import CudaGauge, Gauge, Ready, Work, Worker
 from selfsup_bench.planning.make_plan import target_modules
 
-PRELOAD = ("datasets", "selfsup.training.device.fabric", "sklearn.manifold")
-"""Imported once by the process that the cells are forked from: torch and what else takes seconds.
+PRELOAD = (
+    "datasets",
+    "selfsup.evaluation.evaluate",
+    "selfsup.training.run.process",
+    "selfsup_bench.cells.measure",
+    "sklearn.manifold",
+)
+"""Imported once by the process that the cells are forked from: torch and what else takes seconds, and what every cell needs.
 
 None of them starts a thread or touches a device."""
 

@@ -9,7 +9,7 @@ from fnmatch import fnmatch
 from typing import TYPE_CHECKING, Any
 
 from selfsup.errors import MissingPluginError, UnknownIdError
-from selfsup.registry import BenchmarkSpec, TargetSpec, TaskSpec
+from selfsup.registry import BenchmarkSpec, ModalitySpec, TargetSpec, TaskSpec
 from selfsup_bench.cells.cell import BOOSTING, Cell, is_raw
 from selfsup_bench.cells.lines import Line, distinct, lines
 from selfsup_bench.planning.plan import Plan
@@ -266,5 +266,7 @@ def modules_of(registry: Registry, specs: Iterable[BenchmarkSpec]) -> tuple[str,
 
 
 def target_modules(registry: Registry, cells: Iterable[Cell]) -> tuple[str, ...]:
-    """Modules that cells will import: those of their tasks, objectives, modalities, backbones and evaluators."""
-    return tuple(sorted({spec.target.partition(":")[0] for cell in cells for spec in _specs(registry, cell)}))
+    """Modules that cells will import: those of their tasks, objectives, modalities, backbones, evaluators and views."""
+    specs = [spec for cell in cells for spec in _specs(registry, cell)]
+    views = [target for spec in specs if isinstance(spec, ModalitySpec) for target in (spec.views, spec.supervised_views)]
+    return tuple(sorted({target.partition(":")[0] for target in (*(spec.target for spec in specs), *views) if target}))

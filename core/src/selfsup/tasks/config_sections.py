@@ -13,6 +13,9 @@ from pydantic_core import PydanticUndefined
 from selfsup.config import Config
 from selfsup.errors import ConfigError
 
+_NO_SOURCE = {"use_attribute_docstrings": False}
+"""For classes without source: their fields have descriptions already, and looking for the source takes a second."""
+
 
 def with_defaults(config: type[Config], defaults: Mapping[str, Any]) -> type[Config]:
     """A subclass of ``config`` with other defaults, so that a user who sets one option keeps the recipe's values of the others.
@@ -42,7 +45,14 @@ def with_defaults(config: type[Config], defaults: Mapping[str, Any]) -> type[Con
         info.default, info.default_factory = (PydanticUndefined, annotation) if made else (value, None)
         info.annotation = annotation
         fields[name] = (annotation, info)
-    changed = create_model(config.__name__, __base__=config, __module__=config.__module__, __doc__=config.__doc__, **fields)
+    changed = create_model(
+        config.__name__,
+        __base__=config,
+        __module__=config.__module__,
+        __doc__=config.__doc__,
+        __cls_kwargs__=_NO_SOURCE,
+        **fields,
+    )
     try:
         changed()
     except ValidationError as error:
@@ -72,7 +82,9 @@ def join_sections(name: str, sections: Mapping[str, tuple[type[Config], str]]) -
         key: (section, FieldInfo(default_factory=section, description=description))
         for key, (section, description) in sections.items()
     }
-    return create_model(name, __base__=Config, __doc__="The options of a task, by section.", **fields)
+    return create_model(
+        name, __base__=Config, __doc__="The options of a task, by section.", __cls_kwargs__=_NO_SOURCE, **fields
+    )
 
 
 def with_section(config: type[Config], name: str, section: type[Config], description: str) -> type[Config]:
@@ -85,5 +97,12 @@ def with_section(config: type[Config], name: str, section: type[Config], descrip
         description: its one-line description.
     """
     fields: dict[str, Any] = {name: (section, FieldInfo(default_factory=section, description=description))}
-    changed = create_model(config.__name__, __base__=config, __module__=config.__module__, __doc__=config.__doc__, **fields)
+    changed = create_model(
+        config.__name__,
+        __base__=config,
+        __module__=config.__module__,
+        __doc__=config.__doc__,
+        __cls_kwargs__=_NO_SOURCE,
+        **fields,
+    )
     return cast(type[Config], changed)

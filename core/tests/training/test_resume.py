@@ -190,8 +190,21 @@ def _batches(path: Path, processes: int, steps: int) -> list[set[int]]:
 
 
 @pytest.mark.slow
-def test_a_run_that_goes_on_with_two_processes_and_then_one_takes_the_same_batches(
-    tmp_path: Path, forked_workers: None, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("stretches", "strategy"),
+    [
+        (((2, 32), (1, 48)), "ddp"),
+        pytest.param(((2, 24), (4, 32), (1, 48)), "ddp", marks=pytest.mark.long),
+        pytest.param(((2, 24), (4, 32), (1, 48)), "fsdp", marks=pytest.mark.long),
+    ],
+    ids=["1-2-1", "1-2-4-1-ddp", "1-2-4-1-fsdp"],
+)
+def test_a_run_that_goes_on_with_more_processes_and_then_one_takes_the_same_batches(
+    stretches: tuple[tuple[int, int], ...],
+    strategy: str,
+    tmp_path: Path,
+    forked_workers: None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     noted = tmp_path / "rows.jsonl"
     monkeypatch.setenv("NOTED_ROWS", str(noted))
@@ -203,14 +216,19 @@ def test_a_run_that_goes_on_with_two_processes_and_then_one_takes_the_same_batch
     expected = _batches(noted, 1, 48)
     run = pretrain(tmp_path / "run", steps=16, **options)
     found = _batches(noted, 1, 16)
-    for devices, steps in ((2, 32), (1, 48)):
-        selfsup.pretrain(out=run.dir, resume=True, steps=steps, devices=devices, progress=False)
-        found += _batches(noted, devices, 16)
+    done = 16
+    for devices, steps in stretches:
+        way = strategy if devices > 1 else "auto"
+        selfsup.pretrain(out=run.dir, resume=True, steps=steps, devices=devices, strategy=way, progress=False)
+        found += _batches(noted, devices, steps - done)
+        done = steps
     assert found == expected
     assert all(len(batch) == 64 for batch in found)
     info = RunDirectory(run.dir).info()
     assert info["bit_identical"] is False
-    assert [(entry["from_step"], entry["devices"]) for entry in info["history"]] == [(0, 1), (16, 2), (32, 1)]
+    began = [0, 16, *(steps for _, steps in stretches[:-1])]
+    used = [1, *(devices for devices, _ in stretches)]
+    assert [(entry["from_step"], entry["devices"]) for entry in info["history"]] == list(zip(began, used, strict=True))
     assert [line["step"] for line in run.metrics] == [line["step"] for line in straight.metrics]
     losses = [np.array([line["loss"] for line in each.metrics if line["step"] > 1]) for each in (straight, run)]
     np.testing.assert_array_equal(losses[1][:8], losses[0][:8])

@@ -126,3 +126,14 @@ def test_an_error_of_the_processes_comes_out_as_it_was(run: Path, tmp_path: Path
     with pytest.raises(SourceError, match="nowhere"):
         selfsup.embed(run, tmp_path / "nowhere", tmp_path / "e.npy", devices=2)
     assert not (tmp_path / "e.npy").exists()
+
+
+def test_a_batch_script_of_slurm_evaluates_alone(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It knows the job's number of tasks, which it does not start itself: nobody would answer it."""
+    monkeypatch.delenv("SLURM_STEP_NUM_TASKS", raising=False)
+    for name, value in (("SLURM_NTASKS", "2"), ("SLURM_JOB_NAME", "job"), ("SLURM_PROCID", "0"), ("SLURM_LOCALID", "0")):
+        monkeypatch.setenv(name, value)
+    connected: list[str] = []
+    monkeypatch.setattr("selfsup.evaluation.on_devices.devices_here", lambda *_: connected.append("yes"))
+    assert selfsup.evaluate(run, "toy-frames", evaluators=["knn"])[0].metrics
+    assert connected == []

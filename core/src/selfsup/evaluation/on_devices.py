@@ -87,7 +87,9 @@ def together(device: torch.device) -> Iterator[None]:
     Args:
         device: of this process.
     """
-    if started_processes() == 1:
+    # A batch script of Slurm knows the number of tasks of its job, too; only srun starts so many processes.
+    alone = "TORCHELASTIC_RUN_ID" not in os.environ and "SLURM_STEP_NUM_TASKS" not in os.environ
+    if alone or started_processes() == 1:
         yield
         return
     devices_here(device, "32").connect()

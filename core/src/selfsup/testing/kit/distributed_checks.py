@@ -25,7 +25,7 @@ from selfsup.tasks import ComparesEmbeddings, PretextTask
 from selfsup.tasks.base import InputChange
 from selfsup.testing.kit.cases import TaskCase
 from selfsup.testing.kit.joined_batch import PROCESSES, forward_joined, halves, train_joined
-from selfsup.testing.kit.processes import run_in_processes
+from selfsup.testing.kit.processes import LONGEST_SECONDS, run_in_processes
 from selfsup.testing.kit.task_checks import generator
 from selfsup.training.device.devices import Devices
 from selfsup.training.device.fabric import Fabric
@@ -44,6 +44,8 @@ CHUNK_TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-9}
 
 TRAINING_TOLERANCES = {torch.float32: 1e-2, torch.float64: 1e-6}
 """The same for the way that weights and buffers have gone after some steps."""
+_CASE_SECONDS = 120.0
+"""For a task on a busy machine, in addition to the start of the processes."""
 _DESCENT = OptimizationConfig(
     optimizer="sgd", lr=0.05, momentum=0.0, weight_decay=0.0, schedule="constant", clip=None, warmup_fraction=0.0
 )
@@ -122,7 +124,8 @@ def check_training_on_devices(
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
         free.close()
-        run_in_processes(processes, _train_together, cases, folder, processes, port, strategy, steps)
+        longest = LONGEST_SECONDS + _CASE_SECONDS * len(cases)
+        run_in_processes(processes, _train_together, cases, folder, processes, port, strategy, steps, longest=longest)
         for number, case in enumerate(cases):
             error = Path(folder) / f"{number}.error"
             if error.exists():

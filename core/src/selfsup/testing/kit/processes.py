@@ -16,7 +16,7 @@ LONGEST_SECONDS = 300.0
 """After which processes that wait for each other are ended."""
 
 
-def run_in_processes(count: int, function: Callable[..., Any], *arguments: Any) -> None:
+def run_in_processes(count: int, function: Callable[..., Any], *arguments: Any, longest: float = LONGEST_SECONDS) -> None:
     """Call ``function(rank, *arguments)`` in new processes at once, and wait for all of them.
 
     Where the platform can fork, they come from one server process (``forkserver``), which lasts as long as this process does:
@@ -26,10 +26,11 @@ def run_in_processes(count: int, function: Callable[..., Any], *arguments: Any) 
         count: number of processes.
         function: of a module that can be imported.
         arguments: that can be pickled.
+        longest: seconds after which they are ended.
 
     Raises:
         torch.multiprocessing.ProcessRaisedException: one of them failed; its traceback is in the message.
-        TimeoutError: they take longer than ``LONGEST_SECONDS``, as where one waits for a call that the other never makes.
+        TimeoutError: they take longer than ``longest``, as where one waits for a call that the other never makes.
     """
     start = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     if start == "forkserver":
@@ -38,12 +39,12 @@ def run_in_processes(count: int, function: Callable[..., Any], *arguments: Any) 
     context = torch.multiprocessing.start_processes(  # type: ignore[attr-defined, no-untyped-call]  # torch leaves it untyped
         _call, args=given, nprocs=count, join=False, start_method=start
     )
-    deadline = time.monotonic() + LONGEST_SECONDS
+    deadline = time.monotonic() + longest
     while not context.join(timeout=1.0):
         if time.monotonic() > deadline:
             for process in context.processes:
                 process.kill()
-            raise TimeoutError(f"{count} processes had not ended after {LONGEST_SECONDS:g} seconds.")
+            raise TimeoutError(f"{count} processes had not ended after {longest:g} seconds.")
 
 
 def run_script_in_processes(count: int, script: Path, *arguments: Any) -> None:

@@ -38,6 +38,10 @@ def selfsup_benchmarks():
 """
 
 
+_PATIENCE_SECONDS = 120.0
+"""How long the processes of a run on several devices may take to end when the one that started them was killed."""
+
+
 @dataclass(frozen=True)
 class Undisturbed:
     """What a command does and leaves when nothing happens to it."""
@@ -160,7 +164,12 @@ class Attempts(AbstractContextManager["Attempts"]):
         return measured
 
     def _through(self, command: Sequence[str]) -> None:
+        """Give a command that has to succeed, once no process of a killed one saves its last steps any more."""
+        deadline = time.monotonic() + _PATIENCE_SECONDS
         status, log = self._run(command, Fault())
+        while "is in use by process" in log and time.monotonic() < deadline:
+            time.sleep(0.2)
+            status, log = self._run(command, Fault())
         assert status == 0, f"selfsup {' '.join(command)} ended with status {status}:\n{log}"
 
 

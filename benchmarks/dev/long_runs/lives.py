@@ -20,8 +20,8 @@ _TIMED = frozenset(
     ("created", "updated", "began", "seconds", "samples_per_second", "data_wait", "peak_memory", "time", "measured", "commit")
 )
 """Keys of values that differ between any two runs."""
-_BY_TIME = re.compile(r"(?<=default)-[0-9a-f]{16}")
-"""What ``datasets`` names by the time at which a file was changed."""
+_CHANGING = re.compile(r"(?<=default)-[0-9a-f]{16}|(?<=last-\d\d)-[0-9a-f]{8}")
+"""In names, what ``datasets`` makes of the time at which a file was changed, and what tells folders of shards from each other."""
 _PAGES = (".html", ".md", ".log", ".lock")
 """Files for people, which show times; and locks."""
 
@@ -153,7 +153,7 @@ def left_by(folder: Path) -> dict[str, Any]:
         name = path.relative_to(folder).as_posix()
         if path.is_dir() or name.startswith(("tmp/", "home/", "cache/logs/")):
             continue
-        name = _BY_TIME.sub("", name)
+        name = _CHANGING.sub("", name)
         while name in found:
             name += " again"
         found[name] = _content(path)
@@ -188,6 +188,8 @@ def _timeless(value: Any) -> Any:
         return {key: _timeless(item) for key, item in value.items() if key not in _TIMED}
     if isinstance(value, list):
         return [_timeless(item) for item in value]
+    if isinstance(value, str):
+        return _CHANGING.sub("", value)
     return "nan" if isinstance(value, float) and math.isnan(value) else value
 
 

@@ -21,7 +21,7 @@ _TIMED = frozenset(
 )
 """Keys of values that differ between any two runs."""
 _CHANGING = re.compile(r"(?<=default)-[0-9a-f]{16}|(?<=last-\d\d)-[0-9a-f]{8}")
-"""In names, what ``datasets`` makes of the time at which a file was changed, and what tells folders of shards from each other."""
+"""In names: what ``datasets`` makes of the time of a file, and what tells folders of shards from each other."""
 _PAGES = (".html", ".md", ".log", ".lock")
 """Files for people, which show times; and locks."""
 
@@ -169,6 +169,10 @@ def _content(path: Path) -> Any:
         return [_timeless(json.loads(line)) for line in path.read_text().splitlines()]
     if path.suffix == ".pt":
         return _timeless(_plain(torch.load(path, weights_only=True)))
+    if path.suffix == ".safetensors":  # its metadata are in any order
+        content = path.read_bytes()
+        end = 8 + int.from_bytes(content[:8], "little")
+        return json.loads(content[8:end]), content[end:]
     return path.read_bytes()
 
 

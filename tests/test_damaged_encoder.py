@@ -32,6 +32,8 @@ def change(value: dict[str, Any], *path: str, to: Any) -> None:
     [
         (lambda config: change(config, "info", "image_size", to=48), "its image_size is 48, but that of the processor 3"),
         (lambda config: change(config, "backbone", "options", "width", to=512), "it describes a network of [0-9,]+ MB"),
+        (lambda config: change(config, "backbone", "options", "unknown", to=1), "there is no option 'unknown'"),
+        (lambda config: change(config, "modality", to="smell"), "unknown modality"),
         (lambda config: change(config, "backbone", to=[]), r"its backbone is '\[\]'"),
         (lambda config: change(config, "backbone", to={"id": 3}), ""),
         (lambda config: change(config, "format_version", to="1"), "format_version is no number"),
@@ -42,7 +44,7 @@ def test_config_that_does_not_fit(encoder: Path, changes: Callable[[dict[str, An
     config = json.loads(path.read_text())
     changes(config)
     path.write_text(json.dumps(config))
-    with pytest.raises(ArtifactError, match=rf"config\.json is damaged.*{reason}.*Restore"):
+    with pytest.raises(ArtifactError, match=rf"encoder/(config\.json|processor) .*{reason}.*Restore"):
         selfsup.load(encoder)
 
 
@@ -63,3 +65,18 @@ def test_names_in_messages_of_the_command_line(cli, photos: Path, tiny: list[str
     assert "z\\x1b[31m\\nError: forged.png" in outcome.err
     assert "\x1b" not in outcome.err
     assert not any(line.startswith("Error") for line in outcome.err.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("path", "value"), [(("config", "seed"), "x"), (("config", "task"), "vision/unknown"), (("config", "optimization"), [3])]
+)
+def test_stored_options_of_a_run(cli, pretrained: Path, tmp_path: Path, path: tuple[str, ...], value: Any) -> None:
+    run = Path(shutil.copytree(pretrained, tmp_path / "run"))
+    held = json.loads((run / "run.json").read_text())
+    change(held, *path, to=value)
+    (run / "run.json").write_text(json.dumps(held))
+    outcome = cli("pretrain", "--resume", "--out", run, "--steps", "3")
+    assert outcome.status == 1
+    assert "run/run.json" in outcome.err
+    assert "damaged" in outcome.err
+    assert "Traceback" not in outcome.err

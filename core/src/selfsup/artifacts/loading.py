@@ -21,7 +21,7 @@ from selfsup.artifacts.saving import CONFIG_FILE, FORMAT, FORMAT_VERSION, PROCES
 from selfsup.backbones import Backbone
 from selfsup.damaged_files import read_json, reading, short_reason
 from selfsup.data.processor import Processor
-from selfsup.errors import ArtifactError, ConfigError, UnfinishedRunWarning, UsageError
+from selfsup.errors import ArtifactError, ConfigError, UnfinishedRunWarning, UnknownIdError, UsageError
 from selfsup.runtime.file_lock import holder_of, lock_of
 
 RESTORE = "Restore the folder from a copy, or save the encoder again."
@@ -191,7 +191,10 @@ def load_processor(folder: Path, modality: str) -> Processor:
     from selfsup.registry import registry
 
     # Classes come from the registry by modality and backbone id: no name from the file is imported.
-    processor_class = registry().processor_class(modality)
+    try:
+        processor_class = registry().processor_class(modality)
+    except UnknownIdError as error:
+        raise ArtifactError(f"{folder} holds a processor of an unknown modality: {error} {RESTORE}") from error
     with reading(folder, ArtifactError, RESTORE):
         return processor_class.load(folder)
 
@@ -207,7 +210,11 @@ def _build(directory: Path, config: dict[str, Any]) -> Encoder:
         _check_info(processor, config["info"])
         weights = directory / WEIGHTS_FILE
         _check_size(id, wanted, config["info"], weights)
-        backbone, _ = registry().build_backbone(id, wanted, config["info"])
+        try:
+            backbone, _ = registry().build_backbone(id, wanted, config["info"])
+        except (ConfigError, UnknownIdError) as error:  # not of the caller
+            built = f"{directory / CONFIG_FILE} describes a network that cannot be built: {error}"
+            raise ArtifactError(f"{built} It is of a later version, or damaged. {RESTORE}") from error
     try:
         with safe_open(str(weights), "pt") as file:
             # Shared weights are stored once; their other names are in the header.

@@ -17,7 +17,7 @@ from selfsup.runtime.files import atomic_write, is_temporary, remove_remains, st
 
 RUN_FILE = "run.json"
 FORMAT_VERSION = 1
-_RESTORE = "Restore it from a copy, or start a new run in another folder (--out)."
+RESTORE = "Restore it from a copy, or start a new run in another folder (--out)."
 _KINDS: Mapping[str, type] = {
     "task": str,
     "status": str,
@@ -164,7 +164,7 @@ class RunDirectory:
         except FileNotFoundError:
             raise RunDirectoryError(f"{self.path} holds no run: there is no {RUN_FILE} in it.") from None
         except (OSError, ValueError) as error:
-            raise RunDirectoryError(f"Cannot read {self.run_file}: {error}. {_RESTORE}") from error
+            raise RunDirectoryError(f"Cannot read {self.run_file}: {error}. {RESTORE}") from error
         if not isinstance(held, dict) or not isinstance(held.get("format_version"), int):
             raise RunDirectoryError(f"{self.run_file} is not of selfsup: it has no format_version.")
         if held["format_version"] > FORMAT_VERSION:
@@ -174,9 +174,9 @@ class RunDirectory:
             )
         for key, kind in _KINDS.items():
             if not isinstance(held.get(key, kind()), kind):
-                raise RunDirectoryError(f"{self.run_file} is damaged: its {key} is {str(held[key])[:60]!r}. {_RESTORE}")
+                raise RunDirectoryError(f"{self.run_file} is damaged: its {key} is {str(held[key])[:60]!r}. {RESTORE}")
         if missing := [key for key in _NEEDED if key not in held]:
-            raise RunDirectoryError(f"{self.run_file} is damaged: it lacks {', '.join(missing)}. {_RESTORE}")
+            raise RunDirectoryError(f"{self.run_file} is damaged: it lacks {', '.join(missing)}. {RESTORE}")
         return held
 
     def update(self, **fields: Any) -> None:

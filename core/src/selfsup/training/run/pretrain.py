@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.artifacts import Encoder, RunDirectory, default_run_path, load
+from selfsup.artifacts.run_directory import RESTORE
+from selfsup.damaged_files import reading
 from selfsup.data import TableFormat
-from selfsup.errors import ConfigError, RunDirectoryError, RunError
+from selfsup.errors import ConfigError, RunDirectoryError, RunError, UnknownIdError
 from selfsup.runtime.file_lock import check_not_in_use
 from selfsup.runtime.progress import make_reporter
 from selfsup.training.device.devices import Devices, launched_outside, resolve_devices
@@ -22,7 +24,7 @@ from selfsup.training.run.config import RunConfig
 from selfsup.training.run.initialization import origin_of
 from selfsup.training.run.launch import run_processes
 from selfsup.training.run.process import execute
-from selfsup.training.run.resolve import read_config_file, resolve_config
+from selfsup.training.run.resolve import read_config_file, resolve_config, stored_config
 from selfsup.training.run.resume import resume_config, same_budget
 from selfsup.training.run.streaming import is_streamed, prepare
 from selfsup.training.settings.overrides import join
@@ -182,6 +184,7 @@ def _resolve(
             if config is not None:
                 raise ConfigError("--resume goes on with the config in the run's folder; leave --config out.")
             info = directory.info()
+            _check_stored(directory, info["config"])
             goes_on = resume_config(info["config"], given, directory.path)
             return goes_on, info["status"] == "done" and same_budget(info["config"], goes_on)
         if not given.get("task") and config is None:
@@ -190,6 +193,21 @@ def _resolve(
         directory.check_free()
     base = read_config_file(Path(config)) if isinstance(config, str | os.PathLike) else config
     return resolve_config(given, base), False
+
+
+def _check_stored(directory: RunDirectory, config: Mapping[str, Any]) -> None:
+    """Refuse a stored config that is not valid, which is no fault of the options that are given.
+
+    Raises:
+        RunDirectoryError: it is not.
+    """
+    try:
+        with reading(directory.run_file, RunDirectoryError, RESTORE):
+            stored_config(config)
+    except (ConfigError, UnknownIdError) as error:
+        raise RunDirectoryError(
+            f"{directory.run_file} holds options that are not allowed: {error} It is of a later version, or damaged. {RESTORE}"
+        ) from error
 
 
 def _run_processes(

@@ -113,6 +113,9 @@ def test_a_run_that_was_killed_while_it_began_can_be_resumed_twice(tmp_path: Pat
     (out / "checkpoints" / ".last.pt.01234567.1-0123.tmp").write_text("half")  # and in the middle of its last checkpoint
     pretrain(out, steps=6)
     assert {path.name for path in (out / "checkpoints").iterdir()} == {"last.pt", "best.pt"}
+    lock_of(out).touch()  # and after its last step
+    pretrain(out, steps=6)
+    assert not lock_of(out).exists()
 
 
 def test_nobody_writes_into_the_folder_of_a_run_that_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

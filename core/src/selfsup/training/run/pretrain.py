@@ -14,8 +14,8 @@ from selfsup.artifacts import Encoder, RunDirectory, default_run_path, load
 from selfsup.artifacts.run_directory import RESTORE
 from selfsup.damaged_files import reading
 from selfsup.data import TableFormat
-from selfsup.errors import ConfigError, RunDirectoryError, RunError, UnknownIdError
-from selfsup.runtime.file_lock import check_not_in_use
+from selfsup.errors import ConfigError, RunDirectoryError, RunError, SelfsupError, UnknownIdError
+from selfsup.runtime.file_lock import check_not_in_use, lock_folder, lock_of
 from selfsup.runtime.progress import make_reporter
 from selfsup.training.device.devices import Devices, launched_outside, resolve_devices
 from selfsup.training.loop.signals import StopRequest, requeue_job
@@ -117,6 +117,9 @@ def pretrain(
         check_not_in_use(directory.path)
     resolved, finished = _resolve(given, config, directory, resume)
     if directory is not None and finished:
+        if lock_of(directory.path).exists():  # of a process that was killed after its last step
+            with suppress(SelfsupError):
+                lock_folder(directory.path, f"pretraining {resolved.task}").release()
         with make_reporter(progress) as reporter:
             reporter.message(
                 f"The run in {directory.path} is finished already; nothing is left to do. A larger budget (--epochs, --steps) "

@@ -70,7 +70,11 @@ def network(nodes: int, mbit: float, *, isolate: bool | None = None) -> Iterator
     """
     reason = "asked for" if isolate is False else why_not()
     if reason:
-        limit = "a token bucket for each node in the file server; traffic between nodes is not limited" if mbit else "nothing"
+        limit = (
+            "a token bucket in the file server, which all nodes share; traffic between nodes is not limited"
+            if mbit
+            else "nothing"
+        )
         yield Network(nodes, False, f"{limit} (no namespaces: {reason})")
         return
     with _namespaces(nodes, mbit):

@@ -44,7 +44,7 @@ def _simulation(record: dict[str, Any]) -> str:
         "efficiency",
         "a step",
         "fetched",
-        "readers of a shard",
+        "reads of a shard",
         "first step",
         "memory",
     )
@@ -62,7 +62,7 @@ def _simulation(record: dict[str, Any]) -> str:
                 f"{rate / (nodes * alone):.2f}",
                 f"{run['step_seconds']:.2f} s",
                 "–" if run["bytes_fetched"] is None else f"{run['bytes_fetched'] / 1e6:,.0f} MB",
-                "–" if run["readers_of_a_shard"] is None else f"{run['readers_of_a_shard']:.2f}",
+                "–" if run["reads_of_a_shard"] is None else f"{run['reads_of_a_shard']:.2f}",
                 f"{run['first_step_seconds']:.0f} s",
                 f"{run['peak_memory'] / 1e9:.2f} GB",
             )

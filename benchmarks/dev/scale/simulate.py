@@ -160,15 +160,16 @@ def _measured(found: list[dict[str, Any]], setting: Setting, steps: int) -> dict
 
 
 def _fetched(log: dict[str, dict[str, dict[str, int]]], shards: Shards) -> dict[str, Any]:
-    readers: Counter[str] = Counter(name for files in log["bytes"].values() for name in files)
+    sent: Counter[str] = Counter()
+    for files in log["bytes"].values():
+        sent.update(files)
     requests: Counter[str] = Counter()
     for kinds in log["requests"].values():
         requests.update(kinds)
-    nbytes = sum(sum(files.values()) for files in log["bytes"].values())
+    nbytes = sum(sent.values())
     return {
         "bytes_fetched": nbytes,
-        "bytes_of_node": max(sum(files.values()) for files in log["bytes"].values()),
         "times_the_data": nbytes / shards.nbytes,
-        "readers_of_a_shard": statistics.mean(readers.values()),
+        "reads_of_a_shard": statistics.mean(sent.values()) * shards.count / shards.nbytes,
         "requests": dict(requests),
     }

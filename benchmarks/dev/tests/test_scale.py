@@ -40,8 +40,9 @@ def test_two_processes_read_each_shard_once_over_an_unreliable_network(tmp_path:
     assert found["steps_made"] == 10
     assert found["rows_read"] == found["different_rows"] == found["rows_wanted"] == 160, "no row is lost or read twice"
     assert found["requests"]["failed"] > 0
-    # Both read the sample from the first two shards; of the others each is read by one.
-    assert found["readers_of_a_shard"] <= 1 + 3 / 20
+    # Both read the sample from the first two or three shards as well; each shard is read for training once.
+    # Where a HEAD fails, the client tries a GET, whose body counts here.
+    assert 1 <= found["reads_of_a_shard"] <= 1 + (2 * 3 + found["requests"]["failed"]) / 20
     # One process lists for both; each shard is asked for its size again when it is read.
     assert found["requests"]["HEAD"] <= 20 + 20 + 2 * 4 + found["requests"]["failed"]
     assert 0 < found["rows_per_second"] < 2 * 8 / 0.01
@@ -149,11 +150,8 @@ def test_the_recorded_simulation_read_each_row_once() -> None:
     whole = next(run for run in runs if run["setting"]["nodes"] == 8 and run["setting"]["split"] == "shards")
     assert whole["setting"]["shards"] == 1000
     assert whole["rows_read"] == whole["different_rows"] == whole["rows_wanted"]
-    for run in runs:  # the server's counts of one run are lost
-        if run["readers_of_a_shard"] is not None:
-            sample = run["setting"]["sample_rows"] / run["setting"]["rows"]
-            nodes, by_shards = run["setting"]["nodes"], run["setting"]["split"] == "shards"
-            assert (run["readers_of_a_shard"] <= 1 + nodes * sample) == (by_shards or nodes == 1)
+    rows = next(run for run in runs if run["setting"]["split"] == "rows")
+    assert rows["reads_of_a_shard"] > 7, "each process reads all of them"
 
 
 @pytest.mark.long
@@ -162,7 +160,7 @@ def test_eight_nodes_read_a_thousand_shards_once(tmp_path: Path, record_property
     made = write_shards(tmp_path / "shards", 1000, 8, 64, padding=8000)
     found = simulate(made, Setting(8, "shards", mbit=20.0, device_seconds=1.0, failing=0.01))
     assert found["rows_read"] == found["different_rows"] == found["rows_wanted"] == 7936
-    assert found["readers_of_a_shard"] <= 1 + 8 * 512 / 8000
+    assert found["reads_of_a_shard"] <= 1 + 8 * 1.1 * 512 / 8000
     assert found["times_the_data"] < 1.7
     assert found["requests"]["failed"] > 0
     for name in ("rows_per_second", "step_seconds", "first_step_seconds", "open_seconds", "checkpoint_seconds", "peak_memory"):

@@ -17,7 +17,7 @@ from selfsup.data import TableFormat
 from selfsup.errors import ConfigError, RunDirectoryError, RunError, SelfsupError, UnknownIdError
 from selfsup.runtime.file_lock import check_not_in_use, lock_folder, lock_of
 from selfsup.runtime.progress import make_reporter
-from selfsup.training.device.devices import Devices, launched_outside, resolve_devices
+from selfsup.training.device.devices import Devices, launched_outside, process_ranks, resolve_devices
 from selfsup.training.loop.signals import StopRequest, requeue_job
 from selfsup.training.observe.loggers import check_loggers
 from selfsup.training.run.config import RunConfig
@@ -113,7 +113,7 @@ def pretrain(
         options |= {f"table.{key}": value for key, value in TableFormat.of(options.pop("table")).given.items()}
     given = join(overrides or {}, {key: value for key, value in {**options, "task": task}.items() if value is not None})
     directory = RunDirectory(out) if out is not None else None
-    if directory is not None:
+    if directory is not None and process_ranks()[0] == 0:  # the others may come when the first one holds the folder
         check_not_in_use(directory.path)
     resolved, finished = _resolve(given, config, directory, resume)
     if directory is not None and finished:

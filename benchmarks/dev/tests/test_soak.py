@@ -43,14 +43,14 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         yield tmp_path
 
 
-def soaked(folder: Path, steps: int, **options: Any) -> Mapping[str, Change]:
+def soaked(folder: Path, steps: int, *, more: Mapping[str, Any] | None = None, **options: Any) -> Mapping[str, Change]:
     """Pretrain with checkpoints, checks of the embeddings, a probe and two logs; how what the process holds changed."""
     settings: dict[str, Any] = {
         "data": str(folder / "data"), "val": str(folder / "labelled.jsonl"), "out": folder / "run", "progress": False,
         "backbone": "sequence/conv", "batch_size": 8, "precision": "32", "max_bad_rows": 0.1, "loggers": ["tensorboard"],
         "log_every": 10, "checkpoint_every": 50, "probe_every": 100,
     }  # fmt: skip
-    small = {"objective.hidden_dim": 8, "objective.output_dim": 8}
+    small = {"objective.hidden_dim": 8, "objective.output_dim": 8, **(more or {})}
     with sampled(steps) as samples:
         selfsup.pretrain("sequence/simclr", steps=steps, **{**settings, **options}, overrides=small)
     return changes(samples)
@@ -106,8 +106,7 @@ def test_a_soak_of_100_000_steps(toy: Path, record_property: Record) -> None:
 @pytest.mark.long
 def test_a_soak_of_20_000_streamed_steps(toy: Path, record_property: Record) -> None:
     steps = 20_000
-    options = {"stream": True, "streaming": {"workers": 1, "buffer": 32}}
-    found = soaked(toy, steps, **options)
+    found = soaked(toy, steps, stream=True, more={"streaming.workers": 1, "streaming.buffer": 32})
     record(found, record_property)
     check(found, megabytes=8, slower=1.2)
     check_files(RunDirectory(toy / "run"), steps)

@@ -8,14 +8,16 @@ import runpy
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from selfsup.errors import BenchmarkError
+from selfsup.errors import BenchmarkError, ConfigError
 from selfsup_bench.cells.cell import Cell
 from selfsup_bench.executors import Executor, Job
 from selfsup_bench.executors.cluster import run_there, this_process
@@ -71,6 +73,7 @@ def check(executor: Executor, out: Path, said: list[str], *, died: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.xdist_group("ray")
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
 @pytest.mark.usefixtures("pretend")
@@ -78,13 +81,18 @@ def test_ray_tries_killed_cells_again(tmp_path: Path) -> None:
     ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'selfsup-bench[ray]'")
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
-    said: list[str] = []
-    try:
-        check(RayExecutor(options={"address": cluster.address}, say=said.append), tmp_path, said, died="its Ray task died")
-        assert not ray.is_initialized()
-    finally:
-        cluster.shutdown()
+    # The paths of its sockets have to be short. 80 MiB is about the least that Ray takes.
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+        head = {"num_cpus": 2, "include_dashboard": False, "temp_dir": folder, "object_store_memory": 80 * 2**20}
+        cluster = Cluster(initialize_head=True, head_node_args=head)
+        said: list[str] = []
+        try:
+            with pytest.raises(ConfigError, match=r"asks for 1 CPUs, 1 GPUs\. Its machines have: 2 CPUs, 0 GPUs"):
+                list(RayExecutor(options={"address": cluster.address, "num_gpus": "1"}).run(jobs_of(tmp_path, "one")))
+            check(RayExecutor(options={"address": cluster.address}, say=said.append), tmp_path, said, died="its Ray task died")
+            assert not ray.is_initialized()
+        finally:
+            cluster.shutdown()
 
 
 @pytest.mark.slow
@@ -174,8 +182,10 @@ def slurm(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("slurm", "pretend")
-def test_slurm_tries_killed_cells_again(tmp_path: Path) -> None:
+def test_slurm_tries_killed_cells_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("selfsup_bench.executors.slurm.MISSING_SECONDS", 2.0)
     said: list[str] = []
     executor = SubmititExecutor(options={"timeout_min": "5", "mem_gb": "0"}, poll_seconds=0.5, say=said.append)
     check(executor, tmp_path, said, died="its job ")
@@ -187,11 +197,11 @@ def test_retries_are_a_number() -> None:
             kind(options={"retries": "-1"})
 
 
-def test_a_cell_that_is_tried_again_waits_for_the_folder_of_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cell_waits_for_the_folder_of_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from selfsup.runtime import lock_folder
 
     (job,) = jobs_of(tmp_path, "one")
-    (job.folder / "run").mkdir(parents=True)
+    job.folder.mkdir(parents=True)  # a process that prepares the data holds the folder before it exists
     lock = lock_folder(job.folder / "run", "a process that is dead")
     lock.__enter__()
     waits: list[float] = []
@@ -202,5 +212,38 @@ def test_a_cell_that_is_tried_again_waits_for_the_folder_of_its_run(tmp_path: Pa
             lock.__exit__(None, None, None)
 
     monkeypatch.setattr("selfsup_bench.executors.cluster.time.sleep", wait)
-    done = run_there(lambda values: values["key"], this_process(), {}, job.as_dict(), again=True)
+    done = run_there(lambda values: values["key"], this_process(), {}, job.as_dict())
     assert (done, len(waits)) == (job.key, 3)
+
+
+def test_one_look_at_the_queue_lists_the_folder_of_results_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a job without a result counts as dead only when it has been out of the queue for long enough."""
+    from selfsup_bench.executors import slurm as module
+
+    class Handle:
+        def __init__(self, index: int) -> None:
+            self.job_id = f"7_{index}"
+            self.paths = SimpleNamespace(result_pickle=tmp_path / f"7_{index}_0_result.pkl")
+
+    handles = [Handle(index) for index in range(50)]
+    listed, now, queued = [0], [0.0], "7_0\n7_1\n"
+    listing = Path.iterdir
+
+    def iterdir(folder: Path) -> Iterator[Path]:
+        listed[0] += 1
+        return listing(folder)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    monkeypatch.setattr(module.subprocess, "run", lambda *args, **options: SimpleNamespace(stdout=queued))
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    handles[5].paths.result_pickle.touch()
+    queue = module._SlurmQueue()
+    assert queue.ended(handles) == [handles[5]]
+    assert listed == [1]
+    now[0], queued = 60.0, "7_1\n7_2\n"  # 7_2 was only out of sight
+    assert queue.ended(handles) == [handles[5]]
+    now[0] = 95.0
+    handles[0].paths.result_pickle.touch()  # after 60 seconds, as a disk may show it
+    assert queue.ended(handles) == [handle for handle in handles if handle.job_id not in ("7_1", "7_2")]
+    assert listed == [3]
+    assert queue.error(handles[9]) == ("its job 7_9 died", True)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from selfsup.errors import BenchmarkError
+from selfsup.errors import BenchmarkError, ConfigError
 from selfsup_bench.cells.cell import Cell
 from selfsup_bench.executors import Job, Outcome, local
 from selfsup_bench.executors.local import LocalExecutor, describe_exit
@@ -129,7 +129,9 @@ def test_exit_codes_in_words(code: int, text: str) -> None:
 class FakeSlurmJob:
     """A handle as ``submitit.Job`` is; it runs its function when it is asked for the third time."""
 
-    def __init__(self, function: Callable[..., None], values: dict[str, Any]) -> None:
+    def __init__(self, function: Callable[..., None], values: dict[str, Any], folder: str) -> None:
+        self.paths = types.SimpleNamespace(result_pickle=Path(folder) / f"{values['key']}_result.pkl")
+        self.paths.result_pickle.parent.mkdir(exist_ok=True)
         self.job_id = str(values["cell"]["seed"])
         self.function, self.values, self.asked, self.cancelled = function, values, 0, False
         self.error: Exception | None = None
@@ -141,6 +143,7 @@ class FakeSlurmJob:
                 self.function(self.values)
             except Exception as error:
                 self.error = error
+            self.paths.result_pickle.touch()
         return self.asked >= 3
 
     def exception(self) -> Exception | None:
@@ -157,11 +160,13 @@ class FakeSubmitit(types.ModuleType):
         super().__init__("submitit")
         self.parameters: dict[str, Any] = {}
         self.handles: list[FakeSlurmJob] = []
+        self.most = 0
         outer = self
 
         class AutoExecutor:
             def __init__(self, folder: str, cluster: str | None) -> None:
                 outer.parameters["folder"], outer.parameters["cluster"] = folder, cluster
+                self.folder, self.cluster = folder, cluster or ""
 
             def update_parameters(self, **options: Any) -> None:
                 if "unknown" in options:
@@ -169,8 +174,12 @@ class FakeSubmitit(types.ModuleType):
                 outer.parameters |= options
 
             def map_array(self, function: Callable[..., None], values: list[dict[str, Any]]) -> list[FakeSlurmJob]:
-                outer.handles = [FakeSlurmJob(function, value) for value in values]
-                return outer.handles
+                return [self.submit(function, value) for value in values]
+
+            def submit(self, function: Callable[..., None], value: dict[str, Any]) -> FakeSlurmJob:
+                outer.handles.append(FakeSlurmJob(function, value, self.folder))
+                outer.most = max(outer.most, sum(handle.asked < 3 for handle in outer.handles))
+                return outer.handles[-1]
 
         self.AutoExecutor = AutoExecutor
 
@@ -200,6 +209,25 @@ def test_submitit_cancels_what_is_left(tmp_path: Path, slurm: FakeSubmitit) -> N
     slurm.handles[1].asked = -100
     running.close()
     assert [handle.cancelled for handle in slurm.handles] == [False, True]
+    assert slurm.parameters["timeout_min"] == 24 * 60  # submitit's own is 5 minutes, of local processes 2
+
+
+@pytest.mark.parametrize(("parallel", "options", "most"), [(2, {}, 2), (9, {}, 5), (0, {}, 3), (0, {"gpus_per_node": "1"}, 1)])
+def test_submitit_runs_a_few_local_processes_at_a_time(
+    parallel: int, options: dict[str, str], most: int, tmp_path: Path, slurm: FakeSubmitit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("selfsup_bench.executors.slurm.cpu_count", lambda: 3)
+    started: list[int] = []
+    executor = SubmititExecutor(
+        parallel=parallel,
+        options={"cluster": "local", **options},
+        on_start=lambda job: started.append(job.cell.seed),
+        poll_seconds=0,
+    )
+    outcomes = list(executor.run(jobs(tmp_path, "one", "two", "three", "four", "five")))
+    assert sorted(outcome.job.cell.seed for outcome in outcomes) == started == [0, 1, 2, 3, 4]
+    assert not any(outcome.error for outcome in outcomes)
+    assert slurm.most == most
 
 
 def test_submitit_option_that_it_does_not_know(tmp_path: Path, slurm: FakeSubmitit) -> None:
@@ -225,9 +253,14 @@ class FakeRay(types.ModuleType):
         self.cancelled: list[int] = []
         self.address: str | None = None
         self.most = 0
+        self.deaths = 0
+        """Tasks, the next ones, whose process dies."""
 
     def is_initialized(self) -> bool:
         return True
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return [{"Alive": True, "Resources": {"CPU": 4.0, "GPU": 1.0, "memory": 2e9}}]
 
     def init(self, address: str | None, ignore_reinit_error: bool, log_to_driver: bool, include_dashboard: bool) -> None:
         self.address = address
@@ -236,9 +269,9 @@ class FakeRay(types.ModuleType):
         self.limits.append(limits)
 
         def wrap(function: Callable[..., None]) -> Any:
-            def submit(work: Work, *arguments: Any, again: bool) -> int:
+            def submit(work: Work, *arguments: Any) -> int:
                 handle = len(self.limits)
-                self.tasks[handle] = lambda: function(work, *arguments, again=again)
+                self.tasks[handle] = lambda: function(work, *arguments)
                 return handle
 
             return types.SimpleNamespace(remote=submit)
@@ -248,6 +281,10 @@ class FakeRay(types.ModuleType):
     def wait(self, handles: list[int], num_returns: int) -> tuple[list[int], list[int]]:
         self.most = max(self.most, len(handles))
         first, *rest = handles
+        if self.deaths:
+            self.deaths -= 1
+            self.results[first] = self.exceptions.RayError()
+            return [first], rest
         try:
             self.tasks[first]()
             self.results[first] = None
@@ -282,11 +319,32 @@ def test_ray_runs_every_cell_in_a_worker_of_its_own(tmp_path: Path, ray: FakeRay
     assert ray.limits[0] == {"max_calls": 1, "max_retries": 0, "num_cpus": 1, "num_gpus": 0.5}
 
 
+@pytest.mark.parametrize(("deaths", "error"), [(2, ""), (3, "its Ray task died (RayError), 3 times")])
+def test_ray_tries_cells_whose_process_died_again(deaths: int, error: str, tmp_path: Path, ray: FakeRay) -> None:
+    ray.deaths = deaths
+    said: list[str] = []
+    (outcome,) = RayExecutor(say=said.append).run(jobs(tmp_path, "one"))
+    assert outcome.error == error
+    assert len(said) == 2
+    assert (tmp_path / "one.pid").exists() is (not error)
+
+
 def test_ray_cancels_what_is_left(tmp_path: Path, ray: FakeRay) -> None:
     running = RayExecutor().run(jobs(tmp_path, "one", "two"))
     next(running)
     running.close()
     assert ray.cancelled == [2]
+
+
+@pytest.mark.parametrize(
+    ("options", "asks"), [({"num_gpus": "2"}, "1 CPUs, 2 GPUs"), ({"memory": "4e9"}, "1 CPUs, 0 GPUs, 4 GB of memory")]
+)
+def test_ray_refuses_cells_for_which_no_machine_has_room(
+    options: dict[str, str], asks: str, tmp_path: Path, ray: FakeRay
+) -> None:
+    with pytest.raises(ConfigError, match=rf"for a cell, which asks for {asks}\. Its machines have: 4 CPUs, 1 GPUs"):
+        list(RayExecutor(options=options).run(jobs(tmp_path, "one")))
+    assert ray.limits == []
 
 
 @pytest.mark.parametrize(("options", "message"), [({"gpus": "1"}, "no option 'gpus'"), ({"num_gpus": "two"}, "are numbers")])

@@ -13,8 +13,8 @@ from typing import Any
 
 import click
 
-from selfsup.errors import BenchmarkError, InUseError
-from selfsup.runtime import lock_folder
+from selfsup.errors import BenchmarkError
+from selfsup.runtime.file_lock import holder_of, lock_of
 from selfsup_bench.executors.base import Job, Outcome
 from selfsup_bench.executors.workers import Work, log_to
 from selfsup_bench.records.record import RecordStore
@@ -78,17 +78,17 @@ def this_process() -> tuple[str, int]:
     return platform.node(), os.getpid()
 
 
-def run_there(
-    work: Work, starter: tuple[str, int], environment: Mapping[str, str], values: dict[str, Any], *, again: bool = False
-) -> str:
+def run_there(work: Work, starter: tuple[str, int], environment: Mapping[str, str], values: dict[str, Any]) -> str:
     """Run a cell in a process of a cluster, with what it prints in the cell's log.
+
+    It first waits while an earlier process of the cell seems to hold the folder of its run: that process may have died on
+    another machine, and Slurm starts a job again without a word to the benchmark.
 
     Args:
         work: what to do with the cell.
         starter: :func:`this_process` of the benchmark.
         environment: variables that this process takes over where it does not have them.
         values: of :func:`sent_values`.
-        again: an earlier process with the cell died, perhaps on another machine, where it held the folder of its run.
 
     Returns:
         How it ended, if ``work`` says so.
@@ -99,8 +99,7 @@ def run_there(
     if this_process() != starter:
         job.folder.mkdir(parents=True, exist_ok=True)
         log_to(job.log)
-    if again:
-        _wait_for(job.folder / "run")
+    _wait_for(job.folder / "run")
     try:
         said = work(values)
         return said if isinstance(said, str) else "done"
@@ -110,11 +109,7 @@ def run_there(
 
 
 def _wait_for(run: Path) -> None:
-    """Wait until no process writes the folder of a run, for as long as a dead one can seem to."""
+    """Wait until no process holds the folder of a run, for as long as a dead one can seem to."""
     end = time.monotonic() + _LOCKED
-    while run.is_dir() and time.monotonic() < end:
-        try:
-            with lock_folder(run, "the next try of a cell"):
-                return
-        except InUseError:
-            time.sleep(2)
+    while holder_of(lock_of(run)) is not None and time.monotonic() < end:
+        time.sleep(2)

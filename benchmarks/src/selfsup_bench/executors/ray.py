@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 from selfsup.errors import BenchmarkError
+from selfsup.evaluation.embedding.ray_data import check_address, places_on_machines
 from selfsup_bench.cells.run_cell import work
 from selfsup_bench.executors.base import Job, Outcome
 from selfsup_bench.executors.cluster import Tries, run_there, say, sent_values, take_retries, this_process
@@ -52,10 +53,16 @@ class RayExecutor:
             )
 
     def run(self, jobs: Sequence[Job]) -> Generator[Outcome, None, None]:
-        """Run every job and yield how it ended; closing the iterator cancels what is still queued or running."""
+        """Run every job and yield how it ended; closing the iterator cancels what is still queued or running.
+
+        Raises:
+            ConfigError: there is no cluster at the address, or no machine of it has room for a cell.
+        """
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no word to anyone about what is run here
         ray = importlib.import_module("ray")
         mine = not ray.is_initialized()
+        if mine:
+            check_address(self.address or "")
         ray.init(address=self.address, ignore_reinit_error=True, log_to_driver=False, include_dashboard=False)
         try:
             yield from self._run(ray, jobs)
@@ -64,6 +71,7 @@ class RayExecutor:
                 ray.shutdown()
 
     def _run(self, ray: Any, jobs: Sequence[Job]) -> Generator[Outcome, None, None]:
+        self._check_room(ray, jobs)
         waiting = list(reversed(jobs))
         running: dict[Any, Job] = {}
         parallel = self.parallel or len(jobs)
@@ -76,9 +84,8 @@ class RayExecutor:
                     # max_calls=1: the worker ends with the cell and takes its memory along. Ray's own retries have no limit
                     # where memory runs out.
                     remote = ray.remote(max_calls=1, max_retries=0, num_cpus=job.threads, **self.resources)(run_there)
-                    again = tries.done[job.key] > 0
-                    running[remote.remote(work, this_process(), environment, sent_values(job), again=again)] = job
-                    if not again:
+                    running[remote.remote(work, this_process(), environment, sent_values(job))] = job
+                    if not tries.done[job.key]:
                         self.on_start(job)
                 done, _ = ray.wait(list(running), num_returns=1)
                 for handle in done:
@@ -91,6 +98,12 @@ class RayExecutor:
         finally:
             for handle in running:
                 ray.cancel(handle, force=True)
+
+    def _check_room(self, ray: Any, jobs: Sequence[Job]) -> None:
+        """Make sure that a machine has room for each cell."""
+        given = {"GPU": self.resources.get("num_gpus", 0.0), "memory": self.resources.get("memory", 0.0)}
+        for threads in {job.threads for job in jobs}:
+            places_on_machines(ray, "a cell", {"CPU": threads, **given}, "Set --threads, num_gpus and memory.")
 
 
 def _error(ray: Any, handle: Any) -> tuple[str, bool]:

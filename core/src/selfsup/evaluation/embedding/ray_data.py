@@ -9,7 +9,7 @@ import os
 import pickle
 import socket
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # workers import torch at their first block
 
 _MOST_TASKS = 10_000
 """Tasks of a job; where there are more blocks a task has several, as the scheduler keeps something for each task."""
+_GB = 1e9
 
 
 class RayConfig(Config):
@@ -38,7 +39,7 @@ class RayConfig(Config):
     num_gpus: float | None = Field(None, ge=0)
     """GPUs of a worker, or a share of one; None: 1 if the cluster has a GPU, else 0."""
     memory_gb: float = Field(0.0, ge=0)
-    """Memory in GB that a machine must have free for each worker; 0: it is not looked at."""
+    """Memory in GB that a machine sets aside for each worker; 0: it is not looked at."""
     rows: int = Field(4096, ge=1)
     """Rows of a block, which a worker decodes and embeds at a time; they are done again if it dies."""
     retries: int = Field(3, ge=0)
@@ -67,8 +68,8 @@ class _Deaths:
         return self.begun[start] - 1
 
     def end(self, start: int) -> None:
-        """The worker has ended it, and lives."""
-        self.begun[start] -= 1
+        """The worker has ended it, and lives. This process may have been restarted since, and know of no beginning."""
+        self.begun[start] = max(0, self.begun[start] - 1)
 
 
 class _Worker:
@@ -127,7 +128,7 @@ def ray_blocks(
         gpus, most = _room(ray, config)
         resources: dict[str, Any] = {"num_cpus": config.num_cpus, "num_gpus": gpus}
         if config.memory_gb:
-            resources["memory"] = config.memory_gb * 1e9
+            resources["memory"] = config.memory_gb * _GB
         from selfsup.evaluation.embedding.blocks import block_places
 
         places = [{"start": start, "stop": stop} for start, stop in block_places(rows, config.rows)]
@@ -180,15 +181,52 @@ def _in_order(blocks: Iterator[Block], rows: int) -> Generator[Block, None, None
 
 def _room(ray: Any, config: RayConfig) -> tuple[float, int]:
     """GPUs of a worker, and the number of workers."""
-    has = ray.cluster_resources()
-    gpus = config.num_gpus if config.num_gpus is not None else float(has.get("GPU", 0) > 0)
-    fit = min(has.get("CPU", 0) / config.num_cpus, has.get("GPU", 0) / gpus if gpus else float("inf"))
-    if fit < 1:
-        raise ConfigError(
-            f"The Ray cluster has {has.get('CPU', 0):g} CPUs and {has.get('GPU', 0):g} GPUs, and a worker asks for "
-            f"{config.num_cpus:g} CPUs and {gpus:g} GPUs. Set num_cpus and num_gpus."
-        )
-    return gpus, config.workers or int(fit)
+    gpus = config.num_gpus
+    if gpus is None:
+        gpus = float(any(machine.get("GPU", 0) for machine in _machines(ray)))
+    asks = {"CPU": config.num_cpus, "GPU": gpus, "memory": config.memory_gb * _GB}
+    places = places_on_machines(ray, "a worker", asks, "Set num_cpus, num_gpus and memory_gb.")
+    return gpus, config.workers or places
+
+
+def places_on_machines(ray: Any, what: str, asks: dict[str, float], advice: str) -> int:
+    """How many processes the machines of a Ray cluster have room for at a time. Each runs on one machine.
+
+    Args:
+        ray: the module, connected.
+        what: the process, for the message: ``a worker``.
+        asks: what each asks for: ``CPU`` and ``GPU`` in number, ``memory`` in bytes.
+        advice: how to ask for less, added to the message.
+
+    Raises:
+        ConfigError: no machine has room for one. Ray would wait for such a machine for ever.
+    """
+    machines = _machines(ray)
+    asks = {name: amount for name, amount in asks.items() if amount}
+    # The small addend is for shares such as 0.1, which are no exact numbers.
+    places = sum(
+        min((int(machine.get(name, 0) / amount + 1e-6) for name, amount in asks.items()), default=0) for machine in machines
+    )
+    if places:
+        return places
+    counted = Counter(_amounts(machine, asks) for machine in machines)
+    has = "; ".join(f"{text} ({count} times)" if count > 1 else text for text, count in counted.most_common(5))
+    raise ConfigError(
+        f"No machine of the Ray cluster has room for {what}, which asks for {_amounts(asks, asks)}. "
+        f"Its machines have: {has or 'nothing'}. {advice}"
+    )
+
+
+def _machines(ray: Any) -> list[dict[str, float]]:
+    """What each machine of the cluster that lives has."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def _amounts(resources: dict[str, float], names: Collection[str]) -> str:
+    texts = [f"{resources.get('CPU', 0):g} CPUs", f"{resources.get('GPU', 0):g} GPUs"]
+    if "memory" in names:
+        texts.append(f"{resources.get('memory', 0) / _GB:.4g} GB of memory")
+    return ", ".join(texts)
 
 
 @contextmanager
@@ -199,7 +237,8 @@ def _cluster(config: RayConfig) -> Generator[Any, None, None]:
     importlib.import_module("ray.data")
     mine = not ray.is_initialized()
     if mine:
-        _check_address(config.address)
+        _check_no_client(config.address)
+        check_address(config.address)
         try:
             ray.init(address=config.address or None, include_dashboard=False, log_to_driver=False, logging_level="warning")
         except (ConnectionError, ValueError, RuntimeError) as error:
@@ -211,15 +250,33 @@ def _cluster(config: RayConfig) -> Generator[Any, None, None]:
             ray.shutdown()
 
 
-def _check_address(address: str) -> None:
-    """Refuse an address where nothing listens, for which Ray itself would wait for minutes."""
-    host, _, port = address.rpartition(":")
+def check_address(address: str) -> None:
+    """Refuse an address where nothing listens, for which Ray itself would wait for minutes.
+
+    Args:
+        address: of a cluster; empty: that in ``RAY_ADDRESS``, if any.
+
+    Raises:
+        ConfigError: nothing listens there.
+    """
+    address = address or os.environ.get("RAY_ADDRESS", "")
+    host, _, port = address.rpartition("://")[2].rpartition(":")
     if not host or not port.isdigit():
         return
     try:
         socket.create_connection((host, int(port)), timeout=10).close()
     except OSError as error:
         raise ConfigError(f"No Ray cluster answers at {address}: {error.strerror or error}.") from error
+
+
+def _check_no_client(address: str) -> None:
+    """Refuse an address of Ray Client, through which Ray Data does not run."""
+    address = address or os.environ.get("RAY_ADDRESS", "")
+    if address.startswith("ray://"):
+        raise ConfigError(
+            f"{address} is an address of Ray Client (ray://), through which Ray Data does not run. Start the command on a "
+            "machine of the cluster, with the address auto or HOST:6379."
+        )
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from corrupted.saved_files import make_base
 from corrupted.trials import KINDS, per_job, spoilt, whole
 from corrupted.watch import CRASH, HANG, MEMORY, Figures, Watched, run
 
-LONG, SHORT = 10_000, 200
+LONG, SHORT = 10_000, 120
 """Inputs."""
 
 

@@ -15,6 +15,7 @@ import torch
 from selfsup.artifacts import RunDirectory
 from selfsup.artifacts.results import ResultRecord
 from selfsup.damaged_files import parse_json, reading
+from selfsup.data.store.cache_entries import note_use
 from selfsup.data.store.format import Store
 from selfsup.data.store.writer import StoreWriter
 from selfsup.errors import ArtifactError, CheckpointError, RunDirectoryError, SelfsupError, StorageError, one_line
@@ -114,7 +115,9 @@ def test_changed_bit_in_a_store_is_found(tmp_path: Path, name: str) -> None:
         Store(tmp_path / "store")
 
 
-@pytest.mark.parametrize("header", [{"n": "x"}, {"fields": [{}]}, {"fields": None}, {"bad_rows": 3}, {"version": None}])
+@pytest.mark.parametrize(
+    "header", [{"n": "x"}, {"fields": [{}]}, {"fields": None}, {"bad_rows": 3}, {"remarks": "x"}, {"version": None}]
+)
 def test_damaged_header_of_a_store(tmp_path: Path, header: dict[str, Any]) -> None:
     write_store(tmp_path / "store").close()
     file = tmp_path / "store" / "header.json"
@@ -143,3 +146,12 @@ def test_whatever_a_damaged_file_raises_becomes_one_error(tmp_path: Path) -> Non
         raise IndexError("no\nmore")
     with pytest.raises(CheckpointError, match="other"), reading(tmp_path, ArtifactError, ""):
         raise CheckpointError("other")
+
+
+def test_damaged_log_of_the_uses_of_a_store_is_left_out(tmp_path: Path) -> None:
+    write_store(tmp_path / "store").close()
+    note_use(tmp_path / "store", tmp_path / "a")
+    (uses,) = (file for file in (tmp_path / "store").iterdir() if b'"run"' in file.read_bytes())
+    uses.write_bytes(uses.read_bytes() + b"\xff\xfe\n" + b"[" * 100_000 + b"\n")
+    note_use(tmp_path / "store", tmp_path / "b")
+    assert [line for line in uses.read_bytes().splitlines() if b"/b" in line]

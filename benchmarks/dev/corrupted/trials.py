@@ -58,7 +58,10 @@ def attempt(kind: str, seeds: Sequence[int], folder: Path) -> list[Result]:
         if kind in MEDIA:
             return _media(kind, seeds, folder)
         if kind in SAVED:
-            return [_judged(kind, seed, partial(try_saved, kind, seed, folder / str(seed)), f"/{seed}/") for seed in seeds]
+            return [
+                _judged(kind, seed, partial(try_saved, kind, seed, folder / str(seed)), f"/{seed}/", "rows.txt")
+                for seed in seeds
+            ]
         return [_table(kind, seed, folder) for seed in seeds]
 
 
@@ -137,12 +140,12 @@ def judge(kind: str, seed: int, run: Callable[[], object], name: str) -> Result:
     return _judged(kind, seed, run, name)
 
 
-def _judged(kind: str, seed: int, run: Callable[[], object], name: str = "") -> Result:
+def _judged(kind: str, seed: int, run: Callable[[], object], *names: str) -> Result:
     try:
         run()
     except SelfsupError as error:
         text = str(error)
-        if (name and name not in text) or not _is_printable(text):
+        if (names and not any(name in text for name in names)) or not _is_printable(text):
             return Result(kind, seed, UNCLEAR, f"names no file, or is not printable: {_described(error)}")
         return Result(kind, seed, REFUSED, f"{type(error).__name__}: {text}")
     except Exception as error:

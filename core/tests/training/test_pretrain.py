@@ -28,6 +28,7 @@ from selfsup.testing.toy.sequences.rows import id_rows
 from selfsup.training.loop import checkpoint
 from selfsup.training.loop.stepper import Stepper
 from selfsup.training.observe import online_probe
+from selfsup.training.run.config import OptimizationConfig
 
 pytestmark = pytest.mark.usefixtures("toy")
 
@@ -57,6 +58,12 @@ def weights(run: selfsup.Run) -> dict[str, Tensor]:
 
 def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.parametrize("betas", [(0.9, 1.0), (-0.1, 0.9), (2.0, 3.0)])
+def test_decay_rates_that_no_optimizer_takes_are_refused(betas: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match="decay rates are at least 0 and less than 1"):
+        OptimizationConfig(betas=betas)
 
 
 def test_a_run_leaves_all_that_the_design_says(tmp_path: Path) -> None:

@@ -248,3 +248,19 @@ def test_the_exported_tokenizer_frames_and_cuts():
     theirs = processor.pretrained_tokenizer()(ENGLISH[0], truncation=True)["input_ids"]
     info = processor.info()
     assert theirs == [info["cls_id"], *processor.encode(rows(ENGLISH)[0])["ids"].tolist(), info["sep_id"]]
+
+
+def test_saved_tokenizer_with_ids_beyond_its_size_or_without_a_special_token(tmp_path):
+    TextProcessor(TextProcessorConfig(vocab_size=64)).fit([{"text": "a few words"}] * 4).save(tmp_path)
+    tokenizer, special = tmp_path / "tokenizer.json", tmp_path / "special_tokens.json"
+    whole = tokenizer.read_text()
+    held = json.loads(whole)
+    token = next(iter(held["model"]["vocab"]))
+    held["model"]["vocab"][next(reversed(held["model"]["vocab"]))] = 10_000
+    tokenizer.write_text(json.dumps(held))
+    with pytest.raises(ArtifactError, match="one with the id 10000"):
+        TextProcessor.load(tmp_path)
+    tokenizer.write_text(whole)
+    special.write_text(json.dumps({**json.loads(special.read_text()), "sep": f"no{token}"}))
+    with pytest.raises(ArtifactError, match="the tokenizer has no token 'no"):
+        TextProcessor.load(tmp_path)

@@ -78,10 +78,13 @@ class Plan:
                 f"{folder} holds no benchmark: there is no {FILE} in it. Give the folder that `selfsup benchmark --out` wrote."
             )
         values = checked(read_json(path), "plan", path)
-        lines = tuple(_line(line) for line in values["lines"])
-        return cls(
-            str(values["suite"]), tuple(values["seeds"]), lines, _keys(values, path), tuple(values.get("not_chosen", ()))
-        )
+        try:
+            lines, keys = tuple(_line(line) for line in values["lines"]), _keys(values, path)
+        except BenchmarkError:
+            raise
+        except Exception as error:  # a benchmark whose fields contradict each other
+            raise BenchmarkError(f"{path} is damaged: {error} Run the benchmark again into another folder.") from error
+        return cls(str(values["suite"]), tuple(values["seeds"]), lines, keys, tuple(values.get("not_chosen", ())))
 
 
 def _keys(values: Mapping[str, Any], path: Path) -> dict[str, str]:

@@ -115,6 +115,8 @@ class Vocabulary:
                 raise ValueError(f"the tokenizer has no token {unknown[0]!r}")
             if missing := [role for role in ("pad", "cls", "sep") if role not in found.special]:
                 raise ValueError(f"there is no {missing[0]} token")
+            if (highest := max(tokenizer.get_vocab(with_added_tokens=True).values())) >= len(found):
+                raise ValueError(f"it has {len(found)} tokens, and one with the id {highest}")
             return found
         except Exception as error:  # the tokenizers library raises plain Exception
             raise ArtifactError(f"{directory} holds no saved tokenizer ({error}); save the encoder again.") from error

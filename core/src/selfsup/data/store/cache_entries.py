@@ -197,8 +197,8 @@ def _remove(entry: Entry) -> bool:
 def _uses(store: Path) -> list[str]:
     runs = []
     with contextlib.suppress(OSError):
-        for line in (store / USES).read_text().splitlines():
-            with contextlib.suppress(ValueError, KeyError, TypeError):
+        for line in (store / USES).read_text(encoding="utf-8", errors="replace").splitlines():
+            with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
                 runs.append(str(json.loads(line)["run"]))
     return runs
 

@@ -88,15 +88,15 @@ class Store:
     def _open(self) -> None:
         self._header = _read_header(self.path)
         self.fields = {item["key"]: _field(item) for item in self._header["fields"]}
-        self.fingerprint: str = self._header["fingerprint"]
+        self.fingerprint = str(self._header["fingerprint"])
         """Of the rows it was made from."""
-        self.source_rows: int = self._header["source_rows"]
+        self.source_rows = int(self._header["source_rows"])
         """Number of rows it was made from, bad ones included."""
-        self.bad_rows: list[tuple[int, str]] = [(index, reason) for index, reason in self._header["bad_rows"]]
+        self.bad_rows: list[tuple[int, str]] = [(int(index), str(reason)) for index, reason in self._header["bad_rows"]]
         """Index and reason of each source row that could not be processed."""
-        self.remarks: dict[str, int] = self._header.get("remarks", {})
+        self.remarks = {str(text): int(count) for text, count in self._header.get("remarks", {}).items()}
         """What the processor said of rows that can be used, and of how many (:meth:`selfsup.data.Processor.remark`)."""
-        self._n: int = self._header["n"]
+        self._n = int(self._header["n"])
         self.kept: IndexArray = self._map(KEPT, self._n)
         """[N] int64, the source row of each sample."""
         self._starts = {key: self._load(field.starts, self._n + 1) for key, field in self.fields.items() if field.starts}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from selfsup.config import Config, idle
 from selfsup.data import TableFormat
@@ -44,7 +44,7 @@ class OptimizationConfig(Config):
     weight_decay_end: float | None = Field(default=None, ge=0)
     """Weight decay at the end of a cosine (DINO: .04 to .4); None: constant."""
     betas: tuple[float, float] = (0.9, 0.999)
-    """Decay rates of Adam's two moments."""
+    """Decay rates of Adam's two moments, each at least 0 and less than 1."""
     eps: float = Field(default=1e-8, gt=0)
     """Added to Adam's denominator."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
@@ -93,6 +93,13 @@ class OptimizationConfig(Config):
     """
     channels_last: bool | None = None
     """Store convolution weights channels-last; None: yes for 2-d convolutions, except in float32 on a CPU."""
+
+    @field_validator("betas")
+    @classmethod
+    def _decay_rates(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not all(0 <= beta < 1 for beta in value):
+            raise ValueError("decay rates are at least 0 and less than 1")
+        return value
 
     @model_validator(mode="after")
     def _one_budget(self) -> Self:

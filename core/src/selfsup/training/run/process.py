@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.artifacts import Encoder, RunDirectory
+from selfsup.artifacts.run_directory import RESTORE
 from selfsup.data.batches.source import BatchSource, Share
 from selfsup.data.store.cache_entries import note_use
-from selfsup.errors import ConfigError
+from selfsup.errors import ConfigError, RunDirectoryError
 from selfsup.runtime import device_name, randomness
 from selfsup.runtime.cache_folder import cache_root
 from selfsup.runtime.distributed import convert_sync_batchnorm
@@ -87,7 +88,8 @@ def execute(
             config = settled(config, data)
             # A checkpoint has the weights; the source of the initial weights may be gone.
             built = without_origin(config) if origin.resumed else config
-            task, _ = setup.build_task(built, data.info, origin)
+            with _of_resumed(origin, out):
+                task, _ = setup.build_task(built, data.info, origin)
             teacher = _teacher_record(task)
             taught = "" if teacher is None else f"The network learns from {teacher['source']}."
             notes = (processor_note(config, origin), *origin.messages, taught, setup.pretrained_note(built, task.backbone))
@@ -178,6 +180,17 @@ def _one_at_a_time(config: RunConfig, devices: Devices) -> AbstractContextManage
         folder.mkdir(parents=True, exist_ok=True)
     key = hashlib.sha256(f"{config.task} {config.data}".encode()).hexdigest()[:16]
     return waiting_lock(folder / f"preparing-{key}.lock")
+
+
+@contextmanager
+def _of_resumed(origin: Origin, out: Path) -> Iterator[None]:
+    """The options of a resumed run are its own, so if they do not fit its processor, a file in its folder is damaged."""
+    try:
+        yield
+    except ConfigError as error:
+        if not origin.resumed:
+            raise
+        raise RunDirectoryError(f"{out} cannot be resumed: {error} A file in it is damaged. {RESTORE}") from error
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from selfsup.config import Config
 from selfsup.data import Processor, Rows, cache_in, cache_root, load_source, prepare
 from selfsup.errors import BadRowError, DataError, StorageError, TooManyBadRowsError
 from selfsup.registry.specs import ModalitySpec
+from selfsup.runtime.files import CAN_LOCK
 from selfsup.training import RunConfig
 from selfsup.training.run.prepare_rows import process
 
@@ -148,6 +149,36 @@ def test_damaged_store_is_made_again(cache):
     again = Numbers()
     assert prepare(numbers([1, 2]), again).read([0, 1])["x"].flatten().tolist() == [1, 2]
     assert again.encoded == 2
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EMFILE, "Too many open files"), OSError(errno.EIO, "I/O error"), MemoryError()]
+)
+def test_passing_error_does_not_delete_a_good_store(cache, monkeypatch, error):
+    prepare(numbers([1, 2]), Numbers())
+
+    def fail(*_):
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr("selfsup.data.store.format.check_sums", fail)
+        with pytest.raises(StorageError, match="Cannot read the store"):
+            prepare(numbers([1, 2]), Numbers())
+    again = Numbers()
+    assert len(prepare(numbers([1, 2]), again)) == 2
+    assert again.encoded == 0
+
+
+@pytest.mark.skipif(not CAN_LOCK, reason="locks are needed")
+def test_damaged_store_that_is_read_is_not_deleted(cache):
+    reader = prepare(numbers([1, 2]), Numbers())
+    (name,) = stores(cache)
+    os.truncate(cache / name / "0.values", 3)
+    with pytest.raises(StorageError, match=r"damaged.*A process still reads it"):
+        prepare(numbers([1, 2]), Numbers())
+    assert (cache / name / "0.values").exists()
+    reader.close()
+    assert len(prepare(numbers([1, 2]), Numbers())) == 2
 
 
 def test_bad_rows_are_left_out_and_named():

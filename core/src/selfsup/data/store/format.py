@@ -8,6 +8,7 @@ in blocks, and a file says where each block begins and has its checksum.
 
 from __future__ import annotations
 
+import errno
 import itertools
 import math
 import os
@@ -23,7 +24,7 @@ from torch import Tensor
 
 from selfsup.damaged_files import read_json, reading
 from selfsup.data.batches.permutation import IndexArray
-from selfsup.data.store.checksums import check_sums
+from selfsup.data.store.checksums import DamagedStoreError, check_sums
 from selfsup.data.store.compression import BlockReader
 from selfsup.errors import DataError, StorageError
 from selfsup.runtime.shared_lock import hold_shared
@@ -35,6 +36,8 @@ HEADER = "header.json"
 KEPT = "kept.int64"
 _RESIDENT_BYTES = 64 << 20
 _RESIDENT_ITEM = 1024
+_DAMAGED = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
+"""Errors of the system that a damaged folder or header causes; others, such as too many open files, may pass."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,9 @@ class Store:
         """Open a store.
 
         Raises:
-            StorageError: it is not a store, is of a later version, or a file is shorter or longer than the header says.
+            DamagedStoreError: it is not a store, or a file is shorter or longer than the header says.
+            StorageError: it is of a later version, or cannot be read now (too many open files, no permission, a disk error,
+                full memory).
         """
         self.path = Path(path)
         self._resident: dict[str, Tensor] = {}
@@ -79,9 +84,16 @@ class Store:
         self._held: list[int] = []
         self._finalizer = weakref.finalize(self, _close, self._files, self._held)
         try:
-            with reading(self.path, StorageError, f"Delete {self.path}; it will be made again.", what="a store"):
-                self._open()
-        except StorageError:
+            with reading(self.path, DamagedStoreError, f"Delete {self.path}; it will be made again.", what="a store"):
+                try:
+                    self._open()
+                except OSError as error:
+                    if error.errno in _DAMAGED:
+                        raise
+                    raise StorageError(f"Cannot read the store {self.path}: {error.strerror or error}.") from error
+                except MemoryError as error:
+                    raise StorageError(f"Cannot read the store {self.path}: the memory is full.") from error
+        except BaseException:
             self._finalizer()
             raise
 
@@ -264,7 +276,7 @@ class Store:
         size = file.stat().st_size if file.exists() else None
         if size != expected:
             state = "is missing" if size is None else f"has {size} bytes in the place of {expected}"
-            raise StorageError(f"The store is damaged: {file} {state}. Delete {self.path}; it will be made again.")
+            raise DamagedStoreError(f"The store is damaged: {file} {state}. Delete {self.path}; it will be made again.")
 
 
 def _field(item: Mapping[str, Any]) -> Field:
@@ -276,11 +288,11 @@ def _read_header(path: Path) -> dict[str, Any]:
     try:
         header = read_json(path / HEADER)
     except FileNotFoundError:
-        raise StorageError(f"{path} is not a store: it has no {HEADER}.") from None
-    except (OSError, ValueError) as error:
-        raise StorageError(f"Cannot read {path / HEADER}: {error}") from error
+        raise DamagedStoreError(f"{path} is not a store: it has no {HEADER}.") from None
+    except ValueError as error:
+        raise DamagedStoreError(f"Cannot read {path / HEADER}: {error}") from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise StorageError(f"{path} is not a store: {HEADER} does not say {FORMAT!r}.")
+        raise DamagedStoreError(f"{path} is not a store: {HEADER} does not say {FORMAT!r}.")
     if header["version"] > FORMAT_VERSION:
         raise StorageError(
             f"{path} was written by a later selfsup (store format {header['version']}; this one reads up to {FORMAT_VERSION}). "

@@ -20,16 +20,18 @@ from selfsup.data.bad_rows import encode_arrow, encode_list
 from selfsup.data.processor import Processor
 from selfsup.data.rows import Rows
 from selfsup.data.samples import EncodedTable, Sample
+from selfsup.data.store.checksums import DamagedStoreError
 from selfsup.data.store.content_hash import HashArray, hashes_of, remember_hashes
 from selfsup.data.store.format import HEADER, RAW_VERSION, Store
 from selfsup.data.store.store_size import Estimate, SizeWatch, StoreTooLargeError
 from selfsup.data.store.writer import StoreWriter
-from selfsup.errors import BadRowError, DataError, StorageError, TooManyBadRowsError
+from selfsup.errors import BadRowError, DataError, TooManyBadRowsError
 from selfsup.runtime.cache_folder import cache_root
 from selfsup.runtime.decoder_output import bound_log, decoding
 from selfsup.runtime.file_lock import waiting_lock
 from selfsup.runtime.files import scratch_folder, storage_error, storage_errors, sync_directory, temporary_folder
 from selfsup.runtime.machine_load import cpu_count
+from selfsup.runtime.shared_lock import try_lock
 from selfsup.runtime.threads import in_order
 from selfsup.types import Row
 
@@ -85,7 +87,7 @@ def prepare(
     if (store := _reuse(final, rows, max_bad_rows)) is not None:
         return store
     with waiting_lock(folder / f"{key}.lock"), contextlib.ExitStack() as stack:
-        if (store := _reuse(final, rows, max_bad_rows)) is not None:  # made while this one waited
+        if (store := _reuse(final, rows, max_bad_rows, alone=True)) is not None:  # made while this one waited
             return store
         with storage_errors(folder, hint=_HINT):
             temporary = stack.enter_context(temporary_folder(final))
@@ -278,14 +280,23 @@ def _list_bad(named: list[tuple[int, str]]) -> str:
     return "The first: " + "; ".join(text.rstrip(".") for _, text in named[:5]) + "."
 
 
-def _reuse(final: Path, rows: Rows, max_bad_rows: float) -> Store | None:
-    """The finished store, or None; a damaged one is removed."""
+def _reuse(final: Path, rows: Rows, max_bad_rows: float, *, alone: bool = False) -> Store | None:
+    """The finished store, or None. A damaged one is removed by the process that is ``alone``: it holds the store's lock.
+
+    Raises:
+        DamagedStoreError: the store is damaged, and a process still reads it.
+        StorageError: it cannot be read now.
+    """
     if not final.exists():
         return None
     try:
         store = Store(final)
-    except StorageError:
-        shutil.rmtree(final, ignore_errors=True)
+    except DamagedStoreError as error:
+        if alone:
+            with try_lock(final / HEADER) as free:
+                if not free:
+                    raise DamagedStoreError(f"{error} A process still reads it: wait until it ends.") from error
+                shutil.rmtree(final, ignore_errors=True)
         return None
     check_bad_rows(store.bad_rows, rows, max_bad_rows, named=True)
     with contextlib.suppress(OSError):  # it may be another user's

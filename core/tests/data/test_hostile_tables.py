@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
+import os
 import tarfile
 import zipfile
 from pathlib import Path
@@ -18,7 +20,8 @@ from selfsup.data.sources.array_files import read_arrays
 from selfsup.data.sources.tables import encodings
 from selfsup.data.sources.tables.read import read_tables
 from selfsup.data.sources.tables.tars import read_tars
-from selfsup.errors import SourceError
+from selfsup.errors import SelfsupError, SourceError
+from selfsup.runtime.files import temporary_file
 
 
 @pytest.fixture(autouse=True)
@@ -141,3 +144,37 @@ def test_damaged_conversion_is_made_again(tmp_path: Path, name: str, content: by
     converted.write_bytes(whole.replace(b"gh", b"\xff\xfe"))
     assert converted.read_bytes() != whole
     assert read_tables([tmp_path / name]).dataset.to_list() == rows
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EMFILE, "Too many open files"), OSError(errno.ENOSPC, "full"), MemoryError()])
+def test_passing_error_keeps_the_conversion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    (tmp_path / "a.csv").write_bytes(b"a,b\n1,2\n")
+    read_tables([tmp_path / "a.csv"])
+    (converted,) = (tmp_path / "cache" / "tables").rglob("*.arrow")
+    before = converted.stat().st_mtime_ns
+
+    def fail(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr("datasets.Dataset.from_file", fail)
+        with pytest.raises(SelfsupError):
+            read_tables([tmp_path / "a.csv"])
+    assert converted.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.txt"])
+def test_conversion_that_was_cut_short_is_made_again_beside_files_in_work(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"".join(b"%d,ab\n" % n for n in range(1000)))
+    rows = read_tables([tmp_path / name]).dataset.to_list()
+    (converted,) = (tmp_path / "cache" / "tables").rglob("*.arrow")
+    (folder,) = (tmp_path / "cache" / "tables").iterdir()
+    with temporary_file(folder / "rows.arrow") as locked:
+        os.truncate(converted, 2000)
+        assert read_tables([tmp_path / name]).dataset.to_list() == rows
+        assert locked.exists()
+        (work := converted.parent.with_name("other.incomplete")).mkdir()
+        (work / "part").touch()
+        converted.write_bytes(b"")
+        assert read_tables([tmp_path / name]).dataset.to_list() == rows
+        assert (work / "part").exists()

@@ -6,7 +6,7 @@ import errno
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
@@ -15,6 +15,7 @@ import numpy as np
 
 from selfsup.data.sources.dataframes import plain_table
 from selfsup.data.sources.tables.coco import is_coco, read_coco
+from selfsup.data.sources.tables.conversions import repaired
 from selfsup.data.sources.tables.delimited import VERSION, read_delimited, read_sheets
 from selfsup.data.sources.tables.encodings import (
     COMPRESSED,
@@ -123,7 +124,6 @@ def read_tables(
     cache = cache_root() / "tables" / fingerprint[:32]
     with storage_errors(cache, hint=_HINT):
         cache.mkdir(parents=True, exist_ok=True)
-    begun = any(cache.iterdir())
 
     def converted() -> tuple[Any, Findings]:
         if suffix == ".parquet":
@@ -145,16 +145,7 @@ def read_tables(
 
     with quiet_datasets():
         try:
-            try:
-                dataset, findings = _valid(converted())
-            except SelfsupError:
-                raise
-            except Exception:
-                if not begun:
-                    raise
-                shutil.rmtree(cache)  # an earlier conversion is damaged: make it again
-                cache.mkdir()
-                dataset, findings = _valid(converted())
+            dataset, findings = repaired(lambda: _valid(converted()), cache)
             categories = _dictionaries(files[0], suffix)
         except SelfsupError:
             raise
@@ -220,9 +211,13 @@ def _valid(found: tuple[Any, Findings]) -> tuple[Any, Findings]:
     Raises:
         pyarrow.ArrowInvalid: some are not.
     """
-    for batch in found[0].data.table.to_batches():
-        batch.validate(full=True)
+    _validate(found[0].data.table.to_batches())
     return found
+
+
+def _validate(batches: Iterable[Any]) -> None:
+    for batch in batches:
+        batch.validate(full=True)
 
 
 def _pieces(stream: TextIO) -> Iterator[str]:
@@ -241,16 +236,14 @@ def _read_arrow(file: Path, cache: Path) -> Any:
         is_stream = stream.read(6) != b"ARROW1"
     if is_stream:
         with pa.memory_map(str(file)) as source, pa.ipc.open_stream(source) as batches:
-            for batch in batches:
-                batch.validate(full=True)
+            _validate(batches)
         return datasets.Dataset.from_file(str(file))
     copy = cache / f"{hashlib.sha256(str(file).encode()).hexdigest()[:16]}.arrow"
     if not copy.exists():
         with temporary_file(copy) as temporary:
             with pa.memory_map(str(file)) as source, pa.ipc.open_file(source) as reader:
                 batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
-                for batch in batches:
-                    batch.validate(full=True)
+                _validate(batches)
                 parts = [plain_table(pa.Table.from_batches([batch])) for batch in batches]
                 schema = datasets.Features.from_arrow_schema(parts[0].schema if parts else reader.schema).arrow_schema
                 with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:

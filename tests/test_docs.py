@@ -38,7 +38,7 @@ GUIDE = ("guide/train.md", "guide/evaluate.md", "guide/labels.md")
 TESTED_ELSEWHERE = ("modalities/multimodal.md", "extend/objective.md", "extend/modality.md")
 LIMITS = {"pretrain": ["--max-steps", "3"], "resume": ["--max-steps", "5"], "finetune": ["--set", "finetune.epochs=1"]}
 """Added to a command of the pages, which train for many epochs."""
-OF_TORCHRUN = {"--nproc-per-node"}
+OF_TORCHRUN = {"--nnodes", "--nproc-per-node"}
 OF_EXAMPLES = "Two examples"
 DISTRIBUTIONS = ("audio", "multimodal", "tabular", "text", "video", "vision")
 

@@ -11,6 +11,7 @@ import pytest
 
 from selfsup.errors import StorageError
 from selfsup.runtime.files import (
+    alive,
     atomic_write,
     give_name,
     remove_remains,
@@ -85,13 +86,30 @@ def test_what_killed_processes_left_is_removed_and_files_in_progress_stay(tmp_pa
     with temporary_file(path) as first:
         assert not left.exists()
         assert not left_folder.exists()
+        assert not other.exists()
         first.write_text("whole")
         with temporary_folder(path):
             assert first.read_text() == "whole"
         give_name(first, path)
-    assert sorted(item.name for item in tmp_path.iterdir()) == sorted(["file", other.name])
+    (later := temporary_path(path)).write_text("half")
+    assert sorted(item.name for item in tmp_path.iterdir()) == sorted(["file", later.name])
     remove_remains(tmp_path)
     assert [item.name for item in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_folder_is_looked_through_once_for_any_number_of_files(tmp_path, monkeypatch):
+    looks = []
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda folder: looks.append(folder) or scandir(folder))
+    for number in range(4):
+        atomic_write(tmp_path / f"{number}.json", "{}")
+    assert looks == [tmp_path]
+
+
+def test_no_signal_is_sent_to_see_whether_a_process_of_windows_lives(monkeypatch):
+    monkeypatch.setattr("sys.platform", "win32")
+    monkeypatch.setattr(os, "kill", lambda *_: pytest.fail("signal 0 is Ctrl-C there"))
+    assert alive(os.getpid())
 
 
 def test_what_was_left_on_another_machine_is_kept_unless_the_folder_is_ours(tmp_path, monkeypatch):

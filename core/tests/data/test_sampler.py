@@ -8,6 +8,8 @@ import pytest
 from selfsup.data import EpochSampler
 from selfsup.data.batches import sampler as samplers
 from selfsup.data.batches.permutation import Permutation
+from selfsup.data.batches.sampler import DividedSampler
+from selfsup.data.batches.work_division import WorkDivision
 from selfsup.errors import ConfigError, DataError
 
 
@@ -135,3 +137,20 @@ def test_the_order_of_a_billion_samples_takes_no_memory():
     assert len(batches) == 1_000_000_000 // 4096
     assert len(np.unique(rows)) == 3 * 512
     assert rows.max() > 900_000_000 > 100_000_000 > rows.min()
+
+
+def test_the_batches_of_a_billion_samples_are_divided_over_processes_in_no_memory(monkeypatch):
+    import tracemalloc
+
+    monkeypatch.setattr("selfsup.data.batches.work_division.rank", lambda: 1)
+    division = WorkDivision()
+    division._processes = 4
+    sampler = EpochSampler(1_000_000_000, 512, drop_last=False, shuffle=False)
+    tracemalloc.start()
+    divided = DividedSampler(sampler, division)
+    batches = divided.batches(0)
+    second = batches[1]
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    tracemalloc.stop()
+    assert len(divided) == len(batches) == len(range(1, len(sampler), 4))
+    assert second.tolist() == sampler.batches(0)[5].tolist()

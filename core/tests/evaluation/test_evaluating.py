@@ -2,6 +2,7 @@
 
 import csv
 import datetime
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -299,3 +300,14 @@ def test_engines_and_their_options_are_checked_first(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r'not installed: pip install "selfsup\[ray\]"'):
         embed_by("ray")
+
+
+def test_a_cache_that_cannot_be_written_is_named_by_a_worker_of_blocks(tmp_path, monkeypatch):
+    from selfsup.evaluation.embedding.blocks import BlockEmbedder
+
+    (file := tmp_path / "cache").write_text("in the way")
+    monkeypatch.setenv("SELFSUP_CACHE", str(file))
+    worker = BlockEmbedder.__new__(BlockEmbedder)
+    worker.rows = SimpleNamespace(select=list)  # they are read later
+    with pytest.raises(StorageError, match=r"Cannot write .*cache/embedding.*SELFSUP_CACHE"):
+        worker.embed(0, 1)

@@ -149,9 +149,18 @@ def test_a_machine_with_slurm_is_no_job_and_gives_no_warning(tmp_path: Path, mon
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    monkeypatch.delenv("SLURM_NTASKS", raising=False)
+    for name in ("SLURM_NTASKS", "SLURM_STEP_NUM_TASKS", "SLURM_JOB_NAME", "SLURM_NTASKS_PER_NODE"):
+        monkeypatch.delenv(name, raising=False)
     assert (devices.process_ranks(), devices.launched_outside()) == ((0, 0), False)
     devices.Devices("cpu", "32", 1, 1, "auto").connect()
-    monkeypatch.setenv("SLURM_NTASKS", "2")
+    monkeypatch.setenv("SLURM_NTASKS", "2")  # a batch script, which is one process
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    assert (devices.process_ranks(), devices.started_processes(), devices.launched_outside()) == ((0, 0), 1, False)
+    assert devices.devices_here(torch.device("cpu"), "32").connect().world_size == 1
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")  # srun with one task
+    assert not devices.launched_outside()
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
     monkeypatch.setenv("SLURM_PROCID", "1")
-    assert (devices.process_ranks(), devices.started_processes()) == ((1, 0), 2)
+    assert (devices.process_ranks(), devices.started_processes(), devices.launched_outside()) == ((1, 0), 2, True)
+    monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "2")
+    assert devices.Devices("cpu", "32", 2, 1, "auto").rank == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ import pytest
 import torch
 
 import selfsup
-from selfsup.errors import ConfigError, SourceError
+from selfsup.errors import ConfigError, DataError, SourceError
+from selfsup.evaluation.on_devices import starts_processes
 from selfsup.testing.toy.sequences.processor import SequenceProcessor
+from selfsup.training.device.devices import Devices
 
 OPTIONS: dict[str, Any] = {
     "data": "toy-frames", "steps": 6, "batch_size": 32, "precision": "32", "accelerator": "cpu", "progress": False,
@@ -133,7 +136,21 @@ def test_a_batch_script_of_slurm_evaluates_alone(run: Path, monkeypatch: pytest.
     monkeypatch.delenv("SLURM_STEP_NUM_TASKS", raising=False)
     for name, value in (("SLURM_NTASKS", "2"), ("SLURM_JOB_NAME", "job"), ("SLURM_PROCID", "0"), ("SLURM_LOCALID", "0")):
         monkeypatch.setenv(name, value)
-    connected: list[str] = []
-    monkeypatch.setattr("selfsup.evaluation.on_devices.devices_here", lambda *_: connected.append("yes"))
-    assert selfsup.evaluate(run, "toy-frames", evaluators=["knn"])[0].metrics
-    assert connected == []
+    assert starts_processes(2)
+    options = {"finetune": {"epochs": 1, "min_steps": 0, "augment": False}}
+    records = selfsup.evaluate(run, "toy-frames", evaluators=["knn", "finetune"], options=options)
+    assert all(record.metrics for record in records)
+    assert not torch.distributed.is_initialized()
+
+
+def test_fewer_rows_than_processes_are_refused(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    many = Devices("cpu", "32", 100_000, 1, "auto")
+    monkeypatch.setattr("selfsup.evaluation.evaluators.finetune.devices_here", lambda *_: many)
+    monkeypatch.setattr(Devices, "connect", lambda _: pytest.fail("the processes start"))
+    with pytest.raises(DataError, match="labelled rows cannot be shared by 100000 processes"):
+        selfsup.evaluate(run, "toy-frames", evaluators=["finetune"])
+
+
+@pytest.mark.slow
+def test_processes_reuse_their_group_and_name_a_call_that_one_makes_alone(in_two_processes: Callable[..., None]) -> None:
+    in_two_processes("two_that_meet")

@@ -34,9 +34,9 @@ from selfsup.data import (
 from selfsup.data.bad_rows import encode_list
 from selfsup.data.batches.sampler import DividedSampler
 from selfsup.data.batches.windows import shown_lengths
+from selfsup.data.batches.work_division import work_division
 from selfsup.data.sources.row_values import rows_to_embed
 from selfsup.errors import ArtifactError, BadRowError, ConfigError, DataWarning
-from selfsup.runtime.distributed import work_division
 from selfsup.runtime.module_mode import evaluation_mode
 from selfsup.runtime.precision import AUTOCAST
 from selfsup.runtime.precision import Precision as Precision
@@ -242,7 +242,7 @@ class Encoder(nn.Module):
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Indices of all samples of a store, each once, and what is computed of their batches.
 
-        Within :func:`~selfsup.runtime.distributed.divided_work` each process computes a part of the batches.
+        Within :func:`~selfsup.data.batches.work_division.divided_work` each process computes a part of the batches.
         """
         batch_size = batch_size or self.processor.batch_size
         lengths = shown_lengths(store, self.processor)

@@ -60,7 +60,9 @@ def evaluate(
         precision: arithmetic of the embeddings.
         out: folder of the records; None: the ``results/`` of the run if ``encoder`` is a run's folder, else none is written.
         devices: processes on this machine, one per GPU if there are GPUs; they divide the embedding, and the numbers are those
-            of one. None: processes that torchrun or srun started, else this one.
+            of one. Evaluators that fine-tune (``finetune``, and ``few-labels`` with ``method=finetune``) share each batch, as
+            :func:`finetune` does, and their numbers differ. None: processes that torchrun or srun started, else this one; all
+            of them make this call together, not the first one alone.
         **common: ``label``, ``label_kind``, ``unlabelled``, ``columns``, ``table``, ``max_bad_rows``, ``checkpoint``, ``part``,
             ``progress``: see :class:`~selfsup.evaluation.CommonOptions`.
 
@@ -70,7 +72,8 @@ def evaluate(
     Raises:
         UnknownIdError: there is no such evaluator.
         ConfigError: an option is not allowed, or an evaluator is for another modality.
-        DataError: the rows cannot be used.
+        DataError: the rows cannot be used, or are fewer than the processes that share them in fine-tuning.
+        RunError: one of several processes did not make the call, or died.
     """
     evaluators = [evaluators] if isinstance(evaluators, str) else list(evaluators)
     chosen = choose_evaluators(evaluators, options or {})
@@ -148,7 +151,8 @@ def finetune(
 ) -> Finetuned:
     """Train all weights of a copy of an encoder, and a linear head, on labelled rows.
 
-    Several processes share each batch; the first one writes.
+    Several processes share each batch; the first one writes. Each takes ``batch_size // processes`` rows of a batch, and draws
+    augmentation and dropout from a seed of its own, so that the model differs from that of one process.
 
     Args:
         encoder: an encoder, or what :func:`selfsup.load` takes; it stays unchanged.
@@ -159,13 +163,14 @@ def finetune(
         seed: of every random choice.
         out: folder for the fine-tuned encoder and its head; None: nothing is written.
         devices: processes on this machine, one per GPU if there are GPUs. None: processes that torchrun or srun started, else
-            this one.
+            this one; all of them make this call together.
         **common: ``label``, ``label_kind``, ``unlabelled``, ``columns``, ``table``, ``max_bad_rows``, ``checkpoint``, ``part``,
             ``progress``: see :class:`~selfsup.evaluation.CommonOptions`.
 
     Raises:
         ConfigError: an option is not allowed, or ``fraction`` leaves a class without a row.
-        DataError: the rows cannot be used.
+        DataError: the rows cannot be used, or are fewer than the processes.
+        RunError: one of several processes did not make the call, or died.
         NonFiniteLossError: the loss became NaN or infinite.
     """
     config = validated(FinetuneConfig, {**(options or {}), "fraction": fraction}, what="finetune")

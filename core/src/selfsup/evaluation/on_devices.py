@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.distributed import DistError
 
 from selfsup.artifacts import Encoder, EncoderLike
 from selfsup.data import TableFormat
+from selfsup.data.batches.work_division import divided_work, meeting
 from selfsup.errors import ConfigError
 from selfsup.evaluation.common_options import Source
-from selfsup.runtime.distributed import divided_work
 from selfsup.training.device.devices import check_gpus, devices_here, launched_outside, started_processes
 from selfsup.training.loop.signals import StopRequest
 from selfsup.training.run.launch import accept_requeue, run_processes
@@ -86,13 +87,15 @@ def together(device: torch.device) -> Iterator[None]:
 
     Args:
         device: of this process.
+
+    Raises:
+        RunError: a process did not come within half an hour, for example since only one of them made the call.
     """
-    # A batch script of Slurm knows the number of tasks of its job, too; only srun starts so many processes.
-    alone = "TORCHELASTIC_RUN_ID" not in os.environ and "SLURM_STEP_NUM_TASKS" not in os.environ
-    if alone or started_processes() == 1:
+    if started_processes() == 1:
         yield
         return
-    devices_here(device, "32").connect()
+    with meeting(DistError):
+        devices_here(device, "32").connect()
     with divided_work():
         yield
 

@@ -7,8 +7,7 @@ on the joined batch. In one process every function below is the identity.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar, cast
 
@@ -19,7 +18,6 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 M = TypeVar("M", bound=nn.Module)
-T = TypeVar("T")
 
 SMALLEST_GROUP = 8
 """Least samples of a group of :class:`SplitBatchNorm`; 32 in MoCo's paper (256 images on 8 GPUs)."""
@@ -119,57 +117,6 @@ def from_first_rank(x: Tensor) -> Tensor:
     shared = x.contiguous().clone()
     dist.broadcast(shared, src=0)
     return shared
-
-
-class WorkDivision:
-    """Divides items over all processes in turn: process k of n computes the items k, k + n, ..., and each gets all outputs.
-
-    All processes make one together, and call :meth:`outputs` together. In one process it does nothing.
-    """
-
-    def __init__(self) -> None:
-        self._rank, self._processes = rank(), world_size()
-        # On the CPU, so that it does not matter what the devices can send.
-        self._group = cast(dist.ProcessGroup, dist.new_group(backend="gloo")) if self._processes > 1 else None
-
-    def own(self, items: Sequence[T]) -> Sequence[T]:
-        """The items of this process."""
-        return items[self._rank :: self._processes]
-
-    def outputs(self, own: Iterable[T], count: int) -> Iterator[T]:
-        """The outputs of all items, in their order.
-
-        Args:
-            own: outputs of this process's items, in their order; tensors in them are on the CPU.
-            count: number of items of all processes.
-        """
-        if self._group is None:
-            yield from own
-            return
-        mine = iter(own)
-        for start in range(0, count, self._processes):
-            outputs: list[Any] = [None] * self._processes
-            has_one = start + self._rank < count
-            dist.all_gather_object(outputs, next(mine) if has_one else None, group=self._group)
-            yield from outputs[: count - start]
-
-
-_divisions: list[WorkDivision] = []
-
-
-@contextmanager
-def divided_work() -> Iterator[None]:
-    """While entered, all processes make the same calls, and what is embedded is divided among them."""
-    _divisions.append(WorkDivision())
-    try:
-        yield
-    finally:
-        _divisions.pop()
-
-
-def work_division() -> WorkDivision | None:
-    """The division of :func:`divided_work`; None outside of it: each process works for itself."""
-    return _divisions[-1] if _divisions else None
 
 
 class SynchronizedBatchNorm(_BatchNorm):

@@ -86,7 +86,10 @@ def atomic_write(path: str | Path, content: bytes | str | Callable[[BinaryIO], o
 def temporary_file(path: Path) -> Iterator[Path]:
     """Make an empty hidden file beside ``path``, to fill and rename (:func:`give_name`); at the end, remove it if it is there.
 
-    The file is locked meanwhile. What killed processes of this machine left of the same file is removed first.
+    The file is locked meanwhile. Before its first use of a folder, a process removes what killed ones of this machine left.
+
+    Raises:
+        OSError: the file cannot be made; callers say by :func:`storage_errors` what they wanted to write.
     """
     with _temporary(path, folder=False) as temporary:
         yield temporary
@@ -154,10 +157,16 @@ def lock_descriptor(descriptor: int) -> bool | None:
     return True
 
 
+@functools.cache
+def _remove_remains_once(folder: Path, process: int) -> None:
+    """Look through a folder once for each process: it may have very many files."""
+    remove_remains(folder)
+
+
 @contextmanager
 def _temporary(path: Path, *, folder: bool) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    remove_remains(path.parent, path.name)
+    _remove_remains_once(path.parent.absolute(), os.getpid())
     temporary, descriptor = _made(path, folder)
     try:
         yield temporary
@@ -222,7 +231,9 @@ def _remove(left: Path) -> None:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs on this machine."""
+    """Whether a process runs on this machine; on Windows, where signal 0 is Ctrl-C, each is taken to."""
+    if sys.platform == "win32":
+        return True
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

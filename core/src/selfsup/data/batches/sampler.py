@@ -8,8 +8,8 @@ from typing import Protocol
 import numpy as np
 
 from selfsup.data.batches.permutation import ComputedBatches, IndexArray, OrderedByLength, Permutation
+from selfsup.data.batches.work_division import WorkDivision
 from selfsup.errors import ConfigError, DataError
-from selfsup.runtime.distributed import WorkDivision
 
 MOST_IN_MEMORY = 1 << 27
 """Samples whose order is drawn at once (1 GB for each process); of more it is computed batch by batch."""
@@ -183,8 +183,8 @@ class DividedSampler:
         self._sampler, self._division = sampler, division
 
     def __len__(self) -> int:
-        return len(self.batches(0))
+        return len(self._division.own(range(len(self._sampler))))
 
-    def batches(self, epoch: int) -> list[IndexArray]:
-        """The batches of this process."""
-        return list(self._division.own(self._sampler.batches(epoch)))
+    def batches(self, epoch: int) -> Sequence[IndexArray]:
+        """The batches of this process; those that are computed stay so."""
+        return self._division.own(self._sampler.batches(epoch))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import platform
@@ -17,10 +18,11 @@ from selfsup.data import Rows, prepare
 from selfsup.data.bad_rows import encode_list
 from selfsup.data.sources.columns.labels import LabelReader
 from selfsup.errors import BadRowError, SourceError, TooManyBadRowsError
-from selfsup.evaluation.embedding.files import Part, embedded_parts, name_columns
+from selfsup.evaluation.embedding.files import embedded_parts
+from selfsup.evaluation.embedding.row_columns import Part, name_columns
 from selfsup.evaluation.source_rows import load_rows, rows_of_part
 from selfsup.runtime.cache_folder import cache_root
-from selfsup.runtime.files import scratch_folder, temporary_folder
+from selfsup.runtime.files import scratch_folder, storage_errors, temporary_folder
 from selfsup.runtime.precision import AUTOCAST, resolve_precision
 from selfsup.runtime.progress import Silent
 
@@ -42,7 +44,7 @@ class Work:
     fingerprint: str
     """Of all rows: a worker that reads others stops."""
     names: Mapping[str, str]
-    """See :func:`~selfsup.evaluation.embedding.files.name_columns`."""
+    """See :func:`~selfsup.evaluation.embedding.row_columns.name_columns`."""
     part: str | None
     batch_size: int
     precision: Literal["auto", "32", "bf16", "16"]
@@ -176,7 +178,10 @@ class BlockEmbedder:
             StorageError: the disk of the cache is full or cannot be written.
         """
         rows = self.rows.select(range(start, stop))
-        with temporary_folder(cache_root() / "embedding" / "block") as folder:
+        place = cache_root() / "embedding" / "block"
+        with contextlib.ExitStack() as stack:
+            with storage_errors(place.parent, hint="Samples are kept below the folder that SELFSUP_CACHE names."):
+                folder = stack.enter_context(temporary_folder(place))
             return self._embedded(rows, start, folder)
 
     def _embedded(self, rows: Rows, start: int, folder: Path) -> Block:

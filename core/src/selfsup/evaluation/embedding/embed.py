@@ -16,8 +16,9 @@ from selfsup.data.store.prepare import check_bad_rows, check_share, no_good_row
 from selfsup.errors import ConfigError
 from selfsup.evaluation.common_options import CommonOptions, Source, loaded
 from selfsup.evaluation.embedding.blocks import Work, work_of
-from selfsup.evaluation.embedding.files import Part, check_suffix, id_column_of, write_embeddings, write_parts
+from selfsup.evaluation.embedding.files import check_suffix, write_embeddings, write_parts
 from selfsup.evaluation.embedding.ray_data import RayConfig, check_ray, ray_blocks
+from selfsup.evaluation.embedding.row_columns import Part, id_column_of
 from selfsup.evaluation.on_devices import call_on_devices, starts_processes, together
 from selfsup.evaluation.source_rows import has_labels, load_rows, rows_of_part, splits_of
 from selfsup.runtime.decoder_output import caught_noise
@@ -75,13 +76,13 @@ def embed(
         engine_options: of the engine ``ray``, such as ``{"workers": 8}``
             (:class:`~selfsup.evaluation.embedding.ray_data.RayConfig`); ``local`` has none.
         devices: processes on this machine, one per GPU if there are GPUs; they divide the batches, and the file is that of one.
-            None: processes that torchrun or srun started, else this one.
+            None: processes that torchrun or srun started, else this one; all of them make this call together.
         **common: ``label``, ``label_kind``, ``unlabelled``, ``columns``, ``table``, ``max_bad_rows``, ``checkpoint``, ``part``,
             ``progress``: see :class:`~selfsup.evaluation.CommonOptions`.
 
     Raises:
         ConfigError: the file's suffix, the engine or one of its options is unknown, or Ray is not installed.
-        RunError: workers of Ray died too often.
+        RunError: workers of Ray died too often, or one of several processes did not make the call.
         DataError: the rows cannot be used.
         StorageError: the disk is full or cannot be written.
     """

@@ -17,7 +17,7 @@ from selfsup.data import EpochSampler, Loader
 from selfsup.data.batches.permutation import IndexArray
 from selfsup.data.batches.windows import read_windows
 from selfsup.data.sources.columns.labels import standard_scale
-from selfsup.errors import ConfigError
+from selfsup.errors import ConfigError, DataError
 from selfsup.evaluation.base import EvaluatorRecipe, Split
 from selfsup.evaluation.checks import output_count
 from selfsup.evaluation.evaluators.finetune_config import FinetuneConfig
@@ -62,7 +62,8 @@ def finetune_encoder(
     """Train a copy of ``encoder`` and a linear head on labelled rows; ``encoder`` itself stays unchanged.
 
     If torchrun or srun started several processes, all of them must call this together: they share each batch, and each returns
-    the same model.
+    the same model. It differs from that of one process: each takes ``batch_size // processes`` rows of a batch, and draws
+    augmentation and dropout from a seed of its own.
 
     Differs from SimCLR's protocol (AdamW and a warm-up instead of SGD with Nesterov momentum), so that one setting fits
     convolutional networks and transformers of every modality.
@@ -78,6 +79,7 @@ def finetune_encoder(
     Raises:
         ConfigError: ``fraction`` leaves a class without a row, ``layer_decay`` is set for a network without blocks, or class
             weights or label smoothing for labels without classes.
+        DataError: there are fewer rows than processes.
         NonFiniteLossError: the loss became NaN or infinite.
     """
     n_outputs = output_count("finetune", train, train)
@@ -105,6 +107,11 @@ def finetune_encoder(
     unfreeze(model)  # that a task or the backbone froze, except those that nothing trains (hold_fixed)
     _freeze_spare_parts(model.encoder.backbone)
     devices = devices_here(encoder.device, resolve_precision(config.precision, encoder.device.type))
+    if len(rows) < devices.processes:
+        raise DataError(
+            f"{len(rows)} labelled row{'' if len(rows) == 1 else 's'} cannot be shared by {devices.processes} processes, which "
+            "fine-tune together: each of them needs one. Start fewer (--devices), or give more labels."
+        )
     fabric = devices.connect()
     device = encoder.device if devices.processes == 1 else fabric.device
     batch_size = min(config.batch_size or min(_BATCH_SIZE, encoder.processor.batch_size), len(rows))

@@ -13,7 +13,14 @@ from torch.nn.parallel import DistributedDataParallel
 
 from selfsup.errors import ConfigError
 from selfsup.runtime.precision import FABRIC_NAMES, Precision, resolve_precision
-from selfsup.training.device.fabric import DDPStrategy, Fabric, ModelParallelStrategy, SLURMEnvironment, TorchElasticEnvironment
+from selfsup.training.device.fabric import (
+    DDPStrategy,
+    Fabric,
+    ModelParallelStrategy,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+    started_by,
+)
 from selfsup.training.loop.sharding import shard
 from selfsup.training.run.config import RunConfig
 
@@ -44,10 +51,7 @@ class Devices:
     @property
     def rank(self) -> int:
         """Rank of this process among all of the run's; known before :meth:`connect`."""
-        if self.processes == 1:
-            return 0
-        started_by = next((kind for kind in (TorchElasticEnvironment, SLURMEnvironment) if kind.detect()), None)
-        return 0 if started_by is None else started_by().global_rank()
+        return 0 if self.processes == 1 else started_by().global_rank()
 
     def connect(self) -> Fabric:
         """Connect to the devices; with several processes, each of them calls this."""
@@ -64,6 +68,7 @@ class Devices:
             num_nodes=self.nodes,
             strategy=strategy,
             precision=FABRIC_NAMES[self.precision],
+            plugins=[started_by()],  # else a batch script of Slurm would count as one of the job's tasks
         )
         fabric.launch()
         return fabric
@@ -136,10 +141,10 @@ def launched_outside() -> bool:
 
 
 def started_processes() -> int:
-    """Number of processes that torchrun or srun started over all machines; 1: neither did."""
+    """Number of processes that torchrun or srun started over all machines; 1: neither did, as in a batch script of Slurm."""
     if TorchElasticEnvironment.detect():
         return int(os.environ["WORLD_SIZE"])
-    return int(os.environ.get("SLURM_NTASKS", "1")) if SLURMEnvironment.detect() else 1
+    return int(os.environ["SLURM_STEP_NUM_TASKS"]) if SLURMEnvironment.detect() else 1
 
 
 def process_ranks() -> tuple[int, int]:

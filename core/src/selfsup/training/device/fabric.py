@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -31,6 +32,8 @@ def _only_version_of(package: str) -> Iterator[None]:
 
 with _only_version_of("torchmetrics"):  # it takes longer to import than torch
     from lightning_fabric import Fabric as _Fabric
+    from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
     from lightning_fabric.plugins.environments.slurm import SLURMEnvironment as _SLURMEnvironment
     from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
     from lightning_fabric.strategies.ddp import DDPStrategy
@@ -55,13 +58,28 @@ class Fabric(_Fabric):
 
 
 class SLURMEnvironment(_SLURMEnvironment):
-    """Lightning's own, without the hint."""
+    """Lightning's own, without the hint, and only where ``srun`` started several processes.
+
+    A batch script has the number of the job's tasks in ``SLURM_NTASKS``, too; it is one process. ``srun`` alone sets
+    ``SLURM_STEP_NUM_TASKS``.
+    """
 
     @staticmethod
     def detect() -> bool:
-        """Whether ``srun`` started this process."""
+        """Whether ``srun`` started this process as one of several."""
         with _without_srun_hint():
-            return _SLURMEnvironment.detect()
+            return int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1 and _SLURMEnvironment.detect()
+
+    def world_size(self) -> int:
+        """Number of the processes."""
+        return int(os.environ["SLURM_STEP_NUM_TASKS"])
+
+
+def started_by() -> ClusterEnvironment:
+    """What started this process: torchrun (or this package, likewise), ``srun``, or neither."""
+    if TorchElasticEnvironment.detect():
+        return TorchElasticEnvironment()
+    return SLURMEnvironment() if SLURMEnvironment.detect() else LightningEnvironment()
 
 
 __all__ = [
@@ -71,4 +89,5 @@ __all__ = [
     "ModelParallelStrategy",
     "SLURMEnvironment",
     "TorchElasticEnvironment",
+    "started_by",
 ]

@@ -11,11 +11,11 @@ from torch.nn import functional
 
 from selfsup.backbones import Backbone
 from selfsup.data.batches.permutation import IndexArray
+from selfsup.data.batches.work_division import WorkDivision
 from selfsup.data.sources.columns.labels import LabelArray, strata
 from selfsup.errors import DataError
 from selfsup.evaluation.maths.metrics import accuracy, regression_metrics, several_classes_metrics
 from selfsup.evaluation.maths.ridge import fit_ridge
-from selfsup.runtime.distributed import WorkDivision
 from selfsup.runtime.module_mode import evaluation_mode
 from selfsup.runtime.randomness import preserved
 from selfsup.types import Batch

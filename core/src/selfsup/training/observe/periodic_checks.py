@@ -14,7 +14,7 @@ from selfsup.batch_parts import MARK
 from selfsup.data import Processor, Store
 from selfsup.data.batches.permutation import IndexArray
 from selfsup.data.batches.windows import read_windows
-from selfsup.runtime.distributed import WorkDivision
+from selfsup.data.batches.work_division import WorkDivision
 from selfsup.training.device.compilation import uncompiled
 from selfsup.training.device.fabric import Fabric
 from selfsup.training.observe.collapse_monitor import describe_collapse, effective_rank, embedding_std

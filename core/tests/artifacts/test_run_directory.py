@@ -8,7 +8,7 @@ import math
 import pytest
 
 from selfsup.artifacts import RunDirectory, default_run_path
-from selfsup.errors import RunDirectoryError
+from selfsup.errors import DataWarning, RunDirectoryError
 
 
 def make(path) -> RunDirectory:
@@ -77,6 +77,20 @@ def test_metrics(tmp_path):
     run.truncate_metrics(5)
     run.log(3, {"loss": 0.5})
     assert [line["step"] for line in run.metrics()] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(("count", "text"), [(1, "A damaged line was removed"), (2, "2 damaged lines were removed")])
+def test_damaged_lines_of_metrics_do_not_stop_a_resumed_run(tmp_path, count, text):
+    run = make(tmp_path / "run")
+    run.log(1, {"loss": 1.0})
+    with run.metrics_file.open("ab") as file:
+        file.write((bytes(40) + b"\n") * count)
+    run.log(2, {"loss": 2.0})
+    with pytest.raises(RunDirectoryError, match="line 2"):
+        list(run.metrics())
+    with pytest.warns(DataWarning, match=rf"{text} from .*metrics\.jsonl"):
+        run.truncate_metrics(1)
+    assert list(run.metrics()) == [{"step": 1, "loss": 1.0}]
 
 
 def test_default_path_is_free(tmp_path):

@@ -17,11 +17,13 @@ import pytest
 from pyarrow import feather
 
 from selfsup.data.sources.array_files import read_arrays
-from selfsup.data.sources.tables import encodings
+from selfsup.data.sources.file_groups import FileGroups
+from selfsup.data.sources.tables import encodings, tars
 from selfsup.data.sources.tables.read import read_tables
 from selfsup.data.sources.tables.tars import read_tars
 from selfsup.errors import SelfsupError, SourceError
 from selfsup.runtime.files import temporary_file
+from selfsup.runtime.findings import Findings
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +60,29 @@ def test_sizes_in_an_archive_are_not_believed(tmp_path: Path, kind: bytes) -> No
     info.size, info.type = 2**40, kind
     content = archive("a.txt")[:1024] + info.tobuf(tarfile.GNU_FORMAT) + bytes(2048)
     refuse_tar(tmp_path, content, "(member 'b.txt' unpacks to|a name or other description of a member takes)")
+
+
+def test_large_member_counts_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tars, "LEAST_BOMB", 15_000)
+    monkeypatch.setattr(tars, "MOST_RATIO", 0)
+    (tmp_path / "a.txt").write_bytes(b"a" * 10_000)
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        tar.add(tmp_path / "a.txt", "a.txt")
+    dataset, _ = read_tars([tmp_path / "a.tar"], tmp_path / "rows.arrow", (), lines=False)
+    assert len(dataset["text"][0]) == 10_000
+    monkeypatch.setattr(tars, "LEAST_BOMB", 9_000)
+    refuse_tar(
+        tmp_path, (tmp_path / "a.tar").read_bytes(), r"member 'a\.txt' unpacks to .*unpack the archive and name the \.tar"
+    )
+
+
+def test_names_of_unread_texts_are_few() -> None:
+    groups = FileGroups((), lines=False)
+    for n in range(5):
+        groups.learn(str(n), {"txt": lambda: b"a\0c"})
+    assert len(groups.unread) == 3
+    groups.tell(findings := Findings())
+    assert findings.warnings == ["Files that cannot be read as text count as missing: 5 (0.txt, 1.txt, 2.txt and 2 more)."]
 
 
 def test_text_in_an_archive_that_is_none_is_missing(tmp_path: Path) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import json
 import math
 import shlex
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from selfsup.damaged_files import parse_json, read_json
-from selfsup.errors import RunDirectoryError
+from selfsup.errors import DataWarning, RunDirectoryError
 from selfsup.runtime.environment import environment
 from selfsup.runtime.files import atomic_write, is_temporary, remove_remains, storage_errors, utc_now
 
@@ -206,13 +208,13 @@ class RunDirectory:
         Raises:
             RunDirectoryError: a line is damaged.
         """
-        if not self.metrics_file.exists():
-            return
-        with self.metrics_file.open(encoding="utf-8", errors="replace") as file:
-            for number, text in enumerate(file, 1):
-                if not text.endswith("\n"):
-                    return
+        if self.metrics_file.exists():
+            for number, text in enumerate(self._metric_lines(), 1):
                 yield self._metrics_of(text, number)
+
+    def _metric_lines(self) -> Iterator[str]:
+        with self.metrics_file.open(encoding="utf-8", errors="replace") as file:
+            yield from itertools.takewhile(lambda text: text.endswith("\n"), file)
 
     def _metrics_of(self, text: str, number: int) -> dict[str, Any]:
         try:
@@ -227,10 +229,22 @@ class RunDirectory:
         return values
 
     def truncate_metrics(self, step: int) -> None:
-        """Drop the lines after ``step``, which a resumed run writes again."""
-        if self.metrics_file.exists():
-            kept = [line for line in self.metrics() if line["step"] <= step]
-            atomic_write(self.metrics_file, "".join(json.dumps(line) + "\n" for line in kept))
+        """Drop the lines after ``step``, which a resumed run writes again, and lines that cannot be read, with a warning."""
+        if not self.metrics_file.exists():
+            return
+        kept, damaged = list[dict[str, Any]](), 0
+        for number, text in enumerate(self._metric_lines(), 1):
+            try:
+                values = self._metrics_of(text, number)
+            except RunDirectoryError:
+                damaged += 1
+                continue
+            if values["step"] <= step:
+                kept.append(values)
+        atomic_write(self.metrics_file, "".join(json.dumps(line) + "\n" for line in kept))
+        if damaged:
+            lines = "A damaged line was" if damaged == 1 else f"{damaged} damaged lines were"
+            warnings.warn(f"{lines} removed from {self.metrics_file}: what it logged is lost.", DataWarning, stacklevel=2)
 
     def _write(self, content: Mapping[str, Any]) -> None:
         atomic_write(self.run_file, json.dumps(content, indent=2) + "\n")

@@ -15,7 +15,7 @@ from selfsup.data.sources.media.kinds import kind_of_path
 from selfsup.data.sources.tables.encodings import decode_text
 from selfsup.errors import SourceError, one_line
 from selfsup.runtime.files import give_name, temporary_file
-from selfsup.runtime.findings import Findings, listed_names
+from selfsup.runtime.findings import Findings
 
 if TYPE_CHECKING:
     from selfsup.registry.specs import ModalitySpec
@@ -27,6 +27,7 @@ _TEXTS = ("txt", "text", "caption")
 _CLASSES = ("cls", "cls2")
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 _CHUNK_ROWS = 256
+_MOST_NAMED = 3
 _CHUNK_BYTES = 8 << 20
 
 Content = Callable[[], bytes]
@@ -62,7 +63,9 @@ class FileGroups:
         self._kinds: dict[str, str] = {}
         self.types: dict[str, set[str]] = {}
         self.taken, self.passed_over = Counter[str](), Counter[str]()
-        self.unread: list[str] = []
+        self.unread: dict[str, None] = {}
+        """Names of the first files that cannot be read as text."""
+        self.n_unread = 0
 
     def write(self, groups: Groups, target: Path) -> Any:
         """The rows as a ``datasets.Dataset`` in the Arrow file ``target``, which is reused if it exists.
@@ -122,8 +125,9 @@ class FileGroups:
         """Note how many files of each kind are used and skipped, and which texts cannot be read."""
         findings.add_files(self.taken, self.passed_over)
         if self.unread:
-            shown = listed_names(list(dict.fromkeys(self.unread)), 3)
-            findings.warn(f"Files that cannot be read as text count as missing: {len(self.unread)} ({shown}).")
+            more = f" and {self.n_unread - len(self.unread)} more" if self.n_unread > len(self.unread) else ""
+            names = ", ".join(self.unread)
+            findings.warn(f"Files that cannot be read as text count as missing: {self.n_unread} ({names}{more}).")
 
     def kind_of(self, extension: str) -> str:
         """``image``, ``audio``, ``video``, ``text``, ``json``, ``class``, or empty."""
@@ -155,7 +159,9 @@ class FileGroups:
                 text, _ = decode_text(content(), extension, self.encoding)
             except SourceError:
                 if key:
-                    self.unread.append(one_line(readable_name(f"{key}.{extension}")))
+                    self.n_unread += 1
+                    if len(self.unread) < _MOST_NAMED:
+                        self.unread[one_line(readable_name(f"{key}.{extension}"))] = None
                 continue
             if kind == "text":
                 texts[extension.rpartition(".")[0].replace(".", "_") or "text"] = self._text(text)

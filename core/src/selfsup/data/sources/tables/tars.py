@@ -97,10 +97,11 @@ class _Member(tarfile.TarInfo):
                 raise
             place = f"{archive.offset:,}"
             raise DamagedArchiveError(f"it is damaged at byte {place} ({error}): make it again, or leave it out") from error
-        if member.size < 0 or archive.offset + member.size > archive.most_bytes:
+        end = max(archive.offset, member.offset_data + member.size)  # a sparse member takes fewer bytes than its size
+        if member.size < 0 or end > archive.most_bytes:
             raise DamagedArchiveError(
                 f"member {readable_name(member.name)!r} unpacks to {member.size:,} bytes, far more than the archive has: "
-                "it is damaged, or made to fill the memory"
+                "it is damaged, or made to fill the memory; if it is neither, unpack the archive and name the .tar"
             )
         return member
 

@@ -130,7 +130,7 @@ def test_a_benchmark_that_is_killed_goes_on_where_it_was(
     end(second)
     before_third = finished(out)
     assert before_third.items() >= found.items() >= before_second.items()
-    torn = out / "records" / ".0123.json.01234567.1-0123.tmp"
+    torn = out / "records" / ".0123.json.01234567.1-01234567.tmp"
     torn.write_text('{"schema"')
 
     started.append(third := start(site, out, 3))

@@ -118,7 +118,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(plan: Plan, records: d
 def test_what_a_killed_process_left_of_the_plan_is_no_benchmark_of_its_own(
     plan: Plan, records: dict[str, Record], tmp_path: Path
 ) -> None:
-    (tmp_path / ".benchmark.json.01234567.1-0123.tmp").write_text('{"schema"')
+    (tmp_path / ".benchmark.json.01234567.1-01234567.tmp").write_text('{"schema"')
     go(plan, records, tmp_path)
     assert not list(tmp_path.glob(".*"))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import tempfile
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from selfsup.errors import StorageError
 from selfsup.runtime.files import (
     alive,
     atomic_write,
+    give_folder_name,
     give_name,
+    is_temporary,
     remove_remains,
     scratch_folder,
     storage_errors,
@@ -95,6 +98,33 @@ def test_what_killed_processes_left_is_removed_and_files_in_progress_stay(tmp_pa
     assert sorted(item.name for item in tmp_path.iterdir()) == sorted(["file", later.name])
     remove_remains(tmp_path)
     assert [item.name for item in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("name", [".my.thesis.notes.tmp", ".draft.v2.1.tmp", ".a.json.01234567.1.tmp"])
+def test_hidden_files_of_the_user_are_not_temporary(tmp_path, name):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "chapter").write_text("text")
+    assert not is_temporary(tmp_path / name)
+    remove_remains(tmp_path, any_machine=True)
+    assert (tmp_path / name / "chapter").exists()
+    assert is_temporary(temporary_path(tmp_path / name))
+
+
+def test_a_file_is_made_durable_where_only_an_open_file_for_writing_can_be(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+
+    def only_writable(descriptor):
+        reads_only = fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
+        if reads_only and not stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+    monkeypatch.setattr(os, "fsync", only_writable)
+    (temporary := temporary_path(tmp_path / "file")).write_text("whole")
+    give_name(temporary, tmp_path / "file")
+    (folder := temporary_path(tmp_path / "folder")).mkdir()
+    (folder / "part").write_text("whole")
+    give_folder_name(folder, tmp_path / "folder")
+    assert (tmp_path / "folder" / "part").read_text() == "whole"
 
 
 def test_a_folder_is_looked_through_once_for_any_number_of_files(tmp_path, monkeypatch):

@@ -106,5 +106,5 @@ def test_default_path_is_free(tmp_path):
 
 def test_a_folder_with_what_a_killed_process_left_is_free(tmp_path):
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / ".run.json.01234567.1-0123.tmp").write_text("{")
+    (tmp_path / "run" / ".run.json.01234567.1-01234567.tmp").write_text("{")
     RunDirectory(tmp_path / "run").check_free()

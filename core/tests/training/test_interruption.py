@@ -110,7 +110,7 @@ def test_a_run_that_was_killed_while_it_began_can_be_resumed_twice(tmp_path: Pat
     (out / "start" / "processor" / "processor.json").write_text('{"conf')  # it was killed in the middle of this
     RunDirectory(out).update(status="running")
     pretrain(out, steps=3)
-    (out / "checkpoints" / ".last.pt.01234567.1-0123.tmp").write_text("half")  # and in the middle of its last checkpoint
+    (out / "checkpoints" / ".last.pt.01234567.1-01234567.tmp").write_text("half")  # and in the middle of its last checkpoint
     pretrain(out, steps=6)
     assert {path.name for path in (out / "checkpoints").iterdir()} == {"last.pt", "best.pt"}
     lock_of(out).touch()  # and after its last step

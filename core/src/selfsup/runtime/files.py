@@ -26,6 +26,8 @@ CAN_LOCK = importlib.util.find_spec("fcntl") is not None
 """Whether the system can lock files (not Windows)."""
 SCRATCH_HINT = "The variable TMPDIR names another folder for temporary files."
 _ENDING = ".tmp"
+_TEMPORARY = re.compile(r"\.(.+)\.([0-9a-f]{8})\.([0-9]+)-[0-9a-f]{8}\.tmp", re.DOTALL)
+"""The names of :func:`temporary_path`: the name to become, the machine and the process. Other hidden files are the user's."""
 _REASONS = {
     errno.ENOSPC: "the disk is full; free some space or choose another disk",
     errno.EDQUOT: "the disk quota is used up; free some space or choose another disk",
@@ -116,15 +118,14 @@ def scratch_folder() -> Iterator[Path]:
 
 def give_name(temporary: Path, path: Path) -> None:
     """Rename a complete file to ``path``, its content on the disk first: some disks are found to be full only then."""
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
+    _sync_file(temporary)
     temporary.replace(path)
     sync_directory(path.parent)
 
 
 def is_temporary(path: Path) -> bool:
     """Whether a name is one of :func:`temporary_file` or :func:`temporary_folder`."""
-    return path.name.startswith(".") and path.name.endswith(_ENDING)
+    return _TEMPORARY.fullmatch(path.name) is not None
 
 
 def remove_remains(folder: Path, name: str = "", *, any_machine: bool = False) -> None:
@@ -137,8 +138,8 @@ def remove_remains(folder: Path, name: str = "", *, any_machine: bool = False) -
     """
     with suppress(OSError):
         for left in [Path(entry.path) for entry in os.scandir(folder) if entry.name.startswith(f".{name}")]:
-            former, machine, process = (*left.name[1:].removesuffix(_ENDING).rsplit(".", 2), "", "")[:3]
-            if is_temporary(left) and process and name in ("", former) and (any_machine or machine == _machine()):
+            made = _TEMPORARY.fullmatch(left.name)
+            if made and name in ("", made[1]) and (any_machine or made[2] == _machine()):
                 _remove_if_free(left)
 
 
@@ -261,8 +262,7 @@ def give_folder_name(temporary: Path, path: Path) -> None:
     """
     for file in temporary.rglob("*"):
         if file.is_file():
-            with file.open("rb") as stream:
-                os.fsync(stream.fileno())
+            _sync_file(file)
     if not path.exists():
         temporary.rename(path)
     elif not _exchanged(temporary, path):
@@ -277,6 +277,16 @@ def _exchanged(one: Path, other: Path) -> bool:
     """Whether the system exchanged two names: ``renameat2`` with ``RENAME_EXCHANGE``, which Python does not have."""
     swap = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
     return swap is not None and swap(-100, os.fsencode(one.absolute()), -100, os.fsencode(other.absolute()), 2) == 0
+
+
+def _sync_file(path: Path) -> None:
+    """Make the content of a file durable; Windows does so only where the file is open for writing."""
+    try:
+        file = path.open("r+b")
+    except PermissionError:  # a copy of a read-only file
+        file = path.open("rb")
+    with file:
+        os.fsync(file.fileno())
 
 
 def sync_directory(directory: Path) -> None:

@@ -8,6 +8,7 @@ import io
 import os
 import tarfile
 import zipfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from pyarrow import feather
 
 from selfsup.data.sources.array_files import read_arrays
 from selfsup.data.sources.file_groups import FileGroups
-from selfsup.data.sources.tables import encodings, tars
+from selfsup.data.sources.tables import encodings, line_lengths, tars
 from selfsup.data.sources.tables.read import read_tables
 from selfsup.data.sources.tables.tars import read_tars
 from selfsup.errors import SelfsupError, SourceError
@@ -116,10 +117,10 @@ def test_compressed_table_within_the_limit_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "start"), [("a.csv", "a,b\n"), ("a.jsonl", '{"a": 1}\n'), ("a.txt", "a\n")])
 def test_line_without_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, start: str) -> None:
-    monkeypatch.setattr(encodings, "MOST_LINE", 1000)
+    monkeypatch.setattr(line_lengths, "MOST_LINE", 1000)
     monkeypatch.setattr(encodings, "_BLOCK", 100)
     (tmp_path / name).write_text(start + "\n" + " " * 5000)
-    with pytest.raises(SourceError, match=rf"{name}: a line has more than 1,000 characters"):
+    with pytest.raises(SourceError, match=rf"{name}: the line at byte {len(start) + 1} has more than 1,000 characters"):
         read_tables([tmp_path / name], cells=name.endswith("csv"))
 
 
@@ -203,3 +204,27 @@ def test_conversion_that_was_cut_short_is_made_again_beside_files_in_work(tmp_pa
         converted.write_bytes(b"")
         assert read_tables([tmp_path / name]).dataset.to_list() == rows
         assert (work / "part").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "fits"),
+    [
+        ("a,b\r" * 2000, "utf-8", True),
+        ("\u00e9" * 900 + "\n", "utf-8", True),
+        ("a" * 900 + "\n", "utf-16", True),
+        ("a" * 900 + "\n", "utf-32", True),
+        ("a" * 1300 + "\n", "utf-16", False),
+        ("\u00e9" * 1300 + "\n", "cp1252", False),
+    ],
+)
+def test_length_of_a_line_is_in_characters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, encoding: str, fits: bool
+) -> None:
+    monkeypatch.setattr(line_lengths, "MOST_LINE", 1000)
+    monkeypatch.setattr(encodings, "_BLOCK", 100)
+    (tmp_path / "a.csv").write_bytes(text.encode(encoding))
+    file = tmp_path / "a.csv"
+    with nullcontext() if fits else pytest.raises(SourceError, match=r"a\.csv: the line at byte 0 has more than 1,000"):
+        encodings.encoding_of_file(file, encoding)
+        with encodings.open_text(file, encodings.FoundEncoding(encoding), lines=True) as stream:
+            assert "".join(stream) == text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from selfsup.damaged_files import parse_json
 from selfsup.data.rows import Rows
 from selfsup.data.sources.file_groups import FileGroups
 from selfsup.data.sources.streams.remote_files import described, open_remote, persistently
-from selfsup.data.sources.tables.encodings import bounded_lines
+from selfsup.data.sources.tables.line_lengths import bounded_lines
 from selfsup.data.sources.tables.read import root_cause
 from selfsup.data.sources.tables.tars import open_archive, samples_of
 from selfsup.errors import SelfsupError, SourceError
@@ -162,9 +161,9 @@ class LineShard:
         """The lines that hold more than white space, without their ends."""
         with (
             open_file(self.name, unpack=True) as file,
-            io.TextIOWrapper(file, encoding=self.encoding, errors="replace") as text,
+            bounded_lines(file, self.name, self.encoding) as text,
         ):
-            for line in bounded_lines(text, self.name):
+            for line in text:
                 if line.strip():
                     yield line.rstrip("\r\n")
 

@@ -12,7 +12,6 @@ from typing import Any
 from selfsup.data.sources.tables.column_types import ColumnType
 from selfsup.data.sources.tables.encodings import (
     FoundEncoding,
-    bounded_lines,
     encoding_of_file,
     open_bytes,
     open_text,
@@ -80,8 +79,8 @@ class _TextTable:
 
     def records(self) -> Iterator[tuple[int, Record]]:
         """Line number of the end of each record, and its cells."""
-        with open_text(self.file, self.encoding) as stream:
-            reader = self.layout.reader(itertools.chain(bounded_lines(stream, self.name), [_END]))
+        with open_text(self.file, self.encoding, lines=True) as stream:
+            reader = self.layout.reader(itertools.chain(stream, [_END]))
             line = 0
             for record in reader:
                 if record and record[-1].endswith(_END):

@@ -17,8 +17,9 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any, NamedTuple, TextIO
+from typing import IO, Any, NamedTuple
 
+from selfsup.data.sources.tables.line_lengths import LineLength, bounded_lines
 from selfsup.errors import SourceError
 
 
@@ -38,8 +39,6 @@ COMPRESSED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open,
 """Suffix of a compressed file to the function that opens it."""
 MOST_RATIO, LEAST_BOMB = 200, 1 << 30
 """A compressed file is refused once it has grown to this multiple of its size, and to this many bytes."""
-MOST_LINE = 1 << 28
-"""Most characters of a line of a text table."""
 _BLOCK = 1 << 20
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
           (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))  # fmt: skip
@@ -118,41 +117,19 @@ class Bounded(io.RawIOBase):
         super().close()
 
 
-def bounded_lines(stream: TextIO, name: str) -> Iterator[str]:
-    """The lines of a text. A line is held in memory, so one without an end is refused.
-
-    Raises:
-        SourceError: a line is longer than :data:`MOST_LINE`.
-    """
-    number = 0
-    while line := stream.readline(MOST_LINE + 1):
-        number += 1
-        if len(line) > MOST_LINE:
-            raise SourceError(_too_long(name, f"line {number}"))
-        yield line
-
-
-def open_text(path: Path, encoding: FoundEncoding) -> io.TextIOWrapper:
-    """The text of a file, with unchanged line ends."""
+def open_text(path: Path, encoding: FoundEncoding, *, lines: bool = False) -> io.TextIOWrapper:
+    """The text of a file, with unchanged line ends; with ``lines`` as :func:`bounded_lines`."""
+    if lines:
+        return bounded_lines(open_bytes(path), str(path), encoding.name, newline="")
     return io.TextIOWrapper(open_bytes(path), encoding=encoding.name, errors="replace", newline="")
 
 
-def _with_line_ends(blocks: Iterable[bytes], path: Path) -> Iterator[bytes]:
+def _with_line_ends(blocks: Iterable[bytes], path: Path, encoding: str) -> Iterator[bytes]:
     """The same blocks; a SourceError if one line fills many of them."""
-    length = 0
+    length = LineLength(str(path), encoding)
     for block in blocks:
-        end = block.rfind(b"\n")
-        length = length + len(block) if end < 0 else len(block) - 1 - end
-        if length > MOST_LINE:
-            raise SourceError(_too_long(str(path), "a line"))
+        length.feed(block)
         yield block
-
-
-def _too_long(name: str, line: str) -> str:
-    return (
-        f"Cannot read {name}: {line} has more than {MOST_LINE:,} characters, so the file is damaged or not made of lines. "
-        "Break it into lines, or store long texts as parquet."
-    )
 
 
 def encoding_of_file(path: Path, given: str = "", *, lines: bool = True) -> FoundEncoding:
@@ -169,7 +146,7 @@ def encoding_of_file(path: Path, given: str = "", *, lines: bool = True) -> Foun
     try:
         with open_bytes(path) as stream:
             blocks = iter(lambda: stream.read(_BLOCK), b"")
-            return find_encoding(_with_line_ends(blocks, path) if lines else blocks, str(path), given)
+            return find_encoding(_with_line_ends(blocks, path, given) if lines else blocks, str(path), given)
     except (OSError, EOFError, lzma.LZMAError, zipfile.BadZipFile, zlib.error) as error:
         raise SourceError(f"Cannot read {path}: {getattr(error, 'strerror', None) or error}.") from error
 

@@ -19,7 +19,6 @@ from selfsup.data.sources.tables.conversions import repaired
 from selfsup.data.sources.tables.delimited import VERSION, read_delimited, read_sheets
 from selfsup.data.sources.tables.encodings import (
     COMPRESSED,
-    bounded_lines,
     encoding_of_file,
     kind_suffix,
     open_text,
@@ -186,8 +185,8 @@ def _as_utf8(files: Sequence[Path], cache: Path, encoding: str) -> tuple[list[Pa
     for number, file in enumerate(files):
         lines = kind_suffix(file) != ".json"  # an array may be one line
         found = encoding_of_file(file, encoding, lines=lines)
-        with open_text(file, found) as stream:
-            if not any(part.strip() for part in (bounded_lines(stream, str(file)) if lines else _pieces(stream))):
+        with open_text(file, found, lines=lines) as stream:
+            if not any(part.strip() for part in (stream if lines else _pieces(stream))):
                 raise SourceError(f"{file} holds no row.")
         findings.add("format", shown_encoding(found))
         if found.damaged:

@@ -19,7 +19,7 @@ from selfsup.types import Batch, Info, Row
 from selfsup_images.processor import SquareProcessor, auto_size
 from selfsup_vision.decoding import Reading, ValueRange, decode, decode_whole, opened
 from selfsup_vision.decoding.images import size_of
-from selfsup_vision.decoding.pillow_files import MAX_PIXELS, allow_pixels
+from selfsup_vision.decoding.pillow_files import MAX_PIXELS
 from selfsup_vision.decoding.raster import Layout
 from selfsup_vision.seen_images import Seen
 
@@ -93,7 +93,6 @@ class ImageProcessor(SquareProcessor):
 
     def __init__(self, config: ImageProcessorConfig | None = None) -> None:
         super().__init__(config or ImageProcessorConfig())
-        allow_pixels(self.config.max_pixels)
         self._kept_side: int | None = None
         self._aspects = False
         self._channels = 3 if self.config.channels == "auto" else self.config.channels

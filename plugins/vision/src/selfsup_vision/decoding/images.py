@@ -17,7 +17,16 @@ from PIL import Image, UnidentifiedImageError
 
 from selfsup.data import check_media_file
 from selfsup.errors import BadRowError
-from selfsup_vision.decoding.pillow_files import MAX_PIXELS, Content, is_wide, large_alone, upright
+from selfsup_vision.decoding.pillow_files import (
+    DECODING_MEMORY,
+    MAX_PIXELS,
+    Content,
+    allow_pixels,
+    check_pixels,
+    decoded_bytes,
+    is_wide,
+    upright,
+)
 from selfsup_vision.decoding.raster import NUMPY_MAGIC, Array, Layout, Raster, array_of_npy, raster_of_array
 from selfsup_vision.decoding.tiff import open_tiff_without_pillow
 from selfsup_vision.decoding.value_range import ValueRange, scaled
@@ -72,13 +81,14 @@ class Reading:
 
 
 @contextmanager
-def opened(value: Any, reading: Reading = Reading()) -> Iterator[Opened]:
+def opened(value: Any, reading: Reading = Reading(), size: int | None = None) -> Iterator[Opened]:
     """Open what a row holds; the pixels of a file with 8 bits are not decoded yet.
 
     Args:
         value: ``{"bytes": ..., "path": ...}`` (either may be None), an encoded file or an npy file, a path, a PIL image, or an
             array or tensor (:func:`raster_of_array`).
         reading: options.
+        size: shorter side in pixels of what becomes of the image; a JPEG is decoded at no more than needed. None: as it is.
 
     Raises:
         BadRowError: there is nothing to read, or it is not an image.
@@ -90,12 +100,13 @@ def opened(value: Any, reading: Reading = Reading()) -> Iterator[Opened]:
     if isinstance(value, (bytes, bytearray, memoryview)):
         if not len(value):
             raise BadRowError("the image is empty (0 bytes)")
-        with _file(Content(bytes(value)), reading) as image:
+        with _file(Content(bytes(value)), reading, size) as image:
             yield image
     elif isinstance(value, (str, Path)):
-        with _file(Content(Path(check_media_file(value, "image"))), reading) as image:
+        with _file(Content(Path(check_media_file(value, "image"))), reading, size) as image:
             yield image
     elif isinstance(value, Image.Image):
+        _reduce(value, size)
         yield _of_array(np.asarray(upright(value)), reading) if is_wide(value.mode) else value
     elif isinstance(value, np.ndarray):
         yield _of_array(value, reading)
@@ -108,8 +119,9 @@ def opened(value: Any, reading: Reading = Reading()) -> Iterator[Opened]:
 
 
 @contextmanager
-def _file(content: Content, reading: Reading) -> Iterator[Opened]:
+def _file(content: Content, reading: Reading, size: int | None) -> Iterator[Opened]:
     """An encoded image or an npy file."""
+    allow_pixels(reading.max_pixels)  # here, since a worker process may have begun with Pillow's own limit
     try:
         if content.head()[:6] == NUMPY_MAGIC:
             array = array_of_npy(content.read())
@@ -117,31 +129,48 @@ def _file(content: Content, reading: Reading) -> Iterator[Opened]:
         else:
             image = content.open()
     except UnidentifiedImageError:
-        if (heif := _heif(content)) is not None:
-            yield heif
-            return
-        raster = open_tiff_without_pillow(content, reading.given_channels, reading.max_pixels)
-        if raster is None:
-            raise BadRowError(_unknown(content)) from None
-        yield raster
+        with _heif(content, reading.max_pixels) as heif:
+            if heif is not None:
+                yield heif
+                return
+        with open_tiff_without_pillow(content, reading.given_channels, reading.max_pixels) as raster:
+            if raster is None:
+                raise BadRowError(_unknown(content)) from None
+            yield raster
         return
     except _READ_ERRORS as error:
         raise BadRowError(f"the image cannot be opened: {error}") from error
     if image is None:
         yield _of_array(array, reading)
         return
-    with image, large_alone(*image.size, reading.max_pixels):
-        try:
-            raster = wide_raster(image, content, reading.given_channels, reading.max_pixels)
-        except _READ_ERRORS as error:
-            raise BadRowError(f"the image cannot be decoded: {error}") from error
-        yield raster or image
+    with image:
+        check_pixels(*image.size, reading.max_pixels)
+        _reduce(image, size)
+        with DECODING_MEMORY.hold(decoded_bytes(image)):
+            try:
+                raster = wide_raster(image, content, reading.given_channels, reading.max_pixels)
+            except _READ_ERRORS as error:
+                raise BadRowError(f"the image cannot be decoded: {error}") from error
+            yield raster or image
 
 
-def _heif(content: Content) -> Image.Image | None:
+def _reduce(image: Image.Image, size: int | None) -> None:
+    """Let a JPEG be decoded at no more than is needed for its shorter side to become ``size``."""
+    if size is None or image.format != "JPEG":
+        return
+    try:
+        # Twice the wanted size: the DCT-domain reduction aliases a little, which the resize after it smooths out.
+        image.draft(image.mode, (2 * size, 2 * size))
+    except _READ_ERRORS as error:
+        raise BadRowError(f"the image cannot be decoded: {error}") from error
+
+
+@contextmanager
+def _heif(content: Content, max_pixels: int) -> Iterator[Image.Image | None]:
     """A HEIC or HEIF image, if a library that reads them is installed; None for other files."""
     if content.head(12)[4:12] not in _HEIF:
-        return None
+        yield None
+        return
     for library in ("pi_heif", "pillow_heif"):
         try:
             reader = importlib.import_module(library)
@@ -149,10 +178,17 @@ def _heif(content: Content) -> Image.Image | None:
             continue
         try:
             file: Any = reader.open_heif(io.BytesIO(content.read()))
-            image: Image.Image = file.to_pillow()
+            width, height = file.size
         except Exception as error:  # libheif's errors are of many kinds
             raise BadRowError(f"the image cannot be decoded: {error}") from error
-        return image
+        check_pixels(width, height, max_pixels)
+        with DECODING_MEMORY.hold(8 * width * height):  # the library's own copy too
+            try:
+                image: Image.Image = file.to_pillow()
+            except Exception as error:
+                raise BadRowError(f"the image cannot be decoded: {error}") from error
+            yield image
+        return
     raise BadRowError("Pillow reads no HEIC files: pip install 'selfsup-vision[heif]', or convert them to JPEG")
 
 
@@ -205,10 +241,10 @@ def decode_whole(value: Any, size: int, max_aspect: float, reading: Reading = Re
 def _pixels(value: Any, size: int, max_aspect: float, reading: Reading) -> Pixels:
     """[H, W, C]: the central part of at most ``max_aspect`` to 1, its shorter side resized to ``size``."""
     channels = reading.channels or 3
-    with opened(value, reading) as image:
+    with opened(value, reading, size) as image:
         try:
             if isinstance(image, Image.Image):
-                loaded = _loaded(image, size)
+                loaded = upright(image)
                 if channels in (1, 3):
                     ready = _resized(to_rgb(loaded) if channels == 3 else to_grey(loaded), size, max_aspect)
                     pixels = np.asarray(ready, dtype=np.uint8)
@@ -227,14 +263,6 @@ def _pixels(value: Any, size: int, max_aspect: float, reading: Reading) -> Pixel
         floats = (floats @ _LUMA)[:, :, None]
     rounded: Pixels = np.clip(floats + 0.5, 0, 255).astype(np.uint8)
     return np.repeat(rounded, 3, axis=2) if channels == 3 and rounded.shape[2] == 1 else rounded
-
-
-def _loaded(image: Image.Image, size: int) -> Image.Image:
-    """Decoded and upright."""
-    if image.format == "JPEG":
-        # Twice the wanted size: the DCT-domain reduction aliases a little, which the resize after it smooths out.
-        image.draft(image.mode, (2 * size, 2 * size))
-    return upright(image)
 
 
 def _resized(image: Image.Image, size: int, max_aspect: float) -> Image.Image:

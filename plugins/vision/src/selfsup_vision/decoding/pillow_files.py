@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -19,22 +20,67 @@ from selfsup_vision.decoding.raster import Array
 ORIENTATION = 0x0112
 MAX_PIXELS = 178_956_970
 """Pixels of the largest image unless the user sets more: where Pillow refuses one as a decompression bomb."""
-_LARGE = 1 << 24
-"""Images of more pixels are decoded one at a time, whatever the number of threads: each may take a gigabyte."""
-_ALONE = threading.RLock()
 
 
-@contextmanager
-def large_alone(width: int, height: int, max_pixels: int) -> Iterator[None]:
-    """Decode an image of this size within the block: a large one alone, and none that is too large.
+class DecodingMemory:
+    """Bytes of decoded images that the threads of a process hold at the same time.
+
+    A thread waits until its image fits beside those of the others. An image of more than the limit waits until it is the only
+    one. A thread that holds an image already never waits for its next one, since it may be what the others wait for.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew: a forked process has none of the threads that held something."""
+        self.used = 0
+        self._turn = threading.Lock()
+        self._changed = threading.Condition()
+        self._own = threading.local()
+
+    @contextmanager
+    def hold(self, count: int) -> Iterator[None]:
+        """Hold ``count`` bytes within the block."""
+        depth = getattr(self._own, "depth", 0)
+        with (
+            nullcontext() if depth else self._turn,
+            self._changed,
+        ):  # in turn: small images must not overtake a large one for ever
+            if not depth:
+                self._changed.wait_for(lambda: self.used == 0 or self.used + count <= self.limit)
+            self.used += count
+        self._own.depth = depth + 1
+        try:
+            yield
+        finally:
+            self._own.depth = depth
+            with self._changed:
+                self.used -= count
+                self._changed.notify_all()
+
+
+DECODING_MEMORY = DecodingMemory(1 << 30)
+"""1 GiB: about 20 photos of 12 megapixels, whatever the number of threads."""
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=DECODING_MEMORY.forget)
+
+
+def check_pixels(width: int, height: int, max_pixels: int) -> None:
+    """Refuse an image of this size.
 
     Raises:
         BadRowError: it has more than ``max_pixels``.
     """
     if width * height > max_pixels:
         raise BadRowError(f"the header states {width} x {height} pixels, more than {max_pixels:,} (processor.max_pixels)")
-    with _ALONE if width * height > _LARGE else nullcontext():
-        yield
+
+
+def decoded_bytes(image: Image.Image) -> int:
+    """Bytes of the pixels of an image once it is decoded; Pillow takes four for one of colours, and two of the wide ones."""
+    each = 2 if image.mode.startswith("I;16") else 1 if image.mode in ("1", "L", "P") else 4
+    return image.size[0] * image.size[1] * each
 
 
 def allow_pixels(max_pixels: int) -> None:

@@ -6,6 +6,8 @@ import io
 import math
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from PIL import ImageSequence
 
 from selfsup.errors import BadRowError
 from selfsup_vision.decoding.pillow_files import (
+    DECODING_MEMORY,
     ORIENTATION,
     Content,
     both_halves,
@@ -63,7 +66,8 @@ def tiff(image: Any, content: Content, channels: int | None, max_pixels: int) ->
         big = sys.byteorder == "big" if image.tile[0][0] == "libtiff" else image.tag_v2.prefix == b"MM"
         pixels = both_halves(content, raw.partition(";")[0], big=big)
         return Raster(pixels, alpha=samples == 4, declared=declared, pages=pages)
-    return tiff_raster(content, channels, max_pixels)
+    with ExitStack() as memory:
+        return tiff_raster(content, channels, max_pixels, memory)
 
 
 def _numbers(value: Any) -> tuple[int, ...]:
@@ -81,8 +85,10 @@ def _pages_are_channels(description: str, pages: int, channels: int | None) -> b
     return found is not None and int(found[1]) == pages
 
 
-def tiff_raster(content: Content, channels: int | None, max_pixels: int) -> Raster:
+def tiff_raster(content: Content, channels: int | None, max_pixels: int, memory: ExitStack) -> Raster:
     """A TIFF that only tifffile can read: several channels of more than 8 bits, or more than three channels.
+
+    ``memory`` holds the bytes of its pixels (:data:`DECODING_MEMORY`) until the caller closes it.
 
     Raises:
         BadRowError: tifffile is not installed, or cannot read it.
@@ -99,10 +105,12 @@ def tiff_raster(content: Content, channels: int | None, max_pixels: int) -> Rast
         with tifffile.TiffFile(source) as file:
             pages, page = len(file.pages), file.pages.first
             if page.samplesperpixel == 1 and _pages_are_channels(page.description, pages, channels):
-                _check_numbers(pages * math.prod(page.shape), max_pixels)
+                _check_numbers(count := pages * math.prod(page.shape), max_pixels)
+                memory.enter_context(DECODING_MEMORY.hold(count * _itemsize(page)))
                 pixels = np.stack([item.asarray() for item in file.pages], axis=2)
                 return Raster(checked(pixels), pages=pages)
-            _check_numbers(math.prod(page.shape), max_pixels)
+            _check_numbers(count := math.prod(page.shape), max_pixels)
+            memory.enter_context(DECODING_MEMORY.hold(count * _itemsize(page)))
             pixels, axes = page.asarray(), page.axes
             extra, orientation = tuple(page.extrasamples), page.tags.valueof(ORIENTATION, default=1)
             rgb = int(page.photometric) in (2, 6)
@@ -117,6 +125,11 @@ def tiff_raster(content: Content, channels: int | None, max_pixels: int) -> Rast
     alpha = bool(extra) and int(extra[0]) in _OPACITY and pixels.shape[2] == (4 if rgb else 2) and channels in (None, 1, 3)
     declared = (1 << bits) - 1 if 8 < bits < 16 else None
     return Raster(turned(checked(pixels), int(orientation)), alpha=alpha, declared=declared, pages=pages)
+
+
+def _itemsize(page: Any) -> int:
+    """Bytes of a number of a page; 8 if its type is unknown."""
+    return 8 if page.dtype is None else int(page.dtype.itemsize)
 
 
 def _check_numbers(count: int, max_pixels: int) -> None:
@@ -136,6 +149,8 @@ def _channels_last(pixels: Array, axes: str) -> Array:
     return np.moveaxis(pixels, axes.index("S"), 2)
 
 
-def open_tiff_without_pillow(content: Content, channels: int | None, max_pixels: int) -> Raster | None:
+@contextmanager
+def open_tiff_without_pillow(content: Content, channels: int | None, max_pixels: int) -> Iterator[Raster | None]:
     """A TIFF file that Pillow does not know, read by tifffile; None for other files."""
-    return tiff_raster(content, channels, max_pixels) if content.head()[:4] in _TIFF else None
+    with ExitStack() as memory:
+        yield tiff_raster(content, channels, max_pixels, memory) if content.head()[:4] in _TIFF else None

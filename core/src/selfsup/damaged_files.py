@@ -74,6 +74,14 @@ def short_reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {shown}" if shown else type(error).__name__
 
 
+def of_machine(error: BaseException) -> bool:
+    """Whether an error tells of too little memory, or of a lost process of the run, and not of a damaged file."""
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if isinstance(error, MemoryError) or kinds & {"OutOfMemoryError", "DistError"}:  # of torch, which may not be imported
+        return True
+    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in ("gloo", "nccl"))
+
+
 @contextmanager
 def reading(path: Path | str, kind: type[SelfsupError], advice: str, *, what: str = "") -> Iterator[None]:
     """Turn whatever reading a damaged file raises inside into one error that names the file, the reason and what to do.
@@ -89,5 +97,7 @@ def reading(path: Path | str, kind: type[SelfsupError], advice: str, *, what: st
     except SelfsupError:
         raise
     except Exception as error:  # parsers, and code that meets values of another kind than it wrote
+        if of_machine(error):
+            raise
         state = f"is not {what} or is damaged" if what else "is damaged"
         raise kind(f"{path} {state} ({short_reason(error)}). {advice}") from error

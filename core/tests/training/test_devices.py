@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
 
 import selfsup
 from selfsup.artifacts import RunDirectory
+from selfsup.damaged_files import reading
 from selfsup.errors import CheckpointError, ConfigError, InUseError, NonFiniteLossError, RunError
 from selfsup.runtime.file_lock import holder_of, lock_folder, lock_of
 from selfsup.training.device import devices
+from selfsup.training.loop.signals import StopRequest
 from selfsup.training.run import launch
 from selfsup.training.run.config import RunConfig
 
@@ -164,3 +169,50 @@ def test_a_machine_with_slurm_is_no_job_and_gives_no_warning(tmp_path: Path, mon
     assert (devices.process_ranks(), devices.started_processes(), devices.launched_outside()) == ((1, 0), 2, True)
     monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "2")
     assert devices.Devices("cpu", "32", 2, 1, "auto").rank == 1
+
+
+def test_an_error_file_that_was_cut_short_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "error-0.json").write_bytes(b"")
+    assert "ended with status 1" in str(launch._failure(tmp_path, [(0, 1)], 2))
+    error = launch._failure(tmp_path, [(0, launch._UNWRITTEN)], 2)
+    assert type(error).__name__ == "StorageError"
+    launch.write_failure(tmp_path, 1, NonFiniteLossError("the loss became nan"))
+    assert isinstance(launch._failure(tmp_path, [(0, 1), (1, 1)], 2), NonFiniteLossError)
+
+
+def test_a_worker_whose_launcher_is_gone_ends(tmp_path: Path) -> None:
+    plan = {"call": "builtins:input", "arguments": {}, "launcher": 2**31 - 1}
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    command = [sys.executable, "-m", "selfsup.training.run.launch", str(tmp_path)]
+    with subprocess.Popen(command, env={**os.environ, "RANK": "1"}, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as worker:
+        try:
+            assert worker.wait(60) == -signal.SIGTERM
+        finally:
+            worker.kill()
+
+
+def test_the_first_process_is_ended_if_the_second_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Worker:
+        ended: ClassVar[list[str]] = []
+
+        def kill(self) -> None:
+            self.ended.append("killed")
+
+        def wait(self) -> None:
+            self.ended.append("waited")
+
+    def start(folder: Path, rank: int, environment: object) -> Worker:
+        if rank:
+            raise RunError("process 1 cannot be started")
+        return Worker()
+
+    monkeypatch.setattr(launch, "_start", start)
+    with pytest.raises(RunError, match="cannot be started"):
+        launch.run_processes("time:sleep", {}, 2, StopRequest())
+    assert Worker.ended == ["killed", "waited"]
+
+
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA"), RuntimeError("gloo: closed")])
+def test_errors_of_the_machine_are_not_taken_for_damage(error: Exception, tmp_path: Path) -> None:
+    with pytest.raises(type(error)), reading(tmp_path, CheckpointError, "start a new run"):
+        raise error

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 
-from selfsup.errors import DataError, SelfsupError, error_named
+from selfsup.errors import DataError, error_named
 
 T = TypeVar("T")
 _FAILED = -1
@@ -19,11 +20,12 @@ class Agreement:
 
     Args:
         world_size: number of processes.
+        timeout: how long one may wait for the others; None: torch's default, which is 30 minutes.
     """
 
-    def __init__(self, world_size: int) -> None:
+    def __init__(self, world_size: int, timeout: timedelta | None = None) -> None:
         self._world_size = world_size
-        self._group = cast(dist.ProcessGroup, dist.new_group(backend="gloo")) if world_size > 1 else None
+        self._group = cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=timeout)) if world_size > 1 else None
         self.failed = False
         """Whether a process had an error, and all of them know it."""
 
@@ -66,20 +68,23 @@ class Agreement:
         """What this gives on the first process, which alone does it; all call this together, and get its error, if it has one.
 
         Raises:
-            SelfsupError: of the first process.
+            Exception: of the first process; the others get a :class:`DataError`, if its class is not of :mod:`selfsup.errors`.
         """
         if self._group is None:
             return work()
         told: list[Any] = [None]
+        own: Exception | None = None
         if dist.get_rank() == 0:
             try:
                 told = [(work(), None)]
-            except SelfsupError as error:
-                told = [(None, (type(error).__name__, str(error)))]
+            except Exception as error:
+                own, told = error, [(None, (type(error).__name__, str(error)))]
         dist.broadcast_object_list(told, group=self._group)
         result, failed = told[0]
+        if own is not None:
+            raise own
         if failed is not None:
-            raise error_named(*failed) or DataError(failed[1])
+            raise error_named(*failed) or DataError(f"process 0 of {self._world_size} failed: {failed[0]}: {failed[1]}")
         return cast(T, result)
 
     def _error(self, own: Exception | None) -> Exception:

@@ -11,7 +11,6 @@ import torch
 
 from selfsup.data.batches.decoding import DecodedRow
 from selfsup.data.batches.source import SeenRows
-from selfsup.data.sources.streams.remote_files import RETRIES
 from selfsup.data.sources.streams.row_stream import RowStream
 from selfsup.data.store.content_hash import HashArray, mixed
 from selfsup.errors import TooManyBadRowsError
@@ -114,7 +113,7 @@ class RowTally:
         """The first bad rows with their reasons, as a sentence; empty where there are none."""
         return f"The first: {'; '.join(text.rstrip('.') for text in self.named)}." if self.named else ""
 
-    def report(self, epoch: int, left: Sequence[int | None], least: int, cause: str) -> list[str]:
+    def report(self, epoch: int, left: Sequence[int | None], least: int, cause: str, retried: Sequence[str]) -> list[str]:
         """What to say at the end of an epoch.
 
         Args:
@@ -123,6 +122,7 @@ class RowTally:
                 known.
             least: fewer rows that are left on all processes together are not reported.
             cause: why one process has fewer batches than another: ``shards``, ``rows`` or ``blocks``.
+            retried: what each process has to tell about its repeated requests.
         """
         said = []
         if self.bad > self._told:
@@ -131,8 +131,10 @@ class RowTally:
                 f"{self.described()}"
             )
             self._told = self.bad
-        if text := RETRIES.take():
-            said.append(f"Warning: while {self._stream.name} was read, {text}")
+        for number, text in enumerate(retried):
+            if text:
+                where = f" by process {number}" if len(retried) > 1 else ""
+                said.append(f"Warning: while {self._stream.name} was read{where}, {text}")
         if None in left or sum(filter(None, left)) >= least:
             named = ", ".join(
                 f"{'an unknown number' if count is None else count} of process {n}" for n, count in enumerate(left)

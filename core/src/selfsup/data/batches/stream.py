@@ -20,6 +20,7 @@ from selfsup.data.batches.source import BatchSource, SeenRows, Share
 from selfsup.data.batches.windows import cut_windows
 from selfsup.data.processor import Processor
 from selfsup.data.samples import Sample, stack_samples
+from selfsup.data.sources.streams.remote_files import RETRIES
 from selfsup.data.sources.streams.row_stream import RowStream
 from selfsup.errors import CheckpointError, DataError
 from selfsup.runtime.threads import read_ahead
@@ -150,10 +151,11 @@ class StreamBatches(BatchSource):
 
     def _end_epoch(self, rest: _Step) -> None:
         left, blocks = self._left(rest), self._processor.block_length
+        retried = self._processes.gathered(RETRIES.take())
         if self._share.rank == 0:
             least = 1 if blocks else self._share.batch_size * self._share.world_size
             cause = "shards" if self._split.by_shards else "blocks" if blocks else "rows"
-            for text in self._tally.report(self._epoch, left, least, cause):
+            for text in self._tally.report(self._epoch, left, least, cause, retried):
                 self._warn(text)
             for text, count in self._decoder.remarks.items():
                 self._warn(f"Warning: {count} of the rows of {self._stream.name} that were read: {text}.")
@@ -168,7 +170,13 @@ class StreamBatches(BatchSource):
         have_more = self._processes.gathered(rest.batch is not None)
         if self._processor.block_length and not any(have_more):
             return []
-        total, unusable = self._shuffled().total, sum(row.sample is None for row in rest.rows)
+        total, failed = None, None
+        try:
+            total = self._shuffled().total  # it may ask remote shards
+        except Exception as error:
+            failed = error
+        self._processes.all_have(True, failed)
+        unusable = sum(row.sample is None for row in rest.rows)
         totals = self._processes.gathered(total)
         if not self._split.by_shards:  # one has read all shards to their ends
             total = next((self._split.rows_of(count) for count in totals if count is not None), None)

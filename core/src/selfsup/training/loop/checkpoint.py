@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import torch
 
-from selfsup.damaged_files import reading, short_reason
+from selfsup.damaged_files import of_machine, reading, short_reason
 from selfsup.errors import CheckpointError
 from selfsup.runtime.files import atomic_write
 
@@ -107,6 +107,8 @@ def _check_sums(path: Path) -> None:
     except FileNotFoundError:
         raise CheckpointError(f"there is no checkpoint {path}.") from None
     except Exception as error:  # zip, zlib and struct raise many kinds of errors
+        if of_machine(error):
+            raise
         raise CheckpointError(
             f"the checkpoint {path} cannot be read ({short_reason(error)}). It is damaged: {RESTORE}"
         ) from error
@@ -129,6 +131,8 @@ def _read(path: Path, *, mmap: bool = False) -> tuple[dict[str, Any], dict[str, 
             f"any code. It is damaged or was not written by selfsup: {RESTORE}"
         ) from error
     except Exception as error:  # on damaged files torch raises errors of many kinds
+        if of_machine(error):
+            raise
         raise CheckpointError(
             f"the checkpoint {path} cannot be read ({short_reason(error)}). It is damaged or was not written by selfsup: "
             f"{RESTORE}"

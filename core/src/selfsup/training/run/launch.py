@@ -19,14 +19,14 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
 from selfsup import errors
 from selfsup.errors import RunError
-from selfsup.runtime.files import SCRATCH_HINT, storage_errors
+from selfsup.runtime.files import SCRATCH_HINT, atomic_write, storage_errors
 from selfsup.runtime.machine_load import cpu_count
 from selfsup.training.loop.signals import REQUEUE, StopRequest
 
@@ -34,6 +34,8 @@ _RESULT = "result.json"
 _INTERRUPTED = 128 + signal.SIGINT
 _STOPPED = {_INTERRUPTED, *(-number for number in (signal.SIGINT, signal.SIGTERM, REQUEUE) if number)}
 """How processes end that a request to stop ends before they can save: with this status, or by the signal."""
+_UNWRITTEN = 73
+"""How a process ends whose error cannot be written to the disk (``EX_CANTCREAT``)."""
 _POLL_SECONDS = 0.1
 _FOLLOW_SECONDS = 1.0
 _GRACE_SECONDS = 5.0
@@ -65,7 +67,7 @@ def run_processes(call: str, arguments: Mapping[str, Any], processes: int, stop:
     with tempfile.TemporaryDirectory(prefix="selfsup-") as name, stop:
         folder = Path(name)
         with storage_errors(folder, hint=SCRATCH_HINT):
-            (folder / "plan.json").write_text(json.dumps({"call": call, "arguments": dict(arguments)}))
+            (folder / "plan.json").write_text(json.dumps({"call": call, "arguments": dict(arguments), "launcher": os.getpid()}))
         environment = {
             "OMP_NUM_THREADS": str(max(cpu_count() // processes, 1)),
             **os.environ,
@@ -76,9 +78,11 @@ def run_processes(call: str, arguments: Mapping[str, Any], processes: int, stop:
             "GROUP_RANK": "0",
             "TORCHELASTIC_RUN_ID": folder.name,
         }
-        with _requeue_blocked():
-            workers = [_start(folder, rank, environment) for rank in range(processes)]
+        workers: list[subprocess.Popen[bytes]] = []
         try:
+            with _requeue_blocked():
+                for rank in range(processes):
+                    workers.append(_start(folder, rank, environment))  # noqa: PERF401 - the next may fail
             _wait(workers, stop)
             codes = [worker.poll() for worker in workers]  # before the rest of them is killed here
         finally:
@@ -94,22 +98,30 @@ def run_processes(call: str, arguments: Mapping[str, Any], processes: int, stop:
         return json.loads(result.read_text()) if result.exists() else None
 
 
-def write_failure(folder: Path, rank: int, error: BaseException) -> None:
-    """Write down an error for the process that waits."""
+def write_failure(folder: Path, rank: int, error: BaseException) -> bool:
+    """Write down an error for the process that waits; False: the disk of the temporary files cannot be written."""
     failure = {"time": time.time(), "rank": rank, "type": type(error).__name__, "message": str(error)}
     try:
-        (folder / f"error-{rank}.json").write_text(json.dumps(failure))
-    except OSError:  # the disk of the temporary files is full
+        atomic_write(folder / f"error-{rank}.json", json.dumps(failure))
+    except errors.StorageError:
         sys.stderr.write(f"Error: {error}\n")
+        return False
+    return True
 
 
 def _start(folder: Path, rank: int, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     own = {**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)}
     command = [sys.executable, "-m", "selfsup.training.run.launch", str(folder)]
-    if rank == 0:
-        return subprocess.Popen(command, env=own, stdout=sys.stderr.fileno() if _has_descriptor() else None)
-    with (folder / f"log-{rank}.txt").open("wb") as log:
-        return subprocess.Popen(command, env=own, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        if rank == 0:
+            return subprocess.Popen(command, env=own, stdout=sys.stderr.fileno() if _has_descriptor() else None)
+        path = folder / f"log-{rank}.txt"
+        with storage_errors(path, hint=SCRATCH_HINT):
+            log = path.open("wb")
+        with log:
+            return subprocess.Popen(command, env=own, stdout=log, stderr=subprocess.STDOUT)
+    except OSError as error:
+        raise RunError(f"process {rank} cannot be started: {error.strerror or error}.") from error
 
 
 def _has_descriptor() -> bool:
@@ -164,8 +176,14 @@ def _failure(folder: Path, failed: Sequence[tuple[int, int]], processes: int) ->
     for rank, code in failed:
         if code < 0 and -code != signal.SIGABRT:
             return _death(folder, rank, code, processes)
-    failures = [json.loads(path.read_text()) for path in folder.glob("error-*.json")]
+    failures = []
+    for path in folder.glob("error-*.json"):
+        with suppress(OSError, ValueError):  # cut short by a full disk
+            failures.append(json.loads(path.read_text()))
     failures.sort(key=lambda failure: (errors.error_named(failure["type"], "") is None, failure["time"]))
+    if not failures and any(code == _UNWRITTEN for _, code in failed):
+        text = f"Cannot write {folder}: is the disk full? A process failed there, and its error is printed above."
+        return errors.StorageError(f"{text} {SCRATCH_HINT}")
     if not failures:
         return _death(folder, *failed[0], processes)
     first = failures[0]
@@ -200,18 +218,20 @@ def run_worker(folder: Path) -> int:
     rank, stop = int(os.environ["RANK"]), StopRequest()
     plan = json.loads((folder / "plan.json").read_text())
     module, _, name = plan["call"].partition(":")
-    threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
+    # The launcher may be gone already; on Windows a process in between may be the parent.
+    launcher = plan["launcher"] if os.name == "posix" else os.getppid()
+    threading.Thread(target=_follow, args=(launcher,), daemon=True).start()
     try:
         result = getattr(import_module(module), name)(stop, **plan["arguments"])
         if rank == 0 and result is not None:
-            (folder / _RESULT).write_text(json.dumps(result))
+            with storage_errors(folder, hint=SCRATCH_HINT):
+                (folder / _RESULT).write_text(json.dumps(result))
     except KeyboardInterrupt:  # Ctrl-C reaches all processes of a terminal
         return _INTERRUPTED
     except BaseException as error:
         if not isinstance(error, errors.SelfsupError):
             traceback.print_exc()
-        write_failure(folder, rank, error)
-        return 1
+        return 1 if write_failure(folder, rank, error) else _UNWRITTEN
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from typing import Any, Literal
 
@@ -29,6 +30,8 @@ from selfsup.training.run.config import RunConfig
 from selfsup.training.run.initialization import Origin, origin_of
 from selfsup.training.run.prepare_rows import Data, fitted_processor, prepare_data, process
 
+_LONGEST_WAIT = timedelta(days=1)
+"""How long processes wait while the first one lists files and counts rows."""
 _MOST_WORKERS = 8
 _ROWS_A_BLOCK = 8
 """Rows of the sample to read for each block whose embedding is checked."""
@@ -79,7 +82,7 @@ def stream_data(config: RunConfig, reporter: Reporter, source: Any, origin: Orig
     if _workers(config):
         start_ahead()
     # The processes of a run form a group before: one of them lists the files for all.
-    agreement = Agreement(world_size())
+    agreement = Agreement(world_size(), _LONGEST_WAIT)
     stream = open_stream(
         config.data if source is None else source,
         modality=registry().get("modality", spec.modality),
@@ -90,7 +93,7 @@ def stream_data(config: RunConfig, reporter: Reporter, source: Any, origin: Orig
         label=config.label,
         listed=agreement.from_first,
     )
-    if text := RETRIES.take():
+    for text in filter(None, agreement.gathered(RETRIES.take())):
         reporter.message(f"Warning: while {stream.name} was opened, {text}")
     sample = stream.sample
     if config.holdout:

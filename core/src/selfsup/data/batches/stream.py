@@ -170,7 +170,8 @@ class StreamBatches(BatchSource):
         have_more = self._processes.gathered(rest.batch is not None)
         if self._processor.block_length and not any(have_more):
             return []
-        total, failed = None, None
+        total: int | None = None
+        failed: Exception | None = None
         try:
             total = self._shuffled().total  # it may ask remote shards
         except Exception as error:

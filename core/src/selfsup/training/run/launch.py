@@ -26,7 +26,7 @@ from typing import Any, NoReturn
 
 from selfsup import errors
 from selfsup.errors import RunError
-from selfsup.runtime.files import SCRATCH_HINT, atomic_write, storage_errors
+from selfsup.runtime.files import SCRATCH_HINT, alive, atomic_write, storage_errors
 from selfsup.runtime.machine_load import cpu_count
 from selfsup.training.loop.signals import REQUEUE, StopRequest
 
@@ -218,9 +218,7 @@ def run_worker(folder: Path) -> int:
     rank, stop = int(os.environ["RANK"]), StopRequest()
     plan = json.loads((folder / "plan.json").read_text())
     module, _, name = plan["call"].partition(":")
-    # The launcher may be gone already; on Windows a process in between may be the parent.
-    launcher = plan["launcher"] if os.name == "posix" else os.getppid()
-    threading.Thread(target=_follow, args=(launcher,), daemon=True).start()
+    threading.Thread(target=_follow, args=(os.getppid(), plan["launcher"]), daemon=True).start()
     try:
         result = getattr(import_module(module), name)(stop, **plan["arguments"])
         if rank == 0 and result is not None:
@@ -235,9 +233,9 @@ def run_worker(folder: Path) -> int:
     return 0
 
 
-def _follow(launcher: int) -> None:
-    """Ask this process to stop once the one that started it is gone: nobody else would end it."""
-    while os.getppid() == launcher:
+def _follow(parent: int, launcher: int) -> None:
+    """Ask this process to stop once the one that started it is gone, which it may be already: nobody else would end it."""
+    while os.getppid() == parent and alive(launcher):
         time.sleep(_FOLLOW_SECONDS)
     os.kill(os.getpid(), signal.SIGTERM)
 

@@ -254,3 +254,10 @@ def test_findings_name_the_options() -> None:
     assert facts["clips"] == "1.45 s; recordings last 0.5 to 1.5 s (--set processor.clip_seconds=)"
     assert "1 in 2, 2 in 1 of 3 recordings" in facts["channels"]
     assert "full scale" not in facts
+
+
+def test_the_most_samples_that_are_read_can_be_set() -> None:
+    row = {"audio": encoded(tone(1.0, 16000), 16000)}
+    assert processor(1000, 0.5, keep=1, max_samples=8000).encode(row)["waveform"].shape == (500,)
+    with pytest.raises(BadRowError, match=r"has 8,000 samples, more than 7,999 \(processor\.max_samples\)"):
+        processor(1000, 0.5, keep=1, max_samples=7999).encode(row)

@@ -20,6 +20,7 @@ from selfsup.runtime import Findings, listed_names
 from selfsup.types import Batch, Info, Row
 from selfsup_audio.decoding import Header, decode, read_header
 from selfsup_audio.decoding.scale import learned_scale
+from selfsup_audio.decoding.values import MAX_SAMPLES
 
 _FIT_ROWS = 256
 _HIGHEST_AUTO = 16000
@@ -47,6 +48,10 @@ class AudioProcessorConfig(Config):
     full_scale: float | Literal["auto"] = Field("auto", union_mode="left_to_right")
     """Full scale of floating-point files and arrays; "auto": 1, unless most of 256 rows exceed it (32768 for integers written
     as floating-point numbers). Nothing is clipped: a recording that exceeds it is scaled down."""
+    max_samples: int = Field(MAX_SAMPLES, ge=1000)
+    """Most samples a channel that are read of a recording, at its own rate and 4 bytes each; if its stored part takes more, it
+    is a bad row, since the rate in a damaged header may fill the memory. Eight times the samples that are stored are always
+    read. Default: 1 GiB, which is 23 minutes at 192 kHz."""
 
     def model_post_init(self, context: object, /) -> None:
         """Refuse rates and lengths that no backbone can use."""
@@ -74,7 +79,7 @@ class AudioProcessor(Processor):
     window_key: ClassVar[str] = "waveform"
     padded_key: ClassVar[str] = "waveform"
     batch_size: ClassVar[int] = 64
-    adjustable: ClassVar[frozenset[str]] = frozenset({"clip_seconds", "cut", "keep", "full_scale"})
+    adjustable: ClassVar[frozenset[str]] = frozenset({"clip_seconds", "cut", "keep", "full_scale", "max_samples"})
     Config: ClassVar[type[Config]] = AudioProcessorConfig
     config: AudioProcessorConfig
 
@@ -191,6 +196,7 @@ class AudioProcessor(Processor):
             self.config.keep,
             segment=segment_of(row),
             full_scale=self._full_scale,
+            max_samples=self.config.max_samples,
             remark=self.remark,
         )
         filled = np.zeros(max(self.n_samples, len(waveform)), dtype=np.int16)

@@ -20,8 +20,8 @@ from selfsup_audio.decoding.readers import ArrayReader, Reader, SoundFileReader,
 from selfsup_audio.decoding.scale import scale_of
 
 Cut = Literal["center", "start"]
-_MOST_SAMPLES = 1 << 28
-"""Most samples that are read of a recording, 1 GiB, unless the clip itself has more: the rate in a header may be any number."""
+MAX_SAMPLES = 1 << 28
+"""Most samples that are read of a recording (1 GiB) unless the user sets more: the rate in a header may be any number."""
 _PEAK_SECONDS = 10.0
 """Seconds of a recording that are read to find its peak."""
 
@@ -59,7 +59,7 @@ def read_header(value: Any, segment: Segment | None = None, *, look: bool = Fals
         first, frames = _bounds(reader, segment)
         samples = None
         if look and reader.unbounded:
-            count = min(round(_PEAK_SECONDS * reader.sample_rate), _MOST_SAMPLES)
+            count = min(round(_PEAK_SECONDS * reader.sample_rate), MAX_SAMPLES)
             samples = reader.read(first + max((frames or 0) - count, 0) // 2, count if frames is None else min(count, frames))
         return Header(reader.sample_rate, frames, reader.channels, samples)
 
@@ -73,6 +73,7 @@ def decode(
     *,
     segment: Segment | None = None,
     full_scale: float = 1.0,
+    max_samples: int = MAX_SAMPLES,
     remark: Callable[[str], object] | None = None,
 ) -> np.ndarray[Any, np.dtype[np.int16]]:
     """Decode, average the channels, resample, and cut long recordings.
@@ -94,6 +95,7 @@ def decode(
             are kept.
         segment: the part of the file that is the recording; None: all.
         full_scale: of floating-point files and arrays (:func:`selfsup_audio.decoding.scale.scale_of`).
+        max_samples: most samples that are read, at the recording's own rate, unless the result has an eighth of that or more.
         remark: called with remarks on usable recordings.
 
     Returns:
@@ -106,10 +108,10 @@ def decode(
         first, frames = _bounds(reader, segment)
         rate = reader.sample_rate
         kept = _kept_part(frames, rate, sample_rate, n_samples, cut, keep)
-        if kept.extent > max(_MOST_SAMPLES, 8 * kept.n_samples):
+        if kept.extent > max(max_samples, 8 * kept.n_samples):
             raise BadRowError(
-                f"at its sample rate of {rate:,} Hz the part to read has {kept.extent:,} samples, which would fill the memory: "
-                "the header is damaged, or convert the recording to a lower rate"
+                f"at its sample rate of {rate:,} Hz the part to read has {kept.extent:,} samples, more than "
+                f"{max_samples:,} (processor.max_samples), which may fill the memory: the header is damaged, or set more"
             )
         part = reader.read(first + kept.start, kept.extent if frames is None else min(kept.extent, frames - kept.start))
     if not len(part):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import pickle
 import shutil
+from pathlib import Path
 
 import pytest
-
-import selfsup.runtime.files
 
 
 def refused(outcome, *words: str, status: int = 1) -> None:
@@ -112,10 +112,14 @@ def test_checkpoint_of_another_task(cli, photos, tiny):
 def test_full_disk(cli, photos, tmp_path, tiny, monkeypatch):
     """The disk is full when the store is written: the message says so, and no half-written file stays."""
 
-    def full(descriptor):
-        raise OSError(errno.ENOSPC, "No space left on device")
+    fsync = os.fsync
 
-    monkeypatch.setattr(selfsup.runtime.files.os, "fsync", full)
+    def full(descriptor):
+        if "stores" in str(Path(f"/proc/self/fd/{descriptor}").readlink()):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
     refused(cli("pretrain", "vision/simclr", "--data", photos, "--out", "run", *tiny), "disk is full")
     assert not list((tmp_path / "run").rglob("*"))
     assert [path.suffix for path in (tmp_path / "cache" / "stores").iterdir()] == [".lock"]

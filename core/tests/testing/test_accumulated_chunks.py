@@ -60,7 +60,7 @@ def test_a_planted_fault_is_found(fault: str, cases: dict[str, TaskCase], monkey
     check_accumulated_chunks(cases["mocov2"])
     if fault == "chunks":
         monkeypatch.setattr(
-            Stepper, "_backward", lambda self, batch: self._mean.backward(self._forward, list(split_batch(batch, 3)))
+            Stepper, "backward", lambda self, batch: self._mean.backward(self._forward, list(split_batch(batch, 3)))
         )
     elif fault == "queue":
         monkeypatch.setattr(GradientCache, "_compare", compares_each)

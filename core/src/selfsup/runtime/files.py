@@ -282,7 +282,7 @@ def _exchanged(one: Path, other: Path) -> bool:
 def _sync_file(path: Path) -> None:
     """Make the content of a file durable; Windows does so only where the file is open for writing."""
     try:
-        file = path.open("r+b")
+        file: BinaryIO = path.open("r+b")
     except PermissionError:  # a copy of a read-only file
         file = path.open("rb")
     with file:

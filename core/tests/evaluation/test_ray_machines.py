@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from selfsup.errors import ConfigError, SourceError
-from selfsup.evaluation.embedding.ray_data import RayConfig, _check_no_client, _Deaths, _room, _Worker, places_on_machines
+from selfsup.evaluation.embedding.ray_data import RayConfig, _check_no_client, _Deaths, _room, _Worker, places_on_ray
 
 
 def cluster(*machines, dead=()):
@@ -39,7 +39,7 @@ def test_workers_use_the_gpus_of_machines_that_live():
     assert _room(mixed, RayConfig(num_gpus=0.1, num_cpus=0.1)) == (0.1, 20)
     assert _room(cluster((8.0, 0.0, 10), (4.0, 2.0, 10), dead=[(4.0, 2.0, 10)]), RayConfig()) == (0.0, 8)
     with pytest.raises(ConfigError, match=r"Its machines have: nothing\. Ask for less"):
-        places_on_machines(cluster(), "a cell", {"CPU": 1.0}, "Ask for less.")
+        places_on_ray(cluster(), "a cell", {"CPU": 1.0}, "Ask for less.")
 
 
 def test_deaths_are_never_fewer_than_none():

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from selfsup.errors import BenchmarkError
-from selfsup.runtime.file_lock import holder_of, lock_of
+from selfsup.runtime import holder_of, lock_of
 from selfsup_bench.executors.base import Job, Outcome
 from selfsup_bench.executors.workers import Work, log_to
 from selfsup_bench.records.record import RecordStore

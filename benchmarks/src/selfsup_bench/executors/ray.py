@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 from selfsup.errors import BenchmarkError
-from selfsup.evaluation.embedding.ray_data import check_address, places_on_machines
+from selfsup.evaluation import check_ray_address, places_on_ray
 from selfsup_bench.cells.run_cell import work
 from selfsup_bench.executors.base import Job, Outcome
 from selfsup_bench.executors.cluster import Tries, run_there, say, sent_values, take_retries, this_process
@@ -62,7 +62,7 @@ class RayExecutor:
         ray = importlib.import_module("ray")
         mine = not ray.is_initialized()
         if mine:
-            check_address(self.address or "")
+            check_ray_address(self.address or "")
         ray.init(address=self.address, ignore_reinit_error=True, log_to_driver=False, include_dashboard=False)
         try:
             yield from self._run(ray, jobs)
@@ -103,7 +103,7 @@ class RayExecutor:
         """Make sure that a machine has room for each cell."""
         given = {"GPU": self.resources.get("num_gpus", 0.0), "memory": self.resources.get("memory", 0.0)}
         for threads in {job.threads for job in jobs}:
-            places_on_machines(ray, "a cell", {"CPU": threads, **given}, "Set --threads, num_gpus and memory.")
+            places_on_ray(ray, "a cell", {"CPU": threads, **given}, "Set --threads, num_gpus and memory.")
 
 
 def _error(ray: Any, handle: Any) -> tuple[str, bool]:

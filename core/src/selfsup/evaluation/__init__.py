@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from selfsup.evaluation.checks import class_count, output_count
     from selfsup.evaluation.choose import choose_evaluators
     from selfsup.evaluation.common_options import CommonOptions
+    from selfsup.evaluation.embedding.ray_data import check_ray_address, places_on_ray
     from selfsup.evaluation.evaluators.few_labels import (
         FewLabels,
         FewLabelsConfig,
@@ -38,6 +39,7 @@ else:
             "selfsup.evaluation.checks": ["class_count", "output_count"],
             "selfsup.evaluation.choose": ["choose_evaluators"],
             "selfsup.evaluation.common_options": ["CommonOptions"],
+            "selfsup.evaluation.embedding.ray_data": ["check_ray_address", "places_on_ray"],
             "selfsup.evaluation.evaluators.few_labels": [
                 "FewLabels",
                 "FewLabelsConfig",
@@ -80,6 +82,7 @@ __all__ = [
     "Splits",
     "accuracy",
     "balanced_accuracy",
+    "check_ray_address",
     "choose_evaluators",
     "class_count",
     "classification_metrics",
@@ -90,6 +93,7 @@ __all__ = [
     "label_metrics",
     "load_splits",
     "output_count",
+    "places_on_ray",
     "record_of",
     "trained_from",
 ]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         world_size,
     )
     from selfsup.runtime.environment import device_name, package_versions, peak_memory
-    from selfsup.runtime.file_lock import lock_folder
+    from selfsup.runtime.file_lock import holder_of, lock_folder, lock_of
     from selfsup.runtime.files import atomic_write, is_temporary, remove_remains, temporary_folder
     from selfsup.runtime.findings import Findings, listed_names
     from selfsup.runtime.machine_load import cpu_count
@@ -52,7 +52,7 @@ else:
             ],
             "selfsup.runtime.environment": ["device_name", "package_versions", "peak_memory"],
             "selfsup.runtime.module_mode": ["evaluation_mode"],
-            "selfsup.runtime.file_lock": ["lock_folder"],
+            "selfsup.runtime.file_lock": ["holder_of", "lock_folder", "lock_of"],
             "selfsup.damaged_files": ["read_npy"],
             "selfsup.runtime.files": ["atomic_write", "is_temporary", "remove_remains", "temporary_folder"],
             "selfsup.runtime.findings": ["Findings", "listed_names"],
@@ -77,9 +77,11 @@ __all__ = [
     "from_first_rank",
     "full",
     "gather",
+    "holder_of",
     "is_temporary",
     "listed_names",
     "lock_folder",
+    "lock_of",
     "max_over_ranks",
     "mean_over_ranks",
     "no_autocast",

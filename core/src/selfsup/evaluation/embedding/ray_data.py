@@ -185,11 +185,11 @@ def _room(ray: Any, config: RayConfig) -> tuple[float, int]:
     if gpus is None:
         gpus = float(any(machine.get("GPU", 0) for machine in _machines(ray)))
     asks = {"CPU": config.num_cpus, "GPU": gpus, "memory": config.memory_gb * _GB}
-    places = places_on_machines(ray, "a worker", asks, "Set num_cpus, num_gpus and memory_gb.")
+    places = places_on_ray(ray, "a worker", asks, "Set num_cpus, num_gpus and memory_gb.")
     return gpus, config.workers or places
 
 
-def places_on_machines(ray: Any, what: str, asks: dict[str, float], advice: str) -> int:
+def places_on_ray(ray: Any, what: str, asks: dict[str, float], advice: str) -> int:
     """How many processes the machines of a Ray cluster have room for at a time. Each runs on one machine.
 
     Args:
@@ -238,7 +238,7 @@ def _cluster(config: RayConfig) -> Generator[Any, None, None]:
     mine = not ray.is_initialized()
     if mine:
         _check_no_client(config.address)
-        check_address(config.address)
+        check_ray_address(config.address)
         try:
             ray.init(address=config.address or None, include_dashboard=False, log_to_driver=False, logging_level="warning")
         except (ConnectionError, ValueError, RuntimeError) as error:
@@ -250,7 +250,7 @@ def _cluster(config: RayConfig) -> Generator[Any, None, None]:
             ray.shutdown()
 
 
-def check_address(address: str) -> None:
+def check_ray_address(address: str) -> None:
     """Refuse an address where nothing listens, for which Ray itself would wait for minutes.
 
     Args:

@@ -36,7 +36,7 @@ from selfsup.training.observe import messages
 from selfsup.training.run import setup
 from selfsup.training.run.config import RunConfig
 from selfsup.training.run.fit import build_stepper, checkpoint_identity, fit, kept_backbone
-from selfsup.training.run.initialization import Origin, keep_start, origin_of, processor_note, without_origin
+from selfsup.training.run.initialization import Origin, keep_start, origin_of, processor_note, teacher_of, without_origin
 from selfsup.training.run.launch import accept_requeue
 from selfsup.training.run.outcome import begin, recorded
 from selfsup.training.run.prepare_rows import Data
@@ -88,7 +88,7 @@ def execute(
             config = settled(config, data)
             # A checkpoint has the weights; the source of the initial weights may be gone.
             built = without_origin(config) if origin.resumed else config
-            with _of_resumed(origin, out):
+            with _of_resumed(origin, out, built):
                 task, _ = setup.build_task(built, data.info, origin)
             teacher = _teacher_record(task)
             taught = "" if teacher is None else f"The network learns from {teacher['source']}."
@@ -183,12 +183,15 @@ def _one_at_a_time(config: RunConfig, devices: Devices) -> AbstractContextManage
 
 
 @contextmanager
-def _of_resumed(origin: Origin, out: Path) -> Iterator[None]:
-    """The options of a resumed run are its own, so if they do not fit its processor, a file in its folder is damaged."""
+def _of_resumed(origin: Origin, out: Path, config: RunConfig) -> Iterator[None]:
+    """The options of a resumed run are its own, so if they do not fit its processor, a file in its folder is damaged.
+
+    A teacher lies elsewhere, and may be gone or another one.
+    """
     try:
         yield
     except ConfigError as error:
-        if not origin.resumed:
+        if not origin.resumed or teacher_of(config):
             raise
         raise RunDirectoryError(f"{out} cannot be resumed: {error} A file in it is damaged. {RESTORE}") from error
 

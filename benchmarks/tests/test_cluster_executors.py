@@ -148,9 +148,8 @@ def slurm(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     lacking = [name for name, path in programs.items() if path is None]
     if lacking or getpass.getuser() != "root":
         pytest.skip(f"needs root and Slurm: apt-get install slurmctld slurmd slurm-client munge ({', '.join(lacking)} missing)")
-    # Its sockets have short paths that every user can enter.
-    folder = Path(subprocess.check_output(["mktemp", "-d", "/tmp/slurm-XXXXXX"], text=True).strip())
-    folder.chmod(0o755)
+    folder = Path(tempfile.mkdtemp(prefix="slurm-"))  # not pytest's: sockets need a short path
+    folder.chmod(0o755)  # every user can enter
     for name in ("state", "spool"):
         (folder / name).mkdir()
     (folder / "munge.key").write_bytes(os.urandom(1024))

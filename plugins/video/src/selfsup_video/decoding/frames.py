@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,21 @@ from PIL import Image
 
 from selfsup.data import check_media_file
 from selfsup.errors import BadRowError
-from selfsup_images.pillow_errors import READ_ERRORS
 from selfsup_video.plugin import FRAME_SUFFIXES
+
+_READ_ERRORS = (
+    OSError,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    SyntaxError,
+    EOFError,
+    IndexError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+"""What Pillow's file plugins raise on damaged files (most are ``OSError``, but not all)."""
 
 
 def frame_paths(folder: Path) -> list[Any]:
@@ -70,7 +85,7 @@ def decode_frames(
                     # Twice the wanted size: this reduction aliases a little, which the resize after it smooths out.
                     image.draft("RGB", (2 * size, 2 * size))
                 video[place] = square(image.convert("RGB"), size)
-        except (*READ_ERRORS, BadRowError) as error:
+        except (*_READ_ERRORS, BadRowError) as error:
             raise BadRowError(f"frame {index} cannot be read: {error}") from error
     return video
 
@@ -84,7 +99,7 @@ def frames_shorter_side(frames: list[Any]) -> int:
     try:
         with open_frame(frames[0]) as image:
             return int(min(image.size))
-    except (*READ_ERRORS, BadRowError) as error:
+    except (*_READ_ERRORS, BadRowError) as error:
         raise BadRowError(f"frame 0 cannot be read: {error}") from error
 
 

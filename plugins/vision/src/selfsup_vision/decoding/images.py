@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import io
+import struct
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +17,6 @@ from PIL import Image, UnidentifiedImageError
 
 from selfsup.data import check_media_file
 from selfsup.errors import BadRowError
-from selfsup_images.pillow_errors import READ_ERRORS
 from selfsup_vision.decoding.pillow_files import (
     DECODING_MEMORY,
     MAX_PIXELS,
@@ -31,6 +32,19 @@ from selfsup_vision.decoding.tiff import open_tiff_without_pillow
 from selfsup_vision.decoding.value_range import ValueRange, scaled
 from selfsup_vision.decoding.wide import wide_raster
 
+_READ_ERRORS = (
+    OSError,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    SyntaxError,
+    EOFError,
+    IndexError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+"""What Pillow's file plugins raise on damaged files (most are ``OSError``, but not all)."""
 _HEIF = tuple(b"ftyp" + brand for brand in (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"))
 """The beginning of HEIF files (ISO/IEC 23008-12), after the size of their first box."""
 _ALPHA_MODES = frozenset({"RGBA", "LA", "PA", "La", "RGBa"})
@@ -124,7 +138,7 @@ def _file(content: Content, reading: Reading, size: int | None) -> Iterator[Open
                 raise BadRowError(_unknown(content)) from None
             yield raster
         return
-    except READ_ERRORS as error:
+    except _READ_ERRORS as error:
         raise BadRowError(f"the image cannot be opened: {error}") from error
     if image is None:
         yield _of_array(array, reading)
@@ -135,7 +149,7 @@ def _file(content: Content, reading: Reading, size: int | None) -> Iterator[Open
         with DECODING_MEMORY.hold(decoded_bytes(image)):
             try:
                 raster = wide_raster(image, content, reading.given_channels, reading.max_pixels)
-            except READ_ERRORS as error:
+            except _READ_ERRORS as error:
                 raise BadRowError(f"the image cannot be decoded: {error}") from error
             yield raster or image
 
@@ -147,7 +161,7 @@ def _reduce(image: Image.Image, size: int | None) -> None:
     try:
         # Twice the wanted size: the DCT-domain reduction aliases a little, which the resize after it smooths out.
         image.draft(image.mode, (2 * size, 2 * size))
-    except READ_ERRORS as error:
+    except _READ_ERRORS as error:
         raise BadRowError(f"the image cannot be decoded: {error}") from error
 
 
@@ -237,7 +251,7 @@ def _pixels(value: Any, size: int, max_aspect: float, reading: Reading) -> Pixel
                     return pixels if channels == 3 else pixels[:, :, None]
                 image = _bands(loaded)
             colors, remark = scaled(image, reading.value_range, reading.learned)
-        except READ_ERRORS as error:
+        except _READ_ERRORS as error:
             raise BadRowError(f"the image cannot be decoded: {error}") from error
     if colors.shape[2] not in (channels, *((1, 3) if channels in (1, 3) else ())):
         raise BadRowError(f"the image has {colors.shape[2]} channels, and the processor takes {channels} (processor.channels)")

@@ -22,6 +22,7 @@ from selfsup.damaged_files import reading
 from selfsup.errors import CheckpointError, ConfigError, InUseError, NonFiniteLossError, RunError
 from selfsup.runtime.file_lock import holder_of, lock_folder, lock_of
 from selfsup.training.device import devices
+from selfsup.training.loop.checkpoint_encoder import load_best
 from selfsup.training.loop.signals import StopRequest
 from selfsup.training.run import launch
 from selfsup.training.run.config import RunConfig
@@ -39,9 +40,9 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-def _close(first: selfsup.Run, second: selfsup.Run) -> None:
-    other = second.encoder.backbone.state_dict()
-    for key, value in first.encoder.backbone.state_dict().items():
+def _close(first: selfsup.Encoder, second: selfsup.Encoder) -> None:
+    other = second.backbone.state_dict()
+    for key, value in first.backbone.state_dict().items():
         torch.testing.assert_close(value, other[key], atol=1e-5, rtol=1e-4)
 
 
@@ -79,7 +80,7 @@ def test_two_processes_train_with_ddp_and_with_sharded_weights_alike(
         selfsup.pretrain("sequence/byol", out=tmp_path / "fsdp", devices=2, **OPTIONS)
     request.getfixturevalue("forked_workers")
     fsdp = selfsup.pretrain("sequence/byol", out=tmp_path / "fsdp", devices=2, strategy="fsdp", progress=False, **OPTIONS)
-    _close(ddp, fsdp)
+    _close(ddp.encoder, fsdp.encoder)
     assert ddp.metrics[-1]["loss"] == pytest.approx(fsdp.metrics[-1]["loss"], rel=1e-4)
     assert "probe_accuracy" in ddp.metrics[-1]
     states = [torch.load(run.dir / "checkpoints" / "last.pt", weights_only=True)["state"] for run in (ddp, fsdp)]
@@ -128,10 +129,24 @@ def test_a_process_that_fails_ends_the_others(tmp_path: Path) -> None:
     assert RunDirectory(tmp_path / "run").status == "failed"
 
 
-@pytest.mark.usefixtures("toy")
-def test_a_moving_average_of_sharded_weights_is_refused() -> None:
-    with pytest.raises(ConfigError, match="ema needs whole weights on each device"):
-        selfsup.pretrain("sequence/byol", devices=2, strategy="fsdp", **{**OPTIONS, "overrides": {"ema": 0.9}})
+@pytest.mark.usefixtures("toy", "forked_workers")
+def test_the_moving_average_of_sharded_weights_is_that_of_whole_ones(tmp_path: Path) -> None:
+    """In the checks of the embeddings, the best checkpoint and the encoder, and after a resumed run."""
+    options = {**OPTIONS, "val": "toy-sequences:test", "probe_every": 1, "overrides": {**OPTIONS["overrides"], "ema": 0.9}}
+    runs = []
+    for strategy in ("ddp", "fsdp"):
+        started = {"devices": 2, "strategy": strategy, "progress": False}
+        run = selfsup.pretrain("sequence/byol", out=tmp_path / strategy, **started, **{**options, "steps": 2})
+        runs.append(selfsup.pretrain(out=run.dir, resume=True, steps=4, **started))
+    whole, sharded = runs
+    _close(whole.encoder, sharded.encoder)
+    _close(*(load_best(RunDirectory(run.dir)) for run in runs))
+    spreads = [[line["embedding_std"] for line in run.metrics if "embedding_std" in line] for run in runs]
+    assert len(spreads[0]) == 5
+    assert spreads[1] == pytest.approx(spreads[0], rel=1e-4)
+    plain = selfsup.pretrain("sequence/byol", out=tmp_path / "plain", progress=False, **OPTIONS)
+    with pytest.raises(AssertionError, match="Tensor-likes are not close"):
+        _close(plain.encoder, sharded.encoder)
 
 
 def test_more_devices_than_there_are_and_a_world_that_differs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

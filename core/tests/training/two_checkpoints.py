@@ -67,7 +67,7 @@ def fabric(strategy: str) -> Fabric:
 
 def stepper(fabric: Fabric, seed: int) -> Stepper:
     torch.manual_seed(seed)
-    config = OptimizationConfig(optimizer="adamw", lr=0.1, schedule="constant")
+    config = OptimizationConfig(optimizer="adamw", lr=0.1, schedule="constant", ema=0.9)
     return Stepper(fabric, Task(), config, total_steps=BEFORE + AFTER, warmup_steps=0, generator=torch.Generator())
 
 
@@ -79,7 +79,8 @@ def train(stepper: Stepper, steps: int) -> dict[str, Any]:
         x = torch.randn(ROWS, 3, generator=torch.Generator().manual_seed(stepper.step))
         stepper.take({"x": x[share]})
     losses = stepper.drain()
-    state = stepper.task.state_dict()
+    assert stepper.average is not None
+    state = {**stepper.task.state_dict(), **{f"average.{k}": v for k, v in stepper.average.module.state_dict().items()}}
     return {"loss": losses[-1:], **{name: sharding.whole(tensor).clone() for name, tensor in state.items()}}
 
 
@@ -89,7 +90,7 @@ def whole(stepper: Stepper) -> dict[str, Any]:
 
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
     return {
-        "step": stepper.step, "task": sharding.whole_state(stepper.task), "average": None, "scaler": None,
+        **stepper.weights(), "scaler": None,
         "optimizer": get_optimizer_state_dict(stepper.task, stepper._plain, options=options),
     }  # fmt: skip
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import torch
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from selfsup.errors import ConfigError
@@ -168,6 +169,29 @@ def check_world(config: RunConfig) -> None:
             f"{started} process(es) were started, but devices={config.devices} times nodes={config.nodes} is {processes}: "
             "make --devices and --nodes match what torchrun or srun starts."
         )
+
+
+def fix_buckets(module: nn.Module) -> None:
+    """Lay out for good the buckets in which DDP averages gradients, in the order of the weights; no effect without DDP.
+
+    DDP lays them out anew once, after its first step, in the order in which gradients came. With more than two devices a sum's
+    order depends on its place in a bucket, so the first step of a resumed run would differ in the last bits.
+
+    Args:
+        module: from ``Fabric.setup_module``; all devices call this together.
+    """
+    wrapped = getattr(module, "_forward_module", None)
+    if not isinstance(wrapped, DistributedDataParallel):
+        return
+    inner = wrapped.module
+    weights = [weight for weight in inner.parameters() if weight.requires_grad]
+    inner.forward = lambda: torch.stack([weight.sum().float() * 0 for weight in weights]).sum()
+    try:
+        wrapped().backward()  # gradients of zero, in the reverse order
+    finally:
+        del inner.forward
+    for weight in weights:
+        weight.grad = None
 
 
 def _ddp() -> DDPStrategy:

@@ -41,6 +41,24 @@ def shard(module: nn.Module, mesh: DeviceMesh) -> nn.Module:
     return module
 
 
+def shard_like(copy: nn.Module, network: nn.Module) -> None:
+    """Shard the weights of a copy of a network, in place, as those of the network are; all devices call this together.
+
+    Unlike the network, the copy does not gather its weights by itself: it computes inside of :func:`gathered` only.
+    """
+    from torch.distributed.tensor import distribute_tensor
+
+    done: dict[Tensor, nn.Parameter] = {}  # a weight may have several places
+    for part, original in zip(copy.modules(), network.modules(), strict=True):
+        for name, own in list(part.named_parameters(recurse=False, remove_duplicate=False)):
+            theirs: Any = original._parameters[name]
+            if is_spread(theirs):
+                if own not in done:
+                    spread = distribute_tensor(own.detach(), theirs.device_mesh, theirs.placements)
+                    done[own] = nn.Parameter(spread, requires_grad=own.requires_grad)
+                part._parameters[name] = done[own]
+
+
 def _with_own_weights(blocks: Iterable[nn.Module], root: nn.Module) -> Iterator[nn.Module]:
     """The blocks that have weights and share none with another module: FSDP could shard a shared weight in one place only."""
     uses = Counter(id(parameter) for part in root.modules() for parameter in part._parameters.values() if parameter is not None)
@@ -63,9 +81,19 @@ def _sharded_parts(root: nn.Module) -> list[FSDPModule]:
 
 
 def is_sharded(module: nn.Module) -> bool:
-    """Whether :func:`shard` was applied."""
+    """Whether :func:`shard` or :func:`shard_like` was applied."""
+    return _gathers(module) or any(is_spread(weight) for weight in module.parameters())
+
+
+def _gathers(module: nn.Module) -> bool:
     fsdp = sys.modules.get("torch.distributed.fsdp")
     return fsdp is not None and isinstance(module, fsdp.FSDPModule)
+
+
+def is_spread(tensor: Any) -> bool:
+    """Whether a tensor is spread over devices."""
+    distributed = sys.modules.get("torch.distributed.tensor")
+    return distributed is not None and isinstance(tensor, distributed.DTensor)
 
 
 @contextmanager
@@ -74,8 +102,9 @@ def gathered(module: nn.Module) -> Iterator[None]:
 
     Then a single device can compute with parts of the module: blocks neither gather nor free their weights.
     """
-    if not is_sharded(module):
-        yield
+    if not _gathers(module):
+        with _whole_weights(module):
+            yield
         return
     parts = _sharded_parts(module)
     for part in parts:
@@ -88,6 +117,22 @@ def gathered(module: nn.Module) -> Iterator[None]:
     finally:
         for part in parts:
             part.reshard()
+
+
+@contextmanager
+def _whole_weights(copy: nn.Module) -> Iterator[None]:
+    """Put whole weights in the places of sharded ones while entered."""
+    weights = [
+        (part, *named) for part in copy.modules() for named in part.named_parameters(recurse=False, remove_duplicate=False)
+    ]
+    spread = [(part, name, weight) for part, name, weight in weights if is_spread(weight)]
+    try:
+        for part, name, weight in spread:
+            part._parameters[name] = nn.Parameter(whole(weight.detach()), requires_grad=weight.requires_grad)
+        yield
+    finally:
+        for part, name, weight in spread:
+            part._parameters[name] = weight
 
 
 @contextmanager
@@ -112,6 +157,16 @@ def whole_state(module: nn.Module) -> dict[str, Any]:
     return get_model_state_dict(module, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
 
 
+def set_state(module: nn.Module, state: dict[str, Any]) -> None:
+    """Load a whole state into a module, each device its shard; all devices call this together."""
+    if not is_sharded(module):
+        module.load_state_dict(state)
+        return
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
+
+    set_model_state_dict(module, state, options=StateDictOptions(full_state_dict=True))
+
+
 def set_states(module: nn.Module, optimizer: Optimizer, states: tuple[dict[str, Any], dict[str, Any]]) -> None:
     """Load whole states into a module and its optimizer, each device its shard.
 
@@ -129,12 +184,8 @@ def set_states(module: nn.Module, optimizer: Optimizer, states: tuple[dict[str, 
             isinstance(value, Tensor) and value.ndim and value.shape != parameters[place].shape for value in values.values()
         ):
             raise ValueError(f"the optimizer's state of {names[id(parameters[place])]} has another shape than the weight")
-    if not is_sharded(module):
-        module.load_state_dict(task)
-    else:
-        from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
-
-        set_model_state_dict(module, task, options=StateDictOptions(full_state_dict=True))
+    set_state(module, task)
+    if is_sharded(module):
         found = {
             place: {key: _spread_like(parameters[place], value) for key, value in found[place].items()}
             for place in sorted(found)
@@ -163,7 +214,7 @@ def whole_part(module: M, root: nn.Module, build: Callable[[], M]) -> M:
 
     Args:
         module: the part.
-        root: the module that was given to :func:`shard`.
+        root: the module that was given to :func:`shard` or :func:`shard_like`.
         build: makes a new module of the same kind.
     """
     if not is_sharded(root):
@@ -178,18 +229,12 @@ def whole_part(module: M, root: nn.Module, build: Callable[[], M]) -> M:
 
 def whole(tensor: Tensor) -> Tensor:
     """The whole tensor of a sharded one; all devices call this together."""
-    distributed = sys.modules.get("torch.distributed.tensor")
-    if distributed is None or not isinstance(tensor, distributed.DTensor):
-        return tensor
-    return cast(Tensor, tensor.full_tensor())
+    return cast(Any, tensor).full_tensor() if is_spread(tensor) else tensor
 
 
 def own_part(tensor: Tensor) -> Tensor:
     """This device's shard of a tensor, in the same memory; the whole tensor if it is not sharded."""
-    distributed = sys.modules.get("torch.distributed.tensor")
-    if distributed is None or not isinstance(tensor, distributed.DTensor):
-        return tensor
-    return cast(Tensor, tensor.to_local())
+    return cast(Any, tensor).to_local() if is_spread(tensor) else tensor
 
 
 def all_finite(module: nn.Module) -> bool:

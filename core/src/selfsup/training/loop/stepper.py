@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from selfsup.errors import NonFiniteLossError
 from selfsup.runtime.precision import full
 from selfsup.tasks import ComparesEmbeddings, PretextTask, StepOutput
 from selfsup.tasks.parts.moving_average import MomentumEncoder, ramped_momentum
+from selfsup.training.device.devices import fix_buckets
 from selfsup.training.device.fabric import Fabric
 from selfsup.training.loop import schedule, sharded_checkpoint, sharding
 from selfsup.training.loop.bf16_weights import Float32Steps, has_bf16
@@ -63,6 +65,9 @@ class Stepper:
         scaled = getattr(fabric.strategy.precision, "scaler", None) is not None
         # The wrapped module runs forward under autocast and, with several devices, averages gradients.
         self.module = fabric.setup_module(task, move_to_device=False)
+        fix_buckets(self.module)
+        if self.average is not None and sharding.is_sharded(task):
+            sharding.shard_like(self.average.module, task.encoder_backbone())
         # Torch has no fused SGD for sharded weights.
         spread = config.optimizer == "sgd" and sharding.is_sharded(task)
         rates = module_scales(task, task.lr_scales()) if scales is None else scales
@@ -82,6 +87,16 @@ class Stepper:
         self.last_lr, self.last_weight_decay = 0.0, 0.0
         self.metrics: dict[str, Tensor] = {}
         self._losses: list[Tensor] = []
+
+    @property
+    def _averaged(self) -> nn.Module | None:
+        return None if self.average is None else self.average.module
+
+    @contextmanager
+    def gathered(self) -> Iterator[None]:
+        """While entered, every device has the whole weights, the moving average's too; all devices must enter together."""
+        with sharding.gathered(self.task), nullcontext() if self._averaged is None else sharding.gathered(self._averaged):
+            yield
 
     @property
     def lr(self) -> float:
@@ -185,19 +200,17 @@ class Stepper:
         ``spread`` has the sharded tensors, each process its shards.
         """
         scaler = getattr(self.fabric.strategy.precision, "scaler", None)
-        task, optimizer, spread = sharded_checkpoint.split_states(self.task, self._plain)
+        states, spread = sharded_checkpoint.split_states(self.task, self._plain, self._averaged)
         return {
             "step": self.step,
-            "task": task,
-            "optimizer": optimizer,
+            **states._asdict(),
             "spread": spread,
-            "average": None if self.average is None else self.average.module.state_dict(),
             "scaler": None if scaler is None else scaler.state_dict(),
         }
 
     def weights(self) -> dict[str, Any]:
         """The whole weights; all processes call this together, and the first one gets them."""
-        average = None if self.average is None else self.average.module.state_dict()
+        average = None if self._averaged is None else sharding.whole_state(self._averaged)
         return {"step": self.step, "task": sharding.whole_state(self.task), "average": average}
 
     def load_state_dict(self, state: dict[str, Any], parts: Path | None = None) -> None:
@@ -207,13 +220,14 @@ class Stepper:
             state: whole, or without ``spread``.
             parts: folder of the sharded tensors (:func:`sharded_checkpoint.write_parts`).
         """
-        self.step, states = state["step"], (state["task"], state["optimizer"])
-        if parts is None:
-            sharding.set_states(self.task, self._plain, states)
+        self.step = state["step"]
+        states = sharded_checkpoint.States(state["task"], state["optimizer"], state["average"])
+        if parts is not None:
+            sharded_checkpoint.read_parts(parts, self.task, self._plain, self._averaged, states)
         else:
-            sharded_checkpoint.read_parts(parts, self.task, self._plain, states)
-        if self.average is not None:
-            self.average.module.load_state_dict(state["average"])
+            sharding.set_states(self.task, self._plain, states[:2])
+            if self._averaged is not None:
+                sharding.set_state(self._averaged, state["average"])
         scaler = getattr(self.fabric.strategy.precision, "scaler", None)
         if scaler is not None:
             scaler.load_state_dict(state["scaler"])

@@ -17,7 +17,6 @@ from selfsup.errors import CheckpointError, NonFiniteLossError
 from selfsup.runtime import randomness
 from selfsup.runtime.progress import Reporter
 from selfsup.training.device.fabric import Fabric
-from selfsup.training.loop import sharding
 from selfsup.training.loop.checkpoint import BEST, LAST, RESTORE, load_checkpoint, save_checkpoint
 from selfsup.training.loop.sharded_checkpoint import remove_other_parts, write_parts
 from selfsup.training.loop.signals import StopRequest
@@ -226,7 +225,7 @@ class Trainer:
 
     def _looked(self, step: int) -> dict[str, float]:
         """Metrics of a check of the embeddings, on the first process; all of them compute."""
-        with sharding.gathered(self.stepper.task):
+        with self.stepper.gathered():
             return dict(self.look(step))
 
     def _keep_if_best(self, probe: float | None) -> None:

@@ -282,12 +282,6 @@ class RunConfig(Config):
     """Options of the task (``--set objective.KEY=VALUE``, ``--set views.KEY=VALUE``, ...)."""
 
     @model_validator(mode="after")
-    def _average_of_whole_weights(self) -> Self:
-        if self.strategy == "fsdp" and self.optimization.ema:
-            raise ValueError("optimization.ema needs whole weights on each device, which strategy=fsdp does not keep; use ddp")
-        return self
-
-    @model_validator(mode="after")
     def _bf16_weights(self) -> Self:
         if self.precision == "bf16-true" and self.strategy == "fsdp":
             raise ValueError(

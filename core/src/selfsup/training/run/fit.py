@@ -151,6 +151,4 @@ def fit(
 
 def kept_backbone(stepper: Stepper) -> Backbone:
     """The backbone that a run saves: the moving average of its weights if it has one."""
-    if stepper.average is not None:
-        return stepper.average.module
-    return stepper.task.encoder_backbone()
+    return stepper.task.encoder_backbone() if stepper.average is None else stepper.average.module

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+from torch import nn
 
 from selfsup.artifacts import Encoder, RunDirectory
 from selfsup.artifacts.run_directory import RESTORE
@@ -109,7 +111,7 @@ def execute(
                 note_use(data.looked_at.path, out)
             with recorded(directory, fabric, begun=not goes_on) as outcome:
                 opened = partial(begin, outcome, directory, continued, fabric, reporter)
-                backbone, step = task.encoder_backbone(), 0
+                backbone, root, step = task.encoder_backbone(), cast(nn.Module, task), 0
                 if batches is not None and total:
                     stepper = build_stepper(task, config, fabric, total, batches.steps_per_epoch)
                     identity = checkpoint_identity(config, data, {**directory.info(), **continued})
@@ -128,12 +130,13 @@ def execute(
                             stepper, batches, config, data, directory, identity, resume, opened, reporter, stop, trial
                         )
                     backbone, step = kept_backbone(stepper), stepper.step
+                    root = stepper.average or task
                 else:
                     opened()
                     if main:
                         reporter.message(messages.untrained(config, trains=task.trains))
                 backbone = sharding.whole_part(
-                    backbone, task, lambda: setup.build_task(without_origin(config), data.info)[0].backbone
+                    backbone, root, lambda: setup.build_task(without_origin(config), data.info)[0].backbone
                 )
                 store_in_float32(backbone)
                 # Rows of all processes; an untrained network has learned from no row.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 import torch
 
 from selfsup.objectives.parts.kmeans import StreamingKMeans
@@ -114,3 +115,15 @@ def test_a_batch_smaller_than_the_number_of_clusters_will_do() -> None:
     nothing = torch.zeros(2, 5, dtype=torch.bool)
     kmeans.update(tokens, kmeans.assign(tokens), nothing, generator())
     assert all(torch.isfinite(value).all() for value in kmeans.state_dict().values())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_of_equal_centroids_the_first_is_meant_whatever_the_batch(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    kmeans = StreamingKMeans(7 * 13, 33).to(dtype)
+    kmeans.centroids.copy_(30 + torch.randn(7, 33, dtype=dtype).repeat(13, 1))
+    tokens = kmeans.centroids[:7] + 0.1 * torch.randn(40, 7, 33, dtype=dtype)
+    labels = kmeans.assign(tokens)
+    assert torch.equal(labels, torch.arange(7).expand(40, 7))
+    for parts in (2, 7, 40):
+        assert torch.equal(torch.cat([kmeans.assign(part) for part in tokens.tensor_split(parts)]), labels)

@@ -57,14 +57,21 @@ class StreamingKMeans(nn.Module):
 
     @torch.no_grad()
     def assign(self, tokens: Tensor) -> Tensor:
-        """[...] long, the nearest centroid of each of [..., P]."""
+        """[...] long, the nearest centroid of each of [..., P]; of equally near ones the first.
+
+        Equal tokens make equal centroids, whose distances differ by rounding. Distances that close count as equal: equal tokens
+        have one label whatever the batch and the device.
+        """
         with no_autocast(tokens):
             scale = self._scale().to(full(tokens).dtype)
             centroids = self.centroids.to(scale.dtype) * scale
             x = (full(tokens) * scale).flatten(0, -2)
             # |x - c|^2 less |x|^2, which is the same for all c.
-            distance = torch.addmm(centroids.square().sum(dim=1), x, centroids.T, alpha=-2)
-            return distance.argmin(dim=1).view(tokens.shape[:-1])
+            squares = centroids.square().sum(dim=1)
+            distance = torch.addmm(squares, x, centroids.T, alpha=-2)
+            rounding = 16 * torch.finfo(x.dtype).eps * (squares.max() + x.square().sum(dim=1, keepdim=True))
+            nearest = distance <= distance.amin(dim=1, keepdim=True) + rounding
+            return nearest.to(torch.uint8).argmax(dim=1).view(tokens.shape[:-1])  # the first of equal values
 
     @torch.no_grad()
     def collect(self, tokens: Tensor, assigned: Tensor, weight: Tensor | None, generator: torch.Generator | None) -> None:

@@ -96,14 +96,15 @@ def test_the_numbers_of_an_evaluation_are_those_of_one_process(
 @pytest.mark.long
 def test_an_encoder_in_memory_is_fine_tuned_on_two_devices_as_on_one(run: Path, tmp_path: Path, forked_workers: None) -> None:
     encoder = selfsup.load(run)
-    options = {"epochs": 2, "min_steps": 0, "augment": False, "batch_size": 32}
+    options = {"epochs": 2, "min_steps": 0, "augment": False, "batch_size": 32, "precision": "32"}
     one = selfsup.finetune(encoder, "toy-frames", options=options)
     two = selfsup.finetune(encoder, "toy-frames", options=options, devices=2, out=tmp_path / "tuned")
-    # Biases of keys, and those before a batch norm, have no gradient but rounding, which Adam makes as large as any.
-    matrices = {name: value for name, value in one.model.named_parameters() if value.ndim == 2}
-    assert len(matrices) == 10
-    for name, value in matrices.items():
-        torch.testing.assert_close(two.model.get_parameter(name), value, rtol=1e-2, atol=1e-3)
+    # Of single weights, Adam makes a gradient that is all rounding as large as any: matrices are compared, as a whole.
+    start = {f"encoder.backbone.{name}": value for name, value in encoder.backbone.named_parameters() if value.ndim == 2}
+    assert len(start) == 9
+    for name, value in start.items():
+        ours, theirs = one.model.get_parameter(name), two.model.get_parameter(name)
+        assert (theirs - ours).norm() < 0.01 * (ours - value).norm(), name
     assert two.record.metrics == pytest.approx(one.record.metrics, abs=0.02)
     assert two.record.metrics["cross_entropy"] == pytest.approx(one.record.metrics["cross_entropy"], rel=1e-3)
     assert (tmp_path / "tuned" / "head.safetensors").exists()

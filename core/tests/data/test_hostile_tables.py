@@ -10,6 +10,7 @@ import tarfile
 import zipfile
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +23,7 @@ from selfsup.data.sources.file_groups import FileGroups
 from selfsup.data.sources.tables import encodings, line_lengths, tars
 from selfsup.data.sources.tables.read import read_tables
 from selfsup.data.sources.tables.tars import read_tars
-from selfsup.errors import SelfsupError, SourceError
+from selfsup.errors import SelfsupError, SourceError, StorageError
 from selfsup.runtime.files import temporary_file
 from selfsup.runtime.findings import Findings
 
@@ -228,3 +229,14 @@ def test_length_of_a_line_is_in_characters(
         encodings.encoding_of_file(file, encoding)
         with encodings.open_text(file, encodings.FoundEncoding(encoding), lines=True) as stream:
             assert "".join(stream) == text
+
+
+def test_a_disk_that_datasets_finds_full_is_named_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It raises an error without the system's number."""
+    (tmp_path / "a.jsonl").write_bytes(b'{"a": 1}\n')
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=0))
+    monkeypatch.setattr("datasets.utils.py_utils.disk_usage", lambda _: SimpleNamespace(free=0))
+    with pytest.raises(
+        StorageError, match=f"Cannot write {tmp_path / 'cache' / 'tables'}/.*: the disk is full; free some space"
+    ):
+        read_tables([tmp_path / "a.jsonl"])

@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeGuard
 
 from selfsup.errors import StorageError
 
@@ -28,6 +28,8 @@ SCRATCH_HINT = "The variable TMPDIR names another folder for temporary files."
 _ENDING = ".tmp"
 _TEMPORARY = re.compile(r"\.(.+)\.([0-9a-f]{8})\.([0-9]+)-[0-9a-f]{8}\.tmp", re.DOTALL)
 """The names of :func:`temporary_path`: the name to become, the machine and the process. Other hidden files are the user's."""
+_FULL = re.compile(r"\d+ requested and \d+ written|Not enough disk space\..*", re.DOTALL)
+"""How NumPy and datasets say that a disk is full, without the system's number of the error."""
 _REASONS = {
     errno.ENOSPC: "the disk is full; free some space or choose another disk",
     errno.EDQUOT: "the disk quota is used up; free some space or choose another disk",
@@ -48,10 +50,20 @@ def storage_errors(path: Path, *, hint: str = "") -> Iterator[None]:
 
 def storage_error(path: Path, error: OSError, *, hint: str = "") -> StorageError:
     """The :class:`StorageError` that says why ``path`` could not be written."""
-    cut_short = error.errno is None and re.fullmatch(r"\d+ requested and \d+ written", str(error))  # NumPy's words
-    reason = _REASONS.get(errno.ENOSPC if cut_short else error.errno or 0, error.strerror or str(error))
+    reason = _REASONS.get(_number(error), error.strerror or str(error))
     message = f"Cannot write {path}: {reason}."
     return StorageError(f"{message} {hint}" if hint else message)
+
+
+def is_of_storage(error: BaseException) -> TypeGuard[OSError]:
+    """Whether an error says that a disk is full, over its quota or read-only."""
+    return isinstance(error, OSError) and _number(error) in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+def _number(error: OSError) -> int:
+    if error.errno is None and _FULL.fullmatch(str(error)):
+        return errno.ENOSPC
+    return error.errno or 0
 
 
 def atomic_write(path: str | Path, content: bytes | str | Callable[[BinaryIO], object]) -> Path:

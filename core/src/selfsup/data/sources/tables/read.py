@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import shutil
@@ -30,7 +29,7 @@ from selfsup.data.sources.tables.tars import TAR_SUFFIXES, read_tars
 from selfsup.data.sources.tables.workbooks import WORKBOOKS
 from selfsup.errors import SelfsupError, SourceError
 from selfsup.runtime.cache_folder import cache_root
-from selfsup.runtime.files import give_name, storage_error, storage_errors, temporary_file
+from selfsup.runtime.files import give_name, is_of_storage, storage_error, storage_errors, temporary_file
 from selfsup.runtime.findings import Findings
 
 if TYPE_CHECKING:
@@ -150,7 +149,7 @@ def read_tables(
             raise
         except Exception as error:  # the parsers may raise anything
             cause = root_cause(error)
-            if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            if is_of_storage(cause):
                 raise storage_error(cache, cause, hint=_HINT) from error
             raise SourceError(f"Cannot read {shown} as {suffix[1:]}: {type(cause).__name__}: {cause}") from error
     if suffix == ".txt" and not has_separator:

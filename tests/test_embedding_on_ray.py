@@ -37,8 +37,13 @@ def cluster():
     from ray.cluster_utils import Cluster
 
     # The paths of its sockets have to be short. 80 MiB is about the least that Ray takes.
-    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
-        head = {"num_cpus": 1, "include_dashboard": False, "temp_dir": folder, "object_store_memory": 80 * 2**20}
+    with (
+        tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder,
+        pytest.MonkeyPatch.context() as patched,
+    ):
+        patched.setenv("RAY_TMPDIR", folder)
+        (Path(folder) / "ray").mkdir()  # Cluster writes its address there, and does not make the folder
+        head = {"num_cpus": 1, "include_dashboard": False, "temp_dir": f"{folder}/ray", "object_store_memory": 80 * 2**20}
         made = Cluster(initialize_head=True, head_node_args=head)
         made.add_node(num_cpus=1, object_store_memory=80 * 2**20)
         yield made

@@ -77,13 +77,15 @@ def check(executor: Executor, out: Path, said: list[str], *, died: str) -> None:
 @pytest.mark.xdist_group("ray")
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
 @pytest.mark.usefixtures("pretend")
-def test_ray_tries_killed_cells_again(tmp_path: Path) -> None:
+def test_ray_tries_killed_cells_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'selfsup-bench[ray]'")
     from ray.cluster_utils import Cluster
 
     # The paths of its sockets have to be short. 80 MiB is about the least that Ray takes.
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
-        head = {"num_cpus": 2, "include_dashboard": False, "temp_dir": folder, "object_store_memory": 80 * 2**20}
+        monkeypatch.setenv("RAY_TMPDIR", folder)
+        (Path(folder) / "ray").mkdir()  # Cluster writes its address there, and does not make the folder
+        head = {"num_cpus": 2, "include_dashboard": False, "temp_dir": f"{folder}/ray", "object_store_memory": 80 * 2**20}
         cluster = Cluster(initialize_head=True, head_node_args=head)
         said: list[str] = []
         try:

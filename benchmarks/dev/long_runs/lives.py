@@ -166,7 +166,9 @@ def _content(path: Path) -> Any:
     if path.suffix == ".json":
         return _timeless(json.loads(path.read_text()))
     if path.suffix == ".jsonl":
-        return [_timeless(json.loads(line)) for line in path.read_text().splitlines()]
+        lines = [_timeless(json.loads(line)) for line in path.read_text().splitlines()]
+        # A cell that is tried again takes its store later.
+        return sorted(lines, key=lambda line: str(line["run"])) if path.name == "uses.jsonl" else lines
     if path.suffix == ".pt":
         return _timeless(_plain(torch.load(path, weights_only=True)))
     if path.suffix == ".safetensors":  # its metadata are in any order

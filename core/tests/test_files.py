@@ -11,15 +11,11 @@ from pathlib import Path
 import pytest
 
 from selfsup.errors import StorageError
-from selfsup.runtime.files import (
+from selfsup.runtime.files import atomic_write, give_folder_name, give_name, scratch_folder, storage_errors
+from selfsup.runtime.temporary_files import (
     alive,
-    atomic_write,
-    give_folder_name,
-    give_name,
     is_temporary,
     remove_remains,
-    scratch_folder,
-    storage_errors,
     temporary_file,
     temporary_folder,
     temporary_path,
@@ -143,7 +139,7 @@ def test_no_signal_is_sent_to_see_whether_a_process_of_windows_lives(monkeypatch
 
 
 def test_what_was_left_on_another_machine_is_kept_unless_the_folder_is_ours(tmp_path, monkeypatch):
-    monkeypatch.setattr("selfsup.runtime.files._machine", lambda: "01234567")
+    monkeypatch.setattr("selfsup.runtime.temporary_files._machine", lambda: "01234567")
     (left := temporary_path(tmp_path / "file")).write_text("half")
     monkeypatch.undo()
     remove_remains(tmp_path)
@@ -153,7 +149,7 @@ def test_what_was_left_on_another_machine_is_kept_unless_the_folder_is_ours(tmp_
 
 
 def test_without_locks_only_what_a_dead_process_left_is_removed(tmp_path, monkeypatch):
-    monkeypatch.setattr("selfsup.runtime.files.CAN_LOCK", False)
+    monkeypatch.setattr("selfsup.runtime.temporary_files.CAN_LOCK", False)
     (own := temporary_path(tmp_path / "file")).write_text("half")
     (dead := own.with_name(own.name.replace(f".{os.getpid()}-", f".{2**22 + 1}-"))).write_text("half")
     atomic_write(tmp_path / "file", "whole")

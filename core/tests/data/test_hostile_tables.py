@@ -24,8 +24,8 @@ from selfsup.data.sources.tables import encodings, line_lengths, tars
 from selfsup.data.sources.tables.read import read_tables
 from selfsup.data.sources.tables.tars import read_tars
 from selfsup.errors import SelfsupError, SourceError, StorageError
-from selfsup.runtime.files import temporary_file
 from selfsup.runtime.findings import Findings
+from selfsup.runtime.temporary_files import temporary_file
 
 
 @pytest.fixture(autouse=True)

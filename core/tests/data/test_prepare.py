@@ -25,7 +25,7 @@ from selfsup.config import Config
 from selfsup.data import Processor, Rows, cache_in, cache_root, load_source, prepare
 from selfsup.errors import BadRowError, DataError, StorageError, TooManyBadRowsError
 from selfsup.registry.specs import ModalitySpec
-from selfsup.runtime.files import CAN_LOCK
+from selfsup.runtime.temporary_files import CAN_LOCK
 from selfsup.training import RunConfig
 from selfsup.training.run.prepare_rows import process
 

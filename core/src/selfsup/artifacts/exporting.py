@@ -14,8 +14,9 @@ from selfsup.artifacts.loading import EncoderLike, load
 from selfsup.batch_parts import MARK
 from selfsup.data import Processor
 from selfsup.errors import ArtifactError, UsageError
-from selfsup.runtime.files import atomic_write, give_folder_name, storage_errors, temporary_folder
+from selfsup.runtime.files import atomic_write, give_folder_name, storage_errors
 from selfsup.runtime.module_mode import evaluation_mode
+from selfsup.runtime.temporary_files import temporary_folder
 from selfsup.types import Batch, Row
 
 _OWN_FORMATS = ("safetensors", "torch-export", "onnx")

@@ -15,7 +15,8 @@ from typing import Any
 from selfsup.damaged_files import parse_json, read_json
 from selfsup.errors import DataWarning, RunDirectoryError
 from selfsup.runtime.environment import environment
-from selfsup.runtime.files import atomic_write, is_temporary, remove_remains, storage_errors, utc_now
+from selfsup.runtime.files import atomic_write, storage_errors, utc_now
+from selfsup.runtime.temporary_files import is_temporary, remove_remains
 
 RUN_FILE = "run.json"
 FORMAT_VERSION = 1

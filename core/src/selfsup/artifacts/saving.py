@@ -18,7 +18,8 @@ from selfsup.backbones import Backbone
 from selfsup.damaged_files import read_json
 from selfsup.errors import ArtifactError
 from selfsup.runtime.environment import package_versions
-from selfsup.runtime.files import give_folder_name, storage_error, storage_errors, temporary_folder
+from selfsup.runtime.files import give_folder_name, storage_error, storage_errors
+from selfsup.runtime.temporary_files import temporary_folder
 
 FORMAT = "selfsup-encoder"
 FORMAT_VERSION = 1

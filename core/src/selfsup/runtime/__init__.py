@@ -26,13 +26,14 @@ if TYPE_CHECKING:
     )
     from selfsup.runtime.environment import device_name, package_versions, peak_memory
     from selfsup.runtime.file_lock import holder_of, lock_folder, lock_of
-    from selfsup.runtime.files import atomic_write, is_temporary, remove_remains, temporary_folder
+    from selfsup.runtime.files import atomic_write
     from selfsup.runtime.findings import Findings, listed_names
     from selfsup.runtime.machine_load import cpu_count
     from selfsup.runtime.module_mode import evaluation_mode
     from selfsup.runtime.precision import full, no_autocast, resolve_precision
     from selfsup.runtime.progress import Silent
     from selfsup.runtime.randomness import preserved, seed_of_rank
+    from selfsup.runtime.temporary_files import is_temporary, remove_remains, temporary_folder
 else:
     __getattr__ = lazy_names(
         __name__,
@@ -54,7 +55,8 @@ else:
             "selfsup.runtime.module_mode": ["evaluation_mode"],
             "selfsup.runtime.file_lock": ["holder_of", "lock_folder", "lock_of"],
             "selfsup.damaged_files": ["read_npy"],
-            "selfsup.runtime.files": ["atomic_write", "is_temporary", "remove_remains", "temporary_folder"],
+            "selfsup.runtime.files": ["atomic_write"],
+            "selfsup.runtime.temporary_files": ["is_temporary", "remove_remains", "temporary_folder"],
             "selfsup.runtime.findings": ["Findings", "listed_names"],
             "selfsup.runtime.machine_load": ["cpu_count"],
             "selfsup.runtime.precision": ["full", "no_autocast", "resolve_precision"],

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import IO
 
 from selfsup.errors import InUseError
-from selfsup.runtime.files import CAN_LOCK, alive, lock_descriptor, storage_errors, utc_now
+from selfsup.runtime.files import storage_errors, utc_now
+from selfsup.runtime.temporary_files import CAN_LOCK, alive, lock_descriptor
 
 HEARTBEAT_SECONDS = 5.0
 """Interval at which a holder touches its lock."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from selfsup.runtime.file_lock import lock_now
-from selfsup.runtime.files import CAN_LOCK
+from selfsup.runtime.temporary_files import CAN_LOCK
 
 
 def hold_shared(path: str | Path) -> int | None:

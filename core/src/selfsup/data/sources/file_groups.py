@@ -14,8 +14,9 @@ from selfsup.data.sources.media.files import readable_name
 from selfsup.data.sources.media.kinds import kind_of_path
 from selfsup.data.sources.tables.encodings import decode_text
 from selfsup.errors import SourceError, one_line
-from selfsup.runtime.files import give_name, temporary_file
+from selfsup.runtime.files import give_name
 from selfsup.runtime.findings import Findings
+from selfsup.runtime.temporary_files import temporary_file
 
 if TYPE_CHECKING:
     from selfsup.registry.specs import ModalitySpec

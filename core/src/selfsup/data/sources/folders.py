@@ -15,8 +15,9 @@ from selfsup.data.sources.media.files import readable_name
 from selfsup.data.sources.tables.encodings import decode_text, shown_encoding
 from selfsup.errors import SourceError
 from selfsup.runtime.cache_folder import cache_root
-from selfsup.runtime.files import give_name, storage_errors, temporary_file
+from selfsup.runtime.files import give_name, storage_errors
 from selfsup.runtime.findings import Findings, listed_names
+from selfsup.runtime.temporary_files import temporary_file
 
 _BATCH = 4096
 NAME_COLUMN = "path"

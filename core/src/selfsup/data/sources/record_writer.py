@@ -15,8 +15,9 @@ from selfsup.data.sources.items import Record, with_rate
 from selfsup.data.sources.media.encode import array_of, kind_of_value, media_file
 from selfsup.errors import SelfsupError, SourceError
 from selfsup.runtime.cache_folder import cache_root
-from selfsup.runtime.files import give_name, storage_errors, temporary_file
+from selfsup.runtime.files import give_name, storage_errors
 from selfsup.runtime.findings import Findings
+from selfsup.runtime.temporary_files import temporary_file
 
 if TYPE_CHECKING:
     from selfsup.registry.specs import ModalitySpec

@@ -29,9 +29,10 @@ from selfsup.errors import BadRowError, DataError, TooManyBadRowsError
 from selfsup.runtime.cache_folder import cache_root
 from selfsup.runtime.decoder_output import bound_log, decoding
 from selfsup.runtime.file_lock import waiting_lock
-from selfsup.runtime.files import scratch_folder, storage_error, storage_errors, sync_directory, temporary_folder
+from selfsup.runtime.files import scratch_folder, storage_error, storage_errors, sync_directory
 from selfsup.runtime.machine_load import cpu_count
 from selfsup.runtime.shared_lock import try_lock
+from selfsup.runtime.temporary_files import temporary_folder
 from selfsup.runtime.threads import in_order
 from selfsup.types import Row
 

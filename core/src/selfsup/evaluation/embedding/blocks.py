@@ -22,9 +22,10 @@ from selfsup.evaluation.embedding.files import embedded_parts
 from selfsup.evaluation.embedding.row_columns import Part, name_columns
 from selfsup.evaluation.source_rows import load_rows, rows_of_part
 from selfsup.runtime.cache_folder import cache_root
-from selfsup.runtime.files import scratch_folder, storage_errors, temporary_folder
+from selfsup.runtime.files import scratch_folder, storage_errors
 from selfsup.runtime.precision import AUTOCAST, resolve_precision
 from selfsup.runtime.progress import Silent
+from selfsup.runtime.temporary_files import temporary_folder
 
 
 @dataclass(frozen=True)

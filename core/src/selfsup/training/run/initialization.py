@@ -25,7 +25,8 @@ from selfsup.damaged_files import read_json
 from selfsup.data.processor import Processor
 from selfsup.errors import ArtifactError, ConfigError
 from selfsup.registry import registry
-from selfsup.runtime.files import atomic_write, give_folder_name, storage_errors, temporary_folder
+from selfsup.runtime.files import atomic_write, give_folder_name, storage_errors
+from selfsup.runtime.temporary_files import temporary_folder
 from selfsup.tasks.joint_embedding.frozen_teacher import FrozenTeacher
 from selfsup.training.loop.checkpoint import LAST
 from selfsup.training.run.config import RunConfig

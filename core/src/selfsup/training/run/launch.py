@@ -26,8 +26,9 @@ from typing import Any, NoReturn
 
 from selfsup import errors
 from selfsup.errors import RunError
-from selfsup.runtime.files import SCRATCH_HINT, alive, atomic_write, storage_errors
+from selfsup.runtime.files import SCRATCH_HINT, atomic_write, storage_errors
 from selfsup.runtime.machine_load import cpu_count
+from selfsup.runtime.temporary_files import alive
 from selfsup.training.loop.signals import REQUEUE, StopRequest
 
 _RESULT = "result.json"

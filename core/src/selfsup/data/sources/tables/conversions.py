@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from selfsup.errors import SelfsupError
 from selfsup.runtime.file_lock import waiting_lock
-from selfsup.runtime.files import is_temporary
+from selfsup.runtime.temporary_files import is_temporary
 
 _MISSING = {None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR}
 """Error numbers of damage: Arrow reports a file that was cut short as an ``OSError`` without a number."""

@@ -21,8 +21,9 @@ from selfsup.data.sources.tables.format import TableFormat
 from selfsup.data.sources.tables.header import Record, is_unnamed, read_header
 from selfsup.data.sources.tables.separators import Layout, find_layout, long_cells
 from selfsup.errors import SourceError
-from selfsup.runtime.files import atomic_write, give_name, temporary_file
+from selfsup.runtime.files import atomic_write, give_name
 from selfsup.runtime.findings import Findings, listed_names
+from selfsup.runtime.temporary_files import temporary_file
 
 _CHUNK_ROWS = 8192
 _BLOCK_BYTES = 4 << 20

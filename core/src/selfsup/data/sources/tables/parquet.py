@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from selfsup.runtime.files import give_name, temporary_file
+from selfsup.runtime.files import give_name
+from selfsup.runtime.temporary_files import temporary_file
 
 _BATCH_BYTES = 8 << 20
 _BATCH_ROWS = 16_384

@@ -29,8 +29,9 @@ from selfsup.data.sources.tables.tars import TAR_SUFFIXES, read_tars
 from selfsup.data.sources.tables.workbooks import WORKBOOKS
 from selfsup.errors import SelfsupError, SourceError
 from selfsup.runtime.cache_folder import cache_root
-from selfsup.runtime.files import give_name, is_of_storage, storage_error, storage_errors, temporary_file
+from selfsup.runtime.files import give_name, is_of_storage, storage_error, storage_errors
 from selfsup.runtime.findings import Findings
+from selfsup.runtime.temporary_files import temporary_file
 
 if TYPE_CHECKING:
     from selfsup.registry.specs import ModalitySpec

@@ -146,6 +146,24 @@ def test_modality_that_is_not_installed(encoder, tmp_path):
         load(path)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "named"),
+    [
+        ("metadata", [1], "metadata"),
+        ("pretraining_rows", "none", "pretraining_rows"),
+        ("backbone", {"id": 3, "options": {}}, r"backbone\.id"),
+        ("backbone", {"id": "sequence/conv", "options": ["dim"]}, r"backbone\.options"),
+        ("info", {"parts": {"image": "vision"}}, r"info\.parts\.image"),
+    ],
+)
+def test_config_with_a_value_of_another_kind(encoder, tmp_path, field, value, named):
+    path = encoder.save(tmp_path / "encoder")
+    change_config(path, **{field: value})
+    for read in (load, lambda source: selfsup.pretrain("sequence/simclr", mock_rows(8, 0), out=tmp_path / "run", init=source)):
+        with pytest.raises(ArtifactError, match=rf"config\.json is damaged: its {named} is .*Restore the folder"):
+            read(path)
+
+
 def test_damaged_encoders(encoder, tmp_path):
     path = encoder.save(tmp_path / "encoder")
     weights = (path / "model.safetensors").read_bytes()

@@ -176,10 +176,21 @@ def read_encoder_config(directory: Path) -> dict[str, Any]:
     missing = [key for key in ("modality", "task", "backbone", "info", "metadata") if key not in config]
     if missing:
         raise ArtifactError(f"{path} is damaged: it lacks {', '.join(missing)}. {RESTORE}")
-    for key, kind in (("modality", str), ("task", str), ("backbone", dict), ("info", dict), ("metadata", dict)):
-        if not isinstance(config[key], kind):
-            raise ArtifactError(f"{path} is damaged: its {key} is {str(config[key])[:60]!r}. {RESTORE}")
+    kinds: dict[str, Any] = {"modality": str, "task": str, "backbone": dict, "info": dict, "metadata": dict}
+    kinds["pretraining_rows"] = dict | None
+    _check_kinds(path, "", config, kinds)
+    _check_kinds(path, "backbone.", config["backbone"], {"id": str, "options": dict})
+    _check_kinds(path, "info.", config["info"], {"parts": dict | None})
+    parts = config["info"].get("parts") or {}
+    _check_kinds(path, "info.parts.", parts, dict.fromkeys(parts, dict))
     return config
+
+
+def _check_kinds(path: Path, where: str, held: Mapping[str, Any], kinds: Mapping[str, Any]) -> None:
+    """Refuse a file whose values at some keys are of another kind than were written; a key that is missing has None."""
+    for key, kind in kinds.items():
+        if not isinstance(value := held.get(key), kind):
+            raise ArtifactError(f"{path} is damaged: its {where}{key} is {str(value)[:60]!r}. {RESTORE}")
 
 
 def load_processor(folder: Path, modality: str) -> Processor:

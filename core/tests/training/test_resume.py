@@ -14,7 +14,7 @@ import selfsup
 from selfsup.artifacts import RunDirectory
 from selfsup.data import Loader
 from selfsup.data.batches.source import StoreBatches
-from selfsup.errors import CheckpointError, ConfigError
+from selfsup.errors import CheckpointError, ConfigError, RunDirectoryError
 from selfsup.training.loop import schedule
 from selfsup.training.observe import online_probe
 
@@ -85,6 +85,15 @@ def test_what_cannot_go_on_is_refused_and_leaves_the_run_as_it_was(tmp_path: Pat
     with pytest.raises(CheckpointError, match=r"finished and its checkpoint .* is gone.*--init"):
         selfsup.pretrain(out=run.dir, resume=True, steps=8)
     assert RunDirectory(run.dir).info() == held
+
+
+def test_a_batch_size_that_no_longer_fits_the_data_is_told_as_damage(tmp_path: Path) -> None:
+    run = RunDirectory(pretrain(tmp_path / "run", steps=6).dir)
+    held = run.info()
+    held["config"]["optimization"]["batch_size"] = 100_000
+    (run.path / "run.json").write_text(json.dumps(held))
+    with pytest.raises(RunDirectoryError, match=r"run cannot be resumed: batch_size=100000 is larger .* The data have changed"):
+        selfsup.pretrain(out=run.path, resume=True, steps=8)
 
 
 @pytest.mark.parametrize("fault", ["weights", "stream"])

@@ -97,7 +97,8 @@ def execute(
             notes = (processor_note(config, origin), *origin.messages, taught, setup.pretrained_note(built, task.backbone))
             for text in filter(None, notes if main else ()):
                 reporter.message(text)
-            batches = _batches(task, config, data, fabric, reporter) if task.trains else None
+            with _of_resumed(origin, out, built, "The data have changed, or a file in it is damaged."):
+                batches = _batches(task, config, data, fabric, reporter) if task.trains else None
             total = config.optimization.total_steps(batches.steps_per_epoch) if batches is not None else 0
             task = _place(task, config, fabric, devices.precision)
             if devices.bf16_weights:
@@ -186,8 +187,8 @@ def _one_at_a_time(config: RunConfig, devices: Devices) -> AbstractContextManage
 
 
 @contextmanager
-def _of_resumed(origin: Origin, out: Path, config: RunConfig) -> Iterator[None]:
-    """The options of a resumed run are its own, so if they do not fit its processor, a file in its folder is damaged.
+def _of_resumed(origin: Origin, out: Path, config: RunConfig, cause: str = "A file in it is damaged.") -> Iterator[None]:
+    """The options of a resumed run are its own, so if they do not fit its processor or its data, something has changed.
 
     A teacher lies elsewhere, and may be gone or another one.
     """
@@ -196,7 +197,7 @@ def _of_resumed(origin: Origin, out: Path, config: RunConfig) -> Iterator[None]:
     except ConfigError as error:
         if not origin.resumed or teacher_of(config):
             raise
-        raise RunDirectoryError(f"{out} cannot be resumed: {error} A file in it is damaged. {RESTORE}") from error
+        raise RunDirectoryError(f"{out} cannot be resumed: {error} {cause} {RESTORE}") from error
 
 
 @contextmanager

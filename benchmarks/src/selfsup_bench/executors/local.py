@@ -13,7 +13,7 @@ import click
 
 from selfsup.errors import BenchmarkError
 from selfsup.registry import registry
-from selfsup.runtime import cpu_count
+from selfsup.runtime import can_fork, cpu_count, fork_server
 from selfsup_bench.cells.run_cell import work
 from selfsup_bench.executors.base import Job, Outcome
 from selfsup_bench.executors.sharing import Room
@@ -235,17 +235,15 @@ def warm_up(modules: Iterable[str]) -> None:
     Args:
         modules: that cells will import, beside what all do.
     """
-    if "forkserver" in multiprocessing.get_all_start_methods():
+    if can_fork():
         from multiprocessing import forkserver
 
-        multiprocessing.get_context("forkserver").set_forkserver_preload([*PRELOAD, *modules])
+        fork_server([*PRELOAD, *modules])
         forkserver.ensure_running()
 
 
 def _context(jobs: Sequence[Job]) -> ForkServerContext | SpawnContext:
-    if "forkserver" not in multiprocessing.get_all_start_methods():
+    if not can_fork():
         return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    # Modules that cannot be imported are passed over here; the cells that need them say so themselves.
-    context.set_forkserver_preload([*PRELOAD, *target_modules(registry(), [job.cell for job in jobs])])
-    return context
+    # Modules that cannot be imported are passed over; the cells that need them say so themselves.
+    return fork_server([*PRELOAD, *target_modules(registry(), [job.cell for job in jobs])])

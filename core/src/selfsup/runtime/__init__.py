@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from selfsup.runtime.machine_load import cpu_count
     from selfsup.runtime.module_mode import evaluation_mode
     from selfsup.runtime.precision import full, no_autocast, resolve_precision
+    from selfsup.runtime.process_server import can_fork, fork_server
     from selfsup.runtime.progress import Silent
     from selfsup.runtime.randomness import preserved, seed_of_rank
     from selfsup.runtime.temporary_files import is_temporary, remove_remains, temporary_folder
@@ -58,6 +59,7 @@ else:
             "selfsup.runtime.files": ["atomic_write"],
             "selfsup.runtime.temporary_files": ["is_temporary", "remove_remains", "temporary_folder"],
             "selfsup.runtime.findings": ["Findings", "listed_names"],
+            "selfsup.runtime.process_server": ["can_fork", "fork_server"],
             "selfsup.runtime.machine_load": ["cpu_count"],
             "selfsup.runtime.precision": ["full", "no_autocast", "resolve_precision"],
             "selfsup.runtime.progress": ["Silent"],
@@ -71,11 +73,13 @@ __all__ = [
     "SplitBatchNorm",
     "SynchronizedBatchNorm",
     "atomic_write",
+    "can_fork",
     "convert_split_batchnorm",
     "convert_sync_batchnorm",
     "cpu_count",
     "device_name",
     "evaluation_mode",
+    "fork_server",
     "from_first_rank",
     "full",
     "gather",

@@ -27,6 +27,7 @@ from selfsup.data.samples import Sample
 from selfsup.data.store.content_hash import HashArray, hashes_of, held_out
 from selfsup.errors import BadRowError, RunError
 from selfsup.runtime.decoder_output import decoding
+from selfsup.runtime.process_server import fork_server
 from selfsup.types import Row
 
 _CHUNK_ROWS, _TABLE_ROWS = 32, 512
@@ -170,10 +171,7 @@ class _Chunks:
 
 
 def _context() -> Any:
-    """Start processes from a clean one: a fork of this process, which has threads, might hang."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["selfsup.data.batches.decoding"])
-    return context
+    return fork_server(["selfsup.data.batches.decoding"])
 
 
 def start_ahead() -> None:

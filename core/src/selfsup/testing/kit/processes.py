@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import runpy
 import time
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from selfsup.runtime.process_server import can_fork, fork_server
 
 LONGEST_SECONDS = 300.0
 """After which processes that wait for each other are ended."""
@@ -32,9 +33,9 @@ def run_in_processes(count: int, function: Callable[..., Any], *arguments: Any, 
         torch.multiprocessing.ProcessRaisedException: one of them failed; its traceback is in the message.
         TimeoutError: they take longer than ``longest``, as where one waits for a call that the other never makes.
     """
-    start = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-    if start == "forkserver":
-        multiprocessing.get_context("forkserver").set_forkserver_preload(["selfsup.training.device.fabric"])
+    start = "forkserver" if can_fork() else "spawn"
+    if can_fork():
+        fork_server(["selfsup.training.device.fabric"])
     given = (dict(os.environ), function, *arguments)
     context = torch.multiprocessing.start_processes(  # type: ignore[attr-defined, no-untyped-call]  # torch leaves it untyped
         _call, args=given, nprocs=count, join=False, start_method=start

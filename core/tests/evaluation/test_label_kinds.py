@@ -235,7 +235,7 @@ def test_the_supervised_reference_learns_every_kind(toy, tmp_path, rows, metric)
         out=tmp_path / "run",
         holdout=0.2,
         val=str(tmp_path / "t.parquet"),
-        steps=100,
+        steps=200,
         batch_size=32,
         lr=3e-2,
         precision="32",

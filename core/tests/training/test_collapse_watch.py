@@ -160,7 +160,7 @@ def test_vjepa_is_watched_too(start: float, count: int) -> None:
 
 def test_a_look_sees_each_part_of_a_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of a pair whose second network gives every row the same the spread of that part is 0, and the warning names it."""
-    options = {**SIZES, "backbone.dims": {"first": 16, "second": 16}}
+    options = {**SIZES, "backbone.dims": {"first": 16, "second": 16}, "clip": 1.0}
 
     def run(name: str, **more: Any) -> dict[str, Any]:
         capsys.readouterr()

@@ -81,13 +81,14 @@ def _sharded_parts(root: nn.Module) -> list[FSDPModule]:
 
 
 def is_sharded(module: nn.Module) -> bool:
-    """Whether :func:`shard` or :func:`shard_like` was applied."""
-    return _gathers(module) or any(is_spread(weight) for weight in module.parameters())
-
-
-def _gathers(module: nn.Module) -> bool:
+    """Whether :func:`shard` was applied; steps ask, so it looks at no weight."""
     fsdp = sys.modules.get("torch.distributed.fsdp")
     return fsdp is not None and isinstance(module, fsdp.FSDPModule)
+
+
+def _has_shards(module: nn.Module) -> bool:
+    """Whether :func:`shard` or :func:`shard_like` was applied."""
+    return is_sharded(module) or any(is_spread(weight) for weight in module.parameters())
 
 
 def is_spread(tensor: Any) -> bool:
@@ -102,7 +103,7 @@ def gathered(module: nn.Module) -> Iterator[None]:
 
     Then a single device can compute with parts of the module: blocks neither gather nor free their weights.
     """
-    if not _gathers(module):
+    if not is_sharded(module):
         with _whole_weights(module):
             yield
         return
@@ -150,7 +151,7 @@ def _without_hooks(block: nn.Module) -> Iterator[None]:
 
 def whole_state(module: nn.Module) -> dict[str, Any]:
     """The whole state of a module. If it is sharded, all devices call this together, and the first one gets the state."""
-    if not is_sharded(module):
+    if not _has_shards(module):
         return module.state_dict()
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
@@ -159,7 +160,7 @@ def whole_state(module: nn.Module) -> dict[str, Any]:
 
 def set_state(module: nn.Module, state: dict[str, Any]) -> None:
     """Load a whole state into a module, each device its shard; all devices call this together."""
-    if not is_sharded(module):
+    if not _has_shards(module):
         module.load_state_dict(state)
         return
     from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
@@ -217,7 +218,7 @@ def whole_part(module: M, root: nn.Module, build: Callable[[], M]) -> M:
         root: the module that was given to :func:`shard` or :func:`shard_like`.
         build: makes a new module of the same kind.
     """
-    if not is_sharded(root):
+    if not _has_shards(root):
         return module
     prefix = next(name for name, part in root.named_modules() if part is module) + "."
     state = whole_state(root)

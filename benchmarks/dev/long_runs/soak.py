@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch.nn import functional as F
 
 from selfsup.training.loop.stepper import Stepper
 
@@ -38,6 +40,8 @@ class Sample:
     """Of wall-clock time for a step, the median since the last sample."""
     cpu_seconds: float
     """Of CPU time for a step, the mean since the last sample."""
+    cost: float
+    """CPU time of a step over that of a fixed piece of work done then: a shared processor is not as fast at all times."""
     read: float
     """Bytes that a step read from files, the mean since the last sample."""
     written: float
@@ -82,7 +86,7 @@ def sampled(steps: int) -> Iterator[list[Sample]]:
         if self.step % every == 0:
             cpu, (read, written) = time.process_time(), _traffic()
             rates = [(new - old) / len(times) for new, old in zip((cpu, read, written), before[1:], strict=True)]
-            samples.append(Sample(self.step, *_held(), statistics.median(times), *rates))
+            samples.append(Sample(self.step, *_held(), statistics.median(times), rates[0], rates[0] / fixed_work(), *rates[1:]))
             times.clear()
             before[:] = [time.perf_counter(), time.process_time(), *_traffic()]
 
@@ -109,8 +113,17 @@ def repeated(call: Callable[[], object], times: int) -> Mapping[str, Change]:
         began = time.process_time()
         call()
         cpu = time.process_time() - began
-        samples.append(Sample(number, *_held(), cpu, cpu, 0, 0))
+        samples.append(Sample(number, *_held(), cpu, cpu, cpu / fixed_work(), 0, 0))
     return changes(samples)
+
+
+def fixed_work() -> float:
+    """Seconds of CPU time that a hundred steps of a small network take now."""
+    x, weights = torch.ones(8, 8), [torch.full((8, 8), 0.1, requires_grad=True) for _ in range(2)]
+    began = time.process_time()
+    for _ in range(100):
+        torch.autograd.grad((F.gelu(x @ weights[0]) @ weights[1]).square().mean(), weights)
+    return time.process_time() - began
 
 
 def _held() -> tuple[float, float, float, float]:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import selfsup
-from long_runs.soak import Change, changes, repeated, sampled
+from long_runs.soak import Change, changes, fixed_work, repeated, sampled
 from selfsup.artifacts import RunDirectory
 from selfsup.testing.toy.sequences.installed import installed
 from selfsup.testing.toy.sequences.rows import id_rows
@@ -60,7 +60,7 @@ def check(found: Mapping[str, Change], *, megabytes: float, slower: float) -> No
     for name in ("files", "threads", "children"):
         assert found[name].growth < 1, f"{name}: {found[name]}"
     assert found["memory"].growth < megabytes * MB, f"memory: {found['memory']}"
-    for name in ("cpu_seconds", "read", "written"):
+    for name in ("cost", "read", "written"):
         assert found[name].ratio < slower, f"{name}: {found[name]}"
 
 
@@ -82,8 +82,17 @@ def record(found: Mapping[str, Change], record_property: Record) -> None:
     record_property("memory", f"{found['memory'].early / MB:.1f} MB early, {found['memory'].late / MB:.1f} MB late")
     for name in ("files", "threads", "children", "read", "written"):
         record_property(f"{name}{' a step' if name in ('read', 'written') else ''}", str(found[name]))
-    for name in ("seconds", "cpu_seconds"):
+    for name in ("seconds", "cpu_seconds", "cost"):
         record_property(f"{name} a step", str(found[name]))
+
+
+def test_work_that_grows_is_found() -> None:
+    calls = iter(range(60))
+    same = repeated(lambda: [fixed_work() for _ in range(3)], 60)["cost"]
+    grows = repeated(lambda: [fixed_work() for _ in range(3 + next(calls) // 20)], 60)["cost"]
+    assert same.early == pytest.approx(3, rel=0.3)
+    assert same.ratio < 1.2
+    assert grows.ratio == pytest.approx(5 / 3, rel=0.2)
 
 
 @pytest.mark.slow

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import runpy
+from collections import Counter
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from selfsup.tasks import PretextTask, StepOutput, Views
 from selfsup.tasks.joint_embedding.task import JointEmbedding
 from selfsup.tasks.parts.moving_average import MomentumConfig
 from selfsup.tasks.parts.transformer import Transformer
+from selfsup.training.device.compilation import Compiled
 from selfsup.training.device.fabric import Fabric
 from selfsup.training.device.recompute import Recomputed, recomputing
 from selfsup.training.device.tune import tune_for_device
@@ -196,21 +199,67 @@ def test_blocks_get_their_own_forward_pass_back() -> None:
     assert [vars(part) for part in task.modules()] == before
 
 
+def compiled_gradients(task: PretextTask, batch: Batch, wanted: bool, backend: str) -> list[Tensor]:
+    task = copy.deepcopy(task)
+    torch.manual_seed(1)
+    with recomputing(task, wanted):
+        compiled = Compiled(task, backend, ragged=False)
+        for _ in range(2):
+            task(batch, None).loss.backward()
+        compiled.undo()
+    assert all("forward" not in vars(part) and part._compiled_call_impl is None for part in task.modules())
+    return [parameter.grad for parameter in task.parameters() if parameter.grad is not None]
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # dynamo looks at it itself
+def test_compiled_blocks_are_computed_again_by_the_same_program(compile_backend: Callable[[str, Any], None]) -> None:
+    from functorch.compile import make_boxed_func
+    from torch._dynamo.backends.common import aot_autograd
+
+    ran: list[str] = []
+
+    def counting(direction: str) -> Any:
+        def compiler(graph: Any, inputs: Any) -> Any:
+            ran.append(f"{direction} compiled")
+
+            def run(*args: Any) -> Any:
+                ran.append(direction)
+                return graph(*args)
+
+            return make_boxed_func(run)
+
+        return compiler
+
+    compile_backend("counted", aot_autograd(fw_compiler=counting("forward"), bw_compiler=counting("backward")))
+    torch.manual_seed(0)
+    task, batch = Squares(3), {"x": torch.randn(4, 7, 16)}
+    for block in task.backbone.blocks():
+        block.mlp.append(nn.Dropout(0.3))  # type: ignore[operator,union-attr]
+    counts, found = {}, {}
+    for wanted in (False, True):
+        ran.clear()
+        torch.compiler.reset()
+        found[wanted] = compiled_gradients(task, batch, wanted, "counted")
+        counts[wanted] = Counter(ran)
+    assert all(torch.equal(one, other) for one, other in zip(found[False], found[True], strict=True))
+    # One program for the first block, whose input has no gradient, and one for the others; two steps of three blocks.
+    programs = {"forward compiled": 2, "backward compiled": 2}
+    assert counts == {False: {**programs, "forward": 6, "backward": 6}, True: {**programs, "forward": 12, "backward": 6}}
+
+
 class Plain(Squares):
     def __init__(self) -> None:
         super().__init__(1)
         self.backbone.blocks = list  # type: ignore[method-assign]
 
 
-def test_a_network_without_blocks_and_a_compiled_one_are_refused() -> None:
+def test_a_network_without_blocks_is_refused() -> None:
     with pytest.raises(ConfigError, match="Tokens has no repeated blocks that are trained"), recomputing(Plain(), True):
         pass
     frozen = contrast()
     frozen.requires_grad_(False)
     with pytest.raises(ConfigError, match="has no repeated blocks that are trained"), recomputing(frozen, True):
         pass
-    with pytest.raises(ValueError, match=r"works without torch\.compile only"):
-        OptimizationConfig(checkpoint_activations=True, compile="inductor")
 
 
 SEQUENCES: dict[str, Any] = {
@@ -219,13 +268,18 @@ SEQUENCES: dict[str, Any] = {
 
 
 @pytest.mark.usefixtures("toy")
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # dynamo looks at it itself
 def test_a_run_gives_the_same_encoder(tmp_path: Path) -> None:
+    settings: dict[str, dict[str, Any]] = {
+        "kept": {}, "again": {"checkpoint_activations": True}, "compiled": {"checkpoint_activations": True, "compile": "eager"},
+    }  # fmt: skip
     runs = [
-        selfsup.pretrain("sequence/mae", out=tmp_path / str(wanted), overrides={"checkpoint_activations": wanted}, **SEQUENCES)
-        for wanted in (False, True)
+        selfsup.pretrain("sequence/mae", out=tmp_path / name, overrides=options, **SEQUENCES)
+        for name, options in settings.items()
     ]
-    one, other = (run.encoder.backbone.state_dict() for run in runs)
-    assert [name for name in one if not torch.equal(one[name], other[name])] == []
+    one, *others = (run.encoder.backbone.state_dict() for run in runs)
+    for other in others:
+        assert [name for name in one if not torch.equal(one[name], other[name])] == []
     with pytest.raises((ConfigError, UsageError), match="has no repeated blocks"):
         selfsup.pretrain(
             "sequence/byol", out=tmp_path / "conv", overrides={"checkpoint_activations": True},

@@ -18,6 +18,7 @@ from selfsup.runtime import device_name
 from selfsup.tasks.base import InputChange
 from selfsup.tasks.parts.transformer import Block
 from selfsup.training.device.compile_trial import BACKEND, CompileTrial
+from selfsup.training.device.recompute import RecomputedForward
 from selfsup.training.run.config import RunConfig
 
 _AUTOMATIC = ("cuda",)
@@ -28,7 +29,8 @@ class Compiled:
     """Compiles the networks of a task in place until :meth:`undo`; weights keep their names.
 
     Blocks are compiled one by one: blocks of one kind share the compiled code, so that a deep network takes no longer than one
-    block. A network without blocks is compiled as a whole. Views and corruptions name what draws nothing
+    block. Where a block is computed again in the backward pass (:mod:`.recompute`), both passes run the same program. A network
+    without blocks is compiled as a whole. Views and corruptions name what draws nothing
     (:attr:`~selfsup.tasks.base.InputChange.compilable`), which becomes a few kernels.
 
     A compiled method lies on its module and stays bound to it: a deep copy of the module would call the original's. So copy a
@@ -66,9 +68,13 @@ class Compiled:
                 self._compile_functions(part, part.compilable)
 
     def _compile(self, module: nn.Module) -> None:
-        if module not in self._modules:
+        if module in self._modules:
+            return
+        if isinstance(module.forward, RecomputedForward):
+            module.forward.compile(**self._options)
+        else:
             module.compile(**self._options)
-            self._modules.append(module)
+        self._modules.append(module)
 
     def _compile_functions(self, owner: nn.Module, names: tuple[str, ...]) -> None:
         wrap: Callable[..., Any] = torch.compile(**self._options)
@@ -80,6 +86,8 @@ class Compiled:
         """Give every module its own forward pass back."""
         for module in self._modules:
             module._compiled_call_impl = None
+            if isinstance(module.forward, RecomputedForward):
+                module.forward.uncompile()
         for owner, name in self._functions:
             delattr(owner, name)
         self._modules, self._functions = [], []

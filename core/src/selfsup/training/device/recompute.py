@@ -1,14 +1,13 @@
 """Activation checkpointing: keep only the inputs of blocks, and compute the rest again in the backward pass.
 
 Chen et al. 2016 (arXiv:1604.06174). It saves the memory of the activations inside of blocks and costs one more forward pass of
-them. Gradients are bit-identical: a block computes again with the same random state, arithmetic and settings.
+them. Gradients are bit-identical: a block computes again with the same random state, arithmetic, settings and program.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +18,46 @@ from torch.utils.checkpoint import checkpoint
 from selfsup.backbones import Backbone
 from selfsup.errors import ConfigError
 from selfsup.training.device.blocks import repeated_blocks
+
+
+class RecomputedForward:
+    """The forward pass of a block that keeps its inputs only.
+
+    Args:
+        block: its own forward pass is what is computed, twice.
+        owner: the backbone that names the block, if one does.
+    """
+
+    def __init__(self, block: nn.Module, owner: Backbone | None) -> None:
+        self._block, self._owner = block, owner
+        self._own: Callable[..., Any] = block.forward
+        self._compute = self._own
+
+    def compile(self, **options: Any) -> None:
+        """Compile what is computed, with options of ``torch.compile``; its two passes share the program."""
+        self._compute = torch.compile(self._own, **options)
+
+    def uncompile(self) -> None:
+        """Undo :meth:`compile`."""
+        self._compute = self._own
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The output of the block."""
+        compute = self._compute
+        if not torch.is_grad_enabled():
+            return compute(*args, **kwargs)
+        remembered = nullcontext if self._owner is None else self._owner.remember_forward()
+        attention, again = F.scaled_dot_product_attention, False
+
+        def either(*args: Any, **kwargs: Any) -> Any:
+            nonlocal again
+            if not again:
+                again = True
+                return compute(*args, **kwargs)
+            with remembered(), _attending_with(attention), _copied_buffers(self._block):
+                return compute(*args, **kwargs)
+
+        return checkpoint(either, *args, use_reentrant=False, **kwargs)
 
 
 class Recomputed:
@@ -44,7 +83,7 @@ class Recomputed:
             )
         self._own = [vars(block).get("forward") for block in self._blocks]
         for block in self._blocks:
-            block.forward = partial(_forward, block, block.forward, found[block])
+            block.forward = RecomputedForward(block, found[block])
 
     def undo(self) -> None:
         """Give every block its own forward pass back."""
@@ -70,24 +109,6 @@ def recomputing(task: nn.Module, wanted: bool) -> Iterator[None]:
         yield
     finally:
         recomputed.undo()
-
-
-def _forward(block: nn.Module, forward: Any, owner: Backbone | None, *args: Any, **kwargs: Any) -> Any:
-    """The forward pass of a block."""
-    if not torch.is_grad_enabled():
-        return forward(*args, **kwargs)
-    remembered = nullcontext if owner is None else owner.remember_forward()
-    attention, again = F.scaled_dot_product_attention, False
-
-    def compute(*args: Any, **kwargs: Any) -> Any:
-        nonlocal again
-        if not again:
-            again = True
-            return forward(*args, **kwargs)
-        with remembered(), _attending_with(attention), _copied_buffers(block):
-            return forward(*args, **kwargs)
-
-    return checkpoint(compute, *args, use_reentrant=False, **kwargs)
 
 
 @contextmanager

@@ -89,7 +89,7 @@ class OptimizationConfig(Config):
     """Keep only the inputs of the networks' blocks for the backward pass, and compute the rest again there.
 
     It saves most of the memory of activations, gives the same gradient, and costs one more forward pass of the blocks (Chen et
-    al. 2016, arXiv:1604.06174). Networks without repeated blocks (ResNets) cannot use it; ``compile`` must be ``off``.
+    al. 2016, arXiv:1604.06174). Networks without repeated blocks (ResNets) cannot use it.
     """
     channels_last: bool | None = None
     """Store convolution weights channels-last; None: yes for 2-d convolutions, except in float32 on a CPU."""
@@ -105,12 +105,6 @@ class OptimizationConfig(Config):
     def _one_budget(self) -> Self:
         if self.epochs is not None and self.steps is not None:
             raise ValueError("epochs and steps are both set; give one of them")
-        return self
-
-    @model_validator(mode="after")
-    def _recompute_or_compile(self) -> Self:
-        if self.checkpoint_activations and self.compile != "off":
-            raise ValueError(f"checkpoint_activations works without torch.compile only, and compile={self.compile!r} is set")
         return self
 
     def peak_lr(self) -> float:

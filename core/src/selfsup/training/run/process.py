@@ -126,7 +126,7 @@ def execute(
                         say=reporter.message,
                     )
                     recomputes = recomputing(task, config.optimization.checkpoint_activations)
-                    with compiles as trial, recomputes:
+                    with recomputes, compiles as trial:
                         outcome.status = fit(
                             stepper, batches, config, data, directory, identity, resume, opened, reporter, stop, trial
                         )

@@ -11,6 +11,8 @@ from importlib import metadata
 from types import ModuleType
 from typing import Any
 
+from selfsup.errors import ConfigError
+
 
 @contextmanager
 def _only_version_of(package: str) -> Iterator[None]:
@@ -73,6 +75,16 @@ class SLURMEnvironment(_SLURMEnvironment):
     def world_size(self) -> int:
         """Number of the processes."""
         return int(os.environ["SLURM_STEP_NUM_TASKS"])
+
+    @staticmethod
+    def _validate_srun_variables() -> None:
+        """Replaces Lightning's check, which refuses ``srun --ntasks`` even where all machines have as many processes."""
+        counts = os.environ.get("SLURM_STEP_TASKS_PER_NODE", "")
+        if "," in counts:  # "2(x3)": two on each of three machines; "3,2": three on the first
+            raise ConfigError(
+                f"srun started unequal numbers of processes on its machines ({counts}). Start as many on each: "
+                "srun --ntasks-per-node=N, with devices=N."
+            )
 
 
 def started_by() -> ClusterEnvironment:

@@ -40,7 +40,7 @@ def check_message(ended: Ended, fault: object) -> None:
         assert "Traceback" not in log, f"{fault}:\n{log}"
         assert "Cannot write" in last, f"{fault}:\n{log}"
         # A process of several has no place left for its error, so it prints it, and the run's points to it.
-        where = log if "is the disk full? A process failed there, and its error is printed above" in last else last
+        where = log if "A process failed there, and its error is printed above" in last else last
         assert "the disk is full; free some space or choose another disk" in where, f"{fault}:\n{log}"
 
 

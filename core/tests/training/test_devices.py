@@ -22,6 +22,7 @@ from selfsup.damaged_files import reading
 from selfsup.errors import CheckpointError, ConfigError, InUseError, NonFiniteLossError, RunError
 from selfsup.runtime.file_lock import holder_of, lock_folder, lock_of
 from selfsup.training.device import devices
+from selfsup.training.device.fabric import started_by
 from selfsup.training.loop.checkpoint_encoder import load_best
 from selfsup.training.loop.signals import StopRequest
 from selfsup.training.run import launch
@@ -182,8 +183,13 @@ def test_a_machine_with_slurm_is_no_job_and_gives_no_warning(tmp_path: Path, mon
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
     monkeypatch.setenv("SLURM_PROCID", "1")
     assert (devices.process_ranks(), devices.started_processes(), devices.launched_outside()) == ((1, 0), 2, True)
+    monkeypatch.setenv("SLURM_STEP_TASKS_PER_NODE", "2")  # srun --ntasks=2
+    assert devices.Devices("cpu", "32", 2, 1, "auto").rank == 1
     monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "2")
     assert devices.Devices("cpu", "32", 2, 1, "auto").rank == 1
+    monkeypatch.setenv("SLURM_STEP_TASKS_PER_NODE", "2(x2),1")
+    with pytest.raises(ConfigError, match=r"unequal numbers of processes on its machines \(2\(x2\),1\)"):
+        started_by()
 
 
 def test_an_error_file_that_was_cut_short_is_passed_over(tmp_path: Path) -> None:
@@ -191,6 +197,10 @@ def test_an_error_file_that_was_cut_short_is_passed_over(tmp_path: Path) -> None
     assert "ended with status 1" in str(launch._failure(tmp_path, [(0, 1)], 2))
     error = launch._failure(tmp_path, [(0, launch._UNWRITTEN)], 2)
     assert type(error).__name__ == "StorageError"
+    assert str(error).endswith("its error is printed above.")
+    assert str(launch._failure(tmp_path, [(1, launch._UNWRITTEN)], 2)).endswith("its last output: (lost)")
+    (tmp_path / "log-1.txt").write_text("Error: Cannot write x: the disk is full\n")
+    assert str(launch._failure(tmp_path, [(1, launch._UNWRITTEN)], 2)).endswith("Cannot write x: the disk is full")
     launch.write_failure(tmp_path, 1, NonFiniteLossError("the loss became nan"))
     assert isinstance(launch._failure(tmp_path, [(0, 1), (1, 1)], 2), NonFiniteLossError)
 

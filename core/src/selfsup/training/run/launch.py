@@ -182,9 +182,13 @@ def _failure(folder: Path, failed: Sequence[tuple[int, int]], processes: int) ->
         with suppress(OSError, ValueError):  # cut short by a full disk
             failures.append(json.loads(path.read_text()))
     failures.sort(key=lambda failure: (errors.error_named(failure["type"], "") is None, failure["time"]))
-    if not failures and any(code == _UNWRITTEN for _, code in failed):
-        text = f"Cannot write {folder}: is the disk full? A process failed there, and its error is printed above."
-        return errors.StorageError(f"{text} {SCRATCH_HINT}")
+    unwritten = [rank for rank, code in failed if code == _UNWRITTEN]
+    if not failures and unwritten:
+        # What the first process prints is seen; the others print into files, which may be on that disk.
+        printed = _output(folder, unwritten[0]) or "(lost)"
+        said = "and its error is printed above." if 0 in unwritten else f"its last output: {printed}"
+        text = f"Cannot write {folder}: is the disk full? {SCRATCH_HINT} A process failed there, {said}"
+        return errors.StorageError(text)
     if not failures:
         return _death(folder, *failed[0], processes)
     first = failures[0]
@@ -196,8 +200,7 @@ def _failure(folder: Path, failed: Sequence[tuple[int, int]], processes: int) ->
 
 def _death(folder: Path, rank: int, code: int, processes: int) -> RunError:
     """An error about a process that left none of its own; ranks count from 0."""
-    log = folder / f"log-{rank}.txt"
-    tail = log.read_text(errors="replace")[-2000:].strip() if log.exists() else ""
+    tail = _output(folder, rank)
     reason = "it ended with status " + str(code)
     if code < 0:
         known = -code in set(signal.Signals)
@@ -206,6 +209,12 @@ def _death(folder: Path, rank: int, code: int, processes: int) -> RunError:
     last = f" Its last output:\n{tail}" if tail else ""
     who = f"process {rank} of {processes} (ranks count from 0)"
     return RunError(f"{who} died: {reason}, and the others were stopped.{hint}{last}")
+
+
+def _output(folder: Path, rank: int) -> str:
+    """The end of what a process has printed; nothing of the first, whose output is that of the run."""
+    log = folder / f"log-{rank}.txt"
+    return log.read_text(errors="replace")[-2000:].strip() if log.exists() else ""
 
 
 def _free_port() -> int:

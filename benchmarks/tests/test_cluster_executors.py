@@ -8,6 +8,7 @@ import runpy
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,7 +18,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from selfsup.artifacts import RunDirectory
 from selfsup.errors import BenchmarkError, ConfigError
+from selfsup.testing.toy.sequences.installed import installed
 from selfsup_bench.cells.cell import Cell
 from selfsup_bench.executors import Executor, Job
 from selfsup_bench.executors.cluster import run_there, this_process
@@ -190,6 +193,23 @@ def test_slurm_tries_killed_cells_again(tmp_path: Path, monkeypatch: pytest.Monk
     said: list[str] = []
     executor = SubmititExecutor(options={"timeout_min": "5", "mem_gb": "0"}, poll_seconds=0.5, say=said.append)
     check(executor, tmp_path, said, died="its job ")
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.usefixtures("slurm")
+@pytest.mark.parametrize("how", ["--ntasks=2", "--ntasks-per-node=2"])
+def test_srun_starts_a_run_on_two_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    monkeypatch.setenv("SELFSUP_PLUGINS", "sequences")
+    monkeypatch.setenv("SELFSUP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"), prepend=os.pathsep)
+    run = "pretrain sequence/simclr --data toy-frames --steps 4 --batch-size 8 --devices 2 --set accelerator=cpu"
+    with installed(tmp_path / "site"):
+        command = ["srun", how, sys.executable, "-m", "selfsup", *run.split(), "--out", str(tmp_path / "run")]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    about = RunDirectory(tmp_path / "run").info()
+    assert (about["status"], about["config"]["devices"]) == ("done", 2)
 
 
 def test_retries_are_a_number() -> None:

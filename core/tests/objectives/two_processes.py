@@ -1,7 +1,7 @@
-"""Trains each objective for two steps, in one process or in two gloo processes, and gives the resulting state.
+"""Trains objectives for two steps, in one process or in several gloo processes, and gives the resulting state.
 
 A script of its own, since processes must be able to find what they run. Writes ``FOLDER/<objective>.<rank>.pt`` for each
-objective.
+objective, or for one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from selfsup.tasks.joint_embedding.task import JointEmbedding
 from selfsup.tasks.parts.moving_average import MomentumConfig
 from selfsup.types import Batch
 
-WORLD, BATCH, VIEWS, TOKENS, WIDTH = 2, 32, 4, 4, 6
+BATCH, VIEWS, TOKENS, WIDTH = 32, 4, 4, 6
 WIDTHS = {"hidden_dim": 10, "output_dim": 8, "bottleneck_dim": 5, "token_dim": 7, "n_prototypes": 9, "n_slices": 11}
 OPTIONS = {
     "simclr": (SIMCLR, {}),
@@ -38,6 +38,7 @@ OPTIONS = {
     "dclw": (DCL, {"sigma": 0.5}),
     "mocov2": (MOCOV2, {"queue_size": 50, "batch_norm_splits": 1}),
     "mocov2-split": (MOCOV2, {"queue_size": 50}),
+    "mocov2-two-groups": (MOCOV2, {"queue_size": 50, "batch_norm_splits": 2}),
     "mocov2-symmetric": (MOCOV2, {"queue_size": 50, "symmetric": True}),
     "mocov3": (MOCOV3, {}),
     "byol": (BYOL, {}),
@@ -104,7 +105,7 @@ def average_gradients(task: PretextTask) -> None:
     gradients = [parameter.grad for parameter in task.parameters() if parameter.grad is not None]
     joined = torch.cat([gradient.flatten() for gradient in gradients])
     torch.distributed.all_reduce(joined)
-    parts = (joined / WORLD).split([gradient.numel() for gradient in gradients])
+    parts = (joined / torch.distributed.get_world_size()).split([gradient.numel() for gradient in gradients])
     for gradient, part in zip(gradients, parts, strict=True):
         gradient.copy_(part.view_as(gradient))
 
@@ -129,9 +130,9 @@ def train(name: str, rank: int = 0, world: int = 1) -> dict[str, Tensor]:
     return {key: value.clone() for key, value in task.state_dict().items()}
 
 
-def process(rank: int, folder: str) -> None:
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=WORLD)
-    for name in OPTIONS:
-        state = train(name, rank, WORLD)
+def process(rank: int, folder: str, world: int = 2, only: str = "") -> None:
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
+    for name in [only] if only else OPTIONS:
+        state = train(name, rank, world)
         torch.save(state, Path(folder) / f"{name}.{rank}.pt")
     torch.distributed.destroy_process_group()

@@ -139,15 +139,19 @@ class SynchronizedBatchNorm(_BatchNorm):
         """Whether the statistics differ from those of the local rows."""
         return self.training and world_size() > 1
 
-    def _normalize(self, x: Tensor) -> Tensor:
+    def _normalize(self, x: Tensor, groups: int = 1) -> Tensor:
+        """Normalise by the statistics of all ranks, or of each of some groups of neighbouring ranks."""
         full = x if x.dtype == torch.float64 else x.float()
         dims = [0, *range(2, x.ndim)]
         var, mean = torch.var_mean(full, dim=dims, correction=0)
         # One collective for both: the total variance is the mean variance plus the variance of the means.
-        parts = gather(torch.stack([mean, var])[None])
-        mean = parts[:, 0].mean(dim=0)
-        var = (parts[:, 1] + (parts[:, 0] - mean).square()).mean(dim=0)
-        self._track(mean.detach(), var.detach(), x.numel() // x.shape[1] * world_size())
+        parts = gather(torch.stack([mean, var])[None]).unflatten(0, (groups, -1))
+        means = parts[:, :, 0].mean(dim=1)
+        variances = (parts[:, :, 1] + (parts[:, :, 0] - means[:, None]).square()).mean(dim=1)
+        count = x.numel() // x.shape[1] * world_size() // groups
+        self._track(means.detach().mean(dim=0), variances.detach().mean(dim=0), count)
+        own = rank() * groups // world_size()
+        mean, var = means[own], variances[own]
         shape = [1, -1] + [1] * (x.ndim - 2)
         scale = (var + self.eps).rsqrt()
         if self.weight is not None:
@@ -174,8 +178,9 @@ class SplitBatchNorm(SynchronizedBatchNorm):
     """Batch norm over separate groups of neighbouring samples of the global batch, like devices without synced norm.
 
     With batch norm over the whole batch, a query can find its key by their shared statistics (He et al. 2019,
-    arXiv:1911.05722, section 3.3). The number of groups is halved until each has at least 8 samples, all have the same size,
-    and none crosses devices; a single group is the whole batch. Running statistics are averaged over the groups.
+    arXiv:1911.05722, section 3.3). The number of groups is halved until each has at least 8 samples, and all have the same
+    size and consist of whole devices or of equal parts of one; a single group is the whole batch. So groups are the same on any
+    number of devices where both numbers are powers of two. Running statistics are averaged over the groups.
 
     Args are those of ``BatchNorm2d``, and ``splits``, the most groups of a global batch.
     """
@@ -188,8 +193,8 @@ class SplitBatchNorm(SynchronizedBatchNorm):
 
     def groups(self, rows: int) -> int:
         """Number of groups of a global batch of ``rows`` samples."""
-        count = self.splits
-        while count > 1 and (rows % count or rows // count < SMALLEST_GROUP or count % world_size()):
+        count, devices = self.splits, world_size()
+        while count > 1 and (rows % count or rows // count < SMALLEST_GROUP or (count % devices and devices % count)):
             count //= 2
         return max(count, 1)
 
@@ -198,8 +203,8 @@ class SplitBatchNorm(SynchronizedBatchNorm):
 
     def _normalize(self, x: Tensor) -> Tensor:
         groups = self.groups(len(x) * world_size())
-        if groups == 1:
-            return super()._normalize(x)
+        if groups < world_size() or groups == 1:
+            return super()._normalize(x, groups)
         parts = x.chunk(groups // world_size())
         shape = (len(parts), x.shape[1])
         full = torch.float64 if x.dtype == torch.float64 else torch.float32

@@ -69,7 +69,8 @@ def cached_clips(folder: Path) -> float:
         seen = 0
         for epoch in range(EPOCHS):
             for batch in loader.epoch(epoch):
-                seen += len(clips.random_window(batch["video"], processor.info(), WINDOW, generator))
+                window = clips.random_window(batch["video"], processor.info(), WINDOW, generator)
+                seen += len(window.of(batch["video"])["video"])
         return seen / (time.perf_counter() - began)
 
 

@@ -210,6 +210,9 @@ def test_the_end_of_a_large_file_is_a_small_request(server: Server) -> None:
     shard = ParquetShard(f"{server.url}/numbers.parquet")
     assert shard.count() == len(numbers)
     assert server.sent["numbers.parquet"] <= TAIL
+    asked = dict(server.asked)
+    assert shard.count() == len(numbers)
+    assert server.asked == asked
     assert [row["x"] for row in itertools.islice(shard.records(1000), 3)] == numbers[1000:1003].tolist()
 
 

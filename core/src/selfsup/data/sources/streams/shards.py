@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import IO, Any
 
 from selfsup.damaged_files import parse_json
@@ -104,7 +105,11 @@ class ParquetShard:
     """What to read; none: all."""
 
     def count(self) -> int | None:
-        """As its last bytes say."""
+        """As its last bytes say, which are read once."""
+        return self._rows
+
+    @cached_property
+    def _rows(self) -> int:
         import pyarrow.parquet as pq
 
         with open_file(self.name) as file:

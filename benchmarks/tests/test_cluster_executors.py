@@ -203,6 +203,7 @@ def test_srun_starts_a_run_on_two_devices(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("SELFSUP_PLUGINS", "sequences")
     monkeypatch.setenv("SELFSUP_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"), prepend=os.pathsep)
+    monkeypatch.setenv("MASTER_PORT", str(free_port()))  # else that of job 1, which a Slurm of another test has, too
     run = "pretrain sequence/simclr --data toy-frames --steps 4 --batch-size 8 --devices 2 --set accelerator=cpu"
     with installed(tmp_path / "site"):
         command = ["srun", how, sys.executable, "-m", "selfsup", *run.split(), "--out", str(tmp_path / "run")]

@@ -133,6 +133,15 @@ def test_groups_have_enough_samples_each() -> None:
     torch.testing.assert_close(norm(small), F.batch_norm(small, None, None, training=True))
 
 
+@pytest.mark.parametrize(("devices", "expected"), [(1, 8), (2, 8), (8, 8), (16, 8), (32, 8), (3, 1), (12, 4)])
+def test_groups_consist_of_whole_devices_or_of_parts_of_one(
+    devices: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("selfsup.runtime.distributed.world_size", lambda: devices)
+    norm = SplitBatchNorm(3, 1e-5, 0.1, True, True, splits=8)
+    assert norm.groups(768) == expected
+
+
 def test_shuffled_embeddings_come_back_in_their_order() -> None:
     torch.manual_seed(0)
     rows = {"x": torch.randn(16, 4)}

@@ -139,13 +139,16 @@ class SynchronizedBatchNorm(_BatchNorm):
         """Whether the statistics differ from those of the local rows."""
         return self.training and world_size() > 1
 
-    def _normalize(self, x: Tensor, groups: int = 1) -> Tensor:
-        """Normalise by the statistics of all ranks, or of each of some groups of neighbouring ranks."""
+    def _normalize(self, x: Tensor) -> Tensor:
+        return self._normalize_over_ranks(x, 1)
+
+    def _normalize_over_ranks(self, x: Tensor, groups: int) -> Tensor:
+        """Normalise by the statistics of neighbouring ranks; 1 group: of all ranks."""
         full = x if x.dtype == torch.float64 else x.float()
         dims = [0, *range(2, x.ndim)]
         var, mean = torch.var_mean(full, dim=dims, correction=0)
         # One collective for both: the total variance is the mean variance plus the variance of the means.
-        parts = gather(torch.stack([mean, var])[None]).unflatten(0, (groups, -1))
+        parts = gather(torch.stack([mean, var])[None]).view(groups, -1, 2, len(mean))
         means = parts[:, :, 0].mean(dim=1)
         variances = (parts[:, :, 1] + (parts[:, :, 0] - means[:, None]).square()).mean(dim=1)
         count = x.numel() // x.shape[1] * world_size() // groups
@@ -204,7 +207,7 @@ class SplitBatchNorm(SynchronizedBatchNorm):
     def _normalize(self, x: Tensor) -> Tensor:
         groups = self.groups(len(x) * world_size())
         if groups < world_size() or groups == 1:
-            return super()._normalize(x, groups)
+            return self._normalize_over_ranks(x, groups)
         parts = x.chunk(groups // world_size())
         shape = (len(parts), x.shape[1])
         full = torch.float64 if x.dtype == torch.float64 else torch.float32

@@ -187,6 +187,8 @@ def test_figures_of_speed_come_from_records_alone(tmp_path: Path) -> None:
         for figure in held["figures"]:
             assert f"| `{figure['name']}`: " in shown
             assert f"| {speed.amount(figure['ours'])} {figure['unit']} |" in shown
+            (ratio,) = re.findall(rf"^\| `{figure['name']}`: .* \| ([\d.]*)×? \| [≤≥]", shown, re.MULTILINE) or [""]
+            assert ratio == "" or float(ratio) == pytest.approx(figure["ours"] / figure["theirs"], rel=0.01)
             assert figure["measured"]["device"].startswith(figure["measured"]["kind"])
             assert figure["measured"]["command"].startswith(f"python -m speed {path.stem}")
             assert figure["measured"]["commit"] in shown

@@ -61,6 +61,7 @@ def amount(value: float) -> str:
 def _row(figure: Mapping[str, Any]) -> list[str]:
     unit = figure["unit"]
     compared = figure["theirs"] is not None
+    is_ratio = compared and not figure.get("goal_of_ours", False)
     reached = "reached" if figure["reached"] else "**not reached**"
     spread = f"; {text(figure['spread'])}" if figure["spread"] else ""
     note = f"; {text(figure['note'])}" if figure["note"] else ""
@@ -68,7 +69,7 @@ def _row(figure: Mapping[str, Any]) -> list[str]:
         f"{code(figure['name'])}: {text(figure['what'])}",
         f"{amount(figure['ours'])} {unit}",
         f"{amount(figure['theirs'])} {unit}" if compared else "–",
-        f"{figure['value']:.3g}×" if compared else "",
-        f"{_SIGNS[figure['compare']]} {figure['goal']:g}",
+        f"{figure['value']:.3g}×" if is_ratio else "",
+        f"{_SIGNS[figure['compare']]} {figure['goal']:,g}{'' if is_ratio else f' {unit}'}",
         f"{reached}{spread}{note}",
     ]

@@ -15,7 +15,7 @@ from selfsup.cli import emit
 from selfsup.cli.output import progress_console
 from selfsup.errors import SelfsupError
 from speed.figures import NAMES, measurable, measurements, names, usual
-from speed.measure import Figure, Settings
+from speed.measure import Figure, Settings, amount
 
 
 @click.command()
@@ -121,12 +121,6 @@ def _apart(modality: str, name: str, settings: Settings) -> list[dict[str, Any]]
     return results
 
 
-def amount(value: float) -> str:
-    """A number with four digits that count."""
-    rounded = float(f"{value:.4g}")
-    return f"{rounded:,.0f}" if rounded >= 1000 else f"{rounded:g}"
-
-
 def show(results: list[dict[str, Any]]) -> None:
     """The figures as Markdown, fit for a README."""
     click.echo("| figure | ours | theirs | value | goal | |\n| --- | --- | --- | --- | --- | --- |")
@@ -135,7 +129,8 @@ def show(results: list[dict[str, Any]]) -> None:
             click.echo(f"| {result['name']} | – | – | – | – | {result['error']} |")
             continue
         theirs = "–" if result["theirs"] is None else f"{amount(result['theirs'])} {result['unit']}"
-        value = f"{result['value']:.3g}×" if result["theirs"] is not None else f"{amount(result['value'])} {result['unit']}"
+        is_ratio = result["theirs"] is not None and not result["goal_of_ours"]
+        value = f"{result['value']:.3g}×" if is_ratio else f"{amount(result['value'])} {result['unit']}"
         reached = "reached" if result["reached"] else "NOT reached"
         click.echo(
             f"| {result['name']}: {result['what']} | {amount(result['ours'])} {result['unit']} | {theirs} | {value} "

@@ -58,12 +58,14 @@ class Figure:
     unit: str
     """Of both sides."""
     value: float
-    """The ratio, or the absolute figure."""
+    """The ratio, or our side's amount where that has the goal."""
     compare: Comparison
     goal: float
     spread: str = ""
     """Range of the single measurements of both sides."""
     note: str = ""
+    goal_of_ours: bool = False
+    """The goal is one of our side's amount, although there is another side."""
 
     @property
     def reached(self) -> bool:
@@ -73,6 +75,12 @@ class Figure:
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {**asdict(self), "reached": self.reached}
+
+
+def amount(value: float) -> str:
+    """A number with four digits that count."""
+    rounded = float(f"{value:.4g}")
+    return f"{rounded:,.0f}" if rounded >= 1000 else f"{rounded:g}"
 
 
 def wait(device: str) -> None:
@@ -148,7 +156,7 @@ def ratio_figure(
 ) -> Figure:
     """A figure of measurements of both sides: the ratio of their medians, ours over theirs."""
     mine, other = statistics.median(ours), statistics.median(theirs)
-    spread = f"{min(ours):.4g}..{max(ours):.4g} against {min(theirs):.4g}..{max(theirs):.4g}"
+    spread = " against ".join(f"{amount(min(side))} to {amount(max(side))}" for side in (ours, theirs))
     return Figure(
         name=name,
         what=what,

@@ -17,7 +17,7 @@ from selfsup.errors import BenchmarkError, SelfsupError
 from speed import __main__ as program
 from speed import records, views
 from speed.figures import NAMES, PRETRAINING, measurable, measurements, names, usual
-from speed.measure import Figure, Settings, in_turn, peer, ratio_figure, seconds
+from speed.measure import Figure, Settings, amount, in_turn, peer, ratio_figure, seconds
 from speed.pretraining.accumulation import gradient_difference, memory_figure
 from speed.probes import embeddings, knn_figure, linear_figure
 from speed.synthetic_data import images, write_folder
@@ -41,7 +41,8 @@ def test_both_sides_are_measured_in_turn() -> None:
     ("compare", "goal", "reached"), [(">=", 2.0, True), (">=", 3.1, False), ("<=", 3.0, True), ("<=", 2.9, False)]
 )
 def test_a_figure_is_the_ratio_of_medians(compare: str, goal: float, reached: bool) -> None:
-    figure = ratio_figure("x", "y", [30, 1, 100], [10, 9, 11], unit="s", compare=compare, goal=goal)  # type: ignore[arg-type]
+    figure = ratio_figure("x", "y", [30, 1, 100000], [10, 9, 11], unit="s", compare=compare, goal=goal)  # type: ignore[arg-type]
+    assert figure.spread == "1 to 100,000 against 9 to 11"
     assert (figure.ours, figure.theirs, figure.value) == (30, 10, 3)
     assert figure.reached is reached
 
@@ -206,7 +207,7 @@ def test_a_figure_that_cannot_be_measured_is_a_line_of_the_table(monkeypatch: py
 
 
 def test_numbers_are_shown_with_four_digits() -> None:
-    assert [program.amount(value) for value in (17_861.0, 1_234_567.0, 257.04, 0.6912)] == [
+    assert [amount(value) for value in (17_861.0, 1_234_567.0, 257.04, 0.6912)] == [
         "17,860",
         "1,235,000",
         "257",

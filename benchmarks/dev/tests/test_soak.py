@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import selfsup
-from long_runs.soak import Change, changes, fixed_work, repeated, sampled
+from long_runs import soak
+from long_runs.soak import Change, changes, repeated, sampled
 from selfsup.artifacts import RunDirectory
 from selfsup.testing.toy.sequences.installed import installed
 from selfsup.testing.toy.sequences.rows import id_rows
@@ -86,13 +90,21 @@ def record(found: Mapping[str, Change], record_property: Record) -> None:
         record_property(f"{name} a step", str(found[name]))
 
 
-def test_work_that_grows_is_found() -> None:
-    calls = iter(range(60))
-    same = repeated(lambda: [fixed_work() for _ in range(3)], 60)["cost"]
-    grows = repeated(lambda: [fixed_work() for _ in range(3 + next(calls) // 20)], 60)["cost"]
-    assert same.early == pytest.approx(3, rel=0.3)
-    assert same.ratio < 1.2
-    assert grows.ratio == pytest.approx(5 / 3, rel=0.2)
+def test_work_that_grows_is_told_from_a_processor_that_slows_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert soak.fixed_work() > 0
+    now, slowness = [0.0], [1.0]
+    monkeypatch.setattr(soak, "time", SimpleNamespace(process_time=lambda: now[0]))
+    monkeypatch.setattr(soak, "fixed_work", lambda: slowness[0])
+
+    def work(amounts: Iterator[int]) -> None:
+        now[0] += next(amounts) * slowness[0]
+        slowness[0] *= 1.01
+
+    same = repeated(partial(work, itertools.repeat(3)), 100)
+    assert same["cpu_seconds"].ratio > 2
+    assert same["cost"].ratio == pytest.approx(1)
+    grows = repeated(partial(work, itertools.count(100)), 100)
+    assert grows["cost"].ratio > 1.5
 
 
 @pytest.mark.slow

@@ -249,6 +249,18 @@ def louder(graph: Any) -> Any:
     return run
 
 
+def test_what_was_measured_does_not_count_for_a_run_that_computes_blocks_again(
+    tmp_path: Path, backend: Callable[[Callable[..., Any]], None]
+) -> None:
+    backend(lambda graph: graph.forward)
+    options: list[dict[str, Any]] = [{}, {}, {"checkpoint_activations": True}]
+    runs = [
+        pretrain(tmp_path / f"{number}", steps=8, backbone="sequence/transformer", overrides=more)
+        for number, more in enumerate(options)
+    ]
+    assert [RunDirectory(run.dir).info()["compile"]["measured"] for run in runs] == [False, True, False]
+
+
 def test_a_resumed_run_is_bit_by_bit_the_one_that_was_never_stopped(
     tmp_path: Path, backend: Callable[[Callable[..., Any]], None]
 ) -> None:

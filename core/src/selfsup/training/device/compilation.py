@@ -136,6 +136,7 @@ def compiling(
             {
                 **settings,
                 "batch": config.optimization.batch_size,
+                "recomputed": config.optimization.checkpoint_activations,
                 "device": device_name(device),
                 "torch": torch.__version__,
             },

@@ -214,3 +214,29 @@ def test_an_untrained_network_is_not_trained_at_the_low_rates_of_a_pretrained_on
 def test_layerwise_rates_of_a_network_without_blocks_are_refused(encoder, splits):
     with pytest.raises(ConfigError, match=r"layer_decay=0.5: sequence/conv has no blocks"):
         finetune_encoder(encoder, splits[0], FinetuneConfig(layer_decay=0.5), seed=0)
+
+
+def test_blocks_that_are_computed_again_give_the_same_model(token_encoder, splits, monkeypatch):
+    runs = 0
+    block = type(token_encoder.backbone.blocks()[0])
+    forward = block.forward
+
+    def counted(self, *args, **kwargs):
+        nonlocal runs
+        runs += torch.is_grad_enabled()
+        return forward(self, *args, **kwargs)
+
+    monkeypatch.setattr(block, "forward", counted)
+    kept, again = (
+        finetune_encoder(token_encoder, splits[0], CONFIG.model_copy(update={"epochs": 1, **options}), seed=0)
+        for options in ({}, {"checkpoint_activations": True})
+    )
+    steps = CONFIG.total_steps(4) // 10
+    assert runs == 3 * steps * len(token_encoder.backbone.blocks())
+    assert all(torch.equal(weight, again.state_dict()[name]) for name, weight in kept.state_dict().items())
+    assert "forward" not in vars(again.encoder.backbone.blocks()[0])
+
+
+def test_to_compute_blocks_again_is_refused_for_a_network_without_blocks(encoder, splits):
+    with pytest.raises(ConfigError, match=r"finetune.checkpoint_activations has no effect: .* has no repeated blocks"):
+        finetune_encoder(encoder, splits[0], FinetuneConfig(checkpoint_activations=True), seed=0)

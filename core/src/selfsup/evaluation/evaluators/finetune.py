@@ -35,6 +35,7 @@ from selfsup.tasks import PretextTask, StepOutput, Views
 from selfsup.tasks.parts.label_loss import label_loss
 from selfsup.training.device.devices import devices_here
 from selfsup.training.device.fabric import Fabric
+from selfsup.training.device.recompute import recomputing
 from selfsup.training.device.tune import tune_for_device
 from selfsup.training.loop.optimizers import finetuning_scales
 from selfsup.training.loop.stepper import Stepper
@@ -77,8 +78,8 @@ def finetune_encoder(
         reporter: shows the progress.
 
     Raises:
-        ConfigError: ``fraction`` leaves a class without a row, ``layer_decay`` is set for a network without blocks, or class
-            weights or label smoothing for labels without classes.
+        ConfigError: ``fraction`` leaves a class without a row, ``layer_decay`` or ``checkpoint_activations`` is set for a
+            network without blocks, or class weights or label smoothing for labels without classes.
         DataError: there are fewer rows than processes.
         NonFiniteLossError: the loss became NaN or infinite.
     """
@@ -210,14 +211,16 @@ def _train(fabric: Fabric, task: _Finetuning, loader: Loader, config: FinetuneCo
         advice=f"Lower the learning rate (--set finetune.lr=..., now {config.lr}), or use --set finetune.precision=32.",
     )
     reporter.start("fine-tuning", total)
-    for epoch in range(math.ceil(total / len(loader))):
-        for batch in loader.epoch(epoch):
-            if stepper.step == total:
-                break
-            stepper.take(batch)
-            reporter.advance(stepper.step)
-        losses = stepper.drain()  # the only wait for the device in an epoch
-        reporter.metrics(stepper.step, {"loss": losses[-1]})
+    named = {"option": "finetune.checkpoint_activations", "instead": "lower finetune.batch_size"}
+    with recomputing(task, config.checkpoint_activations, **named):
+        for epoch in range(math.ceil(total / len(loader))):
+            for batch in loader.epoch(epoch):
+                if stepper.step == total:
+                    break
+                stepper.take(batch)
+                reporter.advance(stepper.step)
+            losses = stepper.drain()  # the only wait for the device in an epoch
+            reporter.metrics(stepper.step, {"loss": losses[-1]})
 
 
 def _embeddings_of(encoder: Encoder, train: Split, rows: IndexArray) -> Tensor:

@@ -54,6 +54,12 @@ class FinetuneConfig(Config):
     precision: Literal["auto", "32", "bf16"] = "auto"
     """Arithmetic of the training; ``auto`` uses bf16 if the device is faster with it."""
 
+    checkpoint_activations: bool = False
+    """Keep only the inputs of the network's blocks for the backward pass, and compute the rest again there.
+
+    See ``optimization.checkpoint_activations``: the same model, in less memory and more time. Not for networks without blocks.
+    """
+
     @field_validator("precision", mode="before")
     @classmethod
     def _as_text(cls, value: Any) -> Any:

@@ -67,19 +67,26 @@ class Recomputed:
 
     Args:
         task: has the networks.
+        option: what an error names.
+        instead: what else saves memory, for an error.
 
     Raises:
         ConfigError: no trained network has blocks.
     """
 
-    def __init__(self, task: nn.Module) -> None:
+    def __init__(
+        self,
+        task: nn.Module,
+        option: str = "optimization.checkpoint_activations",
+        instead: str = "use optimization.accumulate",
+    ) -> None:
         found = repeated_blocks(task)
         self._blocks = [block for block in found if any(parameter.requires_grad for parameter in block.parameters())]
         if not any(found[block] is not None for block in self._blocks):
             names = sorted({type(part).__name__ for part in task.modules() if isinstance(part, Backbone)})
             raise ConfigError(
-                f"optimization.checkpoint_activations has no effect: {', '.join(names)} has no repeated blocks "
-                "that are trained (Backbone.blocks). Leave it out, or use optimization.accumulate to save memory."
+                f"{option} has no effect: {', '.join(names)} has no repeated blocks that are trained (Backbone.blocks). "
+                f"Leave it out, or {instead} to save memory."
             )
         self._own = [vars(block).get("forward") for block in self._blocks]
         for block in self._blocks:
@@ -95,8 +102,13 @@ class Recomputed:
 
 
 @contextmanager
-def recomputing(task: nn.Module, wanted: bool) -> Iterator[None]:
+def recomputing(task: nn.Module, wanted: bool, **named: str) -> Iterator[None]:
     """Recompute the blocks of a task while entered, if ``wanted``.
+
+    Args:
+        task: see :class:`Recomputed`.
+        wanted: whether to.
+        named: what an error names, see :class:`Recomputed`.
 
     Raises:
         ConfigError: as for :class:`Recomputed`.
@@ -104,7 +116,7 @@ def recomputing(task: nn.Module, wanted: bool) -> Iterator[None]:
     if not wanted:
         yield
         return
-    recomputed = Recomputed(task)
+    recomputed = Recomputed(task, **named)
     try:
         yield
     finally:

@@ -8,14 +8,16 @@ import re
 import shutil
 import signal
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import selfsup
-from selfsup.artifacts import RunDirectory
+from selfsup.artifacts import Encoder, RunDirectory
 from selfsup.errors import InUseError, UnfinishedRunWarning
 from selfsup.runtime.file_lock import lock_of
 from selfsup.training.loop.signals import StopRequest
@@ -189,6 +191,48 @@ def test_a_second_ctrl_c_says_what_there_is_to_go_on_with(
         assert re.search(f"{told}.*selfsup pretrain --resume --out", " ".join(capsys.readouterr().err.split()))
         assert RunDirectory(tmp_path / "run").status == "stopped"
         assert not lock_of(tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "steps", "error", "told"),
+    [
+        (signal.SIGTERM, [2], SystemExit, str(TERMINATED)),
+        (signal.SIGTERM, [], SystemExit, str(TERMINATED)),
+        (signal.SIGINT, [], KeyboardInterrupt, "is finished"),
+        (signal.SIGUSR1, [], None, ""),
+    ],
+    ids=["stopping", "terminated", "interrupted", "requeued"],
+)
+def test_a_signal_while_the_encoder_is_saved_waits_until_it_is(
+    number: signal.Signals,
+    steps: list[int],
+    error: type[BaseException] | None,
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Systems send SIGTERM to all processes of a run, and the one that started the others passes it on."""
+    ended: list[int] = []
+    handler = signal.SIG_DFL if number == signal.SIGUSR1 else lambda number, _: ended.append(number)
+    before = signal.signal(number, handler)
+    save = Encoder.save
+
+    def saved(self: Encoder, directory: str | Path) -> Path:
+        os.kill(os.getpid(), number)
+        return save(self, directory)
+
+    signal_at(monkeypatch, steps, number)
+    monkeypatch.setattr(Encoder, "save", saved)
+    try:
+        with nullcontext() if error is None else pytest.raises(error, match=told):
+            pretrain(tmp_path / "run", steps=4)
+    finally:
+        own = signal.signal(number, before)
+    run = RunDirectory(tmp_path / "run")
+    assert ended == []
+    assert own == handler
+    assert run.status == ("stopped" if steps else "done")
+    assert load_file(run.encoder / "model.safetensors")
 
 
 def test_ctrl_c_while_rows_are_decoded_says_that_nothing_is_left(

@@ -88,7 +88,7 @@ def fit(
         directory: the run's folder.
         identity: from :func:`checkpoint_identity`.
         resume: go on from the last checkpoint, if there is one.
-        opened: is called once the checkpoint has been accepted.
+        opened: is called once the checkpoint has been accepted; from then on ``stop`` takes signals.
         reporter: shows the progress.
         stop: holds requests to stop.
         trial: decides whether steps are compiled; None: no step is left to it.
@@ -133,8 +133,7 @@ def fit(
     if probe is not None and main:
         directory.update(val=probe[0].source)
     if not main:
-        with stop:
-            return trainer.fit(stop)
+        return trainer.fit(stop)
     directory.truncate_metrics(stepper.step if stepper.step else -1)
     resolved = config.model_dump(mode="json")
     loggers = Loggers(config.loggers, directory.path, resolved, stepper.step, reporter.message)
@@ -142,8 +141,7 @@ def fit(
     status: Literal["done", "stopped", "failed"] = "failed"
     journal.started(resolved)
     try:
-        with stop:
-            status = trainer.fit(stop)
+        status = trainer.fit(stop)
     finally:
         journal.ended(status)
     return status

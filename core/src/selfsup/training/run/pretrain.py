@@ -97,8 +97,8 @@ def pretrain(
         SelfsupError: the run cannot start or continue; the message says why.
         SystemExit: SIGTERM, SIGHUP or SIGUSR1 stopped the run; if it had begun to train, a checkpoint for ``resume`` was saved.
             The status is 128 plus the signal's number. After SIGUSR1 a Slurm job is put back into the queue, if ``resume`` is
-            set.
-        KeyboardInterrupt: SIGINT (Ctrl-C) stopped the run; a checkpoint was saved.
+            set. SIGTERM or SIGHUP came after the last step; the run is finished.
+        KeyboardInterrupt: SIGINT (Ctrl-C) stopped the run; a checkpoint was saved. Or it came after the last step.
     """
     if not isinstance(options.get("val"), str | os.PathLike | None):
         raise ConfigError(
@@ -166,12 +166,14 @@ def _run(resolved: RunConfig, devices: Devices, directory: RunDirectory, *, resu
             _run_processes(resolved, directory, stop, resume, progress, source)
     else:
         execute(resolved, devices, directory.path, stop, resume=resume, progress=progress, source=source)
-    if stop.signal is not None and directory.status == "stopped":
-        if stop.requeues and (text := requeue_job(resumes=resume)):
-            with make_reporter(progress) as reporter:
-                reporter.message(text)
-        if stop.interrupted:
-            raise KeyboardInterrupt(f"The run stopped. Go on with: {directory.resume_command}")
+    stopped = directory.status == "stopped"  # otherwise the signal came after the last step
+    if stop.requeues and stopped and (text := requeue_job(resumes=resume)):
+        with make_reporter(progress) as reporter:
+            reporter.message(text)
+    if stop.interrupted:
+        go_on = f"The run stopped. Go on with: {directory.resume_command}"
+        raise KeyboardInterrupt(go_on if stopped else f"The run in {directory.path} is finished.")
+    if stop.signal is not None and (stopped or not stop.requeues):
         raise SystemExit(_STOPPED_BY_SIGNAL + stop.signal)
     return Run(directory.path, resolved)
 

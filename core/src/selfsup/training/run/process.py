@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -110,8 +109,12 @@ def execute(
             directory = _open(config, out, goes_on, data, origin, teacher, fabric)
             if main:
                 note_use(data.looked_at.path, out)
-            with recorded(directory, fabric, begun=not goes_on) as outcome:
-                opened = partial(begin, outcome, directory, continued, fabric, reporter)
+            with ExitStack() as listening, recorded(directory, fabric, begun=not goes_on) as outcome:
+
+                def opened() -> None:
+                    begin(outcome, directory, continued, fabric, reporter)
+                    listening.enter_context(stop)  # until all is saved: a signal is often sent more than once
+
                 backbone, root, step = task.encoder_backbone(), cast(nn.Module, task), 0
                 if batches is not None and total:
                     stepper = build_stepper(task, config, fabric, total, batches.steps_per_epoch)

@@ -140,6 +140,22 @@ def test_npy_files_take_no_memory_for_what_they_lack() -> None:
         read_npy(npy("(1,)", "|O"))
 
 
+@pytest.mark.parametrize(
+    "values", [np.arange(6.0), np.asfortranarray(np.arange(6).reshape(2, 3)), np.zeros((0, 2)), np.float32(3)]
+)
+def test_npy_files_can_stay_on_the_disk(tmp_path: Path, values: Any) -> None:
+    path = tmp_path / "a.npy"
+    np.save(path, values)
+    with path.open("rb") as file:
+        mapped = read_npy(file, mapped=True)
+    assert (mapped.dtype, mapped.shape) == (values.dtype, values.shape)
+    assert np.array_equal(mapped, values)
+    assert mapped.size == 0 or not mapped.flags.writeable
+    path.write_bytes(path.read_bytes()[: -values.nbytes // 2] if values.nbytes else b"")
+    with path.open("rb") as file, pytest.raises(ValueError, match=r".+"):
+        read_npy(file, mapped=True)
+
+
 def test_whatever_a_damaged_file_raises_becomes_one_error(tmp_path: Path) -> None:
     words = r"a\.json is damaged \(IndexError: no\)\. Delete it\."
     with pytest.raises(ArtifactError, match=words), reading(tmp_path / "a.json", ArtifactError, "Delete it."):

@@ -141,7 +141,8 @@ def _peak(work: Callable[[], Any]) -> int:
 
 def _of_memory() -> dict[str, float]:
     n, batch = 4_000_000, 4096
-    hashes = np.random.default_rng(0).integers(2**63, size=n).astype(np.uint64)
+    hashes = np.random.default_rng(0).integers(2**64, size=2 * n, dtype=np.uint64)
+    kept = [_peak(lambda count=count: PretrainingRows.of(hashes[:count], ["image"])) for count in (n, 2 * n)]
     sampler, many = EpochSampler(n, batch), EpochSampler(1_000_000_000, batch)
     of_order = _peak(lambda: sampler.batches(0))
     computed = many.batches(0)
@@ -150,7 +151,7 @@ def _of_memory() -> dict[str, float]:
         yield from (len(computed[number]) for number in range(100))
 
     return {
-        "hash_bytes": (hashes.nbytes + _peak(lambda: PretrainingRows.of(hashes, ["image"]))) / n,
+        "hash_bytes": hashes.itemsize + (kept[1] - kept[0]) / n,  # without the sample, whose size is fixed
         "order_bytes": of_order / n,
         "order_seconds": _cpu(lambda: sampler.batches(1)) / n,
         "computed_order_seconds": _cpu(lambda: sum(compute())) / (100 * batch),

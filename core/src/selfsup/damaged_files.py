@@ -40,8 +40,12 @@ def read_json(path: Path) -> Any:
     return parse_json(path.read_bytes())
 
 
-def read_npy(file: BinaryIO) -> np.ndarray[Any, Any]:
+def read_npy(file: BinaryIO, *, mapped: bool = False) -> np.ndarray[Any, Any]:
     """The array of an npy file, from its beginning. Nothing in it is executed, and no memory is taken for what it lacks.
+
+    Args:
+        file: open for reading.
+        mapped: leave the numbers on the disk until they are looked at; the array can then not be changed.
 
     Raises:
         OSError: the file cannot be read.
@@ -54,10 +58,12 @@ def read_npy(file: BinaryIO) -> np.ndarray[Any, Any]:
     try:
         version = np.lib.format.read_magic(file)
         of_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = of_header(file)
+        shape, by_columns, dtype = of_header(file)
         promised, left = math.prod(shape) * dtype.itemsize, size - file.tell()
         if min(shape, default=0) < 0 or (promised > left and not dtype.hasobject):
             raise ValueError(f"its header promises {shape} of {dtype}, and {left} bytes follow")
+        if mapped and promised and not dtype.hasobject:
+            return np.asarray(np.memmap(file, dtype, "r", file.tell(), shape, "F" if by_columns else "C"))
         file.seek(0)
         array: np.ndarray[Any, Any] = np.lib.format.read_array(file, allow_pickle=False)
     except (OSError, ValueError):

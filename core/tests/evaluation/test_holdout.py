@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ import selfsup
 from selfsup.artifacts import RunDirectory, pretraining_rows
 from selfsup.artifacts.pretraining_rows import PretrainingRows
 from selfsup.cli.main import program
+from selfsup.data.store.content_hash import mixed
 from selfsup.errors import ArtifactError, DataError, PretrainedRowsWarning
 from selfsup.evaluation.evaluate import evaluate, finetune
 from selfsup.testing.toy.sequences.rows import frame_rows
@@ -185,6 +187,33 @@ def test_of_many_rows_a_sample_is_kept(monkeypatch):
     joined = known.together(hashes[20_000:])
     assert joined.different == 40_000
     assert joined.share(hashes) == 1.0
+
+
+@pytest.mark.parametrize("count", [0, 1, 1000, 1001, 50_000])
+def test_the_rows_that_are_kept_follow_from_their_hashes_alone(count, monkeypatch):
+    monkeypatch.setattr(pretraining_rows, "MAX_HASHES", 1000)
+    hashes = np.random.default_rng(0).integers(0, 2**64, count, dtype=np.uint64)
+    hashes[2:40:2] = hashes[:1]
+    hashes[1:2], hashes[3:4] = 2**64 - 1, 0
+    every = np.unique(hashes)
+    expected = np.sort(every[np.argsort(mixed(every))[:1000]])
+    kept = PretrainingRows.of(hashes, ["frames"])
+    assert kept.different == len(every)
+    assert np.array_equal(kept.hashes, expected)
+
+
+def test_hashes_of_many_rows_take_little_memory_beside_them():
+    hashes = np.random.default_rng(0).integers(0, 2**64, 1 << 22, dtype=np.uint64)
+    before = hashes.copy()
+    tracemalloc.start()
+    try:
+        kept = PretrainingRows.of(hashes, ["frames"])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(kept.hashes) == pretraining_rows.MAX_HASHES
+    assert peak < 5 * pretraining_rows.MAX_HASHES * 8  # of the sample; all hashes take four times one sample's
+    assert np.array_equal(hashes, before)
 
 
 def test_rows_of_a_part_count_with_those_of_the_start() -> None:

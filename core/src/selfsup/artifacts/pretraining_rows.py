@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from selfsup.damaged_files import read_npy
-from selfsup.data.store.content_hash import HASH_VERSION, HashArray, mixed
+from selfsup.data.store.content_hash import HASH_VERSION, HashArray, each_once, mixed
 from selfsup.errors import ArtifactError
 from selfsup.runtime.files import atomic_write
 
@@ -43,11 +43,7 @@ class PretrainingRows:
     @classmethod
     def of(cls, hashes: HashArray, roles: Iterable[str], *, holdout: float = 0.0, source: str = "") -> Self:
         """From the hash of each row, [N] uint64."""
-        kept = np.unique(hashes)
-        different = len(kept)
-        if different > MAX_HASHES:
-            kept = np.sort(kept[np.argsort(mixed(kept), kind="stable")[:MAX_HASHES]])
-        return cls(kept, different, tuple(sorted(roles)), holdout, source)
+        return cls(*_sampled(hashes), tuple(sorted(roles)), holdout, source)
 
     def none(self) -> PretrainingRows:
         """The same without any row, for untrained weights."""
@@ -59,7 +55,7 @@ class PretrainingRows:
         if len(self.hashes) < self.different:  # a sample: the number of different rows is an upper bound
             new = hashes[~np.isin(hashes, self.hashes)]
             joined = self.of(np.concatenate([self.hashes, new]), self.roles)
-            return replace(self, hashes=joined.hashes, different=self.different + len(np.unique(new)), parts={})
+            return replace(self, hashes=joined.hashes, different=self.different + len(each_once(new)), parts={})
         joined = self.of(np.concatenate([self.hashes, hashes]), self.roles)
         return replace(self, hashes=joined.hashes, different=joined.different, parts={})
 
@@ -141,6 +137,22 @@ class PretrainingRows:
             )
         except Exception as error:  # what describes it may be damaged, too
             raise ArtifactError(f"{path} is damaged: {error}. Delete it; the pretraining rows are then unknown.") from error
+
+
+def _sampled(hashes: HashArray) -> tuple[HashArray, int]:
+    """The different ones of hashes [N], at most :data:`MAX_HASHES`, and how many are different.
+
+    Takes one part of their range after the other, to need little memory beside the hashes.
+    """
+    kept, count = hashes[:0], 0
+    width = 1 << 64 if len(hashes) <= MAX_HASHES else 1 << 60
+    for low in range(0, 1 << 64, width):
+        new = each_once(hashes[(hashes >= low) & (hashes <= low + width - 1)])
+        count += len(new)
+        kept = np.concatenate([kept, new])
+        if len(kept) > MAX_HASHES:
+            kept = kept[np.argpartition(mixed(kept), MAX_HASHES)[:MAX_HASHES]]
+    return np.sort(kept), count
 
 
 def _file_name(part: str) -> str:

@@ -12,7 +12,7 @@ import torch
 from selfsup.data.batches.decoding import DecodedRow
 from selfsup.data.batches.source import SeenRows
 from selfsup.data.sources.streams.row_stream import RowStream
-from selfsup.data.store.content_hash import HashArray, mixed
+from selfsup.data.store.content_hash import HashArray, each_once, mixed
 from selfsup.errors import TooManyBadRowsError
 
 MAX_HASHES = 1 << 20
@@ -146,7 +146,7 @@ class RowTally:
         return said
 
     def _sort(self) -> None:
-        joined = np.unique(np.concatenate([self._hashes, np.array(self._new, dtype=np.uint64)]))
+        joined = each_once(np.concatenate([self._hashes, np.array(self._new, dtype=np.uint64)]))
         self._hashes, self._new = _smallest(joined, self._most), []
 
     def state_dict(self) -> dict[str, Any]:
@@ -193,7 +193,7 @@ def _hashes_of(tally: Mapping[str, Any]) -> HashArray:
 
 def _together(tallies: Sequence[Mapping[str, Any]]) -> HashArray:
     parts = [_hashes_of(tally) for tally in tallies]
-    return np.unique(np.concatenate([np.zeros(0, dtype=np.uint64), *parts]))
+    return each_once(np.concatenate([np.zeros(0, dtype=np.uint64), *parts]))
 
 
 def _smallest(hashes: HashArray, most: int) -> HashArray:

@@ -194,7 +194,7 @@ _Results = list[Sample | BadRowError] | EncodedTable
 def _write(writer: StoreWriter, samples: _Results, start: int, count: int) -> list[tuple[int, str]]:
     """Append the good samples; index and reason of the bad ones."""
     if isinstance(samples, EncodedTable):
-        good = np.setdiff1d(np.arange(count), list(samples.bad))
+        good = np.delete(np.arange(count), sorted(samples.bad))
         part = samples.samples if len(good) == count else {key: values[good] for key, values in samples.samples.items()}
         writer.add_many(start + good, part)
         return [(start + place, reason) for place, reason in sorted(samples.bad.items())]

@@ -121,7 +121,9 @@ def prepare_data(config: RunConfig, reporter: Reporter, source: Any = None, orig
             findings.add("label", found.label_reader.describe())
         show_findings(reporter, f"Data: {rows.name} ({rows.split}), {len(rows)} rows", findings)
         store = process(rows, processor, config, reporter)
-    hashes, of_parts = row_hashes(rows)[store.kept], _parts_of(rows, store)
+    hashes, of_parts = row_hashes(rows), _parts_of(rows, store)
+    if len(store.kept) < len(rows):
+        hashes = hashes[store.kept]
     if processor.block_length:
         if spec.needs_labels:
             raise ConfigError(f"{spec.id} needs a label for each row, and the processor joins rows into blocks: turn that off.")

@@ -12,6 +12,7 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +143,7 @@ def _peak(work: Callable[[], Any]) -> int:
 def _of_memory() -> dict[str, float]:
     n, batch = 4_000_000, 4096
     hashes = np.random.default_rng(0).integers(2**64, size=2 * n, dtype=np.uint64)
-    kept = [_peak(lambda count=count: PretrainingRows.of(hashes[:count], ["image"])) for count in (n, 2 * n)]
+    kept = [_peak(partial(PretrainingRows.of, hashes[:count], ["image"])) for count in (n, 2 * n)]
     sampler, many = EpochSampler(n, batch), EpochSampler(1_000_000_000, batch)
     of_order = _peak(lambda: sampler.batches(0))
     computed = many.batches(0)

@@ -97,7 +97,7 @@ def pretrain(
         SelfsupError: the run cannot start or continue; the message says why.
         SystemExit: SIGTERM, SIGHUP or SIGUSR1 stopped the run; if it had begun to train, a checkpoint for ``resume`` was saved.
             The status is 128 plus the signal's number. After SIGUSR1 a Slurm job is put back into the queue, if ``resume`` is
-            set. SIGTERM or SIGHUP came after the last step; the run is finished.
+            set. Or SIGTERM or SIGHUP came after the last step: the run is finished.
         KeyboardInterrupt: SIGINT (Ctrl-C) stopped the run; a checkpoint was saved. Or it came after the last step.
     """
     if not isinstance(options.get("val"), str | os.PathLike | None):

@@ -130,6 +130,7 @@ SlurmctldLogFile={folder}/controller.log
 SlurmdLogFile={folder}/node.log
 SlurmctldPort={ports[0]}
 SlurmdPort={ports[1]}
+FirstJobId={ports[0]}
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SelectType=select/cons_tres
@@ -142,7 +143,7 @@ SchedulerParameters=sched_interval=1,batch_sched_delay=0
 NodeName={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=2000 State=UNKNOWN
 PartitionName=all Nodes={host} Default=YES MaxTime=INFINITE State=UP
 """
-"""A Slurm of one machine, without accounting."""
+"""A Slurm of one machine, without accounting. Its jobs have numbers of their own: another test's Slurm may run beside it."""
 
 
 @pytest.fixture
@@ -195,22 +196,46 @@ def test_slurm_tries_killed_cells_again(tmp_path: Path, monkeypatch: pytest.Monk
     check(executor, tmp_path, said, died="its job ")
 
 
+@pytest.fixture
+def run_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The command of a run on two devices, with the plugin of sequences installed; it lacks its ``--out``."""
+    for name in ("MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SELFSUP_PLUGINS", "sequences")
+    monkeypatch.setenv("SELFSUP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"), prepend=os.pathsep)
+    options = "--data toy-frames --steps 4 --batch-size 8 --devices 2 --set accelerator=cpu"
+    with installed(tmp_path / "site"):
+        yield f"{sys.executable} -m selfsup pretrain sequence/simclr {options}"
+
+
+def done_on_two_devices(run: Path) -> bool:
+    about = RunDirectory(run).info()
+    return (about["status"], about["config"]["devices"]) == ("done", 2)
+
+
 @pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.usefixtures("slurm")
 @pytest.mark.parametrize("how", ["--ntasks=2", "--ntasks-per-node=2"])
-def test_srun_starts_a_run_on_two_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
-    monkeypatch.setenv("SELFSUP_PLUGINS", "sequences")
-    monkeypatch.setenv("SELFSUP_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"), prepend=os.pathsep)
-    monkeypatch.setenv("MASTER_PORT", str(free_port()))  # else that of job 1, which a Slurm of another test has, too
-    run = "pretrain sequence/simclr --data toy-frames --steps 4 --batch-size 8 --devices 2 --set accelerator=cpu"
-    with installed(tmp_path / "site"):
-        command = ["srun", how, sys.executable, "-m", "selfsup", *run.split(), "--out", str(tmp_path / "run")]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+def test_srun_starts_a_run_on_two_devices(tmp_path: Path, run_command: str, how: str) -> None:
+    command = ["srun", how, *run_command.split(), "--out", str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
-    about = RunDirectory(tmp_path / "run").info()
-    assert (about["status"], about["config"]["devices"]) == ("done", 2)
+    assert done_on_two_devices(tmp_path / "run")
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.usefixtures("slurm")
+def test_two_runs_of_a_slurm_job_run_at_once(tmp_path: Path, run_command: str) -> None:
+    runs, said = [tmp_path / "one", tmp_path / "two"], tmp_path / "said.txt"
+    steps = [f"srun --overlap --ntasks=2 {run_command} --out {run}" for run in runs]
+    script = f"{steps[0]} & first=$!; {steps[1]}; second=$?; wait $first && exit $second"
+    command = ["sbatch", "--wait", "--ntasks=2", f"--output={said}", "--wrap", script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr + said.read_text()
+    assert all(done_on_two_devices(run) for run in runs)
 
 
 def test_retries_are_a_number() -> None:

@@ -22,7 +22,7 @@ from selfsup.damaged_files import reading
 from selfsup.errors import CheckpointError, ConfigError, InUseError, NonFiniteLossError, RunError
 from selfsup.runtime.file_lock import holder_of, lock_folder, lock_of
 from selfsup.training.device import devices
-from selfsup.training.device.fabric import started_by
+from selfsup.training.device.fabric import SLURMEnvironment, started_by
 from selfsup.training.loop.checkpoint_encoder import load_best
 from selfsup.training.loop.signals import StopRequest
 from selfsup.training.run import launch
@@ -190,6 +190,27 @@ def test_a_machine_with_slurm_is_no_job_and_gives_no_warning(tmp_path: Path, mon
     monkeypatch.setenv("SLURM_STEP_TASKS_PER_NODE", "2(x2),1")
     with pytest.raises(ConfigError, match=r"unequal numbers of processes on its machines \(2\(x2\),1\)"):
         started_by()
+
+
+def test_steps_of_a_slurm_job_that_run_at_once_meet_at_ports_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    def meeting_point(step: str, machines: str = "gpu[4-7]") -> tuple[str, int]:
+        for name in ("MASTER_ADDR", "MASTER_PORT"):
+            monkeypatch.setenv(name, "")  # so that it is as before afterwards
+            monkeypatch.delenv(name)
+        monkeypatch.setenv("SLURM_JOB_ID", "123456")
+        monkeypatch.setenv("SLURM_STEP_ID", step)
+        monkeypatch.setenv("SLURM_NODELIST", "gpu[1-7]")  # of the job
+        monkeypatch.setenv("SLURM_STEP_NODELIST", machines)
+        environment = SLURMEnvironment()
+        return environment.main_address, environment.main_port
+
+    assert meeting_point("0") == meeting_point("0") == ("gpu4", 18456)
+    assert len({meeting_point(str(step))[1] for step in range(100)}) == 100
+    assert meeting_point("1", "gpu2")[0] == "gpu2"
+    meeting_point("0")  # what a person sets counts
+    monkeypatch.setenv("MASTER_ADDR", "head")
+    monkeypatch.setenv("MASTER_PORT", "29500")
+    assert (SLURMEnvironment().main_address, SLURMEnvironment().main_port) == ("head", 29500)
 
 
 def test_an_error_file_that_was_cut_short_is_passed_over(tmp_path: Path) -> None:

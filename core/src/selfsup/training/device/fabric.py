@@ -76,6 +76,21 @@ class SLURMEnvironment(_SLURMEnvironment):
         """Number of the processes."""
         return int(os.environ["SLURM_STEP_NUM_TASKS"])
 
+    @property
+    def main_address(self) -> str:
+        """Name of the machine of the first process: of this step, which need not be on the first machine of its job."""
+        if "MASTER_ADDR" not in os.environ and (machines := os.environ.get("SLURM_STEP_NODELIST")):
+            os.environ["MASTER_ADDR"] = self.resolve_root_node_address(machines)
+        return super().main_address
+
+    @property
+    def main_port(self) -> int:
+        """Port of the first process, the same in all, by job and step: a batch script may run several steps at once."""
+        if "MASTER_PORT" not in os.environ:
+            job, step = (int(os.environ.get(name, "0")) for name in ("SLURM_JOB_ID", "SLURM_STEP_ID"))
+            os.environ["MASTER_PORT"] = str(15_000 + (job + 101 * step) % 10_000)
+        return super().main_port
+
     @staticmethod
     def _validate_srun_variables() -> None:
         """Replaces Lightning's check, which refuses ``srun --ntasks`` even where all machines have as many processes."""

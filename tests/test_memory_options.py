@@ -4,11 +4,16 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import distributed
+from torch.distributed.device_mesh import init_device_mesh
 
+from selfsup.errors import ConfigError
 from selfsup.registry import registry
 from selfsup.testing.kit.cases import TaskCase
+from selfsup.training.device.blocks import repeated_blocks
 from selfsup.training.device.recompute import recomputing
 from selfsup.training.device.tune import tune_for_device
+from selfsup.training.loop import sharding
 from selfsup.training.loop.bf16_weights import store_in_bf16
 
 CASES = {  # task, the backbone where it is another than the default
@@ -86,3 +91,51 @@ def test_weights_in_bf16_give_about_the_same_loss_and_gradient(task):
         norms.append(float(torch.stack([gradient.float().norm() for gradient in gradients]).norm()))
     assert losses[1] == pytest.approx(losses[0], rel=0.1)
     assert norms[1] == pytest.approx(norms[0], rel=0.35)
+
+
+def kinds_while_computing(network):
+    """The types that weights of backbones' blocks have when a block computes; empty until then."""
+    kinds = set()
+    for block, owner in repeated_blocks(network).items():
+        if owner is not None:
+            block.register_forward_pre_hook(lambda block, inputs: kinds.update(p.dtype for p in block.parameters()))
+    return kinds
+
+
+@pytest.fixture(scope="module")
+def mesh():
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    yield init_device_mesh("cpu", (1,), mesh_dim_names=("data_parallel",))
+    distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("task", CASES)
+def test_blocks_that_are_gathered_in_bf16_give_about_the_same_loss_and_gradient(task, mesh):
+    made, found = case(task), []
+    for halves in (False, True):
+        network, generator = made.task(), made.generator()
+        tune_for_device(network, torch.device("cpu"), "bf16", channels_last=False)
+        with torch.no_grad():
+            torch.manual_seed(0)
+            for parameter in network.parameters():  # those of a new norm are 0 and 1
+                parameter.add_(0.01 * torch.randn_like(parameter))
+        sharding.shard(network, mesh, bf16_blocks=halves)
+        computed = kinds_while_computing(network)
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = network(made.batch(), generator).loss
+        loss.backward()
+        network.after_step(0.1)
+        assert computed == {torch.bfloat16 if halves else torch.float32}
+        gradients = {name: sharding.whole(p.grad) for name, p in network.named_parameters() if p.grad is not None}
+        assert {value.dtype for value in [*gradients.values(), *network.parameters()]} == {torch.float32}
+        found.append((loss.item(), gradients))
+    (loss, gradients), (other_loss, others) = found
+    assert other_loss == pytest.approx(loss, rel=0.01)
+    assert others.keys() == gradients.keys()
+    together = [torch.cat([value.flatten() for value in values.values()]) for values in (gradients, others)]
+    assert (together[0] - together[1]).norm() < 0.05 * together[0].norm()
+
+
+def test_a_network_without_blocks_is_not_gathered_in_bf16(mesh):
+    with pytest.raises(ConfigError, match=r"names none \(Backbone.blocks\). Use precision=bf16, or strategy=ddp"):
+        sharding.shard(TaskCase(registry().get("task", "tabular/scarf"), rows=6).task(), mesh, bf16_blocks=True)

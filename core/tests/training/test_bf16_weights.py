@@ -256,12 +256,33 @@ def test_two_processes_keep_the_same_weights(tmp_path: Path) -> None:
     assert run.metrics[-1]["loss"] == pytest.approx(alone.metrics[-1]["loss"], rel=0.2)
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("toy", "forked_workers")
+def test_two_processes_share_float32_weights_and_gather_them_in_bf16(tmp_path: Path) -> None:
+    options: dict[str, Any] = {**OPTIONS, "devices": 2, "strategy": "fsdp"}
+    overrides: dict[str, Any] = {"optimization.schedule": "constant", "optimization.warmup_fraction": 0}
+
+    def train(name: str, steps: int, **more: Any) -> selfsup.Run:
+        return selfsup.pretrain("sequence/mae", out=tmp_path / name, steps=steps, overrides=overrides, **options | more)
+
+    straight = train("straight", 4)
+    train("again", 2)
+    again = selfsup.pretrain(out=tmp_path / "again", resume=True, steps=4, progress=False)
+    one, other = straight.encoder.backbone.state_dict(), again.encoder.backbone.state_dict()
+    assert [name for name in one if not torch.equal(one[name], other[name])] == []
+    assert all(value.dtype != torch.bfloat16 for value in one.values())
+    rounded = train("rounded", 4, precision="bf16")
+    overrides["optimization.accumulate"] = 2
+    for other_run in (rounded, train("chunks", 4)):
+        assert other_run.metrics[-1]["loss"] == pytest.approx(straight.metrics[-1]["loss"], rel=0.05)
+
+
 def test_where_it_cannot_be_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     settings: dict[str, Any] = {"task": "toy", "data": "toy", "precision": "bf16-true"}
-    with pytest.raises(ValueError, match="which strategy=fsdp does not keep"):
-        RunConfig(**settings, devices=2, strategy="fsdp")
+    chunks = OptimizationConfig(accumulate=2)
     with pytest.raises(ValueError, match="sums over the chunks"):
-        RunConfig(**settings, optimization=OptimizationConfig(accumulate=2))
+        RunConfig(**settings, optimization=chunks)
+    RunConfig(**settings, optimization=chunks, devices=2, strategy="fsdp")  # sums in float32
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     with pytest.raises(ConfigError, match="bf16-true needs a CUDA GPU or a CPU"):

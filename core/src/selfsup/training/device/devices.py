@@ -6,6 +6,7 @@ import inspect
 import logging
 import os
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, cast
 
 import torch
@@ -58,7 +59,8 @@ class Devices:
         """Connect to the devices; with several processes, each of them calls this."""
         strategy: Any = "auto"
         if self.strategy == "fsdp":
-            strategy = ModelParallelStrategy(shard, data_parallel_size=self.processes, tensor_parallel_size=1)
+            spread = partial(shard, bf16_blocks=self.bf16_weights)
+            strategy = ModelParallelStrategy(spread, data_parallel_size=self.processes, tensor_parallel_size=1)
         elif self.strategy == "ddp" or self.processes > 1:
             strategy = _ddp()
         # Fabric repeats on stderr what run.json and the progress say.

@@ -9,12 +9,15 @@ import sys
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.optim import Optimizer
 
+from selfsup.errors import ConfigError
 from selfsup.training.device.blocks import repeated_blocks
 
 if TYPE_CHECKING:
@@ -24,21 +27,57 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound=nn.Module)
 
 
-def shard(module: nn.Module, mesh: DeviceMesh) -> nn.Module:
+def shard(module: nn.Module, mesh: DeviceMesh, *, bf16_blocks: bool = False) -> nn.Module:
     """Shard every parameter over the devices, in place, block by block.
 
     A block (:func:`repeated_blocks`: of the trained networks, their moving averages, frozen teachers and decoders) gathers its
     weights for the time of its computation only; everything else is gathered for a whole step. A network and its moving
     average are sharded in the same way.
-    """
-    from torch.distributed.fsdp import fully_shard
 
-    for block in _with_own_weights(repeated_blocks(module), module):
-        before = _hooks(block)
-        fully_shard(block, mesh=mesh["data_parallel"])
+    Args:
+        module: the task.
+        mesh: has the devices as its dimension ``data_parallel``.
+        bf16_blocks: gather the blocks of backbones in bf16, which is for computing under autocast. Shards, sums of gradients
+            and everything else stay in float32.
+
+    Raises:
+        ConfigError: ``bf16_blocks``, and no backbone has blocks.
+    """
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
+    halves = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
+    owners = repeated_blocks(module)
+    own = list(_with_own_weights(owners, module))
+    if bf16_blocks and all(owners[block] is None for block in own):
+        raise ConfigError(
+            "precision=bf16-true with strategy=fsdp gathers the blocks of a network in bf16, and this network names none "
+            "(Backbone.blocks). Use precision=bf16, or strategy=ddp."
+        )
+    for block in own:
+        before, in_bf16 = _hooks(block), bf16_blocks and owners[block] is not None
+        fully_shard(block, mesh=mesh["data_parallel"], mp_policy=halves if in_bf16 else MixedPrecisionPolicy())
+        if in_bf16:
+            _compute_norms_in_float32(block)
         block._sharding_hooks = frozenset(_hooks(block) - before)  # type: ignore[assignment]  # a plain attribute
     fully_shard(module, mesh=mesh["data_parallel"])
     return module
+
+
+def _compute_norms_in_float32(block: nn.Module) -> None:
+    """Let the norms of a block take their weights in float32, in place: a CPU has none of bf16 weights and float32 inputs."""
+    for part in block.modules():
+        if isinstance(part, nn.LayerNorm | nn.GroupNorm | nn.RMSNorm):
+            part.forward = partial(_norm_in_float32, part)  # type: ignore[method-assign]
+
+
+def _norm_in_float32(norm: nn.LayerNorm | nn.GroupNorm | nn.RMSNorm, input: Tensor) -> Tensor:
+    weight = None if norm.weight is None else norm.weight.float()
+    if isinstance(norm, nn.RMSNorm):
+        return F.rms_norm(input, norm.normalized_shape, weight, norm.eps)
+    bias = None if norm.bias is None else norm.bias.float()
+    if isinstance(norm, nn.LayerNorm):
+        return F.layer_norm(input, norm.normalized_shape, weight, bias, norm.eps)
+    return F.group_norm(input, norm.num_groups, weight, bias, norm.eps)
 
 
 def shard_like(copy: nn.Module, network: nn.Module) -> None:

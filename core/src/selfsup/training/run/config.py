@@ -234,7 +234,9 @@ class RunConfig(Config):
 
     ``bf16-true`` computes as ``bf16`` and also keeps the backbone's matrices and their gradients in bf16. The optimizer
     computes in float32, with its state in float32, and rounds new weights at random so that small updates count in the mean;
-    moving averages, norms, biases, embeddings, heads and saved encoders are in float32. Not with fsdp or accumulate.
+    moving averages, norms, biases, embeddings, heads and saved encoders are in float32. Not with accumulate.
+
+    With ``strategy=fsdp`` each device keeps its share of the weights in float32, and gathers the backbone's blocks in bf16.
     """
     devices: int = Field(default=1, ge=1)
     """Processes on this machine, one per GPU if there are GPUs."""
@@ -277,11 +279,7 @@ class RunConfig(Config):
 
     @model_validator(mode="after")
     def _bf16_weights(self) -> Self:
-        if self.precision == "bf16-true" and self.strategy == "fsdp":
-            raise ValueError(
-                "precision=bf16-true needs whole weights on each device, which strategy=fsdp does not keep; use bf16"
-            )
-        if self.precision == "bf16-true" and self.optimization.accumulate > 1:
+        if self.precision == "bf16-true" and self.strategy != "fsdp" and self.optimization.accumulate > 1:
             raise ValueError(
                 "precision=bf16-true keeps gradients in bf16, where sums over the chunks of optimization.accumulate would lose "
                 "small ones; use precision=bf16, or optimization.checkpoint_activations in place of accumulate"

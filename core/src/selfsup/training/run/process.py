@@ -100,7 +100,7 @@ def execute(
                 batches = _batches(task, config, data, fabric, reporter) if task.trains else None
             total = config.optimization.total_steps(batches.steps_per_epoch) if batches is not None else 0
             task = _place(task, config, fabric, devices.precision)
-            if devices.bf16_weights:
+            if devices.bf16_weights and devices.strategy != "fsdp":
                 store_in_bf16(task)
             continued = {}
             goes_on = resume and RunDirectory.is_run(out)

@@ -1,5 +1,7 @@
 """What all tests share: threads of tests that run side by side, tests that run only when asked for, and figures."""
 
+from __future__ import annotations  # older versions of pytest do not export all types
+
 import os
 
 import pytest

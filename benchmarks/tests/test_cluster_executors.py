@@ -180,6 +180,7 @@ def slurm(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             time.sleep(0.5)
         yield
     finally:
+        subprocess.run(["scancel", "--me"], capture_output=True, check=False)  # a test that failed may have left a job
         for process in reversed(running):
             process.terminate()
             process.wait(20)

@@ -53,6 +53,13 @@ def wait_for(arrived, seconds):
         time.sleep(0.01)
 
 
+def need_of(cell):
+    try:
+        return int(cell.read_text() or 0)
+    except FileNotFoundError:  # it has ended
+        return None
+
+
 def work(job):
     global peak
     cell, folder = job["cell"], pathlib.Path(job["out"])
@@ -63,7 +70,7 @@ def work(job):
     wait_for(lambda: running() >= options.get("after", 0), 2)
     mine = folder / f"{cell['seed']}-{cell['task']}.using"
     mine.write_text(str(need))
-    used = [int(other.read_text() or 0) for other in folder.glob("*.using") if other.exists()]
+    used = [size for other in folder.glob("*.using") if (size := need_of(other)) is not None]
     ended = len(list(folder.glob("*.ended")))
     line = {"task": cell["task"], "pid": os.getpid(), "used": sum(used), "at_a_time": len(used), "ended": ended}
     with (folder / "ran.jsonl").open("a") as file:

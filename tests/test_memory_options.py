@@ -1,12 +1,15 @@
 """Options that save memory, in every modality: blocks that are computed again in the backward pass, and weights in bf16."""
 
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
+import timm.layers
 import torch
 from torch import distributed
 from torch.distributed.device_mesh import init_device_mesh
 
+from selfsup.backbones import Backbone, Encoded
 from selfsup.errors import ConfigError
 from selfsup.registry import registry
 from selfsup.testing.kit.cases import TaskCase
@@ -93,13 +96,37 @@ def test_weights_in_bf16_give_about_the_same_loss_and_gradient(task):
     assert norms[1] == pytest.approx(norms[0], rel=0.35)
 
 
-def kinds_while_computing(network):
-    """The types that weights of backbones' blocks have when a block computes; empty until then."""
+def kinds_while_computing(blocks):
+    """The types that weights of blocks have when one of them computes; empty until then."""
     kinds = set()
-    for block, owner in repeated_blocks(network).items():
-        if owner is not None:
-            block.register_forward_pre_hook(lambda block, inputs: kinds.update(p.dtype for p in block.parameters()))
+    for block in blocks:
+        block.register_forward_pre_hook(lambda block, inputs: kinds.update(p.dtype for p in block.parameters()))
     return kinds
+
+
+class NormedBlock(torch.nn.Module):
+    def __init__(self, norm):
+        super().__init__()
+        self.linear, self.norm = torch.nn.Linear(8, 8), norm
+
+    def forward(self, x):
+        return self.norm(x + self.linear(x))
+
+
+class TwoBlocks(Backbone):
+    """A block without and one with a norm."""
+
+    modality, embed_dim = "toy", 8
+
+    def __init__(self, norm):
+        super().__init__()
+        self.plain, self.normed = torch.nn.Linear(8, 8), NormedBlock(norm)
+
+    def forward(self, batch):
+        return Encoded(self.normed(batch["x"]) + self.plain(batch["x"]))
+
+    def blocks(self):
+        return [self.plain, self.normed]
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +147,7 @@ def test_blocks_that_are_gathered_in_bf16_give_about_the_same_loss_and_gradient(
             for parameter in network.parameters():  # those of a new norm are 0 and 1
                 parameter.add_(0.01 * torch.randn_like(parameter))
         sharding.shard(network, mesh, bf16_blocks=halves)
-        computed = kinds_while_computing(network)
+        computed = kinds_while_computing(block for block, owner in repeated_blocks(network).items() if owner is not None)
         with torch.autocast("cpu", torch.bfloat16):
             loss = network(made.batch(), generator).loss
         loss.backward()
@@ -137,5 +164,33 @@ def test_blocks_that_are_gathered_in_bf16_give_about_the_same_loss_and_gradient(
 
 
 def test_a_network_without_blocks_is_not_gathered_in_bf16(mesh):
-    with pytest.raises(ConfigError, match=r"names none \(Backbone.blocks\). Use precision=bf16, or strategy=ddp"):
-        sharding.shard(TaskCase(registry().get("task", "tabular/scarf"), rows=6).task(), mesh, bf16_blocks=True)
+    network = TaskCase(registry().get("task", "tabular/scarf"), rows=6).task()
+    with pytest.raises(ConfigError, match=r"names none without batch norm \(Backbone.blocks\). Use precision=bf16, or"):
+        sharding.shard(network, mesh, bf16_blocks=True)
+
+
+@pytest.mark.parametrize(
+    ("norm", "in_bf16"),
+    [
+        (torch.nn.LayerNorm(8), True),
+        (torch.nn.LayerNorm(8, elementwise_affine=False), True),
+        (torch.nn.LayerNorm(8, bias=False), True),
+        (torch.nn.GroupNorm(2, 8), True),
+        (torch.nn.RMSNorm(8), True),
+        (timm.layers.LayerNorm(8), True),
+        (torch.nn.BatchNorm1d(8), False),
+    ],
+    ids=str,
+)
+def test_norms_of_blocks_compute_in_float32(norm, in_bf16, mesh):
+    x, found = 3 * torch.randn(16, 8, generator=torch.Generator().manual_seed(0)), []
+    for halves in (False, True):
+        torch.manual_seed(0)
+        network = TwoBlocks(deepcopy(norm))
+        sharding.shard(network, mesh, bf16_blocks=halves)
+        kinds = kinds_while_computing([network.normed])
+        with torch.autocast("cpu", torch.bfloat16):
+            found.append(network({"x": x}).pooled)
+        assert kinds == {torch.bfloat16 if halves and in_bf16 else torch.float32}
+    assert found[0].dtype == found[1].dtype == torch.float32
+    torch.testing.assert_close(found[0], found[1], rtol=1e-6, atol=1e-6)

@@ -38,36 +38,42 @@ def shard(module: nn.Module, mesh: DeviceMesh, *, bf16_blocks: bool = False) -> 
         module: the task.
         mesh: has the devices as its dimension ``data_parallel``.
         bf16_blocks: gather the blocks of backbones in bf16, which is for computing under autocast. Shards, sums of gradients
-            and everything else stay in float32.
+            and everything else stay in float32, and so do blocks with batch norm, whose weights are of its statistics' type.
 
     Raises:
-        ConfigError: ``bf16_blocks``, and no backbone has blocks.
+        ConfigError: ``bf16_blocks``, and no backbone has such blocks.
     """
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
     halves = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
     owners = repeated_blocks(module)
     own = list(_with_own_weights(owners, module))
-    if bf16_blocks and all(owners[block] is None for block in own):
+    in_bf16 = {block for block in own if bf16_blocks and owners[block] is not None and not _has_batch_norm(block)}
+    if bf16_blocks and not in_bf16:
         raise ConfigError(
             "precision=bf16-true with strategy=fsdp gathers the blocks of a network in bf16, and this network names none "
-            "(Backbone.blocks). Use precision=bf16, or strategy=ddp."
+            "without batch norm (Backbone.blocks). Use precision=bf16, or strategy=ddp."
         )
     for block in own:
-        before, in_bf16 = _hooks(block), bf16_blocks and owners[block] is not None
-        fully_shard(block, mesh=mesh["data_parallel"], mp_policy=halves if in_bf16 else MixedPrecisionPolicy())
-        if in_bf16:
+        before = _hooks(block)
+        fully_shard(block, mesh=mesh["data_parallel"], mp_policy=halves if block in in_bf16 else MixedPrecisionPolicy())
+        if block in in_bf16:
             _compute_norms_in_float32(block)
         block._sharding_hooks = frozenset(_hooks(block) - before)  # type: ignore[assignment]  # a plain attribute
     fully_shard(module, mesh=mesh["data_parallel"])
     return module
 
 
+def _has_batch_norm(block: nn.Module) -> bool:
+    return any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in block.modules())
+
+
 def _compute_norms_in_float32(block: nn.Module) -> None:
     """Let the norms of a block take their weights in float32, in place: a CPU has none of bf16 weights and float32 inputs."""
     for part in block.modules():
         if isinstance(part, nn.LayerNorm | nn.GroupNorm | nn.RMSNorm):
-            part.forward = partial(_norm_in_float32, part)  # type: ignore[method-assign]
+            plain = type(part) in (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+            part.forward = partial(_norm_in_float32 if plain else _with_float32_weights, part)  # type: ignore[method-assign]
 
 
 def _norm_in_float32(norm: nn.LayerNorm | nn.GroupNorm | nn.RMSNorm, input: Tensor) -> Tensor:
@@ -78,6 +84,16 @@ def _norm_in_float32(norm: nn.LayerNorm | nn.GroupNorm | nn.RMSNorm, input: Tens
     if isinstance(norm, nn.LayerNorm):
         return F.layer_norm(input, norm.normalized_shape, weight, bias, norm.eps)
     return F.group_norm(input, norm.num_groups, weight, bias, norm.eps)
+
+
+def _with_float32_weights(norm: nn.Module, *inputs: Any) -> Any:
+    """The output of a norm with a forward pass of its own (timm's)."""
+    own: dict[str, Any] = dict(norm._parameters)
+    try:
+        norm._parameters.update({name: weight.float() for name, weight in own.items() if weight is not None})
+        return type(norm).forward(norm, *inputs)
+    finally:
+        norm._parameters.update(own)
 
 
 def shard_like(copy: nn.Module, network: nn.Module) -> None:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from selfsup.errors import ConfigError
@@ -72,28 +71,17 @@ def _compute_norms_in_float32(block: nn.Module) -> None:
     """Let the norms of a block take their weights in float32, in place: a CPU has none of bf16 weights and float32 inputs."""
     for part in block.modules():
         if isinstance(part, nn.LayerNorm | nn.GroupNorm | nn.RMSNorm):
-            plain = type(part) in (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
-            part.forward = partial(_norm_in_float32 if plain else _with_float32_weights, part)  # type: ignore[method-assign]
+            part.forward = partial(_with_float32_weights, part)  # type: ignore[method-assign]
 
 
-def _norm_in_float32(norm: nn.LayerNorm | nn.GroupNorm | nn.RMSNorm, input: Tensor) -> Tensor:
-    weight = None if norm.weight is None else norm.weight.float()
-    if isinstance(norm, nn.RMSNorm):
-        return F.rms_norm(input, norm.normalized_shape, weight, norm.eps)
-    bias = None if norm.bias is None else norm.bias.float()
-    if isinstance(norm, nn.LayerNorm):
-        return F.layer_norm(input, norm.normalized_shape, weight, bias, norm.eps)
-    return F.group_norm(input, norm.num_groups, weight, bias, norm.eps)
-
-
-def _with_float32_weights(norm: nn.Module, *inputs: Any) -> Any:
-    """The output of a norm with a forward pass of its own (timm's)."""
-    own: dict[str, Any] = dict(norm._parameters)
+def _with_float32_weights(module: nn.Module, *inputs: Any) -> Any:
+    """The output of a module whose own weights are in float32 for the time of its forward pass."""
+    own: dict[str, Any] = dict(module._parameters)
     try:
-        norm._parameters.update({name: weight.float() for name, weight in own.items() if weight is not None})
-        return type(norm).forward(norm, *inputs)
+        module._parameters.update({name: weight.float() for name, weight in own.items() if weight is not None})
+        return type(module).forward(module, *inputs)
     finally:
-        norm._parameters.update(own)
+        module._parameters.update(own)
 
 
 def shard_like(copy: nn.Module, network: nn.Module) -> None:
